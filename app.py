@@ -1,0 +1,83 @@
+"""The registry as a program: ``python app.py`` serves it, ``flask <group> <command>`` finds the application here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flask import Flask
+
+import registry
+from registry import database, observability, server
+from registry.database import utcnow
+from registry.domain import first_run
+from registry.domain.first_run import CREDENTIALS_FILE, Credentials
+from registry.errors import RegistryError
+
+
+def create_app() -> Flask:
+    """The application for the ``flask`` command, which would show a traceback where one sentence is enough."""
+    try:
+        return registry.create_app()
+    except RegistryError as error:
+        sys.exit(f"Error: {error.reason or error.message}")
+
+
+def main() -> int:
+    """Upgrade the database, create the first administrator, serve until stopped."""
+    try:
+        app = registry.create_app()
+        observability.configure_logging(app.config["LOG_FORMAT"])
+        listener = server.bind(app.config["HOST"], app.config["PORT"])
+        with app.app_context():
+            database.upgrade()
+            app.extensions["storage"].check()
+            app.extensions["storage"].sweep()
+            credentials = first_run.create_administrator(
+                password=app.config["ROOT_PASSWORD"],
+                token=app.config["ROOT_TOKEN"],
+                key=app.config["TOKEN_KEY"],
+                instance_path=app.config["INSTANCE_PATH"],
+                now=utcnow(),
+            )
+        server.serve(app, listener, lambda port: print(banner(app, port, credentials), flush=True))
+    except RegistryError as error:
+        print(f"The registry cannot start: {error.reason or error.message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def banner(app: Flask, port: int, credentials: Credentials | None) -> str:
+    """Where the registry is, where its data lives, and the lines a newcomer needs next."""
+    url = app.config["EXTERNAL_URL"] or f"http://{_host(app.config['HOST'])}:{port}"
+    instance: Path = app.config["INSTANCE_PATH"]
+    lines = [f"Registry at {url}", f"Data in {instance}"]
+    if credentials is not None:
+        lines += [f"Administrator root: {name} {getattr(credentials, name)}" for name in credentials.generated]
+        if credentials.generated:
+            lines.append(f"Shown once; also in {instance / CREDENTIALS_FILE}")
+    token = credentials.token if credentials is not None and "token" in credentials.generated else "$TOKEN"
+    parts = urlsplit(url)
+    endpoint = "api/v4/projects/root%2Fdemo/packages/pypi"
+    lines += [
+        "",
+        f"Sign in:  {url}/users/sign_in",
+        f'Publish:  curl -sSo /dev/null -H "PRIVATE-TOKEN: {token}" -d path=demo {url}/api/v4/projects; '
+        f"TWINE_USERNAME=root TWINE_PASSWORD={token} twine upload --repository-url {url}/{endpoint} dist/*",
+        f"Install:  pip install --index-url {parts.scheme}://root:{token}@{parts.netloc}{parts.path}/{endpoint}/simple "
+        "your-package",
+    ]
+    if token == "$TOKEN":  # noqa: S105 - the name of a variable
+        lines.append("(TOKEN stands for an access token with the scope api.)")
+    return "\n".join(lines)
+
+
+def _host(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - shown, not bound
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The application factory: reads the configuration and wires the rooms together; the only place that knows them all."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask, Response, jsonify, request
+from sqlalchemy.exc import OperationalError
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.wrappers import Response as BaseResponse
+
+from registry import config, database, observability
+from registry.blueprints import pypi
+from registry.blueprints.auth import sessions
+from registry.blueprints.routing import API, APIPaths, ExternalURL, NamespaceConverter, RestConverter
+from registry.errors import RegistryError, Unavailable
+from registry.storage import open_storage
+
+SMALL_BODY_BYTES = 4 << 20  # every request but an upload
+
+
+def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
+    """The registry as a WSGI application.
+
+    :param overrides: start-time settings by name, before those of the environment (``registry.config``).
+    :raises ConfigurationError: a setting is not accepted, or what it names cannot be used.
+    """
+    values = config.load(overrides)
+    config.prepare_instance_folder(values)
+    app = Flask(
+        __name__,
+        template_folder=str(config.ROOT / "templates"),
+        static_folder=str(config.ROOT / "static"),
+        instance_path=str(values["INSTANCE_PATH"]),
+    )
+    app.config.update(values)
+    app.config.update(
+        TOKEN_KEY=hmac.digest(values["SECRET_KEY"].encode(), b"token digests", "sha256"),
+        MAX_CONTENT_LENGTH=SMALL_BODY_BYTES,
+        MAX_FORM_MEMORY_SIZE=SMALL_BODY_BYTES,
+        SESSION_COOKIE_NAME="registry_session",
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=(values["EXTERNAL_URL"] or "").startswith("https://"),
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = False
+    app.url_map.converters.update(project=NamespaceConverter, group=NamespaceConverter, rest=RestConverter)
+
+    database.init_app(app)
+    app.extensions["storage"] = open_storage(values["STORAGE_URL"])
+    sessions.init_app(app)
+    observability.init_app(app)
+    app.register_blueprint(pypi.blueprint)
+    _register_error_handlers(app)
+    app.after_request(_add_common_headers)
+    _wrap(app, values)
+    return app
+
+
+def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
+    """WSGI middleware, the innermost first."""
+    application: Any = APIPaths(app.wsgi_app)
+    if values["TRUSTED_PROXIES"]:
+        count = values["TRUSTED_PROXIES"]
+        application = ProxyFix(application, x_for=count, x_proto=count, x_host=count, x_port=count, x_prefix=count)
+    if values["EXTERNAL_URL"]:
+        application = ExternalURL(application, values["EXTERNAL_URL"])
+    app.wsgi_app = application  # type: ignore[method-assign]
+
+
+def _register_error_handlers(app: Flask) -> None:
+    """What no blueprint answered for: unmatched addresses, wrong methods, oversized bodies, a database that is away."""
+
+    @app.errorhandler(HTTPException)
+    def refuse_http(error: HTTPException) -> BaseResponse:
+        response = error.get_response()
+        if _is_api():
+            response.data = jsonify(error=f"{error.code} {_phrase(error)}").data
+            response.content_type = "application/json"
+        return response
+
+    @app.errorhandler(RegistryError)
+    def refuse(error: RegistryError) -> tuple[Response, int]:
+        response = jsonify(error.body())
+        if isinstance(error, Unavailable):
+            response.headers["Retry-After"] = str(error.retry_after_seconds)
+        return response, error.status
+
+    @app.errorhandler(OperationalError)
+    def unavailable(error: OperationalError) -> tuple[Response, int]:
+        app.logger.error("The database did not answer: %s", error.orig)
+        return refuse(Unavailable("The database does not answer."))
+
+    @app.errorhandler(Exception)
+    def broken(_error: Exception) -> tuple[Response, int]:
+        app.logger.exception("A request failed.")
+        return refuse(RegistryError())
+
+
+def _phrase(error: HTTPException) -> str:
+    return "Not Allowed" if error.code == 405 else error.name
+
+
+def _is_api() -> bool:
+    return request.path.startswith(API)
+
+
+def _add_common_headers(response: BaseResponse) -> BaseResponse:
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")
+    if _is_api():
+        if request.method == "OPTIONS" and response.status_code == 200:
+            response.status_code = 204
+            response.data = b""
+        response.headers.setdefault("Cache-Control", "max-age=0, private, must-revalidate")
+    return response

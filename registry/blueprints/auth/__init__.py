@@ -1,0 +1,1 @@
+"""Token authentication: who asks, and whether they may."""

@@ -1,0 +1,203 @@
+"""Who asks: a request turned into a principal, in exactly GitLab's order; the first hit wins.
+
+PyPI routes (GitLab, PyPI API "Authenticate"): deploy token, job token as bearer, access token, job token as Basic
+password of ``gitlab-ci-token``, session, nobody. A Basic password that is no token at all counts as nobody; a
+``PRIVATE-TOKEN`` or bearer that is none is refused, on public projects too.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from flask import current_app, g, request
+from flask_wtf.csrf import validate_csrf
+from sqlalchemy.exc import OperationalError
+from wtforms.validators import ValidationError
+
+from registry.blueprints.auth import sessions
+from registry.database import utcnow
+from registry.domain import access, accounts, tokens
+from registry.domain.access import Principal, PrincipalKind, Scope
+from registry.errors import Forbidden, InvalidToken, NotFound, Unauthenticated
+from registry.models import AccessToken, DeployToken, User, UserState
+
+JOB_USERNAME = "gitlab-ci-token"
+_STATE_REASONS = {
+    UserState.BLOCKED: "Your account has been blocked.",
+    UserState.DEACTIVATED: "Your account has been deactivated by your administrator.",
+}
+
+logger = logging.getLogger(__name__)
+
+
+def token_key() -> bytes:
+    """The installation's key for digests of tokens."""
+    key: bytes = current_app.config["TOKEN_KEY"]
+    return key
+
+
+def pypi_principal() -> Principal:
+    """Who asks on the PyPI routes.
+
+    :raises Unauthenticated: a credential that must be right is not.
+    :raises InvalidToken: the access token is expired or revoked.
+    :raises Forbidden: the token's user is blocked.
+    """
+    return (
+        _deploy_token_principal()
+        or _bearer_job_principal()
+        or _access_token_principal(_hard_secret(query=True))
+        or _basic_principal()
+        or _session_principal()
+        or _anonymous()
+    )
+
+
+def rest_principal() -> Principal:
+    """Who asks on the REST routes that take no job token; raises as ``pypi_principal``."""
+    principal = _access_token_principal(_hard_secret(query=True)) or _session_principal() or _anonymous()
+    return _sudo(principal)
+
+
+def rest_or_job_principal() -> Principal:
+    """The same where a job may ask too (``JOB-TOKEN`` header, ``job_token`` parameter, bearer)."""
+    secret = request.headers.get("JOB-TOKEN") or request.args.get("job_token")
+    if secret:
+        return _job_principal(secret)
+    return _bearer_job_principal() or rest_principal()
+
+
+def session_principal() -> Principal:
+    """Who looks at pages: whoever is signed in, or nobody."""
+    user = sessions.signed_in_user()
+    return _anonymous() if user is None else _of_user(PrincipalKind.SESSION, user)
+
+
+def current_principal() -> Principal:
+    """The principal the gate found for this request."""
+    principal: Principal = g.principal
+    return principal
+
+
+def _deploy_token_principal() -> Principal | None:
+    for secret in (_basic()[1], request.headers.get("Deploy-Token", ""), _bearer()):
+        token = tokens.find_deploy_token(secret, token_key(), utcnow()) if secret else None
+        if token is not None:
+            _note_use(token)
+            return Principal(PrincipalKind.DEPLOY_TOKEN, deploy_token=token, address=_address())
+    return None
+
+
+def _bearer_job_principal() -> Principal | None:
+    secret = _bearer()
+    return _job_principal(secret) if secret.startswith(tokens.JOB_TOKEN_PREFIX) else None
+
+
+def _job_principal(secret: str) -> Principal:
+    job = tokens.find_running_job(secret, token_key(), utcnow())
+    if job is None:
+        raise Unauthenticated
+    _refuse_inactive(job.user)
+    return Principal(PrincipalKind.JOB, user=job.user, job=job, address=_address())
+
+
+def _access_token_principal(secret: str) -> Principal | None:
+    """:raises Unauthenticated: there is a secret, and no such token."""
+    if not secret:
+        return None
+    token = tokens.find_access_token(secret, token_key())
+    if token is None:
+        raise Unauthenticated
+    return _of_access_token(token)
+
+
+def _basic_principal() -> Principal | None:
+    username, password = _basic()
+    if not password:
+        return None
+    token = tokens.find_access_token(password, token_key())
+    if token is not None:
+        return _of_access_token(token)
+    return _job_principal(password) if username == JOB_USERNAME else None
+
+
+def _of_access_token(token: AccessToken) -> Principal:
+    if token.revoked_at is not None:
+        raise InvalidToken("Token was revoked. You have to re-authorize from the user.")
+    if token.is_expired(utcnow()):
+        raise InvalidToken("Token is expired. You can either do re-authorization or token refresh.")
+    _refuse_inactive(token.user)
+    _note_use(token)
+    return Principal(PrincipalKind.ACCESS_TOKEN, user=token.user, access_token=token, address=_address())
+
+
+def _session_principal() -> Principal | None:
+    """A cookie counts for reading, and for changing only with the token that other sites cannot know."""
+    user = sessions.signed_in_user()
+    if user is None:
+        return None
+    if request.method not in ("GET", "HEAD", "OPTIONS"):
+        try:
+            validate_csrf(request.headers.get("X-CSRF-Token"))
+        except ValidationError:
+            return None
+    return _of_user(PrincipalKind.SESSION, user)
+
+
+def _sudo(principal: Principal) -> Principal:
+    """GitLab, REST API "Impersonation": an administrator's token with ``sudo`` acts as somebody else."""
+    reference = request.headers.get("Sudo") or request.args.get("sudo")
+    if not reference:
+        return principal
+    if principal.is_anonymous:
+        raise Unauthenticated
+    if not principal.is_admin or principal.access_token is None:
+        raise Forbidden("Must be admin to use sudo")
+    access.require_scope(principal, (Scope.SUDO,))
+    user = accounts.by_reference(reference)
+    if user is None:
+        raise NotFound(f"User with ID or username '{reference}'")
+    return replace(principal, user=user, _roles={})
+
+
+def _anonymous() -> Principal:
+    return replace(access.ANONYMOUS, address=_address())
+
+
+def _of_user(kind: PrincipalKind, user: User) -> Principal:
+    return Principal(kind, user=user, address=_address())
+
+
+def _refuse_inactive(user: User) -> None:
+    if not user.is_active:
+        raise Forbidden(_STATE_REASONS[user.state])
+
+
+def _basic() -> tuple[str, str]:
+    sent = request.authorization
+    if sent is None or sent.type != "basic":
+        return "", ""
+    return sent.username or "", sent.password or ""
+
+
+def _bearer() -> str:
+    # Werkzeug takes a token with = in it for a list of parameters.
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
+def _hard_secret(*, query: bool) -> str:
+    """The secret sent in a way that leaves no doubt that it is meant as an access token."""
+    return request.headers.get("PRIVATE-TOKEN") or (query and request.args.get("private_token")) or _bearer() or ""
+
+
+def _address() -> str:
+    return request.remote_addr or ""
+
+
+def _note_use(token: AccessToken | DeployToken) -> None:
+    try:
+        tokens.note_use(token, utcnow())
+    except OperationalError:  # reading goes on when nothing can be written
+        logger.warning("The time of the last use of a token could not be noted.", exc_info=True)

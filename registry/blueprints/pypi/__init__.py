@@ -1,0 +1,49 @@
+"""Blueprint "pypi": what pip and twine speak, for projects and for groups.
+
+All answers to refusals are JSON (GitLab, "PyPI API"). An upload's refusal repeats its sentence in the status line,
+because twine shows that, and as ``code``, because uv shows that.
+"""
+
+from __future__ import annotations
+
+import re
+
+from flask import Blueprint, Response, jsonify, request
+
+from registry.blueprints.auth.credentials import pypi_principal
+from registry.blueprints.auth.permits import Gate
+from registry.blueprints.pypi import files, index, upload
+from registry.errors import InvalidToken, RegistryError, Unauthenticated, Unavailable
+
+REALM = "GitLab Packages Registry"
+
+blueprint = Blueprint("pypi", __name__, url_prefix="/api/v4")
+gate = Gate(pypi_principal, namespace_first=True)
+for child in (index.routes(gate), files.routes(gate), upload.routes(gate)):
+    blueprint.register_blueprint(child)
+
+
+@blueprint.errorhandler(RegistryError)
+def refuse(error: RegistryError) -> Response:
+    body = error.body()
+    if request.method == "POST" and isinstance(body.get("message"), str):
+        body["code"] = error.message
+    response = jsonify(body)
+    response.status = f"{error.status} {reason_phrase(error)}"
+    if isinstance(error, Unauthenticated | InvalidToken):
+        response.headers.add("WWW-Authenticate", f'Basic realm="{REALM}"')
+    if isinstance(error, InvalidToken):
+        response.headers.add("WWW-Authenticate", f'Bearer realm="The API", error="invalid_token", {_described(error)}')
+    if isinstance(error, Unavailable):
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
+
+
+def reason_phrase(error: RegistryError) -> str:
+    """One short line of printable ASCII: what a status line can hold."""
+    text = error.message.removeprefix(f"{error.status} ")
+    return re.sub(r"[^\x20-\x7e]", "?", text)[:200]
+
+
+def _described(error: InvalidToken) -> str:
+    return f'error_description="{error.reason}"'

@@ -1,0 +1,150 @@
+"""Simple index and simple page: negotiation, ETag, forwarding (PyPA "Simple repository API")."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from urllib.parse import quote
+
+from flask import Blueprint, Response, current_app, redirect, render_template, request
+from packaging.utils import canonicalize_name
+from werkzeug.wrappers import Response as BaseResponse
+
+from registry.blueprints.auth.credentials import current_principal
+from registry.blueprints.auth.permits import Gate
+from registry.blueprints.routing import spelled_id
+from registry.domain import catalog, forwarding, publishing, simple
+from registry.domain.access import Permission
+from registry.domain.simple import SimpleIndex, SimplePage
+from registry.errors import InvalidParameter, NotFound, Unauthenticated
+from registry.models import Group, Namespace, Project
+
+PROJECT_ROOTS = (
+    "/projects/<project:project>/packages/pypi/simple",
+    "/projects/<project:project>/packages/pypi/+simple",
+)
+GROUP_ROOT = "/groups/<group:group>/-/packages/pypi/simple"
+
+# Offered forms in order of preference among equals, with the names a client may ask for each by.
+_OFFERS = (
+    (simple.PLAIN_HTML, ()),
+    (simple.JSON, ("application/vnd.pypi.simple.latest+json",)),
+    (simple.HTML, ("application/vnd.pypi.simple.latest+html",)),
+)
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("index", __name__)
+
+    @gate(Permission.READ_PACKAGE)
+    def project_index(project: Project) -> BaseResponse:
+        """The names of a project."""
+        return _index(project)
+
+    @gate(Permission.READ_PACKAGE)
+    def project_page(project: Project, name: str) -> BaseResponse:
+        """The files of one name in a project."""
+        return _page(project, name)
+
+    @blueprint.get(GROUP_ROOT)
+    @gate(Permission.READ_PACKAGE)
+    def group_index(group: Group) -> BaseResponse:
+        """The names of all projects below a group that the caller may read."""
+        return _index(group)
+
+    @blueprint.get(GROUP_ROOT + "/<rest:name>")
+    @gate(Permission.READ_PACKAGE)
+    def group_page(group: Group, name: str) -> BaseResponse:
+        """The files of one name in all projects below a group that the caller may read."""
+        return _page(group, name)
+
+    for root in PROJECT_ROOTS:
+        blueprint.get(root)(project_index)
+        blueprint.get(root + "/<rest:name>")(project_page)
+    return blueprint
+
+
+def base_url(namespace: Namespace) -> str:
+    """The address of the namespace's PyPI endpoints, ``:id`` spelled as in the request.
+
+    Clients match the credentials they were configured with by path prefix, so links must keep to it.
+    """
+    kind, middle = ("projects", "") if isinstance(namespace, Project) else ("groups", "/-")
+    identifier = spelled_id(request.environ) or str(namespace.id)
+    return f"{request.root_url}api/v4/{kind}/{identifier}{middle}/packages/pypi"
+
+
+def _index(namespace: Namespace) -> BaseResponse:
+    base = base_url(namespace)
+    index = catalog.simple_index(namespace, lambda name: f"{base}/simple/{name}", current_principal())
+    media_type = negotiated_media_type()
+    body = simple.index_json(index) if media_type == simple.JSON else _html("simple/index.html", index)
+    return _conditional(body, media_type)
+
+
+def _page(namespace: Namespace, name: str) -> BaseResponse:
+    _refuse_traversal(name)
+    base = base_url(namespace)
+
+    def file_url(digest: str, filename: str) -> str:
+        return f"{base}/files/{digest}/{quote(filename)}"
+
+    page = catalog.simple_page(namespace, canonicalize_name(name), file_url, current_principal())
+    if page is None:
+        return _elsewhere(namespace, name)
+    media_type = negotiated_media_type()
+    body = simple.page_json(page) if media_type == simple.JSON else _html("simple/page.html", page)
+    return _conditional(body, media_type)
+
+
+def _elsewhere(namespace: Namespace, name: str) -> BaseResponse:
+    """The answer for a name that the caller does not find here: the upstream's page, or 404.
+
+    Nobody is told so without signing in where a group hides something: uv keeps the first answer that is no 401, and
+    would take an upstream package for the private one it never saw.
+    """
+    principal = current_principal()
+    if principal.is_anonymous and isinstance(namespace, Group) and catalog.hides_something(namespace, principal):
+        raise Unauthenticated
+    if not publishing.is_valid_name(name):
+        raise NotFound("Package")
+    return redirect(forwarding.upstream_url(namespace, name, current_app.config["UPSTREAM_URL"]), 302)
+
+
+def negotiated_media_type() -> str:
+    """The form to answer in: ``?format=`` before ``Accept``, q-values honoured, HTML when nothing fits."""
+    wanted = request.args.get("format")
+    accepted = {media_type.lower(): quality for media_type, quality in reversed(list(request.accept_mimetypes))}
+    best, best_quality = simple.PLAIN_HTML, 0.0
+    for offered, aliases in _OFFERS:
+        if wanted is not None and wanted in (offered, *aliases):
+            return offered
+        named = [accepted[name] for name in (offered, *aliases) if name in accepted]
+        ranges = (offered.partition("/")[0] + "/*", "*/*")
+        quality = max(named) if named else next((accepted[name] for name in ranges if name in accepted), 0.0)
+        if quality > best_quality:
+            best, best_quality = offered, quality
+    return best
+
+
+def _html(template: str, value: SimpleIndex | SimplePage) -> str:
+    return render_template(template, value=value, api_version=simple.API_VERSION)
+
+
+def _conditional(body: str, media_type: str) -> Response:
+    """200 with a strong ETag, or 304; always revalidated, because the next upload must be seen at once."""
+    data = body.encode()
+    response = Response(
+        data, content_type=media_type if media_type != simple.PLAIN_HTML else "text/html; charset=utf-8"
+    )
+    response.vary.add("Accept")
+    response.cache_control.no_cache = True
+    if not current_principal().is_anonymous:
+        response.cache_control.private = True
+    response.set_etag(sha256(media_type.encode() + b"\n" + data).hexdigest()[:32])
+    response.make_conditional(request)
+    return response
+
+
+def _refuse_traversal(name: str) -> None:
+    if ".." in name.split("/") or "\x00" in name:
+        raise InvalidParameter("package_name should be a valid file path")

@@ -1,0 +1,174 @@
+"""Upload: the multipart form of twine and its kin, received straight into the store's staging file.
+
+The form is parsed here, and not by Flask, so that the file is written once and digested on the way, only the file part
+that counts is kept, and what is malformed is told instead of read as an empty form.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import IO
+
+from flask import Blueprint, Response, current_app, jsonify, make_response, request
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
+
+from registry.blueprints.auth.credentials import current_principal
+from registry.blueprints.auth.permits import Gate
+from registry.database import utcnow
+from registry.domain import publishing, settings
+from registry.domain.access import Permission
+from registry.domain.publishing import Upload
+from registry.errors import BadRequest, InvalidParameter, TooLarge
+from registry.models import Project
+from registry.storage import StagedFile, Storage
+
+FORM_BYTES = 32 << 20  # all text fields together; twine sends the whole long description
+FORM_PARTS = 10_000
+CHUNK_BYTES = 1 << 18
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.IGNORECASE | re.ASCII)
+_UNSAFE_FILENAME = re.compile(r"[\x00-\x1f\x7f/\\]")
+# Descriptive form fields → columns of the package.
+_FIELDS = {
+    "metadata_version": "metadata_version",
+    "requires_python": "required_python",
+    "summary": "summary",
+    "keywords": "keywords",
+    "author_email": "author_email",
+    "description": "description",
+    "description_content_type": "description_content_type",
+}
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("upload", __name__)
+
+    @blueprint.post("/projects/<project:project>/packages/pypi")
+    @gate(Permission.CREATE_PACKAGE)
+    def upload(project: Project) -> Response:
+        """Publish one file (GitLab, PyPI API "Upload a package")."""
+        storage: Storage = current_app.extensions["storage"]
+        limit = settings.max_file_size(current_app.config["MAX_FILE_SIZE"])
+        with closing(storage.stage()) as staged:
+            form = received_form(staged, limit)
+            publishing.publish(
+                _as_upload(form, staged), project=project, principal=current_principal(), storage=storage,
+                max_size_bytes=limit, now=utcnow(),
+            )  # fmt: skip
+        return make_response(jsonify(message="201 Created"), 201)
+
+    return blueprint
+
+
+@dataclass
+class Form:
+    """The text fields, of repeated ones the last value, and the name of the file part ``content``, if there is one."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    filename: str | None = None
+
+    def text(self, name: str) -> str:
+        """A field's value; clients send ``UNKNOWN`` and nothing at all for the same thing."""
+        value = self.fields.get(name, "")
+        return "" if value == "UNKNOWN" else value
+
+
+def received_form(staged: StagedFile, max_size_bytes: int) -> Form:
+    """The body of the request, its ``content`` written to ``staged``.
+
+    :param max_size_bytes: of the file; reading stops as soon as it is passed. 0 is no limit.
+    :raises TooLarge: the file is larger, or the declared length leaves no other explanation.
+    :raises BadRequest: the body is no well-formed multipart form, or its text fields are too large.
+    """
+    # The limit on the body is kept here: by the file's size, and by FORM_BYTES for the rest.
+    request.max_content_length = sys.maxsize
+    if max_size_bytes and (request.content_length or 0) > max_size_bytes + FORM_BYTES:
+        raise TooLarge
+    boundary = request.mimetype_params.get("boundary", "")
+    if request.mimetype != "multipart/form-data" or not boundary:
+        return Form()
+    form, name, text_bytes = Form(), "", 0
+    part: StagedFile | _Discarded = _Discarded()
+    text: list[bytes] | None = None
+    for event in _events(boundary.encode("utf-8", "replace"), request.stream):
+        if isinstance(event, Field | File):
+            is_content = isinstance(event, File) and event.name == "content"
+            if is_content and form.filename is not None:
+                raise InvalidParameter("content is invalid")
+            name, text = event.name, [] if isinstance(event, Field) else None
+            part = staged if is_content else _Discarded()
+            if is_content and isinstance(event, File):
+                form.filename = event.filename or ""
+        elif isinstance(event, Data):
+            if text is None:
+                part.write(event.data)
+                if max_size_bytes and staged.size_bytes > max_size_bytes:
+                    raise TooLarge
+            else:
+                text_bytes += len(event.data)
+                if text_bytes > FORM_BYTES:
+                    raise BadRequest(f"The form's text fields are larger than {FORM_BYTES} bytes together")
+                text.append(event.data)
+                if not event.more_data:
+                    form.fields[name] = b"".join(text).decode("utf-8", "replace")
+    return form
+
+
+class _Discarded:
+    """Where file parts go that the registry has no use for, such as signatures."""
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+
+def _events(boundary: bytes, stream: IO[bytes]) -> Iterator[Event]:
+    """:raises BadRequest: the body is not well formed, or ends too early."""
+    decoder = MultipartDecoder(boundary, max_parts=FORM_PARTS)
+    try:
+        while True:
+            event = decoder.next_event()
+            if isinstance(event, NeedData):
+                decoder.receive_data(stream.read(CHUNK_BYTES) or None)
+            else:
+                yield event
+                if isinstance(event, Epilogue):
+                    return
+    except (ValueError, ClientDisconnected, RequestEntityTooLarge) as error:
+        raise BadRequest("The body is not a well-formed multipart/form-data form") from error
+
+
+def _as_upload(form: Form, staged: StagedFile) -> Upload:
+    """:raises InvalidParameter: declared parameters are missing or malformed.
+
+    :raises BadRequest: the file name cannot be one.
+    """
+    if "content" in form.fields and form.filename is None:
+        raise InvalidParameter("content is invalid")
+    sent = {"content": form.filename is not None, "name": form.text("name"), "version": form.text("version")}
+    missing = [f"{name} is missing" for name, value in sent.items() if not value]
+    if missing:
+        raise InvalidParameter(", ".join(missing))
+    sha256 = form.text("sha256_digest")
+    if sha256 and not _SHA256.fullmatch(sha256):
+        raise InvalidParameter("sha256_digest is invalid")
+    return Upload(
+        name=form.text("name"),
+        version=form.text("version"),
+        filename=_checked_filename(form.filename or ""),
+        content=staged,
+        fields={column: form.text(name) for name, column in _FIELDS.items()},
+        sha256=sha256,
+        md5=form.text("md5_digest"),
+        blake2b_256=form.text("blake2_256_digest"),
+    )
+
+
+def _checked_filename(filename: str) -> str:
+    filename = filename.replace("\\", "/").rpartition("/")[2]
+    if not filename or filename in (".", "..") or _UNSAFE_FILENAME.search(filename) or len(filename.encode()) > 255:
+        raise BadRequest(f"{filename[:100]!a} is not a file name; expected is that of a wheel or an sdist")
+    return filename

@@ -1,0 +1,108 @@
+"""Addresses as clients spell them, brought into the one form the routes are written in.
+
+WSGI hands over a decoded path, in which ``group%2Fproject`` and ``group/project`` are the same. The raw target still
+tells them apart, and so do the links we answer with: clients match credentials by the spelling they configured.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+from werkzeug.routing import BaseConverter, PathConverter
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+API = "/api/"
+# Stands for an encoded slash between here and the converter; no namespace path can hold it.
+_ENCODED_SLASH = "\x1f"
+# What follows an id in some route: an id spelled with plain slashes cannot run over it.
+_RESOURCES = (
+    "-|packages|members|deploy_tokens|jobs|job_token_scope|archive|unarchive|transfer|"
+    "subgroups|descendant_groups|projects|package_settings"
+)
+_SPELLED_ID = re.compile(r"/(?:projects|groups)/+(?P<id>.+?)/+(?:-/+)?packages/+pypi(?:/|$)")
+
+
+class APIPaths:
+    """WSGI middleware for ``/api/``: encoded slashes are kept apart, repeated and trailing slashes dropped.
+
+    GitLab's router ignores a trailing slash; a redirect in its place would break uploads (twine refuses any).
+    """
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self.application = application
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        path = environ.get("PATH_INFO", "")
+        if path.startswith(API):
+            environ["PATH_INFO"] = re.sub("/{2,}", "/", _with_encoded_slashes(path, environ)).rstrip("/")
+        return self.application(environ, start_response)
+
+
+class ExternalURL:
+    """WSGI middleware: scheme, host and sub-path are those of the configured external URL, whatever was asked."""
+
+    def __init__(self, application: WSGIApplication, url: str) -> None:
+        self.application = application
+        parts = urlsplit(url)
+        self.scheme, self.host, self.prefix = parts.scheme, parts.netloc, parts.path.rstrip("/")
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        environ["wsgi.url_scheme"], environ["HTTP_HOST"] = self.scheme, self.host
+        environ["SCRIPT_NAME"] = self.prefix
+        path = environ.get("PATH_INFO", "")
+        if self.prefix and (path == self.prefix or path.startswith(self.prefix + "/")):
+            environ["PATH_INFO"] = path[len(self.prefix) :] or "/"
+        return self.application(environ, start_response)
+
+
+class NamespaceConverter(BaseConverter):
+    """``:id`` of the API: a number, ``group%2Fproject``, or the same with plain slashes."""
+
+    part_isolating = False
+    regex = (
+        rf"(?:[^/]*{_ENCODED_SLASH}[^/]*"
+        rf"|[^/]+"
+        rf"|(?!\d+/)[^/]+(?:/(?!(?:{_RESOURCES})(?:/|$))[^/]+)+)"
+    )
+
+    def to_python(self, value: str) -> str:
+        return value.replace(_ENCODED_SLASH, "/")
+
+    def to_url(self, value: Any) -> str:
+        return quote(str(value), safe="")
+
+
+class RestConverter(PathConverter):
+    """The rest of an address, slashes included: GitLab's ``package_name`` and ``file_name``."""
+
+    def to_python(self, value: str) -> str:
+        return value.replace(_ENCODED_SLASH, "/")
+
+
+def raw_path(environ: WSGIEnvironment) -> str:
+    """The path of the request target as it was sent, still encoded; of absolute targets only the path."""
+    target = environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""
+    target = target.partition("?")[0]
+    if target.startswith(("http://", "https://")):
+        target = urlsplit(target).path
+    return target or quote(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""), encoding="latin-1")
+
+
+def spelled_id(environ: WSGIEnvironment) -> str:
+    """``:id`` of a PyPI address exactly as the client spelled it, safe to stand in a link."""
+    found = _SPELLED_ID.search(raw_path(environ))
+    return quote(found["id"], safe="%/:@!$&'()*+,;=~-._") if found else ""
+
+
+def _with_encoded_slashes(path: str, environ: WSGIEnvironment) -> str:
+    raw = raw_path(environ)
+    if "%2f" not in raw.lower():
+        return path
+    decoded = unquote_to_bytes(raw).decode("latin-1")
+    marked = unquote_to_bytes(re.sub("%2f", _ENCODED_SLASH, raw, flags=re.IGNORECASE)).decode("latin-1")
+    # One character for one: the tail that is this path is at the same place in both.
+    return marked[-len(path) :] if decoded.endswith(path) else path

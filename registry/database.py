@@ -1,0 +1,283 @@
+"""The database: session, base of all records, column types, transactions, schema version.
+
+SQLite and PostgreSQL are the two databases; nothing outside this module knows which one is in use.
+"""
+
+from __future__ import annotations
+
+import enum
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import alembic.command
+import alembic.config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import (
+    URL,
+    Connection,
+    DateTime,
+    Engine,
+    MetaData,
+    SmallInteger,
+    String,
+    TypeDecorator,
+    event,
+    make_url,
+    text,
+)
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.orm import DeclarativeBase
+
+from registry.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.orm import Session
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+SCHEMA_LOCK = 7_202_611  # any number, the same in every process (PostgreSQL advisory lock)
+OBJECTS_LOCK = 7_202_612
+
+AUTOINCREMENT = {"sqlite_autoincrement": True}  # an id is never given twice, as on PostgreSQL
+
+
+class Model(DeclarativeBase):
+    """Base of every record; names of constraints follow one convention, so that migrations can address them."""
+
+    __table_args__: Any = AUTOINCREMENT
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+db = SQLAlchemy(metadata=Model.metadata, session_options={"expire_on_commit": False})
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """A point in time, aware and in UTC on both databases."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Enumerated(TypeDecorator[Any]):
+    """A member of an enumeration, stored as its value: a small number or a short text."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, members: type[enum.Enum]) -> None:
+        super().__init__(32)
+        self.members = members
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(SmallInteger() if issubclass(self.members, int) else String(32))
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        return None if value is None else self.members(value).value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return None if value is None else self.members(value)
+
+
+def utcnow() -> datetime:
+    """The one clock of the registry; functions that depend on time take ``now`` instead."""
+    return datetime.now(UTC)
+
+
+# Connection -----------------------------------------------------------------------------------------------------
+
+
+def init_app(app: Flask) -> None:
+    """Bind the session to the application's database.
+
+    :raises ConfigurationError: the address is malformed, or the driver of a PostgreSQL address is not installed.
+    """
+    url = URL.create("sqlite", database=str(app.config["INSTANCE_PATH"] / "registry.sqlite3"))
+    try:
+        if app.config["DATABASE_URL"]:
+            url = make_url(app.config["DATABASE_URL"])
+    except (ArgumentError, ValueError) as error:  # not repeated: an address may hold a password
+        raise ConfigurationError(
+            "REGISTRY_DATABASE_URL is set to an address that cannot be read; "
+            "accepted is sqlite:///<file> or postgresql://user:password@host:port/database."
+        ) from error
+    options: dict[str, Any] = {"pool_size": app.config["THREADS"], "max_overflow": 4}
+    if url.get_backend_name() == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+        options["pool_pre_ping"] = True
+        options["connect_args"] = {"options": "-c idle_in_transaction_session_timeout=60000 -c statement_timeout=60000"}
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
+    try:
+        db.init_app(app)
+        with app.app_context():
+            engine = db.engine
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise ConfigurationError(
+            f"DATABASE_URL names PostgreSQL, but its driver is missing ({error}); install the extra 'postgresql'."
+        ) from error
+    if is_sqlite(engine):
+        event.listen(engine, "connect", _prepare_sqlite)
+
+
+def is_sqlite(engine: Engine) -> bool:
+    return engine.dialect.name == "sqlite"
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 30000")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # FULL: what was answered 201 must survive a power cut, and in WAL mode only FULL syncs at each commit.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+# Transactions ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def transaction(*, lock: int | None = None, shared: bool = False) -> Iterator[Session]:
+    """All writes of the block, or none. Inside another transaction the block joins it.
+
+    On SQLite the write lock is taken at once: a reader that turns writer half-way would fail instead of waiting.
+
+    :param lock: number of an advisory lock held to the end (PostgreSQL; on SQLite every writer excludes the others).
+    :param shared: hold that lock together with others that share it.
+    """
+    session: Session = db.session()
+    if session.info.get("writing"):
+        yield session
+        return
+    session.info["writing"] = True
+    try:
+        if is_sqlite(db.engine):
+            session.execute(text("BEGIN IMMEDIATE"))
+        elif lock is not None:
+            function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+            session.execute(text(f"SELECT {function}(:number)"), {"number": lock})
+        yield session
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+    finally:
+        session.info.pop("writing", None)
+
+
+# Schema ---------------------------------------------------------------------------------------------------------
+
+
+def upgrade() -> tuple[str | None, str]:
+    """Bring the schema to the newest version; two processes that start at once do it once.
+
+    :returns: the version found and the version now in place.
+    :raises ConfigurationError: the database cannot be opened, or was written by a newer registry.
+    """
+    with _schema_lock():
+        before = schema_version()
+        _refuse_unknown(before)
+        if before != newest_version():
+            alembic.command.upgrade(_alembic_config(), "head")
+        return before, newest_version()
+
+
+def check_schema() -> None:
+    """:raises ConfigurationError: the schema is not the one this registry works with; the sentence says what to do."""
+    found = schema_version()
+    _refuse_unknown(found)
+    if found != newest_version():
+        raise ConfigurationError(
+            f"The database schema is {found or 'empty'}, this registry needs {newest_version()}; "
+            "run 'flask database upgrade'."
+        )
+
+
+def schema_version() -> str | None:
+    """The version the database is at, or ``None`` when it is empty."""
+    with _connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def newest_version() -> str:
+    version = _scripts().get_current_head()
+    assert version is not None  # noqa: S101 - the first migration is part of the program
+    return version
+
+
+def _refuse_unknown(found: str | None) -> None:
+    known = {script.revision for script in _scripts().walk_revisions()}
+    if found is not None and found not in known:
+        raise ConfigurationError(
+            f"The database schema is {found}, newer than this registry knows ({newest_version()}); "
+            "start the registry version that wrote it, or a later one."
+        )
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(MIGRATIONS))
+
+
+def _alembic_config() -> alembic.config.Config:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["engine"] = db.engine
+    return config
+
+
+def _connect() -> Connection:
+    """:raises ConfigurationError: the database does not answer, or is none."""
+    try:
+        return db.engine.connect()
+    except DBAPIError as error:
+        raise _cannot_open(" ".join(str(error.orig).split())) from error
+
+
+def _cannot_open(cause: str) -> ConfigurationError:
+    return ConfigurationError(f"The database (REGISTRY_DATABASE_URL) cannot be opened: {cause.rstrip('.')}.")
+
+
+@contextmanager
+def _schema_lock() -> Iterator[None]:
+    engine = db.engine
+    if is_sqlite(engine):
+        path = f"{engine.url.database}.upgrade-lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise _cannot_open(f"{path}: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+    else:
+        with _connect() as connection, connection.begin():
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+            connection.execute(text("SET LOCAL statement_timeout = 0"))  # waiting for another's upgrade is no failure
+            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": SCHEMA_LOCK})
+            yield

@@ -1,0 +1,225 @@
+"""Users: created, blocked, signed in by password, deleted."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import func, or_, select
+from sqlalchemy.exc import IntegrityError
+
+from registry.database import db, transaction, utcnow
+from registry.domain import audit, namespaces
+from registry.errors import Conflict, Forbidden, InvalidRecord, NotFound
+from registry.models import Membership, Namespace, Role, User, UserNamespace, UserState, Visibility
+
+MINIMUM_PASSWORD_LENGTH = 8
+MAXIMUM_PASSWORD_LENGTH = 128
+_EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
+
+
+def create_user(
+    *,
+    username: str,
+    email: str,
+    name: str,
+    password: str | None,
+    by: audit.Author,
+    is_admin: bool = False,
+    is_external: bool = False,
+    must_change_password: bool = False,
+    confirmed: bool = True,
+    **fields: Any,
+) -> User:
+    """A new active user with a personal namespace at the user name.
+
+    :param password: in clear; ``None`` makes a user who cannot sign in until a password is set.
+    :param fields: further columns of ``User``.
+    :raises Conflict: user name or e-mail address is taken.
+    :raises InvalidRecord: a value breaks a rule; field by field.
+    """
+    user = User(
+        username=username, username_key=username.lower(), email=email, email_key=email.lower(), name=name.strip(),
+        is_admin=is_admin, is_external=is_external, must_change_password=must_change_password,
+        confirmed_at=utcnow() if confirmed else None, created_by_id=by.user_id, **fields,
+    )  # fmt: skip
+    _refuse_invalid(user)
+    if password is not None:
+        refuse_bad_password(password)
+        user.password_hash = _hasher().hash(password)
+    with transaction() as session:
+        _refuse_taken(user)
+        session.add(user)
+        try:
+            session.flush()
+        except IntegrityError as error:  # another process was faster
+            raise Conflict("Username has already been taken") from error
+        space = UserNamespace(
+            path=username, name=user.name, visibility=Visibility.PUBLIC, user_id=user.id, creator_id=user.id
+        )
+        namespaces.place(space, parent=None)
+        session.add(Membership(namespace_id=space.id, user_id=user.id, role=Role.OWNER))
+        audit.record(by, "user_created", user.username)
+    return user
+
+
+def change_user(user: User, changes: Mapping[str, Any], *, password: str | None = None, by: audit.Author) -> User:
+    """Set columns of a user; a new user name moves the personal namespace with all its projects.
+
+    :raises Conflict: user name or e-mail address is taken.
+    :raises Forbidden: the last active administrator would go.
+    :raises InvalidRecord: a value breaks a rule.
+    """
+    with transaction():
+        if not changes.get("is_admin", True):
+            refuse_last_administrator(user)
+        for column, value in changes.items():
+            setattr(user, column, value)
+        user.username_key, user.email_key = user.username.lower(), user.email.lower()
+        with db.session.no_autoflush:
+            _refuse_invalid(user)
+            _refuse_taken(user, except_space_of=user)
+        if password is not None:
+            set_password(user, password, by=by)
+        if {"username", "name"} & changes.keys():
+            space = personal_namespace(user)
+            space.name = user.name
+            namespaces.rename(space, path=user.username)
+        audit.record(by, "user_changed", user.username, fields=sorted(changes))
+    return user
+
+
+def set_password(user: User, password: str, *, by: audit.Author, must_change: bool = False) -> None:
+    """:raises InvalidRecord: too short or too long."""
+    refuse_bad_password(password)
+    with transaction():
+        user.password_hash = _hasher().hash(password)
+        user.must_change_password = must_change
+        audit.record(by, "user_password_changed", user.username)
+
+
+def verify_password(login: str, password: str) -> User | None:
+    """The active user with this user name or e-mail address and password; ``None`` takes as long to find out."""
+    key = login.strip().lower()
+    user = db.session.scalar(select(User).where(or_(User.username_key == key, User.email_key == key)))
+    stored = user.password_hash if user is not None and user.password_hash else _decoy_hash()
+    try:
+        _hasher().verify(stored, password[:MAXIMUM_PASSWORD_LENGTH])
+    except (VerificationError, InvalidHashError):
+        return None
+    return user if user is not None and user.password_hash and user.is_active else None
+
+
+def generated_password() -> str:
+    return secrets.token_urlsafe(18)
+
+
+def find_user(reference: str) -> User:
+    """By id when all digits, else by user name without case.
+
+    :raises NotFound: there is none.
+    """
+    user = by_reference(reference)
+    if user is None:
+        raise NotFound("User")
+    return user
+
+
+def by_reference(reference: str) -> User | None:
+    if reference.isascii() and reference.isdigit():
+        return db.session.get(User, int(reference)) if len(reference) < 10 else None
+    return db.session.scalar(select(User).where(User.username_key == reference.lower()))
+
+
+def personal_namespace(user: User) -> UserNamespace:
+    return db.session.scalars(select(UserNamespace).where(UserNamespace.user_id == user.id)).one()
+
+
+def set_state(user: User, state: UserState, *, by: audit.Author) -> None:
+    """Block, unblock, deactivate or activate; tokens and sessions follow from the next request on.
+
+    :raises Forbidden: the present state does not allow it, or the last active administrator would go.
+    """
+    with transaction() as session:
+        session.refresh(user, with_for_update=True)
+        if user.state is state or {user.state, state} == {UserState.BLOCKED, UserState.DEACTIVATED}:
+            raise Forbidden(f"The user is {user.state} and cannot be made {state}.")
+        if state is not UserState.ACTIVE:
+            refuse_last_administrator(user)
+        user.state = state
+        audit.record(by, f"user_{state}", user.username)
+
+
+def delete_user(user: User, *, by: audit.Author) -> None:
+    """Delete a user with the personal namespace, its projects, and all tokens; packages published elsewhere stay.
+
+    :raises Conflict: the user is the only owner of a group.
+    :raises Forbidden: the last active administrator would go.
+    """
+    with transaction() as session:
+        refuse_last_administrator(user)
+        for membership in session.scalars(
+            select(Membership).join(Namespace).where(
+                Membership.user_id == user.id, Membership.role == Role.OWNER, Namespace.kind == "group"
+            )
+        ):  # fmt: skip
+            if namespaces.is_last_owner(membership):
+                raise Conflict("User cannot be removed while is the sole-owner of a group")
+        audit.record(by, "user_deleted", user.username)
+        session.delete(user)
+
+
+def refuse_last_administrator(user: User) -> None:
+    """:raises Forbidden: nobody could administrate the instance without this user."""
+    if not user.is_admin or not user.is_active:
+        return
+    others = db.session.scalar(
+        select(func.count(User.id)).where(User.is_admin, User.state == UserState.ACTIVE, User.id != user.id)
+    )
+    if not others:
+        raise Forbidden("The last active administrator cannot be blocked, demoted or deleted.")
+
+
+def refuse_bad_password(password: str) -> None:
+    """:raises InvalidRecord: too short or too long."""
+    if len(password) < MINIMUM_PASSWORD_LENGTH:
+        raise InvalidRecord({"password": [f"is too short (minimum is {MINIMUM_PASSWORD_LENGTH} characters)"]})
+    if len(password) > MAXIMUM_PASSWORD_LENGTH:
+        raise InvalidRecord({"password": [f"is too long (maximum is {MAXIMUM_PASSWORD_LENGTH} characters)"]})
+
+
+def _refuse_invalid(user: User) -> None:
+    errors: dict[str, list[str]] = {}
+    if path_errors := namespaces.path_errors(user.username, top_level=True):
+        errors["username"] = path_errors
+    if not _EMAIL.fullmatch(user.email) or len(user.email) > 255:
+        errors["email"] = ["is invalid"]
+    if name_errors := namespaces.name_errors(user.name):
+        errors["name"] = name_errors
+    if errors:
+        raise InvalidRecord(errors)
+
+
+def _refuse_taken(user: User, *, except_space_of: User | None = None) -> None:
+    others = select(User.id).where(User.id != (user.id or 0))
+    if db.session.scalar(others.where(User.email_key == user.email_key)):
+        raise Conflict("Email has already been taken")
+    space = db.session.scalar(select(Namespace).where(Namespace.full_path_key == user.username_key))
+    own_space = isinstance(space, UserNamespace) and except_space_of is not None and space.user_id == except_space_of.id
+    if (space is not None and not own_space) or db.session.scalar(others.where(User.username_key == user.username_key)):
+        raise Conflict("Username has already been taken")
+
+
+@cache
+def _hasher() -> PasswordHasher:
+    return PasswordHasher()
+
+
+@cache
+def _decoy_hash() -> str:
+    return _hasher().hash(secrets.token_hex(16))

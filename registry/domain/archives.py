@@ -1,0 +1,630 @@
+"""Archives made by strangers, read without trusting them and without unpacking anything to disk.
+
+Knows zip files and gzipped tar files, nothing of Python packaging. Both formats let one file mean different things to
+different readers (members hidden behind, between or in front of others, headers that contradict each other, names that
+leave the folder), and installers do differ. So an archive is read by the letter of its standard and refused as soon as
+it says a thing in two ways: whoever unpacks it later sees what was checked here.
+
+Memory stays bounded whatever the bytes say. What is refused is an ``InvalidDistribution`` whose reason names the value.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import stat
+import struct
+import tarfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from registry.errors import InvalidDistribution
+
+MIB = 1024 * 1024
+MAX_MEMBERS = 100_000
+MAX_LINKS = 10_000
+MAX_NAME_LENGTH = 4096  # PATH_MAX on Linux
+MAX_DIRECTORY_BYTES = 32 * MIB  # of a zip file: 100,000 members with long names stay below
+MAX_EXTENDED_HEADER_BYTES = MIB  # of a tar member: its long name, or its pax records
+MAX_UNPACKED_BYTES = 32 * 1024 * MIB
+# Deflate reaches 1032 to 1 on constant bytes. Code, text and binaries stay below 10, generated tables below 50: beyond
+# 100 it is a bomb, unless it is small enough to hurt nobody.
+MAX_RATIO = 100
+RATIO_FLOOR_BYTES = 64 * MIB
+
+_CHUNK_BYTES = 256 * 1024
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
+_ABSOLUTE = re.compile(r"/|.:", re.DOTALL)
+
+
+def quoted(value: str) -> str:
+    """A value of the uploader as it may stand in a message: one line, ASCII, cut to about a hundred characters."""
+    text = ascii(value[:101])
+    return text if len(text) <= 102 else f"{text[:100]}...{text[0]}"
+
+
+@dataclass(frozen=True)
+class TopFolder:
+    """The one folder that an archive holds everything in.
+
+    :ivar content: of the file asked for, which lies in the folder itself; ``None`` if it is not there.
+    """
+
+    name: str
+    content: bytes | None
+
+
+# Names and sizes ------------------------------------------------------------------------------------------------
+
+
+def safe_path(name: str) -> str:
+    """The name of a member as a relative path without ``.``, doubled or trailing slashes; empty for the root itself.
+
+    :raises InvalidDistribution: it may lead out of the folder it is unpacked into, on any system, or cannot be shown.
+    """
+    if len(name) > MAX_NAME_LENGTH:
+        raise _bad_member(name, f"has a name of more than {MAX_NAME_LENGTH} characters")
+    if _CONTROL_CHARACTERS.search(name):
+        raise _bad_member(name, "has control characters in its name")
+    if "\\" in name:
+        raise _bad_member(name, "has a backslash in its name; folders are separated by /")
+    if _ABSOLUTE.match(name):
+        raise _bad_member(name, "has an absolute path; it must be a relative one")
+    parts = _parts(name)
+    if ".." in parts:
+        raise _bad_member(name, "has .. in its path")
+    return "/".join(parts)
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+def _refuse_outside(path: str, is_folder: bool) -> None:
+    if "/" not in path and not is_folder:
+        raise _bad_member(path, "lies outside a top folder")
+
+
+def _top_of(path: str, top: str) -> str:
+    """The top folder of a member, which must be the one of the members before, if there was one."""
+    folder = path.partition("/")[0] or top
+    if top and folder != top:
+        raise InvalidDistribution(f"the archive has {quoted(folder)} beside {quoted(top)}; it must have one top folder")
+    return folder
+
+
+def _unpacked_limit(packed_size: int) -> int:
+    return min(MAX_UNPACKED_BYTES, max(RATIO_FLOOR_BYTES, MAX_RATIO * packed_size))
+
+
+def _refuse_bomb(unpacked_size: int, packed_size: int) -> None:
+    limit = _unpacked_limit(packed_size)
+    if unpacked_size > limit:
+        raise InvalidDistribution(
+            f"the archive of {packed_size} bytes unpacks to more than the {limit} bytes allowed for its size"
+        )
+
+
+def _refuse_too_many(members: int) -> None:
+    if members > MAX_MEMBERS:
+        raise InvalidDistribution(f"the archive has more than {MAX_MEMBERS} members")
+
+
+def _bad_member(name: str, fault: str) -> InvalidDistribution:
+    return InvalidDistribution(f"the archive member {quoted(name)} {fault}")
+
+
+# Zip (PKWARE APPNOTE 6.3.10, whose sections are named below) -----------------------------------------------------
+
+_END = struct.Struct("<4s4H2LH")
+_END_SIGNATURE = b"PK\x05\x06"
+_WIDE_LOCATOR = struct.Struct("<4sLQL")
+_WIDE_LOCATOR_SIGNATURE = b"PK\x06\x07"
+_WIDE_END = struct.Struct("<4sQ2H2L4Q")
+_WIDE_END_SIGNATURE = b"PK\x06\x06"
+_ENTRY = struct.Struct("<4s6H3L5H2L")
+_ENTRY_SIGNATURE = b"PK\x01\x02"
+_LOCAL = struct.Struct("<4s5H3L2H")
+_LOCAL_SIGNATURE = b"PK\x03\x04"
+_DESCRIPTOR_SIGNATURE = b"PK\x07\x08"
+_LONGEST_DESCRIPTOR = 24
+
+_MAX_COMMENT_BYTES = 0xFFFF
+_SEE_WIDE_COUNT = 0xFFFF
+_SEE_WIDE = 0xFFFFFFFF
+_WIDE_EXTRA = 0x0001
+_UNICODE_PATH_EXTRA = 0x7075
+
+_STORED, _DEFLATED = 0, 8
+_FLAG_DESCRIPTOR, _FLAG_UTF8 = 0x0008, 0x0800
+_KNOWN_FLAGS = _FLAG_DESCRIPTOR | _FLAG_UTF8 | 0x0006  # the last: how hard deflate tried
+_ENCRYPTION_FLAGS = 0x2041
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One member of a zip file, as the central directory describes it (4.3.12)."""
+
+    name: bytes
+    flags: int
+    method: int
+    crc: int
+    size: int
+    packed_size: int
+    offset: int
+
+    @property
+    def is_folder(self) -> bool:
+        return self.name.endswith(b"/")
+
+    @property
+    def text(self) -> str:
+        """The name, decoded; where it is damaged, well enough to be shown (4.4.4, bit 11)."""
+        return self.name.decode("utf-8", "surrogateescape") if self.flags & _FLAG_UTF8 else self.name.decode("cp437")
+
+
+@dataclass(frozen=True)
+class Zip:
+    """A zip file that was checked from its first byte to its last; only the members' contents were not looked at.
+
+    :ivar entries: every member by its path, in the order of the central directory.
+    """
+
+    file: BinaryIO
+    entries: Mapping[str, Entry]
+
+    @property
+    def folders(self) -> set[str]:
+        """The names of the folders at the top."""
+        return {path.partition("/")[0] for path, entry in self.entries.items() if "/" in path or entry.is_folder}
+
+    def has_file(self, path: str) -> bool:
+        return path in self.entries and not self.entries[path].is_folder
+
+    def read(self, path: str, limit: int) -> bytes:
+        """The content of a member, compared with its size and checksum.
+
+        :raises InvalidDistribution: it is larger than ``limit`` bytes, or damaged.
+        """
+        entry = self.entries[path]
+        if max(entry.size, entry.packed_size) > limit:
+            raise _bad_member(path, f"is larger than {limit} bytes")
+        self.file.seek(_start_of_content(self.file, entry))
+        content = self.file.read(entry.packed_size)
+        if entry.method == _DEFLATED:
+            content = _inflate(content, entry)
+        if len(content) != entry.size or zlib.crc32(content) != entry.crc:
+            raise _bad_member(path, "does not match its size and checksum")
+        return content
+
+    def read_top_folder(self, filename: str, limit: int) -> TopFolder:
+        """The same as ``read_tar_gz``."""
+        top = ""
+        for path, entry in self.entries.items():
+            _refuse_outside(path, entry.is_folder)
+            top = _top_of(path, top)
+        path = f"{top}/{filename}"
+        return TopFolder(top, self.read(path, limit) if self.has_file(path) else None)
+
+
+def open_zip(file: BinaryIO) -> Zip:
+    """The zip file in a seekable file, every header of it checked.
+
+    :raises InvalidDistribution: not a zip file, or one that installers may read in different ways or to their harm.
+    """
+    size = file.seek(0, io.SEEK_END)
+    directory = _directory(file, size)
+    entries = _entries(file, directory)
+    _check_layout(file, entries.values(), directory.offset)
+    _refuse_bomb(sum(entry.size for entry in entries.values()), size)
+    return Zip(file, entries)
+
+
+@dataclass(frozen=True)
+class _Directory:
+    """Where the central directory lies, and where the record begins that has to follow it."""
+
+    count: int
+    size: int
+    offset: int
+    end: int
+
+
+def _directory(file: BinaryIO, size: int) -> _Directory:
+    end = _end_record_offset(file, size)
+    _, disk, first_disk, count_here, count, length, offset, _ = _unpack(file, end, _END, _END_SIGNATURE)
+    narrow = _Directory(count, length, offset, end)
+    directory = _wide_directory(file, narrow) or narrow
+    if disk or first_disk or count_here != count:
+        raise InvalidDistribution("the zip file is one part of several; it must be whole")
+    if directory.offset + directory.size != directory.end:
+        raise InvalidDistribution("the zip file's central directory does not lie right before its end record")
+    if directory.size > MAX_DIRECTORY_BYTES:
+        raise InvalidDistribution(f"the zip file's central directory is larger than {MAX_DIRECTORY_BYTES} bytes")
+    _refuse_too_many(directory.count)
+    return directory
+
+
+def _end_record_offset(file: BinaryIO, size: int) -> int:
+    file.seek(max(0, size - _END.size - _MAX_COMMENT_BYTES))
+    tail = file.read(_END.size + _MAX_COMMENT_BYTES)
+    # The signature may also stand by chance within the record: only where a whole record fits behind it, it counts.
+    start = tail.rfind(_END_SIGNATURE, 0, max(0, len(tail) - _END.size + len(_END_SIGNATURE)))
+    if start < 0:
+        raise InvalidDistribution("the file is not a zip file: it has no end record")
+    comment_length = int.from_bytes(tail[start + _END.size - 2 : start + _END.size], "little")
+    if start + _END.size + comment_length != len(tail):
+        raise InvalidDistribution("the zip file does not end with its end record and the comment announced there")
+    return size - len(tail) + start
+
+
+def _wide_directory(file: BinaryIO, narrow: _Directory) -> _Directory | None:
+    """The central directory as zip64 records in front of the end record give it, if there are any (4.3.14, 4.3.15)."""
+    locator = narrow.end - _WIDE_LOCATOR.size
+    record = locator - _WIDE_END.size
+    file.seek(max(0, locator))
+    if record < 0 or file.read(4) != _WIDE_LOCATOR_SIGNATURE:
+        return None
+    _, located_disk, located_record, disks = _unpack(file, locator, _WIDE_LOCATOR, _WIDE_LOCATOR_SIGNATURE)
+    _, length, _, _, disk, first_disk, count_here, count, size, offset = _unpack(
+        file, record, _WIDE_END, _WIDE_END_SIGNATURE
+    )
+    if located_disk or disks > 1 or disk or first_disk or count_here != count:
+        raise InvalidDistribution("the zip file is one part of several; it must be whole")
+    if located_record != record or length != _WIDE_END.size - 12:
+        raise InvalidDistribution("the zip file's zip64 records do not follow each other")
+    if (
+        narrow.count not in (count, _SEE_WIDE_COUNT)
+        or narrow.size not in (size, _SEE_WIDE)
+        or narrow.offset not in (offset, _SEE_WIDE)
+    ):
+        raise InvalidDistribution("the zip file's two end records contradict each other")
+    return _Directory(count, size, offset, record)
+
+
+def _entries(file: BinaryIO, directory: _Directory) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    position = directory.offset
+    while position < directory.end and len(entries) < directory.count:
+        entry, position = _entry(file, position)
+        path = _path(entry)
+        if path in entries:
+            raise _bad_member(path, "occurs twice")
+        entries[path] = entry
+    if position != directory.end or len(entries) != directory.count:
+        raise InvalidDistribution(
+            f"the zip file's central directory does not hold the {directory.count} members announced"
+        )
+    return entries
+
+
+def _entry(file: BinaryIO, position: int) -> tuple[Entry, int]:
+    """The entry of the central directory at this position, and the position of the next."""
+    (
+        _, _, _, flags, method, _, _, crc, packed_size, size,
+        name_length, extra_length, comment_length, disk, _, attributes, offset,
+    ) = _unpack(file, position, _ENTRY, _ENTRY_SIGNATURE)  # fmt: skip
+    name, extra = file.read(name_length), file.read(extra_length)
+    entry = Entry(name, flags, method, crc, *_widened((size, packed_size, offset), extra, name))
+    _check_entry(entry)
+    if disk:
+        raise InvalidDistribution("the zip file is one part of several; it must be whole")
+    # The upper half is a Unix mode where the archive was made on Unix, and zero elsewhere.
+    if stat.S_IFMT(attributes >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise _bad_member(entry.text, "is a link or special file; only files and folders may be in a zip file")
+    return entry, file.tell() + comment_length
+
+
+def _check_entry(entry: Entry) -> None:
+    if entry.flags & _ENCRYPTION_FLAGS:
+        raise _bad_member(entry.text, "is encrypted")
+    if entry.flags & ~_KNOWN_FLAGS:
+        raise _bad_member(entry.text, f"uses features of zip that installers lack (flags {entry.flags:#06x})")
+    if entry.method not in (_STORED, _DEFLATED):
+        raise _bad_member(entry.text, f"is compressed by method {entry.method}; it must be 0 (stored) or 8 (deflated)")
+    if entry.method == _STORED and entry.size != entry.packed_size:
+        raise _bad_member(entry.text, "is stored, but with two different sizes")
+    if entry.is_folder and entry.size:
+        raise _bad_member(entry.text, "is a folder with content")
+
+
+def _path(entry: Entry) -> str:
+    name = entry.text
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _bad_member(name, "has a name that is not UTF-8") from None
+    path = safe_path(name)
+    if not path or name not in (path, path + "/"):
+        raise _bad_member(name, "must be named by a plain path, without . and doubled slashes")
+    return path
+
+
+def _widened(values: Sequence[int], extra: bytes, name: bytes) -> list[int]:
+    """``values`` (size, packed size, perhaps offset), those too large for their field from the zip64 extra (4.5.3)."""
+    wide = _wide_extra(extra, name)
+    if len(wide) < 8 * values.count(_SEE_WIDE):
+        raise _bad_member(name.decode("cp437"), "lacks the zip64 sizes it refers to")
+    numbers = struct.iter_unpack("<Q", wide[: len(wide) // 8 * 8])
+    return [next(numbers)[0] if value == _SEE_WIDE else value for value in values]
+
+
+def _wide_extra(extra: bytes, name: bytes) -> bytes:
+    wide = b""
+    while len(extra) >= 4:  # a rest of up to three bytes is padding by tools that align members
+        kind, length = struct.unpack_from("<2H", extra)
+        content, extra = extra[4 : 4 + length], extra[4 + length :]
+        if len(content) < length or (kind == _WIDE_EXTRA and wide):
+            raise _bad_member(name.decode("cp437"), "has malformed extra fields")
+        if kind == _UNICODE_PATH_EXTRA:
+            raise _bad_member(name.decode("cp437"), "has a second name in its extra fields")
+        if kind == _WIDE_EXTRA:
+            wide = content
+    return wide
+
+
+def _check_layout(file: BinaryIO, entries: Collection[Entry], directory_offset: int) -> None:
+    """Members follow each other from the first byte to the central directory, as readers that stream them assume."""
+    ordered = sorted(entries, key=lambda entry: entry.offset)
+    starts = [entry.offset for entry in ordered] + [directory_offset]
+    if starts[0] != 0:
+        raise InvalidDistribution("the zip file has bytes in front of its first member")
+    if max(starts) != directory_offset:
+        raise InvalidDistribution("the zip file has members behind its central directory")
+    for entry, following in zip(ordered, starts[1:], strict=True):
+        end = _start_of_content(file, entry) + entry.packed_size
+        if end > following:
+            raise _bad_member(entry.text, "overlaps what follows it")
+        file.seek(end)
+        if following - end > _LONGEST_DESCRIPTOR or file.read(following - end) not in _possible_descriptors(entry):
+            raise _bad_member(entry.text, "is followed by bytes that belong to no member")
+
+
+def _start_of_content(file: BinaryIO, entry: Entry) -> int:
+    """Where a member's content begins, once its local header (4.3.7) was seen to repeat the central directory."""
+    _, _, flags, method, _, _, crc, packed_size, size, name_length, extra_length = _unpack(
+        file, entry.offset, _LOCAL, _LOCAL_SIGNATURE
+    )
+    name, extra = file.read(name_length), file.read(extra_length)
+    start = file.tell()
+    found = (crc, *_widened((size, packed_size), extra, name))
+    expected = (entry.crc, entry.size, entry.packed_size)
+    if entry.flags & _FLAG_DESCRIPTOR:  # the numbers follow the content; the header may hold zeros
+        found = tuple(given or number for given, number in zip(found, expected, strict=True))
+    if (name, flags, method, found) != (entry.name, entry.flags, entry.method, expected):
+        raise _bad_member(entry.text, "has a local header that contradicts the central directory")
+    return start
+
+
+def _possible_descriptors(entry: Entry) -> set[bytes]:
+    """What may stand between a member's content and the next header: nothing, or the descriptor flagged (4.3.9)."""
+    if not entry.flags & _FLAG_DESCRIPTOR:
+        return {b""}
+    bodies = [struct.pack("<L2Q", entry.crc, entry.packed_size, entry.size)]
+    if max(entry.packed_size, entry.size) < _SEE_WIDE:
+        bodies.append(struct.pack("<3L", entry.crc, entry.packed_size, entry.size))
+    return {signature + body for signature in (b"", _DESCRIPTOR_SIGNATURE) for body in bodies}
+
+
+def _inflate(packed: bytes, entry: Entry) -> bytes:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        content = inflater.decompress(packed, entry.size + 1)
+    except zlib.error:
+        raise _bad_member(entry.text, "is damaged: its content is not deflated") from None
+    if not inflater.eof or inflater.unused_data:
+        raise _bad_member(entry.text, "does not match its size and checksum")
+    return content
+
+
+def _unpack(file: BinaryIO, position: int, layout: struct.Struct, signature: bytes) -> tuple[Any, ...]:
+    file.seek(position)
+    block = file.read(layout.size)
+    if len(block) < layout.size or not block.startswith(signature):
+        raise InvalidDistribution(f"the zip file has no {signature!r} record at byte {position}")
+    return layout.unpack(block)
+
+
+# Gzipped tar (RFC 1952; POSIX "pax": ustar and pax interchange formats; GNU long names) ---------------------------
+
+_BLOCK_BYTES = tarfile.BLOCKSIZE
+_PLAIN_FILES = {tarfile.REGTYPE, tarfile.AREGTYPE}
+_LINKS = {tarfile.SYMTYPE, tarfile.LNKTYPE}
+_GNU_NAMES = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
+_EXTENSIONS = {*_GNU_NAMES, tarfile.XHDTYPE, tarfile.XGLTYPE}
+_PAX_RECORD = re.compile(rb"([1-9]\d{0,6}) ([^=\n]+)=")
+_PAX_KEYS = {"path", "linkpath", "size"}
+_PAX_SIZE = re.compile(r"[0-9]{1,18}")
+
+
+def read_tar_gz(file: BinaryIO, filename: str, limit: int) -> TopFolder:
+    """The top folder of a gzipped tar file, with one file's content. Streams once from the first byte to the last.
+
+    :raises InvalidDistribution: not such an archive, damaged, unsafe to unpack, of several top folders; or the file
+        is there twice, or has more than ``limit`` bytes.
+    """
+    stream: BinaryIO = io.BufferedReader(_Gunzip(file), _CHUNK_BYTES)
+    top, content, links = "", None, set[str]()
+    for member in _members(stream):
+        path = safe_path(member.name)
+        _check_member(member, path, links)
+        top = _top_of(path, top)
+        if path == f"{top}/{filename}":
+            if content is not None or member.type not in _PLAIN_FILES:
+                raise _bad_member(path, "must be there once, as a plain file")
+            content = _content(stream, member, limit)
+        else:
+            _skip_content(stream, member)
+    return TopFolder(top, content)
+
+
+class _Gunzip(io.RawIOBase):
+    """The bytes in a gzip stream, which must be the whole file; refuses to unpack more than its size allows."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._packed_size = file.seek(0, io.SEEK_END)
+        self._unpacked_size = 0
+        self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._file = file
+        file.seek(0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        chunk = self._inflate(len(buffer))
+        buffer[: len(chunk)] = chunk
+        self._unpacked_size += len(chunk)
+        _refuse_bomb(self._unpacked_size, self._packed_size)
+        return len(chunk)
+
+    def _inflate(self, most: int) -> bytes:
+        while not self._inflater.eof:
+            packed = self._inflater.unconsumed_tail or self._file.read(_CHUNK_BYTES)
+            try:
+                chunk = self._inflater.decompress(packed, most)
+            except zlib.error:
+                raise InvalidDistribution("the file is not a gzip stream, or is a damaged one") from None
+            if chunk:
+                return chunk
+            if not packed and not self._inflater.eof:
+                raise InvalidDistribution("the gzip stream is cut off")
+        if self._inflater.unused_data or self._file.read(1):
+            raise InvalidDistribution("the file has bytes behind its gzip stream")
+        return b""
+
+
+def _members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """The members in order. The stream stands at a member's content, which has to be taken before the next member."""
+    extension: dict[str, str] = {}
+    count = 0
+    while (header := _header(stream)) is not None:
+        count += 1
+        _refuse_too_many(count)
+        if header.type not in _EXTENSIONS:
+            yield _extended(header, extension)
+            extension = {}
+            continue
+        for key, value in _extension(stream, header).items():
+            if key in extension:
+                raise _bad_member(value, "is announced twice, by two headers")
+            extension[key] = value
+    while chunk := stream.read(_CHUNK_BYTES):
+        if chunk.count(0) != len(chunk):
+            raise InvalidDistribution("the tar archive goes on behind its end")
+
+
+def _header(stream: BinaryIO) -> tarfile.TarInfo | None:
+    block = _exactly(stream, _BLOCK_BYTES)
+    if block.count(0) == _BLOCK_BYTES:
+        return None
+    try:
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        raise InvalidDistribution(f"the tar archive has a malformed header: {error}") from None
+    if header.size < 0:
+        raise _bad_member(header.name, "has a negative size")
+    return header
+
+
+def _extension(stream: BinaryIO, header: tarfile.TarInfo) -> dict[str, str]:
+    """What a header that is no member of its own says of the next member: ``path``, ``linkpath``, ``size``."""
+    content = _content(stream, header, MAX_EXTENDED_HEADER_BYTES)
+    if header.type in _GNU_NAMES:
+        return {_GNU_NAMES[header.type]: content.rstrip(b"\0").decode("utf-8", "surrogateescape")}
+    records = _pax_records(content)
+    known = {key: value for key, value in records.items() if key in _PAX_KEYS}
+    if any(key.startswith("GNU.sparse") for key in records):
+        raise InvalidDistribution("the tar archive has a sparse member; only plain files, folders and links may be")
+    if header.type == tarfile.XGLTYPE and known:
+        raise InvalidDistribution("the tar archive has a global header that renames or resizes its members")
+    return known
+
+
+def _pax_records(content: bytes) -> dict[str, str]:
+    records: dict[str, str] = {}
+    position = 0
+    while position < len(content):
+        match = _PAX_RECORD.match(content, position)
+        end = position + int(match[1]) if match else 0
+        if match is None or not match.end() < end <= len(content) or content[end - 1 : end] != b"\n":
+            raise InvalidDistribution("the tar archive has a malformed pax header")
+        key = match[2].decode("utf-8", "surrogateescape")
+        if key in records:
+            raise InvalidDistribution(f"the tar archive has a pax header with two values for {quoted(key)}")
+        records[key] = content[match.end() : end - 1].decode("utf-8", "surrogateescape")
+        position = end
+    return records
+
+
+def _extended(member: tarfile.TarInfo, extension: Mapping[str, str]) -> tarfile.TarInfo:
+    member.name = extension.get("path", member.name)
+    member.linkname = extension.get("linkpath", member.linkname)
+    if "size" in extension:
+        if not _PAX_SIZE.fullmatch(extension["size"]):
+            raise _bad_member(member.name, f"has the size {quoted(extension['size'])}; it must be a number of bytes")
+        member.size = int(extension["size"])
+    return member
+
+
+def _check_member(member: tarfile.TarInfo, path: str, links: set[str]) -> None:
+    """Refuse what may not be in a tar archive. ``links`` are the paths of the links so far and is added to."""
+    if member.type not in _PLAIN_FILES | _LINKS | {tarfile.DIRTYPE}:
+        raise _bad_member(member.name, "is a device or special file; only files, folders and links may be")
+    if member.size and member.type not in _PLAIN_FILES:
+        raise _bad_member(member.name, "is a folder or link with content")
+    _refuse_outside(path, member.isdir())
+    if links and not links.isdisjoint(_with_parents(path)):
+        raise _bad_member(member.name, "would be unpacked through a link before it")
+    if member.type in _LINKS:
+        _check_link(member, path)
+        links.add(path)
+        if len(links) > MAX_LINKS:
+            raise InvalidDistribution(f"the archive has more than {MAX_LINKS} links")
+
+
+def _with_parents(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def _check_link(member: tarfile.TarInfo, path: str) -> None:
+    """A link must lead to a place in its own top folder, and still do so when it leads through other links.
+
+    For that, ``..`` may stand only at the beginning of a symbolic link's target, where no link was followed yet; a
+    hard link's target is a path from the root of the archive.
+    """
+    target = member.linkname
+    parts = _parts(target)
+    climbs = next((number for number, part in enumerate(parts) if part != ".."), len(parts))
+    if member.issym():
+        stays_inside = climbs < path.count("/")
+    else:
+        stays_inside = climbs == 0 and len(parts) > 1 and parts[0] == path.partition("/")[0]
+    unsafe = not target or "\\" in target or _ABSOLUTE.match(target) or _CONTROL_CHARACTERS.search(target)
+    if unsafe or ".." in parts[climbs:] or not stays_inside:
+        raise _bad_member(member.name, f"links to {quoted(target)}; a link must stay in the top folder")
+
+
+def _content(stream: BinaryIO, member: tarfile.TarInfo, limit: int) -> bytes:
+    if member.size > limit:
+        raise _bad_member(member.name, f"is larger than {limit} bytes")
+    content = _exactly(stream, member.size)
+    _exactly(stream, -member.size % _BLOCK_BYTES)
+    return content
+
+
+def _skip_content(stream: BinaryIO, member: tarfile.TarInfo) -> None:
+    left = member.size + -member.size % _BLOCK_BYTES
+    while left:
+        left -= len(_exactly(stream, min(left, _CHUNK_BYTES)))
+
+
+def _exactly(stream: BinaryIO, size: int) -> bytes:
+    content = stream.read(size)
+    if len(content) < size:
+        raise InvalidDistribution("the tar archive is cut off")
+    return content

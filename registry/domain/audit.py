@@ -1,0 +1,38 @@
+"""Who did what to which record, added to one append-only table within the transaction of the change itself."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from registry.database import db
+from registry.models import AuditEvent, Namespace
+
+
+class Author(Protocol):
+    """What an event says about who acted; ``access.Principal`` is one."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def user_id(self) -> int | None: ...
+    @property
+    def address(self) -> str: ...
+
+
+def record(by: Author, action: str, target: str, namespace: Namespace | None = None, **details: Any) -> None:
+    """Add one event to the current transaction.
+
+    :param action: ``<thing>_<what happened>``, e.g. ``package_published``.
+    :param details: short values that JSON can hold; never a secret.
+    """
+    db.session.add(
+        AuditEvent(
+            action=action,
+            author=by.label,
+            author_id=by.user_id,
+            address=by.address,
+            namespace_id=None if namespace is None else namespace.id,
+            target=target,
+            details=details,
+        )
+    )

@@ -1,0 +1,256 @@
+"""What a namespace holds for a principal: the read path.
+
+Every function here costs a fixed number of statements, whatever the number of packages, files, members or groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from packaging.version import InvalidVersion, Version
+from sqlalchemy import ColumnElement, Select, and_, func, not_, select, update
+
+from registry.database import db, transaction
+from registry.domain import access
+from registry.domain.access import Principal
+from registry.domain.simple import SimpleFile, SimpleIndex, SimplePage
+from registry.errors import RecordNotFound
+from registry.models import (
+    DISPLAYABLE,
+    INSTALLABLE,
+    FileStatus,
+    Group,
+    Namespace,
+    Package,
+    PackageFile,
+    PackageStatus,
+    Project,
+    RegistryAccess,
+)
+
+LAST_DOWNLOAD_PRECISION = timedelta(minutes=10)
+
+# (sha256, file name) → absolute address of the file under the index that was asked.
+FileURL = Callable[[str, str], str]
+
+
+@dataclass(frozen=True)
+class DownloadableFile:
+    package_id: int
+    filename: str
+    size_bytes: int
+    sha256: str
+    core_metadata_sha256: str | None
+    uploaded_at: datetime
+    last_downloaded_at: datetime | None
+
+
+def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: Principal) -> SimplePage | None:
+    """The installable files of one package name, or ``None`` when the namespace holds no record of it.
+
+    A record without files gives an empty page: the name is taken, and must not be looked for elsewhere.
+
+    :param name: normalized (PEP 503).
+    """
+    rows = db.session.execute(
+        select(
+            Package.name,
+            Package.version,
+            PackageFile.filename,
+            PackageFile.sha256,
+            PackageFile.size_bytes,
+            PackageFile.requires_python,
+            PackageFile.created_at,
+            PackageFile.core_metadata_sha256,
+            PackageFile.core_metadata_is_final,
+        )
+        .select_from(Package)
+        .outerjoin(PackageFile, and_(PackageFile.package_id == Package.id, PackageFile.status == FileStatus.DEFAULT))
+        .where(Package.normalized_name == name, _in_scope(namespace, principal))
+        .order_by(Package.id, PackageFile.id)
+    ).all()
+    if not rows:
+        return None
+    files = tuple(
+        SimpleFile(
+            filename=row.filename,
+            url=file_url(row.sha256, row.filename),
+            sha256=row.sha256,
+            size_bytes=row.size_bytes,
+            requires_python=row.requires_python,
+            uploaded_at=row.created_at,
+            core_metadata_sha256=row.core_metadata_sha256 if row.core_metadata_is_final else None,
+        )
+        for row in rows
+        if row.filename is not None
+    )
+    return SimplePage(name=name, title=rows[0].name, versions=sorted_versions(row.version for row in rows), files=files)
+
+
+def simple_index(namespace: Namespace, page_url: Callable[[str], str], principal: Principal) -> SimpleIndex:
+    """Every package name once, under the spelling of its newest record."""
+    newest = (
+        select(Package.normalized_name, func.max(Package.id).label("id"))
+        .where(_in_scope(namespace, principal))
+        .group_by(Package.normalized_name)
+        .subquery()
+    )
+    rows = db.session.execute(
+        select(Package.normalized_name, Package.name)
+        .join(newest, newest.c.id == Package.id)
+        .order_by(Package.normalized_name)
+    )
+    return SimpleIndex(namespace.name, tuple((name, spelled, page_url(name)) for name, spelled in rows))
+
+
+def downloadable_file(
+    namespace: Namespace, sha256: str, filename: str, principal: Principal
+) -> DownloadableFile | None:
+    """The newest installable file with exactly this name and digest, or ``None``."""
+    row = db.session.execute(
+        select(
+            Package.id,
+            PackageFile.filename,
+            PackageFile.size_bytes,
+            PackageFile.sha256,
+            PackageFile.core_metadata_sha256,
+            PackageFile.core_metadata_is_final,
+            PackageFile.created_at,
+            Package.last_downloaded_at,
+        )
+        .select_from(Package)
+        .join(PackageFile, PackageFile.package_id == Package.id)
+        .where(
+            PackageFile.sha256 == sha256,
+            PackageFile.filename == filename,
+            PackageFile.status == FileStatus.DEFAULT,
+            _in_scope(namespace, principal),
+        )
+        .order_by(Package.id.desc(), PackageFile.id.desc())
+        .limit(1)
+    ).first()
+    if row is None:
+        return None
+    metadata = row.core_metadata_sha256 if row.core_metadata_is_final else None
+    return DownloadableFile(
+        row.id, row.filename, row.size_bytes, row.sha256, metadata, row.created_at, row.last_downloaded_at
+    )
+
+
+def note_download(file: DownloadableFile, now: datetime) -> None:
+    """Keep the package's ``last_downloaded_at`` to ten minutes: a popular file costs no write a request."""
+    if file.last_downloaded_at is not None and now - file.last_downloaded_at < LAST_DOWNLOAD_PRECISION:
+        return
+    with transaction() as session:
+        session.execute(
+            update(Package)
+            .where(Package.id == file.package_id)
+            .values(last_downloaded_at=now, updated_at=Package.updated_at),
+            execution_options={"synchronize_session": False},
+        )
+
+
+def hides_something(group: Group, principal: Principal) -> bool:
+    """Whether the group holds a project whose packages this principal may not read through it, but others may."""
+    hidden = select(Project.id).where(
+        access.within(group), Project.registry_access != RegistryAccess.DISABLED, not_(access.readable(principal))
+    )
+    return db.session.scalar(hidden.limit(1)) is not None
+
+
+def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:
+    """Distinct versions in PEP 440 order; spellings that name the same version stay side by side."""
+    return tuple(sorted(set(versions), key=lambda text: (version_key(text), text)))
+
+
+def version_key(text: str) -> tuple[int, Version | str]:
+    """A key that sorts version strings by PEP 440, what is no version before all others."""
+    try:
+        return (1, Version(text))
+    except InvalidVersion:
+        return (0, text)
+
+
+def _in_scope(namespace: Namespace, principal: Principal) -> ColumnElement[bool]:
+    """Installable packages of the project, or of the readable projects below the group."""
+    installable = Package.status.in_(INSTALLABLE)
+    if isinstance(namespace, Project):
+        return and_(installable, Package.project_id == namespace.id)
+    projects = select(Project.id).where(access.within(namespace), access.readable(principal))
+    return and_(installable, Package.project_id.in_(projects))
+
+
+# Lists of packages, as scripts and people see them --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PackageFilter:
+    """What a list of packages is narrowed to. ``status`` ``None``: the displayable ones."""
+
+    name: str = ""
+    version: str = ""
+    status: PackageStatus | None = None
+
+
+def packages(
+    namespace: Namespace, principal: Principal, wanted: PackageFilter, *, subgroups: bool = True
+) -> Select[Package]:
+    """The packages of a project, or of the readable projects below a group, to be ordered and paged by the caller.
+
+    :param subgroups: for a group, whether projects of its subgroups count.
+    """
+    statuses = DISPLAYABLE if wanted.status is None else (wanted.status,)
+    statement = select(Package).join(Project, Project.id == Package.project_id).where(Package.status.in_(statuses))
+    if isinstance(namespace, Project):
+        statement = statement.where(Package.project_id == namespace.id)
+    else:
+        statement = statement.where(access.within(namespace), access.readable(principal))
+        if not subgroups:
+            statement = statement.where(Project.parent_id == namespace.id)
+    if wanted.name:
+        statement = statement.where(func.lower(Package.name).contains(wanted.name.lower(), autoescape=True))
+    if wanted.version:
+        statement = statement.where(Package.version == wanted.version)
+    return statement
+
+
+def package(project: Project, package_id: int) -> Package:
+    """A package of this project that is shown on its own.
+
+    :raises RecordNotFound: there is none, or its status hides it.
+    """
+    found = db.session.get(Package, package_id)
+    shown = (PackageStatus.DEFAULT, PackageStatus.DEPRECATED)
+    if found is None or found.project_id != project.id or found.status not in shown:
+        raise RecordNotFound
+    return found
+
+
+def package_files(package: Package) -> Select[PackageFile]:
+    return select(PackageFile).where(PackageFile.package_id == package.id, PackageFile.status == FileStatus.DEFAULT)
+
+
+def other_versions(package: Package) -> list[Package]:
+    """Displayable records of the same name as spelled, in PEP 440 order."""
+    found = db.session.scalars(
+        select(Package).where(
+            Package.project_id == package.project_id,
+            Package.name == package.name,
+            Package.id != package.id,
+            Package.status.in_(DISPLAYABLE),
+        )
+    )
+    return sorted(found, key=lambda record: version_key(record.version))
+
+
+def storage_bytes(namespace: Namespace) -> int:
+    """The sum of the sizes of all files kept in a project, or below a group."""
+    statement = select(func.coalesce(func.sum(PackageFile.size_bytes), 0)).where(
+        PackageFile.status == FileStatus.DEFAULT
+    )
+    if isinstance(namespace, Group):
+        projects = select(Project.id).where(access.within(namespace))
+        return int(db.session.scalar(statement.where(PackageFile.project_id.in_(projects))) or 0)
+    return int(db.session.scalar(statement.where(PackageFile.project_id == namespace.id)) or 0)

@@ -1,0 +1,70 @@
+"""The first administrator of an empty installation."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import select
+
+from registry.database import transaction
+from registry.domain import access, accounts, tokens
+from registry.domain.access import Scope
+from registry.models import InstanceSettings, User
+
+USERNAME = "root"
+CREDENTIALS_FILE = "initial_root_credentials"
+FIRST_START_LOCK = 7_202_613
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Password and ``api`` token of the first administrator; ``generated`` names those nobody chose."""
+
+    password: str
+    token: str
+    generated: tuple[str, ...]
+
+
+def create_administrator(
+    *, password: str | None, token: str | None, key: bytes, instance_path: Path, now: datetime
+) -> Credentials | None:
+    """Create ``root`` with a first token while there is no user at all; otherwise ``None``.
+
+    What was not given is generated, and written to ``<instance>/initial_root_credentials`` (mode 0600), before the
+    account can be used: a crash in between leaves no account that nobody can enter.
+
+    :raises InvalidRecord: the password given is too short or too long.
+    """
+    with transaction(lock=FIRST_START_LOCK) as session:
+        if session.scalar(select(User.id).limit(1)) is not None:
+            return None
+        generated = tuple(name for name, value in (("password", password), ("token", token)) if value is None)
+        password = password or accounts.generated_password()
+        token = token or InstanceSettings.current().personal_access_token_prefix + secrets.token_urlsafe(32)
+        user = accounts.create_user(
+            username=USERNAME, email="root@localhost", name="Administrator", password=password, is_admin=True,
+            must_change_password="password" in generated, by=access.SHELL,
+        )  # fmt: skip
+        tokens.issue_access_token(
+            user, name="first token", scopes=[Scope.API], key=key, by=access.SHELL, now=now, secret=token,
+            expires_on=(now + timedelta(days=365)).date(),
+        )  # fmt: skip
+        credentials = Credentials(password, token, generated)
+        if generated:
+            _write(instance_path / CREDENTIALS_FILE, credentials)
+    return credentials
+
+
+def _write(path: Path, credentials: Credentials) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"user: {USERNAME}\n")
+        for name in credentials.generated:
+            file.write(f"{name}: {getattr(credentials, name)}\n")
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,416 @@
+"""Publishing and deleting: the write path, as named steps."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+from sqlalchemy import Select, select
+from sqlalchemy.exc import IntegrityError
+
+from registry.database import OBJECTS_LOCK, db, transaction
+from registry.domain import access, audit, catalog, distributions, namespaces
+from registry.domain.access import Principal
+from registry.domain.distributions import Distribution
+from registry.errors import (
+    BadRequest,
+    DuplicateFile,
+    InvalidDistribution,
+    InvalidParameter,
+    ProtectedPackage,
+    RecordNotFound,
+    TooLarge,
+    Unprocessable,
+    ValidationFailed,
+)
+from registry.models import (
+    FileStatus,
+    Package,
+    PackageFile,
+    PackageStatus,
+    Project,
+    ProtectionRule,
+    Role,
+)
+from registry.storage import StagedFile, Storage, object_key
+
+# Lengths of the descriptive fields, in characters (GitLab, PyPI upload).
+FIELD_LENGTHS = {
+    "metadata_version": 16,
+    "required_python": 255,
+    "summary": 255,
+    "keywords": 1024,
+    "author_email": 2048,
+    "description": 4000,
+    "description_content_type": 128,
+}
+
+# GitLab, "Use valid version strings": PEP 440, appendix B, in the revision that GitLab applies.
+_VERSION = re.compile(
+    r"""
+    v?
+    (?:([0-9]+)!)?                                                # epoch
+    ([0-9]+(?:\.[0-9]+)*)                                         # release segment
+    ([-_.]?((a|b|c|rc|alpha|beta|pre|preview))[-_.]?([0-9]+)?)?   # pre-release
+    ((?:-([0-9]+))|(?:[-_.]?(post|rev|r)[-_.]?([0-9]+)?))?        # post-release
+    ([-_.]?(dev)[-_.]?([0-9]+)?)?                                 # development release
+    (?:\+([a-z0-9]+(?:[-_.][a-z0-9]+)*))?                         # local version
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+_NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.IGNORECASE | re.ASCII)  # PEP 508
+_PATTERN = re.compile(r"[A-Z0-9._*-]+", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What a client sent. ``fields`` are the descriptive form fields by column name; digests are ``""`` when absent."""
+
+    name: str
+    version: str
+    filename: str
+    content: StagedFile
+    fields: dict[str, str]
+    sha256: str = ""
+    md5: str = ""
+    blake2b_256: str = ""
+
+
+# Publishing -----------------------------------------------------------------------------------------------------
+
+
+def publish(
+    upload: Upload, *, project: Project, principal: Principal, storage: Storage, max_size_bytes: int, now: datetime
+) -> PackageFile:
+    """Keep an uploaded file, or refuse it and keep nothing.
+
+    :param max_size_bytes: largest file accepted; 0 is no limit.
+    :raises TooLarge: the file is larger.
+    :raises ProtectedPackage: a protection rule asks for a higher role.
+    :raises DuplicateFile: the project has a file of this name.
+    :raises ValidationFailed: a field, a digest or the file itself breaks a rule; see the message.
+
+    GitLab, "Publish a PyPI package", except that the file is opened and its digests are checked.
+    """
+    refuse_too_large(upload, max_size_bytes)
+    refuse_protected(project, upload.name, principal)
+    refuse_invalid_claim(upload)
+    refuse_published(project, upload.filename)
+    refuse_wrong_digests(upload)
+    distribution = distributions.read(upload.content.file, upload.filename)
+    refuse_disagreement(upload, distribution)
+    with closing(storage.stage()) as core_metadata:
+        core_metadata.write(distribution.core_metadata)
+        _keep((upload.content, core_metadata), storage)  # bytes before the row: a crash leaves no broken link
+        return _record(upload, distribution, core_metadata, project, principal, storage, now)
+
+
+def refuse_too_large(upload: Upload, max_size_bytes: int) -> None:
+    """:raises TooLarge: a file of just the limit passes."""
+    if max_size_bytes and upload.content.size_bytes > max_size_bytes:
+        raise TooLarge
+    if upload.content.size_bytes == 0:
+        raise InvalidParameter("content is invalid")
+
+
+def refuse_invalid_claim(upload: Upload) -> None:
+    """:raises ValidationFailed: name, version or file name cannot be those of a package."""
+    reasons = []
+    if not is_valid_version(upload.version):
+        reasons.append("Version is invalid")
+    if not is_valid_name(upload.name):
+        reasons.append("Name is invalid")
+    if reasons:
+        raise ValidationFailed(*reasons)
+    parsed = distributions.parse_filename(upload.filename)
+    if parsed.normalized_name != canonicalize_name(upload.name) or parsed.version != Version(upload.version):
+        raise InvalidDistribution(
+            f"File name {upload.filename} names {parsed.normalized_name} {parsed.version}, "
+            f"but the form names {upload.name} {upload.version}"
+        )
+
+
+def is_valid_version(version: str) -> bool:
+    """GitLab's rule, and PEP 440 as it stands now."""
+    if len(version) > 255 or not _VERSION.fullmatch(version):
+        return False
+    try:
+        Version(version)
+    except InvalidVersion:
+        return False
+    return True
+
+
+def is_valid_name(name: str) -> bool:
+    return len(name) <= 255 and _NAME.fullmatch(name) is not None
+
+
+def refuse_published(project: Project, filename: str) -> None:
+    """A cheap first look; the unique constraint decides.
+
+    :raises DuplicateFile: the project has a file of this name.
+    """
+    if db.session.scalar(_live_file(project, filename)) is not None:
+        raise DuplicateFile(filename)
+
+
+def refuse_wrong_digests(upload: Upload) -> None:
+    """:raises BadRequest: a digest that was sent is not that of the bytes received."""
+    for name, sent, computed in (
+        ("sha256_digest", upload.sha256, upload.content.sha256),
+        ("md5_digest", upload.md5, upload.content.md5),
+        ("blake2_256_digest", upload.blake2b_256, upload.content.blake2b_256),
+    ):
+        if sent and not hmac.compare_digest(sent.lower().encode(), computed.encode()):
+            raise BadRequest(f"{name} does not match the file: the bytes received have {computed}")
+
+
+def refuse_disagreement(upload: Upload, distribution: Distribution) -> None:
+    """:raises InvalidDistribution: the file's own metadata names another package or version than the form."""
+    same_name = distribution.normalized_name == canonicalize_name(upload.name)
+    if not same_name or Version(distribution.version) != Version(upload.version):
+        raise InvalidDistribution(
+            f"The file's metadata names {distribution.name} {distribution.version}, "
+            f"but the form names {upload.name} {upload.version}"
+        )
+
+
+def _keep(contents: Iterable[StagedFile], storage: Storage) -> None:
+    for staged in contents:
+        key = object_key(staged.sha256)
+        if not storage.exists(key):
+            storage.put(key, staged)
+
+
+def _record(
+    upload: Upload,
+    distribution: Distribution,
+    core_metadata: StagedFile,
+    project: Project,
+    principal: Principal,
+    storage: Storage,
+    now: datetime,
+) -> PackageFile:
+    with transaction(lock=OBJECTS_LOCK, shared=True) as session:
+        # Once more, for a cleanup may have taken an object without a row; none runs while the lock is held.
+        _keep((upload.content, core_metadata), storage)
+        package = _package(upload, project, principal, now)
+        file = PackageFile(
+            package=package,
+            project_id=project.id,
+            filename=upload.filename,
+            size_bytes=upload.content.size_bytes,
+            sha256=upload.content.sha256,
+            md5=upload.content.md5,
+            blake2b_256=upload.content.blake2b_256,
+            requires_python=distribution.requires_python,
+            core_metadata_sha256=core_metadata.sha256,
+            core_metadata_is_final=distribution.core_metadata_is_final,
+            creator_id=principal.user_id,
+            job_id=None if principal.job is None else principal.job.id,
+            created_at=now,
+        )
+        session.add(file)
+        try:
+            session.flush()
+        except IntegrityError as error:  # another upload of this file name was faster
+            raise DuplicateFile(upload.filename) from error
+        namespaces.touch(project.id)
+        audit.record(
+            principal,
+            "package_published",
+            f"{package.name} {package.version}",
+            project,
+            filename=file.filename,
+            sha256=file.sha256,
+            size_bytes=file.size_bytes,
+        )
+    return file
+
+
+def _package(upload: Upload, project: Project, principal: Principal, now: datetime) -> Package:
+    """The record of this name and version, made or reused; its descriptive columns are those of the latest upload."""
+    session = db.session
+    package = session.scalar(
+        select(Package).where(
+            Package.project_id == project.id,
+            Package.name == upload.name,
+            Package.version == upload.version,
+            Package.status != PackageStatus.PENDING_DESTRUCTION,
+        )
+    )
+    if package is None:
+        package = Package(
+            project_id=project.id,
+            name=upload.name,
+            version=upload.version,
+            normalized_name=canonicalize_name(upload.name),
+            creator_id=principal.user_id,
+            created_at=now,
+        )
+        session.add(package)
+    for column, length in FIELD_LENGTHS.items():
+        setattr(package, column, truncated(upload.fields.get(column, ""), length))
+    package.updated_at = now
+    return package
+
+
+def truncated(text: str, length: int) -> str:
+    """The text, or its beginning and three dots in exactly that many characters; without NUL, which no column takes."""
+    text = text.replace("\x00", "")
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def _live_file(project: Project, filename: str) -> Select[int]:
+    return select(PackageFile.id).where(
+        PackageFile.project_id == project.id,
+        PackageFile.filename == filename,
+        PackageFile.status == FileStatus.DEFAULT,
+    )
+
+
+# Deleting -------------------------------------------------------------------------------------------------------
+
+
+def delete_package(package: Package, project: Project, *, by: Principal) -> None:
+    """Gone from every list at once; ``cleanup`` removes rows and bytes.
+
+    :raises ProtectedPackage: a protection rule asks for a higher role.
+    :raises RecordNotFound: it was deleted meanwhile.
+    """
+    refuse_delete_protected(project, package.name, by)
+    with transaction() as session:
+        session.refresh(package, with_for_update=True)
+        if package.status is PackageStatus.PENDING_DESTRUCTION:
+            raise RecordNotFound
+        package.status = PackageStatus.PENDING_DESTRUCTION
+        for file in session.scalars(catalog.package_files(package)):
+            file.status = FileStatus.PENDING_DESTRUCTION
+        namespaces.touch(project.id)
+        audit.record(by, "package_deleted", f"{package.name} {package.version}", project)
+
+
+def delete_file(file: PackageFile, package: Package, project: Project, *, by: Principal) -> None:
+    """:raises ProtectedPackage: a protection rule asks for a higher role.
+
+    :raises RecordNotFound: it was deleted meanwhile.
+    """
+    refuse_delete_protected(project, package.name, by)
+    with transaction() as session:
+        session.refresh(file, with_for_update=True)
+        if file.status is FileStatus.PENDING_DESTRUCTION:
+            raise RecordNotFound
+        file.status = FileStatus.PENDING_DESTRUCTION
+        namespaces.touch(project.id)
+        audit.record(by, "package_file_deleted", file.filename, project, package=f"{package.name} {package.version}")
+
+
+# Protection -----------------------------------------------------------------------------------------------------
+
+
+def refuse_protected(project: Project, name: str, principal: Principal) -> None:
+    """:raises ProtectedPackage: a matching rule asks for a higher role to publish; a deploy token has none at all."""
+    if principal.is_admin:
+        return
+    for rule in _matching_rules(project, name):
+        if principal.deploy_token is not None:
+            raise ProtectedPackage
+        if rule.minimum_push_role is not None and access.role_in(principal, project) < rule.minimum_push_role:
+            raise ProtectedPackage
+
+
+def refuse_delete_protected(project: Project, name: str, principal: Principal) -> None:
+    """:raises ProtectedPackage: a matching rule asks for a higher role to delete."""
+    if principal.is_admin:
+        return
+    for rule in _matching_rules(project, name):
+        if rule.minimum_delete_role is not None and access.role_in(principal, project) < rule.minimum_delete_role:
+            raise ProtectedPackage
+
+
+def protection_rules(project: Project) -> list[ProtectionRule]:
+    return list(
+        db.session.scalars(
+            select(ProtectionRule).where(ProtectionRule.project_id == project.id).order_by(ProtectionRule.id)
+        )
+    )
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a rule's pattern covers a package name, as spelled or normalized; ``*`` is any text, case is ignored."""
+    patterns = {pattern.lower(), re.sub(r"[-_.]+", "-", pattern).lower()}
+    names = {name.lower(), str(canonicalize_name(name))}
+    return any(
+        re.fullmatch(".*".join(re.escape(part) for part in one.split("*")), spelled, re.DOTALL)
+        for one in patterns
+        for spelled in names
+    )
+
+
+def add_protection_rule(
+    project: Project,
+    *,
+    pattern: str,
+    push: Role | None,
+    delete: Role | None,
+    by: audit.Author,
+    package_type: str = "pypi",
+) -> ProtectionRule:
+    """:raises Unprocessable: pattern or roles break a rule, or the pattern is taken."""
+    rule = ProtectionRule(
+        project_id=project.id, package_type=package_type, pattern=pattern,
+        minimum_push_role=push, minimum_delete_role=delete,
+    )  # fmt: skip
+    with transaction() as session:
+        _refuse_invalid_rule(rule)
+        session.add(rule)
+        session.flush()
+        audit.record(by, "protection_rule_created", pattern, project)
+    return rule
+
+
+def change_protection_rule(
+    rule: ProtectionRule, changes: dict[str, object], project: Project, *, by: audit.Author
+) -> None:
+    """:raises Unprocessable: as for ``add_protection_rule``."""
+    with transaction() as session, session.no_autoflush:
+        for column, value in changes.items():
+            setattr(rule, column, value)
+        _refuse_invalid_rule(rule)
+        session.flush()
+        audit.record(by, "protection_rule_changed", rule.pattern, project)
+
+
+def delete_protection_rule(rule: ProtectionRule, project: Project, *, by: audit.Author) -> None:
+    with transaction() as session:
+        audit.record(by, "protection_rule_deleted", rule.pattern, project)
+        session.delete(rule)
+
+
+def _matching_rules(project: Project, name: str) -> list[ProtectionRule]:
+    return [rule for rule in protection_rules(project) if matches(rule.pattern, name)]
+
+
+def _refuse_invalid_rule(rule: ProtectionRule) -> None:
+    if not _PATTERN.fullmatch(rule.pattern) or len(rule.pattern) > 255:
+        raise Unprocessable(
+            "Package name pattern should be a valid PyPI package name with optional wildcard characters."
+        )
+    if rule.minimum_push_role is None and rule.minimum_delete_role is None:
+        raise Unprocessable("A rule must have at least a minimum access role for push or delete.")
+    taken = db.session.scalar(
+        select(ProtectionRule.id).where(
+            ProtectionRule.project_id == rule.project_id,
+            ProtectionRule.package_type == rule.package_type,
+            ProtectionRule.pattern == rule.pattern,
+            ProtectionRule.id != (rule.id or 0),
+        )
+    )
+    if taken is not None:
+        raise Unprocessable("Package name pattern has already been taken")

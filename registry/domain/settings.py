@@ -1,0 +1,174 @@
+"""What administrators and Owners set: instance → ancestor → own value, with locks.
+
+The cascade of request forwarding (GitLab, "Control package forwarding"), for a group, first match wins:
+the instance's lock; the lock of an ancestor, topmost first; the group's own value; the nearest ancestor's value;
+the instance's value. A project has the value of the group it lives in; in a personal namespace, the instance's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import Any
+
+from sqlalchemy import select, update
+
+from registry.database import db, transaction
+from registry.domain import audit
+from registry.errors import InvalidRecord, SettingLocked
+from registry.models import Ancestry, Group, GroupPackageSettings, InstanceSettings, Namespace, Visibility
+
+FORWARDING = "pypi_package_requests_forwarding"
+FORWARDING_LOCK = "lock_pypi_package_requests_forwarding"
+
+
+@dataclass(frozen=True)
+class Forwarding:
+    """Request forwarding as it stands for one group.
+
+    :param value: what the group itself says; ``None`` inherits.
+    :param lock: the group's own lock on everything below it.
+    :param inherited: what would hold if the group said nothing.
+    :param effective: what holds.
+    :param locked_by: where it is decided above the group: a group's id, ``"instance"``, or ``None`` when it is not.
+    :param inherited_from: the group's id or ``"instance"`` that ``inherited`` comes from.
+    """
+
+    value: bool | None
+    lock: bool
+    inherited: bool
+    effective: bool
+    locked_by: int | str | None
+    inherited_from: int | str
+
+    @property
+    def is_locked(self) -> bool:
+        return self.locked_by is not None
+
+
+def forwarding(group: Group) -> Forwarding:
+    """The cascade for this group, in two statements whatever its depth."""
+    return _cascade(InstanceSettings.current(), _path_settings(group.id), group.id)
+
+
+def forwards(namespace: Namespace) -> bool:
+    """Whether requests for package names this project or group does not hold are forwarded."""
+    group_id = namespace.id if isinstance(namespace, Group) else namespace.parent_id
+    if group_id is None:
+        return InstanceSettings.current().pypi_package_requests_forwarding
+    return _cascade(InstanceSettings.current(), _path_settings(group_id), group_id).effective
+
+
+def change_forwarding(
+    group: Group, *, value: bool | EllipsisType | None = ..., lock: bool | EllipsisType = ..., by: audit.Author
+) -> Forwarding:
+    """Change what the group says; what is left out (``...``) stays.
+
+    :raises SettingLocked: the instance or an ancestor has locked it.
+    """
+    with transaction():
+        standing = forwarding(group)
+        new_value = standing.value if value is ... else value
+        new_lock = standing.lock if lock is ... else lock
+        changed = (new_value, new_lock) != (standing.value, standing.lock)
+        if standing.is_locked and changed:
+            raise SettingLocked(FORWARDING if new_value != standing.value else FORWARDING_LOCK)
+        if standing.value is None and new_value is not None and _repeats_ancestor(standing, new_value):
+            new_value = None  # stays inheriting, so that it follows a later change above
+        if new_lock and new_value is None:
+            new_value = standing.inherited  # a lock holds something: what holds now
+        if new_lock and not standing.lock:
+            _clear_locks_below(group)
+        if (new_value, new_lock) != (standing.value, standing.lock):
+            own = db.session.get(GroupPackageSettings, group.id) or GroupPackageSettings(group_id=group.id)
+            own.pypi_package_requests_forwarding = new_value
+            own.lock_pypi_package_requests_forwarding = new_lock
+            db.session.add(own)
+            audit.record(
+                by, "group_package_settings_changed", group.full_path, group, forwarding=new_value, lock=new_lock
+            )
+            db.session.flush()
+        return forwarding(group)
+
+
+def change_instance(changes: Mapping[str, Any], *, by: audit.Author) -> InstanceSettings:
+    """Set some of the instance settings, by column name, to values of the column's type.
+
+    :raises InvalidRecord: a value is outside its range.
+    """
+    with transaction():
+        settings = db.session.get_one(InstanceSettings, 1, populate_existing=True)
+        for name, value in changes.items():
+            _refuse_bad_instance_value(name, value)
+            setattr(settings, name, value)
+        if changes:
+            shown = {name: value.label if isinstance(value, Visibility) else value for name, value in changes.items()}
+            audit.record(by, "instance_settings_changed", "instance", None, **shown)
+        return settings
+
+
+def max_file_size(configured_bytes: int) -> int:
+    """The largest file accepted, in bytes; 0 is no limit. The instance setting may only lower the configured limit."""
+    own = InstanceSettings.current().pypi_max_file_size
+    if not own:
+        return configured_bytes
+    return min(own, configured_bytes) if configured_bytes else own
+
+
+def _refuse_bad_instance_value(name: str, value: Any) -> None:
+    if name == "max_personal_access_token_lifetime" and not 1 <= value <= 3650:
+        raise InvalidRecord({name: ["must be between 1 and 3650 days"]})
+    if name == "pypi_max_file_size" and value is not None and value < 0:
+        raise InvalidRecord({name: ["must be greater than or equal to 0"]})
+    if name == "personal_access_token_prefix" and (len(value) > 20 or not value.isascii() or not value.isprintable()):
+        raise InvalidRecord({name: ["is too long (maximum is 20 characters)"]})
+
+
+def _path_settings(group_id: int) -> Sequence[tuple[int, bool | None, bool]]:
+    """(id, value, lock) of the group and its ancestors, topmost first."""
+    rows = db.session.execute(
+        select(
+            Ancestry.ancestor_id,
+            GroupPackageSettings.pypi_package_requests_forwarding,
+            GroupPackageSettings.lock_pypi_package_requests_forwarding,
+        )
+        .outerjoin(GroupPackageSettings, GroupPackageSettings.group_id == Ancestry.ancestor_id)
+        .where(Ancestry.namespace_id == group_id)
+        .order_by(Ancestry.distance.desc())
+    )
+    return [(ancestor_id, value, bool(lock)) for ancestor_id, value, lock in rows]
+
+
+def _cascade(
+    instance_settings: InstanceSettings, path: Sequence[tuple[int, bool | None, bool]], group_id: int
+) -> Forwarding:
+    instance_value = instance_settings.pypi_package_requests_forwarding
+    own_value, own_lock = next(((value, lock) for id_, value, lock in path if id_ == group_id), (None, False))
+    ancestors = [row for row in path if row[0] != group_id]
+    spoken = [(id_, value) for id_, value, _ in ancestors if value is not None]
+    inherited_from, inherited = spoken[-1] if spoken else ("instance", instance_value)
+    locked_by: int | str | None = None
+    effective = inherited if own_value is None else own_value
+    if instance_settings.lock_pypi_package_requests_forwarding:
+        locked_by, inherited_from, inherited, effective = "instance", "instance", instance_value, instance_value
+    else:
+        for ancestor_id, value, lock in ancestors:
+            if lock:
+                decided = instance_value if value is None else value
+                locked_by, inherited_from, inherited, effective = ancestor_id, ancestor_id, decided, decided
+                break
+    return Forwarding(own_value, own_lock, inherited, effective, locked_by, inherited_from)
+
+
+def _repeats_ancestor(standing: Forwarding, value: bool) -> bool:
+    return standing.inherited_from != "instance" and standing.inherited == value
+
+
+def _clear_locks_below(group: Group) -> None:
+    below = select(Ancestry.namespace_id).where(Ancestry.ancestor_id == group.id, Ancestry.namespace_id != group.id)
+    db.session.execute(
+        update(GroupPackageSettings)
+        .where(GroupPackageSettings.group_id.in_(below))
+        .values(lock_pypi_package_requests_forwarding=False)
+    )

@@ -1,0 +1,131 @@
+"""The store compared with the rows: every object is read and digested again."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from registry.database import db
+from registry.domain import cleanup
+from registry.models import FileStatus, PackageFile, Project
+from registry.storage import ObjectMissing, Storage, object_key
+
+ORPHAN_AGE = timedelta(days=1)  # younger ones are uploads under way, or wait for the next cleanup
+BATCH = 500
+NAMED_FILES = 10
+
+
+class Defect(enum.StrEnum):
+    MISSING = "missing"
+    DAMAGED = "damaged"  # cannot be read, or holds other bytes
+    ORPHANED = "orphaned"  # no file refers to it
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One object that is not as it should be.
+
+    :ivar files: whose bytes or core metadata these are, as ``project: file name``; at most ``NAMED_FILES``.
+    :ivar removed: it was an orphan, and is gone.
+    """
+
+    defect: Defect
+    key: str
+    files: tuple[str, ...] = ()
+    removed: bool = False
+
+
+@dataclass(frozen=True)
+class Summary:
+    checked: int
+    missing: int
+    damaged: int
+    orphaned: int
+    removed: int
+
+    @property
+    def is_sound(self) -> bool:
+        return not (self.missing or self.damaged or self.orphaned > self.removed)
+
+
+def verify(storage: Storage, now: datetime, tell: Callable[[Problem], None], *, repair: bool = False) -> Summary:
+    """Compare both ways: every file has its bytes, and every object older than a day has a file.
+
+    Memory is bounded; the time is that of reading the whole store.
+
+    :param tell: called with each problem as it is found.
+    :param repair: remove the orphans. What is missing or damaged can only be published again.
+    """
+    checked = 0
+    found: Counter[str] = Counter()
+    for problem in _problems(storage, now, repair):
+        checked += 1
+        if problem is not None:
+            found[problem.defect] += 1
+            found["removed"] += problem.removed
+            tell(problem)
+    orphaned = found[Defect.ORPHANED]
+    return Summary(checked - orphaned, found[Defect.MISSING], found[Defect.DAMAGED], orphaned, found["removed"])
+
+
+def _problems(storage: Storage, now: datetime, repair: bool) -> Iterator[Problem | None]:
+    """One entry for each object looked at; ``None`` when it is as it should be."""
+    for column in (PackageFile.sha256, PackageFile.core_metadata_sha256):
+        for digest in _digests(column):
+            yield _problem(storage, digest, column)
+    stored_before = now - ORPHAN_AGE
+    if repair:
+        for orphan in cleanup.remove_orphans(storage, stored_before=stored_before):
+            yield Problem(Defect.ORPHANED, orphan.key, removed=True)
+    else:
+        for orphans in cleanup.orphaned_objects(storage, stored_before=stored_before):
+            for orphan in orphans:
+                yield Problem(Defect.ORPHANED, orphan.key)
+
+
+def _digests(column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None]) -> Iterator[str]:
+    last = ""
+    statement = select(column).distinct().where(PackageFile.status == FileStatus.DEFAULT).order_by(column).limit(BATCH)
+    while digests := db.session.scalars(statement.where(column > last)).all():
+        db.session.rollback()  # no transaction stays open while the objects are read
+        yield from (digest for digest in digests if digest)
+        last = digests[-1] or ""
+
+
+def _problem(
+    storage: Storage, digest: str, column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
+) -> Problem | None:
+    defect = _defect(storage, digest)
+    if defect is None:
+        return None
+    files = tuple(
+        f"{project}: {filename}"
+        for project, filename in db.session.execute(
+            select(Project.full_path, PackageFile.filename)
+            .join(PackageFile, PackageFile.project_id == Project.id)
+            .where(column == digest, PackageFile.status == FileStatus.DEFAULT)
+            .order_by(PackageFile.id)
+            .limit(NAMED_FILES)
+        )
+    )
+    db.session.rollback()
+    # Without files it was deleted since its digest was read, and is nobody's loss.
+    return Problem(defect, object_key(digest), files) if files else None
+
+
+def _defect(storage: Storage, digest: str) -> Defect | None:
+    try:
+        with storage.open(object_key(digest)) as file:
+            is_whole = hashlib.file_digest(file, "sha256").hexdigest() == digest
+    except ObjectMissing:
+        return Defect.MISSING
+    except OSError:
+        return Defect.DAMAGED
+    return None if is_whole else Defect.DAMAGED

@@ -1,0 +1,241 @@
+"""Everything the registry refuses: one class per reason, with its HTTP status and its message.
+
+Where GitLab has a wording it is used to the letter, because scripts and people search for it
+("PyPI API", "REST API": error bodies). The rooms above render these in their own dialect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+
+class RegistryError(Exception):
+    """Base of all refusals; ``status`` is the HTTP status, ``body()`` the JSON answer."""
+
+    status = 500
+    phrase = "Internal Server Error"
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or self.phrase)
+        self.reason = reason
+
+    @property
+    def message(self) -> str:
+        """The sentence shown to whoever asked, led by the status as in GitLab."""
+        heading = f"{self.status} {self.phrase}"
+        return f"{heading} - {self.reason}" if self.reason else heading
+
+    def body(self) -> dict[str, object]:
+        return {"message": self.message}
+
+
+class ConfigurationError(RegistryError):
+    """The installation cannot start or run as configured; the reason names setting, value and what is accepted."""
+
+
+# 400 ------------------------------------------------------------------------------------------------------------
+
+
+class BadRequest(RegistryError):
+    status = 400
+    phrase = "Bad request"
+
+
+class InvalidParameter(RegistryError):
+    """A declared request parameter is missing or malformed: ``{"error": "name is missing"}``."""
+
+    status = 400
+    phrase = "Bad request"
+
+    @property
+    def message(self) -> str:
+        return self.reason
+
+    def body(self) -> dict[str, object]:
+        return {"error": self.reason}
+
+
+class InvalidRecord(RegistryError):
+    """A record would break its rules: ``{"message": {"path": ["has already been taken"]}}``."""
+
+    status = 400
+    phrase = "Bad request"
+
+    def __init__(self, errors: Mapping[str, Iterable[str]]) -> None:
+        self.errors = {field: list(messages) for field, messages in errors.items()}
+        super().__init__("; ".join(f"{field} {text}" for field, texts in self.errors.items() for text in texts))
+
+    @property
+    def message(self) -> str:
+        return self.reason
+
+    def body(self) -> dict[str, object]:
+        return {"message": self.errors}
+
+
+class InvalidGroup(InvalidRecord):
+    """GitLab words the errors of a group as one line: ``Failed to save group {:path=>[…]}``."""
+
+    @property
+    def message(self) -> str:
+        listed = ", ".join(
+            f":{field}=>[{', '.join(_quoted(text) for text in texts)}]" for field, texts in self.errors.items()
+        )
+        return f"Failed to save group {{{listed}}}"
+
+    def body(self) -> dict[str, object]:
+        return {"message": self.message}
+
+
+class PlainRefusal(RegistryError):
+    """A refusal whose sentence stands alone in the body, without the status in front."""
+
+    status = 400
+
+    @property
+    def message(self) -> str:
+        return self.reason
+
+
+class ValidationFailed(BadRequest):
+    """An upload breaks a rule of the registry: ``400 Bad request - Validation failed: Version is invalid``."""
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__("Validation failed: " + ", ".join(reasons))
+
+
+class DuplicateFile(ValidationFailed):
+    """Wording matched by the clients' options to skip existing files, old and new: do not reword."""
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(f"File name has already been taken ({filename} already exists)")
+
+
+class InvalidDistribution(ValidationFailed):
+    """The uploaded file is not a distribution, is unsafe to read, or disagrees with what was claimed."""
+
+
+class TooLarge(BadRequest):
+    def __init__(self) -> None:
+        super().__init__("File is too large")
+
+
+class SettingLocked(InvalidRecord):
+    def __init__(self, setting: str) -> None:
+        super().__init__({setting: ["cannot be changed because it is locked by an ancestor"]})
+
+
+# 401, 403, 404 --------------------------------------------------------------------------------------------------
+
+
+class Unauthenticated(RegistryError):
+    """Nobody is signed in and the answer may depend on who asks.
+
+    :param hidden: an anonymous caller may not even know that the namespace exists; the REST API then answers 404
+        where the PyPI API has to challenge (GitLab, packages API against PyPI API).
+    """
+
+    status = 401
+    phrase = "Unauthorized"
+
+    def __init__(self, *, hidden: NotFound | None = None) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+
+class InvalidToken(RegistryError):
+    """A known access token that is expired or revoked (RFC 6750, section 3.1)."""
+
+    status = 401
+    phrase = "Unauthorized"
+
+    def body(self) -> dict[str, object]:
+        return {"error": "invalid_token", "error_description": self.reason}
+
+
+class Forbidden(RegistryError):
+    status = 403
+    phrase = "Forbidden"
+
+
+class ProtectedPackage(Forbidden):
+    def __init__(self) -> None:
+        super().__init__("Package protected.")
+
+
+class InsufficientScope(RegistryError):
+    """The access token lacks every scope that would do (RFC 6750, section 3.1)."""
+
+    status = 403
+    phrase = "Forbidden"
+
+    def __init__(self, accepted: Iterable[str]) -> None:
+        super().__init__("The request requires higher privileges than provided by the access token.")
+        self.accepted = tuple(accepted)
+
+    def body(self) -> dict[str, object]:
+        return {
+            "error": "insufficient_scope",
+            "error_description": self.reason,
+            "scope": " ".join(self.accepted),
+        }
+
+
+class NotFound(RegistryError):
+    """:param what: ``"Project"``, ``"Package"``, …: the thing that is not there, or nothing."""
+
+    status = 404
+    phrase = "Not Found"
+
+    def __init__(self, what: str = "") -> None:
+        super().__init__()
+        self.what = what
+
+    @property
+    def message(self) -> str:
+        return f"404 {self.what} Not Found" if self.what else "404 Not Found"
+
+
+class RecordNotFound(NotFound):
+    """GitLab's generic answer for a missing record, with a lower-case f."""
+
+    @property
+    def message(self) -> str:
+        return "404 Not found"
+
+
+# 405, 409, 412, 422, 503 -----------------------------------------------------------------------------------------
+
+
+class MethodNotAllowed(RegistryError):
+    """The address exists, but not for the credential that was used."""
+
+    status = 405
+    phrase = "Method Not Allowed"
+
+
+class Conflict(PlainRefusal):
+    status = 409
+    phrase = "Conflict"
+
+
+class PreconditionFailed(RegistryError):
+    status = 412
+    phrase = "Precondition Failed"
+
+
+class Unprocessable(PlainRefusal):
+    status = 422
+    phrase = "Unprocessable Entity"
+
+
+class Unavailable(RegistryError):
+    """A part the registry needs (database, store) does not answer now; the same request may succeed later."""
+
+    status = 503
+    phrase = "Service Unavailable"
+    retry_after_seconds = 5
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

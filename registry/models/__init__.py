@@ -1,0 +1,60 @@
+"""What is stored: tables, constraints, row-local behaviour. Importing this package completes the metadata."""
+
+from registry.models.accounts import User, UserState
+from registry.models.audit import AuditEvent
+from registry.models.namespaces import (
+    MEMBER_ROLES,
+    AllowedJobSource,
+    Ancestry,
+    CreationLevel,
+    Group,
+    Membership,
+    Namespace,
+    Project,
+    RegistryAccess,
+    Role,
+    UserNamespace,
+    Visibility,
+)
+from registry.models.packages import (
+    DISPLAYABLE,
+    INSTALLABLE,
+    FileStatus,
+    Package,
+    PackageFile,
+    PackageStatus,
+    ProtectionRule,
+)
+from registry.models.settings import GroupPackageSettings, InstanceSettings
+from registry.models.tokens import AccessToken, DeployToken, Job, JobStatus
+
+__all__ = [
+    "DISPLAYABLE",
+    "INSTALLABLE",
+    "MEMBER_ROLES",
+    "AccessToken",
+    "AllowedJobSource",
+    "Ancestry",
+    "AuditEvent",
+    "CreationLevel",
+    "DeployToken",
+    "FileStatus",
+    "Group",
+    "GroupPackageSettings",
+    "InstanceSettings",
+    "Job",
+    "JobStatus",
+    "Membership",
+    "Namespace",
+    "Package",
+    "PackageFile",
+    "PackageStatus",
+    "Project",
+    "ProtectionRule",
+    "RegistryAccess",
+    "Role",
+    "User",
+    "UserNamespace",
+    "UserState",
+    "Visibility",
+]

@@ -1,0 +1,47 @@
+"""People: who signs in and who tokens act for."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from registry.database import Enumerated, Model, UTCDateTime, utcnow
+
+
+class UserState(enum.StrEnum):
+    ACTIVE = "active"
+    BLOCKED = "blocked"
+    DEACTIVATED = "deactivated"
+
+
+class User(Model):
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    username: Mapped[str] = mapped_column(String(255))
+    username_key: Mapped[str] = mapped_column(String(255), unique=True)  # lower case: names are compared without case
+    email: Mapped[str] = mapped_column(String(255))
+    email_key: Mapped[str] = mapped_column(String(255), unique=True)
+    name: Mapped[str] = mapped_column(String(255))
+    password_hash: Mapped[str | None] = mapped_column(String(255))
+    must_change_password: Mapped[bool] = mapped_column(default=False)
+    state: Mapped[UserState] = mapped_column(Enumerated(UserState), default=UserState.ACTIVE)
+    is_admin: Mapped[bool] = mapped_column(default=False)
+    is_external: Mapped[bool] = mapped_column(default=False)
+    private_profile: Mapped[bool] = mapped_column(default=False)
+    can_create_group: Mapped[bool] = mapped_column(default=True)
+    projects_limit: Mapped[int] = mapped_column(default=100_000)
+    bio: Mapped[str] = mapped_column(Text, default="")
+    note: Mapped[str] = mapped_column(Text, default="")
+    confirmed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    last_sign_in_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    current_sign_in_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    @property
+    def is_active(self) -> bool:
+        return self.state is UserState.ACTIVE

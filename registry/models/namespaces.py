@@ -1,0 +1,159 @@
+"""Namespaces, what a URL addresses and a role is held in: groups, projects and users' own spaces; memberships."""
+
+from __future__ import annotations
+
+import enum
+from datetime import date, datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from registry.database import AUTOINCREMENT, Enumerated, Model, UTCDateTime, utcnow
+from registry.models.accounts import User
+
+
+class Role(enum.IntEnum):
+    """Access level held in a namespace, with GitLab's numbers."""
+
+    NO_ACCESS = 0
+    MINIMAL_ACCESS = 5
+    GUEST = 10
+    PLANNER = 15
+    REPORTER = 20
+    DEVELOPER = 30
+    MAINTAINER = 40
+    OWNER = 50
+    ADMIN = 60  # only in protection rules: nobody below an instance administrator
+
+    @property
+    def title(self) -> str:
+        return self.name.replace("_", " ").capitalize()
+
+
+MEMBER_ROLES = (Role.GUEST, Role.PLANNER, Role.REPORTER, Role.DEVELOPER, Role.MAINTAINER, Role.OWNER)
+
+
+class Visibility(enum.IntEnum):
+    PRIVATE = 0
+    INTERNAL = 10
+    PUBLIC = 20
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+class RegistryAccess(enum.StrEnum):
+    """Who reaches the package registry of a project (GitLab, ``package_registry_access_level``)."""
+
+    DISABLED = "disabled"
+    PRIVATE = "private"  # members only
+    ENABLED = "enabled"  # everyone with access to the project
+    PUBLIC = "public"  # anyone may pull, on the project's own endpoints
+
+
+class CreationLevel(enum.StrEnum):
+    """Who may create projects, or subgroups, in a group."""
+
+    NOBODY = "noone"
+    OWNER = "owner"
+    MAINTAINER = "maintainer"
+    DEVELOPER = "developer"
+
+
+class Namespace(Model):
+    """One table for all three kinds, so that paths are unique across them and a role is looked up one way.
+
+    ``full_path`` repeats the paths of all ancestors: a URL is found with one indexed look-up.
+    """
+
+    __tablename__ = "namespaces"
+    __mapper_args__ = {"polymorphic_on": "kind"}
+    __table_args__ = (CheckConstraint("kind IN ('group', 'project', 'user')", name="kind"), AUTOINCREMENT)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), index=True)
+    path: Mapped[str] = mapped_column(String(255))
+    full_path: Mapped[str] = mapped_column(Text)
+    full_path_key: Mapped[str] = mapped_column(Text, unique=True)  # lower case
+    name: Mapped[str] = mapped_column(String(255))
+    full_name: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text, default="")
+    visibility: Mapped[Visibility] = mapped_column(Enumerated(Visibility), default=Visibility.PRIVATE)
+    creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, onupdate=utcnow)
+
+    parent: Mapped[Namespace | None] = relationship(remote_side=[id], viewonly=True)
+
+
+class Group(Namespace):
+    __mapper_args__ = {"polymorphic_identity": "group"}
+
+    project_creation_level: Mapped[CreationLevel | None] = mapped_column(
+        Enumerated(CreationLevel), default=CreationLevel.DEVELOPER
+    )
+    subgroup_creation_level: Mapped[CreationLevel | None] = mapped_column(
+        Enumerated(CreationLevel), default=CreationLevel.MAINTAINER
+    )
+
+
+class Project(Namespace):
+    __mapper_args__ = {"polymorphic_identity": "project"}
+
+    registry_access: Mapped[RegistryAccess | None] = mapped_column(
+        Enumerated(RegistryAccess), default=RegistryAccess.ENABLED
+    )
+    archived: Mapped[bool | None] = mapped_column(default=False)
+    job_allowlist_enforced: Mapped[bool | None] = mapped_column(default=True)
+    last_activity_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=utcnow)
+
+
+class UserNamespace(Namespace):
+    """A user's own space, at the path that is the user name; the user is its only member, as Owner."""
+
+    __mapper_args__ = {"polymorphic_identity": "user"}
+
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), unique=True)
+
+
+class Ancestry(Model):
+    """Every namespace with each of its ancestors, and itself at distance 0, so that no look-up needs recursion."""
+
+    __tablename__ = "namespace_ancestries"
+    __table_args__ = (Index(None, "ancestor_id", "namespace_id"),)
+
+    namespace_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True)
+    ancestor_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True)
+    distance: Mapped[int]
+
+
+class Membership(Model):
+    """A role held directly in a namespace; it counts in everything below."""
+
+    __tablename__ = "memberships"
+    __table_args__ = (UniqueConstraint("user_id", "namespace_id"), AUTOINCREMENT)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    namespace_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    role: Mapped[Role] = mapped_column(Enumerated(Role))
+    expires_on: Mapped[date | None]
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+
+    user: Mapped[User] = relationship(foreign_keys=[user_id], lazy="raise")
+    created_by: Mapped[User | None] = relationship(foreign_keys=[created_by_id], lazy="raise")
+    namespace: Mapped[Namespace] = relationship(lazy="raise")
+
+
+class AllowedJobSource(Model):
+    """A project, or a group with all its projects, whose CI jobs may reach ``project`` (at most 200 a project)."""
+
+    __tablename__ = "allowed_job_sources"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True)
+    source_id: Mapped[int] = mapped_column(
+        ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True, index=True
+    )

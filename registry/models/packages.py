@@ -1,0 +1,141 @@
+"""Packages, their files, and the rules that protect them."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from registry.database import AUTOINCREMENT, Enumerated, Model, UTCDateTime, utcnow
+from registry.models.accounts import User
+from registry.models.namespaces import Project, Role
+from registry.models.tokens import Job
+
+
+class PackageStatus(enum.StrEnum):
+    """GitLab's statuses of a package; see ``INSTALLABLE`` and ``DISPLAYABLE`` for what they mean to readers."""
+
+    DEFAULT = "default"
+    HIDDEN = "hidden"
+    PROCESSING = "processing"
+    ERROR = "error"
+    PENDING_DESTRUCTION = "pending_destruction"
+    DEPRECATED = "deprecated"
+
+
+INSTALLABLE = (PackageStatus.DEFAULT, PackageStatus.HIDDEN, PackageStatus.DEPRECATED)
+DISPLAYABLE = (PackageStatus.DEFAULT, PackageStatus.ERROR, PackageStatus.DEPRECATED)
+
+
+class FileStatus(enum.StrEnum):
+    DEFAULT = "default"
+    PENDING_DESTRUCTION = "pending_destruction"
+
+
+class Package(Model):
+    """One (project, name, version), as spelled at its first upload; ``normalized_name`` (PEP 503) is what is compared.
+
+    The descriptive columns repeat the form of the latest upload, cut to GitLab's lengths.
+    """
+
+    __tablename__ = "packages"
+    __table_args__ = (
+        Index(
+            "uq_packages_live",
+            "project_id",
+            "name",
+            "version",
+            unique=True,
+            sqlite_where=text("status != 'pending_destruction'"),
+            postgresql_where=text("status != 'pending_destruction'"),
+        ),
+        Index(None, "project_id", "normalized_name"),
+        Index(None, "normalized_name", "project_id"),
+        Index(None, "project_id", "created_at"),
+        AUTOINCREMENT,
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(255))
+    version: Mapped[str] = mapped_column(String(255))
+    normalized_name: Mapped[str] = mapped_column(String(255))
+    package_type: Mapped[str] = mapped_column(String(16), default="pypi")
+    status: Mapped[PackageStatus] = mapped_column(Enumerated(PackageStatus), default=PackageStatus.DEFAULT)
+    status_message: Mapped[str] = mapped_column(Text, default="")
+    creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, onupdate=utcnow)
+    last_downloaded_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    metadata_version: Mapped[str] = mapped_column(String(16), default="")
+    required_python: Mapped[str] = mapped_column(String(255), default="")
+    summary: Mapped[str] = mapped_column(String(255), default="")
+    keywords: Mapped[str] = mapped_column(String(1024), default="")
+    author_email: Mapped[str] = mapped_column(String(2048), default="")
+    description: Mapped[str] = mapped_column(String(4000), default="", deferred=True)
+    description_content_type: Mapped[str] = mapped_column(String(128), default="")
+
+    project: Mapped[Project] = relationship(lazy="raise")
+    creator: Mapped[User | None] = relationship(lazy="raise")
+    files: Mapped[list[PackageFile]] = relationship(back_populates="package", lazy="raise", passive_deletes=True)
+
+
+class PackageFile(Model):
+    """One wheel or sdist. Its bytes lie in the store under ``key``, shared by all files with the same digest."""
+
+    __tablename__ = "package_files"
+    __table_args__ = (
+        # A file name stands once in a project: it names the package and the version.
+        Index(
+            "uq_package_files_live",
+            "project_id",
+            "filename",
+            unique=True,
+            sqlite_where=text("status = 'default'"),
+            postgresql_where=text("status = 'default'"),
+        ),
+        AUTOINCREMENT,
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    package_id: Mapped[int] = mapped_column(ForeignKey("packages.id", ondelete="CASCADE"), index=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"))
+    filename: Mapped[str] = mapped_column(String(255))
+    status: Mapped[FileStatus] = mapped_column(Enumerated(FileStatus), default=FileStatus.DEFAULT)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    md5: Mapped[str] = mapped_column(String(32))
+    blake2b_256: Mapped[str] = mapped_column(String(64))
+    requires_python: Mapped[str] = mapped_column(Text, default="")  # the file's own value, whole
+    # Digest of the core metadata document (METADATA or PKG-INFO) kept beside the file.
+    core_metadata_sha256: Mapped[str | None] = mapped_column(String(64), index=True)
+    # Whether that document may be announced to clients: every wheel's, and an sdist's when nothing in it is dynamic.
+    core_metadata_is_final: Mapped[bool] = mapped_column(default=False)
+    creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+    package: Mapped[Package] = relationship(back_populates="files", lazy="raise")
+    job: Mapped[Job | None] = relationship(lazy="raise")
+
+
+class ProtectionRule(Model):
+    """Who may publish or delete the packages of a project whose name matches ``pattern`` (``*`` is any text)."""
+
+    __tablename__ = "protection_rules"
+    __table_args__ = (
+        UniqueConstraint("project_id", "package_type", "pattern"),
+        CheckConstraint("minimum_push_role IS NOT NULL OR minimum_delete_role IS NOT NULL", name="some_role"),
+        AUTOINCREMENT,
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"))
+    package_type: Mapped[str] = mapped_column(String(16), default="pypi")
+    pattern: Mapped[str] = mapped_column(String(255))
+    minimum_push_role: Mapped[Role | None] = mapped_column(Enumerated(Role))
+    minimum_delete_role: Mapped[Role | None] = mapped_column(Enumerated(Role))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)

@@ -1,0 +1,182 @@
+"""Downloads: bytes, headers, ranges, validators, core metadata."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from registry.database import db, utcnow
+from registry.models import Package
+from tests import factories
+from tests.builders import build_sdist, build_wheel
+from tests.clients import pypi_path
+
+WHEEL = build_wheel(name="demo", version="1.0")
+SIZE = len(WHEEL.content)
+
+
+@pytest.fixture
+def token(owner):
+    return factories.access_token(owner, "read_api")
+
+
+@pytest.fixture
+def demo(project, owner, twine):
+    assert twine.upload(project, WHEEL, factories.access_token(owner)).status_code == 201
+    return project
+
+
+def test_a_download_is_the_stored_bytes_with_the_headers_clients_need(pip, demo, group, token):
+    for namespace in (demo, group):
+        response = pip.download(namespace, WHEEL, token)
+
+        assert (response.status_code, response.data) == (200, WHEEL.content)
+        assert response.headers["Content-Type"] == "application/octet-stream"
+        assert response.headers["Content-Length"] == str(SIZE)
+        assert response.headers["Accept-Ranges"] == "bytes"
+        assert response.headers["ETag"] == f'"{WHEEL.sha256}"'
+        assert "Last-Modified" in response.headers
+        assert "Content-Encoding" not in response.headers
+        assert response.headers["Cache-Control"] == "max-age=31536000, immutable, private"
+        assert response.headers["Content-Disposition"] == (
+            f"attachment; filename=\"{WHEEL.filename}\"; filename*=UTF-8''{WHEEL.filename}"
+        )
+
+
+def test_head_has_the_headers_of_get(pip, demo, token):
+    got, head = (pip.download(demo, WHEEL, token, method=method) for method in ("GET", "HEAD"))
+
+    assert head.data == b""
+    skipped = {"X-Request-Id", "Date"}
+    assert {k: v for k, v in head.headers if k not in skipped} == {k: v for k, v in got.headers if k not in skipped}
+
+
+@pytest.mark.parametrize(
+    ("range_", "first", "last"),
+    [
+        ("bytes=0-0", 0, 0),
+        ("bytes=0-9", 0, 9),
+        ("bytes=10-", 10, SIZE - 1),
+        ("bytes=-7", SIZE - 7, SIZE - 1),
+        (f"bytes=5-{SIZE * 2}", 5, SIZE - 1),
+        (f"bytes=-{SIZE * 2}", 0, SIZE - 1),
+    ],
+)
+def test_one_range_is_served_exactly(pip, demo, token, range_, first, last):
+    response = pip.download(demo, WHEEL, token, headers={"Range": range_})
+
+    assert response.status_code == 206
+    assert response.data == WHEEL.content[first : last + 1]
+    assert response.headers["Content-Range"] == f"bytes {first}-{last}/{SIZE}"
+    assert response.headers["Content-Length"] == str(last - first + 1)
+    assert response.headers["ETag"] == f'"{WHEEL.sha256}"'
+
+
+@pytest.mark.parametrize("range_", [f"bytes={SIZE}-", f"bytes={SIZE + 5}-{SIZE + 9}"])
+def test_a_range_beyond_the_end_is_416(pip, demo, token, range_):
+    response = pip.download(demo, WHEEL, token, headers={"Range": range_})
+
+    assert response.status_code == 416
+    assert response.headers["Content-Range"] == f"bytes */{SIZE}"
+
+
+@pytest.mark.parametrize(
+    "range_",
+    ["bytes=0-1,5-6", "rubbish", "bytes=", "bytes=x-y", "lines=0-5", "bytes=5-2", "bytes=-", "bytes=-0", "\x01"],
+)
+def test_several_ranges_or_what_is_none_get_the_whole(pip, demo, token, range_):
+    response = pip.download(demo, WHEEL, token, headers={"Range": range_})
+
+    assert response.status_code in (200, 416)
+    assert response.status_code == 416 or response.data == WHEEL.content
+
+
+def test_a_broken_download_is_resumed_only_if_the_file_is_the_same(pip, demo, token):
+    resume = {"Range": "bytes=10-"}
+    last_modified = pip.download(demo, WHEEL, token).headers["Last-Modified"]
+
+    for validator in (f'"{WHEEL.sha256}"', last_modified):
+        assert pip.download(demo, WHEEL, token, headers={**resume, "If-Range": validator}).status_code == 206
+    for validator in ('"other"', "Mon, 01 Jan 2001 00:00:00 GMT"):
+        response = pip.download(demo, WHEEL, token, headers={**resume, "If-Range": validator})
+        assert (response.status_code, response.data) == (200, WHEEL.content)
+
+
+def test_a_known_file_is_not_sent_again(pip, demo, token):
+    response = pip.download(demo, WHEEL, token, headers={"If-None-Match": f'"{WHEEL.sha256}"'})
+
+    assert (response.status_code, response.data) == (304, b"")
+
+
+def test_the_core_metadata_is_served_byte_for_byte(pip, demo, group, token):
+    page = pip.simple_page(demo, "demo", token, accept="application/vnd.pypi.simple.v1+json").json
+
+    for namespace in (demo, group):
+        response = pip.download(namespace, WHEEL, token, suffix=".metadata")
+
+        assert response.status_code == 200
+        assert response.data in WHEEL.content or response.data.startswith(b"Metadata-Version:")
+        assert response.headers["ETag"].strip('"') == page["files"][0]["core-metadata"]["sha256"]
+
+
+def test_what_is_not_announced_is_not_served(pip, twine, project, owner, token):
+    sdist = build_sdist(name="demo", version="2.0", metadata_version="2.1")
+    twine.upload(project, sdist, factories.access_token(owner))
+
+    page = pip.simple_page(project, "demo", token, accept="application/vnd.pypi.simple.v1+json").json
+
+    assert "core-metadata" not in page["files"][0]
+    assert pip.download(project, sdist, token, suffix=".metadata").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("digest", "filename"),
+    [
+        (WHEEL.sha256.upper(), WHEEL.filename),
+        ("0" * 64, WHEEL.filename),
+        (WHEEL.sha256, WHEEL.filename.upper()),
+        (WHEEL.sha256, "demo"),
+        ("%00", WHEEL.filename),
+        (WHEEL.sha256, "x/" + WHEEL.filename),
+    ],
+    ids=range(6),
+)
+def test_name_and_digest_must_both_be_exact(pip, demo, group, token, digest, filename):
+    for namespace, message in ((demo, "404 Package Not Found"), (group, "404 Not found")):
+        response = pip.get(f"{pypi_path(namespace)}/files/{digest}/{filename}", token)
+
+        assert (response.status_code, response.json["message"]) == (404, message)
+
+
+@pytest.mark.parametrize("filename", ["../x.whl", "..%2Fx.whl", "a/../../x.whl", "a%00.whl"])
+def test_a_path_in_place_of_a_file_name_is_400(pip, demo, token, filename):
+    response = pip.get(f"{pypi_path(demo)}/files/{WHEEL.sha256}/{filename}", token)
+
+    assert (response.status_code, response.json) == (400, {"error": "file_identifier should be a valid file path"})
+
+
+def test_a_download_marks_the_package_at_most_every_ten_minutes(pip, demo, token):
+    package = db.session.scalars(select(Package)).one()
+    assert package.last_downloaded_at is None
+
+    pip.download(demo, WHEEL, token, method="HEAD")
+    factories.reload(package)
+    assert package.last_downloaded_at is None
+    pip.download(demo, WHEEL, token)
+    factories.reload(package)
+    first = package.last_downloaded_at
+    assert utcnow() - first < timedelta(minutes=1)
+    pip.download(demo, WHEEL, token)
+    factories.reload(package)
+    assert package.last_downloaded_at == first
+
+
+def test_a_listed_file_without_bytes_is_an_error_that_is_logged(pip, demo, token, storage, caplog):
+    storage.delete(f"sha256/{WHEEL.sha256[:2]}/{WHEEL.sha256}")
+
+    response = pip.download(demo, WHEEL, token)
+
+    assert response.status_code == 500
+    assert "not in the store" in caplog.text

@@ -1,0 +1,589 @@
+"""Simple index and simple page: who sees what, in which form, with which links; and forwarding."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event, select
+
+from registry.database import db, utcnow
+from registry.domain import access, namespaces, publishing, settings
+from registry.models import Package, PackageFile, PackageStatus, RegistryAccess, Role, Visibility
+from tests import factories
+from tests.builders import build_sdist, build_wheel
+from tests.clients import JSON, links, pypi_path
+
+V1_HTML = "application/vnd.pypi.simple.v1+html"
+LATEST_JSON = "application/vnd.pypi.simple.latest+json"
+LATEST_HTML = "application/vnd.pypi.simple.latest+html"
+PIP = f"{JSON}, {V1_HTML}; q=0.1, text/html; q=0.01"
+UV = f"{JSON}, {V1_HTML};q=0.2, text/html;q=0.01"
+
+WHEEL = build_wheel(name="demo", version="1.0", requires_python=">=3.8,<4")
+SDIST = build_sdist(name="demo", version="1.0")
+
+
+@pytest.fixture
+def token(owner):
+    return factories.access_token(owner, "read_api")
+
+
+@pytest.fixture
+def demo(project, owner, twine):
+    """``project`` with a wheel and an sdist of demo 1.0."""
+    publishing_token = factories.access_token(owner)
+    for file in (WHEEL, SDIST):
+        assert twine.upload(project, file, publishing_token).status_code == 201
+    return project
+
+
+# Negotiation -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accept", "answer"),
+    [
+        (None, "text/html; charset=utf-8"),
+        ("", "text/html; charset=utf-8"),
+        ("*/*", "text/html; charset=utf-8"),
+        ("text/*", "text/html; charset=utf-8"),
+        ("text/html", "text/html; charset=utf-8"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/html; charset=utf-8"),
+        (JSON, JSON),
+        (V1_HTML, V1_HTML),
+        (LATEST_JSON, JSON),
+        (LATEST_HTML, V1_HTML),
+        (PIP, JSON),
+        (UV, JSON),
+        (f"{JSON}, */*;q=0.1", JSON),
+        (f"{JSON};q=0, text/html", "text/html; charset=utf-8"),
+        (f"{JSON};q=0, */*", "text/html; charset=utf-8"),
+        (f"{V1_HTML};q=0.5, {JSON};q=0.4", V1_HTML),
+        (f"{JSON};q=0.2, {V1_HTML};q=0.3, text/html;q=0.1", V1_HTML),
+        (JSON.upper(), JSON),
+        ("application/json", "text/html; charset=utf-8"),
+        ("application/vnd.pypi.simple.v2+json", "text/html; charset=utf-8"),
+        ("rubbish;;;,,q=x", "text/html; charset=utf-8"),
+        (f"{JSON};q=nonsense", JSON),
+    ],
+)
+def test_the_form_follows_accept(client, demo, token, accept, answer):
+    headers = {"PRIVATE-TOKEN": token} | ({} if accept is None else {"Accept": accept})
+
+    for path in ("/simple/", "/simple/demo/"):
+        response = client.get(pypi_path(demo) + path, headers=headers)
+
+        assert response.status_code == 200
+        if accept == f"{JSON};q=nonsense":
+            continue
+        assert response.headers.getlist("Content-Type") == [answer]
+        assert response.headers["Vary"] == "Accept"
+
+
+@pytest.mark.parametrize("form", [JSON, V1_HTML, LATEST_JSON])
+def test_format_in_the_address_wins(pip, demo, token, form):
+    response = pip.get(f"{pypi_path(demo)}/simple/demo/?format={form.replace('+', '%2B')}", token, accept="text/html")
+
+    assert response.content_type == {LATEST_JSON: JSON}.get(form, form)
+
+
+# The page --------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_in_html(pip, demo, token):
+    response = pip.simple_page(demo, "demo", token)
+
+    assert response.text.startswith("<!DOCTYPE html>")
+    assert "<title>Links for demo</title>" in response.text
+    wheel, sdist = links(response.text)
+    base = f"http://localhost{pypi_path(demo)}/files"
+    assert (wheel.text, wheel.href) == (WHEEL.filename, f"{base}/{WHEEL.sha256}/{WHEEL.filename}#sha256={WHEEL.sha256}")
+    assert wheel.attributes["data-requires-python"] == ">=3.8,<4"
+    assert "&gt;=3.8,&lt;4" in response.text
+    assert (sdist.text, sdist.attributes["data-requires-python"]) == (SDIST.filename, "")
+
+
+def test_a_page_in_json(pip, demo, token):
+    page = pip.simple_page(demo, "demo", token, accept=JSON).json
+
+    wheel, sdist = page["files"]
+    assert (page["meta"]["api-version"], page["name"], page["versions"]) == ("1.1", "demo", ["1.0"])
+    assert wheel["filename"] == WHEEL.filename
+    assert wheel["url"] == f"http://localhost{pypi_path(demo)}/files/{WHEEL.sha256}/{WHEEL.filename}"
+    assert wheel["hashes"] == {"sha256": WHEEL.sha256}
+    assert wheel["size"] == len(WHEEL.content)
+    assert wheel["requires-python"] == ">=3.8,<4"
+    assert wheel["upload-time"].endswith("Z")
+    assert "requires-python" not in sdist
+    assert not any("dist-info-metadata" in file for file in page["files"])
+
+
+def test_html_and_json_say_the_same(pip, demo, token):
+    html = links(pip.simple_page(demo, "demo", token).text)
+    files = pip.simple_page(demo, "demo", token, accept=JSON).json["files"]
+
+    assert [(link.text, link.href, link.attributes["data-requires-python"]) for link in html] == [
+        (file["filename"], f"{file['url']}#sha256={file['hashes']['sha256']}", file.get("requires-python", ""))
+        for file in files
+    ]
+    assert [link.attributes.get("data-core-metadata") for link in html] == [
+        f"sha256={file['core-metadata']['sha256']}" if "core-metadata" in file else None for file in files
+    ]
+
+
+@pytest.mark.parametrize("asked", ["My.Pkg", "my-pkg", "MY_PKG", "my....pkg", "my-_.pkg"])
+@pytest.mark.parametrize("ending", ["", "/", "//"])
+def test_a_name_is_found_in_any_spelling_without_redirect(pip, twine, project, owner, token, asked, ending):
+    wheel = build_wheel(name="My_Pkg", version="1.0")
+    assert twine.upload(project, wheel, factories.access_token(owner)).status_code == 201
+
+    response = pip.get(f"{pypi_path(project)}/simple//{asked}{ending}", token)
+
+    assert response.status_code == 200
+    assert [link.text for link in links(response.text)] == [wheel.filename]
+
+
+@pytest.mark.parametrize(
+    ("spelling", "is_group"),
+    [("acme%2Ftools", False), ("acme%2ftools", False), ("Acme%2FTools", False), ("acme/tools", False), ("acme", True)],
+)
+def test_links_repeat_the_id_as_the_client_spelled_it(pip, demo, token, spelling, is_group):
+    base = pypi_path(spelling, group=is_group)
+
+    page = pip.get(f"{base}/simple/demo/", token)
+    index = pip.get(f"{base}/simple/", token)
+
+    assert [link.href.partition("#")[0] for link in links(page.text)] == [
+        f"http://localhost{base}/files/{file.sha256}/{file.filename}" for file in (WHEEL, SDIST)
+    ]
+    assert [link.href for link in links(index.text)] == [f"http://localhost{base}/simple/demo"]
+    for link in links(page.text):
+        assert pip.get(link.href.partition("#")[0].removeprefix("http://localhost"), token).status_code == 200
+
+
+def test_the_page_below_the_upload_address_is_the_same(pip, demo, token):
+    base = pypi_path(demo)
+
+    assert pip.get(f"{base}/+simple/demo/", token).data == pip.get(f"{base}/simple/demo/", token).data
+
+
+def test_head_is_get_without_a_body(pip, demo, token):
+    for path in ("/simple/", "/simple/demo/"):
+        got, head = (pip.get(pypi_path(demo) + path, token, method=method) for method in ("GET", "HEAD"))
+
+        assert (head.status_code, head.data) == (200, b"")
+        assert head.headers["Content-Length"] == got.headers["Content-Length"]
+        assert head.headers["ETag"] == got.headers["ETag"]
+
+
+def test_a_page_is_revalidated_by_its_etag_and_changes_with_the_next_upload(pip, twine, demo, owner, token):
+    first = pip.simple_page(demo, "demo", token, accept=JSON)
+    headers = {"If-None-Match": first.headers["ETag"]}
+
+    again = pip.simple_page(demo, "demo", token, accept=JSON, headers=headers)
+
+    assert (again.status_code, again.data) == (304, b"")
+    assert not first.headers["ETag"].startswith("W/")
+    assert first.headers["Cache-Control"] == "no-cache, private"
+    assert pip.simple_page(demo, "demo", token, headers=headers).status_code == 200
+    twine.upload(demo, build_wheel(name="demo", version="2.0"), factories.access_token(owner))
+    assert pip.simple_page(demo, "demo", token, accept=JSON, headers=headers).status_code == 200
+
+
+def test_a_record_without_files_is_an_empty_page_and_not_forwarded(pip, demo, owner, token):
+    for file in db.session.scalars(select(PackageFile)):
+        package = db.session.get_one(Package, file.package_id)
+        publishing.delete_file(file, package, demo, by=access.SHELL)
+
+    response = pip.simple_page(demo, "demo", token)
+
+    assert (response.status_code, links(response.text)) == (200, [])
+
+
+@pytest.mark.parametrize(
+    ("status", "listed"),
+    [
+        (PackageStatus.DEFAULT, True),
+        (PackageStatus.HIDDEN, True),
+        (PackageStatus.DEPRECATED, True),
+        (PackageStatus.PROCESSING, False),
+        (PackageStatus.ERROR, False),
+        (PackageStatus.PENDING_DESTRUCTION, False),
+    ],
+)
+def test_hidden_packages_stay_installable_and_unfinished_ones_are_not_there(pip, demo, token, status, listed):
+    db.session.scalars(select(Package)).one().status = status
+    db.session.commit()
+
+    assert pip.simple_page(demo, "demo", token).status_code == (200 if listed else 302)
+    assert pip.download(demo, WHEEL, token).status_code == (200 if listed else 404)
+    assert len(links(pip.index(demo, token).text)) == (1 if listed else 0)
+
+
+def test_what_comes_from_outside_is_escaped(pip, project, token):
+    project.name = "<script>alert(1)</script>&"
+    db.session.add(
+        Package(project_id=project.id, name='<b>"x', version="1", normalized_name="x", files=[
+            PackageFile(
+                project_id=project.id, filename='<i>"x.whl', size_bytes=1, sha256="0" * 64, md5="", blake2b_256="",
+                requires_python='">=3<"',
+            )
+        ])
+    )  # fmt: skip
+    db.session.commit()
+
+    index, page = pip.index(project, token).text, pip.simple_page(project, "x", token).text
+
+    assert "<script>" not in index
+    assert "<b>" not in index + page
+    assert "<i>" not in page
+    assert links(page)[0].attributes["data-requires-python"] == '">=3<"'
+
+
+# The index -------------------------------------------------------------------------------------------------------
+
+
+def test_the_index_lists_every_name_once(pip, twine, demo, owner, token):
+    for name, version in (("Zeta", "1"), ("alpha", "1"), ("demo", "2.0")):
+        twine.upload(demo, build_wheel(name=name, version=version), factories.access_token(owner))
+
+    html, as_json = pip.index(demo, token), pip.index(demo, token, accept=JSON)
+
+    assert [link.text for link in links(html.text)] == ["alpha", "demo", "Zeta"]
+    assert as_json.json == {
+        "meta": {"api-version": "1.1"},
+        "projects": [{"name": "alpha"}, {"name": "demo"}, {"name": "zeta"}],
+    }
+    assert f"<h1>Links for {demo.name}</h1>" in html.text
+
+
+def test_an_empty_index_is_no_error(pip, project, group, token):
+    for namespace in (project, group):
+        assert pip.index(namespace, token).status_code == 200
+        assert pip.index(namespace, token, accept=JSON).json["projects"] == []
+
+
+# Who may read ----------------------------------------------------------------------------------------------------
+
+
+def _readers(project, group):
+    foreign = factories.project()
+    reporter = factories.member(project, Role.REPORTER)
+    foreign_member = factories.member(foreign, Role.DEVELOPER)
+    expired = factories.access_token(reporter, "read_api", expires_on=utcnow().date())
+    ended, ended_secret = factories.job(project, reporter)
+    ended.expires_at = utcnow() - timedelta(seconds=1)
+    db.session.commit()
+    allowed_project = factories.project()
+    namespaces.allow_job_source(project, allowed_project, by=access.SHELL)
+    return {
+        "anonymous": None,
+        "bad Basic": ("somebody", "nonsense"),
+        "bad job token": ("gitlab-ci-token", "nonsense"),
+        "ended job": ("gitlab-ci-token", ended_secret),
+        "expired access token": expired,
+        "wrong scope": factories.access_token(reporter, "read_user", "read_repository"),
+        "stranger": factories.access_token(factories.user()),
+        "external stranger": factories.access_token(factories.user(is_external=True)),
+        "guest": factories.access_token(factories.member(project, Role.GUEST)),
+        "reporter": factories.access_token(reporter, "read_api"),
+        "reporter of the group": factories.access_token(factories.member(group, Role.REPORTER)),
+        "guest of the group": factories.access_token(factories.member(group, Role.GUEST)),
+        "administrator": factories.access_token(factories.user(is_admin=True)),
+        "deploy token": factories.deploy_token(project, "read_package_registry"),
+        "writing deploy token": factories.deploy_token(project, "write_package_registry"),
+        "deploy token of the group": factories.deploy_token(group),
+        "deploy token without package scope": factories.deploy_token(project, "read_repository"),
+        "foreign deploy token": factories.deploy_token(foreign),
+        "expired deploy token": factories.deploy_token(project, expires_at=utcnow()),
+        "job": ("gitlab-ci-token", factories.job(project, reporter)[1]),
+        "job of an allowed project": ("gitlab-ci-token", factories.job(allowed_project, reporter)[1]),
+        "job elsewhere": ("gitlab-ci-token", factories.job(foreign, reporter)[1]),
+        "job of a stranger": ("gitlab-ci-token", factories.job(foreign, foreign_member)[1]),
+    }
+
+
+PROJECT_MATRIX = [
+    ("anonymous", 200, 401, 401),
+    ("bad Basic", 200, 401, 401),
+    ("bad job token", 401, 401, 401),
+    ("ended job", 401, 401, 401),
+    ("expired access token", 401, 401, 401),
+    ("wrong scope", 403, 403, 403),
+    ("stranger", 200, 200, 404),
+    ("external stranger", 200, 404, 404),
+    ("guest", 200, 200, 403),
+    ("reporter", 200, 200, 200),
+    ("reporter of the group", 200, 200, 200),
+    ("administrator", 200, 200, 200),
+    ("deploy token", 200, 200, 200),
+    ("writing deploy token", 200, 200, 200),
+    ("deploy token of the group", 200, 200, 200),
+    ("deploy token without package scope", 200, 404, 404),
+    ("foreign deploy token", 200, 404, 404),
+    ("expired deploy token", 200, 401, 401),
+    ("job", 200, 200, 200),
+    ("job of an allowed project", 200, 200, 200),
+    ("job elsewhere", 200, 200, 404),
+    ("job of a stranger", 200, 200, 404),
+]
+
+
+@pytest.mark.parametrize(("caller", "public", "internal", "private"), PROJECT_MATRIX)
+@pytest.mark.parametrize("visibility", list(Visibility), ids=lambda visibility: visibility.label)
+def test_who_may_read_a_project(app, pip, twine, caller, public, internal, private, visibility):
+    group = factories.group(visibility=Visibility.PUBLIC)
+    project = factories.project(parent=group, visibility=visibility)
+    twine.upload(project, WHEEL, factories.deploy_token(project))
+    credentials = _readers(project, group)[caller]
+    expected = {Visibility.PUBLIC: public, Visibility.INTERNAL: internal, Visibility.PRIVATE: private}[visibility]
+
+    for response in (
+        pip.index(project, credentials),
+        pip.simple_page(project, "demo", credentials),
+        pip.download(project, WHEEL, credentials),
+        pip.download(project, WHEEL, credentials, suffix=".metadata"),
+    ):
+        assert response.status_code == expected, response.text
+        assert (expected == 401) == ("Basic realm=" in response.headers.get("WWW-Authenticate", ""))
+
+
+GROUP_MATRIX = [
+    ("anonymous", 200, 401, 401),
+    ("bad Basic", 200, 401, 401),
+    ("stranger", 200, 403, 404),
+    ("guest", 200, 403, 403),  # member of a project below
+    ("reporter", 200, 403, 403),  # member of a project below
+    ("guest of the group", 200, 403, 403),
+    ("reporter of the group", 200, 200, 200),
+    ("administrator", 200, 200, 200),
+    ("deploy token of the group", 200, 200, 200),
+    ("deploy token", 200, 404, 404),
+    ("foreign deploy token", 200, 404, 404),
+]
+
+
+@pytest.mark.parametrize(("caller", "public", "internal", "private"), GROUP_MATRIX)
+@pytest.mark.parametrize("visibility", list(Visibility), ids=lambda visibility: visibility.label)
+def test_who_may_read_a_group(app, pip, twine, caller, public, internal, private, visibility):
+    group = factories.group(visibility=visibility)
+    project = factories.project(parent=group, visibility=visibility)
+    twine.upload(project, WHEEL, factories.deploy_token(project))
+    credentials = _readers(project, group)[caller]
+    expected = {Visibility.PUBLIC: public, Visibility.INTERNAL: internal, Visibility.PRIVATE: private}[visibility]
+
+    assert pip.index(group, credentials).status_code == expected
+
+
+def test_a_group_shows_exactly_what_the_caller_may_read(app, pip, twine):
+    group = factories.group(visibility=Visibility.PUBLIC)
+    below = factories.group(parent=group, visibility=Visibility.PUBLIC)
+    projects = {visibility.label: factories.project(parent=below, visibility=visibility) for visibility in Visibility}
+    projects["switched off"] = factories.project(
+        parent=group, visibility=Visibility.PUBLIC, registry_access=RegistryAccess.DISABLED
+    )
+    projects["members only"] = factories.project(
+        parent=group, visibility=Visibility.PUBLIC, registry_access=RegistryAccess.PRIVATE
+    )
+    projects["anyone may pull"] = factories.project(
+        parent=group, visibility=Visibility.PRIVATE, registry_access=RegistryAccess.PUBLIC
+    )
+    wheels = {}
+    for label, project in projects.items():
+        wheels[label] = build_wheel(name=label.replace(" ", "-"), version="1.0")
+        project.registry_access, before = RegistryAccess.ENABLED, project.registry_access
+        db.session.commit()
+        assert twine.upload(project, wheels[label], factories.deploy_token(project)).status_code == 201
+        project.registry_access = before
+        db.session.commit()
+    everybody = {"public"}
+    expected = {
+        "anonymous": (None, everybody),
+        "stranger": (factories.access_token(factories.user()), everybody | {"internal"}),
+        "external": (factories.access_token(factories.user(is_external=True)), everybody),
+        "reporter": (
+            factories.access_token(factories.member(group, Role.REPORTER)),
+            everybody | {"internal", "private", "members only", "anyone may pull"},
+        ),
+        "project token": (factories.deploy_token(projects["private"]), {"private"}),
+        "group token": (
+            factories.deploy_token(group), everybody | {"internal", "private", "members only", "anyone may pull"},
+        ),
+        "subgroup token on the subgroup": (factories.deploy_token(below), {"public", "internal", "private"}),
+    }  # fmt: skip
+
+    for who, (credentials, labels) in expected.items():
+        scope = below if who.startswith("subgroup") else group
+        index = pip.index(scope, credentials, accept=JSON).json
+
+        assert {entry["name"] for entry in index["projects"]} == {wheels[label].name for label in labels}, who
+        for label, wheel in wheels.items():
+            status = pip.download(scope, wheel, credentials).status_code
+            assert status == (200 if label in labels else 404), (who, label)
+
+
+def test_a_deploy_token_of_a_parent_group_works_on_a_subgroup_and_sees_its_tree(app, pip, twine):
+    group = factories.group()
+    inside = factories.project(parent=factories.group(parent=group))
+    beside = factories.project(parent=group)
+    for project, name in ((inside, "inside"), (beside, "beside")):
+        twine.upload(project, build_wheel(name=name, version="1"), factories.deploy_token(project))
+
+    index = pip.index(inside.parent, factories.deploy_token(group), accept=JSON)
+
+    assert [entry["name"] for entry in index.json["projects"]] == ["inside"]
+
+
+@pytest.mark.parametrize("path", ["4711", "nobody%2Fnothing"])
+def test_an_unknown_namespace_is_404_for_everybody(pip, token, path):
+    for is_group in (True, False):
+        for credentials in (None, token, ("gitlab-ci-token", "nonsense")):
+            response = pip.get(f"{pypi_path(path, group=is_group)}/simple/demo/", credentials)
+
+            assert response.status_code == 404
+            assert response.json["message"] == f"404 {'Group' if is_group else 'Project'} Not Found"
+
+
+def test_a_users_own_space_is_no_group(pip, owner, token):
+    space = namespaces.find(owner.username, namespaces.UserNamespace)
+
+    for reference in (space.id, owner.username):
+        assert pip.get(f"{pypi_path(reference, group=True)}/simple/", token).status_code == 404
+
+
+def test_anyone_may_pull_where_a_project_says_so_unless_the_instance_forbids(app, pip, twine):
+    project = factories.project(registry_access=RegistryAccess.PUBLIC)
+    twine.upload(project, WHEEL, factories.deploy_token(project))
+
+    assert pip.simple_page(project, "demo").status_code == 200
+    settings.change_instance({"package_registry_allow_anyone_to_pull_option": False}, by=access.SHELL)
+    assert pip.simple_page(project, "demo").status_code == 401
+
+
+def test_guests_pull_where_the_instance_lets_them(pip, demo, guest):
+    token = factories.access_token(guest)
+
+    assert pip.simple_page(demo, "demo", token).status_code == 403
+    settings.change_instance({"allow_guest_plus_roles_to_pull_packages": True}, by=access.SHELL)
+    assert pip.simple_page(demo, "demo", token).status_code == 200
+
+
+def test_a_registry_that_is_switched_off_is_403_where_the_project_is_seen(app, pip):
+    public = factories.project(visibility=Visibility.PUBLIC, registry_access=RegistryAccess.DISABLED)
+    private = factories.project(registry_access=RegistryAccess.DISABLED)
+    owner, stranger = factories.member(private, Role.OWNER), factories.user()
+
+    assert pip.index(public).status_code == 403
+    assert pip.index(private).status_code == 401
+    assert pip.index(private, factories.access_token(stranger)).status_code == 404
+    assert pip.index(private, factories.access_token(owner)).status_code == 403
+
+
+# Forwarding ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", ["unknown", "Un.Known", "un_known", "UN-_KNOWN"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_unknown_name_is_forwarded_in_normalized_form(pip, project, group, token, asked, method):
+    for namespace in (project, group):
+        for accept in ("*/*", PIP):
+            response = pip.simple_page(namespace, asked, token, accept=accept, method=method)
+
+            normalized = "unknown" if asked == "unknown" else "un-known"
+            assert response.status_code == 302
+            assert response.headers["Location"] == f"https://upstream.test/simple/{normalized}/"
+
+
+def test_forwarding_switched_off_is_404(pip, project, group, token):
+    settings.change_forwarding(group, value=False, by=access.SHELL)
+
+    for namespace in (project, group):
+        response = pip.simple_page(namespace, "unknown", token)
+
+        assert (response.status_code, response.json) == (404, {"message": "404 Package Not Found"})
+
+
+@pytest.mark.parametrize("caller", ["anonymous", "guest", "stranger"])
+def test_nobody_is_forwarded_who_may_not_read(pip, project, guest, outsider, caller):
+    credentials = {
+        "anonymous": None,
+        "guest": factories.access_token(guest),
+        "stranger": factories.access_token(outsider),
+    }[caller]
+
+    response = pip.simple_page(project, "unknown", credentials)
+
+    assert response.status_code == {"anonymous": 401, "guest": 403, "stranger": 404}[caller]
+
+
+def test_a_name_published_here_is_never_forwarded(pip, demo, group, token):
+    for namespace in (demo, group):
+        assert pip.simple_page(namespace, "Demo", token).status_code == 200
+
+
+def test_where_a_group_hides_something_an_anonymous_caller_is_asked_to_sign_in(app, pip, twine):
+    group = factories.group(visibility=Visibility.PUBLIC)
+    private = factories.project(parent=group)
+    twine.upload(private, build_wheel(name="secret", version="1"), factories.deploy_token(private))
+    stranger = factories.access_token(factories.user())
+
+    for name in ("secret", "nowhere"):
+        assert pip.simple_page(group, name).status_code == 401, "no telling whether the name exists"
+        assert pip.simple_page(group, name, stranger).status_code == 302
+
+
+def test_a_purely_public_group_forwards_for_everybody(app, pip):
+    group = factories.group(visibility=Visibility.PUBLIC)
+    factories.project(parent=group, visibility=Visibility.PUBLIC)
+
+    assert pip.simple_page(group, "nowhere").status_code == 302
+
+
+@pytest.mark.parametrize(
+    "name", ["a%2Fb", "..%2F..%2Fevil", "a/b", "%E9", "a%00b", "-", "a%0d%0aSet-Cookie:x", "é", "a b"]
+)
+def test_what_cannot_be_a_name_is_never_forwarded(pip, project, token, name):
+    response = pip.get(f"{pypi_path(project)}/simple/{name}", token)
+
+    assert response.status_code in (400, 404)
+
+
+def test_index_and_download_are_never_forwarded(pip, project, token):
+    assert pip.index(project, token).status_code == 200
+    assert pip.download(project, WHEEL, token).status_code == 404
+
+
+# Cost ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_number_of_statements_does_not_depend_on_the_number_of_records(pip, twine, demo, group, owner, token):
+    statements: list[str] = []
+    event.listen(db.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+
+    def cost(namespace):
+        counts = []
+        for read in (
+            pip.index,
+            lambda *args: pip.simple_page(args[0], "demo", args[1]),
+            lambda *args: pip.download(args[0], WHEEL, args[1]),
+        ):
+            read(namespace, token)
+            del statements[:]
+            assert read(namespace, token).status_code == 200
+            counts.append(len(statements))
+        return counts
+
+    few = [cost(demo), cost(group)]
+    for number in range(5):
+        subgroup = factories.group(parent=group)
+        factories.member(subgroup, Role.DEVELOPER)
+        other = factories.project(parent=subgroup)
+        secret = factories.access_token(owner)
+        for target in (demo, other):
+            for name in ("demo", f"extra{number}"):
+                twine.upload(target, build_wheel(name=name, version=f"2.{number}"), secret)
+
+    assert [cost(demo), cost(group)] == few
+    assert max(max(counts) for counts in few) <= 5, json.dumps(few)

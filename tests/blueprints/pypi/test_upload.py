@@ -1,0 +1,447 @@
+"""Uploading: who may, what is accepted, what is answered, what is left behind."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from registry.database import db, utcnow
+from registry.domain import access, publishing, settings
+from registry.models import AuditEvent, Package, PackageFile, RegistryAccess, Role, UserState, Visibility
+from tests import factories
+from tests.builders import build_sdist, build_wheel
+from tests.clients import basic, pypi_path
+
+WHEEL = build_wheel(name="demo", version="1.0", summary="A demo")
+
+
+def test_an_upload_is_created_and_stored_with_its_digests(twine, project, developer, storage):
+    response = twine.upload(project, WHEEL, factories.access_token(developer))
+
+    assert response.status_code == 201
+    assert response.json == {"message": "201 Created"}
+    file = db.session.scalars(select(PackageFile)).one()
+    assert (file.filename, file.sha256, file.size_bytes) == (WHEEL.filename, WHEEL.sha256, len(WHEEL.content))
+    with storage.open(f"sha256/{WHEEL.sha256[:2]}/{WHEEL.sha256}") as stored:
+        assert stored.read() == WHEEL.content
+
+
+@pytest.mark.parametrize("ending", ["", "/", "//"])
+def test_the_address_may_end_in_a_slash_without_redirect(twine, project, developer, ending):
+    response = twine.upload(project, WHEEL, factories.access_token(developer), url=pypi_path(project) + ending)
+
+    assert response.status_code == 201
+
+
+@pytest.mark.parametrize("spelling", ["acme%2Ftools", "acme%2ftools", "ACME%2FTools", "acme/tools"])
+def test_a_project_is_addressed_by_its_path_in_any_spelling(twine, project, developer, spelling):
+    response = twine.upload(project, WHEEL, factories.access_token(developer), url=pypi_path(spelling, group=False))
+
+    assert response.status_code == 201
+
+
+def _callers(project, group):
+    """Everyone of the status matrix for uploads, by name; the foreign project lends its tokens."""
+    foreign = factories.project()
+    member = factories.member(project, Role.DEVELOPER)
+    reader = factories.member(project, Role.REPORTER)
+    dead_token = factories.deploy_token(project, expires_at=utcnow() - timedelta(seconds=1))
+    ended, ended_secret = factories.job(project, member)
+    ended.expires_at = utcnow() - timedelta(seconds=1)
+    db.session.commit()
+    factories.member(foreign, Role.DEVELOPER)
+    return {
+        "anonymous": None,
+        "bad Basic": ("somebody", "nonsense"),
+        "expired deploy token": dead_token,
+        "bad job token": ("gitlab-ci-token", "glcbt-nonsense"),
+        "ended job": ("gitlab-ci-token", ended_secret),
+        "read_api only": factories.access_token(member, "read_api"),
+        "stranger": factories.access_token(factories.user()),
+        "guest": factories.access_token(factories.member(project, Role.GUEST)),
+        "planner": factories.access_token(factories.member(project, Role.PLANNER)),
+        "reporter": factories.access_token(reader),
+        "developer": factories.access_token(member),
+        "maintainer": factories.access_token(factories.member(project, Role.MAINTAINER)),
+        "owner of the group": factories.access_token(factories.member(group, Role.OWNER)),
+        "administrator": factories.access_token(factories.user(is_admin=True)),
+        "deploy token": factories.deploy_token(project, "write_package_registry"),
+        "deploy token of the group": factories.deploy_token(group, "write_package_registry"),
+        "reading deploy token": factories.deploy_token(project, "read_package_registry"),
+        "foreign deploy token": factories.deploy_token(foreign),
+        "job": ("gitlab-ci-token", factories.job(project, member)[1]),
+        "job of a reporter": ("gitlab-ci-token", factories.job(project, reader)[1]),
+        "job elsewhere": ("gitlab-ci-token", factories.job(foreign, member)[1]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("caller", "public", "internal", "private"),
+    [
+        ("anonymous", 401, 401, 401),
+        ("bad Basic", 401, 401, 401),
+        ("expired deploy token", 401, 401, 401),
+        ("bad job token", 401, 401, 401),
+        ("ended job", 401, 401, 401),
+        ("read_api only", 403, 403, 403),
+        ("stranger", 403, 403, 404),
+        ("guest", 403, 403, 403),
+        ("planner", 403, 403, 403),
+        ("reporter", 403, 403, 403),
+        ("developer", 201, 201, 201),
+        ("maintainer", 201, 201, 201),
+        ("owner of the group", 201, 201, 201),
+        ("administrator", 201, 201, 201),
+        ("deploy token", 201, 201, 201),
+        ("deploy token of the group", 201, 201, 201),
+        ("reading deploy token", 403, 403, 403),
+        ("foreign deploy token", 403, 404, 404),
+        ("job", 201, 201, 201),
+        ("job of a reporter", 403, 403, 403),
+        ("job elsewhere", 403, 403, 404),
+    ],
+)
+@pytest.mark.parametrize("visibility", list(Visibility), ids=lambda visibility: visibility.label)
+def test_who_may_upload(app, twine, caller, public, internal, private, visibility):
+    group = factories.group(visibility=Visibility.PUBLIC)
+    project = factories.project(parent=group, visibility=visibility)
+    credentials = _callers(project, group)[caller]
+
+    response = twine.upload(project, WHEEL, credentials)
+
+    expected = {Visibility.PUBLIC: public, Visibility.INTERNAL: internal, Visibility.PRIVATE: private}[visibility]
+    assert response.status_code == expected, response.text
+    assert (response.status_code == 401) == ("Basic realm=" in response.headers.get("WWW-Authenticate", ""))
+
+
+def test_an_unknown_project_is_404_for_everybody(twine, developer):
+    for credentials in (None, factories.access_token(developer), ("gitlab-ci-token", "nonsense")):
+        response = twine.upload(4711, WHEEL, credentials)
+
+        assert (response.status_code, response.json["message"]) == (404, "404 Project Not Found")
+
+
+@pytest.mark.parametrize("change", [{"archived": True}, {"registry_access": RegistryAccess.DISABLED}], ids=str)
+def test_an_archived_project_or_one_without_registry_takes_nothing(twine, project, developer, change):
+    for name, value in change.items():
+        setattr(project, name, value)
+    db.session.commit()
+
+    response = twine.upload(project, WHEEL, factories.access_token(developer))
+
+    assert response.status_code == 403
+
+
+def test_a_blocked_user_is_told_so(twine, project, developer):
+    token = factories.access_token(developer)
+    developer.state = UserState.BLOCKED
+    db.session.commit()
+
+    response = twine.upload(project, WHEEL, token)
+
+    assert (response.status_code, response.json["message"]) == (403, "403 Forbidden - Your account has been blocked.")
+
+
+def test_nothing_of_the_body_is_read_before_the_permission(client, project):
+    class Untouchable(io.RawIOBase):
+        def readinto(self, buffer):
+            raise AssertionError("the body was read")
+
+    response = client.post(
+        pypi_path(project), environ_overrides={"wsgi.input": Untouchable(), "CONTENT_LENGTH": "1000"},
+        content_type="multipart/form-data; boundary=x",
+    )  # fmt: skip
+
+    assert response.status_code == 401
+
+
+# What the form may hold ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("left_out", "error"),
+    [
+        (["content"], "content is missing"),
+        (["name"], "name is missing"),
+        (["content", "name", "version"], "content is missing, name is missing, version is missing"),
+    ],
+    ids=str,
+)
+def test_missing_fields_are_listed(twine, project, developer, left_out, error):
+    response = twine.upload(project, WHEEL, factories.access_token(developer), **dict.fromkeys(left_out))
+
+    assert (response.status_code, response.json["error"]) == (400, error)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"version": "1.0.x"}, "400 Bad request - Validation failed: Version is invalid"),
+        ({"name": ".$/@!^*"}, "400 Bad request - Validation failed: Name is invalid"),
+        ({"version": "x", "name": "-"}, "400 Bad request - Validation failed: Version is invalid, Name is invalid"),
+    ],
+    ids=str,
+)
+def test_invalid_names_and_versions_are_refused_in_gitlabs_words(
+    twine, project, developer, store_files, fields, message
+):
+    response = twine.upload(project, WHEEL, factories.access_token(developer), **fields)
+
+    assert (response.status_code, response.json["message"]) == (400, message)
+    assert store_files() == []
+
+
+@pytest.mark.parametrize("digest", ["abc", "g" * 64, "a" * 63, "a" * 65, "а" * 64])
+def test_a_malformed_digest_is_refused(twine, project, developer, digest):
+    response = twine.upload(project, WHEEL, factories.access_token(developer), sha256_digest=digest)
+
+    assert (response.status_code, response.json["error"]) == (400, "sha256_digest is invalid")
+
+
+@pytest.mark.parametrize("field", ["sha256_digest", "md5_digest", "blake2_256_digest"])
+def test_a_digest_that_differs_stores_nothing(twine, project, developer, store_files, field):
+    wrong = {"sha256_digest": "0" * 64, "md5_digest": "0" * 32, "blake2_256_digest": "0" * 64}[field]
+
+    response = twine.upload(project, WHEEL, factories.access_token(developer), **{field: wrong})
+
+    assert response.status_code == 400
+    assert field in response.json["message"]
+    assert store_files() == []
+    assert db.session.scalar(select(func.count(Package.id))) == 0
+
+
+def test_a_digest_in_capitals_is_the_same_digest(twine, project, developer):
+    response = twine.upload(project, WHEEL, factories.access_token(developer), sha256_digest=WHEEL.sha256.upper())
+
+    assert response.status_code == 201
+
+
+@pytest.mark.parametrize("absent", [None, "", "UNKNOWN"], ids=["left out", "empty", "UNKNOWN"])
+def test_an_optional_field_may_be_absent_in_three_ways(twine, project, developer, absent):
+    response = twine.upload(
+        project, WHEEL, factories.access_token(developer), summary=absent, requires_python=absent, sha256_digest=absent
+    )
+
+    assert response.status_code == 201
+    assert db.session.scalars(select(Package)).one().summary == ""
+
+
+def test_unknown_repeated_and_reordered_fields_are_accepted(client, project, developer):
+    boundary = "edge"
+    parts = [
+        ("content", WHEEL.filename, WHEEL.content),
+        ("gpg_signature", "demo.asc", b"-----BEGIN PGP SIGNATURE-----"),
+        ("classifiers", None, b"Programming Language :: Python"),
+        ("classifiers", None, b"License :: OSI Approved"),
+        ("attestations", None, b"[" + b" " * 300_000 + b"]"),
+        ("summary", None, b"first"),
+        ("summary", None, b"last"),
+        ("name", None, b"demo"),
+        ("version", None, b"1.0"),
+        ("from_the_future", None, b"\xff\x00"),
+    ]
+    body = b"".join(
+        b'--edge\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+        % (name.encode(), b"" if filename is None else b'; filename="%s"' % filename.encode(), content)
+        for name, filename, content in parts
+    )
+
+    response = client.post(
+        pypi_path(project), data=body + b"--edge--\r\n", content_type=f"multipart/form-data; boundary={boundary}",
+        headers=basic(factories.access_token(developer)),
+    )  # fmt: skip
+
+    assert response.status_code == 201, response.text
+    assert db.session.scalars(select(Package)).one().summary == "last"
+
+
+def test_long_fields_are_cut_to_exactly_their_length(twine, project, developer):
+    response = twine.upload(
+        project, WHEEL, factories.access_token(developer), description="x" * 4001, requires_python="é" * 300,
+        keywords="k" * 1024,
+    )  # fmt: skip
+
+    assert response.status_code == 201
+    package = db.session.scalars(select(Package)).one()
+    assert package.description == "x" * 3997 + "..."
+    assert package.required_python == "é" * 252 + "..."
+    assert package.keywords == "k" * 1024
+
+
+def test_a_description_of_megabytes_is_no_obstacle(twine, project, developer):
+    response = twine.upload(project, WHEEL, factories.access_token(developer), description="é" * 5_000_000)
+
+    assert response.status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"", "multipart/form-data; boundary=x"),
+        (b"--x\r\n", "multipart/form-data; boundary=x"),
+        (b"--x\r\nContent-Disposition: form-data; name=\"content\"; filename=\"a\"\r\n\r\nabc", "multipart/form-data; boundary=x"),
+        (b"rubbish", "multipart/form-data; boundary=x"),
+        (b"rubbish", "multipart/form-data"),
+        (b"name=demo", "application/x-www-form-urlencoded"),
+        (b"{}", "application/json"),
+        (b"\x00\xff" * 100, "application/octet-stream"),
+        (b"--x\r\n" + b"A" * 100_000, "multipart/form-data; boundary=x"),
+        (b"--x\r\nContent-Disposition: form-data; name=\"n\r\n\r\nv\r\n--x--\r\n", "multipart/form-data; boundary=x"),
+        (b"x", "multipart/form-data; boundary=" + "é" * 50),
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_a_malformed_body_is_a_400_with_a_sentence(client, project, developer, store_files, body, content_type):
+    response = client.post(
+        pypi_path(project), data=body, content_type=content_type, headers=basic(factories.access_token(developer))
+    )
+
+    assert response.status_code == 400
+    assert response.json.get("message") or response.json.get("error")
+    assert store_files() == []
+
+
+def test_too_many_parts_or_too_much_text_are_refused(client, project, developer, monkeypatch):
+    monkeypatch.setattr("registry.blueprints.pypi.upload.FORM_BYTES", 1000)
+    part = b'--x\r\nContent-Disposition: form-data; name="n"\r\n\r\n%s\r\n'
+    token = basic(factories.access_token(developer))
+
+    for body in (part % b"v" * 10_001, part % (b"v" * 2000)):
+        response = client.post(
+            pypi_path(project), data=body + b"--x--\r\n", content_type="multipart/form-data; boundary=x", headers=token
+        )
+
+        assert response.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "filename", ["", ".", "..", "a\x00.whl", "a\n.whl", "x" * 300 + ".whl", "demo-1.0.exe", "demo"]
+)
+def test_a_file_name_that_cannot_be_one_is_refused(twine, project, developer, store_files, filename):
+    response = twine.upload(
+        project, WHEEL, factories.access_token(developer), content=(io.BytesIO(WHEEL.content), filename)
+    )
+
+    assert response.status_code == 400
+    assert store_files() == []
+
+
+def test_folders_in_the_file_name_are_dropped(twine, project, developer):
+    content = (io.BytesIO(WHEEL.content), f"../dist/{WHEEL.filename}")
+
+    assert twine.upload(project, WHEEL, factories.access_token(developer), content=content).status_code == 201
+
+
+def test_an_empty_file_is_no_content(twine, project, developer):
+    response = twine.upload(
+        project, WHEEL, factories.access_token(developer), content=(io.BytesIO(), WHEEL.filename), sha256_digest=None
+    )
+
+    assert (response.status_code, response.json["error"]) == (400, "content is invalid")
+
+
+def test_a_file_larger_than_the_limit_is_refused_and_one_of_just_the_limit_is_not(
+    twine, project, developer, store_files
+):
+    token = factories.access_token(developer)
+    settings.change_instance({"pypi_max_file_size": len(WHEEL.content) - 1}, by=access.SHELL)
+
+    refused = twine.upload(project, WHEEL, token)
+
+    assert (refused.status_code, refused.json["message"]) == (400, "400 Bad request - File is too large")
+    assert store_files() == []
+    settings.change_instance({"pypi_max_file_size": len(WHEEL.content)}, by=access.SHELL)
+    assert twine.upload(project, WHEEL, token).status_code == 201
+
+
+# Duplicates, protection, versions --------------------------------------------------------------------------------
+
+
+def test_the_same_file_again_is_refused_in_words_that_clients_recognise(twine, project, developer, store_files):
+    token = factories.access_token(developer)
+    twine.upload(project, WHEEL, token)
+    stored = store_files()
+
+    response = twine.upload(project, WHEEL, token)
+
+    assert response.status_code == 400
+    assert "File name has already been taken" in response.json["message"]
+    assert "already exists" in response.json["message"]
+    assert "already exist" in response.status.lower()
+    assert response.json["code"] == response.json["message"]
+    assert store_files() == stored
+
+
+def test_a_status_line_holds_one_line_of_plain_text(twine, project, developer):
+    response = twine.upload(project, WHEEL, factories.access_token(developer), version="é\r\nX-Injected: 1")
+
+    assert response.status_code == 400
+    assert response.status.isascii()
+    assert "X-Injected" not in response.headers
+
+
+def test_an_sdist_joins_the_wheel_of_its_version(twine, project, developer):
+    token = factories.access_token(developer)
+
+    for file in (WHEEL, build_sdist(name="demo", version="1.0")):
+        assert twine.upload(project, file, token).status_code == 201
+
+    assert db.session.scalar(select(func.count(Package.id))) == 1
+    assert db.session.scalar(select(func.count(PackageFile.id))) == 2
+
+
+def test_after_deletion_the_file_may_be_published_again(twine, project, developer):
+    token = factories.access_token(developer)
+    twine.upload(project, WHEEL, token)
+    publishing.delete_package(db.session.scalars(select(Package)).one(), project, by=access.SHELL)
+
+    response = twine.upload(project, WHEEL, token)
+
+    assert response.status_code == 201
+
+
+def test_a_protected_name_needs_the_role_of_the_rule(twine, project, developer, maintainer):
+    publishing.add_protection_rule(project, pattern="de*", push=Role.MAINTAINER, delete=None, by=access.SHELL)
+
+    refused = twine.upload(project, WHEEL, factories.access_token(developer))
+
+    assert (refused.status_code, refused.json["message"]) == (403, "403 Forbidden - Package protected.")
+    assert twine.upload(project, WHEEL, factories.access_token(maintainer)).status_code == 201
+
+
+def test_the_form_must_name_what_the_file_is(twine, project, developer, store_files):
+    token = factories.access_token(developer)
+
+    for fields in ({"name": "other"}, {"version": "2.0"}):
+        response = twine.upload(project, WHEEL, token, **fields)
+
+        assert response.status_code == 400
+        assert next(iter(fields.values())) in response.json["message"]
+    assert store_files() == []
+
+
+def test_an_upload_with_a_job_token_remembers_the_job(twine, project, developer):
+    job, secret = factories.job(project, developer)
+
+    assert twine.upload(project, WHEEL, ("gitlab-ci-token", secret)).status_code == 201
+
+    file = db.session.scalars(select(PackageFile)).one()
+    assert (file.job_id, file.creator_id) == (job.id, developer.id)
+
+
+def test_an_upload_is_audited(twine, project):
+    twine.upload(project, WHEEL, factories.deploy_token(project))
+
+    event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "package_published")).one()
+    assert event.author.startswith("deploy token")
+    assert event.details["sha256"] == WHEEL.sha256
+
+
+def test_get_on_the_upload_address_is_not_allowed(client, project):
+    response = client.get(pypi_path(project))
+
+    assert (response.status_code, response.json) == (405, {"error": "405 Not Allowed"})
+    assert "POST" in response.headers["Allow"]

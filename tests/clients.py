@@ -1,0 +1,156 @@
+"""Clients that speak HTTP as pip, twine and scripts do, over Flask's test client."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from typing import Any
+
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse, encode_multipart
+
+from registry.models import Group, Namespace
+from tests.builders import BuiltFile
+
+JSON = "application/vnd.pypi.simple.v1+json"
+Credentials = tuple[str, str] | str | None
+
+
+def basic(credentials: Credentials) -> dict[str, str]:
+    """The ``Authorization`` header for a user name and password, or for a token under any name."""
+    if credentials is None:
+        return {}
+    username, password = credentials if isinstance(credentials, tuple) else ("__token__", credentials)
+    return {"Authorization": "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()}
+
+
+def pypi_path(namespace: Namespace | str | int, *, group: bool | None = None) -> str:
+    """The address of a namespace's PyPI endpoints, by number, or by whatever spelling is given."""
+    is_group = isinstance(namespace, Group) if group is None else group
+    identifier = namespace.id if isinstance(namespace, Namespace) else namespace
+    return (
+        f"/api/v4/groups/{identifier}/-/packages/pypi" if is_group else f"/api/v4/projects/{identifier}/packages/pypi"
+    )
+
+
+@dataclass(frozen=True)
+class Link:
+    text: str
+    href: str
+    attributes: dict[str, str]
+
+
+class _Anchors(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[Link] = []
+        self._open: dict[str, str] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self._open = {name: value or "" for name, value in attrs}
+
+    def handle_data(self, data: str) -> None:
+        if self._open is not None:
+            self.links.append(Link(data, self._open.get("href", ""), self._open))
+            self._open = None
+
+
+def links(html: str) -> list[Link]:
+    parser = _Anchors()
+    parser.feed(html)
+    return parser.links
+
+
+class Pip:
+    """Reads indexes. ``credentials``: a token, a (user name, password) pair, or nothing."""
+
+    def __init__(self, client: FlaskClient) -> None:
+        self.client = client
+
+    def index(
+        self, namespace: Any, credentials: Credentials = None, accept: str = "*/*", **options: Any
+    ) -> TestResponse:
+        return self.get(f"{pypi_path(namespace)}/simple/", credentials, accept, **options)
+
+    def simple_page(
+        self, namespace: Any, name: str, credentials: Credentials = None, accept: str = "*/*", **options: Any
+    ) -> TestResponse:
+        return self.get(f"{pypi_path(namespace)}/simple/{name}/", credentials, accept, **options)
+
+    def download(
+        self, namespace: Any, file: BuiltFile, credentials: Credentials = None, suffix: str = "", **options: Any
+    ) -> TestResponse:
+        return self.get(f"{pypi_path(namespace)}/files/{file.sha256}/{file.filename}{suffix}", credentials, **options)
+
+    def get(self, url: str, credentials: Credentials = None, accept: str = "*/*", **options: Any) -> TestResponse:
+        headers = {"Accept": accept, **basic(credentials), **options.pop("headers", {})}
+        return self.client.open(url, method=options.pop("method", "GET"), headers=headers, buffered=True, **options)
+
+
+class Twine:
+    """Uploads as twine does: fields first, then the file."""
+
+    def __init__(self, client: FlaskClient) -> None:
+        self.client = client
+
+    def upload(
+        self, namespace: Any, file: BuiltFile, credentials: Credentials = None, *, url: str | None = None,
+        headers: dict[str, str] | None = None, **fields: Any,
+    ) -> TestResponse:  # fmt: skip
+        """``fields`` replace or add form fields; ``None`` leaves one out."""
+        form: dict[str, Any] = {
+            ":action": "file_upload",
+            "protocol_version": "1",
+            "name": file.name,
+            "version": file.version,
+            "filetype": file.kind,
+            "metadata_version": "2.1",
+            "sha256_digest": hashlib.sha256(file.content).hexdigest(),
+        }
+        form |= fields
+        form = {name: value for name, value in form.items() if value is not None}
+        form.setdefault("content", (io.BytesIO(file.content), file.filename))
+        if fields.get("content", "") is None:
+            del form["content"]
+        boundary, body = encode_multipart(form)
+        return self.client.post(
+            url or pypi_path(namespace),
+            data=body,
+            headers={**basic(credentials), **(headers or {})},
+            content_type=f"multipart/form-data; boundary={boundary}",
+        )
+
+
+class Rest:
+    """A script with an access token (or none) on the REST API; JSON in, JSON out."""
+
+    def __init__(self, client: FlaskClient) -> None:
+        self.client = client
+
+    def request(
+        self, method: str, path: str, token: str | None = None, json: Any = None, headers: dict[str, str] | None = None,
+        **options: Any,
+    ) -> TestResponse:  # fmt: skip
+        sent = {"PRIVATE-TOKEN": token} if token else {}
+        return self.client.open(
+            f"/api/v4{path}", method=method, json=json, headers={**sent, **(headers or {})}, **options
+        )
+
+    def get(self, path: str, token: str | None = None, **options: Any) -> TestResponse:
+        return self.request("GET", path, token, **options)
+
+    def post(self, path: str, token: str | None = None, json: Any = None, **options: Any) -> TestResponse:
+        return self.request("POST", path, token, json, **options)
+
+    def put(self, path: str, token: str | None = None, json: Any = None, **options: Any) -> TestResponse:
+        return self.request("PUT", path, token, json, **options)
+
+    def patch(self, path: str, token: str | None = None, json: Any = None, **options: Any) -> TestResponse:
+        return self.request("PATCH", path, token, json, **options)
+
+    def delete(self, path: str, token: str | None = None, **options: Any) -> TestResponse:
+        return self.request("DELETE", path, token, **options)

@@ -1,0 +1,850 @@
+"""The whole policy as a table: who may do what, where, and what those are told who may not.
+
+The expected values are written down from GitLab's documentation ("Permissions and roles", "Deploy tokens", "CI/CD job
+tokens", PyPI API), not from the code.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from registry.database import db, transaction, utcnow
+from registry.domain import access, namespaces, settings
+from registry.domain.access import ANONYMOUS, SHELL, Permission, Principal
+from registry.errors import Forbidden, InsufficientScope, NotFound, RegistryError, Unauthenticated
+from registry.models import (
+    MEMBER_ROLES,
+    CreationLevel,
+    Group,
+    InstanceSettings,
+    Membership,
+    Namespace,
+    Project,
+    RegistryAccess,
+    Role,
+    User,
+    Visibility,
+)
+from tests import factories
+
+READ = ("read_package_registry",)
+WRITE = ("write_package_registry",)
+NO_PACKAGE_SCOPE = ("read_registry", "write_registry", "read_repository")
+VISIBILITIES = (Visibility.PUBLIC, Visibility.INTERNAL, Visibility.PRIVATE)
+
+Table = dict[str, dict[Visibility, str]]
+
+
+def table(text: str) -> Table:
+    """Rows of ``who | public internal private``; a row may be for several, separated by commas."""
+    rows: Table = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        names, _, outcomes = line.partition("|")
+        for name in names.split(","):
+            rows[name.strip()] = dict(zip(VISIBILITIES, outcomes.split(), strict=True))
+    return rows
+
+
+def outcome(principal: Principal, permission: Permission, namespace: Namespace | None = None) -> str:
+    """``200``, or what the principal is told; ``scope`` is 403 because of the token's scopes."""
+    try:
+        access.require(principal, permission, namespace)
+    except InsufficientScope:
+        return "scope"
+    except RegistryError as refusal:
+        return str(refusal.status)
+    return "200"
+
+
+def outcomes(principals: dict[str, Principal], permission: Permission, namespace: Namespace) -> dict[str, str]:
+    return {name: outcome(principal, permission, namespace) for name, principal in principals.items()}
+
+
+def column(expected: Table, visibility: Visibility) -> dict[str, str]:
+    return {name: row[visibility] for name, row in expected.items()}
+
+
+# On a project ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(app: Flask) -> Project:
+    """``top/sub/project`` in public groups, so that the project may have any visibility."""
+    top = factories.group("top", visibility=Visibility.PUBLIC)
+    sub = factories.group("sub", parent=top, visibility=Visibility.PUBLIC)
+    return factories.project("project", parent=sub)
+
+
+@pytest.fixture
+def askers(tree: Project) -> dict[str, Principal]:
+    """Everybody who may ask for something in the project, by the name used in the tables."""
+    sub = db.session.get_one(Group, tree.parent_id)
+    top = db.session.get_one(Group, sub.parent_id)
+    foreign_group = factories.group("foreign", visibility=Visibility.PUBLIC)
+    foreign = factories.project("elsewhere", parent=foreign_group)
+    sources = factories.group("sources")
+    listed, below_listed = factories.project("listed"), factories.project("below", parent=sources)
+    for source in (listed, sources):
+        namespaces.allow_job_source(tree, source, by=SHELL)
+    users = {role: factories.member(tree, role, role.name.lower()) for role in MEMBER_ROLES}
+    stranger = factories.user("stranger")
+    external = factories.user("external", is_external=True)
+    external_guest = factories.member(tree, Role.GUEST, "external-guest", is_external=True)
+    external_developer = factories.member(tree, Role.DEVELOPER, "external-developer", is_external=True)
+    external_owner = factories.member(tree, Role.OWNER, "external-owner", is_external=True)
+    admin = factories.user("root", is_admin=True)
+    developer, owner = users[Role.DEVELOPER], users[Role.OWNER]
+    return {
+        "nobody": ANONYMOUS,
+        "stranger": factories.signed_in(stranger),
+        "stranger's token": factories.by_access_token(stranger),
+        "external stranger": factories.signed_in(external),
+        "external guest": factories.signed_in(external_guest),
+        "external developer": factories.signed_in(external_developer),
+        **{role.name.lower(): factories.signed_in(user) for role, user in users.items()},
+        **{f"{role.name.lower()}'s token": factories.by_access_token(user) for role, user in users.items()},
+        "admin": factories.signed_in(admin),
+        "admin's token": factories.by_access_token(admin),
+        "shell": SHELL,
+        "owner's read_api": factories.by_access_token(owner, "read_api"),
+        "owner's read_user": factories.by_access_token(owner, "read_user", "self_rotate", "read_registry"),
+        "admin's sudo": factories.by_access_token(admin, "sudo", "admin_mode"),
+        "deploy read": factories.by_deploy_token(tree, *READ),
+        "deploy write": factories.by_deploy_token(tree, *WRITE),
+        "deploy without package scope": factories.by_deploy_token(tree, *NO_PACKAGE_SCOPE),
+        "deploy read of group": factories.by_deploy_token(sub, *READ),
+        "deploy write of group": factories.by_deploy_token(sub, *WRITE),
+        "deploy write of top group": factories.by_deploy_token(top, *WRITE),
+        "deploy of foreign project": factories.by_deploy_token(foreign),
+        "deploy of foreign group": factories.by_deploy_token(foreign_group),
+        "job of developer": factories.by_job(tree, developer),
+        "job of owner": factories.by_job(tree, owner),
+        "job of reporter": factories.by_job(tree, users[Role.REPORTER]),
+        "job of guest": factories.by_job(tree, users[Role.GUEST]),
+        "job of stranger": factories.by_job(tree, stranger),
+        "job of admin": factories.by_job(tree, admin),
+        "listed job of developer": factories.by_job(listed, developer),
+        "listed job of owner": factories.by_job(below_listed, owner),
+        "listed job of stranger": factories.by_job(listed, stranger),
+        "unlisted job of owner": factories.by_job(foreign, owner),
+        "unlisted job of external owner": factories.by_job(foreign, external_owner),
+        "unlisted job of admin": factories.by_job(foreign, admin),
+    }
+
+
+MEMBERS = "guest, planner, reporter, developer, maintainer, owner"
+TOKENS = "guest's token, planner's token, reporter's token, developer's token, maintainer's token, owner's token"
+ADMINS = "admin, admin's token, shell"
+OWN_DEPLOYS = "deploy read, deploy write, deploy read of group, deploy write of group, deploy write of top group"
+FOREIGN_DEPLOYS = "deploy without package scope, deploy of foreign project, deploy of foreign group"
+OWN_JOBS = "job of developer, job of owner, job of reporter, job of admin, listed job of developer, listed job of owner"
+
+SEE = table(f"""
+    nobody                                              | 200 401 401
+    stranger, stranger's token                          | 200 200 404
+    external stranger                                   | 200 404 404
+    external guest, external developer                  | 200 200 200
+    {MEMBERS}, {TOKENS}, {ADMINS}, owner's read_api     | 200 200 200
+    owner's read_user, admin's sudo                     | scope scope scope
+    {OWN_DEPLOYS}                                       | 200 200 200
+    {FOREIGN_DEPLOYS}                                   | 200 404 404
+    {OWN_JOBS}, job of guest                            | 200 200 200
+    job of stranger, listed job of stranger             | 200 200 404
+    unlisted job of owner, unlisted job of admin        | 200 200 404
+    unlisted job of external owner                      | 200 404 404
+""")
+READ_PACKAGES = table(f"""
+    nobody                                              | 200 401 401
+    stranger, stranger's token                          | 200 200 404
+    external stranger                                   | 200 404 404
+    external guest                                      | 200 403 403
+    guest, planner, guest's token, planner's token      | 200 200 403
+    reporter, reporter's token, owner's read_api        | 200 200 200
+    developer, maintainer, owner, external developer    | 200 200 200
+    developer's token, maintainer's token, owner's token, {ADMINS} | 200 200 200
+    owner's read_user, admin's sudo                     | scope scope scope
+    {OWN_DEPLOYS}                                       | 200 200 200
+    {FOREIGN_DEPLOYS}                                   | 200 404 404
+    {OWN_JOBS}                                          | 200 200 200
+    job of guest                                        | 200 200 403
+    job of stranger, listed job of stranger             | 200 200 404
+    unlisted job of owner, unlisted job of admin        | 200 200 404
+    unlisted job of external owner                      | 200 404 404
+""")
+# "Package registry: only project members" beside a project that others may see.
+READ_PACKAGES_OF_MEMBERS = table(f"""
+    nobody                                              | 401 401 401
+    stranger, stranger's token                          | 403 403 404
+    external stranger                                   | 403 404 404
+    external guest                                      | 403 403 403
+    guest, planner, guest's token, planner's token      | 403 403 403
+    reporter, reporter's token, owner's read_api        | 200 200 200
+    developer, maintainer, owner, external developer    | 200 200 200
+    developer's token, maintainer's token, owner's token, {ADMINS} | 200 200 200
+    owner's read_user, admin's sudo                     | scope scope scope
+    {OWN_DEPLOYS}                                       | 200 200 200
+    {FOREIGN_DEPLOYS}                                   | 403 404 404
+    {OWN_JOBS}                                          | 200 200 200
+    job of guest                                        | 403 403 403
+    job of stranger, listed job of stranger             | 403 403 404
+    unlisted job of owner, unlisted job of admin        | 403 403 404
+    unlisted job of external owner                      | 403 404 404
+""")
+PUBLISH = table(f"""
+    nobody                                              | 401 401 401
+    stranger, stranger's token                          | 403 403 404
+    external stranger                                   | 403 404 404
+    external guest                                      | 403 403 403
+    guest, planner, reporter, guest's token, planner's token, reporter's token | 403 403 403
+    developer, maintainer, owner, external developer    | 200 200 200
+    developer's token, maintainer's token, owner's token, {ADMINS} | 200 200 200
+    owner's read_api, owner's read_user, admin's sudo   | scope scope scope
+    deploy read, deploy read of group                   | 403 403 403
+    deploy write, deploy write of group, deploy write of top group | 200 200 200
+    {FOREIGN_DEPLOYS}                                   | 403 404 404
+    job of developer, job of owner, job of admin        | 200 200 200
+    listed job of developer, listed job of owner        | 200 200 200
+    job of reporter, job of guest                       | 403 403 403
+    job of stranger, listed job of stranger             | 403 403 404
+    unlisted job of owner, unlisted job of admin        | 403 403 404
+    unlisted job of external owner                      | 403 404 404
+""")
+DELETE = table(f"""
+    nobody                                              | 403 401 401
+    stranger, stranger's token                          | 403 403 404
+    external stranger                                   | 403 404 404
+    external guest, external developer                  | 403 403 403
+    guest, planner, reporter, developer                 | 403 403 403
+    guest's token, planner's token, reporter's token, developer's token | 403 403 403
+    maintainer, owner, maintainer's token, owner's token, {ADMINS} | 200 200 200
+    owner's read_api, owner's read_user, admin's sudo   | scope scope scope
+    {OWN_DEPLOYS}                                       | 403 403 403
+    {FOREIGN_DEPLOYS}                                   | 403 404 404
+    job of owner, job of admin, listed job of owner     | 200 200 200
+    job of developer, job of reporter, job of guest, listed job of developer | 403 403 403
+    job of stranger, listed job of stranger             | 403 403 404
+    unlisted job of owner, unlisted job of admin        | 403 403 404
+    unlisted job of external owner                      | 403 404 404
+""")
+
+
+def refused_to_all(told_to_nobody: str, expected: Table) -> Table:
+    """The same where the project is in a state in which nobody may: whoever sees it is told 403."""
+    refused = {name: {v: "403" if told == "200" else told for v, told in row.items()} for name, row in expected.items()}
+    return refused | table(f"nobody | {told_to_nobody}")
+
+
+@pytest.mark.parametrize("visibility", VISIBILITIES, ids=lambda visibility: visibility.label)
+class TestProject:
+    @pytest.fixture(autouse=True)
+    def _visibility(self, tree: Project, visibility: Visibility) -> None:
+        tree.visibility = visibility
+        db.session.commit()
+
+    @pytest.mark.parametrize(
+        ("permission", "expected"),
+        [
+            (Permission.READ_NAMESPACE, SEE),
+            (Permission.READ_PACKAGE, READ_PACKAGES),
+            (Permission.CREATE_PACKAGE, PUBLISH),
+            (Permission.DESTROY_PACKAGE, DELETE),
+        ],
+        ids=["see", "read packages", "publish", "delete"],
+    )
+    def test_each_principal_is_let_in_or_told_as_gitlab_tells(
+        self, tree: Project, askers: dict[str, Principal], visibility: Visibility, permission: Permission, expected: Table
+    ) -> None:
+        assert outcomes(askers, permission, tree) == column(expected, visibility)
+
+    def test_the_registry_of_members_is_closed_to_those_who_only_see_the_project(
+        self, tree: Project, askers: dict[str, Principal], visibility: Visibility
+    ) -> None:
+        tree.registry_access = RegistryAccess.PRIVATE
+        db.session.commit()
+
+        assert outcomes(askers, Permission.READ_PACKAGE, tree) == column(READ_PACKAGES_OF_MEMBERS, visibility)
+        assert outcomes(askers, Permission.READ_NAMESPACE, tree) == column(SEE, visibility)
+        assert outcomes(askers, Permission.CREATE_PACKAGE, tree) == column(PUBLISH, visibility)
+
+    def test_anyone_may_pull_from_an_open_registry_and_nothing_else(
+        self, tree: Project, askers: dict[str, Principal], visibility: Visibility
+    ) -> None:
+        tree.registry_access = RegistryAccess.PUBLIC
+        db.session.commit()
+
+        reading = outcomes(askers, Permission.READ_PACKAGE, tree)
+
+        assert reading == {name: "scope" if READ_PACKAGES[name][visibility] == "scope" else "200" for name in askers}
+        assert outcomes(askers, Permission.READ_NAMESPACE, tree) == column(SEE, visibility)
+        assert outcomes(askers, Permission.CREATE_PACKAGE, tree) == column(PUBLISH, visibility)
+        assert outcomes(askers, Permission.DESTROY_PACKAGE, tree) == column(DELETE, visibility)
+
+    def test_an_open_registry_is_an_ordinary_one_when_the_instance_does_not_allow_it(
+        self, tree: Project, askers: dict[str, Principal], visibility: Visibility
+    ) -> None:
+        tree.registry_access = RegistryAccess.PUBLIC
+        db.session.commit()
+        settings.change_instance({"package_registry_allow_anyone_to_pull_option": False}, by=SHELL)
+
+        assert outcomes(askers, Permission.READ_PACKAGE, tree) == column(READ_PACKAGES, visibility)
+
+    def test_a_disabled_registry_refuses_everybody_administrators_too(
+        self, tree: Project, askers: dict[str, Principal], visibility: Visibility
+    ) -> None:
+        tree.registry_access = RegistryAccess.DISABLED
+        db.session.commit()
+        seen = refused_to_all("403 401 401", SEE)
+
+        assert outcomes(askers, Permission.READ_PACKAGE, tree) == column(seen, visibility)
+        assert outcomes(askers, Permission.READ_NAMESPACE, tree) == column(SEE, visibility)
+        assert outcomes(askers, Permission.CREATE_PACKAGE, tree) == column(
+            refused_to_all("401 401 401", PUBLISH), visibility
+        )
+        assert outcomes(askers, Permission.DESTROY_PACKAGE, tree) == column(
+            refused_to_all("403 401 401", DELETE), visibility
+        )
+
+    def test_an_archived_project_is_read_but_not_changed(
+        self, tree: Project, askers: dict[str, Principal], visibility: Visibility
+    ) -> None:
+        namespaces.set_archived(tree, True, by=SHELL)
+
+        assert outcomes(askers, Permission.READ_PACKAGE, tree) == column(READ_PACKAGES, visibility)
+        assert outcomes(askers, Permission.CREATE_PACKAGE, tree) == column(
+            refused_to_all("401 401 401", PUBLISH), visibility
+        )
+        assert outcomes(askers, Permission.DESTROY_PACKAGE, tree) == column(
+            refused_to_all("403 401 401", DELETE), visibility
+        )
+
+    def test_guests_pull_when_the_instance_lets_them(
+        self, tree: Project, askers: dict[str, Principal], visibility: Visibility
+    ) -> None:
+        settings.change_instance({"allow_guest_plus_roles_to_pull_packages": True}, by=SHELL)
+
+        found = outcomes(askers, Permission.READ_PACKAGE, tree)
+
+        let_in = ("guest", "planner", "guest's token", "planner's token", "external guest", "job of guest")
+        assert found == column(READ_PACKAGES, visibility) | dict.fromkeys(let_in, "200")
+        assert outcomes(askers, Permission.CREATE_PACKAGE, tree) == column(PUBLISH, visibility)
+
+    def test_a_project_without_allowlist_admits_every_job_with_the_rights_of_its_user(
+        self, tree: Project, askers: dict[str, Principal], visibility: Visibility
+    ) -> None:
+        tree.job_allowlist_enforced = False
+        db.session.commit()
+
+        unlisted = {name: askers[name] for name in askers if name.startswith("unlisted")}
+
+        for permission in (Permission.READ_PACKAGE, Permission.CREATE_PACKAGE, Permission.DESTROY_PACKAGE):
+            assert outcomes(unlisted, permission, tree) == dict.fromkeys(unlisted, "200")
+
+
+# Least role of a user, and whether ``read_api`` is enough for a token, of all that no table above is about.
+ON_PROJECTS = {
+    Permission.READ_STATISTICS: (Role.REPORTER, True),
+    Permission.ADMIN_PACKAGE: (Role.MAINTAINER, False),
+    Permission.CREATE_JOB: (Role.DEVELOPER, False),
+    Permission.ADMIN_JOB_TOKEN_SCOPE: (Role.MAINTAINER, False),
+    Permission.READ_PACKAGE_SETTINGS: (Role.MAINTAINER, True),
+    Permission.CHANGE_PACKAGE_SETTINGS: (Role.OWNER, False),
+    Permission.READ_DEPLOY_TOKENS: (Role.MAINTAINER, True),
+    Permission.CHANGE_DEPLOY_TOKENS: (Role.MAINTAINER, False),
+    Permission.ADMIN_MEMBERS: (Role.MAINTAINER, False),
+    Permission.ADMIN_NAMESPACE: (Role.MAINTAINER, False),
+    Permission.OWN_NAMESPACE: (Role.OWNER, False),
+}
+ON_GROUPS = {
+    Permission.READ_STATISTICS: (Role.REPORTER, True),
+    Permission.READ_PACKAGE_SETTINGS: (Role.MAINTAINER, True),
+    Permission.CHANGE_PACKAGE_SETTINGS: (Role.OWNER, False),
+    Permission.READ_DEPLOY_TOKENS: (Role.MAINTAINER, True),
+    Permission.CHANGE_DEPLOY_TOKENS: (Role.OWNER, False),
+    Permission.ADMIN_MEMBERS: (Role.OWNER, False),
+    Permission.ADMIN_NAMESPACE: (Role.OWNER, False),
+    Permission.OWN_NAMESPACE: (Role.OWNER, False),
+    Permission.CREATE_PROJECT: (Role.DEVELOPER, False),
+    Permission.CREATE_SUBGROUP: (Role.MAINTAINER, False),
+}
+IN_INSTANCE = {
+    Permission.READ_VISIBLE,
+    Permission.READ_USERS,
+    Permission.READ_USER,
+    Permission.READ_JOB,
+    Permission.READ_OWN_TOKENS,
+    Permission.USE_OWN_TOKEN,
+    Permission.ROTATE_OWN_TOKEN,
+    Permission.USE_API,
+    Permission.READ_INSTANCE,
+    Permission.ADMIN_INSTANCE,
+}
+
+
+def test_every_permission_stands_in_a_table_here() -> None:
+    on_both = {
+        Permission.READ_NAMESPACE,
+        Permission.READ_MEMBERS,
+        Permission.READ_PACKAGE,
+        Permission.CREATE_PACKAGE,
+        Permission.DESTROY_PACKAGE,
+        Permission.FINISH_JOB,
+        Permission.LEAVE_NAMESPACE,
+    }
+
+    assert set(access.POLICY) == set(Permission) == on_both | set(ON_PROJECTS) | set(ON_GROUPS) | IN_INSTANCE
+
+
+@pytest.mark.parametrize("visibility", VISIBILITIES, ids=lambda visibility: visibility.label)
+@pytest.mark.parametrize("permission", ON_PROJECTS)
+def test_administration_of_a_project_asks_for_a_role(
+    tree: Project, askers: dict[str, Principal], permission: Permission, visibility: Visibility
+) -> None:
+    tree.visibility = visibility
+    db.session.commit()
+    least, reads = ON_PROJECTS[permission]
+
+    found = outcomes(askers, permission, tree)
+
+    expected = column(refused_to_all("401 401 401", SEE), visibility)
+    for role in MEMBER_ROLES:
+        if role >= least:
+            expected |= {role.name.lower(): "200", f"{role.name.lower()}'s token": "200"}
+    expected |= {"admin": "200", "admin's token": "200", "shell": "200"}
+    expected |= {"external developer": "200" if least <= Role.DEVELOPER else "403"}
+    expected |= {"owner's read_api": "200" if reads else "scope"}
+    assert found == expected
+
+
+@pytest.mark.parametrize("permission", [Permission.CREATE_PACKAGE, Permission.DESTROY_PACKAGE, Permission.CREATE_JOB])
+def test_what_changes_an_archived_project_is_refused_to_its_owner(
+    tree: Project, askers: dict[str, Principal], permission: Permission
+) -> None:
+    namespaces.set_archived(tree, True, by=SHELL)
+
+    assert outcome(askers["owner"], permission, tree) == "403"
+    assert outcome(askers["owner"], Permission.OWN_NAMESPACE, tree) == "200"
+
+
+def test_members_are_listed_to_whoever_sees_the_project_but_not_to_machines(
+    tree: Project, askers: dict[str, Principal]
+) -> None:
+    tree.visibility = Visibility.INTERNAL
+    db.session.commit()
+
+    found = outcomes(askers, Permission.READ_MEMBERS, tree)
+
+    machines = {name for name, principal in askers.items() if principal.deploy_token or principal.job}
+    expected = column(SEE, Visibility.INTERNAL)
+    assert {name: found[name] for name in found if name not in machines} == {
+        name: told for name, told in expected.items() if name not in machines
+    }
+    assert {found[name] for name in machines if askers[name].deploy_token} == {"403", "404"}
+
+
+# On a group -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def group_askers(app: Flask) -> dict[str, Principal]:
+    """Everybody who may ask for something in ``top/sub``: members of it, above it, below it, and strangers."""
+    top = factories.group("top", visibility=Visibility.PUBLIC)
+    sub = factories.group("sub", parent=top)
+    below = factories.group("below", parent=sub)
+    project = factories.project("project", parent=below)
+    foreign = factories.project("elsewhere")
+    users = {role: factories.member(sub, role, role.name.lower()) for role in MEMBER_ROLES}
+    stranger = factories.user("stranger")
+    return {
+        "nobody": ANONYMOUS,
+        "stranger": factories.signed_in(stranger),
+        "external stranger": factories.signed_in(factories.user("external", is_external=True)),
+        **{role.name.lower(): factories.signed_in(user) for role, user in users.items()},
+        "reporter above": factories.signed_in(factories.member(top, Role.REPORTER, "reporter-above")),
+        "owner of project below": factories.signed_in(factories.member(project, Role.OWNER, "owner-project")),
+        "owner of group below": factories.signed_in(factories.member(below, Role.OWNER, "owner-below")),
+        "external member below": factories.signed_in(
+            factories.member(project, Role.DEVELOPER, "external-below", is_external=True)
+        ),
+        "admin": factories.signed_in(factories.user("root", is_admin=True)),
+        "shell": SHELL,
+        "owner's read_api": factories.by_access_token(users[Role.OWNER], "read_api"),
+        "owner's read_user": factories.by_access_token(users[Role.OWNER], "read_user"),
+        "deploy": factories.by_deploy_token(sub),
+        "deploy without package scope": factories.by_deploy_token(sub, *NO_PACKAGE_SCOPE),
+        "deploy of group above": factories.by_deploy_token(top, *READ),
+        "deploy of group below": factories.by_deploy_token(below),
+        "deploy of project below": factories.by_deploy_token(project),
+        "deploy of foreign project": factories.by_deploy_token(foreign),
+        "job of reporter": factories.by_job(project, users[Role.REPORTER]),
+        "job of guest": factories.by_job(project, users[Role.GUEST]),
+        "foreign job of reporter": factories.by_job(foreign, users[Role.REPORTER]),
+        "foreign job of stranger": factories.by_job(foreign, stranger),
+    }
+
+
+@pytest.fixture
+def sub(group_askers: dict[str, Principal]) -> Group:
+    return namespaces.find("top/sub", Group)
+
+
+GROUP_MEMBERS = f"{MEMBERS}, reporter above, owner of project below, owner of group below"
+OUTSIDE_DEPLOYS = "deploy of group below, deploy of project below, deploy of foreign project, deploy without package scope"
+
+SEE_GROUP = table(f"""
+    nobody                                              | 200 401 401
+    stranger, foreign job of stranger                   | 200 200 404
+    external stranger                                   | 200 404 404
+    {GROUP_MEMBERS}, external member below              | 200 200 200
+    admin, shell, owner's read_api                      | 200 200 200
+    owner's read_user                                   | scope scope scope
+    deploy, deploy of group above                       | 200 200 200
+    {OUTSIDE_DEPLOYS}                                   | 200 404 404
+    job of reporter, job of guest, foreign job of reporter | 200 200 200
+""")
+READ_GROUP_PACKAGES = table(f"""
+    nobody                                              | 200 401 401
+    stranger, foreign job of stranger                   | 200 403 404
+    external stranger                                   | 200 404 404
+    owner of project below, owner of group below        | 200 403 403
+    external member below                               | 200 403 403
+    guest, planner                                      | 200 403 403
+    reporter, developer, maintainer, owner              | 200 200 200
+    reporter above, admin, shell, owner's read_api      | 200 200 200
+    owner's read_user                                   | scope scope scope
+    deploy, deploy of group above                       | 200 200 200
+    {OUTSIDE_DEPLOYS}                                   | 200 404 404
+    job of reporter, foreign job of reporter            | 200 200 200
+    job of guest                                        | 200 403 403
+""")
+
+
+@pytest.mark.parametrize("visibility", VISIBILITIES, ids=lambda visibility: visibility.label)
+class TestGroup:
+    @pytest.fixture(autouse=True)
+    def _visibility(self, sub: Group, visibility: Visibility) -> None:
+        sub.visibility = visibility
+        db.session.commit()
+
+    @pytest.mark.parametrize(
+        ("permission", "expected"),
+        [(Permission.READ_NAMESPACE, SEE_GROUP), (Permission.READ_PACKAGE, READ_GROUP_PACKAGES)],
+        ids=["see", "read packages"],
+    )
+    def test_each_principal_is_let_in_or_told_as_gitlab_tells(
+        self, sub: Group, group_askers: dict[str, Principal], visibility: Visibility, permission: Permission, expected: Table
+    ) -> None:
+        assert outcomes(group_askers, permission, sub) == column(expected, visibility)
+
+    @pytest.mark.parametrize("permission", ON_GROUPS)
+    def test_administration_asks_for_a_role(
+        self, sub: Group, group_askers: dict[str, Principal], visibility: Visibility, permission: Permission
+    ) -> None:
+        least, reads = ON_GROUPS[permission]
+
+        found = outcomes(group_askers, permission, sub)
+
+        expected = column(refused_to_all("401 401 401", SEE_GROUP), visibility)
+        expected |= {role.name.lower(): "200" for role in MEMBER_ROLES if role >= least}
+        expected |= {"admin": "200", "shell": "200", "owner's read_api": "200" if reads else "scope"}
+        expected |= {"reporter above": "200" if least <= Role.REPORTER else "403"}
+        assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "level", "least"),
+    [
+        ("project_creation_level", CreationLevel.NOBODY, None),
+        ("project_creation_level", CreationLevel.MAINTAINER, Role.MAINTAINER),
+        ("project_creation_level", CreationLevel.DEVELOPER, Role.DEVELOPER),
+        ("subgroup_creation_level", CreationLevel.OWNER, Role.OWNER),
+        ("subgroup_creation_level", CreationLevel.MAINTAINER, Role.MAINTAINER),
+    ],
+)
+def test_a_group_says_who_creates_projects_and_subgroups_in_it(
+    sub: Group, group_askers: dict[str, Principal], setting: str, level: CreationLevel, least: Role | None
+) -> None:
+    setattr(sub, setting, level)
+    db.session.commit()
+    permission = Permission.CREATE_PROJECT if setting.startswith("project") else Permission.CREATE_SUBGROUP
+
+    may = {role for role in MEMBER_ROLES if outcome(group_askers[role.name.lower()], permission, sub) == "200"}
+
+    assert may == {role for role in MEMBER_ROLES if least is not None and role >= least}
+    assert outcome(group_askers["admin"], permission, sub) == "200"
+
+
+def test_a_personal_namespace_takes_projects_of_its_user_only(owner: User, outsider: User, admin: User) -> None:
+    space = db.session.scalars(select(Namespace).where(Namespace.full_path == owner.username)).one()
+
+    told = {
+        user.username: outcome(factories.signed_in(user), Permission.CREATE_PROJECT, space)
+        for user in (owner, outsider, admin)
+    }
+
+    assert told == {"olivia": "200", "oscar": "403", "root": "200"}
+
+
+# In the instance ------------------------------------------------------------------------------------------------
+
+
+def test_in_the_instance_people_use_the_api_and_administrators_administrate(
+    tree: Project, askers: dict[str, Principal]
+) -> None:
+    names = [
+        "nobody", "owner", "owner's token", "owner's read_api", "owner's read_user", "admin", "admin's token",
+        "admin's sudo", "shell", "deploy write", "job of owner", "job of admin",
+    ]  # fmt: skip
+
+    found = {
+        name: tuple(
+            outcome(askers[name], permission)
+            for permission in (Permission.READ_USER, Permission.USE_API, Permission.ADMIN_INSTANCE)
+        )
+        for name in names
+    }
+
+    assert found == {
+        "nobody": ("401", "401", "401"),
+        "owner": ("200", "200", "403"),
+        "owner's token": ("200", "200", "403"),
+        "owner's read_api": ("200", "scope", "scope"),
+        "owner's read_user": ("200", "scope", "scope"),
+        "admin": ("200", "200", "200"),
+        "admin's token": ("200", "200", "200"),
+        "admin's sudo": ("scope", "scope", "scope"),
+        "shell": ("200", "200", "200"),
+        "deploy write": ("403", "403", "403"),
+        "job of owner": ("403", "403", "403"),
+        "job of admin": ("403", "403", "403"),
+    }
+
+
+# Refusals -------------------------------------------------------------------------------------------------------
+
+
+def test_the_refusal_of_a_hidden_project_says_what_the_rest_api_tells_instead(project: Project) -> None:
+    with pytest.raises(Unauthenticated) as refusal:
+        access.require(ANONYMOUS, Permission.READ_PACKAGE, project)
+
+    assert refusal.value.hidden is not None
+    assert refusal.value.hidden.message == "404 Project Not Found"
+
+
+def test_the_refusal_of_a_visible_project_hides_nothing(app: Flask) -> None:
+    visible = factories.project(visibility=Visibility.PUBLIC)
+
+    with pytest.raises(Unauthenticated) as refusal:
+        access.require(ANONYMOUS, Permission.CREATE_PACKAGE, visible)
+
+    assert refusal.value.hidden is None
+
+
+@pytest.mark.parametrize(("kind", "message"), [("group", "404 Group Not Found"), ("project", "404 Project Not Found")])
+def test_a_stranger_is_told_that_a_private_namespace_is_not_there(
+    group: Group, project: Project, outsider: User, kind: str, message: str
+) -> None:
+    with pytest.raises(NotFound) as refusal:
+        access.require(factories.signed_in(outsider), Permission.READ_PACKAGE, {"group": group, "project": project}[kind])
+
+    assert refusal.value.message == message
+
+
+def test_an_insufficient_token_is_told_which_scopes_would_do(project: Project, owner: User) -> None:
+    with pytest.raises(InsufficientScope) as reading:
+        access.require(factories.by_access_token(owner, "read_user"), Permission.READ_PACKAGE, project)
+    with pytest.raises(InsufficientScope) as writing:
+        access.require(factories.by_access_token(owner, "read_api"), Permission.CREATE_PACKAGE, project)
+
+    assert reading.value.body() == {
+        "error": "insufficient_scope",
+        "error_description": "The request requires higher privileges than provided by the access token.",
+        "scope": "api read_api",
+    }
+    assert writing.value.body()["scope"] == "api"
+
+
+def test_a_forbidden_thing_is_told_in_gitlabs_words(project: Project, guest: User) -> None:
+    with pytest.raises(Forbidden) as refusal:
+        access.require(factories.signed_in(guest), Permission.READ_PACKAGE, project)
+
+    assert refusal.value.body() == {"message": "403 Forbidden"}
+
+
+# Roles ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_role_in_a_group_counts_in_everything_below(group: Group, project: Project) -> None:
+    sub = factories.group("sub", parent=group)
+    deep = factories.project("deep", parent=factories.group("subsub", parent=sub))
+    user = factories.member(sub, Role.DEVELOPER)
+
+    roles = [access.role_of(user, namespace) for namespace in (group, project, sub, deep)]
+
+    assert roles == [Role.NO_ACCESS, Role.NO_ACCESS, Role.DEVELOPER, Role.DEVELOPER]
+
+
+def test_of_several_roles_the_highest_counts(group: Group) -> None:
+    sub = factories.group("sub", parent=group)
+    project = factories.project("deep", parent=sub)
+    user = factories.member(group, Role.REPORTER)
+    namespaces.add_member(project, user, Role.MAINTAINER, by=SHELL)
+    namespaces.add_member(sub, user, Role.DEVELOPER, by=SHELL)
+
+    roles = [access.role_of(user, namespace) for namespace in (group, sub, project)]
+
+    assert roles == [Role.REPORTER, Role.DEVELOPER, Role.MAINTAINER]
+
+
+def test_a_high_role_above_is_not_lowered_by_a_low_one_below(group: Group) -> None:
+    sub = factories.group("sub", parent=group)
+    user = factories.member(sub, Role.GUEST)
+    namespaces.add_member(group, user, Role.MAINTAINER, by=SHELL)
+
+    assert access.role_of(user, sub) is Role.MAINTAINER
+
+
+@pytest.mark.parametrize(
+    ("days", "role"), [(-1, Role.NO_ACCESS), (0, Role.NO_ACCESS), (1, Role.DEVELOPER)], ids=["yesterday", "today", "tomorrow"]
+)
+def test_a_membership_ends_with_the_beginning_of_its_last_day(group: Group, days: int, role: Role) -> None:
+    user = factories.member(group, Role.DEVELOPER)
+    membership = db.session.scalars(select(Membership).where(Membership.user_id == user.id, Membership.namespace_id == group.id))
+    membership.one().expires_on = utcnow().date() + timedelta(days=days)
+    db.session.commit()
+
+    assert access.role_of(user, group) is role
+    assert (db.session.scalar(select(Group.id).where(access.visible(factories.signed_in(user)))) == group.id) is bool(role)
+
+
+def test_an_expired_high_role_leaves_the_lower_one(group: Group, project: Project) -> None:
+    user = factories.member(group, Role.REPORTER)
+    namespaces.add_member(project, user, Role.OWNER, by=SHELL)
+    direct = select(Membership).where(Membership.user_id == user.id, Membership.namespace_id == project.id)
+    db.session.scalars(direct).one().expires_on = utcnow().date()
+    db.session.commit()
+
+    assert access.role_of(user, project) is Role.REPORTER
+
+
+def test_the_owner_of_a_personal_namespace_owns_its_projects(owner: User, outsider: User) -> None:
+    space = db.session.scalars(select(Namespace).where(Namespace.full_path == owner.username)).one()
+    project = factories.project("own", parent=space)
+
+    assert access.role_of(owner, project) is Role.OWNER
+    assert access.role_of(outsider, project) is Role.NO_ACCESS
+
+
+def test_an_administrator_owns_everything_without_being_a_member(admin: User, project: Project) -> None:
+    assert access.role_in(factories.signed_in(admin), project) is Role.OWNER
+    assert access.role_of(admin, project) is Role.NO_ACCESS
+
+
+def test_machines_and_nobody_hold_no_role(project: Project) -> None:
+    assert access.role_in(ANONYMOUS, project) is Role.NO_ACCESS
+    assert access.role_in(factories.by_deploy_token(project), project) is Role.NO_ACCESS
+
+
+def test_one_request_asks_for_a_role_once(project: Project, developer: User, statements: list[str]) -> None:
+    principal = factories.signed_in(developer)
+    access.role_in(principal, project)
+
+    before = len(statements)
+    access.role_in(principal, project)
+
+    assert len(statements) == before
+
+
+# The same as SQL ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_conditions_for_lists_agree_with_single_decisions(app: Flask, seed: int) -> None:
+    principals = grow_forest(random.Random(seed))
+    all_namespaces = db.session.scalars(select(Namespace).order_by(Namespace.id)).all()
+    projects = [namespace for namespace in all_namespaces if isinstance(namespace, Project)]
+
+    for principal in principals:
+        visible = set(db.session.scalars(select(Namespace.id).where(access.visible(principal))))
+        readable = set(db.session.scalars(select(Project.id).where(access.readable(principal))))
+        counted = as_in_lists(principal)
+        assert visible == {
+            namespace.id for namespace in all_namespaces if access.allowed(counted, Permission.READ_NAMESPACE, namespace)
+        }
+        assert readable == {project.id for project in projects if reads_in_lists(principal, project)}
+
+
+def as_in_lists(principal: Principal) -> Principal:
+    """In lists a job counts as its user, without regard to allowlists."""
+    return factories.signed_in(principal.user) if principal.job is not None and principal.user else principal
+
+
+def reads_in_lists(principal: Principal, project: Project) -> bool:
+    """``allowed``, but for the differences that ``readable`` tells of."""
+    if not access.allowed(as_in_lists(principal), Permission.READ_PACKAGE, project):
+        return False
+    if principal.deploy_token is not None and set(principal.deploy_token.scopes) & {*READ, *WRITE}:
+        return access.is_within(project, principal.deploy_token.namespace_id)
+    if project.registry_access is not RegistryAccess.PUBLIC or principal.is_admin:
+        return True
+    least = Role.GUEST if principal.user is not None and _guests_pull() else Role.REPORTER
+    return access.role_in(principal, project) >= least or _is_open(principal, project)
+
+
+def _guests_pull() -> bool:
+    return InstanceSettings.current().allow_guest_plus_roles_to_pull_packages
+
+
+def _is_open(principal: Principal, project: Project) -> bool:
+    opened = {Visibility.PUBLIC, *([Visibility.INTERNAL] if principal.is_internal_user else [])}
+    return project.visibility in opened
+
+
+def grow_forest(dice: random.Random) -> list[Principal]:
+    """Some trees of groups and projects with members, tokens and jobs; everybody who may ask."""
+    with transaction():
+        settings.change_instance(
+            {
+                "allow_guest_plus_roles_to_pull_packages": dice.random() < 0.5,
+                "package_registry_allow_anyone_to_pull_option": dice.random() < 0.5,
+            },
+            by=SHELL,
+        )
+        users = [factories.user(is_admin=number == 0, is_external=number in (1, 2)) for number in range(8)]
+        groups = [factories.group(visibility=dice.choice(VISIBILITIES)) for _ in range(2)]
+        for _ in range(8):
+            parent = dice.choice(groups)
+            groups.append(factories.group(parent=parent, visibility=_at_most(parent.visibility, dice)))
+        projects = []
+        for _ in range(30):
+            parent = dice.choice(groups)
+            projects.append(
+                factories.project(
+                    parent=parent, visibility=_at_most(parent.visibility, dice), archived=dice.random() < 0.2,
+                    registry_access=dice.choice(list(RegistryAccess)),
+                )
+            )  # fmt: skip
+        for namespace in [*groups, *projects]:
+            for user in dice.sample(users, dice.choice([0, 0, 1, 2])):
+                day = dice.choice([None, None, utcnow().date(), utcnow().date() + timedelta(days=1)])
+                db.session.add(
+                    Membership(namespace_id=namespace.id, user_id=user.id, role=dice.choice(MEMBER_ROLES), expires_on=day)
+                )
+        for project in dice.sample(projects, 5):
+            namespaces.allow_job_source(project, dice.choice([*groups, *projects]), by=SHELL)
+    scopes = [READ, WRITE, NO_PACKAGE_SCOPE]
+    return [
+        ANONYMOUS,
+        SHELL,
+        *map(factories.signed_in, users),
+        *(factories.by_deploy_token(dice.choice([*groups, *projects]), *dice.choice(scopes)) for _ in range(6)),
+        *(factories.by_job(dice.choice(projects), user) for user in users[1:]),
+    ]
+
+
+def _at_most(visibility: Visibility, dice: random.Random) -> Visibility:
+    return dice.choice([candidate for candidate in VISIBILITIES if candidate <= visibility])

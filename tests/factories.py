@@ -1,0 +1,135 @@
+"""Rows with defaults: a test names only the fields it is about. Made through the domain, as the product makes them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+from flask import current_app
+
+from registry.database import db, utcnow
+from registry.domain import access, accounts, namespaces, tokens
+from registry.domain.access import Principal, PrincipalKind
+from registry.models import (
+    Group,
+    Job,
+    Namespace,
+    Project,
+    RegistryAccess,
+    Role,
+    User,
+    Visibility,
+)
+
+INSTANCE_DEFAULTS = {
+    "pypi_package_requests_forwarding": True,
+    "lock_pypi_package_requests_forwarding": False,
+    "package_registry_allow_anyone_to_pull_option": True,
+    "allow_guest_plus_roles_to_pull_packages": False,
+    "personal_access_token_prefix": "glpat-",
+    "require_personal_access_token_expiry": True,
+    "max_personal_access_token_lifetime": 365,
+    "default_project_visibility": 0,
+    "default_group_visibility": 0,
+    "restricted_visibility_levels": [],
+    "default_project_creation": "developer",
+    "can_create_group": True,
+    "pypi_max_file_size": None,
+}
+_numbers = count(1)
+
+
+def user(username: str | None = None, *, password: str | None = None, **fields: Any) -> User:
+    username = username or f"user{next(_numbers)}"
+    return accounts.create_user(
+        username=username, email=f"{username}@example.com", name=username.capitalize(), password=password,
+        by=access.SHELL, **fields,
+    )  # fmt: skip
+
+
+def group(
+    path: str | None = None, *, parent: Group | None = None, owner: User | None = None,
+    visibility: Visibility = Visibility.PRIVATE, **fields: Any,
+) -> Group:  # fmt: skip
+    path = path or f"group{next(_numbers)}"
+    made = namespaces.create_group(
+        name=path.capitalize(), path=path, parent=parent, visibility=visibility, by=access.SHELL, **fields
+    )
+    if owner is not None:
+        namespaces.add_member(made, owner, Role.OWNER, by=access.SHELL)
+    return made
+
+
+def project(
+    path: str | None = None, *, parent: Namespace | None = None, visibility: Visibility = Visibility.PRIVATE,
+    registry_access: RegistryAccess = RegistryAccess.ENABLED, **fields: Any,
+) -> Project:  # fmt: skip
+    path = path or f"project{next(_numbers)}"
+    return namespaces.create_project(
+        name=path.capitalize(), path=path, parent=parent or group(visibility=Visibility.PUBLIC),
+        visibility=visibility, by=access.SHELL, registry_access=registry_access, **fields,
+    )  # fmt: skip
+
+
+def member(namespace: Namespace, role: Role, username: str | None = None, **fields: Any) -> User:
+    """A new user with this role in the namespace."""
+    made = user(username, **fields)
+    namespaces.add_member(namespace, made, role, by=access.SHELL)
+    return made
+
+
+def access_token(owner: User, *scopes: str, **fields: Any) -> str:
+    """The secret of a new personal access token; scope ``api`` unless others are named."""
+    return tokens.issue_access_token(
+        owner, name="test", scopes=scopes or ("api",), key=token_key(), by=access.SHELL, now=utcnow(), **fields
+    )[1]
+
+
+def deploy_token(namespace: Namespace, *scopes: str, **fields: Any) -> str:
+    """The secret of a new deploy token; both package scopes unless others are named."""
+    return tokens.issue_deploy_token(
+        namespace, name="test", scopes=scopes or ("read_package_registry", "write_package_registry"),
+        key=token_key(), by=access.SHELL, **fields,
+    )[1]  # fmt: skip
+
+
+def job(project: Project, starter: User, *, lifetime: timedelta = timedelta(hours=1)) -> tuple[Job, str]:
+    """A running job and the secret of its token."""
+    return tokens.start_job(
+        project, starter, name="publish", ref="main", lifetime=lifetime, key=token_key(), by=access.SHELL, now=utcnow()
+    )
+
+
+def signed_in(user: User) -> Principal:
+    """Who asks when this user is signed in."""
+    return Principal(PrincipalKind.SESSION, user=user)
+
+
+def by_access_token(owner: User, *scopes: str, **fields: Any) -> Principal:
+    """Who asks with a new personal access token."""
+    token = tokens.find_access_token(access_token(owner, *scopes, **fields), token_key())
+    return Principal(PrincipalKind.ACCESS_TOKEN, user=owner, access_token=token)
+
+
+def by_deploy_token(namespace: Namespace, *scopes: str) -> Principal:
+    """Who asks with a new deploy token."""
+    token = tokens.find_deploy_token(deploy_token(namespace, *scopes), token_key(), utcnow())
+    return Principal(PrincipalKind.DEPLOY_TOKEN, deploy_token=token)
+
+
+def by_job(project: Project, starter: User) -> Principal:
+    """Who asks with the token of a new running job."""
+    return Principal(PrincipalKind.JOB, user=starter, job=job(project, starter)[0])
+
+
+def token_key() -> bytes:
+    key: bytes = current_app.config["TOKEN_KEY"]
+    return key
+
+
+def reload(*records: Any) -> None:
+    """Forget what the test's own session has read, so that it sees what a request has written."""
+    db.session.rollback()
+    for record in records:
+        db.session.refresh(record)
