@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 from flask.testing import FlaskClient
+from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
 from registry.models import Group, Namespace
@@ -116,7 +117,8 @@ class Twine:
         form.setdefault("content", (io.BytesIO(file.content), file.filename))
         if fields.get("content", "") is None:
             del form["content"]
-        boundary, body = encode_multipart(form)
+        files = {name: FileStorage(*value) for name, value in form.items() if isinstance(value, tuple)}
+        boundary, body = encode_multipart(form | files)
         return self.client.post(
             url or pypi_path(namespace),
             data=body,

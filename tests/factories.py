@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from contextlib import closing
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
 from flask import current_app
 
 from registry.database import db, utcnow
-from registry.domain import access, accounts, namespaces, tokens
+from registry.domain import access, accounts, namespaces, publishing, tokens
 from registry.domain.access import Principal, PrincipalKind
 from registry.models import (
     Group,
     Job,
     Namespace,
+    PackageFile,
     Project,
     RegistryAccess,
     Role,
     User,
     Visibility,
 )
+from registry.storage import Storage
+from tests.builders import BuiltFile
 
 INSTANCE_DEFAULTS = {
     "pypi_package_requests_forwarding": True,
@@ -133,3 +137,14 @@ def reload(*records: Any) -> None:
     db.session.rollback()
     for record in records:
         db.session.refresh(record)
+
+
+def published(project: Project, file: BuiltFile, *, now: datetime | None = None) -> PackageFile:
+    """A wheel or sdist published in the project, as by an administrator at the shell."""
+    storage: Storage = current_app.extensions["storage"]
+    with closing(storage.stage()) as staged:
+        staged.write(file.content)
+        upload = publishing.Upload(file.name, file.version, file.filename, staged, {"summary": "A demonstration"})
+        return publishing.publish(
+            upload, project=project, principal=access.SHELL, storage=storage, max_size_bytes=0, now=now or utcnow()
+        )

@@ -461,12 +461,15 @@ def visible(principal: Principal) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [Namespace.visibility.in_(_open_visibilities(principal))]
     if principal.deploy_token is not None and _holds_scope(principal.deploy_token, POLICY[Permission.READ_NAMESPACE]):
         conditions.append(_lies_within(principal.deploy_token.namespace_id))
-    if principal.user is not None:
-        conditions += [
-            _has_role(principal.user.id, Role.GUEST),
-            and_(Namespace.kind == "group", _member_below(principal.user.id, Namespace.id)),
-        ]
-    return or_(*conditions)
+    return or_(*conditions, joined(principal))
+
+
+def joined(principal: Principal) -> ColumnElement[bool]:
+    """Namespaces the principal's user is a member of, or of one above; and groups with such a namespace below."""
+    if principal.user is None:
+        return false()
+    is_above = and_(Namespace.kind == "group", _member_below(principal.user.id, Namespace.id))
+    return or_(_has_role(principal.user.id, Role.GUEST), is_above)
 
 
 def has_role(principal: Principal, least: Role) -> ColumnElement[bool]:

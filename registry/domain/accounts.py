@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -15,8 +17,18 @@ from sqlalchemy.exc import IntegrityError
 
 from registry.database import db, transaction, utcnow
 from registry.domain import audit, namespaces
+from registry.domain.paging import Listing
 from registry.errors import Conflict, Forbidden, InvalidRecord, NotFound
-from registry.models import Membership, Namespace, Role, User, UserNamespace, UserState, Visibility
+from registry.models import (
+    InstanceSettings,
+    Membership,
+    Namespace,
+    Role,
+    User,
+    UserNamespace,
+    UserState,
+    Visibility,
+)
 
 MINIMUM_PASSWORD_LENGTH = 8
 MAXIMUM_PASSWORD_LENGTH = 128
@@ -39,10 +51,11 @@ def create_user(
     """A new active user with a personal namespace at the user name.
 
     :param password: in clear; ``None`` makes a user who cannot sign in until a password is set.
-    :param fields: further columns of ``User``.
+    :param fields: further columns of ``User``; whether the user may create groups is the instance's setting unless given.
     :raises Conflict: user name or e-mail address is taken.
     :raises InvalidRecord: a value breaks a rule; field by field.
     """
+    fields.setdefault("can_create_group", InstanceSettings.current().can_create_group)
     user = User(
         username=username, username_key=username.lower(), email=email, email_key=email.lower(), name=name.strip(),
         is_admin=is_admin, is_external=is_external, must_change_password=must_change_password,
@@ -130,7 +143,74 @@ def find_user(reference: str) -> User:
     return user
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a list of users is narrowed to, and its order; ``None`` leaves a quality open.
+
+    :param search: a part of the name, user name or e-mail address, without case.
+    """
+
+    username: str | None = None
+    search: str = ""
+    states: tuple[UserState, ...] = tuple(UserState)
+    is_admin: bool | None = None
+    is_external: bool | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    order_by: str = "id"
+    descending: bool = True
+
+
+def users(wanted: Wanted, *, by_email: bool) -> Listing:
+    """:param by_email: whether ``search`` looks at parts of e-mail addresses, which are not everybody's to find out."""
+    listing = select(User).where(User.state.in_(wanted.states))
+    if wanted.username is not None:
+        listing = listing.where(User.username_key == wanted.username.lower())
+    if wanted.search:
+        text = wanted.search.lower()
+        found = func.lower(User.name).contains(text, autoescape=True)
+        found |= User.username_key.contains(text, autoescape=True)
+        found |= User.email_key.contains(text, autoescape=True) if by_email else User.email_key == text
+        listing = listing.where(found)
+    if wanted.is_admin is not None:
+        listing = listing.where(User.is_admin.is_(wanted.is_admin))
+    if wanted.is_external is not None:
+        listing = listing.where(User.is_external.is_(wanted.is_external))
+    if wanted.created_after is not None:
+        listing = listing.where(User.created_at >= wanted.created_after)
+    if wanted.created_before is not None:
+        listing = listing.where(User.created_at <= wanted.created_before)
+    keys = (getattr(User, wanted.order_by), User.id)
+    return listing.order_by(*(key.desc() for key in keys) if wanted.descending else keys)
+
+
+def by_ids(ids: Iterable[int | None]) -> dict[int, User]:
+    """Users by id, in one statement."""
+    found = db.session.scalars(select(User).where(User.id.in_({id_ for id_ in ids if id_ is not None})))
+    return {user.id: user for user in found}
+
+
+def personal_namespace_ids(users: Iterable[User]) -> dict[int, int]:
+    """The id of each user's personal namespace, by user id, in one statement."""
+    rows = db.session.execute(
+        select(UserNamespace.user_id, UserNamespace.id).where(UserNamespace.user_id.in_([user.id for user in users]))
+    )
+    return {user_id: namespace_id for user_id, namespace_id in rows if user_id is not None}
+
+
+def owners(namespace_ids: Iterable[int | None]) -> dict[int, User]:
+    """The users whose personal namespaces these are, by the namespace's id, in one statement."""
+    rows = db.session.execute(
+        select(UserNamespace.id, User)
+        .join(User, User.id == UserNamespace.user_id)
+        .where(UserNamespace.id.in_({id_ for id_ in namespace_ids if id_ is not None}))
+    )
+    return {namespace_id: user for namespace_id, user in rows}
+
+
 def by_reference(reference: str) -> User | None:
+    if "\x00" in reference:
+        return None
     if reference.isascii() and reference.isdigit():
         return db.session.get(User, int(reference)) if len(reference) < 10 else None
     return db.session.scalar(select(User).where(User.username_key == reference.lower()))
@@ -140,14 +220,16 @@ def personal_namespace(user: User) -> UserNamespace:
     return db.session.scalars(select(UserNamespace).where(UserNamespace.user_id == user.id)).one()
 
 
-def set_state(user: User, state: UserState, *, by: audit.Author) -> None:
+def set_state(user: User, state: UserState, *, by: audit.Author, only_from: UserState | None = None) -> None:
     """Block, unblock, deactivate or activate; tokens and sessions follow from the next request on.
 
+    :param only_from: the state that this leads out of, where it is not any: who is blocked is not *activated*.
     :raises Forbidden: the present state does not allow it, or the last active administrator would go.
     """
     with transaction() as session:
         session.refresh(user, with_for_update=True)
-        if user.state is state or {user.state, state} == {UserState.BLOCKED, UserState.DEACTIVATED}:
+        is_other = only_from not in (None, user.state)
+        if is_other or user.state is state or {user.state, state} == {UserState.BLOCKED, UserState.DEACTIVATED}:
             raise Forbidden(f"The user is {user.state} and cannot be made {state}.")
         if state is not UserState.ACTIVE:
             refuse_last_administrator(user)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from types import EllipsisType
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, delete, func, insert, select, update
+from sqlalchemy import Select, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import joinedload, selectinload
 
 from registry.database import db, transaction, utcnow
 from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
+from registry.domain.paging import Listing
 from registry.errors import Conflict, Forbidden, InvalidGroup, InvalidRecord, NotFound, RecordNotFound
 from registry.models import (
     MEMBER_ROLES,
@@ -83,6 +85,95 @@ def ancestors(namespace: Namespace) -> list[Namespace]:
     )
 
 
+# Lists ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a list of groups or projects is narrowed to, and its order.
+
+    :param search: a part of the name or path, without case.
+    :param role: the caller holds at least this role there, by membership.
+    :param joined_only: what is merely open to the caller is left out.
+    """
+
+    search: str = ""
+    visibility: Visibility | None = None
+    role: Role = Role.NO_ACCESS
+    joined_only: bool = False
+    order_by: str = "id"
+    descending: bool = False
+
+
+def groups(
+    principal: Principal,
+    wanted: Wanted,
+    *,
+    below: Group | None = None,
+    children_only: bool = False,
+    top_level_only: bool = False,
+    without: Iterable[int] = (),
+) -> Listing:
+    """Groups the principal may know of.
+
+    :param below: only its subgroups; with ``children_only`` those directly in it.
+    :param without: ids left out.
+    """
+    listing = _narrowed(select(Group), Group, principal, wanted).where(Group.id.not_in(list(without)))
+    if below is not None:
+        listing = listing.where(Group.parent_id == below.id if children_only else access.within(below))
+    if top_level_only:
+        listing = listing.where(Group.parent_id.is_(None))
+    return listing
+
+
+def projects(
+    principal: Principal,
+    wanted: Wanted,
+    *,
+    below: Namespace | None = None,
+    children_only: bool = False,
+    archived: bool | None = None,
+    after: int | None = None,
+    before: int | None = None,
+) -> Listing:
+    """Projects the principal may know of, each with its parent.
+
+    :param below: only those in this namespace or its subgroups; with ``children_only`` those directly in it.
+    :param after: only ids above this one.
+    :param before: only ids below this one.
+    """
+    listing = _narrowed(select(Project), Project, principal, wanted).options(selectinload(Project.parent))
+    if below is not None:
+        listing = listing.where(Project.parent_id == below.id if children_only else access.within(below))
+    if archived is not None:
+        listing = listing.where(Project.archived.is_(archived))
+    if after is not None:
+        listing = listing.where(Project.id > after)
+    if before is not None:
+        listing = listing.where(Project.id < before)
+    return listing
+
+
+def _narrowed(listing: Listing, kind: type[Group] | type[Project], principal: Principal, wanted: Wanted) -> Listing:
+    listing = listing.where(access.visible(principal))
+    if wanted.search:
+        column = Namespace.full_path_key if "/" in wanted.search else func.lower(Namespace.path)
+        text = wanted.search.lower()
+        listing = listing.where(
+            or_(func.lower(Namespace.name).contains(text, autoescape=True), column.contains(text, autoescape=True))
+        )
+    if wanted.visibility is not None:
+        listing = listing.where(Namespace.visibility == wanted.visibility)
+    if wanted.joined_only:
+        listing = listing.where(access.joined(principal))
+    if wanted.role > Role.NO_ACCESS:
+        listing = listing.where(access.has_role(principal, wanted.role))
+    order = func.lower(Namespace.name) if wanted.order_by == "name" else getattr(kind, wanted.order_by)
+    keys = (order, kind.id)
+    return listing.order_by(*(key.desc() for key in keys) if wanted.descending else keys)
+
+
 # Creating and changing ------------------------------------------------------------------------------------------
 
 
@@ -114,13 +205,14 @@ def create_group(
 
 
 def create_project(
-    *, name: str, path: str, parent: Namespace, by: Principal, visibility: Visibility | None = None, **fields: Any
+    *, name: str, path: str, parent: Namespace | None, by: Principal, visibility: Visibility | None = None, **fields: Any
 ) -> Project:
     """A new project in a group or in a user's own space.
 
+    :param parent: ``None`` stands for one that does not exist, and is refused as one that is not the creator's to use.
     :raises InvalidRecord: the creator may not create projects there, or name, path or visibility breaks a rule.
     """
-    if not access.allowed(by, Permission.CREATE_PROJECT, parent) or isinstance(parent, Project):
+    if parent is None or isinstance(parent, Project) or not access.allowed(by, Permission.CREATE_PROJECT, parent):
         raise InvalidRecord({"namespace": ["is not valid"]})
     if visibility is None:
         visibility = _default_visibility(InstanceSettings.current().default_project_visibility, parent)
@@ -414,10 +506,13 @@ class Member:
         return self.membership.role
 
 
-def members(namespace: Namespace, *, inherited: bool = False, query: str = "") -> list[Member]:
+def members(
+    namespace: Namespace, *, inherited: bool = False, query: str = "", user_ids: Iterable[int] | None = None
+) -> list[Member]:
     """Members in the order of their user ids; with the inherited ones, one entry a user: the highest role.
 
     :param query: keep those whose name, user name or e-mail address contains it.
+    :param user_ids: keep only these users.
     """
     statement = (
         select(Membership, Namespace, Ancestry.distance)
@@ -439,6 +534,8 @@ def members(namespace: Namespace, *, inherited: bool = False, query: str = "") -
             | func.lower(User.name).like(like, escape="\\")
             | User.email_key.like(like, escape="\\")
         )
+    if user_ids is not None:
+        statement = statement.where(User.id.in_(list(user_ids)))
     found: dict[int, Member] = {}
     for membership, source, distance in db.session.execute(statement):
         found.setdefault(membership.user_id, Member(membership, source, distance == 0))
@@ -447,9 +544,8 @@ def members(namespace: Namespace, *, inherited: bool = False, query: str = "") -
 
 def member(namespace: Namespace, user_id: int, *, inherited: bool = False) -> Member:
     """:raises RecordNotFound: the user is no member."""
-    for found in members(namespace, inherited=inherited):
-        if found.user.id == user_id:
-            return found
+    for found in members(namespace, inherited=inherited, user_ids=[user_id]):
+        return found
     raise RecordNotFound
 
 
@@ -478,10 +574,28 @@ def add_member(
     return membership
 
 
+def add_members(
+    namespace: Namespace, users: Iterable[User], role: Role, *, expires_on: date | None = None, by: Principal
+) -> dict[str, str]:
+    """Add several users, each alone; why some could not be added, by user name.
+
+    :raises Forbidden: the role is higher than the one of whoever adds them.
+    """
+    failures = {}
+    for user in users:
+        try:
+            add_member(namespace, user, role, expires_on=expires_on, by=by)
+        except (Conflict, InvalidRecord) as error:
+            failures[user.username] = error.message
+    return failures
+
+
 def change_member(
-    namespace: Namespace, user: User, role: Role, *, expires_on: date | None = None, by: Principal
+    namespace: Namespace, user: User, role: Role, *, expires_on: date | None | EllipsisType = ..., by: Principal
 ) -> Membership:
-    """:raises RecordNotFound: the user is no direct member.
+    """:param expires_on: ``...`` keeps what is set.
+
+    :raises RecordNotFound: the user is no direct member.
 
     :raises Forbidden: above the changer's own role, or the group would lose its last owner.
     :raises InvalidRecord: as for ``add_member``.
@@ -490,6 +604,8 @@ def change_member(
         membership = session.scalar(_direct(namespace, user.id).with_for_update())
         if membership is None:
             raise RecordNotFound
+        if isinstance(expires_on, EllipsisType):
+            expires_on = membership.expires_on
         _refuse_higher(namespace, membership.role, by)
         _refuse_role(namespace, user, role, expires_on, by)
         if (role < Role.OWNER or expires_on is not None) and is_last_owner(membership):
@@ -512,6 +628,7 @@ def remove_member(namespace: Namespace, user: User, *, by: Principal) -> None:
         if membership is None:
             raise RecordNotFound
         if by.user_id != user.id:
+            access.require(by, Permission.ADMIN_MEMBERS, namespace)
             _refuse_higher(namespace, membership.role, by)
         if is_last_owner(membership):
             raise Forbidden

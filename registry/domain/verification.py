@@ -20,6 +20,9 @@ from registry.storage import ObjectMissing, Storage, object_key
 ORPHAN_AGE = timedelta(days=1)  # younger ones are uploads under way, or wait for the next cleanup
 BATCH = 500
 NAMED_FILES = 10
+CHUNK_BYTES = 1 << 20
+
+DigestColumn = InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
 
 
 class Defect(enum.StrEnum):
@@ -90,18 +93,16 @@ def _problems(storage: Storage, now: datetime, repair: bool) -> Iterator[Problem
                 yield Problem(Defect.ORPHANED, orphan.key)
 
 
-def _digests(column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None]) -> Iterator[str]:
+def _digests(column: DigestColumn) -> Iterator[str]:
     last = ""
     statement = select(column).distinct().where(PackageFile.status == FileStatus.DEFAULT).order_by(column).limit(BATCH)
-    while digests := db.session.scalars(statement.where(column > last)).all():
+    while digests := [digest for digest in db.session.scalars(statement.where(column > last)) if digest]:
         db.session.rollback()  # no transaction stays open while the objects are read
-        yield from (digest for digest in digests if digest)
-        last = digests[-1] or ""
+        yield from digests
+        last = digests[-1]
 
 
-def _problem(
-    storage: Storage, digest: str, column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
-) -> Problem | None:
+def _problem(storage: Storage, digest: str, column: DigestColumn) -> Problem | None:
     defect = _defect(storage, digest)
     if defect is None:
         return None
@@ -121,11 +122,13 @@ def _problem(
 
 
 def _defect(storage: Storage, digest: str) -> Defect | None:
+    sha256 = hashlib.sha256()
     try:
         with storage.open(object_key(digest)) as file:
-            is_whole = hashlib.file_digest(file, "sha256").hexdigest() == digest
+            while chunk := file.read(CHUNK_BYTES):
+                sha256.update(chunk)
     except ObjectMissing:
         return Defect.MISSING
     except OSError:
         return Defect.DAMAGED
-    return None if is_whole else Defect.DAMAGED
+    return None if sha256.hexdigest() == digest else Defect.DAMAGED

@@ -5,9 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from urllib.parse import quote
 
-from flask import Blueprint, Response, current_app, redirect, render_template, request
+from flask import Blueprint, Response, current_app, render_template, request
 from packaging.utils import canonicalize_name
-from werkzeug.wrappers import Response as BaseResponse
 
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
@@ -36,24 +35,24 @@ def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("index", __name__)
 
     @gate(Permission.READ_PACKAGE)
-    def project_index(project: Project) -> BaseResponse:
+    def project_index(project: Project) -> Response:
         """The names of a project."""
         return _index(project)
 
     @gate(Permission.READ_PACKAGE)
-    def project_page(project: Project, name: str) -> BaseResponse:
+    def project_page(project: Project, name: str) -> Response:
         """The files of one name in a project."""
         return _page(project, name)
 
     @blueprint.get(GROUP_ROOT)
     @gate(Permission.READ_PACKAGE)
-    def group_index(group: Group) -> BaseResponse:
+    def group_index(group: Group) -> Response:
         """The names of all projects below a group that the caller may read."""
         return _index(group)
 
     @blueprint.get(GROUP_ROOT + "/<rest:name>")
     @gate(Permission.READ_PACKAGE)
-    def group_page(group: Group, name: str) -> BaseResponse:
+    def group_page(group: Group, name: str) -> Response:
         """The files of one name in all projects below a group that the caller may read."""
         return _page(group, name)
 
@@ -73,7 +72,7 @@ def base_url(namespace: Namespace) -> str:
     return f"{request.root_url}api/v4/{kind}/{identifier}{middle}/packages/pypi"
 
 
-def _index(namespace: Namespace) -> BaseResponse:
+def _index(namespace: Namespace) -> Response:
     base = base_url(namespace)
     index = catalog.simple_index(namespace, lambda name: f"{base}/simple/{name}", current_principal())
     media_type = negotiated_media_type()
@@ -81,7 +80,7 @@ def _index(namespace: Namespace) -> BaseResponse:
     return _conditional(body, media_type)
 
 
-def _page(namespace: Namespace, name: str) -> BaseResponse:
+def _page(namespace: Namespace, name: str) -> Response:
     _refuse_traversal(name)
     base = base_url(namespace)
 
@@ -96,7 +95,7 @@ def _page(namespace: Namespace, name: str) -> BaseResponse:
     return _conditional(body, media_type)
 
 
-def _elsewhere(namespace: Namespace, name: str) -> BaseResponse:
+def _elsewhere(namespace: Namespace, name: str) -> Response:
     """The answer for a name that the caller does not find here: the upstream's page, or 404.
 
     Nobody is told so without signing in where a group hides something: uv keeps the first answer that is no 401, and
@@ -107,7 +106,8 @@ def _elsewhere(namespace: Namespace, name: str) -> BaseResponse:
         raise Unauthenticated
     if not publishing.is_valid_name(name):
         raise NotFound("Package")
-    return redirect(forwarding.upstream_url(namespace, name, current_app.config["UPSTREAM_URL"]), 302)
+    url = forwarding.upstream_url(namespace, name, current_app.config["UPSTREAM_URL"])
+    return Response("Found upstream.\n", 302, {"Location": url}, mimetype="text/plain")
 
 
 def negotiated_media_type() -> str:
