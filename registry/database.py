@@ -21,16 +21,22 @@ from alembic.script import ScriptDirectory
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
     URL,
+    BigInteger,
+    CheckConstraint,
+    Column,
     Connection,
     DateTime,
     Engine,
+    Integer,
     MetaData,
     SmallInteger,
     String,
+    Table,
     TypeDecorator,
     event,
     make_url,
     text,
+    update,
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import DeclarativeBase
@@ -63,6 +69,13 @@ class Model(DeclarativeBase):
         }
     )
 
+
+_generation = Table(
+    "content_generation",
+    Model.metadata,
+    Column("id", Integer, CheckConstraint("id = 1", name="one_row"), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
 
 db = SQLAlchemy(metadata=Model.metadata, session_options={"expire_on_commit": False})
 
@@ -161,32 +174,52 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 @contextmanager
-def transaction(*, lock: int | None = None, shared: bool = False) -> Iterator[Session]:
+def transaction(*, lock: int | None = None, shared: bool = False, changes_answers: bool = True) -> Iterator[Session]:
     """All writes of the block, or none. Inside another transaction the block joins it.
 
     On SQLite the write lock is taken at once: a reader that turns writer half-way would fail instead of waiting.
 
     :param lock: number of an advisory lock held to the end (PostgreSQL; on SQLite every writer excludes the others).
     :param shared: hold that lock together with others that share it.
+    :param changes_answers: whether any reader may be answered otherwise after it; raises the content generation.
     """
     session: Session = db.session()
     if session.info.get("writing"):
+        session.info["changes_answers"] |= changes_answers
         yield session
         return
+    session.info["changes_answers"] = changes_answers
     session.info["writing"] = True
     try:
         if is_sqlite(db.engine):
-            session.execute(text("BEGIN IMMEDIATE"))
+            _take_write_lock(session)
         elif lock is not None:
             function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
             session.execute(text(f"SELECT {function}(:number)"), {"number": lock})
         yield session
+        if session.info["changes_answers"]:
+            session.flush()
+            # Last of all: on PostgreSQL writers wait for one another here, until the commit.
+            session.execute(update(_generation).values(number=_generation.c.number + 1))
         session.commit()
     except BaseException:
         session.rollback()
         raise
     finally:
         session.info.pop("writing", None)
+
+
+def _take_write_lock(session: Session) -> None:
+    connection = session.connection()
+    raw: Any = connection.connection.driver_connection
+    if not raw.in_transaction:  # records changed before this block may have been written already
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def generation() -> int:
+    """The content generation: a number that is higher after any transaction that may change an answer."""
+    with db.engine.connect() as connection:
+        return int(connection.exec_driver_sql("SELECT number FROM content_generation").scalar_one())
 
 
 # Schema ---------------------------------------------------------------------------------------------------------
@@ -265,9 +298,10 @@ def _cannot_open(cause: str) -> ConfigurationError:
 def _schema_lock() -> Iterator[None]:
     engine = db.engine
     if is_sqlite(engine):
-        path = f"{engine.url.database}.upgrade-lock"
+        path = str(engine.url.database)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # it will hold password hashes
+            descriptor = os.open(f"{path}.upgrade-lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise _cannot_open(f"{path}: {error.strerror}") from error
         try:

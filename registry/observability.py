@@ -94,7 +94,6 @@ def _finish(response: BaseResponse) -> BaseResponse:
     response.headers["X-Request-Id"] = request_id
     if not logger.isEnabledFor(logging.INFO):
         return response
-    principal = g.get("principal")
     duration_ms = round((time.perf_counter() - g.get("started", time.perf_counter())) * 1000, 1)
     fields = {
         "request_id": request_id,
@@ -105,7 +104,7 @@ def _finish(response: BaseResponse) -> BaseResponse:
         "duration_ms": duration_ms,
         "size_bytes": response.content_length,
         "address": request.remote_addr,
-        "principal": principal.label if principal is not None else None,
+        "principal": g.get("principal_label"),
         "user_agent": request.headers.get("User-Agent", "")[:200],
     }
     logger.info(

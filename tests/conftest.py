@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event, insert, select
+from sqlalchemy import event, insert, select, text, update
 
 from registry import create_app, database
 from registry.database import Model, db
@@ -63,7 +63,9 @@ def _empty() -> None:
     settings = db.session.execute(select(InstanceSettings.__table__)).mappings().one()
     defaults = {**settings, **factories.INSTANCE_DEFAULTS}
     for table in reversed(Model.metadata.sorted_tables):
-        db.session.execute(table.delete())
+        if table.name != "content_generation":
+            db.session.execute(table.delete())
+    db.session.execute(update(Model.metadata.tables["content_generation"]).values(number=text("number + 1")))
     db.session.execute(insert(InstanceSettings.__table__), defaults)
     db.session.commit()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import current_app
 
-from registry.database import db, utcnow
+from registry.database import db, transaction, utcnow
 from registry.domain import access, accounts, namespaces, publishing, tokens
 from registry.domain.access import Principal, PrincipalKind
 from registry.models import (
@@ -130,6 +130,12 @@ def by_job(project: Project, starter: User) -> Principal:
 def token_key() -> bytes:
     key: bytes = current_app.config["TOKEN_KEY"]
     return key
+
+
+def commit() -> None:
+    """Keep what a test changed on records by hand, as a transaction of the product would."""
+    with transaction():
+        pass
 
 
 def reload(*records: Any) -> None:

@@ -83,6 +83,15 @@ class RestConverter(PathConverter):
         return value.replace(_ENCODED_SLASH, "/")
 
 
+class IdConverter(BaseConverter):
+    """The number of a record. What is too long for one matches no route, and reaches no database."""
+
+    regex = r"[0-9]{1,9}"
+
+    def to_python(self, value: str) -> int:
+        return int(value)
+
+
 def raw_path(environ: WSGIEnvironment) -> str:
     """The path of the request target as it was sent, still encoded; of absolute targets only the path."""
     target = environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""

@@ -51,7 +51,7 @@ def create_user(
     """A new active user with a personal namespace at the user name.
 
     :param password: in clear; ``None`` makes a user who cannot sign in until a password is set.
-    :param fields: further columns of ``User``; whether the user may create groups is the instance's setting unless given.
+    :param fields: further columns of ``User``; what decides ``can_create_group`` else is the instance.
     :raises Conflict: user name or e-mail address is taken.
     :raises InvalidRecord: a value breaks a rule; field by field.
     """
@@ -65,7 +65,7 @@ def create_user(
     if password is not None:
         refuse_bad_password(password)
         user.password_hash = _hasher().hash(password)
-    with transaction() as session:
+    with transaction(lock=namespaces.TREE_LOCK) as session:
         _refuse_taken(user)
         session.add(user)
         try:
@@ -88,7 +88,7 @@ def change_user(user: User, changes: Mapping[str, Any], *, password: str | None 
     :raises Forbidden: the last active administrator would go.
     :raises InvalidRecord: a value breaks a rule.
     """
-    with transaction():
+    with transaction(lock=namespaces.TREE_LOCK):
         if not changes.get("is_admin", True):
             refuse_last_administrator(user)
         for column, value in changes.items():
@@ -118,14 +118,16 @@ def set_password(user: User, password: str, *, by: audit.Author, must_change: bo
 
 def verify_password(login: str, password: str) -> User | None:
     """The active user with this user name or e-mail address and password; ``None`` takes as long to find out."""
-    key = login.strip().lower()
+    key = login.strip().lower().replace("\x00", " ")  # no column takes NUL, and no user name or address has a space
     user = db.session.scalar(select(User).where(or_(User.username_key == key, User.email_key == key)))
     stored = user.password_hash if user is not None and user.password_hash else _decoy_hash()
     try:
         _hasher().verify(stored, password[:MAXIMUM_PASSWORD_LENGTH])
     except (VerificationError, InvalidHashError):
         return None
-    return user if user is not None and user.password_hash and user.is_active else None
+    if user is None or not user.password_hash or not user.is_active or len(password) > MAXIMUM_PASSWORD_LENGTH:
+        return None
+    return user
 
 
 def generated_password() -> str:
@@ -205,7 +207,7 @@ def owners(namespace_ids: Iterable[int | None]) -> dict[int, User]:
         .join(User, User.id == UserNamespace.user_id)
         .where(UserNamespace.id.in_({id_ for id_ in namespace_ids if id_ is not None}))
     )
-    return {namespace_id: user for namespace_id, user in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def by_reference(reference: str) -> User | None:

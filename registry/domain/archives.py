@@ -522,8 +522,10 @@ def _header(stream: BinaryIO) -> tarfile.TarInfo | None:
         return None
     try:
         header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except tarfile.HeaderError as error:
-        raise InvalidDistribution(f"the tar archive has a malformed header: {error}") from None
+    except tarfile.HeaderError:
+        raise InvalidDistribution(
+            "the archive in the gzip stream is not a tar archive, or has a malformed header"
+        ) from None
     if header.size < 0:
         raise _bad_member(header.name, "has a negative size")
     return header

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from sqlalchemy import ColumnElement, Select, and_, func, not_, select, update
+from sqlalchemy.orm import contains_eager, joinedload
 
 from registry.database import db, transaction
 from registry.domain import access
@@ -20,8 +22,10 @@ from registry.errors import RecordNotFound
 from registry.models import (
     DISPLAYABLE,
     INSTALLABLE,
+    Ancestry,
     FileStatus,
     Group,
+    Job,
     Namespace,
     Package,
     PackageFile,
@@ -30,6 +34,7 @@ from registry.models import (
     RegistryAccess,
 )
 
+SHOWN_ALONE = (PackageStatus.DEFAULT, PackageStatus.DEPRECATED)
 LAST_DOWNLOAD_PRECISION = timedelta(minutes=10)
 
 # (sha256, file name) → absolute address of the file under the index that was asked.
@@ -143,7 +148,7 @@ def note_download(file: DownloadableFile, now: datetime) -> None:
     """Keep the package's ``last_downloaded_at`` to ten minutes: a popular file costs no write a request."""
     if file.last_downloaded_at is not None and now - file.last_downloaded_at < LAST_DOWNLOAD_PRECISION:
         return
-    with transaction() as session:
+    with transaction(changes_answers=False) as session:
         session.execute(
             update(Package)
             .where(Package.id == file.package_id)
@@ -191,6 +196,7 @@ class PackageFilter:
 
     name: str = ""
     version: str = ""
+    package_type: str = ""
     status: PackageStatus | None = None
 
 
@@ -202,7 +208,12 @@ def packages(
     :param subgroups: for a group, whether projects of its subgroups count.
     """
     statuses = DISPLAYABLE if wanted.status is None else (wanted.status,)
-    statement = select(Package).join(Project, Project.id == Package.project_id).where(Package.status.in_(statuses))
+    statement = (
+        select(Package)
+        .join(Project, Project.id == Package.project_id)
+        .options(contains_eager(Package.project))
+        .where(Package.status.in_(statuses))
+    )
     if isinstance(namespace, Project):
         statement = statement.where(Package.project_id == namespace.id)
     else:
@@ -213,23 +224,94 @@ def packages(
         statement = statement.where(func.lower(Package.name).contains(wanted.name.lower(), autoescape=True))
     if wanted.version:
         statement = statement.where(Package.version == wanted.version)
+    if wanted.package_type:
+        statement = statement.where(Package.package_type == wanted.package_type)
     return statement
 
 
-def package(project: Project, package_id: int) -> Package:
+def ordered(statement: Select[Package], order_by: str, *, descending: bool) -> Select[Package]:
+    """:param order_by: ``created_at``, ``name``, ``version``, ``type`` or ``project_path``; equals by id."""
+    columns = {"type": Package.package_type, "project_path": Project.full_path_key}
+    keys = (columns[order_by] if order_by in columns else getattr(Package, order_by), Package.id)
+    return statement.order_by(*(key.desc() for key in keys) if descending else keys)
+
+
+def package(project: Project, package_id: int, statuses: Iterable[PackageStatus] = SHOWN_ALONE) -> Package:
     """A package of this project that is shown on its own.
 
     :raises RecordNotFound: there is none, or its status hides it.
     """
     found = db.session.get(Package, package_id)
-    shown = (PackageStatus.DEFAULT, PackageStatus.DEPRECATED)
-    if found is None or found.project_id != project.id or found.status not in shown:
+    if found is None or found.project_id != project.id or found.status not in statuses:
         raise RecordNotFound
     return found
 
 
+def packages_named(project: Project, name: str, version: str) -> list[Package]:
+    """The records of one release, under every spelling of its name (PEP 503); those deleted left out."""
+    found = db.session.scalars(
+        select(Package).where(
+            Package.project_id == project.id,
+            Package.normalized_name == canonicalize_name(name),
+            Package.version == version,
+            Package.status != PackageStatus.PENDING_DESTRUCTION,
+        )
+    )
+    return list(found)
+
+
 def package_files(package: Package) -> Select[PackageFile]:
     return select(PackageFile).where(PackageFile.package_id == package.id, PackageFile.status == FileStatus.DEFAULT)
+
+
+def ordered_files(package: Package, order_by: str, *, descending: bool) -> Select[PackageFile]:
+    """The files with the jobs that published them.
+
+    :param order_by: ``id``, ``file_name`` or ``created_at``; equals by id.
+    """
+    keys = (PackageFile.filename if order_by == "file_name" else getattr(PackageFile, order_by), PackageFile.id)
+    statement = package_files(package).options(joinedload(PackageFile.job).joinedload(Job.user))
+    return statement.order_by(*(key.desc() for key in keys) if descending else keys)
+
+
+def package_file(package: Package, file_id: int) -> PackageFile:
+    """:raises RecordNotFound: the package has no such file."""
+    found = db.session.scalar(package_files(package).where(PackageFile.id == file_id))
+    if found is None:
+        raise RecordNotFound
+    return found
+
+
+def jobs(package: Package, *, before: int | None = None) -> Select[Job]:
+    """The CI jobs that published files of a package, the newest first.
+
+    :param before: only ids below this one.
+    """
+    published = select(PackageFile.job_id).where(
+        PackageFile.package_id == package.id, PackageFile.status == FileStatus.DEFAULT
+    )
+    statement = select(Job).options(joinedload(Job.user)).where(Job.id.in_(published)).order_by(Job.id.desc())
+    return statement if before is None else statement.where(Job.id < before)
+
+
+def jobs_of(packages: Iterable[Package]) -> dict[int, list[Job]]:
+    """The same for many packages, by the package's id, in one statement; ids without a job are left out."""
+    ids = [package.id for package in packages]
+    rows = db.session.execute(
+        select(PackageFile.package_id, Job)
+        .join(Job, Job.id == PackageFile.job_id)
+        .options(joinedload(Job.user))
+        .where(
+            PackageFile.package_id.in_(ids), PackageFile.status == FileStatus.DEFAULT
+        )
+        .order_by(Job.id.desc())
+    )
+    found: dict[int, list[Job]] = {}
+    for package_id, job in rows:
+        listed = found.setdefault(package_id, [])
+        if job not in listed:
+            listed.append(job)
+    return found
 
 
 def other_versions(package: Package) -> list[Package]:
@@ -247,10 +329,16 @@ def other_versions(package: Package) -> list[Package]:
 
 def storage_bytes(namespace: Namespace) -> int:
     """The sum of the sizes of all files kept in a project, or below a group."""
-    statement = select(func.coalesce(func.sum(PackageFile.size_bytes), 0)).where(
-        PackageFile.status == FileStatus.DEFAULT
+    return storage_sizes([namespace])[namespace.id]
+
+
+def storage_sizes(namespaces: Iterable[Namespace]) -> dict[int, int]:
+    """The same for many namespaces, in bytes by id, in one statement."""
+    sizes = {namespace.id: 0 for namespace in namespaces}
+    rows = db.session.execute(
+        select(Ancestry.ancestor_id, func.sum(PackageFile.size_bytes))
+        .join(PackageFile, PackageFile.project_id == Ancestry.namespace_id)
+        .where(Ancestry.ancestor_id.in_(sizes), PackageFile.status == FileStatus.DEFAULT)
+        .group_by(Ancestry.ancestor_id)
     )
-    if isinstance(namespace, Group):
-        projects = select(Project.id).where(access.within(namespace))
-        return int(db.session.scalar(statement.where(PackageFile.project_id.in_(projects))) or 0)
-    return int(db.session.scalar(statement.where(PackageFile.project_id == namespace.id)) or 0)
+    return sizes | {namespace_id: int(size) for namespace_id, size in rows}

@@ -105,8 +105,9 @@ def read(file: BinaryIO, filename: str) -> Distribution:
 def parse_filename(filename: str) -> ParsedFilename:
     """What a file is by its name, in any spelling that PEP 503 and PEP 440 hold equal.
 
-    Between name and version of an sdist stands a dash, but dashes may also stand within both. It is the last one that
-    leaves a version behind it; only ``pkg-1.0-1.tar.gz`` is read as a post release of ``pkg`` 1.0, not as ``pkg-1.0``.
+    Between name and version of an sdist stands a dash, but dashes may also stand within both. It is the first one with
+    a version behind it that begins with a dotted number (``pkg-1.0-1.tar.gz`` is a post release of ``pkg`` 1.0), and
+    if there is none, the last with any version behind it (``pkg-2-1.tar.gz`` is ``pkg-2``).
 
     :raises InvalidDistribution: it is not the name of a wheel or an sdist.
     """
@@ -124,7 +125,7 @@ def parse_filename(filename: str) -> ParsedFilename:
 
 
 def _parse_wheel_filename(filename: str) -> ParsedFilename:
-    name, _, rest = filename.partition("-")
+    name, _, rest = filename.removesuffix(".whl").partition("-")
     spelled, _, tags = rest.partition("-")
     version = _unescaped_version(spelled)
     if version is None:
@@ -133,7 +134,7 @@ def _parse_wheel_filename(filename: str) -> ParsedFilename:
         )
     try:
         # With the version in its normal form: older tools wrote any spelling, newer parsers take only this one.
-        normalized_name = parse_wheel_filename(f"{name}-{version}-{tags}")[0]
+        normalized_name = parse_wheel_filename(f"{name}-{version}-{tags}.whl")[0]
     except ValueError:
         normalized_name = NormalizedName("")
     if not is_normalized_name(normalized_name):
@@ -156,14 +157,12 @@ def _parse_sdist_filename(filename: str, stem: str) -> ParsedFilename:
 def _release(stem: str) -> tuple[NormalizedName, Version] | None:
     """Name and version of ``<name>-<version>``; nothing if that is not what it is."""
     parts = stem.split("-")
-    dashes = range(len(parts) - 1, 0, -1)
-    if len(parts) > 2 and parts[-1].isdecimal() and "." in parts[-2] and _version(parts[-2]):
-        dashes = dashes[1:]
-    for dash in dashes:
-        name, version = "-".join(parts[:dash]), _version("-".join(parts[dash:]))
-        if version is not None and _NAME.fullmatch(name):
-            return canonicalize_name(name), version
-    return None
+    versions = {at: version for at in range(1, len(parts)) if (version := _version("-".join(parts[at:])))}
+    if not versions:
+        return None
+    at = next((at for at in versions if "." in parts[at]), max(versions))
+    name = "-".join(parts[:at])
+    return (canonicalize_name(name), versions[at]) if _NAME.fullmatch(name) else None
 
 
 def _version(text: str) -> Version | None:

@@ -37,6 +37,7 @@ from registry.models import (
 AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
 
 MAXIMUM_DEPTH = 20
+TREE_LOCK = 7_202_614  # whoever changes paths or ancestors excludes the others
 MAXIMUM_ALLOWLIST = 200
 _PATH = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -71,6 +72,11 @@ def find(reference: str, kind: type[AnyNamespace]) -> AnyNamespace:
     if namespace is None:
         raise NotFound(kind.__name__)
     return namespace
+
+
+def by_id(namespace_id: int) -> Namespace | None:
+    """The group, project or personal namespace with this id."""
+    return db.session.get(Namespace, namespace_id)
 
 
 def ancestors(namespace: Namespace) -> list[Namespace]:
@@ -195,7 +201,7 @@ def create_group(
         visibility = _default_visibility(InstanceSettings.current().default_group_visibility, parent)
     fields.setdefault("project_creation_level", InstanceSettings.current().default_project_creation)
     group = Group(path=path, name=name.strip(), visibility=visibility, creator_id=by.user_id, **fields)
-    with transaction() as session:
+    with transaction(lock=TREE_LOCK) as session:
         _refuse_invalid(group, parent, by, InvalidGroup)
         place(group, parent, refusal=InvalidGroup)
         if by.user is not None and access.role_of(by.user, group) < Role.OWNER:
@@ -205,7 +211,13 @@ def create_group(
 
 
 def create_project(
-    *, name: str, path: str, parent: Namespace | None, by: Principal, visibility: Visibility | None = None, **fields: Any
+    *,
+    name: str,
+    path: str,
+    parent: Namespace | None,
+    by: Principal,
+    visibility: Visibility | None = None,
+    **fields: Any,
 ) -> Project:
     """A new project in a group or in a user's own space.
 
@@ -217,7 +229,7 @@ def create_project(
     if visibility is None:
         visibility = _default_visibility(InstanceSettings.current().default_project_visibility, parent)
     project = Project(path=path, name=name.strip(), visibility=visibility, creator_id=by.user_id, **fields)
-    with transaction():
+    with transaction(lock=TREE_LOCK):
         _refuse_invalid(project, parent, by, InvalidRecord)
         _refuse_over_limit(parent, by)
         place(project, parent)
@@ -232,7 +244,7 @@ def change(namespace: Group | Project, changes: Mapping[str, Any], *, by: Princi
     :raises InvalidRecord: a value breaks a rule.
     """
     refusal = InvalidGroup if isinstance(namespace, Group) else InvalidRecord
-    with transaction() as session:
+    with transaction(lock=TREE_LOCK) as session:
         session.refresh(namespace)
         before = namespace.visibility
         path = changes.get("path", namespace.path)
@@ -243,7 +255,7 @@ def change(namespace: Group | Project, changes: Mapping[str, Any], *, by: Princi
                 if column != "path":
                     setattr(namespace, column, value)
             parent = None if namespace.parent_id is None else session.get_one(Namespace, namespace.parent_id)
-            _refuse_invalid(namespace, parent, by, refusal, path=path)
+            _refuse_invalid(namespace, parent, by, refusal, path=path, standing=before)
             if namespace.visibility < before:
                 _refuse_more_visible_children(namespace, refusal)
         if path != namespace.path or "name" in changes:
@@ -259,16 +271,21 @@ def change(namespace: Group | Project, changes: Mapping[str, Any], *, by: Princi
 def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
     """Move a group with everything below it under another parent, or to the top.
 
-    :raises InvalidGroup: the parent lies below the group, the path is taken there, or the parent is less visible.
+    At the top it needs an Owner of its own: without one, it is whoever moves it.
+
+    :raises InvalidGroup: the parent lies below the group, the path is taken or reserved there, or the parent is less
+        visible.
     """
     if parent is not None:
         access.require(by, Permission.CREATE_SUBGROUP, parent)
     elif not by.is_admin and not (by.user is not None and by.user.can_create_group):
         raise Forbidden
-    with transaction() as session:
+    with transaction(lock=TREE_LOCK) as session:
         session.refresh(group)
         if parent is not None and access.is_within(parent, group.id):
             raise InvalidGroup({"parent": ["must not be the group itself or below it"]})
+        if errors := path_errors(group.path, top_level=parent is None):
+            raise InvalidGroup({"path": errors})
         if parent is not None and group.visibility > parent.visibility:
             raise InvalidGroup({"visibility_level": [_not_allowed_in_parent(group.visibility, parent)]})
         depth_above = 0 if parent is None else _depth(parent)
@@ -279,6 +296,7 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
         group.parent_id = None if parent is None else parent.id
         rename(group, path=group.path, refusal=InvalidGroup)
         _reattach(group, parent)
+        _ensure_owner(group, by)
         audit.record(by, "group_transferred", group.full_path, group, before=before)
 
 
@@ -298,10 +316,12 @@ def set_archived(project: Project, archived: bool, *, by: audit.Author) -> None:
 
 
 def place(namespace: Namespace, parent: Namespace | None, *, refusal: type[InvalidRecord] = InvalidRecord) -> None:
-    """Give a new namespace its full path and its ancestors. Within the caller's transaction.
+    """Give a new namespace its full path and its ancestors. Within the caller's transaction, which holds ``TREE_LOCK``.
 
     :raises InvalidRecord: the path is taken.
     """
+    if parent is not None:
+        db.session.refresh(parent, ["full_path", "full_name"])  # it may have been renamed since it was read
     namespace.parent_id = None if parent is None else parent.id
     _set_full_names(namespace, parent)
     _refuse_taken(namespace, refusal)
@@ -315,7 +335,12 @@ def place(namespace: Namespace, parent: Namespace | None, *, refusal: type[Inval
 
 
 def rename(namespace: Namespace, *, path: str, refusal: type[InvalidRecord] = InvalidRecord) -> None:
-    """Bring the full path and name of a namespace, and of everything below it, up to date. Within a transaction."""
+    """Bring the full path and name of a namespace, and of everything below it, up to date.
+
+    Within the caller's transaction, which holds ``TREE_LOCK``.
+
+    :raises InvalidRecord: the path is taken.
+    """
     session = db.session
     parent = None if namespace.parent_id is None else session.get_one(Namespace, namespace.parent_id)
     with session.no_autoflush:
@@ -368,22 +393,32 @@ def _set_full_names(namespace: Namespace, parent: Namespace | None) -> None:
 
 
 def _refuse_invalid(
-    namespace: Namespace, parent: Namespace | None, by: Principal, refusal: type[InvalidRecord], path: str | None = None
+    namespace: Namespace,
+    parent: Namespace | None,
+    by: Principal,
+    refusal: type[InvalidRecord],
+    *,
+    path: str | None = None,
+    standing: Visibility | None = None,
 ) -> None:
+    """:param path: the path to be, where it is not yet the namespace's.
+
+    :param standing: the visibility that it has already, and may keep.
+    """
     errors: dict[str, list[str]] = {}
     if found := name_errors(namespace.name):
         errors["name"] = found
     if found := path_errors(namespace.path if path is None else path, top_level=parent is None):
         errors["path"] = found
-    if found := _visibility_errors(namespace.visibility, parent, by, refusal):
-        errors["visibility_level"] = found
+    if namespace.visibility is not standing:
+        errors["visibility_level"] = _visibility_errors(namespace.visibility, parent, by, refusal)
     if parent is not None and _depth(parent) >= MAXIMUM_DEPTH:
         errors["parent"] = [f"is too deep (maximum is {MAXIMUM_DEPTH} levels)"]
     description = namespace.description or ""  # a new record has its default only once it is stored
     if len(description) > 2000 or "\x00" in description:
         errors["description"] = ["is too long (maximum is 2000 characters)"]
-    if errors:
-        raise refusal(errors)
+    if any(errors.values()):
+        raise refusal({field: found for field, found in errors.items() if found})
 
 
 def _visibility_errors(
@@ -591,7 +626,7 @@ def add_members(
 
 
 def change_member(
-    namespace: Namespace, user: User, role: Role, *, expires_on: date | None | EllipsisType = ..., by: Principal
+    namespace: Namespace, user: User, role: Role, *, expires_on: date | EllipsisType | None = ..., by: Principal
 ) -> Membership:
     """:param expires_on: ``...`` keeps what is set.
 
@@ -643,19 +678,33 @@ def is_last_owner(membership: Membership) -> bool:
         return True
     if membership.role < Role.OWNER or not isinstance(namespace, Group):
         return False
+    return not _has_owner_besides(namespace, membership.user_id)
+
+
+def _has_owner_besides(group: Group, user_id: int | None) -> bool:
     others = db.session.scalar(
         select(func.count(Membership.id))
         .join(Ancestry, Ancestry.ancestor_id == Membership.namespace_id)
         .join(User, User.id == Membership.user_id)
         .where(
-            Ancestry.namespace_id == namespace.id,
+            Ancestry.namespace_id == group.id,
             Membership.role == Role.OWNER,
-            Membership.user_id != membership.user_id,
+            Membership.user_id != (user_id or 0),
             User.state == UserState.ACTIVE,
             access.unexpired(),
         )
     )
-    return not others
+    return bool(others)
+
+
+def _ensure_owner(group: Group, by: Principal) -> None:
+    if by.user is None or _has_owner_besides(group, None):
+        return
+    membership = db.session.scalar(_direct(group, by.user.id))
+    if membership is None:
+        membership = Membership(namespace_id=group.id, user_id=by.user.id)
+        db.session.add(membership)
+    membership.role, membership.expires_on = Role.OWNER, None
 
 
 def _direct(namespace: Namespace, user_id: int) -> Select[Membership]:
@@ -713,8 +762,12 @@ def allowed_job_sources(project: Project, kind: type[AnyNamespace]) -> list[AnyN
     )
 
 
-def allow_job_source(project: Project, source: Namespace, *, by: audit.Author) -> None:
-    """:raises InvalidRecord: listed already, or the list is full (200)."""
+def allow_job_source(project: Project, source: Namespace, *, by: Principal) -> None:
+    """:raises InvalidRecord: listed already, or the list is full (200).
+
+    :raises NotFound: the source is not there for whoever lists it.
+    """
+    access.require(by, Permission.READ_NAMESPACE, source)
     with transaction() as session:
         if session.get(AllowedJobSource, (project.id, source.id)) is not None:
             raise InvalidRecord({"target_project": ["is already in the job token scope"]})

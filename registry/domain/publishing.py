@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatchcase
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -23,6 +24,7 @@ from registry.errors import (
     DuplicateFile,
     InvalidDistribution,
     InvalidParameter,
+    NotFound,
     ProtectedPackage,
     RecordNotFound,
     TooLarge,
@@ -65,6 +67,7 @@ _VERSION = re.compile(
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 _NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.IGNORECASE | re.ASCII)  # PEP 508
+PATTERN_TAKEN = "Package name pattern has already been taken"
 _PATTERN = re.compile(r"[A-Z0-9._*-]+", re.IGNORECASE | re.ASCII)
 
 
@@ -342,15 +345,20 @@ def protection_rules(project: Project) -> list[ProtectionRule]:
     )
 
 
+def protection_rule(project: Project, rule_id: int) -> ProtectionRule:
+    """:raises NotFound: this project has no such rule."""
+    rule = db.session.get(ProtectionRule, rule_id)
+    if rule is None or rule.project_id != project.id:
+        raise NotFound("Package protection rule")
+    return rule
+
+
 def matches(pattern: str, name: str) -> bool:
     """Whether a rule's pattern covers a package name, as spelled or normalized; ``*`` is any text, case is ignored."""
     patterns = {pattern.lower(), re.sub(r"[-_.]+", "-", pattern).lower()}
     names = {name.lower(), str(canonicalize_name(name))}
-    return any(
-        re.fullmatch(".*".join(re.escape(part) for part in one.split("*")), spelled, re.DOTALL)
-        for one in patterns
-        for spelled in names
-    )
+    # fnmatch needs no backtracking, however many wildcards there are; a pattern holds no other sign that it knows.
+    return any(fnmatchcase(spelled, one) for one in patterns for spelled in names)
 
 
 def add_protection_rule(
@@ -370,7 +378,7 @@ def add_protection_rule(
     with transaction() as session:
         _refuse_invalid_rule(rule)
         session.add(rule)
-        session.flush()
+        _flush_rule()
         audit.record(by, "protection_rule_created", pattern, project)
     return rule
 
@@ -383,7 +391,7 @@ def change_protection_rule(
         for column, value in changes.items():
             setattr(rule, column, value)
         _refuse_invalid_rule(rule)
-        session.flush()
+        _flush_rule()
         audit.record(by, "protection_rule_changed", rule.pattern, project)
 
 
@@ -413,4 +421,11 @@ def _refuse_invalid_rule(rule: ProtectionRule) -> None:
         )
     )
     if taken is not None:
-        raise Unprocessable("Package name pattern has already been taken")
+        raise Unprocessable(PATTERN_TAKEN)
+
+
+def _flush_rule() -> None:
+    try:
+        db.session.flush()
+    except IntegrityError as error:  # another process was faster
+        raise Unprocessable(PATTERN_TAKEN) from error

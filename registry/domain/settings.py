@@ -15,7 +15,8 @@ from typing import Any
 from sqlalchemy import select, update
 
 from registry.database import db, transaction
-from registry.domain import audit
+from registry.domain import access, audit, namespaces
+from registry.domain.access import Permission, Principal
 from registry.errors import InvalidRecord, SettingLocked
 from registry.models import Ancestry, Group, GroupPackageSettings, InstanceSettings, Namespace, Visibility
 
@@ -90,6 +91,26 @@ def change_forwarding(
             )
             db.session.flush()
         return forwarding(group)
+
+
+def change_group(
+    group: Group,
+    changes: Mapping[str, Any],
+    *,
+    value: bool | EllipsisType | None = ...,
+    lock: bool | EllipsisType = ...,
+    by: Principal,
+) -> None:
+    """Change a group and what it says about request forwarding, both or neither.
+
+    Raises as ``namespaces.change`` and ``change_forwarding`` do.
+    """
+    with transaction():
+        if changes:
+            namespaces.change(group, changes, by=by)
+        if value is not ... or lock is not ...:
+            access.require(by, Permission.CHANGE_PACKAGE_SETTINGS, group)
+            change_forwarding(group, value=value, lock=lock, by=by)
 
 
 def change_instance(changes: Mapping[str, Any], *, by: audit.Author) -> InstanceSettings:

@@ -9,18 +9,38 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import and_, func, not_, or_, select, update
 from sqlalchemy.orm import joinedload
 from sqlalchemy.orm.attributes import set_committed_value
 
 from registry.database import db, transaction
-from registry.domain import audit
-from registry.domain.access import DeployScope, Scope
-from registry.errors import BadRequest, InvalidRecord, PlainRefusal, Unauthenticated
-from registry.models import AccessToken, DeployToken, InstanceSettings, Job, JobStatus, Namespace, Project, User
+from registry.domain import access, audit
+from registry.domain.access import DeployScope, Principal, Scope
+from registry.domain.paging import Listing
+from registry.errors import (
+    BadRequest,
+    Forbidden,
+    InvalidRecord,
+    NotFound,
+    PlainRefusal,
+    RecordNotFound,
+    Unauthenticated,
+)
+from registry.models import (
+    AccessToken,
+    DeployToken,
+    InstanceSettings,
+    Job,
+    JobStatus,
+    Namespace,
+    Project,
+    Role,
+    User,
+)
 
 DEPLOY_TOKEN_PREFIX = "gldt-"
 JOB_TOKEN_PREFIX = "glcbt-"
@@ -72,6 +92,71 @@ def issue_access_token(
     return token, secret
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a list of access tokens is narrowed to, and its order; ``None`` leaves a quality open."""
+
+    user_id: int | None = None
+    is_active: bool | None = None
+    is_revoked: bool | None = None
+    search: str = ""
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    last_used_after: datetime | None = None
+    last_used_before: datetime | None = None
+    expires_after: date | None = None
+    expires_before: date | None = None
+    order_by: str = "id"
+    descending: bool = False
+
+
+def access_tokens(wanted: Wanted, *, by: Principal, now: datetime) -> Listing:
+    """An administrator's view of all tokens, or one's own.
+
+    :raises Unauthenticated: somebody else's are asked for (GitLab, personal access tokens API).
+    """
+    if not by.is_admin and wanted.user_id not in (None, by.user_id):
+        raise Unauthenticated
+    listing = select(AccessToken)
+    user_id = wanted.user_id if by.is_admin else by.user_id
+    if user_id is not None:
+        listing = listing.where(AccessToken.user_id == user_id)
+    if wanted.is_active is not None:
+        today = now.astimezone(UTC).date()
+        unexpired = or_(AccessToken.expires_on.is_(None), AccessToken.expires_on > today)
+        is_active = and_(AccessToken.revoked_at.is_(None), unexpired)
+        listing = listing.where(is_active if wanted.is_active else not_(is_active))
+    if wanted.is_revoked is not None:
+        is_revoked = AccessToken.revoked_at.is_not(None)
+        listing = listing.where(is_revoked if wanted.is_revoked else not_(is_revoked))
+    if wanted.search:
+        listing = listing.where(func.lower(AccessToken.name).contains(wanted.search.lower(), autoescape=True))
+    for column, earliest, latest in (
+        (AccessToken.created_at, wanted.created_after, wanted.created_before),
+        (AccessToken.last_used_at, wanted.last_used_after, wanted.last_used_before),
+        (AccessToken.expires_on, wanted.expires_after, wanted.expires_before),
+    ):
+        if earliest is not None:
+            listing = listing.where(column >= earliest)
+        if latest is not None:
+            listing = listing.where(column <= latest)
+    keys = (getattr(AccessToken, wanted.order_by), AccessToken.id)
+    return listing.order_by(*(key.desc() for key in keys) if wanted.descending else keys)
+
+
+def access_token(token_id: int, *, by: Principal) -> AccessToken:
+    """:raises Unauthenticated: not one of the caller's own, or none at all: which, is not the caller's to know.
+
+    :raises NotFound: an administrator asks, and there is none.
+    """
+    token = db.session.get(AccessToken, token_id, options=[joinedload(AccessToken.user)])
+    if by.is_admin and token is None:
+        raise NotFound
+    if token is None or not (by.is_admin or token.user_id == by.user_id):
+        raise Unauthenticated
+    return token
+
+
 def find_access_token(secret: str, key: bytes) -> AccessToken | None:
     """The token with this secret and its user, whatever its state; ``None`` when no such token was ever issued."""
     found = digest(secret, key)
@@ -102,13 +187,19 @@ def rotate_access_token(
             rotated.family_id = token.family_id
             return rotated, secret
         if token.revoked_at is not None:
-            session.execute(
-                update(AccessToken)
-                .where(AccessToken.family_id == token.family_id, AccessToken.revoked_at.is_(None))
-                .values(revoked_at=now)
-            )
-            audit.record(by, "access_token_family_revoked", f"{token.user.username}: {token.name}", token_id=token.id)
+            revoke_family(token, by=by, now=now)
     raise Unauthenticated
+
+
+def revoke_family(token: AccessToken, *, by: audit.Author, now: datetime) -> None:
+    """Revoke every token that came out of the same first one by rotation."""
+    with transaction() as session:
+        session.execute(
+            update(AccessToken)
+            .where(AccessToken.family_id == token.family_id, AccessToken.revoked_at.is_(None))
+            .values(revoked_at=now)
+        )
+        audit.record(by, "access_token_family_revoked", f"{token.user.username}: {token.name}", token_id=token.id)
 
 
 def revoke_access_token(token: AccessToken, *, by: audit.Author, now: datetime) -> None:
@@ -193,6 +284,28 @@ def issue_deploy_token(
     return token, secret
 
 
+def deploy_tokens(namespace: Namespace | None, *, is_active: bool, now: datetime) -> Listing:
+    """The deploy tokens of a namespace, or of the whole instance.
+
+    :param is_active: only those that are neither revoked nor expired.
+    """
+    listing = select(DeployToken).order_by(DeployToken.id)
+    if namespace is not None:
+        listing = listing.where(DeployToken.namespace_id == namespace.id)
+    if is_active:
+        unexpired = or_(DeployToken.expires_at.is_(None), DeployToken.expires_at > now)
+        listing = listing.where(DeployToken.revoked.is_(False), unexpired)
+    return listing
+
+
+def deploy_token(namespace: Namespace, token_id: int) -> DeployToken:
+    """:raises RecordNotFound: this namespace has no such token."""
+    token = db.session.get(DeployToken, token_id)
+    if token is None or token.namespace_id != namespace.id:
+        raise RecordNotFound
+    return token
+
+
 def find_deploy_token(secret: str, key: bytes, now: datetime) -> DeployToken | None:
     """The active token with this secret; a revoked or expired one is as good as none."""
     if not secret.startswith(DEPLOY_TOKEN_PREFIX):
@@ -259,13 +372,24 @@ def find_running_job(secret: str, key: bytes, now: datetime) -> Job | None:
     return job if job is not None and hmac.compare_digest(job.digest, found) and job.is_running(now) else None
 
 
-def finish_job(job: Job, status: JobStatus, *, by: audit.Author, now: datetime) -> None:
+def job(project: Project, job_id: int) -> Job:
+    """:raises NotFound: this project has no such job."""
+    found = db.session.get(Job, job_id, options=[joinedload(Job.user), joinedload(Job.project)])
+    if found is None or found.project_id != project.id:
+        raise NotFound("Job")
+    return found
+
+
+def finish_job(job: Job, status: JobStatus, *, by: Principal, now: datetime) -> None:
     """End a job; its token is dead at once.
 
+    :raises Forbidden: it is not the job itself that asks, nor its user, nor a Maintainer of its project.
     :raises BadRequest: it has ended already, or ``running`` is no end.
     """
     with transaction() as session:
         session.refresh(job, with_for_update=True)
+        if not _may_finish(by, job):
+            raise Forbidden
         if status is JobStatus.RUNNING:
             raise BadRequest("status must be success, failed or canceled")
         if job.status is not JobStatus.RUNNING:
@@ -276,6 +400,12 @@ def finish_job(job: Job, status: JobStatus, *, by: audit.Author, now: datetime) 
         )
 
 
+def _may_finish(by: Principal, job: Job) -> bool:
+    if by.job is not None:
+        return by.job.id == job.id
+    return by.user_id == job.user_id or access.role_in(by, job.project) >= Role.MAINTAINER
+
+
 # Last use -------------------------------------------------------------------------------------------------------
 
 
@@ -284,7 +414,7 @@ def note_use(token: AccessToken | DeployToken, now: datetime) -> None:
     if token.last_used_at is not None and now - token.last_used_at < LAST_USED_PRECISION:
         return
     kind = type(token)
-    with transaction() as session:
+    with transaction(changes_answers=False) as session:
         session.execute(
             update(kind)
             .where(kind.id == token.id, or_(kind.last_used_at.is_(None), kind.last_used_at < now - LAST_USED_PRECISION))

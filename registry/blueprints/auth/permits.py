@@ -37,10 +37,10 @@ class Gate:
             @wraps(view)
             def gated(**arguments: Any) -> Any:
                 if not self._namespace_first:
-                    g.principal = self._find_principal()
+                    self._identify()
                 namespace = _found(arguments)
                 if self._namespace_first:
-                    g.principal = self._find_principal()
+                    self._identify()
                 access.require(g.principal, permission, namespace)
                 return view(**arguments)
 
@@ -54,12 +54,16 @@ class Gate:
 
         @wraps(view)
         def gated(**arguments: Any) -> Any:
-            g.principal = self._find_principal()
+            self._identify()
             _found(arguments)
             return view(**arguments)
 
         cast(Any, gated).permission = None
         return cast(View, gated)
+
+    def _identify(self) -> None:
+        g.principal = self._find_principal()
+        g.principal_label = g.principal.label
 
 
 def _found(arguments: dict[str, Any]) -> Project | Group | None:

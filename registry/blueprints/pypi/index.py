@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
+from registry.blueprints.pypi.prepared import prepared
 from registry.blueprints.routing import spelled_id
 from registry.domain import catalog, forwarding, publishing, simple
 from registry.domain.access import Permission
@@ -34,23 +35,27 @@ _OFFERS = (
 def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("index", __name__)
 
+    @prepared
     @gate(Permission.READ_PACKAGE)
     def project_index(project: Project) -> Response:
         """The names of a project."""
         return _index(project)
 
+    @prepared
     @gate(Permission.READ_PACKAGE)
     def project_page(project: Project, name: str) -> Response:
         """The files of one name in a project."""
         return _page(project, name)
 
     @blueprint.get(GROUP_ROOT)
+    @prepared
     @gate(Permission.READ_PACKAGE)
     def group_index(group: Group) -> Response:
         """The names of all projects below a group that the caller may read."""
         return _index(group)
 
     @blueprint.get(GROUP_ROOT + "/<rest:name>")
+    @prepared
     @gate(Permission.READ_PACKAGE)
     def group_page(group: Group, name: str) -> Response:
         """The files of one name in all projects below a group that the caller may read."""
@@ -77,7 +82,7 @@ def _index(namespace: Namespace) -> Response:
     index = catalog.simple_index(namespace, lambda name: f"{base}/simple/{name}", current_principal())
     media_type = negotiated_media_type()
     body = simple.index_json(index) if media_type == simple.JSON else _html("simple/index.html", index)
-    return _conditional(body, media_type)
+    return _validated(body, media_type)
 
 
 def _page(namespace: Namespace, name: str) -> Response:
@@ -92,7 +97,7 @@ def _page(namespace: Namespace, name: str) -> Response:
         return _elsewhere(namespace, name)
     media_type = negotiated_media_type()
     body = simple.page_json(page) if media_type == simple.JSON else _html("simple/page.html", page)
-    return _conditional(body, media_type)
+    return _validated(body, media_type)
 
 
 def _elsewhere(namespace: Namespace, name: str) -> Response:
@@ -130,8 +135,8 @@ def _html(template: str, value: SimpleIndex | SimplePage) -> str:
     return render_template(template, value=value, api_version=simple.API_VERSION)
 
 
-def _conditional(body: str, media_type: str) -> Response:
-    """200 with a strong ETag, or 304; always revalidated, because the next upload must be seen at once."""
+def _validated(body: str, media_type: str) -> Response:
+    """With a strong ETag; always revalidated, because the next upload must be seen at once."""
     data = body.encode()
     response = Response(
         data, content_type=media_type if media_type != simple.PLAIN_HTML else "text/html; charset=utf-8"
@@ -141,7 +146,6 @@ def _conditional(body: str, media_type: str) -> Response:
     if not current_principal().is_anonymous:
         response.cache_control.private = True
     response.set_etag(sha256(media_type.encode() + b"\n" + data).hexdigest()[:32])
-    response.make_conditional(request)
     return response
 
 

@@ -28,6 +28,12 @@ def upgrade() -> None:
     op.create_index(op.f("ix_audit_events_created_at"), "audit_events", ["created_at"], unique=False)
     op.create_index(op.f("ix_audit_events_namespace_id"), "audit_events", ["namespace_id"], unique=False)
     op.create_table(
+        "content_generation",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_content_generation")),
+    )
+    op.create_table(
         "instance_settings",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("pypi_package_requests_forwarding", sa.Boolean(), nullable=False),
@@ -422,4 +428,8 @@ def upgrade() -> None:
                 "can_create_group": True,
             }
         ],
+    )
+    op.bulk_insert(
+        sa.table("content_generation", sa.column("id", sa.Integer()), sa.column("number", sa.BigInteger())),
+        [{"id": 1, "number": 1}],
     )

@@ -215,7 +215,7 @@ def test_a_record_without_files_is_an_empty_page_and_not_forwarded(pip, demo, ow
 )
 def test_hidden_packages_stay_installable_and_unfinished_ones_are_not_there(pip, demo, token, status, listed):
     db.session.scalars(select(Package)).one().status = status
-    db.session.commit()
+    factories.commit()
 
     assert pip.simple_page(demo, "demo", token).status_code == (200 if listed else 302)
     assert pip.download(demo, WHEEL, token).status_code == (200 if listed else 404)
@@ -232,7 +232,7 @@ def test_what_comes_from_outside_is_escaped(pip, project, token):
             )
         ])
     )  # fmt: skip
-    db.session.commit()
+    factories.commit()
 
     index, page = pip.index(project, token).text, pip.simple_page(project, "x", token).text
 
@@ -275,7 +275,7 @@ def _readers(project, group):
     expired = factories.access_token(reporter, "read_api", expires_on=utcnow().date())
     ended, ended_secret = factories.job(project, reporter)
     ended.expires_at = utcnow() - timedelta(seconds=1)
-    db.session.commit()
+    factories.commit()
     allowed_project = factories.project()
     namespaces.allow_job_source(project, allowed_project, by=access.SHELL)
     return {
@@ -394,10 +394,10 @@ def test_a_group_shows_exactly_what_the_caller_may_read(app, pip, twine):
     for label, project in projects.items():
         wheels[label] = build_wheel(name=label.replace(" ", "-"), version="1.0")
         project.registry_access, before = RegistryAccess.ENABLED, project.registry_access
-        db.session.commit()
+        factories.commit()
         assert twine.upload(project, wheels[label], factories.deploy_token(project)).status_code == 201
         project.registry_access = before
-        db.session.commit()
+        factories.commit()
     everybody = {"public"}
     expected = {
         "anonymous": (None, everybody),

@@ -51,7 +51,7 @@ def _callers(project, group):
     dead_token = factories.deploy_token(project, expires_at=utcnow() - timedelta(seconds=1))
     ended, ended_secret = factories.job(project, member)
     ended.expires_at = utcnow() - timedelta(seconds=1)
-    db.session.commit()
+    factories.commit()
     factories.member(foreign, Role.DEVELOPER)
     return {
         "anonymous": None,
@@ -128,7 +128,7 @@ def test_an_unknown_project_is_404_for_everybody(twine, developer):
 def test_an_archived_project_or_one_without_registry_takes_nothing(twine, project, developer, change):
     for name, value in change.items():
         setattr(project, name, value)
-    db.session.commit()
+    factories.commit()
 
     response = twine.upload(project, WHEEL, factories.access_token(developer))
 
@@ -138,7 +138,7 @@ def test_an_archived_project_or_one_without_registry_takes_nothing(twine, projec
 def test_a_blocked_user_is_told_so(twine, project, developer):
     token = factories.access_token(developer)
     developer.state = UserState.BLOCKED
-    db.session.commit()
+    factories.commit()
 
     response = twine.upload(project, WHEEL, token)
 
