@@ -29,8 +29,8 @@ MAX_NAME_LENGTH = 4096  # PATH_MAX on Linux
 MAX_DIRECTORY_BYTES = 32 * MIB  # of a zip file: 100,000 members with long names stay below
 MAX_EXTENDED_HEADER_BYTES = MIB  # of a tar member: its long name, or its pax records
 MAX_UNPACKED_BYTES = 32 * 1024 * MIB
-# Deflate reaches 1032 to 1 on constant bytes. Code, text and binaries stay below 10, generated tables below 50: beyond
-# 100 it is a bomb, unless it is small enough to hurt nobody.
+# Deflate reaches 1032 to 1, on constant bytes. Code, text and binaries stay below 10 and generated tables below 50, so
+# what is beyond 100 was made to be large; as long as it unpacks to little it hurts nobody.
 MAX_RATIO = 100
 RATIO_FLOOR_BYTES = 64 * MIB
 
@@ -95,12 +95,8 @@ def _top_of(path: str, top: str) -> str:
     return folder
 
 
-def _unpacked_limit(packed_size: int) -> int:
-    return min(MAX_UNPACKED_BYTES, max(RATIO_FLOOR_BYTES, MAX_RATIO * packed_size))
-
-
 def _refuse_bomb(unpacked_size: int, packed_size: int) -> None:
-    limit = _unpacked_limit(packed_size)
+    limit = min(MAX_UNPACKED_BYTES, max(RATIO_FLOOR_BYTES, MAX_RATIO * packed_size))
     if unpacked_size > limit:
         raise InvalidDistribution(
             f"the archive of {packed_size} bytes unpacks to more than the {limit} bytes allowed for its size"
@@ -432,6 +428,7 @@ def _unpack(file: BinaryIO, position: int, layout: struct.Struct, signature: byt
 _BLOCK_BYTES = tarfile.BLOCKSIZE
 _PLAIN_FILES = {tarfile.REGTYPE, tarfile.AREGTYPE}
 _LINKS = {tarfile.SYMTYPE, tarfile.LNKTYPE}
+_MEMBERS = {*_PLAIN_FILES, *_LINKS, tarfile.DIRTYPE}
 _GNU_NAMES = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
 _EXTENSIONS = {*_GNU_NAMES, tarfile.XHDTYPE, tarfile.XGLTYPE}
 _PAX_RECORD = re.compile(rb"([1-9]\d{0,6}) ([^=\n]+)=")
@@ -573,7 +570,7 @@ def _extended(member: tarfile.TarInfo, extension: Mapping[str, str]) -> tarfile.
 
 def _check_member(member: tarfile.TarInfo, path: str, links: set[str]) -> None:
     """Refuse what may not be in a tar archive. ``links`` are the paths of the links so far and is added to."""
-    if member.type not in _PLAIN_FILES | _LINKS | {tarfile.DIRTYPE}:
+    if member.type not in _MEMBERS:
         raise _bad_member(member.name, "is a device or special file; only files, folders and links may be")
     if member.size and member.type not in _PLAIN_FILES:
         raise _bad_member(member.name, "is a folder or link with content")

@@ -22,10 +22,12 @@ from registry.domain.archives import quoted
 from registry.errors import InvalidDistribution
 
 MAX_METADATA_BYTES = 10 * archives.MIB
-# A parser's memory grows with the lines in front of the body, its time also with the number of different fields. The
-# standard has some 30 of these; the longest lists of requirements, and descriptions kept in a field, stay below 10,000.
-MAX_FIELD_LINES = 50_000
-MAX_FIELD_NAMES = 100
+# What stands in front of the body is parsed, and a parser's memory grows with its length and its lines, the time also
+# with the number of different fields. The standard has some 30 of these; the longest lists of requirements, and
+# descriptions kept in a field, stay below 10,000 lines.
+MAX_HEAD_LENGTH = 4 * archives.MIB
+MAX_HEAD_LINES = 50_000
+MAX_DIFFERENT_FIELDS = 100
 MAX_VALUE_LENGTH = 255  # of a name and of a version, as in the form of an upload
 
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}")
@@ -256,12 +258,14 @@ def _head(core_metadata: bytes) -> str:
         text = core_metadata.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidDistribution(f"the core metadata is not UTF-8 at byte {error.start}") from None
-    lines = itertools.takewhile(_FIELD_LINE.match, io.StringIO(text, newline=""))
-    head = list(itertools.islice(lines, MAX_FIELD_LINES + 1))
-    if len(head) > MAX_FIELD_LINES:
-        raise InvalidDistribution(f"the core metadata has more than {MAX_FIELD_LINES} lines of fields")
-    if len({line.partition(":")[0] for line in head if not line[0].isspace()}) > MAX_FIELD_NAMES:
-        raise InvalidDistribution(f"the core metadata has more than {MAX_FIELD_NAMES} different fields")
+    lines = itertools.takewhile(_FIELD_LINE.match, io.StringIO(text[:MAX_HEAD_LENGTH], newline=""))
+    head = list(itertools.islice(lines, MAX_HEAD_LINES + 1))
+    if len(head) > MAX_HEAD_LINES or sum(map(len, head)) == MAX_HEAD_LENGTH:
+        raise InvalidDistribution(
+            f"the core metadata has over {MAX_HEAD_LINES} lines or {MAX_HEAD_LENGTH} characters in front of its body"
+        )
+    if len({line.partition(":")[0] for line in head if not line[0].isspace()}) > MAX_DIFFERENT_FIELDS:
+        raise InvalidDistribution(f"the core metadata has more than {MAX_DIFFERENT_FIELDS} different fields")
     return "".join(head)
 
 
