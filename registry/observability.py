@@ -8,18 +8,21 @@ import re
 import secrets
 import sys
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Flask, Response, current_app, g, jsonify, request
+from flask import Blueprint, Flask, Response, current_app, jsonify
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.wrappers import Response as BaseResponse
 
 from registry import database
 from registry.database import db
 from registry.errors import ConfigurationError, Unavailable
 from registry.storage import Storage
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 logger = logging.getLogger("registry.requests")
 probes = Blueprint("probes", __name__)
@@ -67,8 +70,6 @@ class JSONFormatter(logging.Formatter):
 
 def init_app(app: Flask) -> None:
     app.register_blueprint(probes)
-    app.before_request(_begin)
-    app.after_request(_finish)
 
 
 def configure_logging(form: str) -> None:
@@ -83,39 +84,49 @@ def configure_logging(form: str) -> None:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
-def _begin() -> None:
-    sent = request.headers.get("X-Request-Id", "")
-    g.request_id = sent if _REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
-    g.started = time.perf_counter()
+class RequestLog:
+    """WSGI middleware around everything: each request has an id, and one line in the log when its answer begins."""
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self._application = application
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        begun = time.perf_counter()
+        sent = environ.get("HTTP_X_REQUEST_ID", "")
+        request_id = sent if sent and _REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
+        environ["registry.request_id"] = request_id
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            if logger.isEnabledFor(logging.INFO):
+                _log(environ, status, headers, (time.perf_counter() - begun) * 1000)
+            return start_response(status, [*headers, ("X-Request-Id", request_id)], exc_info)
+
+        return self._application(environ, start)
 
 
-def _finish(response: BaseResponse) -> BaseResponse:
-    request_id = g.get("request_id") or secrets.token_hex(16)
-    response.headers["X-Request-Id"] = request_id
-    if not logger.isEnabledFor(logging.INFO):
-        return response
-    duration_ms = round((time.perf_counter() - g.get("started", time.perf_counter())) * 1000, 1)
+def _log(environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]], duration_ms: float) -> None:
+    path = str(environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")).partition("?")[0]
+    shown = path if path.isascii() and path.isprintable() else ascii(path)
+    length = next((value for name, value in headers if name == "Content-Length"), None)
     fields = {
-        "request_id": request_id,
-        "method": request.method,
-        "path": request.path.replace("\x1f", "%2F"),
-        "route": request.endpoint,
-        "status": response.status_code,
-        "duration_ms": duration_ms,
-        "size_bytes": response.content_length,
-        "address": request.remote_addr,
-        "principal": g.get("principal_label"),
-        "user_agent": request.headers.get("User-Agent", "")[:200],
+        "request_id": environ["registry.request_id"],
+        "method": environ["REQUEST_METHOD"],
+        "path": shown,
+        "status": int(status[:3]),
+        "duration_ms": round(duration_ms, 1),
+        "size_bytes": None if length is None else int(length),
+        "address": environ.get("REMOTE_ADDR"),
+        "principal": environ.get("registry.principal"),
+        "user_agent": environ.get("HTTP_USER_AGENT", "")[:200],
     }
     logger.info(
         "%s %s answered %s in %s ms",
-        request.method,
-        json.dumps(fields["path"])[1:-1],
-        response.status_code,
-        duration_ms,
+        fields["method"],
+        shown,
+        fields["status"],
+        fields["duration_ms"],
         extra=fields,
     )
-    return response
 
 
 # Probes ---------------------------------------------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, request
@@ -25,6 +26,7 @@ from registry.storage import ObjectMissing, Storage, object_key
 
 METADATA_SUFFIX = ".metadata"
 BLOCK_BYTES = 1 << 18
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ def routes(gate: Gate) -> Blueprint:
 def _download(namespace: Namespace, sha256: str, filename: str, missing: RegistryError) -> Response:
     if re.search(r"(^|/)\.\.(/|$)|\x00", filename):
         raise InvalidParameter("file_identifier should be a valid file path")
+    if not _SHA256.fullmatch(sha256):
+        raise missing
     principal = current_principal()
     file = catalog.downloadable_file(namespace, sha256, filename, principal)
     if file is not None:
@@ -114,7 +118,38 @@ def _immutable(body: BinaryIO, size_bytes: int, sha256: str, file: DownloadableF
     except RequestedRangeNotSatisfiable:
         response.close()
         raise
+    if response.status_code == 206:
+        part = _Part(body, response.content_range.start or 0, response.content_length or 0)
+        response.response = wrap_file(request.environ, cast(BinaryIO, part), BLOCK_BYTES)
     return response
+
+
+class _Part(io.RawIOBase):
+    """A part of a file, as a file. Like a whole one, the server takes it over: no thread waits for a slow client."""
+
+    def __init__(self, file: BinaryIO, start: int, size_bytes: int) -> None:
+        self._file, self._start, self._size_bytes, self._position = file, start, size_bytes, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + (0, self._position, self._size_bytes)[whence]
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        self._file.seek(self._start + self._position)
+        data = self._file.read(max(0, min(len(buffer), self._size_bytes - self._position)))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _asked_range(size_bytes: int) -> str | None:

@@ -4,29 +4,41 @@ Every transaction that changes what any reader may be answered raises the conten
 (``database.transaction``), in whichever process it runs. A kept answer belongs to one generation: one look at that
 number says whether it still holds, after any upload, deletion, revocation or change of membership, at once. What
 changes by the clock alone (tokens and memberships end, jobs time out) bounds an answer's age.
+
+The look is taken in front of Flask: a hot page costs one statement and no more of the application.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from threading import Lock
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from flask import Response, current_app, g, request
+from flask import request
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+from werkzeug.http import parse_etags
 
 from registry import database
-from registry.blueprints.auth.credentials import current_principal, token_key
+from registry.blueprints.auth.credentials import current_principal
 from registry.database import utcnow
 
-View = TypeVar("View", bound=Callable[..., Response])
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+View = TypeVar("View", bound=Callable[..., Any])
+Headers = list[tuple[str, str]]
 
 LONGEST = timedelta(seconds=60)
 LIMIT_BYTES = 64 << 20
-_OVERHEAD_BYTES = 1024  # an entry's headers and bookkeeping, roughly
+_OVERHEAD_BYTES = 1024  # an answer's headers and bookkeeping, roughly
+_INDEX_PATH = re.compile(r"/packages/+pypi/+\+?simple")
+_VALID_UNTIL = "registry.answer_valid_until"
 # Everything an answer depends on besides the database.
 _KEY_PARTS = (
     "wsgi.url_scheme",
@@ -44,77 +56,125 @@ _KEY_PARTS = (
 )
 
 
+def preparable(view: View) -> View:
+    """For views whose answer depends on the database, the address, ``Accept`` and the caller alone."""
+
+    @wraps(view)
+    def marking(**arguments: Any) -> Any:
+        now = utcnow()
+        response = view(**arguments)
+        request.environ[_VALID_UNTIL] = _valid_until(now)
+        return response
+
+    return cast(View, marking)
+
+
+def _valid_until(now: datetime) -> datetime:
+    """When the clock alone may change the answer that the present caller was given at ``now``."""
+    principal = current_principal()
+    midnight = (now.astimezone(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    ends = [now + LONGEST, midnight]
+    if principal.job is not None:
+        ends.append(principal.job.expires_at)
+    if principal.deploy_token is not None and principal.deploy_token.expires_at is not None:
+        ends.append(principal.deploy_token.expires_at)
+    return min(ends)
+
+
 @dataclass(frozen=True)
 class Answer:
+    status: str
+    headers: Headers
     body: bytes
-    status: int
-    headers: list[tuple[str, str]]
-    principal: str
+    etag: str
+    principal: str | None
     valid_until: datetime
 
 
 class PreparedAnswers:
-    """The answers of one generation, up to a number of bytes; all are dropped when it changes or they grow too many."""
+    """WSGI middleware around the application: answers of one generation, up to a number of bytes.
 
-    def __init__(self) -> None:
+    All are dropped when the generation changes or they grow too many.
+
+    :param key: keys the digests that answers are found by, so that no credential stays in memory.
+    """
+
+    def __init__(self, application: WSGIApplication, engine: Engine, key: bytes) -> None:
+        self._application = application
+        self._engine = engine
+        self._key = key
         self._lock = Lock()
         self._generation = -1
         self._answers: dict[bytes, Answer] = {}
         self._size_bytes = 0
 
-    def find(self, generation: int, key: bytes, now: datetime) -> Answer | None:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD") or not _INDEX_PATH.search(environ.get("PATH_INFO", "")):
+            return self._application(environ, start_response)
+        try:
+            generation = database.generation(self._engine)
+        except DBAPIError:  # the application tells what is wrong
+            return self._application(environ, start_response)
+        key = self._digest(environ)
+        answer = self._find(generation, key)
+        if answer is None:
+            return self._make(generation, key, environ, start_response)
+        environ["registry.principal"] = answer.principal
+        return _given(answer, environ, start_response)
+
+    def _digest(self, environ: WSGIEnvironment) -> bytes:
+        parts = "\n".join([environ.get(part, "") for part in _KEY_PARTS])
+        return hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
+
+    def _find(self, generation: int, key: bytes) -> Answer | None:
         if generation != self._generation:
             return None
         answer = self._answers.get(key)
-        return answer if answer is not None and now < answer.valid_until else None
+        return answer if answer is not None and utcnow() < answer.valid_until else None
 
-    def keep(self, generation: int, key: bytes, answer: Answer) -> None:
+    def _make(
+        self, generation: int, key: bytes, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Let the application answer; keep what it marked, unless it was asked for headers alone."""
+        started: list[Any] = []
+
+        def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
+            started[:] = [status, headers, exc_info]
+            return started.append  # the old write(), which Flask never calls
+
+        body = self._application(environ, start)
+        status, headers, exc_info = started
+        valid_until = environ.get(_VALID_UNTIL)
+        if valid_until is None or environ["REQUEST_METHOD"] == "HEAD" or exc_info is not None:
+            start_response(status, headers, exc_info)
+            return body
+        try:
+            content = b"".join(body)
+        finally:
+            cast(Any, body).close()
+        etag = next((value for name, value in headers if name == "ETag"), "")
+        answer = Answer(status, headers, content, etag, environ.get("registry.principal"), valid_until)
+        self._keep(generation, key, answer)
+        return _given(answer, environ, start_response)
+
+    def _keep(self, generation: int, key: bytes, answer: Answer) -> None:
         """:param generation: as read before anything that went into the answer."""
         size_bytes = len(answer.body) + _OVERHEAD_BYTES
         with self._lock:
-            if generation < self._generation:
+            if generation < self._generation or size_bytes > LIMIT_BYTES:
                 return
             if generation != self._generation or self._size_bytes + size_bytes > LIMIT_BYTES:
                 self._generation, self._answers, self._size_bytes = generation, {}, 0
-            if size_bytes <= LIMIT_BYTES:
-                self._answers[key] = answer
-                self._size_bytes += size_bytes
+            self._answers[key] = answer
+            self._size_bytes += size_bytes
 
 
-def prepared(view: View) -> View:
-    """For views whose answer depends on the database, the address and ``Accept`` alone; 200 and 302 are kept."""
-
-    @wraps(view)
-    def answered(**arguments: Any) -> Response:
-        answers: PreparedAnswers = current_app.extensions["prepared"]
-        generation, now = database.generation(), utcnow()
-        key = _key()
-        answer = answers.find(generation, key, now)
-        if answer is None:
-            response = view(**arguments)
-            if response.status_code in (200, 302):
-                answers.keep(generation, key, _answer(response, now))
-        else:
-            g.principal_label = answer.principal
-            response = Response(answer.body, answer.status, answer.headers)
-        response.make_conditional(request)
-        return response
-
-    return cast(View, answered)
-
-
-def _key() -> bytes:
-    """Keyed, so that no credential lies in memory longer than its request."""
-    environ = request.environ
-    parts = "\n".join([environ.get(part, "") for part in _KEY_PARTS])
-    return hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), key=token_key(), digest_size=32).digest()
-
-
-def _answer(response: Response, now: datetime) -> Answer:
-    principal = current_principal()
-    ends = [now + LONGEST, (now.astimezone(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)]
-    if principal.job is not None:
-        ends.append(principal.job.expires_at)
-    if principal.deploy_token is not None and principal.deploy_token.expires_at is not None:
-        ends.append(principal.deploy_token.expires_at)
-    return Answer(response.get_data(), response.status_code, list(response.headers), g.principal_label, min(ends))
+def _given(answer: Answer, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+    """The answer itself, or 304 to whoever has it already (RFC 9110, 13.1.2)."""
+    known = environ.get("HTTP_IF_NONE_MATCH")
+    if known and answer.etag and parse_etags(known).contains_raw(answer.etag):
+        kept = [(name, value) for name, value in answer.headers if name not in ("Content-Type", "Content-Length")]
+        start_response("304 NOT MODIFIED", kept)
+        return []
+    start_response(answer.status, list(answer.headers))
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 
 import pytest
@@ -562,17 +561,20 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_records(pip, 
     statements: list[str] = []
     event.listen(db.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
 
+    reads = {
+        "index": lambda namespace: pip.index(namespace, token),
+        "page": lambda namespace: pip.simple_page(namespace, "demo", token),
+        "download": lambda namespace: pip.download(namespace, WHEEL, token),
+    }
+
     def cost(namespace):
-        counts = []
-        for read in (
-            pip.index,
-            lambda *args: pip.simple_page(args[0], "demo", args[1]),
-            lambda *args: pip.download(args[0], WHEEL, args[1]),
-        ):
-            read(namespace, token)
+        counts = {}
+        for name, read in reads.items():
+            read(namespace)
+            factories.commit()  # what was prepared no longer holds
             del statements[:]
-            assert read(namespace, token).status_code == 200
-            counts.append(len(statements))
+            assert read(namespace).status_code == 200
+            counts[name] = len(statements)
         return counts
 
     few = [cost(demo), cost(group)]
@@ -586,4 +588,4 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_records(pip, 
                 twine.upload(target, build_wheel(name=name, version=f"2.{number}"), secret)
 
     assert [cost(demo), cost(group)] == few
-    assert max(max(counts) for counts in few) <= 5, json.dumps(few)
+    assert max(max(counts.values()) for counts in few) <= 6, few

@@ -1,0 +1,232 @@
+"""Prepared answers: given again while nothing has changed, never after anything has."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event, select
+from sqlalchemy.orm import joinedload
+
+from registry import create_app
+from registry.blueprints.pypi import prepared
+from registry.database import db, utcnow
+from registry.domain import access, accounts, namespaces, publishing, settings, tokens
+from registry.models import (
+    AccessToken,
+    DeployToken,
+    Job,
+    JobStatus,
+    Package,
+    RegistryAccess,
+    Role,
+    UserState,
+    Visibility,
+)
+from tests import factories
+from tests.builders import build_wheel
+from tests.clients import JSON, Pip, pypi_path
+
+
+@pytest.fixture
+def statements(app):
+    """The SQL statements executed since it was last cleared."""
+    executed: list[str] = []
+
+    def note(connection, cursor, statement, *rest):
+        executed.append(statement)
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    yield executed
+    event.remove(db.engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+def reporter(project):
+    return factories.member(project, Role.REPORTER, "rita")
+
+
+@pytest.fixture
+def demo(project, twine):
+    assert twine.upload(project, build_wheel(name="demo"), factories.deploy_token(project)).status_code == 201
+    return project
+
+
+def test_a_hot_page_costs_one_statement(pip, demo, group, reporter, statements):
+    token = factories.access_token(reporter)
+    namespaces.add_member(group, reporter, Role.REPORTER, by=access.SHELL)
+    for namespace in (demo, group):
+        for read in (pip.index, lambda *arguments: pip.simple_page(arguments[0], "demo", arguments[1])):
+            first = read(namespace, token)
+            statements.clear()
+
+            again = read(namespace, token)
+
+            assert (again.data, again.status_code) == (first.data, 200)
+            assert {k: v for k, v in again.headers if k != "X-Request-Id"} == {
+                k: v for k, v in first.headers if k != "X-Request-Id"
+            }
+            assert len(statements) == 1
+
+
+def test_conditional_and_head_requests_are_answered_from_it(pip, demo, reporter):
+    token = factories.access_token(reporter)
+    first = pip.simple_page(demo, "demo", token)
+
+    known = pip.simple_page(demo, "demo", token, headers={"If-None-Match": f'"other", {first.headers["ETag"]}'})
+    head = pip.simple_page(demo, "demo", token, method="HEAD")
+
+    assert (known.status_code, known.data, known.headers["ETag"]) == (304, b"", first.headers["ETag"])
+    assert (head.status_code, head.data) == (200, b"")
+    assert head.headers["Content-Length"] == str(len(first.data))
+
+
+def _changes(project, group, reporter):
+    """Everything after which a reporter's or a deploy token's page must be another, by name."""
+    package = select(Package)
+
+    def access_token():
+        statement = select(AccessToken).options(joinedload(AccessToken.user)).order_by(AccessToken.id.desc())
+        return db.session.scalars(statement).first()
+
+    return {
+        "member removed": lambda: namespaces.remove_member(project, reporter, by=access.SHELL),
+        "role lowered": lambda: namespaces.change_member(project, reporter, Role.GUEST, by=access.SHELL),
+        "token revoked": lambda: tokens.revoke_access_token(access_token(), by=access.SHELL, now=utcnow()),
+        "user blocked": lambda: _set_state(reporter),
+        "package deleted": lambda: publishing.delete_package(
+            db.session.scalars(package).one(), project, by=access.SHELL
+        ),
+        "registry switched off": lambda: namespaces.change(
+            project, {"registry_access": RegistryAccess.DISABLED}, by=access.SHELL
+        ),
+        "project deleted": lambda: namespaces.delete_namespace(project, by=access.SHELL),
+        "group deleted": lambda: namespaces.delete_namespace(group, by=access.SHELL),
+    }
+
+
+def _set_state(user):
+    accounts.set_state(user, UserState.BLOCKED, by=access.SHELL)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ("member removed", 404),
+        ("role lowered", 403),
+        ("token revoked", 401),
+        ("user blocked", 403),
+        ("package deleted", 302),
+        ("registry switched off", 403),
+        ("project deleted", 404),
+        ("group deleted", 404),
+    ],
+)
+def test_a_change_is_seen_by_the_next_request(pip, demo, group, reporter, change, status):
+    token = factories.access_token(reporter)
+    for _ in range(2):
+        assert pip.simple_page(demo, "demo", token).status_code == 200
+
+    identifier = demo.id
+    _changes(demo, group, reporter)[change]()
+
+    assert pip.simple_page(identifier, "demo", token).status_code == status
+
+
+def test_forwarding_that_is_switched_off_stops_at_once(pip, demo, group, reporter):
+    token = factories.access_token(reporter)
+    for _ in range(2):
+        assert pip.simple_page(demo, "unknown", token).status_code == 302
+
+    settings.change_forwarding(group, value=False, by=access.SHELL)
+
+    assert pip.simple_page(demo, "unknown", token).status_code == 404
+
+
+def test_a_deploy_token_that_is_revoked_and_a_job_that_ends_are_refused_at_once(pip, demo, owner):
+    job, job_secret = factories.job(demo, owner)
+    deploy = factories.deploy_token(demo)
+    for credentials in (deploy, ("gitlab-ci-token", job_secret)):
+        for _ in range(2):
+            assert pip.simple_page(demo, "demo", credentials).status_code == 200
+
+    newest = db.session.scalars(select(DeployToken).order_by(DeployToken.id.desc())).first()
+    tokens.revoke_deploy_token(newest, demo, by=access.SHELL)
+    tokens.finish_job(db.session.get_one(Job, job.id), JobStatus.SUCCESS, by=access.SHELL, now=utcnow())
+
+    assert pip.simple_page(demo, "demo", deploy).status_code == 401
+    assert pip.simple_page(demo, "demo", ("gitlab-ci-token", job_secret)).status_code == 401
+
+
+def test_an_answer_ends_with_the_token_it_was_given_to(pip, demo, owner, monkeypatch):
+    _, job_secret = factories.job(demo, owner, lifetime=timedelta(seconds=20))
+    deploy = factories.deploy_token(demo, expires_at=utcnow() + timedelta(seconds=20))
+    callers = [deploy, ("gitlab-ci-token", job_secret)]
+    for credentials in callers:
+        assert pip.simple_page(demo, "demo", credentials).status_code == 200
+    later = utcnow() + timedelta(seconds=21)
+    for module in ("registry.blueprints.pypi.prepared", "registry.blueprints.auth.credentials"):
+        monkeypatch.setattr(f"{module}.utcnow", lambda: later)
+
+    for credentials in callers:
+        assert pip.simple_page(demo, "demo", credentials).status_code == 401
+
+
+def test_nobody_is_given_what_was_made_for_another(pip, client, demo, reporter, outsider):
+    assert pip.simple_page(demo, "demo", factories.access_token(reporter)).status_code == 200
+
+    assert pip.simple_page(demo, "demo").status_code == 401
+    assert pip.simple_page(demo, "demo", factories.access_token(outsider)).status_code == 404
+    assert pip.simple_page(demo, "demo", "nonsense").status_code == 401
+    assert client.get(f"{pypi_path(demo)}/simple/demo/", headers={"PRIVATE-TOKEN": "nonsense"}).status_code == 401
+
+
+def test_each_form_host_and_spelling_has_an_answer_of_its_own(pip, demo, reporter):
+    token = factories.access_token(reporter)
+
+    html = pip.simple_page(demo, "demo", token)
+    as_json = pip.simple_page(demo, "demo", token, accept=JSON)
+    elsewhere = pip.simple_page(demo, "demo", token, headers={"Host": "elsewhere.example"})
+    by_path = pip.get("/api/v4/projects/acme%2Ftools/packages/pypi/simple/demo/", token)
+
+    assert html.content_type.startswith("text/html")
+    assert as_json.content_type == JSON
+    assert "http://elsewhere.example/" in elsewhere.text
+    assert "projects/acme%2Ftools/" in by_path.text
+
+
+def test_a_write_through_another_process_is_seen(app, pip, twine, demo, reporter):
+    token = factories.access_token(reporter)
+    shared = ("INSTANCE_PATH", "SECRET_KEY", "UPSTREAM_URL", "DATABASE_URL")
+    other = create_app({name: app.config[name] for name in shared})
+    for _ in range(2):
+        assert len(Pip(other.test_client()).simple_page(demo, "demo", token, accept=JSON).json["files"]) == 1
+
+    twine.upload(demo, build_wheel(name="demo", version="2.0"), factories.deploy_token(demo))
+
+    assert len(Pip(other.test_client()).simple_page(demo, "demo", token, accept=JSON).json["files"]) == 2
+    with other.app_context():
+        db.engine.dispose()
+
+
+def test_what_is_kept_stays_within_its_limit(pip, demo, reporter, statements, monkeypatch):
+    monkeypatch.setattr(prepared, "LIMIT_BYTES", 4000)
+    token = factories.access_token(reporter)
+
+    for number in range(20):
+        assert pip.get(f"{pypi_path(demo)}/simple/demo/?n={number}", token).status_code == 200
+    statements.clear()
+    pip.get(f"{pypi_path(demo)}/simple/demo/?n=0", token)
+
+    assert len(statements) > 1, "the first was dropped"
+
+
+def test_a_public_page_that_turns_private_is_closed_at_once(app, pip, twine):
+    project = factories.project(visibility=Visibility.PUBLIC)
+    twine.upload(project, build_wheel(name="demo"), factories.deploy_token(project))
+    for _ in range(2):
+        assert pip.simple_page(project, "demo").status_code == 200
+
+    namespaces.change(project, {"visibility": Visibility.PRIVATE}, by=access.SHELL)
+
+    assert pip.simple_page(project, "demo").status_code == 401
