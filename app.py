@@ -68,7 +68,7 @@ def banner(app: Flask, port: int, credentials: Credentials | None) -> str:
         f"Install:  pip install --index-url {parts.scheme}://root:{token}@{parts.netloc}{parts.path}/{endpoint}/simple "
         "your-package",
     ]
-    if token == "$TOKEN":  # noqa: S105 - the name of a variable
+    if token == "$TOKEN":
         lines.append("(TOKEN stands for an access token with the scope api.)")
     return "\n".join(lines)
 

@@ -216,9 +216,9 @@ def _take_write_lock(session: Session) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def generation() -> int:
+def generation(engine: Engine) -> int:
     """The content generation: a number that is higher after any transaction that may change an answer."""
-    with db.engine.connect() as connection:
+    with engine.connect() as connection:
         return int(connection.exec_driver_sql("SELECT number FROM content_generation").scalar_one())
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from flask import Flask
 from waitress import create_server, wasyncore
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import Error
 
 from registry.errors import ConfigurationError
@@ -52,7 +52,10 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     max_upload_bytes = UNLIMITED_BYTES
 
     def parse_header(self, header_plus: bytes) -> None:
-        super().parse_header(header_plus)
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:  # of an absolute target that is no address
+            raise ParsingError("Malformed request target") from error
         refusal = self._refusal()
         if refusal is not None:
             self.error = refusal
@@ -136,6 +139,7 @@ def _run(server: Any, announce: Callable[[int], None]) -> None:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         nonlocal stopping
         stopping = True
+        server.pull_trigger()  # Python goes on waiting for input after a signal
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)

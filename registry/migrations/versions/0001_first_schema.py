@@ -31,6 +31,7 @@ def upgrade() -> None:
         "content_generation",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_content_generation_one_row")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_content_generation")),
     )
     op.create_table(

@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from registry import config, create_app, database
+from registry.config import SECRET_SETTINGS, SETTINGS, Setting
+from registry.errors import ConfigurationError
+
+LONG = "long enough to be accepted for any purpose here"
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("REGISTRY_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The instance folder that the environment names."""
+    monkeypatch.setenv("REGISTRY_INSTANCE_PATH", str(tmp_path))
+    return tmp_path
+
+
+def named(setting: Setting) -> str:
+    return setting.name
+
+
+# Values ---------------------------------------------------------------------------------------------------------
+
+ACCEPTED = {
+    "HOST": {"0.0.0.0": "0.0.0.0", "::1": "::1", "registry.example.com": "registry.example.com"},
+    "PORT": {"0": 0, "8080": 8080, "65535": 65535},
+    "INSTANCE_PATH": {"/srv/registry": Path("/srv/registry"), "relative": Path.cwd() / "relative"},
+    "DATABASE_URL": {
+        "sqlite:////srv/registry.sqlite3": "sqlite:////srv/registry.sqlite3",
+        "postgresql://user:password@db/registry": "postgresql://user:password@db/registry",
+    },
+    "STORAGE_URL": {"file:///srv/packages": "file:///srv/packages"},
+    "EXTERNAL_URL": {
+        "https://pypi.example.com": "https://pypi.example.com",
+        "http://example.com:8080/registry/": "http://example.com:8080/registry",
+    },
+    "TRUSTED_PROXIES": {"0": 0, "2": 2},
+    "UPSTREAM_URL": {"https://mirror.example.com/simple/": "https://mirror.example.com/simple"},
+    "MAX_FILE_SIZE": {"0": 0, "1048576": 1048576, "5368709120": 5368709120},
+    "THREADS": {"1": 1, "256": 256},
+    "SECRET_KEY": {"k" * 32: "k" * 32},
+    "ROOT_PASSWORD": {"p" * 8: "p" * 8, "p" * 128: "p" * 128},
+    "ROOT_TOKEN": {"t" * 20: "t" * 20},
+    "LOG_FORMAT": {"text": "text", "json": "json"},
+}
+
+REFUSED = {
+    "HOST": [],
+    "PORT": ["-1", "65536", "http", "80.5", "80 81"],
+    "INSTANCE_PATH": [],
+    "DATABASE_URL": ["registry.sqlite3", "sqlite:///", "sqlite:///:memory:", "mysql://db/registry", "postgresql://"],
+    "STORAGE_URL": ["/srv/packages", "file:///", "file://packages", "ftp://host/packages"],
+    "EXTERNAL_URL": [
+        "pypi.example.com", "ftp://example.com", "https://", "https://user:password@example.com",
+        "https://example.com/?q=1", "https://example.com/#top", "https://example.com:port", "https://exa mple.com",
+        "https://[::1",
+    ],
+    "TRUSTED_PROXIES": ["-1", "11", "yes"],
+    "UPSTREAM_URL": ["pypi.org", "file:///simple", "https://pypi.org/simple?x"],
+    "MAX_FILE_SIZE": ["-1", "5 GiB", "1e9"],
+    "THREADS": ["0", "257", "many"],
+    "SECRET_KEY": ["k" * 31],
+    "ROOT_PASSWORD": ["p" * 7, "p" * 129],
+    "ROOT_TOKEN": ["t" * 19],
+    "LOG_FORMAT": ["JSON", "xml"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [(name, text, value) for name, texts in ACCEPTED.items() for text, value in texts.items()],
+)
+def test_a_good_value_is_taken_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object
+) -> None:
+    monkeypatch.setenv(f"REGISTRY_{name}", text)
+
+    assert config.load()[name] == value
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in REFUSED.items() for text in texts])
+def test_a_bad_value_is_refused_with_variable_value_and_what_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.setenv(f"REGISTRY_{name}", text)
+
+    with pytest.raises(ConfigurationError) as refusal:
+        config.load()
+
+    setting = config.SETTINGS_BY_NAME[name]
+    shown = "set to a value that is not shown here" if name in SECRET_SETTINGS else f"'{text}'"
+    assert refusal.value.reason == f"REGISTRY_{name} is {shown}; accepted is {setting.accepts}."
+
+
+def test_every_setting_is_in_the_tables_of_these_tests() -> None:
+    names = [setting.name for setting in SETTINGS]
+
+    assert list(ACCEPTED) == names
+    assert list(REFUSED) == names
+
+
+@pytest.mark.parametrize("name", sorted(SECRET_SETTINGS))
+def test_a_secret_is_not_repeated_when_it_is_refused(instance: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        config.load({name: "hush"})
+
+    assert "hush" not in str(refusal.value)
+
+
+def test_the_password_of_a_malformed_database_address_is_not_repeated(instance: Path) -> None:
+    with pytest.raises(ConfigurationError, match="REGISTRY_DATABASE_URL is set to an address that cannot") as refusal:
+        create_app({"DATABASE_URL": "postgresql://user:hush@host:port/registry"})
+
+    assert "hush" not in str(refusal.value)
+
+
+# Where a value comes from ---------------------------------------------------------------------------------------
+
+
+def test_without_any_source_the_defaults_count(instance: Path) -> None:
+    assert config.load() == {
+        "HOST": "127.0.0.1",
+        "PORT": 8080,
+        "INSTANCE_PATH": instance,
+        "DATABASE_URL": None,
+        "STORAGE_URL": (instance / "packages").as_uri(),
+        "EXTERNAL_URL": None,
+        "TRUSTED_PROXIES": 0,
+        "UPSTREAM_URL": "https://pypi.org/simple",
+        "MAX_FILE_SIZE": 5 * 2**30,
+        "THREADS": 8,
+        "SECRET_KEY": None,
+        "ROOT_PASSWORD": None,
+        "ROOT_TOKEN": None,
+        "LOG_FORMAT": "text",
+    }
+
+
+def test_the_instance_folder_lies_in_the_checkout_by_default() -> None:
+    assert config.load()["INSTANCE_PATH"] == config.ROOT / "instance"
+    assert (config.ROOT / "app.py").is_file()
+
+
+PORTS = {"overrides": 1001, "environment": 1002, "instance/config.py": 1003, "default": 8080}
+
+
+@pytest.mark.parametrize("first", range(4), ids=list(PORTS))
+def test_the_first_source_that_has_a_value_counts(instance: Path, monkeypatch: pytest.MonkeyPatch, first: int) -> None:
+    (instance / "config.py").write_text("PORT = 1003\n" if first <= 2 else "# nothing\n")
+    if first <= 1:
+        monkeypatch.setenv("REGISTRY_PORT", "1002")
+
+    values = config.load({"PORT": 1001} if first == 0 else None)
+
+    assert values["PORT"] == list(PORTS.values())[first]
+
+
+def test_the_instance_folder_of_the_overrides_is_where_config_py_is_looked_for(instance: Path) -> None:
+    other = instance / "other"
+    other.mkdir()
+    (instance / "config.py").write_text("PORT = 1\n")
+    (other / "config.py").write_text("PORT = 2\nINSTANCE_PATH = '/nowhere'\n")
+
+    values = config.load({"INSTANCE_PATH": other})
+
+    assert (values["PORT"], values["INSTANCE_PATH"]) == (2, other)
+
+
+def test_config_py_is_python_and_may_hold_other_names(instance: Path) -> None:
+    (instance / "config.py").write_text(
+        "import datetime\nMEBIBYTE = 1 << 20\nMAX_FILE_SIZE = 64 * MEBIBYTE\nTRUSTED_PROXIES = 1\n"
+    )
+
+    values = config.load()
+
+    assert (values["MAX_FILE_SIZE"], values["TRUSTED_PROXIES"]) == (64 << 20, 1)
+
+
+def test_an_empty_variable_counts_as_none(instance: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_PORT", "")
+
+    assert config.load()["PORT"] == 8080
+
+
+@pytest.mark.parametrize("name", ["PORT", "EXTERNAL_URL"])
+def test_none_in_config_py_is_the_default(instance: Path, name: str) -> None:
+    (instance / "config.py").write_text(f"{name} = None\n")
+
+    assert config.load()[name] == {"PORT": 8080, "EXTERNAL_URL": None}[name]
+
+
+def test_a_bad_value_in_config_py_is_told_with_its_place(instance: Path) -> None:
+    (instance / "config.py").write_text("PORT = 'eighty'\n")
+
+    with pytest.raises(ConfigurationError, match=r"^PORT in config\.py is 'eighty'; accepted is a whole number"):
+        config.load()
+
+
+@pytest.mark.parametrize("text", ["PORT = = 1", "1 / 0", "import no_such_module"], ids=["syntax", "error", "import"])
+def test_a_config_py_that_fails_is_told_in_one_sentence(instance: Path, text: str) -> None:
+    (instance / "config.py").write_text(text)
+
+    with pytest.raises(ConfigurationError, match=r"config\.py cannot be read as Python: [^\n]*\.$"):
+        config.load()
+
+
+def test_an_unknown_setting_is_refused_by_name(instance: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^PROT is not a setting; known are HOST, PORT, .*LOG_FORMAT\.$"):
+        config.load({"PROT": 1})
+
+
+# The instance folder --------------------------------------------------------------------------------------------
+
+
+def prepared(folder: Path, **values: object) -> dict[str, object]:
+    filled: dict[str, object] = {"INSTANCE_PATH": folder, "SECRET_KEY": None, **values}
+    config.prepare_instance_folder(filled)
+    return filled
+
+
+def test_the_secret_key_is_made_once_and_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "new" / "folder"
+
+    first, second = prepared(folder), prepared(folder)
+
+    assert first["SECRET_KEY"] == second["SECRET_KEY"]
+    assert len(str(first["SECRET_KEY"])) == 64
+    assert stat.S_IMODE((folder / "secret_key").stat().st_mode) == 0o600
+    assert [path.name for path in folder.iterdir()] == ["secret_key"]
+
+
+def test_two_installations_have_different_keys(tmp_path: Path) -> None:
+    assert prepared(tmp_path / "one")["SECRET_KEY"] != prepared(tmp_path / "two")["SECRET_KEY"]
+
+
+def test_processes_that_start_at_once_agree_on_the_key(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        keys = {values["SECRET_KEY"] for values in pool.map(lambda _: prepared(tmp_path), range(64))}
+
+    assert len(keys) == 1
+
+
+def test_a_key_that_was_given_is_not_written_down(tmp_path: Path) -> None:
+    assert prepared(tmp_path, SECRET_KEY=LONG)["SECRET_KEY"] == LONG
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_file_that_holds_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "secret_key").write_text("short\n")
+
+    with pytest.raises(ConfigurationError, match="secret_key holds no key of at least 32 characters; delete it"):
+        prepared(tmp_path)
+
+
+def test_an_instance_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigurationError, match=r"file/instance \(REGISTRY_INSTANCE_PATH\) cannot be used: Not a dir"):
+        prepared(tmp_path / "file" / "instance")
+
+
+@pytest.mark.parametrize("name", ["with space", "hash # percent %41 question ?", "ümlaut", "quote ' \""])
+def test_database_and_packages_lie_in_an_instance_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    app = create_app({"INSTANCE_PATH": tmp_path / name})
+    with app.app_context():
+        database.upgrade()
+        database.db.engine.dispose()
+
+    assert sorted(path.name for path in (tmp_path / name).iterdir()) == [
+        "packages", "registry.sqlite3", "registry.sqlite3.upgrade-lock", "secret_key"
+    ]  # fmt: skip
+
+
+# Documentation --------------------------------------------------------------------------------------------------
+
+
+def documented() -> Mapping[str, str]:
+    """The rows of README's configuration table, by variable."""
+    rows = re.findall(r"^\|.*`REGISTRY_.*\|$", (config.ROOT / "README.md").read_text(), re.MULTILINE)
+    return {variable: row for row in rows for variable in re.findall(r"`(REGISTRY_\w+)`", row.split("|")[1])}
+
+
+def test_readme_documents_exactly_the_settings_there_are() -> None:
+    assert sorted(documented()) == sorted(setting.variable for setting in SETTINGS)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=named)
+def test_readme_tells_default_and_meaning(setting: Setting) -> None:
+    _, _, default, meaning, _ = documented()[setting.variable].split("|")
+
+    assert len(meaning.strip()) > 10
+    if setting.name == "INSTANCE_PATH":
+        assert default.strip() == "`./instance`"
+    elif setting.default is None:
+        assert default.strip()
+    else:
+        assert f"`{setting.default}`" in default
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=named)
+def test_a_setting_says_what_it_is_and_what_it_accepts(setting: Setting) -> None:
+    assert setting.meaning
+    assert setting.accepts
+    assert setting.variable == f"REGISTRY_{setting.name}"
+    if setting.default is not None:
+        setting.parse(setting.default)

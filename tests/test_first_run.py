@@ -1,0 +1,463 @@
+"""The first minutes of an installation: ``python app.py`` as a process of its own, and the first administrator."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from registry import config, create_app
+from registry.database import db, utcnow
+from registry.domain import accounts, first_run, tokens
+from registry.domain.first_run import CREDENTIALS_FILE, Credentials
+from registry.errors import InvalidRecord
+from registry.models import AccessToken, InstanceSettings, User
+from tests.factories import token_key
+
+PASSWORD = "correct horse battery"
+TOKEN = "a-token-of-the-operator"
+
+
+class Server:
+    """``python app.py`` on a port that the system chooses."""
+
+    def __init__(self, instance: Path, **settings: str) -> None:
+        self.instance = instance
+        self.log_path = instance.with_suffix(".log")
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "app.py"], cwd=config.ROOT, env=environment(instance, **settings),
+                stdout=subprocess.PIPE, stderr=log, text=True,
+            )  # fmt: skip
+        self.banner = self._banner()
+        self.url = self.banner[0].removeprefix("Registry at ")
+
+    def _banner(self) -> list[str]:
+        assert self.process.stdout is not None
+        lines: list[str] = []
+        while not lines or not lines[-1].startswith("Install:"):
+            line = self.process.stdout.readline()
+            assert line, self.log
+            lines.append(line.rstrip("\n"))
+        return lines
+
+    def get(self, path: str, token: str) -> Any:
+        request = urllib.request.Request(self.url + path, headers={"PRIVATE-TOKEN": token})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Its exit status."""
+        self.process.send_signal(number)
+        status = self.process.wait(timeout=30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self.url.removeprefix("http://").rsplit(":", 1)
+        return host.strip("[]"), int(port)
+
+
+def environment(instance: Path, **settings: str) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
+    own = {"INSTANCE_PATH": str(instance), "PORT": "0", **settings}
+    return inherited | {f"REGISTRY_{name}": value for name, value in own.items()}
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Path:
+    """A folder that is not there yet."""
+    return tmp_path / "instance"
+
+
+@pytest.fixture
+def serve(instance: Path) -> Iterator[Callable[..., Server]]:
+    """Starts the registry; what still runs at the end of the test is killed."""
+    servers: list[Server] = []
+
+    def serve(**settings: str) -> Server:
+        servers.append(Server(instance, **settings))
+        return servers[-1]
+
+    yield serve
+    for server in servers:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.communicate()
+
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture
+def kept(instance: Path) -> Iterator[Callable[[], Flask]]:
+    """The installation, looked into from outside once it has run; its context stays pushed."""
+    contexts: list[Any] = []
+
+    def open_installation() -> Flask:
+        app = create_app({"INSTANCE_PATH": instance})
+        contexts.append(app.app_context())
+        contexts[-1].push()
+        return app
+
+    yield open_installation
+    for context in contexts:
+        db.session.remove()
+        db.engine.dispose()
+        context.pop()
+
+
+def printed(server: Server, name: str) -> str:
+    return next(line.split()[-1] for line in server.banner if line.startswith(f"Administrator root: {name} "))
+
+
+# The first start ------------------------------------------------------------------------------------------------
+
+
+def test_the_first_start_shows_where_it_is_and_what_a_newcomer_needs_next(serve: Serve, instance: Path) -> None:
+    server = serve()
+
+    token = printed(server, "token")
+    assert re.fullmatch(r"Registry at http://127\.0\.0\.1:[1-9]\d+", server.banner[0])
+    assert server.banner[1] == f"Data in {instance}"
+    assert f"Shown once; also in {instance / CREDENTIALS_FILE}" in server.banner
+    sign_in, publish, install = server.banner[-3:]
+    assert sign_in == f"Sign in:  {server.url}/users/sign_in"
+    assert publish.startswith("Publish:  ")
+    assert f"TWINE_PASSWORD={token} twine upload --repository-url {server.url}/api/v4/projects/root%2Fdemo/" in publish
+    assert install.startswith("Install:  pip install --index-url ")
+    assert f"root:{token}@" in install
+
+
+def test_what_was_generated_is_kept_in_a_file_for_its_owner_alone(serve: Serve, instance: Path) -> None:
+    server = serve()
+
+    path = instance / CREDENTIALS_FILE
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text().splitlines() == [
+        "user: root",
+        f"password: {printed(server, 'password')}",
+        f"token: {printed(server, 'token')}",
+    ]
+
+
+def test_the_printed_token_works_at_once(serve: Serve) -> None:
+    server = serve()
+
+    user = server.get("/api/v4/user", printed(server, "token"))
+
+    assert (user["username"], user["is_admin"]) == ("root", True)
+
+
+def test_the_printed_password_is_that_of_an_administrator_who_has_to_change_it(
+    serve: Serve, kept: Callable[[], Flask]
+) -> None:
+    password = printed(serve(), "password")
+    kept()
+
+    user = accounts.verify_password("root", password)
+
+    assert user is not None
+    assert user.is_admin
+    assert user.must_change_password
+
+
+def test_no_secret_is_kept_in_clear_but_in_the_credentials_file_nor_logged(serve: Serve, instance: Path) -> None:
+    server = serve()
+    secrets = [printed(server, "password"), printed(server, "token")]
+    server.get("/api/v4/user", secrets[1])
+    server.stop()
+
+    holding = {
+        path.name
+        for path in instance.rglob("*")
+        if path.is_file() and any(secret.encode() in path.read_bytes() for secret in secrets)
+    }
+
+    assert holding == {CREDENTIALS_FILE}
+    assert [secret for secret in secrets if secret in server.log] == []
+
+
+def test_a_password_and_a_token_that_were_given_are_used_and_not_shown(
+    serve: Serve, instance: Path, kept: Callable[[], Flask]
+) -> None:
+    server = serve(ROOT_PASSWORD=PASSWORD, ROOT_TOKEN=TOKEN)
+
+    assert server.get("/api/v4/user", TOKEN)["username"] == "root"
+    assert PASSWORD not in "\n".join(server.banner)
+    assert TOKEN not in "\n".join(server.banner)
+    assert "twine upload" in server.banner[-2]
+    assert "TWINE_PASSWORD=$TOKEN" in server.banner[-2]
+    assert not (instance / CREDENTIALS_FILE).exists()
+    kept()
+    user = accounts.verify_password("root", PASSWORD)
+    assert user is not None
+    assert not user.must_change_password
+
+
+def test_a_second_start_creates_and_shows_nothing_new(serve: Serve, instance: Path, kept: Callable[[], Flask]) -> None:
+    first = serve()
+    token = printed(first, "token")
+    assert first.stop() == 0
+    credentials = (instance / CREDENTIALS_FILE).read_text()
+
+    second = serve(ROOT_PASSWORD=PASSWORD, ROOT_TOKEN=TOKEN)
+
+    assert [line for line in second.banner if line.startswith("Administrator")] == []
+    assert (instance / CREDENTIALS_FILE).read_text() == credentials
+    assert second.get("/api/v4/user", token)["username"] == "root"
+    kept()
+    assert db.session.scalars(select(User.username)).all() == ["root"]
+    assert len(db.session.scalars(select(AccessToken.id)).all()) == 1
+    assert accounts.verify_password("root", PASSWORD) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "address"),
+    [
+        ({"HOST": "localhost"}, r"http://localhost:\d+"),
+        ({"HOST": "0.0.0.0"}, r"http://localhost:\d+"),
+        ({"HOST": "::1"}, r"http://\[::1\]:\d+"),
+        ({"EXTERNAL_URL": "https://pypi.example.com/registry"}, r"https://pypi\.example\.com/registry"),
+    ],
+    ids=["a name", "all addresses", "IPv6", "behind a proxy"],
+)
+def test_the_banner_shows_an_address_that_can_be_opened(serve: Serve, settings: dict[str, str], address: str) -> None:
+    server = serve(**settings)
+
+    assert re.fullmatch(f"Registry at {address}", server.banner[0])
+    if "EXTERNAL_URL" not in settings:
+        with urllib.request.urlopen(f"{server.url}/-/health", timeout=30) as response:
+            assert response.status == 200
+
+
+# Stopping -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["terminate", "Ctrl-C"])
+def test_a_stop_is_clean(serve: Serve, number: signal.Signals) -> None:
+    server = serve()
+
+    assert server.stop(number) == 0
+    assert "Traceback" not in server.log
+
+
+def test_a_stop_lets_a_running_request_finish_and_takes_no_new_one(serve: Serve) -> None:
+    server = serve(ROOT_TOKEN=TOKEN)
+    body = b'{"name": "Acme", "path": "acme"}'
+    with socket.create_connection(server.address, timeout=30) as connection:
+        connection.sendall(
+            b"POST /api/v4/groups HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"PRIVATE-TOKEN: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (TOKEN.encode(), len(body))
+        )
+        connection.sendall(body[:10])
+        time.sleep(0.2)
+
+        server.process.send_signal(signal.SIGTERM)
+        wait_until_refused(server.address)
+        assert server.process.poll() is None
+        connection.sendall(body[10:])
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert answer.startswith(b"HTTP/1.1 201 ")
+    assert server.process.wait(timeout=30) == 0
+    server.process.communicate()
+
+
+def wait_until_refused(address: tuple[str, int]) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(address, timeout=5).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.05)
+    pytest.fail("still takes connections")
+
+
+def test_idle_connections_do_not_hold_up_a_stop(serve: Serve) -> None:
+    server = serve()
+    with socket.create_connection(server.address, timeout=30):
+        started = time.monotonic()
+
+        assert server.stop() == 0
+
+    assert time.monotonic() - started < 15
+
+
+# Not starting ---------------------------------------------------------------------------------------------------
+
+
+def refused_start(instance: Path, **settings: str) -> str:
+    """The one sentence with which a start fails."""
+    result = subprocess.run(
+        [sys.executable, "app.py"], cwd=config.ROOT, env=environment(instance, **settings), capture_output=True,
+        text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stderr.startswith("The registry cannot start: ")
+    return result.stderr.removeprefix("The registry cannot start: ").removesuffix("\n")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"PORT": "eighty"}, "REGISTRY_PORT is 'eighty'; accepted is a whole number from 0 to 65535."),
+        ({"THREADS": "0"}, "REGISTRY_THREADS is '0'; accepted is a whole number from 1 to 256."),
+        ({"ROOT_PASSWORD": "hush"}, "REGISTRY_ROOT_PASSWORD is set to a value that is not shown here; accepted is"),
+        ({"DATABASE_URL": "mysql://u:hush@db/x"}, "REGISTRY_DATABASE_URL is set to a value that is not shown here"),
+        ({"DATABASE_URL": "postgresql://u:hush@127.0.0.1:1/x"}, "The database (REGISTRY_DATABASE_URL) cannot be ope"),
+        ({"DATABASE_URL": "sqlite:////dev/null/x"}, "The database (REGISTRY_DATABASE_URL) cannot be opened: /dev/nu"),
+        ({"STORAGE_URL": "file:///dev/null/packages"}, "The package folder /dev/null/packages cannot be made: Not a"),
+        ({"HOST": "192.0.2.1"}, "REGISTRY_HOST and REGISTRY_PORT are 192.0.2.1:0, which cannot be listened on: "),
+        ({"HOST": "no such host"}, "REGISTRY_HOST and REGISTRY_PORT are no such host:0, which cannot be listened on"),
+        ({"HOST": "a" * 64 + ".example"}, "REGISTRY_HOST and REGISTRY_PORT are aaa"),
+    ],
+    ids=[
+        "port", "threads", "password", "kind of database", "database server", "database file", "package folder",
+        "address of another machine", "no host name", "impossible host name",
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_stops_the_start_with_one_sentence(
+    instance: Path, settings: dict[str, str], sentence: str
+) -> None:
+    told = refused_start(instance, **settings)
+
+    assert told.startswith(sentence)
+    assert "hush" not in told
+
+
+def test_a_port_in_use_stops_the_start_before_anything_is_created(instance: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        told = refused_start(instance, PORT=str(port))
+
+    assert told == (
+        f"REGISTRY_HOST and REGISTRY_PORT are 127.0.0.1:{port}, which cannot be listened on: Address already in use."
+    )
+    assert not (instance / CREDENTIALS_FILE).exists()
+    assert not (instance / "registry.sqlite3").exists()
+
+
+# The first administrator ----------------------------------------------------------------------------------------
+
+
+def create(app: Flask, folder: Path, **given: str) -> Credentials | None:
+    chosen = {"password": None, "token": None, **given}
+    return first_run.create_administrator(**chosen, key=token_key(), instance_path=folder, now=utcnow())
+
+
+def test_the_first_token_has_the_scope_api_and_lives_for_a_year(app: Flask, tmp_path: Path) -> None:
+    credentials = create(app, tmp_path)
+
+    assert credentials is not None
+    token = tokens.find_access_token(credentials.token, token_key())
+    assert token is not None
+    assert token.scopes == ["api"]
+    assert token.expires_on == (utcnow() + timedelta(days=365)).date()
+    assert token.user.username == "root"
+
+
+def test_the_first_token_carries_the_prefix_of_the_instance(app: Flask, tmp_path: Path) -> None:
+    InstanceSettings.current().personal_access_token_prefix = "acme-"
+    db.session.commit()
+
+    credentials = create(app, tmp_path)
+
+    assert credentials is not None
+    assert credentials.token.startswith("acme-")
+
+
+def test_an_installation_with_any_user_gets_no_administrator(app: Flask, tmp_path: Path, owner: User) -> None:
+    assert create(app, tmp_path) is None
+
+    assert db.session.scalars(select(User.username)).all() == ["olivia"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [({"password": PASSWORD}, ["user", "token"]), ({"token": TOKEN}, ["user", "password"])],
+    ids=["password given", "token given"],
+)
+def test_only_what_was_generated_is_written_down(
+    app: Flask, tmp_path: Path, given: dict[str, str], lines: list[str]
+) -> None:
+    credentials = create(app, tmp_path, **given)
+
+    written = (tmp_path / CREDENTIALS_FILE).read_text()
+    assert credentials is not None
+    assert [line.split(":")[0] for line in written.splitlines()] == lines
+    assert list(credentials.generated) == lines[1:]
+    assert next(iter(given.values())) not in written
+
+
+def test_a_credentials_file_of_an_earlier_attempt_is_replaced(app: Flask, tmp_path: Path) -> None:
+    (tmp_path / CREDENTIALS_FILE).write_text("password: of a start that was killed\n")
+    (tmp_path / CREDENTIALS_FILE).chmod(0o644)
+
+    credentials = create(app, tmp_path)
+
+    assert credentials is not None
+    assert f"password: {credentials.password}\n" in (tmp_path / CREDENTIALS_FILE).read_text()
+    assert stat.S_IMODE((tmp_path / CREDENTIALS_FILE).stat().st_mode) == 0o600
+
+
+def test_an_account_that_nobody_could_enter_is_not_created(app: Flask, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        create(app, tmp_path / "gone")
+
+    assert db.session.scalars(select(User.id)).all() == []
+
+
+def test_a_password_that_breaks_the_rules_creates_nothing(app: Flask, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRecord, match="password is too short"):
+        create(app, tmp_path, password="short")
+
+    assert db.session.scalars(select(User.id)).all() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_several_first_starts_one_creates_the_administrator(app: Flask, tmp_path: Path) -> None:
+    made: list[Credentials | None] = []
+
+    def start() -> None:
+        with app.app_context():
+            made.append(create(app, tmp_path))
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    [credentials] = [one for one in made if one is not None]
+    assert len(made) == 4
+    assert f"password: {credentials.password}\n" in (tmp_path / CREDENTIALS_FILE).read_text()
+    assert db.session.scalars(select(User.username)).all() == ["root"]
