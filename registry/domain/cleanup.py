@@ -6,7 +6,7 @@ while packages are published and downloaded, beside another one, and again after
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -49,14 +49,14 @@ def run(storage: Storage, now: datetime) -> Report:
     return Report(packages, files, objects, size_bytes, storage.sweep())
 
 
-def remove_orphans(storage: Storage, *, stored_before: datetime) -> Iterator[StoredObject]:
+def remove_orphans(storage: Storage, *, stored_before: datetime) -> Generator[StoredObject, None, None]:
     """Remove the objects that no file refers to; yields them once they are gone.
 
     Each is looked up again under ``OBJECTS_LOCK``, which an upload shares while it writes its row and makes sure that
     its object is still there: either the row is seen here, or the missing object is seen there.
     """
     for orphans in orphaned_objects(storage, stored_before=stored_before):
-        with transaction(lock=OBJECTS_LOCK):
+        with transaction(lock=OBJECTS_LOCK, changes_answers=False):
             removed = _unreferenced(orphans)
             for orphan in removed:
                 storage.delete(orphan.key)
@@ -94,7 +94,7 @@ def _purge(kind: type[Package] | type[PackageFile], condition: ColumnElement[boo
     while ids := db.session.scalars(
         select(kind.id).where(kind.id > last, condition).order_by(kind.id).limit(BATCH)
     ).all():
-        with transaction() as session:
+        with transaction(changes_answers=False) as session:
             session.execute(delete(kind).where(kind.id.in_(ids)), execution_options={"synchronize_session": False})
         purged, last = purged + len(ids), ids[-1]
     db.session.rollback()
