@@ -204,7 +204,7 @@ class RecordNotFound(NotFound):
         return "404 Not found"
 
 
-# 405, 409, 412, 422, 503 -----------------------------------------------------------------------------------------
+# 405, 409, 412, 422, 429, 503 ------------------------------------------------------------------------------------
 
 
 class MethodNotAllowed(RegistryError):
@@ -227,6 +227,17 @@ class PreconditionFailed(RegistryError):
 class Unprocessable(PlainRefusal):
     status = 422
     phrase = "Unprocessable Entity"
+
+
+class TooManyRequests(RegistryError):
+    """:param retry_after_seconds: when the same request is looked at again."""
+
+    status = 429
+    phrase = "Too Many Requests"
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(f"Retry in {retry_after_seconds} seconds")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Unavailable(RegistryError):

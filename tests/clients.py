@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from contextvars import Context
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any
 
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
@@ -64,6 +66,16 @@ def links(html: str) -> list[Link]:
     parser = _Anchors()
     parser.feed(html)
     return parser.links
+
+
+class Client(FlaskClient):
+    """A client whose requests see nothing of the test that sends them: neither its database session nor its ``g``."""
+
+    def __init__(self, app: Flask, **options: Any) -> None:
+        super().__init__(app, app.response_class, **options)
+
+    def open(self, *args: Any, **options: Any) -> TestResponse:
+        return Context().run(super().open, *args, **options)
 
 
 class Pip:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from registry.database import Model, db
 from registry.models import Group, InstanceSettings, Project, Role, User
 from registry.storage import Storage
 from tests import factories
-from tests.clients import Pip, Rest, Twine
+from tests.clients import Client, Pip, Rest, Twine
 
 SECRET_KEY = "a key that only tests use, long enough to pass"
 
@@ -38,15 +39,18 @@ def _loopback_only() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+def _app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     instance = tmp_path_factory.mktemp("instance")
-    app = create_app(
-        {"INSTANCE_PATH": instance, "SECRET_KEY": SECRET_KEY, "UPSTREAM_URL": "https://upstream.test/simple/"}
-    )
+    overrides = {"INSTANCE_PATH": instance, "SECRET_KEY": SECRET_KEY, "UPSTREAM_URL": "https://upstream.test/simple/"}
+    if "TEST_DATABASE_URL" in os.environ:  # an empty PostgreSQL database in place of SQLite; one worker (-n 0) only
+        overrides["DATABASE_URL"] = os.environ["TEST_DATABASE_URL"]
+    app = create_app(overrides)
     app.testing = True
     with app.app_context():
         database.upgrade()
-    return app
+    yield app
+    with app.app_context():
+        db.engine.dispose()
 
 
 @pytest.fixture
@@ -98,7 +102,7 @@ def statements(app: Flask) -> Iterator[list[str]]:
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
-    return app.test_client()
+    return Client(app, use_cookies=True)
 
 
 @pytest.fixture

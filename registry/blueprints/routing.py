@@ -12,6 +12,8 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from werkzeug.routing import BaseConverter, PathConverter
 
+from registry.domain.namespaces import RESERVED, TOP_LEVEL_RESERVED
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -23,7 +25,7 @@ _RESOURCES = (
     "-|packages|members|deploy_tokens|jobs|job_token_scope|archive|unarchive|transfer|"
     "subgroups|descendant_groups|projects|package_settings"
 )
-_SPELLED_ID = re.compile(r"/(?:projects|groups)/+(?P<id>.+?)/+(?:-/+)?packages/+pypi(?:/|$)")
+_SPELLED_ID = re.compile(r"/api/+v4/+(?:projects|groups)/+(?P<id>.+?)/+(?:-/+)?packages/+pypi(?:/|$)")
 
 
 class APIPaths:
@@ -66,7 +68,7 @@ class NamespaceConverter(BaseConverter):
     regex = (
         rf"(?:[^/]*{_ENCODED_SLASH}[^/]*"
         rf"|[^/]+"
-        rf"|(?!\d+/)[^/]+(?:/(?!(?:{_RESOURCES})(?:/|$))[^/]+)+)"
+        rf"|(?!\d+/)[^/{_ENCODED_SLASH}]+(?:/(?!(?:{_RESOURCES})(?:/|$))[^/{_ENCODED_SLASH}]+)+)"
     )
 
     def to_python(self, value: str) -> str:
@@ -74,6 +76,29 @@ class NamespaceConverter(BaseConverter):
 
     def to_url(self, value: Any) -> str:
         return quote(str(value), safe="")
+
+
+class PagePathConverter(BaseConverter):
+    """The full path of a group, project or user as pages spell it, with plain slashes: ``group/subgroup``.
+
+    Only what ``domain.namespaces`` accepts as a path matches, so that no page hides another address of the registry.
+    Links may be built from the record itself.
+    """
+
+    part_isolating = False
+    weight = 200  # after every route that is spelled out
+    segment = rf"(?!(?i:{'|'.join(sorted(RESERVED))})(?:/|$))[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+    first_segment = rf"(?!(?i:{'|'.join(map(re.escape, sorted(TOP_LEVEL_RESERVED)))})(?:/|$)){segment}"
+    regex = rf"{first_segment}(?:/{segment})*"
+
+    def to_url(self, value: Any) -> str:
+        return quote(getattr(value, "full_path", value))
+
+
+class PageProjectConverter(PagePathConverter):
+    """The same for a project, which always lies in something."""
+
+    regex = rf"{PagePathConverter.first_segment}(?:/{PagePathConverter.segment})+"
 
 
 class RestConverter(PathConverter):

@@ -20,6 +20,7 @@ from registry.domain import audit, namespaces
 from registry.domain.paging import Listing
 from registry.errors import Conflict, Forbidden, InvalidRecord, NotFound
 from registry.models import (
+    ColorScheme,
     InstanceSettings,
     Membership,
     Namespace,
@@ -62,6 +63,7 @@ def create_user(
         confirmed_at=utcnow() if confirmed else None, created_by_id=by.user_id, **fields,
     )  # fmt: skip
     _refuse_invalid(user)
+    _refuse_taken(user)  # a first look, before the hashing that costs a tenth of a second
     if password is not None:
         refuse_bad_password(password)
         user.password_hash = _hasher().hash(password)
@@ -116,18 +118,43 @@ def set_password(user: User, password: str, *, by: audit.Author, must_change: bo
         audit.record(by, "user_password_changed", user.username)
 
 
+def change_password(user: User, current: str, password: str, *, by: audit.Author) -> None:
+    """A new password for somebody who knows the present one.
+
+    :raises InvalidRecord: the present password is another, or the new one is the same, too short or too long.
+    """
+    if not _is_password_of(user, current):
+        raise InvalidRecord({"current_password": ["is not the current password"]})
+    if current == password:
+        raise InvalidRecord({"password": ["must differ from the current password"]})
+    set_password(user, password, by=by)
+
+
+def change_preferences(user: User, *, language: str, color_scheme: ColorScheme) -> None:
+    """How pages look to this user; an empty language follows the browser."""
+    with transaction(changes_answers=False):
+        user.preferred_language, user.color_scheme = language, color_scheme
+
+
 def verify_password(login: str, password: str) -> User | None:
     """The active user with this user name or e-mail address and password; ``None`` takes as long to find out."""
+    user = by_login(login)
+    return user if _is_password_of(user, password) and user is not None and user.is_active else None
+
+
+def by_login(login: str) -> User | None:
+    """By user name or e-mail address, without case."""
     key = login.strip().lower().replace("\x00", " ")  # no column takes NUL, and no user name or address has a space
-    user = db.session.scalar(select(User).where(or_(User.username_key == key, User.email_key == key)))
+    return db.session.scalar(select(User).where(or_(User.username_key == key, User.email_key == key)))
+
+
+def _is_password_of(user: User | None, password: str) -> bool:
     stored = user.password_hash if user is not None and user.password_hash else _decoy_hash()
     try:
         _hasher().verify(stored, password[:MAXIMUM_PASSWORD_LENGTH])
     except (VerificationError, InvalidHashError):
-        return None
-    if user is None or not user.password_hash or not user.is_active or len(password) > MAXIMUM_PASSWORD_LENGTH:
-        return None
-    return user
+        return False
+    return user is not None and bool(user.password_hash) and len(password) <= MAXIMUM_PASSWORD_LENGTH
 
 
 def generated_password() -> str:
@@ -215,7 +242,22 @@ def by_reference(reference: str) -> User | None:
         return None
     if reference.isascii() and reference.isdigit():
         return db.session.get(User, int(reference)) if len(reference) < 10 else None
-    return db.session.scalar(select(User).where(User.username_key == reference.lower()))
+    return _by_username(reference)
+
+
+def find_username(username: str) -> User:
+    """By user name alone, which may be all digits.
+
+    :raises NotFound: there is none.
+    """
+    user = _by_username(username)
+    if user is None:
+        raise NotFound("User")
+    return user
+
+
+def _by_username(username: str) -> User | None:
+    return db.session.scalar(select(User).where(User.username_key == username.lower()))
 
 
 def personal_namespace(user: User) -> UserNamespace:

@@ -102,12 +102,11 @@ def simple_index(namespace: Namespace, page_url: Callable[[str], str], principal
         .group_by(Package.normalized_name)
         .subquery()
     )
-    rows = db.session.execute(
-        select(Package.normalized_name, Package.name)
-        .join(newest, newest.c.id == Package.id)
-        .order_by(Package.normalized_name)
+    rows = db.session.execute(select(Package.normalized_name, Package.name).join(newest, newest.c.id == Package.id))
+    # Sorted here, because databases have ideas of their own about what a dash weighs.
+    return SimpleIndex(
+        namespace.name, tuple((name, spelled, page_url(name)) for name, spelled in sorted(map(tuple, rows)))
     )
-    return SimpleIndex(namespace.name, tuple((name, spelled, page_url(name)) for name, spelled in rows))
 
 
 def downloadable_file(
@@ -301,9 +300,7 @@ def jobs_of(packages: Iterable[Package]) -> dict[int, list[Job]]:
         select(PackageFile.package_id, Job)
         .join(Job, Job.id == PackageFile.job_id)
         .options(joinedload(Job.user))
-        .where(
-            PackageFile.package_id.in_(ids), PackageFile.status == FileStatus.DEFAULT
-        )
+        .where(PackageFile.package_id.in_(ids), PackageFile.status == FileStatus.DEFAULT)
         .order_by(Job.id.desc())
     )
     found: dict[int, list[Job]] = {}
@@ -327,6 +324,17 @@ def other_versions(package: Package) -> list[Package]:
     return sorted(found, key=lambda record: version_key(record.version))
 
 
+def package_counts(projects: Iterable[Project]) -> dict[int, int]:
+    """How many packages each of many projects shows, by its id, in one statement."""
+    counts = {project.id: 0 for project in projects}
+    rows = db.session.execute(
+        select(Package.project_id, func.count())
+        .where(Package.project_id.in_(counts), Package.status.in_(DISPLAYABLE))
+        .group_by(Package.project_id)
+    )
+    return counts | {row[0]: row[1] for row in rows}
+
+
 def storage_bytes(namespace: Namespace) -> int:
     """The sum of the sizes of all files kept in a project, or below a group."""
     return storage_sizes([namespace])[namespace.id]
@@ -342,3 +350,48 @@ def storage_sizes(namespaces: Iterable[Namespace]) -> dict[int, int]:
         .group_by(Ancestry.ancestor_id)
     )
     return sizes | {namespace_id: int(size) for namespace_id, size in rows}
+
+
+@dataclass(frozen=True)
+class StorageUse:
+    """What one package name of a project, or one project of a group, holds in the store."""
+
+    name: str
+    packages: int
+    files: int
+    size_bytes: int
+    project: Project | None = None
+
+
+def storage_by_name(project: Project) -> list[StorageUse]:
+    """The package names of a project, the largest first."""
+    rows = db.session.execute(
+        select(func.max(Package.name), *_STORAGE_SUMS)
+        .join(PackageFile, PackageFile.package_id == Package.id)
+        .where(Package.project_id == project.id, PackageFile.status == FileStatus.DEFAULT)
+        .group_by(Package.normalized_name)
+        .order_by(func.sum(PackageFile.size_bytes).desc(), Package.normalized_name)
+    )
+    return [StorageUse(name, packages, files, int(size)) for name, packages, files, size in rows]
+
+
+def storage_by_project(group: Group) -> list[StorageUse]:
+    """The projects below a group that hold files, the largest first."""
+    rows = db.session.execute(
+        select(Project, *_STORAGE_SUMS)
+        .join(PackageFile, PackageFile.project_id == Project.id)
+        .join(Package, Package.id == PackageFile.package_id)
+        .where(access.within(group), PackageFile.status == FileStatus.DEFAULT)
+        .group_by(Project.id)
+        .order_by(func.sum(PackageFile.size_bytes).desc(), Project.id)
+    )
+    return [
+        StorageUse(project.full_name, packages, files, int(size), project) for project, packages, files, size in rows
+    ]
+
+
+_STORAGE_SUMS = (
+    func.count(Package.id.distinct()),
+    func.count(PackageFile.id),
+    func.sum(PackageFile.size_bytes),
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from types import EllipsisType
@@ -39,6 +39,7 @@ AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
 MAXIMUM_DEPTH = 20
 TREE_LOCK = 7_202_614  # whoever changes paths or ancestors excludes the others
 MAXIMUM_ALLOWLIST = 200
+MOST_CHOICES = 1000
 _PATH = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # First segments of the registry's own addresses, and of pages an administrator may expect to add.
@@ -63,12 +64,22 @@ def find(reference: str, kind: type[AnyNamespace]) -> AnyNamespace:
 
     :raises NotFound: there is none of this kind; who may know of it is decided by ``access.require``.
     """
+    if not (reference.isascii() and reference.isdigit()):
+        return by_path(reference, kind)
+    namespace = db.session.get(kind, int(reference)) if len(reference) < 10 else None
+    if namespace is None:
+        raise NotFound(kind.__name__)
+    return namespace
+
+
+def by_path(path: str, kind: type[AnyNamespace]) -> AnyNamespace:
+    """The same by full path alone, as pages spell it: a group may be called ``2024``.
+
+    :raises NotFound: as ``find``.
+    """
     namespace: AnyNamespace | None = None
-    if reference.isascii() and reference.isdigit():
-        if len(reference) < 10:
-            namespace = db.session.get(kind, int(reference))
-    elif "\x00" not in reference:
-        namespace = db.session.scalar(select(kind).where(kind.full_path_key == reference.lower()))
+    if "\x00" not in path:
+        namespace = db.session.scalar(select(kind).where(kind.full_path_key == path.lower()))
     if namespace is None:
         raise NotFound(kind.__name__)
     return namespace
@@ -159,6 +170,67 @@ def projects(
     if before is not None:
         listing = listing.where(Project.id < before)
     return listing
+
+
+@dataclass(frozen=True)
+class Contents:
+    """How many subgroups and projects lie in a group."""
+
+    subgroups: int = 0
+    projects: int = 0
+
+
+def contents(groups: Iterable[Group], principal: Principal) -> dict[int, Contents]:
+    """What the principal may know of directly in each of many groups, by id, in one statement."""
+    found = {group.id: Contents() for group in groups}
+    rows = db.session.execute(
+        select(
+            Namespace.parent_id,
+            func.count().filter(Namespace.kind == "group"),
+            func.count().filter(Namespace.kind == "project"),
+        )
+        .where(Namespace.parent_id.in_(found), access.visible(principal))
+        .group_by(Namespace.parent_id)
+    )
+    return found | {
+        parent_id: Contents(subgroups, projects) for parent_id, subgroups, projects in rows if parent_id is not None
+    }
+
+
+def counts_below(namespace: Namespace) -> Contents:
+    """How many groups and projects lie anywhere below, whoever may know of them: what a deletion takes along."""
+    row = db.session.execute(
+        select(
+            func.count().filter(Namespace.kind == "group"),
+            func.count().filter(Namespace.kind == "project"),
+        ).where(access.within(namespace))
+    ).one()
+    return Contents(*row)
+
+
+def groups_with(principal: Principal, permission: Permission) -> Sequence[Group]:
+    """Groups in which the principal holds a permission that asks for at least a Developer, by full path.
+
+    For a choice on a page: no more than ``MOST_CHOICES`` are looked at.
+    """
+    listing = select(Group).where(access.visible(principal))
+    if not principal.is_admin:
+        listing = listing.where(access.has_role(principal, Role.DEVELOPER))
+    found = db.session.scalars(listing.order_by(Group.full_path_key).limit(MOST_CHOICES)).all()
+    access.held_roles(principal, found)
+    return [group for group in found if access.allowed(principal, permission, group)]
+
+
+def open_visibilities(parent: Namespace | None, by: Principal) -> list[Visibility]:
+    """The visibilities something in this parent may be given."""
+    return [level for level in Visibility if not _visibility_errors(level, parent, by, InvalidRecord)]
+
+
+def default_visibility(kind: type[Group] | type[Project], parent: Namespace | None) -> Visibility:
+    """The instance's default for a new group or project, no higher than the parent's."""
+    settings = InstanceSettings.current()
+    default = settings.default_group_visibility if kind is Group else settings.default_project_visibility
+    return _default_visibility(default, parent)
 
 
 def _narrowed(listing: Listing, kind: type[Group] | type[Project], principal: Principal, wanted: Wanted) -> Listing:

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
-from sqlalchemy import Select, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from registry.database import OBJECTS_LOCK, db, transaction
@@ -27,6 +27,7 @@ from registry.errors import (
     NotFound,
     ProtectedPackage,
     RecordNotFound,
+    RegistryError,
     TooLarge,
     Unprocessable,
     ValidationFailed,
@@ -110,8 +111,12 @@ def publish(
     refuse_disagreement(upload, distribution)
     with closing(storage.stage()) as core_metadata:
         core_metadata.write(distribution.core_metadata)
-        _keep((upload.content, core_metadata), storage)  # bytes before the row: a crash leaves no broken link
-        return _record(upload, distribution, core_metadata, project, principal, storage, now)
+        try:
+            _keep((upload.content, core_metadata), storage)  # bytes before the row: a crash leaves no broken link
+            return _record(upload, distribution, core_metadata, project, principal, storage, now)
+        except RegistryError:
+            _discard((upload.content, core_metadata), storage)
+            raise
 
 
 def refuse_too_large(upload: Upload, max_size_bytes: int) -> None:
@@ -191,7 +196,33 @@ def _keep(contents: Iterable[StagedFile], storage: Storage) -> None:
             storage.put(key, staged)
 
 
+def _discard(contents: Iterable[StagedFile], storage: Storage) -> None:
+    """Remove what a refused upload has stored, unless a file refers to it; while the lock is held, none is recorded."""
+    with transaction(lock=OBJECTS_LOCK, changes_answers=False) as session:
+        for sha256 in {staged.sha256 for staged in contents}:
+            is_used = or_(PackageFile.sha256 == sha256, PackageFile.core_metadata_sha256 == sha256)
+            if session.scalar(select(PackageFile.id).where(is_used).limit(1)) is None:
+                storage.delete(object_key(sha256))
+
+
 def _record(
+    upload: Upload,
+    distribution: Distribution,
+    core_metadata: StagedFile,
+    project: Project,
+    principal: Principal,
+    storage: Storage,
+    now: datetime,
+) -> PackageFile:
+    try:
+        return _add(upload, distribution, core_metadata, project, principal, storage, now)
+    except IntegrityError:
+        # Another upload was faster: of this file, or of another one of the same new version.
+        refuse_published(project, upload.filename)
+        return _add(upload, distribution, core_metadata, project, principal, storage, now)
+
+
+def _add(
     upload: Upload,
     distribution: Distribution,
     core_metadata: StagedFile,
@@ -220,10 +251,7 @@ def _record(
             created_at=now,
         )
         session.add(file)
-        try:
-            session.flush()
-        except IntegrityError as error:  # another upload of this file name was faster
-            raise DuplicateFile(upload.filename) from error
+        session.flush()
         namespaces.touch(project.id)
         audit.record(
             principal,
@@ -241,12 +269,14 @@ def _package(upload: Upload, project: Project, principal: Principal, now: dateti
     """The record of this name and version, made or reused; its descriptive columns are those of the latest upload."""
     session = db.session
     package = session.scalar(
-        select(Package).where(
+        select(Package)
+        .where(
             Package.project_id == project.id,
             Package.name == upload.name,
             Package.version == upload.version,
             Package.status != PackageStatus.PENDING_DESTRUCTION,
         )
+        .with_for_update()  # a deletion under way is waited for, and then this is another package
     )
     if package is None:
         package = Package(

@@ -387,7 +387,7 @@ def finish_job(job: Job, status: JobStatus, *, by: Principal, now: datetime) -> 
     :raises BadRequest: it has ended already, or ``running`` is no end.
     """
     with transaction() as session:
-        session.refresh(job, with_for_update=True)
+        session.refresh(job, ["status", "finished_at"], with_for_update=True)
         if not _may_finish(by, job):
             raise Forbidden
         if status is JobStatus.RUNNING:

@@ -1,6 +1,6 @@
 """What is stored: tables, constraints, row-local behaviour. Importing this package completes the metadata."""
 
-from registry.models.accounts import User, UserState
+from registry.models.accounts import ColorScheme, SignInFailures, User, UserState
 from registry.models.audit import AuditEvent
 from registry.models.namespaces import (
     MEMBER_ROLES,
@@ -36,6 +36,7 @@ __all__ = [
     "AllowedJobSource",
     "Ancestry",
     "AuditEvent",
+    "ColorScheme",
     "CreationLevel",
     "DeployToken",
     "FileStatus",
@@ -53,6 +54,7 @@ __all__ = [
     "ProtectionRule",
     "RegistryAccess",
     "Role",
+    "SignInFailures",
     "User",
     "UserNamespace",
     "UserState",

@@ -17,6 +17,12 @@ class UserState(enum.StrEnum):
     DEACTIVATED = "deactivated"
 
 
+class ColorScheme(enum.StrEnum):
+    AUTO = "auto"  # as the browser prefers
+    LIGHT = "light"
+    DARK = "dark"
+
+
 class User(Model):
     __tablename__ = "users"
 
@@ -36,6 +42,10 @@ class User(Model):
     projects_limit: Mapped[int] = mapped_column(default=100_000)
     bio: Mapped[str] = mapped_column(Text, default="")
     note: Mapped[str] = mapped_column(Text, default="")
+    preferred_language: Mapped[str] = mapped_column(String(8), default="", server_default="")  # "": as the browser asks
+    color_scheme: Mapped[ColorScheme] = mapped_column(
+        Enumerated(ColorScheme), default=ColorScheme.AUTO, server_default="auto"
+    )
     confirmed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
@@ -45,3 +55,14 @@ class User(Model):
     @property
     def is_active(self) -> bool:
         return self.state is UserState.ACTIVE
+
+
+class SignInFailures(Model):
+    """Failed attempts to sign in that count against one login name or one address, known only by a digest."""
+
+    __tablename__ = "sign_in_failures"
+    __table_args__ = ()
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    count: Mapped[int]
+    last_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)

@@ -7,6 +7,7 @@ password of ``gitlab-ci-token``, session, nobody. A Basic password that is no to
 
 from __future__ import annotations
 
+import base64
 import logging
 from dataclasses import replace
 
@@ -66,6 +67,18 @@ def rest_or_job_principal() -> Principal:
     if secret:
         return _job_principal(secret)
     return _bearer_job_principal() or rest_principal()
+
+
+def rotating_principal() -> Principal:
+    """Who rotates an access token. A revoked one that comes back was copied by somebody: its whole family is revoked.
+
+    GitLab, personal access tokens API, "Automatic reuse detection". Raises as ``pypi_principal``.
+    """
+    secret = _hard_secret(query=True)
+    token = tokens.find_access_token(secret, token_key()) if secret else None
+    if token is not None and token.revoked_at is not None:
+        tokens.revoke_family(token, by=_of_user(PrincipalKind.ACCESS_TOKEN, token.user), now=utcnow())
+    return rest_principal()
 
 
 def session_principal() -> Principal:
@@ -175,16 +188,26 @@ def _refuse_inactive(user: User) -> None:
 
 
 def _basic() -> tuple[str, str]:
-    sent = request.authorization
-    if sent is None or sent.type != "basic":
+    """User name and password (RFC 7617); what cannot be decoded is as good as nothing."""
+    try:
+        decoded = base64.b64decode(_authorization("basic"), validate=True).decode()
+    except ValueError:  # no ASCII, no base64, or no UTF-8 in it
         return "", ""
-    return sent.username or "", sent.password or ""
+    username, _, password = decoded.partition(":")
+    return username, password
 
 
 def _bearer() -> str:
-    # Werkzeug takes a token with = in it for a list of parameters.
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else ""
+    return _authorization("bearer")
+
+
+def _authorization(scheme: str) -> str:
+    """What follows the scheme in the header, if it is this one.
+
+    Werkzeug's reading fails on letters that base64 lacks, and takes a token with ``=`` in it for a list of parameters.
+    """
+    sent, _, rest = request.headers.get("Authorization", "").partition(" ")
+    return rest.strip() if sent.lower() == scheme else ""
 
 
 def _hard_secret(*, query: bool) -> str:

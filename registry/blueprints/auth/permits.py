@@ -10,27 +10,36 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from flask import g
+from flask import g, request
 
 from registry.domain import access, namespaces
 from registry.domain.access import Permission, Principal
-from registry.models import Group, Project
+from registry.models import Group, Namespace, Project
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-NAMESPACE_KINDS = {"project": Project, "group": Group}
+NAMESPACE_KINDS: dict[str, type[Namespace]] = {"project": Project, "group": Group, "namespace": Namespace}
+FindNamespace = Callable[[str, type[Namespace]], Namespace]
 
 
 class Gate:
-    """``@gate(Permission.X)`` beside a route whose address may hold ``<…:project>`` or ``<…:group>``.
+    """``@gate(Permission.X)`` beside a route; its address may hold ``<…:project>``, ``<…:group>`` or ``<…:namespace>``.
 
     :param find_principal: who asks; raises when a credential is wrong.
     :param namespace_first: whether an unknown namespace is told before credentials are looked at (PyPI routes do).
+    :param find_namespace: how addresses name a namespace: by id or path, or (pages) by path alone.
     """
 
-    def __init__(self, find_principal: Callable[[], Principal], *, namespace_first: bool) -> None:
+    def __init__(
+        self,
+        find_principal: Callable[[], Principal],
+        *,
+        namespace_first: bool,
+        find_namespace: FindNamespace = namespaces.find,
+    ) -> None:
         self._find_principal = find_principal
         self._namespace_first = namespace_first
+        self._find_namespace = find_namespace
 
     def __call__(self, permission: Permission) -> Callable[[View], View]:
         def decorate(view: View) -> View:
@@ -38,7 +47,7 @@ class Gate:
             def gated(**arguments: Any) -> Any:
                 if not self._namespace_first:
                     self._identify()
-                namespace = _found(arguments)
+                namespace = self._found(arguments)
                 if self._namespace_first:
                     self._identify()
                 access.require(g.principal, permission, namespace)
@@ -55,7 +64,7 @@ class Gate:
         @wraps(view)
         def gated(**arguments: Any) -> Any:
             self._identify()
-            _found(arguments)
+            self._found(arguments)
             return view(**arguments)
 
         cast(Any, gated).permission = None
@@ -63,14 +72,13 @@ class Gate:
 
     def _identify(self) -> None:
         g.principal = self._find_principal()
-        g.principal_label = g.principal.label
+        request.environ["registry.principal"] = g.principal.label  # for the log
 
-
-def _found(arguments: dict[str, Any]) -> Project | Group | None:
-    """Put the namespace in place of its spelling in the view's arguments."""
-    for name, kind in NAMESPACE_KINDS.items():
-        if name in arguments:
-            arguments[name] = namespaces.find(arguments[name], kind)
-            found: Project | Group = arguments[name]
-            return found
-    return None
+    def _found(self, arguments: dict[str, Any]) -> Namespace | None:
+        """Put the namespace in place of its spelling in the view's arguments."""
+        for name, kind in NAMESPACE_KINDS.items():
+            if name in arguments:
+                found = self._find_namespace(arguments[name], kind)
+                arguments[name] = found
+                return found
+        return None

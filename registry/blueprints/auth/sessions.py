@@ -41,6 +41,7 @@ def init_app(app: Flask) -> None:
 def sign_in(user: User) -> None:
     """Start a session from nothing: what an earlier visitor left in the cookie does not carry over."""
     session.clear()
+    session.permanent = True
     login_user(SignedIn(user))
 
 
@@ -56,7 +57,7 @@ def signed_in_user() -> User | None:
 
 def _load(identifier: str) -> SignedIn | None:
     user_id, _, fingerprint = identifier.partition(".")
-    user = db.session.get(User, int(user_id)) if user_id.isdigit() else None
+    user = db.session.get(User, int(user_id)) if user_id.isdecimal() else None
     if user is None or not user.is_active or not hmac.compare_digest(fingerprint, _fingerprint(user)):
         return None
     return SignedIn(user)

@@ -1,0 +1,77 @@
+"""Blueprint "auth": the pages to sign in and out."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask_babel import gettext, lazy_gettext
+from flask_wtf import FlaskForm
+from werkzeug.wrappers import Response as BaseResponse
+from wtforms import HiddenField, PasswordField, StringField
+from wtforms.validators import InputRequired
+
+from registry.blueprints.auth import sessions
+from registry.blueprints.auth.permits import Gate
+from registry.database import utcnow
+from registry.domain import sign_in as passwords
+from registry.models import User
+
+_ = lazy_gettext
+
+
+class SignInForm(FlaskForm):  # type: ignore[misc]
+    class Meta:
+        csrf = False  # checked for all pages at once
+
+    login = StringField(_("Username or email"), [InputRequired(_("Enter your username or email."))])
+    password = PasswordField(_("Password"), [InputRequired(_("Enter your password."))])
+    next = HiddenField()
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("auth", __name__)
+
+    @blueprint.route("/users/sign_in", methods=["GET", "POST"])
+    @gate.open
+    def sign_in() -> BaseResponse | tuple[str, int]:
+        """User name or e-mail address, and password."""
+        if sessions.signed_in_user() is not None:
+            return redirect(local_address(request.args.get("next")), 303)
+        form = SignInForm(next=request.args.get("next", ""))
+        user = _identified(form) if form.validate_on_submit() else None
+        if user is None:
+            return render_template("auth/sign_in.html", form=form), 422 if form.errors else 200
+        sessions.sign_in(user)
+        return redirect(local_address(form.next.data), 303)
+
+    @blueprint.post("/users/sign_out")
+    @gate.open
+    def sign_out() -> BaseResponse:
+        sessions.sign_out()
+        flash(gettext("You have signed out."))
+        return redirect(url_for("ui.auth.sign_in"), 303)
+
+    return blueprint
+
+
+def _identified(form: SignInForm) -> User | None:
+    """:raises TooManyRequests: nobody looks at the password before the wait is over."""
+    user = passwords.sign_in(
+        form.login.data or "", form.password.data or "", address=request.remote_addr or "", now=utcnow()
+    )
+    if user is None:
+        form.form_errors += [gettext("Invalid login or password.")]
+    return user
+
+
+def local_address(address: str | None) -> str:
+    """Where to go on: an address of this registry as a path, or its first page.
+
+    Browsers read ``//host``, ``/\\host`` and control characters between the slashes as another host.
+    """
+    address = address or ""
+    is_local = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
+    if not is_local or "\\" in address or urlsplit(address).netloc:
+        return url_for("ui.explore.home")
+    return address

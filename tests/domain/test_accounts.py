@@ -1,0 +1,409 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from registry.database import db, utcnow
+from registry.domain import access, accounts, namespaces, settings, tokens
+from registry.domain.access import SHELL
+from registry.errors import Conflict, Forbidden, InvalidRecord, NotFound
+from registry.models import (
+    AccessToken,
+    AuditEvent,
+    Job,
+    Membership,
+    Namespace,
+    Package,
+    Project,
+    Role,
+    User,
+    UserState,
+    Visibility,
+)
+from tests import factories
+
+PASSWORD = "correct horse battery"
+
+
+def create(username: str = "alice", **fields: Any) -> User:
+    given = {"username": username, "email": "alice@example.com", "name": "Alice", "password": None, "by": SHELL}
+    return accounts.create_user(**given | fields)
+
+
+# Creating -------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_user_is_active_and_has_a_personal_namespace(app: Flask, admin: User) -> None:
+    user = create(by=factories.signed_in(admin), name=" Alice A. ", bio="Hello")
+
+    space = accounts.personal_namespace(user)
+    assert (user.state, user.is_admin, user.is_external, user.name, user.bio) == (
+        UserState.ACTIVE, False, False, "Alice A.", "Hello",
+    )  # fmt: skip
+    assert user.confirmed_at is not None
+    assert user.created_by_id == admin.id
+    assert (space.full_path, space.full_name, space.visibility) == ("alice", "Alice A.", Visibility.PUBLIC)
+    assert access.role_of(user, space) is Role.OWNER
+    event = db.session.scalars(select(AuditEvent).where(AuditEvent.target == "alice")).one()
+    assert (event.author, event.action) == ("root", "user_created")
+
+
+def test_whether_a_new_user_creates_groups_is_the_instances_to_say(app: Flask) -> None:
+    settings.change_instance({"can_create_group": False}, by=SHELL)
+
+    assert not create("alice").can_create_group
+    assert create("bob", email="bob@example.com", can_create_group=True).can_create_group
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"username": "OLIVIA"}, "Username has already been taken"),
+        ({"username": "acme"}, "Username has already been taken"),
+        ({"username": "ACME"}, "Username has already been taken"),
+        ({"email": "Olivia@Example.com"}, "Email has already been taken"),
+        ({"username": "olivia", "email": "olivia@example.com"}, "Email has already been taken"),
+    ],
+    ids=[
+        "user name in other case",
+        "path of a group",
+        "path of a group in other case",
+        "address in other case",
+        "both",
+    ],
+)
+def test_user_names_addresses_and_paths_are_taken_without_case(
+    group: Namespace, fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(Conflict) as refusal:
+        create(**fields)
+
+    assert refusal.value.body() == {"message": message}
+    assert refusal.value.status == 409
+
+
+@pytest.mark.parametrize(
+    ("fields", "errors"),
+    [
+        ({"username": "a b"}, {"username"}),
+        ({"username": ""}, {"username"}),
+        ({"username": "admin"}, {"username"}),
+        ({"username": "x" * 256}, {"username"}),
+        ({"email": "nowhere"}, {"email"}),
+        ({"email": "a@b@c"}, {"email"}),
+        ({"email": "a b@c"}, {"email"}),
+        ({"email": "a\x00@c"}, {"email"}),
+        ({"email": ""}, {"email"}),
+        ({"email": "a@" + "b" * 254}, {"email"}),
+        ({"name": " "}, {"name"}),
+        ({"name": "x" * 256}, {"name"}),
+        ({"name": "a\nb"}, {"name"}),
+        ({"username": "-", "email": "-", "name": ""}, {"username", "email", "name"}),
+        ({"password": "short77"}, {"password"}),
+        ({"password": "x" * 129}, {"password"}),
+    ],
+)
+def test_what_breaks_a_rule_is_told_field_by_field(app: Flask, fields: dict[str, Any], errors: set[str]) -> None:
+    with pytest.raises(InvalidRecord) as refusal:
+        create(**fields)
+
+    assert set(refusal.value.errors) == errors
+    assert db.session.scalars(select(User)).all() == []
+
+
+def test_a_short_password_is_refused_in_gitlabs_words(app: Flask) -> None:
+    with pytest.raises(InvalidRecord) as refusal:
+        create(password="1234567")
+
+    assert refusal.value.body() == {"message": {"password": ["is too short (minimum is 8 characters)"]}}
+
+
+# Passwords ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("login", ["alice", "ALICE", " alice ", "alice@example.com", "Alice@EXAMPLE.com"])
+def test_a_user_signs_in_by_name_or_address(app: Flask, login: str) -> None:
+    user = create(password=PASSWORD)
+
+    assert accounts.verify_password(login, PASSWORD) is user
+
+
+@pytest.mark.parametrize(
+    ("login", "password"),
+    [
+        ("alice", PASSWORD.upper()),
+        ("alice", PASSWORD + " "),
+        ("alice", PASSWORD[:-1]),
+        ("alice", ""),
+        ("alice", "x" * 100_000),
+        ("nobody", PASSWORD),
+        ("", PASSWORD),
+        ("alice\x00", PASSWORD),
+        ("alice", PASSWORD + "\x00"),
+    ],
+)
+def test_anything_else_signs_in_nobody(app: Flask, login: str, password: str) -> None:
+    create(password=PASSWORD)
+
+    assert accounts.verify_password(login, password) is None
+
+
+def test_the_longest_password_is_compared_to_its_end(app: Flask) -> None:
+    user = create(password="x" * 128)
+
+    assert accounts.verify_password("alice", "x" * 128) is user
+    assert accounts.verify_password("alice", "x" * 129) is None
+    assert accounts.verify_password("alice", "x" * 127) is None
+
+
+def test_a_user_without_a_password_cannot_sign_in(app: Flask) -> None:
+    create(password=None)
+
+    assert accounts.verify_password("alice", "") is None
+
+
+@pytest.mark.parametrize("state", [UserState.BLOCKED, UserState.DEACTIVATED])
+def test_a_user_who_is_not_active_cannot_sign_in(app: Flask, state: UserState) -> None:
+    user = create(password=PASSWORD)
+    accounts.set_state(user, state, by=SHELL)
+
+    assert accounts.verify_password("alice", PASSWORD) is None
+
+
+def test_a_password_is_kept_only_as_an_argon2_hash(app: Flask) -> None:
+    one, two = create("one", password=PASSWORD), create("two", email="two@example.com", password=PASSWORD)
+
+    assert one.password_hash is not None
+    assert one.password_hash.startswith("$argon2id$")
+    assert one.password_hash != two.password_hash
+
+
+def test_a_new_password_replaces_the_old_one(app: Flask) -> None:
+    user = create(password=PASSWORD)
+
+    accounts.set_password(user, "another secret", by=SHELL, must_change=True)
+
+    assert accounts.verify_password("alice", PASSWORD) is None
+    assert accounts.verify_password("alice", "another secret") is user
+    assert user.must_change_password
+
+
+def test_a_generated_password_is_long_enough_and_never_the_same(app: Flask) -> None:
+    one, other = accounts.generated_password(), accounts.generated_password()
+
+    accounts.refuse_bad_password(one)
+    assert one != other
+
+
+# Finding --------------------------------------------------------------------------------------------------------
+
+
+def test_a_user_is_found_by_id_and_by_name_without_case(owner: User) -> None:
+    assert accounts.find_user(str(owner.id)) is owner
+    assert accounts.find_user("OLIVIA") is owner
+
+
+@pytest.mark.parametrize("reference", ["", "0", "99999999999999999999", "nobody", "olivia@example.com", "a\x00", "³"])
+def test_an_unknown_user_is_not_found(owner: User, reference: str) -> None:
+    with pytest.raises(NotFound) as refusal:
+        accounts.find_user(reference)
+
+    assert refusal.value.message == "404 User Not Found"
+
+
+# Changing -------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_user_name_moves_the_personal_namespace_with_its_projects(owner: User) -> None:
+    project = factories.project("own", parent=accounts.personal_namespace(owner))
+
+    accounts.change_user(owner, {"username": "Liv", "name": "Liv O."}, by=SHELL)
+
+    assert (project.full_path, project.full_name) == ("Liv/own", "Liv O. / Own")
+    assert accounts.find_user("liv") is owner
+    assert namespaces.find("liv/own", Project) is project
+    assert create("olivia", email="other@example.com").username == "olivia", "the old name is free"
+
+
+def test_a_new_name_renames_the_personal_namespace(owner: User) -> None:
+    project = factories.project("own", parent=accounts.personal_namespace(owner))
+
+    accounts.change_user(owner, {"name": "Olivia Owner"}, by=SHELL)
+
+    assert (project.full_path, project.full_name) == ("olivia/own", "Olivia Owner / Own")
+
+
+def test_a_user_name_may_change_its_case_only(owner: User) -> None:
+    accounts.change_user(owner, {"username": "Olivia"}, by=SHELL)
+
+    assert accounts.personal_namespace(owner).full_path == "Olivia"
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"username": "Oscar"}, Conflict),
+        ({"username": "acme"}, Conflict),
+        ({"email": "OSCAR@example.com"}, Conflict),
+        ({"username": "a b"}, InvalidRecord),
+        ({"username": "api"}, InvalidRecord),
+        ({"email": ""}, InvalidRecord),
+        ({"name": ""}, InvalidRecord),
+    ],
+)
+def test_a_refused_change_changes_nothing(
+    group: Namespace, owner: User, outsider: User, changes: dict[str, Any], refusal: type[Exception]
+) -> None:
+    with pytest.raises(refusal):
+        accounts.change_user(owner, {"bio": "new"} | changes, by=SHELL)
+
+    db.session.expire_all()
+    assert (owner.username, owner.email, owner.name, owner.bio) == ("olivia", "olivia@example.com", "Olivia", "")
+    assert accounts.personal_namespace(owner).full_path == "olivia"
+
+
+def test_a_bad_password_refuses_the_whole_change(owner: User) -> None:
+    with pytest.raises(InvalidRecord):
+        accounts.change_user(owner, {"name": "New"}, password="short", by=SHELL)
+
+    db.session.expire_all()
+    assert owner.name == "Olivia"
+
+
+# States ---------------------------------------------------------------------------------------------------------
+
+ACTIVE, BLOCKED, DEACTIVATED = UserState.ACTIVE, UserState.BLOCKED, UserState.DEACTIVATED
+
+
+@pytest.mark.parametrize(
+    ("present", "wanted", "may"),
+    [
+        (ACTIVE, BLOCKED, True),
+        (ACTIVE, DEACTIVATED, True),
+        (BLOCKED, ACTIVE, True),
+        (DEACTIVATED, ACTIVE, True),
+        (ACTIVE, ACTIVE, False),
+        (BLOCKED, BLOCKED, False),
+        (DEACTIVATED, DEACTIVATED, False),
+        (BLOCKED, DEACTIVATED, False),
+        (DEACTIVATED, BLOCKED, False),
+    ],
+)
+def test_states_lead_to_active_and_back(owner: User, present: UserState, wanted: UserState, may: bool) -> None:
+    owner.state = present
+    db.session.commit()
+    if may:
+        accounts.set_state(owner, wanted, by=SHELL)
+        assert owner.state is wanted
+        return
+
+    with pytest.raises(Forbidden):
+        accounts.set_state(owner, wanted, by=SHELL)
+
+    assert owner.state is present
+
+
+def test_unblocking_and_activating_are_not_the_same(owner: User) -> None:
+    accounts.set_state(owner, BLOCKED, by=SHELL)
+
+    with pytest.raises(Forbidden):
+        accounts.set_state(owner, ACTIVE, by=SHELL, only_from=DEACTIVATED)
+    accounts.set_state(owner, ACTIVE, by=SHELL, only_from=BLOCKED)
+
+    assert owner.is_active
+
+
+@pytest.mark.parametrize("way", ["block", "deactivate", "demote", "delete"])
+def test_the_last_active_administrator_stays(admin: User, way: str) -> None:
+    factories.user("former", is_admin=True, state=UserState.BLOCKED)
+    ways = {
+        "block": lambda: accounts.set_state(admin, BLOCKED, by=SHELL),
+        "deactivate": lambda: accounts.set_state(admin, DEACTIVATED, by=SHELL),
+        "demote": lambda: accounts.change_user(admin, {"is_admin": False}, by=SHELL),
+        "delete": lambda: accounts.delete_user(admin, by=SHELL),
+    }
+
+    with pytest.raises(Forbidden):
+        ways[way]()
+
+    db.session.expire_all()
+    assert (admin.state, admin.is_admin) == (ACTIVE, True)
+    factories.user("second", is_admin=True)
+    ways[way]()
+
+
+# Deleting -------------------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_user_goes_with_space_memberships_and_tokens(project: Project, developer: User) -> None:
+    own = factories.project("own", parent=accounts.personal_namespace(developer))
+    factories.access_token(developer)
+    factories.job(project, developer)
+
+    accounts.delete_user(developer, by=SHELL)
+
+    assert accounts.by_reference("dora") is None
+    for model in (AccessToken, Job):
+        assert db.session.scalars(select(model)).all() == []
+    assert db.session.scalar(select(Namespace.id).where(Namespace.id.in_([own.id]))) is None
+    assert [member.user.username for member in namespaces.members(project)] == []
+    assert create("dora").username == "dora"
+
+
+def test_what_a_deleted_user_published_elsewhere_stays(project: Project, developer: User) -> None:
+    package = Package(
+        project_id=project.id, name="demo", normalized_name="demo", version="1.0", creator_id=developer.id,
+        created_at=utcnow(),
+    )  # fmt: skip
+    db.session.add(package)
+    db.session.commit()
+
+    accounts.delete_user(developer, by=SHELL)
+
+    db.session.refresh(package)
+    assert package.creator_id is None
+
+
+def test_the_only_owner_of_a_group_is_not_deleted(group: Namespace, owner: User) -> None:
+    with pytest.raises(Conflict) as refusal:
+        accounts.delete_user(owner, by=SHELL)
+
+    assert refusal.value.body() == {"message": "User cannot be removed while is the sole-owner of a group"}
+    factories.member(group, Role.OWNER)
+    accounts.delete_user(owner, by=SHELL)
+    assert accounts.by_reference("olivia") is None
+
+
+def test_an_owner_of_a_subgroup_is_deleted_while_there_is_one_above(group: Namespace) -> None:
+    sub = factories.group("sub", parent=group)  # type: ignore[arg-type]
+    lead = factories.member(sub, Role.OWNER)
+
+    accounts.delete_user(lead, by=SHELL)
+
+    assert db.session.scalars(select(Membership).where(Membership.user_id == lead.id)).all() == []
+
+
+def test_what_happened_to_a_user_is_on_record(owner: User) -> None:
+    accounts.change_user(owner, {"name": "New"}, password=PASSWORD, by=SHELL)
+    accounts.set_state(owner, BLOCKED, by=SHELL)
+    accounts.delete_user(owner, by=SHELL)
+
+    events = db.session.scalars(select(AuditEvent).where(AuditEvent.target == "olivia").order_by(AuditEvent.id)).all()
+    assert [event.action for event in events] == [
+        "user_created", "user_password_changed", "user_changed", "user_blocked", "user_deleted",
+    ]  # fmt: skip
+    assert PASSWORD not in str([event.details for event in events])
+
+
+def test_tokens_of_a_blocked_user_stay_for_when_they_come_back(owner: User) -> None:
+    secret = factories.access_token(owner)
+
+    accounts.set_state(owner, BLOCKED, by=SHELL)
+    accounts.set_state(owner, ACTIVE, by=SHELL)
+
+    found = tokens.find_access_token(secret, factories.token_key())
+    assert found is not None
+    assert found.is_active(utcnow())

@@ -1,0 +1,729 @@
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from flask import Flask
+from packaging.version import Version
+from sqlalchemy import select
+
+from registry.database import db
+from registry.domain import publishing
+from registry.domain.access import SHELL, Principal
+from registry.domain.publishing import FIELD_LENGTHS, Upload, is_valid_name, is_valid_version
+from registry.errors import (
+    BadRequest,
+    DuplicateFile,
+    InvalidDistribution,
+    InvalidParameter,
+    ProtectedPackage,
+    RecordNotFound,
+    RegistryError,
+    TooLarge,
+    Unprocessable,
+    ValidationFailed,
+)
+from registry.models import (
+    AuditEvent,
+    FileStatus,
+    Package,
+    PackageFile,
+    PackageStatus,
+    Project,
+    ProtectionRule,
+    Role,
+    User,
+)
+from registry.storage import Storage, object_key
+from tests import factories
+from tests.builders import BuiltFile, build_sdist, build_wheel
+
+NOW = datetime(2030, 5, 17, 15, 30, tzinfo=UTC)
+LATER = datetime(2030, 5, 18, tzinfo=UTC)
+StoreFiles = Callable[[], list[str]]
+
+
+@pytest.fixture
+def publish(storage: Storage) -> Callable[..., PackageFile]:
+    """Publishes a built file; further arguments are those of ``Upload`` and ``publishing.publish``."""
+
+    def publish(built: BuiltFile, project: Project, by: Principal = SHELL, **given: Any) -> PackageFile:
+        options = {"max_size_bytes": given.pop("max_size_bytes", 0), "now": given.pop("now", NOW)}
+        with closing(storage.stage()) as staged:
+            staged.write(built.content)
+            claimed = {"name": built.name, "version": built.version, "filename": built.filename, "fields": {}}
+            upload = Upload(**claimed | {"content": staged} | given)
+            return publishing.publish(upload, project=project, principal=by, storage=storage, **options)
+
+    return publish
+
+
+Publish = Callable[..., PackageFile]
+
+
+def packages() -> list[Package]:
+    return list(db.session.scalars(select(Package).order_by(Package.id)))
+
+
+def live_files() -> list[str]:
+    live = select(PackageFile.filename).where(PackageFile.status == FileStatus.DEFAULT).order_by(PackageFile.id)
+    return list(db.session.scalars(live))
+
+
+def objects_of(*built: BuiltFile, documents: int) -> int:
+    return len({file.sha256 for file in built}) + documents
+
+
+# A package is published -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", [build_wheel, build_sdist], ids=["wheel", "sdist"])
+def test_a_published_file_and_its_metadata_lie_in_the_store(
+    publish: Publish, project: Project, storage: Storage, store_files: StoreFiles, build: Callable[..., BuiltFile]
+) -> None:
+    built = build("Demo.Pkg", "1.0", requires_python=">=3.9")
+
+    file = publish(built, project)
+
+    assert (file.filename, file.size_bytes, file.sha256) == (built.filename, len(built.content), built.sha256)
+    assert file.md5 == hashlib.md5(built.content).hexdigest()
+    assert file.blake2b_256 == hashlib.blake2b(built.content, digest_size=32).hexdigest()
+    assert (file.status, file.created_at, file.requires_python) == (FileStatus.DEFAULT, NOW, ">=3.9")
+    with storage.open(object_key(built.sha256)) as stored:
+        assert stored.read() == built.content
+    assert file.core_metadata_sha256 is not None
+    with storage.open(object_key(file.core_metadata_sha256)) as stored:
+        assert stored.read().startswith(b"Metadata-Version: 2.1\nName: Demo.Pkg\nVersion: 1.0\n")
+    assert store_files() == sorted([object_key(built.sha256), object_key(file.core_metadata_sha256)])
+
+
+def test_a_package_keeps_name_and_version_as_spelled(publish: Publish, project: Project) -> None:
+    publish(build_wheel("Demo.Pkg", "1.0.0RC1"), project, name="demo_PKG", version="V1.0.0-rc.1")
+
+    package = packages()[0]
+    assert (package.name, package.version, package.normalized_name) == ("demo_PKG", "V1.0.0-rc.1", "demo-pkg")
+    assert (package.status, package.package_type, package.project_id) == (PackageStatus.DEFAULT, "pypi", project.id)
+    assert (package.created_at, package.updated_at, package.last_downloaded_at) == (NOW, NOW, None)
+
+
+def test_who_published_is_kept(publish: Publish, project: Project, developer: User) -> None:
+    by_job = factories.by_job(project, developer)
+
+    by_user = publish(build_wheel(version="1.0"), project, factories.signed_in(developer))
+    by_token = publish(build_wheel(version="2.0"), project, factories.by_deploy_token(project))
+    by_ci = publish(build_wheel(version="3.0"), project, by_job)
+
+    assert [(file.creator_id, file.job_id) for file in (by_user, by_token, by_ci)] == [
+        (developer.id, None), (None, None), (developer.id, by_job.job.id if by_job.job else None),
+    ]  # fmt: skip
+    assert [package.creator_id for package in packages()] == [developer.id, None, developer.id]
+
+
+def test_publishing_is_on_record_and_counts_as_activity(publish: Publish, project: Project, developer: User) -> None:
+    before = project.last_activity_at
+    built = build_wheel()
+
+    publish(built, project, factories.signed_in(developer))
+
+    db.session.refresh(project)
+    event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "package_published")).one()
+    assert (event.author, event.target, event.namespace_id) == ("dora", "demo 1.0", project.id)
+    assert event.details == {"filename": built.filename, "sha256": built.sha256, "size_bytes": len(built.content)}
+    assert before is not None
+    assert project.last_activity_at is not None
+    assert project.last_activity_at > before
+
+
+def test_files_of_one_version_share_a_package(publish: Publish, project: Project) -> None:
+    built = [
+        build_wheel(tag="py3-none-any"),
+        build_wheel(tag="cp311-cp311-manylinux_2_17_x86_64"),
+        build_wheel(build="2"),
+        build_sdist(),
+        build_sdist(filename="demo-1.0.zip"),
+    ]
+
+    files = [publish(file, project) for file in built]
+
+    assert len({file.package_id for file in files}) == len(packages()) == 1
+    assert live_files() == [file.filename for file in built]
+
+
+def test_each_file_keeps_its_own_requirement_of_python(publish: Publish, project: Project) -> None:
+    publish(build_wheel(requires_python=">=3.9"), project, fields={"required_python": ">=3.9"})
+    publish(build_sdist(requires_python=">=3.8,<4"), project, fields={"required_python": ">=3.7"})
+
+    files = db.session.scalars(select(PackageFile).order_by(PackageFile.id)).all()
+    assert [file.requires_python for file in files] == [">=3.9", ">=3.8,<4"]
+    assert packages()[0].required_python == ">=3.7", "the package repeats the latest form"
+
+
+def test_the_metadata_of_a_package_is_that_of_the_latest_upload(publish: Publish, project: Project) -> None:
+    publish(build_wheel(), project, fields={"summary": "First", "keywords": "a, b", "author_email": "a@b"})
+    publish(build_sdist(), project, fields={"summary": "Second"}, now=LATER)
+
+    package = packages()[0]
+    assert (package.summary, package.keywords, package.author_email) == ("Second", "", "")
+    assert (package.created_at, package.updated_at) == (NOW, LATER)
+
+
+def test_other_spellings_are_other_records(publish: Publish, project: Project) -> None:
+    publish(build_wheel("my-pkg", "1.0"), project)
+    publish(build_sdist("my-pkg", "1.0"), project, name="My.Pkg")
+    publish(build_wheel("my-pkg", "1.0", tag="cp311-cp311-win32"), project, version="1.0.0")
+
+    assert [(package.name, package.version) for package in packages()] == [
+        ("my-pkg", "1.0"), ("My.Pkg", "1.0"), ("my-pkg", "1.0.0"),
+    ]  # fmt: skip
+    assert {package.normalized_name for package in packages()} == {"my-pkg"}
+
+
+def test_the_same_bytes_in_two_projects_are_stored_once(
+    publish: Publish, project: Project, store_files: StoreFiles
+) -> None:
+    other = factories.project("other")
+    built = build_wheel()
+
+    publish(built, project)
+    publish(built, other)
+
+    assert live_files() == [built.filename] * 2
+    assert len(store_files()) == objects_of(built, documents=1)
+
+
+# Fields ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("column", "limit"),
+    [
+        ("required_python", 255),
+        ("metadata_version", 16),
+        ("author_email", 2048),
+        ("summary", 255),
+        ("keywords", 1024),
+        ("description", 4000),
+        ("description_content_type", 128),
+    ],
+)
+def test_a_long_field_is_cut_to_its_length_with_three_dots(
+    publish: Publish, project: Project, column: str, limit: int
+) -> None:
+    publish(build_wheel(version="1"), project, fields={column: "é" * limit})
+    publish(build_wheel(version="2"), project, fields={column: "é" * (limit + 1)})
+    publish(build_wheel(version="3"), project, fields={column: "a\x00b"})
+
+    whole, cut, cleaned = (getattr(package, column) for package in packages())
+    assert whole == "é" * limit
+    assert cut == "é" * (limit - 3) + "..."
+    assert cleaned == "ab"
+
+
+def test_every_descriptive_field_has_a_length() -> None:
+    assert FIELD_LENGTHS == {
+        "required_python": 255, "metadata_version": 16, "author_email": 2048, "summary": 255, "keywords": 1024,
+        "description": 4000, "description_content_type": 128,
+    }  # fmt: skip
+
+
+ACCEPTED = [
+    "0.1", "2012.15", "1!1.1", "0100!0.0", "v1.0", "V2", "1.0a", "1.0-a", "1.0.A1", "1.0alpha1", "1.0rc1", "1.0c3",
+    "1.0preview1", "1.0-1", "1.0b2-346", "1.0.post1", "1.0.rev33", "1.0r4", "1.0.DEV", "1.0a1.dev456",
+    "1.0b2.post345.dev456", "1.0+5", "1.2.rev33+123456", "1.0+ABC.5-x_1", "1.0-dev-",
+]  # fmt: skip
+REFUSED = [
+    "", "v", "abc", "1..0", "1.", "1.0.x", "1.0 ", " 1.0", "1.0\n", "1.0+", "1.0+a..b", "1.0.post1.rc1", "./../1.0",
+    "1.0/1", "%2e%2e%2f1", "1,0", "١.٠", "1.0\x00", "1.0ſ", "vv1", "1!", "1.0dev1.post2", "1" * 256,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("version", ACCEPTED)
+def test_a_version_that_gitlab_and_pep_440_know_is_accepted(version: str) -> None:
+    assert is_valid_version(version)
+    assert Version(version)
+
+
+@pytest.mark.parametrize("version", REFUSED, ids=ascii)
+def test_anything_else_is_no_version(version: str) -> None:
+    assert not is_valid_version(version)
+
+
+@pytest.mark.parametrize("name", ["a", "7", "demo", "Demo.Pkg", "a_b-c.d", "a--b..c__d", "x" * 255])
+def test_a_name_of_pep_508_is_accepted(name: str) -> None:
+    assert is_valid_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "-a", "a-", ".a", "a.", "_x", "x_", "a b", "a/b", "@scope/pkg", ".$/@!^*", "a\n", "a\x00", "é", "ſ",
+        "\u212a", "a+b", "a[b]", "../a", "x" * 256, "a١",
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_anything_else_is_no_name(name: str) -> None:
+    assert not is_valid_name(name)
+
+
+# Refusals -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "refusal", "message"),
+    [
+        ({"version": "1.0.x"}, ValidationFailed, "400 Bad request - Validation failed: Version is invalid"),
+        ({"name": "de mo"}, ValidationFailed, "400 Bad request - Validation failed: Name is invalid"),
+        (
+            {"name": "de mo", "version": "x"},
+            ValidationFailed,
+            "400 Bad request - Validation failed: Version is invalid, Name is invalid",
+        ),
+        ({"sha256": "0" * 64}, BadRequest, None),
+        ({"md5": "0" * 32}, BadRequest, None),
+        ({"md5": "é"}, BadRequest, None),
+        ({"blake2b_256": "0" * 64}, BadRequest, None),
+        ({"max_size_bytes": 10}, TooLarge, "400 Bad request - File is too large"),
+        ({"name": "other"}, InvalidDistribution, None),
+        ({"version": "2.0"}, InvalidDistribution, None),
+        ({"filename": "other-1.0-py3-none-any.whl"}, InvalidDistribution, None),
+        ({"filename": "demo-2.0-py3-none-any.whl"}, InvalidDistribution, None),
+        ({"filename": "demo-1.0.tar.gz"}, InvalidDistribution, None),
+        ({"filename": "demo-1.0.exe"}, InvalidDistribution, None),
+        ({"filename": ""}, InvalidDistribution, None),
+        ({"filename": "demo-2.0-py3-none-any.whl", "version": "2.0"}, InvalidDistribution, None),
+        ({"filename": "other-1.0-py3-none-any.whl", "name": "other"}, InvalidDistribution, None),
+    ],
+    ids=[
+        "version", "name", "name and version", "sha256", "md5", "md5 of other letters", "blake2b", "too large",
+        "form names another package", "form names another version", "file name names another package",
+        "file name names another version", "wheel called an sdist", "unknown kind", "no file name",
+        "metadata names another version", "metadata names another package",
+    ],
+)  # fmt: skip
+def test_a_refused_upload_leaves_nothing(
+    publish: Publish,
+    project: Project,
+    store_files: StoreFiles,
+    given: dict[str, Any],
+    refusal: type[RegistryError],
+    message: str | None,
+) -> None:
+    with pytest.raises(refusal) as refused:
+        publish(build_wheel(), project, **given)
+
+    if message is not None:
+        assert refused.value.message == message
+    assert refused.value.status == 400
+    assert store_files() == []
+    assert packages() == []
+    assert db.session.scalars(select(AuditEvent).where(AuditEvent.action == "package_published")).all() == []
+
+
+@pytest.mark.parametrize("content", [b"not an archive", b"PK\x05\x06" + b"\x00" * 18], ids=["text", "empty zip file"])
+def test_what_is_no_distribution_leaves_nothing(
+    publish: Publish, project: Project, store_files: StoreFiles, content: bytes
+) -> None:
+    real = build_wheel()
+
+    with pytest.raises(InvalidDistribution):
+        publish(BuiltFile(real.filename, content, real.name, real.version, real.kind), project)
+
+    assert store_files() == []
+
+
+def test_an_empty_file_is_none(publish: Publish, project: Project) -> None:
+    real = build_wheel()
+
+    with pytest.raises(InvalidParameter) as refusal:
+        publish(BuiltFile(real.filename, b"", real.name, real.version, real.kind), project)
+
+    assert refusal.value.body() == {"error": "content is invalid"}
+
+
+def test_a_file_of_just_the_limit_passes(publish: Publish, project: Project) -> None:
+    built = build_wheel()
+
+    with pytest.raises(TooLarge):
+        publish(built, project, max_size_bytes=len(built.content) - 1)
+
+    assert publish(built, project, max_size_bytes=len(built.content)).size_bytes == len(built.content)
+
+
+def test_right_digests_pass_in_any_case(publish: Publish, project: Project) -> None:
+    built = build_wheel()
+
+    file = publish(
+        built, project, sha256=built.sha256.upper(), md5=hashlib.md5(built.content).hexdigest().upper(),
+        blake2b_256=hashlib.blake2b(built.content, digest_size=32).hexdigest().upper(),
+    )  # fmt: skip
+
+    assert file.sha256 == built.sha256
+
+
+def test_a_wrong_digest_is_told_with_what_was_received(publish: Publish, project: Project) -> None:
+    built = build_wheel()
+
+    with pytest.raises(BadRequest) as refusal:
+        publish(built, project, sha256="f" * 64)
+
+    assert built.sha256 in refusal.value.message
+    assert "sha256_digest" in refusal.value.message
+
+
+# Duplicates -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("same_bytes", [True, False], ids=["the same bytes", "other bytes"])
+def test_a_file_name_is_published_once(
+    publish: Publish, project: Project, store_files: StoreFiles, same_bytes: bool
+) -> None:
+    built = build_wheel()
+    publish(built, project, fields={"summary": "First"})
+    before = store_files()
+
+    with pytest.raises(DuplicateFile) as refusal:
+        publish(built if same_bytes else build_wheel(summary="Other"), project, fields={"summary": "Second"})
+
+    assert "File name has already been taken" in refusal.value.message
+    assert "already exists" in refusal.value.message
+    assert store_files() == before
+    assert packages()[0].summary == "First"
+
+
+def test_a_file_name_is_taken_under_every_spelling_of_the_package(publish: Publish, project: Project) -> None:
+    publish(build_wheel("my-pkg", "1.0"), project)
+
+    with pytest.raises(DuplicateFile):
+        publish(build_wheel("my-pkg", "1.0"), project, name="My.Pkg")
+    with pytest.raises(DuplicateFile):
+        publish(build_wheel("my-pkg", "1.0"), project, version="1.0.0")
+
+
+def test_a_file_name_is_free_in_other_projects(publish: Publish, project: Project) -> None:
+    publish(build_wheel(), project)
+    publish(build_wheel(), factories.project("other"))
+
+    assert len(live_files()) == 2
+
+
+def test_a_deleted_package_makes_room_for_another_of_its_name(publish: Publish, project: Project) -> None:
+    built = build_wheel()
+    first = publish(built, project)
+
+    publishing.delete_package(packages()[0], project, by=SHELL)
+    second = publish(built, project)
+
+    assert second.package_id != first.package_id
+    assert live_files() == [built.filename]
+
+
+def test_a_deleted_file_makes_room_in_its_package(publish: Publish, project: Project) -> None:
+    built = build_wheel()
+    first = publish(built, project)
+
+    publishing.delete_file(first, packages()[0], project, by=SHELL)
+    second = publish(build_wheel(summary="Repaired"), project)
+
+    assert second.package_id == first.package_id
+    assert live_files() == [built.filename]
+
+
+@pytest.mark.parametrize("status", [PackageStatus.HIDDEN, PackageStatus.DEPRECATED, PackageStatus.ERROR])
+def test_a_package_of_any_living_status_takes_more_files(
+    publish: Publish, project: Project, status: PackageStatus
+) -> None:
+    publish(build_wheel(), project)
+    packages()[0].status = status
+    db.session.commit()
+
+    publish(build_sdist(), project)
+
+    assert [package.status for package in packages()] == [status]
+
+
+# Races ----------------------------------------------------------------------------------------------------------
+
+
+def at_once(app: Flask, *publishers: Callable[[Project], PackageFile], project_id: int) -> list[str]:
+    """What came of each publisher, started together in threads: ``published`` or the name of the refusal."""
+    start = threading.Barrier(len(publishers))
+    results = [""] * len(publishers)
+
+    def run(place: int, publisher: Callable[[Project], PackageFile]) -> None:
+        with app.app_context():
+            project = db.session.get_one(Project, project_id)
+            start.wait()
+            try:
+                publisher(project)
+                results[place] = "published"
+            except RegistryError as refusal:
+                results[place] = type(refusal).__name__
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(publishers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+@pytest.mark.parametrize("same_bytes", [True, False], ids=["the same bytes", "other bytes"])
+def test_of_uploads_at_once_one_wins_and_its_bytes_are_kept(
+    app: Flask, publish: Publish, project: Project, storage: Storage, store_files: StoreFiles, same_bytes: bool
+) -> None:
+    for number in range(5):
+        version = f"{number}.0"
+        built = [build_wheel(version=version, summary="" if same_bytes else f"Number {place}") for place in range(3)]
+
+        results = at_once(app, *(lambda to, file=file: publish(file, to) for file in built), project_id=project.id)  # type: ignore[misc]
+
+        assert sorted(results) == ["DuplicateFile", "DuplicateFile", "published"]
+        winner = built[results.index("published")]
+        file = db.session.scalars(select(PackageFile).where(PackageFile.filename == winner.filename)).one()
+        assert file.sha256 == winner.sha256
+        with storage.open(object_key(file.sha256)) as stored:
+            assert stored.read() == winner.content
+    assert len(store_files()) == 10, "of each version the winner and its metadata; nothing of the losers"
+
+
+def test_two_files_of_a_new_version_at_once_become_one_package(app: Flask, publish: Publish, project: Project) -> None:
+    for number in range(5):
+        version = f"{number}.0"
+        built = [build_wheel(version=version), build_sdist(version=version)]
+
+        results = at_once(app, *(lambda to, file=file: publish(file, to) for file in built), project_id=project.id)  # type: ignore[misc]
+
+        assert results == ["published", "published"]
+    assert [package.version for package in packages()] == ["0.0", "1.0", "2.0", "3.0", "4.0"]
+
+
+# Deleting -------------------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_package_is_marked_with_all_its_files(publish: Publish, project: Project, maintainer: User) -> None:
+    publish(build_wheel(), project)
+    publish(build_sdist(), project)
+    package = packages()[0]
+
+    publishing.delete_package(package, project, by=factories.signed_in(maintainer))
+
+    files = db.session.scalars(select(PackageFile)).all()
+    assert package.status is PackageStatus.PENDING_DESTRUCTION
+    assert {file.status for file in files} == {FileStatus.PENDING_DESTRUCTION}
+    event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "package_deleted")).one()
+    assert (event.author, event.target) == ("mark", "demo 1.0")
+    with pytest.raises(RecordNotFound):
+        publishing.delete_package(package, project, by=SHELL)
+
+
+def test_a_deleted_file_leaves_its_package_and_the_others(publish: Publish, project: Project) -> None:
+    wheel = publish(build_wheel(), project)
+    publish(build_sdist(), project)
+    package = packages()[0]
+
+    publishing.delete_file(wheel, package, project, by=SHELL)
+
+    assert live_files() == ["demo-1.0.tar.gz"]
+    assert package.status is PackageStatus.DEFAULT
+    event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "package_file_deleted")).one()
+    assert (event.target, event.details) == (wheel.filename, {"package": "demo 1.0"})
+    with pytest.raises(RecordNotFound):
+        publishing.delete_file(wheel, package, project, by=SHELL)
+
+
+# Protection -----------------------------------------------------------------------------------------------------
+
+
+def protect(project: Project, pattern: str, push: Role | None = None, delete: Role | None = None) -> ProtectionRule:
+    return publishing.add_protection_rule(project, pattern=pattern, push=push, delete=delete, by=SHELL)
+
+
+def principal(kind: str, project: Project) -> Principal:
+    if kind == "deploy token":
+        return factories.by_deploy_token(project)
+    if kind == "admin":
+        return factories.signed_in(factories.user("root", is_admin=True))
+    role = {"developer": Role.DEVELOPER, "maintainer": Role.MAINTAINER, "owner": Role.OWNER}[
+        kind.removesuffix("'s job")
+    ]
+    user = factories.member(project, role)
+    return factories.by_job(project, user) if kind.endswith("job") else factories.signed_in(user)
+
+
+KINDS = ("developer", "maintainer", "owner", "admin", "deploy token", "owner's job", "developer's job")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("rule", "refused"),
+    [
+        (Role.MAINTAINER, {"developer", "deploy token", "developer's job"}),
+        (Role.OWNER, {"developer", "maintainer", "deploy token", "developer's job"}),
+        (Role.ADMIN, {"developer", "maintainer", "owner", "deploy token", "owner's job", "developer's job"}),
+        (None, {"deploy token"}),
+    ],
+    ids=["maintainer", "owner", "admin", "a rule for deleting only"],
+)
+def test_a_rule_asks_for_a_role_to_publish(
+    publish: Publish, project: Project, store_files: StoreFiles, kind: str, rule: Role | None, refused: set[str]
+) -> None:
+    protect(project, "demo", push=rule, delete=Role.OWNER if rule is None else None)
+    by = principal(kind, project)
+    if kind not in refused:
+        assert publish(build_wheel(), project, by).filename
+        return
+
+    with pytest.raises(ProtectedPackage) as refusal:
+        publish(build_wheel(), project, by)
+
+    assert refusal.value.body() == {"message": "403 Forbidden - Package protected."}
+    assert store_files() == []
+    assert packages() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rule_for_other_names_asks_nothing(publish: Publish, project: Project, kind: str) -> None:
+    protect(project, "other*", push=Role.ADMIN)
+
+    assert publish(build_wheel(), project, principal(kind, project)).filename
+
+
+@pytest.mark.parametrize(
+    ("rule", "refused"),
+    [(Role.OWNER, {"maintainer"}), (Role.ADMIN, {"maintainer", "owner"}), (None, set())],
+    ids=["owner", "admin", "a rule for publishing only"],
+)
+@pytest.mark.parametrize("kind", ["maintainer", "owner", "admin"])
+def test_a_rule_asks_for_a_role_to_delete(
+    publish: Publish, project: Project, kind: str, rule: Role | None, refused: set[str]
+) -> None:
+    file = publish(build_wheel(), project)
+    package = packages()[0]
+    protect(project, "demo", push=Role.MAINTAINER if rule is None else None, delete=rule)
+    by = principal(kind, project)
+    if kind not in refused:
+        publishing.delete_file(file, package, project, by=by)
+        publishing.delete_package(package, project, by=by)
+        return
+
+    with pytest.raises(ProtectedPackage):
+        publishing.delete_file(file, package, project, by=by)
+    with pytest.raises(ProtectedPackage):
+        publishing.delete_package(package, project, by=by)
+    assert live_files() == [file.filename]
+
+
+def test_a_role_from_above_counts(publish: Publish, project: Project, owner: User) -> None:
+    protect(project, "demo", push=Role.OWNER)
+
+    assert publish(build_wheel(), project, factories.signed_in(owner)).filename
+
+
+def test_the_strictest_of_several_rules_counts(publish: Publish, project: Project, maintainer: User) -> None:
+    protect(project, "demo", push=Role.MAINTAINER)
+    protect(project, "d*", push=Role.OWNER)
+
+    with pytest.raises(ProtectedPackage):
+        publish(build_wheel(), project, factories.signed_in(maintainer))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "covers"),
+    [
+        ("my-pkg", "my-pkg", True),
+        ("my-pkg", "my_pkg", True),
+        ("my-pkg", "My.Pkg", True),
+        ("my-pkg", "my--pkg", True),
+        ("my_pkg", "my-pkg", True),
+        ("My.Pkg", "my_pkg", True),
+        ("my--pkg", "my.pkg", True),
+        ("my-pkg", "my-pkg2", False),
+        ("my-pkg", "mypkg", False),
+        ("my-pkg", "amy-pkg", False),
+        ("my-*", "my_pkg", True),
+        ("my-*", "my-", True),
+        ("my_*", "my.pkg.extra", True),
+        ("*-pkg", "my_pkg", True),
+        ("*", "anything", True),
+        ("*pkg*", "my-pkg-2", True),
+        ("m*p*g", "my-pkg", True),
+        ("m*p*g", "my-pkh", False),
+        ("MY-PKG", "my-pkg", True),
+        ("a.c", "abc", False),
+        ("a.c", "a-c", True),
+    ],
+)
+def test_a_pattern_covers_every_spelling_of_a_name(pattern: str, name: str, covers: bool) -> None:
+    assert publishing.matches(pattern, name) is covers
+
+
+def test_a_pattern_full_of_wildcards_is_decided_at_once() -> None:
+    assert not publishing.matches("*a" * 127 + "b", "a" * 255)
+
+
+@pytest.mark.parametrize("spelled", ["my_pkg", "My.Pkg", "my-pkg"])
+def test_another_spelling_is_no_way_around_a_rule(
+    publish: Publish, project: Project, developer: User, spelled: str
+) -> None:
+    protect(project, "my-pkg", push=Role.MAINTAINER)
+
+    with pytest.raises(ProtectedPackage):
+        publish(build_wheel("my-pkg"), project, factories.signed_in(developer), name=spelled)
+
+
+@pytest.mark.parametrize("pattern", ["", " ", "a b", "a/b", "@scope/a", "a?", "[a]", "x" * 256, "a\n", "é"], ids=ascii)
+def test_a_pattern_is_a_name_with_wildcards(project: Project, pattern: str) -> None:
+    with pytest.raises(Unprocessable) as refusal:
+        protect(project, pattern, push=Role.OWNER)
+
+    assert "should be a valid PyPI package name with optional wildcard characters." in refusal.value.message
+    assert refusal.value.status == 422
+
+
+def test_a_rule_asks_for_something(project: Project) -> None:
+    with pytest.raises(Unprocessable) as refusal:
+        protect(project, "demo")
+
+    assert refusal.value.message == "A rule must have at least a minimum access role for push or delete."
+
+
+def test_a_pattern_stands_once_in_a_project(project: Project) -> None:
+    rule = protect(project, "demo", push=Role.OWNER)
+    other = protect(project, "other", push=Role.OWNER)
+    protect(factories.project("other"), "demo", push=Role.OWNER)
+
+    with pytest.raises(Unprocessable) as refusal:
+        protect(project, "demo", delete=Role.OWNER)
+    with pytest.raises(Unprocessable):
+        publishing.change_protection_rule(other, {"pattern": "demo"}, project, by=SHELL)
+
+    assert "has already been taken" in refusal.value.message
+    assert [found.pattern for found in publishing.protection_rules(project)] == ["demo", "other"]
+    assert publishing.protection_rules(project)[0] is rule
+
+
+def test_a_rule_is_changed_and_deleted(project: Project) -> None:
+    rule = protect(project, "demo", push=Role.OWNER)
+
+    publishing.change_protection_rule(
+        rule, {"minimum_push_role": None, "minimum_delete_role": Role.ADMIN}, project, by=SHELL
+    )
+    with pytest.raises(Unprocessable):
+        publishing.change_protection_rule(rule, {"minimum_delete_role": None}, project, by=SHELL)
+    db.session.refresh(rule)
+    assert (rule.minimum_push_role, rule.minimum_delete_role) == (None, Role.ADMIN)
+
+    publishing.delete_protection_rule(rule, project, by=SHELL)
+
+    assert publishing.protection_rules(project) == []
+    events = db.session.scalars(select(AuditEvent).where(AuditEvent.target == "demo").order_by(AuditEvent.id))
+    assert [event.action for event in events] == [
+        "protection_rule_created",
+        "protection_rule_changed",
+        "protection_rule_deleted",
+    ]
