@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, jsonify, request
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as BaseResponse
 
-from registry import config, database, observability
-from registry.blueprints import pypi
+from registry import cli, config, database, observability
+from registry.blueprints import api, pypi, ui
 from registry.blueprints.auth import sessions
-from registry.blueprints.routing import API, APIPaths, ExternalURL, NamespaceConverter, RestConverter
+from registry.blueprints.pypi.prepared import PreparedAnswers
+from registry.blueprints.routing import (
+    API,
+    APIPaths,
+    ExternalURL,
+    IdConverter,
+    NamespaceConverter,
+    PagePathConverter,
+    PageProjectConverter,
+    RestConverter,
+)
 from registry.errors import RegistryError, Unavailable
 from registry.storage import open_storage
 
@@ -43,19 +54,32 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
         MAX_FORM_MEMORY_SIZE=SMALL_BODY_BYTES,
         SESSION_COOKIE_NAME="registry_session",
         SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_REFRESH_EACH_REQUEST=False,  # an answer of the API sets no cookie
+        PERMANENT_SESSION_LIFETIME=timedelta(days=7),
         SESSION_COOKIE_SECURE=(values["EXTERNAL_URL"] or "").startswith("https://"),
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
-    app.url_map.converters.update(project=NamespaceConverter, group=NamespaceConverter, rest=RestConverter)
+    app.url_map.converters.update(
+        project=NamespaceConverter,
+        group=NamespaceConverter,
+        id=IdConverter,
+        rest=RestConverter,
+        page_project=PageProjectConverter,
+        page_group=PagePathConverter,
+        page_namespace=PagePathConverter,
+    )
 
     database.init_app(app)
     app.extensions["storage"] = open_storage(values["STORAGE_URL"])
     sessions.init_app(app)
     observability.init_app(app)
     app.register_blueprint(pypi.blueprint)
+    app.register_blueprint(api.blueprint)
+    ui.init_app(app)
+    cli.init_app(app)
     _register_error_handlers(app)
     app.after_request(_add_common_headers)
     _wrap(app, values)
@@ -64,13 +88,15 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
 
 def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
     """WSGI middleware, the innermost first."""
-    application: Any = APIPaths(app.wsgi_app)
+    with app.app_context():
+        engine = database.db.engine
+    application: Any = PreparedAnswers(APIPaths(app.wsgi_app), engine, app.config["TOKEN_KEY"])
+    if values["EXTERNAL_URL"]:  # has the last word, whatever proxies say
+        application = ExternalURL(application, values["EXTERNAL_URL"])
     if values["TRUSTED_PROXIES"]:
         count = values["TRUSTED_PROXIES"]
         application = ProxyFix(application, x_for=count, x_proto=count, x_host=count, x_port=count, x_prefix=count)
-    if values["EXTERNAL_URL"]:
-        application = ExternalURL(application, values["EXTERNAL_URL"])
-    app.wsgi_app = application  # type: ignore[method-assign]
+    app.wsgi_app = observability.RequestLog(application)  # type: ignore[method-assign]
 
 
 def _register_error_handlers(app: Flask) -> None:
@@ -78,26 +104,30 @@ def _register_error_handlers(app: Flask) -> None:
 
     @app.errorhandler(HTTPException)
     def refuse_http(error: HTTPException) -> BaseResponse:
+        if not _is_api():
+            return ui.refuse_http(error)
         response = error.get_response()
-        if _is_api():
-            response.data = jsonify(error=f"{error.code} {_phrase(error)}").data
-            response.content_type = "application/json"
+        response.data = jsonify(error=f"{error.code} {_phrase(error)}").data
+        response.content_type = "application/json"
         return response
 
     @app.errorhandler(RegistryError)
-    def refuse(error: RegistryError) -> tuple[Response, int]:
+    def refuse(error: RegistryError) -> BaseResponse:
+        if not _is_api():
+            return ui.refuse(error)
         response = jsonify(error.body())
+        response.status_code = error.status
         if isinstance(error, Unavailable):
             response.headers["Retry-After"] = str(error.retry_after_seconds)
-        return response, error.status
+        return response
 
     @app.errorhandler(OperationalError)
-    def unavailable(error: OperationalError) -> tuple[Response, int]:
+    def unavailable(error: OperationalError) -> BaseResponse:
         app.logger.error("The database did not answer: %s", error.orig)
         return refuse(Unavailable("The database does not answer."))
 
     @app.errorhandler(Exception)
-    def broken(_error: Exception) -> tuple[Response, int]:
+    def broken(_error: Exception) -> BaseResponse:
         app.logger.exception("A request failed.")
         return refuse(RegistryError())
 

@@ -282,7 +282,7 @@ def test_a_description_of_megabytes_is_no_obstacle(twine, project, developer):
     [
         (b"", "multipart/form-data; boundary=x"),
         (b"--x\r\n", "multipart/form-data; boundary=x"),
-        (b'--x\r\nContent-Disposition: form-data; name="content"; filename=a\r\n\r\nabc', "multipart/form-data; boundary=x"),
+        (b"--x\r\nContent-Disposition: form-data; name=content; filename=a\r\n\r\nabc", "multipart/form-data; boundary=x"),
         (b"rubbish", "multipart/form-data; boundary=x"),
         (b"rubbish", "multipart/form-data"),
         (b"name=demo", "application/x-www-form-urlencoded"),
