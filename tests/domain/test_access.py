@@ -11,10 +11,10 @@ from datetime import timedelta
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from registry.database import db, transaction, utcnow
-from registry.domain import access, namespaces, settings
+from registry.domain import access, accounts, namespaces, settings
 from registry.domain.access import ANONYMOUS, SHELL, Permission, Principal
 from registry.errors import Forbidden, InsufficientScope, NotFound, RegistryError, Unauthenticated
 from registry.models import (
@@ -882,3 +882,51 @@ def grow_forest(dice: random.Random) -> list[Principal]:
 
 def _at_most(visibility: Visibility, dice: random.Random) -> Visibility:
     return dice.choice([candidate for candidate in VISIBILITIES if candidate <= visibility])
+
+
+class TestHeldRoles:
+    def test_direct_and_inherited_roles_are_told_apart(self, app: Flask) -> None:
+        top = factories.group("top")
+        sub = factories.group("sub", parent=top)
+        project = factories.project("project", parent=sub)
+        user = factories.member(top, Role.REPORTER, "rita")
+        namespaces.add_member(sub, user, Role.DEVELOPER, by=SHELL)
+        namespaces.add_member(project, user, Role.MAINTAINER, by=SHELL)
+        elsewhere = factories.group("elsewhere")
+
+        held = access.held_roles(factories.signed_in(user), [top, sub, project, elsewhere])
+
+        assert held == {
+            top.id: access.HeldRoles(Role.REPORTER),
+            sub.id: access.HeldRoles(Role.DEVELOPER, Role.REPORTER),
+            project.id: access.HeldRoles(Role.MAINTAINER, Role.DEVELOPER),
+            elsewhere.id: access.HeldRoles(),
+        }
+
+    def test_ones_own_space_makes_a_direct_owner(self, app: Flask) -> None:
+        user = factories.user("rita")
+        project = factories.project(parent=accounts.personal_namespace(user))
+
+        held = access.held_roles(factories.signed_in(user), [project])
+
+        assert held == {project.id: access.HeldRoles(Role.OWNER)}
+
+    def test_expired_memberships_and_nobody_hold_nothing(self, app: Flask) -> None:
+        group = factories.group("top")
+        user = factories.member(group, Role.OWNER, "rita")
+        db.session.execute(update(Membership).values(expires_on=utcnow().date()))
+        db.session.commit()
+
+        for principal in (factories.signed_in(user), ANONYMOUS):
+            assert access.held_roles(principal, [group]) == {group.id: access.HeldRoles()}
+
+    def test_it_costs_one_statement_and_saves_all_later_ones(self, app: Flask, statements: list[str]) -> None:
+        groups = [factories.group() for _ in range(3)]
+        principal = factories.signed_in(factories.member(groups[0], Role.OWNER))
+        statements.clear()
+
+        access.held_roles(principal, groups)
+        roles = [access.role_in(principal, group) for group in groups]
+
+        assert roles == [Role.OWNER, Role.NO_ACCESS, Role.NO_ACCESS]
+        assert len(statements) == 1

@@ -16,6 +16,7 @@ from tests.builders import build_sdist, build_wheel
 from tests.clients import basic, pypi_path
 
 WHEEL = build_wheel(name="demo", version="1.0", summary="A demo")
+FORM = "multipart/form-data; boundary=x"
 
 
 def test_an_upload_is_created_and_stored_with_its_digests(twine, project, developer, storage):
@@ -152,7 +153,7 @@ def test_nothing_of_the_body_is_read_before_the_permission(client, project):
 
     response = client.post(
         pypi_path(project), environ_overrides={"wsgi.input": Untouchable(), "CONTENT_LENGTH": "1000"},
-        content_type="multipart/form-data; boundary=x",
+        content_type=FORM,
     )  # fmt: skip
 
     assert response.status_code == 401
@@ -280,16 +281,16 @@ def test_a_description_of_megabytes_is_no_obstacle(twine, project, developer):
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [
-        (b"", "multipart/form-data; boundary=x"),
-        (b"--x\r\n", "multipart/form-data; boundary=x"),
-        (b"--x\r\nContent-Disposition: form-data; name=content; filename=a\r\n\r\nabc", "multipart/form-data; boundary=x"),
-        (b"rubbish", "multipart/form-data; boundary=x"),
+        (b"", FORM),
+        (b"--x\r\n", FORM),
+        (b"--x\r\nContent-Disposition: form-data; name=content; filename=a\r\n\r\nabc", FORM),
+        (b"rubbish", FORM),
         (b"rubbish", "multipart/form-data"),
         (b"name=demo", "application/x-www-form-urlencoded"),
         (b"{}", "application/json"),
         (b"\x00\xff" * 100, "application/octet-stream"),
-        (b"--x\r\n" + b"A" * 100_000, "multipart/form-data; boundary=x"),
-        (b"--x\r\nContent-Disposition: form-data; name=\"n\r\n\r\nv\r\n--x--\r\n", "multipart/form-data; boundary=x"),
+        (b"--x\r\n" + b"A" * 100_000, FORM),
+        (b"--x\r\nContent-Disposition: form-data; name=\"n\r\n\r\nv\r\n--x--\r\n", FORM),
         (b"x", "multipart/form-data; boundary=" + "é" * 50),
     ],
     ids=range(11),
@@ -310,9 +311,7 @@ def test_too_many_parts_or_too_much_text_are_refused(client, project, developer,
     token = basic(factories.access_token(developer))
 
     for body in (part % b"v" * 10_001, part % (b"v" * 2000)):
-        response = client.post(
-            pypi_path(project), data=body + b"--x--\r\n", content_type="multipart/form-data; boundary=x", headers=token
-        )
+        response = client.post(pypi_path(project), data=body + b"--x--\r\n", content_type=FORM, headers=token)
 
         assert response.status_code == 400
 
