@@ -16,6 +16,7 @@ from werkzeug.wsgi import wrap_file
 
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
+from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES, preparable
 from registry.database import utcnow
 from registry.domain import catalog
 from registry.domain.access import Permission
@@ -35,12 +36,14 @@ def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("files", __name__)
 
     @blueprint.get("/projects/<project:project>/packages/pypi/files/<sha256>/<rest:filename>")
+    @preparable(LARGEST_FILE_BYTES)
     @gate(Permission.READ_PACKAGE)
     def project_file(project: Project, sha256: str, filename: str) -> Response:
         """One file of a project."""
         return _download(project, sha256, filename, NotFound("Package"))
 
     @blueprint.get("/groups/<group:group>/-/packages/pypi/files/<sha256>/<rest:filename>")
+    @preparable(LARGEST_FILE_BYTES)
     @gate(Permission.READ_PACKAGE)
     def group_file(group: Group, sha256: str, filename: str) -> Response:
         """One file of a project below a group, if the caller may read that project."""

@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
-from registry.blueprints.pypi.prepared import preparable
+from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, preparable
 from registry.blueprints.routing import spelled_id
 from registry.domain import catalog, forwarding, publishing, simple
 from registry.domain.access import Permission
@@ -35,27 +35,27 @@ _OFFERS = (
 def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("index", __name__)
 
-    @preparable
+    @preparable(LARGEST_PAGE_BYTES)
     @gate(Permission.READ_PACKAGE)
     def project_index(project: Project) -> Response:
         """The names of a project."""
         return _index(project)
 
-    @preparable
+    @preparable(LARGEST_PAGE_BYTES)
     @gate(Permission.READ_PACKAGE)
     def project_page(project: Project, name: str) -> Response:
         """The files of one name in a project."""
         return _page(project, name)
 
     @blueprint.get(GROUP_ROOT)
-    @preparable
+    @preparable(LARGEST_PAGE_BYTES)
     @gate(Permission.READ_PACKAGE)
     def group_index(group: Group) -> Response:
         """The names of all projects below a group that the caller may read."""
         return _index(group)
 
     @blueprint.get(GROUP_ROOT + "/<rest:name>")
-    @preparable
+    @preparable(LARGEST_PAGE_BYTES)
     @gate(Permission.READ_PACKAGE)
     def group_page(group: Group, name: str) -> Response:
         """The files of one name in all projects below a group that the caller may read."""

@@ -1,4 +1,4 @@
-"""Answers kept ready: a page that was made for a caller is given again while nothing has changed.
+"""Answers kept ready: a page or small file that a caller was given is given again while nothing has changed.
 
 Every transaction that changes what any reader may be answered raises the content generation in the database
 (``database.transaction``), in whichever process it runs. A kept answer belongs to one generation: one look at that
@@ -37,7 +37,12 @@ Headers = list[tuple[str, str]]
 LONGEST = timedelta(seconds=60)
 LIMIT_BYTES = 64 << 20
 _OVERHEAD_BYTES = 1024  # an answer's headers and bookkeeping, roughly
-_INDEX_PATH = re.compile(r"/packages/+pypi/+\+?simple")
+# A page of thousands of files is worth keeping; a file only while it is no larger than a page.
+LARGEST_PAGE_BYTES = 8 << 20
+LARGEST_FILE_BYTES = 64 << 10
+_PATH = re.compile(r"/packages/+pypi/+(?:\+?simple|files/)")
+# What asks for another answer than the whole one.
+_PARTIAL = ("HTTP_RANGE", "HTTP_IF_MODIFIED_SINCE")
 _VALID_UNTIL = "registry.answer_valid_until"
 # Everything an answer depends on besides the database.
 _KEY_PARTS = (
@@ -56,17 +61,24 @@ _KEY_PARTS = (
 )
 
 
-def preparable(view: View) -> View:
-    """For views whose answer depends on the database, the address, ``Accept`` and the caller alone."""
+def preparable(largest_bytes: int) -> Callable[[View], View]:
+    """For views whose answer depends on the database, the address, ``Accept`` and the caller alone.
 
-    @wraps(view)
-    def marking(**arguments: Any) -> Any:
-        now = utcnow()
-        response = view(**arguments)
-        request.environ[_VALID_UNTIL] = _valid_until(now)
-        return response
+    :param largest_bytes: a larger answer is made anew each time.
+    """
 
-    return cast(View, marking)
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def marking(**arguments: Any) -> Any:
+            now = utcnow()
+            response = view(**arguments)
+            if response.status_code in (200, 302) and (response.content_length or 0) <= largest_bytes:
+                request.environ[_VALID_UNTIL] = _valid_until(now)
+            return response
+
+        return cast(View, marking)
+
+    return decorate
 
 
 def _valid_until(now: datetime) -> datetime:
@@ -109,7 +121,7 @@ class PreparedAnswers:
         self._size_bytes = 0
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD") or not _INDEX_PATH.search(environ.get("PATH_INFO", "")):
+        if not _may_be_prepared(environ):
             return self._application(environ, start_response)
         try:
             generation = database.generation(self._engine)
@@ -167,6 +179,14 @@ class PreparedAnswers:
                 self._generation, self._answers, self._size_bytes = generation, {}, 0
             self._answers[key] = answer
             self._size_bytes += size_bytes
+
+
+def _may_be_prepared(environ: WSGIEnvironment) -> bool:
+    return (
+        environ["REQUEST_METHOD"] in ("GET", "HEAD")
+        and _PATH.search(environ.get("PATH_INFO", "")) is not None
+        and not any(name in environ for name in _PARTIAL)
+    )
 
 
 def _given(answer: Answer, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
