@@ -20,6 +20,7 @@ from flask import Flask
 from waitress import create_server, wasyncore
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.task import WSGITask
 from waitress.utilities import Error
 
 from registry.errors import ConfigurationError
@@ -81,6 +82,15 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         return None
 
 
+class Task(WSGITask):  # type: ignore[misc]
+    """Keeps the connection open behind a 204 or 304, where waitress misses a length and closes it."""
+
+    def set_close_on_finish(self) -> None:
+        is_asked_for = self.version == "1.0" or self.request.headers.get("CONNECTION", "").lower() == "close"
+        if self.has_body or is_asked_for:
+            super().set_close_on_finish()
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A socket on this address; one also for a name with several: two could not share a port that the system chooses.
 
@@ -116,6 +126,7 @@ def serve(app: Flask, listener: socket.socket, announce: Callable[[int], None]) 
 
     class Channel(HTTPChannel):  # type: ignore[misc]
         parser_class = Parser
+        task_class = Task
 
     server = create_server(
         app,

@@ -5,17 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from collections.abc import Mapping
 from contextvars import Context
 from dataclasses import dataclass
+from functools import cached_property
 from html.parser import HTMLParser
 from typing import Any
+from xml.etree.ElementTree import Element
 
+import html5lib
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
-from registry.models import Group, Namespace
+from registry.blueprints.auth.sessions import SignedIn
+from registry.models import Group, Namespace, User
 from tests.builders import BuiltFile
 
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -168,3 +173,102 @@ class Rest:
 
     def delete(self, path: str, token: str | None = None, **options: Any) -> TestResponse:
         return self.request("DELETE", path, token, **options)
+
+
+class Page:
+    """An answer with a page in it, read by a strict HTML parser."""
+
+    def __init__(self, response: TestResponse) -> None:
+        self.response = response
+        self.status_code = response.status_code
+        self.headers = response.headers
+        self.location = response.headers.get("Location", "")
+        self.html = response.get_data(as_text=True)
+        self.path = response.request.full_path.rstrip("?")
+
+    @cached_property
+    def tree(self) -> Element:
+        """:raises html5lib.html5parser.ParseError: the page is not valid HTML."""
+        parsed: Element = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(self.html)
+        return parsed
+
+    @property
+    def text(self) -> str:
+        """All words of the page, single-spaced."""
+        return " ".join("".join(self.tree.itertext()).split())
+
+    @property
+    def title(self) -> str:
+        return " ".join("".join(self.tree.find(".//title").itertext()).split())  # type: ignore[union-attr]
+
+    @property
+    def links(self) -> list[str]:
+        return [anchor.get("href", "") for anchor in self.tree.iter("a")]
+
+    @property
+    def flashes(self) -> list[str]:
+        return [" ".join("".join(found.itertext()).split()) for found in self.by_class("flash")]
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """What stands beside the fields, by the field's name."""
+        return {
+            found.get("id", "").removesuffix("-error"): "".join(found.itertext()) for found in self.by_class("error")
+        }
+
+    def by_class(self, name: str) -> list[Element]:
+        return [element for element in self.tree.iter() if name in (element.get("class") or "").split()]
+
+    def fields(self, action: str) -> dict[str, str]:
+        """What the form that posts to this address would send, untouched."""
+        form = next(
+            form for form in self.tree.iter("form")
+            if form.get("method") == "post" and form.get("action", self.path) == action
+        )  # fmt: skip
+        sent = {}
+        for field in form.iter():
+            name = field.get("name")
+            if name is None or field.get("disabled") is not None:
+                continue
+            if field.tag == "select":
+                chosen = [option for option in field.iter("option") if option.get("selected") is not None]
+                first = field.find(".//option")
+                sent[name] = (chosen[0] if chosen else first).get("value", "") if first is not None else ""
+            elif field.tag == "textarea":
+                sent[name] = (field.text or "").removeprefix("\n")
+            elif field.tag == "input" and (
+                field.get("type") not in ("checkbox", "radio") or field.get("checked") is not None
+            ):
+                sent[name] = field.get("value", "")
+        return sent
+
+
+class Browser:
+    """A person with a browser and without scripts: keeps cookies, fills in forms. A request is a world of its own."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.client = app.test_client()
+
+    def sign_in(self, user: User) -> Browser:
+        """As after signing in by password, without the time that takes."""
+        with self.client.session_transaction() as session:
+            session["_user_id"] = SignedIn(user).get_id()
+        return self
+
+    def get(self, path: str, **options: Any) -> Page:
+        return self.open(path, method="GET", **options)
+
+    def open(self, path: str, **options: Any) -> Page:
+        with self.app.app_context():
+            return Page(self.client.open(path, **options))
+
+    def submit(self, path: str, changes: Mapping[str, Any] | None = None, *, action: str | None = None) -> Page:
+        """Open a page, fill in one of its forms, send it.
+
+        :param action: where the form posts to, when that is not the page itself.
+        """
+        page = self.get(path)
+        target = action or path
+        sent = page.fields(target) | dict(changes or {})
+        return self.open(target, method="POST", data={name: value for name, value in sent.items() if value is not None})

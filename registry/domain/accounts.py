@@ -213,6 +213,31 @@ def users(wanted: Wanted, *, by_email: bool) -> Listing:
     return listing.order_by(*(key.desc() for key in keys) if wanted.descending else keys)
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How many users there are of each kind that administrators look at."""
+
+    active: int
+    administrators: int
+    external: int
+    blocked: int
+    deactivated: int
+
+
+def counts() -> Counts:
+    """Counted in one statement; one user may be of several kinds."""
+    row = db.session.execute(
+        select(
+            func.count().filter(User.state == UserState.ACTIVE),
+            func.count().filter(User.is_admin),
+            func.count().filter(User.is_external),
+            func.count().filter(User.state == UserState.BLOCKED),
+            func.count().filter(User.state == UserState.DEACTIVATED),
+        ).select_from(User)
+    ).one()
+    return Counts(*row)
+
+
 def by_ids(ids: Iterable[int | None]) -> dict[int, User]:
     """Users by id, in one statement."""
     found = db.session.scalars(select(User).where(User.id.in_({id_ for id_ in ids if id_ is not None})))
@@ -270,7 +295,7 @@ def set_state(user: User, state: UserState, *, by: audit.Author, only_from: User
     :param only_from: the state that this leads out of, where it is not any: who is blocked is not *activated*.
     :raises Forbidden: the present state does not allow it, or the last active administrator would go.
     """
-    with transaction() as session:
+    with transaction(lock=namespaces.TREE_LOCK) as session:
         session.refresh(user, with_for_update=True)
         is_other = only_from not in (None, user.state)
         if is_other or user.state is state or {user.state, state} == {UserState.BLOCKED, UserState.DEACTIVATED}:
@@ -287,7 +312,7 @@ def delete_user(user: User, *, by: audit.Author) -> None:
     :raises Conflict: the user is the only owner of a group.
     :raises Forbidden: the last active administrator would go.
     """
-    with transaction() as session:
+    with transaction(lock=namespaces.TREE_LOCK) as session:
         refuse_last_administrator(user)
         for membership in session.scalars(
             select(Membership).join(Namespace).where(

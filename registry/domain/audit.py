@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from sqlalchemy import Select, func, or_, select
+
 from registry.database import db
 from registry.models import AuditEvent, Namespace
 
@@ -36,3 +38,15 @@ def record(by: Author, action: str, target: str, namespace: Namespace | None = N
             details=details,
         )
     )
+
+
+def events(search: str = "") -> Select[AuditEvent]:
+    """The newest first.
+
+    :param search: a part of the author, the action or the target, without case.
+    """
+    listing = select(AuditEvent).order_by(AuditEvent.id.desc())
+    if not search:
+        return listing
+    columns = (AuditEvent.author, AuditEvent.action, AuditEvent.target)
+    return listing.where(or_(*(func.lower(column).contains(search.lower(), autoescape=True) for column in columns)))

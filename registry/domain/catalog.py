@@ -32,6 +32,7 @@ from registry.models import (
     PackageStatus,
     Project,
     RegistryAccess,
+    User,
 )
 
 SHOWN_ALONE = (PackageStatus.DEFAULT, PackageStatus.DEPRECATED)
@@ -207,18 +208,9 @@ def packages(
     :param subgroups: for a group, whether projects of its subgroups count.
     """
     statuses = DISPLAYABLE if wanted.status is None else (wanted.status,)
-    statement = (
-        select(Package)
-        .join(Project, Project.id == Package.project_id)
-        .options(contains_eager(Package.project))
-        .where(Package.status.in_(statuses))
-    )
-    if isinstance(namespace, Project):
-        statement = statement.where(Package.project_id == namespace.id)
-    else:
-        statement = statement.where(access.within(namespace), access.readable(principal))
-        if not subgroups:
-            statement = statement.where(Project.parent_id == namespace.id)
+    statement = _listed(namespace, principal).where(Package.status.in_(statuses))
+    if isinstance(namespace, Group) and not subgroups:
+        statement = statement.where(Project.parent_id == namespace.id)
     if wanted.name:
         statement = statement.where(func.lower(Package.name).contains(wanted.name.lower(), autoescape=True))
     if wanted.version:
@@ -228,11 +220,42 @@ def packages(
     return statement
 
 
+def packages_by_id(namespace: Namespace, principal: Principal, ids: Iterable[int]) -> list[Package]:
+    """Those of these that lie in the project, or in a readable project below the group, and are not deleted."""
+    statement = _listed(namespace, principal).where(
+        Package.id.in_(list(ids)), Package.status != PackageStatus.PENDING_DESTRUCTION
+    )
+    return list(db.session.scalars(statement.order_by(Package.id)))
+
+
+def _listed(namespace: Namespace, principal: Principal) -> Select[Package]:
+    """Packages in any status, each with its project."""
+    statement = select(Package).join(Project, Project.id == Package.project_id).options(contains_eager(Package.project))
+    if isinstance(namespace, Project):
+        return statement.where(Package.project_id == namespace.id)
+    return statement.where(access.within(namespace), access.readable(principal))
+
+
 def ordered(statement: Select[Package], order_by: str, *, descending: bool) -> Select[Package]:
     """:param order_by: ``created_at``, ``name``, ``version``, ``type`` or ``project_path``; equals by id."""
     columns = {"type": Package.package_type, "project_path": Project.full_path_key}
     keys = (columns[order_by] if order_by in columns else getattr(Package, order_by), Package.id)
     return statement.order_by(*(key.desc() for key in keys) if descending else keys)
+
+
+def ids_in_version_order(statement: Select[Package], *, descending: bool) -> list[int]:
+    """The ids of a list of packages in the order of PEP 440, which no database knows; equals by id."""
+    found = statement.order_by(None).subquery()
+    rows = db.session.execute(select(found.c.version, found.c.id)).all()
+    return [
+        package_id for _, package_id in sorted(rows, key=lambda row: (version_key(row[0]), row[1]), reverse=descending)
+    ]
+
+
+def shown_package(namespace: Namespace, package_id: int, principal: Principal) -> Package | None:
+    """A package that has a page, in the project or in a readable project below the group, with project and creator."""
+    statement = packages(namespace, principal, PackageFilter()).options(joinedload(Package.creator))
+    return db.session.scalar(statement.where(Package.id == package_id, Package.status.in_(SHOWN_ALONE)))
 
 
 def package(project: Project, package_id: int, statuses: Iterable[PackageStatus] = SHOWN_ALONE) -> Package:
@@ -281,6 +304,26 @@ def package_file(package: Package, file_id: int) -> PackageFile:
     return found
 
 
+def package_files_by_id(package: Package, ids: Iterable[int]) -> list[PackageFile]:
+    """Those of these files that the package has."""
+    chosen = package_files(package).where(PackageFile.id.in_(list(ids)))
+    return list(db.session.scalars(chosen.order_by(PackageFile.id)))
+
+
+def package_size(package: Package) -> int:
+    """The sum of the sizes of its files, in bytes."""
+    sizes = package_files(package).with_only_columns(func.sum(PackageFile.size_bytes))
+    return int(db.session.scalar(sizes) or 0)
+
+
+def core_metadata_digest(package: Package) -> str | None:
+    """The digest of the core metadata document of the newest file of the package."""
+    digests = package_files(package).with_only_columns(PackageFile.core_metadata_sha256)
+    return db.session.scalar(
+        digests.where(PackageFile.core_metadata_sha256.is_not(None)).order_by(PackageFile.id.desc()).limit(1)
+    )
+
+
 def jobs(package: Package, *, before: int | None = None) -> Select[Job]:
     """The CI jobs that published files of a package, the newest first.
 
@@ -313,15 +356,23 @@ def jobs_of(packages: Iterable[Package]) -> dict[int, list[Job]]:
 
 def other_versions(package: Package) -> list[Package]:
     """Displayable records of the same name as spelled, in PEP 440 order."""
-    found = db.session.scalars(
-        select(Package).where(
-            Package.project_id == package.project_id,
-            Package.name == package.name,
-            Package.id != package.id,
-            Package.status.in_(DISPLAYABLE),
-        )
-    )
+    found = db.session.scalars(versions_beside(package))
     return sorted(found, key=lambda record: version_key(record.version))
+
+
+def versions_beside(package: Package) -> Select[Package]:
+    """The same in no order, not read yet."""
+    return select(Package).where(
+        Package.project_id == package.project_id,
+        Package.name == package.name,
+        Package.id != package.id,
+        Package.status.in_(DISPLAYABLE),
+    )
+
+
+def count(statement: Select[Package]) -> int:
+    """How many packages a list holds."""
+    return db.session.scalar(select(func.count()).select_from(statement.order_by(None).subquery())) or 0
 
 
 def package_counts(projects: Iterable[Project]) -> dict[int, int]:
@@ -395,3 +446,30 @@ _STORAGE_SUMS = (
     func.count(PackageFile.id),
     func.sum(PackageFile.size_bytes),
 )
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the whole instance holds."""
+
+    users: int
+    groups: int
+    projects: int
+    packages: int
+    files: int
+    size_bytes: int
+
+
+def totals() -> Totals:
+    """Counted in one statement; what is deleted and only waits for its removal is left out."""
+    kept = PackageFile.status == FileStatus.DEFAULT
+    counted = (
+        select(func.count(User.id)),
+        select(func.count(Group.id)),
+        select(func.count(Project.id)),
+        select(func.count(Package.id)).where(Package.status != PackageStatus.PENDING_DESTRUCTION),
+        select(func.count(PackageFile.id)).where(kept),
+        select(func.coalesce(func.sum(PackageFile.size_bytes), 0)).where(kept),
+    )
+    row = db.session.execute(select(*(each.scalar_subquery() for each in counted))).one()
+    return Totals(*map(int, row))

@@ -101,6 +101,31 @@ def read(file: BinaryIO, filename: str) -> Distribution:
     )
 
 
+@dataclass(frozen=True)
+class Description:
+    """What a distribution says about itself at length.
+
+    :ivar content_type: as declared, with parameters; empty if the file does not say.
+    """
+
+    text: str
+    content_type: str
+
+
+def description(core_metadata: bytes) -> Description:
+    """The description in a core metadata document: its body, or as older tools wrote it, a folded field.
+
+    :raises InvalidDistribution: the document cannot be read.
+
+    PyPA specifications, "Core metadata": Description, Description-Content-Type.
+    """
+    head = _head(core_metadata)
+    fields, _ = parse_email(head)
+    body = core_metadata.decode("utf-8")[len(head) :].strip("\r\n")
+    folded = re.sub(r"\r?\n(?: {7}\| ?| {8}|\t)?", "\n", fields.get("description", ""))
+    return Description(body or folded, fields.get("description_content_type", "").strip())
+
+
 # File names -----------------------------------------------------------------------------------------------------
 
 

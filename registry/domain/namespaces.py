@@ -37,7 +37,7 @@ from registry.models import (
 AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
 
 MAXIMUM_DEPTH = 20
-TREE_LOCK = 7_202_614  # whoever changes paths or ancestors excludes the others
+TREE_LOCK = 7_202_614  # whoever changes paths, ancestors, owners or administrators excludes the others
 MAXIMUM_ALLOWLIST = 200
 MOST_CHOICES = 1000
 _PATH = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
@@ -274,6 +274,7 @@ def create_group(
     fields.setdefault("project_creation_level", InstanceSettings.current().default_project_creation)
     group = Group(path=path, name=name.strip(), visibility=visibility, creator_id=by.user_id, **fields)
     with transaction(lock=TREE_LOCK) as session:
+        _read_again(parent)
         _refuse_invalid(group, parent, by, InvalidGroup)
         place(group, parent, refusal=InvalidGroup)
         if by.user is not None and access.role_of(by.user, group) < Role.OWNER:
@@ -302,6 +303,7 @@ def create_project(
         visibility = _default_visibility(InstanceSettings.current().default_project_visibility, parent)
     project = Project(path=path, name=name.strip(), visibility=visibility, creator_id=by.user_id, **fields)
     with transaction(lock=TREE_LOCK):
+        _read_again(parent)
         _refuse_invalid(project, parent, by, InvalidRecord)
         _refuse_over_limit(parent, by)
         place(project, parent)
@@ -317,7 +319,7 @@ def change(namespace: Group | Project, changes: Mapping[str, Any], *, by: Princi
     """
     refusal = InvalidGroup if isinstance(namespace, Group) else InvalidRecord
     with transaction(lock=TREE_LOCK) as session:
-        session.refresh(namespace)
+        _read_again(namespace)
         before = namespace.visibility
         path = changes.get("path", namespace.path)
         if changes.get("visibility", before) is not before:
@@ -353,7 +355,8 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
     elif not by.is_admin and not (by.user is not None and by.user.can_create_group):
         raise Forbidden
     with transaction(lock=TREE_LOCK) as session:
-        session.refresh(group)
+        _read_again(group)
+        _read_again(parent)
         if parent is not None and access.is_within(parent, group.id):
             raise InvalidGroup({"parent": ["must not be the group itself or below it"]})
         if errors := path_errors(group.path, top_level=parent is None):
@@ -392,8 +395,6 @@ def place(namespace: Namespace, parent: Namespace | None, *, refusal: type[Inval
 
     :raises InvalidRecord: the path is taken.
     """
-    if parent is not None:
-        db.session.refresh(parent, ["full_path", "full_name"])  # it may have been renamed since it was read
     namespace.parent_id = None if parent is None else parent.id
     _set_full_names(namespace, parent)
     _refuse_taken(namespace, refusal)
@@ -414,7 +415,9 @@ def rename(namespace: Namespace, *, path: str, refusal: type[InvalidRecord] = In
     :raises InvalidRecord: the path is taken.
     """
     session = db.session
-    parent = None if namespace.parent_id is None else session.get_one(Namespace, namespace.parent_id)
+    parent = None
+    if namespace.parent_id is not None:
+        parent = session.get_one(Namespace, namespace.parent_id, populate_existing=True)
     with session.no_autoflush:
         namespace.path = path
         _set_full_names(namespace, parent)
@@ -424,6 +427,7 @@ def rename(namespace: Namespace, *, path: str, refusal: type[InvalidRecord] = In
         .join(Ancestry, Ancestry.namespace_id == Namespace.id)
         .where(Ancestry.ancestor_id == namespace.id, Ancestry.distance > 0)
         .order_by(Ancestry.distance)
+        .execution_options(populate_existing=True)
     )
     by_id = {namespace.id: namespace}
     for child in below:
@@ -456,6 +460,15 @@ def name_errors(name: str) -> list[str]:
     if _CONTROL.search(name):
         return ["can contain only printable characters"]
     return []
+
+
+def _read_again(namespace: Namespace | None) -> None:
+    """What was read before the transaction may have been renamed, moved or closed meanwhile.
+
+    :raises NotFound: or deleted.
+    """
+    if namespace is not None and db.session.get(Namespace, namespace.id, populate_existing=True) is None:
+        raise NotFound(namespace.kind.capitalize())
 
 
 def _set_full_names(namespace: Namespace, parent: Namespace | None) -> None:
@@ -707,7 +720,7 @@ def change_member(
     :raises Forbidden: above the changer's own role, or the group would lose its last owner.
     :raises InvalidRecord: as for ``add_member``.
     """
-    with transaction() as session:
+    with transaction(lock=TREE_LOCK) as session:
         membership = session.scalar(_direct(namespace, user.id).with_for_update())
         if membership is None:
             raise RecordNotFound
@@ -730,7 +743,7 @@ def remove_member(namespace: Namespace, user: User, *, by: Principal) -> None:
 
     :raises Forbidden: above the remover's own role, or the group would lose its last owner.
     """
-    with transaction() as session:
+    with transaction(lock=TREE_LOCK) as session:
         membership = session.scalar(_direct(namespace, user.id).with_for_update())
         if membership is None:
             raise RecordNotFound
@@ -840,15 +853,20 @@ def allow_job_source(project: Project, source: Namespace, *, by: Principal) -> N
     :raises NotFound: the source is not there for whoever lists it.
     """
     access.require(by, Permission.READ_NAMESPACE, source)
+    is_listed = InvalidRecord({"target_project": ["is already in the job token scope"]})
     with transaction() as session:
         if session.get(AllowedJobSource, (project.id, source.id)) is not None:
-            raise InvalidRecord({"target_project": ["is already in the job token scope"]})
+            raise is_listed
         listed = session.scalar(select(func.count()).where(AllowedJobSource.project_id == project.id)) or 0
         if listed >= MAXIMUM_ALLOWLIST:
             raise InvalidRecord(
                 {"source_project": [f"exceeds the allowable number of project links ({MAXIMUM_ALLOWLIST})"]}
             )
         session.add(AllowedJobSource(project_id=project.id, source_id=source.id))
+        try:
+            session.flush()
+        except IntegrityError as error:  # another process was faster
+            raise is_listed from error
         audit.record(by, "job_source_allowed", source.full_path, project)
 
 

@@ -344,6 +344,31 @@ def delete_file(file: PackageFile, package: Package, project: Project, *, by: Pr
         audit.record(by, "package_file_deleted", file.filename, project, package=f"{package.name} {package.version}")
 
 
+def delete_packages(packages: Iterable[Package], *, by: Principal) -> None:
+    """Delete several packages, each loaded with its project, or none of them; raises as ``delete_package``."""
+    with transaction():
+        for package in packages:
+            delete_package(package, package.project, by=by)
+
+
+def delete_files(files: Iterable[PackageFile], package: Package, project: Project, *, by: Principal) -> bool:
+    """Delete some files of a package, and with the last of them the package.
+
+    :returns: whether the package went too.
+    :raises ProtectedPackage: a protection rule asks for a higher role.
+    :raises RecordNotFound: one of them was deleted meanwhile.
+    """
+    with transaction() as session:
+        session.refresh(package, with_for_update=True)  # an upload to it waits, and then makes a new one
+        for file in files:
+            delete_file(file, package, project, by=by)
+        session.flush()
+        if session.scalar(catalog.package_files(package).limit(1)) is not None:
+            return False
+        delete_package(package, project, by=by)
+        return True
+
+
 # Protection -----------------------------------------------------------------------------------------------------
 
 
@@ -360,11 +385,45 @@ def refuse_protected(project: Project, name: str, principal: Principal) -> None:
 
 def refuse_delete_protected(project: Project, name: str, principal: Principal) -> None:
     """:raises ProtectedPackage: a matching rule asks for a higher role to delete."""
-    if principal.is_admin:
-        return
-    for rule in _matching_rules(project, name):
-        if rule.minimum_delete_role is not None and access.role_in(principal, project) < rule.minimum_delete_role:
-            raise ProtectedPackage
+    if not _may_delete(project, _matching_rules(project, name), principal):
+        raise ProtectedPackage
+
+
+@dataclass(frozen=True)
+class Protection:
+    """How rules and roles bear on one package.
+
+    :ivar is_protected: some rule covers its name.
+    :ivar may_delete: the one who asks may delete it.
+    """
+
+    is_protected: bool
+    may_delete: bool
+
+
+def protections(packages: Iterable[Package], principal: Principal) -> dict[int, Protection]:
+    """The protection of each of many packages, loaded with their projects, by id: in two statements."""
+    packages = list(packages)
+    projects = {package.project_id: package.project for package in packages}
+    access.held_roles(principal, projects.values())
+    rules = db.session.scalars(select(ProtectionRule).where(ProtectionRule.project_id.in_(projects))).all()
+    found = {}
+    for package in packages:
+        covering = [
+            rule for rule in rules if rule.project_id == package.project_id and matches(rule.pattern, package.name)
+        ]
+        may_delete = access.allowed(principal, access.Permission.DESTROY_PACKAGE, package.project) and _may_delete(
+            package.project, covering, principal
+        )
+        found[package.id] = Protection(bool(covering), may_delete)
+    return found
+
+
+def _may_delete(project: Project, covering: Iterable[ProtectionRule], principal: Principal) -> bool:
+    return principal.is_admin or all(
+        rule.minimum_delete_role is None or access.role_in(principal, project) >= rule.minimum_delete_role
+        for rule in covering
+    )
 
 
 def protection_rules(project: Project) -> list[ProtectionRule]:

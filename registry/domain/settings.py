@@ -105,7 +105,7 @@ def change_group(
 
     Raises as ``namespaces.change`` and ``change_forwarding`` do.
     """
-    with transaction():
+    with transaction(lock=namespaces.TREE_LOCK):
         if changes:
             namespaces.change(group, changes, by=by)
         if value is not ... or lock is not ...:

@@ -157,6 +157,22 @@ def access_token(token_id: int, *, by: Principal) -> AccessToken:
     return token
 
 
+def own_access_token(user: User, token_id: int) -> AccessToken:
+    """:raises RecordNotFound: the user has no such token."""
+    token = db.session.get(AccessToken, token_id, options=[joinedload(AccessToken.user)])
+    if token is None or token.user_id != user.id:
+        raise RecordNotFound
+    return token
+
+
+def latest_expiry(now: datetime) -> date | None:
+    """The last day that may be chosen for a new access token; ``None`` where the instance asks for none."""
+    settings = InstanceSettings.current()
+    if not settings.require_personal_access_token_expiry:
+        return None
+    return (now + timedelta(days=settings.max_personal_access_token_lifetime)).date()
+
+
 def find_access_token(secret: str, key: bytes) -> AccessToken | None:
     """The token with this secret and its user, whatever its state; ``None`` when no such token was ever issued."""
     found = digest(secret, key)
@@ -378,6 +394,16 @@ def job(project: Project, job_id: int) -> Job:
     if found is None or found.project_id != project.id:
         raise NotFound("Job")
     return found
+
+
+def running_jobs(project: Project, now: datetime) -> Listing:
+    """The jobs of a project whose tokens are alive, with their users, the newest first."""
+    return (
+        select(Job)
+        .options(joinedload(Job.user))
+        .where(Job.project_id == project.id, Job.status == JobStatus.RUNNING, Job.expires_at > now)
+        .order_by(Job.id.desc())
+    )
 
 
 def finish_job(job: Job, status: JobStatus, *, by: Principal, now: datetime) -> None:

@@ -124,31 +124,28 @@ def test_a_short_password_is_refused_in_gitlabs_words(app: Flask) -> None:
 # Passwords ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("login", ["alice", "ALICE", " alice ", "alice@example.com", "Alice@EXAMPLE.com"])
-def test_a_user_signs_in_by_name_or_address(app: Flask, login: str) -> None:
+def test_a_user_signs_in_by_name_or_address_without_case(app: Flask) -> None:
     user = create(password=PASSWORD)
 
-    assert accounts.verify_password(login, PASSWORD) is user
+    for login in ("alice", "ALICE", " alice ", "alice@example.com", "Alice@EXAMPLE.com"):
+        assert accounts.verify_password(login, PASSWORD) is user, login
 
 
-@pytest.mark.parametrize(
-    ("login", "password"),
-    [
+def test_anything_else_signs_in_nobody(app: Flask) -> None:
+    create(password=PASSWORD)
+
+    for login, password in [
         ("alice", PASSWORD.upper()),
         ("alice", PASSWORD + " "),
         ("alice", PASSWORD[:-1]),
+        ("alice", PASSWORD + "\x00"),
         ("alice", ""),
         ("alice", "x" * 100_000),
+        ("alice\x00", PASSWORD),
         ("nobody", PASSWORD),
         ("", PASSWORD),
-        ("alice\x00", PASSWORD),
-        ("alice", PASSWORD + "\x00"),
-    ],
-)
-def test_anything_else_signs_in_nobody(app: Flask, login: str, password: str) -> None:
-    create(password=PASSWORD)
-
-    assert accounts.verify_password(login, password) is None
+    ]:
+        assert accounts.verify_password(login, password) is None, (login, password[:30])
 
 
 def test_the_longest_password_is_compared_to_its_end(app: Flask) -> None:

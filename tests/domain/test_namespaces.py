@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -14,7 +16,7 @@ from registry.database import db, transaction, utcnow
 from registry.domain import access, accounts, namespaces
 from registry.domain import settings as registry_settings
 from registry.domain.access import SHELL, Principal
-from registry.errors import Conflict, Forbidden, InvalidGroup, InvalidRecord, NotFound, RecordNotFound
+from registry.errors import Conflict, Forbidden, InvalidGroup, InvalidRecord, NotFound, RecordNotFound, RegistryError
 from registry.models import (
     AllowedJobSource,
     Ancestry,
@@ -678,6 +680,91 @@ def ancestry(found: dict[int, Namespace]) -> set[tuple[int, int, int]]:
     return {tuple(row) for row in rows}
 
 
+# At once --------------------------------------------------------------------------------------------------------
+
+
+def at_once(app: Flask, *actions: Callable[[], object]) -> list[str]:
+    """What came of each action, started together in threads: ``done`` or the name of the refusal."""
+    start = threading.Barrier(len(actions))
+    results = [""] * len(actions)
+
+    def run(place: int, action: Callable[[], object]) -> None:
+        with app.app_context():
+            start.wait()
+            try:
+                action()
+                results[place] = "done"
+            except RegistryError as refusal:
+                results[place] = type(refusal).__name__
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(actions)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_of_groups_and_users_made_at_once_one_takes_the_path(app: Flask) -> None:
+    for number in range(3):
+        path = f"wanted{number}"
+
+        results = at_once(
+            app,
+            lambda path=path: create_group(path),  # type: ignore[misc]
+            lambda path=path: create_group(path.upper()),  # type: ignore[misc]
+            lambda path=path: factories.user(path),  # type: ignore[misc]
+        )
+
+        assert results.count("done") == 1
+        assert set(results) <= {"done", "InvalidGroup", "InvalidRecord", "Conflict"}
+
+
+def test_what_is_made_in_a_group_that_is_renamed_at_once_lies_in_it(app: Flask, group: Group) -> None:
+    group_id = group.id
+    for number in range(3):
+
+        def rename(number: int = number) -> None:
+            namespaces.change(db.session.get_one(Group, group_id), {"path": f"renamed{number}"}, by=SHELL)
+
+        def create(number: int = number) -> None:
+            create_project(f"project{number}", db.session.get_one(Group, group_id))
+
+        assert at_once(app, rename, create) == ["done", "done"]
+    db.session.rollback()
+
+    for project in db.session.scalars(select(Project).where(Project.parent_id == group_id)):
+        db.session.refresh(project)
+        assert project.full_path == f"renamed2/{project.path}"
+
+
+def test_nothing_is_made_in_or_done_to_a_group_that_is_gone(group: Group) -> None:
+    other = factories.group()
+    namespaces.delete_namespace(group, by=SHELL)
+
+    for act in (
+        lambda: create_project("new", group),
+        lambda: create_group("new", parent=group),
+        lambda: namespaces.change(group, {"name": "New"}, by=SHELL),
+        lambda: namespaces.transfer(other, group, by=SHELL),
+        lambda: namespaces.transfer(group, other, by=SHELL),
+    ):
+        with pytest.raises(NotFound):
+            act()
+
+
+def test_two_groups_moved_into_each_other_at_once_make_no_circle(app: Flask) -> None:
+    for _ in range(3):
+        ids = [factories.group().id, factories.group().id]
+
+        def move(here: int, there: int) -> None:
+            namespaces.transfer(db.session.get_one(Group, here), db.session.get_one(Group, there), by=SHELL)
+
+        results = at_once(app, lambda ids=ids: move(*ids), lambda ids=ids: move(*reversed(ids)))  # type: ignore[misc]
+
+        assert sorted(results) == ["InvalidGroup", "done"]
+
+
 # Members --------------------------------------------------------------------------------------------------------
 
 
@@ -863,6 +950,21 @@ def test_a_subgroup_may_lose_its_own_owners_while_there_are_some_above(group: Gr
     namespaces.remove_member(sub, lead, by=SHELL)
 
     assert roles(sub) == []
+
+
+def test_two_owners_who_remove_each_other_at_once_leave_one(app: Flask) -> None:
+    for _ in range(3):
+        group = factories.group()
+        ids = [factories.member(group, Role.OWNER).id, factories.member(group, Role.OWNER).id]
+
+        def remove(who: int, whom: int, group_id: int = group.id) -> None:
+            by = factories.signed_in(db.session.get_one(User, who))
+            namespaces.remove_member(db.session.get_one(Group, group_id), db.session.get_one(User, whom), by=by)
+
+        results = at_once(app, lambda ids=ids: remove(*ids), lambda ids=ids: remove(*reversed(ids)))  # type: ignore[misc]
+
+        assert results.count("done") == 1
+        assert len(namespaces.members(group)) == 1
 
 
 def test_the_owner_of_a_personal_namespace_stays(owner: User) -> None:

@@ -1,0 +1,58 @@
+"""Blueprint "api": the part of GitLab's REST API v4 that provisions and administers a package registry.
+
+Refusals are JSON. A caller without credentials is told that what is hidden from everybody is not there; otherwise 401,
+and without the challenge that would make browsers ask for a password.
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify
+
+from registry.blueprints.api import (
+    deploy_tokens,
+    groups,
+    job_token_scope,
+    jobs,
+    members,
+    packages,
+    projects,
+    protection_rules,
+    settings,
+    tokens,
+    users,
+    version,
+)
+from registry.blueprints.auth.credentials import rest_or_job_principal, rest_principal, rotating_principal
+from registry.blueprints.auth.permits import Gate
+from registry.errors import RegistryError, Unauthenticated, Unavailable
+
+blueprint = Blueprint("api", __name__, url_prefix="/api/v4")
+gate = Gate(rest_principal, namespace_first=False)
+job_gate = Gate(rest_or_job_principal, namespace_first=False)
+rotation_gate = Gate(rotating_principal, namespace_first=False)
+for child in (
+    version.routes(gate),
+    users.routes(gate),
+    groups.routes(gate),
+    projects.routes(gate),
+    job_token_scope.routes(gate),
+    members.routes(gate),
+    tokens.routes(gate, rotation_gate),
+    deploy_tokens.routes(gate),
+    packages.routes(job_gate),
+    protection_rules.routes(gate),
+    settings.routes(gate),
+    jobs.routes(gate, job_gate),
+):
+    blueprint.register_blueprint(child)
+
+
+@blueprint.errorhandler(RegistryError)
+def refuse(error: RegistryError) -> Response:
+    if isinstance(error, Unauthenticated) and error.hidden is not None:
+        error = error.hidden
+    response = jsonify(error.body())
+    response.status_code = error.status
+    if isinstance(error, Unavailable):
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response

@@ -1,0 +1,167 @@
+"""Groups and subgroups ("Groups API"), and what a group says about request forwarding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+
+from registry.blueprints.api import namespace_lists, pagination, parameters, representations
+from registry.blueprints.api.parameters import boolean, integer, list_of, one_of, optional, required, text
+from registry.blueprints.api.representations import VISIBILITIES
+from registry.blueprints.auth.credentials import current_principal
+from registry.blueprints.auth.permits import Gate
+from registry.domain import namespaces, paging, settings
+from registry.domain.access import Permission
+from registry.domain.namespaces import Wanted
+from registry.domain.paging import Page
+from registry.models import CreationLevel, Group
+
+_ORDERS = {"name": "name", "path": "path", "id": "id", "similarity": "name"}
+_LIST = {
+    **namespace_lists.DECLARED,
+    "order_by": optional(one_of(_ORDERS)),
+    "all_available": optional(boolean),
+    "top_level_only": optional(boolean),
+    "skip_groups": optional(list_of(integer)),
+}
+_FIELDS = {
+    "description": optional(text, null=""),
+    "visibility": optional(one_of(VISIBILITIES)),
+    "project_creation_level": optional(one_of({str(level): level for level in CreationLevel})),
+    "subgroup_creation_level": optional(
+        one_of({str(level): level for level in (CreationLevel.OWNER, CreationLevel.MAINTAINER)})
+    ),
+}
+_NEW = {"name": required(text), "path": required(text), "parent_id": optional(integer), **_FIELDS}
+_FORWARDING = {
+    "pypi_package_requests_forwarding": optional(boolean, null=None),
+    "lock_pypi_package_requests_forwarding": optional(boolean),
+}
+_CHANGES = {"name": optional(text), "path": optional(text), **_FIELDS, **_FORWARDING}
+_PROJECTS_SHOWN = 100
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("groups", __name__)
+
+    @blueprint.get("/groups")
+    @gate(Permission.READ_VISIBLE)
+    def list_groups() -> Response:
+        """The caller's own groups, unless all that are visible are asked for; to nobody, the public ones."""
+        viewer = current_principal()
+        sent = parameters.read(_LIST)
+        all_available = sent.get("all_available", viewer.is_admin) or viewer.is_anonymous
+        listing = namespaces.groups(
+            viewer,
+            _wanted(sent, joined_only=not all_available),
+            top_level_only=sent.get("top_level_only", False),
+            without=sent.get("skip_groups", ()),
+        )
+        return _answer(pagination.page(listing), sent)
+
+    @blueprint.get("/groups/<group:group>/subgroups")
+    @gate(Permission.READ_NAMESPACE)
+    def list_subgroups(group: Group) -> Response:
+        """The visible groups directly in a group."""
+        return _list_below(group, children_only=True)
+
+    @blueprint.get("/groups/<group:group>/descendant_groups")
+    @gate(Permission.READ_NAMESPACE)
+    def list_descendant_groups(group: Group) -> Response:
+        """The visible groups below a group."""
+        return _list_below(group, children_only=False)
+
+    @blueprint.get("/groups/<group:group>")
+    @gate(Permission.READ_NAMESPACE)
+    def show_group(group: Group) -> Response:
+        """One group with its visible projects."""
+        viewer = current_principal()
+        sent = parameters.read({"with_projects": optional(boolean), "statistics": optional(boolean)})
+        shown = representations.group(group, viewer, statistics=sent.get("statistics", False))
+        if sent.get("with_projects", True):
+            listing = namespaces.projects(viewer, Wanted(), below=group, children_only=True)
+            shown["projects"] = representations.projects(paging.first(listing, _PROJECTS_SHOWN)[0], viewer)
+        return jsonify(shown)
+
+    @blueprint.post("/groups")
+    @gate(Permission.USE_API)
+    def create_group() -> tuple[Response, int]:
+        """A new group, at the top or in another."""
+        viewer = current_principal()
+        sent = parameters.read(_NEW)
+        parent_id = sent.pop("parent_id", None)
+        parent = None if parent_id is None else namespaces.find(str(parent_id), Group)
+        created = namespaces.create_group(parent=parent, by=viewer, **sent)
+        return jsonify(representations.group(created, viewer)), 201
+
+    @blueprint.put("/groups/<group:group>")
+    @gate(Permission.ADMIN_NAMESPACE)
+    def change_group(group: Group) -> Response:
+        """Some of a group, with what it says about request forwarding."""
+        viewer = current_principal()
+        sent = parameters.read(_CHANGES)
+        forwarding = _forwarding(sent)
+        changes = {name: value for name, value in sent.items() if name not in _FORWARDING}
+        settings.change_group(group, changes, **forwarding, by=viewer)
+        return jsonify(representations.group(group, viewer))
+
+    @blueprint.delete("/groups/<group:group>")
+    @gate(Permission.OWN_NAMESPACE)
+    def delete_group(group: Group) -> tuple[Response, int]:
+        """A group with everything below it."""
+        parameters.refuse_if_modified(group.updated_at)
+        namespaces.delete_namespace(group, by=current_principal())
+        return jsonify(message="202 Accepted"), 202
+
+    @blueprint.post("/groups/<group:group>/transfer")
+    @gate(Permission.OWN_NAMESPACE)
+    def transfer_group(group: Group) -> tuple[Response, int]:
+        """A group moved into another, or to the top."""
+        viewer = current_principal()
+        parent_id = parameters.read({"group_id": optional(integer)}).get("group_id")
+        parent = None if parent_id is None else namespaces.find(str(parent_id), Group)
+        namespaces.transfer(group, parent, by=viewer)
+        return jsonify(representations.group(group, viewer)), 201
+
+    @blueprint.get("/groups/<group:group>/package_settings")
+    @gate(Permission.READ_PACKAGE_SETTINGS)
+    def show_package_settings(group: Group) -> Response:
+        """What the group says about request forwarding, and what holds. GitLab has this in GraphQL only."""
+        return jsonify(representations.package_settings(group))
+
+    @blueprint.put("/groups/<group:group>/package_settings")
+    @gate(Permission.CHANGE_PACKAGE_SETTINGS)
+    def change_package_settings(group: Group) -> Response:
+        """Change what the group says about request forwarding."""
+        settings.change_forwarding(group, **_forwarding(parameters.read(_FORWARDING)), by=current_principal())
+        return jsonify(representations.package_settings(group))
+
+    return blueprint
+
+
+def _list_below(group: Group, *, children_only: bool) -> Response:
+    viewer = current_principal()
+    sent = parameters.read(_LIST)
+    listing = namespaces.groups(
+        viewer,
+        _wanted(sent, joined_only=not sent.get("all_available", True)),
+        below=group,
+        children_only=children_only,
+        without=sent.get("skip_groups", ()),
+    )
+    return _answer(pagination.page(listing), sent)
+
+
+def _wanted(sent: dict[str, Any], *, joined_only: bool) -> Wanted:
+    return namespace_lists.wanted(sent, order_by="name", descending=False, joined_only=joined_only)
+
+
+def _answer(page: Page[Group], sent: dict[str, Any]) -> Response:
+    rows = representations.groups(page.items, current_principal(), statistics=sent.get("statistics", False))
+    return pagination.answer(page, rows)
+
+
+def _forwarding(sent: dict[str, Any]) -> dict[str, Any]:
+    arguments = {"pypi_package_requests_forwarding": "value", "lock_pypi_package_requests_forwarding": "lock"}
+    return {arguments[name]: sent[name] for name in arguments if name in sent}

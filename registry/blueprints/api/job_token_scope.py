@@ -1,0 +1,85 @@
+"""Which CI jobs of other projects reach a project ("CI/CD job token scope API")."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify
+
+from registry.blueprints.api import pagination, parameters, representations
+from registry.blueprints.api.parameters import boolean, positive, required
+from registry.blueprints.auth.credentials import current_principal
+from registry.blueprints.auth.permits import Gate
+from registry.domain import namespaces
+from registry.domain.access import Permission
+from registry.models import Group, Project
+
+SCOPE = "/projects/<project:project>/job_token_scope"
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("job_token_scope", __name__)
+
+    @blueprint.get(SCOPE)
+    @gate(Permission.READ_PACKAGE_SETTINGS)
+    def show_scope(project: Project) -> Response:
+        """Whether the allowlist counts."""
+        return jsonify(inbound_enabled=bool(project.job_allowlist_enforced), outbound_enabled=False)
+
+    @blueprint.patch(SCOPE)
+    @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
+    def change_scope(project: Project) -> tuple[str, int]:
+        """Whether jobs of projects that are not listed are kept out."""
+        sent = parameters.read({"enabled": required(boolean)})
+        namespaces.change(project, {"job_allowlist_enforced": sent["enabled"]}, by=current_principal())
+        return "", 204
+
+    @blueprint.get(f"{SCOPE}/allowlist")
+    @gate(Permission.READ_PACKAGE_SETTINGS)
+    def list_projects(project: Project) -> Response:
+        """The projects whose jobs reach this one."""
+        page = pagination.page_of(namespaces.allowed_job_sources(project, Project))
+        return pagination.answer(page, representations.projects(page.items, current_principal(), simple=True))
+
+    @blueprint.post(f"{SCOPE}/allowlist")
+    @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
+    def allow_project(project: Project) -> tuple[Response, int]:
+        """Let in the jobs of another project."""
+        sent = parameters.read({"target_project_id": required(positive)})
+        source = namespaces.find(str(sent["target_project_id"]), Project)
+        namespaces.allow_job_source(project, source, by=current_principal())
+        return jsonify(source_project_id=project.id, target_project_id=source.id), 201
+
+    @blueprint.delete(f"{SCOPE}/allowlist/<id:source_id>")
+    @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
+    def disallow_project(project: Project, source_id: int) -> tuple[str, int]:
+        """Keep them out again."""
+        return _disallow(project, source_id, Project)
+
+    @blueprint.get(f"{SCOPE}/groups_allowlist")
+    @gate(Permission.READ_PACKAGE_SETTINGS)
+    def list_groups(project: Project) -> Response:
+        """The groups the jobs of whose projects reach this one."""
+        page = pagination.page_of(namespaces.allowed_job_sources(project, Group))
+        return pagination.answer(page, representations.groups(page.items, current_principal()))
+
+    @blueprint.post(f"{SCOPE}/groups_allowlist")
+    @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
+    def allow_group(project: Project) -> tuple[Response, int]:
+        """Let in the jobs of all projects of a group."""
+        sent = parameters.read({"target_group_id": required(positive)})
+        source = namespaces.find(str(sent["target_group_id"]), Group)
+        namespaces.allow_job_source(project, source, by=current_principal())
+        return jsonify(source_project_id=project.id, target_group_id=source.id), 201
+
+    @blueprint.delete(f"{SCOPE}/groups_allowlist/<id:source_id>")
+    @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
+    def disallow_group(project: Project, source_id: int) -> tuple[str, int]:
+        """Keep them out again."""
+        return _disallow(project, source_id, Group)
+
+    return blueprint
+
+
+def _disallow(project: Project, source_id: int, kind: type[Project] | type[Group]) -> tuple[str, int]:
+    source = namespaces.find(str(source_id), kind)
+    namespaces.disallow_job_source(project, source, by=current_principal())
+    return "", 204

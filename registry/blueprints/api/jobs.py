@@ -1,0 +1,71 @@
+"""CI jobs: registered by whoever runs them, so that their tokens may publish and install.
+
+``GET /job`` is GitLab's; the others are the registry's own, because it runs no pipelines that would make jobs.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from flask import Blueprint, Response, jsonify
+
+from registry.blueprints.api import parameters, representations
+from registry.blueprints.api.parameters import integer, one_of, optional, required, text
+from registry.blueprints.auth.credentials import current_principal, token_key
+from registry.blueprints.auth.permits import Gate
+from registry.database import utcnow
+from registry.domain import tokens
+from registry.domain.access import Permission
+from registry.errors import NotFound, Unauthenticated
+from registry.models import JobStatus, Project
+
+JOBS = "/projects/<project:project>/jobs"
+DEFAULT_LIFETIME_SECONDS = 3600
+
+_NEW = {"name": optional(text), "ref": optional(text), "expires_in": optional(integer)}
+_ENDS = {str(status): status for status in (JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.CANCELED)}
+_END = {"status": required(one_of(_ENDS))}
+
+
+def routes(gate: Gate, job_gate: Gate) -> Blueprint:
+    """:param job_gate: for the requests that a job may make itself."""
+    blueprint = Blueprint("jobs", __name__)
+
+    @blueprint.post(JOBS)
+    @gate(Permission.CREATE_JOB)
+    def start_job(project: Project) -> tuple[Response, int]:
+        """A running job and its token, which acts for the caller until the job ends."""
+        sent = parameters.read(_NEW)
+        user = current_principal().user
+        if user is None:
+            raise Unauthenticated
+        job, secret = tokens.start_job(
+            project,
+            user,
+            name=sent.get("name", "job"),
+            ref=sent.get("ref", "main"),
+            lifetime=timedelta(seconds=sent.get("expires_in", DEFAULT_LIFETIME_SECONDS)),
+            key=token_key(),
+            by=current_principal(),
+            now=utcnow(),
+        )
+        return jsonify(representations.job(job, secret)), 201
+
+    @blueprint.post(f"{JOBS}/<id:job_id>/finish")
+    @job_gate(Permission.FINISH_JOB)
+    def finish_job(project: Project, job_id: int) -> Response:
+        """End a job; its token is dead at once."""
+        job = tokens.job(project, job_id)
+        tokens.finish_job(job, parameters.read(_END)["status"], by=current_principal(), now=utcnow())
+        return jsonify(representations.job(job))
+
+    @blueprint.get("/job")
+    @job_gate(Permission.READ_JOB)
+    def show_own_job() -> Response:
+        """The job of this request's token."""
+        job = current_principal().job
+        if job is None:
+            raise NotFound("Job")
+        return jsonify(representations.job(job))
+
+    return blueprint

@@ -1,0 +1,134 @@
+"""Members of projects and groups ("Members API")."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from flask import Blueprint, Response, jsonify
+
+from registry.blueprints.api import pagination, parameters, representations
+from registry.blueprints.api.parameters import day, integer, list_of, one_of, optional, required, text
+from registry.blueprints.auth.credentials import current_principal
+from registry.blueprints.auth.permits import Gate
+from registry.domain import access, accounts, namespaces
+from registry.domain.access import Permission
+from registry.domain.namespaces import Member
+from registry.models import MEMBER_ROLES, Group, Namespace, Project, User
+
+PROJECT = "/projects/<project:project>/members"
+GROUP = "/groups/<group:group>/members"
+
+_LIST = {"query": optional(text), "user_ids": optional(list_of(integer))}
+_ROLE = required(one_of({int(role): role for role in MEMBER_ROLES}, integer))
+_NEW = {
+    "user_id": optional(list_of(integer)),
+    "username": optional(list_of(text)),
+    "access_level": _ROLE,
+    "expires_at": optional(day),
+}
+_CHANGES = {"access_level": _ROLE, "expires_at": optional(day, null=None)}
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("members", __name__)
+
+    @blueprint.get(PROJECT)
+    @blueprint.get(GROUP)
+    @gate(Permission.READ_MEMBERS)
+    def list_members(project: Project | None = None, group: Group | None = None) -> Response:
+        """Direct members."""
+        return _list(_either(project, group), inherited=False)
+
+    @blueprint.get(f"{PROJECT}/all")
+    @blueprint.get(f"{GROUP}/all")
+    @gate(Permission.READ_MEMBERS)
+    def list_all_members(project: Project | None = None, group: Group | None = None) -> Response:
+        """Direct and inherited members, each with the highest role."""
+        return _list(_either(project, group), inherited=True)
+
+    @blueprint.get(f"{PROJECT}/<id:user_id>")
+    @blueprint.get(f"{GROUP}/<id:user_id>")
+    @gate(Permission.READ_MEMBERS)
+    def show_member(user_id: int, project: Project | None = None, group: Group | None = None) -> Response:
+        """One direct member."""
+        namespace = _either(project, group)
+        return jsonify(_shown(namespaces.member(namespace, user_id), namespace))
+
+    @blueprint.get(f"{PROJECT}/all/<id:user_id>")
+    @blueprint.get(f"{GROUP}/all/<id:user_id>")
+    @gate(Permission.READ_MEMBERS)
+    def show_any_member(user_id: int, project: Project | None = None, group: Group | None = None) -> Response:
+        """One member, direct or inherited."""
+        namespace = _either(project, group)
+        return jsonify(_shown(namespaces.member(namespace, user_id, inherited=True), namespace))
+
+    @blueprint.post(PROJECT)
+    @blueprint.post(GROUP)
+    @gate(Permission.ADMIN_MEMBERS)
+    def add_members(project: Project | None = None, group: Group | None = None) -> tuple[Response, int]:
+        """A new member; of several, what became of them."""
+        namespace = _either(project, group)
+        sent = parameters.read(_NEW, some_of=("user_id", "username"))
+        users = _users(sent)
+        role, expires_on, viewer = sent["access_level"], sent.get("expires_at"), current_principal()
+        if len(users) == 1:
+            membership = namespaces.add_member(namespace, users[0], role, expires_on=expires_on, by=viewer)
+            return jsonify(_shown(Member(membership, namespace, is_direct=True), namespace)), 201
+        failures = namespaces.add_members(namespace, users, role, expires_on=expires_on, by=viewer)
+        return jsonify({"status": "error", "message": failures} if failures else {"status": "success"}), 201
+
+    @blueprint.put(f"{PROJECT}/<id:user_id>")
+    @blueprint.put(f"{GROUP}/<id:user_id>")
+    @gate(Permission.ADMIN_MEMBERS)
+    def change_member(user_id: int, project: Project | None = None, group: Group | None = None) -> Response:
+        """Another role; the expiry stays unless it is sent."""
+        namespace = _either(project, group)
+        sent = parameters.read(_CHANGES)
+        namespaces.change_member(
+            namespace,
+            namespaces.member(namespace, user_id).user,
+            sent["access_level"],
+            expires_on=sent.get("expires_at", ...),
+            by=current_principal(),
+        )
+        return jsonify(_shown(namespaces.member(namespace, user_id), namespace))
+
+    @blueprint.delete(f"{PROJECT}/<id:user_id>")
+    @blueprint.delete(f"{GROUP}/<id:user_id>")
+    @gate(Permission.LEAVE_NAMESPACE)
+    def remove_member(user_id: int, project: Project | None = None, group: Group | None = None) -> tuple[str, int]:
+        """End a direct membership; everybody may end their own."""
+        namespace = _either(project, group)
+        member = namespaces.member(namespace, user_id)
+        parameters.refuse_if_modified(member.membership.created_at)
+        namespaces.remove_member(namespace, member.user, by=current_principal())
+        return "", 204
+
+    return blueprint
+
+
+def _either(project: Project | None, group: Group | None) -> Namespace:
+    return cast(Namespace, project or group)
+
+
+def _list(namespace: Namespace, *, inherited: bool) -> Response:
+    sent = parameters.read(_LIST)
+    found = namespaces.members(
+        namespace, inherited=inherited, query=sent.get("query", ""), user_ids=sent.get("user_ids")
+    )
+    page = pagination.page_of(found)
+    email = _may_see_email(namespace)
+    return pagination.answer(page, [representations.member(member, email=email) for member in page.items])
+
+
+def _users(sent: dict[str, Any]) -> list[User]:
+    by_id = [accounts.find_user(str(user_id)) for user_id in sent.get("user_id", ())]
+    return by_id + [accounts.find_username(username) for username in sent.get("username", ())]
+
+
+def _shown(member: Member, namespace: Namespace) -> dict[str, Any]:
+    return representations.member(member, email=_may_see_email(namespace))
+
+
+def _may_see_email(namespace: Namespace) -> bool:
+    return isinstance(namespace, Group) and access.allowed(current_principal(), Permission.ADMIN_MEMBERS, namespace)

@@ -1,0 +1,31 @@
+"""What lists of groups and lists of projects are narrowed by: the same words in both APIs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from registry.blueprints.api.parameters import boolean, integer, one_of, optional, text
+from registry.blueprints.api.representations import VISIBILITIES
+from registry.domain.namespaces import Wanted
+from registry.models import MEMBER_ROLES, Role
+
+DECLARED = {
+    "search": optional(text),
+    "visibility": optional(one_of(VISIBILITIES)),
+    "owned": optional(boolean),
+    "min_access_level": optional(one_of({int(role): role for role in MEMBER_ROLES}, integer)),
+    "sort": optional(one_of({"asc": False, "desc": True})),
+    "statistics": optional(boolean),
+}
+
+
+def wanted(sent: dict[str, Any], *, order_by: str, descending: bool, joined_only: bool = False) -> Wanted:
+    """:param order_by: the order when none is asked for; ``descending`` likewise."""
+    return Wanted(
+        search=sent.get("search", ""),
+        visibility=sent.get("visibility"),
+        role=Role.OWNER if sent.get("owned") else sent.get("min_access_level", Role.NO_ACCESS),
+        joined_only=joined_only,
+        order_by=sent.get("order_by", order_by),
+        descending=sent.get("sort", descending),
+    )

@@ -1,0 +1,129 @@
+"""Packages and their files ("Packages API"). CI jobs may ask too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+
+from registry.blueprints.api import pagination, parameters, representations
+from registry.blueprints.api.parameters import boolean, integer, one_of, optional, text
+from registry.blueprints.auth.credentials import current_principal
+from registry.blueprints.auth.permits import Gate
+from registry.domain import catalog, paging, publishing
+from registry.domain.access import Permission
+from registry.domain.catalog import PackageFilter
+from registry.models import DISPLAYABLE, Group, Package, PackageStatus, Project
+
+PACKAGES = "/projects/<project:project>/packages"
+LARGEST_PIPELINES_PAGE = 20
+# GitLab's types of packages; here there is one, and lists of the others are empty.
+_TYPES = (
+    "conan", "maven", "npm", "pypi", "composer", "nuget", "helm", "terraform_module", "golang", "generic", "debian",
+    "rubygems", "rpm", "ml_model",
+)  # fmt: skip
+_ORDERS = ("created_at", "name", "version", "type")
+_SORT = optional(one_of({"asc": False, "desc": True}))
+_LIST = {
+    "order_by": optional(one_of({name: name for name in _ORDERS})),
+    "sort": _SORT,
+    "package_type": optional(one_of({name: name for name in _TYPES})),
+    "package_name": optional(text),
+    "package_version": optional(text),
+    "include_versionless": optional(boolean),
+    "status": optional(one_of({str(status): status for status in PackageStatus})),
+}
+_GROUP_LIST = {
+    **_LIST,
+    "order_by": optional(one_of({name: name for name in (*_ORDERS, "project_path")})),
+    "exclude_subgroups": optional(boolean),
+}
+_FILES = {"order_by": optional(one_of({name: name for name in ("id", "file_name", "created_at")})), "sort": _SORT}
+_PIPELINES = {
+    "per_page": optional(one_of({number: number for number in range(1, LARGEST_PIPELINES_PAGE + 1)}, integer)),
+    "cursor": optional(integer),
+}
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("packages", __name__)
+
+    @blueprint.get(PACKAGES)
+    @gate(Permission.READ_PACKAGE)
+    def list_packages(project: Project) -> Response:
+        """The packages of a project."""
+        return _list(project, parameters.read(_LIST))
+
+    @blueprint.get("/groups/<group:group>/packages")
+    @gate(Permission.READ_PACKAGE)
+    def list_group_packages(group: Group) -> Response:
+        """The packages of all projects below a group that the caller may read."""
+        return _list(group, parameters.read(_GROUP_LIST))
+
+    @blueprint.get(f"{PACKAGES}/<id:package_id>")
+    @gate(Permission.READ_PACKAGE)
+    def show_package(project: Project, package_id: int) -> Response:
+        """One package with the other versions of its name."""
+        package = catalog.package(project, package_id)
+        return jsonify(representations.package(package, project, current_principal()))
+
+    @blueprint.delete(f"{PACKAGES}/<id:package_id>")
+    @gate(Permission.DESTROY_PACKAGE)
+    def delete_package(project: Project, package_id: int) -> tuple[str, int]:
+        """A package with its files: gone from every list at once."""
+        package = _displayable(project, package_id)
+        parameters.refuse_if_modified(package.updated_at)
+        publishing.delete_package(package, project, by=current_principal())
+        return "", 204
+
+    @blueprint.get(f"{PACKAGES}/<id:package_id>/pipelines")
+    @gate(Permission.READ_PACKAGE)
+    def list_pipelines(project: Project, package_id: int) -> Response:
+        """The CI jobs that published files of a package, the newest first."""
+        package = _displayable(project, package_id)
+        sent = parameters.read(_PIPELINES)
+        size = sent.get("per_page", LARGEST_PIPELINES_PAGE)
+        found, has_more = paging.first(catalog.jobs(package, before=sent.get("cursor")), size)
+        following = {"per_page": size, "cursor": found[-1].id} if has_more else None
+        return pagination.keyset_answer([representations.pipeline(job) for job in found], following)
+
+    @blueprint.get(f"{PACKAGES}/<id:package_id>/package_files")
+    @gate(Permission.READ_PACKAGE)
+    def list_files(project: Project, package_id: int) -> Response:
+        """The files of a package."""
+        package = _displayable(project, package_id)
+        sent = parameters.read(_FILES)
+        files = catalog.ordered_files(package, sent.get("order_by", "id"), descending=sent.get("sort", False))
+        page = pagination.page(files)
+        return pagination.answer(page, [representations.package_file(file) for file in page.items])
+
+    @blueprint.delete(f"{PACKAGES}/<id:package_id>/package_files/<id:file_id>")
+    @gate(Permission.DESTROY_PACKAGE)
+    def delete_file(project: Project, package_id: int, file_id: int) -> tuple[str, int]:
+        """One file of a package."""
+        package = _displayable(project, package_id)
+        file = catalog.package_file(package, file_id)
+        parameters.refuse_if_modified(file.created_at)
+        publishing.delete_file(file, package, project, by=current_principal())
+        return "", 204
+
+    return blueprint
+
+
+def _list(namespace: Project | Group, sent: dict[str, Any]) -> Response:
+    viewer = current_principal()
+    wanted = PackageFilter(
+        name=sent.get("package_name", ""),
+        version=sent.get("package_version", ""),
+        package_type=sent.get("package_type", ""),
+        status=sent.get("status"),
+    )
+    found = catalog.packages(namespace, viewer, wanted, subgroups=not sent.get("exclude_subgroups", False))
+    page = pagination.page(
+        catalog.ordered(found, sent.get("order_by", "created_at"), descending=sent.get("sort", False))
+    )
+    return pagination.answer(page, representations.packages(page.items, viewer, of_group=isinstance(namespace, Group)))
+
+
+def _displayable(project: Project, package_id: int) -> Package:
+    return catalog.package(project, package_id, DISPLAYABLE)

@@ -1,0 +1,83 @@
+"""Lists in pages: GitLab's parameters, headers and links ("REST API: pagination")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from flask import Response, jsonify, request
+
+from registry.blueprints.api import parameters
+from registry.blueprints.api.parameters import optional, positive
+from registry.domain import paging
+from registry.domain.paging import Listing, Page, Record
+
+DEFAULT_SIZE = 20
+LARGEST_SIZE = 100
+_PAGE = {"page": optional(positive), "per_page": optional(positive)}
+_SECRETS = ("private_token", "job_token")  # have no place in an address that we write
+
+
+def page(listing: Listing) -> Page[Any]:
+    """The page that was asked for.
+
+    :raises InvalidParameter: ``page`` or ``per_page`` is no number above 0.
+    """
+    return paging.page(listing, *_wanted())
+
+
+def page_of(records: Sequence[Record]) -> Page[Record]:
+    """The same of a list that is at hand."""
+    return paging.page_of(records, *_wanted())
+
+
+def answer(page: Page[Any], rows: list[dict[str, Any]]) -> Response:
+    """The rows of a page, with the headers and links that lead to the others."""
+    response = jsonify(rows)
+    is_last = page.number >= page.last_number
+    numbers = {
+        "prev": page.number - 1 if page.number > 1 else None,
+        "next": None if is_last else page.number + 1,
+        "first": 1,
+        "last": page.last_number,
+    }
+    response.headers["X-Page"] = str(page.number)
+    response.headers["X-Per-Page"] = str(page.size)
+    response.headers["X-Total"] = str(page.total)
+    response.headers["X-Total-Pages"] = str(page.last_number)
+    response.headers["X-Next-Page"] = str(numbers["next"] or "")
+    response.headers["X-Prev-Page"] = str(numbers["prev"] or "")
+    response.headers["Link"] = ", ".join(
+        _link(relation, {"page": number, "per_page": page.size}) for relation, number in numbers.items() if number
+    )
+    return response
+
+
+def keyset_page(listing: Listing, *, default_size: int = DEFAULT_SIZE) -> tuple[Sequence[Any], bool]:
+    """The first records of a list that starts behind the last one seen, and whether more follow."""
+    size = parameters.read(_PAGE).get("per_page", default_size)
+    return paging.first(listing, min(size, LARGEST_SIZE))
+
+
+def keyset_answer(rows: list[dict[str, Any]], following: Mapping[str, object] | None) -> Response:
+    """The rows, and a link on to the next ones.
+
+    :param following: parameters that ask for what follows; ``None`` when nothing does.
+    """
+    response = jsonify(rows)
+    if following is not None:
+        response.headers["Link"] = _link("next", following)
+    return response
+
+
+def _wanted() -> tuple[int, int]:
+    sent = parameters.read(_PAGE)
+    return sent.get("page", 1), min(sent.get("per_page", DEFAULT_SIZE), LARGEST_SIZE)
+
+
+def _link(relation: str, changed: Mapping[str, object]) -> str:
+    """The address of this request with some parameters changed, its encoded slashes kept."""
+    path = quote(request.path.lstrip("/")).replace("%1F", "%2F")
+    kept = [(name, value) for name, value in request.args.items(multi=True) if name not in (*changed, *_SECRETS)]
+    return f'<{request.root_url}{path}?{urlencode([*kept, *changed.items()])}>; rel="{relation}"'

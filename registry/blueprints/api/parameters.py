@@ -1,0 +1,217 @@
+"""Declared parameters: read from the query and the body (JSON or form), checked, refused with GitLab's sentences.
+
+A view declares what it understands; everything else that is sent is ignored, as GitLab's API does. Of a parameter that
+was not sent there is no key in the result, so that a default and a change to ``null`` stay apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, TypeVar
+
+from flask import request
+from werkzeug.datastructures import MultiDict
+
+from registry.errors import InvalidParameter, PreconditionFailed
+
+LARGEST_INTEGER = 2**31 - 1
+LARGEST_SIZE = 2**63 - 1
+LONGEST_LIST = 1000  # a database takes only so many values in one statement
+_BOOLEANS = {
+    "true": True, "t": True, "yes": True, "y": True, "on": True, "1": True,
+    "false": False, "f": False, "no": False, "n": False, "off": False, "0": False,
+}  # fmt: skip
+
+Value = TypeVar("Value")
+Parser = Callable[[Any], Any]
+
+
+class NotAmongTheValues(ValueError):
+    """Of the declared type, but not one of the values that are declared."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One declared parameter.
+
+    :param parse: turns what was sent into the value, or raises ``ValueError``.
+    :param null: what ``null`` stands for; ``...``: for not sending it.
+    """
+
+    parse: Parser
+    is_required: bool = False
+    null: Any = ...
+
+
+def required(parse: Parser) -> Parameter:
+    return Parameter(parse, is_required=True)
+
+
+def optional(parse: Parser, *, null: Any = ...) -> Parameter:
+    return Parameter(parse, null=null)
+
+
+def read(declared: Mapping[str, Parameter], *, some_of: Sequence[str] = ()) -> dict[str, Any]:
+    """The declared parameters that were sent, parsed; a body is read only now.
+
+    :param some_of: one of these at least must be among them.
+    :raises InvalidParameter: the sentence tells of every parameter that is missing or wrong.
+    """
+    sent = _sent()
+    values: dict[str, Any] = {}
+    complaints = []
+    for name, parameter in declared.items():
+        value = sent.get(name)
+        if value is None or (value == "" and parameter.parse is not text):
+            if parameter.is_required:
+                complaints.append(f"{name} is missing")
+            elif name in sent and parameter.null is not ...:
+                values[name] = parameter.null
+            continue
+        try:
+            values[name] = parameter.parse(value)
+        except NotAmongTheValues:
+            complaints.append(f"{name} does not have a valid value")
+        except (ValueError, OverflowError):
+            complaints.append(f"{name} is invalid")
+    if some_of and not sent.keys() & set(some_of):
+        verb = "is" if len(some_of) == 1 else "are"
+        complaints.append(f"{', '.join(some_of)} {verb} missing, at least one parameter must be provided")
+    if complaints:
+        raise InvalidParameter(", ".join(complaints))
+    return values
+
+
+def is_sent() -> bool:
+    """Whether the request has any parameter at all."""
+    return bool(_sent())
+
+
+def refuse_if_modified(changed_at: datetime) -> None:
+    """Keep a ``DELETE`` from what has changed since its caller last looked (``If-Unmodified-Since``).
+
+    :raises PreconditionFailed: it was changed later, by the second.
+    """
+    seen_at = request.if_unmodified_since
+    if seen_at is not None and changed_at.replace(microsecond=0) > seen_at:
+        raise PreconditionFailed
+
+
+# Parsers --------------------------------------------------------------------------------------------------------
+
+
+def text(value: Any) -> str:
+    """A text that every database can store; a number is taken as it is written."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or "\x00" in value:
+        raise ValueError
+    value.encode()  # half of a surrogate pair, which JSON can spell, is no character
+    return value
+
+
+def integer(value: Any, *, highest: int = LARGEST_INTEGER) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError
+    number = int(value)
+    if not -highest <= number <= highest:
+        raise ValueError
+    return number
+
+
+def positive(value: Any) -> int:
+    number = integer(value)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def size_bytes(value: Any) -> int:
+    """A number of bytes, 0 or more, which may pass what an ordinary integer holds."""
+    number = integer(value, highest=LARGEST_SIZE)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | str) and str(value).lower() in _BOOLEANS:
+        return _BOOLEANS[str(value).lower()]
+    raise ValueError
+
+
+def day(value: Any) -> date:
+    """A date; of a point in time, its date."""
+    return datetime.fromisoformat(text(value)).date()
+
+
+def moment(value: Any) -> datetime:
+    """A point in time in ISO 8601, in UTC unless it says otherwise; of a date, its first moment."""
+    parsed = datetime.fromisoformat(text(value))
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+
+
+def list_of(parse: Callable[[Any], Value]) -> Callable[[Any], list[Value]]:
+    """An array, or its values in one text with commas between them; at most ``LONGEST_LIST`` of them."""
+
+    def parse_list(value: Any) -> list[Value]:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",")]
+        elif not isinstance(value, list):
+            value = [value]
+        if len(value) > LONGEST_LIST:
+            raise ValueError
+        return [parse(item) for item in value if item != ""]
+
+    return parse_list
+
+
+def one_of(values: Mapping[Any, Value], parse: Parser = text) -> Callable[[Any], Value]:
+    """One of the keys; the result is what it stands for."""
+
+    def parse_one(value: Any) -> Value:
+        key = parse(value)
+        if key not in values:
+            raise NotAmongTheValues
+        return values[key]
+
+    return parse_one
+
+
+# What was sent --------------------------------------------------------------------------------------------------
+
+
+def _sent() -> dict[str, Any]:
+    values = _flat(request.args)
+    if request.method not in ("GET", "HEAD"):
+        values |= _json_object() if request.is_json else _flat(request.form)
+    return values
+
+
+def _flat(fields: MultiDict[str, str]) -> dict[str, Any]:
+    """``scopes[]=a&scopes[]=b`` is a list; of a name that is merely repeated the last value counts."""
+    values: dict[str, Any] = {}
+    for name, texts in fields.lists():
+        if name.endswith("[]"):
+            values[name.removesuffix("[]")] = texts
+        else:
+            values[name] = texts[-1]
+    return values
+
+
+def _json_object() -> dict[str, Any]:
+    body = request.get_data()
+    if not body.strip():
+        return {}
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidParameter("The body is not valid JSON") from error
+    if not isinstance(document, dict):
+        raise InvalidParameter("The body is not a JSON object")
+    return document

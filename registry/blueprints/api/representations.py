@@ -1,0 +1,497 @@
+"""Records as the JSON that GitLab shows; a function that takes many costs a fixed number of statements.
+
+What GitLab keeps beside packages (issues, pipelines, repositories) is there as absent: clients look for the keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from flask import request
+
+from registry.database import utcnow
+from registry.domain import access, accounts, catalog, settings
+from registry.domain.access import HeldRoles, Permission, Principal
+from registry.domain.namespaces import Member
+from registry.models import (
+    AccessToken,
+    CreationLevel,
+    DeployToken,
+    Group,
+    InstanceSettings,
+    Job,
+    Namespace,
+    Package,
+    PackageFile,
+    Project,
+    ProtectionRule,
+    RegistryAccess,
+    Role,
+    User,
+    UserState,
+    Visibility,
+)
+
+JSON = dict[str, Any]
+
+VISIBILITIES = {visibility.label: visibility for visibility in Visibility}
+PUSH_ROLES = {"maintainer": Role.MAINTAINER, "owner": Role.OWNER, "admin": Role.ADMIN}
+DELETE_ROLES = {"owner": Role.OWNER, "admin": Role.ADMIN}
+# GitLab's numbers of ``default_project_creation``.
+CREATION_LEVELS = {
+    0: CreationLevel.NOBODY,
+    1: CreationLevel.MAINTAINER,
+    2: CreationLevel.DEVELOPER,
+    4: CreationLevel.OWNER,
+}
+NOTIFICATION_LEVEL = 3  # GitLab's "global"
+
+
+def moment(value: datetime | None) -> str | None:
+    """ISO 8601 in UTC, to the millisecond."""
+    if value is None:
+        return None
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def day(value: date | None) -> str | None:
+    return None if value is None else value.isoformat()
+
+
+def address(path: str) -> str:
+    """The address of a page or a resource, as clients reach this registry."""
+    return request.root_url + path
+
+
+# Users ----------------------------------------------------------------------------------------------------------
+
+
+def user(user: User) -> JSON:
+    """What everybody may know."""
+    return {
+        "id": user.id,
+        "username": user.username,
+        "public_email": None,
+        "name": user.name,
+        "state": user.state,
+        "locked": user.state is not UserState.ACTIVE,
+        "avatar_url": None,
+        "web_url": address(user.username),
+    }
+
+
+def users(listed: Sequence[User], viewer: Principal) -> list[JSON]:
+    """What everybody may know, to administrators all."""
+    if not viewer.is_admin:
+        return [user(one) for one in listed]
+    spaces = accounts.personal_namespace_ids(listed)
+    creators = accounts.by_ids(one.created_by_id for one in listed)
+    return [_administered_user(one, spaces.get(one.id), creators.get(one.created_by_id or 0)) for one in listed]
+
+
+def own_user(viewer: Principal, own: User) -> JSON:
+    """What one may know of oneself."""
+    return users([own], viewer)[0] if viewer.is_admin else _user_details(own)
+
+
+def _administered_user(one: User, namespace_id: int | None, creator: User | None) -> JSON:
+    return _user_details(one) | {
+        "is_admin": one.is_admin,
+        "note": one.note,
+        "namespace_id": namespace_id,
+        "created_by": None if creator is None else user(creator),
+        "email_reset_offered_at": None,
+        "using_license_seat": one.is_active,
+    }
+
+
+def _user_details(one: User) -> JSON:
+    absent_texts = ("location", "linkedin", "twitter", "website_url", "organization", "job_title", "pronouns")
+    return user(one) | {
+        "created_at": moment(one.created_at),
+        "bio": one.bio,
+        **dict.fromkeys(absent_texts, ""),
+        "bot": False,
+        "work_information": None,
+        "followers": 0,
+        "following": 0,
+        "local_time": None,
+        "last_sign_in_at": moment(one.last_sign_in_at),
+        "confirmed_at": moment(one.confirmed_at),
+        "last_activity_on": None,
+        "email": one.email,
+        "theme_id": None,
+        "color_scheme_id": None,
+        "projects_limit": one.projects_limit,
+        "current_sign_in_at": moment(one.current_sign_in_at),
+        "identities": [],
+        "can_create_group": one.can_create_group,
+        "can_create_project": one.projects_limit > 0,
+        "two_factor_enabled": False,
+        "external": one.is_external,
+        "private_profile": one.private_profile,
+        "commit_email": one.email,
+        "shared_runners_minutes_limit": None,
+    }
+
+
+# Groups ---------------------------------------------------------------------------------------------------------
+
+
+def groups(listed: Sequence[Group], viewer: Principal, *, statistics: bool = False) -> list[JSON]:
+    shown = [_group(group) for group in listed]
+    if statistics:
+        _add_statistics(shown, listed, viewer)
+    return shown
+
+
+def group(group: Group, viewer: Principal, *, statistics: bool = False) -> JSON:
+    """One group on its own, without its projects; to those who may change it, with what it says about forwarding."""
+    shown = _group(group) | {
+        "shared_with_groups": [],
+        "prevent_sharing_groups_outside_hierarchy": False,
+        "projects": [],
+        "shared_projects": [],
+    }
+    if statistics:
+        _add_statistics([shown], [group], viewer)
+    if access.allowed(viewer, Permission.CHANGE_PACKAGE_SETTINGS, group):
+        shown |= package_settings(group)
+    return shown
+
+
+def _group(group: Group) -> JSON:
+    return {
+        "id": group.id,
+        "web_url": address(f"groups/{group.full_path}"),
+        "name": group.name,
+        "path": group.path,
+        "description": group.description,
+        "visibility": group.visibility.label,
+        "share_with_group_lock": False,
+        "require_two_factor_authentication": False,
+        "two_factor_grace_period": 48,
+        "project_creation_level": group.project_creation_level,
+        "auto_devops_enabled": None,
+        "subgroup_creation_level": group.subgroup_creation_level,
+        "emails_disabled": True,
+        "emails_enabled": False,
+        "mentions_disabled": None,
+        "lfs_enabled": False,
+        "default_branch_protection": None,
+        "avatar_url": None,
+        "request_access_enabled": False,
+        "full_name": group.full_name,
+        "full_path": group.full_path,
+        "created_at": moment(group.created_at),
+        "parent_id": group.parent_id,
+        "organization_id": 1,
+        "shared_runners_setting": "disabled_and_unoverridable",
+    }
+
+
+def package_settings(group: Group) -> JSON:
+    """What a group says about request forwarding, and what holds there."""
+    standing = settings.forwarding(group)
+    return {
+        "pypi_package_requests_forwarding": standing.value,
+        "lock_pypi_package_requests_forwarding": standing.lock,
+        "pypi_package_requests_forwarding_locked": standing.is_locked,
+        "pypi_package_requests_forwarding_inherited_value": standing.inherited,
+        "pypi_package_requests_forwarding_effective_value": standing.effective,
+    }
+
+
+def _add_statistics(shown: Iterable[JSON], listed: Sequence[Namespace], viewer: Principal) -> None:
+    access.held_roles(viewer, listed)
+    sizes = catalog.storage_sizes(listed)
+    for entry, namespace in zip(shown, listed, strict=True):
+        if access.allowed(viewer, Permission.READ_STATISTICS, namespace):
+            size = sizes[namespace.id]
+            entry["statistics"] = {"storage_size": size, "packages_size": size, "repository_size": 0}
+
+
+# Projects -------------------------------------------------------------------------------------------------------
+
+
+def projects(
+    listed: Sequence[Project], viewer: Principal, *, statistics: bool = False, simple: bool = False
+) -> list[JSON]:
+    """:param simple: only up to the namespace."""
+    shown = [_simple_project(project) for project in listed]
+    if simple:
+        return shown
+    owners = accounts.owners(project.parent_id for project in listed)
+    held = access.held_roles(viewer, listed)
+    shown = [
+        entry | _project_details(project, owners.get(project.parent_id or 0), held[project.id])
+        for entry, project in zip(shown, listed, strict=True)
+    ]
+    if statistics:
+        _add_statistics(shown, listed, viewer)
+    return shown
+
+
+def project(project: Project, viewer: Principal, *, statistics: bool = False) -> JSON:
+    return projects([project], viewer, statistics=statistics)[0]
+
+
+def _simple_project(project: Project) -> JSON:
+    return {
+        "id": project.id,
+        "description": project.description,
+        "name": project.name,
+        "name_with_namespace": project.full_name,
+        "path": project.path,
+        "path_with_namespace": project.full_path,
+        "created_at": moment(project.created_at),
+        "default_branch": None,
+        "tag_list": [],
+        "topics": [],
+        "ssh_url_to_repo": None,
+        "http_url_to_repo": None,
+        "web_url": address(project.full_path),
+        "readme_url": None,
+        "forks_count": 0,
+        "avatar_url": None,
+        "star_count": 0,
+        "last_activity_at": moment(project.last_activity_at),
+        "visibility": project.visibility.label,
+        "namespace": None if project.parent is None else _parent(project.parent),
+    }
+
+
+def _parent(parent: Namespace) -> JSON:
+    page = f"groups/{parent.full_path}" if parent.kind == "group" else parent.full_path
+    return {
+        "id": parent.id,
+        "name": parent.name,
+        "path": parent.path,
+        "kind": parent.kind,
+        "full_path": parent.full_path,
+        "parent_id": parent.parent_id,
+        "avatar_url": None,
+        "web_url": address(page),
+    }
+
+
+def _project_details(project: Project, owner: User | None, held: HeldRoles) -> JSON:
+    resource = address(f"api/v4/projects/{project.id}")
+    details: JSON = {
+        "_links": {"self": resource, "members": f"{resource}/members"},
+        "packages_enabled": project.registry_access is not RegistryAccess.DISABLED,
+        "package_registry_access_level": project.registry_access,
+        "empty_repo": True,
+        "archived": bool(project.archived),
+        "creator_id": project.creator_id,
+        "container_registry_enabled": False,
+        "issues_enabled": False,
+        "merge_requests_enabled": False,
+        "wiki_enabled": False,
+        "jobs_enabled": True,
+        "snippets_enabled": False,
+        "shared_with_groups": [],
+        "permissions": {"project_access": _held(held.direct), "group_access": _held(held.inherited)},
+    }
+    if owner is not None:
+        details["owner"] = user(owner)
+    return details
+
+
+def _held(role: Role) -> JSON | None:
+    return {"access_level": role, "notification_level": NOTIFICATION_LEVEL} if role > Role.NO_ACCESS else None
+
+
+# Members --------------------------------------------------------------------------------------------------------
+
+
+def member(member: Member, *, email: bool) -> JSON:
+    """:param email: whether whoever asks may see e-mail addresses."""
+    membership = member.membership
+    shown = user(member.user) | {
+        "access_level": membership.role,
+        "created_at": moment(membership.created_at),
+        "created_by": None if membership.created_by is None else user(membership.created_by),
+        "expires_at": day(membership.expires_on),
+        "membership_state": "active",
+    }
+    return shown | {"email": member.user.email} if email else shown
+
+
+# Tokens and jobs ------------------------------------------------------------------------------------------------
+
+
+def access_token(token: AccessToken, secret: str | None = None) -> JSON:
+    """:param secret: only at creation and rotation."""
+    shown = {
+        "id": token.id,
+        "name": token.name,
+        "revoked": token.revoked_at is not None,
+        "created_at": moment(token.created_at),
+        "description": token.description,
+        "scopes": token.scopes,
+        "user_id": token.user_id,
+        "last_used_at": moment(token.last_used_at),
+        "active": token.is_active(utcnow()),
+        "expires_at": day(token.expires_on),
+    }
+    return shown if secret is None else shown | {"token": secret}
+
+
+def deploy_token(token: DeployToken, secret: str | None = None) -> JSON:
+    """:param secret: only at creation."""
+    shown = {
+        "id": token.id,
+        "name": token.name,
+        "username": token.username,
+        "expires_at": moment(token.expires_at),
+        "revoked": token.revoked,
+        "expired": token.is_expired(utcnow()),
+        "scopes": token.scopes,
+    }
+    return shown if secret is None else shown | {"token": secret}
+
+
+def job(job: Job, secret: str | None = None) -> JSON:
+    """:param secret: only at the start."""
+    shown = {
+        "id": job.id,
+        "status": job.status,
+        "name": job.name,
+        "ref": job.ref,
+        "project_id": job.project_id,
+        "user": user(job.user),
+        "created_at": moment(job.created_at),
+        "expires_at": moment(job.expires_at),
+        "finished_at": moment(job.finished_at),
+    }
+    return shown if secret is None else shown | {"token": secret}
+
+
+def pipeline(job: Job) -> JSON:
+    """The job that published a package, in the place where GitLab shows its pipeline."""
+    return {
+        "id": job.id,
+        "iid": job.id,
+        "project_id": job.project_id,
+        "sha": None,
+        "ref": job.ref,
+        "status": job.status,
+        "source": "api",
+        "created_at": moment(job.created_at),
+        "updated_at": moment(job.finished_at or job.created_at),
+        "web_url": None,
+        "user": user(job.user),
+    }
+
+
+# Packages -------------------------------------------------------------------------------------------------------
+
+
+def packages(listed: Sequence[Package], viewer: Principal, *, of_group: bool = False) -> list[JSON]:
+    """:param of_group: with the project of each."""
+    jobs = catalog.jobs_of(listed)
+    access.held_roles(viewer, {package.project.id: package.project for package in listed}.values())
+    shown = [_package(package, package.project, jobs.get(package.id, []), viewer) for package in listed]
+    if of_group:
+        for entry, package in zip(shown, listed, strict=True):
+            entry |= {"project_id": package.project_id, "project_path": package.project.full_path}
+    return shown
+
+
+def package(package: Package, project: Project, viewer: Principal) -> JSON:
+    """One package on its own, with the other versions of its name."""
+    others = catalog.other_versions(package)
+    jobs = catalog.jobs_of([package, *others])
+    versions = [
+        {
+            "id": other.id,
+            "version": other.version,
+            "created_at": moment(other.created_at),
+            "tags": [],
+            "pipelines": [pipeline(job) for job in jobs.get(other.id, [])],
+        }
+        for other in others
+    ]
+    return _package(package, project, jobs.get(package.id, []), viewer) | {"versions": versions}
+
+
+def _package(package: Package, project: Project, jobs: Sequence[Job], viewer: Principal) -> JSON:
+    links = {"web_path": f"{request.script_root}/{project.full_path}/-/packages/{package.id}"}
+    if access.allowed(viewer, Permission.DESTROY_PACKAGE, project):
+        links["delete_api_path"] = address(f"api/v4/projects/{project.id}/packages/{package.id}")
+    return {
+        "id": package.id,
+        "name": package.name,
+        "version": package.version,
+        "package_type": package.package_type,
+        "status": package.status,
+        "_links": links,
+        "created_at": moment(package.created_at),
+        "last_downloaded_at": moment(package.last_downloaded_at),
+        "tags": [],
+        "pipelines": [pipeline(job) for job in jobs],
+    }
+
+
+def package_file(file: PackageFile) -> JSON:
+    return {
+        "id": file.id,
+        "package_id": file.package_id,
+        "created_at": moment(file.created_at),
+        "file_name": file.filename,
+        "size": file.size_bytes,
+        "file_md5": file.md5,
+        "file_sha1": None,
+        "file_sha256": file.sha256,
+        "pipelines": [] if file.job is None else [pipeline(file.job)],
+    }
+
+
+def protection_rule(rule: ProtectionRule) -> JSON:
+    return {
+        "id": rule.id,
+        "project_id": rule.project_id,
+        "package_name_pattern": rule.pattern,
+        "package_type": rule.package_type,
+        "minimum_access_level_for_delete": _role_name(rule.minimum_delete_role),
+        "minimum_access_level_for_push": _role_name(rule.minimum_push_role),
+    }
+
+
+def _role_name(role: Role | None) -> str | None:
+    return None if role is None else role.name.lower()
+
+
+# Instance -------------------------------------------------------------------------------------------------------
+
+
+def instance_settings(instance: InstanceSettings) -> JSON:
+    creation_numbers = {level: number for number, level in CREATION_LEVELS.items()}
+    return {
+        "id": instance.id,
+        "pypi_package_requests_forwarding": instance.pypi_package_requests_forwarding,
+        "lock_pypi_package_requests_forwarding": instance.lock_pypi_package_requests_forwarding,
+        "package_registry_allow_anyone_to_pull_option": instance.package_registry_allow_anyone_to_pull_option,
+        "allow_guest_plus_roles_to_pull_packages": instance.allow_guest_plus_roles_to_pull_packages,
+        "personal_access_token_prefix": instance.personal_access_token_prefix,
+        "require_personal_access_token_expiry": instance.require_personal_access_token_expiry,
+        "max_personal_access_token_lifetime": instance.max_personal_access_token_lifetime,
+        "default_project_visibility": instance.default_project_visibility.label,
+        "default_group_visibility": instance.default_group_visibility.label,
+        "restricted_visibility_levels": instance.restricted_visibility_levels,
+        "default_project_creation": creation_numbers[instance.default_project_creation],
+        "can_create_group": instance.can_create_group,
+        "signup_enabled": False,
+        "password_authentication_enabled_for_web": True,
+        "home_page_url": None,
+        "after_sign_out_path": None,
+        "enforce_ci_inbound_job_token_scope_enabled": False,
+    }
+
+
+def plan_limits(max_file_size: int) -> JSON:
+    """:param max_file_size: bytes of the largest file that is accepted; 0 is no limit."""
+    return {"pypi_max_file_size": max_file_size, "storage_size_limit": 0}

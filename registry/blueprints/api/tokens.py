@@ -1,0 +1,163 @@
+"""Personal access tokens ("Personal access tokens API", "Users API: create a personal access token")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+
+from registry.blueprints.api import pagination, parameters, representations
+from registry.blueprints.api.parameters import boolean, day, integer, list_of, moment, one_of, optional, required, text
+from registry.blueprints.auth.credentials import current_principal, token_key
+from registry.blueprints.auth.permits import Gate
+from registry.database import utcnow
+from registry.domain import accounts, tokens
+from registry.domain.access import Permission, Scope
+from registry.errors import MethodNotAllowed, NotFound, Unauthenticated
+from registry.models import AccessToken, User
+
+TOKENS = "/personal_access_tokens"
+
+_NEW = {
+    "name": required(text),
+    "scopes": required(list_of(text)),
+    "expires_at": optional(day),
+    "description": optional(text),
+}
+# What a token may be made for with nothing but another token.
+_OWN_SCOPES = {str(scope): scope for scope in (Scope.K8S_PROXY, Scope.SELF_ROTATE)}
+_OWN_NEW = {**_NEW, "scopes": required(list_of(one_of(_OWN_SCOPES)))}
+_ORDERS = {"created": "created_at", "expires": "expires_on", "last_used": "last_used_at", "name": "name"}
+_SORTS = {
+    f"{name}_{direction}": (column, direction == "desc")
+    for name, column in _ORDERS.items()
+    for direction in ("asc", "desc")
+}
+_LIST = {
+    "user_id": optional(integer),
+    "state": optional(one_of({"active": True, "inactive": False})),
+    "revoked": optional(boolean),
+    "search": optional(text),
+    "created_after": optional(moment),
+    "created_before": optional(moment),
+    "last_used_after": optional(moment),
+    "last_used_before": optional(moment),
+    "expires_after": optional(day),
+    "expires_before": optional(day),
+    "sort": optional(one_of(_SORTS)),
+}
+_ROTATION = {"expires_at": optional(day)}
+
+
+def routes(gate: Gate, rotation_gate: Gate) -> Blueprint:
+    """:param rotation_gate: for the requests that rotate, with an eye on tokens that were revoked."""
+    blueprint = Blueprint("tokens", __name__)
+
+    @blueprint.post("/users/<id:user_id>/personal_access_tokens")
+    @gate(Permission.ADMIN_INSTANCE)
+    def create_token(user_id: int) -> tuple[Response, int]:
+        """A token for any user, made by an administrator."""
+        return _create(accounts.find_user(str(user_id)), parameters.read(_NEW))
+
+    @blueprint.post("/user/personal_access_tokens")
+    @gate(Permission.USE_API)
+    def create_own_token() -> tuple[Response, int]:
+        """A token of one's own, of hardly any use: others are made on a page, by somebody with a password."""
+        user = current_principal().user
+        if user is None:
+            raise Unauthenticated
+        return _create(user, parameters.read(_OWN_NEW))
+
+    @blueprint.get(TOKENS)
+    @gate(Permission.READ_OWN_TOKENS)
+    def list_tokens() -> Response:
+        """One's own tokens; administrators see all."""
+        sent = parameters.read(_LIST)
+        order_by, descending = sent.get("sort", ("id", False))
+        wanted = tokens.Wanted(
+            user_id=sent.get("user_id"),
+            is_active=sent.get("state"),
+            is_revoked=sent.get("revoked"),
+            search=sent.get("search", ""),
+            **{name: sent[name] for name in sent if name.endswith(("_after", "_before"))},
+            order_by=order_by,
+            descending=descending,
+        )
+        page = pagination.page(tokens.access_tokens(wanted, by=current_principal(), now=utcnow()))
+        return pagination.answer(page, [representations.access_token(token) for token in page.items])
+
+    @blueprint.get(f"{TOKENS}/<id:token_id>")
+    @gate(Permission.READ_OWN_TOKENS)
+    def show_token(token_id: int) -> Response:
+        """One token."""
+        return jsonify(representations.access_token(tokens.access_token(token_id, by=current_principal())))
+
+    @blueprint.get(f"{TOKENS}/self")
+    @gate(Permission.USE_OWN_TOKEN)
+    def show_own_token() -> Response:
+        """The token of this request."""
+        return jsonify(representations.access_token(_own_token()))
+
+    @blueprint.post(f"{TOKENS}/<id:token_id>/rotate")
+    @rotation_gate(Permission.USE_API)
+    def rotate_token(token_id: int) -> Response:
+        """A new token in place of one."""
+        return _rotate(tokens.access_token(token_id, by=current_principal()))
+
+    @blueprint.post(f"{TOKENS}/self/rotate")
+    @rotation_gate(Permission.ROTATE_OWN_TOKEN)
+    def rotate_own_token() -> Response:
+        """A new token in place of that of this request."""
+        token = current_principal().access_token
+        if token is None:
+            raise MethodNotAllowed
+        return _rotate(token)
+
+    @blueprint.delete(f"{TOKENS}/<id:token_id>")
+    @gate(Permission.USE_API)
+    def revoke_token(token_id: int) -> tuple[str, int]:
+        """Revoke a token."""
+        return _revoke(tokens.access_token(token_id, by=current_principal()))
+
+    @blueprint.delete(f"{TOKENS}/self")
+    @gate(Permission.USE_OWN_TOKEN)
+    def revoke_own_token() -> tuple[str, int]:
+        """Revoke the token of this request."""
+        return _revoke(_own_token())
+
+    return blueprint
+
+
+def _own_token() -> AccessToken:
+    token = current_principal().access_token
+    if token is None:
+        raise NotFound
+    return token
+
+
+def _create(user: User, sent: dict[str, Any]) -> tuple[Response, int]:
+    token, secret = tokens.issue_access_token(
+        user,
+        name=sent["name"],
+        scopes=sent["scopes"],
+        description=sent.get("description", ""),
+        expires_on=sent.get("expires_at"),
+        key=token_key(),
+        by=current_principal(),
+        now=utcnow(),
+    )
+    return jsonify(representations.access_token(token, secret)), 201
+
+
+def _rotate(token: AccessToken) -> Response:
+    sent = parameters.read(_ROTATION)
+    rotated, secret = tokens.rotate_access_token(
+        token, key=token_key(), by=current_principal(), now=utcnow(), expires_on=sent.get("expires_at")
+    )
+    return jsonify(representations.access_token(rotated, secret))
+
+
+def _revoke(token: AccessToken) -> tuple[str, int]:
+    parameters.refuse_if_modified(token.created_at)
+    tokens.revoke_access_token(token, by=current_principal(), now=utcnow())
+    return "", 204

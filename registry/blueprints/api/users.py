@@ -1,0 +1,163 @@
+"""Users: found, and by administrators created, changed, blocked and deleted ("Users API")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+
+from registry.blueprints.api import pagination, parameters, representations
+from registry.blueprints.api.parameters import boolean, integer, moment, one_of, optional, required, text
+from registry.blueprints.auth.credentials import current_principal
+from registry.blueprints.auth.permits import Gate
+from registry.domain import accounts
+from registry.domain.access import Permission
+from registry.errors import Forbidden, Unauthenticated
+from registry.models import UserState
+
+_LIST = {
+    "username": optional(text),
+    "search": optional(text),
+    "active": optional(boolean),
+    "blocked": optional(boolean),
+    "external": optional(boolean),
+    "admins": optional(boolean),
+    "created_after": optional(moment),
+    "created_before": optional(moment),
+    "order_by": optional(one_of({name: name for name in ("id", "name", "username", "created_at")})),
+    "sort": optional(one_of({"asc": False, "desc": True})),
+}
+_PASSWORD = {
+    "password": optional(text),
+    "reset_password": optional(boolean),
+    "force_random_password": optional(boolean),
+}
+_COLUMNS = {
+    "admin": "is_admin",
+    "external": "is_external",
+    "can_create_group": "can_create_group",
+    "projects_limit": "projects_limit",
+    "private_profile": "private_profile",
+    "bio": "bio",
+    "note": "note",
+}
+_DETAILS = {
+    "admin": optional(boolean),
+    "external": optional(boolean),
+    "can_create_group": optional(boolean),
+    "projects_limit": optional(integer),
+    "private_profile": optional(boolean),
+    "bio": optional(text, null=""),
+    "note": optional(text, null=""),
+}
+_NAMES = ("email", "username", "name")
+_NEW = {**{name: required(text) for name in _NAMES}, **_PASSWORD, **_DETAILS}
+_CHANGES = {**{name: optional(text) for name in _NAMES}, "password": optional(text), **_DETAILS}
+# Verb in the address → the state it leads to, and the only one it leads out of.
+_TRANSITIONS = {
+    "block": (UserState.BLOCKED, None),
+    "unblock": (UserState.ACTIVE, UserState.BLOCKED),
+    "deactivate": (UserState.DEACTIVATED, UserState.ACTIVE),
+    "activate": (UserState.ACTIVE, UserState.DEACTIVATED),
+}
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("users", __name__)
+
+    @blueprint.get("/user")
+    @gate(Permission.READ_USER)
+    def own_user() -> Response:
+        """Who the token belongs to."""
+        viewer = current_principal()
+        if viewer.user is None:
+            raise Unauthenticated
+        return jsonify(representations.own_user(viewer, viewer.user))
+
+    @blueprint.get("/users")
+    @gate(Permission.READ_USERS)
+    def list_users() -> Response:
+        """All users; nobody may look one up by name."""
+        viewer = current_principal()
+        sent = parameters.read(_LIST)
+        if viewer.is_anonymous and "username" not in sent:
+            raise Forbidden("Not authorized to access /api/v4/users")
+        page = pagination.page(accounts.users(_wanted(sent, viewer.is_admin), by_email=viewer.is_admin))
+        return pagination.answer(page, representations.users(page.items, viewer))
+
+    @blueprint.get("/users/<id:user_id>")
+    @gate(Permission.READ_USERS)
+    def show_user(user_id: int) -> Response:
+        """One user."""
+        viewer = current_principal()
+        if viewer.is_anonymous:
+            raise Forbidden("Not authorized!")
+        return jsonify(representations.users([accounts.find_user(str(user_id))], viewer)[0])
+
+    @blueprint.post("/users")
+    @gate(Permission.ADMIN_INSTANCE)
+    def create_user() -> tuple[Response, int]:
+        """A new user, who may sign in at once: there is no mail to confirm an address with."""
+        sent = parameters.read(_NEW, some_of=tuple(_PASSWORD))
+        viewer = current_principal()
+        created = accounts.create_user(
+            username=sent["username"],
+            email=sent["email"],
+            name=sent["name"],
+            password=sent.get("password") or accounts.generated_password(),
+            by=viewer,
+            **_columns(sent),
+        )
+        return jsonify(representations.users([created], viewer)[0]), 201
+
+    @blueprint.put("/users/<id:user_id>")
+    @gate(Permission.ADMIN_INSTANCE)
+    def change_user(user_id: int) -> Response:
+        """Some of what is known of a user, or the password."""
+        user = accounts.find_user(str(user_id))
+        sent = parameters.read(_CHANGES)
+        viewer = current_principal()
+        changes = {name: sent[name] for name in _NAMES if name in sent} | _columns(sent)
+        changed = accounts.change_user(user, changes, password=sent.get("password"), by=viewer)
+        return jsonify(representations.users([changed], viewer)[0])
+
+    @blueprint.delete("/users/<id:user_id>")
+    @gate(Permission.ADMIN_INSTANCE)
+    def delete_user(user_id: int) -> tuple[str, int]:
+        """A user with the personal namespace, its projects, and all tokens."""
+        user = accounts.find_user(str(user_id))
+        parameters.refuse_if_modified(user.created_at)
+        accounts.delete_user(user, by=current_principal())
+        return "", 204
+
+    @blueprint.post("/users/<id:user_id>/<any(block,unblock,deactivate,activate):verb>")
+    @gate(Permission.ADMIN_INSTANCE)
+    def change_state(user_id: int, verb: str) -> tuple[Response, int]:
+        """Whether the user may sign in and use tokens."""
+        state, only_from = _TRANSITIONS[verb]
+        accounts.set_state(accounts.find_user(str(user_id)), state, only_from=only_from, by=current_principal())
+        return jsonify(True), 201
+
+    return blueprint
+
+
+def _wanted(sent: dict[str, Any], is_admin: bool) -> accounts.Wanted:
+    states = [state for state, name in ((UserState.ACTIVE, "active"), (UserState.BLOCKED, "blocked")) if sent.get(name)]
+    administrators_own: dict[str, Any] = {
+        "is_admin": True if sent.get("admins") else None,
+        "is_external": True if sent.get("external") else None,
+        "created_after": sent.get("created_after"),
+        "created_before": sent.get("created_before"),
+    }
+    return accounts.Wanted(
+        username=sent.get("username"),
+        search=sent.get("search", ""),
+        states=tuple(states) or tuple(UserState),
+        order_by=sent.get("order_by", "id"),
+        descending=sent.get("sort", True),
+        **(administrators_own if is_admin else {}),
+    )
+
+
+def _columns(sent: dict[str, Any]) -> dict[str, Any]:
+    return {column: sent[name] for name, column in _COLUMNS.items() if name in sent}

@@ -1,0 +1,39 @@
+"""What runs here."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import metadata
+
+from flask import Blueprint, Response, jsonify
+
+from registry.blueprints.auth.permits import Gate
+from registry.domain.access import Permission
+
+# The GitLab version whose API this is: clients decide by it what they may ask for.
+GITLAB_VERSION = "18.5.0"
+DISTRIBUTION = "private-pypi-registry"
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("version", __name__)
+
+    @blueprint.get("/version")
+    @gate(Permission.READ_USER)
+    def version() -> Response:
+        """The GitLab version whose API is spoken; as revision, the registry's own version."""
+        return jsonify(version=GITLAB_VERSION, revision=_own_version())
+
+    @blueprint.get("/metadata")
+    @gate(Permission.READ_USER)
+    def instance_metadata() -> Response:
+        """The same with what GitLab adds."""
+        kas = {"enabled": False, "externalUrl": None, "externalK8sProxyUrl": None, "version": None}
+        return jsonify(version=GITLAB_VERSION, revision=_own_version(), kas=kas, enterprise=False)
+
+    return blueprint
+
+
+@cache
+def _own_version() -> str:
+    return metadata.version(DISTRIBUTION)

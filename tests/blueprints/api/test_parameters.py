@@ -1,0 +1,319 @@
+"""What is sent, and what is not right about it, on every route."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.routing import Rule
+
+from registry.database import utcnow
+from registry.domain import publishing, tokens
+from registry.domain.access import SHELL
+from registry.models import Group, Project, Role, User
+from tests import factories
+from tests.builders import build_wheel
+from tests.clients import Rest
+
+# Names of parameters that some route declares; what is thrown is thrown at all of them at once.
+NAMES = (
+    "name", "path", "username", "email", "password", "reset_password", "admin", "external", "projects_limit", "bio",
+    "note", "namespace_id", "parent_id", "group_id", "visibility", "description", "project_creation_level",
+    "packages_enabled", "package_registry_access_level", "user_id", "user_ids", "access_level", "expires_at", "scopes",
+    "state", "revoked", "search", "created_after", "created_before", "last_used_after", "expires_after", "sort",
+    "order_by", "status", "package_type", "package_name", "package_version", "package_name_pattern",
+    "minimum_access_level_for_push", "minimum_access_level_for_delete", "enabled", "target_project_id",
+    "target_group_id", "ref", "expires_in", "page", "per_page", "cursor", "pagination", "id_after", "id_before",
+    "skip_groups", "query", "plan_name", "pypi_max_file_size", "default_project_visibility",
+    "restricted_visibility_levels", "default_project_creation", "personal_access_token_prefix",
+    "max_personal_access_token_lifetime", "pypi_package_requests_forwarding", "lock_pypi_package_requests_forwarding",
+    "active", "blocked", "statistics", "with_projects", "owned", "min_access_level",
+)  # fmt: skip
+VALUES: dict[str, Any] = {
+    "null": None, "true": True, "zero": 0, "negative": -1, "huge": 10**30, "fraction": 1.5, "empty": "",
+    "blank": " ", "text": "text", "NUL": "a\x00b", "half a pair": "\ud800", "long": "x" * 100_000, "digits": "9" * 400,
+    "control": "a\x1fb\r\nc", "array": [], "array of nothing": [None], "array of arrays": [[1], {"a": 1}],
+    "array of NUL": ["\x00"], "object": {"a": {"b": 1}}, "long array": [1] * 50_000,
+    "a date too early": "0001-01-01T00:00:00+14:00",
+    "a date too late": "9999-12-31T23:59:59-14:00", "no date": "2024-02-30", "a year": "2024", "markup": "<b>&'\"%_\\",
+}  # fmt: skip
+BODIES: dict[str, tuple[bytes, str]] = {
+    "an array": (b"[1, 2]", "application/json"),
+    "a text": (b'"name"', "application/json"),
+    "a number": (b"7", "application/json"),
+    "null": (b"null", "application/json"),
+    "cut off": (b'{"name": ', "application/json"),
+    "no UTF-8": (b'{"name": "\xff\xfe"}', "application/json"),
+    "deep": (b"[" * 100_000, "application/json"),
+    "a long number": (b'{"user_id": ' + b"9" * 5000 + b"}", "application/json"),
+    "not a number": (b'{"user_id": NaN, "access_level": Infinity}', "application/json"),
+    "UTF-16": ('{"name": "x"}'.encode("utf-16"), "application/json"),
+    "a broken form": (b"--x\r\nContent-Disp", "multipart/form-data; boundary=x"),
+    "a form without a boundary": (b"name=x", "multipart/form-data"),
+    "a form that is no UTF-8": (b"name=%ff%fe&scopes[]=%ff", "application/x-www-form-urlencoded"),
+    "something else": (b"<name/>", "text/xml"),
+}
+
+
+# Requests that succeed, by method and address; ``...`` is a parameter that they do without.
+_LIST = {"page": 1, "per_page": 20}
+GOOD_REQUESTS: dict[str, dict[str, Any]] = {
+    "GET /users": _LIST | {
+        "username": ..., "search": ..., "active": ..., "external": ..., "admins": ..., "created_after": ...,
+        "created_before": ..., "order_by": ..., "sort": ...,
+    },
+    "POST /users": {
+        "username": "alice", "email": "alice@example.com", "name": "Alice", "password": "correct horse", "admin": ...,
+        "reset_password": ..., "projects_limit": ..., "bio": ..., "note": ..., "can_create_group": ...,
+    },
+    "PUT /users/{user_id}": {
+        "username": ..., "email": ..., "name": ..., "password": ..., "projects_limit": ..., "bio": ..., "note": ...,
+    },
+    "GET /groups": _LIST | {
+        "search": ..., "owned": ..., "min_access_level": ..., "visibility": ..., "skip_groups": ..., "order_by": ...,
+        "sort": ..., "statistics": ..., "all_available": ..., "top_level_only": ...,
+    },
+    "POST /groups": {
+        "name": "Other", "path": "other", "parent_id": ..., "visibility": ..., "description": ...,
+        "project_creation_level": ..., "subgroup_creation_level": ...,
+    },
+    "PUT /groups/{group}": {
+        "name": ..., "path": ..., "visibility": ..., "description": ..., "pypi_package_requests_forwarding": ...,
+        "lock_pypi_package_requests_forwarding": ...,
+    },
+    "POST /groups/{group}/transfer": {"group_id": ...},
+    "PUT /groups/{group}/package_settings": {
+        "pypi_package_requests_forwarding": ..., "lock_pypi_package_requests_forwarding": ...,
+    },
+    "GET /projects": _LIST | {
+        "search": ..., "owned": ..., "membership": ..., "visibility": ..., "archived": ..., "simple": ...,
+        "min_access_level": ..., "order_by": ..., "sort": ..., "pagination": ..., "id_after": ..., "id_before": ...,
+    },
+    "POST /projects": {
+        "name": "Other", "path": "other", "namespace_id": ..., "visibility": ..., "description": ...,
+        "packages_enabled": ..., "package_registry_access_level": ...,
+    },
+    "PUT /projects/{project}": {
+        "name": ..., "path": ..., "visibility": ..., "description": ..., "packages_enabled": ...,
+        "package_registry_access_level": ...,
+    },
+    "PATCH /projects/{project}/job_token_scope": {"enabled": True},
+    "POST /projects/{project}/job_token_scope/allowlist": {"target_project_id": 1},
+    "POST /projects/{project}/job_token_scope/groups_allowlist": {"target_group_id": 1},
+    "GET /projects/{project}/members/all": _LIST | {"query": ..., "user_ids": ...},
+    "POST /projects/{project}/members": {"user_id": 1, "access_level": 30, "username": ..., "expires_at": ...},
+    "POST /users/{user_id}/personal_access_tokens": {
+        "name": "ci", "scopes": ["api"], "expires_at": ..., "description": ...,
+    },
+    "POST /user/personal_access_tokens": {"name": "ci", "scopes": ["self_rotate"], "expires_at": ...},
+    "GET /personal_access_tokens": _LIST | {
+        "user_id": ..., "state": ..., "revoked": ..., "search": ..., "created_after": ..., "last_used_before": ...,
+        "expires_after": ..., "expires_before": ..., "sort": ...,
+    },
+    "POST /personal_access_tokens/{token_id}/rotate": {"expires_at": ...},
+    "GET /deploy_tokens": _LIST | {"active": ...},
+    "POST /projects/{project}/deploy_tokens": {
+        "name": "deployment", "scopes": ["read_package_registry"], "expires_at": ..., "username": ...,
+    },
+    "GET /projects/{project}/packages": _LIST | {
+        "order_by": ..., "sort": ..., "package_type": ..., "package_name": ..., "package_version": ..., "status": ...,
+    },
+    "GET /groups/{group}/packages": _LIST | {"exclude_subgroups": ..., "package_name": ...},
+    "GET /projects/{project}/packages/{package_id}/pipelines": {"per_page": ..., "cursor": ...},
+    "GET /projects/{project}/packages/{package_id}/package_files": _LIST | {"order_by": ..., "sort": ...},
+    "POST /projects/{project}/packages/protection/rules": {
+        "package_name_pattern": "y", "package_type": "pypi", "minimum_access_level_for_push": "owner",
+        "minimum_access_level_for_delete": ...,
+    },
+    "PATCH /projects/{project}/packages/protection/rules/{rule_id}": {
+        "package_name_pattern": ..., "minimum_access_level_for_push": ..., "minimum_access_level_for_delete": ...,
+    },
+    "PUT /application/settings": {
+        "pypi_package_requests_forwarding": ..., "personal_access_token_prefix": ...,
+        "max_personal_access_token_lifetime": ..., "default_group_visibility": ...,
+        "restricted_visibility_levels": ..., "default_project_creation": ...,
+    },
+    "PUT /application/plan_limits": {"plan_name": "default", "pypi_max_file_size": ...},
+    "POST /projects/{project}/jobs": {"name": "publish", "ref": "main", "expires_in": 60},
+    "POST /projects/{project}/jobs/{job_id}/finish": {"status": "success"},
+}  # fmt: skip
+
+
+def routes(app: Flask) -> Iterator[tuple[str, Rule]]:
+    """Every method of every REST route; those that delete come late, those that end the caller's own token last."""
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("api.")]
+    pairs = [(method, rule) for rule in rules for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})]
+    yield from sorted(pairs, key=lambda pair: ("/self" in pair[1].rule, pair[0] == "DELETE", pair[1].rule))
+
+
+@pytest.fixture
+def arguments(project: Project, group: Group, outsider: User, admin: User) -> dict[str, Any]:
+    """A value for every argument of an address, all of which lead somewhere."""
+    file = factories.published(project, build_wheel())
+    token = tokens.find_access_token(factories.access_token(outsider), factories.token_key())
+    deploy_token = tokens.find_deploy_token(factories.deploy_token(project), factories.token_key(), utcnow())
+    rule = publishing.add_protection_rule(project, pattern="x", push=Role.OWNER, delete=None, by=SHELL)
+    assert token is not None
+    assert deploy_token is not None
+    return {
+        "project": project.id, "group": group.id, "user_id": outsider.id, "reference": "oscar", "verb": "block",
+        "package_id": file.package_id, "file_id": file.id, "token_id": token.id, "deploy_token_id": deploy_token.id,
+        "rule_id": rule.id, "source_id": project.id, "job_id": factories.job(project, admin)[0].id,
+    }  # fmt: skip
+
+
+def address(app: Flask, rule: Rule, arguments: dict[str, Any]) -> str:
+    needed = {name: arguments[name] for name in rule.arguments}
+    if "deploy_tokens" in rule.rule and "token_id" in needed:
+        needed["token_id"] = arguments["deploy_token_id"]
+    with app.test_request_context():
+        _, path = rule.build(needed) or ("", "")
+    return path.removeprefix("/api/v4")
+
+
+def test_every_route_has_a_gate(app: Flask) -> None:
+    for _, rule in routes(app):
+        assert hasattr(app.view_functions[rule.endpoint], "permission"), rule.rule
+
+
+class TestJunk:
+    """Whatever is sent, the registry answers for itself: never with 500."""
+
+    @pytest.mark.parametrize("value", VALUES)
+    @pytest.mark.parametrize("way", ["json", "query"])
+    def test_in_every_parameter_of_every_route_at_once(
+        self, app: Flask, rest: Rest, arguments: dict[str, Any], admin_token: str, value: str, way: str
+    ) -> None:
+        failed = {}
+        for method, rule in routes(app):
+            junk = dict.fromkeys(NAMES, VALUES[value])
+            answer = rest.request(method, address(app, rule, arguments), admin_token, **_sent(junk, way))
+            if answer.status_code >= 500:
+                failed[f"{method} {rule.rule}"] = answer.text
+
+        assert failed == {}
+
+    @pytest.mark.parametrize("request_", GOOD_REQUESTS)
+    def test_in_one_parameter_of_a_good_request(
+        self, rest: Rest, arguments: dict[str, Any], admin_token: str, request_: str
+    ) -> None:
+        method, _, path = request_.partition(" ")
+        path = path.format(**arguments)
+        good = GOOD_REQUESTS[request_]
+        way = "query" if method == "GET" else "json"
+
+        failed = {}
+        for name in good:
+            for value in VALUES:
+                junk = {key: sent for key, sent in good.items() if sent is not ...} | {name: VALUES[value]}
+                answer = rest.request(method, path, admin_token, **_sent(junk, way))
+                if answer.status_code >= 500:
+                    failed[f"{name}: {value}"] = answer.text
+
+        assert failed == {}
+
+    @pytest.mark.parametrize("body", BODIES)
+    def test_in_place_of_every_body(
+        self, app: Flask, rest: Rest, arguments: dict[str, Any], admin_token: str, body: str
+    ) -> None:
+        data, content_type = BODIES[body]
+
+        failed = {}
+        for method, rule in routes(app):
+            path = address(app, rule, arguments)
+            answer = rest.request(method, path, admin_token, data=data, content_type=content_type)
+            if answer.status_code >= 500:
+                failed[f"{method} {rule.rule}"] = answer.text
+
+        assert failed == {}
+
+    @pytest.mark.parametrize(
+        "identifier", ["%00", "a%2Fb%00", "%FF", "9" * 5000, "..%2F..", "%2F", "%252F", "a" * 5000, "%1F", "0", "-1"]
+    )
+    def test_in_every_address(self, app: Flask, rest: Rest, admin_token: str, identifier: str) -> None:
+        failed = {}
+        for method, rule in routes(app):
+            path = re.sub("<[^>]*>", identifier, rule.rule).removeprefix("/api/v4")
+            answer = rest.request(method, path, admin_token)
+            if rule.arguments and answer.status_code not in (400, 401, 404, 405):
+                failed[f"{method} {rule.rule}"] = answer.text
+
+        assert failed == {}
+
+    def test_from_somebody_without_a_token(self, app: Flask, rest: Rest, arguments: dict[str, Any]) -> None:
+        failed = {}
+        for method, rule in routes(app):
+            answer = rest.request(method, address(app, rule, arguments), json={"name": ["x"]})
+            if answer.status_code not in (200, 401, 403, 404):
+                failed[f"{method} {rule.rule}"] = answer.text
+
+        assert failed == {}
+
+
+def _sent(junk: dict[str, Any], way: str) -> dict[str, Any]:
+    if way == "json":
+        return {"json": junk}
+    return {"query_string": {name: _in_words(value)[:500] for name, value in junk.items()}}
+
+
+def _in_words(value: Any) -> str:
+    return "" if value is None else str(value).encode("utf-8", "replace").decode()
+
+
+def test_a_list_is_only_so_long(rest: Rest, group: Group, owner_token: str) -> None:
+    thousand = ",".join(map(str, range(1000)))
+
+    assert rest.get(f"/groups?skip_groups={thousand}", owner_token).status_code == 200
+    response = rest.get(f"/groups?skip_groups={thousand},1000", owner_token)
+    assert response.status_code == 400
+    assert response.json == {"error": "skip_groups is invalid"}
+
+
+class TestBodies:
+    @pytest.mark.parametrize(
+        ("body", "error"),
+        [
+            (b"[1]", "The body is not a JSON object"),
+            (b"{", "The body is not valid JSON"),
+            (b'{"name": "\xff"}', "The body is not valid JSON"),
+            (b"[" * 100_000, "The body is not valid JSON"),
+            (b"", "name is missing, path is missing"),
+            (b"{}", "name is missing, path is missing"),
+        ],
+        ids=["array", "cut off", "no UTF-8", "deep", "empty", "empty object"],
+    )
+    def test_what_is_wrong_with_it_is_told(self, rest: Rest, owner_token: str, body: bytes, error: str) -> None:
+        response = rest.post("/groups", owner_token, data=body, content_type="application/json")
+
+        assert response.status_code == 400
+        assert response.json == {"error": error}
+
+    def test_parameters_may_come_in_the_query_and_the_body_goes_first(self, rest: Rest, owner_token: str) -> None:
+        response = rest.post("/groups?path=query&name=Query", owner_token, {"path": "body"})
+
+        assert (response.json["path"], response.json["name"]) == ("body", "Query")
+
+    def test_a_multipart_form_does_too(self, rest: Rest, owner_token: str) -> None:
+        form = {"name": "Form", "path": "form", "avatar": (io.BytesIO(b"\x89PNG"), "a.png")}
+
+        response = rest.post("/groups", owner_token, data=form, content_type="multipart/form-data")
+
+        assert response.status_code == 201
+
+    def test_nothing_is_read_of_it_before_the_caller_may(self, rest: Rest, group: Group, outsider_token: str) -> None:
+        response = rest.put(f"/groups/{group.id}", outsider_token, data=b"{", content_type="application/json")
+
+        assert response.status_code == 404
+
+    def test_too_much_is_refused(self, rest: Rest, owner_token: str) -> None:
+        response = rest.post("/groups", owner_token, {"name": "x" * (5 << 20), "path": "x"})
+
+        assert response.status_code == 413
+        assert response.json == {"error": "413 Request Entity Too Large"}
+
+    def test_numbers_are_texts_where_a_text_is_wanted(self, rest: Rest, owner_token: str) -> None:
+        assert rest.post("/groups", owner_token, {"name": 2024, "path": "g2024"}).json["name"] == "2024"

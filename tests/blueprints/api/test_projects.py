@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from registry.domain import accounts
+from registry.models import Group, Project, RegistryAccess, Role, User, Visibility
+from tests import factories
+from tests.builders import build_wheel
+from tests.clients import Rest
+
+SIMPLE = {
+    "id", "description", "name", "name_with_namespace", "path", "path_with_namespace", "created_at", "default_branch",
+    "tag_list", "topics", "ssh_url_to_repo", "http_url_to_repo", "web_url", "readme_url", "forks_count", "avatar_url",
+    "star_count", "last_activity_at", "visibility", "namespace",
+}  # fmt: skip
+FULL = SIMPLE | {
+    "_links", "packages_enabled", "package_registry_access_level", "empty_repo", "archived", "creator_id",
+    "container_registry_enabled", "issues_enabled", "merge_requests_enabled", "wiki_enabled", "jobs_enabled",
+    "snippets_enabled", "shared_with_groups", "permissions",
+}  # fmt: skip
+
+
+def paths(response: Any) -> list[str]:
+    return [project["path_with_namespace"] for project in response.json]
+
+
+@pytest.fixture
+def field(group: Group, owner: User) -> dict[str, Project]:
+    """Projects of ``owner`` (in ``acme``, below it, and personal) and of others."""
+    sub = factories.group("sub", parent=group)
+    place = factories.group("place", visibility=Visibility.PUBLIC)
+    return {
+        "tools": factories.project("tools", parent=group),
+        "deep": factories.project("deep", parent=sub),
+        "own": factories.project("own", parent=accounts.personal_namespace(owner)),
+        "open": factories.project("open", parent=place, visibility=Visibility.PUBLIC),
+        "office": factories.project("office", parent=place, visibility=Visibility.INTERNAL),
+        "hidden": factories.project("hidden", parent=place),
+    }
+
+
+class TestList:
+    def test_what_is_visible_is_listed_the_newest_first(
+        self, rest: Rest, field: dict[str, Project], owner_token: str
+    ) -> None:
+        response = rest.get("/projects", owner_token)
+
+        assert response.status_code == 200
+        assert paths(response) == ["place/office", "place/open", "olivia/own", "acme/sub/deep", "acme/tools"]
+        assert set(response.json[0]) == FULL
+
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ("membership=true", ["acme/sub/deep", "acme/tools", "olivia/own"]),
+            ("owned=true", ["acme/sub/deep", "acme/tools", "olivia/own"]),
+            ("min_access_level=30", ["acme/sub/deep", "acme/tools", "olivia/own"]),
+            ("visibility=public", ["place/open"]),
+            ("search=TOO", ["acme/tools"]),
+            ("search=acme/", ["acme/sub/deep", "acme/tools"]),
+            ("search=_", []),
+            ("archived=true", ["olivia/own"]),
+            ("archived=false&membership=true", ["acme/sub/deep", "acme/tools"]),
+            ("order_by=name&sort=asc", ["acme/sub/deep", "place/office", "place/open", "olivia/own", "acme/tools"]),
+            ("order_by=path&membership=true", ["acme/tools", "olivia/own", "acme/sub/deep"]),
+            ("order_by=last_activity_at&sort=asc&search=o&membership=true", ["acme/tools", "olivia/own"]),
+        ],
+    )
+    def test_the_list_can_be_narrowed_and_ordered(
+        self, rest: Rest, field: dict[str, Project], owner_token: str, query: str, found: list[str]
+    ) -> None:
+        field["own"].archived = True
+        factories.commit()
+
+        listed = paths(rest.get(f"/projects?{query}", owner_token))
+
+        assert (listed if "order_by" in query else sorted(listed)) == found
+
+    def test_nobody_sees_the_public_ones_and_administrators_all(
+        self, rest: Rest, field: dict[str, Project], admin_token: str, outsider_token: str
+    ) -> None:
+        assert paths(rest.get("/projects")) == ["place/open"]
+        assert paths(rest.get("/projects", outsider_token)) == ["place/office", "place/open"]
+        assert len(paths(rest.get("/projects", admin_token))) == 6
+
+    def test_in_short_it_ends_with_the_namespace(self, rest: Rest, field: dict[str, Project], owner_token: str) -> None:
+        assert set(rest.get("/projects?simple=true", owner_token).json[0]) == SIMPLE
+
+    def test_those_of_a_group_with_or_without_its_subgroups(
+        self, rest: Rest, field: dict[str, Project], owner_token: str
+    ) -> None:
+        direct = rest.get("/groups/acme/projects", owner_token)
+        below = rest.get("/groups/acme/projects?include_subgroups=true&order_by=id&sort=asc", owner_token)
+
+        assert paths(direct) == ["acme/tools"]
+        assert paths(below) == ["acme/tools", "acme/sub/deep"]
+        assert rest.get("/groups/acme/projects").status_code == 404
+
+    @pytest.mark.parametrize("reference", ["id", "olivia", "OLIVIA"])
+    def test_those_of_a_user(
+        self, rest: Rest, field: dict[str, Project], owner: User, owner_token: str, outsider_token: str, reference: str
+    ) -> None:
+        address = f"/users/{owner.id if reference == 'id' else reference}/projects"
+
+        assert paths(rest.get(address, owner_token)) == ["olivia/own"]
+        assert paths(rest.get(address, outsider_token)) == []
+
+    def test_those_of_a_user_who_is_not_there(self, rest: Rest) -> None:
+        assert rest.get("/users/ghost/projects").json == {"message": "404 User Not Found"}
+
+    def test_statistics_are_shown_on_request_to_reporters(
+        self, rest: Rest, project: Project, owner_token: str, guest_token: str
+    ) -> None:
+        wheel = build_wheel()
+        factories.published(project, wheel)
+
+        to_owner = rest.get("/projects?statistics=true", owner_token).json[0]
+        to_guest = rest.get(f"/projects/{project.id}?statistics=true", guest_token).json
+
+        assert to_owner["statistics"]["packages_size"] == to_owner["statistics"]["storage_size"] == len(wheel.content)
+        assert "statistics" not in to_guest
+        assert "statistics" not in rest.get("/projects", owner_token).json[0]
+
+
+class TestOne:
+    def test_a_project_of_a_group(self, rest: Rest, project: Project, group: Group, owner_token: str) -> None:
+        response = rest.get(f"/projects/{project.id}", owner_token)
+
+        assert response.status_code == 200
+        assert set(response.json) == FULL
+        assert response.json["name_with_namespace"] == "Acme / Tools"
+        assert response.json["web_url"] == "http://localhost/acme/tools"
+        assert response.json["package_registry_access_level"] == "enabled"
+        assert response.json["packages_enabled"] is True
+        assert response.json["_links"]["self"] == f"http://localhost/api/v4/projects/{project.id}"
+        assert response.json["permissions"] == {
+            "project_access": None,
+            "group_access": {"access_level": 50, "notification_level": 3},
+        }
+        assert response.json["namespace"] == {
+            "id": group.id, "name": "Acme", "path": "acme", "kind": "group", "full_path": "acme", "parent_id": None,
+            "avatar_url": None, "web_url": "http://localhost/groups/acme",
+        }  # fmt: skip
+
+    def test_a_personal_project_has_an_owner(self, rest: Rest, owner: User, owner_token: str) -> None:
+        own = factories.project("own", parent=accounts.personal_namespace(owner))
+
+        response = rest.get(f"/projects/{own.id}", owner_token)
+
+        assert response.json["owner"]["username"] == "olivia"
+        assert response.json["namespace"]["kind"] == "user"
+        assert response.json["namespace"]["web_url"] == "http://localhost/olivia"
+        assert response.json["permissions"]["project_access"]["access_level"] == 50
+
+    def test_a_direct_role_is_told_from_an_inherited_one(
+        self, rest: Rest, project: Project, developer_token: str
+    ) -> None:
+        permissions = rest.get(f"/projects/{project.id}", developer_token).json["permissions"]
+
+        assert permissions["project_access"]["access_level"] == 30
+        assert permissions["group_access"] is None
+
+    @pytest.mark.parametrize("caller", ["nobody", "outsider"])
+    def test_a_private_project_is_not_there_for_others(
+        self, rest: Rest, project: Project, outsider_token: str, caller: str
+    ) -> None:
+        response = rest.get(f"/projects/{project.id}", outsider_token if caller == "outsider" else None)
+
+        assert response.status_code == 404
+        assert response.json == {"message": "404 Project Not Found"}
+
+
+class TestCreation:
+    def test_by_default_it_is_private_and_personal(self, rest: Rest, owner_token: str) -> None:
+        response = rest.post("/projects", owner_token, {"name": "My first project!"})
+
+        assert response.status_code == 201
+        assert response.json["path_with_namespace"] == "olivia/my-first-project"
+        assert response.json["name"] == "My first project!"
+        assert response.json["visibility"] == "private"
+
+    def test_a_path_names_it_too(self, rest: Rest, owner_token: str) -> None:
+        assert rest.post("/projects", owner_token, {"path": "demo"}).json["name"] == "demo"
+
+    def test_everything_that_can_be_set_is_set(self, rest: Rest, group: Group, owner_token: str) -> None:
+        fields = {
+            "name": "Tools", "path": "the-tools", "description": "Hammers", "visibility": "private",
+            "package_registry_access_level": "public",
+        }  # fmt: skip
+
+        response = rest.post(
+            "/projects", owner_token, fields | {"namespace_id": group.id, "initialize_with_readme": True}
+        )
+
+        assert response.status_code == 201
+        assert {name: response.json[name] for name in fields} == fields
+        assert response.json["path_with_namespace"] == "acme/the-tools"
+
+    def test_the_older_switch_turns_the_registry_off(self, rest: Rest, owner_token: str) -> None:
+        response = rest.post("/projects", owner_token, {"name": "demo", "packages_enabled": False})
+
+        assert response.json["package_registry_access_level"] == "disabled"
+        assert response.json["packages_enabled"] is False
+
+    @pytest.mark.parametrize(
+        ("fields", "body"),
+        [
+            ({"name": ...}, {"error": "name, path are missing, at least one parameter must be provided"}),
+            (
+                {"name": "tools"},
+                {
+                    "message": {
+                        "project_namespace.name": ["has already been taken"],
+                        "name": ["has already been taken"],
+                        "path": ["has already been taken"],
+                    }
+                },
+            ),
+            ({"namespace_id": 4711}, {"message": {"namespace": ["is not valid"]}}),
+            (
+                {"visibility": "public"},
+                {"message": {"visibility_level": ["public is not allowed in a private group."]}},
+            ),
+            ({"visibility": "open"}, {"error": "visibility does not have a valid value"}),
+            (
+                {"package_registry_access_level": "all"},
+                {"error": "package_registry_access_level does not have a valid value"},
+            ),
+            ({"path": "edit"}, {"message": {"path": ["edit is a reserved name"]}}),
+            ({"name": "日本語", "path": ""}, {"message": {"path": ["can't be blank"]}}),
+        ],
+    )
+    def test_what_is_wrong_is_told(
+        self, rest: Rest, project: Project, owner_token: str, fields: dict[str, Any], body: Any
+    ) -> None:
+        sent = {"name": "other", "namespace_id": project.parent_id} | fields
+
+        response = rest.post(
+            "/projects", owner_token, {name: value for name, value in sent.items() if value is not ...}
+        )
+
+        assert response.status_code == 400
+        assert response.json == body
+
+    def test_a_namespace_that_is_not_ones_to_use_is_none(
+        self, rest: Rest, group: Group, project: Project, outsider_token: str, guest_token: str
+    ) -> None:
+        for namespace_id, token in ((group.id, outsider_token), (group.id, guest_token), (project.id, guest_token)):
+            response = rest.post("/projects", token, {"name": "other", "namespace_id": namespace_id})
+
+            assert response.status_code == 400
+            assert response.json == {"message": {"namespace": ["is not valid"]}}
+
+    def test_a_developer_of_the_group_may(self, rest: Rest, group: Group) -> None:
+        developer = factories.access_token(factories.member(group, Role.DEVELOPER))
+
+        assert rest.post("/projects", developer, {"name": "other", "namespace_id": group.id}).status_code == 201
+
+    def test_nobody_may_not(self, rest: Rest) -> None:
+        assert rest.post("/projects", None, {"name": "other"}).status_code == 401
+
+
+class TestChange:
+    def test_some_of_a_project_changes_and_the_rest_stays(
+        self, rest: Rest, project: Project, maintainer_token: str
+    ) -> None:
+        before = rest.get(f"/projects/{project.id}", maintainer_token).json
+        changes = {"name": "Better tools", "description": "Hammers", "package_registry_access_level": "private"}
+
+        response = rest.put(f"/projects/{project.id}", maintainer_token, changes)
+
+        assert response.status_code == 200
+        assert response.json == before | changes | {"name_with_namespace": "Acme / Better tools"}
+
+    def test_a_new_path_is_a_new_address(self, rest: Rest, project: Project, maintainer_token: str) -> None:
+        rest.put(f"/projects/{project.id}", maintainer_token, {"path": "hammers"})
+
+        assert rest.get("/projects/acme%2Fhammers", maintainer_token).json["id"] == project.id
+        assert rest.get("/projects/acme%2Ftools", maintainer_token).status_code == 404
+
+    @pytest.mark.parametrize(
+        ("before", "sent", "after"),
+        [
+            (RegistryAccess.PUBLIC, True, "public"),
+            (RegistryAccess.DISABLED, True, "enabled"),
+            (RegistryAccess.PRIVATE, False, "disabled"),
+        ],
+    )
+    def test_the_older_switch_leaves_alone_what_is_on(
+        self, rest: Rest, project: Project, owner_token: str, before: RegistryAccess, sent: bool, after: str
+    ) -> None:
+        project.registry_access = before
+        factories.commit()
+
+        response = rest.put(f"/projects/{project.id}", owner_token, {"packages_enabled": sent})
+
+        assert response.json["package_registry_access_level"] == after
+
+    def test_visibility_is_the_owners_to_change(
+        self, rest: Rest, group: Group, project: Project, owner_token: str, maintainer_token: str
+    ) -> None:
+        rest.put(f"/groups/{group.id}", owner_token, {"visibility": "public"})
+
+        by_maintainer = rest.put(f"/projects/{project.id}", maintainer_token, {"visibility": "public"})
+        by_owner = rest.put(f"/projects/{project.id}", owner_token, {"visibility": "public"})
+
+        assert by_maintainer.status_code == 403
+        assert by_owner.json["visibility"] == "public"
+
+    def test_a_request_without_any_parameter_is_told_so(self, rest: Rest, project: Project, owner_token: str) -> None:
+        response = rest.put(f"/projects/{project.id}", owner_token)
+
+        assert response.status_code == 400
+        assert response.json["error"].endswith("are missing, at least one parameter must be provided")
+
+    def test_what_the_registry_has_no_use_for_is_ignored(self, rest: Rest, project: Project, owner_token: str) -> None:
+        assert rest.put(f"/projects/{project.id}", owner_token, {"wiki_enabled": True}).status_code == 200
+
+    def test_developers_change_nothing(self, rest: Rest, project: Project, developer_token: str) -> None:
+        assert rest.put(f"/projects/{project.id}", developer_token, {"name": "X"}).status_code == 403
+
+
+class TestArchive:
+    def test_an_archived_project_is_read_only_until_it_is_unarchived(
+        self, rest: Rest, project: Project, owner_token: str
+    ) -> None:
+        archived = rest.post(f"/projects/{project.id}/archive", owner_token)
+        started = rest.post(f"/projects/{project.id}/jobs", owner_token, {})
+        unarchived = rest.post(f"/projects/{project.id}/unarchive", owner_token)
+
+        assert (archived.status_code, archived.json["archived"]) == (201, True)
+        assert started.status_code == 403
+        assert (unarchived.status_code, unarchived.json["archived"]) == (201, False)
+
+    def test_only_owners_archive(self, rest: Rest, project: Project, maintainer_token: str) -> None:
+        assert rest.post(f"/projects/{project.id}/archive", maintainer_token).status_code == 403
+
+
+class TestDeletion:
+    def test_a_project_is_gone(self, rest: Rest, project: Project, owner_token: str) -> None:
+        response = rest.delete("/projects/acme%2Ftools", owner_token)
+
+        assert response.status_code == 202
+        assert response.json == {"message": "202 Accepted"}
+        assert rest.get(f"/projects/{project.id}", owner_token).status_code == 404
+
+    def test_only_owners_delete(self, rest: Rest, project: Project, maintainer_token: str) -> None:
+        assert rest.delete(f"/projects/{project.id}", maintainer_token).status_code == 403
+        assert rest.delete(f"/projects/{project.id}").status_code == 404

@@ -1,0 +1,134 @@
+"""How often somebody may guess a password."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from registry.database import db
+from registry.domain.sign_in import FORGOTTEN_AFTER, LONGEST_WAIT_SECONDS, sign_in
+from registry.errors import TooManyRequests
+from registry.models import AuditEvent, SignInFailures, User
+from tests import factories
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+PASSWORD = "correct horse battery"
+ADDRESS = "192.0.2.1"
+
+
+@pytest.fixture
+def user(app):
+    return factories.user("olivia", password=PASSWORD)
+
+
+def attempt(
+    login: str = "olivia", password: str = "wrong", *, address: str = ADDRESS, seconds: float = 0
+) -> User | None:
+    return sign_in(login, password, address=address, now=NOW + timedelta(seconds=seconds))
+
+
+def fail(times: int, **options: str) -> None:
+    for _ in range(times):
+        assert attempt(**options) is None
+
+
+def wait_seconds(**options: str) -> int:
+    with pytest.raises(TooManyRequests) as refused:
+        attempt(**options)
+    return refused.value.retry_after_seconds
+
+
+def test_four_failures_cost_nothing(user):
+    fail(4)
+
+    assert attempt(password=PASSWORD) == user
+
+
+def test_the_fifth_failure_makes_everybody_wait_for_this_login(user):
+    fail(5)
+
+    assert wait_seconds(password=PASSWORD) == 16
+    assert wait_seconds(password=PASSWORD, address="192.0.2.99") == 16
+
+
+def test_after_the_wait_the_right_password_opens(user):
+    fail(5)
+
+    assert attempt(password=PASSWORD, seconds=15) == user
+
+
+def test_each_further_failure_doubles_the_wait_up_to_ten_minutes(user):
+    fail(5)
+    waits = []
+    seconds = 0
+    for _ in range(8):
+        seconds += LONGEST_WAIT_SECONDS
+        attempt(seconds=seconds)
+        with pytest.raises(TooManyRequests) as refused:
+            attempt(seconds=seconds)
+        waits.append(refused.value.retry_after_seconds - 1)
+
+    assert waits == [30, 60, 120, 240, 480, 600, 600, 600]
+
+
+def test_waiting_attempts_do_not_count(user):
+    fail(5)
+    for _ in range(20):
+        wait_seconds()
+
+    assert attempt(password=PASSWORD, seconds=15) == user
+
+
+def test_a_login_nobody_has_is_held_up_as_well(user):
+    fail(5, login="nobody")
+
+    assert wait_seconds(login="nobody") == 16
+
+
+def test_success_clears_what_counted_against_the_login(user):
+    fail(4)
+    attempt(password=PASSWORD)
+    fail(4)
+
+    assert attempt(password=PASSWORD) == user
+
+
+def test_twenty_failures_from_one_address_hold_it_up_whatever_the_login(user):
+    for number in range(20):
+        fail(1, login=f"guess{number}")
+
+    assert wait_seconds(password=PASSWORD) == 16
+    assert attempt(password=PASSWORD, address="192.0.2.2") == user
+
+
+def test_an_account_of_ones_own_does_not_clear_what_counted_against_the_address(user):
+    factories.user("mallory", password=PASSWORD)
+    for number in range(19):
+        fail(1, login=f"guess{number}")
+        assert attempt("mallory", PASSWORD) is not None
+    fail(1, login="guess")
+
+    assert wait_seconds() == 16
+
+
+def test_failures_are_forgotten_after_an_hour(user):
+    fail(5)
+
+    attempt(seconds=FORGOTTEN_AFTER.total_seconds() + 1)
+
+    assert {failures.count for failures in db.session.scalars(select(SignInFailures))} == {1}
+
+
+def test_what_was_typed_is_stored_as_a_digest_only(user):
+    fail(1, login="a password typed in the wrong field")
+
+    assert all(len(key) == 64 for key in db.session.scalars(select(SignInFailures.key)))
+
+
+def test_signing_in_is_an_event(user):
+    attempt(password=PASSWORD)
+
+    event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "user_signed_in")).one()
+    assert (event.author, event.address, event.target) == ("olivia", ADDRESS, "olivia")
