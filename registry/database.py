@@ -38,10 +38,11 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError, NoSuchModuleError
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm.exc import StaleDataError
 
-from registry.errors import ConfigurationError
+from registry.errors import ConfigurationError, RecordNotFound
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -202,11 +203,25 @@ def transaction(*, lock: int | None = None, shared: bool = False, changes_answer
             # Last of all: on PostgreSQL writers wait for one another here, until the commit.
             session.execute(update(_generation).values(number=_generation.c.number + 1))
         session.commit()
+    except StaleDataError as error:  # a record to change was deleted meanwhile
+        session.rollback()
+        raise RecordNotFound from error
     except BaseException:
         session.rollback()
         raise
     finally:
         session.info.pop("writing", None)
+
+
+def lock(record: Model, *attributes: str) -> None:
+    """Read a record, or some of its attributes, anew and keep others from changing it until the transaction ends.
+
+    :raises RecordNotFound: it was deleted meanwhile.
+    """
+    try:
+        db.session.refresh(record, attributes or None, with_for_update=True)
+    except InvalidRequestError as error:
+        raise RecordNotFound from error
 
 
 def _take_write_lock(session: Session) -> None:

@@ -10,7 +10,8 @@ from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from registry import database
-from registry.database import db, is_sqlite, transaction
+from registry.database import db, is_sqlite, lock, transaction
+from registry.errors import RecordNotFound
 from registry.models import AuditEvent, InstanceSettings, Membership, Role, User, UserState
 from tests import factories
 
@@ -275,3 +276,15 @@ def test_sqlite_keeps_what_was_committed_through_a_power_cut(app: Flask) -> None
     }
 
     assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30000}
+
+
+def test_a_record_that_was_deleted_meanwhile_is_not_found(app):
+    user = factories.user()
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql(f"DELETE FROM users WHERE id = {user.id}")
+
+    with pytest.raises(RecordNotFound), transaction():
+        lock(user)
+    user.name = "Somebody"
+    with pytest.raises(RecordNotFound), transaction():
+        pass

@@ -15,7 +15,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import db, transaction, utcnow
+from registry.database import db, lock, transaction, utcnow
 from registry.domain import audit, namespaces
 from registry.domain.paging import Listing
 from registry.errors import Conflict, Forbidden, InvalidRecord, NotFound
@@ -295,8 +295,8 @@ def set_state(user: User, state: UserState, *, by: audit.Author, only_from: User
     :param only_from: the state that this leads out of, where it is not any: who is blocked is not *activated*.
     :raises Forbidden: the present state does not allow it, or the last active administrator would go.
     """
-    with transaction(lock=namespaces.TREE_LOCK) as session:
-        session.refresh(user, with_for_update=True)
+    with transaction(lock=namespaces.TREE_LOCK):
+        lock(user)
         is_other = only_from not in (None, user.state)
         if is_other or user.state is state or {user.state, state} == {UserState.BLOCKED, UserState.DEACTIVATED}:
             raise Forbidden(f"The user is {user.state} and cannot be made {state}.")

@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 from sqlalchemy import Select, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import OBJECTS_LOCK, db, transaction
+from registry.database import OBJECTS_LOCK, db, lock, transaction
 from registry.domain import access, audit, catalog, distributions, namespaces
 from registry.domain.access import Principal
 from registry.domain.distributions import Distribution
@@ -319,7 +319,7 @@ def delete_package(package: Package, project: Project, *, by: Principal) -> None
     """
     refuse_delete_protected(project, package.name, by)
     with transaction() as session:
-        session.refresh(package, with_for_update=True)
+        lock(package)
         if package.status is PackageStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
         package.status = PackageStatus.PENDING_DESTRUCTION
@@ -335,8 +335,8 @@ def delete_file(file: PackageFile, package: Package, project: Project, *, by: Pr
     :raises RecordNotFound: it was deleted meanwhile.
     """
     refuse_delete_protected(project, package.name, by)
-    with transaction() as session:
-        session.refresh(file, with_for_update=True)
+    with transaction():
+        lock(file)
         if file.status is FileStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
         file.status = FileStatus.PENDING_DESTRUCTION
@@ -359,7 +359,7 @@ def delete_files(files: Iterable[PackageFile], package: Package, project: Projec
     :raises RecordNotFound: one of them was deleted meanwhile.
     """
     with transaction() as session:
-        session.refresh(package, with_for_update=True)  # an upload to it waits, and then makes a new one
+        lock(package)  # an upload to it waits, and then makes a new one
         for file in files:
             delete_file(file, package, project, by=by)
         session.flush()

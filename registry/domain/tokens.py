@@ -17,7 +17,7 @@ from sqlalchemy import and_, func, not_, or_, select, update
 from sqlalchemy.orm import joinedload
 from sqlalchemy.orm.attributes import set_committed_value
 
-from registry.database import db, transaction
+from registry.database import db, lock, transaction
 from registry.domain import access, audit
 from registry.domain.access import DeployScope, Principal, Scope
 from registry.domain.paging import Listing
@@ -192,8 +192,8 @@ def rotate_access_token(
     :param expires_on: default one week ahead, or as far as the instance allows.
     :raises Unauthenticated: the token was revoked, or has expired.
     """
-    with transaction() as session:
-        session.refresh(token, ["revoked_at", "expires_on"], with_for_update=True)
+    with transaction():
+        lock(token, "revoked_at", "expires_on")
         if token.is_active(now):
             token.revoked_at = now
             rotated, secret = issue_access_token(
@@ -413,7 +413,7 @@ def finish_job(job: Job, status: JobStatus, *, by: Principal, now: datetime) -> 
     :raises BadRequest: it has ended already, or ``running`` is no end.
     """
     with transaction() as session:
-        session.refresh(job, ["status", "finished_at"], with_for_update=True)
+        lock(job, "status", "finished_at")
         if not _may_finish(by, job):
             raise Forbidden
         if status is JobStatus.RUNNING:
