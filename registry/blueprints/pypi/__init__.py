@@ -13,7 +13,7 @@ from flask import Blueprint, Response, jsonify, request
 from registry.blueprints.auth.credentials import pypi_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi import files, index, upload
-from registry.errors import InvalidToken, RegistryError, Unauthenticated, Unavailable
+from registry.errors import InvalidToken, NotFound, RegistryError, Unauthenticated, Unavailable
 
 REALM = "GitLab Packages Registry"
 
@@ -25,6 +25,8 @@ for child in (index.routes(gate), files.routes(gate), upload.routes(gate)):
 
 @blueprint.errorhandler(RegistryError)
 def refuse(error: RegistryError) -> Response:
+    if isinstance(error, NotFound) and error.what in ("Project", "Group"):
+        error = NotFound()  # here, unlike in the REST API, GitLab does not say what is missing
     body = error.body()
     if request.method == "POST" and isinstance(body.get("message"), str):
         body["code"] = error.message

@@ -442,7 +442,7 @@ def test_an_unknown_namespace_is_404_for_everybody(pip, token, path):
             response = pip.get(f"{pypi_path(path, group=is_group)}/simple/demo/", credentials)
 
             assert response.status_code == 404
-            assert response.json["message"] == f"404 {'Group' if is_group else 'Project'} Not Found"
+            assert response.json["message"] == "404 Not Found"
 
 
 def test_a_users_own_space_is_no_group(pip, owner, token):

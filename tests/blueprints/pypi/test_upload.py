@@ -122,7 +122,7 @@ def test_an_unknown_project_is_404_for_everybody(twine, developer):
     for credentials in (None, factories.access_token(developer), ("gitlab-ci-token", "nonsense")):
         response = twine.upload(4711, WHEEL, credentials)
 
-        assert (response.status_code, response.json["message"]) == (404, "404 Project Not Found")
+        assert (response.status_code, response.json["message"]) == (404, "404 Not Found")
 
 
 @pytest.mark.parametrize("change", [{"archived": True}, {"registry_access": RegistryAccess.DISABLED}], ids=str)
