@@ -1,0 +1,102 @@
+"""A running server with an upstream beside it, and the real clients that speak to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.clients import Client, Environments, Installer, environments_in, uv_command
+from tests.acceptance.servers import RunningServer
+from tests.fakes.upstream import Upstream
+
+NEWEST_PIP = "pip==26.3"
+HTML_PIP = "pip==22.0.4"  # asks for nothing but HTML
+PUBLISHING = ("twine==7.0.0", "build==1.6.1", "setuptools==84.2.1")
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[Upstream]:
+    """What the server forwards to."""
+    started = Upstream()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[RunningServer]:
+    """One server for all tests of this process: they change nothing in it but what they made themselves."""
+    started = RunningServer(tmp_path_factory.mktemp("server"), UPSTREAM_URL=upstream.url)
+    started.start()
+    yield started
+    assert started.stop() == 0, started.log
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
+    """Servers of the test's own, with settings of their own, which it may kill."""
+    started: list[RunningServer] = []
+
+    def start(**settings: str) -> RunningServer:
+        server = RunningServer(tmp_path / f"server{len(started)}", **settings)
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def client_environment(tmp_path_factory: pytest.TempPathFactory) -> Environments:
+    """``client_environment(name, *requirements)``: the interpreter of an environment that all processes share."""
+    folder = tmp_path_factory.getbasetemp()
+    return environments_in((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "environments")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The home folder of whoever runs the clients."""
+    return tmp_path / "home"
+
+
+def _pip(python: Path, home: Path) -> Installer:
+    return Installer((str(python), "-m", "pip"), home, {"PIP_TARGET": str(home / "site")})
+
+
+@pytest.fixture
+def pip(client_environment: Environments, home: Path) -> Installer:
+    return _pip(client_environment(NEWEST_PIP, NEWEST_PIP), home)
+
+
+@pytest.fixture(params=[NEWEST_PIP, HTML_PIP], ids=["json pip", "html pip"])
+def every_pip(request: pytest.FixtureRequest, client_environment: Environments, home: Path) -> Installer:
+    """The newest pip, and one that reads only HTML."""
+    return _pip(client_environment(request.param, request.param), home)
+
+
+@pytest.fixture
+def python(client_environment: Environments, home: Path) -> Client:
+    """Python with what the guide builds and publishes with."""
+    return Client((str(client_environment("twine", *PUBLISHING)),), home)
+
+
+@pytest.fixture
+def twine(client_environment: Environments, home: Path) -> Client:
+    return Client((str(client_environment("twine", *PUBLISHING)), "-m", "twine"), home)
+
+
+@pytest.fixture
+def skipping_twine(client_environment: Environments, home: Path) -> Client:
+    """The last twine whose ``--skip-existing`` works with private indexes."""
+    return Client((str(client_environment("twine-6.1", "twine==6.1.0")), "-m", "twine"), home)
+
+
+@pytest.fixture
+def uv(client_environment: Environments, home: Path) -> Installer:
+    """uv, installing for an environment without packages."""
+    python = client_environment("empty")
+    return Installer((uv_command(),), home, {"VIRTUAL_ENV": str(python.parent.parent)})

@@ -1,0 +1,249 @@
+"""Large files in little memory, early refusals, slow clients, and a stop that lets downloads finish."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.acceptance.servers import Namespace, RunningServer, needs_proc
+from tests.acceptance.wire import (
+    MIB,
+    LargeWheel,
+    answer_on,
+    basic,
+    connect,
+    digest_of_rest,
+    file_head,
+    head,
+    large_wheel,
+    multipart,
+    upload_head,
+    upload_large,
+)
+from tests.builders import build_wheel
+
+StartServer = Callable[..., RunningServer]
+GIB = 1 << 30
+
+
+@contextmanager
+def download(project: Namespace, wheel: LargeWheel, **headers: object) -> Iterator[http.client.HTTPResponse]:
+    """A download whose header was read and whose body waits."""
+    with connect(project.server) as connection:
+        connection.sendall(file_head(project, wheel, project.server.root_token, **headers))
+        with closing(http.client.HTTPResponse(connection)) as response:
+            response.begin()
+            yield response
+
+
+@needs_proc
+def test_memory_does_not_grow_with_the_file(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server()
+    project, wheel = server.project(), large_wheel(tmp_path, "large", 300 * MIB)
+    project.publish(build_wheel("warm"))
+    before = server.resident_bytes()
+    server.forget_peak()
+
+    uploaded = upload_large(project, wheel, server.root_token)
+    with download(project, wheel) as response:
+        digest = digest_of_rest(response)
+
+    assert uploaded is not None
+    assert uploaded.status == 201, uploaded.body
+    assert digest == wheel.sha256
+    assert server.resident_bytes("VmHWM") - before < 64 * MIB
+
+
+# Early refusals -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("expect", [{}, {"Expect": "100-continue"}], ids=["sent at once", "asks to continue"])
+@pytest.mark.parametrize(
+    ("token", "length", "status", "message"),
+    [
+        (None, GIB, 401, "401 Unauthorized"),
+        ("glpat-any-token-at-all", 6 * GIB, 400, "400 Bad request - File is too large"),
+    ],
+    ids=["anonymous", "too large"],
+)
+def test_a_large_upload_is_refused_by_its_header_alone(
+    server: RunningServer, expect: dict[str, str], token: str | None, length: int, status: int, message: str
+) -> None:
+    project = server.project()
+
+    with connect(server) as connection:
+        connection.sendall(upload_head(project, token, length, **expect))
+        answer = answer_on(connection, "POST")
+
+    assert answer is not None
+    assert answer.status == status
+    assert message in answer.body.decode()
+    assert ("Basic" in answer.headers.get("WWW-Authenticate", "")) is (status == 401)
+
+
+def test_an_anonymous_upload_is_not_read_to_its_end(server: RunningServer) -> None:
+    project, sent = server.project(), 0
+    block = bytes(MIB)
+
+    with connect(server) as connection, suppress(BrokenPipeError, ConnectionResetError):
+        connection.sendall(upload_head(project, None, GIB))
+        while sent < GIB:
+            connection.sendall(block)
+            sent += len(block)
+
+    assert sent < 64 * MIB
+
+
+@pytest.mark.parametrize("expect", [{}, {"Expect": "100-continue"}], ids=["sent at once", "asks to continue"])
+def test_no_other_address_takes_a_large_body(server: RunningServer, expect: dict[str, str]) -> None:
+    request = head("POST", "/api/v4/projects", Authorization=basic(server.root_token), Content_Length=GIB, **expect)
+
+    with connect(server) as connection:
+        connection.sendall(request)
+        answer = answer_on(connection, "POST")
+
+    assert answer is not None
+    assert answer.status == 413
+
+
+def test_who_asks_to_continue_and_may_is_told_to(server: RunningServer) -> None:
+    project, file = server.project(), build_wheel("continued", size_bytes=5 * MIB)
+    before, after = multipart({"name": file.name, "version": file.version}, file.filename)
+    body = before + file.content + after
+
+    with connect(server) as connection:
+        connection.sendall(upload_head(project, server.root_token, len(body), Expect="100-continue"))
+        told = connection.recv(100)
+        connection.sendall(body)
+        answer = answer_on(connection, "POST")
+
+    assert told.startswith(b"HTTP/1.1 100 Continue")
+    assert answer is not None
+    assert answer.status == 201
+
+
+# Connections ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "part"),
+    [
+        ("bytes=0-99", slice(0, 100)),
+        ("bytes=70000-", slice(70_000, None)),
+        ("bytes=-300", slice(-300, None)),
+        ("bytes=1-1", slice(1, 2)),
+    ],
+    ids=["first bytes", "to the end", "last bytes", "one byte"],
+)
+def test_a_part_of_a_file_is_just_that_part_and_the_connection_goes_on(
+    server: RunningServer, value: str, part: slice
+) -> None:
+    project, file = server.project(), build_wheel("parted", size_bytes=100_000)
+    project.publish(file)
+    path = f"{project.pypi_path}/files/{file.sha256}/{file.filename}"
+    authorization = basic(server.root_token)
+
+    with connect(server) as connection:
+        connection.sendall(head("GET", path, Authorization=authorization, Range=value))
+        answer = answer_on(connection)
+        connection.sendall(head("GET", path, Authorization=authorization))
+        whole = answer_on(connection)
+
+    assert answer is not None
+    assert (answer.status, answer.body) == (206, file.content[part])
+    assert whole is not None
+    assert (whole.status, whole.body) == (200, file.content)
+
+
+def test_a_connection_stays_open_behind_an_answer_without_a_body(server: RunningServer) -> None:
+    project = server.project()
+    project.publish(build_wheel("lasting"))
+    path, authorization = f"{project.pypi_path}/simple/lasting/", basic(server.root_token)
+
+    with connect(server) as connection:
+        connection.sendall(head("GET", path, Authorization=authorization))
+        first = answer_on(connection)
+        assert first is not None
+        for _ in range(3):
+            connection.sendall(head("GET", path, Authorization=authorization, If_None_Match=first.headers["ETag"]))
+            answer = answer_on(connection)
+
+            assert answer is not None
+            assert (answer.status, answer.body) == (304, b"")
+
+
+# Slow clients ---------------------------------------------------------------------------------------------------
+
+
+def test_slow_clients_keep_nobody_waiting(server: RunningServer, tmp_path: Path) -> None:
+    """Far more of each kind than there are threads."""
+    project, wheel = server.project(), large_wheel(tmp_path, "slow", 24 * MIB)
+    upload_large(project, wheel, server.root_token)
+    half_upload = upload_head(project, server.root_token, 100 * MIB) + bytes(MIB)
+
+    with ExitStack() as stack:
+        for _ in range(20):
+            for request in (half_upload, half_upload[:60]):
+                stack.enter_context(connect(server)).sendall(request)
+            stack.enter_context(download(project, wheel))
+            stack.enter_context(download(project, wheel, Range="bytes=1-"))
+        response = requests.get(f"{project.url}/simple/slow/", auth=("root", server.root_token), timeout=60)
+
+    assert response.status_code == 200
+
+
+# Stopping -------------------------------------------------------------------------------------------------------
+
+
+def test_a_stop_lets_downloads_and_uploads_finish(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server()
+    project, wheel = server.project(), large_wheel(tmp_path, "drained", 40 * MIB)
+    upload_large(project, wheel, server.root_token)
+    file = build_wheel("lastminute", size_bytes=2 * MIB)
+    before, after = multipart({"name": file.name, "version": file.version}, file.filename)
+    body = before + file.content + after
+
+    with download(project, wheel) as response, connect(server) as uploading:
+        digest = hashlib.sha256(response.read(MIB))
+        uploading.sendall(upload_head(project, server.root_token, len(body)) + body[:MIB])
+        server.signal(signal.SIGTERM)
+        _wait_until_refused(server)
+        uploading.sendall(body[MIB:])
+        uploaded = answer_on(uploading, "POST")
+        while chunk := response.read(MIB):
+            digest.update(chunk)
+
+    assert digest.hexdigest() == wheel.sha256
+    assert uploaded is not None
+    assert uploaded.status == 201
+    assert server.wait() == 0
+
+
+def _wait_until_refused(server: RunningServer) -> None:
+    for _ in range(600):
+        try:
+            with connect(server) as connection:
+                connection.settimeout(0.1)
+                connection.recv(1)
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return
+    raise AssertionError("new connections are still accepted")
+
+
+def test_a_stop_without_work_is_quick_and_clean(start_server: StartServer) -> None:
+    server = start_server()
+
+    with connect(server):  # an idle connection does not hold it up
+        status = server.stop()
+
+    assert status == 0
+    assert "Traceback" not in server.log

@@ -1,0 +1,139 @@
+"""HTTP by hand over a socket, for what no client library would send or wait for."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import socket
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from urllib.parse import urlsplit
+
+from tests.acceptance.servers import Namespace, RunningServer
+from tests.builders import build_wheel
+
+TIMEOUT_SECONDS = 60
+MIB = 1 << 20
+BOUNDARY = "ad1bd3b5c7a64b9e"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+def connect(server: RunningServer) -> socket.socket:
+    parts = urlsplit(server.url)
+    return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=TIMEOUT_SECONDS)
+
+
+def head(method: str, target: str, **headers: object) -> bytes:
+    """Request line and header; underscores in names stand for dashes."""
+    lines = [f"{method} {target} HTTP/1.1", "Host: registry.test"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def basic(token: str) -> str:
+    return "Basic " + base64.b64encode(f"__token__:{token}".encode()).decode()
+
+
+def answer_on(connection: socket.socket, method: str = "GET") -> Answer | None:
+    """The next answer on the connection; ``None`` when the server closes it without one."""
+    response = http.client.HTTPResponse(connection, method=method)
+    try:
+        response.begin()
+        return Answer(response.status, response.msg, response.read())
+    except (http.client.BadStatusLine, ConnectionError):
+        return None
+    finally:
+        response.close()
+
+
+def exchange(server: RunningServer, request: bytes, method: str = "GET") -> Answer | None:
+    """The answer to these bytes; what the server does not want to read any more need not be sent."""
+    with connect(server) as connection:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(request)
+        return answer_on(connection, method)
+
+
+def multipart(fields: dict[str, str], filename: str) -> tuple[bytes, bytes]:
+    """What stands before and after the file in an upload's body."""
+    before = "".join(
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    )
+    before += (
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="content"; filename="{filename}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    )
+    return before.encode(), f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def upload_head(project: Namespace, token: str | None, length: int, **headers: object) -> bytes:
+    authorization = {} if token is None else {"Authorization": basic(token)}
+    content_type = f"multipart/form-data; boundary={BOUNDARY}"
+    return head("POST", project.pypi_path, Content_Type=content_type, Content_Length=length, **authorization, **headers)
+
+
+@dataclass(frozen=True)
+class LargeWheel:
+    """A wheel on disk, too large to be held in memory."""
+
+    path: Path
+    name: str
+    version: str
+    sha256: str
+    size_bytes: int
+
+    def chunks(self) -> Iterator[bytes]:
+        with self.path.open("rb") as file:
+            while chunk := file.read(MIB):
+                yield chunk
+
+
+def large_wheel(folder: Path, name: str, size_bytes: int) -> LargeWheel:
+    """A wheel of about this size, written in pieces."""
+    small = build_wheel(name)
+    path = folder / small.filename
+    path.write_bytes(small.content)
+    block = Random(0).randbytes(MIB)
+    with zipfile.ZipFile(path, "a") as archive, archive.open("padding.bin", "w", force_zip64=True) as padding:
+        for _ in range(size_bytes // MIB):
+            padding.write(block)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return LargeWheel(path, small.name, small.version, digest, path.stat().st_size)
+
+
+def upload_large(project: Namespace, wheel: LargeWheel, token: str) -> Answer | None:
+    """Upload in pieces, as twine does."""
+    fields = {":action": "file_upload", "name": wheel.name, "version": wheel.version, "sha256_digest": wheel.sha256}
+    before, after = multipart(fields, wheel.path.name)
+    with connect(project.server) as connection:
+        connection.sendall(upload_head(project, token, len(before) + wheel.size_bytes + len(after)) + before)
+        for chunk in wheel.chunks():
+            connection.sendall(chunk)
+        connection.sendall(after)
+        return answer_on(connection, "POST")
+
+
+def file_head(project: Namespace, wheel: LargeWheel, token: str, **headers: object) -> bytes:
+    path = f"{project.pypi_path}/files/{wheel.sha256}/{wheel.path.name}"
+    return head("GET", path, Authorization=basic(token), Connection="close", **headers)
+
+
+def digest_of_rest(response: http.client.HTTPResponse) -> str:
+    """The SHA-256 of the body still to come."""
+    digest = hashlib.sha256()
+    while chunk := response.read(MIB):
+        digest.update(chunk)
+    return digest.hexdigest()

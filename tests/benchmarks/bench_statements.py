@@ -1,0 +1,152 @@
+"""How many SQL statements a request costs, with little data and with much; it must be the same number.
+
+In process, over Flask's test client. *First* is the first request after the registry's content changed, *again* the
+same request repeated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import event, insert
+
+from registry import create_app, database
+from registry.database import db
+from registry.models import FileStatus, Group, Package, PackageFile, PackageStatus, Project, Role
+from tests import factories
+from tests.builders import build_wheel
+from tests.clients import basic, pypi_path
+
+HEADING = ("statements", "rows of files", "first", "again", "first ms", "again ms")
+FILES_PER_PACKAGE = 10
+SAMPLES = 5
+_MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """An application with data: names are ``bulk0``, ``bulk1``, … in each project."""
+
+    client: FlaskClient
+    group: Group
+    project: Project
+    headers: dict[str, str]
+    file_path: str
+    rows: int
+
+
+def run(folder: Path, rows: int) -> Iterator[tuple[str, ...]]:
+    """A row for each kind of request and amount of data.
+
+    :param rows: files in the large registry.
+    """
+    for projects, packages in ((1, 10), (20, rows // FILES_PER_PACKAGE // 20)):
+        app = create_app({"INSTANCE_PATH": folder / f"statements-{packages}"})
+        with app.app_context():
+            database.upgrade()
+            shop = _furnished(app, projects, packages)
+            yield from _measured(shop)
+            db.session.remove()
+            db.engine.dispose()
+
+
+def _measured(shop: Shop) -> Iterator[tuple[str, ...]]:
+    project, group = pypi_path(shop.project), pypi_path(shop.group)
+    addresses = {
+        "project page": f"{project}/simple/bulk3",
+        "group page": f"{group}/simple/bulk3",
+        "project index": f"{project}/simple",
+        "group index": f"{group}/simple",
+        "project download": f"{project}/{shop.file_path}",
+        "group download": f"{group}/{shop.file_path}",
+    }
+    _cost(shop, addresses["project index"], change=True)  # the token's first use is noted
+    for name, address in addresses.items():
+        first = [_cost(shop, address, change=True) for _ in range(SAMPLES)]
+        again = [_cost(shop, address, change=False) for _ in range(SAMPLES)]
+        yield (
+            name,
+            str(shop.rows),
+            str(max(count for count, _ in first)),
+            str(max(count for count, _ in again)),
+            f"{statistics.median(duration for _, duration in first):.1f}",
+            f"{statistics.median(duration for _, duration in again):.1f}",
+        )
+
+
+def _cost(shop: Shop, address: str, *, change: bool) -> tuple[int, float]:
+    """Statements and milliseconds of one request."""
+    if change:
+        factories.deploy_token(shop.project)
+    db.session.remove()
+    sent = 0
+
+    def note(*_: object) -> None:
+        nonlocal sent
+        sent += 1
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    began = time.perf_counter()
+    response = shop.client.get(address, headers=shop.headers, buffered=True)
+    duration = time.perf_counter() - began
+    event.remove(db.engine, "before_cursor_execute", note)
+    assert response.status_code == 200, response.text
+    return sent, duration * 1000
+
+
+def _furnished(app: Flask, projects: int, packages: int) -> Shop:
+    owner = factories.user("owner")
+    group = factories.group("bulk", owner=owner)
+    made = [
+        factories.project(f"project{number}", parent=factories.group(f"sub{number}", parent=group))
+        for number in range(projects)
+    ]
+    for project in made:
+        _fill(project, packages)
+        for _ in range(packages // 10):
+            factories.member(project, Role.DEVELOPER)
+    file = factories.published(made[0], build_wheel("single"))
+    return Shop(
+        app.test_client(),
+        group,
+        made[0],
+        basic(factories.access_token(owner, "read_api")),
+        f"files/{file.sha256}/{file.filename}",
+        projects * packages * FILES_PER_PACKAGE,
+    )
+
+
+def _fill(project: Project, packages: int) -> None:
+    """Rows in bulk; of their bytes there are none."""
+    names = [f"bulk{number}" for number in range(packages)]
+    db.session.execute(
+        insert(Package),
+        [
+            {"project_id": project.id, "name": name, "version": "1.0", "normalized_name": name,
+             "status": PackageStatus.DEFAULT, "created_at": _MOMENT, "updated_at": _MOMENT}
+            for name in names
+        ],
+    )  # fmt: skip
+    ids = db.session.execute(db.select(Package.name, Package.id).where(Package.project_id == project.id)).all()
+    db.session.execute(
+        insert(PackageFile), [_file(project, *row, number) for row in ids for number in range(FILES_PER_PACKAGE)]
+    )
+    db.session.commit()
+
+
+def _file(project: Project, name: str, package_id: int, number: int) -> dict[str, object]:
+    filename = f"{name}-1.0-{number}-py3-none-any.whl"
+    digest = hashlib.sha256(f"{project.id}/{filename}".encode()).hexdigest()
+    return {
+        "package_id": package_id, "project_id": project.id, "filename": filename, "status": FileStatus.DEFAULT,
+        "size_bytes": 1000, "sha256": digest, "md5": digest[:32], "blake2b_256": digest, "core_metadata_sha256": digest,
+        "core_metadata_is_final": True, "requires_python": ">=3.9", "created_at": _MOMENT,
+    }  # fmt: skip

@@ -1,0 +1,131 @@
+"""Closed-loop load: so many connections, each asking again as soon as it was answered.
+
+``wrk`` where it is installed; otherwise one loop over plain sockets, which costs the machine little more.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import selectors
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+CONNECTIONS = 8
+_WRK_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Load:
+    requests_per_second: float
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is asked again and again.
+
+    :ivar status: what every answer must have.
+    """
+
+    name: str
+    url: str
+    headers: Mapping[str, str]
+    status: int = 200
+
+
+def generator() -> str:
+    """What makes the load on this machine."""
+    return "wrk" if shutil.which("wrk") else "a loop over sockets"
+
+
+def measure(target: Target, seconds: float) -> Load:
+    """:raises AssertionError: an answer was not the expected one."""
+    _once(target)
+    return _wrk(target, seconds) if shutil.which("wrk") else _loop(target, seconds)
+
+
+def _once(target: Target) -> None:
+    with _connect(target) as connection:
+        connection.sendall(_request(target))
+        _checked(target, connection.recv(1 << 16))
+
+
+def _wrk(target: Target, seconds: float) -> Load:
+    """``wrk`` counts every status but 2xx and 3xx as an error, and prints that line only when there were some."""
+    headers = [part for name, value in target.headers.items() for part in ("-H", f"{name}: {value}")]
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--latency", *headers, target.url]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "Non-2xx" not in output, output
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    times = {
+        share: float(value) * _WRK_UNITS[unit]
+        for share, value, unit in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)", output)
+    }
+    assert rate is not None, output
+    return Load(float(rate[1]), times["50"], times["99"])
+
+
+def _loop(target: Target, seconds: float) -> Load:
+    request, durations = _request(target), []
+    with selectors.DefaultSelector() as selector:
+        started: dict[socket.socket, float] = {}
+        received: dict[socket.socket, bytes] = {}
+        for _ in range(CONNECTIONS):
+            connection = _connect(target)
+            selector.register(connection, selectors.EVENT_READ)
+            connection.sendall(request)
+            started[connection], received[connection] = time.perf_counter(), b""
+        began = time.perf_counter()
+        while (now := time.perf_counter()) < began + seconds:
+            for key, _ in selector.select():
+                connection = key.fileobj
+                assert isinstance(connection, socket.socket)
+                received[connection] += connection.recv(1 << 18)
+                if _is_complete(received[connection]):
+                    durations.append(time.perf_counter() - started[connection])
+                    _checked(target, received[connection])
+                    received[connection], started[connection] = b"", time.perf_counter()
+                    connection.sendall(request)
+        for connection in started:
+            connection.close()
+    durations.sort()
+    return Load(len(durations) / (now - began), _percentile(durations, 50), _percentile(durations, 99))
+
+
+def _is_complete(answer: bytes) -> bool:
+    """304 tells the length of a body that does not follow."""
+    header, end, body = answer.partition(b"\r\n\r\n")
+    length = _CONTENT_LENGTH.search(header)
+    expected = int(length[1]) if length and b" 304 " not in header[:15] else 0
+    return bool(end) and len(body) >= expected
+
+
+def _checked(target: Target, answer: bytes) -> None:
+    assert answer.split(b" ", 2)[1] == str(target.status).encode(), answer[:300]
+
+
+def _connect(target: Target) -> socket.socket:
+    parts = urlsplit(target.url)
+    connection = socket.create_connection((parts.hostname or "", parts.port or 80), timeout=60)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def _request(target: Target) -> bytes:
+    parts = urlsplit(target.url)
+    headers = {"Host": parts.netloc, **target.headers}
+    lines = [f"GET {parts.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def _percentile(ordered: list[float], share: int) -> float:
+    """In milliseconds; of a sorted list."""
+    return 1000 * ordered[min(len(ordered) - 1, math.ceil(len(ordered) * share / 100) - 1)] if ordered else math.nan

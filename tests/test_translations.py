@@ -1,0 +1,52 @@
+"""Every word of the pages is in both catalogues, and nothing else is."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from babel.messages.catalog import Catalog, Message
+
+from tests import catalogues
+
+PLACEHOLDER = re.compile(r"%\(\w+\)[sd]")
+
+
+@pytest.fixture(scope="module")
+def messages() -> Catalog:
+    return catalogues.extracted()
+
+
+def both(message: Message) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    as_tuples = [text if isinstance(text, tuple) else (text,) for text in (message.id, message.string)]
+    return as_tuples[0], as_tuples[1]
+
+
+@pytest.mark.parametrize("language", catalogues.LANGUAGES)
+def test_the_catalogue_is_as_the_update_leaves_it(messages, language):
+    updated = catalogues.written(catalogues.brought_up_to_date(language, messages))
+
+    assert catalogues.po_file(language).read_bytes() == updated, "run: python -m tests.catalogues"
+
+
+@pytest.mark.parametrize("language", catalogues.LANGUAGES)
+def test_every_message_is_translated(language):
+    untranslated = [message.id for message in catalogues.read(language) if message.id and not all(both(message)[1])]
+
+    assert untranslated == []
+
+
+@pytest.mark.parametrize("language", catalogues.LANGUAGES)
+def test_a_translation_has_the_placeholders_of_its_message(language):
+    different = [
+        message.id
+        for message in catalogues.read(language)
+        if message.id and {frozenset(PLACEHOLDER.findall(text)) for text in both(message)[0]}
+        != {frozenset(PLACEHOLDER.findall(text)) for text in both(message)[1]}
+    ]  # fmt: skip
+
+    assert different == []
+
+
+def test_english_messages_stand_for_themselves():
+    assert all(both(message)[0] == both(message)[1] for message in catalogues.read("en") if message.id)
