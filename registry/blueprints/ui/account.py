@@ -1,0 +1,100 @@
+"""Your account: profile, password, language and colour scheme."""
+
+from __future__ import annotations
+
+from flask import Blueprint, flash, redirect, render_template, url_for
+from flask_babel import gettext, lazy_gettext, refresh
+from werkzeug.wrappers import Response
+from wtforms import BooleanField, EmailField, PasswordField, RadioField, SelectField, StringField, TextAreaField
+from wtforms.validators import EqualTo, InputRequired
+
+from registry.blueprints.auth import sessions
+from registry.blueprints.auth.permits import Gate
+from registry.blueprints.ui.forms import Form
+from registry.blueprints.ui.language import LANGUAGES
+from registry.blueprints.ui.viewer import principal, signed_in
+from registry.domain import accounts
+from registry.domain.access import Permission
+from registry.models import ColorScheme
+
+_ = lazy_gettext
+
+
+class ProfileForm(Form):
+    name = StringField(_("Full name"))
+    username = StringField(_("Username"))
+    email = EmailField(_("Email"))
+    bio = TextAreaField(_("Bio"))
+    private_profile = BooleanField(_("Private profile"))
+
+
+class PasswordForm(Form):
+    current_password = PasswordField(_("Current password"), [InputRequired(_("Enter your current password."))])
+    password = PasswordField(_("New password"), [InputRequired(_("Enter a new password."))])
+    repeated = PasswordField(_("Repeat new password"), [EqualTo("password", _("The two passwords differ."))])
+
+
+class PreferencesForm(Form):
+    language = SelectField(_("Language"))
+    color_scheme = RadioField(_("Color scheme"))
+
+    def offer(self) -> None:
+        self.language.choices = [("", gettext("As the browser asks")), *LANGUAGES.items()]
+        self.color_scheme.choices = [
+            (ColorScheme.AUTO.value, gettext("As the system")),
+            (ColorScheme.LIGHT.value, gettext("Light")),
+            (ColorScheme.DARK.value, gettext("Dark")),
+        ]
+
+
+Page = Response | tuple[str, int]
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("account", __name__, url_prefix="/-/user_settings")
+
+    @blueprint.route("/profile", methods=["GET", "POST"])
+    @gate(Permission.USE_API)
+    def profile() -> Page:
+        """Name, user name, e-mail address and bio."""
+        user = signed_in()
+        form = ProfileForm(obj=user)
+        if form.validate_on_submit():
+            with form.refusals():
+                accounts.change_user(user, form.data, by=principal())
+                flash(gettext("Profile saved."))
+                return redirect(url_for("ui.account.profile"), 303)
+        return render_template("ui/account/profile.html", form=form, user=user), form.status
+
+    @blueprint.route("/password/edit", methods=["GET", "POST"])
+    @gate(Permission.USE_API)
+    def password() -> Page:
+        """A new password; every other session of the user ends with it."""
+        user = signed_in()
+        form = PasswordForm()
+        if form.validate_on_submit():
+            with form.refusals():
+                current, new = form.current_password.data or "", form.password.data or ""
+                accounts.change_password(user, current, new, by=principal())
+                sessions.sign_in(user)
+                flash(gettext("Password changed. Other sessions have been signed out."))
+                return redirect(url_for("ui.explore.home"), 303)
+        return render_template("ui/account/password.html", form=form, user=user), form.status
+
+    @blueprint.route("/preferences", methods=["GET", "POST"])
+    @gate(Permission.USE_API)
+    def preferences() -> Page:
+        """Language and colour scheme."""
+        user = signed_in()
+        form = PreferencesForm(language=user.preferred_language, color_scheme=user.color_scheme.value)
+        form.offer()
+        if form.validate_on_submit():
+            accounts.change_preferences(
+                user, language=form.language.data, color_scheme=ColorScheme(form.color_scheme.data)
+            )
+            refresh()  # the sentence is in the new language
+            flash(gettext("Preferences saved."))
+            return redirect(url_for("ui.account.preferences"), 303)
+        return render_template("ui/account/preferences.html", form=form), form.status
+
+    return blueprint

@@ -1,0 +1,414 @@
+"""The area of administrators: overview, users, groups, projects, settings of the instance, audit events."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
+from flask_babel import gettext, lazy_gettext
+from werkzeug.wrappers import Response
+from wtforms import (
+    BooleanField,
+    EmailField,
+    IntegerField,
+    PasswordField,
+    RadioField,
+    SelectField,
+    SelectMultipleField,
+    StringField,
+    TextAreaField,
+)
+from wtforms.validators import InputRequired, NumberRange, Optional
+
+from registry.blueprints.auth.permits import Gate
+from registry.blueprints.ui import pagination
+from registry.blueprints.ui.explore import described
+from registry.blueprints.ui.forms import Form, text
+from registry.blueprints.ui.viewer import principal, signed_in
+from registry.blueprints.ui.wording import translated, visibility_name
+from registry.database import db, is_sqlite, utcnow
+from registry.domain import accounts, audit, catalog, namespaces, paging, settings, tokens
+from registry.domain.access import Permission
+from registry.domain.namespaces import Wanted
+from registry.errors import Conflict, Forbidden
+from registry.models import CreationLevel, InstanceSettings, User, UserState, Visibility
+
+_ = lazy_gettext
+
+NEWEST = 5
+LARGEST_NUMBER = 2**31 - 1
+PROJECTS_LIMIT = 100_000
+# The lists of users that are offered, by ``?filter=``.
+KINDS: dict[str, dict[str, Any]] = {
+    "active": {"states": (UserState.ACTIVE,)},
+    "admins": {"is_admin": True},
+    "external": {"is_external": True},
+    "blocked": {"states": (UserState.BLOCKED,)},
+    "deactivated": {"states": (UserState.DEACTIVATED,)},
+}
+ORDERS = ("name", "username", "created_at", "current_sign_in_at")
+# What is done to a user: the state it leads to, and the only one it leads out of.
+TRANSITIONS = {
+    "block": (UserState.BLOCKED, None),
+    "unblock": (UserState.ACTIVE, UserState.BLOCKED),
+    "deactivate": (UserState.DEACTIVATED, UserState.ACTIVE),
+    "activate": (UserState.ACTIVE, UserState.DEACTIVATED),
+}
+
+Page = Response | tuple[str, int]
+
+
+class UserForm(Form):
+    name = StringField(_("Full name"), [InputRequired(_("This field is required."))])
+    username = StringField(_("Username"), [InputRequired(_("This field is required."))])
+    email = EmailField(_("Email"), [InputRequired(_("This field is required."))])
+    is_admin = BooleanField(_("Administrator"))
+    is_external = BooleanField(_("External"))
+    can_create_group = BooleanField(_("Can create top-level groups"))
+    projects_limit = IntegerField(_("Projects limit"), [NumberRange(0, LARGEST_NUMBER, _("Enter a whole number."))])
+    note = TextAreaField(_("Admin note"))
+
+    def values(self) -> dict[str, Any]:
+        return {name: field.data for name, field in self._fields.items() if name != "password"} | {
+            "name": text(self.name), "username": text(self.username), "email": text(self.email),
+        }  # fmt: skip
+
+
+class NewUserForm(UserForm):
+    password = PasswordField(_("Password"), [Optional()])
+
+
+class PackageRegistryForm(Form):
+    """By the names of the columns."""
+
+    pypi_package_requests_forwarding = BooleanField(
+        _("Forward PyPI package requests to the public index if the packages are not found in this registry")
+    )
+    lock_pypi_package_requests_forwarding = BooleanField(_("Enforce PyPI setting for all groups"))
+    allow_guest_plus_roles_to_pull_packages = BooleanField(
+        _("Allow members with the Guest and Planner roles to pull packages of private projects")
+    )
+    package_registry_allow_anyone_to_pull_option = BooleanField(
+        _("Allow projects to let anyone pull from their package registry")
+    )
+
+
+class SizeLimitForm(Form):
+    pypi_max_file_size = IntegerField(
+        _("Maximum PyPI package file size in bytes"), [NumberRange(0, 2**63 - 1, _("Enter a whole number."))]
+    )
+
+
+class GeneralForm(Form):
+    """By the names of the columns."""
+
+    default_project_visibility = RadioField(_("Default project visibility"), coerce=int)
+    default_group_visibility = RadioField(_("Default group visibility"), coerce=int)
+    restricted_visibility_levels = SelectMultipleField(_("Restricted visibility levels"))
+    default_project_creation = SelectField(_("Roles allowed to create projects in new groups"))
+    can_create_group = BooleanField(_("Allow new users to create top-level groups"))
+    require_personal_access_token_expiry = BooleanField(_("Require expiration dates for new access tokens"))
+    max_personal_access_token_lifetime = IntegerField(
+        _("Maximum lifetime of access tokens in days"), [NumberRange(1, 3650, _("Enter a number from 1 to 3650."))]
+    )
+    personal_access_token_prefix = StringField(_("Personal access token prefix"))
+
+    def offer(self) -> None:
+        levels = [(int(level), visibility_name(level)) for level in Visibility]
+        self.default_project_visibility.choices = self.default_group_visibility.choices = levels
+        self.restricted_visibility_levels.choices = [(level.label, visibility_name(level)) for level in Visibility]
+        self.default_project_creation.choices = [
+            (CreationLevel.NOBODY.value, gettext("No one")),
+            (CreationLevel.OWNER.value, gettext("Owners")),
+            (CreationLevel.MAINTAINER.value, gettext("Maintainers")),
+            (CreationLevel.DEVELOPER.value, gettext("Developers and Maintainers")),
+        ]
+
+    def values(self) -> dict[str, Any]:
+        return {
+            **self.data,
+            "default_project_visibility": Visibility(self.default_project_visibility.data),
+            "default_group_visibility": Visibility(self.default_group_visibility.data),
+            "default_project_creation": CreationLevel(self.default_project_creation.data),
+            "personal_access_token_prefix": text(self.personal_access_token_prefix),
+        }
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("admin", __name__, url_prefix="/admin")
+    _add_lists(blueprint, gate)
+    _add_users(blueprint, gate)
+    _add_settings(blueprint, gate)
+    return blueprint
+
+
+# Lists ----------------------------------------------------------------------------------------------------------
+
+
+def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
+    @blueprint.get("")
+    @gate(Permission.READ_INSTANCE)
+    def dashboard() -> str:
+        """What the instance holds, and what was added last."""
+        newest = Wanted(order_by="id", descending=True)
+        return render_template(
+            "ui/admin/dashboard.html",
+            totals=catalog.totals(),
+            users=paging.page(accounts.users(accounts.Wanted(), by_email=True), 1, NEWEST),
+            groups=paging.page(namespaces.groups(principal(), newest), 1, NEWEST),
+            projects=paging.page(namespaces.projects(principal(), newest), 1, NEWEST),
+            facts=_facts(),
+        )
+
+    @blueprint.get("/users")
+    @gate(Permission.READ_INSTANCE)
+    def users() -> str:
+        """All users, narrowed by ``?filter=`` and ``?search=``."""
+        kind = request.args.get("filter", "")
+        order_by = request.args.get("order_by", "")
+        wanted = accounts.Wanted(
+            search=_search(),
+            order_by=order_by if order_by in ORDERS else "name",
+            descending=order_by in ("created_at", "current_sign_in_at"),
+            **KINDS.get(kind, {}),
+        )
+        return render_template(
+            "ui/admin/users.html",
+            found=pagination.page(accounts.users(wanted, by_email=True)),
+            counts=accounts.counts(),
+            kind=kind if kind in KINDS else "",
+            order_by=wanted.order_by,
+            text=_search(),
+        )
+
+    @blueprint.get("/groups")
+    @gate(Permission.READ_INSTANCE)
+    def groups() -> str:
+        found = pagination.page(namespaces.groups(principal(), Wanted(search=_search(), order_by="name")))
+        return _namespaces_page("groups", found)
+
+    @blueprint.get("/projects")
+    @gate(Permission.READ_INSTANCE)
+    def projects() -> str:
+        found = pagination.page(namespaces.projects(principal(), Wanted(search=_search(), order_by="name")))
+        return _namespaces_page("projects", found)
+
+    @blueprint.get("/audit_log")
+    @gate(Permission.READ_INSTANCE)
+    def audit_log() -> str:
+        """Who did what, the newest first."""
+        return render_template(
+            "ui/admin/audit_log.html", found=pagination.page(audit.events(_search())), text=_search()
+        )
+
+
+def _namespaces_page(kind: str, found: paging.Page[Any]) -> str:
+    return render_template(
+        "ui/admin/namespaces.html",
+        kind=kind,
+        found=found,
+        text=_search(),
+        sizes=catalog.storage_sizes(found.items),
+        **described(found),
+    )
+
+
+def _search() -> str:
+    return request.args.get("search", "").strip().replace("\x00", "")
+
+
+def _facts() -> dict[str, str]:
+    """What an administrator is asked for when something is to be found out."""
+    return {
+        gettext("Registry"): version("private-pypi-registry"),
+        "Python": platform.python_version(),
+        "Flask": version("flask"),
+        gettext("Database"): "SQLite" if is_sqlite(db.engine) else "PostgreSQL",
+        gettext("Public index"): current_app.config["UPSTREAM_URL"],
+        gettext("Address"): request.root_url.rstrip("/"),
+    }
+
+
+# Users ----------------------------------------------------------------------------------------------------------
+
+
+def _add_users(blueprint: Blueprint, gate: Gate) -> None:
+    @blueprint.route("/users/new", methods=["GET", "POST"])
+    @gate(Permission.ADMIN_INSTANCE)
+    def new_user() -> Page:
+        """A user with a password that somebody else knows, and that has to be changed at the first sign-in."""
+        form = NewUserForm(can_create_group=InstanceSettings.current().can_create_group, projects_limit=PROJECTS_LIMIT)
+        if form.validate_on_submit():
+            chosen = form.password.data
+            password = chosen or accounts.generated_password()
+            with form.refusals():
+                user = accounts.create_user(
+                    **form.values(), password=password, must_change_password=True, by=principal()
+                )
+                flash(gettext("User %(name)s was created.", name=user.name))
+                if chosen:
+                    return _to_user(user)
+                return _user_page(user, password=password)
+        return render_template("ui/admin/user_form.html", form=form, user=None), form.status
+
+    @blueprint.get("/users/<username>")
+    @gate(Permission.READ_INSTANCE)
+    def user(username: str) -> Page:
+        return _user_page(accounts.find_username(username))
+
+    @blueprint.route("/users/<username>/edit", methods=["GET", "POST"])
+    @gate(Permission.ADMIN_INSTANCE)
+    def edit_user(username: str) -> Page:
+        user = accounts.find_username(username)
+        form = UserForm(obj=user)
+        if form.validate_on_submit():
+            with form.refusals(), _forbidden_beside(form):
+                accounts.change_user(user, form.values(), by=principal())
+                flash(gettext("User %(name)s was saved.", name=user.name))
+                return _to_user(user)
+        return render_template("ui/admin/user_form.html", form=form, user=user), form.status
+
+    @blueprint.post("/users/<username>/<any(block,unblock,deactivate,activate):verb>")
+    @gate(Permission.ADMIN_INSTANCE)
+    def change_state(username: str, verb: str) -> Response:
+        """Whether the user may sign in and use tokens."""
+        user = accounts.find_username(username)
+        state, only_from = TRANSITIONS[verb]
+        with _refusals_flashed():
+            accounts.set_state(user, state, only_from=only_from, by=principal())
+            flash(_done(verb, user))
+        return _to_user(user)
+
+    @blueprint.post("/users/<username>/reset_password")
+    @gate(Permission.ADMIN_INSTANCE)
+    def reset_password(username: str) -> Page:
+        """A generated password, shown once, to be changed at the next sign-in."""
+        user = accounts.find_username(username)
+        password = accounts.generated_password()
+        accounts.set_password(user, password, must_change=True, by=principal())
+        return _user_page(user, password=password)
+
+    @blueprint.post("/users/<username>/delete")
+    @gate(Permission.ADMIN_INSTANCE)
+    def delete_user(username: str) -> Response:
+        user = accounts.find_username(username)
+        name = user.name
+        with _refusals_flashed():
+            accounts.delete_user(user, by=principal())
+            flash(gettext("User %(name)s was deleted.", name=name))
+            return redirect(url_for("ui.admin.users"), 303)
+        return _to_user(user)
+
+
+def _user_page(user: User, *, password: str | None = None) -> Page:
+    """:param password: made just now, and shown this once."""
+    space = accounts.personal_namespace(user)
+    active_tokens = tokens.access_tokens(tokens.Wanted(user_id=user.id, is_active=True), by=principal(), now=utcnow())
+    page = render_template(
+        "ui/admin/user.html",
+        user=user,
+        password=password,
+        is_self=user == signed_in(),
+        memberships=pagination.page(namespaces.memberships_of(user)),
+        own=namespaces.counts_below(space),
+        own_bytes=catalog.storage_bytes(space),
+        active_tokens=paging.page(active_tokens, 1, 1).total,
+    )
+    return page, 200
+
+
+def _to_user(user: User) -> Response:
+    return redirect(url_for("ui.admin.user", username=user.username), 303)
+
+
+def _done(verb: str, user: User) -> str:
+    sentences = {
+        "block": gettext("User %(name)s was blocked.", name=user.name),
+        "unblock": gettext("User %(name)s was unblocked.", name=user.name),
+        "deactivate": gettext("User %(name)s was deactivated.", name=user.name),
+        "activate": gettext("User %(name)s was activated.", name=user.name),
+    }
+    return str(sentences[verb])
+
+
+@contextmanager
+def _refusals_flashed() -> Iterator[None]:
+    """What the domain refuses within the block is told in one sentence, and the view goes on after it."""
+    try:
+        yield
+    except (Conflict, Forbidden) as error:
+        flash(translated(error.reason), "error")
+
+
+@contextmanager
+def _forbidden_beside(form: Form) -> Iterator[None]:
+    try:
+        yield
+    except Forbidden as error:
+        form.refuse("is_admin", translated(error.reason))
+
+
+# Settings -------------------------------------------------------------------------------------------------------
+
+
+def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
+    @blueprint.get("/application_settings")
+    @gate(Permission.READ_INSTANCE)
+    def application_settings() -> Response:
+        return redirect(url_for("ui.admin.general"), 302)
+
+    @blueprint.route("/application_settings/general", methods=["GET", "POST"])
+    @gate(Permission.ADMIN_INSTANCE)
+    def general() -> Page:
+        """Visibilities, and what accounts and tokens may."""
+        form = GeneralForm(obj=InstanceSettings.current())
+        form.offer()
+        if form.validate_on_submit():
+            with form.refusals():
+                settings.change_instance(form.values(), by=principal())
+                return _saved("ui.admin.general")
+        return render_template("ui/admin/general.html", form=form), form.status
+
+    @blueprint.route("/application_settings/ci_cd", methods=["GET", "POST"])
+    @gate(Permission.ADMIN_INSTANCE)
+    def ci_cd() -> Page:
+        """The package registry of the instance."""
+        form = PackageRegistryForm(obj=InstanceSettings.current())
+        if form.validate_on_submit():
+            settings.change_instance(form.data, by=principal())
+            return _saved("ui.admin.ci_cd")
+        return _ci_cd_page(form, _size_form(formdata=None), form.status)
+
+    @blueprint.post("/plan_limits")
+    @gate(Permission.ADMIN_INSTANCE)
+    def size_limits() -> Page:
+        """The largest file; it may only lower what the installation is configured for."""
+        form = _size_form()
+        if form.validate_on_submit():
+            settings.change_instance(form.data, by=principal())
+            return _saved("ui.admin.ci_cd")
+        return _ci_cd_page(PackageRegistryForm(obj=InstanceSettings.current(), formdata=None), form, form.status)
+
+
+def _ci_cd_page(form: PackageRegistryForm, size_form: SizeLimitForm, status: int) -> Page:
+    page = render_template(
+        "ui/admin/ci_cd.html",
+        form=form,
+        size_form=size_form,
+        configured_bytes=current_app.config["MAX_FILE_SIZE"],
+        upstream_url=current_app.config["UPSTREAM_URL"],
+    )
+    return page, status
+
+
+def _size_form(**options: Any) -> SizeLimitForm:
+    return SizeLimitForm(pypi_max_file_size=settings.max_file_size(current_app.config["MAX_FILE_SIZE"]), **options)
+
+
+def _saved(endpoint: str) -> Response:
+    flash(gettext("Application settings saved successfully."))
+    return redirect(url_for(endpoint), 303)

@@ -1,0 +1,115 @@
+"""Finding one's way: what is there, what is one's own, and search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, redirect, render_template, url_for
+from werkzeug.wrappers import Response
+
+from registry.blueprints.auth.permits import Gate
+from registry.blueprints.ui import pagination
+from registry.blueprints.ui.forms import search_text
+from registry.blueprints.ui.viewer import principal, viewer
+from registry.domain import access, catalog, namespaces
+from registry.domain.access import Permission
+from registry.domain.namespaces import Wanted
+from registry.domain.paging import Page, page
+from registry.errors import NotFound
+from registry.models import Group, Namespace, Project
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("explore", __name__)
+
+    @blueprint.get("/")
+    @gate.open
+    def home() -> Response | str:
+        """One's own projects; for nobody in particular, what is public."""
+        if viewer() is None:
+            return redirect(url_for("ui.explore.projects"), 303)
+        return _project_list(joined_only=True)
+
+    @blueprint.get("/dashboard/groups")
+    @gate(Permission.USE_API)
+    def own_groups() -> str:
+        return _group_list(joined_only=True)
+
+    @blueprint.get("/explore")
+    @gate(Permission.READ_VISIBLE)
+    def projects() -> str:
+        """All projects the viewer may know of."""
+        return _project_list(joined_only=False)
+
+    @blueprint.get("/explore/groups")
+    @gate(Permission.READ_VISIBLE)
+    def groups() -> str:
+        """All groups the viewer may know of."""
+        return _group_list(joined_only=False)
+
+    @blueprint.get("/search")
+    @gate(Permission.READ_VISIBLE)
+    def search() -> Response | str:
+        """Groups and projects by a part of name or path; a whole path leads straight there."""
+        text = search_text()
+        exact = _visible_at(text.strip("/"))
+        if exact is not None:
+            return redirect(url_for("ui.namespaces.home", namespace=exact), 303)
+        wanted = Wanted(search=text, order_by="name")
+        size = pagination.PAGE_SIZE
+        found_groups = page(namespaces.groups(principal(), wanted), 1, size)
+        found_projects = page(namespaces.projects(principal(), wanted), 1, size)
+        return render_template(
+            "ui/explore/search.html",
+            text=text,
+            groups=found_groups,
+            projects=found_projects,
+            **described(found_groups, found_projects),
+        )
+
+    return blueprint
+
+
+def described(*pages: Page[Namespace]) -> dict[str, Any]:
+    """What the rows of a list tell beside the record, by its id, in a fixed number of statements."""
+    records = [record for found in pages for record in found.items]
+    groups = [record for record in records if isinstance(record, Group)]
+    projects = [record for record in records if isinstance(record, Project)]
+    roles = access.held_roles(principal(), records)
+    return {
+        "roles": {id_: max(held.direct, held.inherited) for id_, held in roles.items()},
+        "contents": namespaces.contents(groups, principal()),
+        "package_counts": catalog.package_counts(projects),
+    }
+
+
+def _project_list(*, joined_only: bool) -> str:
+    found = pagination.page(
+        namespaces.projects(principal(), _wanted(joined_only), archived=None if search_text() else False)
+    )
+    return _render("projects", found, joined_only)
+
+
+def _group_list(*, joined_only: bool) -> str:
+    return _render("groups", pagination.page(namespaces.groups(principal(), _wanted(joined_only))), joined_only)
+
+
+def _render(kind: str, found: Page[Namespace], joined_only: bool) -> str:
+    return render_template(
+        "ui/explore/list.html", kind=kind, found=found, joined_only=joined_only, text=search_text(), **described(found)
+    )
+
+
+def _wanted(joined_only: bool) -> Wanted:
+    return Wanted(search=search_text(), joined_only=joined_only, order_by="name")
+
+
+def _visible_at(path: str) -> Namespace | None:
+    """The group or project at a full path, if the viewer may know of it."""
+    if "/" not in path:
+        return None
+    try:
+        found = namespaces.by_path(path, Namespace)
+    except NotFound:
+        return None
+    return found if access.allowed(principal(), Permission.READ_NAMESPACE, found) else None

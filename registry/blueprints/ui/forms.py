@@ -1,0 +1,257 @@
+"""Flask-WTF forms: they parse what was typed and show it again. Rules live in the domain."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from flask import request
+from flask_babel import gettext, lazy_gettext
+from flask_wtf import FlaskForm
+from wtforms import BooleanField, DateField, RadioField, SelectField, StringField, TextAreaField
+from wtforms.validators import InputRequired, Optional, ValidationError
+
+from registry.blueprints.ui.wording import role_name, translated, visibility_name
+from registry.database import utcnow
+from registry.errors import Conflict, InvalidRecord, PlainRefusal
+from registry.models import MEMBER_ROLES, CreationLevel, Group, Namespace, Project, RegistryAccess, Role, Visibility
+
+_ = lazy_gettext
+
+# The domain's words for fields, where the forms have another.
+_FIELDS = {
+    "access_level": "role",
+    "expires_at": "expires_on",
+    "namespace": "namespace_id",
+    "parent": "parent_id",
+    "project_namespace.name": "path",
+    "visibility_level": "visibility",
+}
+
+
+class Form(FlaskForm):  # type: ignore[misc]
+    """Base of all forms. The CSRF token is not theirs to check: that is done for all pages at once."""
+
+    class Meta:
+        csrf = False
+
+        def bind_field(self, form: Any, unbound_field: Any, options: dict[str, Any]) -> Any:
+            return unbound_field.bind(form=form, filters=[storable], **options)
+
+    @property
+    def status(self) -> int:
+        """200 before anything was sent, 422 when it was refused."""
+        return 422 if self.errors else 200
+
+    @contextmanager
+    def refusals(self) -> Iterator[None]:
+        """What the domain refuses within the block appears beside the fields, and the view goes on after it."""
+        try:
+            yield
+        except InvalidRecord as error:
+            for name, sentences in error.errors.items():
+                self.refuse(_FIELDS.get(name, name), *map(translated, sentences))
+        except (Conflict, PlainRefusal) as error:
+            self.refuse("", translated(error.reason))
+
+    def refuse(self, name: str, *sentences: str) -> None:
+        """Put sentences beside a field, or above the form when it has no field of this name."""
+        field: Any = self._fields.get(name)
+        known = self.form_errors if field is None else field.errors
+        added = [sentence for sentence in sentences if sentence not in known]
+        if field is None:
+            self.form_errors += added
+        else:
+            field.errors = [*known, *added]
+
+
+def storable(value: Any) -> Any:
+    """The value without the one character that no column takes."""
+    return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
+
+
+def search_text() -> str:
+    """What this page is searched for, by ``?search=``."""
+    return str(storable(request.args.get("search", "").strip()))
+
+
+def text(field: Any) -> str:
+    """What was typed into a text field, without spaces around it."""
+    return (field.data or "").strip()
+
+
+# Groups and projects --------------------------------------------------------------------------------------------
+
+
+class NamespaceForm(Form):
+    """What groups and projects have in common."""
+
+    name = StringField(_("Name"), [InputRequired(_("This field is required."))])
+    path = StringField(_("Path"))
+    description = TextAreaField(_("Description"))
+    visibility = RadioField(_("Visibility level"), coerce=int)
+
+    def offer_visibilities(self) -> None:
+        self.visibility.choices = [(int(level), visibility_name(level)) for level in Visibility]
+
+    def values(self) -> dict[str, Any]:
+        """The fields as arguments of the domain; a path left empty follows from the name."""
+        return {
+            "name": text(self.name),
+            "path": text(self.path) or slug(text(self.name)),
+            "description": text(self.description),
+            "visibility": Visibility(self.visibility.data),
+        }
+
+
+class NewGroupForm(NamespaceForm):
+    name = StringField(_("Group name"), [InputRequired(_("This field is required."))])
+    path = StringField(_("Group path"))
+
+
+class NewProjectForm(NamespaceForm):
+    name = StringField(_("Project name"), [InputRequired(_("This field is required."))])
+    path = StringField(_("Project path"))
+    namespace_id = SelectField(
+        _("Group or user"), coerce=int, validators=[InputRequired(_("Choose where the project belongs."))]
+    )
+
+
+class GroupForm(Form):
+    name = StringField(_("Group name"), [InputRequired(_("This field is required."))])
+    description = TextAreaField(_("Description"))
+    visibility = RadioField(_("Visibility level"), coerce=int)
+    project_creation_level = SelectField(_("Roles allowed to create projects"))
+    subgroup_creation_level = SelectField(_("Roles allowed to create subgroups"))
+
+    def offer(self) -> None:
+        self.visibility.choices = [(int(level), visibility_name(level)) for level in Visibility]
+        self.project_creation_level.choices = [
+            (CreationLevel.NOBODY.value, gettext("No one")),
+            (CreationLevel.OWNER.value, gettext("Owners")),
+            (CreationLevel.MAINTAINER.value, gettext("Maintainers")),
+            (CreationLevel.DEVELOPER.value, gettext("Developers and Maintainers")),
+        ]
+        self.subgroup_creation_level.choices = [
+            (CreationLevel.OWNER.value, gettext("Owners")),
+            (CreationLevel.MAINTAINER.value, gettext("Maintainers")),
+        ]
+
+    def values(self) -> dict[str, Any]:
+        return {
+            "name": text(self.name),
+            "description": text(self.description),
+            "visibility": Visibility(self.visibility.data),
+            "project_creation_level": CreationLevel(self.project_creation_level.data),
+            "subgroup_creation_level": CreationLevel(self.subgroup_creation_level.data),
+        }
+
+
+class RegistryAccessForm(Form):
+    """Who reaches the package registry of a project. What is shown at first is ``standing``."""
+
+    registry_access = RadioField(_("Package registry"))
+    anyone_may_pull = BooleanField(_("Allow anyone to pull from package registry"))
+
+    @staticmethod
+    def standing(project: Project) -> dict[str, Any]:
+        is_public = project.registry_access is RegistryAccess.PUBLIC
+        return {
+            "registry_access": RegistryAccess.ENABLED if is_public else project.registry_access,
+            "anyone_may_pull": is_public,
+        }
+
+    def offer(self) -> None:
+        self.registry_access.choices = [
+            (RegistryAccess.ENABLED.value, gettext("Everyone with access")),
+            (RegistryAccess.PRIVATE.value, gettext("Only project members")),
+            (RegistryAccess.DISABLED.value, gettext("Disabled")),
+        ]
+
+    def values(self) -> dict[str, Any]:
+        registry_access = RegistryAccess(self.registry_access.data)
+        if registry_access is RegistryAccess.ENABLED and self.anyone_may_pull.data:
+            registry_access = RegistryAccess.PUBLIC
+        return {"registry_access": registry_access}
+
+
+class ProjectForm(RegistryAccessForm):
+    """General settings; an editor who is no Owner has no ``visibility`` to choose."""
+
+    name = StringField(_("Project name"), [InputRequired(_("This field is required."))])
+    description = TextAreaField(_("Description"))
+    visibility = RadioField(_("Project visibility"), coerce=int)
+
+    def offer(self) -> None:
+        super().offer()
+        if self.visibility is not None:
+            self.visibility.choices = [(int(level), visibility_name(level)) for level in Visibility]
+
+    def values(self) -> dict[str, Any]:
+        values = {"name": text(self.name), "description": text(self.description), **super().values()}
+        return values if self.visibility is None else values | {"visibility": Visibility(self.visibility.data)}
+
+
+class PathForm(Form):
+    path = StringField(_("Path"), [InputRequired(_("This field is required."))])
+
+
+class TransferForm(Form):
+    parent_id = SelectField(_("New parent group"), coerce=int)
+
+    def offer(self, groups: Iterable[Group]) -> None:
+        self.parent_id.choices = [
+            (0, gettext("No parent group")),
+            *((group.id, group.full_path) for group in groups),
+        ]
+
+
+class DeletionForm(Form):
+    """Whoever deletes types the path of what goes."""
+
+    confirmation = StringField()
+
+    def __init__(self, namespace: Group | Project) -> None:
+        super().__init__()
+        self._namespace = namespace
+
+    def validate_confirmation(self, field: StringField) -> None:
+        if text(field) != self._namespace.full_path:
+            raise ValidationError(gettext("Type %(path)s to confirm.", path=self._namespace.full_path))
+
+
+def slug(name: str) -> str:
+    """A path made of a name: ``Métro tools`` → ``metro-tools``."""
+    decomposed = unicodedata.normalize("NFKD", name).lower()
+    plain = "".join(character for character in decomposed if not unicodedata.combining(character))
+    return re.sub(r"[^a-z0-9_.-]+", "-", plain).strip("-.")
+
+
+# Members --------------------------------------------------------------------------------------------------------
+
+
+class MemberForm(Form):
+    role = SelectField(_("Role"), coerce=int)
+    expires_on = DateField(_("Access expiration date"), [Optional()])
+
+    def offer(self, highest: Role) -> None:
+        """Roles up to the one of whoever chooses."""
+        self.role.choices = [(int(role), role_name(role)) for role in MEMBER_ROLES if role <= highest]
+
+    @staticmethod
+    def first_day() -> str:
+        return (utcnow().date() + timedelta(days=1)).isoformat()
+
+
+class NewMemberForm(MemberForm):
+    username = StringField(_("Username or email"), [InputRequired(_("Enter a username."))])
+
+
+def where_to_create(groups: Iterable[Group], space: Namespace | None) -> list[tuple[int, str]]:
+    """Choices of a project's place: one's own space first."""
+    own = [] if space is None else [(space.id, space.full_path)]
+    return [*own, *((group.id, group.full_path) for group in groups)]

@@ -1,0 +1,242 @@
+"""What every page has: navigation, addresses of static files, and how times and sizes are written."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+from babel.dates import format_date, format_datetime, format_timedelta
+from flask import Flask, Response, current_app, request, url_for
+from flask_babel import get_locale, gettext, ngettext
+from markupsafe import Markup
+
+from registry.blueprints.ui.language import LANGUAGES, current_language
+from registry.blueprints.ui.pagination import url_with
+from registry.blueprints.ui.viewer import may, viewer
+from registry.blueprints.ui.wording import role_name
+from registry.database import utcnow
+from registry.domain import namespaces
+from registry.models import ColorScheme, Group, Namespace, Project, RegistryAccess
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+A_YEAR_SECONDS = 365 * 24 * 60 * 60
+# Control characters and non-characters, which no HTML page may hold (HTML, "Preprocessing the input stream").
+_UNPRINTABLE = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]|\xef\xbf[\xbe\xbf]")
+_REPLACEMENT = "\ufffd".encode()
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
+
+
+def init_app(app: Flask) -> None:
+    del app.jinja_env.globals["namespace"]  # Jinja's own; here the word is a group or project
+    app.jinja_env.globals.update(
+        color_scheme=color_scheme,
+        has_page=has_page,
+        help_url=help_url,
+        this_page=this_page,
+        hue=hue,
+        icon=icon,
+        languages=LANGUAGES,
+        may=may,
+        namespace_url=namespace_url,
+        page_language=current_language,
+        role_name=role_name,
+        product_version=version("private-pypi-registry"),
+        sidebar=sidebar,
+        static_url=static_url,
+        url_with=url_with,
+        viewer=viewer,
+    )
+    app.jinja_env.filters.update(ago=ago, exact_time=exact_time, day=day, size=size, ancestors=ancestors)
+    app.after_request(_keep_static_files)
+
+
+# Static files ---------------------------------------------------------------------------------------------------
+
+
+def static_url(filename: str) -> str:
+    """The address of a static file, with a digest of its content: browsers keep it until it changes."""
+    return url_for("static", filename=filename, v=_digest(Path(current_app.static_folder or "") / filename))
+
+
+def _digest(path: Path) -> str:
+    changed = path.stat().st_mtime_ns
+    digests: dict[Path, tuple[int, str]] = current_app.extensions.setdefault("static digests", {})
+    if digests.get(path, (0, ""))[0] != changed:
+        digests[path] = (changed, sha256(path.read_bytes()).hexdigest()[:12])
+    return digests[path][1]
+
+
+def _keep_static_files(response: Response) -> Response:
+    if request.endpoint == "static" and response.status_code == 200 and "v" in request.args:
+        response.cache_control.no_cache = None
+        response.cache_control.public = True
+        response.cache_control.max_age = A_YEAR_SECONDS
+        response.cache_control.immutable = True
+    return response
+
+
+def secure_page(response: Response) -> Response:
+    """What every page goes out with: nothing but our own files runs in it, nobody frames it, and what one user saw is
+    not kept. Characters that somebody typed or published, and that a page must not hold, are replaced.
+    """
+    if response.mimetype == "text/html" and not response.is_streamed:
+        response.data = _UNPRINTABLE.sub(_REPLACEMENT, response.data)
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["Permissions-Policy"] = PERMISSIONS_POLICY
+    response.headers["X-Frame-Options"] = "DENY"
+    response.vary.update(("Cookie", "Accept-Language"))
+    if viewer() is not None:
+        response.headers["Cache-Control"] = "no-store"
+    else:
+        response.headers.setdefault("Cache-Control", "no-cache, private")
+    return response
+
+
+def icon(name: str) -> Markup:
+    """An icon of ``static/icons.svg``; decoration, so that words must stand beside it or in ``aria-label``."""
+    return Markup('<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>').format(
+        static_url("icons.svg"), name
+    )
+
+
+def hue(name: str) -> int:
+    """One of the seven colours of avatars, always the same for a name."""
+    return sum(name.encode()) % 7
+
+
+def has_page(endpoint: str) -> bool:
+    return endpoint in current_app.view_functions
+
+
+def color_scheme() -> ColorScheme:
+    user = viewer()
+    return ColorScheme.AUTO if user is None else user.color_scheme
+
+
+# Navigation -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One link of the sidebar; it is current on its own page and on the pages below it."""
+
+    label: str
+    url: str
+
+    @property
+    def is_current(self) -> bool:
+        path = request.script_root + request.path
+        return path == self.url or path.startswith(self.url + "/")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of the sidebar."""
+
+    label: str
+    icon: str
+    entries: tuple[Entry, ...]
+
+
+def sidebar(namespace: Group | Project) -> list[Section]:
+    """GitLab's sidebar of a group or project, as far as the viewer may use it."""
+    kind = "project" if isinstance(namespace, Project) else "group"
+    offered = (
+        (gettext("Manage"), "people", (
+            (gettext("Members"), "members", "members", may("read_members", namespace) and viewer() is not None),
+        )),
+        (gettext("Deploy"), "package", (
+            (gettext("Package registry"), "packages", "packages", _has_registry(namespace)),
+        )),
+        (gettext("Settings"), "gear", (
+            (gettext("General"), "namespaces", "edit", may("admin_namespace", namespace)),
+            (gettext("Packages and registries"), "settings", "packages_and_registries",
+             may("read_package_settings" if kind == "project" else "change_package_settings", namespace)),
+            (gettext("Repository"), "settings", "repository", may("read_deploy_tokens", namespace)),
+            (gettext("Usage quotas"), "usage", "usage_quotas", may("admin_namespace", namespace)),
+        )),
+    )  # fmt: skip
+    sections = []
+    for label, symbol, entries in offered:
+        shown = tuple(
+            Entry(text, namespace_url(f"{module}.{view}", namespace))
+            for text, module, view, is_allowed in entries
+            if is_allowed and has_page(f"ui.{module}.{kind}_{view}")
+        )
+        if shown:
+            sections.append(Section(label, symbol, shown))
+    return sections
+
+
+def namespace_url(view: str, namespace: Namespace, **parameters: Any) -> str:
+    """The address of a view that exists for both kinds: ``namespace_url("members.members", group)``."""
+    module, name = view.split(".")
+    return url_for(f"ui.{module}.{namespace.kind}_{name}", **parameters, **{namespace.kind: cast(Any, namespace)})
+
+
+def pypi_url(namespace: Project | Group) -> str:
+    """The absolute address of a namespace's PyPI endpoints, by number: it survives a change of the path."""
+    kind, middle = ("projects", "") if isinstance(namespace, Project) else ("groups", "/-")
+    return f"{request.root_url}api/v4/{kind}/{namespace.id}{middle}/packages/pypi"
+
+
+def this_page() -> str | None:
+    """The address of this page, to come back to after signing in; a form that was sent has none."""
+    return request.script_root + request.full_path.rstrip("?") if request.method == "GET" else None
+
+
+def help_url(chapter: str | None = None, *, anchor: str | None = None, about: Namespace | None = None) -> str:
+    """The address of help, or of one of its chapters; ``about`` fills in the addresses of that project or group."""
+    filled_in = {about.kind: about.full_path} if isinstance(about, Project | Group) else {}
+    if chapter is None:
+        return url_for("ui.help.index", **filled_in)
+    return url_for("ui.help.chapter", name=chapter, _anchor=anchor, **filled_in)
+
+
+def _has_registry(namespace: Group | Project) -> bool:
+    if isinstance(namespace, Project) and namespace.registry_access is RegistryAccess.DISABLED:
+        return False
+    return may("read_package", namespace)
+
+
+def ancestors(namespace: Namespace) -> list[Namespace]:
+    """The groups above a namespace, or the user's space it lies in, topmost first, for the breadcrumb."""
+    return [] if namespace.parent_id is None else namespaces.ancestors(namespace)
+
+
+# Times and sizes ------------------------------------------------------------------------------------------------
+
+
+def ago(moment: datetime) -> str:
+    """``3 hours ago``."""
+    return str(format_timedelta(moment - utcnow(), add_direction=True, locale=get_locale()))
+
+
+def exact_time(moment: datetime) -> str:
+    """The same moment to the minute, in UTC."""
+    return f"{format_datetime(moment.astimezone(UTC), 'medium', locale=get_locale())} UTC"
+
+
+def day(value: date) -> str:
+    return str(format_date(value, "medium", locale=get_locale()))
+
+
+def size(size_bytes: int) -> str:
+    """``4.58 KiB``: three digits, in steps of 1024 as GitLab."""
+    if size_bytes < 1024:
+        return str(ngettext("%(num)d byte", "%(num)d bytes", size_bytes))
+    exponent = min(int(math.log2(size_bytes) / 10), len(_UNITS))
+    number = size_bytes / 1024**exponent
+    digits = 2 if number < 10 else 1 if number < 100 else 0
+    return f"{number:.{digits}f} {_UNITS[exponent - 1]}"

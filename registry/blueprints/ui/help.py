@@ -1,0 +1,190 @@
+"""Help: the user guide in chapters, with the addresses of this installation in it.
+
+The text of a chapter is ``templates/help/<language>/<chapter>.html``. What is typed or put into a file stands once for
+all languages, in ``templates/help/examples/``. ``?project=`` or ``?group=`` fills in the addresses of that one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, current_app, get_template_attribute, render_template, request
+from flask_babel import gettext, lazy_gettext
+from markupsafe import Markup
+
+from registry.blueprints.auth.permits import Gate
+from registry.blueprints.ui import commands
+from registry.blueprints.ui.frame import help_url, pypi_url
+from registry.blueprints.ui.language import current_language
+from registry.blueprints.ui.viewer import principal
+from registry.domain import access, namespaces, settings
+from registry.domain.access import Permission
+from registry.errors import NotFound
+from registry.models import Group, Project
+
+_ = lazy_gettext
+
+_HEADING = re.compile(r'<h2 id="(?P<id>[\w-]+)">(?P<words>.+?)</h2>')
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One chapter: the last part of its address, and what the list of chapters says about it."""
+
+    name: str
+    title: Any
+    summary: Any
+
+
+CHAPTERS = (
+    Chapter("getting-started", _("Getting started"), _("What the registry is, and the way to a first package.")),
+    Chapter(
+        "authentication", _("Authenticate"), _("Access tokens, deploy tokens and CI job tokens, and what they may.")
+    ),
+    Chapter("publish", _("Publish packages"), _("twine, uv, Poetry and pipelines, and what is refused.")),
+    Chapter("install", _("Install packages"), _("pip, uv and Poetry, from a project or from a whole group.")),
+    Chapter(
+        "forwarding",
+        _("Request forwarding"),
+        _("What is asked of the public index, the risk in it, and how to stop it."),
+    ),
+    Chapter("requirements", _("requirements.txt and netrc"), _("Indexes and credentials kept in files.")),
+    Chapter("versions", _("Versions"), _("Semantic versioning, and which version strings are valid.")),
+    Chapter("commands", _("Supported commands"), _("What works with the registry, and what does not.")),
+    Chapter("troubleshooting", _("Troubleshooting"), _("Error messages, caches, several indexes, unexpected sources.")),
+    Chapter("rest-api", _("REST API"), _("Scripts with python-gitlab or plain HTTP.")),
+    Chapter("administration", _("Administration"), _("Commands of the shell, settings of the instance, routine work.")),
+)
+_NAMES = ", ".join(f"'{chapter.name}'" for chapter in CHAPTERS)
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """The addresses that chapters show; where no project or group is known, a placeholder stands for its number."""
+
+    registry: str
+    project: str
+    group: str
+    project_id: str
+    group_id: str
+    upstream: str
+
+    @property
+    def host(self) -> str:
+        """Without the port, as ``.netrc`` has it."""
+        return urlsplit(self.registry).hostname or ""
+
+    def index(self, kind: str, username: str = "__token__", password: str = commands.TOKEN) -> str:
+        """Where pip installs from: ``kind`` is ``project`` or ``group``; without a username, without credentials."""
+        url = f"{getattr(self, kind)}/simple"
+        return commands.with_password(url, password, username) if username else url
+
+    @property
+    def trusted(self) -> str:
+        """The option that pip needs for this host, with a space in front of it; mostly nothing."""
+        host = commands.trusted_host(self.registry)
+        return f" --trusted-host {host}" if host else ""
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("help", __name__)
+
+    @blueprint.get("/help")
+    @gate.open
+    def index() -> str:
+        """The chapters."""
+        shown = _shown_namespace()
+        return render_template(
+            "help/index.html", chapters=CHAPTERS, shown=shown, to=_links(shown), at=_addresses(shown)
+        )
+
+    @blueprint.get(f"/help/<any({_NAMES}):name>")
+    @gate.open
+    def chapter(name: str) -> str:
+        """One chapter, with its contents beside it and its neighbours below."""
+        shown = _shown_namespace()
+        text = Markup(_text(name, shown))  # noqa: S704 - a template of ours, rendered with autoescaping
+        place = [chapter.name for chapter in CHAPTERS].index(name)
+        return render_template(
+            "help/chapter.html",
+            chapters=CHAPTERS,
+            chapter=CHAPTERS[place],
+            previous=CHAPTERS[place - 1] if place else None,
+            next=CHAPTERS[place + 1] if place + 1 < len(CHAPTERS) else None,
+            contents=[(found["id"], Markup(found["words"])) for found in _HEADING.finditer(text)],  # noqa: S704
+            text=text,
+            shown=shown,
+            to=_links(shown),
+        )
+
+    return blueprint
+
+
+def _text(name: str, shown: Project | Group | None) -> str:
+    addresses = _addresses(shown)
+    code_block = get_template_attribute("components/page.html", "code_block")
+
+    def code(example: str) -> Markup:
+        typed = render_template(f"help/examples/{example}", at=addresses).rstrip("\n")
+        shown_block: Markup = code_block(typed, gettext("Copy code"))
+        return shown_block
+
+    return render_template(
+        f"help/{current_language()}/{name}.html",
+        at=addresses,
+        code=code,
+        to=_links(shown),
+        shown=shown,
+        forwards=None if shown is None else settings.forwards(shown),
+        max_file_size=settings.max_file_size(current_app.config["MAX_FILE_SIZE"]),
+    )
+
+
+def _links(shown: Project | Group | None) -> Callable[..., str]:
+    """``to(chapter, anchor)``: the address of a chapter, with the same project or group filled in."""
+
+    def to(name: str | None = None, anchor: str | None = None) -> str:
+        return help_url(name, anchor=anchor, about=shown)
+
+    return to
+
+
+def _shown_namespace() -> Project | Group | None:
+    """The project or group whose addresses are asked for. One that the viewer may not know of is left out."""
+    for kind in (Project, Group):
+        path = request.args.get(kind.__name__.lower(), "")
+        if path:
+            try:
+                found = namespaces.by_path(path, kind)
+            except NotFound:
+                return None
+            return found if access.allowed(principal(), Permission.READ_NAMESPACE, found) else None
+    return None
+
+
+def _addresses(shown: Project | Group | None) -> Addresses:
+    project = shown if isinstance(shown, Project) else None
+    group = _group_of(shown)
+    api = f"{request.root_url}api/v4"
+    return Addresses(
+        registry=request.root_url.rstrip("/"),
+        project=f"{api}/projects/<project_id>/packages/pypi" if project is None else pypi_url(project),
+        group=f"{api}/groups/<group_id>/-/packages/pypi" if group is None else pypi_url(group),
+        project_id="<project_id>" if project is None else str(project.id),
+        group_id="<group_id>" if group is None else str(group.id),
+        upstream=current_app.config["UPSTREAM_URL"],
+    )
+
+
+def _group_of(shown: Project | Group | None) -> Group | None:
+    """The group itself, or the one that a project lies in, if the viewer may know of that one too."""
+    if not isinstance(shown, Project):
+        return shown
+    parent = None if shown.parent_id is None else namespaces.by_id(shown.parent_id)
+    if isinstance(parent, Group) and access.allowed(principal(), Permission.READ_NAMESPACE, parent):
+        return parent
+    return None

@@ -1,0 +1,135 @@
+"""Settings › CI/CD of a project: whose CI jobs reach it, and which of its own are running."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, flash, redirect, render_template, url_for
+from flask_babel import gettext, lazy_gettext
+from werkzeug.wrappers import Response
+from wtforms import RadioField, StringField
+from wtforms.validators import InputRequired
+
+from registry.blueprints.auth.permits import Gate
+from registry.blueprints.ui import pagination
+from registry.blueprints.ui.forms import Form, text
+from registry.blueprints.ui.viewer import principal
+from registry.database import utcnow
+from registry.domain import access, namespaces, tokens
+from registry.domain.access import Permission
+from registry.errors import NotFound
+from registry.models import Group, JobStatus, Namespace, Project
+
+_ = lazy_gettext
+
+SETTINGS = "/<page_project:project>/-/settings/ci_cd"
+
+Page = Response | tuple[str, int]
+
+
+class EnforcementForm(Form):
+    enforced = RadioField(_("Authorized groups and projects"))
+
+    def offer(self) -> None:
+        self.enforced.choices = [
+            ("", gettext("All groups and projects")),
+            ("y", gettext("Only this project and any groups and projects in the allowlist")),
+        ]
+
+
+class SourceForm(Form):
+    path = StringField(_("Group or project"), [InputRequired(_("This field is required."))])
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("job_tokens", __name__)
+
+    @blueprint.get(SETTINGS)
+    @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
+    def project_ci_cd(project: Project) -> Page:
+        return _page(project)
+
+    @blueprint.post(f"{SETTINGS}/job_token_permissions")
+    @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
+    def change_enforcement(project: Project) -> Page:
+        """Whether the allowlist counts."""
+        form = _enforcement_form(project)
+        if form.validate_on_submit():
+            namespaces.change(project, {"job_allowlist_enforced": bool(form.enforced.data)}, by=principal())
+            flash(gettext("Settings saved successfully."))
+            return _back(project)
+        return _page(project, enforcement_form=form)
+
+    @blueprint.post(f"{SETTINGS}/allowlist")
+    @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
+    def allow(project: Project) -> Page:
+        """Let in the jobs of a project, or of all projects of a group."""
+        form = SourceForm()
+        if form.validate_on_submit():
+            source = _visible_at(text(form.path).strip("/"))
+            if source is None:
+                form.refuse("path", gettext("There is no group or project with this path that you can see."))
+                return _page(project, source_form=form)
+            with form.refusals():
+                namespaces.allow_job_source(project, source, by=principal())
+                flash(gettext("%(path)s was added to the allowlist.", path=source.full_path))
+                return _back(project)
+        return _page(project, source_form=form)
+
+    @blueprint.post(f"{SETTINGS}/allowlist/<id:source_id>/remove")
+    @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
+    def disallow(project: Project, source_id: int) -> Response:
+        source = namespaces.find(str(source_id), Namespace)
+        namespaces.disallow_job_source(project, source, by=principal())
+        flash(gettext("%(path)s was removed from the allowlist.", path=source.full_path))
+        return _back(project)
+
+    @blueprint.post(f"{SETTINGS}/jobs/<id:job_id>/cancel")
+    @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
+    def cancel_job(project: Project, job_id: int) -> Response:
+        """Its token is dead at once."""
+        job = tokens.job(project, job_id)
+        tokens.finish_job(job, JobStatus.CANCELED, by=principal(), now=utcnow())
+        flash(gettext("Job %(name)s was canceled.", name=job.name))
+        return _back(project)
+
+    return blueprint
+
+
+def _page(
+    project: Project, *, enforcement_form: EnforcementForm | None = None, source_form: SourceForm | None = None
+) -> Page:
+    sent = enforcement_form or source_form
+    page = render_template(
+        "ui/settings/ci_cd.html",
+        namespace=project,
+        enforcement_form=enforcement_form or _enforcement_form(project, formdata=None),
+        source_form=source_form or SourceForm(formdata=None),
+        sources=[
+            *namespaces.allowed_job_sources(project, Group),
+            *namespaces.allowed_job_sources(project, Project),
+        ],
+        most_sources=namespaces.MAXIMUM_ALLOWLIST,
+        running=pagination.page(tokens.running_jobs(project, utcnow())),
+    )
+    return page, 200 if sent is None else sent.status
+
+
+def _enforcement_form(project: Project, **options: Any) -> EnforcementForm:
+    form = EnforcementForm(enforced="y" if project.job_allowlist_enforced else "", **options)
+    form.offer()
+    return form
+
+
+def _visible_at(path: str) -> Namespace | None:
+    """The group or project at a full path, if the viewer may know of it."""
+    try:
+        found = namespaces.by_path(path, Namespace)
+    except NotFound:
+        return None
+    is_source = isinstance(found, Group | Project)
+    return found if is_source and access.allowed(principal(), Permission.READ_NAMESPACE, found) else None
+
+
+def _back(project: Project) -> Response:
+    return redirect(url_for("ui.job_tokens.project_ci_cd", project=project), 303)

@@ -1,0 +1,67 @@
+"""The language of pages: catalogues read straight from ``registry/translations``, and whose turn it is.
+
+There is no compiled copy of a catalogue to be stale or missing: a process reads each ``messages.po`` once.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from babel import Locale
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import NullTranslations, Translations
+from flask import Flask, g, request
+from flask_babel import Babel, Domain, get_locale
+
+from registry.blueprints.ui.viewer import viewer
+
+LANGUAGES = {"en": "English", "ja": "日本語"}
+
+
+class Catalogues(Domain):  # type: ignore[misc]
+    """Flask-Babel's messages from the text form of the catalogues."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def get_translations(self) -> NullTranslations:
+        if not g:
+            return NullTranslations()
+        language = current_language()
+        if language not in self.cache:
+            self.cache[language] = self._read(language)
+        translations: NullTranslations = self.cache[language]
+        return translations
+
+    def _read(self, language: str) -> Translations:
+        with (self._folder / language / "LC_MESSAGES" / "messages.po").open("rb") as file:
+            catalogue = read_po(file, locale=language)
+        compiled: Any = BytesIO()
+        write_mo(compiled, catalogue)
+        compiled.seek(0)
+        return Translations(compiled)
+
+
+def init_app(app: Flask) -> None:
+    babel = Babel()
+    babel.init_app(app, default_locale="en", locale_selector=_select)
+    babel.domain_instance = Catalogues(Path(app.root_path) / "translations")
+
+
+def current_language() -> str:
+    """The language this request is answered in, one of ``LANGUAGES``."""
+    locale: Locale = get_locale()
+    return locale.language
+
+
+def _select() -> str:
+    """What the user chose, else what the browser asks for."""
+    user = viewer()
+    if user is not None and user.preferred_language in LANGUAGES:
+        return user.preferred_language
+    accepted = (tag.partition("-")[0].lower() for tag in request.accept_languages.values()) if request else ()
+    return next((language for language in accepted if language in LANGUAGES), "en")

@@ -1,0 +1,145 @@
+"""Members of projects and groups, inherited ones with their source: add, change, remove, leave."""
+
+from __future__ import annotations
+
+from flask import Blueprint, flash, redirect, render_template, url_for
+from flask_babel import gettext
+from werkzeug.wrappers import Response
+
+from registry.blueprints.auth.permits import Gate
+from registry.blueprints.ui import pagination
+from registry.blueprints.ui.forms import MemberForm, NewMemberForm, search_text, text
+from registry.blueprints.ui.frame import namespace_url
+from registry.blueprints.ui.viewer import may, principal, viewer
+from registry.blueprints.ui.wording import role_name
+from registry.domain import access, accounts, namespaces
+from registry.domain.access import Permission
+from registry.models import Group, Namespace, Project, Role
+
+PROJECT_MEMBERS = "/<page_project:project>/-/project_members"
+GROUP_MEMBERS = "/groups/<page_group:group>/-/group_members"
+
+Page = Response | tuple[str, int]
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("members", __name__)
+
+    @blueprint.get(PROJECT_MEMBERS)
+    @gate(Permission.READ_MEMBERS)
+    def project_members(project: Project) -> Page:
+        return _list(project)
+
+    @blueprint.get(GROUP_MEMBERS)
+    @gate(Permission.READ_MEMBERS)
+    def group_members(group: Group) -> Page:
+        return _list(group)
+
+    @blueprint.post(PROJECT_MEMBERS)
+    @gate(Permission.ADMIN_MEMBERS)
+    def project_add(project: Project) -> Page:
+        return _add(project)
+
+    @blueprint.post(GROUP_MEMBERS)
+    @gate(Permission.ADMIN_MEMBERS)
+    def group_add(group: Group) -> Page:
+        return _add(group)
+
+    @blueprint.post(PROJECT_MEMBERS + "/<id:user_id>")
+    @gate(Permission.ADMIN_MEMBERS)
+    def project_change(project: Project, user_id: int) -> Page:
+        return _change(project, user_id)
+
+    @blueprint.post(GROUP_MEMBERS + "/<id:user_id>")
+    @gate(Permission.ADMIN_MEMBERS)
+    def group_change(group: Group, user_id: int) -> Page:
+        return _change(group, user_id)
+
+    @blueprint.post(PROJECT_MEMBERS + "/<id:user_id>/remove")
+    @gate(Permission.LEAVE_NAMESPACE)
+    def project_remove(project: Project, user_id: int) -> Page:
+        return _remove(project, user_id)
+
+    @blueprint.post(GROUP_MEMBERS + "/<id:user_id>/remove")
+    @gate(Permission.LEAVE_NAMESPACE)
+    def group_remove(group: Group, user_id: int) -> Page:
+        return _remove(group, user_id)
+
+    return blueprint
+
+
+def _list(namespace: Project | Group, form: NewMemberForm | None = None) -> Page:
+    """Everybody who holds a role here, by name; one entry a user, the highest role."""
+    members = namespaces.members(namespace, inherited=True, query=search_text())
+    found = pagination.page_of(sorted(members, key=lambda member: (member.user.name.lower(), member.user.id)))
+    highest = access.role_in(principal(), namespace)
+    if form is None:
+        form = NewMemberForm(formdata=None, role=int(Role.GUEST))
+        form.offer(highest)
+    page = render_template(
+        "ui/members/members.html",
+        namespace=namespace,
+        found=found,
+        form=form,
+        roles=form.role.choices,
+        highest=highest,
+        first_day=MemberForm.first_day(),
+        may_change=may("admin_members", namespace),
+    )
+    return page, form.status
+
+
+def _add(namespace: Project | Group) -> Page:
+    form = NewMemberForm()
+    form.offer(access.role_in(principal(), namespace))
+    if form.validate_on_submit():
+        user = accounts.by_login(text(form.username))
+        if user is None:
+            form.refuse("username", gettext("There is no user with this name or email."))
+            return _list(namespace, form)
+        with form.refusals():
+            role = Role(form.role.data)
+            namespaces.add_member(namespace, user, role, expires_on=form.expires_on.data, by=principal())
+            flash(gettext("%(user)s is now a member with the role %(role)s.", user=user.name, role=role_name(role)))
+            return _back(namespace)
+    return _list(namespace, form)
+
+
+def _change(namespace: Project | Group, user_id: int) -> Page:
+    member = namespaces.member(namespace, user_id)
+    user = member.user
+    form = MemberForm()
+    form.offer(access.role_in(principal(), namespace))
+    if form.validate():
+        role, expires_on = Role(form.role.data), form.expires_on.data
+        if (role < Role.OWNER or expires_on is not None) and namespaces.is_last_owner(member.membership):
+            return _keep_owner(namespace)
+        with form.refusals():
+            namespaces.change_member(namespace, user, role, expires_on=expires_on, by=principal())
+            flash(gettext("The membership of %(user)s was changed.", user=user.name))
+            return _back(namespace)
+    # The row is one of many on the page: a sentence says what was wrong with it.
+    for sentences in form.errors.values():
+        flash(f"{user.name}: {' '.join(map(str, sentences))}", "error")
+    return _back(namespace)
+
+
+def _remove(namespace: Project | Group, user_id: int) -> Page:
+    member = namespaces.member(namespace, user_id)
+    if namespaces.is_last_owner(member.membership):
+        return _keep_owner(namespace)
+    namespaces.remove_member(namespace, member.user, by=principal())
+    if member.user == viewer():
+        flash(gettext("You left %(namespace)s.", namespace=namespace.full_name))
+        return redirect(url_for("ui.explore.home"), 303)
+    flash(gettext("%(user)s was removed.", user=member.user.name))
+    return _back(namespace)
+
+
+def _keep_owner(namespace: Namespace) -> Response:
+    flash(gettext("%(namespace)s needs at least one owner.", namespace=namespace.name), "error")
+    return _back(namespace)
+
+
+def _back(namespace: Namespace) -> Response:
+    return redirect(namespace_url("members.members", namespace), 303)

@@ -1,0 +1,288 @@
+"""The package registry of a project or group: the list, a package, its assets, and their deletion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
+from flask_babel import gettext, ngettext
+from werkzeug.wrappers import Response
+
+from registry.blueprints.auth.permits import Gate
+from registry.blueprints.ui import commands, pagination
+from registry.blueprints.ui.frame import namespace_url, pypi_url
+from registry.blueprints.ui.readme import readme
+from registry.blueprints.ui.viewer import may, principal
+from registry.domain import access, accounts, catalog, namespaces, paging, publishing, settings
+from registry.domain.access import Permission
+from registry.domain.catalog import PackageFilter
+from registry.domain.paging import Listing
+from registry.models import Group, Package, PackageFile, PackageStatus, Project, RegistryAccess, Visibility
+
+PROJECT_PACKAGES = "/<page_project:project>/-/packages"
+GROUP_PACKAGES = "/groups/<page_group:group>/-/packages"
+PACKAGE_TYPES = ("pypi",)
+ORDERS = ("created_at", "name", "version", "type")
+MOST_AT_ONCE = 100  # packages or assets deleted by one form
+MOST_UPDATES = 5
+
+Page = Response | tuple[str, int] | str
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("packages", __name__)
+
+    @blueprint.get(PROJECT_PACKAGES)
+    @gate(Permission.READ_PACKAGE)
+    def project_packages(project: Project) -> Page:
+        return _list(project)
+
+    @blueprint.get(GROUP_PACKAGES)
+    @gate(Permission.READ_PACKAGE)
+    def group_packages(group: Group) -> Page:
+        """Those of all projects below the group that the viewer may read."""
+        return _list(group)
+
+    @blueprint.get(f"{PROJECT_PACKAGES}/<id:package_id>")
+    @gate(Permission.READ_PACKAGE)
+    def project_package(project: Project, package_id: int) -> Page:
+        return _show(project, package_id)
+
+    @blueprint.get(f"{GROUP_PACKAGES}/<id:package_id>")
+    @gate(Permission.READ_PACKAGE)
+    def group_package(group: Group, package_id: int) -> Page:
+        return _show(group, package_id)
+
+    @blueprint.route(f"{PROJECT_PACKAGES}/delete", methods=["GET", "POST"])
+    @gate(Permission.DESTROY_PACKAGE)
+    def project_delete(project: Project) -> Page:
+        """Asks, and then deletes the packages of ``?id=``."""
+        return _delete(project)
+
+    @blueprint.route(f"{GROUP_PACKAGES}/delete", methods=["GET", "POST"])
+    @gate(Permission.READ_PACKAGE)
+    def group_delete(group: Group) -> Page:
+        """The same; whether a package may be deleted is decided in its project."""
+        return _delete(group)
+
+    @blueprint.route(f"{PROJECT_PACKAGES}/<id:package_id>/package_files/delete", methods=["GET", "POST"])
+    @gate(Permission.DESTROY_PACKAGE)
+    def delete_assets(project: Project, package_id: int) -> Page:
+        """Asks, and then deletes the assets of ``?id=``; with the last one goes the package."""
+        package = catalog.package(project, package_id)
+        files = catalog.package_files_by_id(package, _chosen())
+        if not files:
+            flash(gettext("Select at least one asset."), "error")
+            return redirect(url_for("ui.packages.project_package", project=project, package_id=package.id), 303)
+        return _delete_assets(files, package, project)
+
+    @blueprint.get("/<page_project:project>/-/package_files/<id:file_id>/download")
+    @gate(Permission.READ_PACKAGE)
+    def download(project: Project, file_id: int) -> Response:
+        """On to the address where clients download it, which the session opens too."""
+        file = catalog.project_file(project, file_id)
+        return redirect(
+            url_for("pypi.files.project_file", project=project.id, sha256=file.sha256, filename=file.filename), 302
+        )
+
+    return blueprint
+
+
+# The list -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Query:
+    """What the address of a list asks for; what it does not know is as if it was not there."""
+
+    wanted: PackageFilter
+    order_by: str
+    descending: bool
+
+    @property
+    def is_narrowed(self) -> bool:
+        return self.wanted != PackageFilter()
+
+
+def _query(orders: Iterable[str]) -> Query:
+    asked = {name: value.strip().replace("\x00", "") for name, value in request.args.items()}
+    status, package_type = asked.get("status", ""), asked.get("type", "")
+    order_by = asked.get("order_by", "")
+    order_by = order_by if order_by in orders else "created_at"
+    default_sort = "desc" if order_by == "created_at" else "asc"
+    return Query(
+        PackageFilter(
+            name=asked.get("search", ""),
+            version=asked.get("version", ""),
+            package_type=package_type if package_type in PACKAGE_TYPES else "",
+            status=PackageStatus(status) if status in list(PackageStatus) else None,
+        ),
+        order_by,
+        {"asc": False, "desc": True}.get(asked.get("sort", ""), default_sort == "desc"),
+    )
+
+
+def _list(namespace: Project | Group) -> str:
+    orders = [*ORDERS, *(["project_path"] if isinstance(namespace, Group) else [])]
+    query = _query(orders)
+    found = _found(namespace, query)
+    failed: paging.Page[Package] = paging.page(
+        catalog.packages(namespace, principal(), PackageFilter(status=PackageStatus.ERROR)), 1, MOST_AT_ONCE
+    )
+    protections = publishing.protections([*found.items, *failed.items], principal())
+    return render_template(
+        "ui/packages/list.html",
+        namespace=namespace,
+        query=query,
+        orders=orders,
+        found=found,
+        failed=failed,
+        creators=accounts.by_ids(package.creator_id for package in found.items),
+        jobs=catalog.jobs_of(found.items),
+        protections=protections,
+        deletable=[package_id for package_id, each in protections.items() if each.may_delete],
+        pypi_url=pypi_url(namespace),
+        build_command=commands.build(),
+        publish_command=commands.publish(pypi_url(namespace)),
+    )
+
+
+def _found(namespace: Project | Group, query: Query) -> paging.Page[Package]:
+    listing = catalog.packages(namespace, principal(), query.wanted)
+    if query.order_by == "version":
+        return _page_in_version_order(listing, namespace, descending=query.descending)
+    return pagination.page(catalog.ordered(listing, query.order_by, descending=query.descending))
+
+
+def _page_in_version_order(listing: Listing, namespace: Project | Group, *, descending: bool) -> paging.Page[Package]:
+    ids = pagination.page_of(catalog.ids_in_version_order(listing, descending=descending))
+    packages = {package.id: package for package in catalog.packages_by_id(namespace, principal(), ids.items)}
+    shown = [packages[package_id] for package_id in ids.items if package_id in packages]
+    return paging.Page(shown, ids.number, ids.size, ids.total)
+
+
+# A package ------------------------------------------------------------------------------------------------------
+
+
+def _show(namespace: Project | Group, package_id: int) -> Page:
+    package = catalog.shown_package(namespace, package_id, principal())
+    if package is None:
+        return render_template("ui/packages/unknown.html", namespace=namespace), 404
+    if request.args.get("tab") == "versions":
+        return _versions(namespace, package)
+    return _detail(namespace, package)
+
+
+def _versions(namespace: Project | Group, package: Package) -> str:
+    beside = catalog.versions_beside(package)
+    found = _page_in_version_order(beside, package.project, descending=True)
+    return render_template(
+        "ui/packages/versions.html",
+        found=found,
+        creators=accounts.by_ids(other.creator_id for other in found.items),
+        **_header(namespace, package, found.total),
+    )
+
+
+def _detail(namespace: Project | Group, package: Package) -> str:
+    project = package.project
+    group = _group_of(namespace, project)
+    jobs = catalog.jobs_of([package]).get(package.id, [])
+    digest = catalog.core_metadata_digest(package)
+    is_open = access.allowed(access.ANONYMOUS, Permission.READ_PACKAGE, project)
+    return render_template(
+        "ui/packages/detail.html",
+        files=pagination.page(catalog.ordered_files(package, "id", descending=False)),
+        first_job=jobs[-1] if jobs else None,
+        updates=jobs[-2 : -2 - MOST_UPDATES : -1],
+        readme=readme(current_app.extensions["storage"], digest) if digest else None,
+        is_open=is_open,
+        installation=commands.installation(package.name, package.version, pypi_url(project), is_open=is_open),
+        group=group,
+        group_installation=None
+        if group is None
+        else commands.installation(
+            package.name, package.version, pypi_url(group), is_open=_group_is_open(group, project)
+        ),
+        pypirc=commands.pypirc(pypi_url(project)),
+        forwards=settings.forwards(project),
+        **_header(namespace, package, catalog.count(catalog.versions_beside(package))),
+    )
+
+
+def _header(namespace: Project | Group, package: Package, other_versions: int) -> dict[str, Any]:
+    return {
+        "namespace": namespace,
+        "package": package,
+        "project": package.project,
+        "protection": publishing.protections([package], principal())[package.id],
+        "size_bytes": catalog.package_size(package),
+        "other_versions": other_versions,
+    }
+
+
+def _group_of(namespace: Project | Group, project: Project) -> Group | None:
+    """The group whose index holds the project's packages too: the one that is looked at, or the project's own."""
+    group = namespace if isinstance(namespace, Group) else namespaces.by_id(project.parent_id or 0)
+    return group if isinstance(group, Group) and may("read_package", group) else None
+
+
+def _group_is_open(group: Group, project: Project) -> bool:
+    """Whether nobody in particular finds the project's packages in the group's index."""
+    is_public = project.visibility is Visibility.PUBLIC and project.registry_access is not RegistryAccess.PRIVATE
+    return is_public and access.allowed(access.ANONYMOUS, Permission.READ_PACKAGE, group)
+
+
+# Deletion -------------------------------------------------------------------------------------------------------
+
+
+def _delete(namespace: Project | Group) -> Page:
+    chosen = catalog.packages_by_id(namespace, principal(), _chosen())
+    if not chosen:
+        flash(gettext("Select at least one package."), "error")
+        return _to_list(namespace)
+    if request.method == "POST":
+        for package in chosen:
+            access.require(principal(), Permission.DESTROY_PACKAGE, package.project)
+        publishing.delete_packages(chosen, by=principal())
+        flash(ngettext("Package deleted successfully", "Packages deleted successfully", len(chosen)))
+        return _to_list(namespace)
+    protections = publishing.protections(chosen, principal())
+    return render_template(
+        "ui/packages/delete.html",
+        namespace=namespace,
+        packages=[package for package in chosen if protections[package.id].may_delete],
+        kept=[package for package in chosen if not protections[package.id].may_delete],
+        forwards=settings.forwards(namespace),
+    )
+
+
+def _delete_assets(files: list[PackageFile], package: Package, project: Project) -> Page:
+    if request.method == "POST":
+        if publishing.delete_files(files, package, project, by=principal()):
+            flash(gettext("Package deleted successfully"))
+            return _to_list(project)
+        flash(ngettext("Package asset deleted successfully", "Package assets deleted successfully", len(files)))
+        return redirect(url_for("ui.packages.project_package", project=project, package_id=package.id), 303)
+    all_files = pagination.page(catalog.package_files(package)).total
+    return render_template(
+        "ui/packages/delete_assets.html",
+        namespace=project,
+        package=package,
+        files=files,
+        takes_package=len(files) == all_files,
+        may_delete=publishing.protections([package], principal())[package.id].may_delete,
+        forwards=settings.forwards(project),
+    )
+
+
+def _to_list(namespace: Project | Group) -> Response:
+    return redirect(namespace_url("packages.packages", namespace), 303)
+
+
+def _chosen() -> list[int]:
+    """The ids of ``?id=``, or of the form's fields of that name; what is none counts as none."""
+    sent = [value for value in request.values.getlist("id") if value.isascii() and value.isdigit() and len(value) < 10]
+    return list(dict.fromkeys(map(int, sent)))[:MOST_AT_ONCE]

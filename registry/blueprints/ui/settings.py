@@ -1,0 +1,212 @@
+"""Settings › Packages and registries: request forwarding of a group; access and protection rules of a project."""
+
+from __future__ import annotations
+
+from types import EllipsisType
+from typing import Any
+
+from flask import Blueprint, flash, redirect, render_template, url_for
+from flask_babel import gettext, lazy_gettext
+from werkzeug.wrappers import Response
+from wtforms import BooleanField, SelectField, StringField
+from wtforms.validators import InputRequired
+
+from registry.blueprints.auth.permits import Gate
+from registry.blueprints.ui.forms import Form, RegistryAccessForm, text
+from registry.blueprints.ui.viewer import may, principal
+from registry.blueprints.ui.wording import role_name
+from registry.domain import access, namespaces, publishing, settings
+from registry.domain.access import Permission
+from registry.domain.settings import Forwarding
+from registry.models import Group, Project, ProtectionRule, Role
+
+_ = lazy_gettext
+
+GROUP_SETTINGS = "/groups/<page_group:group>/-/settings/packages_and_registries"
+PROJECT_SETTINGS = "/<page_project:project>/-/settings/packages_and_registries"
+
+Page = Response | tuple[str, int]
+
+
+class ForwardingForm(Form):
+    pypi_package_requests_forwarding = BooleanField(_("Forward PyPI package requests"))
+    lock_pypi_package_requests_forwarding = BooleanField(_("Enforce PyPI setting for all subgroups"))
+
+
+class ProtectionRuleForm(Form):
+    pattern = StringField(_("Name pattern"), [InputRequired(_("This field is required."))])
+    package_type = SelectField(_("Package type"), choices=[("pypi", "PyPI")])
+    push = SelectField(_("Minimum access level for push"))
+    delete = SelectField(_("Minimum access level for delete"))
+
+    def offer(self) -> None:
+        self.push.choices = [
+            ("", gettext("Developer (default)")),
+            *((str(int(role)), role_name(role)) for role in (Role.MAINTAINER, Role.OWNER, Role.ADMIN)),
+        ]
+        self.delete.choices = [
+            ("", gettext("Maintainer (default)")),
+            *((str(int(role)), role_name(role)) for role in (Role.OWNER, Role.ADMIN)),
+        ]
+
+    def roles(self) -> tuple[Role | None, Role | None]:
+        """The least roles to publish and to delete, where they are not the usual ones."""
+        push, delete = (Role(int(field.data)) if field.data else None for field in (self.push, self.delete))
+        return push, delete
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("settings", __name__)
+
+    @blueprint.route(GROUP_SETTINGS, methods=["GET", "POST"])
+    @gate(Permission.CHANGE_PACKAGE_SETTINGS)
+    def group_packages_and_registries(group: Group) -> Page:
+        """What the group says about request forwarding, and what holds."""
+        standing = settings.forwarding(group)
+        form = ForwardingForm(
+            pypi_package_requests_forwarding=standing.effective, lock_pypi_package_requests_forwarding=standing.lock
+        )
+        if form.validate_on_submit():
+            with form.refusals():
+                settings.change_forwarding(
+                    group,
+                    value=_chosen(form, standing),
+                    lock=form.lock_pypi_package_requests_forwarding.data,
+                    by=principal(),
+                )
+                return _saved(group)
+        page = render_template(
+            "ui/settings/group.html",
+            namespace=group,
+            form=form,
+            forwarding=standing,
+            source=_visible_group(standing.inherited_from),
+            locker=_visible_group(standing.locked_by),
+        )
+        return page, form.status
+
+    @blueprint.post(f"{GROUP_SETTINGS}/inherit")
+    @gate(Permission.CHANGE_PACKAGE_SETTINGS)
+    def group_inherit(group: Group) -> Response:
+        """Back to what the groups above or the instance say."""
+        settings.change_forwarding(group, value=None, lock=False, by=principal())
+        return _saved(group)
+
+    @blueprint.get(PROJECT_SETTINGS)
+    @gate(Permission.READ_PACKAGE_SETTINGS)
+    def project_packages_and_registries(project: Project) -> Page:
+        """Who reaches the registry, and which names are protected."""
+        return _project_page(project)
+
+    @blueprint.post(f"{PROJECT_SETTINGS}/access")
+    @gate(Permission.ADMIN_NAMESPACE)
+    def change_access(project: Project) -> Page:
+        form = _access_form(project)
+        if form.validate_on_submit():
+            with form.refusals():
+                namespaces.change(project, form.values(), by=principal())
+                return _saved(project)
+        return _project_page(project, access_form=form)
+
+    @blueprint.post(f"{PROJECT_SETTINGS}/protection_rules")
+    @gate(Permission.ADMIN_PACKAGE)
+    def add_protection_rule(project: Project) -> Page:
+        form = _rule_form()
+        if form.validate_on_submit():
+            push, delete = form.roles()
+            with form.refusals():
+                publishing.add_protection_rule(
+                    project, pattern=text(form.pattern), push=push, delete=delete, by=principal()
+                )
+                flash(gettext("Package protection rule created."))
+                return _to_rules(project)
+        return _project_page(project, rule_form=form)
+
+    @blueprint.route(f"{PROJECT_SETTINGS}/protection_rules/<id:rule_id>", methods=["GET", "POST"])
+    @gate(Permission.ADMIN_PACKAGE)
+    def edit_protection_rule(project: Project, rule_id: int) -> Page:
+        rule = publishing.protection_rule(project, rule_id)
+        form = _rule_form(rule)
+        if form.validate_on_submit():
+            push, delete = form.roles()
+            changes: dict[str, object] = {
+                "pattern": text(form.pattern), "minimum_push_role": push, "minimum_delete_role": delete,
+            }  # fmt: skip
+            with form.refusals():
+                publishing.change_protection_rule(rule, changes, project, by=principal())
+                flash(gettext("Package protection rule updated."))
+                return _to_rules(project)
+        page = render_template("ui/settings/protection_rule.html", namespace=project, rule_id=rule_id, form=form)
+        return page, form.status
+
+    @blueprint.post(f"{PROJECT_SETTINGS}/protection_rules/<id:rule_id>/delete")
+    @gate(Permission.ADMIN_PACKAGE)
+    def delete_protection_rule(project: Project, rule_id: int) -> Response:
+        publishing.delete_protection_rule(publishing.protection_rule(project, rule_id), project, by=principal())
+        flash(gettext("Package protection rule deleted."))
+        return _to_rules(project)
+
+    return blueprint
+
+
+def _chosen(form: ForwardingForm, standing: Forwarding) -> bool | EllipsisType:
+    """The group's new value; a box nobody touched leaves a group that inherits inheriting."""
+    value: bool = form.pypi_package_requests_forwarding.data
+    return ... if standing.value is None and value == standing.inherited else value
+
+
+def _visible_group(source: int | str | None) -> Group | None:
+    """The group that decides, if it is one, and one the viewer may know of."""
+    found = namespaces.by_id(source) if isinstance(source, int) else None
+    return found if isinstance(found, Group) and may("read_namespace", found) else None
+
+
+def _project_page(
+    project: Project, *, access_form: RegistryAccessForm | None = None, rule_form: ProtectionRuleForm | None = None
+) -> Page:
+    sent = access_form or rule_form
+    parent = namespaces.by_id(project.parent_id or 0)
+    page = render_template(
+        "ui/settings/project.html",
+        namespace=project,
+        access_form=access_form or _access_form(project, formdata=None),
+        rule_form=rule_form or _rule_form(formdata=None),
+        rules=publishing.protection_rules(project),
+        anyone_may_pull_is_offered=access.anyone_may_pull(),
+        forwards=settings.forwards(project),
+        group=parent if isinstance(parent, Group) else None,
+    )
+    return page, 200 if sent is None else sent.status
+
+
+def _access_form(project: Project, **options: Any) -> RegistryAccessForm:
+    form = RegistryAccessForm(**RegistryAccessForm.standing(project), **options)
+    form.offer()
+    return form
+
+
+def _rule_form(rule: ProtectionRule | None = None, **options: Any) -> ProtectionRuleForm:
+    form = ProtectionRuleForm(
+        pattern="" if rule is None else rule.pattern,
+        push=_level(None if rule is None else rule.minimum_push_role),
+        delete=_level(None if rule is None else rule.minimum_delete_role),
+        **options,
+    )
+    form.offer()
+    return form
+
+
+def _level(role: Role | None) -> str:
+    return "" if role is None else str(int(role))
+
+
+def _saved(namespace: Project | Group) -> Response:
+    flash(gettext("Settings saved successfully."))
+    if isinstance(namespace, Group):
+        return redirect(url_for("ui.settings.group_packages_and_registries", group=namespace), 303)
+    return redirect(url_for("ui.settings.project_packages_and_registries", project=namespace), 303)
+
+
+def _to_rules(project: Project) -> Response:
+    address = url_for("ui.settings.project_packages_and_registries", project=project, _anchor="protected-packages")
+    return redirect(address, 303)

@@ -1,0 +1,155 @@
+"""Personal access tokens: one's own, made, rotated and revoked.
+
+A new secret is in the answer to the form that made it, and nowhere else: a redirect would have to keep it somewhere on
+the way.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask_babel import gettext, lazy_gettext
+from werkzeug.wrappers import Response
+from wtforms import DateField, SelectMultipleField, StringField, TextAreaField
+from wtforms.validators import InputRequired, Optional
+
+from registry.blueprints.auth.credentials import token_key
+from registry.blueprints.auth.permits import Gate
+from registry.blueprints.ui import pagination
+from registry.blueprints.ui.forms import Form, text
+from registry.blueprints.ui.viewer import principal, signed_in
+from registry.database import utcnow
+from registry.domain import paging, tokens
+from registry.domain.access import Permission, Scope
+from registry.domain.tokens import Wanted
+from registry.models import AccessToken
+
+_ = lazy_gettext
+
+TOKENS = "/-/user_settings/personal_access_tokens"
+USUAL_LIFETIME = timedelta(days=30)
+RECENT = 20
+# What this registry gives something for; GitLab's other scopes are known to the API, and open nothing here.
+SCOPES = {
+    Scope.API: _("Everything you may do: publish, install and delete packages, and the whole REST API."),
+    Scope.READ_API: _("Everything you may see: install packages, and read the REST API."),
+    Scope.READ_USER: _("Your own user and the list of users."),
+    Scope.SELF_ROTATE: _("Rotate this token, nothing else."),
+}
+ADMINISTRATORS_SCOPES = {Scope.SUDO: _("Act in the REST API as any other user.")}
+
+Page = Response | tuple[str, int]
+
+
+class AccessTokenForm(Form):
+    name = StringField(_("Token name"), [InputRequired(_("This field is required."))])
+    description = TextAreaField(_("Token description"))
+    expires_on = DateField(_("Expiration date"), [Optional()])
+    scopes = SelectMultipleField(_("Select scopes"), [InputRequired(_("Select at least one scope."))])
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("tokens", __name__)
+
+    @blueprint.route(TOKENS, methods=["GET", "POST"])
+    @gate(Permission.USE_API)
+    def access_tokens() -> Page:
+        """One's own tokens, and the form for another; ``?name=``, ``?description=`` and ``?scopes=`` fill it in."""
+        form = _form()
+        if form.validate_on_submit():
+            with form.refusals():
+                issued = tokens.issue_access_token(
+                    signed_in(),
+                    name=text(form.name),
+                    description=text(form.description),
+                    scopes=form.scopes.data or (),
+                    expires_on=form.expires_on.data,
+                    key=token_key(),
+                    by=principal(),
+                    now=utcnow(),
+                )
+                return _page(_form(empty=True), issued)
+        return _page(form)
+
+    @blueprint.get("/-/profile/personal_access_tokens")
+    @gate(Permission.USE_API)
+    def old_address() -> Response:
+        query = request.query_string.decode("latin-1")
+        return redirect(url_for("ui.tokens.access_tokens") + (f"?{query}" if query else ""), 301)
+
+    @blueprint.post(f"{TOKENS}/<id:token_id>/rotate")
+    @gate(Permission.USE_API)
+    def rotate(token_id: int) -> Page:
+        """A new token of the same name in place of this one, for as many days as this one had."""
+        token = tokens.own_access_token(signed_in(), token_id)
+        now = utcnow()
+        if not token.is_active(now):
+            flash(gettext("Only an active token can be rotated."), "error")
+            return redirect(url_for("ui.tokens.access_tokens"), 303)
+        issued = tokens.rotate_access_token(
+            token, key=token_key(), by=principal(), now=now, expires_on=_same_lifetime(token, now)
+        )
+        return _page(_form(empty=True), issued)
+
+    @blueprint.post(f"{TOKENS}/<id:token_id>/revoke")
+    @gate(Permission.USE_API)
+    def revoke(token_id: int) -> Response:
+        token = tokens.own_access_token(signed_in(), token_id)
+        tokens.revoke_access_token(token, by=principal(), now=utcnow())
+        flash(gettext("Revoked personal access token %(name)s.", name=token.name))
+        return redirect(url_for("ui.tokens.access_tokens"), 303)
+
+    return blueprint
+
+
+def _page(form: AccessTokenForm, issued: tuple[AccessToken, str] | None = None) -> Page:
+    """:param issued: a token made just now, and its secret, which is shown this once."""
+    own, now = principal().user_id, utcnow()
+    active = tokens.access_tokens(
+        Wanted(user_id=own, is_active=True, order_by="created_at", descending=True), by=principal(), now=now
+    )
+    inactive = tokens.access_tokens(
+        Wanted(user_id=own, is_active=False, order_by="created_at", descending=True), by=principal(), now=now
+    )
+    page = render_template(
+        "ui/account/access_tokens.html",
+        form=form,
+        issued=issued,
+        helps=_scopes(),
+        active=pagination.page(active),
+        inactive=paging.page(inactive, 1, RECENT),
+        latest=tokens.latest_expiry(now),
+        tomorrow=(now + timedelta(days=1)).date(),
+    )
+    return page, form.status
+
+
+def _form(*, empty: bool = False) -> AccessTokenForm:
+    """What was sent; else what the address asks for; after a token was made, nothing."""
+    latest, usual = tokens.latest_expiry(utcnow()), (utcnow() + USUAL_LIFETIME).date()
+    asked = {} if empty else request.args.to_dict()
+    scopes = [scope for value in request.args.getlist("scopes") for scope in value.split(",")]
+    form = AccessTokenForm(
+        name=asked.get("name"),
+        description=asked.get("description"),
+        scopes=[] if empty else scopes,
+        expires_on=usual if latest is None else min(usual, latest),
+        **({"formdata": None} if empty else {}),
+    )
+    form.scopes.choices = [(scope.value, scope.value) for scope in _scopes()]
+    return form
+
+
+def _scopes() -> dict[Scope, Any]:
+    return SCOPES | ADMINISTRATORS_SCOPES if principal().is_admin else SCOPES
+
+
+def _same_lifetime(token: AccessToken, now: datetime) -> date | None:
+    """As many days from now as the token had from its creation, as far as the instance allows."""
+    if token.expires_on is None:
+        return None
+    latest = tokens.latest_expiry(now)
+    wanted = now.date() + (token.expires_on - token.created_at.date())
+    return wanted if latest is None else min(wanted, latest)

@@ -1,0 +1,102 @@
+// What scripts add to pages that work without them: copying, questions as dialogs, menus that close, paths from names.
+"use strict";
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) continue; // only on https and localhost
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    const label = button.getAttribute("aria-label");
+    button.classList.add("is-done");
+    button.setAttribute("aria-label", button.dataset.done);
+    button.title = button.dataset.done;
+    setTimeout(() => {
+      button.classList.remove("is-done");
+      button.setAttribute("aria-label", label);
+      button.title = label;
+    }, 2000);
+  });
+}
+
+for (const input of document.querySelectorAll(".copy-field input")) {
+  input.addEventListener("focus", () => input.select());
+}
+
+// A question that would unfold below its button becomes a dialog.
+for (const details of document.querySelectorAll("details.confirm")) {
+  const panel = details.querySelector(".confirm-panel");
+  const dialog = document.createElement("dialog");
+  dialog.className = "confirm-dialog";
+  dialog.setAttribute("aria-label", panel.getAttribute("aria-label"));
+  const opener = details.querySelector("summary");
+  details.addEventListener("toggle", () => {
+    if (!details.open) return;
+    dialog.append(panel);
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+  for (const close of panel.querySelectorAll("[data-close]")) {
+    close.hidden = false;
+    close.addEventListener("click", () => dialog.close());
+  }
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
+  dialog.addEventListener("close", () => {
+    details.append(panel);
+    details.open = false;
+    dialog.remove();
+    opener.focus();
+  });
+}
+
+// One menu at a time; it closes on Escape and on a click elsewhere.
+const menus = document.querySelectorAll("details.menu");
+document.addEventListener("click", (event) => {
+  for (const menu of menus) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of menus) {
+    if (!menu.open) continue;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+
+// A path follows the name until somebody edits it.
+for (const path of document.querySelectorAll("input[data-path-from]")) {
+  const name = document.getElementById(path.dataset.pathFrom);
+  let follows = path.value === "";
+  path.addEventListener("input", () => {
+    follows = path.value === "";
+  });
+  name.addEventListener("input", () => {
+    if (!follows) return;
+    path.value = name.value
+      .normalize("NFKD")
+      .replace(/\p{M}/gu, "")
+      .toLowerCase()
+      .replace(/[^a-z0-9_.-]+/g, "-")
+      .replace(/^[-.]+|[-.]+$/g, "");
+  });
+}
+
+// Choosing is enough: the form of a filter sends itself.
+for (const form of document.querySelectorAll("form[data-auto-submit]")) {
+  form.addEventListener("change", (event) => {
+    if (event.target.matches("select, input[type=checkbox], input[type=radio]")) form.requestSubmit();
+  });
+}
+
+// "Select all" and a button that counts what is selected.
+for (const all of document.querySelectorAll("input[data-select-all]")) {
+  const boxes = document.querySelectorAll(`input[name="${all.dataset.selectAll}"]`);
+  all.hidden = false;
+  all.addEventListener("change", () => {
+    for (const box of boxes) box.checked = all.checked;
+    boxes[0]?.dispatchEvent(new Event("change", { bubbles: true }));
+  });
+}

@@ -1,0 +1,2 @@
+python -m pip install build twine
+python -m build

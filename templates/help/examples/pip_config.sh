@@ -1,0 +1,1 @@
+pip config set global.index-url {{ at.index("group") }}

@@ -1,0 +1,2 @@
+pip debug
+pip config debug

@@ -1,0 +1,1 @@
+pip install{{ at.trusted }} --index-url {{ at.index("group") }} --no-deps <package_name>

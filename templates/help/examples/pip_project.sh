@@ -1,0 +1,1 @@
+pip install{{ at.trusted }} --index-url {{ at.index("project") }} --no-deps <package_name>

@@ -1,0 +1,1 @@
+pip install{{ at.trusted }} --requirement requirements.txt

@@ -1,0 +1,2 @@
+flask database check
+flask database upgrade

@@ -1,0 +1,1 @@
+uv pip install --default-index {{ at.index("group") }} <package_name>

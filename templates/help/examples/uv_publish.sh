@@ -1,0 +1,2 @@
+UV_PUBLISH_TOKEN=<your_personal_token> \
+uv publish --publish-url {{ at.project }} dist/*

@@ -1,0 +1,228 @@
+"""Signing in and out."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry.blueprints.auth.pages import local_address
+from registry.domain import accounts
+from registry.domain.access import SHELL
+from registry.models import User, UserState
+from tests import factories
+
+PASSWORD = "correct horse battery"
+SIGN_IN = "/users/sign_in"
+
+
+@pytest.fixture
+def user(app):
+    return factories.user("olivia", password=PASSWORD)
+
+
+def credentials(login: str = "olivia", password: str = PASSWORD, **fields: str) -> dict[str, str]:
+    return {"login": login, "password": password, **fields}
+
+
+@pytest.mark.parametrize("login", ["olivia", "OLIVIA", "olivia@example.com", " olivia "])
+def test_a_user_signs_in_by_name_or_address(browser, user, login):
+    answer = browser.submit(SIGN_IN, credentials(login))
+
+    assert (answer.status_code, answer.location) == (303, "/")
+    assert "@olivia" in browser.get("/").text
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [credentials(password="wrong"), credentials("nobody"), credentials("olivia\x00"), credentials(password="x" * 129)],
+    ids=["wrong password", "unknown user", "NUL in the name", "password longer than any"],
+)
+def test_wrong_credentials_are_refused_in_one_sentence_that_tells_nothing(browser, user, sent):
+    answer = browser.submit(SIGN_IN, sent)
+
+    assert answer.status_code == 422
+    assert answer.flashes == ["Invalid login or password."]
+    assert answer.fields(SIGN_IN)["login"] == sent["login"].replace("\x00", "�")
+    assert answer.fields(SIGN_IN)["password"] == ""
+
+
+def test_an_empty_form_is_told_what_is_missing_beside_the_fields(browser, user):
+    answer = browser.submit(SIGN_IN)
+
+    assert answer.errors == {"login": "Enter your username or email.", "password": "Enter your password."}
+
+
+def test_the_page_has_exactly_one_password_field(browser, app):
+    page = browser.get(SIGN_IN)
+
+    assert [field.get("type") for field in page.tree.iter("input")].count("password") == 1
+
+
+@pytest.mark.parametrize("state", [UserState.BLOCKED, UserState.DEACTIVATED])
+def test_who_is_not_active_cannot_sign_in(browser, user, state):
+    accounts.set_state(user, state, by=SHELL)
+
+    assert browser.submit(SIGN_IN, credentials()).status_code == 422
+
+
+def test_a_session_ends_when_its_user_is_blocked(browser_of, user):
+    browser = browser_of(user)
+
+    accounts.set_state(user, UserState.BLOCKED, by=SHELL)
+
+    assert browser.get("/-/user_settings/profile").location.startswith(SIGN_IN)
+
+
+def test_signing_in_starts_the_session_anew(browser, user):
+    with browser.client.session_transaction() as session:
+        session["left_by"] = "an earlier visitor"
+
+    browser.submit(SIGN_IN, credentials())
+
+    with browser.client.session_transaction() as session:
+        assert "left_by" not in session
+        assert session.permanent
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(browser, user):
+    cookie = browser.submit(SIGN_IN, credentials()).headers["Set-Cookie"]
+
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+
+
+def test_the_time_of_signing_in_is_kept_with_the_one_before(browser, app, user):
+    browser.submit(SIGN_IN, credentials())
+    factories.reload(user)
+    first = user.current_sign_in_at
+    browser.client.delete_cookie("registry_session")
+    browser.submit(SIGN_IN, credentials())
+
+    factories.reload(user)
+
+    assert first is not None
+    assert user.last_sign_in_at == first
+    assert user.current_sign_in_at > first
+
+
+def test_signing_out_ends_the_session(browser_of, user):
+    browser = browser_of(user)
+
+    answer = browser.submit("/", action="/users/sign_out")
+
+    assert answer.location == SIGN_IN
+    assert browser.get("/-/user_settings/profile").location.startswith(SIGN_IN)
+
+
+def test_signing_out_takes_a_form_not_a_link(browser_of, user):
+    browser = browser_of(user)
+
+    assert browser.get("/users/sign_out").status_code == 405
+    assert browser.open("/users/sign_out", method="POST").status_code == 400
+    assert browser.get("/-/user_settings/profile").status_code == 200
+
+
+def test_who_is_signed_in_already_goes_on(browser_of, user):
+    assert browser_of(user).get(SIGN_IN + "?next=/explore").location == "/explore"
+
+
+# Where to go on -------------------------------------------------------------------------------------------------
+
+
+def test_after_signing_in_one_is_where_one_wanted_to_be(browser, user):
+    wanted = browser.get("/-/user_settings/preferences?a=1")
+    answer = browser.submit(wanted.location, credentials(), action=SIGN_IN)
+
+    assert answer.location == "/-/user_settings/preferences?a=1"
+
+
+def test_below_a_sub_path_one_comes_back_below_it(browser, user):
+    wanted = browser.get("/-/user_settings/preferences", base_url="http://localhost/registry")
+
+    assert wanted.location == "/registry/users/sign_in?next=/registry/-/user_settings/preferences"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "//evil.example", "https://evil.example", "/\\evil.example", "\\\\evil.example", "/\t/evil.example",
+        "/\n/evil.example", "javascript:alert(1)", "evil.example", "///evil.example", "/a\\b", "", " /explore", None,
+    ],
+)  # fmt: skip
+def test_another_site_is_nowhere_to_go_on_to(app, address):
+    with app.test_request_context():
+        assert local_address(address) == "/"
+
+
+@pytest.mark.parametrize("address", ["/explore", "/a/b?c=d#e", "/search?search=%2F%2Fevil", "/グループ"])
+def test_an_address_of_the_registry_is(app, address):
+    with app.test_request_context():
+        assert local_address(address) == address
+
+
+def test_a_forged_next_is_not_followed(browser, user):
+    answer = browser.submit(SIGN_IN + "?next=//evil.example", credentials(), action=SIGN_IN)
+
+    assert answer.location == "/"
+
+
+# Guessing -------------------------------------------------------------------------------------------------------
+
+
+def test_after_five_failures_even_the_right_password_has_to_wait(browser, user):
+    for _ in range(5):
+        browser.submit(SIGN_IN, credentials(password="wrong"))
+
+    answer = browser.submit(SIGN_IN, credentials())
+
+    assert answer.status_code == 429
+    assert 1 <= int(answer.headers["Retry-After"]) <= 16
+    assert "Too many attempts" in answer.text
+
+
+def test_others_are_not_held_up_by_failures_for_one_name(browser, user):
+    factories.user("paul", password=PASSWORD)
+    for _ in range(6):
+        browser.submit(SIGN_IN, credentials(password="wrong"))
+
+    assert browser.submit(SIGN_IN, credentials("paul")).status_code == 303
+
+
+# A password of one's own ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def newcomer(app):
+    return factories.user("nina", password=PASSWORD, must_change_password=True)
+
+
+@pytest.mark.parametrize("path", ["/", "/explore", "/nina", "/-/user_settings/profile", "/groups/new"])
+def test_with_a_generated_password_every_page_leads_to_a_new_one(browser_of, newcomer, path):
+    answer = browser_of(newcomer).get(path)
+
+    assert (answer.status_code, answer.location) == (303, "/-/user_settings/password/edit")
+
+
+def test_a_password_of_ones_own_opens_the_registry(browser, newcomer):
+    browser.submit(SIGN_IN, credentials("nina"))
+    changed = browser.submit(
+        "/-/user_settings/password/edit",
+        {"current_password": PASSWORD, "password": "a new password", "repeated": "a new password"},
+    )
+
+    assert (changed.status_code, changed.location) == (303, "/")
+    assert browser.get("/").status_code == 200
+
+
+def test_the_generated_password_does_not_count_as_a_new_one(browser_of, newcomer):
+    answer = browser_of(newcomer).submit(
+        "/-/user_settings/password/edit",
+        {"current_password": PASSWORD, "password": PASSWORD, "repeated": PASSWORD},
+    )
+
+    assert answer.errors == {"password": "Choose a password that differs from the current one."}
+
+
+def test_signing_out_is_possible_before_that(browser_of, newcomer: User):
+    answer = browser_of(newcomer).submit("/-/user_settings/password/edit", action="/users/sign_out")
+
+    assert answer.location == SIGN_IN

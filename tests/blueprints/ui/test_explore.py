@@ -1,0 +1,202 @@
+"""Explore, one's own groups and projects, search."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry.domain import accounts, namespaces
+from registry.domain.access import SHELL
+from registry.models import Role, Visibility
+from tests import factories
+
+
+def rows(page):
+    return [
+        " ".join("".join(link.itertext()).split()) for title in page.by_class("row-title") for link in title.iter("a")
+    ]
+
+
+@pytest.fixture
+def open_group(app):
+    group = factories.group("open", visibility=Visibility.PUBLIC)
+    factories.project("library", parent=group, visibility=Visibility.PUBLIC)
+    factories.project("internal", parent=group, visibility=Visibility.INTERNAL)
+    factories.project("secret", parent=group)
+    return group
+
+
+def test_a_visitor_starts_at_what_is_public(browser, open_group):
+    assert browser.get("/").location == "/explore"
+    assert rows(browser.get("/explore")) == ["Open / Library"]
+    assert rows(browser.get("/explore/groups")) == ["Open"]
+
+
+def test_a_user_sees_what_is_internal_too(browser_of, outsider, open_group):
+    assert rows(browser_of(outsider).get("/explore")) == ["Open / Internal", "Open / Library"]
+
+
+def test_the_start_page_of_a_user_lists_what_is_their_own(browser_of, owner, project, open_group):
+    browser = browser_of(owner)
+
+    assert rows(browser.get("/")) == ["Acme / Tools"]
+    assert rows(browser.get("/dashboard/groups")) == ["Acme"]
+
+
+def test_nobody_has_groups_of_their_own_without_signing_in(browser, app):
+    assert browser.get("/dashboard/groups").location == "/users/sign_in?next=/dashboard/groups"
+
+
+def test_a_row_tells_the_role_the_packages_and_the_contents(browser_of, developer, open_group):
+    page = browser_of(developer).get("/")
+
+    assert "Developer" in page.text
+    assert "0 Packages" in page.text
+
+
+def test_archived_projects_are_found_but_not_listed(browser_of, owner, project):
+    namespaces.set_archived(project, True, by=SHELL)
+    browser = browser_of(owner)
+
+    assert rows(browser.get("/")) == []
+    assert rows(browser.get("/?search=tools")) == ["Acme / Tools"]
+
+
+def test_lists_come_in_pages_of_twenty_that_keep_the_search(browser, app):
+    group = factories.group("many", visibility=Visibility.PUBLIC)
+    for number in range(21):
+        factories.project(f"lib-{number:02}", parent=group, visibility=Visibility.PUBLIC)
+
+    first = browser.get("/explore?search=lib")
+    second = browser.get("/explore?search=lib&page=2")
+
+    assert len(rows(first)) == 20
+    assert "/explore?search=lib&page=2" in first.links
+    assert rows(second) == ["Many / Lib-20"]
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "x", "99999999999999999999", "2"])
+def test_a_page_that_is_not_there_is_no_failure(browser, open_group, page):
+    assert browser.get(f"/explore?page={page}").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/explore", "/explore/groups", "/search?search=e", "/open"])
+def test_the_number_of_statements_does_not_grow_with_the_list(browser_of, owner, open_group, statements, path):
+    browser = browser_of(owner)
+    browser.get(path)
+    del statements[:]
+    browser.get(path)
+    few = len(statements)
+    for number in range(15):
+        factories.project(f"lib-{number}", parent=open_group, visibility=Visibility.PUBLIC)
+        factories.group(f"lib-group-{number}", parent=open_group, visibility=Visibility.PUBLIC)
+    del statements[:]
+
+    browser.get(path)
+
+    assert len(statements) == few
+
+
+# Search or go to ------------------------------------------------------------------------------------------------
+
+
+def test_search_finds_groups_and_projects_by_name_or_path(browser, open_group):
+    assert rows(browser.get("/search?search=LIB")) == ["Open / Library"]
+    assert rows(browser.get("/search?search=open")) == ["Open"]
+
+
+def test_a_full_path_leads_straight_there(browser_of, owner, project):
+    assert browser_of(owner).get("/search?search=ACME/tools").location == "/acme/tools"
+
+
+@pytest.mark.parametrize("path", ["acme/tools", "nowhere/at-all"])
+def test_a_path_that_is_hidden_leads_nowhere(browser, project, path):
+    page = browser.get("/search", query_string={"search": path})
+
+    assert page.status_code == 200
+    assert rows(page) == []
+
+
+@pytest.mark.parametrize("text", ["%", "_", "\\", "'", "\x00", "<b>", "a" * 3000, "/", "//", "日本語"])
+def test_any_text_may_be_searched_for(browser, open_group, text):
+    assert browser.get("/search", query_string={"search": text}).status_code == 200
+
+
+# Homes ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_group_shows_projects_and_subgroups_the_viewer_may_know_of(browser, open_group):
+    factories.group("visible", parent=open_group, visibility=Visibility.PUBLIC)
+    factories.group("hidden", parent=open_group)
+
+    assert rows(browser.get("/open")) == ["Library"]
+    assert rows(browser.get("/open?tab=groups")) == ["Visible"]
+
+
+def test_a_search_in_a_group_looks_at_everything_below(browser_of, owner, group):
+    inner = factories.group("inner", parent=group)
+    factories.project("deep-library", parent=inner)
+
+    assert rows(browser_of(owner).get("/acme?search=deep")) == ["Acme / Inner / Deep-library"]
+
+
+def test_a_user_page_shows_personal_projects_the_viewer_may_see(browser, browser_of, owner):
+    space = accounts.personal_namespace(owner)
+    factories.project("shown", parent=space, visibility=Visibility.PUBLIC)
+    factories.project("private", parent=space)
+
+    assert rows(browser.get("/olivia")) == ["Shown"]
+    assert rows(browser_of(owner).get("/olivia")) == ["Private", "Shown"]
+
+
+def test_a_private_profile_shows_the_name_only(browser, browser_of, outsider, owner):
+    accounts.change_user(owner, {"private_profile": True, "bio": "Secrets."}, by=SHELL)
+    factories.project("shown", parent=accounts.personal_namespace(owner), visibility=Visibility.PUBLIC)
+
+    assert "Secrets." in browser_of(owner).get("/olivia").text
+    for page in (browser.get("/olivia"), browser_of(outsider).get("/olivia")):
+        assert "Olivia" in page.text
+        assert "Secrets." not in page.text
+        assert rows(page) == []
+
+
+@pytest.mark.parametrize("path", ["/ACME", "/Acme/Tools", "/ACME/TOOLS/-/project_members"])
+def test_paths_are_found_without_case(browser_of, owner, project, path):
+    assert browser_of(owner).get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/acme", "/acme/tools"])
+def test_a_slash_behind_leads_to_the_page(browser_of, owner, project, path):
+    answer = browser_of(owner).get(path + "/", follow_redirects=True)
+
+    assert (answer.status_code, answer.response.request.path) == (200, path)
+
+
+def test_the_long_address_of_a_group_leads_to_the_short_one(browser_of, owner, group):
+    answer = browser_of(owner).get("/groups/acme")
+
+    assert (answer.status_code, answer.location) == (301, "/acme")
+
+
+def test_a_group_called_like_a_number_is_found_by_its_path(browser_of, owner):
+    factories.group("2024", owner=owner)
+
+    assert "2024" in browser_of(owner).get("/2024").title
+
+
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [
+        (Role.GUEST, "You cannot see the packages of this project"),
+        (Role.REPORTER, "There are no packages yet"),
+        (Role.DEVELOPER, "Publish your first package"),
+    ],
+    ids=str,
+)
+def test_an_empty_project_says_what_to_do_next(browser_of, project, role, words):
+    assert words in browser_of(factories.member(project, role)).get("/acme/tools").text
+
+
+def test_the_address_to_publish_to_is_the_projects_own(browser_of, owner, project):
+    page = browser_of(owner).get("/acme/tools")
+
+    assert f"http://localhost/api/v4/projects/{project.id}/packages/pypi" in page.html

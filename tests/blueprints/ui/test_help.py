@@ -1,0 +1,287 @@
+"""Help: the chapters in both languages, and that what they tell is true of this installation."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from werkzeug.exceptions import HTTPException
+
+from registry.blueprints.ui.help import CHAPTERS
+from registry.domain import accounts, settings
+from registry.domain.access import SHELL
+from registry.domain.publishing import is_valid_version
+from registry.models import Role, Visibility
+from tests import factories
+
+CHAPTER_NAMES = [chapter.name for chapter in CHAPTERS]
+TEMPLATES = Path(__file__).resolve().parents[3] / "templates" / "help"
+
+
+def code(page) -> list[str]:
+    return ["".join(element.itertext()) for element in page.tree.iter("pre")]
+
+
+def ids(page) -> list[str]:
+    return [element.get("id") for element in page.tree.iter() if element.get("id")]
+
+
+def attributes(page, tag: str, name: str) -> list[str]:
+    return [element.get(name) for element in page.tree.iter(tag)]
+
+
+# Both languages -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CHAPTER_NAMES)
+def test_a_chapter_says_the_same_in_every_language(browser, app, name):
+    english, japanese = (
+        browser.get(f"/help/{name}", headers={"Accept-Language": language}) for language in ("en", "ja")
+    )
+
+    assert (english.status_code, japanese.status_code) == (200, 200)
+    assert ids(english) == ids(japanese)
+    assert code(english) == code(japanese)
+    assert english.links == japanese.links
+    for class_name in ("version-valid", "version-invalid"):
+        assert len(english.by_class(class_name)) == len(japanese.by_class(class_name))
+
+
+@pytest.mark.parametrize("name", CHAPTER_NAMES)
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_chapter_lists_what_it_is_about(browser, app, name, language):
+    page = browser.get(f"/help/{name}", headers={"Accept-Language": language})
+
+    [contents] = page.by_class("guide-contents")
+    [text] = page.by_class("guide-text")
+    headings = {heading.get("id"): "".join(heading.itertext()) for heading in text.iter("h2")}
+    assert {link.get("href"): "".join(link.itertext()) for link in contents.iter("a")} == {
+        f"#{id_}": words for id_, words in headings.items()
+    }
+    assert headings
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_first_page_leads_to_every_chapter_in_order(browser, app, language):
+    page = browser.get("/help", headers={"Accept-Language": language})
+
+    assert [link for link in page.links if link.startswith("/help/")] == [f"/help/{name}" for name in CHAPTER_NAMES]
+
+
+def test_chapters_follow_each_other(browser, app):
+    page, followed = browser.get(f"/help/{CHAPTER_NAMES[0]}"), [CHAPTER_NAMES[0]]
+
+    while following := [link.get("href") for link in page.tree.iter("a") if link.get("rel") == "next"]:
+        followed.append(following[0].removeprefix("/help/"))
+        page = browser.get(following[0])
+
+    assert followed == CHAPTER_NAMES
+
+
+def test_an_unknown_chapter_is_not_found(browser, app):
+    assert browser.get("/help/cooking").status_code == 404
+
+
+# What is shown is there -----------------------------------------------------------------------------------------
+
+
+def view_of(app, path: str, method: str) -> str | None:
+    try:
+        return app.url_map.bind("localhost").match(path, method=method)[0]
+    except HTTPException:
+        return None
+
+
+@pytest.mark.parametrize("name", CHAPTER_NAMES)
+def test_every_link_leads_to_a_page_and_its_heading(browser, app, name):
+    for link in browser.get(f"/help/{name}").links:
+        parts = urlsplit(link)
+        if parts.netloc or not parts.path:
+            continue
+        assert view_of(app, parts.path, "GET"), link
+        if parts.fragment:
+            assert parts.fragment in ids(browser.get(parts.path)), link
+
+
+def addresses(example: str) -> Iterator[tuple[str, str]]:
+    """(method, path) of every address of the registry in an example, with a number for what is to be filled in."""
+    for line in example.replace("\\\n", " ").splitlines():
+        for found in re.findall(r"http://(?:[^@\s/]*@)?localhost(/[^\s\"']*)", line):
+            path = re.sub(r"<\w+>|\$\w+", "1", found).partition("?")[0].rstrip(")")
+            method = "PUT" if "--request PUT" in line else "POST" if "--data" in line else "GET"
+            is_upload = path.endswith("/projects/1/packages/pypi")
+            yield "POST" if is_upload else method, path
+
+
+@pytest.mark.parametrize("name", CHAPTER_NAMES)
+def test_every_address_in_an_example_is_answered(browser, app, name):
+    shown = [address for example in code(browser.get(f"/help/{name}")) for address in addresses(example)]
+
+    endpoints = [path for path in shown if not path[1].endswith("/-/packages/pypi")]
+    assert [address for address in endpoints if not view_of(app, address[1], address[0])] == []
+
+
+def test_there_are_addresses_to_look_at(browser, app):
+    shown = {address for example in code(browser.get("/help/authentication")) for address in addresses(example)}
+
+    assert shown == {
+        ("POST", "/api/v4/projects/1/packages/pypi"),
+        ("POST", "/api/v4/projects/1/jobs"),
+        ("POST", "/api/v4/projects/1/jobs/1/finish"),
+        ("GET", "/api/v4/groups/1/-/packages/pypi"),
+    }
+
+
+def test_every_part_of_the_rest_api_that_is_listed_is_there(browser, app):
+    page = browser.get("/help/rest-api")
+    listed = [
+        "".join(found.itertext()) for cell in page.tree.iter("td") for found in cell.iter("code")
+        if "".join(found.itertext()).startswith("/")
+    ]  # fmt: skip
+
+    rules = {re.sub(r"<\w+:(project|group)>", ":id", rule.rule) for rule in app.url_map.iter_rules()}
+    assert len(listed) > 10
+    assert [path for path in listed if path != "/members" and f"/api/v4{path}" not in rules] == []
+
+
+def test_every_example_is_shown_somewhere():
+    texts = "".join(path.read_text() for path in TEMPLATES.glob("en/*.html"))
+
+    files = {path.name for path in (TEMPLATES / "examples").iterdir()}
+
+    assert set(re.findall(r'code\("([\w.]+)"\)', texts)) == files
+
+
+def test_the_commands_of_the_shell_do_what_is_told(browser, app, owner):
+    runner, listed = app.test_cli_runner(), code(browser.get("/help/administration"))
+    for name in ("alice", "acme", "acme/tools"):
+        assert any(name in example for example in listed)
+
+    lines = [line for example in listed for line in example.splitlines()]
+    published = ["flask packages delete <package_name> 1.0.0 --project acme/tools"]
+    results = {
+        line: runner.invoke(args=shlex.split(line)[1:]).exit_code for line in lines if line not in published
+    }  # fmt: skip
+
+    assert len(results) > 10
+    assert {line for line, status in results.items() if status} == set()
+    refused = runner.invoke(args=[*shlex.split(published[0].replace("<package_name>", "demo"))[1:], "--yes"])
+    assert "There is no package demo 1.0.0 in acme/tools." in refused.stderr
+
+
+def test_versions_that_are_called_valid_are_and_others_are_not(browser, app):
+    page = browser.get("/help/versions")
+
+    for class_name, expected in (("version-valid", True), ("version-invalid", False)):
+        shown = ["".join(element.itertext()) for element in page.by_class(class_name)]
+        assert shown
+        assert [version for version in shown if is_valid_version(version) is not expected] == []
+
+
+@pytest.mark.parametrize(("limit", "shown"), [(1 << 20, "1.00 MiB"), (None, "5.00 GiB")])
+def test_the_size_limit_is_the_one_that_holds(browser, app, limit, shown):
+    settings.change_instance({"pypi_max_file_size": limit}, by=SHELL)
+
+    assert f"Files of up to {shown}." in browser.get("/help/publish").text
+
+
+# Addresses ------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_project_placeholders_stand_in_the_addresses(browser, app):
+    page = browser.get("/help/install")
+
+    assert "http://__token__:<your_personal_token>@localhost/api/v4/projects/<project_id>/packages/pypi/simple" in (
+        page.text
+    )
+
+
+def test_the_addresses_of_a_project_and_its_group_are_filled_in(browser_of, owner, group, project):
+    page = browser_of(owner).get("/help/install?project=acme/tools")
+
+    assert f"@localhost/api/v4/projects/{project.id}/packages/pypi/simple" in page.text
+    assert f"@localhost/api/v4/groups/{group.id}/-/packages/pypi/simple" in page.text
+    assert "<project_id>" not in page.text
+    assert "/help/forwarding?project=acme/tools" in page.links
+
+
+def test_the_addresses_of_a_group_are_filled_in(browser_of, owner, group):
+    page = browser_of(owner).get("/help/install?group=acme")
+
+    assert f"@localhost/api/v4/groups/{group.id}/-/packages/pypi/simple" in page.text
+    assert "/projects/<project_id>/packages" in page.text
+
+
+@pytest.mark.parametrize("query", ["project=acme/tools", "group=acme", "project=acme/none", "group=%00", "project="])
+def test_nobody_learns_from_help_what_is_hidden(browser, browser_of, outsider, project, query):
+    for visitor in (browser, browser_of(outsider)):
+        answer = visitor.get(f"/help/install?{query}")
+
+        assert answer.status_code == 200
+        assert "/projects/<project_id>/packages" in answer.text
+        assert not [link for link in answer.links if "acme" in link and "next=" not in link]
+
+
+def test_a_member_of_a_project_alone_is_not_told_the_number_of_its_group(browser_of, group, project):
+    guest = factories.member(project, Role.GUEST)
+
+    text = browser_of(guest).get("/help/install?project=acme/tools").text
+
+    assert f"/projects/{project.id}/packages" in text
+    assert ("/groups/<group_id>/" in text) is (f"/groups/{group.id}/" not in text)
+
+
+def test_a_project_of_a_user_has_no_group(browser_of, owner):
+    project = factories.project("scratch", parent=accounts.personal_namespace(owner))
+
+    text = browser_of(owner).get("/help/install?project=olivia/scratch").text
+
+    assert f"/projects/{project.id}/packages" in text
+    assert "/groups/<group_id>/" in text
+
+
+@pytest.mark.parametrize(("value", "sentence"), [(True, "are forwarded at present"), (False, "are not forwarded")])
+def test_the_chapter_on_forwarding_says_what_holds(browser_of, owner, group, project, value, sentence):
+    settings.change_forwarding(group, value=value, by=SHELL)
+
+    assert sentence in browser_of(owner).get("/help/forwarding?project=acme/tools").text
+
+
+def test_everybody_may_read_help(browser, app):
+    factories.group("open", visibility=Visibility.PUBLIC)
+
+    assert "/api/v4/groups/<group_id>/" not in browser.get("/help/install?group=open").text
+
+
+def test_over_plain_http_pip_is_told_to_trust_the_host(app, browser):
+    page = browser.get("/help/install", base_url="http://packages.example:8080/")
+
+    commands = [line for example in code(page) for line in example.splitlines() if line.startswith("pip install")]
+    assert commands
+    assert all("--trusted-host packages.example" in line for line in commands)
+
+
+def test_over_https_nothing_has_to_be_trusted(app, browser):
+    page = browser.get("/help/install", base_url="https://packages.example/")
+
+    assert "https://__token__:<your_personal_token>@packages.example/api/v4/" in page.text
+    assert "--trusted-host" not in page.text
+
+
+def test_the_netrc_entry_names_the_host_without_its_port(app, browser):
+    page = browser.get("/help/requirements", base_url="http://packages.example:8080/")
+
+    assert "machine packages.example\nlogin" in "\n".join(code(page))
+
+
+# Where the question arises --------------------------------------------------------------------------------------
+
+
+def test_help_is_reached_from_every_page_with_the_addresses_of_where_one_is(browser_of, owner, project):
+    assert "/help?project=acme/tools" in browser_of(owner).get("/acme/tools").links
+    assert "/help?group=acme" in browser_of(owner).get("/acme").links
+    assert "/help" in browser_of(owner).get("/").links

@@ -1,0 +1,69 @@
+"""Usage quotas: storage by project and by package."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry.models import Role
+from tests import factories
+from tests.builders import build_wheel
+
+
+def rows(page):
+    return [
+        [" ".join("".join(cell.itertext()).split()) for cell in row][:3] for row in page.tree.find(".//tbody") or ()
+    ]
+
+
+def test_a_project_tells_what_each_package_name_takes(browser_of, owner, project):
+    for name, version in (("demo", "1.0"), ("demo", "2.0"), ("other", "1.0")):
+        factories.published(project, build_wheel(name, version))
+
+    page = browser_of(owner).get("/acme/tools/-/usage_quotas")
+
+    assert rows(page) == [["demo", "2", "2"], ["other", "1", "1"]]
+
+
+def test_a_group_tells_what_each_project_below_takes(browser_of, owner, group, project):
+    deep = factories.project("deep", parent=factories.group("inner", parent=group))
+    factories.published(project, build_wheel("demo", "1.0"))
+    factories.published(deep, build_wheel("demo", "1.0"))
+    factories.published(deep, build_wheel("demo", "2.0"))
+
+    page = browser_of(owner).get("/groups/acme/-/usage_quotas")
+
+    assert rows(page) == [["Acme / Inner / Deep", "2", "2"], ["Acme / Tools", "1", "1"]]
+
+
+def test_where_nothing_is_stored_the_page_says_so(browser_of, owner, project):
+    assert "No package takes up storage here" in browser_of(owner).get("/acme/tools/-/usage_quotas").text
+
+
+@pytest.mark.parametrize(
+    ("role", "path", "status"),
+    [
+        (Role.MAINTAINER, "/acme/tools/-/usage_quotas", 200),
+        (Role.DEVELOPER, "/acme/tools/-/usage_quotas", 403),
+        (Role.OWNER, "/groups/acme/-/usage_quotas", 200),
+        (Role.MAINTAINER, "/groups/acme/-/usage_quotas", 403),
+    ],
+    ids=str,
+)
+def test_who_sees_what_is_stored(browser_of, group, project, role, path, status):
+    assert browser_of(factories.member(group, role)).get(path).status_code == status
+
+
+def test_the_number_of_statements_does_not_grow_with_the_packages(browser_of, owner, project, statements):
+    factories.published(project, build_wheel("demo", "1.0"))
+    browser = browser_of(owner)
+    browser.get("/acme/tools/-/usage_quotas")
+    del statements[:]
+    browser.get("/acme/tools/-/usage_quotas")
+    few = len(statements)
+    for number in range(5):
+        factories.published(project, build_wheel(f"demo{number}", "1.0"))
+    del statements[:]
+
+    browser.get("/acme/tools/-/usage_quotas")
+
+    assert len(statements) == few
