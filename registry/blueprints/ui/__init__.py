@@ -7,7 +7,7 @@
   ``namespace``, and arrives as the record. What belongs to no namespace: ``@gate(Permission.USE_API)`` asks for a
   signed-in user, ``@gate.open`` lets everybody in.
 * A view that exists for projects and groups is called ``project_<view>`` and ``group_<view>``; so the sidebar finds
-  ``ui.packages.*_packages``, ``ui.settings.*_packages_and_registries``, ``ui.settings.*_repository``.
+  ``ui.packages.*_packages``, ``ui.settings.*_packages_and_registries``, ``ui.deploy_tokens.*_repository``.
 * Menus and links wait for ``ui.packages.project_package`` (``package_id``), ``ui.tokens.access_tokens``,
   ``ui.admin.dashboard`` and ``ui.help.index``; where a page may be missing, templates ask ``has_page(endpoint)``.
 * ``url_for("ui.packages.project_packages", project=project)``: a record is as good as its path.
@@ -42,12 +42,18 @@ from registry.blueprints.auth.credentials import session_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import (
     account,
+    admin,
+    deploy_tokens,
     explore,
     frame,
     help,  # noqa: A004 - as its pages are called
+    job_tokens,
     language,
     members,
     namespaces,
+    packages,
+    settings,
+    tokens,
     usage,
     wording,
 )
@@ -71,6 +77,12 @@ for child in (
     members.routes(gate),
     usage.routes(gate),
     help.routes(gate),
+    tokens.routes(gate),
+    admin.routes(gate),
+    packages.routes(gate),
+    settings.routes(gate),
+    deploy_tokens.routes(gate),
+    job_tokens.routes(gate),
     namespaces.routes(gate),
 ):
     blueprint.register_blueprint(child)

@@ -29,6 +29,8 @@ _FIELDS = {
     "namespace": "namespace_id",
     "parent": "parent_id",
     "project_namespace.name": "path",
+    "source_project": "path",
+    "target_project": "path",
     "visibility_level": "visibility",
 }
 

@@ -81,7 +81,7 @@ def routes(gate: Gate) -> Blueprint:
     def disallow(project: Project, source_id: int) -> Response:
         source = namespaces.find(str(source_id), Namespace)
         namespaces.disallow_job_source(project, source, by=principal())
-        flash(gettext("%(path)s was removed from the allowlist.", path=source.full_path))
+        flash(gettext("The entry was removed from the allowlist."))
         return _back(project)
 
     @blueprint.post(f"{SETTINGS}/jobs/<id:job_id>/cancel")
@@ -100,16 +100,17 @@ def _page(
     project: Project, *, enforcement_form: EnforcementForm | None = None, source_form: SourceForm | None = None
 ) -> Page:
     sent = enforcement_form or source_form
+    sources: list[Namespace] = [
+        *namespaces.allowed_job_sources(project, Group),
+        *namespaces.allowed_job_sources(project, Project),
+    ]
     page = render_template(
         "ui/settings/ci_cd.html",
         namespace=project,
         enforcement_form=enforcement_form or _enforcement_form(project, formdata=None),
         source_form=source_form or SourceForm(formdata=None),
-        sources=[
-            *namespaces.allowed_job_sources(project, Group),
-            *namespaces.allowed_job_sources(project, Project),
-        ],
-        most_sources=namespaces.MAXIMUM_ALLOWLIST,
+        sources=sources,
+        visible_sources=namespaces.visible_ids(principal(), sources),
         running=pagination.page(tokens.running_jobs(project, utcnow())),
     )
     return page, 200 if sent is None else sent.status

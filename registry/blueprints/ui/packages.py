@@ -71,7 +71,9 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.DESTROY_PACKAGE)
     def delete_assets(project: Project, package_id: int) -> Page:
         """Asks, and then deletes the assets of ``?id=``; with the last one goes the package."""
-        package = catalog.package(project, package_id)
+        package = catalog.shown_package(project, package_id, principal())
+        if package is None:
+            return _unknown(project)
         files = catalog.package_files_by_id(package, _chosen())
         if not files:
             flash(gettext("Select at least one asset."), "error")
@@ -169,10 +171,14 @@ def _page_in_version_order(listing: Listing, namespace: Project | Group, *, desc
 def _show(namespace: Project | Group, package_id: int) -> Page:
     package = catalog.shown_package(namespace, package_id, principal())
     if package is None:
-        return render_template("ui/packages/unknown.html", namespace=namespace), 404
+        return _unknown(namespace)
     if request.args.get("tab") == "versions":
         return _versions(namespace, package)
     return _detail(namespace, package)
+
+
+def _unknown(namespace: Project | Group) -> Page:
+    return render_template("ui/packages/unknown.html", namespace=namespace), 404
 
 
 def _versions(namespace: Project | Group, package: Package) -> str:

@@ -35,11 +35,12 @@ class ForwardingForm(Form):
 
 class ProtectionRuleForm(Form):
     pattern = StringField(_("Name pattern"), [InputRequired(_("This field is required."))])
-    package_type = SelectField(_("Package type"), choices=[("pypi", "PyPI")])
+    package_type = SelectField(_("Package type"))
     push = SelectField(_("Minimum access level for push"))
     delete = SelectField(_("Minimum access level for delete"))
 
     def offer(self) -> None:
+        self.package_type.choices = [("pypi", "PyPI")]
         self.push.choices = [
             ("", gettext("Developer (default)")),
             *((str(int(role)), role_name(role)) for role in (Role.MAINTAINER, Role.OWNER, Role.ADMIN)),

@@ -47,6 +47,18 @@ _SENTENCES = {
     "The last active administrator cannot be blocked, demoted or deleted.": _(
         "The last active administrator cannot be blocked, demoted or deleted."
     ),
+    "can only contain available scopes": _("Choose among the scopes that are offered."),
+    "can contain only letters, digits, '_', '-', '+', and '.'": _("Use letters, digits, '_', '-', '+' and '.' only."),
+    "Package protected.": _("A protection rule does not allow you to do this."),
+    "Package name pattern has already been taken": _("There is a rule for this name pattern already."),
+    "Package name pattern should be a valid PyPI package name with optional wildcard characters.": _(
+        "The name pattern must be a package name, in which * may stand for any text."
+    ),
+    "A rule must have at least a minimum access role for push or delete.": _(
+        "Choose a minimum access level for push or for delete."
+    ),
+    "is already in the job token scope": _("This is in the allowlist already."),
+    "must be greater than or equal to 0": _("Enter a whole number."),
     "User cannot be removed while is the sole-owner of a group": _(
         "This user is the only owner of a group; give the group another owner first."
     ),
@@ -59,6 +71,13 @@ _PATTERNS = (
     (r"is too short \(minimum is (?P<number>\d+) characters\)", _("Use at least %(number)s characters.")),
     (r"is too long \(maximum is (?P<number>\d+) characters\)", _("Use at most %(number)s characters.")),
     (r"is too deep \(maximum is (?P<number>\d+) levels\)", _("Groups can be nested %(number)s levels deep at most.")),
+    (r"must be between (?P<least>\d+) and (?P<most>\d+) days", _("Enter a number from %(least)s to %(most)s.")),
+    (r"must be before (?P<day>[\d-]+)", _("Choose a day before %(day)s.")),
+    (
+        r"exceeds the allowable number of project links \((?P<number>\d+)\)",
+        _("The allowlist is full: it holds %(number)s groups and projects."),
+    ),
+    (r"The user is (?P<state>\w+) and cannot be made \w+\.", _("This does not fit the present state of the user.")),
     (r"(?P<path>.+) is a reserved name", _("%(path)s is a reserved name.")),
     (
         r"\w+ is not allowed in a \w+ group\.|\w+ is not allowed since the parent group has a \w+ visibility\.",

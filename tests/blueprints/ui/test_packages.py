@@ -1,0 +1,834 @@
+"""The package registry of projects and groups: lists, packages, assets, deletion."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
+
+import pytest
+
+from registry.database import db, utcnow
+from registry.domain import catalog, namespaces, publishing, settings
+from registry.domain.access import SHELL
+from registry.domain.catalog import PackageFilter
+from registry.models import FileStatus, Package, PackageFile, PackageStatus, RegistryAccess, Role, Visibility
+from tests import factories
+from tests.builders import build_sdist, build_wheel
+from tests.clients import links
+
+LIST = "/acme/tools/-/packages"
+GROUP_LIST = "/groups/acme/-/packages"
+DELETE = f"{LIST}/delete"
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "javascript:alert(1)",
+    "{{ 7 * 7 }}",
+    "%(name)s %s",
+    "</textarea><svg onload=alert(1)>",
+    "\u202egnirts desrever",
+]
+
+
+def rows(page):
+    """Name and version of each package of a list."""
+    found = []
+    for row in page.by_class("row-item"):
+        title, text = (next(part for part in row.iter() if name in (part.get("class") or "").split())
+                       for name in ("row-title", "row-text"))  # fmt: skip
+        link = title.find("a")
+        found.append((words(title if link is None else link), words(text)))
+    return found
+
+
+def names(page):
+    return [name for name, _ in rows(page)]
+
+
+def words(element):
+    return " ".join("".join(element.itertext()).split())
+
+
+def code(page):
+    """What stands in the blocks of code, to be copied."""
+    return ["".join(block.itertext()) for block in page.tree.iter("pre")]
+
+
+def package_of(file):
+    return db.session.get(Package, file.package_id)
+
+
+def address(package, prefix=LIST):
+    return f"{prefix}/{package.id}"
+
+
+@pytest.fixture
+def demo(project, owner):
+    """A package ``demo`` 1.0 of two files, published by the owner."""
+    factories.published(project, build_sdist(), by=factories.signed_in(owner))
+    return package_of(factories.published(project, build_wheel(), by=factories.signed_in(owner)))
+
+
+def publish_some(project, count, name="driver"):
+    return [
+        package_of(factories.published(project, build_wheel(f"{name}-{number:02}"), now=NOW + timedelta(hours=number)))
+        for number in range(count)
+    ]
+
+
+def with_status(package, status, message=""):
+    package.status, package.status_message = status, message
+    factories.commit()
+    return package
+
+
+# The list -------------------------------------------------------------------------------------------------------
+
+
+def test_a_list_says_what_was_published_by_whom_and_when(browser_of, owner, demo):
+    page = browser_of(owner).get(LIST)
+
+    assert page.status_code == 200
+    assert rows(page) == [("demo", "1.0 · PyPI")]
+    assert "Package registry 1" in page.text
+    assert "Manually published" in page.text
+    assert "Published by Olivia " in page.text
+    assert address(demo) in page.links
+
+
+def test_a_list_of_a_group_says_in_addition_where(browser_of, owner, demo):
+    page = browser_of(owner).get(GROUP_LIST)
+
+    assert rows(page) == [("demo", "1.0 · PyPI")]
+    assert "to Tools" in page.text
+    assert {address(demo, GROUP_LIST), LIST} <= set(page.links)
+
+
+def test_what_a_job_published_shows_its_branch(browser_of, owner, project):
+    factories.published(project, build_wheel(), by=factories.by_job(project, owner))
+
+    page = browser_of(owner).get(LIST)
+
+    assert "main · publish" in page.text
+    assert "Manually published" not in page.text
+
+
+def test_what_a_deploy_token_published_names_nobody(browser_of, owner, project):
+    factories.published(project, build_wheel(), by=factories.by_deploy_token(project, "write_package_registry"))
+
+    page = browser_of(owner).get(LIST)
+
+    assert "Published by" not in page.text
+    assert "Published " in page.text
+
+
+def test_protected_and_deprecated_packages_are_marked(browser_of, owner, project, demo):
+    publishing.add_protection_rule(project, pattern="de*", push=Role.OWNER, delete=None, by=SHELL)
+    with_status(demo, PackageStatus.DEPRECATED)
+
+    page = browser_of(owner).get(LIST)
+
+    assert 'title="A protection rule exists for this package."' in page.html
+    assert "Deprecated" in words(page.by_class("row-item")[0])
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"search": "RIVER-0"}, ["driver-01", "driver-00"]),
+        ({"search": "er_01"}, []),
+        ({"version": "2.0"}, ["other"]),
+        ({"version": "2"}, []),
+        ({"type": "pypi", "search": "other"}, ["other"]),
+        ({"status": "hidden"}, ["hidden Hidden"]),
+        ({"status": "default", "order_by": "name"}, ["driver-00", "driver-01", "other"]),
+        ({}, ["other", "driver-01", "driver-00"]),
+        ({"sort": "asc"}, ["driver-00", "driver-01", "other"]),
+        ({"order_by": "name", "sort": "desc"}, ["other", "driver-01", "driver-00"]),
+    ],
+    ids=lambda value: urlencode(value) or "nothing" if isinstance(value, dict) else "",
+)
+def test_filters_and_order_come_from_the_address(browser_of, owner, project, query, found):
+    publish_some(project, 2)
+    factories.published(project, build_wheel("other", "2.0"), now=NOW + timedelta(days=1))
+    with_status(package_of(factories.published(project, build_wheel("hidden"))), PackageStatus.HIDDEN)
+
+    page = browser_of(owner).get(f"{LIST}?{urlencode(query)}")
+
+    assert names(page) == found
+
+
+def test_the_filter_that_is_set_stands_in_the_form(browser_of, owner, demo):
+    page = browser_of(owner).get(f"{LIST}?search=de&version=1.0&status=default&type=pypi&order_by=name&sort=desc")
+
+    chosen = {option.get("value") for option in page.tree.iter("option") if option.get("selected") is not None}
+    typed = {(field.get("name"), field.get("value")) for field in page.tree.iter("input")}
+    assert chosen == {"default", "pypi", "name", "desc"}
+    assert {("search", "de"), ("version", "1.0")} <= typed
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "status=nonsense", "type=npm", "order_by=project_path", "order_by=password", "sort=sideways", "page=-3",
+        "page=x", "page=99999999999999999999", "endpoint=x", "project=x", "_external=1", "_anchor=x", "search=%00",
+        "version=%00", "search=%25", "search=%FF",
+    ],
+)  # fmt: skip
+def test_an_address_that_makes_no_sense_still_shows_the_list(browser_of, owner, demo, query):
+    page = browser_of(owner).get(f"{LIST}?{query}")
+
+    assert page.status_code == 200
+    assert page.tree is not None
+
+
+def test_versions_are_sorted_as_versions(browser_of, owner, project):
+    for version in ("1.10", "1.9", "1.9rc1", "2.0.post1", "1.9+local"):
+        factories.published(project, build_wheel("demo", version))
+
+    page = browser_of(owner).get(f"{LIST}?order_by=version&sort=asc")
+
+    assert [text.partition(" ")[0] for _, text in rows(page)] == ["1.9rc1", "1.9", "1.9+local", "1.10", "2.0.post1"]
+
+
+def test_a_group_can_be_sorted_by_project(browser_of, owner, group, demo):
+    factories.published(factories.project("aardvark", parent=group), build_wheel("zebra"))
+
+    assert names(browser_of(owner).get(f"{GROUP_LIST}?order_by=project_path")) == ["zebra", "demo"]
+
+
+@pytest.mark.parametrize("order_by", ["created_at", "version"])
+def test_a_long_list_has_pages_that_keep_the_filter(browser_of, owner, project, order_by):
+    publish_some(project, 21)
+    browser = browser_of(owner)
+
+    first = browser.get(f"{LIST}?search=driver&order_by={order_by}")
+    following = next(link for link in first.links if "page=2" in link)
+    second = browser.get(following)
+
+    assert (len(rows(first)), len(rows(second))) == (20, 1)
+    assert "search=driver" in following
+    assert "Package registry 21" in second.text
+
+
+def test_an_empty_registry_shows_how_to_publish_to_it(browser_of, developer, project):
+    page = browser_of(developer).get(LIST)
+
+    assert "There are no packages yet" in page.text
+    assert any(f"--repository-url http://localhost/api/v4/projects/{project.id}/packages/pypi dist/*" in block
+               for block in code(page))  # fmt: skip
+    assert any(link.startswith("/help/publish?project=acme/tools") for link in page.links)
+
+
+def test_who_may_not_publish_is_not_told_how(browser_of, project):
+    reporter = factories.member(project, Role.REPORTER)
+
+    page = browser_of(reporter).get(LIST)
+
+    assert "There are no packages yet" in page.text
+    assert code(page) == []
+
+
+def test_an_empty_group_shows_its_index(browser_of, owner, group):
+    page = browser_of(owner).get(GROUP_LIST)
+
+    assert "There are no packages yet" in page.text
+    assert f"http://localhost/api/v4/groups/{group.id}/-/packages/pypi/simple" in page.html
+
+
+def test_a_filter_that_finds_nothing_says_so(browser_of, owner, demo):
+    page = browser_of(owner).get(f"{LIST}?search=nothing+like+it")
+
+    assert "Sorry, your filter produced no results" in page.text
+    assert "To widen your search, change or remove the filters above." in page.text
+
+
+def test_a_group_lists_only_what_the_viewer_may_read(browser_of, group, demo):
+    open_group = factories.group("open", visibility=Visibility.PUBLIC)
+    public = factories.project("public", parent=open_group, visibility=Visibility.PUBLIC)
+    private = factories.project("private", parent=open_group)
+    factories.published(public, build_wheel("seen"))
+    factories.published(private, build_wheel("unseen"))
+    reporter = factories.member(private, Role.REPORTER)
+    stranger = factories.user()
+
+    seen_by = {user: names(browser_of(user).get("/groups/open/-/packages")) for user in (reporter, stranger)}
+
+    assert sorted(seen_by[reporter]) == ["seen", "unseen"]
+    assert seen_by[stranger] == ["seen"]
+
+
+def test_packages_that_failed_are_told_and_can_be_deleted_at_once(browser_of, owner, project, demo):
+    failed = with_status(demo, PackageStatus.ERROR, "Invalid Package: no metadata")
+    browser = browser_of(owner)
+
+    page = browser.get(LIST)
+    question = browser.get(f"{DELETE}?id={failed.id}")
+
+    assert "1 package was not published because of an error." in page.flashes[0]
+    assert "Delete this package" in page.flashes[0]
+    assert rows(page) == [("demo Error", "Error publishing · Invalid Package: no metadata")]
+    assert address(failed) not in page.links
+    assert "version 1.0 of demo" in question.text
+
+
+@pytest.mark.parametrize(("role", "may_configure"), [(Role.DEVELOPER, False), (Role.MAINTAINER, True)])
+def test_the_cog_is_shown_to_those_who_may_turn_it(browser_of, project, role, may_configure):
+    page = browser_of(factories.member(project, role)).get(LIST)
+
+    assert ('title="Configure in settings"' in page.html) is may_configure
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_search_terms_are_shown_as_text(browser_of, owner, demo, hostile):
+    page = browser_of(owner).get(f"{LIST}?{urlencode({'search': hostile, 'version': hostile})}")
+
+    values = [field.get("value") for field in page.tree.iter("input") if field.get("name") in ("search", "version")]
+    assert values.count(hostile) == 2
+    assert not list(page.tree.iter("img"))[1:]
+
+
+def test_a_longer_list_costs_no_more_statements(browser_of, owner, project, statements):
+    browser = browser_of(owner)
+    publish_some(project, 1)
+    few = cost(browser, LIST, statements)
+
+    publish_some(project, 20, name="more")
+    publishing.add_protection_rule(project, pattern="more*", push=Role.OWNER, delete=None, by=SHELL)
+
+    assert cost(browser, LIST, statements) == few
+
+
+def test_a_group_of_many_projects_costs_no_more_statements(browser_of, owner, group, statements):
+    browser = browser_of(owner)
+    publish_some(factories.project(parent=group), 1)
+    few = cost(browser, GROUP_LIST, statements)
+
+    for number in range(15):
+        project = factories.project(parent=factories.group(parent=group))
+        factories.published(project, build_wheel(f"one{number}"), by=factories.signed_in(factories.user()))
+
+    assert cost(browser, GROUP_LIST, statements) == few
+
+
+def cost(browser, path, statements):
+    """How many statements a page takes when nothing of the session is at hand."""
+    db.session.remove()
+    before = len(statements)
+    page = browser.get(path)
+    assert page.status_code == 200
+    return len(statements) - before
+
+
+# Who may --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("role", "visibility", "status"),
+    [
+        (None, Visibility.PRIVATE, 404),
+        (None, Visibility.INTERNAL, 200),
+        (None, Visibility.PUBLIC, 200),
+        (Role.GUEST, Visibility.PRIVATE, 403),
+        (Role.PLANNER, Visibility.PRIVATE, 403),
+        (Role.REPORTER, Visibility.PRIVATE, 200),
+        (Role.OWNER, Visibility.PRIVATE, 200),
+    ],
+)
+@pytest.mark.parametrize("page", ["list", "package", "versions", "download"])
+def test_reading_asks_for_the_role_of_a_reporter_or_an_open_project(browser_of, role, visibility, status, page):
+    project = factories.project("tools", parent=factories.group("wide", visibility=Visibility.PUBLIC),
+                                visibility=visibility)  # fmt: skip
+    file = factories.published(project, build_wheel())
+    user = factories.user() if role is None else factories.member(project, role)
+    place = "/wide/tools/-"
+    path = {
+        "list": f"{place}/packages",
+        "package": f"{place}/packages/{file.package_id}",
+        "versions": f"{place}/packages/{file.package_id}?tab=versions",
+        "download": f"{place}/package_files/{file.id}/download",
+    }[page]
+
+    answer = browser_of(user).get(path)
+
+    assert answer.status_code == (302 if page == "download" and status == 200 else status)
+
+
+def test_nobody_is_asked_to_sign_in_where_signing_in_may_help(browser, demo):
+    for path in (LIST, GROUP_LIST, address(demo)):
+        assert browser.get(path).location.startswith("/users/sign_in?next=")
+
+
+def test_a_registry_that_is_disabled_shows_no_list(browser_of, owner, project, demo):
+    namespaces.change(project, {"registry_access": RegistryAccess.DISABLED}, by=SHELL)
+
+    assert browser_of(owner).get(LIST).status_code == 403
+
+
+DELETERS = [
+    (None, 404),
+    (Role.GUEST, 403),
+    (Role.REPORTER, 403),
+    (Role.DEVELOPER, 403),
+    (Role.MAINTAINER, 200),
+    (Role.OWNER, 200),
+]
+
+
+@pytest.mark.parametrize(("role", "status"), DELETERS)
+def test_deleting_packages_asks_for_the_role_of_a_maintainer(browser_of, project, demo, role, status):
+    browser = browser_of(factories.user() if role is None else factories.member(project, role))
+
+    question = browser.get(f"{DELETE}?id={demo.id}")
+    answer = browser.post(DELETE, {"id": demo.id})
+
+    assert question.status_code == status
+    assert answer.status_code == (303 if status == 200 else status)
+    factories.reload(demo)
+    assert (demo.status is PackageStatus.PENDING_DESTRUCTION) is (status == 200)
+
+
+@pytest.mark.parametrize(("role", "status"), DELETERS)
+def test_deleting_assets_asks_for_the_role_of_a_maintainer(browser_of, project, demo, role, status):
+    file = db.session.scalars(catalog.package_files(demo)).first()
+    browser = browser_of(factories.user() if role is None else factories.member(project, role))
+    path = f"{address(demo)}/package_files/delete"
+
+    question = browser.get(f"{path}?id={file.id}")
+    answer = browser.post(path, {"id": file.id})
+
+    assert question.status_code == status
+    assert answer.status_code == (303 if status == 200 else status)
+    factories.reload(file)
+    assert (file.status is FileStatus.PENDING_DESTRUCTION) is (status == 200)
+
+
+@pytest.mark.parametrize(("role", "may_delete"), [(Role.DEVELOPER, False), (Role.MAINTAINER, True)])
+def test_controls_to_delete_are_shown_to_those_who_may(browser_of, project, demo, role, may_delete):
+    browser = browser_of(factories.member(project, role))
+
+    listed, shown = browser.get(LIST), browser.get(address(demo))
+
+    assert ("Delete selected" in listed.text) is may_delete
+    assert ("Delete package" in listed.text) is may_delete
+    assert ("Delete asset" in shown.text) is may_delete
+    assert (f"{DELETE}" in shown.html) is may_delete
+
+
+# Deletion -------------------------------------------------------------------------------------------------------
+
+
+def test_a_package_is_deleted_after_a_question_that_names_it(browser_of, maintainer, group, demo):
+    settings.change_forwarding(group, value=False, by=SHELL)
+    browser = browser_of(maintainer)
+
+    question = browser.get(f"{DELETE}?id={demo.id}")
+    answer = browser.submit(f"{DELETE}?id={demo.id}", action=DELETE)
+    after = browser.get(answer.location)
+
+    assert "Delete package version" in question.title
+    assert "You are about to delete version 1.0 of demo. Are you sure?" in question.text
+    assert "Permanently delete" in question.text
+    assert "security risk" not in question.text
+    assert after.flashes == ["Package deleted successfully"]
+    assert "There are no packages yet" in after.text
+
+
+def test_where_requests_are_forwarded_the_question_tells_of_the_risk(browser_of, maintainer, demo):
+    page = browser_of(maintainer).get(f"{DELETE}?id={demo.id}")
+
+    assert "security risk" in page.text
+    assert "What are the risks?" in page.text
+    assert "Yes, delete package" in page.text
+    assert any(link.startswith("/help/forwarding") for link in page.links)
+
+
+def test_several_packages_are_deleted_at_once(browser_of, maintainer, group, project):
+    settings.change_forwarding(group, value=False, by=SHELL)
+    packages = publish_some(project, 3)
+    browser = browser_of(maintainer)
+    path = f"{DELETE}?{urlencode([('id', package.id) for package in packages[:2]])}"
+
+    question = browser.get(path)
+    answer = browser.post(DELETE, {"id": [package.id for package in packages[:2]]})
+    after = browser.get(answer.location)
+
+    assert "Delete packages" in question.title
+    assert "You are about to delete 2 packages. This operation is irreversible." in question.text
+    assert all(name in question.text for name in ("driver-00", "driver-01"))
+    assert after.flashes == ["Packages deleted successfully"]
+    assert names(after) == ["driver-02"]
+
+
+def test_several_packages_with_forwarding_have_words_of_their_own(browser_of, maintainer, project):
+    ids = urlencode([("id", package.id) for package in publish_some(project, 2)])
+
+    assert "Yes, delete selected packages" in browser_of(maintainer).get(f"{DELETE}?{ids}").text
+
+
+def test_what_a_rule_protects_is_named_and_stays(browser_of, maintainer, project, demo):
+    publishing.add_protection_rule(project, pattern="demo", push=None, delete=Role.OWNER, by=SHELL)
+    other = package_of(factories.published(project, build_wheel("other")))
+    browser = browser_of(maintainer)
+    path = f"{DELETE}?id={demo.id}&id={other.id}"
+
+    question = browser.get(path)
+    browser.submit(path, action=DELETE)
+    forced = browser.post(DELETE, {"id": demo.id})
+
+    assert "These cannot be deleted by you and stay" in question.text
+    factories.reload(demo, other)
+    assert (demo.status, other.status) == (PackageStatus.DEFAULT, PackageStatus.PENDING_DESTRUCTION)
+    assert forced.status_code == 403
+    assert "A protection rule does not allow you to do this." in forced.text
+
+
+def test_of_several_packages_all_or_none_are_deleted(browser_of, maintainer, project, demo):
+    publishing.add_protection_rule(project, pattern="demo", push=None, delete=Role.OWNER, by=SHELL)
+    other = package_of(factories.published(project, build_wheel("other")))
+
+    answer = browser_of(maintainer).post(DELETE, {"id": [other.id, demo.id]})
+
+    factories.reload(other)
+    assert answer.status_code == 403
+    assert other.status is PackageStatus.DEFAULT
+
+
+def test_in_a_group_a_package_is_deleted_by_the_maintainer_of_its_project(browser_of, group, project, demo):
+    elsewhere = factories.project("elsewhere", parent=group)
+    other = package_of(factories.published(elsewhere, build_wheel("other")))
+    user = factories.member(group, Role.REPORTER)
+    namespaces.add_member(elsewhere, user, Role.MAINTAINER, by=SHELL)
+    browser = browser_of(user)
+
+    question = browser.get(f"{GROUP_LIST}/delete?id={demo.id}&id={other.id}")
+    refused = browser.post(f"{GROUP_LIST}/delete", {"id": [demo.id, other.id]})
+    done = browser.post(f"{GROUP_LIST}/delete", {"id": other.id})
+
+    assert "These cannot be deleted by you and stay" in question.text
+    assert refused.status_code == 403
+    assert (done.status_code, done.location) == (303, GROUP_LIST)
+    factories.reload(demo, other)
+    assert (demo.status, other.status) == (PackageStatus.DEFAULT, PackageStatus.PENDING_DESTRUCTION)
+
+
+@pytest.mark.parametrize("ids", ["", "id=x", "id=-1", "id=99999999999999999999", "id=%D9%A1", "id=4711"])
+def test_a_choice_of_nothing_is_told(browser_of, maintainer, project, demo, ids):
+    browser = browser_of(maintainer)
+
+    answer = browser.get(f"{DELETE}?{ids}")
+
+    assert (answer.status_code, answer.location) == (303, LIST)
+    assert browser.get(LIST).flashes == ["Select at least one package."]
+
+
+def test_packages_of_another_project_are_not_deleted_through_this_one(browser_of, maintainer, project, demo):
+    foreign = package_of(factories.published(factories.project(), build_wheel("foreign")))
+
+    browser_of(maintainer).post(DELETE, {"id": foreign.id})
+
+    factories.reload(foreign)
+    assert foreign.status is PackageStatus.DEFAULT
+
+
+def test_a_form_without_the_token_deletes_nothing(browser_of, maintainer, demo):
+    file = db.session.scalars(catalog.package_files(demo)).first()
+    browser = browser_of(maintainer)
+
+    for path, record in ((DELETE, demo), (f"{address(demo)}/package_files/delete", file)):
+        answer = browser.open(path, method="POST", data={"id": record.id})
+        assert answer.status_code == 400
+
+    factories.reload(demo, file)
+    assert (demo.status, file.status) == (PackageStatus.DEFAULT, FileStatus.DEFAULT)
+
+
+def test_an_asset_is_deleted_after_a_question_that_names_it(browser_of, maintainer, demo):
+    wheel = db.session.scalars(catalog.package_files(demo).where(PackageFile.filename.endswith(".whl"))).one()
+    path = f"{address(demo)}/package_files/delete"
+    browser = browser_of(maintainer)
+
+    question = browser.get(f"{path}?id={wheel.id}")
+    answer = browser.submit(f"{path}?id={wheel.id}", action=path)
+    after = browser.get(answer.location)
+
+    assert "Delete package asset" in question.title
+    assert "You are about to delete demo-1.0-py3-none-any.whl." in question.text
+    assert "the package may be unusable" in question.text
+    assert after.path == address(demo)
+    assert after.flashes == ["Package asset deleted successfully"]
+    assert "demo-1.0.tar.gz" in after.text
+
+
+def test_the_last_assets_take_the_package_along_and_the_question_says_so(browser_of, maintainer, project, demo):
+    files = db.session.scalars(catalog.package_files(demo)).all()
+    path = f"{address(demo)}/package_files/delete"
+    ids = urlencode([("id", file.id) for file in files])
+    browser = browser_of(maintainer)
+
+    question = browser.get(f"{path}?{ids}")
+    answer = browser.post(path, {"id": [file.id for file in files]})
+    after = browser.get(answer.location)
+
+    assert "Delete package version" in question.title
+    assert "this package version is deleted with them" in question.text
+    assert "security risk" in question.text
+    assert after.flashes == ["Package deleted successfully"]
+    assert after.path == LIST
+    assert catalog.count(catalog.packages(project, SHELL, PackageFilter())) == 0
+
+
+def test_several_assets_are_named_one_by_one(browser_of, maintainer, project, demo):
+    factories.published(project, build_wheel(tag="py2-none-any"))
+    ids = [file.id for file in db.session.scalars(catalog.package_files(demo))][:2]
+
+    page = browser_of(maintainer).get(f"{address(demo)}/package_files/delete?{urlencode([('id', i) for i in ids])}")
+
+    assert "Delete 2 assets" in page.title
+    assert all(name in page.text for name in ("demo-1.0.tar.gz", "demo-1.0-py3-none-any.whl"))
+
+
+def test_a_choice_of_no_assets_is_told(browser_of, maintainer, demo):
+    browser = browser_of(maintainer)
+
+    answer = browser.get(f"{address(demo)}/package_files/delete")
+
+    assert (answer.status_code, answer.location) == (303, address(demo))
+    assert browser.get(address(demo)).flashes == ["Select at least one asset."]
+
+
+def test_assets_of_a_protected_package_stay(browser_of, maintainer, project, demo):
+    publishing.add_protection_rule(project, pattern="demo", push=None, delete=Role.OWNER, by=SHELL)
+    file = db.session.scalars(catalog.package_files(demo)).first()
+    path = f"{address(demo)}/package_files/delete"
+    browser = browser_of(maintainer)
+
+    question = browser.get(f"{path}?id={file.id}")
+    answer = browser.post(path, {"id": file.id})
+
+    assert "A protection rule does not allow you to delete" in question.text
+    assert answer.status_code == 403
+
+
+# A package ------------------------------------------------------------------------------------------------------
+
+
+def test_a_package_page_has_lines_that_install_it(browser_of, owner, group, project, demo):
+    page = browser_of(owner).get(address(demo))
+
+    host = "localhost"
+    index = f"http://__token__:<your_personal_token>@{host}/api/v4/projects/{project.id}/packages/pypi/simple"
+    group_index = f"http://__token__:<your_personal_token>@{host}/api/v4/groups/{group.id}/-/packages/pypi/simple"
+    assert code(page)[0] == f"pip install demo --index-url {index}"
+    assert f"uv pip install demo --default-index {index}" in code(page)
+    assert f"pip install demo --index-url {group_index}" in code(page)
+    assert any("poetry source add" in block for block in code(page))
+    assert any(block.startswith("--index-url") and block.endswith("demo==1.0") for block in code(page))
+    assert "You will need a personal access token" in page.text
+    assert 'aria-label="Copy Pip command"' in page.html
+    assert 'aria-label="Copy .pypirc content"' in page.html
+
+
+def test_a_package_page_has_the_registry_setup(browser_of, owner, project, demo):
+    page = browser_of(owner).get(address(demo))
+
+    assert (
+        f"[gitlab]\nrepository = http://localhost/api/v4/projects/{project.id}/packages/pypi\n"
+        "username = __token__\npassword = <your personal access token>\n"
+    ) in code(page)
+
+
+@pytest.mark.parametrize("opened", ["public project", "anyone may pull"])
+def test_where_anyone_may_pull_the_lines_have_no_credentials(browser, browser_of, owner, opened):
+    visibility = Visibility.PUBLIC if opened == "public project" else Visibility.PRIVATE
+    registry_access = RegistryAccess.ENABLED if opened == "public project" else RegistryAccess.PUBLIC
+    group = factories.group("wide", owner=owner, visibility=visibility)
+    project = factories.project("tools", parent=group, visibility=visibility, registry_access=registry_access)
+    package = package_of(factories.published(project, build_wheel()))
+
+    page = browser_of(owner).get(f"/wide/tools/-/packages/{package.id}")
+
+    assert (
+        code(page)[0]
+        == f"pip install demo --index-url http://localhost/api/v4/projects/{project.id}/packages/pypi/simple"
+    )
+    group_line = next(block for block in code(page) if "/groups/" in block)
+    assert ("__token__" in group_line) is (opened == "anyone may pull")
+    if opened == "public project":
+        assert browser.get(f"/wide/tools/-/packages/{package.id}").status_code == 200
+
+
+def test_a_package_page_tells_history_size_and_metadata(browser_of, owner, project):
+    package = package_of(factories.published(
+        project, build_wheel(), by=factories.by_job(project, owner), required_python=">=3.9", summary="Short",
+        keywords="a,b", author_email="Ann <ann@example.com>",
+    ))  # fmt: skip
+
+    page = browser_of(owner).get(address(package))
+
+    assert "v1.0 published" in page.text
+    assert "demo version 1.0 was first created" in page.text
+    assert "Built by job publish" in page.text
+    assert "Published to the Tools package registry" in page.text
+    for row in ("Required Python: >=3.9", "Summary: Short", "Keywords: a,b", "Author email: Ann <ann@example.com>"):
+        assert row in page.text
+
+
+def test_assets_stand_with_size_and_digests(browser_of, owner, project, demo):
+    file = db.session.scalars(catalog.package_files(demo)).first()
+
+    page = browser_of(owner).get(address(demo))
+
+    assert all(digest in page.text for digest in (file.sha256, file.md5, file.blake2b_256))
+    assert f"/acme/tools/-/package_files/{file.id}/download" in page.links
+    assert "Assets 2" in page.text
+
+
+def test_an_asset_is_downloaded_with_the_session(browser_of, owner, project, demo):
+    built = build_wheel()
+    file = db.session.scalars(catalog.package_files(demo).where(PackageFile.filename == built.filename)).one()
+    browser = browser_of(owner)
+
+    answer = browser.get(f"/acme/tools/-/package_files/{file.id}/download")
+    downloaded = browser.client.get(answer.location)
+
+    assert downloaded.data == built.content
+
+
+@pytest.mark.parametrize("which", ["unknown", "another project's", "deleted"])
+def test_an_asset_that_is_not_there_is_not_found(browser_of, owner, project, demo, which):
+    file_id = 4711
+    if which == "another project's":
+        file_id = factories.published(factories.project(), build_wheel()).id
+    elif which == "deleted":
+        publishing.delete_package(demo, project, by=SHELL)
+        file_id = db.session.scalars(db.select(PackageFile.id)).first()
+
+    assert browser_of(owner).get(f"/acme/tools/-/package_files/{file_id}/download").status_code == 404
+
+
+def test_other_versions_stand_newest_first_with_their_number(browser_of, owner, project, demo):
+    for version in ("1.10", "1.9", "2.0rc1"):
+        factories.published(project, build_wheel("demo", version), by=factories.signed_in(owner))
+    browser = browser_of(owner)
+
+    detail, tab = browser.get(address(demo)), browser.get(f"{address(demo)}?tab=versions")
+
+    listed = [words(row[0]) for row in tab.tree.find(".//tbody")]
+    assert "Other versions 3" in detail.text
+    assert listed == ["2.0rc1", "1.10", "1.9"]
+
+
+def test_a_package_without_other_versions_says_so(browser_of, owner, demo):
+    assert "There are no other versions of this package." in browser_of(owner).get(f"{address(demo)}?tab=versions").text
+
+
+@pytest.mark.parametrize("which", ["unknown", "another project's", "failed", "hidden", "deleted"])
+def test_a_package_without_a_page_cannot_be_loaded(browser_of, owner, project, demo, which):
+    package_id = demo.id
+    if which == "unknown":
+        package_id = 4711
+    elif which == "another project's":
+        package_id = factories.published(factories.project(), build_wheel()).package_id
+    else:
+        statuses = {"failed": PackageStatus.ERROR, "hidden": PackageStatus.HIDDEN}
+        with_status(demo, statuses.get(which, PackageStatus.PENDING_DESTRUCTION))
+
+    page = browser_of(owner).get(f"{LIST}/{package_id}")
+
+    assert page.status_code == 404
+    assert "Unable to load package" in page.title
+    assert "Package registry" in page.text
+
+
+def test_a_package_is_shown_in_its_group_too(browser_of, owner, demo):
+    page = browser_of(owner).get(address(demo, GROUP_LIST))
+
+    assert page.status_code == 200
+    assert "Acme / Tools" in page.text
+    assert f"{address(demo, GROUP_LIST)}?tab=versions" in page.links
+
+
+def test_a_package_of_another_group_is_not_shown_in_this_one(browser_of, owner, group):
+    foreign = factories.published(factories.project("x", visibility=Visibility.PUBLIC), build_wheel())
+
+    assert browser_of(owner).get(f"{GROUP_LIST}/{foreign.package_id}").status_code == 404
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_metadata_is_shown_as_text(browser_of, owner, project, hostile):
+    fields = dict.fromkeys(("summary", "keywords", "author_email", "required_python"), hostile)
+    package = package_of(factories.published(project, build_wheel(), **fields))
+
+    page = browser_of(owner).get(address(package))
+
+    assert page.text.count(" ".join(hostile.split())) >= 4
+    assert {image.get("src", "").partition("?")[0] for image in page.tree.iter("img")} == {"/static/logo.svg"}
+    assert all(script.get("src", "").startswith("/static/") for script in page.tree.iter("script"))
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_messages_and_names_of_people_are_shown_as_text(browser_of, owner, project, hostile):
+    author = factories.member(project, Role.DEVELOPER)
+    author.name = hostile
+    package = package_of(factories.published(project, build_wheel(), by=factories.signed_in(author)))
+    with_status(package, PackageStatus.ERROR, hostile)
+
+    page = browser_of(owner).get(LIST)
+
+    assert page.text.count(" ".join(hostile.split())) == 2
+
+
+def test_a_package_of_many_files_costs_no_more_statements(browser_of, owner, project, demo, statements):
+    browser = browser_of(owner)
+    few = cost(browser, address(demo), statements)
+    for number in range(30):
+        factories.published(project, build_wheel(tag=f"py3-none-linux_{number}_x86_64"))
+    for number in range(30):
+        factories.published(project, build_wheel("demo", f"2.{number}"))
+
+    page = browser.get(address(demo))
+
+    assert cost(browser, address(demo), statements) == few
+    assert len(page.tree.findall(".//tbody/tr")) == 20
+    assert "Page 1 of 2" in page.text
+
+
+@pytest.mark.parametrize("path", [LIST, GROUP_LIST, "package", "versions", "question", "assets", "empty"])
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_every_page_is_whole_in_both_languages(browser_of, owner, group, project, demo, path, language):
+    factories.project("empty", parent=group)
+    file = db.session.scalars(catalog.package_files(demo)).first()
+    paths = {
+        "package": address(demo),
+        "versions": f"{address(demo)}?tab=versions",
+        "question": f"{DELETE}?id={demo.id}",
+        "assets": f"{address(demo)}/package_files/delete?id={file.id}",
+        "empty": "/acme/empty/-/packages",
+    }
+
+    page = browser_of(owner).get(paths.get(path, path), headers={"Accept-Language": language})
+
+    assert page.status_code == 200
+    assert page.tree.get("lang") == language
+    assert ("パッケージ" in page.text) is (language == "ja")
+
+
+def test_times_can_be_read_exactly(browser_of, owner, project):
+    factories.published(project, build_wheel(), now=utcnow() - timedelta(hours=3))
+
+    page = browser_of(owner).get(LIST)
+
+    assert "3 hours ago" in page.text
+    assert any((time.get("title") or "").endswith("UTC") for time in page.tree.iter("time"))
+
+
+def test_links_of_the_index_and_of_the_page_lead_to_the_same_file(browser_of, pip, owner, project, demo):
+    token = factories.access_token(owner, "read_api")
+    file = db.session.scalars(catalog.package_files(demo)).first()
+
+    location = browser_of(owner).get(f"/acme/tools/-/package_files/{file.id}/download").location
+    index = pip.simple_page(project, "demo", token).text
+
+    assert any(link.href.partition("#")[0].endswith(location) for link in links(index))

@@ -1,0 +1,213 @@
+"""READMEs on package pages: rendered, harmless, and never a burden."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from registry.blueprints.ui import readme, readme_worker
+from registry.domain.distributions import Description
+from tests import factories
+from tests.builders import build_sdist, build_wheel, metadata
+
+MARKDOWN = "text/markdown; charset=UTF-8; variant=GFM"
+ATTACKS = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    '<a href="javascript:alert(1)">x</a>',
+    "[x](javascript:alert(1))",
+    "[x](data:text/html;base64,PHNjcmlwdD4=)",
+    "[x](vbscript:msgbox)",
+    '<iframe src="https://evil.example"></iframe>',
+    '<object data="evil.swf"></object>',
+    "<style>body { display: none }</style>",
+    '<div style="position: fixed; inset: 0">x</div>',
+    '<form action="https://evil.example"><input name="password"><button>Sign in</button></form>',
+    '<svg onload="alert(1)"><script>alert(1)</script></svg>',
+    '<math><mtext><table><mglyph><style><img src=x onerror="alert(1)">',
+    '<p title="`<img src=x onerror=alert(1)>`">x</p>',
+    '<a title="x></a><img src=x onerror=alert(1)>" href="https://example.com"></a>',
+    '<img alt="&lt;img src=x onerror=alert(1)&gt;" src=x>',
+    "<img alt='\"><script>alert(1)</script>' src=x>",
+    '<base href="https://evil.example/">',
+    '<meta http-equiv="refresh" content="0;url=https://evil.example">',
+    '<link rel="stylesheet" href="https://evil.example/x.css">',
+    "<!--><img src=x onerror=alert(1)>-->",
+    "<details open ontoggle=alert(1)>x</details>",
+    '<div class="confirm-dialog flash" id="content">spoofed</div>',
+    '<button popovertarget="sidebar">x</button>',
+]
+HARMLESS = re.compile(r"<(/?)([a-z0-9]+)((?: [a-z]+=\"[^\"<]*\")*) ?/?>")
+
+
+def is_harmless(html):
+    """Nothing but the allowed tags, with the allowed attributes, and addresses that lead nowhere dangerous."""
+    rest = HARMLESS.sub("", html)
+    for _, tag, attributes in HARMLESS.findall(html):
+        named = re.findall(r" ([a-z]+)=\"([^\"]*)\"", attributes)
+        assert tag in readme_worker._TAGS, html
+        for name, value in named:
+            assert name in {"align", "class", "colspan", "href", "id", "rel", "rowspan", "start", "title"}, html
+            assert name != "href" or value.startswith(("http://", "https://", "mailto:", "#user-content-")), html
+            assert name != "id" or value.startswith("user-content-"), html
+    return "<" not in rest
+
+
+@pytest.fixture
+def shown(browser_of, owner, project):
+    """The README on the page of a package that has this description."""
+
+    def show(description, content_type=MARKDOWN):
+        built = build_wheel(description=description, description_content_type=content_type)
+        package_id = factories.published(project, built).package_id
+        page = browser_of(owner).get(f"/acme/tools/-/packages/{package_id}")
+        assert page.status_code == 200
+        found = page.by_class("readme")
+        assert page.tree is not None
+        return found[0] if found else None
+
+    return show
+
+
+def test_markdown_is_shown_below_the_headings_of_the_page(shown):
+    found = shown("# Demo\n\nSome *words*.\n\n## Usage\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
+
+    assert [found.find(f".//{tag}").text for tag in ("h3", "h4", "em", "td")] == ["Demo", "Usage", "words", "1"]
+
+
+def test_restructured_text_is_shown_whether_or_not_the_file_says_what_it_is(shown):
+    assert shown("Demo\n====\n\nSome *words*.\n", "").find(".//em").text == "words"
+
+
+def test_plain_text_keeps_its_lines(shown):
+    found = shown("one\n  <b>two</b>\n", "text/plain")
+
+    assert found.find("div").text == "one\n  <b>two</b>"
+
+
+def test_what_is_no_restructured_text_is_shown_as_it_is(shown):
+    text = "Title\n===\n\n.. raw:: html\n\n   <script>alert(1)</script>\n\n`broken"
+
+    assert shown(text, "text/x-rst").find("div").text == text
+
+
+def test_a_package_without_a_description_has_no_readme(shown):
+    assert shown("") is None
+
+
+def test_the_newest_file_speaks_for_the_package(browser_of, owner, project):
+    factories.published(project, build_wheel(description="old", description_content_type=MARKDOWN))
+    file = factories.published(project, build_sdist(description="new", description_content_type=MARKDOWN))
+
+    page = browser_of(owner).get(f"/acme/tools/-/packages/{file.package_id}")
+
+    assert page.by_class("readme")[0].find("p").text == "new"
+
+
+def test_a_description_kept_in_a_field_is_read_too(browser_of, owner, project):
+    folded = metadata("demo", "1.0", headers=["Description: # Old", "        ", "        |style"])
+    file = factories.published(project, build_wheel(core_metadata=folded))
+
+    page = browser_of(owner).get(f"/acme/tools/-/packages/{file.package_id}")
+
+    assert "Old" in "".join(page.by_class("readme")[0].itertext())
+
+
+def test_images_stand_as_their_words(shown):
+    found = shown("![Build passing](https://ci.example/badge.svg) ![](tracker.gif)")
+
+    assert list(found.iter("img")) == []
+    assert [span.text for span in found.iter("span")] == ["Build passing"]
+
+
+def test_links_lead_out_without_recommending_and_not_into_the_registry(shown):
+    found = shown("[out](https://example.com) [in](../../admin) [there](#usage) [root](//evil.example)\n\n## Usage")
+
+    links = {link.text: (link.get("href"), link.get("rel")) for link in found.iter("a")}
+    rel = "nofollow noopener noreferrer"
+    assert links["out"] == ("https://example.com", rel)
+    assert links["in"] == links["root"] == (None, rel)
+    assert links["there"] == ("#user-content-usage", rel)
+    assert found.find(".//h4").get("id") == "user-content-usage"
+
+
+def test_links_without_words_are_left_out(shown):
+    found = shown("## Usage\n\n[](https://example.com) [![](x.png)](https://example.com)")
+
+    assert list(found.iter("a")) == []
+
+
+def test_tasks_are_signs_and_no_fields(shown):
+    found = shown("- [x] done\n- [ ] open\n")
+
+    assert list(found.iter("input")) == []
+    assert [" ".join(item.text.split()) for item in found.iter("li")] == ["☑ done", "☐ open"]
+
+
+def test_code_is_coloured_by_classes_of_its_own_alone(shown):
+    found = shown('```python\ndef f(): return "x"\n```\n\n<span class="flash confirm-dialog k">x</span>')
+
+    classes = {span.get("class") for span in found.iter("span")}
+    assert "k" in classes
+    assert not any("flash" in name or "confirm" in name for name in classes if name)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("content_type", [MARKDOWN, "text/markdown; variant=CommonMark", "text/x-rst", ""])
+def test_an_attack_is_disarmed(attack, content_type):
+    rendered = readme_worker.render(f"Before {attack} after\n\n{attack}\n", content_type)
+
+    assert rendered is None or is_harmless(rendered)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_is_disarmed_by_the_last_step_alone(attack):
+    assert is_harmless(readme_worker.clean(attack))
+
+
+def test_an_attack_comes_to_nothing_on_the_page(shown):
+    found = shown("\n\n".join(ATTACKS))
+
+    assert not {"script", "img", "iframe", "object", "style", "form", "input", "svg", "base"} & {
+        element.tag for element in found.iter()
+    }
+    assert not any(name.startswith("on") for element in found.iter() for name in element.keys())  # noqa: SIM118
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/html", "nonsense", "text/markdown; variant=\x00", 'text/markdown; variant="x', "a/b\tc; d"]
+)
+def test_a_type_that_nobody_knows_is_shown_as_it_is_or_as_the_usual_one(content_type):
+    rendered = readme._rendered(Description("<b>*words*</b>", content_type))
+
+    assert rendered is None or is_harmless(rendered)
+
+
+@pytest.mark.parametrize(
+    ("text", "content_type"),
+    [
+        (">" * 50_000 + "x", MARKDOWN),
+        ("```python\n" + "x = 'a' + \"b\"  # c\n" * 40_000 + "```\n", MARKDOWN),
+        ("\n".join(" " * depth + "a\n" for depth in range(400)), "text/x-rst"),
+    ],
+    ids=["deep quotes", "much code", "deep lists"],
+)
+def test_what_would_keep_a_renderer_busy_is_shown_as_it_is(shown, text, content_type):
+    assert shown(text, content_type).find("div").text.strip() == text.strip()
+
+
+def test_a_description_beyond_all_measure_is_left_out(shown):
+    assert shown("word " * 250_000) is None
+
+
+def test_a_readme_is_rendered_once(storage, project, monkeypatch):
+    file = factories.published(project, build_wheel(description="# Once", description_content_type=MARKDOWN))
+    first = readme.readme(storage, file.core_metadata_sha256)
+    monkeypatch.setattr(readme.sys, "executable", "/nowhere")
+
+    assert readme.readme(storage, file.core_metadata_sha256) == first
+
+
+def test_core_metadata_that_is_gone_leaves_the_page_without_a_readme(storage):
+    assert readme.readme(storage, "0" * 64) is None

@@ -1,0 +1,395 @@
+"""Settings › Packages and registries of groups and projects, and Settings › CI/CD of projects."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry.domain import namespaces, publishing, settings, tokens
+from registry.domain.access import SHELL
+from registry.models import Group, JobStatus, Project, RegistryAccess, Role, Visibility
+from tests import factories
+
+GROUP = "/groups/acme/-/settings/packages_and_registries"
+PROJECT = "/acme/tools/-/settings/packages_and_registries"
+RULES = f"{PROJECT}/protection_rules"
+CI_CD = "/acme/tools/-/settings/ci_cd"
+FORWARDING, LOCK = settings.FORWARDING, settings.FORWARDING_LOCK
+HOSTILE = '"><img src=x onerror=alert(1)>'
+
+
+def boxes(page):
+    """The check boxes by name: checked, and whether they can be changed."""
+    return {
+        box.get("name"): (box.get("checked") is not None, box.get("disabled") is None)
+        for box in page.tree.iter("input")
+        if box.get("type") == "checkbox"
+    }
+
+
+def state(page):
+    return " ".join("".join(page.by_class("state")[0].itertext()).split())
+
+
+# Package forwarding of a group ----------------------------------------------------------------------------------
+
+
+def test_a_group_shows_what_holds_and_where_it_comes_from(browser_of, owner, group):
+    page = browser_of(owner).get(GROUP)
+
+    assert page.status_code == 200
+    assert boxes(page) == {FORWARDING: (True, True), LOCK: (False, True)}
+    assert "Forward PyPI package requests" in page.text
+    assert "Enforce PyPI setting for all subgroups" in page.text
+    assert state(page) == "Requests are forwarded. Inherited from the settings of the instance."
+    assert 'id="packages-forwarding-settings"' in page.html
+
+
+def test_an_owner_switches_forwarding_off(browser_of, owner, group, pip, project):
+    token = factories.access_token(owner)
+    browser = browser_of(owner)
+    before = pip.simple_page(project, "unknown", token)
+
+    answer = browser.submit(GROUP, {FORWARDING: None})
+    after = browser.get(answer.location)
+
+    assert (answer.status_code, answer.location) == (303, GROUP)
+    assert after.flashes == ["Settings saved successfully."]
+    assert state(after) == "Requests are not forwarded. This group decides for itself."
+    assert before.status_code == 302
+    assert pip.simple_page(project, "unknown", token).status_code == 404
+
+
+def test_saving_untouched_boxes_leaves_a_group_inheriting(browser_of, owner, group):
+    browser_of(owner).submit(GROUP)
+
+    assert settings.forwarding(group).value is None
+
+
+def test_enforcing_holds_what_holds_now(browser_of, owner, group):
+    browser_of(owner).submit(GROUP, {LOCK: "y"})
+
+    standing = settings.forwarding(group)
+    assert (standing.value, standing.lock) == (True, True)
+
+
+def test_a_group_goes_back_to_inheriting(browser_of, owner, group):
+    settings.change_forwarding(group, value=False, lock=True, by=SHELL)
+    browser = browser_of(owner)
+
+    page = browser.get(GROUP)
+    answer = browser.submit(GROUP, action=f"{GROUP}/inherit")
+
+    assert "Then the instance decides: requests are forwarded." in page.text
+    assert browser.get(answer.location).flashes == ["Settings saved successfully."]
+    assert (settings.forwarding(group).value, settings.forwarding(group).lock) == (None, False)
+
+
+def test_a_subgroup_names_the_group_it_inherits_from(browser_of, owner, group):
+    factories.group("inner", parent=group)
+    settings.change_forwarding(group, value=False, by=SHELL)
+
+    page = browser_of(owner).get("/groups/acme/inner/-/settings/packages_and_registries")
+
+    assert state(page) == "Requests are not forwarded. Inherited from the group Acme."
+    assert "/acme" in page.links
+
+
+def test_a_locked_setting_cannot_be_changed_and_names_who_locks_it(browser_of, owner, group):
+    inner = factories.group("inner", parent=group)
+    settings.change_forwarding(group, value=False, lock=True, by=SHELL)
+    path = "/groups/acme/inner/-/settings/packages_and_registries"
+    browser = browser_of(owner)
+
+    page = browser.get(path)
+    forced = browser.post(path, {FORWARDING: "y"})
+
+    assert boxes(page) == {FORWARDING: (False, False), LOCK: (False, False)}
+    assert "The group Acme enforces this for all its subgroups" in state(page)
+    assert "Save changes" not in page.text
+    assert forced.status_code == 422
+    assert forced.errors == {FORWARDING: "This is enforced by a group above or by the instance."}
+    assert settings.forwarding(inner).value is None
+
+
+def test_a_lock_of_the_instance_is_told(browser_of, owner, group):
+    settings.change_instance({FORWARDING: False, LOCK: True}, by=SHELL)
+
+    page = browser_of(owner).get(GROUP)
+
+    assert "An administrator enforces this for the whole instance" in state(page)
+    assert boxes(page)[FORWARDING] == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("role", "status"), [(None, 404), (Role.DEVELOPER, 403), (Role.MAINTAINER, 403), (Role.OWNER, 200)]
+)
+def test_package_settings_of_a_group_are_the_owners(browser_of, group, role, status):
+    browser = browser_of(factories.user() if role is None else factories.member(group, role))
+
+    shown = browser.get(GROUP)
+    answers = [browser.post(GROUP, {}), browser.post(f"{GROUP}/inherit")]
+
+    assert shown.status_code == status
+    assert {answer.status_code for answer in answers} == {303 if status == 200 else status}
+    assert (settings.forwarding(group).value is False) is False
+
+
+def test_a_form_without_the_token_changes_nothing(browser_of, owner, group, project):
+    browser = browser_of(owner)
+    rule = publishing.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
+
+    for path in (
+        GROUP, f"{GROUP}/inherit", f"{PROJECT}/access", RULES, f"{RULES}/{rule.id}", f"{RULES}/{rule.id}/delete",
+        f"{CI_CD}/job_token_permissions", f"{CI_CD}/allowlist",
+    ):  # fmt: skip
+        assert browser.open(path, method="POST", data={"registry_access": "disabled"}).status_code == 400
+
+    factories.reload(project)
+    assert settings.forwarding(group).value is None
+    assert project.registry_access is RegistryAccess.ENABLED
+    assert len(publishing.protection_rules(project)) == 1
+
+
+# A project ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [PROJECT, CI_CD])
+@pytest.mark.parametrize(("role", "status"), [(None, 404), (Role.DEVELOPER, 403), (Role.MAINTAINER, 200)])
+def test_settings_of_a_project_are_the_maintainers(browser_of, project, page, role, status):
+    browser = browser_of(factories.user() if role is None else factories.member(project, role))
+
+    assert browser.get(page).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("sent", "registry_access"),
+    [
+        ({"registry_access": "disabled"}, RegistryAccess.DISABLED),
+        ({"registry_access": "private"}, RegistryAccess.PRIVATE),
+        ({"registry_access": "enabled", "anyone_may_pull": "y"}, RegistryAccess.PUBLIC),
+        ({"registry_access": "enabled"}, RegistryAccess.ENABLED),
+    ],
+)
+def test_a_maintainer_decides_who_reaches_the_registry(browser_of, maintainer, project, sent, registry_access):
+    answer = browser_of(maintainer).submit(PROJECT, sent, action=f"{PROJECT}/access")
+
+    factories.reload(project)
+    assert (answer.status_code, answer.location) == (303, PROJECT)
+    assert project.registry_access is registry_access
+
+
+def test_anyone_may_pull_is_offered_only_where_the_instance_offers_it(browser_of, maintainer, project):
+    browser = browser_of(maintainer)
+    offered = browser.get(PROJECT)
+    settings.change_instance({"package_registry_allow_anyone_to_pull_option": False}, by=SHELL)
+
+    assert "Allow anyone to pull from package registry" in offered.text
+    assert "Allow anyone to pull from package registry" not in browser.get(PROJECT).text
+
+
+def test_a_project_shows_what_becomes_of_unknown_names(browser_of, owner, maintainer, group, project):
+    settings.change_forwarding(group, value=False, by=SHELL)
+
+    for_owner, for_maintainer = browser_of(owner).get(PROJECT), browser_of(maintainer).get(PROJECT)
+
+    assert state(for_owner).startswith("Requests are not forwarded. Decided in the group Acme.")
+    assert f"{GROUP}#packages-forwarding-settings" in for_owner.links
+    assert f"{GROUP}#packages-forwarding-settings" not in for_maintainer.links
+
+
+# Protection rules -----------------------------------------------------------------------------------------------
+
+
+def test_a_rule_is_added_changed_and_deleted(browser_of, maintainer, project):
+    browser = browser_of(maintainer)
+
+    added = browser.submit(PROJECT, {"pattern": "core-*", "push": "40"}, action=RULES)
+    listed = browser.get(PROJECT)
+    (rule,) = publishing.protection_rules(project)
+    changed = browser.submit(f"{RULES}/{rule.id}", {"push": "", "delete": "60"})
+    after = browser.get(PROJECT)
+    deleted = browser.submit(PROJECT, action=f"{RULES}/{rule.id}/delete")
+
+    assert added.location == changed.location == deleted.location == f"{PROJECT}#protected-packages"
+    assert listed.flashes == ["Package protection rule created."]
+    assert "core-* PyPI Maintainer Maintainer (default)" in listed.text
+    assert "core-* PyPI Developer (default) Administrator" in after.text
+    assert publishing.protection_rules(project) == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({"pattern": "core-*"}, "Choose a minimum access level for push or for delete."),
+        ({"pattern": "a b", "push": "40"}, "The name pattern must be a package name"),
+        ({"pattern": HOSTILE, "push": "40"}, "The name pattern must be a package name"),
+        ({"pattern": "taken", "push": "40"}, "There is a rule for this name pattern already."),
+    ],
+    ids=["no level", "no name", "hostile", "taken"],
+)
+def test_a_rule_that_is_refused_says_why_and_keeps_what_was_typed(browser_of, maintainer, project, sent, told):
+    publishing.add_protection_rule(project, pattern="taken", push=Role.OWNER, delete=None, by=SHELL)
+
+    page = browser_of(maintainer).submit(PROJECT, sent, action=RULES)
+
+    assert page.status_code == 422
+    assert any(told in flash for flash in page.flashes)
+    assert page.fields(RULES)["pattern"] == sent["pattern"]
+    assert len(publishing.protection_rules(project)) == 1
+
+
+def test_a_rule_without_a_pattern_is_refused_beside_the_field(browser_of, maintainer, project):
+    page = browser_of(maintainer).submit(PROJECT, {"pattern": " ", "push": "40"}, action=RULES)
+
+    assert (page.status_code, page.errors) == (422, {"pattern": "This field is required."})
+
+
+@pytest.mark.parametrize("push", ["30", "99", "x"])
+def test_a_level_that_is_not_offered_is_refused(browser_of, maintainer, project, push):
+    page = browser_of(maintainer).submit(PROJECT, {"pattern": "a*", "push": push}, action=RULES)
+
+    assert page.status_code == 422
+    assert publishing.protection_rules(project) == []
+
+
+@pytest.mark.parametrize(("role", "status"), [(None, 404), (Role.DEVELOPER, 403), (Role.MAINTAINER, 303)])
+def test_rules_are_the_maintainers(browser_of, project, role, status):
+    rule = publishing.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
+    browser = browser_of(factories.user() if role is None else factories.member(project, role))
+    sent = {"pattern": "b*", "package_type": "pypi", "push": "40", "delete": ""}
+
+    answers = [browser.post(RULES, sent), browser.post(f"{RULES}/{rule.id}", sent | {"pattern": "c*"}),
+               browser.post(f"{RULES}/{rule.id}/delete")]  # fmt: skip
+
+    assert [answer.status_code for answer in answers] == [status] * 3
+
+
+def test_a_rule_of_another_project_is_not_found(browser_of, maintainer, project):
+    foreign = publishing.add_protection_rule(factories.project(), pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
+    browser = browser_of(maintainer)
+
+    assert browser.get(f"{RULES}/{foreign.id}").status_code == 404
+    assert browser.post(f"{RULES}/{foreign.id}/delete").status_code == 404
+
+
+# CI/CD ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_allowlist_is_switched_off_and_on(browser_of, maintainer, project):
+    browser = browser_of(maintainer)
+    path = f"{CI_CD}/job_token_permissions"
+
+    browser.submit(CI_CD, {"enforced": ""}, action=path)
+    factories.reload(project)
+    open_to_all = project.job_allowlist_enforced
+    browser.submit(CI_CD, {"enforced": "y"}, action=path)
+    factories.reload(project)
+
+    assert (open_to_all, project.job_allowlist_enforced) == (False, True)
+
+
+def test_groups_and_projects_are_put_on_the_allowlist_and_taken_off(browser_of, owner, group, project):
+    other = factories.project("other", parent=group)
+    browser = browser_of(owner)
+    path = f"{CI_CD}/allowlist"
+
+    browser.submit(CI_CD, {"path": "acme/other"}, action=path)
+    browser.submit(CI_CD, {"path": " ACME/ "}, action=path)
+    listed = browser.get(CI_CD)
+    removed = browser.submit(CI_CD, action=f"{path}/{other.id}/remove")
+
+    assert "acme/other Project" in listed.text
+    assert "acme Group" in listed.text
+    assert removed.location == CI_CD
+    assert namespaces.allowed_job_sources(project, Project) == []
+    assert namespaces.allowed_job_sources(project, Group) == [group]
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("", "This field is required."),
+        ("nothing/there", "There is no group or project with this path that you can see."),
+        ("secret/vault", "There is no group or project with this path that you can see."),
+        ("olivia", "There is no group or project with this path that you can see."),
+        (HOSTILE, "There is no group or project with this path that you can see."),
+        ("acme/listed", "This is in the allowlist already."),
+    ],
+)
+def test_a_path_that_is_refused_says_why_and_stays(browser_of, owner, group, project, path, told):
+    listed = factories.project("listed", parent=group)
+    namespaces.allow_job_source(project, listed, by=SHELL)
+    factories.project("vault", parent=factories.group("secret"))
+
+    page = browser_of(owner).submit(CI_CD, {"path": path}, action=f"{CI_CD}/allowlist")
+
+    assert (page.status_code, page.errors) == (422, {"path": told})
+    assert page.fields(f"{CI_CD}/allowlist")["path"] == path
+
+
+def test_an_entry_that_cannot_be_seen_is_not_named(browser_of, maintainer, project):
+    hidden = factories.project("vault", parent=factories.group("secret"))
+    namespaces.allow_job_source(project, hidden, by=SHELL)
+    browser = browser_of(maintainer)
+
+    page = browser.get(CI_CD)
+    browser.submit(CI_CD, action=f"{CI_CD}/allowlist/{hidden.id}/remove")
+
+    assert "A group or project you cannot see" in page.text
+    assert "vault" not in page.text
+    assert "vault" not in browser.get(CI_CD).text
+
+
+def test_a_running_job_is_listed_and_canceled(browser_of, maintainer, owner, project):
+    job, _ = factories.job(project, owner)
+    browser = browser_of(maintainer)
+
+    page = browser.get(CI_CD)
+    browser.submit(CI_CD, action=f"{CI_CD}/jobs/{job.id}/cancel")
+
+    assert f"publish #{job.id} main" in page.text
+    factories.reload(job)
+    assert job.status is JobStatus.CANCELED
+    assert "No job is running." in browser.get(CI_CD).text
+    assert tokens.running_jobs(project, job.created_at) is not None
+
+
+def test_a_longer_allowlist_costs_no_more_statements(browser_of, maintainer, owner, project, statements):
+    browser = browser_of(maintainer)
+
+    def cost():
+        before = len(statements)
+        assert browser.get(CI_CD).status_code == 200
+        return len(statements) - before
+
+    namespaces.allow_job_source(project, factories.project(), by=SHELL)
+    factories.job(project, owner)
+    few = cost()
+    for _ in range(10):
+        namespaces.allow_job_source(project, factories.project(), by=SHELL)
+        namespaces.allow_job_source(project, factories.group(visibility=Visibility.PRIVATE), by=SHELL)
+        factories.job(project, factories.user())
+
+    assert cost() == few + 1  # groups are read too, now that there are some
+
+
+@pytest.mark.parametrize("path", [GROUP, PROJECT, CI_CD, "rule"])
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_every_page_is_whole_in_both_languages(browser_of, owner, project, path, language):
+    rule = publishing.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
+    namespaces.allow_job_source(project, factories.project(), by=SHELL)
+    factories.job(project, owner)
+
+    page = browser_of(owner).get(
+        f"{RULES}/{rule.id}" if path == "rule" else path, headers={"Accept-Language": language}
+    )
+
+    assert page.status_code == 200
+    assert page.tree.get("lang") == language
+
+
+def test_the_japanese_words_of_the_user_guide_are_used(browser_of, owner, group):
+    page = browser_of(owner).get(GROUP, headers={"Accept-Language": "ja"})
+
+    for words in ("設定", "パッケージとレジストリ", "パッケージ転送", "PyPIパッケージリクエストの転送"):
+        assert words in page.text

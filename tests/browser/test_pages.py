@@ -1,0 +1,138 @@
+"""Every page as it is seen in both languages, colour schemes and widths: valid, accessible, without complaints."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from werkzeug.exceptions import HTTPException
+
+from registry.blueprints.ui.help import CHAPTERS
+from tests.acceptance.servers import RunningServer
+from tests.browser.windows import DARK, LIGHT, NARROW, WIDE, Desk, Window, parse
+from tests.browser.world import World, furnish
+
+# Name of the page → its address; what is in braces is a number of the world.
+PAGES_OF_NOBODY = {
+    "sign-in": "/users/sign_in",
+    "explore": "/explore",
+    "explore-groups": "/explore/groups",
+    "public-project": "/open/samples",
+    "public-packages": "/open/samples/-/packages",
+    "help": "/help",
+    **{f"help-{chapter.name}": f"/help/{chapter.name}" for chapter in CHAPTERS},
+}
+PAGES_OF_ROOT = {
+    "dashboard": "/",
+    "own-groups": "/dashboard/groups",
+    "search": "/search?search=o",
+    "search-nothing": "/search?search=nothing-is-called-so",
+    "group": "/acme",
+    "subgroups": "/acme?tab=groups",
+    "project": "/acme/tools",
+    "project-empty": "/acme/empty",
+    "project-archived": "/acme/attic",
+    "user": "/alice",
+    "new-group": "/groups/new",
+    "new-project": "/projects/new",
+    "group-edit": "/groups/acme/-/edit",
+    "project-edit": "/acme/tools/edit",
+    "group-delete": "/groups/acme/-/delete",
+    "project-delete": "/acme/tools/-/delete",
+    "members": "/acme/tools/-/project_members",
+    "group-members": "/groups/acme/-/group_members",
+    "packages": "/acme/tools/-/packages",
+    "packages-sorted": "/acme/tools/-/packages?order_by=name&sort=asc&page=2",
+    "packages-filtered": "/acme/tools/-/packages?search=nothing-is-called-so",
+    "packages-empty": "/acme/empty/-/packages",
+    "group-packages": "/groups/acme/-/packages",
+    "package": "/acme/tools/-/packages/{package_id}",
+    "package-long": "/acme/tools/-/packages/{long_package_id}",
+    "package-versions": "/acme/tools/-/packages/{package_id}?tab=versions",
+    "package-in-group": "/groups/acme/-/packages/{package_id}",
+    "packages-delete": "/acme/tools/-/packages/delete?id={package_id}&id={long_package_id}",
+    "group-packages-delete": "/groups/acme/-/packages/delete?id={package_id}",
+    "assets-delete": "/acme/tools/-/packages/{package_id}/package_files/delete?id={file_id}",
+    "group-settings": "/groups/acme/-/settings/packages_and_registries",
+    "project-settings": "/acme/tools/-/settings/packages_and_registries",
+    "protection-rule": "/acme/tools/-/settings/packages_and_registries/protection_rules/{rule_id}",
+    "deploy-tokens": "/acme/tools/-/settings/repository",
+    "group-deploy-tokens": "/groups/acme/-/settings/repository",
+    "job-tokens": "/acme/tools/-/settings/ci_cd",
+    "usage": "/acme/tools/-/usage_quotas",
+    "group-usage": "/groups/acme/-/usage_quotas",
+    "access-tokens": "/-/user_settings/personal_access_tokens",
+    "access-tokens-prefilled": "/-/user_settings/personal_access_tokens?name=pip&scopes=read_api",
+    "profile": "/-/user_settings/profile",
+    "password": "/-/user_settings/password/edit",
+    "preferences": "/-/user_settings/preferences",
+    "admin": "/admin",
+    "admin-users": "/admin/users",
+    "admin-user": "/admin/users/alice",
+    "admin-user-new": "/admin/users/new",
+    "admin-user-edit": "/admin/users/alice/edit",
+    "admin-groups": "/admin/groups",
+    "admin-projects": "/admin/projects",
+    "admin-general": "/admin/application_settings/general",
+    "admin-ci-cd": "/admin/application_settings/ci_cd",
+    "admin-audit": "/admin/audit_log",
+    "help-about-project": "/help/install?project=acme/tools",
+}
+ERROR_PAGES = {"404": ("/nowhere/at/all", 404), "package-unknown": ("/acme/tools/-/packages/999999", 404)}
+# Views that answer with a redirect, and so have no page.
+NO_PAGES = {
+    "ui.packages.download", "ui.tokens.old_address", "ui.admin.application_settings",
+    "ui.namespaces.group_by_long_address",
+}  # fmt: skip
+
+PAGES = [
+    *(pytest.param(name, "nobody", address, 200, id=name) for name, address in PAGES_OF_NOBODY.items()),
+    *(pytest.param(name, "root", address, 200, id=name) for name, address in PAGES_OF_ROOT.items()),
+    *(pytest.param(name, "root", address, status, id=name) for name, (address, status) in ERROR_PAGES.items()),
+]
+
+
+@pytest.fixture(scope="session")
+def world(server: RunningServer) -> World:
+    return furnish(server)
+
+
+@pytest.mark.parametrize(("name", "reader", "address", "status"), PAGES)
+def test_a_page_is_as_it_should_be(desk: Desk, world: World, name: str, reader: str, address: str, status: int) -> None:
+    path = address.format(**vars(world))
+
+    light, dark = desk.window(reader, LIGHT), desk.window(reader, DARK)
+    parse(light.open(path, status))
+    parse(dark.open(path, status))
+    too_wide = [*photographed(light, name), *photographed(dark, name)]
+
+    light.unfold()
+    dark.unfold()
+    barriers = [*light.barriers(), *dark.barriers("color-contrast")]
+    assert [*light.problems, *dark.problems, *too_wide, *barriers] == []
+
+
+def photographed(window: Window, name: str) -> list[str]:
+    """What is too wide for the window, however wide that is."""
+    found = []
+    for width in (WIDE, NARROW):
+        window.resize(width)
+        window.screenshot(name)
+        found += window.too_wide()
+    window.resize(WIDE)
+    return found
+
+
+def test_every_page_there_is_stands_in_the_lists(app: Flask) -> None:
+    listed = set()
+    for address in (*PAGES_OF_NOBODY.values(), *PAGES_OF_ROOT.values()):
+        path = address.format(**dict.fromkeys(World.__annotations__, 1)).partition("?")[0]
+        try:
+            listed.add(app.url_map.bind("localhost").match(path)[0])
+        except HTTPException as error:
+            raise AssertionError(f"no page at {path}") from error
+
+    views = {
+        rule.endpoint for rule in app.url_map.iter_rules()
+        if rule.endpoint.startswith("ui.") and "GET" in (rule.methods or ())
+    }  # fmt: skip
+    assert views - NO_PAGES == listed

@@ -1,0 +1,147 @@
+"""Windows of a browser that look as wanted, and what is asked of every page that is shown in them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import html5lib
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+
+from tests.acceptance.servers import RunningServer
+
+SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
+WIDE, NARROW = 1280, 320
+HEIGHT = 800
+SERIOUS = ("serious", "critical")
+_UNFOLD = """document.querySelectorAll("details:not(.confirm):not(.menu)").forEach((part) => { part.open = true; })"""
+_TOO_WIDE = """() => [...document.querySelectorAll("body *")]
+    .filter((element) => element.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+    .map((element) => element.outerHTML.slice(0, 120)).slice(0, 5)"""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Language and colours that a window asks for."""
+
+    language: str
+    scheme: str
+
+
+LIGHT, DARK = Look("en", "light"), Look("ja", "dark")
+
+
+@dataclass
+class Window:
+    """A page of the browser; ``problems`` collects what its console complains about."""
+
+    page: Page
+    look: Look
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
+
+    def _note(self, message: ConsoleMessage) -> None:
+        # The status of the page itself is looked at by who opened it.
+        if message.type == "error" and message.location["url"] != self.page.url:
+            self.problems.append(f"console: {message.text} {message.location['url']}")
+
+    def open(self, address: str, status: int = 200) -> str:
+        """Go to an address; the HTML as the server sent it."""
+        response = self.page.goto(address)
+        assert response is not None
+        assert response.status == status, f"{address}: {response.status}"
+        return response.text()
+
+    def resize(self, width: int) -> None:
+        self.page.set_viewport_size({"width": width, "height": HEIGHT})
+
+    def screenshot(self, name: str) -> None:
+        SCREENSHOTS.mkdir(exist_ok=True)
+        width = (self.page.viewport_size or {})["width"]
+        path = SCREENSHOTS / f"{name}-{width}-{self.look.scheme}-{self.look.language}.jpg"
+        self.page.screenshot(path=path, type="jpeg", quality=70, full_page=True)
+
+    def unfold(self) -> None:
+        """Show what is folded, so that it is looked at as well."""
+        self.page.evaluate(_UNFOLD)
+
+    def too_wide(self) -> list[str]:
+        """What makes the page scroll sideways."""
+        if self.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"):
+            return []
+        return [f"too wide: {element}" for element in self.page.evaluate(_TOO_WIDE)] or ["too wide"]
+
+    def barriers(self, *rules: str) -> list[str]:
+        """Serious violations of accessibility that axe-core finds, by all its rules or by some."""
+        options: dict[str, Any] = {"resultTypes": ["violations"]}
+        if rules:
+            options["runOnly"] = list(rules)
+        self.page.evaluate(AXE_SCRIPT)
+        found = self.page.evaluate("(options) => axe.run(options).then((results) => results.violations)", options)
+        return [
+            f"{violation['id']}: {node['html'][:200]} {node.get('failureSummary', '')}"
+            for violation in found
+            if violation["impact"] in SERIOUS
+            for node in violation["nodes"]
+        ]
+
+
+class Desk:
+    """Keeps one window for each reader and look; they are signed in once."""
+
+    def __init__(self, browser: Browser, server: RunningServer) -> None:
+        self.browser = browser
+        self.server = server
+        self._windows: dict[tuple[str, Look], Window] = {}
+        self._cookies: list[Any] = []
+
+    def window(self, reader: str, look: Look = LIGHT) -> Window:
+        """:param reader: ``root``, or ``nobody`` who is not signed in."""
+        if (reader, look) not in self._windows:
+            context = self.context(look)
+            if reader == "root":
+                context.add_cookies(self._cookies or self._sign_in())
+            self._windows[reader, look] = Window(context.new_page(), look)
+        window = self._windows[reader, look]
+        window.problems.clear()
+        return window
+
+    def context(self, look: Look = LIGHT, **options: Any) -> BrowserContext:
+        """A new session of the browser."""
+        return self.browser.new_context(
+            base_url=self.server.url,
+            viewport={"width": WIDE, "height": HEIGHT},
+            color_scheme="dark" if look is DARK else "light",
+            locale=look.language,
+            **options,
+        )
+
+    def _sign_in(self) -> list[Any]:
+        context = self.context()
+        sign_in(context.new_page(), "root", self.server.root_password)
+        self._cookies = context.cookies()
+        context.close()
+        return self._cookies
+
+    def close(self) -> None:
+        for window in self._windows.values():
+            window.page.context.close()
+
+
+def sign_in(page: Page, username: str, password: str) -> None:
+    page.goto("/users/sign_in")
+    page.get_by_label("Username or email").fill(username)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(re.compile(r"/$"))
+
+
+def parse(html: str) -> None:
+    """:raises html5lib.html5parser.ParseError: the page is not valid HTML."""
+    html5lib.HTMLParser(strict=True).parse(html)
