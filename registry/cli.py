@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 
 from registry import database
 from registry.database import db, transaction, utcnow
-from registry.domain import accounts, catalog, cleanup, namespaces, publishing, tokens, verification
+from registry.domain import accounts, catalog, cleanup, namespaces, publishing, releases, tokens, verification
 from registry.domain.access import SHELL, DeployScope, Scope
 from registry.domain.catalog import PackageFilter
 from registry.domain.verification import Problem
@@ -31,7 +31,10 @@ from registry.models import (
     DeployToken,
     Group,
     Namespace,
+    NameStatus,
     Package,
+    PackageFile,
+    PackageName,
     Project,
     Role,
     User,
@@ -450,7 +453,7 @@ def _namespace_record(namespace: Namespace) -> Record:
 
 @click.group("packages", cls=CommandGroup)
 def packages_group() -> None:
-    """List and delete packages, and look after the stored files."""
+    """List, yank and delete packages, set the status of their names, and look after the stored files."""
 
 
 @packages_group.command("list")
@@ -467,10 +470,17 @@ def list_packages(project_path: str | None, group_path: str | None, as_json: boo
     _print_all(map(_package_record, db.session.scalars(listing)), as_json)
 
 
+holder_option = click.option(
+    "--project", "project_path", required=True, metavar="PATH", help="The project that holds the package."
+)
+file_option = click.option("--file", "filename", metavar="NAME", help="Only this file of the version.")
+reason_option = click.option("--reason", default="", help="Shown to whoever installs or looks at it.")
+
+
 @packages_group.command("delete")
 @click.argument("name")
 @click.argument("version")
-@click.option("--project", "project_path", required=True, metavar="PATH", help="The project that holds the package.")
+@holder_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def delete_package(name: str, version: str, project_path: str, yes: bool, as_json: bool) -> None:
@@ -479,9 +489,7 @@ def delete_package(name: str, version: str, project_path: str, yes: bool, as_jso
     It cannot be installed any more from now on; the next cleanup frees the disk.
     """
     project = _find(project_path, Project)
-    packages = catalog.packages_named(project, name, version)
-    if not packages:
-        raise click.ClickException(f"There is no package {name} {version} in {project.full_path}.")
+    packages = _packages_named(project, name, version)
     if not yes:
         if not _is_terminal():
             raise click.ClickException("Nobody can be asked here whether to delete it; say --yes.")
@@ -491,6 +499,104 @@ def delete_package(name: str, version: str, project_path: str, yes: bool, as_jso
             publishing.delete_package(package, project, by=SHELL)
     record = {"project": project.full_path, "name": packages[0].name, "version": version}
     _print(record, as_json, f"Deleted {record['name']} {version} from {project.full_path}.")
+
+
+@packages_group.command("yank")
+@click.argument("name")
+@click.argument("version")
+@holder_option
+@file_option
+@reason_option
+@json_option
+def yank_package(name: str, version: str, project_path: str, filename: str | None, reason: str, as_json: bool) -> None:
+    """Yank a VERSION of the package NAME, or one file of it.
+
+    Clients install it only where exactly this version is asked for. Files published to it later are yanked too.
+    """
+    project = _find(project_path, Project)
+    with transaction():
+        for package, file in _yankable(project, name, version, filename):
+            if file is None:
+                releases.yank_version(package, project, reason, by=SHELL)
+            else:
+                releases.yank_file(file, package, project, reason, by=SHELL)
+    _print_yank("Yanked", project, name, version, filename, as_json)
+
+
+@packages_group.command("unyank")
+@click.argument("name")
+@click.argument("version")
+@holder_option
+@file_option
+@json_option
+def unyank_package(name: str, version: str, project_path: str, filename: str | None, as_json: bool) -> None:
+    """Offer a yanked VERSION of the package NAME, or one file of it, again."""
+    project = _find(project_path, Project)
+    with transaction():
+        for package, file in _yankable(project, name, version, filename):
+            if file is None:
+                releases.unyank_version(package, project, by=SHELL)
+            else:
+                releases.unyank_file(file, package, project, by=SHELL)
+    _print_yank("Unyanked", project, name, version, filename, as_json)
+
+
+@packages_group.command("status")
+@click.argument("name")
+@click.argument("status", required=False, type=click.Choice([str(status) for status in NameStatus]))
+@holder_option
+@reason_option
+@json_option
+def name_status(name: str, status: str | None, project_path: str, reason: str, as_json: bool) -> None:
+    """Show the status of the package NAME in a project, or set it to STATUS.
+
+    Archived names take no uploads; quarantined ones offer no files either; a deprecated one is only called so.
+    """
+    project = _find(project_path, Project)
+    if status is None and reason:
+        raise click.UsageError("--reason goes with a STATUS.")
+    with _missing(f"package {name} in {project.full_path}"):
+        if status is None:
+            said = catalog.package_name(project, name)
+        else:
+            said = releases.set_name_status(project, name, NameStatus(status), reason, by=SHELL)
+    sentence = f"{said.normalized_name} in {project.full_path} is {said.status}"
+    _print(_name_record(said, project), as_json, f"{sentence}: {said.reason}" if said.reason else f"{sentence}.")
+
+
+def _packages_named(project: Project, name: str, version: str) -> list[Package]:
+    packages = catalog.packages_named(project, name, version)
+    if not packages:
+        raise click.ClickException(f"There is no package {name} {version} in {project.full_path}.")
+    return packages
+
+
+def _yankable(
+    project: Project, name: str, version: str, filename: str | None
+) -> list[tuple[Package, PackageFile | None]]:
+    """The packages of a version, or the one with this file and the file."""
+    packages = _packages_named(project, name, version)
+    if filename is None:
+        return [(package, None) for package in packages]
+    for package in packages:
+        file = db.session.scalar(catalog.package_files(package).where(PackageFile.filename == filename))
+        if file is not None:
+            return [(package, file)]
+    raise click.ClickException(f"{name} {version} in {project.full_path} has no file {filename}.")
+
+
+def _print_yank(done: str, project: Project, name: str, version: str, filename: str | None, as_json: bool) -> None:
+    packages = catalog.packages_named(project, name, version)
+    files = [file for package in packages for file in db.session.scalars(catalog.package_files(package))]
+    record = {
+        "project": project.full_path,
+        "name": packages[0].name,
+        "version": version,
+        "files": [
+            {"filename": file.filename, "yanked": file.is_yanked, "yanked_reason": file.yanked_reason} for file in files
+        ],
+    }
+    _print(record, as_json, f"{done} {filename or f'{packages[0].name} {version}'} in {project.full_path}.")
 
 
 @packages_group.command("cleanup")
@@ -553,6 +659,15 @@ def _package_record(package: Package) -> Record:
         "version": package.version,
         "status": package.status,
         "created_at": package.created_at,
+    }
+
+
+def _name_record(said: PackageName, project: Project) -> Record:
+    return {
+        "project": project.full_path,
+        "name": said.normalized_name,
+        "status": said.status,
+        "reason": said.reason,
     }
 
 

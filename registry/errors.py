@@ -163,6 +163,13 @@ class ProtectedPackage(Forbidden):
         super().__init__("Package protected.")
 
 
+class ClosedPackageName(Forbidden):
+    """The package name takes no uploads in its project: it is archived or quarantined (PEP 792)."""
+
+    def __init__(self, name: str, status: str, reason: str) -> None:
+        super().__init__(f"Package {name} is {status} and takes no more files" + (f": {reason}" if reason else "."))
+
+
 class InsufficientScope(RegistryError):
     """The access token lacks every scope that would do (RFC 6750, section 3.1)."""
 

@@ -145,12 +145,18 @@ def reload(*records: Any) -> None:
         db.session.refresh(record)
 
 
-def published(project: Project, file: BuiltFile, *, now: datetime | None = None) -> PackageFile:
-    """A wheel or sdist published in the project, as by an administrator at the shell."""
+def published(
+    project: Project, file: BuiltFile, *, now: datetime | None = None, by: Principal = access.SHELL, **fields: str
+) -> PackageFile:
+    """A wheel or sdist published in the project, as by an administrator at the shell.
+
+    :param fields: of the upload's form, by column name.
+    """
     storage: Storage = current_app.extensions["storage"]
+    described = {"summary": "A demonstration"} | fields
     with closing(storage.stage()) as staged:
         staged.write(file.content)
-        upload = publishing.Upload(file.name, file.version, file.filename, staged, {"summary": "A demonstration"})
+        upload = publishing.Upload(file.name, file.version, file.filename, staged, described)
         return publishing.publish(
-            upload, project=project, principal=access.SHELL, storage=storage, max_size_bytes=0, now=now or utcnow()
+            upload, project=project, principal=by, storage=storage, max_size_bytes=0, now=now or utcnow()
         )

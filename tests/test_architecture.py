@@ -16,8 +16,8 @@ from registry.domain.access import Permission
 ROOT = Path(__file__).parent.parent
 DOMAIN = (
     "domain.access domain.accounts domain.archives domain.audit domain.catalog domain.cleanup domain.distributions "
-    "domain.first_run domain.forwarding domain.namespaces domain.paging domain.publishing domain.settings "
-    "domain.sign_in domain.simple domain.tokens domain.verification"
+    "domain.first_run domain.forwarding domain.namespaces domain.paging domain.publishing domain.releases "
+    "domain.settings domain.sign_in domain.simple domain.tokens domain.verification"
 )
 SHARED = "models database errors"
 
@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "domain.publishing": (
         f"domain.access domain.audit domain.catalog domain.distributions domain.namespaces storage {SHARED}"
     ),
+    "domain.releases": f"domain.access domain.audit domain.catalog domain.namespaces {SHARED}",
     "domain.cleanup": f"storage {SHARED}",
     "domain.verification": f"domain.cleanup storage {SHARED}",
     "domain.first_run": "domain.access domain.accounts domain.tokens models database",

@@ -26,6 +26,7 @@ from registry.models import (
     Group,
     Membership,
     Package,
+    PackageFile,
     PackageStatus,
     Project,
     Role,
@@ -35,7 +36,7 @@ from registry.models import (
 )
 from registry.storage import Storage, object_key
 from tests import factories
-from tests.builders import build_wheel
+from tests.builders import build_sdist, build_wheel
 from tests.factories import token_key
 
 Run = Callable[..., Result]
@@ -537,6 +538,96 @@ def test_a_package_that_is_not_there_is_told_by_name(refused: Refused, demo: Pac
     assert sentence == "There is no package demo-pkg 2.0 in acme/tools."
 
 
+def yanked(project: Project) -> dict[str, str | None]:
+    return {file.filename: file.yanked_reason for file in db.session.scalars(select(PackageFile))}
+
+
+def test_a_version_is_yanked_under_every_spelling_and_offered_again(run: Run, project: Project, demo: Package) -> None:
+    factories.published(project, build_sdist("demo_pkg", "1.0"))
+    factories.published(project, build_wheel("demo-pkg", "2.0"))
+    release = ("--project", "acme/tools", "demo-PKG", "1.0")
+
+    assert succeeded(run("packages", "yank", *release, "--reason", "Loses data")) == (
+        "Yanked Demo.Pkg 1.0 in acme/tools.\n"
+    )
+
+    wheel, sdist = "demo_pkg-1.0-py3-none-any.whl", "demo_pkg-1.0.tar.gz"
+    others = {"demo_pkg-2.0-py3-none-any.whl": None}
+    assert yanked(project) == {wheel: "Loses data", sdist: "Loses data"} | others
+
+    assert succeeded(run("packages", "unyank", *release, "--file", sdist)) == f"Unyanked {sdist} in acme/tools.\n"
+    assert yanked(project) == {wheel: "Loses data", sdist: None} | others
+    assert loaded(run("packages", "unyank", *release, "--json")) == {
+        "project": "acme/tools", "name": "Demo.Pkg", "version": "1.0",
+        "files": [
+            {"filename": wheel, "yanked": False, "yanked_reason": None},
+            {"filename": sdist, "yanked": False, "yanked_reason": None},
+        ],
+    }  # fmt: skip
+
+
+def test_one_file_is_yanked(run: Run, project: Project, demo: Package) -> None:
+    factories.published(project, build_sdist("Demo.Pkg", "1.0"))
+    sdist = "demo_pkg-1.0.tar.gz"
+
+    told = loaded(run("packages", "yank", "--project", "acme/tools", "demo-pkg", "1.0", "--file", sdist, "--json"))
+
+    assert [(file["filename"], file["yanked"], file["yanked_reason"]) for file in told["files"]] == [
+        ("demo_pkg-1.0-py3-none-any.whl", False, None),
+        (sdist, True, ""),
+    ]
+
+
+@pytest.mark.parametrize("command", ["yank", "unyank"])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("demo-pkg", "2.0"), "There is no package demo-pkg 2.0 in acme/tools."),
+        (("demo-pkg", "1.0", "--file", "x.whl"), "demo-pkg 1.0 in acme/tools has no file x.whl."),
+    ],
+    ids=["version", "file"],
+)
+def test_what_is_not_there_cannot_be_yanked(
+    refused: Refused, demo: Package, command: str, arguments: tuple[str, ...], sentence: str
+) -> None:
+    assert refused("packages", command, "--project", "acme/tools", *arguments) == sentence
+
+
+def test_a_reason_that_cannot_be_shown_is_refused(refused: Refused, demo: Package) -> None:
+    sentence = refused("packages", "yank", "--project", "acme/tools", "demo-pkg", "1.0", "--reason", "x" * 1001)
+
+    assert sentence == "reason has 1001 characters; at most 1000 are accepted"
+
+
+def test_the_status_of_a_name_is_shown_and_set(run: Run, demo: Package) -> None:
+    command = ("packages", "status", "--project", "acme/tools", "Demo_Pkg")
+    assert succeeded(run(*command)) == "demo-pkg in acme/tools is active.\n"
+
+    assert succeeded(run(*command, "archived", "--reason", "Moved to demo2")) == (
+        "demo-pkg in acme/tools is archived: Moved to demo2\n"
+    )
+    assert loaded(run(*command, "--json")) == {
+        "project": "acme/tools", "name": "demo-pkg", "status": "archived", "reason": "Moved to demo2"
+    }  # fmt: skip
+    assert succeeded(run(*command, "active")) == "demo-pkg in acme/tools is active.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("other",), "There is no package other in acme/tools."),
+        (("other", "archived"), "There is no package other in acme/tools."),
+        (("demo-pkg", "--reason", "Why not"), "--reason goes with a STATUS."),
+        (("demo-pkg", "gone"), "Invalid value for '[active|deprecated|archived|quarantined]': 'gone' is not one of"),
+    ],
+    ids=["unknown name", "unknown name to set", "reason alone", "unknown status"],
+)
+def test_a_status_that_cannot_be_is_refused_in_one_sentence(
+    refused: Refused, demo: Package, arguments: tuple[str, ...], sentence: str
+) -> None:
+    assert refused("packages", "status", "--project", "acme/tools", *arguments).startswith(sentence)
+
+
 def test_a_cleanup_tells_what_it_removed(run: Run, project: Project, demo: Package) -> None:
     succeeded(run("packages", "delete", "--project", "acme/tools", "demo-pkg", "1.0", "--yes"))
 
@@ -611,7 +702,7 @@ GROUPS = {
     "tokens": ["create", "list", "revoke"],
     "groups": ["create", "list"],
     "projects": ["create", "list"],
-    "packages": ["cleanup", "delete", "list", "verify"],
+    "packages": ["cleanup", "delete", "list", "status", "unyank", "verify", "yank"],
 }
 
 

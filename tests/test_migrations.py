@@ -22,8 +22,9 @@ from sqlalchemy import Engine, create_engine, inspect, text
 
 from registry import config, create_app, database
 from registry.database import MIGRATIONS, Model, db
+from registry.domain import catalog
 from registry.errors import ConfigurationError
-from registry.models import User
+from registry.models import NameStatus, PackageFile, Project, User
 from tests import factories
 
 FIRST = "0001"
@@ -163,6 +164,30 @@ def test_what_the_first_version_holds_survives_the_upgrade(new_app: Flask) -> No
 
     user = db.session.get_one(User, 7)
     assert (user.username, user.is_admin, user.created_at.year) == ("olivia", True, 2026)
+
+
+def test_a_file_published_before_yanks_were_known_is_not_yanked(new_app: Flask) -> None:
+    alembic.command.upgrade(database._alembic_config(), "0002")
+    at = "'2026-01-01 00:00:00'"
+    with db.engine.begin() as connection:
+        for statement in (
+            "INSERT INTO namespaces (id, kind, path, full_path, full_path_key, name, full_name, description,"
+            " visibility, created_at, updated_at)"
+            f" VALUES (3, 'project', 't', 'a/t', 'a/t', 'T', 'T', '', 0, {at}, {at})",
+            "INSERT INTO packages (id, project_id, name, version, normalized_name, package_type, status,"
+            " status_message, created_at, updated_at, metadata_version, required_python, summary, keywords,"
+            " author_email, description, description_content_type) VALUES (5, 3, 'demo', '1.0', 'demo', 'pypi',"
+            f" 'default', '', {at}, {at}, '', '', '', '', '', '', '')",
+            "INSERT INTO package_files (id, package_id, project_id, filename, status, size_bytes, sha256, md5,"
+            " blake2b_256, requires_python, core_metadata_is_final, created_at) VALUES (7, 5, 3, 'demo-1.0.zip',"
+            f" 'default', 1, '', '', '', '', 0, {at})",
+        ):
+            connection.execute(text(statement))
+
+    assert database.upgrade() == ("0002", database.newest_version())
+
+    assert not db.session.get_one(PackageFile, 7).is_yanked
+    assert catalog.package_name(db.session.get_one(Project, 3), "demo").status is NameStatus.ACTIVE
 
 
 def test_processes_that_start_at_once_upgrade_once(tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ class Permission(enum.StrEnum):
     READ_PACKAGE = "read_package"
     CREATE_PACKAGE = "create_package"
     DESTROY_PACKAGE = "destroy_package"
+    YANK_PACKAGE = "yank_package"
     ADMIN_PACKAGE = "admin_package"
     CREATE_JOB = "create_job"
     FINISH_JOB = "finish_job"
@@ -179,6 +180,7 @@ POLICY = {
     Permission.READ_PACKAGE: Rule(Role.REPORTER, open=True, scopes=_READ, deploy_scopes=_PULL, job=True),
     Permission.CREATE_PACKAGE: Rule(Role.DEVELOPER, deploy_scopes=_PUSH, job=True, changes=True),
     Permission.DESTROY_PACKAGE: Rule(Role.MAINTAINER, job=True, changes=True),
+    Permission.YANK_PACKAGE: Rule(Role.MAINTAINER, job=True, changes=True),
     Permission.ADMIN_PACKAGE: Rule(Role.MAINTAINER),
     Permission.CREATE_JOB: Rule(Role.DEVELOPER, changes=True),
     Permission.FINISH_JOB: Rule(Role.GUEST, job=True),  # one's own; others' as ``tokens.finish_job`` decides
@@ -205,7 +207,12 @@ POLICY = {
     Permission.ADMIN_INSTANCE: Rule(Role.ADMIN),
 }
 
-_PACKAGE_PERMISSIONS = (Permission.READ_PACKAGE, Permission.CREATE_PACKAGE, Permission.DESTROY_PACKAGE)
+_PACKAGE_PERMISSIONS = (
+    Permission.READ_PACKAGE,
+    Permission.CREATE_PACKAGE,
+    Permission.DESTROY_PACKAGE,
+    Permission.YANK_PACKAGE,
+)
 
 _CREATION_ROLES = {
     CreationLevel.NOBODY: Role.ADMIN,

@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
-from sqlalchemy import ColumnElement, Select, and_, func, not_, select, update
-from sqlalchemy.orm import contains_eager, joinedload
+from sqlalchemy import ColumnElement, Select, and_, func, inspect, not_, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, contains_eager, joinedload
 
 from registry.database import db, transaction
 from registry.domain import access
 from registry.domain.access import Principal
 from registry.domain.simple import SimpleFile, SimpleIndex, SimplePage
-from registry.errors import RecordNotFound
+from registry.errors import NotFound, RecordNotFound
 from registry.models import (
     DISPLAYABLE,
     INSTALLABLE,
@@ -27,8 +27,10 @@ from registry.models import (
     Group,
     Job,
     Namespace,
+    NameStatus,
     Package,
     PackageFile,
+    PackageName,
     PackageStatus,
     Project,
     RegistryAccess,
@@ -56,7 +58,13 @@ class DownloadableFile:
 def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: Principal) -> SimplePage | None:
     """The installable files of one package name, or ``None`` when the namespace holds no record of it.
 
-    A record without files gives an empty page: the name is taken, and must not be looked for elsewhere.
+    A record without files gives an empty page: the name is taken, and must not be looked for elsewhere. So is a
+    quarantined name, even when nothing of it is left.
+
+    Several projects of a group may hold the name, each with its own status. A quarantine withholds the files of its own
+    project and no others; the page as a whole is quarantined only when every project that holds the name says so,
+    since a quarantined page offers no files (PEP 792). Otherwise it shows the most severe status among the projects
+    whose files it offers, with that project's reason: a warning too many is better than one too few.
 
     :param name: normalized (PEP 503).
     """
@@ -71,14 +79,18 @@ def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: P
             PackageFile.created_at,
             PackageFile.core_metadata_sha256,
             PackageFile.core_metadata_is_final,
+            PackageFile.yanked_reason,
+            PackageName.status,
+            PackageName.reason,
         )
         .select_from(Package)
         .outerjoin(PackageFile, and_(PackageFile.package_id == Package.id, PackageFile.status == FileStatus.DEFAULT))
+        .outerjoin(PackageName, _SAID_OF_ITS_NAME)
         .where(Package.normalized_name == name, _in_scope(namespace, principal))
         .order_by(Package.id, PackageFile.id)
     ).all()
     if not rows:
-        return None
+        return _withheld_page(namespace, name, principal)
     files = tuple(
         SimpleFile(
             filename=row.filename,
@@ -88,11 +100,44 @@ def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: P
             requires_python=row.requires_python,
             uploaded_at=row.created_at,
             core_metadata_sha256=row.core_metadata_sha256 if row.core_metadata_is_final else None,
+            yanked_reason=row.yanked_reason,
         )
         for row in rows
-        if row.filename is not None
+        if row.filename is not None and row.status is not NameStatus.QUARANTINED
     )
-    return SimplePage(name=name, title=rows[0].name, versions=sorted_versions(row.version for row in rows), files=files)
+    status, reason = _shown_status((row.status or NameStatus.ACTIVE, row.reason or "") for row in rows)
+    return SimplePage(
+        name=name,
+        title=rows[0].name,
+        versions=sorted_versions(row.version for row in rows),
+        files=files,
+        status=status,
+        status_reason=reason,
+    )
+
+
+def _withheld_page(namespace: Namespace, name: str, principal: Principal) -> SimplePage | None:
+    """The page of a quarantined name of which no package is left."""
+    reason = db.session.scalar(
+        select(PackageName.reason)
+        .where(
+            PackageName.normalized_name == name,
+            PackageName.status == NameStatus.QUARANTINED,
+            _of_projects(PackageName.project_id, namespace, principal),
+        )
+        .order_by(PackageName.project_id)
+        .limit(1)
+    )
+    if reason is None:
+        return None
+    return SimplePage(name=name, title=name, versions=(), files=(), status=NameStatus.QUARANTINED, status_reason=reason)
+
+
+def _shown_status(said: Iterable[tuple[NameStatus, str]]) -> tuple[NameStatus, str]:
+    """What the page says of a name of which the projects that hold it say this; among equals the first."""
+    every = list(said)
+    offering = [each for each in every if each[0] is not NameStatus.QUARANTINED]
+    return max(offering or every, key=lambda each: list(NameStatus).index(each[0]))
 
 
 def simple_index(namespace: Namespace, page_url: Callable[[str], str], principal: Principal) -> SimpleIndex:
@@ -113,7 +158,7 @@ def simple_index(namespace: Namespace, page_url: Callable[[str], str], principal
 def downloadable_file(
     namespace: Namespace, sha256: str, filename: str, principal: Principal
 ) -> DownloadableFile | None:
-    """The newest installable file with exactly this name and digest, or ``None``."""
+    """The newest installable file with exactly this name and digest, or ``None``; quarantined names have none."""
     row = db.session.execute(
         select(
             Package.id,
@@ -127,10 +172,12 @@ def downloadable_file(
         )
         .select_from(Package)
         .join(PackageFile, PackageFile.package_id == Package.id)
+        .outerjoin(PackageName, _SAID_OF_ITS_NAME)
         .where(
             PackageFile.sha256 == sha256,
             PackageFile.filename == filename,
             PackageFile.status == FileStatus.DEFAULT,
+            or_(PackageName.status.is_(None), PackageName.status != NameStatus.QUARANTINED),
             _in_scope(namespace, principal),
         )
         .order_by(Package.id.desc(), PackageFile.id.desc())
@@ -180,11 +227,54 @@ def version_key(text: str) -> tuple[int, Version | str]:
 
 def _in_scope(namespace: Namespace, principal: Principal) -> ColumnElement[bool]:
     """Installable packages of the project, or of the readable projects below the group."""
-    installable = Package.status.in_(INSTALLABLE)
+    return and_(Package.status.in_(INSTALLABLE), _of_projects(Package.project_id, namespace, principal))
+
+
+def _of_projects(
+    project_id: InstrumentedAttribute[int], namespace: Namespace, principal: Principal
+) -> ColumnElement[bool]:
+    """What belongs to the project, or to a readable project below the group."""
     if isinstance(namespace, Project):
-        return and_(installable, Package.project_id == namespace.id)
-    projects = select(Project.id).where(access.within(namespace), access.readable(principal))
-    return and_(installable, Package.project_id.in_(projects))
+        return project_id == namespace.id
+    return project_id.in_(select(Project.id).where(access.within(namespace), access.readable(principal)))
+
+
+_SAID_OF_ITS_NAME = and_(
+    PackageName.project_id == Package.project_id, PackageName.normalized_name == Package.normalized_name
+)
+
+
+# Names of packages ----------------------------------------------------------------------------------------------
+
+
+def package_name(project: Project, name: str) -> PackageName:
+    """What is said of a package name that the project holds.
+
+    :param name: in any spelling.
+    :raises NotFound: the project has no package of this name, and nothing is said of it either.
+    """
+    try:
+        normalized_name = canonicalize_name(name, validate=True)
+    except InvalidName as error:
+        raise NotFound("Package") from error
+    said = name_status(project, normalized_name)
+    if inspect(said).persistent:
+        return said
+    kept = select(Package.id).where(
+        Package.project_id == project.id,
+        Package.normalized_name == normalized_name,
+        Package.status != PackageStatus.PENDING_DESTRUCTION,
+    )
+    if db.session.scalar(kept.limit(1)) is None:
+        raise NotFound("Package")
+    return said
+
+
+def name_status(project: Project, name: str) -> PackageName:
+    """The same for any name, fresh from the database; one of which nothing is said is active (PEP 792)."""
+    key = {"project_id": project.id, "normalized_name": canonicalize_name(name)}
+    said = db.session.get(PackageName, key, populate_existing=True)
+    return said or PackageName(**key, status=NameStatus.ACTIVE, reason="")
 
 
 # Lists of packages, as scripts and people see them --------------------------------------------------------------
@@ -297,11 +387,23 @@ def ordered_files(package: Package, order_by: str, *, descending: bool) -> Selec
 
 
 def package_file(package: Package, file_id: int) -> PackageFile:
-    """:raises RecordNotFound: the package has no such file."""
-    found = db.session.scalar(package_files(package).where(PackageFile.id == file_id))
+    """One file, with the job that published it.
+
+    :raises RecordNotFound: the package has no such file.
+    """
+    statement = package_files(package).options(joinedload(PackageFile.job).joinedload(Job.user))
+    found = db.session.scalar(statement.where(PackageFile.id == file_id))
     if found is None:
         raise RecordNotFound
     return found
+
+
+def project_file(project: Project, file_id: int) -> PackageFile:
+    """:raises RecordNotFound: the project has no such file."""
+    file = db.session.get(PackageFile, file_id)
+    if file is None or file.project_id != project.id or file.status is not FileStatus.DEFAULT:
+        raise RecordNotFound
+    return file
 
 
 def package_files_by_id(package: Package, ids: Iterable[int]) -> list[PackageFile]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Select, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import joinedload, selectinload
+from sqlalchemy.orm import contains_eager, joinedload, selectinload
 
 from registry.database import db, transaction, utcnow
 from registry.domain import access, audit
@@ -219,6 +219,12 @@ def groups_with(principal: Principal, permission: Permission) -> Sequence[Group]
     found = db.session.scalars(listing.order_by(Group.full_path_key).limit(MOST_CHOICES)).all()
     access.held_roles(principal, found)
     return [group for group in found if access.allowed(principal, permission, group)]
+
+
+def visible_ids(principal: Principal, records: Iterable[Namespace]) -> set[int]:
+    """The ids of those that the principal may know of, in one statement."""
+    ids = [record.id for record in records]
+    return set(db.session.scalars(select(Namespace.id).where(Namespace.id.in_(ids), access.visible(principal))))
 
 
 def open_visibilities(parent: Namespace | None, by: Principal) -> list[Visibility]:
@@ -667,6 +673,17 @@ def member(namespace: Namespace, user_id: int, *, inherited: bool = False) -> Me
     for found in members(namespace, inherited=inherited, user_ids=[user_id]):
         return found
     raise RecordNotFound
+
+
+def memberships_of(user: User) -> Listing:
+    """The roles a user holds directly in groups and projects, with these, by full path."""
+    return (
+        select(Membership)
+        .join(Namespace, Namespace.id == Membership.namespace_id)
+        .options(contains_eager(Membership.namespace))
+        .where(Membership.user_id == user.id, Namespace.kind != "user")
+        .order_by(Namespace.full_path_key)
+    )
 
 
 def add_member(

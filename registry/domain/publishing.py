@@ -21,6 +21,7 @@ from registry.domain.access import Principal
 from registry.domain.distributions import Distribution
 from registry.errors import (
     BadRequest,
+    ClosedPackageName,
     DuplicateFile,
     InvalidDistribution,
     InvalidParameter,
@@ -33,6 +34,7 @@ from registry.errors import (
     ValidationFailed,
 )
 from registry.models import (
+    CLOSED,
     FileStatus,
     Package,
     PackageFile,
@@ -97,6 +99,7 @@ def publish(
     :param max_size_bytes: largest file accepted; 0 is no limit.
     :raises TooLarge: the file is larger.
     :raises ProtectedPackage: a protection rule asks for a higher role.
+    :raises ClosedPackageName: the package name is archived or quarantined.
     :raises DuplicateFile: the project has a file of this name.
     :raises ValidationFailed: a field, a digest or the file itself breaks a rule; see the message.
 
@@ -104,6 +107,7 @@ def publish(
     """
     refuse_too_large(upload, max_size_bytes)
     refuse_protected(project, upload.name, principal)
+    refuse_closed_name(project, upload.name)
     refuse_invalid_claim(upload)
     refuse_published(project, upload.filename)
     refuse_wrong_digests(upload)
@@ -125,6 +129,13 @@ def refuse_too_large(upload: Upload, max_size_bytes: int) -> None:
         raise TooLarge
     if upload.content.size_bytes == 0:
         raise InvalidParameter("content is invalid")
+
+
+def refuse_closed_name(project: Project, name: str) -> None:
+    """:raises ClosedPackageName: the name is archived or quarantined in this project, under whatever spelling."""
+    said = catalog.name_status(project, name)
+    if said.status in CLOSED:
+        raise ClosedPackageName(name, said.status, said.reason)
 
 
 def refuse_invalid_claim(upload: Upload) -> None:
@@ -246,6 +257,7 @@ def _add(
             requires_python=distribution.requires_python,
             core_metadata_sha256=core_metadata.sha256,
             core_metadata_is_final=distribution.core_metadata_is_final,
+            yanked_reason=_standing_yank(project, package),
             creator_id=principal.user_id,
             job_id=None if principal.job is None else principal.job.id,
             created_at=now,
@@ -292,6 +304,25 @@ def _package(upload: Upload, project: Project, principal: Principal, now: dateti
         setattr(package, column, truncated(upload.fields.get(column, ""), length))
     package.updated_at = now
     return package
+
+
+def _standing_yank(project: Project, package: Package) -> str | None:
+    """The reason for which the whole version is yanked, whatever the spelling of its name.
+
+    A file added to it is yanked with the others: to lift a yank takes a higher role than to publish.
+    """
+    reasons = db.session.scalars(
+        select(PackageFile.yanked_reason)
+        .join(Package, Package.id == PackageFile.package_id)
+        .where(
+            Package.project_id == project.id,
+            Package.normalized_name == package.normalized_name,
+            Package.version == package.version,
+            PackageFile.status == FileStatus.DEFAULT,
+        )
+        .order_by(PackageFile.id.desc())
+    ).all()
+    return reasons[0] if reasons and None not in reasons else None
 
 
 def truncated(text: str, length: int) -> str:

@@ -17,11 +17,14 @@ from registry.models.namespaces import (
     Visibility,
 )
 from registry.models.packages import (
+    CLOSED,
     DISPLAYABLE,
     INSTALLABLE,
     FileStatus,
+    NameStatus,
     Package,
     PackageFile,
+    PackageName,
     PackageStatus,
     ProtectionRule,
 )
@@ -29,6 +32,7 @@ from registry.models.settings import GroupPackageSettings, InstanceSettings
 from registry.models.tokens import AccessToken, DeployToken, Job, JobStatus
 
 __all__ = [
+    "CLOSED",
     "DISPLAYABLE",
     "INSTALLABLE",
     "MEMBER_ROLES",
@@ -46,9 +50,11 @@ __all__ = [
     "Job",
     "JobStatus",
     "Membership",
+    "NameStatus",
     "Namespace",
     "Package",
     "PackageFile",
+    "PackageName",
     "PackageStatus",
     "Project",
     "ProtectionRule",

@@ -1,4 +1,4 @@
-"""Packages, their files, and the rules that protect them."""
+"""Packages, their files, what is said of their names, and the rules that protect them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ DISPLAYABLE = (PackageStatus.DEFAULT, PackageStatus.ERROR, PackageStatus.DEPRECA
 class FileStatus(enum.StrEnum):
     DEFAULT = "default"
     PENDING_DESTRUCTION = "pending_destruction"
+
+
+class NameStatus(enum.StrEnum):
+    """The status of a package name in a project, the mildest first (PEP 792, which calls such a name a project)."""
+
+    ACTIVE = "active"
+    DEPRECATED = "deprecated"
+    ARCHIVED = "archived"
+    QUARANTINED = "quarantined"
+
+
+CLOSED = (NameStatus.ARCHIVED, NameStatus.QUARANTINED)  # to uploads
 
 
 class Package(Model):
@@ -114,12 +126,31 @@ class PackageFile(Model):
     core_metadata_sha256: Mapped[str | None] = mapped_column(String(64), index=True)
     # Whether that document may be announced to clients: every wheel's, and an sdist's when nothing in it is dynamic.
     core_metadata_is_final: Mapped[bool] = mapped_column(default=False)
+    yanked_reason: Mapped[str | None] = mapped_column(Text)  # why the file is yanked (PEP 592), "" without a reason
     creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
     package: Mapped[Package] = relationship(back_populates="files", lazy="raise")
     job: Mapped[Job | None] = relationship(lazy="raise")
+
+    @property
+    def is_yanked(self) -> bool:
+        return self.yanked_reason is not None
+
+
+class PackageName(Model):
+    """What is said of a package name as a whole in a project; of most nothing, and they have no row.
+
+    A row outlives the packages: deleting them does not open a quarantined name again.
+    """
+
+    __tablename__ = "package_names"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True)
+    normalized_name: Mapped[str] = mapped_column(String(255), primary_key=True, index=True)
+    status: Mapped[NameStatus] = mapped_column(Enumerated(NameStatus))
+    reason: Mapped[str] = mapped_column(Text, default="")
 
 
 class ProtectionRule(Model):

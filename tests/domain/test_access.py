@@ -233,6 +233,9 @@ DELETE = table(f"""
     unlisted job of external owner                      | 403 404 404
 """)
 
+# As to delete, except that nobody is asked to sign in.
+YANK = DELETE | table("nobody | 401 401 401")
+
 
 def refused_to_all(told_to_nobody: str, expected: Table) -> Table:
     """The same where the project is in a state in which nobody may: whoever sees it is told 403."""
@@ -254,8 +257,9 @@ class TestProject:
             (Permission.READ_PACKAGE, READ_PACKAGES),
             (Permission.CREATE_PACKAGE, PUBLISH),
             (Permission.DESTROY_PACKAGE, DELETE),
+            (Permission.YANK_PACKAGE, YANK),
         ],
-        ids=["see", "read packages", "publish", "delete"],
+        ids=["see", "read packages", "publish", "delete", "yank"],
     )
     def test_each_principal_is_let_in_or_told_as_gitlab_tells(
         self,
@@ -314,6 +318,9 @@ class TestProject:
         assert outcomes(askers, Permission.DESTROY_PACKAGE, tree) == column(
             refused_to_all("403 401 401", DELETE), visibility
         )
+        assert outcomes(askers, Permission.YANK_PACKAGE, tree) == column(
+            refused_to_all("401 401 401", YANK), visibility
+        )
 
     def test_an_archived_project_is_read_but_not_changed(
         self, tree: Project, askers: dict[str, Principal], visibility: Visibility
@@ -326,6 +333,9 @@ class TestProject:
         )
         assert outcomes(askers, Permission.DESTROY_PACKAGE, tree) == column(
             refused_to_all("403 401 401", DELETE), visibility
+        )
+        assert outcomes(askers, Permission.YANK_PACKAGE, tree) == column(
+            refused_to_all("401 401 401", YANK), visibility
         )
 
     def test_guests_pull_when_the_instance_lets_them(
@@ -347,7 +357,12 @@ class TestProject:
 
         unlisted = {name: askers[name] for name in askers if name.startswith("unlisted")}
 
-        for permission in (Permission.READ_PACKAGE, Permission.CREATE_PACKAGE, Permission.DESTROY_PACKAGE):
+        for permission in (
+            Permission.READ_PACKAGE,
+            Permission.CREATE_PACKAGE,
+            Permission.DESTROY_PACKAGE,
+            Permission.YANK_PACKAGE,
+        ):
             assert outcomes(unlisted, permission, tree) == dict.fromkeys(unlisted, "200")
 
 
@@ -402,6 +417,7 @@ def test_every_permission_stands_in_a_table_here() -> None:
         Permission.READ_PACKAGE,
         Permission.CREATE_PACKAGE,
         Permission.DESTROY_PACKAGE,
+        Permission.YANK_PACKAGE,
     }
 
     tested = in_tables_of_their_own | set(ON_PROJECTS) | set(ON_GROUPS) | set(IN_INSTANCE)
@@ -436,7 +452,10 @@ def test_administration_of_a_project_asks_for_a_role(
     assert found == expected
 
 
-@pytest.mark.parametrize("permission", [Permission.CREATE_PACKAGE, Permission.DESTROY_PACKAGE, Permission.CREATE_JOB])
+@pytest.mark.parametrize(
+    "permission",
+    [Permission.CREATE_PACKAGE, Permission.DESTROY_PACKAGE, Permission.YANK_PACKAGE, Permission.CREATE_JOB],
+)
 def test_what_changes_an_archived_project_is_refused_to_its_owner(
     tree: Project, askers: dict[str, Principal], permission: Permission
 ) -> None:

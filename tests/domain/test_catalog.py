@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from sqlalchemy import select
 
 from registry.database import db
-from registry.domain import access, catalog, settings
+from registry.domain import access, catalog, releases, settings
 from registry.domain.access import ANONYMOUS, SHELL, Principal
 from registry.domain.catalog import PackageFilter
 from registry.domain.simple import SimplePage
@@ -20,6 +20,7 @@ from registry.models import (
     Group,
     Job,
     Namespace,
+    NameStatus,
     Package,
     PackageFile,
     PackageStatus,
@@ -181,6 +182,127 @@ def test_a_package_without_files_keeps_its_name_with_an_empty_page(project: Proj
         assert (found.files, found.versions) == ((), ("1.0",))
         assert index(namespace) == ["demo"]
         assert not downloads(namespace, "demo-1.0.zip")
+
+
+# Yanks and statuses ---------------------------------------------------------------------------------------------
+
+
+def say(project: Project, status: NameStatus, reason: str = "", name: str = "demo") -> None:
+    releases.set_name_status(project, name, status, reason, by=SHELL)
+
+
+def test_a_page_says_which_files_are_yanked_and_why(project: Project, group: Group) -> None:
+    half_yanked = publish(project, "demo", "1.0", "demo-1.0.zip", "demo-1.0.tar.gz")
+    yanked = publish(project, "demo", "2.0", "demo-2.0.zip")
+    releases.yank_version(yanked, project, "Loses data", by=SHELL)
+    sdist = db.session.scalars(select(PackageFile).where(PackageFile.filename == "demo-1.0.tar.gz")).one()
+    releases.yank_file(sdist, half_yanked, project, by=SHELL)
+
+    for namespace in (project, group):
+        found = page(namespace)
+        assert found is not None
+        assert [file.yanked_reason for file in found.files] == [None, "", "Loses data"]
+        assert found.versions == ("1.0", "2.0")
+        assert downloads(namespace, "demo-2.0.zip")
+
+
+@pytest.mark.parametrize("status", NameStatus)
+def test_a_page_says_the_status_of_its_name(project: Project, group: Group, status: NameStatus) -> None:
+    publish(project, "Demo")
+    publish(project, "demo", "2.0")
+    publish(project, "demo2")
+    say(project, status, "Told so")
+    offered = status is not NameStatus.QUARANTINED
+
+    for namespace in (project, group):
+        found, other = page(namespace), page(namespace, "demo2")
+        assert found is not None
+        assert other is not None
+        assert (found.status, found.status_reason, found.versions) == (status, "Told so", ("1.0", "2.0"))
+        assert (other.status, other.status_reason, len(other.files)) == ("active", "", 1)
+        assert len(found.files) == (2 if offered else 0)
+        assert downloads(namespace, "demo-1.0-py3-none-any.whl") is offered
+        assert downloads(namespace, "demo2-1.0-py3-none-any.whl")
+        assert index(namespace) == ["demo", "demo2"]
+
+
+@pytest.mark.parametrize("status", NameStatus)
+def test_only_a_quarantined_name_has_a_page_when_its_packages_are_gone(
+    project: Project, group: Group, status: NameStatus
+) -> None:
+    package = publish(project, "demo")
+    say(project, status, "Told so")
+    package.status = PackageStatus.PENDING_DESTRUCTION
+    db.session.commit()
+
+    for namespace in (project, group):
+        found = page(namespace)
+        if status is NameStatus.QUARANTINED:
+            assert found is not None
+            assert (found.name, found.title, found.files, found.versions) == ("demo", "demo", (), ())
+            assert (found.status, found.status_reason) == ("quarantined", "Told so")
+        else:
+            assert found is None
+        assert index(namespace) == []
+    assert page(factories.project("other")) is None
+
+
+ACTIVE, DEPRECATED, ARCHIVED, QUARANTINED = NameStatus
+
+
+@pytest.mark.parametrize(
+    ("said", "shown", "offered"),
+    [
+        ([ACTIVE, ACTIVE], "active", [0, 1]),
+        ([DEPRECATED, DEPRECATED], "deprecated by 0", [0, 1]),
+        ([ACTIVE, DEPRECATED], "deprecated by 1", [0, 1]),
+        ([ARCHIVED, DEPRECATED, ACTIVE], "archived by 0", [0, 1, 2]),
+        ([QUARANTINED, ACTIVE], "active", [1]),
+        ([QUARANTINED, DEPRECATED, QUARANTINED, ARCHIVED], "archived by 3", [1, 3]),
+        ([QUARANTINED, QUARANTINED], "quarantined by 0", []),
+    ],
+    ids=lambda value: "+".join(map(str, value)) if isinstance(value, list) else value,
+)
+def test_a_group_shows_the_most_severe_status_of_the_projects_whose_files_it_offers(
+    group: Group, said: list[NameStatus], shown: str, offered: list[int]
+) -> None:
+    for number, status in enumerate(said):
+        each = factories.project(f"p{number}", parent=group)
+        publish(each, "demo", "1.0", f"demo-1.0-{number}-py3-none-any.whl")
+        if status is not ACTIVE:
+            say(each, status, f"by {number}")
+
+    found = page(group)
+
+    assert found is not None
+    assert f"{found.status} {found.status_reason}".strip() == shown
+    assert [file.filename for file in found.files] == [f"demo-1.0-{number}-py3-none-any.whl" for number in offered]
+    for number in range(len(said)):
+        assert downloads(group, f"demo-1.0-{number}-py3-none-any.whl") is (number in offered)
+
+
+def test_a_status_is_not_told_to_those_who_may_not_read_its_project(forest: Group) -> None:
+    hidden = project_of(forest, "private")
+    publish(hidden, "open", "2.0")
+    say(hidden, QUARANTINED, "Secret", "open")
+    say(hidden, QUARANTINED, "Secret", "private")
+
+    shown = page(forest, "open", ANONYMOUS)
+
+    assert shown is not None
+    assert (shown.status, shown.status_reason, shown.versions) == ("active", "", ("1.0",))
+    assert page(forest, "private", ANONYMOUS) is None
+
+
+def test_the_same_file_may_be_offered_by_another_project(group: Group, project: Project) -> None:
+    other = factories.project("other", parent=group)
+    for each in (other, project):
+        publish(each, "demo", "1.0", "demo-1.0.zip")
+    say(project, QUARANTINED)
+
+    assert filenames(group) == ["demo-1.0.zip"]
+    assert downloads(group, "demo-1.0.zip")
+    assert not downloads(project, "demo-1.0.zip")
 
 
 # The index ------------------------------------------------------------------------------------------------------

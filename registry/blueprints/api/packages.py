@@ -1,4 +1,14 @@
-"""Packages and their files ("Packages API"). CI jobs may ask too."""
+"""Packages and their files ("Packages API"). CI jobs may ask too.
+
+Extensions of our own, because GitLab knows neither yanks (PEP 592) nor the status of a package name (PEP 792):
+
+- ``PUT …/packages/:package_id/yank`` with ``{"reason": "…"}`` yanks all files of a package, ``DELETE`` lifts that;
+- the same below ``…/package_files/:package_file_id`` for one file; the files tell ``yanked`` and ``yanked_reason``;
+- ``GET`` and ``PUT …/packages/names/:name/status`` with ``{"status": "…", "reason": "…"}``: ``active``, ``deprecated``,
+  ``archived`` (takes no uploads) or ``quarantined`` (offers no files either).
+
+A reason may be left out. Yanks ask for ``yank_package``, a status for ``admin_package``: Maintainers and Owners.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +17,18 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import pagination, parameters, representations
-from registry.blueprints.api.parameters import boolean, integer, one_of, optional, text
+from registry.blueprints.api.parameters import boolean, integer, one_of, optional, required, text
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
-from registry.domain import catalog, paging, publishing
+from registry.domain import catalog, paging, publishing, releases
 from registry.domain.access import Permission
 from registry.domain.catalog import PackageFilter
-from registry.models import DISPLAYABLE, Group, Package, PackageStatus, Project
+from registry.models import DISPLAYABLE, Group, NameStatus, Package, PackageStatus, Project
 
 PACKAGES = "/projects/<project:project>/packages"
+PACKAGE = f"{PACKAGES}/<id:package_id>"
+FILE = f"{PACKAGE}/package_files/<id:file_id>"
+STATUS = f"{PACKAGES}/names/<name>/status"
 LARGEST_PIPELINES_PAGE = 20
 # GitLab's types of packages; here there is one, and lists of the others are empty.
 _TYPES = (
@@ -43,6 +56,8 @@ _PIPELINES = {
     "per_page": optional(one_of({number: number for number in range(1, LARGEST_PIPELINES_PAGE + 1)}, integer)),
     "cursor": optional(integer),
 }
+_REASON = {"reason": optional(text)}
+_STATUS = {"status": required(one_of({str(status): status for status in NameStatus})), **_REASON}
 
 
 def routes(gate: Gate) -> Blueprint:
@@ -60,14 +75,14 @@ def routes(gate: Gate) -> Blueprint:
         """The packages of all projects below a group that the caller may read."""
         return _list(group, parameters.read(_GROUP_LIST))
 
-    @blueprint.get(f"{PACKAGES}/<id:package_id>")
+    @blueprint.get(PACKAGE)
     @gate(Permission.READ_PACKAGE)
     def show_package(project: Project, package_id: int) -> Response:
         """One package with the other versions of its name."""
         package = catalog.package(project, package_id)
         return jsonify(representations.package(package, project, current_principal()))
 
-    @blueprint.delete(f"{PACKAGES}/<id:package_id>")
+    @blueprint.delete(PACKAGE)
     @gate(Permission.DESTROY_PACKAGE)
     def delete_package(project: Project, package_id: int) -> tuple[str, int]:
         """A package with its files: gone from every list at once."""
@@ -76,7 +91,7 @@ def routes(gate: Gate) -> Blueprint:
         publishing.delete_package(package, project, by=current_principal())
         return "", 204
 
-    @blueprint.get(f"{PACKAGES}/<id:package_id>/pipelines")
+    @blueprint.get(f"{PACKAGE}/pipelines")
     @gate(Permission.READ_PACKAGE)
     def list_pipelines(project: Project, package_id: int) -> Response:
         """The CI jobs that published files of a package, the newest first."""
@@ -87,17 +102,13 @@ def routes(gate: Gate) -> Blueprint:
         following = {"per_page": size, "cursor": found[-1].id} if has_more else None
         return pagination.keyset_answer([representations.pipeline(job) for job in found], following)
 
-    @blueprint.get(f"{PACKAGES}/<id:package_id>/package_files")
+    @blueprint.get(f"{PACKAGE}/package_files")
     @gate(Permission.READ_PACKAGE)
     def list_files(project: Project, package_id: int) -> Response:
         """The files of a package."""
-        package = _displayable(project, package_id)
-        sent = parameters.read(_FILES)
-        files = catalog.ordered_files(package, sent.get("order_by", "id"), descending=sent.get("sort", False))
-        page = pagination.page(files)
-        return pagination.answer(page, [representations.package_file(file) for file in page.items])
+        return _files(_displayable(project, package_id), parameters.read(_FILES))
 
-    @blueprint.delete(f"{PACKAGES}/<id:package_id>/package_files/<id:file_id>")
+    @blueprint.delete(FILE)
     @gate(Permission.DESTROY_PACKAGE)
     def delete_file(project: Project, package_id: int, file_id: int) -> tuple[str, int]:
         """One file of a package."""
@@ -106,6 +117,55 @@ def routes(gate: Gate) -> Blueprint:
         parameters.refuse_if_modified(file.created_at)
         publishing.delete_file(file, package, project, by=current_principal())
         return "", 204
+
+    @blueprint.put(f"{PACKAGE}/yank")
+    @gate(Permission.YANK_PACKAGE)
+    def yank_package(project: Project, package_id: int) -> Response:
+        """Hide all files of a package from resolvers; answers with the files."""
+        package = _displayable(project, package_id)
+        reason = parameters.read(_REASON).get("reason", "")
+        releases.yank_version(package, project, reason, by=current_principal())
+        return _files(package, {})
+
+    @blueprint.delete(f"{PACKAGE}/yank")
+    @gate(Permission.YANK_PACKAGE)
+    def unyank_package(project: Project, package_id: int) -> tuple[str, int]:
+        """Offer all files of a package again."""
+        releases.unyank_version(_displayable(project, package_id), project, by=current_principal())
+        return "", 204
+
+    @blueprint.put(f"{FILE}/yank")
+    @gate(Permission.YANK_PACKAGE)
+    def yank_file(project: Project, package_id: int, file_id: int) -> Response:
+        """Hide one file from resolvers."""
+        package = _displayable(project, package_id)
+        file = catalog.package_file(package, file_id)
+        reason = parameters.read(_REASON).get("reason", "")
+        releases.yank_file(file, package, project, reason, by=current_principal())
+        return jsonify(representations.package_file(file))
+
+    @blueprint.delete(f"{FILE}/yank")
+    @gate(Permission.YANK_PACKAGE)
+    def unyank_file(project: Project, package_id: int, file_id: int) -> tuple[str, int]:
+        """Offer one file again."""
+        package = _displayable(project, package_id)
+        file = catalog.package_file(package, file_id)
+        releases.unyank_file(file, package, project, by=current_principal())
+        return "", 204
+
+    @blueprint.get(STATUS)
+    @gate(Permission.READ_PACKAGE)
+    def show_status(project: Project, name: str) -> Response:
+        """The status of a package name, in any spelling."""
+        return jsonify(representations.package_name(catalog.package_name(project, name)))
+
+    @blueprint.put(STATUS)
+    @gate(Permission.ADMIN_PACKAGE)
+    def change_status(project: Project, name: str) -> Response:
+        """Another status for a package name; without a reason, the former one goes."""
+        sent = parameters.read(_STATUS)
+        said = releases.set_name_status(project, name, sent["status"], sent.get("reason", ""), by=current_principal())
+        return jsonify(representations.package_name(said))
 
     return blueprint
 
@@ -123,6 +183,12 @@ def _list(namespace: Project | Group, sent: dict[str, Any]) -> Response:
         catalog.ordered(found, sent.get("order_by", "created_at"), descending=sent.get("sort", False))
     )
     return pagination.answer(page, representations.packages(page.items, viewer, of_group=isinstance(namespace, Group)))
+
+
+def _files(package: Package, sent: dict[str, Any]) -> Response:
+    files = catalog.ordered_files(package, sent.get("order_by", "id"), descending=sent.get("sort", False))
+    page = pagination.page(files)
+    return pagination.answer(page, [representations.package_file(file) for file in page.items])
 
 
 def _displayable(project: Project, package_id: int) -> Package:

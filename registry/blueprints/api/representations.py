@@ -25,6 +25,7 @@ from registry.models import (
     Namespace,
     Package,
     PackageFile,
+    PackageName,
     Project,
     ProtectionRule,
     RegistryAccess,
@@ -446,7 +447,18 @@ def package_file(file: PackageFile) -> JSON:
         "file_md5": file.md5,
         "file_sha1": None,
         "file_sha256": file.sha256,
+        "yanked": file.is_yanked,
+        "yanked_reason": file.yanked_reason,
         "pipelines": [] if file.job is None else [pipeline(file.job)],
+    }
+
+
+def package_name(said: PackageName) -> JSON:
+    return {
+        "project_id": said.project_id,
+        "name": said.normalized_name,
+        "status": said.status,
+        "reason": said.reason,
     }
 
 

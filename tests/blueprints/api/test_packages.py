@@ -20,7 +20,7 @@ from registry.models import (
 )
 from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
-from tests.clients import Pip, Rest, Twine
+from tests.clients import JSON, Pip, Rest, Twine
 
 PACKAGE = {
     "id", "name", "version", "package_type", "status", "_links", "created_at", "last_downloaded_at", "tags",
@@ -28,6 +28,7 @@ PACKAGE = {
 }  # fmt: skip
 FILE = {
     "id", "package_id", "created_at", "file_name", "size", "file_md5", "file_sha1", "file_sha256", "pipelines",
+    "yanked", "yanked_reason",
 }  # fmt: skip
 
 
@@ -211,6 +212,7 @@ class TestFiles:
         assert response.json[0]["file_sha256"] == wheel.sha256
         assert len(response.json[0]["file_md5"]) == 32
         assert response.json[0]["file_sha1"] is None
+        assert (response.json[0]["yanked"], response.json[0]["yanked_reason"]) == (False, None)
 
     @pytest.mark.parametrize(
         ("query", "kinds"),
@@ -341,6 +343,182 @@ class TestDeletion:
         assert rest.delete(address, owner_token).status_code == 204
 
 
+class TestYank:
+    def test_a_package_is_yanked_with_its_files_and_offered_again(
+        self, rest: Rest, pip: Pip, project: Project, maintainer_token: str
+    ) -> None:
+        wheel, sdist = build_wheel(), build_sdist()
+        package = publish(project, wheel)
+        publish(project, sdist)
+        address = f"/projects/{project.id}/packages/{package.id}"
+
+        response = rest.put(f"{address}/yank", maintainer_token, {"reason": "Loses data"})
+
+        assert response.status_code == 200
+        assert [set(file) for file in response.json] == [FILE, FILE]
+        assert [(file["file_name"], file["yanked"], file["yanked_reason"]) for file in response.json] == [
+            (wheel.filename, True, "Loses data"),
+            (sdist.filename, True, "Loses data"),
+        ]
+        assert rest.get(f"{address}/package_files", maintainer_token).json == response.json
+        page = pip.simple_page(project, "demo", maintainer_token, accept=JSON).json
+        assert [file["yanked"] for file in page["files"]] == ["Loses data", "Loses data"]
+
+        response = rest.delete(f"{address}/yank", maintainer_token)
+
+        assert (response.status_code, response.data) == (204, b"")
+        assert [file["yanked"] for file in rest.get(f"{address}/package_files", maintainer_token).json] == [False] * 2
+
+    @pytest.mark.parametrize("sent", [None, {}, {"reason": ""}, {"reason": None}], ids=["nothing", "{}", "''", "null"])
+    def test_a_reason_may_be_left_out(
+        self, rest: Rest, project: Project, maintainer_token: str, sent: dict[str, Any] | None
+    ) -> None:
+        file = factories.published(project, build_wheel())
+        address = f"/projects/{project.id}/packages/{file.package_id}"
+
+        of_package = rest.put(f"{address}/yank", maintainer_token, sent)
+        of_file = rest.put(f"{address}/package_files/{file.id}/yank", maintainer_token, sent)
+
+        assert of_package.json == [of_file.json]
+        assert (of_file.json["yanked"], of_file.json["yanked_reason"]) == (True, "")
+
+    def test_one_file_is_yanked_and_offered_again(
+        self, rest: Rest, twine: Twine, project: Project, owner: User, maintainer_token: str
+    ) -> None:
+        twine.upload(project, build_wheel(), ("gitlab-ci-token", factories.job(project, owner)[1]))
+        file = db.session.query(PackageFile).one()
+        publish(project, build_sdist())
+        files = f"/projects/{project.id}/packages/{file.package_id}/package_files"
+
+        response = rest.put(f"{files}/{file.id}/yank", maintainer_token, {"reason": "Broken wheel"})
+
+        assert response.status_code == 200
+        assert set(response.json) == FILE
+        assert (response.json["id"], response.json["yanked_reason"]) == (file.id, "Broken wheel")
+        assert len(response.json["pipelines"]) == 1
+        assert [shown["yanked"] for shown in rest.get(files, maintainer_token).json] == [True, False]
+        assert rest.delete(f"{files}/{file.id}/yank", maintainer_token).status_code == 204
+        assert [shown["yanked"] for shown in rest.get(files, maintainer_token).json] == [False, False]
+
+    @pytest.mark.parametrize(
+        ("sent", "body"),
+        [
+            ({"reason": ["a"]}, {"error": "reason is invalid"}),
+            (
+                {"reason": "x" * 1001},
+                {"message": "400 Bad request - reason has 1001 characters; at most 1000 are accepted"},
+            ),
+        ],
+        ids=["no text", "too long"],
+    )
+    def test_a_reason_is_a_short_text(
+        self, rest: Rest, project: Project, maintainer_token: str, sent: dict[str, Any], body: dict[str, str]
+    ) -> None:
+        file = factories.published(project, build_wheel())
+        address = f"/projects/{project.id}/packages/{file.package_id}"
+
+        for one in (address, f"{address}/package_files/{file.id}"):
+            response = rest.put(f"{one}/yank", maintainer_token, sent)
+            assert (response.status_code, response.json) == (400, body)
+
+    def test_a_file_is_yanked_only_through_its_own_package(
+        self, rest: Rest, project: Project, maintainer_token: str
+    ) -> None:
+        package = publish(project, build_wheel())
+        other = factories.published(project, build_wheel("other"))
+        elsewhere = factories.published(factories.project(), build_wheel())
+
+        away = elsewhere.package_id
+        for address in (f"{package.id}/package_files/{other.id}", f"{away}", f"{away}/package_files/{elsewhere.id}"):
+            for method in ("PUT", "DELETE"):
+                response = rest.request(method, f"/projects/{project.id}/packages/{address}/yank", maintainer_token)
+                assert (response.status_code, response.json) == (404, {"message": "404 Not found"})
+
+    def test_a_project_is_named_by_its_path_too(self, rest: Rest, project: Project, maintainer_token: str) -> None:
+        package = publish(project, build_wheel())
+
+        for spelled in ("acme%2Ftools", "acme/tools"):
+            assert rest.put(f"/projects/{spelled}/packages/{package.id}/yank", maintainer_token).status_code == 200
+            assert rest.get(f"/projects/{spelled}/packages/names/demo/status", maintainer_token).status_code == 200
+
+    def test_a_job_yanks_as_its_user(self, rest: Rest, project: Project, maintainer: User, developer: User) -> None:
+        package = publish(project, build_wheel())
+        address = f"/projects/{project.id}/packages/{package.id}/yank"
+
+        for user, status in ((developer, 403), (maintainer, 200)):
+            sent = {"JOB-TOKEN": factories.job(project, user)[1]}
+            assert rest.put(address, headers=sent).status_code == status
+
+
+class TestStatusOfAName:
+    def test_a_name_has_a_status_under_every_spelling(
+        self, rest: Rest, pip: Pip, project: Project, maintainer_token: str
+    ) -> None:
+        publish(project, build_wheel("Demo.Pkg"))
+        names = f"/projects/{project.id}/packages/names"
+        told = {"project_id": project.id, "name": "demo-pkg", "status": "active", "reason": ""}
+        assert rest.get(f"{names}/Demo.Pkg/status", maintainer_token).json == told
+
+        response = rest.put(
+            f"{names}/demo_pkg/status", maintainer_token, {"status": "archived", "reason": "Moved to demo2"}
+        )
+
+        assert (response.status_code, response.json) == (200, told | {"status": "archived", "reason": "Moved to demo2"})
+        assert rest.get(f"{names}/DEMO--PKG/status", maintainer_token).json == response.json
+        page = pip.simple_page(project, "demo-pkg", maintainer_token, accept=JSON).json
+        assert page["project-status"] == {"status": "archived", "reason": "Moved to demo2"}
+        assert rest.put(f"{names}/demo-pkg/status", maintainer_token, {"status": "active"}).json == told
+
+    @pytest.mark.parametrize(
+        ("sent", "error"),
+        [
+            ({}, "status is missing"),
+            ({"status": "gone"}, "status does not have a valid value"),
+            ({"status": "archived", "reason": 1.5}, "reason is invalid"),
+        ],
+        ids=["no status", "unknown status", "reason that is no text"],
+    )
+    def test_what_is_sent_is_checked(
+        self, rest: Rest, project: Project, maintainer_token: str, sent: dict[str, Any], error: str
+    ) -> None:
+        publish(project, build_wheel())
+
+        response = rest.put(f"/projects/{project.id}/packages/names/demo/status", maintainer_token, sent)
+
+        assert (response.status_code, response.json) == (400, {"error": error})
+
+    @pytest.mark.parametrize("name", ["other", "de%20mo", "-", "a%00b", "a%2Fb", "%C3%A9"])
+    def test_a_name_that_is_not_here_is_not_found(
+        self, rest: Rest, project: Project, maintainer_token: str, name: str
+    ) -> None:
+        publish(project, build_wheel())
+        address = f"/projects/{project.id}/packages/names/{name}/status"
+
+        for response in (
+            rest.get(address, maintainer_token),
+            rest.put(address, maintainer_token, {"status": "archived"}),
+        ):
+            assert (response.status_code, response.json) == (404, {"message": "404 Package Not Found"})
+
+    def test_an_archived_project_keeps_its_yanks_and_may_still_be_quarantined(
+        self, rest: Rest, project: Project, owner: User, owner_token: str
+    ) -> None:
+        package = publish(project, build_wheel())
+        rest.post(f"/projects/{project.id}/archive", owner_token)
+        address = f"/projects/{project.id}/packages"
+
+        assert rest.put(f"{address}/{package.id}/yank", owner_token).status_code == 403
+        assert rest.put(f"{address}/names/demo/status", owner_token, {"status": "quarantined"}).status_code == 200
+
+    def test_a_job_reads_a_status_and_sets_none(self, rest: Rest, project: Project, maintainer: User) -> None:
+        publish(project, build_wheel())
+        sent = {"JOB-TOKEN": factories.job(project, maintainer)[1]}
+        address = f"/projects/{project.id}/packages/names/demo/status"
+
+        assert rest.get(address, headers=sent).status_code == 200
+        assert rest.put(address, json={"status": "archived"}, headers=sent).status_code == 403
+
+
 CALLERS = (
     "anonymous",
     "stranger",
@@ -396,6 +574,33 @@ def test_who_may_delete(rest: Rest, visibility: Visibility, caller: str, to_publ
     assert "WWW-Authenticate" not in of_package.headers
 
 
+@pytest.mark.parametrize("visibility", [Visibility.PUBLIC, Visibility.PRIVATE], ids=["public", "private"])
+@pytest.mark.parametrize(
+    ("caller", "to_public", "to_private"),
+    [
+        ("anonymous", 401, 404), ("stranger", 403, 404), ("guest", 403, 403), ("reporter", 403, 403),
+        ("developer", 403, 403), ("maintainer", 200, 200), ("owner", 200, 200), ("admin", 200, 200),
+        ("bad token", 401, 401), ("bad job token", 401, 401), ("read_api", 403, 403),
+    ],
+)  # fmt: skip
+def test_who_may_yank_and_set_a_status(
+    rest: Rest, visibility: Visibility, caller: str, to_public: int, to_private: int
+) -> None:
+    group = factories.group("place", visibility=visibility)
+    project = factories.project("shelf", parent=group, visibility=visibility)
+    sent = headers_of(caller, project, group)
+    file = factories.published(project, build_wheel())
+    address = f"/projects/{project.id}/packages"
+    expected = to_public if visibility is Visibility.PUBLIC else to_private
+
+    for one in (f"{file.package_id}", f"{file.package_id}/package_files/{file.id}"):
+        assert rest.put(f"{address}/{one}/yank", headers=sent).status_code == expected
+        lifted = rest.delete(f"{address}/{one}/yank", headers=sent).status_code
+        assert lifted == (204 if expected == 200 else expected)
+    of_name = rest.put(f"{address}/names/demo/status", json={"status": "archived"}, headers=sent)
+    assert of_name.status_code == expected
+
+
 @pytest.mark.parametrize("visibility", Visibility, ids=lambda visibility: visibility.label)
 @pytest.mark.parametrize(
     ("caller", "expected"),
@@ -411,7 +616,9 @@ def test_who_may_read(rest: Rest, visibility: Visibility, caller: str, expected:
     package = publish(project, build_wheel())
     sent = headers_of(caller, project, group)
 
-    for address in ("", f"/{package.id}", f"/{package.id}/package_files", f"/{package.id}/pipelines"):
+    for address in (
+        "", f"/{package.id}", f"/{package.id}/package_files", f"/{package.id}/pipelines", "/names/demo/status"
+    ):  # fmt: skip
         response = rest.get(f"/projects/{project.id}/packages{address}", headers=sent)
         assert response.status_code == expected[list(Visibility).index(visibility)]
 

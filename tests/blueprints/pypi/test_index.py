@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from datetime import UTC, timedelta
+from urllib.parse import quote
 
+import html5lib
 import pytest
+from flask import render_template
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from sqlalchemy import event, select
 
 from registry.database import db, utcnow
-from registry.domain import access, namespaces, publishing, settings
-from registry.models import Package, PackageFile, PackageStatus, RegistryAccess, Role, Visibility
+from registry.domain import access, namespaces, publishing, releases, settings, simple
+from registry.domain.simple import SimpleFile, SimplePage
+from registry.models import NameStatus, Package, PackageFile, PackageStatus, RegistryAccess, Role, Visibility
 from tests import factories
 from tests.builders import build_sdist, build_wheel
 from tests.clients import JSON, links, pypi_path
@@ -108,7 +116,7 @@ def test_a_page_in_json(pip, demo, token):
     page = pip.simple_page(demo, "demo", token, accept=JSON).json
 
     wheel, sdist = page["files"]
-    assert (page["meta"]["api-version"], page["name"], page["versions"]) == ("1.1", "demo", ["1.0"])
+    assert (page["meta"]["api-version"], page["name"], page["versions"]) == ("1.4", "demo", ["1.0"])
     assert wheel["filename"] == WHEEL.filename
     assert wheel["url"] == f"http://localhost{pypi_path(demo)}/files/{WHEEL.sha256}/{WHEEL.filename}"
     assert wheel["hashes"] == {"sha256": WHEEL.sha256}
@@ -119,17 +127,147 @@ def test_a_page_in_json(pip, demo, token):
     assert not any("dist-info-metadata" in file for file in page["files"])
 
 
-def test_html_and_json_say_the_same(pip, demo, token):
-    html = links(pip.simple_page(demo, "demo", token).text)
-    files = pip.simple_page(demo, "demo", token, accept=JSON).json["files"]
+# What HTML can hold. No upload and no reason brings in the rest: control characters, halves of pairs, non-characters.
+CHARACTERS = st.characters(exclude_categories=("Cc", "Cs", "Cn"))
+TEXT = st.text(CHARACTERS, max_size=40)
+DIGEST = st.text("0123456789abcdef", min_size=64, max_size=64)
+FILES = st.builds(
+    SimpleFile,
+    filename=st.text(CHARACTERS, min_size=1, max_size=40),
+    url=TEXT.map(lambda path: f"https://registry.test/files/{quote(path)}"),
+    sha256=DIGEST,
+    size_bytes=st.integers(0, 2**40),
+    requires_python=TEXT,
+    uploaded_at=st.datetimes(timezones=st.just(UTC)),
+    core_metadata_sha256=st.none() | DIGEST,
+    yanked_reason=st.none() | st.just("") | TEXT,
+)
+PAGES = st.builds(
+    SimplePage,
+    name=TEXT,
+    title=TEXT,
+    versions=st.just(("1.0",)),
+    files=st.lists(FILES, max_size=4).map(tuple),
+    status=st.sampled_from([str(status) for status in NameStatus]),
+    status_reason=TEXT,
+)
 
-    assert [(link.text, link.href, link.attributes["data-requires-python"]) for link in html] == [
-        (file["filename"], f"{file['url']}#sha256={file['hashes']['sha256']}", file.get("requires-python", ""))
-        for file in files
-    ]
-    assert [link.attributes.get("data-core-metadata") for link in html] == [
-        f"sha256={file['core-metadata']['sha256']}" if "core-metadata" in file else None for file in files
-    ]
+
+def said_in_html(html):
+    """What a page in HTML says, in the words of JSON; strictly read."""
+    tree = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(html)
+    meta = {element.get("name"): element.get("content") for element in tree.iter("meta")}
+    files = []
+    for anchor in tree.iter("a"):
+        url, _, sha256 = anchor.get("href").partition("#sha256=")
+        files.append(
+            {
+                "filename": anchor.text,
+                "url": url,
+                "hashes": {"sha256": sha256},
+                "size": int(anchor.get("data-size")),
+                "upload-time": anchor.get("data-upload-time"),
+                "yanked": anchor.get("data-yanked") is not None and (anchor.get("data-yanked") or True),
+            }
+        )
+        if anchor.get("data-requires-python"):
+            files[-1]["requires-python"] = anchor.get("data-requires-python")
+        assert anchor.get("data-core-metadata") == anchor.get("data-dist-info-metadata")
+        if anchor.get("data-core-metadata") is not None:
+            files[-1]["core-metadata"] = {"sha256": anchor.get("data-core-metadata").removeprefix("sha256=")}
+    status = {"status": meta["pypi:project-status"]}
+    if "pypi:project-status-reason" in meta:
+        status["reason"] = meta["pypi:project-status-reason"]
+    return {"meta": {"api-version": meta["pypi:repository-version"]}, "project-status": status, "files": files}
+
+
+def said_in_json(document):
+    """The same of a page in JSON, which alone has the name and the list of versions."""
+    return {key: value for key, value in json.loads(document).items() if key not in ("name", "versions")}
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(page=PAGES)
+def test_html_and_json_of_any_page_say_the_same(app, page):
+    html = render_template("simple/page.html", value=page, api_version=simple.API_VERSION)
+
+    assert said_in_html(html) == said_in_json(simple.page_json(page))
+
+
+STATES = st.fixed_dictionaries(
+    {
+        "yanks": st.lists(st.none() | st.sampled_from(["", "Loses data", '"<b>" & more']), min_size=3, max_size=3),
+        "status": st.sampled_from(NameStatus),
+        "reason": st.sampled_from(["", "Use <demo2>"]),
+    }
+)
+
+
+@hypothesis_settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(state=STATES)
+def test_html_and_json_say_the_same_of_whatever_is_published(pip, demo, group, token, state):
+    files = db.session.scalars(select(PackageFile)).all()
+    if len(files) == 2:  # the first example
+        files = [*files, factories.published(factories.project("other", parent=group), build_wheel(version="2.0"))]
+    for file, reason in zip(files, state["yanks"], strict=True):
+        file.yanked_reason = reason
+    factories.commit()
+    releases.set_name_status(demo, "demo", state["status"], state["reason"], by=access.SHELL)
+
+    for namespace in (demo, group):
+        html, document = (pip.simple_page(namespace, "demo", token, accept=form).text for form in (V1_HTML, JSON))
+        assert said_in_html(html) == said_in_json(document)
+
+
+def test_a_yanked_file_is_marked_and_stays_downloadable(pip, demo, group, token):
+    package = db.session.scalars(select(Package)).one()
+    wheel, sdist = db.session.scalars(select(PackageFile).order_by(PackageFile.id))
+    releases.yank_file(wheel, package, demo, 'Loses "data" & more', by=access.SHELL)
+    releases.yank_file(sdist, package, demo, by=access.SHELL)
+
+    for namespace in (demo, group):
+        html = pip.simple_page(namespace, "demo", token).text
+        document = pip.simple_page(namespace, "demo", token, accept=JSON).json
+
+        assert [link.attributes["data-yanked"] for link in links(html)] == ['Loses "data" & more', ""]
+        assert [file["yanked"] for file in document["files"]] == ['Loses "data" & more', True]
+        for file in (WHEEL, SDIST):
+            assert pip.download(namespace, file, token).status_code == 200
+            assert pip.index(namespace, token, accept=JSON).json["projects"] == [{"name": "demo"}]
+
+    releases.unyank_version(package, demo, by=access.SHELL)
+    assert not any("data-yanked" in link.attributes for link in links(pip.simple_page(demo, "demo", token).text))
+
+
+@pytest.mark.parametrize("status", NameStatus)
+def test_a_page_says_the_status_of_its_name_in_both_forms(pip, demo, group, token, status):
+    releases.set_name_status(demo, "demo", status, "Use <demo2>", by=access.SHELL)
+
+    for namespace in (demo, group):
+        html = pip.simple_page(namespace, "demo", token).text
+        document = pip.simple_page(namespace, "demo", token, accept=JSON).json
+
+        assert f'<meta name="pypi:project-status" content="{status}">' in html
+        assert '<meta name="pypi:project-status-reason" content="Use &lt;demo2&gt;">' in html
+        assert document["project-status"] == {"status": status, "reason": "Use <demo2>"}
+        assert document["versions"] == ["1.0"]
+        assert len(document["files"]) == len(links(html)) == (0 if status is NameStatus.QUARANTINED else 2)
+
+
+def test_a_quarantined_name_offers_nothing_and_is_never_forwarded(pip, demo, group, token):
+    releases.set_name_status(demo, "demo", NameStatus.QUARANTINED, "Malware", by=access.SHELL)
+    for _ in range(2):
+        for namespace in (demo, group):
+            page = pip.simple_page(namespace, "demo", token, accept=JSON)
+
+            assert (page.status_code, page.json["files"]) == (200, [])
+            for suffix in ("", ".metadata"):
+                assert pip.download(namespace, WHEEL, token, suffix=suffix).status_code == 404
+        for package in db.session.scalars(select(Package).where(Package.status == PackageStatus.DEFAULT)):
+            publishing.delete_package(package, demo, by=access.SHELL)
+
+    releases.set_name_status(demo, "demo", NameStatus.ACTIVE, by=access.SHELL)
+    assert pip.simple_page(demo, "demo", token).status_code == 302
 
 
 @pytest.mark.parametrize("asked", ["My.Pkg", "my-pkg", "MY_PKG", "my....pkg", "my-_.pkg"])
@@ -252,7 +390,7 @@ def test_the_index_lists_every_name_once(pip, twine, demo, owner, token):
 
     assert [link.text for link in links(html.text)] == ["alpha", "demo", "Zeta"]
     assert as_json.json == {
-        "meta": {"api-version": "1.1"},
+        "meta": {"api-version": "1.4"},
         "projects": [{"name": "alpha"}, {"name": "demo"}, {"name": "zeta"}],
     }
     assert f"<h1>Links for {demo.name}</h1>" in html.text

@@ -11,13 +11,15 @@ from sqlalchemy.orm import joinedload
 from registry import create_app
 from registry.blueprints.pypi import prepared
 from registry.database import db, utcnow
-from registry.domain import access, accounts, namespaces, publishing, settings, tokens
+from registry.domain import access, accounts, namespaces, publishing, releases, settings, tokens
 from registry.models import (
     AccessToken,
     DeployToken,
     Job,
     JobStatus,
+    NameStatus,
     Package,
+    PackageFile,
     RegistryAccess,
     Role,
     UserState,
@@ -131,6 +133,54 @@ def test_a_change_is_seen_by_the_next_request(pip, demo, group, reporter, change
     _changes(demo, group, reporter)[change]()
 
     assert pip.simple_page(identifier, "demo", token).status_code == status
+
+
+def _releases(project):
+    """One change after the other, with what the page in JSON says after it."""
+    package, file = db.session.scalars(select(Package)).one(), db.session.scalars(select(PackageFile)).one()
+
+    def status(status, reason=""):
+        return lambda: releases.set_name_status(project, "demo", status, reason, by=access.SHELL)
+
+    return [
+        (lambda: releases.yank_version(package, project, by=access.SHELL), '"yanked":true'),
+        (lambda: releases.yank_version(package, project, "Bad", by=access.SHELL), '"yanked":"Bad"'),
+        (lambda: releases.unyank_version(package, project, by=access.SHELL), '"yanked":false'),
+        (lambda: releases.yank_file(file, package, project, "Worse", by=access.SHELL), '"yanked":"Worse"'),
+        (lambda: releases.unyank_file(file, package, project, by=access.SHELL), '"yanked":false'),
+        (status(NameStatus.DEPRECATED), '{"status":"deprecated"}'),
+        (status(NameStatus.ARCHIVED, "Done"), '{"status":"archived","reason":"Done"}'),
+        (status(NameStatus.QUARANTINED), '"files":[]'),
+        (status(NameStatus.ACTIVE), '{"status":"active"}'),
+    ]
+
+
+def test_each_yank_and_status_is_seen_by_the_next_request(pip, demo, group, reporter):
+    token = factories.access_token(reporter)
+    namespaces.add_member(group, reporter, Role.REPORTER, by=access.SHELL)
+    pages = [(namespace, accept) for namespace in (demo, group) for accept in (JSON, "text/html")]
+
+    for change, told in _releases(demo):
+        known = [pip.simple_page(namespace, "demo", token, accept).headers["ETag"] for namespace, accept in pages]
+
+        change()
+
+        for (namespace, accept), etag in zip(pages, known, strict=True):
+            page = pip.simple_page(namespace, "demo", token, accept, headers={"If-None-Match": etag})
+            assert page.status_code == 200
+            assert accept != JSON or told in page.text
+
+
+def test_a_small_file_of_a_quarantined_name_is_not_given_again(pip, demo, group, reporter):
+    token = factories.access_token(reporter)
+    wheel = build_wheel(name="demo")
+    for suffix in ("", ".metadata", ""):
+        assert pip.download(demo, wheel, token, suffix=suffix).status_code == 200
+
+    releases.set_name_status(demo, "demo", NameStatus.QUARANTINED, by=access.SHELL)
+
+    for suffix in ("", ".metadata"):
+        assert pip.download(demo, wheel, token, suffix=suffix).status_code == 404
 
 
 def test_forwarding_that_is_switched_off_stops_at_once(pip, demo, group, reporter):

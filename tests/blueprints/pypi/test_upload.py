@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import func, select
 
 from registry.database import db, utcnow
-from registry.domain import access, publishing, settings
-from registry.models import AuditEvent, Package, PackageFile, RegistryAccess, Role, UserState, Visibility
+from registry.domain import access, publishing, releases, settings
+from registry.models import AuditEvent, NameStatus, Package, PackageFile, RegistryAccess, Role, UserState, Visibility
 from tests import factories
 from tests.builders import build_sdist, build_wheel
-from tests.clients import basic, pypi_path
+from tests.clients import JSON, basic, pypi_path
 
 WHEEL = build_wheel(name="demo", version="1.0", summary="A demo")
 FORM = "multipart/form-data; boundary=x"
@@ -409,6 +409,40 @@ def test_a_protected_name_needs_the_role_of_the_rule(twine, project, developer, 
 
     assert (refused.status_code, refused.json["message"]) == (403, "403 Forbidden - Package protected.")
     assert twine.upload(project, WHEEL, factories.access_token(maintainer)).status_code == 201
+
+
+@pytest.mark.parametrize("status", [NameStatus.ARCHIVED, NameStatus.QUARANTINED])
+def test_an_archived_or_quarantined_name_takes_nothing_from_anybody(twine, project, owner, store_files, status):
+    token = factories.access_token(owner)
+    twine.upload(project, WHEEL, token)
+    releases.set_name_status(project, "demo", status, "Moved to\u00a0démo", by=access.SHELL)
+    before = store_files()
+
+    response = twine.upload(project, build_wheel(name="Demo", version="2.0"), token)
+
+    sentence = f"403 Forbidden - Package Demo is {status} and takes no more files: Moved to démo"
+    assert (response.status_code, response.json["message"], response.json["code"]) == (403, sentence, sentence)
+    assert response.status == sentence.replace("é", "?")
+    assert store_files() == before
+
+
+def test_a_deprecated_name_takes_files(twine, project, owner):
+    token = factories.access_token(owner)
+    twine.upload(project, WHEEL, token)
+    releases.set_name_status(project, "demo", NameStatus.DEPRECATED, by=access.SHELL)
+
+    assert twine.upload(project, build_wheel(name="demo", version="2.0"), token).status_code == 201
+
+
+def test_a_file_added_to_a_yanked_version_is_yanked_too(twine, pip, project, developer):
+    token = factories.access_token(developer)
+    twine.upload(project, WHEEL, token)
+    releases.yank_version(db.session.scalars(select(Package)).one(), project, "Loses data", by=access.SHELL)
+
+    assert twine.upload(project, build_sdist(name="demo", version="1.0"), token).status_code == 201
+
+    page = pip.simple_page(project, "demo", token, accept=JSON).json
+    assert [file["yanked"] for file in page["files"]] == ["Loses data", "Loses data"]
 
 
 def test_the_form_must_name_what_the_file_is(twine, project, developer, store_files):

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from registry.domain import simple
+from registry.domain.simple import SimpleFile, SimpleIndex, SimplePage
+
+FILE = SimpleFile(
+    filename="demo-1.0.tar.gz", url="https://registry.test/demo-1.0.tar.gz", sha256="0" * 64, size_bytes=7,
+    requires_python="", uploaded_at=datetime(2030, 5, 17, 15, 30, tzinfo=UTC), core_metadata_sha256=None,
+    yanked_reason=None,
+)  # fmt: skip
+PAGE = SimplePage(
+    name="demo", title="Demo", versions=("1.0",), files=(FILE,), status="active", status_reason=""
+)  # fmt: skip
+
+
+def file_entry(**changes: Any) -> dict[str, Any]:
+    document = json.loads(simple.page_json(replace(PAGE, files=(replace(FILE, **changes),))))
+    entry: dict[str, Any] = document["files"][0]
+    return entry
+
+
+def test_a_page_holds_the_keys_of_the_standard() -> None:
+    assert json.loads(simple.page_json(PAGE)) == {
+        "meta": {"api-version": "1.4"},
+        "name": "demo",
+        "project-status": {"status": "active"},
+        "versions": ["1.0"],
+        "files": [
+            {
+                "filename": "demo-1.0.tar.gz",
+                "url": "https://registry.test/demo-1.0.tar.gz",
+                "hashes": {"sha256": "0" * 64},
+                "size": 7,
+                "upload-time": "2030-05-17T15:30:00.000000Z",
+                "yanked": False,
+            }
+        ],
+    }
+
+
+def test_what_is_known_of_a_file_is_added() -> None:
+    entry = file_entry(requires_python=">=3.9", core_metadata_sha256="1" * 64)
+
+    assert entry["requires-python"] == ">=3.9"
+    assert entry["core-metadata"] == {"sha256": "1" * 64}
+    assert "dist-info-metadata" not in entry
+
+
+@pytest.mark.parametrize(
+    ("reason", "yanked"), [(None, False), ("", True), ("Loses data", "Loses data")], ids=["no", "no reason", "reason"]
+)
+def test_a_yank_without_a_reason_is_true_as_an_empty_text_would_be_none(reason: str | None, yanked: bool | str) -> None:
+    entry = file_entry(yanked_reason=reason)
+
+    assert (entry["yanked"], type(entry["yanked"])) == (yanked, type(yanked))
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("", {"status": "archived"}), ("Done", {"status": "archived", "reason": "Done"})],
+    ids=["without a reason", "with a reason"],
+)
+def test_the_status_of_a_name_is_told_with_its_reason(reason: str, told: dict[str, str]) -> None:
+    page = replace(PAGE, status="archived", status_reason=reason)
+
+    assert json.loads(simple.page_json(page))["project-status"] == told
+
+
+def test_the_time_of_upload_is_in_utc_to_the_microsecond() -> None:
+    moment = datetime(2030, 5, 17, 15, 30, 1, 234567, tzinfo=timezone(timedelta(hours=9)))
+
+    assert replace(FILE, uploaded_at=moment).upload_time == "2030-05-17T06:30:01.234567Z"
+
+
+def test_an_index_holds_normalized_names() -> None:
+    index = SimpleIndex("Tools", (("demo-pkg", "Demo.Pkg", "https://registry.test/simple/demo-pkg"),))
+
+    assert json.loads(simple.index_json(index)) == {
+        "meta": {"api-version": "1.4"},
+        "projects": [{"name": "demo-pkg"}],
+    }
