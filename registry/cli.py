@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -21,9 +22,10 @@ from sqlalchemy.exc import OperationalError
 
 from registry import database
 from registry.database import db, transaction, utcnow
-from registry.domain import accounts, catalog, cleanup, namespaces, publishing, releases, tokens, verification
+from registry.domain import accounts, catalog, cleanup, gate, namespaces, publishing, releases, tokens, verification
 from registry.domain.access import SHELL, DeployScope, Scope
 from registry.domain.catalog import PackageFilter
+from registry.domain.gate import Examination
 from registry.domain.verification import Problem
 from registry.errors import NotFound, RegistryError
 from registry.models import (
@@ -597,6 +599,46 @@ def _print_yank(done: str, project: Project, name: str, version: str, filename: 
         ],
     }
     _print(record, as_json, f"{done} {filename or f'{packages[0].name} {version}'} in {project.full_path}.")
+
+
+@packages_group.command("check", cls=SchemaCommand)
+@click.argument(
+    "paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@json_option
+def check_files(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Look at wheels and sdists as an upload would, and upload nothing. Fails when one would be refused.
+
+    Prints a line for every problem: the file, and what is wrong with it. A file in order has one with "ok".
+    """
+    checked = {path: _examined(path) for path in paths}
+    if as_json:
+        _print_all([_examination_record(path, examination) for path, examination in checked.items()], as_json)
+    else:
+        for path, examination in checked.items():
+            for problem in examination.problems or ("ok",):
+                _print_all([{"file": path, "problem": problem}], as_json)
+    refused = sum(bool(examination.problems) for examination in checked.values())
+    if refused:
+        raise click.ClickException(f"{refused} of {len(checked)} files would be refused.")
+
+
+def _examined(path: Path) -> Examination:
+    try:
+        with path.open("rb") as file:
+            return gate.examine(file, path.name)
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _examination_record(path: Path, examination: Examination) -> Record:
+    found = examination.distribution
+    return {
+        "file": path,
+        "name": found and found.name,
+        "version": found and found.version,
+        "errors": [problem.as_json() for problem in examination.problems],
+    }
 
 
 @packages_group.command("cleanup")

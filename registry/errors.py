@@ -7,6 +7,15 @@ Where GitLab has a wording it is used to the letter, because scripts and people 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+LONGEST_VALUE = 1000  # characters of an uploader's value in an answer
+
+
+def quoted(value: str) -> str:
+    """A value of the uploader as it may stand in a message: one line, ASCII, cut to about a hundred characters."""
+    text = ascii(value[:101])
+    return text if len(text) <= 102 else f"{text[:100]}...{text[0]}"
 
 
 class RegistryError(Exception):
@@ -24,6 +33,11 @@ class RegistryError(Exception):
         """The sentence shown to whoever asked, led by the status as in GitLab."""
         heading = f"{self.status} {self.phrase}"
         return f"{heading} - {self.reason}" if self.reason else heading
+
+    @property
+    def headline(self) -> str:
+        """The message, or as much of it as fits into a status line."""
+        return self.message
 
     def body(self) -> dict[str, object]:
         return {"message": self.message}
@@ -111,8 +125,55 @@ class DuplicateFile(ValidationFailed):
         super().__init__(f"File name has already been taken ({filename} already exists)")
 
 
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with an upload.
+
+    :ivar field: a form field in lower case, a field of the file's metadata as the standard spells it, a part of the
+        file such as ``RECORD``, or ``content`` for the archive itself.
+    :ivar value: what was found there; empty if nothing.
+    :ivar expected: what has to be there.
+    :ivar sentence: how it is told, if not in the words of the other three.
+    """
+
+    field: str
+    value: str
+    expected: str
+    sentence: str = ""
+
+    def __str__(self) -> str:
+        found = quoted(self.value) if self.value else "missing"
+        return self.sentence or f"{self.field} is {found}, expected is {self.expected}"
+
+    def as_json(self) -> dict[str, object]:
+        return {"field": self.field, "value": self.value[:LONGEST_VALUE], "expected": self.expected}
+
+
 class InvalidDistribution(ValidationFailed):
-    """The uploaded file is not a distribution, is unsafe to read, or disagrees with what was claimed."""
+    """The uploaded file is not a distribution, is unsafe to read, or disagrees with what was claimed.
+
+    :param problems: all of them; a plain sentence tells what is wrong with the archive.
+    """
+
+    def __init__(self, *problems: Problem | str) -> None:
+        self.problems = tuple(
+            Problem("content", problem, "an archive that all installers read alike and unpack without harm", problem)
+            if isinstance(problem, str)
+            else problem
+            for problem in problems
+        )
+        worded = ", ".join(problem.sentence for problem in self.problems if problem.sentence)  # GitLab's way
+        described = [str(problem) for problem in self.problems if not problem.sentence]
+        super().__init__("; ".join(filter(None, [worded, *described])))
+
+    @property
+    def headline(self) -> str:
+        if len(self.problems) < 2:
+            return self.message
+        return f"{self.status} {self.phrase} - {len(self.problems)} problems, the first: {self.problems[0]}"
+
+    def body(self) -> dict[str, object]:
+        return {"message": self.message, "errors": [problem.as_json() for problem in self.problems]}
 
 
 class TooLarge(BadRequest):

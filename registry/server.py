@@ -28,9 +28,11 @@ from registry.errors import ConfigurationError
 FORM_BYTES = 64 << 20  # what an upload's form may add to its file
 SMALL_BODY_BYTES = 4 << 20  # every request but an upload
 UNLIMITED_BYTES = 1 << 60
+CHUNKED_PIECE_BYTES = 1 << 13
+LONGEST_CHUNK_LINE = 1 << 14  # the head of a chunk, or what trails the last one
 DRAIN_SECONDS = 60
 
-_UPLOAD_PATH = re.compile(r"/packages/+pypi/*$")
+_UPLOAD_PATH = re.compile(r"/packages/+pypi(?:/+validate)?/*$")
 _CREDENTIAL_HEADERS = frozenset({"AUTHORIZATION", "PRIVATE_TOKEN", "DEPLOY_TOKEN", "COOKIE"})
 
 logger = logging.getLogger(__name__)
@@ -52,12 +54,24 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
 
     max_upload_bytes = UNLIMITED_BYTES
 
+    def received(self, data: bytes) -> int:
+        if not self.chunked:
+            return int(super().received(data))
+        # In pieces, because waitress copies all that it was given once for each chunk in it: a megabyte in chunks of
+        # one byte would keep this thread busy for seconds.
+        consumed = int(super().received(data[:CHUNKED_PIECE_BYTES]))
+        if not self.completed:
+            self._refuse(self._overrun())
+        return consumed
+
     def parse_header(self, header_plus: bytes) -> None:
         try:
             super().parse_header(header_plus)
         except ValueError as error:  # of an absolute target that is no address
             raise ParsingError("Malformed request target") from error
-        refusal = self._refusal()
+        self._refuse(self._refusal())
+
+    def _refuse(self, refusal: EarlyRefusal | None) -> None:
         if refusal is not None:
             self.error = refusal
             self.completed = True
@@ -68,10 +82,8 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         length = UNLIMITED_BYTES if self.chunked else self.content_length
         if length <= SMALL_BODY_BYTES:
             return None  # the application answers, with all it knows
-        if self.command != "POST" or not _UPLOAD_PATH.search(self.path):
-            if self.chunked:
-                return None  # counted while it comes in
-            return EarlyRefusal(413, "Request Entity Too Large", '{"error":"413 Request Entity Too Large"}')
+        if not self._is_upload:
+            return None if self.chunked else _too_large()  # what is chunked is counted while it comes in
         if not _CREDENTIAL_HEADERS & self.headers.keys() and "private_token=" not in self.query:
             challenge = ("WWW-Authenticate", 'Basic realm="GitLab Packages Registry"')
             return EarlyRefusal(401, "Unauthorized", '{"message":"401 Unauthorized"}', challenge)
@@ -80,6 +92,21 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
             body = f'{{"message":"{message}","code":"{message}"}}'
             return EarlyRefusal(400, "Bad request - File is too large", body)
         return None
+
+    def _overrun(self) -> EarlyRefusal | None:
+        """Why no more of a chunked body is taken. Waitress keeps all that comes: bodies on disk, the rest in memory."""
+        body = self.body_rcv
+        if max(len(body.control_line), len(body.trailer)) > LONGEST_CHUNK_LINE:
+            return EarlyRefusal(400, "Bad Request", '{"error":"400 Bad Request"}')
+        return _too_large() if len(body) > SMALL_BODY_BYTES and not self._is_upload else None
+
+    @property
+    def _is_upload(self) -> bool:
+        return self.command == "POST" and _UPLOAD_PATH.search(self.path) is not None
+
+
+def _too_large() -> EarlyRefusal:
+    return EarlyRefusal(413, "Request Entity Too Large", '{"error":"413 Request Entity Too Large"}')
 
 
 class Task(WSGITask):  # type: ignore[misc]

@@ -84,10 +84,13 @@ for (const path of document.querySelectorAll("input[data-path-from]")) {
   });
 }
 
-// Choosing is enough: the form of a filter sends itself.
+// Choosing is enough: the form of a filter sends itself, and leaves out of the address what was not filled in.
 for (const form of document.querySelectorAll("form[data-auto-submit]")) {
   form.addEventListener("change", (event) => {
     if (event.target.matches("select, input[type=checkbox], input[type=radio]")) form.requestSubmit();
+  });
+  form.addEventListener("formdata", (event) => {
+    for (const [name, value] of [...event.formData]) if (value === "") event.formData.delete(name);
   });
 }
 

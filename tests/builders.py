@@ -74,6 +74,8 @@ def build_wheel(
     build: str = "",
     filename: str | None = None,
     files: Mapping[str, bytes] | None = None,
+    without: Iterable[str] = (),
+    record: bytes | None = None,
     size_bytes: int = 0,
     core_metadata: bytes | None = None,
     **fields: str | Iterable[str],
@@ -84,6 +86,8 @@ def build_wheel(
     :param build: build number, as in ``1``.
     :param filename: instead of the one that name, version and tag make.
     :param files: more files, or other content for the usual ones, by path in the wheel.
+    :param without: paths of usual files to leave out.
+    :param record: the whole ``RECORD``, instead of one that lists the others.
     :param size_bytes: padded to at least so many bytes.
     :param core_metadata: the whole ``METADATA`` document instead of ``fields``.
     :param fields: see ``metadata``.
@@ -97,7 +101,8 @@ def build_wheel(
         **(files or {}),
         **_padding("padding.bin", size_bytes),
     }
-    contents[f"{info}/RECORD"] = _record(contents, f"{info}/RECORD")
+    contents[f"{info}/RECORD"] = record_of(contents, f"{info}/RECORD") if record is None else record
+    contents = {path: content for path, content in contents.items() if path not in without}
     default_filename = "-".join(part for part in (release, build, tag) if part) + ".whl"
     return BuiltFile(filename or default_filename, zip_of(contents), name, version, Kind.WHEEL)
 
@@ -207,13 +212,15 @@ def _wheel_document(tag: str, build: str) -> bytes:
     return ("\n".join([*lines, *([f"Build: {build}"] if build else [])]) + "\n").encode()
 
 
-def _record(files: Mapping[str, bytes], path_of_record: str) -> bytes:
-    rows = [f"{path},sha256={_record_digest(content)},{len(content)}\n" for path, content in files.items()]
+def record_of(files: Mapping[str, bytes], path_of_record: str) -> bytes:
+    """A ``RECORD`` of these files, which ends with itself."""
+    rows = [f'"{path}",{record_digest(content)},{len(content)}\n' for path, content in files.items()]
     return "".join([*rows, f"{path_of_record},,\n"]).encode()
 
 
-def _record_digest(content: bytes) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+def record_digest(content: bytes, algorithm: str = "sha256") -> str:
+    digest = hashlib.new(algorithm, content).digest()
+    return f"{algorithm}=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _padding(path: str, size_bytes: int) -> dict[str, bytes]:

@@ -45,7 +45,8 @@ def brought_up_to_date(language: str, messages: Catalog) -> Catalog:
     for message in messages:
         if message.id:
             known = standing.get(message.id, message.context)
-            made.add(message.id, known.string if known is not None else _first_string(language, message))
+            fits = known is not None and isinstance(known.string, tuple) is isinstance(message.id, tuple)
+            made.add(message.id, known.string if known is not None and fits else _first_string(language, message))
     return made
 
 

@@ -159,4 +159,4 @@ def published(
         upload = publishing.Upload(file.name, file.version, file.filename, staged, described)
         return publishing.publish(
             upload, project=project, principal=by, storage=storage, max_size_bytes=0, now=now or utcnow()
-        )
+        ).file

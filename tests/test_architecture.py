@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -161,6 +162,19 @@ def test_the_table_names_only_what_there_is() -> None:
 
     assert set(MAY_IMPORT) == rooms
     assert named <= rooms
+
+
+def test_the_map_for_readers_tells_the_same() -> None:
+    text = (ROOT / "registry" / "ARCHITECTURE.md").read_text().partition("| may import from registry |")[2]
+    rows = [row.split("|")[1:3] for row in text.partition("\n\n")[0].splitlines() if row.startswith("| `")]
+
+    told = {
+        module: set(" ".join(re.findall(r"`([\w.*]+)`", allowed)).replace("domain.*", DOMAIN).split())
+        for modules, allowed in rows
+        for module in re.findall(r"`([\w./]+)`", modules)
+    }
+    told.pop("registry/__init__")
+    assert told == {module: set(allowed.split()) for module, allowed in MAY_IMPORT.items()}
 
 
 def test_rooms_import_each_other_in_one_direction() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from werkzeug.routing import BaseConverter, PathConverter
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 API = "/api/"
 # Stands for an encoded slash between here and the converter; no namespace path can hold it.
 _ENCODED_SLASH = "\x1f"
+_NO_SLASH = "\x7f"  # in place of that sign itself, where a client sends it; nothing is called so either
 # What follows an id in some route: an id spelled with plain slashes cannot run over it.
 _RESOURCES = (
     "-|packages|members|deploy_tokens|jobs|job_token_scope|archive|unarchive|transfer|"
     "subgroups|descendant_groups|projects|package_settings"
 )
-_SPELLED_ID = re.compile(r"/api/+v4/+(?:projects|groups)/+(?P<id>.+?)/+(?:-/+)?packages/+pypi(?:/|$)")
 
 
 class APIPaths:
@@ -65,11 +65,9 @@ class NamespaceConverter(BaseConverter):
     """``:id`` of the API: a number, ``group%2Fproject``, or the same with plain slashes."""
 
     part_isolating = False
-    regex = (
-        rf"(?:[^/]*{_ENCODED_SLASH}[^/]*"
-        rf"|[^/]+"
-        rf"|(?!\d+/)[^/{_ENCODED_SLASH}]+(?:/(?!(?:{_RESOURCES})(?:/|$))[^/{_ENCODED_SLASH}]+)+)"
-    )
+    # Possessive throughout: whatever follows an id begins with a slash, so a shorter one never leads further, and
+    # looking for it would take minutes where an address holds thousands of slashes.
+    regex = rf"(?:[^/]++|(?!\d+/)[^/{_ENCODED_SLASH}]++(?:/(?!(?:{_RESOURCES})(?:/|$))[^/{_ENCODED_SLASH}]++)++)"
 
     def to_python(self, value: str) -> str:
         return value.replace(_ENCODED_SLASH, "/")
@@ -128,15 +126,27 @@ def raw_path(environ: WSGIEnvironment) -> str:
 
 def spelled_id(environ: WSGIEnvironment) -> str:
     """``:id`` of a PyPI address exactly as the client spelled it, safe to stand in a link."""
-    found = _SPELLED_ID.search(raw_path(environ))
-    return quote(found["id"], safe="%/:@!$&'()*+,;=~-._") if found else ""
+    spelled = [part for part in raw_path(environ).split("/") if part]
+    parts = [unquote(part) for part in spelled]
+    begin = _index(parts, ["api", "v4"], 0) + 3
+    end = _index(parts, ["packages", "pypi"], begin + 1)
+    if end >= len(parts):
+        return ""
+    identifier = spelled[begin : end - 1 if parts[end - 1] == "-" else end]
+    return quote("/".join(identifier), safe="%/:@!$&'()*+,;=~-._")
+
+
+def _index(parts: list[str], wanted: list[str], start: int) -> int:
+    """Where ``wanted`` stands in ``parts``, from ``start`` on; the end if it does not."""
+    places = range(start, len(parts))
+    return next((at for at in places if parts[at : at + len(wanted)] == wanted), len(parts))
 
 
 def _with_encoded_slashes(path: str, environ: WSGIEnvironment) -> str:
-    raw = raw_path(environ)
-    if "%2f" not in raw.lower():
+    path = path.replace(_ENCODED_SLASH, _NO_SLASH)
+    parts = re.split("%2f", raw_path(environ), flags=re.IGNORECASE)
+    decoded = [unquote_to_bytes(part).decode("latin-1").replace(_ENCODED_SLASH, _NO_SLASH) for part in parts]
+    if not "/".join(decoded).endswith(path):
         return path
-    decoded = unquote_to_bytes(raw).decode("latin-1")
-    marked = unquote_to_bytes(re.sub("%2f", _ENCODED_SLASH, raw, flags=re.IGNORECASE)).decode("latin-1")
     # One character for one: the tail that is this path is at the same place in both.
-    return marked[-len(path) :] if decoded.endswith(path) else path
+    return _ENCODED_SLASH.join(decoded)[-len(path) :]

@@ -11,6 +11,7 @@ Memory stays bounded whatever the bytes say. What is refused is an ``InvalidDist
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import stat
 import struct
@@ -20,13 +21,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from registry.errors import InvalidDistribution
+from registry.errors import InvalidDistribution, quoted
 
 MIB = 1024 * 1024
 MAX_MEMBERS = 100_000
 MAX_LINKS = 10_000
 MAX_NAME_LENGTH = 4096  # PATH_MAX on Linux
-MAX_DIRECTORY_BYTES = 32 * MIB  # of a zip file: 100,000 members with long names stay below
+MAX_DIRECTORY_BYTES = 32 * MIB  # of a zip file, and of a tar file's names: 100,000 members with long ones stay below
 MAX_EXTENDED_HEADER_BYTES = MIB  # of a tar member: its long name, or its pax records
 MAX_UNPACKED_BYTES = 32 * 1024 * MIB
 # Deflate reaches 1032 to 1, on constant bytes. Code, text and binaries stay below 10 and generated tables below 50, so
@@ -39,21 +40,17 @@ _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 _ABSOLUTE = re.compile(r"/|.:", re.DOTALL)
 
 
-def quoted(value: str) -> str:
-    """A value of the uploader as it may stand in a message: one line, ASCII, cut to about a hundred characters."""
-    text = ascii(value[:101])
-    return text if len(text) <= 102 else f"{text[:100]}...{text[0]}"
-
-
 @dataclass(frozen=True)
 class TopFolder:
     """The one folder that an archive holds everything in.
 
     :ivar content: of the file asked for, which lies in the folder itself; ``None`` if it is not there.
+    :ivar files: the paths of all members but folders.
     """
 
     name: str
     content: bytes | None
+    files: frozenset[str]
 
 
 # Names and sizes ------------------------------------------------------------------------------------------------
@@ -106,6 +103,11 @@ def _refuse_bomb(unpacked_size: int, packed_size: int) -> None:
 def _refuse_too_many(members: int) -> None:
     if members > MAX_MEMBERS:
         raise InvalidDistribution(f"the archive has more than {MAX_MEMBERS} members")
+
+
+def _refuse_too_long(names_length: int) -> None:
+    if names_length > MAX_DIRECTORY_BYTES:
+        raise InvalidDistribution(f"the archive's members have names of more than {MAX_DIRECTORY_BYTES} characters")
 
 
 def _bad_member(name: str, fault: str) -> InvalidDistribution:
@@ -179,6 +181,15 @@ class Zip:
     def has_file(self, path: str) -> bool:
         return path in self.entries and not self.entries[path].is_folder
 
+    @property
+    def files(self) -> list[str]:
+        """The paths of all members but folders."""
+        return [path for path, entry in self.entries.items() if not entry.is_folder]
+
+    @property
+    def unpacked_size(self) -> int:
+        return sum(entry.size for entry in self.entries.values())
+
     def read(self, path: str, limit: int) -> bytes:
         """The content of a member, compared with its size and checksum.
 
@@ -187,13 +198,20 @@ class Zip:
         entry = self.entries[path]
         if max(entry.size, entry.packed_size) > limit:
             raise _bad_member(path, f"is larger than {limit} bytes")
-        self.file.seek(_start_of_content(self.file, entry))
-        content = self.file.read(entry.packed_size)
-        if entry.method == _DEFLATED:
-            content = _inflate(content, entry)
-        if len(content) != entry.size or zlib.crc32(content) != entry.crc:
+        return b"".join(self.chunks(path))
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """The content of a member piece by piece, at last compared with its size and checksum; memory is constant.
+
+        :raises InvalidDistribution: it is damaged; what was read before is worth nothing then.
+        """
+        entry = self.entries[path]
+        size = crc = 0
+        for chunk in _inflated(self.file, entry) if entry.method == _DEFLATED else _stored(self.file, entry):
+            size, crc = size + len(chunk), zlib.crc32(chunk, crc)
+            yield chunk
+        if size != entry.size or crc != entry.crc:
             raise _bad_member(path, "does not match its size and checksum")
-        return content
 
     def read_top_folder(self, filename: str, limit: int) -> TopFolder:
         """The same as ``read_tar_gz``."""
@@ -202,7 +220,7 @@ class Zip:
             _refuse_outside(path, entry.is_folder)
             top = _top_of(path, top)
         path = f"{top}/{filename}"
-        return TopFolder(top, self.read(path, limit) if self.has_file(path) else None)
+        return TopFolder(top, self.read(path, limit) if self.has_file(path) else None, frozenset(self.files))
 
 
 def open_zip(file: BinaryIO) -> Zip:
@@ -214,8 +232,9 @@ def open_zip(file: BinaryIO) -> Zip:
     directory = _directory(file, size)
     entries = _entries(file, directory)
     _check_layout(file, entries.values(), directory.offset)
-    _refuse_bomb(sum(entry.size for entry in entries.values()), size)
-    return Zip(file, entries)
+    opened = Zip(file, entries)
+    _refuse_bomb(opened.unpacked_size, size)
+    return opened
 
 
 @dataclass(frozen=True)
@@ -404,15 +423,34 @@ def _possible_descriptors(entry: Entry) -> set[bytes]:
     return {signature + body for signature in (b"", _DESCRIPTOR_SIGNATURE) for body in bodies}
 
 
-def _inflate(packed: bytes, entry: Entry) -> bytes:
+def _stored(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
+    """The packed bytes of a member."""
+    position = _start_of_content(file, entry)
+    end = position + entry.packed_size
+    while position < end:
+        file.seek(position)  # the file may have been read elsewhere meanwhile
+        chunk = file.read(min(_CHUNK_BYTES, end - position))
+        if not chunk:
+            raise _bad_member(entry.text, "is cut off")
+        position += len(chunk)
+        yield chunk
+
+
+def _inflated(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
+    """The content of a deflated member, at most one piece more of it than its size says."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = 0
     try:
-        content = inflater.decompress(packed, entry.size + 1)
+        for packed in itertools.chain(_stored(file, entry), [b""]):  # at last what the inflater still holds
+            chunk = inflater.decompress(packed, _CHUNK_BYTES)
+            while chunk and size <= entry.size:
+                yield chunk
+                size += len(chunk)
+                chunk = inflater.decompress(inflater.unconsumed_tail, _CHUNK_BYTES)
     except zlib.error:
         raise _bad_member(entry.text, "is damaged: its content is not deflated") from None
     if not inflater.eof or inflater.unused_data:
         raise _bad_member(entry.text, "does not match its size and checksum")
-    return content
 
 
 def _unpack(file: BinaryIO, position: int, layout: struct.Struct, signature: bytes) -> tuple[Any, ...]:
@@ -443,18 +481,22 @@ def read_tar_gz(file: BinaryIO, filename: str, limit: int) -> TopFolder:
         is there twice, or has more than ``limit`` bytes.
     """
     stream: BinaryIO = io.BufferedReader(_Gunzip(file), _CHUNK_BYTES)
-    top, content, links = "", None, set[str]()
+    top, content, links, files, names_length = "", None, set[str](), set[str](), 0
     for member in _members(stream):
         path = safe_path(member.name)
         _check_member(member, path, links)
         top = _top_of(path, top)
+        if not member.isdir():
+            files.add(path)
+            names_length += len(path)
+            _refuse_too_long(names_length)
         if path == f"{top}/{filename}":
             if content is not None or member.type not in _PLAIN_FILES:
                 raise _bad_member(path, "must be there once, as a plain file")
             content = _content(stream, member, limit)
         else:
             _skip_content(stream, member)
-    return TopFolder(top, content)
+    return TopFolder(top, content, frozenset(files))
 
 
 class _Gunzip(io.RawIOBase):

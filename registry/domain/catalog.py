@@ -320,10 +320,12 @@ def packages_by_id(namespace: Namespace, principal: Principal, ids: Iterable[int
 
 def _listed(namespace: Namespace, principal: Principal) -> Select[Package]:
     """Packages in any status, each with its project."""
-    statement = select(Package).join(Project, Project.id == Package.project_id).options(contains_eager(Package.project))
-    if isinstance(namespace, Project):
-        return statement.where(Package.project_id == namespace.id)
-    return statement.where(access.within(namespace), access.readable(principal))
+    return (
+        select(Package)
+        .join(Project, Project.id == Package.project_id)
+        .options(contains_eager(Package.project))
+        .where(_of_projects(Package.project_id, namespace, principal))
+    )
 
 
 def ordered(statement: Select[Package], order_by: str, *, descending: bool) -> Select[Package]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from registry.database import OBJECTS_LOCK, db, lock, transaction
-from registry.domain import access, audit, catalog, distributions, namespaces
+from registry.domain import access, audit, catalog, gate, namespaces
 from registry.domain.access import Principal
 from registry.domain.distributions import Distribution
 from registry.errors import (
@@ -26,12 +26,12 @@ from registry.errors import (
     InvalidDistribution,
     InvalidParameter,
     NotFound,
+    Problem,
     ProtectedPackage,
     RecordNotFound,
     RegistryError,
     TooLarge,
     Unprocessable,
-    ValidationFailed,
 )
 from registry.models import (
     CLOSED,
@@ -88,13 +88,23 @@ class Upload:
     blake2b_256: str = ""
 
 
+@dataclass(frozen=True)
+class Publication:
+    """A file that a project has, and whether it had not before."""
+
+    file: PackageFile
+    is_new: bool
+
+
 # Publishing -----------------------------------------------------------------------------------------------------
 
 
 def publish(
     upload: Upload, *, project: Project, principal: Principal, storage: Storage, max_size_bytes: int, now: datetime
-) -> PackageFile:
+) -> Publication:
     """Keep an uploaded file, or refuse it and keep nothing.
+
+    A project may accept a file once more that it has, byte for byte; nothing changes then.
 
     :param max_size_bytes: largest file accepted; 0 is no limit.
     :raises TooLarge: the file is larger.
@@ -105,22 +115,46 @@ def publish(
 
     GitLab, "Publish a PyPI package", except that the file is opened and its digests are checked.
     """
-    refuse_too_large(upload, max_size_bytes)
-    refuse_protected(project, upload.name, principal)
-    refuse_closed_name(project, upload.name)
-    refuse_invalid_claim(upload)
+    refuse_unwanted(upload, project, principal, max_size_bytes)
+    standing = identical_file(upload, project)
+    if standing is not None:
+        return Publication(standing, is_new=False)
     refuse_published(project, upload.filename)
-    refuse_wrong_digests(upload)
-    distribution = distributions.read(upload.content.file, upload.filename)
-    refuse_disagreement(upload, distribution)
+    distribution = accepted(upload)
     with closing(storage.stage()) as core_metadata:
         core_metadata.write(distribution.core_metadata)
         try:
             _keep((upload.content, core_metadata), storage)  # bytes before the row: a crash leaves no broken link
-            return _record(upload, distribution, core_metadata, project, principal, storage, now)
+            file = _record(upload, distribution, core_metadata, project, principal, storage, now)
         except RegistryError:
             _discard((upload.content, core_metadata), storage)
-            raise
+            standing = identical_file(upload, project)  # the same upload may have been faster
+            if standing is None:
+                raise
+            return Publication(standing, is_new=False)
+    return Publication(file, is_new=True)
+
+
+def validate(upload: Upload, *, project: Project, principal: Principal, max_size_bytes: int) -> None:
+    """Refuse an upload as ``publish`` would, and keep nothing of it; raises the same."""
+    refuse_unwanted(upload, project, principal, max_size_bytes)
+    if identical_file(upload, project) is None:
+        refuse_published(project, upload.filename)
+        accepted(upload)
+
+
+def refuse_unwanted(upload: Upload, project: Project, principal: Principal, max_size_bytes: int) -> None:
+    """What is refused without a look into the file, and whatever it is.
+
+    :raises TooLarge: the file is larger.
+    :raises ProtectedPackage: a protection rule asks for a higher role.
+    :raises ClosedPackageName: the package name is archived or quarantined.
+    :raises BadRequest: a digest is not that of the bytes received; nothing that is said about these would help.
+    """
+    refuse_too_large(upload, max_size_bytes)
+    refuse_protected(project, upload.name, principal)
+    refuse_closed_name(project, upload.name)
+    refuse_wrong_digests(upload)
 
 
 def refuse_too_large(upload: Upload, max_size_bytes: int) -> None:
@@ -138,21 +172,39 @@ def refuse_closed_name(project: Project, name: str) -> None:
         raise ClosedPackageName(name, said.status, said.reason)
 
 
-def refuse_invalid_claim(upload: Upload) -> None:
-    """:raises ValidationFailed: name, version or file name cannot be those of a package."""
-    reasons = []
+def accepted(upload: Upload) -> Distribution:
+    """What the file is, once the gate has let it pass and the form was found to agree with it.
+
+    :raises InvalidDistribution: with everything that is wrong, about form and file.
+    """
+    examination = gate.examine(upload.content.file, upload.filename)
+    distribution = examination.distribution
+    problems = [*invalid_claims(upload), *disagreements(upload, distribution), *examination.problems]
+    if problems or distribution is None:
+        raise InvalidDistribution(*problems)
+    return distribution
+
+
+def invalid_claims(upload: Upload) -> Iterator[Problem]:
+    """Form fields that cannot be those of a package, in GitLab's words."""
     if not is_valid_version(upload.version):
-        reasons.append("Version is invalid")
+        yield Problem("version", upload.version, "a version as in PEP 440", "Version is invalid")
     if not is_valid_name(upload.name):
-        reasons.append("Name is invalid")
-    if reasons:
-        raise ValidationFailed(*reasons)
-    parsed = distributions.parse_filename(upload.filename)
-    if parsed.normalized_name != canonicalize_name(upload.name) or parsed.version != Version(upload.version):
-        raise InvalidDistribution(
-            f"File name {upload.filename} names {parsed.normalized_name} {parsed.version}, "
-            f"but the form names {upload.name} {upload.version}"
-        )
+        expected = "up to 255 ASCII letters, digits and . _ - between letters or digits"
+        yield Problem("name", upload.name, expected, "Name is invalid")
+
+
+def disagreements(upload: Upload, distribution: Distribution | None) -> Iterator[Problem]:
+    """Where the form names another package or version than the file's own metadata.
+
+    Nothing else is compared: clients fill in the rest in ways of their own, and the file is what counts.
+    """
+    if distribution is None:
+        return
+    if is_valid_name(upload.name) and canonicalize_name(upload.name) != distribution.normalized_name:
+        yield Problem("name", upload.name, f"{distribution.name} as in the file's metadata")
+    if is_valid_version(upload.version) and Version(upload.version) != Version(distribution.version):
+        yield Problem("version", upload.version, f"{distribution.version} as in the file's metadata")
 
 
 def is_valid_version(version: str) -> bool:
@@ -175,8 +227,16 @@ def refuse_published(project: Project, filename: str) -> None:
 
     :raises DuplicateFile: the project has a file of this name.
     """
-    if db.session.scalar(_live_file(project, filename)) is not None:
+    if db.session.scalar(_live_files(project, filename).with_only_columns(PackageFile.id)) is not None:
         raise DuplicateFile(filename)
+
+
+def identical_file(upload: Upload, project: Project) -> PackageFile | None:
+    """The file of this name, if it has the same bytes and the project accepts it again."""
+    if not project.identical_upload_accepted:
+        return None
+    file = db.session.scalar(_live_files(project, upload.filename))
+    return file if file is not None and file.sha256 == upload.content.sha256 else None
 
 
 def refuse_wrong_digests(upload: Upload) -> None:
@@ -188,16 +248,6 @@ def refuse_wrong_digests(upload: Upload) -> None:
     ):
         if sent and not hmac.compare_digest(sent.lower().encode(), computed.encode()):
             raise BadRequest(f"{name} does not match the file: the bytes received have {computed}")
-
-
-def refuse_disagreement(upload: Upload, distribution: Distribution) -> None:
-    """:raises InvalidDistribution: the file's own metadata names another package or version than the form."""
-    same_name = distribution.normalized_name == canonicalize_name(upload.name)
-    if not same_name or Version(distribution.version) != Version(upload.version):
-        raise InvalidDistribution(
-            f"The file's metadata names {distribution.name} {distribution.version}, "
-            f"but the form names {upload.name} {upload.version}"
-        )
 
 
 def _keep(contents: Iterable[StagedFile], storage: Storage) -> None:
@@ -331,8 +381,8 @@ def truncated(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-def _live_file(project: Project, filename: str) -> Select[int]:
-    return select(PackageFile.id).where(
+def _live_files(project: Project, filename: str) -> Select[PackageFile]:
+    return select(PackageFile).where(
         PackageFile.project_id == project.id,
         PackageFile.filename == filename,
         PackageFile.status == FileStatus.DEFAULT,
@@ -367,7 +417,7 @@ def delete_file(file: PackageFile, package: Package, project: Project, *, by: Pr
     """
     refuse_delete_protected(project, package.name, by)
     with transaction():
-        lock(file)
+        lock(file, "status")
         if file.status is FileStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
         file.status = FileStatus.PENDING_DESTRUCTION

@@ -107,6 +107,8 @@ class Project(Namespace):
     )
     archived: Mapped[bool | None] = mapped_column(default=False)
     job_allowlist_enforced: Mapped[bool | None] = mapped_column(default=True)
+    # Whether a file that is there already, byte for byte, may be uploaded again, which changes nothing.
+    identical_upload_accepted: Mapped[bool | None] = mapped_column(default=False)
     last_activity_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=utcnow)
 
 

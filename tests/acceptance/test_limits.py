@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.acceptance.wire import (
     basic,
     connect,
     digest_of_rest,
+    exchange,
     file_head,
     head,
     large_wheel,
@@ -111,6 +113,48 @@ def test_no_other_address_takes_a_large_body(server: RunningServer, expect: dict
 
     assert answer is not None
     assert answer.status == 413
+
+
+def chunk(content: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(content), content)
+
+
+ENDLESS_BODIES = {
+    "body": (chunk(bytes(MIB)), 413),
+    "head of a chunk": (b"0" * MIB, 400),
+    "trailer": (b"0\r\n" + b"Name: value\r\n" * 80_000, 400),
+}
+
+
+@pytest.mark.parametrize("path", ["/api/v4/projects", "/users/sign_in"])
+@pytest.mark.parametrize(("part", "status"), ENDLESS_BODIES.values(), ids=ENDLESS_BODIES)
+def test_a_body_without_a_length_is_not_read_to_its_end_either(
+    server: RunningServer, path: str, part: bytes, status: int
+) -> None:
+    sent = 0
+
+    with connect(server) as connection:
+        connection.sendall(head("POST", path, Transfer_Encoding="chunked"))
+        with suppress(BrokenPipeError, ConnectionResetError):
+            while sent < 200 * MIB:
+                connection.sendall(part)
+                sent += len(part)
+        answer = answer_on(connection, "POST")
+
+    assert sent < 64 * MIB
+    assert answer is None or answer.status == status  # the answer may be lost with a connection closed while sending
+
+
+def test_a_body_in_the_smallest_chunks_is_soon_read(server: RunningServer) -> None:
+    """All reading is done by one thread: as long as this one takes, everybody waits."""
+    body = chunk(b" ") * (MIB // 2) + b"0\r\n\r\n"
+    begun = time.perf_counter()
+
+    answer = exchange(server, head("POST", "/api/v4/projects", Transfer_Encoding="chunked") + body, "POST")
+
+    assert answer is not None
+    assert answer.status == 401
+    assert time.perf_counter() - begun < 7
 
 
 def test_who_asks_to_continue_and_may_is_told_to(server: RunningServer) -> None:

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.acceptance.servers import RunningServer
-from tests.benchmarks import bench_large_file, bench_requests, bench_statements, load
+from tests.benchmarks import bench_large_file, bench_pages, bench_requests, bench_statements, load
 
 MIB = 1 << 20
 
@@ -37,6 +37,8 @@ def main() -> None:
             server.stop()
         _say(f"statements: {options.rows} rows ...")
         tables.append((bench_statements.HEADING, list(bench_statements.run(folder, options.rows))))
+        _say(f"pages: {options.packages} packages, {options.files} files ...")
+        tables.append((bench_pages.HEADING, list(bench_pages.run(folder, options.packages, options.files))))
     print(_machine())
     print(f"Load from {load.generator()} over {load.CONNECTIONS} connections; {bench_requests.THREADS} threads serve.")
     print(f"As for the large file: {speed}.")
@@ -49,6 +51,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=9, help="for each kind of request (default: %(default)s)")
     parser.add_argument("--size-mib", type=int, default=1024, help="size of the large file (default: %(default)s)")
     parser.add_argument("--rows", type=int, default=20_000, help="files in the large registry (default: %(default)s)")
+    parser.add_argument("--packages", type=int, default=10_000, help="in the large project (default: %(default)s)")
+    parser.add_argument("--files", type=int, default=500, help="of the large package (default: %(default)s)")
     return parser.parse_args()
 
 

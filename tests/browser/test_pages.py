@@ -107,7 +107,7 @@ def test_a_page_is_as_it_should_be(desk: Desk, world: World, name: str, reader: 
 
     light.unfold()
     dark.unfold()
-    barriers = [*light.barriers(), *dark.barriers("color-contrast")]
+    barriers = [*light.unreachable(), *light.barriers(), *dark.barriers("color-contrast")]
     assert [*light.problems, *dark.problems, *too_wide, *barriers] == []
 
 

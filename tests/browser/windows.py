@@ -16,11 +16,17 @@ from tests.acceptance.servers import RunningServer
 SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
 WIDE, NARROW = 1280, 320
 HEIGHT = 800
+PATIENCE_MS = 20_000  # machines that run tests are busy
 SERIOUS = ("serious", "critical")
 _UNFOLD = """document.querySelectorAll("details:not(.confirm):not(.menu)").forEach((part) => { part.open = true; })"""
 _TOO_WIDE = """() => [...document.querySelectorAll("body *")]
     .filter((element) => element.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
     .map((element) => element.outerHTML.slice(0, 120)).slice(0, 5)"""
+
+_UNREACHABLE = """[...document.querySelectorAll("a, button, input, select, textarea, summary, [onclick]")]
+    .filter((element) => element.checkVisibility({ visibilityProperty: true }) && !element.disabled)
+    .filter((element) => element.tabIndex !== 0)
+    .map((element) => element.outerHTML.slice(0, 120))"""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,11 @@ class Window:
             return []
         return [f"too wide: {element}" for element in self.page.evaluate(_TOO_WIDE)] or ["too wide"]
 
+    def unreachable(self) -> list[str]:
+        """Visible controls that Tab does not lead to, or not in the order of the page."""
+        found: list[str] = self.page.evaluate(_UNREACHABLE)
+        return [f"not reached by Tab: {element}" for element in found]
+
     def barriers(self, *rules: str) -> list[str]:
         """Serious violations of accessibility that axe-core finds, by all its rules or by some."""
         options: dict[str, Any] = {"resultTypes": ["violations"]}
@@ -102,28 +113,32 @@ class Desk:
         self._cookies: list[Any] = []
 
     def window(self, reader: str, look: Look = LIGHT) -> Window:
-        """:param reader: ``root``, or ``nobody`` who is not signed in."""
+        """The one that this reader has with this look, opened when it is first asked for."""
         if (reader, look) not in self._windows:
-            context = self.context(look)
-            if reader == "root":
-                context.add_cookies(self._cookies or self._sign_in())
-            self._windows[reader, look] = Window(context.new_page(), look)
+            self._windows[reader, look] = Window(self.context(reader, look).new_page(), look)
         window = self._windows[reader, look]
         window.problems.clear()
         return window
 
-    def context(self, look: Look = LIGHT, **options: Any) -> BrowserContext:
-        """A new session of the browser."""
-        return self.browser.new_context(
+    def context(self, reader: str, look: Look = LIGHT, **options: Any) -> BrowserContext:
+        """A new session of the browser.
+
+        :param reader: ``root``, who is signed in, or ``nobody``.
+        """
+        context = self.browser.new_context(
             base_url=self.server.url,
             viewport={"width": WIDE, "height": HEIGHT},
             color_scheme="dark" if look is DARK else "light",
             locale=look.language,
             **options,
         )
+        context.set_default_timeout(PATIENCE_MS)
+        if reader == "root":
+            context.add_cookies(self._cookies or self._sign_in())
+        return context
 
     def _sign_in(self) -> list[Any]:
-        context = self.context()
+        context = self.context("nobody")
         sign_in(context.new_page(), "root", self.server.root_password)
         self._cookies = context.cookies()
         context.close()

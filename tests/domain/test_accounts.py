@@ -404,3 +404,11 @@ def test_tokens_of_a_blocked_user_stay_for_when_they_come_back(owner: User) -> N
     found = tokens.find_access_token(secret, factories.token_key())
     assert found is not None
     assert found.is_active(utcnow())
+
+
+def test_users_are_counted_by_kind(app: Flask, admin: User) -> None:
+    factories.user(is_external=True)
+    accounts.set_state(factories.user(), UserState.BLOCKED, by=SHELL)
+    accounts.set_state(factories.user(is_external=True), UserState.DEACTIVATED, by=SHELL)
+
+    assert accounts.counts() == accounts.Counts(active=2, administrators=1, external=2, blocked=1, deactivated=1)

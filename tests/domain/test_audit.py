@@ -53,3 +53,18 @@ def test_an_event_is_kept_only_with_the_change_itself(project: Project) -> None:
         fail_half_way()
 
     assert db.session.scalars(select(AuditEvent).where(AuditEvent.action == "thing_done")).all() == []
+
+
+def test_events_are_found_by_author_action_or_target_the_newest_first(project: Project, owner: User) -> None:
+    with transaction():
+        audit.record(factories.signed_in(owner), "thing_done", "First 100%", project)
+        audit.record(SHELL, "other_done", "Second", project)
+
+    def found(search: str) -> list[str]:
+        return [event.target for event in db.session.scalars(audit.events(search))]
+
+    assert found("")[:2] == ["Second", "First 100%"]
+    assert found("OLIVIA")[0] == "First 100%"
+    assert found("other_") == ["Second"]
+    assert found("0%") == ["First 100%"]
+    assert found("nothing like it") == []

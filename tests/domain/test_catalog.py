@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from sqlalchemy import select
 
 from registry.database import db
-from registry.domain import access, catalog, releases, settings
+from registry.domain import access, catalog, publishing, releases, settings
 from registry.domain.access import ANONYMOUS, SHELL, Principal
 from registry.domain.catalog import PackageFilter
 from registry.domain.simple import SimplePage
@@ -31,6 +31,7 @@ from registry.models import (
     Visibility,
 )
 from tests import factories
+from tests.builders import build_wheel
 
 NOW = datetime(2030, 5, 17, 15, 30, tzinfo=UTC)
 PUBLIC, INTERNAL, PRIVATE = Visibility.PUBLIC, Visibility.INTERNAL, Visibility.PRIVATE
@@ -607,3 +608,54 @@ def test_a_question_costs_the_same_whatever_the_size(
         publish(project, f"name{number}")
 
     assert cost() == small <= 3
+
+
+# For pages ------------------------------------------------------------------------------------------------------
+
+
+def test_ids_stand_in_the_order_of_versions_and_not_of_their_letters(project: Project) -> None:
+    versions = ["1.10", "1.9", "1.9rc1", "2.0.dev1", "1.9.post1"]
+    published = {version: factories.published(project, build_wheel("demo", version)) for version in versions}
+    listing = catalog.packages(project, SHELL, PackageFilter())
+
+    ids = catalog.ids_in_version_order(listing, descending=False)
+
+    by_id = {file.package_id: version for version, file in published.items()}
+    assert [by_id[package_id] for package_id in ids] == ["1.9rc1", "1.9", "1.9.post1", "1.10", "2.0.dev1"]
+    assert catalog.ids_in_version_order(listing, descending=True) == ids[::-1]
+
+
+def test_packages_by_id_are_those_of_the_namespace_that_are_left(group: Group, project: Project) -> None:
+    kept = factories.published(project, build_wheel("kept"))
+    gone = factories.published(project, build_wheel("gone"))
+    foreign = factories.published(factories.project(), build_wheel("foreign"))
+    publishing.delete_package(db.session.get_one(Package, gone.package_id), project, by=SHELL)
+    ids = [kept.package_id, gone.package_id, foreign.package_id, 4711]
+
+    for namespace in (project, group):
+        found = catalog.packages_by_id(namespace, SHELL, ids)
+        assert [(package.id, package.project) for package in found] == [(kept.package_id, project)]
+
+
+def test_a_package_page_speaks_for_displayable_packages_of_readable_projects_only(
+    group: Group, project: Project, guest: User
+) -> None:
+    package_id = factories.published(project, build_wheel()).package_id
+
+    assert catalog.shown_package(group, package_id, SHELL) is not None
+    assert catalog.shown_package(group, package_id, factories.signed_in(guest)) is None
+    assert catalog.shown_package(factories.project(), package_id, SHELL) is None
+
+
+def test_totals_leave_out_what_waits_for_its_removal(project: Project, owner: User) -> None:
+    kept = factories.published(project, build_wheel("kept"))
+    gone = factories.published(project, build_wheel("gone"))
+    publishing.delete_package(db.session.get_one(Package, gone.package_id), project, by=SHELL)
+
+    assert catalog.totals() == catalog.Totals(
+        users=1, groups=1, projects=1, packages=1, files=1, size_bytes=kept.size_bytes
+    )
+
+
+def test_totals_of_an_empty_instance_are_nought(app: Flask) -> None:
+    assert catalog.totals() == catalog.Totals(0, 0, 0, 0, 0, 0)

@@ -236,7 +236,7 @@ def test_an_upload_whose_bytes_were_swept_before_its_row_was_written_keeps_them(
 
         file = publishing.publish(
             upload, project=project, principal=access.SHELL, storage=swept, max_size_bytes=0, now=utcnow()
-        )
+        ).file
 
     assert swept.removed == 2
     assert keys(swept) == {object_key(file.sha256), object_key(file.core_metadata_sha256 or "")}

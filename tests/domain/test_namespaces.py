@@ -1078,3 +1078,20 @@ def test_a_personal_namespace_has_its_user_as_only_member(owner: User) -> None:
 
     assert (space.full_path, space.visibility, space.parent_id) == ("olivia", PUBLIC, None)
     assert roles(space) == [("olivia", "Owner", True)]
+
+
+def test_the_memberships_of_a_user_stand_with_their_groups_and_projects(project: Project, owner: User) -> None:
+    namespaces.add_member(project, owner, Role.OWNER, by=SHELL)
+
+    found = db.session.scalars(namespaces.memberships_of(owner)).all()
+
+    assert [membership.namespace.full_path for membership in found] == ["acme", "acme/tools"]
+
+
+def test_what_is_visible_of_many_is_what_is_visible_of_each(project: Project, owner: User, outsider: User) -> None:
+    public = factories.group(visibility=Visibility.PUBLIC)
+    records = [project, public]
+
+    assert namespaces.visible_ids(factories.signed_in(owner), records) == {project.id, public.id}
+    assert namespaces.visible_ids(factories.signed_in(outsider), records) == {public.id}
+    assert namespaces.visible_ids(SHELL, []) == set()

@@ -13,7 +13,7 @@ from packaging.version import Version
 from sqlalchemy import select
 
 from registry.database import db
-from registry.domain import publishing
+from registry.domain import catalog, publishing
 from registry.domain.access import SHELL, Principal
 from registry.domain.publishing import FIELD_LENGTHS, Upload, is_valid_name, is_valid_version
 from registry.errors import (
@@ -58,7 +58,7 @@ def publish(storage: Storage) -> Callable[..., PackageFile]:
             staged.write(built.content)
             claimed = {"name": built.name, "version": built.version, "filename": built.filename, "fields": {}}
             upload = Upload(**claimed | {"content": staged} | given)
-            return publishing.publish(upload, project=project, principal=by, storage=storage, **options)
+            return publishing.publish(upload, project=project, principal=by, storage=storage, **options).file
 
     return publish
 
@@ -727,3 +727,60 @@ def test_a_rule_is_changed_and_deleted(project: Project) -> None:
         "protection_rule_changed",
         "protection_rule_deleted",
     ]
+
+
+# Several at once ------------------------------------------------------------------------------------------------
+
+
+def packages_of(project: Project, *names: str) -> list[Package]:
+    published = [factories.published(project, build_wheel(name)) for name in names]
+    return catalog.packages_by_id(project, SHELL, [file.package_id for file in published])
+
+
+def test_several_packages_are_deleted_or_none(project: Project, maintainer: User) -> None:
+    free, protected = packages_of(project, "free", "protected")
+    publishing.add_protection_rule(project, pattern="protected", push=None, delete=Role.OWNER, by=SHELL)
+
+    with pytest.raises(ProtectedPackage):
+        publishing.delete_packages([free, protected], by=factories.signed_in(maintainer))
+    assert catalog.packages_by_id(project, SHELL, [free.id, protected.id]) == [free, protected]
+
+    publishing.delete_packages(catalog.packages_by_id(project, SHELL, [free.id, protected.id]), by=SHELL)
+    assert catalog.packages_by_id(project, SHELL, [free.id, protected.id]) == []
+
+
+def test_the_last_file_takes_the_package_along(project: Project) -> None:
+    wheel = factories.published(project, build_wheel())
+    sdist = factories.published(project, build_sdist())
+    package = db.session.get_one(Package, wheel.package_id)
+
+    went_first = publishing.delete_files([wheel], package, project, by=SHELL)
+    status_between = package.status
+    went_then = publishing.delete_files([sdist], package, project, by=SHELL)
+
+    assert (went_first, status_between) == (False, PackageStatus.DEFAULT)
+    assert (went_then, package.status) == (True, PackageStatus.PENDING_DESTRUCTION)
+
+
+def test_protections_say_of_many_packages_what_deleting_says_of_each(
+    project: Project, maintainer: User, developer: User
+) -> None:
+    free, owned, marked = packages_of(project, "free", "owned", "marked")
+    publishing.add_protection_rule(project, pattern="OWN*", push=None, delete=Role.OWNER, by=SHELL)
+    publishing.add_protection_rule(project, pattern="marked", push=Role.OWNER, delete=None, by=SHELL)
+    packages = catalog.packages_by_id(project, SHELL, [free.id, owned.id, marked.id])
+
+    found = {
+        who: [(each.is_protected, each.may_delete) for each in publishing.protections(packages, by).values()]
+        for who, by in (
+            ("admin", SHELL),
+            ("maintainer", factories.signed_in(maintainer)),
+            ("developer", factories.signed_in(developer)),
+        )
+    }
+
+    assert found == {
+        "admin": [(False, True), (True, True), (True, True)],
+        "maintainer": [(False, True), (True, False), (True, True)],
+        "developer": [(False, False), (True, False), (True, False)],
+    }

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from registry.database import Model, db, utcnow
 from registry.domain import settings, tokens
 from registry.domain.access import SHELL, DeployScope, Scope
-from registry.errors import BadRequest, Forbidden, InvalidRecord, PlainRefusal, Unauthenticated
+from registry.errors import BadRequest, Forbidden, InvalidRecord, PlainRefusal, RecordNotFound, Unauthenticated
 from registry.models import AccessToken, AuditEvent, Group, Job, JobStatus, Project, Role, User
 from tests import factories
 
@@ -499,3 +499,37 @@ def test_a_job_lives_between_a_second_and_thirty_days(project: Project, develope
         assert start(project, developer, lifetime=timedelta(seconds=good))[0].expires_at == NOW + timedelta(
             seconds=good
         )
+
+
+# For pages ------------------------------------------------------------------------------------------------------
+
+
+def test_ones_own_token_is_nobody_elses(owner: User, admin: User) -> None:
+    token, _ = issue(owner)
+
+    assert tokens.own_access_token(owner, token.id) is token
+    for user, token_id in ((admin, token.id), (owner, token.id + 1)):
+        with pytest.raises(RecordNotFound):
+            tokens.own_access_token(user, token_id)
+
+
+def test_the_latest_expiry_is_the_instances_to_say(app: Flask) -> None:
+    settings.change_instance({"max_personal_access_token_lifetime": 10}, by=SHELL)
+    asked_for = tokens.latest_expiry(NOW)
+    settings.change_instance({"require_personal_access_token_expiry": False}, by=SHELL)
+
+    assert asked_for == TODAY + timedelta(days=10)
+    assert tokens.latest_expiry(NOW) is None
+
+
+def test_running_jobs_are_those_whose_token_is_alive(project: Project, owner: User) -> None:
+    running, _ = factories.job(project, owner)
+    finished, _ = factories.job(project, owner)
+    factories.job(factories.project(), owner)
+    tokens.finish_job(finished, JobStatus.SUCCESS, by=SHELL, now=utcnow())
+
+    def found(now: datetime) -> list[Job]:
+        return list(db.session.scalars(tokens.running_jobs(project, now)))
+
+    assert found(utcnow()) == [running]
+    assert found(utcnow() + timedelta(hours=2)) == []

@@ -37,6 +37,7 @@ _FIELDS = {
     "visibility": optional(one_of(VISIBILITIES)),
     "packages_enabled": optional(boolean),
     "package_registry_access_level": optional(one_of({str(level): level for level in RegistryAccess})),
+    "pypi_identical_upload_accepted": optional(boolean),
 }
 _NEW = {**_FIELDS, "namespace_id": optional(integer)}
 
@@ -167,6 +168,8 @@ def _changes(sent: dict[str, Any], present: RegistryAccess | None) -> dict[str, 
             changes["registry_access"] = RegistryAccess.DISABLED
         elif present is RegistryAccess.DISABLED:
             changes["registry_access"] = RegistryAccess.ENABLED
+    if "pypi_identical_upload_accepted" in sent:
+        changes["identical_upload_accepted"] = sent["pypi_identical_upload_accepted"]
     return changes
 
 

@@ -284,6 +284,7 @@ def _project_details(project: Project, owner: User | None, held: HeldRoles) -> J
         "_links": {"self": resource, "members": f"{resource}/members"},
         "packages_enabled": project.registry_access is not RegistryAccess.DISABLED,
         "package_registry_access_level": project.registry_access,
+        "pypi_identical_upload_accepted": bool(project.identical_upload_accepted),
         "empty_repo": True,
         "archived": bool(project.archived),
         "creator_id": project.creator_id,

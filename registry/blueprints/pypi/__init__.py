@@ -43,7 +43,7 @@ def refuse(error: RegistryError) -> Response:
 
 def reason_phrase(error: RegistryError) -> str:
     """One short line of printable ASCII: what a status line can hold."""
-    text = error.message.removeprefix(f"{error.status} ")
+    text = error.headline.removeprefix(f"{error.status} ")
     return re.sub(r"[^\x20-\x7e]", "?", text)[:200]
 
 

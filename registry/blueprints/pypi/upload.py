@@ -50,18 +50,48 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post("/projects/<project:project>/packages/pypi")
     @gate(Permission.CREATE_PACKAGE)
     def upload(project: Project) -> Response:
-        """Publish one file (GitLab, PyPI API "Upload a package")."""
-        storage: Storage = current_app.extensions["storage"]
-        limit = settings.max_file_size(current_app.config["MAX_FILE_SIZE"])
+        """Publish one file (GitLab, PyPI API "Upload a package").
+
+        A file that the project has already, and accepts again, is 200: it was not created now.
+        """
+        storage, limit = _storage(), _max_file_size()
         with closing(storage.stage()) as staged:
-            form = received_form(staged, limit)
-            publishing.publish(
-                _as_upload(form, staged), project=project, principal=current_principal(), storage=storage,
+            published = publishing.publish(
+                received_upload(staged, limit), project=project, principal=current_principal(), storage=storage,
                 max_size_bytes=limit, now=utcnow(),
             )  # fmt: skip
-        return make_response(jsonify(message="201 Created"), 201)
+        if published.is_new:
+            return make_response(jsonify(message="201 Created"), 201)
+        return jsonify(message="200 OK")
+
+    @blueprint.post("/projects/<project:project>/packages/pypi/validate")
+    @gate(Permission.CREATE_PACKAGE)
+    def validate(project: Project) -> Response:
+        """Answer as to an upload of the same form, but keep nothing of it."""
+        limit = _max_file_size()
+        with closing(_storage().stage()) as staged:
+            received = received_upload(staged, limit)
+            publishing.validate(received, project=project, principal=current_principal(), max_size_bytes=limit)
+            return jsonify(
+                message="200 OK", name=received.name, version=received.version, filename=received.filename,
+                size=staged.size_bytes, sha256=staged.sha256,
+            )  # fmt: skip
 
     return blueprint
+
+
+def _storage() -> Storage:
+    storage: Storage = current_app.extensions["storage"]
+    return storage
+
+
+def _max_file_size() -> int:
+    return settings.max_file_size(current_app.config["MAX_FILE_SIZE"])
+
+
+def received_upload(staged: StagedFile, max_size_bytes: int) -> Upload:
+    """What the request brings; raises as ``received_form``, and where required fields are missing or malformed."""
+    return _as_upload(received_form(staged, max_size_bytes), staged)
 
 
 @dataclass

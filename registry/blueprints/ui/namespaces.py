@@ -9,7 +9,7 @@ from flask_babel import gettext
 from werkzeug.wrappers import Response
 
 from registry.blueprints.auth.permits import Gate
-from registry.blueprints.ui import pagination
+from registry.blueprints.ui import commands, pagination
 from registry.blueprints.ui.explore import described
 from registry.blueprints.ui.forms import (
     DeletionForm,
@@ -201,7 +201,8 @@ def _project_home(project: Project) -> str:
         recent=recent,
         size_bytes=catalog.storage_bytes(project) if may("read_statistics", project) else None,
         forwards=settings.forwards(project),
-        pypi_url=pypi_url(project),
+        build_command=commands.build(),
+        publish_command=commands.publish(pypi_url(project)),
     )
 
 

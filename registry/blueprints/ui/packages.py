@@ -224,6 +224,7 @@ def _header(namespace: Project | Group, package: Package, other_versions: int) -
         "package": package,
         "project": package.project,
         "protection": publishing.protections([package], principal())[package.id],
+        "said": catalog.name_status(package.project, package.name),
         "size_bytes": catalog.package_size(package),
         "other_versions": other_versions,
     }

@@ -31,7 +31,7 @@ NAMES = (
     "skip_groups", "query", "plan_name", "pypi_max_file_size", "default_project_visibility",
     "restricted_visibility_levels", "default_project_creation", "personal_access_token_prefix",
     "max_personal_access_token_lifetime", "pypi_package_requests_forwarding", "lock_pypi_package_requests_forwarding",
-    "active", "blocked", "statistics", "with_projects", "owned", "min_access_level",
+    "active", "blocked", "statistics", "with_projects", "owned", "min_access_level", "reason",
 )  # fmt: skip
 VALUES: dict[str, Any] = {
     "null": None, "true": True, "zero": 0, "negative": -1, "huge": 10**30, "fraction": 1.5, "empty": "",
@@ -125,6 +125,9 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
     "GET /groups/{group}/packages": _LIST | {"exclude_subgroups": ..., "package_name": ...},
     "GET /projects/{project}/packages/{package_id}/pipelines": {"per_page": ..., "cursor": ...},
     "GET /projects/{project}/packages/{package_id}/package_files": _LIST | {"order_by": ..., "sort": ...},
+    "PUT /projects/{project}/packages/{package_id}/yank": {"reason": ...},
+    "PUT /projects/{project}/packages/{package_id}/package_files/{file_id}/yank": {"reason": ...},
+    "PUT /projects/{project}/packages/names/{name}/status": {"status": "deprecated", "reason": ...},
     "POST /projects/{project}/packages/protection/rules": {
         "package_name_pattern": "y", "package_type": "pypi", "minimum_access_level_for_push": "owner",
         "minimum_access_level_for_delete": ...,
@@ -161,7 +164,8 @@ def arguments(project: Project, group: Group, outsider: User, admin: User) -> di
     assert deploy_token is not None
     return {
         "project": project.id, "group": group.id, "user_id": outsider.id, "reference": "oscar", "verb": "block",
-        "package_id": file.package_id, "file_id": file.id, "token_id": token.id, "deploy_token_id": deploy_token.id,
+        "package_id": file.package_id, "file_id": file.id, "name": "demo", "token_id": token.id,
+        "deploy_token_id": deploy_token.id,
         "rule_id": rule.id, "source_id": project.id, "job_id": factories.job(project, admin)[0].id,
     }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -98,6 +99,8 @@ NO_PROJECT = [
     "Acme%2Fsub%2Ftools%2F",
     "Acme%5Csub%5Ctools",
     "Acme%00sub",
+    "Acme%1Fsub%1Ftools",
+    "Acme%1Fsub%2Ftools",
     "Acme%2Fsub%2Ftools%00",
     "Acme%2Fsub%2F..%2Fsub%2Ftools",
     "Acme%20",
@@ -315,15 +318,40 @@ def test_the_path_is_taken_as_sent(environ: dict[str, str], path: str) -> None:
     [
         ("/api/v4/projects/7/packages/pypi", "7"),
         ("/api/v4/projects/7/packages/pypi/simple/packages/pypi", "7"),
+        ("/api/v4/projects/7/p%61ckages/pypi/simple", "7"),
+        ("/api/v4/projects/packages/pypi/packages/pypi/simple", "packages/pypi"),
         ("/api/v4/projects/a%2Fb/packages/pypi/simple", "a%2Fb"),
+        ("/api//v4/projects//a//b//packages//pypi/simple", "a/b"),
         ("/api/v4/groups/a/b/-/packages/pypi/simple", "a/b"),
         ("/sub/projects/api/v4/projects/a/b/packages/pypi", "a/b"),
         ('/api/v4/projects/a"<b>/packages/pypi', "a%22%3Cb%3E"),
         ("/api/v4/version", ""),
+        ("/api/v4/projects/7/members", ""),
     ],
 )
 def test_the_id_is_repeated_as_spelled_and_safe_in_a_link(target: str, spelled: str) -> None:
     assert spelled_id({"REQUEST_URI": target}) == spelled  # type: ignore[typeddict-item]
+
+
+COSTLY_TARGETS = {
+    "encoded slashes": "/api/v4/projects/" + "%2F" * 50_000 + "/nothing",
+    "parts between encoded slashes": "/api/v4/projects/" + "a%2F" * 30_000 + "/nothing",
+    "plain parts": "/api/v4/projects/" + "a/" * 50_000 + "nothing!",
+    "slashes around an id": "/api/v4/projects" + "/" * 50_000 + "{id}" + "/" * 50_000 + "p%61ckages/pypi/simple",
+    "an address as name": "/api/v4/projects/{id}/p%61ckages/pypi/simple/" + "api/v4/projects/" * 10_000,
+    "parts of a page": "/" + "a/" * 50_000 + "nothing!",
+}
+
+
+@pytest.mark.parametrize("target", COSTLY_TARGETS.values(), ids=COSTLY_TARGETS)
+@pytest.mark.timeout(60)
+def test_no_address_keeps_the_server_busy(client: FlaskClient, project: Project, target: str) -> None:
+    begun = time.perf_counter()
+
+    answer = client.get(target.format(id=project.id))
+
+    assert answer.status_code in (200, 303, 404)
+    assert time.perf_counter() - begun < 5
 
 
 def test_the_group_of_a_tree_is_found_however_deep(client: FlaskClient, project: Project) -> None:

@@ -239,7 +239,7 @@ def test_a_rule_that_is_refused_says_why_and_keeps_what_was_typed(browser_of, ma
 
 
 def test_a_rule_without_a_pattern_is_refused_beside_the_field(browser_of, maintainer, project):
-    page = browser_of(maintainer).submit(PROJECT, {"pattern": " ", "push": "40"}, action=RULES)
+    page = browser_of(maintainer).submit(PROJECT, {"pattern": "", "push": "40"}, action=RULES)
 
     assert (page.status_code, page.errors) == (422, {"pattern": "This field is required."})
 
@@ -370,7 +370,7 @@ def test_a_longer_allowlist_costs_no_more_statements(browser_of, maintainer, own
         namespaces.allow_job_source(project, factories.group(visibility=Visibility.PRIVATE), by=SHELL)
         factories.job(project, factories.user())
 
-    assert cost() == few + 1  # groups are read too, now that there are some
+    assert cost() == few
 
 
 @pytest.mark.parametrize("path", [GROUP, PROJECT, CI_CD, "rule"])

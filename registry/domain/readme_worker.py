@@ -1,4 +1,4 @@
-"""A program of its own: a README on standard input, safe HTML on standard output, or a failure.
+"""A program of its own: a README on standard input, safe HTML on standard output, or the reason on standard error.
 
 The renderer is the one that PyPI uses. Its HTML is cleaned once more, so that nothing in it touches the page around it:
 no remote image (the content security policy would block it, so the alternative text stands in its place), no id or
@@ -10,11 +10,13 @@ It imports nothing of the registry and starts in a tenth of a second.
 from __future__ import annotations
 
 import html
+import io
 import json
 import resource
 import sys
 from email.message import Message
 from html.parser import HTMLParser
+from typing import TextIO
 
 import nh3
 from readme_renderer import markdown, rst
@@ -22,6 +24,8 @@ from readme_renderer import markdown, rst
 PROCESSOR_SECONDS = 3
 MEMORY_BYTES = 1 << 30
 LONGEST_HTML = 4 << 20
+WRONG = 3  # exit status: the README is not what its type says
+LONGEST_REASON = 300
 
 _VARIANTS = ("GFM", "CommonMark")
 _TAGS = {
@@ -54,17 +58,22 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    rendered = render(**json.load(sys.stdin))
-    if rendered is None or len(rendered) > LONGEST_HTML:
+    reasons = io.StringIO()
+    rendered = render(**json.load(sys.stdin), reasons=reasons)
+    if rendered is None:
+        sys.stderr.write(" ".join(reasons.getvalue().split())[:LONGEST_REASON])
+        sys.exit(WRONG)
+    if len(rendered) > LONGEST_HTML:
         sys.exit(1)
     sys.stdout.buffer.write(rendered.encode())
 
 
-def render(text: str, content_type: str) -> str | None:
+def render(text: str, content_type: str, reasons: TextIO) -> str | None:
     """A description as HTML, or ``None`` if it is not what its type says and is to be shown as it is.
 
     :param content_type: with parameters; empty means reStructuredText, if it can be read as such
         (PyPA specifications, "Core metadata", Description-Content-Type).
+    :param reasons: takes what is wrong with it.
     """
     message = Message()
     message["Content-Type"] = " ".join(content_type.split()) or "text/x-rst"
@@ -73,7 +82,7 @@ def render(text: str, content_type: str) -> str | None:
         variant = message.get_param("variant")
         rendered = markdown.render(text, variant=variant if variant in _VARIANTS else "GFM")
     elif message.get_content_type() == "text/x-rst":
-        rendered = rst.render(text)
+        rendered = rst.render(text, stream=reasons)
     return clean(rendered) if rendered else None
 
 

@@ -1,0 +1,276 @@
+"""Core metadata, the ``METADATA`` of a wheel and the ``PKG-INFO`` of an sdist: read, and held against its standard.
+
+Read with bounds on memory and time, for strangers wrote it. What the standard asks of a field ``packaging`` knows; here
+it is asked field by field and value by value, so that everything wrong can be told at once. More lenient than the
+standard's letter in what older tools wrote and every installer takes: see ``fields_before_their_time``.
+
+PyPA specifications, "Core metadata".
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+from packaging.metadata import Metadata, RawMetadata, parse_email
+
+from registry.domain import distributions
+from registry.errors import InvalidDistribution, Problem
+
+MIB = 1024 * 1024
+MAX_BYTES = 10 * MIB
+# What stands in front of the body is parsed, and a parser's memory grows with its length and its lines, the time also
+# with the number of different fields. The standard has some 30 of these; the longest lists of requirements, and
+# descriptions kept in a field, stay below 10,000 lines.
+MAX_HEAD_LENGTH = 4 * MIB
+MAX_HEAD_LINES = 50_000
+MAX_DIFFERENT_FIELDS = 100
+MAX_SYNTAX_LENGTH = 10_000  # of a value whose syntax is looked at; the longest seen are requirements of some 500
+
+_METADATA_VERSION = re.compile(r"([12])\.([0-9]{1,2})")
+_FIELD_LINE = re.compile(r"[!-9;-~]+:|[ \t]")  # a field, or the next line of a folded one (RFC 5322, section 2.2)
+_READ_BY_RESOLVERS = {"name", "version", "requires-dist", "requires-python", "provides-extra"}
+_OWN_CHECKS = {"metadata_version", "name", "version"}
+_VERSIONS = {
+    (1, 0): "metadata-version name version platform summary description keywords home-page author author-email license",
+    (1, 1): "supported-platform download-url classifier requires provides obsoletes",
+    (1, 2): "maintainer maintainer-email requires-dist provides-dist obsoletes-dist requires-python requires-external "
+    "project-url",
+    (2, 1): "description-content-type provides-extra",
+    (2, 2): "dynamic",
+    (2, 4): "license-expression license-file",
+    (2, 5): "import-name import-namespace",
+}
+_INTRODUCED = {field: version for version, fields in _VERSIONS.items() for field in fields.split()}
+# What packaging has in the plural.
+_REPEATED = {
+    "classifiers",
+    "import_names",
+    "import_namespaces",
+    "license_files",
+    "platforms",
+    "project_urls",
+    "supported_platforms",
+}
+# Fields with a syntax that packaging knows, and what it is.
+_SYNTAX = {
+    "description-content-type": "text/plain, text/x-rst or text/markdown, with charset UTF-8 and variant GFM or "
+    "CommonMark if there are any",
+    "dynamic": "a field of core metadata other than Name, Version and Metadata-Version",
+    "import-name": "a dotted Python name, with '; private' behind it if it is",
+    "import-namespace": "a dotted Python name, with '; private' behind it if it is",
+    "license-expression": "an SPDX license expression",
+    "license-file": "a relative path, with / between folders and without .. and *",
+    "provides-extra": "the name of an extra: ASCII letters, digits and . _ - between letters or digits",
+    "requires-dist": "a requirement as in PEP 508",
+    "requires-python": "version specifiers as in PEP 440",
+    "summary": "one line",
+}
+# Old distutils stated 1.0 and wrote the fields of 1.1; old wheels state 2.0, which was never agreed upon, and mean 2.1.
+_MEANT = {(1, 0): (1, 1), (2, 0): (2, 1)}
+# setuptools 56 to 76 wrote it into Metadata-Version 2.1, three versions before it was standardized.
+_EARLY_FIELDS = {"license-file"}
+
+
+@dataclass(frozen=True)
+class CoreMetadata:
+    """A document, its fields parsed.
+
+    :ivar fields: as ``packaging`` has them. What old tools wrote for nothing, ``UNKNOWN``, is left out.
+    :ivar malformed: known fields, in lower case, that occur too often or cannot be parsed.
+    """
+
+    document: bytes
+    fields: RawMetadata
+    malformed: frozenset[str]
+
+    @property
+    def metadata_version(self) -> str:
+        return self.fields.get("metadata_version", "")
+
+    @property
+    def name(self) -> str:
+        return self.fields.get("name", "")
+
+    @property
+    def version(self) -> str:
+        return self.fields.get("version", "")
+
+    @property
+    def requires_python(self) -> str:
+        return self.fields.get("requires_python", "")
+
+    @property
+    def version_pair(self) -> tuple[int, int] | None:
+        """Major and minor number of a Metadata-Version that can be read, which newer minor versions can, too."""
+        match = _METADATA_VERSION.fullmatch(self.metadata_version)
+        return (int(match[1]), int(match[2])) if match else None
+
+    @property
+    def license_files(self) -> list[str]:
+        """Paths of files that have to be in the distribution."""
+        return self.fields.get("license_files", []) if (self.version_pair or (0, 0)) >= (2, 4) else []
+
+    @property
+    def is_final_in_sdist(self) -> bool:
+        """Whether building cannot change what resolvers read (PEP 643)."""
+        dynamic = {field.strip().lower() for field in self.fields.get("dynamic", [])}
+        return (self.version_pair or (0, 0)) >= (2, 2) and dynamic.isdisjoint(_READ_BY_RESOLVERS)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a distribution says about itself at length.
+
+    :ivar content_type: as declared, with parameters; empty if the file does not say.
+    """
+
+    text: str
+    content_type: str
+
+
+def read(document: bytes) -> CoreMetadata:
+    """:raises InvalidDistribution: the document cannot be read, or not within the bounds."""
+    parsed, unparsed = parse_email(_head(document))
+    present = {key: _stripped(value) for key, value in parsed.items()}
+    known = {key: value for key, value in present.items() if _field(key) in _INTRODUCED}
+    fields = {key: value for key, value in known.items() if key in _OWN_CHECKS or value not in ("", "UNKNOWN")}
+    malformed = frozenset(field for field in unparsed if field in _INTRODUCED)
+    return CoreMetadata(document, cast(RawMetadata, fields), malformed)
+
+
+def description(document: bytes) -> Description:
+    """The description in a core metadata document: its body, or as older tools wrote it, a folded field.
+
+    :raises InvalidDistribution: the document cannot be read.
+    """
+    head = _head(document)
+    fields, _ = parse_email(head)
+    body = document.decode("utf-8")[len(head) :].strip("\r\n")
+    folded = re.sub(r"\r?\n(?: {7}\| ?| {8}|\t)?", "\n", fields.get("description", ""))
+    return Description(body or folded, fields.get("description_content_type", "").strip())
+
+
+def _head(document: bytes) -> str:
+    """The fields of a core metadata document without its body, and few enough of them to be parsed."""
+    try:
+        text = document.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidDistribution(f"the core metadata is not UTF-8 at byte {error.start}") from None
+    lines = itertools.takewhile(_FIELD_LINE.match, io.StringIO(text[:MAX_HEAD_LENGTH], newline=""))
+    head = list(itertools.islice(lines, MAX_HEAD_LINES + 1))
+    if len(head) > MAX_HEAD_LINES or sum(map(len, head)) == MAX_HEAD_LENGTH:
+        raise InvalidDistribution(
+            f"the core metadata has over {MAX_HEAD_LINES} lines or {MAX_HEAD_LENGTH} characters in front of its body"
+        )
+    if len({line.partition(":")[0] for line in head if not line[0].isspace()}) > MAX_DIFFERENT_FIELDS:
+        raise InvalidDistribution(f"the core metadata has more than {MAX_DIFFERENT_FIELDS} different fields")
+    return "".join(head)
+
+
+def _stripped(value: Any) -> Any:
+    if isinstance(value, list):
+        return [item.strip() for item in value]
+    return value.strip() if isinstance(value, str) else value
+
+
+# Checks ---------------------------------------------------------------------------------------------------------
+
+
+def problems(metadata: CoreMetadata) -> Iterator[Problem]:
+    """What a core metadata document lacks to be one."""
+    yield from malformed_fields(metadata)
+    yield from wrong_metadata_version(metadata)
+    yield from wrong_name(metadata)
+    yield from wrong_version(metadata)
+    yield from wrong_requires_python(metadata)
+    yield from wrong_syntax(metadata)
+    yield from fields_before_their_time(metadata)
+
+
+def malformed_fields(metadata: CoreMetadata) -> Iterator[Problem]:
+    for field in sorted(metadata.malformed):
+        expected = "<label>, <address>, and each label once" if field == "project-url" else "there once, in UTF-8"
+        yield Problem(_titled(field), "repeated or malformed", expected)
+
+
+def wrong_metadata_version(metadata: CoreMetadata) -> Iterator[Problem]:
+    """Newer minor versions are backwards compatible by definition and accepted."""
+    if metadata.version_pair is None and "metadata-version" not in metadata.malformed:
+        yield Problem("Metadata-Version", metadata.metadata_version, "1.x or 2.x")
+
+
+def wrong_name(metadata: CoreMetadata) -> Iterator[Problem]:
+    if not distributions.is_name(metadata.name) and "name" not in metadata.malformed:
+        expected = "up to 255 ASCII letters, digits and . _ - between letters or digits"
+        yield Problem("Name", metadata.name, expected)
+
+
+def wrong_version(metadata: CoreMetadata) -> Iterator[Problem]:
+    """Local versions are accepted: PyPI refuses them, but a private registry is where they belong."""
+    if distributions.version(metadata.version) is None and "version" not in metadata.malformed:
+        yield Problem("Version", metadata.version, "a version as in PEP 440")
+
+
+def wrong_requires_python(metadata: CoreMetadata) -> Iterator[Problem]:
+    """It stands on the simple page: nothing in it may break a line or not be shown."""
+    if not metadata.requires_python.isprintable():
+        yield Problem("Requires-Python", metadata.requires_python, "one line of printable characters")
+
+
+def wrong_syntax(metadata: CoreMetadata) -> Iterator[Problem]:
+    """Values that break the syntax of their field.
+
+    Requirements with a direct reference are accepted: PyPI refuses them, but private packages use them. So is any
+    Dynamic in a version newer than those known here, which may bring new fields.
+    """
+    values: dict[str, Any] = dict(sorted(metadata.fields.items()))
+    is_newer = (metadata.version_pair or (0, 0)) > max(_VERSIONS)
+    for key, value in values.items():
+        field, is_list = _field(key), isinstance(value, list)
+        is_checked = field in _SYNTAX and not (field == "dynamic" and is_newer)
+        for item in (value if is_list else [value]) if is_checked else []:
+            if len(item) > MAX_SYNTAX_LENGTH:
+                yield Problem(_titled(field), item, f"at most {MAX_SYNTAX_LENGTH} characters long")
+            elif not _is_valid(key, [item] if is_list else item):
+                yield Problem(_titled(field), item, _SYNTAX[field])
+
+
+def fields_before_their_time(metadata: CoreMetadata) -> Iterator[Problem]:
+    """Fields that the document's own Metadata-Version does not have."""
+    stated = metadata.version_pair
+    if stated is None:
+        return
+    for field in sorted(map(_field, metadata.fields)):
+        if _INTRODUCED[field] > _MEANT.get(stated, stated) and field not in _EARLY_FIELDS:
+            needed = f"{_dotted(_INTRODUCED[field])} or later, for there is a field {_titled(field)}"
+            yield Problem("Metadata-Version", metadata.metadata_version, needed)
+
+
+def _is_valid(key: str, value: str | list[str]) -> bool:
+    """Whether a value has the syntax that its field had at first."""
+    document = {"metadata_version": _dotted(_INTRODUCED[_field(key)]), "name": "name", "version": "1", key: value}
+    try:
+        Metadata.from_raw(cast(RawMetadata, document))
+    except ExceptionGroup:
+        return False
+    except (RecursionError, MemoryError):  # parentheses nested deeper than a parser goes
+        return False
+    return True
+
+
+def _field(key: str) -> str:
+    """The name of a field, in lower case, that ``packaging`` has under a key."""
+    return (key.removesuffix("s") if key in _REPEATED else key).replace("_", "-")
+
+
+def _titled(field: str) -> str:
+    return field.title().replace("-Url", "-URL")
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return "{}.{}".format(*version)

@@ -1,0 +1,235 @@
+"""The gate: whether a file is a wheel or an sdist in order, and if not, everything that is wrong with it.
+
+A file is what its own metadata says; its name and the form of an upload are compared with that. The checks are at the
+level of PyPI's, except where a private registry or older packages need more room; each says so. Whatever the file,
+memory is bounded, and so is the time (see ``wheels.MAX_DIGESTED_BYTES`` and ``readmes``).
+
+PyPA specifications: "Binary distribution format", "Source distribution format", "Core metadata".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import BinaryIO, ParamSpec, TypeVar
+
+from packaging.utils import canonicalize_name
+
+from registry.domain import archives, core_metadata, distributions, readmes, wheels
+from registry.domain.archives import Zip
+from registry.domain.core_metadata import CoreMetadata
+from registry.domain.distributions import Distribution, Kind, ParsedFilename
+from registry.errors import InvalidDistribution, Problem, quoted
+
+MAX_PROBLEMS = 100
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What came out.
+
+    :ivar distribution: what the file is, also if something is wrong with it; ``None`` if its metadata does not tell.
+    :ivar problems: in the order they were found; at most ``MAX_PROBLEMS``, and one that says that there are more.
+    """
+
+    distribution: Distribution | None
+    problems: tuple[Problem, ...]
+
+
+def examine(file: BinaryIO, filename: str) -> Examination:
+    """Look at a seekable file from end to end; where it stands before does not matter."""
+    findings = _Findings()
+    claimed = findings.result_of(distributions.parse_filename, filename)
+    kind = distributions.kind_of(filename)
+    metadata = None
+    if kind is Kind.WHEEL:
+        metadata = _examine_wheel(file, claimed, findings)
+    elif kind is Kind.SDIST:
+        metadata = _examine_sdist(file, filename, claimed, findings)
+    distribution = _distribution(filename, kind, metadata) if kind and metadata else None
+    return Examination(distribution, findings.problems)
+
+
+class _Findings:
+    """The problems so far."""
+
+    def __init__(self) -> None:
+        self._problems: list[Problem] = []
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        if len(self._problems) <= MAX_PROBLEMS:
+            return tuple(self._problems)
+        rest = Problem("content", f"more than {MAX_PROBLEMS} problems", "none; the others are not listed")
+        return (*self._problems[:MAX_PROBLEMS], rest)
+
+    def add(self, problems: Iterable[Problem]) -> None:
+        """Add what a check finds, also if it gives up; from when there are too many, checks are not made any more."""
+        try:
+            self._problems += islice(problems, MAX_PROBLEMS + 1 - len(self._problems))
+        except InvalidDistribution as refusal:
+            self._problems += refusal.problems
+
+    def result_of(
+        self, step: Callable[Parameters, Result], *arguments: Parameters.args, **options: Parameters.kwargs
+    ) -> Result | None:
+        """What a step returns; if it refuses the file, its problems are added and the result is ``None``."""
+        try:
+            return step(*arguments, **options)
+        except InvalidDistribution as refusal:
+            self._problems += refusal.problems
+            return None
+
+
+def _distribution(filename: str, kind: Kind, metadata: CoreMetadata) -> Distribution | None:
+    """What the file is, if its metadata tells name and version."""
+    if not distributions.is_name(metadata.name) or distributions.version(metadata.version) is None:
+        return None
+    return Distribution(
+        filename=filename,
+        kind=kind,
+        name=metadata.name,
+        version=metadata.version,
+        normalized_name=canonicalize_name(metadata.name),
+        metadata_version=metadata.metadata_version,
+        requires_python=metadata.requires_python,
+        core_metadata=metadata.document,
+        core_metadata_is_final=kind is Kind.WHEEL or metadata.is_final_in_sdist,
+    )
+
+
+# Wheels ---------------------------------------------------------------------------------------------------------
+
+
+def _examine_wheel(file: BinaryIO, claimed: ParsedFilename | None, findings: _Findings) -> CoreMetadata | None:
+    if claimed is not None:
+        findings.add(wheels.unknown_tags(claimed))
+    wheel = findings.result_of(archives.open_zip, file)
+    if wheel is None:
+        return None
+    folder = findings.result_of(dist_info_folder, wheel)
+    if folder is None:
+        return None
+    findings.add(wrong_dist_info_folder(folder, claimed))
+    findings.add(missing_documents(wheel, folder))
+    metadata = None
+    if wheel.has_file(f"{folder}/METADATA"):
+        document = findings.result_of(wheel.read, f"{folder}/METADATA", core_metadata.MAX_BYTES)
+        metadata = _examine_metadata(document, claimed, findings)
+    if metadata is not None:
+        findings.add(missing_license_files(metadata, f"{folder}/licenses", wheel.files))
+    if wheel.has_file(f"{folder}/WHEEL"):
+        findings.add(wheels.wrong_wheel_document(wheel, folder, claimed))
+    if wheel.has_file(f"{folder}/RECORD"):
+        findings.add(wheels.wrong_record(wheel, folder))
+    return metadata
+
+
+def dist_info_folder(wheel: Zip) -> str:
+    """:raises InvalidDistribution: there is none at the wheel's top, or several, between which installers choose."""
+    folders = sorted(folder for folder in wheel.folders if folder.lower().endswith(".dist-info"))
+    if len(folders) != 1:
+        raise InvalidDistribution(Problem(".dist-info folder", ", ".join(folders), "one at the top of the wheel"))
+    return folders[0]
+
+
+def wrong_dist_info_folder(folder: str, claimed: ParsedFilename | None) -> Iterator[Problem]:
+    name, _, version = folder.removesuffix(".dist-info").rpartition("-")
+    found = (canonicalize_name(name), distributions.unescaped_version(version))
+    if claimed is not None and found != (claimed.normalized_name, claimed.version):
+        yield Problem(".dist-info folder", folder, f"that of {claimed.release} as in the file name")
+
+
+def missing_documents(wheel: Zip, folder: str) -> Iterator[Problem]:
+    for name in ("METADATA", "WHEEL", "RECORD"):
+        if not wheel.has_file(f"{folder}/{name}"):
+            yield Problem(name, "", f"a file in {quoted(folder)}")
+
+
+# Sdists ---------------------------------------------------------------------------------------------------------
+
+
+def _examine_sdist(
+    file: BinaryIO, filename: str, claimed: ParsedFilename | None, findings: _Findings
+) -> CoreMetadata | None:
+    read = read_zip_sdist if filename.endswith(".zip") else read_tar_sdist
+    top = findings.result_of(read, file)
+    if top is None:
+        return None
+    findings.add(wrong_top_folder(top.name, claimed))
+    if top.content is None:
+        findings.add([Problem("PKG-INFO", "", f"a file in the top folder {quoted(top.name)}")])
+        return None
+    metadata = _examine_metadata(top.content, claimed, findings)
+    if metadata is not None:
+        findings.add(missing_license_files(metadata, top.name, top.files))
+    return metadata
+
+
+def read_tar_sdist(file: BinaryIO) -> archives.TopFolder:
+    """:raises InvalidDistribution: it is damaged or unsafe."""
+    return archives.read_tar_gz(file, "PKG-INFO", core_metadata.MAX_BYTES)
+
+
+def read_zip_sdist(file: BinaryIO) -> archives.TopFolder:
+    """:raises InvalidDistribution: it is damaged or unsafe."""
+    sdist = archives.open_zip(file)
+    top = sdist.read_top_folder("PKG-INFO", core_metadata.MAX_BYTES)
+    if sdist.unpacked_size <= wheels.MAX_DIGESTED_BYTES:
+        for path in sdist.files:
+            deque(sdist.chunks(path), maxlen=0)  # as a tar file is read whole, too
+    return top
+
+
+def wrong_top_folder(folder: str, claimed: ParsedFilename | None) -> Iterator[Problem]:
+    if claimed is not None and distributions.release(folder) != (claimed.normalized_name, claimed.version):
+        yield Problem("top folder", folder, f"that of {claimed.release} as in the file name")
+
+
+# Core metadata --------------------------------------------------------------------------------------------------
+
+
+def _examine_metadata(
+    document: bytes | None, claimed: ParsedFilename | None, findings: _Findings
+) -> CoreMetadata | None:
+    metadata = findings.result_of(core_metadata.read, document) if document is not None else None
+    if metadata is not None:
+        findings.add(core_metadata.problems(metadata))
+        findings.add(disagreements(metadata, claimed))
+        findings.add(unreadable_description(metadata))
+    return metadata
+
+
+def disagreements(metadata: CoreMetadata, claimed: ParsedFilename | None) -> Iterator[Problem]:
+    """Where the core metadata name another package or version than the file name."""
+    if claimed is None:
+        return
+    if distributions.is_name(metadata.name) and canonicalize_name(metadata.name) != claimed.normalized_name:
+        yield Problem("Name", metadata.name, f"{claimed.normalized_name} as in the file name")
+    if distributions.version(metadata.version) not in (None, claimed.version):
+        yield Problem("Version", metadata.version, f"{claimed.version} as in the file name")
+
+
+def missing_license_files(metadata: CoreMetadata, folder: str, files: Iterable[str]) -> Iterator[Problem]:
+    """License files that the metadata name and the distribution lacks (PEP 639)."""
+    present = frozenset(files)
+    for path in metadata.license_files:
+        if f"{folder}/{path}" not in present:
+            yield Problem("License-File", path, f"a file in {quoted(folder)}")
+
+
+def unreadable_description(metadata: CoreMetadata) -> Iterator[Problem]:
+    """A description that is not the reStructuredText it is said to be.
+
+    Markdown and plain text cannot be wrong. Where nothing is said of the type, the standard asks for plain text in the
+    place of reStructuredText that cannot be read; PyPI refuses it.
+    """
+    described = core_metadata.description(metadata.document)
+    fault = readmes.fault(described) if described.content_type else None
+    if fault is not None:
+        yield Problem("Description", fault, "reStructuredText, as its type says")

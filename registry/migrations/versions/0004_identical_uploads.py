@@ -1,0 +1,13 @@
+"""Whether a project accepts a file again that it has already."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("namespaces", sa.Column("identical_upload_accepted", sa.Boolean(), nullable=True))

@@ -1,0 +1,137 @@
+"""What scripts add, and that everything is reached by keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.acceptance.servers import Namespace, RunningServer
+from tests.browser.windows import NARROW, Desk
+from tests.builders import build_wheel
+
+
+@pytest.fixture(scope="session")
+def project(server: RunningServer) -> Namespace:
+    made = server.project(group=server.group())
+    made.publish(build_wheel("keyboarded", "1.0"))
+    return made
+
+
+@pytest.fixture
+def page(desk: Desk) -> Iterator[Page]:
+    """A window in which the administrator is signed in."""
+    context = desk.context("root", permissions=["clipboard-read", "clipboard-write"])
+    yield context.new_page()
+    context.close()
+
+
+def tab_to(page: Page, words: str) -> None:
+    """Press Tab until the focus is on something with these words."""
+    said = """document.activeElement.innerText || document.activeElement.getAttribute("aria-label")
+        || document.activeElement.labels?.[0]?.innerText || \"\""""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if words in page.evaluate(said):
+            return
+    raise AssertionError(f"Tab does not lead to {words}")
+
+
+def test_a_setting_is_changed_by_keyboard_alone(page: Page, project: Namespace) -> None:
+    page.goto(f"/groups/{project.full_path.partition('/')[0]}/-/settings/packages_and_registries")
+
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    tab_to(page, "Forward PyPI package requests")
+    page.keyboard.press("Space")
+    tab_to(page, "Save changes")
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("status")).to_contain_text("Settings saved successfully.")
+    expect(page.get_by_label("Forward PyPI package requests")).not_to_be_checked()
+    assert outline == "solid"
+
+
+def test_a_question_is_a_dialog_that_escape_leaves(page: Page) -> None:
+    page.goto("/-/user_settings/personal_access_tokens")
+
+    tab_to(page, "Revoke")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Revoke token")).to_be_visible()
+    inside = page.evaluate("document.activeElement.closest('dialog') !== null")
+    page.keyboard.press("Escape")
+
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert inside
+    assert page.evaluate("document.activeElement.innerText.trim()") == "Revoke"
+
+
+def test_menus_open_and_close_by_keyboard(page: Page) -> None:
+    page.goto("/")
+
+    tab_to(page, "New")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="New group")).to_be_visible()
+    page.keyboard.press("Escape")
+
+    expect(page.get_by_role("link", name="New group")).to_be_hidden()
+    assert page.evaluate("document.activeElement.innerText.trim()") == "New"
+
+
+def test_on_a_small_screen_the_navigation_is_behind_a_button(page: Page, project: Namespace) -> None:
+    page.set_viewport_size({"width": NARROW, "height": 600})
+    page.goto(f"/{project.full_path}")
+    entry = page.get_by_role("link", name="Packages and registries")
+    expect(entry).to_be_hidden()
+
+    page.get_by_role("button", name="Open navigation").click()
+    expect(entry).to_be_visible()
+    page.keyboard.press("Escape")
+
+    expect(entry).to_be_hidden()
+
+
+def test_the_pip_line_is_copied(page: Page, project: Namespace) -> None:
+    page.goto(f"/{project.full_path}/-/packages")
+    page.get_by_role("link", name="keyboarded", exact=True).click()
+
+    page.get_by_role("button", name="Copy Pip command").first.click()
+
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.locator("pre", has_text="pip install keyboarded").first.inner_text()
+
+
+def test_the_path_follows_the_name_until_it_is_edited(page: Page) -> None:
+    page.goto("/groups/new")
+
+    page.get_by_label("Group name").fill("Métro tools")
+    expect(page.get_by_label("Group path")).to_have_value("metro-tools")
+    page.get_by_label("Group path").fill("own")
+    page.get_by_label("Group name").fill("Other")
+
+    expect(page.get_by_label("Group path")).to_have_value("own")
+
+
+def test_choosing_an_order_is_enough(page: Page, project: Namespace) -> None:
+    page.goto(f"/{project.full_path}/-/packages")
+
+    page.get_by_label("Sort by").select_option("name")
+
+    page.wait_for_url("**/-/packages?order_by=name&sort=desc")
+    expect(page.get_by_role("link", name="keyboarded", exact=True)).to_be_visible()
+
+
+def test_a_refused_form_keeps_what_was_typed_and_says_why(page: Page) -> None:
+    page.goto("/groups/new")
+    page.get_by_label("Group name").fill("Something")
+    page.get_by_label("Group path").fill("-wrong-")
+
+    page.get_by_role("button", name="Create group").click()
+
+    expect(page.get_by_label("Group path")).to_have_value("-wrong-")
+    expect(page.get_by_label("Group path")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#path-error")).to_be_visible()

@@ -1,0 +1,199 @@
+"""From signing in to a package that was published, found, installed and deleted; with scripts and without."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect
+
+from tests.acceptance.clients import Client, Installer
+from tests.acceptance.servers import RunningServer
+from tests.browser.windows import Desk, sign_in
+from tests.builders import build_sdist, build_wheel
+from tests.fakes.upstream import Upstream
+
+PACKAGE = "journeybox"
+FILES = (
+    build_wheel(PACKAGE, "1.0.0", summary="Packed for a journey"),
+    build_sdist(PACKAGE, "1.0.0", summary="Packed for a journey"),
+)
+PUBLIC = build_wheel("publicmap", "3.0")  # held by the upstream alone
+
+
+@pytest.fixture(params=[True, False], ids=["with scripts", "without scripts"])
+def page(request: pytest.FixtureRequest, desk: Desk) -> Iterator[Page]:
+    context = desk.context("nobody", java_script_enabled=request.param)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def dist(home: Path) -> list[Path]:
+    folder = home / "dist"
+    folder.mkdir(parents=True)
+    for file in FILES:
+        (folder / file.filename).write_bytes(file.content)
+    return sorted(folder.iterdir())
+
+
+def test_the_way_of_a_package(
+    page: Page, server: RunningServer, upstream: Upstream, twine: Client, pip: Installer, dist: list[Path],
+    request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
+    name = f"Journey {request.node.callspec.id}"
+    upstream.add(PUBLIC)
+
+    sign_in(page, "root", server.root_password)
+    token = add_token(page, name)
+    group = create_group(page, name)
+    create_subgroup(page, "Research")
+    create_project(page, "Tools")
+
+    publish(page, twine, token, dist)
+    find_package(page)
+    install(page, pip, token)
+
+    index_url = shown_index_url(page, token)
+    pip.succeeds("install", "--index-url", index_url, "--no-deps", PUBLIC.name)
+    switch_forwarding_off(page, group)
+    assert answer_for(index_url, PUBLIC.name) == (404, "404 Package Not Found")
+    assert "No matching distribution found" in pip.fails("download", "--index-url", index_url, PUBLIC.name)
+
+    delete_package(page, f"{group}/research/tools")
+    revoke_token(page, name)
+    assert answer_for(index_url, PACKAGE) == (401, "Token was revoked. You have to re-authorize from the user.")
+    assert "401 Error, Credentials not correct" in pip.fails("download", "--index-url", index_url, PACKAGE)
+
+    delete_project(page, f"{group}/research/tools")
+    sign_out(page)
+
+
+# Steps ----------------------------------------------------------------------------------------------------------
+
+
+def add_token(page: Page, name: str) -> str:
+    """The secret, as the page shows it once."""
+    page.goto("/-/user_settings/personal_access_tokens?scopes=api")
+    page.get_by_label("Token name").fill(name)
+    expect(page.get_by_role("checkbox", name="api", exact=True)).to_be_checked()
+    page.get_by_role("button", name="Create token").click()
+    expect(page.get_by_text("Make sure to save it")).to_be_visible()
+    return page.locator("#issued-token").input_value()
+
+
+def create_group(page: Page, name: str) -> str:
+    """The path of the group, which follows from its name."""
+    page.locator(".topbar summary", has_text="New").click()
+    page.get_by_role("link", name="New group").click()
+    page.get_by_label("Group name").fill(name)
+    page.get_by_role("button", name="Create group").click()
+    expect(page.get_by_role("status")).to_contain_text(f"Group {name} was created.")
+    return page.url.rpartition("/")[2]
+
+
+def create_subgroup(page: Page, name: str) -> None:
+    page.get_by_role("link", name="New subgroup").click()
+    page.get_by_label("Group name").fill(name)
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(name)
+
+
+def create_project(page: Page, name: str) -> None:
+    page.locator("main").get_by_role("link", name="New project").first.click()
+    page.get_by_label("Project name").fill(name)
+    page.get_by_role("button", name="Create project").click()
+    expect(page.get_by_role("heading", name="Publish your first package")).to_be_visible()
+
+
+def publish(page: Page, twine: Client, token: str, dist: list[Path]) -> None:
+    """With the address that the empty project shows."""
+    command = page.locator("pre", has_text="twine upload").inner_text()
+    url = command.split("--repository-url ")[1].split()[0]
+    twine.succeeds("upload", "--repository-url", url, *dist, TWINE_USERNAME="__token__", TWINE_PASSWORD=token)
+
+
+def find_package(page: Page) -> None:
+    page.get_by_role("navigation").get_by_role("link", name="Package registry", exact=True).first.click()
+    page.get_by_role("searchbox", name="Search by name").fill("journey")
+    page.get_by_role("main").get_by_role("button", name="Search").click()
+    expect(page.get_by_role("listitem").filter(has_text=PACKAGE)).to_have_count(1)
+    page.get_by_role("link", name=PACKAGE, exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(PACKAGE)
+    expect(page.get_by_role("main")).to_contain_text("Summary: Packed for a journey")
+
+
+def pip_line(page: Page, token: str) -> list[str]:
+    """The line under "Pip Command", with the token in it."""
+    line = page.locator("pre", has_text=f"pip install {PACKAGE}").first.inner_text()
+    assert "<your_personal_token>" in line
+    return shlex.split(line.replace("<your_personal_token>", token))
+
+
+def install(page: Page, pip: Installer, token: str) -> None:
+    command, *arguments = pip_line(page, token)
+    assert command == "pip"
+    pip.succeeds(*arguments)
+    assert pip.installed() == {PACKAGE: "1.0.0"}
+
+
+def shown_index_url(page: Page, token: str) -> str:
+    line = pip_line(page, token)
+    return line[line.index("--index-url") + 1]
+
+
+def answer_for(index_url: str, name: str) -> tuple[int, str]:
+    """Status of a simple page, and what is said about it."""
+    answer = requests.get(f"{index_url}/{name}/", timeout=30, allow_redirects=False)
+    said = answer.json()
+    return answer.status_code, said.get("message") or said["error_description"]
+
+
+def switch_forwarding_off(page: Page, group: str) -> None:
+    page.goto(f"/groups/{group}/-/settings/packages_and_registries")
+    page.get_by_label("Forward PyPI package requests").uncheck()
+    page.get_by_role("button", name="Save changes").click()
+    expect(page.get_by_role("status")).to_contain_text("Settings saved successfully.")
+    expect(page.get_by_label("Forward PyPI package requests")).not_to_be_checked()
+
+
+def delete_package(page: Page, project: str) -> None:
+    page.goto(f"/{project}/-/packages")
+    page.get_by_role("link", name=PACKAGE, exact=True).click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("main")).to_contain_text(f"You are about to delete version 1.0.0 of {PACKAGE}.")
+    page.get_by_role("button", name="Permanently delete").click()
+    expect(page.get_by_role("status")).to_contain_text("Package deleted successfully")
+    expect(page.get_by_role("heading", name="There are no packages yet")).to_be_visible()
+
+
+def delete_project(page: Page, project: str) -> None:
+    """It asks for the path first."""
+    page.goto(f"/{project}/-/delete")
+    page.get_by_label("To confirm, type").fill("something else")
+    page.get_by_role("button", name="Delete project").click()
+    expect(page.get_by_text(f"Type {project} to confirm.")).to_be_visible()
+    page.get_by_label("To confirm, type").fill(project)
+    page.get_by_role("button", name="Delete project").click()
+    expect(page.get_by_role("status")).to_contain_text("was deleted")
+
+
+def revoke_token(page: Page, name: str) -> None:
+    """It asks first, in a dialog or below the button."""
+    page.goto("/-/user_settings/personal_access_tokens")
+    row = page.get_by_role("row").filter(has_text=name)
+    row.locator("summary", has_text="Revoke").click()
+    question = page.locator(".confirm-panel", has_text=f"revoke {name}")
+    expect(question).to_be_visible()
+    question.get_by_role("button", name="Revoke").click()
+    expect(page.get_by_role("status")).to_contain_text(f"Revoked personal access token {name}.")
+
+
+def sign_out(page: Page) -> None:
+    page.locator("summary[aria-label='Your account']").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page).to_have_url(re.compile("/users/sign_in$"))
