@@ -29,8 +29,11 @@ from registry.storage import StagedFile, Storage
 
 FORM_BYTES = 32 << 20  # all text fields together; twine sends the whole long description
 FORM_PARTS = 10_000
+PART_HEAD_BYTES = 1 << 16
+LONGEST_BOUNDARY = 70  # RFC 2046, section 5.1.1
 CHUNK_BYTES = 1 << 18
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.IGNORECASE | re.ASCII)
+_MALFORMED = "The body is not a well-formed multipart/form-data form"
 _UNSAFE_FILENAME = re.compile(r"[\x00-\x1f\x7f/\\]")
 # Descriptive form fields → columns of the package.
 _FIELDS = {
@@ -130,6 +133,7 @@ def received_form(staged: StagedFile, max_size_bytes: int) -> Form:
             if is_content and form.filename is not None:
                 raise InvalidParameter("content is invalid")
             name, text = event.name, [] if isinstance(event, Field) else None
+            text_bytes += sum(len(value) for _, value in event.headers)
             part = staged if is_content else _Discarded()
             if is_content and isinstance(event, File):
                 form.filename = event.filename or ""
@@ -140,11 +144,11 @@ def received_form(staged: StagedFile, max_size_bytes: int) -> Form:
                     raise TooLarge
             else:
                 text_bytes += len(event.data)
-                if text_bytes > FORM_BYTES:
-                    raise BadRequest(f"The form's text fields are larger than {FORM_BYTES} bytes together")
                 text.append(event.data)
                 if not event.more_data:
                     form.fields[name] = b"".join(text).decode("utf-8", "replace")
+        if text_bytes > FORM_BYTES:
+            raise BadRequest(f"The form's text fields are larger than {FORM_BYTES} bytes together")
     return form
 
 
@@ -157,7 +161,11 @@ class _Discarded:
 
 def _events(boundary: bytes, stream: IO[bytes]) -> Iterator[Event]:
     """:raises BadRequest: the body is not well formed, or ends too early."""
-    decoder = MultipartDecoder(boundary, max_parts=FORM_PARTS)
+    if len(boundary) > LONGEST_BOUNDARY:
+        raise BadRequest(_MALFORMED)
+    # The decoder holds what is not content until it has all of it: the header of a part, what stands before the first
+    # and behind the last one.
+    decoder = MultipartDecoder(boundary, CHUNK_BYTES + PART_HEAD_BYTES, max_parts=FORM_PARTS)
     try:
         while True:
             event = decoder.next_event()
@@ -168,7 +176,7 @@ def _events(boundary: bytes, stream: IO[bytes]) -> Iterator[Event]:
                 if isinstance(event, Epilogue):
                     return
     except (ValueError, ClientDisconnected, RequestEntityTooLarge) as error:
-        raise BadRequest("The body is not a well-formed multipart/form-data form") from error
+        raise BadRequest(_MALFORMED) from error
 
 
 def _as_upload(form: Form, staged: StagedFile) -> Upload:

@@ -199,7 +199,7 @@ def this_page() -> str | None:
 
 def help_url(chapter: str | None = None, *, anchor: str | None = None, about: Namespace | None = None) -> str:
     """The address of help, or of one of its chapters; ``about`` fills in the addresses of that project or group."""
-    filled_in = {about.kind: about.full_path} if isinstance(about, Project | Group) else {}
+    filled_in: dict[str, Any] = {about.kind: about.full_path} if isinstance(about, Project | Group) else {}
     if chapter is None:
         return url_for("ui.help.index", **filled_in)
     return url_for("ui.help.chapter", name=chapter, _anchor=anchor, **filled_in)

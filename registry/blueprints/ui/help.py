@@ -155,7 +155,8 @@ def _links(shown: Project | Group | None) -> Callable[..., str]:
 
 def _shown_namespace() -> Project | Group | None:
     """The project or group whose addresses are asked for. One that the viewer may not know of is left out."""
-    for kind in (Project, Group):
+    kinds: tuple[type[Project | Group], ...] = (Project, Group)
+    for kind in kinds:
         path = request.args.get(kind.__name__.lower(), "")
         if path:
             try:
