@@ -38,7 +38,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InvalidRequestError, NoSuchModuleError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -138,7 +138,8 @@ def init_app(app: Flask) -> None:
             "REGISTRY_DATABASE_URL is set to an address that cannot be read; "
             "accepted is sqlite:///<file> or postgresql://user:password@host:port/database."
         ) from error
-    options: dict[str, Any] = {"pool_size": app.config["THREADS"], "max_overflow": 4}
+    # What a failed statement was given may hold digests and what people sent: it has no place in the log.
+    options: dict[str, Any] = {"pool_size": app.config["THREADS"], "max_overflow": 4, "hide_parameters": True}
     if url.get_backend_name() == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
         options["pool_pre_ping"] = True
@@ -183,6 +184,7 @@ def transaction(*, lock: int | None = None, shared: bool = False, changes_answer
     :param lock: number of an advisory lock held to the end (PostgreSQL; on SQLite every writer excludes the others).
     :param shared: hold that lock together with others that share it.
     :param changes_answers: whether any reader may be answered otherwise after it; raises the content generation.
+    :raises RecordNotFound: what the block changes, or refers to, was deleted meanwhile.
     """
     session: Session = db.session()
     if session.info.get("writing"):
@@ -206,11 +208,22 @@ def transaction(*, lock: int | None = None, shared: bool = False, changes_answer
     except StaleDataError as error:  # a record to change was deleted meanwhile
         session.rollback()
         raise RecordNotFound from error
+    except IntegrityError as error:
+        session.rollback()
+        if _refers_to_nothing(error):
+            raise RecordNotFound from error
+        raise
     except BaseException:
         session.rollback()
         raise
     finally:
         session.info.pop("writing", None)
+
+
+def _refers_to_nothing(error: IntegrityError) -> bool:
+    """Whether a foreign key was violated: by a record that belongs to one which was deleted meanwhile."""
+    violated = {getattr(error.orig, name, None) for name in ("sqlite_errorname", "sqlstate")}
+    return not violated.isdisjoint({"SQLITE_CONSTRAINT_FOREIGNKEY", "23503"})
 
 
 def lock(record: Model, *attributes: str) -> None:

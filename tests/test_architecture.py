@@ -16,9 +16,10 @@ from registry.domain.access import Permission
 
 ROOT = Path(__file__).parent.parent
 DOMAIN = (
-    "domain.access domain.accounts domain.archives domain.audit domain.catalog domain.cleanup domain.distributions "
-    "domain.first_run domain.forwarding domain.namespaces domain.paging domain.publishing domain.releases "
-    "domain.settings domain.sign_in domain.simple domain.tokens domain.verification"
+    "domain.access domain.accounts domain.archives domain.audit domain.catalog domain.cleanup domain.core_metadata "
+    "domain.distributions domain.first_run domain.forwarding domain.gate domain.namespaces domain.paging "
+    "domain.publishing domain.readme_worker domain.readmes domain.releases domain.settings domain.sign_in "
+    "domain.simple domain.tokens domain.verification domain.wheels"
 )
 SHARED = "models database errors"
 
@@ -32,7 +33,12 @@ MAY_IMPORT = {
     "storage": "errors",
     "server": "errors",
     "domain.archives": "errors",
-    "domain.distributions": "domain.archives errors",
+    "domain.distributions": "errors",
+    "domain.core_metadata": "domain.distributions errors",
+    "domain.wheels": "domain.archives domain.distributions errors",
+    "domain.readme_worker": "",
+    "domain.readmes": "domain.core_metadata",
+    "domain.gate": ("domain.archives domain.core_metadata domain.distributions domain.readmes domain.wheels errors"),
     "domain.paging": "database",
     "models": "database",
     "domain.audit": "models database",
@@ -45,7 +51,7 @@ MAY_IMPORT = {
     "domain.forwarding": f"domain.settings {SHARED}",
     "domain.catalog": f"domain.access domain.simple {SHARED}",
     "domain.publishing": (
-        f"domain.access domain.audit domain.catalog domain.distributions domain.namespaces storage {SHARED}"
+        f"domain.access domain.audit domain.catalog domain.distributions domain.gate domain.namespaces storage {SHARED}"
     ),
     "domain.releases": f"domain.access domain.audit domain.catalog domain.namespaces {SHARED}",
     "domain.cleanup": f"storage {SHARED}",
@@ -75,9 +81,12 @@ THIRD_PARTY = {
     "flask_sqlalchemy": "database",
     "flask_wtf": "blueprints.auth blueprints.ui",
     "markupsafe": "blueprints.ui",
-    "nh3": "blueprints.ui",
-    "packaging": "domain.distributions domain.catalog domain.publishing domain.forwarding blueprints.pypi",
-    "readme_renderer": "blueprints.ui",
+    "nh3": "domain.readme_worker",
+    "packaging": (
+        "domain.catalog domain.core_metadata domain.distributions domain.forwarding domain.gate domain.publishing "
+        "domain.wheels blueprints.pypi"
+    ),
+    "readme_renderer": "domain.readme_worker",
     "requests": "domain.importing",
     "sqlalchemy": f"database models {DOMAIN} migrations {BLUEPRINTS} cli observability registry",
     "waitress": "server",

@@ -36,7 +36,7 @@ from registry.models import (
 )
 from registry.storage import Storage, object_key
 from tests import factories
-from tests.builders import build_sdist, build_wheel
+from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.factories import token_key
 
 Run = Callable[..., Result]
@@ -694,6 +694,70 @@ def test_a_repair_removes_old_objects_that_nothing_refers_to(run: Run, storage: 
     assert not storage.exists(key)
 
 
+def on_disk(folder: Path, *files: BuiltFile) -> list[str]:
+    for file in files:
+        (folder / file.filename).write_bytes(file.content)
+    return [str(folder / file.filename) for file in files]
+
+
+def test_files_in_order_are_checked_without_a_word_of_complaint(run: Run, tmp_path: Path) -> None:
+    paths = on_disk(tmp_path, build_wheel(), build_sdist())
+
+    assert columns(run("packages", "check", *paths)) == [[paths[0], "ok"], [paths[1], "ok"]]
+
+
+def test_everything_wrong_with_files_is_told_a_line_each(run: Run, tmp_path: Path) -> None:
+    good, bad = on_disk(tmp_path, build_wheel(), build_sdist(requires_python="3+", requires_dist=["a\tb"]))
+
+    result = run("packages", "check", good, bad)
+
+    assert result.exit_code == 1
+    assert [line.split("\t") for line in result.stdout.splitlines()] == [
+        [good, "ok"],
+        [bad, r"Requires-Dist is 'a\tb', expected is a requirement as in PEP 508"],
+        [bad, "Requires-Python is '3+', expected is version specifiers as in PEP 440"],
+    ]
+    assert result.stderr == "Error: 1 of 2 files would be refused.\n"
+
+
+def test_checked_files_as_json_have_every_problem(run: Run, tmp_path: Path) -> None:
+    good, bad = on_disk(tmp_path, build_wheel(), build_wheel(filename="other-1.0-py3-none-any.whl"))
+
+    result = run("packages", "check", "--json", good, bad)
+
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == [
+        {"file": good, "name": "demo", "version": "1.0", "errors": []},
+        {
+            "file": bad,
+            "name": "demo",
+            "version": "1.0",
+            "errors": [
+                {
+                    "field": ".dist-info folder",
+                    "value": "demo-1.0.dist-info",
+                    "expected": "that of other 1.0 as in the file name",
+                },
+                {"field": "Name", "value": "demo", "expected": "other as in the file name"},
+            ],
+        },
+    ]
+
+
+def test_a_file_to_check_has_to_be_there(refused: Refused, tmp_path: Path) -> None:
+    assert "'gone.whl' does not exist" in refused("packages", "check", "gone.whl")
+    assert "is a directory" in refused("packages", "check", str(tmp_path))
+
+
+def test_files_are_checked_without_a_database(tmp_path: Path) -> None:
+    (path,) = on_disk(tmp_path, build_wheel())
+    empty = create_app({"INSTANCE_PATH": tmp_path / "instance"})
+
+    result = empty.test_cli_runner().invoke(args=["packages", "check", path])
+
+    assert succeeded(result) == f"{path}\tok\n"
+
+
 # All commands ---------------------------------------------------------------------------------------------------
 
 GROUPS = {
@@ -702,7 +766,7 @@ GROUPS = {
     "tokens": ["create", "list", "revoke"],
     "groups": ["create", "list"],
     "projects": ["create", "list"],
-    "packages": ["cleanup", "delete", "list", "status", "unyank", "verify", "yank"],
+    "packages": ["check", "cleanup", "delete", "list", "status", "unyank", "verify", "yank"],
 }
 
 

@@ -278,6 +278,23 @@ def test_sqlite_keeps_what_was_committed_through_a_power_cut(app: Flask) -> None
     assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30000}
 
 
+def test_an_error_does_not_repeat_what_a_statement_was_given(app: Flask) -> None:
+    with pytest.raises(IntegrityError) as caught:
+        db.session.execute(insert(Membership).values(namespace_id=4711, user_id=4712, role=Role.GUEST))
+
+    assert "4711" not in str(caught.value)
+
+
+def test_a_record_that_belongs_to_one_deleted_meanwhile_is_not_kept(app: Flask) -> None:
+    with pytest.raises(RecordNotFound), transaction() as session:
+        session.add(Membership(namespace_id=1, user_id=1, role=Role.GUEST))
+
+
+def test_a_record_that_breaks_another_rule_is_told_as_that(app: Flask) -> None:
+    with pytest.raises(IntegrityError), transaction() as session:
+        session.execute(insert(InstanceSettings).values(id=2))
+
+
 @pytest.mark.parametrize("touch", [lock, lambda user: setattr(user, "name", "Somebody")], ids=["locked", "changed"])
 def test_a_record_that_was_deleted_meanwhile_is_not_found(app, touch):
     user = factories.user()

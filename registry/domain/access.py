@@ -108,10 +108,14 @@ class PrincipalKind(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks: a signed-in user, a personal access token, a deploy token, a CI job, the shell, or nobody."""
+    """Who asks: a signed-in user, a personal access token, a deploy token, a CI job, the shell, or nobody.
+
+    :ivar sudo_by: the administrator who acts as ``user``.
+    """
 
     kind: PrincipalKind
     user: User | None = None
+    sudo_by: User | None = None
     access_token: AccessToken | None = None
     deploy_token: DeployToken | None = None
     job: Job | None = None
@@ -139,7 +143,9 @@ class Principal:
     def label(self) -> str:
         if self.deploy_token is not None:
             return f"deploy token {self.deploy_token.id}"
-        return self.kind.value if self.user is None else self.user.username
+        if self.user is None:
+            return self.kind.value
+        return self.user.username if self.sudo_by is None else f"{self.user.username} (sudo by {self.sudo_by.username})"
 
 
 ANONYMOUS = Principal(PrincipalKind.ANONYMOUS)

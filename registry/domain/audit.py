@@ -9,6 +9,8 @@ from sqlalchemy import Select, func, or_, select
 from registry.database import db
 from registry.models import AuditEvent, Namespace
 
+LONGEST_AUTHOR = 255  # as the column: two user names may be longer together
+
 
 class Author(Protocol):
     """What an event says about who acted; ``access.Principal`` is one."""
@@ -30,7 +32,7 @@ def record(by: Author, action: str, target: str, namespace: Namespace | None = N
     db.session.add(
         AuditEvent(
             action=action,
-            author=by.label,
+            author=by.label[:LONGEST_AUTHOR],
             author_id=by.user_id,
             address=by.address,
             namespace_id=None if namespace is None else namespace.id,

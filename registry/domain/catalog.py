@@ -18,7 +18,7 @@ from registry.database import db, transaction
 from registry.domain import access
 from registry.domain.access import Principal
 from registry.domain.simple import SimpleFile, SimpleIndex, SimplePage
-from registry.errors import NotFound, RecordNotFound
+from registry.errors import NotFound, RecordNotFound, Unauthenticated
 from registry.models import (
     DISPLAYABLE,
     INSTALLABLE,
@@ -202,6 +202,18 @@ def note_download(file: DownloadableFile, now: datetime) -> None:
             .values(last_downloaded_at=now, updated_at=Package.updated_at),
             execution_options={"synchronize_session": False},
         )
+
+
+def refuse_where_hidden(namespace: Namespace, principal: Principal) -> None:
+    """Keep from nobody in particular that something is not here, where a group hides something from them.
+
+    uv asks without credentials first, and with them only after a 401: told anything else, it would take another index's
+    package for the private one, or give up on a file that its lock names.
+
+    :raises Unauthenticated: nobody is signed in, and signing in may show more; whatever was asked for.
+    """
+    if principal.is_anonymous and isinstance(namespace, Group) and hides_something(namespace, principal):
+        raise Unauthenticated
 
 
 def hides_something(group: Group, principal: Principal) -> bool:

@@ -633,11 +633,17 @@ class Member:
 
 
 def members(
-    namespace: Namespace, *, inherited: bool = False, query: str = "", user_ids: Iterable[int] | None = None
+    namespace: Namespace,
+    *,
+    inherited: bool = False,
+    query: str = "",
+    by_email: bool = False,
+    user_ids: Iterable[int] | None = None,
 ) -> list[Member]:
     """Members in the order of their user ids; with the inherited ones, one entry a user: the highest role.
 
-    :param query: keep those whose name, user name or e-mail address contains it.
+    :param query: keep those whose name or user name contains it, or whose e-mail address it is.
+    :param by_email: whether a part of an e-mail address will do: these are not everybody's to find out.
     :param user_ids: keep only these users.
     """
     statement = (
@@ -654,12 +660,11 @@ def members(
     else:
         statement = statement.where(Ancestry.distance == 0)
     if query:
-        like = f"%{_escape_like(query.lower())}%"
-        statement = statement.where(
-            User.username_key.like(like, escape="\\")
-            | func.lower(User.name).like(like, escape="\\")
-            | User.email_key.like(like, escape="\\")
-        )
+        text = query.lower()
+        searched = func.lower(User.name).contains(text, autoescape=True)
+        searched |= User.username_key.contains(text, autoescape=True)
+        searched |= User.email_key.contains(text, autoescape=True) if by_email else User.email_key == text
+        statement = statement.where(searched)
     if user_ids is not None:
         statement = statement.where(User.id.in_(list(user_ids)))
     found: dict[int, Member] = {}
@@ -843,10 +848,6 @@ def _refuse_higher(namespace: Namespace, role: Role, by: Principal) -> None:
 
 def _shown(day: date | None) -> str | None:
     return None if day is None else day.isoformat()
-
-
-def _escape_like(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 # Which CI jobs reach a project ----------------------------------------------------------------------------------

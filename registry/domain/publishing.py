@@ -112,6 +112,7 @@ def publish(
     :raises ClosedPackageName: the package name is archived or quarantined.
     :raises DuplicateFile: the project has a file of this name.
     :raises ValidationFailed: a field, a digest or the file itself breaks a rule; see the message.
+    :raises RecordNotFound: the project, or whoever publishes, was deleted meanwhile.
 
     GitLab, "Publish a PyPI package", except that the file is opened and its digests are checked.
     """
@@ -126,9 +127,10 @@ def publish(
         try:
             _keep((upload.content, core_metadata), storage)  # bytes before the row: a crash leaves no broken link
             file = _record(upload, distribution, core_metadata, project, principal, storage, now)
-        except RegistryError:
+        except RegistryError as refusal:
             _discard((upload.content, core_metadata), storage)
-            standing = identical_file(upload, project)  # the same upload may have been faster
+            # The same upload may have been faster; of any other refusal the project itself may be the reason.
+            standing = identical_file(upload, project) if isinstance(refusal, DuplicateFile) else None
             if standing is None:
                 raise
             return Publication(standing, is_new=False)

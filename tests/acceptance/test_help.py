@@ -57,7 +57,7 @@ def example(server: RunningServer, project: Namespace, group: Namespace) -> Call
 
 
 @pytest.fixture
-def shell(client_environment: Environments, home: Path) -> Installer:
+def shell(client_environment: Environments, home: Path, upstream: Upstream) -> Installer:
     """A shell whose Python has pip and twine, with two files in ``dist``."""
     python = client_environment("help", NEWEST_PIP, *PUBLISHING)
     (home / "dist").mkdir(parents=True)
@@ -70,7 +70,7 @@ def shell(client_environment: Environments, home: Path) -> Installer:
         {
             "PATH": os.pathsep.join([*map(str, paths), os.environ["PATH"]]),
             "PIP_TARGET": str(home / "site"),
-            "PIP_INDEX_URL": "http://127.0.0.1:9/nothing",  # for commands that only add an index
+            "PIP_INDEX_URL": upstream.url,  # for commands that only add an index
             "UV_PYTHON": str(python),
         },
     )

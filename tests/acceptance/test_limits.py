@@ -90,6 +90,18 @@ def test_a_large_upload_is_refused_by_its_header_alone(
     assert ("Basic" in answer.headers.get("WWW-Authenticate", "")) is (status == 401)
 
 
+def test_a_large_file_may_be_validated(server: RunningServer) -> None:
+    project = server.project()
+    request = upload_head(project, None, GIB).replace(b"/packages/pypi ", b"/packages/pypi/validate ")
+
+    with connect(server) as connection:
+        connection.sendall(request)
+        answer = answer_on(connection, "POST")
+
+    assert answer is not None
+    assert answer.status == 401, "as an upload, and not 413 as elsewhere"
+
+
 def test_an_anonymous_upload_is_not_read_to_its_end(server: RunningServer) -> None:
     project, sent = server.project(), 0
     block = bytes(MIB)

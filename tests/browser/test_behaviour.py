@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.acceptance.servers import Namespace, RunningServer
-from tests.browser.windows import NARROW, Desk
+from tests.browser.windows import LIGHT, NARROW, Desk, Window
 from tests.builders import build_wheel
 
 
@@ -135,3 +135,30 @@ def test_a_refused_form_keeps_what_was_typed_and_says_why(page: Page) -> None:
     expect(page.get_by_label("Group path")).to_have_value("-wrong-")
     expect(page.get_by_label("Group path")).to_have_attribute("aria-invalid", "true")
     expect(page.locator("#path-error")).to_be_visible()
+
+
+def test_what_appears_on_the_way_is_accessible_too(page: Page) -> None:
+    window = Window(page, LIGHT)
+    barriers = {}
+
+    window.open("/groups/new")
+    page.get_by_label("Group name").fill("Something")
+    page.get_by_label("Group path").fill("-wrong-")
+    page.get_by_role("button", name="Create group").click()
+    barriers["refusal"] = looked_at(window, "refused-form")
+    window.open("/-/user_settings/personal_access_tokens?name=appearing&scopes=read_api")
+    page.get_by_role("button", name="Create token").click()
+    barriers["secret"] = looked_at(window, "issued-token")
+    page.get_by_role("row").filter(has_text="appearing").locator("summary", has_text="Revoke").click()
+    barriers["dialog"] = looked_at(window, "dialog")
+    page.keyboard.press("Escape")
+    page.locator("summary[aria-label='Your account']").click()
+    barriers["menu"] = looked_at(window, "menu")
+
+    assert {part: found for part, found in barriers.items() if found} == {}
+    assert [problem for problem in window.problems if "422" not in problem] == []
+
+
+def looked_at(window: Window, name: str) -> list[str]:
+    window.screenshot(name)
+    return window.barriers()

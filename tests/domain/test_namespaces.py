@@ -793,17 +793,25 @@ def test_members_are_listed_directly_or_with_the_inherited(group: Group, owner: 
     assert namespaces.member(project, owner.id, inherited=True).source is group
 
 
-@pytest.mark.parametrize("query", ["ANN", "anna", "na@exa", "nn"])
-def test_members_are_searched_by_name_user_name_and_address(group: Group, query: str) -> None:
+@pytest.mark.parametrize("query", ["ANN", "anna", "nn", "Anna@example.com"])
+def test_members_are_searched_by_name_user_name_and_whole_address(group: Group, query: str) -> None:
     factories.member(group, Role.GUEST, "anna")
 
     assert roles(group, query=query) == [("anna", "Guest", True)]
 
 
+def test_parts_of_addresses_are_searched_only_where_that_is_asked_for(group: Group) -> None:
+    factories.member(group, Role.GUEST, "anna")
+
+    assert roles(group, query="na@exa") == []
+    assert roles(group, query="na@exa", by_email=True) == [("anna", "Guest", True)]
+
+
 def test_a_search_takes_wildcards_literally(group: Group) -> None:
     factories.member(group, Role.GUEST, "anna")
 
-    assert roles(group, query="%") == roles(group, query="a__a") == []
+    for query in ("%", "a__a", "\\"):
+        assert roles(group, query=query, by_email=True) == [], query
 
 
 def test_an_expired_member_is_listed_directly_but_no_longer_counts(group: Group, project: Project) -> None:

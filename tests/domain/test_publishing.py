@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from flask import Flask
 from packaging.version import Version
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from registry.database import db
 from registry.domain import catalog, publishing
-from registry.domain.access import SHELL, Principal
+from registry.domain.access import SHELL, Principal, PrincipalKind
 from registry.domain.publishing import FIELD_LENGTHS, Upload, is_valid_name, is_valid_version
 from registry.errors import (
     BadRequest,
@@ -31,6 +31,7 @@ from registry.errors import (
 from registry.models import (
     AuditEvent,
     FileStatus,
+    Namespace,
     Package,
     PackageFile,
     PackageStatus,
@@ -446,6 +447,151 @@ def test_a_package_of_any_living_status_takes_more_files(
     assert [package.status for package in packages()] == [status]
 
 
+@pytest.fixture
+def lenient_project(project: Project) -> Project:
+    """A project that accepts files again that it has."""
+    project.identical_upload_accepted = True
+    db.session.commit()
+    return project
+
+
+def test_the_same_bytes_again_change_nothing_where_that_is_accepted(
+    publish: Publish, lenient_project: Project, store_files: StoreFiles
+) -> None:
+    built = build_wheel()
+    first = publish(built, lenient_project, fields={"summary": "First"})
+    before = store_files()
+
+    second = publish(built, lenient_project, fields={"summary": "Second"}, now=LATER)
+
+    assert (second.id, second.created_at) == (first.id, NOW)
+    assert (packages()[0].summary, packages()[0].updated_at) == ("First", NOW)
+    assert store_files() == before
+    assert len(db.session.scalars(select(AuditEvent).where(AuditEvent.action == "package_published")).all()) == 1
+
+
+def test_other_bytes_are_refused_also_where_the_same_are_accepted(publish: Publish, lenient_project: Project) -> None:
+    publish(build_wheel(), lenient_project)
+
+    with pytest.raises(DuplicateFile):
+        publish(build_wheel(summary="Other"), lenient_project)
+
+
+def test_the_same_bytes_are_the_same_only_if_they_were_received_as_sent(
+    publish: Publish, lenient_project: Project
+) -> None:
+    publish(build_wheel(), lenient_project)
+
+    with pytest.raises(BadRequest):
+        publish(build_wheel(), lenient_project, sha256="0" * 64)
+
+
+def test_the_same_bytes_of_a_deleted_file_are_published_anew(publish: Publish, lenient_project: Project) -> None:
+    first = publish(build_wheel(), lenient_project)
+    publishing.delete_file(first, packages()[0], lenient_project, by=SHELL)
+
+    assert publish(build_wheel(), lenient_project).id != first.id
+
+
+def test_the_same_bytes_still_need_the_role_of_the_rule(
+    publish: Publish, lenient_project: Project, developer: User
+) -> None:
+    publish(build_wheel(), lenient_project)
+    publishing.add_protection_rule(lenient_project, pattern="de*", push=Role.MAINTAINER, delete=None, by=SHELL)
+
+    with pytest.raises(ProtectedPackage):
+        publish(build_wheel(), lenient_project, factories.signed_in(developer))
+
+
+# The gate -------------------------------------------------------------------------------------------------------
+
+
+def test_everything_wrong_with_form_and_file_is_told_at_once(publish: Publish, project: Project) -> None:
+    built = build_wheel("demo", "1.0", requires_python="3.8+", requires_dist=["a b"])
+
+    with pytest.raises(InvalidDistribution) as refusal:
+        publish(built, project, name="-", version="2.0")
+
+    assert refusal.value.body() == {
+        "message": "400 Bad request - Validation failed: Name is invalid; "
+        "version is '2.0', expected is 1.0 as in the file's metadata; "
+        "Requires-Dist is 'a b', expected is a requirement as in PEP 508; "
+        "Requires-Python is '3.8+', expected is version specifiers as in PEP 440",
+        "errors": [
+            {
+                "field": "name",
+                "value": "-",
+                "expected": "up to 255 ASCII letters, digits and . _ - between letters or digits",
+            },
+            {"field": "version", "value": "2.0", "expected": "1.0 as in the file's metadata"},
+            {"field": "Requires-Dist", "value": "a b", "expected": "a requirement as in PEP 508"},
+            {"field": "Requires-Python", "value": "3.8+", "expected": "version specifiers as in PEP 440"},
+        ],
+    }
+    assert refusal.value.headline == "400 Bad request - 4 problems, the first: Name is invalid"
+
+
+def test_the_form_is_compared_by_name_and_version_only(publish: Publish, project: Project) -> None:
+    built = build_wheel(summary="In the file", requires_python=">=3.9")
+
+    file = publish(
+        built, project, name="DEMO", version="v1.0.0",
+        fields={"summary": "In the form", "required_python": ">=2.7", "metadata_version": "9"},
+    )  # fmt: skip
+
+    assert file.requires_python == ">=3.9"
+
+
+@pytest.fixture
+def validate(storage: Storage) -> Callable[..., None]:
+    """Validates a built file; further arguments are those of ``Upload``."""
+
+    def validate(built: BuiltFile, project: Project, by: Principal = SHELL, **given: Any) -> None:
+        with closing(storage.stage()) as staged:
+            staged.write(built.content)
+            claimed = {"name": built.name, "version": built.version, "filename": built.filename, "fields": {}}
+            upload = Upload(**claimed | {"content": staged} | given)
+            publishing.validate(upload, project=project, principal=by, max_size_bytes=0)
+
+    return validate
+
+
+def test_what_is_validated_is_not_kept(
+    validate: Callable[..., None], project: Project, store_files: StoreFiles
+) -> None:
+    validate(build_wheel(), project)
+
+    assert store_files() == []
+    assert packages() == []
+
+
+def test_what_would_be_refused_is_not_valid(
+    validate: Callable[..., None], publish: Publish, project: Project, developer: User
+) -> None:
+    publishing.add_protection_rule(project, pattern="safe", push=Role.OWNER, delete=None, by=SHELL)
+    publish(build_wheel(), project)
+
+    with pytest.raises(DuplicateFile):
+        validate(build_wheel(), project)
+    with pytest.raises(InvalidDistribution):
+        validate(build_sdist(requires_python="x"), project)
+    with pytest.raises(BadRequest):
+        validate(build_sdist(), project, sha256="0" * 64)
+    with pytest.raises(ProtectedPackage):
+        validate(build_wheel("safe"), project, factories.signed_in(developer))
+
+
+def test_a_file_that_is_accepted_again_is_valid(
+    validate: Callable[..., None], publish: Publish, lenient_project: Project
+) -> None:
+    publish(build_wheel(), lenient_project)
+
+    validate(build_wheel(), lenient_project)
+
+    with pytest.raises(DuplicateFile):
+        validate(build_wheel(summary="Other"), lenient_project)
+
+
 # Races ----------------------------------------------------------------------------------------------------------
 
 
@@ -472,6 +618,25 @@ def at_once(app: Flask, *publishers: Callable[[Project], PackageFile], project_i
     return results
 
 
+@pytest.mark.parametrize("is_lenient", [False, True], ids=["as a rule", "where the same file is accepted again"])
+@pytest.mark.parametrize("gone", ["project", "publisher"])
+def test_an_upload_for_or_by_somebody_deleted_meanwhile_leaves_nothing(
+    publish: Publish, project: Project, developer: User, store_files: StoreFiles, gone: str, is_lenient: bool
+) -> None:
+    project.identical_upload_accepted = is_lenient
+    db.session.commit()
+    deleted = delete(Namespace).where(Namespace.id == project.id)
+    if gone == "publisher":
+        deleted = delete(User).where(User.id == developer.id)
+    with db.engine.begin() as connection:
+        connection.execute(deleted)
+
+    with pytest.raises(RecordNotFound):
+        publish(build_wheel(), project, by=Principal(PrincipalKind.ACCESS_TOKEN, user=developer))
+
+    assert store_files() == []
+
+
 @pytest.mark.parametrize("same_bytes", [True, False], ids=["the same bytes", "other bytes"])
 def test_of_uploads_at_once_one_wins_and_its_bytes_are_kept(
     app: Flask, publish: Publish, project: Project, storage: Storage, store_files: StoreFiles, same_bytes: bool
@@ -489,6 +654,19 @@ def test_of_uploads_at_once_one_wins_and_its_bytes_are_kept(
         with storage.open(object_key(file.sha256)) as stored:
             assert stored.read() == winner.content
     assert len(store_files()) == 10, "of each version the winner and its metadata; nothing of the losers"
+
+
+def test_the_same_upload_twice_at_once_succeeds_twice_where_that_is_accepted(
+    app: Flask, publish: Publish, lenient_project: Project, store_files: StoreFiles
+) -> None:
+    for number in range(5):
+        built = build_wheel(version=f"{number}.0")
+
+        results = at_once(app, *[lambda to: publish(built, to)] * 3, project_id=lenient_project.id)  # noqa: B023
+
+        assert results == ["published"] * 3
+    assert len(live_files()) == 5
+    assert len(store_files()) == 10
 
 
 def test_two_files_of_a_new_version_at_once_become_one_package(app: Flask, publish: Publish, project: Project) -> None:

@@ -113,11 +113,11 @@ def _either(project: Project | None, group: Group | None) -> Namespace:
 
 def _list(namespace: Namespace, *, inherited: bool) -> Response:
     sent = parameters.read(_LIST)
+    email = _may_see_email(namespace)
     found = namespaces.members(
-        namespace, inherited=inherited, query=sent.get("query", ""), user_ids=sent.get("user_ids")
+        namespace, inherited=inherited, query=sent.get("query", ""), by_email=email, user_ids=sent.get("user_ids")
     )
     page = pagination.page_of(found)
-    email = _may_see_email(namespace)
     return pagination.answer(page, [representations.member(member, email=email) for member in page.items])
 
 

@@ -48,7 +48,7 @@ def pypi_principal() -> Principal:
     return (
         _deploy_token_principal()
         or _bearer_job_principal()
-        or _access_token_principal(_hard_secret(query=True))
+        or _access_token_principal(_hard_secret())
         or _basic_principal()
         or _session_principal()
         or _anonymous()
@@ -57,7 +57,7 @@ def pypi_principal() -> Principal:
 
 def rest_principal() -> Principal:
     """Who asks on the REST routes that take no job token; raises as ``pypi_principal``."""
-    principal = _access_token_principal(_hard_secret(query=True)) or _session_principal() or _anonymous()
+    principal = _access_token_principal(_hard_secret()) or _session_principal() or _anonymous()
     return _sudo(principal)
 
 
@@ -74,7 +74,7 @@ def rotating_principal() -> Principal:
 
     GitLab, personal access tokens API, "Automatic reuse detection". Raises as ``pypi_principal``.
     """
-    secret = _hard_secret(query=True)
+    secret = _hard_secret()
     token = tokens.find_access_token(secret, token_key()) if secret else None
     if token is not None and token.revoked_at is not None:
         tokens.revoke_family(token, by=_of_user(PrincipalKind.ACCESS_TOKEN, token.user), now=utcnow())
@@ -171,7 +171,7 @@ def _sudo(principal: Principal) -> Principal:
     user = accounts.by_reference(reference)
     if user is None:
         raise NotFound(f"User with ID or username '{reference}'")
-    return replace(principal, user=user, _roles={})
+    return replace(principal, user=user, sudo_by=principal.user, _roles={})
 
 
 def _anonymous() -> Principal:
@@ -210,9 +210,9 @@ def _authorization(scheme: str) -> str:
     return rest.strip() if sent.lower() == scheme else ""
 
 
-def _hard_secret(*, query: bool) -> str:
+def _hard_secret() -> str:
     """The secret sent in a way that leaves no doubt that it is meant as an access token."""
-    return request.headers.get("PRIVATE-TOKEN") or (query and request.args.get("private_token")) or _bearer() or ""
+    return request.headers.get("PRIVATE-TOKEN") or request.args.get("private_token") or _bearer()
 
 
 def _address() -> str:

@@ -65,6 +65,7 @@ def _download(namespace: Namespace, sha256: str, filename: str, missing: Registr
         owner = catalog.downloadable_file(namespace, sha256, filename.removesuffix(METADATA_SUFFIX), principal)
         if owner is not None and owner.core_metadata_sha256 is not None:
             return _core_metadata(owner, owner.core_metadata_sha256)
+    catalog.refuse_where_hidden(namespace, principal)
     raise missing
 
 

@@ -15,7 +15,7 @@ from registry.blueprints.routing import spelled_id
 from registry.domain import catalog, forwarding, publishing, simple
 from registry.domain.access import Permission
 from registry.domain.simple import SimpleIndex, SimplePage
-from registry.errors import InvalidParameter, NotFound, Unauthenticated
+from registry.errors import InvalidParameter, NotFound
 from registry.models import Group, Namespace, Project
 
 PROJECT_ROOTS = (
@@ -101,14 +101,8 @@ def _page(namespace: Namespace, name: str) -> Response:
 
 
 def _elsewhere(namespace: Namespace, name: str) -> Response:
-    """The answer for a name that the caller does not find here: the upstream's page, or 404.
-
-    Nobody is told so without signing in where a group hides something: uv keeps the first answer that is no 401, and
-    would take an upstream package for the private one it never saw.
-    """
-    principal = current_principal()
-    if principal.is_anonymous and isinstance(namespace, Group) and catalog.hides_something(namespace, principal):
-        raise Unauthenticated
+    """The answer for a name that the caller does not find here: the upstream's page, or 404."""
+    catalog.refuse_where_hidden(namespace, current_principal())
     if not publishing.is_valid_name(name):
         raise NotFound("Package")
     url = forwarding.upstream_url(namespace, name, current_app.config["UPSTREAM_URL"])

@@ -27,7 +27,7 @@ from registry.errors import BadRequest, InvalidParameter, TooLarge
 from registry.models import Project
 from registry.storage import StagedFile, Storage
 
-FORM_BYTES = 32 << 20  # all text fields together; twine sends the whole long description
+FORM_BYTES = 32 << 20  # all text fields and the parts' headers; twine sends the whole long description
 FORM_PARTS = 10_000
 PART_HEAD_BYTES = 1 << 16
 LONGEST_BOUNDARY = 70  # RFC 2046, section 5.1.1

@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import select
 
-from registry.database import utcnow
-from registry.models import Group, Project, User, UserState, Visibility
+from registry.database import db, utcnow
+from registry.models import AuditEvent, Group, Project, User, UserState, Visibility
 from tests import factories
 from tests.builders import build_wheel
 from tests.clients import Rest, basic
@@ -99,6 +100,14 @@ class TestSudo:
 
         assert by_name.json["username"] == by_id.json["username"] == "olivia"
         assert "is_admin" not in by_name.json
+
+    def test_what_is_done_is_on_record_under_both_names(self, rest: Rest, admin: User, owner: User) -> None:
+        secret = factories.access_token(admin, "api", "sudo")
+
+        rest.post("/groups", secret, json={"name": "Ours", "path": "ours"}, headers={"Sudo": "olivia"})
+
+        event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "group_created")).one()
+        assert (event.author, event.author_id) == ("olivia (sudo by root)", owner.id)
 
     @pytest.mark.parametrize("reference", ["ghost", "4711", "%00", "9" * 30])
     def test_who_is_not_there_is_not_found(self, rest: Rest, admin: User, reference: str) -> None:

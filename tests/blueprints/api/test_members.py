@@ -59,6 +59,15 @@ class TestList:
         assert rest.get(f"/groups/{group.id}/members", owner_token).json[0]["email"] == "olivia@example.com"
         assert "email" not in rest.get(f"/groups/{group.id}/members", reporter).json[0]
 
+    def test_who_sees_no_addresses_cannot_find_them_out_by_searching(
+        self, rest: Rest, group: Group, owner_token: str
+    ) -> None:
+        reporter = factories.access_token(factories.member(group, Role.REPORTER))
+        search = f"/groups/{group.id}/members/all?query=olivia@exam"
+
+        assert [member["username"] for member in rest.get(search, owner_token).json] == ["olivia"]
+        assert rest.get(search, reporter).json == []
+
     def test_of_a_private_project_others_learn_nothing(self, rest: Rest, project: Project, outsider_token: str) -> None:
         for token in (None, outsider_token):
             assert rest.get(f"/projects/{project.id}/members", token).json == {"message": "404 Project Not Found"}

@@ -16,7 +16,8 @@ SIMPLE = {
     "star_count", "last_activity_at", "visibility", "namespace",
 }  # fmt: skip
 FULL = SIMPLE | {
-    "_links", "packages_enabled", "package_registry_access_level", "empty_repo", "archived", "creator_id",
+    "_links", "packages_enabled", "package_registry_access_level", "pypi_identical_upload_accepted", "empty_repo",
+    "archived", "creator_id",
     "container_registry_enabled", "issues_enabled", "merge_requests_enabled", "wiki_enabled", "jobs_enabled",
     "snippets_enabled", "shared_with_groups", "permissions",
 }  # fmt: skip
@@ -273,6 +274,17 @@ class TestChange:
 
         assert response.status_code == 200
         assert response.json == before | changes | {"name_with_namespace": "Acme / Better tools"}
+
+    def test_whether_identical_uploads_are_accepted_is_the_maintainers_to_say(
+        self, rest: Rest, project: Project, maintainer_token: str, developer: User
+    ) -> None:
+        changes = {"pypi_identical_upload_accepted": True}
+        address = f"/projects/{project.id}"
+
+        assert rest.get(address, maintainer_token).json["pypi_identical_upload_accepted"] is False
+        assert rest.put(address, factories.access_token(developer), changes).status_code == 403
+        assert rest.put(address, maintainer_token, changes).json["pypi_identical_upload_accepted"] is True
+        assert rest.get(address, maintainer_token).json["pypi_identical_upload_accepted"] is True
 
     def test_a_new_path_is_a_new_address(self, rest: Rest, project: Project, maintainer_token: str) -> None:
         rest.put(f"/projects/{project.id}", maintainer_token, {"path": "hammers"})

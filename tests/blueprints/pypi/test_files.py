@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from registry.database import db, utcnow
-from registry.models import Package
+from registry.models import Package, Visibility
 from tests import factories
 from tests.builders import build_sdist, build_wheel
 from tests.clients import pypi_path
@@ -148,6 +148,29 @@ def test_name_and_digest_must_both_be_exact(pip, demo, group, token, digest, fil
         response = pip.get(f"{pypi_path(namespace)}/files/{digest}/{filename}", token)
 
         assert (response.status_code, response.json["message"]) == (404, message)
+
+
+def test_where_a_group_hides_something_an_anonymous_caller_is_asked_to_sign_in(app, pip, twine):
+    group = factories.group(visibility=Visibility.PUBLIC)
+    private, public = factories.project(parent=group), factories.project(parent=group, visibility=Visibility.PUBLIC)
+    twine.upload(private, WHEEL, factories.deploy_token(private))
+    shown, absent = build_wheel(name="shown"), build_wheel(name="absent")
+    twine.upload(public, shown, factories.deploy_token(public))
+
+    for suffix in ("", ".metadata"):
+        assert pip.download(group, shown, suffix=suffix).status_code == 200
+        for file in (WHEEL, absent):
+            answer = pip.download(group, file, suffix=suffix)
+
+            assert (answer.status_code, "Basic" in answer.headers["WWW-Authenticate"]) == (401, True), file.name
+            assert pip.download(group, file, factories.access_token(factories.user()), suffix).status_code == 404
+
+
+def test_a_purely_public_group_asks_nobody_to_sign_in(app, pip):
+    group = factories.group(visibility=Visibility.PUBLIC)
+    factories.project(parent=group, visibility=Visibility.PUBLIC)
+
+    assert pip.download(group, WHEEL).status_code == 404
 
 
 @pytest.mark.parametrize("filename", ["../x.whl", "..%2Fx.whl", "a/../../x.whl", "a%00.whl"])

@@ -292,8 +292,9 @@ def test_a_description_of_megabytes_is_no_obstacle(twine, project, developer):
         (b"--x\r\n" + b"A" * 100_000, FORM),
         (b"--x\r\nContent-Disposition: form-data; name=\"n\r\n\r\nv\r\n--x--\r\n", FORM),
         (b"x", "multipart/form-data; boundary=" + "é" * 50),
+        (b"--%b\r\n" % (b"x" * 71), "multipart/form-data; boundary=" + "x" * 71),
     ],
-    ids=range(11),
+    ids=range(12),
 )  # fmt: skip
 def test_a_malformed_body_is_a_400_with_a_sentence(client, project, developer, store_files, body, content_type):
     response = client.post(
@@ -314,6 +315,54 @@ def test_too_many_parts_or_too_much_text_are_refused(client, project, developer,
         response = client.post(pypi_path(project), data=body + b"--x--\r\n", content_type=FORM, headers=token)
 
         assert response.status_code == 400
+
+
+HEAD = b'--x\r\nContent-Disposition: form-data; name="%b"\r\n'
+ENDLESS = {
+    "in front of the first part": b"",
+    "in the header of a part": HEAD % b"n" + b"Name: ",
+    "behind the last part": HEAD % b"n" + b"\r\nv\r\n--x--\r\n",
+}
+
+
+class EndlessStream(io.RawIOBase):
+    """A beginning, and then spaces; ``given`` counts the bytes."""
+
+    def __init__(self, beginning):
+        self._beginning, self.given = beginning, 0
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        part, self._beginning = self._beginning[: len(buffer)], self._beginning[len(buffer) :]
+        buffer[:] = part.ljust(len(buffer))
+        self.given += len(buffer)
+        return len(buffer)
+
+
+@pytest.mark.parametrize("beginning", ENDLESS.values(), ids=ENDLESS)
+def test_what_is_no_content_is_not_collected_in_memory(client, project, developer, beginning):
+    stream = EndlessStream(beginning)
+
+    response = client.post(
+        pypi_path(project), environ_overrides={"wsgi.input": stream, "CONTENT_LENGTH": str(1 << 30)},
+        content_type=FORM, headers=basic(factories.access_token(developer)),
+    )  # fmt: skip
+
+    assert response.status_code == 400
+    assert stream.given < 1 << 20
+
+
+def test_the_names_of_fields_count_as_text(client, project, developer, monkeypatch):
+    monkeypatch.setattr("registry.blueprints.pypi.upload.FORM_BYTES", 1000)
+
+    response = client.post(
+        pypi_path(project), data=HEAD % (b"n" * 1000) + b"\r\nv\r\n--x--\r\n", content_type=FORM,
+        headers=basic(factories.access_token(developer)),
+    )  # fmt: skip
+
+    assert "larger than 1000 bytes" in response.json["message"]
 
 
 @pytest.mark.parametrize(
@@ -380,6 +429,102 @@ def test_a_status_line_holds_one_line_of_plain_text(twine, project, developer):
     assert response.status_code == 400
     assert response.status.isascii()
     assert "X-Injected" not in response.headers
+
+
+def test_the_same_file_again_is_200_where_the_project_accepts_it(twine, project, developer, store_files):
+    token = factories.access_token(developer)
+    twine.upload(project, WHEEL, token)
+    project.identical_upload_accepted = True
+    factories.commit()
+    before = store_files()
+
+    again = twine.upload(project, WHEEL, token)
+    other = twine.upload(project, build_wheel(name="demo", version="1.0", summary="Other"), token)
+
+    assert (again.status_code, again.json) == (200, {"message": "200 OK"})
+    assert other.status_code == 400
+    assert "already exists" in other.json["message"]
+    assert store_files() == before
+
+
+# The gate -------------------------------------------------------------------------------------------------------
+
+BROKEN = build_wheel(
+    name="demo", version="1.0", requires_python="3.8+", requires_dist=["a b"], description="A title\n====",
+    description_content_type="text/x-rst",
+)  # fmt: skip
+
+
+def test_everything_wrong_is_told_at_once_and_the_status_line_stays_short(twine, project, developer, store_files):
+    response = twine.upload(project, BROKEN, factories.access_token(developer), name="other")
+
+    assert response.status_code == 400
+    assert [(error["field"], error["value"]) for error in response.json["errors"]][:3] == [
+        ("name", "other"), ("Requires-Dist", "a b"), ("Requires-Python", "3.8+"),
+    ]  # fmt: skip
+    assert {"field", "value", "expected"} == set(response.json["errors"][0])
+    assert response.json["code"] == response.json["message"]
+    assert response.json["message"].startswith(
+        "400 Bad request - Validation failed: name is 'other', expected is demo as in the file's metadata; Req"
+    )
+    assert response.status == (
+        "400 Bad request - 4 problems, the first: name is 'other', expected is demo as in the file's metadata"
+    )
+    assert store_files() == []
+
+
+def validated(twine, project, file, credentials, **fields):
+    return twine.upload(project, file, credentials, url=f"{pypi_path(project)}/validate", **fields)
+
+
+@pytest.mark.parametrize("ending", ["validate", "validate/", "/validate//"])
+def test_a_form_is_validated_without_being_kept(twine, project, developer, store_files, ending):
+    response = twine.upload(project, WHEEL, factories.access_token(developer), url=f"{pypi_path(project)}/{ending}")
+
+    assert (response.status_code, response.json) == (
+        200,
+        {
+            "message": "200 OK", "name": "demo", "version": "1.0", "filename": WHEEL.filename,
+            "size": len(WHEEL.content), "sha256": WHEEL.sha256,
+        },
+    )  # fmt: skip
+    assert store_files() == []
+    assert db.session.scalar(select(func.count(Package.id))) == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "fields"),
+    [
+        (BROKEN, {"name": "other"}),
+        (WHEEL, {"sha256_digest": "0" * 64}),
+        (WHEEL, {"version": None}),
+        (WHEEL, {"version": "x"}),
+        (WHEEL, {"content": None}),
+        (build_sdist(name="demo", version="1.0"), {}),
+    ],
+    ids=["broken", "wrong digest", "no version", "malformed version", "no file", "published already"],
+)
+def test_what_an_upload_would_refuse_is_refused_in_the_same_words(twine, project, developer, file, fields):
+    token = factories.access_token(developer)
+    twine.upload(project, build_sdist(name="demo", version="1.0"), token)
+
+    validation = validated(twine, project, file, token, **fields)
+    upload = twine.upload(project, file, token, **fields)
+
+    assert (validation.status, validation.json) == (upload.status, upload.json)
+    assert validation.status_code == 400
+
+
+@pytest.mark.parametrize("caller", ["anonymous", "reporter", "read_api only", "stranger", "developer", "deploy token"])
+def test_who_may_not_upload_may_not_validate(twine, caller):
+    group = factories.group(visibility=Visibility.PRIVATE)
+    project = factories.project(parent=group)
+    credentials = _callers(project, group)[caller]
+
+    validation = validated(twine, project, WHEEL, credentials)
+    upload = twine.upload(project, WHEEL, credentials)
+
+    assert validation.status_code == {201: 200}.get(upload.status_code, upload.status_code)
 
 
 def test_an_sdist_joins_the_wheel_of_its_version(twine, project, developer):

@@ -1,0 +1,72 @@
+"""Descriptions that are not what their type says."""
+
+import subprocess
+
+import pytest
+
+from registry.domain import readmes
+from registry.domain.core_metadata import Description
+from registry.domain.readmes import fault
+
+RST = "text/x-rst"
+BROKEN = "Title\n===\n\n.. nonsense:: x\n"
+
+FAULTLESS = {
+    "reStructuredText": Description("Title\n=====\n\n* a\n* b\n", RST),
+    "code in a language nobody knows": Description(".. code-block:: nonsense\n\n    x\n", "text/plain"),
+    "Markdown, whatever it is": Description("# a\n<b>*`[", "text/markdown"),
+    "plain text": Description(BROKEN, "text/plain"),
+    "text of no type": Description(BROKEN, ""),
+    "text of an unknown type": Description(BROKEN, "nonsense"),
+    "no text": Description(" \n", RST),
+    "text beyond all measure": Description(BROKEN * 60_000, RST),
+}
+
+
+@pytest.mark.parametrize("description", FAULTLESS.values(), ids=FAULTLESS)
+def test_a_description_that_is_what_its_type_says_has_no_fault(description):
+    assert fault(description) is None
+
+
+FAULTY = {
+    "a short underline": (Description("A title\n====\n", RST), "Title underline too short."),
+    "an unknown directive": (Description(".. nonsense:: x\n", RST), 'Unknown directive type "nonsense".'),
+    "an unclosed literal": (
+        Description("``x", f"{RST}; charset=UTF-8"),
+        "Inline literal start-string without end-string",
+    ),
+    "nothing to show": (Description(".. a comment", "Text/X-RST"), "No content rendered from RST source."),
+}
+
+
+@pytest.mark.parametrize(("description", "reason"), FAULTY.values(), ids=FAULTY)
+def test_a_fault_is_told_in_one_line_with_its_place(description, reason):
+    found = fault(description)
+
+    assert found is not None
+    assert reason in found
+    assert "\n" not in found
+    assert len(found) <= 300
+
+
+def test_what_cannot_be_read_in_time_has_no_fault():
+    nested = "\n".join(" " * depth + "a\n" for depth in range(400))
+
+    assert fault(Description(nested, RST)) is None
+
+
+def test_a_busy_machine_is_not_the_files_fault(monkeypatch):
+    monkeypatch.setattr(readmes, "PATIENCE_SECONDS", 0.01)
+
+    assert fault(Description("A title at a busy hour\n====\n", RST)) is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        readmes.html(Description("# Demo", "text/markdown"))
+
+
+def test_a_description_is_looked_at_once_for_all_files_of_a_release(monkeypatch):
+    description = Description("A title like no other\n====\n", RST)
+    first = fault(description)
+    monkeypatch.setattr(readmes.sys, "executable", "/nowhere")
+
+    assert first is not None
+    assert fault(description) == first
