@@ -27,7 +27,7 @@ from registry.blueprints.routing import (
     PageProjectConverter,
     RestConverter,
 )
-from registry.errors import RegistryError, Unavailable
+from registry.errors import BadRequest, RegistryError, Unavailable
 from registry.storage import open_storage
 
 SMALL_BODY_BYTES = 4 << 20  # every request but an upload
@@ -81,6 +81,7 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     ui.init_app(app)
     cli.init_app(app)
     _register_error_handlers(app)
+    app.before_request(_refuse_unusable_host)
     app.after_request(_add_common_headers)
     _wrap(app, values)
     return app
@@ -130,6 +131,12 @@ def _register_error_handlers(app: Flask) -> None:
     def broken(_error: Exception) -> BaseResponse:
         app.logger.exception("A request failed.")
         return refuse(RegistryError())
+
+
+def _refuse_unusable_host() -> None:
+    """:raises BadRequest: no links can be made with the host that was asked for (RFC 9112, section 3.2)."""
+    if not request.host:
+        raise BadRequest("The Host header is not a host name or address, with a port if need be")
 
 
 def _phrase(error: HTTPException) -> str:

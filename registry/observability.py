@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("registry.requests")
 probes = Blueprint("probes", __name__)
 
+LONGEST_PATH = 2000  # characters of an address in the log; clients may send a hundred times as many
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # Prefixed tokens, credentials in addresses, and the values of parameters and headers that carry secrets.
@@ -105,7 +107,7 @@ class RequestLog:
 
 
 def _log(environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]], duration_ms: float) -> None:
-    path = str(environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")).partition("?")[0]
+    path = str(environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")).partition("?")[0][:LONGEST_PATH]
     shown = path if path.isascii() and path.isprintable() else ascii(path)
     length = next((value for name, value in headers if name == "Content-Length"), None)
     fields = {

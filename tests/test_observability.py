@@ -31,6 +31,14 @@ def test_a_request_is_one_line_with_its_values_as_fields(pip, project, owner, li
     assert line.size_bytes == len(response.data)
 
 
+def test_a_long_address_does_not_fill_the_log(client, lines):
+    client.get("/api/v4/" + "a" * 100_000)
+
+    (line,) = lines()
+    assert len(line.getMessage()) < 3000
+    assert len(line.path) == 2000
+
+
 def test_a_prepared_answer_is_logged_like_any_other(pip, project, owner, lines):
     token = factories.access_token(owner)
 

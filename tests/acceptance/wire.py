@@ -102,12 +102,19 @@ class LargeWheel:
 
 def large_wheel(folder: Path, name: str, size_bytes: int) -> LargeWheel:
     """A wheel of about this size, written in pieces."""
+    block, count = Random(0).randbytes(MIB), size_bytes // MIB
+    padding_digest = hashlib.sha256()
+    for _ in range(count):
+        padding_digest.update(block)
+    recorded = base64.urlsafe_b64encode(padding_digest.digest()).rstrip(b"=").decode()
     small = build_wheel(name)
+    with zipfile.ZipFile(small.open()) as archive:
+        record = archive.read(archive.namelist()[-1]) + f"padding.bin,sha256={recorded},{count * MIB}\n".encode()
+    small = build_wheel(name, record=record)
     path = folder / small.filename
     path.write_bytes(small.content)
-    block = Random(0).randbytes(MIB)
     with zipfile.ZipFile(path, "a") as archive, archive.open("padding.bin", "w", force_zip64=True) as padding:
-        for _ in range(size_bytes // MIB):
+        for _ in range(count):
             padding.write(block)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,6 +10,7 @@ from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain import namespaces
 from registry.domain.access import Permission
+from registry.errors import RecordNotFound
 from registry.models import Group, Project
 
 SCOPE = "/projects/<project:project>/job_token_scope"
@@ -80,6 +81,9 @@ def routes(gate: Gate) -> Blueprint:
 
 
 def _disallow(project: Project, source_id: int, kind: type[Project] | type[Group]) -> tuple[str, int]:
-    source = namespaces.find(str(source_id), kind)
+    """:raises RecordNotFound: it is not listed; whether there is such a project or group at all, is not told."""
+    source = next((one for one in namespaces.allowed_job_sources(project, kind) if one.id == source_id), None)
+    if source is None:
+        raise RecordNotFound
     namespaces.disallow_job_source(project, source, by=current_principal())
     return "", 204

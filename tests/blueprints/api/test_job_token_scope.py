@@ -6,6 +6,8 @@ from registry.models import Group, Project
 from tests import factories
 from tests.clients import Rest
 
+LISTS = ("allowlist", "groups_allowlist")
+
 
 @pytest.fixture
 def address(project: Project) -> str:
@@ -65,10 +67,18 @@ def test_what_is_not_there_for_the_caller_is_not_found(rest: Rest, address: str,
 
     unknown = rest.post(f"{address}/allowlist", owner_token, {"target_project_id": 4711})
     invisible = rest.post(f"{address}/allowlist", owner_token, {"target_project_id": hidden.id})
-    not_listed = rest.delete(f"{address}/allowlist/{hidden.id}", owner_token)
 
     assert unknown.json == invisible.json == {"message": "404 Project Not Found"}
-    assert not_listed.status_code == 404
+
+
+def test_who_strikes_off_what_is_not_listed_does_not_learn_whether_it_is_there(
+    rest: Rest, address: str, group: Group, owner_token: str
+) -> None:
+    ids = (factories.project("hidden").id, group.id, 4711)
+
+    answers = [rest.delete(f"{address}/{name}/{id_}", owner_token) for name in LISTS for id_ in ids]
+
+    assert {(answer.status_code, answer.json["message"]) for answer in answers} == {(404, "404 Not found")}
 
 
 def test_only_maintainers_see_and_change_it(rest: Rest, address: str, group: Group, developer_token: str) -> None:

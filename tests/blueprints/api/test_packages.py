@@ -258,7 +258,7 @@ class TestPipelines:
     ) -> None:
         jobs = [factories.job(project, owner) for _ in range(3)]
         for number, (_, secret) in enumerate(jobs):
-            twine.upload(project, build_wheel(tag=f"py3-none-linux{number}"), ("gitlab-ci-token", secret))
+            twine.upload(project, build_wheel(tag=f"cp31{number}-none-any"), ("gitlab-ci-token", secret))
         address = f"/projects/{project.id}/packages/{db.session.query(Package).one().id}/pipelines"
 
         first = rest.get(f"{address}?per_page=2", owner_token)

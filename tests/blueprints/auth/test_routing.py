@@ -244,6 +244,17 @@ def test_a_path_that_only_begins_like_the_sub_path_keeps_its_beginning(
     assert client.get(f"/ap/api/v4/projects/{project.id}/packages/pypi/simple/").status_code == 200
 
 
+@pytest.mark.parametrize("host", ["a b", "a/b", "a@b", '"><b>', "a:99999", "[::1", "a,b"])
+@pytest.mark.parametrize("path", ["/api/v4/projects", "/api/v4/groups/Acme/-/packages/pypi/simple", "/users/sign_in"])
+def test_a_host_that_no_link_could_lead_to_is_refused(
+    client: FlaskClient, project: Project, path: str, host: str
+) -> None:
+    answer = client.get(path, environ_overrides={"HTTP_HOST": host})
+
+    assert answer.status_code == 400
+    assert "Host header" in answer.text
+
+
 FORWARDED = {
     "X-Forwarded-For": "203.0.113.7",
     "X-Forwarded-Proto": "https",
