@@ -447,7 +447,7 @@ def is_judged(examination: Examination) -> bool:
     return told and (examination.distribution is not None or examination.problems != ())
 
 
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_file_of_any_bytes_and_any_name_is_judged(data):
     built = data.draw(st.sampled_from(SOURCES))
@@ -461,7 +461,7 @@ def test_a_file_of_any_bytes_and_any_name_is_judged(data):
     assert is_judged(examine(gzip.compress(content, 1) if is_tar else content, filename))
 
 
-@settings(max_examples=6000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_a_wheel_with_any_documents_is_judged(data):
     name = data.draw(st.sampled_from(list(DOCUMENTS)))
