@@ -113,7 +113,7 @@ def _parse_wheel_stem(filename: str, stem: str) -> ParsedFilename:
             filename,
             "<name>-<version>-<python>-<abi>-<platform>.whl, with a build number behind the version if there is one",
         )
-    return ParsedFilename(Kind.WHEEL, normalized_name, version, "".join(map(str, build)), parsed_tags)
+    return ParsedFilename(Kind.WHEEL, normalized_name, version, tags.partition("-")[0] if build else "", parsed_tags)
 
 
 def _parse_sdist_stem(filename: str, stem: str) -> ParsedFilename:

@@ -61,7 +61,7 @@ def main() -> None:
     reasons = io.StringIO()
     rendered = render(**json.load(sys.stdin), reasons=reasons)
     if rendered is None:
-        sys.stderr.write(" ".join(reasons.getvalue().split())[:LONGEST_REASON])
+        sys.stderr.buffer.write(" ".join(reasons.getvalue().split())[:LONGEST_REASON].encode())
         sys.exit(WRONG)
     if len(rendered) > LONGEST_HTML:
         sys.exit(1)

@@ -42,7 +42,7 @@ _PLATFORM = re.compile(
 _INTERPRETER = re.compile(r"[a-z]+\d[\d_]*", re.ASCII)
 _ABI = re.compile(r"[a-z]\w*", re.ASCII)
 _LINUX = re.compile(r"(?:linux|manylinux(?:1|2010|2014|_\d+_\d+)|musllinux_\d+_\d+)_(.+)")
-_VERSION = re.compile(r"(\d+)\.\d+", re.ASCII)
+_VERSION = re.compile(r"[01]\.\d+", re.ASCII)  # installers refuse a new major version
 # A file cannot state its own digest, and signatures are made of the finished RECORD.
 _UNRECORDED = {"RECORD", "RECORD.jws", "RECORD.p7s"}
 _TOO_WEAK = {"md5", "sha1", "sha224", "sha3_224", "shake_128", "shake_256"}
@@ -74,8 +74,7 @@ def wrong_wheel_document(wheel: Zip, folder: str, claimed: ParsedFilename | None
     """
     fields = _wheel_fields(wheel.read(f"{folder}/WHEEL", MAX_WHEEL_BYTES))
     version = fields.get("wheel-version", [""])[0]
-    match = _VERSION.fullmatch(version)
-    if match is None or int(match[1]) > 1:
+    if not _VERSION.fullmatch(version):
         yield Problem("WHEEL: Wheel-Version", version, "1.x")
     build = fields.get("build", [""])[0]
     if claimed is not None and build and build != claimed.build:

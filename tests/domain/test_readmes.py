@@ -35,6 +35,7 @@ FAULTY = {
         Description("``x", f"{RST}; charset=UTF-8"),
         "Inline literal start-string without end-string",
     ),
+    "letters of the world": (Description(".. d\u00e9mo\U0001f600:: x\n\n``x", RST), "Inline literal start-string"),
     "nothing to show": (Description(".. a comment", "Text/X-RST"), "No content rendered from RST source."),
 }
 

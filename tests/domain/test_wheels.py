@@ -119,6 +119,9 @@ BAD_WHEEL_DOCUMENTS = {
     "nothing": (b"", [("WHEEL: Wheel-Version", ""), ("WHEEL: Tag", "")]),
     "a new major version": (wheel_document("py3-none-any", version="2.0"), [("WHEEL: Wheel-Version", "2.0")]),
     "a version that is none": (wheel_document("py3-none-any", version="x"), [("WHEEL: Wheel-Version", "x")]),
+    "a version beyond all measure": (
+        wheel_document("py3-none-any", version="1" * 5000 + ".0"), [("WHEEL: Wheel-Version", "1" * 5000 + ".0")],
+    ),
     "another build": (wheel_document("py3-none-any", build="7"), [("WHEEL: Build", "7")]),
     "a malformed tag": (wheel_document("py3-any"), [("WHEEL: Tag", "py3-any")]),
     "tags beyond all measure": (
@@ -137,7 +140,7 @@ def test_minor_versions_of_the_format_are_compatible(version):
     assert wrong_wheel_document(wheel_document("py3-none-any", version=version)) == []
 
 
-@pytest.mark.parametrize("build", ["", "3", "3a"])
+@pytest.mark.parametrize("build", ["", "3", "3a", "03"])
 def test_a_build_number_is_the_one_of_the_name_or_left_out(build):
     document = wheel_document("py3-none-any", build=build)
 
