@@ -28,9 +28,8 @@ from registry.blueprints.routing import (
     RestConverter,
 )
 from registry.errors import BadRequest, RegistryError, Unavailable
+from registry.server import SMALL_BODY_BYTES
 from registry.storage import open_storage
-
-SMALL_BODY_BYTES = 4 << 20  # every request but an upload
 
 
 def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:

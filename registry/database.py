@@ -24,16 +24,20 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ColumnElement,
     Connection,
     DateTime,
     Engine,
     Integer,
     MetaData,
     SmallInteger,
+    SQLColumnExpression,
     String,
     Table,
     TypeDecorator,
     event,
+    false,
+    func,
     make_url,
     text,
     update,
@@ -52,6 +56,8 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).parent / "migrations"
 SCHEMA_LOCK = 7_202_611  # any number, the same in every process (PostgreSQL advisory lock)
 OBJECTS_LOCK = 7_202_612
+
+LONGEST_SEARCH = 10_000  # characters: of four bytes each, still a pattern that SQLite takes
 
 AUTOINCREMENT = {"sqlite_autoincrement": True}  # an id is never given twice, as on PostgreSQL
 
@@ -114,6 +120,16 @@ class Enumerated(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         return None if value is None else self.members(value)
+
+
+def contains(column: SQLColumnExpression[str], text: str) -> ColumnElement[bool]:
+    """Whether a text occurs in a column, without case and every sign meant literally.
+
+    Nothing that is kept is as long as what SQLite fails to look for.
+    """
+    if len(text) > LONGEST_SEARCH:
+        return false()
+    return func.lower(column).contains(text.lower(), autoescape=True)
 
 
 def utcnow() -> datetime:

@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from registry import database
-from registry.database import db, is_sqlite, lock, transaction
+from registry.database import contains, db, is_sqlite, lock, transaction
 from registry.errors import RecordNotFound
 from registry.models import AuditEvent, InstanceSettings, Membership, Role, User, UserState
 from tests import factories
@@ -265,6 +265,17 @@ def test_text_of_any_language_comes_back_as_it_was(app: Flask) -> None:
     event = db.session.scalars(select(AuditEvent)).one()
 
     assert (event.target, event.details) == (target, {"of": [target]})
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("AMI", True), ("%", False), ("_", False), ("\\", False), ("a" * 100_000, False), ("%" * 10_000, False)],
+    ids=["without case", "percent", "underscore", "backslash", "longer than anything", "longest pattern"],
+)
+def test_a_text_is_looked_for_literally_however_long_it_is(app: Flask, text: str, found: bool) -> None:
+    user = factories.user("tamie")
+
+    assert db.session.scalars(select(User).where(contains(User.username, text))).all() == ([user] if found else [])
 
 
 def test_sqlite_keeps_what_was_committed_through_a_power_cut(app: Flask) -> None:

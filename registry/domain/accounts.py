@@ -15,7 +15,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import db, lock, transaction, utcnow
+from registry.database import contains, db, lock, transaction, utcnow
 from registry.domain import audit, namespaces
 from registry.domain.paging import Listing
 from registry.errors import Conflict, Forbidden, InvalidRecord, NotFound
@@ -196,10 +196,9 @@ def users(wanted: Wanted, *, by_email: bool) -> Listing:
     if wanted.username is not None:
         listing = listing.where(User.username_key == wanted.username.lower())
     if wanted.search:
-        text = wanted.search.lower()
-        found = func.lower(User.name).contains(text, autoescape=True)
-        found |= User.username_key.contains(text, autoescape=True)
-        found |= User.email_key.contains(text, autoescape=True) if by_email else User.email_key == text
+        text = wanted.search
+        found = contains(User.name, text) | contains(User.username_key, text)
+        found |= contains(User.email_key, text) if by_email else User.email_key == text.lower()
         listing = listing.where(found)
     if wanted.is_admin is not None:
         listing = listing.where(User.is_admin.is_(wanted.is_admin))

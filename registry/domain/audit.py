@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, or_, select
 
-from registry.database import db
+from registry.database import contains, db
 from registry.models import AuditEvent, Namespace
 
 LONGEST_AUTHOR = 255  # as the column: two user names may be longer together
@@ -51,4 +51,4 @@ def events(search: str = "") -> Select[AuditEvent]:
     if not search:
         return listing
     columns = (AuditEvent.author, AuditEvent.action, AuditEvent.target)
-    return listing.where(or_(*(func.lower(column).contains(search.lower(), autoescape=True) for column in columns)))
+    return listing.where(or_(*(contains(column, search) for column in columns)))

@@ -14,7 +14,7 @@ from packaging.version import InvalidVersion, Version
 from sqlalchemy import ColumnElement, Select, and_, func, inspect, not_, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, contains_eager, joinedload
 
-from registry.database import db, transaction
+from registry.database import contains, db, transaction
 from registry.domain import access
 from registry.domain.access import Principal
 from registry.domain.simple import SimpleFile, SimpleIndex, SimplePage
@@ -314,7 +314,7 @@ def packages(
     if isinstance(namespace, Group) and not subgroups:
         statement = statement.where(Project.parent_id == namespace.id)
     if wanted.name:
-        statement = statement.where(func.lower(Package.name).contains(wanted.name.lower(), autoescape=True))
+        statement = statement.where(contains(Package.name, wanted.name))
     if wanted.version:
         statement = statement.where(Package.version == wanted.version)
     if wanted.package_type:

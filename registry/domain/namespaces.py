@@ -9,11 +9,11 @@ from datetime import date
 from types import EllipsisType
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, delete, func, insert, or_, select, update
+from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import contains_eager, joinedload, selectinload
 
-from registry.database import db, transaction, utcnow
+from registry.database import contains, db, transaction, utcnow
 from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
 from registry.domain.paging import Listing
@@ -242,11 +242,8 @@ def default_visibility(kind: type[Group] | type[Project], parent: Namespace | No
 def _narrowed(listing: Listing, kind: type[Group] | type[Project], principal: Principal, wanted: Wanted) -> Listing:
     listing = listing.where(access.visible(principal))
     if wanted.search:
-        column = Namespace.full_path_key if "/" in wanted.search else func.lower(Namespace.path)
-        text = wanted.search.lower()
-        listing = listing.where(
-            or_(func.lower(Namespace.name).contains(text, autoescape=True), column.contains(text, autoescape=True))
-        )
+        path = Namespace.full_path if "/" in wanted.search else Namespace.path
+        listing = listing.where(contains(Namespace.name, wanted.search) | contains(path, wanted.search))
     if wanted.visibility is not None:
         listing = listing.where(Namespace.visibility == wanted.visibility)
     if wanted.joined_only:
@@ -660,10 +657,8 @@ def members(
     else:
         statement = statement.where(Ancestry.distance == 0)
     if query:
-        text = query.lower()
-        searched = func.lower(User.name).contains(text, autoescape=True)
-        searched |= User.username_key.contains(text, autoescape=True)
-        searched |= User.email_key.contains(text, autoescape=True) if by_email else User.email_key == text
+        searched = contains(User.name, query) | contains(User.username_key, query)
+        searched |= contains(User.email_key, query) if by_email else User.email_key == query.lower()
         statement = statement.where(searched)
     if user_ids is not None:
         statement = statement.where(User.id.in_(list(user_ids)))

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 
-from sqlalchemy import and_, func, not_, or_, select, update
+from sqlalchemy import and_, not_, or_, select, update
 from sqlalchemy.orm import joinedload
 from sqlalchemy.orm.attributes import set_committed_value
 
-from registry.database import db, lock, transaction
+from registry.database import contains, db, lock, transaction
 from registry.domain import access, audit
 from registry.domain.access import DeployScope, Principal, Scope
 from registry.domain.paging import Listing
@@ -130,7 +130,7 @@ def access_tokens(wanted: Wanted, *, by: Principal, now: datetime) -> Listing:
         is_revoked = AccessToken.revoked_at.is_not(None)
         listing = listing.where(is_revoked if wanted.is_revoked else not_(is_revoked))
     if wanted.search:
-        listing = listing.where(func.lower(AccessToken.name).contains(wanted.search.lower(), autoescape=True))
+        listing = listing.where(contains(AccessToken.name, wanted.search))
     for column, earliest, latest in (
         (AccessToken.created_at, wanted.created_after, wanted.created_before),
         (AccessToken.last_used_at, wanted.last_used_after, wanted.last_used_before),
