@@ -27,8 +27,11 @@ MIB = 1024 * 1024
 MAX_MEMBERS = 100_000
 MAX_LINKS = 10_000
 MAX_NAME_LENGTH = 4096  # PATH_MAX on Linux
+MAX_DEPTH = 64  # of folders; each is looked up among the links
+MAX_EXTRA_FIELDS = 100  # of a zip member, which has a handful
 MAX_DIRECTORY_BYTES = 32 * MIB  # of a zip file, and of a tar file's names: 100,000 members with long ones stay below
 MAX_EXTENDED_HEADER_BYTES = MIB  # of a tar member: its long name, or its pax records
+MAX_EXTENDED_HEADERS_BYTES = 32 * MIB  # of all of them together
 MAX_UNPACKED_BYTES = 32 * 1024 * MIB
 # Deflate reaches 1032 to 1, on constant bytes. Code, text and binaries stay below 10 and generated tables below 50, so
 # what is beyond 100 was made to be large; as long as it unpacks to little it hurts nobody.
@@ -72,6 +75,8 @@ def safe_path(name: str) -> str:
     parts = _parts(name)
     if ".." in parts:
         raise _bad_member(name, "has .. in its path")
+    if len(parts) > MAX_DEPTH:
+        raise _bad_member(name, f"lies more than {MAX_DEPTH} folders deep")
     return "/".join(parts)
 
 
@@ -367,11 +372,12 @@ def _widened(values: Sequence[int], extra: bytes, name: bytes) -> list[int]:
 
 
 def _wide_extra(extra: bytes, name: bytes) -> bytes:
-    wide = b""
-    while len(extra) >= 4:  # a rest of up to three bytes is padding by tools that align members
-        kind, length = struct.unpack_from("<2H", extra)
-        content, extra = extra[4 : 4 + length], extra[4 + length :]
-        if len(content) < length or (kind == _WIDE_EXTRA and wide):
+    wide, position, count = b"", 0, 0
+    while position + 4 <= len(extra):  # a rest of up to three bytes is padding by tools that align members
+        kind, length = struct.unpack_from("<2H", extra, position)
+        content = extra[position + 4 : position + 4 + length]
+        position, count = position + 4 + length, count + 1
+        if len(content) < length or count > MAX_EXTRA_FIELDS or (kind == _WIDE_EXTRA and wide):
             raise _bad_member(name.decode("cp437"), "has malformed extra fields")
         if kind == _UNICODE_PATH_EXTRA:
             raise _bad_member(name.decode("cp437"), "has a second name in its extra fields")
@@ -538,7 +544,7 @@ class _Gunzip(io.RawIOBase):
 def _members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """The members in order. The stream stands at a member's content, which has to be taken before the next member."""
     extension: dict[str, str] = {}
-    count = 0
+    count = extensions_bytes = 0
     while (header := _header(stream)) is not None:
         count += 1
         _refuse_too_many(count)
@@ -546,6 +552,11 @@ def _members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
             yield _extended(header, extension)
             extension = {}
             continue
+        extensions_bytes += header.size
+        if extensions_bytes > MAX_EXTENDED_HEADERS_BYTES:
+            raise InvalidDistribution(
+                f"the tar archive has extended headers of more than {MAX_EXTENDED_HEADERS_BYTES // MIB} MiB together"
+            )
         for key, value in _extension(stream, header).items():
             if key in extension:
                 raise _bad_member(value, "is announced twice, by two headers")

@@ -283,6 +283,11 @@ BAD_ZIP_FILES = {
     "all behind the directory": (entry(42, "<L", 5000), "has bytes in front of its first member"),
     "member behind the directory": (entry(42, "<L", 5000, last=True), "has members behind its central directory"),
     "zip64 size missing": (entry(24, "<L", 0xFFFFFFFF), "'top/a.py' lacks the zip64 sizes it refers to"),
+    "more extra fields than any tool writes": (
+        with_member("c", extra=b"\x99\x99\0\0" * 101),
+        "'c' has malformed extra fields",
+    ),
+    "deeper than folders go": (added(lambda zip_: zip_.writestr("d/" * 64 + "c", b"")), "more than 64 folders deep"),
     "extra field cut off": (with_member("c", extra=b"\x99\x99\x05\x00ab"), "'c' has malformed extra fields"),
     "two zip64 fields": (with_member("c", extra=(b"\1\0\x08\0" + bytes(8)) * 2), "'c' has malformed extra fields"),
     "second name": (with_member("c", extra=b"up\x06\0\1abcd/"), "'c' has a second name in its extra fields"),
@@ -511,6 +516,14 @@ def test_a_bad_tar_file_is_refused_with_the_reason(content, reason):
 
 
 # Size -----------------------------------------------------------------------------------------------------------
+
+
+def test_extended_headers_are_bounded_together():
+    comment = b"%d comment=%s\n" % (1_000_000, b"x" * (1_000_000 - len(b"1000000 comment=\n")))
+    content = raw_tar(*(block for number in range(34) for block in (pax(comment), raw(f"top/{number}"))))
+
+    with pytest.raises(InvalidDistribution, match="extended headers"):
+        read_tar(content)
 
 
 def gzipped_with_zeros(content: bytes, zeros: int) -> bytes:
