@@ -1,0 +1,106 @@
+"""What all commands share: how they run and refuse, options, how they find what they are told to work on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from flask import current_app
+from flask.cli import ScriptInfo
+from sqlalchemy.exc import OperationalError
+
+from registry import database
+from registry.domain import accounts, namespaces
+from registry.errors import NotFound, RegistryError
+from registry.models import Group, Namespace, Project, User
+from registry.storage import Storage
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
+
+
+class Command(click.Command):
+    """A command in the application's context, on a current schema, whose refusals are one sentence."""
+
+    needs_schema = True
+
+    def invoke(self, ctx: click.Context) -> Any:
+        app = ctx.ensure_object(ScriptInfo).load_app()
+        try:
+            with app.app_context():
+                if self.needs_schema:
+                    database.check_schema()
+                return super().invoke(ctx)
+        except RegistryError as error:
+            raise click.ClickException(error.reason or error.message) from error
+        except OperationalError as error:
+            raise click.ClickException(f"The database does not answer: {error.orig}.") from error
+
+
+class SchemaCommand(Command):
+    needs_schema = False
+
+
+class CommandGroup(click.Group):
+    command_class = Command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:  # would show the usage in front of its sentence
+            raise Misuse(error.format_message()) from error
+
+
+class Misuse(click.ClickException):
+    exit_code = click.UsageError.exit_code
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of plain lines.")
+
+
+def namespace_options(meaning: str) -> Callable[[Function], Function]:
+    """``--project`` and ``--group``, for a command that works on one of them."""
+
+    def add(function: Function) -> Function:
+        function = click.option("--group", "group_path", metavar="PATH", help=f"{meaning} of this group.")(function)
+        return click.option("--project", "project_path", metavar="PATH", help=f"{meaning} of this project.")(function)
+
+    return add
+
+
+def find_user(username: str) -> User:
+    with missing(f"user {username}"):
+        return accounts.find_user(username)
+
+
+def find_namespace(path: str, kind: type[AnyNamespace]) -> AnyNamespace:
+    what = "group or user" if kind is Namespace else kind.__name__.lower()
+    with missing(f"{what} {path}"):
+        return namespaces.find(path, kind)
+
+
+def project_or_group(project_path: str | None, group_path: str | None, choices: str) -> Project | Group:
+    if (project_path is None) == (group_path is None):
+        raise click.UsageError(f"Say which: one of {choices}.")
+    return find_namespace(project_path, Project) if project_path else find_namespace(group_path or "", Group)
+
+
+@contextmanager
+def missing(what: str) -> Iterator[None]:
+    """Name what was not found: at the shell there is nothing to hide."""
+    try:
+        yield
+    except NotFound as error:
+        raise click.ClickException(f"There is no {what}.") from error
+
+
+def is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def storage() -> Storage:
+    store: Storage = current_app.extensions["storage"]
+    return store

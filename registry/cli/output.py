@@ -1,0 +1,38 @@
+"""What commands print: plain lines, or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import click
+
+Record = dict[str, Any]
+
+
+def print_record(record: Record, as_json: bool, sentence: str) -> None:
+    click.echo(_json(record) if as_json else sentence)
+
+
+def print_records(records: Iterable[Record], as_json: bool) -> None:
+    if as_json:
+        click.echo(_json(list(records)))
+    else:
+        for record in records:
+            click.echo("\t".join(_plain(value) for value in record.values()))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2, default=_plain)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return "-" if value is None else str(value)

@@ -1,0 +1,288 @@
+"""``flask packages``: packages, the status of their names, and the store."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from registry.cli.commands import (
+    CommandGroup,
+    SchemaCommand,
+    find_namespace,
+    is_terminal,
+    json_option,
+    missing,
+    namespace_options,
+    project_or_group,
+    storage,
+)
+from registry.cli.output import Record, print_record, print_records
+from registry.database import db, transaction, utcnow
+from registry.domain import catalog, cleanup, gate, publishing, releases, verification
+from registry.domain.access import SHELL
+from registry.domain.catalog import PackageFilter
+from registry.domain.gate import Examination
+from registry.domain.verification import Problem
+from registry.models import NameStatus, Package, PackageFile, PackageName, Project
+
+
+@click.group("packages", cls=CommandGroup)
+def packages_group() -> None:
+    """List, yank and delete packages, set the status of their names, and look after the stored files."""
+
+
+@packages_group.command("list")
+@namespace_options("List the packages")
+@json_option
+def list_packages(project_path: str | None, group_path: str | None, as_json: bool) -> None:
+    """List the packages of a project, or of a group with all its subgroups.
+
+    Columns: id, project, name, version, status, time of the first upload.
+    """
+    namespace = project_or_group(project_path, group_path, "--project or --group")
+    listing = catalog.packages(namespace, SHELL, PackageFilter())
+    listing = catalog.ordered(listing, "project_path" if group_path else "name", descending=False)
+    print_records(map(_package_record, db.session.scalars(listing)), as_json)
+
+
+holder_option = click.option(
+    "--project", "project_path", required=True, metavar="PATH", help="The project that holds the package."
+)
+file_option = click.option("--file", "filename", metavar="NAME", help="Only this file of the version.")
+reason_option = click.option("--reason", default="", help="Shown to whoever installs or looks at it.")
+
+
+@packages_group.command("delete")
+@click.argument("name")
+@click.argument("version")
+@holder_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def delete_package(name: str, version: str, project_path: str, yes: bool, as_json: bool) -> None:
+    """Delete a VERSION of the package NAME with all its files.
+
+    It cannot be installed any more from now on; the next cleanup frees the disk.
+    """
+    project = find_namespace(project_path, Project)
+    packages = _packages_named(project, name, version)
+    if not yes:
+        if not is_terminal():
+            raise click.ClickException("Nobody can be asked here whether to delete it; say --yes.")
+        click.confirm(f"Delete {name} {version} from {project.full_path}?", abort=True, err=True)
+    with transaction():
+        for package in packages:
+            publishing.delete_package(package, project, by=SHELL)
+    record = {"project": project.full_path, "name": packages[0].name, "version": version}
+    print_record(record, as_json, f"Deleted {record['name']} {version} from {project.full_path}.")
+
+
+@packages_group.command("yank")
+@click.argument("name")
+@click.argument("version")
+@holder_option
+@file_option
+@reason_option
+@json_option
+def yank_package(name: str, version: str, project_path: str, filename: str | None, reason: str, as_json: bool) -> None:
+    """Yank a VERSION of the package NAME, or one file of it.
+
+    Clients install it only where exactly this version is asked for. Files published to it later are yanked too.
+    """
+    project = find_namespace(project_path, Project)
+    with transaction():
+        for package, file in _yankable(project, name, version, filename):
+            if file is None:
+                releases.yank_version(package, project, reason, by=SHELL)
+            else:
+                releases.yank_file(file, package, project, reason, by=SHELL)
+    _print_yank("Yanked", project, name, version, filename, as_json)
+
+
+@packages_group.command("unyank")
+@click.argument("name")
+@click.argument("version")
+@holder_option
+@file_option
+@json_option
+def unyank_package(name: str, version: str, project_path: str, filename: str | None, as_json: bool) -> None:
+    """Offer a yanked VERSION of the package NAME, or one file of it, again."""
+    project = find_namespace(project_path, Project)
+    with transaction():
+        for package, file in _yankable(project, name, version, filename):
+            if file is None:
+                releases.unyank_version(package, project, by=SHELL)
+            else:
+                releases.unyank_file(file, package, project, by=SHELL)
+    _print_yank("Unyanked", project, name, version, filename, as_json)
+
+
+@packages_group.command("status")
+@click.argument("name")
+@click.argument("status", required=False, type=click.Choice([str(status) for status in NameStatus]))
+@holder_option
+@reason_option
+@json_option
+def name_status(name: str, status: str | None, project_path: str, reason: str, as_json: bool) -> None:
+    """Show the status of the package NAME in a project, or set it to STATUS.
+
+    Archived names take no uploads; quarantined ones offer no files either; a deprecated one is only called so.
+    """
+    project = find_namespace(project_path, Project)
+    if status is None and reason:
+        raise click.UsageError("--reason goes with a STATUS.")
+    with missing(f"package {name} in {project.full_path}"):
+        if status is None:
+            said = catalog.package_name(project, name)
+        else:
+            said = releases.set_name_status(project, name, NameStatus(status), reason, by=SHELL)
+    sentence = f"{said.normalized_name} in {project.full_path} is {said.status}"
+    print_record(_name_record(said, project), as_json, f"{sentence}: {said.reason}" if said.reason else f"{sentence}.")
+
+
+def _packages_named(project: Project, name: str, version: str) -> list[Package]:
+    packages = catalog.packages_named(project, name, version)
+    if not packages:
+        raise click.ClickException(f"There is no package {name} {version} in {project.full_path}.")
+    return packages
+
+
+def _yankable(
+    project: Project, name: str, version: str, filename: str | None
+) -> list[tuple[Package, PackageFile | None]]:
+    """The packages of a version, or the one with this file and the file."""
+    packages = _packages_named(project, name, version)
+    if filename is None:
+        return [(package, None) for package in packages]
+    for package in packages:
+        file = db.session.scalar(catalog.package_files(package).where(PackageFile.filename == filename))
+        if file is not None:
+            return [(package, file)]
+    raise click.ClickException(f"{name} {version} in {project.full_path} has no file {filename}.")
+
+
+def _print_yank(done: str, project: Project, name: str, version: str, filename: str | None, as_json: bool) -> None:
+    packages = catalog.packages_named(project, name, version)
+    files = [file for package in packages for file in db.session.scalars(catalog.package_files(package))]
+    record = {
+        "project": project.full_path,
+        "name": packages[0].name,
+        "version": version,
+        "files": [
+            {"filename": file.filename, "yanked": file.is_yanked, "yanked_reason": file.yanked_reason} for file in files
+        ],
+    }
+    print_record(record, as_json, f"{done} {filename or f'{packages[0].name} {version}'} in {project.full_path}.")
+
+
+@packages_group.command("check", cls=SchemaCommand)
+@click.argument(
+    "paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@json_option
+def check_files(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Look at wheels and sdists as an upload would, and upload nothing. Fails when one would be refused.
+
+    Prints a line for every problem: the file, and what is wrong with it. A file in order has one with "ok".
+    """
+    checked = {path: _examined(path) for path in paths}
+    if as_json:
+        print_records([_examination_record(path, examination) for path, examination in checked.items()], as_json)
+    else:
+        for path, examination in checked.items():
+            for problem in examination.problems or ("ok",):
+                print_records([{"file": path, "problem": problem}], as_json)
+    refused = sum(bool(examination.problems) for examination in checked.values())
+    if refused:
+        raise click.ClickException(f"{refused} of {len(checked)} files would be refused.")
+
+
+def _examined(path: Path) -> Examination:
+    try:
+        with path.open("rb") as file:
+            return gate.examine(file, path.name)
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _examination_record(path: Path, examination: Examination) -> Record:
+    found = examination.distribution
+    return {
+        "file": path,
+        "name": found and found.name,
+        "version": found and found.version,
+        "errors": [problem.as_json() for problem in examination.problems],
+    }
+
+
+@packages_group.command("cleanup")
+@json_option
+def clean_up(as_json: bool) -> None:
+    """Free the disk of what was deleted: to be run once a day, while the registry serves.
+
+    Files that no package refers to stay for an hour, as an upload may be under way.
+    """
+    report = cleanup.run(storage(), utcnow())
+    print_record(
+        dataclasses.asdict(report),
+        as_json,
+        f"Removed {report.packages} packages, {report.files} package files, {report.objects} stored objects "
+        f"({report.size_bytes} bytes) and {report.staged_files} unfinished uploads.",
+    )
+
+
+@packages_group.command("verify")
+@click.option("--repair", is_flag=True, help="Remove stored objects that no package file refers to.")
+@json_option
+def verify_packages(repair: bool, as_json: bool) -> None:
+    """Read every stored object and compare it with the database. Fails when something is wrong.
+
+    Lists what is missing, damaged, or more than a day old without a package file that refers to it. What is missing or
+    damaged has to be deleted, cleaned up and published again.
+    """
+    problems: list[Record] = []
+    tell = (lambda problem: problems.append(_problem_record(problem))) if as_json else _print_problem
+    summary = verification.verify(storage(), utcnow(), tell, repair=repair)
+    counts = (
+        f"{summary.missing} missing, {summary.damaged} damaged, {summary.orphaned} without a package file, "
+        f"{summary.removed} removed"
+    )
+    print_record(
+        {**dataclasses.asdict(summary), "problems": problems}, as_json, f"Checked {summary.checked} objects: {counts}."
+    )
+    if not summary.is_sound:
+        raise click.ClickException(f"The store is not as it should be: {counts}.")
+
+
+def _print_problem(problem: Problem) -> None:
+    print_records([_problem_record(problem)], as_json=False)
+
+
+def _problem_record(problem: Problem) -> Record:
+    return {
+        "defect": problem.defect,
+        "key": problem.key,
+        "files": problem.files,
+        "removed": problem.removed,
+    }
+
+
+def _package_record(package: Package) -> Record:
+    return {
+        "id": package.id,
+        "project": package.project.full_path,
+        "name": package.name,
+        "version": package.version,
+        "status": package.status,
+        "created_at": package.created_at,
+    }
+
+
+def _name_record(said: PackageName, project: Project) -> Record:
+    return {
+        "project": project.full_path,
+        "name": said.normalized_name,
+        "status": said.status,
+        "reason": said.reason,
+    }

@@ -1,0 +1,130 @@
+"""``flask tokens``: access tokens of users, deploy tokens of projects and groups."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+from flask import current_app
+
+from registry.cli.commands import CommandGroup, find_user, json_option, missing, namespace_options, project_or_group
+from registry.cli.output import Record, print_record, print_records
+from registry.database import db, utcnow
+from registry.domain import tokens
+from registry.domain.access import SHELL, DeployScope, Scope
+from registry.models import AccessToken, DeployToken
+
+
+@click.group("tokens", cls=CommandGroup)
+def tokens_group() -> None:
+    """Create, list and revoke access tokens of users, and deploy tokens of projects and groups."""
+
+
+@tokens_group.command("create")
+@click.argument("username", required=False)
+@namespace_options("Create a deploy token")
+@click.option("--name", required=True, help="What the token is for.")
+@click.option(
+    "--scope", "scopes", multiple=True, required=True, metavar="SCOPE",
+    help=f"May be given several times. Access tokens: {', '.join(Scope)}. Deploy tokens: {', '.join(DeployScope)}.",
+)  # fmt: skip
+@click.option(
+    "--expires-on", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD",
+    help="The token is dead from 00:00 UTC of this day. By default an access token lives as long as the instance "
+    "allows, and a deploy token does not expire.",
+)  # fmt: skip
+@click.option("--username", "deploy_username", metavar="NAME", help="User name that goes with a deploy token.")
+@json_option
+def create_token(
+    username: str | None, project_path: str | None, group_path: str | None, name: str, scopes: tuple[str, ...],
+    expires_on: datetime | None, deploy_username: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Create an access token of the user USERNAME, or a deploy token of a project or group.
+
+    Prints the secret, which is kept nowhere and cannot be shown again; before that of a deploy token, its user name.
+    """
+    key, day = current_app.config["TOKEN_KEY"], expires_on.date() if expires_on else None
+    if username is None:
+        namespace = project_or_group(project_path, group_path, "USERNAME, --project or --group")
+        deploy_token, secret = tokens.issue_deploy_token(
+            namespace, name=name, scopes=scopes, username=deploy_username, key=key, by=SHELL,
+            expires_at=tokens.starts_at(day) if day else None,
+        )  # fmt: skip
+        record = _deploy_token_record(deploy_token, utcnow())
+        print_record({**record, "token": secret}, as_json, f"{deploy_token.username}\t{secret}")
+        return
+    if project_path or group_path or deploy_username:
+        raise click.UsageError("USERNAME is for access tokens; --project, --group and --username for deploy tokens.")
+    token, secret = tokens.issue_access_token(
+        find_user(username), name=name, scopes=scopes, expires_on=day, key=key, by=SHELL, now=utcnow()
+    )
+    print_record({**_access_token_record(token, utcnow()), "token": secret}, as_json, secret)
+
+
+@tokens_group.command("list")
+@click.argument("username", required=False)
+@namespace_options("List the deploy tokens")
+@json_option
+def list_tokens(username: str | None, project_path: str | None, group_path: str | None, as_json: bool) -> None:
+    """List the access tokens of the user USERNAME or of everybody, or the deploy tokens of a project or group.
+
+    Columns: id, user name, token name, scopes, state, day of expiry, last use.
+    """
+    now = utcnow()
+    if project_path or group_path:
+        namespace = project_or_group(project_path, group_path, "--project or --group")
+        listing = tokens.deploy_tokens(namespace, is_active=False, now=now)
+        print_records((_deploy_token_record(token, now) for token in db.session.scalars(listing)), as_json)
+        return
+    wanted = tokens.Wanted(user_id=find_user(username).id if username else None)
+    found = db.session.scalars(tokens.access_tokens(wanted, by=SHELL, now=now).options(db.joinedload(AccessToken.user)))
+    print_records((_access_token_record(token, now) for token in found), as_json)
+
+
+@tokens_group.command("revoke")
+@click.argument("token_id", metavar="ID", type=int)
+@namespace_options("Revoke a deploy token")
+@json_option
+def revoke_token(token_id: int, project_path: str | None, group_path: str | None, as_json: bool) -> None:
+    """Revoke the access token with the number ID, or the deploy token ID of a project or group.
+
+    It is dead from the next request on. Revoking twice changes nothing.
+    """
+    if project_path or group_path:
+        namespace = project_or_group(project_path, group_path, "--project or --group")
+        with missing(f"deploy token {token_id} in {namespace.full_path}"):
+            deploy_token = tokens.deploy_token(namespace, token_id)
+        tokens.revoke_deploy_token(deploy_token, namespace, by=SHELL)
+        record = _deploy_token_record(deploy_token, utcnow())
+    else:
+        with missing(f"access token {token_id}"):
+            token = tokens.access_token(token_id, by=SHELL)
+        tokens.revoke_access_token(token, by=SHELL, now=utcnow())
+        record = _access_token_record(token, utcnow())
+    print_record(record, as_json, f"Revoked token {token_id} ({record['name']}) of {record['username']}.")
+
+
+def _access_token_record(token: AccessToken, now: datetime) -> Record:
+    state = "revoked" if token.revoked_at else "expired" if token.is_expired(now) else "active"
+    return {
+        "id": token.id,
+        "username": token.user.username,
+        "name": token.name,
+        "scopes": token.scopes,
+        "state": state,
+        "expires_on": token.expires_on,
+        "last_used_at": token.last_used_at,
+    }
+
+
+def _deploy_token_record(token: DeployToken, now: datetime) -> Record:
+    state = "revoked" if token.revoked else "expired" if token.is_expired(now) else "active"
+    return {
+        "id": token.id,
+        "username": token.username,
+        "name": token.name,
+        "scopes": token.scopes,
+        "state": state,
+        "expires_on": token.expires_at.date() if token.expires_at else None,
+        "last_used_at": token.last_used_at,
+    }

@@ -1,0 +1,124 @@
+"""``flask users``: users and their passwords."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from registry.cli.commands import CommandGroup, find_user, is_terminal, json_option
+from registry.cli.output import Record, print_record, print_records
+from registry.database import db
+from registry.domain import accounts
+from registry.domain.access import SHELL
+from registry.models import User, UserState
+
+password_option = click.option(
+    "--password-stdin",
+    is_flag=True,
+    help="Read the password from the first line of standard input. Otherwise it is asked for on a terminal, "
+    "or generated and printed.",
+)
+
+
+@click.group("users", cls=CommandGroup)
+def users_group() -> None:
+    """Create, list and block users, and set their passwords."""
+
+
+@users_group.command("create")
+@click.argument("username")
+@click.option("--email", required=True, help="E-mail address; nothing is sent to it.")
+@click.option("--name", help="Full name; by default the user name.")
+@click.option("--admin", is_flag=True, help="Make the user an administrator of the instance.")
+@password_option
+@json_option
+def create_user(username: str, email: str, name: str | None, admin: bool, password_stdin: bool, as_json: bool) -> None:
+    """Create the user USERNAME.
+
+    A generated password is printed once, and has to be changed at the first sign-in.
+    """
+    password, is_generated = _password(password_stdin)
+    user = accounts.create_user(
+        username=username, email=email, name=name or username, password=password, is_admin=admin,
+        must_change_password=is_generated, by=SHELL,
+    )  # fmt: skip
+    _print_with_password(user, f"Created user {user.username}.", password if is_generated else None, as_json)
+
+
+@users_group.command("list")
+@json_option
+def list_users(as_json: bool) -> None:
+    """List all users: id, user name, e-mail address, name, state, administrator or not."""
+    print_records(
+        map(_user_record, db.session.scalars(accounts.users(accounts.Wanted(descending=False), by_email=True))), as_json
+    )
+
+
+@users_group.command("block")
+@click.argument("username")
+@json_option
+def block_user(username: str, as_json: bool) -> None:
+    """Block the user USERNAME: no sign-in, and no token of theirs is accepted any more."""
+    _set_state(username, UserState.BLOCKED, "Blocked", as_json)
+
+
+@users_group.command("unblock")
+@click.argument("username")
+@json_option
+def unblock_user(username: str, as_json: bool) -> None:
+    """Let the blocked user USERNAME in again."""
+    _set_state(username, UserState.ACTIVE, "Unblocked", as_json)
+
+
+@users_group.command("reset-password")
+@click.argument("username")
+@password_option
+@json_option
+def reset_password(username: str, password_stdin: bool, as_json: bool) -> None:
+    """Set a new password for the user USERNAME.
+
+    A generated password is printed once, and has to be changed at the next sign-in.
+    """
+    user = find_user(username)
+    password, is_generated = _password(password_stdin)
+    accounts.set_password(user, password, must_change=is_generated, by=SHELL)
+    _print_with_password(user, f"Set the password of {user.username}.", password if is_generated else None, as_json)
+
+
+def _set_state(username: str, state: UserState, done: str, as_json: bool) -> None:
+    user = find_user(username)
+    accounts.set_state(user, state, by=SHELL)
+    print_record(_user_record(user), as_json, f"{done} user {user.username}.")
+
+
+def _password(from_standard_input: bool) -> tuple[str, bool]:
+    """The password to set, and whether it was generated."""
+    if from_standard_input:
+        return (sys.stdin.readline() if sys.stdin else "").rstrip("\r\n"), False
+    if is_terminal():
+        typed: str = click.prompt(
+            "Password (empty: one is generated)", default="", show_default=False, hide_input=True,
+            confirmation_prompt=True, err=True,
+        )  # fmt: skip
+        if typed:
+            return typed, False
+    return accounts.generated_password(), True
+
+
+def _print_with_password(user: User, sentence: str, generated: str | None, as_json: bool) -> None:
+    if generated is None:
+        print_record(_user_record(user), as_json, sentence)
+    else:
+        print_record({**_user_record(user), "password": generated}, as_json, f"{sentence}\nPassword: {generated}")
+
+
+def _user_record(user: User) -> Record:
+    return {
+        "id": user.id,
+        "username": user.username,
+        "email": user.email,
+        "name": user.name,
+        "state": user.state,
+        "is_admin": user.is_admin,
+    }

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from registry import config, create_app
+from registry.models import Project
+from tests import factories
+from tests.builders import build_wheel
+from tests.cli.running import Refused, Run, Shell, succeeded
+
+GROUPS = {
+    "database": ["check", "upgrade"],
+    "users": ["block", "create", "list", "reset-password", "unblock"],
+    "tokens": ["create", "list", "revoke"],
+    "groups": ["create", "list"],
+    "projects": ["create", "list"],
+    "packages": ["check", "cleanup", "delete", "list", "status", "unyank", "verify", "yank"],
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_group_explains_its_commands(run: Run, group: str) -> None:
+    explained = succeeded(run(group, "--help"))
+
+    listed = re.findall(r"^  (\S+)  +\S", explained.split("Commands:\n")[1], re.MULTILINE)
+    assert listed == GROUPS[group]
+
+
+@pytest.mark.parametrize(("group", "command"), [(group, command) for group in GROUPS for command in GROUPS[group]])
+def test_every_command_explains_itself_and_offers_json(run: Run, group: str, command: str) -> None:
+    explained = succeeded(run(group, command, "--help"))
+
+    assert re.match(rf"Usage: \w+ {group} {command} ", explained)
+    assert len(explained.split("\n\n")[1].strip()) > 20
+    assert "--json" in explained
+
+
+@pytest.mark.parametrize("arguments", [("users", "bogus"), ("users", "list", "--bogus"), ("tokens", "revoke", "x")])
+def test_a_misspelled_command_fails_in_one_sentence(refused: Refused, arguments: tuple[str, ...]) -> None:
+    assert refused(*arguments)
+
+
+# The real thing -------------------------------------------------------------------------------------------------------
+
+
+def test_flask_finds_the_application_in_the_checkout_and_lists_all_groups(tmp_path: Path) -> None:
+    flask = Path(sys.executable).with_name("flask")
+
+    shown = subprocess.run(
+        [flask, "--help"], cwd=config.ROOT, env=Shell(tmp_path).environment, capture_output=True, text=True, check=True
+    )
+
+    assert shown.stderr == ""
+    assert set(GROUPS) <= set(re.findall(r"^  (\w+) ", shown.stdout, re.MULTILINE))
+
+
+def test_an_empty_database_is_upgraded_once(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+
+    first, second = shell("database", "upgrade"), shell("database", "upgrade")
+
+    assert re.fullmatch(r"Upgraded the schema from empty to \d{4}\.\n", first.stdout)
+    assert re.fullmatch(r"The schema is at version \d{4} already\.\n", second.stdout)
+    assert (first.stderr, second.stderr) == ("", "")
+
+
+@pytest.mark.parametrize("arguments", [("users", "list"), ("database", "check"), ("packages", "cleanup")])
+def test_a_command_on_an_empty_database_says_what_to_do(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    result = Shell(tmp_path)(*arguments)
+
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert re.fullmatch(
+        r"Error: The database schema is empty, this registry needs \d{4}; run 'flask database upgrade'\.\n",
+        result.stderr,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"REGISTRY_PORT": "http"}, "REGISTRY_PORT is 'http'; accepted is a whole number from 0 to 65535."),
+        ({"REGISTRY_STORAGE_URL": "file:///dev/null/packages"}, "The package folder /dev/null/packages cannot be made"),
+        ({"REGISTRY_INSTANCE_PATH": "/dev/null/instance"}, "The instance folder /dev/null/instance"),
+        ({"REGISTRY_DATABASE_URL": "sqlite:////none/at/all.sqlite3"}, "The database (REGISTRY_DATABASE_URL) cannot be"),
+        (
+            {"REGISTRY_DATABASE_URL": "postgresql://u:secret@127.0.0.1:1/x"},
+            "The database (REGISTRY_DATABASE_URL) canno",
+        ),
+        ({"REGISTRY_DATABASE_URL": "postgresql://u:secret@[::1/x"}, "REGISTRY_DATABASE_URL is set to an address that"),
+    ],
+    ids=["port", "package folder", "instance folder", "database file", "database server", "database address"],
+)
+def test_a_wrong_setting_is_one_sentence_and_no_traceback(
+    tmp_path: Path, variables: dict[str, str], sentence: str
+) -> None:
+    result = Shell(tmp_path)("users", "list", **variables)
+
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"Error: {sentence}")
+    assert result.stderr.count("\n") == 1
+    assert "secret" not in result.stderr
+
+
+def test_a_file_that_is_no_database_is_told_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "registry.sqlite3").write_text("this is a letter, and long enough not to look like an empty file" * 20)
+
+    result = Shell(tmp_path)("users", "list")
+
+    assert result.returncode == 1
+    assert result.stderr == ("Error: The database (REGISTRY_DATABASE_URL) cannot be opened: file is not a database.\n")
+
+
+def test_an_installation_is_set_up_from_the_shell(shell: Shell) -> None:
+    for arguments in (
+        ("users", "create", "alice", "--email", "alice@example.com"),
+        ("groups", "create", "acme", "--owner", "alice"),
+        ("projects", "create", "acme/tools", "--visibility", "private"),
+    ):
+        assert shell(*arguments).returncode == 0
+
+    token = shell("tokens", "create", "alice", "--name", "laptop", "--scope", "api")
+
+    assert re.fullmatch(r"glpat-[\w-]{43}\n", token.stdout)
+    assert json.loads(shell("projects", "list", "--json").stdout)[0]["path"] == "acme/tools"
+
+
+def test_nothing_is_asked_when_standard_input_is_closed(shell: Shell) -> None:
+    result = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -m flask users create bob --email bob@example.com <&-', sys.executable],
+        cwd=config.ROOT, env=shell.environment, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("Created user bob.\nPassword: ")
+
+
+def test_a_terminal_is_asked_for_the_password_twice_and_does_not_show_it(shell: Shell) -> None:
+    status, screen = shell.on_a_terminal(
+        "users", "create", "carol", "--email", "carol@example.com", answers=["correct horse", "correct horse"]
+    )
+
+    assert status == 0
+    assert "Created user carol." in screen
+    assert "Password:" not in screen.split("Created user carol.")[1]
+
+
+def test_a_password_left_empty_on_a_terminal_is_generated(shell: Shell) -> None:
+    status, screen = shell.on_a_terminal("users", "create", "carol", "--email", "carol@example.com", answers=["", ""])
+
+    assert status == 0
+    assert re.search(r"Created user carol\.\s+Password: \S{24}\s", screen)
+
+
+@pytest.fixture
+def project_at_the_shell(shell: Shell) -> Iterator[Project]:
+    """A project with one package in the installation of ``shell``."""
+    other = create_app({"INSTANCE_PATH": shell.instance})
+    with other.app_context():
+        project = factories.project("tools", parent=factories.group("acme"))
+        factories.published(project, build_wheel("demo", "1.0"))
+        yield project
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y", 0), ("n", 1)], ids=["yes", "no"])
+def test_a_terminal_is_asked_before_a_package_is_deleted(
+    shell: Shell, project_at_the_shell: Project, answer: str, status: int
+) -> None:
+    found, screen = shell.on_a_terminal(
+        "packages", "delete", "--project", "acme/tools", "demo", "1.0", answers=[answer]
+    )
+
+    assert "Delete demo 1.0 from acme/tools? [y/N]" in screen
+    assert found == status
+    left = shell("packages", "list", "--project", "acme/tools").stdout
+    assert (left == "") is (answer == "y")
