@@ -7,7 +7,6 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from registry import database
 from registry.database import db
 from registry.domain import catalog, namespaces, publishing, releases
 from registry.domain.access import SHELL
@@ -321,9 +320,9 @@ def test_a_status_goes_with_its_project(project: Project, demo: Package) -> None
 
 def test_what_changes_an_answer_raises_the_content_generation(project: Project, demo: Package) -> None:
     def raised_by(act: Any) -> bool:
-        before = database.generation(db.engine)
+        before = factories.content_generation()
         act()
-        return database.generation(db.engine) > before
+        return factories.content_generation() > before
 
     wheel = file_of(demo)
     assert raised_by(lambda: releases.yank_version(demo, project, by=SHELL))

@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
+from registry.blueprints.pypi.compression import SMALLEST_BYTES, CompressedPages
 from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, preparable
 from registry.blueprints.routing import spelled_id
 from registry.domain import catalog, forwarding, publishing, simple
@@ -30,6 +31,8 @@ _OFFERS = (
     (simple.JSON, ("application/vnd.pypi.simple.latest+json",)),
     (simple.HTML, ("application/vnd.pypi.simple.latest+html",)),
 )
+
+_compressed_pages = CompressedPages()
 
 
 def routes(gate: Gate) -> Blueprint:
@@ -130,16 +133,21 @@ def _html(template: str, value: SimpleIndex | SimplePage) -> str:
 
 
 def _validated(body: str, media_type: str) -> Response:
-    """With a strong ETag; always revalidated, because the next upload must be seen at once."""
+    """With a strong ETag for each form and encoding; always revalidated, for the next upload must be seen at once."""
     data = body.encode()
+    digest = sha256(media_type.encode() + b"\n" + data).hexdigest()[:32]
+    is_compressed = len(data) >= SMALLEST_BYTES and request.accept_encodings.quality("gzip") > 0
     response = Response(
-        data, content_type=media_type if media_type != simple.PLAIN_HTML else "text/html; charset=utf-8"
+        _compressed_pages.compressed(digest, data) if is_compressed else data,
+        content_type=media_type if media_type != simple.PLAIN_HTML else "text/html; charset=utf-8",
     )
-    response.vary.add("Accept")
+    if is_compressed:
+        response.content_encoding = "gzip"
+    response.vary.update(("Accept", "Accept-Encoding"))
     response.cache_control.no_cache = True
     if not current_principal().is_anonymous:
         response.cache_control.private = True
-    response.set_etag(sha256(media_type.encode() + b"\n" + data).hexdigest()[:32])
+    response.set_etag(f"{digest}-gzip" if is_compressed else digest)
     return response
 
 

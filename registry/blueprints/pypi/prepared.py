@@ -21,12 +21,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from flask import request
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 from werkzeug.http import parse_etags
 
-from registry import database
 from registry.blueprints.auth.credentials import current_principal
-from registry.database import utcnow
+from registry.database import ContentGeneration, utcnow
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -54,6 +52,7 @@ _KEY_PARTS = (
     "RAW_URI",
     "QUERY_STRING",
     "HTTP_ACCEPT",
+    "HTTP_ACCEPT_ENCODING",
     "HTTP_AUTHORIZATION",
     "HTTP_PRIVATE_TOKEN",
     "HTTP_DEPLOY_TOKEN",
@@ -62,7 +61,7 @@ _KEY_PARTS = (
 
 
 def preparable(largest_bytes: int) -> Callable[[View], View]:
-    """For views whose answer depends on the database, the address, ``Accept`` and the caller alone.
+    """For views whose answer depends on the database, the address, what the caller accepts and who that is.
 
     :param largest_bytes: a larger answer is made anew each time.
     """
@@ -113,19 +112,18 @@ class PreparedAnswers:
 
     def __init__(self, application: WSGIApplication, engine: Engine, key: bytes) -> None:
         self._application = application
-        self._engine = engine
+        self._generation = ContentGeneration(engine)
         self._key = key
         self._lock = Lock()
-        self._generation = -1
-        self._answers: dict[bytes, Answer] = {}
+        # Both at once, so that no answer is ever taken for one of another generation.
+        self._kept: tuple[int, dict[bytes, Answer]] = (-1, {})
         self._size_bytes = 0
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if not _may_be_prepared(environ):
             return self._application(environ, start_response)
-        try:
-            generation = database.generation(self._engine)
-        except DBAPIError:  # the application tells what is wrong
+        generation = self._generation.look()
+        if generation is None:  # the application tells what is wrong
             return self._application(environ, start_response)
         key = self._digest(environ)
         answer = self._find(generation, key)
@@ -139,9 +137,8 @@ class PreparedAnswers:
         return hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
 
     def _find(self, generation: int, key: bytes) -> Answer | None:
-        if generation != self._generation:
-            return None
-        answer = self._answers.get(key)
+        kept_generation, answers = self._kept
+        answer = answers.get(key) if generation == kept_generation else None
         return answer if answer is not None and utcnow() < answer.valid_until else None
 
     def _make(
@@ -173,11 +170,13 @@ class PreparedAnswers:
         """:param generation: as read before anything that went into the answer."""
         size_bytes = len(answer.body) + _OVERHEAD_BYTES
         with self._lock:
-            if generation < self._generation or size_bytes > LIMIT_BYTES:
+            kept_generation, answers = self._kept
+            if generation < kept_generation or size_bytes > LIMIT_BYTES:
                 return
-            if generation != self._generation or self._size_bytes + size_bytes > LIMIT_BYTES:
-                self._generation, self._answers, self._size_bytes = generation, {}, 0
-            self._answers[key] = answer
+            if generation != kept_generation or self._size_bytes + size_bytes > LIMIT_BYTES:
+                answers = {}
+                self._kept, self._size_bytes = (generation, answers), 0
+            answers[key] = answer
             self._size_bytes += size_bytes
 
 
@@ -192,7 +191,7 @@ def _may_be_prepared(environ: WSGIEnvironment) -> bool:
 def _given(answer: Answer, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
     """The answer itself, or 304 to whoever has it already (RFC 9110, 13.1.2)."""
     known = environ.get("HTTP_IF_NONE_MATCH")
-    if known and answer.etag and parse_etags(known).contains_raw(answer.etag):
+    if known and answer.etag and (known == answer.etag or parse_etags(known).contains_raw(answer.etag)):
         kept = [(name, value) for name, value in answer.headers if name not in ("Content-Type", "Content-Length")]
         start_response("304 NOT MODIFIED", kept)
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import UTC, timedelta
 from urllib.parse import quote
@@ -86,7 +87,7 @@ def test_the_form_follows_accept(client, demo, token, accept, answer):
         if accept == f"{JSON};q=nonsense":
             continue
         assert response.headers.getlist("Content-Type") == [answer]
-        assert response.headers["Vary"] == "Accept"
+        assert response.headers["Vary"] == "Accept, Accept-Encoding"
 
 
 @pytest.mark.parametrize("form", [JSON, V1_HTML, LATEST_JSON])
@@ -94,6 +95,60 @@ def test_format_in_the_address_wins(pip, demo, token, form):
     response = pip.get(f"{pypi_path(demo)}/simple/demo/?format={form.replace('+', '%2B')}", token, accept="text/html")
 
     assert response.content_type == {LATEST_JSON: JSON}.get(form, form)
+
+
+# Encoding --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(project, owner, twine):
+    """``project`` with so many files of demo that its pages are worth compressing."""
+    publishing_token = factories.access_token(owner)
+    for version in range(3):
+        assert twine.upload(project, build_wheel("demo", f"1.{version}"), publishing_token).status_code == 201
+    return project
+
+
+@pytest.mark.parametrize("form", [JSON, "text/html"])
+def test_a_page_comes_in_gzip_to_those_who_take_it(pip, large, token, form):
+    plain = pip.simple_page(large, "demo", token, accept=form)
+    packed = pip.simple_page(large, "demo", token, accept=form, headers={"Accept-Encoding": "gzip, deflate"})
+
+    assert "Content-Encoding" not in plain.headers
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.data) == plain.data
+    assert int(packed.headers["Content-Length"]) == len(packed.data) < len(plain.data)
+    assert plain.headers["Vary"] == packed.headers["Vary"] == "Accept, Accept-Encoding"
+    assert plain.headers["ETag"] != packed.headers["ETag"]
+
+
+def test_an_encoded_page_is_revalidated_by_its_own_etag(pip, large, token):
+    def status(etag, encoding):
+        headers = {"If-None-Match": etag, "Accept-Encoding": encoding}
+        return pip.simple_page(large, "demo", token, headers=headers).status_code
+
+    etags = {
+        encoding: pip.simple_page(large, "demo", token, headers={"Accept-Encoding": encoding}).headers["ETag"]
+        for encoding in ("gzip", "identity")
+    }
+
+    assert status(etags["gzip"], "gzip") == status(etags["identity"], "identity") == 304
+    assert status(etags["identity"], "gzip") == status(etags["gzip"], "identity") == 200
+
+
+@pytest.mark.parametrize("encodings", ["identity", "gzip;q=0", "br", ""])
+def test_a_page_comes_plain_to_those_who_do_not_take_gzip(pip, large, token, encodings):
+    response = pip.simple_page(large, "demo", token, headers={"Accept-Encoding": encodings})
+
+    assert "Content-Encoding" not in response.headers
+
+
+def test_a_page_of_one_packet_and_a_file_are_not_encoded(pip, demo, token):
+    headers = {"Accept-Encoding": "gzip"}
+
+    assert "Content-Encoding" not in pip.index(demo, token, headers=headers).headers
+    sdist = links(pip.simple_page(demo, "demo", token).text)[1]
+    assert "Content-Encoding" not in pip.get(sdist.href, token, headers=headers).headers
 
 
 # The page --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,41 @@
+"""Pages in gzip, compressed once for equal content (RFC 9110, section 8.4.1.3)."""
+
+from __future__ import annotations
+
+import gzip
+from threading import Lock
+
+SMALLEST_BYTES = 1000  # what fits into one packet anyway gains nothing
+LIMIT_BYTES = 16 << 20
+_LEVEL = 6
+
+
+class CompressedPages:
+    """The newest compressed pages of a process, by the digest of what they hold.
+
+    A page stays the same through most changes of a registry, and is the same for all who may see it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._pages: dict[str, bytes] = {}
+        self._size_bytes = 0
+
+    def compressed(self, digest: str, data: bytes) -> bytes:
+        """``data`` in gzip, the same bytes each time.
+
+        :param digest: of ``data``.
+        """
+        found = self._pages.get(digest)
+        if found is None:
+            found = gzip.compress(data, _LEVEL, mtime=0)
+            self._keep(digest, found)
+        return found
+
+    def _keep(self, digest: str, page: bytes) -> None:
+        with self._lock:
+            if self._size_bytes + len(page) > LIMIT_BYTES:
+                self._pages, self._size_bytes = {}, 0
+            if len(page) <= LIMIT_BYTES and digest not in self._pages:
+                self._pages[digest] = page
+                self._size_bytes += len(page)
