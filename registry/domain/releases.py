@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from registry.database import lock, transaction
 from registry.domain import audit, catalog, namespaces
-from registry.errors import BadRequest, RecordNotFound
+from registry.errors import BadRequest, InvalidRecord, RecordNotFound
 from registry.models import FileStatus, NameStatus, Package, PackageFile, PackageName, PackageStatus, Project
 
 LONGEST_REASON = 1000
@@ -24,7 +24,8 @@ LONGEST_REASON = 1000
 def yank_version(package: Package, project: Project, reason: str = "", *, by: audit.Author) -> None:
     """Yank every file of a package; those that are yanked already are yanked for this reason from now on.
 
-    :raises BadRequest: it has no files, or the reason cannot be shown.
+    :raises BadRequest: it has no files.
+    :raises InvalidRecord: the reason cannot be shown.
     :raises RecordNotFound: it was deleted meanwhile.
     """
     _mark_version(package, project, _one_line(reason), by)
@@ -41,7 +42,7 @@ def unyank_version(package: Package, project: Project, *, by: audit.Author) -> N
 def yank_file(file: PackageFile, package: Package, project: Project, reason: str = "", *, by: audit.Author) -> None:
     """Yank one file, for this reason from now on.
 
-    :raises BadRequest: the reason cannot be shown.
+    :raises InvalidRecord: the reason cannot be shown.
     :raises RecordNotFound: the file was deleted meanwhile.
     """
     _mark_file(file, package, project, _one_line(reason), by)
@@ -104,7 +105,7 @@ def set_name_status(
     """Say of a package name in a project that it is active, deprecated, archived or quarantined.
 
     :param name: in any spelling.
-    :raises BadRequest: the reason cannot be shown.
+    :raises InvalidRecord: the reason cannot be shown.
     :raises NotFound: the project does not hold the name.
     """
     reason = _one_line(reason)
@@ -129,11 +130,11 @@ def set_name_status(
 def _one_line(reason: str) -> str:
     """A reason as it stands in an attribute of HTML, a status line and a log.
 
-    :raises BadRequest: it is too long, or holds what no text has.
+    :raises InvalidRecord: it is too long, or holds what no text has.
     """
     line = " ".join(reason.split())
     if len(line) > LONGEST_REASON:
-        raise BadRequest(f"reason has {len(line)} characters; at most {LONGEST_REASON} are accepted")
+        raise InvalidRecord({"reason": [f"is too long (maximum is {LONGEST_REASON} characters)"]})
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in line):
-        raise BadRequest("reason holds control characters; plain text is accepted")
+        raise InvalidRecord({"reason": ["can contain only printable characters"]})
     return line

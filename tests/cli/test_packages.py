@@ -138,7 +138,7 @@ def test_what_is_not_there_cannot_be_yanked(
 def test_a_reason_that_cannot_be_shown_is_refused(refused: Refused, demo: Package) -> None:
     sentence = refused("packages", "yank", "--project", "acme/tools", "demo-pkg", "1.0", "--reason", "x" * 1001)
 
-    assert sentence == "reason has 1001 characters; at most 1000 are accepted"
+    assert sentence == "reason is too long (maximum is 1000 characters)"
 
 
 def test_the_status_of_a_name_is_shown_and_set(run: Run, demo: Package) -> None:

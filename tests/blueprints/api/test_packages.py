@@ -404,15 +404,13 @@ class TestYank:
         ("sent", "body"),
         [
             ({"reason": ["a"]}, {"error": "reason is invalid"}),
-            (
-                {"reason": "x" * 1001},
-                {"message": "400 Bad request - reason has 1001 characters; at most 1000 are accepted"},
-            ),
+            ({"reason": "x" * 1001}, {"message": {"reason": ["is too long (maximum is 1000 characters)"]}}),
+            ({"reason": "a\u0007b"}, {"message": {"reason": ["can contain only printable characters"]}}),
         ],
-        ids=["no text", "too long"],
+        ids=["no text", "too long", "control character"],
     )
     def test_a_reason_is_a_short_text(
-        self, rest: Rest, project: Project, maintainer_token: str, sent: dict[str, Any], body: dict[str, str]
+        self, rest: Rest, project: Project, maintainer_token: str, sent: dict[str, Any], body: dict[str, Any]
     ) -> None:
         file = factories.published(project, build_wheel())
         address = f"/projects/{project.id}/packages/{file.package_id}"
