@@ -10,8 +10,22 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import date
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, and_, exists, false, func, or_, select, true
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Date,
+    SQLColumnExpression,
+    and_,
+    bindparam,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    true,
+)
 
 from registry.database import db, utcnow
 from registry.errors import Forbidden, InsufficientScope, NotFound, Unauthenticated
@@ -292,9 +306,7 @@ def role_in(principal: Principal, namespace: Namespace) -> Role:
 def role_of(user: User, namespace: Namespace) -> Role:
     """The same by membership alone, fresh from the database."""
     highest = db.session.scalar(
-        select(func.max(Membership.role))
-        .join(Ancestry, Ancestry.ancestor_id == Membership.namespace_id)
-        .where(Ancestry.namespace_id == namespace.id, Membership.user_id == user.id, unexpired())
+        _HIGHEST_ROLE, {"namespace_id": namespace.id, "user_id": user.id, "today": utcnow().date()}
     )
     return Role(highest or Role.NO_ACCESS)
 
@@ -525,4 +537,20 @@ def _member_below(user_id: int, group_id: int | SQLColumnExpression[int]) -> Col
 
 def unexpired() -> ColumnElement[bool]:
     """Memberships that count today, as a condition on ``Membership``; they end at 00:00 UTC of their last day."""
-    return or_(Membership.expires_on.is_(None), Membership.expires_on > utcnow().date())
+    return _counts_on(utcnow().date())
+
+
+def _counts_on(today: date | BindParameter[date]) -> ColumnElement[bool]:
+    return or_(Membership.expires_on.is_(None), Membership.expires_on > today)
+
+
+# Made once, as the statements of the read path are: to make one takes as long as to run it.
+_HIGHEST_ROLE = (
+    select(func.max(Membership.role))
+    .join(Ancestry, Ancestry.ancestor_id == Membership.namespace_id)
+    .where(
+        Ancestry.namespace_id == bindparam("namespace_id"),
+        Membership.user_id == bindparam("user_id"),
+        _counts_on(bindparam("today", type_=Date())),
+    )
+)

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
-from sqlalchemy import ColumnElement, Select, and_, func, inspect, not_, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, inspect, not_, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, contains_eager, joinedload
 
 from registry.database import contains, db, transaction
@@ -42,6 +44,7 @@ LAST_DOWNLOAD_PRECISION = timedelta(minutes=10)
 
 # (sha256, file name) → absolute address of the file under the index that was asked.
 FileURL = Callable[[str, str], str]
+AnySelect = Select[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,58 @@ class DownloadableFile:
     core_metadata_sha256: str | None
     uploaded_at: datetime
     last_downloaded_at: datetime | None
+
+
+_SAID_OF_ITS_NAME = and_(
+    PackageName.project_id == Package.project_id, PackageName.normalized_name == Package.normalized_name
+)
+
+# The statements of the hottest paths are made once: to make one takes as long as to run it.
+_LISTED_FILES = (
+    select(
+        Package.name,
+        Package.version,
+        PackageFile.filename,
+        PackageFile.sha256,
+        PackageFile.size_bytes,
+        PackageFile.requires_python,
+        PackageFile.created_at,
+        PackageFile.core_metadata_sha256,
+        PackageFile.core_metadata_is_final,
+        PackageFile.yanked_reason,
+        PackageName.status,
+        PackageName.reason,
+    )
+    .select_from(Package)
+    .outerjoin(PackageFile, and_(PackageFile.package_id == Package.id, PackageFile.status == FileStatus.DEFAULT))
+    .outerjoin(PackageName, _SAID_OF_ITS_NAME)
+    .where(Package.normalized_name == bindparam("name"), Package.status.in_(INSTALLABLE))
+    .order_by(Package.id, PackageFile.id)
+)
+_DOWNLOADABLE_FILES = (
+    select(
+        Package.id,
+        PackageFile.filename,
+        PackageFile.size_bytes,
+        PackageFile.sha256,
+        PackageFile.core_metadata_sha256,
+        PackageFile.core_metadata_is_final,
+        PackageFile.created_at,
+        Package.last_downloaded_at,
+    )
+    .select_from(Package)
+    .join(PackageFile, PackageFile.package_id == Package.id)
+    .outerjoin(PackageName, _SAID_OF_ITS_NAME)
+    .where(
+        PackageFile.sha256 == bindparam("sha256"),
+        PackageFile.filename == bindparam("filename"),
+        PackageFile.status == FileStatus.DEFAULT,
+        Package.status.in_(INSTALLABLE),
+        or_(PackageName.status.is_(None), PackageName.status != NameStatus.QUARANTINED),
+    )
+    .order_by(Package.id.desc(), PackageFile.id.desc())
+    .limit(1)
+)
 
 
 def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: Principal) -> SimplePage | None:
@@ -68,27 +123,8 @@ def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: P
 
     :param name: normalized (PEP 503).
     """
-    rows = db.session.execute(
-        select(
-            Package.name,
-            Package.version,
-            PackageFile.filename,
-            PackageFile.sha256,
-            PackageFile.size_bytes,
-            PackageFile.requires_python,
-            PackageFile.created_at,
-            PackageFile.core_metadata_sha256,
-            PackageFile.core_metadata_is_final,
-            PackageFile.yanked_reason,
-            PackageName.status,
-            PackageName.reason,
-        )
-        .select_from(Package)
-        .outerjoin(PackageFile, and_(PackageFile.package_id == Package.id, PackageFile.status == FileStatus.DEFAULT))
-        .outerjoin(PackageName, _SAID_OF_ITS_NAME)
-        .where(Package.normalized_name == name, _in_scope(namespace, principal))
-        .order_by(Package.id, PackageFile.id)
-    ).all()
+    statement, values = _scoped(_LISTED_FILES, namespace, principal)
+    rows = db.session.execute(statement, {"name": name, **values}).all()
     if not rows:
         return _withheld_page(namespace, name, principal)
     files = tuple(
@@ -159,30 +195,8 @@ def downloadable_file(
     namespace: Namespace, sha256: str, filename: str, principal: Principal
 ) -> DownloadableFile | None:
     """The newest installable file with exactly this name and digest, or ``None``; quarantined names have none."""
-    row = db.session.execute(
-        select(
-            Package.id,
-            PackageFile.filename,
-            PackageFile.size_bytes,
-            PackageFile.sha256,
-            PackageFile.core_metadata_sha256,
-            PackageFile.core_metadata_is_final,
-            PackageFile.created_at,
-            Package.last_downloaded_at,
-        )
-        .select_from(Package)
-        .join(PackageFile, PackageFile.package_id == Package.id)
-        .outerjoin(PackageName, _SAID_OF_ITS_NAME)
-        .where(
-            PackageFile.sha256 == sha256,
-            PackageFile.filename == filename,
-            PackageFile.status == FileStatus.DEFAULT,
-            or_(PackageName.status.is_(None), PackageName.status != NameStatus.QUARANTINED),
-            _in_scope(namespace, principal),
-        )
-        .order_by(Package.id.desc(), PackageFile.id.desc())
-        .limit(1)
-    ).first()
+    statement, values = _scoped(_DOWNLOADABLE_FILES, namespace, principal)
+    row = db.session.execute(statement, {"sha256": sha256, "filename": filename, **values}).first()
     if row is None:
         return None
     metadata = row.core_metadata_sha256 if row.core_metadata_is_final else None
@@ -237,6 +251,19 @@ def version_key(text: str) -> tuple[int, Version | str]:
         return (0, text)
 
 
+@cache
+def _in_project(statement: AnySelect) -> AnySelect:
+    """The statement, narrowed to the packages of the project bound as ``project_id``."""
+    return statement.where(Package.project_id == bindparam("project_id"))
+
+
+def _scoped(statement: AnySelect, namespace: Namespace, principal: Principal) -> tuple[AnySelect, dict[str, object]]:
+    """A statement about packages narrowed to the project, or to the readable projects below the group; and values."""
+    if isinstance(namespace, Project):
+        return _in_project(statement), {"project_id": namespace.id}
+    return statement.where(_of_projects(Package.project_id, namespace, principal)), {}
+
+
 def _in_scope(namespace: Namespace, principal: Principal) -> ColumnElement[bool]:
     """Installable packages of the project, or of the readable projects below the group."""
     return and_(Package.status.in_(INSTALLABLE), _of_projects(Package.project_id, namespace, principal))
@@ -249,11 +276,6 @@ def _of_projects(
     if isinstance(namespace, Project):
         return project_id == namespace.id
     return project_id.in_(select(Project.id).where(access.within(namespace), access.readable(principal)))
-
-
-_SAID_OF_ITS_NAME = and_(
-    PackageName.project_id == Package.project_id, PackageName.normalized_name == Package.normalized_name
-)
 
 
 # Names of packages ----------------------------------------------------------------------------------------------
