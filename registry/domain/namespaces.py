@@ -784,6 +784,7 @@ def is_last_owner(membership: Membership) -> bool:
 
 
 def _has_owner_besides(group: Group, user_id: int | None) -> bool:
+    """Whether another active user owns the group for good: one whose role ends would leave it without an Owner."""
     others = db.session.scalar(
         select(func.count(Membership.id))
         .join(Ancestry, Ancestry.ancestor_id == Membership.namespace_id)
@@ -793,7 +794,7 @@ def _has_owner_besides(group: Group, user_id: int | None) -> bool:
             Membership.role == Role.OWNER,
             Membership.user_id != (user_id or 0),
             User.state == UserState.ACTIVE,
-            access.unexpired(),
+            Membership.expires_on.is_(None),
         )
     )
     return bool(others)

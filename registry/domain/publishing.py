@@ -574,6 +574,9 @@ def delete_protection_rule(rule: ProtectionRule, project: Project, *, by: audit.
 
 
 def _matching_rules(project: Project, name: str) -> list[ProtectionRule]:
+    """:param name: as somebody sent it; what is no name is not matched, for nothing of that name is kept."""
+    if not is_valid_name(name):
+        return []
     return [rule for rule in protection_rules(project) if matches(rule.pattern, name)]
 
 

@@ -951,6 +951,17 @@ def test_an_owner_who_cannot_act_does_not_count_as_one(group: Group, owner: User
         namespaces.remove_member(group, owner, by=SHELL)
 
 
+def test_an_owner_whose_role_ends_does_not_count_as_one(group: Group, owner: User) -> None:
+    other = factories.member(group, Role.OWNER)
+    soon = utcnow().date() + timedelta(days=1)
+    namespaces.change_member(group, other, Role.OWNER, expires_on=soon, by=SHELL)
+
+    with pytest.raises(Forbidden):
+        namespaces.change_member(group, owner, Role.OWNER, expires_on=soon, by=SHELL)
+    with pytest.raises(Forbidden):
+        namespaces.remove_member(group, owner, by=SHELL)
+
+
 def test_a_subgroup_may_lose_its_own_owners_while_there_are_some_above(group: Group) -> None:
     sub = factories.group("sub", parent=group)
     lead = factories.member(sub, Role.OWNER)
