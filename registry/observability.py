@@ -106,7 +106,8 @@ class RequestLog:
         environ["registry.request_id"] = request_id
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            if logger.isEnabledFor(logging.INFO):
+            is_continued = "registry.preflight" in environ and status.startswith("204")  # the answer is still to come
+            if logger.isEnabledFor(logging.INFO) and not is_continued:
                 _log(environ, status, headers, (time.perf_counter() - begun) * 1000)
             return start_response(status, [*headers, ("X-Request-Id", request_id)], exc_info)
 

@@ -103,6 +103,16 @@ class RunningServer:
     def forget_peak(self) -> None:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
+    def unnamed_files(self) -> list[str]:
+        """Files in the instance folder that have no name, but take room while the process has them open."""
+        links = []
+        for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
+            try:
+                links.append(os.readlink(descriptor))
+            except FileNotFoundError:  # closed meanwhile
+                continue
+        return [link for link in links if link.startswith(str(self.instance)) and link.endswith(" (deleted)")]
+
     def _environment(self) -> dict[str, str]:
         """Nothing of what surrounds the tests reaches the server."""
         return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import socket
 import struct
 import threading
@@ -144,7 +143,7 @@ def test_uploads_that_are_broken_off_leave_nothing(start_server: StartServer) ->
         for sent in (20, 150, len(request) - len(body) + 100, len(request) // 2, len(request) - 10):
             _send_and_leave(server, request[:sent], reset=reset)
 
-    _wait_until(lambda: _files(server) == snapshot and not _open_deleted_files(server))
+    _wait_until(lambda: _files(server) == snapshot and not server.unnamed_files())
     assert project.packages() == []
 
 
@@ -168,7 +167,7 @@ def test_uploads_that_are_refused_leave_nothing(start_server: StartServer) -> No
     ]
 
     assert statuses == [403, 401, 400, 400, 400, 400, 400]
-    _wait_until(lambda: _files(server) == snapshot and not _open_deleted_files(server))
+    _wait_until(lambda: _files(server) == snapshot and not server.unnamed_files())
 
 
 def _send_and_leave(server: RunningServer, request: bytes, *, reset: bool) -> None:
@@ -180,17 +179,6 @@ def _send_and_leave(server: RunningServer, request: bytes, *, reset: bool) -> No
 
 def _files(server: RunningServer) -> set[str]:
     return {str(path) for path in server.instance.rglob("*") if path.is_file()}
-
-
-def _open_deleted_files(server: RunningServer) -> list[str]:
-    """Files in the instance folder that have no name any more, but still take room."""
-    links = []
-    for descriptor in Path(f"/proc/{server.pid}/fd").iterdir():
-        try:
-            links.append(os.readlink(descriptor))
-        except FileNotFoundError:  # closed meanwhile
-            continue
-    return [link for link in links if link.startswith(str(server.instance)) and link.endswith(" (deleted)")]
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:

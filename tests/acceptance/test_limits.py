@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.acceptance.servers import Namespace, RunningServer, needs_proc
+from tests.acceptance.servers import REPORTER, Namespace, RunningServer, needs_proc
 from tests.acceptance.wire import (
     MIB,
+    Answer,
     LargeWheel,
     answer_on,
     basic,
@@ -29,7 +31,7 @@ from tests.acceptance.wire import (
     upload_head,
     upload_large,
 )
-from tests.builders import build_wheel
+from tests.builders import BuiltFile, build_wheel
 
 StartServer = Callable[..., RunningServer]
 GIB = 1 << 30
@@ -66,28 +68,82 @@ def test_memory_does_not_grow_with_the_file(start_server: StartServer, tmp_path:
 # Early refusals -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("expect", [{}, {"Expect": "100-continue"}], ids=["sent at once", "asks to continue"])
-@pytest.mark.parametrize(
-    ("token", "length", "status", "message"),
-    [
-        (None, GIB, 401, "401 Unauthorized"),
-        ("glpat-any-token-at-all", 6 * GIB, 400, "400 Bad request - File is too large"),
-    ],
-    ids=["anonymous", "too large"],
+EXPECTATIONS = pytest.mark.parametrize(
+    "expect", [{}, {"Expect": "100-continue"}], ids=["sent at once", "asks to continue"]
 )
-def test_a_large_upload_is_refused_by_its_header_alone(
-    server: RunningServer, expect: dict[str, str], token: str | None, length: int, status: int, message: str
+
+
+@EXPECTATIONS
+@pytest.mark.parametrize(
+    ("token", "length"),
+    [(None, GIB), ("glpat-bogus", GIB), ("glpat-bogus", 6 * GIB), ("of a reporter", GIB), ("of nobody there", GIB)],
+    ids=["anonymous", "bogus token", "bogus and too large", "no permission", "no project"],
+)
+def test_a_large_upload_is_refused_by_its_header_alone_as_a_small_one(
+    server: RunningServer, expect: dict[str, str], token: str | None, length: int
 ) -> None:
     project = server.project()
+    if token == "of a reporter":
+        token = project.member(REPORTER).access_token()
+    elif token == "of nobody there":
+        project, token = Namespace(server, "projects", 999_999, "nowhere"), server.root_token
 
-    with connect(server) as connection:
-        connection.sendall(upload_head(project, token, length, **expect))
-        answer = answer_on(connection, "POST")
+    large = exchange(server, upload_head(project, token, length, **expect), "POST")
+    small = exchange(server, upload_head(project, token, 0), "POST")
+
+    assert lasting(large) == lasting(small)
+    assert small is not None
+    assert small.status in (401, 403, 404)
+
+
+def lasting(answer: Answer | None) -> object:
+    """What an answer consists of, without what differs from one to the next."""
+    assert answer is not None
+    headers = [item for item in answer.headers.items() if item[0] not in ("Date", "X-Request-Id", "Connection")]
+    return answer.status, answer.reason, headers, answer.body
+
+
+@EXPECTATIONS
+def test_a_file_that_is_too_large_is_refused_by_the_length_it_declares(
+    server: RunningServer, expect: dict[str, str]
+) -> None:
+    answer = exchange(server, upload_head(server.project(), server.root_token, 6 * GIB, **expect), "POST")
 
     assert answer is not None
-    assert answer.status == status
-    assert message in answer.body.decode()
-    assert ("Basic" in answer.headers.get("WWW-Authenticate", "")) is (status == 401)
+    assert (answer.status, answer.reason) == (400, "Bad request - File is too large")
+
+
+@needs_proc
+@pytest.mark.parametrize("token", [None, "glpat-bogus"], ids=["anonymous", "bogus token"])
+def test_of_a_refused_upload_nothing_is_kept_and_the_client_sees_why(server: RunningServer, token: str | None) -> None:
+    """It sends as much as it can before it looks for an answer, as most clients do."""
+    project, sent, block = server.project(), 0, bytes(MIB)
+    before, kept = set(server.unnamed_files()), set()
+
+    with connect(server) as connection:
+        connection.sendall(upload_head(project, token, GIB))
+        with suppress(BrokenPipeError):
+            while sent < GIB:
+                connection.sendall(block)
+                sent += len(block)
+                kept |= set(server.unnamed_files()) - before
+        answer = answer_on(connection, "POST")
+
+    assert sent < 64 * MIB
+    assert kept == set()
+    assert answer is not None
+    assert answer.status == 401
+
+
+def test_a_client_library_shows_the_refusal_of_a_large_upload(server: RunningServer, tmp_path: Path) -> None:
+    path = tmp_path / "body"
+    with path.open("wb") as file:
+        file.truncate(GIB)
+
+    with path.open("rb") as file:
+        response = requests.post(server.project().url, data=file, auth=("__token__", "glpat-bogus"), timeout=60)
+
+    assert response.status_code == 401
 
 
 def test_a_large_file_may_be_validated(server: RunningServer) -> None:
@@ -102,20 +158,7 @@ def test_a_large_file_may_be_validated(server: RunningServer) -> None:
     assert answer.status == 401, "as an upload, and not 413 as elsewhere"
 
 
-def test_an_anonymous_upload_is_not_read_to_its_end(server: RunningServer) -> None:
-    project, sent = server.project(), 0
-    block = bytes(MIB)
-
-    with connect(server) as connection, suppress(BrokenPipeError, ConnectionResetError):
-        connection.sendall(upload_head(project, None, GIB))
-        while sent < GIB:
-            connection.sendall(block)
-            sent += len(block)
-
-    assert sent < 64 * MIB
-
-
-@pytest.mark.parametrize("expect", [{}, {"Expect": "100-continue"}], ids=["sent at once", "asks to continue"])
+@EXPECTATIONS
 def test_no_other_address_takes_a_large_body(server: RunningServer, expect: dict[str, str]) -> None:
     request = head("POST", "/api/v4/projects", Authorization=basic(server.root_token), Content_Length=GIB, **expect)
 
@@ -147,14 +190,15 @@ def test_a_body_without_a_length_is_not_read_to_its_end_either(
 
     with connect(server) as connection:
         connection.sendall(head("POST", path, Transfer_Encoding="chunked"))
-        with suppress(BrokenPipeError, ConnectionResetError):
+        with suppress(BrokenPipeError):
             while sent < 200 * MIB:
                 connection.sendall(part)
                 sent += len(part)
         answer = answer_on(connection, "POST")
 
     assert sent < 64 * MIB
-    assert answer is None or answer.status == status  # the answer may be lost with a connection closed while sending
+    assert answer is not None
+    assert answer.status == status
 
 
 def test_a_body_in_the_smallest_chunks_is_soon_read(server: RunningServer) -> None:
@@ -169,10 +213,16 @@ def test_a_body_in_the_smallest_chunks_is_soon_read(server: RunningServer) -> No
     assert time.perf_counter() - begun < 7
 
 
-def test_who_asks_to_continue_and_may_is_told_to(server: RunningServer) -> None:
-    project, file = server.project(), build_wheel("continued", size_bytes=5 * MIB)
+# Bodies that are let in -----------------------------------------------------------------------------------------
+
+
+def upload_body(file: BuiltFile) -> bytes:
     before, after = multipart({"name": file.name, "version": file.version}, file.filename)
-    body = before + file.content + after
+    return before + file.content + after
+
+
+def test_who_asks_to_continue_and_may_is_told_to(server: RunningServer) -> None:
+    project, body = server.project(), upload_body(build_wheel("continued", size_bytes=5 * MIB))
 
     with connect(server) as connection:
         connection.sendall(upload_head(project, server.root_token, len(body), Expect="100-continue"))
@@ -180,9 +230,49 @@ def test_who_asks_to_continue_and_may_is_told_to(server: RunningServer) -> None:
         connection.sendall(body)
         answer = answer_on(connection, "POST")
 
-    assert told.startswith(b"HTTP/1.1 100 Continue")
+    assert told == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert answer is not None
     assert answer.status == 201
+
+
+@pytest.mark.parametrize("size_bytes", [0, 100_000, 2 * MIB], ids=["small", "with its header", "large"])
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["length told", "in chunks"])
+def test_requests_sent_without_waiting_are_answered_in_order(
+    server: RunningServer, size_bytes: int, is_chunked: bool
+) -> None:
+    project, body = server.project(), upload_body(build_wheel("pipelined", size_bytes=size_bytes))
+    path, authorization = f"{project.pypi_path}/simple/pipelined/", basic(server.root_token)
+    page = head("GET", path, Authorization=authorization)
+    last = head("GET", path, Authorization=authorization, Connection="close")
+    if is_chunked:
+        upload = upload_head(project, server.root_token, None, Transfer_Encoding="chunked")
+        upload += chunk(body[:10]) + chunk(body[10:]) + b"0\r\n\r\n"
+    else:
+        upload = upload_head(project, server.root_token, len(body)) + body
+
+    with connect(server) as connection:
+        connection.sendall(page + upload + page + upload + last)
+        with connection.makefile("rb") as answers:
+            statuses = re.findall(rb"HTTP/1\.1 (\d+) ", answers.read())
+
+    assert statuses == [b"302", b"201", b"200", b"400", b"200"]
+
+
+def test_an_upload_over_the_first_version_of_http_is_published(server: RunningServer) -> None:
+    project, body = server.project(), upload_body(build_wheel("old", size_bytes=MIB))
+    request = upload_head(project, server.root_token, len(body)).replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n") + body
+
+    answer = exchange(server, request, "POST")
+
+    assert answer is not None
+    assert answer.status == 201
+
+
+def test_a_large_upload_is_one_line_in_the_log(server: RunningServer) -> None:
+    project = server.project()
+    project.publish(build_wheel("logged", size_bytes=MIB))
+
+    assert server.log.count(f"POST {project.pypi_path} answered") == 1
 
 
 # Connections ----------------------------------------------------------------------------------------------------
@@ -263,8 +353,7 @@ def test_a_stop_lets_downloads_and_uploads_finish(start_server: StartServer, tmp
     project, wheel = server.project(), large_wheel(tmp_path, "drained", 40 * MIB)
     upload_large(project, wheel, server.root_token)
     file = build_wheel("lastminute", size_bytes=2 * MIB)
-    before, after = multipart({"name": file.name, "version": file.version}, file.filename)
-    body = before + file.content + after
+    body = upload_body(file)
 
     with download(project, wheel) as response, connect(server) as uploading:
         digest = hashlib.sha256(response.read(MIB))

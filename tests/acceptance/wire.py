@@ -25,6 +25,7 @@ BOUNDARY = "ad1bd3b5c7a64b9e"
 @dataclass(frozen=True)
 class Answer:
     status: int
+    reason: str
     headers: http.client.HTTPMessage
     body: bytes
 
@@ -50,7 +51,7 @@ def answer_on(connection: socket.socket, method: str = "GET") -> Answer | None:
     response = http.client.HTTPResponse(connection, method=method)
     try:
         response.begin()
-        return Answer(response.status, response.msg, response.read())
+        return Answer(response.status, response.reason, response.msg, response.read())
     except (http.client.BadStatusLine, ConnectionError):
         return None
     finally:
@@ -78,10 +79,13 @@ def multipart(fields: dict[str, str], filename: str) -> tuple[bytes, bytes]:
     return before.encode(), f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
-def upload_head(project: Namespace, token: str | None, length: int, **headers: object) -> bytes:
-    authorization = {} if token is None else {"Authorization": basic(token)}
-    content_type = f"multipart/form-data; boundary={BOUNDARY}"
-    return head("POST", project.pypi_path, Content_Type=content_type, Content_Length=length, **authorization, **headers)
+def upload_head(project: Namespace, token: str | None, length: int | None, **headers: object) -> bytes:
+    sent: dict[str, object] = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    if token is not None:
+        sent["Authorization"] = basic(token)
+    if length is not None:
+        sent["Content-Length"] = length
+    return head("POST", project.pypi_path, **sent, **headers)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from flask import g, request
+from flask import Response, g, request
 
 from registry.domain import access, namespaces
 from registry.domain.access import Permission, Principal
@@ -41,7 +41,15 @@ class Gate:
         self._namespace_first = namespace_first
         self._find_namespace = find_namespace
 
-    def __call__(self, permission: Permission) -> Callable[[View], View]:
+    def __call__(
+        self, permission: Permission, *, before_body: Callable[[], None] = lambda: None
+    ) -> Callable[[View], View]:
+        """The gate for one view.
+
+        :param before_body: what else can be refused before the body is there; called behind the permission. The server
+            asks so far (``registry.preflight``) before it receives a large body.
+        """
+
         def decorate(view: View) -> View:
             @wraps(view)
             def gated(**arguments: Any) -> Any:
@@ -51,6 +59,9 @@ class Gate:
                 if self._namespace_first:
                     self._identify()
                 access.require(g.principal, permission, namespace)
+                before_body()
+                if "registry.preflight" in request.environ:
+                    return Response(status=204)
                 return view(**arguments)
 
             cast(Any, gated).permission = permission

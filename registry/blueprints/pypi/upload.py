@@ -51,7 +51,7 @@ def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("upload", __name__)
 
     @blueprint.post("/projects/<project:project>/packages/pypi")
-    @gate(Permission.CREATE_PACKAGE)
+    @gate(Permission.CREATE_PACKAGE, before_body=_refuse_declared_length)
     def upload(project: Project) -> Response:
         """Publish one file (GitLab, PyPI API "Upload a package").
 
@@ -68,7 +68,7 @@ def routes(gate: Gate) -> Blueprint:
         return jsonify(message="200 OK")
 
     @blueprint.post("/projects/<project:project>/packages/pypi/validate")
-    @gate(Permission.CREATE_PACKAGE)
+    @gate(Permission.CREATE_PACKAGE, before_body=_refuse_declared_length)
     def validate(project: Project) -> Response:
         """Answer as to an upload of the same form, but keep nothing of it."""
         limit = _max_file_size()
@@ -90,6 +90,13 @@ def _storage() -> Storage:
 
 def _max_file_size() -> int:
     return settings.max_file_size(current_app.config["MAX_FILE_SIZE"])
+
+
+def _refuse_declared_length() -> None:
+    """:raises TooLarge: the declared length of the body leaves no other explanation."""
+    limit = _max_file_size()
+    if limit and (request.content_length or 0) > limit + FORM_BYTES:
+        raise TooLarge
 
 
 def received_upload(staged: StagedFile, max_size_bytes: int) -> Upload:
@@ -114,13 +121,11 @@ def received_form(staged: StagedFile, max_size_bytes: int) -> Form:
     """The body of the request, its ``content`` written to ``staged``.
 
     :param max_size_bytes: of the file; reading stops as soon as it is passed. 0 is no limit.
-    :raises TooLarge: the file is larger, or the declared length leaves no other explanation.
+    :raises TooLarge: the file is larger.
     :raises BadRequest: the body is no well-formed multipart form, or its text fields are too large.
     """
     # The limit on the body is kept here: by the file's size, and by FORM_BYTES for the rest.
     request.max_content_length = sys.maxsize
-    if max_size_bytes and (request.content_length or 0) > max_size_bytes + FORM_BYTES:
-        raise TooLarge
     boundary = request.mimetype_params.get("boundary", "")
     if request.mimetype != "multipart/form-data" or not boundary:
         return Form()

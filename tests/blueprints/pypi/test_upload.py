@@ -405,6 +405,43 @@ def test_a_file_larger_than_the_limit_is_refused_and_one_of_just_the_limit_is_no
     assert twine.upload(project, WHEEL, token).status_code == 201
 
 
+# Asked before the body ------------------------------------------------------------------------------------------
+
+
+def ask(client, project, credentials, length):
+    """As the server asks when it has the header of a large upload, and nothing of its body."""
+    return client.post(
+        pypi_path(project),
+        headers=basic(credentials) | {"Content-Type": FORM},
+        environ_overrides={"registry.preflight": True, "CONTENT_LENGTH": str(length)},
+    )
+
+
+def test_who_may_publish_is_let_in_before_the_body_is_there(client, project, developer):
+    response = ask(client, project, factories.access_token(developer), 1_000_000)
+
+    assert (response.status_code, response.data) == (204, b"")
+
+
+def test_a_body_that_declares_more_than_the_instance_takes_is_refused_before_it_is_there(client, project, developer):
+    settings.change_instance({"pypi_max_file_size": 1000}, by=access.SHELL)
+
+    response = ask(client, project, factories.access_token(developer), 33 << 20)
+
+    assert (response.status_code, response.json["message"]) == (400, "400 Bad request - File is too large")
+
+
+def test_no_header_passes_for_the_question(twine, project, developer):
+    response = twine.upload(
+        project,
+        WHEEL,
+        factories.access_token(developer),
+        headers={"registry.preflight": "1", "Registry-Preflight": "1"},
+    )
+
+    assert response.status_code == 201
+
+
 # Duplicates, protection, versions --------------------------------------------------------------------------------
 
 
