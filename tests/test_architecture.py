@@ -51,7 +51,8 @@ MAY_IMPORT = {
     "domain.forwarding": f"domain.settings {SHARED}",
     "domain.catalog": f"domain.access domain.simple {SHARED}",
     "domain.publishing": (
-        f"domain.access domain.audit domain.catalog domain.distributions domain.gate domain.namespaces storage {SHARED}"
+        "domain.access domain.audit domain.catalog domain.core_metadata domain.distributions domain.gate "
+        f"domain.namespaces storage {SHARED}"
     ),
     "domain.releases": f"domain.access domain.audit domain.catalog domain.namespaces {SHARED}",
     "domain.cleanup": f"storage {SHARED}",

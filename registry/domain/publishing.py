@@ -6,7 +6,7 @@ import hmac
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
@@ -16,7 +16,7 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from registry.database import OBJECTS_LOCK, db, lock, transaction
-from registry.domain import access, audit, catalog, gate, namespaces
+from registry.domain import access, audit, catalog, core_metadata, gate, namespaces
 from registry.domain.access import Principal
 from registry.domain.distributions import Distribution
 from registry.errors import (
@@ -75,17 +75,34 @@ _PATTERN = re.compile(r"[A-Z0-9._*-]+", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What a file was in another index, and stays here.
+
+    :ivar yanked_reason: why it is yanked; ``None`` when it is not, whatever is said here of its version.
+    """
+
+    published_at: datetime
+    yanked_reason: str | None
+
+
+@dataclass(frozen=True)
 class Upload:
-    """What a client sent. ``fields`` are the descriptive form fields by column name; digests are ``""`` when absent."""
+    """What a client sent, or what was found elsewhere. Digests are ``""`` when absent.
+
+    :ivar fields: the descriptive form fields by column name. ``None``: there was no form; the file's own metadata says
+        them, and how name and version are spelled.
+    :ivar origin: of a file that is published for the first time, ``None``.
+    """
 
     name: str
     version: str
     filename: str
     content: StagedFile
-    fields: dict[str, str]
+    fields: dict[str, str] | None
     sha256: str = ""
     md5: str = ""
     blake2b_256: str = ""
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -122,13 +139,15 @@ def publish(
         return Publication(standing, is_new=False)
     refuse_published(project, upload.filename)
     distribution = accepted(upload)
-    with closing(storage.stage()) as core_metadata:
-        core_metadata.write(distribution.core_metadata)
+    if upload.fields is None:
+        upload = described_by_itself(upload, distribution)
+    with closing(storage.stage()) as document:
+        document.write(distribution.core_metadata)
         try:
-            _keep((upload.content, core_metadata), storage)  # bytes before the row: a crash leaves no broken link
-            file = _record(upload, distribution, core_metadata, project, principal, storage, now)
+            _keep((upload.content, document), storage)  # bytes before the row: a crash leaves no broken link
+            file = _record(upload, distribution, document, project, principal, storage, now)
         except RegistryError as refusal:
-            _discard((upload.content, core_metadata), storage)
+            _discard((upload.content, document), storage)
             # The same upload may have been faster; of any other refusal the project itself may be the reason.
             standing = identical_file(upload, project) if isinstance(refusal, DuplicateFile) else None
             if standing is None:
@@ -175,16 +194,33 @@ def refuse_closed_name(project: Project, name: str) -> None:
 
 
 def accepted(upload: Upload) -> Distribution:
-    """What the file is, once the gate has let it pass and the form was found to agree with it.
+    """What the file is, once the gate has let it pass and the form, if there was one, was found to agree with it.
 
     :raises InvalidDistribution: with everything that is wrong, about form and file.
     """
     examination = gate.examine(upload.content.file, upload.filename)
     distribution = examination.distribution
-    problems = [*invalid_claims(upload), *disagreements(upload, distribution), *examination.problems]
+    claims = () if upload.fields is None else (*invalid_claims(upload), *disagreements(upload, distribution))
+    problems = [*claims, *examination.problems]
     if problems or distribution is None:
         raise InvalidDistribution(*problems)
     return distribution
+
+
+def described_by_itself(upload: Upload, distribution: Distribution) -> Upload:
+    """The upload with the form that a client would make of the file's metadata."""
+    fields = core_metadata.read(distribution.core_metadata).fields
+    said = core_metadata.description(distribution.core_metadata)
+    form = {
+        "metadata_version": distribution.metadata_version,
+        "required_python": distribution.requires_python,
+        "summary": fields.get("summary", ""),
+        "keywords": ",".join(fields.get("keywords", [])),
+        "author_email": fields.get("author_email", ""),
+        "description": said.text,
+        "description_content_type": said.content_type,
+    }
+    return replace(upload, name=distribution.name, version=distribution.version, fields=form)
 
 
 def invalid_claims(upload: Upload) -> Iterator[Problem]:
@@ -271,24 +307,24 @@ def _discard(contents: Iterable[StagedFile], storage: Storage) -> None:
 def _record(
     upload: Upload,
     distribution: Distribution,
-    core_metadata: StagedFile,
+    document: StagedFile,
     project: Project,
     principal: Principal,
     storage: Storage,
     now: datetime,
 ) -> PackageFile:
     try:
-        return _add(upload, distribution, core_metadata, project, principal, storage, now)
+        return _add(upload, distribution, document, project, principal, storage, now)
     except IntegrityError:
         # Another upload was faster: of this file, or of another one of the same new version.
         refuse_published(project, upload.filename)
-        return _add(upload, distribution, core_metadata, project, principal, storage, now)
+        return _add(upload, distribution, document, project, principal, storage, now)
 
 
 def _add(
     upload: Upload,
     distribution: Distribution,
-    core_metadata: StagedFile,
+    document: StagedFile,
     project: Project,
     principal: Principal,
     storage: Storage,
@@ -296,7 +332,7 @@ def _add(
 ) -> PackageFile:
     with transaction(lock=OBJECTS_LOCK, shared=True) as session:
         # Once more, for a cleanup may have taken an object without a row; none runs while the lock is held.
-        _keep((upload.content, core_metadata), storage)
+        _keep((upload.content, document), storage)
         package = _package(upload, project, principal, now)
         file = PackageFile(
             package=package,
@@ -307,12 +343,12 @@ def _add(
             md5=upload.content.md5,
             blake2b_256=upload.content.blake2b_256,
             requires_python=distribution.requires_python,
-            core_metadata_sha256=core_metadata.sha256,
+            core_metadata_sha256=document.sha256,
             core_metadata_is_final=distribution.core_metadata_is_final,
-            yanked_reason=_standing_yank(project, package),
+            yanked_reason=upload.origin.yanked_reason if upload.origin else _standing_yank(project, package),
             creator_id=principal.user_id,
             job_id=None if principal.job is None else principal.job.id,
-            created_at=now,
+            created_at=upload.origin.published_at if upload.origin else now,
         )
         session.add(file)
         session.flush()
@@ -331,7 +367,7 @@ def _add(
 
 def _package(upload: Upload, project: Project, principal: Principal, now: datetime) -> Package:
     """The record of this name and version, made or reused; its descriptive columns are those of the latest upload."""
-    session = db.session
+    session, created_at = db.session, upload.origin.published_at if upload.origin else now
     package = session.scalar(
         select(Package)
         .where(
@@ -349,11 +385,12 @@ def _package(upload: Upload, project: Project, principal: Principal, now: dateti
             version=upload.version,
             normalized_name=canonicalize_name(upload.name),
             creator_id=principal.user_id,
-            created_at=now,
+            created_at=created_at,
         )
         session.add(package)
+    package.created_at = min(package.created_at, created_at)
     for column, length in FIELD_LENGTHS.items():
-        setattr(package, column, truncated(upload.fields.get(column, ""), length))
+        setattr(package, column, truncated((upload.fields or {}).get(column, ""), length))
     package.updated_at = now
     return package
 

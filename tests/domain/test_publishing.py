@@ -15,7 +15,7 @@ from sqlalchemy import delete, select
 from registry.database import db
 from registry.domain import catalog, publishing
 from registry.domain.access import SHELL, Principal, PrincipalKind
-from registry.domain.publishing import FIELD_LENGTHS, Upload, is_valid_name, is_valid_version
+from registry.domain.publishing import FIELD_LENGTHS, Origin, Upload, is_valid_name, is_valid_version
 from registry.errors import (
     BadRequest,
     DuplicateFile,
@@ -678,6 +678,46 @@ def test_two_files_of_a_new_version_at_once_become_one_package(app: Flask, publi
 
         assert results == ["published", "published"]
     assert [package.version for package in packages()] == ["0.0", "1.0", "2.0", "3.0", "4.0"]
+
+
+# What was published elsewhere before ----------------------------------------------------------------------------
+
+
+def test_without_a_form_the_file_describes_itself(publish: Publish, project: Project) -> None:
+    built = build_wheel(
+        "Demo.Pkg", "1.0.0RC1", metadata_version="2.1", summary="Shown", requires_python=">=3.9",
+        description="# Demo", description_content_type="text/markdown",
+        headers=["Keywords: one,two", "Author-Email: Ada <ada@example.com>"],
+    )  # fmt: skip
+
+    publish(built, project, name="demo-pkg", version="1.0.0rc1", fields=None)
+
+    package = packages()[0]
+    assert (package.name, package.version, package.normalized_name) == ("Demo.Pkg", "1.0.0RC1", "demo-pkg")
+    assert {column: getattr(package, column) for column in FIELD_LENGTHS} == {
+        "metadata_version": "2.1", "required_python": ">=3.9", "summary": "Shown", "keywords": "one,two",
+        "author_email": "Ada <ada@example.com>", "description": "# Demo", "description_content_type": "text/markdown",
+    }  # fmt: skip
+
+
+def test_without_a_form_problems_are_told_once(publish: Publish, project: Project) -> None:
+    built = build_wheel("other", "1.0", filename="demo-1.0-py3-none-any.whl")
+
+    with pytest.raises(InvalidDistribution) as refusal:
+        publish(built, project, name="demo", version="1.0", fields=None)
+
+    assert [problem.field for problem in refusal.value.problems] == [".dist-info folder", "Name"]
+
+
+def test_a_file_keeps_the_time_and_the_yank_of_its_origin(publish: Publish, project: Project) -> None:
+    earlier, earliest = datetime(2020, 5, 1, tzinfo=UTC), datetime(2020, 4, 1, tzinfo=UTC)
+
+    wheel = publish(build_wheel(), project, origin=Origin(earlier, "Loses data"))
+    sdist = publish(build_sdist(), project, origin=Origin(earliest, None))
+
+    assert (wheel.created_at, wheel.yanked_reason) == (earlier, "Loses data")
+    assert (sdist.created_at, sdist.yanked_reason) == (earliest, None)
+    assert [package.created_at for package in packages()] == [earliest]
 
 
 # Deleting -------------------------------------------------------------------------------------------------------
