@@ -311,6 +311,15 @@ def name_status(project: Project, name: str) -> PackageName:
     return said or PackageName(**key, status=NameStatus.ACTIVE, reason="")
 
 
+def name_statuses(packages: Iterable[Package]) -> dict[int, NameStatus]:
+    """The status of the name of each of many packages, by the package's id, in one statement."""
+    statuses = {package.id: NameStatus.ACTIVE for package in packages}
+    rows = db.session.execute(
+        select(Package.id, PackageName.status).join(PackageName, _SAID_OF_ITS_NAME).where(Package.id.in_(statuses))
+    )
+    return statuses | {row[0]: row[1] for row in rows}
+
+
 # Lists of packages, as scripts and people see them --------------------------------------------------------------
 
 
@@ -452,6 +461,43 @@ def package_size(package: Package) -> int:
     """The sum of the sizes of its files, in bytes."""
     sizes = package_files(package).with_only_columns(func.sum(PackageFile.size_bytes))
     return int(db.session.scalar(sizes) or 0)
+
+
+@dataclass(frozen=True)
+class Yank:
+    """How much of a package is yanked, and why.
+
+    :ivar reasons: those of its files; ``None`` stands for files that are not yanked.
+    """
+
+    reasons: frozenset[str | None]
+
+    @property
+    def is_whole(self) -> bool:
+        """The version is yanked: all its files are."""
+        return bool(self.reasons) and None not in self.reasons
+
+    @property
+    def is_partial(self) -> bool:
+        return None in self.reasons and len(self.reasons) > 1
+
+    @property
+    def reason(self) -> str:
+        """The one of a version that is yanked for one reason."""
+        return next(iter(self.reasons)) or "" if len(self.reasons) == 1 else ""
+
+
+def yanks(packages: Iterable[Package]) -> dict[int, Yank]:
+    """How much of each of many packages is yanked, by its id, in one statement."""
+    reasons: dict[int, set[str | None]] = {package.id: set() for package in packages}
+    rows = db.session.execute(
+        select(PackageFile.package_id, PackageFile.yanked_reason)
+        .where(PackageFile.package_id.in_(reasons), PackageFile.status == FileStatus.DEFAULT)
+        .distinct()
+    )
+    for package_id, reason in rows:
+        reasons[package_id].add(reason)
+    return {package_id: Yank(frozenset(found)) for package_id, found in reasons.items()}
 
 
 def core_metadata_digest(package: Package) -> str | None:

@@ -111,6 +111,17 @@ def test_a_token_in_the_environment(shell: Installer, example, project, publishe
     assert files(project) == BOTH
 
 
+def test_an_upload_is_checked_and_not_kept(shell: Installer, example, project, publisher: str) -> None:
+    check = example("publish", "export TWINE_USERNAME", publisher)
+    shell.succeeds(check)
+    (shell.home / "dist" / build_wheel("other", "1.0").filename).write_bytes(WHEEL.content)
+
+    told = shell.fails(check)
+
+    assert "other" in told
+    assert project.packages() == []
+
+
 @pytest.mark.parametrize("which", ["REGISTRY_TOKEN", "REGISTRY_DEPLOY_TOKEN"])
 def test_a_pipeline(shell: Installer, example, project, publisher: str, which: str) -> None:
     username, secret = project.deploy_token("write_package_registry")
@@ -270,6 +281,29 @@ def test_requests_of_the_rest_api(shell: Installer, example, project, server: Ru
     standing = server.as_root("GET", f"{group.rest_path}/package_settings")
     assert standing["pypi_package_requests_forwarding"] is False
     assert standing["lock_pypi_package_requests_forwarding"] is True
+
+
+@needs_curl
+def test_what_is_said_of_a_release_over_the_rest_api(shell: Installer, example, project, server: RunningServer) -> None:
+    project.publish(WHEEL, SDIST)
+    [package] = project.packages()
+    files_path = f"{project.rest_path}/packages/{package['id']}/package_files"
+    first = server.as_root("GET", files_path)[0]
+    numbers = {"package_id": package["id"], "file_id": first["id"]}
+
+    yank = example("releases", "curl --request PUT", server.root_token, **numbers)
+    status = example(
+        "releases", 'curl --request PUT --header "PRIVATE-TOKEN: <your_personal_token>" \\', server.root_token
+    )
+    identical = example("publish", "curl --request PUT", server.root_token)
+    shell.succeeds("\n".join((yank, status, identical)))
+
+    reasons = {file["id"]: file["yanked_reason"] for file in server.as_root("GET", files_path)}
+    assert reasons.pop(first["id"]) is None
+    assert set(reasons.values()) == {"Loses data"}
+    said = server.as_root("GET", f"{project.rest_path}/packages/names/{NAME}/status")
+    assert (said["status"], said["reason"]) == ("archived", "Goes on under another name")
+    assert server.as_root("GET", project.rest_path)["pypi_identical_upload_accepted"] is True
 
 
 def test_a_script_with_python_gitlab(

@@ -64,6 +64,11 @@ def test_the_way_of_a_package(
     assert answer_for(index_url, PUBLIC.name) == (404, "404 Package Not Found")
     assert "No matching distribution found" in pip.fails("download", "--index-url", index_url, PUBLIC.name)
 
+    yank_package(page, f"{group}/research/tools")
+    assert yanked(index_url) == {"Leaks <memory>"}
+    unyank_package(page)
+    assert yanked(index_url) == {False}
+
     delete_package(page, f"{group}/research/tools")
     revoke_token(page, name)
     assert answer_for(index_url, PACKAGE) == (401, "Token was revoked. You have to re-authorize from the user.")
@@ -159,6 +164,31 @@ def switch_forwarding_off(page: Page, group: str) -> None:
     page.get_by_role("button", name="Save changes").click()
     expect(page.get_by_role("status")).to_contain_text("Settings saved successfully.")
     expect(page.get_by_label("Forward PyPI package requests")).not_to_be_checked()
+
+
+def yank_package(page: Page, project: str) -> None:
+    page.goto(f"/{project}/-/packages")
+    page.get_by_role("link", name=PACKAGE, exact=True).click()
+    page.get_by_role("link", name="Yank", exact=True).click()
+    page.get_by_label("Reason").fill("Leaks <memory>")
+    page.get_by_role("button", name="Yank version").click()
+    expect(page.get_by_role("status")).to_contain_text(f"{PACKAGE} 1.0.0 is yanked.")
+    expect(page.get_by_role("note")).to_contain_text("Reason: Leaks <memory>")
+
+
+def unyank_package(page: Page) -> None:
+    page.get_by_role("link", name="Unyank", exact=True).click()
+    page.get_by_role("button", name="Unyank version").click()
+    expect(page.get_by_role("status")).to_contain_text(f"{PACKAGE} 1.0.0 is no longer yanked.")
+    expect(page.get_by_role("note")).to_have_count(0)
+
+
+def yanked(index_url: str) -> set[object]:
+    """What the index says of the files, each once: the reason, or that they are not yanked."""
+    accepted = {"Accept": "application/vnd.pypi.simple.v1+json"}
+    return {
+        file["yanked"] for file in requests.get(f"{index_url}/{PACKAGE}/", headers=accepted, timeout=30).json()["files"]
+    }
 
 
 def delete_package(page: Page, project: str) -> None:

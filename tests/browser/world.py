@@ -78,9 +78,10 @@ def furnish(server: RunningServer) -> World:
         {"package_name_pattern": "signal*", "package_type": "pypi", "minimum_access_level_for_push": "maintainer"},
     )  # fmt: skip
     by_name = {(found["name"], found["version"]): found["id"] for found in tools.packages()}
-    package_id = by_name["signalbox", "2.0.0"]
+    package_id, long_package_id = by_name["signalbox", "2.0.0"], by_name[LONG, "1.0.0.post20260131"]
+    _retire(server, tools, long_package_id)
     files = server.as_root("GET", f"{tools.rest_path}/packages/{package_id}/package_files")
-    return World(package_id, by_name[LONG, "1.0.0.post20260131"], files[0]["id"], rule["id"], acme.id)
+    return World(package_id, long_package_id, files[0]["id"], rule["id"], acme.id)
 
 
 def _people(server: RunningServer) -> Iterator[User]:
@@ -108,6 +109,16 @@ def _publish(tools: Namespace, bob: User) -> None:
         _upload_as_job(tools, file, job, summary=described["summary"], requires_python=">=3.9")
     tools.publish(build_wheel(LONG, "1.0.0.post20260131"))
     tools.publish(*(build_wheel(f"driver-{number:02}", "1.0") for number in range(1, 23)))
+
+
+def _retire(server: RunningServer, tools: Namespace, package_id: int) -> None:
+    """What is said of a release that should not be used any more."""
+    packages = f"{tools.rest_path}/packages"
+    server.as_root(
+        "PUT", f"{packages}/{package_id}/yank", {"reason": "Rounds <b>every</b> measurement to whole numbers"}
+    )
+    said = {"status": "deprecated", "reason": "Go on with signalbox"}
+    server.as_root("PUT", f"{packages}/names/{LONG}/status", said)
 
 
 def _upload_as_job(project: Namespace, file: BuiltFile, token: str, **fields: str) -> None:

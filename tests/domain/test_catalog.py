@@ -637,6 +637,34 @@ def test_packages_by_id_are_those_of_the_namespace_that_are_left(group: Group, p
         assert [(package.id, package.project) for package in found] == [(kept.package_id, project)]
 
 
+@pytest.mark.parametrize(
+    ("given", "whole", "partial", "reason"),
+    [
+        ((None, None), False, False, ""),
+        (("Broken", None), False, True, ""),
+        (("Broken", "Broken"), True, False, "Broken"),
+        (("Broken", "Worse"), True, False, ""),
+        (("", ""), True, False, ""),
+        ((), False, False, ""),
+    ],
+    ids=["not", "one file", "one reason", "two reasons", "no reason", "no files"],
+)
+def test_a_version_is_yanked_when_all_its_files_are(
+    project: Project, given: tuple[str | None, ...], whole: bool, partial: bool, reason: str
+) -> None:
+    files = [factories.published(project, build_wheel(build=str(number))) for number in (1, 2)]
+    package = db.session.get_one(Package, files[0].package_id)
+    for number, file in enumerate(files):
+        if number >= len(given):
+            publishing.delete_file(file, package, project, by=SHELL)
+        elif (said := given[number]) is not None:
+            releases.yank_file(file, package, project, said, by=SHELL)
+
+    yank = catalog.yanks([package])[package.id]
+
+    assert (yank.is_whole, yank.is_partial, yank.reason) == (whole, partial, reason)
+
+
 def test_a_package_page_speaks_for_displayable_packages_of_readable_projects_only(
     group: Group, project: Project, guest: User
 ) -> None:

@@ -17,7 +17,7 @@ from wtforms.validators import InputRequired, Optional, ValidationError
 
 from registry.blueprints.ui.wording import role_name, translated, visibility_name
 from registry.database import utcnow
-from registry.errors import Conflict, InvalidRecord, PlainRefusal
+from registry.errors import BadRequest, Conflict, InvalidRecord, PlainRefusal
 from registry.models import MEMBER_ROLES, CreationLevel, Group, Namespace, Project, RegistryAccess, Role, Visibility
 
 _ = lazy_gettext
@@ -57,7 +57,7 @@ class Form(FlaskForm):  # type: ignore[misc]
         except InvalidRecord as error:
             for name, sentences in error.errors.items():
                 self.refuse(_FIELDS.get(name, name), *map(translated, sentences))
-        except (Conflict, PlainRefusal) as error:
+        except (BadRequest, Conflict, PlainRefusal) as error:
             self.refuse("", translated(error.reason))
 
     def refuse(self, name: str, *sentences: str) -> None:

@@ -48,6 +48,11 @@ CHAPTERS = (
     Chapter("publish", _("Publish packages"), _("twine, uv, Poetry and pipelines, and what is refused.")),
     Chapter("install", _("Install packages"), _("pip, uv and Poetry, from a project or from a whole group.")),
     Chapter(
+        "releases",
+        _("Yank and archive"),
+        _("Take a release back without deleting it; deprecate, archive or quarantine a package."),
+    ),
+    Chapter(
         "forwarding",
         _("Request forwarding"),
         _("What is asked of the public index, the risk in it, and how to stop it."),

@@ -144,6 +144,8 @@ def _list(namespace: Project | Group) -> str:
         creators=accounts.by_ids(package.creator_id for package in found.items),
         jobs=catalog.jobs_of(found.items),
         protections=protections,
+        yanks=catalog.yanks(found.items),
+        name_statuses=catalog.name_statuses(found.items),
         deletable=[package_id for package_id, each in protections.items() if each.may_delete],
         pypi_url=pypi_url(namespace),
         build_command=commands.build(),
@@ -188,6 +190,7 @@ def _versions(namespace: Project | Group, package: Package) -> str:
         "ui/packages/versions.html",
         found=found,
         creators=accounts.by_ids(other.creator_id for other in found.items),
+        yanks=catalog.yanks(found.items),
         **_header(namespace, package, found.total),
     )
 
@@ -225,6 +228,7 @@ def _header(namespace: Project | Group, package: Package, other_versions: int) -
         "project": package.project,
         "protection": publishing.protections([package], principal())[package.id],
         "said": catalog.name_status(package.project, package.name),
+        "yank": catalog.yanks([package])[package.id],
         "size_bytes": catalog.package_size(package),
         "other_versions": other_versions,
     }

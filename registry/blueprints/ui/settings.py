@@ -1,4 +1,4 @@
-"""Settings › Packages and registries: request forwarding of a group; access and protection rules of a project."""
+"""Settings › Packages and registries: forwarding of a group; access, duplicates and protection rules of a project."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ Page = Response | tuple[str, int]
 class ForwardingForm(Form):
     pypi_package_requests_forwarding = BooleanField(_("Forward PyPI package requests"))
     lock_pypi_package_requests_forwarding = BooleanField(_("Enforce PyPI setting for all subgroups"))
+
+
+class DuplicatesForm(Form):
+    identical_upload_accepted = BooleanField(_("Accept identical uploads"))
 
 
 class ProtectionRuleForm(Form):
@@ -109,6 +113,14 @@ def routes(gate: Gate) -> Blueprint:
                 return _saved(project)
         return _project_page(project, access_form=form)
 
+    @blueprint.post(f"{PROJECT_SETTINGS}/duplicates")
+    @gate(Permission.ADMIN_NAMESPACE)
+    def change_duplicates(project: Project) -> Response:
+        """Whether a file may be published again that is there already."""
+        accepted = bool(DuplicatesForm().identical_upload_accepted.data)
+        namespaces.change(project, {"identical_upload_accepted": accepted}, by=principal())
+        return _saved(project)
+
     @blueprint.post(f"{PROJECT_SETTINGS}/protection_rules")
     @gate(Permission.ADMIN_PACKAGE)
     def add_protection_rule(project: Project) -> Page:
@@ -172,6 +184,7 @@ def _project_page(
         namespace=project,
         access_form=access_form or _access_form(project, formdata=None),
         rule_form=rule_form or _rule_form(formdata=None),
+        duplicates_form=DuplicatesForm(identical_upload_accepted=project.identical_upload_accepted, formdata=None),
         rules=publishing.protection_rules(project),
         anyone_may_pull_is_offered=access.anyone_may_pull(),
         forwards=settings.forwards(project),

@@ -6,7 +6,7 @@ import re
 
 from flask_babel import gettext
 
-from registry.models import Role, Visibility
+from registry.models import NameStatus, Role, Visibility
 
 
 def _(sentence: str) -> str:
@@ -29,6 +29,12 @@ _VISIBILITIES = {
     Visibility.PRIVATE: _("Private"),
     Visibility.INTERNAL: _("Internal"),
     Visibility.PUBLIC: _("Public"),
+}
+_NAME_STATUSES = {
+    NameStatus.ACTIVE: _("Active"),
+    NameStatus.DEPRECATED: _("Deprecated"),
+    NameStatus.ARCHIVED: _("Archived"),
+    NameStatus.QUARANTINED: _("Quarantined"),
 }
 _SENTENCES = {
     "can't be blank": _("This field is required."),
@@ -97,6 +103,7 @@ _PATTERNS = (
         _("This user already has the role %(role)s from the group %(group)s; choose that role or a higher one."),
     ),
     (r"Your project limit is (?P<number>\d+) projects!", _("You have reached your limit of %(number)s projects.")),
+    (r"(?P<release>.+) has no files that could be yanked", _("%(release)s has no assets that could be yanked.")),
     (r"Retry in (?P<number>\d+) seconds", _("Try again in %(number)s seconds.")),
 )
 
@@ -121,3 +128,7 @@ def visibility_name(level: Visibility) -> str:
 
 def role_name(role: Role) -> str:
     return str(gettext(_ROLES[role]))
+
+
+def name_status_name(status: NameStatus) -> str:
+    return str(gettext(_NAME_STATUSES[status]))

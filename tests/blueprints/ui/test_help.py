@@ -17,6 +17,7 @@ from registry.domain.access import SHELL
 from registry.domain.publishing import is_valid_version
 from registry.models import Role, Visibility
 from tests import factories
+from tests.builders import build_wheel
 
 CHAPTER_NAMES = [chapter.name for chapter in CHAPTERS]
 TEMPLATES = Path(__file__).resolve().parents[3] / "templates" / "help"
@@ -112,7 +113,8 @@ def addresses(example: str) -> Iterator[tuple[str, str]]:
     for line in example.replace("\\\n", " ").splitlines():
         for found in re.findall(r"http://(?:[^@\s/]*@)?localhost(/[^\s\"']*)", line):
             path = re.sub(r"<\w+>|\$\w+", "1", found).partition("?")[0].rstrip(")")
-            method = "PUT" if "--request PUT" in line else "POST" if "--data" in line else "GET"
+            chosen = re.search(r"--request (\w+)", line)
+            method = chosen[1] if chosen else "POST" if "--data" in line or "twine upload" in line else "GET"
             is_upload = path.endswith("/projects/1/packages/pypi")
             yield "POST" if is_upload else method, path
 
@@ -143,7 +145,10 @@ def test_every_part_of_the_rest_api_that_is_listed_is_there(browser, app):
         if "".join(found.itertext()).startswith("/")
     ]  # fmt: skip
 
-    rules = {re.sub(r"<\w+:(project|group)>", ":id", rule.rule) for rule in app.url_map.iter_rules()}
+    rules = {
+        re.sub(r"<(?:\w+:)?(\w+)>", r":\1", re.sub(r"<\w+:(project|group)>", ":id", rule.rule))
+        for rule in app.url_map.iter_rules()
+    }
     assert len(listed) > 10
     assert [path for path in listed if path != "/members" and f"/api/v4{path}" not in rules] == []
 
@@ -175,6 +180,30 @@ def test_the_commands_of_the_shell_do_what_is_told(browser, app, owner):
     assert failed == []
     refused = runner.invoke(args=[*shlex.split(of_a_package)[1:], "--yes"])
     assert "There is no package demo 1.0.0 in acme/tools." in refused.stderr
+
+
+def test_the_commands_of_the_shell_for_a_package_do_what_is_told(browser, app, project, tmp_path, monkeypatch):
+    file = build_wheel("demo", "1.0.0")
+    factories.published(project, file)
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / file.filename).write_bytes(file.content)
+    monkeypatch.chdir(tmp_path)
+    lines = [
+        line for chapter in ("publish", "releases") for example in code(browser.get(f"/help/{chapter}"))
+        for line in example.replace("<package_name>", "demo").replace("<file_name>", file.filename).splitlines()
+        if line.startswith("flask ")
+    ]  # fmt: skip
+
+    typed = [shlex.split(line.replace("dist/*", f"dist/{file.filename}"))[1:] for line in lines]
+    answers = [app.test_cli_runner().invoke(args=arguments) for arguments in typed]
+
+    assert [(answer.exit_code, answer.stdout) for answer in answers] == [
+        (0, f"dist/{file.filename}\tok\n"),
+        (0, "Yanked demo 1.0.0 in acme/tools.\n"),
+        (0, f"Unyanked {file.filename} in acme/tools.\n"),
+        (0, "demo in acme/tools is archived: Goes on under another name\n"),
+        (0, "demo in acme/tools is archived: Goes on under another name\n"),
+    ]
 
 
 def test_versions_that_are_called_valid_are_and_others_are_not(browser, app):

@@ -8,12 +8,11 @@ from urllib.parse import urlencode
 import pytest
 
 from registry.database import db, utcnow
-from registry.domain import catalog, namespaces, publishing, releases, settings
+from registry.domain import catalog, namespaces, publishing, settings
 from registry.domain.access import SHELL
 from registry.domain.catalog import PackageFilter
 from registry.models import (
     FileStatus,
-    NameStatus,
     Package,
     PackageFile,
     PackageStatus,
@@ -787,26 +786,6 @@ def test_hostile_messages_and_names_of_people_are_shown_as_text(browser_of, owne
     page = browser_of(owner).get(LIST)
 
     assert page.text.count(" ".join(hostile.split())) == 2
-
-
-@pytest.mark.parametrize("status", ["deprecated", "archived", "quarantined"])
-def test_what_is_said_of_the_name_stands_on_the_page(browser_of, owner, project, demo, status):
-    releases.set_name_status(project, "demo", NameStatus(status), HOSTILE[0], by=SHELL)
-
-    page = browser_of(owner).get(address(demo))
-
-    assert f"This package is {status}" in page.flashes[0]
-    assert HOSTILE[0] in page.flashes[0]
-
-
-def test_a_yanked_file_is_marked_with_the_reason(browser_of, owner, project, demo):
-    file = db.session.scalars(catalog.package_files(demo)).first()
-    releases.yank_file(file, demo, project, HOSTILE[1], by=SHELL)
-
-    page = browser_of(owner).get(address(demo))
-
-    (mark,) = (tag for tag in page.by_class("tag") if tag.text == "Yanked")
-    assert mark.get("title") == f"Installed only where this very version is asked for. {HOSTILE[1]}"
 
 
 def test_a_package_of_many_files_costs_no_more_statements(browser_of, owner, project, demo, statements):

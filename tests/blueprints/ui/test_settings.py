@@ -139,8 +139,8 @@ def test_a_form_without_the_token_changes_nothing(browser_of, owner, group, proj
     rule = publishing.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
 
     for path in (
-        GROUP, f"{GROUP}/inherit", f"{PROJECT}/access", RULES, f"{RULES}/{rule.id}", f"{RULES}/{rule.id}/delete",
-        f"{CI_CD}/job_token_permissions", f"{CI_CD}/allowlist",
+        GROUP, f"{GROUP}/inherit", f"{PROJECT}/access", f"{PROJECT}/duplicates", RULES, f"{RULES}/{rule.id}",
+        f"{RULES}/{rule.id}/delete", f"{CI_CD}/job_token_permissions", f"{CI_CD}/allowlist",
     ):  # fmt: skip
         assert browser.open(path, method="POST", data={"registry_access": "disabled"}).status_code == 400
 
@@ -185,6 +185,21 @@ def test_anyone_may_pull_is_offered_only_where_the_instance_offers_it(browser_of
 
     assert "Allow anyone to pull from package registry" in offered.text
     assert "Allow anyone to pull from package registry" not in browser.get(PROJECT).text
+
+
+def test_a_maintainer_decides_whether_identical_uploads_are_accepted(browser_of, maintainer, project):
+    browser = browser_of(maintainer)
+    path = f"{PROJECT}/duplicates"
+    states = [boxes(browser.get(PROJECT))["identical_upload_accepted"]]
+
+    for sent in ("y", None):
+        answer = browser.submit(PROJECT, {"identical_upload_accepted": sent}, action=path)
+        page = browser.get(answer.location)
+        assert page.flashes == ["Settings saved successfully."]
+        states.append(boxes(page)["identical_upload_accepted"])
+
+    assert states == [(False, True), (True, True), (False, True)]
+    assert browser_of(factories.member(project, Role.DEVELOPER)).post(path).status_code == 403
 
 
 def test_a_project_shows_what_becomes_of_unknown_names(browser_of, owner, maintainer, group, project):

@@ -1,0 +1,1 @@
+flask packages check dist/*
