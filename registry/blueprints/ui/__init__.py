@@ -8,8 +8,6 @@
   signed-in user, ``@gate.open`` lets everybody in.
 * A view that exists for projects and groups is called ``project_<view>`` and ``group_<view>``; so the sidebar finds
   ``ui.packages.*_packages``, ``ui.settings.*_packages_and_registries``, ``ui.deploy_tokens.*_repository``.
-* Menus and links wait for ``ui.packages.project_package`` (``package_id``), ``ui.tokens.access_tokens``,
-  ``ui.admin.dashboard`` and ``ui.help.index``; where a page may be missing, templates ask ``has_page(endpoint)``.
 * ``url_for("ui.packages.project_packages", project=project)``: a record is as good as its path.
 * ``render_template("ui/<module>/<view>.html", namespace=project, …)``: ``namespace`` brings sidebar and breadcrumb.
   The blocks to fill and the macros to use are listed at the top of ``templates/base.html``.

@@ -40,7 +40,6 @@ def init_app(app: Flask) -> None:
     del app.jinja_env.globals["namespace"]  # Jinja's own; here the word is a group or project
     app.jinja_env.globals.update(
         color_scheme=color_scheme,
-        has_page=has_page,
         help_url=help_url,
         this_page=this_page,
         hue=hue,
@@ -115,10 +114,6 @@ def hue(name: str) -> int:
     return sum(name.encode()) % 7
 
 
-def has_page(endpoint: str) -> bool:
-    return endpoint in current_app.view_functions
-
-
 def color_scheme() -> ColorScheme:
     user = viewer()
     return ColorScheme.AUTO if user is None else user.color_scheme
@@ -151,7 +146,7 @@ class Section:
 
 def sidebar(namespace: Group | Project) -> list[Section]:
     """GitLab's sidebar of a group or project, as far as the viewer may use it."""
-    kind = "project" if isinstance(namespace, Project) else "group"
+    is_project = isinstance(namespace, Project)
     offered = (
         (gettext("Manage"), "people", (
             (gettext("Members"), "members", "members", may("read_members", namespace) and viewer() is not None),
@@ -162,9 +157,9 @@ def sidebar(namespace: Group | Project) -> list[Section]:
         (gettext("Settings"), "gear", (
             (gettext("General"), "namespaces", "edit", may("admin_namespace", namespace)),
             (gettext("Packages and registries"), "settings", "packages_and_registries",
-             may("read_package_settings" if kind == "project" else "change_package_settings", namespace)),
+             may("read_package_settings" if is_project else "change_package_settings", namespace)),
             (gettext("Repository"), "deploy_tokens", "repository", may("read_deploy_tokens", namespace)),
-            (gettext("CI/CD"), "job_tokens", "ci_cd", may("admin_job_token_scope", namespace)),
+            (gettext("CI/CD"), "job_tokens", "ci_cd", is_project and may("admin_job_token_scope", namespace)),
             (gettext("Usage quotas"), "usage", "usage_quotas", may("admin_namespace", namespace)),
         )),
     )  # fmt: skip
@@ -173,7 +168,7 @@ def sidebar(namespace: Group | Project) -> list[Section]:
         shown = tuple(
             Entry(text, namespace_url(f"{module}.{view}", namespace))
             for text, module, view, is_allowed in entries
-            if is_allowed and has_page(f"ui.{module}.{kind}_{view}")
+            if is_allowed
         )
         if shown:
             sections.append(Section(label, symbol, shown))
