@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import pytest
 import uv
 
+from tests.acceptance.servers import CHECKOUT
+
 Environments = Callable[..., Path]
+ENVIRONMENTS = CHECKOUT / ".clients"
 RUN_SECONDS = 150
+# Makes environments of Pythons that uv does not know any more. The last release that does.
+VIRTUALENV = "virtualenv==20.21.1"
+OLDEST_PYTHON_OF_UV, OLDEST_PYTHON_COMPILED_BY_UV = (3, 6), (3, 7)
 
 
 class Unavailable(Exception):
     """An environment could not be made: the packages in it cannot be had here."""
+
+
+class NoInterpreter(Exception):
+    """There is no such Python on this machine."""
 
 
 @dataclass
@@ -70,8 +82,13 @@ class Installer(Client):
 
     def installed(self) -> dict[str, str]:
         """The versions of what it installed, by name as in the file system."""
-        found = [path.name.removesuffix(".dist-info") for path in self.site.glob("*.dist-info")]
-        return {name: version for name, _, version in (release.partition("-") for release in found)}
+        return releases(self.site.glob("*.dist-info"))
+
+
+def releases(folders: Iterable[Path]) -> dict[str, str]:
+    """Versions by name, both as they stand in the names of these folders."""
+    found = [path.name.removesuffix(".dist-info") for path in folders]
+    return {name: version for name, _, version in (release.partition("-") for release in found)}
 
 
 def clean_environment(home: Path) -> dict[str, str]:
@@ -98,12 +115,18 @@ def clean_environment(home: Path) -> dict[str, str]:
 def environments_in(folder: Path) -> Environments:
     """A function ``(name, *requirements)`` that makes a virtual environment once and answers with its interpreter.
 
+    ``python="3.9"`` asks for another Python than the one that runs the tests; where there is none the test is skipped.
+    With ``as_of`` an environment is made anew when that date has passed, so that it holds what is current.
     Of several processes that ask at once, one makes it. What cannot be downloaded skips the test, in CI fails it.
     """
 
-    def client_environment(name: str, *requirements: str) -> Path:
+    def client_environment(name: str, *requirements: str, python: str | None = None, as_of: date | None = None) -> Path:
         try:
-            return _made_once(folder / name, requirements)
+            return _made_once(
+                folder / name, sys.executable if python is None else interpreter(python), requirements, as_of
+            )
+        except NoInterpreter as error:
+            pytest.skip(str(error))
         except Unavailable as error:
             if os.environ.get("CI"):
                 raise
@@ -116,24 +139,57 @@ def uv_command() -> str:
     return str(uv.find_uv_bin())
 
 
-def _made_once(path: Path, requirements: tuple[str, ...]) -> Path:
+def interpreter(version: str) -> str:
+    """A Python of this version, as in ``3.9``: one of pyenv's, or one on the path.
+
+    :raises NoInterpreter: there is none that runs.
+    """
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for folder in [*sorted(pyenv.glob(f"{version}.*/bin")), *map(Path, os.get_exec_path())]:
+        candidate = folder / f"python{version}"
+        # pyenv's shims are there for Pythons that do not run.
+        if candidate.exists() and subprocess.run([candidate, "-c", ""], capture_output=True).returncode == 0:
+            return str(candidate)
+    raise NoInterpreter(f"there is no Python {version} on this machine")
+
+
+def _made_once(path: Path, base: str, requirements: tuple[str, ...], as_of: date | None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    python, done = path / "bin" / "python", path / "made"
+    python, made = path / "bin" / "python", path / "made"
+    wanted = "\n".join([base, *requirements, *([as_of.isoformat()] if as_of else [])])
     with Path(f"{path}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            _uv("venv", "--quiet", "--clear", "--python", sys.executable, path)
-            if requirements:
-                _uv("pip", "install", "--quiet", "--compile-bytecode", "--python", python, *requirements)
-            done.touch()
+        if not made.exists() or made.read_text() != wanted:
+            _make(path, base, requirements)
+            made.write_text(wanted)
     return python
 
 
-def _uv(*arguments: object) -> None:
+def _make(path: Path, base: str, requirements: tuple[str, ...]) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    version = _version_of(base)
+    if version < OLDEST_PYTHON_OF_UV:
+        _installs(uv_command(), "tool", "run", "--from", VIRTUALENV, "virtualenv", "--quiet", "--python", base, path)
+        _installs(path / "bin" / "pip", "install", "--quiet", *requirements)
+        return
+    _installs(uv_command(), "venv", "--quiet", "--python", base, path)
+    if requirements:
+        compiled = ["--compile-bytecode"] if version >= OLDEST_PYTHON_COMPILED_BY_UV else []
+        _installs(
+            uv_command(), "pip", "install", "--quiet", *compiled, "--python", path / "bin" / "python", *requirements
+        )
+
+
+def _version_of(python: str) -> tuple[int, ...]:
+    done = subprocess.run([python, "-c", "import sys; print('%d %d' % sys.version_info[:2])"], capture_output=True)
+    return tuple(map(int, done.stdout.split()))
+
+
+def _installs(*command: object) -> None:
     """Run as the machine is set up, for this is what reaches the package index; only the choice of Python is ours."""
     environment = {name: value for name, value in os.environ.items() if name not in ("UV_PYTHON", "VIRTUAL_ENV")}
     done = subprocess.run(
-        [uv_command(), *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=170, check=False
+        [str(part) for part in command], env=environment, capture_output=True, text=True, timeout=170, check=False
     )
     if done.returncode != 0:
         raise Unavailable(f"the clients cannot be installed from the package index: {done.stderr.strip()[-500:]}")

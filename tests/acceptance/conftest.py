@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.clients import Client, Environments, Installer, environments_in, uv_command
+from tests.acceptance.clients import ENVIRONMENTS, Client, Environments, Installer, environments_in, uv_command
 from tests.acceptance.servers import RunningServer
 from tests.fakes.upstream import Upstream
 
@@ -51,10 +50,9 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
 
 
 @pytest.fixture(scope="session")
-def client_environment(tmp_path_factory: pytest.TempPathFactory) -> Environments:
-    """``client_environment(name, *requirements)``: the interpreter of an environment that all processes share."""
-    folder = tmp_path_factory.getbasetemp()
-    return environments_in((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "environments")
+def client_environment() -> Environments:
+    """``client_environment(name, *requirements)``: the interpreter of an environment that is made once and shared."""
+    return environments_in(ENVIRONMENTS)
 
 
 @pytest.fixture
