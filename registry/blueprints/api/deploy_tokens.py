@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import pagination, parameters, representations
@@ -38,25 +36,25 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get(PROJECT)
     @blueprint.get(GROUP)
     @gate(Permission.READ_DEPLOY_TOKENS)
-    def list_tokens(project: Project | None = None, group: Group | None = None) -> Response:
+    def list_tokens(namespace: Project | Group) -> Response:
         """The deploy tokens of a project or group."""
-        return _list(_either(project, group))
+        return _list(namespace)
 
     @blueprint.get(f"{PROJECT}/<id:token_id>")
     @blueprint.get(f"{GROUP}/<id:token_id>")
     @gate(Permission.READ_DEPLOY_TOKENS)
-    def show_token(token_id: int, project: Project | None = None, group: Group | None = None) -> Response:
+    def show_token(namespace: Project | Group, token_id: int) -> Response:
         """One deploy token."""
-        return jsonify(representations.deploy_token(tokens.deploy_token(_either(project, group), token_id)))
+        return jsonify(representations.deploy_token(tokens.deploy_token(namespace, token_id)))
 
     @blueprint.post(PROJECT)
     @blueprint.post(GROUP)
     @gate(Permission.CHANGE_DEPLOY_TOKENS)
-    def create_token(project: Project | None = None, group: Group | None = None) -> tuple[Response, int]:
+    def create_token(namespace: Project | Group) -> tuple[Response, int]:
         """A new deploy token; its secret is shown this once."""
         sent = parameters.read(_NEW)
         token, secret = tokens.issue_deploy_token(
-            _either(project, group),
+            namespace,
             name=sent["name"],
             scopes=sent["scopes"],
             username=sent.get("username"),
@@ -69,19 +67,14 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.delete(f"{PROJECT}/<id:token_id>")
     @blueprint.delete(f"{GROUP}/<id:token_id>")
     @gate(Permission.CHANGE_DEPLOY_TOKENS)
-    def destroy_token(token_id: int, project: Project | None = None, group: Group | None = None) -> tuple[str, int]:
+    def destroy_token(namespace: Project | Group, token_id: int) -> tuple[str, int]:
         """End a deploy token, and forget it."""
-        namespace = _either(project, group)
         token = tokens.deploy_token(namespace, token_id)
         parameters.refuse_if_modified(token.created_at)
         tokens.destroy_deploy_token(token, namespace, by=current_principal())
         return "", 204
 
     return blueprint
-
-
-def _either(project: Project | None, group: Group | None) -> Namespace:
-    return cast(Namespace, project or group)
 
 
 def _list(namespace: Namespace | None) -> Response:

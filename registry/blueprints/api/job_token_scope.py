@@ -44,10 +44,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
     def allow_project(project: Project) -> tuple[Response, int]:
         """Let in the jobs of another project."""
-        sent = parameters.read({"target_project_id": required(positive)})
-        source = namespaces.find(str(sent["target_project_id"]), Project)
-        namespaces.allow_job_source(project, source, by=current_principal())
-        return jsonify(source_project_id=project.id, target_project_id=source.id), 201
+        return _allow(project, "target_project_id", Project)
 
     @blueprint.delete(f"{SCOPE}/allowlist/<id:source_id>")
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
@@ -66,10 +63,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
     def allow_group(project: Project) -> tuple[Response, int]:
         """Let in the jobs of all projects of a group."""
-        sent = parameters.read({"target_group_id": required(positive)})
-        source = namespaces.find(str(sent["target_group_id"]), Group)
-        namespaces.allow_job_source(project, source, by=current_principal())
-        return jsonify(source_project_id=project.id, target_group_id=source.id), 201
+        return _allow(project, "target_group_id", Group)
 
     @blueprint.delete(f"{SCOPE}/groups_allowlist/<id:source_id>")
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
@@ -78,6 +72,13 @@ def routes(gate: Gate) -> Blueprint:
         return _disallow(project, source_id, Group)
 
     return blueprint
+
+
+def _allow(project: Project, parameter: str, kind: type[Project] | type[Group]) -> tuple[Response, int]:
+    sent = parameters.read({parameter: required(positive)})
+    source = namespaces.find(str(sent[parameter]), kind)
+    namespaces.allow_job_source(project, source, by=current_principal())
+    return jsonify({"source_project_id": project.id, parameter: source.id}), 201
 
 
 def _disallow(project: Project, source_id: int, kind: type[Project] | type[Group]) -> tuple[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
@@ -35,39 +35,36 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get(PROJECT)
     @blueprint.get(GROUP)
     @gate(Permission.READ_MEMBERS)
-    def list_members(project: Project | None = None, group: Group | None = None) -> Response:
+    def list_members(namespace: Project | Group) -> Response:
         """Direct members."""
-        return _list(_either(project, group), inherited=False)
+        return _list(namespace, inherited=False)
 
     @blueprint.get(f"{PROJECT}/all")
     @blueprint.get(f"{GROUP}/all")
     @gate(Permission.READ_MEMBERS)
-    def list_all_members(project: Project | None = None, group: Group | None = None) -> Response:
+    def list_all_members(namespace: Project | Group) -> Response:
         """Direct and inherited members, each with the highest role."""
-        return _list(_either(project, group), inherited=True)
+        return _list(namespace, inherited=True)
 
     @blueprint.get(f"{PROJECT}/<id:user_id>")
     @blueprint.get(f"{GROUP}/<id:user_id>")
     @gate(Permission.READ_MEMBERS)
-    def show_member(user_id: int, project: Project | None = None, group: Group | None = None) -> Response:
+    def show_member(namespace: Project | Group, user_id: int) -> Response:
         """One direct member."""
-        namespace = _either(project, group)
         return jsonify(_shown(namespaces.member(namespace, user_id), namespace))
 
     @blueprint.get(f"{PROJECT}/all/<id:user_id>")
     @blueprint.get(f"{GROUP}/all/<id:user_id>")
     @gate(Permission.READ_MEMBERS)
-    def show_any_member(user_id: int, project: Project | None = None, group: Group | None = None) -> Response:
+    def show_any_member(namespace: Project | Group, user_id: int) -> Response:
         """One member, direct or inherited."""
-        namespace = _either(project, group)
         return jsonify(_shown(namespaces.member(namespace, user_id, inherited=True), namespace))
 
     @blueprint.post(PROJECT)
     @blueprint.post(GROUP)
     @gate(Permission.ADMIN_MEMBERS)
-    def add_members(project: Project | None = None, group: Group | None = None) -> tuple[Response, int]:
+    def add_members(namespace: Project | Group) -> tuple[Response, int]:
         """A new member; of several, what became of them."""
-        namespace = _either(project, group)
         sent = parameters.read(_NEW, some_of=("user_id", "username"))
         users = _users(sent)
         role, expires_on, viewer = sent["access_level"], sent.get("expires_at"), current_principal()
@@ -80,9 +77,8 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.put(f"{PROJECT}/<id:user_id>")
     @blueprint.put(f"{GROUP}/<id:user_id>")
     @gate(Permission.ADMIN_MEMBERS)
-    def change_member(user_id: int, project: Project | None = None, group: Group | None = None) -> Response:
+    def change_member(namespace: Project | Group, user_id: int) -> Response:
         """Another role; the expiry stays unless it is sent."""
-        namespace = _either(project, group)
         sent = parameters.read(_CHANGES)
         namespaces.change_member(
             namespace,
@@ -96,19 +92,14 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.delete(f"{PROJECT}/<id:user_id>")
     @blueprint.delete(f"{GROUP}/<id:user_id>")
     @gate(Permission.LEAVE_NAMESPACE)
-    def remove_member(user_id: int, project: Project | None = None, group: Group | None = None) -> tuple[str, int]:
+    def remove_member(namespace: Project | Group, user_id: int) -> tuple[str, int]:
         """End a direct membership; everybody may end their own."""
-        namespace = _either(project, group)
         member = namespaces.member(namespace, user_id)
         parameters.refuse_if_modified(member.membership.created_at)
         namespaces.remove_member(namespace, member.user, by=current_principal())
         return "", 204
 
     return blueprint
-
-
-def _either(project: Project | None, group: Group | None) -> Namespace:
-    return cast(Namespace, project or group)
 
 
 def _list(namespace: Namespace, *, inherited: bool) -> Response:

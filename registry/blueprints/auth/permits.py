@@ -6,8 +6,9 @@ and GitLab's order of checks for its routes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
+from inspect import signature
 from typing import Any, TypeVar, cast
 
 from flask import Response, g, request
@@ -24,6 +25,8 @@ FindNamespace = Callable[[str, type[Namespace]], Namespace]
 
 class Gate:
     """``@gate(Permission.X)`` beside a route; its address may hold ``<…:project>``, ``<…:group>`` or ``<…:namespace>``.
+
+    The view gets the record under that name. One that stands at addresses of several kinds calls it ``namespace``.
 
     :param find_principal: who asks; raises when a credential is wrong.
     :param namespace_first: whether an unknown namespace is told before credentials are looked at (PyPI routes do).
@@ -51,11 +54,13 @@ class Gate:
         """
 
         def decorate(view: View) -> View:
+            names = _names(view)
+
             @wraps(view)
             def gated(**arguments: Any) -> Any:
                 if not self._namespace_first:
                     self._identify()
-                namespace = self._found(arguments)
+                namespace = self._found(arguments, names)
                 if self._namespace_first:
                     self._identify()
                 access.require(g.principal, permission, namespace)
@@ -71,11 +76,12 @@ class Gate:
 
     def open(self, view: View) -> View:
         """For a view that anybody may call; it sees the principal all the same."""
+        names = _names(view)
 
         @wraps(view)
         def gated(**arguments: Any) -> Any:
             self._identify()
-            self._found(arguments)
+            self._found(arguments, names)
             return view(**arguments)
 
         cast(Any, gated).permission = None
@@ -85,11 +91,16 @@ class Gate:
         g.principal = self._find_principal()
         request.environ["registry.principal"] = g.principal.label  # for the log
 
-    def _found(self, arguments: dict[str, Any]) -> Namespace | None:
-        """Put the namespace in place of its spelling in the view's arguments."""
+    def _found(self, arguments: dict[str, Any], names: Collection[str]) -> Namespace | None:
+        """Put the namespace in place of its spelling in the view's arguments, by the name the view has for it."""
         for name, kind in NAMESPACE_KINDS.items():
             if name in arguments:
-                found = self._find_namespace(arguments[name], kind)
-                arguments[name] = found
+                found = self._find_namespace(arguments.pop(name), kind)
+                arguments[name if name in names else "namespace"] = found
                 return found
         return None
+
+
+def _names(view: Callable[..., Any]) -> Collection[str]:
+    """What the view calls its arguments."""
+    return frozenset(signature(view).parameters)
