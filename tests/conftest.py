@@ -15,10 +15,12 @@ from sqlalchemy import event, insert, select, text, update
 
 from registry import create_app, database
 from registry.database import Model, db
+from registry.domain import sources
 from registry.models import Group, InstanceSettings, Project, Role, User
 from registry.storage import Storage
 from tests import factories
 from tests.clients import Client, Pip, Rest, Twine
+from tests.fakes.index import StaticIndex
 
 SECRET_KEY = "a key that only tests use, long enough to pass"
 
@@ -98,6 +100,22 @@ def statements(app: Flask) -> Iterator[list[str]]:
     event.listen(db.engine, "before_cursor_execute", note)
     yield sent
     event.remove(db.engine, "before_cursor_execute", note)
+
+
+@pytest.fixture(scope="session")
+def _index() -> Iterator[StaticIndex]:
+    index = StaticIndex()
+    yield index
+    index.close()
+
+
+@pytest.fixture
+def served(_index: StaticIndex, monkeypatch: pytest.MonkeyPatch) -> StaticIndex:
+    """Another index, empty, which is asked at once and without a proxy."""
+    _index.clear()
+    monkeypatch.setattr(sources, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setenv("NO_PROXY", "*")
+    return _index
 
 
 @pytest.fixture

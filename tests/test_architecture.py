@@ -17,9 +17,9 @@ from registry.domain.access import Permission
 ROOT = Path(__file__).parent.parent
 DOMAIN = (
     "domain.access domain.accounts domain.archives domain.audit domain.catalog domain.cleanup domain.core_metadata "
-    "domain.distributions domain.first_run domain.forwarding domain.gate domain.namespaces domain.paging "
-    "domain.publishing domain.readme_worker domain.readmes domain.releases domain.settings domain.sign_in "
-    "domain.simple domain.tokens domain.verification domain.wheels"
+    "domain.distributions domain.first_run domain.forwarding domain.gate domain.importing domain.namespaces "
+    "domain.paging domain.publishing domain.readme_worker domain.readmes domain.releases domain.settings "
+    "domain.sign_in domain.simple domain.sources domain.tokens domain.verification domain.wheels"
 )
 SHARED = "models database errors"
 
@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "domain.archives": "errors",
     "domain.distributions": "errors",
     "domain.core_metadata": "domain.distributions errors",
+    "domain.sources": "domain.distributions domain.simple errors",
     "domain.wheels": "domain.archives domain.distributions errors",
     "domain.readme_worker": "",
     "domain.readmes": "domain.core_metadata",
@@ -55,6 +56,10 @@ MAY_IMPORT = {
         f"domain.namespaces storage {SHARED}"
     ),
     "domain.releases": f"domain.access domain.audit domain.catalog domain.namespaces {SHARED}",
+    "domain.importing": (
+        "domain.access domain.audit domain.catalog domain.distributions domain.publishing domain.releases "
+        f"domain.sources storage {SHARED}"
+    ),
     "domain.cleanup": f"storage {SHARED}",
     "domain.verification": f"domain.cleanup storage {SHARED}",
     "domain.first_run": "domain.access domain.accounts domain.tokens models database",
@@ -84,12 +89,13 @@ THIRD_PARTY = {
     "markupsafe": "blueprints.ui",
     "nh3": "domain.readme_worker",
     "packaging": (
-        "domain.catalog domain.core_metadata domain.distributions domain.forwarding domain.gate domain.publishing "
-        "domain.wheels blueprints.pypi"
+        "domain.catalog domain.core_metadata domain.distributions domain.forwarding domain.gate domain.importing "
+        "domain.publishing domain.sources domain.wheels blueprints.pypi"
     ),
     "readme_renderer": "domain.readme_worker",
-    "requests": "domain.importing",
+    "requests": "domain.sources",
     "sqlalchemy": f"database models {DOMAIN} migrations {BLUEPRINTS} cli observability registry",
+    "urllib3": "domain.sources",
     "waitress": "server",
     "werkzeug": f"{BLUEPRINTS} blueprints.routing observability registry",
     "wtforms": "blueprints.auth blueprints.ui",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from flask import Flask
 
 from registry.cli.database import database_group
+from registry.cli.importing import import_packages
 from registry.cli.namespaces import groups_group, projects_group
 from registry.cli.packages import packages_group
 from registry.cli.tokens import tokens_group
@@ -17,5 +18,6 @@ from registry.cli.users import users_group
 
 
 def init_app(app: Flask) -> None:
+    packages_group.add_command(import_packages)
     for group in (database_group, users_group, tokens_group, groups_group, projects_group, packages_group):
         app.cli.add_command(group)

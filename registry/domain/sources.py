@@ -1,0 +1,498 @@
+"""Where packages to import come from: another index, asked over the Simple repository API, or a folder of files.
+
+Both say which package names they have and which files of one, with what is known of a file before it is fetched, and
+hand out its bytes. What they hold was made by others: nothing of it is trusted but what its digest proves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from http.client import responses
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from threading import Event
+from typing import Any, Protocol, TypeVar
+from urllib.parse import SplitResult, unquote, urldefrag, urljoin, urlsplit, urlunsplit
+
+import requests
+import urllib3
+from packaging.utils import InvalidName, NormalizedName, canonicalize_name
+from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth
+
+from registry.domain import distributions, simple
+from registry.errors import InvalidDistribution, RegistryError
+
+ACCEPT = f"{simple.JSON}, {simple.HTML};q=0.2, {simple.PLAIN_HTML};q=0.01"
+CHUNK_BYTES = 1 << 18
+MAX_PAGE_BYTES = 256 << 20  # the list of the public index's names has some 40 MiB
+MAX_REASON_LENGTH = 1000
+CONNECT_SECONDS, READ_SECONDS = 10, 30
+ATTEMPTS = 4
+FIRST_PAUSE_SECONDS = 0.5  # doubled each time
+LONGEST_PAUSE_SECONDS = 30
+PASSING = (429, 500, 502, 503, 504)  # a later attempt may be answered otherwise
+
+_BROKEN = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    urllib3.exceptions.HTTPError,
+)
+
+Result = TypeVar("Result")
+
+
+class SourceError(RegistryError):
+    """The source does not have what it should, or does not hand it out; the reason is a sentence without secrets."""
+
+    status = 502
+    phrase = "Bad Gateway"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file as a source tells of it.
+
+    :ivar location: its address, or its path.
+    :ivar digests: by name of the algorithm as ``hashlib`` has it, in lower case; what the source says.
+    :ivar yanked_reason: why it is yanked, which may be empty; ``None`` when it is not.
+    """
+
+    filename: str
+    location: str
+    digests: dict[str, str] = field(default_factory=dict)
+    size_bytes: int | None = None
+    uploaded_at: datetime | None = None
+    yanked_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class SourcePage:
+    """The files of one package name, and its status as in PEP 792."""
+
+    files: tuple[SourceFile, ...]
+    status: str = "active"
+    status_reason: str = ""
+
+
+class Sink(Protocol):
+    """Where the bytes of a file go. ``write`` may raise, to end it."""
+
+    @property
+    def size_bytes(self) -> int: ...
+    def write(self, data: bytes) -> int: ...
+
+
+class Source(Protocol):
+    """May be used by several threads at once.
+
+    :ivar address: what it is called in messages; without credentials.
+    """
+
+    address: str
+
+    def names(self) -> list[NormalizedName]:
+        """Every package name once. :raises SourceError:"""
+
+    def page(self, name: NormalizedName) -> SourcePage:
+        """The files of one name. :raises SourceError:"""
+
+    def digests(self, file: SourceFile) -> dict[str, str]:
+        """What can be known of the content without writing it anywhere. :raises SourceError:"""
+
+    def receive(self, file: SourceFile, sink: Sink) -> None:
+        """Write the whole file to the sink. :raises SourceError: with what was written so far left there."""
+
+    def close(self) -> None:
+        """End what is under way in other threads, soon and with an error."""
+
+
+# An index -------------------------------------------------------------------------------------------------------
+
+
+class Index:
+    """Another index, in JSON or HTML (PyPA "Simple repository API"; PEP 503, 592, 691, 700, 792).
+
+    Credentials are sent to the scheme, host and port of the index's own address and to nothing else; where there are
+    none, those of ``.netrc`` for the host that is asked, as pip has it. What fails in passing is tried again.
+    """
+
+    def __init__(self, url: str, *, username: str = "", password: str = "", connections: int = 1) -> None:
+        """:param url: of the list of names. A user name and password in it are used, unless others are given.
+
+        :param connections: kept open at the same time.
+        :raises SourceError: this is no address.
+        """
+        parts = _split(url)
+        host = parts.netloc.rpartition("@")[2]
+        self.address = urlunsplit((parts.scheme, host, parts.path.rstrip("/") + "/", "", ""))
+        username, password = username or unquote(parts.username or ""), password or unquote(parts.password or "")
+        if password and not username:
+            username = "__token__"  # what clients call somebody with a token
+        self._credentials = HTTPBasicAuth(username.encode(), password.encode()) if username else None
+        self._pages: dict[str, str] = {}
+        self._closed = Event()
+        self._session = requests.Session()
+        # Threads share it: nothing in it changes once cookies are off.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=connections))
+
+    def names(self) -> list[NormalizedName]:
+        url, media_type, body = self._page(self.address)
+        with _readable("the list of names"):
+            self._pages = _json_names(body) if media_type == "json" else _html_names(body, url)
+        return [canonicalize_name(name) for name in self._pages]
+
+    def page(self, name: NormalizedName) -> SourcePage:
+        url, media_type, body = self._page(self._pages.get(name) or urljoin(self.address, f"{name}/"))
+        with _readable(f"the page of {name}"):
+            return _json_page(body, url) if media_type == "json" else _html_page(body, url)
+
+    def digests(self, file: SourceFile) -> dict[str, str]:
+        return file.digests
+
+    def receive(self, file: SourceFile, sink: Sink) -> None:
+        """As it is sent: a compressed file stays one. An attempt goes on where the one before broke off."""
+        self._attempted(lambda: self._receive_rest(file, sink))
+
+    def close(self) -> None:
+        self._closed.set()
+        self._session.close()
+
+    def _receive_rest(self, file: SourceFile, sink: Sink) -> None:
+        received = sink.size_bytes
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={received}-"} if received else {})
+        with self._get(file.location, headers) as response:
+            if response.status_code == requests.codes.partial_content:
+                if not response.headers.get("Content-Range", "").startswith(f"bytes {received}-"):
+                    raise SourceError("the answer is another part than was asked for")
+                received = 0
+            for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
+                fresh = chunk[received:]
+                received -= len(chunk) - len(fresh)
+                if fresh:
+                    sink.write(fresh)
+
+    def _page(self, url: str) -> tuple[str, str, bytes]:
+        """Address after redirects, ``json`` or ``html``, and body."""
+
+        def read() -> tuple[str, str, bytes]:
+            with self._get(url, {"Accept": ACCEPT}) as response:
+                body = bytearray()
+                for chunk in response.iter_content(CHUNK_BYTES):
+                    body += chunk
+                    if len(body) > MAX_PAGE_BYTES:
+                        raise SourceError(f"the page is larger than {MAX_PAGE_BYTES} bytes")
+                return response.url, _media_type(response.headers.get("Content-Type", "")), bytes(body)
+
+        return self._attempted(read)
+
+    def _get(self, url: str, headers: dict[str, str]) -> requests.Response:
+        is_own = _origin(url) == _origin(self.address)
+        response = self._session.get(
+            url, headers=headers, auth=self._credentials if is_own else None, stream=True,
+            timeout=(CONNECT_SECONDS, READ_SECONDS),
+        )  # fmt: skip
+        if response.status_code in PASSING:
+            response.close()
+            raise _Passing(_told(response.status_code), _pause_asked_for(response))
+        if not response.ok:
+            response.close()
+            raise SourceError(_told(response.status_code))
+        return response
+
+    def _attempted(self, attempt: Callable[[], Result]) -> Result:
+        for number in range(1, ATTEMPTS + 1):
+            try:
+                return attempt()
+            except _Passing as error:
+                failure, pause = error.reason, error.pause_seconds
+            except _BROKEN as error:
+                failure, pause = _cause(error), 0
+            except (requests.RequestException, ValueError) as error:  # ValueError: an address that cannot be one
+                raise SourceError(f"cannot be asked for ({type(error).__name__})") from error
+            if number == ATTEMPTS or self._closed.wait(max(pause, FIRST_PAUSE_SECONDS * 2 ** (number - 1))):
+                break
+        raise SourceError(f"{failure}, {number} times")
+
+
+class _Passing(SourceError):
+    """A refusal that may be over after a pause."""
+
+    def __init__(self, reason: str, pause_seconds: int) -> None:
+        super().__init__(reason)
+        self.pause_seconds = pause_seconds
+
+
+def _pause_asked_for(response: requests.Response) -> int:
+    asked = response.headers.get("Retry-After", "")
+    return min(int(asked), LONGEST_PAUSE_SECONDS) if re.fullmatch("[0-9]{1,6}", asked) else 0
+
+
+def _told(status: int) -> str:
+    hint = {
+        401: ": it asks for credentials, or does not accept these",
+        403: ": these credentials are not enough",
+        404: ": it is not there",
+    }.get(status, "")
+    return f"the answer is {status} {responses.get(status, '')}".rstrip() + hint
+
+
+def _cause(error: Exception) -> str:
+    """What broke, without the address, which may hold a signature."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return "the certificate is not accepted"
+    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
+        return "no answer in time"
+    return "the connection failed"
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises ValueError when it is no number
+    except ValueError as error:
+        raise SourceError("The source is no address that can be asked") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SourceError("The source is no http:// or https:// address")
+    return parts
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _media_type(content_type: str) -> str:
+    media_type = content_type.partition(";")[0].strip().lower()
+    known = {simple.JSON: "json", "application/json": "json", simple.HTML: "html", simple.PLAIN_HTML: "html"}
+    if media_type not in known:
+        raise SourceError(f"the answer is of type {media_type[:100]!a}, not a page of the Simple API")
+    return known[media_type]
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """:raises SourceError: what is read within is not what the Simple API has there."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise SourceError(f"{what} is not as in the Simple API, version 1") from error
+
+
+# Pages in JSON --------------------------------------------------------------------------------------------------
+
+
+def _json_names(body: bytes) -> dict[str, str]:
+    """Names, in the order of the list; their pages are where the standard has them."""
+    return {name: "" for project in _document(body)["projects"] if (name := _normalized(project["name"]))}
+
+
+def _json_page(body: bytes, url: str) -> SourcePage:
+    page = _document(body)
+    status = page.get("project-status") or {}
+    return SourcePage(
+        tuple(_json_file(entry, url) for entry in page["files"]),
+        str(status.get("status", "active")),
+        _one_line(str(status.get("reason") or "")),
+    )
+
+
+def _json_file(entry: dict[str, Any], url: str) -> SourceFile:
+    yanked = entry.get("yanked", False)
+    size = entry.get("size")
+    return SourceFile(
+        filename=str(entry["filename"]),
+        location=urljoin(url, urldefrag(entry["url"])[0]),
+        digests=_known_digests(entry["hashes"]),
+        size_bytes=size if isinstance(size, int) else None,
+        uploaded_at=_time(str(entry.get("upload-time") or "")),
+        yanked_reason=(_one_line(yanked) if isinstance(yanked, str) else "") if yanked else None,
+    )
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    """:raises ValueError: it is no JSON, or of another major version."""
+    document: dict[str, Any] = json.loads(body)
+    _refuse_version(str(document["meta"]["api-version"]))
+    return document
+
+
+def _refuse_version(version: str) -> None:
+    if version.partition(".")[0] != "1":
+        raise ValueError(version)
+
+
+# Pages in HTML --------------------------------------------------------------------------------------------------
+
+
+class _Page(HTMLParser):
+    """``<base>``, the ``<meta>`` of the Simple API, and all anchors with their text."""
+
+    def __init__(self, body: bytes, url: str) -> None:
+        super().__init__()
+        self.base = url
+        self.meta: dict[str, str] = {}
+        self.anchors: list[dict[str, str]] = []
+        self._is_open = False
+        self.feed(body.decode("utf-8", "replace"))
+        self.close()
+        _refuse_version(self.meta.get("pypi:repository-version", "1.0"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        if tag == "base" and "href" in found:
+            self.base = urljoin(self.base, found["href"])
+        elif tag == "meta" and "name" in found:
+            self.meta[found["name"].lower()] = found.get("content", "")
+        elif tag == "a" and "href" in found:
+            self.anchors.append(found | {"text": ""})
+            self._is_open = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self._is_open = self._is_open and tag != "a"
+
+    def handle_data(self, data: str) -> None:
+        if self._is_open:
+            self.anchors[-1]["text"] += data
+
+
+def _html_names(body: bytes, url: str) -> dict[str, str]:
+    """Names, in the order of the list, with the addresses of their pages."""
+    page = _Page(body, url)
+    named = [(_normalized(anchor["text"].strip().rstrip("/")), anchor["href"]) for anchor in page.anchors]
+    return {name: urljoin(page.base, urldefrag(href)[0]) for name, href in named if name}
+
+
+def _html_page(body: bytes, url: str) -> SourcePage:
+    page = _Page(body, url)
+    files = (_html_file(anchor, page.base) for anchor in page.anchors)
+    return SourcePage(
+        tuple(file for file in files if file.filename),
+        page.meta.get("pypi:project-status", "active"),
+        _one_line(page.meta.get("pypi:project-status-reason", "")),
+    )
+
+
+def _html_file(anchor: dict[str, str], base: str) -> SourceFile:
+    """``data-size`` and ``data-upload-time`` stand in no standard; indexes write and clients read them."""
+    location, fragment = urldefrag(urljoin(base, anchor["href"]))
+    algorithm, _, digest = fragment.partition("=")
+    size = anchor.get("data-size", "")
+    return SourceFile(
+        filename=unquote(urlsplit(location).path.rpartition("/")[2]),
+        location=location,
+        digests=_known_digests({algorithm: digest}),
+        size_bytes=int(size) if re.fullmatch("[0-9]{1,18}", size) else None,
+        uploaded_at=_time(anchor.get("data-upload-time", "")),
+        yanked_reason=_one_line(anchor["data-yanked"]) if "data-yanked" in anchor else None,
+    )
+
+
+# What pages say -------------------------------------------------------------------------------------------------
+
+
+def _normalized(name: str) -> str:
+    """A package name in its normal form; empty for what is none, such as the way up in a list of folders."""
+    try:
+        return canonicalize_name(name, validate=True)
+    except InvalidName:
+        return ""
+
+
+def _known_digests(stated: dict[str, str]) -> dict[str, str]:
+    """Those that can be computed here; ``shake`` is of no certain length."""
+    return {
+        algorithm.lower(): digest.lower()
+        for algorithm, digest in stated.items()
+        if algorithm.lower() in hashlib.algorithms_guaranteed and not algorithm.lower().startswith("shake") and digest
+    }
+
+
+def _time(text: str) -> datetime | None:
+    """A time as in RFC 3339, in UTC if it does not say; nothing if it is none."""
+    try:
+        read = datetime.fromisoformat(text)
+        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _one_line(reason: str) -> str:
+    """A reason as it is kept here: one line, not too long."""
+    printable = "".join(character if character.isprintable() else " " for character in reason)
+    return " ".join(printable.split())[:MAX_REASON_LENGTH]
+
+
+# A folder -------------------------------------------------------------------------------------------------------
+
+
+class Folder:
+    """All ``.whl``, ``.tar.gz`` and ``.zip`` files below a folder, by the package names in their own names.
+
+    Nothing else is known of them: a file's time on disk is that of a copy, and says nothing of when it was published.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """:raises SourceError: the folder, or one below it, cannot be read."""
+        self.address = str(folder)
+        self._files: dict[NormalizedName, list[SourceFile]] = {}
+        for path in _paths_below(folder):
+            self._files.setdefault(_package_in(path.name), []).append(SourceFile(path.name, str(path)))
+
+    def names(self) -> list[NormalizedName]:
+        """The empty name is that of files whose own names tell of no package."""
+        return list(self._files)
+
+    def page(self, name: NormalizedName) -> SourcePage:
+        if name not in self._files:
+            raise SourceError("it is not in the folder")
+        return SourcePage(tuple(self._files[name]))
+
+    def digests(self, file: SourceFile) -> dict[str, str]:
+        sha256 = hashlib.sha256()
+        for chunk in _content(file):
+            sha256.update(chunk)
+        return {"sha256": sha256.hexdigest()}
+
+    def receive(self, file: SourceFile, sink: Sink) -> None:
+        for chunk in _content(file):
+            sink.write(chunk)
+
+    def close(self) -> None:
+        """Nothing waits."""
+
+
+def _paths_below(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise SourceError(f"The folder {error.filename} cannot be read: {error.strerror}") from error
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        folders.sort()
+        yield from (Path(parent, name) for name in sorted(names) if distributions.kind_of(name))
+
+
+def _package_in(filename: str) -> NormalizedName:
+    try:
+        return distributions.parse_filename(filename).normalized_name
+    except InvalidDistribution:
+        return NormalizedName("")
+
+
+def _content(file: SourceFile) -> Iterator[bytes]:
+    try:
+        with Path(file.location).open("rb") as content:
+            while chunk := content.read(CHUNK_BYTES):
+                yield chunk
+    except OSError as error:
+        raise SourceError(f"it cannot be read: {error.strerror}") from error

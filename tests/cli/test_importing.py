@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from registry import config, create_app
+from registry.database import db
+from registry.models import PackageFile, Project
+from tests import factories
+from tests.builders import BuiltFile, build_sdist, build_wheel
+from tests.cli.running import Refused, Run, Shell, succeeded
+from tests.fakes.index import StaticIndex
+
+WHEEL, SDIST = build_wheel(), build_sdist()
+BROKEN = BuiltFile("demo-2.0.tar.gz", b"broken", "demo", "2.0", SDIST.kind)
+COMMAND = ("packages", "import", "--project", "acme/tools")
+
+
+def filenames() -> list[str]:
+    return list(db.session.scalars(select(PackageFile.filename).order_by(PackageFile.filename)))
+
+
+def size_of(*files: BuiltFile) -> int:
+    return sum(len(file.content) for file in files)
+
+
+def test_what_an_index_holds_is_imported(run: Run, project: Project, served: StaticIndex) -> None:
+    served.offer(WHEEL, SDIST)
+
+    assert succeeded(run(*COMMAND, served.url)) == (
+        f"Imported 2 files ({size_of(WHEEL, SDIST)} bytes) into acme/tools: "
+        "0 present before, 0 refused, 0 conflicts, 0 failed.\n"
+    )
+    assert filenames() == [WHEEL.filename, SDIST.filename]
+
+
+def test_what_is_refused_is_listed_and_is_no_failure(run: Run, project: Project, tmp_path: Path) -> None:
+    for file in (WHEEL, BROKEN):
+        (tmp_path / file.filename).write_bytes(file.content)
+
+    printed = succeeded(run(*COMMAND, str(tmp_path))).splitlines()
+
+    assert printed[0].split("\t")[:2] == ["refused", BROKEN.filename]
+    assert printed[1].startswith(
+        f"Imported 1 files ({size_of(WHEEL)} bytes) into acme/tools: 0 present before, 1 refused"
+    )
+
+
+def test_what_failed_and_what_conflicts_is_listed_and_ends_with_status_1(
+    run: Run, project: Project, served: StaticIndex
+) -> None:
+    factories.published(project, build_wheel(summary="Another"))
+    served.offer(WHEEL, SDIST)
+    served.fail(f"/files/{SDIST.filename}", 404)
+
+    result = run(*COMMAND, served.url)
+
+    assert result.exit_code == 1
+    lines = [line.split("\t") for line in result.stdout.splitlines()[:2]]
+    assert lines[0][:2] == ["conflict", WHEEL.filename]
+    assert lines[1] == ["failed", SDIST.filename, "the answer is 404 Not Found: it is not there"]
+    counts = "0 present before, 0 refused, 1 conflicts, 1 failed"
+    assert result.stdout.splitlines()[2] == f"Imported 0 files (0 bytes) into acme/tools: {counts}."
+    assert result.stderr == f"Error: The import is not complete: {counts}.\n"
+
+
+def test_the_summary_as_json_holds_every_problem(run: Run, project: Project, served: StaticIndex) -> None:
+    served.offer(WHEEL, SDIST)
+    served.fail(f"/files/{SDIST.filename}", 404)
+
+    result = run(*COMMAND, served.url, "--json", "--package", "demo", "--jobs", "2")
+
+    assert result.exit_code == 1
+    reason = "the answer is 404 Not Found: it is not there"
+    assert json.loads(result.stdout) == {
+        "source": served.url, "project": "acme/tools", "imported": 1, "present": 0, "refused": 0, "conflicts": 0,
+        "failed": 1, "size_bytes": size_of(WHEEL), "is_interrupted": False,
+        "problems": [{"result": "failed", "subject": SDIST.filename, "reason": reason}],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["address", "standard input"])
+def test_credentials_are_used_and_never_shown(run: Run, project: Project, served: StaticIndex, place: str) -> None:
+    served.offer(WHEEL, BROKEN)
+    served.credentials = ("ada", "secret")
+    if place == "address":
+        result = run(*COMMAND, served.url.replace("http://", "http://ada:secret@"), "--json")
+    else:
+        result = run(*COMMAND, served.url, "--username", "ada", "--password-stdin", "--json", typed="secret\nrest\n")
+
+    assert json.loads(succeeded(result))["imported"] == 1
+    assert "secret" not in result.output
+    assert "secret" not in str(db.session.connection().exec_driver_sql("SELECT * FROM audit_events").all())
+
+
+def test_wrong_credentials_are_told_in_one_sentence(refused: Refused, project: Project, served: StaticIndex) -> None:
+    served.credentials = ("ada", "secret")
+
+    assert refused(*COMMAND, served.url, "--password-stdin", typed="wrong") == (
+        f"{served.url}: the answer is 401 Unauthorized: it asks for credentials, or does not accept these"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("nowhere",), "'nowhere' is neither the http:// or https:// address of an index nor a folder."),
+        (("https:///simple/",), "The source is no http:// or https:// address"),
+        ((".", "--username", "ada"), "--username and --password-stdin are for an index; SOURCE is a folder."),
+        ((".", "--jobs", "9"), "--jobs is 9; at most REGISTRY_THREADS are accepted, which is 8."),
+        ((".", "--package", "a>1"), "'a>1' is not the name of a package, or name and version as in demo==1.0"),
+        ((".", "--project", "acme/other"), "There is no project acme/other."),
+    ],
+    ids=["no source", "no address", "folder with credentials", "too many jobs", "package", "project"],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(
+    refused: Refused, project: Project, arguments: tuple[str, ...], sentence: str
+) -> None:
+    assert refused(*COMMAND, *arguments) == sentence
+
+
+def test_an_import_is_interrupted_and_goes_on(shell: Shell, served: StaticIndex) -> None:
+    other = create_app({"INSTANCE_PATH": shell.instance})
+    with other.app_context():
+        factories.project("tools", parent=factories.group("acme"))
+    incoming = shell.instance / "packages" / "incoming"
+    served.offer(WHEEL, SDIST, BROKEN)
+    hold = served.hold(f"/files/{SDIST.filename}")
+    command = [*shell.command(*COMMAND), served.url, "--jobs", "1"]
+    process = subprocess.Popen(
+        command, cwd=config.ROOT, env=shell.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert served.held.wait(30)
+    assert len(list(incoming.iterdir())) == 1
+
+    process.send_signal(signal.SIGINT)
+    hold.set()
+
+    printed, complaint = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert printed == (
+        f"Imported 1 files ({size_of(WHEEL)} bytes) into acme/tools: "
+        "0 present before, 0 refused, 0 conflicts, 0 failed.\n"
+    )
+    assert complaint == "Error: The import was interrupted; the same command goes on with it.\n"
+    assert list(incoming.iterdir()) == []
+
+    status, screen = shell.on_a_terminal(*COMMAND, served.url, answers=[])
+
+    assert status == 0
+    bar, refusal, summary, _ = screen.split("\r\n")
+    assert bar.endswith("]  3/3\x1b[?25h")
+    assert refusal.startswith(f"refused\t{BROKEN.filename}\t")
+    assert summary.startswith("Imported 1 files ")

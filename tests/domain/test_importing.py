@@ -1,0 +1,577 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from packaging.utils import NormalizedName
+from packaging.version import Version
+from sqlalchemy import select
+from werkzeug.serving import make_server
+
+from registry import create_app, database
+from registry.database import db
+from registry.domain import importing, releases, sources
+from registry.domain.access import SHELL
+from registry.domain.importing import Destination, Outcome, Summary, Wanted
+from registry.domain.sources import Folder, Index, Source, SourceError
+from registry.errors import BadRequest, NotFound
+from registry.models import AuditEvent, NameStatus, Package, PackageFile, PackageName, Project
+from registry.storage import Storage, StorageFull
+from tests import factories
+from tests.builders import BuiltFile, build_sdist, build_wheel
+from tests.clients import pypi_path
+from tests.fakes.index import StaticIndex
+
+WHEEL, SDIST = build_wheel("Demo.Pkg", "1.0"), build_sdist("Demo.Pkg", "1.0")
+UPLOADED = datetime(2020, 2, 3, 4, 5, 6, 789000, UTC)
+CLEAN = Summary(0, 0, 0, 0, 0, 0, is_interrupted=False)
+
+
+class Import:
+    """Runs imports into one project, and keeps what was told of the last one."""
+
+    def __init__(self, app: Flask, project: Project) -> None:
+        self.destination = Destination(project.id, SHELL, app.extensions["storage"], app.app_context)
+        self.outcomes: list[Outcome] = []
+        self.remaining: list[int] = []
+
+    def __call__(
+        self, source: Source, *texts: str, jobs: int = 1, then: Callable[[Outcome], object] = str, **changes: Any
+    ) -> Summary:
+        """``then`` is called with each outcome; ``changes`` are of the destination."""
+        self.outcomes, self.remaining = [], []
+
+        def tell(outcome: Outcome, remaining: int) -> None:
+            self.outcomes.append(outcome)
+            self.remaining.append(remaining)
+            then(outcome)
+
+        destination = Destination(**vars(self.destination) | changes)
+        db.session.rollback()
+        summary = importing.run(source, destination, importing.wanted(texts), jobs=jobs, tell=tell)
+        db.session.expire_all()
+        return summary
+
+    @property
+    def results(self) -> list[tuple[str, str]]:
+        return sorted((str(outcome.result), outcome.subject) for outcome in self.outcomes)
+
+    @property
+    def reason(self) -> str:
+        (outcome,) = self.outcomes
+        return outcome.reason
+
+
+@pytest.fixture
+def run(app: Flask, project: Project) -> Import:
+    return Import(app, project)
+
+
+def files() -> list[PackageFile]:
+    return list(db.session.scalars(select(PackageFile).order_by(PackageFile.filename)))
+
+
+def packages() -> list[Package]:
+    return list(db.session.scalars(select(Package).order_by(Package.id)))
+
+
+def filenames() -> list[str]:
+    return [file.filename for file in files()]
+
+
+# What is wanted -------------------------------------------------------------------------------------------------
+
+
+def test_names_and_versions_are_put_together() -> None:
+    texts = ["Demo_Pkg==1.0", "demo.pkg == 2.0", "other", "other==1.0", "third==1.0.0RC1"]
+
+    assert importing.wanted(texts) == [
+        Wanted(NormalizedName("demo-pkg"), frozenset({Version("1.0"), Version("2.0")})),
+        Wanted(NormalizedName("other")),
+        Wanted(NormalizedName("third"), frozenset({Version("1.0rc1")})),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "==1.0", "demo==", "demo>=1.0", "demo==1.*", "demo===1.0", "-demo", "demo[a]"])
+def test_anything_else_is_not_understood(text: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        importing.wanted([text])
+
+    assert refusal.value.reason == f"{text!r} is not the name of a package, or name and version as in demo==1.0"
+
+
+# From a registry of this kind -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def other_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Flask, str]]:
+    """Another registry, and where it is served."""
+    other = create_app({"INSTANCE_PATH": tmp_path_factory.mktemp("other") / "instance"})
+    with other.app_context():
+        database.upgrade()
+    server = make_server("127.0.0.1", 0, other, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield other, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    with other.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def other_index(other_registry: tuple[Flask, str]) -> Callable[[], Index]:
+    """A private project of another registry, with yanks and statuses, asked with a deploy token."""
+    other, address = other_registry
+    with other.app_context():
+        project = factories.project("theirs", parent=factories.group("others"))
+        wheel = factories.published(project, WHEEL, now=UPLOADED)
+        factories.published(project, SDIST, now=UPLOADED)
+        factories.published(project, build_wheel("second", "0.1"))
+        package = db.session.get_one(Package, wheel.package_id)
+        releases.yank_file(wheel, package, project, "Loses <data>", by=SHELL)
+        releases.set_name_status(project, "second", NameStatus.ARCHIVED, "Use third", by=SHELL)
+        url, token = f"{address}{pypi_path(project)}/simple", factories.deploy_token(project)
+    return lambda: Index(url, username="deployment", password=token)
+
+
+@pytest.mark.parametrize("accept", [sources.ACCEPT, "text/html"], ids=["json", "html"])
+def test_what_a_registry_holds_is_the_same_here_afterwards(
+    run: Import, project: Project, other_index: Callable[[], Index], monkeypatch: pytest.MonkeyPatch, accept: str
+) -> None:
+    monkeypatch.setattr(sources, "ACCEPT", accept)
+
+    summary = run(other_index(), jobs=2)
+
+    size_bytes = sum(file.size_bytes for file in files())
+    assert summary == Summary(3, 0, 0, 0, 0, size_bytes, is_interrupted=False)
+    assert summary.is_complete
+    found = {file.filename: file for file in files()}
+    assert [found[built.filename].sha256 for built in (WHEEL, SDIST)] == [WHEEL.sha256, SDIST.sha256]
+    assert [found[built.filename].created_at for built in (WHEEL, SDIST)] == [UPLOADED, UPLOADED]
+    assert [found[built.filename].yanked_reason for built in (WHEEL, SDIST)] == ["Loses <data>", None]
+    demo = next(package for package in packages() if package.normalized_name == "demo-pkg")
+    assert (demo.name, demo.version, demo.created_at, demo.summary) == ("Demo.Pkg", "1.0", UPLOADED, "A demonstration")
+    (said,) = db.session.scalars(select(PackageName))
+    assert (said.normalized_name, said.status, said.reason) == ("second", NameStatus.ARCHIVED, "Use third")
+    assert run.remaining[-1] == 0
+
+
+def test_an_import_is_on_record(run: Import, other_index: Callable[[], Index]) -> None:
+    source = other_index()
+
+    run(source, "demo-pkg")
+
+    events = db.session.scalars(select(AuditEvent).order_by(AuditEvent.id.desc()).limit(3)).all()
+    assert [event.action for event in events] == ["packages_imported", "package_published", "package_published"]
+    assert (events[0].author, events[0].target) == (SHELL.label, source.address)
+    assert events[0].details == {"files": 2, "size_bytes": sum(file.size_bytes for file in files())}
+
+
+def test_a_second_import_receives_and_records_nothing(run: Import, other_index: Callable[[], Index]) -> None:
+    run(other_index())
+    recorded = len(db.session.scalars(select(AuditEvent)).all())
+
+    summary = run(other_index())
+
+    assert summary == Summary(0, 3, 0, 0, 0, 0, is_interrupted=False)
+    assert len(db.session.scalars(select(AuditEvent)).all()) == recorded
+
+
+def test_wrong_credentials_end_an_import_of_everything(run: Import, other_index: Callable[[], Index]) -> None:
+    with pytest.raises(SourceError) as error:
+        run(Index(other_index().address, password="wrong"))
+
+    assert error.value.reason == (
+        f"{other_index().address}: the answer is 401 Unauthorized: it asks for credentials, or does not accept these"
+    )
+
+
+def test_wrong_credentials_fail_each_name_that_is_asked_for(run: Import, other_index: Callable[[], Index]) -> None:
+    summary = run(Index(other_index().address), "demo-pkg", "second")
+
+    assert (summary.failed, summary.is_complete) == (2, False)
+    assert run.results == [("failed", "demo-pkg"), ("failed", "second")]
+
+
+# From an index of files -----------------------------------------------------------------------------------------
+
+
+def test_only_what_is_asked_for_is_imported(run: Import, served: StaticIndex) -> None:
+    served.offer(WHEEL, build_wheel("Demo.Pkg", "2.0"), build_wheel("other"), build_wheel("third"))
+
+    summary = run(Index(served.url), "demo.pkg==1.0.0", "demo-pkg==9", "third", "unknown")
+
+    assert run.results == [
+        ("failed", "demo-pkg==9"), ("failed", "unknown"), ("imported", WHEEL.filename),
+        ("imported", "third-1.0-py3-none-any.whl"),
+    ]  # fmt: skip
+    assert (summary.imported, summary.failed) == (2, 2)
+    assert served.asked_for("") == []
+
+
+@pytest.mark.parametrize(
+    ("fragment", "reason"),
+    [
+        (f"#sha256={WHEEL.sha256}", None),
+        (f"#SHA256={WHEEL.sha256.upper()}", None),
+        ("#sha1=00", "the bytes received have the sha1 "),
+        ("#md5=00", "the bytes received have the md5 "),
+        (f"#sha256={'0' * 64}", f"the bytes received have the sha256 {WHEEL.sha256}, the source says {'0' * 64}"),
+        ("#crc=00", None),
+        ("", None),
+    ],
+    ids=["right", "in capitals", "wrong sha1", "wrong md5", "wrong sha256", "unknown algorithm", "none"],
+)
+def test_a_file_is_what_its_digest_says(
+    run: Import, served: StaticIndex, store_files: Callable[[], list[str]], fragment: str, reason: str | None
+) -> None:
+    served.offer(WHEEL, fragment=fragment)
+
+    run(Index(served.url))
+
+    if reason is None:
+        assert filenames() == [WHEEL.filename]
+    else:
+        assert run.results == [("failed", WHEEL.filename)]
+        assert run.reason.startswith(reason)
+        assert (files(), store_files()) == ([], [])
+
+
+def test_a_file_is_as_large_as_the_index_says(run: Import, served: StaticIndex) -> None:
+    served.offer(WHEEL, attributes='data-size="1"', fragment="")
+
+    run(Index(served.url))
+
+    assert run.reason == f"{len(WHEEL.content)} bytes were received, the source has 1"
+
+
+def test_what_the_gate_refuses_is_listed_and_no_failure(run: Import, served: StaticIndex) -> None:
+    served.offer(
+        build_wheel("demo", "1.0", without=["demo-1.0.dist-info/RECORD"]),
+        build_wheel("demo", "2.0"),
+        BuiltFile("demo-1.0.egg", b"egg", "demo", "1.0", WHEEL.kind),
+        BuiltFile("other-1.0.tar.gz", b"sdist", "demo", "1.0", WHEEL.kind),
+    )
+
+    summary = run(Index(served.url))
+
+    assert (summary.refused, summary.is_complete) == (3, True)
+    assert {outcome.subject: outcome.reason for outcome in run.outcomes} == {
+        "demo-1.0-py3-none-any.whl": "Validation failed: RECORD is missing, expected is a file in 'demo-1.0.dist-info'",
+        "demo-2.0-py3-none-any.whl": "",
+        "demo-1.0.egg": "Validation failed: file name is 'demo-1.0.egg', expected is a name that ends in .whl (wheel), "
+        ".tar.gz or .zip (sdist)",
+        "other-1.0.tar.gz": "its name is that of other, not demo",
+    }
+    assert served.asked_for("/files/demo-1.0.egg") == []
+
+
+@pytest.mark.parametrize("size", ['data-size="{}"', ""], ids=["told before", "found out"])
+def test_a_file_over_the_limit_is_refused_before_it_is_received(run: Import, served: StaticIndex, size: str) -> None:
+    large = build_wheel(size_bytes=3 * sources.CHUNK_BYTES)
+    served.offer(large, attributes=size.format(len(large.content)))
+
+    run(Index(served.url), max_size_bytes=sources.CHUNK_BYTES)
+
+    assert run.results == [("refused", large.filename)]
+    assert run.reason == "File is too large"
+    assert len(served.asked_for(f"/files/{large.filename}")) == (0 if size else 1)
+
+
+def test_a_missing_file_does_not_keep_others_away(run: Import, served: StaticIndex) -> None:
+    served.offer(WHEEL, SDIST)
+    served.fail(f"/files/{WHEEL.filename}", 404)
+
+    summary = run(Index(served.url), jobs=2)
+
+    assert run.results == [("failed", WHEEL.filename), ("imported", SDIST.filename)]
+    assert not summary.is_complete
+
+
+def test_upload_times_in_the_future_are_not_believed(run: Import, served: StaticIndex) -> None:
+    served.offer(WHEEL, attributes='data-upload-time="2999-01-01T00:00:00Z"')
+    before = datetime.now(UTC)
+
+    run(Index(served.url))
+
+    assert before <= files()[0].created_at <= datetime.now(UTC)
+
+
+# What is here already -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_what_is_here_is_not_received_again(run: Import, served: StaticIndex, project: Project, algorithm: str) -> None:
+    held = factories.published(project, WHEEL)
+    served.offer(WHEEL, fragment=f"#{algorithm}={getattr(held, algorithm)}")
+
+    run(Index(served.url))
+
+    assert run.results == [("present", WHEEL.filename)]
+    assert served.asked_for(f"/files/{WHEEL.filename}") == []
+
+
+def test_other_bytes_are_a_conflict_and_not_received(run: Import, served: StaticIndex, project: Project) -> None:
+    factories.published(project, build_wheel("Demo.Pkg", "1.0", summary="Another"))
+    served.offer(WHEEL)
+    (held,) = files()
+
+    summary = run(Index(served.url))
+
+    assert (summary.conflicts, summary.is_complete) == (1, False)
+    assert run.reason == f"the project has it with other bytes: {held.sha256}, the source has {WHEEL.sha256}"
+    assert served.asked_for(f"/files/{WHEEL.filename}") == []
+
+
+@pytest.mark.parametrize("is_lenient", [True, False], ids=["accepts identical uploads", "does not"])
+@pytest.mark.parametrize("is_same", [True, False], ids=["same bytes", "other bytes"])
+def test_without_a_digest_bytes_are_received_to_be_compared(
+    run: Import, served: StaticIndex, project: Project, is_lenient: bool, is_same: bool
+) -> None:
+    project.identical_upload_accepted = is_lenient
+    factories.commit()
+    factories.published(project, WHEEL if is_same else build_wheel("Demo.Pkg", "1.0", summary="Another"))
+    served.offer(WHEEL, fragment="")
+
+    run(Index(served.url))
+
+    assert run.results == [("present" if is_same else "conflict", WHEEL.filename)]
+
+
+def test_a_yank_made_here_stops_files_that_are_imported_later(
+    run: Import, served: StaticIndex, project: Project
+) -> None:
+    file = factories.published(project, WHEEL)
+    releases.yank_version(packages()[0], project, "Stopped here", by=SHELL)
+    served.offer(WHEEL, SDIST)
+
+    run(Index(served.url))
+
+    assert [(file.filename, file.yanked_reason) for file in files()] == [
+        (file.filename, "Stopped here"), (SDIST.filename, "Stopped here")
+    ]  # fmt: skip
+
+
+def test_a_yank_of_the_source_does_not_spread_when_an_import_goes_on(run: Import, served: StaticIndex) -> None:
+    served.offer(WHEEL, attributes='data-yanked="Loses data"')
+    run(Index(served.url))
+    served.offer(SDIST)
+
+    run(Index(served.url))
+
+    assert {file.filename: file.yanked_reason for file in files()} == {
+        WHEEL.filename: "Loses data", SDIST.filename: None
+    }  # fmt: skip
+
+
+def with_status(served: StaticIndex, status: str) -> None:
+    served.offer(WHEEL, SDIST, attributes="")
+    page = f'<meta name="pypi:project-status" content="{status}">'
+    links = [f'<a href="../../files/{built.filename}#sha256={built.sha256}">x</a>' for built in (WHEEL, SDIST)]
+    served.put("demo-pkg/", page + "".join(links))
+
+
+def statuses() -> list[NameStatus]:
+    return list(db.session.scalars(select(PackageName.status)))
+
+
+def test_a_name_is_archived_when_all_its_files_are_here(run: Import, served: StaticIndex) -> None:
+    with_status(served, "archived")
+    served.fail(f"/files/{WHEEL.filename}", 404)
+    run(Index(served.url))
+    assert statuses() == []  # or the file that failed could not be imported any more
+
+    run(Index(served.url))
+
+    assert statuses() == [NameStatus.ARCHIVED]
+    assert filenames() == sorted([WHEEL.filename, SDIST.filename])
+
+
+def test_some_versions_of_an_archived_name_do_not_close_it(run: Import, served: StaticIndex) -> None:
+    with_status(served, "archived")
+
+    run(Index(served.url), "demo-pkg==1.0")
+
+    assert statuses() == []
+
+
+@pytest.mark.parametrize("status", ["active", "unheard-of"])
+def test_other_statuses_say_nothing(run: Import, served: StaticIndex, status: str) -> None:
+    with_status(served, status)
+
+    run(Index(served.url))
+
+    assert statuses() == []
+
+
+def test_a_status_given_here_stays(run: Import, served: StaticIndex, project: Project) -> None:
+    factories.published(project, WHEEL)
+    releases.set_name_status(project, "demo-pkg", NameStatus.DEPRECATED, "Ours", by=SHELL)
+    with_status(served, "archived")
+
+    run(Index(served.url))
+
+    assert statuses() == [NameStatus.DEPRECATED]
+
+
+def test_a_name_closed_here_takes_nothing(run: Import, served: StaticIndex, project: Project) -> None:
+    factories.published(project, WHEEL)
+    releases.set_name_status(project, "demo-pkg", NameStatus.ARCHIVED, "Moved", by=SHELL)
+    served.offer(WHEEL, SDIST)
+
+    run(Index(served.url))
+
+    assert run.results == [("present", WHEEL.filename), ("refused", SDIST.filename)]
+
+
+def test_a_quarantined_name_without_files_is_passed_over(run: Import, served: StaticIndex) -> None:
+    served.put("", '<a href="demo/">demo</a>')
+    served.put("demo/", '<meta name="pypi:project-status" content="quarantined">')
+
+    assert run(Index(served.url)) == CLEAN
+    assert statuses() == []
+
+
+# From a folder --------------------------------------------------------------------------------------------------
+
+
+def in_folder(folder: Path, files: Iterable[BuiltFile]) -> Folder:
+    folder.mkdir(exist_ok=True)
+    for file in files:
+        (folder / file.filename).write_bytes(file.content)
+    return Folder(folder)
+
+
+def test_the_files_of_a_folder_are_published_now(run: Import, tmp_path: Path) -> None:
+    before = datetime.now(UTC)
+    zipped = build_sdist("zipped", filename="zipped-1.0.zip")
+
+    summary = run(in_folder(tmp_path, [WHEEL, SDIST, zipped]))
+
+    assert summary.imported == 3
+    assert {file.filename: file.sha256 for file in files()} == {
+        built.filename: built.sha256 for built in (WHEEL, SDIST, zipped)
+    }
+    assert all(file.created_at >= before for file in files())
+
+
+def test_a_folder_is_compared_with_what_is_here(run: Import, project: Project, tmp_path: Path) -> None:
+    other = build_wheel("other", "1.0")
+    factories.published(project, WHEEL)
+    factories.published(project, build_wheel("other", "1.0", summary="Another"))
+    (tmp_path / "copies").mkdir()
+    (tmp_path / "copies" / SDIST.filename).write_bytes(SDIST.content)
+    (tmp_path / "demo.zip").write_bytes(b"zip")
+
+    run(in_folder(tmp_path, [WHEEL, SDIST, other]))
+
+    assert run.results == [
+        ("conflict", other.filename), ("imported", SDIST.filename), ("present", WHEEL.filename),
+        ("present", SDIST.filename), ("refused", "demo.zip"),
+    ]  # fmt: skip
+
+
+def test_a_file_that_goes_away_meanwhile_has_failed(run: Import, project: Project, tmp_path: Path) -> None:
+    factories.published(project, SDIST)
+    folder = in_folder(tmp_path, [WHEEL, SDIST])
+    (tmp_path / WHEEL.filename).unlink()
+    (tmp_path / SDIST.filename).unlink()
+
+    run(folder)
+
+    assert run.results == [("failed", WHEEL.filename), ("failed", SDIST.filename)]
+    assert run.outcomes[0].reason == "it cannot be read: No such file or directory"
+
+
+# Threads, ends, bounds ------------------------------------------------------------------------------------------
+
+
+def test_files_are_received_side_by_side(run: Import, served: StaticIndex) -> None:
+    """Both are under way at once: each waits until the other has come."""
+    served.offer(WHEEL, SDIST)
+    both = threading.Barrier(2)
+    for built in (WHEEL, SDIST):
+        served.meet(f"/files/{built.filename}", both)
+
+    assert run(Index(served.url, connections=2), jobs=2).imported == 2
+
+
+def test_many_threads_publish_many_files_once(run: Import, served: StaticIndex) -> None:
+    built = [build_wheel(f"demo-{number}", version) for number in range(8) for version in ("1.0", "2.0", "3.0")]
+    served.offer(*built)
+
+    summary = run(Index(served.url, connections=8), jobs=8)
+
+    assert (summary.imported, len(run.outcomes)) == (24, 24)
+    assert filenames() == sorted(file.filename for file in built)
+
+
+def test_an_interrupted_import_keeps_whole_files_and_goes_on(
+    run: Import, served: StaticIndex, store_files: Callable[[], list[str]]
+) -> None:
+    large = build_wheel("demo", "2.0", size_bytes=4 * sources.CHUNK_BYTES)
+    served.offer(build_wheel("demo", "1.0"), large, build_wheel("demo", "3.0"))
+    hold = served.hold(f"/files/{large.filename}")
+
+    def interrupt(_: Outcome) -> None:
+        assert served.held.wait(30)
+        threading.Timer(0.2, hold.set).start()
+        raise KeyboardInterrupt
+
+    summary = run(Index(served.url, connections=2), jobs=2, then=interrupt)
+
+    assert summary == Summary(1, 0, 0, 0, 0, files()[0].size_bytes, is_interrupted=True)
+    assert not summary.is_complete
+    assert filenames() == ["demo-1.0-py3-none-any.whl"]
+    assert len(store_files()) == 2  # the file and its metadata
+
+    summary = run(Index(served.url))
+
+    assert (summary.imported, summary.present, summary.is_complete) == (2, 1, True)
+
+
+def test_a_full_store_ends_the_import(
+    run: Import, served: StaticIndex, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.offer(WHEEL, SDIST)
+
+    class Full:
+        stage = storage.stage
+        exists = storage.exists
+        delete = storage.delete
+
+        def put(self, key: str, staged: object) -> None:
+            raise StorageFull("The package store is full.")
+
+    with pytest.raises(StorageFull):
+        run(Index(served.url), storage=Full())
+    assert files() == []
+
+
+def test_a_project_that_is_gone_ends_the_import(run: Import, served: StaticIndex) -> None:
+    served.offer(WHEEL)
+
+    with pytest.raises(NotFound):
+        run(Index(served.url), project_id=0)
+
+
+def test_a_name_costs_one_statement_and_a_file_a_few(run: Import, served: StaticIndex, statements: list[str]) -> None:
+    built = [build_wheel("demo", f"{number}.0") for number in range(5)]
+    served.offer(*built)
+    run(Index(served.url), "demo")
+    statements.clear()
+    run(Index(served.url), "demo")
+    assert len([sent for sent in statements if sent.startswith("SELECT")]) == 1
+
+    served.offer(build_wheel("demo", "9.0"))
+    statements.clear()
+    run(Index(served.url), "demo")
+
+    assert len(statements) <= 20

@@ -1,0 +1,448 @@
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from packaging.utils import NormalizedName
+
+from registry.domain import sources
+from registry.domain.simple import HTML, JSON
+from registry.domain.sources import Folder, Index, SourceError, SourceFile, SourcePage
+from tests.builders import build_sdist, build_wheel
+from tests.fakes.index import FILE, Fault, StaticIndex
+
+DEMO = NormalizedName("demo")
+WHEEL = build_wheel()
+WHEEL_PATH = f"/files/{WHEEL.filename}"
+UPLOADED = "2024-02-03T04:05:06.789000Z"
+UPLOADED_AT = datetime(2024, 2, 3, 4, 5, 6, 789000, UTC)
+
+
+class Received:
+    """A sink that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.content)
+
+    def write(self, data: bytes) -> int:
+        self.content += data
+        return len(data)
+
+
+@pytest.fixture
+def index(served: StaticIndex) -> Iterator[Index]:
+    """The index at ``served``, asked without credentials."""
+    index = Index(served.url)
+    yield index
+    index.close()
+
+
+@pytest.fixture(autouse=True)
+def netrc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """In place of the user's own."""
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    return tmp_path / "netrc"
+
+
+def json_page(*files: dict[str, object], **keys: object) -> str:
+    return json.dumps({"meta": {"api-version": "1.4"}, "name": "demo", "files": list(files), "versions": []} | keys)
+
+
+def failure(index: Index | Folder, name: str = "demo") -> str:
+    with pytest.raises(SourceError) as error:
+        index.page(NormalizedName(name))
+    return error.value.reason
+
+
+# Pages ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_json_page_tells_all_that_is_known_of_files(served: StaticIndex, index: Index) -> None:
+    whole = {
+        "filename": "demo-1.0.tar.gz", "url": "../../files/demo-1.0.tar.gz", "size": 12,
+        "hashes": {"sha256": "AB", "sha3_384": "c", "shake_128": "d", "crc": "e"},
+        "upload-time": UPLOADED, "yanked": "Loses\n data", "requires-python": ">=3", "gpg-sig": True,
+    }  # fmt: skip
+    bare = {"filename": "demo-2.0.tar.gz", "url": "https://files.test/demo-2.0.tar.gz#ignored", "hashes": {}}
+    served.put(
+        "demo/",
+        json_page(whole, bare, **{"project-status": {"status": "archived", "reason": "Moved"}}),
+        media_type=JSON,
+    )
+
+    assert index.page(DEMO) == SourcePage(
+        (
+            SourceFile(
+                "demo-1.0.tar.gz", f"http://{served.host}/files/demo-1.0.tar.gz", {"sha256": "ab", "sha3_384": "c"},
+                12, UPLOADED_AT, "Loses data",
+            ),
+            SourceFile("demo-2.0.tar.gz", "https://files.test/demo-2.0.tar.gz"),
+        ),
+        "archived",
+        "Moved",
+    )  # fmt: skip
+
+
+def test_an_html_page_tells_the_same(served: StaticIndex, index: Index) -> None:
+    served.put(
+        "demo/",
+        f"""<!DOCTYPE html><html><head>
+        <meta name="pypi:repository-version" content="1.4"><meta name="pypi:project-status" content="deprecated">
+        <meta name="pypi:project-status-reason" content="Use &quot;other&quot;">
+        <base href="/files/"></head><body>
+        <a href="demo-1.0%2Blocal.tar.gz#sha256=AB" data-yanked="Loses &lt;data&gt;" data-size="12"
+           data-upload-time="{UPLOADED}">demo-1.0+local.tar.gz</a>
+        <A HREF="https://files.test/demo-2.0.tar.gz" data-yanked>demo-2.0.tar.gz</A>
+        <a href="../up/">Up</a><a name="anchor">x</a>""",
+    )
+
+    assert index.page(DEMO) == SourcePage(
+        (
+            SourceFile(
+                "demo-1.0+local.tar.gz", f"http://{served.host}/files/demo-1.0%2Blocal.tar.gz", {"sha256": "ab"},
+                12, UPLOADED_AT, "Loses <data>",
+            ),
+            SourceFile("demo-2.0.tar.gz", "https://files.test/demo-2.0.tar.gz", yanked_reason=""),
+        ),
+        "deprecated",
+        'Use "other"',
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("yanked", "reason"),
+    [(False, None), (True, ""), ("", None), ("Loses data", "Loses data")],
+    ids=["no", "yes", "an empty reason is no yank", "reason"],
+)
+def test_a_yank_in_json_is_a_truth_or_a_reason(
+    served: StaticIndex, index: Index, yanked: bool | str, reason: str | None
+) -> None:
+    file = {"filename": "demo-1.0.tar.gz", "url": "x", "hashes": {}, "yanked": yanked}
+    served.put("demo/", json_page(file), JSON)
+
+    assert [found.yanked_reason for found in index.page(DEMO).files] == [reason]
+
+
+@pytest.mark.parametrize(
+    ("told", "time"),
+    [
+        ("2024-02-03T04:05:06Z", datetime(2024, 2, 3, 4, 5, 6, tzinfo=UTC)),
+        ("2024-02-03T04:05:06+02:00", datetime(2024, 2, 3, 2, 5, 6, tzinfo=UTC)),
+        ("2024-02-03T04:05:06", datetime(2024, 2, 3, 4, 5, 6, tzinfo=UTC)),
+        ("0001-01-01T00:00:00+10:00", None),
+        ("yesterday", None),
+        (None, None),
+    ],
+    ids=["UTC", "other zone", "no zone", "before time", "words", "null"],
+)
+def test_an_upload_time_is_read_or_left_out(
+    served: StaticIndex, index: Index, told: str | None, time: datetime | None
+) -> None:
+    served.put("demo/", json_page({"filename": "x", "url": "x", "hashes": {}, "upload-time": told}), JSON)
+
+    assert [found.uploaded_at for found in index.page(DEMO).files] == [time]
+
+
+def test_names_of_a_json_list_have_their_pages_below_it(served: StaticIndex, index: Index) -> None:
+    served.put(
+        "", json.dumps({"meta": {"api-version": "1.0"}, "projects": [{"name": "Demo_Pkg"}, {"name": ".."}]}), JSON
+    )
+    served.put("demo-pkg/", json_page(), JSON)
+
+    assert index.names() == ["demo-pkg"]
+    assert index.page(NormalizedName("demo-pkg")) == SourcePage(())
+
+
+def test_names_of_an_html_list_have_their_pages_where_the_links_lead(served: StaticIndex, index: Index) -> None:
+    served.put("", '<a href="../">..</a><a href="Demo_Pkg/"> Demo_Pkg/ </a><a href="/elsewhere/other/">other</a>')
+    served.put("Demo_Pkg/", '<a href="demo_pkg-1.0.tar.gz">demo_pkg-1.0.tar.gz</a>')
+    served.put("/elsewhere/other/", '<a href="other-1.0.tar.gz">other-1.0.tar.gz</a>')
+
+    names = index.names()
+
+    assert names == ["demo-pkg", "other"]
+    assert [index.page(name).files[0].location for name in names] == [
+        f"{served.url}Demo_Pkg/demo_pkg-1.0.tar.gz",
+        f"http://{served.host}/elsewhere/other/other-1.0.tar.gz",
+    ]
+
+
+def test_links_are_relative_to_the_page_that_a_redirect_leads_to(served: StaticIndex, index: Index) -> None:
+    served.fail("demo/", Fault(301, (("Location", "/moved/demo/"),)))
+    served.put("/moved/demo/", '<a href="demo-1.0.tar.gz">demo-1.0.tar.gz</a>')
+
+    assert index.page(DEMO).files[0].location == f"http://{served.host}/moved/demo/demo-1.0.tar.gz"
+
+
+def test_json_is_asked_for_first_and_html_taken(served: StaticIndex, index: Index) -> None:
+    served.offer(WHEEL)
+    index.page(DEMO)
+
+    (request,) = served.asked_for("demo/")
+    assert request.headers["Accept"].split(", ") == [JSON, f"{HTML};q=0.2", "text/html;q=0.01"]
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body"),
+    [
+        (JSON, "{"),
+        (JSON, "[]"),
+        (JSON, '{"meta": {"api-version": "2.0"}, "files": []}'),
+        (JSON, json_page({"filename": "x", "url": 1, "hashes": {}})),
+        (HTML, '<meta name="pypi:repository-version" content="2.0">'),
+        (HTML, '<a href="http://[/x-1.0.tar.gz">x</a>'),
+    ],
+    ids=["half", "list", "version in JSON", "number for an address", "version in HTML", "no address"],
+)
+def test_what_is_no_page_is_told(served: StaticIndex, index: Index, media_type: str, body: str) -> None:
+    served.put("demo/", body, media_type)
+
+    assert failure(index) == "the page of demo is not as in the Simple API, version 1"
+
+
+def test_a_page_of_another_type_is_told(served: StaticIndex, index: Index) -> None:
+    served.put("demo/", "demo", "text/plain; charset=utf-8")
+
+    assert failure(index) == "the answer is of type 'text/plain', not a page of the Simple API"
+
+
+def test_a_page_that_has_no_end_is_given_up(served: StaticIndex, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MAX_PAGE_BYTES", 1000)
+    served.put("demo/", " " * 1001)
+
+    assert failure(index) == "the page is larger than 1000 bytes"
+
+
+# Answers that are none --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (401, "the answer is 401 Unauthorized: it asks for credentials, or does not accept these"),
+        (403, "the answer is 403 Forbidden: these credentials are not enough"),
+        (404, "the answer is 404 Not Found: it is not there"),
+        (410, "the answer is 410 Gone"),
+        (599, "the answer is 599"),
+    ],
+)
+def test_a_refusal_is_told_and_not_asked_for_again(served: StaticIndex, index: Index, status: int, reason: str) -> None:
+    served.fail("demo/", status)
+
+    assert failure(index) == reason
+    assert len(served.asked_for("demo/")) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_what_may_pass_is_tried_again(served: StaticIndex, index: Index, status: int) -> None:
+    served.offer(WHEEL)
+    served.fail("demo/", status, 200, status)
+
+    assert [file.filename for file in index.page(DEMO).files] == [WHEEL.filename]
+    assert len(served.asked_for("demo/")) == 4
+
+
+def test_what_does_not_pass_is_given_up(served: StaticIndex, index: Index) -> None:
+    served.fail("demo/", 503, 503, 503, 503, 503)
+
+    assert failure(index) == "the answer is 503 Service Unavailable, 4 times"
+    assert len(served.asked_for("demo/")) == 4
+
+
+def test_a_pause_that_is_asked_for_is_made(served: StaticIndex, index: Index) -> None:
+    served.offer(WHEEL)
+    served.fail("demo/", Fault(429, (("Retry-After", "1"),)))
+    before = datetime.now(UTC)
+
+    index.page(DEMO)
+
+    assert (datetime.now(UTC) - before).total_seconds() >= 1
+
+
+def test_a_pause_ends_when_the_source_is_closed(served: StaticIndex, index: Index) -> None:
+    served.fail("demo/", Fault(429, (("Retry-After", "30"),)))
+    index.close()
+
+    assert failure(index) == "the answer is 429 Too Many Requests, 1 times"
+
+
+def test_nobody_there_is_told_without_the_address(index: Index) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}/x.whl?signature"
+
+    with pytest.raises(SourceError) as error:
+        index.receive(SourceFile("x.whl", address), Received())
+    assert error.value.reason == "the connection failed, 4 times"
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://example.com/", "http:///simple/", "http://[::1/", "http://host:port/", "simple"]
+)
+def test_what_is_no_address_of_an_index_is_refused(url: str) -> None:
+    with pytest.raises(SourceError, match=r"^The source is no "):
+        Index(url)
+
+
+def test_a_file_somewhere_that_cannot_be_asked_is_told(index: Index) -> None:
+    with pytest.raises(SourceError) as error:
+        index.receive(SourceFile("demo-1.0.tar.gz", "ftp://files.test/demo-1.0.tar.gz?secret"), Received())
+
+    assert error.value.reason == "cannot be asked for (InvalidSchema)"
+
+
+# Files ----------------------------------------------------------------------------------------------------------
+
+
+def received(index: Index, location: str) -> bytes:
+    sink = Received()
+    index.receive(SourceFile(WHEEL.filename, location), sink)
+    return sink.content
+
+
+def test_a_file_is_received_as_it_is_sent(served: StaticIndex, index: Index) -> None:
+    body = gzip.compress(b"x" * 1000)
+    served.put("/files/demo-1.0.tar.gz", body, FILE)
+
+    assert received(index, f"http://{served.host}/files/demo-1.0.tar.gz") == body
+    (request,) = served.asked_for("/files/demo-1.0.tar.gz")
+    assert request.headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("understands_ranges", [True, False], ids=["the rest is sent", "everything is sent again"])
+def test_a_broken_transfer_goes_on_where_it_broke_off(
+    served: StaticIndex, index: Index, understands_ranges: bool
+) -> None:
+    served.understands_ranges = understands_ranges
+    served.put(WHEEL_PATH, WHEEL.content, FILE)
+    served.fail(WHEEL_PATH, 200, 503, 200)
+
+    assert received(index, f"http://{served.host}{WHEEL_PATH}") == WHEEL.content
+    ranges = [request.headers.get("Range") for request in served.asked_for(WHEEL_PATH)]
+    half = len(WHEEL.content) // 2
+    assert ranges[:3] == [None, f"bytes={half}-", f"bytes={half}-"]
+    assert len(ranges) == 4
+
+
+def test_another_part_than_the_rest_is_not_taken(served: StaticIndex, index: Index) -> None:
+    served.put(WHEEL_PATH, WHEEL.content, FILE)
+    served.fail(WHEEL_PATH, Fault(206, (("Content-Range", "bytes 0-9/10"),)))
+    sink = Received()
+    sink.write(b"abc")
+
+    with pytest.raises(SourceError, match="another part than was asked for"):
+        index.receive(SourceFile(WHEEL.filename, f"http://{served.host}{WHEEL_PATH}"), sink)
+    assert sink.content == b"abc"
+
+
+# Credentials ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("user_info", "options", "credentials"),
+    [
+        ("", {"username": "ada", "password": "p:ß€"}, ("ada", "p:ß€")),
+        ("", {"password": "secret"}, ("__token__", "secret")),
+        ("ada:p%3A%2F@", {}, ("ada", "p:/")),
+        ("secret@", {}, ("secret", "")),
+        ("ada@", {"password": "secret"}, ("ada", "secret")),
+    ],
+    ids=["options", "password alone", "in the address", "user name alone", "both"],
+)
+def test_credentials_are_sent_with_the_first_request(
+    served: StaticIndex, user_info: str, options: dict[str, str], credentials: tuple[str, str]
+) -> None:
+    served.offer(WHEEL)
+    served.credentials = credentials
+    index = Index(f"http://{user_info}{served.host}/simple", **options)
+
+    (file,) = index.page(DEMO).files
+
+    assert received(index, file.location) == WHEEL.content
+    assert len(served.requests) == 2
+    assert index.address == served.url
+    index.close()
+
+
+def test_credentials_are_found_in_netrc(served: StaticIndex, index: Index, netrc: Path) -> None:
+    netrc.write_text("machine 127.0.0.1 login ada password secret\n")
+    served.offer(WHEEL)
+    served.credentials = ("ada", "secret")
+
+    assert len(index.page(DEMO).files) == 1
+
+
+def test_credentials_go_to_no_other_port_or_host(served: StaticIndex) -> None:
+    other = StaticIndex()
+    other.put(WHEEL_PATH, WHEEL.content, FILE)
+    index = Index(served.url, username="ada", password="secret")
+    served.fail("demo/", Fault(302, (("Location", f"http://{other.host}{WHEEL_PATH}"),)))
+    served.put("/redirected.whl", b"", FILE)
+    served.fail(
+        "/redirected.whl", Fault(302, (("Location", f"http://localhost:{other.host.partition(':')[2]}{WHEEL_PATH}"),))
+    )
+
+    received(index, f"http://{other.host}{WHEEL_PATH}")  # a link on a page
+    received(index, f"{served.url}demo/")  # a redirect to another port
+    received(index, f"http://{served.host}/redirected.whl")  # and to another host
+
+    assert len(other.requests) == 3
+    assert ["Authorization" in request.headers for request in other.requests] == [False, False, False]
+    assert all("Authorization" in request.headers for request in served.requests)
+    index.close()
+    other.close()
+
+
+# Folders --------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_has_the_packages_that_its_files_name(tmp_path: Path) -> None:
+    for path in (
+        "b/Demo_Pkg-2.0.zip",
+        "a/demo_pkg-1.0-py3-none-any.whl",
+        "a/b/other-1.0.tar.gz",
+        "README.md",
+        "x.tar.gz",
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"content")
+    folder = Folder(tmp_path)
+
+    assert folder.names() == ["", "demo-pkg", "other"]
+    assert folder.page(NormalizedName("demo-pkg")) == SourcePage(
+        (
+            SourceFile("demo_pkg-1.0-py3-none-any.whl", str(tmp_path / "a/demo_pkg-1.0-py3-none-any.whl")),
+            SourceFile("Demo_Pkg-2.0.zip", str(tmp_path / "b/Demo_Pkg-2.0.zip")),
+        )
+    )
+    assert [file.filename for file in folder.page(NormalizedName("")).files] == ["x.tar.gz"]
+    assert failure(folder, "unknown") == "it is not in the folder"
+
+
+def test_files_of_a_folder_are_read_whole(tmp_path: Path) -> None:
+    sdist = build_sdist(size_bytes=sources.CHUNK_BYTES + 1)
+    (tmp_path / sdist.filename).write_bytes(sdist.content)
+    folder, sink = Folder(tmp_path), Received()
+    (file,) = folder.page(DEMO).files
+
+    folder.receive(file, sink)
+
+    assert sink.content == sdist.content
+    assert folder.digests(file) == {"sha256": sdist.sha256}
+
+
+def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / WHEEL.filename).mkdir()
+    with pytest.raises(SourceError, match=r"^The folder .*/gone cannot be read: No such file or directory$"):
+        Folder(tmp_path / "gone")
+
+    with pytest.raises(SourceError, match=r"^it cannot be read: Is a directory$"):
+        Folder(tmp_path).digests(SourceFile(WHEEL.filename, str(tmp_path / WHEEL.filename)))
