@@ -165,7 +165,7 @@ def test_the_commands_of_the_shell_do_what_is_told(browser, app, owner):
     runner = app.test_cli_runner()
     lines = [
         line for example in code(browser.get("/help/administration"))
-        for line in example.replace("<package_name>", "demo").splitlines()
+        for line in example.replace("<package_name>", "demo").splitlines() if "packages import" not in line
     ]  # fmt: skip
     [of_a_package] = [line for line in lines if "packages delete" in line]
     lines.remove(of_a_package)
@@ -204,6 +204,27 @@ def test_the_commands_of_the_shell_for_a_package_do_what_is_told(browser, app, p
         (0, "demo in acme/tools is archived: Goes on under another name\n"),
         (0, "demo in acme/tools is archived: Goes on under another name\n"),
     ]
+
+
+def test_the_commands_that_import_do_what_is_told(browser, app, project, served, tmp_path):
+    files = [build_wheel("demo", "1.0"), build_wheel("other", "1.0")]
+    for file in files:
+        (tmp_path / file.filename).write_bytes(file.content)
+    served.offer(*files, build_wheel("demo", "2.0"))
+    filled_in = {"<folder>": str(tmp_path), "<index_url>": served.url, "<package_name>": "demo", "<username>": "ada"}
+    lines = [
+        line for example in code(browser.get("/help/administration")) for line in example.splitlines()
+        if "packages import" in line
+    ]  # fmt: skip
+
+    printed = []
+    for line in lines:
+        for placeholder, value in filled_in.items():
+            line = line.replace(placeholder, value)
+        printed.append(app.test_cli_runner().invoke(args=shlex.split(line.partition(" < ")[0])[1:]).stdout)
+
+    counted = [(line.split()[1], line.partition(": ")[2].split()[0]) for line in printed]
+    assert counted == [("2", "0"), ("1", "2"), ("0", "3")]
 
 
 def test_versions_that_are_called_valid_are_and_others_are_not(browser, app):
