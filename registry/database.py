@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -348,22 +349,21 @@ def schema_version() -> str | None:
 
 
 def newest_version() -> str:
-    version = _scripts().get_current_head()
-    assert version is not None  # noqa: S101 - the first migration is part of the program
-    return version
+    return _versions(MIGRATIONS)[0]
 
 
 def _refuse_unknown(found: str | None) -> None:
-    known = {script.revision for script in _scripts().walk_revisions()}
-    if found is not None and found not in known:
+    if found is not None and found not in _versions(MIGRATIONS):
         raise ConfigurationError(
             f"The database schema is {found}, newer than this registry knows ({newest_version()}); "
             "start the registry version that wrote it, or a later one."
         )
 
 
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory(str(MIGRATIONS))
+@cache
+def _versions(migrations: Path) -> tuple[str, ...]:
+    """All versions this registry knows, the newest first; reading them takes as long as several requests."""
+    return tuple(script.revision for script in ScriptDirectory(str(migrations)).walk_revisions())
 
 
 def _alembic_config() -> alembic.config.Config:

@@ -54,6 +54,7 @@ def migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
             "import sqlalchemy as sa\nfrom alembic import op\n"
             f"revision, down_revision = '9999', {newest!r}\n\n\ndef upgrade():\n    {body}\n"
         )
+        database._versions.cache_clear()
 
     return write
 

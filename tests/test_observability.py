@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from registry import create_app, observability
+from registry import create_app, database, observability
 from registry.database import db
 from tests import factories
 from tests.clients import pypi_path
@@ -102,6 +102,13 @@ def test_readiness_asks_database_and_store(client, app):
 
     assert response.status_code == 200
     assert response.json["db_check"] == response.json["storage_check"] == [{"status": "ok"}]
+
+
+def test_readiness_does_not_read_the_migrations_each_time(client, monkeypatch, tmp_path):
+    client.get("/-/readiness")
+    monkeypatch.setattr(database.ScriptDirectory, "walk_revisions", None)
+
+    assert client.get("/-/readiness").status_code == 200
 
 
 def test_readiness_fails_while_the_store_is_away(client, storage, monkeypatch, tmp_path):
