@@ -23,6 +23,7 @@ from registry.errors import ConfigurationError
 
 PREFIX = "REGISTRY_"
 ROOT = Path(__file__).resolve().parent.parent
+_HOST = re.compile(r"(?:[a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\])(?::[1-9][0-9]{,4})?", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def prepare_instance_folder(values: dict[str, Any]) -> None:
     """
     folder: Path = values["INSTANCE_PATH"]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         values["SECRET_KEY"] = values["SECRET_KEY"] or _kept_secret_key(folder / "secret_key")
     except OSError as error:
         raise ConfigurationError(
@@ -179,6 +180,14 @@ def _web_address(text: str) -> str:
     return text.rstrip("/")
 
 
+def _external_address(text: str) -> str:
+    """Werkzeug refuses every request for another host."""
+    address = _web_address(text)
+    if not _HOST.fullmatch(urlsplit(address).netloc):
+        raise ValueError(text)
+    return address
+
+
 SETTINGS = (
     Setting("HOST", "127.0.0.1", _text(1), "a host name or address", "Address to listen on"),
     Setting("PORT", "8080", _whole_number(0, 65535), "a whole number from 0 to 65535", "Port to listen on"),
@@ -206,8 +215,8 @@ SETTINGS = (
     Setting(
         "EXTERNAL_URL",
         None,
-        _web_address,
-        "an http:// or https:// address without query",
+        _external_address,
+        "an http:// or https:// address without query, its host of letters, digits, dots and dashes",
         "Scheme, host and sub-path that clients see; by default taken from the request",
     ),
     Setting(

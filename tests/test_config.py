@@ -48,6 +48,8 @@ ACCEPTED = {
     "EXTERNAL_URL": {
         "https://pypi.example.com": "https://pypi.example.com",
         "http://example.com:8080/registry/": "http://example.com:8080/registry",
+        "https://xn--bcher-kva.example.com": "https://xn--bcher-kva.example.com",
+        "http://[2001:db8::1]:8080": "http://[2001:db8::1]:8080",
     },
     "TRUSTED_PROXIES": {"0": 0, "2": 2},
     "UPSTREAM_URL": {"https://mirror.example.com/simple/": "https://mirror.example.com/simple"},
@@ -68,7 +70,7 @@ REFUSED = {
     "EXTERNAL_URL": [
         "pypi.example.com", "ftp://example.com", "https://", "https://user:password@example.com",
         "https://example.com/?q=1", "https://example.com/#top", "https://example.com:port", "https://exa mple.com",
-        "https://[::1",
+        "https://[::1", "https://my_registry.example.com", "https://bücher.example.com", "https://example.com:0",
     ],
     "TRUSTED_PROXIES": ["-1", "11", "yes"],
     "UPSTREAM_URL": ["pypi.org", "file:///simple", "https://pypi.org/simple?x"],
@@ -241,6 +243,7 @@ def test_the_secret_key_is_made_once_and_kept(tmp_path: Path) -> None:
     assert first["SECRET_KEY"] == second["SECRET_KEY"]
     assert len(str(first["SECRET_KEY"])) == 64
     assert stat.S_IMODE((folder / "secret_key").stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) & 0o027 == 0
     assert [path.name for path in folder.iterdir()] == ["secret_key"]
 
 
