@@ -6,7 +6,8 @@ import hmac
 from hashlib import sha256
 from typing import cast
 
-from flask import Flask, current_app, session
+from flask import Flask, current_app, request, session
+from flask.sessions import SecureCookieSessionInterface
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 
 from registry.database import db
@@ -29,7 +30,15 @@ class SignedIn(UserMixin):  # type: ignore[misc]
         return f"{self.user.id}.{_fingerprint(self.user)}"
 
 
+class SessionCookies(SecureCookieSessionInterface):
+    """Cookies for HTTPS alone where the request came by it, as the external URL or a trusted proxy says."""
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return request.is_secure
+
+
 def init_app(app: Flask) -> None:
+    app.session_interface = SessionCookies()
     # In place of init_app, which also looks into the session of every request for a "remember me" cookie: there is
     # none here, and the look would make every answer of the index vary by cookie.
     app.login_manager = login_manager  # type: ignore[attr-defined]

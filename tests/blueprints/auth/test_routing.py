@@ -304,6 +304,25 @@ def test_the_external_url_is_stronger_than_any_proxy(behind: Callable[..., Clien
     assert url.startswith("https://packages.example.com/api/v4/")
 
 
+@pytest.mark.parametrize(
+    ("settings", "headers", "is_secure"),
+    [
+        ({}, {}, False),
+        ({}, FORWARDED, False),
+        ({"TRUSTED_PROXIES": 1}, FORWARDED, True),
+        ({"TRUSTED_PROXIES": 1}, FORWARDED | {"X-Forwarded-Proto": "http"}, False),
+        ({"EXTERNAL_URL": "https://packages.example.com"}, {}, True),
+    ],
+    ids=["plain", "unknown proxy", "trusted proxy", "trusted proxy without TLS", "external URL"],
+)
+def test_the_session_cookie_is_for_https_alone_where_people_come_by_it(
+    behind: Callable[..., Client], settings: dict[str, Any], headers: dict[str, str], is_secure: bool
+) -> None:
+    cookie = behind(**settings).get("/users/sign_in", headers=headers).headers["Set-Cookie"]
+
+    assert ("; Secure" in cookie) is is_secure
+
+
 # The raw target -------------------------------------------------------------------------------------------------
 
 
