@@ -239,6 +239,11 @@ def test_a_generated_first_token_stands_only_in_the_credentials_file(start_serve
     assert credentials.stat().st_mode & 0o777 == 0o600
 
 
+def test_nobody_else_on_the_machine_looks_into_the_instance_folder(server: RunningServer) -> None:
+    assert server.instance.stat().st_mode & 0o027 == 0
+    assert (server.instance / "spool").stat().st_mode & 0o077 == 0
+
+
 def _use_everywhere(project: Namespace, secret: str) -> None:
     """Send a secret in every way that clients send one, to every kind of address."""
     file = build_wheel("secretive", f"1.{len(secret)}")
