@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
@@ -15,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from registry.errors import ConfigurationError, Unavailable
 
+BLOCK_BYTES = 1 << 20  # of which the digests are worth threads of their own
 _OBJECT_KEY = re.compile(r"sha256/(?P<folder>[0-9a-f]{2})/(?P<digest>(?P=folder)[0-9a-f]{62})")
 
 
@@ -86,28 +88,49 @@ class Storage(Protocol):
 
 
 class Digests:
-    """sha256, md5 and blake2b of a stream, in one pass."""
+    """sha256, md5 and blake2b of a stream, in one pass; of a long one each in a thread of its own, by blocks."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._blake2b = hashlib.blake2b(digest_size=32)
+        self._block = bytearray()
+        self._threads: ThreadPoolExecutor | None = None
+        self._running: list[Future[None]] = []
 
     def update(self, data: bytes) -> None:
-        self._sha256.update(data)
-        self._md5.update(data)
-        self._blake2b.update(data)
+        self._block += data
+        if len(self._block) >= BLOCK_BYTES:
+            for running in self._running:
+                running.result()
+            self._threads = self._threads or ThreadPoolExecutor(3, "digests")
+            block, self._block = self._block, bytearray()
+            # Of anything this long hashlib lets other threads run meanwhile.
+            self._running = [
+                self._threads.submit(digest.update, block) for digest in (self._sha256, self._md5, self._blake2b)
+            ]
+
+    def _finish(self) -> None:
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
+        for digest in (self._sha256, self._md5, self._blake2b):
+            digest.update(self._block)
+        self._block = bytearray()
 
     @property
     def sha256(self) -> str:
+        self._finish()
         return self._sha256.hexdigest()
 
     @property
     def md5(self) -> str:
+        self._finish()
         return self._md5.hexdigest()
 
     @property
     def blake2b_256(self) -> str:
+        self._finish()
         return self._blake2b.hexdigest()
 
 

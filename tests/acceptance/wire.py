@@ -127,14 +127,18 @@ def large_wheel(folder: Path, name: str, size_bytes: int) -> LargeWheel:
 
 def upload_large(project: Namespace, wheel: LargeWheel, token: str) -> Answer | None:
     """Upload in pieces, as twine does."""
+    with connect(project.server) as connection:
+        send_large(connection, project, wheel, token)
+        return answer_on(connection, "POST")
+
+
+def send_large(connection: socket.socket, project: Namespace, wheel: LargeWheel, token: str) -> None:
     fields = {":action": "file_upload", "name": wheel.name, "version": wheel.version, "sha256_digest": wheel.sha256}
     before, after = multipart(fields, wheel.path.name)
-    with connect(project.server) as connection:
-        connection.sendall(upload_head(project, token, len(before) + wheel.size_bytes + len(after)) + before)
-        for chunk in wheel.chunks():
-            connection.sendall(chunk)
-        connection.sendall(after)
-        return answer_on(connection, "POST")
+    connection.sendall(upload_head(project, token, len(before) + wheel.size_bytes + len(after)) + before)
+    for chunk in wheel.chunks():
+        connection.sendall(chunk)
+    connection.sendall(after)
 
 
 def file_head(project: Namespace, wheel: LargeWheel, token: str, **headers: object) -> bytes:

@@ -10,34 +10,39 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.acceptance.servers import RunningServer
-from tests.acceptance.wire import MIB, connect, digest_of_rest, file_head, large_wheel, upload_large
+from tests.acceptance.wire import MIB, answer_on, connect, digest_of_rest, file_head, large_wheel, send_large
 
-HEADING = ("large file", "size MiB", "seconds", "MiB/s", "memory growth MiB")
+HEADING = ("large file", "size MiB", "seconds", "MiB/s", "seconds after the last byte", "memory growth MiB")
 
 
 def run(server: RunningServer, folder: Path, size_bytes: int) -> Iterator[tuple[str, ...]]:
     """A row for the upload and one for the download."""
     project, wheel = server.project(), large_wheel(folder, "large", size_bytes)
 
-    def upload() -> None:
-        answer = upload_large(project, wheel, server.root_token)
+    def upload() -> str:
+        with connect(server) as connection:
+            send_large(connection, project, wheel, server.root_token)
+            sent = time.perf_counter()
+            answer = answer_on(connection, "POST")
         assert answer is not None
         assert answer.status == 201, answer.body
+        return f"{time.perf_counter() - sent:.1f}"
 
-    def download() -> None:
+    def download() -> str:
         with connect(server) as connection:
             connection.sendall(file_head(project, wheel, server.root_token))
             with closing(http.client.HTTPResponse(connection)) as response:
                 response.begin()
                 assert digest_of_rest(response) == wheel.sha256
+        return ""
 
     for name, act in (("upload", upload), ("download", download)):
         server.forget_peak()
         before, began = server.resident_bytes(), time.perf_counter()
-        act()
+        waited = act()
         seconds, growth = time.perf_counter() - began, server.resident_bytes("VmHWM") - before
         size = wheel.size_bytes / MIB
-        yield name, f"{size:.0f}", f"{seconds:.1f}", f"{size / seconds:.0f}", f"{growth / MIB:.1f}"
+        yield name, f"{size:.0f}", f"{seconds:.1f}", f"{size / seconds:.0f}", waited, f"{growth / MIB:.1f}"
 
 
 def disk_speed(folder: Path, size_bytes: int) -> str:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -57,6 +58,22 @@ def test_a_staged_file_can_be_read_from_its_beginning(staged: Stage) -> None:
     file.seek(0)
 
     assert file.file.read() == CONTENT
+
+
+@pytest.mark.parametrize("piece_bytes", [1 << 18, 999_999, 5 << 20], ids=["even", "odd", "one"])
+def test_the_digests_of_a_large_file_are_those_of_all_its_bytes(staged: Stage, piece_bytes: int) -> None:
+    content = Random(0).randbytes(5 << 20)
+
+    file = staged(b"")
+    for start in range(0, len(content), piece_bytes):
+        file.write(content[start : start + piece_bytes])
+    early = file.md5
+    file.write(b"more")
+
+    assert early == hashlib.md5(content).hexdigest()
+    assert file.sha256 == hashlib.sha256(content + b"more").hexdigest()
+    assert file.md5 == hashlib.md5(content + b"more").hexdigest()
+    assert file.blake2b_256 == hashlib.blake2b(content + b"more", digest_size=32).hexdigest()
 
 
 def test_reading_a_staged_file_leaves_its_digests_alone(staged: Stage) -> None:
