@@ -51,8 +51,8 @@ def import_packages(
 
     Prints a line for every file that was not imported: result, file, reason. Files that are here already are passed
     over, so the same command goes on with an import that was interrupted. Ends with status 1 if something failed, was
-    interrupted, or is here with other bytes ("conflict"). A file that an upload would not be accepted of is listed as
-    "refused", and that alone is no failure.
+    interrupted, or is here with other bytes ("conflict"). What would be refused as an upload is listed as "refused",
+    and that alone is no failure.
     """
     project, wanted = find_namespace(project_path, Project), importing.wanted(package_texts)
     jobs = _checked_jobs(jobs)

@@ -469,8 +469,9 @@ def refuse_other_content(file: SourceFile, staged: StagedFile) -> None:
     for algorithm in ["sha256"] if "sha256" in digests else digests:
         computed = _digest(staged, algorithm)
         if digests[algorithm] != computed:
-            stated = digests[algorithm][:200]
-            raise SourceError(f"the bytes received have the {algorithm} {computed}, the source says {stated}")
+            raise SourceError(
+                f"the bytes received have the {algorithm} {computed}, the source says {digests[algorithm]}"
+            )
 
 
 def _digest(staged: StagedFile, algorithm: str) -> str:

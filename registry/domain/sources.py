@@ -34,7 +34,7 @@ from registry.errors import InvalidDistribution, RegistryError
 ACCEPT = f"{simple.JSON}, {simple.HTML};q=0.2, {simple.PLAIN_HTML};q=0.01"
 CHUNK_BYTES = 1 << 18
 MAX_PAGE_BYTES = 256 << 20  # the list of the public index's names has some 40 MiB
-MAX_REASON_LENGTH = 1000
+MAX_TEXT_LENGTH = 1000
 CONNECT_SECONDS, READ_SECONDS = 10, 30
 ATTEMPTS = 4
 FIRST_PAUSE_SECONDS = 0.5  # doubled each time
@@ -47,6 +47,8 @@ _BROKEN = (
     requests.exceptions.ChunkedEncodingError,
     urllib3.exceptions.HTTPError,
 )
+
+_DIGEST = re.compile("[0-9a-f]{1,256}")
 
 Result = TypeVar("Result")
 
@@ -312,7 +314,7 @@ def _json_file(entry: dict[str, Any], url: str) -> SourceFile:
     yanked = entry.get("yanked", False)
     size = entry.get("size")
     return SourceFile(
-        filename=str(entry["filename"]),
+        filename=_one_line(str(entry["filename"])),
         location=urljoin(url, urldefrag(entry["url"])[0]),
         digests=_known_digests(entry["hashes"]),
         size_bytes=size if isinstance(size, int) else None,
@@ -390,7 +392,7 @@ def _html_file(anchor: dict[str, str], base: str) -> SourceFile:
     algorithm, _, digest = fragment.partition("=")
     size = anchor.get("data-size", "")
     return SourceFile(
-        filename=unquote(urlsplit(location).path.rpartition("/")[2]),
+        filename=_one_line(unquote(urlsplit(location).path.rpartition("/")[2])),
         location=location,
         digests=_known_digests({algorithm: digest}),
         size_bytes=int(size) if re.fullmatch("[0-9]{1,18}", size) else None,
@@ -411,11 +413,12 @@ def _normalized(name: str) -> str:
 
 
 def _known_digests(stated: dict[str, str]) -> dict[str, str]:
-    """Those that can be computed here; ``shake`` is of no certain length."""
+    """Those that can be computed here (``shake`` is of no certain length); what is no digest is one of nothing."""
+    digests = {algorithm.lower(): digest.lower() for algorithm, digest in stated.items() if digest}
     return {
-        algorithm.lower(): digest.lower()
-        for algorithm, digest in stated.items()
-        if algorithm.lower() in hashlib.algorithms_guaranteed and not algorithm.lower().startswith("shake") and digest
+        algorithm: digest if _DIGEST.fullmatch(digest) else "malformed"
+        for algorithm, digest in digests.items()
+        if algorithm in hashlib.algorithms_guaranteed and not algorithm.startswith("shake")
     }
 
 
@@ -428,10 +431,13 @@ def _time(text: str) -> datetime | None:
         return None
 
 
-def _one_line(reason: str) -> str:
-    """A reason as it is kept here: one line, not too long."""
-    printable = "".join(character if character.isprintable() else " " for character in reason)
-    return " ".join(printable.split())[:MAX_REASON_LENGTH]
+def _one_line(text: str) -> str:
+    """A name or reason as it can be shown and kept: printable, on one line, not too long.
+
+    That leaves every name that a distribution may have as it is.
+    """
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split())[:MAX_TEXT_LENGTH]
 
 
 # A folder -------------------------------------------------------------------------------------------------------
@@ -448,7 +454,7 @@ class Folder:
         self.address = str(folder)
         self._files: dict[NormalizedName, list[SourceFile]] = {}
         for path in _paths_below(folder):
-            self._files.setdefault(_package_in(path.name), []).append(SourceFile(path.name, str(path)))
+            self._files.setdefault(_package_in(path.name), []).append(SourceFile(_one_line(path.name), str(path)))
 
     def names(self) -> list[NormalizedName]:
         """The empty name is that of files whose own names tell of no package."""

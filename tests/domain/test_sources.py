@@ -69,7 +69,7 @@ def failure(index: Index | Folder, name: str = "demo") -> str:
 def test_a_json_page_tells_all_that_is_known_of_files(served: StaticIndex, index: Index) -> None:
     whole = {
         "filename": "demo-1.0.tar.gz", "url": "../../files/demo-1.0.tar.gz", "size": 12,
-        "hashes": {"sha256": "AB", "sha3_384": "c", "shake_128": "d", "crc": "e"},
+        "hashes": {"SHA256": "AB", "sha3_384": "c", "shake_128": "d", "crc": "e"},
         "upload-time": UPLOADED, "yanked": "Loses\n data", "requires-python": ">=3", "gpg-sig": True,
     }  # fmt: skip
     bare = {"filename": "demo-2.0.tar.gz", "url": "https://files.test/demo-2.0.tar.gz#ignored", "hashes": {}}
@@ -150,6 +150,23 @@ def test_an_upload_time_is_read_or_left_out(
     served.put("demo/", json_page({"filename": "x", "url": "x", "hashes": {}, "upload-time": told}), JSON)
 
     assert [found.uploaded_at for found in index.page(DEMO).files] == [time]
+
+
+def test_what_is_shown_of_a_file_is_one_line_without_control_characters(served: StaticIndex, index: Index) -> None:
+    in_json = {
+        "filename": "a\n\x1b[2Jb.whl",
+        "url": "x",
+        "hashes": {"sha256": "\x1b[2J"},
+        "yanked": "\x1b" + "x" * 2000,
+    }
+    served.put("demo/", json_page(in_json), JSON)
+    served.put("other/", '<a href="a%1B%5B2Jb.whl#md5=%1b">x</a>')
+
+    (file,) = index.page(DEMO).files
+    assert (file.filename, file.digests) == ("a [2Jb.whl", {"sha256": "malformed"})
+    assert file.yanked_reason == "x" * 1000
+    (file,) = index.page(NormalizedName("other")).files
+    assert (file.filename, file.digests) == ("a [2Jb.whl", {"md5": "malformed"})
 
 
 def test_names_of_a_json_list_have_their_pages_below_it(served: StaticIndex, index: Index) -> None:
