@@ -1,4 +1,8 @@
-"""``python -m tests.benchmarks``: how fast, how much memory, how many statements. Prints tables; decides nothing."""
+"""``python -m tests.benchmarks``: how fast, how much memory, how many statements, beside goals and other registries.
+
+Prints tables and which goals were met; what was not measured is said with its reason. Everything runs on this machine,
+in a temporary folder: with ``TMPDIR`` on the disk that counts.
+"""
 
 from __future__ import annotations
 
@@ -8,59 +12,143 @@ import platform
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from tests.acceptance.servers import RunningServer
-from tests.benchmarks import bench_large_file, bench_pages, bench_requests, bench_statements, load
+from tests.benchmarks import (
+    bench_large_file,
+    bench_pages,
+    bench_peers,
+    bench_requests,
+    bench_resolution,
+    bench_scale,
+    bench_statements,
+    load,
+    peers,
+)
+from tests.benchmarks.peers import Party, Unavailable
 
 MIB = 1 << 20
+PARTS = ("requests", "peers", "resolution", "large-file", "scale", "statements", "pages")
+
+Heading = tuple[str, ...]
+Rows = Iterable[tuple[str, ...]]
+
+
+@dataclass
+class Bench:
+    """What all parts share: options, a folder, a running server."""
+
+    options: argparse.Namespace
+    folder: Path
+    server: RunningServer
+
+    def requests(self) -> Iterator[str]:
+        yield _table(bench_requests.HEADING, bench_requests.run(self.server, self.folder, self.options.seconds))
+
+    def peers(self) -> Iterator[str]:
+        with ExitStack() as stack:
+            ours = peers.ours(self.server)
+            others, remarks = self._others(stack)
+            if others:
+                yield _table(bench_peers.PAGES_HEADING, bench_peers.pages(ours, others, self.options.seconds))
+            yield _table(bench_peers.UPLOADS_HEADING, bench_peers.uploads(ours, others))
+        yield "\n".join([f"As for uploads: {bench_peers.sync_speed(self.folder)}.", *remarks])
+
+    def resolution(self) -> Iterator[str]:
+        yield _table(bench_resolution.HEADING, bench_resolution.run(self.server, self.folder))
+
+    def large_file(self) -> Iterator[str]:
+        size_bytes = self.options.size_mib * MIB
+        yield _table(bench_large_file.HEADING, bench_large_file.run(self.server, self.folder, size_bytes))
+        yield f"As for the large file: {bench_large_file.disk_speed(self.folder, size_bytes)}."
+
+    def scale(self) -> Iterator[str]:
+        yield _table(bench_scale.HEADING, bench_scale.run(self.folder, self.options.large))
+
+    def statements(self) -> Iterator[str]:
+        yield _table(bench_statements.HEADING, bench_statements.run(self.folder, self.options.rows))
+
+    def pages(self) -> Iterator[str]:
+        options = self.options
+        yield _table(bench_pages.HEADING, bench_pages.run(self.folder, options.packages, options.files))
+
+    def _others(self, stack: ExitStack) -> tuple[list[Party], list[str]]:
+        """The other registries, started, and what there is to say of each."""
+        if not self.options.peers:
+            return [], ["Other registries were not measured: that takes --peers, which installs them."]
+        found, remarks = [], []
+        for name, start in (("devpi-server", peers.devpi), ("pypiserver", peers.pypiserver)):
+            _say(f"{name} is installed and filled ...")
+            try:
+                party = stack.enter_context(start(self.folder))
+            except Unavailable as missing:
+                remarks.append(f"{name} was not measured: {missing}.")
+            else:
+                found.append(party)
+                remarks.append(f"{party.name}: {party.settings}.")
+        return found, remarks
 
 
 def main() -> None:
     options = _options()
-    tables = []
+    written: list[str] = []
     with tempfile.TemporaryDirectory(prefix="registry-benchmarks-") as name:
-        folder = Path(name)
-        server = RunningServer(folder / "server", THREADS=str(bench_requests.THREADS))
+        server = RunningServer(Path(name, "server"), THREADS=str(bench_requests.THREADS))
         server.start()
         try:
-            _say(f"requests: {options.seconds:g} s each ...")
-            tables.append((bench_requests.HEADING, list(bench_requests.run(server, folder, options.seconds))))
-            _say(f"a file of {options.size_mib} MiB ...")
-            tables.append(
-                (bench_large_file.HEADING, list(bench_large_file.run(server, folder, options.size_mib * MIB)))
-            )
-            speed = bench_large_file.disk_speed(folder, options.size_mib * MIB)
+            bench = Bench(options, Path(name), server)
+            for part in options.parts or PARTS:
+                _say(f"{part} ...")
+                written += _written(part, getattr(bench, part.replace("-", "_")))
         finally:
             server.stop()
-        _say(f"statements: {options.rows} rows ...")
-        tables.append((bench_statements.HEADING, list(bench_statements.run(folder, options.rows))))
-        _say(f"pages: {options.packages} packages, {options.files} files ...")
-        tables.append((bench_pages.HEADING, list(bench_pages.run(folder, options.packages, options.files))))
+    left_out = [part for part in PARTS if part not in (options.parts or PARTS)]
     print(_machine())
     print(f"Load from {load.generator()} over {load.CONNECTIONS} connections; {bench_requests.THREADS} threads serve.")
-    print(f"As for the large file: {speed}.")
-    for heading, rows in tables:
-        print(f"\n{_table(heading, rows)}")
+    if left_out:
+        print(f"Left out: {', '.join(left_out)}.")
+    for text in written:
+        print(f"\n{text}")
+
+
+def _written(part: str, run: Callable[[], Iterator[str]]) -> list[str]:
+    """What a part has to say, or why it has nothing to say; and how busy the machine was with other things."""
+    before = os.getloadavg()[0]
+    try:
+        return [*run(), f"(load {before:.1f} before, {os.getloadavg()[0]:.1f} after)"]
+    except Unavailable as missing:
+        return [f"{part} was not measured: {missing}."]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)} (default: all)")
+    parser.add_argument(
+        "--peers", action="store_true", help="install pypiserver and devpi-server, and measure them too"
+    )
     parser.add_argument("--seconds", type=float, default=9, help="for each kind of request (default: %(default)s)")
     parser.add_argument("--size-mib", type=int, default=1024, help="size of the large file (default: %(default)s)")
-    parser.add_argument("--rows", type=int, default=20_000, help="files in the large registry (default: %(default)s)")
-    parser.add_argument("--packages", type=int, default=10_000, help="in the large project (default: %(default)s)")
-    parser.add_argument("--files", type=int, default=500, help="of the large package (default: %(default)s)")
-    return parser.parse_args()
+    parser.add_argument("--large", type=int, default=1_000_000, help="files in the large registry of the part scale")
+    parser.add_argument("--rows", type=int, default=20_000, help="files in the one of the part statements")
+    parser.add_argument("--packages", type=int, default=10_000, help="in the large project of the part pages")
+    parser.add_argument("--files", type=int, default=500, help="of the large package of the part pages")
+    options = parser.parse_args()
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    return options
 
 
 def _machine() -> str:
     packages = ("flask", "werkzeug", "waitress", "sqlalchemy")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (
-        f"{_processor()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} at the end; {platform.system()} "
+        f"{_processor()}, {os.cpu_count()} processors; {platform.system()} "
         f"{platform.release()}\nPython {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {versions}"
     )
 
@@ -74,7 +162,7 @@ def _processor() -> str:
     return models[0] if models else platform.machine()
 
 
-def _table(heading: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def _table(heading: Heading, rows: Rows) -> str:
     """Columns as wide as they need: the first to the left, numbers to the right."""
     lines = [heading, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heading))]

@@ -6,29 +6,26 @@ same request repeated.
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event, insert
+from sqlalchemy import event
 
-from registry import create_app, database
 from registry.database import db
-from registry.models import FileStatus, Group, Package, PackageFile, PackageStatus, Project, Role
+from registry.models import Group, Project, Role
 from tests import factories
+from tests.benchmarks import rows
 from tests.builders import build_wheel
 from tests.clients import basic, pypi_path
 
 HEADING = ("statements", "rows of files", "first", "again", "first ms", "again ms")
 FILES_PER_PACKAGE = 10
 SAMPLES = 5
-_MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -40,22 +37,17 @@ class Shop:
     project: Project
     headers: dict[str, str]
     file_path: str
-    rows: int
+    files: int
 
 
-def run(folder: Path, rows: int) -> Iterator[tuple[str, ...]]:
+def run(folder: Path, files: int) -> Iterator[tuple[str, ...]]:
     """A row for each kind of request and amount of data.
 
-    :param rows: files in the large registry.
+    :param files: in the large registry.
     """
-    for projects, packages in ((1, 10), (20, rows // FILES_PER_PACKAGE // 20)):
-        app = create_app({"INSTANCE_PATH": folder / f"statements-{packages}"})
-        with app.app_context():
-            database.upgrade()
-            shop = _furnished(app, projects, packages)
-            yield from _measured(shop)
-            db.session.remove()
-            db.engine.dispose()
+    for projects, packages in ((1, 10), (20, files // FILES_PER_PACKAGE // 20)):
+        with rows.opened(folder / f"statements-{packages}") as app:
+            yield from _measured(_furnished(app, projects, packages))
 
 
 def _measured(shop: Shop) -> Iterator[tuple[str, ...]]:
@@ -74,7 +66,7 @@ def _measured(shop: Shop) -> Iterator[tuple[str, ...]]:
         again = [_cost(shop, address, change=False) for _ in range(SAMPLES)]
         yield (
             name,
-            str(shop.rows),
+            str(shop.files),
             str(max(count for count, _ in first)),
             str(max(count for count, _ in again)),
             f"{statistics.median(duration for _, duration in first):.1f}",
@@ -110,7 +102,7 @@ def _furnished(app: Flask, projects: int, packages: int) -> Shop:
         for number in range(projects)
     ]
     for project in made:
-        _fill(project, packages)
+        rows.add_releases(project, [(f"bulk{number}", "1.0") for number in range(packages)], FILES_PER_PACKAGE)
         for _ in range(packages // 10):
             factories.member(project, Role.DEVELOPER)
     file = factories.published(made[0], build_wheel("single"))
@@ -122,31 +114,3 @@ def _furnished(app: Flask, projects: int, packages: int) -> Shop:
         f"files/{file.sha256}/{file.filename}",
         projects * packages * FILES_PER_PACKAGE,
     )
-
-
-def _fill(project: Project, packages: int) -> None:
-    """Rows in bulk; of their bytes there are none."""
-    names = [f"bulk{number}" for number in range(packages)]
-    db.session.execute(
-        insert(Package),
-        [
-            {"project_id": project.id, "name": name, "version": "1.0", "normalized_name": name,
-             "status": PackageStatus.DEFAULT, "created_at": _MOMENT, "updated_at": _MOMENT}
-            for name in names
-        ],
-    )  # fmt: skip
-    ids = db.session.execute(db.select(Package.name, Package.id).where(Package.project_id == project.id)).all()
-    db.session.execute(
-        insert(PackageFile), [_file(project, *row, number) for row in ids for number in range(FILES_PER_PACKAGE)]
-    )
-    db.session.commit()
-
-
-def _file(project: Project, name: str, package_id: int, number: int) -> dict[str, object]:
-    filename = f"{name}-1.0-{number}-py3-none-any.whl"
-    digest = hashlib.sha256(f"{project.id}/{filename}".encode()).hexdigest()
-    return {
-        "package_id": package_id, "project_id": project.id, "filename": filename, "status": FileStatus.DEFAULT,
-        "size_bytes": 1000, "sha256": digest, "md5": digest[:32], "blake2b_256": digest, "core_metadata_sha256": digest,
-        "core_metadata_is_final": True, "requires_python": ">=3.9", "created_at": _MOMENT,
-    }  # fmt: skip

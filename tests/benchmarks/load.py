@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import http.client
 import math
 import re
 import selectors
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -41,6 +43,15 @@ class Target:
     status: int = 200
 
 
+@dataclass(frozen=True)
+class Answer:
+    """:ivar body: as it came, encoded or not."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
 def generator() -> str:
     """What makes the load on this machine."""
     return "wrk" if shutil.which("wrk") else "a loop over sockets"
@@ -48,14 +59,21 @@ def generator() -> str:
 
 def measure(target: Target, seconds: float) -> Load:
     """:raises AssertionError: an answer was not the expected one."""
-    _once(target)
+    answered = answer(target)
+    assert answered.status == target.status, f"{target.name}: {answered.status} {answered.body[:300]!r}"
     return _wrk(target, seconds) if shutil.which("wrk") else _loop(target, seconds)
 
 
-def _once(target: Target) -> None:
-    with _connect(target) as connection:
-        connection.sendall(_request(target))
-        _checked(target, connection.recv(1 << 16))
+def answer(target: Target) -> Answer:
+    """What one request is answered, with no header of its own but ``Host``."""
+    parts = urlsplit(target.url)
+    with closing(http.client.HTTPConnection(parts.netloc, timeout=60)) as connection:
+        connection.putrequest("GET", parts.path, skip_accept_encoding=True)
+        for name, value in target.headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        response = connection.getresponse()
+        return Answer(response.status, response.headers, response.read())
 
 
 def _wrk(target: Target, seconds: float) -> Load:
@@ -86,8 +104,8 @@ def _loop(target: Target, seconds: float) -> Load:
         began = time.perf_counter()
         while (now := time.perf_counter()) < began + seconds:
             for key, _ in selector.select():
+                assert isinstance(key.fileobj, socket.socket)
                 connection = key.fileobj
-                assert isinstance(connection, socket.socket)
                 received[connection] += connection.recv(1 << 18)
                 if _is_complete(received[connection]):
                     durations.append(time.perf_counter() - started[connection])

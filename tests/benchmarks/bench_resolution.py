@@ -1,0 +1,134 @@
+"""``uv pip compile`` of 100 packages without its cache, against our index and against the same answers as static files.
+
+The static files are our own pages, with other addresses in them, and core metadata, behind nginx.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from registry.domain import simple
+from tests.acceptance.servers import Namespace, RunningServer
+from tests.benchmarks.goals import at_most
+from tests.benchmarks.load import Target, answer
+from tests.benchmarks.peers import Unavailable, free_port, running, uv
+from tests.builders import BuiltFile, build_wheel
+from tests.clients import basic
+
+HEADING = ("uv resolves 100 packages without its cache", "ms", "behind nginx", "ratio", "goal")
+GOAL = 1.25
+PACKAGES = 100
+ROUNDS = 9
+_NGINX = """\
+daemon off;
+master_process off;
+pid {folder}/pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    sendfile on;
+    types {{}}
+    default_type application/octet-stream;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        root {folder}/static;
+        location /simple/ {{
+            index index.json;
+            default_type {json};
+        }}
+    }}
+}}
+"""
+
+
+def run(server: RunningServer, folder: Path) -> Iterator[tuple[str, ...]]:
+    """A row for an index that was just changed, and one for the same once more.
+
+    :raises Unavailable: uv or nginx is missing.
+    """
+    program, nginx = uv(), shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin:/sbin")
+    if program is None or nginx is None:
+        raise Unavailable("uv is not installed" if program is None else "nginx is not installed")
+    project, other = server.project(), server.project()
+    project.publish(*_dependent_wheels())
+    ours = project.index_url(server.root_token)
+    with _static(nginx, project, folder / "nginx") as static:
+        _seconds(program, static, folder), _seconds(program, ours, folder)  # the files are read once
+        rounds = []
+        for number in range(ROUNDS):
+            behind_nginx = _seconds(program, static, folder)
+            other.publish(build_wheel("change", str(number)))
+            rounds.append((behind_nginx, _seconds(program, ours, folder), _seconds(program, ours, folder)))
+    floor, changed, repeated = (1000 * statistics.median(taken) for taken in zip(*rounds, strict=True))
+    for name, taken in (("just changed", changed), ("once more", repeated)):
+        yield name, f"{taken:.0f}", f"{floor:.0f}", f"{taken / floor:.2f}", at_most(taken / floor, GOAL)
+
+
+def _dependent_wheels() -> list[BuiltFile]:
+    """Each needs the next but some; the first needs all of them in the end."""
+    return [
+        build_wheel(
+            f"resolved{number}",
+            "1.0",
+            requires_python=">=3.9",
+            requires_dist=[
+                f"resolved{needed}>=1.0" for needed in (2 * number + 1, 2 * number + 2, number + 7) if needed < PACKAGES
+            ],
+        )
+        for number in range(PACKAGES)
+    ]
+
+
+def _seconds(program: str, index_url: str, folder: Path) -> float:
+    wanted = folder / "wanted.txt"
+    wanted.write_text("resolved0\n")
+    command = [
+        program, "pip", "compile", "--quiet", "--no-cache", "--no-config", "--no-header", "--no-annotate",
+        "--python", sys.executable, "--index-url", index_url, str(wanted),
+    ]  # fmt: skip
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, env={"HOME": str(folder)}, timeout=120)
+    taken = time.perf_counter() - began
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == PACKAGES, done.stdout
+    return taken
+
+
+@contextmanager
+def _static(nginx: str, project: Namespace, folder: Path) -> Iterator[str]:
+    """The address of the project's simple index as static files."""
+    port = free_port()
+    for number in range(PACKAGES):
+        _copy_page(project, f"resolved{number}", folder / "static", f"http://127.0.0.1:{port}")
+    configuration = folder / "nginx.conf"
+    configuration.write_text(_NGINX.format(folder=folder, port=port, json=simple.JSON))
+    with running((nginx, "-c", configuration, "-p", folder), port, folder / "log"):
+        yield f"http://127.0.0.1:{port}/simple"
+
+
+def _copy_page(project: Namespace, name: str, static: Path, address: str) -> None:
+    token = basic(project.server.root_token)
+    page = answer(Target(name, f"{project.url}/simple/{name}/", token | {"Accept": simple.JSON}))
+    for file in json.loads(page.body)["files"]:
+        path = static / file["url"].removeprefix(f"{project.url}/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(answer(Target(path.name, file["url"], token)).body)
+        metadata = answer(Target(path.name, f"{file['url']}.metadata", token))
+        path.with_name(f"{path.name}.metadata").write_bytes(metadata.body)
+    folder = static / "simple" / name
+    folder.mkdir(parents=True)
+    (folder / "index.json").write_bytes(page.body.replace(project.url.encode(), address.encode()))

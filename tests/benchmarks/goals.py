@@ -1,0 +1,11 @@
+"""Goals beside what was measured: a benchmark says whether they were met, and goes on."""
+
+from __future__ import annotations
+
+
+def at_least(value: float, goal: float) -> str:
+    return f">= {goal:g} {'met' if value >= goal else 'MISSED'}"
+
+
+def at_most(value: float, goal: float) -> str:
+    return f"<= {goal:g} {'met' if value <= goal else 'MISSED'}"
