@@ -14,7 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as BaseResponse
 
 from registry import cli, config, database, observability
-from registry.blueprints import api, pypi, ui
+from registry.blueprints import api, monitoring, pypi, ui
 from registry.blueprints.auth import sessions
 from registry.blueprints.pypi.prepared import PreparedAnswers
 from registry.blueprints.routing import (
@@ -28,6 +28,7 @@ from registry.blueprints.routing import (
     RestConverter,
 )
 from registry.errors import BadRequest, RegistryError, Unavailable
+from registry.metrics import Metrics
 from registry.server import SMALL_BODY_BYTES
 from registry.storage import open_storage
 
@@ -71,11 +72,13 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     )
 
     database.init_app(app)
+    app.extensions["metrics"] = Metrics()
     app.extensions["storage"] = open_storage(values["STORAGE_URL"])
     sessions.init_app(app)
     observability.init_app(app)
     app.register_blueprint(pypi.blueprint)
     app.register_blueprint(api.blueprint)
+    app.register_blueprint(monitoring.blueprint)
     ui.init_app(app)
     cli.init_app(app)
     _register_error_handlers(app)
@@ -95,7 +98,9 @@ def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
     if values["TRUSTED_PROXIES"]:
         count = values["TRUSTED_PROXIES"]
         application = ProxyFix(application, x_for=count, x_proto=count, x_host=count, x_port=count, x_prefix=count)
-    app.wsgi_app = observability.RequestLog(application)  # type: ignore[method-assign]
+    metrics: Metrics = app.extensions["metrics"]
+    metrics.watch_pool(engine)
+    app.wsgi_app = observability.RequestLog(application, metrics)  # type: ignore[method-assign]
 
 
 def _register_error_handlers(app: Flask) -> None:

@@ -23,6 +23,8 @@ class RegistryError(Exception):
 
     status = 500
     phrase = "Internal Server Error"
+    # What it is counted as, if it is about who asked and what they may.
+    auth_failure: str | None = None
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or self.phrase)
@@ -198,6 +200,7 @@ class Unauthenticated(RegistryError):
 
     status = 401
     phrase = "Unauthorized"
+    auth_failure = "unauthenticated"
 
     def __init__(self, *, hidden: NotFound | None = None) -> None:
         super().__init__()
@@ -214,9 +217,28 @@ class InvalidToken(RegistryError):
         return {"error": "invalid_token", "error_description": self.reason}
 
 
+class ExpiredToken(InvalidToken):
+    auth_failure = "expired_token"
+
+    def __init__(self) -> None:
+        super().__init__("Token is expired. You can either do re-authorization or token refresh.")
+
+
+class RevokedToken(InvalidToken):
+    auth_failure = "revoked_token"
+
+    def __init__(self) -> None:
+        super().__init__("Token was revoked. You have to re-authorize from the user.")
+
+
 class Forbidden(RegistryError):
     status = 403
     phrase = "Forbidden"
+    auth_failure: str | None = "forbidden"
+
+
+class InactiveUser(Forbidden):
+    auth_failure = "inactive_user"
 
 
 class ProtectedPackage(Forbidden):
@@ -227,6 +249,8 @@ class ProtectedPackage(Forbidden):
 class ClosedPackageName(Forbidden):
     """The package name takes no uploads in its project: it is archived or quarantined (PEP 792)."""
 
+    auth_failure = None  # whoever asks
+
     def __init__(self, name: str, status: str, reason: str) -> None:
         super().__init__(f"Package {name} is {status} and takes no more files" + (f": {reason}" if reason else "."))
 
@@ -236,6 +260,7 @@ class InsufficientScope(RegistryError):
 
     status = 403
     phrase = "Forbidden"
+    auth_failure = "insufficient_scope"
 
     def __init__(self, accepted: Iterable[str]) -> None:
         super().__init__("The request requires higher privileges than provided by the access token.")
@@ -302,6 +327,7 @@ class TooManyRequests(RegistryError):
 
     status = 429
     phrase = "Too Many Requests"
+    auth_failure = "too_many_attempts"
 
     def __init__(self, retry_after_seconds: int) -> None:
         super().__init__(f"Retry in {retry_after_seconds} seconds")

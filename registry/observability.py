@@ -12,13 +12,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Flask, Response, current_app, jsonify
+from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from registry import database
+from registry import database, metrics
 from registry.database import db
 from registry.errors import ConfigurationError, Unavailable
+from registry.metrics import Metrics
 from registry.storage import Storage
 
 if TYPE_CHECKING:
@@ -76,6 +77,13 @@ class JSONFormatter(logging.Formatter):
 
 def init_app(app: Flask) -> None:
     app.register_blueprint(probes)
+    app.before_request(_note_route)
+
+
+def _note_route() -> None:
+    """Leave for the metrics which route takes the request; an address without one has none."""
+    if request.url_rule is not None:
+        request.environ[metrics.ROUTE] = request.url_rule.rule
 
 
 def configure_logging(form: str) -> None:
@@ -94,10 +102,13 @@ def configure_logging(form: str) -> None:
 
 
 class RequestLog:
-    """WSGI middleware around everything: each request has an id, and one line in the log when its answer begins."""
+    """WSGI middleware around everything: each request has an id, and when its answer begins, a line in the log and in
+    the counts.
+    """
 
-    def __init__(self, application: WSGIApplication) -> None:
+    def __init__(self, application: WSGIApplication, metrics: Metrics) -> None:
         self._application = application
+        self._metrics = metrics
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         begun = time.perf_counter()
@@ -107,8 +118,11 @@ class RequestLog:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             is_continued = "registry.preflight" in environ and status.startswith("204")  # the answer is still to come
-            if logger.isEnabledFor(logging.INFO) and not is_continued:
-                _log(environ, status, headers, (time.perf_counter() - begun) * 1000)
+            if not is_continued:
+                seconds = time.perf_counter() - begun
+                self._metrics.count(environ, status, seconds)
+                if logger.isEnabledFor(logging.INFO):
+                    _log(environ, status, headers, seconds * 1000)
             return start_response(status, [*headers, ("X-Request-Id", request_id)], exc_info)
 
         return self._application(environ, start)

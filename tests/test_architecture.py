@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "errors": "",
     "domain.simple": "",
     "migrations": "",
+    "metrics": "",
     "config": "errors",
     "database": "errors",
     "storage": "errors",
@@ -64,18 +65,19 @@ MAY_IMPORT = {
     "domain.verification": f"domain.cleanup storage {SHARED}",
     "domain.first_run": "domain.access domain.accounts domain.tokens models database",
     "blueprints.routing": "domain.namespaces",
-    "blueprints.auth": f"blueprints.routing {DOMAIN} {SHARED}",
-    "blueprints.pypi": f"blueprints.auth blueprints.routing {DOMAIN} storage {SHARED}",
+    "blueprints.auth": f"blueprints.routing metrics {DOMAIN} {SHARED}",
+    "blueprints.pypi": f"blueprints.auth blueprints.routing metrics {DOMAIN} storage {SHARED}",
     "blueprints.api": f"blueprints.auth blueprints.routing {DOMAIN} storage {SHARED}",
     "blueprints.ui": f"blueprints.auth blueprints.routing {DOMAIN} storage {SHARED}",
+    "blueprints.monitoring": f"blueprints.auth metrics {DOMAIN} errors",
     "blueprints": "",
     "domain": "",
-    "observability": "database storage errors",
+    "observability": "metrics database storage errors",
     "cli": f"{DOMAIN} storage {SHARED}",
 }
 
 # Package from elsewhere → where it may be imported.
-BLUEPRINTS = "blueprints.auth blueprints.pypi blueprints.api blueprints.ui"
+BLUEPRINTS = "blueprints.auth blueprints.pypi blueprints.api blueprints.ui blueprints.monitoring"
 THIRD_PARTY = {
     "alembic": "database migrations",
     "argon2": "domain.accounts",
@@ -92,9 +94,10 @@ THIRD_PARTY = {
         "domain.catalog domain.core_metadata domain.distributions domain.forwarding domain.gate domain.importing "
         "domain.publishing domain.sources domain.wheels blueprints.pypi"
     ),
+    "prometheus_client": "metrics",
     "readme_renderer": "domain.readme_worker",
     "requests": "domain.sources",
-    "sqlalchemy": f"database models {DOMAIN} migrations {BLUEPRINTS} cli observability registry",
+    "sqlalchemy": f"database models {DOMAIN} migrations {BLUEPRINTS} cli metrics observability registry",
     "urllib3": "domain.sources",
     "waitress": "server",
     "werkzeug": f"{BLUEPRINTS} blueprints.routing observability registry",

@@ -49,6 +49,7 @@ AnySelect = Select[*tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class DownloadableFile:
+    id: int
     package_id: int
     filename: str
     size_bytes: int
@@ -86,7 +87,8 @@ _LISTED_FILES = (
 )
 _DOWNLOADABLE_FILES = (
     select(
-        Package.id,
+        PackageFile.id,
+        PackageFile.package_id,
         PackageFile.filename,
         PackageFile.size_bytes,
         PackageFile.sha256,
@@ -201,8 +203,9 @@ def downloadable_file(
         return None
     metadata = row.core_metadata_sha256 if row.core_metadata_is_final else None
     return DownloadableFile(
-        row.id, row.filename, row.size_bytes, row.sha256, metadata, row.created_at, row.last_downloaded_at
-    )
+        row.id, row.package_id, row.filename, row.size_bytes, row.sha256, metadata, row.created_at,
+        row.last_downloaded_at,
+    )  # fmt: skip
 
 
 def note_download(file: DownloadableFile, now: datetime) -> None:

@@ -20,7 +20,7 @@ from registry.blueprints.auth import sessions
 from registry.database import utcnow
 from registry.domain import access, accounts, tokens
 from registry.domain.access import Principal, PrincipalKind, Scope
-from registry.errors import Forbidden, InvalidToken, NotFound, Unauthenticated
+from registry.errors import ExpiredToken, Forbidden, InactiveUser, NotFound, RevokedToken, Unauthenticated
 from registry.models import AccessToken, DeployToken, User, UserState
 
 JOB_USERNAME = "gitlab-ci-token"
@@ -43,7 +43,7 @@ def pypi_principal() -> Principal:
 
     :raises Unauthenticated: a credential that must be right is not.
     :raises InvalidToken: the access token is expired or revoked.
-    :raises Forbidden: the token's user is blocked.
+    :raises InactiveUser: the token's user is blocked.
     """
     return (
         _deploy_token_principal()
@@ -85,6 +85,13 @@ def session_principal() -> Principal:
     """Who looks at pages: whoever is signed in, or nobody."""
     user = sessions.signed_in_user()
     return _anonymous() if user is None else _of_user(PrincipalKind.SESSION, user)
+
+
+def are_sent() -> bool:
+    """Whether the request carries credentials of any kind but a cookie."""
+    headers = ("Authorization", "PRIVATE-TOKEN", "JOB-TOKEN", "Deploy-Token")
+    parameters = ("private_token", "job_token")
+    return any(name in request.headers for name in headers) or any(name in request.args for name in parameters)
 
 
 def current_principal() -> Principal:
@@ -137,9 +144,9 @@ def _basic_principal() -> Principal | None:
 
 def _of_access_token(token: AccessToken) -> Principal:
     if token.revoked_at is not None:
-        raise InvalidToken("Token was revoked. You have to re-authorize from the user.")
+        raise RevokedToken
     if token.is_expired(utcnow()):
-        raise InvalidToken("Token is expired. You can either do re-authorization or token refresh.")
+        raise ExpiredToken
     _refuse_inactive(token.user)
     _note_use(token)
     return Principal(PrincipalKind.ACCESS_TOKEN, user=token.user, access_token=token, address=_address())
@@ -184,7 +191,7 @@ def _of_user(kind: PrincipalKind, user: User) -> Principal:
 
 def _refuse_inactive(user: User) -> None:
     if not user.is_active:
-        raise Forbidden(_STATE_REASONS[user.state])
+        raise InactiveUser(_STATE_REASONS[user.state])
 
 
 def _basic() -> tuple[str, str]:

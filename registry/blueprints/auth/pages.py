@@ -11,10 +11,12 @@ from werkzeug.wrappers import Response as BaseResponse
 from wtforms import HiddenField, PasswordField, StringField
 from wtforms.validators import InputRequired
 
+from registry import metrics
 from registry.blueprints.auth import sessions
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
 from registry.domain import sign_in as passwords
+from registry.metrics import AuthFailure
 from registry.models import User
 
 _ = lazy_gettext
@@ -61,6 +63,7 @@ def _identified(form: SignInForm) -> User | None:
         form.login.data or "", form.password.data or "", address=request.remote_addr or "", now=utcnow()
     )
     if user is None:
+        request.environ[metrics.EVENT] = AuthFailure("wrong_password")
         form.form_errors += [gettext("Invalid login or password.")]
     return user
 

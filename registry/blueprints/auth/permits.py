@@ -13,8 +13,12 @@ from typing import Any, TypeVar, cast
 
 from flask import Response, g, request
 
+from registry import metrics
+from registry.blueprints.auth import credentials
 from registry.domain import access, namespaces
 from registry.domain.access import Permission, Principal
+from registry.errors import RegistryError, Unauthenticated
+from registry.metrics import AuthFailure
 from registry.models import Group, Namespace, Project
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -57,6 +61,7 @@ class Gate:
             names = _names(view)
 
             @wraps(view)
+            @_noting_failures
             def gated(**arguments: Any) -> Any:
                 if not self._namespace_first:
                     self._identify()
@@ -79,6 +84,7 @@ class Gate:
         names = _names(view)
 
         @wraps(view)
+        @_noting_failures
         def gated(**arguments: Any) -> Any:
             self._identify()
             self._found(arguments, names)
@@ -99,6 +105,28 @@ class Gate:
                 arguments[name if name in names else "namespace"] = found
                 return found
         return None
+
+
+def _noting_failures(gated: View) -> View:
+    """Leave for the metrics why somebody was refused for who they are."""
+
+    @wraps(gated)
+    def noting(**arguments: Any) -> Any:
+        try:
+            return gated(**arguments)
+        except RegistryError as error:
+            if error.auth_failure is not None:
+                request.environ[metrics.EVENT] = AuthFailure(_reason(error, error.auth_failure))
+            raise
+
+    return cast(View, noting)
+
+
+def _reason(error: RegistryError, reason: str) -> str:
+    """Clients ask without credentials first: that is something else than credentials that nobody has."""
+    if not isinstance(error, Unauthenticated):
+        return reason
+    return "unknown_credentials" if credentials.are_sent() else "no_credentials"
 
 
 def _names(view: Callable[..., Any]) -> Collection[str]:

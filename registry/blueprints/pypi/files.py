@@ -14,6 +14,7 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import parse_range_header
 from werkzeug.wsgi import wrap_file
 
+from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES, preparable
@@ -22,6 +23,7 @@ from registry.domain import catalog
 from registry.domain.access import Permission
 from registry.domain.catalog import DownloadableFile
 from registry.errors import InvalidParameter, NotFound, RecordNotFound, RegistryError
+from registry.metrics import Download
 from registry.models import Group, Namespace, Project
 from registry.storage import ObjectMissing, Storage, object_key
 
@@ -70,6 +72,7 @@ def _download(namespace: Namespace, sha256: str, filename: str, missing: Registr
 
 
 def _package_file(file: DownloadableFile) -> Response:
+    request.environ[metrics.EVENT] = Download(file.id, file.size_bytes)
     body = _opened(file.sha256)
     response = _immutable(body, file.size_bytes, file.sha256, file)
     response.content_type = "application/octet-stream"

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from flask import Blueprint, Response, current_app, render_template, request
 from packaging.utils import canonicalize_name
 
+from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi.compression import SMALLEST_BYTES, CompressedPages
@@ -109,6 +110,7 @@ def _elsewhere(namespace: Namespace, name: str) -> Response:
     if not publishing.is_valid_name(name):
         raise NotFound("Package")
     url = forwarding.upstream_url(namespace, name, current_app.config["UPSTREAM_URL"])
+    request.environ[metrics.EVENT] = metrics.Forward()
     return Response("Found upstream.\n", 302, {"Location": url}, mimetype="text/plain")
 
 

@@ -23,6 +23,7 @@ from flask import request
 from sqlalchemy import Engine
 from werkzeug.http import parse_etags
 
+from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.database import ContentGeneration, utcnow
 
@@ -94,11 +95,15 @@ def _valid_until(now: datetime) -> datetime:
 
 @dataclass(frozen=True)
 class Answer:
+    """:ivar event: what is counted whenever it is given."""
+
     status: str
     headers: Headers
     body: bytes
     etag: str
     principal: str | None
+    route: str
+    event: object
     valid_until: datetime
 
 
@@ -130,6 +135,9 @@ class PreparedAnswers:
         if answer is None:
             return self._make(generation, key, environ, start_response)
         environ["registry.principal"] = answer.principal
+        environ[metrics.ROUTE] = answer.route
+        if answer.event is not None:
+            environ[metrics.EVENT] = answer.event
         return _given(answer, environ, start_response)
 
     def _digest(self, environ: WSGIEnvironment) -> bytes:
@@ -162,7 +170,10 @@ class PreparedAnswers:
         finally:
             cast(Any, body).close()
         etag = next((value for name, value in headers if name == "ETag"), "")
-        answer = Answer(status, headers, content, etag, environ.get("registry.principal"), valid_until)
+        answer = Answer(
+            status, headers, content, etag, environ.get("registry.principal"), environ[metrics.ROUTE],
+            environ.get(metrics.EVENT), valid_until,
+        )  # fmt: skip
         self._keep(generation, key, answer)
         return _given(answer, environ, start_response)
 

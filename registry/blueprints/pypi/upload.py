@@ -17,6 +17,7 @@ from flask import Blueprint, Response, current_app, jsonify, make_response, requ
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
+from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
@@ -64,6 +65,7 @@ def routes(gate: Gate) -> Blueprint:
                 max_size_bytes=limit, now=utcnow(),
             )  # fmt: skip
         if published.is_new:
+            request.environ[metrics.EVENT] = metrics.Upload(published.file.size_bytes)
             return make_response(jsonify(message="201 Created"), 201)
         return jsonify(message="200 OK")
 

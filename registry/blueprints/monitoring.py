@@ -1,0 +1,66 @@
+"""Blueprint "monitoring": the metrics, for Prometheus on this machine or with an administrator's token.
+
+GitLab, "IP allowlist" of its monitoring, whose default is the loopback addresses; others are told that nothing is here.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from flask import Blueprint, Response, current_app, request
+
+from registry.blueprints.auth.credentials import rest_principal
+from registry.domain import access, catalog
+from registry.domain.access import POLICY, Permission
+from registry.errors import NotFound, RegistryError
+from registry.metrics import CONTENT_TYPE, Metrics, Reading
+
+blueprint = Blueprint("monitoring", __name__)
+
+
+@blueprint.get("/-/metrics")
+def show() -> Response:
+    """All numbers in Prometheus' text format.
+
+    :raises NotFound: it is asked for from another machine, and not by an administrator.
+    """
+    if not _is_asked_here() and not _is_asked_by_administrator():
+        raise NotFound
+    metrics: Metrics = current_app.extensions["metrics"]
+    return Response(metrics.exposition(_readings()), content_type=CONTENT_TYPE)
+
+
+show.permission = None  # type: ignore[attr-defined]
+
+
+@blueprint.errorhandler(RegistryError)
+def refuse(_error: RegistryError) -> Response:
+    return Response("404 Not Found\n", 404, mimetype="text/plain")
+
+
+def _is_asked_here() -> bool:
+    """From a loopback address; behind a proxy that is not known as one, all addresses are that of the proxy."""
+    if current_app.config["EXTERNAL_URL"] and not current_app.config["TRUSTED_PROXIES"]:
+        return False
+    try:
+        return ip_address(request.remote_addr or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _is_asked_by_administrator() -> bool:
+    principal = rest_principal()
+    access.require_scope(principal, POLICY[Permission.READ_INSTANCE].scopes)
+    return access.allowed(principal, Permission.READ_INSTANCE)
+
+
+def _readings() -> list[Reading]:
+    totals = catalog.totals()
+    return [
+        Reading("registry_storage_bytes", "Sizes of all package files together", totals.size_bytes),
+        Reading("registry_package_files", "Package files", totals.files),
+        Reading("registry_packages", "Packages, each a version of a name in a project", totals.packages),
+        Reading("registry_projects", "Projects", totals.projects),
+        Reading("registry_groups", "Groups", totals.groups),
+        Reading("registry_users", "Users", totals.users),
+    ]

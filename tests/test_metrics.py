@@ -1,0 +1,94 @@
+"""What is counted, how several processes share it, and what that costs in labels."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from werkzeug.test import create_environ
+
+from registry import config, metrics
+from registry.metrics import Metrics, Reading
+
+
+def numbers(exposition: str) -> dict[tuple[str, frozenset], float]:
+    """Every sample by its name and labels."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(exposition)
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "downloads"),
+    [
+        pytest.param("GET", "200 OK", 1, id="whole"),
+        pytest.param("GET", "302 FOUND", 1, id="sent to the object store"),
+        pytest.param("GET", "206 PARTIAL CONTENT", 0, id="a part"),
+        pytest.param("GET", "304 NOT MODIFIED", 0, id="known already"),
+        pytest.param("HEAD", "200 OK", 0, id="headers alone"),
+        pytest.param("GET", "503 SERVICE UNAVAILABLE", 0, id="failed"),
+    ],
+)
+def test_a_download_is_a_whole_file(method, status, downloads):
+    counted = Metrics()
+
+    counted.count({"REQUEST_METHOD": method, metrics.EVENT: metrics.Download(1, 50)}, status, 0.1)
+
+    found = numbers(counted.exposition([]).decode())
+    assert found["registry_downloads_total", frozenset()] == downloads
+    assert found["registry_download_bytes_total", frozenset()] == 50 * downloads
+
+
+def test_methods_that_clients_make_up_share_one_label():
+    counted = Metrics()
+
+    for number in range(5):
+        counted.count(create_environ("/", method=f"X{number}"), "405 METHOD NOT ALLOWED", 0.1)
+
+    labels = frozenset({"route": "none", "method": "other", "status": "405"}.items())
+    found = numbers(counted.exposition([]).decode())
+    assert found["registry_http_request_duration_seconds_count", labels] == 5
+
+
+def test_what_is_looked_up_stands_beside_what_was_counted():
+    exposition = Metrics().exposition([Reading("registry_storage_bytes", "Bytes", 7)]).decode()
+
+    found = numbers(exposition)
+    assert found["registry_storage_bytes", frozenset()] == 7
+    assert found["registry_uploads_total", frozenset()] == 0
+
+
+WORKER = """
+import sys
+from registry.metrics import EVENT, Metrics, Upload
+counted = Metrics()
+counted.count({"REQUEST_METHOD": "POST", EVENT: Upload(10)}, "201 CREATED", 0.1)
+counted._connections.set(3)
+print(counted.exposition([]).decode())
+"""
+
+
+def test_several_processes_share_their_numbers_and_forget_what_the_dead_held(tmp_path: Path):
+    folder = tmp_path / "metrics"
+    metrics.empty_folder(folder)
+
+    def work() -> tuple[int, str]:
+        environment = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "PYTHONPATH": str(config.ROOT)}
+        process = subprocess.Popen([sys.executable, "-c", WORKER], env=environment, stdout=subprocess.PIPE, text=True)
+        return process.pid, process.communicate(timeout=60)[0]
+
+    first, _ = work()
+    both = numbers(work()[1])
+    metrics.forget_process(folder, first)
+    three = numbers(work()[1])
+    metrics.empty_folder(folder)
+
+    in_use, uploads = ("registry_database_connections_in_use", frozenset()), ("registry_uploads_total", frozenset())
+    assert (both[uploads], both[in_use]) == (2, 6)
+    assert (three[uploads], three[in_use]) == (3, 6)
+    assert list(folder.iterdir()) == []
