@@ -289,10 +289,10 @@ def refuse_wrong_digests(upload: Upload) -> None:
 
 
 def _keep(contents: Iterable[StagedFile], storage: Storage) -> None:
-    for staged in contents:
-        key = object_key(staged.sha256)
-        if not storage.exists(key):
-            storage.put(key, staged)
+    missing = {object_key(staged.sha256): staged for staged in contents}
+    missing = {key: staged for key, staged in missing.items() if not storage.exists(key)}
+    if missing:
+        storage.put_all(missing)
 
 
 def _discard(contents: Iterable[StagedFile], storage: Storage) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,6 +68,12 @@ class Storage(Protocol):
 
     def put(self, key: str, staged: StagedFile) -> None:
         """Keep a staged file under this key, durably; an object already there stays and counts as new."""
+
+    def put_all(self, contents: Mapping[str, StagedFile]) -> None:
+        """Keep several staged files by their keys, as ``put`` does each, but at the same time; it may keep only some.
+
+        :raises StorageFull: there is no room for one of them.
+        """
 
     def open(self, key: str) -> BinaryIO:
         """The object's bytes, seekable. :raises ObjectMissing:"""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -219,8 +219,8 @@ class SweptWhileUploading(LocalStorage):
         super().__init__(root)
         self.removed = 0
 
-    def put(self, key: str, staged: StagedFile) -> None:
-        super().put(key, staged)
+    def put_all(self, contents: Mapping[str, StagedFile]) -> None:
+        super().put_all(contents)
         if not db.session.info.get("writing"):
             self.removed += cleanup.run(self, LATER).objects
 

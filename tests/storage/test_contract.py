@@ -142,6 +142,16 @@ def test_putting_what_is_there_keeps_the_object(store: Storage, staged: Stage) -
     assert [found.key for found in store.objects()] == [KEY]
 
 
+def test_several_objects_are_kept_at_once_also_where_one_is_there_already(store: Storage, staged: Stage) -> None:
+    store.put(KEY, staged())
+
+    store.put_all({KEY: staged(), OTHER_KEY: staged(b"other")})
+
+    assert {found.key for found in store.objects()} == {KEY, OTHER_KEY}
+    with store.open(OTHER_KEY) as kept:
+        assert kept.read() == b"other"
+
+
 def test_an_empty_object_can_be_kept(store: Storage, staged: Stage) -> None:
     store.put(KEY, staged(b""))
 

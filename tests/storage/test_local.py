@@ -19,6 +19,7 @@ from registry import config
 from registry.errors import ConfigurationError, Unavailable
 from registry.storage import ObjectMissing, StorageFull, object_key, open_storage
 from registry.storage.local import LocalStagedFile, LocalStorage
+from tests.acceptance.servers import needs_proc
 
 KEY = object_key("a" * 64)
 ONE_MIB = 1 << 20
@@ -92,6 +93,55 @@ def test_an_object_put_again_counts_as_new(store: LocalStorage) -> None:
 
     [found] = store.objects()
     assert datetime.now(UTC) - found.modified_at < timedelta(minutes=1)
+
+
+@pytest.fixture
+def synced(store: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """What the disk was asked to take, in order, and whether the object stood at its key by then."""
+    seen: list[tuple[str, bool]] = []
+    sync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}")).relative_to(store.root)
+        seen.append(("bytes" if path.parent.name == "incoming" else str(path), (store.root / KEY).exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    return seen
+
+
+@needs_proc
+def test_the_disk_has_the_bytes_before_their_name_and_then_the_names_of_all_new_folders(
+    store: LocalStorage, synced: list[tuple[str, bool]]
+) -> None:
+    store.put(KEY, staged(store))
+
+    assert synced[0] == ("bytes", False)
+    assert sorted(synced[1:]) == [(".", True), ("sha256", True), ("sha256/aa", True)]
+
+
+@needs_proc
+def test_a_folder_that_another_process_has_just_made_is_taken_for_a_new_one(
+    store: LocalStorage, synced: list[tuple[str, bool]]
+) -> None:
+    LocalStorage(store.root).put(object_key("aa" + "b" * 62), staged(store))
+    synced.clear()
+
+    store.put(KEY, staged(store))
+
+    assert sorted(path for path, _ in synced) == [".", "bytes", "sha256", "sha256/aa"]
+
+
+@needs_proc
+def test_of_folders_it_knows_a_store_syncs_only_those_that_got_a_name(
+    store: LocalStorage, synced: list[tuple[str, bool]]
+) -> None:
+    store.put(object_key("aa" + "b" * 62), staged(store))
+    synced.clear()
+
+    store.put_all({KEY: staged(store), object_key("aa" + "c" * 62): staged(store)})
+
+    assert sorted(path for path, _ in synced) == ["bytes", "bytes", "sha256/aa"]
 
 
 @pytest.mark.parametrize(
@@ -228,6 +278,18 @@ def test_a_store_without_room_says_so_and_keeps_nothing(store: LocalStorage, sma
 
     assert refusal.value.status == 507
     assert files_in(store) == []
+
+
+def test_of_several_files_one_that_does_not_fit_is_told(store: LocalStorage, small_files: None) -> None:
+    small, large = staged(store), staged(store, b"x" * (ONE_MIB - 100))
+    large.write(b"y" * 200)  # stays in the buffer
+
+    with pytest.raises(StorageFull):
+        store.put_all({object_key("b" * 64): small, KEY: large})
+    small.close()
+    large.close()
+
+    assert not store.exists(KEY)
 
 
 def test_what_was_buffered_when_the_store_filled_up_is_noticed_before_it_is_kept(
