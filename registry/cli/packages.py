@@ -221,14 +221,15 @@ def _examination_record(path: Path, examination: Examination) -> Record:
 def clean_up(as_json: bool) -> None:
     """Free the disk of what was deleted: to be run once a day, while the registry serves.
 
-    Files that no package refers to stay for an hour, as an upload may be under way.
+    Files that no package refers to stay for an hour, as an upload may be under way. Tokens that expired or were revoked
+    are removed after 30 days, CI jobs only if they published nothing.
     """
     report = cleanup.run(storage(), utcnow())
     print_record(
         dataclasses.asdict(report),
         as_json,
-        f"Removed {report.packages} packages, {report.files} package files, {report.objects} stored objects "
-        f"({report.size_bytes} bytes) and {report.staged_files} unfinished uploads.",
+        f"Removed {report.packages} packages, {report.files} package files, {report.tokens} tokens, "
+        f"{report.objects} stored objects ({report.size_bytes} bytes) and {report.staged_files} unfinished uploads.",
     )
 
 

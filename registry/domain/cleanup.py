@@ -1,4 +1,4 @@
-"""The sweep: rows of what was deleted, and objects that no file refers to any more.
+"""The sweep: rows of what was deleted, tokens that ended long ago, and objects that no file refers to any more.
 
 Every statement, every transaction and the memory used are bounded, whatever the size of the registry. A sweep may run
 while packages are published and downloaded, beside another one, and again after it was stopped half-way.
@@ -11,42 +11,49 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
-from sqlalchemy import ColumnElement, delete, exists, or_, select, union_all
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, union_all
+from sqlalchemy.orm import aliased
 
 from registry.database import OBJECTS_LOCK, db, transaction
-from registry.models import FileStatus, Package, PackageFile, PackageStatus
+from registry.models import AccessToken, AuditEvent, DeployToken, FileStatus, Job, Package, PackageFile, PackageStatus
 from registry.storage import Storage, StoredObject, digest_in
 
 # An upload stores its bytes before its row, so a young object may belong to one under way. Taking it would be safe
 # (see remove_orphans), but would make the upload write it again.
 GRACE = timedelta(hours=1)
+# As long as GitLab keeps the inactive access tokens of projects and groups: somebody may still ask what ended.
+TOKEN_RETENTION = timedelta(days=30)
 BATCH = 200
+
+Purgeable = Package | PackageFile | AccessToken | DeployToken | Job
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was removed; ``size_bytes`` is the size of the objects."""
+    """What was removed; ``tokens`` are those of all kinds, ``size_bytes`` is the size of the objects."""
 
     packages: int
     files: int
+    tokens: int
     objects: int
     size_bytes: int
     staged_files: int
 
 
 def run(storage: Storage, now: datetime) -> Report:
-    """Remove what nobody can reach any more: rows at once, objects once they are older than ``GRACE``.
+    """Remove what nobody can reach any more: rows at once, objects once they are older than ``GRACE``, tokens
+    ``TOKEN_RETENTION`` after their end.
 
-    A package that is left without files stays, as its name must not be looked for elsewhere. Tokens and jobs stay
-    when they have ended: they say who published what.
+    A package that is left without files stays, as its name must not be looked for elsewhere.
     """
     files = _purge(PackageFile, or_(PackageFile.status == FileStatus.PENDING_DESTRUCTION, _package_is_deleted()))
     packages = _purge(Package, Package.status == PackageStatus.PENDING_DESTRUCTION)
+    tokens = _purge_tokens(ended_before=now - TOKEN_RETENTION)
     objects = size_bytes = 0
     for orphan in remove_orphans(storage, stored_before=now - GRACE):
         objects += 1
         size_bytes += orphan.size_bytes
-    return Report(packages, files, objects, size_bytes, storage.sweep())
+    return Report(packages, files, tokens, objects, size_bytes, storage.sweep())
 
 
 def remove_orphans(storage: Storage, *, stored_before: datetime) -> Generator[StoredObject, None, None]:
@@ -88,7 +95,7 @@ def _unreferenced(objects: list[StoredObject]) -> list[StoredObject]:
     return [found for found, digest in zip(objects, digests, strict=True) if digest not in referenced]
 
 
-def _purge(kind: type[Package] | type[PackageFile], condition: ColumnElement[bool]) -> int:
+def _purge(kind: type[Purgeable], condition: ColumnElement[bool]) -> int:
     """Delete the rows that meet the condition, in one pass by id; their number."""
     purged = last = 0
     while ids := db.session.scalars(
@@ -99,6 +106,43 @@ def _purge(kind: type[Package] | type[PackageFile], condition: ColumnElement[boo
         purged, last = purged + len(ids), ids[-1]
     db.session.rollback()
     return purged
+
+
+def _purge_tokens(*, ended_before: datetime) -> int:
+    return (
+        _purge(AccessToken, _family_ended(ended_before))
+        + _purge(DeployToken, _deploy_token_ended(ended_before))
+        + _purge(Job, and_(_job_ended(ended_before), ~exists().where(PackageFile.job_id == Job.id)))
+    )
+
+
+def _family_ended(before: datetime) -> ColumnElement[bool]:
+    """All tokens of a family go together: one that was rotated and is used again has to be known as stolen."""
+    relative = aliased(AccessToken)
+    lives_on = exists().where(relative.family_id == AccessToken.family_id, ~_access_token_ended(relative, before))
+    return and_(_access_token_ended(AccessToken, before), ~lives_on)
+
+
+def _access_token_ended(token: type[AccessToken], before: datetime) -> ColumnElement[bool]:
+    # Spelled out, as "not" of what is not known is not known either.
+    is_revoked = and_(token.revoked_at.is_not(None), token.revoked_at < before)
+    is_expired = and_(token.expires_on.is_not(None), token.expires_on <= before.date())
+    return or_(is_revoked, is_expired)
+
+
+def _deploy_token_ended(before: datetime) -> ColumnElement[bool]:
+    """When one was revoked, only the audit events know."""
+    was_revoked_since = exists().where(
+        AuditEvent.action == "deploy_token_revoked",
+        AuditEvent.created_at >= before,
+        AuditEvent.namespace_id == DeployToken.namespace_id,
+        AuditEvent.details["token_id"].as_integer() == DeployToken.id,
+    )
+    return or_(DeployToken.expires_at < before, and_(DeployToken.revoked, ~was_revoked_since))
+
+
+def _job_ended(before: datetime) -> ColumnElement[bool]:
+    return or_(Job.finished_at < before, Job.expires_at < before)
 
 
 def _package_is_deleted() -> ColumnElement[bool]:

@@ -176,10 +176,10 @@ def test_a_cleanup_tells_what_it_removed(run: Run, project: Project, demo: Packa
     result = run("packages", "cleanup")
 
     assert succeeded(result) == (
-        "Removed 1 packages, 1 package files, 0 stored objects (0 bytes) and 0 unfinished uploads.\n"
+        "Removed 1 packages, 1 package files, 0 tokens, 0 stored objects (0 bytes) and 0 unfinished uploads.\n"
     )
     assert loaded(run("packages", "cleanup", "--json")) == {
-        "packages": 0, "files": 0, "objects": 0, "size_bytes": 0, "staged_files": 0
+        "packages": 0, "files": 0, "tokens": 0, "objects": 0, "size_bytes": 0, "staged_files": 0
     }  # fmt: skip
 
 

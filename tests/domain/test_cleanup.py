@@ -4,7 +4,8 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,26 @@ from flask import Flask
 from sqlalchemy import event, func, select
 
 from registry.database import db, utcnow
-from registry.domain import access, cleanup, namespaces, publishing
+from registry.domain import access, cleanup, namespaces, publishing, tokens
 from registry.domain.cleanup import GRACE, Report
-from registry.models import FileStatus, Package, PackageFile, PackageStatus, Project
+from registry.models import (
+    AccessToken,
+    AuditEvent,
+    DeployToken,
+    FileStatus,
+    Job,
+    Package,
+    PackageFile,
+    PackageStatus,
+    Project,
+    User,
+)
 from registry.storage import StagedFile, Storage, object_key
 from registry.storage.local import LocalStorage
 from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
 
-NOTHING = Report(packages=0, files=0, objects=0, size_bytes=0, staged_files=0)
+NOTHING = Report(packages=0, files=0, tokens=0, objects=0, size_bytes=0, staged_files=0)
 LATER = utcnow() + timedelta(days=2)
 
 
@@ -141,6 +153,116 @@ def test_a_file_name_is_free_again_after_its_package_was_cleaned_up(
     again = factories.published(project, build_wheel("demo", "1.0"))
 
     assert storage.exists(object_key(again.sha256))
+
+
+# Tokens ---------------------------------------------------------------------------------------------------------
+
+NOW = utcnow()
+RECENTLY, LONG_AGO = NOW - timedelta(days=29), NOW - timedelta(days=31)
+
+
+@pytest.fixture
+def old_token(owner: User) -> AccessToken:
+    """Issued long ago, and alive."""
+    return issued(owner)
+
+
+def issued(owner: User) -> AccessToken:
+    now = LONG_AGO - timedelta(days=60)
+    return tokens.issue_access_token(
+        owner, name="laptop", scopes=["api"], key=factories.token_key(), by=access.SHELL, now=now
+    )[0]
+
+
+def rotated(token: AccessToken, at: datetime) -> AccessToken:
+    return tokens.rotate_access_token(token, key=factories.token_key(), by=access.SHELL, now=at)[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "removed"),
+    [
+        ({}, 0),
+        ({"revoked_at": RECENTLY}, 0),
+        ({"revoked_at": LONG_AGO}, 1),
+        ({"expires_on": RECENTLY.date()}, 0),
+        ({"expires_on": LONG_AGO.date()}, 1),
+        ({"expires_on": RECENTLY.date(), "revoked_at": LONG_AGO}, 1),
+        ({"expires_on": None}, 0),
+    ],
+    ids=["alive", "revoked lately", "revoked", "expired lately", "expired", "expired after its end", "for ever"],
+)
+def test_an_access_token_is_removed_30_days_after_its_end(
+    storage: Storage, old_token: AccessToken, fields: dict[str, object], removed: int
+) -> None:
+    for field, value in fields.items():
+        setattr(old_token, field, value)
+    factories.commit()
+
+    assert cleanup.run(storage, NOW) == replace(NOTHING, tokens=removed)
+
+    assert count(AccessToken) == 1 - removed
+
+
+def test_what_a_living_token_was_rotated_from_stays_to_be_recognized(storage: Storage, old_token: AccessToken) -> None:
+    second = rotated(old_token, LONG_AGO - timedelta(days=5))
+    third = rotated(second, LONG_AGO)
+
+    assert cleanup.run(storage, NOW).tokens == 0
+
+    third.revoked_at = LONG_AGO
+    factories.commit()
+    assert cleanup.run(storage, NOW).tokens == 3
+
+
+@pytest.mark.parametrize(("ended_at", "removed"), [(RECENTLY, 0), (LONG_AGO, 1)], ids=["lately", "long ago"])
+@pytest.mark.parametrize("end", ["expires", "revoked"])
+def test_a_deploy_token_is_removed_30_days_after_its_end(
+    storage: Storage, project: Project, end: str, ended_at: datetime, removed: int
+) -> None:
+    for namespace in (project, factories.project()):
+        factories.deploy_token(namespace)
+    token = db.session.scalars(select(DeployToken).where(DeployToken.namespace_id == project.id)).one()
+    if end == "expires":
+        token.expires_at = ended_at
+    else:
+        tokens.revoke_deploy_token(token, project, by=access.SHELL)
+        event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "deploy_token_revoked")).one()
+        event.created_at = ended_at
+    factories.commit()
+
+    assert cleanup.run(storage, NOW).tokens == removed
+
+    assert count(DeployToken) == 2 - removed
+
+
+@pytest.mark.parametrize("fields", [{}, {"finished_at": LONG_AGO, "expires_at": NOW}], ids=["expired", "finished"])
+def test_a_job_that_published_nothing_is_removed_30_days_after_its_end(
+    storage: Storage, project: Project, developer: User, fields: dict[str, datetime]
+) -> None:
+    jobs = {ended_at: factories.job(project, developer)[0] for ended_at in (LONG_AGO, RECENTLY)}
+    for ended_at, job in jobs.items():
+        job.expires_at = ended_at
+    for field, value in fields.items():
+        setattr(jobs[LONG_AGO], field, value)
+    factories.commit()
+
+    assert cleanup.run(storage, NOW).tokens == 1
+
+    assert db.session.scalars(select(Job.id)).all() == [jobs[RECENTLY].id]
+
+
+def test_a_job_that_published_something_stays_as_long_as_its_files(
+    storage: Storage, project: Project, developer: User
+) -> None:
+    principal = factories.by_job(project, developer)
+    file = factories.published(project, build_wheel("demo", "1.0"), by=principal)
+    db.session.get_one(Job, file.job_id).expires_at = LONG_AGO
+    factories.commit()
+
+    assert cleanup.run(storage, NOW).tokens == 0
+
+    delete_package(file, project)
+    assert cleanup.run(storage, NOW).tokens == 1
 
 
 # Objects --------------------------------------------------------------------------------------------------------
