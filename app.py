@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from flask import Flask
 
 import registry
-from registry import database, observability, server
+from registry import config, database, metrics, observability, server
 from registry.database import utcnow
 from registry.domain import first_run
 from registry.domain.first_run import CREDENTIALS_FILE, Credentials
@@ -28,12 +32,9 @@ def main() -> int:
     """Upgrade the database, create the first administrator, serve until stopped."""
     try:
         app = registry.create_app()
-        observability.configure_logging(app.config["LOG_FORMAT"])
         listener = server.bind(app.config["HOST"], app.config["PORT"])
+        _prepare(app)
         with app.app_context():
-            database.upgrade()
-            app.extensions["storage"].check()
-            app.extensions["storage"].sweep()
             credentials = first_run.create_administrator(
                 password=app.config["ROOT_PASSWORD"],
                 token=app.config["ROOT_TOKEN"],
@@ -41,11 +42,43 @@ def main() -> int:
                 instance_path=app.config["INSTANCE_PATH"],
                 now=utcnow(),
             )
-        server.serve(app, listener, lambda port: print(banner(app, port, credentials), flush=True))
+
+        def announce(port: int) -> None:
+            print(banner(app, port, credentials), flush=True)
+
+        if app.config["WORKERS"] == 1:
+            server.serve(app, listener, announce)
+        else:
+            _serve_in_several(app, listener, announce)
     except RegistryError as error:
         print(f"The registry cannot start: {error.reason or error.message}", file=sys.stderr)
         return 1
     return 0
+
+
+def _serve_in_several(app: Flask, listener: socket.socket, announce: Callable[[int], None]) -> None:
+    counts: Path = app.config["INSTANCE_PATH"] / "metrics"
+    metrics.empty_folder(counts)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
+    database.disconnect(app)
+    server.supervise(
+        worker_app, listener, lambda: int(config.load()["WORKERS"]), announce, partial(metrics.forget_process, counts)
+    )
+
+
+def worker_app() -> Flask:
+    """What each of several processes serves, with the configuration as it is now."""
+    app = registry.create_app()
+    _prepare(app)
+    return app
+
+
+def _prepare(app: Flask) -> None:
+    observability.configure_logging(app.config["LOG_FORMAT"])
+    with app.app_context():
+        database.upgrade()
+    app.extensions["storage"].check()
+    app.extensions["storage"].sweep()
 
 
 def banner(app: Flask, port: int, credentials: Credentials | None) -> str:

@@ -240,7 +240,8 @@ SETTINGS = (
         "a whole number of bytes, 0 for no limit",
         "Largest file accepted, in bytes",
     ),
-    Setting("THREADS", "8", _whole_number(1, 256), "a whole number from 1 to 256", "Threads that answer requests"),
+    Setting("WORKERS", "1", _whole_number(1, 64), "a whole number from 1 to 64", "Processes that answer requests"),
+    Setting("THREADS", "8", _whole_number(1, 256), "a whole number from 1 to 256", "Threads in each of them"),
     Setting(
         "SECRET_KEY",
         None,

@@ -176,6 +176,12 @@ def init_app(app: Flask) -> None:
         event.listen(engine, "connect", _prepare_sqlite)
 
 
+def disconnect(app: Flask) -> None:
+    """Close all connections: none may be shared by the processes that this one is about to fork."""
+    with app.app_context():
+        db.engine.dispose()
+
+
 def is_sqlite(engine: Engine) -> bool:
     return engine.dialect.name == "sqlite"
 

@@ -1,20 +1,24 @@
-"""Serving on waitress: early refusals, and a stop that lets running requests finish."""
+"""Serving on waitress: early refusals, several processes, and a stop that lets running requests finish."""
 
 from __future__ import annotations
 
 import socket
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
 from flask import Flask
 from waitress import create_server
 
 from registry.errors import ConfigurationError
-from registry.server import channel, loop, parser
+from registry.server import channel, parser
+from registry.server.loop import Loop
 from registry.server.parser import SMALL_BODY_BYTES, UNLIMITED_BYTES
+from registry.server.supervisor import Supervisor
 
-__all__ = ["SMALL_BODY_BYTES", "bind", "serve"]
+__all__ = ["SMALL_BODY_BYTES", "bind", "serve", "supervise"]
 
+BACKLOG = 1024
 FORM_BYTES = 64 << 20  # what an upload's form may add to its file
 
 
@@ -37,15 +41,46 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(app: Flask, listener: socket.socket, announce: Callable[[int], None]) -> None:
+def supervise(
+    make_app: Callable[[], Flask],
+    listener: socket.socket,
+    count: Callable[[], int],
+    announce: Callable[[int], None],
+    forget: Callable[[int], None],
+) -> None:
+    """Serve in several processes until SIGINT or SIGTERM; SIGHUP replaces them by new ones.
+
+    :param make_app: called in each process, which owns what it opens. The calling process may not have a database
+        connection or a thread when it calls.
+    :param count: how many processes, asked now and at each SIGHUP.
+    :param announce: called with the port once all of them accept connections.
+    :param forget: called with the number of each process that has ended.
+    """
+    listener.listen(BACKLOG)  # from now on nobody is refused, whatever happens to the workers
+    port = listener.getsockname()[1]
+
+    def work(lifeline: socket.socket) -> None:
+        serve(make_app(), listener, lambda _port: lifeline.sendall(b"."), lifeline)
+
+    Supervisor(work, count, lambda: announce(port), forget).run(at_stop=listener.close)
+
+
+def serve(
+    app: Flask, listener: socket.socket, announce: Callable[[int], None], lifeline: socket.socket | None = None
+) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is running, for at most a minute.
 
     :param announce: called with the port once connections are accepted.
+    :param lifeline: of a worker, to its supervisor.
     """
     # Waitress spools bodies in the temporary folder: it must be a real disk with room for the largest file.
     spool = app.config["INSTANCE_PATH"] / "spool"
     spool.mkdir(mode=0o700, exist_ok=True)
     tempfile.tempdir = str(spool)
+    Loop(_waitress(app, listener)).run(announce, lifeline)
+
+
+def _waitress(app: Flask, listener: socket.socket) -> Any:
     limit = app.config["MAX_FILE_SIZE"] or UNLIMITED_BYTES - FORM_BYTES
 
     class Parser(parser.GuardedParser):
@@ -61,10 +96,10 @@ def serve(app: Flask, listener: socket.socket, announce: Callable[[int], None]) 
         max_request_body_size=UNLIMITED_BYTES,  # the parser and the application have their own limits
         recv_bytes=1 << 18,  # an upload in 256 KiB pieces costs a quarter of the time of waitress's 8
         connection_limit=1000,
-        backlog=1024,
+        backlog=BACKLOG,
         asyncore_use_poll=True,
         ident="registry",
         clear_untrusted_proxy_headers=not app.config["TRUSTED_PROXIES"],
     )
     server.channel_class = Channel
-    loop.run(server, announce)
+    return server

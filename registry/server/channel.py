@@ -24,12 +24,20 @@ logger = logging.getLogger(__name__)
 
 
 class Task(WSGITask):  # type: ignore[misc]
-    """Keeps the connection open behind a 204 or 304, where waitress misses a length and closes it."""
+    """Keeps the connection open behind a 204 or 304, where waitress misses a length and closes it.
+
+    When the process is to stop, the answer to the last request that has arrived tells that the connection closes.
+    """
 
     def set_close_on_finish(self) -> None:
         is_asked_for = self.version == "1.0" or self.request.headers.get("CONNECTION", "").lower() == "close"
         if self.has_body or is_asked_for:
             super().set_close_on_finish()
+
+    def build_response_header(self) -> bytes:
+        if self.channel.server.is_stopping and len(self.channel.requests) == 1:
+            self.request.headers["CONNECTION"] = "close"
+        return bytes(super().build_response_header())
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -12,35 +13,89 @@ from typing import Any
 from waitress import wasyncore
 
 DRAIN_SECONDS = 60
+# A worker whose place others have taken is in no hurry: a large file may take long, and requests may be on their way
+# over connections that were kept open. They are told to close with their next answer.
+RETIREMENT_SECONDS = 3600
+KEPT_OPEN_SECONDS = 3
+RETIRE = signal.SIGUSR1
 
 logger = logging.getLogger(__name__)
 
 
-def run(server: Any, announce: Callable[[int], None]) -> None:
-    stopping = False
+class Lifeline(wasyncore.dispatcher):  # type: ignore[misc]
+    """A connection to the process that watches over this one; it ends with that process."""
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
-        server.pull_trigger()  # Python goes on waiting for input after a signal
+    def __init__(self, connection: socket.socket, server: Any, at_end: Callable[[], None]) -> None:
+        super().__init__(connection, server._map)
+        self._at_end = at_end
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    announce(int(server.effective_port))
-    while not stopping:
-        wasyncore.loop(timeout=1, map=server._map, count=1, use_poll=True)
-    _drain(server)
+    def writable(self) -> bool:
+        return False
+
+    def handle_read(self) -> None:
+        self.recv(1)  # closes itself at the end
+
+    def handle_close(self) -> None:
+        self.close()
+        self._at_end()
 
 
-def _drain(server: Any) -> None:
-    """Take no new connections, answer what is under way, then stop the threads."""
-    logger.info("Stopping: requests under way are finished first.")
-    server.del_channel(server._map)
-    server.socket.close()
-    deadline = time.monotonic() + DRAIN_SECONDS
-    while time.monotonic() < deadline and any(map(_is_busy, list(server.active_channels.values()))):
-        wasyncore.loop(timeout=0.2, map=server._map, count=1, use_poll=True)
-    server.task_dispatcher.shutdown()
+class Loop:
+    """A waitress server from its first connection to its last answer."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._stop_by: float | None = None
+        self._keep_open_until = 0.0
+        server.is_stopping = False
+
+    def run(self, announce: Callable[[int], None], lifeline: socket.socket | None = None) -> None:
+        """Serve until SIGINT or SIGTERM, or (see ``supervisor``) until told to retire or the lifeline ends.
+
+        :param announce: called with the port once connections are accepted.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle_stop)
+        if lifeline is not None:
+            signal.signal(RETIRE, self._handle_retire)
+            Lifeline(lifeline, self._server, self._stop)
+        announce(int(self._server.effective_port))
+        while self._stop_by is None:
+            self._turn(1)
+        self._drain()
+
+    def _handle_stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stop()
+        self._server.pull_trigger()  # Python goes on waiting for input after a signal
+
+    def _handle_retire(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stop(RETIREMENT_SECONDS, KEPT_OPEN_SECONDS)
+        self._server.pull_trigger()
+
+    def _stop(self, within_seconds: float = DRAIN_SECONDS, keep_open_seconds: float = 0) -> None:
+        now = time.monotonic()
+        self._stop_by = min(self._stop_by or now + within_seconds, now + within_seconds)
+        self._keep_open_until = now + keep_open_seconds
+
+    def _turn(self, timeout: float) -> None:
+        wasyncore.loop(timeout=timeout, map=self._server._map, count=1, use_poll=True)
+
+    def _drain(self) -> None:
+        """Take no new connections, answer what is under way, then stop the threads."""
+        logger.info("Stopping: requests under way are finished first.")
+        self._server.is_stopping = True
+        self._server.del_channel(self._server._map)
+        self._server.socket.close()
+        while self._is_needed():
+            self._turn(0.2)
+            self._server.maintenance(time.time())  # which its place in the map saw to
+        self._server.task_dispatcher.shutdown()
+
+    def _is_needed(self) -> bool:
+        now, channels = time.monotonic(), list(self._server.active_channels.values())
+        if self._stop_by is None or now > self._stop_by:
+            return False
+        return any(map(_is_busy, channels)) or (bool(channels) and now < self._keep_open_until)
 
 
 def _is_busy(channel: Any) -> bool:

@@ -103,6 +103,10 @@ class RunningServer:
     def forget_peak(self) -> None:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
+    def workers(self) -> set[int]:
+        """The processes that answer, where there are several."""
+        return {int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()}
+
     def unnamed_files(self) -> list[str]:
         """Files in the instance folder that have no name, but take room while the process has them open."""
         links = []

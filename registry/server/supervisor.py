@@ -1,0 +1,209 @@
+"""Several processes on one listening socket, and the one that watches over them.
+
+Workers are forks, so that a new one serves within a second, but share nothing with each other: what they must agree on
+is in the database. Supervisor and worker hold the two ends of a connection, the lifeline: the worker says over it that
+it serves, and either sees it end when the other is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import NoReturn
+
+from registry.errors import RegistryError
+from registry.server.loop import DRAIN_SECONDS, RETIRE
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+HANDLED = (*STOPS, signal.SIGHUP, signal.SIGCHLD)
+SHORT_LIFE_SECONDS = 5
+LONGEST_PAUSE_SECONDS = 30
+GRACE_SECONDS = 10  # beyond the time that workers give themselves to stop
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Worker:
+    """:ivar generation: of the configuration; one more with each reload."""
+
+    pid: int
+    generation: int
+    lifeline: socket.socket
+    started: float
+    is_ready: bool = False
+    is_retired: bool = False
+
+
+class Supervisor:
+    """Keeps as many workers as wanted, and replaces all of them at SIGHUP without refusing anybody.
+
+    :param work: what a new process does, given its end of the lifeline.
+    :param count: how many workers there are to be; asked at the start and at each reload.
+    :param at_start: called when the first workers serve.
+    :param at_end: called with the number of each process that has ended.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[socket.socket], None],
+        count: Callable[[], int],
+        at_start: Callable[[], None],
+        at_end: Callable[[int], None],
+    ) -> None:
+        self._work = work
+        self._count = count
+        self._at_start: Callable[[], None] | None = at_start
+        self._at_end = at_end
+        self._workers: list[Worker] = []
+        self._wanted = count()
+        self._generation = 0
+        self._short_lives = 0
+        self._next_start = 0.0
+        self._is_stopping = False
+        self._is_reloading = False
+        self._wake_up, self._woken = socket.socketpair()
+
+    def run(self, at_stop: Callable[[], None]) -> None:
+        """Until SIGINT or SIGTERM, and until the last worker has ended or its time is up.
+
+        :param at_stop: called before the workers are told to stop.
+        """
+        for end in (self._wake_up, self._woken):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wake_up.fileno(), warn_on_full_buffer=False)
+        for number in HANDLED:
+            signal.signal(number, self._handle)
+        while not self._is_stopping:
+            self._reload()
+            self._replace_the_dead()
+            self._retire_the_old()
+            self._wait(1)
+        at_stop()
+        self._stop()
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self._is_stopping |= number in STOPS
+        self._is_reloading |= number == signal.SIGHUP
+
+    def _wait(self, seconds: float) -> None:
+        """For a signal or word from a worker; then see which workers serve, and which are gone."""
+        lifelines = [worker.lifeline for worker in self._workers if not worker.is_ready]
+        readable, _, _ = select.select([self._woken, *lifelines], [], [], seconds)
+        with suppress(BlockingIOError):
+            self._woken.recv(1 << 10)
+        for worker in self._workers:
+            if worker.lifeline in readable:
+                worker.is_ready = bool(worker.lifeline.recv(1))
+        for worker in list(self._workers):
+            pid, status = os.waitpid(worker.pid, os.WNOHANG)
+            if pid:
+                self._bury(worker, os.waitstatus_to_exitcode(status))
+
+    def _bury(self, worker: Worker, status: int) -> None:
+        self._workers.remove(worker)
+        worker.lifeline.close()
+        self._at_end(worker.pid)
+        if worker.is_retired or self._is_stopping:
+            return
+        logger.error("Worker %s ended unasked, with status %s; another takes its place.", worker.pid, status)
+        lived = time.monotonic() - worker.started
+        self._short_lives = self._short_lives + 1 if lived < SHORT_LIFE_SECONDS or not worker.is_ready else 0
+        pause = min(2**self._short_lives / 4, LONGEST_PAUSE_SECONDS) if self._short_lives else 0
+        self._next_start = time.monotonic() + pause
+
+    # Starting -----------------------------------------------------------------------------------------------------
+
+    def _reload(self) -> None:
+        if not self._is_reloading:
+            return
+        self._is_reloading = False
+        try:
+            self._wanted = self._count()
+        except RegistryError as error:
+            logger.error("Nothing was reloaded: %s", error.reason or error.message)
+            return
+        logger.info("Reloading: new workers are started, then the old ones finish.")
+        self._generation += 1
+        self._short_lives, self._next_start = 0, 0.0
+
+    def _replace_the_dead(self) -> None:
+        missing = self._wanted - len(self._current())
+        if missing > 0 and time.monotonic() >= self._next_start:
+            for _ in range(missing):
+                self._start()
+
+    def _current(self) -> list[Worker]:
+        return [worker for worker in self._workers if worker.generation == self._generation]
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # A signal between the fork and the new process's own handlers would be lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(ours, theirs)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+        theirs.close()
+        self._workers.append(Worker(pid, self._generation, ours, time.monotonic()))
+
+    def _become_worker(self, ours: socket.socket, theirs: socket.socket) -> NoReturn:
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in HANDLED:
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal sends it to all
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+            for connection in (ours, self._wake_up, self._woken, *(worker.lifeline for worker in self._workers)):
+                connection.close()  # a lifeline that others hold too would never end
+            self._work(theirs)
+            status = 0
+        except RegistryError as error:
+            logger.error("A worker cannot start: %s", error.reason or error.message)
+        except Exception:
+            logger.exception("A worker failed.")
+        finally:
+            logging.shutdown()
+            os._exit(status)  # what is left to do at an exit is the supervisor's
+
+    # Ending -------------------------------------------------------------------------------------------------------
+
+    def _retire_the_old(self) -> None:
+        """Not before all new ones serve: if these cannot, the old ones go on."""
+        current = self._current()
+        if len(current) < self._wanted or not all(worker.is_ready for worker in current):
+            return
+        if self._at_start is not None:
+            self._at_start()
+            self._at_start = None
+        for worker in self._workers:
+            if worker.generation != self._generation and not worker.is_retired:
+                worker.is_retired = True
+                self._signal(worker, RETIRE)
+
+    def _stop(self) -> None:
+        for worker in self._workers:
+            self._signal(worker, signal.SIGTERM)
+        deadline = time.monotonic() + DRAIN_SECONDS + GRACE_SECONDS
+        while self._workers and time.monotonic() < deadline:
+            self._wait(1)
+        for worker in self._workers:
+            logger.error("Worker %s did not stop in time and is killed.", worker.pid)
+            self._signal(worker, signal.SIGKILL)
+            os.waitpid(worker.pid, 0)
+
+    def _signal(self, worker: Worker, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(worker.pid, number)

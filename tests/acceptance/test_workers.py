@@ -1,0 +1,284 @@
+"""Several processes on one socket: what one does the others see, and none is missed when it ends."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from itertools import count
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.acceptance.servers import Namespace, RunningServer, needs_proc
+from tests.acceptance.wire import MIB, answer_on, basic, connect, digest_of_rest, file_head, large_wheel, upload_large
+from tests.builders import build_wheel
+
+StartServer = Callable[..., RunningServer]
+
+pytestmark = needs_proc
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    started = RunningServer(tmp_path_factory.mktemp("workers"), WORKERS="2")
+    started.start()
+    yield started
+    assert started.stop() == 0, started.log
+    assert "Traceback" not in started.log
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+# One registry ---------------------------------------------------------------------------------------------------
+
+
+class Client:
+    """Talks with one and the same process, over a connection that stays open."""
+
+    def __init__(self, project: Namespace) -> None:
+        self._project = project
+        host, port = project.server.url.removeprefix("http://").split(":")
+        self.connection = http.client.HTTPConnection(host, int(port), timeout=60)
+        self.versions()
+        self.worker = self._found_worker(int(port))
+
+    def versions(self) -> set[str]:
+        path = f"{self._project.pypi_path}/simple/shared/"
+        headers = {"Authorization": basic(self._project.server.root_token), "Accept": "text/html"}
+        self.connection.request("GET", path, headers=headers)
+        return set(re.findall(r">shared-(\d+)-", self.connection.getresponse().read().decode()))
+
+    def publish(self, version: str) -> int:
+        file = build_wheel("shared", version)
+        form = {":action": "file_upload", "name": file.name, "version": file.version}
+        request = requests.Request(
+            "POST", self._project.url, data=form, files={"content": (file.filename, file.content)},
+            auth=("__token__", self._project.server.root_token),
+        ).prepare()  # fmt: skip
+        self.connection.request("POST", self._project.pypi_path, request.body, dict(request.headers))
+        response = self.connection.getresponse()
+        response.read()
+        return response.status
+
+    def _found_worker(self, port: int) -> int:
+        own_port = self.connection.sock.getsockname()[1]
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        ends = (f":{port:04X}", f":{own_port:04X}")
+        [inode] = [line[9] for line in lines if line[1].endswith(ends[0]) and line[2].endswith(ends[1])]
+        [worker] = [pid for pid in self._project.server.workers() if f"socket:[{inode}]" in open_files(pid)]
+        return worker
+
+
+def open_files(pid: int) -> set[str]:
+    return {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+@pytest.fixture
+def clients(server: RunningServer) -> Iterator[tuple[Client, Client]]:
+    """One for each process, both of one project."""
+    project, found = server.project(), dict[int, Client]()
+    with ExitStack() as stack:
+        while len(found) < 2:
+            client = Client(project)
+            stack.enter_context(closing(client.connection))
+            found.setdefault(client.worker, client)
+        first, second = found.values()
+        yield first, second
+
+
+def test_what_was_published_through_one_process_stands_on_the_pages_of_the_other(
+    clients: tuple[Client, Client],
+) -> None:
+    for version in map(str, range(1, 21)):
+        publisher, reader = clients if int(version) % 2 else reversed(clients)
+        reader.versions()  # an answer it may have kept
+
+        assert publisher.publish(version) == 201
+        assert version in reader.versions()
+        assert version in publisher.versions()
+
+
+def test_the_metrics_are_those_of_all_processes(server: RunningServer, clients: tuple[Client, Client]) -> None:
+    def published() -> list[float]:
+        texts = [requests.get(f"{server.url}/-/metrics", timeout=60).text for _ in range(5)]
+        return [float(re.findall(r"^registry_uploads_total (\S+)", text, re.MULTILINE)[0]) for text in texts]
+
+    [before] = set(published())
+
+    for version, client in enumerate(clients):
+        assert client.publish(str(version)) == 201
+
+    assert set(published()) == {before + 2}
+
+
+# Processes come and go ------------------------------------------------------------------------------------------
+
+
+class Load:
+    """Clients that ask without a pause: half of them over one connection, the others over a new one each time."""
+
+    def __init__(self, project: Namespace) -> None:
+        self._project = project
+        self._versions = count(1)
+        self._is_over = threading.Event()
+        self.answered = 0
+        self.failed: list[str] = []
+        self._threads = [threading.Thread(target=act) for act in (self._read, self._read_anew, self._publish) * 2]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        self.goes_on()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def goes_on(self) -> None:
+        """Wait for as many answers as show that everybody is served."""
+        wanted = self.answered + 30
+        wait_until(lambda: self.answered >= wanted)
+
+    def _read(self) -> None:
+        with requests.Session() as session:
+            self._repeat(lambda: self._get(session))
+
+    def _read_anew(self) -> None:
+        def read() -> int:
+            with requests.Session() as session:
+                return self._get(session)
+
+        self._repeat(read)
+
+    def _get(self, session: requests.Session) -> int:
+        url = f"{self._project.url}/simple/load/"
+        return session.get(url, auth=("__token__", self._project.server.root_token), timeout=60).status_code
+
+    def _publish(self) -> None:
+        self._repeat(lambda: self._project.upload(build_wheel("load", str(next(self._versions)))).status_code)
+
+    def _repeat(self, act: Callable[[], int]) -> None:
+        while not self._is_over.is_set():
+            try:
+                status = act()
+            except requests.RequestException as error:
+                self.failed.append(str(error))
+            else:
+                if status in (200, 201):
+                    self.answered += 1
+                else:
+                    self.failed.append(str(status))
+
+
+@pytest.fixture
+def project(server: RunningServer) -> Namespace:
+    made = server.project()
+    made.publish(build_wheel("load", "0"))
+    return made
+
+
+def test_a_killed_worker_is_replaced_and_fails_only_what_it_was_answering(
+    server: RunningServer, project: Namespace
+) -> None:
+    victim, survivor = sorted(server.workers())
+
+    with Load(project) as load:
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: len(server.workers() - {victim}) == 2)
+        load.goes_on()
+
+    assert survivor in server.workers()
+    assert len(load.failed) <= 6, load.failed
+    assert f"Worker {victim} ended unasked" in server.log
+
+
+def test_a_reload_brings_the_new_configuration_and_loses_no_request(server: RunningServer, project: Namespace) -> None:
+    before = server.workers()
+    (server.instance / "config.py").write_text("UPSTREAM_URL = 'https://mirror.example.com/simple/'\n")
+
+    with Load(project) as load:
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: not before & server.workers())
+        load.goes_on()
+
+    assert load.failed == []
+    assert len(server.workers()) == 2
+    for _ in range(10):
+        answer = server.request("GET", f"{project.rest_path}/packages/pypi/simple/elsewhere", server.root_token)
+        assert answer.headers["Location"].startswith("https://mirror.example.com/simple/elsewhere")
+
+
+UNUSABLE = {
+    "a value that is not accepted": ("THREADS = 'many'\n", "Nothing was reloaded: THREADS in config.py is 'many'"),
+    "a store that cannot be used": ("STORAGE_URL = 'file:///proc/nowhere'\n", "A worker cannot start: The package"),
+}
+
+
+@pytest.mark.parametrize(("configuration", "told"), UNUSABLE.values(), ids=UNUSABLE)
+def test_a_configuration_that_cannot_be_used_leaves_the_workers_in_place(
+    server: RunningServer, project: Namespace, configuration: str, told: str
+) -> None:
+    before = server.workers()
+    said = server.log.count(told)
+    (server.instance / "config.py").write_text(configuration)
+
+    with Load(project) as load:
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: server.log.count(told) > said)
+        time.sleep(1.5)
+        load.goes_on()
+
+    assert load.failed == []
+    assert before <= server.workers()
+    assert server.log.count(told) - said <= 6, "and tries again with longer and longer pauses"
+    (server.instance / "config.py").write_text("THREADS = 4\n")
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: not before & server.workers() and len(server.workers()) == 2)
+
+
+def test_a_stop_lets_the_downloads_of_all_workers_finish(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(WORKERS="2")
+    project, wheel = server.project(), large_wheel(tmp_path, "drained", 40 * MIB)
+    upload_large(project, wheel, server.root_token)
+    workers = server.workers()
+
+    with ExitStack() as stack:
+        downloads = []
+        for _ in range(6):
+            connection = stack.enter_context(connect(server))
+            connection.sendall(file_head(project, wheel, server.root_token))
+            downloads.append(http.client.HTTPResponse(connection))
+            downloads[-1].begin()
+        server.signal(signal.SIGTERM)
+        time.sleep(0.5)
+        digests = {digest_of_rest(download) for download in downloads}
+
+    assert digests == {wheel.sha256}
+    assert server.wait() == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_workers_do_not_outlive_the_process_that_watches_over_them(start_server: StartServer) -> None:
+    server = start_server(WORKERS="2")
+    workers = server.workers()
+    with connect(server) as connection:
+        connection.sendall(b"GET /-/health HTTP/1.0\r\n\r\n")
+        assert answer_on(connection) is not None
+
+    server.kill()
+
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
