@@ -547,7 +547,7 @@ def test_a_full_store_ends_the_import(
         exists = storage.exists
         delete = storage.delete
 
-        def put(self, key: str, staged: object) -> None:
+        def put_all(self, contents: object) -> None:
             raise StorageFull("The package store is full.")
 
     with pytest.raises(StorageFull):
