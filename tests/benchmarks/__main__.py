@@ -27,13 +27,14 @@ from tests.benchmarks import (
     bench_resolution,
     bench_scale,
     bench_statements,
+    bench_workers,
     load,
     peers,
 )
 from tests.benchmarks.peers import Party, Unavailable
 
 MIB = 1 << 20
-PARTS = ("requests", "peers", "resolution", "large-file", "scale", "statements", "pages")
+PARTS = ("requests", "workers", "peers", "resolution", "large-file", "scale", "statements", "pages")
 
 Heading = tuple[str, ...]
 Rows = Iterable[tuple[str, ...]]
@@ -49,6 +50,9 @@ class Bench:
 
     def requests(self) -> Iterator[str]:
         yield _table(bench_requests.HEADING, bench_requests.run(self.server, self.folder, self.options.seconds))
+
+    def workers(self) -> Iterator[str]:
+        yield _table(bench_workers.HEADING, bench_workers.run(self.folder, self.options.seconds))
 
     def peers(self) -> Iterator[str]:
         with ExitStack() as stack:
