@@ -9,7 +9,7 @@ from datetime import date
 from types import EllipsisType
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, delete, func, insert, select, update
+from sqlalchemy import Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import contains_eager, joinedload, selectinload
 
@@ -897,6 +897,8 @@ def disallow_job_source(project: Project, source: Namespace, *, by: audit.Author
 def touch(project_id: int) -> None:
     """Note that something happened in a project (``last_activity_at``)."""
     db.session.execute(
-        update(Project).where(Project.id == project_id).values(last_activity_at=utcnow()),
-        execution_options={"synchronize_session": False},
+        _TOUCH, {"project_id": project_id, "now": utcnow()}, execution_options={"synchronize_session": False}
     )
+
+
+_TOUCH = update(Project).where(Project.id == bindparam("project_id")).values(last_activity_at=bindparam("now"))

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
-from sqlalchemy import Select, or_, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from registry.database import OBJECTS_LOCK, db, lock, transaction
@@ -83,6 +83,35 @@ class Origin:
 
     published_at: datetime
     yanked_reason: str | None
+
+
+# The statements of each upload are made once: to make one takes as long as to run it.
+_LIVE_FILE = select(PackageFile).where(
+    PackageFile.project_id == bindparam("project_id"),
+    PackageFile.filename == bindparam("filename"),
+    PackageFile.status == FileStatus.DEFAULT,
+)
+_LIVE_PACKAGE = (
+    select(Package)
+    .where(
+        Package.project_id == bindparam("project_id"),
+        Package.name == bindparam("name"),
+        Package.version == bindparam("version"),
+        Package.status != PackageStatus.PENDING_DESTRUCTION,
+    )
+    .with_for_update()  # a deletion under way is waited for, and then this is another package
+)
+_YANKED_REASONS = (
+    select(PackageFile.yanked_reason)
+    .join(Package, Package.id == PackageFile.package_id)
+    .where(
+        Package.project_id == bindparam("project_id"),
+        Package.normalized_name == bindparam("name"),
+        Package.version == bindparam("version"),
+        PackageFile.status == FileStatus.DEFAULT,
+    )
+    .order_by(PackageFile.id.desc())
+)
 
 
 @dataclass(frozen=True)
@@ -265,7 +294,7 @@ def refuse_published(project: Project, filename: str) -> None:
 
     :raises DuplicateFile: the project has a file of this name.
     """
-    if db.session.scalar(_live_files(project, filename).with_only_columns(PackageFile.id)) is not None:
+    if _live_file(project, filename) is not None:
         raise DuplicateFile(filename)
 
 
@@ -273,7 +302,7 @@ def identical_file(upload: Upload, project: Project) -> PackageFile | None:
     """The file of this name, if it has the same bytes and the project accepts it again."""
     if not project.identical_upload_accepted:
         return None
-    file = db.session.scalar(_live_files(project, upload.filename))
+    file = _live_file(project, upload.filename)
     return file if file is not None and file.sha256 == upload.content.sha256 else None
 
 
@@ -333,6 +362,7 @@ def _add(
     with transaction(lock=OBJECTS_LOCK, shared=True) as session:
         # Once more, for a cleanup may have taken an object without a row; none runs while the lock is held.
         _keep((upload.content, document), storage)
+        yanked_reason = upload.origin.yanked_reason if upload.origin else _standing_yank(project, upload)
         package = _package(upload, project, principal, now)
         file = PackageFile(
             package=package,
@@ -345,14 +375,12 @@ def _add(
             requires_python=distribution.requires_python,
             core_metadata_sha256=document.sha256,
             core_metadata_is_final=distribution.core_metadata_is_final,
-            yanked_reason=upload.origin.yanked_reason if upload.origin else _standing_yank(project, package),
+            yanked_reason=yanked_reason,
             creator_id=principal.user_id,
             job_id=None if principal.job is None else principal.job.id,
             created_at=upload.origin.published_at if upload.origin else now,
         )
         session.add(file)
-        session.flush()
-        namespaces.touch(project.id)
         audit.record(
             principal,
             "package_published",
@@ -362,22 +390,15 @@ def _add(
             sha256=file.sha256,
             size_bytes=file.size_bytes,
         )
+        namespaces.touch(project.id)
     return file
 
 
 def _package(upload: Upload, project: Project, principal: Principal, now: datetime) -> Package:
     """The record of this name and version, made or reused; its descriptive columns are those of the latest upload."""
     session, created_at = db.session, upload.origin.published_at if upload.origin else now
-    package = session.scalar(
-        select(Package)
-        .where(
-            Package.project_id == project.id,
-            Package.name == upload.name,
-            Package.version == upload.version,
-            Package.status != PackageStatus.PENDING_DESTRUCTION,
-        )
-        .with_for_update()  # a deletion under way is waited for, and then this is another package
-    )
+    asked = {"project_id": project.id, "name": upload.name, "version": upload.version}
+    package = session.scalar(_LIVE_PACKAGE, asked)
     if package is None:
         package = Package(
             project_id=project.id,
@@ -395,22 +416,13 @@ def _package(upload: Upload, project: Project, principal: Principal, now: dateti
     return package
 
 
-def _standing_yank(project: Project, package: Package) -> str | None:
-    """The reason for which the whole version is yanked, whatever the spelling of its name.
+def _standing_yank(project: Project, upload: Upload) -> str | None:
+    """The reason for which the upload's whole version is yanked, whatever the spelling of its name.
 
     A file added to it is yanked with the others: to lift a yank takes a higher role than to publish.
     """
-    reasons = db.session.scalars(
-        select(PackageFile.yanked_reason)
-        .join(Package, Package.id == PackageFile.package_id)
-        .where(
-            Package.project_id == project.id,
-            Package.normalized_name == package.normalized_name,
-            Package.version == package.version,
-            PackageFile.status == FileStatus.DEFAULT,
-        )
-        .order_by(PackageFile.id.desc())
-    ).all()
+    asked = {"project_id": project.id, "name": canonicalize_name(upload.name), "version": upload.version}
+    reasons = db.session.scalars(_YANKED_REASONS, asked).all()
     return reasons[0] if reasons and None not in reasons else None
 
 
@@ -420,12 +432,8 @@ def truncated(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-def _live_files(project: Project, filename: str) -> Select[PackageFile]:
-    return select(PackageFile).where(
-        PackageFile.project_id == project.id,
-        PackageFile.filename == filename,
-        PackageFile.status == FileStatus.DEFAULT,
-    )
+def _live_file(project: Project, filename: str) -> PackageFile | None:
+    return db.session.scalar(_LIVE_FILE, {"project_id": project.id, "filename": filename})
 
 
 # Deleting -------------------------------------------------------------------------------------------------------
