@@ -27,6 +27,7 @@ from registry.blueprints.routing import (
     PageProjectConverter,
     RestConverter,
 )
+from registry.domain.downloads import Tally
 from registry.errors import BadRequest, RegistryError, Unavailable
 from registry.metrics import Metrics
 from registry.server import SMALL_BODY_BYTES
@@ -72,7 +73,8 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     )
 
     database.init_app(app)
-    app.extensions["metrics"] = Metrics()
+    app.extensions["downloads"] = Tally()
+    app.extensions["metrics"] = Metrics(app.extensions["downloads"].note)
     app.extensions["storage"] = open_storage(values["STORAGE_URL"])
     sessions.init_app(app)
     observability.init_app(app)

@@ -12,7 +12,7 @@ ended (``forget_process``).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,9 +68,13 @@ class Reading:
 
 
 class Metrics:
-    """The numbers of this process, or its part of those of several."""
+    """The numbers of this process, or its part of those of several.
 
-    def __init__(self) -> None:
+    :param on_download: told of each download of a package file, with the file's id.
+    """
+
+    def __init__(self, on_download: Callable[[int], None]) -> None:
+        self._on_download = on_download
         self._folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         # Chosen anew: the library looked at the variable when it was imported, maybe in the parent of this process.
         values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
@@ -122,6 +126,7 @@ class Metrics:
             if gives_whole_file(environ, status):
                 self._downloads.inc()
                 self._download_bytes.inc(done.size_bytes)
+                self._on_download(done.file_id)
         elif isinstance(done, Upload):
             self._uploads.inc()
             self._upload_bytes.inc(done.size_bytes)

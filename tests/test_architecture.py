@@ -16,10 +16,11 @@ from registry.domain.access import Permission
 
 ROOT = Path(__file__).parent.parent
 DOMAIN = (
-    "domain.access domain.accounts domain.archives domain.audit domain.catalog domain.cleanup domain.core_metadata "
-    "domain.distributions domain.first_run domain.forwarding domain.gate domain.importing domain.namespaces "
-    "domain.paging domain.publishing domain.readme_worker domain.readmes domain.releases domain.settings "
-    "domain.sign_in domain.simple domain.sources domain.tokens domain.verification domain.wheels"
+    "domain.access domain.accounts domain.archives domain.audit domain.catalog domain.cleanup "
+    "domain.core_metadata domain.distributions domain.downloads domain.first_run domain.forwarding domain.gate "
+    "domain.importing domain.namespaces domain.paging domain.publishing domain.readme_worker domain.readmes "
+    "domain.releases domain.settings domain.sign_in domain.simple domain.sources domain.tokens "
+    "domain.verification domain.wheels"
 )
 SHARED = "models database errors"
 
@@ -51,6 +52,7 @@ MAY_IMPORT = {
     "domain.accounts": f"domain.namespaces domain.audit domain.paging {SHARED}",
     "domain.sign_in": f"domain.accounts domain.audit {SHARED}",
     "domain.forwarding": f"domain.settings {SHARED}",
+    "domain.downloads": "models database",
     "domain.catalog": f"domain.access domain.simple {SHARED}",
     "domain.publishing": (
         "domain.access domain.audit domain.catalog domain.core_metadata domain.distributions domain.gate "

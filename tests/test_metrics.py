@@ -35,17 +35,19 @@ def numbers(exposition: str) -> dict[tuple[str, frozenset], float]:
     ],
 )
 def test_a_download_is_a_whole_file(method, status, downloads):
-    counted = Metrics()
+    noted: list[int] = []
+    counted = Metrics(noted.append)
 
-    counted.count({"REQUEST_METHOD": method, metrics.EVENT: metrics.Download(1, 50)}, status, 0.1)
+    counted.count({"REQUEST_METHOD": method, metrics.EVENT: metrics.Download(4, 50)}, status, 0.1)
 
     found = numbers(counted.exposition([]).decode())
     assert found["registry_downloads_total", frozenset()] == downloads
     assert found["registry_download_bytes_total", frozenset()] == 50 * downloads
+    assert noted == [4] * downloads
 
 
 def test_methods_that_clients_make_up_share_one_label():
-    counted = Metrics()
+    counted = Metrics(print)
 
     for number in range(5):
         counted.count(create_environ("/", method=f"X{number}"), "405 METHOD NOT ALLOWED", 0.1)
@@ -56,7 +58,7 @@ def test_methods_that_clients_make_up_share_one_label():
 
 
 def test_what_is_looked_up_stands_beside_what_was_counted():
-    exposition = Metrics().exposition([Reading("registry_storage_bytes", "Bytes", 7)]).decode()
+    exposition = Metrics(print).exposition([Reading("registry_storage_bytes", "Bytes", 7)]).decode()
 
     found = numbers(exposition)
     assert found["registry_storage_bytes", frozenset()] == 7
@@ -66,7 +68,7 @@ def test_what_is_looked_up_stands_beside_what_was_counted():
 WORKER = """
 import sys
 from registry.metrics import EVENT, Metrics, Upload
-counted = Metrics()
+counted = Metrics(print)
 counted.count({"REQUEST_METHOD": "POST", EVENT: Upload(10)}, "201 CREATED", 0.1)
 counted._connections.set(3)
 print(counted.exposition([]).decode())

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, inspect, not_, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, inspect, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, contains_eager, joinedload
 
-from registry.database import contains, db, transaction
+from registry.database import contains, db
 from registry.domain import access
 from registry.domain.access import Principal
 from registry.domain.simple import SimpleFile, SimpleIndex, SimplePage
@@ -40,7 +40,6 @@ from registry.models import (
 )
 
 SHOWN_ALONE = (PackageStatus.DEFAULT, PackageStatus.DEPRECATED)
-LAST_DOWNLOAD_PRECISION = timedelta(minutes=10)
 
 # (sha256, file name) → absolute address of the file under the index that was asked.
 FileURL = Callable[[str, str], str]
@@ -50,13 +49,11 @@ AnySelect = Select[*tuple[Any, ...]]
 @dataclass(frozen=True)
 class DownloadableFile:
     id: int
-    package_id: int
     filename: str
     size_bytes: int
     sha256: str
     core_metadata_sha256: str | None
     uploaded_at: datetime
-    last_downloaded_at: datetime | None
 
 
 _SAID_OF_ITS_NAME = and_(
@@ -88,14 +85,12 @@ _LISTED_FILES = (
 _DOWNLOADABLE_FILES = (
     select(
         PackageFile.id,
-        PackageFile.package_id,
         PackageFile.filename,
         PackageFile.size_bytes,
         PackageFile.sha256,
         PackageFile.core_metadata_sha256,
         PackageFile.core_metadata_is_final,
         PackageFile.created_at,
-        Package.last_downloaded_at,
     )
     .select_from(Package)
     .join(PackageFile, PackageFile.package_id == Package.id)
@@ -202,23 +197,7 @@ def downloadable_file(
     if row is None:
         return None
     metadata = row.core_metadata_sha256 if row.core_metadata_is_final else None
-    return DownloadableFile(
-        row.id, row.package_id, row.filename, row.size_bytes, row.sha256, metadata, row.created_at,
-        row.last_downloaded_at,
-    )  # fmt: skip
-
-
-def note_download(file: DownloadableFile, now: datetime) -> None:
-    """Keep the package's ``last_downloaded_at`` to ten minutes: a popular file costs no write a request."""
-    if file.last_downloaded_at is not None and now - file.last_downloaded_at < LAST_DOWNLOAD_PRECISION:
-        return
-    with transaction(changes_answers=False) as session:
-        session.execute(
-            update(Package)
-            .where(Package.id == file.package_id)
-            .values(last_downloaded_at=now, updated_at=Package.updated_at),
-            execution_options={"synchronize_session": False},
-        )
+    return DownloadableFile(row.id, row.filename, row.size_bytes, row.sha256, metadata, row.created_at)
 
 
 def refuse_where_hidden(namespace: Namespace, principal: Principal) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from datetime import datetime
+from datetime import date, datetime
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -137,6 +137,16 @@ class PackageFile(Model):
     @property
     def is_yanked(self) -> bool:
         return self.yanked_reason is not None
+
+
+class FileDownloads(Model):
+    """How often a file was downloaded on one day (UTC)."""
+
+    __tablename__ = "file_downloads"
+
+    file_id: Mapped[int] = mapped_column(ForeignKey("package_files.id", ondelete="CASCADE"), primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
 
 
 class PackageName(Model):

@@ -11,7 +11,7 @@ from flask import Flask
 from waitress import create_server
 
 from registry.errors import ConfigurationError
-from registry.server import channel, parser
+from registry.server import background, channel, parser
 from registry.server.loop import Loop
 from registry.server.parser import SMALL_BODY_BYTES, UNLIMITED_BYTES
 from registry.server.supervisor import Supervisor
@@ -77,7 +77,8 @@ def serve(
     spool = app.config["INSTANCE_PATH"] / "spool"
     spool.mkdir(mode=0o700, exist_ok=True)
     tempfile.tempdir = str(spool)
-    Loop(_waitress(app, listener)).run(announce, lifeline)
+    with background.repeated(app, app.extensions["downloads"].flush):
+        Loop(_waitress(app, listener)).run(announce, lifeline)
 
 
 def _waitress(app: Flask, listener: socket.socket) -> Any:

@@ -123,6 +123,24 @@ def test_the_metrics_are_those_of_all_processes(server: RunningServer, clients: 
     assert set(published()) == {before + 2}
 
 
+def test_what_a_process_has_counted_is_written_when_it_goes(server: RunningServer, project: Namespace) -> None:
+    file = build_wheel("counted")
+    project.publish(file)
+    [url] = project.listed("counted").values()
+    token = {"PRIVATE-TOKEN": server.root_token}
+    for _ in range(6):
+        assert requests.get(url, headers=token, timeout=60).status_code == 200
+    [package] = [each for each in project.packages() if each["name"] == "counted"]
+
+    server.signal(signal.SIGHUP)
+
+    def downloads() -> object:
+        [shown] = server.as_root("GET", f"{project.rest_path}/packages/{package['id']}/package_files")
+        return shown["downloads"]
+
+    wait_until(lambda: downloads() == {"last_30_days": 6, "total": 6})
+
+
 # Processes come and go ------------------------------------------------------------------------------------------
 
 

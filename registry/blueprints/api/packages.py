@@ -142,7 +142,7 @@ def routes(gate: Gate) -> Blueprint:
         file = catalog.package_file(package, file_id)
         reason = parameters.read(_REASON).get("reason", "")
         releases.yank_file(file, package, project, reason, by=current_principal())
-        return jsonify(representations.package_file(file))
+        return jsonify(representations.package_files([file])[0])
 
     @blueprint.delete(f"{FILE}/yank")
     @gate(Permission.YANK_PACKAGE)
@@ -188,7 +188,7 @@ def _list(namespace: Project | Group, sent: dict[str, Any]) -> Response:
 def _files(package: Package, sent: dict[str, Any]) -> Response:
     files = catalog.ordered_files(package, sent.get("order_by", "id"), descending=sent.get("sort", False))
     page = pagination.page(files)
-    return pagination.answer(page, [representations.package_file(file) for file in page.items])
+    return pagination.answer(page, representations.package_files(page.items))
 
 
 def _displayable(project: Project, package_id: int) -> Package:

@@ -12,8 +12,9 @@ from typing import Any
 from flask import request
 
 from registry.database import utcnow
-from registry.domain import access, accounts, catalog, settings
+from registry.domain import access, accounts, catalog, downloads, settings
 from registry.domain.access import HeldRoles, Permission, Principal
+from registry.domain.downloads import Downloads
 from registry.domain.namespaces import Member
 from registry.models import (
     AccessToken,
@@ -438,7 +439,13 @@ def _package(package: Package, project: Project, jobs: Sequence[Job], viewer: Pr
     }
 
 
-def package_file(file: PackageFile) -> JSON:
+def package_files(files: Sequence[PackageFile]) -> list[JSON]:
+    """GitLab's fields, and whether a file is yanked and how often it was downloaded."""
+    counted = downloads.of_files(files, utcnow().date())
+    return [_package_file(file, counted[file.id]) for file in files]
+
+
+def _package_file(file: PackageFile, counted: Downloads) -> JSON:
     return {
         "id": file.id,
         "package_id": file.package_id,
@@ -450,6 +457,7 @@ def package_file(file: PackageFile) -> JSON:
         "file_sha256": file.sha256,
         "yanked": file.is_yanked,
         "yanked_reason": file.yanked_reason,
+        "downloads": {"last_30_days": counted.recent, "total": counted.total},
         "pipelines": [] if file.job is None else [pipeline(file.job)],
     }
 

@@ -9,7 +9,6 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, request
-from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import parse_range_header
 from werkzeug.wsgi import wrap_file
@@ -18,7 +17,6 @@ from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES, preparable
-from registry.database import utcnow
 from registry.domain import catalog
 from registry.domain.access import Permission
 from registry.domain.catalog import DownloadableFile
@@ -80,8 +78,6 @@ def _package_file(file: DownloadableFile) -> Response:
         f"attachment; filename=\"{file.filename}\"; filename*=UTF-8''{quote(file.filename)}"
     )
     response.headers["Content-Transfer-Encoding"] = "binary"
-    if request.method == "GET":
-        _note_download(file)
     return response
 
 
@@ -169,10 +165,3 @@ def _asked_range(size_bytes: int) -> str | None:
     start, _ = wanted.ranges[0]
     # A suffix longer than the file means all of it; Werkzeug would answer 416.
     return "bytes=0-" if start is not None and -start > size_bytes else wanted.to_header()
-
-
-def _note_download(file: DownloadableFile) -> None:
-    try:
-        catalog.note_download(file, utcnow())
-    except OperationalError:  # reading goes on when nothing can be written
-        logger.warning("The time of a download could not be noted.", exc_info=True)

@@ -15,7 +15,8 @@ from registry.blueprints.ui import commands, pagination
 from registry.blueprints.ui.frame import namespace_url, pypi_url
 from registry.blueprints.ui.readme import readme
 from registry.blueprints.ui.viewer import may, principal
-from registry.domain import access, accounts, catalog, namespaces, paging, publishing, settings
+from registry.database import utcnow
+from registry.domain import access, accounts, catalog, downloads, namespaces, paging, publishing, settings
 from registry.domain.access import Permission
 from registry.domain.catalog import PackageFilter
 from registry.domain.paging import Listing
@@ -201,9 +202,11 @@ def _detail(namespace: Project | Group, package: Package) -> str:
     jobs = catalog.jobs_of([package]).get(package.id, [])
     digest = catalog.core_metadata_digest(package)
     is_open = access.allowed(access.ANONYMOUS, Permission.READ_PACKAGE, project)
+    files: paging.Page[PackageFile] = pagination.page(catalog.ordered_files(package, "id", descending=False))
     return render_template(
         "ui/packages/detail.html",
-        files=pagination.page(catalog.ordered_files(package, "id", descending=False)),
+        files=files,
+        file_downloads=downloads.of_files(files.items, utcnow().date()),
         first_job=jobs[-1] if jobs else None,
         updates=jobs[-2 : -2 - MOST_UPDATES : -1],
         readme=readme(current_app.extensions["storage"], digest) if digest else None,
@@ -230,6 +233,7 @@ def _header(namespace: Project | Group, package: Package, other_versions: int) -
         "said": catalog.name_status(package.project, package.name),
         "yank": catalog.yanks([package])[package.id],
         "size_bytes": catalog.package_size(package),
+        "downloads": downloads.of_package(package, utcnow().date()),
         "other_versions": other_versions,
     }
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from registry.database import db, utcnow
 from registry.models import (
@@ -28,7 +29,7 @@ PACKAGE = {
 }  # fmt: skip
 FILE = {
     "id", "package_id", "created_at", "file_name", "size", "file_md5", "file_sha1", "file_sha256", "pipelines",
-    "yanked", "yanked_reason",
+    "yanked", "yanked_reason", "downloads",
 }  # fmt: skip
 
 
@@ -187,13 +188,19 @@ class TestOne:
         assert response.status_code == 404
         assert response.json == {"message": "404 Not found"}
 
-    def test_the_time_of_a_download_is_noted(self, rest: Rest, pip: Pip, project: Project, owner_token: str) -> None:
+    def test_downloads_are_counted_and_the_latest_noted(
+        self, app: Flask, rest: Rest, pip: Pip, project: Project, owner_token: str
+    ) -> None:
         wheel = build_wheel()
         package = publish(project, wheel)
 
         pip.download(project, wheel, owner_token)
+        app.extensions["downloads"].flush()
 
-        assert rest.get(f"/projects/{project.id}/packages/{package.id}", owner_token).json["last_downloaded_at"]
+        address = f"/projects/{project.id}/packages/{package.id}"
+        assert rest.get(address, owner_token).json["last_downloaded_at"]
+        (file,) = rest.get(f"{address}/package_files", owner_token).json
+        assert file["downloads"] == {"last_30_days": 1, "total": 1}
 
 
 class TestFiles:

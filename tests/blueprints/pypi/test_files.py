@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from registry.database import db, utcnow
+from registry.domain import downloads
 from registry.models import Package, Visibility
 from tests import factories
 from tests.builders import build_sdist, build_wheel
@@ -180,21 +181,33 @@ def test_a_path_in_place_of_a_file_name_is_400(pip, demo, token, filename):
     assert (response.status_code, response.json) == (400, {"error": "file_identifier should be a valid file path"})
 
 
-def test_a_download_marks_the_package_at_most_every_ten_minutes(pip, demo, token):
+def test_whole_files_count_as_downloads_kept_answers_too(app, pip, demo, token):
     package = db.session.scalars(select(Package)).one()
-    assert package.last_downloaded_at is None
 
     pip.download(demo, WHEEL, token, method="HEAD")
+    pip.download(demo, WHEEL, token, suffix=".metadata")
+    pip.download(demo, WHEEL, token, headers={"Range": "bytes=-5"})
+    app.extensions["downloads"].flush()
     factories.reload(package)
     assert package.last_downloaded_at is None
-    pip.download(demo, WHEEL, token)
-    factories.reload(package)
-    first = package.last_downloaded_at
-    assert utcnow() - first < timedelta(minutes=1)
-    pip.download(demo, WHEEL, token)
-    factories.reload(package)
-    assert package.last_downloaded_at == first
+    for _ in range(3):
+        etag = pip.download(demo, WHEEL, token).headers["ETag"]
+    assert pip.download(demo, WHEEL, token, headers={"If-None-Match": etag}).status_code == 304
+    app.extensions["downloads"].flush()
 
+    factories.reload(package)
+    assert utcnow() - package.last_downloaded_at < timedelta(minutes=1)
+    assert downloads.of_package(package, utcnow().date()).total == 3
+
+
+def test_a_download_writes_nothing(pip, demo, token, statements):
+    pip.download(demo, WHEEL, token, headers={"Range": "bytes=0-4"})  # notes the use of the token
+    statements.clear()
+
+    for _ in range(2):
+        assert pip.download(demo, WHEEL, token).status_code == 200
+
+    assert [statement for statement in statements if not statement.startswith("SELECT")] == []
 
 def test_a_listed_file_without_bytes_is_an_error_that_is_logged(pip, demo, token, storage, caplog):
     storage.delete(f"sha256/{WHEEL.sha256[:2]}/{WHEEL.sha256}")

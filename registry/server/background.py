@@ -1,0 +1,44 @@
+"""What a serving process does beside answering requests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
+from flask import Flask
+
+EVERY_SECONDS = 10
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def repeated(app: Flask, act: Callable[[], None], every_seconds: float = EVERY_SECONDS) -> Iterator[None]:
+    """Act now and then during the block, in a thread of its own, and once more at its end.
+
+    What fails is logged, and tried again the next time.
+    """
+    is_over = Event()
+
+    def run() -> None:
+        while not is_over.wait(every_seconds):
+            _attempt(app, act)
+
+    thread = Thread(target=run, name="background", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+        _attempt(app, act)
+
+
+def _attempt(app: Flask, act: Callable[[], None]) -> None:
+    try:
+        with app.app_context():
+            act()
+    except Exception:
+        logger.warning("What is done in the background failed, and is tried again.", exc_info=True)
