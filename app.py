@@ -33,7 +33,7 @@ def main() -> int:
     try:
         app = registry.create_app()
         listener = server.bind(app.config["HOST"], app.config["PORT"])
-        _prepare(app)
+        _prepare(app, _check_storage if app.config["WORKERS"] == 1 else _check_storage_apart)
         with app.app_context():
             credentials = first_run.create_administrator(
                 password=app.config["ROOT_PASSWORD"],
@@ -69,16 +69,36 @@ def _serve_in_several(app: Flask, listener: socket.socket, announce: Callable[[i
 def worker_app() -> Flask:
     """What each of several processes serves, with the configuration as it is now."""
     app = registry.create_app()
-    _prepare(app)
+    _prepare(app, _check_storage)
     return app
 
 
-def _prepare(app: Flask) -> None:
+def _prepare(app: Flask, check_storage: Callable[[Flask], None]) -> None:
     observability.configure_logging(app.config["LOG_FORMAT"])
     with app.app_context():
         database.upgrade()
+    check_storage(app)
+
+
+def _check_storage(app: Flask) -> None:
     app.extensions["storage"].check()
     app.extensions["storage"].sweep()
+
+
+def _check_storage_apart(app: Flask) -> None:
+    """In a process that ends with it: where an object store was used, none can be used after a fork."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            _check_storage(app)
+            status = 0
+        except RegistryError as error:
+            print(f"The registry cannot start: {error.reason or error.message}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(status)
+    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0:
+        sys.exit(1)
 
 
 def banner(app: Flask, port: int, credentials: Credentials | None) -> str:

@@ -75,7 +75,7 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     database.init_app(app)
     app.extensions["downloads"] = Tally()
     app.extensions["metrics"] = Metrics(app.extensions["downloads"].note)
-    app.extensions["storage"] = open_storage(values["STORAGE_URL"])
+    app.extensions["storage"] = open_storage(values["STORAGE_URL"], values)
     sessions.init_app(app)
     observability.init_app(app)
     app.register_blueprint(pypi.blueprint)

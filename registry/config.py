@@ -56,7 +56,26 @@ def load(overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     values = {setting.name: _value(setting, overrides, file_values) for setting in SETTINGS}
     values["INSTANCE_PATH"] = instance_path
     values["STORAGE_URL"] = values["STORAGE_URL"] or (instance_path / "packages").as_uri()
+    _refuse_contradictions(values)
     return values
+
+
+def _refuse_contradictions(values: Mapping[str, Any]) -> None:
+    """:raises ConfigurationError: values that are accepted one by one do not go together."""
+    if (values["S3_ACCESS_KEY_ID"] is None) != (values["S3_SECRET_ACCESS_KEY"] is None):
+        raise ConfigurationError("REGISTRY_S3_ACCESS_KEY_ID and REGISTRY_S3_SECRET_ACCESS_KEY are set together or not.")
+    if values["STORAGE_DOWNLOADS"] != "redirect":
+        return
+    if values["STORAGE_URL"].startswith("file:"):
+        raise ConfigurationError(
+            "REGISTRY_STORAGE_DOWNLOADS is 'redirect'; files of a folder (REGISTRY_STORAGE_URL) can only be streamed."
+        )
+    own, others = values["EXTERNAL_URL"], values["S3_ENDPOINT"]
+    if own and others and urlsplit(own).hostname == urlsplit(others).hostname:
+        raise ConfigurationError(
+            "REGISTRY_STORAGE_DOWNLOADS is 'redirect'; accepted is stream, as REGISTRY_S3_ENDPOINT and "
+            "REGISTRY_EXTERNAL_URL are on one host: old clients would send their credentials along."
+        )
 
 
 def prepare_instance_folder(values: dict[str, Any]) -> None:
@@ -164,6 +183,17 @@ def _database_address(text: str) -> str:
     return _starting_with("sqlite:///", "postgresql://")(text)
 
 
+_STORAGE_ADDRESS = re.compile(
+    r"file:///.+|(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]+(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?"
+)
+
+
+def _storage_address(text: str) -> str:
+    if not _STORAGE_ADDRESS.fullmatch(text):
+        raise ValueError(text)
+    return text
+
+
 def _folder(text: str) -> Path:
     if not text:
         raise ValueError(text)
@@ -208,10 +238,27 @@ SETTINGS = (
     Setting(
         "STORAGE_URL",
         None,
-        _starting_with("file:///"),
-        "file:///<folder>",
+        _storage_address,
+        "file:///<folder>, or s3://, gs:// or az:// with <bucket>/<prefix>",
         "Where package files are kept; by default a folder in the instance folder",
     ),
+    Setting(
+        "STORAGE_DOWNLOADS",
+        "stream",
+        _one_of("stream", "redirect"),
+        "stream or redirect",
+        "Whether files of an object store come through the registry, or from the store at a signed address",
+    ),
+    Setting(
+        "S3_ENDPOINT",
+        None,
+        _web_address,
+        "an http:// or https:// address without query",
+        "Address of the S3 service; by default that of AWS",
+    ),
+    Setting("S3_REGION", None, _text(1), "the name of a region", "Region of the S3 service"),
+    Setting("S3_ACCESS_KEY_ID", None, _text(1), "the id of an access key", "Access key for S3"),
+    Setting("S3_SECRET_ACCESS_KEY", None, _text(1), "the secret of that access key", "Its secret"),
     Setting(
         "EXTERNAL_URL",
         None,
@@ -266,4 +313,4 @@ SETTINGS = (
     Setting("LOG_FORMAT", "text", _one_of("text", "json"), "text or json", "Form of the log lines"),
 )
 SETTINGS_BY_NAME = {setting.name: setting for setting in SETTINGS}
-SECRET_SETTINGS = frozenset({"SECRET_KEY", "ROOT_PASSWORD", "ROOT_TOKEN", "DATABASE_URL"})
+SECRET_SETTINGS = frozenset({"SECRET_KEY", "ROOT_PASSWORD", "ROOT_TOKEN", "DATABASE_URL", "S3_SECRET_ACCESS_KEY"})

@@ -17,10 +17,13 @@ from registry import create_app, database
 from registry.database import Model, db
 from registry.domain import sources
 from registry.models import Group, InstanceSettings, Project, Role, User
-from registry.storage import Storage
+from registry.storage import Storage, cloud
 from tests import factories
+from tests.acceptance.clients import ENVIRONMENTS, environments_in
 from tests.clients import Client, Pip, Rest, Twine
+from tests.fakes import s3 as s3_server
 from tests.fakes.index import StaticIndex
+from tests.fakes.s3 import NoS3, S3Server
 
 SECRET_KEY = "a key that only tests use, long enough to pass"
 
@@ -116,6 +119,27 @@ def served(_index: StaticIndex, monkeypatch: pytest.MonkeyPatch) -> StaticIndex:
     monkeypatch.setattr(sources, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setenv("NO_PROXY", "*")
     return _index
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server; tests keep what they store apart by ``s3.address()``."""
+    python = environments_in(ENVIRONMENTS)("swift", *s3_server.REQUIREMENTS)
+    try:
+        server = S3Server(python, tmp_path_factory.mktemp("s3"))
+    except NoS3 as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less patience with object stores that are silent; what refuses at once is still told from them."""
+    for name, seconds in {"CONNECT": 0.5, "READ": 0.5, "PART": 5, "PROBE": 0.8, "SLOW": 0.7, "PAUSE": 0.6}.items():
+        monkeypatch.setattr(cloud, f"{name}_SECONDS", seconds)
 
 
 @pytest.fixture

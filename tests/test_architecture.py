@@ -92,6 +92,7 @@ THIRD_PARTY = {
     "flask_wtf": "blueprints.auth blueprints.ui",
     "markupsafe": "blueprints.ui",
     "nh3": "domain.readme_worker",
+    "obstore": "storage",
     "packaging": (
         "domain.catalog domain.core_metadata domain.distributions domain.forwarding domain.gate domain.importing "
         "domain.publishing domain.sources domain.wheels blueprints.pypi"

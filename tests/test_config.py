@@ -44,7 +44,21 @@ ACCEPTED = {
         "sqlite:////srv/registry.sqlite3": "sqlite:////srv/registry.sqlite3",
         "postgresql://user:password@db/registry": "postgresql://user:password@db/registry",
     },
-    "STORAGE_URL": {"file:///srv/packages": "file:///srv/packages"},
+    "STORAGE_URL": {
+        address: address
+        for address in (
+            "file:///srv/packages",
+            "s3://bucket",
+            "s3://bucket/a/prefix",
+            "gs://bucket/p",
+            "az://container/p/",
+        )
+    },
+    "STORAGE_DOWNLOADS": {"stream": "stream"},
+    "S3_ENDPOINT": {"https://s3.example.com:9000/": "https://s3.example.com:9000"},
+    "S3_REGION": {"eu-central-1": "eu-central-1"},
+    "S3_ACCESS_KEY_ID": {},
+    "S3_SECRET_ACCESS_KEY": {},
     "EXTERNAL_URL": {
         "https://pypi.example.com": "https://pypi.example.com",
         "http://example.com:8080/registry/": "http://example.com:8080/registry",
@@ -67,7 +81,15 @@ REFUSED = {
     "PORT": ["-1", "65536", "http", "80.5", "80 81"],
     "INSTANCE_PATH": [],
     "DATABASE_URL": ["registry.sqlite3", "sqlite:///", "sqlite:///:memory:", "mysql://db/registry", "postgresql://"],
-    "STORAGE_URL": ["/srv/packages", "file:///", "file://packages", "ftp://host/packages"],
+    "STORAGE_URL": [
+        "/srv/packages", "file:///", "file://packages", "ftp://host/packages", "s3://", "s3://b", "s3:///prefix",
+        "s3://bucket/../other", "s3://key:secret@bucket", "s3://bucket?region=x", "s3://bucket//prefix",
+    ],
+    "STORAGE_DOWNLOADS": ["proxy", "Stream"],
+    "S3_ENDPOINT": ["s3.example.com", "ftp://s3.example.com", "https://key:secret@s3.example.com"],
+    "S3_REGION": [],
+    "S3_ACCESS_KEY_ID": [],
+    "S3_SECRET_ACCESS_KEY": [],
     "EXTERNAL_URL": [
         "pypi.example.com", "ftp://example.com", "https://", "https://user:password@example.com",
         "https://example.com/?q=1", "https://example.com/#top", "https://example.com:port", "https://exa mple.com",
@@ -133,6 +155,35 @@ def test_the_password_of_a_malformed_database_address_is_not_repeated(instance: 
     assert "hush" not in str(refusal.value)
 
 
+# Values that have to go together --------------------------------------------------------------------------------
+
+S3 = {"STORAGE_URL": "s3://packages", "S3_ENDPOINT": "https://s3.example.com:9000"}
+REDIRECT = {"STORAGE_DOWNLOADS": "redirect"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"S3_ACCESS_KEY_ID": "id"}, "REGISTRY_S3_ACCESS_KEY_ID and REGISTRY_S3_SECRET_ACCESS_KEY are set together"),
+        (REDIRECT, "REGISTRY_STORAGE_DOWNLOADS is 'redirect'; files of a folder .* can only be streamed"),
+        (
+            {**S3, **REDIRECT, "EXTERNAL_URL": "https://s3.example.com"},
+            "on one host: old clients would send their cred",
+        ),
+    ],
+    ids=["half an access key", "redirect to a folder", "redirect to the same host"],
+)
+def test_values_that_do_not_go_together_are_refused(instance: Path, overrides: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        config.load(overrides)
+
+
+def test_downloads_may_be_redirected_to_a_store_on_another_host(instance: Path) -> None:
+    assert (
+        config.load({**S3, **REDIRECT, "EXTERNAL_URL": "https://pypi.example.com"})["STORAGE_DOWNLOADS"] == "redirect"
+    )
+
+
 # Where a value comes from ---------------------------------------------------------------------------------------
 
 
@@ -143,6 +194,11 @@ def test_without_any_source_the_defaults_count(instance: Path) -> None:
         "INSTANCE_PATH": instance,
         "DATABASE_URL": None,
         "STORAGE_URL": (instance / "packages").as_uri(),
+        "STORAGE_DOWNLOADS": "stream",
+        "S3_ENDPOINT": None,
+        "S3_REGION": None,
+        "S3_ACCESS_KEY_ID": None,
+        "S3_SECRET_ACCESS_KEY": None,
         "EXTERNAL_URL": None,
         "TRUSTED_PROXIES": 0,
         "UPSTREAM_URL": "https://pypi.org/simple",

@@ -112,7 +112,7 @@ def test_readiness_does_not_read_the_migrations_each_time(client, monkeypatch, t
 
 
 def test_readiness_fails_while_the_store_is_away(client, storage, monkeypatch, tmp_path):
-    monkeypatch.setattr(storage, "_incoming", tmp_path / "gone")
+    monkeypatch.setattr(storage._staging, "folder", tmp_path / "gone")
 
     response = client.get("/-/readiness")
 

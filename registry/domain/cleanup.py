@@ -65,8 +65,7 @@ def remove_orphans(storage: Storage, *, stored_before: datetime) -> Generator[St
     for orphans in orphaned_objects(storage, stored_before=stored_before):
         with transaction(lock=OBJECTS_LOCK, changes_answers=False):
             removed = _unreferenced(orphans)
-            for orphan in removed:
-                storage.delete(orphan.key)
+            storage.delete(*(orphan.key for orphan in removed))
         yield from removed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -31,6 +31,7 @@ from registry.errors import (
     RecordNotFound,
     RegistryError,
     TooLarge,
+    Unavailable,
     Unprocessable,
 )
 from registry.models import (
@@ -170,6 +171,7 @@ def publish(
     distribution = accepted(upload)
     if upload.fields is None:
         upload = described_by_itself(upload, distribution)
+    upload.content.filename = upload.filename
     with closing(storage.stage()) as document:
         document.write(distribution.core_metadata)
         try:
@@ -325,8 +327,11 @@ def _keep(contents: Iterable[StagedFile], storage: Storage) -> None:
 
 
 def _discard(contents: Iterable[StagedFile], storage: Storage) -> None:
-    """Remove what a refused upload has stored, unless a file refers to it; while the lock is held, none is recorded."""
-    with transaction(lock=OBJECTS_LOCK, changes_answers=False) as session:
+    """Remove what a refused upload has stored, unless a file refers to it; while the lock is held, none is recorded.
+
+    What a store that is away does not remove now, the next cleanup does.
+    """
+    with suppress(Unavailable), transaction(lock=OBJECTS_LOCK, changes_answers=False) as session:
         for sha256 in {staged.sha256 for staged in contents}:
             is_used = or_(PackageFile.sha256 == sha256, PackageFile.core_metadata_sha256 == sha256)
             if session.scalar(select(PackageFile.id).where(is_used).limit(1)) is None:

@@ -11,17 +11,24 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from registry.errors import ConfigurationError, Unavailable
 
+ADDRESSES = "file:///<folder>, or s3://, gs:// or az:// with <bucket>/<prefix>"
 BLOCK_BYTES = 1 << 20  # of which the digests are worth threads of their own
+LINK_SECONDS = 600  # an address given out is followed at once; clocks may differ by some minutes
+_KEY = re.compile(r"(?:[a-z0-9]+/)*[a-z0-9]+")
 _OBJECT_KEY = re.compile(r"sha256/(?P<folder>[0-9a-f]{2})/(?P<digest>(?P=folder)[0-9a-f]{62})")
 
 
 class ObjectMissing(Exception):
     """There is no object under this key."""
+
+
+class ObjectDamaged(OSError):
+    """The object holds other bytes than those of its key."""
 
 
 class StorageFull(Unavailable):
@@ -42,9 +49,11 @@ class StagedFile(Protocol):
     """A file on its way in: written by the receiver, digested on the way, gone when closed unless it was put.
 
     ``file`` is the seekable file with what was written so far; the digests are those of everything written.
+    ``filename`` is what clients call it that get it at its ``link``; for others it has none.
     """
 
     size_bytes: int
+    filename: str
 
     @property
     def file(self) -> BinaryIO: ...
@@ -60,6 +69,12 @@ class StagedFile(Protocol):
 
 
 class Storage(Protocol):
+    """What does not answer, or refuses, raises ``Unavailable`` from any of these; and it does so within seconds."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether objects lie behind a network, so that whoever reads one may have to wait."""
+
     def stage(self) -> StagedFile:
         """A new empty staged file.
 
@@ -75,13 +90,20 @@ class Storage(Protocol):
         :raises StorageFull: there is no room for one of them.
         """
 
-    def open(self, key: str) -> BinaryIO:
-        """The object's bytes, seekable. :raises ObjectMissing:"""
+    def open(self, key: str, start: int = 0) -> BinaryIO:
+        """The object's bytes, seekable, from this position on.
+
+        :raises ObjectMissing: now.
+        :raises ObjectDamaged: while it is read over a network, from its beginning, before its last bytes.
+        """
+
+    def link(self, key: str) -> str | None:
+        """An address where everybody may get the object for ``LINK_SECONDS``; ``None`` if the store has none."""
 
     def exists(self, key: str) -> bool: ...
 
-    def delete(self, key: str) -> None:
-        """Remove the object; removing what is not there is no error."""
+    def delete(self, *keys: str) -> None:
+        """Remove these objects; removing what is not there is no error."""
 
     def objects(self) -> Iterator[StoredObject]:
         """Everything in the store, in no order."""
@@ -90,7 +112,7 @@ class Storage(Protocol):
         """Remove what dead processes left half-way; the number of files removed."""
 
     def check(self) -> None:
-        """:raises Unavailable: the store cannot be read and written now."""
+        """:raises Unavailable: the store cannot be used now."""
 
 
 class Digests:
@@ -151,9 +173,17 @@ def digest_in(key: str) -> str | None:
     return found["digest"] if found else None
 
 
-def open_storage(url: str) -> Storage:
+def checked_key(key: str) -> str:
+    """:raises ObjectMissing: nothing is kept under keys of this form; ``..`` is one of them."""
+    if not _KEY.fullmatch(key):
+        raise ObjectMissing(key)
+    return key
+
+
+def open_storage(url: str, configuration: Mapping[str, Any]) -> Storage:
     """The store at this address.
 
+    :param configuration: the settings; of an object store the access to it, and the folder where files are staged.
     :raises ConfigurationError: no store of this kind, or it cannot be used.
     """
     parts = urlsplit(url)
@@ -161,4 +191,8 @@ def open_storage(url: str) -> Storage:
         from registry.storage.local import LocalStorage
 
         return LocalStorage(unquote(parts.path))
-    raise ConfigurationError(f"STORAGE_URL is {url!r}; accepted is file:///<folder>.")
+    if parts.scheme in ("s3", "gs", "az"):
+        from registry.storage.cloud import ObjectStorage
+
+        return ObjectStorage(url, configuration)
+    raise ConfigurationError(f"STORAGE_URL is {url!r}; accepted is {ADDRESSES}.")

@@ -171,11 +171,11 @@ def test_what_is_deleted_and_cleaned_up_while_it_is_verified_is_no_problem(
     class Vanishing(LocalStorage):
         """A store in which a package is deleted, and swept, just before its object is opened."""
 
-        def open(self, key: str):  # type: ignore[no-untyped-def]
+        def open(self, key: str, start: int = 0):  # type: ignore[no-untyped-def]
             if package := db.session.scalar(select(Package)):
                 publishing.delete_package(package, project, by=access.SHELL)
                 cleanup.run(self, LATER)
-            return super().open(key)
+            return super().open(key, start)
 
     summary, problems = verify(Vanishing(path_of(storage, "")))
 

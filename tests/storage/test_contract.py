@@ -12,16 +12,19 @@ import pytest
 
 from registry.errors import ConfigurationError
 from registry.storage import ObjectMissing, StagedFile, Storage, digest_in, object_key, open_storage
+from tests.fakes.s3 import S3Server
 
 CONTENT = b"the bytes of a wheel, for all the store knows"
 KEY = object_key(hashlib.sha256(CONTENT).hexdigest())
 OTHER_KEY = object_key("0" * 64)
 
 
-@pytest.fixture(params=["folder"])
+@pytest.fixture(params=["folder", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    addresses = {"folder": (tmp_path / "packages").as_uri()}
-    return open_storage(addresses[request.param])
+    if request.param == "folder":
+        return open_storage((tmp_path / "packages").as_uri(), {})
+    s3: S3Server = request.getfixturevalue("s3")
+    return open_storage(s3.address(), {**s3.settings, "INSTANCE_PATH": tmp_path})
 
 
 @pytest.fixture
@@ -143,12 +146,13 @@ def test_putting_what_is_there_keeps_the_object(store: Storage, staged: Stage) -
 
 
 def test_several_objects_are_kept_at_once_also_where_one_is_there_already(store: Storage, staged: Stage) -> None:
+    other_key = object_key(hashlib.sha256(b"other").hexdigest())
     store.put(KEY, staged())
 
-    store.put_all({KEY: staged(), OTHER_KEY: staged(b"other")})
+    store.put_all({KEY: staged(), other_key: staged(b"other")})
 
-    assert {found.key for found in store.objects()} == {KEY, OTHER_KEY}
-    with store.open(OTHER_KEY) as kept:
+    assert {found.key for found in store.objects()} == {KEY, other_key}
+    with store.open(other_key) as kept:
         assert kept.read() == b"other"
 
 
@@ -233,7 +237,7 @@ def test_a_store_that_works_passes_its_check_and_keeps_nothing_of_it(store: Stor
 @pytest.mark.parametrize("address", ["http://example.com/packages", "packages", "ftp://host/folder", ""])
 def test_an_address_of_no_known_kind_is_refused_by_name(address: str) -> None:
     with pytest.raises(ConfigurationError, match=r"STORAGE_URL is .*; accepted is"):
-        open_storage(address)
+        open_storage(address, {})
 
 
 def test_the_digest_is_found_in_the_key_made_of_it() -> None:

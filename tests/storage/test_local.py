@@ -18,7 +18,8 @@ import pytest
 from registry import config
 from registry.errors import ConfigurationError, Unavailable
 from registry.storage import ObjectMissing, StorageFull, object_key, open_storage
-from registry.storage.local import LocalStagedFile, LocalStorage
+from registry.storage.local import LocalStorage
+from registry.storage.staging import LocalStagedFile
 from tests.acceptance.servers import needs_proc
 
 KEY = object_key("a" * 64)
@@ -52,7 +53,7 @@ def write_in_pieces(file: LocalStagedFile, size_bytes: int) -> None:
 def test_the_address_of_a_folder_opens_just_that_folder(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
 
-    store = open_storage(folder.as_uri())
+    store = open_storage(folder.as_uri(), {})
 
     assert isinstance(store, LocalStorage)
     assert store.root == folder

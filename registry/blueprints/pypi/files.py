@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import logging
 import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, BinaryIO, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from flask import Blueprint, Response, current_app, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
@@ -20,13 +22,14 @@ from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES, preparable
 from registry.domain import catalog
 from registry.domain.access import Permission
 from registry.domain.catalog import DownloadableFile
-from registry.errors import InvalidParameter, NotFound, RecordNotFound, RegistryError
+from registry.errors import InvalidParameter, NotFound, RecordNotFound, RegistryError, Unavailable
 from registry.metrics import Download
 from registry.models import Group, Namespace, Project
-from registry.storage import ObjectMissing, Storage, object_key
+from registry.storage import ObjectDamaged, ObjectMissing, Storage, object_key
 
 METADATA_SUFFIX = ".metadata"
 BLOCK_BYTES = 1 << 18
+TOKEN_HEADERS = ("PRIVATE-TOKEN", "DEPLOY-TOKEN", "JOB-TOKEN")
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 logger = logging.getLogger(__name__)
@@ -70,14 +73,21 @@ def _download(namespace: Namespace, sha256: str, filename: str, missing: Registr
 
 
 def _package_file(file: DownloadableFile) -> Response:
-    request.environ[metrics.EVENT] = Download(file.id, file.size_bytes)
-    body = _opened(file.sha256)
-    response = _immutable(body, file.size_bytes, file.sha256, file)
+    response = _immutable(file.size_bytes, file.sha256, file)
+    if response.status_code == 200:
+        request.environ[metrics.EVENT] = Download(file.id, file.size_bytes)
     response.content_type = "application/octet-stream"
     response.headers["Content-Disposition"] = (
         f"attachment; filename=\"{file.filename}\"; filename*=UTF-8''{quote(file.filename)}"
     )
     response.headers["Content-Transfer-Encoding"] = "binary"
+    if request.method != "GET" or response.status_code not in (200, 206):
+        return response
+    address = _address_in_store(file.sha256)
+    if address is not None:
+        return _redirected(address)
+    start = response.content_range.start if response.status_code == 206 else 0
+    _fill(response, _opened(file.sha256, start or 0))
     return response
 
 
@@ -85,25 +95,55 @@ def _core_metadata(owner: DownloadableFile, sha256: str) -> Response:
     """The ``METADATA`` document byte for byte (PEP 658, 714)."""
     body = _opened(sha256)
     size_bytes = body.seek(0, 2)
-    body.seek(0)
-    response = _immutable(body, size_bytes, sha256, owner)
+    try:
+        response = _immutable(size_bytes, sha256, owner)
+    except RequestedRangeNotSatisfiable:
+        body.close()
+        raise
     response.content_type = "text/plain; charset=utf-8"
+    body.seek(response.content_range.start or 0 if response.status_code == 206 else 0)
+    _fill(response, body)
     return response
 
 
-def _opened(sha256: str) -> BinaryIO:
-    storage: Storage = current_app.extensions["storage"]
+def _opened(sha256: str, start: int = 0) -> BinaryIO:
     try:
-        return storage.open(object_key(sha256))
+        return _storage().open(object_key(sha256), start)
     except ObjectMissing:
         logger.error("The object of a listed file is not in the store: %s", sha256, extra={"sha256": sha256})
         raise
 
 
-def _immutable(body: BinaryIO, size_bytes: int, sha256: str, file: DownloadableFile) -> Response:
-    """200, 206, 304 or 416 for content that never changes under its address."""
-    response = Response(wrap_file(request.environ, body, BLOCK_BYTES), direct_passthrough=True)
-    response.call_on_close(body.close)
+def _storage() -> Storage:
+    storage: Storage = current_app.extensions["storage"]
+    return storage
+
+
+def _address_in_store(sha256: str) -> str | None:
+    """Where the client may get the file without us; ``None`` where it is not to.
+
+    Clients send a token that has a header of its own to wherever they are redirected, and old ones those of
+    ``Authorization`` to another port of the same host: they get the file from here.
+    """
+    if current_app.config["STORAGE_DOWNLOADS"] != "redirect" or any(name in request.headers for name in TOKEN_HEADERS):
+        return None
+    address = _storage().link(object_key(sha256))
+    if address is not None and urlsplit(address).hostname == urlsplit(request.host_url).hostname:
+        logger.warning("A file was streamed, as the store is on the registry's own host: redirects are not safe there.")
+        return None
+    return address
+
+
+def _redirected(address: str) -> Response:
+    response = Response(status=302)
+    response.location = address
+    response.cache_control.no_store = True  # the address ends to be valid
+    return response
+
+
+def _immutable(size_bytes: int, sha256: str, file: DownloadableFile) -> Response:
+    """200, 206, 304 or 416 for content that never changes under its address; without the content."""
+    response = Response(direct_passthrough=True)
     response.content_length = size_bytes
     response.set_etag(sha256)
     response.last_modified = file.uploaded_at
@@ -116,15 +156,43 @@ def _immutable(body: BinaryIO, size_bytes: int, sha256: str, file: DownloadableF
     response.accept_ranges = "bytes"
     wanted = _asked_range(size_bytes)
     environ = request.environ if wanted is None else {**request.environ, "HTTP_RANGE": wanted}
-    try:
-        response.make_conditional(environ, accept_ranges=wanted is not None, complete_length=size_bytes)
-    except RequestedRangeNotSatisfiable:
-        response.close()
-        raise
-    if response.status_code == 206:
-        part = _Part(body, response.content_range.start or 0, response.content_length or 0)
-        response.response = wrap_file(request.environ, cast(BinaryIO, part), BLOCK_BYTES)
+    response.make_conditional(environ, accept_ranges=wanted is not None, complete_length=size_bytes)
     return response
+
+
+def _fill(response: Response, body: BinaryIO) -> None:
+    """Give an answer its content, which begins at the body's position."""
+    response.call_on_close(body.close)
+    if request.method != "GET" or response.status_code not in (200, 206):
+        return
+    size_bytes = response.content_length or 0
+    if _storage().is_remote:
+        response.direct_passthrough = False
+        response.response = _received(body, size_bytes)
+    else:
+        part = _Part(body, body.tell(), size_bytes) if response.status_code == 206 else body
+        response.response = wrap_file(request.environ, cast(BinaryIO, part), BLOCK_BYTES)
+
+
+def _received(body: BinaryIO, size_bytes: int) -> Iterable[bytes]:
+    """Content from a store behind a network, in blocks. They are waited for by this thread, and not as those of a local
+    file by the loop that serves everybody.
+
+    :raises Unavailable: the first does not come; later ones leave an answer that is visibly too short.
+    """
+    first = body.read(min(BLOCK_BYTES, size_bytes))
+    return chain([first], _further_blocks(body, size_bytes - len(first)))
+
+
+def _further_blocks(body: BinaryIO, size_bytes: int) -> Iterator[bytes]:
+    while size_bytes > 0:
+        try:
+            block = body.read(min(BLOCK_BYTES, size_bytes))
+        except (Unavailable, ObjectDamaged) as error:
+            logger.error("A download was broken off: %s", error)
+            return
+        yield block
+        size_bytes -= len(block)
 
 
 class _Part(io.RawIOBase):

@@ -72,7 +72,8 @@ def preparable(largest_bytes: int) -> Callable[[View], View]:
         def marking(**arguments: Any) -> Any:
             now = utcnow()
             response = view(**arguments)
-            if response.status_code in (200, 302) and (response.content_length or 0) <= largest_bytes:
+            is_small = (response.content_length or 0) <= largest_bytes
+            if response.status_code in (200, 302) and is_small and not response.cache_control.no_store:
                 request.environ[_VALID_UNTIL] = _valid_until(now)
             return response
 

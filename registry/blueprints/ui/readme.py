@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from registry.domain import core_metadata, readmes
 from registry.domain.core_metadata import Description
-from registry.errors import InvalidDistribution
+from registry.errors import InvalidDistribution, Unavailable
 from registry.storage import ObjectMissing, Storage, object_key
 
 LONGEST_BYTES = 1 << 20  # of a core metadata document; a longer one is for reading in an editor
@@ -29,6 +29,8 @@ def readme(storage: Storage, core_metadata_sha256: str) -> Markup | None:
         return _kept(cast(Hashable, storage), core_metadata_sha256)
     except subprocess.TimeoutExpired:  # the machine is busy; the next visitor may have more luck
         logger.warning("A README was not rendered in %d s: %s", readmes.PATIENCE_SECONDS, core_metadata_sha256)
+        return None
+    except Unavailable:  # the page has more to show
         return None
 
 

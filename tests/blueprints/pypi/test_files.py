@@ -209,6 +209,7 @@ def test_a_download_writes_nothing(pip, demo, token, statements):
 
     assert [statement for statement in statements if not statement.startswith("SELECT")] == []
 
+
 def test_a_listed_file_without_bytes_is_an_error_that_is_logged(pip, demo, token, storage, caplog):
     storage.delete(f"sha256/{WHEEL.sha256[:2]}/{WHEEL.sha256}")
 

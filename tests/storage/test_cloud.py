@@ -1,0 +1,439 @@
+"""The object store: what holds only for what lies behind a network. S3 stands for all; the library tells them apart."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+import pytest
+import requests
+
+from registry import config
+from registry.errors import ConfigurationError, Unavailable
+from registry.storage import ObjectDamaged, ObjectMissing, cloud, object_key, open_storage
+from registry.storage.cloud import ObjectStorage
+from tests.fakes.network import FaultyLine
+from tests.fakes.s3 import S3Server
+
+CONTENT = b"the bytes of a wheel, for all the store knows"
+KEY = object_key(hashlib.sha256(CONTENT).hexdigest())
+LARGE = Random(1).randbytes(20 << 20)  # in three parts
+LARGE_KEY = object_key(hashlib.sha256(LARGE).hexdigest())
+OpenStore = Callable[..., ObjectStorage]
+
+
+@pytest.fixture
+def open_store(s3: S3Server, tmp_path: Path) -> OpenStore:
+    """Opens a store at a new place, or at the address named, with other settings than the usual ones."""
+
+    def open_store(address: str | None = None, **settings: object) -> ObjectStorage:
+        store = open_storage(address or s3.address(), {**s3.settings, "INSTANCE_PATH": tmp_path, **settings})
+        assert isinstance(store, ObjectStorage)
+        return store
+
+    return open_store
+
+
+@pytest.fixture
+def store(open_store: OpenStore) -> ObjectStorage:
+    return open_store()
+
+
+def put(store: ObjectStorage, content: bytes = CONTENT, filename: str = "", key: str | None = None) -> str:
+    key = key or object_key(hashlib.sha256(content).hexdigest())
+    with closing(store.stage()) as staged:
+        staged.write(content)
+        staged.filename = filename
+        store.put(key, staged)
+    return key
+
+
+def read(store: ObjectStorage, key: str) -> bytes:
+    with store.open(key) as file:
+        return file.read()
+
+
+# Files ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_large_file_is_sent_in_parts_and_read_from_any_position(store: ObjectStorage) -> None:
+    key = put(store, LARGE)
+
+    with store.open(key, 9 << 20) as file:
+        assert file.read(1000) == LARGE[9 << 20 :][:1000]
+        file.seek(-10, 2)
+        assert file.read() == LARGE[-10:]
+    assert read(store, key) == LARGE
+
+
+def test_stores_below_other_prefixes_of_the_bucket_know_nothing_of_each_other(
+    store: ObjectStorage, open_store: OpenStore
+) -> None:
+    put(store)
+
+    assert not open_store().exists(KEY)
+
+
+def test_what_is_received_lies_in_the_instance_folder_until_it_is_kept(store: ObjectStorage, tmp_path: Path) -> None:
+    with closing(store.stage()) as staged:
+        staged.write(CONTENT)
+        assert [path.parent for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "staging"]
+
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
+def test_a_file_staged_by_another_kind_of_store_is_refused(store: ObjectStorage) -> None:
+    with pytest.raises(TypeError, match="another store"):
+        store.put(KEY, object())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("key", ["../other", "/other", "sha256/../../other", "..", "a\x00b", "a b", "A"])
+def test_a_key_cannot_leave_the_prefix(store: ObjectStorage, key: str) -> None:
+    for act in (store.open, store.exists, store.delete, store.link, lambda key: put(store, key=key)):
+        with pytest.raises(ObjectMissing):
+            act(key)
+
+
+# Links ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_link_gives_everybody_the_file_as_the_registry_would(store: ObjectStorage) -> None:
+    put(store, filename="demo-1.0+local-py3-none-any.whl")
+
+    response = requests.get(store.link(KEY), timeout=10)
+
+    assert response.content == CONTENT
+    assert response.headers["Content-Type"] == "application/octet-stream"
+    assert response.headers["Content-Disposition"] == 'attachment; filename="demo-1.0+local-py3-none-any.whl"'
+    assert response.headers["Cache-Control"] == "private, max-age=31536000, immutable"
+
+
+def test_the_file_name_is_kept_with_a_file_sent_in_parts(store: ObjectStorage) -> None:
+    key = put(store, LARGE, "large-1.0.tar.gz")
+
+    response = requests.get(store.link(key), headers={"Range": "bytes=5-9"}, timeout=10)
+
+    assert (response.status_code, response.content) == (206, LARGE[5:10])
+    assert response.headers["Content-Disposition"] == 'attachment; filename="large-1.0.tar.gz"'
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_a_link_is_for_reading_alone(store: ObjectStorage, method: str) -> None:
+    put(store)
+
+    response = requests.request(method, store.link(KEY), data=b"other bytes", timeout=10)
+
+    assert response.status_code == 403
+    assert read(store, KEY) == CONTENT
+
+
+def test_a_link_is_for_one_object_alone(store: ObjectStorage) -> None:
+    put(store)
+    other = put(store, b"another file")
+
+    response = requests.get(store.link(KEY).replace(KEY, other), timeout=10)
+
+    assert response.status_code == 403
+
+
+def test_a_link_ends(store: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store)
+    monkeypatch.setattr(cloud, "LINK_SECONDS", 1)
+    link = store.link(KEY)
+
+    assert requests.get(link, timeout=10).status_code == 200
+    time.sleep(2.1)
+    assert requests.get(link, timeout=10).status_code == 403
+
+
+# Damage ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("content", "key"), [(CONTENT, KEY), (LARGE, LARGE_KEY)], ids=["whole", "in parts"])
+def test_what_is_changed_on_its_way_in_is_not_kept(
+    s3: S3Server, open_store: OpenStore, content: bytes, key: str
+) -> None:
+    with s3.line() as (line, settings):
+        store = open_store(**settings)
+        line.garbled = (content[20:30], b"0123456789")
+
+        with pytest.raises(Unavailable):
+            put(store, content)
+
+        line.heal()
+        assert not store.exists(key)
+
+
+def test_an_object_with_other_bytes_is_noticed_before_its_end(store: ObjectStorage) -> None:
+    key = put(store, LARGE[:-1] + b"?", key=LARGE_KEY)
+    received: list[bytes] = []
+
+    with store.open(key) as file, pytest.raises(ObjectDamaged, match="holds other bytes"):
+        received.extend(iter(lambda: file.read(1 << 18), b""))
+
+    assert LARGE.startswith(b"".join(received))
+    assert 0 < len(b"".join(received)) < len(LARGE)
+
+
+def test_a_small_object_with_other_bytes_gives_none_of_them(store: ObjectStorage) -> None:
+    put(store, b"other bytes", key=KEY)
+
+    with store.open(KEY) as file, pytest.raises(ObjectDamaged):
+        file.read(1)
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_was(s3: S3Server, open_store: OpenStore) -> None:
+    with s3.line() as (line, settings):
+        store = open_store(**settings)
+        put(store, LARGE)
+        line.cut_after_bytes = 12 << 20
+
+        assert read(store, LARGE_KEY) == LARGE
+        assert line.cut_after_bytes is None
+
+
+# A store that is away -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def line(s3: S3Server, impatience: None) -> Iterator[tuple[FaultyLine, dict[str, str]]]:
+    with s3.line() as led:
+        yield led
+
+
+ACTS: dict[str, Callable[[ObjectStorage], object]] = {
+    "put": lambda store: put(store, b"new bytes"),
+    "put in parts": lambda store: put(store, LARGE),
+    "open": lambda store: store.open(KEY),
+    "exists": lambda store: store.exists(KEY),
+    "delete": lambda store: store.delete(KEY),
+    "list": lambda store: list(store.objects()),
+    "check": lambda store: store.check(),
+}
+
+
+@pytest.mark.parametrize("act", ACTS.values(), ids=list(ACTS))
+def test_a_store_that_refuses_connections_is_told_at_once(
+    line: tuple[FaultyLine, dict[str, str]], open_store: OpenStore, act: Callable[[ObjectStorage], object]
+) -> None:
+    network, settings = line
+    store = open_store(**settings)
+    network.is_cut = True
+    began = time.monotonic()
+
+    with pytest.raises(Unavailable, match="The package store does not answer"):
+        act(store)
+
+    assert time.monotonic() - began < cloud.SLOW_SECONDS
+    network.heal()
+    store.check()
+
+
+def test_whoever_waited_in_vain_spares_others_the_wait(
+    line: tuple[FaultyLine, dict[str, str]], open_store: OpenStore
+) -> None:
+    network, settings = line
+    store = open_store(**settings)
+    put(store)
+    network.is_silent = True
+    waits = []
+
+    for _ in range(3):
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            store.exists(KEY)
+        waits.append(time.monotonic() - began)
+
+    assert cloud.SLOW_SECONDS < waits[0] < 4
+    assert waits[1] + waits[2] < cloud.PAUSE_SECONDS / 2
+
+
+def test_when_the_store_answers_again_it_is_used_again(
+    line: tuple[FaultyLine, dict[str, str]], open_store: OpenStore
+) -> None:
+    network, settings = line
+    store = open_store(**settings)
+    put(store)
+    network.is_silent = True
+    with pytest.raises(Unavailable):
+        store.exists(KEY)
+    network.heal()
+
+    with pytest.raises(Unavailable):
+        store.exists(KEY)
+    time.sleep(cloud.PAUSE_SECONDS)
+
+    assert read(store, KEY) == CONTENT
+
+
+def test_of_those_who_wait_for_a_silent_store_one_tries_for_all(
+    line: tuple[FaultyLine, dict[str, str]], open_store: OpenStore
+) -> None:
+    network, settings = line
+    store = open_store(**settings)
+    network.is_silent = True
+    with pytest.raises(Unavailable):
+        store.exists(KEY)
+    time.sleep(cloud.PAUSE_SECONDS)
+    waits = []
+
+    for _ in range(2):
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            store.exists(KEY)
+        waits.append(time.monotonic() - began)
+
+    assert waits[0] > cloud.SLOW_SECONDS
+    assert waits[1] < cloud.PAUSE_SECONDS / 2
+
+
+def test_a_check_asks_whatever_happened_before(line: tuple[FaultyLine, dict[str, str]], open_store: OpenStore) -> None:
+    network, settings = line
+    store = open_store(**settings)
+    network.is_silent = True
+    with pytest.raises(Unavailable):
+        store.check()
+    network.heal()
+
+    store.check()
+
+    assert not store.exists(KEY)
+
+
+def test_a_file_of_which_no_more_comes_is_told(line: tuple[FaultyLine, dict[str, str]], open_store: OpenStore) -> None:
+    network, settings = line
+    store = open_store(**settings)
+    put(store, LARGE)
+
+    with store.open(LARGE_KEY) as file:
+        file.read(1)
+        network.is_silent = True
+        with pytest.raises(Unavailable):
+            file.read()
+
+
+# A store that cannot be used ------------------------------------------------------------------------------------
+
+
+def test_a_wrong_secret_is_told(open_store: OpenStore, caplog: pytest.LogCaptureFixture) -> None:
+    store = open_store(S3_SECRET_ACCESS_KEY="wrong")
+
+    with pytest.raises(Unavailable, match="The package store refuses what the registry asks for"):
+        put(store)
+
+    assert "SignatureDoesNotMatch" in caplog.text
+    assert "wrong" not in caplog.text
+
+
+def test_a_bucket_that_is_not_there_is_told(open_store: OpenStore, caplog: pytest.LogCaptureFixture) -> None:
+    store = open_store("s3://nowhere/at-all")
+
+    with pytest.raises(Unavailable, match="does not answer"):
+        store.check()
+    with pytest.raises(Unavailable, match="has no such bucket"):
+        put(store)
+
+    assert "NoSuchBucket" in caplog.text
+
+
+def test_the_variables_of_aws_count_where_the_registry_has_no_setting(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.settings.items():
+        monkeypatch.setenv({"S3_ENDPOINT": "AWS_ENDPOINT_URL"}.get(name, name.replace("S3_", "AWS_")), value)
+    unset = dict.fromkeys(s3.settings)
+
+    store = open_storage(s3.address(), {**unset, "INSTANCE_PATH": tmp_path})
+
+    store.check()
+
+
+@pytest.mark.parametrize(
+    ("address", "variables", "endpoint"),
+    [
+        (
+            "az://container/prefix",
+            {"AZURE_STORAGE_ACCOUNT_NAME": "account", "AZURE_STORAGE_ACCOUNT_KEY": "a2V5"},
+            "https://account.blob.core.windows.net/container/prefix/sha256/",
+        ),
+        (
+            "s3://bucket/prefix",
+            {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_REGION": "eu-central-1"},
+            "https://s3.eu-central-1.amazonaws.com/bucket/prefix/sha256/",
+        ),
+    ],
+    ids=["Azure", "AWS"],
+)
+def test_links_lead_to_the_provider(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, variables: dict[str, str], endpoint: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    unset = dict.fromkeys(("S3_ENDPOINT", "S3_REGION", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"))
+
+    store = open_storage(address, {**unset, "INSTANCE_PATH": tmp_path})
+
+    assert (store.link(KEY) or "").startswith(endpoint)
+
+
+def test_google_cloud_storage_can_be_named(tmp_path: Path) -> None:
+    assert open_storage("gs://bucket/prefix", {"INSTANCE_PATH": tmp_path}).is_remote
+
+
+def test_a_store_without_what_it_needs_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"^STORAGE_URL is 'az://container/prefix', which cannot be used: [^\n]*\.$"
+    ):
+        open_storage("az://container/prefix", {"INSTANCE_PATH": tmp_path})
+
+
+def test_without_the_extra_its_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "registry.storage.cloud")
+    monkeypatch.setitem(sys.modules, "obstore", None)
+
+    with pytest.raises(ConfigurationError, match=r"needs the extra object-store: pip install"):
+        open_storage("s3://bucket/prefix", {"INSTANCE_PATH": tmp_path})
+
+
+def test_a_staging_folder_that_cannot_be_made_is_told(open_store: OpenStore, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigurationError, match="file/staging cannot be made: Not a directory"):
+        open_store(INSTANCE_PATH=tmp_path / "file")
+
+
+# Processes ------------------------------------------------------------------------------------------------------
+
+FORK = """
+import os, sys
+from pathlib import Path
+from registry.storage import open_storage
+configuration = dict(zip(("S3_ENDPOINT", "S3_REGION", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"), sys.argv[3:]))
+store = open_storage(sys.argv[1], configuration | {"INSTANCE_PATH": Path(sys.argv[2])})
+if os.environ.get("USED"):
+    store.check()
+if os.fork() == 0:
+    try:
+        store.check()
+    except RuntimeError:
+        os._exit(3)
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+@pytest.mark.parametrize(("used", "status"), [("", 0), ("1", 3)], ids=["not used", "used"])
+def test_a_store_may_be_opened_before_a_fork_but_not_used(s3: S3Server, tmp_path: Path, used: str, status: int) -> None:
+    """The library would wait for ever for its threads, which stay in the first process."""
+    command = [sys.executable, "-c", FORK, s3.address(), str(tmp_path), *s3.settings.values()]
+
+    done = subprocess.run(command, cwd=config.ROOT, env={**os.environ, "USED": used}, timeout=30, check=False)
+
+    assert done.returncode == status
