@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Flask, jsonify, request
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as BaseResponse
@@ -127,9 +127,11 @@ def _register_error_handlers(app: Flask) -> None:
             response.headers["Retry-After"] = str(error.retry_after_seconds)
         return response
 
-    @app.errorhandler(OperationalError)
-    def unavailable(error: OperationalError) -> BaseResponse:
-        app.logger.error("The database did not answer: %s", error.orig)
+    @app.errorhandler(SQLAlchemyError)
+    def unanswered(error: SQLAlchemyError) -> BaseResponse:
+        if not database.is_unanswered(error):
+            return broken(error)
+        app.logger.error("The database did not answer: %s", getattr(error, "orig", error))
         return refuse(Unavailable("The database does not answer."))
 
     @app.errorhandler(Exception)

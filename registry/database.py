@@ -44,7 +44,16 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InvalidRequestError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    InvalidRequestError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -52,7 +61,7 @@ from registry.errors import ConfigurationError, RecordNotFound
 
 if TYPE_CHECKING:
     from flask import Flask
-    from sqlalchemy.engine import Dialect
+    from sqlalchemy.engine import Dialect, ExceptionContext
     from sqlalchemy.orm import Session
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -60,6 +69,13 @@ SCHEMA_LOCK = 7_202_611  # any number, the same in every process (PostgreSQL adv
 OBJECTS_LOCK = 7_202_612
 
 LONGEST_SEARCH = 10_000  # characters: of four bytes each, still a pattern that SQLite takes
+
+# Whoever holds others up is cut off; whoever is not there is not waited for (libpq, "Parameter Key Words").
+POSTGRESQL_SESSION = "-c idle_in_transaction_session_timeout=60000 -c statement_timeout=60000"
+POSTGRESQL_CONNECTION = {
+    "connect_timeout": "10", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}  # fmt: skip
 
 AUTOINCREMENT = {"sqlite_autoincrement": True}  # an id is never given twice, as on PostgreSQL
 
@@ -161,7 +177,7 @@ def init_app(app: Flask) -> None:
     if url.get_backend_name() == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
         options["pool_pre_ping"] = True
-        options["connect_args"] = {"options": "-c idle_in_transaction_session_timeout=60000 -c statement_timeout=60000"}
+        options["connect_args"] = _connection_parameters(url)
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
     try:
@@ -174,6 +190,15 @@ def init_app(app: Flask) -> None:
         ) from error
     if is_sqlite(engine):
         event.listen(engine, "connect", _prepare_sqlite)
+    else:
+        event.listen(engine, "handle_error", _withhold_details)
+        app.teardown_appcontext(_end_session)  # before Flask-SQLAlchemy's, which would fail the request
+
+
+def _connection_parameters(url: URL) -> dict[str, str]:
+    """What the address does not say otherwise."""
+    parameters = {name: value for name, value in POSTGRESQL_CONNECTION.items() if name not in url.query}
+    return parameters | {"options": f"{POSTGRESQL_SESSION} {url.query.get('options', '')}".rstrip()}
 
 
 def disconnect(app: Flask) -> None:
@@ -186,6 +211,22 @@ def is_sqlite(engine: Engine) -> bool:
     return engine.dialect.name == "sqlite"
 
 
+def is_unanswered(error: SQLAlchemyError) -> bool:
+    """Whether the database did not answer, or not in time: the same request may succeed later."""
+    is_broken_off = isinstance(error, DBAPIError) and error.connection_invalidated
+    return is_broken_off or isinstance(error, OperationalError | NoConnectionLeft)
+
+
+def _end_session(_error: BaseException | None) -> None:
+    """A database that goes away when the answer is made already takes nothing from it."""
+    if db.session.registry.has():
+        session = db.session()
+        try:
+            session.close()
+        except DBAPIError:
+            session.invalidate()
+
+
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA busy_timeout = 30000")
@@ -194,6 +235,16 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _withhold_details(context: ExceptionContext) -> None:
+    """PostgreSQL tells the values of the row that broke a rule; ``hide_parameters`` does not know of these."""
+    error: Any = context.original_exception
+    told = getattr(getattr(error, "diag", None), "message_primary", None)
+    if told is not None:
+        error.args = (told,)
+        if context.sqlalchemy_exception is not None:
+            context.sqlalchemy_exception.args = (f"({type(error).__name__}) {told}",)
 
 
 # Transactions ---------------------------------------------------------------------------------------------------
@@ -256,7 +307,8 @@ def lock(record: Model, *attributes: str) -> None:
     :raises RecordNotFound: it was deleted meanwhile.
     """
     try:
-        db.session.refresh(record, attributes or None, with_for_update=True)
+        # Of this table alone: PostgreSQL locks no row of what the record may have been loaded together with.
+        db.session.refresh(record, attributes or None, with_for_update={"of": type(record)})
     except InvalidRequestError as error:
         raise RecordNotFound from error
 
@@ -291,7 +343,7 @@ class ContentGeneration:
             try:
                 self._connection = self._connected()
                 return self._number()
-            except (DBAPIError, self._engine.dialect.loaded_dbapi.Error):
+            except (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error):
                 self._drop()
                 return None
 
@@ -327,9 +379,11 @@ def upgrade() -> tuple[str | None, str]:
     """Bring the schema to the newest version; two processes that start at once do it once.
 
     :returns: the version found and the version now in place.
-    :raises ConfigurationError: the database cannot be opened, or was written by a newer registry.
+    :raises ConfigurationError: the database cannot be opened, does not keep all texts, or was written by a newer
+        registry.
     """
     with _schema_lock():
+        _refuse_encoding()
         before = schema_version()
         _refuse_unknown(before)
         if before != newest_version():
@@ -356,6 +410,18 @@ def schema_version() -> str | None:
 
 def newest_version() -> str:
     return _versions(MIGRATIONS)[0]
+
+
+def _refuse_encoding() -> None:
+    if is_sqlite(db.engine):
+        return
+    with _connect() as connection:
+        encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"The database (REGISTRY_DATABASE_URL) keeps texts as {encoding}; "
+            "make it anew with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
+        )
 
 
 def _refuse_unknown(found: str | None) -> None:

@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -14,11 +15,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import event, insert, select, text, update
 
 from registry import create_app, database
-from registry.database import Model, db
+from registry.database import Model, db, is_sqlite
 from registry.domain import sources
 from registry.models import Group, InstanceSettings, Project, Role, User
 from registry.storage import Storage, cloud
-from tests import factories
+from tests import factories, postgresql
 from tests.acceptance.clients import ENVIRONMENTS, environments_in
 from tests.clients import Client, Pip, Rest, Twine
 from tests.fakes import s3 as s3_server
@@ -26,6 +27,79 @@ from tests.fakes.index import StaticIndex
 from tests.fakes.s3 import NoS3, S3Server
 
 SECRET_KEY = "a key that only tests use, long enough to pass"
+NO_SERVER = "PostgreSQL is not installed: neither is `postgres` in the path, nor below /usr/lib/postgresql"
+SERVER, ADDRESS = pytest.StashKey[postgresql.Server](), pytest.StashKey[str]()
+
+
+# The database ---------------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database",
+        choices=["sqlite", "postgresql"],
+        default="sqlite",
+        help="what holds the records; with postgresql only tests that need a database, on a server of their own",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One server for all workers; each makes its own databases in it."""
+    if config.getoption("--database") == "sqlite" or config.option.collectonly:
+        return
+    if hasattr(config, "workerinput"):
+        config.stash[ADDRESS] = config.workerinput["postgresql"]
+    elif (programs := postgresql.binaries()) is not None:
+        config.stash[SERVER] = postgresql.Server(programs)
+        config.stash[ADDRESS] = config.stash[SERVER].address
+    elif os.environ.get("CI"):
+        raise pytest.UsageError(NO_SERVER)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["postgresql"] = node.config.stash.get(ADDRESS, None)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if SERVER in config.stash:
+        config.stash[SERVER].close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is about the other database, and on PostgreSQL what has nothing to do with databases."""
+    chosen = _is_for_sqlite if config.getoption("--database") == "sqlite" else _is_for_postgresql
+    config.hook.pytest_deselected(items=[item for item in items if not chosen(item)])
+    items[:] = filter(chosen, items)
+
+
+def _is_for_sqlite(item: pytest.Item) -> bool:
+    return item.get_closest_marker("postgresql") is None
+
+
+def _is_for_postgresql(item: Any) -> bool:
+    marks = {mark.name for mark in item.iter_markers()}
+    needs_database = not marks.isdisjoint({"postgresql", "databases"}) or "new_database" in item.fixturenames
+    return "sqlite" not in marks and (needs_database or "_app" in item.fixturenames)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(request: pytest.FixtureRequest) -> str | None:
+    """Address of the PostgreSQL server, or ``None`` when records are in SQLite files."""
+    if request.config.getoption("--database") == "sqlite":
+        return None
+    address = request.config.stash.get(ADDRESS, None)
+    return address or pytest.skip(NO_SERVER)
+
+
+@pytest.fixture
+def new_database(postgresql_server: str | None, tmp_path: Path) -> Iterator[str]:
+    """The address of an empty database."""
+    if postgresql_server is None:
+        yield f"sqlite:///{tmp_path / 'registry.sqlite3'}"
+    else:
+        with postgresql.new_database(postgresql_server) as address:
+            yield address
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,19 +117,31 @@ def _loopback_only() -> Iterator[None]:
     socket.socket.connect = connect  # type: ignore[method-assign]
 
 
+# The application ------------------------------------------------------------------------------------------------
+
+
 @pytest.fixture(scope="session")
-def _app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    instance = tmp_path_factory.mktemp("instance")
-    overrides = {"INSTANCE_PATH": instance, "SECRET_KEY": SECRET_KEY, "UPSTREAM_URL": "https://upstream.test/simple/"}
-    if "TEST_DATABASE_URL" in os.environ:  # an empty PostgreSQL database in place of SQLite; one worker (-n 0) only
-        overrides["DATABASE_URL"] = os.environ["TEST_DATABASE_URL"]
-    app = create_app(overrides)
+def _app(postgresql_server: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    app = create_app(
+        {
+            "INSTANCE_PATH": tmp_path_factory.mktemp("instance"),
+            "SECRET_KEY": SECRET_KEY,
+            "UPSTREAM_URL": "https://upstream.test/simple/",
+            "DATABASE_URL": postgresql_server and postgresql.create_database(postgresql_server),
+        }
+    )
     app.testing = True
     with app.app_context():
+        if is_sqlite(db.engine):
+            event.listen(db.engine, "connect", _trust_the_power)
         database.upgrade()
     yield app
     with app.app_context():
         db.engine.dispose()
+
+
+def _trust_the_power(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture

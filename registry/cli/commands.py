@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from flask import current_app
 from flask.cli import ScriptInfo
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from registry import database
 from registry.domain import accounts, namespaces
@@ -36,8 +36,10 @@ class Command(click.Command):
                 return super().invoke(ctx)
         except RegistryError as error:
             raise click.ClickException(error.reason or error.message) from error
-        except OperationalError as error:
-            raise click.ClickException(f"The database does not answer: {error.orig}.") from error
+        except SQLAlchemyError as error:
+            if not database.is_unanswered(error):
+                raise
+            raise click.ClickException(f"The database does not answer: {getattr(error, 'orig', error)}.") from error
 
 
 class SchemaCommand(Command):

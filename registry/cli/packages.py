@@ -164,7 +164,11 @@ def _yankable(
 
 def _print_yank(done: str, project: Project, name: str, version: str, filename: str | None, as_json: bool) -> None:
     packages = catalog.packages_named(project, name, version)
-    files = [file for package in packages for file in db.session.scalars(catalog.package_files(package))]
+    files = [
+        file
+        for package in packages
+        for file in db.session.scalars(catalog.ordered_files(package, "id", descending=False))
+    ]
     record = {
         "project": project.full_path,
         "name": packages[0].name,

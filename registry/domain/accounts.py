@@ -33,6 +33,7 @@ from registry.models import (
 
 MINIMUM_PASSWORD_LENGTH = 8
 MAXIMUM_PASSWORD_LENGTH = 128
+HASHER = PasswordHasher()  # a tenth of a second for each password
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
 
 
@@ -66,7 +67,7 @@ def create_user(
     _refuse_taken(user)  # a first look, before the hashing that costs a tenth of a second
     if password is not None:
         refuse_bad_password(password)
-        user.password_hash = _hasher().hash(password)
+        user.password_hash = HASHER.hash(password)
     with transaction(lock=namespaces.TREE_LOCK) as session:
         _refuse_taken(user)
         session.add(user)
@@ -113,7 +114,7 @@ def set_password(user: User, password: str, *, by: audit.Author, must_change: bo
     """:raises InvalidRecord: too short or too long."""
     refuse_bad_password(password)
     with transaction():
-        user.password_hash = _hasher().hash(password)
+        user.password_hash = HASHER.hash(password)
         user.must_change_password = must_change
         audit.record(by, "user_password_changed", user.username)
 
@@ -151,7 +152,7 @@ def by_login(login: str) -> User | None:
 def _is_password_of(user: User | None, password: str) -> bool:
     stored = user.password_hash if user is not None and user.password_hash else _decoy_hash()
     try:
-        _hasher().verify(stored, password[:MAXIMUM_PASSWORD_LENGTH])
+        HASHER.verify(stored, password[:MAXIMUM_PASSWORD_LENGTH])
     except (VerificationError, InvalidHashError):
         return False
     return user is not None and bool(user.password_hash) and len(password) <= MAXIMUM_PASSWORD_LENGTH
@@ -366,10 +367,5 @@ def _refuse_taken(user: User, *, except_space_of: User | None = None) -> None:
 
 
 @cache
-def _hasher() -> PasswordHasher:
-    return PasswordHasher()
-
-
-@cache
 def _decoy_hash() -> str:
-    return _hasher().hash(secrets.token_hex(16))
+    return HASHER.hash(secrets.token_hex(16))

@@ -387,16 +387,14 @@ def package(project: Project, package_id: int, statuses: Iterable[PackageStatus]
 
 
 def packages_named(project: Project, name: str, version: str) -> list[Package]:
-    """The records of one release, under every spelling of its name (PEP 503); those deleted left out."""
-    found = db.session.scalars(
-        select(Package).where(
-            Package.project_id == project.id,
-            Package.normalized_name == canonicalize_name(name),
-            Package.version == version,
-            Package.status != PackageStatus.PENDING_DESTRUCTION,
-        )
+    """The records of one release, under every spelling of its name (PEP 503), the oldest first; no deleted ones."""
+    found = select(Package).where(
+        Package.project_id == project.id,
+        Package.normalized_name == canonicalize_name(name),
+        Package.version == version,
+        Package.status != PackageStatus.PENDING_DESTRUCTION,
     )
-    return list(found)
+    return list(db.session.scalars(found.order_by(Package.id)))
 
 
 def package_files(package: Package) -> Select[PackageFile]:

@@ -59,7 +59,8 @@ def _mark_version(package: Package, project: Project, reason: str | None, by: au
         if package.status is PackageStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
         files = session.scalars(
-            catalog.package_files(package).with_for_update(), execution_options={"populate_existing": True}
+            catalog.package_files(package).order_by(PackageFile.id).with_for_update(),
+            execution_options={"populate_existing": True},
         ).all()
         if reason is not None and not files:
             raise BadRequest(f"{_release(package)} has no files that could be yanked")

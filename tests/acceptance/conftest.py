@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import postgresql
 from tests.acceptance.clients import ENVIRONMENTS, Client, Environments, Installer, environments_in, uv_command
 from tests.acceptance.servers import RunningServer
 from tests.fakes.upstream import Upstream
@@ -25,9 +26,12 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[RunningServer]:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, upstream: Upstream, postgresql_server: str | None
+) -> Iterator[RunningServer]:
     """One server for all tests of this process: they change nothing in it but what they made themselves."""
-    started = RunningServer(tmp_path_factory.mktemp("server"), UPSTREAM_URL=upstream.url)
+    address = "" if postgresql_server is None else postgresql.create_database(postgresql_server)
+    started = RunningServer(tmp_path_factory.mktemp("server"), UPSTREAM_URL=upstream.url, DATABASE_URL=address)
     started.start()
     yield started
     assert started.stop() == 0, started.log

@@ -12,6 +12,7 @@ from tests.acceptance.servers import Namespace, RunningServer
 from tests.acceptance.wire import BOUNDARY, Answer, basic, connect, exchange, head, multipart, upload_head
 from tests.builders import BuiltFile, build_wheel
 
+pytestmark = pytest.mark.databases
 WHEEL = build_wheel("fuzzed", "1.0")
 MIB = 1 << 20
 FUZZ = settings(

@@ -27,6 +27,7 @@ ROUNDS = 5
 # Races ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.databases
 @pytest.mark.parametrize("size_bytes", [0, 2_000_000], ids=["small", "large"])
 def test_of_uploads_of_one_file_at_the_same_time_exactly_one_is_kept(server: RunningServer, size_bytes: int) -> None:
     project, file = server.project(), build_wheel("raced", size_bytes=size_bytes)
@@ -46,6 +47,7 @@ def test_of_uploads_of_one_file_at_the_same_time_exactly_one_is_kept(server: Run
     assert [package["version"] for package in project.packages()] == ["1.0"]
 
 
+@pytest.mark.databases
 def test_files_of_one_package_are_uploaded_at_the_same_time(server: RunningServer) -> None:
     project = server.project()
     files = [build_wheel("parallel", tag=f"cp3{minor}-none-any") for minor in range(8, 15)] + [build_sdist("parallel")]

@@ -382,6 +382,7 @@ def test_a_file_above_the_limit_is_refused_with_the_reason(
     assert [found["name"] for found in project.packages()] == ["fitting"]
 
 
+@pytest.mark.databases
 def test_the_same_file_cannot_be_published_twice(
     twine: Client, project: Namespace, developer: User, dist: Dist
 ) -> None:
@@ -410,6 +411,7 @@ def test_files_that_exist_are_skipped_when_twine_is_told_to(
     assert sorted(project.listed(NAME)) == [WHEEL.filename, SDIST.filename]
 
 
+@pytest.mark.databases
 def test_a_package_can_be_published_again_once_it_was_deleted(
     twine: Client, pip: Installer, server: RunningServer, project: Namespace, developer: User, dist: Dist
 ) -> None:
@@ -460,6 +462,7 @@ def test_a_package_is_installed_from_a_group(
     assert f"Successfully installed {NAME}-0.0.1" in output
 
 
+@pytest.mark.databases
 def test_a_package_is_installed_from_the_group_above_its_group(
     pip: Installer, server: RunningServer, group: Namespace, reader: str
 ) -> None:

@@ -589,7 +589,7 @@ def test_the_last_assets_take_the_package_along_and_the_question_says_so(browser
 
 def test_several_assets_are_named_one_by_one(browser_of, maintainer, project, demo):
     factories.published(project, build_wheel(tag="py2-none-any"))
-    ids = [file.id for file in db.session.scalars(catalog.package_files(demo))][:2]
+    ids = [file.id for file in db.session.scalars(catalog.package_files(demo).order_by(PackageFile.id))][:2]
 
     page = browser_of(maintainer).get(f"{address(demo)}/package_files/delete?{urlencode([('id', i) for i in ids])}")
 
