@@ -64,9 +64,15 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
     """:raises ConfigurationError: values that are accepted one by one do not go together."""
     if (values["S3_ACCESS_KEY_ID"] is None) != (values["S3_SECRET_ACCESS_KEY"] is None):
         raise ConfigurationError("REGISTRY_S3_ACCESS_KEY_ID and REGISTRY_S3_SECRET_ACCESS_KEY are set together or not.")
+    is_folder = values["STORAGE_URL"].startswith("file:")
+    if values["STORAGE_DOWNLOADS"] == "accel" and not (is_folder and values["TRUSTED_PROXIES"]):
+        raise ConfigurationError(
+            "REGISTRY_STORAGE_DOWNLOADS is 'accel'; that takes a folder (REGISTRY_STORAGE_URL) and nginx in front of the "
+            "registry (REGISTRY_TRUSTED_PROXIES)."
+        )
     if values["STORAGE_DOWNLOADS"] != "redirect":
         return
-    if values["STORAGE_URL"].startswith("file:"):
+    if is_folder:
         raise ConfigurationError(
             "REGISTRY_STORAGE_DOWNLOADS is 'redirect'; files of a folder (REGISTRY_STORAGE_URL) can only be streamed."
         )
@@ -245,9 +251,9 @@ SETTINGS = (
     Setting(
         "STORAGE_DOWNLOADS",
         "stream",
-        _one_of("stream", "redirect"),
-        "stream or redirect",
-        "Whether files of an object store come through the registry, or from the store at a signed address",
+        _one_of("stream", "redirect", "accel"),
+        "stream, redirect or accel",
+        "Whether files come through the registry, from the object store at a signed address, or from nginx",
     ),
     Setting(
         "S3_ENDPOINT",

@@ -165,13 +165,21 @@ REDIRECT = {"STORAGE_DOWNLOADS": "redirect"}
     ("overrides", "sentence"),
     [
         ({"S3_ACCESS_KEY_ID": "id"}, "REGISTRY_S3_ACCESS_KEY_ID and REGISTRY_S3_SECRET_ACCESS_KEY are set together"),
+        ({"STORAGE_DOWNLOADS": "accel"}, "REGISTRY_STORAGE_DOWNLOADS is 'accel'; that takes a folder .* and nginx"),
+        ({**S3, "STORAGE_DOWNLOADS": "accel", "TRUSTED_PROXIES": 1}, "is 'accel'; that takes a folder"),
         (REDIRECT, "REGISTRY_STORAGE_DOWNLOADS is 'redirect'; files of a folder .* can only be streamed"),
         (
             {**S3, **REDIRECT, "EXTERNAL_URL": "https://s3.example.com"},
             "on one host: old clients would send their cred",
         ),
     ],
-    ids=["half an access key", "redirect to a folder", "redirect to the same host"],
+    ids=[
+        "half an access key",
+        "accel without a proxy",
+        "accel to an object store",
+        "redirect to a folder",
+        "redirect to the same host",
+    ],
 )
 def test_values_that_do_not_go_together_are_refused(instance: Path, overrides: dict[str, str], sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=sentence):

@@ -24,7 +24,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
 GUEST, REPORTER, DEVELOPER, MAINTAINER, OWNER = 10, 20, 30, 40, 50
 needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="looks into Linux's /proc")
-_BANNER = re.compile(rb"^Registry at (http://\S+)$", re.MULTILINE)
+_BANNER = re.compile(rb"^Registry at (https?://\S+)$", re.MULTILINE)
 
 
 class RunningServer:

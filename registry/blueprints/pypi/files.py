@@ -28,6 +28,7 @@ from registry.models import Group, Namespace, Project
 from registry.storage import ObjectDamaged, ObjectMissing, Storage, object_key
 
 METADATA_SUFFIX = ".metadata"
+OBJECTS = "/_objects"  # where nginx has the folder of the store, for nobody but itself
 BLOCK_BYTES = 1 << 18
 TOKEN_HEADERS = ("PRIVATE-TOKEN", "DEPLOY-TOKEN", "JOB-TOKEN")
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -73,14 +74,17 @@ def _download(namespace: Namespace, sha256: str, filename: str, missing: Registr
 
 
 def _package_file(file: DownloadableFile) -> Response:
-    response = _immutable(file.size_bytes, file.sha256, file)
-    if response.status_code == 200:
+    is_sent_by_proxy = current_app.config["STORAGE_DOWNLOADS"] == "accel"
+    response = _immutable(file.size_bytes, file.sha256, file, is_conditional=not is_sent_by_proxy)
+    if response.status_code == 200 and not (is_sent_by_proxy and "Range" in request.headers):
         request.environ[metrics.EVENT] = Download(file.id, file.size_bytes)
     response.content_type = "application/octet-stream"
     response.headers["Content-Disposition"] = (
         f"attachment; filename=\"{file.filename}\"; filename*=UTF-8''{quote(file.filename)}"
     )
     response.headers["Content-Transfer-Encoding"] = "binary"
+    if is_sent_by_proxy:
+        return _handed_over(response, file.sha256)
     if request.method != "GET" or response.status_code not in (200, 206):
         return response
     address = _address_in_store(file.sha256)
@@ -141,8 +145,20 @@ def _redirected(address: str) -> Response:
     return response
 
 
-def _immutable(size_bytes: int, sha256: str, file: DownloadableFile) -> Response:
-    """200, 206, 304 or 416 for content that never changes under its address; without the content."""
+def _handed_over(response: Response, sha256: str) -> Response:
+    """Have nginx send the object: ranges and conditions are its business then (nginx, ``X-Accel-Redirect``)."""
+    _opened(sha256).close()  # what is missing is told by us
+    response.headers["X-Accel-Redirect"] = f"{OBJECTS}/{object_key(sha256)}"
+    response.direct_passthrough = False
+    response.content_length = 0
+    return response
+
+
+def _immutable(size_bytes: int, sha256: str, file: DownloadableFile, *, is_conditional: bool = True) -> Response:
+    """200, 206, 304 or 416 for content that never changes under its address; without the content.
+
+    :param is_conditional: ``False``: 200, whatever part of it is asked for, or on which condition.
+    """
     response = Response(direct_passthrough=True)
     response.content_length = size_bytes
     response.set_etag(sha256)
@@ -154,6 +170,8 @@ def _immutable(size_bytes: int, sha256: str, file: DownloadableFile) -> Response
     else:
         response.cache_control.private = True
     response.accept_ranges = "bytes"
+    if not is_conditional:
+        return response
     wanted = _asked_range(size_bytes)
     environ = request.environ if wanted is None else {**request.environ, "HTTP_RANGE": wanted}
     response.make_conditional(environ, accept_ranges=wanted is not None, complete_length=size_bytes)
