@@ -67,8 +67,8 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
     is_folder = values["STORAGE_URL"].startswith("file:")
     if values["STORAGE_DOWNLOADS"] == "accel" and not (is_folder and values["TRUSTED_PROXIES"]):
         raise ConfigurationError(
-            "REGISTRY_STORAGE_DOWNLOADS is 'accel'; that takes a folder (REGISTRY_STORAGE_URL) and nginx in front of the "
-            "registry (REGISTRY_TRUSTED_PROXIES)."
+            "REGISTRY_STORAGE_DOWNLOADS is 'accel'; that takes a folder (REGISTRY_STORAGE_URL) and nginx in front "
+            "of the registry (REGISTRY_TRUSTED_PROXIES)."
         )
     if values["STORAGE_DOWNLOADS"] != "redirect":
         return
