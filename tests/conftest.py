@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +95,17 @@ def postgresql_server(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.fixture
-def new_database(postgresql_server: str | None, tmp_path: Path) -> Iterator[str]:
-    """The address of an empty database."""
-    if postgresql_server is None:
-        yield f"sqlite:///{tmp_path / 'registry.sqlite3'}"
-    else:
-        with postgresql.new_database(postgresql_server) as address:
-            yield address
+def new_database(postgresql_server: str | None, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Makes an empty database, on PostgreSQL with options; its address."""
+    numbers = count(1)
+    with ExitStack() as databases:
+        yield (
+            lambda *options: (
+                f"sqlite:///{tmp_path / f'database{next(numbers)}.sqlite3'}"
+                if postgresql_server is None
+                else databases.enter_context(postgresql.new_database(postgresql_server, *options))
+            )
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)

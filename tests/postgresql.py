@@ -103,20 +103,20 @@ class Server:
 _numbers = count(1)
 
 
-def create_database(server: str) -> str:
+def create_database(server: str, *options: str) -> str:
     """The address of a new, empty database.
 
     :param server: the address of the server's own database.
     """
     name = f"tests_{os.getpid()}_{next(_numbers)}"
-    _execute(server, f"CREATE DATABASE {name}")
+    _execute(server, " ".join(["CREATE DATABASE", name, *options]))
     return server.rpartition("/")[0] + "/" + name
 
 
 @contextmanager
-def new_database(server: str) -> Iterator[str]:
+def new_database(server: str, *options: str) -> Iterator[str]:
     """A database of a test's own."""
-    address = create_database(server)
+    address = create_database(server, *options)
     yield address
     _execute(server, f"DROP DATABASE {address.rpartition('/')[2]} WITH (FORCE)")
 

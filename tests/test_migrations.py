@@ -1,4 +1,4 @@
-"""The schema as the migrations make it. SQLite here; the same migrations run on PostgreSQL."""
+"""The schema as the migrations make it, on either database."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,32 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask import Flask
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import Column, Engine, MetaData, Table, create_engine, inspect, make_url, select, text
 
 from registry import config, create_app, database
-from registry.database import MIGRATIONS, Model, db
+from registry.database import MIGRATIONS, Model, db, is_sqlite
 from registry.domain import catalog
 from registry.errors import ConfigurationError
-from registry.models import NameStatus, PackageFile, Project, User
+from registry.models import NameStatus, PackageFile, Project
 from tests import factories
 
-FIRST = "0001"
+OLDER = sorted(path.name[:4] for path in (MIGRATIONS / "versions").glob("*.py"))[:-1]
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+# What a row holds to be one that the registry may have written; in other columns anything of their type does.
+VALUES = {
+    "kind": "project", "state": "active", "users.color_scheme": "dark", "packages.status": "hidden",
+    "package_files.status": "default", "package_names.status": "archived", "jobs.status": "running",
+    "visibility": 10, "role": 30, "minimum_push_role": 40, "minimum_delete_role": None,
+    "default_project_visibility": 20, "default_group_visibility": 20, "default_project_creation": "noone",
+    "project_creation_level": "noone", "subgroup_creation_level": "owner", "registry_access": "public",
+    "normalized_name": "demo",
+}  # fmt: skip
 
 
 @pytest.fixture
-def new_app(tmp_path: Path) -> Iterator[Flask]:
-    """An application on an empty SQLite database, with its context pushed."""
-    app = create_app({"INSTANCE_PATH": tmp_path / "instance"})
+def new_app(tmp_path: Path, new_database: Callable[..., str]) -> Iterator[Flask]:
+    """An application on an empty database, with its context pushed."""
+    app = create_app({"INSTANCE_PATH": tmp_path / "instance", "DATABASE_URL": new_database()})
     with app.app_context():
         yield app
         db.session.remove()
@@ -62,16 +73,13 @@ def migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 def described(engine: Engine) -> dict[str, Any]:
     """Everything about the tables that the database can tell, but the order of columns and defaults for old rows."""
     inspector = inspect(engine)
-    with engine.connect() as connection:
-        rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
-        made_with = {row.name: row.sql for row in rows}
     return {
         table: {
             "columns": {
                 column["name"]: (str(column["type"]), column["nullable"]) for column in inspector.get_columns(table)
             },
             "primary key": inspector.get_pk_constraint(table),
-            "never the same id": "AUTOINCREMENT" in made_with[table],
+            "never the same id": never_repeats_an_id(engine, table),
             "foreign keys": _sorted(inspector.get_foreign_keys(table)),
             "unique": _sorted(inspector.get_unique_constraints(table)),
             "checks": _sorted(inspector.get_check_constraints(table)),
@@ -85,16 +93,56 @@ def described(engine: Engine) -> dict[str, Any]:
     }
 
 
+def never_repeats_an_id(engine: Engine, table: str) -> bool:
+    if not is_sqlite(engine):
+        return True  # all come from sequences
+    with engine.connect() as connection:
+        made_with = connection.execute(text("SELECT sql FROM sqlite_master WHERE name = :table"), {"table": table})
+        return "AUTOINCREMENT" in made_with.scalar_one()
+
+
 def _sorted(entries: Any) -> list[Any]:
     return sorted(entries, key=repr)
+
+
+def tables(engine: Engine) -> list[Table]:
+    """As they are in the database, but for Alembic's own."""
+    metadata = MetaData()
+    metadata.reflect(engine)
+    return [table for table in metadata.sorted_tables if table.name != "alembic_version"]
+
+
+def fill(engine: Engine) -> None:
+    """Put a row into each table that has none, with a value in every column."""
+    with engine.begin() as connection:
+        for table in tables(engine):
+            if connection.execute(table.select()).first() is None:
+                connection.execute(table.insert().values({column: _value(column) for column in table.columns}))
+
+
+def rows(engine: Engine) -> dict[str, dict[str, Any]]:
+    """The one row of each table that has any."""
+    with engine.connect() as connection:
+        found = {table.name: connection.execute(table.select()).mappings().one_or_none() for table in tables(engine)}
+    return {name: dict(row) for name, row in found.items() if row is not None}
+
+
+def _value(column: Column[Any]) -> Any:
+    for name in (f"{column.table.name}.{column.name}", column.name):
+        if name in VALUES:
+            return VALUES[name]
+    if column.table.name == "namespaces" and column.name == "parent_id":
+        return None
+    of_type = {str: column.name[:8], int: 1, bool: True, date: date(2026, 1, 2), datetime: MOMENT, object: {"a": [1]}}
+    return of_type[column.type.python_type]
 
 
 # Models and migrations ------------------------------------------------------------------------------------------
 
 
-def test_the_migrations_make_what_the_models_say(new_app: Flask, tmp_path: Path) -> None:
+def test_the_migrations_make_what_the_models_say(new_app: Flask, new_database: Callable[..., str]) -> None:
     database.upgrade()
-    from_models = create_engine(f"sqlite:///{tmp_path / 'models.sqlite3'}")
+    from_models = create_engine(db.engine.url.set(database=make_url(new_database()).database))
     Model.metadata.create_all(from_models)
 
     assert described(db.engine) == described(from_models)
@@ -142,57 +190,42 @@ def test_a_current_database_is_left_as_it_is(new_app: Flask) -> None:
     assert database.upgrade() == (database.newest_version(), database.newest_version())
 
 
-def test_a_new_database_can_be_read_by_its_owner_alone(new_app: Flask, tmp_path: Path) -> None:
+@pytest.mark.sqlite
+def test_a_new_database_can_be_read_by_its_owner_alone(new_app: Flask) -> None:
     database.upgrade()
 
-    path = tmp_path / "instance" / "registry.sqlite3"
+    path = Path(str(db.engine.url.database))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_what_the_first_version_holds_survives_the_upgrade(new_app: Flask) -> None:
-    alembic.command.upgrade(database._alembic_config(), FIRST)
-    with db.engine.begin() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO users (id, username, username_key, email, email_key, name, must_change_password, state,"
-                " is_admin, is_external, private_profile, can_create_group, projects_limit, bio, note, created_at)"
-                " VALUES (7, 'olivia', 'olivia', 'o@example.com', 'o@example.com', 'Olivia', 0, 'active',"
-                " 1, 0, 0, 1, 10, '', '', '2026-01-01 00:00:00')"
-            )
-        )
+@pytest.mark.parametrize("version", OLDER)
+def test_what_an_older_version_holds_survives_the_upgrade(new_app: Flask, version: str) -> None:
+    alembic.command.upgrade(database._alembic_config(), version)
+    fill(db.engine)
+    before = rows(db.engine)
 
-    assert database.upgrade() == (FIRST, database.newest_version())
+    assert database.upgrade() == (version, database.newest_version())
 
-    user = db.session.get_one(User, 7)
-    assert (user.username, user.is_admin, user.created_at.year) == ("olivia", True, 2026)
+    after = rows(db.engine)
+    assert {table: {name: after[table][name] for name in row} for table, row in before.items()} == before
+    for mapper in Model.registry.mappers:
+        db.session.scalars(select(mapper)).all()  # can be read as what the models say
 
 
 def test_a_file_published_before_yanks_were_known_is_not_yanked(new_app: Flask) -> None:
     alembic.command.upgrade(database._alembic_config(), "0002")
-    at = "'2026-01-01 00:00:00'"
-    with db.engine.begin() as connection:
-        for statement in (
-            "INSERT INTO namespaces (id, kind, path, full_path, full_path_key, name, full_name, description,"
-            " visibility, created_at, updated_at)"
-            f" VALUES (3, 'project', 't', 'a/t', 'a/t', 'T', 'T', '', 0, {at}, {at})",
-            "INSERT INTO packages (id, project_id, name, version, normalized_name, package_type, status,"
-            " status_message, created_at, updated_at, metadata_version, required_python, summary, keywords,"
-            " author_email, description, description_content_type) VALUES (5, 3, 'demo', '1.0', 'demo', 'pypi',"
-            f" 'default', '', {at}, {at}, '', '', '', '', '', '', '')",
-            "INSERT INTO package_files (id, package_id, project_id, filename, status, size_bytes, sha256, md5,"
-            " blake2b_256, requires_python, core_metadata_is_final, created_at) VALUES (7, 5, 3, 'demo-1.0.zip',"
-            f" 'default', 1, '', '', '', '', 0, {at})",
-        ):
-            connection.execute(text(statement))
+    fill(db.engine)
 
-    assert database.upgrade() == ("0002", database.newest_version())
+    database.upgrade()
 
-    assert not db.session.get_one(PackageFile, 7).is_yanked
-    assert catalog.package_name(db.session.get_one(Project, 3), "demo").status is NameStatus.ACTIVE
+    assert not db.session.scalars(select(PackageFile)).one().is_yanked
+    assert catalog.package_name(db.session.scalars(select(Project)).one(), "demo").status is NameStatus.ACTIVE
 
 
-def test_processes_that_start_at_once_upgrade_once(tmp_path: Path) -> None:
-    environment = {**os.environ, "REGISTRY_INSTANCE_PATH": str(tmp_path)}
+def test_processes_that_start_at_once_upgrade_once(tmp_path: Path, new_database: Callable[..., str]) -> None:
+    environment = {
+        **os.environ, "REGISTRY_INSTANCE_PATH": str(tmp_path), "REGISTRY_DATABASE_URL": new_database()
+    }  # fmt: skip
     command = [sys.executable, "-m", "flask", "database", "upgrade", "--json"]
 
     processes = [
@@ -226,6 +259,7 @@ def test_a_migration_that_fails_leaves_nothing_behind_and_can_be_repeated(
     assert inspect(db.engine).has_table("extras")
 
 
+@pytest.mark.sqlite  # which cannot change a column otherwise
 def test_replacing_a_table_does_not_take_the_rows_that_refer_to_it(
     new_app: Flask, migration: Callable[[str], None]
 ) -> None:
@@ -263,6 +297,16 @@ def test_an_older_database_is_not_served(new_app: Flask, migration: Callable[[st
 
     with pytest.raises(ConfigurationError, match=f"^The database schema is {newest}, this registry needs 9999; run"):
         database.check_schema()
+
+
+@pytest.mark.postgresql
+def test_a_database_that_does_not_keep_all_texts_is_refused(tmp_path: Path, new_database: Callable[..., str]) -> None:
+    address = new_database("ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0")
+
+    with create_app({"INSTANCE_PATH": tmp_path, "DATABASE_URL": address}).app_context():
+        with pytest.raises(ConfigurationError, match="keeps texts as LATIN1; make it anew with CREATE DATABASE"):
+            database.upgrade()
+        db.engine.dispose()
 
 
 @pytest.mark.parametrize("act", [database.upgrade, database.check_schema], ids=["upgrade", "check"])
