@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import alembic.command
 import alembic.config
@@ -101,6 +101,8 @@ _generation = Table(
     Column("id", Integer, CheckConstraint("id = 1", name="one_row"), primary_key=True),
     Column("number", BigInteger, nullable=False),
 )
+
+PendingKind = TypeVar("PendingKind", bound="Pending")
 
 db = SQLAlchemy(metadata=Model.metadata, session_options={"expire_on_commit": False})
 
@@ -275,6 +277,9 @@ def transaction(*, lock: int | None = None, shared: bool = False, changes_answer
             function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
             session.execute(text(f"SELECT {function}(:number)"), {"number": lock})
         yield session
+        for pending in session.info.pop("at_end", {}).values():
+            session.flush()
+            pending.apply()
         if session.info["changes_answers"]:
             session.flush()
             # Last of all: on PostgreSQL writers wait for one another here, until the commit.
@@ -293,6 +298,28 @@ def transaction(*, lock: int | None = None, shared: bool = False, changes_answer
         raise
     finally:
         session.info.pop("writing", None)
+        session.info.pop("at_end", None)
+
+
+class Pending(Protocol):
+    """What a transaction still has to write."""
+
+    def apply(self) -> None: ...
+
+
+def at_end(kind: type[PendingKind]) -> PendingKind:
+    """The one thing of its kind that the present transaction applies before it ends; made when first asked for.
+
+    For rows that many writers change: held only from then to the commit, and locked by all in one order.
+    """
+    pending: PendingKind = db.session().info.setdefault("at_end", {}).setdefault(kind, kind())
+    return pending
+
+
+def exclude_others(number: int, part: int) -> None:
+    """Wait for other transactions that named the same two numbers, and keep them out until this one ends."""
+    if not is_sqlite(db.engine):  # where every writer excludes the others
+        db.session.execute(text("SELECT pg_advisory_xact_lock(:number, :part)"), {"number": number, "part": part})
 
 
 def _refers_to_nothing(error: IntegrityError) -> bool:

@@ -183,6 +183,16 @@ class TooLarge(BadRequest):
         super().__init__("File is too large")
 
 
+class StorageLimitReached(BadRequest):
+    """:param holder: the project or group with the limit, as ``group acme``."""
+
+    def __init__(self, holder: str, limit_bytes: int, held_bytes: int, size_bytes: int) -> None:
+        super().__init__(
+            f"Storage limit reached: {holder} may hold {limit_bytes} bytes and holds {held_bytes}, "
+            f"so that {size_bytes} more do not fit"
+        )
+
+
 class SettingLocked(InvalidRecord):
     def __init__(self, setting: str) -> None:
         super().__init__({setting: ["cannot be changed because it is locked by an ancestor"]})

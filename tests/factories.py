@@ -41,6 +41,8 @@ INSTANCE_DEFAULTS = {
     "default_project_creation": "developer",
     "can_create_group": True,
     "pypi_max_file_size": None,
+    "project_storage_size_limit": None,
+    "group_storage_size_limit": None,
 }
 _numbers = count(1)
 

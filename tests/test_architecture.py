@@ -19,7 +19,7 @@ DOMAIN = (
     "domain.access domain.accounts domain.archives domain.audit domain.catalog domain.cleanup "
     "domain.core_metadata domain.distributions domain.downloads domain.first_run domain.forwarding domain.gate "
     "domain.importing domain.namespaces domain.paging domain.publishing domain.readme_worker domain.readmes "
-    "domain.releases domain.settings domain.sign_in domain.simple domain.sources domain.tokens "
+    "domain.releases domain.settings domain.sign_in domain.simple domain.sources domain.tokens domain.usage "
     "domain.verification domain.wheels"
 )
 SHARED = "models database errors"
@@ -53,10 +53,11 @@ MAY_IMPORT = {
     "domain.sign_in": f"domain.accounts domain.audit {SHARED}",
     "domain.forwarding": f"domain.settings {SHARED}",
     "domain.downloads": "models database",
-    "domain.catalog": f"domain.access domain.simple {SHARED}",
+    "domain.usage": SHARED,
+    "domain.catalog": f"domain.access domain.simple domain.usage {SHARED}",
     "domain.publishing": (
         "domain.access domain.audit domain.catalog domain.core_metadata domain.distributions domain.gate "
-        f"domain.namespaces storage {SHARED}"
+        f"domain.namespaces domain.usage storage {SHARED}"
     ),
     "domain.releases": f"domain.access domain.audit domain.catalog domain.namespaces {SHARED}",
     "domain.importing": (
@@ -64,7 +65,7 @@ MAY_IMPORT = {
         f"domain.sources storage {SHARED}"
     ),
     "domain.cleanup": f"storage {SHARED}",
-    "domain.verification": f"domain.cleanup storage {SHARED}",
+    "domain.verification": f"domain.cleanup domain.usage storage {SHARED}",
     "domain.first_run": "domain.access domain.accounts domain.tokens models database",
     "blueprints.routing": "domain.namespaces",
     "blueprints.auth": f"blueprints.routing metrics {DOMAIN} {SHARED}",

@@ -25,7 +25,7 @@ from registry import config, create_app, database
 from registry.database import MIGRATIONS, Model, db, is_sqlite
 from registry.domain import catalog
 from registry.errors import ConfigurationError
-from registry.models import NameStatus, PackageFile, Project
+from registry.models import NameStatus, PackageFile, Project, StorageUsage
 from tests import factories
 
 OLDER = sorted(path.name[:4] for path in (MIGRATIONS / "versions").glob("*.py"))[:-1]
@@ -220,6 +220,16 @@ def test_a_file_published_before_yanks_were_known_is_not_yanked(new_app: Flask) 
 
     assert not db.session.scalars(select(PackageFile)).one().is_yanked
     assert catalog.package_name(db.session.scalars(select(Project)).one(), "demo").status is NameStatus.ACTIVE
+
+
+def test_what_projects_hold_is_counted_by_the_upgrade(new_app: Flask) -> None:
+    alembic.command.upgrade(database._alembic_config(), "0005")
+    fill(db.engine)
+
+    database.upgrade()
+
+    file, counted = db.session.scalars(select(PackageFile)).one(), db.session.scalars(select(StorageUsage)).one()
+    assert (counted.project_id, counted.files, counted.size_bytes) == (file.project_id, 1, file.size_bytes)
 
 
 def test_processes_that_start_at_once_upgrade_once(tmp_path: Path, new_database: Callable[..., str]) -> None:

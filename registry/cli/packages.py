@@ -238,20 +238,22 @@ def clean_up(as_json: bool) -> None:
 
 
 @packages_group.command("verify")
-@click.option("--repair", is_flag=True, help="Remove stored objects that no package file refers to.")
+@click.option(
+    "--repair", is_flag=True, help="Remove stored objects that no package file refers to, and correct the sums."
+)
 @json_option
 def verify_packages(repair: bool, as_json: bool) -> None:
     """Read every stored object and compare it with the database. Fails when something is wrong.
 
-    Lists what is missing, damaged, or more than a day old without a package file that refers to it. What is missing or
-    damaged has to be deleted, cleaned up and published again.
+    Lists what is missing, damaged, or more than a day old without a package file that refers to it, and the projects
+    whose sums of storage are wrong. What is missing or damaged has to be deleted, cleaned up and published again.
     """
     problems: list[Record] = []
     tell = (lambda problem: problems.append(_problem_record(problem))) if as_json else _print_problem
     summary = verification.verify(storage(), utcnow(), tell, repair=repair)
     counts = (
         f"{summary.missing} missing, {summary.damaged} damaged, {summary.orphaned} without a package file, "
-        f"{summary.removed} removed"
+        f"{summary.removed} removed, {summary.miscounted} miscounted, {summary.corrected} corrected"
     )
     print_record(
         {**dataclasses.asdict(summary), "problems": problems}, as_json, f"Checked {summary.checked} objects: {counts}."
@@ -270,6 +272,7 @@ def _problem_record(problem: Problem) -> Record:
         "key": problem.key,
         "files": problem.files,
         "removed": problem.removed,
+        "corrected": problem.corrected,
     }
 
 

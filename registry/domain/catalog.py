@@ -17,14 +17,13 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, func, inspect, no
 from sqlalchemy.orm import InstrumentedAttribute, contains_eager, joinedload
 
 from registry.database import contains, db
-from registry.domain import access
+from registry.domain import access, usage
 from registry.domain.access import Principal
 from registry.domain.simple import SimpleFile, SimpleIndex, SimplePage
 from registry.errors import NotFound, RecordNotFound, Unauthenticated
 from registry.models import (
     DISPLAYABLE,
     INSTALLABLE,
-    Ancestry,
     FileStatus,
     Group,
     Job,
@@ -36,6 +35,7 @@ from registry.models import (
     PackageStatus,
     Project,
     RegistryAccess,
+    StorageUsage,
     User,
 )
 
@@ -557,14 +557,7 @@ def storage_bytes(namespace: Namespace) -> int:
 
 def storage_sizes(namespaces: Iterable[Namespace]) -> dict[int, int]:
     """The same for many namespaces, in bytes by id, in one statement."""
-    sizes = {namespace.id: 0 for namespace in namespaces}
-    rows = db.session.execute(
-        select(Ancestry.ancestor_id, func.sum(PackageFile.size_bytes))
-        .join(PackageFile, PackageFile.project_id == Ancestry.namespace_id)
-        .where(Ancestry.ancestor_id.in_(sizes), PackageFile.status == FileStatus.DEFAULT)
-        .group_by(Ancestry.ancestor_id)
-    )
-    return sizes | {namespace_id: int(size) for namespace_id, size in rows}
+    return usage.sizes_of(namespace.id for namespace in namespaces)
 
 
 @dataclass(frozen=True)
@@ -626,14 +619,13 @@ class Totals:
 
 def totals() -> Totals:
     """Counted in one statement; what is deleted and only waits for its removal is left out."""
-    kept = PackageFile.status == FileStatus.DEFAULT
     counted = (
         select(func.count(User.id)),
         select(func.count(Group.id)),
         select(func.count(Project.id)),
         select(func.count(Package.id)).where(Package.status != PackageStatus.PENDING_DESTRUCTION),
-        select(func.count(PackageFile.id)).where(kept),
-        select(func.coalesce(func.sum(PackageFile.size_bytes), 0)).where(kept),
+        select(func.coalesce(func.sum(StorageUsage.files), 0)),
+        select(func.coalesce(func.sum(StorageUsage.size_bytes), 0)),
     )
     row = db.session.execute(select(*(each.scalar_subquery() for each in counted))).one()
     return Totals(*map(int, row))

@@ -28,6 +28,7 @@ from registry.models import (
     Namespace,
     Project,
     Role,
+    StorageUsage,
     User,
     UserNamespace,
     UserState,
@@ -317,7 +318,7 @@ def create_project(
 def change(namespace: Group | Project, changes: Mapping[str, Any], *, by: Principal) -> None:
     """Set name, path, description, visibility and the kind's own columns.
 
-    :raises Forbidden: visibility is the Owner's to change.
+    :raises Forbidden: visibility is the Owner's to change, the storage limit an administrator's.
     :raises InvalidRecord: a value breaks a rule.
     """
     refusal = InvalidGroup if isinstance(namespace, Group) else InvalidRecord
@@ -327,6 +328,8 @@ def change(namespace: Group | Project, changes: Mapping[str, Any], *, by: Princi
         path = changes.get("path", namespace.path)
         if changes.get("visibility", before) is not before:
             access.require(by, Permission.OWN_NAMESPACE, namespace)
+        if "storage_size_limit" in changes:
+            access.require(by, Permission.ADMIN_INSTANCE)
         with session.no_autoflush:
             for column, value in changes.items():
                 if column != "path":
@@ -338,6 +341,9 @@ def change(namespace: Group | Project, changes: Mapping[str, Any], *, by: Princi
         if path != namespace.path or "name" in changes:
             rename(namespace, path=path, refusal=refusal)
         session.flush()
+        if "storage_size_limit" in changes:
+            limit = namespace.storage_size_limit
+            audit.record(by, "storage_limit_changed", namespace.full_path, namespace, size_bytes=limit)
         if namespace.visibility is not before:
             audit.record(
                 by, f"{namespace.kind}_visibility_changed", namespace.full_path, namespace,
@@ -408,6 +414,8 @@ def place(namespace: Namespace, parent: Namespace | None, *, refusal: type[Inval
     except IntegrityError as error:  # another process was faster
         raise refusal(_taken(namespace)) from error
     _attach(namespace.id, parent)
+    if isinstance(namespace, Project):
+        session.add(StorageUsage(project_id=namespace.id))
 
 
 def rename(namespace: Namespace, *, path: str, refusal: type[InvalidRecord] = InvalidRecord) -> None:

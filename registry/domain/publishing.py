@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from registry.database import OBJECTS_LOCK, db, lock, transaction
-from registry.domain import access, audit, catalog, core_metadata, gate, namespaces
+from registry.domain import access, audit, catalog, core_metadata, gate, namespaces, usage
 from registry.domain.access import Principal
 from registry.domain.distributions import Distribution
 from registry.errors import (
@@ -158,6 +158,7 @@ def publish(
     :raises ProtectedPackage: a protection rule asks for a higher role.
     :raises ClosedPackageName: the package name is archived or quarantined.
     :raises DuplicateFile: the project has a file of this name.
+    :raises StorageLimitReached: the project, or a group above it, would hold more than it may.
     :raises ValidationFailed: a field, a digest or the file itself breaks a rule; see the message.
     :raises RecordNotFound: the project, or whoever publishes, was deleted meanwhile.
 
@@ -168,6 +169,7 @@ def publish(
     if standing is not None:
         return Publication(standing, is_new=False)
     refuse_published(project, upload.filename)
+    usage.refuse_growth(project, upload.content.size_bytes)
     distribution = accepted(upload)
     if upload.fields is None:
         upload = described_by_itself(upload, distribution)
@@ -192,6 +194,7 @@ def validate(upload: Upload, *, project: Project, principal: Principal, max_size
     refuse_unwanted(upload, project, principal, max_size_bytes)
     if identical_file(upload, project) is None:
         refuse_published(project, upload.filename)
+        usage.refuse_growth(project, upload.content.size_bytes)
         accepted(upload)
 
 
@@ -386,6 +389,7 @@ def _add(
             created_at=upload.origin.published_at if upload.origin else now,
         )
         session.add(file)
+        usage.note(file)
         audit.record(
             principal,
             "package_published",
@@ -456,8 +460,9 @@ def delete_package(package: Package, project: Project, *, by: Principal) -> None
         if package.status is PackageStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
         package.status = PackageStatus.PENDING_DESTRUCTION
-        for file in session.scalars(catalog.package_files(package)):
+        for file in session.scalars(catalog.package_files(package).order_by(PackageFile.id).with_for_update()):
             file.status = FileStatus.PENDING_DESTRUCTION
+            usage.note(file, removed=True)
         namespaces.touch(project.id)
         audit.record(by, "package_deleted", f"{package.name} {package.version}", project)
 
@@ -473,6 +478,7 @@ def delete_file(file: PackageFile, package: Package, project: Project, *, by: Pr
         if file.status is FileStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
         file.status = FileStatus.PENDING_DESTRUCTION
+        usage.note(file, removed=True)
         namespaces.touch(project.id)
         audit.record(by, "package_file_deleted", file.filename, project, package=f"{package.name} {package.version}")
 

@@ -21,6 +21,7 @@ from registry.errors import InvalidRecord, SettingLocked
 from registry.models import Ancestry, Group, GroupPackageSettings, InstanceSettings, Namespace, Visibility
 
 FORWARDING = "pypi_package_requests_forwarding"
+SIZE_LIMITS = ("pypi_max_file_size", "project_storage_size_limit", "group_storage_size_limit")
 FORWARDING_LOCK = "lock_pypi_package_requests_forwarding"
 
 
@@ -140,7 +141,7 @@ def max_file_size(configured_bytes: int) -> int:
 def _refuse_bad_instance_value(name: str, value: Any) -> None:
     if name == "max_personal_access_token_lifetime" and not 1 <= value <= 3650:
         raise InvalidRecord({name: ["must be between 1 and 3650 days"]})
-    if name == "pypi_max_file_size" and value is not None and value < 0:
+    if name in SIZE_LIMITS and value is not None and value < 0:
         raise InvalidRecord({name: ["must be greater than or equal to 0"]})
     if name == "personal_access_token_prefix" and (len(value) > 20 or not value.isascii() or not value.isprintable()):
         raise InvalidRecord({name: ["is too long (maximum is 20 characters)"]})

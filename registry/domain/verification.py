@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from registry.database import db
-from registry.domain import cleanup
+from registry.domain import cleanup, usage
 from registry.models import FileStatus, PackageFile, Project
 from registry.storage import ObjectMissing, Storage, object_key
 
@@ -29,20 +29,25 @@ class Defect(enum.StrEnum):
     MISSING = "missing"
     DAMAGED = "damaged"  # cannot be read, or holds other bytes
     ORPHANED = "orphaned"  # no file refers to it
+    MISCOUNTED = "miscounted"  # no object: the sums kept for a project are not those of its files
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One object that is not as it should be.
+    """One object, or what is counted of one project, that is not as it should be.
+
+    :ivar key: the object's, or the project's full path.
 
     :ivar files: whose bytes or core metadata these are, as ``project: file name``; at most ``NAMED_FILES``.
     :ivar removed: it was an orphan, and is gone.
+    :ivar corrected: it was a wrong sum, and is right now.
     """
 
     defect: Defect
     key: str
     files: tuple[str, ...] = ()
     removed: bool = False
+    corrected: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,19 +57,22 @@ class Summary:
     damaged: int
     orphaned: int
     removed: int
+    miscounted: int = 0
+    corrected: int = 0
 
     @property
     def is_sound(self) -> bool:
-        return not (self.missing or self.damaged or self.orphaned > self.removed)
+        is_complete = not self.missing and not self.damaged
+        return is_complete and self.orphaned == self.removed and self.miscounted == self.corrected
 
 
 def verify(storage: Storage, now: datetime, tell: Callable[[Problem], None], *, repair: bool = False) -> Summary:
-    """Compare both ways: every file has its bytes, and every object older than a day has a file.
+    """Compare both ways: every file has its bytes, and every object older than a day has a file; and count again.
 
     Memory is bounded; the time is that of reading the whole store.
 
     :param tell: called with each problem as it is found.
-    :param repair: remove the orphans. What is missing or damaged can only be published again.
+    :param repair: remove the orphans, and correct the sums. What is missing or damaged can only be published again.
     """
     checked = 0
     found: Counter[str] = Counter()
@@ -75,7 +83,21 @@ def verify(storage: Storage, now: datetime, tell: Callable[[Problem], None], *, 
             found["removed"] += problem.removed
             tell(problem)
     orphaned = found[Defect.ORPHANED]
-    return Summary(checked - orphaned, found[Defect.MISSING], found[Defect.DAMAGED], orphaned, found["removed"])
+    missing, damaged = found[Defect.MISSING], found[Defect.DAMAGED]
+    miscounts = list(_miscounts(repair))
+    for problem in miscounts:
+        tell(problem)
+    corrected = len(miscounts) if repair else 0
+    return Summary(checked - orphaned, missing, damaged, orphaned, found["removed"], len(miscounts), corrected)
+
+
+def _miscounts(repair: bool) -> Iterator[Problem]:
+    found = usage.miscounts()
+    db.session.rollback()
+    for miscount in found:
+        if repair:
+            usage.recount(miscount.project_id)
+        yield Problem(Defect.MISCOUNTED, miscount.full_path, corrected=repair)
 
 
 def _problems(storage: Storage, now: datetime, repair: bool) -> Iterator[Problem | None]:

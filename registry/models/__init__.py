@@ -28,6 +28,7 @@ from registry.models.packages import (
     PackageName,
     PackageStatus,
     ProtectionRule,
+    StorageUsage,
 )
 from registry.models.settings import GroupPackageSettings, InstanceSettings
 from registry.models.tokens import AccessToken, DeployToken, Job, JobStatus
@@ -63,6 +64,7 @@ __all__ = [
     "RegistryAccess",
     "Role",
     "SignInFailures",
+    "StorageUsage",
     "User",
     "UserNamespace",
     "UserState",

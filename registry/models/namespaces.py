@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from registry.database import AUTOINCREMENT, Enumerated, Model, UTCDateTime, utcnow
@@ -84,6 +84,7 @@ class Namespace(Model):
     creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, onupdate=utcnow)
+    storage_size_limit: Mapped[int | None] = mapped_column(BigInteger)  # bytes; None is the instance's, 0 is none
 
     parent: Mapped[Namespace | None] = relationship(remote_side=[id], viewonly=True)
 

@@ -149,6 +149,16 @@ class FileDownloads(Model):
     count: Mapped[int] = mapped_column(BigInteger)
 
 
+class StorageUsage(Model):
+    """How many files a project holds, and their sizes together; see ``domain.usage``."""
+
+    __tablename__ = "storage_usages"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True)
+    files: Mapped[int] = mapped_column(BigInteger, default=0)
+    size_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
 class PackageName(Model):
     """What is said of a package name as a whole in a project; of most nothing, and they have no row.
 

@@ -28,6 +28,8 @@ class InstanceSettings(Model):
         Enumerated(CreationLevel), default=CreationLevel.DEVELOPER
     )
     can_create_group: Mapped[bool] = mapped_column(default=True)  # what a new user may
+    project_storage_size_limit: Mapped[int | None] = mapped_column(BigInteger)  # bytes, of each; 0 and None are none
+    group_storage_size_limit: Mapped[int | None] = mapped_column(BigInteger)  # the same for each top-level group
     pypi_max_file_size: Mapped[int | None] = mapped_column(BigInteger)  # bytes; may only lower the configured limit
 
     @classmethod

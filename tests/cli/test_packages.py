@@ -186,7 +186,9 @@ def test_a_cleanup_tells_what_it_removed(run: Run, project: Project, demo: Packa
 def test_a_sound_store_passes_its_verification(run: Run, demo: Package) -> None:
     result = run("packages", "verify")
 
-    assert succeeded(result) == ("Checked 2 objects: 0 missing, 0 damaged, 0 without a package file, 0 removed.\n")
+    assert succeeded(result) == (
+        "Checked 2 objects: 0 missing, 0 damaged, 0 without a package file, 0 removed, 0 miscounted, 0 corrected.\n"
+    )
 
 
 @pytest.fixture
@@ -201,9 +203,9 @@ def test_a_verification_that_finds_something_fails(run: Run, lost: str) -> None:
     result = run("packages", "verify")
 
     assert result.exit_code == 1
-    counts = "1 missing, 0 damaged, 0 without a package file, 0 removed"
+    counts = "1 missing, 0 damaged, 0 without a package file, 0 removed, 0 miscounted, 0 corrected"
     assert result.stdout.splitlines() == [
-        f"missing\t{lost}\tacme/tools: lost-1.0-py3-none-any.whl\tno",
+        f"missing\t{lost}\tacme/tools: lost-1.0-py3-none-any.whl\tno\tno",
         f"Checked 2 objects: {counts}.",
     ]
     assert result.stderr == f"Error: The store is not as it should be: {counts}.\n"
@@ -214,9 +216,12 @@ def test_a_verification_as_json_holds_every_problem(run: Run, lost: str) -> None
 
     assert result.exit_code == 1
     assert json.loads(result.stdout) == {
-        "checked": 2, "missing": 1, "damaged": 0, "orphaned": 0, "removed": 0,
+        "checked": 2, "missing": 1, "damaged": 0, "orphaned": 0, "removed": 0, "miscounted": 0, "corrected": 0,
         "problems": [
-            {"defect": "missing", "key": lost, "files": ["acme/tools: lost-1.0-py3-none-any.whl"], "removed": False}
+            {
+                "defect": "missing", "key": lost, "files": ["acme/tools: lost-1.0-py3-none-any.whl"],
+                "removed": False, "corrected": False,
+            }
         ],
     }  # fmt: skip
 
@@ -232,7 +237,7 @@ def test_a_repair_removes_old_objects_that_nothing_refers_to(run: Run, storage: 
 
     result = run("packages", "verify", "--repair")
 
-    assert succeeded(result).splitlines()[0] == f"orphaned\t{key}\t\tyes"
+    assert succeeded(result).splitlines()[0] == f"orphaned\t{key}\t\tyes\tno"
     assert not storage.exists(key)
 
 

@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from sqlalchemy import select
 
 from registry.database import db
-from registry.domain import access, catalog, publishing, releases, settings
+from registry.domain import access, catalog, publishing, releases, settings, usage
 from registry.domain.access import ANONYMOUS, SHELL, Principal
 from registry.domain.catalog import PackageFilter
 from registry.domain.simple import SimplePage
@@ -540,6 +540,8 @@ def test_storage_is_the_sum_of_the_files_kept(forest: Group) -> None:
         select(PackageFile).where(PackageFile.filename.like("open%"))
     ).one().status = FileStatus.PENDING_DESTRUCTION
     db.session.commit()
+    for miscount in usage.miscounts():
+        usage.recount(miscount.project_id)
 
     assert catalog.storage_bytes(forest) == 600
     assert catalog.storage_bytes(project_of(forest, "deep")) == 100

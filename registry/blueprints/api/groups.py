@@ -7,7 +7,16 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import namespace_lists, pagination, parameters, representations
-from registry.blueprints.api.parameters import boolean, integer, list_of, one_of, optional, required, text
+from registry.blueprints.api.parameters import (
+    boolean,
+    integer,
+    list_of,
+    one_of,
+    optional,
+    required,
+    size_bytes,
+    text,
+)
 from registry.blueprints.api.representations import VISIBILITIES
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
@@ -38,7 +47,8 @@ _FORWARDING = {
     "pypi_package_requests_forwarding": optional(boolean, null=None),
     "lock_pypi_package_requests_forwarding": optional(boolean),
 }
-_CHANGES = {"name": optional(text), "path": optional(text), **_FIELDS, **_FORWARDING}
+_LIMIT = {"storage_size_limit": optional(size_bytes, null=None)}
+_CHANGES = {"name": optional(text), "path": optional(text), **_FIELDS, **_FORWARDING, **_LIMIT}
 _PROJECTS_SHOWN = 100
 
 
@@ -98,7 +108,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.put("/groups/<group:group>")
     @gate(Permission.ADMIN_NAMESPACE)
     def change_group(group: Group) -> Response:
-        """Some of a group, with what it says about request forwarding."""
+        """Some of a group, with what it says about request forwarding; the storage limit is an administrator's."""
         viewer = current_principal()
         sent = parameters.read(_CHANGES)
         forwarding = _forwarding(sent)

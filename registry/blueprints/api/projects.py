@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import namespace_lists, pagination, parameters, representations
-from registry.blueprints.api.parameters import boolean, integer, one_of, optional, text
+from registry.blueprints.api.parameters import boolean, integer, one_of, optional, size_bytes, text
 from registry.blueprints.api.representations import JSON, VISIBILITIES
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
@@ -39,6 +39,7 @@ _FIELDS = {
     "package_registry_access_level": optional(one_of({str(level): level for level in RegistryAccess})),
     "pypi_identical_upload_accepted": optional(boolean),
 }
+_LIMIT = {"storage_size_limit": optional(size_bytes, null=None)}
 _NEW = {**_FIELDS, "namespace_id": optional(integer)}
 
 
@@ -87,11 +88,11 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.put("/projects/<project:project>")
     @gate(Permission.ADMIN_NAMESPACE)
     def change_project(project: Project) -> Response:
-        """Some of a project."""
+        """Some of a project; the storage limit is an administrator's."""
         if not parameters.is_sent():
             raise InvalidParameter(f"{', '.join(_FIELDS)} are missing, at least one parameter must be provided")
-        sent = parameters.read(_FIELDS)
-        names = {name: sent[name] for name in ("name", "path") if name in sent}
+        sent = parameters.read({**_FIELDS, **_LIMIT})
+        names = {name: sent[name] for name in ("name", "path", "storage_size_limit") if name in sent}
         changes = names | _changes(sent, project.registry_access)
         namespaces.change(project, changes, by=current_principal())
         return jsonify(representations.project(project, current_principal()))

@@ -191,6 +191,7 @@ def _group(group: Group) -> JSON:
         "parent_id": group.parent_id,
         "organization_id": 1,
         "shared_runners_setting": "disabled_and_unoverridable",
+        "storage_size_limit": group.storage_size_limit,
     }
 
 
@@ -286,6 +287,7 @@ def _project_details(project: Project, owner: User | None, held: HeldRoles) -> J
         "packages_enabled": project.registry_access is not RegistryAccess.DISABLED,
         "package_registry_access_level": project.registry_access,
         "pypi_identical_upload_accepted": bool(project.identical_upload_accepted),
+        "storage_size_limit": project.storage_size_limit,
         "empty_repo": True,
         "archived": bool(project.archived),
         "creator_id": project.creator_id,
@@ -505,6 +507,8 @@ def instance_settings(instance: InstanceSettings) -> JSON:
         "restricted_visibility_levels": instance.restricted_visibility_levels,
         "default_project_creation": creation_numbers[instance.default_project_creation],
         "can_create_group": instance.can_create_group,
+        "project_storage_size_limit": instance.project_storage_size_limit,
+        "group_storage_size_limit": instance.group_storage_size_limit,
         "signup_enabled": False,
         "password_authentication_enabled_for_web": True,
         "home_page_url": None,

@@ -27,6 +27,8 @@ _SETTINGS = {
     "restricted_visibility_levels": optional(list_of(one_of({label: label for label in VISIBILITIES})), null=[]),
     "default_project_creation": optional(one_of(CREATION_LEVELS, integer)),
     "can_create_group": optional(boolean),
+    "project_storage_size_limit": optional(size_bytes, null=None),
+    "group_storage_size_limit": optional(size_bytes, null=None),
 }
 _LIMITS = {
     "plan_name": required(one_of({"default": "default"})),

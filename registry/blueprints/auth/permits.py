@@ -49,12 +49,12 @@ class Gate:
         self._find_namespace = find_namespace
 
     def __call__(
-        self, permission: Permission, *, before_body: Callable[[], None] = lambda: None
+        self, permission: Permission, *, before_body: Callable[[Any], None] = lambda _namespace: None
     ) -> Callable[[View], View]:
         """The gate for one view.
 
-        :param before_body: what else can be refused before the body is there; called behind the permission. The server
-            asks so far (``registry.preflight``) before it receives a large body.
+        :param before_body: what else can be refused before the body is there; called behind the permission, with the
+            namespace. The server asks so far (``registry.preflight``) before it receives a large body.
         """
 
         def decorate(view: View) -> View:
@@ -69,7 +69,7 @@ class Gate:
                 if self._namespace_first:
                     self._identify()
                 access.require(g.principal, permission, namespace)
-                before_body()
+                before_body(namespace)
                 if "registry.preflight" in request.environ:
                     return Response(status=204)
                 return view(**arguments)

@@ -21,7 +21,7 @@ from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
-from registry.domain import publishing, settings
+from registry.domain import publishing, settings, usage
 from registry.domain.access import Permission
 from registry.domain.publishing import Upload
 from registry.errors import BadRequest, InvalidParameter, TooLarge
@@ -94,11 +94,18 @@ def _max_file_size() -> int:
     return settings.max_file_size(current_app.config["MAX_FILE_SIZE"])
 
 
-def _refuse_declared_length() -> None:
-    """:raises TooLarge: the declared length of the body leaves no other explanation."""
+def _refuse_declared_length(project: Project) -> None:
+    """Refuse a body whose declared length leaves no other explanation.
+
+    :raises TooLarge: the file is larger than what is accepted.
+    :raises StorageLimitReached: there is no room for the file.
+    """
     limit = _max_file_size()
-    if limit and (request.content_length or 0) > limit + FORM_BYTES:
+    at_least = max(0, (request.content_length or 0) - FORM_BYTES)
+    if limit and at_least > limit:
         raise TooLarge
+    if not project.identical_upload_accepted:  # which takes no room
+        usage.refuse_growth(project, at_least)
 
 
 def received_upload(staged: StagedFile, max_size_bytes: int) -> Upload:

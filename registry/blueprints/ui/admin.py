@@ -101,6 +101,12 @@ class SizeLimitForm(Form):
     pypi_max_file_size = IntegerField(
         _("Maximum PyPI package file size in bytes"), [NumberRange(0, 2**63 - 1, _("Enter a whole number."))]
     )
+    project_storage_size_limit = IntegerField(
+        _("Storage limit of a project in bytes"), [NumberRange(0, 2**63 - 1, _("Enter a whole number."))]
+    )
+    group_storage_size_limit = IntegerField(
+        _("Storage limit of a top-level group in bytes"), [NumberRange(0, 2**63 - 1, _("Enter a whole number."))]
+    )
 
 
 class GeneralForm(Form):
@@ -386,7 +392,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
     @blueprint.post("/plan_limits")
     @gate(Permission.ADMIN_INSTANCE)
     def size_limits() -> Page:
-        """The largest file; it may only lower what the installation is configured for."""
+        """The largest file, which may only lower what the installation is configured for, and limits on storage."""
         form = _size_form()
         if form.validate_on_submit():
             settings.change_instance(form.data, by=principal())
@@ -406,7 +412,13 @@ def _ci_cd_page(form: PackageRegistryForm, size_form: SizeLimitForm, status: int
 
 
 def _size_form(**options: Any) -> SizeLimitForm:
-    return SizeLimitForm(pypi_max_file_size=settings.max_file_size(current_app.config["MAX_FILE_SIZE"]), **options)
+    instance = InstanceSettings.current()
+    return SizeLimitForm(
+        pypi_max_file_size=settings.max_file_size(current_app.config["MAX_FILE_SIZE"]),
+        project_storage_size_limit=instance.project_storage_size_limit or 0,
+        group_storage_size_limit=instance.group_storage_size_limit or 0,
+        **options,
+    )
 
 
 def _saved(endpoint: str) -> Response:

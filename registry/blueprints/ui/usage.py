@@ -1,40 +1,68 @@
-"""Usage quotas: what a project or group holds in the store."""
+"""Usage quotas: what a project or group holds in the store, and how much it may."""
 
 from __future__ import annotations
 
-from flask import Blueprint, render_template
+from flask import Blueprint, flash, redirect, render_template, request
+from flask_babel import gettext, lazy_gettext
+from werkzeug.wrappers import Response
+from wtforms import IntegerField
+from wtforms.validators import NumberRange, Optional
 
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
-from registry.domain import catalog
+from registry.blueprints.ui.forms import Form
+from registry.blueprints.ui.viewer import principal
+from registry.domain import catalog, namespaces, usage
 from registry.domain.access import Permission
 from registry.domain.catalog import StorageUse
 from registry.models import Group, Project
+
+_ = lazy_gettext
+
+Page = Response | tuple[str, int]
+
+
+class LimitForm(Form):
+    storage_size_limit = IntegerField(
+        _("Storage limit in bytes"), [Optional(), NumberRange(0, 2**63 - 1, _("Enter a whole number."))]
+    )
 
 
 def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("usage", __name__)
 
-    @blueprint.get("/<page_project:project>/-/usage_quotas")
+    @blueprint.route("/<page_project:project>/-/usage_quotas", methods=["GET", "POST"])
     @gate(Permission.ADMIN_NAMESPACE)
-    def project_usage_quotas(project: Project) -> str:
-        """Storage by package name."""
+    def project_usage_quotas(project: Project) -> Page:
+        """Storage by package name; the limit is an administrator's to set."""
         return _page(project, catalog.storage_by_name(project))
 
-    @blueprint.get("/groups/<page_group:group>/-/usage_quotas")
+    @blueprint.route("/groups/<page_group:group>/-/usage_quotas", methods=["GET", "POST"])
     @gate(Permission.ADMIN_NAMESPACE)
-    def group_usage_quotas(group: Group) -> str:
-        """Storage by project."""
+    def group_usage_quotas(group: Group) -> Page:
+        """Storage by project; the limit is an administrator's to set."""
         return _page(group, catalog.storage_by_project(group))
 
     return blueprint
 
 
-def _page(namespace: Project | Group, uses: list[StorageUse]) -> str:
-    return render_template(
+def _page(namespace: Project | Group, uses: list[StorageUse]) -> Page:
+    form = LimitForm(obj=namespace)
+    if form.validate_on_submit():
+        with form.refusals():
+            namespaces.change(namespace, form.data, by=principal())
+            flash(gettext("The storage limit was saved."))
+            return redirect(request.path, 303)
+    limits = usage.limits_on(namespace.id)
+    page = render_template(
         "ui/namespaces/usage_quotas.html",
         namespace=namespace,
+        form=form,
+        limits=limits,
+        held=usage.sizes_of(limit.namespace_id for limit in limits),
+        default_bytes=usage.default_limit(namespace.kind, is_top_level=namespace.parent_id is None),
         total_bytes=sum(use.size_bytes for use in uses),
         largest_bytes=max((use.size_bytes for use in uses), default=0),
         found=pagination.page_of(uses),
     )
+    return page, form.status

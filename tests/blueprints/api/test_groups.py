@@ -16,7 +16,7 @@ LISTED = {
     "require_two_factor_authentication", "two_factor_grace_period", "project_creation_level", "auto_devops_enabled",
     "subgroup_creation_level", "emails_disabled", "emails_enabled", "mentions_disabled", "lfs_enabled",
     "default_branch_protection", "avatar_url", "request_access_enabled", "full_name", "full_path", "created_at",
-    "parent_id", "organization_id", "shared_runners_setting",
+    "parent_id", "organization_id", "shared_runners_setting", "storage_size_limit",
 }  # fmt: skip
 DETAILED = LISTED | {
     "shared_with_groups", "prevent_sharing_groups_outside_hierarchy", "projects", "shared_projects",

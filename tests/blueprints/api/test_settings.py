@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from registry.models import Group
+from registry.models import Group, Project
 from tests import factories
 from tests.builders import build_wheel
 from tests.clients import Rest, Twine
@@ -33,6 +33,8 @@ class TestSettings:
             "restricted_visibility_levels": [],
             "default_project_creation": 2,
             "can_create_group": True,
+            "project_storage_size_limit": None,
+            "group_storage_size_limit": None,
             "signup_enabled": False,
             "password_authentication_enabled_for_web": True,
             "home_page_url": None,
@@ -140,3 +142,19 @@ def test_only_administrators_see_and_change_them(rest: Rest, admin: object, owne
     for token, status in ((owner_token, 403), (None, 401)):
         assert rest.get(address, token).status_code == status
         assert rest.put(address, token, {"plan_name": "default"}).status_code == status
+
+
+class TestStorageLimits:
+    def test_of_all_and_of_one(self, rest: Rest, group: Group, project: Project, admin_token: str) -> None:
+        sent = {"project_storage_size_limit": 5_000_000_000, "group_storage_size_limit": 0}
+
+        assert rest.put(SETTINGS, admin_token, sent).json.items() >= sent.items()
+        for address in (f"/groups/{group.id}", f"/projects/{project.id}"):
+            assert rest.get(address, admin_token).json["storage_size_limit"] is None
+            assert rest.put(address, admin_token, {"storage_size_limit": 7}).json["storage_size_limit"] == 7
+            assert rest.put(address, admin_token, {"storage_size_limit": -1}).status_code == 400
+            assert rest.put(address, admin_token, {"storage_size_limit": None}).json["storage_size_limit"] is None
+
+    def test_owners_do_not_set_their_own(self, rest: Rest, group: Group, project: Project, owner_token: str) -> None:
+        for address in (f"/groups/{group.id}", f"/projects/{project.id}"):
+            assert rest.put(address, owner_token, {"storage_size_limit": 7}).status_code == 403

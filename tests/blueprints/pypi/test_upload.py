@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
+from registry.blueprints.pypi import upload
 from registry.database import db, utcnow
-from registry.domain import access, publishing, releases, settings
+from registry.domain import access, namespaces, publishing, releases, settings
 from registry.models import AuditEvent, NameStatus, Package, PackageFile, RegistryAccess, Role, UserState, Visibility
 from tests import factories
 from tests.builders import build_sdist, build_wheel
@@ -660,3 +661,29 @@ def test_get_on_the_upload_address_is_not_allowed(client, project):
 
     assert (response.status_code, response.json) == (405, {"error": "405 Not Allowed"})
     assert "POST" in response.headers["Allow"]
+
+
+def test_an_upload_over_a_storage_limit_is_refused_with_the_numbers(twine, pip, project, owner, wheel_limit):
+    response = twine.upload(project, build_wheel("demo"), factories.access_token(owner))
+
+    sentence = f"Storage limit reached: project acme/tools may hold 10 bytes and holds 0, so that {wheel_limit} more"
+    assert response.status_code == 400
+    assert response.json["message"] == f"400 Bad request - {sentence} do not fit"
+    assert response.status.startswith(f"400 Bad request - {sentence}")
+
+
+@pytest.fixture
+def wheel_limit(project):
+    """The size of a wheel that does not fit into the project."""
+    namespaces.change(project, {"storage_size_limit": 10}, by=access.SHELL)
+    return len(build_wheel("demo").content)
+
+
+def test_what_cannot_fit_is_refused_before_the_body_is_read(client, project, owner, wheel_limit):
+    def asked(length: int) -> int:
+        headers = {**basic(factories.access_token(owner)), "Content-Type": "multipart/form-data; boundary=x"}
+        overrides = {"registry.preflight": True, "CONTENT_LENGTH": str(length)}
+        return client.post(pypi_path(project), headers=headers, environ_overrides=overrides).status_code
+
+    assert asked(upload.FORM_BYTES + 10) == 204
+    assert asked(upload.FORM_BYTES + 11) == 400

@@ -67,3 +67,26 @@ def test_the_number_of_statements_does_not_grow_with_the_packages(browser_of, ow
     browser.get("/acme/tools/-/usage_quotas")
 
     assert len(statements) == few
+
+
+@pytest.mark.parametrize(
+    ("path", "of"), [("/acme/tools/-/usage_quotas", "project"), ("/groups/acme/-/usage_quotas", "group")]
+)
+def test_an_administrator_sets_a_limit_that_everybody_sees(browser_of, admin, owner, group, project, path, of):
+    namespace = {"project": project, "group": group}[of]
+    administrator = browser_of(admin)
+
+    saved = administrator.submit(path, {"storage_size_limit": "2048"})
+    refused = administrator.submit(path, {"storage_size_limit": "-1"})
+
+    assert (saved.status_code, refused.status_code) == (303, 422)
+    assert "storage_size_limit" in refused.errors
+    factories.reload(namespace)
+    assert namespace.storage_size_limit == 2048
+    shown = browser_of(owner).get(path)
+    assert f"Limit of {namespace.full_path}2.00 KiB 0 bytes used" in shown.text
+    assert "Save limit" not in shown.text
+    assert browser_of(owner).post(path, {"storage_size_limit": "1"}).status_code == 403
+    administrator.submit(path, {"storage_size_limit": ""})
+    factories.reload(namespace)
+    assert namespace.storage_size_limit is None

@@ -1,0 +1,225 @@
+"""Sums of storage: exact whatever happens, in whatever order and at the same time; and the limits on them."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from flask import Flask
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from sqlalchemy import select, update
+
+from registry.database import db, transaction, utcnow
+from registry.domain import access, catalog, namespaces, publishing, usage, verification
+from registry.domain import settings as instance
+from registry.errors import DuplicateFile, Forbidden, RecordNotFound, RegistryError, StorageLimitReached
+from registry.models import FileStatus, Group, Package, PackageFile, Project, StorageUsage, User
+from registry.storage import Storage
+from tests import factories
+from tests.builders import BuiltFile, build_wheel
+
+WHEELS = [build_wheel("demo", f"1.{number}") for number in range(4)]
+SIZE = len(WHEELS[0].content)
+
+
+def limit(namespace: Group | Project, size_bytes: int | None) -> None:
+    namespaces.change(namespace, {"storage_size_limit": size_bytes}, by=access.SHELL)
+
+
+def delete(file: PackageFile) -> None:
+    package = db.session.get_one(Package, file.package_id)
+    publishing.delete_package(package, db.session.get_one(Project, file.project_id), by=access.SHELL)
+
+
+# Counting -------------------------------------------------------------------------------------------------------
+
+
+def test_a_group_holds_what_its_projects_hold_wherever_it_lies(group: Group, project: Project) -> None:
+    elsewhere, inner = factories.group("elsewhere"), factories.group("inner", parent=group)
+    moved = factories.published(factories.project("deep", parent=inner), WHEELS[1])
+    stays = factories.published(project, WHEELS[0])
+    by = factories.signed_in(factories.user("root", is_admin=True))
+    assert catalog.storage_bytes(group) == moved.size_bytes + stays.size_bytes
+
+    namespaces.transfer(inner, elsewhere, by=by)
+
+    assert (catalog.storage_bytes(group), catalog.storage_bytes(elsewhere)) == (stays.size_bytes, moved.size_bytes)
+    namespaces.delete_namespace(inner, by=by)
+    assert catalog.storage_bytes(elsewhere) == 0
+    assert catalog.totals().size_bytes == stays.size_bytes
+
+
+ACTIONS = st.lists(
+    st.tuples(st.sampled_from(["publish", "delete package", "delete file", "fail"]), st.integers(0, 3)), max_size=15
+)
+
+
+@hypothesis_settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
+@given(actions=ACTIONS)
+def test_sums_are_those_of_the_files_after_whatever_was_done(app: Flask, actions: list[tuple[str, int]]) -> None:
+    project = factories.project()
+
+    for action, number in actions:
+        act(action, project, WHEELS[number])
+
+    assert usage.miscounts() == []
+
+
+def act(action: str, project: Project, wheel: BuiltFile) -> None:
+    file = db.session.scalar(
+        select(PackageFile).where(
+            PackageFile.project_id == project.id,
+            PackageFile.filename == wheel.filename,
+            PackageFile.status == FileStatus.DEFAULT,
+        )
+    )
+    try:
+        if action == "publish":
+            factories.published(project, wheel)
+        elif action == "fail":
+            with transaction():
+                if file is not None:
+                    delete(file)
+                raise Forbidden
+        elif file is not None and action == "delete package":
+            delete(file)
+        elif file is not None:
+            package = db.session.get_one(Package, file.package_id)
+            publishing.delete_file(file, package, project, by=access.SHELL)
+    except (DuplicateFile, Forbidden):
+        pass
+
+
+def test_sums_are_exact_when_many_publish_and_delete_at_once(app: Flask, group: Group) -> None:
+    projects = [factories.project(parent=group).id for _ in range(2)]
+
+    def work(seed: int) -> None:
+        choose = random.Random(seed)
+        with app.app_context():
+            for _ in range(12):
+                project = db.session.get_one(Project, choose.choice(projects))
+                action = choose.choice(["publish", "publish", "delete package", "delete file"])
+                with suppress(RecordNotFound):  # another thread was faster
+                    act(action, project, choose.choice(WHEELS))
+                db.session.remove()
+
+    together([lambda seed=seed: work(seed) for seed in range(6)])
+
+    assert usage.miscounts() == []
+
+
+def together(acts: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=act) for act in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_what_was_counted_wrong_is_found_and_corrected(project: Project, storage: Storage) -> None:
+    file = factories.published(project, WHEELS[0])
+    db.session.execute(update(StorageUsage).values(size_bytes=5, files=9))
+    db.session.commit()
+
+    def verify(*, repair: bool) -> tuple[list[verification.Problem], bool]:
+        told: list[verification.Problem] = []
+        summary = verification.verify(storage, utcnow(), told.append, repair=repair)
+        return told, summary.is_sound
+
+    problem = verification.Problem(verification.Defect.MISCOUNTED, project.full_path)
+    assert verify(repair=False) == ([problem], False)
+    assert verify(repair=True)[1]
+    assert verify(repair=False) == ([], True)
+    assert catalog.storage_bytes(project) == file.size_bytes
+
+
+# Limits ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("holder", ["project", "subgroup", "group"])
+def test_a_limit_lets_through_what_just_fits(holder: str, group: Group, storage: Storage) -> None:
+    inner = factories.group("inner", parent=group)
+    project = factories.project("tools", parent=inner)
+    limited = {"project": project, "subgroup": inner, "group": group}[holder]
+    limit(limited, len(WHEELS[0].content) + len(WHEELS[1].content) - 1)
+    factories.published(project, WHEELS[0])
+
+    with pytest.raises(StorageLimitReached) as refusal:
+        factories.published(project, WHEELS[1])
+
+    assert refusal.value.message == (
+        f"400 Bad request - Storage limit reached: {limited.kind} {limited.full_path} may hold "
+        f"{len(WHEELS[0].content) + len(WHEELS[1].content) - 1} bytes and holds {len(WHEELS[0].content)}, "
+        f"so that {len(WHEELS[1].content)} more do not fit"
+    )
+    limit(limited, len(WHEELS[0].content) + len(WHEELS[1].content))
+    assert factories.published(project, WHEELS[1]).id
+
+
+def test_own_limits_stand_in_the_place_of_the_instances(group: Group, project: Project) -> None:
+    top = {"project_storage_size_limit": 10, "group_storage_size_limit": 20}
+    instance.change_instance(top, by=access.SHELL)
+    inner = factories.group("inner", parent=group)
+    deep = factories.project("deep", parent=inner)
+
+    def limits() -> list[tuple[str, int]]:
+        return [(found.full_path, found.size_bytes) for found in usage.limits_on(deep.id)]
+
+    assert limits() == [("acme/inner/deep", 10), ("acme", 20)]
+    limit(deep, 100)
+    limit(inner, 50)
+    limit(group, 0)
+    assert limits() == [("acme/inner/deep", 100), ("acme/inner", 50)]
+    for namespace in (deep, inner, group):
+        limit(namespace, None)
+    assert limits() == [("acme/inner/deep", 10), ("acme", 20)]
+
+
+def test_a_limit_is_an_administrators(project: Project, owner: User) -> None:
+    with pytest.raises(Forbidden):
+        namespaces.change(project, {"storage_size_limit": None}, by=factories.signed_in(owner))
+
+
+@pytest.mark.parametrize("holder", ["project", "group"])
+def test_of_many_uploads_at_once_a_limit_lets_through_what_fits(app: Flask, group: Group, holder: str) -> None:
+    projects = [factories.project(parent=group) for _ in range(1 if holder == "project" else 3)]
+    limit(projects[0] if holder == "project" else group, 3 * max(len(wheel.content) for wheel in WHEELS))
+    results: list[str] = []
+    wheels = [build_wheel("demo", f"1.{number}") for number in range(9)]
+
+    def publish(project_id: int, wheel: BuiltFile) -> None:
+        with app.app_context():
+            try:
+                factories.published(db.session.get_one(Project, project_id), wheel)
+                results.append("published")
+            except RegistryError as error:
+                results.append(type(error).__name__)
+
+    ids = [project.id for project in projects]
+    together(
+        [
+            lambda wheel=wheel, number=number: publish(ids[number % len(ids)], wheel)
+            for number, wheel in enumerate(wheels)
+        ]
+    )
+
+    assert sorted(set(results)) == ["StorageLimitReached", "published"]
+    assert results.count("published") == 3
+    assert usage.miscounts() == []
+    assert len(db.session.scalars(select(PackageFile)).all()) == 3
+
+
+def test_what_was_refused_leaves_nothing_in_the_store(project: Project, store_files: Callable[[], list[str]]) -> None:
+    limit(project, 10)
+
+    with pytest.raises(StorageLimitReached):
+        factories.published(project, WHEELS[0])
+
+    assert store_files() == []
