@@ -137,15 +137,18 @@ class Metrics:
 
     def watch_pool(self, engine: Engine) -> None:
         """Keep the number of connections that are in use."""
-        pool: Any = engine.pool
+
+        def in_use() -> int:
+            pool: Any = engine.pool  # another one after each disposal
+            return int(pool.checkedout())
 
         @event.listens_for(engine, "checkout")
         def taken(*_: object) -> None:
-            self._connections.set(pool.checkedout())
+            self._connections.set(in_use())
 
         @event.listens_for(engine, "checkin")
         def returned(*_: object) -> None:
-            self._connections.set(max(0, pool.checkedout() - 1))  # this one is about to be
+            self._connections.set(max(0, in_use() - 1))  # this one is about to be
 
     def exposition(self, readings: Iterable[Reading]) -> bytes:
         """Everything in Prometheus' text format, of all processes."""
