@@ -69,7 +69,7 @@ def change_forwarding(
 
     :raises SettingLocked: the instance or an ancestor has locked it.
     """
-    with transaction():
+    with transaction(lock=namespaces.TREE_LOCK):  # a lock set above meanwhile counts
         standing = forwarding(group)
         new_value = standing.value if value is ... else value
         new_lock = standing.lock if lock is ... else lock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -300,6 +301,28 @@ def test_what_is_locked_above_is_not_changed_below(
 
     assert refusal.value.body() == {"message": {named: ["cannot be changed because it is locked by an ancestor"]}}
     assert stored(line[2]) == (None, False)
+
+
+def test_of_those_who_change_a_group_at_the_same_time_the_last_decides(app: Flask, line: list[Group]) -> None:
+    start, failures = threading.Barrier(4), []
+    group_ids = [group.id for group in line]
+
+    def change(value: bool) -> None:
+        with app.app_context():
+            for group_id in group_ids:
+                start.wait(timeout=30)
+                try:
+                    change_forwarding(db.session.get_one(Group, group_id), value=value, by=SHELL)
+                except Exception as error:  # noqa: BLE001 - shown by the test
+                    failures.append(error)
+
+    threads = [threading.Thread(target=change, args=(number % 2 == 0,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
 
 
 def test_saving_a_locked_form_unchanged_is_no_error(line: list[Group]) -> None:
