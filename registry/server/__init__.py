@@ -95,6 +95,9 @@ def _waitress(app: Flask, listener: socket.socket) -> Any:
         sockets=[listener],
         threads=app.config["THREADS"],
         max_request_body_size=UNLIMITED_BYTES,  # the parser and the application have their own limits
+        # What an answer may be ahead of its client, on disk: no thread waits for a slow one that gets a wheel of usual
+        # size from an object store. Files of a folder are sent without a thread.
+        outbuf_high_watermark=256 << 20,
         recv_bytes=1 << 18,  # an upload in 256 KiB pieces costs a quarter of the time of waitress's 8
         connection_limit=1000,
         backlog=BACKLOG,

@@ -10,13 +10,15 @@ from io import BytesIO
 from typing import Any
 
 from flask import Response
-from waitress.channel import HTTPChannel
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import WSGITask
 from waitress.utilities import Error, InternalServerError
 
 from registry.server.parser import EarlyRefusal, GuardedParser
 
 PREFLIGHT = "registry.preflight"  # no header can be spelled so
+BUFFER_BYTES = 16 << 20
+STALL_SECONDS = 60
 LINGER_SECONDS = 5
 LINGER_BYTES = 16 << 20
 
@@ -49,6 +51,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     parser_class = GuardedParser
     task_class = Task
+    current_outbuf_count: int
     _lingers_until: float | None = None
     _dropped_bytes = 0
 
@@ -90,6 +93,26 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.requests.pop(0)
             self.received(held)
         self.server.pull_trigger()
+
+    # Slow clients -------------------------------------------------------------------------------------------------
+
+    def write_soon(self, data: Any) -> int:
+        """As waitress, which keeps what has been sent until a buffer is used up, but with smaller buffers."""
+        if self.current_outbuf_count >= BUFFER_BYTES:
+            self.current_outbuf_count = self.adj.outbuf_high_watermark
+        return int(super().write_soon(data))
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        """Wait until the client has taken enough, as waitress does; but not for one that takes nothing at all.
+
+        :raises ClientDisconnected: it has taken nothing for ``STALL_SECONDS``; the connection is closed when idle.
+        """
+        with self.outbuf_lock:
+            while self.connected and self.total_outbufs_len > self.adj.outbuf_high_watermark:
+                left = self.total_outbufs_len
+                self.server.pull_trigger()
+                if not self.outbuf_lock.wait(STALL_SECONDS) and self.total_outbufs_len == left:
+                    raise ClientDisconnected
 
     # Closing ------------------------------------------------------------------------------------------------------
 

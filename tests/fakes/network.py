@@ -18,6 +18,7 @@ class FaultyLine:
     :ivar is_silent: connections are accepted, but nothing comes back; those that waited are closed when it ends.
     :ivar delay_seconds: by which every piece of an answer comes late.
     :ivar cut_after_bytes: the next answer with more bytes than this breaks off there; with ``cuts_for_good`` all end.
+    :ivar heads: the first bytes of each connection from the client.
     :ivar garbled: these bytes become those, in whatever is sent or answered.
     """
 
@@ -25,6 +26,7 @@ class FaultyLine:
         self._target = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
+        self.heads: list[bytes] = []
         self.heal()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -74,6 +76,8 @@ class FaultyLine:
                         self.cut_after_bytes, self.is_cut = None, self.cuts_for_good
                         source.shutdown(socket.SHUT_RDWR)
                         break
+                elif not passed:
+                    self.heads.append(piece)
                 sink.sendall(piece if self.garbled is None else piece.replace(*self.garbled))
                 passed += len(piece)
             sink.shutdown(socket.SHUT_RDWR if is_answer else socket.SHUT_WR)

@@ -30,6 +30,7 @@ from registry.storage import ObjectDamaged, ObjectMissing, Storage, object_key
 METADATA_SUFFIX = ".metadata"
 OBJECTS = "/_objects"  # where nginx has the folder of the store, for nobody but itself
 BLOCK_BYTES = 1 << 18
+RECEIVED_BLOCK_BYTES = 1 << 20  # goes to the server's disk at once, where it waits for the client; less stays in memory
 TOKEN_HEADERS = ("PRIVATE-TOKEN", "DEPLOY-TOKEN", "JOB-TOKEN")
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -198,14 +199,14 @@ def _received(body: BinaryIO, size_bytes: int) -> Iterable[bytes]:
 
     :raises Unavailable: the first does not come; later ones leave an answer that is visibly too short.
     """
-    first = body.read(min(BLOCK_BYTES, size_bytes))
+    first = body.read(min(RECEIVED_BLOCK_BYTES, size_bytes))
     return chain([first], _further_blocks(body, size_bytes - len(first)))
 
 
 def _further_blocks(body: BinaryIO, size_bytes: int) -> Iterator[bytes]:
     while size_bytes > 0:
         try:
-            block = body.read(min(BLOCK_BYTES, size_bytes))
+            block = body.read(min(RECEIVED_BLOCK_BYTES, size_bytes))
         except (Unavailable, ObjectDamaged) as error:
             logger.error("A download was broken off: %s", error)
             return
