@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import enum
 import fcntl
+import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -68,6 +70,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 SCHEMA_LOCK = 7_202_611  # any number, the same in every process (PostgreSQL advisory lock)
 OBJECTS_LOCK = 7_202_612
 
+LONGEST_STATEMENT = 2000  # characters of a slow statement in the log
 LONGEST_SEARCH = 10_000  # characters: of four bytes each, still a pattern that SQLite takes
 
 # Whoever holds others up is cut off; whoever is not there is not waited for (libpq, "Parameter Key Words").
@@ -78,6 +81,9 @@ POSTGRESQL_CONNECTION = {
 }  # fmt: skip
 
 AUTOINCREMENT = {"sqlite_autoincrement": True}  # an id is never given twice, as on PostgreSQL
+
+
+slow = logging.getLogger("registry.database.slow")
 
 
 class Model(DeclarativeBase):
@@ -201,6 +207,33 @@ def _connection_parameters(url: URL) -> dict[str, str]:
     """What the address does not say otherwise."""
     parameters = {name: value for name, value in POSTGRESQL_CONNECTION.items() if name not in url.query}
     return parameters | {"options": f"{POSTGRESQL_SESSION} {url.query.get('options', '')}".rstrip()}
+
+
+def log_slow_statements(engine: Engine, least_ms: int, circumstances: Callable[[], dict[str, Any]]) -> None:
+    """Log each statement that takes at least so long, failed ones too; never what it was given.
+
+    :param circumstances: fields that say on whose behalf the present statement is executed.
+    """
+
+    def begin(_connection: object, _cursor: object, _statement: str, _given: object, context: Any, _many: bool) -> None:
+        context.begun = time.perf_counter()
+
+    def end(_connection: object, _cursor: object, statement: str, _given: object, context: Any, _many: bool) -> None:
+        duration_ms = (time.perf_counter() - context.begun) * 1000
+        if duration_ms >= least_ms:
+            shown = " ".join(statement.split())[:LONGEST_STATEMENT]
+            known = circumstances()
+            told = ", ".join(f"{name} {value}" for name, value in known.items())
+            fields = {"statement": shown, "duration_ms": round(duration_ms, 1), **known}
+            slow.warning("A statement took %s ms (%s): %s", fields["duration_ms"], told, shown, extra=fields)
+
+    def fail(failure: Any) -> None:
+        if hasattr(failure.execution_context, "begun"):
+            end(None, None, failure.statement, None, failure.execution_context, False)
+
+    event.listen(engine, "before_cursor_execute", begin)
+    event.listen(engine, "after_cursor_execute", end)
+    event.listen(engine, "handle_error", fail)
 
 
 def disconnect(app: Flask) -> None:

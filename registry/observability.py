@@ -8,13 +8,13 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Flask, Response, current_app, jsonify, request
+from flask import Blueprint, Flask, Response, current_app, has_request_context, jsonify, request
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from registry import database, metrics
 from registry.database import db
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("registry.requests")
 probes = Blueprint("probes", __name__)
 
+PROBE_SECONDS = 3  # whoever asks must have an answer, and no thread to spare for one that does not come
 LONGEST_PATH = 2000  # characters of an address in the log; clients may send a hundred times as many
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -78,12 +79,26 @@ class JSONFormatter(logging.Formatter):
 def init_app(app: Flask) -> None:
     app.register_blueprint(probes)
     app.before_request(_note_route)
+    app.extensions["checks"] = {
+        "db_check": Check("The database", _database_failure),
+        "storage_check": Check("The store", _storage_failure),
+    }
+    if app.config["SLOW_QUERY_MS"]:
+        with app.app_context():
+            database.log_slow_statements(db.engine, app.config["SLOW_QUERY_MS"], _circumstances)
 
 
 def _note_route() -> None:
     """Leave for the metrics which route takes the request; an address without one has none."""
     if request.url_rule is not None:
         request.environ[metrics.ROUTE] = request.url_rule.rule
+
+
+def _circumstances() -> dict[str, Any]:
+    """Which request something is done for, if it is one."""
+    if not has_request_context():
+        return {"route": None, "request_id": None}
+    return {"route": request.environ.get(metrics.ROUTE), "request_id": request.environ.get("registry.request_id")}
 
 
 def configure_logging(form: str) -> None:
@@ -178,7 +193,7 @@ def health_check() -> Response:
 
 @probes.get("/-/readiness")
 def readiness() -> tuple[Response, int]:
-    """Whether requests can be served: database, schema and store, each with its sentence when it fails."""
+    """Whether requests can be served: database, schema and store, each with its sentence when it fails, soon."""
     failed = _failures()
     checks = {
         name: [{"status": "failed", "message": failed[name]} if name in failed else {"status": "ok"}]
@@ -189,21 +204,77 @@ def readiness() -> tuple[Response, int]:
 
 
 def _failures() -> dict[str, str]:
-    failed = {}
+    """What is wrong, by the name of the check, after ``PROBE_SECONDS`` at the latest."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    checks: dict[str, Check] = app.extensions["checks"]
+    deadline = time.monotonic() + PROBE_SECONDS
+    attempts = {name: check.attempt(app) for name, check in checks.items()}
+    found = {name: attempt.failure_by(deadline) for name, attempt in attempts.items()}
+    return {name: failure for name, failure in found.items() if failure is not None}
+
+
+class Attempt:
+    """One time that a check is made."""
+
+    def __init__(self, subject: str) -> None:
+        self.failure: str | None = f"{subject} does not answer."
+        self.is_over = Event()
+        self._subject = subject
+
+    def failure_by(self, deadline: float) -> str | None:
+        """The sentence to tell when this moment (of the monotonic clock) is reached, or before."""
+        if self.is_over.wait(max(0, deadline - time.monotonic())):
+            return self.failure
+        return f"{self._subject} did not answer within {PROBE_SECONDS} seconds."
+
+
+class Check:
+    """A question that may hang. It is asked in a thread of its own, one at a time, however many want to know.
+
+    :param subject: what is asked, as the beginning of a sentence.
+    :param ask: returns what is wrong, if anything is.
+    """
+
+    def __init__(self, subject: str, ask: Callable[[], str | None]) -> None:
+        self._subject = subject
+        self._ask = ask
+        self._lock = Lock()
+        self._latest: Attempt | None = None
+
+    def attempt(self, app: Flask) -> Attempt:
+        """The attempt under way, or a new one."""
+        with self._lock:
+            if self._latest is None or self._latest.is_over.is_set():
+                self._latest = Attempt(self._subject)
+                Thread(target=self._make, args=(app, self._latest), name="probe", daemon=True).start()
+            return self._latest
+
+    def _make(self, app: Flask, attempt: Attempt) -> None:
+        try:
+            with app.app_context():
+                attempt.failure = self._ask()
+        except Exception:
+            logger.warning("%s does not answer.", self._subject, exc_info=True)
+        finally:
+            attempt.is_over.set()
+
+
+def _database_failure() -> str | None:
+    db.session.execute(text("SELECT 1"))
     try:
-        db.session.execute(text("SELECT 1"))
         database.check_schema()
-    except SQLAlchemyError:
-        logger.warning("The database does not answer.", exc_info=True)
-        failed["db_check"] = "The database does not answer."
     except ConfigurationError as error:
-        failed["db_check"] = error.reason
+        return error.reason
+    return None
+
+
+def _storage_failure() -> str | None:
     storage: Storage = current_app.extensions["storage"]
     try:
         storage.check()
     except Unavailable as error:
-        failed["storage_check"] = error.reason
-    return failed
+        return error.reason
+    return None
 
 
 _views: tuple[Any, ...] = (health, liveness, health_check, readiness)

@@ -74,6 +74,7 @@ ACCEPTED = {
     "ROOT_PASSWORD": {"p" * 8: "p" * 8, "p" * 128: "p" * 128},
     "ROOT_TOKEN": {"t" * 20: "t" * 20},
     "LOG_FORMAT": {"text": "text", "json": "json"},
+    "SLOW_QUERY_MS": {"0": 0, "250": 250},
 }
 
 REFUSED = {
@@ -104,6 +105,7 @@ REFUSED = {
     "ROOT_PASSWORD": ["p" * 7, "p" * 129],
     "ROOT_TOKEN": ["t" * 19],
     "LOG_FORMAT": ["JSON", "xml"],
+    "SLOW_QUERY_MS": ["-1", "0.5", "soon"],
 }  # fmt: skip
 
 
@@ -217,6 +219,7 @@ def test_without_any_source_the_defaults_count(instance: Path) -> None:
         "ROOT_PASSWORD": None,
         "ROOT_TOKEN": None,
         "LOG_FORMAT": "text",
+        "SLOW_QUERY_MS": 500,
     }
 
 
@@ -289,7 +292,7 @@ def test_a_config_py_that_fails_is_told_in_one_sentence(instance: Path, text: st
 
 
 def test_an_unknown_setting_is_refused_by_name(instance: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"^PROT is not a setting; known are HOST, PORT, .*LOG_FORMAT\.$"):
+    with pytest.raises(ConfigurationError, match=r"^PROT is not a setting; known are HOST, PORT, .*SLOW_QUERY_MS\.$"):
         config.load({"PROT": 1})
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import io
 import json
 import logging
+import time
+from threading import Event
 
 import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
 
 from registry import create_app, database, observability
 from registry.database import db
+from registry.observability import Check
 from tests import factories
 from tests.clients import pypi_path
 
@@ -131,3 +136,90 @@ def test_readiness_fails_on_an_empty_database(tmp_path):
     assert "flask database upgrade" in response.json["db_check"][0]["message"]
     with app.app_context():
         db.engine.dispose()
+
+
+@pytest.mark.parametrize("hanging", ["store", "database"])
+def test_readiness_has_an_answer_when_something_hangs_and_asks_it_once(app, client, monkeypatch, hanging):
+    let_go, asked = Event(), []
+
+    def hang(*_):
+        asked.append(None)
+        let_go.wait(30)
+
+    monkeypatch.setattr(observability, "PROBE_SECONDS", 0.3)
+    monkeypatch.setitem(app.extensions, "checks", {
+        "db_check": Check("The database", hang if hanging == "database" else lambda: None),
+        "storage_check": Check("The store", hang if hanging == "store" else lambda: None),
+    })  # fmt: skip
+    try:
+        answers = [client.get("/-/readiness") for _ in range(3)]
+    finally:
+        let_go.set()
+
+    name = {"store": "storage_check", "database": "db_check"}[hanging]
+    assert [answer.status_code for answer in answers] == [503] * 3
+    assert answers[-1].json[name] == [
+        {"status": "failed", "message": f"The {hanging} did not answer within 0.3 seconds."}
+    ]
+    assert len(asked) == 1
+    app.extensions["checks"][name].attempt(app).is_over.wait(10)
+    assert client.get("/-/readiness").status_code == 200
+
+
+def test_readiness_tells_of_a_database_that_fails(app, client, caplog):
+    def fail(*_):
+        raise OSError("the disk is gone")
+
+    event.listen(db.engine, "before_cursor_execute", fail)
+    try:
+        response = client.get("/-/readiness")
+    finally:
+        event.remove(db.engine, "before_cursor_execute", fail)
+
+    assert response.status_code == 503
+    assert response.json["db_check"] == [{"status": "failed", "message": "The database does not answer."}]
+    assert "the disk is gone" in caplog.text
+
+
+@pytest.fixture
+def slow_app(tmp_path):
+    """An application that finds every statement slow."""
+    made = create_app({"INSTANCE_PATH": tmp_path, "SECRET_KEY": "k" * 40, "SLOW_QUERY_MS": "1"})
+    with made.app_context():
+        database.upgrade()
+        yield made
+        db.session.remove()
+        db.engine.dispose()
+
+
+def test_a_slow_statement_is_logged_with_its_request_and_without_what_it_was_given(slow_app, caplog):
+    token = "glpat-a-secret-that-stays-one"
+
+    def dawdle(*_):
+        time.sleep(0.01)
+
+    event.listen(db.engine, "before_cursor_execute", dawdle)
+    slow_app.test_client().get("/api/v4/user", headers={"PRIVATE-TOKEN": token, "X-Request-Id": "slow-1"})
+
+    [line, *_] = [record for record in caplog.records if record.name == "registry.database.slow"]
+    assert (line.route, line.request_id) == ("/api/v4/user", "slow-1")
+    assert line.duration_ms >= 10
+    assert line.statement.startswith("SELECT")
+    assert "\n" not in line.getMessage()
+    assert token not in caplog.text
+
+
+def test_a_statement_that_fails_after_long_is_logged_too(slow_app, caplog):
+    event.listen(db.engine, "before_cursor_execute", lambda *_: time.sleep(0.01))
+
+    with pytest.raises(DBAPIError):
+        db.session.execute(text("SELECT nothing"))
+
+    assert "SELECT nothing" in caplog.text
+    assert [record.route for record in caplog.records if record.name == "registry.database.slow"] == [None]
+
+
+def test_ordinary_statements_are_no_news(client, caplog):
+    client.get("/users/sign_in")
+
+    assert [record for record in caplog.records if record.name == "registry.database.slow"] == []
