@@ -87,11 +87,14 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
 def prepare_instance_folder(values: dict[str, Any]) -> None:
     """Make the instance folder, and fill in ``SECRET_KEY`` from it, making the key on the first start.
 
+    ``SECRET_KEY_FILE`` is then where the key was found, or ``None`` when it is a setting.
+
     :raises ConfigurationError: the folder cannot be used, or the key in it is none.
     """
     folder: Path = values["INSTANCE_PATH"]
     try:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        values["SECRET_KEY_FILE"] = None if values["SECRET_KEY"] else folder / "secret_key"
         values["SECRET_KEY"] = values["SECRET_KEY"] or _kept_secret_key(folder / "secret_key")
     except OSError as error:
         raise ConfigurationError(

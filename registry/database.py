@@ -10,7 +10,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -40,9 +40,12 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     event,
+    exists,
     false,
     func,
+    inspect,
     make_url,
+    select,
     text,
     update,
 )
@@ -69,6 +72,10 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).parent / "migrations"
 SCHEMA_LOCK = 7_202_611  # any number, the same in every process (PostgreSQL advisory lock)
 OBJECTS_LOCK = 7_202_612
+REMOVAL_LOCK = 7_202_616
+
+RESTORING = "restoring"  # in the place of a schema version
+_FILLED_BY_MIGRATIONS = ("content_generation", "instance_settings")
 
 LONGEST_STATEMENT = 2000  # characters of a slow statement in the log
 LONGEST_SEARCH = 10_000  # characters: of four bytes each, still a pattern that SQLite takes
@@ -432,6 +439,84 @@ class ContentGeneration:
         return int(self._connection.execute("SELECT number FROM content_generation").fetchall()[0][0])
 
 
+# Locks between processes ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def objects_kept() -> Iterator[None]:
+    """While the block runs, no process removes an object from the store; waits for those that are at it.
+
+    What was there when a snapshot was begun in the block can thus be read to its end. Uploads go on.
+    """
+    with _held(REMOVAL_LOCK):
+        yield
+
+
+@contextmanager
+def objects_removable() -> Iterator[bool]:
+    """Whether objects may be removed in the block: not while another process has them kept."""
+    with _held(REMOVAL_LOCK, shared=True, wait=False) as is_held:
+        yield is_held
+
+
+@contextmanager
+def schema_locked() -> Iterator[None]:
+    """Keep others from upgrading the database or filling it anew, and a registry that starts meanwhile waiting.
+
+    :raises ConfigurationError: the database cannot be opened.
+    """
+    with _held(SCHEMA_LOCK):
+        yield
+
+
+@contextmanager
+def _held(number: int, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+    """A lock that is held beyond transactions, and let go with the end of its process; whether it could be had."""
+    lock = _file_lock if is_sqlite(db.engine) else _advisory_lock
+    with lock(number, shared, wait) as is_held:
+        yield is_held
+
+
+@contextmanager
+def _file_lock(number: int, shared: bool, wait: bool) -> Iterator[bool]:
+    path = str(db.engine.url.database)
+    try:
+        if number == SCHEMA_LOCK:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # it will hold password hashes
+            descriptor = os.open(f"{path}.upgrade-lock", os.O_RDWR | os.O_CREAT, 0o600)
+        else:
+            descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)  # a folder leaves no file behind
+    except OSError as error:
+        raise _cannot_open(f"{path}: {error.strerror}") from error
+    try:
+        yield _flocked(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    finally:
+        os.close(descriptor)
+
+
+def _flocked(descriptor: int, operation: int) -> bool:
+    try:
+        fcntl.flock(descriptor, operation)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _advisory_lock(number: int, shared: bool, wait: bool) -> Iterator[bool]:
+    function = f"pg{'' if wait else '_try'}_advisory_xact_lock{'_shared' if shared else ''}"
+    with _connect() as connection, connection.begin():
+        _wait_for_ever(connection)
+        answer = connection.execute(text(f"SELECT {function}(:number)"), {"number": number}).scalar()
+        yield wait or bool(answer)
+
+
+def _wait_for_ever(connection: Connection) -> None:
+    """In this transaction; to wait for another process, or for the store, is no failure (PostgreSQL)."""
+    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+
+
 # Schema ---------------------------------------------------------------------------------------------------------
 
 
@@ -442,7 +527,7 @@ def upgrade() -> tuple[str | None, str]:
     :raises ConfigurationError: the database cannot be opened, does not keep all texts, or was written by a newer
         registry.
     """
-    with _schema_lock():
+    with schema_locked():
         _refuse_encoding()
         before = schema_version()
         _refuse_unknown(before)
@@ -484,8 +569,24 @@ def _refuse_encoding() -> None:
         )
 
 
+def knows(version: str) -> bool:
+    """Whether this registry can upgrade a database of this version."""
+    return version in _versions(MIGRATIONS)
+
+
+def is_restoring() -> bool:
+    """Whether a backup is being restored into the database, or was and did not come to its end."""
+    return schema_version() == RESTORING
+
+
 def _refuse_unknown(found: str | None) -> None:
-    if found is not None and found not in _versions(MIGRATIONS):
+    """:raises ConfigurationError: a newer registry wrote it, or nobody has finished writing it."""
+    if found == RESTORING:
+        raise ConfigurationError(
+            "A backup is being restored into this database, or was and did not come to its end; "
+            "run 'flask backup restore' with the same file again, or start over with an empty database."
+        )
+    if found is not None and not knows(found):
         raise ConfigurationError(
             f"The database schema is {found}, newer than this registry knows ({newest_version()}); "
             "start the registry version that wrote it, or a later one."
@@ -517,24 +618,95 @@ def _cannot_open(cause: str) -> ConfigurationError:
     return ConfigurationError(f"The database (REGISTRY_DATABASE_URL) cannot be opened: {cause.rstrip('.')}.")
 
 
+# Snapshots, and databases filled from them ----------------------------------------------------------------------
+
+
 @contextmanager
-def _schema_lock() -> Iterator[None]:
-    engine = db.engine
-    if is_sqlite(engine):
-        path = str(engine.url.database)
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # it will hold password hashes
-            descriptor = os.open(f"{path}.upgrade-lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise _cannot_open(f"{path}: {error.strerror}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+def snapshot() -> Iterator[Connection]:
+    """A connection to read the database as it is at the first look, whatever is written meanwhile."""
+    with _connect() as connection:
+        if is_sqlite(db.engine):
+            connection.exec_driver_sql("BEGIN")
+        else:
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            _wait_for_ever(connection)
+        yield connection
+
+
+def last_ids(connection: Connection) -> dict[str, int]:
+    """By table the last id that was given: it is not given again, even if its record is gone."""
+    if is_sqlite(db.engine):
+        statement = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
     else:
-        with _connect() as connection, connection.begin():
-            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-            connection.execute(text("SET LOCAL statement_timeout = 0"))  # waiting for another's upgrade is no failure
-            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": SCHEMA_LOCK})
-            yield
+        statement = text("SELECT pg_sequence_last_value(pg_get_serial_sequence(:name, 'id')::regclass)")
+    names = [table.name for table in Model.metadata.tables.values() if "id" in table.c]
+    found = {name: connection.scalar(statement, {"name": name}) for name in names}
+    return {name: number for name, number in found.items() if number is not None}
+
+
+def set_last_ids(connection: Connection, numbers: Mapping[str, int]) -> None:
+    """Have the next records numbered behind these."""
+    statements = (
+        ["DELETE FROM sqlite_sequence WHERE name = :name", "INSERT INTO sqlite_sequence VALUES (:name, :number)"]
+        if is_sqlite(db.engine)
+        else ["SELECT setval(pg_get_serial_sequence(:name, 'id'), :number)"]
+    )
+    for name, number in numbers.items():
+        for statement in statements:
+            connection.execute(text(statement), {"name": name, "number": number})
+
+
+def holds_records() -> bool:
+    """Whether there is anything in the database but what the migrations put there; not while it is being restored.
+
+    :raises ConfigurationError: it was written by a newer registry.
+    """
+    found = schema_version()
+    if found == RESTORING:
+        return False
+    _refuse_unknown(found)
+    with _connect() as connection:
+        present = set(inspect(connection).get_table_names()).intersection(Model.metadata.tables)
+        if found is None:
+            return bool(present)  # of some other program, to which they mean something
+        return any(
+            connection.scalar(select(exists().select_from(Model.metadata.tables[name])))
+            for name in present.difference(_FILLED_BY_MIGRATIONS)
+        )
+
+
+def begin_restoring(version: str) -> None:
+    """Make the tables anew, at this schema version; until ``restored`` is done, the database is good for nothing else.
+
+    Within ``schema_locked``, after ``holds_records`` has said no.
+
+    :raises ConfigurationError: the database does not keep all texts.
+    """
+    _refuse_encoding()
+    with db.engine.begin() as connection:
+        if not is_sqlite(db.engine):
+            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+        Model.metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
+    alembic.command.upgrade(_alembic_config(), version)
+    with db.engine.begin() as connection:
+        _set_version(connection, RESTORING)
+
+
+@contextmanager
+def restored(version: str) -> Iterator[Connection]:
+    """One transaction to fill the tables that ``begin_restoring`` has made; then the schema is brought up to date."""
+    with _connect() as connection:
+        if is_sqlite(db.engine):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            _wait_for_ever(connection)
+        yield connection
+        connection.execute(update(_generation).values(number=_generation.c.number + 1))
+        _set_version(connection, version)
+        connection.commit()
+    alembic.command.upgrade(_alembic_config(), "head")
+
+
+def _set_version(connection: Connection, version: str) -> None:
+    connection.execute(text("UPDATE alembic_version SET version_num = :version"), {"version": version})

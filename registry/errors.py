@@ -49,6 +49,10 @@ class ConfigurationError(RegistryError):
     """The installation cannot start or run as configured; the reason names setting, value and what is accepted."""
 
 
+class BackupRefused(RegistryError):
+    """A backup cannot be made, or cannot be restored here; the reason is one sentence, or several."""
+
+
 # 400 ------------------------------------------------------------------------------------------------------------
 
 

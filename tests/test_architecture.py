@@ -16,11 +16,11 @@ from registry.domain.access import Permission
 
 ROOT = Path(__file__).parent.parent
 DOMAIN = (
-    "domain.access domain.accounts domain.archives domain.audit domain.catalog domain.cleanup "
-    "domain.core_metadata domain.distributions domain.downloads domain.first_run domain.forwarding domain.gate "
-    "domain.importing domain.namespaces domain.paging domain.publishing domain.readme_worker domain.readmes "
-    "domain.releases domain.settings domain.sign_in domain.simple domain.sources domain.tokens domain.usage "
-    "domain.verification domain.wheels"
+    "domain.access domain.accounts domain.archives domain.audit domain.backup_file domain.backups domain.catalog "
+    "domain.cleanup domain.core_metadata domain.distributions domain.downloads domain.first_run domain.forwarding "
+    "domain.gate domain.importing domain.namespaces domain.paging domain.publishing domain.readme_worker "
+    "domain.readmes domain.releases domain.settings domain.sign_in domain.simple domain.sources domain.table_rows "
+    "domain.tokens domain.usage domain.verification domain.wheels"
 )
 SHARED = "models database errors"
 
@@ -66,6 +66,9 @@ MAY_IMPORT = {
     ),
     "domain.cleanup": f"storage {SHARED}",
     "domain.verification": f"domain.cleanup domain.usage storage {SHARED}",
+    "domain.table_rows": "",
+    "domain.backup_file": "errors",
+    "domain.backups": f"domain.backup_file domain.table_rows domain.verification storage {SHARED}",
     "domain.first_run": "domain.access domain.accounts domain.tokens models database",
     "blueprints.routing": "domain.namespaces",
     "blueprints.auth": f"blueprints.routing metrics {DOMAIN} {SHARED}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from flask import Flask
 
+from registry.cli.backup import backup_group
 from registry.cli.database import database_group
 from registry.cli.importing import import_packages
 from registry.cli.namespaces import groups_group, projects_group
@@ -19,5 +20,7 @@ from registry.cli.users import users_group
 
 def init_app(app: Flask) -> None:
     packages_group.add_command(import_packages)
-    for group in (database_group, users_group, tokens_group, groups_group, projects_group, packages_group):
+    for group in (
+        database_group, users_group, tokens_group, groups_group, projects_group, packages_group, backup_group,
+    ):  # fmt: skip
         app.cli.add_command(group)

@@ -14,7 +14,8 @@ from itertools import islice
 from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, union_all
 from sqlalchemy.orm import aliased
 
-from registry.database import OBJECTS_LOCK, db, transaction
+from registry.database import OBJECTS_LOCK, db, objects_removable, transaction
+from registry.errors import Conflict
 from registry.models import AccessToken, AuditEvent, DeployToken, FileStatus, Job, Package, PackageFile, PackageStatus
 from registry.storage import Storage, StoredObject, digest_in
 
@@ -45,7 +46,10 @@ def run(storage: Storage, now: datetime) -> Report:
     ``TOKEN_RETENTION`` after their end.
 
     A package that is left without files stays, as its name must not be looked for elsewhere.
+
+    :raises Conflict: a backup is being made.
     """
+    refuse_during_backup()
     files = _purge(PackageFile, or_(PackageFile.status == FileStatus.PENDING_DESTRUCTION, _package_is_deleted()))
     packages = _purge(Package, Package.status == PackageStatus.PENDING_DESTRUCTION)
     tokens = _purge_tokens(ended_before=now - TOKEN_RETENTION)
@@ -61,12 +65,27 @@ def remove_orphans(storage: Storage, *, stored_before: datetime) -> Generator[St
 
     Each is looked up again under ``OBJECTS_LOCK``, which an upload shares while it writes its row and makes sure that
     its object is still there: either the row is seen here, or the missing object is seen there.
+
+    :raises Conflict: a backup was begun meanwhile; it may need them.
     """
     for orphans in orphaned_objects(storage, stored_before=stored_before):
-        with transaction(lock=OBJECTS_LOCK, changes_answers=False):
-            removed = _unreferenced(orphans)
-            storage.delete(*(orphan.key for orphan in removed))
+        with objects_removable() as removable:
+            _refuse_unless(removable)
+            with transaction(lock=OBJECTS_LOCK, changes_answers=False):
+                removed = _unreferenced(orphans)
+                storage.delete(*(orphan.key for orphan in removed))
         yield from removed
+
+
+def refuse_during_backup() -> None:
+    """:raises Conflict: a backup is being made."""
+    with objects_removable() as removable:
+        _refuse_unless(removable)
+
+
+def _refuse_unless(removable: bool) -> None:
+    if not removable:
+        raise Conflict("A backup is being made, which may need what would be removed; run this again after it.")
 
 
 def orphaned_objects(storage: Storage, *, stored_before: datetime) -> Iterator[list[StoredObject]]:

@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 from sqlalchemy import bindparam, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import OBJECTS_LOCK, db, lock, transaction
+from registry.database import OBJECTS_LOCK, db, lock, objects_removable, transaction
 from registry.domain import access, audit, catalog, core_metadata, gate, namespaces, usage
 from registry.domain.access import Principal
 from registry.domain.distributions import Distribution
@@ -332,12 +332,17 @@ def _keep(contents: Iterable[StagedFile], storage: Storage) -> None:
 def _discard(contents: Iterable[StagedFile], storage: Storage) -> None:
     """Remove what a refused upload has stored, unless a file refers to it; while the lock is held, none is recorded.
 
-    What a store that is away does not remove now, the next cleanup does.
+    What a store that is away does not remove now, the next cleanup does; and all while a backup is made, which may need
+    the same bytes.
     """
-    with suppress(Unavailable), transaction(lock=OBJECTS_LOCK, changes_answers=False) as session:
+    with (
+        suppress(Unavailable),
+        objects_removable() as removable,
+        transaction(lock=OBJECTS_LOCK, changes_answers=False) as session,
+    ):
         for sha256 in {staged.sha256 for staged in contents}:
             is_used = or_(PackageFile.sha256 == sha256, PackageFile.core_metadata_sha256 == sha256)
-            if session.scalar(select(PackageFile.id).where(is_used).limit(1)) is None:
+            if removable and session.scalar(select(PackageFile.id).where(is_used).limit(1)) is None:
                 storage.delete(object_key(sha256))
 
 

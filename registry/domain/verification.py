@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from registry.database import db
@@ -50,6 +50,14 @@ class Problem:
     corrected: bool = False
 
 
+class Defective(Exception):
+    """An object is not as it should be."""
+
+    def __init__(self, defect: Defect) -> None:
+        super().__init__(defect)
+        self.defect = defect
+
+
 @dataclass(frozen=True)
 class Summary:
     checked: int
@@ -73,7 +81,10 @@ def verify(storage: Storage, now: datetime, tell: Callable[[Problem], None], *, 
 
     :param tell: called with each problem as it is found.
     :param repair: remove the orphans, and correct the sums. What is missing or damaged can only be published again.
+    :raises Conflict: a repair cannot be made while a backup is.
     """
+    if repair:
+        cleanup.refuse_during_backup()
     checked = 0
     found: Counter[str] = Counter()
     for problem in _problems(storage, now, repair):
@@ -104,7 +115,7 @@ def _problems(storage: Storage, now: datetime, repair: bool) -> Iterator[Problem
     """One entry for each object looked at; ``None`` when it is as it should be."""
     for column in (PackageFile.sha256, PackageFile.core_metadata_sha256):
         for digest in _digests(column):
-            yield _problem(storage, digest, column)
+            yield _problem(storage, digest)
     stored_before = now - ORPHAN_AGE
     if repair:
         for orphan in cleanup.remove_orphans(storage, stored_before=stored_before):
@@ -124,33 +135,56 @@ def _digests(column: DigestColumn) -> Iterator[str]:
         last = digests[-1]
 
 
-def _problem(storage: Storage, digest: str, column: DigestColumn) -> Problem | None:
-    defect = _defect(storage, digest)
-    if defect is None:
+def _problem(storage: Storage, digest: str) -> Problem | None:
+    found = defect(storage, digest)
+    if found is None:
         return None
-    files = tuple(
-        f"{project}: {filename}"
-        for project, filename in db.session.execute(
-            select(Project.full_path, PackageFile.filename)
-            .join(PackageFile, PackageFile.project_id == Project.id)
-            .where(column == digest, PackageFile.status == FileStatus.DEFAULT)
-            .order_by(PackageFile.id)
-            .limit(NAMED_FILES)
-        )
-    )
-    db.session.rollback()
+    files = files_with(digest)
     # Without files it was deleted since its digest was read, and is nobody's loss.
-    return Problem(defect, object_key(digest), files) if files else None
+    return Problem(found, object_key(digest), files) if files else None
 
 
-def _defect(storage: Storage, digest: str) -> Defect | None:
+def defect(storage: Storage, digest: str) -> Defect | None:
+    """What is wrong with an object, after reading it; ``None`` when it is as it should be."""
+    try:
+        for _ in content(storage, digest):
+            pass
+    except Defective as error:
+        return error.defect
+    return None
+
+
+def content(storage: Storage, digest: str) -> Iterator[bytes]:
+    """The bytes of an object, in pieces.
+
+    :raises Defective: it is missing or cannot be read, or what was read to the end are not the bytes of this digest.
+    """
     sha256 = hashlib.sha256()
     try:
         with storage.open(object_key(digest)) as file:
             while chunk := file.read(CHUNK_BYTES):
                 sha256.update(chunk)
-    except ObjectMissing:
-        return Defect.MISSING
-    except OSError:
-        return Defect.DAMAGED
-    return None if sha256.hexdigest() == digest else Defect.DAMAGED
+                yield chunk
+    except ObjectMissing as error:
+        raise Defective(Defect.MISSING) from error
+    except OSError as error:
+        raise Defective(Defect.DAMAGED) from error
+    if sha256.hexdigest() != digest:
+        raise Defective(Defect.DAMAGED)
+
+
+def files_with(digest: str) -> tuple[str, ...]:
+    """Whose bytes or core metadata have this digest, as ``project: file name``; at most ``NAMED_FILES``."""
+    has_digest = or_(PackageFile.sha256 == digest, PackageFile.core_metadata_sha256 == digest)
+    files = tuple(
+        f"{project}: {filename}"
+        for project, filename in db.session.execute(
+            select(Project.full_path, PackageFile.filename)
+            .join(PackageFile, PackageFile.project_id == Project.id)
+            .where(has_digest, PackageFile.status == FileStatus.DEFAULT)
+            .order_by(PackageFile.id)
+            .limit(NAMED_FILES)
+        )
+    )
+    db.session.rollback()
+    return files

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from registry import database
 from registry.database import db, utcnow
 from registry.domain import access, cleanup, publishing, verification
 from registry.domain.verification import NAMED_FILES, ORPHAN_AGE, Defect, Problem, Summary
+from registry.errors import Conflict
 from registry.models import Package, PackageFile, Project
 from registry.storage import Storage, object_key
 from registry.storage.local import LocalStorage
@@ -139,6 +141,13 @@ def test_a_repair_removes_what_nothing_refers_to(storage: Storage, demo: str, or
     assert summary.is_sound
     assert not storage.exists(orphan)
     assert storage.exists(demo)
+
+
+def test_a_repair_is_refused_before_anything_is_read_while_a_backup_is_made(storage: Storage, orphan: str) -> None:
+    with database.objects_kept(), pytest.raises(Conflict, match=r"^A backup is being made"):
+        verify(storage, repair=True)
+
+    assert storage.exists(orphan)
 
 
 def test_a_repair_does_not_make_up_for_what_is_missing(storage: Storage, demo: str) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from werkzeug.exceptions import HTTPException
 
+from registry import create_app
 from registry.blueprints.ui.help import CHAPTERS
 from registry.domain import accounts, settings
 from registry.domain.access import SHELL
@@ -161,18 +162,20 @@ def test_every_example_is_shown_somewhere():
     assert set(re.findall(r'code\("([\w.]+)"\)', texts)) == files
 
 
-def test_the_commands_of_the_shell_do_what_is_told(browser, app, owner):
-    runner = app.test_cli_runner()
+def test_the_commands_of_the_shell_do_what_is_told(browser, app, owner, tmp_path):
+    runner, elsewhere = (to.test_cli_runner() for to in (app, create_app({"INSTANCE_PATH": tmp_path / "elsewhere"})))
     lines = [
         line for example in code(browser.get("/help/administration"))
-        for line in example.replace("<package_name>", "demo").splitlines() if "packages import" not in line
+        for line in example.replace("<package_name>", "demo").replace("/backups", str(tmp_path)).splitlines()
+        if "packages import" not in line
     ]  # fmt: skip
     [of_a_package] = [line for line in lines if "packages delete" in line]
     lines.remove(of_a_package)
 
     listed, failed = "", []
     for line in lines:
-        result = runner.invoke(args=shlex.split(line.replace("revoke 1", f"revoke {listed.partition(chr(9))[0]}"))[1:])
+        shell = elsewhere if "backup restore" in line else runner
+        result = shell.invoke(args=shlex.split(line.replace("revoke 1", f"revoke {listed.partition(chr(9))[0]}"))[1:])
         listed = result.stdout if "tokens list" in line else listed
         failed += [line] if result.exit_code else []
 
