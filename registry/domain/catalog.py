@@ -243,7 +243,12 @@ def _scoped(statement: AnySelect, namespace: Namespace, principal: Principal) ->
     """A statement about packages narrowed to the project, or to the readable projects below the group; and values."""
     if isinstance(namespace, Project):
         return _in_project(statement), {"project_id": namespace.id}
-    return statement.where(_of_projects(Package.project_id, namespace, principal)), {}
+    # Asked of each package that was found, which are few. Listing the readable projects first would take as long as
+    # there are projects.
+    readable = select(Project.id).where(
+        Project.id == Package.project_id, access.within(namespace), access.readable(principal)
+    )
+    return statement.where(readable.exists()), {}
 
 
 def _in_scope(namespace: Namespace, principal: Principal) -> ColumnElement[bool]:

@@ -63,13 +63,14 @@ def _download(namespace: Namespace, sha256: str, filename: str, missing: Registr
     if not _SHA256.fullmatch(sha256):
         raise missing
     principal = current_principal()
-    file = catalog.downloadable_file(namespace, sha256, filename, principal)
-    if file is not None:
-        return _package_file(file)
-    if filename.endswith(METADATA_SUFFIX):
+    if filename.endswith(METADATA_SUFFIX):  # no package file is called so
         owner = catalog.downloadable_file(namespace, sha256, filename.removesuffix(METADATA_SUFFIX), principal)
         if owner is not None and owner.core_metadata_sha256 is not None:
             return _core_metadata(owner, owner.core_metadata_sha256)
+    else:
+        file = catalog.downloadable_file(namespace, sha256, filename, principal)
+        if file is not None:
+            return _package_file(file)
     catalog.refuse_where_hidden(namespace, principal)
     raise missing
 
