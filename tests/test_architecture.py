@@ -18,9 +18,9 @@ ROOT = Path(__file__).parent.parent
 DOMAIN = (
     "domain.access domain.accounts domain.archives domain.audit domain.backup_file domain.backups domain.catalog "
     "domain.cleanup domain.core_metadata domain.distributions domain.downloads domain.first_run domain.forwarding "
-    "domain.gate domain.importing domain.namespaces domain.paging domain.publishing domain.readme_worker "
-    "domain.readmes domain.releases domain.settings domain.sign_in domain.simple domain.sources domain.table_rows "
-    "domain.tokens domain.usage domain.verification domain.wheels"
+    "domain.gate domain.importing domain.moving domain.namespaces domain.paging domain.publishing "
+    "domain.readme_worker domain.readmes domain.releases domain.settings domain.sign_in domain.simple domain.sources "
+    "domain.table_rows domain.tokens domain.usage domain.verification domain.wheels"
 )
 SHARED = "models database errors"
 
@@ -65,6 +65,7 @@ MAY_IMPORT = {
         f"domain.sources storage {SHARED}"
     ),
     "domain.cleanup": f"storage {SHARED}",
+    "domain.moving": f"storage {SHARED}",
     "domain.verification": f"domain.cleanup domain.usage storage {SHARED}",
     "domain.table_rows": "",
     "domain.backup_file": "errors",

@@ -49,6 +49,7 @@ PAUSE_SECONDS = 5
 PART_BYTES = 8 << 20
 PARTS = 9000  # S3 takes 10,000
 PARTS_AT_ONCE = 3
+PUTS_AT_ONCE = 4
 PIECE_BYTES = 1 << 20
 READ_BYTES = 1 << 18
 _WHOLE_REQUEST = timedelta(days=1)  # a slow client may take its time
@@ -116,7 +117,7 @@ class ObjectStorage:
             raise ObjectDamaged(f"{staged.path} is not read as it was written")
 
     def put_all(self, contents: Mapping[str, StagedFile]) -> None:
-        with ThreadPoolExecutor(len(contents), "put") as threads:
+        with ThreadPoolExecutor(PUTS_AT_ONCE, "put") as threads:
             for done in [threads.submit(self.put, *item) for item in contents.items()]:
                 done.result()
 

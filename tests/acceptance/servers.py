@@ -31,13 +31,13 @@ class RunningServer:
     """``python app.py``, the README's command, on a free port of the loopback address with an instance of its own."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        """``settings``: start-time settings by name, as text."""
+        """``settings``: start-time settings by name, as text; what is changed in them counts from the next start."""
         self.instance = folder / "instance"
         self.root_password = secrets.token_urlsafe(12)
         self.root_token = "glpat-" + secrets.token_urlsafe(24)
         self.url = ""
         self._log = folder / "server.log"
-        self._settings = settings
+        self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = count(1)
         self._session = requests.Session()
@@ -61,7 +61,7 @@ class RunningServer:
         with self._log.open("ab") as log:
             before = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "app.py"], cwd=CHECKOUT, env=self._environment(), stdout=log, stderr=log
+                [sys.executable, "app.py"], cwd=CHECKOUT, env=self.environment(), stdout=log, stderr=log
             )
         deadline = time.monotonic() + START_SECONDS
         while not (found := _BANNER.search(self._log.read_bytes(), before)):
@@ -117,7 +117,7 @@ class RunningServer:
                 continue
         return [link for link in links if link.startswith(str(self.instance)) and link.endswith(" (deleted)")]
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """Nothing of what surrounds the tests reaches the server."""
         return {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -127,7 +127,7 @@ class RunningServer:
             "REGISTRY_INSTANCE_PATH": str(self.instance),
             "REGISTRY_ROOT_PASSWORD": self.root_password,
             "REGISTRY_ROOT_TOKEN": self.root_token,
-            **{f"REGISTRY_{name}": value for name, value in self._settings.items()},
+            **{f"REGISTRY_{name}": value for name, value in self.settings.items()},
         }
 
     # The REST API -------------------------------------------------------------------------------------------------

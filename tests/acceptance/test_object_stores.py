@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from tests.acceptance.clients import Client, Installer
-from tests.acceptance.servers import CHECKOUT, REPORTER, RunningServer, needs_proc
+from tests.acceptance.servers import CHECKOUT, REPORTER, Namespace, RunningServer, needs_proc
 from tests.acceptance.wire import MIB, connect, digest_of_rest, file_head, large_wheel, upload_large
 from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.fakes.network import FaultyLine
@@ -141,10 +141,10 @@ def test_a_store_that_is_silent_keeps_nobody_from_the_indexes(streaming: Running
             threads.submit(requests.get, url, auth=auth, timeout=30),
             threads.submit(project.upload, file),
         ]
-        page = requests.get(f"{project.url}/simple/stored/", auth=auth, timeout=3)
-        ready = requests.get(f"{server.url}/-/readiness", timeout=5)
+        page = requests.get(f"{project.url}/simple/stored/", auth=auth, timeout=5)
+        ready = requests.get(f"{server.url}/-/readiness", timeout=10)
 
-    assert time.monotonic() - began < 11
+    assert time.monotonic() - began < 15  # 9 on a machine with nothing else to do
     assert page.status_code == 200
     assert (ready.status_code, ready.json()["storage_check"][0]["status"]) == (503, "failed")
     for answer in unanswered:
@@ -170,10 +170,43 @@ def test_a_store_that_cannot_be_used_stops_the_start_with_one_sentence(
     server = RunningServer(tmp_path, STORAGE_URL="s3://no-such-bucket/packages", WORKERS=workers, **s3.settings)
 
     done = subprocess.run(
-        [sys.executable, "app.py"], cwd=CHECKOUT, env=server._environment(), capture_output=True, text=True, timeout=60
+        [sys.executable, "app.py"], cwd=CHECKOUT, env=server.environment(), capture_output=True, text=True, timeout=60
     )
 
     assert done.returncode == 1
     told = [line for line in done.stderr.splitlines() if line.startswith("The registry cannot start: ")]
     assert told == ["The registry cannot start: The package store does not answer."]
     assert "NoSuchBucket" in done.stderr
+
+
+def test_a_registry_moves_to_an_object_store_while_it_serves(tmp_path: Path, s3: S3Server) -> None:
+    server = RunningServer(tmp_path, **s3.settings)
+    server.start()
+    project, before, after = server.project(), build_wheel("moved", "1.0"), build_wheel("moved", "2.0")
+    project.publish(before)
+    address, folder = s3.address(), (server.instance / "packages").as_uri()
+
+    move_storage(server, "--to", address)
+    project.publish(after)
+    assert downloaded(project, "moved") == {before.content, after.content}
+    server.settings["STORAGE_URL"] = address
+    server.restart()
+    move_storage(server, "--from", folder)
+
+    for path in (server.instance / "packages" / "sha256").rglob("*/*"):
+        path.unlink()
+    assert downloaded(project, "moved") == {before.content, after.content}
+    server.stop()
+
+
+def move_storage(server: RunningServer, *options: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "packages", "move-storage", *options],
+        cwd=CHECKOUT, env=server.environment(), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def downloaded(project: Namespace, name: str) -> set[bytes]:
+    auth = ("__token__", project.server.root_token)
+    return {requests.get(url, auth=auth, timeout=60).content for url in project.listed(name).values()}

@@ -21,7 +21,7 @@ GROUPS = {
     "tokens": ["create", "list", "revoke"],
     "groups": ["create", "list"],
     "projects": ["create", "list"],
-    "packages": ["check", "cleanup", "delete", "import", "list", "status", "unyank", "verify", "yank"],
+    "packages": ["check", "cleanup", "delete", "import", "list", "move-storage", "status", "unyank", "verify", "yank"],
 }
 
 

@@ -1,0 +1,155 @@
+"""All objects that the database knows, copied from one store to another while the registry serves."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import func, select
+
+from registry.database import db
+from registry.errors import Unavailable
+from registry.models import FileStatus, PackageFile
+from registry.storage import ObjectMissing, Storage, StorageFull, object_key
+
+JOBS = 4
+BATCH = 200
+CHUNK_BYTES = 1 << 20
+PAUSES_SECONDS = (5, 10, 20)  # while a store is away
+
+
+class Result(enum.StrEnum):
+    COPIED = "copied"
+    PRESENT = "present"  # it was there before
+    MISSING = "missing"  # from the source
+    DAMAGED = "damaged"  # cannot be read from the source, or is other bytes
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an object; ``size_bytes`` of one that was copied."""
+
+    result: Result
+    digest: str
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Summary:
+    copied: int
+    present: int
+    missing: int
+    damaged: int
+    size_bytes: int
+
+    @property
+    def is_complete(self) -> bool:
+        return not (self.missing or self.damaged)
+
+
+def copy(source: Storage, target: Storage, tell: Callable[[Outcome], None]) -> Summary:
+    """Copy what the target lacks; what is there stays. Every object is compared with its digest on the way.
+
+    Memory is bounded. What is interrupted goes on where it was when called again. What is published meanwhile may
+    be left out.
+
+    :param tell: called for each object.
+    :raises Unavailable: one of the stores was away for longer than half a minute, or is full.
+    """
+    found: Counter[str] = Counter()
+    size_bytes = 0
+    for outcome in _outcomes(source, target):
+        tell(outcome)
+        found[outcome.result] += 1
+        size_bytes += outcome.size_bytes
+    return Summary(
+        copied=found[Result.COPIED],
+        present=found[Result.PRESENT],
+        missing=found[Result.MISSING],
+        damaged=found[Result.DAMAGED],
+        size_bytes=size_bytes,
+    )
+
+
+def count() -> int:
+    """How many objects the database knows."""
+    is_live = PackageFile.status == FileStatus.DEFAULT
+    digests = (PackageFile.sha256, PackageFile.core_metadata_sha256)
+    number = sum(db.session.scalar(select(func.count(digest.distinct())).where(is_live)) or 0 for digest in digests)
+    db.session.rollback()
+    return number
+
+
+def _outcomes(source: Storage, target: Storage) -> Iterator[Outcome]:
+    with ThreadPoolExecutor(JOBS, "copy") as threads:
+        for batch in _batches():
+            for outcome in threads.map(partial(_copied_patiently, source, target), *zip(*batch, strict=True)):
+                # One that is missing may have been deleted since its digest was read, and is nobody's loss.
+                if outcome.result is not Result.MISSING or _is_known(outcome.digest):
+                    yield outcome
+
+
+def _batches() -> Iterator[list[tuple[str, str]]]:
+    """Digests, with the file name by which clients know the object, or ``""``."""
+    for column, filename in (
+        (PackageFile.sha256, func.min(PackageFile.filename)),
+        (PackageFile.core_metadata_sha256, func.min("")),
+    ):
+        last = ""
+        statement = (
+            select(column, filename)
+            .where(PackageFile.status == FileStatus.DEFAULT)
+            .group_by(column)
+            .order_by(column)
+            .limit(BATCH)
+        )
+        while batch := [(str(row[0]), str(row[1])) for row in db.session.execute(statement.where(column > last))]:
+            db.session.rollback()  # no transaction stays open while objects are copied
+            yield batch
+            last = batch[-1][0]
+    db.session.rollback()
+
+
+def _is_known(digest: str) -> bool:
+    columns = (PackageFile.sha256, PackageFile.core_metadata_sha256)
+    is_live = PackageFile.status == FileStatus.DEFAULT
+    found = any(db.session.scalar(select(PackageFile.id).where(column == digest, is_live)) for column in columns)
+    db.session.rollback()
+    return found
+
+
+def _copied_patiently(source: Storage, target: Storage, digest: str, filename: str) -> Outcome:
+    for pause in PAUSES_SECONDS:
+        try:
+            return _copied(source, target, digest, filename)
+        except StorageFull:
+            raise
+        except Unavailable:
+            time.sleep(pause)
+    return _copied(source, target, digest, filename)
+
+
+def _copied(source: Storage, target: Storage, digest: str, filename: str) -> Outcome:
+    key = object_key(digest)
+    if target.exists(key):
+        return Outcome(Result.PRESENT, digest)
+    with closing(target.stage()) as staged:
+        try:
+            with source.open(key) as file:
+                while chunk := file.read(CHUNK_BYTES):
+                    staged.write(chunk)
+        except ObjectMissing:
+            return Outcome(Result.MISSING, digest)
+        except OSError:
+            return Outcome(Result.DAMAGED, digest)
+        if staged.sha256 != digest:
+            return Outcome(Result.DAMAGED, digest)
+        staged.filename = filename
+        target.put(key, staged)
+        return Outcome(Result.COPIED, digest, staged.size_bytes)
