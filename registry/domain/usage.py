@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 
 from registry.database import at_end, db, exclude_others, transaction
 from registry.errors import RecordNotFound, StorageLimitReached
-from registry.models import Ancestry, FileStatus, InstanceSettings, Namespace, PackageFile, Project, StorageUsage
+from registry.models import Ancestry, FileStatus, Group, InstanceSettings, Namespace, PackageFile, Project, StorageUsage
 
 LIMITED_GROUP_LOCK = 7_202_617
 
@@ -99,28 +99,28 @@ def sizes_of(namespace_ids: Iterable[int]) -> dict[int, int]:
 
 def limits_on(namespace_id: int) -> list[Limit]:
     """The limits that bear on a project, or on a group: its own and those above, the outermost last."""
+    is_top_level_group = and_(Namespace.kind == "group", Namespace.parent_id.is_(None))
+    default = case(
+        (Namespace.kind == "project", InstanceSettings.project_storage_size_limit),
+        (is_top_level_group, InstanceSettings.group_storage_size_limit),
+    )
+    size_bytes = func.coalesce(Namespace.storage_size_limit, default)
     rows = db.session.execute(
-        select(Namespace.id, Namespace.kind, Namespace.parent_id, Namespace.full_path, Namespace.storage_size_limit)
+        select(Namespace.id, Namespace.kind, Namespace.full_path, size_bytes.label("size_bytes"))
         .join(Ancestry, Ancestry.ancestor_id == Namespace.id)
-        .where(Ancestry.namespace_id == namespace_id)
+        .join(InstanceSettings, InstanceSettings.id == 1)
+        .where(Ancestry.namespace_id == namespace_id, size_bytes > 0)
         .order_by(Ancestry.distance)
     )
-    found = []
-    for row in rows:
-        size_bytes = row.storage_size_limit
-        if size_bytes is None:
-            size_bytes = default_limit(row.kind, is_top_level=row.parent_id is None)
-        if size_bytes:
-            found.append(Limit(row.id, row.kind, row.full_path, size_bytes))
-    return found
+    return [Limit(row.id, row.kind, row.full_path, row.size_bytes) for row in rows]
 
 
-def default_limit(kind: str, *, is_top_level: bool) -> int | None:
+def default_limit(namespace: Group | Project) -> int | None:
     """The instance's limit for a project or group that has none of its own."""
     settings = InstanceSettings.current()
-    if kind == "project":
+    if isinstance(namespace, Project):
         return settings.project_storage_size_limit
-    return settings.group_storage_size_limit if kind == "group" and is_top_level else None
+    return settings.group_storage_size_limit if namespace.parent_id is None else None
 
 
 def refuse_growth(project: Project, size_bytes: int) -> None:

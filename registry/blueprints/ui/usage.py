@@ -60,7 +60,7 @@ def _page(namespace: Project | Group, uses: list[StorageUse]) -> Page:
         form=form,
         limits=limits,
         held=usage.sizes_of(limit.namespace_id for limit in limits),
-        default_bytes=usage.default_limit(namespace.kind, is_top_level=namespace.parent_id is None),
+        default_bytes=usage.default_limit(namespace),
         total_bytes=sum(use.size_bytes for use in uses),
         largest_bytes=max((use.size_bytes for use in uses), default=0),
         found=pagination.page_of(uses),
