@@ -28,7 +28,7 @@ from registry.blueprints.routing import (
     RestConverter,
 )
 from registry.domain.downloads import Tally
-from registry.errors import BadRequest, RegistryError, Unavailable
+from registry.errors import BadRequest, NoRoom, RegistryError, Unavailable, is_for_lack_of_room
 from registry.metrics import Metrics
 from registry.server import SMALL_BODY_BYTES
 from registry.storage import open_storage
@@ -133,6 +133,11 @@ def _register_error_handlers(app: Flask) -> None:
             return broken(error)
         app.logger.error("The database did not answer: %s", getattr(error, "orig", error))
         return refuse(Unavailable("The database does not answer."))
+
+    @app.errorhandler(OSError)
+    def failed(error: OSError) -> BaseResponse:
+        """What was buffered may find no room anywhere: where a form is read, where a file is examined."""
+        return refuse(NoRoom("The disk is full.")) if is_for_lack_of_room(error) else broken(error)
 
     @app.errorhandler(Exception)
     def broken(_error: Exception) -> BaseResponse:

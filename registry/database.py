@@ -62,7 +62,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.orm.exc import StaleDataError
 
-from registry.errors import ConfigurationError, RecordNotFound
+from registry.errors import ConfigurationError, NoRoom, RecordNotFound
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -302,6 +302,7 @@ def transaction(*, lock: int | None = None, shared: bool = False, changes_answer
     :param shared: hold that lock together with others that share it.
     :param changes_answers: whether any reader may be answered otherwise after it; raises the content generation.
     :raises RecordNotFound: what the block changes, or refers to, was deleted meanwhile.
+    :raises NoRoom: the database's disk is full.
     """
     session: Session = db.session()
     if session.info.get("writing"):
@@ -332,6 +333,11 @@ def transaction(*, lock: int | None = None, shared: bool = False, changes_answer
         session.rollback()
         if _refers_to_nothing(error):
             raise RecordNotFound from error
+        raise
+    except OperationalError as error:
+        session.rollback()
+        if _is_full(error):
+            raise NoRoom("The database's disk is full.") from error
         raise
     except BaseException:
         session.rollback()
@@ -364,8 +370,16 @@ def exclude_others(number: int, part: int) -> None:
 
 def _refers_to_nothing(error: IntegrityError) -> bool:
     """Whether a foreign key was violated: by a record that belongs to one which was deleted meanwhile."""
-    violated = {getattr(error.orig, name, None) for name in ("sqlite_errorname", "sqlstate")}
-    return not violated.isdisjoint({"SQLITE_CONSTRAINT_FOREIGNKEY", "23503"})
+    return not _codes(error).isdisjoint({"SQLITE_CONSTRAINT_FOREIGNKEY", "23503"})
+
+
+def _is_full(error: OperationalError) -> bool:
+    return not _codes(error).isdisjoint({"SQLITE_FULL", "53100"})
+
+
+def _codes(error: DBAPIError) -> set[object]:
+    """What the database calls this failure, whichever it is."""
+    return {getattr(error.orig, name, None) for name in ("sqlite_errorname", "sqlstate")}
 
 
 def lock(record: Model, *attributes: str) -> None:

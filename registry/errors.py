@@ -6,6 +6,7 @@ Where GitLab has a wording it is used to the letter, because scripts and people 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -354,6 +355,17 @@ class Unavailable(RegistryError):
     status = 503
     phrase = "Service Unavailable"
     retry_after_seconds = 5
+
+
+class NoRoom(Unavailable):
+    """A disk takes no more bytes; nothing was kept of what was being written. Reading goes on."""
+
+    status = 507
+    phrase = "Insufficient Storage"
+
+
+def is_for_lack_of_room(error: OSError) -> bool:
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _quoted(text: str) -> str:

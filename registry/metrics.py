@@ -11,6 +11,7 @@ ended (``forget_process``).
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,12 +24,18 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, event
 
+from registry.errors import is_for_lack_of_room
+
 ROUTE = "registry.route"
 EVENT = "registry.event"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+FILE_BYTES = 1 << 20  # 400 combinations of route, method and status; more have to find their room
 LATENCIES_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,8 +83,10 @@ class Metrics:
     def __init__(self, on_download: Callable[[int], None]) -> None:
         self._on_download = on_download
         self._folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if self._folder is not None and not _take_room(Path(self._folder)):
+            self._folder = None
         # Chosen anew: the library looked at the variable when it was imported, maybe in the parent of this process.
-        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+        values.ValueClass = values.MutexValue if self._folder is None else values.MultiProcessValue()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._requests = Histogram(
             "registry_http_request_duration_seconds",
@@ -178,10 +187,32 @@ def gives_whole_file(environ: Mapping[str, Any], status: str) -> bool:
 # Several processes ----------------------------------------------------------------------------------------------
 
 
+def _take_room(folder: Path) -> bool:
+    """Write the files of this process to the size that they will have; whether the disk has room for them.
+
+    The library leaves holes in them: on a full disk the process would be killed (SIGBUS) when it first counts there.
+    Without room a process counts for itself.
+    """
+    files = [folder / f"{kind}_{os.getpid()}.db" for kind in ("counter", "histogram", "gauge_livesum")]
+    try:
+        for file in files:
+            if not file.exists():  # a process of the same number may have counted before
+                written = file.with_suffix(".new")
+                written.write_bytes(bytes(FILE_BYTES))
+                written.rename(file)  # others may be reading all there are
+    except OSError as error:
+        if not is_for_lack_of_room(error):
+            raise
+        written.unlink(missing_ok=True)
+        logger.warning("There is no room on the disk for the metrics of this process: others do not show them.")
+        return False
+    return True
+
+
 def empty_folder(folder: Path) -> None:
     """Make the folder that processes share, without the numbers of those before them."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for file in folder.glob("*.db"):
+    for file in (*folder.glob("*.db"), *folder.glob("*.new")):
         file.unlink()
 
 

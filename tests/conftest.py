@@ -43,6 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="sqlite",
         help="what holds the records; with postgresql only tests that need a database, on a server of their own",
     )
+    parser.addoption(
+        "--kills", type=int, default=4, help="how often to kill processes in a stream of uploads (default: %(default)s)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "errors": "",
     "domain.simple": "",
     "migrations": "",
-    "metrics": "",
+    "metrics": "errors",
     "config": "errors",
     "database": "errors",
     "storage": "errors",

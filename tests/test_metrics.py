@@ -94,3 +94,16 @@ def test_several_processes_share_their_numbers_and_forget_what_the_dead_held(tmp
     assert (both[uploads], both[in_use]) == (2, 6)
     assert (three[uploads], three[in_use]) == (3, 6)
     assert list(folder.iterdir()) == []
+
+
+def test_a_process_without_room_for_its_numbers_counts_for_itself(tmp_path: Path):
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(config.ROOT)}
+    no_room = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))\n"
+
+    shown = subprocess.run(
+        [sys.executable, "-c", no_room + WORKER], env=environment, capture_output=True, text=True, check=True
+    )
+
+    assert numbers(shown.stdout)["registry_uploads_total", frozenset()] == 1
+    assert "There is no room on the disk for the metrics of this process" in shown.stderr
+    assert list(tmp_path.iterdir()) == []

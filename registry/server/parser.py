@@ -7,9 +7,12 @@ send a large file has to wait behind the header until the application has let hi
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import Error
+
+from registry.errors import is_for_lack_of_room
 
 SMALL_BODY_BYTES = 4 << 20  # every request but an upload
 UNASKED_BYTES = 64 << 10  # an upload of this size is read without asking first
@@ -46,6 +49,18 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     _is_told_to_continue = False
 
     def received(self, data: bytes) -> int:
+        try:
+            consumed = self._received(data)
+            if self.completed and self.body_rcv is not None:
+                self.body_rcv.getfile().flush()  # to whoever reads it, what fails would look like a client that left
+            return consumed
+        except OSError as error:
+            if not is_for_lack_of_room(error):
+                raise
+            self._refuse(EarlyRefusal("507 Insufficient Storage", _JSON, _NO_ROOM))
+            return len(data)
+
+    def _received(self, data: bytes) -> int:
         if not self.chunked:
             consumed = int(super().received(data))
             return self._hold(data, consumed) if self._has_to_ask and not self.completed else consumed
@@ -55,6 +70,10 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         if not self.completed:
             self._refuse(self._overrun())
         return consumed
+
+    def close(self) -> None:
+        with suppress(OSError):  # a full disk does not take what is still buffered; the file goes all the same
+            super().close()
 
     def parse_header(self, header_plus: bytes) -> None:
         try:
@@ -103,6 +122,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
 
 
 _JSON = [("Content-Type", "application/json")]
+_NO_ROOM = b'{"message":"507 Insufficient Storage - The disk is full."}'
 
 
 def _too_large() -> EarlyRefusal:

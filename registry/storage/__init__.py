@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
-from registry.errors import ConfigurationError, Unavailable
+from registry.errors import ConfigurationError, NoRoom
 
 ADDRESSES = "file:///<folder>, or s3://, gs:// or az:// with <bucket>/<prefix>"
 BLOCK_BYTES = 1 << 20  # of which the digests are worth threads of their own
@@ -31,11 +31,8 @@ class ObjectDamaged(OSError):
     """The object holds other bytes than those of its key."""
 
 
-class StorageFull(Unavailable):
+class StorageFull(NoRoom):
     """The store takes no more bytes; nothing was kept of what was being written."""
-
-    status = 507
-    phrase = "Insufficient Storage"
 
 
 @dataclass(frozen=True)

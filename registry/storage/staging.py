@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import tempfile
@@ -11,10 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from registry.errors import Unavailable
+from registry.errors import Unavailable, is_for_lack_of_room
 from registry.storage import Digests, StorageFull
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class LocalStagedFile:
@@ -100,7 +97,7 @@ def full_disk_told() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if is_for_lack_of_room(error):
             raise StorageFull("The package store is full.") from error
         raise
 

@@ -20,7 +20,7 @@ from registry.blueprints.auth import sessions
 from registry.database import utcnow
 from registry.domain import access, accounts, tokens
 from registry.domain.access import Principal, PrincipalKind, Scope
-from registry.errors import ExpiredToken, Forbidden, InactiveUser, NotFound, RevokedToken, Unauthenticated
+from registry.errors import ExpiredToken, Forbidden, InactiveUser, NoRoom, NotFound, RevokedToken, Unauthenticated
 from registry.models import AccessToken, DeployToken, User, UserState
 
 JOB_USERNAME = "gitlab-ci-token"
@@ -229,5 +229,5 @@ def _address() -> str:
 def _note_use(token: AccessToken | DeployToken) -> None:
     try:
         tokens.note_use(token, utcnow())
-    except OperationalError:  # reading goes on when nothing can be written
+    except (OperationalError, NoRoom):  # reading goes on when nothing can be written
         logger.warning("The time of the last use of a token could not be noted.", exc_info=True)
