@@ -100,6 +100,11 @@ class RunningServer:
         assert found is not None
         return int(found[1]) << 10
 
+    def processor_seconds(self) -> float:
+        """What the process has used of the processors so far, however busy these are with others."""
+        user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def forget_peak(self) -> None:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
