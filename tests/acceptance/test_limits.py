@@ -6,7 +6,6 @@ import hashlib
 import http.client
 import re
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
