@@ -27,6 +27,7 @@ from tests.benchmarks import (
     bench_resolution,
     bench_scale,
     bench_statements,
+    bench_stores,
     bench_workers,
     load,
     peers,
@@ -34,7 +35,7 @@ from tests.benchmarks import (
 from tests.benchmarks.peers import Party, Unavailable
 
 MIB = 1 << 20
-PARTS = ("requests", "workers", "peers", "resolution", "large-file", "scale", "statements", "pages")
+PARTS = ("requests", "workers", "peers", "resolution", "large-file", "stores", "scale", "statements", "pages")
 
 Heading = tuple[str, ...]
 Rows = Iterable[tuple[str, ...]]
@@ -70,6 +71,9 @@ class Bench:
         size_bytes = self.options.size_mib * MIB
         yield _table(bench_large_file.HEADING, bench_large_file.run(self.server, self.folder, size_bytes))
         yield f"As for the large file: {bench_large_file.disk_speed(self.folder, size_bytes)}."
+
+    def stores(self) -> Iterator[str]:
+        yield _table(bench_stores.HEADING, bench_stores.run(self.folder, self.options.size_mib * MIB))
 
     def scale(self) -> Iterator[str]:
         yield _table(bench_scale.HEADING, bench_scale.run(self.folder, self.options.large))
