@@ -48,8 +48,10 @@ def _s3(folder: Path) -> Iterator[S3Server]:
         server = S3Server(environments_in(ENVIRONMENTS)("swift", *REQUIREMENTS), folder / "swift")
     except (NoS3, pytest.skip.Exception) as error:
         raise Unavailable(str(error)) from error
-    yield server
-    server.stop()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def _rows(

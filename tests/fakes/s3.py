@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -54,9 +54,8 @@ class S3Server:
     @contextmanager
     def line(self) -> Iterator[tuple[FaultyLine, dict[str, str]]]:
         """A way to the server that can be disturbed, and the settings that lead there."""
-        line = FaultyLine(self._port)
-        yield line, self.settings | {"S3_ENDPOINT": f"http://localhost:{line.port}"}
-        line.close()
+        with closing(FaultyLine(self._port)) as line:
+            yield line, self.settings | {"S3_ENDPOINT": f"http://localhost:{line.port}"}
 
     def stop(self) -> None:
         self._process.terminate()
