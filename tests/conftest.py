@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event, insert, select, text, update
 
 from registry import create_app, database
 from registry.database import Model, db, is_sqlite
-from registry.domain import sources
+from registry.domain import accounts, sources
 from registry.models import Group, InstanceSettings, Project, Role, User
 from registry.storage import Storage, cloud
 from tests import factories, postgresql
@@ -127,6 +128,14 @@ def _loopback_only() -> Iterator[None]:
 
 
 # The application ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
+    """Of the same kind as the product's, but made in no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accounts, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+import app as program
 from registry import config, create_app
 from registry.database import db, utcnow
 from registry.domain import accounts, first_run, tokens
@@ -317,11 +318,14 @@ def refused_start(instance: Path, **settings: str) -> str:
         [sys.executable, "app.py"], cwd=config.ROOT, env=environment(instance, **settings), capture_output=True,
         text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert result.returncode == 1
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1, result.stderr
-    assert result.stderr.startswith("The registry cannot start: ")
-    return result.stderr.removeprefix("The registry cannot start: ").removesuffix("\n")
+    return _refusal(result.returncode, result.stdout, result.stderr)
+
+
+def _refusal(status: int, out: str, err: str) -> str:
+    assert (status, out) == (1, "")
+    assert err.count("\n") == 1, err
+    assert err.startswith("The registry cannot start: ")
+    return err.removeprefix("The registry cannot start: ").removesuffix("\n")
 
 
 @pytest.mark.parametrize(
@@ -331,24 +335,38 @@ def refused_start(instance: Path, **settings: str) -> str:
         ({"THREADS": "0"}, "REGISTRY_THREADS is '0'; accepted is a whole number from 1 to 256."),
         ({"ROOT_PASSWORD": "hush"}, "REGISTRY_ROOT_PASSWORD is set to a value that is not shown here; accepted is"),
         ({"DATABASE_URL": "mysql://u:hush@db/x"}, "REGISTRY_DATABASE_URL is set to a value that is not shown here"),
-        ({"DATABASE_URL": "postgresql://u:hush@127.0.0.1:1/x"}, "The database (REGISTRY_DATABASE_URL) cannot be ope"),
-        ({"DATABASE_URL": "sqlite:////dev/null/x"}, "The database (REGISTRY_DATABASE_URL) cannot be opened: /dev/nu"),
+        ({"DATABASE_URL": "postgresql://u:hush@[::1/x"}, "REGISTRY_DATABASE_URL is set to an address that cannot"),
         ({"STORAGE_URL": "file:///dev/null/packages"}, "The package folder /dev/null/packages cannot be made: Not a"),
         ({"HOST": "192.0.2.1"}, "REGISTRY_HOST and REGISTRY_PORT are 192.0.2.1:0, which cannot be listened on: "),
         ({"HOST": "no such host"}, "REGISTRY_HOST and REGISTRY_PORT are no such host:0, which cannot be listened on"),
         ({"HOST": "a" * 64 + ".example"}, "REGISTRY_HOST and REGISTRY_PORT are aaa"),
     ],
     ids=[
-        "port", "threads", "password", "kind of database", "database server", "database file", "package folder",
+        "port", "threads", "password", "kind of database", "database address", "package folder",
         "address of another machine", "no host name", "impossible host name",
     ],
 )  # fmt: skip
 def test_a_wrong_setting_stops_the_start_with_one_sentence(
-    instance: Path, settings: dict[str, str], sentence: str
+    instance: Path,
+    settings: dict[str, str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    told = refused_start(instance, **settings)
+    for name, value in environment(instance, **settings).items():
+        monkeypatch.setenv(name, value)
+
+    told = _refusal(program.main(), *capsys.readouterr())
 
     assert told.startswith(sentence)
+    assert "hush" not in told
+
+
+@pytest.mark.parametrize("address", ["postgresql://u:hush@127.0.0.1:1/x", "sqlite:////dev/null/x"])
+def test_a_database_that_cannot_be_opened_stops_the_start_with_one_sentence(instance: Path, address: str) -> None:
+    told = refused_start(instance, DATABASE_URL=address)
+
+    assert told.startswith("The database (REGISTRY_DATABASE_URL) cannot be opened: ")
     assert "hush" not in told
 
 

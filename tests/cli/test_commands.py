@@ -71,7 +71,7 @@ def test_an_empty_database_is_upgraded_once(tmp_path: Path) -> None:
     assert (first.stderr, second.stderr) == ("", "")
 
 
-@pytest.mark.parametrize("arguments", [("users", "list"), ("database", "check"), ("packages", "cleanup")])
+@pytest.mark.parametrize("arguments", [("users", "list"), ("database", "check")])
 def test_a_command_on_an_empty_database_says_what_to_do(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     result = Shell(tmp_path)(*arguments)
 
@@ -87,16 +87,12 @@ def test_a_command_on_an_empty_database_says_what_to_do(tmp_path: Path, argument
     ("variables", "sentence"),
     [
         ({"REGISTRY_PORT": "http"}, "REGISTRY_PORT is 'http'; accepted is a whole number from 0 to 65535."),
-        ({"REGISTRY_STORAGE_URL": "file:///dev/null/packages"}, "The package folder /dev/null/packages cannot be made"),
-        ({"REGISTRY_INSTANCE_PATH": "/dev/null/instance"}, "The instance folder /dev/null/instance"),
-        ({"REGISTRY_DATABASE_URL": "sqlite:////none/at/all.sqlite3"}, "The database (REGISTRY_DATABASE_URL) cannot be"),
         (
             {"REGISTRY_DATABASE_URL": "postgresql://u:secret@127.0.0.1:1/x"},
             "The database (REGISTRY_DATABASE_URL) canno",
         ),
-        ({"REGISTRY_DATABASE_URL": "postgresql://u:secret@[::1/x"}, "REGISTRY_DATABASE_URL is set to an address that"),
     ],
-    ids=["port", "package folder", "instance folder", "database file", "database server", "database address"],
+    ids=["read at the start", "found at work"],
 )
 def test_a_wrong_setting_is_one_sentence_and_no_traceback(
     tmp_path: Path, variables: dict[str, str], sentence: str

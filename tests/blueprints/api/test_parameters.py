@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -41,6 +42,7 @@ VALUES: dict[str, Any] = {
     "a date too early": "0001-01-01T00:00:00+14:00",
     "a date too late": "9999-12-31T23:59:59-14:00", "no date": "2024-02-30", "a year": "2024", "markup": "<b>&'\"%_\\",
 }  # fmt: skip
+TOO_LONG_FOR_ALL = ("long", "long array")  # in so many parameters they are refused for the size of the body
 BODIES: dict[str, tuple[bytes, str]] = {
     "an array": (b"[1, 2]", "application/json"),
     "a text": (b'"name"', "application/json"),
@@ -187,15 +189,16 @@ def test_every_route_has_a_gate(app: Flask) -> None:
 class TestJunk:
     """Whatever is sent, the registry answers for itself: never with 500."""
 
-    @pytest.mark.parametrize("value", VALUES)
+    @pytest.mark.parametrize("value", [value for value in VALUES if value not in TOO_LONG_FOR_ALL])
     @pytest.mark.parametrize("way", ["json", "query"])
     def test_in_every_parameter_of_every_route_at_once(
         self, app: Flask, rest: Rest, arguments: dict[str, Any], admin_token: str, value: str, way: str
     ) -> None:
+        sent = _sent(dict.fromkeys(NAMES, VALUES[value]), way)
+
         failed = {}
         for method, rule in routes(app):
-            junk = dict.fromkeys(NAMES, VALUES[value])
-            answer = rest.request(method, address(app, rule, arguments), admin_token, **_sent(junk, way))
+            answer = rest.request(method, address(app, rule, arguments), admin_token, **sent)
             if answer.status_code >= 500:
                 failed[f"{method} {rule.rule}"] = answer.text
 
@@ -260,7 +263,7 @@ class TestJunk:
 
 def _sent(junk: dict[str, Any], way: str) -> dict[str, Any]:
     if way == "json":
-        return {"json": junk}
+        return {"data": json.dumps(junk), "content_type": "application/json"}
     return {"query_string": {name: _in_words(value)[:500] for name, value in junk.items()}}
 
 

@@ -461,6 +461,7 @@ def test_an_empty_index_is_no_error(pip, project, group, token):
 
 
 def _readers(project, group):
+    """Everyone of the matrices below, by name: makes their credentials."""
     foreign = factories.project()
     reporter = factories.member(project, Role.REPORTER)
     foreign_member = factories.member(foreign, Role.DEVELOPER)
@@ -471,29 +472,29 @@ def _readers(project, group):
     allowed_project = factories.project()
     namespaces.allow_job_source(project, allowed_project, by=access.SHELL)
     return {
-        "anonymous": None,
-        "bad Basic": ("somebody", "nonsense"),
-        "bad job token": ("gitlab-ci-token", "nonsense"),
-        "ended job": ("gitlab-ci-token", ended_secret),
-        "expired access token": expired,
-        "wrong scope": factories.access_token(reporter, "read_user", "read_repository"),
-        "stranger": factories.access_token(factories.user()),
-        "external stranger": factories.access_token(factories.user(is_external=True)),
-        "guest": factories.access_token(factories.member(project, Role.GUEST)),
-        "reporter": factories.access_token(reporter, "read_api"),
-        "reporter of the group": factories.access_token(factories.member(group, Role.REPORTER)),
-        "guest of the group": factories.access_token(factories.member(group, Role.GUEST)),
-        "administrator": factories.access_token(factories.user(is_admin=True)),
-        "deploy token": factories.deploy_token(project, "read_package_registry"),
-        "writing deploy token": factories.deploy_token(project, "write_package_registry"),
-        "deploy token of the group": factories.deploy_token(group),
-        "deploy token without package scope": factories.deploy_token(project, "read_repository"),
-        "foreign deploy token": factories.deploy_token(foreign),
-        "expired deploy token": factories.deploy_token(project, expires_at=utcnow()),
-        "job": ("gitlab-ci-token", factories.job(project, reporter)[1]),
-        "job of an allowed project": ("gitlab-ci-token", factories.job(allowed_project, reporter)[1]),
-        "job elsewhere": ("gitlab-ci-token", factories.job(foreign, reporter)[1]),
-        "job of a stranger": ("gitlab-ci-token", factories.job(foreign, foreign_member)[1]),
+        "anonymous": lambda: None,
+        "bad Basic": lambda: ("somebody", "nonsense"),
+        "bad job token": lambda: ("gitlab-ci-token", "nonsense"),
+        "ended job": lambda: ("gitlab-ci-token", ended_secret),
+        "expired access token": lambda: expired,
+        "wrong scope": lambda: factories.access_token(reporter, "read_user", "read_repository"),
+        "stranger": lambda: factories.access_token(factories.user()),
+        "external stranger": lambda: factories.access_token(factories.user(is_external=True)),
+        "guest": lambda: factories.access_token(factories.member(project, Role.GUEST)),
+        "reporter": lambda: factories.access_token(reporter, "read_api"),
+        "reporter of the group": lambda: factories.access_token(factories.member(group, Role.REPORTER)),
+        "guest of the group": lambda: factories.access_token(factories.member(group, Role.GUEST)),
+        "administrator": lambda: factories.access_token(factories.user(is_admin=True)),
+        "deploy token": lambda: factories.deploy_token(project, "read_package_registry"),
+        "writing deploy token": lambda: factories.deploy_token(project, "write_package_registry"),
+        "deploy token of the group": lambda: factories.deploy_token(group),
+        "deploy token without package scope": lambda: factories.deploy_token(project, "read_repository"),
+        "foreign deploy token": lambda: factories.deploy_token(foreign),
+        "expired deploy token": lambda: factories.deploy_token(project, expires_at=utcnow()),
+        "job": lambda: ("gitlab-ci-token", factories.job(project, reporter)[1]),
+        "job of an allowed project": lambda: ("gitlab-ci-token", factories.job(allowed_project, reporter)[1]),
+        "job elsewhere": lambda: ("gitlab-ci-token", factories.job(foreign, reporter)[1]),
+        "job of a stranger": lambda: ("gitlab-ci-token", factories.job(foreign, foreign_member)[1]),
     }
 
 
@@ -529,7 +530,7 @@ def test_who_may_read_a_project(app, pip, twine, caller, public, internal, priva
     group = factories.group(visibility=Visibility.PUBLIC)
     project = factories.project(parent=group, visibility=visibility)
     twine.upload(project, WHEEL, factories.deploy_token(project))
-    credentials = _readers(project, group)[caller]
+    credentials = _readers(project, group)[caller]()
     expected = {Visibility.PUBLIC: public, Visibility.INTERNAL: internal, Visibility.PRIVATE: private}[visibility]
 
     for response in (
@@ -563,7 +564,7 @@ def test_who_may_read_a_group(app, pip, twine, caller, public, internal, private
     group = factories.group(visibility=visibility)
     project = factories.project(parent=group, visibility=visibility)
     twine.upload(project, WHEEL, factories.deploy_token(project))
-    credentials = _readers(project, group)[caller]
+    credentials = _readers(project, group)[caller]()
     expected = {Visibility.PUBLIC: public, Visibility.INTERNAL: internal, Visibility.PRIVATE: private}[visibility]
 
     assert pip.index(group, credentials).status_code == expected

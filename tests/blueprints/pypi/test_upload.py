@@ -46,7 +46,7 @@ def test_a_project_is_addressed_by_its_path_in_any_spelling(twine, project, deve
 
 
 def _callers(project, group):
-    """Everyone of the status matrix for uploads, by name; the foreign project lends its tokens."""
+    """Everyone of the status matrix for uploads, by name: makes them; the foreign project lends its tokens."""
     foreign = factories.project()
     member = factories.member(project, Role.DEVELOPER)
     reader = factories.member(project, Role.REPORTER)
@@ -56,27 +56,27 @@ def _callers(project, group):
     factories.commit()
     factories.member(foreign, Role.DEVELOPER)
     return {
-        "anonymous": None,
-        "bad Basic": ("somebody", "nonsense"),
-        "expired deploy token": dead_token,
-        "bad job token": ("gitlab-ci-token", "glcbt-nonsense"),
-        "ended job": ("gitlab-ci-token", ended_secret),
-        "read_api only": factories.access_token(member, "read_api"),
-        "stranger": factories.access_token(factories.user()),
-        "guest": factories.access_token(factories.member(project, Role.GUEST)),
-        "planner": factories.access_token(factories.member(project, Role.PLANNER)),
-        "reporter": factories.access_token(reader),
-        "developer": factories.access_token(member),
-        "maintainer": factories.access_token(factories.member(project, Role.MAINTAINER)),
-        "owner of the group": factories.access_token(factories.member(group, Role.OWNER)),
-        "administrator": factories.access_token(factories.user(is_admin=True)),
-        "deploy token": factories.deploy_token(project, "write_package_registry"),
-        "deploy token of the group": factories.deploy_token(group, "write_package_registry"),
-        "reading deploy token": factories.deploy_token(project, "read_package_registry"),
-        "foreign deploy token": factories.deploy_token(foreign),
-        "job": ("gitlab-ci-token", factories.job(project, member)[1]),
-        "job of a reporter": ("gitlab-ci-token", factories.job(project, reader)[1]),
-        "job elsewhere": ("gitlab-ci-token", factories.job(foreign, member)[1]),
+        "anonymous": lambda: None,
+        "bad Basic": lambda: ("somebody", "nonsense"),
+        "expired deploy token": lambda: dead_token,
+        "bad job token": lambda: ("gitlab-ci-token", "glcbt-nonsense"),
+        "ended job": lambda: ("gitlab-ci-token", ended_secret),
+        "read_api only": lambda: factories.access_token(member, "read_api"),
+        "stranger": lambda: factories.access_token(factories.user()),
+        "guest": lambda: factories.access_token(factories.member(project, Role.GUEST)),
+        "planner": lambda: factories.access_token(factories.member(project, Role.PLANNER)),
+        "reporter": lambda: factories.access_token(reader),
+        "developer": lambda: factories.access_token(member),
+        "maintainer": lambda: factories.access_token(factories.member(project, Role.MAINTAINER)),
+        "owner of the group": lambda: factories.access_token(factories.member(group, Role.OWNER)),
+        "administrator": lambda: factories.access_token(factories.user(is_admin=True)),
+        "deploy token": lambda: factories.deploy_token(project, "write_package_registry"),
+        "deploy token of the group": lambda: factories.deploy_token(group, "write_package_registry"),
+        "reading deploy token": lambda: factories.deploy_token(project, "read_package_registry"),
+        "foreign deploy token": lambda: factories.deploy_token(foreign),
+        "job": lambda: ("gitlab-ci-token", factories.job(project, member)[1]),
+        "job of a reporter": lambda: ("gitlab-ci-token", factories.job(project, reader)[1]),
+        "job elsewhere": lambda: ("gitlab-ci-token", factories.job(foreign, member)[1]),
     }
 
 
@@ -110,7 +110,7 @@ def _callers(project, group):
 def test_who_may_upload(app, twine, caller, public, internal, private, visibility):
     group = factories.group(visibility=Visibility.PUBLIC)
     project = factories.project(parent=group, visibility=visibility)
-    credentials = _callers(project, group)[caller]
+    credentials = _callers(project, group)[caller]()
 
     response = twine.upload(project, WHEEL, credentials)
 
@@ -557,7 +557,7 @@ def test_what_an_upload_would_refuse_is_refused_in_the_same_words(twine, project
 def test_who_may_not_upload_may_not_validate(twine, caller):
     group = factories.group(visibility=Visibility.PRIVATE)
     project = factories.project(parent=group)
-    credentials = _callers(project, group)[caller]
+    credentials = _callers(project, group)[caller]()
 
     validation = validated(twine, project, WHEEL, credentials)
     upload = twine.upload(project, WHEEL, credentials)
