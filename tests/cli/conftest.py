@@ -9,6 +9,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
+from registry import create_app, database
 from registry.database import db
 from tests.cli.running import Run, Shell
 
@@ -48,5 +49,7 @@ def refused(run: Run) -> Callable[..., str]:
 def shell(tmp_path: Path) -> Shell:
     """A shell on a new installation."""
     shell = Shell(tmp_path / "instance")
-    assert shell("database", "upgrade").returncode == 0
+    with create_app({"INSTANCE_PATH": shell.instance}).app_context():
+        database.upgrade()
+        db.engine.dispose()
     return shell
