@@ -64,6 +64,9 @@ class Serving:
         self._is_over = True
         self._thread.join()
         self._server.task_dispatcher.shutdown()
+        for connection in list(self._server.active_channels.values()):
+            connection.will_close = False  # at once, with what is kept for its client
+            connection.handle_close()
         self._server.close()
         wasyncore.close_all(self._server._map)
 
