@@ -1,0 +1,36 @@
+"""Which routes of the application no step has asked."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import MapAdapter, RequestRedirect
+
+from registry import create_app
+
+
+def uncovered(sent: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each method of a route that is not among the requests, as ``GET /explore``."""
+    with tempfile.TemporaryDirectory() as folder:
+        app = create_app({"INSTANCE_PATH": Path(folder), "SECRET_KEY": "a key for nothing, long enough to pass"})
+        adapter = app.url_map.bind("localhost")
+        asked = {route for method, path in set(sent) if (route := _route(adapter, method, path))}
+        known = {
+            (method, rule.rule) for rule in app.url_map.iter_rules() for method in (rule.methods or set())
+            if method not in ("HEAD", "OPTIONS")
+        }  # fmt: skip
+    return [f"{method} {rule}" for method, rule in sorted(known - asked, key=lambda route: route[::-1])]
+
+
+def _route(adapter: MapAdapter, method: str, path: str) -> tuple[str, str] | None:
+    if path.startswith("/api/"):
+        path = path.replace("%2F", "\x1f").replace("%2f", "\x1f").rstrip("/")
+    try:
+        rule, _ = adapter.match(unquote(path), method, return_rule=True)
+    except (HTTPException, RequestRedirect):
+        return None
+    return method, rule.rule

@@ -1,0 +1,228 @@
+"""Sends requests byte for byte as they are written here, and writes down what comes back."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from http.client import HTTPConnection, HTTPMessage
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from tests.recording.masks import Masks
+
+API = "/api/v4"
+BOUNDARY = "a-boundary-of-the-recording"
+_TEXTS = ("text/", "application/json", "application/vnd.pypi", "application/problem+json", "image/svg")
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    reason: str
+    headers: HTTPMessage
+    body: bytes
+
+    @cached_property
+    def text(self) -> str:
+        return self.content.decode("utf-8", "replace")
+
+    @cached_property
+    def content(self) -> bytes:
+        """The body without its compression."""
+        return gzip.decompress(self.body) if self.headers["Content-Encoding"] == "gzip" and self.body else self.body
+
+    @cached_property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+class Recorder:
+    """Writes a file for each step. ``part`` is the folder for the steps to come, whose numbers start anew in each."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        self.masks = Masks()
+        self.sent: list[tuple[str, str]] = []
+        self.steps = 0
+        self.tokens: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}
+        self._part = ""
+        self._etags: dict[str, str] = {}
+
+    def part(self, name: str) -> None:
+        self._part = name
+        print(f"{self.steps:5} {name}", flush=True)
+
+    def request(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
+        """One request on a connection of its own; the path goes out as it is, and ``Host`` unless it is given."""
+        parts = urlsplit(self.url)
+        sent = {"Host": parts.netloc, **(headers or {})}
+        if body or method in ("POST", "PUT", "PATCH"):
+            sent.setdefault("Content-Length", str(len(body)))
+        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+        try:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in sent.items():
+                connection.putheader(name, value.encode("utf-8"))
+            connection.endheaders(body or None)
+            response = connection.getresponse()
+            answer = Answer(response.status, response.reason, response.headers, response.read())
+        finally:
+            connection.close()
+        self.sent.append((method, path.partition("?")[0]))
+        self._keep_secrets(answer)
+        self._write(method, path, sent, body, answer)
+        return answer
+
+    def raw(self, name: str, sent: bytes) -> None:
+        """Bytes that need not be a request, and everything that comes back until the connection ends."""
+        parts = urlsplit(self.url)
+        received = b""
+        with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20) as connection:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            while piece := connection.recv(65536):
+                received += piece
+        shown = sent.decode("latin-1") if len(sent) < 2000 else f"{sent[:200]!r}… ({len(sent)} bytes)"
+        self.write(f"raw {name}", f"{shown}\n----\n{_without_ids(received.decode('latin-1'))}\n")
+
+    def write(self, name: str, text: str) -> None:
+        number = self._numbers[self._part] = self._numbers.get(self._part, 0) + 1
+        slug = re.sub(r"[^A-Za-z0-9.+=_]+", "-", name).strip("-")[:90]
+        file = self.folder / self._part / f"{number:03}-{slug}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(self.masks(text), "utf-8")
+        self.steps += 1
+
+    def _keep_secrets(self, answer: Answer) -> None:
+        """A new token, of whatever prefix, is masked from now on."""
+        if answer.status in (200, 201) and answer.headers["Content-Type"] == "application/json":
+            document = answer.json
+            if isinstance(document, dict) and isinstance(document.get("token"), str):
+                self.masks.texts.setdefault(document["token"], "<new token>")
+
+    def _write(self, method: str, path: str, sent: Mapping[str, str], body: bytes, answer: Answer) -> None:
+        shown = _shown(answer)
+        self._note_etag(answer, shown)
+        lines = [f"{method} {path}", *(f"{name}: {self._sent(name, value)}" for name, value in sent.items()), ""]
+        lines += [_sent_body(body)] if body else []
+        lines += ["----", f"{answer.status} {answer.reason}"]
+        lines += [
+            f"{name}: {self._received(name, value, answer, method, path)}" for name, value in answer.headers.items()
+        ]
+        self.write(f"{method} {path.removeprefix(API)}", "\n".join([*lines, "", shown]))
+
+    def _sent(self, name: str, value: str) -> str:
+        if name == "Authorization" and value.startswith("Basic "):
+            try:
+                return f"Basic base64({base64.b64decode(value[6:]).decode()})"
+            except ValueError:
+                return value
+        return self._etags.get(value, value) if name == "If-None-Match" else value
+
+    def _received(self, name: str, value: str, answer: Answer, method: str, path: str) -> str:
+        if name == "X-Request-Id":
+            return re.sub(r"^[0-9a-f]{32}$", "<id>", value)
+        if name == "Retry-After" and value != "5":
+            return "<seconds>"
+        if path.startswith("/static/") and name in ("ETag", "Last-Modified"):
+            return f"<{name} of a static file>"
+        if name == "Content-Length":
+            if answer.body and value == str(len(answer.body)):
+                return "<length of the body>"
+            is_page = (answer.headers["Content-Type"] or "").startswith("text/html")
+            return "<length>" if method == "HEAD" and is_page else value
+        return self._etags.get(value, value) if name == "ETag" else value
+
+    def _note_etag(self, answer: Answer, shown: str) -> None:
+        """An ETag of a body with masked parts in it differs from run to run: it gets a number."""
+        etag = answer.headers["ETag"]
+        if etag and answer.body and etag not in self._etags and self.masks(shown) != shown:
+            self._etags[etag] = f"<ETag {len(self._etags) + 1}>"
+
+
+def _shown(answer: Answer) -> str:
+    kind = answer.headers["Content-Type"] or ""
+    if not answer.body:
+        return ""
+    if not kind.startswith(_TEXTS):
+        return f"<{len(answer.body)} bytes, sha256 {hashlib.sha256(answer.body).hexdigest()}>"
+    return ("<compressed>\n" if answer.content is not answer.body else "") + answer.text
+
+
+def _sent_body(body: bytes) -> str:
+    """Of files only their digest."""
+    if len(body) > 4000 or not body.isascii():
+        readable = body.decode("utf-8", "replace") if len(body) <= 4000 else ""
+        if readable and "\ufffd" not in readable and "\x00" not in readable:
+            return readable
+        return f"<{len(body)} bytes, sha256 {hashlib.sha256(body).hexdigest()}>"
+    return body.decode()
+
+
+def _without_ids(text: str) -> str:
+    return re.sub(r"(?<=X-Request-Id: )[0-9a-f]{32}", "<id>", text)
+
+
+# Kinds of bodies and credentials --------------------------------------------------------------------------------
+
+
+def basic(username: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()}
+
+
+def multipart(fields: Iterable[tuple[str, str | tuple[str, bytes]]]) -> bytes:
+    """A form; a pair of file name and content is a file."""
+    parts = b""
+    for name, value in fields:
+        parts += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"'.encode()
+        if isinstance(value, tuple):
+            filename, content = value
+            parts += f'; filename="{filename}"\r\nContent-Type: application/octet-stream\r\n\r\n'.encode() + content
+        else:
+            parts += b"\r\n\r\n" + value.encode()
+        parts += b"\r\n"
+    return parts + f"--{BOUNDARY}--\r\n".encode()
+
+
+class Rest:
+    """A script on the REST API with the token of one user, or without any."""
+
+    def __init__(self, recorder: Recorder, token: str | None = None) -> None:
+        self._recorder = recorder
+        self._headers = {} if token is None else {"PRIVATE-TOKEN": token}
+
+    def __call__(
+        self, method: str, path: str, json_body: Any = None, *, headers: Mapping[str, str] | None = None,
+        form: Mapping[str, Any] | None = None, body: bytes = b"",
+    ) -> Answer:  # fmt: skip
+        sent = {**self._headers, **(headers or {})}
+        if json_body is not None:
+            sent["Content-Type"], body = "application/json", json.dumps(json_body, ensure_ascii=False).encode()
+        if form is not None:
+            sent["Content-Type"], body = "application/x-www-form-urlencoded", urlencode(form, doseq=True).encode()
+        return self._recorder.request(method, path if path.startswith("/api/") else API + path, sent, body)
+
+    def get(self, path: str, **options: Any) -> Answer:
+        return self("GET", path, **options)
+
+    def post(self, path: str, json_body: Any = None, **options: Any) -> Answer:
+        return self("POST", path, json_body, **options)
+
+    def put(self, path: str, json_body: Any = None, **options: Any) -> Answer:
+        return self("PUT", path, json_body, **options)
+
+    def patch(self, path: str, json_body: Any = None, **options: Any) -> Answer:
+        return self("PATCH", path, json_body, **options)
+
+    def delete(self, path: str, **options: Any) -> Answer:
+        return self("DELETE", path, **options)
