@@ -15,8 +15,8 @@ from flask import Flask
 import registry
 from registry import config, database, metrics, observability, server
 from registry.database import utcnow
-from registry.domain import first_run
-from registry.domain.first_run import CREDENTIALS_FILE, Credentials
+from registry.domain.accounts import first_run
+from registry.domain.accounts.first_run import CREDENTIALS_FILE, Credentials
 from registry.errors import RegistryError
 
 

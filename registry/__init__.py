@@ -27,7 +27,7 @@ from registry.blueprints.routing import (
     PageProjectConverter,
     RestConverter,
 )
-from registry.domain.downloads import Tally
+from registry.domain.packages.downloads import Tally
 from registry.errors import BadRequest, NoRoom, RegistryError, Unavailable, is_for_lack_of_room
 from registry.metrics import Metrics
 from registry.server import SMALL_BODY_BYTES

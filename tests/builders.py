@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
 
-from registry.domain.distributions import Kind
+from registry.domain.distributions.filenames import Kind
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _BUILD_SYSTEM = """\

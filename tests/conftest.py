@@ -19,7 +19,8 @@ from sqlalchemy import event, insert, select, text, update
 
 from registry import create_app, database
 from registry.database import Model, db, is_sqlite
-from registry.domain import accounts, sources
+from registry.domain.accounts import users
+from registry.domain.importing import sources
 from registry.models import Group, InstanceSettings, Project, Role, User
 from registry.storage import Storage, cloud
 from tests import factories, postgresql
@@ -134,7 +135,7 @@ def _loopback_only() -> Iterator[None]:
 def _cheap_passwords() -> Iterator[None]:
     """Of the same kind as the product's, but made in no time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(accounts, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        patch.setattr(users, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         yield
 
 

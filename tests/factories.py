@@ -11,8 +11,10 @@ from flask import current_app
 from sqlalchemy import text
 
 from registry.database import db, transaction, utcnow
-from registry.domain import access, accounts, namespaces, publishing, tokens
+from registry.domain import access, namespaces
 from registry.domain.access import Principal, PrincipalKind
+from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
+from registry.domain.packages import publishing
 from registry.models import (
     Group,
     Job,
@@ -49,7 +51,7 @@ _numbers = count(1)
 
 def user(username: str | None = None, *, password: str | None = None, **fields: Any) -> User:
     username = username or f"user{next(_numbers)}"
-    return accounts.create_user(
+    return users.create_user(
         username=username, email=f"{username}@example.com", name=username.capitalize(), password=password,
         by=access.SHELL, **fields,
     )  # fmt: skip
@@ -88,14 +90,14 @@ def member(namespace: Namespace, role: Role, username: str | None = None, **fiel
 
 def access_token(owner: User, *scopes: str, **fields: Any) -> str:
     """The secret of a new personal access token; scope ``api`` unless others are named."""
-    return tokens.issue_access_token(
+    return access_tokens.issue_access_token(
         owner, name="test", scopes=scopes or ("api",), key=token_key(), by=access.SHELL, now=utcnow(), **fields
     )[1]
 
 
 def deploy_token(namespace: Namespace, *scopes: str, **fields: Any) -> str:
     """The secret of a new deploy token; both package scopes unless others are named."""
-    return tokens.issue_deploy_token(
+    return deploy_tokens.issue_deploy_token(
         namespace, name="test", scopes=scopes or ("read_package_registry", "write_package_registry"),
         key=token_key(), by=access.SHELL, **fields,
     )[1]  # fmt: skip
@@ -103,7 +105,7 @@ def deploy_token(namespace: Namespace, *scopes: str, **fields: Any) -> str:
 
 def job(project: Project, starter: User, *, lifetime: timedelta = timedelta(hours=1)) -> tuple[Job, str]:
     """A running job and the secret of its token."""
-    return tokens.start_job(
+    return jobs.start_job(
         project, starter, name="publish", ref="main", lifetime=lifetime, key=token_key(), by=access.SHELL, now=utcnow()
     )
 
@@ -115,13 +117,13 @@ def signed_in(user: User) -> Principal:
 
 def by_access_token(owner: User, *scopes: str, **fields: Any) -> Principal:
     """Who asks with a new personal access token."""
-    token = tokens.find_access_token(access_token(owner, *scopes, **fields), token_key())
+    token = access_tokens.find_access_token(access_token(owner, *scopes, **fields), token_key())
     return Principal(PrincipalKind.ACCESS_TOKEN, user=owner, access_token=token)
 
 
 def by_deploy_token(namespace: Namespace, *scopes: str) -> Principal:
     """Who asks with a new deploy token."""
-    token = tokens.find_deploy_token(deploy_token(namespace, *scopes), token_key(), utcnow())
+    token = deploy_tokens.find_deploy_token(deploy_token(namespace, *scopes), token_key(), utcnow())
     return Principal(PrincipalKind.DEPLOY_TOKEN, deploy_token=token)
 
 

@@ -15,73 +15,29 @@ from flask import Flask
 from registry.domain.access import Permission
 
 ROOT = Path(__file__).parent.parent
-DOMAIN = (
-    "domain.access domain.accounts domain.archives domain.audit domain.backup_file domain.backups domain.catalog "
-    "domain.cleanup domain.core_metadata domain.distributions domain.downloads domain.first_run domain.forwarding "
-    "domain.gate domain.importing domain.moving domain.namespaces domain.paging domain.publishing "
-    "domain.readme_worker domain.readmes domain.releases domain.settings domain.sign_in domain.simple domain.sources "
-    "domain.table_rows domain.tokens domain.usage domain.verification domain.wheels"
-)
-SHARED = "models database errors"
 
-# Module or room → what it may import of the registry. What is not listed is not allowed.
-MAY_IMPORT = {
-    "errors": "",
-    "domain.simple": "",
-    "migrations": "",
-    "metrics": "errors",
-    "config": "errors",
-    "database": "errors",
-    "storage": "errors",
-    "server": "errors",
-    "domain.archives": "errors",
-    "domain.distributions": "errors",
-    "domain.core_metadata": "domain.distributions errors",
-    "domain.sources": "domain.distributions domain.simple errors",
-    "domain.wheels": "domain.archives domain.distributions errors",
-    "domain.readme_worker": "",
-    "domain.readmes": "domain.core_metadata",
-    "domain.gate": ("domain.archives domain.core_metadata domain.distributions domain.readmes domain.wheels errors"),
-    "domain.paging": "database",
-    "models": "database",
-    "domain.audit": "models database",
-    "domain.access": SHARED,
-    "domain.namespaces": f"domain.access domain.audit domain.paging {SHARED}",
-    "domain.tokens": f"domain.access domain.audit domain.paging {SHARED}",
-    "domain.settings": f"domain.access domain.audit domain.namespaces {SHARED}",
-    "domain.accounts": f"domain.namespaces domain.audit domain.paging {SHARED}",
-    "domain.sign_in": f"domain.accounts domain.audit {SHARED}",
-    "domain.forwarding": f"domain.settings {SHARED}",
-    "domain.downloads": "models database",
-    "domain.usage": SHARED,
-    "domain.catalog": f"domain.access domain.simple domain.usage {SHARED}",
-    "domain.publishing": (
-        "domain.access domain.audit domain.catalog domain.core_metadata domain.distributions domain.gate "
-        f"domain.namespaces domain.usage storage {SHARED}"
-    ),
-    "domain.releases": f"domain.access domain.audit domain.catalog domain.namespaces {SHARED}",
-    "domain.importing": (
-        "domain.access domain.audit domain.catalog domain.distributions domain.publishing domain.releases "
-        f"domain.sources storage {SHARED}"
-    ),
-    "domain.cleanup": f"storage {SHARED}",
-    "domain.moving": f"storage {SHARED}",
-    "domain.verification": f"domain.cleanup domain.usage storage {SHARED}",
-    "domain.table_rows": "",
-    "domain.backup_file": "errors",
-    "domain.backups": f"domain.backup_file domain.table_rows domain.verification storage {SHARED}",
-    "domain.first_run": "domain.access domain.accounts domain.tokens models database",
-    "blueprints.routing": "domain.namespaces",
-    "blueprints.auth": f"blueprints.routing metrics {DOMAIN} {SHARED}",
-    "blueprints.pypi": f"blueprints.auth blueprints.routing metrics {DOMAIN} storage {SHARED}",
-    "blueprints.api": f"blueprints.auth blueprints.routing {DOMAIN} storage {SHARED}",
-    "blueprints.ui": f"blueprints.auth blueprints.routing {DOMAIN} storage {SHARED}",
-    "blueprints.monitoring": f"blueprints.auth metrics {DOMAIN} errors",
-    "blueprints": "",
-    "domain": "",
-    "observability": "metrics database storage errors",
-    "cli": f"{DOMAIN} storage {SHARED}",
-}
+
+def _rows(heading: str) -> list[tuple[list[str], list[str]]]:
+    """The names in the two columns of each row of a table of the map for readers."""
+    text = (ROOT / "registry" / "ARCHITECTURE.md").read_text().partition(f"{heading} |\n")[2].partition("\n\n")[0]
+    cells = [row.split("|")[1:3] for row in text.splitlines() if row.startswith("| `")]
+    assert cells, f"no table with the heading {heading}"
+    return [(re.findall(r"`([\w./]+)`", left), re.findall(r"`([\w.*]+)`", right)) for left, right in cells]
+
+
+def _may_import() -> dict[str, set[str]]:
+    rows = {part: allowed for parts, allowed in _rows("| may import from registry") for part in parts}
+    assert rows.pop("registry/__init__") == []  # the factory knows them all
+    domain = {part for part in rows if part.startswith("domain.")}
+    return {
+        part: {*allowed} - {"domain.*"} | (domain if "domain.*" in allowed else set()) for part, allowed in rows.items()
+    }
+
+
+# Part of the registry → what it may import of the registry, and package → its modules in order.
+MAY_IMPORT = _may_import()
+ORDER = {package: modules for (package,), modules in _rows("| its modules")}
+DOMAIN = " ".join(sorted(part for part in MAY_IMPORT if part.startswith("domain.")))
 
 # Package from elsewhere → where it may be imported.
 BLUEPRINTS = "blueprints.auth blueprints.pypi blueprints.api blueprints.ui blueprints.monitoring"
@@ -96,17 +52,14 @@ THIRD_PARTY = {
     "flask_sqlalchemy": "database",
     "flask_wtf": "blueprints.auth blueprints.ui",
     "markupsafe": "blueprints.ui",
-    "nh3": "domain.readme_worker",
+    "nh3": "domain.distributions",
     "obstore": "storage",
-    "packaging": (
-        "domain.catalog domain.core_metadata domain.distributions domain.forwarding domain.gate domain.importing "
-        "domain.publishing domain.sources domain.wheels blueprints.pypi"
-    ),
+    "packaging": "domain.distributions domain.forwarding domain.importing domain.packages blueprints.pypi",
     "prometheus_client": "metrics",
-    "readme_renderer": "domain.readme_worker",
-    "requests": "domain.sources",
+    "readme_renderer": "domain.distributions",
+    "requests": "domain.importing",
     "sqlalchemy": f"database models {DOMAIN} migrations {BLUEPRINTS} cli metrics observability registry",
-    "urllib3": "domain.sources",
+    "urllib3": "domain.importing",
     "waitress": "server",
     "werkzeug": f"{BLUEPRINTS} blueprints.routing observability registry",
     "wtforms": "blueprints.auth blueprints.ui",
@@ -180,32 +133,32 @@ def modules_of_rooms() -> list[str]:
 def test_a_module_imports_only_what_the_table_allows(module: str) -> None:
     imported = {room(name) for name in own_imports(module)} - {room(module)}
 
-    assert imported <= set(MAY_IMPORT[room(module)].split())
+    assert imported <= MAY_IMPORT[room(module)]
 
 
 def test_the_table_names_only_what_there_is() -> None:
     rooms = {room(module) for module in modules_of_rooms()}
-    named = {name for allowed in MAY_IMPORT.values() for name in allowed.split()}
+    named = {name for allowed in MAY_IMPORT.values() for name in allowed}
 
     assert set(MAY_IMPORT) == rooms
     assert named <= rooms
 
 
-def test_the_map_for_readers_tells_the_same() -> None:
-    text = (ROOT / "registry" / "ARCHITECTURE.md").read_text().partition("| may import from registry |")[2]
-    rows = [row.split("|")[1:3] for row in text.partition("\n\n")[0].splitlines() if row.startswith("| `")]
+@pytest.mark.parametrize("package", ORDER)
+def test_a_module_imports_only_those_before_it_in_its_package(package: str) -> None:
+    prefix = f"registry.{package}."
+    modules = [module for module in TREES if module.startswith(prefix)]
 
-    told = {
-        module: set(" ".join(re.findall(r"`([\w.*]+)`", allowed)).replace("domain.*", DOMAIN).split())
-        for modules, allowed in rows
-        for module in re.findall(r"`([\w./]+)`", modules)
-    }
-    told.pop("registry/__init__")
-    assert told == {module: set(allowed.split()) for module, allowed in MAY_IMPORT.items()}
+    assert sorted(ORDER[package]) == sorted(module.removeprefix(prefix) for module in modules)
+    for module in modules:
+        imported = {name.removeprefix(prefix) for name in own_imports(module) if name.startswith(prefix)}
+        before = ORDER[package][: ORDER[package].index(module.removeprefix(prefix))]
+        assert imported <= set(before), module
+        assert prefix.rstrip(".") not in own_imports(module), f"{module} imports the package that lists it"
 
 
 def test_rooms_import_each_other_in_one_direction() -> None:
-    order = list(TopologicalSorter({name: allowed.split() for name, allowed in MAY_IMPORT.items()}).static_order())
+    order = list(TopologicalSorter(MAY_IMPORT).static_order())
 
     assert order.index("models") < order.index("domain.access") < order.index("blueprints.pypi")
 

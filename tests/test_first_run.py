@@ -26,8 +26,8 @@ from sqlalchemy import select
 import app as program
 from registry import config, create_app
 from registry.database import db, utcnow
-from registry.domain import accounts, first_run, tokens
-from registry.domain.first_run import CREDENTIALS_FILE, Credentials
+from registry.domain.accounts import access_tokens, first_run, users
+from registry.domain.accounts.first_run import CREDENTIALS_FILE, Credentials
 from registry.errors import InvalidRecord
 from registry.models import AccessToken, InstanceSettings, User
 from tests.factories import token_key
@@ -179,7 +179,7 @@ def test_the_printed_password_is_that_of_an_administrator_who_has_to_change_it(
     password = printed(serve(), "password")
     kept()
 
-    user = accounts.verify_password("root", password)
+    user = users.verify_password("root", password)
 
     assert user is not None
     assert user.is_admin
@@ -214,7 +214,7 @@ def test_a_password_and_a_token_that_were_given_are_used_and_not_shown(
     assert "TWINE_PASSWORD=$TOKEN" in server.banner[-2]
     assert not (instance / CREDENTIALS_FILE).exists()
     kept()
-    user = accounts.verify_password("root", PASSWORD)
+    user = users.verify_password("root", PASSWORD)
     assert user is not None
     assert not user.must_change_password
 
@@ -233,7 +233,7 @@ def test_a_second_start_creates_and_shows_nothing_new(serve: Serve, instance: Pa
     kept()
     assert db.session.scalars(select(User.username)).all() == ["root"]
     assert len(db.session.scalars(select(AccessToken.id)).all()) == 1
-    assert accounts.verify_password("root", PASSWORD) is None
+    assert users.verify_password("root", PASSWORD) is None
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ def test_the_first_token_has_the_scope_api_and_lives_for_a_year(app: Flask, tmp_
     credentials = create(app, tmp_path)
 
     assert credentials is not None
-    token = tokens.find_access_token(credentials.token, token_key())
+    token = access_tokens.find_access_token(credentials.token, token_key())
     assert token is not None
     assert token.scopes == ["api"]
     assert token.expires_on == (utcnow() + timedelta(days=365)).date()

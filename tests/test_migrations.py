@@ -22,8 +22,8 @@ from flask import Flask
 from sqlalchemy import Column, Engine, MetaData, Table, create_engine, inspect, make_url, select, text
 
 from registry import config, create_app, database
-from registry.database import MIGRATIONS, Model, db, is_sqlite
-from registry.domain import catalog
+from registry.database import MIGRATIONS, Model, db, is_sqlite, schema
+from registry.domain.packages import names
 from registry.errors import ConfigurationError
 from registry.models import NameStatus, PackageFile, Project, StorageUsage
 from tests import factories
@@ -57,7 +57,7 @@ def migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
     newest = database.newest_version()
     copy = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(database, "MIGRATIONS", copy)
+    monkeypatch.setattr(schema, "MIGRATIONS", copy)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def write(body: str) -> None:
@@ -65,7 +65,7 @@ def migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
             "import sqlalchemy as sa\nfrom alembic import op\n"
             f"revision, down_revision = '9999', {newest!r}\n\n\ndef upgrade():\n    {body}\n"
         )
-        database._versions.cache_clear()
+        schema._versions.cache_clear()
 
     return write
 
@@ -200,7 +200,7 @@ def test_a_new_database_can_be_read_by_its_owner_alone(new_app: Flask) -> None:
 
 @pytest.mark.parametrize("version", OLDER)
 def test_what_an_older_version_holds_survives_the_upgrade(new_app: Flask, version: str) -> None:
-    alembic.command.upgrade(database._alembic_config(), version)
+    alembic.command.upgrade(schema._alembic_config(), version)
     fill(db.engine)
     before = rows(db.engine)
 
@@ -213,17 +213,17 @@ def test_what_an_older_version_holds_survives_the_upgrade(new_app: Flask, versio
 
 
 def test_a_file_published_before_yanks_were_known_is_not_yanked(new_app: Flask) -> None:
-    alembic.command.upgrade(database._alembic_config(), "0002")
+    alembic.command.upgrade(schema._alembic_config(), "0002")
     fill(db.engine)
 
     database.upgrade()
 
     assert not db.session.scalars(select(PackageFile)).one().is_yanked
-    assert catalog.package_name(db.session.scalars(select(Project)).one(), "demo").status is NameStatus.ACTIVE
+    assert names.package_name(db.session.scalars(select(Project)).one(), "demo").status is NameStatus.ACTIVE
 
 
 def test_what_projects_hold_is_counted_by_the_upgrade(new_app: Flask) -> None:
-    alembic.command.upgrade(database._alembic_config(), "0005")
+    alembic.command.upgrade(schema._alembic_config(), "0005")
     fill(db.engine)
 
     database.upgrade()

@@ -13,7 +13,7 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
 from registry import create_app, database, observability
-from registry.database import db
+from registry.database import db, schema
 from registry.observability import Check
 from tests import factories
 from tests.clients import pypi_path
@@ -111,7 +111,7 @@ def test_readiness_asks_database_and_store(client, app):
 
 def test_readiness_does_not_read_the_migrations_each_time(client, monkeypatch, tmp_path):
     client.get("/-/readiness")
-    monkeypatch.setattr(database.ScriptDirectory, "walk_revisions", None)
+    monkeypatch.setattr(schema.ScriptDirectory, "walk_revisions", None)
 
     assert client.get("/-/readiness").status_code == 200
 

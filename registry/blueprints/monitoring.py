@@ -10,8 +10,9 @@ from ipaddress import ip_address
 from flask import Blueprint, Response, current_app, request
 
 from registry.blueprints.auth.credentials import rest_principal
-from registry.domain import access, catalog
+from registry.domain import access
 from registry.domain.access import POLICY, Permission
+from registry.domain.packages import lists
 from registry.errors import NotFound, RegistryError
 from registry.metrics import CONTENT_TYPE, Metrics, Reading
 
@@ -55,7 +56,7 @@ def _is_asked_by_administrator() -> bool:
 
 
 def _readings() -> list[Reading]:
-    totals = catalog.totals()
+    totals = lists.totals()
     return [
         Reading("registry_storage_bytes", "Sizes of all package files together", totals.size_bytes),
         Reading("registry_package_files", "Package files", totals.files),

@@ -15,9 +15,9 @@ from flask import current_app
 from registry.cli.commands import CommandGroup, SchemaCommand, json_option, storage
 from registry.cli.output import Record, print_record, print_records
 from registry.database import utcnow
-from registry.domain import backups
-from registry.domain.backup_file import Manifest
-from registry.domain.verification import Problem
+from registry.domain.operation import backups
+from registry.domain.operation.backup_file import Manifest
+from registry.domain.operation.verification import Problem
 from registry.errors import BackupRefused
 
 Thing = TypeVar("Thing")

@@ -13,7 +13,8 @@ from flask.cli import ScriptInfo
 from sqlalchemy.exc import SQLAlchemyError
 
 from registry import database
-from registry.domain import accounts, namespaces
+from registry.domain import namespaces
+from registry.domain.accounts import users
 from registry.errors import NotFound, RegistryError
 from registry.models import Group, Namespace, Project, User
 from registry.storage import Storage
@@ -75,7 +76,7 @@ def namespace_options(meaning: str) -> Callable[[Function], Function]:
 
 def find_user(username: str) -> User:
     with missing(f"user {username}"):
-        return accounts.find_user(username)
+        return users.find_user(username)
 
 
 def find_namespace(path: str, kind: type[AnyNamespace]) -> AnyNamespace:

@@ -14,10 +14,11 @@ from flask import current_app
 from registry.cli.commands import Command, find_namespace, json_option, storage
 from registry.cli.output import Record, print_record, print_records
 from registry.database import db
-from registry.domain import importing, settings
+from registry.domain import instance
 from registry.domain.access import SHELL
-from registry.domain.importing import Destination, Outcome, Result, Summary
-from registry.domain.sources import Folder, Index, Source
+from registry.domain.importing import run
+from registry.domain.importing.run import Destination, Outcome, Result, Summary
+from registry.domain.importing.sources import Folder, Index, Source
 from registry.models import Project
 
 JOBS = 4
@@ -54,15 +55,15 @@ def import_packages(
     interrupted, or is here with other bytes ("conflict"). What would be refused as an upload is listed as "refused",
     and that alone is no failure.
     """
-    project, wanted = find_namespace(project_path, Project), importing.wanted(package_texts)
+    project, wanted = find_namespace(project_path, Project), run.wanted(package_texts)
     jobs = _checked_jobs(jobs)
     source = _source(source_name, username, password_stdin, jobs)
-    max_size_bytes = settings.max_file_size(current_app.config["MAX_FILE_SIZE"])
+    max_size_bytes = instance.max_file_size(current_app.config["MAX_FILE_SIZE"])
     destination = Destination(project.id, SHELL, storage(), current_app.app_context, max_size_bytes)
     db.session.rollback()  # no transaction stays open meanwhile
     with _progress_bar() as bar:
         report = _Report(bar, is_silent=as_json)
-        summary = importing.run(source, destination, wanted, jobs=jobs, tell=report)
+        summary = run.run(source, destination, wanted, jobs=jobs, tell=report)
     if not as_json:
         print_records(report.kept, as_json)
     counts = _counts(summary)

@@ -12,8 +12,8 @@ from flask import current_app
 
 from registry.cli.commands import Command, json_option
 from registry.cli.output import Record, print_record, print_records
-from registry.domain import moving
-from registry.domain.moving import Outcome, Result
+from registry.domain.operation import moving
+from registry.domain.operation.moving import Outcome, Result
 from registry.storage import object_key, open_storage
 
 

@@ -20,11 +20,13 @@ from registry.cli.commands import (
 )
 from registry.cli.output import Record, print_record, print_records
 from registry.database import db, transaction, utcnow
-from registry.domain import catalog, cleanup, gate, publishing, releases, verification
 from registry.domain.access import SHELL
-from registry.domain.catalog import PackageFilter
-from registry.domain.gate import Examination
-from registry.domain.verification import Problem
+from registry.domain.distributions import inspection
+from registry.domain.distributions.inspection import Examination
+from registry.domain.operation import cleanup, verification
+from registry.domain.operation.verification import Problem
+from registry.domain.packages import deletion, lists, names, releases
+from registry.domain.packages.lists import PackageFilter
 from registry.models import NameStatus, Package, PackageFile, PackageName, Project
 
 
@@ -42,8 +44,8 @@ def list_packages(project_path: str | None, group_path: str | None, as_json: boo
     Columns: id, project, name, version, status, time of the first upload.
     """
     namespace = project_or_group(project_path, group_path, "--project or --group")
-    listing = catalog.packages(namespace, SHELL, PackageFilter())
-    listing = catalog.ordered(listing, "project_path" if group_path else "name", descending=False)
+    listing = lists.packages(namespace, SHELL, PackageFilter())
+    listing = lists.ordered(listing, "project_path" if group_path else "name", descending=False)
     print_records(map(_package_record, db.session.scalars(listing)), as_json)
 
 
@@ -73,7 +75,7 @@ def delete_package(name: str, version: str, project_path: str, yes: bool, as_jso
         click.confirm(f"Delete {name} {version} from {project.full_path}?", abort=True, err=True)
     with transaction():
         for package in packages:
-            publishing.delete_package(package, project, by=SHELL)
+            deletion.delete_package(package, project, by=SHELL)
     record = {"project": project.full_path, "name": packages[0].name, "version": version}
     print_record(record, as_json, f"Deleted {record['name']} {version} from {project.full_path}.")
 
@@ -134,7 +136,7 @@ def name_status(name: str, status: str | None, project_path: str, reason: str, a
         raise click.UsageError("--reason goes with a STATUS.")
     with missing(f"package {name} in {project.full_path}"):
         if status is None:
-            said = catalog.package_name(project, name)
+            said = names.package_name(project, name)
         else:
             said = releases.set_name_status(project, name, NameStatus(status), reason, by=SHELL)
     sentence = f"{said.normalized_name} in {project.full_path} is {said.status}"
@@ -142,7 +144,7 @@ def name_status(name: str, status: str | None, project_path: str, reason: str, a
 
 
 def _packages_named(project: Project, name: str, version: str) -> list[Package]:
-    packages = catalog.packages_named(project, name, version)
+    packages = lists.packages_named(project, name, version)
     if not packages:
         raise click.ClickException(f"There is no package {name} {version} in {project.full_path}.")
     return packages
@@ -156,18 +158,18 @@ def _yankable(
     if filename is None:
         return [(package, None) for package in packages]
     for package in packages:
-        file = db.session.scalar(catalog.package_files(package).where(PackageFile.filename == filename))
+        file = db.session.scalar(lists.package_files(package).where(PackageFile.filename == filename))
         if file is not None:
             return [(package, file)]
     raise click.ClickException(f"{name} {version} in {project.full_path} has no file {filename}.")
 
 
 def _print_yank(done: str, project: Project, name: str, version: str, filename: str | None, as_json: bool) -> None:
-    packages = catalog.packages_named(project, name, version)
+    packages = lists.packages_named(project, name, version)
     files = [
         file
         for package in packages
-        for file in db.session.scalars(catalog.ordered_files(package, "id", descending=False))
+        for file in db.session.scalars(lists.ordered_files(package, "id", descending=False))
     ]
     record = {
         "project": project.full_path,
@@ -205,7 +207,7 @@ def check_files(paths: tuple[Path, ...], as_json: bool) -> None:
 def _examined(path: Path) -> Examination:
     try:
         with path.open("rb") as file:
-            return gate.examine(file, path.name)
+            return inspection.examine(file, path.name)
     except OSError as error:
         raise click.ClickException(f"{path} cannot be read: {error.strerror}.") from error
 

@@ -10,8 +10,8 @@ from flask import current_app
 from registry.cli.commands import CommandGroup, find_user, json_option, missing, namespace_options, project_or_group
 from registry.cli.output import Record, print_record, print_records
 from registry.database import db, utcnow
-from registry.domain import tokens
 from registry.domain.access import SHELL, DeployScope, Scope
+from registry.domain.accounts import access_tokens, deploy_tokens
 from registry.models import AccessToken, DeployToken
 
 
@@ -46,16 +46,16 @@ def create_token(
     key, day = current_app.config["TOKEN_KEY"], expires_on.date() if expires_on else None
     if username is None:
         namespace = project_or_group(project_path, group_path, "USERNAME, --project or --group")
-        deploy_token, secret = tokens.issue_deploy_token(
+        deploy_token, secret = deploy_tokens.issue_deploy_token(
             namespace, name=name, scopes=scopes, username=deploy_username, key=key, by=SHELL,
-            expires_at=tokens.starts_at(day) if day else None,
+            expires_at=deploy_tokens.starts_at(day) if day else None,
         )  # fmt: skip
         record = _deploy_token_record(deploy_token, utcnow())
         print_record({**record, "token": secret}, as_json, f"{deploy_token.username}\t{secret}")
         return
     if project_path or group_path or deploy_username:
         raise click.UsageError("USERNAME is for access tokens; --project, --group and --username for deploy tokens.")
-    token, secret = tokens.issue_access_token(
+    token, secret = access_tokens.issue_access_token(
         find_user(username), name=name, scopes=scopes, expires_on=day, key=key, by=SHELL, now=utcnow()
     )
     print_record({**_access_token_record(token, utcnow()), "token": secret}, as_json, secret)
@@ -73,11 +73,13 @@ def list_tokens(username: str | None, project_path: str | None, group_path: str 
     now = utcnow()
     if project_path or group_path:
         namespace = project_or_group(project_path, group_path, "--project or --group")
-        listing = tokens.deploy_tokens(namespace, is_active=False, now=now)
+        listing = deploy_tokens.deploy_tokens(namespace, is_active=False, now=now)
         print_records((_deploy_token_record(token, now) for token in db.session.scalars(listing)), as_json)
         return
-    wanted = tokens.Wanted(user_id=find_user(username).id if username else None)
-    found = db.session.scalars(tokens.access_tokens(wanted, by=SHELL, now=now).options(db.joinedload(AccessToken.user)))
+    wanted = access_tokens.Wanted(user_id=find_user(username).id if username else None)
+    found = db.session.scalars(
+        access_tokens.access_tokens(wanted, by=SHELL, now=now).options(db.joinedload(AccessToken.user))
+    )
     print_records((_access_token_record(token, now) for token in found), as_json)
 
 
@@ -93,13 +95,13 @@ def revoke_token(token_id: int, project_path: str | None, group_path: str | None
     if project_path or group_path:
         namespace = project_or_group(project_path, group_path, "--project or --group")
         with missing(f"deploy token {token_id} in {namespace.full_path}"):
-            deploy_token = tokens.deploy_token(namespace, token_id)
-        tokens.revoke_deploy_token(deploy_token, namespace, by=SHELL)
+            deploy_token = deploy_tokens.deploy_token(namespace, token_id)
+        deploy_tokens.revoke_deploy_token(deploy_token, namespace, by=SHELL)
         record = _deploy_token_record(deploy_token, utcnow())
     else:
         with missing(f"access token {token_id}"):
-            token = tokens.access_token(token_id, by=SHELL)
-        tokens.revoke_access_token(token, by=SHELL, now=utcnow())
+            token = access_tokens.access_token(token_id, by=SHELL)
+        access_tokens.revoke_access_token(token, by=SHELL, now=utcnow())
         record = _access_token_record(token, utcnow())
     print_record(record, as_json, f"Revoked token {token_id} ({record['name']}) of {record['username']}.")
 

@@ -9,8 +9,8 @@ import click
 from registry.cli.commands import CommandGroup, find_user, is_terminal, json_option
 from registry.cli.output import Record, print_record, print_records
 from registry.database import db
-from registry.domain import accounts
 from registry.domain.access import SHELL
+from registry.domain.accounts import users
 from registry.models import User, UserState
 
 password_option = click.option(
@@ -39,7 +39,7 @@ def create_user(username: str, email: str, name: str | None, admin: bool, passwo
     A generated password is printed once, and has to be changed at the first sign-in.
     """
     password, is_generated = _password(password_stdin)
-    user = accounts.create_user(
+    user = users.create_user(
         username=username, email=email, name=name or username, password=password, is_admin=admin,
         must_change_password=is_generated, by=SHELL,
     )  # fmt: skip
@@ -51,7 +51,7 @@ def create_user(username: str, email: str, name: str | None, admin: bool, passwo
 def list_users(as_json: bool) -> None:
     """List all users: id, user name, e-mail address, name, state, administrator or not."""
     print_records(
-        map(_user_record, db.session.scalars(accounts.users(accounts.Wanted(descending=False), by_email=True))), as_json
+        map(_user_record, db.session.scalars(users.users(users.Wanted(descending=False), by_email=True))), as_json
     )
 
 
@@ -82,13 +82,13 @@ def reset_password(username: str, password_stdin: bool, as_json: bool) -> None:
     """
     user = find_user(username)
     password, is_generated = _password(password_stdin)
-    accounts.set_password(user, password, must_change=is_generated, by=SHELL)
+    users.set_password(user, password, must_change=is_generated, by=SHELL)
     _print_with_password(user, f"Set the password of {user.username}.", password if is_generated else None, as_json)
 
 
 def _set_state(username: str, state: UserState, done: str, as_json: bool) -> None:
     user = find_user(username)
-    accounts.set_state(user, state, by=SHELL)
+    users.set_state(user, state, by=SHELL)
     print_record(_user_record(user), as_json, f"{done} user {user.username}.")
 
 
@@ -103,7 +103,7 @@ def _password(from_standard_input: bool) -> tuple[str, bool]:
         )  # fmt: skip
         if typed:
             return typed, False
-    return accounts.generated_password(), True
+    return users.generated_password(), True
 
 
 def _print_with_password(user: User, sentence: str, generated: str | None, as_json: bool) -> None:

@@ -24,7 +24,7 @@ import requests
 import registry
 from registry import database
 from registry.database import utcnow
-from registry.domain import cleanup
+from registry.domain.operation import cleanup
 from registry.storage import Storage
 from tests.acceptance.servers import Namespace, RunningServer, needs_proc
 from tests.builders import BuiltFile, build_wheel

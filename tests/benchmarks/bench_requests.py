@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.domain import simple
+from registry.domain.packages import simple
 from tests.acceptance.servers import CHECKOUT, Namespace, RunningServer
 from tests.benchmarks import rows
 from tests.benchmarks.goals import at_least, at_most

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from registry.domain import simple
+from registry.domain.packages import simple
 from tests.acceptance.servers import Namespace, RunningServer
 from tests.benchmarks.goals import at_most
 from tests.benchmarks.load import Target, answer

@@ -20,7 +20,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder
 
 from registry.database import db, transaction
-from registry.domain import simple
+from registry.domain.packages import simple
 from tests import factories
 from tests.benchmarks import rows
 from tests.benchmarks.goals import at_most

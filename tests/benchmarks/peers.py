@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from registry.domain import simple
+from registry.domain.packages import simple
 from tests.acceptance.servers import RunningServer
 from tests.benchmarks import rows
 from tests.benchmarks.load import Target

@@ -6,7 +6,8 @@ import pytest
 
 from registry import create_app, database
 from registry.database import db, utcnow
-from registry.domain import access, accounts, tokens
+from registry.domain import access
+from registry.domain.accounts import access_tokens, users
 from registry.models import UserState
 from tests import factories
 from tests.builders import build_wheel
@@ -113,14 +114,16 @@ def test_authentication_failures_are_counted_by_reason(pip, rest, project, owner
     pip.index(project, factories.access_token(owner, expires_on=utcnow().date()))
     assert failures("expired_token") == 1
     revoked = factories.access_token(owner)
-    tokens.revoke_access_token(tokens.find_access_token(revoked, factories.token_key()), by=access.SHELL, now=utcnow())
+    access_tokens.revoke_access_token(
+        access_tokens.find_access_token(revoked, factories.token_key()), by=access.SHELL, now=utcnow()
+    )
     pip.index(project, revoked)
     assert failures("revoked_token") == 1
     pip.index(project, factories.access_token(owner, "read_user"))
     assert failures("insufficient_scope") == 1
     pip.index(project, factories.access_token(guest))
     assert failures("forbidden") == 1
-    accounts.set_state(guest, UserState.BLOCKED, by=access.SHELL)
+    users.set_state(guest, UserState.BLOCKED, by=access.SHELL)
     pip.index(project, factories.access_token(guest))
     assert failures("inactive_user") == 1
     for _ in range(7):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from registry import config, create_app
-from registry.domain import catalog
+from registry.domain.packages import lists
 from registry.models import Project
 from tests import factories
 from tests.builders import build_wheel
@@ -173,4 +173,4 @@ def test_a_terminal_is_asked_before_a_package_is_deleted(
     assert "Delete demo 1.0 from acme/tools? [y/N]" in screen
     assert found == status
     factories.reload()
-    assert len(catalog.packages_named(project_at_the_shell, "demo", "1.0")) == left
+    assert len(lists.packages_named(project_at_the_shell, "demo", "1.0")) == left

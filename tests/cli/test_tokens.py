@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from registry.database import db, utcnow
-from registry.domain import tokens
+from registry.domain.accounts import access_tokens, deploy_tokens
 from registry.models import AccessToken, DeployToken, Group, Project, User
 from tests import factories
 from tests.cli.running import Refused, Run, columns, loaded, succeeded
@@ -21,7 +21,7 @@ def test_an_access_token_is_printed_alone_so_that_scripts_can_take_it(run: Run, 
             "--expires-on", str(day))
     )  # fmt: skip
 
-    token = tokens.find_access_token(secret.removesuffix("\n"), token_key())
+    token = access_tokens.find_access_token(secret.removesuffix("\n"), token_key())
     assert token is not None
     assert (token.user.username, token.name, token.scopes) == ("olivia", "ci", ["read_api", "read_user"])
     assert token.expires_on == day
@@ -44,7 +44,7 @@ def test_a_deploy_token_is_printed_after_its_user_name(run: Run, project: Projec
             "--scope", "read_package_registry")
     ).split()  # fmt: skip
 
-    token = tokens.find_deploy_token(secret, token_key(), utcnow())
+    token = deploy_tokens.find_deploy_token(secret, token_key(), utcnow())
     assert token is not None
     assert token.namespace_id == namespace.id
     assert token.username == username == f"gitlab+deploy-token-{token.id}"
@@ -60,7 +60,7 @@ def test_a_deploy_token_takes_user_name_and_day_of_expiry(run: Run, project: Pro
     assert created["username"] == "robot"
     assert created["expires_on"] == "2100-01-31"
     token = db.session.get_one(DeployToken, created["id"])
-    assert token.expires_at == tokens.starts_at(token.expires_at.date())  # type: ignore[union-attr]
+    assert token.expires_at == deploy_tokens.starts_at(token.expires_at.date())  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_an_access_token_is_revoked(run: Run, owner: User) -> None:
     result = run("tokens", "revoke", str(token_id))
 
     assert succeeded(result) == f"Revoked token {token_id} (test) of olivia.\n"
-    token = tokens.find_access_token(secret, token_key())
+    token = access_tokens.find_access_token(secret, token_key())
     assert token is not None
     assert token.revoked_at is not None
     assert loaded(run("tokens", "revoke", str(token_id), "--json"))["state"] == "revoked"
@@ -142,7 +142,7 @@ def test_a_deploy_token_is_revoked_in_its_namespace(run: Run, refused: Refused, 
 
     succeeded(run("tokens", "revoke", token_id, "--project", "acme/tools"))
 
-    assert tokens.find_deploy_token(secret, token_key(), utcnow()) is None
+    assert deploy_tokens.find_deploy_token(secret, token_key(), utcnow()) is None
 
 
 def test_an_unknown_token_is_told_by_number(refused: Refused) -> None:

@@ -4,7 +4,8 @@ import pytest
 from sqlalchemy import select
 
 from registry.database import db
-from registry.domain import access, accounts
+from registry.domain import access
+from registry.domain.accounts import users
 from registry.models import AuditEvent, User, UserState
 from tests.cli.running import Refused, Run, columns, loaded, succeeded
 
@@ -14,7 +15,7 @@ def test_a_user_is_created_with_a_generated_password_that_has_to_be_changed(run:
 
     sentence, password = created.splitlines()
     assert sentence == "Created user alice."
-    user = accounts.verify_password("alice", password.removeprefix("Password: "))
+    user = users.verify_password("alice", password.removeprefix("Password: "))
     assert user is not None
     assert user.must_change_password
     assert not user.is_admin
@@ -28,7 +29,7 @@ def test_a_user_is_created_with_the_password_of_standard_input(run: Run) -> None
     )  # fmt: skip
 
     assert succeeded(result) == "Created user alice.\n"
-    user = accounts.verify_password("alice", "correct horse battery")
+    user = users.verify_password("alice", "correct horse battery")
     assert user is not None
     assert not user.must_change_password
     assert user.is_admin
@@ -85,7 +86,7 @@ def test_a_password_from_standard_input_that_is_too_short_is_refused(refused: Re
 
 
 def test_users_are_listed_by_id_with_state_and_kind(run: Run, admin: User, owner: User) -> None:
-    accounts.set_state(owner, UserState.BLOCKED, by=access.SHELL)
+    users.set_state(owner, UserState.BLOCKED, by=access.SHELL)
 
     assert columns(run("users", "list")) == [
         [str(admin.id), "root", "root@example.com", "Root", "active", "yes"],
@@ -129,7 +130,7 @@ def test_a_password_is_reset_to_a_generated_one(run: Run, owner: User) -> None:
     sentence, password = succeeded(run("users", "reset-password", "olivia")).splitlines()
 
     assert sentence == "Set the password of olivia."
-    user = accounts.verify_password("olivia", password.removeprefix("Password: "))
+    user = users.verify_password("olivia", password.removeprefix("Password: "))
     assert user is not None
     assert user.must_change_password
 
@@ -138,4 +139,4 @@ def test_a_password_is_reset_to_that_of_standard_input(run: Run, owner: User) ->
     result = run("users", "reset-password", "olivia", "--password-stdin", typed="correct horse\r\n")
 
     assert succeeded(result) == "Set the password of olivia.\n"
-    assert accounts.verify_password("olivia", "correct horse") is not None
+    assert users.verify_password("olivia", "correct horse") is not None

@@ -14,8 +14,9 @@ from flask import Flask
 from sqlalchemy import select, update
 
 from registry.database import db, transaction, utcnow
-from registry.domain import access, accounts, namespaces, settings
+from registry.domain import access, instance, namespaces
 from registry.domain.access import ANONYMOUS, SHELL, Permission, Principal
+from registry.domain.accounts.users import personal_namespace
 from registry.errors import Forbidden, InsufficientScope, NotFound, RegistryError, Unauthenticated
 from registry.models import (
     MEMBER_ROLES,
@@ -299,7 +300,7 @@ class TestProject:
     ) -> None:
         tree.registry_access = RegistryAccess.PUBLIC
         db.session.commit()
-        settings.change_instance({"package_registry_allow_anyone_to_pull_option": False}, by=SHELL)
+        instance.change_instance({"package_registry_allow_anyone_to_pull_option": False}, by=SHELL)
 
         assert outcomes(askers, Permission.READ_PACKAGE, tree) == column(READ_PACKAGES, visibility)
 
@@ -341,7 +342,7 @@ class TestProject:
     def test_guests_pull_when_the_instance_lets_them(
         self, tree: Project, askers: dict[str, Principal], visibility: Visibility
     ) -> None:
-        settings.change_instance({"allow_guest_plus_roles_to_pull_packages": True}, by=SHELL)
+        instance.change_instance({"allow_guest_plus_roles_to_pull_packages": True}, by=SHELL)
 
         found = outcomes(askers, Permission.READ_PACKAGE, tree)
 
@@ -858,7 +859,7 @@ def _is_open(principal: Principal, project: Project) -> bool:
 def grow_forest(dice: random.Random) -> list[Principal]:
     """Some trees of groups and projects with members, tokens and jobs; everybody who may ask."""
     with transaction():
-        settings.change_instance(
+        instance.change_instance(
             {
                 "allow_guest_plus_roles_to_pull_packages": dice.random() < 0.5,
                 "package_registry_allow_anyone_to_pull_option": dice.random() < 0.5,
@@ -924,7 +925,7 @@ class TestHeldRoles:
 
     def test_ones_own_space_makes_a_direct_owner(self, app: Flask) -> None:
         user = factories.user("rita")
-        project = factories.project(parent=accounts.personal_namespace(user))
+        project = factories.project(parent=personal_namespace(user))
 
         held = access.held_roles(factories.signed_in(user), [project])
 

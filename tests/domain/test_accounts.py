@@ -7,8 +7,9 @@ from flask import Flask
 from sqlalchemy import select
 
 from registry.database import db, utcnow
-from registry.domain import access, accounts, namespaces, settings, tokens
+from registry.domain import access, instance, namespaces
 from registry.domain.access import SHELL
+from registry.domain.accounts import access_tokens, users
 from registry.errors import Conflict, Forbidden, InvalidRecord, NotFound
 from registry.models import (
     AccessToken,
@@ -30,7 +31,7 @@ PASSWORD = "correct horse battery"
 
 def create(username: str = "alice", **fields: Any) -> User:
     given = {"username": username, "email": "alice@example.com", "name": "Alice", "password": None, "by": SHELL}
-    return accounts.create_user(**given | fields)
+    return users.create_user(**given | fields)
 
 
 # Creating -------------------------------------------------------------------------------------------------------
@@ -39,7 +40,7 @@ def create(username: str = "alice", **fields: Any) -> User:
 def test_a_new_user_is_active_and_has_a_personal_namespace(app: Flask, admin: User) -> None:
     user = create(by=factories.signed_in(admin), name=" Alice A. ", bio="Hello")
 
-    space = accounts.personal_namespace(user)
+    space = users.personal_namespace(user)
     assert (user.state, user.is_admin, user.is_external, user.name, user.bio) == (
         UserState.ACTIVE, False, False, "Alice A.", "Hello",
     )  # fmt: skip
@@ -52,7 +53,7 @@ def test_a_new_user_is_active_and_has_a_personal_namespace(app: Flask, admin: Us
 
 
 def test_whether_a_new_user_creates_groups_is_the_instances_to_say(app: Flask) -> None:
-    settings.change_instance({"can_create_group": False}, by=SHELL)
+    instance.change_instance({"can_create_group": False}, by=SHELL)
 
     assert not create("alice").can_create_group
     assert create("bob", email="bob@example.com", can_create_group=True).can_create_group
@@ -128,7 +129,7 @@ def test_a_user_signs_in_by_name_or_address_without_case(app: Flask) -> None:
     user = create(password=PASSWORD)
 
     for login in ("alice", "ALICE", " alice ", "alice@example.com", "Alice@EXAMPLE.com"):
-        assert accounts.verify_password(login, PASSWORD) is user, login
+        assert users.verify_password(login, PASSWORD) is user, login
 
 
 def test_anything_else_signs_in_nobody(app: Flask) -> None:
@@ -145,29 +146,29 @@ def test_anything_else_signs_in_nobody(app: Flask) -> None:
         ("nobody", PASSWORD),
         ("", PASSWORD),
     ]:
-        assert accounts.verify_password(login, password) is None, (login, password[:30])
+        assert users.verify_password(login, password) is None, (login, password[:30])
 
 
 def test_the_longest_password_is_compared_to_its_end(app: Flask) -> None:
     user = create(password="x" * 128)
 
-    assert accounts.verify_password("alice", "x" * 128) is user
-    assert accounts.verify_password("alice", "x" * 129) is None
-    assert accounts.verify_password("alice", "x" * 127) is None
+    assert users.verify_password("alice", "x" * 128) is user
+    assert users.verify_password("alice", "x" * 129) is None
+    assert users.verify_password("alice", "x" * 127) is None
 
 
 def test_a_user_without_a_password_cannot_sign_in(app: Flask) -> None:
     create(password=None)
 
-    assert accounts.verify_password("alice", "") is None
+    assert users.verify_password("alice", "") is None
 
 
 @pytest.mark.parametrize("state", [UserState.BLOCKED, UserState.DEACTIVATED])
 def test_a_user_who_is_not_active_cannot_sign_in(app: Flask, state: UserState) -> None:
     user = create(password=PASSWORD)
-    accounts.set_state(user, state, by=SHELL)
+    users.set_state(user, state, by=SHELL)
 
-    assert accounts.verify_password("alice", PASSWORD) is None
+    assert users.verify_password("alice", PASSWORD) is None
 
 
 def test_a_password_is_kept_only_as_an_argon2_hash(app: Flask) -> None:
@@ -181,17 +182,17 @@ def test_a_password_is_kept_only_as_an_argon2_hash(app: Flask) -> None:
 def test_a_new_password_replaces_the_old_one(app: Flask) -> None:
     user = create(password=PASSWORD)
 
-    accounts.set_password(user, "another secret", by=SHELL, must_change=True)
+    users.set_password(user, "another secret", by=SHELL, must_change=True)
 
-    assert accounts.verify_password("alice", PASSWORD) is None
-    assert accounts.verify_password("alice", "another secret") is user
+    assert users.verify_password("alice", PASSWORD) is None
+    assert users.verify_password("alice", "another secret") is user
     assert user.must_change_password
 
 
 def test_a_generated_password_is_long_enough_and_never_the_same(app: Flask) -> None:
-    one, other = accounts.generated_password(), accounts.generated_password()
+    one, other = users.generated_password(), users.generated_password()
 
-    accounts.refuse_bad_password(one)
+    users.refuse_bad_password(one)
     assert one != other
 
 
@@ -199,14 +200,14 @@ def test_a_generated_password_is_long_enough_and_never_the_same(app: Flask) -> N
 
 
 def test_a_user_is_found_by_id_and_by_name_without_case(owner: User) -> None:
-    assert accounts.find_user(str(owner.id)) is owner
-    assert accounts.find_user("OLIVIA") is owner
+    assert users.find_user(str(owner.id)) is owner
+    assert users.find_user("OLIVIA") is owner
 
 
 @pytest.mark.parametrize("reference", ["", "0", "99999999999999999999", "nobody", "olivia@example.com", "a\x00", "³"])
 def test_an_unknown_user_is_not_found(owner: User, reference: str) -> None:
     with pytest.raises(NotFound) as refusal:
-        accounts.find_user(reference)
+        users.find_user(reference)
 
     assert refusal.value.message == "404 User Not Found"
 
@@ -215,28 +216,28 @@ def test_an_unknown_user_is_not_found(owner: User, reference: str) -> None:
 
 
 def test_a_new_user_name_moves_the_personal_namespace_with_its_projects(owner: User) -> None:
-    project = factories.project("own", parent=accounts.personal_namespace(owner))
+    project = factories.project("own", parent=users.personal_namespace(owner))
 
-    accounts.change_user(owner, {"username": "Liv", "name": "Liv O."}, by=SHELL)
+    users.change_user(owner, {"username": "Liv", "name": "Liv O."}, by=SHELL)
 
     assert (project.full_path, project.full_name) == ("Liv/own", "Liv O. / Own")
-    assert accounts.find_user("liv") is owner
+    assert users.find_user("liv") is owner
     assert namespaces.find("liv/own", Project) is project
     assert create("olivia", email="other@example.com").username == "olivia", "the old name is free"
 
 
 def test_a_new_name_renames_the_personal_namespace(owner: User) -> None:
-    project = factories.project("own", parent=accounts.personal_namespace(owner))
+    project = factories.project("own", parent=users.personal_namespace(owner))
 
-    accounts.change_user(owner, {"name": "Olivia Owner"}, by=SHELL)
+    users.change_user(owner, {"name": "Olivia Owner"}, by=SHELL)
 
     assert (project.full_path, project.full_name) == ("olivia/own", "Olivia Owner / Own")
 
 
 def test_a_user_name_may_change_its_case_only(owner: User) -> None:
-    accounts.change_user(owner, {"username": "Olivia"}, by=SHELL)
+    users.change_user(owner, {"username": "Olivia"}, by=SHELL)
 
-    assert accounts.personal_namespace(owner).full_path == "Olivia"
+    assert users.personal_namespace(owner).full_path == "Olivia"
 
 
 @pytest.mark.parametrize(
@@ -255,16 +256,16 @@ def test_a_refused_change_changes_nothing(
     group: Namespace, owner: User, outsider: User, changes: dict[str, Any], refusal: type[Exception]
 ) -> None:
     with pytest.raises(refusal):
-        accounts.change_user(owner, {"bio": "new"} | changes, by=SHELL)
+        users.change_user(owner, {"bio": "new"} | changes, by=SHELL)
 
     db.session.expire_all()
     assert (owner.username, owner.email, owner.name, owner.bio) == ("olivia", "olivia@example.com", "Olivia", "")
-    assert accounts.personal_namespace(owner).full_path == "olivia"
+    assert users.personal_namespace(owner).full_path == "olivia"
 
 
 def test_a_bad_password_refuses_the_whole_change(owner: User) -> None:
     with pytest.raises(InvalidRecord):
-        accounts.change_user(owner, {"name": "New"}, password="short", by=SHELL)
+        users.change_user(owner, {"name": "New"}, password="short", by=SHELL)
 
     db.session.expire_all()
     assert owner.name == "Olivia"
@@ -293,22 +294,22 @@ def test_states_lead_to_active_and_back(owner: User, present: UserState, wanted:
     owner.state = present
     db.session.commit()
     if may:
-        accounts.set_state(owner, wanted, by=SHELL)
+        users.set_state(owner, wanted, by=SHELL)
         assert owner.state is wanted
         return
 
     with pytest.raises(Forbidden):
-        accounts.set_state(owner, wanted, by=SHELL)
+        users.set_state(owner, wanted, by=SHELL)
 
     assert owner.state is present
 
 
 def test_unblocking_and_activating_are_not_the_same(owner: User) -> None:
-    accounts.set_state(owner, BLOCKED, by=SHELL)
+    users.set_state(owner, BLOCKED, by=SHELL)
 
     with pytest.raises(Forbidden):
-        accounts.set_state(owner, ACTIVE, by=SHELL, only_from=DEACTIVATED)
-    accounts.set_state(owner, ACTIVE, by=SHELL, only_from=BLOCKED)
+        users.set_state(owner, ACTIVE, by=SHELL, only_from=DEACTIVATED)
+    users.set_state(owner, ACTIVE, by=SHELL, only_from=BLOCKED)
 
     assert owner.is_active
 
@@ -317,10 +318,10 @@ def test_unblocking_and_activating_are_not_the_same(owner: User) -> None:
 def test_the_last_active_administrator_stays(admin: User, way: str) -> None:
     factories.user("former", is_admin=True, state=UserState.BLOCKED)
     ways = {
-        "block": lambda: accounts.set_state(admin, BLOCKED, by=SHELL),
-        "deactivate": lambda: accounts.set_state(admin, DEACTIVATED, by=SHELL),
-        "demote": lambda: accounts.change_user(admin, {"is_admin": False}, by=SHELL),
-        "delete": lambda: accounts.delete_user(admin, by=SHELL),
+        "block": lambda: users.set_state(admin, BLOCKED, by=SHELL),
+        "deactivate": lambda: users.set_state(admin, DEACTIVATED, by=SHELL),
+        "demote": lambda: users.change_user(admin, {"is_admin": False}, by=SHELL),
+        "delete": lambda: users.delete_user(admin, by=SHELL),
     }
 
     with pytest.raises(Forbidden):
@@ -336,13 +337,13 @@ def test_the_last_active_administrator_stays(admin: User, way: str) -> None:
 
 
 def test_a_deleted_user_goes_with_space_memberships_and_tokens(project: Project, developer: User) -> None:
-    own = factories.project("own", parent=accounts.personal_namespace(developer))
+    own = factories.project("own", parent=users.personal_namespace(developer))
     factories.access_token(developer)
     factories.job(project, developer)
 
-    accounts.delete_user(developer, by=SHELL)
+    users.delete_user(developer, by=SHELL)
 
-    assert accounts.by_reference("dora") is None
+    assert users.by_reference("dora") is None
     for model in (AccessToken, Job):
         assert db.session.scalars(select(model)).all() == []
     assert db.session.scalar(select(Namespace.id).where(Namespace.id.in_([own.id]))) is None
@@ -358,7 +359,7 @@ def test_what_a_deleted_user_published_elsewhere_stays(project: Project, develop
     db.session.add(package)
     db.session.commit()
 
-    accounts.delete_user(developer, by=SHELL)
+    users.delete_user(developer, by=SHELL)
 
     db.session.refresh(package)
     assert package.creator_id is None
@@ -366,27 +367,27 @@ def test_what_a_deleted_user_published_elsewhere_stays(project: Project, develop
 
 def test_the_only_owner_of_a_group_is_not_deleted(group: Namespace, owner: User) -> None:
     with pytest.raises(Conflict) as refusal:
-        accounts.delete_user(owner, by=SHELL)
+        users.delete_user(owner, by=SHELL)
 
     assert refusal.value.body() == {"message": "User cannot be removed while is the sole-owner of a group"}
     factories.member(group, Role.OWNER)
-    accounts.delete_user(owner, by=SHELL)
-    assert accounts.by_reference("olivia") is None
+    users.delete_user(owner, by=SHELL)
+    assert users.by_reference("olivia") is None
 
 
 def test_an_owner_of_a_subgroup_is_deleted_while_there_is_one_above(group: Namespace) -> None:
     sub = factories.group("sub", parent=group)  # type: ignore[arg-type]
     lead = factories.member(sub, Role.OWNER)
 
-    accounts.delete_user(lead, by=SHELL)
+    users.delete_user(lead, by=SHELL)
 
     assert db.session.scalars(select(Membership).where(Membership.user_id == lead.id)).all() == []
 
 
 def test_what_happened_to_a_user_is_on_record(owner: User) -> None:
-    accounts.change_user(owner, {"name": "New"}, password=PASSWORD, by=SHELL)
-    accounts.set_state(owner, BLOCKED, by=SHELL)
-    accounts.delete_user(owner, by=SHELL)
+    users.change_user(owner, {"name": "New"}, password=PASSWORD, by=SHELL)
+    users.set_state(owner, BLOCKED, by=SHELL)
+    users.delete_user(owner, by=SHELL)
 
     events = db.session.scalars(select(AuditEvent).where(AuditEvent.target == "olivia").order_by(AuditEvent.id)).all()
     assert [event.action for event in events] == [
@@ -398,17 +399,17 @@ def test_what_happened_to_a_user_is_on_record(owner: User) -> None:
 def test_tokens_of_a_blocked_user_stay_for_when_they_come_back(owner: User) -> None:
     secret = factories.access_token(owner)
 
-    accounts.set_state(owner, BLOCKED, by=SHELL)
-    accounts.set_state(owner, ACTIVE, by=SHELL)
+    users.set_state(owner, BLOCKED, by=SHELL)
+    users.set_state(owner, ACTIVE, by=SHELL)
 
-    found = tokens.find_access_token(secret, factories.token_key())
+    found = access_tokens.find_access_token(secret, factories.token_key())
     assert found is not None
     assert found.is_active(utcnow())
 
 
 def test_users_are_counted_by_kind(app: Flask, admin: User) -> None:
     factories.user(is_external=True)
-    accounts.set_state(factories.user(), UserState.BLOCKED, by=SHELL)
-    accounts.set_state(factories.user(is_external=True), UserState.DEACTIVATED, by=SHELL)
+    users.set_state(factories.user(), UserState.BLOCKED, by=SHELL)
+    users.set_state(factories.user(is_external=True), UserState.DEACTIVATED, by=SHELL)
 
-    assert accounts.counts() == accounts.Counts(active=2, administrators=1, external=2, blocked=1, deactivated=1)
+    assert users.counts() == users.Counts(active=2, administrators=1, external=2, blocked=1, deactivated=1)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.domain.archives import TopFolder, open_zip, quoted, read_tar_gz
+from registry.domain.distributions.archives import TopFolder, open_zip, quoted, read_tar_gz
 from registry.errors import InvalidDistribution
 from tests.builders import tar_gz_of, zip_of
 

@@ -20,20 +20,13 @@ from flask import Flask
 from sqlalchemy import MetaData, delete, event, select, text
 
 from registry import create_app, database
-from registry.database import Model, db, transaction, utcnow
-from registry.domain import (
-    access,
-    accounts,
-    backup_file,
-    backups,
-    cleanup,
-    namespaces,
-    publishing,
-    releases,
-    table_rows,
-)
-from registry.domain.backup_file import Manifest, ObjectsSummary, TableSummary, Writer
-from registry.domain.verification import Defect, Problem
+from registry.database import Model, db, schema, transaction, utcnow
+from registry.domain import access, namespaces
+from registry.domain.accounts import users
+from registry.domain.operation import backup_file, backups, cleanup, table_rows
+from registry.domain.operation.backup_file import Manifest, ObjectsSummary, TableSummary, Writer
+from registry.domain.operation.verification import Defect, Problem
+from registry.domain.packages import deletion, releases
 from registry.errors import BackupRefused, ConfigurationError, Conflict, RecordNotFound
 from registry.models import (
     AllowedJobSource,
@@ -82,7 +75,7 @@ def furnish() -> None:
     developer = factories.member(project, Role.DEVELOPER, "dora", password="a pass phrase")
     namespaces.add_member(later, developer, Role.OWNER, expires_on=date(2040, 2, 29), by=access.SHELL)
     namespaces.transfer(early, later, by=access.SHELL)
-    accounts.delete_user(factories.user("last"), by=access.SHELL)
+    users.delete_user(factories.user("last"), by=access.SHELL)
     factories.access_token(developer)
     factories.deploy_token(project)
     factories.published(project, build_wheel(description="Überall 🎉\n"), by=factories.by_job(project, developer))
@@ -444,7 +437,7 @@ def test_what_a_refused_upload_stored_stays_while_a_backup_is_made(
 
 def test_deleted_files_are_not_copied(project: Project, demo: list[PackageFile], make: Make, path: Path) -> None:
     wheel, sdist = demo
-    publishing.delete_file(wheel, db.session.get_one(Package, wheel.package_id), project, by=access.SHELL)
+    deletion.delete_file(wheel, db.session.get_one(Package, wheel.package_id), project, by=access.SHELL)
 
     make()
 
@@ -780,7 +773,7 @@ def old_backup(path: Path, tmp_path: Path) -> Path:
         f" (5, 'group', 'a', 'a', 'a', 'A', 'A', '', 0, NULL, {at}, {at})",
     )
     with old.app_context():
-        alembic.command.upgrade(database._alembic_config(), "0002")
+        alembic.command.upgrade(schema._alembic_config(), "0002")
         with db.engine.begin() as connection:
             for statement in statements:
                 connection.execute(text(statement))

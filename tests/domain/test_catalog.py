@@ -10,10 +10,11 @@ from packaging.utils import canonicalize_name
 from sqlalchemy import select
 
 from registry.database import db
-from registry.domain import access, catalog, publishing, releases, settings, usage
+from registry.domain import access, instance
 from registry.domain.access import ANONYMOUS, SHELL, Principal
-from registry.domain.catalog import PackageFilter
-from registry.domain.simple import SimplePage
+from registry.domain.packages import deletion, index, lists, names, releases, usage
+from registry.domain.packages.lists import PackageFilter
+from registry.domain.packages.simple import SimplePage
 from registry.errors import RecordNotFound
 from registry.models import (
     FileStatus,
@@ -73,7 +74,7 @@ def file_url(sha256: str, filename: str) -> str:
 
 
 def page(namespace: Namespace, name: str = "demo", by: Principal = SHELL) -> SimplePage | None:
-    return catalog.simple_page(namespace, name, file_url, by)
+    return index.simple_page(namespace, name, file_url, by)
 
 
 def filenames(namespace: Namespace, name: str = "demo", by: Principal = SHELL) -> list[str] | None:
@@ -81,13 +82,13 @@ def filenames(namespace: Namespace, name: str = "demo", by: Principal = SHELL) -
     return None if found is None else [file.filename for file in found.files]
 
 
-def index(namespace: Namespace, by: Principal = SHELL) -> list[str]:
-    names = catalog.simple_index(namespace, lambda name: f"https://registry.test/simple/{name}", by).names
-    return [name for name, _, _ in names]
+def index_names(namespace: Namespace, by: Principal = SHELL) -> list[str]:
+    found = index.simple_index(namespace, lambda name: f"https://registry.test/simple/{name}", by).names
+    return [name for name, _, _ in found]
 
 
 def downloads(namespace: Namespace, filename: str, by: Principal = SHELL) -> bool:
-    return catalog.downloadable_file(namespace, digest(filename), filename, by) is not None
+    return index.downloadable_file(namespace, digest(filename), filename, by) is not None
 
 
 # The page of one name -------------------------------------------------------------------------------------------
@@ -115,7 +116,7 @@ def test_metadata_that_a_build_may_change_is_not_announced(project: Project) -> 
     db.session.commit()
 
     found = page(project)
-    file = catalog.downloadable_file(project, digest("demo-1.0-py3-none-any.whl"), "demo-1.0-py3-none-any.whl", SHELL)
+    file = index.downloadable_file(project, digest("demo-1.0-py3-none-any.whl"), "demo-1.0-py3-none-any.whl", SHELL)
 
     assert found is not None
     assert found.files[0].core_metadata_sha256 is None
@@ -149,7 +150,7 @@ def test_versions_stand_in_the_order_of_pep_440(project: Project) -> None:
 
 
 def test_what_is_no_version_any_more_stands_before_all_others() -> None:
-    assert catalog.sorted_versions(["1.0", "2004d", "0.1", "1.0", "latest"]) == ("2004d", "latest", "0.1", "1.0")
+    assert names.sorted_versions(["1.0", "2004d", "0.1", "1.0", "latest"]) == ("2004d", "latest", "0.1", "1.0")
 
 
 def test_a_name_that_is_not_there_has_no_page(project: Project) -> None:
@@ -168,7 +169,7 @@ def test_what_is_installable_depends_on_the_packages_status(
 
     for namespace in (project, group):
         assert filenames(namespace) == (["demo-1.0.zip"] if installable else None)
-        assert index(namespace) == (["demo"] if installable else [])
+        assert index_names(namespace) == (["demo"] if installable else [])
         assert downloads(namespace, "demo-1.0.zip") is installable
 
 
@@ -181,7 +182,7 @@ def test_a_package_without_files_keeps_its_name_with_an_empty_page(project: Proj
         found = page(namespace)
         assert found is not None
         assert (found.files, found.versions) == ((), ("1.0",))
-        assert index(namespace) == ["demo"]
+        assert index_names(namespace) == ["demo"]
         assert not downloads(namespace, "demo-1.0.zip")
 
 
@@ -224,7 +225,7 @@ def test_a_page_says_the_status_of_its_name(project: Project, group: Group, stat
         assert len(found.files) == (2 if offered else 0)
         assert downloads(namespace, "demo-1.0-py3-none-any.whl") is offered
         assert downloads(namespace, "demo2-1.0-py3-none-any.whl")
-        assert index(namespace) == ["demo", "demo2"]
+        assert index_names(namespace) == ["demo", "demo2"]
 
 
 @pytest.mark.parametrize("status", NameStatus)
@@ -244,7 +245,7 @@ def test_only_a_quarantined_name_has_a_page_when_its_packages_are_gone(
             assert (found.status, found.status_reason) == ("quarantined", "Told so")
         else:
             assert found is None
-        assert index(namespace) == []
+        assert index_names(namespace) == []
     assert page(factories.project("other")) is None
 
 
@@ -314,7 +315,7 @@ def test_the_index_names_each_package_once_as_last_spelled(project: Project) -> 
     publish(project, "my.pkg", "2.0")
     publish(project, "Alpha", "1.0")
 
-    found = catalog.simple_index(project, lambda name: f"https://registry.test/simple/{name}", SHELL)
+    found = index.simple_index(project, lambda name: f"https://registry.test/simple/{name}", SHELL)
 
     assert found.title == "Tools"
     assert found.names == (
@@ -327,11 +328,11 @@ def test_the_index_is_sorted_by_normalized_name(project: Project) -> None:
     for name in ("ab", "a-c", "A.b", "a1", "B", "a"):
         publish(project, name)
 
-    assert index(project) == ["a", "a-b", "a-c", "a1", "ab", "b"]
+    assert index_names(project) == ["a", "a-b", "a-c", "a1", "ab", "b"]
 
 
 def test_an_empty_namespace_has_an_empty_index(project: Project, group: Group) -> None:
-    assert index(project) == index(group) == []
+    assert index_names(project) == index_names(group) == []
 
 
 # Downloads ------------------------------------------------------------------------------------------------------
@@ -341,7 +342,7 @@ def test_a_file_is_found_by_exactly_its_name_and_digest(project: Project) -> Non
     publish(project, "demo", "1.0", "demo-1.0.zip", "demo-1.0.tar.gz")
 
     def found(sha256: str, filename: str) -> bool:
-        return catalog.downloadable_file(project, sha256, filename, SHELL) is not None
+        return index.downloadable_file(project, sha256, filename, SHELL) is not None
 
     right = digest("demo-1.0.zip")
     assert found(right, "demo-1.0.zip")
@@ -357,10 +358,10 @@ def test_of_several_records_with_one_file_the_newest_is_downloaded(project: Proj
     publish(project, "demo", "1.0", "demo-1.0.zip")
     newest = publish(other, "demo", "1.0", "demo-1.0.zip")
 
-    file = catalog.downloadable_file(group, digest("demo-1.0.zip"), "demo-1.0.zip", SHELL)
+    file = index.downloadable_file(group, digest("demo-1.0.zip"), "demo-1.0.zip", SHELL)
 
     assert file is not None
-    assert file.id == db.session.scalars(catalog.package_files(newest)).one().id
+    assert file.id == db.session.scalars(lists.package_files(newest)).one().id
     assert (file.filename, file.size_bytes, file.uploaded_at) == ("demo-1.0.zip", 100, NOW)
 
 
@@ -423,27 +424,27 @@ def test_a_group_shows_what_its_reader_may_read(forest: Group, reader: str) -> N
     by = find(forest)
 
     names = [*EVERYTHING, "disabled", "elsewhere"]
-    assert index(forest, by) == readable
+    assert index_names(forest, by) == readable
     assert [name for name in sorted(names) if page(forest, name, by)] == readable
     assert [name for name in sorted(names) if downloads(forest, f"{name}-1.0-py3-none-any.whl", by)] == readable
-    listed = db.session.scalars(catalog.packages(forest, by, PackageFilter()))
+    listed = db.session.scalars(lists.packages(forest, by, PackageFilter()))
     assert sorted(package.name for package in listed) == readable
-    assert catalog.hides_something(forest, by) is (readable != EVERYTHING)
+    assert index.hides_something(forest, by) is (readable != EVERYTHING)
 
 
 def test_a_subgroup_shows_only_what_is_below_it(forest: Group) -> None:
     sub = db.session.scalars(select(Group).where(Group.full_path == "top/sub")).one()
 
-    assert index(sub) == ["deep", "private", "pullable"]
+    assert index_names(sub) == ["deep", "private", "pullable"]
     assert page(sub, "open") is None
 
 
 def test_guests_are_shown_everything_when_the_instance_lets_them_pull(forest: Group) -> None:
     guest = factories.signed_in(factories.member(forest, Role.GUEST))
-    settings.change_instance({"allow_guest_plus_roles_to_pull_packages": True}, by=SHELL)
+    instance.change_instance({"allow_guest_plus_roles_to_pull_packages": True}, by=SHELL)
 
-    assert index(forest, guest) == EVERYTHING
-    assert not catalog.hides_something(forest, guest)
+    assert index_names(forest, guest) == EVERYTHING
+    assert not index.hides_something(forest, guest)
 
 
 def test_a_purely_public_group_hides_nothing_from_anybody(app: Flask) -> None:
@@ -451,14 +452,14 @@ def test_a_purely_public_group_hides_nothing_from_anybody(app: Flask) -> None:
     factories.project(parent=top, visibility=PUBLIC)
     factories.project(parent=top, visibility=PRIVATE, registry_access=RegistryAccess.DISABLED)
 
-    assert not catalog.hides_something(top, ANONYMOUS)
+    assert not index.hides_something(top, ANONYMOUS)
 
 
 # Lists of packages ----------------------------------------------------------------------------------------------
 
 
 def listed(namespace: Namespace, wanted: PackageFilter, **options: bool) -> list[tuple[str, str]]:
-    statement = catalog.packages(namespace, SHELL, wanted, **options).order_by(Package.id)
+    statement = lists.packages(namespace, SHELL, wanted, **options).order_by(Package.id)
     return [(package.name, package.version) for package in db.session.scalars(statement)]
 
 
@@ -496,11 +497,11 @@ def test_a_groups_list_may_leave_out_its_subgroups(forest: Group) -> None:
 def test_a_package_is_shown_alone_unless_its_status_hides_it(project: Project, status: PackageStatus) -> None:
     package = publish(project, status=status)
     if status in {PackageStatus.DEFAULT, PackageStatus.DEPRECATED}:
-        assert catalog.package(project, package.id) is package
+        assert lists.package(project, package.id) is package
         return
 
     with pytest.raises(RecordNotFound):
-        catalog.package(project, package.id)
+        lists.package(project, package.id)
 
 
 def test_a_package_is_not_found_through_another_project(project: Project) -> None:
@@ -508,7 +509,7 @@ def test_a_package_is_not_found_through_another_project(project: Project) -> Non
 
     for wrong_project, wrong_id in [(factories.project("other"), package.id), (project, package.id + 1)]:
         with pytest.raises(RecordNotFound):
-            catalog.package(wrong_project, wrong_id)
+            lists.package(wrong_project, wrong_id)
 
 
 def test_other_versions_are_those_of_the_name_as_spelled_in_order(project: Project) -> None:
@@ -519,7 +520,7 @@ def test_other_versions_are_those_of_the_name_as_spelled_in_order(project: Proje
     publish(project, "demo", "4.0", status=PackageStatus.HIDDEN)
     publish(factories.project("other"), "demo", "5.0")
 
-    assert [other.version for other in catalog.other_versions(package)] == ["1.9", "1.10"]
+    assert [other.version for other in lists.other_versions(package)] == ["1.9", "1.10"]
 
 
 def test_a_package_knows_the_jobs_that_published_its_files(project: Project, developer: User) -> None:
@@ -528,10 +529,10 @@ def test_a_package_knows_the_jobs_that_published_its_files(project: Project, dev
     by_hand = publish(project, "demo", "2.0")
     publish(project, "demo", "3.0", job=first)
 
-    found = catalog.jobs_of([by_job, by_hand])
+    found = lists.jobs_of([by_job, by_hand])
 
     assert found == {by_job.id: [second]}
-    assert db.session.scalars(catalog.jobs(by_job)).all() == [second]
+    assert db.session.scalars(lists.jobs(by_job)).all() == [second]
     assert found[by_job.id][0].user is developer
 
 
@@ -543,9 +544,9 @@ def test_storage_is_the_sum_of_the_files_kept(forest: Group) -> None:
     for miscount in usage.miscounts():
         usage.recount(miscount.project_id)
 
-    assert catalog.storage_bytes(forest) == 600
-    assert catalog.storage_bytes(project_of(forest, "deep")) == 100
-    assert catalog.storage_bytes(project_of(forest, "open")) == 0
+    assert lists.storage_bytes(forest) == 600
+    assert lists.storage_bytes(project_of(forest, "deep")) == 100
+    assert lists.storage_bytes(project_of(forest, "open")) == 0
 
 
 # Cost -----------------------------------------------------------------------------------------------------------
@@ -553,13 +554,13 @@ def test_storage_is_the_sum_of_the_files_kept(forest: Group) -> None:
 
 QUESTIONS: dict[str, Callable[[Namespace, Principal], object]] = {
     "simple page": lambda namespace, by: page(namespace, "demo", by),
-    "simple index": index,
+    "simple index": index_names,
     "download": lambda namespace, by: downloads(namespace, "demo-0-py3-none-any.whl", by),
     "list": lambda namespace, by: [
-        package.project.full_path for package in db.session.scalars(catalog.packages(namespace, by, PackageFilter()))
+        package.project.full_path for package in db.session.scalars(lists.packages(namespace, by, PackageFilter()))
     ],
-    "jobs": lambda namespace, by: catalog.jobs_of(db.session.scalars(catalog.packages(namespace, by, PackageFilter()))),
-    "storage": lambda namespace, _: catalog.storage_bytes(namespace),
+    "jobs": lambda namespace, by: lists.jobs_of(db.session.scalars(lists.packages(namespace, by, PackageFilter()))),
+    "storage": lambda namespace, _: lists.storage_bytes(namespace),
 }
 
 
@@ -599,24 +600,24 @@ def test_a_question_costs_the_same_whatever_the_size(
 def test_ids_stand_in_the_order_of_versions_and_not_of_their_letters(project: Project) -> None:
     versions = ["1.10", "1.9", "1.9rc1", "2.0.dev1", "1.9.post1"]
     published = {version: factories.published(project, build_wheel("demo", version)) for version in versions}
-    listing = catalog.packages(project, SHELL, PackageFilter())
+    listing = lists.packages(project, SHELL, PackageFilter())
 
-    ids = catalog.ids_in_version_order(listing, descending=False)
+    ids = lists.ids_in_version_order(listing, descending=False)
 
     by_id = {file.package_id: version for version, file in published.items()}
     assert [by_id[package_id] for package_id in ids] == ["1.9rc1", "1.9", "1.9.post1", "1.10", "2.0.dev1"]
-    assert catalog.ids_in_version_order(listing, descending=True) == ids[::-1]
+    assert lists.ids_in_version_order(listing, descending=True) == ids[::-1]
 
 
 def test_packages_by_id_are_those_of_the_namespace_that_are_left(group: Group, project: Project) -> None:
     kept = factories.published(project, build_wheel("kept"))
     gone = factories.published(project, build_wheel("gone"))
     foreign = factories.published(factories.project(), build_wheel("foreign"))
-    publishing.delete_package(db.session.get_one(Package, gone.package_id), project, by=SHELL)
+    deletion.delete_package(db.session.get_one(Package, gone.package_id), project, by=SHELL)
     ids = [kept.package_id, gone.package_id, foreign.package_id, 4711]
 
     for namespace in (project, group):
-        found = catalog.packages_by_id(namespace, SHELL, ids)
+        found = lists.packages_by_id(namespace, SHELL, ids)
         assert [(package.id, package.project) for package in found] == [(kept.package_id, project)]
 
 
@@ -639,11 +640,11 @@ def test_a_version_is_yanked_when_all_its_files_are(
     package = db.session.get_one(Package, files[0].package_id)
     for number, file in enumerate(files):
         if number >= len(given):
-            publishing.delete_file(file, package, project, by=SHELL)
+            deletion.delete_file(file, package, project, by=SHELL)
         elif (said := given[number]) is not None:
             releases.yank_file(file, package, project, said, by=SHELL)
 
-    yank = catalog.yanks([package])[package.id]
+    yank = lists.yanks([package])[package.id]
 
     assert (yank.is_whole, yank.is_partial, yank.reason) == (whole, partial, reason)
 
@@ -653,20 +654,20 @@ def test_a_package_page_speaks_for_displayable_packages_of_readable_projects_onl
 ) -> None:
     package_id = factories.published(project, build_wheel()).package_id
 
-    assert catalog.shown_package(group, package_id, SHELL) is not None
-    assert catalog.shown_package(group, package_id, factories.signed_in(guest)) is None
-    assert catalog.shown_package(factories.project(), package_id, SHELL) is None
+    assert lists.shown_package(group, package_id, SHELL) is not None
+    assert lists.shown_package(group, package_id, factories.signed_in(guest)) is None
+    assert lists.shown_package(factories.project(), package_id, SHELL) is None
 
 
 def test_totals_leave_out_what_waits_for_its_removal(project: Project, owner: User) -> None:
     kept = factories.published(project, build_wheel("kept"))
     gone = factories.published(project, build_wheel("gone"))
-    publishing.delete_package(db.session.get_one(Package, gone.package_id), project, by=SHELL)
+    deletion.delete_package(db.session.get_one(Package, gone.package_id), project, by=SHELL)
 
-    assert catalog.totals() == catalog.Totals(
+    assert lists.totals() == lists.Totals(
         users=1, groups=1, projects=1, packages=1, files=1, size_bytes=kept.size_bytes
     )
 
 
 def test_totals_of_an_empty_instance_are_nought(app: Flask) -> None:
-    assert catalog.totals() == catalog.Totals(0, 0, 0, 0, 0, 0)
+    assert lists.totals() == lists.Totals(0, 0, 0, 0, 0, 0)

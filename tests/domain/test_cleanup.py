@@ -13,8 +13,11 @@ from flask import Flask
 from sqlalchemy import event, func, select
 
 from registry.database import db, utcnow
-from registry.domain import access, cleanup, namespaces, publishing, tokens
-from registry.domain.cleanup import GRACE, Report
+from registry.domain import access, namespaces
+from registry.domain.accounts import access_tokens, deploy_tokens
+from registry.domain.operation import cleanup
+from registry.domain.operation.cleanup import GRACE, Report
+from registry.domain.packages import deletion, publishing
 from registry.models import (
     AccessToken,
     AuditEvent,
@@ -58,7 +61,7 @@ def stored(storage: Storage, content: bytes) -> str:
 
 
 def delete_package(file: PackageFile, project: Project) -> None:
-    publishing.delete_package(db.session.get_one(Package, file.package_id), project, by=access.SHELL)
+    deletion.delete_package(db.session.get_one(Package, file.package_id), project, by=access.SHELL)
 
 
 def count(kind: type) -> int:
@@ -101,7 +104,7 @@ def test_a_deleted_file_goes_and_its_package_stays_without_files(
     storage: Storage, project: Project, demo: PackageFile
 ) -> None:
     package = db.session.get_one(Package, demo.package_id)
-    publishing.delete_file(demo, package, project, by=access.SHELL)
+    deletion.delete_file(demo, package, project, by=access.SHELL)
 
     report = cleanup.run(storage, LATER)
 
@@ -169,13 +172,13 @@ def old_token(owner: User) -> AccessToken:
 
 def issued(owner: User) -> AccessToken:
     now = LONG_AGO - timedelta(days=60)
-    return tokens.issue_access_token(
+    return access_tokens.issue_access_token(
         owner, name="laptop", scopes=["api"], key=factories.token_key(), by=access.SHELL, now=now
     )[0]
 
 
 def rotated(token: AccessToken, at: datetime) -> AccessToken:
-    return tokens.rotate_access_token(token, key=factories.token_key(), by=access.SHELL, now=at)[0]
+    return access_tokens.rotate_access_token(token, key=factories.token_key(), by=access.SHELL, now=at)[0]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +228,7 @@ def test_a_deploy_token_is_removed_30_days_after_its_end(
     if end == "expires":
         token.expires_at = ended_at
     else:
-        tokens.revoke_deploy_token(token, project, by=access.SHELL)
+        deploy_tokens.revoke_deploy_token(token, project, by=access.SHELL)
         event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "deploy_token_revoked")).one()
         event.created_at = ended_at
     factories.commit()
@@ -291,7 +294,7 @@ def test_bytes_that_another_project_has_published_too_stay(
 
 def test_core_metadata_that_another_file_shares_stays(storage: Storage, project: Project, demo: PackageFile) -> None:
     other = factories.published(project, build_wheel("demo", "1.0", tag="py2-none-any"))
-    publishing.delete_file(demo, db.session.get_one(Package, demo.package_id), project, by=access.SHELL)
+    deletion.delete_file(demo, db.session.get_one(Package, demo.package_id), project, by=access.SHELL)
 
     cleanup.run(storage, LATER)
 

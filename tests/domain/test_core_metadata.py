@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from registry.domain import core_metadata
-from registry.domain.core_metadata import Description, description
+from registry.domain.distributions import core_metadata
+from registry.domain.distributions.core_metadata import Description, description
 from registry.errors import InvalidDistribution
 from tests.builders import metadata
 

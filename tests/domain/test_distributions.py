@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from registry.domain.distributions import Kind, ParsedFilename, kind_of, parse_filename
+from registry.domain.distributions.filenames import Kind, ParsedFilename, kind_of, parse_filename
 from registry.errors import InvalidDistribution
 from tests.builders import build_sdist, build_wheel
 

@@ -11,8 +11,10 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from registry.database import db, transaction, utcnow
-from registry.domain import access, cleanup, downloads, publishing
-from registry.domain.downloads import Downloads, Tally
+from registry.domain import access
+from registry.domain.operation import cleanup
+from registry.domain.packages import deletion, downloads
+from registry.domain.packages.downloads import Downloads, Tally
 from registry.models import FileDownloads, Package, PackageFile, Project
 from registry.storage import Storage
 from tests import factories
@@ -93,7 +95,7 @@ def test_of_deleted_files_nothing_stays(project: Project, file: PackageFile, sto
     tally.note(file.id)
     package = db.session.get_one(Package, file.package_id)
 
-    publishing.delete_package(package, project, by=access.SHELL)
+    deletion.delete_package(package, project, by=access.SHELL)
     assert downloads.of_package(package, utcnow().date()) == Downloads(0, 0)
     cleanup.run(storage, utcnow())
     tally.flush()

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from registry.domain import accounts, forwarding, settings
+from registry.domain import forwarding, instance
 from registry.domain.access import SHELL
-from registry.domain.settings import FORWARDING
+from registry.domain.accounts import users
+from registry.domain.forwarding import FORWARDING
 from registry.errors import NotFound
 from registry.models import Group, Project, User
 from tests import factories
@@ -20,7 +21,7 @@ def test_a_request_is_forwarded_under_the_normalized_name(project: Project, name
 def test_the_direct_parent_decides_for_a_project_and_the_group_for_itself(group: Group) -> None:
     sub = factories.group("sub", parent=group)
     in_group, in_sub = factories.project("a", parent=group), factories.project("b", parent=sub)
-    settings.change_forwarding(sub, value=False, by=SHELL)
+    forwarding.change_forwarding(sub, value=False, by=SHELL)
 
     for namespace in (group, in_group):
         assert forwarding.upstream_url(namespace, "demo", UPSTREAM)
@@ -31,10 +32,10 @@ def test_the_direct_parent_decides_for_a_project_and_the_group_for_itself(group:
 
 
 def test_a_personal_project_is_forwarded_as_the_instance_says(owner: User) -> None:
-    project = factories.project("own", parent=accounts.personal_namespace(owner))
+    project = factories.project("own", parent=users.personal_namespace(owner))
     assert forwarding.upstream_url(project, "demo", UPSTREAM)
 
-    settings.change_instance({FORWARDING: False}, by=SHELL)
+    instance.change_instance({FORWARDING: False}, by=SHELL)
 
     with pytest.raises(NotFound):
         forwarding.upstream_url(project, "demo", UPSTREAM)

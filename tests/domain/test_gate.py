@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from registry.domain import gate, wheels
-from registry.domain.distributions import Distribution, Kind
-from registry.domain.gate import MAX_PROBLEMS, Examination
+from registry.domain.distributions import inspection, wheels
+from registry.domain.distributions.filenames import Distribution, Kind
+from registry.domain.distributions.inspection import MAX_PROBLEMS, Examination
 from registry.errors import InvalidDistribution
 from tests.builders import BuiltFile, build_sdist, build_wheel, metadata, record_of, tar_gz_of, zip_of
 
@@ -24,7 +24,7 @@ MARKDOWN = "text/markdown; charset=UTF-8; variant=GFM"
 
 
 def examine(content: bytes, filename: str) -> Examination:
-    return gate.examine(io.BytesIO(content), filename)
+    return inspection.examine(io.BytesIO(content), filename)
 
 
 def sentences(content: bytes, filename: str) -> list[str]:
@@ -121,7 +121,7 @@ def test_the_file_may_stand_anywhere():
     file = build_sdist().open()
     file.seek(7)
 
-    assert gate.examine(file, SDIST).problems == ()
+    assert inspection.examine(file, SDIST).problems == ()
 
 
 # Not in order: the archive and what lies where ---------------------------------------------------------------------

@@ -15,10 +15,12 @@ from werkzeug.serving import make_server
 
 from registry import create_app, database
 from registry.database import db
-from registry.domain import importing, releases, sources
 from registry.domain.access import SHELL
-from registry.domain.importing import Destination, Outcome, Summary, Wanted
-from registry.domain.sources import Folder, Index, Source, SourceError
+from registry.domain.importing import run as importing
+from registry.domain.importing import sources
+from registry.domain.importing.run import Destination, Outcome, Summary, Wanted
+from registry.domain.importing.sources import Folder, Index, Source, SourceError
+from registry.domain.packages import releases
 from registry.errors import BadRequest, NotFound
 from registry.models import AuditEvent, NameStatus, Package, PackageFile, PackageName, Project
 from registry.storage import Storage, StorageFull

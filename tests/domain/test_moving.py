@@ -10,8 +10,10 @@ import requests
 from flask import Flask
 
 from registry.database import db
-from registry.domain import access, moving, publishing
-from registry.domain.moving import Outcome, Result, Summary
+from registry.domain import access
+from registry.domain.operation import moving
+from registry.domain.operation.moving import Outcome, Result, Summary
+from registry.domain.packages import deletion
 from registry.errors import Unavailable
 from registry.models import Package, PackageFile, Project
 from registry.storage import StagedFile, Storage, StorageFull, object_key, open_storage
@@ -111,7 +113,7 @@ def test_what_is_missing_or_damaged_is_told_and_not_copied(
 def test_what_was_deleted_is_neither_copied_nor_missed(
     storage: Storage, target: LocalStorage, project: Project, files: list[PackageFile]
 ) -> None:
-    publishing.delete_package(db.session.get_one(Package, files[0].package_id), project, by=access.SHELL)
+    deletion.delete_package(db.session.get_one(Package, files[0].package_id), project, by=access.SHELL)
 
     assert copied(storage, target) == Summary(2, 0, 0, 0, sum(map(len, contents(target).values())))
 
@@ -126,7 +128,7 @@ def test_what_is_deleted_and_swept_while_it_is_copied_is_nobodys_loss(
             if key == object_key(WHEEL.sha256):
                 with app.app_context():
                     package = db.session.get_one(Package, package_id)
-                    publishing.delete_package(package, db.session.get_one(Project, project_id), by=access.SHELL)
+                    deletion.delete_package(package, db.session.get_one(Project, project_id), by=access.SHELL)
                 self.delete(key)
             return super().open(key, start)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
 from registry.database import db, transaction, utcnow
-from registry.domain import access, accounts, namespaces
-from registry.domain import settings as registry_settings
+from registry.domain import access, instance, namespaces
 from registry.domain.access import SHELL, Principal
+from registry.domain.accounts import users
 from registry.errors import Conflict, Forbidden, InvalidGroup, InvalidRecord, NotFound, RecordNotFound, RegistryError
 from registry.models import (
     AllowedJobSource,
@@ -69,7 +69,7 @@ def test_what_is_not_there_is_not_found(project: Project, reference: str) -> Non
 
 
 def test_a_namespace_of_another_kind_is_not_found(group: Group, project: Project, owner: User) -> None:
-    space = accounts.personal_namespace(owner)
+    space = users.personal_namespace(owner)
 
     for reference, kind in [
         (str(group.id), Project),
@@ -135,7 +135,7 @@ def test_whoever_may_not_create_groups_is_refused(group: Group, outsider: User) 
 
 
 def test_a_new_group_says_of_projects_what_the_instance_says(app: Flask) -> None:
-    registry_settings.change_instance({"default_project_creation": CreationLevel.MAINTAINER}, by=SHELL)
+    instance.change_instance({"default_project_creation": CreationLevel.MAINTAINER}, by=SHELL)
 
     assert create_group("fresh").project_creation_level is CreationLevel.MAINTAINER
     own = create_group("own", project_creation_level=CreationLevel.NOBODY)
@@ -144,7 +144,7 @@ def test_a_new_group_says_of_projects_what_the_instance_says(app: Flask) -> None
 
 def test_a_project_is_created_in_a_group_or_ones_own_space(group: Group, owner: User) -> None:
     in_group = create_project("one", group, factories.signed_in(owner))
-    in_space = create_project("one", accounts.personal_namespace(owner), factories.signed_in(owner))
+    in_space = create_project("one", users.personal_namespace(owner), factories.signed_in(owner))
 
     assert (in_group.full_path, in_group.full_name) == ("acme/one", "Acme / one")
     assert (in_space.full_path, in_space.full_name) == ("olivia/one", "Olivia / one")
@@ -157,7 +157,7 @@ def test_a_project_is_refused_where_its_creator_may_not(
     refused: list[tuple[Namespace | None, User]] = [
         (group, reporter),
         (group, outsider),
-        (accounts.personal_namespace(owner), outsider),
+        (users.personal_namespace(owner), outsider),
         (project, owner),
         (None, owner),
     ]
@@ -170,7 +170,7 @@ def test_a_project_is_refused_where_its_creator_may_not(
 
 def test_a_user_keeps_to_the_limit_of_projects_of_their_own(app: Flask) -> None:
     user = factories.user(projects_limit=1)
-    space = accounts.personal_namespace(user)
+    space = users.personal_namespace(user)
     create_project("one", space, factories.signed_in(user))
 
     with pytest.raises(InvalidRecord) as refusal:
@@ -335,7 +335,7 @@ def test_nothing_is_more_visible_than_its_group(app: Flask, of_parent: Visibilit
 
 
 def test_a_personal_namespace_takes_projects_of_any_visibility(owner: User) -> None:
-    space = accounts.personal_namespace(owner)
+    space = users.personal_namespace(owner)
 
     made = [create_project(level.label, space, factories.signed_in(owner), visibility=level) for level in Visibility]
 
@@ -343,9 +343,7 @@ def test_a_personal_namespace_takes_projects_of_any_visibility(owner: User) -> N
 
 
 def test_the_default_visibility_is_the_instances_lowered_to_the_parents(app: Flask) -> None:
-    registry_settings.change_instance(
-        {"default_group_visibility": PUBLIC, "default_project_visibility": INTERNAL}, by=SHELL
-    )
+    instance.change_instance({"default_group_visibility": PUBLIC, "default_project_visibility": INTERNAL}, by=SHELL)
     private, public = factories.group(visibility=PRIVATE), create_group("open")
 
     assert public.visibility is PUBLIC
@@ -355,7 +353,7 @@ def test_the_default_visibility_is_the_instances_lowered_to_the_parents(app: Fla
 
 
 def test_a_restricted_visibility_is_the_administrators(group: Group, owner: User, admin: User) -> None:
-    registry_settings.change_instance({"restricted_visibility_levels": ["public"]}, by=SHELL)
+    instance.change_instance({"restricted_visibility_levels": ["public"]}, by=SHELL)
 
     with pytest.raises(InvalidGroup) as refusal:
         create_group("open", factories.signed_in(owner), visibility=PUBLIC)
@@ -366,7 +364,7 @@ def test_a_restricted_visibility_is_the_administrators(group: Group, owner: User
 
 def test_a_group_made_before_the_restriction_keeps_its_visibility_when_it_is_edited(app: Flask, owner: User) -> None:
     group = factories.group("open", owner=owner, visibility=PUBLIC)
-    registry_settings.change_instance({"restricted_visibility_levels": ["public"]}, by=SHELL)
+    instance.change_instance({"restricted_visibility_levels": ["public"]}, by=SHELL)
 
     namespaces.change(group, {"description": "Still here", "visibility": PUBLIC}, by=factories.signed_in(owner))
 
@@ -943,7 +941,7 @@ def test_a_group_keeps_an_owner(group: Group, owner: User) -> None:
 def test_an_owner_who_cannot_act_does_not_count_as_one(group: Group, owner: User, state: str) -> None:
     other = factories.member(group, Role.OWNER)
     if state == "blocked":
-        accounts.set_state(other, UserState.BLOCKED, by=SHELL)
+        users.set_state(other, UserState.BLOCKED, by=SHELL)
     else:
         expire(group, other)
 
@@ -987,7 +985,7 @@ def test_two_owners_who_remove_each_other_at_once_leave_one(app: Flask) -> None:
 
 
 def test_the_owner_of_a_personal_namespace_stays(owner: User) -> None:
-    space = accounts.personal_namespace(owner)
+    space = users.personal_namespace(owner)
 
     with pytest.raises(Forbidden):
         namespaces.remove_member(space, owner, by=SHELL)

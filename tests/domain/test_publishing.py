@@ -13,9 +13,10 @@ from packaging.version import Version
 from sqlalchemy import delete, select
 
 from registry.database import db
-from registry.domain import catalog, publishing
 from registry.domain.access import SHELL, Principal, PrincipalKind
-from registry.domain.publishing import FIELD_LENGTHS, Origin, Upload, is_valid_name, is_valid_version
+from registry.domain.packages import deletion, lists, protection, publishing
+from registry.domain.packages.names import is_valid_name, is_valid_version
+from registry.domain.packages.publishing import FIELD_LENGTHS, Origin, Upload
 from registry.errors import (
     BadRequest,
     DuplicateFile,
@@ -416,7 +417,7 @@ def test_a_deleted_package_makes_room_for_another_of_its_name(publish: Publish, 
     built = build_wheel()
     first = publish(built, project)
 
-    publishing.delete_package(packages()[0], project, by=SHELL)
+    deletion.delete_package(packages()[0], project, by=SHELL)
     second = publish(built, project)
 
     assert second.package_id != first.package_id
@@ -427,7 +428,7 @@ def test_a_deleted_file_makes_room_in_its_package(publish: Publish, project: Pro
     built = build_wheel()
     first = publish(built, project)
 
-    publishing.delete_file(first, packages()[0], project, by=SHELL)
+    deletion.delete_file(first, packages()[0], project, by=SHELL)
     second = publish(build_wheel(summary="Repaired"), project)
 
     assert second.package_id == first.package_id
@@ -488,7 +489,7 @@ def test_the_same_bytes_are_the_same_only_if_they_were_received_as_sent(
 
 def test_the_same_bytes_of_a_deleted_file_are_published_anew(publish: Publish, lenient_project: Project) -> None:
     first = publish(build_wheel(), lenient_project)
-    publishing.delete_file(first, packages()[0], lenient_project, by=SHELL)
+    deletion.delete_file(first, packages()[0], lenient_project, by=SHELL)
 
     assert publish(build_wheel(), lenient_project).id != first.id
 
@@ -497,7 +498,7 @@ def test_the_same_bytes_still_need_the_role_of_the_rule(
     publish: Publish, lenient_project: Project, developer: User
 ) -> None:
     publish(build_wheel(), lenient_project)
-    publishing.add_protection_rule(lenient_project, pattern="de*", push=Role.MAINTAINER, delete=None, by=SHELL)
+    protection.add_protection_rule(lenient_project, pattern="de*", push=Role.MAINTAINER, delete=None, by=SHELL)
 
     with pytest.raises(ProtectedPackage):
         publish(build_wheel(), lenient_project, factories.signed_in(developer))
@@ -568,7 +569,7 @@ def test_what_is_validated_is_not_kept(
 def test_what_would_be_refused_is_not_valid(
     validate: Callable[..., None], publish: Publish, project: Project, developer: User
 ) -> None:
-    publishing.add_protection_rule(project, pattern="safe", push=Role.OWNER, delete=None, by=SHELL)
+    protection.add_protection_rule(project, pattern="safe", push=Role.OWNER, delete=None, by=SHELL)
     publish(build_wheel(), project)
 
     with pytest.raises(DuplicateFile):
@@ -728,7 +729,7 @@ def test_a_deleted_package_is_marked_with_all_its_files(publish: Publish, projec
     publish(build_sdist(), project)
     package = packages()[0]
 
-    publishing.delete_package(package, project, by=factories.signed_in(maintainer))
+    deletion.delete_package(package, project, by=factories.signed_in(maintainer))
 
     files = db.session.scalars(select(PackageFile)).all()
     assert package.status is PackageStatus.PENDING_DESTRUCTION
@@ -736,7 +737,7 @@ def test_a_deleted_package_is_marked_with_all_its_files(publish: Publish, projec
     event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "package_deleted")).one()
     assert (event.author, event.target) == ("mark", "demo 1.0")
     with pytest.raises(RecordNotFound):
-        publishing.delete_package(package, project, by=SHELL)
+        deletion.delete_package(package, project, by=SHELL)
 
 
 def test_a_deleted_file_leaves_its_package_and_the_others(publish: Publish, project: Project) -> None:
@@ -744,21 +745,21 @@ def test_a_deleted_file_leaves_its_package_and_the_others(publish: Publish, proj
     publish(build_sdist(), project)
     package = packages()[0]
 
-    publishing.delete_file(wheel, package, project, by=SHELL)
+    deletion.delete_file(wheel, package, project, by=SHELL)
 
     assert live_files() == ["demo-1.0.tar.gz"]
     assert package.status is PackageStatus.DEFAULT
     event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "package_file_deleted")).one()
     assert (event.target, event.details) == (wheel.filename, {"package": "demo 1.0"})
     with pytest.raises(RecordNotFound):
-        publishing.delete_file(wheel, package, project, by=SHELL)
+        deletion.delete_file(wheel, package, project, by=SHELL)
 
 
 # Protection -----------------------------------------------------------------------------------------------------
 
 
 def protect(project: Project, pattern: str, push: Role | None = None, delete: Role | None = None) -> ProtectionRule:
-    return publishing.add_protection_rule(project, pattern=pattern, push=push, delete=delete, by=SHELL)
+    return protection.add_protection_rule(project, pattern=pattern, push=push, delete=delete, by=SHELL)
 
 
 def principal(kind: str, project: Project) -> Principal:
@@ -825,14 +826,14 @@ def test_a_rule_asks_for_a_role_to_delete(
     protect(project, "demo", push=Role.MAINTAINER if rule is None else None, delete=rule)
     by = principal(kind, project)
     if kind not in refused:
-        publishing.delete_file(file, package, project, by=by)
-        publishing.delete_package(package, project, by=by)
+        deletion.delete_file(file, package, project, by=by)
+        deletion.delete_package(package, project, by=by)
         return
 
     with pytest.raises(ProtectedPackage):
-        publishing.delete_file(file, package, project, by=by)
+        deletion.delete_file(file, package, project, by=by)
     with pytest.raises(ProtectedPackage):
-        publishing.delete_package(package, project, by=by)
+        deletion.delete_package(package, project, by=by)
     assert live_files() == [file.filename]
 
 
@@ -877,11 +878,11 @@ def test_the_strictest_of_several_rules_counts(publish: Publish, project: Projec
     ],
 )
 def test_a_pattern_covers_every_spelling_of_a_name(pattern: str, name: str, covers: bool) -> None:
-    assert publishing.matches(pattern, name) is covers
+    assert protection.matches(pattern, name) is covers
 
 
 def test_a_pattern_full_of_wildcards_is_decided_at_once() -> None:
-    assert not publishing.matches("*a" * 127 + "b", "a" * 255)
+    assert not protection.matches("*a" * 127 + "b", "a" * 255)
 
 
 @pytest.mark.parametrize("spelled", ["my_pkg", "My.Pkg", "my-pkg"])
@@ -918,27 +919,27 @@ def test_a_pattern_stands_once_in_a_project(project: Project) -> None:
     with pytest.raises(Unprocessable) as refusal:
         protect(project, "demo", delete=Role.OWNER)
     with pytest.raises(Unprocessable):
-        publishing.change_protection_rule(other, {"pattern": "demo"}, project, by=SHELL)
+        protection.change_protection_rule(other, {"pattern": "demo"}, project, by=SHELL)
 
     assert "has already been taken" in refusal.value.message
-    assert [found.pattern for found in publishing.protection_rules(project)] == ["demo", "other"]
-    assert publishing.protection_rules(project)[0] is rule
+    assert [found.pattern for found in protection.protection_rules(project)] == ["demo", "other"]
+    assert protection.protection_rules(project)[0] is rule
 
 
 def test_a_rule_is_changed_and_deleted(project: Project) -> None:
     rule = protect(project, "demo", push=Role.OWNER)
 
-    publishing.change_protection_rule(
+    protection.change_protection_rule(
         rule, {"minimum_push_role": None, "minimum_delete_role": Role.ADMIN}, project, by=SHELL
     )
     with pytest.raises(Unprocessable):
-        publishing.change_protection_rule(rule, {"minimum_delete_role": None}, project, by=SHELL)
+        protection.change_protection_rule(rule, {"minimum_delete_role": None}, project, by=SHELL)
     db.session.refresh(rule)
     assert (rule.minimum_push_role, rule.minimum_delete_role) == (None, Role.ADMIN)
 
-    publishing.delete_protection_rule(rule, project, by=SHELL)
+    protection.delete_protection_rule(rule, project, by=SHELL)
 
-    assert publishing.protection_rules(project) == []
+    assert protection.protection_rules(project) == []
     events = db.session.scalars(select(AuditEvent).where(AuditEvent.target == "demo").order_by(AuditEvent.id))
     assert [event.action for event in events] == [
         "protection_rule_created",
@@ -952,19 +953,19 @@ def test_a_rule_is_changed_and_deleted(project: Project) -> None:
 
 def packages_of(project: Project, *names: str) -> list[Package]:
     published = [factories.published(project, build_wheel(name)) for name in names]
-    return catalog.packages_by_id(project, SHELL, [file.package_id for file in published])
+    return lists.packages_by_id(project, SHELL, [file.package_id for file in published])
 
 
 def test_several_packages_are_deleted_or_none(project: Project, maintainer: User) -> None:
     free, protected = packages_of(project, "free", "protected")
-    publishing.add_protection_rule(project, pattern="protected", push=None, delete=Role.OWNER, by=SHELL)
+    protection.add_protection_rule(project, pattern="protected", push=None, delete=Role.OWNER, by=SHELL)
 
     with pytest.raises(ProtectedPackage):
-        publishing.delete_packages([free, protected], by=factories.signed_in(maintainer))
-    assert catalog.packages_by_id(project, SHELL, [free.id, protected.id]) == [free, protected]
+        deletion.delete_packages([free, protected], by=factories.signed_in(maintainer))
+    assert lists.packages_by_id(project, SHELL, [free.id, protected.id]) == [free, protected]
 
-    publishing.delete_packages(catalog.packages_by_id(project, SHELL, [free.id, protected.id]), by=SHELL)
-    assert catalog.packages_by_id(project, SHELL, [free.id, protected.id]) == []
+    deletion.delete_packages(lists.packages_by_id(project, SHELL, [free.id, protected.id]), by=SHELL)
+    assert lists.packages_by_id(project, SHELL, [free.id, protected.id]) == []
 
 
 def test_the_last_file_takes_the_package_along(project: Project) -> None:
@@ -972,9 +973,9 @@ def test_the_last_file_takes_the_package_along(project: Project) -> None:
     sdist = factories.published(project, build_sdist())
     package = db.session.get_one(Package, wheel.package_id)
 
-    went_first = publishing.delete_files([wheel], package, project, by=SHELL)
+    went_first = deletion.delete_files([wheel], package, project, by=SHELL)
     status_between = package.status
-    went_then = publishing.delete_files([sdist], package, project, by=SHELL)
+    went_then = deletion.delete_files([sdist], package, project, by=SHELL)
 
     assert (went_first, status_between) == (False, PackageStatus.DEFAULT)
     assert (went_then, package.status) == (True, PackageStatus.PENDING_DESTRUCTION)
@@ -984,12 +985,12 @@ def test_protections_say_of_many_packages_what_deleting_says_of_each(
     project: Project, maintainer: User, developer: User
 ) -> None:
     free, owned, marked = packages_of(project, "free", "owned", "marked")
-    publishing.add_protection_rule(project, pattern="OWN*", push=None, delete=Role.OWNER, by=SHELL)
-    publishing.add_protection_rule(project, pattern="marked", push=Role.OWNER, delete=None, by=SHELL)
-    packages = catalog.packages_by_id(project, SHELL, [free.id, owned.id, marked.id])
+    protection.add_protection_rule(project, pattern="OWN*", push=None, delete=Role.OWNER, by=SHELL)
+    protection.add_protection_rule(project, pattern="marked", push=Role.OWNER, delete=None, by=SHELL)
+    packages = lists.packages_by_id(project, SHELL, [free.id, owned.id, marked.id])
 
     found = {
-        who: [(each.is_protected, each.may_delete) for each in publishing.protections(packages, by).values()]
+        who: [(each.is_protected, each.may_delete) for each in protection.protections(packages, by).values()]
         for who, by in (
             ("admin", SHELL),
             ("maintainer", factories.signed_in(maintainer)),

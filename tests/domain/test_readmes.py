@@ -4,9 +4,9 @@ import subprocess
 
 import pytest
 
-from registry.domain import readmes
-from registry.domain.core_metadata import Description
-from registry.domain.readmes import fault
+from registry.domain.distributions import readmes
+from registry.domain.distributions.core_metadata import Description
+from registry.domain.distributions.readmes import fault
 
 RST = "text/x-rst"
 BROKEN = "Title\n===\n\n.. nonsense:: x\n"

@@ -8,8 +8,9 @@ from flask import Flask
 from sqlalchemy import select
 
 from registry.database import db
-from registry.domain import catalog, namespaces, publishing, releases
+from registry.domain import namespaces
 from registry.domain.access import SHELL
+from registry.domain.packages import deletion, lists, names, protection, releases
 from registry.errors import BadRequest, ClosedPackageName, InvalidRecord, NotFound, RecordNotFound, RegistryError
 from registry.models import AuditEvent, FileStatus, NameStatus, Package, PackageFile, PackageName, Project, Role, User
 from tests import factories
@@ -31,12 +32,12 @@ def package_of(file: PackageFile) -> Package:
 
 def reasons(package: Package) -> list[str | None]:
     """Of its files in the order of upload; ``None`` is not yanked."""
-    files = db.session.scalars(catalog.package_files(package).order_by(PackageFile.id))
+    files = db.session.scalars(lists.package_files(package).order_by(PackageFile.id))
     return [file.yanked_reason for file in files]
 
 
 def file_of(package: Package, number: int = 0) -> PackageFile:
-    return db.session.scalars(catalog.package_files(package).order_by(PackageFile.id)).all()[number]
+    return db.session.scalars(lists.package_files(package).order_by(PackageFile.id)).all()[number]
 
 
 def events(*actions: str) -> list[AuditEvent]:
@@ -104,7 +105,7 @@ def test_what_changes_nothing_is_not_on_record(project: Project, demo: Package) 
 
 
 def test_a_protection_rule_does_not_keep_from_yanking(project: Project, demo: Package, maintainer: User) -> None:
-    publishing.add_protection_rule(project, pattern="*", push=Role.OWNER, delete=Role.OWNER, by=SHELL)
+    protection.add_protection_rule(project, pattern="*", push=Role.OWNER, delete=Role.OWNER, by=SHELL)
 
     releases.yank_version(demo, project, by=factories.signed_in(maintainer))
 
@@ -113,7 +114,7 @@ def test_a_protection_rule_does_not_keep_from_yanking(project: Project, demo: Pa
 
 def test_what_is_deleted_is_not_found(project: Project, demo: Package) -> None:
     wheel = file_of(demo)
-    publishing.delete_package(demo, project, by=SHELL)
+    deletion.delete_package(demo, project, by=SHELL)
 
     for act in (
         lambda: releases.yank_version(demo, project, by=SHELL),
@@ -128,7 +129,7 @@ def test_what_is_deleted_is_not_found(project: Project, demo: Package) -> None:
 
 def test_a_version_without_files_cannot_be_yanked(project: Project) -> None:
     package = package_of(factories.published(project, build_wheel()))
-    publishing.delete_file(file_of(package), package, project, by=SHELL)
+    deletion.delete_file(file_of(package), package, project, by=SHELL)
 
     with pytest.raises(BadRequest, match=r"^demo 1\.0 has no files that could be yanked"):
         releases.yank_version(package, project, by=SHELL)
@@ -136,7 +137,7 @@ def test_a_version_without_files_cannot_be_yanked(project: Project) -> None:
 
 def test_a_deleted_file_is_left_as_it_is(project: Project, demo: Package) -> None:
     wheel = file_of(demo)
-    publishing.delete_file(wheel, demo, project, by=SHELL)
+    deletion.delete_file(wheel, demo, project, by=SHELL)
 
     releases.yank_version(demo, project, by=SHELL)
 
@@ -206,7 +207,7 @@ def test_a_file_published_beside_one_that_is_not_yanked_is_offered(project: Proj
 
 def test_a_version_published_anew_after_its_deletion_is_offered(project: Project, demo: Package) -> None:
     releases.yank_version(demo, project, by=SHELL)
-    publishing.delete_package(demo, project, by=SHELL)
+    deletion.delete_package(demo, project, by=SHELL)
 
     assert factories.published(project, build_wheel()).yanked_reason is None
 
@@ -230,7 +231,7 @@ def test_a_name_has_a_status_under_every_spelling(
     releases.set_name_status(project, "demo_pkg", status, reason, by=factories.signed_in(maintainer))
 
     for name in ("demo-pkg", "Demo.Pkg", "DEMO__PKG"):
-        for find in (catalog.package_name, catalog.name_status):
+        for find in (names.package_name, names.name_status):
             said = find(project, name)
             assert (said.project_id, said.normalized_name) == (project.id, "demo-pkg")
             assert (said.status, said.reason) == (status, reason)
@@ -248,7 +249,7 @@ def test_a_name_of_which_nothing_is_said_is_active_and_has_no_row(project: Proje
 
     assert (said.status, said.reason) == (NameStatus.ACTIVE, "")
     assert db.session.scalars(select(PackageName)).all() == []
-    assert catalog.package_name(project, "demo").status is NameStatus.ACTIVE
+    assert names.package_name(project, "demo").status is NameStatus.ACTIVE
     changes = [(event.details["before"], event.details["status"]) for event in events("package_name_status_changed")]
     assert changes == [("active", "archived"), ("archived", "active")]
 
@@ -265,21 +266,21 @@ def test_a_name_that_the_project_does_not_hold_has_no_status(project: Project, d
     factories.published(factories.project("elsewhere"), build_wheel("other"))
 
     with pytest.raises(NotFound, match=r"^Not Found$"):
-        catalog.package_name(project, name)
+        names.package_name(project, name)
     with pytest.raises(NotFound):
         releases.set_name_status(project, name, NameStatus.ARCHIVED, by=SHELL)
 
 
 def test_a_status_outlives_the_packages(project: Project, demo: Package) -> None:
     releases.set_name_status(project, "demo", NameStatus.QUARANTINED, "Malware", by=SHELL)
-    publishing.delete_package(demo, project, by=SHELL)
+    deletion.delete_package(demo, project, by=SHELL)
 
-    assert catalog.package_name(project, "demo").reason == "Malware"
+    assert names.package_name(project, "demo").reason == "Malware"
     with pytest.raises(ClosedPackageName):
         factories.published(project, build_wheel())
     releases.set_name_status(project, "demo", NameStatus.ACTIVE, by=SHELL)
     with pytest.raises(NotFound):
-        catalog.package_name(project, "demo")
+        names.package_name(project, "demo")
     factories.published(project, build_wheel())
 
 

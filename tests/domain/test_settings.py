@@ -14,16 +14,11 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from registry.database import db, transaction
-from registry.domain import accounts, namespaces, settings
+from registry.domain import instance, namespaces
 from registry.domain.access import SHELL
-from registry.domain.settings import (
-    FORWARDING,
-    FORWARDING_LOCK,
-    change_forwarding,
-    change_instance,
-    forwarding,
-    forwards,
-)
+from registry.domain.accounts import users
+from registry.domain.forwarding import FORWARDING, FORWARDING_LOCK, change_forwarding, forwards, of_group
+from registry.domain.instance import change_instance
 from registry.errors import InvalidRecord, SettingLocked
 from registry.models import AuditEvent, Group, GroupPackageSettings, InstanceSettings, User, Visibility
 from tests import factories
@@ -96,7 +91,7 @@ def test_the_first_that_has_a_say_decides(
         say(group, value, lock=lock)
     project = factories.project(parent=line[2])
 
-    standing = forwarding(line[2])
+    standing = of_group(line[2])
 
     assert standing.effective is effective
     assert standing.locked_by == (line[decided_by].id if isinstance(decided_by, int) else decided_by)
@@ -108,11 +103,11 @@ def test_the_first_that_has_a_say_decides(
 def test_a_group_is_told_where_its_value_comes_from(line: list[Group]) -> None:
     top, _, leaf = line
 
-    from_instance = forwarding(leaf)
+    from_instance = of_group(leaf)
     say(top, OFF)
-    from_top = forwarding(leaf)
+    from_top = of_group(leaf)
     say(leaf, ON)
-    own = forwarding(leaf)
+    own = of_group(leaf)
 
     assert (from_instance.inherited, from_instance.inherited_from) == (ON, "instance")
     assert (from_top.inherited, from_top.inherited_from, from_top.effective) == (OFF, top.id, OFF)
@@ -120,7 +115,7 @@ def test_a_group_is_told_where_its_value_comes_from(line: list[Group]) -> None:
 
 
 def test_a_project_of_a_personal_namespace_follows_the_instance(owner: User, line: list[Group]) -> None:
-    space = accounts.personal_namespace(owner)
+    space = users.personal_namespace(owner)
     project = factories.project(parent=space)
     say(line[0], ON, lock=True)
     before = forwards(project)
@@ -134,8 +129,8 @@ def test_the_settings_of_one_tree_say_nothing_in_another(line: list[Group]) -> N
     other = factories.group("other")
     say(line[0], OFF, lock=True)
 
-    assert forwarding(other).effective is ON
-    assert not forwarding(other).is_locked
+    assert of_group(other).effective is ON
+    assert not of_group(other).is_locked
 
 
 def test_a_moved_group_follows_its_new_ancestors(line: list[Group]) -> None:
@@ -146,8 +141,8 @@ def test_a_moved_group_follows_its_new_ancestors(line: list[Group]) -> None:
 
     namespaces.transfer(middle, strict, by=SHELL)
 
-    assert forwarding(leaf).effective is OFF
-    assert forwarding(leaf).locked_by == strict.id
+    assert of_group(leaf).effective is OFF
+    assert of_group(leaf).locked_by == strict.id
 
 
 def test_the_cascade_costs_the_same_at_any_depth(app: Flask, statements: list[str]) -> None:
@@ -185,7 +180,7 @@ def test_a_change_answers_what_holds_afterwards(line: list[Group]) -> None:
     standing = change_forwarding(line[0], value=OFF, lock=True, by=SHELL)
 
     assert (standing.value, standing.lock, standing.effective, standing.inherited) == (OFF, True, OFF, ON)
-    assert standing == forwarding(line[0])
+    assert standing == of_group(line[0])
 
 
 def test_saving_nothing_returns_a_group_to_inheriting(line: list[Group]) -> None:
@@ -196,7 +191,7 @@ def test_saving_nothing_returns_a_group_to_inheriting(line: list[Group]) -> None
     change_forwarding(middle, value=None, by=SHELL)
 
     assert stored(middle) == (None, False)
-    assert forwarding(middle).effective is OFF
+    assert of_group(middle).effective is OFF
 
 
 def test_locking_without_a_value_keeps_the_one_that_holds_now(line: list[Group]) -> None:
@@ -207,7 +202,7 @@ def test_locking_without_a_value_keeps_the_one_that_holds_now(line: list[Group])
     change_forwarding(top, value=ON, by=SHELL)
 
     assert stored(middle) == (OFF, True)
-    assert forwarding(leaf).effective is OFF
+    assert of_group(leaf).effective is OFF
 
 
 def test_a_lock_always_holds_a_value(line: list[Group]) -> None:
@@ -246,11 +241,11 @@ def test_unlocking_brings_back_the_values_below(line: list[Group]) -> None:
     top, middle, leaf = line
     change_forwarding(middle, value=OFF, by=SHELL)
     change_forwarding(top, value=ON, lock=True, by=SHELL)
-    shadowed = forwarding(leaf).effective
+    shadowed = of_group(leaf).effective
 
     change_forwarding(top, lock=False, by=SHELL)
 
-    assert (shadowed, forwarding(leaf).effective) == (ON, OFF)
+    assert (shadowed, of_group(leaf).effective) == (ON, OFF)
 
 
 def test_a_value_equal_to_an_ancestors_keeps_inheriting(line: list[Group]) -> None:
@@ -261,7 +256,7 @@ def test_a_value_equal_to_an_ancestors_keeps_inheriting(line: list[Group]) -> No
 
     assert stored(middle) == (None, False)
     change_forwarding(top, value=ON, by=SHELL)
-    assert forwarding(middle).effective is ON
+    assert of_group(middle).effective is ON
 
 
 def test_a_value_equal_to_the_instances_is_a_groups_own(line: list[Group]) -> None:
@@ -269,7 +264,7 @@ def test_a_value_equal_to_the_instances_is_a_groups_own(line: list[Group]) -> No
 
     change_instance({FORWARDING: OFF}, by=SHELL)
 
-    assert forwarding(line[0]).effective is ON
+    assert of_group(line[0]).effective is ON
 
 
 def test_a_groups_own_value_may_become_equal_to_its_ancestors(line: list[Group]) -> None:
@@ -455,7 +450,7 @@ def is_let_through(group: Group, value: bool | None, lock: bool) -> bool:
 
 
 def summary(group: Group, groups: list[Group]) -> tuple[object, ...]:
-    standing = forwarding(group)
+    standing = of_group(group)
     places: dict[object, object] = {group.id: place for place, group in enumerate(groups)}
     locked_by = places.get(standing.locked_by, standing.locked_by)
     return standing.value, standing.lock, standing.inherited, standing.effective, locked_by
@@ -528,4 +523,4 @@ def test_the_instance_setting_only_lowers_the_configured_file_size(
 ) -> None:
     change_instance({"pypi_max_file_size": own}, by=SHELL)
 
-    assert settings.max_file_size(configured) == largest
+    assert instance.max_file_size(configured) == largest

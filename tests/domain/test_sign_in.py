@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from registry.database import db
-from registry.domain.sign_in import FORGOTTEN_AFTER, LONGEST_WAIT_SECONDS, sign_in
+from registry.domain.accounts.sign_in import FORGOTTEN_AFTER, LONGEST_WAIT_SECONDS, sign_in
 from registry.errors import TooManyRequests
 from registry.models import AuditEvent, SignInFailures, User
 from tests import factories

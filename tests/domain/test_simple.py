@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from registry.domain import simple
-from registry.domain.simple import SimpleFile, SimpleIndex, SimplePage
+from registry.domain.packages import simple
+from registry.domain.packages.simple import SimpleFile, SimpleIndex, SimplePage
 
 FILE = SimpleFile(
     filename="demo-1.0.tar.gz", url="https://registry.test/demo-1.0.tar.gz", sha256="0" * 64, size_bytes=7,

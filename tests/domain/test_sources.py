@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from packaging.utils import NormalizedName
 
-from registry.domain import sources
-from registry.domain.simple import HTML, JSON
-from registry.domain.sources import Folder, Index, SourceError, SourceFile, SourcePage
+from registry.domain.importing import sources
+from registry.domain.importing.sources import Folder, Index, SourceError, SourceFile, SourcePage
+from registry.domain.packages.simple import HTML, JSON
 from tests.builders import build_sdist, build_wheel
 from tests.fakes.index import FILE, Fault, StaticIndex
 

@@ -11,8 +11,9 @@ from flask import Flask
 from sqlalchemy import select
 
 from registry.database import Model, db, utcnow
-from registry.domain import settings, tokens
+from registry.domain import instance
 from registry.domain.access import SHELL, DeployScope, Scope
+from registry.domain.accounts import access_tokens, deploy_tokens, jobs, secrets
 from registry.errors import BadRequest, Forbidden, InvalidRecord, PlainRefusal, RecordNotFound, Unauthenticated
 from registry.models import AccessToken, AuditEvent, Group, Job, JobStatus, Project, Role, User
 from tests import factories
@@ -27,11 +28,11 @@ def key() -> bytes:
 
 def issue(user: User, **fields: Any) -> tuple[AccessToken, str]:
     given = {"name": "laptop", "scopes": ["api"], "key": key(), "by": SHELL, "now": NOW}
-    return tokens.issue_access_token(user, **given | fields)
+    return access_tokens.issue_access_token(user, **given | fields)
 
 
 def found(secret: str) -> AccessToken:
-    token = tokens.find_access_token(secret, key())
+    token = access_tokens.find_access_token(secret, key())
     assert token is not None
     db.session.refresh(token, ["revoked_at", "last_used_at"])
     return token
@@ -59,7 +60,7 @@ def test_a_secret_is_prefixed_long_and_never_the_same(owner: User) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "acme-pat-"])
 def test_the_prefix_is_the_instances_to_choose(owner: User, prefix: str) -> None:
-    settings.change_instance({"personal_access_token_prefix": prefix}, by=SHELL)
+    instance.change_instance({"personal_access_token_prefix": prefix}, by=SHELL)
 
     token, secret = issue(owner)
 
@@ -86,17 +87,17 @@ def test_the_prefix_is_the_instances_to_choose(owner: User, prefix: str) -> None
 def test_anything_but_the_secret_finds_nothing(owner: User, change: Any) -> None:
     secret = issue(owner)[1]
 
-    assert tokens.find_access_token(change(secret), key()) is None
+    assert access_tokens.find_access_token(change(secret), key()) is None
 
 
 def test_a_secret_is_worth_nothing_under_another_key(owner: User) -> None:
-    assert tokens.find_access_token(issue(owner)[1], b"another key") is None
+    assert access_tokens.find_access_token(issue(owner)[1], b"another key") is None
 
 
 def test_only_digests_are_kept(app: Flask, project: Project, owner: User) -> None:
     secrets = [
         issue(owner)[1],
-        tokens.rotate_access_token(issue(owner)[0], key=key(), by=SHELL, now=NOW)[1],
+        access_tokens.rotate_access_token(issue(owner)[0], key=key(), by=SHELL, now=NOW)[1],
         factories.deploy_token(project),
         factories.job(project, owner)[1],
     ]
@@ -185,7 +186,7 @@ def test_a_token_that_is_over_may_be_issued_and_is_dead_at_once(owner: User, day
 def test_expiry_is_required_and_limited_by_the_instance(
     owner: User, required: bool, lifetime: int, asked: date | None, given: date | None
 ) -> None:
-    settings.change_instance(
+    instance.change_instance(
         {"require_personal_access_token_expiry": required, "max_personal_access_token_lifetime": lifetime}, by=SHELL
     )
 
@@ -200,7 +201,7 @@ def test_a_token_is_not_issued_for_longer_than_the_instance_allows(owner: User) 
 
 
 def test_the_hour_a_day_starts_is_midnight_in_utc() -> None:
-    assert tokens.starts_at(date(2030, 5, 20)) == datetime(2030, 5, 20, tzinfo=UTC)
+    assert deploy_tokens.starts_at(date(2030, 5, 20)) == datetime(2030, 5, 20, tzinfo=UTC)
 
 
 # Rotation and revocation ----------------------------------------------------------------------------------------
@@ -209,7 +210,7 @@ def test_the_hour_a_day_starts_is_midnight_in_utc() -> None:
 def test_rotation_replaces_a_token_by_one_like_it(owner: User) -> None:
     old, old_secret = issue(owner, name="ci", description="for ci", scopes=["read_api", "self_rotate"])
 
-    new, secret = tokens.rotate_access_token(old, key=key(), by=SHELL, now=NOW)
+    new, secret = access_tokens.rotate_access_token(old, key=key(), by=SHELL, now=NOW)
 
     assert secret != old_secret
     assert found(old_secret).revoked_at == NOW
@@ -228,36 +229,36 @@ def test_rotation_takes_an_expiry_within_the_instances_limit(owner: User) -> Non
     old, secret = issue(owner)
 
     with pytest.raises(InvalidRecord):
-        tokens.rotate_access_token(old, key=key(), by=SHELL, now=NOW, expires_on=TODAY + timedelta(days=366))
+        access_tokens.rotate_access_token(old, key=key(), by=SHELL, now=NOW, expires_on=TODAY + timedelta(days=366))
     assert found(secret).is_active(NOW), "a refused rotation leaves the token as it was"
 
-    new, _ = tokens.rotate_access_token(old, key=key(), by=SHELL, now=NOW, expires_on=TODAY + timedelta(days=90))
+    new, _ = access_tokens.rotate_access_token(old, key=key(), by=SHELL, now=NOW, expires_on=TODAY + timedelta(days=90))
     assert new.expires_on == TODAY + timedelta(days=90)
 
 
 def test_rotation_gives_less_than_a_week_where_the_instance_allows_less(owner: User) -> None:
     old, _ = issue(owner)
-    settings.change_instance({"max_personal_access_token_lifetime": 3}, by=SHELL)
+    instance.change_instance({"max_personal_access_token_lifetime": 3}, by=SHELL)
 
-    new, _ = tokens.rotate_access_token(old, key=key(), by=SHELL, now=NOW)
+    new, _ = access_tokens.rotate_access_token(old, key=key(), by=SHELL, now=NOW)
 
     assert new.expires_on == TODAY + timedelta(days=3)
 
 
 def test_rotating_a_rotated_token_revokes_its_whole_family(owner: User) -> None:
     first, _ = issue(owner)
-    second, _ = tokens.rotate_access_token(first, key=key(), by=SHELL, now=NOW)
-    third, third_secret = tokens.rotate_access_token(second, key=key(), by=SHELL, now=NOW)
+    second, _ = access_tokens.rotate_access_token(first, key=key(), by=SHELL, now=NOW)
+    third, third_secret = access_tokens.rotate_access_token(second, key=key(), by=SHELL, now=NOW)
     bystander_secret = issue(owner)[1]
     later = NOW + timedelta(hours=1)
 
     with pytest.raises(Unauthenticated):
-        tokens.rotate_access_token(first, key=key(), by=SHELL, now=later)
+        access_tokens.rotate_access_token(first, key=key(), by=SHELL, now=later)
 
     assert found(third_secret).revoked_at == later
     assert found(bystander_secret).is_active(later)
     with pytest.raises(Unauthenticated):
-        tokens.rotate_access_token(third, key=key(), by=SHELL, now=later)
+        access_tokens.rotate_access_token(third, key=key(), by=SHELL, now=later)
     events = select(AuditEvent).where(AuditEvent.action == "access_token_family_revoked").order_by(AuditEvent.id)
     assert [event.details for event in db.session.scalars(events)] == [{"token_id": first.id}, {"token_id": third.id}]
 
@@ -269,7 +270,7 @@ def test_rotating_an_expired_token_is_refused_and_harms_no_other(owner: User) ->
     db.session.commit()
 
     with pytest.raises(Unauthenticated):
-        tokens.rotate_access_token(old, key=key(), by=SHELL, now=NOW + timedelta(days=1))
+        access_tokens.rotate_access_token(old, key=key(), by=SHELL, now=NOW + timedelta(days=1))
 
     assert found(secret).is_active(NOW + timedelta(days=1))
 
@@ -277,8 +278,8 @@ def test_rotating_an_expired_token_is_refused_and_harms_no_other(owner: User) ->
 def test_a_revoked_token_is_still_found_and_says_so(owner: User) -> None:
     token, secret = issue(owner)
 
-    tokens.revoke_access_token(token, by=SHELL, now=NOW)
-    tokens.revoke_access_token(token, by=SHELL, now=NOW + timedelta(days=1))
+    access_tokens.revoke_access_token(token, by=SHELL, now=NOW)
+    access_tokens.revoke_access_token(token, by=SHELL, now=NOW + timedelta(days=1))
 
     assert found(secret).revoked_at == NOW
     assert not token.is_active(NOW)
@@ -288,7 +289,7 @@ def test_a_revoked_token_is_still_found_and_says_so(owner: User) -> None:
 
 def test_the_life_of_a_token_is_on_record_without_its_secret(owner: User) -> None:
     token, _ = issue(owner, by=factories.signed_in(owner))
-    tokens.revoke_access_token(token, by=factories.signed_in(owner), now=NOW)
+    access_tokens.revoke_access_token(token, by=factories.signed_in(owner), now=NOW)
 
     events = db.session.scalars(select(AuditEvent).where(AuditEvent.author == "olivia").order_by(AuditEvent.id)).all()
     assert [(event.action, event.target, event.details["token_id"]) for event in events] == [
@@ -305,11 +306,11 @@ def test_last_use_is_noted_once_in_ten_minutes(project: Project, owner: User, ki
     if kind == "access token":
         token: Any = issue(owner)[0]
     else:
-        token = tokens.find_deploy_token(factories.deploy_token(project), key(), utcnow())
+        token = deploy_tokens.find_deploy_token(factories.deploy_token(project), key(), utcnow())
 
     def used(minutes: float) -> tuple[datetime, int]:
         before = len(statements)
-        tokens.note_use(token, NOW + timedelta(minutes=minutes))
+        secrets.note_use(token, NOW + timedelta(minutes=minutes))
         written = sum(statement.startswith("UPDATE") for statement in statements[before:])
         db.session.refresh(token)
         return token.last_used_at, written
@@ -321,10 +322,10 @@ def test_last_use_is_noted_once_in_ten_minutes(project: Project, owner: User, ki
 
 def test_two_requests_at_once_note_one_use(owner: User) -> None:
     token, _ = issue(owner)
-    tokens.note_use(token, NOW)
+    secrets.note_use(token, NOW)
     stale = AccessToken(id=token.id, last_used_at=None)
 
-    tokens.note_use(stale, NOW + timedelta(minutes=1))
+    secrets.note_use(stale, NOW + timedelta(minutes=1))
 
     db.session.refresh(token)
     assert token.last_used_at == NOW
@@ -335,17 +336,17 @@ def test_two_requests_at_once_note_one_use(owner: User) -> None:
 
 def issue_deploy(project: Project | Group, **fields: Any) -> Any:
     given = {"name": "servers", "scopes": ["read_package_registry"], "key": key(), "by": SHELL}
-    return tokens.issue_deploy_token(project, **given | fields)
+    return deploy_tokens.issue_deploy_token(project, **given | fields)
 
 
 def test_a_deploy_token_is_found_by_its_secret(project: Project, owner: User) -> None:
     token, secret = issue_deploy(project, by=factories.signed_in(owner))
 
     assert re.fullmatch(r"gldt-[A-Za-z0-9_-]{43}", secret)
-    assert tokens.find_deploy_token(secret, key(), NOW) is token
+    assert deploy_tokens.find_deploy_token(secret, key(), NOW) is token
     assert (token.namespace_id, token.creator_id, token.expires_at) == (project.id, owner.id, None)
-    assert tokens.find_deploy_token(secret[:-1], key(), NOW) is None
-    assert tokens.find_deploy_token(secret.removeprefix("gldt-"), key(), NOW) is None
+    assert deploy_tokens.find_deploy_token(secret[:-1], key(), NOW) is None
+    assert deploy_tokens.find_deploy_token(secret.removeprefix("gldt-"), key(), NOW) is None
 
 
 def test_a_deploy_token_has_gitlabs_user_name_or_its_own(project: Project) -> None:
@@ -395,10 +396,10 @@ def test_a_deploy_token_that_breaks_a_rule_is_not_issued(
     ("minutes", "active"), [(-1, True), (0, False), (1, False)], ids=["before", "at the moment", "after"]
 )
 def test_a_deploy_token_lives_until_its_moment(project: Project, minutes: int, active: bool) -> None:
-    midnight = tokens.starts_at(date(2030, 6, 1))
+    midnight = deploy_tokens.starts_at(date(2030, 6, 1))
     token, secret = issue_deploy(project, expires_at=midnight)
 
-    looked_up = tokens.find_deploy_token(secret, key(), midnight + timedelta(minutes=minutes))
+    looked_up = deploy_tokens.find_deploy_token(secret, key(), midnight + timedelta(minutes=minutes))
 
     assert (looked_up is token) is active
 
@@ -406,20 +407,20 @@ def test_a_deploy_token_lives_until_its_moment(project: Project, minutes: int, a
 def test_a_revoked_deploy_token_stays_in_the_list_but_opens_nothing(project: Project) -> None:
     token, secret = issue_deploy(project)
 
-    tokens.revoke_deploy_token(token, project, by=SHELL)
+    deploy_tokens.revoke_deploy_token(token, project, by=SHELL)
 
-    assert tokens.find_deploy_token(secret, key(), NOW) is None
-    assert db.session.scalars(tokens.deploy_tokens(project, is_active=False, now=NOW)).all() == [token]
-    assert db.session.scalars(tokens.deploy_tokens(project, is_active=True, now=NOW)).all() == []
+    assert deploy_tokens.find_deploy_token(secret, key(), NOW) is None
+    assert db.session.scalars(deploy_tokens.deploy_tokens(project, is_active=False, now=NOW)).all() == [token]
+    assert db.session.scalars(deploy_tokens.deploy_tokens(project, is_active=True, now=NOW)).all() == []
 
 
 def test_a_destroyed_deploy_token_is_gone(project: Project) -> None:
     token, secret = issue_deploy(project)
 
-    tokens.destroy_deploy_token(token, project, by=SHELL)
+    deploy_tokens.destroy_deploy_token(token, project, by=SHELL)
 
-    assert tokens.find_deploy_token(secret, key(), NOW) is None
-    assert db.session.scalars(tokens.deploy_tokens(project, is_active=False, now=NOW)).all() == []
+    assert deploy_tokens.find_deploy_token(secret, key(), NOW) is None
+    assert db.session.scalars(deploy_tokens.deploy_tokens(project, is_active=False, now=NOW)).all() == []
 
 
 # CI jobs --------------------------------------------------------------------------------------------------------
@@ -427,27 +428,27 @@ def test_a_destroyed_deploy_token_is_gone(project: Project) -> None:
 
 def start(project: Project, user: User, **fields: Any) -> tuple[Job, str]:
     given = {"name": "publish", "ref": "main", "lifetime": timedelta(hours=1), "key": key(), "by": SHELL, "now": NOW}
-    return tokens.start_job(project, user, **given | fields)
+    return jobs.start_job(project, user, **given | fields)
 
 
 def test_a_jobs_token_is_found_while_the_job_runs(project: Project, developer: User) -> None:
     job, secret = start(project, developer)
 
     assert re.fullmatch(r"glcbt-[A-Za-z0-9_-]{43}", secret)
-    assert tokens.find_running_job(secret, key(), NOW) is job
+    assert jobs.find_running_job(secret, key(), NOW) is job
     assert (job.user, job.project, job.status) == (developer, project, JobStatus.RUNNING)
-    assert tokens.find_running_job(secret, key(), NOW + timedelta(minutes=59)) is job
-    assert tokens.find_running_job(secret, key(), NOW + timedelta(hours=1)) is None
-    assert tokens.find_running_job(secret[:-1], key(), NOW) is None
+    assert jobs.find_running_job(secret, key(), NOW + timedelta(minutes=59)) is job
+    assert jobs.find_running_job(secret, key(), NOW + timedelta(hours=1)) is None
+    assert jobs.find_running_job(secret[:-1], key(), NOW) is None
 
 
 @pytest.mark.parametrize("status", [JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.CANCELED])
 def test_a_finished_jobs_token_is_dead_at_once(project: Project, developer: User, status: JobStatus) -> None:
     job, secret = start(project, developer)
 
-    tokens.finish_job(job, status, by=factories.signed_in(developer), now=NOW + timedelta(minutes=1))
+    jobs.finish_job(job, status, by=factories.signed_in(developer), now=NOW + timedelta(minutes=1))
 
-    assert tokens.find_running_job(secret, key(), NOW + timedelta(minutes=1)) is None
+    assert jobs.find_running_job(secret, key(), NOW + timedelta(minutes=1)) is None
     assert (job.status, job.finished_at) == (status, NOW + timedelta(minutes=1))
 
 
@@ -456,10 +457,10 @@ def test_a_job_ends_once(project: Project, developer: User) -> None:
     by = factories.signed_in(developer)
 
     with pytest.raises(BadRequest):
-        tokens.finish_job(job, JobStatus.RUNNING, by=by, now=NOW)
-    tokens.finish_job(job, JobStatus.SUCCESS, by=by, now=NOW)
+        jobs.finish_job(job, JobStatus.RUNNING, by=by, now=NOW)
+    jobs.finish_job(job, JobStatus.SUCCESS, by=by, now=NOW)
     with pytest.raises(BadRequest) as refusal:
-        tokens.finish_job(job, JobStatus.FAILED, by=by, now=NOW)
+        jobs.finish_job(job, JobStatus.FAILED, by=by, now=NOW)
 
     assert refusal.value.reason == "the job has ended already, as success"
     assert job.status is JobStatus.SUCCESS
@@ -472,12 +473,12 @@ def test_a_job_is_ended_by_itself_its_user_and_maintainers(project: Project, dev
 
     for refused in (other, factories.signed_in(colleague)):
         with pytest.raises(Forbidden):
-            tokens.finish_job(tokens.job(project, job_id), JobStatus.SUCCESS, by=refused, now=NOW)
-    assert tokens.job(project, job_id).status is JobStatus.RUNNING
+            jobs.finish_job(jobs.job(project, job_id), JobStatus.SUCCESS, by=refused, now=NOW)
+    assert jobs.job(project, job_id).status is JobStatus.RUNNING
     for allowed in (factories.signed_in(developer), factories.signed_in(maintainer), SHELL):
-        tokens.finish_job(start(project, developer)[0], JobStatus.SUCCESS, by=allowed, now=NOW)
+        jobs.finish_job(start(project, developer)[0], JobStatus.SUCCESS, by=allowed, now=NOW)
     assert other.job is not None
-    tokens.finish_job(other.job, JobStatus.SUCCESS, by=other, now=NOW)
+    jobs.finish_job(other.job, JobStatus.SUCCESS, by=other, now=NOW)
     assert other.job.status is JobStatus.SUCCESS
 
 
@@ -507,29 +508,29 @@ def test_a_job_lives_between_a_second_and_thirty_days(project: Project, develope
 def test_ones_own_token_is_nobody_elses(owner: User, admin: User) -> None:
     token, _ = issue(owner)
 
-    assert tokens.own_access_token(owner, token.id) is token
+    assert access_tokens.own_access_token(owner, token.id) is token
     for user, token_id in ((admin, token.id), (owner, token.id + 1)):
         with pytest.raises(RecordNotFound):
-            tokens.own_access_token(user, token_id)
+            access_tokens.own_access_token(user, token_id)
 
 
 def test_the_latest_expiry_is_the_instances_to_say(app: Flask) -> None:
-    settings.change_instance({"max_personal_access_token_lifetime": 10}, by=SHELL)
-    asked_for = tokens.latest_expiry(NOW)
-    settings.change_instance({"require_personal_access_token_expiry": False}, by=SHELL)
+    instance.change_instance({"max_personal_access_token_lifetime": 10}, by=SHELL)
+    asked_for = access_tokens.latest_expiry(NOW)
+    instance.change_instance({"require_personal_access_token_expiry": False}, by=SHELL)
 
     assert asked_for == TODAY + timedelta(days=10)
-    assert tokens.latest_expiry(NOW) is None
+    assert access_tokens.latest_expiry(NOW) is None
 
 
 def test_running_jobs_are_those_whose_token_is_alive(project: Project, owner: User) -> None:
     running, _ = factories.job(project, owner)
     finished, _ = factories.job(project, owner)
     factories.job(factories.project(), owner)
-    tokens.finish_job(finished, JobStatus.SUCCESS, by=SHELL, now=utcnow())
+    jobs.finish_job(finished, JobStatus.SUCCESS, by=SHELL, now=utcnow())
 
     def found(now: datetime) -> list[Job]:
-        return list(db.session.scalars(tokens.running_jobs(project, now)))
+        return list(db.session.scalars(jobs.running_jobs(project, now)))
 
     assert found(utcnow()) == [running]
     assert found(utcnow() + timedelta(hours=2)) == []

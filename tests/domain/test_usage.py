@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 
 from registry.database import db, transaction, utcnow
-from registry.domain import access, catalog, namespaces, publishing, usage, verification
-from registry.domain import settings as instance
+from registry.domain import access, instance, namespaces
+from registry.domain.operation import verification
+from registry.domain.packages import deletion, lists, usage
 from registry.errors import DuplicateFile, Forbidden, RecordNotFound, RegistryError, StorageLimitReached
 from registry.models import FileStatus, Group, Package, PackageFile, Project, StorageUsage, User
 from registry.storage import Storage
@@ -33,7 +34,7 @@ def limit(namespace: Group | Project, size_bytes: int | None) -> None:
 
 def delete(file: PackageFile) -> None:
     package = db.session.get_one(Package, file.package_id)
-    publishing.delete_package(package, db.session.get_one(Project, file.project_id), by=access.SHELL)
+    deletion.delete_package(package, db.session.get_one(Project, file.project_id), by=access.SHELL)
 
 
 # Counting -------------------------------------------------------------------------------------------------------
@@ -44,14 +45,14 @@ def test_a_group_holds_what_its_projects_hold_wherever_it_lies(group: Group, pro
     moved = factories.published(factories.project("deep", parent=inner), WHEELS[1])
     stays = factories.published(project, WHEELS[0])
     by = factories.signed_in(factories.user("root", is_admin=True))
-    assert catalog.storage_bytes(group) == moved.size_bytes + stays.size_bytes
+    assert lists.storage_bytes(group) == moved.size_bytes + stays.size_bytes
 
     namespaces.transfer(inner, elsewhere, by=by)
 
-    assert (catalog.storage_bytes(group), catalog.storage_bytes(elsewhere)) == (stays.size_bytes, moved.size_bytes)
+    assert (lists.storage_bytes(group), lists.storage_bytes(elsewhere)) == (stays.size_bytes, moved.size_bytes)
     namespaces.delete_namespace(inner, by=by)
-    assert catalog.storage_bytes(elsewhere) == 0
-    assert catalog.totals().size_bytes == stays.size_bytes
+    assert lists.storage_bytes(elsewhere) == 0
+    assert lists.totals().size_bytes == stays.size_bytes
 
 
 ACTIONS = st.lists(
@@ -92,7 +93,7 @@ def act(action: str, project: Project, wheel: BuiltFile) -> None:
             delete(file)
         elif file is not None:
             package = db.session.get_one(Package, file.package_id)
-            publishing.delete_file(file, package, project, by=access.SHELL)
+            deletion.delete_file(file, package, project, by=access.SHELL)
     except (DuplicateFile, Forbidden):
         pass
 
@@ -137,7 +138,7 @@ def test_what_was_counted_wrong_is_found_and_corrected(project: Project, storage
     assert verify(repair=False) == ([problem], False)
     assert verify(repair=True)[1]
     assert verify(repair=False) == ([], True)
-    assert catalog.storage_bytes(project) == file.size_bytes
+    assert lists.storage_bytes(project) == file.size_bytes
 
 
 # Limits ---------------------------------------------------------------------------------------------------------

@@ -8,8 +8,10 @@ from sqlalchemy import select
 
 from registry import database
 from registry.database import db, utcnow
-from registry.domain import access, cleanup, publishing, verification
-from registry.domain.verification import NAMED_FILES, ORPHAN_AGE, Defect, Problem, Summary
+from registry.domain import access
+from registry.domain.operation import cleanup, verification
+from registry.domain.operation.verification import NAMED_FILES, ORPHAN_AGE, Defect, Problem, Summary
+from registry.domain.packages import deletion
 from registry.errors import Conflict
 from registry.models import Package, PackageFile, Project
 from registry.storage import Storage, object_key
@@ -168,7 +170,7 @@ def test_an_orphan_of_less_than_a_day_may_belong_to_an_upload_under_way(storage:
 
 
 def test_what_was_deleted_is_nobodys_loss(storage: Storage, project: Project, demo: str) -> None:
-    publishing.delete_package(db.session.scalars(select(Package)).one(), project, by=access.SHELL)
+    deletion.delete_package(db.session.scalars(select(Package)).one(), project, by=access.SHELL)
     storage.delete(demo)
 
     assert verify(storage)[0].is_sound
@@ -182,7 +184,7 @@ def test_what_is_deleted_and_cleaned_up_while_it_is_verified_is_no_problem(
 
         def open(self, key: str, start: int = 0):  # type: ignore[no-untyped-def]
             if package := db.session.scalar(select(Package)):
-                publishing.delete_package(package, project, by=access.SHELL)
+                deletion.delete_package(package, project, by=access.SHELL)
                 cleanup.run(self, LATER)
             return super().open(key, start)
 

@@ -5,8 +5,8 @@ import tracemalloc
 
 import pytest
 
-from registry.domain import archives, wheels
-from registry.domain.distributions import parse_filename
+from registry.domain.distributions import archives, wheels
+from registry.domain.distributions.filenames import parse_filename
 from registry.errors import InvalidDistribution
 from tests.builders import record_digest, record_of, zip_of
 

@@ -9,8 +9,8 @@ from registry.blueprints.api.parameters import boolean, list_of, moment, one_of,
 from registry.blueprints.auth.credentials import current_principal, token_key
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
-from registry.domain import tokens
 from registry.domain.access import DeployScope, Permission
+from registry.domain.accounts import deploy_tokens
 from registry.models import Group, Namespace, Project
 
 PROJECT = "/projects/<project:project>/deploy_tokens"
@@ -45,7 +45,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.READ_DEPLOY_TOKENS)
     def show_token(namespace: Project | Group, token_id: int) -> Response:
         """One deploy token."""
-        return jsonify(representations.deploy_token(tokens.deploy_token(namespace, token_id)))
+        return jsonify(representations.deploy_token(deploy_tokens.deploy_token(namespace, token_id)))
 
     @blueprint.post(PROJECT)
     @blueprint.post(GROUP)
@@ -53,7 +53,7 @@ def routes(gate: Gate) -> Blueprint:
     def create_token(namespace: Project | Group) -> tuple[Response, int]:
         """A new deploy token; its secret is shown this once."""
         sent = parameters.read(_NEW)
-        token, secret = tokens.issue_deploy_token(
+        token, secret = deploy_tokens.issue_deploy_token(
             namespace,
             name=sent["name"],
             scopes=sent["scopes"],
@@ -69,9 +69,9 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.CHANGE_DEPLOY_TOKENS)
     def destroy_token(namespace: Project | Group, token_id: int) -> tuple[str, int]:
         """End a deploy token, and forget it."""
-        token = tokens.deploy_token(namespace, token_id)
+        token = deploy_tokens.deploy_token(namespace, token_id)
         parameters.refuse_if_modified(token.created_at)
-        tokens.destroy_deploy_token(token, namespace, by=current_principal())
+        deploy_tokens.destroy_deploy_token(token, namespace, by=current_principal())
         return "", 204
 
     return blueprint
@@ -79,5 +79,5 @@ def routes(gate: Gate) -> Blueprint:
 
 def _list(namespace: Namespace | None) -> Response:
     sent = parameters.read({"active": optional(boolean)})
-    page = pagination.page(tokens.deploy_tokens(namespace, is_active=sent.get("active", False), now=utcnow()))
+    page = pagination.page(deploy_tokens.deploy_tokens(namespace, is_active=sent.get("active", False), now=utcnow()))
     return pagination.answer(page, [representations.deploy_token(token) for token in page.items])

@@ -20,7 +20,7 @@ from registry.blueprints.api.parameters import (
 from registry.blueprints.api.representations import VISIBILITIES
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
-from registry.domain import namespaces, paging, settings
+from registry.domain import forwarding, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.namespaces import Wanted
 from registry.domain.paging import Page
@@ -111,9 +111,9 @@ def routes(gate: Gate) -> Blueprint:
         """Some of a group, with what it says about request forwarding; the storage limit is an administrator's."""
         viewer = current_principal()
         sent = parameters.read(_CHANGES)
-        forwarding = _forwarding(sent)
+        said = _forwarding(sent)
         changes = {name: value for name, value in sent.items() if name not in _FORWARDING}
-        settings.change_group(group, changes, **forwarding, by=viewer)
+        forwarding.change_group(group, changes, **said, by=viewer)
         return jsonify(representations.group(group, viewer))
 
     @blueprint.delete("/groups/<group:group>")
@@ -144,7 +144,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.CHANGE_PACKAGE_SETTINGS)
     def change_package_settings(group: Group) -> Response:
         """Change what the group says about request forwarding."""
-        settings.change_forwarding(group, **_forwarding(parameters.read(_FORWARDING)), by=current_principal())
+        forwarding.change_forwarding(group, **_forwarding(parameters.read(_FORWARDING)), by=current_principal())
         return jsonify(representations.package_settings(group))
 
     return blueprint

@@ -14,8 +14,8 @@ from registry.blueprints.api.parameters import integer, one_of, optional, requir
 from registry.blueprints.auth.credentials import current_principal, token_key
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
-from registry.domain import tokens
 from registry.domain.access import Permission
+from registry.domain.accounts import jobs
 from registry.errors import NotFound, Unauthenticated
 from registry.models import JobStatus, Project
 
@@ -39,7 +39,7 @@ def routes(gate: Gate, job_gate: Gate) -> Blueprint:
         user = current_principal().user
         if user is None:
             raise Unauthenticated
-        job, secret = tokens.start_job(
+        job, secret = jobs.start_job(
             project,
             user,
             name=sent.get("name", "job"),
@@ -55,8 +55,8 @@ def routes(gate: Gate, job_gate: Gate) -> Blueprint:
     @job_gate(Permission.FINISH_JOB)
     def finish_job(project: Project, job_id: int) -> Response:
         """End a job; its token is dead at once."""
-        job = tokens.job(project, job_id)
-        tokens.finish_job(job, parameters.read(_END)["status"], by=current_principal(), now=utcnow())
+        job = jobs.job(project, job_id)
+        jobs.finish_job(job, parameters.read(_END)["status"], by=current_principal(), now=utcnow())
         return jsonify(representations.job(job))
 
     @blueprint.get("/job")

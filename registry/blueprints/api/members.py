@@ -10,8 +10,9 @@ from registry.blueprints.api import pagination, parameters, representations
 from registry.blueprints.api.parameters import day, integer, list_of, one_of, optional, required, text
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
-from registry.domain import access, accounts, namespaces
+from registry.domain import access, namespaces
 from registry.domain.access import Permission
+from registry.domain.accounts import users
 from registry.domain.namespaces import Member
 from registry.models import MEMBER_ROLES, Group, Namespace, Project, User
 
@@ -66,12 +67,12 @@ def routes(gate: Gate) -> Blueprint:
     def add_members(namespace: Project | Group) -> tuple[Response, int]:
         """A new member; of several, what became of them."""
         sent = parameters.read(_NEW, some_of=("user_id", "username"))
-        users = _users(sent)
+        added = _users(sent)
         role, expires_on, viewer = sent["access_level"], sent.get("expires_at"), current_principal()
-        if len(users) == 1:
-            membership = namespaces.add_member(namespace, users[0], role, expires_on=expires_on, by=viewer)
+        if len(added) == 1:
+            membership = namespaces.add_member(namespace, added[0], role, expires_on=expires_on, by=viewer)
             return jsonify(_shown(Member(membership, namespace, is_direct=True), namespace)), 201
-        failures = namespaces.add_members(namespace, users, role, expires_on=expires_on, by=viewer)
+        failures = namespaces.add_members(namespace, added, role, expires_on=expires_on, by=viewer)
         return jsonify({"status": "error", "message": failures} if failures else {"status": "success"}), 201
 
     @blueprint.put(f"{PROJECT}/<id:user_id>")
@@ -113,8 +114,8 @@ def _list(namespace: Namespace, *, inherited: bool) -> Response:
 
 
 def _users(sent: dict[str, Any]) -> list[User]:
-    by_id = [accounts.find_user(str(user_id)) for user_id in sent.get("user_id", ())]
-    return by_id + [accounts.find_username(username) for username in sent.get("username", ())]
+    by_id = [users.find_user(str(user_id)) for user_id in sent.get("user_id", ())]
+    return by_id + [users.find_username(username) for username in sent.get("username", ())]
 
 
 def _shown(member: Member, namespace: Namespace) -> dict[str, Any]:

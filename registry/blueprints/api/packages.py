@@ -20,9 +20,10 @@ from registry.blueprints.api import pagination, parameters, representations
 from registry.blueprints.api.parameters import boolean, integer, one_of, optional, required, text
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
-from registry.domain import catalog, paging, publishing, releases
+from registry.domain import paging
 from registry.domain.access import Permission
-from registry.domain.catalog import PackageFilter
+from registry.domain.packages import deletion, lists, names, releases
+from registry.domain.packages.lists import PackageFilter
 from registry.models import DISPLAYABLE, Group, NameStatus, Package, PackageStatus, Project
 
 PACKAGES = "/projects/<project:project>/packages"
@@ -79,7 +80,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.READ_PACKAGE)
     def show_package(project: Project, package_id: int) -> Response:
         """One package with the other versions of its name."""
-        package = catalog.package(project, package_id)
+        package = lists.package(project, package_id)
         return jsonify(representations.package(package, project, current_principal()))
 
     @blueprint.delete(PACKAGE)
@@ -88,7 +89,7 @@ def routes(gate: Gate) -> Blueprint:
         """A package with its files: gone from every list at once."""
         package = _displayable(project, package_id)
         parameters.refuse_if_modified(package.updated_at)
-        publishing.delete_package(package, project, by=current_principal())
+        deletion.delete_package(package, project, by=current_principal())
         return "", 204
 
     @blueprint.get(f"{PACKAGE}/pipelines")
@@ -98,7 +99,7 @@ def routes(gate: Gate) -> Blueprint:
         package = _displayable(project, package_id)
         sent = parameters.read(_PIPELINES)
         size = sent.get("per_page", LARGEST_PIPELINES_PAGE)
-        found, has_more = paging.first(catalog.jobs(package, before=sent.get("cursor")), size)
+        found, has_more = paging.first(lists.jobs(package, before=sent.get("cursor")), size)
         following = {"per_page": size, "cursor": found[-1].id} if has_more else None
         return pagination.keyset_answer([representations.pipeline(job) for job in found], following)
 
@@ -113,9 +114,9 @@ def routes(gate: Gate) -> Blueprint:
     def delete_file(project: Project, package_id: int, file_id: int) -> tuple[str, int]:
         """One file of a package."""
         package = _displayable(project, package_id)
-        file = catalog.package_file(package, file_id)
+        file = lists.package_file(package, file_id)
         parameters.refuse_if_modified(file.created_at)
-        publishing.delete_file(file, package, project, by=current_principal())
+        deletion.delete_file(file, package, project, by=current_principal())
         return "", 204
 
     @blueprint.put(f"{PACKAGE}/yank")
@@ -139,7 +140,7 @@ def routes(gate: Gate) -> Blueprint:
     def yank_file(project: Project, package_id: int, file_id: int) -> Response:
         """Hide one file from resolvers."""
         package = _displayable(project, package_id)
-        file = catalog.package_file(package, file_id)
+        file = lists.package_file(package, file_id)
         reason = parameters.read(_REASON).get("reason", "")
         releases.yank_file(file, package, project, reason, by=current_principal())
         return jsonify(representations.package_files([file])[0])
@@ -149,7 +150,7 @@ def routes(gate: Gate) -> Blueprint:
     def unyank_file(project: Project, package_id: int, file_id: int) -> tuple[str, int]:
         """Offer one file again."""
         package = _displayable(project, package_id)
-        file = catalog.package_file(package, file_id)
+        file = lists.package_file(package, file_id)
         releases.unyank_file(file, package, project, by=current_principal())
         return "", 204
 
@@ -157,7 +158,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.READ_PACKAGE)
     def show_status(project: Project, name: str) -> Response:
         """The status of a package name, in any spelling."""
-        return jsonify(representations.package_name(catalog.package_name(project, name)))
+        return jsonify(representations.package_name(names.package_name(project, name)))
 
     @blueprint.put(STATUS)
     @gate(Permission.ADMIN_PACKAGE)
@@ -178,18 +179,16 @@ def _list(namespace: Project | Group, sent: dict[str, Any]) -> Response:
         package_type=sent.get("package_type", ""),
         status=sent.get("status"),
     )
-    found = catalog.packages(namespace, viewer, wanted, subgroups=not sent.get("exclude_subgroups", False))
-    page = pagination.page(
-        catalog.ordered(found, sent.get("order_by", "created_at"), descending=sent.get("sort", False))
-    )
+    found = lists.packages(namespace, viewer, wanted, subgroups=not sent.get("exclude_subgroups", False))
+    page = pagination.page(lists.ordered(found, sent.get("order_by", "created_at"), descending=sent.get("sort", False)))
     return pagination.answer(page, representations.packages(page.items, viewer, of_group=isinstance(namespace, Group)))
 
 
 def _files(package: Package, sent: dict[str, Any]) -> Response:
-    files = catalog.ordered_files(package, sent.get("order_by", "id"), descending=sent.get("sort", False))
+    files = lists.ordered_files(package, sent.get("order_by", "id"), descending=sent.get("sort", False))
     page = pagination.page(files)
     return pagination.answer(page, representations.package_files(page.items))
 
 
 def _displayable(project: Project, package_id: int) -> Package:
-    return catalog.package(project, package_id, DISPLAYABLE)
+    return lists.package(project, package_id, DISPLAYABLE)

@@ -13,8 +13,9 @@ from registry.blueprints.api.parameters import boolean, integer, one_of, optiona
 from registry.blueprints.api.representations import JSON, VISIBILITIES
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
-from registry.domain import accounts, namespaces
+from registry.domain import namespaces
 from registry.domain.access import Permission
+from registry.domain.accounts import users
 from registry.errors import InvalidParameter
 from registry.models import Group, Namespace, Project, RegistryAccess
 
@@ -62,7 +63,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.READ_VISIBLE)
     def list_user_projects(reference: str) -> Response:
         """The visible projects in a user's personal namespace."""
-        return _list(below=accounts.personal_namespace(accounts.find_user(reference)))
+        return _list(below=users.personal_namespace(users.find_user(reference)))
 
     @blueprint.get("/projects/<project:project>")
     @gate(Permission.READ_NAMESPACE)
@@ -156,7 +157,7 @@ def _parent(namespace_id: int | None) -> Namespace | None:
     user = current_principal().user
     if namespace_id is not None:
         return namespaces.by_id(namespace_id)
-    return None if user is None else accounts.personal_namespace(user)
+    return None if user is None else users.personal_namespace(user)
 
 
 def _changes(sent: dict[str, Any], present: RegistryAccess | None) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from registry.blueprints.api.parameters import one_of, optional, required, text
 from registry.blueprints.api.representations import DELETE_ROLES, PUSH_ROLES
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
-from registry.domain import publishing
 from registry.domain.access import Permission
+from registry.domain.packages import protection
 from registry.models import Project
 
 RULES = "/projects/<project:project>/packages/protection/rules"
@@ -39,7 +39,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.READ_PACKAGE_SETTINGS)
     def list_rules(project: Project) -> Response:
         """The rules of a project."""
-        page = pagination.page_of(publishing.protection_rules(project))
+        page = pagination.page_of(protection.protection_rules(project))
         return pagination.answer(page, [representations.protection_rule(rule) for rule in page.items])
 
     @blueprint.post(RULES)
@@ -47,7 +47,7 @@ def routes(gate: Gate) -> Blueprint:
     def create_rule(project: Project) -> tuple[Response, int]:
         """A new rule."""
         sent = parameters.read(_NEW)
-        rule = publishing.add_protection_rule(
+        rule = protection.add_protection_rule(
             project,
             pattern=sent["package_name_pattern"],
             package_type=sent["package_type"],
@@ -61,19 +61,19 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.ADMIN_PACKAGE)
     def change_rule(project: Project, rule_id: int) -> Response:
         """Some of a rule."""
-        rule = publishing.protection_rule(project, rule_id)
+        rule = protection.protection_rule(project, rule_id)
         sent = parameters.read(_CHANGES)
         changes: dict[str, Any] = {_COLUMNS[name]: value for name, value in sent.items()}
-        publishing.change_protection_rule(rule, changes, project, by=current_principal())
+        protection.change_protection_rule(rule, changes, project, by=current_principal())
         return jsonify(representations.protection_rule(rule))
 
     @blueprint.delete(f"{RULES}/<id:rule_id>")
     @gate(Permission.ADMIN_PACKAGE)
     def delete_rule(project: Project, rule_id: int) -> tuple[str, int]:
         """End a rule."""
-        rule = publishing.protection_rule(project, rule_id)
+        rule = protection.protection_rule(project, rule_id)
         parameters.refuse_if_modified(rule.created_at)
-        publishing.delete_protection_rule(rule, project, by=current_principal())
+        protection.delete_protection_rule(rule, project, by=current_principal())
         return "", 204
 
     return blueprint

@@ -12,10 +12,12 @@ from typing import Any
 from flask import request
 
 from registry.database import utcnow
-from registry.domain import access, accounts, catalog, downloads, settings
+from registry.domain import access, forwarding
 from registry.domain.access import HeldRoles, Permission, Principal
-from registry.domain.downloads import Downloads
+from registry.domain.accounts import users as accounts
 from registry.domain.namespaces import Member
+from registry.domain.packages import downloads, lists
+from registry.domain.packages.downloads import Downloads
 from registry.models import (
     AccessToken,
     CreationLevel,
@@ -197,7 +199,7 @@ def _group(group: Group) -> JSON:
 
 def package_settings(group: Group) -> JSON:
     """What a group says about request forwarding, and what holds there."""
-    standing = settings.forwarding(group)
+    standing = forwarding.of_group(group)
     return {
         "pypi_package_requests_forwarding": standing.value,
         "lock_pypi_package_requests_forwarding": standing.lock,
@@ -209,7 +211,7 @@ def package_settings(group: Group) -> JSON:
 
 def _add_statistics(shown: Iterable[JSON], listed: Sequence[Namespace], viewer: Principal) -> None:
     access.held_roles(viewer, listed)
-    sizes = catalog.storage_sizes(listed)
+    sizes = lists.storage_sizes(listed)
     for entry, namespace in zip(shown, listed, strict=True):
         if access.allowed(viewer, Permission.READ_STATISTICS, namespace):
             size = sizes[namespace.id]
@@ -397,7 +399,7 @@ def pipeline(job: Job) -> JSON:
 
 def packages(listed: Sequence[Package], viewer: Principal, *, of_group: bool = False) -> list[JSON]:
     """:param of_group: with the project of each."""
-    jobs = catalog.jobs_of(listed)
+    jobs = lists.jobs_of(listed)
     access.held_roles(viewer, {package.project.id: package.project for package in listed}.values())
     shown = [_package(package, package.project, jobs.get(package.id, []), viewer) for package in listed]
     if of_group:
@@ -408,8 +410,8 @@ def packages(listed: Sequence[Package], viewer: Principal, *, of_group: bool = F
 
 def package(package: Package, project: Project, viewer: Principal) -> JSON:
     """One package on its own, with the other versions of its name."""
-    others = catalog.other_versions(package)
-    jobs = catalog.jobs_of([package, *others])
+    others = lists.other_versions(package)
+    jobs = lists.jobs_of([package, *others])
     versions = [
         {
             "id": other.id,

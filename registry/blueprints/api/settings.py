@@ -9,7 +9,7 @@ from registry.blueprints.api.parameters import boolean, integer, list_of, one_of
 from registry.blueprints.api.representations import CREATION_LEVELS, VISIBILITIES
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
-from registry.domain import settings
+from registry.domain import instance
 from registry.domain.access import Permission
 from registry.models import InstanceSettings
 
@@ -49,7 +49,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.ADMIN_INSTANCE)
     def change_settings() -> Response:
         """Change some; the answer has all."""
-        changed = settings.change_instance(parameters.read(_SETTINGS), by=current_principal())
+        changed = instance.change_instance(parameters.read(_SETTINGS), by=current_principal())
         return jsonify(representations.instance_settings(changed))
 
     @blueprint.get("/application/plan_limits")
@@ -64,11 +64,11 @@ def routes(gate: Gate) -> Blueprint:
         """A lower limit than the configured one; a higher one is not more than that, and 0 lifts it."""
         sent = parameters.read(_LIMITS)
         changes = {name: value for name, value in sent.items() if name != "plan_name"}
-        settings.change_instance(changes, by=current_principal())
+        instance.change_instance(changes, by=current_principal())
         return _limits()
 
     return blueprint
 
 
 def _limits() -> Response:
-    return jsonify(representations.plan_limits(settings.max_file_size(current_app.config["MAX_FILE_SIZE"])))
+    return jsonify(representations.plan_limits(instance.max_file_size(current_app.config["MAX_FILE_SIZE"])))

@@ -11,8 +11,8 @@ from registry.blueprints.api.parameters import boolean, day, integer, list_of, m
 from registry.blueprints.auth.credentials import current_principal, token_key
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
-from registry.domain import accounts, tokens
 from registry.domain.access import Permission, Scope
+from registry.domain.accounts import access_tokens, users
 from registry.errors import MethodNotAllowed, NotFound, Unauthenticated
 from registry.models import AccessToken, User
 
@@ -57,7 +57,7 @@ def routes(gate: Gate, rotation_gate: Gate) -> Blueprint:
     @gate(Permission.ADMIN_INSTANCE)
     def create_token(user_id: int) -> tuple[Response, int]:
         """A token for any user, made by an administrator."""
-        return _create(accounts.find_user(str(user_id)), parameters.read(_NEW))
+        return _create(users.find_user(str(user_id)), parameters.read(_NEW))
 
     @blueprint.post("/user/personal_access_tokens")
     @gate(Permission.USE_API)
@@ -74,7 +74,7 @@ def routes(gate: Gate, rotation_gate: Gate) -> Blueprint:
         """One's own tokens; administrators see all."""
         sent = parameters.read(_LIST)
         order_by, descending = sent.get("sort", ("id", False))
-        wanted = tokens.Wanted(
+        wanted = access_tokens.Wanted(
             user_id=sent.get("user_id"),
             is_active=sent.get("state"),
             is_revoked=sent.get("revoked"),
@@ -83,14 +83,14 @@ def routes(gate: Gate, rotation_gate: Gate) -> Blueprint:
             order_by=order_by,
             descending=descending,
         )
-        page = pagination.page(tokens.access_tokens(wanted, by=current_principal(), now=utcnow()))
+        page = pagination.page(access_tokens.access_tokens(wanted, by=current_principal(), now=utcnow()))
         return pagination.answer(page, [representations.access_token(token) for token in page.items])
 
     @blueprint.get(f"{TOKENS}/<id:token_id>")
     @gate(Permission.READ_OWN_TOKENS)
     def show_token(token_id: int) -> Response:
         """One token."""
-        return jsonify(representations.access_token(tokens.access_token(token_id, by=current_principal())))
+        return jsonify(representations.access_token(access_tokens.access_token(token_id, by=current_principal())))
 
     @blueprint.get(f"{TOKENS}/self")
     @gate(Permission.USE_OWN_TOKEN)
@@ -102,7 +102,7 @@ def routes(gate: Gate, rotation_gate: Gate) -> Blueprint:
     @rotation_gate(Permission.USE_API)
     def rotate_token(token_id: int) -> Response:
         """A new token in place of one."""
-        return _rotate(tokens.access_token(token_id, by=current_principal()))
+        return _rotate(access_tokens.access_token(token_id, by=current_principal()))
 
     @blueprint.post(f"{TOKENS}/self/rotate")
     @rotation_gate(Permission.ROTATE_OWN_TOKEN)
@@ -117,7 +117,7 @@ def routes(gate: Gate, rotation_gate: Gate) -> Blueprint:
     @gate(Permission.USE_API)
     def revoke_token(token_id: int) -> tuple[str, int]:
         """Revoke a token."""
-        return _revoke(tokens.access_token(token_id, by=current_principal()))
+        return _revoke(access_tokens.access_token(token_id, by=current_principal()))
 
     @blueprint.delete(f"{TOKENS}/self")
     @gate(Permission.USE_OWN_TOKEN)
@@ -136,7 +136,7 @@ def _own_token() -> AccessToken:
 
 
 def _create(user: User, sent: dict[str, Any]) -> tuple[Response, int]:
-    token, secret = tokens.issue_access_token(
+    token, secret = access_tokens.issue_access_token(
         user,
         name=sent["name"],
         scopes=sent["scopes"],
@@ -151,7 +151,7 @@ def _create(user: User, sent: dict[str, Any]) -> tuple[Response, int]:
 
 def _rotate(token: AccessToken) -> Response:
     sent = parameters.read(_ROTATION)
-    rotated, secret = tokens.rotate_access_token(
+    rotated, secret = access_tokens.rotate_access_token(
         token, key=token_key(), by=current_principal(), now=utcnow(), expires_on=sent.get("expires_at")
     )
     return jsonify(representations.access_token(rotated, secret))
@@ -159,5 +159,5 @@ def _rotate(token: AccessToken) -> Response:
 
 def _revoke(token: AccessToken) -> tuple[str, int]:
     parameters.refuse_if_modified(token.created_at)
-    tokens.revoke_access_token(token, by=current_principal(), now=utcnow())
+    access_tokens.revoke_access_token(token, by=current_principal(), now=utcnow())
     return "", 204

@@ -10,8 +10,8 @@ from registry.blueprints.api import pagination, parameters, representations
 from registry.blueprints.api.parameters import boolean, integer, moment, one_of, optional, required, text
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
-from registry.domain import accounts
 from registry.domain.access import Permission
+from registry.domain.accounts import users
 from registry.errors import Forbidden, Unauthenticated
 from registry.models import UserState
 
@@ -82,7 +82,7 @@ def routes(gate: Gate) -> Blueprint:
         sent = parameters.read(_LIST)
         if viewer.is_anonymous and "username" not in sent:
             raise Forbidden("Not authorized to access /api/v4/users")
-        page = pagination.page(accounts.users(_wanted(sent, viewer.is_admin), by_email=viewer.is_admin))
+        page = pagination.page(users.users(_wanted(sent, viewer.is_admin), by_email=viewer.is_admin))
         return pagination.answer(page, representations.users(page.items, viewer))
 
     @blueprint.get("/users/<id:user_id>")
@@ -92,7 +92,7 @@ def routes(gate: Gate) -> Blueprint:
         viewer = current_principal()
         if viewer.is_anonymous:
             raise Forbidden("Not authorized!")
-        return jsonify(representations.users([accounts.find_user(str(user_id))], viewer)[0])
+        return jsonify(representations.users([users.find_user(str(user_id))], viewer)[0])
 
     @blueprint.post("/users")
     @gate(Permission.ADMIN_INSTANCE)
@@ -100,11 +100,11 @@ def routes(gate: Gate) -> Blueprint:
         """A new user, who may sign in at once: there is no mail to confirm an address with."""
         sent = parameters.read(_NEW, some_of=tuple(_PASSWORD))
         viewer = current_principal()
-        created = accounts.create_user(
+        created = users.create_user(
             username=sent["username"],
             email=sent["email"],
             name=sent["name"],
-            password=sent.get("password") or accounts.generated_password(),
+            password=sent.get("password") or users.generated_password(),
             by=viewer,
             **_columns(sent),
         )
@@ -114,20 +114,20 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.ADMIN_INSTANCE)
     def change_user(user_id: int) -> Response:
         """Some of what is known of a user, or the password."""
-        user = accounts.find_user(str(user_id))
+        user = users.find_user(str(user_id))
         sent = parameters.read(_CHANGES)
         viewer = current_principal()
         changes = {name: sent[name] for name in _NAMES if name in sent} | _columns(sent)
-        changed = accounts.change_user(user, changes, password=sent.get("password"), by=viewer)
+        changed = users.change_user(user, changes, password=sent.get("password"), by=viewer)
         return jsonify(representations.users([changed], viewer)[0])
 
     @blueprint.delete("/users/<id:user_id>")
     @gate(Permission.ADMIN_INSTANCE)
     def delete_user(user_id: int) -> tuple[str, int]:
         """A user with the personal namespace, its projects, and all tokens."""
-        user = accounts.find_user(str(user_id))
+        user = users.find_user(str(user_id))
         parameters.refuse_if_modified(user.created_at)
-        accounts.delete_user(user, by=current_principal())
+        users.delete_user(user, by=current_principal())
         return "", 204
 
     @blueprint.post("/users/<id:user_id>/<any(block,unblock,deactivate,activate):verb>")
@@ -135,13 +135,13 @@ def routes(gate: Gate) -> Blueprint:
     def change_state(user_id: int, verb: str) -> tuple[Response, int]:
         """Whether the user may sign in and use tokens."""
         state, only_from = _TRANSITIONS[verb]
-        accounts.set_state(accounts.find_user(str(user_id)), state, only_from=only_from, by=current_principal())
+        users.set_state(users.find_user(str(user_id)), state, only_from=only_from, by=current_principal())
         return jsonify(True), 201
 
     return blueprint
 
 
-def _wanted(sent: dict[str, Any], is_admin: bool) -> accounts.Wanted:
+def _wanted(sent: dict[str, Any], is_admin: bool) -> users.Wanted:
     states = [state for state, name in ((UserState.ACTIVE, "active"), (UserState.BLOCKED, "blocked")) if sent.get(name)]
     administrators_own: dict[str, Any] = {
         "is_admin": True if sent.get("admins") else None,
@@ -149,7 +149,7 @@ def _wanted(sent: dict[str, Any], is_admin: bool) -> accounts.Wanted:
         "created_after": sent.get("created_after"),
         "created_before": sent.get("created_before"),
     }
-    return accounts.Wanted(
+    return users.Wanted(
         username=sent.get("username"),
         search=sent.get("search", ""),
         states=tuple(states) or tuple(UserState),

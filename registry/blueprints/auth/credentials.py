@@ -18,8 +18,9 @@ from wtforms.validators import ValidationError
 
 from registry.blueprints.auth import sessions
 from registry.database import utcnow
-from registry.domain import access, accounts, tokens
+from registry.domain import access
 from registry.domain.access import Principal, PrincipalKind, Scope
+from registry.domain.accounts import access_tokens, deploy_tokens, jobs, secrets, users
 from registry.errors import ExpiredToken, Forbidden, InactiveUser, NoRoom, NotFound, RevokedToken, Unauthenticated
 from registry.models import AccessToken, DeployToken, User, UserState
 
@@ -75,9 +76,9 @@ def rotating_principal() -> Principal:
     GitLab, personal access tokens API, "Automatic reuse detection". Raises as ``pypi_principal``.
     """
     secret = _hard_secret()
-    token = tokens.find_access_token(secret, token_key()) if secret else None
+    token = access_tokens.find_access_token(secret, token_key()) if secret else None
     if token is not None and token.revoked_at is not None:
-        tokens.revoke_family(token, by=_of_user(PrincipalKind.ACCESS_TOKEN, token.user), now=utcnow())
+        access_tokens.revoke_family(token, by=_of_user(PrincipalKind.ACCESS_TOKEN, token.user), now=utcnow())
     return rest_principal()
 
 
@@ -102,7 +103,7 @@ def current_principal() -> Principal:
 
 def _deploy_token_principal() -> Principal | None:
     for secret in (_basic()[1], request.headers.get("Deploy-Token", ""), _bearer()):
-        token = tokens.find_deploy_token(secret, token_key(), utcnow()) if secret else None
+        token = deploy_tokens.find_deploy_token(secret, token_key(), utcnow()) if secret else None
         if token is not None:
             _note_use(token)
             return Principal(PrincipalKind.DEPLOY_TOKEN, deploy_token=token, address=_address())
@@ -111,11 +112,11 @@ def _deploy_token_principal() -> Principal | None:
 
 def _bearer_job_principal() -> Principal | None:
     secret = _bearer()
-    return _job_principal(secret) if secret.startswith(tokens.JOB_TOKEN_PREFIX) else None
+    return _job_principal(secret) if secret.startswith(jobs.JOB_TOKEN_PREFIX) else None
 
 
 def _job_principal(secret: str) -> Principal:
-    job = tokens.find_running_job(secret, token_key(), utcnow())
+    job = jobs.find_running_job(secret, token_key(), utcnow())
     if job is None:
         raise Unauthenticated
     _refuse_inactive(job.user)
@@ -126,7 +127,7 @@ def _access_token_principal(secret: str) -> Principal | None:
     """:raises Unauthenticated: there is a secret, and no such token."""
     if not secret:
         return None
-    token = tokens.find_access_token(secret, token_key())
+    token = access_tokens.find_access_token(secret, token_key())
     if token is None:
         raise Unauthenticated
     return _of_access_token(token)
@@ -136,7 +137,7 @@ def _basic_principal() -> Principal | None:
     username, password = _basic()
     if not password:
         return None
-    token = tokens.find_access_token(password, token_key())
+    token = access_tokens.find_access_token(password, token_key())
     if token is not None:
         return _of_access_token(token)
     return _job_principal(password) if username == JOB_USERNAME else None
@@ -175,7 +176,7 @@ def _sudo(principal: Principal) -> Principal:
     if not principal.is_admin or principal.access_token is None:
         raise Forbidden("Must be admin to use sudo")
     access.require_scope(principal, (Scope.SUDO,))
-    user = accounts.by_reference(reference)
+    user = users.by_reference(reference)
     if user is None:
         raise NotFound(f"User with ID or username '{reference}'")
     return replace(principal, user=user, sudo_by=principal.user, _roles={})
@@ -228,6 +229,6 @@ def _address() -> str:
 
 def _note_use(token: AccessToken | DeployToken) -> None:
     try:
-        tokens.note_use(token, utcnow())
+        secrets.note_use(token, utcnow())
     except (OperationalError, NoRoom):  # reading goes on when nothing can be written
         logger.warning("The time of the last use of a token could not be noted.", exc_info=True)

@@ -15,7 +15,7 @@ from registry import metrics
 from registry.blueprints.auth import sessions
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
-from registry.domain import sign_in as passwords
+from registry.domain.accounts import sign_in as passwords
 from registry.metrics import AuthFailure
 from registry.models import User
 

@@ -19,9 +19,9 @@ from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES, preparable
-from registry.domain import catalog
 from registry.domain.access import Permission
-from registry.domain.catalog import DownloadableFile
+from registry.domain.packages import index
+from registry.domain.packages.index import DownloadableFile
 from registry.errors import InvalidParameter, NotFound, RecordNotFound, RegistryError, Unavailable
 from registry.metrics import Download
 from registry.models import Group, Namespace, Project
@@ -64,14 +64,14 @@ def _download(namespace: Namespace, sha256: str, filename: str, missing: Registr
         raise missing
     principal = current_principal()
     if filename.endswith(METADATA_SUFFIX):  # no package file is called so
-        owner = catalog.downloadable_file(namespace, sha256, filename.removesuffix(METADATA_SUFFIX), principal)
+        owner = index.downloadable_file(namespace, sha256, filename.removesuffix(METADATA_SUFFIX), principal)
         if owner is not None and owner.core_metadata_sha256 is not None:
             return _core_metadata(owner, owner.core_metadata_sha256)
     else:
-        file = catalog.downloadable_file(namespace, sha256, filename, principal)
+        file = index.downloadable_file(namespace, sha256, filename, principal)
         if file is not None:
             return _package_file(file)
-    catalog.refuse_where_hidden(namespace, principal)
+    index.refuse_where_hidden(namespace, principal)
     raise missing
 
 

@@ -14,9 +14,10 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi.compression import SMALLEST_BYTES, CompressedPages
 from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, preparable
 from registry.blueprints.routing import spelled_id
-from registry.domain import catalog, forwarding, publishing, simple
+from registry.domain import forwarding
 from registry.domain.access import Permission
-from registry.domain.simple import SimpleIndex, SimplePage
+from registry.domain.packages import index, names, simple
+from registry.domain.packages.simple import SimpleIndex, SimplePage
 from registry.errors import InvalidParameter, NotFound
 from registry.models import Group, Namespace, Project
 
@@ -83,9 +84,9 @@ def base_url(namespace: Namespace) -> str:
 
 def _index(namespace: Namespace) -> Response:
     base = base_url(namespace)
-    index = catalog.simple_index(namespace, lambda name: f"{base}/simple/{name}", current_principal())
+    listed = index.simple_index(namespace, lambda name: f"{base}/simple/{name}", current_principal())
     media_type = negotiated_media_type()
-    body = simple.index_json(index) if media_type == simple.JSON else _html("simple/index.html", index)
+    body = simple.index_json(listed) if media_type == simple.JSON else _html("simple/index.html", listed)
     return _validated(body, media_type)
 
 
@@ -96,7 +97,7 @@ def _page(namespace: Namespace, name: str) -> Response:
     def file_url(digest: str, filename: str) -> str:
         return f"{base}/files/{digest}/{quote(filename)}"
 
-    page = catalog.simple_page(namespace, canonicalize_name(name), file_url, current_principal())
+    page = index.simple_page(namespace, canonicalize_name(name), file_url, current_principal())
     if page is None:
         return _elsewhere(namespace, name)
     media_type = negotiated_media_type()
@@ -106,8 +107,8 @@ def _page(namespace: Namespace, name: str) -> Response:
 
 def _elsewhere(namespace: Namespace, name: str) -> Response:
     """The answer for a name that the caller does not find here: the upstream's page, or 404."""
-    catalog.refuse_where_hidden(namespace, current_principal())
-    if not publishing.is_valid_name(name):
+    index.refuse_where_hidden(namespace, current_principal())
+    if not names.is_valid_name(name):
         raise NotFound("Package")
     url = forwarding.upstream_url(namespace, name, current_app.config["UPSTREAM_URL"])
     request.environ[metrics.EVENT] = metrics.Forward()

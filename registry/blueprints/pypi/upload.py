@@ -21,9 +21,10 @@ from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
-from registry.domain import publishing, settings, usage
+from registry.domain import instance
 from registry.domain.access import Permission
-from registry.domain.publishing import Upload
+from registry.domain.packages import publishing, usage
+from registry.domain.packages.publishing import Upload
 from registry.errors import BadRequest, InvalidParameter, TooLarge
 from registry.models import Project
 from registry.storage import StagedFile, Storage
@@ -91,7 +92,7 @@ def _storage() -> Storage:
 
 
 def _max_file_size() -> int:
-    return settings.max_file_size(current_app.config["MAX_FILE_SIZE"])
+    return instance.max_file_size(current_app.config["MAX_FILE_SIZE"])
 
 
 def _refuse_declared_length(project: Project) -> None:

@@ -13,8 +13,8 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui.forms import Form
 from registry.blueprints.ui.language import LANGUAGES
 from registry.blueprints.ui.viewer import principal, signed_in
-from registry.domain import accounts
 from registry.domain.access import Permission
+from registry.domain.accounts import users
 from registry.models import ColorScheme
 
 _ = lazy_gettext
@@ -61,7 +61,7 @@ def routes(gate: Gate) -> Blueprint:
         form = ProfileForm(obj=user)
         if form.validate_on_submit():
             with form.refusals():
-                accounts.change_user(user, form.data, by=principal())
+                users.change_user(user, form.data, by=principal())
                 flash(gettext("Profile saved."))
                 return redirect(url_for("ui.account.profile"), 303)
         return render_template("ui/account/profile.html", form=form, user=user), form.status
@@ -75,7 +75,7 @@ def routes(gate: Gate) -> Blueprint:
         if form.validate_on_submit():
             with form.refusals():
                 current, new = form.current_password.data or "", form.password.data or ""
-                accounts.change_password(user, current, new, by=principal())
+                users.change_password(user, current, new, by=principal())
                 sessions.sign_in(user)
                 flash(gettext("Password changed. Other sessions have been signed out."))
                 return redirect(url_for("ui.explore.home"), 303)
@@ -89,7 +89,7 @@ def routes(gate: Gate) -> Blueprint:
         form = PreferencesForm(language=user.preferred_language, color_scheme=user.color_scheme.value)
         form.offer()
         if form.validate_on_submit():
-            accounts.change_preferences(
+            users.change_preferences(
                 user, language=form.language.data, color_scheme=ColorScheme(form.color_scheme.data)
             )
             refresh()  # the sentence is in the new language

@@ -31,9 +31,12 @@ from registry.blueprints.ui.forms import Form, text
 from registry.blueprints.ui.viewer import principal, signed_in
 from registry.blueprints.ui.wording import translated, visibility_name
 from registry.database import db, is_sqlite, utcnow
-from registry.domain import accounts, audit, catalog, namespaces, paging, settings, tokens
+from registry.domain import audit, instance, namespaces, paging
 from registry.domain.access import Permission
+from registry.domain.accounts import access_tokens
+from registry.domain.accounts import users as accounts
 from registry.domain.namespaces import Wanted
+from registry.domain.packages import lists
 from registry.errors import Conflict, Forbidden
 from registry.models import CreationLevel, InstanceSettings, User, UserState, Visibility
 
@@ -163,7 +166,7 @@ def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
         newest = Wanted(order_by="id", descending=True)
         return render_template(
             "ui/admin/dashboard.html",
-            totals=catalog.totals(),
+            totals=lists.totals(),
             users=paging.page(accounts.users(accounts.Wanted(), by_email=True), 1, NEWEST),
             groups=paging.page(namespaces.groups(principal(), newest), 1, NEWEST),
             projects=paging.page(namespaces.projects(principal(), newest), 1, NEWEST),
@@ -218,7 +221,7 @@ def _namespaces_page(kind: str, found: paging.Page[Any]) -> str:
         kind=kind,
         found=found,
         text=_search(),
-        sizes=catalog.storage_sizes(found.items),
+        sizes=lists.storage_sizes(found.items),
         **described(found),
     )
 
@@ -313,7 +316,9 @@ def _add_users(blueprint: Blueprint, gate: Gate) -> None:
 def _user_page(user: User, *, password: str | None = None) -> Page:
     """:param password: made just now, and shown this once."""
     space = accounts.personal_namespace(user)
-    active_tokens = tokens.access_tokens(tokens.Wanted(user_id=user.id, is_active=True), by=principal(), now=utcnow())
+    active_tokens = access_tokens.access_tokens(
+        access_tokens.Wanted(user_id=user.id, is_active=True), by=principal(), now=utcnow()
+    )
     page = render_template(
         "ui/admin/user.html",
         user=user,
@@ -321,7 +326,7 @@ def _user_page(user: User, *, password: str | None = None) -> Page:
         is_self=user == signed_in(),
         memberships=pagination.page(namespaces.memberships_of(user)),
         own=namespaces.counts_below(space),
-        own_bytes=catalog.storage_bytes(space),
+        own_bytes=lists.storage_bytes(space),
         active_tokens=paging.page(active_tokens, 1, 1).total,
     )
     return page, 200
@@ -375,7 +380,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
         form.offer()
         if form.validate_on_submit():
             with form.refusals():
-                settings.change_instance(form.values(), by=principal())
+                instance.change_instance(form.values(), by=principal())
                 return _saved("ui.admin.general")
         return render_template("ui/admin/general.html", form=form), form.status
 
@@ -385,7 +390,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
         """The package registry of the instance."""
         form = PackageRegistryForm(obj=InstanceSettings.current())
         if form.validate_on_submit():
-            settings.change_instance(form.data, by=principal())
+            instance.change_instance(form.data, by=principal())
             return _saved("ui.admin.ci_cd")
         return _ci_cd_page(form, _size_form(formdata=None), form.status)
 
@@ -395,7 +400,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
         """The largest file, which may only lower what the installation is configured for, and limits on storage."""
         form = _size_form()
         if form.validate_on_submit():
-            settings.change_instance(form.data, by=principal())
+            instance.change_instance(form.data, by=principal())
             return _saved("ui.admin.ci_cd")
         return _ci_cd_page(PackageRegistryForm(obj=InstanceSettings.current(), formdata=None), form, form.status)
 
@@ -412,11 +417,11 @@ def _ci_cd_page(form: PackageRegistryForm, size_form: SizeLimitForm, status: int
 
 
 def _size_form(**options: Any) -> SizeLimitForm:
-    instance = InstanceSettings.current()
+    settings = InstanceSettings.current()
     return SizeLimitForm(
-        pypi_max_file_size=settings.max_file_size(current_app.config["MAX_FILE_SIZE"]),
-        project_storage_size_limit=instance.project_storage_size_limit or 0,
-        group_storage_size_limit=instance.group_storage_size_limit or 0,
+        pypi_max_file_size=instance.max_file_size(current_app.config["MAX_FILE_SIZE"]),
+        project_storage_size_limit=settings.project_storage_size_limit or 0,
+        group_storage_size_limit=settings.group_storage_size_limit or 0,
         **options,
     )
 

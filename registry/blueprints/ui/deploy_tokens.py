@@ -21,8 +21,8 @@ from registry.blueprints.ui.forms import Form, text
 from registry.blueprints.ui.frame import pypi_url
 from registry.blueprints.ui.viewer import may, principal
 from registry.database import utcnow
-from registry.domain import tokens
 from registry.domain.access import DeployScope, Permission
+from registry.domain.accounts import deploy_tokens
 from registry.models import DeployToken, Group, Project
 
 _ = lazy_gettext
@@ -92,12 +92,12 @@ def _create(namespace: Project | Group) -> Page:
     if form.validate_on_submit():
         expires_on = form.expires_on.data
         with form.refusals():
-            issued = tokens.issue_deploy_token(
+            issued = deploy_tokens.issue_deploy_token(
                 namespace,
                 name=text(form.name),
                 username=text(form.username) or None,
                 scopes=form.scopes.data or (),
-                expires_at=None if expires_on is None else tokens.starts_at(expires_on),
+                expires_at=None if expires_on is None else deploy_tokens.starts_at(expires_on),
                 key=token_key(),
                 by=principal(),
             )
@@ -106,8 +106,8 @@ def _create(namespace: Project | Group) -> Page:
 
 
 def _revoke(namespace: Project | Group, token_id: int) -> None:
-    token = tokens.deploy_token(namespace, token_id)
-    tokens.revoke_deploy_token(token, namespace, by=principal())
+    token = deploy_tokens.deploy_token(namespace, token_id)
+    deploy_tokens.revoke_deploy_token(token, namespace, by=principal())
     flash(gettext("Deploy token %(name)s was revoked.", name=token.name))
 
 
@@ -126,7 +126,7 @@ def _page(namespace: Project | Group, form: DeployTokenForm, issued: tuple[Deplo
         form=form,
         issued=issued,
         helps=SCOPES,
-        active=pagination.page(tokens.deploy_tokens(namespace, is_active=True, now=now)),
+        active=pagination.page(deploy_tokens.deploy_tokens(namespace, is_active=True, now=now)),
         may_change=may("change_deploy_tokens", namespace),
         tomorrow=(now + timedelta(days=1)).date(),
         pypi_url=pypi_url(namespace),

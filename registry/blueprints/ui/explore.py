@@ -11,9 +11,10 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
 from registry.blueprints.ui.forms import search_text
 from registry.blueprints.ui.viewer import principal, viewer
-from registry.domain import access, catalog, namespaces
+from registry.domain import access, namespaces
 from registry.domain.access import Permission
 from registry.domain.namespaces import Wanted
+from registry.domain.packages import lists
 from registry.domain.paging import Page, page
 from registry.errors import NotFound
 from registry.models import Group, Namespace, Project
@@ -79,7 +80,7 @@ def described(*pages: Page[Namespace]) -> dict[str, Any]:
     return {
         "roles": {id_: max(held.direct, held.inherited) for id_, held in roles.items()},
         "contents": namespaces.contents(groups, principal()),
-        "package_counts": catalog.package_counts(projects),
+        "package_counts": lists.package_counts(projects),
     }
 
 

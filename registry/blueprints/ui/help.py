@@ -21,7 +21,7 @@ from registry.blueprints.ui import commands
 from registry.blueprints.ui.frame import help_url, pypi_url
 from registry.blueprints.ui.language import current_language
 from registry.blueprints.ui.viewer import principal
-from registry.domain import access, namespaces, settings
+from registry.domain import access, forwarding, instance, namespaces
 from registry.domain.access import Permission
 from registry.errors import NotFound
 from registry.models import Group, Project
@@ -144,8 +144,8 @@ def _text(name: str, shown: Project | Group | None) -> str:
         code=code,
         to=_links(shown),
         shown=shown,
-        forwards=None if shown is None else settings.forwards(shown),
-        max_file_size=settings.max_file_size(current_app.config["MAX_FILE_SIZE"]),
+        forwards=None if shown is None else forwarding.forwards(shown),
+        max_file_size=instance.max_file_size(current_app.config["MAX_FILE_SIZE"]),
     )
 
 

@@ -15,8 +15,9 @@ from registry.blueprints.ui import pagination
 from registry.blueprints.ui.forms import Form, text
 from registry.blueprints.ui.viewer import principal
 from registry.database import utcnow
-from registry.domain import access, namespaces, tokens
+from registry.domain import access, namespaces
 from registry.domain.access import Permission
+from registry.domain.accounts import jobs
 from registry.errors import NotFound
 from registry.models import Group, JobStatus, Namespace, Project
 
@@ -88,8 +89,8 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
     def cancel_job(project: Project, job_id: int) -> Response:
         """Its token is dead at once."""
-        job = tokens.job(project, job_id)
-        tokens.finish_job(job, JobStatus.CANCELED, by=principal(), now=utcnow())
+        job = jobs.job(project, job_id)
+        jobs.finish_job(job, JobStatus.CANCELED, by=principal(), now=utcnow())
         flash(gettext("Job %(name)s was canceled.", name=job.name))
         return _back(project)
 
@@ -111,7 +112,7 @@ def _page(
         source_form=source_form or SourceForm(formdata=None),
         sources=sources,
         visible_sources=namespaces.visible_ids(principal(), sources),
-        running=pagination.page(tokens.running_jobs(project, utcnow())),
+        running=pagination.page(jobs.running_jobs(project, utcnow())),
     )
     return page, 200 if sent is None else sent.status
 

@@ -12,8 +12,9 @@ from registry.blueprints.ui.forms import MemberForm, NewMemberForm, search_text,
 from registry.blueprints.ui.frame import namespace_url
 from registry.blueprints.ui.viewer import may, principal, viewer
 from registry.blueprints.ui.wording import role_name
-from registry.domain import access, accounts, namespaces
+from registry.domain import access, namespaces
 from registry.domain.access import Permission
+from registry.domain.accounts import users
 from registry.models import Group, Namespace, Project, Role
 
 PROJECT_MEMBERS = "/<page_project:project>/-/project_members"
@@ -93,7 +94,7 @@ def _add(namespace: Project | Group) -> Page:
     form = NewMemberForm()
     form.offer(access.role_in(principal(), namespace))
     if form.validate_on_submit():
-        user = accounts.by_login(text(form.username))
+        user = users.by_login(text(form.username))
         if user is None:
             form.refuse("username", gettext("There is no user with this name or email."))
             return _list(namespace, form)

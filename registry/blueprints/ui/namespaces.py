@@ -26,10 +26,12 @@ from registry.blueprints.ui.forms import (
 )
 from registry.blueprints.ui.frame import namespace_url, pypi_url
 from registry.blueprints.ui.viewer import may, principal, signed_in, viewer
-from registry.domain import access, accounts, catalog, namespaces, settings
+from registry.domain import access, forwarding, namespaces
 from registry.domain.access import Permission
-from registry.domain.catalog import PackageFilter
+from registry.domain.accounts import users
 from registry.domain.namespaces import Wanted
+from registry.domain.packages import lists
+from registry.domain.packages.lists import PackageFilter
 from registry.domain.paging import page
 from registry.models import CreationLevel, Group, Namespace, Project, UserNamespace, Visibility
 
@@ -76,7 +78,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.USE_API)
     def new_project() -> Page:
         """In a group or in one's own space; ``?namespace_id=`` chooses one beforehand."""
-        space = accounts.personal_namespace(signed_in())
+        space = users.personal_namespace(signed_in())
         places = where_to_create(namespaces.groups_with(principal(), Permission.CREATE_PROJECT), space)
         chosen = request.args.get("namespace_id", space.id, type=int)
         parent = namespaces.by_id(chosen) if chosen in dict(places) else space
@@ -192,22 +194,22 @@ def _group_home(group: Group) -> str:
 def _project_home(project: Project) -> str:
     recent = None
     if may("read_package", project):
-        packages = catalog.packages(project, principal(), PackageFilter())
-        recent = page(catalog.ordered(packages, "created_at", descending=True), 1, RECENT)
+        packages = lists.packages(project, principal(), PackageFilter())
+        recent = page(lists.ordered(packages, "created_at", descending=True), 1, RECENT)
     return render_template(
         "ui/namespaces/project.html",
         namespace=project,
         project=project,
         recent=recent,
-        size_bytes=catalog.storage_bytes(project) if may("read_statistics", project) else None,
-        forwards=settings.forwards(project),
+        size_bytes=lists.storage_bytes(project) if may("read_statistics", project) else None,
+        forwards=forwarding.forwards(project),
         build_command=commands.build(),
         publish_command=commands.publish(pypi_url(project)),
     )
 
 
 def _user_home(space: UserNamespace) -> str:
-    user = accounts.by_ids([space.user_id])[space.user_id or 0]
+    user = users.by_ids([space.user_id])[space.user_id or 0]
     is_self = user == viewer()
     found = pagination.page(namespaces.projects(principal(), Wanted(order_by="name"), below=space, children_only=True))
     return render_template(
@@ -338,6 +340,6 @@ def _delete(namespace: Group | Project) -> Page:
         namespace=namespace,
         form=form,
         below=namespaces.counts_below(namespace),
-        size_bytes=catalog.storage_bytes(namespace),
+        size_bytes=lists.storage_bytes(namespace),
     )
     return page, form.status

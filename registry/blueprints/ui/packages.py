@@ -16,9 +16,11 @@ from registry.blueprints.ui.frame import namespace_url, pypi_url
 from registry.blueprints.ui.readme import readme
 from registry.blueprints.ui.viewer import may, principal
 from registry.database import utcnow
-from registry.domain import access, accounts, catalog, downloads, namespaces, paging, publishing, settings
+from registry.domain import access, forwarding, namespaces, paging
 from registry.domain.access import Permission
-from registry.domain.catalog import PackageFilter
+from registry.domain.accounts import users
+from registry.domain.packages import deletion, downloads, lists, names, protection
+from registry.domain.packages.lists import PackageFilter
 from registry.domain.paging import Listing
 from registry.models import Group, Package, PackageFile, PackageStatus, Project, RegistryAccess, Visibility
 
@@ -72,10 +74,10 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.DESTROY_PACKAGE)
     def delete_assets(project: Project, package_id: int) -> Page:
         """Asks, and then deletes the assets of ``?id=``; with the last one goes the package."""
-        package = catalog.shown_package(project, package_id, principal())
+        package = lists.shown_package(project, package_id, principal())
         if package is None:
             return _unknown(project)
-        files = catalog.package_files_by_id(package, _chosen())
+        files = lists.package_files_by_id(package, _chosen())
         if not files:
             flash(gettext("Select at least one asset."), "error")
             return redirect(url_for("ui.packages.project_package", project=project, package_id=package.id), 303)
@@ -85,7 +87,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.READ_PACKAGE)
     def download(project: Project, file_id: int) -> Response:
         """On to the address where clients download it, which the session opens too."""
-        file = catalog.project_file(project, file_id)
+        file = lists.project_file(project, file_id)
         return redirect(
             url_for("pypi.files.project_file", project=project.id, sha256=file.sha256, filename=file.filename), 302
         )
@@ -132,9 +134,9 @@ def _list(namespace: Project | Group) -> str:
     query = _query(orders)
     found = _found(namespace, query)
     failed: paging.Page[Package] = paging.page(
-        catalog.packages(namespace, principal(), PackageFilter(status=PackageStatus.ERROR)), 1, MOST_AT_ONCE
+        lists.packages(namespace, principal(), PackageFilter(status=PackageStatus.ERROR)), 1, MOST_AT_ONCE
     )
-    protections = publishing.protections([*found.items, *failed.items], principal())
+    protections = protection.protections([*found.items, *failed.items], principal())
     return render_template(
         "ui/packages/list.html",
         namespace=namespace,
@@ -142,11 +144,11 @@ def _list(namespace: Project | Group) -> str:
         orders=orders,
         found=found,
         failed=failed,
-        creators=accounts.by_ids(package.creator_id for package in found.items),
-        jobs=catalog.jobs_of(found.items),
+        creators=users.by_ids(package.creator_id for package in found.items),
+        jobs=lists.jobs_of(found.items),
         protections=protections,
-        yanks=catalog.yanks(found.items),
-        name_statuses=catalog.name_statuses(found.items),
+        yanks=lists.yanks(found.items),
+        name_statuses=names.name_statuses(found.items),
         deletable=[package_id for package_id, each in protections.items() if each.may_delete],
         pypi_url=pypi_url(namespace),
         build_command=commands.build(),
@@ -155,15 +157,15 @@ def _list(namespace: Project | Group) -> str:
 
 
 def _found(namespace: Project | Group, query: Query) -> paging.Page[Package]:
-    listing = catalog.packages(namespace, principal(), query.wanted)
+    listing = lists.packages(namespace, principal(), query.wanted)
     if query.order_by == "version":
         return _page_in_version_order(listing, namespace, descending=query.descending)
-    return pagination.page(catalog.ordered(listing, query.order_by, descending=query.descending))
+    return pagination.page(lists.ordered(listing, query.order_by, descending=query.descending))
 
 
 def _page_in_version_order(listing: Listing, namespace: Project | Group, *, descending: bool) -> paging.Page[Package]:
-    ids = pagination.page_of(catalog.ids_in_version_order(listing, descending=descending))
-    packages = {package.id: package for package in catalog.packages_by_id(namespace, principal(), ids.items)}
+    ids = pagination.page_of(lists.ids_in_version_order(listing, descending=descending))
+    packages = {package.id: package for package in lists.packages_by_id(namespace, principal(), ids.items)}
     shown = [packages[package_id] for package_id in ids.items if package_id in packages]
     return paging.Page(shown, ids.number, ids.size, ids.total)
 
@@ -172,7 +174,7 @@ def _page_in_version_order(listing: Listing, namespace: Project | Group, *, desc
 
 
 def _show(namespace: Project | Group, package_id: int) -> Page:
-    package = catalog.shown_package(namespace, package_id, principal())
+    package = lists.shown_package(namespace, package_id, principal())
     if package is None:
         return _unknown(namespace)
     if request.args.get("tab") == "versions":
@@ -185,13 +187,13 @@ def _unknown(namespace: Project | Group) -> Page:
 
 
 def _versions(namespace: Project | Group, package: Package) -> str:
-    beside = catalog.versions_beside(package)
+    beside = lists.versions_beside(package)
     found = _page_in_version_order(beside, package.project, descending=True)
     return render_template(
         "ui/packages/versions.html",
         found=found,
-        creators=accounts.by_ids(other.creator_id for other in found.items),
-        yanks=catalog.yanks(found.items),
+        creators=users.by_ids(other.creator_id for other in found.items),
+        yanks=lists.yanks(found.items),
         **_header(namespace, package, found.total),
     )
 
@@ -199,10 +201,10 @@ def _versions(namespace: Project | Group, package: Package) -> str:
 def _detail(namespace: Project | Group, package: Package) -> str:
     project = package.project
     group = _group_of(namespace, project)
-    jobs = catalog.jobs_of([package]).get(package.id, [])
-    digest = catalog.core_metadata_digest(package)
+    jobs = lists.jobs_of([package]).get(package.id, [])
+    digest = lists.core_metadata_digest(package)
     is_open = access.allowed(access.ANONYMOUS, Permission.READ_PACKAGE, project)
-    files: paging.Page[PackageFile] = pagination.page(catalog.ordered_files(package, "id", descending=False))
+    files: paging.Page[PackageFile] = pagination.page(lists.ordered_files(package, "id", descending=False))
     return render_template(
         "ui/packages/detail.html",
         files=files,
@@ -219,8 +221,8 @@ def _detail(namespace: Project | Group, package: Package) -> str:
             package.name, package.version, pypi_url(group), is_open=_group_is_open(group, project)
         ),
         pypirc=commands.pypirc(pypi_url(project)),
-        forwards=settings.forwards(project),
-        **_header(namespace, package, catalog.count(catalog.versions_beside(package))),
+        forwards=forwarding.forwards(project),
+        **_header(namespace, package, lists.count(lists.versions_beside(package))),
     )
 
 
@@ -229,10 +231,10 @@ def _header(namespace: Project | Group, package: Package, other_versions: int) -
         "namespace": namespace,
         "package": package,
         "project": package.project,
-        "protection": publishing.protections([package], principal())[package.id],
-        "said": catalog.name_status(package.project, package.name),
-        "yank": catalog.yanks([package])[package.id],
-        "size_bytes": catalog.package_size(package),
+        "protection": protection.protections([package], principal())[package.id],
+        "said": names.name_status(package.project, package.name),
+        "yank": lists.yanks([package])[package.id],
+        "size_bytes": lists.package_size(package),
         "downloads": downloads.of_package(package, utcnow().date()),
         "other_versions": other_versions,
     }
@@ -254,42 +256,42 @@ def _group_is_open(group: Group, project: Project) -> bool:
 
 
 def _delete(namespace: Project | Group) -> Page:
-    chosen = catalog.packages_by_id(namespace, principal(), _chosen())
+    chosen = lists.packages_by_id(namespace, principal(), _chosen())
     if not chosen:
         flash(gettext("Select at least one package."), "error")
         return _to_list(namespace)
     if request.method == "POST":
         for package in chosen:
             access.require(principal(), Permission.DESTROY_PACKAGE, package.project)
-        publishing.delete_packages(chosen, by=principal())
+        deletion.delete_packages(chosen, by=principal())
         flash(ngettext("Package deleted successfully", "Packages deleted successfully", len(chosen)))
         return _to_list(namespace)
-    protections = publishing.protections(chosen, principal())
+    protections = protection.protections(chosen, principal())
     return render_template(
         "ui/packages/delete.html",
         namespace=namespace,
         packages=[package for package in chosen if protections[package.id].may_delete],
         kept=[package for package in chosen if not protections[package.id].may_delete],
-        forwards=settings.forwards(namespace),
+        forwards=forwarding.forwards(namespace),
     )
 
 
 def _delete_assets(files: list[PackageFile], package: Package, project: Project) -> Page:
     if request.method == "POST":
-        if publishing.delete_files(files, package, project, by=principal()):
+        if deletion.delete_files(files, package, project, by=principal()):
             flash(gettext("Package deleted successfully"))
             return _to_list(project)
         flash(ngettext("Package asset deleted successfully", "Package assets deleted successfully", len(files)))
         return redirect(url_for("ui.packages.project_package", project=project, package_id=package.id), 303)
-    all_files = pagination.page(catalog.package_files(package)).total
+    all_files = pagination.page(lists.package_files(package)).total
     return render_template(
         "ui/packages/delete_assets.html",
         namespace=project,
         package=package,
         files=files,
         takes_package=len(files) == all_files,
-        may_delete=publishing.protections([package], principal())[package.id].may_delete,
-        forwards=settings.forwards(project),
+        may_delete=protection.protections([package], principal())[package.id].may_delete,
+        forwards=forwarding.forwards(project),
     )
 
 

@@ -10,8 +10,8 @@ from typing import cast
 
 from markupsafe import Markup
 
-from registry.domain import core_metadata, readmes
-from registry.domain.core_metadata import Description
+from registry.domain.distributions import core_metadata, readmes
+from registry.domain.distributions.core_metadata import Description
 from registry.errors import InvalidDistribution, Unavailable
 from registry.storage import ObjectMissing, Storage, object_key
 

@@ -11,8 +11,8 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui.forms import Form, text
 from registry.blueprints.ui.viewer import principal
 from registry.blueprints.ui.wording import name_status_name
-from registry.domain import catalog, releases
 from registry.domain.access import Permission
+from registry.domain.packages import lists, names, releases
 from registry.models import NameStatus, Package, PackageFile, Project
 
 _ = lazy_gettext
@@ -41,8 +41,8 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.YANK_PACKAGE)
     def yank_package(project: Project, package_id: int) -> Page:
         """Asks for a reason, and then yanks all assets of a package version."""
-        package = catalog.package(project, package_id)
-        form = ReasonForm(reason=catalog.yanks([package])[package.id].reason)
+        package = lists.package(project, package_id)
+        form = ReasonForm(reason=lists.yanks([package])[package.id].reason)
         if form.validate_on_submit():
             with form.refusals():
                 releases.yank_version(package, project, text(form.reason), by=principal())
@@ -53,7 +53,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.YANK_PACKAGE)
     def unyank_package(project: Project, package_id: int) -> Page:
         """Asks, and then offers all assets of a package version again."""
-        package = catalog.package(project, package_id)
+        package = lists.package(project, package_id)
         if request.method == "POST":
             releases.unyank_version(package, project, by=principal())
             return _unyanked(package, project)
@@ -63,8 +63,8 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.YANK_PACKAGE)
     def yank_asset(project: Project, package_id: int, file_id: int) -> Page:
         """Asks for a reason, and then yanks one asset."""
-        package = catalog.package(project, package_id)
-        file = catalog.package_file(package, file_id)
+        package = lists.package(project, package_id)
+        file = lists.package_file(package, file_id)
         form = ReasonForm(reason=file.yanked_reason)
         if form.validate_on_submit():
             with form.refusals():
@@ -76,8 +76,8 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.YANK_PACKAGE)
     def unyank_asset(project: Project, package_id: int, file_id: int) -> Page:
         """Asks, and then offers one asset again."""
-        package = catalog.package(project, package_id)
-        file = catalog.package_file(package, file_id)
+        package = lists.package(project, package_id)
+        file = lists.package_file(package, file_id)
         if request.method == "POST":
             releases.unyank_file(file, package, project, by=principal())
             return _unyanked(package, project, file)
@@ -87,8 +87,8 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.ADMIN_PACKAGE)
     def package_status(project: Project, package_id: int) -> Page:
         """The status of the package name, which all its versions in the project share."""
-        package = catalog.package(project, package_id)
-        said = catalog.name_status(project, package.name)
+        package = lists.package(project, package_id)
+        said = names.name_status(project, package.name)
         form = StatusForm(name_status=said.status, reason=said.reason)
         form.offer()
         if form.validate_on_submit():

@@ -15,9 +15,10 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui.forms import Form, RegistryAccessForm, text
 from registry.blueprints.ui.viewer import may, principal
 from registry.blueprints.ui.wording import role_name
-from registry.domain import access, namespaces, publishing, settings
+from registry.domain import access, forwarding, namespaces
 from registry.domain.access import Permission
-from registry.domain.settings import Forwarding
+from registry.domain.forwarding import Forwarding
+from registry.domain.packages import protection
 from registry.models import Group, Project, ProtectionRule, Role
 
 _ = lazy_gettext
@@ -67,13 +68,13 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.CHANGE_PACKAGE_SETTINGS)
     def group_packages_and_registries(group: Group) -> Page:
         """What the group says about request forwarding, and what holds."""
-        standing = settings.forwarding(group)
+        standing = forwarding.of_group(group)
         form = ForwardingForm(
             pypi_package_requests_forwarding=standing.effective, lock_pypi_package_requests_forwarding=standing.lock
         )
         if form.validate_on_submit():
             with form.refusals():
-                settings.change_forwarding(
+                forwarding.change_forwarding(
                     group,
                     value=_chosen(form, standing),
                     lock=form.lock_pypi_package_requests_forwarding.data,
@@ -94,7 +95,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.CHANGE_PACKAGE_SETTINGS)
     def group_inherit(group: Group) -> Response:
         """Back to what the groups above or the instance say."""
-        settings.change_forwarding(group, value=None, lock=False, by=principal())
+        forwarding.change_forwarding(group, value=None, lock=False, by=principal())
         return _saved(group)
 
     @blueprint.get(PROJECT_SETTINGS)
@@ -128,7 +129,7 @@ def routes(gate: Gate) -> Blueprint:
         if form.validate_on_submit():
             push, delete = form.roles()
             with form.refusals():
-                publishing.add_protection_rule(
+                protection.add_protection_rule(
                     project, pattern=text(form.pattern), push=push, delete=delete, by=principal()
                 )
                 flash(gettext("Package protection rule created."))
@@ -138,7 +139,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route(f"{PROJECT_SETTINGS}/protection_rules/<id:rule_id>", methods=["GET", "POST"])
     @gate(Permission.ADMIN_PACKAGE)
     def edit_protection_rule(project: Project, rule_id: int) -> Page:
-        rule = publishing.protection_rule(project, rule_id)
+        rule = protection.protection_rule(project, rule_id)
         form = _rule_form(rule)
         if form.validate_on_submit():
             push, delete = form.roles()
@@ -146,7 +147,7 @@ def routes(gate: Gate) -> Blueprint:
                 "pattern": text(form.pattern), "minimum_push_role": push, "minimum_delete_role": delete,
             }  # fmt: skip
             with form.refusals():
-                publishing.change_protection_rule(rule, changes, project, by=principal())
+                protection.change_protection_rule(rule, changes, project, by=principal())
                 flash(gettext("Package protection rule updated."))
                 return _to_rules(project)
         page = render_template("ui/settings/protection_rule.html", namespace=project, rule_id=rule_id, form=form)
@@ -155,7 +156,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post(f"{PROJECT_SETTINGS}/protection_rules/<id:rule_id>/delete")
     @gate(Permission.ADMIN_PACKAGE)
     def delete_protection_rule(project: Project, rule_id: int) -> Response:
-        publishing.delete_protection_rule(publishing.protection_rule(project, rule_id), project, by=principal())
+        protection.delete_protection_rule(protection.protection_rule(project, rule_id), project, by=principal())
         flash(gettext("Package protection rule deleted."))
         return _to_rules(project)
 
@@ -185,9 +186,9 @@ def _project_page(
         access_form=access_form or _access_form(project, formdata=None),
         rule_form=rule_form or _rule_form(formdata=None),
         duplicates_form=DuplicatesForm(identical_upload_accepted=project.identical_upload_accepted, formdata=None),
-        rules=publishing.protection_rules(project),
+        rules=protection.protection_rules(project),
         anyone_may_pull_is_offered=access.anyone_may_pull(),
-        forwards=settings.forwards(project),
+        forwards=forwarding.forwards(project),
         group=parent if isinstance(parent, Group) else None,
     )
     return page, 200 if sent is None else sent.status

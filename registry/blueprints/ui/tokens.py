@@ -21,9 +21,10 @@ from registry.blueprints.ui import pagination
 from registry.blueprints.ui.forms import Form, text
 from registry.blueprints.ui.viewer import principal, signed_in
 from registry.database import utcnow
-from registry.domain import paging, tokens
+from registry.domain import paging
 from registry.domain.access import Permission, Scope
-from registry.domain.tokens import Wanted
+from registry.domain.accounts import access_tokens as tokens
+from registry.domain.accounts.access_tokens import Wanted
 from registry.models import AccessToken
 
 _ = lazy_gettext

@@ -12,9 +12,10 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
 from registry.blueprints.ui.forms import Form
 from registry.blueprints.ui.viewer import principal
-from registry.domain import catalog, namespaces, usage
+from registry.domain import namespaces
 from registry.domain.access import Permission
-from registry.domain.catalog import StorageUse
+from registry.domain.packages import lists, usage
+from registry.domain.packages.lists import StorageUse
 from registry.models import Group, Project
 
 _ = lazy_gettext
@@ -35,13 +36,13 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.ADMIN_NAMESPACE)
     def project_usage_quotas(project: Project) -> Page:
         """Storage by package name; the limit is an administrator's to set."""
-        return _page(project, catalog.storage_by_name(project))
+        return _page(project, lists.storage_by_name(project))
 
     @blueprint.route("/groups/<page_group:group>/-/usage_quotas", methods=["GET", "POST"])
     @gate(Permission.ADMIN_NAMESPACE)
     def group_usage_quotas(group: Group) -> Page:
         """Storage by project; the limit is an administrator's to set."""
-        return _page(group, catalog.storage_by_project(group))
+        return _page(group, lists.storage_by_project(group))
 
     return blueprint
 

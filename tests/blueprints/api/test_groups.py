@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from registry.domain import settings
+from registry.domain import forwarding
 from registry.domain.access import SHELL
 from registry.models import Group, Project, Role, User, Visibility
 from tests import factories
@@ -254,11 +254,11 @@ class TestChange:
 
         assert response.status_code == 200
         assert {name: response.json[name] for name in sent} == sent
-        assert settings.forwarding(group).effective is False
+        assert forwarding.of_group(group).effective is False
 
     def test_a_refused_part_leaves_the_rest_unchanged(self, rest: Rest, group: Group, owner_token: str) -> None:
         sub = factories.group("sub", parent=group)
-        settings.change_forwarding(group, lock=True, by=SHELL)
+        forwarding.change_forwarding(group, lock=True, by=SHELL)
 
         response = rest.put(
             f"/groups/{sub.id}", owner_token, {"name": "Other", "pypi_package_requests_forwarding": False}

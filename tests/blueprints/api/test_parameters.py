@@ -13,8 +13,9 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from registry.database import utcnow
-from registry.domain import publishing, tokens
 from registry.domain.access import SHELL
+from registry.domain.accounts import access_tokens, deploy_tokens
+from registry.domain.packages import protection
 from registry.models import Group, Project, Role, User
 from tests import factories
 from tests.builders import build_wheel
@@ -159,9 +160,9 @@ def routes(app: Flask) -> Iterator[tuple[str, Rule]]:
 def arguments(project: Project, group: Group, outsider: User, admin: User) -> dict[str, Any]:
     """A value for every argument of an address, all of which lead somewhere."""
     file = factories.published(project, build_wheel())
-    token = tokens.find_access_token(factories.access_token(outsider), factories.token_key())
-    deploy_token = tokens.find_deploy_token(factories.deploy_token(project), factories.token_key(), utcnow())
-    rule = publishing.add_protection_rule(project, pattern="x", push=Role.OWNER, delete=None, by=SHELL)
+    token = access_tokens.find_access_token(factories.access_token(outsider), factories.token_key())
+    deploy_token = deploy_tokens.find_deploy_token(factories.deploy_token(project), factories.token_key(), utcnow())
+    rule = protection.add_protection_rule(project, pattern="x", push=Role.OWNER, delete=None, by=SHELL)
     assert token is not None
     assert deploy_token is not None
     return {

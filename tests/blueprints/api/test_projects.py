@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from registry.domain import accounts
+from registry.domain.accounts import users
 from registry.models import Group, Project, RegistryAccess, Role, User, Visibility
 from tests import factories
 from tests.builders import build_wheel
@@ -36,7 +36,7 @@ def field(group: Group, owner: User) -> dict[str, Project]:
     return {
         "tools": factories.project("tools", parent=group),
         "deep": factories.project("deep", parent=sub),
-        "own": factories.project("own", parent=accounts.personal_namespace(owner)),
+        "own": factories.project("own", parent=users.personal_namespace(owner)),
         "open": factories.project("open", parent=place, visibility=Visibility.PUBLIC),
         "office": factories.project("office", parent=place, visibility=Visibility.INTERNAL),
         "hidden": factories.project("hidden", parent=place),
@@ -147,7 +147,7 @@ class TestOne:
         }  # fmt: skip
 
     def test_a_personal_project_has_an_owner(self, rest: Rest, owner: User, owner_token: str) -> None:
-        own = factories.project("own", parent=accounts.personal_namespace(owner))
+        own = factories.project("own", parent=users.personal_namespace(owner))
 
         response = rest.get(f"/projects/{own.id}", owner_token)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from registry.domain import accounts
+from registry.domain.accounts import users
 from registry.models import User, UserState
 from tests import factories
 from tests.clients import Rest
@@ -38,7 +38,7 @@ class TestOwnUser:
 
         assert set(response.json) == ADMINISTERED
         assert response.json["is_admin"] is True
-        assert response.json["namespace_id"] == accounts.personal_namespace(admin).id
+        assert response.json["namespace_id"] == users.personal_namespace(admin).id
 
     def test_nobody_is_nobody(self, rest: Rest) -> None:
         assert rest.get("/user").status_code == 401
@@ -137,7 +137,7 @@ class TestCreation:
         assert response.status_code == 201
         assert set(response.json) == ADMINISTERED
         assert response.json["username"] == "alice"
-        assert accounts.verify_password("alice", NEW["password"]) is not None
+        assert users.verify_password("alice", NEW["password"]) is not None
         assert response.json["confirmed_at"] is not None
 
     def test_everything_that_can_be_set_is_set(self, rest: Rest, admin_token: str) -> None:
@@ -224,7 +224,7 @@ class TestChange:
         response = rest.put(f"/users/{owner.id}", admin_token, {"password": "battery staple"})
 
         assert response.status_code == 200
-        assert accounts.verify_password("olivia", "battery staple") is not None
+        assert users.verify_password("olivia", "battery staple") is not None
 
     def test_a_new_user_name_moves_the_projects(self, rest: Rest, admin_token: str) -> None:
         created = rest.post("/users", admin_token, NEW).json

@@ -17,8 +17,9 @@ from werkzeug.test import TestResponse
 
 from registry.blueprints.auth.sessions import SignedIn
 from registry.database import db, utcnow
-from registry.domain import accounts, tokens
 from registry.domain.access import SHELL
+from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
+from registry.domain.accounts.secrets import digest
 from registry.models import AccessToken, DeployToken, JobStatus, PackageFile, Project, Role, User, UserState, Visibility
 from tests import factories
 from tests.builders import build_wheel
@@ -68,19 +69,19 @@ def world(app: Flask) -> World:
         "blocked user's job": factories.job(private, blocked)[1],
     }
     finished, secrets["finished job"] = factories.job(private, reporter)
-    tokens.finish_job(finished, JobStatus.SUCCESS, by=SHELL, now=utcnow())
+    jobs.finish_job(finished, JobStatus.SUCCESS, by=SHELL, now=utcnow())
     overdue, secrets["overdue job"] = factories.job(private, reporter)
     overdue.expires_at = utcnow()
     db.session.commit()
-    accounts.set_state(blocked, UserState.BLOCKED, by=SHELL)
-    accounts.set_state(deactivated, UserState.DEACTIVATED, by=SHELL)
+    users.set_state(blocked, UserState.BLOCKED, by=SHELL)
+    users.set_state(deactivated, UserState.DEACTIVATED, by=SHELL)
     key = factories.token_key()
-    revoked = tokens.find_access_token(secrets["revoked"], key)
+    revoked = access_tokens.find_access_token(secrets["revoked"], key)
     assert revoked is not None
-    tokens.revoke_access_token(revoked, by=SHELL, now=utcnow())
-    revoked_deploy = tokens.find_deploy_token(secrets["revoked deploy"], key, utcnow())
+    access_tokens.revoke_access_token(revoked, by=SHELL, now=utcnow())
+    revoked_deploy = deploy_tokens.find_deploy_token(secrets["revoked deploy"], key, utcnow())
     assert revoked_deploy is not None
-    tokens.revoke_deploy_token(revoked_deploy, private, by=SHELL)
+    deploy_tokens.revoke_deploy_token(revoked_deploy, private, by=SHELL)
     return World(public, private, reporter, secrets)
 
 
@@ -299,8 +300,7 @@ def test_the_use_of_a_token_is_noted(client: FlaskClient, world: World) -> None:
 
     db.session.rollback()
     used = {
-        name: tokens.digest(world[name], factories.token_key())
-        for name in ("token", "deploy", "expired", "revoked deploy")
+        name: digest(world[name], factories.token_key()) for name in ("token", "deploy", "expired", "revoked deploy")
     }
     noted = set(db.session.scalars(select(AccessToken.digest).where(AccessToken.last_used_at.is_not(None))))
     noted |= set(db.session.scalars(select(DeployToken.digest).where(DeployToken.last_used_at.is_not(None))))
@@ -372,9 +372,9 @@ def test_a_session_ends_with_a_new_password_or_when_its_user_is_stopped(
 ) -> None:
     assert signed_in.get(path(world.private)).status_code == 200
     {
-        "password": lambda: accounts.set_password(world.reporter, "another secret", by=SHELL),
-        "blocked": lambda: accounts.set_state(world.reporter, UserState.BLOCKED, by=SHELL),
-        "deleted": lambda: accounts.delete_user(world.reporter, by=SHELL),
+        "password": lambda: users.set_password(world.reporter, "another secret", by=SHELL),
+        "blocked": lambda: users.set_state(world.reporter, UserState.BLOCKED, by=SHELL),
+        "deleted": lambda: users.delete_user(world.reporter, by=SHELL),
     }[event]()
 
     assert signed_in.get(path(world.private)).status_code == 401

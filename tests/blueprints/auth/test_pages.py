@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from registry.blueprints.auth.pages import local_address
-from registry.domain import accounts
 from registry.domain.access import SHELL
+from registry.domain.accounts import users
 from registry.models import User, UserState
 from tests import factories
 
@@ -59,7 +59,7 @@ def test_the_page_has_exactly_one_password_field(browser, app):
 
 @pytest.mark.parametrize("state", [UserState.BLOCKED, UserState.DEACTIVATED])
 def test_who_is_not_active_cannot_sign_in(browser, user, state):
-    accounts.set_state(user, state, by=SHELL)
+    users.set_state(user, state, by=SHELL)
 
     assert browser.submit(SIGN_IN, credentials()).status_code == 422
 
@@ -67,7 +67,7 @@ def test_who_is_not_active_cannot_sign_in(browser, user, state):
 def test_a_session_ends_when_its_user_is_blocked(browser_of, user):
     browser = browser_of(user)
 
-    accounts.set_state(user, UserState.BLOCKED, by=SHELL)
+    users.set_state(user, UserState.BLOCKED, by=SHELL)
 
     assert browser.get("/-/user_settings/profile").location.startswith(SIGN_IN)
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from registry.database import db, utcnow
-from registry.domain import downloads
+from registry.domain.packages import downloads
 from registry.models import Package, Visibility
 from tests import factories
 from tests.builders import build_sdist, build_wheel

@@ -16,9 +16,19 @@ from hypothesis import strategies as st
 from sqlalchemy import event, select
 
 from registry.database import db, utcnow
-from registry.domain import access, namespaces, publishing, releases, settings, simple
-from registry.domain.simple import SimpleFile, SimplePage
-from registry.models import NameStatus, Package, PackageFile, PackageStatus, RegistryAccess, Role, Visibility
+from registry.domain import access, forwarding, instance, namespaces
+from registry.domain.packages import deletion, releases, simple
+from registry.domain.packages.simple import SimpleFile, SimplePage
+from registry.models import (
+    NameStatus,
+    Package,
+    PackageFile,
+    PackageStatus,
+    RegistryAccess,
+    Role,
+    UserNamespace,
+    Visibility,
+)
 from tests import factories
 from tests.builders import build_sdist, build_wheel
 from tests.clients import JSON, links, pypi_path
@@ -319,7 +329,7 @@ def test_a_quarantined_name_offers_nothing_and_is_never_forwarded(pip, demo, gro
             for suffix in ("", ".metadata"):
                 assert pip.download(namespace, WHEEL, token, suffix=suffix).status_code == 404
         for package in db.session.scalars(select(Package).where(Package.status == PackageStatus.DEFAULT)):
-            publishing.delete_package(package, demo, by=access.SHELL)
+            deletion.delete_package(package, demo, by=access.SHELL)
 
     releases.set_name_status(demo, "demo", NameStatus.ACTIVE, by=access.SHELL)
     assert pip.simple_page(demo, "demo", token).status_code == 302
@@ -387,7 +397,7 @@ def test_a_page_is_revalidated_by_its_etag_and_changes_with_the_next_upload(pip,
 def test_a_record_without_files_is_an_empty_page_and_not_forwarded(pip, demo, owner, token):
     for file in db.session.scalars(select(PackageFile)):
         package = db.session.get_one(Package, file.package_id)
-        publishing.delete_file(file, package, demo, by=access.SHELL)
+        deletion.delete_file(file, package, demo, by=access.SHELL)
 
     response = pip.simple_page(demo, "demo", token)
 
@@ -640,7 +650,7 @@ def test_an_unknown_namespace_is_404_for_everybody(pip, token, path):
 
 
 def test_a_users_own_space_is_no_group(pip, owner, token):
-    space = namespaces.find(owner.username, namespaces.UserNamespace)
+    space = namespaces.find(owner.username, UserNamespace)
 
     for reference in (space.id, owner.username):
         assert pip.get(f"{pypi_path(reference, group=True)}/simple/", token).status_code == 404
@@ -651,7 +661,7 @@ def test_anyone_may_pull_where_a_project_says_so_unless_the_instance_forbids(app
     twine.upload(project, WHEEL, factories.deploy_token(project))
 
     assert pip.simple_page(project, "demo").status_code == 200
-    settings.change_instance({"package_registry_allow_anyone_to_pull_option": False}, by=access.SHELL)
+    instance.change_instance({"package_registry_allow_anyone_to_pull_option": False}, by=access.SHELL)
     assert pip.simple_page(project, "demo").status_code == 401
 
 
@@ -659,7 +669,7 @@ def test_guests_pull_where_the_instance_lets_them(pip, demo, guest):
     token = factories.access_token(guest)
 
     assert pip.simple_page(demo, "demo", token).status_code == 403
-    settings.change_instance({"allow_guest_plus_roles_to_pull_packages": True}, by=access.SHELL)
+    instance.change_instance({"allow_guest_plus_roles_to_pull_packages": True}, by=access.SHELL)
     assert pip.simple_page(demo, "demo", token).status_code == 200
 
 
@@ -690,7 +700,7 @@ def test_an_unknown_name_is_forwarded_in_normalized_form(pip, project, group, to
 
 
 def test_forwarding_switched_off_is_404(pip, project, group, token):
-    settings.change_forwarding(group, value=False, by=access.SHELL)
+    forwarding.change_forwarding(group, value=False, by=access.SHELL)
 
     for namespace in (project, group):
         response = pip.simple_page(namespace, "unknown", token)

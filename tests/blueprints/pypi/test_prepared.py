@@ -11,7 +11,9 @@ from sqlalchemy.orm import joinedload
 from registry import create_app
 from registry.blueprints.pypi import prepared
 from registry.database import db, utcnow
-from registry.domain import access, accounts, namespaces, publishing, releases, settings, tokens
+from registry.domain import access, forwarding, namespaces
+from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
+from registry.domain.packages import deletion, releases
 from registry.models import (
     AccessToken,
     DeployToken,
@@ -94,11 +96,9 @@ def _changes(project, group, reporter):
     return {
         "member removed": lambda: namespaces.remove_member(project, reporter, by=access.SHELL),
         "role lowered": lambda: namespaces.change_member(project, reporter, Role.GUEST, by=access.SHELL),
-        "token revoked": lambda: tokens.revoke_access_token(access_token(), by=access.SHELL, now=utcnow()),
+        "token revoked": lambda: access_tokens.revoke_access_token(access_token(), by=access.SHELL, now=utcnow()),
         "user blocked": lambda: _set_state(reporter),
-        "package deleted": lambda: publishing.delete_package(
-            db.session.scalars(package).one(), project, by=access.SHELL
-        ),
+        "package deleted": lambda: deletion.delete_package(db.session.scalars(package).one(), project, by=access.SHELL),
         "registry switched off": lambda: namespaces.change(
             project, {"registry_access": RegistryAccess.DISABLED}, by=access.SHELL
         ),
@@ -108,7 +108,7 @@ def _changes(project, group, reporter):
 
 
 def _set_state(user):
-    accounts.set_state(user, UserState.BLOCKED, by=access.SHELL)
+    users.set_state(user, UserState.BLOCKED, by=access.SHELL)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_forwarding_that_is_switched_off_stops_at_once(pip, demo, group, reporte
     for _ in range(2):
         assert pip.simple_page(demo, "unknown", token).status_code == 302
 
-    settings.change_forwarding(group, value=False, by=access.SHELL)
+    forwarding.change_forwarding(group, value=False, by=access.SHELL)
 
     assert pip.simple_page(demo, "unknown", token).status_code == 404
 
@@ -201,8 +201,8 @@ def test_a_deploy_token_that_is_revoked_and_a_job_that_ends_are_refused_at_once(
             assert pip.simple_page(demo, "demo", credentials).status_code == 200
 
     newest = db.session.scalars(select(DeployToken).order_by(DeployToken.id.desc())).first()
-    tokens.revoke_deploy_token(newest, demo, by=access.SHELL)
-    tokens.finish_job(db.session.get_one(Job, job.id), JobStatus.SUCCESS, by=access.SHELL, now=utcnow())
+    deploy_tokens.revoke_deploy_token(newest, demo, by=access.SHELL)
+    jobs.finish_job(db.session.get_one(Job, job.id), JobStatus.SUCCESS, by=access.SHELL, now=utcnow())
 
     assert pip.simple_page(demo, "demo", deploy).status_code == 401
     assert pip.simple_page(demo, "demo", ("gitlab-ci-token", job_secret)).status_code == 401

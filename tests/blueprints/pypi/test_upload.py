@@ -10,7 +10,8 @@ from sqlalchemy import func, select
 
 from registry.blueprints.pypi import upload
 from registry.database import db, utcnow
-from registry.domain import access, namespaces, publishing, releases, settings
+from registry.domain import access, instance, namespaces
+from registry.domain.packages import deletion, protection, releases
 from registry.models import AuditEvent, NameStatus, Package, PackageFile, RegistryAccess, Role, UserState, Visibility
 from tests import factories
 from tests.builders import build_sdist, build_wheel
@@ -396,13 +397,13 @@ def test_a_file_larger_than_the_limit_is_refused_and_one_of_just_the_limit_is_no
     twine, project, developer, store_files
 ):
     token = factories.access_token(developer)
-    settings.change_instance({"pypi_max_file_size": len(WHEEL.content) - 1}, by=access.SHELL)
+    instance.change_instance({"pypi_max_file_size": len(WHEEL.content) - 1}, by=access.SHELL)
 
     refused = twine.upload(project, WHEEL, token)
 
     assert (refused.status_code, refused.json["message"]) == (400, "400 Bad request - File is too large")
     assert store_files() == []
-    settings.change_instance({"pypi_max_file_size": len(WHEEL.content)}, by=access.SHELL)
+    instance.change_instance({"pypi_max_file_size": len(WHEEL.content)}, by=access.SHELL)
     assert twine.upload(project, WHEEL, token).status_code == 201
 
 
@@ -425,7 +426,7 @@ def test_who_may_publish_is_let_in_before_the_body_is_there(client, project, dev
 
 
 def test_a_body_that_declares_more_than_the_instance_takes_is_refused_before_it_is_there(client, project, developer):
-    settings.change_instance({"pypi_max_file_size": 1000}, by=access.SHELL)
+    instance.change_instance({"pypi_max_file_size": 1000}, by=access.SHELL)
 
     response = ask(client, project, factories.access_token(developer), 33 << 20)
 
@@ -578,7 +579,7 @@ def test_an_sdist_joins_the_wheel_of_its_version(twine, project, developer):
 def test_after_deletion_the_file_may_be_published_again(twine, project, developer):
     token = factories.access_token(developer)
     twine.upload(project, WHEEL, token)
-    publishing.delete_package(db.session.scalars(select(Package)).one(), project, by=access.SHELL)
+    deletion.delete_package(db.session.scalars(select(Package)).one(), project, by=access.SHELL)
 
     response = twine.upload(project, WHEEL, token)
 
@@ -586,7 +587,7 @@ def test_after_deletion_the_file_may_be_published_again(twine, project, develope
 
 
 def test_a_protected_name_needs_the_role_of_the_rule(twine, project, developer, maintainer):
-    publishing.add_protection_rule(project, pattern="de*", push=Role.MAINTAINER, delete=None, by=access.SHELL)
+    protection.add_protection_rule(project, pattern="de*", push=Role.MAINTAINER, delete=None, by=access.SHELL)
 
     refused = twine.upload(project, WHEEL, factories.access_token(developer))
 

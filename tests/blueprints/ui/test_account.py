@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry.domain import accounts
+from registry.domain.accounts import users
 from registry.models import ColorScheme
 from tests import factories
 
@@ -35,7 +35,7 @@ def test_a_profile_is_changed(browser_of, user):
 
 
 def test_a_new_username_moves_the_personal_projects(browser_of, user):
-    factories.project("scratch", parent=accounts.personal_namespace(user))
+    factories.project("scratch", parent=users.personal_namespace(user))
     browser = browser_of(user)
 
     browser.submit(PROFILE, {"username": "pola"})
@@ -82,7 +82,7 @@ def test_a_new_password_takes_the_old_one_and_ends_other_sessions(browser_of, us
     here.submit(PASSWORDS, {"current_password": PASSWORD, "password": "another one", "repeated": "another one"})
 
     factories.reload(user)
-    assert accounts.verify_password("paula", "another one") == user
+    assert users.verify_password("paula", "another one") == user
     assert here.get(PROFILE).status_code == 200
     assert elsewhere.get(PROFILE).status_code == 303
 
@@ -106,7 +106,7 @@ def test_a_password_that_will_not_do_is_refused_beside_its_field(browser_of, use
     assert answer.status_code == 422
     assert answer.errors == {field: sentence}
     assert not [value for name, value in answer.fields(PASSWORDS).items() if name in names and value]
-    assert accounts.verify_password("paula", PASSWORD) == user
+    assert users.verify_password("paula", PASSWORD) == user
 
 
 def test_language_and_colours_are_chosen(browser_of, user):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from registry.database import utcnow
-from registry.domain import accounts, namespaces, settings
+from registry.domain import forwarding, namespaces
 from registry.domain.access import SHELL
+from registry.domain.accounts import users
 from registry.models import CreationLevel, InstanceSettings, Role, UserState, Visibility
 from tests import factories
 from tests.builders import build_wheel
@@ -121,8 +122,8 @@ def test_the_overview_counts_what_the_instance_holds(area, owner, project):
 )
 def test_users_are_searched_filtered_and_sorted(area, owner, query, names):
     factories.user("external", is_external=True)
-    accounts.set_state(factories.user("blocked"), UserState.BLOCKED, by=SHELL)
-    accounts.set_state(factories.user("sleeping"), UserState.DEACTIVATED, by=SHELL)
+    users.set_state(factories.user("blocked"), UserState.BLOCKED, by=SHELL)
+    users.set_state(factories.user("sleeping"), UserState.DEACTIVATED, by=SHELL)
 
     page = area.get(f"/admin/users?{query}")
 
@@ -190,10 +191,10 @@ def test_a_user_is_created_with_a_generated_password_shown_once(area, browser):
     made = area.submit("/admin/users/new", NEW_USER)
     password = shown(made)
 
-    nina = accounts.find_username("nina")
+    nina = users.find_username("nina")
     assert made.status_code == 200
     assert made.flashes[0] == "User Nina was created."
-    assert accounts.verify_password("nina", password) == nina
+    assert users.verify_password("nina", password) == nina
     assert nina.must_change_password
     assert password not in area.get("/admin/users/nina").html
     assert made.headers["Cache-Control"] == "no-store"
@@ -209,9 +210,9 @@ def test_a_user_is_created_with_a_chosen_password_and_rights(area):
 
     answer = area.submit("/admin/users/new", sent)
 
-    nina = accounts.find_username("nina")
+    nina = users.find_username("nina")
     assert answer.location == "/admin/users/nina"
-    assert accounts.verify_password("nina", "a long password") == nina
+    assert users.verify_password("nina", "a long password") == nina
     assert (nina.is_admin, nina.is_external, nina.can_create_group, nina.projects_limit) == (False, True, False, 3)
     assert nina.must_change_password
 
@@ -236,7 +237,7 @@ def test_a_new_user_that_is_refused_says_why_and_keeps_what_was_typed(area, chan
     assert page.status_code == 422
     assert page.errors[name].startswith(sentence)
     assert page.fields("/admin/users/new")["email"] == (NEW_USER | change)["email"]
-    assert accounts.by_login("nina") is None
+    assert users.by_login("nina") is None
 
 
 def test_a_taken_name_is_told(area, owner):
@@ -274,7 +275,7 @@ def test_the_last_administrator_stays_one(area, admin):
 def test_a_user_is_kept_out_and_let_in_again(area, rest, owner, before, verb, after):
     token = factories.access_token(owner)
     if before is not UserState.ACTIVE:
-        accounts.set_state(owner, before, by=SHELL)
+        users.set_state(owner, before, by=SHELL)
 
     answer = area.submit("/admin/users/olivia", action=f"/admin/users/olivia/{verb}")
 
@@ -288,7 +289,7 @@ def test_a_user_is_kept_out_and_let_in_again(area, rest, owner, before, verb, af
 @pytest.mark.parametrize(("verb", "state"), [("unblock", UserState.ACTIVE), ("activate", UserState.BLOCKED)])
 def test_what_does_not_fit_the_state_is_told(area, owner, verb, state):
     if state is not UserState.ACTIVE:
-        accounts.set_state(owner, state, by=SHELL)
+        users.set_state(owner, state, by=SHELL)
 
     area.post(f"/admin/users/olivia/{verb}")
 
@@ -313,13 +314,13 @@ def test_a_password_is_reset_and_shown_once(area, browser_of):
     password = shown(made)
 
     factories.reload(olivia)
-    assert accounts.verify_password("olivia", password) == olivia
+    assert users.verify_password("olivia", password) == olivia
     assert olivia.must_change_password
     assert password not in area.get("/admin/users/olivia").html
 
 
 def test_a_user_is_deleted_after_a_question_that_says_what_goes_along(area, rest, owner, project):
-    factories.project("own", parent=accounts.personal_namespace(owner))
+    factories.project("own", parent=users.personal_namespace(owner))
     namespaces.add_member(project, owner, Role.OWNER, by=SHELL)
     other = factories.user("other")
     namespaces.add_member(namespaces.by_path("acme", type(project.parent)), other, Role.OWNER, by=SHELL)
@@ -330,7 +331,7 @@ def test_a_user_is_deleted_after_a_question_that_says_what_goes_along(area, rest
     assert "1 personal project with packages of 0 bytes goes with it." in page.text
     assert answer.location == "/admin/users"
     assert area.get(answer.location).flashes == ["User Olivia was deleted."]
-    assert accounts.by_login("olivia") is None
+    assert users.by_login("olivia") is None
 
 
 def test_the_only_owner_of_a_group_is_not_deleted(area, owner, group):
@@ -339,7 +340,7 @@ def test_the_only_owner_of_a_group_is_not_deleted(area, owner, group):
     assert area.get(answer.location).flashes == [
         "This user is the only owner of a group; give the group another owner first."
     ]
-    assert accounts.by_login("olivia") == owner
+    assert users.by_login("olivia") == owner
 
 
 def test_a_user_is_shown_with_roles_and_tokens(area, owner, group):
@@ -361,13 +362,13 @@ def test_a_user_who_is_not_there_is_not_found(area, path):
 
 def test_forwarding_is_switched_off_and_enforced_for_all(area, owner, group):
     answer = area.submit(
-        "/admin/application_settings/ci_cd", {settings.FORWARDING: None, settings.FORWARDING_LOCK: "y"}
+        "/admin/application_settings/ci_cd", {forwarding.FORWARDING: None, forwarding.FORWARDING_LOCK: "y"}
     )
 
     assert answer.location == "/admin/application_settings/ci_cd"
     assert area.get(answer.location).flashes == ["Application settings saved successfully."]
-    assert settings.forwarding(group).effective is False
-    assert settings.forwarding(group).locked_by == "instance"
+    assert forwarding.of_group(group).effective is False
+    assert forwarding.of_group(group).locked_by == "instance"
 
 
 def test_what_the_registry_allows_is_set(area):
@@ -447,7 +448,7 @@ def test_general_settings_that_are_refused_say_why_and_change_nothing(area, chan
 
 def test_the_list_of_events_is_in_pages(area, owner):
     for _ in range(25):
-        accounts.change_user(owner, {"note": str(utcnow())}, by=SHELL)
+        users.change_user(owner, {"note": str(utcnow())}, by=SHELL)
 
     page = area.get("/admin/audit_log?search=user_changed")
 

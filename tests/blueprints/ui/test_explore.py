@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from registry.domain import accounts, namespaces
+from registry.domain import namespaces
 from registry.domain.access import SHELL
+from registry.domain.accounts import users
 from registry.models import Role, Visibility
 from tests import factories
 
@@ -140,7 +141,7 @@ def test_a_search_in_a_group_looks_at_everything_below(browser_of, owner, group)
 
 
 def test_a_user_page_shows_personal_projects_the_viewer_may_see(browser, browser_of, owner):
-    space = accounts.personal_namespace(owner)
+    space = users.personal_namespace(owner)
     factories.project("shown", parent=space, visibility=Visibility.PUBLIC)
     factories.project("private", parent=space)
 
@@ -149,8 +150,8 @@ def test_a_user_page_shows_personal_projects_the_viewer_may_see(browser, browser
 
 
 def test_a_private_profile_shows_the_name_only(browser, browser_of, outsider, owner):
-    accounts.change_user(owner, {"private_profile": True, "bio": "Secrets."}, by=SHELL)
-    factories.project("shown", parent=accounts.personal_namespace(owner), visibility=Visibility.PUBLIC)
+    users.change_user(owner, {"private_profile": True, "bio": "Secrets."}, by=SHELL)
+    factories.project("shown", parent=users.personal_namespace(owner), visibility=Visibility.PUBLIC)
 
     assert "Secrets." in browser_of(owner).get("/olivia").text
     for page in (browser.get("/olivia"), browser_of(outsider).get("/olivia")):

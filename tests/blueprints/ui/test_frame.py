@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from registry.domain import accounts, namespaces
+from registry.domain import namespaces
 from registry.domain.access import SHELL
+from registry.domain.accounts import users
 from registry.models import ColorScheme, Project, RegistryAccess, Role, Visibility
 from tests import factories
 from tests.builders import build_wheel
@@ -19,10 +20,10 @@ def world(owner, group, project):
     """Groups, projects, packages and members whose texts try to break out."""
     namespaces.change(group, {"description": HOSTILE, "name": HOSTILE}, by=SHELL)
     namespaces.change(project, {"description": HOSTILE, "name": HOSTILE}, by=SHELL)
-    accounts.change_user(owner, {"name": HOSTILE, "bio": HOSTILE}, by=SHELL)
+    users.change_user(owner, {"name": HOSTILE, "bio": HOSTILE}, by=SHELL)
     factories.group("inner", parent=group, description=HOSTILE)
     factories.project("legacy", parent=group)
-    factories.project("scratch", parent=accounts.personal_namespace(owner))
+    factories.project("scratch", parent=users.personal_namespace(owner))
     factories.member(project, Role.DEVELOPER, "dora")
     for version in ("1.0", "2.0"):
         factories.published(project, build_wheel("demo", version))
@@ -220,7 +221,7 @@ def test_the_language_is_the_one_the_browser_likes_best_of_those_there_are(brows
 
 
 def test_the_language_a_user_chose_comes_first(browser_of, owner):
-    accounts.change_preferences(owner, language="ja", color_scheme=ColorScheme.AUTO)
+    users.change_preferences(owner, language="ja", color_scheme=ColorScheme.AUTO)
 
     page = browser_of(owner).get("/", headers={"Accept-Language": "en"})
 
@@ -230,7 +231,7 @@ def test_the_language_a_user_chose_comes_first(browser_of, owner):
 
 @pytest.mark.parametrize(("scheme", "shown"), [("auto", None), ("light", "light"), ("dark", "dark")])
 def test_the_colour_scheme_is_the_users_or_the_systems(browser_of, owner, scheme, shown):
-    accounts.change_preferences(owner, language="", color_scheme=ColorScheme(scheme))
+    users.change_preferences(owner, language="", color_scheme=ColorScheme(scheme))
 
     assert browser_of(owner).get("/").tree.get("data-bs-theme") == shown
 

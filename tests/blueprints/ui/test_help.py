@@ -13,9 +13,10 @@ from werkzeug.exceptions import HTTPException
 
 from registry import create_app
 from registry.blueprints.ui.help import CHAPTERS
-from registry.domain import accounts, settings
+from registry.domain import forwarding, instance
 from registry.domain.access import SHELL
-from registry.domain.publishing import is_valid_version
+from registry.domain.accounts import users
+from registry.domain.packages.names import is_valid_version
 from registry.models import Role, Visibility
 from tests import factories
 from tests.builders import build_wheel
@@ -241,7 +242,7 @@ def test_versions_that_are_called_valid_are_and_others_are_not(browser, app):
 
 @pytest.mark.parametrize(("limit", "shown"), [(1 << 20, "1.00 MiB"), (None, "5.00 GiB")])
 def test_the_size_limit_is_the_one_that_holds(browser, app, limit, shown):
-    settings.change_instance({"pypi_max_file_size": limit}, by=SHELL)
+    instance.change_instance({"pypi_max_file_size": limit}, by=SHELL)
 
     assert f"Files of up to {shown}." in browser.get("/help/publish").text
 
@@ -293,7 +294,7 @@ def test_a_member_of_a_project_alone_is_not_told_the_number_of_its_group(browser
 
 
 def test_a_project_of_a_user_has_no_group(browser_of, owner):
-    project = factories.project("scratch", parent=accounts.personal_namespace(owner))
+    project = factories.project("scratch", parent=users.personal_namespace(owner))
 
     text = browser_of(owner).get("/help/install?project=olivia/scratch").text
 
@@ -303,7 +304,7 @@ def test_a_project_of_a_user_has_no_group(browser_of, owner):
 
 @pytest.mark.parametrize(("value", "sentence"), [(True, "are forwarded at present"), (False, "are not forwarded")])
 def test_the_chapter_on_forwarding_says_what_holds(browser_of, owner, group, project, value, sentence):
-    settings.change_forwarding(group, value=value, by=SHELL)
+    forwarding.change_forwarding(group, value=value, by=SHELL)
 
     assert sentence in browser_of(owner).get("/help/forwarding?project=acme/tools").text
 

@@ -7,8 +7,9 @@ from datetime import date, timedelta
 import pytest
 
 from registry.database import utcnow
-from registry.domain import access, accounts, namespaces
+from registry.domain import access, namespaces
 from registry.domain.access import SHELL
+from registry.domain.accounts import users
 from registry.models import Role, UserState, Visibility
 from tests import factories
 
@@ -55,7 +56,7 @@ def test_a_member_is_added_by_name_or_address(browser_of, owner, project, outsid
     member = namespaces.member(project, outsider.id)
     assert (added.status_code, added.location) == (303, PROJECT)
     assert (member.role, member.membership.expires_on) == (Role.DEVELOPER, TOMORROW)
-    assert access.role_of(accounts.find_username("paul"), project) is Role.GUEST
+    assert access.role_of(users.find_username("paul"), project) is Role.GUEST
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ def test_members_are_found_by_a_part_of_their_name(browser_of, owner, project, d
 
 
 def test_a_blocked_member_is_marked(browser_of, owner, project, developer):
-    accounts.set_state(developer, UserState.BLOCKED, by=SHELL)
+    users.set_state(developer, UserState.BLOCKED, by=SHELL)
 
     assert ("Dora Blocked", "Direct member") in people(browser_of(owner).get(PROJECT))
 

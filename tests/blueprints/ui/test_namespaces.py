@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import select
 
 from registry.database import db
-from registry.domain import accounts, namespaces, settings
+from registry.domain import instance, namespaces
 from registry.domain.access import SHELL
+from registry.domain.accounts import users
 from registry.models import CreationLevel, Group, Namespace, Project, RegistryAccess, Role, Visibility
 from tests import factories
 from tests.builders import build_wheel
@@ -93,7 +94,7 @@ def test_what_breaks_a_rule_stands_beside_its_field_and_what_was_typed_stays(bro
 
 def test_refusals_are_translated(browser_of, outsider, group):
     browser = browser_of(outsider)
-    accounts.change_preferences(outsider, language="ja", color_scheme=outsider.color_scheme)
+    users.change_preferences(outsider, language="ja", color_scheme=outsider.color_scheme)
 
     assert browser.submit("/groups/new", {"name": "X", "path": "acme"}).errors == {"path": "すでに使用されています。"}
 
@@ -115,7 +116,7 @@ def test_only_visibilities_that_may_be_chosen_can_be(browser_of, owner, group):
 
 
 def test_a_restricted_visibility_is_offered_to_administrators_only(browser_of, outsider, admin):
-    settings.change_instance({"restricted_visibility_levels": ["public"]}, by=SHELL)
+    instance.change_instance({"restricted_visibility_levels": ["public"]}, by=SHELL)
 
     assert browser_of(outsider).submit("/groups/new", {"name": "X", "visibility": "20"}).errors == {
         "visibility": "An administrator has restricted this visibility level."
@@ -215,7 +216,7 @@ def test_anyone_may_pull_is_shown_as_it_stands(browser_of, owner, group):
 
 def test_where_the_instance_forbids_it_nobody_is_offered_anyone_may_pull_and_nothing_is_lost(browser_of, owner, group):
     project = factories.project("lib", parent=group, registry_access=RegistryAccess.PUBLIC)
-    settings.change_instance({"package_registry_allow_anyone_to_pull_option": False}, by=SHELL)
+    instance.change_instance({"package_registry_allow_anyone_to_pull_option": False}, by=SHELL)
     browser = browser_of(owner)
 
     page = browser.get("/acme/lib/edit")

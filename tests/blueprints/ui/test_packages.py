@@ -8,9 +8,10 @@ from urllib.parse import urlencode
 import pytest
 
 from registry.database import db, utcnow
-from registry.domain import catalog, namespaces, publishing, settings
+from registry.domain import forwarding, namespaces
 from registry.domain.access import SHELL
-from registry.domain.catalog import PackageFilter
+from registry.domain.packages import deletion, lists, protection
+from registry.domain.packages.lists import PackageFilter
 from registry.models import (
     FileStatus,
     Package,
@@ -132,7 +133,7 @@ def test_what_a_deploy_token_published_names_nobody(browser_of, owner, project):
 
 
 def test_protected_and_deprecated_packages_are_marked(browser_of, owner, project, demo):
-    publishing.add_protection_rule(project, pattern="de*", push=Role.OWNER, delete=None, by=SHELL)
+    protection.add_protection_rule(project, pattern="de*", push=Role.OWNER, delete=None, by=SHELL)
     with_status(demo, PackageStatus.DEPRECATED)
 
     page = browser_of(owner).get(LIST)
@@ -303,7 +304,7 @@ def test_a_longer_list_costs_no_more_statements(browser_of, owner, project, stat
     few = cost(browser, LIST, statements)
 
     publish_some(project, 20, name="more")
-    publishing.add_protection_rule(project, pattern="more*", push=Role.OWNER, delete=None, by=SHELL)
+    protection.add_protection_rule(project, pattern="more*", push=Role.OWNER, delete=None, by=SHELL)
 
     assert cost(browser, LIST, statements) == few
 
@@ -399,7 +400,7 @@ def test_deleting_packages_asks_for_the_role_of_a_maintainer(browser_of, project
 
 @pytest.mark.parametrize(("role", "status"), DELETERS)
 def test_deleting_assets_asks_for_the_role_of_a_maintainer(browser_of, project, demo, role, status):
-    file = db.session.scalars(catalog.package_files(demo)).first()
+    file = db.session.scalars(lists.package_files(demo)).first()
     browser = browser_of(factories.user() if role is None else factories.member(project, role))
     path = f"{address(demo)}/package_files/delete"
 
@@ -428,7 +429,7 @@ def test_controls_to_delete_are_shown_to_those_who_may(browser_of, project, demo
 
 
 def test_a_package_is_deleted_after_a_question_that_names_it(browser_of, maintainer, group, demo):
-    settings.change_forwarding(group, value=False, by=SHELL)
+    forwarding.change_forwarding(group, value=False, by=SHELL)
     browser = browser_of(maintainer)
 
     question = browser.get(f"{DELETE}?id={demo.id}")
@@ -453,7 +454,7 @@ def test_where_requests_are_forwarded_the_question_tells_of_the_risk(browser_of,
 
 
 def test_several_packages_are_deleted_at_once(browser_of, maintainer, group, project):
-    settings.change_forwarding(group, value=False, by=SHELL)
+    forwarding.change_forwarding(group, value=False, by=SHELL)
     packages = publish_some(project, 3)
     browser = browser_of(maintainer)
     path = f"{DELETE}?{urlencode([('id', package.id) for package in packages[:2]])}"
@@ -476,7 +477,7 @@ def test_several_packages_with_forwarding_have_words_of_their_own(browser_of, ma
 
 
 def test_what_a_rule_protects_is_named_and_stays(browser_of, maintainer, project, demo):
-    publishing.add_protection_rule(project, pattern="demo", push=None, delete=Role.OWNER, by=SHELL)
+    protection.add_protection_rule(project, pattern="demo", push=None, delete=Role.OWNER, by=SHELL)
     other = package_of(factories.published(project, build_wheel("other")))
     browser = browser_of(maintainer)
     path = f"{DELETE}?id={demo.id}&id={other.id}"
@@ -493,7 +494,7 @@ def test_what_a_rule_protects_is_named_and_stays(browser_of, maintainer, project
 
 
 def test_of_several_packages_all_or_none_are_deleted(browser_of, maintainer, project, demo):
-    publishing.add_protection_rule(project, pattern="demo", push=None, delete=Role.OWNER, by=SHELL)
+    protection.add_protection_rule(project, pattern="demo", push=None, delete=Role.OWNER, by=SHELL)
     other = package_of(factories.published(project, build_wheel("other")))
 
     answer = browser_of(maintainer).post(DELETE, {"id": [other.id, demo.id]})
@@ -541,7 +542,7 @@ def test_packages_of_another_project_are_not_deleted_through_this_one(browser_of
 
 
 def test_a_form_without_the_token_deletes_nothing(browser_of, maintainer, demo):
-    file = db.session.scalars(catalog.package_files(demo)).first()
+    file = db.session.scalars(lists.package_files(demo)).first()
     browser = browser_of(maintainer)
 
     for path, record in ((DELETE, demo), (f"{address(demo)}/package_files/delete", file)):
@@ -553,7 +554,7 @@ def test_a_form_without_the_token_deletes_nothing(browser_of, maintainer, demo):
 
 
 def test_an_asset_is_deleted_after_a_question_that_names_it(browser_of, maintainer, demo):
-    wheel = db.session.scalars(catalog.package_files(demo).where(PackageFile.filename.endswith(".whl"))).one()
+    wheel = db.session.scalars(lists.package_files(demo).where(PackageFile.filename.endswith(".whl"))).one()
     path = f"{address(demo)}/package_files/delete"
     browser = browser_of(maintainer)
 
@@ -570,7 +571,7 @@ def test_an_asset_is_deleted_after_a_question_that_names_it(browser_of, maintain
 
 
 def test_the_last_assets_take_the_package_along_and_the_question_says_so(browser_of, maintainer, project, demo):
-    files = db.session.scalars(catalog.package_files(demo)).all()
+    files = db.session.scalars(lists.package_files(demo)).all()
     path = f"{address(demo)}/package_files/delete"
     ids = urlencode([("id", file.id) for file in files])
     browser = browser_of(maintainer)
@@ -584,12 +585,12 @@ def test_the_last_assets_take_the_package_along_and_the_question_says_so(browser
     assert "security risk" in question.text
     assert after.flashes == ["Package deleted successfully"]
     assert after.path == LIST
-    assert catalog.count(catalog.packages(project, SHELL, PackageFilter())) == 0
+    assert lists.count(lists.packages(project, SHELL, PackageFilter())) == 0
 
 
 def test_several_assets_are_named_one_by_one(browser_of, maintainer, project, demo):
     factories.published(project, build_wheel(tag="py2-none-any"))
-    ids = [file.id for file in db.session.scalars(catalog.package_files(demo).order_by(PackageFile.id))][:2]
+    ids = [file.id for file in db.session.scalars(lists.package_files(demo).order_by(PackageFile.id))][:2]
 
     page = browser_of(maintainer).get(f"{address(demo)}/package_files/delete?{urlencode([('id', i) for i in ids])}")
 
@@ -607,8 +608,8 @@ def test_a_choice_of_no_assets_is_told(browser_of, maintainer, demo):
 
 
 def test_assets_of_a_protected_package_stay(browser_of, maintainer, project, demo):
-    publishing.add_protection_rule(project, pattern="demo", push=None, delete=Role.OWNER, by=SHELL)
-    file = db.session.scalars(catalog.package_files(demo)).first()
+    protection.add_protection_rule(project, pattern="demo", push=None, delete=Role.OWNER, by=SHELL)
+    file = db.session.scalars(lists.package_files(demo)).first()
     path = f"{address(demo)}/package_files/delete"
     browser = browser_of(maintainer)
 
@@ -684,7 +685,7 @@ def test_a_package_page_tells_history_size_and_metadata(browser_of, owner, proje
 
 
 def test_assets_stand_with_size_and_digests(browser_of, owner, project, demo):
-    file = db.session.scalars(catalog.package_files(demo)).first()
+    file = db.session.scalars(lists.package_files(demo)).first()
 
     page = browser_of(owner).get(address(demo))
 
@@ -695,7 +696,7 @@ def test_assets_stand_with_size_and_digests(browser_of, owner, project, demo):
 
 def test_an_asset_is_downloaded_with_the_session(browser_of, owner, project, demo):
     built = build_wheel()
-    file = db.session.scalars(catalog.package_files(demo).where(PackageFile.filename == built.filename)).one()
+    file = db.session.scalars(lists.package_files(demo).where(PackageFile.filename == built.filename)).one()
     browser = browser_of(owner)
 
     answer = browser.get(f"/acme/tools/-/package_files/{file.id}/download")
@@ -710,7 +711,7 @@ def test_an_asset_that_is_not_there_is_not_found(browser_of, owner, project, dem
     if which == "another project's":
         file_id = factories.published(factories.project(), build_wheel()).id
     elif which == "deleted":
-        publishing.delete_package(demo, project, by=SHELL)
+        deletion.delete_package(demo, project, by=SHELL)
         file_id = db.session.scalars(db.select(PackageFile.id)).first()
 
     assert browser_of(owner).get(f"/acme/tools/-/package_files/{file_id}/download").status_code == 404
@@ -807,7 +808,7 @@ def test_a_package_of_many_files_costs_no_more_statements(browser_of, owner, pro
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_every_page_is_whole_in_both_languages(browser_of, owner, group, project, demo, path, language):
     factories.project("empty", parent=group)
-    file = db.session.scalars(catalog.package_files(demo)).first()
+    file = db.session.scalars(lists.package_files(demo)).first()
     paths = {
         "package": address(demo),
         "versions": f"{address(demo)}?tab=versions",
@@ -834,7 +835,7 @@ def test_times_can_be_read_exactly(browser_of, owner, project):
 
 def test_links_of_the_index_and_of_the_page_lead_to_the_same_file(browser_of, pip, owner, project, demo):
     token = factories.access_token(owner, "read_api")
-    file = db.session.scalars(catalog.package_files(demo)).first()
+    file = db.session.scalars(lists.package_files(demo)).first()
 
     location = browser_of(owner).get(f"/acme/tools/-/package_files/{file.id}/download").location
     index = pip.simple_page(project, "demo", token).text

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from registry.blueprints.ui import readme
-from registry.domain import readme_worker, readmes
-from registry.domain.core_metadata import Description, description
+from registry.domain.distributions import readme_worker, readmes
+from registry.domain.distributions.core_metadata import Description, description
 from tests import factories
 from tests.builders import build_sdist, build_wheel, metadata
 

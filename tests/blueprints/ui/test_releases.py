@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from registry.database import db
-from registry.domain import catalog, namespaces, publishing, releases
+from registry.domain import namespaces
 from registry.domain.access import SHELL
+from registry.domain.packages import deletion, lists, names, protection, releases
 from registry.models import NameStatus, Package, PackageFile, Role
 from tests import factories
 from tests.builders import build_sdist, build_wheel
@@ -28,7 +29,7 @@ def address(package):
 
 
 def asset(package, filename=WHEEL):
-    return db.session.scalars(catalog.package_files(package).where(PackageFile.filename == filename)).one()
+    return db.session.scalars(lists.package_files(package).where(PackageFile.filename == filename)).one()
 
 
 def asset_address(package, filename=WHEEL):
@@ -91,8 +92,8 @@ def test_the_reason_may_be_left_out_and_given_later(browser_of, maintainer, demo
 
 
 def test_a_version_without_assets_cannot_be_yanked(browser_of, maintainer, project, demo):
-    for file in db.session.scalars(catalog.package_files(demo)):
-        publishing.delete_file(file, demo, project, by=SHELL)
+    for file in db.session.scalars(lists.package_files(demo)):
+        deletion.delete_file(file, demo, project, by=SHELL)
     browser = browser_of(maintainer)
 
     page = browser.get(address(demo))
@@ -160,7 +161,7 @@ def test_a_name_is_given_a_status_with_a_reason(browser_of, maintainer, project,
 
     assert (answer.status_code, answer.location) == (303, address(demo))
     assert page.flashes == [f"The status of demo is now: {status.capitalize()}.", f"{told} Reason: Moved to demo2"]
-    said = catalog.name_status(project, "demo")
+    said = names.name_status(project, "demo")
     assert (said.status, said.reason) == (status, "Moved to demo2")
 
 
@@ -174,7 +175,7 @@ def test_a_name_becomes_active_again(browser_of, maintainer, project, demo):
 
     assert (shown["name_status"], shown["reason"]) == ("quarantined", "Looked into")
     assert browser.get(answer.location).flashes == ["The status of demo is now: Active."]
-    assert catalog.name_status(project, "demo").status is NameStatus.ACTIVE
+    assert names.name_status(project, "demo").status is NameStatus.ACTIVE
 
 
 def test_a_status_that_is_not_offered_is_refused(browser_of, maintainer, project, demo):
@@ -182,7 +183,7 @@ def test_a_status_that_is_not_offered_is_refused(browser_of, maintainer, project
 
     assert page.status_code == 422
     assert "name_status" in page.errors
-    assert catalog.name_status(project, "demo").status is NameStatus.ACTIVE
+    assert names.name_status(project, "demo").status is NameStatus.ACTIVE
 
 
 # Reasons --------------------------------------------------------------------------------------------------------
@@ -241,7 +242,7 @@ def test_all_of_it_asks_for_the_role_of_a_maintainer(browser_of, project, demo, 
 
     assert asked == [status] * 5
     assert done == [303 if status == 200 else status] * 5
-    assert (catalog.name_status(project, "demo").status is NameStatus.ARCHIVED) is (status == 200)
+    assert (names.name_status(project, "demo").status is NameStatus.ARCHIVED) is (status == 200)
     assert reasons(demo) == (["R", "R"] if status == 200 else [None, None])
 
 
@@ -254,7 +255,7 @@ def test_controls_are_shown_to_maintainers_in_the_group_too(browser_of, group, d
 
 
 def test_a_protection_rule_does_not_stand_in_the_way(browser_of, maintainer, project, demo):
-    publishing.add_protection_rule(project, pattern="demo", push=Role.OWNER, delete=Role.OWNER, by=SHELL)
+    protection.add_protection_rule(project, pattern="demo", push=Role.OWNER, delete=Role.OWNER, by=SHELL)
     browser = browser_of(maintainer)
 
     page = browser.get(address(demo))
@@ -284,7 +285,7 @@ def test_a_form_without_the_token_changes_nothing(browser_of, maintainer, projec
         assert answer.status_code == 400
 
     assert reasons(demo) == [None, None]
-    assert catalog.name_status(project, "demo").status is NameStatus.ACTIVE
+    assert names.name_status(project, "demo").status is NameStatus.ACTIVE
 
 
 def test_what_is_elsewhere_is_not_found_here(browser_of, maintainer, project, demo):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from registry.domain import namespaces, publishing, settings, tokens
+from registry.domain import forwarding, instance, namespaces
 from registry.domain.access import SHELL
+from registry.domain.accounts import jobs
+from registry.domain.packages import protection
 from registry.models import Group, JobStatus, Project, RegistryAccess, Role, Visibility
 from tests import factories
 
@@ -13,7 +15,7 @@ GROUP = "/groups/acme/-/settings/packages_and_registries"
 PROJECT = "/acme/tools/-/settings/packages_and_registries"
 RULES = f"{PROJECT}/protection_rules"
 CI_CD = "/acme/tools/-/settings/ci_cd"
-FORWARDING, LOCK = settings.FORWARDING, settings.FORWARDING_LOCK
+FORWARDING, LOCK = forwarding.FORWARDING, forwarding.FORWARDING_LOCK
 HOSTILE = '"><img src=x onerror=alert(1)>'
 
 
@@ -62,18 +64,18 @@ def test_an_owner_switches_forwarding_off(browser_of, owner, group, pip, project
 def test_saving_untouched_boxes_leaves_a_group_inheriting(browser_of, owner, group):
     browser_of(owner).submit(GROUP)
 
-    assert settings.forwarding(group).value is None
+    assert forwarding.of_group(group).value is None
 
 
 def test_enforcing_holds_what_holds_now(browser_of, owner, group):
     browser_of(owner).submit(GROUP, {LOCK: "y"})
 
-    standing = settings.forwarding(group)
+    standing = forwarding.of_group(group)
     assert (standing.value, standing.lock) == (True, True)
 
 
 def test_a_group_goes_back_to_inheriting(browser_of, owner, group):
-    settings.change_forwarding(group, value=False, lock=True, by=SHELL)
+    forwarding.change_forwarding(group, value=False, lock=True, by=SHELL)
     browser = browser_of(owner)
 
     page = browser.get(GROUP)
@@ -81,12 +83,12 @@ def test_a_group_goes_back_to_inheriting(browser_of, owner, group):
 
     assert "Then the instance decides: requests are forwarded." in page.text
     assert browser.get(answer.location).flashes == ["Settings saved successfully."]
-    assert (settings.forwarding(group).value, settings.forwarding(group).lock) == (None, False)
+    assert (forwarding.of_group(group).value, forwarding.of_group(group).lock) == (None, False)
 
 
 def test_a_subgroup_names_the_group_it_inherits_from(browser_of, owner, group):
     factories.group("inner", parent=group)
-    settings.change_forwarding(group, value=False, by=SHELL)
+    forwarding.change_forwarding(group, value=False, by=SHELL)
 
     page = browser_of(owner).get("/groups/acme/inner/-/settings/packages_and_registries")
 
@@ -96,7 +98,7 @@ def test_a_subgroup_names_the_group_it_inherits_from(browser_of, owner, group):
 
 def test_a_locked_setting_cannot_be_changed_and_names_who_locks_it(browser_of, owner, group):
     inner = factories.group("inner", parent=group)
-    settings.change_forwarding(group, value=False, lock=True, by=SHELL)
+    forwarding.change_forwarding(group, value=False, lock=True, by=SHELL)
     path = "/groups/acme/inner/-/settings/packages_and_registries"
     browser = browser_of(owner)
 
@@ -108,11 +110,11 @@ def test_a_locked_setting_cannot_be_changed_and_names_who_locks_it(browser_of, o
     assert "Save changes" not in page.text
     assert forced.status_code == 422
     assert forced.errors == {FORWARDING: "This is enforced by a group above or by the instance."}
-    assert settings.forwarding(inner).value is None
+    assert forwarding.of_group(inner).value is None
 
 
 def test_a_lock_of_the_instance_is_told(browser_of, owner, group):
-    settings.change_instance({FORWARDING: False, LOCK: True}, by=SHELL)
+    instance.change_instance({FORWARDING: False, LOCK: True}, by=SHELL)
 
     page = browser_of(owner).get(GROUP)
 
@@ -131,12 +133,12 @@ def test_package_settings_of_a_group_are_the_owners(browser_of, group, role, sta
 
     assert shown.status_code == status
     assert {answer.status_code for answer in answers} == {303 if status == 200 else status}
-    assert (settings.forwarding(group).value is False) is False
+    assert (forwarding.of_group(group).value is False) is False
 
 
 def test_a_form_without_the_token_changes_nothing(browser_of, owner, group, project):
     browser = browser_of(owner)
-    rule = publishing.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
+    rule = protection.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
 
     for path in (
         GROUP, f"{GROUP}/inherit", f"{PROJECT}/access", f"{PROJECT}/duplicates", RULES, f"{RULES}/{rule.id}",
@@ -145,9 +147,9 @@ def test_a_form_without_the_token_changes_nothing(browser_of, owner, group, proj
         assert browser.open(path, method="POST", data={"registry_access": "disabled"}).status_code == 400
 
     factories.reload(project)
-    assert settings.forwarding(group).value is None
+    assert forwarding.of_group(group).value is None
     assert project.registry_access is RegistryAccess.ENABLED
-    assert len(publishing.protection_rules(project)) == 1
+    assert len(protection.protection_rules(project)) == 1
 
 
 # A project ------------------------------------------------------------------------------------------------------
@@ -181,7 +183,7 @@ def test_a_maintainer_decides_who_reaches_the_registry(browser_of, maintainer, p
 def test_anyone_may_pull_is_offered_only_where_the_instance_offers_it(browser_of, maintainer, project):
     browser = browser_of(maintainer)
     offered = browser.get(PROJECT)
-    settings.change_instance({"package_registry_allow_anyone_to_pull_option": False}, by=SHELL)
+    instance.change_instance({"package_registry_allow_anyone_to_pull_option": False}, by=SHELL)
 
     assert "Allow anyone to pull from package registry" in offered.text
     assert "Allow anyone to pull from package registry" not in browser.get(PROJECT).text
@@ -203,7 +205,7 @@ def test_a_maintainer_decides_whether_identical_uploads_are_accepted(browser_of,
 
 
 def test_a_project_shows_what_becomes_of_unknown_names(browser_of, owner, maintainer, group, project):
-    settings.change_forwarding(group, value=False, by=SHELL)
+    forwarding.change_forwarding(group, value=False, by=SHELL)
 
     for_owner, for_maintainer = browser_of(owner).get(PROJECT), browser_of(maintainer).get(PROJECT)
 
@@ -220,7 +222,7 @@ def test_a_rule_is_added_changed_and_deleted(browser_of, maintainer, project):
 
     added = browser.submit(PROJECT, {"pattern": "core-*", "push": "40"}, action=RULES)
     listed = browser.get(PROJECT)
-    (rule,) = publishing.protection_rules(project)
+    (rule,) = protection.protection_rules(project)
     changed = browser.submit(f"{RULES}/{rule.id}", {"push": "", "delete": "60"})
     after = browser.get(PROJECT)
     deleted = browser.submit(PROJECT, action=f"{RULES}/{rule.id}/delete")
@@ -229,7 +231,7 @@ def test_a_rule_is_added_changed_and_deleted(browser_of, maintainer, project):
     assert listed.flashes == ["Package protection rule created."]
     assert "core-* PyPI Maintainer Maintainer (default)" in listed.text
     assert "core-* PyPI Developer (default) Administrator" in after.text
-    assert publishing.protection_rules(project) == []
+    assert protection.protection_rules(project) == []
 
 
 @pytest.mark.parametrize(
@@ -243,14 +245,14 @@ def test_a_rule_is_added_changed_and_deleted(browser_of, maintainer, project):
     ids=["no level", "no name", "hostile", "taken"],
 )
 def test_a_rule_that_is_refused_says_why_and_keeps_what_was_typed(browser_of, maintainer, project, sent, told):
-    publishing.add_protection_rule(project, pattern="taken", push=Role.OWNER, delete=None, by=SHELL)
+    protection.add_protection_rule(project, pattern="taken", push=Role.OWNER, delete=None, by=SHELL)
 
     page = browser_of(maintainer).submit(PROJECT, sent, action=RULES)
 
     assert page.status_code == 422
     assert any(told in flash for flash in page.flashes)
     assert page.fields(RULES)["pattern"] == sent["pattern"]
-    assert len(publishing.protection_rules(project)) == 1
+    assert len(protection.protection_rules(project)) == 1
 
 
 def test_a_rule_without_a_pattern_is_refused_beside_the_field(browser_of, maintainer, project):
@@ -264,12 +266,12 @@ def test_a_level_that_is_not_offered_is_refused(browser_of, maintainer, project,
     page = browser_of(maintainer).submit(PROJECT, {"pattern": "a*", "push": push}, action=RULES)
 
     assert page.status_code == 422
-    assert publishing.protection_rules(project) == []
+    assert protection.protection_rules(project) == []
 
 
 @pytest.mark.parametrize(("role", "status"), [(None, 404), (Role.DEVELOPER, 403), (Role.MAINTAINER, 303)])
 def test_rules_are_the_maintainers(browser_of, project, role, status):
-    rule = publishing.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
+    rule = protection.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
     browser = browser_of(factories.user() if role is None else factories.member(project, role))
     sent = {"pattern": "b*", "package_type": "pypi", "push": "40", "delete": ""}
 
@@ -280,7 +282,7 @@ def test_rules_are_the_maintainers(browser_of, project, role, status):
 
 
 def test_a_rule_of_another_project_is_not_found(browser_of, maintainer, project):
-    foreign = publishing.add_protection_rule(factories.project(), pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
+    foreign = protection.add_protection_rule(factories.project(), pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
     browser = browser_of(maintainer)
 
     assert browser.get(f"{RULES}/{foreign.id}").status_code == 404
@@ -366,7 +368,7 @@ def test_a_running_job_is_listed_and_canceled(browser_of, maintainer, owner, pro
     factories.reload(job)
     assert job.status is JobStatus.CANCELED
     assert "No job is running." in browser.get(CI_CD).text
-    assert tokens.running_jobs(project, job.created_at) is not None
+    assert jobs.running_jobs(project, job.created_at) is not None
 
 
 def test_a_longer_allowlist_costs_no_more_statements(browser_of, maintainer, owner, project, statements):
@@ -391,7 +393,7 @@ def test_a_longer_allowlist_costs_no_more_statements(browser_of, maintainer, own
 @pytest.mark.parametrize("path", [GROUP, PROJECT, CI_CD, "rule"])
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_every_page_is_whole_in_both_languages(browser_of, owner, project, path, language):
-    rule = publishing.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
+    rule = protection.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
     namespaces.allow_job_source(project, factories.project(), by=SHELL)
     factories.job(project, owner)
 

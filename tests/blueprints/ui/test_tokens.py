@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import select
 
 from registry.database import db, utcnow
-from registry.domain import settings, tokens
+from registry.domain import instance
 from registry.domain.access import SHELL
+from registry.domain.accounts import access_tokens, deploy_tokens
 from registry.models import AccessToken, DeployToken, Role
 from tests import factories
 
@@ -41,7 +42,7 @@ def section(page, heading):
 
 def own_token(user, name="laptop", **fields):
     """A token, and its secret."""
-    return tokens.issue_access_token(
+    return access_tokens.issue_access_token(
         user, name=name, scopes=["api"], key=factories.token_key(), by=SHELL, now=utcnow(), **fields
     )
 
@@ -51,7 +52,7 @@ def is_alive(rest, secret):
 
 
 def project_token(project, name="servers"):
-    return tokens.issue_deploy_token(
+    return deploy_tokens.issue_deploy_token(
         project, name=name, scopes=["read_package_registry"], key=factories.token_key(), by=SHELL
     )
 
@@ -140,7 +141,7 @@ def test_a_form_that_is_refused_says_why_and_keeps_what_was_typed(browser_of, ow
 
 
 def test_a_token_may_not_outlive_what_the_instance_allows(browser_of, owner):
-    settings.change_instance({"max_personal_access_token_lifetime": 10}, by=SHELL)
+    instance.change_instance({"max_personal_access_token_lifetime": 10}, by=SHELL)
     too_late = (utcnow() + timedelta(days=11)).date()
     browser = browser_of(owner)
 
@@ -153,7 +154,7 @@ def test_a_token_may_not_outlive_what_the_instance_allows(browser_of, owner):
 
 
 def test_where_the_instance_asks_for_no_expiry_a_token_may_live_on(browser_of, owner):
-    settings.change_instance({"require_personal_access_token_expiry": False}, by=SHELL)
+    instance.change_instance({"require_personal_access_token_expiry": False}, by=SHELL)
 
     browser_of(owner).submit(TOKENS, {"name": "laptop", "scopes": "api", "expires_on": ""})
 
@@ -186,7 +187,7 @@ def test_a_token_is_rotated_and_the_new_one_shown_once(browser_of, rest, owner):
     assert fresh not in (None, secret)
     assert (is_alive(rest, secret), is_alive(rest, fresh)) == (False, True)
     assert fresh not in browser.get(TOKENS).html
-    found = tokens.find_access_token(fresh, factories.token_key())
+    found = access_tokens.find_access_token(fresh, factories.token_key())
     assert (found.name, found.expires_on) == ("laptop", (utcnow() + timedelta(days=60)).date())
 
 
@@ -297,7 +298,7 @@ def test_a_deploy_token_may_have_a_name_and_an_end_of_its_own(browser_of, owner,
 
     token = db.session.scalars(select(DeployToken)).one()
     assert shown(made, "issued-username") == "robot"
-    assert token.expires_at == tokens.starts_at(tomorrow)
+    assert token.expires_at == deploy_tokens.starts_at(tomorrow)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +381,7 @@ def test_nobody_is_asked_to_sign_in(browser, project):
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_every_page_is_whole_in_both_languages(browser_of, owner, group, project, path, language):
     token, _ = own_token(owner)
-    tokens.revoke_access_token(token, by=SHELL, now=utcnow())
+    access_tokens.revoke_access_token(token, by=SHELL, now=utcnow())
     own_token(owner)
     project_token(project)
     project_token(group)

@@ -18,7 +18,7 @@ def domain_sentences():
     """Every text written in the domain and among the refusals."""
     return {
         node.value
-        for path in (*(REGISTRY / "domain").glob("*.py"), REGISTRY / "errors.py")
+        for path in (*(REGISTRY / "domain").rglob("*.py"), REGISTRY / "errors.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }

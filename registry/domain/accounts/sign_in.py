@@ -13,7 +13,8 @@ from hashlib import sha256
 from sqlalchemy import delete
 
 from registry.database import transaction
-from registry.domain import accounts, audit
+from registry.domain import audit
+from registry.domain.accounts import users
 from registry.errors import TooManyRequests
 from registry.models import SignInFailures, User
 
@@ -35,7 +36,7 @@ def sign_in(login: str, password: str, *, address: str, now: datetime) -> User |
         _key("address", address): FREE_FAILURES_BY_ADDRESS,
     }
     _count_attempt(counted, now)
-    user = accounts.verify_password(login, password)
+    user = users.verify_password(login, password)
     if user is not None:
         _note_success(user, list(counted), address, now)
     return user

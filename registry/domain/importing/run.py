@@ -22,11 +22,14 @@ from packaging.version import Version
 from sqlalchemy import select
 
 from registry.database import db, transaction, utcnow
-from registry.domain import audit, catalog, distributions, publishing, releases
+from registry.domain import audit
 from registry.domain.access import Principal
-from registry.domain.distributions import ParsedFilename
-from registry.domain.publishing import Origin, Upload
-from registry.domain.sources import Source, SourceError, SourceFile, SourcePage
+from registry.domain.distributions import filenames
+from registry.domain.distributions.filenames import ParsedFilename
+from registry.domain.importing.sources import Source, SourceError, SourceFile, SourcePage
+from registry.domain.packages import publishing, releases
+from registry.domain.packages.names import package_name
+from registry.domain.packages.publishing import Origin, Upload
 from registry.errors import (
     BadRequest,
     DuplicateFile,
@@ -119,8 +122,8 @@ def wanted(texts: Iterable[str]) -> list[Wanted]:
     whole: set[NormalizedName] = set()
     for text in texts:
         match = _WANTED.fullmatch("".join(text.split()))
-        version = distributions.version(match["version"]) if match and match["version"] else None
-        if match is None or not distributions.is_name(match["name"]) or (match["version"] and version is None):
+        version = filenames.version(match["version"]) if match and match["version"] else None
+        if match is None or not filenames.is_name(match["name"]) or (match["version"] and version is None):
             raise BadRequest(f"{text[:300]!r} is not the name of a package, or name and version as in demo==1.0")
         name = canonicalize_name(match["name"])
         found.setdefault(name, set()).update({version} if version else ())
@@ -315,7 +318,7 @@ def _keep_status(name: NormalizedName, page: SourcePage, destination: Destinatio
     with destination.session():
         project = _project(destination)
         try:
-            said = catalog.package_name(project, name)
+            said = package_name(project, name)
         except NotFound:  # of a quarantined name no files were offered
             return
         if said.status is NameStatus.ACTIVE and not said.reason:
@@ -385,7 +388,7 @@ def _stopped_versions(held: Iterable[_Held], page: SourcePage) -> Mapping[Versio
     yanked_there = {file.filename for file in page.files if file.yanked_reason is not None}
     versions: dict[Version, list[_Held]] = {}
     for file in held:
-        if (version := distributions.version(file.version)) is not None:
+        if (version := filenames.version(file.version)) is not None:
             versions.setdefault(version, []).append(file)
     return {
         version: files[-1].yanked_reason or ""
@@ -397,7 +400,7 @@ def _stopped_versions(held: Iterable[_Held], page: SourcePage) -> Mapping[Versio
 
 def _parsed(file: SourceFile, name: Wanted) -> ParsedFilename | Outcome:
     try:
-        parsed = distributions.parse_filename(file.filename)
+        parsed = filenames.parse_filename(file.filename)
     except InvalidDistribution as refusal:
         return Outcome(Result.REFUSED, file.filename, refusal.reason)
     if parsed.normalized_name != name.name:

@@ -28,7 +28,8 @@ from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 
-from registry.domain import distributions, simple
+from registry.domain.distributions import filenames
+from registry.domain.packages import simple
 from registry.errors import InvalidDistribution, RegistryError
 
 ACCEPT = f"{simple.JSON}, {simple.HTML};q=0.2, {simple.PLAIN_HTML};q=0.01"
@@ -485,12 +486,12 @@ def _paths_below(folder: Path) -> Iterator[Path]:
 
     for parent, folders, names in os.walk(folder, onerror=refuse):
         folders.sort()
-        yield from (Path(parent, name) for name in sorted(names) if distributions.kind_of(name))
+        yield from (Path(parent, name) for name in sorted(names) if filenames.kind_of(name))
 
 
 def _package_in(filename: str) -> NormalizedName:
     try:
-        return distributions.parse_filename(filename).normalized_name
+        return filenames.parse_filename(filename).normalized_name
     except InvalidDistribution:
         return NormalizedName("")
 

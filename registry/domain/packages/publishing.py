@@ -1,49 +1,38 @@
-"""Publishing and deleting: the write path, as named steps."""
+"""Publishing: the write path, as named steps."""
 
 from __future__ import annotations
 
 import hmac
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from fnmatch import fnmatchcase
 
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 from sqlalchemy import bindparam, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import OBJECTS_LOCK, db, lock, objects_removable, transaction
-from registry.domain import access, audit, catalog, core_metadata, gate, namespaces, usage
+from registry.database import OBJECTS_LOCK, db, objects_removable, transaction
+from registry.domain import audit, namespaces
 from registry.domain.access import Principal
-from registry.domain.distributions import Distribution
+from registry.domain.distributions import core_metadata, inspection
+from registry.domain.distributions.filenames import Distribution
+from registry.domain.packages import names, usage
+from registry.domain.packages.names import is_valid_name, is_valid_version
+from registry.domain.packages.protection import refuse_protected
 from registry.errors import (
     BadRequest,
     ClosedPackageName,
     DuplicateFile,
     InvalidDistribution,
     InvalidParameter,
-    NotFound,
     Problem,
-    ProtectedPackage,
-    RecordNotFound,
     RegistryError,
     TooLarge,
     Unavailable,
-    Unprocessable,
 )
-from registry.models import (
-    CLOSED,
-    FileStatus,
-    Package,
-    PackageFile,
-    PackageStatus,
-    Project,
-    ProtectionRule,
-    Role,
-)
+from registry.models import CLOSED, FileStatus, Package, PackageFile, PackageStatus, Project
 from registry.storage import StagedFile, Storage, object_key
 
 # Lengths of the descriptive fields, in characters (GitLab, PyPI upload).
@@ -56,23 +45,6 @@ FIELD_LENGTHS = {
     "description": 4000,
     "description_content_type": 128,
 }
-
-# GitLab, "Use valid version strings": PEP 440, appendix B, in the revision that GitLab applies.
-_VERSION = re.compile(
-    r"""
-    v?
-    (?:([0-9]+)!)?                                                # epoch
-    ([0-9]+(?:\.[0-9]+)*)                                         # release segment
-    ([-_.]?((a|b|c|rc|alpha|beta|pre|preview))[-_.]?([0-9]+)?)?   # pre-release
-    ((?:-([0-9]+))|(?:[-_.]?(post|rev|r)[-_.]?([0-9]+)?))?        # post-release
-    ([-_.]?(dev)[-_.]?([0-9]+)?)?                                 # development release
-    (?:\+([a-z0-9]+(?:[-_.][a-z0-9]+)*))?                         # local version
-    """,
-    re.VERBOSE | re.IGNORECASE | re.ASCII,
-)
-_NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.IGNORECASE | re.ASCII)  # PEP 508
-PATTERN_TAKEN = "Package name pattern has already been taken"
-_PATTERN = re.compile(r"[A-Z0-9._*-]+", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -141,9 +113,6 @@ class Publication:
 
     file: PackageFile
     is_new: bool
-
-
-# Publishing -----------------------------------------------------------------------------------------------------
 
 
 def publish(
@@ -222,7 +191,7 @@ def refuse_too_large(upload: Upload, max_size_bytes: int) -> None:
 
 def refuse_closed_name(project: Project, name: str) -> None:
     """:raises ClosedPackageName: the name is archived or quarantined in this project, under whatever spelling."""
-    said = catalog.name_status(project, name)
+    said = names.name_status(project, name)
     if said.status in CLOSED:
         raise ClosedPackageName(name, said.status, said.reason)
 
@@ -232,7 +201,7 @@ def accepted(upload: Upload) -> Distribution:
 
     :raises InvalidDistribution: with everything that is wrong, about form and file.
     """
-    examination = gate.examine(upload.content.file, upload.filename)
+    examination = inspection.examine(upload.content.file, upload.filename)
     distribution = examination.distribution
     claims = () if upload.fields is None else (*invalid_claims(upload), *disagreements(upload, distribution))
     problems = [*claims, *examination.problems]
@@ -277,21 +246,6 @@ def disagreements(upload: Upload, distribution: Distribution | None) -> Iterator
         yield Problem("name", upload.name, f"{distribution.name} as in the file's metadata")
     if is_valid_version(upload.version) and Version(upload.version) != Version(distribution.version):
         yield Problem("version", upload.version, f"{distribution.version} as in the file's metadata")
-
-
-def is_valid_version(version: str) -> bool:
-    """GitLab's rule, and PEP 440 as it stands now."""
-    if len(version) > 255 or not _VERSION.fullmatch(version):
-        return False
-    try:
-        Version(version)
-    except InvalidVersion:
-        return False
-    return True
-
-
-def is_valid_name(name: str) -> bool:
-    return len(name) <= 255 and _NAME.fullmatch(name) is not None
 
 
 def refuse_published(project: Project, filename: str) -> None:
@@ -448,220 +402,3 @@ def truncated(text: str, length: int) -> str:
 
 def _live_file(project: Project, filename: str) -> PackageFile | None:
     return db.session.scalar(_LIVE_FILE, {"project_id": project.id, "filename": filename})
-
-
-# Deleting -------------------------------------------------------------------------------------------------------
-
-
-def delete_package(package: Package, project: Project, *, by: Principal) -> None:
-    """Gone from every list at once; ``cleanup`` removes rows and bytes.
-
-    :raises ProtectedPackage: a protection rule asks for a higher role.
-    :raises RecordNotFound: it was deleted meanwhile.
-    """
-    refuse_delete_protected(project, package.name, by)
-    with transaction() as session:
-        lock(package)
-        if package.status is PackageStatus.PENDING_DESTRUCTION:
-            raise RecordNotFound
-        package.status = PackageStatus.PENDING_DESTRUCTION
-        for file in session.scalars(catalog.package_files(package).order_by(PackageFile.id).with_for_update()):
-            file.status = FileStatus.PENDING_DESTRUCTION
-            usage.note(file, removed=True)
-        namespaces.touch(project.id)
-        audit.record(by, "package_deleted", f"{package.name} {package.version}", project)
-
-
-def delete_file(file: PackageFile, package: Package, project: Project, *, by: Principal) -> None:
-    """:raises ProtectedPackage: a protection rule asks for a higher role.
-
-    :raises RecordNotFound: it was deleted meanwhile.
-    """
-    refuse_delete_protected(project, package.name, by)
-    with transaction():
-        lock(file, "status")
-        if file.status is FileStatus.PENDING_DESTRUCTION:
-            raise RecordNotFound
-        file.status = FileStatus.PENDING_DESTRUCTION
-        usage.note(file, removed=True)
-        namespaces.touch(project.id)
-        audit.record(by, "package_file_deleted", file.filename, project, package=f"{package.name} {package.version}")
-
-
-def delete_packages(packages: Iterable[Package], *, by: Principal) -> None:
-    """Delete several packages, each loaded with its project, or none of them; raises as ``delete_package``."""
-    with transaction():
-        for package in packages:
-            delete_package(package, package.project, by=by)
-
-
-def delete_files(files: Iterable[PackageFile], package: Package, project: Project, *, by: Principal) -> bool:
-    """Delete some files of a package, and with the last of them the package.
-
-    :returns: whether the package went too.
-    :raises ProtectedPackage: a protection rule asks for a higher role.
-    :raises RecordNotFound: one of them was deleted meanwhile.
-    """
-    with transaction() as session:
-        lock(package)  # an upload to it waits, and then makes a new one
-        for file in files:
-            delete_file(file, package, project, by=by)
-        session.flush()
-        if session.scalar(catalog.package_files(package).limit(1)) is not None:
-            return False
-        delete_package(package, project, by=by)
-        return True
-
-
-# Protection -----------------------------------------------------------------------------------------------------
-
-
-def refuse_protected(project: Project, name: str, principal: Principal) -> None:
-    """:raises ProtectedPackage: a matching rule asks for a higher role to publish; a deploy token has none at all."""
-    if principal.is_admin:
-        return
-    for rule in _matching_rules(project, name):
-        if principal.deploy_token is not None:
-            raise ProtectedPackage
-        if rule.minimum_push_role is not None and access.role_in(principal, project) < rule.minimum_push_role:
-            raise ProtectedPackage
-
-
-def refuse_delete_protected(project: Project, name: str, principal: Principal) -> None:
-    """:raises ProtectedPackage: a matching rule asks for a higher role to delete."""
-    if not _may_delete(project, _matching_rules(project, name), principal):
-        raise ProtectedPackage
-
-
-@dataclass(frozen=True)
-class Protection:
-    """How rules and roles bear on one package.
-
-    :ivar is_protected: some rule covers its name.
-    :ivar may_delete: the one who asks may delete it.
-    """
-
-    is_protected: bool
-    may_delete: bool
-
-
-def protections(packages: Iterable[Package], principal: Principal) -> dict[int, Protection]:
-    """The protection of each of many packages, loaded with their projects, by id: in two statements."""
-    packages = list(packages)
-    projects = {package.project_id: package.project for package in packages}
-    access.held_roles(principal, projects.values())
-    rules = db.session.scalars(select(ProtectionRule).where(ProtectionRule.project_id.in_(projects))).all()
-    found = {}
-    for package in packages:
-        covering = [
-            rule for rule in rules if rule.project_id == package.project_id and matches(rule.pattern, package.name)
-        ]
-        may_delete = access.allowed(principal, access.Permission.DESTROY_PACKAGE, package.project) and _may_delete(
-            package.project, covering, principal
-        )
-        found[package.id] = Protection(bool(covering), may_delete)
-    return found
-
-
-def _may_delete(project: Project, covering: Iterable[ProtectionRule], principal: Principal) -> bool:
-    return principal.is_admin or all(
-        rule.minimum_delete_role is None or access.role_in(principal, project) >= rule.minimum_delete_role
-        for rule in covering
-    )
-
-
-def protection_rules(project: Project) -> list[ProtectionRule]:
-    return list(
-        db.session.scalars(
-            select(ProtectionRule).where(ProtectionRule.project_id == project.id).order_by(ProtectionRule.id)
-        )
-    )
-
-
-def protection_rule(project: Project, rule_id: int) -> ProtectionRule:
-    """:raises NotFound: this project has no such rule."""
-    rule = db.session.get(ProtectionRule, rule_id)
-    if rule is None or rule.project_id != project.id:
-        raise NotFound("Package protection rule")
-    return rule
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Whether a rule's pattern covers a package name, as spelled or normalized; ``*`` is any text, case is ignored."""
-    patterns = {pattern.lower(), re.sub(r"[-_.]+", "-", pattern).lower()}
-    names = {name.lower(), str(canonicalize_name(name))}
-    # fnmatch needs no backtracking, however many wildcards there are; a pattern holds no other sign that it knows.
-    return any(fnmatchcase(spelled, one) for one in patterns for spelled in names)
-
-
-def add_protection_rule(
-    project: Project,
-    *,
-    pattern: str,
-    push: Role | None,
-    delete: Role | None,
-    by: audit.Author,
-    package_type: str = "pypi",
-) -> ProtectionRule:
-    """:raises Unprocessable: pattern or roles break a rule, or the pattern is taken."""
-    rule = ProtectionRule(
-        project_id=project.id, package_type=package_type, pattern=pattern,
-        minimum_push_role=push, minimum_delete_role=delete,
-    )  # fmt: skip
-    with transaction() as session:
-        _refuse_invalid_rule(rule)
-        session.add(rule)
-        _flush_rule()
-        audit.record(by, "protection_rule_created", pattern, project)
-    return rule
-
-
-def change_protection_rule(
-    rule: ProtectionRule, changes: dict[str, object], project: Project, *, by: audit.Author
-) -> None:
-    """:raises Unprocessable: as for ``add_protection_rule``."""
-    with transaction() as session, session.no_autoflush:
-        for column, value in changes.items():
-            setattr(rule, column, value)
-        _refuse_invalid_rule(rule)
-        _flush_rule()
-        audit.record(by, "protection_rule_changed", rule.pattern, project)
-
-
-def delete_protection_rule(rule: ProtectionRule, project: Project, *, by: audit.Author) -> None:
-    with transaction() as session:
-        audit.record(by, "protection_rule_deleted", rule.pattern, project)
-        session.delete(rule)
-
-
-def _matching_rules(project: Project, name: str) -> list[ProtectionRule]:
-    """:param name: as somebody sent it; what is no name is not matched, for nothing of that name is kept."""
-    if not is_valid_name(name):
-        return []
-    return [rule for rule in protection_rules(project) if matches(rule.pattern, name)]
-
-
-def _refuse_invalid_rule(rule: ProtectionRule) -> None:
-    if not _PATTERN.fullmatch(rule.pattern) or len(rule.pattern) > 255:
-        raise Unprocessable(
-            "Package name pattern should be a valid PyPI package name with optional wildcard characters."
-        )
-    if rule.minimum_push_role is None and rule.minimum_delete_role is None:
-        raise Unprocessable("A rule must have at least a minimum access role for push or delete.")
-    taken = db.session.scalar(
-        select(ProtectionRule.id).where(
-            ProtectionRule.project_id == rule.project_id,
-            ProtectionRule.package_type == rule.package_type,
-            ProtectionRule.pattern == rule.pattern,
-            ProtectionRule.id != (rule.id or 0),
-        )
-    )
-    if taken is not None:
-        raise Unprocessable(PATTERN_TAKEN)
-
-
-def _flush_rule() -> None:
-    try:
-        db.session.flush()
-    except IntegrityError as error:  # another process was faster
-        raise Unprocessable(PATTERN_TAKEN) from error

@@ -1,36 +1,22 @@
 """Who may do what: the whole policy as one table, decided by one short function.
 
 ``POLICY`` is GitLab's permission tables ("Permissions and roles", "Deploy tokens", "CI/CD job tokens") as data.
-``allowed`` decides, ``require`` refuses in the way that tells the caller no more than GitLab does, and ``readable``
-and ``visible`` are the same rules as SQL conditions, for lists.
+``allowed`` decides, ``require`` refuses in the way that tells the caller no more than GitLab does.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from datetime import date
+from dataclasses import dataclass
 
-from sqlalchemy import (
-    BindParameter,
-    ColumnElement,
-    Date,
-    SQLColumnExpression,
-    and_,
-    bindparam,
-    exists,
-    false,
-    func,
-    or_,
-    select,
-    true,
-)
+from sqlalchemy import exists, select
 
-from registry.database import db, utcnow
+from registry.database import db
+from registry.domain.access.principals import Principal
+from registry.domain.access.roles import is_member_below, is_within, role_in
 from registry.errors import Forbidden, InsufficientScope, NotFound, Unauthenticated
 from registry.models import (
-    AccessToken,
     AllowedJobSource,
     Ancestry,
     CreationLevel,
@@ -38,12 +24,10 @@ from registry.models import (
     Group,
     InstanceSettings,
     Job,
-    Membership,
     Namespace,
     Project,
     RegistryAccess,
     Role,
-    User,
     Visibility,
 )
 
@@ -111,61 +95,6 @@ class Permission(enum.StrEnum):
     ADMIN_INSTANCE = "admin_instance"
 
 
-class PrincipalKind(enum.StrEnum):
-    ANONYMOUS = "anonymous"
-    SESSION = "session"
-    ACCESS_TOKEN = "access token"
-    DEPLOY_TOKEN = "deploy token"
-    JOB = "job"
-    SHELL = "shell"
-
-
-@dataclass(frozen=True)
-class Principal:
-    """Who asks: a signed-in user, a personal access token, a deploy token, a CI job, the shell, or nobody.
-
-    :ivar sudo_by: the administrator who acts as ``user``.
-    """
-
-    kind: PrincipalKind
-    user: User | None = None
-    sudo_by: User | None = None
-    access_token: AccessToken | None = None
-    deploy_token: DeployToken | None = None
-    job: Job | None = None
-    address: str = ""
-    _roles: dict[int, Role] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def is_anonymous(self) -> bool:
-        return self.kind is PrincipalKind.ANONYMOUS
-
-    @property
-    def is_admin(self) -> bool:
-        return self.kind is PrincipalKind.SHELL or (self.user is not None and self.user.is_admin)
-
-    @property
-    def is_internal_user(self) -> bool:
-        """May see what is internal: everyone with an account, unless marked external."""
-        return self.user is not None and not self.user.is_external
-
-    @property
-    def user_id(self) -> int | None:
-        return None if self.user is None else self.user.id
-
-    @property
-    def label(self) -> str:
-        if self.deploy_token is not None:
-            return f"deploy token {self.deploy_token.id}"
-        if self.user is None:
-            return self.kind.value
-        return self.user.username if self.sudo_by is None else f"{self.user.username} (sudo by {self.sudo_by.username})"
-
-
-ANONYMOUS = Principal(PrincipalKind.ANONYMOUS)
-SHELL = Principal(PrincipalKind.SHELL)
-
-
 @dataclass(frozen=True)
 class Rule:
     """What one permission asks for.
@@ -192,7 +121,6 @@ class Rule:
 _READ = (Scope.API, Scope.READ_API)
 _PULL = (DeployScope.READ_PACKAGE_REGISTRY, DeployScope.WRITE_PACKAGE_REGISTRY)
 _PUSH = (DeployScope.WRITE_PACKAGE_REGISTRY,)
-
 POLICY = {
     Permission.READ_NAMESPACE: Rule(Role.GUEST, open=True, scopes=_READ, deploy_scopes=_PULL, job=True),
     Permission.READ_MEMBERS: Rule(Role.GUEST, open=True, scopes=_READ),
@@ -226,23 +154,18 @@ POLICY = {
     Permission.READ_INSTANCE: Rule(Role.ADMIN, scopes=_READ),
     Permission.ADMIN_INSTANCE: Rule(Role.ADMIN),
 }
-
 _PACKAGE_PERMISSIONS = (
     Permission.READ_PACKAGE,
     Permission.CREATE_PACKAGE,
     Permission.DESTROY_PACKAGE,
     Permission.YANK_PACKAGE,
 )
-
 _CREATION_ROLES = {
     CreationLevel.NOBODY: Role.ADMIN,
     CreationLevel.OWNER: Role.OWNER,
     CreationLevel.MAINTAINER: Role.MAINTAINER,
     CreationLevel.DEVELOPER: Role.DEVELOPER,
 }
-
-
-# Deciding -------------------------------------------------------------------------------------------------------
 
 
 def allowed(principal: Principal, permission: Permission, namespace: Namespace | None = None) -> bool:
@@ -258,7 +181,7 @@ def allowed(principal: Principal, permission: Permission, namespace: Namespace |
     if rule.open and _is_open(principal, permission, namespace):
         return True
     if principal.deploy_token is not None:
-        return _holds_scope(principal.deploy_token, rule) and _reaches(principal.deploy_token, namespace)
+        return holds_scope(principal.deploy_token, rule) and _reaches(principal.deploy_token, namespace)
     if principal.job is not None and not (rule.job and _admits_job(namespace, principal.job)):
         return False
     return _role_suffices(principal, permission, namespace)
@@ -290,59 +213,6 @@ def require_scope(principal: Principal, scopes: Iterable[Scope]) -> None:
     """:raises InsufficientScope: the principal is an access token without any of these scopes."""
     if principal.access_token is not None and not set(scopes) & set(principal.access_token.scopes):
         raise InsufficientScope(scopes)
-
-
-def role_in(principal: Principal, namespace: Namespace) -> Role:
-    """The highest role of the principal's user in the namespace or any ancestor; administrators own everything."""
-    if principal.is_admin:
-        return Role.OWNER
-    if principal.user is None:
-        return Role.NO_ACCESS
-    if namespace.id not in principal._roles:
-        principal._roles[namespace.id] = role_of(principal.user, namespace)
-    return principal._roles[namespace.id]
-
-
-def role_of(user: User, namespace: Namespace) -> Role:
-    """The same by membership alone, fresh from the database."""
-    highest = db.session.scalar(
-        _HIGHEST_ROLE, {"namespace_id": namespace.id, "user_id": user.id, "today": utcnow().date()}
-    )
-    return Role(highest or Role.NO_ACCESS)
-
-
-@dataclass(frozen=True)
-class HeldRoles:
-    """What one user holds in a namespace: directly, and by the groups above it."""
-
-    direct: Role = Role.NO_ACCESS
-    inherited: Role = Role.NO_ACCESS
-
-
-def held_roles(principal: Principal, namespaces: Iterable[Namespace]) -> dict[int, HeldRoles]:
-    """What the principal's user holds in each of many namespaces, by id, in one statement; ``role_in`` knows it then.
-
-    The Owner of a personal namespace counts as a direct Owner of its projects.
-    """
-    found = {namespace.id: HeldRoles() for namespace in namespaces}
-    if principal.user is None or not found:
-        return found
-    rows = db.session.execute(
-        select(Ancestry.namespace_id, or_(Ancestry.distance == 0, Namespace.kind == "user"), Membership.role)
-        .join(Membership, Membership.namespace_id == Ancestry.ancestor_id)
-        .join(Namespace, Namespace.id == Ancestry.ancestor_id)
-        .where(Ancestry.namespace_id.in_(found), Membership.user_id == principal.user.id, unexpired())
-    )
-    for namespace_id, is_direct, role in rows:
-        held = found[namespace_id]
-        found[namespace_id] = (
-            replace(held, direct=max(held.direct, role))
-            if is_direct
-            else replace(held, inherited=max(held.inherited, role))
-        )
-    for namespace_id, held in found.items():
-        principal._roles[namespace_id] = max(held.direct, held.inherited)
-    return found
 
 
 def _allowed_in_instance(principal: Principal, rule: Rule) -> bool:
@@ -405,7 +275,7 @@ def _role_suffices(principal: Principal, permission: Permission, namespace: Name
     if permission is Permission.READ_PACKAGE and role >= Role.GUEST:
         return InstanceSettings.current().allow_guest_plus_roles_to_pull_packages
     if permission is Permission.READ_NAMESPACE and isinstance(namespace, Group):
-        return _is_member_below(principal, namespace)
+        return is_member_below(principal, namespace)
     return False
 
 
@@ -419,26 +289,13 @@ def _least_role(permission: Permission, namespace: Namespace) -> Role:
     return POLICY[permission].role
 
 
-def _is_member_below(principal: Principal, group: Group) -> bool:
-    if principal.user is None:
-        return False
-    return bool(db.session.scalar(select(_member_below(principal.user.id, group.id))))
-
-
-def _holds_scope(token: DeployToken, rule: Rule) -> bool:
+def holds_scope(token: DeployToken, rule: Rule) -> bool:
     return bool(set(rule.deploy_scopes) & set(token.scopes))
 
 
 def _reaches(token: DeployToken, namespace: Namespace) -> bool:
     """A deploy token reaches its own namespace and everything below it."""
     return is_within(namespace, token.namespace_id)
-
-
-def is_within(namespace: Namespace, ancestor_id: int) -> bool:
-    """Whether the namespace is the one with this id or lies below it."""
-    if namespace.id == ancestor_id:
-        return True
-    return db.session.get(Ancestry, (namespace.id, ancestor_id)) is not None
 
 
 def _admits_job(namespace: Namespace, job: Job) -> bool:
@@ -451,106 +308,3 @@ def _admits_job(namespace: Namespace, job: Job) -> bool:
         Ancestry.namespace_id == job.project_id,
     )
     return bool(db.session.scalar(select(listed)))
-
-
-# The same as SQL, for lists -------------------------------------------------------------------------------------
-
-
-def readable(principal: Principal) -> ColumnElement[bool]:
-    """Projects whose packages the principal may read through a group or a list, as a condition on ``Project``.
-
-    Narrower than ``allowed`` on the project itself in two points, as in GitLab: "anyone may pull" opens only the
-    project's own endpoints, and a deploy token is shown only its own namespace. Wider in one: a job token on a group
-    counts as its user, without regard to the allowlists of the projects below.
-    """
-    enabled = Project.registry_access != RegistryAccess.DISABLED
-    if principal.is_admin:
-        return enabled
-    if principal.deploy_token is not None:
-        token = principal.deploy_token
-        if _holds_scope(token, POLICY[Permission.READ_PACKAGE]):
-            return and_(enabled, _lies_within(token.namespace_id))
-    open_to_all = and_(
-        Project.registry_access != RegistryAccess.PRIVATE, Project.visibility.in_(_open_visibilities(principal))
-    )
-    if principal.user is None:
-        return and_(enabled, open_to_all)
-    least = Role.GUEST if InstanceSettings.current().allow_guest_plus_roles_to_pull_packages else Role.REPORTER
-    return and_(enabled, or_(open_to_all, _has_role(principal.user.id, least)))
-
-
-def visible(principal: Principal) -> ColumnElement[bool]:
-    """Namespaces the principal may know of, as a condition on ``Namespace``; a CI job counts as its user."""
-    if principal.is_admin:
-        return true()
-    conditions: list[ColumnElement[bool]] = [Namespace.visibility.in_(_open_visibilities(principal))]
-    if principal.deploy_token is not None and _holds_scope(principal.deploy_token, POLICY[Permission.READ_NAMESPACE]):
-        conditions.append(_lies_within(principal.deploy_token.namespace_id))
-    return or_(*conditions, joined(principal))
-
-
-def joined(principal: Principal) -> ColumnElement[bool]:
-    """Namespaces the principal's user is a member of, or of one above; and groups with such a namespace below."""
-    if principal.user is None:
-        return false()
-    is_above = and_(Namespace.kind == "group", _member_below(principal.user.id, Namespace.id))
-    return or_(_has_role(principal.user.id, Role.GUEST), is_above)
-
-
-def has_role(principal: Principal, least: Role) -> ColumnElement[bool]:
-    """Namespaces in which the principal's user is a member with at least this role, as a condition on ``Namespace``."""
-    return false() if principal.user is None else _has_role(principal.user.id, least)
-
-
-def within(ancestor: Namespace, *, itself: bool = False) -> ColumnElement[bool]:
-    """Namespaces below the given one, as a condition on ``Namespace``."""
-    below = _lies_within(ancestor.id)
-    return below if itself else and_(below, Namespace.id != ancestor.id)
-
-
-def _open_visibilities(principal: Principal) -> list[Visibility]:
-    return [Visibility.PUBLIC, Visibility.INTERNAL] if principal.is_internal_user else [Visibility.PUBLIC]
-
-
-def _lies_within(ancestor_id: int) -> ColumnElement[bool]:
-    return exists().where(Ancestry.namespace_id == Namespace.id, Ancestry.ancestor_id == ancestor_id)
-
-
-def _has_role(user_id: int, least: Role) -> ColumnElement[bool]:
-    return exists().where(
-        Ancestry.namespace_id == Namespace.id,
-        Membership.namespace_id == Ancestry.ancestor_id,
-        Membership.user_id == user_id,
-        Membership.role >= least,
-        unexpired(),
-    )
-
-
-def _member_below(user_id: int, group_id: int | SQLColumnExpression[int]) -> ColumnElement[bool]:
-    return exists().where(
-        Ancestry.ancestor_id == group_id,
-        Membership.namespace_id == Ancestry.namespace_id,
-        Membership.user_id == user_id,
-        unexpired(),
-    )
-
-
-def unexpired() -> ColumnElement[bool]:
-    """Memberships that count today, as a condition on ``Membership``; they end at 00:00 UTC of their last day."""
-    return _counts_on(utcnow().date())
-
-
-def _counts_on(today: date | BindParameter[date]) -> ColumnElement[bool]:
-    return or_(Membership.expires_on.is_(None), Membership.expires_on > today)
-
-
-# Made once, as the statements of the read path are: to make one takes as long as to run it.
-_HIGHEST_ROLE = (
-    select(func.max(Membership.role))
-    .join(Ancestry, Ancestry.ancestor_id == Membership.namespace_id)
-    .where(
-        Ancestry.namespace_id == bindparam("namespace_id"),
-        Membership.user_id == bindparam("user_id"),
-        _counts_on(bindparam("today", type_=Date())),
-    )
-)

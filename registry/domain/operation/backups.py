@@ -20,9 +20,17 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from registry import database
 from registry.database import Model
-from registry.domain import backup_file, table_rows, verification
-from registry.domain.backup_file import CHUNK_BYTES, Manifest, Member, ObjectsSummary, Reader, TableSummary, Writer
-from registry.domain.verification import Defect, Defective, Problem
+from registry.domain.operation import backup_file, table_rows, verification
+from registry.domain.operation.backup_file import (
+    CHUNK_BYTES,
+    Manifest,
+    Member,
+    ObjectsSummary,
+    Reader,
+    TableSummary,
+    Writer,
+)
+from registry.domain.operation.verification import Defect, Defective, Problem
 from registry.errors import BackupRefused
 from registry.models import FileStatus, PackageFile
 from registry.storage import StagedFile, Storage, digest_in, object_key

@@ -11,8 +11,9 @@ from pathlib import Path
 from sqlalchemy import select
 
 from registry.database import transaction
-from registry.domain import access, accounts, tokens
+from registry.domain import access
 from registry.domain.access import Scope
+from registry.domain.accounts import access_tokens, users
 from registry.models import InstanceSettings, User
 
 USERNAME = "root"
@@ -43,13 +44,13 @@ def create_administrator(
         if session.scalar(select(User.id).limit(1)) is not None:
             return None
         generated = tuple(name for name, value in (("password", password), ("token", token)) if value is None)
-        password = password or accounts.generated_password()
+        password = password or users.generated_password()
         token = token or InstanceSettings.current().personal_access_token_prefix + secrets.token_urlsafe(32)
-        user = accounts.create_user(
+        user = users.create_user(
             username=USERNAME, email="root@localhost", name="Administrator", password=password, is_admin=True,
             must_change_password="password" in generated, by=access.SHELL,
         )  # fmt: skip
-        tokens.issue_access_token(
+        access_tokens.issue_access_token(
             user, name="first token", scopes=[Scope.API], key=key, by=access.SHELL, now=now, secret=token,
             expires_on=(now + timedelta(days=365)).date(),
         )  # fmt: skip

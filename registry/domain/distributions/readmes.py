@@ -13,7 +13,7 @@ from email.message import Message
 from functools import lru_cache
 from pathlib import Path
 
-from registry.domain.core_metadata import Description
+from registry.domain.distributions.core_metadata import Description
 
 LONGEST_CHARACTERS = 1 << 20  # a longer one is for reading in an editor
 PATIENCE_SECONDS = 10

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 
 from packaging.tags import Tag, parse_tag
 
-from registry.domain import archives
-from registry.domain.archives import MIB, Zip
-from registry.domain.distributions import ParsedFilename
+from registry.domain.distributions import archives
+from registry.domain.distributions.archives import MIB, Zip
+from registry.domain.distributions.filenames import ParsedFilename
 from registry.errors import InvalidDistribution, Problem, quoted
 
 MAX_WHEEL_BYTES = MIB

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from packaging.metadata import Metadata, RawMetadata, parse_email
 
-from registry.domain import distributions
+from registry.domain.distributions import filenames
 from registry.errors import InvalidDistribution, Problem
 
 MIB = 1024 * 1024
@@ -205,14 +205,14 @@ def wrong_metadata_version(metadata: CoreMetadata) -> Iterator[Problem]:
 
 
 def wrong_name(metadata: CoreMetadata) -> Iterator[Problem]:
-    if not distributions.is_name(metadata.name) and "name" not in metadata.malformed:
+    if not filenames.is_name(metadata.name) and "name" not in metadata.malformed:
         expected = "up to 255 ASCII letters, digits and . _ - between letters or digits"
         yield Problem("Name", metadata.name, expected)
 
 
 def wrong_version(metadata: CoreMetadata) -> Iterator[Problem]:
     """Local versions are accepted: PyPI refuses them, but a private registry is where they belong."""
-    if distributions.version(metadata.version) is None and "version" not in metadata.malformed:
+    if filenames.version(metadata.version) is None and "version" not in metadata.malformed:
         yield Problem("Version", metadata.version, "a version as in PEP 440")
 
 

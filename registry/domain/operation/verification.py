@@ -13,7 +13,8 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from registry.database import db
-from registry.domain import cleanup, usage
+from registry.domain.operation import cleanup
+from registry.domain.packages import usage
 from registry.models import FileStatus, PackageFile, Project
 from registry.storage import ObjectMissing, Storage, object_key
 

@@ -17,10 +17,10 @@ from typing import BinaryIO, ParamSpec, TypeVar
 
 from packaging.utils import canonicalize_name
 
-from registry.domain import archives, core_metadata, distributions, readmes, wheels
-from registry.domain.archives import Zip
-from registry.domain.core_metadata import CoreMetadata
-from registry.domain.distributions import Distribution, Kind, ParsedFilename
+from registry.domain.distributions import archives, core_metadata, filenames, readmes, wheels
+from registry.domain.distributions.archives import Zip
+from registry.domain.distributions.core_metadata import CoreMetadata
+from registry.domain.distributions.filenames import Distribution, Kind, ParsedFilename
 from registry.errors import InvalidDistribution, Problem, quoted
 
 MAX_PROBLEMS = 100
@@ -44,8 +44,8 @@ class Examination:
 def examine(file: BinaryIO, filename: str) -> Examination:
     """Look at a seekable file from end to end; where it stands before does not matter."""
     findings = _Findings()
-    claimed = findings.result_of(distributions.parse_filename, filename)
-    kind = distributions.kind_of(filename)
+    claimed = findings.result_of(filenames.parse_filename, filename)
+    kind = filenames.kind_of(filename)
     metadata = None
     if kind is Kind.WHEEL:
         metadata = _examine_wheel(file, claimed, findings)
@@ -88,7 +88,7 @@ class _Findings:
 
 def _distribution(filename: str, kind: Kind, metadata: CoreMetadata) -> Distribution | None:
     """What the file is, if its metadata tells name and version."""
-    if not distributions.is_name(metadata.name) or distributions.version(metadata.version) is None:
+    if not filenames.is_name(metadata.name) or filenames.version(metadata.version) is None:
         return None
     return Distribution(
         filename=filename,
@@ -140,7 +140,7 @@ def dist_info_folder(wheel: Zip) -> str:
 
 def wrong_dist_info_folder(folder: str, claimed: ParsedFilename | None) -> Iterator[Problem]:
     name, _, version = folder.removesuffix(".dist-info").rpartition("-")
-    found = (canonicalize_name(name), distributions.unescaped_version(version))
+    found = (canonicalize_name(name), filenames.unescaped_version(version))
     if claimed is not None and found != (claimed.normalized_name, claimed.version):
         yield Problem(".dist-info folder", folder, f"that of {claimed.release} as in the file name")
 
@@ -187,7 +187,7 @@ def read_zip_sdist(file: BinaryIO) -> archives.TopFolder:
 
 
 def wrong_top_folder(folder: str, claimed: ParsedFilename | None) -> Iterator[Problem]:
-    if claimed is not None and distributions.release(folder) != (claimed.normalized_name, claimed.version):
+    if claimed is not None and filenames.release(folder) != (claimed.normalized_name, claimed.version):
         yield Problem("top folder", folder, f"that of {claimed.release} as in the file name")
 
 
@@ -209,9 +209,9 @@ def disagreements(metadata: CoreMetadata, claimed: ParsedFilename | None) -> Ite
     """Where the core metadata name another package or version than the file name."""
     if claimed is None:
         return
-    if distributions.is_name(metadata.name) and canonicalize_name(metadata.name) != claimed.normalized_name:
+    if filenames.is_name(metadata.name) and canonicalize_name(metadata.name) != claimed.normalized_name:
         yield Problem("Name", metadata.name, f"{claimed.normalized_name} as in the file name")
-    if distributions.version(metadata.version) not in (None, claimed.version):
+    if filenames.version(metadata.version) not in (None, claimed.version):
         yield Problem("Version", metadata.version, f"{claimed.version} as in the file name")
 
 

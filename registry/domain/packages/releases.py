@@ -11,7 +11,8 @@ import unicodedata
 from collections.abc import Iterable
 
 from registry.database import lock, transaction
-from registry.domain import audit, catalog, namespaces
+from registry.domain import audit, namespaces
+from registry.domain.packages import lists, names
 from registry.errors import BadRequest, InvalidRecord, RecordNotFound
 from registry.models import FileStatus, NameStatus, Package, PackageFile, PackageName, PackageStatus, Project
 
@@ -59,7 +60,7 @@ def _mark_version(package: Package, project: Project, reason: str | None, by: au
         if package.status is PackageStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
         files = session.scalars(
-            catalog.package_files(package).order_by(PackageFile.id).with_for_update(),
+            lists.package_files(package).order_by(PackageFile.id).with_for_update(),
             execution_options={"populate_existing": True},
         ).all()
         if reason is not None and not files:
@@ -112,7 +113,7 @@ def set_name_status(
     reason = _one_line(reason)
     with transaction() as session:
         lock(project, "name")  # two at once could both add what is said for the first time
-        said = catalog.package_name(project, name)
+        said = names.package_name(project, name)
         if (said.status, said.reason) == (status, reason):
             return said
         before, said.status, said.reason = said.status, status, reason

@@ -1,0 +1,110 @@
+"""The database: session, base of all records, column types, transactions, locks, schema version.
+
+SQLite and PostgreSQL are the two databases; nothing outside this package knows which one is in use.
+"""
+
+from __future__ import annotations
+
+from registry.database.connection import (
+    LONGEST_STATEMENT,
+    POSTGRESQL_CONNECTION,
+    POSTGRESQL_SESSION,
+    disconnect,
+    init_app,
+    is_sqlite,
+    is_unanswered,
+    log_slow_statements,
+    slow,
+)
+from registry.database.generation import (
+    ContentGeneration,
+)
+from registry.database.locks import (
+    OBJECTS_LOCK,
+    REMOVAL_LOCK,
+    SCHEMA_LOCK,
+    objects_kept,
+    objects_removable,
+    schema_locked,
+)
+from registry.database.schema import (
+    MIGRATIONS,
+    RESTORING,
+    begin_restoring,
+    check_schema,
+    holds_records,
+    is_restoring,
+    knows,
+    last_ids,
+    newest_version,
+    restored,
+    schema_version,
+    set_last_ids,
+    snapshot,
+    upgrade,
+)
+from registry.database.transactions import (
+    Pending,
+    PendingKind,
+    at_end,
+    exclude_others,
+    lock,
+    transaction,
+)
+from registry.database.types import (
+    AUTOINCREMENT,
+    LONGEST_SEARCH,
+    Enumerated,
+    Model,
+    UTCDateTime,
+    contains,
+    db,
+    utcnow,
+)
+
+__all__ = [
+    "AUTOINCREMENT",
+    "LONGEST_SEARCH",
+    "LONGEST_STATEMENT",
+    "MIGRATIONS",
+    "OBJECTS_LOCK",
+    "POSTGRESQL_CONNECTION",
+    "POSTGRESQL_SESSION",
+    "REMOVAL_LOCK",
+    "RESTORING",
+    "SCHEMA_LOCK",
+    "ContentGeneration",
+    "Enumerated",
+    "Model",
+    "Pending",
+    "PendingKind",
+    "UTCDateTime",
+    "at_end",
+    "begin_restoring",
+    "check_schema",
+    "contains",
+    "db",
+    "disconnect",
+    "exclude_others",
+    "holds_records",
+    "init_app",
+    "is_restoring",
+    "is_sqlite",
+    "is_unanswered",
+    "knows",
+    "last_ids",
+    "lock",
+    "log_slow_statements",
+    "newest_version",
+    "objects_kept",
+    "objects_removable",
+    "restored",
+    "schema_locked",
+    "schema_version",
+    "set_last_ids",
+    "slow",
+    "snapshot",
+    "transaction",
+    "upgrade",
+    "utcnow",
+]

@@ -1,0 +1,63 @@
+"""Who may do what: principals, the policy as one table, roles, and the same rules as SQL conditions."""
+
+from __future__ import annotations
+
+from registry.domain.access.conditions import (
+    has_role,
+    joined,
+    readable,
+    visible,
+    within,
+)
+from registry.domain.access.policy import (
+    POLICY,
+    DeployScope,
+    Permission,
+    Rule,
+    Scope,
+    allowed,
+    anyone_may_pull,
+    require,
+    require_scope,
+)
+from registry.domain.access.principals import (
+    ANONYMOUS,
+    SHELL,
+    Principal,
+    PrincipalKind,
+)
+from registry.domain.access.roles import (
+    HeldRoles,
+    held_roles,
+    is_within,
+    role_in,
+    role_of,
+    unexpired,
+)
+
+__all__ = [
+    "ANONYMOUS",
+    "POLICY",
+    "SHELL",
+    "DeployScope",
+    "HeldRoles",
+    "Permission",
+    "Principal",
+    "PrincipalKind",
+    "Rule",
+    "Scope",
+    "allowed",
+    "anyone_may_pull",
+    "has_role",
+    "held_roles",
+    "is_within",
+    "joined",
+    "readable",
+    "require",
+    "require_scope",
+    "role_in",
+    "role_of",
+    "unexpired",
+    "visible",
+    "within",
+]

@@ -1,0 +1,63 @@
+"""Principals: the parties on whose behalf requests are made."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from registry.models import AccessToken, DeployToken, Job, Role, User
+
+
+class PrincipalKind(enum.StrEnum):
+    ANONYMOUS = "anonymous"
+    SESSION = "session"
+    ACCESS_TOKEN = "access token"
+    DEPLOY_TOKEN = "deploy token"
+    JOB = "job"
+    SHELL = "shell"
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who asks: a signed-in user, a personal access token, a deploy token, a CI job, the shell, or nobody.
+
+    :ivar sudo_by: the administrator who acts as ``user``.
+    """
+
+    kind: PrincipalKind
+    user: User | None = None
+    sudo_by: User | None = None
+    access_token: AccessToken | None = None
+    deploy_token: DeployToken | None = None
+    job: Job | None = None
+    address: str = ""
+    _roles: dict[int, Role] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def is_anonymous(self) -> bool:
+        return self.kind is PrincipalKind.ANONYMOUS
+
+    @property
+    def is_admin(self) -> bool:
+        return self.kind is PrincipalKind.SHELL or (self.user is not None and self.user.is_admin)
+
+    @property
+    def is_internal_user(self) -> bool:
+        """May see what is internal: everyone with an account, unless marked external."""
+        return self.user is not None and not self.user.is_external
+
+    @property
+    def user_id(self) -> int | None:
+        return None if self.user is None else self.user.id
+
+    @property
+    def label(self) -> str:
+        if self.deploy_token is not None:
+            return f"deploy token {self.deploy_token.id}"
+        if self.user is None:
+            return self.kind.value
+        return self.user.username if self.sudo_by is None else f"{self.user.username} (sudo by {self.sudo_by.username})"
+
+
+ANONYMOUS = Principal(PrincipalKind.ANONYMOUS)
+SHELL = Principal(PrincipalKind.SHELL)

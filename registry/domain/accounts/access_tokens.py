@@ -1,0 +1,222 @@
+"""Personal access tokens: issued, listed, found, rotated, revoked."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from sqlalchemy import and_, bindparam, not_, or_, select, update
+from sqlalchemy.orm import joinedload
+
+from registry.database import contains, db, lock, transaction
+from registry.domain import audit
+from registry.domain.access import Principal, Scope
+from registry.domain.accounts.secrets import digest
+from registry.domain.paging import Listing
+from registry.errors import InvalidRecord, NotFound, RecordNotFound, Unauthenticated
+from registry.models import AccessToken, InstanceSettings, User
+
+
+def issue_access_token(
+    user: User,
+    *,
+    name: str,
+    scopes: Iterable[str],
+    key: bytes,
+    by: audit.Author,
+    now: datetime,
+    expires_on: date | None = None,
+    description: str = "",
+    secret: str | None = None,
+) -> tuple[AccessToken, str]:
+    """A new token and its secret.
+
+    :param expires_on: dead from 00:00 UTC of that day; default: as far ahead as the instance allows.
+    :param secret: given only for the first administrator's token; otherwise generated.
+    :raises InvalidRecord: name, scopes, description or expiry break a rule.
+    """
+    settings = InstanceSettings.current()
+    scopes = list(dict.fromkeys(scopes))
+    _refuse_invalid_access_token(name, scopes, description)
+    token = AccessToken(
+        user_id=user.id, user=user, name=name, description=description, scopes=scopes, created_at=now,
+        expires_on=_checked_expiry(expires_on, settings, now),
+    )  # fmt: skip
+    secret = secret or settings.personal_access_token_prefix + secrets.token_urlsafe(32)
+    token.digest = digest(secret, key)
+    with transaction() as session:
+        session.add(token)
+        session.flush()
+        token.family_id = token.id
+        audit.record(by, "access_token_issued", f"{user.username}: {name}", token_id=token.id, scopes=scopes)
+    return token, secret
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a list of access tokens is narrowed to, and its order; ``None`` leaves a quality open."""
+
+    user_id: int | None = None
+    is_active: bool | None = None
+    is_revoked: bool | None = None
+    search: str = ""
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    last_used_after: datetime | None = None
+    last_used_before: datetime | None = None
+    expires_after: date | None = None
+    expires_before: date | None = None
+    order_by: str = "id"
+    descending: bool = False
+
+
+def access_tokens(wanted: Wanted, *, by: Principal, now: datetime) -> Listing:
+    """An administrator's view of all tokens, or one's own.
+
+    :raises Unauthenticated: somebody else's are asked for (GitLab, personal access tokens API).
+    """
+    if not by.is_admin and wanted.user_id not in (None, by.user_id):
+        raise Unauthenticated
+    listing = select(AccessToken)
+    user_id = wanted.user_id if by.is_admin else by.user_id
+    if user_id is not None:
+        listing = listing.where(AccessToken.user_id == user_id)
+    if wanted.is_active is not None:
+        today = now.astimezone(UTC).date()
+        unexpired = or_(AccessToken.expires_on.is_(None), AccessToken.expires_on > today)
+        is_active = and_(AccessToken.revoked_at.is_(None), unexpired)
+        listing = listing.where(is_active if wanted.is_active else not_(is_active))
+    if wanted.is_revoked is not None:
+        is_revoked = AccessToken.revoked_at.is_not(None)
+        listing = listing.where(is_revoked if wanted.is_revoked else not_(is_revoked))
+    if wanted.search:
+        listing = listing.where(contains(AccessToken.name, wanted.search))
+    for column, earliest, latest in (
+        (AccessToken.created_at, wanted.created_after, wanted.created_before),
+        (AccessToken.last_used_at, wanted.last_used_after, wanted.last_used_before),
+        (AccessToken.expires_on, wanted.expires_after, wanted.expires_before),
+    ):
+        if earliest is not None:
+            listing = listing.where(column >= earliest)
+        if latest is not None:
+            listing = listing.where(column <= latest)
+    keys = (getattr(AccessToken, wanted.order_by), AccessToken.id)
+    return listing.order_by(*(key.desc() for key in keys) if wanted.descending else keys)
+
+
+def access_token(token_id: int, *, by: Principal) -> AccessToken:
+    """:raises Unauthenticated: not one of the caller's own, or none at all: which, is not the caller's to know.
+
+    :raises NotFound: an administrator asks, and there is none.
+    """
+    token = db.session.get(AccessToken, token_id, options=[joinedload(AccessToken.user)])
+    if by.is_admin and token is None:
+        raise NotFound
+    if token is None or not (by.is_admin or token.user_id == by.user_id):
+        raise Unauthenticated
+    return token
+
+
+def own_access_token(user: User, token_id: int) -> AccessToken:
+    """:raises RecordNotFound: the user has no such token."""
+    token = db.session.get(AccessToken, token_id, options=[joinedload(AccessToken.user)])
+    if token is None or token.user_id != user.id:
+        raise RecordNotFound
+    return token
+
+
+def latest_expiry(now: datetime) -> date | None:
+    """The last day that may be chosen for a new access token; ``None`` where the instance asks for none."""
+    settings = InstanceSettings.current()
+    if not settings.require_personal_access_token_expiry:
+        return None
+    return (now + timedelta(days=settings.max_personal_access_token_lifetime)).date()
+
+
+# Made once: to make a statement takes as long as to run it, and most requests ask this.
+_ACCESS_TOKEN = (
+    select(AccessToken).options(joinedload(AccessToken.user)).where(AccessToken.digest == bindparam("digest"))
+)
+
+
+def find_access_token(secret: str, key: bytes) -> AccessToken | None:
+    """The token with this secret and its user, whatever its state; ``None`` when no such token was ever issued."""
+    found = digest(secret, key)
+    token = db.session.scalar(_ACCESS_TOKEN, {"digest": found})
+    return token if token is not None and hmac.compare_digest(token.digest, found) else None
+
+
+def rotate_access_token(
+    token: AccessToken, *, key: bytes, by: audit.Author, now: datetime, expires_on: date | None = None
+) -> tuple[AccessToken, str]:
+    """A new token in place of this one, which dies at once.
+
+    Rotating a token that was rotated or revoked before revokes its whole family: somebody may hold a stolen one.
+
+    :param expires_on: default one week ahead, or as far as the instance allows.
+    :raises Unauthenticated: the token was revoked, or has expired.
+    """
+    with transaction():
+        lock(token, "revoked_at", "expires_on")
+        if token.is_active(now):
+            token.revoked_at = now
+            rotated, secret = issue_access_token(
+                token.user, name=token.name, scopes=token.scopes, description=token.description, key=key, by=by,
+                now=now, expires_on=expires_on or _week_ahead(now),
+            )  # fmt: skip
+            rotated.family_id = token.family_id
+            return rotated, secret
+        if token.revoked_at is not None:
+            revoke_family(token, by=by, now=now)
+    raise Unauthenticated
+
+
+def revoke_family(token: AccessToken, *, by: audit.Author, now: datetime) -> None:
+    """Revoke every token that came out of the same first one by rotation."""
+    with transaction() as session:
+        session.execute(
+            update(AccessToken)
+            .where(AccessToken.family_id == token.family_id, AccessToken.revoked_at.is_(None))
+            .values(revoked_at=now)
+        )
+        audit.record(by, "access_token_family_revoked", f"{token.user.username}: {token.name}", token_id=token.id)
+
+
+def revoke_access_token(token: AccessToken, *, by: audit.Author, now: datetime) -> None:
+    """Dead from the next request on; revoking twice changes nothing."""
+    with transaction():
+        if token.revoked_at is None:
+            token.revoked_at = now
+            audit.record(by, "access_token_revoked", f"{token.user.username}: {token.name}", token_id=token.id)
+
+
+def _week_ahead(now: datetime) -> date:
+    return (now + timedelta(days=min(7, InstanceSettings.current().max_personal_access_token_lifetime))).date()
+
+
+def _refuse_invalid_access_token(name: str, scopes: list[str], description: str) -> None:
+    errors: dict[str, list[str]] = {}
+    if not name.strip():
+        errors["name"] = ["can't be blank"]
+    elif len(name) > 255 or "\x00" in name:
+        errors["name"] = ["is too long (maximum is 255 characters)"]
+    if len(description) > 255 or "\x00" in description:
+        errors["description"] = ["is too long (maximum is 255 characters)"]
+    if not scopes:
+        errors["scopes"] = ["can't be blank"]
+    elif set(scopes) - set(Scope):
+        errors["scopes"] = ["can only contain available scopes"]
+    if errors:
+        raise InvalidRecord(errors)
+
+
+def _checked_expiry(expires_on: date | None, settings: InstanceSettings, now: datetime) -> date | None:
+    latest = (now + timedelta(days=settings.max_personal_access_token_lifetime)).date()
+    if expires_on is None:
+        return latest if settings.require_personal_access_token_expiry else None
+    if expires_on > latest and settings.require_personal_access_token_expiry:
+        raise InvalidRecord({"expires_at": [f"must be before {latest + timedelta(days=1)}"]})
+    return expires_on

@@ -1,0 +1,113 @@
+"""Deploy tokens of projects and groups: issued, listed, found, revoked."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+
+from sqlalchemy import or_, select
+
+from registry.database import db, transaction
+from registry.domain import audit
+from registry.domain.access import DeployScope
+from registry.domain.accounts.secrets import digest
+from registry.domain.paging import Listing
+from registry.errors import InvalidRecord, PlainRefusal, RecordNotFound
+from registry.models import DeployToken, Namespace
+
+DEPLOY_TOKEN_PREFIX = "gldt-"
+_DEPLOY_USERNAME = re.compile(r"[A-Za-z0-9_+.-]{1,255}", re.ASCII)
+
+
+def issue_deploy_token(
+    namespace: Namespace,
+    *,
+    name: str,
+    scopes: Iterable[str],
+    key: bytes,
+    by: audit.Author,
+    username: str | None = None,
+    expires_at: datetime | None = None,
+) -> tuple[DeployToken, str]:
+    """A new token of a project, or of a group and everything below it, and its secret.
+
+    :raises PlainRefusal: no scope.
+    :raises InvalidRecord: name, scopes or user name break a rule.
+    """
+    scopes = list(dict.fromkeys(scopes))
+    if not scopes:
+        raise PlainRefusal("Scopes can't be blank")
+    errors: dict[str, list[str]] = {}
+    if not name.strip():
+        errors["name"] = ["can't be blank"]
+    elif len(name) > 255 or "\x00" in name:
+        errors["name"] = ["is too long (maximum is 255 characters)"]
+    if set(scopes) - set(DeployScope):
+        errors["scopes"] = ["can only contain available scopes"]
+    if username and not _DEPLOY_USERNAME.fullmatch(username):
+        errors["username"] = ["can contain only letters, digits, '_', '-', '+', and '.'"]
+    if errors:
+        raise InvalidRecord(errors)
+    secret = DEPLOY_TOKEN_PREFIX + secrets.token_urlsafe(32)
+    token = DeployToken(
+        namespace_id=namespace.id, name=name, username=username or "", scopes=scopes, expires_at=expires_at,
+        digest=digest(secret, key), creator_id=by.user_id,
+    )  # fmt: skip
+    with transaction() as session:
+        session.add(token)
+        session.flush()
+        token.username = token.username or f"gitlab+deploy-token-{token.id}"
+        audit.record(by, "deploy_token_created", name, namespace, token_id=token.id, scopes=scopes)
+    return token, secret
+
+
+def deploy_tokens(namespace: Namespace | None, *, is_active: bool, now: datetime) -> Listing:
+    """The deploy tokens of a namespace, or of the whole instance.
+
+    :param is_active: only those that are neither revoked nor expired.
+    """
+    listing = select(DeployToken).order_by(DeployToken.id)
+    if namespace is not None:
+        listing = listing.where(DeployToken.namespace_id == namespace.id)
+    if is_active:
+        unexpired = or_(DeployToken.expires_at.is_(None), DeployToken.expires_at > now)
+        listing = listing.where(DeployToken.revoked.is_(False), unexpired)
+    return listing
+
+
+def deploy_token(namespace: Namespace, token_id: int) -> DeployToken:
+    """:raises RecordNotFound: this namespace has no such token."""
+    token = db.session.get(DeployToken, token_id)
+    if token is None or token.namespace_id != namespace.id:
+        raise RecordNotFound
+    return token
+
+
+def find_deploy_token(secret: str, key: bytes, now: datetime) -> DeployToken | None:
+    """The active token with this secret; a revoked or expired one is as good as none."""
+    if not secret.startswith(DEPLOY_TOKEN_PREFIX):
+        return None
+    found = digest(secret, key)
+    token = db.session.scalar(select(DeployToken).where(DeployToken.digest == found))
+    return token if token is not None and hmac.compare_digest(token.digest, found) and token.is_active(now) else None
+
+
+def revoke_deploy_token(token: DeployToken, namespace: Namespace, *, by: audit.Author) -> None:
+    """The row stays and shows as revoked."""
+    with transaction():
+        token.revoked = True
+        audit.record(by, "deploy_token_revoked", token.name, namespace, token_id=token.id)
+
+
+def destroy_deploy_token(token: DeployToken, namespace: Namespace, *, by: audit.Author) -> None:
+    with transaction() as session:
+        audit.record(by, "deploy_token_destroyed", token.name, namespace, token_id=token.id)
+        session.delete(token)
+
+
+def starts_at(day: date) -> datetime:
+    """00:00 UTC of a day, when what expires on it dies."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -1,0 +1,106 @@
+"""CI jobs and their tokens: started, found while they run, finished."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import joinedload
+
+from registry.database import db, lock, transaction
+from registry.domain import access, audit
+from registry.domain.access import Principal
+from registry.domain.accounts.secrets import digest
+from registry.domain.paging import Listing
+from registry.errors import BadRequest, Forbidden, InvalidRecord, NotFound
+from registry.models import Job, JobStatus, Namespace, Project, Role, User
+
+JOB_TOKEN_PREFIX = "glcbt-"
+LONGEST_JOB = timedelta(days=30)
+
+
+def start_job(
+    project: Project, user: User, *, name: str, ref: str, lifetime: timedelta, key: bytes, by: audit.Author,
+    now: datetime,
+) -> tuple[Job, str]:  # fmt: skip
+    """A running job of a project and the secret of its token, which acts for the user while the job runs.
+
+    :raises InvalidRecord: name or ref is empty or too long.
+    :raises BadRequest: the lifetime is not between a second and 30 days.
+    """
+    errors = {
+        field: ["must have 1 to 255 characters"]
+        for field, value in (("name", name), ("ref", ref))
+        if not value.strip() or len(value) > 255 or "\x00" in value
+    }
+    if errors:
+        raise InvalidRecord(errors)
+    if not timedelta(seconds=1) <= lifetime <= LONGEST_JOB:
+        raise BadRequest(f"expires_in must be between 1 and {int(LONGEST_JOB.total_seconds())} seconds")
+    secret = JOB_TOKEN_PREFIX + secrets.token_urlsafe(32)
+    job = Job(
+        project_id=project.id, project=project, user_id=user.id, user=user, name=name, ref=ref,
+        digest=digest(secret, key), created_at=now, expires_at=now + lifetime, status=JobStatus.RUNNING,
+    )  # fmt: skip
+    with transaction() as session:
+        session.add(job)
+        session.flush()
+        audit.record(by, "job_started", name, project, job_id=job.id, ref=ref)
+    return job, secret
+
+
+def find_running_job(secret: str, key: bytes, now: datetime) -> Job | None:
+    """The job with this token and its user, while it runs."""
+    if not secret.startswith(JOB_TOKEN_PREFIX):
+        return None
+    found = digest(secret, key)
+    job = db.session.scalar(
+        select(Job).options(joinedload(Job.user), joinedload(Job.project)).where(Job.digest == found)
+    )
+    return job if job is not None and hmac.compare_digest(job.digest, found) and job.is_running(now) else None
+
+
+def job(project: Project, job_id: int) -> Job:
+    """:raises NotFound: this project has no such job."""
+    found = db.session.get(Job, job_id, options=[joinedload(Job.user), joinedload(Job.project)])
+    if found is None or found.project_id != project.id:
+        raise NotFound("Job")
+    return found
+
+
+def running_jobs(project: Project, now: datetime) -> Listing:
+    """The jobs of a project whose tokens are alive, with their users, the newest first."""
+    return (
+        select(Job)
+        .options(joinedload(Job.user))
+        .where(Job.project_id == project.id, Job.status == JobStatus.RUNNING, Job.expires_at > now)
+        .order_by(Job.id.desc())
+    )
+
+
+def finish_job(job: Job, status: JobStatus, *, by: Principal, now: datetime) -> None:
+    """End a job; its token is dead at once.
+
+    :raises Forbidden: it is not the job itself that asks, nor its user, nor a Maintainer of its project.
+    :raises BadRequest: it has ended already, or ``running`` is no end.
+    """
+    with transaction() as session:
+        lock(job, "status", "finished_at")
+        if not _may_finish(by, job):
+            raise Forbidden
+        if status is JobStatus.RUNNING:
+            raise BadRequest("status must be success, failed or canceled")
+        if job.status is not JobStatus.RUNNING:
+            raise BadRequest(f"the job has ended already, as {job.status}")
+        job.status, job.finished_at = status, now
+        audit.record(
+            by, "job_finished", job.name, session.get_one(Namespace, job.project_id), job_id=job.id, status=status
+        )
+
+
+def _may_finish(by: Principal, job: Job) -> bool:
+    if by.job is not None:
+        return by.job.id == job.id
+    return by.user_id == job.user_id or access.role_in(by, job.project) >= Role.MAINTAINER

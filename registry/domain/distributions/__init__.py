@@ -1,0 +1,1 @@
+"""Wheels and sdists as files: names, safe reading, metadata, inspection, descriptions."""

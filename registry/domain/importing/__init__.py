@@ -1,0 +1,1 @@
+"""Import of packages from another index or a folder."""

@@ -1,0 +1,60 @@
+"""Which CI jobs reach a project: its job token allowlist."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+
+from registry.database import db, transaction
+from registry.domain import access, audit
+from registry.domain.access import Permission, Principal
+from registry.domain.namespaces.finding import AnyNamespace
+from registry.errors import InvalidRecord, RecordNotFound
+from registry.models import AllowedJobSource, Namespace, Project
+
+MAXIMUM_ALLOWLIST = 200
+
+
+def allowed_job_sources(project: Project, kind: type[AnyNamespace]) -> list[AnyNamespace]:
+    """Projects, or groups, on the job token allowlist of a project."""
+    return list(
+        db.session.scalars(
+            select(kind)
+            .join(AllowedJobSource, AllowedJobSource.source_id == kind.id)
+            .where(AllowedJobSource.project_id == project.id)
+            .order_by(kind.id)
+        )
+    )
+
+
+def allow_job_source(project: Project, source: Namespace, *, by: Principal) -> None:
+    """:raises InvalidRecord: listed already, or the list is full (200).
+
+    :raises NotFound: the source is not there for whoever lists it.
+    """
+    access.require(by, Permission.READ_NAMESPACE, source)
+    is_listed = InvalidRecord({"target_project": ["is already in the job token scope"]})
+    with transaction() as session:
+        if session.get(AllowedJobSource, (project.id, source.id)) is not None:
+            raise is_listed
+        listed = session.scalar(select(func.count()).where(AllowedJobSource.project_id == project.id)) or 0
+        if listed >= MAXIMUM_ALLOWLIST:
+            raise InvalidRecord(
+                {"source_project": [f"exceeds the allowable number of project links ({MAXIMUM_ALLOWLIST})"]}
+            )
+        session.add(AllowedJobSource(project_id=project.id, source_id=source.id))
+        try:
+            session.flush()
+        except IntegrityError as error:  # another process was faster
+            raise is_listed from error
+        audit.record(by, "job_source_allowed", source.full_path, project)
+
+
+def disallow_job_source(project: Project, source: Namespace, *, by: audit.Author) -> None:
+    """:raises RecordNotFound: it is not listed."""
+    with transaction() as session:
+        entry = session.get(AllowedJobSource, (project.id, source.id))
+        if entry is None:
+            raise RecordNotFound
+        session.delete(entry)
+        audit.record(by, "job_source_disallowed", source.full_path, project)

@@ -1,0 +1,290 @@
+"""The tree of namespaces: groups and projects created, changed, moved, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from registry.database import db, transaction, utcnow
+from registry.domain import access, audit
+from registry.domain.access import Permission, Principal
+from registry.domain.namespaces.members import ensure_owner
+from registry.domain.namespaces.rules import (
+    MAXIMUM_DEPTH,
+    TREE_LOCK,
+    depth,
+    lowered_visibility,
+    not_allowed_in_parent,
+    path_errors,
+    refuse_invalid,
+    refuse_more_visible_children,
+    refuse_over_limit,
+    refuse_taken,
+    taken,
+)
+from registry.errors import Forbidden, InvalidGroup, InvalidRecord, NotFound
+from registry.models import (
+    Ancestry,
+    Group,
+    InstanceSettings,
+    Membership,
+    Namespace,
+    Project,
+    Role,
+    StorageUsage,
+    Visibility,
+)
+
+
+def create_group(
+    *, name: str, path: str, parent: Group | None, by: Principal, visibility: Visibility | None = None, **fields: Any
+) -> Group:
+    """A new group with its creator as Owner.
+
+    :param parent: ``None`` makes a top-level group.
+    :param visibility: default: the instance's setting, lowered to the parent's.
+    :raises Forbidden: the creator may not create groups there.
+    :raises InvalidGroup: path or visibility breaks a rule.
+    """
+    if parent is not None:
+        access.require(by, Permission.CREATE_SUBGROUP, parent)
+    elif not by.is_admin and not (by.user is not None and by.user.can_create_group):
+        raise Forbidden
+    if visibility is None:
+        visibility = lowered_visibility(InstanceSettings.current().default_group_visibility, parent)
+    fields.setdefault("project_creation_level", InstanceSettings.current().default_project_creation)
+    group = Group(path=path, name=name.strip(), visibility=visibility, creator_id=by.user_id, **fields)
+    with transaction(lock=TREE_LOCK) as session:
+        _read_again(parent)
+        refuse_invalid(group, parent, by, InvalidGroup)
+        place(group, parent, refusal=InvalidGroup)
+        if by.user is not None and access.role_of(by.user, group) < Role.OWNER:
+            session.add(Membership(namespace_id=group.id, user_id=by.user.id, role=Role.OWNER))
+        audit.record(by, "group_created", group.full_path, group, visibility=group.visibility.label)
+    return group
+
+
+def create_project(
+    *,
+    name: str,
+    path: str,
+    parent: Namespace | None,
+    by: Principal,
+    visibility: Visibility | None = None,
+    **fields: Any,
+) -> Project:
+    """A new project in a group or in a user's own space.
+
+    :param parent: ``None`` stands for one that does not exist, and is refused as one that is not the creator's to use.
+    :raises InvalidRecord: the creator may not create projects there, or name, path or visibility breaks a rule.
+    """
+    if parent is None or isinstance(parent, Project) or not access.allowed(by, Permission.CREATE_PROJECT, parent):
+        raise InvalidRecord({"namespace": ["is not valid"]})
+    if visibility is None:
+        visibility = lowered_visibility(InstanceSettings.current().default_project_visibility, parent)
+    project = Project(path=path, name=name.strip(), visibility=visibility, creator_id=by.user_id, **fields)
+    with transaction(lock=TREE_LOCK):
+        _read_again(parent)
+        refuse_invalid(project, parent, by, InvalidRecord)
+        refuse_over_limit(parent, by)
+        place(project, parent)
+        audit.record(by, "project_created", project.full_path, project, visibility=project.visibility.label)
+    return project
+
+
+def change(namespace: Group | Project, changes: Mapping[str, Any], *, by: Principal) -> None:
+    """Set name, path, description, visibility and the kind's own columns.
+
+    :raises Forbidden: visibility is the Owner's to change, the storage limit an administrator's.
+    :raises InvalidRecord: a value breaks a rule.
+    """
+    refusal = InvalidGroup if isinstance(namespace, Group) else InvalidRecord
+    with transaction(lock=TREE_LOCK) as session:
+        _read_again(namespace)
+        before = namespace.visibility
+        path = changes.get("path", namespace.path)
+        if changes.get("visibility", before) is not before:
+            access.require(by, Permission.OWN_NAMESPACE, namespace)
+        if "storage_size_limit" in changes:
+            access.require(by, Permission.ADMIN_INSTANCE)
+        with session.no_autoflush:
+            for column, value in changes.items():
+                if column != "path":
+                    setattr(namespace, column, value)
+            parent = None if namespace.parent_id is None else session.get_one(Namespace, namespace.parent_id)
+            refuse_invalid(namespace, parent, by, refusal, path=path, standing=before)
+            if namespace.visibility < before:
+                refuse_more_visible_children(namespace, refusal)
+        if path != namespace.path or "name" in changes:
+            rename(namespace, path=path, refusal=refusal)
+        session.flush()
+        if "storage_size_limit" in changes:
+            limit = namespace.storage_size_limit
+            audit.record(by, "storage_limit_changed", namespace.full_path, namespace, size_bytes=limit)
+        if namespace.visibility is not before:
+            audit.record(
+                by, f"{namespace.kind}_visibility_changed", namespace.full_path, namespace,
+                before=before.label, after=namespace.visibility.label,
+            )  # fmt: skip
+
+
+def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
+    """Move a group with everything below it under another parent, or to the top.
+
+    At the top it needs an Owner of its own: without one, it is whoever moves it.
+
+    :raises InvalidGroup: the parent lies below the group, the path is taken or reserved there, or the parent is less
+        visible.
+    """
+    if parent is not None:
+        access.require(by, Permission.CREATE_SUBGROUP, parent)
+    elif not by.is_admin and not (by.user is not None and by.user.can_create_group):
+        raise Forbidden
+    with transaction(lock=TREE_LOCK) as session:
+        _read_again(group)
+        _read_again(parent)
+        if parent is not None and access.is_within(parent, group.id):
+            raise InvalidGroup({"parent": ["must not be the group itself or below it"]})
+        if errors := path_errors(group.path, top_level=parent is None):
+            raise InvalidGroup({"path": errors})
+        if parent is not None and group.visibility > parent.visibility:
+            raise InvalidGroup({"visibility_level": [not_allowed_in_parent(group.visibility, parent)]})
+        depth_above = 0 if parent is None else depth(parent)
+        depth_below = session.scalar(select(func.max(Ancestry.distance)).where(Ancestry.ancestor_id == group.id)) or 0
+        if depth_above + depth_below + 1 > MAXIMUM_DEPTH:
+            raise InvalidGroup({"parent": [f"is too deep (maximum is {MAXIMUM_DEPTH} levels)"]})
+        before = group.full_path
+        group.parent_id = None if parent is None else parent.id
+        rename(group, path=group.path, refusal=InvalidGroup)
+        _reattach(group, parent)
+        ensure_owner(group, by)
+        audit.record(by, "group_transferred", group.full_path, group, before=before)
+
+
+def delete_namespace(namespace: Group | Project, *, by: audit.Author) -> None:
+    """Delete a group or project with everything below it; the bytes of its packages go with the next cleanup."""
+    with transaction() as session:
+        audit.record(by, f"{namespace.kind}_destroyed", namespace.full_path, namespace)
+        session.flush()
+        session.execute(delete(Namespace).where(Namespace.id == namespace.id))
+        session.expunge(namespace)
+
+
+def set_archived(project: Project, archived: bool, *, by: audit.Author) -> None:
+    with transaction():
+        project.archived = archived
+        audit.record(by, "project_archived" if archived else "project_unarchived", project.full_path, project)
+
+
+def place(namespace: Namespace, parent: Namespace | None, *, refusal: type[InvalidRecord] = InvalidRecord) -> None:
+    """Give a new namespace its full path and its ancestors. Within the caller's transaction, which holds ``TREE_LOCK``.
+
+    :raises InvalidRecord: the path is taken.
+    """
+    namespace.parent_id = None if parent is None else parent.id
+    _set_full_names(namespace, parent)
+    refuse_taken(namespace, refusal)
+    session = db.session
+    session.add(namespace)
+    try:
+        session.flush()
+    except IntegrityError as error:  # another process was faster
+        raise refusal(taken(namespace)) from error
+    _attach(namespace.id, parent)
+    if isinstance(namespace, Project):
+        session.add(StorageUsage(project_id=namespace.id))
+
+
+def rename(namespace: Namespace, *, path: str, refusal: type[InvalidRecord] = InvalidRecord) -> None:
+    """Bring the full path and name of a namespace, and of everything below it, up to date.
+
+    Within the caller's transaction, which holds ``TREE_LOCK``.
+
+    :raises InvalidRecord: the path is taken.
+    """
+    session = db.session
+    parent = None
+    if namespace.parent_id is not None:
+        parent = session.get_one(Namespace, namespace.parent_id, populate_existing=True)
+    with session.no_autoflush:
+        namespace.path = path
+        _set_full_names(namespace, parent)
+        refuse_taken(namespace, refusal)
+    below = session.scalars(
+        select(Namespace)
+        .join(Ancestry, Ancestry.namespace_id == Namespace.id)
+        .where(Ancestry.ancestor_id == namespace.id, Ancestry.distance > 0)
+        .order_by(Ancestry.distance)
+        .execution_options(populate_existing=True)
+    )
+    by_id = {namespace.id: namespace}
+    for child in below:
+        _set_full_names(child, by_id[child.parent_id or 0])
+        by_id[child.id] = child
+    session.flush()
+
+
+def _read_again(namespace: Namespace | None) -> None:
+    """What was read before the transaction may have been renamed, moved or closed meanwhile.
+
+    :raises NotFound: or deleted.
+    """
+    if namespace is not None and db.session.get(Namespace, namespace.id, populate_existing=True) is None:
+        raise NotFound(namespace.kind.capitalize())
+
+
+def _set_full_names(namespace: Namespace, parent: Namespace | None) -> None:
+    namespace.full_path = namespace.path if parent is None else f"{parent.full_path}/{namespace.path}"
+    namespace.full_path_key = namespace.full_path.lower()
+    namespace.full_name = namespace.name if parent is None else f"{parent.full_name} / {namespace.name}"
+
+
+def _attach(namespace_id: int, parent: Namespace | None) -> None:
+    session = db.session
+    rows = [{"namespace_id": namespace_id, "ancestor_id": namespace_id, "distance": 0}]
+    if parent is not None:
+        above = session.execute(
+            select(Ancestry.ancestor_id, Ancestry.distance).where(Ancestry.namespace_id == parent.id)
+        )
+        rows += [
+            {"namespace_id": namespace_id, "ancestor_id": ancestor_id, "distance": distance + 1}
+            for ancestor_id, distance in above
+        ]
+    session.execute(insert(Ancestry), rows)
+
+
+def _reattach(namespace: Namespace, parent: Namespace | None) -> None:
+    """Replace the ancestors of a moved namespace, and of everything below it, by those of its new place."""
+    session = db.session
+    below = session.execute(
+        select(Ancestry.namespace_id, Ancestry.distance).where(Ancestry.ancestor_id == namespace.id)
+    ).all()
+    ids = [namespace_id for namespace_id, _ in below]
+    session.execute(
+        delete(Ancestry).where(Ancestry.namespace_id.in_(ids), Ancestry.ancestor_id.not_in(ids)),
+        execution_options={"synchronize_session": False},
+    )
+    if parent is None:
+        return
+    above = session.execute(
+        select(Ancestry.ancestor_id, Ancestry.distance).where(Ancestry.namespace_id == parent.id)
+    ).all()
+    rows = [
+        {"namespace_id": namespace_id, "ancestor_id": ancestor_id, "distance": up + down + 1}
+        for namespace_id, down in below
+        for ancestor_id, up in above
+    ]
+    session.execute(insert(Ancestry), rows)
+
+
+def touch(project_id: int) -> None:
+    """Note that something happened in a project (``last_activity_at``)."""
+    db.session.execute(
+        _TOUCH, {"project_id": project_id, "now": utcnow()}, execution_options={"synchronize_session": False}
+    )
+
+
+_TOUCH = update(Project).where(Project.id == bindparam("project_id")).values(last_activity_at=bindparam("now"))

@@ -1,0 +1,1 @@
+"""What an administrator runs: backup, restore, cleanup, verification, moving to another store."""

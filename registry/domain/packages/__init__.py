@@ -1,0 +1,1 @@
+"""Packages: published, listed, served, protected, yanked, deleted, counted."""

@@ -1,0 +1,173 @@
+"""Protection rules: which names need a higher role to publish or delete."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from packaging.utils import canonicalize_name
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from registry.database import db, transaction
+from registry.domain import access, audit
+from registry.domain.access import Principal
+from registry.domain.packages.names import is_valid_name
+from registry.errors import NotFound, ProtectedPackage, Unprocessable
+from registry.models import Package, Project, ProtectionRule, Role
+
+PATTERN_TAKEN = "Package name pattern has already been taken"
+_PATTERN = re.compile(r"[A-Z0-9._*-]+", re.IGNORECASE | re.ASCII)
+
+
+def refuse_protected(project: Project, name: str, principal: Principal) -> None:
+    """:raises ProtectedPackage: a matching rule asks for a higher role to publish; a deploy token has none at all."""
+    if principal.is_admin:
+        return
+    for rule in _matching_rules(project, name):
+        if principal.deploy_token is not None:
+            raise ProtectedPackage
+        if rule.minimum_push_role is not None and access.role_in(principal, project) < rule.minimum_push_role:
+            raise ProtectedPackage
+
+
+def refuse_delete_protected(project: Project, name: str, principal: Principal) -> None:
+    """:raises ProtectedPackage: a matching rule asks for a higher role to delete."""
+    if not _may_delete(project, _matching_rules(project, name), principal):
+        raise ProtectedPackage
+
+
+@dataclass(frozen=True)
+class Protection:
+    """How rules and roles bear on one package.
+
+    :ivar is_protected: some rule covers its name.
+    :ivar may_delete: the one who asks may delete it.
+    """
+
+    is_protected: bool
+    may_delete: bool
+
+
+def protections(packages: Iterable[Package], principal: Principal) -> dict[int, Protection]:
+    """The protection of each of many packages, loaded with their projects, by id: in two statements."""
+    packages = list(packages)
+    projects = {package.project_id: package.project for package in packages}
+    access.held_roles(principal, projects.values())
+    rules = db.session.scalars(select(ProtectionRule).where(ProtectionRule.project_id.in_(projects))).all()
+    found = {}
+    for package in packages:
+        covering = [
+            rule for rule in rules if rule.project_id == package.project_id and matches(rule.pattern, package.name)
+        ]
+        may_delete = access.allowed(principal, access.Permission.DESTROY_PACKAGE, package.project) and _may_delete(
+            package.project, covering, principal
+        )
+        found[package.id] = Protection(bool(covering), may_delete)
+    return found
+
+
+def _may_delete(project: Project, covering: Iterable[ProtectionRule], principal: Principal) -> bool:
+    return principal.is_admin or all(
+        rule.minimum_delete_role is None or access.role_in(principal, project) >= rule.minimum_delete_role
+        for rule in covering
+    )
+
+
+def protection_rules(project: Project) -> list[ProtectionRule]:
+    return list(
+        db.session.scalars(
+            select(ProtectionRule).where(ProtectionRule.project_id == project.id).order_by(ProtectionRule.id)
+        )
+    )
+
+
+def protection_rule(project: Project, rule_id: int) -> ProtectionRule:
+    """:raises NotFound: this project has no such rule."""
+    rule = db.session.get(ProtectionRule, rule_id)
+    if rule is None or rule.project_id != project.id:
+        raise NotFound("Package protection rule")
+    return rule
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a rule's pattern covers a package name, as spelled or normalized; ``*`` is any text, case is ignored."""
+    patterns = {pattern.lower(), re.sub(r"[-_.]+", "-", pattern).lower()}
+    names = {name.lower(), str(canonicalize_name(name))}
+    # fnmatch needs no backtracking, however many wildcards there are; a pattern holds no other sign that it knows.
+    return any(fnmatchcase(spelled, one) for one in patterns for spelled in names)
+
+
+def add_protection_rule(
+    project: Project,
+    *,
+    pattern: str,
+    push: Role | None,
+    delete: Role | None,
+    by: audit.Author,
+    package_type: str = "pypi",
+) -> ProtectionRule:
+    """:raises Unprocessable: pattern or roles break a rule, or the pattern is taken."""
+    rule = ProtectionRule(
+        project_id=project.id, package_type=package_type, pattern=pattern,
+        minimum_push_role=push, minimum_delete_role=delete,
+    )  # fmt: skip
+    with transaction() as session:
+        _refuse_invalid_rule(rule)
+        session.add(rule)
+        _flush_rule()
+        audit.record(by, "protection_rule_created", pattern, project)
+    return rule
+
+
+def change_protection_rule(
+    rule: ProtectionRule, changes: dict[str, object], project: Project, *, by: audit.Author
+) -> None:
+    """:raises Unprocessable: as for ``add_protection_rule``."""
+    with transaction() as session, session.no_autoflush:
+        for column, value in changes.items():
+            setattr(rule, column, value)
+        _refuse_invalid_rule(rule)
+        _flush_rule()
+        audit.record(by, "protection_rule_changed", rule.pattern, project)
+
+
+def delete_protection_rule(rule: ProtectionRule, project: Project, *, by: audit.Author) -> None:
+    with transaction() as session:
+        audit.record(by, "protection_rule_deleted", rule.pattern, project)
+        session.delete(rule)
+
+
+def _matching_rules(project: Project, name: str) -> list[ProtectionRule]:
+    """:param name: as somebody sent it; what is no name is not matched, for nothing of that name is kept."""
+    if not is_valid_name(name):
+        return []
+    return [rule for rule in protection_rules(project) if matches(rule.pattern, name)]
+
+
+def _refuse_invalid_rule(rule: ProtectionRule) -> None:
+    if not _PATTERN.fullmatch(rule.pattern) or len(rule.pattern) > 255:
+        raise Unprocessable(
+            "Package name pattern should be a valid PyPI package name with optional wildcard characters."
+        )
+    if rule.minimum_push_role is None and rule.minimum_delete_role is None:
+        raise Unprocessable("A rule must have at least a minimum access role for push or delete.")
+    taken = db.session.scalar(
+        select(ProtectionRule.id).where(
+            ProtectionRule.project_id == rule.project_id,
+            ProtectionRule.package_type == rule.package_type,
+            ProtectionRule.pattern == rule.pattern,
+            ProtectionRule.id != (rule.id or 0),
+        )
+    )
+    if taken is not None:
+        raise Unprocessable(PATTERN_TAKEN)
+
+
+def _flush_rule() -> None:
+    try:
+        db.session.flush()
+    except IntegrityError as error:  # another process was faster
+        raise Unprocessable(PATTERN_TAKEN) from error
