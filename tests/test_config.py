@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -358,32 +356,6 @@ def test_database_and_packages_lie_in_an_instance_folder_of_any_name(tmp_path: P
     assert sorted(path.name for path in (tmp_path / name).iterdir()) == [
         "packages", "registry.sqlite3", "registry.sqlite3.upgrade-lock", "secret_key"
     ]  # fmt: skip
-
-
-# Documentation --------------------------------------------------------------------------------------------------
-
-
-def documented() -> Mapping[str, str]:
-    """The rows of README's configuration table, by variable."""
-    rows = re.findall(r"^\|.*`REGISTRY_.*\|$", (config.ROOT / "README.md").read_text(), re.MULTILINE)
-    return {variable: row for row in rows for variable in re.findall(r"`(REGISTRY_\w+)`", row.split("|")[1])}
-
-
-def test_readme_documents_exactly_the_settings_there_are() -> None:
-    assert sorted(documented()) == sorted(setting.variable for setting in SETTINGS)
-
-
-@pytest.mark.parametrize("setting", SETTINGS, ids=named)
-def test_readme_tells_default_and_meaning(setting: Setting) -> None:
-    _, _, default, meaning, _ = documented()[setting.variable].split("|")
-
-    assert len(meaning.strip()) > 10
-    if setting.name == "INSTANCE_PATH":
-        assert default.strip() == "`./instance`"
-    elif setting.default is None:
-        assert default.strip()
-    else:
-        assert f"`{setting.default}`" in default
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=named)
