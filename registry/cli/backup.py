@@ -17,7 +17,7 @@ from registry.cli.output import Record, print_record, print_records
 from registry.database import utcnow
 from registry.domain.operation import backups
 from registry.domain.operation.backup_file import Manifest
-from registry.domain.operation.verification import Problem
+from registry.domain.operation.verification import Finding
 from registry.errors import BackupRefused
 
 Thing = TypeVar("Thing")
@@ -53,7 +53,7 @@ def create_backup(path: Path, inventory: bool, allow_missing: bool, as_json: boo
     Prints a line for every object that is missing or damaged: what is wrong with it, its key, whose it is. No backup is
     made then. A cleanup is refused meanwhile.
     """
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     with _failures_told(path, problems, as_json):
         manifest = backups.create(
             path, storage(), secret_key=current_app.config["SECRET_KEY"], now=utcnow(), tell=problems.append,
@@ -70,7 +70,7 @@ def verify_backup(path: Path, as_json: bool) -> None:
 
     Prints a line for every object that is missing or damaged. If anything else is, nothing can be restored.
     """
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     with _failures_told(path, problems, as_json):
         manifest = backups.verify(path, tell=problems.append, watch=_watch)
     print_record(_record(manifest, problems, path), as_json, f"Found {_counted(manifest)} in {path}.")
@@ -89,7 +89,7 @@ def restore_backup(path: Path, allow_missing: bool, as_json: bool) -> None:
     one with an inventory the objects have to be in the store already. What was interrupted goes on with the same
     command; until then the registry does not start.
     """
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     with _failures_told(path, problems, as_json):
         manifest = backups.restore(
             path, storage(), secret_key=current_app.config["SECRET_KEY"],
@@ -100,7 +100,7 @@ def restore_backup(path: Path, allow_missing: bool, as_json: bool) -> None:
 
 
 @contextmanager
-def _failures_told(path: Path, problems: list[Problem], as_json: bool) -> Iterator[None]:
+def _failures_told(path: Path, problems: list[Finding], as_json: bool) -> Iterator[None]:
     """The objects with something wrong in front of the sentence that refuses because of them."""
     try:
         yield
@@ -123,13 +123,13 @@ def _counted(manifest: Manifest) -> str:
     return f"{rows} rows and {objects.included} of {objects.listed} objects ({objects.size_bytes} bytes)"
 
 
-def _record(manifest: Manifest, problems: list[Problem], path: Path) -> Record:
+def _record(manifest: Manifest, problems: list[Finding], path: Path) -> Record:
     record = {"file": path, **dataclasses.asdict(manifest), "problems": _problem_records(problems)}
     del record["members"]
     return record
 
 
-def _problem_records(problems: list[Problem]) -> list[Record]:
+def _problem_records(problems: list[Finding]) -> list[Record]:
     return [{"defect": problem.defect, "key": problem.key, "files": problem.files} for problem in problems]
 
 

@@ -17,7 +17,7 @@ from registry.database import db
 from registry.domain import instance
 from registry.domain.access import SHELL
 from registry.domain.importing import run
-from registry.domain.importing.run import Destination, Outcome, Result, Summary
+from registry.domain.importing.run import Destination, ImportOutcome, ImportResult, ImportSummary
 from registry.domain.importing.sources import Folder, Index, Source
 from registry.models import Project
 
@@ -63,7 +63,7 @@ def import_packages(
     db.session.rollback()  # no transaction stays open meanwhile
     with _progress_bar() as bar:
         report = _Report(bar, is_silent=as_json)
-        summary = run.run(source, destination, wanted, jobs=jobs, tell=report)
+        summary = run.import_packages(source, destination, wanted, jobs=jobs, tell=report)
     if not as_json:
         print_records(report.kept, as_json)
     counts = _counts(summary)
@@ -106,11 +106,11 @@ class _Report:
         self.kept: list[Record] = []
         self._bar, self._is_silent = bar, is_silent
 
-    def __call__(self, outcome: Outcome, remaining: int) -> None:
+    def __call__(self, outcome: ImportOutcome, remaining: int) -> None:
         if self._bar is not None:
             self._bar.length = self._bar.pos + 1 + remaining
             self._bar.update(1)
-        if outcome.result in (Result.IMPORTED, Result.PRESENT):
+        if outcome.result in (ImportResult.IMPORTED, ImportResult.PRESENT):
             return
         record = {"result": outcome.result, "subject": outcome.subject, "reason": outcome.reason}
         if self._bar is not None or self._is_silent:
@@ -125,7 +125,7 @@ def _progress_bar() -> Any:
     return click.progressbar(length=1, label="Importing", show_pos=True, file=sys.stderr)
 
 
-def _counts(summary: Summary) -> str:
+def _counts(summary: ImportSummary) -> str:
     return (
         f"{summary.present} present before, {summary.refused} refused, {summary.conflicts} conflicts, "
         f"{summary.failed} failed"

@@ -13,7 +13,7 @@ from flask import current_app
 from registry.cli.commands import Command, json_option
 from registry.cli.output import Record, print_record, print_records
 from registry.domain.operation import moving
-from registry.domain.operation.moving import Outcome, Result
+from registry.domain.operation.moving import CopyOutcome, CopyResult
 from registry.storage import object_key, open_storage
 
 
@@ -76,10 +76,10 @@ class _Report:
         self.problems: list[Record] = []
         self._bar = bar
 
-    def __call__(self, outcome: Outcome) -> None:
+    def __call__(self, outcome: CopyOutcome) -> None:
         if self._bar is not None:
             self._bar.update(1)
-        if outcome.result in (Result.MISSING, Result.DAMAGED):
+        if outcome.result in (CopyResult.MISSING, CopyResult.DAMAGED):
             self.problems.append({"problem": outcome.result, "key": object_key(outcome.digest)})
 
 

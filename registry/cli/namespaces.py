@@ -47,7 +47,7 @@ def create_group(path: str, name: str | None, visibility: str | None, owner: str
 @json_option
 def list_groups(as_json: bool) -> None:
     """List all groups by path: id, path, name, visibility."""
-    found = db.session.scalars(namespaces.groups(SHELL, namespaces.Wanted(order_by="full_path_key")))
+    found = db.session.scalars(namespaces.groups(SHELL, namespaces.NamespaceFilter(order_by="full_path_key")))
     print_records(map(_namespace_record, found), as_json)
 
 
@@ -79,7 +79,9 @@ def create_project(path: str, name: str | None, visibility: str | None, as_json:
 def list_projects(group_path: str | None, as_json: bool) -> None:
     """List projects by path: id, path, name, visibility."""
     below = find_namespace(group_path, Group) if group_path else None
-    found = db.session.scalars(namespaces.projects(SHELL, namespaces.Wanted(order_by="full_path_key"), below=below))
+    found = db.session.scalars(
+        namespaces.projects(SHELL, namespaces.NamespaceFilter(order_by="full_path_key"), below=below)
+    )
     print_records(map(_namespace_record, found), as_json)
 
 

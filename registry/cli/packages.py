@@ -24,7 +24,7 @@ from registry.domain.access import SHELL
 from registry.domain.distributions import inspection
 from registry.domain.distributions.inspection import Examination
 from registry.domain.operation import cleanup, verification
-from registry.domain.operation.verification import Problem
+from registry.domain.operation.verification import Finding
 from registry.domain.packages import deletion, lists, names, releases
 from registry.domain.packages.lists import PackageFilter
 from registry.models import NameStatus, Package, PackageFile, PackageName, Project
@@ -264,11 +264,11 @@ def verify_packages(repair: bool, as_json: bool) -> None:
         raise click.ClickException(f"The store is not as it should be: {counts}.")
 
 
-def _print_problem(problem: Problem) -> None:
+def _print_problem(problem: Finding) -> None:
     print_records([_problem_record(problem)], as_json=False)
 
 
-def _problem_record(problem: Problem) -> Record:
+def _problem_record(problem: Finding) -> Record:
     return {
         "defect": problem.defect,
         "key": problem.key,

@@ -76,7 +76,7 @@ def list_tokens(username: str | None, project_path: str | None, group_path: str 
         listing = deploy_tokens.deploy_tokens(namespace, is_active=False, now=now)
         print_records((_deploy_token_record(token, now) for token in db.session.scalars(listing)), as_json)
         return
-    wanted = access_tokens.Wanted(user_id=find_user(username).id if username else None)
+    wanted = access_tokens.AccessTokenFilter(user_id=find_user(username).id if username else None)
     found = db.session.scalars(
         access_tokens.access_tokens(wanted, by=SHELL, now=now).options(db.joinedload(AccessToken.user))
     )

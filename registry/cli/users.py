@@ -51,7 +51,7 @@ def create_user(username: str, email: str, name: str | None, admin: bool, passwo
 def list_users(as_json: bool) -> None:
     """List all users: id, user name, e-mail address, name, state, administrator or not."""
     print_records(
-        map(_user_record, db.session.scalars(users.users(users.Wanted(descending=False), by_email=True))), as_json
+        map(_user_record, db.session.scalars(users.users(users.UserFilter(descending=False), by_email=True))), as_json
     )
 
 

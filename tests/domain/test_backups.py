@@ -25,7 +25,7 @@ from registry.domain import access, namespaces
 from registry.domain.accounts import users
 from registry.domain.operation import backup_file, backups, cleanup, table_rows
 from registry.domain.operation.backup_file import Manifest, ObjectsSummary, TableSummary, Writer
-from registry.domain.operation.verification import Defect, Problem
+from registry.domain.operation.verification import Defect, Finding
 from registry.domain.packages import deletion, releases
 from registry.errors import BackupRefused, ConfigurationError, Conflict, RecordNotFound
 from registry.models import (
@@ -121,7 +121,7 @@ def backup(made: Path, path: Path) -> Path:
 
 
 @pytest.fixture
-def problems() -> list[Problem]:
+def problems() -> list[Finding]:
     """What was told while a backup was made or restored."""
     return []
 
@@ -133,7 +133,7 @@ def demo(project: Project) -> list[PackageFile]:
 
 
 @pytest.fixture
-def make(app: Flask, storage: Storage, path: Path, problems: list[Problem]) -> Make:
+def make(app: Flask, storage: Storage, path: Path, problems: list[Finding]) -> Make:
     """Makes a backup of the tests' own installation."""
     path.parent.mkdir()
 
@@ -160,7 +160,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Flask:
 
 
 @pytest.fixture
-def restore(path: Path, problems: list[Problem]) -> Restore:
+def restore(path: Path, problems: list[Finding]) -> Restore:
     """Restores a backup into an installation."""
 
     def restore(app: Flask, store: Storage | None = None, **options: bool) -> Manifest:
@@ -384,7 +384,7 @@ def test_what_is_deleted_while_a_backup_is_made_is_in_it(
     make: Make,
     other: Flask,
     restore: Restore,
-    problems: list[Problem],
+    problems: list[Finding],
 ) -> None:
     def delete_and_clean_up() -> None:
         namespaces.delete_namespace(project, by=access.SHELL)
@@ -449,21 +449,21 @@ def test_deleted_files_are_not_copied(project: Project, demo: list[PackageFile],
 
 
 @pytest.fixture
-def broken(demo: list[PackageFile], storage: Storage) -> list[Problem]:
+def broken(demo: list[PackageFile], storage: Storage) -> list[Finding]:
     """The wheel is missing and the sdist damaged."""
     wheel, sdist = demo
     storage.delete(object_key(wheel.sha256))
     (storage.root / object_key(sdist.sha256)).write_bytes(b"x" * sdist.size_bytes)  # type: ignore[attr-defined]
     found = [(Defect.MISSING, wheel), (Defect.DAMAGED, sdist)]
-    return [Problem(defect, object_key(file.sha256), (f"acme/tools: {file.filename}",)) for defect, file in found]
+    return [Finding(defect, object_key(file.sha256), (f"acme/tools: {file.filename}",)) for defect, file in found]
 
 
-def by_key(problems: list[Problem]) -> list[Problem]:
+def by_key(problems: list[Finding]) -> list[Finding]:
     return sorted(problems, key=lambda problem: problem.key)
 
 
 def test_no_backup_is_made_of_missing_and_damaged_objects_which_are_told(
-    broken: list[Problem], make: Make, path: Path, problems: list[Problem]
+    broken: list[Finding], make: Make, path: Path, problems: list[Finding]
 ) -> None:
     with pytest.raises(BackupRefused, match=r"^2 objects are missing or damaged, so no backup was made; with --allow"):
         make()
@@ -473,7 +473,7 @@ def test_no_backup_is_made_of_missing_and_damaged_objects_which_are_told(
 
 
 def test_missing_and_damaged_objects_are_left_out_if_one_says_so(
-    broken: list[Problem], make: Make, other: Flask, restore: Restore, problems: list[Problem]
+    broken: list[Finding], make: Make, other: Flask, restore: Restore, problems: list[Finding]
 ) -> None:
     make(allow_missing=True)
     problems.clear()
@@ -482,7 +482,7 @@ def test_missing_and_damaged_objects_are_left_out_if_one_says_so(
     ):
         restore(other)
     assert is_new(other)
-    assert by_key(problems) == by_key([Problem(Defect.MISSING, problem.key) for problem in broken])
+    assert by_key(problems) == by_key([Finding(Defect.MISSING, problem.key) for problem in broken])
 
     restore(other, allow_missing=True)
 
@@ -515,14 +515,14 @@ def test_an_inventory_is_restored_beside_the_objects_in_the_store(
 
 
 def test_an_inventory_is_not_restored_where_objects_are_missing_or_damaged(
-    broken: list[Problem], storage: Storage, make: Make, other: Flask, restore: Restore, problems: list[Problem]
+    broken: list[Finding], storage: Storage, make: Make, other: Flask, restore: Restore, problems: list[Finding]
 ) -> None:
     make(inventory=True)
 
     with pytest.raises(BackupRefused, match=r"^2 objects are missing or damaged, so nothing was restored"):
         restore(other, storage)
 
-    assert by_key(problems) == by_key([Problem(problem.defect, problem.key) for problem in broken])
+    assert by_key(problems) == by_key([Finding(problem.defect, problem.key) for problem in broken])
     with other.app_context():
         assert database.schema_version() is None
 
@@ -594,14 +594,14 @@ def test_a_damaged_backup_is_refused_and_the_installation_stays_new(
     ids=["damaged", "missing"],
 )
 def test_what_is_left_of_a_backup_with_a_broken_object_can_be_restored(
-    origin: Flask, backup: Path, other: Flask, restore: Restore, problems: list[Problem],
+    origin: Flask, backup: Path, other: Flask, restore: Restore, problems: list[Finding],
     damage: Callable[[Path, str], None], defect: Defect,
 ) -> None:  # fmt: skip
     digest = build_sdist().sha256
     damage(backup, backup_file.object_name(digest))
-    told: list[Problem] = []
+    told: list[Finding] = []
     backups.verify(backup, tell=told.append)
-    assert told == [Problem(defect, object_key(digest))]
+    assert told == [Finding(defect, object_key(digest))]
     with pytest.raises(BackupRefused, match=r"^1 objects are missing or damaged"):
         restore(other)
     assert is_new(other)

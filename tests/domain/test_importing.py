@@ -18,7 +18,7 @@ from registry.database import db
 from registry.domain.access import SHELL
 from registry.domain.importing import run as importing
 from registry.domain.importing import sources
-from registry.domain.importing.run import Destination, Outcome, Summary, Wanted
+from registry.domain.importing.run import Destination, ImportOutcome, ImportSummary, Selection
 from registry.domain.importing.sources import Folder, Index, Source, SourceError
 from registry.domain.packages import releases
 from registry.errors import BadRequest, NotFound
@@ -31,7 +31,7 @@ from tests.fakes.index import StaticIndex
 
 WHEEL, SDIST = build_wheel("Demo.Pkg", "1.0"), build_sdist("Demo.Pkg", "1.0")
 UPLOADED = datetime(2020, 2, 3, 4, 5, 6, 789000, UTC)
-CLEAN = Summary(0, 0, 0, 0, 0, 0, is_interrupted=False)
+CLEAN = ImportSummary(0, 0, 0, 0, 0, 0, is_interrupted=False)
 
 
 class Import:
@@ -39,23 +39,23 @@ class Import:
 
     def __init__(self, app: Flask, project: Project) -> None:
         self.destination = Destination(project.id, SHELL, app.extensions["storage"], app.app_context)
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[ImportOutcome] = []
         self.remaining: list[int] = []
 
     def __call__(
-        self, source: Source, *texts: str, jobs: int = 1, then: Callable[[Outcome], object] = str, **changes: Any
-    ) -> Summary:
+        self, source: Source, *texts: str, jobs: int = 1, then: Callable[[ImportOutcome], object] = str, **changes: Any
+    ) -> ImportSummary:
         """``then`` is called with each outcome; ``changes`` are of the destination."""
         self.outcomes, self.remaining = [], []
 
-        def tell(outcome: Outcome, remaining: int) -> None:
+        def tell(outcome: ImportOutcome, remaining: int) -> None:
             self.outcomes.append(outcome)
             self.remaining.append(remaining)
             then(outcome)
 
         destination = Destination(**vars(self.destination) | changes)
         db.session.rollback()
-        summary = importing.run(source, destination, importing.wanted(texts), jobs=jobs, tell=tell)
+        summary = importing.import_packages(source, destination, importing.wanted(texts), jobs=jobs, tell=tell)
         db.session.expire_all()
         return summary
 
@@ -93,9 +93,9 @@ def test_names_and_versions_are_put_together() -> None:
     texts = ["Demo_Pkg==1.0", "demo.pkg == 2.0", "other", "other==1.0", "third==1.0.0RC1"]
 
     assert importing.wanted(texts) == [
-        Wanted(NormalizedName("demo-pkg"), frozenset({Version("1.0"), Version("2.0")})),
-        Wanted(NormalizedName("other")),
-        Wanted(NormalizedName("third"), frozenset({Version("1.0rc1")})),
+        Selection(NormalizedName("demo-pkg"), frozenset({Version("1.0"), Version("2.0")})),
+        Selection(NormalizedName("other")),
+        Selection(NormalizedName("third"), frozenset({Version("1.0rc1")})),
     ]
 
 
@@ -152,7 +152,7 @@ def test_what_a_registry_holds_is_the_same_here_afterwards(
     summary = run(other_index(), jobs=2)
 
     size_bytes = sum(file.size_bytes for file in files())
-    assert summary == Summary(3, 0, 0, 0, 0, size_bytes, is_interrupted=False)
+    assert summary == ImportSummary(3, 0, 0, 0, 0, size_bytes, is_interrupted=False)
     assert summary.is_complete
     found = {file.filename: file for file in files()}
     assert [found[built.filename].sha256 for built in (WHEEL, SDIST)] == [WHEEL.sha256, SDIST.sha256]
@@ -182,7 +182,7 @@ def test_a_second_import_receives_and_records_nothing(run: Import, other_index: 
 
     summary = run(other_index())
 
-    assert summary == Summary(0, 3, 0, 0, 0, 0, is_interrupted=False)
+    assert summary == ImportSummary(0, 3, 0, 0, 0, 0, is_interrupted=False)
     assert len(db.session.scalars(select(AuditEvent)).all()) == recorded
 
 
@@ -522,14 +522,14 @@ def test_an_interrupted_import_keeps_whole_files_and_goes_on(
     served.offer(build_wheel("demo", "1.0"), large, build_wheel("demo", "3.0"))
     hold = served.hold(f"/files/{large.filename}")
 
-    def interrupt(_: Outcome) -> None:
+    def interrupt(_: ImportOutcome) -> None:
         assert served.held.wait(30)
         threading.Timer(0.2, hold.set).start()
         raise KeyboardInterrupt
 
     summary = run(Index(served.url, connections=2), jobs=2, then=interrupt)
 
-    assert summary == Summary(1, 0, 0, 0, 0, files()[0].size_bytes, is_interrupted=True)
+    assert summary == ImportSummary(1, 0, 0, 0, 0, files()[0].size_bytes, is_interrupted=True)
     assert not summary.is_complete
     assert filenames() == ["demo-1.0-py3-none-any.whl"]
     assert len(store_files()) == 2  # the file and its metadata

@@ -12,7 +12,7 @@ from flask import Flask
 from registry.database import db
 from registry.domain import access
 from registry.domain.operation import moving
-from registry.domain.operation.moving import Outcome, Result, Summary
+from registry.domain.operation.moving import CopyOutcome, CopyResult, CopySummary
 from registry.domain.packages import deletion
 from registry.errors import Unavailable
 from registry.models import Package, PackageFile, Project
@@ -48,7 +48,9 @@ def contents(store: Storage) -> dict[str, bytes]:
     return found
 
 
-def copied(source: Storage, target: Storage, tell: Callable[[Outcome], None] = lambda _outcome: None) -> Summary:
+def copied(
+    source: Storage, target: Storage, tell: Callable[[CopyOutcome], None] = lambda _outcome: None
+) -> CopySummary:
     return moving.copy(source, target, tell)
 
 
@@ -65,7 +67,7 @@ def test_what_the_database_knows_is_copied_and_nothing_else(
     found = contents(target)
     assert found.keys() == keys(files)
     assert found[object_key(WHEEL.sha256)] == WHEEL.content
-    assert summary == Summary(4, 0, 0, 0, sum(map(len, found.values())))
+    assert summary == CopySummary(4, 0, 0, 0, sum(map(len, found.values())))
     assert moving.count() == 4
 
 
@@ -98,14 +100,16 @@ def test_what_is_missing_or_damaged_is_told_and_not_copied(
     assert isinstance(storage, LocalStorage)
     storage.delete(wheel)
     (storage.root / sdist).write_bytes(b"other bytes")
-    told: list[Outcome] = []
+    told: list[CopyOutcome] = []
 
     summary = copied(storage, target, told.append)
 
     assert (summary.copied, summary.missing, summary.damaged) == (2, 1, 1)
     assert not summary.is_complete
-    problems = {(outcome.result, object_key(outcome.digest)) for outcome in told if outcome.result is not Result.COPIED}
-    assert problems == {(Result.MISSING, wheel), (Result.DAMAGED, sdist)}
+    problems = {
+        (outcome.result, object_key(outcome.digest)) for outcome in told if outcome.result is not CopyResult.COPIED
+    }
+    assert problems == {(CopyResult.MISSING, wheel), (CopyResult.DAMAGED, sdist)}
     assert contents(target).keys() == keys(files) - {wheel, sdist}
     assert list((target.root / "incoming").iterdir()) == []
 
@@ -115,7 +119,7 @@ def test_what_was_deleted_is_neither_copied_nor_missed(
 ) -> None:
     deletion.delete_package(db.session.get_one(Package, files[0].package_id), project, by=access.SHELL)
 
-    assert copied(storage, target) == Summary(2, 0, 0, 0, sum(map(len, contents(target).values())))
+    assert copied(storage, target) == CopySummary(2, 0, 0, 0, sum(map(len, contents(target).values())))
 
 
 def test_what_is_deleted_and_swept_while_it_is_copied_is_nobodys_loss(

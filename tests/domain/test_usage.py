@@ -129,12 +129,12 @@ def test_what_was_counted_wrong_is_found_and_corrected(project: Project, storage
     db.session.execute(update(StorageUsage).values(size_bytes=5, files=9))
     db.session.commit()
 
-    def verify(*, repair: bool) -> tuple[list[verification.Problem], bool]:
-        told: list[verification.Problem] = []
+    def verify(*, repair: bool) -> tuple[list[verification.Finding], bool]:
+        told: list[verification.Finding] = []
         summary = verification.verify(storage, utcnow(), told.append, repair=repair)
         return told, summary.is_sound
 
-    problem = verification.Problem(verification.Defect.MISCOUNTED, project.full_path)
+    problem = verification.Finding(verification.Defect.MISCOUNTED, project.full_path)
     assert verify(repair=False) == ([problem], False)
     assert verify(repair=True)[1]
     assert verify(repair=False) == ([], True)

@@ -10,7 +10,7 @@ from registry import database
 from registry.database import db, utcnow
 from registry.domain import access
 from registry.domain.operation import cleanup, verification
-from registry.domain.operation.verification import NAMED_FILES, ORPHAN_AGE, Defect, Problem, Summary
+from registry.domain.operation.verification import NAMED_FILES, ORPHAN_AGE, Defect, Finding, VerificationSummary
 from registry.domain.packages import deletion
 from registry.errors import Conflict
 from registry.models import Package, PackageFile, Project
@@ -22,8 +22,8 @@ from tests.builders import build_sdist, build_wheel
 LATER = utcnow() + timedelta(days=2)
 
 
-def verify(storage: Storage, *, repair: bool = False) -> tuple[Summary, list[Problem]]:
-    problems: list[Problem] = []
+def verify(storage: Storage, *, repair: bool = False) -> tuple[VerificationSummary, list[Finding]]:
+    problems: list[Finding] = []
     summary = verification.verify(storage, LATER, problems.append, repair=repair)
     return summary, problems
 
@@ -53,7 +53,7 @@ def path_of(storage: Storage, key: str) -> Path:
 def test_an_empty_registry_is_sound(storage: Storage) -> None:
     summary, problems = verify(storage)
 
-    assert summary == Summary(checked=0, missing=0, damaged=0, orphaned=0, removed=0)
+    assert summary == VerificationSummary(checked=0, missing=0, damaged=0, orphaned=0, removed=0)
     assert summary.is_sound
     assert problems == []
 
@@ -65,7 +65,7 @@ def test_a_registry_is_sound_when_all_files_and_documents_are_there(
 
     summary, problems = verify(storage)
 
-    assert summary == Summary(checked=3, missing=0, damaged=0, orphaned=0, removed=0)
+    assert summary == VerificationSummary(checked=3, missing=0, damaged=0, orphaned=0, removed=0)
     assert problems == []
 
 
@@ -74,7 +74,7 @@ def test_a_missing_object_is_told_with_the_files_that_need_it(storage: Storage, 
 
     summary, problems = verify(storage)
 
-    assert problems == [Problem(Defect.MISSING, demo, ("acme/tools: demo-1.0-py3-none-any.whl",))]
+    assert problems == [Finding(Defect.MISSING, demo, ("acme/tools: demo-1.0-py3-none-any.whl",))]
     assert summary.missing == 1
     assert not summary.is_sound
 
@@ -85,7 +85,7 @@ def test_a_missing_core_metadata_document_is_told(storage: Storage, demo: str) -
 
     _, problems = verify(storage)
 
-    assert problems == [Problem(Defect.MISSING, key, ("acme/tools: demo-1.0-py3-none-any.whl",))]
+    assert problems == [Finding(Defect.MISSING, key, ("acme/tools: demo-1.0-py3-none-any.whl",))]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_damaged_object_is_told(storage: Storage, demo: str, damage: object) -
 
     summary, problems = verify(storage)
 
-    assert problems == [Problem(Defect.DAMAGED, demo, ("acme/tools: demo-1.0-py3-none-any.whl",))]
+    assert problems == [Finding(Defect.DAMAGED, demo, ("acme/tools: demo-1.0-py3-none-any.whl",))]
     assert summary.damaged == 1
     assert not summary.is_sound
 
@@ -129,8 +129,8 @@ def test_of_many_files_with_the_same_bytes_some_are_named(storage: Storage, proj
 def test_an_object_that_nothing_refers_to_is_told_and_left(storage: Storage, demo: str, orphan: str) -> None:
     summary, problems = verify(storage)
 
-    assert problems == [Problem(Defect.ORPHANED, orphan)]
-    assert summary == Summary(checked=2, missing=0, damaged=0, orphaned=1, removed=0)
+    assert problems == [Finding(Defect.ORPHANED, orphan)]
+    assert summary == VerificationSummary(checked=2, missing=0, damaged=0, orphaned=1, removed=0)
     assert not summary.is_sound
     assert storage.exists(orphan)
 
@@ -138,8 +138,8 @@ def test_an_object_that_nothing_refers_to_is_told_and_left(storage: Storage, dem
 def test_a_repair_removes_what_nothing_refers_to(storage: Storage, demo: str, orphan: str) -> None:
     summary, problems = verify(storage, repair=True)
 
-    assert problems == [Problem(Defect.ORPHANED, orphan, removed=True)]
-    assert summary == Summary(checked=2, missing=0, damaged=0, orphaned=1, removed=1)
+    assert problems == [Finding(Defect.ORPHANED, orphan, removed=True)]
+    assert summary == VerificationSummary(checked=2, missing=0, damaged=0, orphaned=1, removed=1)
     assert summary.is_sound
     assert not storage.exists(orphan)
     assert storage.exists(demo)

@@ -22,7 +22,7 @@ from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain import forwarding, namespaces, paging
 from registry.domain.access import Permission
-from registry.domain.namespaces import Wanted
+from registry.domain.namespaces import NamespaceFilter
 from registry.domain.paging import Page
 from registry.models import CreationLevel, Group
 
@@ -90,7 +90,7 @@ def routes(gate: Gate) -> Blueprint:
         sent = parameters.read({"with_projects": optional(boolean), "statistics": optional(boolean)})
         shown = representations.group(group, viewer, statistics=sent.get("statistics", False))
         if sent.get("with_projects", True):
-            listing = namespaces.projects(viewer, Wanted(), below=group, children_only=True)
+            listing = namespaces.projects(viewer, NamespaceFilter(), below=group, children_only=True)
             shown["projects"] = representations.projects(paging.first(listing, _PROJECTS_SHOWN)[0], viewer)
         return jsonify(shown)
 
@@ -163,7 +163,7 @@ def _list_below(group: Group, *, children_only: bool) -> Response:
     return _answer(pagination.page(listing), sent)
 
 
-def _wanted(sent: dict[str, Any], *, joined_only: bool) -> Wanted:
+def _wanted(sent: dict[str, Any], *, joined_only: bool) -> NamespaceFilter:
     return namespace_lists.wanted(sent, order_by="name", descending=False, joined_only=joined_only)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from registry.blueprints.api.parameters import boolean, integer, one_of, optional, text
 from registry.blueprints.api.representations import VISIBILITIES
-from registry.domain.namespaces import Wanted
+from registry.domain.namespaces import NamespaceFilter
 from registry.models import MEMBER_ROLES, Role
 
 DECLARED = {
@@ -19,9 +19,9 @@ DECLARED = {
 }
 
 
-def wanted(sent: dict[str, Any], *, order_by: str, descending: bool, joined_only: bool = False) -> Wanted:
+def wanted(sent: dict[str, Any], *, order_by: str, descending: bool, joined_only: bool = False) -> NamespaceFilter:
     """:param order_by: the order when none is asked for; ``descending`` likewise."""
-    return Wanted(
+    return NamespaceFilter(
         search=sent.get("search", ""),
         visibility=sent.get("visibility"),
         role=Role.OWNER if sent.get("owned") else sent.get("min_access_level", Role.NO_ACCESS),

@@ -74,7 +74,7 @@ def routes(gate: Gate, rotation_gate: Gate) -> Blueprint:
         """One's own tokens; administrators see all."""
         sent = parameters.read(_LIST)
         order_by, descending = sent.get("sort", ("id", False))
-        wanted = access_tokens.Wanted(
+        wanted = access_tokens.AccessTokenFilter(
             user_id=sent.get("user_id"),
             is_active=sent.get("state"),
             is_revoked=sent.get("revoked"),

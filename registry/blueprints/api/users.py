@@ -141,7 +141,7 @@ def routes(gate: Gate) -> Blueprint:
     return blueprint
 
 
-def _wanted(sent: dict[str, Any], is_admin: bool) -> users.Wanted:
+def _wanted(sent: dict[str, Any], is_admin: bool) -> users.UserFilter:
     states = [state for state, name in ((UserState.ACTIVE, "active"), (UserState.BLOCKED, "blocked")) if sent.get(name)]
     administrators_own: dict[str, Any] = {
         "is_admin": True if sent.get("admins") else None,
@@ -149,7 +149,7 @@ def _wanted(sent: dict[str, Any], is_admin: bool) -> users.Wanted:
         "created_after": sent.get("created_after"),
         "created_before": sent.get("created_before"),
     }
-    return users.Wanted(
+    return users.UserFilter(
         username=sent.get("username"),
         search=sent.get("search", ""),
         states=tuple(states) or tuple(UserState),

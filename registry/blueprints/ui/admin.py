@@ -35,7 +35,7 @@ from registry.domain import audit, instance, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.accounts import access_tokens
 from registry.domain.accounts import users as accounts
-from registry.domain.namespaces import Wanted
+from registry.domain.namespaces import NamespaceFilter
 from registry.domain.packages import lists
 from registry.errors import Conflict, Forbidden
 from registry.models import CreationLevel, InstanceSettings, User, UserState, Visibility
@@ -163,11 +163,11 @@ def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
     @gate(Permission.READ_INSTANCE)
     def dashboard() -> str:
         """What the instance holds, and what was added last."""
-        newest = Wanted(order_by="id", descending=True)
+        newest = NamespaceFilter(order_by="id", descending=True)
         return render_template(
             "ui/admin/dashboard.html",
             totals=lists.totals(),
-            users=paging.page(accounts.users(accounts.Wanted(), by_email=True), 1, NEWEST),
+            users=paging.page(accounts.users(accounts.UserFilter(), by_email=True), 1, NEWEST),
             groups=paging.page(namespaces.groups(principal(), newest), 1, NEWEST),
             projects=paging.page(namespaces.projects(principal(), newest), 1, NEWEST),
             facts=_facts(),
@@ -179,7 +179,7 @@ def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
         """All users, narrowed by ``?filter=`` and ``?search=``."""
         kind = request.args.get("filter", "")
         order_by = request.args.get("order_by", "")
-        wanted = accounts.Wanted(
+        wanted = accounts.UserFilter(
             search=_search(),
             order_by=order_by if order_by in ORDERS else "name",
             descending=order_by in ("created_at", "current_sign_in_at"),
@@ -197,13 +197,13 @@ def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
     @blueprint.get("/groups")
     @gate(Permission.READ_INSTANCE)
     def groups() -> str:
-        found = pagination.page(namespaces.groups(principal(), Wanted(search=_search(), order_by="name")))
+        found = pagination.page(namespaces.groups(principal(), NamespaceFilter(search=_search(), order_by="name")))
         return _namespaces_page("groups", found)
 
     @blueprint.get("/projects")
     @gate(Permission.READ_INSTANCE)
     def projects() -> str:
-        found = pagination.page(namespaces.projects(principal(), Wanted(search=_search(), order_by="name")))
+        found = pagination.page(namespaces.projects(principal(), NamespaceFilter(search=_search(), order_by="name")))
         return _namespaces_page("projects", found)
 
     @blueprint.get("/audit_log")
@@ -317,7 +317,7 @@ def _user_page(user: User, *, password: str | None = None) -> Page:
     """:param password: made just now, and shown this once."""
     space = accounts.personal_namespace(user)
     active_tokens = access_tokens.access_tokens(
-        access_tokens.Wanted(user_id=user.id, is_active=True), by=principal(), now=utcnow()
+        access_tokens.AccessTokenFilter(user_id=user.id, is_active=True), by=principal(), now=utcnow()
     )
     page = render_template(
         "ui/admin/user.html",

@@ -13,7 +13,7 @@ from registry.blueprints.ui.forms import search_text
 from registry.blueprints.ui.viewer import principal, viewer
 from registry.domain import access, namespaces
 from registry.domain.access import Permission
-from registry.domain.namespaces import Wanted
+from registry.domain.namespaces import NamespaceFilter
 from registry.domain.packages import lists
 from registry.domain.paging import Page, page
 from registry.errors import NotFound
@@ -56,7 +56,7 @@ def routes(gate: Gate) -> Blueprint:
         exact = _visible_at(text.strip("/"))
         if exact is not None:
             return redirect(url_for("ui.namespaces.home", namespace=exact), 303)
-        wanted = Wanted(search=text, order_by="name")
+        wanted = NamespaceFilter(search=text, order_by="name")
         size = pagination.PAGE_SIZE
         found_groups = page(namespaces.groups(principal(), wanted), 1, size)
         found_projects = page(namespaces.projects(principal(), wanted), 1, size)
@@ -101,8 +101,8 @@ def _render(kind: str, found: Page[Namespace], joined_only: bool) -> str:
     )
 
 
-def _wanted(joined_only: bool) -> Wanted:
-    return Wanted(search=search_text(), joined_only=joined_only, order_by="name")
+def _wanted(joined_only: bool) -> NamespaceFilter:
+    return NamespaceFilter(search=search_text(), joined_only=joined_only, order_by="name")
 
 
 def _visible_at(path: str) -> Namespace | None:

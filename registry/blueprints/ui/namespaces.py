@@ -29,7 +29,7 @@ from registry.blueprints.ui.viewer import may, principal, signed_in, viewer
 from registry.domain import access, forwarding, namespaces
 from registry.domain.access import Permission
 from registry.domain.accounts import users
-from registry.domain.namespaces import Wanted
+from registry.domain.namespaces import NamespaceFilter
 from registry.domain.packages import lists
 from registry.domain.packages.lists import PackageFilter
 from registry.domain.paging import page
@@ -176,7 +176,7 @@ def routes(gate: Gate) -> Blueprint:
 def _group_home(group: Group) -> str:
     """Subgroups and projects directly in the group; a search looks at everything below it."""
     searched = search_text()
-    wanted = Wanted(search=searched, order_by="name")
+    wanted = NamespaceFilter(search=searched, order_by="name")
     kind = "groups" if request.args.get("tab") == "groups" else "projects"
     listing = namespaces.groups if kind == "groups" else namespaces.projects
     found = pagination.page(listing(principal(), wanted, below=group, children_only=not searched))
@@ -211,7 +211,9 @@ def _project_home(project: Project) -> str:
 def _user_home(space: UserNamespace) -> str:
     user = users.by_ids([space.user_id])[space.user_id or 0]
     is_self = user == viewer()
-    found = pagination.page(namespaces.projects(principal(), Wanted(order_by="name"), below=space, children_only=True))
+    found = pagination.page(
+        namespaces.projects(principal(), NamespaceFilter(order_by="name"), below=space, children_only=True)
+    )
     return render_template(
         "ui/namespaces/user.html",
         namespace=space,

@@ -24,7 +24,7 @@ from registry.database import utcnow
 from registry.domain import paging
 from registry.domain.access import Permission, Scope
 from registry.domain.accounts import access_tokens as tokens
-from registry.domain.accounts.access_tokens import Wanted
+from registry.domain.accounts.access_tokens import AccessTokenFilter
 from registry.models import AccessToken
 
 _ = lazy_gettext
@@ -109,10 +109,10 @@ def _page(form: AccessTokenForm, issued: tuple[AccessToken, str] | None = None) 
     """:param issued: a token made just now, and its secret, which is shown this once."""
     own, now = principal().user_id, utcnow()
     active = tokens.access_tokens(
-        Wanted(user_id=own, is_active=True, order_by="created_at", descending=True), by=principal(), now=now
+        AccessTokenFilter(user_id=own, is_active=True, order_by="created_at", descending=True), by=principal(), now=now
     )
     inactive = tokens.access_tokens(
-        Wanted(user_id=own, is_active=False, order_by="created_at", descending=True), by=principal(), now=now
+        AccessTokenFilter(user_id=own, is_active=False, order_by="created_at", descending=True), by=principal(), now=now
     )
     page = render_template(
         "ui/account/access_tokens.html",

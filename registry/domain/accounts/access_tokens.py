@@ -56,7 +56,7 @@ def issue_access_token(
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AccessTokenFilter:
     """What a list of access tokens is narrowed to, and its order; ``None`` leaves a quality open."""
 
     user_id: int | None = None
@@ -73,7 +73,7 @@ class Wanted:
     descending: bool = False
 
 
-def access_tokens(wanted: Wanted, *, by: Principal, now: datetime) -> Listing:
+def access_tokens(wanted: AccessTokenFilter, *, by: Principal, now: datetime) -> Listing:
     """An administrator's view of all tokens, or one's own.
 
     :raises Unauthenticated: somebody else's are asked for (GitLab, personal access tokens API).

@@ -174,7 +174,7 @@ def find_user(reference: str) -> User:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class UserFilter:
     """What a list of users is narrowed to, and its order; ``None`` leaves a quality open.
 
     :param search: a part of the name, user name or e-mail address, without case.
@@ -191,7 +191,7 @@ class Wanted:
     descending: bool = True
 
 
-def users(wanted: Wanted, *, by_email: bool) -> Listing:
+def users(wanted: UserFilter, *, by_email: bool) -> Listing:
     """:param by_email: whether ``search`` looks at parts of e-mail addresses, which are not everybody's to find out."""
     listing = select(User).where(User.state.in_(wanted.states))
     if wanted.username is not None:

@@ -45,7 +45,7 @@ from registry.storage import StagedFile, Storage
 _WANTED = re.compile(r"(?P<name>[^=\s]+)(?:==(?P<version>[^=\s]+))?")
 
 
-class Result(enum.StrEnum):
+class ImportResult(enum.StrEnum):
     """What became of a file."""
 
     IMPORTED = "imported"
@@ -56,20 +56,20 @@ class Result(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ImportOutcome:
     """:ivar subject: a file name, or that of a package of which no file could be looked at.
 
     :ivar size_bytes: of what was imported.
     """
 
-    result: Result
+    result: ImportResult
     subject: str
     reason: str = ""
     size_bytes: int = 0
 
 
 @dataclass(frozen=True)
-class Summary:
+class ImportSummary:
     """How many files had which result; ``size_bytes`` is the size of those that were imported."""
 
     imported: int
@@ -87,7 +87,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Selection:
     """A package name, and the versions of it that are wanted; none are all."""
 
     name: NormalizedName
@@ -110,10 +110,10 @@ class Destination:
 
 
 # Told each outcome, and how many files and names are still to be looked at.
-Tell = Callable[[Outcome, int], object]
+Tell = Callable[[ImportOutcome, int], object]
 
 
-def wanted(texts: Iterable[str]) -> list[Wanted]:
+def wanted(texts: Iterable[str]) -> list[Selection]:
     """Several of ``name`` and ``name==version``, each name once; a name without a version is all of them.
 
     :raises BadRequest: a text is neither.
@@ -128,10 +128,12 @@ def wanted(texts: Iterable[str]) -> list[Wanted]:
         name = canonicalize_name(match["name"])
         found.setdefault(name, set()).update({version} if version else ())
         whole.update(() if version else {name})
-    return [Wanted(name, frozenset() if name in whole else frozenset(versions)) for name, versions in found.items()]
+    return [Selection(name, frozenset() if name in whole else frozenset(versions)) for name, versions in found.items()]
 
 
-def run(source: Source, destination: Destination, names: Iterable[Wanted], *, jobs: int, tell: Tell) -> Summary:
+def import_packages(
+    source: Source, destination: Destination, names: Iterable[Selection], *, jobs: int, tell: Tell
+) -> ImportSummary:
     """Publish what the source has and the project has not.
 
     Each file is an upload of its own, wholly here or not at all, whenever the import ends. At most ``jobs`` of them lie
@@ -146,7 +148,7 @@ def run(source: Source, destination: Destination, names: Iterable[Wanted], *, jo
     names = list(names)
     if not names:
         try:
-            names = [Wanted(name) for name in source.names()]
+            names = [Selection(name) for name in source.names()]
         except SourceError as error:
             raise SourceError(f"{source.address}: {error.reason}") from error
     summary = _Import(source, destination, names, tell).run(jobs)
@@ -187,9 +189,9 @@ class _Wish:
 class _Name:
     """A name that was looked up: what is known at once, the files to be received, how many of both were told."""
 
-    wanted: Wanted
+    wanted: Selection
     page: SourcePage
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[ImportOutcome, ...]
     wishes: tuple[_Wish, ...]
     told: int = 0
     has_failed: bool = False
@@ -202,17 +204,17 @@ class _Name:
 class _Import:
     """Names are looked up and files received in threads; results are told in the one that runs it."""
 
-    def __init__(self, source: Source, destination: Destination, names: Iterable[Wanted], tell: Tell) -> None:
+    def __init__(self, source: Source, destination: Destination, names: Iterable[Selection], tell: Tell) -> None:
         self._source, self._destination, self._tell = source, destination, tell
         self._names = deque(names)
         self._wishes: deque[tuple[_Name, _Wish]] = deque()
-        self._looking_up: set[Future[_Name | Outcome]] = set()
-        self._receiving: dict[Future[Outcome], _Name] = {}
-        self._counts: Counter[Result] = Counter()
+        self._looking_up: set[Future[_Name | ImportOutcome]] = set()
+        self._receiving: dict[Future[ImportOutcome], _Name] = {}
+        self._counts: Counter[ImportResult] = Counter()
         self._size_bytes = 0
         self._is_stopping = Event()
 
-    def run(self, jobs: int) -> Summary:
+    def run(self, jobs: int) -> ImportSummary:
         is_interrupted = False
         with ThreadPoolExecutor(jobs, thread_name_prefix="import") as pool, closing(self._source):
             try:
@@ -228,9 +230,10 @@ class _Import:
                 self._stop(pool)
                 raise
         count = self._counts
-        return Summary(
-            count[Result.IMPORTED], count[Result.PRESENT], count[Result.REFUSED], count[Result.CONFLICT],
-            count[Result.FAILED], self._size_bytes, is_interrupted,
+        return ImportSummary(
+            count[ImportResult.IMPORTED], count[ImportResult.PRESENT], count[ImportResult.REFUSED],
+            count[ImportResult.CONFLICT],
+            count[ImportResult.FAILED], self._size_bytes, is_interrupted,
         )  # fmt: skip
 
     def _stop(self, pool: ThreadPoolExecutor) -> None:
@@ -264,8 +267,8 @@ class _Import:
                 self._note(reception.result(), name)
                 self._finish(name)
 
-    def _note_name(self, found: _Name | Outcome) -> None:
-        if isinstance(found, Outcome):
+    def _note_name(self, found: _Name | ImportOutcome) -> None:
+        if isinstance(found, ImportOutcome):
             self._note(found)
             return
         self._wishes.extend((found, wish) for wish in found.wishes)
@@ -273,12 +276,12 @@ class _Import:
             self._note(outcome, found)
         self._finish(found)
 
-    def _note(self, outcome: Outcome, name: _Name | None = None) -> None:
+    def _note(self, outcome: ImportOutcome, name: _Name | None = None) -> None:
         self._counts[outcome.result] += 1
         self._size_bytes += outcome.size_bytes
         if name is not None:
             name.told += 1
-            name.has_failed |= outcome.result is Result.FAILED
+            name.has_failed |= outcome.result is ImportResult.FAILED
         remaining = len(self._wishes) + len(self._names) + len(self._looking_up) + len(self._receiving)
         self._tell(outcome, remaining)
 
@@ -287,27 +290,27 @@ class _Import:
         if name.is_finished and not (name.has_failed or name.wanted.versions):
             _keep_status(name.wanted.name, name.page, self._destination)
 
-    def _looked_up(self, name: Wanted) -> _Name | Outcome:
+    def _looked_up(self, name: Selection) -> _Name | ImportOutcome:
         try:
             return _look_up(name, self._source, self._destination)
         except SourceError as error:
             return self._failed(name.name, error)
 
-    def _received(self, wish: _Wish) -> Outcome:
+    def _received(self, wish: _Wish) -> ImportOutcome:
         try:
             return _receive(wish, self._source, self._destination, self._is_stopping)
         except SourceError as error:
             return self._failed(wish.file.filename, error)
         except (BadRequest, Forbidden, InvalidParameter) as refusal:
-            return Outcome(Result.REFUSED, wish.file.filename, refusal.reason)
+            return ImportOutcome(ImportResult.REFUSED, wish.file.filename, refusal.reason)
 
-    def _failed(self, subject: str, error: SourceError) -> Outcome:
+    def _failed(self, subject: str, error: SourceError) -> ImportOutcome:
         if self._is_stopping.is_set():  # the source was closed, and that is why
             raise _Interrupted from error
-        return Outcome(Result.FAILED, subject, error.reason)
+        return ImportOutcome(ImportResult.FAILED, subject, error.reason)
 
 
-def _has_ended_early(future: Future[Outcome] | Future[_Name | Outcome]) -> bool:
+def _has_ended_early(future: Future[ImportOutcome] | Future[_Name | ImportOutcome]) -> bool:
     return future.cancelled() or isinstance(future.exception(), _Interrupted)
 
 
@@ -340,7 +343,7 @@ class _Held:
     yanked_reason: str | None
 
 
-def _look_up(name: Wanted, source: Source, destination: Destination) -> _Name:
+def _look_up(name: Selection, source: Source, destination: Destination) -> _Name:
     """:raises SourceError: the source does not tell which files there are."""
     page = source.page(name.name)
     with destination.session():
@@ -349,7 +352,7 @@ def _look_up(name: Wanted, source: Source, destination: Destination) -> _Name:
     outcomes, wishes, missing = [], [], set(name.versions)
     for file in page.files:
         parsed = _parsed(file, name)
-        if isinstance(parsed, Outcome):
+        if isinstance(parsed, ImportOutcome):
             outcomes.append(parsed)
         elif not name.versions or parsed.version in name.versions:
             missing.discard(parsed.version)
@@ -360,7 +363,9 @@ def _look_up(name: Wanted, source: Source, destination: Destination) -> _Name:
                 yanked_reason = stopped.get(parsed.version) if file.yanked_reason is None else file.yanked_reason
                 wishes.append(_Wish(file, parsed, yanked_reason))
     for version in sorted(missing):
-        outcomes.append(Outcome(Result.FAILED, f"{name.name}=={version}", "the source has no file of this version"))
+        outcomes.append(
+            ImportOutcome(ImportResult.FAILED, f"{name.name}=={version}", "the source has no file of this version")
+        )
     return _Name(name, page, tuple(outcomes), tuple(wishes))
 
 
@@ -398,35 +403,39 @@ def _stopped_versions(held: Iterable[_Held], page: SourcePage) -> Mapping[Versio
     }
 
 
-def _parsed(file: SourceFile, name: Wanted) -> ParsedFilename | Outcome:
+def _parsed(file: SourceFile, name: Selection) -> ParsedFilename | ImportOutcome:
     try:
         parsed = filenames.parse_filename(file.filename)
     except InvalidDistribution as refusal:
-        return Outcome(Result.REFUSED, file.filename, refusal.reason)
+        return ImportOutcome(ImportResult.REFUSED, file.filename, refusal.reason)
     if parsed.normalized_name != name.name:
-        return Outcome(Result.REFUSED, file.filename, f"its name is that of {parsed.normalized_name}, not {name.name}")
+        return ImportOutcome(
+            ImportResult.REFUSED, file.filename, f"its name is that of {parsed.normalized_name}, not {name.name}"
+        )
     return parsed
 
 
-def _known(file: SourceFile, held: _Held | None, source: Source, max_size_bytes: int) -> Outcome | None:
+def _known(file: SourceFile, held: _Held | None, source: Source, max_size_bytes: int) -> ImportOutcome | None:
     """What can be said of a file without receiving it."""
     if held is not None:
         try:
             digests = source.digests(file)
         except SourceError as error:
-            return Outcome(Result.FAILED, file.filename, error.reason)
+            return ImportOutcome(ImportResult.FAILED, file.filename, error.reason)
         for algorithm in ("sha256", "md5"):
             if algorithm in digests:
                 return _compared(file.filename, digests[algorithm], getattr(held, algorithm))
     if max_size_bytes and (file.size_bytes or 0) > max_size_bytes:
-        return Outcome(Result.REFUSED, file.filename, TooLarge().reason)
+        return ImportOutcome(ImportResult.REFUSED, file.filename, TooLarge().reason)
     return None
 
 
-def _compared(filename: str, there: str, here: str) -> Outcome:
+def _compared(filename: str, there: str, here: str) -> ImportOutcome:
     if there == here:
-        return Outcome(Result.PRESENT, filename)
-    return Outcome(Result.CONFLICT, filename, f"the project has it with other bytes: {here}, the source has {there}")
+        return ImportOutcome(ImportResult.PRESENT, filename)
+    return ImportOutcome(
+        ImportResult.CONFLICT, filename, f"the project has it with other bytes: {here}, the source has {there}"
+    )
 
 
 # Receiving and publishing ---------------------------------------------------------------------------------------
@@ -451,7 +460,7 @@ class _Bounded:
         return self._staged.write(data)
 
 
-def _receive(wish: _Wish, source: Source, destination: Destination, is_stopping: Event) -> Outcome:
+def _receive(wish: _Wish, source: Source, destination: Destination, is_stopping: Event) -> ImportOutcome:
     """:raises SourceError: the file cannot be received, or is not what the source says it is.
 
     :raises BadRequest: it is no distribution in order, or too large.
@@ -485,7 +494,7 @@ def _digest(staged: StagedFile, algorithm: str) -> str:
     return hashlib.file_digest(staged.file, algorithm).hexdigest()  # type: ignore[arg-type]
 
 
-def _publish(wish: _Wish, staged: StagedFile, destination: Destination) -> Outcome:
+def _publish(wish: _Wish, staged: StagedFile, destination: Destination) -> ImportOutcome:
     file, now = wish.file, utcnow()
     published_at = min(file.uploaded_at or now, now)
     upload = Upload(
@@ -500,8 +509,8 @@ def _publish(wish: _Wish, staged: StagedFile, destination: Destination) -> Outco
     except DuplicateFile:
         return _compared(file.filename, staged.sha256, _sha256_held(file.filename, destination))
     if not published.is_new:
-        return Outcome(Result.PRESENT, file.filename)
-    return Outcome(Result.IMPORTED, file.filename, size_bytes=staged.size_bytes)
+        return ImportOutcome(ImportResult.PRESENT, file.filename)
+    return ImportOutcome(ImportResult.IMPORTED, file.filename, size_bytes=staged.size_bytes)
 
 
 def _sha256_held(filename: str, destination: Destination) -> str:

@@ -18,7 +18,7 @@ from registry.domain.namespaces.job_sources import (
 from registry.domain.namespaces.lists import (
     MOST_CHOICES,
     Contents,
-    Wanted,
+    NamespaceFilter,
     contents,
     counts_below,
     groups,
@@ -69,7 +69,7 @@ __all__ = [
     "AnyNamespace",
     "Contents",
     "Member",
-    "Wanted",
+    "NamespaceFilter",
     "add_member",
     "add_members",
     "allow_job_source",

@@ -18,7 +18,7 @@ MOST_CHOICES = 1000
 
 
 @dataclass(frozen=True)
-class Wanted:
+class NamespaceFilter:
     """What a list of groups or projects is narrowed to, and its order.
 
     :param search: a part of the name or path, without case.
@@ -36,7 +36,7 @@ class Wanted:
 
 def groups(
     principal: Principal,
-    wanted: Wanted,
+    wanted: NamespaceFilter,
     *,
     below: Group | None = None,
     children_only: bool = False,
@@ -58,7 +58,7 @@ def groups(
 
 def projects(
     principal: Principal,
-    wanted: Wanted,
+    wanted: NamespaceFilter,
     *,
     below: Namespace | None = None,
     children_only: bool = False,
@@ -139,7 +139,9 @@ def visible_ids(principal: Principal, records: Iterable[Namespace]) -> set[int]:
     return set(db.session.scalars(select(Namespace.id).where(Namespace.id.in_(ids), access.visible(principal))))
 
 
-def _narrowed(listing: Listing, kind: type[Group] | type[Project], principal: Principal, wanted: Wanted) -> Listing:
+def _narrowed(
+    listing: Listing, kind: type[Group] | type[Project], principal: Principal, wanted: NamespaceFilter
+) -> Listing:
     listing = listing.where(access.visible(principal))
     if wanted.search:
         path = Namespace.full_path if "/" in wanted.search else Namespace.path

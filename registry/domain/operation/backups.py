@@ -30,7 +30,7 @@ from registry.domain.operation.backup_file import (
     TableSummary,
     Writer,
 )
-from registry.domain.operation.verification import Defect, Defective, Problem
+from registry.domain.operation.verification import Defect, Defective, Finding
 from registry.errors import BackupRefused
 from registry.models import FileStatus, PackageFile
 from registry.storage import StagedFile, Storage, digest_in, object_key
@@ -39,7 +39,7 @@ DISTRIBUTION = "private-pypi-registry"
 BATCH, BATCH_BYTES = 16, 1 << 26  # of objects that are put into the store together
 
 Thing = TypeVar("Thing")
-Tell = Callable[[Problem], None]
+Tell = Callable[[Finding], None]
 
 
 class Watch(Protocol):
@@ -139,7 +139,7 @@ def _write_objects(writer: Writer, storage: Storage, listed: int, tell: Tell, wa
                 for chunk in verification.content(storage, digest):
                     member.write(chunk)
         except Defective as error:
-            tell(Problem(error.defect, object_key(digest), verification.files_with(digest)))
+            tell(Finding(error.defect, object_key(digest), verification.files_with(digest)))
         else:
             included += 1
             size_bytes += member.size_bytes
@@ -165,15 +165,15 @@ def verify(path: Path, *, tell: Tell, watch: Watch = unwatched) -> Manifest:
         return backup.manifest
 
 
-def _problems(backup: Reader, watch: Watch) -> Iterator[Problem]:
+def _problems(backup: Reader, watch: Watch) -> Iterator[Finding]:
     backup.refuse_damaged()
     if backup.manifest.inventory:
         return
     for digest, _, member in watch("Checking", backup.manifest.objects.listed, _objects(backup)):
         if member is None:
-            yield Problem(Defect.MISSING, object_key(digest))
+            yield Finding(Defect.MISSING, object_key(digest))
         elif backup.digest(member) != digest:
-            yield Problem(Defect.DAMAGED, object_key(digest))
+            yield Finding(Defect.DAMAGED, object_key(digest))
 
 
 def _objects(backup: Reader) -> Iterator[tuple[str, str, Member | None]]:
@@ -250,12 +250,12 @@ def _refuse_occupied(storage: Storage, manifest: Manifest) -> None:
         raise BackupRefused(f"The package store is not empty; {where}.")
 
 
-def _store_problems(backup: Reader, storage: Storage, watch: Watch) -> Iterator[Problem]:
+def _store_problems(backup: Reader, storage: Storage, watch: Watch) -> Iterator[Finding]:
     """What is listed is in the store already, restored there by other means."""
     for digest, _ in watch("Checking the store", backup.manifest.objects.listed, _listed(backup)):
         defect = verification.defect(storage, digest)
         if defect is not None:
-            yield Problem(defect, object_key(digest))
+            yield Finding(defect, object_key(digest))
 
 
 def _restore_objects(backup: Reader, storage: Storage, left_out: set[str], watch: Watch) -> None:

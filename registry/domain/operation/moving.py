@@ -24,7 +24,7 @@ CHUNK_BYTES = 1 << 20
 PAUSES_SECONDS = (5, 10, 20)  # while a store is away
 
 
-class Result(enum.StrEnum):
+class CopyResult(enum.StrEnum):
     COPIED = "copied"
     PRESENT = "present"  # it was there before
     MISSING = "missing"  # from the source
@@ -32,16 +32,16 @@ class Result(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CopyOutcome:
     """What became of an object; ``size_bytes`` of one that was copied."""
 
-    result: Result
+    result: CopyResult
     digest: str
     size_bytes: int = 0
 
 
 @dataclass(frozen=True)
-class Summary:
+class CopySummary:
     copied: int
     present: int
     missing: int
@@ -53,7 +53,7 @@ class Summary:
         return not (self.missing or self.damaged)
 
 
-def copy(source: Storage, target: Storage, tell: Callable[[Outcome], None]) -> Summary:
+def copy(source: Storage, target: Storage, tell: Callable[[CopyOutcome], None]) -> CopySummary:
     """Copy what the target lacks; what is there stays. Every object is compared with its digest on the way.
 
     Memory is bounded. What is interrupted goes on where it was when called again. What is published meanwhile may
@@ -68,11 +68,11 @@ def copy(source: Storage, target: Storage, tell: Callable[[Outcome], None]) -> S
         tell(outcome)
         found[outcome.result] += 1
         size_bytes += outcome.size_bytes
-    return Summary(
-        copied=found[Result.COPIED],
-        present=found[Result.PRESENT],
-        missing=found[Result.MISSING],
-        damaged=found[Result.DAMAGED],
+    return CopySummary(
+        copied=found[CopyResult.COPIED],
+        present=found[CopyResult.PRESENT],
+        missing=found[CopyResult.MISSING],
+        damaged=found[CopyResult.DAMAGED],
         size_bytes=size_bytes,
     )
 
@@ -86,12 +86,12 @@ def count() -> int:
     return number
 
 
-def _outcomes(source: Storage, target: Storage) -> Iterator[Outcome]:
+def _outcomes(source: Storage, target: Storage) -> Iterator[CopyOutcome]:
     with ThreadPoolExecutor(JOBS, "copy") as threads:
         for batch in _batches():
             for outcome in threads.map(partial(_copied_patiently, source, target), *zip(*batch, strict=True)):
                 # One that is missing may have been deleted since its digest was read, and is nobody's loss.
-                if outcome.result is not Result.MISSING or _is_known(outcome.digest):
+                if outcome.result is not CopyResult.MISSING or _is_known(outcome.digest):
                     yield outcome
 
 
@@ -124,7 +124,7 @@ def _is_known(digest: str) -> bool:
     return found
 
 
-def _copied_patiently(source: Storage, target: Storage, digest: str, filename: str) -> Outcome:
+def _copied_patiently(source: Storage, target: Storage, digest: str, filename: str) -> CopyOutcome:
     for pause in PAUSES_SECONDS:
         try:
             return _copied(source, target, digest, filename)
@@ -135,21 +135,21 @@ def _copied_patiently(source: Storage, target: Storage, digest: str, filename: s
     return _copied(source, target, digest, filename)
 
 
-def _copied(source: Storage, target: Storage, digest: str, filename: str) -> Outcome:
+def _copied(source: Storage, target: Storage, digest: str, filename: str) -> CopyOutcome:
     key = object_key(digest)
     if target.exists(key):
-        return Outcome(Result.PRESENT, digest)
+        return CopyOutcome(CopyResult.PRESENT, digest)
     with closing(target.stage()) as staged:
         try:
             with source.open(key) as file:
                 while chunk := file.read(CHUNK_BYTES):
                     staged.write(chunk)
         except ObjectMissing:
-            return Outcome(Result.MISSING, digest)
+            return CopyOutcome(CopyResult.MISSING, digest)
         except OSError:
-            return Outcome(Result.DAMAGED, digest)
+            return CopyOutcome(CopyResult.DAMAGED, digest)
         if staged.sha256 != digest:
-            return Outcome(Result.DAMAGED, digest)
+            return CopyOutcome(CopyResult.DAMAGED, digest)
         staged.filename = filename
         target.put(key, staged)
-        return Outcome(Result.COPIED, digest, staged.size_bytes)
+        return CopyOutcome(CopyResult.COPIED, digest, staged.size_bytes)

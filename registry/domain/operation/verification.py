@@ -34,7 +34,7 @@ class Defect(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Problem:
+class Finding:
     """One object, or what is counted of one project, that is not as it should be.
 
     :ivar key: the object's, or the project's full path.
@@ -60,7 +60,7 @@ class Defective(Exception):
 
 
 @dataclass(frozen=True)
-class Summary:
+class VerificationSummary:
     checked: int
     missing: int
     damaged: int
@@ -75,7 +75,9 @@ class Summary:
         return is_complete and self.orphaned == self.removed and self.miscounted == self.corrected
 
 
-def verify(storage: Storage, now: datetime, tell: Callable[[Problem], None], *, repair: bool = False) -> Summary:
+def verify(
+    storage: Storage, now: datetime, tell: Callable[[Finding], None], *, repair: bool = False
+) -> VerificationSummary:
     """Compare both ways: every file has its bytes, and every object older than a day has a file; and count again.
 
     Memory is bounded; the time is that of reading the whole store.
@@ -100,19 +102,21 @@ def verify(storage: Storage, now: datetime, tell: Callable[[Problem], None], *, 
     for problem in miscounts:
         tell(problem)
     corrected = len(miscounts) if repair else 0
-    return Summary(checked - orphaned, missing, damaged, orphaned, found["removed"], len(miscounts), corrected)
+    return VerificationSummary(
+        checked - orphaned, missing, damaged, orphaned, found["removed"], len(miscounts), corrected
+    )
 
 
-def _miscounts(repair: bool) -> Iterator[Problem]:
+def _miscounts(repair: bool) -> Iterator[Finding]:
     found = usage.miscounts()
     db.session.rollback()
     for miscount in found:
         if repair:
             usage.recount(miscount.project_id)
-        yield Problem(Defect.MISCOUNTED, miscount.full_path, corrected=repair)
+        yield Finding(Defect.MISCOUNTED, miscount.full_path, corrected=repair)
 
 
-def _problems(storage: Storage, now: datetime, repair: bool) -> Iterator[Problem | None]:
+def _problems(storage: Storage, now: datetime, repair: bool) -> Iterator[Finding | None]:
     """One entry for each object looked at; ``None`` when it is as it should be."""
     for column in (PackageFile.sha256, PackageFile.core_metadata_sha256):
         for digest in _digests(column):
@@ -120,11 +124,11 @@ def _problems(storage: Storage, now: datetime, repair: bool) -> Iterator[Problem
     stored_before = now - ORPHAN_AGE
     if repair:
         for orphan in cleanup.remove_orphans(storage, stored_before=stored_before):
-            yield Problem(Defect.ORPHANED, orphan.key, removed=True)
+            yield Finding(Defect.ORPHANED, orphan.key, removed=True)
     else:
         for orphans in cleanup.orphaned_objects(storage, stored_before=stored_before):
             for orphan in orphans:
-                yield Problem(Defect.ORPHANED, orphan.key)
+                yield Finding(Defect.ORPHANED, orphan.key)
 
 
 def _digests(column: DigestColumn) -> Iterator[str]:
@@ -136,13 +140,13 @@ def _digests(column: DigestColumn) -> Iterator[str]:
         last = digests[-1]
 
 
-def _problem(storage: Storage, digest: str) -> Problem | None:
+def _problem(storage: Storage, digest: str) -> Finding | None:
     found = defect(storage, digest)
     if found is None:
         return None
     files = files_with(digest)
     # Without files it was deleted since its digest was read, and is nobody's loss.
-    return Problem(found, object_key(digest), files) if files else None
+    return Finding(found, object_key(digest), files) if files else None
 
 
 def defect(storage: Storage, digest: str) -> Defect | None:
