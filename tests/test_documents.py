@@ -18,10 +18,12 @@ from registry.config import ROOT, SETTINGS, Setting
 
 DOCS = ROOT / "registry" / "docs"
 README, CONFIGURATION, OPERATION = ROOT / "README.md", DOCS / "configuration.md", DOCS / "operation.md"
-DOCUMENTS = [README, ROOT / "CHANGELOG.md", ROOT / "registry" / "ARCHITECTURE.md", *sorted(DOCS.glob("*.md"))]
+ARCHITECTURE = ROOT / "registry" / "ARCHITECTURE.md"
+DOCUMENTS = [README, ROOT / "CHANGELOG.md", ARCHITECTURE, *sorted(DOCS.glob("*.md"))]
 DEPLOYMENT = [path for path in sorted((ROOT / ".deploy").iterdir()) if path.name != ".env"]
 START = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python app.py"
 TEST = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
+MADE_BY_TESTS = {".clients/", ".screenshots/"}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=[path.name for path in DOCUMENTS])
@@ -77,6 +79,29 @@ def test_every_link_leads_to_a_file_and_its_heading(document: Path) -> None:
         linked = (document.parent / path).resolve() if path else document
         assert linked.exists(), target
         assert not fragment or fragment in anchors(linked), target
+
+
+def test_the_architecture_names_only_files_that_exist() -> None:
+    text = ARCHITECTURE.read_text()
+    named = {*re.findall(r"[\w/.-]+\.(?:py|html|css|js)\b", text), *re.findall(r"`([\w./-]+/)`", text)}
+    present = [f"/{path.relative_to(ROOT)}{'/' if path.is_dir() else ''}" for path in ROOT.rglob("*")]
+
+    assert len(named) > 50
+    assert {name for name in named if not any(path.endswith(f"/{name}") for path in present)} <= MADE_BY_TESTS
+
+
+def test_the_architecture_names_only_functions_that_exist() -> None:
+    before, _, after = ARCHITECTURE.read_text().partition("## Who may import whom")  # has a test of its own
+    text = before + after.partition("\n## ")[2]
+    named = re.findall(r"(?<![\w./])([a-z_]+)\.([A-Za-z_]+)\b(?![./])", text)
+    sources: dict[str, str] = {}
+    for path in sorted((ROOT / "registry").rglob("*.py")):
+        for name in {path.stem, path.parent.name}:
+            sources[name] = sources.get(name, "") + path.read_text()
+
+    known = [(module, name) for module, name in named if module in sources and name != "py"]
+    assert ("access", "require") in known
+    assert [each for each in known if not re.search(rf"\b{each[1]}\b", sources[each[0]])] == []
 
 
 def test_the_package_ships_its_documents() -> None:
