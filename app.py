@@ -17,15 +17,15 @@ from registry import config, database, metrics, observability, server
 from registry.database import utcnow
 from registry.domain.accounts import first_run
 from registry.domain.accounts.first_run import CREDENTIALS_FILE, Credentials
-from registry.errors import RegistryError
+from registry.errors import OperatorError, RegistryError
 
 
 def create_app() -> Flask:
     """The application for the ``flask`` command, which would show a traceback where one sentence is enough."""
     try:
         return registry.create_app()
-    except RegistryError as error:
-        sys.exit(f"Error: {error.reason or error.message}")
+    except (OperatorError, RegistryError) as error:
+        sys.exit(f"Error: {error.sentence}")
 
 
 def main() -> int:
@@ -50,8 +50,8 @@ def main() -> int:
             server.serve(app, listener, announce)
         else:
             _serve_in_several(app, listener, announce)
-    except RegistryError as error:
-        print(f"The registry cannot start: {error.reason or error.message}", file=sys.stderr)
+    except (OperatorError, RegistryError) as error:
+        print(f"The registry cannot start: {error.sentence}", file=sys.stderr)
         return 1
     return 0
 
@@ -93,8 +93,8 @@ def _check_storage_apart(app: Flask) -> None:
         try:
             _check_storage(app)
             status = 0
-        except RegistryError as error:
-            print(f"The registry cannot start: {error.reason or error.message}", file=sys.stderr, flush=True)
+        except (OperatorError, RegistryError) as error:
+            print(f"The registry cannot start: {error.sentence}", file=sys.stderr, flush=True)
         finally:
             os._exit(status)
     if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0:

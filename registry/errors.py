@@ -1,7 +1,8 @@
 """Everything the registry refuses: one class per reason, with its HTTP status and its message.
 
 Where GitLab has a wording it is used to the letter, because scripts and people search for it
-("PyPI API", "REST API": error bodies). The rooms above render these in their own dialect.
+("PyPI API", "REST API": error bodies). Each blueprint renders these in its own form. What only the start and the shell
+can meet, an ``OperatorError``, has no HTTP status.
 """
 
 from __future__ import annotations
@@ -19,8 +20,24 @@ def quoted(value: str) -> str:
     return text if len(text) <= 102 else f"{text[:100]}...{text[0]}"
 
 
+class OperatorError(Exception):
+    """Base of what stops the start of the registry or a command of the shell: one sentence for the operator."""
+
+    @property
+    def sentence(self) -> str:
+        return str(self)
+
+
+class ConfigurationError(OperatorError):
+    """The installation cannot start or run as configured; the sentence names setting, value and what is accepted."""
+
+
+class BackupRefused(OperatorError):
+    """A backup cannot be made, or cannot be restored here; some causes take several sentences."""
+
+
 class RegistryError(Exception):
-    """Base of all refusals; ``status`` is the HTTP status, ``body()`` the JSON answer."""
+    """Base of all refusals of requests; ``status`` is the HTTP status, ``body()`` the JSON answer."""
 
     status = 500
     phrase = "Internal Server Error"
@@ -38,20 +55,17 @@ class RegistryError(Exception):
         return f"{heading} - {self.reason}" if self.reason else heading
 
     @property
+    def sentence(self) -> str:
+        """The reason alone, for the log and the shell, where a status means nothing."""
+        return self.reason or self.message
+
+    @property
     def headline(self) -> str:
         """The message, or as much of it as fits into a status line."""
         return self.message
 
     def body(self) -> dict[str, object]:
         return {"message": self.message}
-
-
-class ConfigurationError(RegistryError):
-    """The installation cannot start or run as configured; the reason names setting, value and what is accepted."""
-
-
-class BackupRefused(RegistryError):
-    """A backup cannot be made, or cannot be restored here; the reason is one sentence, or several."""
 
 
 # 400 ------------------------------------------------------------------------------------------------------------

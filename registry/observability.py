@@ -264,7 +264,7 @@ def _database_failure() -> str | None:
     try:
         database.check_schema()
     except ConfigurationError as error:
-        return error.reason
+        return error.sentence
     return None
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from registry import database
 from registry.domain import namespaces
 from registry.domain.accounts import users
-from registry.errors import NotFound, RegistryError
+from registry.errors import NotFound, OperatorError, RegistryError
 from registry.models import Group, Namespace, Project, User
 from registry.storage import Storage
 
@@ -35,8 +35,8 @@ class Command(click.Command):
                 if self.needs_schema:
                     database.check_schema()
                 return super().invoke(ctx)
-        except RegistryError as error:
-            raise click.ClickException(error.reason or error.message) from error
+        except (OperatorError, RegistryError) as error:
+            raise click.ClickException(error.sentence) from error
         except SQLAlchemyError as error:
             if not database.is_unanswered(error):
                 raise

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
-from registry.errors import RegistryError
+from registry.errors import ConfigurationError, OperatorError, RegistryError
 from registry.server.loop import DRAIN_SECONDS, RETIRE
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -129,8 +129,8 @@ class Supervisor:
         self._is_reloading = False
         try:
             self._wanted = self._count()
-        except RegistryError as error:
-            logger.error("Nothing was reloaded: %s", error.reason or error.message)
+        except ConfigurationError as error:
+            logger.error("Nothing was reloaded: %s", error.sentence)
             return
         logger.info("Reloading: new workers are started, then the old ones finish.")
         self._generation += 1
@@ -170,8 +170,8 @@ class Supervisor:
                 connection.close()  # a lifeline that others hold too would never end
             self._work(theirs)
             status = 0
-        except RegistryError as error:
-            logger.error("A worker cannot start: %s", error.reason or error.message)
+        except (OperatorError, RegistryError) as error:
+            logger.error("A worker cannot start: %s", error.sentence)
         except Exception:
             logger.exception("A worker failed.")
         finally:
