@@ -14,8 +14,9 @@ from sqlalchemy import delete, select
 
 from registry.database import db
 from registry.domain.access import SHELL, Principal, PrincipalKind
+from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.packages import deletion, lists, protection, publishing
-from registry.domain.packages.names import is_valid_name, is_valid_version
+from registry.domain.packages.names import is_valid_version
 from registry.domain.packages.publishing import FIELD_LENGTHS, Origin, Upload
 from registry.errors import (
     BadRequest,

@@ -16,7 +16,8 @@ from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, preparable
 from registry.blueprints.routing import spelled_id
 from registry.domain import forwarding
 from registry.domain.access import Permission
-from registry.domain.packages import index, names, simple
+from registry.domain.distributions.filenames import is_valid_name
+from registry.domain.packages import index, simple
 from registry.domain.packages.simple import SimpleIndex, SimplePage
 from registry.errors import InvalidParameter, NotFound
 from registry.models import Group, Namespace, Project
@@ -108,7 +109,7 @@ def _page(namespace: Namespace, name: str) -> Response:
 def _elsewhere(namespace: Namespace, name: str) -> Response:
     """The answer for a name that the caller does not find here: the upstream's page, or 404."""
     index.refuse_where_hidden(namespace, current_principal())
-    if not names.is_valid_name(name):
+    if not is_valid_name(name):
         raise NotFound("Package")
     url = forwarding.upstream_url(namespace, name, current_app.config["UPSTREAM_URL"])
     request.environ[metrics.EVENT] = metrics.Forward()

@@ -205,7 +205,7 @@ def wrong_metadata_version(metadata: CoreMetadata) -> Iterator[Problem]:
 
 
 def wrong_name(metadata: CoreMetadata) -> Iterator[Problem]:
-    if not filenames.is_name(metadata.name) and "name" not in metadata.malformed:
+    if not filenames.is_valid_name(metadata.name) and "name" not in metadata.malformed:
         expected = "up to 255 ASCII letters, digits and . _ - between letters or digits"
         yield Problem("Name", metadata.name, expected)
 

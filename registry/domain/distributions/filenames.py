@@ -130,8 +130,8 @@ def _wrong_filename(filename: str, expected: str) -> InvalidDistribution:
 # Names and versions ---------------------------------------------------------------------------------------------
 
 
-def is_name(text: str) -> bool:
-    """Whether it may be the name of a package ("Names and normalization")."""
+def is_valid_name(text: str) -> bool:
+    """Whether a text can be the name of a package ("Names and normalization")."""
     return len(text) <= MAX_VALUE_LENGTH and _NAME.fullmatch(text) is not None
 
 

@@ -88,7 +88,7 @@ class _Findings:
 
 def _distribution(filename: str, kind: Kind, metadata: CoreMetadata) -> Distribution | None:
     """What the file is, if its metadata tells name and version."""
-    if not filenames.is_name(metadata.name) or filenames.version(metadata.version) is None:
+    if not filenames.is_valid_name(metadata.name) or filenames.version(metadata.version) is None:
         return None
     return Distribution(
         filename=filename,
@@ -209,7 +209,7 @@ def disagreements(metadata: CoreMetadata, claimed: ParsedFilename | None) -> Ite
     """Where the core metadata name another package or version than the file name."""
     if claimed is None:
         return
-    if filenames.is_name(metadata.name) and canonicalize_name(metadata.name) != claimed.normalized_name:
+    if filenames.is_valid_name(metadata.name) and canonicalize_name(metadata.name) != claimed.normalized_name:
         yield Problem("Name", metadata.name, f"{claimed.normalized_name} as in the file name")
     if filenames.version(metadata.version) not in (None, claimed.version):
         yield Problem("Version", metadata.version, f"{claimed.version} as in the file name")

@@ -123,7 +123,7 @@ def wanted(texts: Iterable[str]) -> list[Selection]:
     for text in texts:
         match = _WANTED.fullmatch("".join(text.split()))
         version = filenames.version(match["version"]) if match and match["version"] else None
-        if match is None or not filenames.is_name(match["name"]) or (match["version"] and version is None):
+        if match is None or not filenames.is_valid_name(match["name"]) or (match["version"] and version is None):
             raise BadRequest(f"{text[:300]!r} is not the name of a package, or name and version as in demo==1.0")
         name = canonicalize_name(match["name"])
         found.setdefault(name, set()).update({version} if version else ())

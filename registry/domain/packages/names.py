@@ -83,7 +83,6 @@ _VERSION = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-_NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.IGNORECASE | re.ASCII)  # PEP 508
 
 
 def is_valid_version(version: str) -> bool:
@@ -95,7 +94,3 @@ def is_valid_version(version: str) -> bool:
     except InvalidVersion:
         return False
     return True
-
-
-def is_valid_name(name: str) -> bool:
-    return len(name) <= 255 and _NAME.fullmatch(name) is not None

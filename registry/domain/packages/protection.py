@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from registry.database import db, transaction
 from registry.domain import access, audit
 from registry.domain.access import Principal
-from registry.domain.packages.names import is_valid_name
+from registry.domain.distributions.filenames import is_valid_name
 from registry.errors import NotFound, ProtectedPackage, Unprocessable
 from registry.models import Package, Project, ProtectionRule, Role
 
