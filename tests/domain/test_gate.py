@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from registry.domain.distributions import inspection, wheels
-from registry.domain.distributions.filenames import Distribution, Kind
-from registry.domain.distributions.inspection import MAX_PROBLEMS, Examination
+from registry.domain.distributions.filenames import Kind
+from registry.domain.distributions.inspection import MAX_PROBLEMS, Distribution, Examination
 from registry.errors import InvalidDistribution
 from tests.builders import BuiltFile, build_sdist, build_wheel, metadata, record_of, tar_gz_of, zip_of
 

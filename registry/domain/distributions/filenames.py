@@ -1,7 +1,4 @@
-"""Wheels and sdists: what their names say, and what is known of one whose own metadata was read.
-
-Whether a file is one in order is decided in ``gate``, whether anybody may publish it elsewhere.
-"""
+"""The names of wheels and sdists, and the package names and versions in them."""
 
 from __future__ import annotations
 
@@ -48,27 +45,6 @@ class ParsedFilename:
     @property
     def release(self) -> str:
         return f"{self.normalized_name} {self.version}"
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """What a file is, in the words of its own core metadata.
-
-    :ivar requires_python: whole; empty if the file does not say.
-    :ivar core_metadata: the ``METADATA`` or ``PKG-INFO`` document, byte for byte.
-    :ivar core_metadata_is_final: the document may be announced to clients, which then do not open the file: every
-        wheel's, and an sdist's if building cannot change what resolvers read in it (PEP 643, PEP 658).
-    """
-
-    filename: str
-    kind: Kind
-    name: str
-    version: str
-    normalized_name: NormalizedName
-    metadata_version: str
-    requires_python: str
-    core_metadata: bytes
-    core_metadata_is_final: bool
 
 
 def kind_of(filename: str) -> Kind | None:

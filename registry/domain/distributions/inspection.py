@@ -15,18 +15,39 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO, ParamSpec, TypeVar
 
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from registry.domain.distributions import archives, core_metadata, filenames, readmes, wheels
 from registry.domain.distributions.archives import Zip
 from registry.domain.distributions.core_metadata import CoreMetadata
-from registry.domain.distributions.filenames import Distribution, Kind, ParsedFilename
+from registry.domain.distributions.filenames import Kind, ParsedFilename
 from registry.errors import InvalidDistribution, Problem, quoted
 
 MAX_PROBLEMS = 100
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What a file is, in the words of its own core metadata.
+
+    :ivar requires_python: whole; empty if the file does not say.
+    :ivar core_metadata: the ``METADATA`` or ``PKG-INFO`` document, byte for byte.
+    :ivar core_metadata_is_final: the document may be announced to clients, which then do not open the file: every
+        wheel's, and an sdist's if building cannot change what resolvers read in it (PEP 643, PEP 658).
+    """
+
+    filename: str
+    kind: Kind
+    name: str
+    version: str
+    normalized_name: NormalizedName
+    metadata_version: str
+    requires_python: str
+    core_metadata: bytes
+    core_metadata_is_final: bool
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from registry.database import OBJECTS_LOCK, db, objects_removable, transaction
 from registry.domain import audit, namespaces
 from registry.domain.access import Principal
 from registry.domain.distributions import core_metadata, inspection
-from registry.domain.distributions.filenames import Distribution, is_valid_name
+from registry.domain.distributions.filenames import is_valid_name
+from registry.domain.distributions.inspection import Distribution
 from registry.domain.packages import names, usage
 from registry.domain.packages.names import is_valid_version
 from registry.domain.packages.protection import refuse_protected
