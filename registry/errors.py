@@ -36,6 +36,13 @@ class BackupRefused(OperatorError):
     """A backup cannot be made, or cannot be restored here; some causes take several sentences."""
 
 
+class BackupUnderWay(OperatorError):
+    """Nothing may be removed from the store while a backup is made."""
+
+    def __init__(self) -> None:
+        super().__init__("A backup is being made, which may need what would be removed; run this again after it.")
+
+
 class RegistryError(Exception):
     """Base of all refusals of requests; ``status`` is the HTTP status, ``body()`` the JSON answer."""
 

@@ -27,7 +27,7 @@ from registry.domain.operation import backup_file, backups, cleanup, table_rows
 from registry.domain.operation.backup_file import Manifest, ObjectsSummary, TableSummary, Writer
 from registry.domain.operation.verification import Defect, Finding
 from registry.domain.packages import deletion, releases
-from registry.errors import BackupRefused, ConfigurationError, Conflict, RecordNotFound
+from registry.errors import BackupRefused, BackupUnderWay, ConfigurationError, RecordNotFound
 from registry.models import (
     AllowedJobSource,
     FileDownloads,
@@ -388,9 +388,9 @@ def test_what_is_deleted_while_a_backup_is_made_is_in_it(
 ) -> None:
     def delete_and_clean_up() -> None:
         namespaces.delete_namespace(project, by=access.SHELL)
-        with pytest.raises(Conflict, match="A backup is being made"):
+        with pytest.raises(BackupUnderWay, match="A backup is being made"):
             cleanup.run(storage, utcnow() + timedelta(days=2))
-        with pytest.raises(Conflict, match="A backup is being made"):
+        with pytest.raises(BackupUnderWay, match="A backup is being made"):
             list(cleanup.remove_orphans(storage, stored_before=utcnow() + timedelta(days=2)))
 
     make(ReadMeanwhile(storage, delete_and_clean_up))

@@ -21,7 +21,7 @@ from registry.domain.importing import sources
 from registry.domain.importing.run import Destination, ImportOutcome, ImportSummary, Selection
 from registry.domain.importing.sources import Folder, Index, Source, SourceError
 from registry.domain.packages import releases
-from registry.errors import BadRequest, NotFound
+from registry.errors import NotFound
 from registry.models import AuditEvent, NameStatus, Package, PackageFile, PackageName, Project
 from registry.storage import Storage, StorageFull
 from tests import factories
@@ -101,10 +101,10 @@ def test_names_and_versions_are_put_together() -> None:
 
 @pytest.mark.parametrize("text", ["", "==1.0", "demo==", "demo>=1.0", "demo==1.*", "demo===1.0", "-demo", "demo[a]"])
 def test_anything_else_is_not_understood(text: str) -> None:
-    with pytest.raises(BadRequest) as refusal:
+    with pytest.raises(SourceError) as refusal:
         importing.wanted([text])
 
-    assert refusal.value.reason == f"{text!r} is not the name of a package, or name and version as in demo==1.0"
+    assert refusal.value.sentence == f"{text!r} is not the name of a package, or name and version as in demo==1.0"
 
 
 # From a registry of this kind -----------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_wrong_credentials_end_an_import_of_everything(run: Import, other_index:
     with pytest.raises(SourceError) as error:
         run(Index(other_index().address, password="wrong"))
 
-    assert error.value.reason == (
+    assert error.value.sentence == (
         f"{other_index().address}: the answer is 401 Unauthorized: it asks for credentials, or does not accept these"
     )
 

@@ -60,7 +60,7 @@ def json_page(*files: dict[str, object], **keys: object) -> str:
 def failure(index: Index | Folder, name: str = "demo") -> str:
     with pytest.raises(SourceError) as error:
         index.page(NormalizedName(name))
-    return error.value.reason
+    return error.value.sentence
 
 
 # Pages ----------------------------------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def test_nobody_there_is_told_without_the_address(index: Index) -> None:
 
     with pytest.raises(SourceError) as error:
         index.receive(SourceFile("x.whl", address), Received())
-    assert error.value.reason == "the connection failed, 4 times"
+    assert error.value.sentence == "the connection failed, 4 times"
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_a_file_somewhere_that_cannot_be_asked_is_told(index: Index) -> None:
     with pytest.raises(SourceError) as error:
         index.receive(SourceFile("demo-1.0.tar.gz", "ftp://files.test/demo-1.0.tar.gz?secret"), Received())
 
-    assert error.value.reason == "cannot be asked for (InvalidSchema)"
+    assert error.value.sentence == "cannot be asked for (InvalidSchema)"
 
 
 # Files ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from registry.domain import access
 from registry.domain.operation import cleanup, verification
 from registry.domain.operation.verification import NAMED_FILES, ORPHAN_AGE, Defect, Finding, VerificationSummary
 from registry.domain.packages import deletion
-from registry.errors import Conflict
+from registry.errors import BackupUnderWay
 from registry.models import Package, PackageFile, Project
 from registry.storage import Storage, object_key
 from registry.storage.local import LocalStorage
@@ -146,7 +146,7 @@ def test_a_repair_removes_what_nothing_refers_to(storage: Storage, demo: str, or
 
 
 def test_a_repair_is_refused_before_anything_is_read_while_a_backup_is_made(storage: Storage, orphan: str) -> None:
-    with database.objects_kept(), pytest.raises(Conflict, match=r"^A backup is being made"):
+    with database.objects_kept(), pytest.raises(BackupUnderWay, match=r"^A backup is being made"):
         verify(storage, repair=True)
 
     assert storage.exists(orphan)

@@ -116,7 +116,7 @@ Tell = Callable[[ImportOutcome, int], object]
 def wanted(texts: Iterable[str]) -> list[Selection]:
     """Several of ``name`` and ``name==version``, each name once; a name without a version is all of them.
 
-    :raises BadRequest: a text is neither.
+    :raises SourceError: a text is neither.
     """
     found: dict[NormalizedName, set[Version]] = {}
     whole: set[NormalizedName] = set()
@@ -124,7 +124,7 @@ def wanted(texts: Iterable[str]) -> list[Selection]:
         match = _WANTED.fullmatch("".join(text.split()))
         version = filenames.version(match["version"]) if match and match["version"] else None
         if match is None or not filenames.is_valid_name(match["name"]) or (match["version"] and version is None):
-            raise BadRequest(f"{text[:300]!r} is not the name of a package, or name and version as in demo==1.0")
+            raise SourceError(f"{text[:300]!r} is not the name of a package, or name and version as in demo==1.0")
         name = canonicalize_name(match["name"])
         found.setdefault(name, set()).update({version} if version else ())
         whole.update(() if version else {name})
@@ -150,7 +150,7 @@ def import_packages(
         try:
             names = [Selection(name) for name in source.names()]
         except SourceError as error:
-            raise SourceError(f"{source.address}: {error.reason}") from error
+            raise SourceError(f"{source.address}: {error.sentence}") from error
     summary = _Import(source, destination, names, tell).run(jobs)
     if summary.imported:
         with destination.session(), transaction(changes_answers=False):
@@ -307,7 +307,7 @@ class _Import:
     def _failed(self, subject: str, error: SourceError) -> ImportOutcome:
         if self._is_stopping.is_set():  # the source was closed, and that is why
             raise _Interrupted from error
-        return ImportOutcome(ImportResult.FAILED, subject, error.reason)
+        return ImportOutcome(ImportResult.FAILED, subject, error.sentence)
 
 
 def _has_ended_early(future: Future[ImportOutcome] | Future[_Name | ImportOutcome]) -> bool:
@@ -421,7 +421,7 @@ def _known(file: SourceFile, held: _Held | None, source: Source, max_size_bytes:
         try:
             digests = source.digests(file)
         except SourceError as error:
-            return ImportOutcome(ImportResult.FAILED, file.filename, error.reason)
+            return ImportOutcome(ImportResult.FAILED, file.filename, error.sentence)
         for algorithm in ("sha256", "md5"):
             if algorithm in digests:
                 return _compared(file.filename, digests[algorithm], getattr(held, algorithm))

@@ -30,7 +30,7 @@ from requests.auth import HTTPBasicAuth
 
 from registry.domain.distributions import filenames
 from registry.domain.packages import simple
-from registry.errors import InvalidDistribution, RegistryError
+from registry.errors import InvalidDistribution, OperatorError
 
 ACCEPT = f"{simple.JSON}, {simple.HTML};q=0.2, {simple.PLAIN_HTML};q=0.01"
 CHUNK_BYTES = 1 << 18
@@ -54,11 +54,8 @@ _DIGEST = re.compile("[0-9a-f]{1,256}")
 Result = TypeVar("Result")
 
 
-class SourceError(RegistryError):
-    """The source does not have what it should, or does not hand it out; the reason is a sentence without secrets."""
-
-    status = 502
-    phrase = "Bad Gateway"
+class SourceError(OperatorError):
+    """The source lacks what it should have, or does not hand it out; the sentence holds no secrets."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +216,7 @@ class Index:
             try:
                 return attempt()
             except _Passing as error:
-                failure, pause = error.reason, error.pause_seconds
+                failure, pause = error.sentence, error.pause_seconds
             except _BROKEN as error:
                 failure, pause = _cause(error), 0
             except (requests.RequestException, ValueError) as error:  # ValueError: an address that cannot be one

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, union_a
 from sqlalchemy.orm import aliased
 
 from registry.database import OBJECTS_LOCK, db, objects_removable, transaction
-from registry.errors import Conflict
+from registry.errors import BackupUnderWay
 from registry.models import AccessToken, AuditEvent, DeployToken, FileStatus, Job, Package, PackageFile, PackageStatus
 from registry.storage import Storage, StoredObject, digest_in
 
@@ -47,7 +47,7 @@ def run(storage: Storage, now: datetime) -> Report:
 
     A package that is left without files stays, as its name must not be looked for elsewhere.
 
-    :raises Conflict: a backup is being made.
+    :raises BackupUnderWay: a backup is being made.
     """
     refuse_during_backup()
     files = _purge(PackageFile, or_(PackageFile.status == FileStatus.PENDING_DESTRUCTION, _package_is_deleted()))
@@ -66,7 +66,7 @@ def remove_orphans(storage: Storage, *, stored_before: datetime) -> Generator[St
     Each is looked up again under ``OBJECTS_LOCK``, which an upload shares while it writes its row and makes sure that
     its object is still there: either the row is seen here, or the missing object is seen there.
 
-    :raises Conflict: a backup was begun meanwhile; it may need them.
+    :raises BackupUnderWay: a backup was begun meanwhile; it may need them.
     """
     for orphans in orphaned_objects(storage, stored_before=stored_before):
         with objects_removable() as removable:
@@ -78,14 +78,14 @@ def remove_orphans(storage: Storage, *, stored_before: datetime) -> Generator[St
 
 
 def refuse_during_backup() -> None:
-    """:raises Conflict: a backup is being made."""
+    """:raises BackupUnderWay: a backup is being made."""
     with objects_removable() as removable:
         _refuse_unless(removable)
 
 
 def _refuse_unless(removable: bool) -> None:
     if not removable:
-        raise Conflict("A backup is being made, which may need what would be removed; run this again after it.")
+        raise BackupUnderWay
 
 
 def orphaned_objects(storage: Storage, *, stored_before: datetime) -> Iterator[list[StoredObject]]:

@@ -84,7 +84,7 @@ def verify(
 
     :param tell: called with each problem as it is found.
     :param repair: remove the orphans, and correct the sums. What is missing or damaged can only be published again.
-    :raises Conflict: a repair cannot be made while a backup is.
+    :raises BackupUnderWay: a repair cannot be made while a backup is.
     """
     if repair:
         cleanup.refuse_during_backup()
