@@ -6,24 +6,18 @@ tokens", PyPI API), not from the code.
 
 from __future__ import annotations
 
-import random
-from datetime import timedelta
-
 import pytest
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import select
 
-from registry.database import db, transaction, utcnow
+from registry.database import db, transaction
 from registry.domain import access, instance, namespaces
 from registry.domain.access import ANONYMOUS, SHELL, Permission, Principal
-from registry.domain.accounts.users import personal_namespace
 from registry.errors import Forbidden, InsufficientScope, NotFound, RegistryError, Unauthenticated
 from registry.models import (
     MEMBER_ROLES,
     CreationLevel,
     Group,
-    InstanceSettings,
-    Membership,
     Namespace,
     Project,
     RegistryAccess,
@@ -32,11 +26,7 @@ from registry.models import (
     Visibility,
 )
 from tests import factories
-
-READ = ("read_package_registry",)
-WRITE = ("write_package_registry",)
-NO_PACKAGE_SCOPE = ("read_registry", "write_registry", "read_repository")
-VISIBILITIES = (Visibility.PUBLIC, Visibility.INTERNAL, Visibility.PRIVATE)
+from tests.domain.access.values import NO_PACKAGE_SCOPE, READ, VISIBILITIES, WRITE
 
 Table = dict[str, dict[Visibility, str]]
 
@@ -68,9 +58,6 @@ def outcomes(principals: dict[str, Principal], permission: Permission, namespace
 
 def column(expected: Table, visibility: Visibility) -> dict[str, str]:
     return {name: row[visibility] for name, row in expected.items()}
-
-
-# On a project ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -145,7 +132,6 @@ ADMINS = "admin, admin's token, shell"
 OWN_DEPLOYS = "deploy read, deploy write, deploy read of group, deploy write of group, deploy write of top group"
 FOREIGN_DEPLOYS = "deploy without package scope, deploy of foreign project, deploy of foreign group"
 OWN_JOBS = "job of developer, job of owner, job of reporter, job of admin, listed job of developer, listed job of owner"
-
 SEE = table(f"""
     nobody                                              | 200 401 401
     stranger, stranger's token                          | 200 200 404
@@ -233,7 +219,6 @@ DELETE = table(f"""
     unlisted job of owner, unlisted job of admin        | 403 403 404
     unlisted job of external owner                      | 403 404 404
 """)
-
 # As to delete, except that nobody is asked to sign in.
 YANK = DELETE | table("nobody | 401 401 401")
 
@@ -482,9 +467,6 @@ def test_members_are_listed_to_whoever_sees_the_project_but_not_to_machines(
     assert {found[name] for name in machines if askers[name].deploy_token} == {"403", "404"}
 
 
-# On a group -----------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def group_askers(app: Flask) -> dict[str, Principal]:
     """Everybody who may ask for something in ``top/sub``: members of it, above it, below it, and strangers."""
@@ -533,7 +515,6 @@ GROUP_MEMBERS = f"{MEMBERS}, reporter above, owner of project below, owner of gr
 OUTSIDE_DEPLOYS = (
     "deploy of group below, deploy of project below, deploy of foreign project, deploy without package scope"
 )
-
 SEE_GROUP = table(f"""
     nobody                                              | 200 401 401
     stranger, foreign job of stranger                   | 200 200 404
@@ -634,9 +615,6 @@ def test_a_personal_namespace_takes_projects_of_its_user_only(owner: User, outsi
     assert told == {"olivia": "200", "oscar": "403", "root": "200"}
 
 
-# In the instance ------------------------------------------------------------------------------------------------
-
-
 # Columns as in ``IN_INSTANCE``.
 INSTANCE = """
                      see  users user  job   list  use   rotate api  read  administrate
@@ -664,9 +642,6 @@ def test_in_the_instance_people_use_the_api_and_administrators_administrate(
     found = {name: {permission: outcome(askers[name], permission) for permission in IN_INSTANCE} for name in expected}
 
     assert found == expected
-
-
-# Refusals -------------------------------------------------------------------------------------------------------
 
 
 def test_the_refusal_of_a_hidden_project_says_what_the_rest_api_tells_instead(project: Project) -> None:
@@ -717,236 +692,3 @@ def test_a_forbidden_thing_is_told_in_gitlabs_words(project: Project, guest: Use
         access.require(factories.signed_in(guest), Permission.READ_PACKAGE, project)
 
     assert refusal.value.body() == {"message": "403 Forbidden"}
-
-
-# Roles ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_role_in_a_group_counts_in_everything_below(group: Group, project: Project) -> None:
-    sub = factories.group("sub", parent=group)
-    deep = factories.project("deep", parent=factories.group("subsub", parent=sub))
-    user = factories.member(sub, Role.DEVELOPER)
-
-    roles = [access.role_of(user, namespace) for namespace in (group, project, sub, deep)]
-
-    assert roles == [Role.NO_ACCESS, Role.NO_ACCESS, Role.DEVELOPER, Role.DEVELOPER]
-
-
-def test_of_several_roles_the_highest_counts(group: Group) -> None:
-    sub = factories.group("sub", parent=group)
-    project = factories.project("deep", parent=sub)
-    user = factories.member(group, Role.REPORTER)
-    namespaces.add_member(project, user, Role.MAINTAINER, by=SHELL)
-    namespaces.add_member(sub, user, Role.DEVELOPER, by=SHELL)
-
-    roles = [access.role_of(user, namespace) for namespace in (group, sub, project)]
-
-    assert roles == [Role.REPORTER, Role.DEVELOPER, Role.MAINTAINER]
-
-
-def test_a_high_role_above_is_not_lowered_by_a_low_one_below(group: Group) -> None:
-    sub = factories.group("sub", parent=group)
-    user = factories.member(sub, Role.GUEST)
-    namespaces.add_member(group, user, Role.MAINTAINER, by=SHELL)
-
-    assert access.role_of(user, sub) is Role.MAINTAINER
-
-
-@pytest.mark.parametrize(
-    ("days", "role"),
-    [(-1, Role.NO_ACCESS), (0, Role.NO_ACCESS), (1, Role.DEVELOPER)],
-    ids=["yesterday", "today", "tomorrow"],
-)
-def test_a_membership_ends_with_the_beginning_of_its_last_day(group: Group, days: int, role: Role) -> None:
-    user = factories.member(group, Role.DEVELOPER)
-    membership = db.session.scalars(
-        select(Membership).where(Membership.user_id == user.id, Membership.namespace_id == group.id)
-    )
-    membership.one().expires_on = utcnow().date() + timedelta(days=days)
-    db.session.commit()
-
-    assert access.role_of(user, group) is role
-    assert (db.session.scalar(select(Group.id).where(access.visible(factories.signed_in(user)))) == group.id) is bool(
-        role
-    )
-
-
-def test_an_expired_high_role_leaves_the_lower_one(group: Group, project: Project) -> None:
-    user = factories.member(group, Role.REPORTER)
-    namespaces.add_member(project, user, Role.OWNER, by=SHELL)
-    direct = select(Membership).where(Membership.user_id == user.id, Membership.namespace_id == project.id)
-    db.session.scalars(direct).one().expires_on = utcnow().date()
-    db.session.commit()
-
-    assert access.role_of(user, project) is Role.REPORTER
-
-
-def test_the_owner_of_a_personal_namespace_owns_its_projects(owner: User, outsider: User) -> None:
-    space = db.session.scalars(select(Namespace).where(Namespace.full_path == owner.username)).one()
-    project = factories.project("own", parent=space)
-
-    assert access.role_of(owner, project) is Role.OWNER
-    assert access.role_of(outsider, project) is Role.NO_ACCESS
-
-
-def test_an_administrator_owns_everything_without_being_a_member(admin: User, project: Project) -> None:
-    assert access.role_in(factories.signed_in(admin), project) is Role.OWNER
-    assert access.role_of(admin, project) is Role.NO_ACCESS
-
-
-def test_machines_and_nobody_hold_no_role(project: Project) -> None:
-    assert access.role_in(ANONYMOUS, project) is Role.NO_ACCESS
-    assert access.role_in(factories.by_deploy_token(project), project) is Role.NO_ACCESS
-
-
-def test_one_request_asks_for_a_role_once(project: Project, developer: User, statements: list[str]) -> None:
-    principal = factories.signed_in(developer)
-    access.role_in(principal, project)
-
-    before = len(statements)
-    access.role_in(principal, project)
-
-    assert len(statements) == before
-
-
-# The same as SQL ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_conditions_for_lists_agree_with_single_decisions(app: Flask, seed: int) -> None:
-    principals = grow_forest(random.Random(seed))
-    all_namespaces = db.session.scalars(select(Namespace).order_by(Namespace.id)).all()
-    projects = [namespace for namespace in all_namespaces if isinstance(namespace, Project)]
-
-    for principal in principals:
-        visible = set(db.session.scalars(select(Namespace.id).where(access.visible(principal))))
-        readable = set(db.session.scalars(select(Project.id).where(access.readable(principal))))
-        counted = as_in_lists(principal)
-        assert visible == {
-            namespace.id
-            for namespace in all_namespaces
-            if access.allowed(counted, Permission.READ_NAMESPACE, namespace)
-        }
-        assert readable == {project.id for project in projects if reads_in_lists(principal, project)}
-
-
-def as_in_lists(principal: Principal) -> Principal:
-    """In lists a job counts as its user, without regard to allowlists."""
-    return factories.signed_in(principal.user) if principal.job is not None and principal.user else principal
-
-
-def reads_in_lists(principal: Principal, project: Project) -> bool:
-    """``allowed``, but for the differences that ``readable`` tells of."""
-    if not access.allowed(as_in_lists(principal), Permission.READ_PACKAGE, project):
-        return False
-    if principal.deploy_token is not None and set(principal.deploy_token.scopes) & {*READ, *WRITE}:
-        return access.is_within(project, principal.deploy_token.namespace_id)
-    if project.registry_access is not RegistryAccess.PUBLIC or principal.is_admin:
-        return True
-    least = Role.GUEST if principal.user is not None and _guests_pull() else Role.REPORTER
-    return access.role_in(principal, project) >= least or _is_open(principal, project)
-
-
-def _guests_pull() -> bool:
-    return InstanceSettings.current().allow_guest_plus_roles_to_pull_packages
-
-
-def _is_open(principal: Principal, project: Project) -> bool:
-    opened = {Visibility.PUBLIC, *([Visibility.INTERNAL] if principal.is_internal_user else [])}
-    return project.visibility in opened
-
-
-def grow_forest(dice: random.Random) -> list[Principal]:
-    """Some trees of groups and projects with members, tokens and jobs; everybody who may ask."""
-    with transaction():
-        instance.change_instance(
-            {
-                "allow_guest_plus_roles_to_pull_packages": dice.random() < 0.5,
-                "package_registry_allow_anyone_to_pull_option": dice.random() < 0.5,
-            },
-            by=SHELL,
-        )
-        users = [factories.user(is_admin=number == 0, is_external=number in (1, 2)) for number in range(8)]
-        groups = [factories.group(visibility=dice.choice(VISIBILITIES)) for _ in range(2)]
-        for _ in range(8):
-            parent = dice.choice(groups)
-            groups.append(factories.group(parent=parent, visibility=_at_most(parent.visibility, dice)))
-        projects = []
-        for _ in range(30):
-            parent = dice.choice(groups)
-            projects.append(
-                factories.project(
-                    parent=parent, visibility=_at_most(parent.visibility, dice), archived=dice.random() < 0.2,
-                    registry_access=dice.choice(list(RegistryAccess)),
-                )
-            )  # fmt: skip
-        for namespace in [*groups, *projects]:
-            for user in dice.sample(users, dice.choice([0, 0, 1, 2])):
-                day = dice.choice([None, None, utcnow().date(), utcnow().date() + timedelta(days=1)])
-                db.session.add(
-                    Membership(
-                        namespace_id=namespace.id, user_id=user.id, role=dice.choice(MEMBER_ROLES), expires_on=day
-                    )
-                )
-        for project in dice.sample(projects, 5):
-            namespaces.allow_job_source(project, dice.choice([*groups, *projects]), by=SHELL)
-    scopes = [READ, WRITE, NO_PACKAGE_SCOPE]
-    return [
-        ANONYMOUS,
-        SHELL,
-        *map(factories.signed_in, users),
-        *(factories.by_deploy_token(dice.choice([*groups, *projects]), *dice.choice(scopes)) for _ in range(6)),
-        *(factories.by_job(dice.choice(projects), user) for user in users[1:]),
-    ]
-
-
-def _at_most(visibility: Visibility, dice: random.Random) -> Visibility:
-    return dice.choice([candidate for candidate in VISIBILITIES if candidate <= visibility])
-
-
-class TestHeldRoles:
-    def test_direct_and_inherited_roles_are_told_apart(self, app: Flask) -> None:
-        top = factories.group("top")
-        sub = factories.group("sub", parent=top)
-        project = factories.project("project", parent=sub)
-        user = factories.member(top, Role.REPORTER, "rita")
-        namespaces.add_member(sub, user, Role.DEVELOPER, by=SHELL)
-        namespaces.add_member(project, user, Role.MAINTAINER, by=SHELL)
-        elsewhere = factories.group("elsewhere")
-
-        held = access.held_roles(factories.signed_in(user), [top, sub, project, elsewhere])
-
-        assert held == {
-            top.id: access.HeldRoles(Role.REPORTER),
-            sub.id: access.HeldRoles(Role.DEVELOPER, Role.REPORTER),
-            project.id: access.HeldRoles(Role.MAINTAINER, Role.DEVELOPER),
-            elsewhere.id: access.HeldRoles(),
-        }
-
-    def test_ones_own_space_makes_a_direct_owner(self, app: Flask) -> None:
-        user = factories.user("rita")
-        project = factories.project(parent=personal_namespace(user))
-
-        held = access.held_roles(factories.signed_in(user), [project])
-
-        assert held == {project.id: access.HeldRoles(Role.OWNER)}
-
-    def test_expired_memberships_and_nobody_hold_nothing(self, app: Flask) -> None:
-        group = factories.group("top")
-        user = factories.member(group, Role.OWNER, "rita")
-        db.session.execute(update(Membership).values(expires_on=utcnow().date()))
-        db.session.commit()
-
-        for principal in (factories.signed_in(user), ANONYMOUS):
-            assert access.held_roles(principal, [group]) == {group.id: access.HeldRoles()}
-
-    def test_it_costs_one_statement_and_saves_all_later_ones(self, app: Flask, statements: list[str]) -> None:
-        groups = [factories.group() for _ in range(3)]
-        principal = factories.signed_in(factories.member(groups[0], Role.OWNER))
-        statements.clear()
-
-        access.held_roles(principal, groups)
-        roles = [access.role_in(principal, group) for group in groups]
-
-        assert roles == [Role.OWNER, Role.NO_ACCESS, Role.NO_ACCESS]
-        assert len(statements) == 1

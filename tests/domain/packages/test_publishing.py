@@ -9,14 +9,11 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from packaging.version import Version
 from sqlalchemy import delete, select
 
 from registry.database import db
 from registry.domain.access import SHELL, Principal, PrincipalKind
-from registry.domain.distributions.filenames import is_valid_name
-from registry.domain.packages import deletion, lists, protection, publishing
-from registry.domain.packages.names import is_valid_version
+from registry.domain.packages import deletion, protection, publishing
 from registry.domain.packages.publishing import FIELD_LENGTHS, Origin, Upload
 from registry.errors import (
     BadRequest,
@@ -27,62 +24,17 @@ from registry.errors import (
     RecordNotFound,
     RegistryError,
     TooLarge,
-    Unprocessable,
     ValidationFailed,
 )
-from registry.models import (
-    AuditEvent,
-    FileStatus,
-    Namespace,
-    Package,
-    PackageFile,
-    PackageStatus,
-    Project,
-    ProtectionRule,
-    Role,
-    User,
-)
+from registry.models import AuditEvent, FileStatus, Namespace, PackageFile, PackageStatus, Project, Role, User
 from registry.storage import Storage, object_key
 from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
-
-NOW = datetime(2030, 5, 17, 15, 30, tzinfo=UTC)
-LATER = datetime(2030, 5, 18, tzinfo=UTC)
-StoreFiles = Callable[[], list[str]]
-
-
-@pytest.fixture
-def publish(storage: Storage) -> Callable[..., PackageFile]:
-    """Publishes a built file; further arguments are those of ``Upload`` and ``publishing.publish``."""
-
-    def publish(built: BuiltFile, project: Project, by: Principal = SHELL, **given: Any) -> PackageFile:
-        options = {"max_size_bytes": given.pop("max_size_bytes", 0), "now": given.pop("now", NOW)}
-        with closing(storage.stage()) as staged:
-            staged.write(built.content)
-            claimed = {"name": built.name, "version": built.version, "filename": built.filename, "fields": {}}
-            upload = Upload(**claimed | {"content": staged} | given)
-            return publishing.publish(upload, project=project, principal=by, storage=storage, **options).file
-
-    return publish
-
-
-Publish = Callable[..., PackageFile]
-
-
-def packages() -> list[Package]:
-    return list(db.session.scalars(select(Package).order_by(Package.id)))
-
-
-def live_files() -> list[str]:
-    live = select(PackageFile.filename).where(PackageFile.status == FileStatus.DEFAULT).order_by(PackageFile.id)
-    return list(db.session.scalars(live))
+from tests.domain.packages.publications import LATER, NOW, Publish, StoreFiles, live_files, packages
 
 
 def objects_of(*built: BuiltFile, documents: int) -> int:
     return len({file.sha256 for file in built}) + documents
-
-
-# A package is published -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("build", [build_wheel, build_sdist], ids=["wheel", "sdist"])
@@ -199,9 +151,6 @@ def test_the_same_bytes_in_two_projects_are_stored_once(
     assert len(store_files()) == objects_of(built, documents=1)
 
 
-# Fields ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("column", "limit"),
     [
@@ -232,48 +181,6 @@ def test_every_descriptive_field_has_a_length() -> None:
         "required_python": 255, "metadata_version": 16, "author_email": 2048, "summary": 255, "keywords": 1024,
         "description": 4000, "description_content_type": 128,
     }  # fmt: skip
-
-
-ACCEPTED = [
-    "0.1", "2012.15", "1!1.1", "0100!0.0", "v1.0", "V2", "1.0a", "1.0-a", "1.0.A1", "1.0alpha1", "1.0rc1", "1.0c3",
-    "1.0preview1", "1.0-1", "1.0b2-346", "1.0.post1", "1.0.rev33", "1.0r4", "1.0.DEV", "1.0a1.dev456",
-    "1.0b2.post345.dev456", "1.0+5", "1.2.rev33+123456", "1.0+ABC.5-x_1", "1.0-dev-",
-]  # fmt: skip
-REFUSED = [
-    "", "v", "abc", "1..0", "1.", "1.0.x", "1.0 ", " 1.0", "1.0\n", "1.0+", "1.0+a..b", "1.0.post1.rc1", "./../1.0",
-    "1.0/1", "%2e%2e%2f1", "1,0", "١.٠", "1.0\x00", "1.0ſ", "vv1", "1!", "1.0dev1.post2", "1" * 256,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("version", ACCEPTED)
-def test_a_version_that_gitlab_and_pep_440_know_is_accepted(version: str) -> None:
-    assert is_valid_version(version)
-    assert Version(version)
-
-
-@pytest.mark.parametrize("version", REFUSED, ids=ascii)
-def test_anything_else_is_no_version(version: str) -> None:
-    assert not is_valid_version(version)
-
-
-@pytest.mark.parametrize("name", ["a", "7", "demo", "Demo.Pkg", "a_b-c.d", "a--b..c__d", "x" * 255])
-def test_a_name_of_pep_508_is_accepted(name: str) -> None:
-    assert is_valid_name(name)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "", "-a", "a-", ".a", "a.", "_x", "x_", "a b", "a/b", "@scope/pkg", ".$/@!^*", "a\n", "a\x00", "é", "ſ",
-        "\u212a", "a+b", "a[b]", "../a", "x" * 256, "a١",
-    ],
-    ids=ascii,
-)  # fmt: skip
-def test_anything_else_is_no_name(name: str) -> None:
-    assert not is_valid_name(name)
-
-
-# Refusals -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -376,9 +283,6 @@ def test_a_wrong_digest_is_told_with_what_was_received(publish: Publish, project
 
     assert built.sha256 in refusal.value.message
     assert "sha256_digest" in refusal.value.message
-
-
-# Duplicates -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("same_bytes", [True, False], ids=["the same bytes", "other bytes"])
@@ -505,9 +409,6 @@ def test_the_same_bytes_still_need_the_role_of_the_rule(
         publish(build_wheel(), lenient_project, factories.signed_in(developer))
 
 
-# The gate -------------------------------------------------------------------------------------------------------
-
-
 def test_everything_wrong_with_form_and_file_is_told_at_once(publish: Publish, project: Project) -> None:
     built = build_wheel("demo", "1.0", requires_python="3.8+", requires_dist=["a b"])
 
@@ -592,9 +493,6 @@ def test_a_file_that_is_accepted_again_is_valid(
 
     with pytest.raises(DuplicateFile):
         validate(build_wheel(summary="Other"), lenient_project)
-
-
-# Races ----------------------------------------------------------------------------------------------------------
 
 
 def at_once(app: Flask, *publishers: Callable[[Project], PackageFile], project_id: int) -> list[str]:
@@ -682,9 +580,6 @@ def test_two_files_of_a_new_version_at_once_become_one_package(app: Flask, publi
     assert [package.version for package in packages()] == ["0.0", "1.0", "2.0", "3.0", "4.0"]
 
 
-# What was published elsewhere before ----------------------------------------------------------------------------
-
-
 def test_without_a_form_the_file_describes_itself(publish: Publish, project: Project) -> None:
     built = build_wheel(
         "Demo.Pkg", "1.0.0RC1", metadata_version="2.1", summary="Shown", requires_python=">=3.9",
@@ -720,287 +615,3 @@ def test_a_file_keeps_the_time_and_the_yank_of_its_origin(publish: Publish, proj
     assert (wheel.created_at, wheel.yanked_reason) == (earlier, "Loses data")
     assert (sdist.created_at, sdist.yanked_reason) == (earliest, None)
     assert [package.created_at for package in packages()] == [earliest]
-
-
-# Deleting -------------------------------------------------------------------------------------------------------
-
-
-def test_a_deleted_package_is_marked_with_all_its_files(publish: Publish, project: Project, maintainer: User) -> None:
-    publish(build_wheel(), project)
-    publish(build_sdist(), project)
-    package = packages()[0]
-
-    deletion.delete_package(package, project, by=factories.signed_in(maintainer))
-
-    files = db.session.scalars(select(PackageFile)).all()
-    assert package.status is PackageStatus.PENDING_DESTRUCTION
-    assert {file.status for file in files} == {FileStatus.PENDING_DESTRUCTION}
-    event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "package_deleted")).one()
-    assert (event.author, event.target) == ("mark", "demo 1.0")
-    with pytest.raises(RecordNotFound):
-        deletion.delete_package(package, project, by=SHELL)
-
-
-def test_a_deleted_file_leaves_its_package_and_the_others(publish: Publish, project: Project) -> None:
-    wheel = publish(build_wheel(), project)
-    publish(build_sdist(), project)
-    package = packages()[0]
-
-    deletion.delete_file(wheel, package, project, by=SHELL)
-
-    assert live_files() == ["demo-1.0.tar.gz"]
-    assert package.status is PackageStatus.DEFAULT
-    event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "package_file_deleted")).one()
-    assert (event.target, event.details) == (wheel.filename, {"package": "demo 1.0"})
-    with pytest.raises(RecordNotFound):
-        deletion.delete_file(wheel, package, project, by=SHELL)
-
-
-# Protection -----------------------------------------------------------------------------------------------------
-
-
-def protect(project: Project, pattern: str, push: Role | None = None, delete: Role | None = None) -> ProtectionRule:
-    return protection.add_protection_rule(project, pattern=pattern, push=push, delete=delete, by=SHELL)
-
-
-def principal(kind: str, project: Project) -> Principal:
-    if kind == "deploy token":
-        return factories.by_deploy_token(project)
-    if kind == "admin":
-        return factories.signed_in(factories.user("root", is_admin=True))
-    role = {"developer": Role.DEVELOPER, "maintainer": Role.MAINTAINER, "owner": Role.OWNER}[
-        kind.removesuffix("'s job")
-    ]
-    user = factories.member(project, role)
-    return factories.by_job(project, user) if kind.endswith("job") else factories.signed_in(user)
-
-
-KINDS = ("developer", "maintainer", "owner", "admin", "deploy token", "owner's job", "developer's job")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("rule", "refused"),
-    [
-        (Role.MAINTAINER, {"developer", "deploy token", "developer's job"}),
-        (Role.OWNER, {"developer", "maintainer", "deploy token", "developer's job"}),
-        (Role.ADMIN, {"developer", "maintainer", "owner", "deploy token", "owner's job", "developer's job"}),
-        (None, {"deploy token"}),
-    ],
-    ids=["maintainer", "owner", "admin", "a rule for deleting only"],
-)
-def test_a_rule_asks_for_a_role_to_publish(
-    publish: Publish, project: Project, store_files: StoreFiles, kind: str, rule: Role | None, refused: set[str]
-) -> None:
-    protect(project, "demo", push=rule, delete=Role.OWNER if rule is None else None)
-    by = principal(kind, project)
-    if kind not in refused:
-        assert publish(build_wheel(), project, by).filename
-        return
-
-    with pytest.raises(ProtectedPackage) as refusal:
-        publish(build_wheel(), project, by)
-
-    assert refusal.value.body() == {"message": "403 Forbidden - Package protected."}
-    assert store_files() == []
-    assert packages() == []
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_rule_for_other_names_asks_nothing(publish: Publish, project: Project, kind: str) -> None:
-    protect(project, "other*", push=Role.ADMIN)
-
-    assert publish(build_wheel(), project, principal(kind, project)).filename
-
-
-@pytest.mark.parametrize(
-    ("rule", "refused"),
-    [(Role.OWNER, {"maintainer"}), (Role.ADMIN, {"maintainer", "owner"}), (None, set())],
-    ids=["owner", "admin", "a rule for publishing only"],
-)
-@pytest.mark.parametrize("kind", ["maintainer", "owner", "admin"])
-def test_a_rule_asks_for_a_role_to_delete(
-    publish: Publish, project: Project, kind: str, rule: Role | None, refused: set[str]
-) -> None:
-    file = publish(build_wheel(), project)
-    package = packages()[0]
-    protect(project, "demo", push=Role.MAINTAINER if rule is None else None, delete=rule)
-    by = principal(kind, project)
-    if kind not in refused:
-        deletion.delete_file(file, package, project, by=by)
-        deletion.delete_package(package, project, by=by)
-        return
-
-    with pytest.raises(ProtectedPackage):
-        deletion.delete_file(file, package, project, by=by)
-    with pytest.raises(ProtectedPackage):
-        deletion.delete_package(package, project, by=by)
-    assert live_files() == [file.filename]
-
-
-def test_a_role_from_above_counts(publish: Publish, project: Project, owner: User) -> None:
-    protect(project, "demo", push=Role.OWNER)
-
-    assert publish(build_wheel(), project, factories.signed_in(owner)).filename
-
-
-def test_the_strictest_of_several_rules_counts(publish: Publish, project: Project, maintainer: User) -> None:
-    protect(project, "demo", push=Role.MAINTAINER)
-    protect(project, "d*", push=Role.OWNER)
-
-    with pytest.raises(ProtectedPackage):
-        publish(build_wheel(), project, factories.signed_in(maintainer))
-
-
-@pytest.mark.parametrize(
-    ("pattern", "name", "covers"),
-    [
-        ("my-pkg", "my-pkg", True),
-        ("my-pkg", "my_pkg", True),
-        ("my-pkg", "My.Pkg", True),
-        ("my-pkg", "my--pkg", True),
-        ("my_pkg", "my-pkg", True),
-        ("My.Pkg", "my_pkg", True),
-        ("my--pkg", "my.pkg", True),
-        ("my-pkg", "my-pkg2", False),
-        ("my-pkg", "mypkg", False),
-        ("my-pkg", "amy-pkg", False),
-        ("my-*", "my_pkg", True),
-        ("my-*", "my-", True),
-        ("my_*", "my.pkg.extra", True),
-        ("*-pkg", "my_pkg", True),
-        ("*", "anything", True),
-        ("*pkg*", "my-pkg-2", True),
-        ("m*p*g", "my-pkg", True),
-        ("m*p*g", "my-pkh", False),
-        ("MY-PKG", "my-pkg", True),
-        ("a.c", "abc", False),
-        ("a.c", "a-c", True),
-    ],
-)
-def test_a_pattern_covers_every_spelling_of_a_name(pattern: str, name: str, covers: bool) -> None:
-    assert protection.matches(pattern, name) is covers
-
-
-def test_a_pattern_full_of_wildcards_is_decided_at_once() -> None:
-    assert not protection.matches("*a" * 127 + "b", "a" * 255)
-
-
-@pytest.mark.parametrize("spelled", ["my_pkg", "My.Pkg", "my-pkg"])
-def test_another_spelling_is_no_way_around_a_rule(
-    publish: Publish, project: Project, developer: User, spelled: str
-) -> None:
-    protect(project, "my-pkg", push=Role.MAINTAINER)
-
-    with pytest.raises(ProtectedPackage):
-        publish(build_wheel("my-pkg"), project, factories.signed_in(developer), name=spelled)
-
-
-@pytest.mark.parametrize("pattern", ["", " ", "a b", "a/b", "@scope/a", "a?", "[a]", "x" * 256, "a\n", "é"], ids=ascii)
-def test_a_pattern_is_a_name_with_wildcards(project: Project, pattern: str) -> None:
-    with pytest.raises(Unprocessable) as refusal:
-        protect(project, pattern, push=Role.OWNER)
-
-    assert "should be a valid PyPI package name with optional wildcard characters." in refusal.value.message
-    assert refusal.value.status == 422
-
-
-def test_a_rule_asks_for_something(project: Project) -> None:
-    with pytest.raises(Unprocessable) as refusal:
-        protect(project, "demo")
-
-    assert refusal.value.message == "A rule must have at least a minimum access role for push or delete."
-
-
-def test_a_pattern_stands_once_in_a_project(project: Project) -> None:
-    rule = protect(project, "demo", push=Role.OWNER)
-    other = protect(project, "other", push=Role.OWNER)
-    protect(factories.project("other"), "demo", push=Role.OWNER)
-
-    with pytest.raises(Unprocessable) as refusal:
-        protect(project, "demo", delete=Role.OWNER)
-    with pytest.raises(Unprocessable):
-        protection.change_protection_rule(other, {"pattern": "demo"}, project, by=SHELL)
-
-    assert "has already been taken" in refusal.value.message
-    assert [found.pattern for found in protection.protection_rules(project)] == ["demo", "other"]
-    assert protection.protection_rules(project)[0] is rule
-
-
-def test_a_rule_is_changed_and_deleted(project: Project) -> None:
-    rule = protect(project, "demo", push=Role.OWNER)
-
-    protection.change_protection_rule(
-        rule, {"minimum_push_role": None, "minimum_delete_role": Role.ADMIN}, project, by=SHELL
-    )
-    with pytest.raises(Unprocessable):
-        protection.change_protection_rule(rule, {"minimum_delete_role": None}, project, by=SHELL)
-    db.session.refresh(rule)
-    assert (rule.minimum_push_role, rule.minimum_delete_role) == (None, Role.ADMIN)
-
-    protection.delete_protection_rule(rule, project, by=SHELL)
-
-    assert protection.protection_rules(project) == []
-    events = db.session.scalars(select(AuditEvent).where(AuditEvent.target == "demo").order_by(AuditEvent.id))
-    assert [event.action for event in events] == [
-        "protection_rule_created",
-        "protection_rule_changed",
-        "protection_rule_deleted",
-    ]
-
-
-# Several at once ------------------------------------------------------------------------------------------------
-
-
-def packages_of(project: Project, *names: str) -> list[Package]:
-    published = [factories.published(project, build_wheel(name)) for name in names]
-    return lists.packages_by_id(project, SHELL, [file.package_id for file in published])
-
-
-def test_several_packages_are_deleted_or_none(project: Project, maintainer: User) -> None:
-    free, protected = packages_of(project, "free", "protected")
-    protection.add_protection_rule(project, pattern="protected", push=None, delete=Role.OWNER, by=SHELL)
-
-    with pytest.raises(ProtectedPackage):
-        deletion.delete_packages([free, protected], by=factories.signed_in(maintainer))
-    assert lists.packages_by_id(project, SHELL, [free.id, protected.id]) == [free, protected]
-
-    deletion.delete_packages(lists.packages_by_id(project, SHELL, [free.id, protected.id]), by=SHELL)
-    assert lists.packages_by_id(project, SHELL, [free.id, protected.id]) == []
-
-
-def test_the_last_file_takes_the_package_along(project: Project) -> None:
-    wheel = factories.published(project, build_wheel())
-    sdist = factories.published(project, build_sdist())
-    package = db.session.get_one(Package, wheel.package_id)
-
-    went_first = deletion.delete_files([wheel], package, project, by=SHELL)
-    status_between = package.status
-    went_then = deletion.delete_files([sdist], package, project, by=SHELL)
-
-    assert (went_first, status_between) == (False, PackageStatus.DEFAULT)
-    assert (went_then, package.status) == (True, PackageStatus.PENDING_DESTRUCTION)
-
-
-def test_protections_say_of_many_packages_what_deleting_says_of_each(
-    project: Project, maintainer: User, developer: User
-) -> None:
-    free, owned, marked = packages_of(project, "free", "owned", "marked")
-    protection.add_protection_rule(project, pattern="OWN*", push=None, delete=Role.OWNER, by=SHELL)
-    protection.add_protection_rule(project, pattern="marked", push=Role.OWNER, delete=None, by=SHELL)
-    packages = lists.packages_by_id(project, SHELL, [free.id, owned.id, marked.id])
-
-    found = {
-        who: [(each.is_protected, each.may_delete) for each in protection.protections(packages, by).values()]
-        for who, by in (
-            ("admin", SHELL),
-            ("maintainer", factories.signed_in(maintainer)),
-            ("developer", factories.signed_in(developer)),
-        )
-    }
-
-    assert found == {
-        "admin": [(False, True), (True, True), (True, True)],
-        "maintainer": [(False, True), (True, False), (True, True)],
-        "developer": [(False, False), (True, False), (True, False)],
-    }

@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import io
-import json
 import os
 import stat
-import subprocess
-import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,187 +15,32 @@ import requests
 from flask import Flask
 from sqlalchemy import MetaData, delete, event, select, text
 
-from registry import create_app, database
-from registry.database import Model, db, schema, transaction, utcnow
+from registry import database
+from registry.database import db, schema, utcnow
 from registry.domain import access, namespaces
-from registry.domain.accounts import users
 from registry.domain.operation import backup_file, backups, cleanup, table_rows
 from registry.domain.operation.backup_file import Manifest, ObjectsSummary, TableSummary, Writer
 from registry.domain.operation.verification import Defect, Finding
-from registry.domain.packages import deletion, releases
+from registry.domain.packages import deletion
 from registry.errors import BackupRefused, BackupUnderWay, ConfigurationError, RecordNotFound
-from registry.models import (
-    AllowedJobSource,
-    FileDownloads,
-    GroupPackageSettings,
-    Namespace,
-    NameStatus,
-    Package,
-    PackageFile,
-    Project,
-    ProtectionRule,
-    Role,
-    SignInFailures,
-    User,
-)
+from registry.models import Namespace, Package, PackageFile, Project, User
 from registry.storage import Storage, object_key
 from registry.storage.local import LocalStorage
 from tests import factories
 from tests.builders import build_sdist, build_wheel
 from tests.conftest import SECRET_KEY
+from tests.domain.operation.installations import (
+    NOW,
+    Make,
+    Restore,
+    create,
+    is_new,
+    members,
+    new_installation,
+    objects,
+    rows,
+)
 from tests.fakes.s3 import S3Server
-
-NOW = utcnow()
-Make = Callable[..., Path]
-Restore = Callable[..., Manifest]
-
-
-def new_installation(folder: Path, **settings: object) -> Flask:
-    return create_app({"INSTANCE_PATH": folder, **settings})
-
-
-@pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Flask:
-    """An installation that has something in every table and two files in its store; no test changes it."""
-    app = new_installation(tmp_path_factory.mktemp("origin"))
-    with app.app_context():
-        database.upgrade()
-        furnish()
-        db.engine.dispose()
-    return app
-
-
-def furnish() -> None:
-    early, later = factories.group("early"), factories.group("later")
-    project = factories.project("tools", parent=factories.group("acme"))
-    developer = factories.member(project, Role.DEVELOPER, "dora", password="a pass phrase")
-    namespaces.add_member(later, developer, Role.OWNER, expires_on=date(2040, 2, 29), by=access.SHELL)
-    namespaces.transfer(early, later, by=access.SHELL)
-    users.delete_user(factories.user("last"), by=access.SHELL)
-    factories.access_token(developer)
-    factories.deploy_token(project)
-    factories.published(project, build_wheel(description="Überall 🎉\n"), by=factories.by_job(project, developer))
-    sdist = factories.published(project, build_sdist())
-    releases.set_name_status(project, "demo", NameStatus.DEPRECATED, "Use another", by=access.SHELL)
-    with transaction() as session:
-        session.add_all([
-            AllowedJobSource(project_id=project.id, source_id=later.id),
-            GroupPackageSettings(group_id=later.id, pypi_package_requests_forwarding=False),
-            ProtectionRule(project_id=project.id, pattern="demo*", minimum_push_role=Role.MAINTAINER),
-            SignInFailures(key="0" * 64, count=3, last_at=NOW),
-            FileDownloads(file_id=sdist.id, day=date(2026, 11, 24), count=7),
-        ])  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def made(origin: Flask, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The backup of ``origin``."""
-    path = tmp_path_factory.mktemp("made") / "registry.tar"
-    create(origin, path)
-    return path
-
-
-def create(app: Flask, path: Path) -> None:
-    with app.app_context():
-        key = app.config["SECRET_KEY"]
-        backups.create(path, app.extensions["storage"], secret_key=key, now=NOW, tell=pytest.fail)
-        db.engine.dispose()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the backup of the test lies."""
-    return tmp_path / "backup" / "registry.tar"
-
-
-@pytest.fixture
-def backup(made: Path, path: Path) -> Path:
-    """A backup of ``origin`` that the test may damage."""
-    path.parent.mkdir()
-    path.write_bytes(made.read_bytes())
-    return path
-
-
-@pytest.fixture
-def problems() -> list[Finding]:
-    """What was told while a backup was made or restored."""
-    return []
-
-
-@pytest.fixture
-def demo(project: Project) -> list[PackageFile]:
-    """A published wheel and sdist, with the same core metadata."""
-    return [factories.published(project, file) for file in (build_wheel(), build_sdist())]
-
-
-@pytest.fixture
-def make(app: Flask, storage: Storage, path: Path, problems: list[Finding]) -> Make:
-    """Makes a backup of the tests' own installation."""
-    path.parent.mkdir()
-
-    def make(store: Storage = storage, **options: bool) -> Path:
-        backups.create(path, store, secret_key=SECRET_KEY, now=NOW, tell=problems.append, **options)
-        return path
-
-    return make
-
-
-@pytest.fixture
-def other(tmp_path: Path, new_database: Callable[..., str]) -> Iterator[Flask]:
-    """Another installation, new, on the database that the tests run with; ``origin`` is always on SQLite."""
-    app = new_installation(tmp_path / "other", DATABASE_URL=new_database())
-    yield app
-    with app.app_context():
-        db.engine.dispose()
-
-
-@pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Flask:
-    """Another installation, which all that is refused leaves as new."""
-    return new_installation(tmp_path_factory.mktemp("untouched"))
-
-
-@pytest.fixture
-def restore(path: Path, problems: list[Finding]) -> Restore:
-    """Restores a backup into an installation."""
-
-    def restore(app: Flask, store: Storage | None = None, **options: bool) -> Manifest:
-        with app.app_context():
-            return backups.restore(
-                path, store or app.extensions["storage"], secret_key=app.config["SECRET_KEY"],
-                secret_key_file=app.config["SECRET_KEY_FILE"], tell=problems.append, **options,
-            )  # fmt: skip
-
-    return restore
-
-
-def rows(app: Flask) -> dict[str, list[dict[str, Any]]]:
-    """Everything in the database but what counts changes."""
-    with app.app_context(), db.engine.connect() as connection:
-        return {
-            table.name: [json.loads(line) for line in table_rows.dump(connection, table)]
-            for table in Model.metadata.sorted_tables
-            if table.name != "content_generation"
-        }
-
-
-def objects(app: Flask) -> dict[str, bytes]:
-    root: Path = app.extensions["storage"].root
-    return {found.key: (root / found.key).read_bytes() for found in app.extensions["storage"].objects()}
-
-
-def is_new(app: Flask) -> bool:
-    with app.app_context():
-        return database.schema_version() is None and objects(app) == {}
-
-
-def members(path: Path) -> dict[str, bytes]:
-    """What any tar reads from a backup."""
-    with tarfile.open(path) as archive:
-        return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
-
-
-# The same installation again ------------------------------------------------------------------------------------
 
 
 def test_every_row_and_every_object_is_restored(origin: Flask, backup: Path, other: Flask, restore: Restore) -> None:
@@ -279,60 +120,6 @@ def test_an_installation_moves_into_an_object_store_and_back(
     link = in_store.extensions["storage"].link(object_key(build_sdist().sha256))
     with requests.get(link, timeout=30) as answer:
         assert answer.headers["Content-Disposition"] == 'attachment; filename="demo-1.0.tar.gz"'
-
-
-# The file -------------------------------------------------------------------------------------------------------
-
-
-def test_a_backup_is_for_its_owner_alone_and_there_when_it_is_complete(make: Make, path: Path) -> None:
-    make()
-
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert os.listdir(path.parent) == [path.name]
-
-
-def test_common_tools_can_read_and_check_a_backup(made: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "unpacked"
-    folder.mkdir()
-
-    subprocess.run(["tar", "-xf", made, "-C", folder], check=True, stderr=subprocess.PIPE)
-
-    subprocess.run(["sha256sum", "--check", "manifest.json.sha256"], cwd=folder, check=True, stdout=subprocess.PIPE)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["tables"]["package_files"] == {"rows": 2, "last_id": 2}
-    assert manifest["objects"]["listed"] == len((folder / "objects.txt").read_text().splitlines()) == 4
-    stored = [file for file in (folder / "objects").rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in stored) == manifest["objects"]["size_bytes"]
-
-
-def test_a_backup_replaces_no_file(make: Make, path: Path) -> None:
-    path.write_text("an older backup")
-
-    with pytest.raises(BackupRefused, match="is there already"):
-        make()
-
-    assert path.read_text() == "an older backup"
-
-
-def test_two_backups_into_one_file_do_not_mix(make: Make, path: Path) -> None:
-    with backup_file.new(path) as first:
-        with pytest.raises(BackupRefused, match=r"Another backup is being written to .*\.partial\.$"):
-            make()
-        first.write(b"the first one")
-
-    assert path.read_bytes() == b"the first one"
-
-
-def test_what_a_killed_backup_left_is_written_over(make: Make, path: Path) -> None:
-    path.with_name("registry.tar.partial").write_bytes(b"half" * 100_000)
-
-    make()
-
-    backups.verify(path, tell=pytest.fail)
-    assert os.listdir(path.parent) == [path.name]
-
-
-# Beside uploads and cleanups ------------------------------------------------------------------------------------
 
 
 class ReadMeanwhile(LocalStorage):
@@ -445,9 +232,6 @@ def test_deleted_files_are_not_copied(project: Project, demo: list[PackageFile],
     assert copied == {sdist.sha256, sdist.core_metadata_sha256}
 
 
-# Missing and damaged objects ------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def broken(demo: list[PackageFile], storage: Storage) -> list[Finding]:
     """The wheel is missing and the sdist damaged."""
@@ -490,9 +274,6 @@ def test_missing_and_damaged_objects_are_left_out_if_one_says_so(
     assert len(rows(other)["package_files"]) == 2
 
 
-# An inventory ---------------------------------------------------------------------------------------------------
-
-
 def test_an_inventory_lists_the_objects_and_reads_none(
     demo: list[PackageFile], storage: Storage, make: Make, path: Path
 ) -> None:
@@ -525,94 +306,6 @@ def test_an_inventory_is_not_restored_where_objects_are_missing_or_damaged(
     assert by_key(problems) == by_key([Finding(problem.defect, problem.key) for problem in broken])
     with other.app_context():
         assert database.schema_version() is None
-
-
-# Damaged backups ------------------------------------------------------------------------------------------------
-
-
-def place_of(path: Path, name: str) -> tarfile.TarInfo:
-    with tarfile.open(path) as archive:
-        return archive.getmember(name)
-
-
-def flip(path: Path, place: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(place)
-        (byte,) = file.read(1)
-        file.seek(place)
-        file.write(bytes([byte ^ 1]))
-
-
-def without(path: Path, name: str) -> None:
-    """Write the archive anew, as tar would, without one member."""
-    kept = members(path)
-    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
-        for other, content in kept.items():
-            if other != name:
-                entry = tarfile.TarInfo(other)
-                entry.size = len(content)
-                archive.addfile(entry, io.BytesIO(content))
-
-
-DAMAGES = {
-    "in the manifest": lambda path: flip(path, place_of(path, "manifest.json").offset_data + 30),
-    "in the secret key": lambda path: flip(path, place_of(path, "secret_key").offset_data),
-    "in a table": lambda path: flip(path, place_of(path, "tables/users.jsonl").offset_data + 20),
-    "in the list of objects": lambda path: flip(path, place_of(path, "objects.txt").offset_data + 5),
-    "in the header of a member": lambda path: flip(path, place_of(path, "objects.txt").offset + 5),
-    "in the seal": lambda path: flip(path, place_of(path, "manifest.json.sha256").offset_data),
-    "cut in the middle": lambda path: os.truncate(path, path.stat().st_size // 2),
-    "cut before the seal": lambda path: os.truncate(path, place_of(path, "manifest.json.sha256").offset),
-    "cut in the seal": lambda path: os.truncate(path, place_of(path, "manifest.json.sha256").offset_data + 10),
-    "cut to nothing": lambda path: os.truncate(path, 0),
-    "a table missing": lambda path: without(path, "tables/users.jsonl"),
-    "no secret key": lambda path: without(path, "secret_key"),
-    "no manifest": lambda path: without(path, "manifest.json"),
-    "no backup": lambda path: path.write_bytes(os.urandom(100_000)),
-    "another archive": lambda path: path.write_bytes(build_sdist().content),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_a_damaged_backup_is_refused_and_the_installation_stays_new(
-    backup: Path, untouched: Flask, restore: Restore, damage: Callable[[Path], None]
-) -> None:
-    damage(backup)
-
-    for use in (lambda: restore(untouched, allow_missing=True), lambda: backups.verify(backup, tell=pytest.fail)):
-        with pytest.raises(BackupRefused, match=rf"^(The backup )?{backup} is (damaged: .*|no backup.*)\.$"):
-            use()
-    assert is_new(untouched)
-
-
-@pytest.mark.parametrize(
-    ("damage", "defect"),
-    [
-        (lambda path, name: flip(path, place_of(path, name).offset_data + 40), Defect.DAMAGED),
-        (without, Defect.MISSING),
-    ],
-    ids=["damaged", "missing"],
-)
-def test_what_is_left_of_a_backup_with_a_broken_object_can_be_restored(
-    origin: Flask, backup: Path, other: Flask, restore: Restore, problems: list[Finding],
-    damage: Callable[[Path, str], None], defect: Defect,
-) -> None:  # fmt: skip
-    digest = build_sdist().sha256
-    damage(backup, backup_file.object_name(digest))
-    told: list[Finding] = []
-    backups.verify(backup, tell=told.append)
-    assert told == [Finding(defect, object_key(digest))]
-    with pytest.raises(BackupRefused, match=r"^1 objects are missing or damaged"):
-        restore(other)
-    assert is_new(other)
-
-    restore(other, allow_missing=True)
-
-    assert objects(origin).keys() - objects(other).keys() == {object_key(digest)}
-    assert problems == told * 2
-
-
-# What is refused ------------------------------------------------------------------------------------------------
 
 
 def test_a_database_with_records_is_not_restored_into(backup: Path, other: Flask, restore: Restore) -> None:
@@ -709,9 +402,6 @@ def test_a_backup_of_a_newer_registry_is_refused(
     assert is_new(untouched)
 
 
-# Stopped half-way -----------------------------------------------------------------------------------------------
-
-
 class FullAfter(LocalStorage):
     """A store that takes so many objects and then fails."""
 
@@ -752,9 +442,6 @@ def test_rows_that_the_database_does_not_take_are_told(backup: Path, other: Flas
 
     with other.app_context():
         assert database.is_restoring()
-
-
-# Another version ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

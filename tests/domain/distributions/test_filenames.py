@@ -1,9 +1,6 @@
-"""What the names of wheels and sdists say; and that the tests' own files are such."""
+"""What the names of wheels and sdists say."""
 
 import contextlib
-import os
-import subprocess
-import sys
 
 import pytest
 from hypothesis import example, given, settings
@@ -12,9 +9,6 @@ from packaging.version import Version
 
 from registry.domain.distributions.filenames import Kind, ParsedFilename, kind_of, parse_filename
 from registry.errors import InvalidDistribution
-from tests.builders import build_sdist, build_wheel
-
-# File names -----------------------------------------------------------------------------------------------------
 
 GOOD_FILENAMES = {
     "demo-1.0-py3-none-any.whl": (Kind.WHEEL, "demo", "1.0"),
@@ -106,35 +100,3 @@ def test_the_end_of_a_name_tells_the_kind(filename, kind):
 def test_a_file_name_of_any_characters_is_parsed_or_refused(filename):
     with contextlib.suppress(InvalidDistribution):
         assert isinstance(parse_filename(filename), ParsedFilename)
-
-
-# The builders ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "built",
-    [
-        build_wheel(
-            "My.Pkg", requires_python=">=3.8", description="# Read me", description_content_type="text/markdown"
-        ),
-        build_sdist("My.Pkg"),
-        build_sdist("My.Pkg", filename="my_pkg-1.0.zip"),
-    ],
-    ids=["wheel", "sdist", "sdist in a zip file"],
-)
-def test_what_the_builders_build_is_installed_by_pip(built, tmp_path):
-    (tmp_path / built.filename).write_bytes(built.content)
-    command = [
-        sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-index", "--no-deps",
-        "--target", tmp_path / "site", tmp_path / built.filename,
-    ]  # fmt: skip
-    environment = {**os.environ, "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_NO_CACHE_DIR": "1"}
-
-    subprocess.run(command, check=True, capture_output=True, env=environment)
-
-    assert (tmp_path / "site" / "my_pkg.py").read_text() == '__version__ = "1.0"\n'
-
-
-def test_equal_arguments_build_equal_bytes():
-    assert build_wheel(size_bytes=1000).sha256 == build_wheel(size_bytes=1000).sha256
-    assert build_sdist(size_bytes=1000).sha256 == build_sdist(size_bytes=1000).sha256

@@ -1,0 +1,44 @@
+"""A number in the database that tests of transactions count up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from flask import Flask
+from sqlalchemy import select, update
+
+from registry.database import db, transaction
+from registry.models import InstanceSettings
+
+COUNTER = InstanceSettings.pypi_max_file_size  # any number that can be counted up
+
+
+class Failure(Exception):
+    pass
+
+
+def counter() -> int | None:
+    return db.session.scalar(select(COUNTER))
+
+
+def set_counter(value: int) -> None:
+    db.session.execute(update(InstanceSettings).values(pypi_max_file_size=value))
+
+
+def fail_after(value: int) -> None:
+    with transaction():
+        set_counter(value)
+        raise Failure
+
+
+def in_thread(app: Flask, act: Callable[[], None]) -> threading.Thread:
+    """Another session, as another request has it."""
+
+    def run() -> None:
+        with app.app_context():
+            act()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+from flask import Flask
+from sqlalchemy import delete, insert
+from sqlalchemy.exc import IntegrityError
+
+from registry.database import db, lock, transaction
+from registry.errors import RecordNotFound
+from registry.models import InstanceSettings, Membership, Role, User
+from tests import factories
+from tests.database.counting import Failure, counter, fail_after, in_thread, set_counter
+
+LOCK = 4711
+
+
+def test_a_transaction_is_kept_when_its_block_ends(app: Flask) -> None:
+    with transaction():
+        set_counter(1)
+
+    db.session.rollback()
+    assert counter() == 1
+
+
+def test_a_transaction_that_fails_leaves_nothing(app: Flask) -> None:
+    with pytest.raises(Failure):
+        fail_after(1)
+
+    assert counter() is None
+
+
+def test_after_a_failure_the_next_transaction_works(app: Flask) -> None:
+    with pytest.raises(Failure):
+        fail_after(1)
+
+    with transaction():
+        set_counter(2)
+
+    db.session.rollback()
+    assert counter() == 2
+
+
+def nested_then_fail() -> None:
+    with transaction():
+        with transaction():
+            set_counter(1)
+        raise Failure
+
+
+def test_a_transaction_inside_another_belongs_to_it(app: Flask) -> None:
+    with pytest.raises(Failure):
+        nested_then_fail()
+
+    assert counter() is None
+
+
+def test_an_inner_transaction_is_not_kept_before_the_outer_one_ends(app: Flask) -> None:
+    seen: list[int | None] = []
+
+    with transaction():
+        with transaction():
+            set_counter(1)
+        in_thread(app, lambda: seen.append(counter())).join()
+    in_thread(app, lambda: seen.append(counter())).join()
+
+    assert seen == [None, 1]
+
+
+def test_a_transaction_takes_up_what_was_changed_before_it(app: Flask, owner: User) -> None:
+    owner.name = "Olga"
+    db.session.flush()
+
+    with transaction():
+        owner.note = "renamed"
+
+    db.session.expire_all()
+    assert (owner.name, owner.note) == ("Olga", "renamed")
+
+
+def test_readers_do_not_wait_for_a_writer_and_see_what_was_there(app: Flask) -> None:
+    seen: list[int | None] = []
+
+    with transaction():
+        set_counter(1)
+        reader = in_thread(app, lambda: seen.append(counter()))
+        reader.join(timeout=10)
+
+    assert seen == [None]
+
+
+def test_writers_with_one_lock_wait_for_one_another_and_lose_nothing(app: Flask) -> None:
+    with transaction():
+        set_counter(0)
+    failures: list[BaseException] = []
+
+    def count() -> None:
+        try:
+            for _ in range(20):
+                with transaction(lock=LOCK):
+                    set_counter((counter() or 0) + 1)
+        except BaseException as error:  # noqa: BLE001 - shown by the test
+            failures.append(error)
+
+    for thread in [in_thread(app, count) for _ in range(4)]:
+        thread.join()
+
+    db.session.rollback()
+    assert failures == []
+    assert counter() == 80
+
+
+@pytest.mark.sqlite
+def test_a_reader_that_turns_writer_waits_instead_of_failing(app: Flask) -> None:
+    began = threading.Event()
+
+    def hold() -> None:
+        with transaction():
+            set_counter(1)
+            began.set()
+            waiting.wait(timeout=0.5)
+
+    waiting = threading.Event()
+    holder = in_thread(app, hold)
+    began.wait()
+
+    with transaction():  # begins with a read, as most do
+        assert counter() == 1
+        set_counter(2)
+    holder.join()
+
+    db.session.rollback()
+    assert counter() == 2
+
+
+def test_a_record_that_belongs_to_one_deleted_meanwhile_is_not_kept(app: Flask) -> None:
+    with pytest.raises(RecordNotFound), transaction() as session:
+        session.add(Membership(namespace_id=1, user_id=1, role=Role.GUEST))
+
+
+def test_a_record_that_breaks_another_rule_is_told_as_that(app: Flask) -> None:
+    with pytest.raises(IntegrityError), transaction() as session:
+        session.execute(insert(InstanceSettings).values(id=2))
+
+
+@pytest.mark.parametrize("touch", [lock, lambda user: setattr(user, "name", "Somebody")], ids=["locked", "changed"])
+def test_a_record_that_was_deleted_meanwhile_is_not_found(app, touch):
+    user = factories.user()
+    with db.engine.begin() as connection:
+        connection.execute(delete(User).where(User.id == user.id))
+
+    with pytest.raises(RecordNotFound), transaction():
+        touch(user)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from flask import Flask
+from sqlalchemy import delete, select, text, update
+from sqlalchemy.exc import StatementError
+
+from registry.database import contains, db, transaction
+from registry.models import AuditEvent, Membership, Role, User, UserState
+from tests import factories
+
+
+@pytest.mark.parametrize(
+    "zone", [UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8))], ids=str
+)
+def test_a_time_comes_back_in_utc_whatever_zone_it_was_given_in(app: Flask, owner: User, zone: timezone) -> None:
+    moment = datetime(2026, 2, 28, 23, 59, 59, 123456, tzinfo=zone)
+    with transaction():
+        owner.last_sign_in_at = moment
+
+    db.session.expire_all()
+
+    assert owner.last_sign_in_at == moment
+    assert owner.last_sign_in_at is not None
+    assert owner.last_sign_in_at.utcoffset() == timedelta(0)
+
+
+def test_an_enumeration_is_stored_as_its_value_and_comes_back_as_its_member(app: Flask, owner: User) -> None:
+    membership = db.session.scalars(select(Membership)).one()
+
+    stored = db.session.execute(text("SELECT users.state, memberships.role FROM users, memberships")).one()
+
+    assert tuple(stored) == ("active", 50)
+    assert owner.state is UserState.ACTIVE
+    assert membership.role is Role.OWNER
+
+
+def test_a_value_outside_an_enumeration_is_refused(app: Flask, owner: User) -> None:
+    with pytest.raises(StatementError, match="'asleep' is not a valid UserState"):
+        db.session.execute(update(User).values(state="asleep"))
+
+
+def test_an_id_is_never_given_twice(app: Flask) -> None:
+    first = factories.user().id
+    with transaction() as session:
+        session.execute(delete(User))
+
+    assert factories.user().id > first
+
+
+def test_text_of_any_language_comes_back_as_it_was(app: Flask) -> None:
+    target = "päckchen 包裹 📦 'quoted' \\ \"double\""
+    with transaction() as session:
+        session.add(AuditEvent(action="tested", author="shell", address="", target=target, details={"of": [target]}))
+    db.session.expire_all()
+
+    event = db.session.scalars(select(AuditEvent)).one()
+
+    assert (event.target, event.details) == (target, {"of": [target]})
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("AMI", True), ("%", False), ("_", False), ("\\", False), ("a" * 100_000, False), ("%" * 10_000, False)],
+    ids=["without case", "percent", "underscore", "backslash", "longer than anything", "longest pattern"],
+)
+def test_a_text_is_looked_for_literally_however_long_it_is(app: Flask, text: str, found: bool) -> None:
+    user = factories.user("tamie")
+
+    assert db.session.scalars(select(User).where(contains(User.username, text))).all() == ([user] if found else [])

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from sqlalchemy import select, update
+
+from registry.database import db, utcnow
+from registry.domain import access, namespaces
+from registry.domain.access import ANONYMOUS, SHELL
+from registry.domain.accounts.users import personal_namespace
+from registry.models import Group, Membership, Namespace, Project, Role, User
+from tests import factories
+
+
+def test_a_role_in_a_group_counts_in_everything_below(group: Group, project: Project) -> None:
+    sub = factories.group("sub", parent=group)
+    deep = factories.project("deep", parent=factories.group("subsub", parent=sub))
+    user = factories.member(sub, Role.DEVELOPER)
+
+    roles = [access.role_of(user, namespace) for namespace in (group, project, sub, deep)]
+
+    assert roles == [Role.NO_ACCESS, Role.NO_ACCESS, Role.DEVELOPER, Role.DEVELOPER]
+
+
+def test_of_several_roles_the_highest_counts(group: Group) -> None:
+    sub = factories.group("sub", parent=group)
+    project = factories.project("deep", parent=sub)
+    user = factories.member(group, Role.REPORTER)
+    namespaces.add_member(project, user, Role.MAINTAINER, by=SHELL)
+    namespaces.add_member(sub, user, Role.DEVELOPER, by=SHELL)
+
+    roles = [access.role_of(user, namespace) for namespace in (group, sub, project)]
+
+    assert roles == [Role.REPORTER, Role.DEVELOPER, Role.MAINTAINER]
+
+
+def test_a_high_role_above_is_not_lowered_by_a_low_one_below(group: Group) -> None:
+    sub = factories.group("sub", parent=group)
+    user = factories.member(sub, Role.GUEST)
+    namespaces.add_member(group, user, Role.MAINTAINER, by=SHELL)
+
+    assert access.role_of(user, sub) is Role.MAINTAINER
+
+
+@pytest.mark.parametrize(
+    ("days", "role"),
+    [(-1, Role.NO_ACCESS), (0, Role.NO_ACCESS), (1, Role.DEVELOPER)],
+    ids=["yesterday", "today", "tomorrow"],
+)
+def test_a_membership_ends_with_the_beginning_of_its_last_day(group: Group, days: int, role: Role) -> None:
+    user = factories.member(group, Role.DEVELOPER)
+    membership = db.session.scalars(
+        select(Membership).where(Membership.user_id == user.id, Membership.namespace_id == group.id)
+    )
+    membership.one().expires_on = utcnow().date() + timedelta(days=days)
+    db.session.commit()
+
+    assert access.role_of(user, group) is role
+    assert (db.session.scalar(select(Group.id).where(access.visible(factories.signed_in(user)))) == group.id) is bool(
+        role
+    )
+
+
+def test_an_expired_high_role_leaves_the_lower_one(group: Group, project: Project) -> None:
+    user = factories.member(group, Role.REPORTER)
+    namespaces.add_member(project, user, Role.OWNER, by=SHELL)
+    direct = select(Membership).where(Membership.user_id == user.id, Membership.namespace_id == project.id)
+    db.session.scalars(direct).one().expires_on = utcnow().date()
+    db.session.commit()
+
+    assert access.role_of(user, project) is Role.REPORTER
+
+
+def test_the_owner_of_a_personal_namespace_owns_its_projects(owner: User, outsider: User) -> None:
+    space = db.session.scalars(select(Namespace).where(Namespace.full_path == owner.username)).one()
+    project = factories.project("own", parent=space)
+
+    assert access.role_of(owner, project) is Role.OWNER
+    assert access.role_of(outsider, project) is Role.NO_ACCESS
+
+
+def test_an_administrator_owns_everything_without_being_a_member(admin: User, project: Project) -> None:
+    assert access.role_in(factories.signed_in(admin), project) is Role.OWNER
+    assert access.role_of(admin, project) is Role.NO_ACCESS
+
+
+def test_machines_and_nobody_hold_no_role(project: Project) -> None:
+    assert access.role_in(ANONYMOUS, project) is Role.NO_ACCESS
+    assert access.role_in(factories.by_deploy_token(project), project) is Role.NO_ACCESS
+
+
+def test_one_request_asks_for_a_role_once(project: Project, developer: User, statements: list[str]) -> None:
+    principal = factories.signed_in(developer)
+    access.role_in(principal, project)
+
+    before = len(statements)
+    access.role_in(principal, project)
+
+    assert len(statements) == before
+
+
+class TestHeldRoles:
+    def test_direct_and_inherited_roles_are_told_apart(self, app: Flask) -> None:
+        top = factories.group("top")
+        sub = factories.group("sub", parent=top)
+        project = factories.project("project", parent=sub)
+        user = factories.member(top, Role.REPORTER, "rita")
+        namespaces.add_member(sub, user, Role.DEVELOPER, by=SHELL)
+        namespaces.add_member(project, user, Role.MAINTAINER, by=SHELL)
+        elsewhere = factories.group("elsewhere")
+
+        held = access.held_roles(factories.signed_in(user), [top, sub, project, elsewhere])
+
+        assert held == {
+            top.id: access.HeldRoles(Role.REPORTER),
+            sub.id: access.HeldRoles(Role.DEVELOPER, Role.REPORTER),
+            project.id: access.HeldRoles(Role.MAINTAINER, Role.DEVELOPER),
+            elsewhere.id: access.HeldRoles(),
+        }
+
+    def test_ones_own_space_makes_a_direct_owner(self, app: Flask) -> None:
+        user = factories.user("rita")
+        project = factories.project(parent=personal_namespace(user))
+
+        held = access.held_roles(factories.signed_in(user), [project])
+
+        assert held == {project.id: access.HeldRoles(Role.OWNER)}
+
+    def test_expired_memberships_and_nobody_hold_nothing(self, app: Flask) -> None:
+        group = factories.group("top")
+        user = factories.member(group, Role.OWNER, "rita")
+        db.session.execute(update(Membership).values(expires_on=utcnow().date()))
+        db.session.commit()
+
+        for principal in (factories.signed_in(user), ANONYMOUS):
+            assert access.held_roles(principal, [group]) == {group.id: access.HeldRoles()}
+
+    def test_it_costs_one_statement_and_saves_all_later_ones(self, app: Flask, statements: list[str]) -> None:
+        groups = [factories.group() for _ in range(3)]
+        principal = factories.signed_in(factories.member(groups[0], Role.OWNER))
+        statements.clear()
+
+        access.held_roles(principal, groups)
+        roles = [access.role_in(principal, group) for group in groups]
+
+        assert roles == [Role.OWNER, Role.NO_ACCESS, Role.NO_ACCESS]
+        assert len(statements) == 1

@@ -1,0 +1,95 @@
+"""Installations that are backed up and restored, and what they hold."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from registry import create_app, database
+from registry.database import Model, db, transaction, utcnow
+from registry.domain import access, namespaces
+from registry.domain.accounts import users
+from registry.domain.operation import backups, table_rows
+from registry.domain.operation.backup_file import Manifest
+from registry.domain.packages import releases
+from registry.models import (
+    AllowedJobSource,
+    FileDownloads,
+    GroupPackageSettings,
+    NameStatus,
+    ProtectionRule,
+    Role,
+    SignInFailures,
+)
+from tests import factories
+from tests.builders import build_sdist, build_wheel
+
+NOW = utcnow()
+Make = Callable[..., Path]
+Restore = Callable[..., Manifest]
+
+
+def new_installation(folder: Path, **settings: object) -> Flask:
+    return create_app({"INSTANCE_PATH": folder, **settings})
+
+
+def furnish() -> None:
+    early, later = factories.group("early"), factories.group("later")
+    project = factories.project("tools", parent=factories.group("acme"))
+    developer = factories.member(project, Role.DEVELOPER, "dora", password="a pass phrase")
+    namespaces.add_member(later, developer, Role.OWNER, expires_on=date(2040, 2, 29), by=access.SHELL)
+    namespaces.transfer(early, later, by=access.SHELL)
+    users.delete_user(factories.user("last"), by=access.SHELL)
+    factories.access_token(developer)
+    factories.deploy_token(project)
+    factories.published(project, build_wheel(description="Überall 🎉\n"), by=factories.by_job(project, developer))
+    sdist = factories.published(project, build_sdist())
+    releases.set_name_status(project, "demo", NameStatus.DEPRECATED, "Use another", by=access.SHELL)
+    with transaction() as session:
+        session.add_all([
+            AllowedJobSource(project_id=project.id, source_id=later.id),
+            GroupPackageSettings(group_id=later.id, pypi_package_requests_forwarding=False),
+            ProtectionRule(project_id=project.id, pattern="demo*", minimum_push_role=Role.MAINTAINER),
+            SignInFailures(key="0" * 64, count=3, last_at=NOW),
+            FileDownloads(file_id=sdist.id, day=date(2026, 11, 24), count=7),
+        ])  # fmt: skip
+
+
+def create(app: Flask, path: Path) -> None:
+    with app.app_context():
+        key = app.config["SECRET_KEY"]
+        backups.create(path, app.extensions["storage"], secret_key=key, now=NOW, tell=pytest.fail)
+        db.engine.dispose()
+
+
+def rows(app: Flask) -> dict[str, list[dict[str, Any]]]:
+    """Everything in the database but what counts changes."""
+    with app.app_context(), db.engine.connect() as connection:
+        return {
+            table.name: [json.loads(line) for line in table_rows.dump(connection, table)]
+            for table in Model.metadata.sorted_tables
+            if table.name != "content_generation"
+        }
+
+
+def objects(app: Flask) -> dict[str, bytes]:
+    root: Path = app.extensions["storage"].root
+    return {found.key: (root / found.key).read_bytes() for found in app.extensions["storage"].objects()}
+
+
+def is_new(app: Flask) -> bool:
+    with app.app_context():
+        return database.schema_version() is None and objects(app) == {}
+
+
+def members(path: Path) -> dict[str, bytes]:
+    """What any tar reads from a backup."""
+    with tarfile.open(path) as archive:
+        return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]

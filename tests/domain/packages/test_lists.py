@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from registry.database import db
+from registry.domain.access import SHELL
+from registry.domain.packages import deletion, lists, releases, usage
+from registry.domain.packages.lists import PackageFilter
+from registry.errors import RecordNotFound
+from registry.models import FileStatus, Group, Namespace, Package, PackageFile, PackageStatus, Project, User
+from tests import factories
+from tests.builders import build_wheel
+from tests.domain.packages.on_paper import project_of, publish
+
+
+def listed(namespace: Namespace, wanted: PackageFilter, **options: bool) -> list[tuple[str, str]]:
+    statement = lists.packages(namespace, SHELL, wanted, **options).order_by(Package.id)
+    return [(package.name, package.version) for package in db.session.scalars(statement)]
+
+
+def test_a_list_is_narrowed_by_name_version_and_type(project: Project) -> None:
+    publish(project, "My_Pkg", "1.0")
+    publish(project, "other", "1.0")
+    publish(project, "my-pkg", "2.0")
+
+    assert listed(project, PackageFilter(name="MY")) == [("My_Pkg", "1.0"), ("my-pkg", "2.0")]
+    assert listed(project, PackageFilter(name="_")) == [("My_Pkg", "1.0")], "no wildcard"
+    assert listed(project, PackageFilter(name="%")) == []
+    assert listed(project, PackageFilter(version="1.0")) == [("My_Pkg", "1.0"), ("other", "1.0")]
+    assert listed(project, PackageFilter(version="1")) == []
+    assert listed(project, PackageFilter(package_type="npm")) == []
+
+
+def test_a_list_shows_the_displayable_or_the_status_asked_for(project: Project) -> None:
+    for number, status in enumerate(PackageStatus):
+        publish(project, status.value, f"{number}.0", status=status)
+
+    shown = {name for name, _ in listed(project, PackageFilter())}
+
+    assert shown == {"default", "error", "deprecated"}
+    for status in PackageStatus:
+        assert [name for name, _ in listed(project, PackageFilter(status=status))] == [status.value]
+
+
+def test_a_groups_list_may_leave_out_its_subgroups(forest: Group) -> None:
+    names = [name for name, _ in listed(forest, PackageFilter(), subgroups=False)]
+
+    assert sorted(names) == ["internal", "members", "open"]
+
+
+@pytest.mark.parametrize("status", PackageStatus)
+def test_a_package_is_shown_alone_unless_its_status_hides_it(project: Project, status: PackageStatus) -> None:
+    package = publish(project, status=status)
+    if status in {PackageStatus.DEFAULT, PackageStatus.DEPRECATED}:
+        assert lists.package(project, package.id) is package
+        return
+
+    with pytest.raises(RecordNotFound):
+        lists.package(project, package.id)
+
+
+def test_a_package_is_not_found_through_another_project(project: Project) -> None:
+    package = publish(project)
+
+    for wrong_project, wrong_id in [(factories.project("other"), package.id), (project, package.id + 1)]:
+        with pytest.raises(RecordNotFound):
+            lists.package(wrong_project, wrong_id)
+
+
+def test_other_versions_are_those_of_the_name_as_spelled_in_order(project: Project) -> None:
+    package = publish(project, "demo", "1.5")
+    for version in ("1.10", "1.9"):
+        publish(project, "demo", version)
+    publish(project, "Demo", "3.0")
+    publish(project, "demo", "4.0", status=PackageStatus.HIDDEN)
+    publish(factories.project("other"), "demo", "5.0")
+
+    assert [other.version for other in lists.other_versions(package)] == ["1.9", "1.10"]
+
+
+def test_a_package_knows_the_jobs_that_published_its_files(project: Project, developer: User) -> None:
+    first, second = (factories.job(project, developer)[0] for _ in range(2))
+    by_job = publish(project, "demo", "1.0", "demo-1.0.zip", "demo-1.0.tar.gz", job=second)
+    by_hand = publish(project, "demo", "2.0")
+    publish(project, "demo", "3.0", job=first)
+
+    found = lists.jobs_of([by_job, by_hand])
+
+    assert found == {by_job.id: [second]}
+    assert db.session.scalars(lists.jobs(by_job)).all() == [second]
+    assert found[by_job.id][0].user is developer
+
+
+def test_storage_is_the_sum_of_the_files_kept(forest: Group) -> None:
+    db.session.scalars(
+        select(PackageFile).where(PackageFile.filename.like("open%"))
+    ).one().status = FileStatus.PENDING_DESTRUCTION
+    db.session.commit()
+    for miscount in usage.miscounts():
+        usage.recount(miscount.project_id)
+
+    assert lists.storage_bytes(forest) == 600
+    assert lists.storage_bytes(project_of(forest, "deep")) == 100
+    assert lists.storage_bytes(project_of(forest, "open")) == 0
+
+
+def test_ids_stand_in_the_order_of_versions_and_not_of_their_letters(project: Project) -> None:
+    versions = ["1.10", "1.9", "1.9rc1", "2.0.dev1", "1.9.post1"]
+    published = {version: factories.published(project, build_wheel("demo", version)) for version in versions}
+    listing = lists.packages(project, SHELL, PackageFilter())
+
+    ids = lists.ids_in_version_order(listing, descending=False)
+
+    by_id = {file.package_id: version for version, file in published.items()}
+    assert [by_id[package_id] for package_id in ids] == ["1.9rc1", "1.9", "1.9.post1", "1.10", "2.0.dev1"]
+    assert lists.ids_in_version_order(listing, descending=True) == ids[::-1]
+
+
+def test_packages_by_id_are_those_of_the_namespace_that_are_left(group: Group, project: Project) -> None:
+    kept = factories.published(project, build_wheel("kept"))
+    gone = factories.published(project, build_wheel("gone"))
+    foreign = factories.published(factories.project(), build_wheel("foreign"))
+    deletion.delete_package(db.session.get_one(Package, gone.package_id), project, by=SHELL)
+    ids = [kept.package_id, gone.package_id, foreign.package_id, 4711]
+
+    for namespace in (project, group):
+        found = lists.packages_by_id(namespace, SHELL, ids)
+        assert [(package.id, package.project) for package in found] == [(kept.package_id, project)]
+
+
+@pytest.mark.parametrize(
+    ("given", "whole", "partial", "reason"),
+    [
+        ((None, None), False, False, ""),
+        (("Broken", None), False, True, ""),
+        (("Broken", "Broken"), True, False, "Broken"),
+        (("Broken", "Worse"), True, False, ""),
+        (("", ""), True, False, ""),
+        ((), False, False, ""),
+    ],
+    ids=["not", "one file", "one reason", "two reasons", "no reason", "no files"],
+)
+def test_a_version_is_yanked_when_all_its_files_are(
+    project: Project, given: tuple[str | None, ...], whole: bool, partial: bool, reason: str
+) -> None:
+    files = [factories.published(project, build_wheel(build=str(number))) for number in (1, 2)]
+    package = db.session.get_one(Package, files[0].package_id)
+    for number, file in enumerate(files):
+        if number >= len(given):
+            deletion.delete_file(file, package, project, by=SHELL)
+        elif (said := given[number]) is not None:
+            releases.yank_file(file, package, project, said, by=SHELL)
+
+    yank = lists.yanks([package])[package.id]
+
+    assert (yank.is_whole, yank.is_partial, yank.reason) == (whole, partial, reason)
+
+
+def test_a_package_page_speaks_for_displayable_packages_of_readable_projects_only(
+    group: Group, project: Project, guest: User
+) -> None:
+    package_id = factories.published(project, build_wheel()).package_id
+
+    assert lists.shown_package(group, package_id, SHELL) is not None
+    assert lists.shown_package(group, package_id, factories.signed_in(guest)) is None
+    assert lists.shown_package(factories.project(), package_id, SHELL) is None
+
+
+def test_totals_leave_out_what_waits_for_its_removal(project: Project, owner: User) -> None:
+    kept = factories.published(project, build_wheel("kept"))
+    gone = factories.published(project, build_wheel("gone"))
+    deletion.delete_package(db.session.get_one(Package, gone.package_id), project, by=SHELL)
+
+    assert lists.totals() == lists.Totals(
+        users=1, groups=1, projects=1, packages=1, files=1, size_bytes=kept.size_bytes
+    )
+
+
+def test_totals_of_an_empty_instance_are_nought(app: Flask) -> None:
+    assert lists.totals() == lists.Totals(0, 0, 0, 0, 0, 0)
