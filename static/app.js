@@ -66,7 +66,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// A path follows the name until somebody edits it.
+// A path follows the name until it is edited, as the server derives one (domain/namespaces/rules.py, path_from).
 for (const path of document.querySelectorAll("input[data-path-from]")) {
   const name = document.getElementById(path.dataset.pathFrom);
   let follows = path.value === "";
@@ -79,7 +79,7 @@ for (const path of document.querySelectorAll("input[data-path-from]")) {
       .normalize("NFKD")
       .replace(/\p{M}/gu, "")
       .toLowerCase()
-      .replace(/[^a-z0-9_.-]+/g, "-")
+      .replace(/[^a-z0-9_.]+/g, "-")
       .replace(/^[-.]+|[-.]+$/g, "");
   });
 }

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.acceptance.servers import Namespace, RunningServer
 from tests.browser.windows import LIGHT, NARROW, Desk, Window
 from tests.builders import build_wheel
+from tests.suggested_paths import PATHS
 
 
 @pytest.fixture(scope="session")
@@ -108,8 +109,9 @@ def test_the_pip_line_is_copied(page: Page, project: Namespace) -> None:
 def test_the_path_follows_the_name_until_it_is_edited(page: Page) -> None:
     page.goto("/groups/new")
 
-    page.get_by_label("Group name").fill("Métro tools")
-    expect(page.get_by_label("Group path")).to_have_value("metro-tools")
+    for name, path in PATHS.items():
+        page.get_by_label("Group name").fill(name)
+        expect(page.get_by_label("Group path")).to_have_value(path)
     page.get_by_label("Group path").fill("own")
     page.get_by_label("Group name").fill("Other")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,7 +78,7 @@ def routes(gate: Gate) -> Blueprint:
         sent = parameters.read(_NEW, some_of=("name", "path"))
         created = namespaces.create_project(
             name=sent.get("name") or sent.get("path", ""),
-            path=sent.get("path") or _path_from(sent.get("name", "")),
+            path=sent.get("path") or namespaces.path_from(sent.get("name", "")),
             parent=_parent(sent.get("namespace_id")),
             by=current_principal(),
             **_changes(sent, RegistryAccess.ENABLED),
@@ -173,11 +172,6 @@ def _changes(sent: dict[str, Any], present: RegistryAccess | None) -> dict[str, 
     if "pypi_identical_upload_accepted" in sent:
         changes["identical_upload_accepted"] = sent["pypi_identical_upload_accepted"]
     return changes
-
-
-def _path_from(name: str) -> str:
-    """The path that a name suggests: ``My project!`` → ``my-project``."""
-    return re.sub(r"[^a-z0-9_.]+", "-", name.lower()).strip("-.")
 
 
 def _set_archived(project: Project, archived: bool) -> tuple[Response, int]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +15,7 @@ from wtforms.validators import InputRequired, Optional, ValidationError
 
 from registry.blueprints.ui.wording import role_name, translated, visibility_name
 from registry.database import utcnow
+from registry.domain import namespaces
 from registry.errors import BadRequest, Conflict, InvalidRecord, PlainRefusal
 from registry.models import MEMBER_ROLES, CreationLevel, Group, Namespace, Project, RegistryAccess, Role, Visibility
 
@@ -104,7 +103,7 @@ class NamespaceForm(Form):
         """The fields as arguments of the domain; a path left empty follows from the name."""
         return {
             "name": text(self.name),
-            "path": text(self.path) or slug(text(self.name)),
+            "path": text(self.path) or namespaces.path_from(text(self.name)),
             "description": text(self.description),
             "visibility": Visibility(self.visibility.data),
         }
@@ -224,13 +223,6 @@ class DeletionForm(Form):
     def validate_confirmation(self, field: StringField) -> None:
         if text(field) != self._namespace.full_path:
             raise ValidationError(gettext("Type %(path)s to confirm.", path=self._namespace.full_path))
-
-
-def slug(name: str) -> str:
-    """A path made of a name: ``Métro tools`` → ``metro-tools``."""
-    decomposed = unicodedata.normalize("NFKD", name).lower()
-    plain = "".join(character for character in decomposed if not unicodedata.combining(character))
-    return re.sub(r"[^a-z0-9_.-]+", "-", plain).strip("-.")
 
 
 # Members --------------------------------------------------------------------------------------------------------

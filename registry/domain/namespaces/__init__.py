@@ -46,6 +46,7 @@ from registry.domain.namespaces.rules import (
     name_errors,
     open_visibilities,
     path_errors,
+    path_from,
 )
 from registry.domain.namespaces.tree import (
     change,
@@ -96,6 +97,7 @@ __all__ = [
     "name_errors",
     "open_visibilities",
     "path_errors",
+    "path_from",
     "place",
     "projects",
     "remove_member",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from sqlalchemy import func, select
 
@@ -56,6 +57,16 @@ def path_errors(path: str, *, top_level: bool) -> list[str]:
     if path.lower() in RESERVED or (top_level and path.lower() in TOP_LEVEL_RESERVED):
         return [f"{path} is a reserved name"]
     return []
+
+
+def path_from(name: str) -> str:
+    """The path that a name suggests where none is given: ``Métro tools`` → ``metro-tools``.
+
+    Empty for a name without a letter or digit of ASCII. ``app.js`` shows the same while the name is typed.
+    """
+    decomposed = unicodedata.normalize("NFKD", name).lower()
+    unaccented = "".join(character for character in decomposed if not unicodedata.category(character).startswith("M"))
+    return re.sub(r"[^a-z0-9_.]+", "-", unaccented).strip("-.")
 
 
 def name_errors(name: str) -> list[str]:

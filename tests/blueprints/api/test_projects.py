@@ -9,6 +9,7 @@ from registry.models import Group, Project, RegistryAccess, Role, User, Visibili
 from tests import factories
 from tests.builders import build_wheel
 from tests.clients import Rest
+from tests.suggested_paths import PATHS
 
 SIMPLE = {
     "id", "description", "name", "name_with_namespace", "path", "path_with_namespace", "created_at", "default_branch",
@@ -182,6 +183,10 @@ class TestCreation:
         assert response.json["path_with_namespace"] == "olivia/my-first-project"
         assert response.json["name"] == "My first project!"
         assert response.json["visibility"] == "private"
+
+    def test_a_path_that_is_not_given_follows_from_the_name(self, rest: Rest, owner_token: str) -> None:
+        for name, path in PATHS.items():
+            assert rest.post("/projects", owner_token, {"name": name}).json["path"] == path
 
     def test_a_path_names_it_too(self, rest: Rest, owner_token: str) -> None:
         assert rest.post("/projects", owner_token, {"path": "demo"}).json["name"] == "demo"

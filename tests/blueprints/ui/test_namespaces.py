@@ -12,6 +12,7 @@ from registry.domain.accounts import users
 from registry.models import CreationLevel, Group, Namespace, Project, RegistryAccess, Role, Visibility
 from tests import factories
 from tests.builders import build_wheel
+from tests.suggested_paths import PATHS
 
 
 def at(path: str) -> Namespace | None:
@@ -35,7 +36,10 @@ def test_a_new_group_belongs_to_whoever_makes_it(browser_of, outsider):
 
 
 def test_a_path_left_empty_follows_from_the_name(browser_of, outsider):
-    assert browser_of(outsider).submit("/groups/new", {"name": " Dátà  Platform! "}).location == "/data-platform"
+    browser = browser_of(outsider)
+
+    for name, path in PATHS.items():
+        assert browser.submit("/groups/new", {"name": name}).location == f"/{path}"
 
 
 def test_a_subgroup_is_made_in_its_parent(browser_of, owner, group):
