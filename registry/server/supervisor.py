@@ -34,10 +34,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Worker:
-    """:ivar generation: of the configuration; one more with each reload."""
+    """:ivar batch: the workers of one configuration have the same; each reload starts the next."""
 
     pid: int
-    generation: int
+    batch: int
     lifeline: socket.socket
     started: float
     is_ready: bool = False
@@ -66,7 +66,7 @@ class Supervisor:
         self._at_end = at_end
         self._workers: list[Worker] = []
         self._wanted = count()
-        self._generation = 0
+        self._batch = 0
         self._short_lives = 0
         self._next_start = 0.0
         self._is_stopping = False
@@ -133,7 +133,7 @@ class Supervisor:
             logger.error("Nothing was reloaded: %s", error.sentence)
             return
         logger.info("Reloading: new workers are started, then the old ones finish.")
-        self._generation += 1
+        self._batch += 1
         self._short_lives, self._next_start = 0, 0.0
 
     def _replace_the_dead(self) -> None:
@@ -143,7 +143,7 @@ class Supervisor:
                 self._start()
 
     def _current(self) -> list[Worker]:
-        return [worker for worker in self._workers if worker.generation == self._generation]
+        return [worker for worker in self._workers if worker.batch == self._batch]
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -156,7 +156,7 @@ class Supervisor:
             self._become_worker(ours, theirs)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         theirs.close()
-        self._workers.append(Worker(pid, self._generation, ours, time.monotonic()))
+        self._workers.append(Worker(pid, self._batch, ours, time.monotonic()))
 
     def _become_worker(self, ours: socket.socket, theirs: socket.socket) -> NoReturn:
         status = 1
@@ -189,7 +189,7 @@ class Supervisor:
             self._at_start()
             self._at_start = None
         for worker in self._workers:
-            if worker.generation != self._generation and not worker.is_retired:
+            if worker.batch != self._batch and not worker.is_retired:
                 worker.is_retired = True
                 self._signal(worker, RETIRE)
 
