@@ -123,8 +123,7 @@ def _register_error_handlers(app: Flask) -> None:
             return ui.refuse(error)
         response = jsonify(error.body())
         response.status_code = error.status
-        if isinstance(error, Unavailable):
-            response.headers["Retry-After"] = str(error.retry_after_seconds)
+        response.headers.update(error.headers())
         return response
 
     @app.errorhandler(SQLAlchemyError)

@@ -50,6 +50,8 @@ class RegistryError(Exception):
     phrase = "Internal Server Error"
     # What it is counted as, if it is about who asked and what they may.
     auth_failure: str | None = None
+    # When the same request can succeed, if waiting helps.
+    retry_after_seconds: int | None = None
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or self.phrase)
@@ -73,6 +75,10 @@ class RegistryError(Exception):
 
     def body(self) -> dict[str, object]:
         return {"message": self.message}
+
+    def headers(self) -> dict[str, str]:
+        """The headers that the answer has in every form (RFC 9110, section 10.2.3)."""
+        return {} if self.retry_after_seconds is None else {"Retry-After": str(self.retry_after_seconds)}
 
 
 # 400 ------------------------------------------------------------------------------------------------------------

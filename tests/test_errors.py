@@ -7,7 +7,18 @@ import logging
 import pytest
 
 from registry import create_app, database
-from registry.errors import BackupRefused, ConfigurationError, Conflict, NotFound, OperatorError, RegistryError
+from registry.blueprints import api, pypi, ui
+from registry.errors import (
+    BackupRefused,
+    ConfigurationError,
+    Conflict,
+    NoRoom,
+    NotFound,
+    OperatorError,
+    RegistryError,
+    TooManyRequests,
+    Unavailable,
+)
 
 
 @pytest.mark.parametrize("path", ["/api/v4/broken", "/broken"])
@@ -39,3 +50,19 @@ def test_a_client_reads_nothing_of_what_the_operator_has_to_do(tmp_path, caplog,
 )
 def test_the_shell_shows_the_reason_or_else_what_the_status_says(error: OperatorError | RegistryError, sentence: str):
     assert error.sentence == sentence
+
+
+@pytest.mark.parametrize("refuse", [api.refuse, pypi.refuse, ui.refuse], ids=["api", "pypi", "ui"])
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (Unavailable("The store does not answer."), "5"),
+        (NoRoom("The disk is full."), "5"),
+        (TooManyRequests(17), "17"),
+        (Conflict("Member already exists"), None),
+    ],
+    ids=["unavailable", "no room", "too many requests", "conflict"],
+)
+def test_an_answer_says_when_to_try_again_if_that_helps(app, refuse, error: RegistryError, seconds: str | None):
+    with app.test_request_context("/"):
+        assert refuse(error).headers.get("Retry-After") == seconds

@@ -24,7 +24,7 @@ from registry.blueprints.api import (
 )
 from registry.blueprints.auth.credentials import rest_or_job_principal, rest_principal, rotating_principal
 from registry.blueprints.auth.permits import Gate
-from registry.errors import RegistryError, Unauthenticated, Unavailable
+from registry.errors import RegistryError, Unauthenticated
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v4")
 gate = Gate(rest_principal, namespace_first=False)
@@ -53,6 +53,5 @@ def refuse(error: RegistryError) -> Response:
         error = error.hidden
     response = jsonify(error.body())
     response.status_code = error.status
-    if isinstance(error, Unavailable):
-        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    response.headers.update(error.headers())
     return response

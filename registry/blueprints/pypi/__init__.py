@@ -13,7 +13,7 @@ from flask import Blueprint, Response, jsonify, request
 from registry.blueprints.auth.credentials import pypi_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi import files, index, upload
-from registry.errors import InvalidToken, NotFound, RegistryError, Unauthenticated, Unavailable
+from registry.errors import InvalidToken, NotFound, RegistryError, Unauthenticated
 
 REALM = "GitLab Packages Registry"
 
@@ -36,8 +36,7 @@ def refuse(error: RegistryError) -> Response:
         response.headers.add("WWW-Authenticate", f'Basic realm="{REALM}"')
     if isinstance(error, InvalidToken):
         response.headers.add("WWW-Authenticate", f'Bearer realm="The API", error="invalid_token", {_described(error)}')
-    if isinstance(error, Unavailable):
-        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    response.headers.update(error.headers())
     return response
 
 

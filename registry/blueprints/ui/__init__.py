@@ -59,7 +59,7 @@ from registry.blueprints.ui import (
 from registry.blueprints.ui.viewer import viewer
 from registry.domain import access
 from registry.domain.namespaces import by_path
-from registry.errors import NotFound, RegistryError, TooManyRequests, Unauthenticated, Unavailable
+from registry.errors import NotFound, RegistryError, Unauthenticated
 
 blueprint = Blueprint("ui", __name__)
 gate = Gate(session_principal, namespace_first=False, find_namespace=by_path)
@@ -143,8 +143,7 @@ def refuse_forged(_error: CSRFError) -> BaseResponse:
 def refuse(error: RegistryError) -> BaseResponse:
     """The page for a refusal of the domain."""
     response = error_page(error.status, reason=wording.translated(error.reason))
-    if isinstance(error, TooManyRequests | Unavailable):
-        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    response.headers.update(error.headers())
     return response
 
 
