@@ -1,1 +1,1 @@
-"""Wheels and sdists as files: names, safe reading, metadata, inspection, descriptions."""
+"""Wheels and sdists as files: their names, safe reading, metadata, inspection, and descriptions."""

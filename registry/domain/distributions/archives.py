@@ -1,11 +1,11 @@
-"""Archives made by strangers, read without trusting them and without unpacking anything to disk.
+"""Reading of untrusted zip files and gzipped tar files, without unpacking anything to disk.
 
-Knows zip files and gzipped tar files, nothing of Python packaging. Both formats let one file mean different things to
-different readers (members hidden behind, between or in front of others, headers that contradict each other, names that
-leave the folder), and installers do differ. So an archive is read by the letter of its standard and refused as soon as
-it says a thing in two ways: whoever unpacks it later sees what was checked here.
+This module knows nothing of Python packaging. Both formats allow archives that different readers interpret differently
+(members hidden after, between, or before others; contradictory headers; names that leave the folder), and installers do
+differ. Archives are therefore read strictly by their standard, and every ambiguity is refused, so that any tool that
+unpacks an archive later gets the files that were checked here.
 
-Memory stays bounded whatever the bytes say. What is refused is an ``InvalidDistribution`` whose reason names the value.
+Memory is bounded for any input. Refusals are an ``InvalidDistribution`` whose reason names the value.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ MIB = 1024 * 1024
 MAX_MEMBERS = 100_000
 MAX_LINKS = 10_000
 MAX_NAME_LENGTH = 4096  # PATH_MAX on Linux
-MAX_DEPTH = 64  # of folders; each is looked up among the links
-MAX_EXTRA_FIELDS = 100  # of a zip member, which has a handful
-MAX_DIRECTORY_BYTES = 32 * MIB  # of a zip file, and of a tar file's names: 100,000 members with long ones stay below
+MAX_DEPTH = 64  # of folders; each one is looked up among the links
+MAX_EXTRA_FIELDS = 100  # of a zip member; members usually have a handful
+MAX_DIRECTORY_BYTES = 32 * MIB  # of a zip file, and of the names in a tar file: enough for 100,000 long names
 MAX_EXTENDED_HEADER_BYTES = MIB  # of a tar member: its long name, or its pax records
-MAX_EXTENDED_HEADERS_BYTES = 32 * MIB  # of all of them together
+MAX_EXTENDED_HEADERS_BYTES = 32 * MIB  # of all members together
 MAX_UNPACKED_BYTES = 32 * 1024 * MIB
-# Deflate reaches 1032 to 1, on constant bytes. Code, text and binaries stay below 10 and generated tables below 50, so
-# what is beyond 100 was made to be large; as long as it unpacks to little it hurts nobody.
+# Deflate compresses constant bytes 1032 to 1. Code, text, and binaries stay below 10 and generated tables below 50, so
+# a ratio beyond 100 is deliberate. It is harmless as long as the unpacked size is small.
 MAX_RATIO = 100
 RATIO_FLOOR_BYTES = 64 * MIB
 
@@ -45,10 +45,10 @@ _ABSOLUTE = re.compile(r"/|.:", re.DOTALL)
 
 @dataclass(frozen=True)
 class TopFolder:
-    """The one folder that an archive holds everything in.
+    """The single folder at the top of an archive.
 
-    :ivar content: of the file asked for, which lies in the folder itself; ``None`` if it is not there.
-    :ivar files: the paths of all members but folders.
+    :ivar content: content of the requested file, which is directly in the folder; ``None`` if the file is missing.
+    :ivar files: the paths of all members except folders.
     """
 
     name: str
@@ -56,13 +56,11 @@ class TopFolder:
     files: frozenset[str]
 
 
-# Names and sizes ------------------------------------------------------------------------------------------------
-
-
 def safe_path(name: str) -> str:
-    """The name of a member as a relative path without ``.``, doubled or trailing slashes; empty for the root itself.
+    """Return the name of a member as a relative path without ``.`` and redundant slashes; empty for the root itself.
 
-    :raises InvalidDistribution: it may lead out of the folder it is unpacked into, on any system, or cannot be shown.
+    :raises InvalidDistribution: on some system, the name could lead out of the folder that the archive is unpacked
+        into; or the name contains control characters.
     """
     if len(name) > MAX_NAME_LENGTH:
         raise _bad_member(name, f"has a name of more than {MAX_NAME_LENGTH} characters")
@@ -90,7 +88,7 @@ def _refuse_outside(path: str, is_folder: bool) -> None:
 
 
 def _top_of(path: str, top: str) -> str:
-    """The top folder of a member, which must be the one of the members before, if there was one."""
+    """Return the top folder of a member, which must be ``top`` unless that is still empty."""
     folder = path.partition("/")[0] or top
     if top and folder != top:
         raise InvalidDistribution(f"the archive has {quoted(folder)} beside {quoted(top)}; it must have one top folder")
@@ -119,8 +117,7 @@ def _bad_member(name: str, fault: str) -> InvalidDistribution:
     return InvalidDistribution(f"the archive member {quoted(name)} {fault}")
 
 
-# Zip (PKWARE APPNOTE 6.3.10, whose sections are named below) -----------------------------------------------------
-
+# Zip files are specified by PKWARE APPNOTE 6.3.10; section numbers below refer to it.
 _END = struct.Struct("<4s4H2LH")
 _END_SIGNATURE = b"PK\x05\x06"
 _WIDE_LOCATOR = struct.Struct("<4sLQL")
@@ -142,7 +139,7 @@ _UNICODE_PATH_EXTRA = 0x7075
 
 _STORED, _DEFLATED = 0, 8
 _FLAG_DESCRIPTOR, _FLAG_UTF8 = 0x0008, 0x0800
-_KNOWN_FLAGS = _FLAG_DESCRIPTOR | _FLAG_UTF8 | 0x0006  # the last: how hard deflate tried
+_KNOWN_FLAGS = _FLAG_DESCRIPTOR | _FLAG_UTF8 | 0x0006  # the last two bits: the compression level
 _ENCRYPTION_FLAGS = 0x2041
 
 
@@ -164,13 +161,13 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """The name, decoded; where it is damaged, well enough to be shown (4.4.4, bit 11)."""
+        """The decoded name (4.4.4, bit 11); malformed bytes are escaped."""
         return self.name.decode("utf-8", "surrogateescape") if self.flags & _FLAG_UTF8 else self.name.decode("cp437")
 
 
 @dataclass(frozen=True)
 class Zip:
-    """A zip file that was checked from its first byte to its last; only the members' contents were not looked at.
+    """A zip file whose entire structure was checked, but not yet the contents of its members.
 
     :ivar entries: every member by its path, in the order of the central directory.
     """
@@ -180,7 +177,7 @@ class Zip:
 
     @property
     def folders(self) -> set[str]:
-        """The names of the folders at the top."""
+        """The names of the top-level folders."""
         return {path.partition("/")[0] for path, entry in self.entries.items() if "/" in path or entry.is_folder}
 
     def has_file(self, path: str) -> bool:
@@ -188,7 +185,7 @@ class Zip:
 
     @property
     def files(self) -> list[str]:
-        """The paths of all members but folders."""
+        """The paths of all members except folders."""
         return [path for path, entry in self.entries.items() if not entry.is_folder]
 
     @property
@@ -196,9 +193,9 @@ class Zip:
         return sum(entry.size for entry in self.entries.values())
 
     def read(self, path: str, limit: int) -> bytes:
-        """The content of a member, compared with its size and checksum.
+        """Return the content of a member, verified against its size and checksum.
 
-        :raises InvalidDistribution: it is larger than ``limit`` bytes, or damaged.
+        :raises InvalidDistribution: the content is larger than ``limit`` bytes, or damaged.
         """
         entry = self.entries[path]
         if max(entry.size, entry.packed_size) > limit:
@@ -206,9 +203,9 @@ class Zip:
         return b"".join(self.chunks(path))
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        """The content of a member piece by piece, at last compared with its size and checksum; memory is constant.
+        """Yield the content of a member in chunks of bounded size, verifying its size and checksum at the end.
 
-        :raises InvalidDistribution: it is damaged; what was read before is worth nothing then.
+        :raises InvalidDistribution: the content is damaged; chunks already yielded must be discarded.
         """
         entry = self.entries[path]
         size = crc = 0
@@ -219,7 +216,11 @@ class Zip:
             raise _bad_member(path, "does not match its size and checksum")
 
     def read_top_folder(self, filename: str, limit: int) -> TopFolder:
-        """The same as ``read_tar_gz``."""
+        """Return the top folder with the content of one file, like ``read_tar_gz``.
+
+        :raises InvalidDistribution: there are several top folders, or the file is damaged or larger than ``limit``
+            bytes.
+        """
         top = ""
         for path, entry in self.entries.items():
             _refuse_outside(path, entry.is_folder)
@@ -229,9 +230,9 @@ class Zip:
 
 
 def open_zip(file: BinaryIO) -> Zip:
-    """The zip file in a seekable file, every header of it checked.
+    """Open a seekable file as a zip file and check every header.
 
-    :raises InvalidDistribution: not a zip file, or one that installers may read in different ways or to their harm.
+    :raises InvalidDistribution: the file is not a zip file, or one that is ambiguous or dangerous to unpack.
     """
     size = file.seek(0, io.SEEK_END)
     directory = _directory(file, size)
@@ -244,7 +245,7 @@ def open_zip(file: BinaryIO) -> Zip:
 
 @dataclass(frozen=True)
 class _Directory:
-    """Where the central directory lies, and where the record begins that has to follow it."""
+    """The location of the central directory, and of the record that has to follow it (``end``)."""
 
     count: int
     size: int
@@ -270,7 +271,7 @@ def _directory(file: BinaryIO, size: int) -> _Directory:
 def _end_record_offset(file: BinaryIO, size: int) -> int:
     file.seek(max(0, size - _END.size - _MAX_COMMENT_BYTES))
     tail = file.read(_END.size + _MAX_COMMENT_BYTES)
-    # The signature may also stand by chance within the record: only where a whole record fits behind it, it counts.
+    # The signature can also occur by chance within the record; it counts only where an entire record fits.
     start = tail.rfind(_END_SIGNATURE, 0, max(0, len(tail) - _END.size + len(_END_SIGNATURE)))
     if start < 0:
         raise InvalidDistribution("the file is not a zip file: it has no end record")
@@ -281,7 +282,7 @@ def _end_record_offset(file: BinaryIO, size: int) -> int:
 
 
 def _wide_directory(file: BinaryIO, narrow: _Directory) -> _Directory | None:
-    """The central directory as zip64 records in front of the end record give it, if there are any (4.3.14, 4.3.15)."""
+    """Return the location of the central directory from the zip64 records, if there are any (4.3.14, 4.3.15)."""
     locator = narrow.end - _WIDE_LOCATOR.size
     record = locator - _WIDE_END.size
     file.seek(max(0, locator))
@@ -321,7 +322,7 @@ def _entries(file: BinaryIO, directory: _Directory) -> dict[str, Entry]:
 
 
 def _entry(file: BinaryIO, position: int) -> tuple[Entry, int]:
-    """The entry of the central directory at this position, and the position of the next."""
+    """Return the entry of the central directory at ``position``, and the position of the next one."""
     (
         _, _, _, flags, method, _, _, crc, packed_size, size,
         name_length, extra_length, comment_length, disk, _, attributes, offset,
@@ -331,7 +332,7 @@ def _entry(file: BinaryIO, position: int) -> tuple[Entry, int]:
     _check_entry(entry)
     if disk:
         raise InvalidDistribution("the zip file is one part of several; it must be whole")
-    # The upper half is a Unix mode where the archive was made on Unix, and zero elsewhere.
+    # The upper half is a Unix mode if the archive was created on Unix, and otherwise zero.
     if stat.S_IFMT(attributes >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise _bad_member(entry.text, "is a link or special file; only files and folders may be in a zip file")
     return entry, file.tell() + comment_length
@@ -363,7 +364,7 @@ def _path(entry: Entry) -> str:
 
 
 def _widened(values: Sequence[int], extra: bytes, name: bytes) -> list[int]:
-    """``values`` (size, packed size, perhaps offset), those too large for their field from the zip64 extra (4.5.3)."""
+    """Return sizes and offset, replacing those too large for their field by the values in the zip64 extra (4.5.3)."""
     wide = _wide_extra(extra, name)
     if len(wide) < 8 * values.count(_SEE_WIDE):
         raise _bad_member(name.decode("cp437"), "lacks the zip64 sizes it refers to")
@@ -373,7 +374,7 @@ def _widened(values: Sequence[int], extra: bytes, name: bytes) -> list[int]:
 
 def _wide_extra(extra: bytes, name: bytes) -> bytes:
     wide, position, count = b"", 0, 0
-    while position + 4 <= len(extra):  # a rest of up to three bytes is padding by tools that align members
+    while position + 4 <= len(extra):  # up to three trailing bytes are padding by tools that align members
         kind, length = struct.unpack_from("<2H", extra, position)
         content = extra[position + 4 : position + 4 + length]
         position, count = position + 4 + length, count + 1
@@ -387,7 +388,10 @@ def _wide_extra(extra: bytes, name: bytes) -> bytes:
 
 
 def _check_layout(file: BinaryIO, entries: Collection[Entry], directory_offset: int) -> None:
-    """Members follow each other from the first byte to the central directory, as readers that stream them assume."""
+    """Refuse gaps and overlaps between the members, which streaming readers interpret differently.
+
+    :raises InvalidDistribution: the members do not cover everything from the first byte to the central directory.
+    """
     ordered = sorted(entries, key=lambda entry: entry.offset)
     starts = [entry.offset for entry in ordered] + [directory_offset]
     if starts[0] != 0:
@@ -404,7 +408,7 @@ def _check_layout(file: BinaryIO, entries: Collection[Entry], directory_offset: 
 
 
 def _start_of_content(file: BinaryIO, entry: Entry) -> int:
-    """Where a member's content begins, once its local header (4.3.7) was seen to repeat the central directory."""
+    """Return the offset of a member's content, after comparing its local header (4.3.7) with the central directory."""
     _, _, flags, method, _, _, crc, packed_size, size, name_length, extra_length = _unpack(
         file, entry.offset, _LOCAL, _LOCAL_SIGNATURE
     )
@@ -412,7 +416,7 @@ def _start_of_content(file: BinaryIO, entry: Entry) -> int:
     start = file.tell()
     found = (crc, *_widened((size, packed_size), extra, name))
     expected = (entry.crc, entry.size, entry.packed_size)
-    if entry.flags & _FLAG_DESCRIPTOR:  # the numbers follow the content; the header may hold zeros
+    if entry.flags & _FLAG_DESCRIPTOR:  # the numbers follow the content; the header can contain zeros
         found = tuple(given or number for given, number in zip(found, expected, strict=True))
     if (name, flags, method, found) != (entry.name, entry.flags, entry.method, expected):
         raise _bad_member(entry.text, "has a local header that contradicts the central directory")
@@ -420,7 +424,7 @@ def _start_of_content(file: BinaryIO, entry: Entry) -> int:
 
 
 def _possible_descriptors(entry: Entry) -> set[bytes]:
-    """What may stand between a member's content and the next header: nothing, or the descriptor flagged (4.3.9)."""
+    """Return the bytes allowed after a member's content: none, or its data descriptor if flagged (4.3.9)."""
     if not entry.flags & _FLAG_DESCRIPTOR:
         return {b""}
     bodies = [struct.pack("<L2Q", entry.crc, entry.packed_size, entry.size)]
@@ -430,11 +434,11 @@ def _possible_descriptors(entry: Entry) -> set[bytes]:
 
 
 def _stored(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
-    """The packed bytes of a member."""
+    """Yield the bytes of a member as they are stored in the file."""
     position = _start_of_content(file, entry)
     end = position + entry.packed_size
     while position < end:
-        file.seek(position)  # the file may have been read elsewhere meanwhile
+        file.seek(position)  # another reader of the file may have moved its position
         chunk = file.read(min(_CHUNK_BYTES, end - position))
         if not chunk:
             raise _bad_member(entry.text, "is cut off")
@@ -443,11 +447,11 @@ def _stored(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
 
 
 def _inflated(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
-    """The content of a deflated member, at most one piece more of it than its size says."""
+    """Yield the content of a deflated member, at most one chunk beyond its declared size."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     size = 0
     try:
-        for packed in itertools.chain(_stored(file, entry), [b""]):  # at last what the inflater still holds
+        for packed in itertools.chain(_stored(file, entry), [b""]):  # the empty chunk flushes the inflater
             chunk = inflater.decompress(packed, _CHUNK_BYTES)
             while chunk and size <= entry.size:
                 yield chunk
@@ -467,8 +471,7 @@ def _unpack(file: BinaryIO, position: int, layout: struct.Struct, signature: byt
     return layout.unpack(block)
 
 
-# Gzipped tar (RFC 1952; POSIX "pax": ustar and pax interchange formats; GNU long names) ---------------------------
-
+# Gzipped tar files are specified by RFC 1952 and POSIX, "pax" (ustar and pax interchange formats), plus GNU long names.
 _BLOCK_BYTES = tarfile.BLOCKSIZE
 _PLAIN_FILES = {tarfile.REGTYPE, tarfile.AREGTYPE}
 _LINKS = {tarfile.SYMTYPE, tarfile.LNKTYPE}
@@ -481,10 +484,10 @@ _PAX_SIZE = re.compile(r"[0-9]{1,18}")
 
 
 def read_tar_gz(file: BinaryIO, filename: str, limit: int) -> TopFolder:
-    """The top folder of a gzipped tar file, with one file's content. Streams once from the first byte to the last.
+    """Return the top folder of a gzipped tar file with the content of one file, reading the entire stream once.
 
-    :raises InvalidDistribution: not such an archive, damaged, unsafe to unpack, of several top folders; or the file
-        is there twice, or has more than ``limit`` bytes.
+    :raises InvalidDistribution: the archive has another format, is damaged, is unsafe to unpack, or has several top
+        folders; or the file occurs twice, or is larger than ``limit`` bytes.
     """
     stream: BinaryIO = io.BufferedReader(_Gunzip(file), _CHUNK_BYTES)
     top, content, links, files, names_length = "", None, set[str](), set[str](), 0
@@ -506,7 +509,7 @@ def read_tar_gz(file: BinaryIO, filename: str, limit: int) -> TopFolder:
 
 
 class _Gunzip(io.RawIOBase):
-    """The bytes in a gzip stream, which must be the whole file; refuses to unpack more than its size allows."""
+    """Decompressed content of a file that must be a single gzip stream, with a limit on its compression ratio."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._packed_size = file.seek(0, io.SEEK_END)
@@ -542,7 +545,7 @@ class _Gunzip(io.RawIOBase):
 
 
 def _members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """The members in order. The stream stands at a member's content, which has to be taken before the next member."""
+    """Yield the members in order; the caller has to consume the content of each before requesting the next."""
     extension: dict[str, str] = {}
     count = extensions_bytes = 0
     while (header := _header(stream)) is not None:
@@ -582,7 +585,7 @@ def _header(stream: BinaryIO) -> tarfile.TarInfo | None:
 
 
 def _extension(stream: BinaryIO, header: tarfile.TarInfo) -> dict[str, str]:
-    """What a header that is no member of its own says of the next member: ``path``, ``linkpath``, ``size``."""
+    """Return the ``path``, ``linkpath``, and ``size`` that an extension header defines for the next member."""
     content = _content(stream, header, MAX_EXTENDED_HEADER_BYTES)
     if header.type in _GNU_NAMES:
         return {_GNU_NAMES[header.type]: content.rstrip(b"\0").decode("utf-8", "surrogateescape")}
@@ -622,7 +625,10 @@ def _extended(member: tarfile.TarInfo, extension: Mapping[str, str]) -> tarfile.
 
 
 def _check_member(member: tarfile.TarInfo, path: str, links: set[str]) -> None:
-    """Refuse what may not be in a tar archive. ``links`` are the paths of the links so far and is added to."""
+    """Refuse members that are not allowed in an archive.
+
+    :param links: the paths of all links so far; the member's path is added if it is a link.
+    """
     if member.type not in _MEMBERS:
         raise _bad_member(member.name, "is a device or special file; only files, folders and links may be")
     if member.size and member.type not in _PLAIN_FILES:
@@ -644,10 +650,10 @@ def _with_parents(path: str) -> Iterator[str]:
 
 
 def _check_link(member: tarfile.TarInfo, path: str) -> None:
-    """A link must lead to a place in its own top folder, and still do so when it leads through other links.
+    """Refuse a link that leads out of its top folder, directly or through other links.
 
-    For that, ``..`` may stand only at the beginning of a symbolic link's target, where no link was followed yet; a
-    hard link's target is a path from the root of the archive.
+    To rule out the latter, ``..`` is allowed only at the beginning of a symbolic link's target, where no other link has
+    been followed yet. A hard link's target is a path from the root of the archive.
     """
     target = member.linkname
     parts = _parts(target)

@@ -1,8 +1,8 @@
-"""Core metadata, the ``METADATA`` of a wheel and the ``PKG-INFO`` of an sdist: read, and held against its standard.
+"""Reading and validation of core metadata: the ``METADATA`` of a wheel and the ``PKG-INFO`` of an sdist.
 
-Read with bounds on memory and time, for strangers wrote it. What the standard asks of a field ``packaging`` knows; here
-it is asked field by field and value by value, so that everything wrong can be told at once. More lenient than the
-standard's letter in what older tools wrote and every installer takes: see ``fields_before_their_time``.
+Documents are untrusted, so reading them is bounded in memory and time. ``packaging`` implements the rules of the
+standard; they are applied field by field and value by value here, so that one response lists every problem. Some
+deviations that older tools produced and every installer accepts are allowed: see ``fields_before_their_time``.
 
 PyPA specifications, "Core metadata".
 """
@@ -23,13 +23,13 @@ from registry.errors import InvalidDistribution, Problem
 
 MIB = 1024 * 1024
 MAX_BYTES = 10 * MIB
-# What stands in front of the body is parsed, and a parser's memory grows with its length and its lines, the time also
-# with the number of different fields. The standard has some 30 of these; the longest lists of requirements, and
+# Everything before the body is parsed. The parser's memory grows with the length and the number of lines, its time also
+# with the number of different fields. The standard defines some 30 fields; the longest lists of requirements, and
 # descriptions kept in a field, stay below 10,000 lines.
 MAX_HEAD_LENGTH = 4 * MIB
 MAX_HEAD_LINES = 50_000
 MAX_DIFFERENT_FIELDS = 100
-MAX_SYNTAX_LENGTH = 10_000  # of a value whose syntax is looked at; the longest seen are requirements of some 500
+MAX_SYNTAX_LENGTH = 10_000  # of a value whose syntax is checked; the longest seen are requirements of some 500
 
 _METADATA_VERSION = re.compile(r"([12])\.([0-9]{1,2})")
 _FIELD_LINE = re.compile(r"[!-9;-~]+:|[ \t]")  # a field, or the next line of a folded one (RFC 5322, section 2.2)
@@ -46,7 +46,7 @@ _VERSIONS = {
     (2, 5): "import-name import-namespace",
 }
 _INTRODUCED = {field: version for version, fields in _VERSIONS.items() for field in fields.split()}
-# What packaging has in the plural.
+# Fields whose key in packaging is a plural.
 _REPEATED = {
     "classifiers",
     "import_names",
@@ -56,7 +56,7 @@ _REPEATED = {
     "project_urls",
     "supported_platforms",
 }
-# Fields with a syntax that packaging knows, and what it is.
+# Fields whose syntax packaging checks, with its description.
 _SYNTAX = {
     "description-content-type": "text/plain, text/x-rst or text/markdown, with charset UTF-8 and variant GFM or "
     "CommonMark if there are any",
@@ -70,18 +70,18 @@ _SYNTAX = {
     "requires-python": "version specifiers as in PEP 440",
     "summary": "one line",
 }
-# Old distutils stated 1.0 and wrote the fields of 1.1; old wheels state 2.0, which was never agreed upon, and mean 2.1.
+# Old distutils declared 1.0 but wrote fields of 1.1; old wheels declare 2.0, which was never accepted, and mean 2.1.
 _MEANT = {(1, 0): (1, 1), (2, 0): (2, 1)}
-# setuptools 56 to 76 wrote it into Metadata-Version 2.1, three versions before it was standardized.
+# setuptools 56 to 76 wrote License-File into Metadata-Version 2.1, three versions before it was standardized.
 _EARLY_FIELDS = {"license-file"}
 
 
 @dataclass(frozen=True)
 class CoreMetadata:
-    """A document, its fields parsed.
+    """A core metadata document with its fields parsed.
 
-    :ivar fields: as ``packaging`` has them. What old tools wrote for nothing, ``UNKNOWN``, is left out.
-    :ivar malformed: known fields, in lower case, that occur too often or cannot be parsed.
+    :ivar fields: as ``packaging`` returns them, without the placeholder ``UNKNOWN`` of old tools.
+    :ivar malformed: known fields, in lower case, that are repeated or cannot be parsed.
     """
 
     document: bytes
@@ -106,27 +106,27 @@ class CoreMetadata:
 
     @property
     def version_pair(self) -> tuple[int, int] | None:
-        """Major and minor number of a Metadata-Version that can be read, which newer minor versions can, too."""
+        """The major and minor number of the Metadata-Version; ``None`` if its major version is not supported."""
         match = _METADATA_VERSION.fullmatch(self.metadata_version)
         return (int(match[1]), int(match[2])) if match else None
 
     @property
     def license_files(self) -> list[str]:
-        """Paths of files that have to be in the distribution."""
+        """The paths of the license files that the distribution has to contain."""
         return self.fields.get("license_files", []) if (self.version_pair or (0, 0)) >= (2, 4) else []
 
     @property
     def is_final_in_sdist(self) -> bool:
-        """Whether building cannot change what resolvers read (PEP 643)."""
+        """Whether a build cannot change the fields that resolvers read (PEP 643)."""
         dynamic = {field.strip().lower() for field in self.fields.get("dynamic", [])}
         return (self.version_pair or (0, 0)) >= (2, 2) and dynamic.isdisjoint(_READ_BY_RESOLVERS)
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a distribution says about itself at length.
+    """The long description of a distribution.
 
-    :ivar content_type: as declared, with parameters; empty if the file does not say.
+    :ivar content_type: as declared, with parameters; empty if the file declares none.
     """
 
     text: str
@@ -134,7 +134,10 @@ class Description:
 
 
 def read(document: bytes) -> CoreMetadata:
-    """:raises InvalidDistribution: the document cannot be read, or not within the bounds."""
+    """Parse a core metadata document.
+
+    :raises InvalidDistribution: the document cannot be parsed, or exceeds a limit.
+    """
     parsed, unparsed = parse_email(_head(document))
     present = {key: _stripped(value) for key, value in parsed.items()}
     known = {key: value for key, value in present.items() if _field(key) in _INTRODUCED}
@@ -144,9 +147,9 @@ def read(document: bytes) -> CoreMetadata:
 
 
 def description(document: bytes) -> Description:
-    """The description in a core metadata document: its body, or as older tools wrote it, a folded field.
+    """Return the description in a core metadata document: its body or, from older tools, a folded field.
 
-    :raises InvalidDistribution: the document cannot be read.
+    :raises InvalidDistribution: the document cannot be parsed.
     """
     head = _head(document)
     fields, _ = parse_email(head)
@@ -156,7 +159,7 @@ def description(document: bytes) -> Description:
 
 
 def _head(document: bytes) -> str:
-    """The fields of a core metadata document without its body, and few enough of them to be parsed."""
+    """Return the fields of a core metadata document, without its body, within the limits for parsing."""
     try:
         text = document.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -178,11 +181,8 @@ def _stripped(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-# Checks ---------------------------------------------------------------------------------------------------------
-
-
 def problems(metadata: CoreMetadata) -> Iterator[Problem]:
-    """What a core metadata document lacks to be one."""
+    """Yield every violation of the standard in a core metadata document."""
     yield from malformed_fields(metadata)
     yield from wrong_metadata_version(metadata)
     yield from wrong_name(metadata)
@@ -193,13 +193,17 @@ def problems(metadata: CoreMetadata) -> Iterator[Problem]:
 
 
 def malformed_fields(metadata: CoreMetadata) -> Iterator[Problem]:
+    """Yield known fields that are repeated or cannot be parsed."""
     for field in sorted(metadata.malformed):
         expected = "<label>, <address>, and each label once" if field == "project-url" else "there once, in UTF-8"
         yield Problem(_titled(field), "repeated or malformed", expected)
 
 
 def wrong_metadata_version(metadata: CoreMetadata) -> Iterator[Problem]:
-    """Newer minor versions are backwards compatible by definition and accepted."""
+    """Yield a problem for an unsupported Metadata-Version.
+
+    Newer minor versions are backward compatible by definition and accepted.
+    """
     if metadata.version_pair is None and "metadata-version" not in metadata.malformed:
         yield Problem("Metadata-Version", metadata.metadata_version, "1.x or 2.x")
 
@@ -211,22 +215,25 @@ def wrong_name(metadata: CoreMetadata) -> Iterator[Problem]:
 
 
 def wrong_version(metadata: CoreMetadata) -> Iterator[Problem]:
-    """Local versions are accepted: PyPI refuses them, but a private registry is where they belong."""
+    """Yield a problem for a version that is not valid (PEP 440).
+
+    Local versions are accepted: PyPI refuses them, but they are meant for private registries.
+    """
     if filenames.version(metadata.version) is None and "version" not in metadata.malformed:
         yield Problem("Version", metadata.version, "a version as in PEP 440")
 
 
 def wrong_requires_python(metadata: CoreMetadata) -> Iterator[Problem]:
-    """It stands on the simple page: nothing in it may break a line or not be shown."""
+    """Yield a problem for a Requires-Python with line breaks or unprintable characters, as simple pages contain it."""
     if not metadata.requires_python.isprintable():
         yield Problem("Requires-Python", metadata.requires_python, "one line of printable characters")
 
 
 def wrong_syntax(metadata: CoreMetadata) -> Iterator[Problem]:
-    """Values that break the syntax of their field.
+    """Yield values that do not have the syntax of their field.
 
-    Requirements with a direct reference are accepted: PyPI refuses them, but private packages use them. So is any
-    Dynamic in a version newer than those known here, which may bring new fields.
+    Requirements with a direct reference are accepted: PyPI refuses them, but private packages use them. Any Dynamic is
+    accepted in a metadata version newer than those listed here, as that version can define new fields.
     """
     values: dict[str, Any] = dict(sorted(metadata.fields.items()))
     is_newer = (metadata.version_pair or (0, 0)) > max(_VERSIONS)
@@ -241,7 +248,7 @@ def wrong_syntax(metadata: CoreMetadata) -> Iterator[Problem]:
 
 
 def fields_before_their_time(metadata: CoreMetadata) -> Iterator[Problem]:
-    """Fields that the document's own Metadata-Version does not have."""
+    """Yield fields that were introduced after the document's own Metadata-Version."""
     stated = metadata.version_pair
     if stated is None:
         return
@@ -252,19 +259,19 @@ def fields_before_their_time(metadata: CoreMetadata) -> Iterator[Problem]:
 
 
 def _is_valid(key: str, value: str | list[str]) -> bool:
-    """Whether a value has the syntax that its field had at first."""
+    """Return whether a value has the syntax of its field, as of the metadata version that introduced the field."""
     document = {"metadata_version": _dotted(_INTRODUCED[_field(key)]), "name": "name", "version": "1", key: value}
     try:
         Metadata.from_raw(cast(RawMetadata, document))
     except ExceptionGroup:
         return False
-    except (RecursionError, MemoryError):  # parentheses nested deeper than a parser goes
+    except (RecursionError, MemoryError):  # parentheses nested too deeply for the parser
         return False
     return True
 
 
 def _field(key: str) -> str:
-    """The name of a field, in lower case, that ``packaging`` has under a key."""
+    """Return the name of the field, in lower case, that ``packaging`` stores under ``key``."""
     return (key.removesuffix("s") if key in _REPEATED else key).replace("_", "-")
 
 

@@ -12,14 +12,14 @@ from packaging.version import InvalidVersion, Version
 
 from registry.errors import InvalidDistribution, Problem
 
-MAX_VALUE_LENGTH = 255  # of a name and of a version, as in the form of an upload
+MAX_VALUE_LENGTH = 255  # of a name and of a version, as in an upload form
 
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 class Kind(enum.StrEnum):
-    """What a file is, in the words of an upload's ``filetype``."""
+    """The kind of a distribution file, spelled as in an upload's ``filetype``."""
 
     WHEEL = "bdist_wheel"
     SDIST = "sdist"
@@ -30,10 +30,10 @@ _SUFFIXES = {".whl": Kind.WHEEL, ".tar.gz": Kind.SDIST, ".zip": Kind.SDIST}
 
 @dataclass(frozen=True)
 class ParsedFilename:
-    """What a file's name says it is.
+    """The parts of a distribution's file name.
 
-    :ivar build: number of a wheel's build, empty if there is none.
-    :ivar tags: a wheel's, every combination on its own.
+    :ivar build: the build number of a wheel; empty if it has none.
+    :ivar tags: the tags of a wheel, with compressed sets expanded.
     """
 
     kind: Kind
@@ -48,18 +48,18 @@ class ParsedFilename:
 
 
 def kind_of(filename: str) -> Kind | None:
-    """What a file is by the end of its name."""
+    """Return the kind of a file by its suffix, or ``None`` if the suffix is unknown."""
     return next((kind for suffix, kind in _SUFFIXES.items() if filename.endswith(suffix)), None)
 
 
 def parse_filename(filename: str) -> ParsedFilename:
-    """What a file is by its name, in any spelling that PEP 503 and PEP 440 hold equal.
+    """Parse the name of a wheel or an sdist, in any spelling that PEP 503 and PEP 440 treat as equal.
 
-    Between name and version of an sdist stands a dash, but dashes may also stand within both. It is the first one with
-    a version behind it that begins with a dotted number (``pkg-1.0-1.tar.gz`` is a post release of ``pkg`` 1.0), and
-    if there is none, the last with any version behind it (``pkg-2-1.tar.gz`` is ``pkg-2``).
+    A dash separates name and version of an sdist, but both can contain dashes themselves. The separator is the first
+    dash followed by a version that begins with a dotted number (``pkg-1.0-1.tar.gz`` is a post release of ``pkg``
+    1.0), or else the last dash followed by any version (``pkg-2-1.tar.gz`` is ``pkg-2``).
 
-    :raises InvalidDistribution: it is not the name of a wheel or an sdist.
+    :raises InvalidDistribution: ``filename`` is not the name of a wheel or an sdist.
 
     PyPA specifications: "Binary distribution format", "Source distribution format".
     """
@@ -80,7 +80,7 @@ def _parse_wheel_stem(filename: str, stem: str) -> ParsedFilename:
     if version is None:
         raise _wrong_filename(filename, "<name>-<version>-... with a version as in PEP 440")
     try:
-        # With the version in its normal form: older tools wrote any spelling, newer parsers take only this one.
+        # Older tools wrote versions in any spelling; newer parsers accept only the normalized one.
         normalized_name, _, build, parsed_tags = parse_wheel_filename(f"{name}-{version}-{tags}.whl")
     except ValueError:
         normalized_name, build, parsed_tags = NormalizedName(""), (), frozenset()
@@ -103,16 +103,13 @@ def _wrong_filename(filename: str, expected: str) -> InvalidDistribution:
     return InvalidDistribution(Problem("file name", filename, expected))
 
 
-# Names and versions ---------------------------------------------------------------------------------------------
-
-
 def is_valid_name(text: str) -> bool:
-    """Whether a text can be the name of a package ("Names and normalization")."""
+    """Return whether ``text`` is a valid package name (PyPA specifications, "Names and normalization")."""
     return len(text) <= MAX_VALUE_LENGTH and _NAME.fullmatch(text) is not None
 
 
 def version(text: str) -> Version | None:
-    """The version that a text spells, if it is one as in PEP 440."""
+    """Parse ``text`` as a version (PEP 440); return ``None`` if it is not one."""
     try:
         return Version(text) if len(text) <= MAX_VALUE_LENGTH else None
     except InvalidVersion:
@@ -120,12 +117,12 @@ def version(text: str) -> Version | None:
 
 
 def unescaped_version(text: str) -> Version | None:
-    """A version as wheels spell it in names, where ``_`` stands for ``-``."""
+    """Parse a version from a wheel's file name, where ``_`` replaces ``-``."""
     return version(text.replace("_", "-"))
 
 
 def release(stem: str) -> tuple[NormalizedName, Version] | None:
-    """Name and version of an sdist's ``<name>-<version>``; nothing if that is not what it is."""
+    """Split the ``<name>-<version>`` of an sdist; return ``None`` if it does not have that form."""
     parts = stem.split("-")
     versions = {at: found for at in range(1, len(parts)) if (found := version("-".join(parts[at:])))}
     if not versions:

@@ -1,8 +1,8 @@
-"""The gate: whether a file is a wheel or an sdist in order, and if not, everything that is wrong with it.
+"""Inspection of uploaded files: whether a file is a valid wheel or sdist, and every problem found in it.
 
-A file is what its own metadata says; its name and the form of an upload are compared with that. The checks are at the
-level of PyPI's, except where a private registry or older packages need more room; each says so. Whatever the file,
-memory is bounded, and so is the time (see ``wheels.MAX_DIGESTED_BYTES`` and ``readmes``).
+A file is identified by its own metadata; its name and the upload form are compared with that. The checks follow PyPI's,
+except where a private registry or older packages need more leniency; each exception is documented where it is made.
+Memory and time are bounded for any input (see ``wheels.MAX_DIGESTED_BYTES`` and ``readmes``).
 
 PyPA specifications: "Binary distribution format", "Source distribution format", "Core metadata".
 """
@@ -31,12 +31,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Distribution:
-    """What a file is, in the words of its own core metadata.
+    """A distribution file as its own core metadata describes it.
 
-    :ivar requires_python: whole; empty if the file does not say.
+    :ivar requires_python: not truncated; empty if the file has none.
     :ivar core_metadata: the ``METADATA`` or ``PKG-INFO`` document, byte for byte.
-    :ivar core_metadata_is_final: the document may be announced to clients, which then do not open the file: every
-        wheel's, and an sdist's if building cannot change what resolvers read in it (PEP 643, PEP 658).
+    :ivar core_metadata_is_final: whether clients can rely on the document without opening the file: true for every
+        wheel, and for an sdist if a build cannot change the fields that resolvers read (PEP 643, PEP 658).
     """
 
     filename: str
@@ -52,10 +52,10 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Examination:
-    """What came out.
+    """The result of examining a file.
 
-    :ivar distribution: what the file is, also if something is wrong with it; ``None`` if its metadata does not tell.
-    :ivar problems: in the order they were found; at most ``MAX_PROBLEMS``, and one that says that there are more.
+    :ivar distribution: present even if there are problems; ``None`` if the metadata lacks a valid name or version.
+    :ivar problems: in the order of the checks; at most ``MAX_PROBLEMS``, plus one that stands for all others.
     """
 
     distribution: Distribution | None
@@ -63,7 +63,7 @@ class Examination:
 
 
 def examine(file: BinaryIO, filename: str) -> Examination:
-    """Look at a seekable file from end to end; where it stands before does not matter."""
+    """Examine a seekable file from start to end, whatever its current position."""
     findings = _Findings()
     claimed = findings.result_of(filenames.parse_filename, filename)
     kind = filenames.kind_of(filename)
@@ -77,7 +77,7 @@ def examine(file: BinaryIO, filename: str) -> Examination:
 
 
 class _Findings:
-    """The problems so far."""
+    """Collects the problems that the checks of one file find."""
 
     def __init__(self) -> None:
         self._problems: list[Problem] = []
@@ -90,7 +90,7 @@ class _Findings:
         return (*self._problems[:MAX_PROBLEMS], rest)
 
     def add(self, problems: Iterable[Problem]) -> None:
-        """Add what a check finds, also if it gives up; from when there are too many, checks are not made any more."""
+        """Add the problems that a check yields or raises; checks stop once there are ``MAX_PROBLEMS``."""
         try:
             self._problems += islice(problems, MAX_PROBLEMS + 1 - len(self._problems))
         except InvalidDistribution as refusal:
@@ -99,7 +99,7 @@ class _Findings:
     def result_of(
         self, step: Callable[Parameters, Result], *arguments: Parameters.args, **options: Parameters.kwargs
     ) -> Result | None:
-        """What a step returns; if it refuses the file, its problems are added and the result is ``None``."""
+        """Return the result of a step; if the step refuses the file, add its problems and return ``None``."""
         try:
             return step(*arguments, **options)
         except InvalidDistribution as refusal:
@@ -108,7 +108,7 @@ class _Findings:
 
 
 def _distribution(filename: str, kind: Kind, metadata: CoreMetadata) -> Distribution | None:
-    """What the file is, if its metadata tells name and version."""
+    """Return the distribution, or ``None`` if the metadata lacks a valid name or version."""
     if not filenames.is_valid_name(metadata.name) or filenames.version(metadata.version) is None:
         return None
     return Distribution(
@@ -122,9 +122,6 @@ def _distribution(filename: str, kind: Kind, metadata: CoreMetadata) -> Distribu
         core_metadata=metadata.document,
         core_metadata_is_final=kind is Kind.WHEEL or metadata.is_final_in_sdist,
     )
-
-
-# Wheels ---------------------------------------------------------------------------------------------------------
 
 
 def _examine_wheel(file: BinaryIO, claimed: ParsedFilename | None, findings: _Findings) -> CoreMetadata | None:
@@ -152,7 +149,11 @@ def _examine_wheel(file: BinaryIO, claimed: ParsedFilename | None, findings: _Fi
 
 
 def dist_info_folder(wheel: Zip) -> str:
-    """:raises InvalidDistribution: there is none at the wheel's top, or several, between which installers choose."""
+    """Return the name of the wheel's ``.dist-info`` folder.
+
+    :raises InvalidDistribution: the top level has no such folder, or several, of which installers would choose
+        different ones.
+    """
     folders = sorted(folder for folder in wheel.folders if folder.lower().endswith(".dist-info"))
     if len(folders) != 1:
         raise InvalidDistribution(Problem(".dist-info folder", ", ".join(folders), "one at the top of the wheel"))
@@ -170,9 +171,6 @@ def missing_documents(wheel: Zip, folder: str) -> Iterator[Problem]:
     for name in ("METADATA", "WHEEL", "RECORD"):
         if not wheel.has_file(f"{folder}/{name}"):
             yield Problem(name, "", f"a file in {quoted(folder)}")
-
-
-# Sdists ---------------------------------------------------------------------------------------------------------
 
 
 def _examine_sdist(
@@ -193,26 +191,29 @@ def _examine_sdist(
 
 
 def read_tar_sdist(file: BinaryIO) -> archives.TopFolder:
-    """:raises InvalidDistribution: it is damaged or unsafe."""
+    """Read the top folder and the ``PKG-INFO`` of a ``.tar.gz`` sdist.
+
+    :raises InvalidDistribution: the archive is damaged or unsafe.
+    """
     return archives.read_tar_gz(file, "PKG-INFO", core_metadata.MAX_BYTES)
 
 
 def read_zip_sdist(file: BinaryIO) -> archives.TopFolder:
-    """:raises InvalidDistribution: it is damaged or unsafe."""
+    """Read the top folder and the ``PKG-INFO`` of a ``.zip`` sdist.
+
+    :raises InvalidDistribution: the archive is damaged or unsafe.
+    """
     sdist = archives.open_zip(file)
     top = sdist.read_top_folder("PKG-INFO", core_metadata.MAX_BYTES)
     if sdist.unpacked_size <= wheels.MAX_DIGESTED_BYTES:
         for path in sdist.files:
-            deque(sdist.chunks(path), maxlen=0)  # as a tar file is read whole, too
+            deque(sdist.chunks(path), maxlen=0)  # verify every member, as reading a tar file does
     return top
 
 
 def wrong_top_folder(folder: str, claimed: ParsedFilename | None) -> Iterator[Problem]:
     if claimed is not None and filenames.release(folder) != (claimed.normalized_name, claimed.version):
         yield Problem("top folder", folder, f"that of {claimed.release} as in the file name")
-
-
-# Core metadata --------------------------------------------------------------------------------------------------
 
 
 def _examine_metadata(
@@ -227,7 +228,7 @@ def _examine_metadata(
 
 
 def disagreements(metadata: CoreMetadata, claimed: ParsedFilename | None) -> Iterator[Problem]:
-    """Where the core metadata name another package or version than the file name."""
+    """Yield a problem for each of name and version that differs between core metadata and file name."""
     if claimed is None:
         return
     if filenames.is_valid_name(metadata.name) and canonicalize_name(metadata.name) != claimed.normalized_name:
@@ -237,7 +238,7 @@ def disagreements(metadata: CoreMetadata, claimed: ParsedFilename | None) -> Ite
 
 
 def missing_license_files(metadata: CoreMetadata, folder: str, files: Iterable[str]) -> Iterator[Problem]:
-    """License files that the metadata name and the distribution lacks (PEP 639)."""
+    """Yield license files that the metadata lists and the distribution lacks (PEP 639)."""
     present = frozenset(files)
     for path in metadata.license_files:
         if f"{folder}/{path}" not in present:
@@ -245,10 +246,10 @@ def missing_license_files(metadata: CoreMetadata, folder: str, files: Iterable[s
 
 
 def unreadable_description(metadata: CoreMetadata) -> Iterator[Problem]:
-    """A description that is not the reStructuredText it is said to be.
+    """Yield a problem for a description declared as reStructuredText that cannot be rendered.
 
-    Markdown and plain text cannot be wrong. Where nothing is said of the type, the standard asks for plain text in the
-    place of reStructuredText that cannot be read; PyPI refuses it.
+    Markdown and plain text always render. Without a declared type, the standard falls back to plain text if the
+    description is not valid reStructuredText, so it is accepted here; PyPI refuses it.
     """
     described = core_metadata.description(metadata.document)
     fault = readmes.fault(described) if described.content_type else None

@@ -1,10 +1,10 @@
-"""A program of its own: a README on standard input, safe HTML on standard output, or the reason on standard error.
+"""Standalone program that renders a README: standard input to safe HTML on standard output, errors on standard error.
 
-The renderer is the one that PyPI uses. Its HTML is cleaned once more, so that nothing in it touches the page around it:
-no remote image (the content security policy would block it, so the alternative text stands in its place), no id or
-class of ours, no link that leads to a place of this registry.
+It uses PyPI's renderer. The HTML is sanitized once more so that it cannot affect the surrounding page: it contains no
+remote images (the content security policy would block them, so their alternative text is shown instead), no ids or
+classes of the page, and no relative links into the registry.
 
-It imports nothing of the registry and starts in a tenth of a second.
+The program imports nothing of the registry and starts in a tenth of a second.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from readme_renderer import markdown, rst
 PROCESSOR_SECONDS = 3
 MEMORY_BYTES = 1 << 30
 LONGEST_HTML = 4 << 20
-WRONG = 3  # exit status: the README is not what its type says
+WRONG = 3  # exit status: the README is invalid for its content type
 LONGEST_REASON = 300
 
 _VARIANTS = ("GFM", "CommonMark")
@@ -43,18 +43,18 @@ _ATTRIBUTES = {
     "p": {"align"},
     "div": {"align"},
 }
-# Classes of highlighted code that static/app.css has a colour for.
+# Classes of highlighted code that static/app.css has a color for.
 _CODE_CLASSES = {
     "c", "c1", "ch", "cm", "cp", "cs", "gd", "gi", "go", "gp", "k", "kc", "kd", "kn", "kr", "kt", "m", "mf", "mi", "na",
     "nb", "nc", "nd", "nf", "nn", "nt", "nv", "o", "ow", "s", "s1", "s2", "sa", "sd", "se", "si",
 }  # fmt: skip
 _IMAGE_CLASS = "readme-image"
-_ID_PREFIX = "user-content-"  # the one that the renderer puts before headings
-_LOWER_HEADINGS = {"h1": "h3", "h2": "h4", "h3": "h5", "h4": "h6", "h5": "h6"}  # the page's own are h1 and h2
+_ID_PREFIX = "user-content-"  # the prefix that the renderer gives to the ids of headings
+_LOWER_HEADINGS = {"h1": "h3", "h2": "h4", "h3": "h5", "h4": "h6", "h5": "h6"}  # the page itself uses h1 and h2
 
 
 def main() -> None:
-    """What takes too long or too much memory ends by a signal or an exception."""
+    """Render one README; exceeding the limits on time or memory ends the process by a signal or an exception."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
@@ -69,11 +69,11 @@ def main() -> None:
 
 
 def render(text: str, content_type: str, reasons: TextIO) -> str | None:
-    """A description as HTML, or ``None`` if it is not what its type says and is to be shown as it is.
+    """Render a description as HTML; return ``None`` if it is invalid for its type and has to be shown as plain text.
 
-    :param content_type: with parameters; empty means reStructuredText, if it can be read as such
+    :param content_type: with parameters; empty means reStructuredText, if the text is valid as such
         (PyPA specifications, "Core metadata", Description-Content-Type).
-    :param reasons: takes what is wrong with it.
+    :param reasons: receives the errors of the renderer.
     """
     message = Message()
     message["Content-Type"] = " ".join(content_type.split()) or "text/x-rst"
@@ -87,7 +87,7 @@ def render(text: str, content_type: str, reasons: TextIO) -> str | None:
 
 
 def clean(rendered: str) -> str:
-    """Somebody's HTML as a part of our page."""
+    """Sanitize untrusted HTML for inclusion in a page of the registry."""
     outline = _Outline()
     outline.feed(rendered)
     outline.close()
@@ -105,16 +105,16 @@ def clean(rendered: str) -> str:
 
 
 def _within_readme(address: str) -> str | None:
-    """Links within the README go on working; what else has no host would lead to a place of this registry."""
+    """Keep links to sections of the README; drop other links without a host, which would lead into the registry."""
     if not address.startswith("#"):
         return None
     return f"#{_ID_PREFIX}{address[1:].removeprefix(_ID_PREFIX)}"
 
 
 class _Outline(HTMLParser):
-    """The same HTML with headings below those of the page, words in place of images and check boxes, no empty links.
+    """Lowers headings below those of the page, replaces images and check boxes by text, and drops empty links.
 
-    Safety is not its business: everything is cleaned afterwards.
+    The result is not yet safe: it is sanitized afterwards.
     """
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ class _Outline(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "a" and self.parts and self.parts[-1].startswith("<a"):
-            self.parts.pop()  # a link without words, as behind headings
+            self.parts.pop()  # a link without text, such as the anchor after a heading
             return
         self.parts.append(f"</{_LOWER_HEADINGS.get(tag, tag)}>")
 

@@ -1,7 +1,7 @@
-"""Descriptions of packages, rendered: what strangers wrote becomes safe HTML, or a reason why it cannot.
+"""Rendering of untrusted package descriptions as safe HTML.
 
-That is done in a process of its own with little time and memory (``readme_worker``): nested deep enough, a page of text
-keeps a renderer busy for minutes, and nothing in this process could stop it.
+A separate process with limits on time and memory does the work (``readme_worker``): a page of deeply nested text can
+keep a renderer busy for minutes, and nothing in this process could stop it.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ from pathlib import Path
 
 from registry.domain.distributions.core_metadata import Description
 
-LONGEST_CHARACTERS = 1 << 20  # a longer one is for reading in an editor
+LONGEST_CHARACTERS = 1 << 20  # longer descriptions are not checked, and pages do not show them
 PATIENCE_SECONDS = 10
-WRONG = 3  # exit status of the worker for a description that is not what its type says
+WRONG = 3  # exit status of the worker for a description that is invalid for its content type
 _WORKER = Path(__file__).with_name("readme_worker.py")
 
 
 def html(description: Description) -> str | None:
-    """A description as safe HTML; ``None`` if it is to be shown as it is.
+    """Render a description as safe HTML; return ``None`` if it has to be shown as plain text.
 
-    :raises subprocess.TimeoutExpired: it had no chance to run; time of its own it takes little, then it fails.
+    :raises subprocess.TimeoutExpired: the machine was too busy to run the worker, whose own processor time is limited
+        far below this timeout.
     """
     worker = _work(description)
     return worker.stdout.decode() if worker.returncode == 0 else None
 
 
-@lru_cache(maxsize=16)  # the files of a release have the same one, and starting the worker takes a quarter of a second
+@lru_cache(maxsize=16)  # the files of a release share one description, and starting the worker takes a quarter second
 def fault(description: Description) -> str | None:
-    """What is wrong with a description in reStructuredText; ``None`` if nothing is, or nobody can tell in time.
+    """Return the error in a reStructuredText description; ``None`` if there is none or the worker times out.
 
-    Other types cannot be wrong.
+    Other content types have no errors.
     """
     message = Message()
     message["Content-Type"] = " ".join(description.content_type.split())
@@ -43,7 +44,7 @@ def fault(description: Description) -> str | None:
         return None
     try:
         worker = _work(description)
-    except subprocess.TimeoutExpired:  # the machine is busy; that is not the file's fault
+    except subprocess.TimeoutExpired:  # the machine is busy, which does not make the file invalid
         return None
     return worker.stderr.decode() if worker.returncode == WRONG else None
 

@@ -1,4 +1,4 @@
-"""What a wheel says of itself beside its core metadata: the tags in its name, its ``WHEEL`` and its ``RECORD``.
+"""Validation of the parts of a wheel beside its core metadata: the tags in its name, ``WHEEL``, and ``RECORD``.
 
 PyPA specifications, "Binary distribution format", "Platform compatibility tags", "Recording installed projects".
 """
@@ -23,12 +23,12 @@ from registry.errors import InvalidDistribution, Problem, quoted
 MAX_WHEEL_BYTES = MIB
 MAX_TAGS = 10_000  # of a WHEEL, every combination counted; the largest seen have some 50
 MAX_RECORD_BYTES = 32 * MIB
-# Unpacking and digesting takes some 6 s per GiB, and clients wait 10 s for an answer. Of a wheel that unpacks to more
-# than this, RECORD is compared by names and sizes only.
+# Unpacking and hashing takes some 6 s per GiB, and clients wait 10 s for a response. For a wheel that unpacks to more
+# than this, only the names and sizes in RECORD are compared.
 MAX_DIGESTED_BYTES = 512 * MIB
 
-# What a build may be for. PyPI takes no linux_*, as such a wheel runs only on machines like the one that built it; in a
-# private registry these machines are known, and it is welcome.
+# Platforms that a wheel can be built for. PyPI refuses linux_*, as such a wheel runs only on machines like the one that
+# built it; in a private registry those machines are known, so it is accepted here.
 _PLATFORM = re.compile(
     r"""
     any | win32 | win_(amd64|arm64|arm32|ia64)
@@ -49,11 +49,8 @@ _TOO_WEAK = {"md5", "sha1", "sha224", "sha3_224", "shake_128", "shake_256"}
 _DIGESTS = hashlib.algorithms_guaranteed - _TOO_WEAK
 
 
-# Tags -----------------------------------------------------------------------------------------------------------
-
-
 def unknown_tags(claimed: ParsedFilename) -> Iterator[Problem]:
-    """Tags in a wheel's name that stand for no interpreter, ABI or platform: no client would ever take it."""
+    """Yield tags in a wheel's name that denote no interpreter, ABI, or platform, so that no client would install it."""
     for part, grammar, expected in (
         ("interpreter", _INTERPRETER, "an interpreter and its version, such as py3 or cp312"),
         ("abi", _ABI, "none, abi3 or the ABI of an interpreter, such as cp312"),
@@ -64,13 +61,10 @@ def unknown_tags(claimed: ParsedFilename) -> Iterator[Problem]:
                 yield Problem(f"{part} tag", tag, expected)
 
 
-# WHEEL ----------------------------------------------------------------------------------------------------------
-
-
 def wrong_wheel_document(wheel: Zip, folder: str, claimed: ParsedFilename | None) -> Iterator[Problem]:
-    """What makes installers refuse a ``WHEEL``, and what in it does not agree with the file's name.
+    """Yield the problems for which installers refuse ``WHEEL``, and its disagreements with the file name.
 
-    :raises InvalidDistribution: it cannot be read.
+    :raises InvalidDistribution: ``WHEEL`` cannot be read.
     """
     fields = _wheel_fields(wheel.read(f"{folder}/WHEEL", MAX_WHEEL_BYTES))
     version = fields.get("wheel-version", [""])[0]
@@ -101,14 +95,14 @@ def _wrong_tags(lines: list[str], claimed: ParsedFilename | None) -> Iterator[Pr
     if not lines:
         yield Problem("WHEEL: Tag", "", "one line for each tag of the file name")
     elif claimed is not None and not malformed:
-        said = _Tags(frozenset[Tag]().union(*parsed.values()))
-        for tag in sorted(claimed.tags - said.tags, key=str):
-            if not said.may_be_called(tag):
+        listed = _Tags(frozenset[Tag]().union(*parsed.values()))
+        for tag in sorted(claimed.tags - listed.tags, key=str):
+            if not listed.allows_renaming_to(tag):
                 yield Problem("WHEEL: Tag", ", ".join(lines), f"one line for each tag of the file name, also {tag}")
 
 
 def _parsed(line: str) -> frozenset[Tag]:
-    """The tags in a line, none if it is malformed."""
+    """Return the tags in a line; none if it is malformed."""
     try:
         return parse_tag(line)
     except ValueError:
@@ -116,12 +110,12 @@ def _parsed(line: str) -> frozenset[Tag]:
 
 
 class _Tags:
-    """The tags in a ``WHEEL``, and which others a wheel's name may have in their place.
+    """The tags in a ``WHEEL``, and the other tags that a wheel's name can have instead.
 
-    Names are given anew after the build, and tools seldom correct the ``WHEEL`` then: a build for Linux gets the
-    policies it was found to follow, one for macOS other versions, one that is said to be for any platform gets the
-    platform of the binaries it brings, and an ABI is left out, or named. That is in order; another interpreter, ABI or
-    operating system is another build.
+    Wheels are renamed after the build, and tools seldom update ``WHEEL`` then: a Linux build gets the manylinux
+    policies it complies with, a macOS build other versions, a build for any platform the platform of the binaries it
+    contains, and an ABI tag is dropped or added. All of these are accepted; a different interpreter, ABI, or operating
+    system means a different build.
     """
 
     def __init__(self, tags: frozenset[Tag]) -> None:
@@ -129,7 +123,7 @@ class _Tags:
         self._builds = {(tag.interpreter, tag.abi, _system(tag.platform)) for tag in self.tags}
         self._of_any_abi = {(interpreter, system) for interpreter, _, system in self._builds}
 
-    def may_be_called(self, tag: Tag) -> bool:
+    def allows_renaming_to(self, tag: Tag) -> bool:
         systems = {_system(tag.platform), "any"}
         if tag.abi == "none":
             return any((tag.interpreter, system) in self._of_any_abi for system in systems)
@@ -137,19 +131,18 @@ class _Tags:
 
 
 def _system(platform: str) -> str:
-    """What a name given anew must keep of a platform: of Linux the architecture, of macOS nothing else."""
+    """Return the part of a platform that renaming must preserve: on Linux the architecture, on macOS only its name."""
     if match := _LINUX.fullmatch(platform):
         return f"linux_{match[1]}"
     return "macosx" if platform.startswith("macosx_") else platform
 
 
-# RECORD ---------------------------------------------------------------------------------------------------------
-
-
 def wrong_record(wheel: Zip, folder: str) -> Iterator[Problem]:
-    """Where ``RECORD`` and the wheel's files differ: names, sizes, digests. Reads the wheel from end to end.
+    """Yield the differences between ``RECORD`` and the wheel's files in names, sizes, and digests.
 
-    :raises InvalidDistribution: a file is damaged, or ``RECORD`` cannot be read.
+    Reads the entire wheel.
+
+    :raises InvalidDistribution: a file is damaged, or ``RECORD`` cannot be parsed.
     """
     unrecorded = {f"{folder}/{name}" for name in _UNRECORDED}
     recorded = _record(wheel, folder)
@@ -164,7 +157,7 @@ def wrong_record(wheel: Zip, folder: str) -> Iterator[Problem]:
 
 
 def _record(wheel: Zip, folder: str) -> dict[str, tuple[str, str]]:
-    """Digest and size by path, as ``RECORD`` has them."""
+    """Return digest and size by path, as spelled in ``RECORD``."""
     document = wheel.read(f"{folder}/RECORD", MAX_RECORD_BYTES)
     recorded: dict[str, tuple[str, str]] = {}
     try:
