@@ -10,6 +10,7 @@ from registry.errors import InvalidGroup, InvalidRecord
 from registry.models import Group, Project, User, Visibility
 from tests import factories
 from tests.domain.namespaces.creating import INTERNAL, PRIVATE, PUBLIC, create_group, create_project, errors_of
+from tests.suggested_paths import PATHS
 
 
 def test_a_user_keeps_to_the_limit_of_projects_of_their_own(app: Flask) -> None:
@@ -219,3 +220,19 @@ def test_a_group_is_not_made_less_visible_than_what_it_holds(app: Flask, owner: 
     namespaces.change(sub, {"visibility": INTERNAL}, by=by)
     namespaces.change(top, {"visibility": INTERNAL}, by=by)
     assert (top.visibility, sub.visibility) == (INTERNAL, INTERNAL)
+
+
+@pytest.mark.parametrize(("name", "path"), PATHS.items())
+def test_a_name_suggests_a_path(name: str, path: str) -> None:
+    assert namespaces.path_from(name) == path
+
+
+@pytest.mark.parametrize("path", PATHS.values())
+def test_the_suggestion_is_a_path_and_suggests_itself(path: str) -> None:
+    assert namespaces.path_errors(path, top_level=True) == []
+    assert namespaces.path_from(path) == path
+
+
+@pytest.mark.parametrize("name", ["日本語", "!?", "-.-", ""])
+def test_a_name_without_letters_or_digits_suggests_none(name: str) -> None:
+    assert namespaces.path_from(name) == ""
