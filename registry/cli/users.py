@@ -11,7 +11,8 @@ from registry.cli.output import Record, print_record, print_records
 from registry.database import db
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
-from registry.models import User, UserState
+from registry.domain.accounts.users import StateChange
+from registry.models import User
 
 password_option = click.option(
     "--password-stdin",
@@ -60,7 +61,7 @@ def list_users(as_json: bool) -> None:
 @json_option
 def block_user(username: str, as_json: bool) -> None:
     """Block the user USERNAME: no sign-in, and no token of theirs is accepted any more."""
-    _set_state(username, UserState.BLOCKED, "Blocked", as_json)
+    _change_state(username, StateChange.BLOCK, "Blocked", as_json)
 
 
 @users_group.command("unblock")
@@ -68,7 +69,7 @@ def block_user(username: str, as_json: bool) -> None:
 @json_option
 def unblock_user(username: str, as_json: bool) -> None:
     """Let the blocked user USERNAME in again."""
-    _set_state(username, UserState.ACTIVE, "Unblocked", as_json)
+    _change_state(username, StateChange.UNBLOCK, "Unblocked", as_json)
 
 
 @users_group.command("reset-password")
@@ -86,9 +87,9 @@ def reset_password(username: str, password_stdin: bool, as_json: bool) -> None:
     _print_with_password(user, f"Set the password of {user.username}.", password if is_generated else None, as_json)
 
 
-def _set_state(username: str, state: UserState, done: str, as_json: bool) -> None:
+def _change_state(username: str, change: StateChange, done: str, as_json: bool) -> None:
     user = find_user(username)
-    users.set_state(user, state, by=SHELL)
+    users.change_state(user, change, by=SHELL)
     print_record(_user_record(user), as_json, f"{done} user {user.username}.")
 
 

@@ -8,7 +8,7 @@ from registry import create_app, database
 from registry.database import db, utcnow
 from registry.domain import access
 from registry.domain.accounts import access_tokens, users
-from registry.models import UserState
+from registry.domain.accounts.users import StateChange
 from tests import factories
 from tests.builders import build_wheel
 from tests.test_metrics import numbers
@@ -123,7 +123,7 @@ def test_authentication_failures_are_counted_by_reason(pip, rest, project, owner
     assert failures("insufficient_scope") == 1
     pip.index(project, factories.access_token(guest))
     assert failures("forbidden") == 1
-    users.set_state(guest, UserState.BLOCKED, by=access.SHELL)
+    users.change_state(guest, StateChange.BLOCK, by=access.SHELL)
     pip.index(project, factories.access_token(guest))
     assert failures("inactive_user") == 1
     for _ in range(7):

@@ -6,7 +6,9 @@ from sqlalchemy import select
 from registry.database import db
 from registry.domain import access
 from registry.domain.accounts import users
+from registry.domain.accounts.users import StateChange
 from registry.models import AuditEvent, User, UserState
+from tests import factories
 from tests.cli.running import Refused, Run, columns, loaded, succeeded
 
 
@@ -86,7 +88,7 @@ def test_a_password_from_standard_input_that_is_too_short_is_refused(refused: Re
 
 
 def test_users_are_listed_by_id_with_state_and_kind(run: Run, admin: User, owner: User) -> None:
-    users.set_state(owner, UserState.BLOCKED, by=access.SHELL)
+    users.change_state(owner, StateChange.BLOCK, by=access.SHELL)
 
     assert columns(run("users", "list")) == [
         [str(admin.id), "root", "root@example.com", "Root", "active", "yes"],
@@ -113,6 +115,24 @@ def test_a_user_is_blocked_and_unblocked(run: Run, admin: User, owner: User) -> 
 
     assert succeeded(run("users", "unblock", "olivia")) == "Unblocked user olivia.\n"
     assert db.session.get_one(User, owner.id).state is UserState.ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("before", "command", "sentence"),
+    [
+        (UserState.BLOCKED, "block", "The user is blocked and cannot be made blocked."),
+        (UserState.ACTIVE, "unblock", "The user is active and cannot be made active."),
+        (UserState.DEACTIVATED, "unblock", "The user is deactivated and cannot be made active."),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(
+    refused: Refused, owner: User, before: UserState, command: str, sentence: str
+) -> None:
+    owner.state = before
+    factories.commit()
+
+    assert refused("users", command, "olivia") == sentence
+    assert db.session.get_one(User, owner.id).state is before
 
 
 def test_the_last_administrator_cannot_be_blocked(refused: Refused, admin: User) -> None:

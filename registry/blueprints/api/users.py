@@ -12,6 +12,7 @@ from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain.access import Permission
 from registry.domain.accounts import users
+from registry.domain.accounts.users import StateChange
 from registry.errors import Forbidden, Unauthenticated
 from registry.models import UserState
 
@@ -53,13 +54,6 @@ _DETAILS = {
 _NAMES = ("email", "username", "name")
 _NEW = {**{name: required(text) for name in _NAMES}, **_PASSWORD, **_DETAILS}
 _CHANGES = {**{name: optional(text) for name in _NAMES}, "password": optional(text), **_DETAILS}
-# Verb in the address → the state it leads to, and the only one it leads out of.
-_TRANSITIONS = {
-    "block": (UserState.BLOCKED, None),
-    "unblock": (UserState.ACTIVE, UserState.BLOCKED),
-    "deactivate": (UserState.DEACTIVATED, UserState.ACTIVE),
-    "activate": (UserState.ACTIVE, UserState.DEACTIVATED),
-}
 
 
 def routes(gate: Gate) -> Blueprint:
@@ -130,12 +124,11 @@ def routes(gate: Gate) -> Blueprint:
         users.delete_user(user, by=current_principal())
         return "", 204
 
-    @blueprint.post("/users/<id:user_id>/<any(block,unblock,deactivate,activate):verb>")
+    @blueprint.post(f"/users/<id:user_id>/<any({','.join(StateChange)}):verb>")
     @gate(Permission.ADMIN_INSTANCE)
     def change_state(user_id: int, verb: str) -> tuple[Response, int]:
         """Whether the user may sign in and use tokens."""
-        state, only_from = _TRANSITIONS[verb]
-        users.set_state(users.find_user(str(user_id)), state, only_from=only_from, by=current_principal())
+        users.change_state(users.find_user(str(user_id)), StateChange(verb), by=current_principal())
         return jsonify(True), 201
 
     return blueprint

@@ -35,6 +35,7 @@ from registry.domain import audit, instance, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.accounts import access_tokens
 from registry.domain.accounts import users as accounts
+from registry.domain.accounts.users import StateChange
 from registry.domain.namespaces import NamespaceFilter
 from registry.domain.packages import lists
 from registry.errors import Conflict, Forbidden
@@ -54,13 +55,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "deactivated": {"states": (UserState.DEACTIVATED,)},
 }
 ORDERS = ("name", "username", "created_at", "current_sign_in_at")
-# What is done to a user: the state it leads to, and the only one it leads out of.
-TRANSITIONS = {
-    "block": (UserState.BLOCKED, None),
-    "unblock": (UserState.ACTIVE, UserState.BLOCKED),
-    "deactivate": (UserState.DEACTIVATED, UserState.ACTIVE),
-    "activate": (UserState.ACTIVE, UserState.DEACTIVATED),
-}
 
 Page = Response | tuple[str, int]
 
@@ -281,15 +275,14 @@ def _add_users(blueprint: Blueprint, gate: Gate) -> None:
                 return _to_user(user)
         return render_template("ui/admin/user_form.html", form=form, user=user), form.status
 
-    @blueprint.post("/users/<username>/<any(block,unblock,deactivate,activate):verb>")
+    @blueprint.post(f"/users/<username>/<any({','.join(StateChange)}):verb>")
     @gate(Permission.ADMIN_INSTANCE)
     def change_state(username: str, verb: str) -> Response:
         """Whether the user may sign in and use tokens."""
-        user = accounts.find_username(username)
-        state, only_from = TRANSITIONS[verb]
+        user, change = accounts.find_username(username), StateChange(verb)
         with _refusals_flashed():
-            accounts.set_state(user, state, only_from=only_from, by=principal())
-            flash(_done(verb, user))
+            accounts.change_state(user, change, by=principal())
+            flash(_done(change, user))
         return _to_user(user)
 
     @blueprint.post("/users/<username>/reset_password")
@@ -336,14 +329,14 @@ def _to_user(user: User) -> Response:
     return redirect(url_for("ui.admin.user", username=user.username), 303)
 
 
-def _done(verb: str, user: User) -> str:
+def _done(change: StateChange, user: User) -> str:
     sentences = {
-        "block": gettext("User %(name)s was blocked.", name=user.name),
-        "unblock": gettext("User %(name)s was unblocked.", name=user.name),
-        "deactivate": gettext("User %(name)s was deactivated.", name=user.name),
-        "activate": gettext("User %(name)s was activated.", name=user.name),
+        StateChange.BLOCK: gettext("User %(name)s was blocked.", name=user.name),
+        StateChange.UNBLOCK: gettext("User %(name)s was unblocked.", name=user.name),
+        StateChange.DEACTIVATE: gettext("User %(name)s was deactivated.", name=user.name),
+        StateChange.ACTIVATE: gettext("User %(name)s was activated.", name=user.name),
     }
-    return str(sentences[verb])
+    return str(sentences[change])
 
 
 @contextmanager

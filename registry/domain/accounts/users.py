@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 import secrets
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,23 @@ from registry.models import (
     Visibility,
 )
 
+
+class StateChange(enum.StrEnum):
+    """What an administrator can do to a user, as GitLab calls it."""
+
+    BLOCK = "block"
+    UNBLOCK = "unblock"
+    DEACTIVATE = "deactivate"
+    ACTIVATE = "activate"
+
+
+# The state that each change starts from, and the one it leads to.
+TRANSITIONS = {
+    StateChange.BLOCK: (UserState.ACTIVE, UserState.BLOCKED),
+    StateChange.UNBLOCK: (UserState.BLOCKED, UserState.ACTIVE),
+    StateChange.DEACTIVATE: (UserState.ACTIVE, UserState.DEACTIVATED),
+    StateChange.ACTIVATE: (UserState.DEACTIVATED, UserState.ACTIVE),
+}
 MINIMUM_PASSWORD_LENGTH = 8
 MAXIMUM_PASSWORD_LENGTH = 128
 HASHER = PasswordHasher()  # a tenth of a second for each password
@@ -289,21 +307,20 @@ def personal_namespace(user: User) -> UserNamespace:
     return db.session.scalars(select(UserNamespace).where(UserNamespace.user_id == user.id)).one()
 
 
-def set_state(user: User, state: UserState, *, by: audit.Author, only_from: UserState | None = None) -> None:
+def change_state(user: User, change: StateChange, *, by: audit.Author) -> None:
     """Block, unblock, deactivate or activate; tokens and sessions follow from the next request on.
 
-    :param only_from: the state that this leads out of, where it is not any: who is blocked is not *activated*.
     :raises Forbidden: the present state does not allow it, or the last active administrator would go.
     """
+    before, after = TRANSITIONS[change]
     with transaction(lock=namespaces.TREE_LOCK):
         lock(user)
-        is_other = only_from not in (None, user.state)
-        if is_other or user.state is state or {user.state, state} == {UserState.BLOCKED, UserState.DEACTIVATED}:
-            raise Forbidden(f"The user is {user.state} and cannot be made {state}.")
-        if state is not UserState.ACTIVE:
+        if user.state is not before:
+            raise Forbidden(f"The user is {user.state} and cannot be made {after}.")
+        if after is not UserState.ACTIVE:
             refuse_last_administrator(user)
-        user.state = state
-        audit.record(by, f"user_{state}", user.username)
+        user.state = after
+        audit.record(by, f"user_{after}", user.username)
 
 
 def delete_user(user: User, *, by: audit.Author) -> None:

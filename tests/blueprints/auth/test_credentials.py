@@ -20,7 +20,8 @@ from registry.database import db, utcnow
 from registry.domain.access import SHELL
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
 from registry.domain.accounts.secrets import digest
-from registry.models import AccessToken, DeployToken, JobStatus, PackageFile, Project, Role, User, UserState, Visibility
+from registry.domain.accounts.users import StateChange
+from registry.models import AccessToken, DeployToken, JobStatus, PackageFile, Project, Role, User, Visibility
 from tests import factories
 from tests.builders import build_wheel
 from tests.clients import Twine, basic
@@ -73,8 +74,8 @@ def world(app: Flask) -> World:
     overdue, secrets["overdue job"] = factories.job(private, reporter)
     overdue.expires_at = utcnow()
     db.session.commit()
-    users.set_state(blocked, UserState.BLOCKED, by=SHELL)
-    users.set_state(deactivated, UserState.DEACTIVATED, by=SHELL)
+    users.change_state(blocked, StateChange.BLOCK, by=SHELL)
+    users.change_state(deactivated, StateChange.DEACTIVATE, by=SHELL)
     key = factories.token_key()
     revoked = access_tokens.find_access_token(secrets["revoked"], key)
     assert revoked is not None
@@ -373,7 +374,7 @@ def test_a_session_ends_with_a_new_password_or_when_its_user_is_stopped(
     assert signed_in.get(path(world.private)).status_code == 200
     {
         "password": lambda: users.set_password(world.reporter, "another secret", by=SHELL),
-        "blocked": lambda: users.set_state(world.reporter, UserState.BLOCKED, by=SHELL),
+        "blocked": lambda: users.change_state(world.reporter, StateChange.BLOCK, by=SHELL),
         "deleted": lambda: users.delete_user(world.reporter, by=SHELL),
     }[event]()
 

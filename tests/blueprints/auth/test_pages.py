@@ -7,7 +7,8 @@ import pytest
 from registry.blueprints.auth.pages import local_address
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
-from registry.models import User, UserState
+from registry.domain.accounts.users import StateChange
+from registry.models import User
 from tests import factories
 
 PASSWORD = "correct horse battery"
@@ -57,9 +58,9 @@ def test_the_page_has_exactly_one_password_field(browser, app):
     assert [field.get("type") for field in page.tree.iter("input")].count("password") == 1
 
 
-@pytest.mark.parametrize("state", [UserState.BLOCKED, UserState.DEACTIVATED])
-def test_who_is_not_active_cannot_sign_in(browser, user, state):
-    users.set_state(user, state, by=SHELL)
+@pytest.mark.parametrize("change", [StateChange.BLOCK, StateChange.DEACTIVATE])
+def test_who_is_not_active_cannot_sign_in(browser, user, change):
+    users.change_state(user, change, by=SHELL)
 
     assert browser.submit(SIGN_IN, credentials()).status_code == 422
 
@@ -67,7 +68,7 @@ def test_who_is_not_active_cannot_sign_in(browser, user, state):
 def test_a_session_ends_when_its_user_is_blocked(browser_of, user):
     browser = browser_of(user)
 
-    users.set_state(user, UserState.BLOCKED, by=SHELL)
+    users.change_state(user, StateChange.BLOCK, by=SHELL)
 
     assert browser.get("/-/user_settings/profile").location.startswith(SIGN_IN)
 

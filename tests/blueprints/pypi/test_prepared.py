@@ -13,6 +13,7 @@ from registry.blueprints.pypi import prepared
 from registry.database import db, utcnow
 from registry.domain import access, forwarding, namespaces
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
+from registry.domain.accounts.users import StateChange
 from registry.domain.packages import deletion, releases
 from registry.models import (
     AccessToken,
@@ -24,7 +25,6 @@ from registry.models import (
     PackageFile,
     RegistryAccess,
     Role,
-    UserState,
     Visibility,
 )
 from tests import factories
@@ -97,7 +97,7 @@ def _changes(project, group, reporter):
         "member removed": lambda: namespaces.remove_member(project, reporter, by=access.SHELL),
         "role lowered": lambda: namespaces.change_member(project, reporter, Role.GUEST, by=access.SHELL),
         "token revoked": lambda: access_tokens.revoke_access_token(access_token(), by=access.SHELL, now=utcnow()),
-        "user blocked": lambda: _set_state(reporter),
+        "user blocked": lambda: users.change_state(reporter, StateChange.BLOCK, by=access.SHELL),
         "package deleted": lambda: deletion.delete_package(db.session.scalars(package).one(), project, by=access.SHELL),
         "registry switched off": lambda: namespaces.change(
             project, {"registry_access": RegistryAccess.DISABLED}, by=access.SHELL
@@ -105,10 +105,6 @@ def _changes(project, group, reporter):
         "project deleted": lambda: namespaces.delete_namespace(project, by=access.SHELL),
         "group deleted": lambda: namespaces.delete_namespace(group, by=access.SHELL),
     }
-
-
-def _set_state(user):
-    users.set_state(user, UserState.BLOCKED, by=access.SHELL)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from registry.database import utcnow
 from registry.domain import forwarding, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
+from registry.domain.accounts.users import StateChange
 from registry.models import CreationLevel, InstanceSettings, Role, UserState, Visibility
 from tests import factories
 from tests.builders import build_wheel
@@ -122,8 +123,8 @@ def test_the_overview_counts_what_the_instance_holds(area, owner, project):
 )
 def test_users_are_searched_filtered_and_sorted(area, owner, query, names):
     factories.user("external", is_external=True)
-    users.set_state(factories.user("blocked"), UserState.BLOCKED, by=SHELL)
-    users.set_state(factories.user("sleeping"), UserState.DEACTIVATED, by=SHELL)
+    users.change_state(factories.user("blocked"), StateChange.BLOCK, by=SHELL)
+    users.change_state(factories.user("sleeping"), StateChange.DEACTIVATE, by=SHELL)
 
     page = area.get(f"/admin/users?{query}")
 
@@ -274,8 +275,8 @@ def test_the_last_administrator_stays_one(area, admin):
 )
 def test_a_user_is_kept_out_and_let_in_again(area, rest, owner, before, verb, after):
     token = factories.access_token(owner)
-    if before is not UserState.ACTIVE:
-        users.set_state(owner, before, by=SHELL)
+    owner.state = before
+    factories.commit()
 
     answer = area.submit("/admin/users/olivia", action=f"/admin/users/olivia/{verb}")
 
@@ -288,8 +289,8 @@ def test_a_user_is_kept_out_and_let_in_again(area, rest, owner, before, verb, af
 
 @pytest.mark.parametrize(("verb", "state"), [("unblock", UserState.ACTIVE), ("activate", UserState.BLOCKED)])
 def test_what_does_not_fit_the_state_is_told(area, owner, verb, state):
-    if state is not UserState.ACTIVE:
-        users.set_state(owner, state, by=SHELL)
+    owner.state = state
+    factories.commit()
 
     area.post(f"/admin/users/olivia/{verb}")
 

@@ -10,7 +10,8 @@ from registry.database import utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
-from registry.models import Role, UserState, Visibility
+from registry.domain.accounts.users import StateChange
+from registry.models import Role, Visibility
 from tests import factories
 
 PROJECT = "/acme/tools/-/project_members"
@@ -190,7 +191,7 @@ def test_members_are_found_by_a_part_of_their_name(browser_of, owner, project, d
 
 
 def test_a_blocked_member_is_marked(browser_of, owner, project, developer):
-    users.set_state(developer, UserState.BLOCKED, by=SHELL)
+    users.change_state(developer, StateChange.BLOCK, by=SHELL)
 
     assert ("Dora Blocked", "Direct member") in people(browser_of(owner).get(PROJECT))
 

@@ -11,8 +11,9 @@ from registry.database import db, utcnow
 from registry.domain import namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
+from registry.domain.accounts.users import StateChange
 from registry.errors import Conflict, Forbidden, InvalidRecord, RecordNotFound
-from registry.models import AuditEvent, Group, Membership, Namespace, Project, Role, User, UserNamespace, UserState
+from registry.models import AuditEvent, Group, Membership, Namespace, Project, Role, User, UserNamespace
 from tests import factories
 from tests.domain.namespaces.creating import PUBLIC, errors_of
 from tests.races import at_once
@@ -193,7 +194,7 @@ def test_a_group_keeps_an_owner(group: Group, owner: User) -> None:
 def test_an_owner_who_cannot_act_does_not_count_as_one(group: Group, owner: User, state: str) -> None:
     other = factories.member(group, Role.OWNER)
     if state == "blocked":
-        users.set_state(other, UserState.BLOCKED, by=SHELL)
+        users.change_state(other, StateChange.BLOCK, by=SHELL)
     else:
         expire(group, other)
 
