@@ -1,4 +1,4 @@
-"""``flask packages import``: what another index or a folder holds, published in a project."""
+"""``flask packages import``: publishes the packages of another index or of a folder to a project."""
 
 from __future__ import annotations
 
@@ -26,44 +26,48 @@ JOBS = 4
 
 @click.command("import", cls=Command)
 @click.argument("source_name", metavar="SOURCE")
-@click.option("--project", "project_path", required=True, metavar="PATH", help="The project to publish in.")
+@click.option("--project", "project_path", required=True, metavar="PATH", help="The project to publish to.")
 @click.option(
     "--package", "package_texts", multiple=True, metavar="NAME[==VERSION]",
-    help="Only this package, or this version of it. May be given several times; by default everything.",
+    help="Import only this package, or this version of it. Can be repeated. Default: everything.",
 )  # fmt: skip
-@click.option("--username", default="", help="User name for the index; of a token it often does not matter.")
+@click.option("--username", default="", help="User name for the index; with a token, often any name works.")
 @click.option(
-    "--password-stdin", is_flag=True, help="Read the password or token for the index from standard input's first line."
+    "--password-stdin",
+    is_flag=True,
+    help="Read the password or token for the index from the first line of standard input.",
 )
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N",
-    help=f"Files received and examined at the same time: by default {JOBS}, at most REGISTRY_THREADS.",
+    help=f"Number of files to receive and examine in parallel. Default: {JOBS}; maximum: REGISTRY_THREADS.",
 )  # fmt: skip
 @json_option
 def import_packages(
     source_name: str, project_path: str, package_texts: tuple[str, ...], username: str, password_stdin: bool,
     jobs: int | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Publish what SOURCE holds in a project: the address of a simple index, or a folder with wheels and sdists.
+    """Publish the packages of SOURCE to a project. SOURCE is the URL of a simple index, or a folder of wheels and
+    sdists.
 
-    Every file passes the checks of an upload, and its digest is that of the index. Upload times, yanks and the status
-    of package names are kept; a folder knows none, and its files are published now. Credentials are those of --username
-    and --password-stdin, of the address, or of ~/.netrc; they are sent to the index's own host and port only.
+    Every file passes the checks of an upload, and its digest has to match the index. Upload times, yanks, and the
+    status of package names are preserved; files from a folder are published with the current time. Credentials are
+    taken from --username and --password-stdin, from the URL, or from ~/.netrc, and sent only to the host and port of
+    the index.
 
-    Prints a line for every file that was not imported: result, file, reason. Files that are here already are passed
-    over, so the same command goes on with an import that was interrupted. Ends with status 1 if something failed, was
-    interrupted, or is here with other bytes ("conflict"). What would be refused as an upload is listed as "refused",
-    and that alone is no failure.
+    Files that already exist are skipped, so an interrupted import can simply be run again. Every other file that was
+    not imported is listed on one line: result, file, reason. The command exits with status 1 if a file failed or exists
+    with different content ("conflict"), or if the import was interrupted. Files that an upload would refuse are listed
+    as "refused" and do not affect the exit status.
     """
-    project, wanted = find_namespace(project_path, Project), run.wanted(package_texts)
+    project, selections = find_namespace(project_path, Project), run.parse_selections(package_texts)
     jobs = _checked_jobs(jobs)
     source = _source(source_name, username, password_stdin, jobs)
     max_size_bytes = instance.max_file_size(current_app.config["MAX_FILE_SIZE"])
     destination = Destination(project.id, SHELL, storage(), current_app.app_context, max_size_bytes)
-    db.session.rollback()  # no transaction stays open meanwhile
+    db.session.rollback()  # do not keep a transaction open during the import
     with _progress_bar() as bar:
         report = _Report(bar, is_silent=as_json)
-        summary = run.import_packages(source, destination, wanted, jobs=jobs, tell=report)
+        summary = run.import_packages(source, destination, selections, jobs=jobs, report=report)
     if not as_json:
         print_records(report.kept, as_json)
     counts = _counts(summary)
@@ -73,15 +77,15 @@ def import_packages(
         f"Imported {summary.imported} files ({summary.size_bytes} bytes) into {project_path}: {counts}.",
     )
     if summary.is_interrupted:
-        raise click.ClickException("The import was interrupted; the same command goes on with it.")
+        raise click.ClickException("The import was interrupted; run the same command again to resume it.")
     if not summary.is_complete:
-        raise click.ClickException(f"The import is not complete: {counts}.")
+        raise click.ClickException(f"The import is incomplete: {counts}.")
 
 
 def _checked_jobs(jobs: int | None) -> int:
-    threads: int = current_app.config["THREADS"]  # as many connections to the database there are at least
+    threads: int = current_app.config["THREADS"]  # the connection pool has at least this many connections
     if jobs is not None and jobs > threads:
-        raise click.UsageError(f"--jobs is {jobs}; at most REGISTRY_THREADS are accepted, which is {threads}.")
+        raise click.UsageError(f"--jobs is {jobs}; the maximum is REGISTRY_THREADS, which is {threads}.")
     return jobs or min(JOBS, threads)
 
 
@@ -92,14 +96,14 @@ def _source(name: str, username: str, password_stdin: bool, jobs: int) -> Source
     if username or password_stdin:
         raise click.UsageError("--username and --password-stdin are for an index; SOURCE is a folder.")
     if not Path(name).is_dir():
-        raise click.UsageError(f"{name!r} is neither the http:// or https:// address of an index nor a folder.")
+        raise click.UsageError(f"{name!r} is neither the http:// or https:// URL of an index nor a folder.")
     return Folder(Path(name))
 
 
 class _Report:
-    """What is told while an import runs: a step of the bar for every file, a line for those that were not imported.
+    """Reports progress: advances the progress bar for every file, and prints a line for those that were not imported.
 
-    :ivar kept: the lines, as far as they are not printed yet, since the bar would stand in their way.
+    :ivar kept: the lines to print after the import, as they would disturb the progress bar or the JSON output.
     """
 
     def __init__(self, bar: Any, *, is_silent: bool) -> None:
@@ -127,6 +131,6 @@ def _progress_bar() -> Any:
 
 def _counts(summary: ImportSummary) -> str:
     return (
-        f"{summary.present} present before, {summary.refused} refused, {summary.conflicts} conflicts, "
+        f"{summary.present} already present, {summary.refused} refused, {summary.conflicts} conflicts, "
         f"{summary.failed} failed"
     )

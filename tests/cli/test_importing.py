@@ -34,7 +34,7 @@ def test_what_an_index_holds_is_imported(run: Run, project: Project, served: Sta
 
     assert succeeded(run(*COMMAND, served.url)) == (
         f"Imported 2 files ({size_of(WHEEL, SDIST)} bytes) into acme/tools: "
-        "0 present before, 0 refused, 0 conflicts, 0 failed.\n"
+        "0 already present, 0 refused, 0 conflicts, 0 failed.\n"
     )
     assert filenames() == [WHEEL.filename, SDIST.filename]
 
@@ -47,7 +47,7 @@ def test_what_is_refused_is_listed_and_is_no_failure(run: Run, project: Project,
 
     assert printed[0].split("\t")[:2] == ["refused", BROKEN.filename]
     assert printed[1].startswith(
-        f"Imported 1 files ({size_of(WHEEL)} bytes) into acme/tools: 0 present before, 1 refused"
+        f"Imported 1 files ({size_of(WHEEL)} bytes) into acme/tools: 0 already present, 1 refused"
     )
 
 
@@ -63,10 +63,10 @@ def test_what_failed_and_what_conflicts_is_listed_and_ends_with_status_1(
     assert result.exit_code == 1
     lines = [line.split("\t") for line in result.stdout.splitlines()[:2]]
     assert lines[0][:2] == ["conflict", WHEEL.filename]
-    assert lines[1] == ["failed", SDIST.filename, "the answer is 404 Not Found: it is not there"]
-    counts = "0 present before, 0 refused, 1 conflicts, 1 failed"
+    assert lines[1] == ["failed", SDIST.filename, "the response is 404 Not Found"]
+    counts = "0 already present, 0 refused, 1 conflicts, 1 failed"
     assert result.stdout.splitlines()[2] == f"Imported 0 files (0 bytes) into acme/tools: {counts}."
-    assert result.stderr == f"Error: The import is not complete: {counts}.\n"
+    assert result.stderr == f"Error: The import is incomplete: {counts}.\n"
 
 
 def test_the_summary_as_json_holds_every_problem(run: Run, project: Project, served: StaticIndex) -> None:
@@ -76,7 +76,7 @@ def test_the_summary_as_json_holds_every_problem(run: Run, project: Project, ser
     result = run(*COMMAND, served.url, "--json", "--package", "demo", "--jobs", "2")
 
     assert result.exit_code == 1
-    reason = "the answer is 404 Not Found: it is not there"
+    reason = "the response is 404 Not Found"
     assert json.loads(result.stdout) == {
         "source": served.url, "project": "acme/tools", "imported": 1, "present": 0, "refused": 0, "conflicts": 0,
         "failed": 1, "size_bytes": size_of(WHEEL), "is_interrupted": False,
@@ -102,18 +102,18 @@ def test_wrong_credentials_are_told_in_one_sentence(refused: Refused, project: P
     served.credentials = ("ada", "secret")
 
     assert refused(*COMMAND, served.url, "--password-stdin", typed="wrong") == (
-        f"{served.url}: the answer is 401 Unauthorized: it asks for credentials, or does not accept these"
+        f"{served.url}: the response is 401 Unauthorized: the credentials are missing or not accepted"
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("nowhere",), "'nowhere' is neither the http:// or https:// address of an index nor a folder."),
-        (("https:///simple/",), "The source is no http:// or https:// address"),
+        (("nowhere",), "'nowhere' is neither the http:// or https:// URL of an index nor a folder."),
+        (("https:///simple/",), "The source is not an http:// or https:// URL"),
         ((".", "--username", "ada"), "--username and --password-stdin are for an index; SOURCE is a folder."),
-        ((".", "--jobs", "9"), "--jobs is 9; at most REGISTRY_THREADS are accepted, which is 8."),
-        ((".", "--package", "a>1"), "'a>1' is not the name of a package, or name and version as in demo==1.0"),
+        ((".", "--jobs", "9"), "--jobs is 9; the maximum is REGISTRY_THREADS, which is 8."),
+        ((".", "--package", "a>1"), "'a>1' is neither a package name nor a name and version such as demo==1.0"),
         ((".", "--project", "acme/other"), "There is no project acme/other."),
     ],
     ids=["no source", "no address", "folder with credentials", "too many jobs", "package", "project"],
@@ -145,9 +145,9 @@ def test_an_import_is_interrupted_and_goes_on(shell: Shell, served: StaticIndex)
     assert process.returncode == 1
     assert printed == (
         f"Imported 1 files ({size_of(WHEEL)} bytes) into acme/tools: "
-        "0 present before, 0 refused, 0 conflicts, 0 failed.\n"
+        "0 already present, 0 refused, 0 conflicts, 0 failed.\n"
     )
-    assert complaint == "Error: The import was interrupted; the same command goes on with it.\n"
+    assert complaint == "Error: The import was interrupted; run the same command again to resume it.\n"
     assert list(incoming.iterdir()) == []
 
     status, screen = shell.on_a_terminal(*COMMAND, served.url, answers=[])

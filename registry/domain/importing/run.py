@@ -1,7 +1,7 @@
-"""Import: what another index or a folder holds is published in a project, as if it had been uploaded here.
+"""Import of packages: publishes the files of another index or of a folder to a project.
 
-Every file passes the same gate as an upload. What it was elsewhere it stays: its upload time, its yank, the status of
-its package name. What is here already is left as it is, so an import that was interrupted is begun again and goes on.
+Every file passes the same inspection as an upload. Its upload time, its yank, and the status of its package name are
+preserved. Files that already exist are skipped, so an interrupted import can simply be run again.
 """
 
 from __future__ import annotations
@@ -42,24 +42,25 @@ from registry.errors import (
 from registry.models import FileStatus, NameStatus, Package, PackageFile, Project
 from registry.storage import StagedFile, Storage
 
-_WANTED = re.compile(r"(?P<name>[^=\s]+)(?:==(?P<version>[^=\s]+))?")
+_SELECTION = re.compile(r"(?P<name>[^=\s]+)(?:==(?P<version>[^=\s]+))?")
 
 
 class ImportResult(enum.StrEnum):
-    """What became of a file."""
+    """The result of importing one file."""
 
     IMPORTED = "imported"
-    PRESENT = "present"  # here before, with the same bytes
-    REFUSED = "refused"  # an upload of it would be, too
-    CONFLICT = "conflict"  # here before, with other bytes
-    FAILED = "failed"  # not received, or not as the source says it is
+    PRESENT = "present"  # already exists with the same content
+    REFUSED = "refused"  # an upload of the file would also be refused
+    CONFLICT = "conflict"  # already exists with different content
+    FAILED = "failed"  # not received, or not with the size and digests that the source declares
 
 
 @dataclass(frozen=True)
 class ImportOutcome:
-    """:ivar subject: a file name, or that of a package of which no file could be looked at.
+    """The result of importing one file, or of failing to look up one package.
 
-    :ivar size_bytes: of what was imported.
+    :ivar subject: the name of the file, or of the package if the failure concerns the entire package.
+    :ivar size_bytes: size of the file if it was imported, otherwise 0.
     """
 
     result: ImportResult
@@ -70,7 +71,7 @@ class ImportOutcome:
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """How many files had which result; ``size_bytes`` is the size of those that were imported."""
+    """The number of files by result; ``size_bytes`` is the total size of the imported ones."""
 
     imported: int
     present: int
@@ -82,13 +83,13 @@ class ImportSummary:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the project has all that was wanted of the source and that it may have."""
+        """Whether the project now has every selected file that it accepts."""
         return not (self.conflicts or self.failed or self.is_interrupted)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """A package name, and the versions of it that are wanted; none are all."""
+    """A package name, and its versions to import; empty for all versions."""
 
     name: NormalizedName
     versions: frozenset[Version] = frozenset()
@@ -96,10 +97,10 @@ class Selection:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where files go, and how.
+    """The project and the storage that receive the files.
 
-    :ivar session: opens what a thread needs to use ``db.session``, which is then its own.
-    :ivar max_size_bytes: largest file accepted; 0 is no limit.
+    :ivar session: returns a context in which a thread has its own ``db.session``.
+    :ivar max_size_bytes: maximum size of a file; 0 for no limit.
     """
 
     project_id: int
@@ -109,22 +110,24 @@ class Destination:
     max_size_bytes: int = 0
 
 
-# Told each outcome, and how many files and names are still to be looked at.
-Tell = Callable[[ImportOutcome, int], object]
+# Called with each outcome and the number of files and names that remain.
+Report = Callable[[ImportOutcome, int], object]
 
 
-def wanted(texts: Iterable[str]) -> list[Selection]:
-    """Several of ``name`` and ``name==version``, each name once; a name without a version is all of them.
+def parse_selections(texts: Iterable[str]) -> list[Selection]:
+    """Parse texts of the form ``name`` and ``name==version`` into one selection per name.
 
-    :raises SourceError: a text is neither.
+    A name without a version selects all of its versions.
+
+    :raises SourceError: a text has neither form.
     """
     found: dict[NormalizedName, set[Version]] = {}
     whole: set[NormalizedName] = set()
     for text in texts:
-        match = _WANTED.fullmatch("".join(text.split()))
+        match = _SELECTION.fullmatch("".join(text.split()))
         version = filenames.version(match["version"]) if match and match["version"] else None
         if match is None or not filenames.is_valid_name(match["name"]) or (match["version"] and version is None):
-            raise SourceError(f"{text[:300]!r} is not the name of a package, or name and version as in demo==1.0")
+            raise SourceError(f"{text[:300]!r} is neither a package name nor a name and version such as demo==1.0")
         name = canonicalize_name(match["name"])
         found.setdefault(name, set()).update({version} if version else ())
         whole.update(() if version else {name})
@@ -132,18 +135,19 @@ def wanted(texts: Iterable[str]) -> list[Selection]:
 
 
 def import_packages(
-    source: Source, destination: Destination, names: Iterable[Selection], *, jobs: int, tell: Tell
+    source: Source, destination: Destination, names: Iterable[Selection], *, jobs: int, report: Report
 ) -> ImportSummary:
-    """Publish what the source has and the project has not.
+    """Publish the selected files of the source that the project lacks.
 
-    Each file is an upload of its own, wholly here or not at all, whenever the import ends. At most ``jobs`` of them lie
-    in the store's staging folder, and nothing in memory. The interrupt of the keyboard ends it with a summary.
+    Each file is published separately and atomically, so the import can be interrupted at any time. Files are received
+    into the staging folder of the storage, at most ``jobs`` at a time, and never kept in memory. A keyboard interrupt
+    ends the import with a summary.
 
-    :param names: what is wanted; nothing is everything that the source has.
-    :param jobs: files that are received and examined at the same time; each may use a connection to the database.
-    :param tell: called in this thread, with each outcome as it is known.
-    :raises SourceError: the source does not say which names it has.
-    :raises RegistryError: files cannot be stored, or the project was deleted.
+    :param names: the packages to import; empty for every package of the source.
+    :param jobs: number of files received and examined in parallel; each one can use a database connection.
+    :param report: called in the calling thread with each outcome as soon as it is known.
+    :raises SourceError: the source does not list its packages.
+    :raises RegistryError: files cannot be stored, or the project was deleted during the import.
     """
     names = list(names)
     if not names:
@@ -151,7 +155,7 @@ def import_packages(
             names = [Selection(name) for name in source.names()]
         except SourceError as error:
             raise SourceError(f"{source.address}: {error.sentence}") from error
-    summary = _Import(source, destination, names, tell).run(jobs)
+    summary = _Import(source, destination, names, report).run(jobs)
     if summary.imported:
         with destination.session(), transaction(changes_answers=False):
             audit.record(
@@ -162,23 +166,23 @@ def import_packages(
 
 
 def _project(destination: Destination) -> Project:
-    """:raises NotFound: it was deleted meanwhile."""
+    """Return the project.
+
+    :raises NotFound: the project was deleted during the import.
+    """
     project = db.session.get(Project, destination.project_id)
     if project is None:
         raise NotFound("Project")
     return project
 
 
-# One import under way -------------------------------------------------------------------------------------------
-
-
 class _Interrupted(Exception):
-    """The import ends here; what was received of a file is dropped."""
+    """The import is being interrupted; a partially received file is discarded."""
 
 
 @dataclass(frozen=True)
-class _Wish:
-    """A file to be received; ``yanked_reason`` as it will be here."""
+class _PendingFile:
+    """A file to receive; ``yanked_reason`` is the one to publish it with."""
 
     file: SourceFile
     parsed: ParsedFilename
@@ -186,30 +190,35 @@ class _Wish:
 
 
 @dataclass
-class _Name:
-    """A name that was looked up: what is known at once, the files to be received, how many of both were told."""
+class _Lookup:
+    """A package that was looked up in the source.
 
-    wanted: Selection
+    :ivar outcomes: of the files that need not be received.
+    :ivar pending: the files to receive.
+    :ivar reported: number of files of both kinds whose outcome was reported.
+    """
+
+    selection: Selection
     page: SourcePage
     outcomes: tuple[ImportOutcome, ...]
-    wishes: tuple[_Wish, ...]
-    told: int = 0
+    pending: tuple[_PendingFile, ...]
+    reported: int = 0
     has_failed: bool = False
 
     @property
     def is_finished(self) -> bool:
-        return self.told == len(self.outcomes) + len(self.wishes)
+        return self.reported == len(self.outcomes) + len(self.pending)
 
 
 class _Import:
-    """Names are looked up and files received in threads; results are told in the one that runs it."""
+    """A running import: worker threads look up packages and receive files, and ``run`` reports in its own thread."""
 
-    def __init__(self, source: Source, destination: Destination, names: Iterable[Selection], tell: Tell) -> None:
-        self._source, self._destination, self._tell = source, destination, tell
+    def __init__(self, source: Source, destination: Destination, names: Iterable[Selection], report: Report) -> None:
+        self._source, self._destination, self._report = source, destination, report
         self._names = deque(names)
-        self._wishes: deque[tuple[_Name, _Wish]] = deque()
-        self._looking_up: set[Future[_Name | ImportOutcome]] = set()
-        self._receiving: dict[Future[ImportOutcome], _Name] = {}
+        self._pending: deque[tuple[_Lookup, _PendingFile]] = deque()
+        self._looking_up: set[Future[_Lookup | ImportOutcome]] = set()
+        self._receiving: dict[Future[ImportOutcome], _Lookup] = {}
         self._counts: Counter[ImportResult] = Counter()
         self._size_bytes = 0
         self._is_stopping = Event()
@@ -221,11 +230,11 @@ class _Import:
                 while self._fill(pool, jobs):
                     running: list[Future[Any]] = [*self._looking_up, *self._receiving]
                     wait(running, return_when=FIRST_COMPLETED)
-                    self._settle()
+                    self._collect()
             except KeyboardInterrupt:
                 is_interrupted = True
                 self._stop(pool)
-                self._settle()
+                self._collect()
             except BaseException:
                 self._stop(pool)
                 raise
@@ -237,104 +246,101 @@ class _Import:
         )  # fmt: skip
 
     def _stop(self, pool: ThreadPoolExecutor) -> None:
-        """Drop what is being received, and wait for what is being published."""
+        """Abort the files being received, and wait for those being published."""
         self._is_stopping.set()
         self._source.close()
         pool.shutdown(cancel_futures=True)
 
     def _fill(self, pool: ThreadPoolExecutor, jobs: int) -> bool:
-        """Begin as much as may run at the same time. Whether anything is under way.
+        """Start up to ``jobs`` tasks and return whether any task is running.
 
-        Files come before names, so that no more pages are known than are worked on.
+        Files come before names, so that the list of pending files stays short.
         """
-        while len(self._looking_up) + len(self._receiving) < jobs and (self._wishes or self._names):
-            if self._wishes:
-                name, wish = self._wishes.popleft()
-                self._receiving[pool.submit(self._received, wish)] = name
+        while len(self._looking_up) + len(self._receiving) < jobs and (self._pending or self._names):
+            if self._pending:
+                lookup, pending = self._pending.popleft()
+                self._receiving[pool.submit(self._try_receive, pending)] = lookup
             else:
-                self._looking_up.add(pool.submit(self._looked_up, self._names.popleft()))
+                self._looking_up.add(pool.submit(self._try_look_up, self._names.popleft()))
         return bool(self._looking_up or self._receiving)
 
-    def _settle(self) -> None:
-        """Tell what has come out; raises what a thread raised that is no outcome."""
-        for lookup in [lookup for lookup in self._looking_up if lookup.done()]:
-            self._looking_up.remove(lookup)
-            if not _has_ended_early(lookup):
-                self._note_name(lookup.result())
-        for reception in [reception for reception in self._receiving if reception.done()]:
-            name = self._receiving.pop(reception)
-            if not _has_ended_early(reception):
-                self._note(reception.result(), name)
-                self._finish(name)
+    def _collect(self) -> None:
+        """Report the outcomes of finished tasks; re-raise any other exception of a worker thread."""
+        for looking_up in [future for future in self._looking_up if future.done()]:
+            self._looking_up.remove(looking_up)
+            if not _was_interrupted(looking_up):
+                self._record_lookup(looking_up.result())
+        for receiving in [future for future in self._receiving if future.done()]:
+            lookup = self._receiving.pop(receiving)
+            if not _was_interrupted(receiving):
+                self._record(receiving.result(), lookup)
+                self._finish(lookup)
 
-    def _note_name(self, found: _Name | ImportOutcome) -> None:
-        if isinstance(found, ImportOutcome):
-            self._note(found)
+    def _record_lookup(self, lookup: _Lookup | ImportOutcome) -> None:
+        if isinstance(lookup, ImportOutcome):
+            self._record(lookup)
             return
-        self._wishes.extend((found, wish) for wish in found.wishes)
-        for outcome in found.outcomes:
-            self._note(outcome, found)
-        self._finish(found)
+        self._pending.extend((lookup, pending) for pending in lookup.pending)
+        for outcome in lookup.outcomes:
+            self._record(outcome, lookup)
+        self._finish(lookup)
 
-    def _note(self, outcome: ImportOutcome, name: _Name | None = None) -> None:
+    def _record(self, outcome: ImportOutcome, lookup: _Lookup | None = None) -> None:
         self._counts[outcome.result] += 1
         self._size_bytes += outcome.size_bytes
-        if name is not None:
-            name.told += 1
-            name.has_failed |= outcome.result is ImportResult.FAILED
-        remaining = len(self._wishes) + len(self._names) + len(self._looking_up) + len(self._receiving)
-        self._tell(outcome, remaining)
+        if lookup is not None:
+            lookup.reported += 1
+            lookup.has_failed |= outcome.result is ImportResult.FAILED
+        remaining = len(self._pending) + len(self._names) + len(self._looking_up) + len(self._receiving)
+        self._report(outcome, remaining)
 
-    def _finish(self, name: _Name) -> None:
-        """Once all files of a name are here, say of it what the source says; archived, it would take no more."""
-        if name.is_finished and not (name.has_failed or name.wanted.versions):
-            _keep_status(name.wanted.name, name.page, self._destination)
+    def _finish(self, lookup: _Lookup) -> None:
+        """Copy the status of a package name once all of its files exist, as archived names accept no files."""
+        if lookup.is_finished and not (lookup.has_failed or lookup.selection.versions):
+            _keep_status(lookup.selection.name, lookup.page, self._destination)
 
-    def _looked_up(self, name: Selection) -> _Name | ImportOutcome:
+    def _try_look_up(self, selection: Selection) -> _Lookup | ImportOutcome:
         try:
-            return _look_up(name, self._source, self._destination)
+            return _look_up(selection, self._source, self._destination)
         except SourceError as error:
-            return self._failed(name.name, error)
+            return self._failed(selection.name, error)
 
-    def _received(self, wish: _Wish) -> ImportOutcome:
+    def _try_receive(self, pending: _PendingFile) -> ImportOutcome:
         try:
-            return _receive(wish, self._source, self._destination, self._is_stopping)
+            return _receive(pending, self._source, self._destination, self._is_stopping)
         except SourceError as error:
-            return self._failed(wish.file.filename, error)
+            return self._failed(pending.file.filename, error)
         except (BadRequest, Forbidden, InvalidParameter) as refusal:
-            return ImportOutcome(ImportResult.REFUSED, wish.file.filename, refusal.reason)
+            return ImportOutcome(ImportResult.REFUSED, pending.file.filename, refusal.reason)
 
     def _failed(self, subject: str, error: SourceError) -> ImportOutcome:
-        if self._is_stopping.is_set():  # the source was closed, and that is why
+        if self._is_stopping.is_set():  # the error is due to closing the source
             raise _Interrupted from error
         return ImportOutcome(ImportResult.FAILED, subject, error.sentence)
 
 
-def _has_ended_early(future: Future[ImportOutcome] | Future[_Name | ImportOutcome]) -> bool:
+def _was_interrupted(future: Future[ImportOutcome] | Future[_Lookup | ImportOutcome]) -> bool:
     return future.cancelled() or isinstance(future.exception(), _Interrupted)
 
 
 def _keep_status(name: NormalizedName, page: SourcePage, destination: Destination) -> None:
-    """Say of a name that the project holds what the source says, unless something else is said of it here."""
+    """Copy the status of a package name from the source, unless the project has already set one."""
     if page.status not in set(NameStatus) - {NameStatus.ACTIVE}:
         return
     with destination.session():
         project = _project(destination)
         try:
-            said = package_name(project, name)
-        except NotFound:  # of a quarantined name no files were offered
+            existing = package_name(project, name)
+        except NotFound:  # sources offer no files of quarantined names
             return
-        if said.status is NameStatus.ACTIVE and not said.reason:
+        if existing.status is NameStatus.ACTIVE and not existing.reason:
             status = NameStatus(page.status)
             releases.set_name_status(project, name, status, page.status_reason, by=destination.principal)
 
 
-# What is to be received -----------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
-class _Held:
-    """A file that the project has."""
+class _ExistingFile:
+    """A file that the project already has."""
 
     filename: str
     version: str
@@ -343,33 +349,38 @@ class _Held:
     yanked_reason: str | None
 
 
-def _look_up(name: Selection, source: Source, destination: Destination) -> _Name:
-    """:raises SourceError: the source does not tell which files there are."""
+def _look_up(name: Selection, source: Source, destination: Destination) -> _Lookup:
+    """Look up the files of a package in the source and compare them with those of the project.
+
+    :raises SourceError: the source does not list the files.
+    """
     page = source.page(name.name)
     with destination.session():
-        held = {file.filename: file for file in _held_files(name.name, destination.project_id)}
-    stopped = _stopped_versions(held.values(), page)
-    outcomes, wishes, missing = [], [], set(name.versions)
+        existing = {file.filename: file for file in _existing_files(name.name, destination.project_id)}
+    yanked_versions = _yanked_versions(existing.values(), page)
+    outcomes, pending, missing = [], [], set(name.versions)
     for file in page.files:
         parsed = _parsed(file, name)
         if isinstance(parsed, ImportOutcome):
             outcomes.append(parsed)
         elif not name.versions or parsed.version in name.versions:
             missing.discard(parsed.version)
-            known = _known(file, held.get(file.filename), source, destination.max_size_bytes)
+            known = _outcome_without_receiving(file, existing.get(file.filename), source, destination.max_size_bytes)
             if known is not None:
                 outcomes.append(known)
             else:
-                yanked_reason = stopped.get(parsed.version) if file.yanked_reason is None else file.yanked_reason
-                wishes.append(_Wish(file, parsed, yanked_reason))
+                yanked_reason = (
+                    yanked_versions.get(parsed.version) if file.yanked_reason is None else file.yanked_reason
+                )
+                pending.append(_PendingFile(file, parsed, yanked_reason))
     for version in sorted(missing):
         outcomes.append(
             ImportOutcome(ImportResult.FAILED, f"{name.name}=={version}", "the source has no file of this version")
         )
-    return _Name(name, page, tuple(outcomes), tuple(wishes))
+    return _Lookup(name, page, tuple(outcomes), tuple(pending))
 
 
-def _held_files(name: NormalizedName, project_id: int) -> list[_Held]:
+def _existing_files(name: NormalizedName, project_id: int) -> list[_ExistingFile]:
     rows = db.session.execute(
         select(
             PackageFile.filename, Package.version, PackageFile.sha256, PackageFile.md5, PackageFile.yanked_reason
@@ -382,17 +393,17 @@ def _held_files(name: NormalizedName, project_id: int) -> list[_Held]:
         )
         .order_by(PackageFile.id)
     )  # fmt: skip
-    return [_Held(*row) for row in rows]
+    return [_ExistingFile(*row) for row in rows]
 
 
-def _stopped_versions(held: Iterable[_Held], page: SourcePage) -> Mapping[Version, str]:
-    """The versions that are yanked as a whole here and not at the source, with the reasons.
+def _yanked_versions(existing: Iterable[_ExistingFile], page: SourcePage) -> Mapping[Version, str]:
+    """Return the versions that are entirely yanked in the project but not in the source, with their reasons.
 
-    A file that is added to such a version is yanked with the others, as an upload to it is.
+    Like an upload, an imported file of such a version is yanked, too.
     """
     yanked_there = {file.filename for file in page.files if file.yanked_reason is not None}
-    versions: dict[Version, list[_Held]] = {}
-    for file in held:
+    versions: dict[Version, list[_ExistingFile]] = {}
+    for file in existing:
         if (version := filenames.version(file.version)) is not None:
             versions.setdefault(version, []).append(file)
     return {
@@ -410,21 +421,23 @@ def _parsed(file: SourceFile, name: Selection) -> ParsedFilename | ImportOutcome
         return ImportOutcome(ImportResult.REFUSED, file.filename, refusal.reason)
     if parsed.normalized_name != name.name:
         return ImportOutcome(
-            ImportResult.REFUSED, file.filename, f"its name is that of {parsed.normalized_name}, not {name.name}"
+            ImportResult.REFUSED, file.filename, f"the file name belongs to {parsed.normalized_name}, not {name.name}"
         )
     return parsed
 
 
-def _known(file: SourceFile, held: _Held | None, source: Source, max_size_bytes: int) -> ImportOutcome | None:
-    """What can be said of a file without receiving it."""
-    if held is not None:
+def _outcome_without_receiving(
+    file: SourceFile, existing: _ExistingFile | None, source: Source, max_size_bytes: int
+) -> ImportOutcome | None:
+    """Return the outcome of a file if it can be determined without receiving the file."""
+    if existing is not None:
         try:
             digests = source.digests(file)
         except SourceError as error:
             return ImportOutcome(ImportResult.FAILED, file.filename, error.sentence)
         for algorithm in ("sha256", "md5"):
             if algorithm in digests:
-                return _compared(file.filename, digests[algorithm], getattr(held, algorithm))
+                return _compared(file.filename, digests[algorithm], getattr(existing, algorithm))
     if max_size_bytes and (file.size_bytes or 0) > max_size_bytes:
         return ImportOutcome(ImportResult.REFUSED, file.filename, TooLarge().reason)
     return None
@@ -434,15 +447,12 @@ def _compared(filename: str, there: str, here: str) -> ImportOutcome:
     if there == here:
         return ImportOutcome(ImportResult.PRESENT, filename)
     return ImportOutcome(
-        ImportResult.CONFLICT, filename, f"the project has it with other bytes: {here}, the source has {there}"
+        ImportResult.CONFLICT, filename, f"the project has different content: {here}; the source has {there}"
     )
 
 
-# Receiving and publishing ---------------------------------------------------------------------------------------
-
-
-class _Bounded:
-    """A staged file that takes no more than it may, and nothing any more once the import is to end."""
+class _BoundedFile:
+    """A staged file with a maximum size, which accepts no more data once the import is interrupted."""
 
     def __init__(self, staged: StagedFile, max_size_bytes: int, is_stopping: Event) -> None:
         self._staged, self._max_size_bytes, self._is_stopping = staged, max_size_bytes, is_stopping
@@ -452,7 +462,10 @@ class _Bounded:
         return self._staged.size_bytes
 
     def write(self, data: bytes) -> int:
-        """:raises TooLarge: the file is."""
+        """Append ``data``.
+
+        :raises TooLarge: the file exceeds its maximum size.
+        """
         if self._is_stopping.is_set():
             raise _Interrupted
         if self._max_size_bytes and self.size_bytes + len(data) > self._max_size_bytes:
@@ -460,29 +473,33 @@ class _Bounded:
         return self._staged.write(data)
 
 
-def _receive(wish: _Wish, source: Source, destination: Destination, is_stopping: Event) -> ImportOutcome:
-    """:raises SourceError: the file cannot be received, or is not what the source says it is.
+def _receive(pending: _PendingFile, source: Source, destination: Destination, is_stopping: Event) -> ImportOutcome:
+    """Receive a file and publish it.
 
-    :raises BadRequest: it is no distribution in order, or too large.
-    :raises Forbidden: its package name takes no files here.
+    :raises SourceError: the file cannot be received, or differs from the size and digests that the source declares.
+    :raises BadRequest: the file is not a valid distribution, or too large.
+    :raises Forbidden: the project accepts no files of this package name.
     """
     with closing(destination.storage.stage()) as staged:
-        source.receive(wish.file, _Bounded(staged, destination.max_size_bytes, is_stopping))
-        refuse_other_content(wish.file, staged)
+        source.receive(pending.file, _BoundedFile(staged, destination.max_size_bytes, is_stopping))
+        refuse_other_content(pending.file, staged)
         with destination.session():
-            return _publish(wish, staged, destination)
+            return _publish(pending, staged, destination)
 
 
 def refuse_other_content(file: SourceFile, staged: StagedFile) -> None:
-    """:raises SourceError: the content is not that of which the source gives size and digests."""
+    """Compare a received file with the size and digests that the source declares.
+
+    :raises SourceError: one of them differs.
+    """
     if file.size_bytes not in (None, staged.size_bytes):
-        raise SourceError(f"{staged.size_bytes} bytes were received, the source has {file.size_bytes}")
+        raise SourceError(f"received {staged.size_bytes} bytes; the source declares {file.size_bytes}")
     digests = file.digests
     for algorithm in ["sha256"] if "sha256" in digests else digests:
         computed = _digest(staged, algorithm)
         if digests[algorithm] != computed:
             raise SourceError(
-                f"the bytes received have the {algorithm} {computed}, the source says {digests[algorithm]}"
+                f"the received file has the {algorithm} {computed}; the source declares {digests[algorithm]}"
             )
 
 
@@ -494,12 +511,12 @@ def _digest(staged: StagedFile, algorithm: str) -> str:
     return hashlib.file_digest(staged.file, algorithm).hexdigest()  # type: ignore[arg-type]
 
 
-def _publish(wish: _Wish, staged: StagedFile, destination: Destination) -> ImportOutcome:
-    file, now = wish.file, utcnow()
+def _publish(pending: _PendingFile, staged: StagedFile, destination: Destination) -> ImportOutcome:
+    file, now = pending.file, utcnow()
     published_at = min(file.uploaded_at or now, now)
     upload = Upload(
-        wish.parsed.normalized_name, str(wish.parsed.version), file.filename, staged, fields=None,
-        origin=Origin(published_at, wish.yanked_reason),
+        pending.parsed.normalized_name, str(pending.parsed.version), file.filename, staged, fields=None,
+        origin=Origin(published_at, pending.yanked_reason),
     )  # fmt: skip
     try:
         published = publishing.publish(
@@ -507,18 +524,18 @@ def _publish(wish: _Wish, staged: StagedFile, destination: Destination) -> Impor
             max_size_bytes=destination.max_size_bytes, now=now,
         )  # fmt: skip
     except DuplicateFile:
-        return _compared(file.filename, staged.sha256, _sha256_held(file.filename, destination))
+        return _compared(file.filename, staged.sha256, _existing_sha256(file.filename, destination))
     if not published.is_new:
         return ImportOutcome(ImportResult.PRESENT, file.filename)
     return ImportOutcome(ImportResult.IMPORTED, file.filename, size_bytes=staged.size_bytes)
 
 
-def _sha256_held(filename: str, destination: Destination) -> str:
-    held = db.session.scalar(
+def _existing_sha256(filename: str, destination: Destination) -> str:
+    existing = db.session.scalar(
         select(PackageFile.sha256).where(
             PackageFile.project_id == destination.project_id,
             PackageFile.filename == filename,
             PackageFile.status == FileStatus.DEFAULT,
         )
     )
-    return held or "deleted meanwhile"
+    return existing or "deleted in the meantime"

@@ -1,7 +1,7 @@
-"""Where packages to import come from: another index, asked over the Simple repository API, or a folder of files.
+"""Sources of packages to import: another index, through the Simple repository API, or a folder of files.
 
-Both say which package names they have and which files of one, with what is known of a file before it is fetched, and
-hand out its bytes. What they hold was made by others: nothing of it is trusted but what its digest proves.
+A source lists its package names, lists the files of a name with their metadata, and delivers the content of a file.
+Sources are untrusted: file content counts only if it matches its digest.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from registry.errors import InvalidDistribution, OperatorError
 
 ACCEPT = f"{simple.JSON}, {simple.HTML};q=0.2, {simple.PLAIN_HTML};q=0.01"
 CHUNK_BYTES = 1 << 18
-MAX_PAGE_BYTES = 256 << 20  # the list of the public index's names has some 40 MiB
+MAX_PAGE_BYTES = 256 << 20  # the public index lists its names on some 40 MiB
 MAX_TEXT_LENGTH = 1000
 CONNECT_SECONDS, READ_SECONDS = 10, 30
 ATTEMPTS = 4
 FIRST_PAUSE_SECONDS = 0.5  # doubled each time
 LONGEST_PAUSE_SECONDS = 30
-PASSING = (429, 500, 502, 503, 504)  # a later attempt may be answered otherwise
+TRANSIENT_STATUSES = (429, 500, 502, 503, 504)  # a later attempt can succeed
 
-_BROKEN = (
+_CONNECTION_ERRORS = (
     requests.ConnectionError,
     requests.Timeout,
     requests.exceptions.ChunkedEncodingError,
@@ -55,16 +55,16 @@ Result = TypeVar("Result")
 
 
 class SourceError(OperatorError):
-    """The source lacks what it should have, or does not hand it out; the sentence holds no secrets."""
+    """The source lacks a page or file, or does not deliver it; the sentence contains no secrets."""
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file as a source tells of it.
+    """One file as listed by a source.
 
-    :ivar location: its address, or its path.
-    :ivar digests: by name of the algorithm as ``hashlib`` has it, in lower case; what the source says.
-    :ivar yanked_reason: why it is yanked, which may be empty; ``None`` when it is not.
+    :ivar location: URL or path.
+    :ivar digests: as declared by the source, in lower case, by the name of the algorithm in ``hashlib``.
+    :ivar yanked_reason: the reason for a yank, possibly empty; ``None`` if the file is not yanked.
     """
 
     filename: str
@@ -77,7 +77,7 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class SourcePage:
-    """The files of one package name, and its status as in PEP 792."""
+    """The files of one package name, and its status (PEP 792)."""
 
     files: tuple[SourceFile, ...]
     status: str = "active"
@@ -85,7 +85,7 @@ class SourcePage:
 
 
 class Sink(Protocol):
-    """Where the bytes of a file go. ``write`` may raise, to end it."""
+    """Receives the content of a file; ``write`` can raise an exception to abort the transfer."""
 
     @property
     def size_bytes(self) -> int: ...
@@ -93,77 +93,87 @@ class Sink(Protocol):
 
 
 class Source(Protocol):
-    """May be used by several threads at once.
+    """A source of packages; thread-safe.
 
-    :ivar address: what it is called in messages; without credentials.
+    :ivar address: the source's name in messages, without credentials.
     """
 
     address: str
 
     def names(self) -> list[NormalizedName]:
-        """Every package name once. :raises SourceError:"""
+        """Return every package name once.
+
+        :raises SourceError: the source does not list its names.
+        """
 
     def page(self, name: NormalizedName) -> SourcePage:
-        """The files of one name. :raises SourceError:"""
+        """Return the files of one package name.
+
+        :raises SourceError: the source does not list them.
+        """
 
     def digests(self, file: SourceFile) -> dict[str, str]:
-        """What can be known of the content without writing it anywhere. :raises SourceError:"""
+        """Return the digests that are known without storing the content.
+
+        :raises SourceError: the file cannot be read.
+        """
 
     def receive(self, file: SourceFile, sink: Sink) -> None:
-        """Write the whole file to the sink. :raises SourceError: with what was written so far left there."""
+        """Write the content of a file to the sink.
+
+        :raises SourceError: the source does not deliver the file; the sink may have received a part of it.
+        """
 
     def close(self) -> None:
-        """End what is under way in other threads, soon and with an error."""
-
-
-# An index -------------------------------------------------------------------------------------------------------
+        """Make calls in other threads end soon, with an error."""
 
 
 class Index:
     """Another index, in JSON or HTML (PyPA "Simple repository API"; PEP 503, 592, 691, 700, 792).
 
-    Credentials are sent to the scheme, host and port of the index's own address and to nothing else; where there are
-    none, those of ``.netrc`` for the host that is asked, as pip has it. What fails in passing is tried again.
+    Credentials are sent only to the scheme, host, and port of the index itself. Without credentials, ``.netrc`` applies
+    to the host of each request, as in pip. Transient failures are retried.
     """
 
     def __init__(self, url: str, *, username: str = "", password: str = "", connections: int = 1) -> None:
-        """:param url: of the list of names. A user name and password in it are used, unless others are given.
+        """Configure access to an index, without connecting to it.
 
-        :param connections: kept open at the same time.
-        :raises SourceError: this is no address.
+        :param url: URL of the list of names; can contain user name and password, which the arguments override.
+        :param connections: number of connections to keep open.
+        :raises SourceError: ``url`` is not a valid HTTP URL.
         """
         parts = _split(url)
         host = parts.netloc.rpartition("@")[2]
         self.address = urlunsplit((parts.scheme, host, parts.path.rstrip("/") + "/", "", ""))
         username, password = username or unquote(parts.username or ""), password or unquote(parts.password or "")
         if password and not username:
-            username = "__token__"  # what clients call somebody with a token
+            username = "__token__"  # the conventional user name for a token
         self._credentials = HTTPBasicAuth(username.encode(), password.encode()) if username else None
         self._pages: dict[str, str] = {}
         self._closed = Event()
         self._session = requests.Session()
-        # Threads share it: nothing in it changes once cookies are off.
+        # Threads can share the session, as without cookies nothing in it changes.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=connections))
 
     def names(self) -> list[NormalizedName]:
         url, media_type, body = self._page(self.address)
-        with _readable("the list of names"):
+        with _parsing("the list of names"):
             self._pages = _json_names(body) if media_type == "json" else _html_names(body, url)
         return [canonicalize_name(name) for name in self._pages]
 
     def page(self, name: NormalizedName) -> SourcePage:
         url, media_type, body = self._page(self._pages.get(name) or urljoin(self.address, f"{name}/"))
-        with _readable(f"the page of {name}"):
+        with _parsing(f"the page of {name}"):
             return _json_page(body, url) if media_type == "json" else _html_page(body, url)
 
     def digests(self, file: SourceFile) -> dict[str, str]:
         return file.digests
 
     def receive(self, file: SourceFile, sink: Sink) -> None:
-        """As it is sent: a compressed file stays one. An attempt goes on where the one before broke off."""
-        self._attempted(lambda: self._receive_rest(file, sink))
+        """Write the content of a file to the sink without decoding it; a retry resumes where the transfer broke off."""
+        self._retried(lambda: self._receive_rest(file, sink))
 
     def close(self) -> None:
         self._closed.set()
@@ -175,7 +185,7 @@ class Index:
         with self._get(file.location, headers) as response:
             if response.status_code == requests.codes.partial_content:
                 if not response.headers.get("Content-Range", "").startswith(f"bytes {received}-"):
-                    raise SourceError("the answer is another part than was asked for")
+                    raise SourceError("the response contains another range than requested")
                 received = 0
             for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
                 fresh = chunk[received:]
@@ -184,7 +194,7 @@ class Index:
                     sink.write(fresh)
 
     def _page(self, url: str) -> tuple[str, str, bytes]:
-        """Address after redirects, ``json`` or ``html``, and body."""
+        """Return the URL after redirects, the format (``json`` or ``html``), and the body of a page."""
 
         def read() -> tuple[str, str, bytes]:
             with self._get(url, {"Accept": ACCEPT}) as response:
@@ -195,7 +205,7 @@ class Index:
                         raise SourceError(f"the page is larger than {MAX_PAGE_BYTES} bytes")
                 return response.url, _media_type(response.headers.get("Content-Type", "")), bytes(body)
 
-        return self._attempted(read)
+        return self._retried(read)
 
     def _get(self, url: str, headers: dict[str, str]) -> requests.Response:
         is_own = _origin(url) == _origin(self.address)
@@ -203,68 +213,67 @@ class Index:
             url, headers=headers, auth=self._credentials if is_own else None, stream=True,
             timeout=(CONNECT_SECONDS, READ_SECONDS),
         )  # fmt: skip
-        if response.status_code in PASSING:
+        if response.status_code in TRANSIENT_STATUSES:
             response.close()
-            raise _Passing(_told(response.status_code), _pause_asked_for(response))
+            raise _TransientError(_status_sentence(response.status_code), _requested_pause(response))
         if not response.ok:
             response.close()
-            raise SourceError(_told(response.status_code))
+            raise SourceError(_status_sentence(response.status_code))
         return response
 
-    def _attempted(self, attempt: Callable[[], Result]) -> Result:
+    def _retried(self, attempt: Callable[[], Result]) -> Result:
         for number in range(1, ATTEMPTS + 1):
             try:
                 return attempt()
-            except _Passing as error:
+            except _TransientError as error:
                 failure, pause = error.sentence, error.pause_seconds
-            except _BROKEN as error:
+            except _CONNECTION_ERRORS as error:
                 failure, pause = _cause(error), 0
-            except (requests.RequestException, ValueError) as error:  # ValueError: an address that cannot be one
-                raise SourceError(f"cannot be asked for ({type(error).__name__})") from error
+            except (requests.RequestException, ValueError) as error:  # ValueError: an invalid URL
+                raise SourceError(f"cannot be requested ({type(error).__name__})") from error
             if number == ATTEMPTS or self._closed.wait(max(pause, FIRST_PAUSE_SECONDS * 2 ** (number - 1))):
                 break
-        raise SourceError(f"{failure}, {number} times")
+        raise SourceError(f"{failure} (attempts: {number})")
 
 
-class _Passing(SourceError):
-    """A refusal that may be over after a pause."""
+class _TransientError(SourceError):
+    """A refusal that can be temporary."""
 
     def __init__(self, reason: str, pause_seconds: int) -> None:
         super().__init__(reason)
         self.pause_seconds = pause_seconds
 
 
-def _pause_asked_for(response: requests.Response) -> int:
+def _requested_pause(response: requests.Response) -> int:
     asked = response.headers.get("Retry-After", "")
     return min(int(asked), LONGEST_PAUSE_SECONDS) if re.fullmatch("[0-9]{1,6}", asked) else 0
 
 
-def _told(status: int) -> str:
+def _status_sentence(status: int) -> str:
     hint = {
-        401: ": it asks for credentials, or does not accept these",
-        403: ": these credentials are not enough",
-        404: ": it is not there",
+        401: ": the credentials are missing or not accepted",
+        403: ": the credentials are not sufficient",
     }.get(status, "")
-    return f"the answer is {status} {responses.get(status, '')}".rstrip() + hint
+    return f"the response is {status} {responses.get(status, '')}".rstrip() + hint
 
 
 def _cause(error: Exception) -> str:
-    """What broke, without the address, which may hold a signature."""
+    """Describe a connection error without the URL, which can contain a signature."""
     if isinstance(error, requests.exceptions.SSLError):
         return "the certificate is not accepted"
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
-        return "no answer in time"
+        return "the connection timed out"
     return "the connection failed"
 
 
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises ValueError when it is no number
+        _ = parts.port  # raises ValueError if it is not a number
     except ValueError as error:
-        raise SourceError("The source is no address that can be asked") from error
+        raise SourceError("The source is not a valid URL") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SourceError("The source is no http:// or https:// address")
+        raise SourceError("The source is not an http:// or https:// URL")
     return parts
 
 
@@ -277,24 +286,24 @@ def _media_type(content_type: str) -> str:
     media_type = content_type.partition(";")[0].strip().lower()
     known = {simple.JSON: "json", "application/json": "json", simple.HTML: "html", simple.PLAIN_HTML: "html"}
     if media_type not in known:
-        raise SourceError(f"the answer is of type {media_type[:100]!a}, not a page of the Simple API")
+        raise SourceError(f"the response has the type {media_type[:100]!a}, which is not one of the Simple API")
     return known[media_type]
 
 
 @contextmanager
-def _readable(what: str) -> Iterator[None]:
-    """:raises SourceError: what is read within is not what the Simple API has there."""
+def _parsing(page: str) -> Iterator[None]:
+    """Turn the exceptions of parsing a page into a SourceError.
+
+    :raises SourceError: the page does not conform to the Simple API.
+    """
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise SourceError(f"{what} is not as in the Simple API, version 1") from error
-
-
-# Pages in JSON --------------------------------------------------------------------------------------------------
+        raise SourceError(f"{page} does not conform to version 1 of the Simple API") from error
 
 
 def _json_names(body: bytes) -> dict[str, str]:
-    """Names, in the order of the list; their pages are where the standard has them."""
+    """Return the names in a list, in order, without URLs, as the standard defines those of their pages."""
     return {name: "" for project in _document(body)["projects"] if (name := _normalized(project["name"]))}
 
 
@@ -322,7 +331,10 @@ def _json_file(entry: dict[str, Any], url: str) -> SourceFile:
 
 
 def _document(body: bytes) -> dict[str, Any]:
-    """:raises ValueError: it is no JSON, or of another major version."""
+    """Parse a JSON page.
+
+    :raises ValueError: the body is not JSON, or has another major version.
+    """
     document: dict[str, Any] = json.loads(body)
     _refuse_version(str(document["meta"]["api-version"]))
     return document
@@ -333,11 +345,8 @@ def _refuse_version(version: str) -> None:
         raise ValueError(version)
 
 
-# Pages in HTML --------------------------------------------------------------------------------------------------
-
-
 class _Page(HTMLParser):
-    """``<base>``, the ``<meta>`` of the Simple API, and all anchors with their text."""
+    """A parsed HTML page: its ``<base>``, its ``<meta>`` elements, and its anchors with their text."""
 
     def __init__(self, body: bytes, url: str) -> None:
         super().__init__()
@@ -368,7 +377,7 @@ class _Page(HTMLParser):
 
 
 def _html_names(body: bytes, url: str) -> dict[str, str]:
-    """Names, in the order of the list, with the addresses of their pages."""
+    """Return the names in a list, in order, with the URLs of their pages."""
     page = _Page(body, url)
     named = [(_normalized(anchor["text"].strip().rstrip("/")), anchor["href"]) for anchor in page.anchors]
     return {name: urljoin(page.base, urldefrag(href)[0]) for name, href in named if name}
@@ -385,7 +394,7 @@ def _html_page(body: bytes, url: str) -> SourcePage:
 
 
 def _html_file(anchor: dict[str, str], base: str) -> SourceFile:
-    """``data-size`` and ``data-upload-time`` stand in no standard; indexes write and clients read them."""
+    """Parse an anchor, with ``data-size`` and ``data-upload-time``, which are a convention outside the standard."""
     location, fragment = urldefrag(urljoin(base, anchor["href"]))
     algorithm, _, digest = fragment.partition("=")
     size = anchor.get("data-size", "")
@@ -399,11 +408,8 @@ def _html_file(anchor: dict[str, str], base: str) -> SourceFile:
     )
 
 
-# What pages say -------------------------------------------------------------------------------------------------
-
-
 def _normalized(name: str) -> str:
-    """A package name in its normal form; empty for what is none, such as the way up in a list of folders."""
+    """Normalize a package name; return the empty string if it is invalid, such as a link to a parent folder."""
     try:
         return canonicalize_name(name, validate=True)
     except InvalidName:
@@ -411,7 +417,10 @@ def _normalized(name: str) -> str:
 
 
 def _known_digests(stated: dict[str, str]) -> dict[str, str]:
-    """Those that can be computed here (``shake`` is of no certain length); what is no digest is one of nothing."""
+    """Keep the digests of algorithms available here; a malformed digest becomes a text that no content matches.
+
+    ``shake`` is left out, as its digests have no fixed length.
+    """
     digests = {algorithm.lower(): digest.lower() for algorithm, digest in stated.items() if digest}
     return {
         algorithm: digest if _DIGEST.fullmatch(digest) else "malformed"
@@ -421,7 +430,7 @@ def _known_digests(stated: dict[str, str]) -> dict[str, str]:
 
 
 def _time(text: str) -> datetime | None:
-    """A time as in RFC 3339, in UTC if it does not say; nothing if it is none."""
+    """Parse a time (RFC 3339), by default in UTC; return ``None`` if it is invalid."""
     try:
         read = datetime.fromisoformat(text)
         return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
@@ -430,37 +439,37 @@ def _time(text: str) -> datetime | None:
 
 
 def _one_line(text: str) -> str:
-    """A name or reason as it can be shown and kept: printable, on one line, not too long.
+    """Reduce a name or reason to one line of printable characters of limited length.
 
-    That leaves every name that a distribution may have as it is.
+    Valid file names remain unchanged.
     """
     printable = "".join(character if character.isprintable() else " " for character in text)
     return " ".join(printable.split())[:MAX_TEXT_LENGTH]
 
 
-# A folder -------------------------------------------------------------------------------------------------------
-
-
 class Folder:
-    """All ``.whl``, ``.tar.gz`` and ``.zip`` files below a folder, by the package names in their own names.
+    """A folder of ``.whl``, ``.tar.gz``, and ``.zip`` files, searched recursively and grouped by package name.
 
-    Nothing else is known of them: a file's time on disk is that of a copy, and says nothing of when it was published.
+    It has no upload times: a file's time on disk is that of a copy and unrelated to its publication.
     """
 
     def __init__(self, folder: Path) -> None:
-        """:raises SourceError: the folder, or one below it, cannot be read."""
+        """List the files below ``folder``.
+
+        :raises SourceError: ``folder`` or one of its subfolders cannot be read.
+        """
         self.address = str(folder)
         self._files: dict[NormalizedName, list[SourceFile]] = {}
         for path in _paths_below(folder):
             self._files.setdefault(_package_in(path.name), []).append(SourceFile(_one_line(path.name), str(path)))
 
     def names(self) -> list[NormalizedName]:
-        """The empty name is that of files whose own names tell of no package."""
+        """Return every package name once; the empty name stands for files with invalid names."""
         return list(self._files)
 
     def page(self, name: NormalizedName) -> SourcePage:
         if name not in self._files:
-            raise SourceError("it is not in the folder")
+            raise SourceError("the folder has no files of this package")
         return SourcePage(tuple(self._files[name]))
 
     def digests(self, file: SourceFile) -> dict[str, str]:
@@ -474,7 +483,7 @@ class Folder:
             sink.write(chunk)
 
     def close(self) -> None:
-        """Nothing waits."""
+        """Do nothing, as reading files does not block."""
 
 
 def _paths_below(folder: Path) -> Iterator[Path]:
@@ -499,4 +508,4 @@ def _content(file: SourceFile) -> Iterator[bytes]:
             while chunk := content.read(CHUNK_BYTES):
                 yield chunk
     except OSError as error:
-        raise SourceError(f"it cannot be read: {error.strerror}") from error
+        raise SourceError(f"the file cannot be read: {error.strerror}") from error

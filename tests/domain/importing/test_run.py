@@ -35,7 +35,7 @@ CLEAN = ImportSummary(0, 0, 0, 0, 0, 0, is_interrupted=False)
 
 
 class Import:
-    """Runs imports into one project, and keeps what was told of the last one."""
+    """Runs imports into one project, and keeps the outcomes of the last one."""
 
     def __init__(self, app: Flask, project: Project) -> None:
         self.destination = Destination(project.id, SHELL, app.extensions["storage"], app.app_context)
@@ -48,14 +48,16 @@ class Import:
         """``then`` is called with each outcome; ``changes`` are of the destination."""
         self.outcomes, self.remaining = [], []
 
-        def tell(outcome: ImportOutcome, remaining: int) -> None:
+        def report(outcome: ImportOutcome, remaining: int) -> None:
             self.outcomes.append(outcome)
             self.remaining.append(remaining)
             then(outcome)
 
         destination = Destination(**vars(self.destination) | changes)
         db.session.rollback()
-        summary = importing.import_packages(source, destination, importing.wanted(texts), jobs=jobs, tell=tell)
+        summary = importing.import_packages(
+            source, destination, importing.parse_selections(texts), jobs=jobs, report=report
+        )
         db.session.expire_all()
         return summary
 
@@ -92,7 +94,7 @@ def filenames() -> list[str]:
 def test_names_and_versions_are_put_together() -> None:
     texts = ["Demo_Pkg==1.0", "demo.pkg == 2.0", "other", "other==1.0", "third==1.0.0RC1"]
 
-    assert importing.wanted(texts) == [
+    assert importing.parse_selections(texts) == [
         Selection(NormalizedName("demo-pkg"), frozenset({Version("1.0"), Version("2.0")})),
         Selection(NormalizedName("other")),
         Selection(NormalizedName("third"), frozenset({Version("1.0rc1")})),
@@ -102,9 +104,9 @@ def test_names_and_versions_are_put_together() -> None:
 @pytest.mark.parametrize("text", ["", "==1.0", "demo==", "demo>=1.0", "demo==1.*", "demo===1.0", "-demo", "demo[a]"])
 def test_anything_else_is_not_understood(text: str) -> None:
     with pytest.raises(SourceError) as refusal:
-        importing.wanted([text])
+        importing.parse_selections([text])
 
-    assert refusal.value.sentence == f"{text!r} is not the name of a package, or name and version as in demo==1.0"
+    assert refusal.value.sentence == f"{text!r} is neither a package name nor a name and version such as demo==1.0"
 
 
 # From a registry of this kind -----------------------------------------------------------------------------------
@@ -191,7 +193,7 @@ def test_wrong_credentials_end_an_import_of_everything(run: Import, other_index:
         run(Index(other_index().address, password="wrong"))
 
     assert error.value.sentence == (
-        f"{other_index().address}: the answer is 401 Unauthorized: it asks for credentials, or does not accept these"
+        f"{other_index().address}: the response is 401 Unauthorized: the credentials are missing or not accepted"
     )
 
 
@@ -223,9 +225,9 @@ def test_only_what_is_asked_for_is_imported(run: Import, served: StaticIndex) ->
     [
         (f"#sha256={WHEEL.sha256}", None),
         (f"#SHA256={WHEEL.sha256.upper()}", None),
-        ("#sha1=00", "the bytes received have the sha1 "),
-        ("#md5=00", "the bytes received have the md5 "),
-        (f"#sha256={'0' * 64}", f"the bytes received have the sha256 {WHEEL.sha256}, the source says {'0' * 64}"),
+        ("#sha1=00", "the received file has the sha1 "),
+        ("#md5=00", "the received file has the md5 "),
+        (f"#sha256={'0' * 64}", f"the received file has the sha256 {WHEEL.sha256}; the source declares {'0' * 64}"),
         ("#crc=00", None),
         ("", None),
     ],
@@ -251,7 +253,7 @@ def test_a_file_is_as_large_as_the_index_says(run: Import, served: StaticIndex) 
 
     run(Index(served.url))
 
-    assert run.reason == f"{len(WHEEL.content)} bytes were received, the source has 1"
+    assert run.reason == f"received {len(WHEEL.content)} bytes; the source declares 1"
 
 
 def test_what_the_gate_refuses_is_listed_and_no_failure(run: Import, served: StaticIndex) -> None:
@@ -270,7 +272,7 @@ def test_what_the_gate_refuses_is_listed_and_no_failure(run: Import, served: Sta
         "demo-2.0-py3-none-any.whl": "",
         "demo-1.0.egg": "Validation failed: file name is 'demo-1.0.egg', expected is a name that ends in .whl (wheel), "
         ".tar.gz or .zip (sdist)",
-        "other-1.0.tar.gz": "its name is that of other, not demo",
+        "other-1.0.tar.gz": "the file name belongs to other, not demo",
     }
     assert served.asked_for("/files/demo-1.0.egg") == []
 
@@ -328,7 +330,7 @@ def test_other_bytes_are_a_conflict_and_not_received(run: Import, served: Static
     summary = run(Index(served.url))
 
     assert (summary.conflicts, summary.is_complete) == (1, False)
-    assert run.reason == f"the project has it with other bytes: {held.sha256}, the source has {WHEEL.sha256}"
+    assert run.reason == f"the project has different content: {held.sha256}; the source has {WHEEL.sha256}"
     assert served.asked_for(f"/files/{WHEEL.filename}") == []
 
 
@@ -489,7 +491,7 @@ def test_a_file_that_goes_away_meanwhile_has_failed(run: Import, project: Projec
     run(folder)
 
     assert run.results == [("failed", WHEEL.filename), ("failed", SDIST.filename)]
-    assert run.outcomes[0].reason == "it cannot be read: No such file or directory"
+    assert run.outcomes[0].reason == "the file cannot be read: No such file or directory"
 
 
 # Threads, ends, bounds ------------------------------------------------------------------------------------------

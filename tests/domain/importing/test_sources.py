@@ -223,13 +223,13 @@ def test_json_is_asked_for_first_and_html_taken(served: StaticIndex, index: Inde
 def test_what_is_no_page_is_told(served: StaticIndex, index: Index, media_type: str, body: str) -> None:
     served.put("demo/", body, media_type)
 
-    assert failure(index) == "the page of demo is not as in the Simple API, version 1"
+    assert failure(index) == "the page of demo does not conform to version 1 of the Simple API"
 
 
 def test_a_page_of_another_type_is_told(served: StaticIndex, index: Index) -> None:
     served.put("demo/", "demo", "text/plain; charset=utf-8")
 
-    assert failure(index) == "the answer is of type 'text/plain', not a page of the Simple API"
+    assert failure(index) == "the response has the type 'text/plain', which is not one of the Simple API"
 
 
 def test_a_page_that_has_no_end_is_given_up(served: StaticIndex, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,11 +245,11 @@ def test_a_page_that_has_no_end_is_given_up(served: StaticIndex, index: Index, m
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        (401, "the answer is 401 Unauthorized: it asks for credentials, or does not accept these"),
-        (403, "the answer is 403 Forbidden: these credentials are not enough"),
-        (404, "the answer is 404 Not Found: it is not there"),
-        (410, "the answer is 410 Gone"),
-        (599, "the answer is 599"),
+        (401, "the response is 401 Unauthorized: the credentials are missing or not accepted"),
+        (403, "the response is 403 Forbidden: the credentials are not sufficient"),
+        (404, "the response is 404 Not Found"),
+        (410, "the response is 410 Gone"),
+        (599, "the response is 599"),
     ],
 )
 def test_a_refusal_is_told_and_not_asked_for_again(served: StaticIndex, index: Index, status: int, reason: str) -> None:
@@ -271,7 +271,7 @@ def test_what_may_pass_is_tried_again(served: StaticIndex, index: Index, status:
 def test_what_does_not_pass_is_given_up(served: StaticIndex, index: Index) -> None:
     served.fail("demo/", 503, 503, 503, 503, 503)
 
-    assert failure(index) == "the answer is 503 Service Unavailable, 4 times"
+    assert failure(index) == "the response is 503 Service Unavailable (attempts: 4)"
     assert len(served.asked_for("demo/")) == 4
 
 
@@ -289,7 +289,7 @@ def test_a_pause_ends_when_the_source_is_closed(served: StaticIndex, index: Inde
     served.fail("demo/", Fault(429, (("Retry-After", "30"),)))
     index.close()
 
-    assert failure(index) == "the answer is 429 Too Many Requests, 1 times"
+    assert failure(index) == "the response is 429 Too Many Requests (attempts: 1)"
 
 
 def test_nobody_there_is_told_without_the_address(index: Index) -> None:
@@ -298,14 +298,14 @@ def test_nobody_there_is_told_without_the_address(index: Index) -> None:
 
     with pytest.raises(SourceError) as error:
         index.receive(SourceFile("x.whl", address), Received())
-    assert error.value.sentence == "the connection failed, 4 times"
+    assert error.value.sentence == "the connection failed (attempts: 4)"
 
 
 @pytest.mark.parametrize(
     "url", ["ftp://example.com/", "http:///simple/", "http://[::1/", "http://host:port/", "simple"]
 )
 def test_what_is_no_address_of_an_index_is_refused(url: str) -> None:
-    with pytest.raises(SourceError, match=r"^The source is no "):
+    with pytest.raises(SourceError, match=r"^The source is not an? "):
         Index(url)
 
 
@@ -313,7 +313,7 @@ def test_a_file_somewhere_that_cannot_be_asked_is_told(index: Index) -> None:
     with pytest.raises(SourceError) as error:
         index.receive(SourceFile("demo-1.0.tar.gz", "ftp://files.test/demo-1.0.tar.gz?secret"), Received())
 
-    assert error.value.sentence == "cannot be asked for (InvalidSchema)"
+    assert error.value.sentence == "cannot be requested (InvalidSchema)"
 
 
 # Files ----------------------------------------------------------------------------------------------------------
@@ -355,7 +355,7 @@ def test_another_part_than_the_rest_is_not_taken(served: StaticIndex, index: Ind
     sink = Received()
     sink.write(b"abc")
 
-    with pytest.raises(SourceError, match="another part than was asked for"):
+    with pytest.raises(SourceError, match="another range than requested"):
         index.receive(SourceFile(WHEEL.filename, f"http://{served.host}{WHEEL_PATH}"), sink)
     assert sink.content == b"abc"
 
@@ -441,7 +441,7 @@ def test_a_folder_has_the_packages_that_its_files_name(tmp_path: Path) -> None:
         )
     )
     assert [file.filename for file in folder.page(NormalizedName("")).files] == ["x.tar.gz"]
-    assert failure(folder, "unknown") == "it is not in the folder"
+    assert failure(folder, "unknown") == "the folder has no files of this package"
 
 
 def test_files_of_a_folder_are_read_whole(tmp_path: Path) -> None:
@@ -461,5 +461,5 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"^The folder .*/gone cannot be read: No such file or directory$"):
         Folder(tmp_path / "gone")
 
-    with pytest.raises(SourceError, match=r"^it cannot be read: Is a directory$"):
+    with pytest.raises(SourceError, match=r"^the file cannot be read: Is a directory$"):
         Folder(tmp_path).digests(SourceFile(WHEEL.filename, str(tmp_path / WHEEL.filename)))
