@@ -19,8 +19,8 @@ from registry.domain.access import SHELL
 from registry.domain.accounts import users
 from registry.domain.forwarding import FORWARDING, FORWARDING_LOCK, change_forwarding, forwards, of_group
 from registry.domain.instance import change_instance
-from registry.errors import NotFound, SettingLocked
-from registry.models import AuditEvent, Group, GroupPackageSettings, Project, User
+from registry.errors import Forbidden, NotFound, SettingLocked
+from registry.models import AuditEvent, Group, GroupPackageSettings, Project, Role, User
 from tests import factories
 
 UPSTREAM = "https://upstream.test/simple"
@@ -484,3 +484,12 @@ def expected(node: Node, nodes: list[Node]) -> tuple[object, ...]:
     if isinstance(locker, Node):
         locked_by = next(place for place, candidate in enumerate(nodes) if candidate is locker)
     return node.value, node.lock, node.inherited(), node.effective(), locked_by
+
+
+def test_only_an_owner_changes_forwarding_together_with_the_group(group: Group) -> None:
+    maintainer = factories.signed_in(factories.member(group, Role.MAINTAINER))
+
+    with pytest.raises(Forbidden):
+        forwarding.change_group(group, {}, value=False, by=maintainer)
+
+    assert forwarding.forwards(group)

@@ -74,7 +74,7 @@ def local_address(address: str | None) -> str:
     Browsers read ``//host``, ``/\\host`` and control characters between the slashes as another host.
     """
     address = address or ""
-    is_local = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
+    is_local = address.startswith("/") and not address.startswith("//") and address.isprintable()
     if not is_local or "\\" in address or urlsplit(address).netloc:
         return url_for("ui.explore.home")
     return address

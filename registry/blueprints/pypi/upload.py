@@ -222,6 +222,6 @@ def _as_upload(form: Form, staged: StagedFile) -> Upload:
 
 def _checked_filename(filename: str) -> str:
     filename = filename.replace("\\", "/").rpartition("/")[2]
-    if not filename or filename in (".", "..") or _UNSAFE_FILENAME.search(filename) or len(filename.encode()) > 255:
+    if not filename or filename in (".", "..") or _UNSAFE_FILENAME.search(filename):
         raise BadRequest(f"{filename[:100]!a} is not a file name; expected is that of a wheel or an sdist")
     return filename

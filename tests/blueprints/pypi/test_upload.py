@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
 
 from registry.blueprints.pypi import upload
+from registry.blueprints.pypi.upload import received_form
 from registry.database import db, utcnow
 from registry.domain import access, instance, namespaces
 from registry.domain.packages import deletion, protection, releases
+from registry.errors import TooLarge
 from registry.models import AuditEvent, NameStatus, Package, PackageFile, RegistryAccess, Role, UserState, Visibility
 from tests import factories
 from tests.builders import build_sdist, build_wheel
@@ -688,3 +691,18 @@ def test_what_cannot_fit_is_refused_before_the_body_is_read(client, project, own
 
     assert asked(upload.FORM_BYTES + 10) == 204
     assert asked(upload.FORM_BYTES + 11) == 400
+
+
+def test_a_file_over_the_limit_is_not_written_to_its_end(app, project, storage):
+    part = b'--x\r\nContent-Disposition: form-data; name="content"; filename="demo-1.0-py3-none-any.whl"\r\n\r\n'
+    stream = EndlessStream(part)
+    environ = {"wsgi.input": stream, "CONTENT_LENGTH": str(1 << 30), "CONTENT_TYPE": FORM}
+
+    with (
+        app.test_request_context(pypi_path(project), method="POST", environ_overrides=environ),
+        closing(storage.stage()) as staged,
+        pytest.raises(TooLarge),
+    ):
+        received_form(staged, 1 << 20)
+
+    assert stream.given < 3 << 20

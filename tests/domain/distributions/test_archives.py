@@ -243,6 +243,22 @@ UNLISTED = zip_of({"evil.py": b""})[: 30 + len("evil.py") + 2]
 SYMLINK, DEVICE = (stat.S_IFLNK | 0o777) << 16, (stat.S_IFCHR | 0o600) << 16
 CONTRADICTION = "'top/a.py' has a local header that contradicts the central directory"
 
+
+def with_bytes_behind_the_deflated_ones() -> bytes:
+    """A zip file of one member, whose compressed size counts bytes that follow the end of the deflated stream."""
+    hidden, name = b"hidden", b"top/a.py"
+    usual = zip_of({name.decode(): A})
+    *_, compressed, _, _, _ = LOCAL_HEADER.unpack_from(usual)
+    end = LOCAL_HEADER.size + len(name) + compressed
+    longer = bytearray(usual[:end] + hidden + usual[end:])
+    directory = end + len(hidden)
+    for place in (18, directory + 20):  # the compressed size in the local header and in the central directory
+        struct.pack_into("<L", longer, place, compressed + len(hidden))
+    struct.pack_into("<L", longer, len(longer) - 6, directory)  # where the directory starts, in the end record
+    return bytes(longer)
+
+
+LOCAL_HEADER = struct.Struct("<4s5HL2L2H")
 BAD_ZIP_FILES = {
     # The frame
     "nothing": (b"", "the file is not a zip file: it has no end record"),
@@ -325,6 +341,9 @@ BAD_ZIP_FILES = {
     "other checksum": (both(14, 16, "<L", 1), "'top/a.py' does not match its size and checksum"),
     "too small a size": (both(22, 24, "<L", len(A) - 1), "'top/a.py' does not match its size and checksum"),
     "too large a size": (both(22, 24, "<L", len(A) + 1), "'top/a.py' does not match its size and checksum"),
+    "bytes behind the deflated ones": (
+        with_bytes_behind_the_deflated_ones(), "'top/a.py' does not match its size and checksum",
+    ),
     "content that is not deflated": (with_first_content(0xFF), "'top/a.py' is damaged: its content is not deflated"),
     "content that ends early": (with_first_content(3, 0), "'top/a.py' does not match its size and checksum"),
 }  # fmt: skip

@@ -1,5 +1,7 @@
 """What a wheel says of itself: tags, ``WHEEL``, ``RECORD``."""
 
+import base64
+import hashlib
 import io
 import tracemalloc
 
@@ -265,3 +267,22 @@ def test_a_record_of_endless_lines_takes_little_memory():
     tracemalloc.stop()
 
     assert peak < 3 * wheels.MAX_RECORD_BYTES
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha224"])
+def test_a_record_with_a_digest_that_can_be_forged_is_refused(algorithm):
+    digest = base64.urlsafe_b64encode(hashlib.new(algorithm, b"demo").digest()).rstrip(b"=").decode()
+
+    found = wrong_record(changed(record_digest(b"demo"), f"{algorithm}={digest}"))
+
+    assert len(found) == 1
+    assert algorithm in found[0]
+
+
+def test_the_files_of_a_wheel_of_many_megabytes_are_compared_with_its_record():
+    large = bytes(8 * MIB)
+    files = {"demo.py": large, f"{INFO}/METADATA": b"", f"{INFO}/WHEEL": b""}
+    record = record_of({**files, "demo.py": b"other"}, RECORD).replace(b",5\n", b",%d\n" % len(large))
+    opened = archives.open_zip(io.BytesIO(zip_of({**files, RECORD: record})))
+
+    assert len(list(wheels.wrong_record(opened, INFO))) == 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -95,7 +96,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Flask:
 def restore(path: Path, problems: list[Finding]) -> Restore:
     """Restores a backup into an installation."""
 
-    def restore(app: Flask, store: Storage | None = None, **options: bool) -> Manifest:
+    def restore(app: Flask, store: Storage | None = None, **options: Any) -> Manifest:
         with app.app_context():
             return backups.restore(
                 path, store or app.extensions["storage"], secret_key=app.config["SECRET_KEY"],

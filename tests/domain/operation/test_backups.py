@@ -3,9 +3,10 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -493,3 +494,41 @@ def test_a_backup_of_an_older_registry_is_brought_up_to_date(old_backup: Path, o
         assert isinstance(project, Project)
         assert (project.parent_id, project.identical_upload_accepted) == (5, None)
         assert factories.user("next").id == 18
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks into Linux's /proc")
+def test_the_disk_has_the_secret_key_before_its_name_and_then_the_name(
+    backup: Path, other: Flask, restore: Restore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file: Path = other.config["SECRET_KEY_FILE"]
+    before, sync, seen = file.read_text(), os.fsync, []
+
+    def noting(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if path.name.startswith(".secret_key-") or path == file.parent:
+            seen.append((path.name, file.read_text() != before))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    restore(other)
+
+    key, folder = seen
+    assert key[0].startswith(".secret_key-")
+    assert key[1] is False
+    assert folder == (file.parent.name, True)
+
+
+def test_an_object_that_changes_after_it_was_checked_is_not_restored(
+    origin: Flask, backup: Path, other: Flask, restore: Restore
+) -> None:
+    content = max(objects(origin).values(), key=len)
+
+    def damaging(label: str, total: int, items: Iterable[Any]) -> Iterable[Any]:
+        if label == "Restoring":
+            backup.write_bytes(backup.read_bytes().replace(content, content[:-1] + b"x"))
+        return items
+
+    with pytest.raises(BackupRefused, match="is not what it was a moment ago"):
+        restore(other, watch=damaging)
+
+    assert object_key(sha256(content).hexdigest()) not in objects(other)

@@ -180,3 +180,18 @@ def test_totals_leave_out_what_waits_for_its_removal(project: Project, owner: Us
 
 def test_totals_of_an_empty_instance_are_nought(app: Flask) -> None:
     assert lists.totals() == lists.Totals(0, 0, 0, 0, 0, 0)
+
+
+def test_the_storage_of_a_group_is_that_of_live_files(group: Group) -> None:
+    kept, emptied = (factories.project(path, parent=group) for path in ("kept", "emptied"))
+    deleted = [factories.published(kept, build_wheel(version="1.0")), factories.published(emptied, build_wheel())]
+    live = factories.published(kept, build_wheel(version="2.0"))
+    for file in deleted:
+        package = db.session.get_one(Package, file.package_id)
+        deletion.delete_package(package, db.session.get_one(Project, file.project_id), by=SHELL)
+
+    used = lists.storage_by_project(group)
+
+    assert [(use.name, use.packages, use.files, use.size_bytes) for use in used] == [
+        (kept.full_name, 1, 1, live.size_bytes)
+    ]

@@ -12,6 +12,7 @@ from flask import Flask
 from sqlalchemy import delete, select
 
 from registry.database import db
+from registry.domain import namespaces
 from registry.domain.access import SHELL, Principal, PrincipalKind
 from registry.domain.packages import deletion, protection, publishing
 from registry.domain.packages.publishing import FIELD_LENGTHS, Origin, Upload
@@ -23,6 +24,7 @@ from registry.errors import (
     ProtectedPackage,
     RecordNotFound,
     RegistryError,
+    StorageLimitReached,
     TooLarge,
     ValidationFailed,
 )
@@ -493,6 +495,13 @@ def test_a_file_that_is_accepted_again_is_valid(
 
     with pytest.raises(DuplicateFile):
         validate(build_wheel(summary="Other"), lenient_project)
+
+
+def test_an_upload_over_a_storage_limit_is_not_valid(validate: Callable[..., None], project: Project) -> None:
+    namespaces.change(project, {"storage_size_limit": 10}, by=SHELL)
+
+    with pytest.raises(StorageLimitReached):
+        validate(build_wheel(), project)
 
 
 def at_once(app: Flask, *publishers: Callable[[Project], PackageFile], project_id: int) -> list[str]:

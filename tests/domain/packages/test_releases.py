@@ -361,3 +361,12 @@ def test_two_who_set_a_status_for_the_first_time_at_once_both_succeed(
     assert refusals == []
     assert len(events("package_name_status_changed")) == 3
     assert db.session.scalars(select(PackageName.status)).one() in statuses
+
+
+def test_a_file_added_to_a_version_that_is_yanked_in_part_is_not_yanked(project: Project, demo: Package) -> None:
+    releases.yank_file(file_of(demo, 1), demo, project, "Broken build", by=SHELL)
+
+    added = factories.published(project, build_wheel(demo.name, demo.version, tag="py2-none-any"))
+
+    assert added.yanked_reason is None
+    assert reasons(demo) == [None, "Broken build", None]
