@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -26,6 +27,7 @@ from registry.blueprints.routing import (
     PagePathConverter,
     PageProjectConverter,
     RestConverter,
+    addresses_of,
 )
 from registry.domain.packages.downloads import Tally
 from registry.errors import BadRequest, NoRoom, RegistryError, Unavailable, is_for_lack_of_room
@@ -83,6 +85,7 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     app.register_blueprint(monitoring.blueprint)
     ui.init_app(app)
     cli.init_app(app)
+    app.extensions["uploads"] = _addresses_of(app, "is_asked_before_body")
     _register_error_handlers(app)
     app.before_request(_refuse_unusable_host)
     app.after_request(_add_common_headers)
@@ -90,11 +93,19 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     return app
 
 
+def _addresses_of(app: Flask, mark: str) -> re.Pattern[str]:
+    """Matches the paths of the views with a mark, for what stands in front of the routing."""
+    marked = {endpoint for endpoint, view in app.view_functions.items() if getattr(view, mark, False)}
+    return addresses_of(rule.rule for rule in app.url_map.iter_rules() if rule.endpoint in marked)
+
+
 def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
     """WSGI middleware, the innermost first."""
     with app.app_context():
         engine = database.db.engine
-    application: Any = PreparedAnswers(APIPaths(app.wsgi_app), engine, app.config["TOKEN_KEY"])
+    application: Any = PreparedAnswers(
+        APIPaths(app.wsgi_app), _addresses_of(app, "is_preparable"), engine, app.config["TOKEN_KEY"]
+    )
     if values["EXTERNAL_URL"]:  # has the last word, whatever proxies say
         application = ExternalURL(application, values["EXTERNAL_URL"])
     if values["TRUSTED_PROXIES"]:

@@ -7,6 +7,7 @@ tells them apart, and so do the links we answer with: clients match credentials 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
@@ -18,14 +19,21 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 API = "/api/"
+API_V4 = "/api/v4"
+# The PyPI endpoints of each kind of namespace, below ``API_V4``.
+PYPI = {
+    "project": "/projects/<project:project>/packages/pypi",
+    "group": "/groups/<group:group>/-/packages/pypi",
+}
 # Stands for an encoded slash between here and the converter; no namespace path can hold it.
 _ENCODED_SLASH = "\x1f"
 _NO_SLASH = "\x7f"  # in place of that sign itself, where a client sends it; nothing is called so either
-# What follows an id in some route: an id spelled with plain slashes cannot run over it.
-_RESOURCES = (
-    "-|packages|members|deploy_tokens|jobs|job_token_scope|archive|unarchive|transfer|"
-    "subgroups|descendant_groups|projects|package_settings"
-)
+# What follows an id in some route: an id spelled with plain slashes cannot run over it. A test reads the routes.
+RESOURCES = (
+    "-", "packages", "members", "deploy_tokens", "jobs", "job_token_scope", "archive", "unarchive", "transfer",
+    "subgroups", "descendant_groups", "projects", "package_settings",
+)  # fmt: skip
+_PLACEHOLDER = re.compile("<[^>]+>")
 
 
 class APIPaths:
@@ -65,9 +73,11 @@ class NamespaceConverter(BaseConverter):
     """``:id`` of the API: a number, ``group%2Fproject``, or the same with plain slashes."""
 
     part_isolating = False
+    # An id in plain slashes, part by part; none of the later ones is a resource.
+    later_part = rf"/(?!(?:{'|'.join(RESOURCES)})(?:/|$))[^/{_ENCODED_SLASH}]++"
     # Possessive throughout: whatever follows an id begins with a slash, so a shorter one never leads further, and
     # looking for it would take minutes where an address holds thousands of slashes.
-    regex = rf"(?:[^/]++|(?!\d+/)[^/{_ENCODED_SLASH}]++(?:/(?!(?:{_RESOURCES})(?:/|$))[^/{_ENCODED_SLASH}]++)++)"
+    regex = rf"(?:[^/]++|(?!\d+/)[^/{_ENCODED_SLASH}]++(?:{later_part})++)"
 
     def to_python(self, value: str) -> str:
         return value.replace(_ENCODED_SLASH, "/")
@@ -115,6 +125,32 @@ class IdConverter(BaseConverter):
         return int(value)
 
 
+def pypi_path(kind: str, identifier: str) -> str:
+    """The path of a namespace's PyPI endpoints, without the slash in front.
+
+    :param identifier: the namespace's id, or its path with the slashes encoded.
+    """
+    return _PLACEHOLDER.sub(lambda _: identifier, API_V4 + PYPI[kind]).lstrip("/")
+
+
+def addresses_of(routes: Iterable[str]) -> re.Pattern[str]:
+    """Matches the paths that some routes take, as they are received: with a sub-path in front, repeated slashes, or
+    plain slashes in an id. Others may match too. The time it takes grows only with the length of the path.
+
+    :param routes: as in the URL map, each with an id in it.
+    """
+    ends: dict[str, list[str]] = {}
+    for route in routes:
+        begin, end, *rest = _PLACEHOLDER.split(route)
+        ends.setdefault(_with_repeated_slashes(begin), []).append(
+            _with_repeated_slashes(end) + ("" if rest else r"/*\Z")
+        )
+    # What is in front of the id is looked for once, and not again at each place where it stands, however often a client
+    # repeats it.
+    patterns = [rf"(?>.*?{begin}).+(?:{'|'.join(found)})" for begin, found in ends.items()]
+    return re.compile("|".join(patterns), re.DOTALL)
+
+
 def raw_path(environ: WSGIEnvironment) -> str:
     """The path of the request target as it was sent, still encoded; of absolute targets only the path."""
     target = environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""
@@ -134,6 +170,11 @@ def spelled_id(environ: WSGIEnvironment) -> str:
         return ""
     identifier = spelled[begin : end - 1 if parts[end - 1] == "-" else end]
     return quote("/".join(identifier), safe="%/:@!$&'()*+,;=~-._")
+
+
+def _with_repeated_slashes(literal: str) -> str:
+    """A pattern for a part of a route that begins with a slash."""
+    return "/" + re.escape(literal[1:]).replace("/", "/+")
 
 
 def _index(parts: list[str], wanted: list[str], start: int) -> int:

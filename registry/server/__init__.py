@@ -85,6 +85,7 @@ def _waitress(app: Flask, listener: socket.socket) -> Any:
     limit = app.config["MAX_FILE_SIZE"] or UNLIMITED_BYTES - FORM_BYTES
 
     class Parser(parser.GuardedParser):
+        uploads = app.extensions["uploads"]
         max_upload_bytes = limit + FORM_BYTES
 
     class Channel(channel.Channel):

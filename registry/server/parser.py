@@ -20,8 +20,6 @@ UNLIMITED_BYTES = 1 << 60
 CHUNKED_PIECE_BYTES = 1 << 13
 LONGEST_CHUNK_LINE = 1 << 14  # the head of a chunk, or what trails the last one
 
-_UPLOAD_PATH = re.compile(r"/api/v4/projects/.+/packages/+pypi(?:/+validate)?/*$")
-
 
 class EarlyRefusal(Error):  # type: ignore[misc]
     """An answer made from the header alone; the connection closes after it."""
@@ -37,10 +35,12 @@ class EarlyRefusal(Error):  # type: ignore[misc]
 class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     """Runs in the one thread that does all input: only cheap checks here, nothing that waits.
 
+    :cvar uploads: matches the paths to which large bodies are sent, as the application routes them.
     :ivar held: what came behind the header of a request that has to ask before it sends its body; ``None`` when it
         need not, or has asked.
     """
 
+    uploads: re.Pattern[str]
     max_upload_bytes = UNLIMITED_BYTES
     content_length: int
     expect_continue: bool
@@ -118,7 +118,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
 
     @property
     def _is_upload(self) -> bool:
-        return self.command == "POST" and _UPLOAD_PATH.search(self.path) is not None
+        return self.command == "POST" and self.uploads.match(self.path) is not None
 
 
 _JSON = [("Content-Type", "application/json")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -36,6 +37,7 @@ class Serving:
     def _app(self, folder: Path) -> Flask:
         app = Flask(__name__)
         app.config.update(MAX_FILE_SIZE=0, THREADS=1, TRUSTED_PROXIES=0, INSTANCE_PATH=folder)
+        app.extensions["uploads"] = re.compile("/upload")
 
         @app.get("/<int:size_mib>")
         def answer(size_mib: int) -> Iterator[bytes]:

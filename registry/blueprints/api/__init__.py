@@ -24,9 +24,10 @@ from registry.blueprints.api import (
 )
 from registry.blueprints.auth.credentials import rest_or_job_principal, rest_principal, rotating_principal
 from registry.blueprints.auth.permits import Gate
+from registry.blueprints.routing import API_V4
 from registry.errors import RegistryError, Unauthenticated
 
-blueprint = Blueprint("api", __name__, url_prefix="/api/v4")
+blueprint = Blueprint("api", __name__, url_prefix=API_V4)
 gate = Gate(rest_principal, namespace_first=False)
 job_gate = Gate(rest_or_job_principal, namespace_first=False)
 rotation_gate = Gate(rotating_principal, namespace_first=False)

@@ -49,7 +49,7 @@ class Gate:
         self._find_namespace = find_namespace
 
     def __call__(
-        self, permission: Permission, *, before_body: Callable[[Any], None] = lambda _namespace: None
+        self, permission: Permission, *, before_body: Callable[[Any], None] | None = None
     ) -> Callable[[View], View]:
         """The gate for one view.
 
@@ -69,12 +69,14 @@ class Gate:
                 if self._namespace_first:
                     self._identify()
                 access.require(g.principal, permission, namespace)
-                before_body(namespace)
+                if before_body is not None:
+                    before_body(namespace)
                 if "registry.preflight" in request.environ:
                     return Response(status=204)
                 return view(**arguments)
 
             cast(Any, gated).permission = permission
+            cast(Any, gated).is_asked_before_body = before_body is not None
             return cast(View, gated)
 
         return decorate

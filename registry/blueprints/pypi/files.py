@@ -19,6 +19,7 @@ from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES, preparable
+from registry.blueprints.routing import PYPI
 from registry.domain.access import Permission
 from registry.domain.packages import index
 from registry.domain.packages.index import DownloadableFile
@@ -27,6 +28,7 @@ from registry.metrics import Download
 from registry.models import Group, Namespace, Project
 from registry.storage import ObjectDamaged, ObjectMissing, Storage, object_key
 
+FILE = "/files/<sha256>/<rest:filename>"
 METADATA_SUFFIX = ".metadata"
 OBJECTS = "/_objects"  # where nginx has the folder of the store, for nobody but itself
 BLOCK_BYTES = 1 << 18
@@ -40,14 +42,14 @@ logger = logging.getLogger(__name__)
 def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("files", __name__)
 
-    @blueprint.get("/projects/<project:project>/packages/pypi/files/<sha256>/<rest:filename>")
+    @blueprint.get(PYPI["project"] + FILE)
     @preparable(LARGEST_FILE_BYTES)
     @gate(Permission.READ_PACKAGE)
     def project_file(project: Project, sha256: str, filename: str) -> Response:
         """One file of a project."""
         return _download(project, sha256, filename, NotFound("Package"))
 
-    @blueprint.get("/groups/<group:group>/-/packages/pypi/files/<sha256>/<rest:filename>")
+    @blueprint.get(PYPI["group"] + FILE)
     @preparable(LARGEST_FILE_BYTES)
     @gate(Permission.READ_PACKAGE)
     def group_file(group: Group, sha256: str, filename: str) -> Response:

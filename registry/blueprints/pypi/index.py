@@ -13,7 +13,7 @@ from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi.compression import SMALLEST_BYTES, CompressedPages
 from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, preparable
-from registry.blueprints.routing import spelled_id
+from registry.blueprints.routing import PYPI, pypi_path, spelled_id
 from registry.domain import forwarding
 from registry.domain.access import Permission
 from registry.domain.distributions.filenames import is_valid_name
@@ -22,11 +22,8 @@ from registry.domain.packages.simple import SimpleIndex, SimplePage
 from registry.errors import InvalidParameter, NotFound
 from registry.models import Group, Namespace, Project
 
-PROJECT_ROOTS = (
-    "/projects/<project:project>/packages/pypi/simple",
-    "/projects/<project:project>/packages/pypi/+simple",
-)
-GROUP_ROOT = "/groups/<group:group>/-/packages/pypi/simple"
+PROJECT_ROOTS = (PYPI["project"] + "/simple", PYPI["project"] + "/+simple")
+GROUP_ROOT = PYPI["group"] + "/simple"
 
 # Offered forms in order of preference among equals, with the names a client may ask for each by.
 _OFFERS = (
@@ -78,9 +75,7 @@ def base_url(namespace: Namespace) -> str:
 
     Clients match the credentials they were configured with by path prefix, so links must keep to it.
     """
-    kind, middle = ("projects", "") if isinstance(namespace, Project) else ("groups", "/-")
-    identifier = spelled_id(request.environ) or str(namespace.id)
-    return f"{request.root_url}api/v4/{kind}/{identifier}{middle}/packages/pypi"
+    return request.root_url + pypi_path(namespace.kind, spelled_id(request.environ) or str(namespace.id))
 
 
 def _index(namespace: Namespace) -> Response:

@@ -39,7 +39,6 @@ _OVERHEAD_BYTES = 1024  # an answer's headers and bookkeeping, roughly
 # A page of thousands of files is worth keeping; a file only while it is no larger than a page.
 LARGEST_PAGE_BYTES = 8 << 20
 LARGEST_FILE_BYTES = 64 << 10
-_PATH = re.compile(r"/packages/+pypi/+(?:\+?simple|files/)")
 # What asks for another answer than the whole one.
 _PARTIAL = ("HTTP_RANGE", "HTTP_IF_MODIFIED_SINCE")
 _VALID_UNTIL = "registry.answer_valid_until"
@@ -77,6 +76,7 @@ def preparable(largest_bytes: int) -> Callable[[View], View]:
                 request.environ[_VALID_UNTIL] = _valid_until(now)
             return response
 
+        cast(Any, marking).is_preparable = True
         return cast(View, marking)
 
     return decorate
@@ -113,11 +113,13 @@ class PreparedAnswers:
 
     All are dropped when the generation changes or they grow too many.
 
+    :param addresses: matches the paths of ``preparable`` views.
     :param key: keys the digests that answers are found by, so that no credential stays in memory.
     """
 
-    def __init__(self, application: WSGIApplication, engine: Engine, key: bytes) -> None:
+    def __init__(self, application: WSGIApplication, addresses: re.Pattern[str], engine: Engine, key: bytes) -> None:
         self._application = application
+        self._addresses = addresses
         self._generation = ContentGeneration(engine)
         self._key = key
         self._lock = Lock()
@@ -126,7 +128,7 @@ class PreparedAnswers:
         self._size_bytes = 0
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if not _may_be_prepared(environ):
+        if not self._may_be_prepared(environ):
             return self._application(environ, start_response)
         generation = self._generation.look()
         if generation is None:  # the application tells what is wrong
@@ -140,6 +142,13 @@ class PreparedAnswers:
         if answer.event is not None:
             environ[metrics.EVENT] = answer.event
         return _given(answer, environ, start_response)
+
+    def _may_be_prepared(self, environ: WSGIEnvironment) -> bool:
+        return (
+            environ["REQUEST_METHOD"] in ("GET", "HEAD")
+            and self._addresses.match(environ.get("PATH_INFO", "")) is not None
+            and not any(name in environ for name in _PARTIAL)
+        )
 
     def _digest(self, environ: WSGIEnvironment) -> bytes:
         parts = "\n".join([environ.get(part, "") for part in _KEY_PARTS])
@@ -190,14 +199,6 @@ class PreparedAnswers:
                 self._kept, self._size_bytes = (generation, answers), 0
             answers[key] = answer
             self._size_bytes += size_bytes
-
-
-def _may_be_prepared(environ: WSGIEnvironment) -> bool:
-    return (
-        environ["REQUEST_METHOD"] in ("GET", "HEAD")
-        and _PATH.search(environ.get("PATH_INFO", "")) is not None
-        and not any(name in environ for name in _PARTIAL)
-    )
 
 
 def _given(answer: Answer, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:

@@ -20,6 +20,7 @@ from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, Multip
 from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
+from registry.blueprints.routing import PYPI
 from registry.database import utcnow
 from registry.domain import instance
 from registry.domain.access import Permission
@@ -52,7 +53,7 @@ _FIELDS = {
 def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("upload", __name__)
 
-    @blueprint.post("/projects/<project:project>/packages/pypi")
+    @blueprint.post(PYPI["project"])
     @gate(Permission.CREATE_PACKAGE, before_body=_refuse_declared_length)
     def upload(project: Project) -> Response:
         """Publish one file (GitLab, PyPI API "Upload a package").
@@ -70,7 +71,7 @@ def routes(gate: Gate) -> Blueprint:
             return make_response(jsonify(message="201 Created"), 201)
         return jsonify(message="200 OK")
 
-    @blueprint.post("/projects/<project:project>/packages/pypi/validate")
+    @blueprint.post(PYPI["project"] + "/validate")
     @gate(Permission.CREATE_PACKAGE, before_body=_refuse_declared_length)
     def validate(project: Project) -> Response:
         """Answer as to an upload of the same form, but keep nothing of it."""

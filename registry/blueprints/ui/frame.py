@@ -16,6 +16,7 @@ from flask import Flask, Response, current_app, request, url_for
 from flask_babel import get_locale, gettext, ngettext
 from markupsafe import Markup
 
+from registry.blueprints.routing import pypi_path
 from registry.blueprints.ui.language import LANGUAGES, current_language
 from registry.blueprints.ui.pagination import url_with
 from registry.blueprints.ui.viewer import may, viewer
@@ -183,8 +184,7 @@ def namespace_url(view: str, namespace: Namespace, **parameters: Any) -> str:
 
 def pypi_url(namespace: Project | Group) -> str:
     """The absolute address of a namespace's PyPI endpoints, by number: it survives a change of the path."""
-    kind, middle = ("projects", "") if isinstance(namespace, Project) else ("groups", "/-")
-    return f"{request.root_url}api/v4/{kind}/{namespace.id}{middle}/packages/pypi"
+    return f"{request.root_url}{pypi_path(namespace.kind, str(namespace.id))}"
 
 
 def this_page() -> str | None:

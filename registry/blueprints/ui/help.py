@@ -17,8 +17,9 @@ from flask_babel import gettext, lazy_gettext
 from markupsafe import Markup
 
 from registry.blueprints.auth.permits import Gate
+from registry.blueprints.routing import pypi_path
 from registry.blueprints.ui import commands
-from registry.blueprints.ui.frame import help_url, pypi_url
+from registry.blueprints.ui.frame import help_url
 from registry.blueprints.ui.language import current_language
 from registry.blueprints.ui.viewer import principal
 from registry.domain import access, forwarding, instance, namespaces
@@ -175,13 +176,14 @@ def _shown_namespace() -> Project | Group | None:
 def _addresses(shown: Project | Group | None) -> Addresses:
     project = shown if isinstance(shown, Project) else None
     group = _group_of(shown)
-    api = f"{request.root_url}api/v4"
+    project_id = "<project_id>" if project is None else str(project.id)
+    group_id = "<group_id>" if group is None else str(group.id)
     return Addresses(
         registry=request.root_url.rstrip("/"),
-        project=f"{api}/projects/<project_id>/packages/pypi" if project is None else pypi_url(project),
-        group=f"{api}/groups/<group_id>/-/packages/pypi" if group is None else pypi_url(group),
-        project_id="<project_id>" if project is None else str(project.id),
-        group_id="<group_id>" if group is None else str(group.id),
+        project=request.root_url + pypi_path("project", project_id),
+        group=request.root_url + pypi_path("group", group_id),
+        project_id=project_id,
+        group_id=group_id,
         upstream=current_app.config["UPSTREAM_URL"],
     )
 
