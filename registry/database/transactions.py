@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from sqlalchemy import text, update
+from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, OperationalError
 from sqlalchemy.orm.exc import StaleDataError
 
 from registry.database.connection import is_sqlite
 from registry.database.generation import content_generation
+from registry.database.locks import AdvisoryLock, hold
 from registry.database.types import Model, db
 from registry.errors import NoRoom, RecordNotFound
 
@@ -23,12 +24,14 @@ PendingKind = TypeVar("PendingKind", bound="Pending")
 
 
 @contextmanager
-def transaction(*, lock: int | None = None, shared: bool = False, changes_answers: bool = True) -> Iterator[Session]:
+def transaction(
+    *, lock: AdvisoryLock | None = None, shared: bool = False, changes_answers: bool = True
+) -> Iterator[Session]:
     """All writes of the block, or none. Inside another transaction the block joins it.
 
     On SQLite the write lock is taken at once: a reader that turns writer half-way would fail instead of waiting.
 
-    :param lock: number of an advisory lock held to the end (PostgreSQL; on SQLite every writer excludes the others).
+    :param lock: held until the transaction ends.
     :param shared: hold that lock together with others that share it.
     :param changes_answers: whether any reader may be answered otherwise after it; raises the content generation.
     :raises RecordNotFound: what the block changes, or refers to, was deleted meanwhile.
@@ -44,9 +47,8 @@ def transaction(*, lock: int | None = None, shared: bool = False, changes_answer
     try:
         if is_sqlite(db.engine):
             _take_write_lock(session)
-        elif lock is not None:
-            function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
-            session.execute(text(f"SELECT {function}(:number)"), {"number": lock})
+        if lock is not None:
+            hold(lock, shared=shared)
         yield session
         for pending in session.info.pop("at_end", {}).values():
             session.flush()
@@ -90,12 +92,6 @@ def at_end(kind: type[PendingKind]) -> PendingKind:
     """
     pending: PendingKind = db.session().info.setdefault("at_end", {}).setdefault(kind, kind())
     return pending
-
-
-def exclude_others(number: int, part: int) -> None:
-    """Wait for other transactions that named the same two numbers, and keep them out until this one ends."""
-    if not is_sqlite(db.engine):  # where every writer excludes the others
-        db.session.execute(text("SELECT pg_advisory_xact_lock(:number, :part)"), {"number": number, "part": part})
 
 
 def _refers_to_nothing(error: IntegrityError) -> bool:

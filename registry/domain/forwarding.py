@@ -10,7 +10,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 from sqlalchemy import select, update
 
-from registry.database import db, transaction
+from registry.database import AdvisoryLock, db, transaction
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Permission, Principal
 from registry.errors import NotFound, SettingLocked
@@ -64,7 +64,7 @@ def change_forwarding(
 
     :raises SettingLocked: the instance or an ancestor has locked it.
     """
-    with transaction(lock=namespaces.TREE_LOCK):  # a lock set above meanwhile counts
+    with transaction(lock=AdvisoryLock.TREE):  # a lock set above meanwhile counts
         standing = of_group(group)
         new_value = standing.value if value is ... else value
         new_lock = standing.lock if lock is ... else lock
@@ -101,7 +101,7 @@ def change_group(
 
     Raises as ``namespaces.change`` and ``change_forwarding`` do.
     """
-    with transaction(lock=namespaces.TREE_LOCK):
+    with transaction(lock=AdvisoryLock.TREE):
         if changes:
             namespaces.change(group, changes, by=by)
         if value is not ... or lock is not ...:

@@ -7,13 +7,11 @@ from flask import Flask
 from sqlalchemy import delete, insert
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import db, lock, transaction
+from registry.database import AdvisoryLock, db, lock, transaction
 from registry.errors import RecordNotFound
 from registry.models import InstanceSettings, Membership, Role, User
 from tests import factories
 from tests.database.counting import Failure, counter, fail_after, in_thread, set_counter
-
-LOCK = 4711
 
 
 def test_a_transaction_is_kept_when_its_block_ends(app: Flask) -> None:
@@ -98,7 +96,7 @@ def test_writers_with_one_lock_wait_for_one_another_and_lose_nothing(app: Flask)
     def count() -> None:
         try:
             for _ in range(20):
-                with transaction(lock=LOCK):
+                with transaction(lock=AdvisoryLock.SIGN_IN):
                     set_counter((counter() or 0) + 1)
         except BaseException as error:  # noqa: BLE001 - shown by the test
             failures.append(error)

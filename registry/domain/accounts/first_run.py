@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from registry.database import transaction
+from registry.database import AdvisoryLock, transaction
 from registry.domain import access
 from registry.domain.access import Scope
 from registry.domain.accounts import access_tokens, users
@@ -18,7 +18,6 @@ from registry.models import InstanceSettings, User
 
 USERNAME = "root"
 CREDENTIALS_FILE = "initial_root_credentials"
-FIRST_START_LOCK = 7_202_613
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def create_administrator(
 
     :raises InvalidRecord: the password given is too short or too long.
     """
-    with transaction(lock=FIRST_START_LOCK) as session:
+    with transaction(lock=AdvisoryLock.FIRST_START) as session:
         if session.scalar(select(User.id).limit(1)) is not None:
             return None
         generated = tuple(name for name, value in (("password", password), ("token", token)) if value is None)

@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from sqlalchemy import delete
 
-from registry.database import transaction
+from registry.database import AdvisoryLock, transaction
 from registry.domain import audit
 from registry.domain.accounts import users
 from registry.errors import TooManyRequests
@@ -23,7 +23,6 @@ FREE_FAILURES_BY_ADDRESS = 20  # many people may share one
 FIRST_WAIT_SECONDS = 15
 LONGEST_WAIT_SECONDS = 600
 FORGOTTEN_AFTER = timedelta(hours=1)
-LOCK = 7_202_615
 
 
 def sign_in(login: str, password: str, *, address: str, now: datetime) -> User | None:
@@ -43,7 +42,7 @@ def sign_in(login: str, password: str, *, address: str, now: datetime) -> User |
 
 
 def _count_attempt(counted: dict[str, int], now: datetime) -> None:
-    with transaction(lock=LOCK, changes_answers=False) as session:
+    with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False) as session:
         session.execute(delete(SignInFailures).where(SignInFailures.last_at < now - FORGOTTEN_AFTER))
         for key, free in counted.items():
             failures = session.get(SignInFailures, key, populate_existing=True)
@@ -69,7 +68,7 @@ def refuse_too_early(failures: SignInFailures, free: int, now: datetime) -> None
 def _note_success(user: User, keys: list[str], address: str, now: datetime) -> None:
     """Take back what was counted: all of the login's failures, and the one attempt of the address."""
     login_key, address_key = keys
-    with transaction(lock=LOCK, changes_answers=False) as session:
+    with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False) as session:
         session.execute(delete(SignInFailures).where(SignInFailures.key == login_key))
         failures = session.get(SignInFailures, address_key, populate_existing=True)
         if failures is not None:

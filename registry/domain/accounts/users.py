@@ -16,7 +16,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import contains, db, lock, transaction, utcnow
+from registry.database import AdvisoryLock, contains, db, lock, transaction, utcnow
 from registry.domain import audit, namespaces
 from registry.domain.paging import Listing
 from registry.errors import Conflict, Forbidden, InvalidRecord, NotFound
@@ -86,7 +86,7 @@ def create_user(
     if password is not None:
         refuse_bad_password(password)
         user.password_hash = HASHER.hash(password)
-    with transaction(lock=namespaces.TREE_LOCK) as session:
+    with transaction(lock=AdvisoryLock.TREE) as session:
         _refuse_taken(user)
         session.add(user)
         try:
@@ -109,7 +109,7 @@ def change_user(user: User, changes: Mapping[str, Any], *, password: str | None 
     :raises Forbidden: the last active administrator would go.
     :raises InvalidRecord: a value breaks a rule.
     """
-    with transaction(lock=namespaces.TREE_LOCK):
+    with transaction(lock=AdvisoryLock.TREE):
         if not changes.get("is_admin", True):
             refuse_last_administrator(user)
         for column, value in changes.items():
@@ -313,7 +313,7 @@ def change_state(user: User, change: StateChange, *, by: audit.Author) -> None:
     :raises Forbidden: the present state does not allow it, or the last active administrator would go.
     """
     before, after = TRANSITIONS[change]
-    with transaction(lock=namespaces.TREE_LOCK):
+    with transaction(lock=AdvisoryLock.TREE):
         lock(user)
         if user.state is not before:
             raise Forbidden(f"The user is {user.state} and cannot be made {after}.")
@@ -329,7 +329,7 @@ def delete_user(user: User, *, by: audit.Author) -> None:
     :raises Conflict: the user is the only owner of a group.
     :raises Forbidden: the last active administrator would go.
     """
-    with transaction(lock=namespaces.TREE_LOCK) as session:
+    with transaction(lock=AdvisoryLock.TREE) as session:
         refuse_last_administrator(user)
         for membership in session.scalars(
             select(Membership).join(Namespace).where(

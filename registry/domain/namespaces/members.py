@@ -11,10 +11,9 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import contains_eager, joinedload
 
-from registry.database import contains, db, transaction, utcnow
+from registry.database import AdvisoryLock, contains, db, transaction, utcnow
 from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
-from registry.domain.namespaces.rules import TREE_LOCK
 from registry.domain.paging import Listing
 from registry.errors import Conflict, Forbidden, InvalidRecord, RecordNotFound
 from registry.models import MEMBER_ROLES, Ancestry, Group, Membership, Namespace, Role, User, UserNamespace, UserState
@@ -145,7 +144,7 @@ def change_member(
     :raises Forbidden: above the changer's own role, or the group would lose its last owner.
     :raises InvalidRecord: as for ``add_member``.
     """
-    with transaction(lock=TREE_LOCK) as session:
+    with transaction(lock=AdvisoryLock.TREE) as session:
         membership = session.scalar(_direct(namespace, user.id).with_for_update())
         if membership is None:
             raise RecordNotFound
@@ -168,7 +167,7 @@ def remove_member(namespace: Namespace, user: User, *, by: Principal) -> None:
 
     :raises Forbidden: above the remover's own role, or the group would lose its last owner.
     """
-    with transaction(lock=TREE_LOCK) as session:
+    with transaction(lock=AdvisoryLock.TREE) as session:
         membership = session.scalar(_direct(namespace, user.id).with_for_update())
         if membership is None:
             raise RecordNotFound

@@ -14,7 +14,6 @@ from registry.errors import InvalidGroup, InvalidRecord
 from registry.models import Ancestry, Group, InstanceSettings, Namespace, Project, UserNamespace, Visibility
 
 MAXIMUM_DEPTH = 20
-TREE_LOCK = 7_202_614  # whoever changes paths, ancestors, owners or administrators excludes the others
 _PATH = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # First segments of the registry's own addresses, and of pages an administrator may expect to add.

@@ -8,13 +8,12 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import db, transaction, utcnow
+from registry.database import AdvisoryLock, db, transaction, utcnow
 from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces.members import ensure_owner
 from registry.domain.namespaces.rules import (
     MAXIMUM_DEPTH,
-    TREE_LOCK,
     depth,
     lowered_visibility,
     not_allowed_in_parent,
@@ -57,7 +56,7 @@ def create_group(
         visibility = lowered_visibility(InstanceSettings.current().default_group_visibility, parent)
     fields.setdefault("project_creation_level", InstanceSettings.current().default_project_creation)
     group = Group(path=path, name=name.strip(), visibility=visibility, creator_id=by.user_id, **fields)
-    with transaction(lock=TREE_LOCK) as session:
+    with transaction(lock=AdvisoryLock.TREE) as session:
         _read_again(parent)
         refuse_invalid(group, parent, by, InvalidGroup)
         place(group, parent, refusal=InvalidGroup)
@@ -86,7 +85,7 @@ def create_project(
     if visibility is None:
         visibility = lowered_visibility(InstanceSettings.current().default_project_visibility, parent)
     project = Project(path=path, name=name.strip(), visibility=visibility, creator_id=by.user_id, **fields)
-    with transaction(lock=TREE_LOCK):
+    with transaction(lock=AdvisoryLock.TREE):
         _read_again(parent)
         refuse_invalid(project, parent, by, InvalidRecord)
         refuse_over_limit(parent, by)
@@ -102,7 +101,7 @@ def change(namespace: Group | Project, changes: Mapping[str, Any], *, by: Princi
     :raises InvalidRecord: a value breaks a rule.
     """
     refusal = InvalidGroup if isinstance(namespace, Group) else InvalidRecord
-    with transaction(lock=TREE_LOCK) as session:
+    with transaction(lock=AdvisoryLock.TREE) as session:
         _read_again(namespace)
         before = namespace.visibility
         path = changes.get("path", namespace.path)
@@ -143,7 +142,7 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
         access.require(by, Permission.CREATE_SUBGROUP, parent)
     elif not by.is_admin and not (by.user is not None and by.user.can_create_group):
         raise Forbidden
-    with transaction(lock=TREE_LOCK) as session:
+    with transaction(lock=AdvisoryLock.TREE) as session:
         _read_again(group)
         _read_again(parent)
         if parent is not None and access.is_within(parent, group.id):
@@ -180,7 +179,9 @@ def set_archived(project: Project, archived: bool, *, by: audit.Author) -> None:
 
 
 def place(namespace: Namespace, parent: Namespace | None, *, refusal: type[InvalidRecord] = InvalidRecord) -> None:
-    """Give a new namespace its full path and its ancestors. Within the caller's transaction, which holds ``TREE_LOCK``.
+    """Give a new namespace its full path and its ancestors.
+
+    Within the caller's transaction, which holds ``AdvisoryLock.TREE``.
 
     :raises InvalidRecord: the path is taken.
     """
@@ -201,7 +202,7 @@ def place(namespace: Namespace, parent: Namespace | None, *, refusal: type[Inval
 def rename(namespace: Namespace, *, path: str, refusal: type[InvalidRecord] = InvalidRecord) -> None:
     """Bring the full path and name of a namespace, and of everything below it, up to date.
 
-    Within the caller's transaction, which holds ``TREE_LOCK``.
+    Within the caller's transaction, which holds ``AdvisoryLock.TREE``.
 
     :raises InvalidRecord: the path is taken.
     """

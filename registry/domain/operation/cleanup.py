@@ -14,7 +14,7 @@ from itertools import islice
 from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, union_all
 from sqlalchemy.orm import aliased
 
-from registry.database import OBJECTS_LOCK, db, objects_removable, transaction
+from registry.database import AdvisoryLock, db, objects_removable, transaction
 from registry.errors import BackupUnderWay
 from registry.models import AccessToken, AuditEvent, DeployToken, FileStatus, Job, Package, PackageFile, PackageStatus
 from registry.storage import Storage, StoredObject, digest_in
@@ -63,15 +63,15 @@ def run(storage: Storage, now: datetime) -> Report:
 def remove_orphans(storage: Storage, *, stored_before: datetime) -> Generator[StoredObject, None, None]:
     """Remove the objects that no file refers to; yields them once they are gone.
 
-    Each is looked up again under ``OBJECTS_LOCK``, which an upload shares while it writes its row and makes sure that
-    its object is still there: either the row is seen here, or the missing object is seen there.
+    Each is looked up again under ``AdvisoryLock.OBJECTS``, which an upload shares while it writes its row and makes
+    sure that its object is still there: either the row is seen here, or the missing object is seen there.
 
     :raises BackupUnderWay: a backup was begun meanwhile; it may need them.
     """
     for orphans in orphaned_objects(storage, stored_before=stored_before):
         with objects_removable() as removable:
             _refuse_unless(removable)
-            with transaction(lock=OBJECTS_LOCK, changes_answers=False):
+            with transaction(lock=AdvisoryLock.OBJECTS, changes_answers=False):
                 removed = _unreferenced(orphans)
                 storage.delete(*(orphan.key for orphan in removed))
         yield from removed

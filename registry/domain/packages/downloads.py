@@ -15,10 +15,9 @@ from threading import Lock
 
 from sqlalchemy import ColumnElement, bindparam, case, func, insert, select, update
 
-from registry.database import db, transaction, utcnow
+from registry.database import AdvisoryLock, db, transaction, utcnow
 from registry.models import FileDownloads, FileStatus, Package, PackageFile
 
-LOCK = 7_202_616  # processes add their counts one after the other, whatever files these are of
 BATCH = 1000
 RECENT = timedelta(days=30)
 
@@ -51,7 +50,7 @@ class Tally:
 
 def _add(counts: Counts, now: datetime) -> None:
     """One transaction, whatever was downloaded; files that are gone are passed over."""
-    with transaction(lock=LOCK, changes_answers=False):
+    with transaction(lock=AdvisoryLock.DOWNLOADS, changes_answers=False):
         packages = _packages({file_id for file_id, _ in counts})
         counts = {key: count for key, count in counts.items() if key[0] in packages}
         standing = _standing(counts)

@@ -13,7 +13,7 @@ from packaging.version import Version
 from sqlalchemy import bindparam, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import OBJECTS_LOCK, db, objects_removable, transaction
+from registry.database import AdvisoryLock, db, objects_removable, transaction
 from registry.domain import audit, namespaces
 from registry.domain.access import Principal
 from registry.domain.distributions import core_metadata, inspection
@@ -293,7 +293,7 @@ def _discard(contents: Iterable[StagedFile], storage: Storage) -> None:
     with (
         suppress(Unavailable),
         objects_removable() as removable,
-        transaction(lock=OBJECTS_LOCK, changes_answers=False) as session,
+        transaction(lock=AdvisoryLock.OBJECTS, changes_answers=False) as session,
     ):
         for sha256 in {staged.sha256 for staged in contents}:
             is_used = or_(PackageFile.sha256 == sha256, PackageFile.core_metadata_sha256 == sha256)
@@ -327,7 +327,7 @@ def _add(
     storage: Storage,
     now: datetime,
 ) -> PackageFile:
-    with transaction(lock=OBJECTS_LOCK, shared=True) as session:
+    with transaction(lock=AdvisoryLock.OBJECTS, shared=True) as session:
         # Once more, for a cleanup may have taken an object without a row; none runs while the lock is held.
         _keep((upload.content, document), storage)
         yanked_reason = upload.origin.yanked_reason if upload.origin else _standing_yank(project, upload)

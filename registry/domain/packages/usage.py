@@ -12,11 +12,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 
-from registry.database import at_end, db, exclude_others, transaction
+from registry.database import AdvisoryLock, at_end, db, hold, transaction
 from registry.errors import RecordNotFound, StorageLimitReached
 from registry.models import Ancestry, FileStatus, Group, InstanceSettings, Namespace, PackageFile, Project, StorageUsage
-
-LIMITED_GROUP_LOCK = 7_202_617
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Changes:
             limits = limits_on(project_id) if size_bytes > 0 else []
             for limit in limits:
                 if limit.kind == "group":  # which may grow in other projects at the same time
-                    exclude_others(LIMITED_GROUP_LOCK, limit.namespace_id)
+                    hold(AdvisoryLock.LIMITED_GROUP, part=limit.namespace_id)
             _add(project_id, files, size_bytes)
             for limit in limits:
                 held = size_of(limit.namespace_id)
