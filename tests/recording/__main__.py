@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tests.acceptance.servers import RunningServer
-from tests.recording import compare, coverage, rest
+from tests.recording import compare, coverage, pages, pypi, rest, shell
 from tests.recording.recorder import Recorder
 from tests.recording.world import ROOT_PASSWORD, ROOT_TOKEN, World
 
@@ -57,6 +57,16 @@ def record(folder: Path, database_url: str | None) -> None:
 def play(recorder: Recorder, server: RunningServer) -> None:
     world = World(recorder, server)
     rest.play(world)
+    pypi.play_uploads(world)
+    rest.play_packages(world)
+    pypi.play_closed_names(world)
+    pypi.play_reading(world)
+    pages.play(world)
+    pypi.play_downloads(world)
+    server.restart()  # the counts of downloads are written at its end
+    recorder.url = server.url
+    pages.play_after_downloads(world)
+    shell.play(world)
 
 
 def _server(place: Path, database_url: str | None) -> RunningServer:

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import MapAdapter, RequestRedirect
+from werkzeug.routing import MapAdapter, RequestRedirect, Rule
 
 from registry import create_app
 
@@ -20,7 +20,7 @@ def uncovered(sent: Iterable[tuple[str, str]]) -> list[str]:
         adapter = app.url_map.bind("localhost")
         asked = {route for method, path in set(sent) if (route := _route(adapter, method, path))}
         known = {
-            (method, rule.rule) for rule in app.url_map.iter_rules() for method in (rule.methods or set())
+            (method, _plain(rule)) for rule in app.url_map.iter_rules() for method in (rule.methods or set())
             if method not in ("HEAD", "OPTIONS")
         }  # fmt: skip
     return [f"{method} {rule}" for method, rule in sorted(known - asked, key=lambda route: route[::-1])]
@@ -33,4 +33,9 @@ def _route(adapter: MapAdapter, method: str, path: str) -> tuple[str, str] | Non
         rule, _ = adapter.match(unquote(path), method, return_rule=True)
     except (HTTPException, RequestRedirect):
         return None
-    return method, rule.rule
+    return method, _plain(rule)
+
+
+def _plain(rule: Rule) -> str:
+    """An address with a slash at its end is the one without it."""
+    return rule.rule.rstrip("/") or "/"

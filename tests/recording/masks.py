@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-NEAR = timedelta(minutes=15)
+NEAR = timedelta(minutes=25)
 FAR = timedelta(days=800)
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _MONTH = "|".join(_MONTHS)
@@ -23,15 +23,18 @@ _JAPANESE = re.compile(r"(?<!\d)(\d{4})/(\d\d)/(\d\d)(?: (\d{1,2}):(\d\d):(\d\d)
 _PLAIN: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bgl(pat|dt|cbt)-[\w-]{12,}"), r"<gl\1 secret>"),
     (re.compile(r'(name="csrf_token" value=")[^"]*'), r"\1<form token>"),
-    (re.compile(r"(registry_session=)[^;]+"), r"\1<session>"),
+    (re.compile(r"(?<=csrf_token=)[\w.%-]+\.[\w.%-]+"), "<form token>"),
+    (re.compile(r"(registry_session=)[^;\n]+"), r"\1<session>"),
+    (re.compile(r"(/static/[\w./-]+\?v=)[0-9a-f]{12}"), r"\1<digest>"),
     (re.compile(r"(?<=Password: )\S+"), "<password>"),
     (re.compile(r'(?<="password": ")[^"]+'), "<password>"),
     (re.compile(r'(id="issued-password"[^>]*value=")[^"]*'), r"\1<password>"),
-    (re.compile(r'(value=")[^"]*("[^>]*id="issued-password")'), r"\1<password>\2"),
+    (re.compile(r'(id="issued-password".*?data-copy=")[^"]*', re.DOTALL), r"\1<password>"),
+    (re.compile(r"^(\w*_seconds_(?:bucket|sum)\{.*\}|process_\w+|\w+_created) \S+$", re.MULTILINE), r"\1 <number>"),
     (re.compile(r"(?<=Retry in )\d+"), "<seconds>"),
     (re.compile(r"(?<=Try again in )\d+"), "<seconds>"),
     (re.compile(r"\d+(?= ?秒後)"), "<seconds>"),
-    (re.compile(r"(127\.0\.0\.1(?::|%3A))\d{4,5}"), r"\1<port>"),
+    (re.compile(r"((?:127\.0\.0\.1|waitress\.invalid)(?::|%3A))\d{4,5}"), r"\1<port>"),
 )
 
 
@@ -44,10 +47,10 @@ class Masks:
 
     def __call__(self, text: str) -> str:
         self._now = datetime.now(UTC)
-        for known, word in self.texts.items():
-            text = text.replace(known, word)
         for pattern, replacement in _PLAIN:
             text = pattern.sub(replacement, text)
+        for known, word in self.texts.items():
+            text = text.replace(known, word)
         steps: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
             (_TIME_ELEMENT, self._time_element), (_ISO, self._iso), (_HTTP, self._http), (_ENGLISH, self._english),
             (_JAPANESE, self._japanese),

@@ -14,12 +14,13 @@ from functools import cached_property
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from tests.recording.masks import Masks
 
 API = "/api/v4"
 BOUNDARY = "a-boundary-of-the-recording"
+_ASCII = "".join(map(chr, range(33, 127)))
 _TEXTS = ("text/", "application/json", "application/vnd.pypi", "application/problem+json", "image/svg")
 
 
@@ -65,6 +66,7 @@ class Recorder:
     def request(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
         """One request on a connection of its own; the path goes out as it is, and ``Host`` unless it is given."""
         parts = urlsplit(self.url)
+        path = quote(path, safe=_ASCII)
         sent = {"Host": parts.netloc, **(headers or {})}
         if body or method in ("POST", "PUT", "PATCH"):
             sent.setdefault("Content-Length", str(len(body)))
@@ -93,11 +95,11 @@ class Recorder:
             while piece := connection.recv(65536):
                 received += piece
         shown = sent.decode("latin-1") if len(sent) < 2000 else f"{sent[:200]!r}… ({len(sent)} bytes)"
-        self.write(f"raw {name}", f"{shown}\n----\n{_without_ids(received.decode('latin-1'))}\n")
+        self.write(f"raw {name}", f"{shown}\n----\n{_without_ids(received.decode('utf-8', 'replace'))}\n")
 
     def write(self, name: str, text: str) -> None:
         number = self._numbers[self._part] = self._numbers.get(self._part, 0) + 1
-        slug = re.sub(r"[^A-Za-z0-9.+=_]+", "-", name).strip("-")[:90]
+        slug = re.sub(r"[^A-Za-z0-9.+=_]+", "-", self.masks(name)).strip("-")[:90]
         file = self.folder / self._part / f"{number:03}-{slug}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(self.masks(text), "utf-8")
@@ -105,7 +107,7 @@ class Recorder:
 
     def _keep_secrets(self, answer: Answer) -> None:
         """A new token, of whatever prefix, is masked from now on."""
-        if answer.status in (200, 201) and answer.headers["Content-Type"] == "application/json":
+        if answer.body and answer.status in (200, 201) and answer.headers["Content-Type"] == "application/json":
             document = answer.json
             if isinstance(document, dict) and isinstance(document.get("token"), str):
                 self.masks.texts.setdefault(document["token"], "<new token>")
@@ -127,21 +129,29 @@ class Recorder:
                 return f"Basic base64({base64.b64decode(value[6:]).decode()})"
             except ValueError:
                 return value
-        return self._etags.get(value, value) if name == "If-None-Match" else value
+        return self._with_etags(value) if name.startswith("If-") else value
 
     def _received(self, name: str, value: str, answer: Answer, method: str, path: str) -> str:
-        if name == "X-Request-Id":
+        name = name.lower()
+        if name == "x-request-id":
             return re.sub(r"^[0-9a-f]{32}$", "<id>", value)
-        if name == "Retry-After" and value != "5":
+        if name == "allow":  # a set, in the order of this process
+            return ", ".join(sorted(value.split(", ")))
+        if name == "retry-after" and value != "5":
             return "<seconds>"
-        if path.startswith("/static/") and name in ("ETag", "Last-Modified"):
+        if path.startswith("/static/") and name in ("etag", "last-modified"):
             return f"<{name} of a static file>"
-        if name == "Content-Length":
+        if name == "content-length":
             if answer.body and value == str(len(answer.body)):
                 return "<length of the body>"
-            is_page = (answer.headers["Content-Type"] or "").startswith("text/html")
-            return "<length>" if method == "HEAD" and is_page else value
-        return self._etags.get(value, value) if name == "ETag" else value
+            is_varying = answer.headers["Content-Encoding"] or (answer.headers["Content-Type"] or "").startswith(
+                "text/html"
+            )
+            return "<length>" if method == "HEAD" and is_varying else value
+        return self._with_etags(value)
+
+    def _with_etags(self, value: str) -> str:
+        return re.sub(r'"[0-9a-f]{32}(-gzip)?"', lambda found: self._etags.get(found[0], found[0]), value)
 
     def _note_etag(self, answer: Answer, shown: str) -> None:
         """An ETag of a body with masked parts in it differs from run to run: it gets a number."""
@@ -170,7 +180,10 @@ def _sent_body(body: bytes) -> str:
 
 
 def _without_ids(text: str) -> str:
-    return re.sub(r"(?<=X-Request-Id: )[0-9a-f]{32}", "<id>", text)
+    """What ``Recorder._received`` does, for an answer that nothing has parsed."""
+    text = re.sub(r"(?<=X-Request-Id: )[0-9a-f]{32}", "<id>", text)
+    text = re.sub(r"(?<=Allow: )[A-Z, ]+", lambda found: ", ".join(sorted(found[0].split(", "))), text)
+    return re.sub(r"(?<=Content-Length: )\d+(?=(?s:.*?)\r\n\r\n<)", "<length>", text)
 
 
 # Kinds of bodies and credentials --------------------------------------------------------------------------------
