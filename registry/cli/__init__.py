@@ -1,8 +1,8 @@
-"""Administration from the shell: ``flask <group> <command>``, a module per group, thin calls into ``domain``.
+"""Administration from the shell: ``flask <group> <command>``. Each module has one group of thin calls into ``domain``.
 
-A command acts as the principal ``SHELL`` and prints plain lines (columns separated by tabs), or JSON with ``--json``.
-What it refuses is one sentence on standard error and an exit status that is not zero. It asks only when standard input
-is a terminal.
+A command acts as the principal ``SHELL`` and prints plain lines with tab-separated columns, or JSON with ``--json``. On
+failure, it prints one sentence to standard error and exits with a non-zero status. It prompts only if standard input is
+a terminal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``flask backup``: the whole installation in one file."""
+"""``flask backup``: creates, verifies, and restores backups of the entire installation."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from registry.domain.operation.backup_file import Manifest
 from registry.domain.operation.verification import Finding
 from registry.errors import BackupRefused
 
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
 
 @click.group("backup", cls=CommandGroup)
 def backup_group() -> None:
-    """Back up the whole installation into one file, and restore it from there."""
+    """Back up the entire installation to one file, and restore it."""
 
 
 file_argument = click.argument("path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
@@ -33,46 +33,46 @@ present_file_argument = click.argument(
     "path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 allow_missing_option = click.option(
-    "--allow-missing", is_flag=True, help="Leave out objects that are missing or damaged, and go on with all the rest."
+    "--allow-missing", is_flag=True, help="Omit objects that are missing or damaged instead of aborting."
 )
 
 
 @backup_group.command("create")
 @file_argument
 @click.option(
-    "--inventory", is_flag=True, help="Only list the stored objects, without reading any: they are kept safe elsewhere."
+    "--inventory", is_flag=True, help="List the stored objects without copying them; back them up by other means."
 )
 @allow_missing_option
 @json_option
 def create_backup(path: Path, inventory: bool, allow_missing: bool, as_json: bool) -> None:
-    """Write everything into FILE, a new tar archive that its owner alone can read, while the registry serves.
+    """Write a backup to FILE, a new tar archive that only its owner can read. The registry can be running.
 
-    It holds the rows as they are at one moment, the objects they refer to, each checked while it is copied, and the
-    secret key, so keep it as safe as the registry itself. The configuration and what was deleted are not in it.
+    The backup contains a consistent snapshot of all rows, the objects they refer to, verified while they are copied,
+    and the secret key, so protect it like the registry itself. It does not contain the configuration and deleted files.
 
-    Prints a line for every object that is missing or damaged: what is wrong with it, its key, whose it is. No backup is
-    made then. A cleanup is refused meanwhile.
+    If objects are missing or damaged, no backup is made, and each of them is listed on one line: defect, key, files.
+    While a backup is being made, cleanups are refused.
     """
     problems: list[Finding] = []
-    with _failures_told(path, problems, as_json):
+    with _listing_problems(path, problems, as_json):
         manifest = backups.create(
-            path, storage(), secret_key=current_app.config["SECRET_KEY"], now=utcnow(), tell=problems.append,
-            watch=_watch, inventory=inventory, allow_missing=allow_missing,
+            path, storage(), secret_key=current_app.config["SECRET_KEY"], now=utcnow(), report=problems.append,
+            progress=_show_progress, inventory=inventory, allow_missing=allow_missing,
         )  # fmt: skip
-    print_record(_record(manifest, problems, path), as_json, f"Backed up {_counted(manifest)} in {path}.")
+    print_record(_record(manifest, problems, path), as_json, f"Backed up {_counted(manifest)} to {path}.")
 
 
 @backup_group.command("verify", cls=SchemaCommand)
 @present_file_argument
 @json_option
 def verify_backup(path: Path, as_json: bool) -> None:
-    """Read FILE to its end and compare every digest in it. Fails when something is wrong.
+    """Read the entire backup FILE and verify every digest. Fails if it finds a problem.
 
-    Prints a line for every object that is missing or damaged. If anything else is, nothing can be restored.
+    Every missing or damaged object is listed on one line. A backup with any other damage cannot be restored.
     """
     problems: list[Finding] = []
-    with _failures_told(path, problems, as_json):
-        manifest = backups.verify(path, tell=problems.append, watch=_watch)
+    with _listing_problems(path, problems, as_json):
+        manifest = backups.verify(path, report=problems.append, progress=_show_progress)
     print_record(_record(manifest, problems, path), as_json, f"Found {_counted(manifest)} in {path}.")
     if problems:
         raise click.ClickException(f"{len(problems)} objects are missing or damaged.")
@@ -83,25 +83,25 @@ def verify_backup(path: Path, as_json: bool) -> None:
 @allow_missing_option
 @json_option
 def restore_backup(path: Path, allow_missing: bool, as_json: bool) -> None:
-    """Fill a new installation with what FILE holds, on either database, once every digest in it was checked.
+    """Restore the backup FILE into a new installation with either database, after verifying every digest.
 
-    Nothing is changed in an installation that was ever started. A backup of an older registry is brought up to date; of
-    one with an inventory the objects have to be in the store already. What was interrupted goes on with the same
-    command; until then the registry does not start.
+    An installation that was ever started is refused. A backup of an older registry is upgraded. For a backup made with
+    --inventory, the objects have to be in the store already. To resume an interrupted restore, run the same command
+    again; until then, the registry does not start.
     """
     problems: list[Finding] = []
-    with _failures_told(path, problems, as_json):
+    with _listing_problems(path, problems, as_json):
         manifest = backups.restore(
             path, storage(), secret_key=current_app.config["SECRET_KEY"],
-            secret_key_file=current_app.config["SECRET_KEY_FILE"], tell=problems.append, watch=_watch,
+            secret_key_file=current_app.config["SECRET_KEY_FILE"], report=problems.append, progress=_show_progress,
             allow_missing=allow_missing,
         )  # fmt: skip
     print_record(_record(manifest, problems, path), as_json, f"Restored {_counted(manifest)} from {path}.")
 
 
 @contextmanager
-def _failures_told(path: Path, problems: list[Finding], as_json: bool) -> Iterator[None]:
-    """The objects with something wrong in front of the sentence that refuses because of them."""
+def _listing_problems(path: Path, problems: list[Finding], as_json: bool) -> Iterator[None]:
+    """Print the defective objects before the error message that refers to them."""
     try:
         yield
     except BackupRefused:
@@ -133,9 +133,9 @@ def _problem_records(problems: list[Finding]) -> list[Record]:
     return [{"defect": problem.defect, "key": problem.key, "files": problem.files} for problem in problems]
 
 
-def _watch(what: str, total: int, things: Iterable[Thing]) -> Iterator[Thing]:
+def _show_progress(label: str, total: int, items: Iterable[Item]) -> Iterator[Item]:
     if sys.stderr is None or not sys.stderr.isatty():
-        yield from things
+        yield from items
         return
-    with click.progressbar(things, total, label=what, show_pos=True, file=sys.stderr) as bar:
+    with click.progressbar(items, total, label=label, show_pos=True, file=sys.stderr) as bar:
         yield from bar

@@ -1,4 +1,4 @@
-"""What all commands share: how they run and refuse, options, how they find what they are told to work on."""
+"""Code shared by all commands: command classes, options, and lookups of users and namespaces."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
 
 
 class Command(click.Command):
-    """A command in the application's context, on a current schema, whose refusals are one sentence."""
+    """A command that runs in an application context, requires a current schema, and reports errors in one sentence."""
 
     needs_schema = True
 
@@ -53,7 +53,7 @@ class CommandGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except click.UsageError as error:  # would show the usage in front of its sentence
+        except click.UsageError as error:  # click would print the usage before the message
             raise Misuse(error.format_message()) from error
 
 
@@ -64,12 +64,12 @@ class Misuse(click.ClickException):
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of plain lines.")
 
 
-def namespace_options(meaning: str) -> Callable[[Function], Function]:
-    """``--project`` and ``--group``, for a command that works on one of them."""
+def namespace_options(action: str) -> Callable[[Function], Function]:
+    """Return a decorator that adds ``--project`` and ``--group`` to a command that acts on one of them."""
 
     def add(function: Function) -> Function:
-        function = click.option("--group", "group_path", metavar="PATH", help=f"{meaning} of this group.")(function)
-        return click.option("--project", "project_path", metavar="PATH", help=f"{meaning} of this project.")(function)
+        function = click.option("--group", "group_path", metavar="PATH", help=f"{action} of this group.")(function)
+        return click.option("--project", "project_path", metavar="PATH", help=f"{action} of this project.")(function)
 
     return add
 
@@ -80,24 +80,24 @@ def find_user(username: str) -> User:
 
 
 def find_namespace(path: str, kind: type[AnyNamespace]) -> AnyNamespace:
-    what = "group or user" if kind is Namespace else kind.__name__.lower()
-    with missing(f"{what} {path}"):
+    label = "group or user" if kind is Namespace else kind.__name__.lower()
+    with missing(f"{label} {path}"):
         return namespaces.find(path, kind)
 
 
 def project_or_group(project_path: str | None, group_path: str | None, choices: str) -> Project | Group:
     if (project_path is None) == (group_path is None):
-        raise click.UsageError(f"Say which: one of {choices}.")
+        raise click.UsageError(f"Specify one of {choices}.")
     return find_namespace(project_path, Project) if project_path else find_namespace(group_path or "", Group)
 
 
 @contextmanager
-def missing(what: str) -> Iterator[None]:
-    """Name what was not found: at the shell there is nothing to hide."""
+def missing(subject: str) -> Iterator[None]:
+    """Name the missing record in the error message, as the shell has no access restrictions."""
     try:
         yield
     except NotFound as error:
-        raise click.ClickException(f"There is no {what}.") from error
+        raise click.ClickException(f"There is no {subject}.") from error
 
 
 def is_terminal() -> bool:

@@ -1,4 +1,4 @@
-"""``flask database``: the schema."""
+"""``flask database``: upgrades and checks the database schema."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from registry.cli.output import print_record
 
 @click.group("database", cls=CommandGroup)
 def database_group() -> None:
-    """Create, upgrade and check the database schema."""
+    """Create, upgrade, and check the database schema."""
 
 
 @database_group.command("upgrade", cls=SchemaCommand)
 @json_option
 def upgrade_database(as_json: bool) -> None:
-    """Bring the schema to the version this registry works with.
+    """Upgrade the schema to the version that this registry requires.
 
-    An empty database gets its tables. Several processes may run this at once: one upgrades, the others wait.
+    In an empty database, all tables are created. If several processes run this command at the same time, one upgrades,
+    and the others wait.
     """
     before, after = database.upgrade()
     versions = {"before": before, "after": after}
     if before == after:
-        print_record(versions, as_json, f"The schema is at version {after} already.")
+        print_record(versions, as_json, f"The schema is already at version {after}.")
     else:
         print_record(versions, as_json, f"Upgraded the schema from {before or 'empty'} to {after}.")
 
@@ -32,7 +33,7 @@ def upgrade_database(as_json: bool) -> None:
 @database_group.command("check", cls=SchemaCommand)
 @json_option
 def check_database(as_json: bool) -> None:
-    """Fail unless the database answers with the schema this registry works with."""
+    """Check that the database is available and has the schema version that this registry requires."""
     database.check_schema()
     version = database.newest_version()
-    print_record({"version": version}, as_json, f"The schema is at version {version}, as needed.")
+    print_record({"version": version}, as_json, f"The schema is at the required version {version}.")

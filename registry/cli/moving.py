@@ -1,4 +1,4 @@
-"""``flask packages move-storage``: the stored files, copied to another store."""
+"""``flask packages move-storage``: copies the stored files to another store."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from registry.storage import object_key, open_storage
 
 
 @click.command("move-storage", cls=Command)
-@click.option("--to", "target_url", metavar="URL", help="The new store; by default the configured one.")
-@click.option("--from", "source_url", metavar="URL", help="The old store; by default the configured one.")
+@click.option("--to", "target_url", metavar="URL", help="URL of the new store. Default: the configured store.")
+@click.option("--from", "source_url", metavar="URL", help="URL of the old store. Default: the configured store.")
 @json_option
 def move_storage(target_url: str | None, source_url: str | None, as_json: bool) -> None:
-    """Copy every stored file to another store, while the registry serves. Addresses are as for REGISTRY_STORAGE_URL.
+    """Copy every stored file to another store while the registry is running. URLs have the format of
+    REGISTRY_STORAGE_URL.
 
-    Each file is compared with its digest. What is in the new store already is passed over, so the same command goes on
-    with a copy that was interrupted. The old store keeps everything. Ends with status 1 if a file is missing from
-    the old store or damaged; each is a line: what it is, and its key.
+    Each file is verified against its digest. Files that already exist in the new store are skipped, so an interrupted
+    copy can simply be run again. The old store is not changed. If files are missing from the old store or damaged, each
+    is listed on one line (problem, key), and the command exits with status 1.
 
-    First copy with --to; then set REGISTRY_STORAGE_URL to the new store and restart the registry; then copy what was
-    published meanwhile with --from and the old address.
+    First, copy with --to. Then set REGISTRY_STORAGE_URL to the new store and restart the registry. Finally, copy the
+    files published in the meantime with --from and the URL of the old store.
     """
-    source_url, target_url = _both(source_url, target_url)
+    source_url, target_url = _source_and_target(source_url, target_url)
     source, target = (open_storage(url, current_app.config) for url in (source_url, target_url))
     for store in (source, target):
         store.check()
@@ -42,35 +43,35 @@ def move_storage(target_url: str | None, source_url: str | None, as_json: bool) 
         print_records(report.problems, as_json)
     sentence = (
         f"Copied {summary.copied} objects ({summary.size_bytes} bytes) from {source_url} to {target_url}; "
-        f"{summary.present} were there before."
+        f"{summary.present} already existed."
     )
     print_record({**dataclasses.asdict(summary), "problems": report.problems}, as_json, sentence)
     if not summary.is_complete:
-        raise click.ClickException(f"Not copied were {summary.missing} missing and {summary.damaged} damaged objects.")
+        raise click.ClickException(f"{summary.missing} missing and {summary.damaged} damaged objects were not copied.")
     if not as_json:
         click.echo(_next_step(source_url, target_url))
 
 
-def _both(source_url: str | None, target_url: str | None) -> tuple[str, str]:
+def _source_and_target(source_url: str | None, target_url: str | None) -> tuple[str, str]:
     configured: str = current_app.config["STORAGE_URL"]
     source_url, target_url = source_url or configured, target_url or configured
     if source_url.rstrip("/") == target_url.rstrip("/"):
-        raise click.UsageError(f"Say another store than {configured}, with --to or --from.")
+        raise click.UsageError(f"Specify a store other than {configured} with --to or --from.")
     return source_url, target_url
 
 
 def _next_step(source_url: str, target_url: str) -> str:
     if target_url == current_app.config["STORAGE_URL"]:
-        return f"{source_url} is not needed any more once `flask packages verify` finds everything in place."
+        return f"{source_url} is no longer needed once `flask packages verify` finds no problems."
     return (
-        "Next: run the same again, which leaves only what was published meanwhile; set REGISTRY_STORAGE_URL to\n"
-        f"{target_url} and restart the registry; then copy the rest with\n"
+        "Next: run the same command again to copy the files published in the meantime; set REGISTRY_STORAGE_URL to\n"
+        f"{target_url} and restart the registry; then copy the remaining files with\n"
         f"flask packages move-storage --from {source_url}"
     )
 
 
 class _Report:
-    """What is told while objects are copied: a step of the bar for each, and at the end a line for every problem."""
+    """Advances the progress bar for every object, and collects the problems to print at the end."""
 
     def __init__(self, bar: Any) -> None:
         self.problems: list[Record] = []

@@ -1,4 +1,4 @@
-"""``flask groups|projects``: groups and projects."""
+"""``flask groups`` and ``flask projects``: creates and lists groups and projects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from registry.models import Group, Namespace, Role, Visibility
 
 visibility_option = click.option(
     "--visibility", type=click.Choice([visibility.label for visibility in Visibility]),
-    help="By default as the instance's settings say, but not more than the parent's.",
+    help="Default: that of the instance settings, limited by the visibility of the parent.",
 )  # fmt: skip
 
 
@@ -24,14 +24,16 @@ def groups_group() -> None:
 
 @groups_group.command("create")
 @click.argument("path")
-@click.option("--name", help="Shown name; by default the last part of the path.")
+@click.option("--name", help="Display name. Default: the last part of the path.")
 @visibility_option
 @click.option(
-    "--owner", metavar="USERNAME", help="Make this user its Owner. Without one, only administrators manage it."
+    "--owner",
+    metavar="USERNAME",
+    help="Make this user an Owner. Without an Owner, only administrators manage the group.",
 )
 @json_option
 def create_group(path: str, name: str | None, visibility: str | None, owner: str | None, as_json: bool) -> None:
-    """Create the group PATH; with slashes a subgroup of an existing group."""
+    """Create the group PATH. If PATH contains slashes, create a subgroup of an existing group."""
     parent_path, _, last = path.rpartition("/")
     with transaction():
         group = namespaces.create_group(
@@ -58,14 +60,14 @@ def projects_group() -> None:
 
 @projects_group.command("create")
 @click.argument("path")
-@click.option("--name", help="Shown name; by default the last part of the path.")
+@click.option("--name", help="Display name. Default: the last part of the path.")
 @visibility_option
 @json_option
 def create_project(path: str, name: str | None, visibility: str | None, as_json: bool) -> None:
-    """Create the project PATH, as in group/subgroup/project or user/project."""
+    """Create the project PATH, such as group/subgroup/project or user/project."""
     parent_path, _, last = path.rpartition("/")
     if not parent_path:
-        raise click.UsageError(f"{path!r} names no group or user that the project would be in.")
+        raise click.UsageError(f"{path!r} does not contain the group or user of the project.")
     project = namespaces.create_project(
         name=name or last, path=last, parent=find_namespace(parent_path, Namespace),
         visibility=_visibility(visibility), by=SHELL,
@@ -74,7 +76,7 @@ def create_project(path: str, name: str | None, visibility: str | None, as_json:
 
 
 @projects_group.command("list")
-@click.option("--group", "group_path", metavar="PATH", help="Only those in this group and its subgroups.")
+@click.option("--group", "group_path", metavar="PATH", help="List only projects in this group and its subgroups.")
 @json_option
 def list_projects(group_path: str | None, as_json: bool) -> None:
     """List projects by path: id, path, name, visibility."""

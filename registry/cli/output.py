@@ -1,4 +1,4 @@
-"""What commands print: plain lines, or JSON."""
+"""Output of commands: plain lines or JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``flask packages``: packages, the status of their names, and the store."""
+"""``flask packages``: lists, yanks, and deletes packages, and maintains the store."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from registry.models import NameStatus, Package, PackageFile, PackageName, Proje
 
 @click.group("packages", cls=CommandGroup)
 def packages_group() -> None:
-    """List, yank and delete packages, set the status of their names, and look after the stored files."""
+    """List, yank, and delete packages, set the status of package names, and maintain the stored files."""
 
 
 @packages_group.command("list")
 @namespace_options("List the packages")
 @json_option
 def list_packages(project_path: str | None, group_path: str | None, as_json: bool) -> None:
-    """List the packages of a project, or of a group with all its subgroups.
+    """List the packages of a project, or of a group and all its subgroups.
 
     Columns: id, project, name, version, status, time of the first upload.
     """
@@ -49,29 +49,29 @@ def list_packages(project_path: str | None, group_path: str | None, as_json: boo
     print_records(map(_package_record, db.session.scalars(listing)), as_json)
 
 
-holder_option = click.option(
-    "--project", "project_path", required=True, metavar="PATH", help="The project that holds the package."
+project_option = click.option(
+    "--project", "project_path", required=True, metavar="PATH", help="The project of the package."
 )
-file_option = click.option("--file", "filename", metavar="NAME", help="Only this file of the version.")
-reason_option = click.option("--reason", default="", help="Shown to whoever installs or looks at it.")
+file_option = click.option("--file", "filename", metavar="NAME", help="Apply only to this file of the version.")
+reason_option = click.option("--reason", default="", help="Reason shown to users who install or view the package.")
 
 
 @packages_group.command("delete")
 @click.argument("name")
 @click.argument("version")
-@holder_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@project_option
+@click.option("--yes", is_flag=True, help="Delete without confirmation.")
 @json_option
 def delete_package(name: str, version: str, project_path: str, yes: bool, as_json: bool) -> None:
     """Delete a VERSION of the package NAME with all its files.
 
-    It cannot be installed any more from now on; the next cleanup frees the disk.
+    The version can no longer be installed. The next cleanup frees the disk space.
     """
     project = find_namespace(project_path, Project)
     packages = _packages_named(project, name, version)
     if not yes:
         if not is_terminal():
-            raise click.ClickException("Nobody can be asked here whether to delete it; say --yes.")
+            raise click.ClickException("Standard input is not a terminal; use --yes to confirm the deletion.")
         click.confirm(f"Delete {name} {version} from {project.full_path}?", abort=True, err=True)
     with transaction():
         for package in packages:
@@ -83,14 +83,14 @@ def delete_package(name: str, version: str, project_path: str, yes: bool, as_jso
 @packages_group.command("yank")
 @click.argument("name")
 @click.argument("version")
-@holder_option
+@project_option
 @file_option
 @reason_option
 @json_option
 def yank_package(name: str, version: str, project_path: str, filename: str | None, reason: str, as_json: bool) -> None:
     """Yank a VERSION of the package NAME, or one file of it.
 
-    Clients install it only where exactly this version is asked for. Files published to it later are yanked too.
+    Clients skip a yanked version unless it is pinned exactly. Files published to it later are yanked, too.
     """
     project = find_namespace(project_path, Project)
     with transaction():
@@ -105,11 +105,11 @@ def yank_package(name: str, version: str, project_path: str, filename: str | Non
 @packages_group.command("unyank")
 @click.argument("name")
 @click.argument("version")
-@holder_option
+@project_option
 @file_option
 @json_option
 def unyank_package(name: str, version: str, project_path: str, filename: str | None, as_json: bool) -> None:
-    """Offer a yanked VERSION of the package NAME, or one file of it, again."""
+    """Undo the yank of a VERSION of the package NAME, or of one file of it."""
     project = find_namespace(project_path, Project)
     with transaction():
         for package, file in _yankable(project, name, version, filename):
@@ -123,24 +123,26 @@ def unyank_package(name: str, version: str, project_path: str, filename: str | N
 @packages_group.command("status")
 @click.argument("name")
 @click.argument("status", required=False, type=click.Choice([str(status) for status in NameStatus]))
-@holder_option
+@project_option
 @reason_option
 @json_option
 def name_status(name: str, status: str | None, project_path: str, reason: str, as_json: bool) -> None:
     """Show the status of the package NAME in a project, or set it to STATUS.
 
-    Archived names take no uploads; quarantined ones offer no files either; a deprecated one is only called so.
+    An archived name accepts no uploads. A quarantined name accepts no uploads and offers no files. The status
+    deprecated is only displayed.
     """
     project = find_namespace(project_path, Project)
     if status is None and reason:
-        raise click.UsageError("--reason goes with a STATUS.")
+        raise click.UsageError("--reason requires a STATUS.")
     with missing(f"package {name} in {project.full_path}"):
         if status is None:
-            said = names.package_name(project, name)
+            found = names.package_name(project, name)
         else:
-            said = releases.set_name_status(project, name, NameStatus(status), reason, by=SHELL)
-    sentence = f"{said.normalized_name} in {project.full_path} is {said.status}"
-    print_record(_name_record(said, project), as_json, f"{sentence}: {said.reason}" if said.reason else f"{sentence}.")
+            found = releases.set_name_status(project, name, NameStatus(status), reason, by=SHELL)
+    sentence = f"{found.normalized_name} in {project.full_path} is {found.status}"
+    sentence += f": {found.reason}" if found.reason else "."
+    print_record(_name_record(found, project), as_json, sentence)
 
 
 def _packages_named(project: Project, name: str, version: str) -> list[Package]:
@@ -153,7 +155,7 @@ def _packages_named(project: Project, name: str, version: str) -> list[Package]:
 def _yankable(
     project: Project, name: str, version: str, filename: str | None
 ) -> list[tuple[Package, PackageFile | None]]:
-    """The packages of a version, or the one with this file and the file."""
+    """Return the packages of a version, or only the package with this file, and the file."""
     packages = _packages_named(project, name, version)
     if filename is None:
         return [(package, None) for package in packages]
@@ -188,9 +190,9 @@ def _print_yank(done: str, project: Project, name: str, version: str, filename: 
 )
 @json_option
 def check_files(paths: tuple[Path, ...], as_json: bool) -> None:
-    """Look at wheels and sdists as an upload would, and upload nothing. Fails when one would be refused.
+    """Check wheels and sdists like an upload, without uploading them. Fails if an upload would be refused.
 
-    Prints a line for every problem: the file, and what is wrong with it. A file in order has one with "ok".
+    Prints one line per problem: file, problem. For a valid file, it prints one line with "ok".
     """
     checked = {path: _examined(path) for path in paths}
     if as_json:
@@ -225,10 +227,10 @@ def _examination_record(path: Path, examination: Examination) -> Record:
 @packages_group.command("cleanup")
 @json_option
 def clean_up(as_json: bool) -> None:
-    """Free the disk of what was deleted: to be run once a day, while the registry serves.
+    """Free the disk space of deleted packages. Run it once a day; the registry can be running.
 
-    Files that no package refers to stay for an hour, as an upload may be under way. Tokens that expired or were revoked
-    are removed after 30 days, CI jobs only if they published nothing.
+    Orphaned files are kept for an hour, as they can belong to an unfinished upload. Tokens are removed 30 days after
+    they expired or were revoked, CI jobs only if they published nothing.
     """
     report = cleanup.run(storage(), utcnow())
     print_record(
@@ -240,19 +242,18 @@ def clean_up(as_json: bool) -> None:
 
 
 @packages_group.command("verify")
-@click.option(
-    "--repair", is_flag=True, help="Remove stored objects that no package file refers to, and correct the sums."
-)
+@click.option("--repair", is_flag=True, help="Remove orphaned objects, and correct the storage totals of projects.")
 @json_option
 def verify_packages(repair: bool, as_json: bool) -> None:
-    """Read every stored object and compare it with the database. Fails when something is wrong.
+    """Read every stored object and compare it with the database. Fails if it finds a problem.
 
-    Lists what is missing, damaged, or more than a day old without a package file that refers to it, and the projects
-    whose sums of storage are wrong. What is missing or damaged has to be deleted, cleaned up and published again.
+    Lists objects that are missing or damaged, objects older than a day that no package file refers to, and projects
+    with wrong storage totals. Packages with missing or damaged files have to be deleted and, after a cleanup, published
+    again.
     """
     problems: list[Record] = []
-    tell = (lambda problem: problems.append(_problem_record(problem))) if as_json else _print_problem
-    summary = verification.verify(storage(), utcnow(), tell, repair=repair)
+    report = (lambda problem: problems.append(_problem_record(problem))) if as_json else _print_problem
+    summary = verification.verify(storage(), utcnow(), report, repair=repair)
     counts = (
         f"{summary.missing} missing, {summary.damaged} damaged, {summary.orphaned} without a package file, "
         f"{summary.removed} removed, {summary.miscounted} miscounted, {summary.corrected} corrected"
@@ -261,7 +262,7 @@ def verify_packages(repair: bool, as_json: bool) -> None:
         {**dataclasses.asdict(summary), "problems": problems}, as_json, f"Checked {summary.checked} objects: {counts}."
     )
     if not summary.is_sound:
-        raise click.ClickException(f"The store is not as it should be: {counts}.")
+        raise click.ClickException(f"The verification found problems: {counts}.")
 
 
 def _print_problem(problem: Finding) -> None:
@@ -289,10 +290,10 @@ def _package_record(package: Package) -> Record:
     }
 
 
-def _name_record(said: PackageName, project: Project) -> Record:
+def _name_record(name: PackageName, project: Project) -> Record:
     return {
         "project": project.full_path,
-        "name": said.normalized_name,
-        "status": said.status,
-        "reason": said.reason,
+        "name": name.normalized_name,
+        "status": name.status,
+        "reason": name.reason,
     }

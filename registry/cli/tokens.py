@@ -1,4 +1,4 @@
-"""``flask tokens``: access tokens of users, deploy tokens of projects and groups."""
+"""``flask tokens``: creates, lists, and revokes access tokens and deploy tokens."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from registry.models import AccessToken, DeployToken
 
 @click.group("tokens", cls=CommandGroup)
 def tokens_group() -> None:
-    """Create, list and revoke access tokens of users, and deploy tokens of projects and groups."""
+    """Create, list, and revoke access tokens of users, and deploy tokens of projects and groups."""
 
 
 @tokens_group.command("create")
 @click.argument("username", required=False)
 @namespace_options("Create a deploy token")
-@click.option("--name", required=True, help="What the token is for.")
+@click.option("--name", required=True, help="Name of the token.")
 @click.option(
     "--scope", "scopes", multiple=True, required=True, metavar="SCOPE",
-    help=f"May be given several times. Access tokens: {', '.join(Scope)}. Deploy tokens: {', '.join(DeployScope)}.",
+    help=f"Can be repeated. For access tokens: {', '.join(Scope)}. For deploy tokens: {', '.join(DeployScope)}.",
 )  # fmt: skip
 @click.option(
     "--expires-on", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD",
-    help="The token is dead from 00:00 UTC of this day. By default an access token lives as long as the instance "
-    "allows, and a deploy token does not expire.",
+    help="The token expires at 00:00 UTC on this date. Default: the maximum lifetime of the instance for an access "
+    "token, no expiry for a deploy token.",
 )  # fmt: skip
-@click.option("--username", "deploy_username", metavar="NAME", help="User name that goes with a deploy token.")
+@click.option("--username", "deploy_username", metavar="NAME", help="User name of the deploy token.")
 @json_option
 def create_token(
     username: str | None, project_path: str | None, group_path: str | None, name: str, scopes: tuple[str, ...],
@@ -41,7 +41,7 @@ def create_token(
 ) -> None:  # fmt: skip
     """Create an access token of the user USERNAME, or a deploy token of a project or group.
 
-    Prints the secret, which is kept nowhere and cannot be shown again; before that of a deploy token, its user name.
+    Prints the token, which is not stored and cannot be shown again. A deploy token is preceded by its user name.
     """
     key, day = current_app.config["TOKEN_KEY"], expires_on.date() if expires_on else None
     if username is None:
@@ -54,7 +54,7 @@ def create_token(
         print_record({**record, "token": secret}, as_json, f"{deploy_token.username}\t{secret}")
         return
     if project_path or group_path or deploy_username:
-        raise click.UsageError("USERNAME is for access tokens; --project, --group and --username for deploy tokens.")
+        raise click.UsageError("USERNAME is for access tokens; --project, --group, and --username for deploy tokens.")
     token, secret = access_tokens.issue_access_token(
         find_user(username), name=name, scopes=scopes, expires_on=day, key=key, by=SHELL, now=utcnow()
     )
@@ -66,9 +66,9 @@ def create_token(
 @namespace_options("List the deploy tokens")
 @json_option
 def list_tokens(username: str | None, project_path: str | None, group_path: str | None, as_json: bool) -> None:
-    """List the access tokens of the user USERNAME or of everybody, or the deploy tokens of a project or group.
+    """List the access tokens of the user USERNAME or of all users, or the deploy tokens of a project or group.
 
-    Columns: id, user name, token name, scopes, state, day of expiry, last use.
+    Columns: id, user name, token name, scopes, state, expiry date, last use.
     """
     now = utcnow()
     if project_path or group_path:
@@ -76,9 +76,9 @@ def list_tokens(username: str | None, project_path: str | None, group_path: str 
         listing = deploy_tokens.deploy_tokens(namespace, is_active=False, now=now)
         print_records((_deploy_token_record(token, now) for token in db.session.scalars(listing)), as_json)
         return
-    wanted = access_tokens.AccessTokenFilter(user_id=find_user(username).id if username else None)
+    selected = access_tokens.AccessTokenFilter(user_id=find_user(username).id if username else None)
     found = db.session.scalars(
-        access_tokens.access_tokens(wanted, by=SHELL, now=now).options(db.joinedload(AccessToken.user))
+        access_tokens.access_tokens(selected, by=SHELL, now=now).options(db.joinedload(AccessToken.user))
     )
     print_records((_access_token_record(token, now) for token in found), as_json)
 
@@ -88,9 +88,9 @@ def list_tokens(username: str | None, project_path: str | None, group_path: str 
 @namespace_options("Revoke a deploy token")
 @json_option
 def revoke_token(token_id: int, project_path: str | None, group_path: str | None, as_json: bool) -> None:
-    """Revoke the access token with the number ID, or the deploy token ID of a project or group.
+    """Revoke the access token with this ID, or the deploy token with this ID of a project or group.
 
-    It is dead from the next request on. Revoking twice changes nothing.
+    The token is refused from the next request on. Revoking it again has no effect.
     """
     if project_path or group_path:
         namespace = project_or_group(project_path, group_path, "--project or --group")

@@ -1,4 +1,4 @@
-"""``flask users``: users and their passwords."""
+"""``flask users``: creates, lists, and blocks users, and sets their passwords."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from registry.models import User
 password_option = click.option(
     "--password-stdin",
     is_flag=True,
-    help="Read the password from the first line of standard input. Otherwise it is asked for on a terminal, "
-    "or generated and printed.",
+    help="Read the password from the first line of standard input. Default: prompt for it on a terminal, or generate "
+    "and print one.",
 )
 
 
 @click.group("users", cls=CommandGroup)
 def users_group() -> None:
-    """Create, list and block users, and set their passwords."""
+    """Create, list, and block users, and set their passwords."""
 
 
 @users_group.command("create")
 @click.argument("username")
-@click.option("--email", required=True, help="E-mail address; nothing is sent to it.")
-@click.option("--name", help="Full name; by default the user name.")
+@click.option("--email", required=True, help="Email address. The registry sends no mail to it.")
+@click.option("--name", help="Full name. Default: the user name.")
 @click.option("--admin", is_flag=True, help="Make the user an administrator of the instance.")
 @password_option
 @json_option
 def create_user(username: str, email: str, name: str | None, admin: bool, password_stdin: bool, as_json: bool) -> None:
     """Create the user USERNAME.
 
-    A generated password is printed once, and has to be changed at the first sign-in.
+    A generated password is printed once and has to be changed at the first sign-in.
     """
     password, is_generated = _password(password_stdin)
     user = users.create_user(
@@ -50,7 +50,7 @@ def create_user(username: str, email: str, name: str | None, admin: bool, passwo
 @users_group.command("list")
 @json_option
 def list_users(as_json: bool) -> None:
-    """List all users: id, user name, e-mail address, name, state, administrator or not."""
+    """List all users: id, user name, email address, name, state, administrator or not."""
     print_records(
         map(_user_record, db.session.scalars(users.users(users.UserFilter(descending=False), by_email=True))), as_json
     )
@@ -60,7 +60,7 @@ def list_users(as_json: bool) -> None:
 @click.argument("username")
 @json_option
 def block_user(username: str, as_json: bool) -> None:
-    """Block the user USERNAME: no sign-in, and no token of theirs is accepted any more."""
+    """Block the user USERNAME, who can then neither sign in nor use tokens."""
     _change_state(username, StateChange.BLOCK, "Blocked", as_json)
 
 
@@ -68,7 +68,7 @@ def block_user(username: str, as_json: bool) -> None:
 @click.argument("username")
 @json_option
 def unblock_user(username: str, as_json: bool) -> None:
-    """Let the blocked user USERNAME in again."""
+    """Unblock the user USERNAME."""
     _change_state(username, StateChange.UNBLOCK, "Unblocked", as_json)
 
 
@@ -79,7 +79,7 @@ def unblock_user(username: str, as_json: bool) -> None:
 def reset_password(username: str, password_stdin: bool, as_json: bool) -> None:
     """Set a new password for the user USERNAME.
 
-    A generated password is printed once, and has to be changed at the next sign-in.
+    A generated password is printed once and has to be changed at the next sign-in.
     """
     user = find_user(username)
     password, is_generated = _password(password_stdin)
@@ -94,12 +94,12 @@ def _change_state(username: str, change: StateChange, done: str, as_json: bool) 
 
 
 def _password(from_standard_input: bool) -> tuple[str, bool]:
-    """The password to set, and whether it was generated."""
+    """Return the password to set, and whether it was generated."""
     if from_standard_input:
         return (sys.stdin.readline() if sys.stdin else "").rstrip("\r\n"), False
     if is_terminal():
         typed: str = click.prompt(
-            "Password (empty: one is generated)", default="", show_default=False, hide_input=True,
+            "Password (leave empty to generate one)", default="", show_default=False, hide_input=True,
             confirmation_prompt=True, err=True,
         )  # fmt: skip
         if typed:

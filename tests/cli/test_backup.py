@@ -54,11 +54,11 @@ def run_elsewhere(tmp_path: Path) -> Callable[..., Result]:
 def test_an_installation_is_backed_up_verified_and_restored(
     run: Run, demo: PackageFile, path: str, run_elsewhere: Callable[..., Result]
 ) -> None:
-    sentence = succeeded(run("backup", "create", path)).removeprefix("Backed up ").partition(" in ")
+    sentence = succeeded(run("backup", "create", path)).removeprefix("Backed up ").partition(" to ")
     rows = int(sentence[0].split()[0])
     size_bytes = demo.size_bytes + 71
 
-    assert sentence == (f"{rows} rows and 2 of 2 objects ({size_bytes} bytes)", " in ", f"{path}.\n")
+    assert sentence == (f"{rows} rows and 2 of 2 objects ({size_bytes} bytes)", " to ", f"{path}.\n")
     assert succeeded(run("backup", "verify", path)) == f"Found {sentence[0]} in {path}.\n"
     assert succeeded(run_elsewhere("backup", "restore", path)) == f"Restored {sentence[0]} from {path}.\n"
     listed = run_elsewhere("packages", "list", "--project", "acme/tools")
@@ -81,7 +81,7 @@ def test_missing_objects_are_listed_in_front_of_the_refusal(run: Run, lost: str,
     assert result.exit_code == 1
     assert result.stdout == f"missing\t{lost}\tacme/tools: demo-1.0-py3-none-any.whl\n"
     assert result.stderr == (
-        "Error: 1 objects are missing or damaged, so no backup was made; with --allow-missing they are left out.\n"
+        "Error: 1 objects are missing or damaged, so no backup was made; --allow-missing omits them.\n"
     )
     refused = run("backup", "create", path, "--json")
     problem = {"defect": "missing", "key": lost, "files": ["acme/tools: demo-1.0-py3-none-any.whl"]}
@@ -106,11 +106,11 @@ def test_a_backup_without_missing_objects_is_told_to_be_one(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("create", "here.tar"), "{folder}/here.tar is there already; a backup does not replace it."),
+        (("create", "here.tar"), "{folder}/here.tar already exists; a backup does not replace it."),
         (("create", "no/folder.tar"), "{folder}/no/folder.tar.partial: No such file or directory."),
         (("restore", "gone.tar"), "Invalid value for 'FILE': File '{folder}/gone.tar' does not exist."),
-        (("verify", "here.tar"), "{folder}/here.tar is no backup of this registry, or damaged at its beginning."),
-        (("restore", "here.tar"), "{folder}/here.tar is no backup of this registry, or damaged at its beginning."),
+        (("verify", "here.tar"), "{folder}/here.tar is not a backup of this registry, or its beginning is damaged."),
+        (("restore", "here.tar"), "{folder}/here.tar is not a backup of this registry, or its beginning is damaged."),
     ],
     ids=["file that is there", "folder that is not there", "file that is not there", "no backup", "nothing to restore"],
 )

@@ -68,7 +68,7 @@ def test_an_empty_database_is_upgraded_once(tmp_path: Path) -> None:
     first, second = shell("database", "upgrade"), shell("database", "upgrade")
 
     assert re.fullmatch(r"Upgraded the schema from empty to \d{4}\.\n", first.stdout)
-    assert re.fullmatch(r"The schema is at version \d{4} already\.\n", second.stdout)
+    assert re.fullmatch(r"The schema is already at version \d{4}\.\n", second.stdout)
     assert (first.stderr, second.stderr) == ("", "")
 
 

@@ -6,7 +6,7 @@ from tests.cli.running import Run, loaded, succeeded
 
 
 def test_database_check_tells_the_version_in_place(run: Run) -> None:
-    assert re.fullmatch(r"The schema is at version \d{4}, as needed\.\n", succeeded(run("database", "check")))
+    assert re.fullmatch(r"The schema is at the required version \d{4}\.\n", succeeded(run("database", "check")))
 
 
 def test_database_upgrade_of_a_current_schema_changes_nothing(run: Run) -> None:

@@ -31,9 +31,9 @@ def test_the_stored_files_are_copied_and_what_comes_next_is_told(
     printed = succeeded(run(*COMMAND, "--to", new))
 
     assert printed == (
-        f"Copied 2 objects ({demo} bytes) from {old} to {new}; 0 were there before.\n"
-        "Next: run the same again, which leaves only what was published meanwhile; set REGISTRY_STORAGE_URL to\n"
-        f"{new} and restart the registry; then copy the rest with\n"
+        f"Copied 2 objects ({demo} bytes) from {old} to {new}; 0 already existed.\n"
+        "Next: run the same command again to copy the files published in the meantime; set REGISTRY_STORAGE_URL to\n"
+        f"{new} and restart the registry; then copy the remaining files with\n"
         f"flask packages move-storage --from {old}\n"
     )
     assert LocalStorage(tmp_path / "new").exists(object_key(WHEEL.sha256))
@@ -49,8 +49,8 @@ def test_after_the_restart_the_rest_is_copied_from_the_old_store(
     printed = succeeded(run(*COMMAND, "--from", old)).splitlines()
 
     assert printed == [
-        f"Copied 2 objects ({demo} bytes) from {old} to {new}; 0 were there before.",
-        f"{old} is not needed any more once `flask packages verify` finds everything in place.",
+        f"Copied 2 objects ({demo} bytes) from {old} to {new}; 0 already existed.",
+        f"{old} is no longer needed once `flask packages verify` finds no problems.",
     ]
 
 
@@ -63,7 +63,7 @@ def test_what_cannot_be_copied_is_listed_and_ends_with_status_1(
 
     assert result.exit_code == 1
     assert result.stdout.splitlines()[0] == f"missing\t{object_key(WHEEL.sha256)}"
-    assert result.stderr == "Error: Not copied were 1 missing and 0 damaged objects.\n"
+    assert result.stderr == "Error: 1 missing and 0 damaged objects were not copied.\n"
 
 
 def test_the_copy_as_json(run: Run, demo: int, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_another_store_has_to_be_named(refused: Refused, app: Flask, demo: int, 
 
     sentence = refused(*COMMAND, *(option.format(configured=configured) for option in options))
 
-    assert sentence == f"Say another store than {configured}, with --to or --from."
+    assert sentence == f"Specify a store other than {configured} with --to or --from."
 
 
 def test_an_address_of_no_store_is_refused(refused: Refused, app: Flask) -> None:

@@ -76,7 +76,7 @@ def test_a_project_is_created_with_name_and_visibility(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("tools",), "'tools' names no group or user that the project would be in."),
+        (("tools",), "'tools' does not contain the group or user of the project."),
         (("none/tools",), "There is no group or user none."),
         (("acme/tools",), "project_namespace.name has already been taken"),
         (("acme/tools/inner",), "namespace is not valid"),

@@ -47,7 +47,7 @@ def test_the_packages_of_a_group_are_listed_with_those_of_its_subgroups(run: Run
 def test_packages_of_nothing_in_particular_are_not_listed(
     refused: Refused, project: Project, options: tuple[str, ...]
 ) -> None:
-    assert refused("packages", "list", *options) == "Say which: one of --project or --group."
+    assert refused("packages", "list", *options) == "Specify one of --project or --group."
 
 
 @pytest.mark.parametrize("spelled", ["Demo.Pkg", "demo-pkg", "DEMO__pkg"])
@@ -70,7 +70,7 @@ def test_a_package_that_is_hidden_can_be_deleted_too(run: Run, demo: Package) ->
 def test_a_package_is_not_deleted_when_nobody_can_be_asked(refused: Refused, demo: Package) -> None:
     sentence = refused("packages", "delete", "--project", "acme/tools", "demo-pkg", "1.0", typed="y\n")
 
-    assert sentence == "Nobody can be asked here whether to delete it; say --yes."
+    assert sentence == "Standard input is not a terminal; use --yes to confirm the deletion."
     assert db.session.scalars(select(Package.status)).all() == [PackageStatus.DEFAULT]
 
 
@@ -159,7 +159,7 @@ def test_the_status_of_a_name_is_shown_and_set(run: Run, demo: Package) -> None:
     [
         (("other",), "There is no package other in acme/tools."),
         (("other", "archived"), "There is no package other in acme/tools."),
-        (("demo-pkg", "--reason", "Why not"), "--reason goes with a STATUS."),
+        (("demo-pkg", "--reason", "Why not"), "--reason requires a STATUS."),
         (("demo-pkg", "gone"), "Invalid value for '[active|deprecated|archived|quarantined]': 'gone' is not one of"),
     ],
     ids=["unknown name", "unknown name to set", "reason alone", "unknown status"],
@@ -208,7 +208,7 @@ def test_a_verification_that_finds_something_fails(run: Run, lost: str) -> None:
         f"missing\t{lost}\tacme/tools: lost-1.0-py3-none-any.whl\tno\tno",
         f"Checked 2 objects: {counts}.",
     ]
-    assert result.stderr == f"Error: The store is not as it should be: {counts}.\n"
+    assert result.stderr == f"Error: The verification found problems: {counts}.\n"
 
 
 def test_a_verification_as_json_holds_every_problem(run: Run, lost: str) -> None:

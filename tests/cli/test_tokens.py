@@ -73,7 +73,7 @@ def test_a_deploy_token_takes_user_name_and_day_of_expiry(run: Run, project: Pro
         (("olivia", "--name", "x", "--scope", "api", "--expires-on", "soon"), "Invalid value for '--expires-on'"),
         (("olivia", "--name", "x", "--scope", "api", "--expires-on", "2100-01-01"), "expires_at must be before"),
         (("olivia", "--name", "x", "--scope", "api", "--project", "acme/tools"), "USERNAME is for access tokens;"),
-        (("--name", "x", "--scope", "api"), "Say which: one of USERNAME, --project or --group."),
+        (("--name", "x", "--scope", "api"), "Specify one of USERNAME, --project or --group."),
         (("--name", "x", "--scope", "api", "--project", "acme/none"), "There is no project acme/none."),
         (("--name", "x", "--scope", "api", "--group", "acme/tools"), "There is no group acme/tools."),
         (("--name", "x", "--scope", "api", "--project", "acme/tools"), "scopes can only contain available scopes"),

@@ -1,1 +1,1 @@
-"""What an administrator runs: backup, restore, cleanup, verification, moving to another store."""
+"""Operations of an administrator: backup, restore, cleanup, verification, and moving to another store."""

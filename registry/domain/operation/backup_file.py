@@ -1,7 +1,8 @@
-"""A backup as a file: a tar archive that any tar lists and unpacks, in a fixed order.
+"""The format of backup files: a tar archive with its members in a fixed order, readable by any tar program.
 
-``manifest.json`` comes first and has the digest of every other member but the objects, which are named by theirs; its
-own digest comes last, so that a backup which was cut short is known as one. Memory does not grow with the members.
+``manifest.json`` comes first and contains the digests of all other members except the objects, whose names are their
+digests. The digest of the manifest itself comes last, so that a truncated backup is recognized. Memory use does not
+depend on the size of the members.
 """
 
 from __future__ import annotations
@@ -23,19 +24,22 @@ from registry.errors import BackupRefused
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-SEAL = "manifest.json.sha256"  # as sha256sum writes it
+MANIFEST_DIGEST = "manifest.json.sha256"  # in the format of sha256sum
 SECRET_KEY = "secret_key"
-OBJECTS = "objects.txt"  # digest and file name of every object, a line each, as sha256sum writes them
+OBJECTS = "objects.txt"  # digest and file name of every object, in the format of sha256sum
 CHUNK_BYTES = 1 << 20
 
 _OBJECT = "objects/"
-_MANIFEST_BYTES = 1 << 16  # room that is left for it while the rest is written
+_MANIFEST_BYTES = 1 << 16  # reserved at the beginning while the other members are written
 _BLOCK = tarfile.BLOCKSIZE
 
 
 @dataclass(frozen=True)
 class TableSummary:
-    """:ivar last_id: the last one given, ``None`` where records have no number."""
+    """The content of one table.
+
+    :ivar last_id: the last id assigned; ``None`` for tables without generated ids.
+    """
 
     rows: int
     last_id: int | None
@@ -43,7 +47,11 @@ class TableSummary:
 
 @dataclass(frozen=True)
 class ObjectsSummary:
-    """:ivar included: how many of those listed are in the backup, ``size_bytes`` in all."""
+    """The objects of a backup.
+
+    :ivar listed: number of objects that the rows refer to.
+    :ivar included: number of objects in the backup, with a total size of ``size_bytes``.
+    """
 
     listed: int
     included: int
@@ -52,10 +60,10 @@ class ObjectsSummary:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a backup holds.
+    """The table of contents of a backup.
 
-    :ivar inventory: the objects are only listed; their bytes are kept safe elsewhere.
-    :ivar members: the digests of all members but the objects, by name.
+    :ivar inventory: whether the backup only lists the objects, which are backed up by other means.
+    :ivar members: the digests of all members except the objects, by name.
     """
 
     created_at: str
@@ -76,7 +84,7 @@ class Member:
 
     @property
     def object_digest(self) -> str | None:
-        """Of an object the digest that it has to have."""
+        """The expected digest of an object; ``None`` for other members."""
         return self.name.rpartition("/")[2] if self.name.startswith(_OBJECT) else None
 
 
@@ -88,24 +96,21 @@ def table_name(name: str) -> str:
     return f"tables/{name}.jsonl"
 
 
-def _seal_of(digest: str) -> bytes:
+def _digest_line(digest: str) -> bytes:
     return f"{digest}  {MANIFEST}\n".encode()
-
-
-# Writing --------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def new(path: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name when the block is done, whole and on the disk; otherwise nothing is left of it.
+    """Create a file that appears under its name only if the block succeeds, synced to disk; a failure leaves no file.
 
-    :raises BackupRefused: there is a file of this name, or another process is writing one.
+    :raises BackupRefused: the file exists, or another process is writing it.
     """
     if path.exists():
-        raise BackupRefused(f"{path} is there already; a backup does not replace it.")
+        raise BackupRefused(f"{path} already exists; a backup does not replace it.")
     partial = path.with_name(f"{path.name}.partial")
     with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b") as file:
-        _lock_alone(file, partial)
+        _lock_exclusively(file, partial)
         file.truncate()
         try:
             yield file
@@ -119,7 +124,7 @@ def new(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk know the names in a folder."""
+    """Sync the entries of a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -127,8 +132,11 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _lock_alone(file: BinaryIO, partial: Path) -> None:
-    """:raises BackupRefused: another process is writing it, or has just finished."""
+def _lock_exclusively(file: BinaryIO, partial: Path) -> None:
+    """Lock the file exclusively.
+
+    :raises BackupRefused: another process is writing the file, or has just finished.
+    """
     with suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(file.fileno()), partial.stat()):
@@ -137,7 +145,7 @@ def _lock_alone(file: BinaryIO, partial: Path) -> None:
 
 
 class Writer:
-    """Writes the members of a backup one after another; the manifest's place is kept free at the beginning."""
+    """Writes the members of a backup in sequence, after reserving space for the manifest at the beginning."""
 
     def __init__(self, file: BinaryIO, now: datetime) -> None:
         self._file = file
@@ -150,7 +158,7 @@ class Writer:
 
     @contextmanager
     def member(self, name: str) -> Iterator[Content]:
-        """What is written in the block becomes a member; if the block fails, it is as if it had not begun."""
+        """Write the content produced by the block as a member; if the block fails, remove the partial member."""
         start = self._file.tell()
         self._file.write(bytes(_BLOCK))
         content = Content(self._file, digested=not name.startswith(_OBJECT))
@@ -170,16 +178,17 @@ class Writer:
             self._written[name] = Member(name, start + _BLOCK, content.size_bytes)
 
     def contents(self, name: str) -> io.BufferedReader:
-        """A member that has been written, beside what is written meanwhile."""
+        """Open a finished member for reading; writing can continue in the meantime."""
         self._file.flush()
         return _section(self._file.fileno(), self._written[name])
 
     def finish(self, manifest: Manifest) -> None:
+        """Write the manifest into its reserved space, and its digest at the end."""
         text = json.dumps(asdict(manifest), indent=1).encode().ljust(_MANIFEST_BYTES - 1) + b"\n"
         if len(text) != _MANIFEST_BYTES:
             raise ValueError("the manifest is too long")
-        with self.member(SEAL) as seal:
-            seal.write(_seal_of(hashlib.sha256(text).hexdigest()))
+        with self.member(MANIFEST_DIGEST) as member:
+            member.write(_digest_line(hashlib.sha256(text).hexdigest()))
         self._file.write(bytes(2 * _BLOCK))
         self._file.seek(_BLOCK)
         self._file.write(text)
@@ -187,11 +196,14 @@ class Writer:
     def _header(self, name: str, size_bytes: int) -> bytes:
         entry = tarfile.TarInfo(name)
         entry.size, entry.mode, entry.mtime = size_bytes, 0o600, self._modified_at
-        return entry.tobuf(tarfile.GNU_FORMAT)  # one block, whatever the size
+        return entry.tobuf(tarfile.GNU_FORMAT)  # one block for any size
 
 
 class Content:
-    """Takes what a member holds; ``digest`` is that of all of it, where it is wanted."""
+    """Receives the content of a member.
+
+    :ivar digest: of the entire content, if ``digested``; otherwise ``None``.
+    """
 
     def __init__(self, file: BinaryIO, *, digested: bool) -> None:
         self._file = file
@@ -205,20 +217,20 @@ class Content:
             self.digest.update(data)
 
 
-# Reading --------------------------------------------------------------------------------------------------------
-
-
 @contextmanager
 def opened(path: Path) -> Iterator[Reader]:
-    """:raises BackupRefused: this is no backup, or one that this registry cannot read."""
+    """Open a backup for reading.
+
+    :raises BackupRefused: the file is not a backup, or has a format that is not supported.
+    """
     with path.open("rb") as file:
         yield Reader(file, path)
 
 
 class Reader:
-    """Reads a backup, its members as often as need be.
+    """Reads the members of a backup, in any order and repeatedly.
 
-    :raises BackupRefused: at any time, when the file proves to be damaged.
+    :raises BackupRefused: raised by any method that finds the file damaged.
     """
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
@@ -227,18 +239,18 @@ class Reader:
         self.manifest = self._read_manifest()
 
     def members(self) -> Iterator[Member]:
-        """From the first to the last, which is the seal."""
-        place, last = 0, ""
+        """Yield all members in order; the last one is the digest of the manifest."""
+        offset, last = 0, ""
         while True:
             try:
-                entry = tarfile.TarInfo.frombuf(os.pread(self._descriptor, _BLOCK, place), "utf-8", "strict")
+                entry = tarfile.TarInfo.frombuf(os.pread(self._descriptor, _BLOCK, offset), "utf-8", "strict")
             except tarfile.HeaderError as error:
-                if last == SEAL:
+                if last == MANIFEST_DIGEST:
                     return
-                raise self.damaged(f"it is cut short, or wrong, at byte {place}") from error
-            member = Member(entry.name, place + _BLOCK, max(entry.size, 0))
+                raise self.damaged(f"it is truncated or malformed at byte {offset}") from error
+            member = Member(entry.name, offset + _BLOCK, max(entry.size, 0))
             yield member
-            place, last = member.start + member.size_bytes + -member.size_bytes % _BLOCK, member.name
+            offset, last = member.start + member.size_bytes + -member.size_bytes % _BLOCK, member.name
 
     def open(self, member: Member) -> io.BufferedReader:
         return _section(self._descriptor, member)
@@ -248,26 +260,29 @@ class Reader:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def refuse_damaged(self) -> None:
-        """:raises BackupRefused: something else than an object is missing, or not as it was written."""
+        """Verify all members except the objects.
+
+        :raises BackupRefused: one of them is missing, or does not match its digest.
+        """
         found = {member.name: member for member in self.members() if member.object_digest is None}
-        if missing := sorted({*self.manifest.members, SEAL} - found.keys()):
+        if missing := sorted({*self.manifest.members, MANIFEST_DIGEST} - found.keys()):
             raise self.damaged(f"{missing[0]} is missing")
-        with self.open(found[SEAL]) as seal:
-            if seal.read() != _seal_of(self.digest(found[MANIFEST])):
-                raise self.damaged(f"{MANIFEST} is not as it was written")
+        with self.open(found[MANIFEST_DIGEST]) as file:
+            if file.read() != _digest_line(self.digest(found[MANIFEST])):
+                raise self.damaged(f"{MANIFEST} does not match its digest")
         for name, digest in self.manifest.members.items():
             if self.digest(found[name]) != digest:
-                raise self.damaged(f"{name} is not as it was written")
+                raise self.damaged(f"{name} does not match its digest")
 
     def contents(self, name: str) -> io.BufferedReader:
-        """The member of this name."""
+        """Open the member of this name for reading."""
         for member in self.members():
             if member.name == name:
                 return self.open(member)
         raise self.damaged(f"{name} is missing")
 
-    def damaged(self, what: str) -> BackupRefused:
-        return BackupRefused(f"The backup {self._path} is damaged: {what}.")
+    def damaged(self, reason: str) -> BackupRefused:
+        return BackupRefused(f"The backup {self._path} is damaged: {reason}.")
 
     def _read_manifest(self) -> Manifest:
         try:
@@ -276,9 +291,12 @@ class Reader:
                 tables = {name: TableSummary(**table) for name, table in found["tables"].items()}
                 return Manifest(**found | {"tables": tables, "objects": ObjectsSummary(**found["objects"])})
         except (BackupRefused, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BackupRefused(f"{self._path} is no backup of this registry, or damaged at its beginning.") from error
+            raise BackupRefused(
+                f"{self._path} is not a backup of this registry, or its beginning is damaged."
+            ) from error
         raise BackupRefused(
-            f"{self._path} was made by registry {found.get('registry_version')} in a form that this one does not know."
+            f"{self._path} was made by registry {found.get('registry_version')} in a format that this version does not "
+            "support."
         )
 
     def _first_document(self) -> dict[str, Any]:
@@ -295,18 +313,18 @@ def _section(descriptor: int, member: Member) -> io.BufferedReader:
 
 
 class _Section(io.RawIOBase):
-    """A part of a file, read without regard to where others read in it."""
+    """A part of a file, read independently of the file's position."""
 
     def __init__(self, descriptor: int, start: int, size_bytes: int) -> None:
         self._descriptor = descriptor
-        self._place, self._end = start, start + size_bytes
+        self._position, self._end = start, start + size_bytes
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        wanted = min(len(buffer), self._end - self._place)
-        found = os.pread(self._descriptor, wanted, self._place)
-        buffer[: len(found)] = found
-        self._place += len(found)
-        return len(found)
+        size = min(len(buffer), self._end - self._position)
+        chunk = os.pread(self._descriptor, size, self._position)
+        buffer[: len(chunk)] = chunk
+        self._position += len(chunk)
+        return len(chunk)

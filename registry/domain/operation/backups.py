@@ -1,7 +1,8 @@
-"""Backups: an installation copied into one file while it serves, checked, and restored into an empty one.
+"""Backups: copy a running installation to one file, verify it, and restore it into an empty installation.
 
-The rows are read in one snapshot of the database. The objects that it refers to are copied afterwards, which is as
-good, since they never change and none is removed meanwhile. The form is the same for both databases.
+Rows are read in one database snapshot. The objects that they refer to are copied afterwards; the result is consistent
+because objects never change and cleanups, which remove them, are refused during a backup. The format is the same for
+both databases.
 """
 
 from __future__ import annotations
@@ -36,34 +37,31 @@ from registry.models import FileStatus, PackageFile
 from registry.storage import StagedFile, Storage, digest_in, object_key
 
 DISTRIBUTION = "private-pypi-registry"
-BATCH, BATCH_BYTES = 16, 1 << 26  # of objects that are put into the store together
+BATCH, BATCH_BYTES = 16, 1 << 26  # number and total size of objects that are stored together
 
-Thing = TypeVar("Thing")
-Tell = Callable[[Finding], None]
-
-
-class Watch(Protocol):
-    """Passes things on, and shows meanwhile how far it is."""
-
-    def __call__(self, what: str, total: int, things: Iterable[Thing], /) -> Iterator[Thing]: ...
+Item = TypeVar("Item")
+Report = Callable[[Finding], None]
 
 
-def unwatched(_what: str, _total: int, things: Iterable[Thing]) -> Iterator[Thing]:
-    return iter(things)
+class Progress(Protocol):
+    """Yields the items unchanged and displays the progress."""
+
+    def __call__(self, label: str, total: int, items: Iterable[Item], /) -> Iterator[Item]: ...
 
 
-# Creating -------------------------------------------------------------------------------------------------------
+def no_progress(_label: str, _total: int, items: Iterable[Item]) -> Iterator[Item]:
+    return iter(items)
 
 
 def create(
-    path: Path, storage: Storage, *, secret_key: str, now: datetime, tell: Tell, inventory: bool = False,
-    allow_missing: bool = False, watch: Watch = unwatched,
+    path: Path, storage: Storage, *, secret_key: str, now: datetime, report: Report, inventory: bool = False,
+    allow_missing: bool = False, progress: Progress = no_progress,
 ) -> Manifest:  # fmt: skip
-    """Write a backup to a new file, with everything but the configuration.
+    """Write a backup of everything except the configuration to a new file.
 
-    :param tell: called with each object that is missing or damaged.
-    :param inventory: list the objects instead of copying them, without looking at the store.
-    :param allow_missing: leave out what is missing or damaged, instead of making no backup.
+    :param report: called with each missing or damaged object.
+    :param inventory: list the objects instead of copying them, without accessing the store.
+    :param allow_missing: omit missing and damaged objects instead of aborting.
     :raises BackupRefused: the file exists, or objects are missing or damaged.
     """
     with backup_file.new(path) as file, database.objects_kept():
@@ -73,7 +71,7 @@ def create(
         tables, listed = _write_rows(writer)
         objects = ObjectsSummary(listed, 0, 0)
         if not inventory:
-            objects = _write_objects(writer, storage, listed, tell, watch)
+            objects = _write_objects(writer, storage, listed, report, progress)
             if objects.included < listed and not allow_missing:
                 raise _incomplete(listed - objects.included, "no backup was made")
         manifest = Manifest(
@@ -86,7 +84,7 @@ def create(
 
 
 def _write_rows(writer: Writer) -> tuple[dict[str, TableSummary], int]:
-    """The rows of all tables, and the list of objects that they refer to; its length beside the summary."""
+    """Write the rows of all tables and the list of their objects; return a summary by table, and the list's length."""
     rows = {}
     with database.snapshot() as connection:
         for table in Model.metadata.sorted_tables:
@@ -108,10 +106,7 @@ def _write_lines(writer: Writer, name: str, lines: Iterable[bytes]) -> int:
 
 
 def _referenced(connection: Connection) -> Iterator[bytes]:
-    """The objects of all files, by digest, with a name for those that are files and not core metadata.
-
-    What deleted files have nobody needs any more.
-    """
+    """Yield a line for every object of the files that are not deleted, ordered by digest."""
     live = PackageFile.status == FileStatus.DEFAULT
     document = PackageFile.core_metadata_sha256
     both = union_all(
@@ -124,52 +119,49 @@ def _referenced(connection: Connection) -> Iterator[bytes]:
 
 
 def _listed(backup: Writer | Reader) -> Iterator[tuple[str, str]]:
-    """Digest and file name of every object."""
+    """Yield digest and file name of every listed object."""
     with backup.contents(backup_file.OBJECTS) as lines:
         for line in lines:
             digest, _, filename = line.decode().rstrip("\n").partition("  ")
             yield digest, filename
 
 
-def _write_objects(writer: Writer, storage: Storage, listed: int, tell: Tell, watch: Watch) -> ObjectsSummary:
+def _write_objects(writer: Writer, storage: Storage, listed: int, report: Report, progress: Progress) -> ObjectsSummary:
     included = size_bytes = 0
-    for digest, _ in watch("Copying", listed, _listed(writer)):
+    for digest, _ in progress("Copying", listed, _listed(writer)):
         try:
             with writer.member(backup_file.object_name(digest)) as member:
                 for chunk in verification.content(storage, digest):
                     member.write(chunk)
         except Defective as error:
-            tell(Finding(error.defect, object_key(digest), verification.files_with(digest)))
+            report(Finding(error.defect, object_key(digest), verification.files_with(digest)))
         else:
             included += 1
             size_bytes += member.size_bytes
     return ObjectsSummary(listed, included, size_bytes)
 
 
-def _incomplete(number: int, so: str) -> BackupRefused:
-    return BackupRefused(f"{number} objects are missing or damaged, so {so}; with --allow-missing they are left out.")
+def _incomplete(number: int, consequence: str) -> BackupRefused:
+    return BackupRefused(f"{number} objects are missing or damaged, so {consequence}; --allow-missing omits them.")
 
 
-# Verifying ------------------------------------------------------------------------------------------------------
+def verify(path: Path, *, report: Report, progress: Progress = no_progress) -> Manifest:
+    """Read an entire backup and verify every digest.
 
-
-def verify(path: Path, *, tell: Tell, watch: Watch = unwatched) -> Manifest:
-    """Read a backup to its end and compare every digest.
-
-    :param tell: called with each object that is missing or damaged.
-    :raises BackupRefused: it cannot be read, or something else in it is damaged; nothing of it can be restored then.
+    :param report: called with each missing or damaged object.
+    :raises BackupRefused: the file cannot be read, or another member is damaged, so that it cannot be restored.
     """
     with backup_file.opened(path) as backup:
-        for problem in _problems(backup, watch):
-            tell(problem)
+        for problem in _problems(backup, progress):
+            report(problem)
         return backup.manifest
 
 
-def _problems(backup: Reader, watch: Watch) -> Iterator[Finding]:
+def _problems(backup: Reader, progress: Progress) -> Iterator[Finding]:
     backup.refuse_damaged()
     if backup.manifest.inventory:
         return
-    for digest, _, member in watch("Checking", backup.manifest.objects.listed, _objects(backup)):
+    for digest, _, member in progress("Checking", backup.manifest.objects.listed, _objects(backup)):
         if member is None:
             yield Finding(Defect.MISSING, object_key(digest))
         elif backup.digest(member) != digest:
@@ -177,7 +169,10 @@ def _problems(backup: Reader, watch: Watch) -> Iterator[Finding]:
 
 
 def _objects(backup: Reader) -> Iterator[tuple[str, str, Member | None]]:
-    """Digest and file name of every object that is listed, and itself if it is there; list and objects are in order."""
+    """Yield digest, file name, and member of every listed object; the member is ``None`` if it is missing.
+
+    The list and the objects have the same order.
+    """
     members = (member for member in backup.members() if member.object_digest is not None)
     member = next(members, None)
     for digest, filename in _listed(backup):
@@ -188,22 +183,21 @@ def _objects(backup: Reader) -> Iterator[tuple[str, str, Member | None]]:
             yield digest, filename, None
 
 
-# Restoring ------------------------------------------------------------------------------------------------------
-
-
 def restore(
-    path: Path, storage: Storage, *, secret_key: str, secret_key_file: Path | None, tell: Tell,
-    allow_missing: bool = False, watch: Watch = unwatched,
+    path: Path, storage: Storage, *, secret_key: str, secret_key_file: Path | None, report: Report,
+    allow_missing: bool = False, progress: Progress = no_progress,
 ) -> Manifest:  # fmt: skip
-    """Fill an empty installation with what a backup holds, after every digest in it was checked.
+    """Restore a backup into an empty installation, after verifying every digest in it.
 
-    The rows come last, in one transaction: stopped before, the installation serves nobody and asks for the same again.
+    The rows are restored last, in one transaction. If the restore is interrupted before, the registry refuses to start
+    until the restore has been run again.
 
-    :param secret_key: of this installation, and the file it was read from; ``None`` when it is a setting.
-    :param tell: called with each object that is missing or damaged.
-    :param allow_missing: leave out what is missing or damaged, instead of restoring nothing.
-    :raises BackupRefused: the backup is damaged or newer than this registry, or the installation is not empty or has
-        been given another secret key.
+    :param secret_key: the secret key of this installation.
+    :param secret_key_file: the file that contains the key; ``None`` if the key is set in the configuration.
+    :param report: called with each missing or damaged object.
+    :param allow_missing: omit missing and damaged objects instead of aborting.
+    :raises BackupRefused: the backup is damaged or newer than this registry, or the installation is not empty or is
+        configured with a different secret key.
     """
     with backup_file.opened(path) as backup, database.schema_locked():
         manifest = backup.manifest
@@ -212,16 +206,19 @@ def restore(
         kept_key = _secret_key(backup)
         if kept_key != secret_key and secret_key_file is None:
             raise BackupRefused(
-                "REGISTRY_SECRET_KEY, or SECRET_KEY in config.py, is another key than that of the backup; "
-                "without it the key of the backup is used."
+                "REGISTRY_SECRET_KEY, or SECRET_KEY in config.py, differs from the key in the backup; "
+                "unset it to use the key in the backup."
             )
-        problems = [*_problems(backup, watch), *(_store_problems(backup, storage, watch) if manifest.inventory else ())]
+        problems = [
+            *_problems(backup, progress),
+            *(_store_problems(backup, storage, progress) if manifest.inventory else ()),
+        ]
         for problem in problems:
-            tell(problem)
+            report(problem)
         if problems and not allow_missing:
             raise _incomplete(len(problems), "nothing was restored")
         database.begin_restoring(manifest.schema_version)
-        _restore_objects(backup, storage, {problem.key for problem in problems}, watch)
+        _restore_objects(backup, storage, {problem.key for problem in problems}, progress)
         if secret_key_file is not None:
             _write_key(secret_key_file, kept_key)
         _restore_rows(backup)
@@ -230,37 +227,38 @@ def restore(
 
 def _secret_key(backup: Reader) -> str:
     with backup.contents(backup_file.SECRET_KEY) as file:
-        return file.read().decode("utf-8", "replace")  # whether it is damaged is found out with all the rest
+        return file.read().decode("utf-8", "replace")  # verified later, together with the other members
 
 
 def _refuse_newer(manifest: Manifest, path: Path) -> None:
     if not database.knows(manifest.schema_version):
         raise BackupRefused(
             f"{path} was made by registry {manifest.registry_version}, with a database schema "
-            f"({manifest.schema_version}) that this one does not know; restore it with that version, or a later one."
+            f"({manifest.schema_version}) that this version does not support; restore it with that version or a later "
+            "one."
         )
 
 
 def _refuse_occupied(storage: Storage, manifest: Manifest) -> None:
-    where = "a backup is restored into an installation that was not started before"
+    rule = "a backup can only be restored into an installation that was never started"
     if database.holds_records():
-        raise BackupRefused(f"The database is not empty; {where}.")
+        raise BackupRefused(f"The database is not empty; {rule}.")
     is_fresh = not manifest.inventory and not database.is_restoring()
     if is_fresh and any(digest_in(found.key) for found in storage.objects()):
-        raise BackupRefused(f"The package store is not empty; {where}.")
+        raise BackupRefused(f"The package store is not empty; {rule}.")
 
 
-def _store_problems(backup: Reader, storage: Storage, watch: Watch) -> Iterator[Finding]:
-    """What is listed is in the store already, restored there by other means."""
-    for digest, _ in watch("Checking the store", backup.manifest.objects.listed, _listed(backup)):
+def _store_problems(backup: Reader, storage: Storage, progress: Progress) -> Iterator[Finding]:
+    """Yield the listed objects that are missing or damaged in the store, which was restored by other means."""
+    for digest, _ in progress("Checking the store", backup.manifest.objects.listed, _listed(backup)):
         defect = verification.defect(storage, digest)
         if defect is not None:
             yield Finding(defect, object_key(digest))
 
 
-def _restore_objects(backup: Reader, storage: Storage, left_out: set[str], watch: Watch) -> None:
+def _restore_objects(backup: Reader, storage: Storage, left_out: set[str], progress: Progress) -> None:
     batch: list[tuple[Member, str]] = []
-    for digest, filename, member in watch("Restoring", backup.manifest.objects.listed, _objects(backup)):
+    for digest, filename, member in progress("Restoring", backup.manifest.objects.listed, _objects(backup)):
         if member is None or object_key(digest) in left_out:
             continue
         batch.append((member, filename))
@@ -281,13 +279,13 @@ def _put(backup: Reader, storage: Storage, members: list[tuple[Member, str]]) ->
                 while chunk := source.read(CHUNK_BYTES):
                     staged.write(chunk)
             if staged.sha256 != member.object_digest:
-                raise backup.damaged(f"{member.name} is not what it was a moment ago")
+                raise backup.damaged(f"{member.name} changed during the restore")
             contents[object_key(staged.sha256)] = staged
         storage.put_all(contents)
 
 
 def _write_key(path: Path, key: str) -> None:
-    """Whole or not at all, as what the rows hold of tokens is worth nothing without it."""
+    """Write the secret key atomically, as the token digests in the rows are useless without it."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".secret_key-", delete=False) as file:  # mode 0600
         file.write(key + "\n")
         file.flush()
@@ -302,14 +300,14 @@ def _restore_rows(backup: Reader) -> None:
         present = MetaData()
         present.reflect(connection, only=list(tables))
         for table in reversed(present.sorted_tables):
-            connection.execute(table.delete())  # what the migrations filled in
+            connection.execute(table.delete())  # rows inserted by migrations
         for table in present.sorted_tables:
             with backup.contents(backup_file.table_name(table.name)) as lines:
                 try:
                     table_rows.load(connection, table, lines)
                 except (DataError, IntegrityError) as error:
                     raise BackupRefused(
-                        f"This database does not take the rows of {table.name}: {' '.join(str(error.orig).split())}."
+                        f"The database rejects the rows of {table.name}: {' '.join(str(error.orig).split())}."
                     ) from error
         last_ids = {name: summary.last_id for name, summary in tables.items() if summary.last_id}
         database.set_last_ids(connection, last_ids)

@@ -1,7 +1,7 @@
-"""The sweep: rows of what was deleted, tokens that ended long ago, and objects that no file refers to any more.
+"""Cleanup: removes the rows of deleted packages and files, tokens that ended long ago, and orphaned objects.
 
-Every statement, every transaction and the memory used are bounded, whatever the size of the registry. A sweep may run
-while packages are published and downloaded, beside another one, and again after it was stopped half-way.
+Statements, transactions, and memory are bounded for a registry of any size. A cleanup can run while packages are
+published and downloaded and while another cleanup runs, and can be repeated after an interruption.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from registry.errors import BackupUnderWay
 from registry.models import AccessToken, AuditEvent, DeployToken, FileStatus, Job, Package, PackageFile, PackageStatus
 from registry.storage import Storage, StoredObject, digest_in
 
-# An upload stores its bytes before its row, so a young object may belong to one under way. Taking it would be safe
-# (see remove_orphans), but would make the upload write it again.
+# An upload stores its object before its row, so a recent object can belong to an unfinished upload. Removing it would
+# be safe (see remove_orphans), but the upload would have to write it again.
 GRACE = timedelta(hours=1)
-# As long as GitLab keeps the inactive access tokens of projects and groups: somebody may still ask what ended.
+# GitLab also keeps inactive access tokens of projects and groups for this long, so that they can be looked up.
 TOKEN_RETENTION = timedelta(days=30)
 BATCH = 200
 
@@ -31,7 +31,11 @@ Purgeable = Package | PackageFile | AccessToken | DeployToken | Job
 
 @dataclass(frozen=True)
 class Report:
-    """What was removed; ``tokens`` are those of all kinds, ``size_bytes`` is the size of the objects."""
+    """The number of records and objects removed.
+
+    :ivar tokens: tokens of all kinds.
+    :ivar size_bytes: total size of the objects.
+    """
 
     packages: int
     files: int
@@ -42,10 +46,9 @@ class Report:
 
 
 def run(storage: Storage, now: datetime) -> Report:
-    """Remove what nobody can reach any more: rows at once, objects once they are older than ``GRACE``, tokens
-    ``TOKEN_RETENTION`` after their end.
+    """Remove deleted rows, orphaned objects older than ``GRACE``, and tokens ``TOKEN_RETENTION`` after their end.
 
-    A package that is left without files stays, as its name must not be looked for elsewhere.
+    A package without files remains, so that requests for its name are not forwarded.
 
     :raises BackupUnderWay: a backup is being made.
     """
@@ -61,12 +64,12 @@ def run(storage: Storage, now: datetime) -> Report:
 
 
 def remove_orphans(storage: Storage, *, stored_before: datetime) -> Generator[StoredObject, None, None]:
-    """Remove the objects that no file refers to; yields them once they are gone.
+    """Remove the objects that no file refers to, and yield each one after its removal.
 
-    Each is looked up again under ``AdvisoryLock.OBJECTS``, which an upload shares while it writes its row and makes
-    sure that its object is still there: either the row is seen here, or the missing object is seen there.
+    References are checked again under ``AdvisoryLock.OBJECTS``. An upload shares this lock while it writes its row and
+    checks that its object still exists, so either the row is visible here, or the removal is visible to the upload.
 
-    :raises BackupUnderWay: a backup was begun meanwhile; it may need them.
+    :raises BackupUnderWay: a backup was started in the meantime and can need the objects.
     """
     for orphans in orphaned_objects(storage, stored_before=stored_before):
         with objects_removable() as removable:
@@ -78,7 +81,10 @@ def remove_orphans(storage: Storage, *, stored_before: datetime) -> Generator[St
 
 
 def refuse_during_backup() -> None:
-    """:raises BackupUnderWay: a backup is being made."""
+    """Refuse an operation that removes objects while a backup is being made.
+
+    :raises BackupUnderWay: a backup is being made.
+    """
     with objects_removable() as removable:
         _refuse_unless(removable)
 
@@ -89,13 +95,13 @@ def _refuse_unless(removable: bool) -> None:
 
 
 def orphaned_objects(storage: Storage, *, stored_before: datetime) -> Iterator[list[StoredObject]]:
-    """The objects that no file refers to, in batches; what else lies in the store is passed over."""
+    """Yield batches of objects that no file refers to; other keys in the store are ignored."""
     candidates = (
         found for found in storage.objects() if found.modified_at < stored_before and digest_in(found.key) is not None
     )
     while batch := list(islice(candidates, BATCH)):
         orphans = _unreferenced(batch)
-        db.session.rollback()  # no transaction stays open while the store is listed
+        db.session.rollback()  # do not keep a transaction open while listing the store
         if orphans:
             yield orphans
 
@@ -114,7 +120,7 @@ def _unreferenced(objects: list[StoredObject]) -> list[StoredObject]:
 
 
 def _purge(kind: type[Purgeable], condition: ColumnElement[bool]) -> int:
-    """Delete the rows that meet the condition, in one pass by id; their number."""
+    """Delete the rows that meet the condition, in one pass by id, and return their number."""
     purged = last = 0
     while ids := db.session.scalars(
         select(kind.id).where(kind.id > last, condition).order_by(kind.id).limit(BATCH)
@@ -135,21 +141,21 @@ def _purge_tokens(*, ended_before: datetime) -> int:
 
 
 def _family_ended(before: datetime) -> ColumnElement[bool]:
-    """All tokens of a family go together: one that was rotated and is used again has to be known as stolen."""
+    """Match tokens whose entire family has ended; until then, reuse of a rotated token has to be detected as theft."""
     relative = aliased(AccessToken)
     lives_on = exists().where(relative.family_id == AccessToken.family_id, ~_access_token_ended(relative, before))
     return and_(_access_token_ended(AccessToken, before), ~lives_on)
 
 
 def _access_token_ended(token: type[AccessToken], before: datetime) -> ColumnElement[bool]:
-    # Spelled out, as "not" of what is not known is not known either.
+    # The checks for NULL are explicit because the condition is negated, and NOT NULL is NULL.
     is_revoked = and_(token.revoked_at.is_not(None), token.revoked_at < before)
     is_expired = and_(token.expires_on.is_not(None), token.expires_on <= before.date())
     return or_(is_revoked, is_expired)
 
 
 def _deploy_token_ended(before: datetime) -> ColumnElement[bool]:
-    """When one was revoked, only the audit events know."""
+    """Match deploy tokens that ended; only audit events record the time of a revocation."""
     was_revoked_since = exists().where(
         AuditEvent.action == "deploy_token_revoked",
         AuditEvent.created_at >= before,

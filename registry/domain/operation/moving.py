@@ -1,4 +1,4 @@
-"""All objects that the database knows, copied from one store to another while the registry serves."""
+"""Copying of all objects in the database from one store to another while the registry is running."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from registry.storage import ObjectMissing, Storage, StorageFull, object_key
 JOBS = 4
 BATCH = 200
 CHUNK_BYTES = 1 << 20
-PAUSES_SECONDS = (5, 10, 20)  # while a store is away
+PAUSES_SECONDS = (5, 10, 20)  # between attempts while a store is unavailable
 
 
 class CopyResult(enum.StrEnum):
     COPIED = "copied"
-    PRESENT = "present"  # it was there before
+    PRESENT = "present"  # already exists in the target
     MISSING = "missing"  # from the source
-    DAMAGED = "damaged"  # cannot be read from the source, or is other bytes
+    DAMAGED = "damaged"  # unreadable in the source, or with different content
 
 
 @dataclass(frozen=True)
 class CopyOutcome:
-    """What became of an object; ``size_bytes`` of one that was copied."""
+    """The result of copying one object; ``size_bytes`` is 0 unless it was copied."""
 
     result: CopyResult
     digest: str
@@ -53,19 +53,19 @@ class CopySummary:
         return not (self.missing or self.damaged)
 
 
-def copy(source: Storage, target: Storage, tell: Callable[[CopyOutcome], None]) -> CopySummary:
-    """Copy what the target lacks; what is there stays. Every object is compared with its digest on the way.
+def copy(source: Storage, target: Storage, report: Callable[[CopyOutcome], None]) -> CopySummary:
+    """Copy the objects that the target lacks, verifying the digest of each one.
 
-    Memory is bounded. What is interrupted goes on where it was when called again. What is published meanwhile may
-    be left out.
+    Memory is bounded. After an interruption, another call resumes the copy. Objects published during the copy can be
+    missing from the target.
 
-    :param tell: called for each object.
-    :raises Unavailable: one of the stores was away for longer than half a minute, or is full.
+    :param report: called with each outcome.
+    :raises Unavailable: one of the stores was unavailable for more than half a minute, or is full.
     """
     found: Counter[str] = Counter()
     size_bytes = 0
     for outcome in _outcomes(source, target):
-        tell(outcome)
+        report(outcome)
         found[outcome.result] += 1
         size_bytes += outcome.size_bytes
     return CopySummary(
@@ -78,7 +78,7 @@ def copy(source: Storage, target: Storage, tell: Callable[[CopyOutcome], None]) 
 
 
 def count() -> int:
-    """How many objects the database knows."""
+    """Return the number of objects in the database."""
     is_live = PackageFile.status == FileStatus.DEFAULT
     digests = (PackageFile.sha256, PackageFile.core_metadata_sha256)
     number = sum(db.session.scalar(select(func.count(digest.distinct())).where(is_live)) or 0 for digest in digests)
@@ -89,14 +89,14 @@ def count() -> int:
 def _outcomes(source: Storage, target: Storage) -> Iterator[CopyOutcome]:
     with ThreadPoolExecutor(JOBS, "copy") as threads:
         for batch in _batches():
-            for outcome in threads.map(partial(_copied_patiently, source, target), *zip(*batch, strict=True)):
-                # One that is missing may have been deleted since its digest was read, and is nobody's loss.
+            for outcome in threads.map(partial(_copied_with_retries, source, target), *zip(*batch, strict=True)):
+                # A missing object may have been deleted since its digest was read.
                 if outcome.result is not CopyResult.MISSING or _is_known(outcome.digest):
                     yield outcome
 
 
 def _batches() -> Iterator[list[tuple[str, str]]]:
-    """Digests, with the file name by which clients know the object, or ``""``."""
+    """Yield batches of digests, each with the file name of a package file, or ``""`` for core metadata."""
     for column, filename in (
         (PackageFile.sha256, func.min(PackageFile.filename)),
         (PackageFile.core_metadata_sha256, func.min("")),
@@ -110,7 +110,7 @@ def _batches() -> Iterator[list[tuple[str, str]]]:
             .limit(BATCH)
         )
         while batch := [(str(row[0]), str(row[1])) for row in db.session.execute(statement.where(column > last))]:
-            db.session.rollback()  # no transaction stays open while objects are copied
+            db.session.rollback()  # do not keep a transaction open while copying objects
             yield batch
             last = batch[-1][0]
     db.session.rollback()
@@ -124,7 +124,7 @@ def _is_known(digest: str) -> bool:
     return found
 
 
-def _copied_patiently(source: Storage, target: Storage, digest: str, filename: str) -> CopyOutcome:
+def _copied_with_retries(source: Storage, target: Storage, digest: str, filename: str) -> CopyOutcome:
     for pause in PAUSES_SECONDS:
         try:
             return _copied(source, target, digest, filename)

@@ -1,4 +1,4 @@
-"""The rows of a table as lines of JSON, in a form that is the same for both databases."""
+"""The rows of a table as lines of JSON, in a format that is the same for both databases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def dump(connection: Connection, table: Table) -> Iterator[bytes]:
-    """A line for every row, in the order of the primary key."""
+    """Yield a line for every row, ordered by primary key."""
     statement = select(table).order_by(*table.primary_key.columns)
     for row in connection.execution_options(yield_per=BATCH).execute(statement).mappings():
         values = {name: _plain(value) for name, value in row.items()}
@@ -25,23 +25,23 @@ def dump(connection: Connection, table: Table) -> Iterator[bytes]:
 
 
 def load(connection: Connection, table: Table, lines: Iterable[bytes]) -> int:
-    """Add the rows of these lines to an empty table; their number.
+    """Insert the rows of these lines into an empty table, and return their number.
 
-    :param table: as the database has it, which may be at another schema version than this registry.
+    :param table: as reflected from the database, whose schema version can be older than that of this registry.
     """
     loaded = 0
     parsers = {column.name: parser for column in table.c if (parser := _parser(column))}
     rows = (_parsed(json.loads(line), parsers) for line in lines)
-    # A group may lie in one that was made after it: what refers to the same table comes when all rows are there.
-    late: dict[str, list[Row]] = {column.name: [] for column in table.c if _refers_to_own_table(column)}
+    # A group can be in a group created after it, so references within the table are set after all rows exist.
+    deferred: dict[str, list[Row]] = {column.name: [] for column in table.c if _refers_to_own_table(column)}
     while batch := list(islice(rows, BATCH)):
-        for name, taken in late.items():
-            taken += _taken_out(batch, name, table)
+        for name, references in deferred.items():
+            references += _detached(batch, name, table)
         connection.execute(table.insert(), batch)
         loaded += len(batch)
-    for name, taken in late.items():
-        if taken:
-            connection.execute(_one_row(table).values({name: bindparam("late_value")}), taken)
+    for name, references in deferred.items():
+        if references:
+            connection.execute(_one_row(table).values({name: bindparam("deferred_value")}), references)
     return loaded
 
 
@@ -67,15 +67,17 @@ def _refers_to_own_table(column: Column[Any]) -> bool:
     return any(key.column.table is column.table for key in column.foreign_keys)
 
 
-def _taken_out(rows: list[Row], name: str, table: Table) -> list[Row]:
-    """What the rows have in this column, with the primary key; the rows are left without."""
+def _detached(rows: list[Row], name: str, table: Table) -> list[Row]:
+    """Set a column to ``None`` in all rows, and return its former values with the primary keys."""
     keys = [column.name for column in table.primary_key]
-    taken = [
-        {"late_value": row[name], **{f"of_{key}": row[key] for key in keys}} for row in rows if row[name] is not None
+    values = [
+        {"deferred_value": row[name], **{f"of_{key}": row[key] for key in keys}}
+        for row in rows
+        if row[name] is not None
     ]
     for row in rows:
         row[name] = None
-    return taken
+    return values
 
 
 def _one_row(table: Table) -> Update:

@@ -1,4 +1,4 @@
-"""The store compared with the rows: every object is read and digested again."""
+"""Verification of the store against the database: reads every object and computes its digest again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from registry.domain.packages import usage
 from registry.models import FileStatus, PackageFile, Project
 from registry.storage import ObjectMissing, Storage, object_key
 
-ORPHAN_AGE = timedelta(days=1)  # younger ones are uploads under way, or wait for the next cleanup
+ORPHAN_AGE = timedelta(days=1)  # younger orphans can belong to unfinished uploads, or are left to the next cleanup
 BATCH = 500
 NAMED_FILES = 10
 CHUNK_BYTES = 1 << 20
@@ -28,20 +28,19 @@ DigestColumn = InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
 
 class Defect(enum.StrEnum):
     MISSING = "missing"
-    DAMAGED = "damaged"  # cannot be read, or holds other bytes
-    ORPHANED = "orphaned"  # no file refers to it
-    MISCOUNTED = "miscounted"  # no object: the sums kept for a project are not those of its files
+    DAMAGED = "damaged"  # unreadable, or with different content
+    ORPHANED = "orphaned"  # no file refers to the object
+    MISCOUNTED = "miscounted"  # the stored totals of a project differ from those of its files
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One object, or what is counted of one project, that is not as it should be.
+    """A defective object, or a project with wrong totals.
 
-    :ivar key: the object's, or the project's full path.
-
-    :ivar files: whose bytes or core metadata these are, as ``project: file name``; at most ``NAMED_FILES``.
-    :ivar removed: it was an orphan, and is gone.
-    :ivar corrected: it was a wrong sum, and is right now.
+    :ivar key: the key of the object, or the full path of the project.
+    :ivar files: the package files that use the object, as ``project: file name``; at most ``NAMED_FILES``.
+    :ivar removed: whether an orphaned object was removed.
+    :ivar corrected: whether wrong totals were corrected.
     """
 
     defect: Defect
@@ -52,7 +51,7 @@ class Finding:
 
 
 class Defective(Exception):
-    """An object is not as it should be."""
+    """An object is missing or damaged."""
 
     def __init__(self, defect: Defect) -> None:
         super().__init__(defect)
@@ -76,15 +75,15 @@ class VerificationSummary:
 
 
 def verify(
-    storage: Storage, now: datetime, tell: Callable[[Finding], None], *, repair: bool = False
+    storage: Storage, now: datetime, report: Callable[[Finding], None], *, repair: bool = False
 ) -> VerificationSummary:
-    """Compare both ways: every file has its bytes, and every object older than a day has a file; and count again.
+    """Check that every file has its object, that every object older than a day has a file, and that totals are right.
 
-    Memory is bounded; the time is that of reading the whole store.
+    Memory is bounded; the entire store is read.
 
-    :param tell: called with each problem as it is found.
-    :param repair: remove the orphans, and correct the sums. What is missing or damaged can only be published again.
-    :raises BackupUnderWay: a repair cannot be made while a backup is.
+    :param report: called with each problem as soon as it is found.
+    :param repair: remove orphans, and correct totals. Missing and damaged files can only be published again.
+    :raises BackupUnderWay: a repair was requested while a backup is being made.
     """
     if repair:
         cleanup.refuse_during_backup()
@@ -95,12 +94,12 @@ def verify(
         if problem is not None:
             found[problem.defect] += 1
             found["removed"] += problem.removed
-            tell(problem)
+            report(problem)
     orphaned = found[Defect.ORPHANED]
     missing, damaged = found[Defect.MISSING], found[Defect.DAMAGED]
     miscounts = list(_miscounts(repair))
     for problem in miscounts:
-        tell(problem)
+        report(problem)
     corrected = len(miscounts) if repair else 0
     return VerificationSummary(
         checked - orphaned, missing, damaged, orphaned, found["removed"], len(miscounts), corrected
@@ -117,7 +116,7 @@ def _miscounts(repair: bool) -> Iterator[Finding]:
 
 
 def _problems(storage: Storage, now: datetime, repair: bool) -> Iterator[Finding | None]:
-    """One entry for each object looked at; ``None`` when it is as it should be."""
+    """Yield one entry for each object checked: its problem, or ``None``."""
     for column in (PackageFile.sha256, PackageFile.core_metadata_sha256):
         for digest in _digests(column):
             yield _problem(storage, digest)
@@ -135,7 +134,7 @@ def _digests(column: DigestColumn) -> Iterator[str]:
     last = ""
     statement = select(column).distinct().where(PackageFile.status == FileStatus.DEFAULT).order_by(column).limit(BATCH)
     while digests := [digest for digest in db.session.scalars(statement.where(column > last)) if digest]:
-        db.session.rollback()  # no transaction stays open while the objects are read
+        db.session.rollback()  # do not keep a transaction open while reading objects
         yield from digests
         last = digests[-1]
 
@@ -145,12 +144,12 @@ def _problem(storage: Storage, digest: str) -> Finding | None:
     if found is None:
         return None
     files = files_with(digest)
-    # Without files it was deleted since its digest was read, and is nobody's loss.
+    # Without files, the object was deleted since its digest was read.
     return Finding(found, object_key(digest), files) if files else None
 
 
 def defect(storage: Storage, digest: str) -> Defect | None:
-    """What is wrong with an object, after reading it; ``None`` when it is as it should be."""
+    """Read an object and return its defect; ``None`` if it has none."""
     try:
         for _ in content(storage, digest):
             pass
@@ -160,9 +159,9 @@ def defect(storage: Storage, digest: str) -> Defect | None:
 
 
 def content(storage: Storage, digest: str) -> Iterator[bytes]:
-    """The bytes of an object, in pieces.
+    """Yield the content of an object in chunks, verifying its digest at the end.
 
-    :raises Defective: it is missing or cannot be read, or what was read to the end are not the bytes of this digest.
+    :raises Defective: the object is missing, cannot be read, or does not match its digest.
     """
     sha256 = hashlib.sha256()
     try:
@@ -179,7 +178,7 @@ def content(storage: Storage, digest: str) -> Iterator[bytes]:
 
 
 def files_with(digest: str) -> tuple[str, ...]:
-    """Whose bytes or core metadata have this digest, as ``project: file name``; at most ``NAMED_FILES``."""
+    """Return the package files that use an object, as ``project: file name``; at most ``NAMED_FILES``."""
     has_digest = or_(PackageFile.sha256 == digest, PackageFile.core_metadata_sha256 == digest)
     files = tuple(
         f"{project}: {filename}"

@@ -71,7 +71,7 @@ def make(app: Flask, storage: Storage, path: Path, problems: list[Finding]) -> M
     path.parent.mkdir()
 
     def make(store: Storage = storage, **options: bool) -> Path:
-        backups.create(path, store, secret_key=SECRET_KEY, now=NOW, tell=problems.append, **options)
+        backups.create(path, store, secret_key=SECRET_KEY, now=NOW, report=problems.append, **options)
         return path
 
     return make
@@ -100,7 +100,7 @@ def restore(path: Path, problems: list[Finding]) -> Restore:
         with app.app_context():
             return backups.restore(
                 path, store or app.extensions["storage"], secret_key=app.config["SECRET_KEY"],
-                secret_key_file=app.config["SECRET_KEY_FILE"], tell=problems.append, **options,
+                secret_key_file=app.config["SECRET_KEY_FILE"], report=problems.append, **options,
             )  # fmt: skip
 
     return restore

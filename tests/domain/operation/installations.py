@@ -65,7 +65,7 @@ def furnish() -> None:
 def create(app: Flask, path: Path) -> None:
     with app.app_context():
         key = app.config["SECRET_KEY"]
-        backups.create(path, app.extensions["storage"], secret_key=key, now=NOW, tell=pytest.fail)
+        backups.create(path, app.extensions["storage"], secret_key=key, now=NOW, report=pytest.fail)
         db.engine.dispose()
 
 

@@ -250,7 +250,7 @@ def by_key(problems: list[Finding]) -> list[Finding]:
 def test_no_backup_is_made_of_missing_and_damaged_objects_which_are_told(
     broken: list[Finding], make: Make, path: Path, problems: list[Finding]
 ) -> None:
-    with pytest.raises(BackupRefused, match=r"^2 objects are missing or damaged, so no backup was made; with --allow"):
+    with pytest.raises(BackupRefused, match=r"^2 objects are missing or damaged, so no backup was made; --allow"):
         make()
 
     assert by_key(problems) == by_key(broken)
@@ -262,9 +262,7 @@ def test_missing_and_damaged_objects_are_left_out_if_one_says_so(
 ) -> None:
     make(allow_missing=True)
     problems.clear()
-    with pytest.raises(
-        BackupRefused, match=r"^2 objects are missing or damaged, so nothing was restored; with --allow"
-    ):
+    with pytest.raises(BackupRefused, match=r"^2 objects are missing or damaged, so nothing was restored; --allow"):
         restore(other)
     assert is_new(other)
     assert by_key(problems) == by_key([Finding(Defect.MISSING, problem.key) for problem in broken])
@@ -353,7 +351,7 @@ def test_a_store_with_objects_is_not_restored_into(
 def test_another_secret_key_that_is_set_is_not_replaced(backup: Path, restore: Restore, tmp_path: Path) -> None:
     keyed = new_installation(tmp_path / "keyed", SECRET_KEY="another key, which is long enough to pass")
 
-    with pytest.raises(BackupRefused, match=r"^REGISTRY_SECRET_KEY, or SECRET_KEY in config.py, is another key"):
+    with pytest.raises(BackupRefused, match=r"^REGISTRY_SECRET_KEY, or SECRET_KEY in config.py, differs from"):
         restore(keyed)
 
     assert is_new(keyed)
@@ -387,8 +385,8 @@ def rewrite(path: Path, content: Callable[[bytes], bytes] = bytes, **changes: ob
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"schema_version": "9999"}, r"was made by registry 9\.0, with a database schema \(9999\) that this one does"),
-        ({"format": 2}, r"was made by registry 9\.0 in a form that this one does not know\.$"),
+        ({"schema_version": "9999"}, r"was made by registry 9\.0, with a database schema \(9999\) that this"),
+        ({"format": 2}, r"was made by registry 9\.0 in a format that this version does not support\.$"),
     ],
     ids=["schema", "format"],
 )
@@ -438,7 +436,7 @@ def test_a_restoration_that_was_stopped_serves_nobody_and_goes_on_with_the_same_
 def test_rows_that_the_database_does_not_take_are_told(backup: Path, other: Flask, restore: Restore) -> None:
     rewrite(backup, lambda was: was.replace(b'"project_id":4', b'"project_id":999'))
 
-    with pytest.raises(BackupRefused, match=r"^This database does not take the rows of \w+: .*(?i:foreign key).*\.$"):
+    with pytest.raises(BackupRefused, match=r"^The database rejects the rows of \w+: .*(?i:foreign key).*\.$"):
         restore(other)
 
     with other.app_context():

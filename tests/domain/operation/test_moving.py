@@ -49,9 +49,9 @@ def contents(store: Storage) -> dict[str, bytes]:
 
 
 def copied(
-    source: Storage, target: Storage, tell: Callable[[CopyOutcome], None] = lambda _outcome: None
+    source: Storage, target: Storage, report: Callable[[CopyOutcome], None] = lambda _outcome: None
 ) -> CopySummary:
-    return moving.copy(source, target, tell)
+    return moving.copy(source, target, report)
 
 
 def test_what_the_database_knows_is_copied_and_nothing_else(
