@@ -21,7 +21,6 @@ from registry.models import (
     Namespace,
     PackageFile,
     Project,
-    RegistryAccess,
     Role,
     User,
     Visibility,
@@ -49,22 +48,25 @@ INSTANCE_DEFAULTS = {
 _numbers = count(1)
 
 
-def user(username: str | None = None, *, password: str | None = None, **fields: Any) -> User:
+def user(
+    username: str | None = None, *, password: str | None = None, must_change_password: bool = False, **details: Any
+) -> User:
     username = username or f"user{next(_numbers)}"
     return users.create_user(
         username=username, email=f"{username}@example.com", name=username.capitalize(), password=password,
-        by=access.SHELL, **fields,
+        must_change_password=must_change_password, details=users.UserDetails(**details), by=access.SHELL,
     )  # fmt: skip
 
 
 def group(
     path: str | None = None, *, parent: Group | None = None, owner: User | None = None,
-    visibility: Visibility = Visibility.PRIVATE, **fields: Any,
+    visibility: Visibility = Visibility.PRIVATE, description: str = "", **settings: Any,
 ) -> Group:  # fmt: skip
     path = path or f"group{next(_numbers)}"
     made = namespaces.create_group(
-        name=path.capitalize(), path=path, parent=parent, visibility=visibility, by=access.SHELL, **fields
-    )
+        name=path.capitalize(), path=path, parent=parent, visibility=visibility, description=description,
+        settings=namespaces.GroupSettings(**settings), by=access.SHELL,
+    )  # fmt: skip
     if owner is not None:
         namespaces.add_member(made, owner, Role.OWNER, by=access.SHELL)
     return made
@@ -72,12 +74,12 @@ def group(
 
 def project(
     path: str | None = None, *, parent: Namespace | None = None, visibility: Visibility = Visibility.PRIVATE,
-    registry_access: RegistryAccess = RegistryAccess.ENABLED, **fields: Any,
+    **settings: Any,
 ) -> Project:  # fmt: skip
     path = path or f"project{next(_numbers)}"
     return namespaces.create_project(
         name=path.capitalize(), path=path, parent=parent or group(visibility=Visibility.PUBLIC),
-        visibility=visibility, by=access.SHELL, registry_access=registry_access, **fields,
+        visibility=visibility, settings=namespaces.ProjectSettings(**settings), by=access.SHELL,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from registry.cli.output import Record, print_record, print_records
 from registry.database import db
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
-from registry.domain.accounts.users import StateChange
+from registry.domain.accounts.users import StateChange, UserDetails
 from registry.models import User
 
 password_option = click.option(
@@ -41,8 +41,8 @@ def create_user(username: str, email: str, name: str | None, admin: bool, passwo
     """
     password, is_generated = _password(password_stdin)
     user = users.create_user(
-        username=username, email=email, name=name or username, password=password, is_admin=admin,
-        must_change_password=is_generated, by=SHELL,
+        username=username, email=email, name=name or username, password=password,
+        must_change_password=is_generated, details=UserDetails(is_admin=admin), by=SHELL,
     )  # fmt: skip
     _print_with_password(user, f"Created user {user.username}.", password if is_generated else None, as_json)
 

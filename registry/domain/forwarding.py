@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import EllipsisType
-from typing import Any
 
 from packaging.utils import canonicalize_name
 from sqlalchemy import select, update
@@ -13,6 +12,7 @@ from sqlalchemy import select, update
 from registry.database import AdvisoryLock, db, transaction
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Permission, Principal
+from registry.domain.namespaces import GroupChanges
 from registry.errors import NotFound, SettingLocked
 from registry.models import Ancestry, Group, GroupPackageSettings, InstanceSettings, Namespace
 
@@ -91,7 +91,7 @@ def change_forwarding(
 
 def change_group(
     group: Group,
-    changes: Mapping[str, Any],
+    changes: GroupChanges,
     *,
     value: bool | EllipsisType | None = ...,
     lock: bool | EllipsisType = ...,
@@ -102,7 +102,7 @@ def change_group(
     Raises as ``namespaces.change`` and ``change_forwarding`` do.
     """
     with transaction(lock=AdvisoryLock.TREE):
-        if changes:
+        if changes.given():
             namespaces.change(group, changes, by=by)
         if value is not ... or lock is not ...:
             access.require(by, Permission.CHANGE_PACKAGE_SETTINGS, group)

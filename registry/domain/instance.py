@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
+from types import EllipsisType
 from typing import Any
 
 from registry.database import db, transaction
 from registry.domain import audit
+from registry.domain.changes import Changes
 from registry.errors import InvalidRecord
-from registry.models import InstanceSettings, Visibility
+from registry.models import CreationLevel, InstanceSettings, Visibility
 
 SIZE_LIMITS = ("pypi_max_file_size", "project_storage_size_limit", "group_storage_size_limit")
 
 
-def change_instance(changes: Mapping[str, Any], *, by: audit.Author) -> InstanceSettings:
-    """Set some of the instance settings, by column name, to values of the column's type.
+@dataclass(frozen=True)
+class InstanceChanges(Changes):
+    """Changes to the instance settings, in the order of the pages that show them."""
+
+    default_project_visibility: Visibility | EllipsisType = ...
+    default_group_visibility: Visibility | EllipsisType = ...
+    restricted_visibility_levels: list[str] | EllipsisType = ...
+    default_project_creation: CreationLevel | EllipsisType = ...
+    can_create_group: bool | EllipsisType = ...
+    require_personal_access_token_expiry: bool | EllipsisType = ...
+    max_personal_access_token_lifetime: int | EllipsisType = ...
+    personal_access_token_prefix: str | EllipsisType = ...
+    pypi_package_requests_forwarding: bool | EllipsisType = ...
+    lock_pypi_package_requests_forwarding: bool | EllipsisType = ...
+    allow_guest_plus_roles_to_pull_packages: bool | EllipsisType = ...
+    package_registry_allow_anyone_to_pull_option: bool | EllipsisType = ...
+    pypi_max_file_size: int | EllipsisType | None = ...
+    project_storage_size_limit: int | EllipsisType | None = ...
+    group_storage_size_limit: int | EllipsisType | None = ...
+
+
+def change_instance(changes: InstanceChanges, *, by: audit.Author) -> InstanceSettings:
+    """Change some of the instance settings.
 
     :raises InvalidRecord: a value is outside its range.
     """
+    given = changes.given()
     with transaction():
         settings = db.session.get_one(InstanceSettings, 1, populate_existing=True)
-        for name, value in changes.items():
+        for name, value in given.items():
             _refuse_bad_instance_value(name, value)
-            setattr(settings, name, value)
-        if changes:
-            shown = {name: value.label if isinstance(value, Visibility) else value for name, value in changes.items()}
+        changes.apply_to(settings)
+        if given:
+            shown = {name: value.label if isinstance(value, Visibility) else value for name, value in given.items()}
             audit.record(by, "instance_settings_changed", "instance", None, **shown)
         return settings
 

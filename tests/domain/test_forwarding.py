@@ -18,7 +18,7 @@ from registry.domain import forwarding, instance, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
 from registry.domain.forwarding import FORWARDING, FORWARDING_LOCK, change_forwarding, forwards, of_group
-from registry.domain.instance import change_instance
+from registry.domain.instance import InstanceChanges, change_instance
 from registry.errors import Forbidden, NotFound, SettingLocked
 from registry.models import AuditEvent, Group, GroupPackageSettings, Project, Role, User
 from tests import factories
@@ -48,7 +48,7 @@ def test_a_personal_project_is_forwarded_as_the_instance_says(owner: User) -> No
     project = factories.project("own", parent=users.personal_namespace(owner))
     assert forwarding.upstream_url(project, "demo", UPSTREAM)
 
-    instance.change_instance({FORWARDING: False}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(pypi_package_requests_forwarding=False), by=SHELL)
 
     with pytest.raises(NotFound):
         forwarding.upstream_url(project, "demo", UPSTREAM)
@@ -114,7 +114,12 @@ def test_the_first_that_has_a_say_decides(
     effective: bool,
     decided_by: int | str | None,
 ) -> None:
-    change_instance({FORWARDING: instance[0], FORWARDING_LOCK: instance[1]}, by=SHELL)
+    change_instance(
+        InstanceChanges(
+            pypi_package_requests_forwarding=instance[0], lock_pypi_package_requests_forwarding=instance[1]
+        ),
+        by=SHELL,
+    )
     for group, (value, lock) in zip(line, (top, middle, leaf), strict=True):
         say(group, value, lock=lock)
     project = factories.project(parent=line[2])
@@ -148,7 +153,7 @@ def test_a_project_of_a_personal_namespace_follows_the_instance(owner: User, lin
     say(line[0], ON, lock=True)
     before = forwards(project)
 
-    change_instance({FORWARDING: OFF}, by=SHELL)
+    change_instance(InstanceChanges(pypi_package_requests_forwarding=OFF), by=SHELL)
 
     assert (before, forwards(project), forwards(space)) == (ON, OFF, OFF)
 
@@ -287,7 +292,7 @@ def test_a_value_equal_to_an_ancestors_keeps_inheriting(line: list[Group]) -> No
 def test_a_value_equal_to_the_instances_is_a_groups_own(line: list[Group]) -> None:
     change_forwarding(line[0], value=ON, by=SHELL)
 
-    change_instance({FORWARDING: OFF}, by=SHELL)
+    change_instance(InstanceChanges(pypi_package_requests_forwarding=OFF), by=SHELL)
 
     assert of_group(line[0]).effective is ON
 
@@ -312,7 +317,7 @@ def test_what_is_locked_above_is_not_changed_below(
     line: list[Group], locked_by: str, change: dict[str, Any], named: str
 ) -> None:
     if locked_by == "instance":
-        change_instance({FORWARDING_LOCK: True}, by=SHELL)
+        change_instance(InstanceChanges(lock_pypi_package_requests_forwarding=True), by=SHELL)
     else:
         change_forwarding(line[0], value=ON, lock=True, by=SHELL)
 
@@ -445,7 +450,10 @@ def test_any_sequence_of_changes_stands_as_in_a_naive_model(
     instance = Instance()
     nodes, groups = [Node(instance, None)], []
     with transaction():
-        change_instance({FORWARDING: True, FORWARDING_LOCK: False}, by=SHELL)
+        change_instance(
+            InstanceChanges(pypi_package_requests_forwarding=True, lock_pypi_package_requests_forwarding=False),
+            by=SHELL,
+        )
         groups.append(factories.group())
         for number in shape:
             above = number % len(nodes)
@@ -456,7 +464,12 @@ def test_any_sequence_of_changes_stands_as_in_a_naive_model(
     for place, value, lock in changes:
         if place == -1:
             instance.value, instance.lock = bool(value), lock
-            change_instance({FORWARDING: bool(value), FORWARDING_LOCK: lock}, by=SHELL)
+            change_instance(
+                InstanceChanges(
+                    pypi_package_requests_forwarding=bool(value), lock_pypi_package_requests_forwarding=lock
+                ),
+                by=SHELL,
+            )
         else:
             let_through = nodes[place % len(nodes)].change(value, lock)
             assert let_through is is_let_through(groups[place % len(nodes)], value, lock)
@@ -490,6 +503,6 @@ def test_only_an_owner_changes_forwarding_together_with_the_group(group: Group) 
     maintainer = factories.signed_in(factories.member(group, Role.MAINTAINER))
 
     with pytest.raises(Forbidden):
-        forwarding.change_group(group, {}, value=False, by=maintainer)
+        forwarding.change_group(group, namespaces.GroupChanges(), value=False, by=maintainer)
 
     assert forwarding.forwards(group)

@@ -7,13 +7,13 @@ from sqlalchemy import select
 from registry.database import db
 from registry.domain import instance
 from registry.domain.access import SHELL
-from registry.domain.instance import change_instance
+from registry.domain.instance import InstanceChanges, change_instance
 from registry.errors import InvalidRecord
 from registry.models import AuditEvent, InstanceSettings, Visibility
 
 
 def test_instance_settings_change_by_name_and_leave_the_others(app: Flask) -> None:
-    change_instance({"can_create_group": False, "default_group_visibility": Visibility.INTERNAL}, by=SHELL)
+    change_instance(InstanceChanges(can_create_group=False, default_group_visibility=Visibility.INTERNAL), by=SHELL)
 
     db.session.expire_all()
     current = InstanceSettings.current()
@@ -23,8 +23,8 @@ def test_instance_settings_change_by_name_and_leave_the_others(app: Flask) -> No
 
 
 def test_a_change_of_the_instance_is_on_record(app: Flask) -> None:
-    change_instance({"default_group_visibility": Visibility.INTERNAL}, by=SHELL)
-    change_instance({}, by=SHELL)
+    change_instance(InstanceChanges(default_group_visibility=Visibility.INTERNAL), by=SHELL)
+    change_instance(InstanceChanges(), by=SHELL)
 
     events = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "instance_settings_changed")).all()
     assert [event.details for event in events] == [{"default_group_visibility": "internal"}]
@@ -45,7 +45,7 @@ def test_a_value_outside_its_range_is_refused_and_changes_nothing(app: Flask, na
     before = getattr(InstanceSettings.current(), name)
 
     with pytest.raises(InvalidRecord) as refusal:
-        change_instance({"can_create_group": False, name: value}, by=SHELL)
+        change_instance(InstanceChanges(can_create_group=False, **{name: value}), by=SHELL)
 
     assert list(refusal.value.errors) == [name]
     assert getattr(InstanceSettings.current(), name) == before
@@ -66,6 +66,6 @@ def test_a_value_outside_its_range_is_refused_and_changes_nothing(app: Flask, na
 def test_the_instance_setting_only_lowers_the_configured_file_size(
     app: Flask, configured: int, own: int | None, largest: int
 ) -> None:
-    change_instance({"pypi_max_file_size": own}, by=SHELL)
+    change_instance(InstanceChanges(pypi_max_file_size=own), by=SHELL)
 
     assert instance.max_file_size(configured) == largest

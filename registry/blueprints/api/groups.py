@@ -8,6 +8,7 @@ from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import namespace_lists, pagination, parameters, representations
 from registry.blueprints.api.parameters import (
+    Fields,
     boolean,
     integer,
     list_of,
@@ -22,7 +23,8 @@ from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain import forwarding, namespaces, paging
 from registry.domain.access import Permission
-from registry.domain.namespaces import NamespaceFilter
+from registry.domain.forwarding import FORWARDING, FORWARDING_LOCK
+from registry.domain.namespaces import GroupChanges, GroupSettings, NamespaceFilter
 from registry.domain.paging import Page
 from registry.models import CreationLevel, Group
 
@@ -34,21 +36,22 @@ _LIST = {
     "top_level_only": optional(boolean),
     "skip_groups": optional(list_of(integer)),
 }
-_FIELDS = {
-    "description": optional(text, null=""),
-    "visibility": optional(one_of(VISIBILITIES)),
-    "project_creation_level": optional(one_of({str(level): level for level in CreationLevel})),
-    "subgroup_creation_level": optional(
-        one_of({str(level): level for level in (CreationLevel.OWNER, CreationLevel.MAINTAINER)})
-    ),
-}
+_SETTINGS = Fields(
+    GroupSettings,
+    {
+        "project_creation_level": optional(one_of({str(level): level for level in CreationLevel})),
+        "subgroup_creation_level": optional(
+            one_of({str(level): level for level in (CreationLevel.OWNER, CreationLevel.MAINTAINER)})
+        ),
+    },
+)
+_FIELDS = {"description": optional(text, null=""), "visibility": optional(one_of(VISIBILITIES)), **_SETTINGS}
 _NEW = {"name": required(text), "path": required(text), "parent_id": optional(integer), **_FIELDS}
-_FORWARDING = {
-    "pypi_package_requests_forwarding": optional(boolean, null=None),
-    "lock_pypi_package_requests_forwarding": optional(boolean),
-}
+_NAMES = {"name": optional(text), "path": optional(text)}
 _LIMIT = {"storage_size_limit": optional(size_bytes, null=None)}
-_CHANGES = {"name": optional(text), "path": optional(text), **_FIELDS, **_FORWARDING, **_LIMIT}
+_CHANGED = Fields(GroupChanges, {**_NAMES, **_FIELDS, **_LIMIT})
+_FORWARDING = {FORWARDING: optional(boolean, null=None), FORWARDING_LOCK: optional(boolean)}
+_CHANGES = {**_NAMES, **_FIELDS, **_FORWARDING, **_LIMIT}
 _PROJECTS_SHOWN = 100
 
 
@@ -100,9 +103,16 @@ def routes(gate: Gate) -> Blueprint:
         """A new group, at the top or in another."""
         viewer = current_principal()
         sent = parameters.read(_NEW)
-        parent_id = sent.pop("parent_id", None)
-        parent = None if parent_id is None else namespaces.find(str(parent_id), Group)
-        created = namespaces.create_group(parent=parent, by=viewer, **sent)
+        parent_id = sent.get("parent_id")
+        created = namespaces.create_group(
+            name=sent["name"],
+            path=sent["path"],
+            parent=None if parent_id is None else namespaces.find(str(parent_id), Group),
+            by=viewer,
+            visibility=sent.get("visibility"),
+            description=sent.get("description", ""),
+            settings=_SETTINGS.of(sent),
+        )
         return jsonify(representations.group(created, viewer)), 201
 
     @blueprint.put("/groups/<group:group>")
@@ -111,9 +121,13 @@ def routes(gate: Gate) -> Blueprint:
         """Some of a group, with what it says about request forwarding; the storage limit is an administrator's."""
         viewer = current_principal()
         sent = parameters.read(_CHANGES)
-        said = _forwarding(sent)
-        changes = {name: value for name, value in sent.items() if name not in _FORWARDING}
-        forwarding.change_group(group, changes, **said, by=viewer)
+        forwarding.change_group(
+            group,
+            _CHANGED.of(sent),
+            value=sent.get(FORWARDING, ...),
+            lock=sent.get(FORWARDING_LOCK, ...),
+            by=viewer,
+        )
         return jsonify(representations.group(group, viewer))
 
     @blueprint.delete("/groups/<group:group>")
@@ -144,7 +158,10 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.CHANGE_PACKAGE_SETTINGS)
     def change_package_settings(group: Group) -> Response:
         """Change what the group says about request forwarding."""
-        forwarding.change_forwarding(group, **_forwarding(parameters.read(_FORWARDING)), by=current_principal())
+        sent = parameters.read(_FORWARDING)
+        forwarding.change_forwarding(
+            group, value=sent.get(FORWARDING, ...), lock=sent.get(FORWARDING_LOCK, ...), by=current_principal()
+        )
         return jsonify(representations.package_settings(group))
 
     return blueprint
@@ -170,8 +187,3 @@ def _wanted(sent: dict[str, Any], *, joined_only: bool) -> NamespaceFilter:
 def _answer(page: Page[Group], sent: dict[str, Any]) -> Response:
     rows = representations.groups(page.items, current_principal(), statistics=sent.get("statistics", False))
     return pagination.answer(page, rows)
-
-
-def _forwarding(sent: dict[str, Any]) -> dict[str, Any]:
-    arguments = {"pypi_package_requests_forwarding": "value", "lock_pypi_package_requests_forwarding": "lock"}
-    return {arguments[name]: sent[name] for name in arguments if name in sent}

@@ -10,6 +10,7 @@ from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain import namespaces
 from registry.domain.access import Permission
+from registry.domain.namespaces import ProjectChanges
 from registry.errors import RecordNotFound
 from registry.models import Group, Project
 
@@ -30,7 +31,7 @@ def routes(gate: Gate) -> Blueprint:
     def change_scope(project: Project) -> tuple[str, int]:
         """Whether jobs of projects that are not listed are kept out."""
         sent = parameters.read({"enabled": required(boolean)})
-        namespaces.change(project, {"job_allowlist_enforced": sent["enabled"]}, by=current_principal())
+        namespaces.change(project, ProjectChanges(job_allowlist_enforced=sent["enabled"]), by=current_principal())
         return "", 204
 
     @blueprint.get(f"{SCOPE}/allowlist")

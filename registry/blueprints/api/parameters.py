@@ -1,20 +1,22 @@
 """Declared parameters: read from the query and the body (JSON or form), checked, refused with GitLab's sentences.
 
 A view declares what it understands; everything else that is sent is ignored, as GitLab's API does. Of a parameter that
-was not sent there is no key in the result, so that a default and a change to ``null`` stay apart.
+was not sent there is no key in the result, so that a default and a change to ``null`` stay apart. ``Fields`` makes of
+what was sent the changes that the domain takes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from flask import request
 from werkzeug.datastructures import MultiDict
 
+from registry.domain.changes import Changes
 from registry.errors import InvalidParameter, PreconditionFailed
 
 LARGEST_INTEGER = 2**31 - 1
@@ -26,6 +28,7 @@ _BOOLEANS = {
 }  # fmt: skip
 
 Value = TypeVar("Value")
+Changed = TypeVar("Changed", bound=Changes)
 Parser = Callable[[Any], Any]
 
 
@@ -39,19 +42,55 @@ class Parameter:
 
     :param parse: turns what was sent into the value, or raises ``ValueError``.
     :param null: what ``null`` stands for; ``...``: for not sending it.
+    :param sets: the field that ``Fields`` gives the value to, where that has another name than the parameter.
     """
 
     parse: Parser
     is_required: bool = False
-    null: Any = ...
+    null: object = ...
+    sets: str = ""
 
 
 def required(parse: Parser) -> Parameter:
     return Parameter(parse, is_required=True)
 
 
-def optional(parse: Parser, *, null: Any = ...) -> Parameter:
-    return Parameter(parse, null=null)
+def optional(parse: Parser, *, null: object = ..., sets: str = "") -> Parameter:
+    return Parameter(parse, null=null, sets=sets)
+
+
+class Fields(Mapping[str, Parameter], Generic[Changed]):
+    """Declared parameters that set the fields of one kind of changes.
+
+    :raises TypeError: when they are declared, which is when the program starts: one of them sets no field.
+    """
+
+    def __init__(self, kind: type[Changed], declared: Mapping[str, Parameter]) -> None:
+        self._kind = kind
+        self._declared = dict(declared)
+        self._names = {name: parameter.sets or name for name, parameter in declared.items()}
+        if unknown := set(self._names.values()) - {field.name for field in fields(kind)}:
+            raise TypeError(f"{kind.__name__} has no {', '.join(sorted(unknown))}")
+
+    def __getitem__(self, name: str) -> Parameter:
+        return self._declared[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._declared)
+
+    def __len__(self) -> int:
+        return len(self._declared)
+
+    def read(self) -> Changed:
+        """The changes that were sent, where nothing else is."""
+        return self.of(read(self))
+
+    def of(self, sent: Mapping[str, Any]) -> Changed:
+        """The changes that were sent; other parameters than these are left alone.
+
+        :param sent: as ``read`` returns it.
+        """
+        return self._kind(**{field: sent[name] for name, field in self._names.items() if name in sent})
 
 
 def read(declared: Mapping[str, Parameter], *, some_of: Sequence[str] = ()) -> dict[str, Any]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from types import EllipsisType
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import namespace_lists, pagination, parameters, representations
-from registry.blueprints.api.parameters import boolean, integer, one_of, optional, size_bytes, text
+from registry.blueprints.api.parameters import Fields, boolean, integer, one_of, optional, size_bytes, text
 from registry.blueprints.api.representations import JSON, VISIBILITIES
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain import namespaces
 from registry.domain.access import Permission
 from registry.domain.accounts import users
+from registry.domain.namespaces import ProjectChanges, ProjectSettings
 from registry.errors import InvalidParameter
 from registry.models import Group, Namespace, Project, RegistryAccess
 
@@ -30,17 +33,23 @@ _LIST = {
     "id_after": optional(integer),
     "id_before": optional(integer),
 }
-_FIELDS = {
+_NAMES = {
     "name": optional(text),
     "path": optional(text),
     "description": optional(text, null=""),
     "visibility": optional(one_of(VISIBILITIES)),
+}
+_ACCESS = {
     "packages_enabled": optional(boolean),
     "package_registry_access_level": optional(one_of({str(level): level for level in RegistryAccess})),
-    "pypi_identical_upload_accepted": optional(boolean),
 }
+_SETTINGS = Fields(
+    ProjectSettings, {"pypi_identical_upload_accepted": optional(boolean, sets="identical_upload_accepted")}
+)
 _LIMIT = {"storage_size_limit": optional(size_bytes, null=None)}
+_FIELDS = {**_NAMES, **_ACCESS, **_SETTINGS}
 _NEW = {**_FIELDS, "namespace_id": optional(integer)}
+_CHANGED = Fields(ProjectChanges, {**_NAMES, **_SETTINGS, **_LIMIT})
 
 
 def routes(gate: Gate) -> Blueprint:
@@ -81,7 +90,9 @@ def routes(gate: Gate) -> Blueprint:
             path=sent.get("path") or namespaces.path_from(sent.get("name", "")),
             parent=_parent(sent.get("namespace_id")),
             by=current_principal(),
-            **_changes(sent, RegistryAccess.ENABLED),
+            visibility=sent.get("visibility"),
+            description=sent.get("description", ""),
+            settings=replace(_SETTINGS.of(sent), registry_access=_registry_access(sent, RegistryAccess.ENABLED)),
         )
         return jsonify(representations.project(created, current_principal())), 201
 
@@ -92,8 +103,7 @@ def routes(gate: Gate) -> Blueprint:
         if not parameters.is_sent():
             raise InvalidParameter(f"{', '.join(_FIELDS)} are missing, at least one parameter must be provided")
         sent = parameters.read({**_FIELDS, **_LIMIT})
-        names = {name: sent[name] for name in ("name", "path", "storage_size_limit") if name in sent}
-        changes = names | _changes(sent, project.registry_access)
+        changes = replace(_CHANGED.of(sent), registry_access=_registry_access(sent, project.registry_access))
         namespaces.change(project, changes, by=current_principal())
         return jsonify(representations.project(project, current_principal()))
 
@@ -159,19 +169,16 @@ def _parent(namespace_id: int | None) -> Namespace | None:
     return None if user is None else users.personal_namespace(user)
 
 
-def _changes(sent: dict[str, Any], present: RegistryAccess | None) -> dict[str, Any]:
-    """Columns and their new values; ``packages_enabled`` is the older switch for the registry's access level."""
-    changes: dict[str, Any] = {name: sent[name] for name in ("description", "visibility") if name in sent}
+def _registry_access(sent: dict[str, Any], present: RegistryAccess | None) -> RegistryAccess | EllipsisType:
+    """The new access level, if any; ``packages_enabled`` is the older switch for it."""
     if "package_registry_access_level" in sent:
-        changes["registry_access"] = sent["package_registry_access_level"]
-    elif "packages_enabled" in sent:
-        if not sent["packages_enabled"]:
-            changes["registry_access"] = RegistryAccess.DISABLED
-        elif present is RegistryAccess.DISABLED:
-            changes["registry_access"] = RegistryAccess.ENABLED
-    if "pypi_identical_upload_accepted" in sent:
-        changes["identical_upload_accepted"] = sent["pypi_identical_upload_accepted"]
-    return changes
+        level: RegistryAccess = sent["package_registry_access_level"]
+        return level
+    if "packages_enabled" not in sent:
+        return ...
+    if not sent["packages_enabled"]:
+        return RegistryAccess.DISABLED
+    return RegistryAccess.ENABLED if present is RegistryAccess.DISABLED else ...
 
 
 def _set_archived(project: Project, archived: bool) -> tuple[Response, int]:

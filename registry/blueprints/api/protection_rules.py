@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import pagination, parameters, representations
-from registry.blueprints.api.parameters import one_of, optional, required, text
+from registry.blueprints.api.parameters import Fields, one_of, optional, required, text
 from registry.blueprints.api.representations import DELETE_ROLES, PUSH_ROLES
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain.access import Permission
 from registry.domain.packages import protection
+from registry.domain.packages.protection import RuleChanges
 from registry.models import Project
 
 RULES = "/projects/<project:project>/packages/protection/rules"
 
 _TYPE = one_of({"pypi": "pypi"})
 _ROLES = {
-    "minimum_access_level_for_push": optional(one_of(PUSH_ROLES), null=None),
-    "minimum_access_level_for_delete": optional(one_of(DELETE_ROLES), null=None),
+    "minimum_access_level_for_push": optional(one_of(PUSH_ROLES), null=None, sets="minimum_push_role"),
+    "minimum_access_level_for_delete": optional(one_of(DELETE_ROLES), null=None, sets="minimum_delete_role"),
 }
 _NEW = {"package_name_pattern": required(text), "package_type": required(_TYPE), **_ROLES}
-_CHANGES = {"package_name_pattern": optional(text), "package_type": optional(_TYPE), **_ROLES}
-_COLUMNS = {
-    "package_name_pattern": "pattern",
-    "package_type": "package_type",
-    "minimum_access_level_for_push": "minimum_push_role",
-    "minimum_access_level_for_delete": "minimum_delete_role",
-}
+_CHANGES = Fields(
+    RuleChanges,
+    {"package_name_pattern": optional(text, sets="pattern"), "package_type": optional(_TYPE), **_ROLES},
+)
 
 
 def routes(gate: Gate) -> Blueprint:
@@ -62,9 +58,7 @@ def routes(gate: Gate) -> Blueprint:
     def change_rule(project: Project, rule_id: int) -> Response:
         """Some of a rule."""
         rule = protection.protection_rule(project, rule_id)
-        sent = parameters.read(_CHANGES)
-        changes: dict[str, Any] = {_COLUMNS[name]: value for name, value in sent.items()}
-        protection.change_protection_rule(rule, changes, project, by=current_principal())
+        protection.change_protection_rule(rule, _CHANGES.read(), project, by=current_principal())
         return jsonify(representations.protection_rule(rule))
 
     @blueprint.delete(f"{RULES}/<id:rule_id>")

@@ -7,12 +7,12 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import pagination, parameters, representations
-from registry.blueprints.api.parameters import boolean, integer, moment, one_of, optional, required, text
+from registry.blueprints.api.parameters import Fields, boolean, integer, moment, one_of, optional, required, text
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain.access import Permission
 from registry.domain.accounts import users
-from registry.domain.accounts.users import StateChange
+from registry.domain.accounts.users import StateChange, UserChanges, UserDetails
 from registry.errors import Forbidden, Unauthenticated
 from registry.models import UserState
 
@@ -33,26 +33,21 @@ _PASSWORD = {
     "reset_password": optional(boolean),
     "force_random_password": optional(boolean),
 }
-_COLUMNS = {
-    "admin": "is_admin",
-    "external": "is_external",
-    "can_create_group": "can_create_group",
-    "projects_limit": "projects_limit",
-    "private_profile": "private_profile",
-    "bio": "bio",
-    "note": "note",
-}
-_DETAILS = {
-    "admin": optional(boolean),
-    "external": optional(boolean),
-    "can_create_group": optional(boolean),
-    "projects_limit": optional(integer),
-    "private_profile": optional(boolean),
-    "bio": optional(text, null=""),
-    "note": optional(text, null=""),
-}
+_DETAILS = Fields(
+    UserDetails,
+    {
+        "admin": optional(boolean, sets="is_admin"),
+        "external": optional(boolean, sets="is_external"),
+        "can_create_group": optional(boolean),
+        "projects_limit": optional(integer),
+        "private_profile": optional(boolean),
+        "bio": optional(text, null=""),
+        "note": optional(text, null=""),
+    },
+)
 _NAMES = ("email", "username", "name")
 _NEW = {**{name: required(text) for name in _NAMES}, **_PASSWORD, **_DETAILS}
+_CHANGED = Fields(UserChanges, {**{name: optional(text) for name in _NAMES}, **_DETAILS})
 _CHANGES = {**{name: optional(text) for name in _NAMES}, "password": optional(text), **_DETAILS}
 
 
@@ -99,8 +94,8 @@ def routes(gate: Gate) -> Blueprint:
             email=sent["email"],
             name=sent["name"],
             password=sent.get("password") or users.generated_password(),
+            details=_DETAILS.of(sent),
             by=viewer,
-            **_columns(sent),
         )
         return jsonify(representations.users([created], viewer)[0]), 201
 
@@ -111,8 +106,7 @@ def routes(gate: Gate) -> Blueprint:
         user = users.find_user(str(user_id))
         sent = parameters.read(_CHANGES)
         viewer = current_principal()
-        changes = {name: sent[name] for name in _NAMES if name in sent} | _columns(sent)
-        changed = users.change_user(user, changes, password=sent.get("password"), by=viewer)
+        changed = users.change_user(user, _CHANGED.of(sent), password=sent.get("password"), by=viewer)
         return jsonify(representations.users([changed], viewer)[0])
 
     @blueprint.delete("/users/<id:user_id>")
@@ -150,7 +144,3 @@ def _wanted(sent: dict[str, Any], is_admin: bool) -> users.UserFilter:
         descending=sent.get("sort", True),
         **(administrators_own if is_admin else {}),
     )
-
-
-def _columns(sent: dict[str, Any]) -> dict[str, Any]:
-    return {column: sent[name] for name, column in _COLUMNS.items() if name in sent}

@@ -15,6 +15,7 @@ from registry.blueprints.ui.language import LANGUAGES
 from registry.blueprints.ui.viewer import principal, signed_in
 from registry.domain.access import Permission
 from registry.domain.accounts import users
+from registry.domain.accounts.users import UserChanges
 from registry.models import ColorScheme
 
 _ = lazy_gettext
@@ -26,6 +27,15 @@ class ProfileForm(Form):
     email = EmailField(_("Email"))
     bio = TextAreaField(_("Bio"))
     private_profile = BooleanField(_("Private profile"))
+
+    def changes(self) -> UserChanges:
+        return UserChanges(
+            name=self.name.data or "",
+            username=self.username.data or "",
+            email=self.email.data or "",
+            bio=self.bio.data or "",
+            private_profile=self.private_profile.data,
+        )
 
 
 class PasswordForm(Form):
@@ -61,7 +71,7 @@ def routes(gate: Gate) -> Blueprint:
         form = ProfileForm(obj=user)
         if form.validate_on_submit():
             with form.refusals():
-                users.change_user(user, form.data, by=principal())
+                users.change_user(user, form.changes(), by=principal())
                 flash(gettext("Profile saved."))
                 return redirect(url_for("ui.account.profile"), 303)
         return render_template("ui/account/profile.html", form=form, user=user), form.status

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, lazy_gettext
@@ -35,7 +35,8 @@ from registry.domain import audit, instance, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.accounts import access_tokens
 from registry.domain.accounts import users as accounts
-from registry.domain.accounts.users import StateChange
+from registry.domain.accounts.users import StateChange, UserChanges, UserDetails
+from registry.domain.instance import InstanceChanges
 from registry.domain.namespaces import NamespaceFilter
 from registry.domain.packages import lists
 from registry.errors import Conflict, Forbidden
@@ -69,10 +70,22 @@ class UserForm(Form):
     projects_limit = IntegerField(_("Projects limit"), [NumberRange(0, LARGEST_NUMBER, _("Enter a whole number."))])
     note = TextAreaField(_("Admin note"))
 
-    def values(self) -> dict[str, Any]:
-        return {name: field.data for name, field in self._fields.items() if name != "password"} | {
-            "name": text(self.name), "username": text(self.username), "email": text(self.email),
-        }  # fmt: skip
+    def changes(self) -> UserChanges:
+        return UserChanges(
+            name=text(self.name),
+            username=text(self.username),
+            email=text(self.email),
+            **vars(self.details()),
+        )
+
+    def details(self) -> UserDetails:
+        return UserDetails(
+            is_admin=self.is_admin.data,
+            is_external=self.is_external.data,
+            can_create_group=self.can_create_group.data,
+            projects_limit=cast(int, self.projects_limit.data),  # of an empty one there is an error already
+            note=self.note.data or "",
+        )
 
 
 class NewUserForm(UserForm):
@@ -131,14 +144,17 @@ class GeneralForm(Form):
             (CreationLevel.DEVELOPER.value, gettext("Developers and Maintainers")),
         ]
 
-    def values(self) -> dict[str, Any]:
-        return {
-            **self.data,
-            "default_project_visibility": Visibility(self.default_project_visibility.data),
-            "default_group_visibility": Visibility(self.default_group_visibility.data),
-            "default_project_creation": CreationLevel(self.default_project_creation.data),
-            "personal_access_token_prefix": text(self.personal_access_token_prefix),
-        }
+    def changes(self) -> InstanceChanges:
+        return InstanceChanges(
+            default_project_visibility=Visibility(self.default_project_visibility.data),
+            default_group_visibility=Visibility(self.default_group_visibility.data),
+            restricted_visibility_levels=self.restricted_visibility_levels.data or [],
+            default_project_creation=CreationLevel(self.default_project_creation.data),
+            can_create_group=self.can_create_group.data,
+            require_personal_access_token_expiry=self.require_personal_access_token_expiry.data,
+            max_personal_access_token_lifetime=cast(int, self.max_personal_access_token_lifetime.data),
+            personal_access_token_prefix=text(self.personal_access_token_prefix),
+        )
 
 
 def routes(gate: Gate) -> Blueprint:
@@ -250,7 +266,13 @@ def _add_users(blueprint: Blueprint, gate: Gate) -> None:
             password = chosen or accounts.generated_password()
             with form.refusals():
                 user = accounts.create_user(
-                    **form.values(), password=password, must_change_password=True, by=principal()
+                    username=text(form.username),
+                    email=text(form.email),
+                    name=text(form.name),
+                    password=password,
+                    must_change_password=True,
+                    details=form.details(),
+                    by=principal(),
                 )
                 flash(gettext("User %(name)s was created.", name=user.name))
                 if chosen:
@@ -270,7 +292,7 @@ def _add_users(blueprint: Blueprint, gate: Gate) -> None:
         form = UserForm(obj=user)
         if form.validate_on_submit():
             with form.refusals(), _forbidden_beside(form):
-                accounts.change_user(user, form.values(), by=principal())
+                accounts.change_user(user, form.changes(), by=principal())
                 flash(gettext("User %(name)s was saved.", name=user.name))
                 return _to_user(user)
         return render_template("ui/admin/user_form.html", form=form, user=user), form.status
@@ -373,7 +395,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
         form.offer()
         if form.validate_on_submit():
             with form.refusals():
-                instance.change_instance(form.values(), by=principal())
+                instance.change_instance(form.changes(), by=principal())
                 return _saved("ui.admin.general")
         return render_template("ui/admin/general.html", form=form), form.status
 
@@ -383,7 +405,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
         """The package registry of the instance."""
         form = PackageRegistryForm(obj=InstanceSettings.current())
         if form.validate_on_submit():
-            instance.change_instance(form.data, by=principal())
+            instance.change_instance(InstanceChanges(**form.data), by=principal())
             return _saved("ui.admin.ci_cd")
         return _ci_cd_page(form, _size_form(formdata=None), form.status)
 
@@ -393,7 +415,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
         """The largest file, which may only lower what the installation is configured for, and limits on storage."""
         form = _size_form()
         if form.validate_on_submit():
-            instance.change_instance(form.data, by=principal())
+            instance.change_instance(InstanceChanges(**form.data), by=principal())
             return _saved("ui.admin.ci_cd")
         return _ci_cd_page(PackageRegistryForm(obj=InstanceSettings.current(), formdata=None), form, form.status)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from flask import request
 from flask_babel import gettext, lazy_gettext
@@ -16,6 +16,7 @@ from wtforms.validators import InputRequired, Optional, ValidationError
 from registry.blueprints.ui.wording import role_name, translated, visibility_name
 from registry.database import utcnow
 from registry.domain import namespaces
+from registry.domain.namespaces import GroupChanges, ProjectChanges
 from registry.errors import BadRequest, Conflict, InvalidRecord, PlainRefusal
 from registry.models import MEMBER_ROLES, CreationLevel, Group, Namespace, Project, RegistryAccess, Role, Visibility
 
@@ -88,6 +89,15 @@ def text(field: Any) -> str:
 # Groups and projects --------------------------------------------------------------------------------------------
 
 
+class NewNamespace(TypedDict):
+    """What ``create_group`` and ``create_project`` both take."""
+
+    name: str
+    path: str
+    description: str
+    visibility: Visibility
+
+
 class NamespaceForm(Form):
     """What groups and projects have in common."""
 
@@ -99,7 +109,7 @@ class NamespaceForm(Form):
     def offer_visibilities(self) -> None:
         self.visibility.choices = [(int(level), visibility_name(level)) for level in Visibility]
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> NewNamespace:
         """The fields as arguments of the domain; a path left empty follows from the name."""
         return {
             "name": text(self.name),
@@ -142,14 +152,14 @@ class GroupForm(Form):
             (CreationLevel.MAINTAINER.value, gettext("Maintainers")),
         ]
 
-    def values(self) -> dict[str, Any]:
-        return {
-            "name": text(self.name),
-            "description": text(self.description),
-            "visibility": Visibility(self.visibility.data),
-            "project_creation_level": CreationLevel(self.project_creation_level.data),
-            "subgroup_creation_level": CreationLevel(self.subgroup_creation_level.data),
-        }
+    def changes(self) -> GroupChanges:
+        return GroupChanges(
+            name=text(self.name),
+            description=text(self.description),
+            visibility=Visibility(self.visibility.data),
+            project_creation_level=CreationLevel(self.project_creation_level.data),
+            subgroup_creation_level=CreationLevel(self.subgroup_creation_level.data),
+        )
 
 
 class RegistryAccessForm(Form):
@@ -173,11 +183,11 @@ class RegistryAccessForm(Form):
             (RegistryAccess.DISABLED.value, gettext("Disabled")),
         ]
 
-    def values(self) -> dict[str, Any]:
+    def chosen(self) -> RegistryAccess:
         registry_access = RegistryAccess(self.registry_access.data)
         if registry_access is RegistryAccess.ENABLED and self.anyone_may_pull.data:
-            registry_access = RegistryAccess.PUBLIC
-        return {"registry_access": registry_access}
+            return RegistryAccess.PUBLIC
+        return registry_access
 
 
 class ProjectForm(RegistryAccessForm):
@@ -192,9 +202,13 @@ class ProjectForm(RegistryAccessForm):
         if self.visibility is not None:
             self.visibility.choices = [(int(level), visibility_name(level)) for level in Visibility]
 
-    def values(self) -> dict[str, Any]:
-        values = {"name": text(self.name), "description": text(self.description), **super().values()}
-        return values if self.visibility is None else values | {"visibility": Visibility(self.visibility.data)}
+    def changes(self) -> ProjectChanges:
+        return ProjectChanges(
+            name=text(self.name),
+            description=text(self.description),
+            visibility=... if self.visibility is None else Visibility(self.visibility.data),
+            registry_access=self.chosen(),
+        )
 
 
 class PathForm(Form):

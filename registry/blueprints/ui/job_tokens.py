@@ -18,6 +18,7 @@ from registry.database import utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Permission
 from registry.domain.accounts import jobs
+from registry.domain.namespaces import ProjectChanges
 from registry.errors import NotFound
 from registry.models import Group, JobStatus, Namespace, Project
 
@@ -56,7 +57,8 @@ def routes(gate: Gate) -> Blueprint:
         """Whether the allowlist counts."""
         form = _enforcement_form(project)
         if form.validate_on_submit():
-            namespaces.change(project, {"job_allowlist_enforced": bool(form.enforced.data)}, by=principal())
+            changes = ProjectChanges(job_allowlist_enforced=bool(form.enforced.data))
+            namespaces.change(project, changes, by=principal())
             flash(gettext("Settings saved successfully."))
             return _back(project)
         return _page(project, enforcement_form=form)

@@ -29,7 +29,7 @@ from registry.blueprints.ui.viewer import may, principal, signed_in, viewer
 from registry.domain import access, forwarding, namespaces
 from registry.domain.access import Permission
 from registry.domain.accounts import users
-from registry.domain.namespaces import NamespaceFilter
+from registry.domain.namespaces import NamespaceChanges, NamespaceFilter
 from registry.domain.packages import lists
 from registry.domain.packages.lists import PackageFilter
 from registry.domain.paging import page
@@ -102,7 +102,7 @@ def routes(gate: Gate) -> Blueprint:
         form = _group_form(group)
         if form.validate_on_submit():
             with form.refusals():
-                namespaces.change(group, form.values(), by=principal())
+                namespaces.change(group, form.changes(), by=principal())
                 flash(gettext("Group %(name)s was saved.", name=group.name))
                 return redirect(url_for("ui.namespaces.group_edit", group=group), 303)
         return _edit_page(group, form)
@@ -114,7 +114,7 @@ def routes(gate: Gate) -> Blueprint:
         form = _project_form(project)
         if form.validate_on_submit():
             with form.refusals():
-                namespaces.change(project, form.values(), by=principal())
+                namespaces.change(project, form.changes(), by=principal())
                 flash(gettext("Project %(name)s was saved.", name=project.name))
                 return redirect(url_for("ui.namespaces.project_edit", project=project), 303)
         return _edit_page(project, form)
@@ -313,7 +313,7 @@ def _change_path(namespace: Group | Project) -> Page:
     form = PathForm()
     if form.validate_on_submit():
         with form.refusals():
-            namespaces.change(namespace, {"path": text(form.path)}, by=principal())
+            namespaces.change(namespace, NamespaceChanges(path=text(form.path)), by=principal())
             flash(gettext("The path was changed. Addresses and indexes are found under the new one."))
             return redirect(namespace_url("namespaces.edit", namespace), 303)
     return _edit_page(namespace, path=form)

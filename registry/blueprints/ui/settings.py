@@ -18,7 +18,9 @@ from registry.blueprints.ui.wording import role_name
 from registry.domain import access, forwarding, namespaces
 from registry.domain.access import Permission
 from registry.domain.forwarding import Forwarding
+from registry.domain.namespaces import ProjectChanges
 from registry.domain.packages import protection
+from registry.domain.packages.protection import RuleChanges
 from registry.models import Group, Project, ProtectionRule, Role
 
 _ = lazy_gettext
@@ -110,7 +112,7 @@ def routes(gate: Gate) -> Blueprint:
         form = _access_form(project)
         if form.validate_on_submit():
             with form.refusals():
-                namespaces.change(project, form.values(), by=principal())
+                namespaces.change(project, ProjectChanges(registry_access=form.chosen()), by=principal())
                 return _saved(project)
         return _project_page(project, access_form=form)
 
@@ -119,7 +121,7 @@ def routes(gate: Gate) -> Blueprint:
     def change_duplicates(project: Project) -> Response:
         """Whether a file may be published again that is there already."""
         accepted = bool(DuplicatesForm().identical_upload_accepted.data)
-        namespaces.change(project, {"identical_upload_accepted": accepted}, by=principal())
+        namespaces.change(project, ProjectChanges(identical_upload_accepted=accepted), by=principal())
         return _saved(project)
 
     @blueprint.post(f"{PROJECT_SETTINGS}/protection_rules")
@@ -143,9 +145,7 @@ def routes(gate: Gate) -> Blueprint:
         form = _rule_form(rule)
         if form.validate_on_submit():
             push, delete = form.roles()
-            changes: dict[str, object] = {
-                "pattern": text(form.pattern), "minimum_push_role": push, "minimum_delete_role": delete,
-            }  # fmt: skip
+            changes = RuleChanges(pattern=text(form.pattern), minimum_push_role=push, minimum_delete_role=delete)
             with form.refusals():
                 protection.change_protection_rule(rule, changes, project, by=principal())
                 flash(gettext("Package protection rule updated."))

@@ -14,6 +14,7 @@ from registry.blueprints.ui.forms import Form
 from registry.blueprints.ui.viewer import principal
 from registry.domain import namespaces
 from registry.domain.access import Permission
+from registry.domain.namespaces import NamespaceChanges
 from registry.domain.packages import lists, usage
 from registry.domain.packages.lists import StorageUse
 from registry.models import Group, Project
@@ -51,7 +52,8 @@ def _page(namespace: Project | Group, uses: list[StorageUse]) -> Page:
     form = LimitForm(obj=namespace)
     if form.validate_on_submit():
         with form.refusals():
-            namespaces.change(namespace, form.data, by=principal())
+            changes = NamespaceChanges(storage_size_limit=form.storage_size_limit.data)
+            namespaces.change(namespace, changes, by=principal())
             flash(gettext("The storage limit was saved."))
             return redirect(request.path, 303)
     limits = usage.limits_on(namespace.id)

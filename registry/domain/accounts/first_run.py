@@ -14,6 +14,7 @@ from registry.database import AdvisoryLock, transaction
 from registry.domain import access
 from registry.domain.access import Scope
 from registry.domain.accounts import access_tokens, users
+from registry.domain.accounts.users import UserDetails
 from registry.models import InstanceSettings, User
 
 USERNAME = "root"
@@ -46,8 +47,8 @@ def create_administrator(
         password = password or users.generated_password()
         token = token or InstanceSettings.current().personal_access_token_prefix + secrets.token_urlsafe(32)
         user = users.create_user(
-            username=USERNAME, email="root@localhost", name="Administrator", password=password, is_admin=True,
-            must_change_password="password" in generated, by=access.SHELL,
+            username=USERNAME, email="root@localhost", name="Administrator", password=password,
+            must_change_password="password" in generated, details=UserDetails(is_admin=True), by=access.SHELL,
         )  # fmt: skip
         access_tokens.issue_access_token(
             user, name="first token", scopes=[Scope.API], key=key, by=access.SHELL, now=now, secret=token,

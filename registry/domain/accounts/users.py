@@ -5,11 +5,11 @@ from __future__ import annotations
 import enum
 import re
 import secrets
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
-from typing import Any
+from types import EllipsisType
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from registry.database import AdvisoryLock, contains, db, lock, transaction, utcnow
 from registry.domain import audit, namespaces
+from registry.domain.changes import Changes
 from registry.domain.paging import Listing
 from registry.errors import Conflict, Forbidden, InvalidRecord, NotFound
 from registry.models import (
@@ -55,6 +56,31 @@ HASHER = PasswordHasher()  # a tenth of a second for each password
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
 
 
+@dataclass(frozen=True)
+class UserDetails(Changes):
+    """What an administrator decides about a user, and what else is known; can be set when the user is created."""
+
+    is_admin: bool | EllipsisType = ...
+    is_external: bool | EllipsisType = ...
+    private_profile: bool | EllipsisType = ...
+    can_create_group: bool | EllipsisType = ...
+    projects_limit: int | EllipsisType = ...
+    bio: str | EllipsisType = ...
+    note: str | EllipsisType = ...
+
+
+@dataclass(frozen=True)
+class UserChanges(UserDetails):
+    """Changes to a user."""
+
+    username: str | EllipsisType = ...
+    email: str | EllipsisType = ...
+    name: str | EllipsisType = ...
+
+
+NO_DETAILS = UserDetails()
+
+
 def create_user(
     *,
     username: str,
@@ -62,24 +88,23 @@ def create_user(
     name: str,
     password: str | None,
     by: audit.Author,
-    is_admin: bool = False,
-    is_external: bool = False,
     must_change_password: bool = False,
     confirmed: bool = True,
-    **fields: Any,
+    details: UserDetails = NO_DETAILS,
 ) -> User:
     """A new active user with a personal namespace at the user name.
 
     :param password: in clear; ``None`` makes a user who cannot sign in until a password is set.
-    :param fields: further columns of ``User``; what decides ``can_create_group`` else is the instance.
+    :param details: whether the user can create groups is otherwise the instance's setting.
     :raises Conflict: user name or e-mail address is taken.
     :raises InvalidRecord: a value breaks a rule; field by field.
     """
-    fields.setdefault("can_create_group", InstanceSettings.current().can_create_group)
+    if details.can_create_group is ...:
+        details = replace(details, can_create_group=InstanceSettings.current().can_create_group)
     user = User(
         username=username, username_key=username.lower(), email=email, email_key=email.lower(), name=name.strip(),
-        is_admin=is_admin, is_external=is_external, must_change_password=must_change_password,
-        confirmed_at=utcnow() if confirmed else None, created_by_id=by.user_id, **fields,
+        must_change_password=must_change_password, confirmed_at=utcnow() if confirmed else None,
+        created_by_id=by.user_id, **details.given(),
     )  # fmt: skip
     _refuse_invalid(user)
     _refuse_taken(user)  # a first look, before the hashing that costs a tenth of a second
@@ -102,29 +127,28 @@ def create_user(
     return user
 
 
-def change_user(user: User, changes: Mapping[str, Any], *, password: str | None = None, by: audit.Author) -> User:
-    """Set columns of a user; a new user name moves the personal namespace with all its projects.
+def change_user(user: User, changes: UserChanges, *, password: str | None = None, by: audit.Author) -> User:
+    """Change a user; a new user name moves the personal namespace with all its projects.
 
     :raises Conflict: user name or e-mail address is taken.
     :raises Forbidden: the last active administrator would go.
     :raises InvalidRecord: a value breaks a rule.
     """
     with transaction(lock=AdvisoryLock.TREE):
-        if not changes.get("is_admin", True):
+        if changes.is_admin is False:
             refuse_last_administrator(user)
-        for column, value in changes.items():
-            setattr(user, column, value)
+        changes.apply_to(user)
         user.username_key, user.email_key = user.username.lower(), user.email.lower()
         with db.session.no_autoflush:
             _refuse_invalid(user)
             _refuse_taken(user, except_space_of=user)
         if password is not None:
             set_password(user, password, by=by)
-        if {"username", "name"} & changes.keys():
+        if changes.username is not ... or changes.name is not ...:
             space = personal_namespace(user)
             space.name = user.name
             namespaces.rename(space, path=user.username)
-        audit.record(by, "user_changed", user.username, fields=sorted(changes))
+        audit.record(by, "user_changed", user.username, fields=sorted(changes.given()))
     return user
 
 

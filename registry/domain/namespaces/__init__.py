@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from registry.domain.namespaces.changes import (
+    GroupChanges,
+    GroupSettings,
+    NamespaceChanges,
+    ProjectChanges,
+    ProjectSettings,
+)
 from registry.domain.namespaces.finding import (
     AnyNamespace,
     ancestors,
@@ -67,8 +74,13 @@ __all__ = [
     "TOP_LEVEL_RESERVED",
     "AnyNamespace",
     "Contents",
+    "GroupChanges",
+    "GroupSettings",
     "Member",
+    "NamespaceChanges",
     "NamespaceFilter",
+    "ProjectChanges",
+    "ProjectSettings",
     "add_member",
     "add_members",
     "allow_job_source",

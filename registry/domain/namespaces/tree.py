@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -11,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from registry.database import AdvisoryLock, db, transaction, utcnow
 from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
+from registry.domain.namespaces.changes import GroupSettings, NamespaceChanges, ProjectSettings
 from registry.domain.namespaces.members import ensure_owner
 from registry.domain.namespaces.rules import (
     MAXIMUM_DEPTH,
@@ -37,14 +37,24 @@ from registry.models import (
     Visibility,
 )
 
+GROUP_DEFAULTS, PROJECT_DEFAULTS = GroupSettings(), ProjectSettings()
+
 
 def create_group(
-    *, name: str, path: str, parent: Group | None, by: Principal, visibility: Visibility | None = None, **fields: Any
+    *,
+    name: str,
+    path: str,
+    parent: Group | None,
+    by: Principal,
+    visibility: Visibility | None = None,
+    description: str = "",
+    settings: GroupSettings = GROUP_DEFAULTS,
 ) -> Group:
     """A new group with its creator as Owner.
 
     :param parent: ``None`` makes a top-level group.
     :param visibility: default: the instance's setting, lowered to the parent's.
+    :param settings: who creates projects in the group is otherwise the instance's setting.
     :raises Forbidden: the creator may not create groups there.
     :raises InvalidGroup: path or visibility breaks a rule.
     """
@@ -54,8 +64,12 @@ def create_group(
         raise Forbidden
     if visibility is None:
         visibility = lowered_visibility(InstanceSettings.current().default_group_visibility, parent)
-    fields.setdefault("project_creation_level", InstanceSettings.current().default_project_creation)
-    group = Group(path=path, name=name.strip(), visibility=visibility, creator_id=by.user_id, **fields)
+    if settings.project_creation_level is ...:
+        settings = replace(settings, project_creation_level=InstanceSettings.current().default_project_creation)
+    group = Group(
+        path=path, name=name.strip(), description=description, visibility=visibility, creator_id=by.user_id,
+        **settings.given(),
+    )  # fmt: skip
     with transaction(lock=AdvisoryLock.TREE) as session:
         _read_again(parent)
         refuse_invalid(group, parent, by, InvalidGroup)
@@ -73,7 +87,8 @@ def create_project(
     parent: Namespace | None,
     by: Principal,
     visibility: Visibility | None = None,
-    **fields: Any,
+    description: str = "",
+    settings: ProjectSettings = PROJECT_DEFAULTS,
 ) -> Project:
     """A new project in a group or in a user's own space.
 
@@ -84,7 +99,10 @@ def create_project(
         raise InvalidRecord({"namespace": ["is not valid"]})
     if visibility is None:
         visibility = lowered_visibility(InstanceSettings.current().default_project_visibility, parent)
-    project = Project(path=path, name=name.strip(), visibility=visibility, creator_id=by.user_id, **fields)
+    project = Project(
+        path=path, name=name.strip(), description=description, visibility=visibility, creator_id=by.user_id,
+        **settings.given(),
+    )  # fmt: skip
     with transaction(lock=AdvisoryLock.TREE):
         _read_again(parent)
         refuse_invalid(project, parent, by, InvalidRecord)
@@ -94,9 +112,10 @@ def create_project(
     return project
 
 
-def change(namespace: Group | Project, changes: Mapping[str, Any], *, by: Principal) -> None:
-    """Set name, path, description, visibility and the kind's own columns.
+def change(namespace: Group | Project, changes: NamespaceChanges, *, by: Principal) -> None:
+    """Change a group or project.
 
+    :param changes: of its kind, or to what both kinds have.
     :raises Forbidden: visibility is the Owner's to change, the storage limit an administrator's.
     :raises InvalidRecord: a value breaks a rule.
     """
@@ -104,24 +123,22 @@ def change(namespace: Group | Project, changes: Mapping[str, Any], *, by: Princi
     with transaction(lock=AdvisoryLock.TREE) as session:
         _read_again(namespace)
         before = namespace.visibility
-        path = changes.get("path", namespace.path)
-        if changes.get("visibility", before) is not before:
+        path = namespace.path if changes.path is ... else changes.path
+        if changes.visibility not in (..., before):
             access.require(by, Permission.OWN_NAMESPACE, namespace)
-        if "storage_size_limit" in changes:
+        if changes.storage_size_limit is not ...:
             access.require(by, Permission.ADMIN_INSTANCE)
         with session.no_autoflush:
-            for column, value in changes.items():
-                if column != "path":
-                    setattr(namespace, column, value)
+            replace(changes, path=...).apply_to(namespace)  # the path has to be free first
             parent = None if namespace.parent_id is None else session.get_one(Namespace, namespace.parent_id)
             refuse_invalid(namespace, parent, by, refusal, path=path, standing=before)
             if namespace.visibility < before:
                 refuse_more_visible_children(namespace, refusal)
-        if path != namespace.path or "name" in changes:
+        if path != namespace.path or changes.name is not ...:
             rename(namespace, path=path, refusal=refusal)
         session.flush()
-        if "storage_size_limit" in changes:
-            limit = namespace.storage_size_limit
+        if changes.storage_size_limit is not ...:
+            limit = changes.storage_size_limit
             audit.record(by, "storage_limit_changed", namespace.full_path, namespace, size_bytes=limit)
         if namespace.visibility is not before:
             audit.record(

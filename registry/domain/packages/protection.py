@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from types import EllipsisType
 
 from packaging.utils import canonicalize_name
 from sqlalchemy import select
@@ -14,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from registry.database import db, transaction
 from registry.domain import access, audit
 from registry.domain.access import Principal
+from registry.domain.changes import Changes
 from registry.domain.distributions.filenames import is_valid_name
 from registry.errors import NotFound, ProtectedPackage, Unprocessable
 from registry.models import Package, Project, ProtectionRule, Role
@@ -122,13 +124,20 @@ def add_protection_rule(
     return rule
 
 
-def change_protection_rule(
-    rule: ProtectionRule, changes: dict[str, object], project: Project, *, by: audit.Author
-) -> None:
+@dataclass(frozen=True)
+class RuleChanges(Changes):
+    """Changes to a protection rule; without a least role, the usual one is enough."""
+
+    pattern: str | EllipsisType = ...
+    package_type: str | EllipsisType = ...
+    minimum_push_role: Role | EllipsisType | None = ...
+    minimum_delete_role: Role | EllipsisType | None = ...
+
+
+def change_protection_rule(rule: ProtectionRule, changes: RuleChanges, project: Project, *, by: audit.Author) -> None:
     """:raises Unprocessable: as for ``add_protection_rule``."""
     with transaction() as session, session.no_autoflush:
-        for column, value in changes.items():
-            setattr(rule, column, value)
+        changes.apply_to(rule)
         _refuse_invalid_rule(rule)
         _flush_rule()
         audit.record(by, "protection_rule_changed", rule.pattern, project)

@@ -12,9 +12,11 @@ import pytest
 from flask import Flask
 from werkzeug.routing import Rule
 
+from registry.blueprints.api.parameters import Fields, Parameter, boolean, optional, text
 from registry.database import utcnow
 from registry.domain.access import SHELL
 from registry.domain.accounts import access_tokens, deploy_tokens
+from registry.domain.accounts.users import UserChanges
 from registry.domain.packages import protection
 from registry.models import Group, Project, Role, User
 from tests import factories
@@ -325,3 +327,18 @@ class TestBodies:
 
     def test_numbers_are_texts_where_a_text_is_wanted(self, rest: Rest, owner_token: str) -> None:
         assert rest.post("/groups", owner_token, {"name": 2024, "path": "g2024"}).json["name"] == "2024"
+
+
+class TestFields:
+    """Parameters that become changes of the domain."""
+
+    def test_the_changes_hold_what_was_sent(self) -> None:
+        declared = Fields(UserChanges, {"admin": optional(boolean, sets="is_admin"), "bio": optional(text, null="")})
+
+        assert declared.of({"admin": True, "password": "secret"}) == UserChanges(is_admin=True)
+        assert declared.of({}) == UserChanges()
+
+    @pytest.mark.parametrize("parameter", [optional(text), optional(text, sets="emial")])
+    def test_a_parameter_that_sets_no_field_stops_the_start(self, parameter: Parameter) -> None:
+        with pytest.raises(TypeError, match="UserChanges has no emial"):
+            Fields(UserChanges, {"name": optional(text), "emial": parameter})

@@ -661,7 +661,9 @@ def test_anyone_may_pull_where_a_project_says_so_unless_the_instance_forbids(app
     twine.upload(project, WHEEL, factories.deploy_token(project))
 
     assert pip.simple_page(project, "demo").status_code == 200
-    instance.change_instance({"package_registry_allow_anyone_to_pull_option": False}, by=access.SHELL)
+    instance.change_instance(
+        instance.InstanceChanges(package_registry_allow_anyone_to_pull_option=False), by=access.SHELL
+    )
     assert pip.simple_page(project, "demo").status_code == 401
 
 
@@ -669,7 +671,7 @@ def test_guests_pull_where_the_instance_lets_them(pip, demo, guest):
     token = factories.access_token(guest)
 
     assert pip.simple_page(demo, "demo", token).status_code == 403
-    instance.change_instance({"allow_guest_plus_roles_to_pull_packages": True}, by=access.SHELL)
+    instance.change_instance(instance.InstanceChanges(allow_guest_plus_roles_to_pull_packages=True), by=access.SHELL)
     assert pip.simple_page(demo, "demo", token).status_code == 200
 
 

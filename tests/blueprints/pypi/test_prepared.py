@@ -100,7 +100,7 @@ def _changes(project, group, reporter):
         "user blocked": lambda: users.change_state(reporter, StateChange.BLOCK, by=access.SHELL),
         "package deleted": lambda: deletion.delete_package(db.session.scalars(package).one(), project, by=access.SHELL),
         "registry switched off": lambda: namespaces.change(
-            project, {"registry_access": RegistryAccess.DISABLED}, by=access.SHELL
+            project, namespaces.ProjectChanges(registry_access=RegistryAccess.DISABLED), by=access.SHELL
         ),
         "project deleted": lambda: namespaces.delete_namespace(project, by=access.SHELL),
         "group deleted": lambda: namespaces.delete_namespace(group, by=access.SHELL),
@@ -273,6 +273,6 @@ def test_a_public_page_that_turns_private_is_closed_at_once(app, pip, twine):
     for _ in range(2):
         assert pip.simple_page(project, "demo").status_code == 200
 
-    namespaces.change(project, {"visibility": Visibility.PRIVATE}, by=access.SHELL)
+    namespaces.change(project, namespaces.NamespaceChanges(visibility=Visibility.PRIVATE), by=access.SHELL)
 
     assert pip.simple_page(project, "demo").status_code == 401

@@ -400,13 +400,13 @@ def test_a_file_larger_than_the_limit_is_refused_and_one_of_just_the_limit_is_no
     twine, project, developer, store_files
 ):
     token = factories.access_token(developer)
-    instance.change_instance({"pypi_max_file_size": len(WHEEL.content) - 1}, by=access.SHELL)
+    instance.change_instance(instance.InstanceChanges(pypi_max_file_size=len(WHEEL.content) - 1), by=access.SHELL)
 
     refused = twine.upload(project, WHEEL, token)
 
     assert (refused.status_code, refused.json["message"]) == (400, "400 Bad request - File is too large")
     assert store_files() == []
-    instance.change_instance({"pypi_max_file_size": len(WHEEL.content)}, by=access.SHELL)
+    instance.change_instance(instance.InstanceChanges(pypi_max_file_size=len(WHEEL.content)), by=access.SHELL)
     assert twine.upload(project, WHEEL, token).status_code == 201
 
 
@@ -429,7 +429,7 @@ def test_who_may_publish_is_let_in_before_the_body_is_there(client, project, dev
 
 
 def test_a_body_that_declares_more_than_the_instance_takes_is_refused_before_it_is_there(client, project, developer):
-    instance.change_instance({"pypi_max_file_size": 1000}, by=access.SHELL)
+    instance.change_instance(instance.InstanceChanges(pypi_max_file_size=1000), by=access.SHELL)
 
     response = ask(client, project, factories.access_token(developer), 33 << 20)
 
@@ -679,7 +679,7 @@ def test_an_upload_over_a_storage_limit_is_refused_with_the_numbers(twine, pip, 
 @pytest.fixture
 def wheel_limit(project):
     """The size of a wheel that does not fit into the project."""
-    namespaces.change(project, {"storage_size_limit": 10}, by=access.SHELL)
+    namespaces.change(project, namespaces.NamespaceChanges(storage_size_limit=10), by=access.SHELL)
     return len(build_wheel("demo").content)
 
 

@@ -162,7 +162,7 @@ def test_the_audit_log_tells_who_did_what(area, browser_of, owner, project):
 def test_hostile_names_are_shown_as_text(area, owner, group):
     owner.name = owner.note = HOSTILE
     factories.commit()
-    namespaces.change(group, {"name": HOSTILE}, by=SHELL)
+    namespaces.change(group, namespaces.NamespaceChanges(name=HOSTILE), by=SHELL)
 
     for path in ("/admin", "/admin/users", "/admin/users/olivia", "/admin/users/olivia/edit", "/admin/groups",
                  f"/admin/users?search={HOSTILE}"):  # fmt: skip
@@ -449,7 +449,7 @@ def test_general_settings_that_are_refused_say_why_and_change_nothing(area, chan
 
 def test_the_list_of_events_is_in_pages(area, owner):
     for _ in range(25):
-        users.change_user(owner, {"note": str(utcnow())}, by=SHELL)
+        users.change_user(owner, users.UserChanges(note=str(utcnow())), by=SHELL)
 
     page = area.get("/admin/audit_log?search=user_changed")
 

@@ -150,7 +150,7 @@ def test_a_user_page_shows_personal_projects_the_viewer_may_see(browser, browser
 
 
 def test_a_private_profile_shows_the_name_only(browser, browser_of, outsider, owner):
-    users.change_user(owner, {"private_profile": True, "bio": "Secrets."}, by=SHELL)
+    users.change_user(owner, users.UserChanges(private_profile=True, bio="Secrets."), by=SHELL)
     factories.project("shown", parent=users.personal_namespace(owner), visibility=Visibility.PUBLIC)
 
     assert "Secrets." in browser_of(owner).get("/olivia").text

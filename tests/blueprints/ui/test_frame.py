@@ -18,9 +18,9 @@ HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}"
 @pytest.fixture
 def world(owner, group, project):
     """Groups, projects, packages and members whose texts try to break out."""
-    namespaces.change(group, {"description": HOSTILE, "name": HOSTILE}, by=SHELL)
-    namespaces.change(project, {"description": HOSTILE, "name": HOSTILE}, by=SHELL)
-    users.change_user(owner, {"name": HOSTILE, "bio": HOSTILE}, by=SHELL)
+    namespaces.change(group, namespaces.NamespaceChanges(description=HOSTILE, name=HOSTILE), by=SHELL)
+    namespaces.change(project, namespaces.NamespaceChanges(description=HOSTILE, name=HOSTILE), by=SHELL)
+    users.change_user(owner, users.UserChanges(name=HOSTILE, bio=HOSTILE), by=SHELL)
     factories.group("inner", parent=group, description=HOSTILE)
     factories.project("legacy", parent=group)
     factories.project("scratch", parent=users.personal_namespace(owner))

@@ -242,7 +242,7 @@ def test_versions_that_are_called_valid_are_and_others_are_not(browser, app):
 
 @pytest.mark.parametrize(("limit", "shown"), [(1 << 20, "1.00 MiB"), (None, "5.00 GiB")])
 def test_the_size_limit_is_the_one_that_holds(browser, app, limit, shown):
-    instance.change_instance({"pypi_max_file_size": limit}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(pypi_max_file_size=limit), by=SHELL)
 
     assert f"Files of up to {shown}." in browser.get("/help/publish").text
 

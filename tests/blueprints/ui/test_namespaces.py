@@ -120,7 +120,7 @@ def test_only_visibilities_that_may_be_chosen_can_be(browser_of, owner, group):
 
 
 def test_a_restricted_visibility_is_offered_to_administrators_only(browser_of, outsider, admin):
-    instance.change_instance({"restricted_visibility_levels": ["public"]}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(restricted_visibility_levels=["public"]), by=SHELL)
 
     assert browser_of(outsider).submit("/groups/new", {"name": "X", "visibility": "20"}).errors == {
         "visibility": "An administrator has restricted this visibility level."
@@ -220,7 +220,7 @@ def test_anyone_may_pull_is_shown_as_it_stands(browser_of, owner, group):
 
 def test_where_the_instance_forbids_it_nobody_is_offered_anyone_may_pull_and_nothing_is_lost(browser_of, owner, group):
     project = factories.project("lib", parent=group, registry_access=RegistryAccess.PUBLIC)
-    instance.change_instance({"package_registry_allow_anyone_to_pull_option": False}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(package_registry_allow_anyone_to_pull_option=False), by=SHELL)
     browser = browser_of(owner)
 
     page = browser.get("/acme/lib/edit")

@@ -370,7 +370,7 @@ def test_nobody_is_asked_to_sign_in_where_signing_in_may_help(browser, demo):
 
 
 def test_a_registry_that_is_disabled_shows_no_list(browser_of, owner, project, demo):
-    namespaces.change(project, {"registry_access": RegistryAccess.DISABLED}, by=SHELL)
+    namespaces.change(project, namespaces.ProjectChanges(registry_access=RegistryAccess.DISABLED), by=SHELL)
 
     assert browser_of(owner).get(LIST).status_code == 403
 

@@ -114,7 +114,10 @@ def test_a_locked_setting_cannot_be_changed_and_names_who_locks_it(browser_of, o
 
 
 def test_a_lock_of_the_instance_is_told(browser_of, owner, group):
-    instance.change_instance({FORWARDING: False, LOCK: True}, by=SHELL)
+    instance.change_instance(
+        instance.InstanceChanges(pypi_package_requests_forwarding=False, lock_pypi_package_requests_forwarding=True),
+        by=SHELL,
+    )
 
     page = browser_of(owner).get(GROUP)
 
@@ -183,7 +186,7 @@ def test_a_maintainer_decides_who_reaches_the_registry(browser_of, maintainer, p
 def test_anyone_may_pull_is_offered_only_where_the_instance_offers_it(browser_of, maintainer, project):
     browser = browser_of(maintainer)
     offered = browser.get(PROJECT)
-    instance.change_instance({"package_registry_allow_anyone_to_pull_option": False}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(package_registry_allow_anyone_to_pull_option=False), by=SHELL)
 
     assert "Allow anyone to pull from package registry" in offered.text
     assert "Allow anyone to pull from package registry" not in browser.get(PROJECT).text

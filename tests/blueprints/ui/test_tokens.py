@@ -141,7 +141,7 @@ def test_a_form_that_is_refused_says_why_and_keeps_what_was_typed(browser_of, ow
 
 
 def test_a_token_may_not_outlive_what_the_instance_allows(browser_of, owner):
-    instance.change_instance({"max_personal_access_token_lifetime": 10}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(max_personal_access_token_lifetime=10), by=SHELL)
     too_late = (utcnow() + timedelta(days=11)).date()
     browser = browser_of(owner)
 
@@ -154,7 +154,7 @@ def test_a_token_may_not_outlive_what_the_instance_allows(browser_of, owner):
 
 
 def test_where_the_instance_asks_for_no_expiry_a_token_may_live_on(browser_of, owner):
-    instance.change_instance({"require_personal_access_token_expiry": False}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(require_personal_access_token_expiry=False), by=SHELL)
 
     browser_of(owner).submit(TOKENS, {"name": "laptop", "scopes": "api", "expires_on": ""})
 

@@ -72,10 +72,10 @@ def grow_forest(dice: random.Random) -> list[Principal]:
     """Some trees of groups and projects with members, tokens and jobs; everybody who may ask."""
     with transaction():
         instance.change_instance(
-            {
-                "allow_guest_plus_roles_to_pull_packages": dice.random() < 0.5,
-                "package_registry_allow_anyone_to_pull_option": dice.random() < 0.5,
-            },
+            instance.InstanceChanges(
+                allow_guest_plus_roles_to_pull_packages=dice.random() < 0.5,
+                package_registry_allow_anyone_to_pull_option=dice.random() < 0.5,
+            ),
             by=SHELL,
         )
         users = [factories.user(is_admin=number == 0, is_external=number in (1, 2)) for number in range(8)]
@@ -88,10 +88,11 @@ def grow_forest(dice: random.Random) -> list[Principal]:
             parent = dice.choice(groups)
             projects.append(
                 factories.project(
-                    parent=parent, visibility=_at_most(parent.visibility, dice), archived=dice.random() < 0.2,
+                    parent=parent, visibility=_at_most(parent.visibility, dice),
                     registry_access=dice.choice(list(RegistryAccess)),
                 )
             )  # fmt: skip
+            projects[-1].archived = dice.random() < 0.2
         for namespace in [*groups, *projects]:
             for user in dice.sample(users, dice.choice([0, 0, 1, 2])):
                 day = dice.choice([None, None, utcnow().date(), utcnow().date() + timedelta(days=1)])

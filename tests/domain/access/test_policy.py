@@ -285,7 +285,7 @@ class TestProject:
     ) -> None:
         tree.registry_access = RegistryAccess.PUBLIC
         db.session.commit()
-        instance.change_instance({"package_registry_allow_anyone_to_pull_option": False}, by=SHELL)
+        instance.change_instance(instance.InstanceChanges(package_registry_allow_anyone_to_pull_option=False), by=SHELL)
 
         assert outcomes(askers, Permission.READ_PACKAGE, tree) == column(READ_PACKAGES, visibility)
 
@@ -327,7 +327,7 @@ class TestProject:
     def test_guests_pull_when_the_instance_lets_them(
         self, tree: Project, askers: dict[str, Principal], visibility: Visibility
     ) -> None:
-        instance.change_instance({"allow_guest_plus_roles_to_pull_packages": True}, by=SHELL)
+        instance.change_instance(instance.InstanceChanges(allow_guest_plus_roles_to_pull_packages=True), by=SHELL)
 
         found = outcomes(askers, Permission.READ_PACKAGE, tree)
 

@@ -37,7 +37,7 @@ def test_a_secret_is_prefixed_long_and_never_the_same(owner: User) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "acme-pat-"])
 def test_the_prefix_is_the_instances_to_choose(owner: User, prefix: str) -> None:
-    instance.change_instance({"personal_access_token_prefix": prefix}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(personal_access_token_prefix=prefix), by=SHELL)
 
     token, secret = issue(owner)
 
@@ -141,7 +141,10 @@ def test_expiry_is_required_and_limited_by_the_instance(
     owner: User, required: bool, lifetime: int, asked: date | None, given: date | None
 ) -> None:
     instance.change_instance(
-        {"require_personal_access_token_expiry": required, "max_personal_access_token_lifetime": lifetime}, by=SHELL
+        instance.InstanceChanges(
+            require_personal_access_token_expiry=required, max_personal_access_token_lifetime=lifetime
+        ),
+        by=SHELL,
     )
 
     assert issue(owner, expires_on=asked)[0].expires_on == given
@@ -185,7 +188,7 @@ def test_rotation_takes_an_expiry_within_the_instances_limit(owner: User) -> Non
 
 def test_rotation_gives_less_than_a_week_where_the_instance_allows_less(owner: User) -> None:
     old, _ = issue(owner)
-    instance.change_instance({"max_personal_access_token_lifetime": 3}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(max_personal_access_token_lifetime=3), by=SHELL)
 
     new, _ = access_tokens.rotate_access_token(old, key=key(), by=SHELL, now=NOW)
 
@@ -255,9 +258,9 @@ def test_ones_own_token_is_nobody_elses(owner: User, admin: User) -> None:
 
 
 def test_the_latest_expiry_is_the_instances_to_say(app: Flask) -> None:
-    instance.change_instance({"max_personal_access_token_lifetime": 10}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(max_personal_access_token_lifetime=10), by=SHELL)
     asked_for = access_tokens.latest_expiry(NOW)
-    instance.change_instance({"require_personal_access_token_expiry": False}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(require_personal_access_token_expiry=False), by=SHELL)
 
     assert asked_for == TODAY + timedelta(days=10)
     assert access_tokens.latest_expiry(NOW) is None

@@ -39,7 +39,7 @@ def create(username: str = "alice", **fields: Any) -> User:
 
 
 def test_a_new_user_is_active_and_has_a_personal_namespace(app: Flask, admin: User) -> None:
-    user = create(by=factories.signed_in(admin), name=" Alice A. ", bio="Hello")
+    user = create(by=factories.signed_in(admin), name=" Alice A. ", details=users.UserDetails(bio="Hello"))
 
     space = users.personal_namespace(user)
     assert (user.state, user.is_admin, user.is_external, user.name, user.bio) == (
@@ -54,10 +54,11 @@ def test_a_new_user_is_active_and_has_a_personal_namespace(app: Flask, admin: Us
 
 
 def test_whether_a_new_user_creates_groups_is_the_instances_to_say(app: Flask) -> None:
-    instance.change_instance({"can_create_group": False}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(can_create_group=False), by=SHELL)
 
     assert not create("alice").can_create_group
-    assert create("bob", email="bob@example.com", can_create_group=True).can_create_group
+    details = users.UserDetails(can_create_group=True)
+    assert create("bob", email="bob@example.com", details=details).can_create_group
 
 
 @pytest.mark.parametrize(
@@ -219,7 +220,7 @@ def test_an_unknown_user_is_not_found(owner: User, reference: str) -> None:
 def test_a_new_user_name_moves_the_personal_namespace_with_its_projects(owner: User) -> None:
     project = factories.project("own", parent=users.personal_namespace(owner))
 
-    users.change_user(owner, {"username": "Liv", "name": "Liv O."}, by=SHELL)
+    users.change_user(owner, users.UserChanges(username="Liv", name="Liv O."), by=SHELL)
 
     assert (project.full_path, project.full_name) == ("Liv/own", "Liv O. / Own")
     assert users.find_user("liv") is owner
@@ -230,13 +231,13 @@ def test_a_new_user_name_moves_the_personal_namespace_with_its_projects(owner: U
 def test_a_new_name_renames_the_personal_namespace(owner: User) -> None:
     project = factories.project("own", parent=users.personal_namespace(owner))
 
-    users.change_user(owner, {"name": "Olivia Owner"}, by=SHELL)
+    users.change_user(owner, users.UserChanges(name="Olivia Owner"), by=SHELL)
 
     assert (project.full_path, project.full_name) == ("olivia/own", "Olivia Owner / Own")
 
 
 def test_a_user_name_may_change_its_case_only(owner: User) -> None:
-    users.change_user(owner, {"username": "Olivia"}, by=SHELL)
+    users.change_user(owner, users.UserChanges(username="Olivia"), by=SHELL)
 
     assert users.personal_namespace(owner).full_path == "Olivia"
 
@@ -257,7 +258,7 @@ def test_a_refused_change_changes_nothing(
     group: Namespace, owner: User, outsider: User, changes: dict[str, Any], refusal: type[Exception]
 ) -> None:
     with pytest.raises(refusal):
-        users.change_user(owner, {"bio": "new"} | changes, by=SHELL)
+        users.change_user(owner, users.UserChanges(bio="new", **changes), by=SHELL)
 
     db.session.expire_all()
     assert (owner.username, owner.email, owner.name, owner.bio) == ("olivia", "olivia@example.com", "Olivia", "")
@@ -266,7 +267,7 @@ def test_a_refused_change_changes_nothing(
 
 def test_a_bad_password_refuses_the_whole_change(owner: User) -> None:
     with pytest.raises(InvalidRecord):
-        users.change_user(owner, {"name": "New"}, password="short", by=SHELL)
+        users.change_user(owner, users.UserChanges(name="New"), password="short", by=SHELL)
 
     db.session.expire_all()
     assert owner.name == "Olivia"
@@ -303,11 +304,11 @@ def test_a_state_changes_only_as_the_table_has_it(owner: User, before: UserState
 
 @pytest.mark.parametrize("way", ["block", "deactivate", "demote", "delete"])
 def test_the_last_active_administrator_stays(admin: User, way: str) -> None:
-    factories.user("former", is_admin=True, state=UserState.BLOCKED)
+    users.change_state(factories.user("former", is_admin=True), StateChange.BLOCK, by=SHELL)
     ways = {
         "block": lambda: users.change_state(admin, StateChange.BLOCK, by=SHELL),
         "deactivate": lambda: users.change_state(admin, StateChange.DEACTIVATE, by=SHELL),
-        "demote": lambda: users.change_user(admin, {"is_admin": False}, by=SHELL),
+        "demote": lambda: users.change_user(admin, users.UserChanges(is_admin=False), by=SHELL),
         "delete": lambda: users.delete_user(admin, by=SHELL),
     }
 
@@ -372,7 +373,7 @@ def test_an_owner_of_a_subgroup_is_deleted_while_there_is_one_above(group: Names
 
 
 def test_what_happened_to_a_user_is_on_record(owner: User) -> None:
-    users.change_user(owner, {"name": "New"}, password=PASSWORD, by=SHELL)
+    users.change_user(owner, users.UserChanges(name="New"), password=PASSWORD, by=SHELL)
     users.change_state(owner, StateChange.BLOCK, by=SHELL)
     users.delete_user(owner, by=SHELL)
 

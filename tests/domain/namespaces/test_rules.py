@@ -175,7 +175,9 @@ def test_a_personal_namespace_takes_projects_of_any_visibility(owner: User) -> N
 
 
 def test_the_default_visibility_is_the_instances_lowered_to_the_parents(app: Flask) -> None:
-    instance.change_instance({"default_group_visibility": PUBLIC, "default_project_visibility": INTERNAL}, by=SHELL)
+    instance.change_instance(
+        instance.InstanceChanges(default_group_visibility=PUBLIC, default_project_visibility=INTERNAL), by=SHELL
+    )
     private, public = factories.group(visibility=PRIVATE), create_group("open")
 
     assert public.visibility is PUBLIC
@@ -185,7 +187,7 @@ def test_the_default_visibility_is_the_instances_lowered_to_the_parents(app: Fla
 
 
 def test_a_restricted_visibility_is_the_administrators(group: Group, owner: User, admin: User) -> None:
-    instance.change_instance({"restricted_visibility_levels": ["public"]}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(restricted_visibility_levels=["public"]), by=SHELL)
 
     with pytest.raises(InvalidGroup) as refusal:
         create_group("open", factories.signed_in(owner), visibility=PUBLIC)
@@ -196,9 +198,11 @@ def test_a_restricted_visibility_is_the_administrators(group: Group, owner: User
 
 def test_a_group_made_before_the_restriction_keeps_its_visibility_when_it_is_edited(app: Flask, owner: User) -> None:
     group = factories.group("open", owner=owner, visibility=PUBLIC)
-    instance.change_instance({"restricted_visibility_levels": ["public"]}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(restricted_visibility_levels=["public"]), by=SHELL)
 
-    namespaces.change(group, {"description": "Still here", "visibility": PUBLIC}, by=factories.signed_in(owner))
+    namespaces.change(
+        group, namespaces.NamespaceChanges(description="Still here", visibility=PUBLIC), by=factories.signed_in(owner)
+    )
 
     assert (group.description, group.visibility) == ("Still here", PUBLIC)
 
@@ -210,15 +214,15 @@ def test_a_group_is_not_made_less_visible_than_what_it_holds(app: Flask, owner: 
     by = factories.signed_in(owner)
 
     with pytest.raises(InvalidGroup) as refusal:
-        namespaces.change(top, {"visibility": PRIVATE}, by=by)
+        namespaces.change(top, namespaces.NamespaceChanges(visibility=PRIVATE), by=by)
     assert set(errors_of(refusal)["visibility_level"]) == {
         "private is not allowed since there are sub-groups with higher visibility.",
         "private is not allowed since this group contains projects with higher visibility.",
     }
     assert top.visibility is PUBLIC
 
-    namespaces.change(sub, {"visibility": INTERNAL}, by=by)
-    namespaces.change(top, {"visibility": INTERNAL}, by=by)
+    namespaces.change(sub, namespaces.NamespaceChanges(visibility=INTERNAL), by=by)
+    namespaces.change(top, namespaces.NamespaceChanges(visibility=INTERNAL), by=by)
     assert (top.visibility, sub.visibility) == (INTERNAL, INTERNAL)
 
 

@@ -53,10 +53,10 @@ def test_whoever_may_not_create_groups_is_refused(group: Group, outsider: User) 
 
 
 def test_a_new_group_says_of_projects_what_the_instance_says(app: Flask) -> None:
-    instance.change_instance({"default_project_creation": CreationLevel.MAINTAINER}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(default_project_creation=CreationLevel.MAINTAINER), by=SHELL)
 
     assert create_group("fresh").project_creation_level is CreationLevel.MAINTAINER
-    own = create_group("own", project_creation_level=CreationLevel.NOBODY)
+    own = create_group("own", settings=namespaces.GroupSettings(project_creation_level=CreationLevel.NOBODY))
     assert own.project_creation_level is CreationLevel.NOBODY
 
 
@@ -98,15 +98,17 @@ def test_a_refused_namespace_leaves_nothing_behind(group: Group) -> None:
 
 def test_visibility_is_the_owners_to_change(project: Project, maintainer: User, owner: User) -> None:
     with pytest.raises(Forbidden):
-        namespaces.change(project, {"visibility": INTERNAL}, by=factories.signed_in(maintainer))
+        namespaces.change(project, namespaces.NamespaceChanges(visibility=INTERNAL), by=factories.signed_in(maintainer))
 
-    namespaces.change(project, {"visibility": PRIVATE, "name": "Same"}, by=factories.signed_in(maintainer))
+    namespaces.change(
+        project, namespaces.NamespaceChanges(visibility=PRIVATE, name="Same"), by=factories.signed_in(maintainer)
+    )
 
     assert (project.name, project.visibility) == ("Same", PRIVATE)
 
 
 def test_a_change_of_visibility_is_on_record(group: Group, owner: User) -> None:
-    namespaces.change(group, {"visibility": PUBLIC}, by=factories.signed_in(owner))
+    namespaces.change(group, namespaces.NamespaceChanges(visibility=PUBLIC), by=factories.signed_in(owner))
 
     event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "group_visibility_changed")).one()
     assert (event.author, event.target, event.details) == ("olivia", "acme", {"before": "private", "after": "public"})
@@ -116,7 +118,7 @@ def test_a_new_path_or_name_reaches_everything_below(group: Group, project: Proj
     sub = factories.group("sub", parent=group)
     deep = factories.project("deep", parent=sub)
 
-    namespaces.change(group, {"path": "Renamed", "name": "Company"}, by=SHELL)
+    namespaces.change(group, namespaces.NamespaceChanges(path="Renamed", name="Company"), by=SHELL)
 
     factories.reload(group, project, sub, deep)
     assert [namespace.full_path for namespace in (group, project, sub, deep)] == [
@@ -129,7 +131,7 @@ def test_a_new_path_or_name_reaches_everything_below(group: Group, project: Proj
 
 
 def test_a_path_may_change_its_case_only(group: Group, project: Project) -> None:
-    namespaces.change(group, {"path": "ACME"}, by=SHELL)
+    namespaces.change(group, namespaces.NamespaceChanges(path="ACME"), by=SHELL)
 
     assert project.full_path == "ACME/tools"
 
@@ -139,7 +141,7 @@ def test_a_refused_change_changes_nothing(group: Group, project: Project) -> Non
 
     for changes in ({"path": "OTHER", "name": "New"}, {"path": "new", "name": "New"}, {"name": "", "path": "fine"}):
         with pytest.raises(InvalidRecord):
-            namespaces.change(project, changes, by=SHELL)
+            namespaces.change(project, namespaces.NamespaceChanges(**changes), by=SHELL)
         assert (project.path, project.name, project.full_path) == ("tools", "Tools", "acme/tools")
 
 
@@ -344,7 +346,7 @@ def rename(forest: Forest, branch: Branch, path: str, _: Branch | None) -> None:
     free = forest.is_free(path, branch.parent, besides=branch)
     record: Any = branch.record
     try:
-        namespaces.change(record, {"path": path, "name": path * 2}, by=SHELL)
+        namespaces.change(record, namespaces.NamespaceChanges(path=path, name=path * 2), by=SHELL)
     except InvalidRecord:
         assert not free
     else:
@@ -401,7 +403,9 @@ def test_what_is_made_in_a_group_that_is_renamed_at_once_lies_in_it(app: Flask, 
     for number in range(3):
 
         def rename(number: int = number) -> None:
-            namespaces.change(db.session.get_one(Group, group_id), {"path": f"renamed{number}"}, by=SHELL)
+            namespaces.change(
+                db.session.get_one(Group, group_id), namespaces.NamespaceChanges(path=f"renamed{number}"), by=SHELL
+            )
 
         def create(number: int = number) -> None:
             create_project(f"project{number}", db.session.get_one(Group, group_id))
@@ -421,7 +425,7 @@ def test_nothing_is_made_in_or_done_to_a_group_that_is_gone(group: Group) -> Non
     for act in (
         lambda: create_project("new", group),
         lambda: create_group("new", parent=group),
-        lambda: namespaces.change(group, {"name": "New"}, by=SHELL),
+        lambda: namespaces.change(group, namespaces.NamespaceChanges(name="New"), by=SHELL),
         lambda: namespaces.transfer(other, group, by=SHELL),
         lambda: namespaces.transfer(group, other, by=SHELL),
     ):

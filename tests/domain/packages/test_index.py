@@ -334,7 +334,7 @@ def test_a_subgroup_shows_only_what_is_below_it(forest: Group) -> None:
 
 def test_guests_are_shown_everything_when_the_instance_lets_them_pull(forest: Group) -> None:
     guest = factories.signed_in(factories.member(forest, Role.GUEST))
-    instance.change_instance({"allow_guest_plus_roles_to_pull_packages": True}, by=SHELL)
+    instance.change_instance(instance.InstanceChanges(allow_guest_plus_roles_to_pull_packages=True), by=SHELL)
 
     assert index_names(forest, guest) == EVERYTHING
     assert not index.hides_something(forest, guest)

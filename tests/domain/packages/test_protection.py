@@ -174,7 +174,7 @@ def test_a_pattern_stands_once_in_a_project(project: Project) -> None:
     with pytest.raises(Unprocessable) as refusal:
         protect(project, "demo", delete=Role.OWNER)
     with pytest.raises(Unprocessable):
-        protection.change_protection_rule(other, {"pattern": "demo"}, project, by=SHELL)
+        protection.change_protection_rule(other, protection.RuleChanges(pattern="demo"), project, by=SHELL)
 
     assert "has already been taken" in refusal.value.message
     assert [found.pattern for found in protection.protection_rules(project)] == ["demo", "other"]
@@ -185,10 +185,10 @@ def test_a_rule_is_changed_and_deleted(project: Project) -> None:
     rule = protect(project, "demo", push=Role.OWNER)
 
     protection.change_protection_rule(
-        rule, {"minimum_push_role": None, "minimum_delete_role": Role.ADMIN}, project, by=SHELL
+        rule, protection.RuleChanges(minimum_push_role=None, minimum_delete_role=Role.ADMIN), project, by=SHELL
     )
     with pytest.raises(Unprocessable):
-        protection.change_protection_rule(rule, {"minimum_delete_role": None}, project, by=SHELL)
+        protection.change_protection_rule(rule, protection.RuleChanges(minimum_delete_role=None), project, by=SHELL)
     db.session.refresh(rule)
     assert (rule.minimum_push_role, rule.minimum_delete_role) == (None, Role.ADMIN)
 

@@ -498,7 +498,7 @@ def test_a_file_that_is_accepted_again_is_valid(
 
 
 def test_an_upload_over_a_storage_limit_is_not_valid(validate: Callable[..., None], project: Project) -> None:
-    namespaces.change(project, {"storage_size_limit": 10}, by=SHELL)
+    namespaces.change(project, namespaces.NamespaceChanges(storage_size_limit=10), by=SHELL)
 
     with pytest.raises(StorageLimitReached):
         validate(build_wheel(), project)

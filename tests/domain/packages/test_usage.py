@@ -29,7 +29,7 @@ SIZE = len(WHEELS[0].content)
 
 
 def limit(namespace: Group | Project, size_bytes: int | None) -> None:
-    namespaces.change(namespace, {"storage_size_limit": size_bytes}, by=access.SHELL)
+    namespaces.change(namespace, namespaces.NamespaceChanges(storage_size_limit=size_bytes), by=access.SHELL)
 
 
 def delete(file: PackageFile) -> None:
@@ -165,7 +165,7 @@ def test_a_limit_lets_through_what_just_fits(holder: str, group: Group, storage:
 
 
 def test_own_limits_stand_in_the_place_of_the_instances(group: Group, project: Project) -> None:
-    top = {"project_storage_size_limit": 10, "group_storage_size_limit": 20}
+    top = instance.InstanceChanges(project_storage_size_limit=10, group_storage_size_limit=20)
     instance.change_instance(top, by=access.SHELL)
     inner = factories.group("inner", parent=group)
     deep = factories.project("deep", parent=inner)
@@ -185,7 +185,15 @@ def test_own_limits_stand_in_the_place_of_the_instances(group: Group, project: P
 
 def test_a_limit_is_an_administrators(project: Project, owner: User) -> None:
     with pytest.raises(Forbidden):
-        namespaces.change(project, {"storage_size_limit": None}, by=factories.signed_in(owner))
+        namespaces.change(project, namespaces.NamespaceChanges(storage_size_limit=None), by=factories.signed_in(owner))
+
+
+@pytest.mark.parametrize(
+    "settings", [namespaces.GroupSettings, namespaces.ProjectSettings], ids=["of a group", "of a project"]
+)
+def test_a_limit_cannot_be_set_by_creating_what_it_limits(settings: Callable[..., object]) -> None:
+    with pytest.raises(TypeError, match="storage_size_limit"):
+        settings(storage_size_limit=10)
 
 
 @pytest.mark.parametrize("holder", ["project", "group"])

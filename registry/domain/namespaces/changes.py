@@ -1,0 +1,51 @@
+"""What can be set of groups and projects: some of it when they are created, all of it later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import EllipsisType
+
+from registry.domain.changes import Changes
+from registry.models import CreationLevel, RegistryAccess, Visibility
+
+
+@dataclass(frozen=True)
+class GroupSettings(Changes):
+    """What a group has beyond what every namespace has; can be set when it is created."""
+
+    project_creation_level: CreationLevel | EllipsisType = ...
+    subgroup_creation_level: CreationLevel | EllipsisType = ...
+
+
+@dataclass(frozen=True)
+class ProjectSettings(Changes):
+    """What a project has beyond what every namespace has; can be set when it is created."""
+
+    registry_access: RegistryAccess | EllipsisType = ...
+    identical_upload_accepted: bool | EllipsisType = ...
+    job_allowlist_enforced: bool | EllipsisType = ...
+
+
+@dataclass(frozen=True)
+class NamespaceChanges(Changes):
+    """Changes to a group or project, whichever it is.
+
+    :ivar visibility: only an Owner changes it.
+    :ivar storage_size_limit: bytes; only an administrator changes it.
+    """
+
+    name: str | EllipsisType = ...
+    path: str | EllipsisType = ...
+    description: str | EllipsisType = ...
+    visibility: Visibility | EllipsisType = ...
+    storage_size_limit: int | EllipsisType | None = ...
+
+
+@dataclass(frozen=True)
+class GroupChanges(NamespaceChanges, GroupSettings):
+    """Changes to a group."""
+
+
+@dataclass(frozen=True)
+class ProjectChanges(NamespaceChanges, ProjectSettings):
+    """Changes to a project."""
