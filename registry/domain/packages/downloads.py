@@ -1,7 +1,7 @@
-"""Downloads of package files, counted by day.
+"""Download counts of package files by day.
 
-A download costs no write: each process counts in memory and adds what it has to the database every few seconds
-(``Tally.flush``). Only what a process had not added when it was killed is lost.
+A download writes nothing: each process counts in memory and adds its counts to the database every few seconds
+(``Tally.flush``). If a process is killed, only the counts since its last flush are lost.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from registry.models import FileDownloads, FileStatus, Package, PackageFile
 BATCH = 1000
 RECENT = timedelta(days=30)
 
-Counts = dict[tuple[int, date], int]  # by the file's id and the day
+Counts = dict[tuple[int, date], int]  # by file id and day
 
 
 class Tally:
-    """What this process has counted and not yet added to the database."""
+    """The downloads that this process has counted and not yet added to the database."""
 
     def __init__(self) -> None:
         self._noted: deque[int] = deque()
@@ -33,11 +33,11 @@ class Tally:
         self._counts: Counter[tuple[int, date]] = Counter()
 
     def note(self, file_id: int) -> None:
-        """Count one download; it counts for the day (UTC) of the next flush."""
-        self._noted.append(file_id)  # and no more, in a request that takes 30 µs
+        """Count one download, for the day (UTC) of the next flush."""
+        self._noted.append(file_id)  # cheap, as the request as a whole takes 30 µs
 
     def flush(self) -> None:
-        """Add everything to the database; what cannot be added now is kept for the next time."""
+        """Add all counts to the database; after a failure, the remaining counts are kept for the next flush."""
         now = utcnow()
         with self._lock:
             for _ in range(len(self._noted)):
@@ -49,31 +49,31 @@ class Tally:
 
 
 def _add(counts: Counts, now: datetime) -> None:
-    """One transaction, whatever was downloaded; files that are gone are passed over."""
+    """Add a batch of counts in one transaction, ignoring files that were deleted."""
     with transaction(lock=AdvisoryLock.DOWNLOADS, changes_answers=False):
         packages = _packages({file_id for file_id, _ in counts})
         counts = {key: count for key, count in counts.items() if key[0] in packages}
-        standing = _standing(counts)
-        _raise({key: count for key, count in counts.items() if key in standing})
-        _insert({key: count for key, count in counts.items() if key not in standing})
-        _note_last_download(sorted(set(packages.values())), now)
+        existing = _existing(counts)
+        _increase({key: count for key, count in counts.items() if key in existing})
+        _insert({key: count for key, count in counts.items() if key not in existing})
+        _record_last_download(sorted(set(packages.values())), now)
 
 
 def _packages(file_ids: set[int]) -> dict[int, int]:
-    """The id of its package for each file that is still there."""
+    """Return the package id of each file that still exists, by file id."""
     found = select(PackageFile.id, PackageFile.package_id).where(PackageFile.id.in_(file_ids))
     return {row.id: row.package_id for row in db.session.execute(found)}
 
 
-def _standing(counts: Counts) -> set[tuple[int, date]]:
-    """Which of these have a row."""
+def _existing(counts: Counts) -> set[tuple[int, date]]:
+    """Return the keys that already have a row."""
     found = select(FileDownloads.file_id, FileDownloads.day).where(
         FileDownloads.file_id.in_({file_id for file_id, _ in counts}), FileDownloads.day.in_({day for _, day in counts})
     )
     return {(file_id, day) for file_id, day in db.session.execute(found)}
 
 
-def _raise(counts: Counts) -> None:
+def _increase(counts: Counts) -> None:
     if not counts:
         return
     statement = (
@@ -91,8 +91,8 @@ def _insert(counts: Counts) -> None:
         db.session.execute(insert(FileDownloads), rows)
 
 
-def _note_last_download(package_ids: list[int], now: datetime) -> None:
-    for package_id in package_ids:  # in one order, as those who delete packages lock them
+def _record_last_download(package_ids: list[int], now: datetime) -> None:
+    for package_id in package_ids:  # in the order in which deletions lock packages
         db.session.execute(
             update(Package)
             .where(Package.id == package_id)
@@ -101,14 +101,11 @@ def _note_last_download(package_ids: list[int], now: datetime) -> None:
         )
 
 
-# Reading --------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Downloads:
-    """How often something was downloaded.
+    """Download counts.
 
-    :ivar recent: in the last thirty days, today (UTC) among them.
+    :ivar recent: in the last thirty days, including today (UTC).
     """
 
     recent: int = 0
@@ -116,7 +113,7 @@ class Downloads:
 
 
 def of_files(files: Iterable[PackageFile], today: date) -> dict[int, Downloads]:
-    """The downloads of each of many files, by its id, in one statement."""
+    """Return the downloads of each file by id, in one statement."""
     found = {file.id: Downloads() for file in files}
     rows = db.session.execute(
         select(FileDownloads.file_id, *_sums(today))
@@ -127,7 +124,7 @@ def of_files(files: Iterable[PackageFile], today: date) -> dict[int, Downloads]:
 
 
 def of_package(package: Package, today: date) -> Downloads:
-    """The downloads of the files of a package together, those deleted left out."""
+    """Return the total downloads of the files of a package that are not deleted."""
     row = db.session.execute(
         select(*_sums(today))
         .join(PackageFile, PackageFile.id == FileDownloads.file_id)

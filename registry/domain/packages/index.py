@@ -1,6 +1,6 @@
-"""What installers read of a namespace: the simple index, simple pages, and files.
+"""The simple index, the simple pages, and the files of a namespace, as installers read them.
 
-Every function costs a fixed number of statements, whatever the number of packages, files, members or groups.
+Every function runs a fixed number of statements for any number of packages, files, members, and groups.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from registry.database import db
 from registry.domain import access
 from registry.domain.access import Principal
-from registry.domain.packages.names import SAID_OF_ITS_NAME, sorted_versions
+from registry.domain.packages.names import NAME_OF_PACKAGE, sorted_versions
 from registry.domain.packages.simple import SimpleFile, SimpleIndex, SimplePage
 from registry.errors import Unauthenticated
 from registry.models import (
@@ -33,7 +33,7 @@ from registry.models import (
     RegistryAccess,
 )
 
-# (sha256, file name) → absolute address of the file under the index that was asked.
+# (sha256, file name) → absolute URL of the file below the requested index.
 FileURL = Callable[[str, str], str]
 AnySelect = Select[*tuple[Any, ...]]
 
@@ -48,7 +48,7 @@ class DownloadableFile:
     uploaded_at: datetime
 
 
-# The statements of the hottest paths are made once: to make one takes as long as to run it.
+# The statements of the hottest paths are built once, as building a statement takes as long as running it.
 _LISTED_FILES = (
     select(
         Package.name,
@@ -66,7 +66,7 @@ _LISTED_FILES = (
     )
     .select_from(Package)
     .outerjoin(PackageFile, and_(PackageFile.package_id == Package.id, PackageFile.status == FileStatus.DEFAULT))
-    .outerjoin(PackageName, SAID_OF_ITS_NAME)
+    .outerjoin(PackageName, NAME_OF_PACKAGE)
     .where(Package.normalized_name == bindparam("name"), Package.status.in_(INSTALLABLE))
     .order_by(Package.id, PackageFile.id)
 )
@@ -82,7 +82,7 @@ _DOWNLOADABLE_FILES = (
     )
     .select_from(Package)
     .join(PackageFile, PackageFile.package_id == Package.id)
-    .outerjoin(PackageName, SAID_OF_ITS_NAME)
+    .outerjoin(PackageName, NAME_OF_PACKAGE)
     .where(
         PackageFile.sha256 == bindparam("sha256"),
         PackageFile.filename == bindparam("filename"),
@@ -96,15 +96,15 @@ _DOWNLOADABLE_FILES = (
 
 
 def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: Principal) -> SimplePage | None:
-    """The installable files of one package name, or ``None`` when the namespace holds no record of it.
+    """Return the page of the installable files of one package name, or ``None`` if the namespace lacks the name.
 
-    A record without files gives an empty page: the name is taken, and must not be looked for elsewhere. So is a
-    quarantined name, even when nothing of it is left.
+    A package without files results in an empty page, as the name is taken and must not be forwarded. The same applies
+    to a quarantined name, even if all of its packages were deleted.
 
-    Several projects of a group may hold the name, each with its own status. A quarantine withholds the files of its own
-    project and no others; the page as a whole is quarantined only when every project that holds the name says so,
-    since a quarantined page offers no files (PEP 792). Otherwise it shows the most severe status among the projects
-    whose files it offers, with that project's reason: a warning too many is better than one too few.
+    Several projects of a group can have packages of the same name, each with its own status. A quarantine withholds
+    only the files of its own project. The page is quarantined only if the name is quarantined in all of these projects,
+    as a quarantined page offers no files (PEP 792). Otherwise, the page shows the most severe status among the projects
+    whose files it offers, with the reason of that project: an unnecessary warning is better than a missing one.
 
     :param name: normalized (PEP 503).
     """
@@ -138,7 +138,7 @@ def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: P
 
 
 def _withheld_page(namespace: Namespace, name: str, principal: Principal) -> SimplePage | None:
-    """The page of a quarantined name of which no package is left."""
+    """Return the page of a quarantined name whose packages were all deleted."""
     reason = db.session.scalar(
         select(PackageName.reason)
         .where(
@@ -154,15 +154,15 @@ def _withheld_page(namespace: Namespace, name: str, principal: Principal) -> Sim
     return SimplePage(name=name, title=name, versions=(), files=(), status=NameStatus.QUARANTINED, status_reason=reason)
 
 
-def _shown_status(said: Iterable[tuple[NameStatus, str]]) -> tuple[NameStatus, str]:
-    """What the page says of a name of which the projects that hold it say this; among equals the first."""
-    every = list(said)
-    offering = [each for each in every if each[0] is not NameStatus.QUARANTINED]
-    return max(offering or every, key=lambda each: list(NameStatus).index(each[0]))
+def _shown_status(statuses: Iterable[tuple[NameStatus, str]]) -> tuple[NameStatus, str]:
+    """Return the status and reason of a page from those in its projects; the first one among equals."""
+    all_statuses = list(statuses)
+    offering = [each for each in all_statuses if each[0] is not NameStatus.QUARANTINED]
+    return max(offering or all_statuses, key=lambda each: list(NameStatus).index(each[0]))
 
 
 def simple_index(namespace: Namespace, page_url: Callable[[str], str], principal: Principal) -> SimpleIndex:
-    """Every package name once, under the spelling of its newest record."""
+    """Return every package name once, in the spelling of its newest package."""
     newest = (
         select(Package.normalized_name, func.max(Package.id).label("id"))
         .where(_in_scope(namespace, principal))
@@ -170,7 +170,7 @@ def simple_index(namespace: Namespace, page_url: Callable[[str], str], principal
         .subquery()
     )
     rows = db.session.execute(select(Package.normalized_name, Package.name).join(newest, newest.c.id == Package.id))
-    # Sorted here, because databases have ideas of their own about what a dash weighs.
+    # Sorted here, because databases collate dashes differently.
     return SimpleIndex(
         namespace.name, tuple((name, spelled, page_url(name)) for name, spelled in sorted(map(tuple, rows)))
     )
@@ -179,7 +179,7 @@ def simple_index(namespace: Namespace, page_url: Callable[[str], str], principal
 def downloadable_file(
     namespace: Namespace, sha256: str, filename: str, principal: Principal
 ) -> DownloadableFile | None:
-    """The newest installable file with exactly this name and digest, or ``None``; quarantined names have none."""
+    """Return the newest installable file with exactly this name and digest, unless its package name is quarantined."""
     statement, values = _scoped(_DOWNLOADABLE_FILES, namespace, principal)
     row = db.session.execute(statement, {"sha256": sha256, "filename": filename, **values}).first()
     if row is None:
@@ -189,19 +189,20 @@ def downloadable_file(
 
 
 def refuse_where_hidden(namespace: Namespace, principal: Principal) -> None:
-    """Keep from nobody in particular that something is not here, where a group hides something from them.
+    """Challenge anonymous callers instead of answering 404, if the group hides packages from them.
 
-    uv asks without credentials first, and with them only after a 401: told anything else, it would take another index's
-    package for the private one, or give up on a file that its lock names.
+    uv sends its first request without credentials and authenticates only after a 401. After any other response, it
+    would install the package of another index instead of the private one, or give up on a file in its lock file.
 
-    :raises Unauthenticated: nobody is signed in, and signing in may show more; whatever was asked for.
+    :raises Unauthenticated: the caller is anonymous, and authentication can reveal more, whether or not it would reveal
+        the requested name.
     """
     if principal.is_anonymous and isinstance(namespace, Group) and hides_something(namespace, principal):
         raise Unauthenticated
 
 
 def hides_something(group: Group, principal: Principal) -> bool:
-    """Whether the group holds a project whose packages this principal may not read through it, but others may."""
+    """Return whether the group contains a project whose packages others can read through it, but not this principal."""
     hidden = select(Project.id).where(
         access.within(group), Project.registry_access != RegistryAccess.DISABLED, not_(access.readable(principal))
     )
@@ -210,16 +211,19 @@ def hides_something(group: Group, principal: Principal) -> bool:
 
 @cache
 def _in_project(statement: AnySelect) -> AnySelect:
-    """The statement, narrowed to the packages of the project bound as ``project_id``."""
+    """Restrict a statement to the packages of the project bound as ``project_id``."""
     return statement.where(Package.project_id == bindparam("project_id"))
 
 
 def _scoped(statement: AnySelect, namespace: Namespace, principal: Principal) -> tuple[AnySelect, dict[str, object]]:
-    """A statement about packages narrowed to the project, or to the readable projects below the group; and values."""
+    """Restrict a statement to packages of the project, or of the readable projects below the group.
+
+    Returns the statement and the values of its parameters.
+    """
     if isinstance(namespace, Project):
         return _in_project(statement), {"project_id": namespace.id}
-    # Asked of each package that was found, which are few. Listing the readable projects first would take as long as
-    # there are projects.
+    # Evaluated for each matching package, of which there are few. Listing the readable projects first would take time
+    # proportional to the number of projects.
     readable = select(Project.id).where(
         Project.id == Package.project_id, access.within(namespace), access.readable(principal)
     )
@@ -227,14 +231,14 @@ def _scoped(statement: AnySelect, namespace: Namespace, principal: Principal) ->
 
 
 def _in_scope(namespace: Namespace, principal: Principal) -> ColumnElement[bool]:
-    """Installable packages of the project, or of the readable projects below the group."""
+    """Match installable packages of the project, or of the readable projects below the group."""
     return and_(Package.status.in_(INSTALLABLE), of_projects(Package.project_id, namespace, principal))
 
 
 def of_projects(
     project_id: InstrumentedAttribute[int], namespace: Namespace, principal: Principal
 ) -> ColumnElement[bool]:
-    """What belongs to the project, or to a readable project below the group."""
+    """Match rows of the project, or of the readable projects below the group."""
     if isinstance(namespace, Project):
         return project_id == namespace.id
     return project_id.in_(select(Project.id).where(access.within(namespace), access.readable(principal)))

@@ -1,6 +1,6 @@
-"""Packages and files as scripts and people list them.
+"""Lists of packages and files for the REST API, the pages, and the shell.
 
-Every function costs a fixed number of statements, whatever the number of packages, files, members or groups.
+Every function runs a fixed number of statements for any number of packages, files, members, and groups.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ SHOWN_ALONE = (PackageStatus.DEFAULT, PackageStatus.DEPRECATED)
 
 @dataclass(frozen=True)
 class PackageFilter:
-    """What a list of packages is narrowed to. ``status`` ``None``: the displayable ones."""
+    """Criteria of a list of packages.
+
+    :ivar status: ``None`` for all displayable statuses.
+    """
 
     name: str = ""
     version: str = ""
@@ -49,9 +52,9 @@ class PackageFilter:
 def packages(
     namespace: Namespace, principal: Principal, wanted: PackageFilter, *, subgroups: bool = True
 ) -> Select[Package]:
-    """The packages of a project, or of the readable projects below a group, to be ordered and paged by the caller.
+    """Select the packages of a project, or of the readable projects below a group; the caller orders and pages them.
 
-    :param subgroups: for a group, whether projects of its subgroups count.
+    :param subgroups: for a group, whether to include the projects of its subgroups.
     """
     statuses = DISPLAYABLE if wanted.status is None else (wanted.status,)
     statement = _listed(namespace, principal).where(Package.status.in_(statuses))
@@ -67,7 +70,10 @@ def packages(
 
 
 def packages_by_id(namespace: Namespace, principal: Principal, ids: Iterable[int]) -> list[Package]:
-    """Those of these that lie in the project, or in a readable project below the group, and are not deleted."""
+    """Return those of these packages that belong to the project, or to a readable project below the group.
+
+    Deleted packages are left out.
+    """
     statement = _listed(namespace, principal).where(
         Package.id.in_(list(ids)), Package.status != PackageStatus.PENDING_DESTRUCTION
     )
@@ -75,7 +81,7 @@ def packages_by_id(namespace: Namespace, principal: Principal, ids: Iterable[int
 
 
 def _listed(namespace: Namespace, principal: Principal) -> Select[Package]:
-    """Packages in any status, each with its project."""
+    """Select packages in any status, with their projects."""
     return (
         select(Package)
         .join(Project, Project.id == Package.project_id)
@@ -85,14 +91,17 @@ def _listed(namespace: Namespace, principal: Principal) -> Select[Package]:
 
 
 def ordered(statement: Select[Package], order_by: str, *, descending: bool) -> Select[Package]:
-    """:param order_by: ``created_at``, ``name``, ``version``, ``type`` or ``project_path``; equals by id."""
+    """Order a list of packages, and equals by id.
+
+    :param order_by: ``created_at``, ``name``, ``version``, ``type``, or ``project_path``.
+    """
     columns = {"type": Package.package_type, "project_path": Project.full_path_key}
     keys = (columns[order_by] if order_by in columns else getattr(Package, order_by), Package.id)
     return statement.order_by(*(key.desc() for key in keys) if descending else keys)
 
 
 def ids_in_version_order(statement: Select[Package], *, descending: bool) -> list[int]:
-    """The ids of a list of packages in the order of PEP 440, which no database knows; equals by id."""
+    """Return the ids of a list of packages in PEP 440 order, which databases cannot sort by, and equals by id."""
     found = statement.order_by(None).subquery()
     rows = db.session.execute(select(found.c.version, found.c.id)).all()
     return [
@@ -101,15 +110,15 @@ def ids_in_version_order(statement: Select[Package], *, descending: bool) -> lis
 
 
 def shown_package(namespace: Namespace, package_id: int, principal: Principal) -> Package | None:
-    """A package that has a page, in the project or in a readable project below the group, with project and creator."""
+    """Return a package that has its own page, with project and creator; ``None`` if it is not readable here."""
     statement = packages(namespace, principal, PackageFilter()).options(joinedload(Package.creator))
     return db.session.scalar(statement.where(Package.id == package_id, Package.status.in_(SHOWN_ALONE)))
 
 
 def package(project: Project, package_id: int, statuses: Iterable[PackageStatus] = SHOWN_ALONE) -> Package:
-    """A package of this project that is shown on its own.
+    """Return a package of this project that has its own page.
 
-    :raises RecordNotFound: there is none, or its status hides it.
+    :raises RecordNotFound: the package does not exist, or its status hides it.
     """
     found = db.session.get(Package, package_id)
     if found is None or found.project_id != project.id or found.status not in statuses:
@@ -118,7 +127,7 @@ def package(project: Project, package_id: int, statuses: Iterable[PackageStatus]
 
 
 def packages_named(project: Project, name: str, version: str) -> list[Package]:
-    """The records of one release, under every spelling of its name (PEP 503), the oldest first; no deleted ones."""
+    """Return the packages of one version in any spelling of the name (PEP 503), oldest first, without deleted ones."""
     found = select(Package).where(
         Package.project_id == project.id,
         Package.normalized_name == canonicalize_name(name),
@@ -133,9 +142,9 @@ def package_files(package: Package) -> Select[PackageFile]:
 
 
 def ordered_files(package: Package, order_by: str, *, descending: bool) -> Select[PackageFile]:
-    """The files with the jobs that published them.
+    """Select the files of a package with the jobs that published them, and order equals by id.
 
-    :param order_by: ``id``, ``file_name`` or ``created_at``; equals by id.
+    :param order_by: ``id``, ``file_name``, or ``created_at``.
     """
     keys = (PackageFile.filename if order_by == "file_name" else getattr(PackageFile, order_by), PackageFile.id)
     statement = package_files(package).options(joinedload(PackageFile.job).joinedload(Job.user))
@@ -143,7 +152,7 @@ def ordered_files(package: Package, order_by: str, *, descending: bool) -> Selec
 
 
 def package_file(package: Package, file_id: int) -> PackageFile:
-    """One file, with the job that published it.
+    """Return a file of the package with the job that published it.
 
     :raises RecordNotFound: the package has no such file.
     """
@@ -155,7 +164,10 @@ def package_file(package: Package, file_id: int) -> PackageFile:
 
 
 def project_file(project: Project, file_id: int) -> PackageFile:
-    """:raises RecordNotFound: the project has no such file."""
+    """Return a file of the project.
+
+    :raises RecordNotFound: the project has no such file.
+    """
     file = db.session.get(PackageFile, file_id)
     if file is None or file.project_id != project.id or file.status is not FileStatus.DEFAULT:
         raise RecordNotFound
@@ -163,29 +175,29 @@ def project_file(project: Project, file_id: int) -> PackageFile:
 
 
 def package_files_by_id(package: Package, ids: Iterable[int]) -> list[PackageFile]:
-    """Those of these files that the package has."""
+    """Return those of these files that belong to the package."""
     chosen = package_files(package).where(PackageFile.id.in_(list(ids)))
     return list(db.session.scalars(chosen.order_by(PackageFile.id)))
 
 
 def package_size(package: Package) -> int:
-    """The sum of the sizes of its files, in bytes."""
+    """Return the total size of the package's files in bytes."""
     sizes = package_files(package).with_only_columns(func.sum(PackageFile.size_bytes))
     return int(db.session.scalar(sizes) or 0)
 
 
 @dataclass(frozen=True)
 class Yank:
-    """How much of a package is yanked, and why.
+    """The extent of a yank in a package, and its reasons.
 
-    :ivar reasons: those of its files; ``None`` stands for files that are not yanked.
+    :ivar reasons: the reasons of the package's files; ``None`` stands for files that are not yanked.
     """
 
     reasons: frozenset[str | None]
 
     @property
     def is_whole(self) -> bool:
-        """The version is yanked: all its files are."""
+        """Whether all files of the version are yanked."""
         return bool(self.reasons) and None not in self.reasons
 
     @property
@@ -194,12 +206,12 @@ class Yank:
 
     @property
     def reason(self) -> str:
-        """The one of a version that is yanked for one reason."""
+        """The reason, if it is the same for all files."""
         return next(iter(self.reasons)) or "" if len(self.reasons) == 1 else ""
 
 
 def yanks(packages: Iterable[Package]) -> dict[int, Yank]:
-    """How much of each of many packages is yanked, by its id, in one statement."""
+    """Return the yank of each package by id, in one statement."""
     reasons: dict[int, set[str | None]] = {package.id: set() for package in packages}
     rows = db.session.execute(
         select(PackageFile.package_id, PackageFile.yanked_reason)
@@ -212,7 +224,7 @@ def yanks(packages: Iterable[Package]) -> dict[int, Yank]:
 
 
 def core_metadata_digest(package: Package) -> str | None:
-    """The digest of the core metadata document of the newest file of the package."""
+    """Return the digest of the core metadata document of the package's newest file."""
     digests = package_files(package).with_only_columns(PackageFile.core_metadata_sha256)
     return db.session.scalar(
         digests.where(PackageFile.core_metadata_sha256.is_not(None)).order_by(PackageFile.id.desc()).limit(1)
@@ -220,9 +232,9 @@ def core_metadata_digest(package: Package) -> str | None:
 
 
 def jobs(package: Package, *, before: int | None = None) -> Select[Job]:
-    """The CI jobs that published files of a package, the newest first.
+    """Select the CI jobs that published files of a package, newest first.
 
-    :param before: only ids below this one.
+    :param before: only jobs with ids below this one.
     """
     published = select(PackageFile.job_id).where(
         PackageFile.package_id == package.id, PackageFile.status == FileStatus.DEFAULT
@@ -232,7 +244,10 @@ def jobs(package: Package, *, before: int | None = None) -> Select[Job]:
 
 
 def jobs_of(packages: Iterable[Package]) -> dict[int, list[Job]]:
-    """The same for many packages, by the package's id, in one statement; ids without a job are left out."""
+    """Return the CI jobs of each package by package id, newest first, in one statement.
+
+    Packages without jobs are left out.
+    """
     ids = [package.id for package in packages]
     rows = db.session.execute(
         select(PackageFile.package_id, Job)
@@ -250,13 +265,13 @@ def jobs_of(packages: Iterable[Package]) -> dict[int, list[Job]]:
 
 
 def other_versions(package: Package) -> list[Package]:
-    """Displayable records of the same name as spelled, in PEP 440 order."""
+    """Return the displayable other versions of the name in the same spelling, in PEP 440 order."""
     found = db.session.scalars(versions_beside(package))
     return sorted(found, key=lambda record: version_key(record.version))
 
 
 def versions_beside(package: Package) -> Select[Package]:
-    """The same in no order, not read yet."""
+    """Select the displayable other versions of the name in the same spelling, in no particular order."""
     return select(Package).where(
         Package.project_id == package.project_id,
         Package.name == package.name,
@@ -266,12 +281,12 @@ def versions_beside(package: Package) -> Select[Package]:
 
 
 def count(statement: Select[Package]) -> int:
-    """How many packages a list holds."""
+    """Return the number of packages in a list."""
     return db.session.scalar(select(func.count()).select_from(statement.order_by(None).subquery())) or 0
 
 
 def package_counts(projects: Iterable[Project]) -> dict[int, int]:
-    """How many packages each of many projects shows, by its id, in one statement."""
+    """Return the number of displayable packages of each project by id, in one statement."""
     counts = {project.id: 0 for project in projects}
     rows = db.session.execute(
         select(Package.project_id, func.count())
@@ -282,18 +297,18 @@ def package_counts(projects: Iterable[Project]) -> dict[int, int]:
 
 
 def storage_bytes(namespace: Namespace) -> int:
-    """The sum of the sizes of all files kept in a project, or below a group."""
+    """Return the total size of all files in a project, or below a group, in bytes."""
     return storage_sizes([namespace])[namespace.id]
 
 
 def storage_sizes(namespaces: Iterable[Namespace]) -> dict[int, int]:
-    """The same for many namespaces, in bytes by id, in one statement."""
+    """Return the total size of all files in each namespace by id, in bytes, in one statement."""
     return usage.sizes_of(namespace.id for namespace in namespaces)
 
 
 @dataclass(frozen=True)
 class StorageUse:
-    """What one package name of a project, or one project of a group, holds in the store."""
+    """The storage used by one package name of a project, or by one project of a group."""
 
     name: str
     packages: int
@@ -303,7 +318,7 @@ class StorageUse:
 
 
 def storage_by_name(project: Project) -> list[StorageUse]:
-    """The package names of a project, the largest first."""
+    """Return the package names of a project, largest first."""
     rows = db.session.execute(
         select(func.max(Package.name), *_STORAGE_SUMS)
         .join(PackageFile, PackageFile.package_id == Package.id)
@@ -315,7 +330,7 @@ def storage_by_name(project: Project) -> list[StorageUse]:
 
 
 def storage_by_project(group: Group) -> list[StorageUse]:
-    """The projects below a group that hold files, the largest first."""
+    """Return the projects with files below a group, largest first."""
     rows = db.session.execute(
         select(Project, *_STORAGE_SUMS)
         .join(PackageFile, PackageFile.project_id == Project.id)
@@ -338,7 +353,7 @@ _STORAGE_SUMS = (
 
 @dataclass(frozen=True)
 class Totals:
-    """What the whole instance holds."""
+    """The number of records in the entire instance, and the size of its files."""
 
     users: int
     groups: int
@@ -349,7 +364,7 @@ class Totals:
 
 
 def totals() -> Totals:
-    """Counted in one statement; what is deleted and only waits for its removal is left out."""
+    """Count the records of the instance in one statement, without deleted packages and files."""
     counted = (
         select(func.count(User.id)),
         select(func.count(Group.id)),

@@ -13,18 +13,18 @@ from registry.database import db
 from registry.errors import NotFound
 from registry.models import NameStatus, Package, PackageName, PackageStatus, Project
 
-SAID_OF_ITS_NAME = and_(
+NAME_OF_PACKAGE = and_(
     PackageName.project_id == Package.project_id, PackageName.normalized_name == Package.normalized_name
 )
 
 
 def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:
-    """Distinct versions in PEP 440 order; spellings that name the same version stay side by side."""
+    """Return the distinct versions in PEP 440 order, with equivalent spellings next to each other."""
     return tuple(sorted(set(versions), key=lambda text: (version_key(text), text)))
 
 
 def version_key(text: str) -> tuple[int, Version | str]:
-    """A key that sorts version strings by PEP 440, what is no version before all others."""
+    """Return a key that sorts version strings by PEP 440, with invalid versions first."""
     try:
         return (1, Version(text))
     except InvalidVersion:
@@ -32,45 +32,45 @@ def version_key(text: str) -> tuple[int, Version | str]:
 
 
 def package_name(project: Project, name: str) -> PackageName:
-    """What is said of a package name that the project holds.
+    """Return the status of a package name in a project.
 
     :param name: in any spelling.
-    :raises NotFound: the project has no package of this name, and nothing is said of it either.
+    :raises NotFound: the project has neither a package of this name nor a status for it.
     """
     try:
         normalized_name = canonicalize_name(name, validate=True)
     except InvalidName as error:
         raise NotFound("Package") from error
-    said = name_status(project, normalized_name)
-    if inspect(said).persistent:
-        return said
-    kept = select(Package.id).where(
+    found = name_status(project, normalized_name)
+    if inspect(found).persistent:
+        return found
+    packages = select(Package.id).where(
         Package.project_id == project.id,
         Package.normalized_name == normalized_name,
         Package.status != PackageStatus.PENDING_DESTRUCTION,
     )
-    if db.session.scalar(kept.limit(1)) is None:
+    if db.session.scalar(packages.limit(1)) is None:
         raise NotFound("Package")
-    return said
+    return found
 
 
 def name_status(project: Project, name: str) -> PackageName:
-    """The same for any name, fresh from the database; one of which nothing is said is active (PEP 792)."""
+    """Return the status of any name, freshly read from the database; by default, a name is active (PEP 792)."""
     key = {"project_id": project.id, "normalized_name": canonicalize_name(name)}
-    said = db.session.get(PackageName, key, populate_existing=True)
-    return said or PackageName(**key, status=NameStatus.ACTIVE, reason="")
+    found = db.session.get(PackageName, key, populate_existing=True)
+    return found or PackageName(**key, status=NameStatus.ACTIVE, reason="")
 
 
 def name_statuses(packages: Iterable[Package]) -> dict[int, NameStatus]:
-    """The status of the name of each of many packages, by the package's id, in one statement."""
+    """Return the status of each package's name by package id, in one statement."""
     statuses = {package.id: NameStatus.ACTIVE for package in packages}
     rows = db.session.execute(
-        select(Package.id, PackageName.status).join(PackageName, SAID_OF_ITS_NAME).where(Package.id.in_(statuses))
+        select(Package.id, PackageName.status).join(PackageName, NAME_OF_PACKAGE).where(Package.id.in_(statuses))
     )
     return statuses | {row[0]: row[1] for row in rows}
 
 
-# GitLab, "Use valid version strings": PEP 440, appendix B, in the revision that GitLab applies.
+# GitLab, "Use valid version strings": PEP 440, appendix B, in the revision that GitLab uses.
 _VERSION = re.compile(
     r"""
     v?
@@ -86,7 +86,7 @@ _VERSION = re.compile(
 
 
 def is_valid_version(version: str) -> bool:
-    """GitLab's rule, and PEP 440 as it stands now."""
+    """Return whether a version is valid by GitLab's rule and by the current PEP 440."""
     if len(version) > 255 or not _VERSION.fullmatch(version):
         return False
     try:

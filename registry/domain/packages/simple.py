@@ -1,7 +1,7 @@
 """The Simple repository API as frozen values: the index, the page of one name, and their JSON form.
 
-PyPA "Simple repository API" 1.4 (PEP 503, 592, 629, 691, 700, 714, 792). The HTML form is a template. Tuples in a
-defined order: equal inputs give equal bytes, so that an ETag can be a digest of them.
+PyPA specifications, "Simple repository API" 1.4 (PEP 503, 592, 629, 691, 700, 714, 792). The HTML form is a template.
+Tuples have a defined order, so that equal inputs give equal bytes and an ETag can be their digest.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ PLAIN_HTML = "text/html"
 class SimpleFile:
     """One file on a simple page.
 
-    :param url: absolute and without a fragment.
-    :param requires_python: the file's own value; empty when it has none.
-    :param core_metadata_sha256: digest of ``<url>.metadata``; ``None`` when that is not offered.
-    :param yanked_reason: why the file is yanked, which may be empty; ``None`` when it is not.
+    :ivar url: absolute, without a fragment.
+    :ivar requires_python: the file's own value; empty if it has none.
+    :ivar core_metadata_sha256: digest of ``<url>.metadata``; ``None`` if that document is not offered.
+    :ivar yanked_reason: the reason for a yank, possibly empty; ``None`` if the file is not yanked.
     """
 
     filename: str
@@ -37,7 +37,7 @@ class SimpleFile:
 
     @property
     def upload_time(self) -> str:
-        """RFC 3339 in UTC with a Z and at most six decimals (PEP 700)."""
+        """The upload time in UTC (RFC 3339), with a ``Z`` and at most six decimals (PEP 700)."""
         return self.uploaded_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -45,11 +45,11 @@ class SimpleFile:
 class SimplePage:
     """The files of one package name, oldest first.
 
-    :param name: normalized.
-    :param title: the name as first uploaded.
-    :param versions: in PEP 440 order, those without files too (PEP 700).
-    :param status: ``active``, ``deprecated``, ``archived`` or ``quarantined`` (PEP 792).
-    :param status_reason: may be empty.
+    :ivar name: normalized.
+    :ivar title: the name as first uploaded.
+    :ivar versions: in PEP 440 order, including versions without files (PEP 700).
+    :ivar status: ``active``, ``deprecated``, ``archived``, or ``quarantined`` (PEP 792).
+    :ivar status_reason: possibly empty.
     """
 
     name: str
@@ -62,14 +62,20 @@ class SimplePage:
 
 @dataclass(frozen=True)
 class SimpleIndex:
-    """The package names of a namespace, sorted: normalized name, shown name and address of the page."""
+    """The package names of a namespace.
+
+    :ivar names: sorted triples of normalized name, displayed name, and URL of the page.
+    """
 
     title: str
     names: tuple[tuple[str, str, str], ...]
 
 
 def page_json(page: SimplePage) -> str:
-    """PEP 691 with PEP 700's keys; ``dist-info-metadata`` is never written (pip 22.3 to 23.1 fail on it)."""
+    """Render a page as JSON (PEP 691, with the keys of PEP 700).
+
+    ``dist-info-metadata`` is never included, as pip 22.3 to 23.1 fail on it.
+    """
     status = {"status": page.status} | ({"reason": page.status_reason} if page.status_reason else {})
     return _dump(
         {
@@ -93,7 +99,7 @@ def _file_json(file: SimpleFile) -> dict[str, object]:
         "hashes": {"sha256": file.sha256},
         "size": file.size_bytes,
         "upload-time": file.upload_time,
-        # An empty text would say that it is not yanked.
+        # An empty string would mean that the file is not yanked.
         "yanked": file.yanked_reason is not None and (file.yanked_reason or True),
     }
     if file.requires_python:
