@@ -1,6 +1,6 @@
-"""Where the bytes are: one protocol, a few verbs, whatever lies behind it.
+"""Storage of package files: one protocol for folders and object stores.
 
-An object is written once, under a key that its content decides, and never changed.
+An object is written once, under a key derived from its content, and never changes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlsplit
 from registry.errors import ConfigurationError, NoRoom
 
 ADDRESSES = "file:///<folder>, or s3://, gs:// or az:// with <bucket>/<prefix>"
-BLOCK_BYTES = 1 << 20  # of which the digests are worth threads of their own
-LINK_SECONDS = 600  # an address given out is followed at once; clocks may differ by some minutes
+BLOCK_BYTES = 1 << 20  # enough data to make threads for the digests worthwhile
+LINK_SECONDS = 600  # clients follow a link immediately, but clocks can differ by some minutes
 _KEY = re.compile(r"(?:[a-z0-9]+/)*[a-z0-9]+")
 _OBJECT_KEY = re.compile(r"sha256/(?P<folder>[0-9a-f]{2})/(?P<digest>(?P=folder)[0-9a-f]{62})")
 
@@ -28,11 +28,11 @@ class ObjectMissing(Exception):
 
 
 class ObjectDamaged(OSError):
-    """The object holds other bytes than those of its key."""
+    """The content of the object does not match its key."""
 
 
 class StorageFull(NoRoom):
-    """The store takes no more bytes; nothing was kept of what was being written."""
+    """The store is full; nothing was stored of the object being written."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class StoredObject:
 
 
 class StagedFile(Protocol):
-    """A file on its way in: written by the receiver, digested on the way, gone when closed unless it was put.
+    """A temporary file that an object is received into; it is removed when closed.
 
-    ``file`` is the seekable file with what was written so far; the digests are those of everything written.
-    ``filename`` is what clients call it that get it at its ``link``; for others it has none.
+    ``file`` is seekable and contains the data written so far, of which the properties return the digests.
+    ``filename`` is the name for clients that download the object from its ``link``; empty if there is none.
     """
 
     size_bytes: int
@@ -66,54 +66,59 @@ class StagedFile(Protocol):
 
 
 class Storage(Protocol):
-    """What does not answer, or refuses, raises ``Unavailable`` from any of these; and it does so within seconds."""
+    """A store for objects. If the store is unavailable or refuses a request, every method raises ``Unavailable`` within
+    seconds.
+    """
 
     @property
     def is_remote(self) -> bool:
-        """Whether objects lie behind a network, so that whoever reads one may have to wait."""
+        """Whether objects are read over a network, which can block the reader."""
 
     def stage(self) -> StagedFile:
-        """A new empty staged file.
+        """Create an empty staged file.
 
-        :raises StorageFull: there is no room.
+        :raises StorageFull: the disk is full.
         """
 
     def put(self, key: str, staged: StagedFile) -> None:
-        """Keep a staged file under this key, durably; an object already there stays and counts as new."""
+        """Store a staged file durably under this key; an existing object is kept, with a new modification time."""
 
     def put_all(self, contents: Mapping[str, StagedFile]) -> None:
-        """Keep several staged files by their keys, as ``put`` does each, but at the same time; it may keep only some.
+        """Store several staged files by key, in parallel but otherwise like ``put``; a failure can leave some stored.
 
-        :raises StorageFull: there is no room for one of them.
+        :raises StorageFull: the store is full.
         """
 
     def open(self, key: str, start: int = 0) -> BinaryIO:
-        """The object's bytes, seekable, from this position on.
+        """Open an object as a seekable file, positioned at ``start``.
 
-        :raises ObjectMissing: now.
-        :raises ObjectDamaged: while it is read over a network, from its beginning, before its last bytes.
+        :raises ObjectMissing: the object does not exist.
+        :raises ObjectDamaged: raised by reads of a remote object from its beginning, before they return its last bytes.
         """
 
     def link(self, key: str) -> str | None:
-        """An address where everybody may get the object for ``LINK_SECONDS``; ``None`` if the store has none."""
+        """Return a URL where anyone can download the object for ``LINK_SECONDS``; ``None`` if not supported."""
 
     def exists(self, key: str) -> bool: ...
 
     def delete(self, *keys: str) -> None:
-        """Remove these objects; removing what is not there is no error."""
+        """Remove objects; missing objects are ignored."""
 
     def objects(self) -> Iterator[StoredObject]:
-        """Everything in the store, in no order."""
+        """Yield all objects in the store, in no particular order."""
 
     def sweep(self) -> int:
-        """Remove what dead processes left half-way; the number of files removed."""
+        """Remove the staged files of terminated processes, and return their number."""
 
     def check(self) -> None:
-        """:raises Unavailable: the store cannot be used now."""
+        """Check that the store is usable.
+
+        :raises Unavailable: the store is not usable at the moment.
+        """
 
 
 class Digests:
-    """sha256, md5 and blake2b of a stream, in one pass; of a long one each in a thread of its own, by blocks."""
+    """Computes SHA-256, MD5, and BLAKE2b of a stream in one pass; for a long stream, each in its own thread."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
@@ -130,7 +135,7 @@ class Digests:
                 running.result()
             self._threads = self._threads or ThreadPoolExecutor(3, "digests")
             block, self._block = self._block, bytearray()
-            # Of anything this long hashlib lets other threads run meanwhile.
+            # For blocks of this size, hashlib releases the global interpreter lock.
             self._running = [
                 self._threads.submit(digest.update, block) for digest in (self._sha256, self._md5, self._blake2b)
             ]
@@ -160,28 +165,31 @@ class Digests:
 
 
 def object_key(sha256: str) -> str:
-    """Where content with this digest lies: equal content once, whatever its names."""
+    """Return the key of content with this digest; files with equal content share one object."""
     return f"sha256/{sha256[:2]}/{sha256}"
 
 
 def digest_in(key: str) -> str | None:
-    """The digest that ``object_key`` made this key of; ``None`` for a key of any other form."""
+    """Return the digest in a key made by ``object_key``; ``None`` for any other key."""
     found = _OBJECT_KEY.fullmatch(key)
     return found["digest"] if found else None
 
 
 def checked_key(key: str) -> str:
-    """:raises ObjectMissing: nothing is kept under keys of this form; ``..`` is one of them."""
+    """Return the key if it is valid.
+
+    :raises ObjectMissing: the key is invalid, such as one with ``..``, so no object can have it.
+    """
     if not _KEY.fullmatch(key):
         raise ObjectMissing(key)
     return key
 
 
 def open_storage(url: str, configuration: Mapping[str, Any]) -> Storage:
-    """The store at this address.
+    """Open the store at this URL.
 
-    :param configuration: the settings; of an object store the access to it, and the folder where files are staged.
-    :raises ConfigurationError: no store of this kind, or it cannot be used.
+    :param configuration: provides the credentials of an object store, and the folder where its files are staged.
+    :raises ConfigurationError: the kind of store is unknown, or the store is not usable as configured.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
@@ -192,4 +200,4 @@ def open_storage(url: str, configuration: Mapping[str, Any]) -> Storage:
         from registry.storage.cloud import ObjectStorage
 
         return ObjectStorage(url, configuration)
-    raise ConfigurationError(f"STORAGE_URL is {url!r}; accepted is {ADDRESSES}.")
+    raise ConfigurationError(f"STORAGE_URL is {url!r}; expected {ADDRESSES}.")

@@ -1,4 +1,4 @@
-"""The store as a folder: temporary file, fsync, link into place, fsync of the folder."""
+"""Storage in a local folder: temporary file, fsync, link into place, fsync of the folder."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from typing import BinaryIO
 
 from registry.errors import ConfigurationError
 from registry.storage import ObjectMissing, StagedFile, StoredObject, checked_key
-from registry.storage.staging import LocalStagedFile, Staging, full_disk_told
+from registry.storage.staging import LocalStagedFile, Staging, detecting_full_disk
 
 SYNCING_THREADS = 8
 
 
 class LocalStorage:
-    """Objects as files below one folder; keys cannot leave it. Staged files lie in the same file system.
+    """Objects as files below one folder, which keys cannot leave. Staged files are in the same file system.
 
-    Nothing counts as kept before the disk has it: the bytes, then the name, and the names of the folders above it.
+    An object is stored once its content, its name, and the names of the folders above it are synced to disk.
     """
 
     is_remote = False
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        self._known_folders = frozenset({self.root})  # whose names the disk has
-        self._threads = ThreadPoolExecutor(SYNCING_THREADS, "sync")  # started when they are needed
+        self._known_folders = frozenset({self.root})  # whose names are synced to disk
+        self._threads = ThreadPoolExecutor(SYNCING_THREADS, "sync")  # threads start on demand
         try:
             self._staging = Staging(self.root / "incoming")
         except OSError as error:
-            raise ConfigurationError(f"The package folder {self.root} cannot be made: {error.strerror}.") from error
+            raise ConfigurationError(f"The package folder {self.root} cannot be created: {error.strerror}.") from error
 
     def stage(self) -> LocalStagedFile:
         return self._staging.stage()
@@ -42,18 +42,18 @@ class LocalStorage:
         self.put_all({key: staged})
 
     def put_all(self, contents: Mapping[str, StagedFile]) -> None:
-        """What waits for the disk waits together: a disk takes little longer for many syncs at once than for one."""
+        """Store several files and sync them in parallel, which takes little longer than syncing one."""
         files: list[tuple[Path, LocalStagedFile]] = []
         for key, staged in contents.items():
             if not isinstance(staged, LocalStagedFile):
                 raise TypeError("staged by another store")
             files.append((self._path(key), staged))
-        self._at_once(file.sync for _, file in files)
+        self._in_parallel(file.sync for _, file in files)
         for path, file in files:
-            with full_disk_told():
+            with detecting_full_disk():
                 self._link(file.path, path)
         folders = {folder for path, _ in files for folder in self._changed_folders(path)}
-        self._at_once(partial(_sync_folder, folder) for folder in folders)
+        self._in_parallel(partial(_sync_folder, folder) for folder in folders)
         if not folders <= self._known_folders:
             self._known_folders |= folders
 
@@ -62,12 +62,12 @@ class LocalStorage:
         try:
             os.link(source, path)
         except FileExistsError:
-            os.utime(path)  # as good as new: a cleanup under way leaves it alone
+            os.utime(path)  # renewed, so that a running cleanup does not remove it
 
     def _changed_folders(self, path: Path) -> Iterator[Path]:
-        """Those in which the disk may lack a name on the way to this path: its own, and that of each new folder.
+        """Yield the folders to sync for a new file: its own folder, and the parent of each new folder.
 
-        A folder that others made may be as new: this process takes none for known that it has not synced itself.
+        Folders created by other processes count as new, too, until this process has synced them.
         """
         folder = path.parent
         yield folder
@@ -75,8 +75,8 @@ class LocalStorage:
             folder = folder.parent
             yield folder
 
-    def _at_once(self, actions: Iterable[Callable[[], None]]) -> None:
-        """Do all of them; returns when every one is done, and raises what the first raised that failed."""
+    def _in_parallel(self, actions: Iterable[Callable[[], None]]) -> None:
+        """Run all actions, wait for all of them, and raise the first exception, if any."""
         first, *others = actions
         started = [self._threads.submit(action) for action in others]
         try:
@@ -95,7 +95,7 @@ class LocalStorage:
         return file
 
     def link(self, key: str) -> None:
-        """Nobody but the registry reads its folder."""
+        """Return ``None``, as only the registry can read its folder."""
 
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
@@ -110,7 +110,7 @@ class LocalStorage:
                 continue
             for name in names:
                 path = Path(folder, name)
-                with suppress(FileNotFoundError):  # removed meanwhile
+                with suppress(FileNotFoundError):  # removed in the meantime
                     status = path.stat()
                     yield StoredObject(
                         path.relative_to(self.root).as_posix(),
@@ -128,7 +128,7 @@ class LocalStorage:
         return self.root / checked_key(key)
 
     def _make_folder(self, folder: Path) -> None:
-        """Make a folder and those above it, up to the store's own, as far as they are missing."""
+        """Create a folder and its missing parents within the store."""
         if folder.is_dir():
             return
         self._known_folders -= {folder}

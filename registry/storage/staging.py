@@ -1,4 +1,4 @@
-"""Files on their way into a store, on a disk of this machine: temporary, locked while their process lives."""
+"""Staging of files on a local disk before they are stored; temporary files are locked while their process runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from registry.storage import Digests, StorageFull
 
 
 class LocalStagedFile:
-    """A temporary file in a staging folder, gone when it is closed."""
+    """A temporary file in a staging folder, removed when it is closed."""
 
     def __init__(self, folder: Path) -> None:
         self._temporary = _locked_temporary(folder)
@@ -38,30 +38,30 @@ class LocalStagedFile:
         return self._digests.blake2b_256
 
     def write(self, data: bytes) -> int:
-        with full_disk_told():
+        with detecting_full_disk():
             self.file.write(data)
         self._digests.update(data)
         self.size_bytes += len(data)
         return len(data)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        with full_disk_told():
+        with detecting_full_disk():
             return self.file.seek(offset, whence)
 
     def sync(self) -> None:
-        with full_disk_told():
+        with detecting_full_disk():
             self.file.flush()
             os.fsync(self.file.fileno())
 
     def close(self) -> None:
-        with suppress(OSError):  # a full disk does not take what is still buffered; the file goes all the same
+        with suppress(OSError):  # a full disk cannot take the buffered data, but the file is removed anyway
             self._temporary.close()
 
 
 class Staging:
     """A folder of staged files.
 
-    :raises OSError: it cannot be made.
+    :raises OSError: the folder cannot be created.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -69,11 +69,14 @@ class Staging:
         folder.mkdir(parents=True, exist_ok=True, mode=0o750)
 
     def stage(self) -> LocalStagedFile:
-        """:raises StorageFull:"""
+        """Create an empty staged file.
+
+        :raises StorageFull: the disk is full.
+        """
         return LocalStagedFile(self.folder)
 
     def sweep(self) -> int:
-        """Remove the files whose lock is free: they belong to nobody any more."""
+        """Remove the files of terminated processes, which are no longer locked, and return their number."""
         removed = 0
         for path in self.folder.iterdir():
             with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
@@ -83,7 +86,10 @@ class Staging:
         return removed
 
     def check(self) -> None:
-        """:raises Unavailable: the folder cannot be written."""
+        """Check that the folder is writable.
+
+        :raises Unavailable: the folder is not writable.
+        """
         try:
             with tempfile.TemporaryFile(dir=self.folder) as file:
                 file.write(b"ok")
@@ -92,8 +98,11 @@ class Staging:
 
 
 @contextmanager
-def full_disk_told() -> Iterator[None]:
-    """:raises StorageFull: the block found no room on the disk."""
+def detecting_full_disk() -> Iterator[None]:
+    """Turn the ``OSError`` of a full disk into ``StorageFull``.
+
+    :raises StorageFull: the disk is full.
+    """
     try:
         yield
     except OSError as error:
@@ -104,11 +113,11 @@ def full_disk_told() -> Iterator[None]:
 
 def _locked_temporary(folder: Path) -> Any:
     while True:
-        with full_disk_told():
+        with detecting_full_disk():
             temporary = tempfile.NamedTemporaryFile(dir=folder, prefix="upload-")  # noqa: SIM115 - closed by its owner
         fcntl.flock(temporary, fcntl.LOCK_EX)
         if os.fstat(temporary.fileno()).st_nlink:
             return temporary
-        # A sweep saw the file before it was locked, and removed it.
+        # A concurrent sweep removed the file before it was locked.
         with suppress(FileNotFoundError):
             temporary.close()

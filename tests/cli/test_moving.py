@@ -83,5 +83,5 @@ def test_another_store_has_to_be_named(refused: Refused, app: Flask, demo: int, 
 
 def test_an_address_of_no_store_is_refused(refused: Refused, app: Flask) -> None:
     assert refused(*COMMAND, "--to", "/srv/packages") == (
-        "STORAGE_URL is '/srv/packages'; accepted is file:///<folder>, or s3://, gs:// or az:// with <bucket>/<prefix>."
+        "STORAGE_URL is '/srv/packages'; expected file:///<folder>, or s3://, gs:// or az:// with <bucket>/<prefix>."
     )

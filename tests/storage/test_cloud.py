@@ -175,7 +175,7 @@ def test_an_object_with_other_bytes_is_noticed_before_its_end(store: ObjectStora
     key = put(store, LARGE[:-1] + b"?", key=LARGE_KEY)
     received: list[bytes] = []
 
-    with store.open(key) as file, pytest.raises(ObjectDamaged, match="holds other bytes"):
+    with store.open(key) as file, pytest.raises(ObjectDamaged, match="has different content"):
         received.extend(iter(lambda: file.read(1 << 18), b""))
 
     assert LARGE.startswith(b"".join(received))
@@ -389,7 +389,7 @@ def test_google_cloud_storage_can_be_named(tmp_path: Path) -> None:
 
 def test_a_store_without_what_it_needs_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"^STORAGE_URL is 'az://container/prefix', which cannot be used: [^\n]*\.$"
+        ConfigurationError, match=r"^STORAGE_URL is 'az://container/prefix', which is not usable: [^\n]*\.$"
     ):
         open_storage("az://container/prefix", {"INSTANCE_PATH": tmp_path})
 
@@ -398,14 +398,14 @@ def test_without_the_extra_its_name_is_told(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delitem(sys.modules, "registry.storage.cloud")
     monkeypatch.setitem(sys.modules, "obstore", None)
 
-    with pytest.raises(ConfigurationError, match=r"needs the extra object-store: pip install"):
+    with pytest.raises(ConfigurationError, match=r"requires the extra object-store: pip install"):
         open_storage("s3://bucket/prefix", {"INSTANCE_PATH": tmp_path})
 
 
 def test_a_staging_folder_that_cannot_be_made_is_told(open_store: OpenStore, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(ConfigurationError, match="file/staging cannot be made: Not a directory"):
+    with pytest.raises(ConfigurationError, match="file/staging cannot be created: Not a directory"):
         open_store(INSTANCE_PATH=tmp_path / "file")
 
 

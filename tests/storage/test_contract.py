@@ -236,7 +236,7 @@ def test_a_store_that_works_passes_its_check_and_keeps_nothing_of_it(store: Stor
 
 @pytest.mark.parametrize("address", ["http://example.com/packages", "packages", "ftp://host/folder", ""])
 def test_an_address_of_no_known_kind_is_refused_by_name(address: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"STORAGE_URL is .*; accepted is"):
+    with pytest.raises(ConfigurationError, match=r"STORAGE_URL is .*; expected "):
         open_storage(address, {})
 
 

@@ -187,7 +187,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path) ->
     (tmp_path / "file").write_text("in the way")
 
     with pytest.raises(
-        ConfigurationError, match=r"The package folder .*file/packages cannot be made: Not a directory\."
+        ConfigurationError, match=r"The package folder .*file/packages cannot be created: Not a directory\."
     ):
         LocalStorage(tmp_path / "file" / "packages")
 
