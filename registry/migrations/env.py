@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: on the engine handed over by ``registry.database``, each migration whole or not."""
+"""Alembic environment: runs each migration in its own transaction, on the engine from ``registry.database``."""
 
 from alembic import context
 from sqlalchemy import Connection, event, text
@@ -7,19 +7,19 @@ engine = context.config.attributes["engine"]
 
 
 def begin_sqlite(connection: Connection) -> None:
-    # The driver would begin a transaction only at the first row written, after tables were made.
+    # The driver would begin a transaction only when the first row is written, after tables were created.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 with engine.connect() as connection:
-    connection.detach()  # what is set here must not stay on a connection that serves requests
+    connection.detach()  # these settings must not remain on a pooled connection that serves requests
     if engine.dialect.name == "postgresql":
-        # A session left open elsewhere must not make an upgrade, and with it the start, wait for ever.
+        # A session left open elsewhere must not block the upgrade, and thus the start, forever.
         connection.execute(text("SET lock_timeout = '10s'"))
         connection.execute(text("SET statement_timeout = '30min'"))
         connection.commit()
     else:
-        # A batch operation replaces a table; the old one's removal must not cascade to the rows that refer to it.
+        # A batch operation replaces a table; dropping the old one must not cascade to the rows that refer to it.
         connection.execute(text("PRAGMA foreign_keys = OFF"))
         connection.commit()
         event.listen(connection, "begin", begin_sqlite)

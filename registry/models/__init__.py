@@ -1,4 +1,4 @@
-"""What is stored: tables, constraints, row-local behaviour. Importing this package completes the metadata."""
+"""The database tables, their constraints, and row-local behavior. Importing this package completes the metadata."""
 
 from registry.models.accounts import ColorScheme, SignInFailures, User, UserState
 from registry.models.audit import AuditEvent

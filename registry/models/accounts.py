@@ -1,4 +1,4 @@
-"""People: who signs in and who tokens act for."""
+"""Users, and failed sign-ins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class UserState(enum.StrEnum):
 
 
 class ColorScheme(enum.StrEnum):
-    AUTO = "auto"  # as the browser prefers
+    AUTO = "auto"  # the preference of the browser
     LIGHT = "light"
     DARK = "dark"
 
@@ -28,7 +28,7 @@ class User(Model):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     username: Mapped[str] = mapped_column(String(255))
-    username_key: Mapped[str] = mapped_column(String(255), unique=True)  # lower case: names are compared without case
+    username_key: Mapped[str] = mapped_column(String(255), unique=True)  # lower case, as names are case-insensitive
     email: Mapped[str] = mapped_column(String(255))
     email_key: Mapped[str] = mapped_column(String(255), unique=True)
     name: Mapped[str] = mapped_column(String(255))
@@ -42,7 +42,7 @@ class User(Model):
     projects_limit: Mapped[int] = mapped_column(default=100_000)
     bio: Mapped[str] = mapped_column(Text, default="")
     note: Mapped[str] = mapped_column(Text, default="")
-    preferred_language: Mapped[str] = mapped_column(String(8), default="", server_default="")  # "": as the browser asks
+    preferred_language: Mapped[str] = mapped_column(String(8), default="", server_default="")  # "": the browser's
     color_scheme: Mapped[ColorScheme] = mapped_column(
         Enumerated(ColorScheme), default=ColorScheme.AUTO, server_default="auto"
     )
@@ -58,7 +58,7 @@ class User(Model):
 
 
 class SignInFailures(Model):
-    """Failed attempts to sign in that count against one login name or one address, known only by a digest."""
+    """Failed sign-ins that count against one login name or one address, of which only a digest is stored."""
 
     __tablename__ = "sign_in_failures"
     __table_args__ = ()

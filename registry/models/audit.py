@@ -1,4 +1,4 @@
-"""Who did what to which record: rows are added, never changed."""
+"""The audit log. Rows are only added, never changed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from registry.database import Model, UTCDateTime, utcnow
 
 
 class AuditEvent(Model):
-    """Ids are kept without foreign keys: an event outlives what it speaks of."""
+    """An action of a user or token on a record. Ids are not foreign keys, as events outlive the records."""
 
     __tablename__ = "audit_events"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, index=True)
     action: Mapped[str] = mapped_column(String(64))
-    author: Mapped[str] = mapped_column(String(255))  # as shown: "alice", "deploy token 7", "shell"
+    author: Mapped[str] = mapped_column(String(255))  # as displayed: "alice", "deploy token 7", "shell"
     author_id: Mapped[int | None]
     address: Mapped[str] = mapped_column(String(64), default="")
     namespace_id: Mapped[int | None] = mapped_column(index=True)

@@ -1,4 +1,4 @@
-"""Namespaces, what a URL addresses and a role is held in: groups, projects and users' own spaces; memberships."""
+"""Namespaces (groups, projects, and users' own spaces), which URLs address and roles apply to, and memberships."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from registry.models.accounts import User
 
 
 class Role(enum.IntEnum):
-    """Access level held in a namespace, with GitLab's numbers."""
+    """Access level in a namespace, with GitLab's numbers."""
 
     NO_ACCESS = 0
     MINIMAL_ACCESS = 5
@@ -23,7 +23,7 @@ class Role(enum.IntEnum):
     DEVELOPER = 30
     MAINTAINER = 40
     OWNER = 50
-    ADMIN = 60  # only in protection rules: nobody below an instance administrator
+    ADMIN = 60  # only in protection rules: instance administrators
 
     @property
     def title(self) -> str:
@@ -44,16 +44,16 @@ class Visibility(enum.IntEnum):
 
 
 class RegistryAccess(enum.StrEnum):
-    """Who reaches the package registry of a project (GitLab, ``package_registry_access_level``)."""
+    """Access to the package registry of a project (GitLab, ``package_registry_access_level``)."""
 
     DISABLED = "disabled"
     PRIVATE = "private"  # members only
     ENABLED = "enabled"  # everyone with access to the project
-    PUBLIC = "public"  # anyone may pull, on the project's own endpoints
+    PUBLIC = "public"  # anyone can pull, on the project's own endpoints
 
 
 class CreationLevel(enum.StrEnum):
-    """Who may create projects, or subgroups, in a group."""
+    """The minimum role for creating projects or subgroups in a group."""
 
     NOBODY = "noone"
     OWNER = "owner"
@@ -62,9 +62,9 @@ class CreationLevel(enum.StrEnum):
 
 
 class Namespace(Model):
-    """One table for all three kinds, so that paths are unique across them and a role is looked up one way.
+    """A group, a project, or a user's own space, in one table so that paths are unique and role lookups uniform.
 
-    ``full_path`` repeats the paths of all ancestors: a URL is found with one indexed look-up.
+    ``full_path`` contains the paths of all ancestors, so that a URL needs only one indexed lookup.
     """
 
     __tablename__ = "namespaces"
@@ -84,7 +84,9 @@ class Namespace(Model):
     creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, onupdate=utcnow)
-    storage_size_limit: Mapped[int | None] = mapped_column(BigInteger)  # bytes; None is the instance's, 0 is none
+    storage_size_limit: Mapped[int | None] = mapped_column(
+        BigInteger
+    )  # bytes; None inherits from the instance, 0 is unlimited
 
     parent: Mapped[Namespace | None] = relationship(remote_side=[id], viewonly=True)
 
@@ -108,13 +110,13 @@ class Project(Namespace):
     )
     archived: Mapped[bool | None] = mapped_column(default=False)
     job_allowlist_enforced: Mapped[bool | None] = mapped_column(default=True)
-    # Whether a file that is there already, byte for byte, may be uploaded again, which changes nothing.
+    # Whether uploading an identical file again succeeds, without any effect.
     identical_upload_accepted: Mapped[bool | None] = mapped_column(default=False)
     last_activity_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=utcnow)
 
 
 class UserNamespace(Namespace):
-    """A user's own space, at the path that is the user name; the user is its only member, as Owner."""
+    """A user's own space, whose path is the user name; the user is its only member, as Owner."""
 
     __mapper_args__ = {"polymorphic_identity": "user"}
 
@@ -122,7 +124,7 @@ class UserNamespace(Namespace):
 
 
 class Ancestry(Model):
-    """Every namespace with each of its ancestors, and itself at distance 0, so that no look-up needs recursion."""
+    """Every namespace with each of its ancestors, and itself at distance 0, so that no lookup needs recursion."""
 
     __tablename__ = "namespace_ancestries"
     __table_args__ = (Index(None, "ancestor_id", "namespace_id"),)
@@ -133,7 +135,7 @@ class Ancestry(Model):
 
 
 class Membership(Model):
-    """A role held directly in a namespace; it counts in everything below."""
+    """A direct role in a namespace, which also applies to everything below."""
 
     __tablename__ = "memberships"
     __table_args__ = (UniqueConstraint("user_id", "namespace_id"), AUTOINCREMENT)
@@ -152,7 +154,7 @@ class Membership(Model):
 
 
 class AllowedJobSource(Model):
-    """A project, or a group with all its projects, whose CI jobs may reach ``project`` (at most 200 a project)."""
+    """A project, or a group with all its projects, whose CI jobs can access ``project`` (at most 200 per project)."""
 
     __tablename__ = "allowed_job_sources"
 

@@ -1,4 +1,4 @@
-"""Packages, their files, what is said of their names, and the rules that protect them."""
+"""Packages, their files, the status of package names, and protection rules."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FileStatus(enum.StrEnum):
 
 
 class NameStatus(enum.StrEnum):
-    """The status of a package name in a project, the mildest first (PEP 792, which calls such a name a project)."""
+    """The status of a package name in a project, mildest first (PEP 792, which calls a package name a project)."""
 
     ACTIVE = "active"
     DEPRECATED = "deprecated"
@@ -47,9 +47,9 @@ CLOSED = (NameStatus.ARCHIVED, NameStatus.QUARANTINED)  # to uploads
 
 
 class Package(Model):
-    """One (project, name, version), as spelled at its first upload; ``normalized_name`` (PEP 503) is what is compared.
+    """One (project, name, version), as spelled in its first upload; comparisons use ``normalized_name`` (PEP 503).
 
-    The descriptive columns repeat the form of the latest upload, cut to GitLab's lengths.
+    The descriptive columns are taken from the form of the latest upload, truncated to GitLab's lengths.
     """
 
     __tablename__ = "packages"
@@ -96,11 +96,11 @@ class Package(Model):
 
 
 class PackageFile(Model):
-    """One wheel or sdist. Its bytes lie in the store under ``key``, shared by all files with the same digest."""
+    """One wheel or sdist. Its content is stored once for all files with the same digest."""
 
     __tablename__ = "package_files"
     __table_args__ = (
-        # A file name stands once in a project: it names the package and the version.
+        # File names are unique in a project, as they identify package and version.
         Index(
             "uq_package_files_live",
             "project_id",
@@ -121,10 +121,10 @@ class PackageFile(Model):
     sha256: Mapped[str] = mapped_column(String(64), index=True)
     md5: Mapped[str] = mapped_column(String(32))
     blake2b_256: Mapped[str] = mapped_column(String(64))
-    requires_python: Mapped[str] = mapped_column(Text, default="")  # the file's own value, whole
-    # Digest of the core metadata document (METADATA or PKG-INFO) kept beside the file.
+    requires_python: Mapped[str] = mapped_column(Text, default="")  # the file's own value, not truncated
+    # Digest of the core metadata document (METADATA or PKG-INFO), which is stored separately.
     core_metadata_sha256: Mapped[str | None] = mapped_column(String(64), index=True)
-    # Whether that document may be announced to clients: every wheel's, and an sdist's when nothing in it is dynamic.
+    # Whether clients can rely on that document: for every wheel, and for an sdist without dynamic fields.
     core_metadata_is_final: Mapped[bool] = mapped_column(default=False)
     yanked_reason: Mapped[str | None] = mapped_column(Text)  # why the file is yanked (PEP 592), "" without a reason
     creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
@@ -140,7 +140,7 @@ class PackageFile(Model):
 
 
 class FileDownloads(Model):
-    """How often a file was downloaded on one day (UTC)."""
+    """The number of downloads of a file on one day (UTC)."""
 
     __tablename__ = "file_downloads"
 
@@ -150,7 +150,7 @@ class FileDownloads(Model):
 
 
 class StorageUsage(Model):
-    """How many files a project holds, and their sizes together; see ``domain.usage``."""
+    """The number of files in a project and their total size; see ``domain.packages.usage``."""
 
     __tablename__ = "storage_usages"
 
@@ -160,9 +160,9 @@ class StorageUsage(Model):
 
 
 class PackageName(Model):
-    """What is said of a package name as a whole in a project; of most nothing, and they have no row.
+    """The status of a package name in a project; names without a row are active.
 
-    A row outlives the packages: deleting them does not open a quarantined name again.
+    A row outlives the packages, so that deleting them does not lift a quarantine.
     """
 
     __tablename__ = "package_names"
@@ -174,7 +174,10 @@ class PackageName(Model):
 
 
 class ProtectionRule(Model):
-    """Who may publish or delete the packages of a project whose name matches ``pattern`` (``*`` is any text)."""
+    """The minimum roles for publishing and deleting packages of a project whose names match ``pattern``.
+
+    ``*`` in the pattern matches any text.
+    """
 
     __tablename__ = "protection_rules"
     __table_args__ = (

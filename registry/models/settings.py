@@ -1,4 +1,4 @@
-"""What administrators and Owners edit: one row for the instance, one for a group that set something of its own."""
+"""Settings that administrators and Owners edit: one row for the instance, and one per group with own values."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class InstanceSettings(Model):
 
     @classmethod
     def current(cls) -> InstanceSettings:
-        """The one row, made by the first migration; read once a request."""
+        """Return the only row, which the first migration creates; read once per request."""
         return db.session.get_one(cls, 1)
 
 
 class GroupPackageSettings(Model):
-    """``None`` inherits from the nearest ancestor that says something, then from the instance."""
+    """Settings of a group; ``None`` inherits from the nearest ancestor with a value, or from the instance."""
 
     __tablename__ = "group_package_settings"
 

@@ -1,4 +1,4 @@
-"""Tokens, stored only as digests: personal access tokens, deploy tokens, and CI jobs with theirs."""
+"""Personal access tokens, deploy tokens, and CI jobs with their tokens. Only digests of tokens are stored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIGEST = String(64)
 
 
 class AccessToken(Model):
-    """A personal access token. It dies at 00:00 UTC of ``expires_on``."""
+    """A personal access token. It expires at 00:00 UTC on ``expires_on``."""
 
     __tablename__ = "access_tokens"
 
@@ -30,7 +30,7 @@ class AccessToken(Model):
     revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     last_used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
-    # Tokens that came out of one another by rotation share the id of the first.
+    # Tokens created by rotation share the id of the first one.
     family_id: Mapped[int | None] = mapped_column(index=True)
 
     user: Mapped[User] = relationship(lazy="raise")
@@ -43,7 +43,7 @@ class AccessToken(Model):
 
 
 class DeployToken(Model):
-    """A token of a project or group that acts for no user."""
+    """A token of a project or group that is not tied to a user."""
 
     __tablename__ = "deploy_tokens"
 
@@ -76,7 +76,7 @@ class JobStatus(enum.StrEnum):
 
 
 class Job(Model):
-    """A CI job registered by its project; its token acts for the user who started it, while it runs."""
+    """A CI job registered by its project. While it runs, its token acts on behalf of the user who started it."""
 
     __tablename__ = "jobs"
     __table_args__ = (CheckConstraint("length(name) > 0", name="name_not_empty"), AUTOINCREMENT)

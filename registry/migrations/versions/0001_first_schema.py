@@ -1,4 +1,4 @@
-"""First schema: people, namespaces, tokens, packages, settings, audit."""
+"""First schema: users, namespaces, tokens, packages, settings, audit log."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What pages need: language and colour scheme of a user, failed attempts to sign in."""
+"""Language and color scheme of users, and failed sign-ins."""
 
 import sqlalchemy as sa
 from alembic import op

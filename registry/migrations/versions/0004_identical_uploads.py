@@ -1,4 +1,4 @@
-"""Whether a project accepts a file again that it has already."""
+"""Acceptance of identical uploads by project."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What each project holds, as sums that are kept, and limits on it."""
+"""Stored totals of each project's files, and limits on storage."""
 
 import sqlalchemy as sa
 from alembic import op
