@@ -30,7 +30,7 @@ from registry.blueprints.routing import (
     addresses_of,
 )
 from registry.domain.packages.downloads import Tally
-from registry.errors import BadRequest, NoRoom, RegistryError, Unavailable, is_for_lack_of_room
+from registry.errors import BadRequest, Code, NoRoom, RegistryError, Unavailable, is_for_lack_of_room
 from registry.metrics import Metrics
 from registry.server import SMALL_BODY_BYTES
 from registry.storage import open_storage
@@ -142,12 +142,12 @@ def _register_error_handlers(app: Flask) -> None:
         if not database.is_unanswered(error):
             return broken(error)
         app.logger.error("The database did not answer: %s", getattr(error, "orig", error))
-        return refuse(Unavailable("The database does not answer."))
+        return refuse(Unavailable(Code.DATABASE_AWAY))
 
     @app.errorhandler(OSError)
     def failed(error: OSError) -> BaseResponse:
         """What was buffered may find no room anywhere: where a form is read, where a file is examined."""
-        return refuse(NoRoom("The disk is full.")) if is_for_lack_of_room(error) else broken(error)
+        return refuse(NoRoom(Code.DISK_FULL)) if is_for_lack_of_room(error) else broken(error)
 
     @app.errorhandler(Exception)
     def broken(_error: Exception) -> BaseResponse:
@@ -158,7 +158,7 @@ def _register_error_handlers(app: Flask) -> None:
 def _refuse_unusable_host() -> None:
     """:raises BadRequest: no links can be made with the host that was asked for (RFC 9112, section 3.2)."""
     if not request.host:
-        raise BadRequest("The Host header is not a host name or address, with a port if need be")
+        raise BadRequest(Code.INVALID_HOST)
 
 
 def _phrase(error: HTTPException) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum, unique
 
 LONGEST_VALUE = 1000  # characters of an uploader's value in an answer
 
@@ -43,6 +44,122 @@ class BackupUnderWay(OperatorError):
         super().__init__("A backup is being made, which may need what would be removed; run this again after it.")
 
 
+@unique
+class Code(Enum):
+    """Why something is refused. The value is the sentence that the API answers with; pages have their own."""
+
+    # Fields of any record
+    BLANK = "can't be blank"
+    TAKEN = "has already been taken"
+    INVALID = "is invalid"
+    TOO_SHORT = "is too short (minimum is {minimum} characters)"
+    TOO_LONG = "is too long (maximum is {maximum} characters)"
+    UNPRINTABLE = "can contain only printable characters"
+    NEGATIVE = "must be greater than or equal to 0"
+    DAYS_OUT_OF_RANGE = "must be between {least} and {most} days"
+
+    # Groups and projects
+    NO_PROJECTS_THERE = "is not valid"
+    INVALID_PATH = (
+        "can contain only letters, digits, '_', '-' and '.'. Cannot start with '-' or '.', "
+        "nor end in '-', '.', '.git' or '.atom'."
+    )
+    RESERVED_PATH = "{path} is a reserved name"
+    TOO_DEEP = "is too deep (maximum is {maximum} levels)"
+    BELOW_ITSELF = "must not be the group itself or below it"
+    PROJECTS_LIMIT = "Your project limit is {limit} projects!"
+    VISIBILITY_ABOVE_GROUP = "{level} is not allowed in a {parent} group."
+    VISIBILITY_ABOVE_PARENT = "{level} is not allowed since the parent group has a {parent} visibility."
+    VISIBILITY_BELOW_PROJECTS = "{level} is not allowed since this group contains projects with higher visibility."
+    VISIBILITY_BELOW_SUBGROUPS = "{level} is not allowed since there are sub-groups with higher visibility."
+    VISIBILITY_RESTRICTED = "{level} has been restricted by your administrator."
+    LOCKED_ABOVE = "cannot be changed because it is locked by an ancestor"
+
+    # Members
+    ALREADY_MEMBER = "Member already exists"
+    NO_MEMBER_ROLE = "is not included in the list"
+    ROLE_BELOW_INHERITED = "should be greater than or equal to {role.title} inherited membership from group {group}"
+    PAST_DATE = "cannot be a date in the past"
+
+    # Users
+    USERNAME_TAKEN = "Username has already been taken"
+    EMAIL_TAKEN = "Email has already been taken"
+    WRONG_PASSWORD = "is not the current password"
+    SAME_PASSWORD = "must differ from the current password"
+    LAST_ADMINISTRATOR = "The last active administrator cannot be blocked, demoted or deleted."
+    SOLE_OWNER = "User cannot be removed while is the sole-owner of a group"
+    WRONG_USER_STATE = "The user is {state} and cannot be made {wanted}."
+    TOO_MANY_ATTEMPTS = "Retry in {seconds} seconds"
+
+    # Tokens and jobs
+    UNKNOWN_SCOPE = "can only contain available scopes"
+    NO_SCOPE = "Scopes can't be blank"
+    EXPIRES_TOO_LATE = "must be before {day}"
+    INVALID_TOKEN_USERNAME = "can contain only letters, digits, '_', '-', '+', and '.'"
+    INVALID_JOB_TEXT = "must have 1 to 255 characters"
+    JOB_LIFETIME_OUT_OF_RANGE = "expires_in must be between 1 and {longest} seconds"
+    NO_END_OF_A_JOB = "status must be success, failed or canceled"
+    JOB_ENDED = "the job has ended already, as {status}"
+    ALREADY_IN_ALLOWLIST = "is already in the job token scope"
+    ALLOWLIST_FULL = "exceeds the allowable number of project links ({maximum})"
+
+    # Packages
+    PROTECTED = "Package protected."
+    PATTERN_TAKEN = "Package name pattern has already been taken"
+    INVALID_PATTERN = "Package name pattern should be a valid PyPI package name with optional wildcard characters."
+    RULE_WITHOUT_ROLE = "A rule must have at least a minimum access role for push or delete."
+    NOTHING_TO_YANK = "{release} has no files that could be yanked"
+
+    # Uploads
+    INVALID_UPLOAD = "Validation failed: {reasons}"
+    MALFORMED_FORM = "The body is not a well-formed multipart/form-data form"
+    FORM_TOO_LARGE = "The form's text fields are larger than {maximum} bytes together"
+    FILE_TOO_LARGE = "File is too large"
+    NO_FILENAME = "{filename} is not a file name; expected is that of a wheel or an sdist"
+    WRONG_DIGEST = "{name} does not match the file: the bytes received have {computed}"
+    STORAGE_LIMIT = (
+        "Storage limit reached: {holder} may hold {limit_bytes} bytes and holds {held_bytes}, "
+        "so that {size_bytes} more do not fit"
+    )
+    NAME_CLOSED = "Package {name} is {status} and takes no more files."
+    NAME_CLOSED_BECAUSE = "Package {name} is {status} and takes no more files: {reason}"
+
+    # Requests and credentials
+    INVALID_PARAMETER = "{complaint}"
+    INVALID_HOST = "The Host header is not a host name or address, with a port if need be"
+    TOKEN_EXPIRED = "Token is expired. You can either do re-authorization or token refresh."
+    TOKEN_REVOKED = "Token was revoked. You have to re-authorize from the user."
+    USER_BLOCKED = "Your account has been blocked."
+    USER_DEACTIVATED = "Your account has been deactivated by your administrator."
+    SCOPE_TOO_NARROW = "The request requires higher privileges than provided by the access token."
+    SUDO_WITHOUT_ADMIN = "Must be admin to use sudo"
+    USERS_NOT_LISTED = "Not authorized to access /api/v4/users"
+    USER_NOT_SHOWN = "Not authorized!"
+
+    # Parts that are away or full
+    DATABASE_AWAY = "The database does not answer."
+    DATABASE_FULL = "The database's disk is full."
+    STORE_AWAY = "The package store does not answer."
+    STORE_WITHOUT_BUCKET = "The package store has no such bucket."
+    STORE_REFUSES = "The package store refuses what the registry asks for."
+    STORE_NOT_WRITABLE = "The package store cannot be written: {cause}."
+    STORE_FULL = "The package store is full."
+    DISK_FULL = "The disk is full."
+
+
+class Fault:
+    """One reason of a refusal: its code, and the values that sentences about it name."""
+
+    def __init__(self, code: Code, **values: object) -> None:
+        self.code = code
+        self.values = values
+        self._sentence = code.value.format(**values)
+
+    def __str__(self) -> str:
+        """The sentence of the API."""
+        return self._sentence
+
+
 class RegistryError(Exception):
     """Base of all refusals of requests; ``status`` is the HTTP status, ``body()`` the JSON answer."""
 
@@ -53,9 +170,17 @@ class RegistryError(Exception):
     # When the same request can succeed, if waiting helps.
     retry_after_seconds: int | None = None
 
-    def __init__(self, reason: str = "") -> None:
-        super().__init__(reason or self.phrase)
-        self.reason = reason
+    def __init__(self, code: Code | None = None, **values: object) -> None:
+        super().__init__()
+        self.faults = [] if code is None else [Fault(code, **values)]
+
+    def __str__(self) -> str:
+        return self.reason or self.phrase
+
+    @property
+    def reason(self) -> str:
+        """The sentence of the API; empty where the status says it all."""
+        return "".join(map(str, self.faults))
 
     @property
     def message(self) -> str:
@@ -95,6 +220,9 @@ class InvalidParameter(RegistryError):
     status = 400
     phrase = "Bad request"
 
+    def __init__(self, complaint: str) -> None:
+        super().__init__(Code.INVALID_PARAMETER, complaint=complaint)
+
     @property
     def message(self) -> str:
         return self.reason
@@ -104,14 +232,27 @@ class InvalidParameter(RegistryError):
 
 
 class InvalidRecord(RegistryError):
-    """A record would break its rules: ``{"message": {"path": ["has already been taken"]}}``."""
+    """A record would break its rules: ``{"message": {"path": ["has already been taken"]}}``.
+
+    :param fields: what is wrong with each.
+    """
 
     status = 400
     phrase = "Bad request"
 
-    def __init__(self, errors: Mapping[str, Iterable[str]]) -> None:
-        self.errors = {field: list(messages) for field, messages in errors.items()}
-        super().__init__("; ".join(f"{field} {text}" for field, texts in self.errors.items() for text in texts))
+    def __init__(self, fields: Mapping[str, Iterable[Fault]]) -> None:
+        super().__init__()
+        self.fields = {field: list(faults) for field, faults in fields.items()}
+        self.faults = [fault for faults in self.fields.values() for fault in faults]
+
+    @property
+    def errors(self) -> dict[str, list[str]]:
+        """The sentences of the API for each field."""
+        return {field: [str(fault) for fault in faults] for field, faults in self.fields.items()}
+
+    @property
+    def reason(self) -> str:
+        return "; ".join(f"{field} {text}" for field, texts in self.errors.items() for text in texts)
 
     @property
     def message(self) -> str:
@@ -149,7 +290,7 @@ class ValidationFailed(BadRequest):
     """An upload breaks a rule of the registry: ``400 Bad request - Validation failed: Version is invalid``."""
 
     def __init__(self, *reasons: str) -> None:
-        super().__init__("Validation failed: " + ", ".join(reasons))
+        super().__init__(Code.INVALID_UPLOAD, reasons=", ".join(reasons))
 
 
 class DuplicateFile(ValidationFailed):
@@ -212,7 +353,7 @@ class InvalidDistribution(ValidationFailed):
 
 class TooLarge(BadRequest):
     def __init__(self) -> None:
-        super().__init__("File is too large")
+        super().__init__(Code.FILE_TOO_LARGE)
 
 
 class StorageLimitReached(BadRequest):
@@ -220,14 +361,13 @@ class StorageLimitReached(BadRequest):
 
     def __init__(self, holder: str, limit_bytes: int, held_bytes: int, size_bytes: int) -> None:
         super().__init__(
-            f"Storage limit reached: {holder} may hold {limit_bytes} bytes and holds {held_bytes}, "
-            f"so that {size_bytes} more do not fit"
+            Code.STORAGE_LIMIT, holder=holder, limit_bytes=limit_bytes, held_bytes=held_bytes, size_bytes=size_bytes
         )
 
 
 class SettingLocked(InvalidRecord):
     def __init__(self, setting: str) -> None:
-        super().__init__({setting: ["cannot be changed because it is locked by an ancestor"]})
+        super().__init__({setting: [Fault(Code.LOCKED_ABOVE)]})
 
 
 # 401, 403, 404 --------------------------------------------------------------------------------------------------
@@ -263,14 +403,14 @@ class ExpiredToken(InvalidToken):
     auth_failure = "expired_token"
 
     def __init__(self) -> None:
-        super().__init__("Token is expired. You can either do re-authorization or token refresh.")
+        super().__init__(Code.TOKEN_EXPIRED)
 
 
 class RevokedToken(InvalidToken):
     auth_failure = "revoked_token"
 
     def __init__(self) -> None:
-        super().__init__("Token was revoked. You have to re-authorize from the user.")
+        super().__init__(Code.TOKEN_REVOKED)
 
 
 class Forbidden(RegistryError):
@@ -285,7 +425,7 @@ class InactiveUser(Forbidden):
 
 class ProtectedPackage(Forbidden):
     def __init__(self) -> None:
-        super().__init__("Package protected.")
+        super().__init__(Code.PROTECTED)
 
 
 class ClosedPackageName(Forbidden):
@@ -294,7 +434,10 @@ class ClosedPackageName(Forbidden):
     auth_failure = None  # whoever asks
 
     def __init__(self, name: str, status: str, reason: str) -> None:
-        super().__init__(f"Package {name} is {status} and takes no more files" + (f": {reason}" if reason else "."))
+        if reason:
+            super().__init__(Code.NAME_CLOSED_BECAUSE, name=name, status=status, reason=reason)
+        else:
+            super().__init__(Code.NAME_CLOSED, name=name, status=status)
 
 
 class InsufficientScope(RegistryError):
@@ -305,7 +448,7 @@ class InsufficientScope(RegistryError):
     auth_failure = "insufficient_scope"
 
     def __init__(self, accepted: Iterable[str]) -> None:
-        super().__init__("The request requires higher privileges than provided by the access token.")
+        super().__init__(Code.SCOPE_TOO_NARROW)
         self.accepted = tuple(accepted)
 
     def body(self) -> dict[str, object]:
@@ -372,7 +515,7 @@ class TooManyRequests(RegistryError):
     auth_failure = "too_many_attempts"
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__(f"Retry in {retry_after_seconds} seconds")
+        super().__init__(Code.TOO_MANY_ATTEMPTS, seconds=retry_after_seconds)
         self.retry_after_seconds = retry_after_seconds
 
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import logging
+from collections.abc import Iterator
+from pathlib import Path
+from string import Formatter
 
 import pytest
 
+import registry
 from registry import create_app, database
 from registry.blueprints import api, pypi, ui
 from registry.errors import (
     BackupRefused,
+    Code,
     ConfigurationError,
     Conflict,
+    Fault,
+    InvalidGroup,
+    InvalidRecord,
     NoRoom,
     NotFound,
     OperatorError,
@@ -19,6 +28,78 @@ from registry.errors import (
     TooManyRequests,
     Unavailable,
 )
+from registry.models import Role
+
+SOURCES = [(path, ast.parse(path.read_text())) for path in Path(registry.__file__).parent.rglob("*.py")]
+
+
+def values_of(code: Code) -> dict[str, object]:
+    """Some value for each name in a code's sentence."""
+    names = (name.partition(".") for _, name, _, _ in Formatter().parse(code.value) if name)
+    return {name: Role.DEVELOPER if attribute else f"the-{name}" for name, _, attribute in names}
+
+
+def coded_calls() -> Iterator[tuple[str, Code, set[str | None]]]:
+    """Where in the registry a fault or a refusal is made with a code, and the names of the values it is given."""
+    for path, tree in SOURCES:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and node.args and (code := _code(node.args[0])) is not None:
+                yield f"{path.name}:{node.lineno}", code, {keyword.arg for keyword in node.keywords}
+
+
+def _code(node: ast.expr) -> Code | None:
+    """The code that ``Code.NAME`` stands for."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Code":
+        return Code[node.attr]
+    return None
+
+
+CODED_CALLS = list(coded_calls())
+
+
+@pytest.mark.parametrize("where", [where for where, _, _ in CODED_CALLS])
+def test_a_refusal_is_made_with_the_values_that_its_sentence_names(where):
+    given = [(code, names) for called, code, names in CODED_CALLS if called == where]
+
+    assert given == [(code, set(values_of(code))) for code, _ in given]
+
+
+def test_every_code_is_used_to_refuse_something():
+    used = {
+        _code(node)
+        for path, tree in SOURCES
+        if path.name != "wording.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.expr)
+    }
+
+    assert set(Code) - used == set()
+
+
+def test_a_value_may_hold_what_a_sentence_is_made_with():
+    fault = Fault(Code.RESERVED_PATH, path="{path} %(path)s")
+
+    assert str(fault) == "{path} %(path)s is a reserved name"
+
+
+def test_a_record_is_refused_field_by_field():
+    error = InvalidRecord({"name": [Fault(Code.BLANK)], "path": [Fault(Code.TAKEN), Fault(Code.TOO_LONG, maximum=255)]})
+
+    assert error.body() == {
+        "message": {
+            "name": ["can't be blank"],
+            "path": ["has already been taken", "is too long (maximum is 255 characters)"],
+        }
+    }
+    assert str(error) == (
+        "name can't be blank; path has already been taken; path is too long (maximum is 255 characters)"
+    )
+
+
+def test_a_group_is_refused_in_one_line():
+    error = InvalidGroup({"path": [Fault(Code.RESERVED_PATH, path='"api"')]})
+
+    assert error.body() == {"message": 'Failed to save group {:path=>["\\"api\\" is a reserved name"]}'}
 
 
 @pytest.mark.parametrize("path", ["/api/v4/broken", "/broken"])
@@ -44,7 +125,7 @@ def test_a_client_reads_nothing_of_what_the_operator_has_to_do(tmp_path, caplog,
     ("error", "sentence"),
     [
         (ConfigurationError("PORT is 0."), "PORT is 0."),
-        (Conflict("Member already exists"), "Member already exists"),
+        (Conflict(Code.ALREADY_MEMBER), "Member already exists"),
         (NotFound("Project"), "404 Project Not Found"),
     ],
 )
@@ -56,10 +137,10 @@ def test_the_shell_shows_the_reason_or_else_what_the_status_says(error: Operator
 @pytest.mark.parametrize(
     ("error", "seconds"),
     [
-        (Unavailable("The store does not answer."), "5"),
-        (NoRoom("The disk is full."), "5"),
+        (Unavailable(Code.STORE_AWAY), "5"),
+        (NoRoom(Code.DISK_FULL), "5"),
         (TooManyRequests(17), "17"),
-        (Conflict("Member already exists"), None),
+        (Conflict(Code.ALREADY_MEMBER), None),
     ],
     ids=["unavailable", "no room", "too many requests", "conflict"],
 )

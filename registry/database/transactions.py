@@ -14,7 +14,7 @@ from registry.database.connection import is_sqlite
 from registry.database.generation import content_generation
 from registry.database.locks import AdvisoryLock, hold
 from registry.database.types import Model, db
-from registry.errors import NoRoom, RecordNotFound
+from registry.errors import Code, NoRoom, RecordNotFound
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -69,7 +69,7 @@ def transaction(
     except OperationalError as error:
         session.rollback()
         if _is_full(error):
-            raise NoRoom("The database's disk is full.") from error
+            raise NoRoom(Code.DATABASE_FULL) from error
         raise
     except BaseException:
         session.rollback()

@@ -9,7 +9,7 @@ from typing import Any
 from registry.database import db, transaction
 from registry.domain import audit
 from registry.domain.changes import Changes
-from registry.errors import InvalidRecord
+from registry.errors import Code, Fault, InvalidRecord
 from registry.models import CreationLevel, InstanceSettings, Visibility
 
 SIZE_LIMITS = ("pypi_max_file_size", "project_storage_size_limit", "group_storage_size_limit")
@@ -63,8 +63,8 @@ def max_file_size(configured_bytes: int) -> int:
 
 def _refuse_bad_instance_value(name: str, value: Any) -> None:
     if name == "max_personal_access_token_lifetime" and not 1 <= value <= 3650:
-        raise InvalidRecord({name: ["must be between 1 and 3650 days"]})
+        raise InvalidRecord({name: [Fault(Code.DAYS_OUT_OF_RANGE, least=1, most=3650)]})
     if name in SIZE_LIMITS and value is not None and value < 0:
-        raise InvalidRecord({name: ["must be greater than or equal to 0"]})
+        raise InvalidRecord({name: [Fault(Code.NEGATIVE)]})
     if name == "personal_access_token_prefix" and (len(value) > 20 or not value.isascii() or not value.isprintable()):
-        raise InvalidRecord({name: ["is too long (maximum is 20 characters)"]})
+        raise InvalidRecord({name: [Fault(Code.TOO_LONG, maximum=20)]})

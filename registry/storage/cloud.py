@@ -19,7 +19,7 @@ from threading import Lock
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
 
-from registry.errors import ConfigurationError, Unavailable
+from registry.errors import Code, ConfigurationError, Unavailable
 from registry.storage import (
     LINK_SECONDS,
     ObjectDamaged,
@@ -53,7 +53,6 @@ PARALLEL_PUTS = 4
 CHUNK_BYTES = 1 << 20
 READ_BYTES = 1 << 18
 _WHOLE_REQUEST = timedelta(days=1)  # clients that download slowly keep a request open
-_UNAVAILABLE = "The package store does not answer."
 _process: int | None = None
 
 Client = S3Store | GCSStore | AzureStore
@@ -111,7 +110,7 @@ class ObjectStorage:
                     max_concurrency=PARALLEL_PARTS,
                 )
         except FileNotFoundError as error:
-            raise Unavailable("The package store has no such bucket.") from error
+            raise Unavailable(Code.STORE_WITHOUT_BUCKET) from error
         if chunks.sha256 != staged.sha256:
             self.delete(key)
             raise ObjectDamaged(f"{staged.path} changed after it was written")
@@ -292,12 +291,12 @@ class _CircuitBreaker:
             yield
         except (PermissionDeniedError, UnauthenticatedError) as error:
             logger.error("The package store refused a request: %s.", _sentence(error))
-            raise Unavailable("The package store refuses what the registry asks for.") from error
+            raise Unavailable(Code.STORE_REFUSES) from error
         except BaseError as error:
             logger.error("The package store does not answer: %s.", _sentence(error))
             if time.monotonic() - began > SLOW_SECONDS:
                 self._until = time.monotonic() + PAUSE_SECONDS
-            raise Unavailable(_UNAVAILABLE) from error
+            raise Unavailable(Code.STORE_AWAY) from error
         except FileNotFoundError:
             self._until = None
             raise
@@ -309,7 +308,7 @@ class _CircuitBreaker:
             if self._until is None or is_probe:
                 return
             if time.monotonic() < self._until:
-                raise Unavailable(_UNAVAILABLE)
+                raise Unavailable(Code.STORE_AWAY)
             self._until = time.monotonic() + CONNECT_SECONDS + 2 * READ_SECONDS
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from registry.errors import Unavailable, is_for_lack_of_room
+from registry.errors import Code, Unavailable, is_for_lack_of_room
 from registry.storage import Digests, StorageFull
 
 
@@ -94,7 +94,7 @@ class Staging:
             with tempfile.TemporaryFile(dir=self.folder) as file:
                 file.write(b"ok")
         except OSError as error:
-            raise Unavailable(f"The package store cannot be written: {error.strerror}.") from error
+            raise Unavailable(Code.STORE_NOT_WRITABLE, cause=error.strerror) from error
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def detecting_full_disk() -> Iterator[None]:
         yield
     except OSError as error:
         if is_for_lack_of_room(error):
-            raise StorageFull("The package store is full.") from error
+            raise StorageFull(Code.STORE_FULL) from error
         raise
 
 

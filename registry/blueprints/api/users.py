@@ -13,7 +13,7 @@ from registry.blueprints.auth.permits import Gate
 from registry.domain.access import Permission
 from registry.domain.accounts import users
 from registry.domain.accounts.users import StateChange, UserChanges, UserDetails
-from registry.errors import Forbidden, Unauthenticated
+from registry.errors import Code, Forbidden, Unauthenticated
 from registry.models import UserState
 
 _LIST = {
@@ -70,7 +70,7 @@ def routes(gate: Gate) -> Blueprint:
         viewer = current_principal()
         sent = parameters.read(_LIST)
         if viewer.is_anonymous and "username" not in sent:
-            raise Forbidden("Not authorized to access /api/v4/users")
+            raise Forbidden(Code.USERS_NOT_LISTED)
         page = pagination.page(users.users(_wanted(sent, viewer.is_admin), by_email=viewer.is_admin))
         return pagination.answer(page, representations.users(page.items, viewer))
 
@@ -80,7 +80,7 @@ def routes(gate: Gate) -> Blueprint:
         """One user."""
         viewer = current_principal()
         if viewer.is_anonymous:
-            raise Forbidden("Not authorized!")
+            raise Forbidden(Code.USER_NOT_SHOWN)
         return jsonify(representations.users([users.find_user(str(user_id))], viewer)[0])
 
     @blueprint.post("/users")

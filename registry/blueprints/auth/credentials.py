@@ -21,13 +21,13 @@ from registry.database import utcnow
 from registry.domain import access
 from registry.domain.access import Principal, PrincipalKind, Scope
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs, secrets, users
-from registry.errors import ExpiredToken, Forbidden, InactiveUser, NoRoom, NotFound, RevokedToken, Unauthenticated
+from registry.errors import Code, ExpiredToken, Forbidden, InactiveUser, NoRoom, NotFound, RevokedToken, Unauthenticated
 from registry.models import AccessToken, DeployToken, User, UserState
 
 JOB_USERNAME = "gitlab-ci-token"
-_STATE_REASONS = {
-    UserState.BLOCKED: "Your account has been blocked.",
-    UserState.DEACTIVATED: "Your account has been deactivated by your administrator.",
+_STATE_CODES = {
+    UserState.BLOCKED: Code.USER_BLOCKED,
+    UserState.DEACTIVATED: Code.USER_DEACTIVATED,
 }
 
 logger = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ def _sudo(principal: Principal) -> Principal:
     if principal.is_anonymous:
         raise Unauthenticated
     if not principal.is_admin or principal.access_token is None:
-        raise Forbidden("Must be admin to use sudo")
+        raise Forbidden(Code.SUDO_WITHOUT_ADMIN)
     access.require_scope(principal, (Scope.SUDO,))
     user = users.by_reference(reference)
     if user is None:
@@ -192,7 +192,7 @@ def _of_user(kind: PrincipalKind, user: User) -> Principal:
 
 def _refuse_inactive(user: User) -> None:
     if not user.is_active:
-        raise InactiveUser(_STATE_REASONS[user.state])
+        raise InactiveUser(_STATE_CODES[user.state])
 
 
 def _basic() -> tuple[str, str]:

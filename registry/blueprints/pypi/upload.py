@@ -26,7 +26,7 @@ from registry.domain import instance
 from registry.domain.access import Permission
 from registry.domain.packages import publishing, usage
 from registry.domain.packages.publishing import Upload
-from registry.errors import BadRequest, InvalidParameter, TooLarge
+from registry.errors import BadRequest, Code, InvalidParameter, TooLarge
 from registry.models import Project
 from registry.storage import StagedFile, Storage
 
@@ -36,7 +36,6 @@ PART_HEAD_BYTES = 1 << 16
 LONGEST_BOUNDARY = 200  # RFC 2046 has 70 (section 5.1.1); some clients take a few more
 CHUNK_BYTES = 1 << 18
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.IGNORECASE | re.ASCII)
-_MALFORMED = "The body is not a well-formed multipart/form-data form"
 _UNSAFE_FILENAME = re.compile(r"[\x00-\x1f\x7f/\\]")
 # Descriptive form fields → columns of the package.
 _FIELDS = {
@@ -164,7 +163,7 @@ def received_form(staged: StagedFile, max_size_bytes: int) -> Form:
                 if not event.more_data:
                     form.fields[name] = b"".join(text).decode("utf-8", "replace")
         if text_bytes > FORM_BYTES:
-            raise BadRequest(f"The form's text fields are larger than {FORM_BYTES} bytes together")
+            raise BadRequest(Code.FORM_TOO_LARGE, maximum=FORM_BYTES)
     return form
 
 
@@ -178,7 +177,7 @@ class _Discarded:
 def _events(boundary: bytes, stream: IO[bytes]) -> Iterator[Event]:
     """:raises BadRequest: the body is not well formed, or ends too early."""
     if len(boundary) > LONGEST_BOUNDARY:
-        raise BadRequest(_MALFORMED)
+        raise BadRequest(Code.MALFORMED_FORM)
     # The decoder holds what is not content until it has all of it: the header of a part, what stands before the first
     # and behind the last one.
     decoder = MultipartDecoder(boundary, CHUNK_BYTES + PART_HEAD_BYTES, max_parts=FORM_PARTS)
@@ -192,7 +191,7 @@ def _events(boundary: bytes, stream: IO[bytes]) -> Iterator[Event]:
                 if isinstance(event, Epilogue):
                     return
     except (ValueError, ClientDisconnected, RequestEntityTooLarge) as error:
-        raise BadRequest(_MALFORMED) from error
+        raise BadRequest(Code.MALFORMED_FORM) from error
 
 
 def _as_upload(form: Form, staged: StagedFile) -> Upload:
@@ -224,5 +223,5 @@ def _as_upload(form: Form, staged: StagedFile) -> Upload:
 def _checked_filename(filename: str) -> str:
     filename = filename.replace("\\", "/").rpartition("/")[2]
     if not filename or filename in (".", "..") or _UNSAFE_FILENAME.search(filename):
-        raise BadRequest(f"{filename[:100]!a} is not a file name; expected is that of a wheel or an sdist")
+        raise BadRequest(Code.NO_FILENAME, filename=ascii(filename[:100]))
     return filename

@@ -142,7 +142,7 @@ def refuse_forged(_error: CSRFError) -> BaseResponse:
 
 def refuse(error: RegistryError) -> BaseResponse:
     """The page for a refusal of the domain."""
-    response = error_page(error.status, reason=wording.translated(error.reason))
+    response = error_page(error.status, reason=wording.refusal(error))
     response.headers.update(error.headers())
     return response
 

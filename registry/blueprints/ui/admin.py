@@ -29,7 +29,7 @@ from registry.blueprints.ui import pagination
 from registry.blueprints.ui.explore import described
 from registry.blueprints.ui.forms import Form, text
 from registry.blueprints.ui.viewer import principal, signed_in
-from registry.blueprints.ui.wording import translated, visibility_name
+from registry.blueprints.ui.wording import refusal, visibility_name
 from registry.database import db, is_sqlite, utcnow
 from registry.domain import audit, instance, namespaces, paging
 from registry.domain.access import Permission
@@ -367,7 +367,7 @@ def _refusals_flashed() -> Iterator[None]:
     try:
         yield
     except (Conflict, Forbidden) as error:
-        flash(translated(error.reason), "error")
+        flash(refusal(error), "error")
 
 
 @contextmanager
@@ -375,7 +375,7 @@ def _forbidden_beside(form: Form) -> Iterator[None]:
     try:
         yield
     except Forbidden as error:
-        form.refuse("is_admin", translated(error.reason))
+        form.refuse("is_admin", refusal(error))
 
 
 # Settings -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from flask_wtf import FlaskForm
 from wtforms import BooleanField, DateField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Optional, ValidationError
 
-from registry.blueprints.ui.wording import role_name, translated, visibility_name
+from registry.blueprints.ui.wording import refusal, role_name, sentence, visibility_name
 from registry.database import utcnow
 from registry.domain import namespaces
 from registry.domain.namespaces import GroupChanges, ProjectChanges
@@ -55,10 +55,10 @@ class Form(FlaskForm):  # type: ignore[misc]
         try:
             yield
         except InvalidRecord as error:
-            for name, sentences in error.errors.items():
-                self.refuse(_FIELDS.get(name, name), *map(translated, sentences))
+            for name, faults in error.fields.items():
+                self.refuse(_FIELDS.get(name, name), *map(sentence, faults))
         except (BadRequest, Conflict, PlainRefusal) as error:
-            self.refuse("", translated(error.reason))
+            self.refuse("", refusal(error))
 
     def refuse(self, name: str, *sentences: str) -> None:
         """Put sentences beside a field, or above the form when it has no field of this name."""

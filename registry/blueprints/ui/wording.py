@@ -1,11 +1,10 @@
-"""Sentences of the domain as pages show them: refusals are English in the API, and translated here."""
+"""Refusals, roles and statuses as pages name them, in the language of the request."""
 
 from __future__ import annotations
 
-import re
-
 from flask_babel import gettext
 
+from registry.errors import Code, Fault, RegistryError
 from registry.models import NameStatus, Role, Visibility
 
 
@@ -37,89 +36,78 @@ _NAME_STATUSES = {
     NameStatus.QUARANTINED: _("Quarantined"),
 }
 _SENTENCES = {
-    "can't be blank": _("This field is required."),
-    "has already been taken": _("This is already taken."),
-    "is invalid": _("This is not valid."),
-    "is not valid": _("You cannot create projects there."),
-    "can contain only printable characters": _("Only printable characters are allowed."),
-    "Username has already been taken": _("This username is already taken."),
-    "Email has already been taken": _("This email address is already taken."),
-    "is not the current password": _("This is not your current password."),
-    "must differ from the current password": _("Choose a password that differs from the current one."),
-    "Member already exists": _("This user is a member already."),
-    "cannot be a date in the past": _("Choose a date in the future."),
-    "must not be the group itself or below it": _("A group cannot be moved into itself or below itself."),
-    "cannot be changed because it is locked by an ancestor": _("This is enforced by a group above or by the instance."),
-    "The last active administrator cannot be blocked, demoted or deleted.": _(
-        "The last active administrator cannot be blocked, demoted or deleted."
+    Code.BLANK: _("This field is required."),
+    Code.TAKEN: _("This is already taken."),
+    Code.INVALID: _("This is not valid."),
+    Code.TOO_SHORT: _("Use at least %(minimum)s characters."),
+    Code.TOO_LONG: _("Use at most %(maximum)s characters."),
+    Code.UNPRINTABLE: _("Only printable characters are allowed."),
+    Code.NEGATIVE: _("Enter a whole number."),
+    Code.DAYS_OUT_OF_RANGE: _("Enter a number from %(least)s to %(most)s."),
+    Code.NO_PROJECTS_THERE: _("You cannot create projects there."),
+    Code.INVALID_PATH: _("Use letters, digits, '_', '-' and '.'; start with a letter, digit or '_', and end with one."),
+    Code.RESERVED_PATH: _("%(path)s is a reserved name."),
+    Code.TOO_DEEP: _("Groups can be nested %(maximum)s levels deep at most."),
+    Code.BELOW_ITSELF: _("A group cannot be moved into itself or below itself."),
+    Code.PROJECTS_LIMIT: _("You have reached your limit of %(limit)s projects."),
+    Code.VISIBILITY_ABOVE_GROUP: _("This cannot be more visible than the group it is in."),
+    Code.VISIBILITY_ABOVE_PARENT: _("This cannot be more visible than the group it is in."),
+    Code.VISIBILITY_BELOW_PROJECTS: _("This group contains projects that are more visible."),
+    Code.VISIBILITY_BELOW_SUBGROUPS: _("This group contains subgroups that are more visible."),
+    Code.VISIBILITY_RESTRICTED: _("An administrator has restricted this visibility level."),
+    Code.LOCKED_ABOVE: _("This is enforced by a group above or by the instance."),
+    Code.ALREADY_MEMBER: _("This user is a member already."),
+    Code.NO_MEMBER_ROLE: _("Choose one of the roles in the list."),
+    Code.ROLE_BELOW_INHERITED: _(
+        "This user already has the role %(role)s from the group %(group)s; choose that role or a higher one."
     ),
-    "can only contain available scopes": _("Choose among the scopes that are offered."),
-    "can contain only letters, digits, '_', '-', '+', and '.'": _("Use letters, digits, '_', '-', '+' and '.' only."),
-    "Package protected.": _("A protection rule does not allow you to do this."),
-    "Package name pattern has already been taken": _("There is a rule for this name pattern already."),
-    "Package name pattern should be a valid PyPI package name with optional wildcard characters.": _(
-        "The name pattern must be a package name, in which * may stand for any text."
-    ),
-    "A rule must have at least a minimum access role for push or delete.": _(
-        "Choose a minimum access level for push or for delete."
-    ),
-    "is already in the job token scope": _("This is in the allowlist already."),
-    "must be greater than or equal to 0": _("Enter a whole number."),
-    "User cannot be removed while is the sole-owner of a group": _(
-        "This user is the only owner of a group; give the group another owner first."
-    ),
-    "can contain only letters, digits, '_', '-' and '.'. Cannot start with '-' or '.', "
-    "nor end in '-', '.', '.git' or '.atom'.": _(
-        "Use letters, digits, '_', '-' and '.'; start with a letter, digit or '_', and end with one."
-    ),
+    Code.PAST_DATE: _("Choose a date in the future."),
+    Code.USERNAME_TAKEN: _("This username is already taken."),
+    Code.EMAIL_TAKEN: _("This email address is already taken."),
+    Code.WRONG_PASSWORD: _("This is not your current password."),
+    Code.SAME_PASSWORD: _("Choose a password that differs from the current one."),
+    Code.LAST_ADMINISTRATOR: _("The last active administrator cannot be blocked, demoted or deleted."),
+    Code.SOLE_OWNER: _("This user is the only owner of a group; give the group another owner first."),
+    Code.WRONG_USER_STATE: _("This does not fit the present state of the user."),
+    Code.TOO_MANY_ATTEMPTS: _("Try again in %(seconds)s seconds."),
+    Code.UNKNOWN_SCOPE: _("Choose among the scopes that are offered."),
+    Code.NO_SCOPE: _("Select at least one scope."),
+    Code.EXPIRES_TOO_LATE: _("Choose a day before %(day)s."),
+    Code.INVALID_TOKEN_USERNAME: _("Use letters, digits, '_', '-', '+' and '.' only."),
+    Code.JOB_ENDED: _("This job has ended already."),
+    Code.ALREADY_IN_ALLOWLIST: _("This is in the allowlist already."),
+    Code.ALLOWLIST_FULL: _("The allowlist is full: it holds %(maximum)s groups and projects."),
+    Code.PROTECTED: _("A protection rule does not allow you to do this."),
+    Code.PATTERN_TAKEN: _("There is a rule for this name pattern already."),
+    Code.INVALID_PATTERN: _("The name pattern must be a package name, in which * may stand for any text."),
+    Code.RULE_WITHOUT_ROLE: _("Choose a minimum access level for push or for delete."),
+    Code.NOTHING_TO_YANK: _("%(release)s has no assets that could be yanked."),
+    Code.INVALID_HOST: _("The Host header is not a host name or address, with a port if need be"),
+    Code.DATABASE_AWAY: _("The database does not answer."),
+    Code.DATABASE_FULL: _("The database's disk is full."),
+    Code.STORE_AWAY: _("The package store does not answer."),
+    Code.STORE_WITHOUT_BUCKET: _("The package store has no such bucket."),
+    Code.STORE_REFUSES: _("The package store refuses the registry's requests."),
+    Code.STORE_NOT_WRITABLE: _("The package store cannot be written: %(cause)s."),
+    Code.STORE_FULL: _("The package store is full."),
+    Code.DISK_FULL: _("The disk is full."),
 }
-_PATTERNS = (
-    (r"is too short \(minimum is (?P<number>\d+) characters\)", _("Use at least %(number)s characters.")),
-    (r"is too long \(maximum is (?P<number>\d+) characters\)", _("Use at most %(number)s characters.")),
-    (r"is too deep \(maximum is (?P<number>\d+) levels\)", _("Groups can be nested %(number)s levels deep at most.")),
-    (r"must be between (?P<least>\d+) and (?P<most>\d+) days", _("Enter a number from %(least)s to %(most)s.")),
-    (r"must be before (?P<day>[\d-]+)", _("Choose a day before %(day)s.")),
-    (
-        r"exceeds the allowable number of project links \((?P<number>\d+)\)",
-        _("The allowlist is full: it holds %(number)s groups and projects."),
-    ),
-    (r"The user is (?P<state>\w+) and cannot be made \w+\.", _("This does not fit the present state of the user.")),
-    (r"(?P<path>.+) is a reserved name", _("%(path)s is a reserved name.")),
-    (
-        r"\w+ is not allowed in a \w+ group\.|\w+ is not allowed since the parent group has a \w+ visibility\.",
-        _("This cannot be more visible than the group it is in."),
-    ),
-    (r"\w+ has been restricted by your administrator\.", _("An administrator has restricted this visibility level.")),
-    (
-        r"\w+ is not allowed since this group contains projects with higher visibility\.",
-        _("This group contains projects that are more visible."),
-    ),
-    (
-        r"\w+ is not allowed since there are sub-groups with higher visibility\.",
-        _("This group contains subgroups that are more visible."),
-    ),
-    (
-        r"should be greater than or equal to (?P<role>\w+) inherited membership from group (?P<group>.+)",
-        _("This user already has the role %(role)s from the group %(group)s; choose that role or a higher one."),
-    ),
-    (r"Your project limit is (?P<number>\d+) projects!", _("You have reached your limit of %(number)s projects.")),
-    (r"(?P<release>.+) has no files that could be yanked", _("%(release)s has no assets that could be yanked.")),
-    (r"Retry in (?P<number>\d+) seconds", _("Try again in %(number)s seconds.")),
-)
 
 
-def translated(sentence: str) -> str:
-    """The sentence in the language of this request; one that is not known here stays as it is."""
-    if sentence in _SENTENCES:
-        return str(gettext(_SENTENCES[sentence]))
-    for pattern, shown in _PATTERNS:
-        found = re.fullmatch(pattern, sentence)
-        if found:
-            words = found.groupdict()
-            if "role" in words:
-                words["role"] = role_name(Role[words["role"].upper()])
-            return str(gettext(shown, **words))
-    return sentence
+def refusal(error: RegistryError) -> str:
+    """Why something was refused, in the language of this request; empty where the status says it all."""
+    return " ".join(map(sentence, error.faults))
+
+
+def sentence(fault: Fault) -> str:
+    """One reason in the language of this request. Pages never meet the codes that have no sentence here."""
+    if fault.code not in _SENTENCES:
+        return str(fault)
+    return str(gettext(_SENTENCES[fault.code], **{name: _shown(value) for name, value in fault.values.items()}))
+
+
+def _shown(value: object) -> object:
+    return role_name(value) if isinstance(value, Role) else value
 
 
 def visibility_name(level: Visibility) -> str:

@@ -16,7 +16,7 @@ from registry.domain import audit
 from registry.domain.access import Principal, Scope
 from registry.domain.accounts.secrets import digest
 from registry.domain.paging import Listing
-from registry.errors import InvalidRecord, NotFound, RecordNotFound, Unauthenticated
+from registry.errors import Code, Fault, InvalidRecord, NotFound, RecordNotFound, Unauthenticated
 from registry.models import AccessToken, InstanceSettings, User
 
 
@@ -198,17 +198,17 @@ def _week_ahead(now: datetime) -> date:
 
 
 def _refuse_invalid_access_token(name: str, scopes: list[str], description: str) -> None:
-    errors: dict[str, list[str]] = {}
+    errors: dict[str, list[Fault]] = {}
     if not name.strip():
-        errors["name"] = ["can't be blank"]
+        errors["name"] = [Fault(Code.BLANK)]
     elif len(name) > 255 or "\x00" in name:
-        errors["name"] = ["is too long (maximum is 255 characters)"]
+        errors["name"] = [Fault(Code.TOO_LONG, maximum=255)]
     if len(description) > 255 or "\x00" in description:
-        errors["description"] = ["is too long (maximum is 255 characters)"]
+        errors["description"] = [Fault(Code.TOO_LONG, maximum=255)]
     if not scopes:
-        errors["scopes"] = ["can't be blank"]
+        errors["scopes"] = [Fault(Code.BLANK)]
     elif set(scopes) - set(Scope):
-        errors["scopes"] = ["can only contain available scopes"]
+        errors["scopes"] = [Fault(Code.UNKNOWN_SCOPE)]
     if errors:
         raise InvalidRecord(errors)
 
@@ -218,5 +218,5 @@ def _checked_expiry(expires_on: date | None, settings: InstanceSettings, now: da
     if expires_on is None:
         return latest if settings.require_personal_access_token_expiry else None
     if expires_on > latest and settings.require_personal_access_token_expiry:
-        raise InvalidRecord({"expires_at": [f"must be before {latest + timedelta(days=1)}"]})
+        raise InvalidRecord({"expires_at": [Fault(Code.EXPIRES_TOO_LATE, day=latest + timedelta(days=1))]})
     return expires_on

@@ -15,7 +15,7 @@ from registry.domain import audit
 from registry.domain.access import DeployScope
 from registry.domain.accounts.secrets import digest
 from registry.domain.paging import Listing
-from registry.errors import InvalidRecord, PlainRefusal, RecordNotFound
+from registry.errors import Code, Fault, InvalidRecord, PlainRefusal, RecordNotFound
 from registry.models import DeployToken, Namespace
 
 DEPLOY_TOKEN_PREFIX = "gldt-"
@@ -39,16 +39,16 @@ def issue_deploy_token(
     """
     scopes = list(dict.fromkeys(scopes))
     if not scopes:
-        raise PlainRefusal("Scopes can't be blank")
-    errors: dict[str, list[str]] = {}
+        raise PlainRefusal(Code.NO_SCOPE)
+    errors: dict[str, list[Fault]] = {}
     if not name.strip():
-        errors["name"] = ["can't be blank"]
+        errors["name"] = [Fault(Code.BLANK)]
     elif len(name) > 255 or "\x00" in name:
-        errors["name"] = ["is too long (maximum is 255 characters)"]
+        errors["name"] = [Fault(Code.TOO_LONG, maximum=255)]
     if set(scopes) - set(DeployScope):
-        errors["scopes"] = ["can only contain available scopes"]
+        errors["scopes"] = [Fault(Code.UNKNOWN_SCOPE)]
     if username and not _DEPLOY_USERNAME.fullmatch(username):
-        errors["username"] = ["can contain only letters, digits, '_', '-', '+', and '.'"]
+        errors["username"] = [Fault(Code.INVALID_TOKEN_USERNAME)]
     if errors:
         raise InvalidRecord(errors)
     secret = DEPLOY_TOKEN_PREFIX + secrets.token_urlsafe(32)

@@ -14,7 +14,7 @@ from registry.domain import access, audit
 from registry.domain.access import Principal
 from registry.domain.accounts.secrets import digest
 from registry.domain.paging import Listing
-from registry.errors import BadRequest, Forbidden, InvalidRecord, NotFound
+from registry.errors import BadRequest, Code, Fault, Forbidden, InvalidRecord, NotFound
 from registry.models import Job, JobStatus, Namespace, Project, Role, User
 
 JOB_TOKEN_PREFIX = "glcbt-"
@@ -31,14 +31,14 @@ def start_job(
     :raises BadRequest: the lifetime is not between a second and 30 days.
     """
     errors = {
-        field: ["must have 1 to 255 characters"]
+        field: [Fault(Code.INVALID_JOB_TEXT)]
         for field, value in (("name", name), ("ref", ref))
         if not value.strip() or len(value) > 255 or "\x00" in value
     }
     if errors:
         raise InvalidRecord(errors)
     if not timedelta(seconds=1) <= lifetime <= LONGEST_JOB:
-        raise BadRequest(f"expires_in must be between 1 and {int(LONGEST_JOB.total_seconds())} seconds")
+        raise BadRequest(Code.JOB_LIFETIME_OUT_OF_RANGE, longest=int(LONGEST_JOB.total_seconds()))
     secret = JOB_TOKEN_PREFIX + secrets.token_urlsafe(32)
     job = Job(
         project_id=project.id, project=project, user_id=user.id, user=user, name=name, ref=ref,
@@ -91,9 +91,9 @@ def finish_job(job: Job, status: JobStatus, *, by: Principal, now: datetime) -> 
         if not _may_finish(by, job):
             raise Forbidden
         if status is JobStatus.RUNNING:
-            raise BadRequest("status must be success, failed or canceled")
+            raise BadRequest(Code.NO_END_OF_A_JOB)
         if job.status is not JobStatus.RUNNING:
-            raise BadRequest(f"the job has ended already, as {job.status}")
+            raise BadRequest(Code.JOB_ENDED, status=job.status)
         job.status, job.finished_at = status, now
         audit.record(
             by, "job_finished", job.name, session.get_one(Namespace, job.project_id), job_id=job.id, status=status

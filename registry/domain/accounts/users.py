@@ -20,7 +20,7 @@ from registry.database import AdvisoryLock, contains, db, lock, transaction, utc
 from registry.domain import audit, namespaces
 from registry.domain.changes import Changes
 from registry.domain.paging import Listing
-from registry.errors import Conflict, Forbidden, InvalidRecord, NotFound
+from registry.errors import Code, Conflict, Fault, Forbidden, InvalidRecord, NotFound
 from registry.models import (
     ColorScheme,
     InstanceSettings,
@@ -117,7 +117,7 @@ def create_user(
         try:
             session.flush()
         except IntegrityError as error:  # another process was faster
-            raise Conflict("Username has already been taken") from error
+            raise Conflict(Code.USERNAME_TAKEN) from error
         space = UserNamespace(
             path=username, name=user.name, visibility=Visibility.PUBLIC, user_id=user.id, creator_id=user.id
         )
@@ -167,9 +167,9 @@ def change_password(user: User, current: str, password: str, *, by: audit.Author
     :raises InvalidRecord: the present password is another, or the new one is the same, too short or too long.
     """
     if not _is_password_of(user, current):
-        raise InvalidRecord({"current_password": ["is not the current password"]})
+        raise InvalidRecord({"current_password": [Fault(Code.WRONG_PASSWORD)]})
     if current == password:
-        raise InvalidRecord({"password": ["must differ from the current password"]})
+        raise InvalidRecord({"password": [Fault(Code.SAME_PASSWORD)]})
     set_password(user, password, by=by)
 
 
@@ -340,7 +340,7 @@ def change_state(user: User, change: StateChange, *, by: audit.Author) -> None:
     with transaction(lock=AdvisoryLock.TREE):
         lock(user)
         if user.state is not before:
-            raise Forbidden(f"The user is {user.state} and cannot be made {after}.")
+            raise Forbidden(Code.WRONG_USER_STATE, state=user.state, wanted=after)
         if after is not UserState.ACTIVE:
             refuse_last_administrator(user)
         user.state = after
@@ -361,7 +361,7 @@ def delete_user(user: User, *, by: audit.Author) -> None:
             )
         ):  # fmt: skip
             if namespaces.is_last_owner(membership):
-                raise Conflict("User cannot be removed while is the sole-owner of a group")
+                raise Conflict(Code.SOLE_OWNER)
         audit.record(by, "user_deleted", user.username)
         session.delete(user)
 
@@ -374,23 +374,23 @@ def refuse_last_administrator(user: User) -> None:
         select(func.count(User.id)).where(User.is_admin, User.state == UserState.ACTIVE, User.id != user.id)
     )
     if not others:
-        raise Forbidden("The last active administrator cannot be blocked, demoted or deleted.")
+        raise Forbidden(Code.LAST_ADMINISTRATOR)
 
 
 def refuse_bad_password(password: str) -> None:
     """:raises InvalidRecord: too short or too long."""
     if len(password) < MINIMUM_PASSWORD_LENGTH:
-        raise InvalidRecord({"password": [f"is too short (minimum is {MINIMUM_PASSWORD_LENGTH} characters)"]})
+        raise InvalidRecord({"password": [Fault(Code.TOO_SHORT, minimum=MINIMUM_PASSWORD_LENGTH)]})
     if len(password) > MAXIMUM_PASSWORD_LENGTH:
-        raise InvalidRecord({"password": [f"is too long (maximum is {MAXIMUM_PASSWORD_LENGTH} characters)"]})
+        raise InvalidRecord({"password": [Fault(Code.TOO_LONG, maximum=MAXIMUM_PASSWORD_LENGTH)]})
 
 
 def _refuse_invalid(user: User) -> None:
-    errors: dict[str, list[str]] = {}
+    errors: dict[str, list[Fault]] = {}
     if path_errors := namespaces.path_errors(user.username, top_level=True):
         errors["username"] = path_errors
     if not _EMAIL.fullmatch(user.email) or len(user.email) > 255:
-        errors["email"] = ["is invalid"]
+        errors["email"] = [Fault(Code.INVALID)]
     if name_errors := namespaces.name_errors(user.name):
         errors["name"] = name_errors
     if errors:
@@ -400,11 +400,11 @@ def _refuse_invalid(user: User) -> None:
 def _refuse_taken(user: User, *, except_space_of: User | None = None) -> None:
     others = select(User.id).where(User.id != (user.id or 0))
     if db.session.scalar(others.where(User.email_key == user.email_key)):
-        raise Conflict("Email has already been taken")
+        raise Conflict(Code.EMAIL_TAKEN)
     space = db.session.scalar(select(Namespace).where(Namespace.full_path_key == user.username_key))
     own_space = isinstance(space, UserNamespace) and except_space_of is not None and space.user_id == except_space_of.id
     if (space is not None and not own_space) or db.session.scalar(others.where(User.username_key == user.username_key)):
-        raise Conflict("Username has already been taken")
+        raise Conflict(Code.USERNAME_TAKEN)
 
 
 @cache

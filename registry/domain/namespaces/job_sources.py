@@ -9,7 +9,7 @@ from registry.database import db, transaction
 from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces.finding import AnyNamespace
-from registry.errors import InvalidRecord, RecordNotFound
+from registry.errors import Code, Fault, InvalidRecord, RecordNotFound
 from registry.models import AllowedJobSource, Namespace, Project
 
 MAXIMUM_ALLOWLIST = 200
@@ -33,15 +33,13 @@ def allow_job_source(project: Project, source: Namespace, *, by: Principal) -> N
     :raises NotFound: the source is not there for whoever lists it.
     """
     access.require(by, Permission.READ_NAMESPACE, source)
-    is_listed = InvalidRecord({"target_project": ["is already in the job token scope"]})
+    is_listed = InvalidRecord({"target_project": [Fault(Code.ALREADY_IN_ALLOWLIST)]})
     with transaction() as session:
         if session.get(AllowedJobSource, (project.id, source.id)) is not None:
             raise is_listed
         listed = session.scalar(select(func.count()).where(AllowedJobSource.project_id == project.id)) or 0
         if listed >= MAXIMUM_ALLOWLIST:
-            raise InvalidRecord(
-                {"source_project": [f"exceeds the allowable number of project links ({MAXIMUM_ALLOWLIST})"]}
-            )
+            raise InvalidRecord({"source_project": [Fault(Code.ALLOWLIST_FULL, maximum=MAXIMUM_ALLOWLIST)]})
         session.add(AllowedJobSource(project_id=project.id, source_id=source.id))
         try:
             session.flush()

@@ -15,7 +15,7 @@ from registry.database import AdvisoryLock, contains, db, transaction, utcnow
 from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
 from registry.domain.paging import Listing
-from registry.errors import Conflict, Forbidden, InvalidRecord, RecordNotFound
+from registry.errors import Code, Conflict, Fault, Forbidden, InvalidRecord, RecordNotFound
 from registry.models import MEMBER_ROLES, Ancestry, Group, Membership, Namespace, Role, User, UserNamespace, UserState
 
 
@@ -103,7 +103,7 @@ def add_member(
     """
     with transaction() as session:
         if session.scalar(_direct(namespace, user.id)) is not None:
-            raise Conflict("Member already exists")
+            raise Conflict(Code.ALREADY_MEMBER)
         _refuse_role(namespace, user, role, expires_on, by)
         membership = Membership(
             namespace_id=namespace.id, user_id=user.id, user=user, role=role, expires_on=expires_on,
@@ -113,7 +113,7 @@ def add_member(
         try:
             session.flush()
         except IntegrityError as error:  # another process was faster
-            raise Conflict("Member already exists") from error
+            raise Conflict(Code.ALREADY_MEMBER) from error
         audit.record(by, "member_added", user.username, namespace, role=role.title, expires_on=_shown(expires_on))
     return membership
 
@@ -223,10 +223,10 @@ def _direct(namespace: Namespace, user_id: int) -> Select[Membership]:
 
 def _refuse_role(namespace: Namespace, user: User, role: Role, expires_on: date | None, by: Principal) -> None:
     if role not in MEMBER_ROLES:
-        raise InvalidRecord({"access_level": ["is not included in the list"]})
+        raise InvalidRecord({"access_level": [Fault(Code.NO_MEMBER_ROLE)]})
     _refuse_higher(namespace, role, by)
     if expires_on is not None and expires_on <= utcnow().date():
-        raise InvalidRecord({"expires_at": ["cannot be a date in the past"]})
+        raise InvalidRecord({"expires_at": [Fault(Code.PAST_DATE)]})
     inherited = db.session.execute(
         select(Membership.role, Namespace.name)
         .join(Ancestry, Ancestry.ancestor_id == Membership.namespace_id)
@@ -240,8 +240,8 @@ def _refuse_role(namespace: Namespace, user: User, role: Role, expires_on: date 
         .order_by(Membership.role.desc(), Ancestry.distance)
     ).first()
     if inherited is not None and role < inherited.role:
-        told = f"{inherited.role.title} inherited membership from group {inherited.name}"
-        raise InvalidRecord({"access_level": [f"should be greater than or equal to {told}"]})
+        fault = Fault(Code.ROLE_BELOW_INHERITED, role=inherited.role, group=inherited.name)
+        raise InvalidRecord({"access_level": [fault]})
 
 
 def _refuse_higher(namespace: Namespace, role: Role, by: Principal) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from registry.database import db
 from registry.domain import access
 from registry.domain.access import Principal
-from registry.errors import InvalidGroup, InvalidRecord
+from registry.errors import Code, Fault, InvalidGroup, InvalidRecord
 from registry.models import Ancestry, Group, InstanceSettings, Namespace, Project, UserNamespace, Visibility
 
 MAXIMUM_DEPTH = 20
@@ -42,19 +42,16 @@ def default_visibility(kind: type[Group] | type[Project], parent: Namespace | No
     return lowered_visibility(default, parent)
 
 
-def path_errors(path: str, *, top_level: bool) -> list[str]:
+def path_errors(path: str, *, top_level: bool) -> list[Fault]:
     """What is wrong with the last part of a path; empty when nothing is."""
     if not path:
-        return ["can't be blank"]
+        return [Fault(Code.BLANK)]
     if len(path) > 255:
-        return ["is too long (maximum is 255 characters)"]
+        return [Fault(Code.TOO_LONG, maximum=255)]
     if not _PATH.fullmatch(path) or path.lower().endswith((".git", ".atom")) or ".." in path:
-        return [
-            "can contain only letters, digits, '_', '-' and '.'. Cannot start with '-' or '.', "
-            "nor end in '-', '.', '.git' or '.atom'."
-        ]
+        return [Fault(Code.INVALID_PATH)]
     if path.lower() in RESERVED or (top_level and path.lower() in TOP_LEVEL_RESERVED):
-        return [f"{path} is a reserved name"]
+        return [Fault(Code.RESERVED_PATH, path=path)]
     return []
 
 
@@ -68,13 +65,13 @@ def path_from(name: str) -> str:
     return re.sub(r"[^a-z0-9_.]+", "-", unaccented).strip("-.")
 
 
-def name_errors(name: str) -> list[str]:
+def name_errors(name: str) -> list[Fault]:
     if not name.strip():
-        return ["can't be blank"]
+        return [Fault(Code.BLANK)]
     if len(name) > 255:
-        return ["is too long (maximum is 255 characters)"]
+        return [Fault(Code.TOO_LONG, maximum=255)]
     if _CONTROL.search(name):
-        return ["can contain only printable characters"]
+        return [Fault(Code.UNPRINTABLE)]
     return []
 
 
@@ -91,7 +88,7 @@ def refuse_invalid(
 
     :param standing: the visibility that it has already, and may keep.
     """
-    errors: dict[str, list[str]] = {}
+    errors: dict[str, list[Fault]] = {}
     if found := name_errors(namespace.name):
         errors["name"] = found
     if found := path_errors(namespace.path if path is None else path, top_level=parent is None):
@@ -99,28 +96,28 @@ def refuse_invalid(
     if namespace.visibility is not standing:
         errors["visibility_level"] = _visibility_errors(namespace.visibility, parent, by, refusal)
     if parent is not None and depth(parent) >= MAXIMUM_DEPTH:
-        errors["parent"] = [f"is too deep (maximum is {MAXIMUM_DEPTH} levels)"]
+        errors["parent"] = [Fault(Code.TOO_DEEP, maximum=MAXIMUM_DEPTH)]
     description = namespace.description or ""  # a new record has its default only once it is stored
     if len(description) > 2000 or "\x00" in description:
-        errors["description"] = ["is too long (maximum is 2000 characters)"]
+        errors["description"] = [Fault(Code.TOO_LONG, maximum=2000)]
     if any(errors.values()):
         raise refusal({field: found for field, found in errors.items() if found})
 
 
 def _visibility_errors(
     visibility: Visibility, parent: Namespace | None, by: Principal, refusal: type[InvalidRecord]
-) -> list[str]:
+) -> list[Fault]:
     if isinstance(parent, Group) and visibility > parent.visibility:
         if refusal is InvalidGroup:
             return [not_allowed_in_parent(visibility, parent)]
-        return [f"{visibility.label} is not allowed in a {parent.visibility.label} group."]
+        return [Fault(Code.VISIBILITY_ABOVE_GROUP, level=visibility.label, parent=parent.visibility.label)]
     if not by.is_admin and visibility.label in InstanceSettings.current().restricted_visibility_levels:
-        return [f"{visibility.label} has been restricted by your administrator."]
+        return [Fault(Code.VISIBILITY_RESTRICTED, level=visibility.label)]
     return []
 
 
-def not_allowed_in_parent(visibility: Visibility, parent: Namespace) -> str:
-    return f"{visibility.label} is not allowed since the parent group has a {parent.visibility.label} visibility."
+def not_allowed_in_parent(visibility: Visibility, parent: Namespace) -> Fault:
+    return Fault(Code.VISIBILITY_ABOVE_PARENT, level=visibility.label, parent=parent.visibility.label)
 
 
 def refuse_more_visible_children(namespace: Namespace, refusal: type[InvalidRecord]) -> None:
@@ -130,11 +127,11 @@ def refuse_more_visible_children(namespace: Namespace, refusal: type[InvalidReco
         .group_by(Namespace.kind)
     ).scalars()
     label = namespace.visibility.label
-    messages = {
-        "project": f"{label} is not allowed since this group contains projects with higher visibility.",
-        "group": f"{label} is not allowed since there are sub-groups with higher visibility.",
+    faults = {
+        "project": Fault(Code.VISIBILITY_BELOW_PROJECTS, level=label),
+        "group": Fault(Code.VISIBILITY_BELOW_SUBGROUPS, level=label),
     }
-    if errors := [messages[kind] for kind in more_visible]:
+    if errors := [faults[kind] for kind in more_visible]:
         raise refusal({"visibility_level": errors})
 
 
@@ -143,7 +140,7 @@ def refuse_over_limit(parent: Namespace, by: Principal) -> None:
         return
     held = db.session.scalar(select(func.count(Project.id)).where(Project.parent_id == parent.id)) or 0
     if held >= by.user.projects_limit:
-        raise InvalidRecord({"limit_reached": [f"Your project limit is {by.user.projects_limit} projects!"]})
+        raise InvalidRecord({"limit_reached": [Fault(Code.PROJECTS_LIMIT, limit=by.user.projects_limit)]})
 
 
 def refuse_taken(namespace: Namespace, refusal: type[InvalidRecord]) -> None:
@@ -156,9 +153,9 @@ def refuse_taken(namespace: Namespace, refusal: type[InvalidRecord]) -> None:
         raise refusal(taken(namespace))
 
 
-def taken(namespace: Namespace) -> dict[str, list[str]]:
+def taken(namespace: Namespace) -> dict[str, list[Fault]]:
     fields = ("project_namespace.name", "name", "path") if isinstance(namespace, Project) else ("path",)
-    return {field: ["has already been taken"] for field in fields}
+    return {field: [Fault(Code.TAKEN)] for field in fields}
 
 
 def lowered_visibility(default: Visibility, parent: Namespace | None) -> Visibility:

@@ -24,7 +24,7 @@ from registry.domain.namespaces.rules import (
     refuse_taken,
     taken,
 )
-from registry.errors import Forbidden, InvalidGroup, InvalidRecord, NotFound
+from registry.errors import Code, Fault, Forbidden, InvalidGroup, InvalidRecord, NotFound
 from registry.models import (
     Ancestry,
     Group,
@@ -96,7 +96,7 @@ def create_project(
     :raises InvalidRecord: the creator may not create projects there, or name, path or visibility breaks a rule.
     """
     if parent is None or isinstance(parent, Project) or not access.allowed(by, Permission.CREATE_PROJECT, parent):
-        raise InvalidRecord({"namespace": ["is not valid"]})
+        raise InvalidRecord({"namespace": [Fault(Code.NO_PROJECTS_THERE)]})
     if visibility is None:
         visibility = lowered_visibility(InstanceSettings.current().default_project_visibility, parent)
     project = Project(
@@ -163,7 +163,7 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
         _read_again(group)
         _read_again(parent)
         if parent is not None and access.is_within(parent, group.id):
-            raise InvalidGroup({"parent": ["must not be the group itself or below it"]})
+            raise InvalidGroup({"parent": [Fault(Code.BELOW_ITSELF)]})
         if errors := path_errors(group.path, top_level=parent is None):
             raise InvalidGroup({"path": errors})
         if parent is not None and group.visibility > parent.visibility:
@@ -171,7 +171,7 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
         depth_above = 0 if parent is None else depth(parent)
         depth_below = session.scalar(select(func.max(Ancestry.distance)).where(Ancestry.ancestor_id == group.id)) or 0
         if depth_above + depth_below + 1 > MAXIMUM_DEPTH:
-            raise InvalidGroup({"parent": [f"is too deep (maximum is {MAXIMUM_DEPTH} levels)"]})
+            raise InvalidGroup({"parent": [Fault(Code.TOO_DEEP, maximum=MAXIMUM_DEPTH)]})
         before = group.full_path
         group.parent_id = None if parent is None else parent.id
         rename(group, path=group.path, refusal=InvalidGroup)

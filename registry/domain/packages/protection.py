@@ -17,10 +17,9 @@ from registry.domain import access, audit
 from registry.domain.access import Principal
 from registry.domain.changes import Changes
 from registry.domain.distributions.filenames import is_valid_name
-from registry.errors import NotFound, ProtectedPackage, Unprocessable
+from registry.errors import Code, NotFound, ProtectedPackage, Unprocessable
 from registry.models import Package, Project, ProtectionRule, Role
 
-PATTERN_TAKEN = "Package name pattern has already been taken"
 _PATTERN = re.compile(r"[A-Z0-9._*-]+", re.IGNORECASE | re.ASCII)
 
 
@@ -158,11 +157,9 @@ def _matching_rules(project: Project, name: str) -> list[ProtectionRule]:
 
 def _refuse_invalid_rule(rule: ProtectionRule) -> None:
     if not _PATTERN.fullmatch(rule.pattern) or len(rule.pattern) > 255:
-        raise Unprocessable(
-            "Package name pattern should be a valid PyPI package name with optional wildcard characters."
-        )
+        raise Unprocessable(Code.INVALID_PATTERN)
     if rule.minimum_push_role is None and rule.minimum_delete_role is None:
-        raise Unprocessable("A rule must have at least a minimum access role for push or delete.")
+        raise Unprocessable(Code.RULE_WITHOUT_ROLE)
     taken = db.session.scalar(
         select(ProtectionRule.id).where(
             ProtectionRule.project_id == rule.project_id,
@@ -172,11 +169,11 @@ def _refuse_invalid_rule(rule: ProtectionRule) -> None:
         )
     )
     if taken is not None:
-        raise Unprocessable(PATTERN_TAKEN)
+        raise Unprocessable(Code.PATTERN_TAKEN)
 
 
 def _flush_rule() -> None:
     try:
         db.session.flush()
     except IntegrityError as error:  # another process was faster
-        raise Unprocessable(PATTERN_TAKEN) from error
+        raise Unprocessable(Code.PATTERN_TAKEN) from error

@@ -25,6 +25,7 @@ from registry.domain.packages.protection import refuse_protected
 from registry.errors import (
     BadRequest,
     ClosedPackageName,
+    Code,
     DuplicateFile,
     InvalidDistribution,
     InvalidParameter,
@@ -274,7 +275,7 @@ def refuse_wrong_digests(upload: Upload) -> None:
         ("blake2_256_digest", upload.blake2b_256, upload.content.blake2b_256),
     ):
         if sent and not hmac.compare_digest(sent.lower().encode(), computed.encode()):
-            raise BadRequest(f"{name} does not match the file: the bytes received have {computed}")
+            raise BadRequest(Code.WRONG_DIGEST, name=name, computed=computed)
 
 
 def _keep(contents: Iterable[StagedFile], storage: Storage) -> None:

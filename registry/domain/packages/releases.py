@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from registry.database import lock, transaction
 from registry.domain import audit, namespaces
 from registry.domain.packages import lists, names
-from registry.errors import BadRequest, InvalidRecord, RecordNotFound
+from registry.errors import BadRequest, Code, Fault, InvalidRecord, RecordNotFound
 from registry.models import FileStatus, NameStatus, Package, PackageFile, PackageName, PackageStatus, Project
 
 LONGEST_REASON = 1000
@@ -64,7 +64,7 @@ def _mark_version(package: Package, project: Project, reason: str | None, by: au
             execution_options={"populate_existing": True},
         ).all()
         if reason is not None and not files:
-            raise BadRequest(f"{_release(package)} has no files that could be yanked")
+            raise BadRequest(Code.NOTHING_TO_YANK, release=_release(package))
         if _mark(files, reason):
             namespaces.touch(project.id)
             audit.record(by, f"package_{_done(reason)}", _release(package), project, reason=reason)
@@ -136,7 +136,7 @@ def _one_line(reason: str) -> str:
     """
     line = " ".join(reason.split())
     if len(line) > LONGEST_REASON:
-        raise InvalidRecord({"reason": [f"is too long (maximum is {LONGEST_REASON} characters)"]})
+        raise InvalidRecord({"reason": [Fault(Code.TOO_LONG, maximum=LONGEST_REASON)]})
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in line):
-        raise InvalidRecord({"reason": ["can contain only printable characters"]})
+        raise InvalidRecord({"reason": [Fault(Code.UNPRINTABLE)]})
     return line

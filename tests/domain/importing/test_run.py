@@ -21,7 +21,7 @@ from registry.domain.importing import sources
 from registry.domain.importing.run import Destination, ImportOutcome, ImportSummary, Selection
 from registry.domain.importing.sources import Folder, Index, Source, SourceError
 from registry.domain.packages import releases
-from registry.errors import NotFound
+from registry.errors import Code, NotFound
 from registry.models import AuditEvent, NameStatus, Package, PackageFile, PackageName, Project
 from registry.storage import Storage, StorageFull
 from tests import factories
@@ -552,7 +552,7 @@ def test_a_full_store_ends_the_import(
         delete = storage.delete
 
         def put_all(self, contents: object) -> None:
-            raise StorageFull("The package store is full.")
+            raise StorageFull(Code.STORE_FULL)
 
     with pytest.raises(StorageFull):
         run(Index(served.url), storage=Full())
