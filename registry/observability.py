@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Flask, Response, current_app, has_request_context, jsonify, request
 from sqlalchemy import text
 
-from registry import database, metrics
+from registry import credential_names, database, metrics
 from registry.database import db
 from registry.errors import ConfigurationError, Unavailable
 from registry.metrics import Metrics
@@ -33,23 +33,31 @@ LONGEST_PATH = 2000  # characters of an address in the log; clients may send a h
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# Prefixed tokens, credentials in addresses, and the values of parameters and headers that carry secrets.
+_PARAMETERS = "|".join(credential_names.PARAMETERS)
+_HEADERS = "|".join(name.replace("-", "[-_]") for name in credential_names.HEADERS)
+# Prefixed tokens; credentials in addresses; the values of parameters and headers that carry them, as sent, or in a
+# dictionary that was written out.
 _SECRETS = re.compile(
     r"\bgl(?:pat|dt|cbt)-[\w-]+"
     r"|(?<=://)[^/\s@]+(?=@)"
-    r"|(?<=private_token=)[^&\s\"']+|(?<=job_token=)[^&\s\"']+"
+    rf"|(?P<parameter>(?:{_PARAMETERS})=)[^&\s\"']+"
+    rf"|(?P<header>(?:{_HEADERS})[\\\"']*: ?[\\\"']*)[^\\\"'\n]+"
     r"|(?<=Basic )[A-Za-z0-9+/=_-]+|(?<=Bearer )\S+",
     re.IGNORECASE,
 )
-
-
-# One of these stands before every secret: a line without any of them, as most are, is not searched further.
-_HINT = re.compile(r"gl(?:pat|dt|cbt)-|://|_token=|basic |bearer ")
+# Every secret comes after one of these: a line without any of them, as most are, is not searched further.
+_NAMES = {name.lower().replace("-", "_") for name in (*credential_names.PARAMETERS, *credential_names.HEADERS)}
+_HINTS = ("glpat_", "gldt_", "glcbt_", "://", "basic ", "bearer ", *sorted(_NAMES))
 
 
 def scrubbed(message: str) -> str:
     """The text with everything that looks like a secret blotted out."""
-    return _SECRETS.sub("[FILTERED]", message) if _HINT.search(message.lower()) else message
+    folded = message.lower().replace("-", "_")
+    return _SECRETS.sub(_filtered, message) if any(hint in folded for hint in _HINTS) else message
+
+
+def _filtered(secret: re.Match[str]) -> str:
+    return f"{secret['parameter'] or secret['header'] or ''}[FILTERED]"
 
 
 class TextFormatter(logging.Formatter):

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from flask import Response, jsonify, request
 
+from registry import credential_names
 from registry.blueprints.api import parameters
 from registry.blueprints.api.parameters import optional, positive
 from registry.domain import paging
@@ -16,7 +17,6 @@ from registry.domain.paging import Listing, Page, Record
 DEFAULT_SIZE = 20
 LARGEST_SIZE = 100
 _PAGE = {"page": optional(positive), "per_page": optional(positive)}
-_SECRETS = ("private_token", "job_token")  # have no place in an address that we write
 
 
 def page(listing: Listing) -> Page[Any]:
@@ -77,7 +77,8 @@ def _wanted() -> tuple[int, int]:
 
 
 def _link(relation: str, changed: Mapping[str, object]) -> str:
-    """The address of this request with some parameters changed, its encoded slashes kept."""
+    """The address of this request with some parameters changed, without credentials, its encoded slashes kept."""
     path = quote(request.path.lstrip("/")).replace("%1F", "%2F")
-    kept = [(name, value) for name, value in request.args.items(multi=True) if name not in (*changed, *_SECRETS)]
+    left_out = (*changed, *credential_names.PARAMETERS)
+    kept = [(name, value) for name, value in request.args.items(multi=True) if name not in left_out]
     return f'<{request.root_url}{path}?{urlencode([*kept, *changed.items()])}>; rel="{relation}"'

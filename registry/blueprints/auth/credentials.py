@@ -16,6 +16,7 @@ from flask_wtf.csrf import validate_csrf
 from sqlalchemy.exc import OperationalError
 from wtforms.validators import ValidationError
 
+from registry import credential_names
 from registry.blueprints.auth import sessions
 from registry.database import utcnow
 from registry.domain import access
@@ -64,7 +65,7 @@ def rest_principal() -> Principal:
 
 def rest_or_job_principal() -> Principal:
     """The same where a job may ask too (``JOB-TOKEN`` header, ``job_token`` parameter, bearer)."""
-    secret = request.headers.get("JOB-TOKEN") or request.args.get("job_token")
+    secret = request.headers.get(credential_names.JOB_TOKEN) or request.args.get(credential_names.JOB_TOKEN_PARAMETER)
     if secret:
         return _job_principal(secret)
     return _bearer_job_principal() or rest_principal()
@@ -90,9 +91,9 @@ def session_principal() -> Principal:
 
 def are_sent() -> bool:
     """Whether the request carries credentials of any kind but a cookie."""
-    headers = ("Authorization", "PRIVATE-TOKEN", "JOB-TOKEN", "Deploy-Token")
-    parameters = ("private_token", "job_token")
-    return any(name in request.headers for name in headers) or any(name in request.args for name in parameters)
+    return any(
+        name in request.headers for name in (credential_names.AUTHORIZATION, *credential_names.TOKEN_HEADERS)
+    ) or any(name in request.args for name in credential_names.PARAMETERS)
 
 
 def current_principal() -> Principal:
@@ -102,7 +103,7 @@ def current_principal() -> Principal:
 
 
 def _deploy_token_principal() -> Principal | None:
-    for secret in (_basic()[1], request.headers.get("Deploy-Token", ""), _bearer()):
+    for secret in (_basic()[1], request.headers.get(credential_names.DEPLOY_TOKEN, ""), _bearer()):
         token = deploy_tokens.find_deploy_token(secret, token_key(), utcnow()) if secret else None
         if token is not None:
             _note_use(token)
@@ -214,13 +215,17 @@ def _authorization(scheme: str) -> str:
 
     Werkzeug's reading fails on letters that base64 lacks, and takes a token with ``=`` in it for a list of parameters.
     """
-    sent, _, rest = request.headers.get("Authorization", "").partition(" ")
+    sent, _, rest = request.headers.get(credential_names.AUTHORIZATION, "").partition(" ")
     return rest.strip() if sent.lower() == scheme else ""
 
 
 def _hard_secret() -> str:
     """The secret sent in a way that leaves no doubt that it is meant as an access token."""
-    return request.headers.get("PRIVATE-TOKEN") or request.args.get("private_token") or _bearer()
+    return (
+        request.headers.get(credential_names.PRIVATE_TOKEN)
+        or request.args.get(credential_names.PRIVATE_TOKEN_PARAMETER)
+        or _bearer()
+    )
 
 
 def _address() -> str:

@@ -15,7 +15,7 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import parse_range_header
 from werkzeug.wsgi import wrap_file
 
-from registry import metrics
+from registry import credential_names, metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES, preparable
@@ -33,7 +33,6 @@ METADATA_SUFFIX = ".metadata"
 OBJECTS = "/_objects"  # where nginx has the folder of the store, for nobody but itself
 BLOCK_BYTES = 1 << 18
 RECEIVED_BLOCK_BYTES = 1 << 20  # goes to the server's disk at once, where it waits for the client; less stays in memory
-TOKEN_HEADERS = ("PRIVATE-TOKEN", "DEPLOY-TOKEN", "JOB-TOKEN")
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 logger = logging.getLogger(__name__)
@@ -133,13 +132,17 @@ def _address_in_store(sha256: str) -> str | None:
     Clients send a token that has a header of its own to wherever they are redirected, and old ones those of
     ``Authorization`` to another port of the same host: they get the file from here.
     """
-    if current_app.config["STORAGE_DOWNLOADS"] != "redirect" or any(name in request.headers for name in TOKEN_HEADERS):
+    if current_app.config["STORAGE_DOWNLOADS"] != "redirect" or _holds_token_header():
         return None
     address = _storage().link(object_key(sha256))
     if address is not None and urlsplit(address).hostname == urlsplit(request.host_url).hostname:
         logger.warning("A file was streamed, as the store is on the registry's own host: redirects are not safe there.")
         return None
     return address
+
+
+def _holds_token_header() -> bool:
+    return any(name in request.headers for name in credential_names.TOKEN_HEADERS)
 
 
 def _redirected(address: str) -> Response:

@@ -23,7 +23,7 @@ from flask import request
 from sqlalchemy import Engine
 from werkzeug.http import parse_etags
 
-from registry import metrics
+from registry import credential_names, metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.database import ContentGeneration, utcnow
 
@@ -42,7 +42,7 @@ LARGEST_FILE_BYTES = 64 << 10
 # What asks for another answer than the whole one.
 _PARTIAL = ("HTTP_RANGE", "HTTP_IF_MODIFIED_SINCE")
 _VALID_UNTIL = "registry.answer_valid_until"
-# Everything an answer depends on besides the database.
+# Everything an answer depends on besides the database. Credentials in parameters are in the query.
 _KEY_PARTS = (
     "wsgi.url_scheme",
     "HTTP_HOST",
@@ -53,10 +53,7 @@ _KEY_PARTS = (
     "QUERY_STRING",
     "HTTP_ACCEPT",
     "HTTP_ACCEPT_ENCODING",
-    "HTTP_AUTHORIZATION",
-    "HTTP_PRIVATE_TOKEN",
-    "HTTP_DEPLOY_TOKEN",
-    "HTTP_COOKIE",
+    *map(credential_names.environ_key, credential_names.HEADERS),
 )
 
 

@@ -7,6 +7,7 @@ import time
 import pytest
 import requests
 
+from registry import credential_names
 from registry.storage import cloud, object_key, open_storage
 from tests import factories
 from tests.builders import build_sdist, build_wheel, metadata
@@ -142,7 +143,7 @@ def test_nobody_is_sent_who_may_not_read(pip, demo, redirects):
     assert pip.download(demo, WHEEL, factories.access_token(factories.user("eve"))).status_code == 404
 
 
-@pytest.mark.parametrize("header", ["PRIVATE-TOKEN", "DEPLOY-TOKEN", "JOB-TOKEN"])
+@pytest.mark.parametrize("header", credential_names.TOKEN_HEADERS)
 def test_a_token_in_a_header_of_its_own_is_not_sent_along(pip, demo, token, redirects, header):
     response = pip.download(demo, WHEEL, token, headers={header: token})
 
