@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event
 from werkzeug.routing import Rule
 
 from registry.blueprints import routing
-from registry.database import db
 from registry.models import Project, Visibility
 from tests import factories
 from tests.builders import BuiltFile, build_wheel
@@ -55,19 +52,6 @@ def test_the_parser_knows_every_upload_in_every_spelling_and_nothing_else(app: F
     for rule in rules(app, "POST"):
         found = {app.extensions["uploads"].match(spelled(example(rule))) is not None for spelled in SPELLINGS}
         assert found == {rule.endpoint in uploads}, rule
-
-
-@pytest.fixture
-def statements(app: Flask) -> Iterator[list[str]]:
-    """The SQL statements executed since it was last cleared."""
-    executed: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        executed.append(statement)
-
-    event.listen(db.engine, "before_cursor_execute", note)
-    yield executed
-    event.remove(db.engine, "before_cursor_execute", note)
 
 
 @pytest.fixture

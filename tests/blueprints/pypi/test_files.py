@@ -217,3 +217,45 @@ def test_a_listed_file_without_bytes_is_an_error_that_is_logged(pip, demo, token
 
     assert response.status_code == 500
     assert "not in the store" in caplog.text
+
+
+@pytest.fixture
+def opened(storage, monkeypatch):
+    """The files that the store was asked to open, in this order."""
+    files, opens = [], storage.open
+
+    def noting(*arguments):
+        files.append(opens(*arguments))
+        return files[-1]
+
+    monkeypatch.setattr(storage, "open", noting)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("suffix", "method", "headers", "status"),
+    [
+        ("", "GET", {}, 200),
+        ("", "GET", {"Range": "bytes=3-9"}, 206),
+        (".metadata", "GET", {}, 200),
+        (".metadata", "HEAD", {}, 200),
+        (".metadata", "GET", {"Range": "bytes=3-9"}, 206),
+        (".metadata", "GET", {"Range": "bytes=999999-"}, 416),
+        (".metadata", "GET", {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}, 304),
+    ],
+)
+def test_a_file_is_closed_after_every_response(pip, demo, token, opened, suffix, method, headers, status):
+    response = pip.download(demo, WHEEL, token, suffix, method=method, headers=headers)
+
+    assert response.status_code == status
+    assert [file.closed for file in opened] == [True]
+
+
+def test_a_file_is_closed_when_the_client_leaves(app, demo, token, opened):
+    address = f"{pypi_path(demo)}/files/{WHEEL.sha256}/{WHEEL.filename}"
+    response = app.test_client().get(address, headers={"PRIVATE-TOKEN": token, "Range": "bytes=1-"})
+    assert [file.closed for file in opened] == [False]
+
+    response.close()
+
+    assert [file.closed for file in opened] == [True]

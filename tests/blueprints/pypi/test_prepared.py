@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
 from registry import create_app
@@ -29,20 +29,7 @@ from registry.models import (
 )
 from tests import factories
 from tests.builders import build_wheel
-from tests.clients import JSON, Pip, pypi_path
-
-
-@pytest.fixture
-def statements(app):
-    """The SQL statements executed since it was last cleared."""
-    executed: list[str] = []
-
-    def note(connection, cursor, statement, *rest):
-        executed.append(statement)
-
-    event.listen(db.engine, "before_cursor_execute", note)
-    yield executed
-    event.remove(db.engine, "before_cursor_execute", note)
+from tests.clients import JSON, Browser, Client, Pip, basic, pypi_path
 
 
 @pytest.fixture
@@ -276,3 +263,58 @@ def test_a_public_page_that_turns_private_is_closed_at_once(app, pip, twine):
     namespaces.change(project, namespaces.NamespaceChanges(visibility=Visibility.PRIVATE), by=access.SHELL)
 
     assert pip.simple_page(project, "demo").status_code == 401
+
+
+def _ways_to_ask(app, demo, reporter):
+    """Every way of giving credentials that opens a private page, as the headers and the query of a request."""
+    token, secret = factories.access_token(reporter), factories.deploy_token(demo)
+    cookies = Browser(app).sign_in(reporter).client
+    return {
+        "basic": (basic(token), ""),
+        "bearer": ({"Authorization": f"Bearer {token}"}, ""),
+        "private token": ({"PRIVATE-TOKEN": token}, ""),
+        "parameter": ({}, f"?private_token={token}"),
+        "deploy token as basic": (basic(secret), ""),
+        "deploy token": ({"Deploy-Token": secret}, ""),
+        "cookie": ({"Cookie": f"registry_session={cookies.get_cookie('registry_session').value}"}, ""),
+    }
+
+
+@pytest.mark.parametrize(
+    "way", ["basic", "bearer", "private token", "parameter", "deploy token as basic", "deploy token", "cookie"]
+)
+def test_no_other_caller_gets_a_page_that_credentials_opened(app, demo, reporter, statements, way):
+    headers, query = _ways_to_ask(app, demo, reporter)[way]
+    path = f"{pypi_path(demo)}/simple/demo/"
+    for _ in range(2):
+        statements.clear()
+        assert Client(app, use_cookies=False).get(path + query, headers=headers).status_code == 200
+    assert statements == [], "the second is the kept one"
+
+    assert Client(app, use_cookies=False).get(path + (query and "?private_token=nonsense")).status_code == 401
+    assert Client(app, use_cookies=False).get(path).status_code == 401
+
+
+def test_links_are_spelled_as_each_client_spells_them(client, twine):
+    group = factories.group("acme", visibility=Visibility.PUBLIC)
+    project = factories.project("tools", parent=group, visibility=Visibility.PUBLIC)
+    twine.upload(project, build_wheel(name="demo"), factories.deploy_token(project))
+
+    for spelled in ("acme%2Ftools", "acme%2ftools", "acme/tools", "acme%2Ftools"):
+        page = client.get(f"/api/v4/projects/{spelled}/packages/pypi/simple/demo/")
+
+        assert f"/api/v4/projects/{spelled}/packages/pypi/files/" in page.text
+
+
+def test_a_token_that_ends_at_midnight_opens_nothing_after_it(pip, demo, reporter, monkeypatch):
+    midnight = (utcnow() + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    token = factories.access_token(reporter, expires_on=midnight.date())
+
+    def at(moment):
+        for module in ("registry.blueprints.pypi.prepared", "registry.blueprints.auth.credentials"):
+            monkeypatch.setattr(f"{module}.utcnow", lambda: moment)
+        return pip.simple_page(demo, "demo", token).status_code
+
+    assert at(midnight - timedelta(seconds=10)) == 200
+    assert at(midnight - timedelta(seconds=1)) == 200
+    assert at(midnight) == 401

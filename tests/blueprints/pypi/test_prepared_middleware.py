@@ -1,0 +1,110 @@
+"""The middleware of prepared answers, around an application that makes another page at each call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from flask import Flask
+from werkzeug.test import Client
+from werkzeug.wrappers import Request, Response
+
+from registry import credential_names, metrics
+from registry.blueprints.pypi.prepared import PreparedAnswers
+from registry.database import db, transaction, utcnow
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+# What an answer depends on besides the database.
+PARTS = [
+    "wsgi.url_scheme", "HTTP_HOST", "SCRIPT_NAME", "PATH_INFO", "REQUEST_URI", "RAW_URI", "QUERY_STRING",
+    "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING",
+]  # fmt: skip
+
+
+class Pages:
+    """Numbers its pages.
+
+    :ivar meanwhile: called when a page is made and not yet sent, with its path.
+    """
+
+    def __init__(self) -> None:
+        self.meanwhile: Callable[[str], object] = lambda path: None
+        self._count = 0
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        self._count += 1
+        page = Response(f"page {self._count}")
+        self.meanwhile(Request(environ).path)
+        environ["registry.answer_valid_until"] = utcnow() + timedelta(minutes=1)
+        environ[metrics.ROUTE] = "/page"
+        return page(environ, start_response)
+
+
+@pytest.fixture
+def pages() -> Pages:
+    return Pages()
+
+
+@pytest.fixture
+def client(app: Flask, pages: Pages) -> Client:
+    return Client(PreparedAnswers(pages, re.compile("/page"), db.engine, b"a key"), use_cookies=False)
+
+
+def change_something() -> None:
+    """What any write does to the content generation."""
+    with transaction():
+        pass
+
+
+def test_a_page_is_given_again_until_something_changes(client: Client) -> None:
+    assert [client.get("/page").text for _ in range(3)] == ["page 1"] * 3
+
+    change_something()
+
+    assert [client.get("/page").text for _ in range(2)] == ["page 2"] * 2
+
+
+@pytest.mark.parametrize("part", [*PARTS, *map(credential_names.environ_key, credential_names.HEADERS)])
+def test_each_part_of_a_request_that_matters_has_a_page_of_its_own(client: Client, part: str) -> None:
+    value = {"wsgi.url_scheme": "https", "PATH_INFO": "/page/2", "HTTP_HOST": "elsewhere"}.get(part, "/other")
+    for _ in range(2):
+        assert client.get("/page").text == "page 1"
+        assert client.get("/page", environ_overrides={part: value}).text == "page 2"
+
+
+@pytest.mark.parametrize("parameter", credential_names.PARAMETERS)
+def test_each_credential_in_a_parameter_has_a_page_of_its_own(client: Client, parameter: str) -> None:
+    for number, secret in enumerate(["one", "two", "one"]):
+        assert client.get(f"/page?{parameter}={secret}").text == f"page {1 + number % 2}"
+
+
+def test_what_is_asked_for_without_its_content_is_not_kept_without_it(client: Client) -> None:
+    head = client.head("/page")
+
+    assert (head.status_code, head.data) == (200, b"")
+    assert client.get("/page").text == "page 2"
+
+
+def test_a_page_that_was_made_before_a_change_does_not_outlive_it(client: Client, pages: Pages) -> None:
+    pages.meanwhile = lambda path: change_something()
+    assert client.get("/page").text == "page 1"
+    pages.meanwhile = lambda path: None
+
+    assert client.get("/page").text == "page 2"
+
+
+def test_a_page_that_took_long_does_not_displace_newer_ones(client: Client, pages: Pages) -> None:
+    def overtake(path: str) -> None:
+        if path == "/page/slow":
+            change_something()
+            assert client.get("/page/quick").text == "page 2"
+
+    pages.meanwhile = overtake
+    assert client.get("/page/slow").text == "page 1"
+
+    assert client.get("/page/quick").text == "page 2"
