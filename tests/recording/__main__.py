@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import socket
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from tests.acceptance.servers import RunningServer
-from tests.recording import compare, coverage, pages, pypi, rest, shell
+from tests.recording import compare, coverage, elsewhere, pages, pypi, rest, shell
 from tests.recording.recorder import Recorder
 from tests.recording.world import ROOT_PASSWORD, ROOT_TOKEN, World
 
@@ -44,7 +45,7 @@ def record(folder: Path, database_url: str | None) -> None:
         server = _server(Path(place), database_url)
         server.start()
         try:
-            recorder = Recorder(folder, server.url)
+            recorder = Recorder(folder, f"http://127.0.0.1:{server.settings['PORT']}")
             recorder.masks.texts[str(server.instance)] = "<instance>"
             play(recorder, server)
         finally:
@@ -64,15 +65,24 @@ def play(recorder: Recorder, server: RunningServer) -> None:
     pages.play(world)
     pypi.play_downloads(world)
     server.restart()  # the counts of downloads are written at its end
-    recorder.url = server.url
     pages.play_after_downloads(world)
+    elsewhere.play(world)
     shell.play(world)
 
 
 def _server(place: Path, database_url: str | None) -> RunningServer:
-    server = RunningServer(place, **SETTINGS, **({"DATABASE_URL": database_url} if database_url else {}))
+    address = {"DATABASE_URL": database_url} if database_url else {}
+    server = RunningServer(place, **SETTINGS, **address, PORT=str(_free_port()))
     server.root_password, server.root_token = ROOT_PASSWORD, ROOT_TOKEN
     return server
+
+
+def _free_port() -> int:
+    """The same at all starts, whatever the server calls its address."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
 
 
 if __name__ == "__main__":

@@ -30,7 +30,10 @@ _PLAIN: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r'(?<="password": ")[^"]+'), "<password>"),
     (re.compile(r'(id="issued-password"[^>]*value=")[^"]*'), r"\1<password>"),
     (re.compile(r'(id="issued-password".*?data-copy=")[^"]*', re.DOTALL), r"\1<password>"),
-    (re.compile(r"^(\w*_seconds_(?:bucket|sum)\{.*\}|process_\w+|\w+_created) \S+$", re.MULTILINE), r"\1 <number>"),
+    (
+        re.compile(r"^(\w*_seconds_(?:bucket|sum)\{.*\}|process_\w+|\w+_created(?:\{.*\})?) \S+$", re.MULTILINE),
+        r"\1 <number>",
+    ),
     (re.compile(r"(?<=Retry in )\d+"), "<seconds>"),
     (re.compile(r"(?<=Try again in )\d+"), "<seconds>"),
     (re.compile(r"\d+(?= ?秒後)"), "<seconds>"),
