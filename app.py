@@ -1,4 +1,4 @@
-"""The registry as a program: ``python app.py`` serves it, ``flask <group> <command>`` finds the application here."""
+"""Entry point: ``python app.py`` serves the registry, and ``flask <group> <command>`` loads the application here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from registry.errors import OperatorError, RegistryError
 
 
 def create_app() -> Flask:
-    """The application for the ``flask`` command, which would show a traceback where one sentence is enough."""
+    """Create the application for the ``flask`` command; exit with one sentence instead of a traceback on errors."""
     try:
         return registry.create_app()
     except (OperatorError, RegistryError) as error:
@@ -29,11 +29,11 @@ def create_app() -> Flask:
 
 
 def main() -> int:
-    """Upgrade the database, create the first administrator, serve until stopped."""
+    """Upgrade the database, create the first administrator, and serve until stopped."""
     try:
         app = registry.create_app()
         listener = server.bind(app.config["HOST"], app.config["PORT"])
-        _prepare(app, _check_storage if app.config["WORKERS"] == 1 else _check_storage_apart)
+        _prepare(app, _check_storage if app.config["WORKERS"] == 1 else _check_storage_in_child)
         with app.app_context():
             credentials = first_run.create_administrator(
                 password=app.config["ROOT_PASSWORD"],
@@ -49,14 +49,14 @@ def main() -> int:
         if app.config["WORKERS"] == 1:
             server.serve(app, listener, announce)
         else:
-            _serve_in_several(app, listener, announce)
+            _serve_with_workers(app, listener, announce)
     except (OperatorError, RegistryError) as error:
         print(f"The registry cannot start: {error.sentence}", file=sys.stderr)
         return 1
     return 0
 
 
-def _serve_in_several(app: Flask, listener: socket.socket, announce: Callable[[int], None]) -> None:
+def _serve_with_workers(app: Flask, listener: socket.socket, announce: Callable[[int], None]) -> None:
     counts: Path = app.config["INSTANCE_PATH"] / "metrics"
     metrics.empty_folder(counts)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
@@ -67,7 +67,7 @@ def _serve_in_several(app: Flask, listener: socket.socket, announce: Callable[[i
 
 
 def worker_app() -> Flask:
-    """What each of several processes serves, with the configuration as it is now."""
+    """Create the application of a worker process from the current configuration."""
     app = registry.create_app()
     _prepare(app, _check_storage)
     return app
@@ -85,8 +85,8 @@ def _check_storage(app: Flask) -> None:
     app.extensions["storage"].sweep()
 
 
-def _check_storage_apart(app: Flask) -> None:
-    """In a process that ends with it: where an object store was used, none can be used after a fork."""
+def _check_storage_in_child(app: Flask) -> None:
+    """Check the store in a child process, because an object store cannot be used before a fork."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -102,7 +102,7 @@ def _check_storage_apart(app: Flask) -> None:
 
 
 def banner(app: Flask, port: int, credentials: Credentials | None) -> str:
-    """Where the registry is, where its data lives, and the lines a newcomer needs next."""
+    """Return the start banner: URL, data folder, generated credentials, and commands for the first steps."""
     url = app.config["EXTERNAL_URL"] or f"http://{_host(app.config['HOST'])}:{port}"
     instance: Path = app.config["INSTANCE_PATH"]
     lines = [f"Registry at {url}", f"Data in {instance}"]

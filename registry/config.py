@@ -1,8 +1,8 @@
-"""Every start-time setting as one table, and how its value is found and checked.
+"""The table of all start-time settings, and the lookup and validation of their values.
 
-A value comes from, in this order: what the caller of ``create_app`` overrides, the environment
-(``REGISTRY_<NAME>``), ``config.py`` in the instance folder (``<NAME>``), the default.
-What an administrator edits on a page is not here but in ``domain.settings``.
+A value comes from the first of these that has it: the overrides passed to ``create_app``, the environment
+(``REGISTRY_<NAME>``), ``config.py`` in the instance folder (``<NAME>``), the default. Settings that administrators edit
+on a page are in ``domain.instance``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HOST = re.compile(r"(?:[a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\])(?::[1-9][0-9]{,4}
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting. ``parse`` turns text into the typed value and raises ``ValueError`` when it cannot."""
+    """One setting. ``parse`` converts text to the typed value, and raises ``ValueError`` if it is invalid."""
 
     name: str
     default: str | None
@@ -42,15 +42,17 @@ class Setting:
 
 
 def load(overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The checked value of every setting, by name; what has no value is ``None``.
+    """Return the validated value of every setting by name; settings without a value are ``None``.
 
     :param overrides: values by setting name, as text or already typed.
-    :raises ConfigurationError: a value is not accepted; the sentence names variable, value and what is.
+    :raises ConfigurationError: a value is invalid; the sentence names the variable, the value, and the accepted values.
     """
     overrides = dict(overrides or {})
     unknown = sorted(set(overrides) - {setting.name for setting in SETTINGS})
     if unknown:
-        raise ConfigurationError(f"{unknown[0]} is not a setting; known are {', '.join(s.name for s in SETTINGS)}.")
+        raise ConfigurationError(
+            f"{unknown[0]} is not a setting; the settings are {', '.join(s.name for s in SETTINGS)}."
+        )
     instance_path = _value(SETTINGS_BY_NAME["INSTANCE_PATH"], overrides, {})
     file_values = _file_values(instance_path / "config.py")
     values = {setting.name: _value(setting, overrides, file_values) for setting in SETTINGS}
@@ -61,59 +63,65 @@ def load(overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
 
 
 def _refuse_contradictions(values: Mapping[str, Any]) -> None:
-    """:raises ConfigurationError: values that are accepted one by one do not go together."""
+    """Check combinations of values.
+
+    :raises ConfigurationError: values that are valid on their own contradict each other.
+    """
     if (values["S3_ACCESS_KEY_ID"] is None) != (values["S3_SECRET_ACCESS_KEY"] is None):
-        raise ConfigurationError("REGISTRY_S3_ACCESS_KEY_ID and REGISTRY_S3_SECRET_ACCESS_KEY are set together or not.")
+        raise ConfigurationError("Set both or neither of REGISTRY_S3_ACCESS_KEY_ID and REGISTRY_S3_SECRET_ACCESS_KEY.")
     is_folder = values["STORAGE_URL"].startswith("file:")
     if values["STORAGE_DOWNLOADS"] == "accel" and not (is_folder and values["TRUSTED_PROXIES"]):
         raise ConfigurationError(
-            "REGISTRY_STORAGE_DOWNLOADS is 'accel'; that takes a folder (REGISTRY_STORAGE_URL) and nginx in front "
+            "REGISTRY_STORAGE_DOWNLOADS is 'accel', which requires a folder (REGISTRY_STORAGE_URL) and nginx in front "
             "of the registry (REGISTRY_TRUSTED_PROXIES)."
         )
     if values["STORAGE_DOWNLOADS"] != "redirect":
         return
     if is_folder:
         raise ConfigurationError(
-            "REGISTRY_STORAGE_DOWNLOADS is 'redirect'; files of a folder (REGISTRY_STORAGE_URL) can only be streamed."
+            "REGISTRY_STORAGE_DOWNLOADS is 'redirect', which requires an object store; REGISTRY_STORAGE_URL is a "
+            "folder."
         )
     own, others = values["EXTERNAL_URL"], values["S3_ENDPOINT"]
     if own and others and urlsplit(own).hostname == urlsplit(others).hostname:
         raise ConfigurationError(
-            "REGISTRY_STORAGE_DOWNLOADS is 'redirect'; accepted is stream, as REGISTRY_S3_ENDPOINT and "
-            "REGISTRY_EXTERNAL_URL are on one host: old clients would send their credentials along."
+            "REGISTRY_STORAGE_DOWNLOADS is 'redirect'; expected stream, as REGISTRY_S3_ENDPOINT and "
+            "REGISTRY_EXTERNAL_URL have the same host: old clients would send their credentials to the store."
         )
 
 
 def prepare_instance_folder(values: dict[str, Any]) -> None:
-    """Make the instance folder, and fill in ``SECRET_KEY`` from it, making the key on the first start.
+    """Create the instance folder, and read ``SECRET_KEY`` from it, generating a key on the first start.
 
-    ``SECRET_KEY_FILE`` is then where the key was found, or ``None`` when it is a setting.
+    Sets ``SECRET_KEY_FILE`` to the file with the key, or to ``None`` if the key is configured.
 
-    :raises ConfigurationError: the folder cannot be used, or the key in it is none.
+    :raises ConfigurationError: the folder is not usable, or its key is invalid.
     """
     folder: Path = values["INSTANCE_PATH"]
     try:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         values["SECRET_KEY_FILE"] = None if values["SECRET_KEY"] else folder / "secret_key"
-        values["SECRET_KEY"] = values["SECRET_KEY"] or _kept_secret_key(folder / "secret_key")
+        values["SECRET_KEY"] = values["SECRET_KEY"] or _stored_secret_key(folder / "secret_key")
     except OSError as error:
         raise ConfigurationError(
-            f"The instance folder {folder} (REGISTRY_INSTANCE_PATH) cannot be used: {error.strerror}."
+            f"The instance folder {folder} (REGISTRY_INSTANCE_PATH) is not usable: {error.strerror}."
         ) from error
 
 
-def _kept_secret_key(path: Path) -> str:
-    """The key in this file. Of several processes that start at once on an empty folder, one makes it for all."""
+def _stored_secret_key(path: Path) -> str:
+    """Return the key in this file, generating it if necessary; processes that start concurrently get the same key."""
     if not path.exists():
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".secret_key-") as file:  # mode 0600
             file.write(secrets.token_hex(32) + "\n")
             file.flush()
             os.fsync(file.fileno())
             with suppress(FileExistsError):
-                os.link(file.name, path)  # whole at once: nobody reads half a key
+                os.link(file.name, path)  # atomic, so that no process reads a partial key
     key = path.read_text().strip()
     if len(key) < 32:
-        raise ConfigurationError(f"{path} holds no key of at least 32 characters; delete it to have a new one made.")
+        raise ConfigurationError(
+            f"{path} does not contain a key of at least 32 characters; delete the file to generate a new key."
+        )
     return key
 
 
@@ -142,7 +150,7 @@ def _value(setting: Setting, overrides: Mapping[str, Any], file_values: Mapping[
     try:
         return setting.parse(str(value))
     except ValueError as error:
-        raise ConfigurationError(f"{source} is {_shown(setting, value)}; accepted is {setting.accepts}.") from error
+        raise ConfigurationError(f"{source} is {_shown(setting, value)}; expected {setting.accepts}.") from error
 
 
 def _shown(setting: Setting, value: object) -> str:
@@ -186,19 +194,17 @@ def _starting_with(*prefixes: str) -> Callable[[str], str]:
     return parse
 
 
-def _database_address(text: str) -> str:
+def _database_url(text: str) -> str:
     if text == "sqlite:///:memory:":
-        raise ValueError(text)  # every thread and every process would have its own
+        raise ValueError(text)  # every thread and every process would have its own database
     return _starting_with("sqlite:///", "postgresql://")(text)
 
 
-_STORAGE_ADDRESS = re.compile(
-    r"file:///.+|(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]+(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?"
-)
+_STORAGE_URL = re.compile(r"file:///.+|(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]+(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
 
 
-def _storage_address(text: str) -> str:
-    if not _STORAGE_ADDRESS.fullmatch(text):
+def _storage_url(text: str) -> str:
+    if not _STORAGE_URL.fullmatch(text):
         raise ValueError(text)
     return text
 
@@ -209,22 +215,22 @@ def _folder(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
 
-def _web_address(text: str) -> str:
+def _web_url(text: str) -> str:
     if re.search(r"[\s\x00-\x1f]", text):
         raise ValueError(text)
     parts = urlsplit(text)
-    _ = parts.port  # raises ValueError when it is no number
+    _ = parts.port  # raises ValueError if it is not a number
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise ValueError(text)
     return text.rstrip("/")
 
 
-def _external_address(text: str) -> str:
-    """Werkzeug refuses every request for another host."""
-    address = _web_address(text)
-    if not _HOST.fullmatch(urlsplit(address).netloc):
+def _external_url(text: str) -> str:
+    """Parse the external URL, whose host has to be valid for Werkzeug, which would otherwise refuse every request."""
+    url = _web_url(text)
+    if not _HOST.fullmatch(urlsplit(url).netloc):
         raise ValueError(text)
-    return address
+    return url
 
 
 SETTINGS = (
@@ -235,58 +241,58 @@ SETTINGS = (
         str(ROOT / "instance"),
         _folder,
         "a folder",
-        "Folder for database, files, secret key and credentials file",
+        "Folder for the database, package files, secret key, and credentials file",
     ),
     Setting(
         "DATABASE_URL",
         None,
-        _database_address,
+        _database_url,
         "sqlite:///<file> or postgresql://…",
         "Database; by default a SQLite file in the instance folder",
     ),
     Setting(
         "STORAGE_URL",
         None,
-        _storage_address,
+        _storage_url,
         "file:///<folder>, or s3://, gs:// or az:// with <bucket>/<prefix>",
-        "Where package files are kept; by default a folder in the instance folder",
+        "Storage of package files; by default a folder in the instance folder",
     ),
     Setting(
         "STORAGE_DOWNLOADS",
         "stream",
         _one_of("stream", "redirect", "accel"),
-        "stream, redirect or accel",
-        "Whether files come through the registry, from the object store at a signed address, or from nginx",
+        "stream, redirect, or accel",
+        "Whether files are sent by the registry, by the object store through a signed URL, or by nginx",
     ),
     Setting(
         "S3_ENDPOINT",
         None,
-        _web_address,
-        "an http:// or https:// address without query",
-        "Address of the S3 service; by default that of AWS",
+        _web_url,
+        "an http:// or https:// URL without a query",
+        "URL of the S3 service; by default AWS",
     ),
     Setting("S3_REGION", None, _text(1), "the name of a region", "Region of the S3 service"),
     Setting("S3_ACCESS_KEY_ID", None, _text(1), "the id of an access key", "Access key for S3"),
-    Setting("S3_SECRET_ACCESS_KEY", None, _text(1), "the secret of that access key", "Its secret"),
+    Setting("S3_SECRET_ACCESS_KEY", None, _text(1), "the secret of that access key", "Secret of the access key"),
     Setting(
         "EXTERNAL_URL",
         None,
-        _external_address,
-        "an http:// or https:// address without query, its host of letters, digits, dots and dashes",
-        "Scheme, host and sub-path that clients see; by default taken from the request",
+        _external_url,
+        "an http:// or https:// URL without a query, whose host has only letters, digits, dots, and dashes",
+        "Scheme, host, and path prefix that clients see; by default taken from the request",
     ),
     Setting(
         "TRUSTED_PROXIES",
         "0",
         _whole_number(0, 10),
         "a whole number from 0 to 10",
-        "Number of reverse proxies whose `X-Forwarded-*` headers are believed",
+        "Number of reverse proxies whose `X-Forwarded-*` headers are trusted",
     ),
     Setting(
         "UPSTREAM_URL",
         "https://pypi.org/simple/",
-        _web_address,
-        "an http:// or https:// address without query",
+        _web_url,
+        "an http:// or https:// URL without a query",
         "Simple index that requests are forwarded to",
     ),
     Setting(
@@ -296,36 +302,36 @@ SETTINGS = (
         "a whole number of bytes, 0 for no limit",
         "Largest file accepted, in bytes",
     ),
-    Setting("WORKERS", "1", _whole_number(1, 64), "a whole number from 1 to 64", "Processes that answer requests"),
-    Setting("THREADS", "8", _whole_number(1, 256), "a whole number from 1 to 256", "Threads in each of them"),
+    Setting("WORKERS", "1", _whole_number(1, 64), "a whole number from 1 to 64", "Number of worker processes"),
+    Setting("THREADS", "8", _whole_number(1, 256), "a whole number from 1 to 256", "Number of threads in each process"),
     Setting(
         "SECRET_KEY",
         None,
         _text(32),
-        "a text of at least 32 characters",
+        "a string of at least 32 characters",
         "Signs sessions and keys token digests; by default generated into the instance folder",
     ),
     Setting(
         "ROOT_PASSWORD",
         None,
         _text(8, 128),
-        "a text of 8 to 128 characters",
+        "a string of 8 to 128 characters",
         "Password of the first administrator, used only while the database is empty; generated by default",
     ),
     Setting(
         "ROOT_TOKEN",
         None,
         _text(20),
-        "a text of at least 20 characters",
+        "a string of at least 20 characters",
         "First `api` token of that administrator, used only while the database is empty; generated by default",
     ),
-    Setting("LOG_FORMAT", "text", _one_of("text", "json"), "text or json", "Form of the log lines"),
+    Setting("LOG_FORMAT", "text", _one_of("text", "json"), "text or json", "Format of the log lines"),
     Setting(
         "SLOW_QUERY_MS",
         "500",
         _whole_number(0),
         "a whole number of milliseconds, 0 for never",
-        "Statements that take at least so long are logged",
+        "Duration from which SQL statements are logged",
     ),
 )
 SETTINGS_BY_NAME = {setting.name: setting for setting in SETTINGS}

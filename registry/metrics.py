@@ -1,12 +1,11 @@
-"""What is counted while the registry serves, for Prometheus: requests, what they did, and the pool of connections.
+"""Prometheus metrics of the running registry: requests, their effects, and the connection pool.
 
-A request leaves in its WSGI environment which route answered it (``ROUTE``) and what it did beyond answering
-(``EVENT``); both are counted when its answer begins, kept answers like any other. Labels take few values: a route is
-the rule of an address, never the address.
+A request records its route (``ROUTE``) and its effect (``EVENT``) in the WSGI environment. Both are counted when the
+response begins, including cached responses. Labels have few values: a route is a URL rule, never a URL.
 
-Several processes share their numbers by files in one folder, named by ``PROMETHEUS_MULTIPROC_DIR``: whoever starts them
-empties it (``empty_folder``), sets the variable in each before the application is made there, and says when one has
-ended (``forget_process``).
+Several processes share their metrics through files in the folder ``PROMETHEUS_MULTIPROC_DIR``. Their parent process
+empties the folder (``empty_folder``), sets the variable before each process creates its application, and removes the
+files of processes that ended (``forget_process``).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ EVENT = "registry.event"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-FILE_BYTES = 1 << 20  # 400 combinations of route, method and status; more have to find their room
+FILE_BYTES = 1 << 20  # enough for 400 combinations of route, method, and status; beyond that, the file grows
 LATENCIES_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -40,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Download:
-    """A package file is given out, if the answer is the whole file."""
+    """A package file was requested; it counts as a download if the response delivers the entire file."""
 
     file_id: int
     size_bytes: int
@@ -55,19 +54,19 @@ class Upload:
 
 @dataclass(frozen=True)
 class Forward:
-    """The caller is sent to the upstream index."""
+    """The client was redirected to the upstream index."""
 
 
 @dataclass(frozen=True)
 class AuthFailure:
-    """Who asked, or what they may, was not good enough."""
+    """Authentication or authorization failed."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A number that is looked up when somebody asks for the metrics."""
+    """A value that is computed when metrics are requested."""
 
     name: str
     meaning: str
@@ -75,17 +74,17 @@ class Reading:
 
 
 class Metrics:
-    """The numbers of this process, or its part of those of several.
+    """The metrics of this process, which are combined with those of other processes if there are several.
 
-    :param on_download: told of each download of a package file, with the file's id.
+    :param on_download: called with the file id for each download of a package file.
     """
 
     def __init__(self, on_download: Callable[[int], None]) -> None:
         self._on_download = on_download
         self._folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-        if self._folder is not None and not _take_room(Path(self._folder)):
+        if self._folder is not None and not _allocate_files(Path(self._folder)):
             self._folder = None
-        # Chosen anew: the library looked at the variable when it was imported, maybe in the parent of this process.
+        # Set again, because the library read the variable when it was imported, possibly in the parent process.
         values.ValueClass = values.MutexValue if self._folder is None else values.MultiProcessValue()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._requests = Histogram(
@@ -107,16 +106,17 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=self._registry,
         )
-        # A hot answer takes 30 µs: looking up a label's child would take a tenth of that.
+        # A cached response takes 30 µs; looking up the child of a label would take a tenth of that.
         self._known: dict[tuple[str, str, str], Any] = {}
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, registry=self._registry)
 
     def count(self, environ: Mapping[str, Any], status: str, seconds: float) -> None:
-        """Count a request whose answer begins.
+        """Count a request whose response begins.
 
         :param status: the status line.
+        :param seconds: time until the response began.
         """
         key = (environ.get(ROUTE) or "none", environ["REQUEST_METHOD"], status[:3])
         known = self._known.get(key)
@@ -145,10 +145,10 @@ class Metrics:
             self._failures.labels(done.reason).inc()
 
     def watch_pool(self, engine: Engine) -> None:
-        """Keep the number of connections that are in use."""
+        """Track the number of connections in use."""
 
         def in_use() -> int:
-            pool: Any = engine.pool  # another one after each disposal
+            pool: Any = engine.pool  # each disposal creates a new pool
             return int(pool.checkedout())
 
         @event.listens_for(engine, "checkout")
@@ -157,17 +157,17 @@ class Metrics:
 
         @event.listens_for(engine, "checkin")
         def returned(*_: object) -> None:
-            self._connections.set(max(0, in_use() - 1))  # this one is about to be
+            self._connections.set(max(0, in_use() - 1))  # this connection still counts as checked out
 
     def exposition(self, readings: Iterable[Reading]) -> bytes:
-        """Everything in Prometheus' text format, of all processes."""
+        """Return the metrics of all processes in Prometheus' text format."""
         registry = self._registry
         if self._folder is not None:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, self._folder)  # type: ignore[no-untyped-call]
-        looked_up = CollectorRegistry()
-        looked_up.register(_Readings(readings))
-        return generate_latest(registry) + generate_latest(looked_up)
+        computed = CollectorRegistry()
+        computed.register(_Readings(readings))
+        return generate_latest(registry) + generate_latest(computed)
 
 
 class _Readings(Collector):
@@ -180,42 +180,39 @@ class _Readings(Collector):
 
 
 def gives_whole_file(environ: Mapping[str, Any], status: str) -> bool:
-    """Whether an answer about a file brings all of it, or says where it is; 206 and 304 do neither."""
+    """Return whether a response delivers an entire file or redirects to it, unlike 206 and 304."""
     return status in ("200", "302") and environ["REQUEST_METHOD"] == "GET"
 
 
-# Several processes ----------------------------------------------------------------------------------------------
+def _allocate_files(folder: Path) -> bool:
+    """Allocate the metric files of this process on disk, and return whether there was enough space.
 
-
-def _take_room(folder: Path) -> bool:
-    """Write the files of this process to the size that they will have; whether the disk has room for them.
-
-    The library leaves holes in them: on a full disk the process would be killed (SIGBUS) when it first counts there.
-    Without room a process counts for itself.
+    The library creates sparse files: on a full disk, the first write to a hole would kill the process (SIGBUS).
+    Without enough space, the metrics of a process are not shared.
     """
     files = [folder / f"{kind}_{os.getpid()}.db" for kind in ("counter", "histogram", "gauge_livesum")]
     try:
         for file in files:
-            if not file.exists():  # a process of the same number may have counted before
+            if not file.exists():  # a former process with the same id may have created it
                 written = file.with_suffix(".new")
                 written.write_bytes(bytes(FILE_BYTES))
-                written.rename(file)  # others may be reading all there are
+                written.rename(file)  # atomic, as other processes can be reading all files
     except OSError as error:
         if not is_for_lack_of_room(error):
             raise
         written.unlink(missing_ok=True)
-        logger.warning("There is no room on the disk for the metrics of this process: others do not show them.")
+        logger.warning("The disk has no space for the metrics of this process: other processes do not show them.")
         return False
     return True
 
 
 def empty_folder(folder: Path) -> None:
-    """Make the folder that processes share, without the numbers of those before them."""
+    """Create the folder shared by the processes, and remove the metrics of former processes."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for file in (*folder.glob("*.db"), *folder.glob("*.new")):
         file.unlink()
 
 
 def forget_process(folder: Path, process_id: int) -> None:
-    """Leave out what a process that has ended was holding; what it had counted stays counted."""
+    """Remove the gauges of a process that ended; its counters are kept."""
     mark_process_dead(process_id, str(folder))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What an operator sees: request ids, one log line a request, probes."""
+"""Request ids, one log line per request, and health probes."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("registry.requests")
 probes = Blueprint("probes", __name__)
 
-PROBE_SECONDS = 3  # whoever asks must have an answer, and no thread to spare for one that does not come
-LONGEST_PATH = 2000  # characters of an address in the log; clients may send a hundred times as many
+PROBE_SECONDS = 3  # probes have to be answered in time, and must not occupy threads
+LONGEST_PATH = 2000  # characters of a path in the log; clients can send a hundred times as many
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _PARAMETERS = "|".join(credential_names.PARAMETERS)
 _HEADERS = "|".join(name.replace("-", "[-_]") for name in credential_names.HEADERS)
-# Prefixed tokens; credentials in addresses; the values of parameters and headers that carry them, as sent, or in a
-# dictionary that was written out.
+# Prefixed tokens, credentials in URLs, and the values of parameters and headers that carry credentials, either as sent
+# or in the representation of a dictionary.
 _SECRETS = re.compile(
     r"\bgl(?:pat|dt|cbt)-[\w-]+"
     r"|(?<=://)[^/\s@]+(?=@)"
@@ -45,13 +45,13 @@ _SECRETS = re.compile(
     r"|(?<=Basic )[A-Za-z0-9+/=_-]+|(?<=Bearer )\S+",
     re.IGNORECASE,
 )
-# Every secret comes after one of these: a line without any of them, as most are, is not searched further.
+# Every secret follows one of these; most lines contain none of them and are not searched further.
 _NAMES = {name.lower().replace("-", "_") for name in (*credential_names.PARAMETERS, *credential_names.HEADERS)}
 _HINTS = ("glpat_", "gldt_", "glcbt_", "://", "basic ", "bearer ", *sorted(_NAMES))
 
 
 def scrubbed(message: str) -> str:
-    """The text with everything that looks like a secret blotted out."""
+    """Replace everything that looks like a secret."""
     folded = message.lower().replace("-", "_")
     return _SECRETS.sub(_filtered, message) if any(hint in folded for hint in _HINTS) else message
 
@@ -69,7 +69,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JSONFormatter(logging.Formatter):
-    """One object a line: the sentence, and the same values as fields."""
+    """Formats each record as a JSON object on one line: the message, and its values as fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, Any] = {
@@ -97,37 +97,35 @@ def init_app(app: Flask) -> None:
 
 
 def _note_route() -> None:
-    """Leave for the metrics which route takes the request; an address without one has none."""
+    """Record the route of the request for the metrics, if any matches."""
     if request.url_rule is not None:
         request.environ[metrics.ROUTE] = request.url_rule.rule
 
 
 def _circumstances() -> dict[str, Any]:
-    """Which request something is done for, if it is one."""
+    """Return the route and id of the current request, if there is one."""
     if not has_request_context():
         return {"route": None, "request_id": None}
     return {"route": request.environ.get(metrics.ROUTE), "request_id": request.environ.get("registry.request_id")}
 
 
 def configure_logging(form: str) -> None:
-    """Log to standard error in the form asked for: ``text`` or ``json``."""
+    """Log to standard error in the format ``text`` or ``json``."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # Nobody is told threads, processes and lines of source: not asking for them halves the cost of a line.
+    # Threads, processes, and source lines are not logged; not collecting them halves the cost of a record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None  # as the standard library's "Optimization" of logging has it
-    # Waitress warns of every request that waits for a thread, which is how a busy server works.
+    logging._srcfile = None  # Python documentation, "Logging HOWTO", section "Optimization"
+    # Waitress warns about every request that waits for a thread, which is normal on a busy server.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 class RequestLog:
-    """WSGI middleware around everything: each request has an id, and when its answer begins, a line in the log and in
-    the counts.
-    """
+    """Outermost WSGI middleware: gives each request an id, and logs and counts it when its response begins."""
 
     def __init__(self, application: WSGIApplication, metrics: Metrics) -> None:
         self._application = application
@@ -140,7 +138,7 @@ class RequestLog:
         environ["registry.request_id"] = request_id
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            is_continued = "registry.preflight" in environ and status.startswith("204")  # the answer is still to come
+            is_continued = "registry.preflight" in environ and status.startswith("204")  # the response follows
             if not is_continued:
                 seconds = time.perf_counter() - begun
                 self._metrics.count(environ, status, seconds)
@@ -176,12 +174,9 @@ def _log(environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]], 
     )
 
 
-# Probes ---------------------------------------------------------------------------------------------------------
-
-
 @probes.get("/-/health")
 def health() -> Response:
-    """The process answers; nothing behind it was asked."""
+    """Report that the process responds, without checking database and store."""
     return Response("GitLab OK\n", mimetype="text/plain")
 
 
@@ -192,7 +187,7 @@ def liveness() -> Response:
 
 @probes.get("/health_check")
 def health_check() -> Response:
-    """Database and store answer."""
+    """Check database and store."""
     failed = _failures()
     if failed:
         return Response("; ".join(failed.values()) + "\n", status=503, mimetype="text/plain")
@@ -201,7 +196,7 @@ def health_check() -> Response:
 
 @probes.get("/-/readiness")
 def readiness() -> tuple[Response, int]:
-    """Whether requests can be served: database, schema and store, each with its sentence when it fails, soon."""
+    """Report whether requests can be served, with the reason for each failed check of database, schema, and store."""
     failed = _failures()
     checks = {
         name: [{"status": "failed", "message": failed[name]} if name in failed else {"status": "ok"}]
@@ -212,7 +207,7 @@ def readiness() -> tuple[Response, int]:
 
 
 def _failures() -> dict[str, str]:
-    """What is wrong, by the name of the check, after ``PROBE_SECONDS`` at the latest."""
+    """Run all checks, and return the failures by name of the check, within ``PROBE_SECONDS``."""
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     checks: dict[str, Check] = app.extensions["checks"]
     deadline = time.monotonic() + PROBE_SECONDS
@@ -222,7 +217,7 @@ def _failures() -> dict[str, str]:
 
 
 class Attempt:
-    """One time that a check is made."""
+    """One run of a check."""
 
     def __init__(self, subject: str) -> None:
         self.failure: str | None = f"{subject} does not answer."
@@ -230,27 +225,27 @@ class Attempt:
         self._subject = subject
 
     def failure_by(self, deadline: float) -> str | None:
-        """The sentence to tell when this moment (of the monotonic clock) is reached, or before."""
+        """Wait until the deadline (on the monotonic clock), and return the failure, or ``None`` for success."""
         if self.is_over.wait(max(0, deadline - time.monotonic())):
             return self.failure
         return f"{self._subject} did not answer within {PROBE_SECONDS} seconds."
 
 
 class Check:
-    """A question that may hang. It is asked in a thread of its own, one at a time, however many want to know.
+    """A check that can block. It runs in its own thread, and concurrent requests share one run.
 
-    :param subject: what is asked, as the beginning of a sentence.
-    :param ask: returns what is wrong, if anything is.
+    :param subject: the subject of the messages, such as "The database".
+    :param find_failure: returns a description of the failure, if there is one.
     """
 
-    def __init__(self, subject: str, ask: Callable[[], str | None]) -> None:
+    def __init__(self, subject: str, find_failure: Callable[[], str | None]) -> None:
         self._subject = subject
-        self._ask = ask
+        self._find_failure = find_failure
         self._lock = Lock()
         self._latest: Attempt | None = None
 
     def attempt(self, app: Flask) -> Attempt:
-        """The attempt under way, or a new one."""
+        """Return the running attempt, or start one."""
         with self._lock:
             if self._latest is None or self._latest.is_over.is_set():
                 self._latest = Attempt(self._subject)
@@ -260,7 +255,7 @@ class Check:
     def _make(self, app: Flask, attempt: Attempt) -> None:
         try:
             with app.app_context():
-                attempt.failure = self._ask()
+                attempt.failure = self._find_failure()
         except Exception:
             logger.warning("%s does not answer.", self._subject, exc_info=True)
         finally:

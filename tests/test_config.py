@@ -130,7 +130,7 @@ def test_a_bad_value_is_refused_with_variable_value_and_what_is_accepted(
 
     setting = config.SETTINGS_BY_NAME[name]
     shown = "set to a value that is not shown here" if name in SECRET_SETTINGS else f"'{text}'"
-    assert str(refusal.value) == f"REGISTRY_{name} is {shown}; accepted is {setting.accepts}."
+    assert str(refusal.value) == f"REGISTRY_{name} is {shown}; expected {setting.accepts}."
 
 
 def test_every_setting_is_in_the_tables_of_these_tests() -> None:
@@ -164,13 +164,16 @@ REDIRECT = {"STORAGE_DOWNLOADS": "redirect"}
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        ({"S3_ACCESS_KEY_ID": "id"}, "REGISTRY_S3_ACCESS_KEY_ID and REGISTRY_S3_SECRET_ACCESS_KEY are set together"),
-        ({"STORAGE_DOWNLOADS": "accel"}, "REGISTRY_STORAGE_DOWNLOADS is 'accel'; that takes a folder .* and nginx"),
-        ({**S3, "STORAGE_DOWNLOADS": "accel", "TRUSTED_PROXIES": 1}, "is 'accel'; that takes a folder"),
-        (REDIRECT, "REGISTRY_STORAGE_DOWNLOADS is 'redirect'; files of a folder .* can only be streamed"),
+        (
+            {"S3_ACCESS_KEY_ID": "id"},
+            "Set both or neither of REGISTRY_S3_ACCESS_KEY_ID and REGISTRY_S3_SECRET_ACCESS_KEY",
+        ),
+        ({"STORAGE_DOWNLOADS": "accel"}, "REGISTRY_STORAGE_DOWNLOADS is 'accel', which requires a folder .* and nginx"),
+        ({**S3, "STORAGE_DOWNLOADS": "accel", "TRUSTED_PROXIES": 1}, "is 'accel', which requires a folder"),
+        (REDIRECT, "REGISTRY_STORAGE_DOWNLOADS is 'redirect', which requires an object store; .* is a folder"),
         (
             {**S3, **REDIRECT, "EXTERNAL_URL": "https://s3.example.com"},
-            "on one host: old clients would send their cred",
+            "the same host: old clients would send their cred",
         ),
     ],
     ids=[
@@ -277,7 +280,7 @@ def test_none_in_config_py_is_the_default(instance: Path, name: str) -> None:
 def test_a_bad_value_in_config_py_is_told_with_its_place(instance: Path) -> None:
     (instance / "config.py").write_text("PORT = 'eighty'\n")
 
-    with pytest.raises(ConfigurationError, match=r"^PORT in config\.py is 'eighty'; accepted is a whole number"):
+    with pytest.raises(ConfigurationError, match=r"^PORT in config\.py is 'eighty'; expected a whole number"):
         config.load()
 
 
@@ -290,7 +293,9 @@ def test_a_config_py_that_fails_is_told_in_one_sentence(instance: Path, text: st
 
 
 def test_an_unknown_setting_is_refused_by_name(instance: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"^PROT is not a setting; known are HOST, PORT, .*SLOW_QUERY_MS\.$"):
+    with pytest.raises(
+        ConfigurationError, match=r"^PROT is not a setting; the settings are HOST, PORT, .*SLOW_QUERY_MS\.$"
+    ):
         config.load({"PROT": 1})
 
 
@@ -335,14 +340,16 @@ def test_a_key_that_was_given_is_not_written_down(tmp_path: Path) -> None:
 def test_a_key_file_that_holds_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "secret_key").write_text("short\n")
 
-    with pytest.raises(ConfigurationError, match="secret_key holds no key of at least 32 characters; delete it"):
+    with pytest.raises(
+        ConfigurationError, match="secret_key does not contain a key of at least 32 characters; delete the file"
+    ):
         prepared(tmp_path)
 
 
 def test_an_instance_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(ConfigurationError, match=r"file/instance \(REGISTRY_INSTANCE_PATH\) cannot be used: Not a dir"):
+    with pytest.raises(ConfigurationError, match=r"file/instance \(REGISTRY_INSTANCE_PATH\) is not usable: Not a dir"):
         prepared(tmp_path / "file" / "instance")
 
 

@@ -331,9 +331,9 @@ def _refusal(status: int, out: str, err: str) -> str:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"PORT": "eighty"}, "REGISTRY_PORT is 'eighty'; accepted is a whole number from 0 to 65535."),
-        ({"THREADS": "0"}, "REGISTRY_THREADS is '0'; accepted is a whole number from 1 to 256."),
-        ({"ROOT_PASSWORD": "hush"}, "REGISTRY_ROOT_PASSWORD is set to a value that is not shown here; accepted is"),
+        ({"PORT": "eighty"}, "REGISTRY_PORT is 'eighty'; expected a whole number from 0 to 65535."),
+        ({"THREADS": "0"}, "REGISTRY_THREADS is '0'; expected a whole number from 1 to 256."),
+        ({"ROOT_PASSWORD": "hush"}, "REGISTRY_ROOT_PASSWORD is set to a value that is not shown here; expected"),
         ({"DATABASE_URL": "mysql://u:hush@db/x"}, "REGISTRY_DATABASE_URL is set to a value that is not shown here"),
         ({"DATABASE_URL": "postgresql://u:hush@[::1/x"}, "REGISTRY_DATABASE_URL is set to an address that cannot"),
         ({"STORAGE_URL": "file:///dev/null/packages"}, "The package folder /dev/null/packages cannot be created: Not"),

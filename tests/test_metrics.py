@@ -105,5 +105,5 @@ def test_a_process_without_room_for_its_numbers_counts_for_itself(tmp_path: Path
     )
 
     assert numbers(shown.stdout)["registry_uploads_total", frozenset()] == 1
-    assert "There is no room on the disk for the metrics of this process" in shown.stderr
+    assert "The disk has no space for the metrics of this process" in shown.stderr
     assert list(tmp_path.iterdir()) == []

@@ -87,7 +87,7 @@ def test_a_command_on_an_empty_database_says_what_to_do(tmp_path: Path, argument
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({"REGISTRY_PORT": "http"}, "REGISTRY_PORT is 'http'; accepted is a whole number from 0 to 65535."),
+        ({"REGISTRY_PORT": "http"}, "REGISTRY_PORT is 'http'; expected a whole number from 0 to 65535."),
         (
             {"REGISTRY_DATABASE_URL": "postgresql://u:secret@127.0.0.1:1/x"},
             "The database (REGISTRY_DATABASE_URL) canno",
