@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,34 +30,38 @@ from registry.domain.accounts import access_tokens, first_run, users
 from registry.domain.accounts.first_run import CREDENTIALS_FILE, Credentials
 from registry.errors import InvalidRecord
 from registry.models import AccessToken, InstanceSettings, User
+from tests import processes
 from tests.factories import token_key
+from tests.processes import Forked, app_py
 
 PASSWORD = "correct horse battery"
 TOKEN = "a-token-of-the-operator"
 
 
 class Server:
-    """``python app.py`` on a port that the system chooses."""
+    """The registry on a port that the system chooses."""
 
     def __init__(self, instance: Path, **settings: str) -> None:
         self.instance = instance
         self.log_path = instance.with_suffix(".log")
+        output, stdout = os.pipe()
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "app.py"], cwd=config.ROOT, env=environment(instance, **settings),
-                stdout=subprocess.PIPE, stderr=log, text=True,
-            )  # fmt: skip
-        self.banner = self._banner()
+            self.process = self._started(stdout, log.fileno(), environment(instance, **settings))
+        os.close(stdout)
+        with open(output) as lines:
+            self.banner = self._banner(lines)
         self.url = self.banner[0].removeprefix("Registry at ")
 
-    def _banner(self) -> list[str]:
-        assert self.process.stdout is not None
+    def _started(self, stdout: int, stderr: int, environment: dict[str, str]) -> subprocess.Popen[bytes] | Forked:
+        return Forked(app_py, environment=environment, stdout=stdout, stderr=stderr)
+
+    def _banner(self, output: Iterable[str]) -> list[str]:
         lines: list[str] = []
-        while not lines or not lines[-1].startswith("Install:"):
-            line = self.process.stdout.readline()
-            assert line, self.log
+        for line in output:
             lines.append(line.rstrip("\n"))
-        return lines
+            if line.startswith("Install:"):
+                return lines
+        raise AssertionError(self.log)
 
     def get(self, path: str, token: str) -> Any:
         request = urllib.request.Request(self.url + path, headers={"PRIVATE-TOKEN": token})
@@ -67,10 +71,7 @@ class Server:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Its exit status."""
         self.process.send_signal(number)
-        status = self.process.wait(timeout=30)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return status
+        return self.process.wait(timeout=30)
 
     @property
     def log(self) -> str:
@@ -80,6 +81,15 @@ class Server:
     def address(self) -> tuple[str, int]:
         host, port = self.url.removeprefix("http://").rsplit(":", 1)
         return host.strip("[]"), int(port)
+
+
+class Program(Server):
+    """``python app.py``."""
+
+    def _started(self, stdout: int, stderr: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "app.py"], cwd=config.ROOT, env=environment, stdout=stdout, stderr=stderr
+        )
 
 
 def environment(instance: Path, **settings: str) -> dict[str, str]:
@@ -107,24 +117,23 @@ def serve(instance: Path) -> Iterator[Callable[..., Server]]:
     for server in servers:
         if server.process.poll() is None:
             server.process.kill()
-            server.process.communicate()
+            server.process.wait()
 
 
 Serve = Callable[..., Server]
+LookInto = Callable[[Path], None]
 
 
 @pytest.fixture
-def kept(instance: Path) -> Iterator[Callable[[], Flask]]:
-    """The installation, looked into from outside once it has run; its context stays pushed."""
+def look_into() -> Iterator[LookInto]:
+    """Opens an installation beside what serves it; its context stays pushed."""
     contexts: list[Any] = []
 
-    def open_installation() -> Flask:
-        app = create_app({"INSTANCE_PATH": instance})
-        contexts.append(app.app_context())
+    def look_into(instance: Path) -> None:
+        contexts.append(create_app({"INSTANCE_PATH": instance}).app_context())
         contexts[-1].push()
-        return app
 
-    yield open_installation
+    yield look_into
     for context in contexts:
         db.session.remove()
         db.engine.dispose()
@@ -138,72 +147,75 @@ def printed(server: Server, name: str) -> str:
 # The first start ------------------------------------------------------------------------------------------------
 
 
-def test_the_first_start_shows_where_it_is_and_what_a_newcomer_needs_next(serve: Serve, instance: Path) -> None:
-    server = serve()
+@pytest.fixture(scope="module")
+def first_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The program, started on nothing; no test changes it."""
+    server = Program(tmp_path_factory.mktemp("first start") / "instance")
+    yield server
+    assert server.stop() == 0
+    assert "Traceback" not in server.log
 
-    token = printed(server, "token")
-    assert re.fullmatch(r"Registry at http://127\.0\.0\.1:[1-9]\d+", server.banner[0])
-    assert server.banner[1] == f"Data in {instance}"
-    assert f"Shown once; also in {instance / CREDENTIALS_FILE}" in server.banner
-    sign_in, publish, install = server.banner[-3:]
-    assert sign_in == f"Sign in:  {server.url}/users/sign_in"
+
+def test_the_first_start_shows_where_it_is_and_what_a_newcomer_needs_next(first_start: Server) -> None:
+    banner, token = first_start.banner, printed(first_start, "token")
+
+    assert re.fullmatch(r"Registry at http://127\.0\.0\.1:[1-9]\d+", banner[0])
+    assert banner[1] == f"Data in {first_start.instance}"
+    assert f"Shown once; also in {first_start.instance / CREDENTIALS_FILE}" in banner
+    sign_in, publish, install = banner[-3:]
+    assert sign_in == f"Sign in:  {first_start.url}/users/sign_in"
     assert publish.startswith("Publish:  ")
-    assert f"TWINE_PASSWORD={token} twine upload --repository-url {server.url}/api/v4/projects/root%2Fdemo/" in publish
+    repository = f"{first_start.url}/api/v4/projects/root%2Fdemo/"
+    assert f"TWINE_PASSWORD={token} twine upload --repository-url {repository}" in publish
     assert install.startswith("Install:  pip install --index-url ")
     assert f"root:{token}@" in install
 
 
-def test_what_was_generated_is_kept_in_a_file_for_its_owner_alone(serve: Serve, instance: Path) -> None:
-    server = serve()
+def test_what_was_generated_is_kept_in_a_file_for_its_owner_alone(first_start: Server) -> None:
+    path = first_start.instance / CREDENTIALS_FILE
 
-    path = instance / CREDENTIALS_FILE
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_text().splitlines() == [
         "user: root",
-        f"password: {printed(server, 'password')}",
-        f"token: {printed(server, 'token')}",
+        f"password: {printed(first_start, 'password')}",
+        f"token: {printed(first_start, 'token')}",
     ]
 
 
-def test_the_printed_token_works_at_once(serve: Serve) -> None:
-    server = serve()
-
-    user = server.get("/api/v4/user", printed(server, "token"))
+def test_the_printed_token_works_at_once(first_start: Server) -> None:
+    user = first_start.get("/api/v4/user", printed(first_start, "token"))
 
     assert (user["username"], user["is_admin"]) == ("root", True)
 
 
 def test_the_printed_password_is_that_of_an_administrator_who_has_to_change_it(
-    serve: Serve, kept: Callable[[], Flask]
+    first_start: Server, look_into: LookInto
 ) -> None:
-    password = printed(serve(), "password")
-    kept()
+    look_into(first_start.instance)
 
-    user = users.verify_password("root", password)
+    user = users.verify_password("root", printed(first_start, "password"))
 
     assert user is not None
     assert user.is_admin
     assert user.must_change_password
 
 
-def test_no_secret_is_kept_in_clear_but_in_the_credentials_file_nor_logged(serve: Serve, instance: Path) -> None:
-    server = serve()
-    secrets = [printed(server, "password"), printed(server, "token")]
-    server.get("/api/v4/user", secrets[1])
-    server.stop()
+def test_no_secret_is_kept_in_clear_but_in_the_credentials_file_nor_logged(first_start: Server) -> None:
+    secrets = [printed(first_start, "password"), printed(first_start, "token")]
+    first_start.get("/api/v4/user", secrets[1])
 
     holding = {
         path.name
-        for path in instance.rglob("*")
+        for path in first_start.instance.rglob("*")
         if path.is_file() and any(secret.encode() in path.read_bytes() for secret in secrets)
     }
 
     assert holding == {CREDENTIALS_FILE}
-    assert [secret for secret in secrets if secret in server.log] == []
+    assert [secret for secret in secrets if secret in first_start.log] == []
 
 
 def test_a_password_and_a_token_that_were_given_are_used_and_not_shown(
-    serve: Serve, instance: Path, kept: Callable[[], Flask]
+    serve: Serve, instance: Path, look_into: LookInto
 ) -> None:
     server = serve(ROOT_PASSWORD=PASSWORD, ROOT_TOKEN=TOKEN)
 
@@ -213,13 +225,13 @@ def test_a_password_and_a_token_that_were_given_are_used_and_not_shown(
     assert "twine upload" in server.banner[-2]
     assert "TWINE_PASSWORD=$TOKEN" in server.banner[-2]
     assert not (instance / CREDENTIALS_FILE).exists()
-    kept()
+    look_into(instance)
     user = users.verify_password("root", PASSWORD)
     assert user is not None
     assert not user.must_change_password
 
 
-def test_a_second_start_creates_and_shows_nothing_new(serve: Serve, instance: Path, kept: Callable[[], Flask]) -> None:
+def test_a_second_start_creates_and_shows_nothing_new(serve: Serve, instance: Path, look_into: LookInto) -> None:
     first = serve()
     token = printed(first, "token")
     assert first.stop() == 0
@@ -230,7 +242,7 @@ def test_a_second_start_creates_and_shows_nothing_new(serve: Serve, instance: Pa
     assert [line for line in second.banner if line.startswith("Administrator")] == []
     assert (instance / CREDENTIALS_FILE).read_text() == credentials
     assert second.get("/api/v4/user", token)["username"] == "root"
-    kept()
+    look_into(instance)
     assert db.session.scalars(select(User.username)).all() == ["root"]
     assert len(db.session.scalars(select(AccessToken.id)).all()) == 1
     assert users.verify_password("root", PASSWORD) is None
@@ -285,7 +297,6 @@ def test_a_stop_lets_a_running_request_finish_and_takes_no_new_one(serve: Serve)
 
     assert answer.startswith(b"HTTP/1.1 201 ")
     assert server.process.wait(timeout=30) == 0
-    server.process.communicate()
 
 
 def wait_until_refused(address: tuple[str, int]) -> None:
@@ -314,10 +325,7 @@ def test_idle_connections_do_not_hold_up_a_stop(serve: Serve) -> None:
 
 def refused_start(instance: Path, **settings: str) -> str:
     """The one sentence with which a start fails."""
-    result = subprocess.run(
-        [sys.executable, "app.py"], cwd=config.ROOT, env=environment(instance, **settings), capture_output=True,
-        text=True, check=False, timeout=60,
-    )  # fmt: skip
+    result = processes.run(app_py, environment=environment(instance, **settings))
     return _refusal(result.returncode, result.stdout, result.stderr)
 
 

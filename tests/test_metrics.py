@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import resource
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import create_environ
 
-from registry import config, metrics
+from registry import metrics
 from registry.metrics import Metrics, Reading
+from tests import processes
+from tests.processes import Captured
 
 
 def numbers(exposition: str) -> dict[tuple[str, frozenset], float]:
@@ -65,14 +66,13 @@ def test_what_is_looked_up_stands_beside_what_was_counted():
     assert found["registry_uploads_total", frozenset()] == 0
 
 
-WORKER = """
-import sys
-from registry.metrics import EVENT, Metrics, Upload
-counted = Metrics(print)
-counted.count({"REQUEST_METHOD": "POST", EVENT: Upload(10)}, "201 CREATED", 0.1)
-counted._connections.set(3)
-print(counted.exposition([]).decode())
-"""
+def count_an_upload(most_bytes: int = resource.RLIM_INFINITY) -> None:
+    """What a process of several does, where files may have so many bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+    counted = Metrics(print)
+    counted.count({"REQUEST_METHOD": "POST", metrics.EVENT: metrics.Upload(10)}, "201 CREATED", 0.1)
+    counted._connections.set(3)
+    print(counted.exposition([]).decode())
 
 
 def test_several_processes_share_their_numbers_and_forget_what_the_dead_held(tmp_path: Path):
@@ -80,8 +80,7 @@ def test_several_processes_share_their_numbers_and_forget_what_the_dead_held(tmp
     metrics.empty_folder(folder)
 
     def work() -> tuple[int, str]:
-        environment = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "PYTHONPATH": str(config.ROOT)}
-        process = subprocess.Popen([sys.executable, "-c", WORKER], env=environment, stdout=subprocess.PIPE, text=True)
+        process = Captured(count_an_upload, environment={"PROMETHEUS_MULTIPROC_DIR": str(folder)})
         return process.pid, process.communicate(timeout=60)[0]
 
     first, _ = work()
@@ -97,12 +96,7 @@ def test_several_processes_share_their_numbers_and_forget_what_the_dead_held(tmp
 
 
 def test_a_process_without_room_for_its_numbers_counts_for_itself(tmp_path: Path):
-    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(config.ROOT)}
-    no_room = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))\n"
-
-    shown = subprocess.run(
-        [sys.executable, "-c", no_room + WORKER], env=environment, capture_output=True, text=True, check=True
-    )
+    shown = processes.run(count_an_upload, 1 << 19, environment={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)})
 
     assert numbers(shown.stdout)["registry_uploads_total", frozenset()] == 1
     assert "The disk has no space for the metrics of this process" in shown.stderr

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import stat
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
@@ -21,12 +20,13 @@ from alembic.migration import MigrationContext
 from flask import Flask
 from sqlalchemy import Column, Engine, MetaData, Table, create_engine, inspect, make_url, select, text
 
-from registry import config, create_app, database
+from registry import create_app, database
 from registry.database import MIGRATIONS, Model, db, is_sqlite, schema
 from registry.domain.packages import names
 from registry.errors import ConfigurationError
 from registry.models import NameStatus, PackageFile, Project, StorageUsage
 from tests import factories
+from tests.processes import Captured, flask
 
 OLDER = sorted(path.name[:4] for path in (MIGRATIONS / "versions").glob("*.py"))[:-1]
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -236,15 +236,9 @@ def test_processes_that_start_at_once_upgrade_once(tmp_path: Path, new_database:
     environment = {
         **os.environ, "REGISTRY_INSTANCE_PATH": str(tmp_path), "REGISTRY_DATABASE_URL": new_database()
     }  # fmt: skip
-    command = [sys.executable, "-m", "flask", "database", "upgrade", "--json"]
 
-    processes = [
-        subprocess.Popen(
-            command, cwd=config.ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(4)
-    ]
-    results = [(*process.communicate(timeout=120), process.returncode) for process in processes]
+    started = [Captured(flask, "database", "upgrade", "--json", environment=environment) for _ in range(4)]
+    results = [(*process.communicate(timeout=120), process.wait()) for process in started]
 
     assert [(stderr, status) for _, stderr, status in results] == [("", 0)] * 4
     versions = [(json.loads(stdout)["before"], json.loads(stdout)["after"]) for stdout, _, _ in results]

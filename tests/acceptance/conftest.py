@@ -9,7 +9,7 @@ import pytest
 
 from tests import postgresql
 from tests.acceptance.clients import ENVIRONMENTS, Client, Environments, Installer, environments_in, uv_command
-from tests.acceptance.servers import RunningServer
+from tests.acceptance.servers import ForkedServer, RunningServer
 from tests.fakes.upstream import Upstream
 
 NEWEST_PIP = "pip==26.3"
@@ -43,7 +43,7 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
     started: list[RunningServer] = []
 
     def start(**settings: str) -> RunningServer:
-        server = RunningServer(tmp_path / f"server{len(started)}", **settings)
+        server = ForkedServer(tmp_path / f"server{len(started)}", **settings)
         started.append(server)
         server.start()
         return server

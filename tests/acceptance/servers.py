@@ -19,6 +19,7 @@ import pytest
 import requests
 
 from tests.builders import BuiltFile
+from tests.processes import Forked, app_py
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
@@ -38,7 +39,7 @@ class RunningServer:
         self.url = ""
         self._log = folder / "server.log"
         self.settings = settings
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._numbers = count(1)
         self._session = requests.Session()
         self._session.trust_env = False
@@ -60,15 +61,18 @@ class RunningServer:
         self.instance.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
             before = log.tell()
-            self._process = subprocess.Popen(
-                [sys.executable, "app.py"], cwd=CHECKOUT, env=self.environment(), stdout=log, stderr=log
-            )
+            self._process = self._started(log.fileno())
         deadline = time.monotonic() + START_SECONDS
         while not (found := _BANNER.search(self._log.read_bytes(), before)):
             assert self._process.poll() is None, f"the server ended at its start:\n{self.log}"
             assert time.monotonic() < deadline, f"the server did not start:\n{self.log}"
             time.sleep(0.02)
         self.url = found[1].decode()
+
+    def _started(self, log: int) -> subprocess.Popen[bytes] | Forked:
+        return subprocess.Popen(
+            [sys.executable, "app.py"], cwd=CHECKOUT, env=self.environment(), stdout=log, stderr=log
+        )
 
     def stop(self) -> int:
         """End it as an operator would; the exit status."""
@@ -176,6 +180,13 @@ class RunningServer:
     def _namespace(self, kind: str, fields: dict[str, Any]) -> Namespace:
         made = self.as_root("POST", f"/{kind}", {key: value for key, value in fields.items() if value is not None})
         return Namespace(self, kind, made["id"], made.get("path_with_namespace") or made["full_path"])
+
+
+class ForkedServer(RunningServer):
+    """The same program in a process that is forked, and so starts at once."""
+
+    def _started(self, log: int) -> Forked:
+        return Forked(app_py, environment=self.environment(), stdout=log, stderr=log)
 
 
 @dataclass(frozen=True)

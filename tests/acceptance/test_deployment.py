@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.acceptance.clients import Client, Installer
-from tests.acceptance.servers import RunningServer, with_credentials
+from tests.acceptance.servers import ForkedServer, RunningServer, with_credentials
 from tests.acceptance.wire import MIB, large_wheel, upload_large
 from tests.builders import build_wheel
 from tests.fakes.nginx import PROGRAM, Nginx, free_port
@@ -28,7 +28,7 @@ JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Two processes behind nginx, which sends the files itself; ``url`` is that of nginx."""
     folder = tmp_path_factory.mktemp("deployment")
-    started = RunningServer(folder, WORKERS="2", TRUSTED_PROXIES="1", STORAGE_DOWNLOADS="accel")
+    started = ForkedServer(folder, WORKERS="2", TRUSTED_PROXIES="1", STORAGE_DOWNLOADS="accel")
     started.start()
     port = free_port()
     proxy = Nginx(folder / "nginx", port, started.url, {"alias /data/packages/": f"alias {started.instance}/packages/"})

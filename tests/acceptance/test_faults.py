@@ -26,7 +26,7 @@ from registry import database
 from registry.database import utcnow
 from registry.domain.operation import cleanup
 from registry.storage import Storage
-from tests.acceptance.servers import Namespace, RunningServer, needs_proc
+from tests.acceptance.servers import ForkedServer, Namespace, RunningServer, needs_proc
 from tests.builders import BuiltFile, build_wheel
 
 StartServer = Callable[..., RunningServer]
@@ -92,7 +92,7 @@ DISKS = {
 def test_on_a_full_disk_uploads_are_refused_and_reads_go_on(
     tmp_path: Path, folder: str, size_mib: int, workers: str
 ) -> None:
-    server = RunningServer(tmp_path, WORKERS=workers)
+    server = ForkedServer(tmp_path, WORKERS=workers)
     disk = server.instance / folder
     with small_disk(disk, size_mib), ExitStack() as stack:
         server.start()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests import processes
 from tests.acceptance.clients import Client, Installer
-from tests.acceptance.servers import CHECKOUT, REPORTER, Namespace, RunningServer, needs_proc
+from tests.acceptance.servers import REPORTER, ForkedServer, Namespace, RunningServer, needs_proc
 from tests.acceptance.wire import MIB, connect, digest_of_rest, file_head, large_wheel, upload_large
 from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.fakes.network import FaultyLine
@@ -36,7 +35,7 @@ def line(s3: S3Server) -> Iterator[FaultyLine]:
 
 def start(folder: Path, s3: S3Server, line: FaultyLine, **settings: str) -> RunningServer:
     access = s3.settings | {"S3_ENDPOINT": f"http://localhost:{line.port}"}
-    server = RunningServer(folder, STORAGE_URL=s3.address(), **access, **settings)
+    server = ForkedServer(folder, STORAGE_URL=s3.address(), **access, **settings)
     server.start()
     return server
 
@@ -169,11 +168,9 @@ def _answered_again(ask: Callable[[], requests.Response]) -> requests.Response:
 def test_a_store_that_cannot_be_used_stops_the_start_with_one_sentence(
     tmp_path: Path, s3: S3Server, workers: str
 ) -> None:
-    server = RunningServer(tmp_path, STORAGE_URL="s3://no-such-bucket/packages", WORKERS=workers, **s3.settings)
+    server = ForkedServer(tmp_path, STORAGE_URL="s3://no-such-bucket/packages", WORKERS=workers, **s3.settings)
 
-    done = subprocess.run(
-        [sys.executable, "app.py"], cwd=CHECKOUT, env=server.environment(), capture_output=True, text=True, timeout=60
-    )
+    done = processes.run(processes.app_py, environment=server.environment())
 
     assert done.returncode == 1
     told = [line for line in done.stderr.splitlines() if line.startswith("The registry cannot start: ")]
@@ -182,7 +179,7 @@ def test_a_store_that_cannot_be_used_stops_the_start_with_one_sentence(
 
 
 def test_a_registry_moves_to_an_object_store_while_it_serves(tmp_path: Path, s3: S3Server) -> None:
-    server = RunningServer(tmp_path, **s3.settings)
+    server = ForkedServer(tmp_path, **s3.settings)
     server.start()
     project, before, after = server.project(), build_wheel("moved", "1.0"), build_wheel("moved", "2.0")
     project.publish(before)
@@ -202,10 +199,9 @@ def test_a_registry_moves_to_an_object_store_while_it_serves(tmp_path: Path, s3:
 
 
 def move_storage(server: RunningServer, *options: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "flask", "packages", "move-storage", *options],
-        cwd=CHECKOUT, env=server.environment(), capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    done = processes.run(
+        processes.flask, "packages", "move-storage", *options, environment=server.environment(), timeout=120
+    )
     assert done.returncode == 0, done.stderr
 
 

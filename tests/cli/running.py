@@ -6,14 +6,14 @@ import json
 import os
 import pty
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from click.testing import Result
 
-from registry import config
+from tests import processes
+from tests.processes import Forked
 
 Run = Callable[..., Result]
 Refused = Callable[..., str]
@@ -43,17 +43,14 @@ class Shell:
         } | {"REGISTRY_INSTANCE_PATH": str(instance)}
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*arguments), cwd=config.ROOT, env={**self.environment, **environment},
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
+        return processes.run(processes.flask, *arguments, environment={**self.environment, **environment})
 
     def on_a_terminal(self, *arguments: str, answers: list[str]) -> tuple[int, str]:
         """Exit status and what the screen shows; each answer is typed when a prompt waits for it."""
         controller, terminal = pty.openpty()
-        process = subprocess.Popen(
-            self.command(*arguments), cwd=config.ROOT, env=self.environment, stdin=terminal, stdout=terminal,
-            stderr=terminal, start_new_session=True,
+        process = Forked(
+            processes.flask, *arguments, environment=self.environment,
+            stdin=terminal, stdout=terminal, stderr=terminal,
         )  # fmt: skip
         os.close(terminal)
         screen = b""
@@ -66,7 +63,3 @@ class Shell:
             pass
         os.close(controller)
         return process.wait(timeout=60), screen.decode()
-
-    @staticmethod
-    def command(*arguments: str) -> list[str]:
-        return [sys.executable, "-m", "flask", *arguments]

@@ -2,19 +2,19 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
-from registry import config, create_app
+from registry import create_app
 from registry.database import db
 from registry.models import PackageFile, Project
 from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.cli.running import Refused, Run, Shell, succeeded
 from tests.fakes.index import StaticIndex
+from tests.processes import Captured, flask
 
 WHEEL, SDIST = build_wheel(), build_sdist()
 BROKEN = BuiltFile("demo-2.0.tar.gz", b"broken", "demo", "2.0", SDIST.kind)
@@ -131,10 +131,7 @@ def test_an_import_is_interrupted_and_goes_on(shell: Shell, served: StaticIndex)
     incoming = shell.instance / "packages" / "incoming"
     served.offer(WHEEL, SDIST, BROKEN)
     hold = served.hold(f"/files/{SDIST.filename}")
-    command = [*shell.command(*COMMAND), served.url, "--jobs", "1"]
-    process = subprocess.Popen(
-        command, cwd=config.ROOT, env=shell.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = Captured(flask, *COMMAND, served.url, "--jobs", "1", environment=shell.environment)
     assert served.held.wait(30)
     assert len(list(incoming.iterdir())) == 1
 
@@ -142,7 +139,7 @@ def test_an_import_is_interrupted_and_goes_on(shell: Shell, served: StaticIndex)
     hold.set()
 
     printed, complaint = process.communicate(timeout=30)
-    assert process.returncode == 1
+    assert process.wait() == 1
     assert printed == (
         f"Imported 1 files ({size_of(WHEEL)} bytes) into acme/tools: "
         "0 already present, 0 refused, 0 conflicts, 0 failed.\n"

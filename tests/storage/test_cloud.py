@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import requests
 
-from registry import config
 from registry.errors import ConfigurationError, Unavailable
 from registry.storage import ObjectDamaged, ObjectMissing, cloud, object_key, open_storage
 from registry.storage.cloud import ObjectStorage
+from tests import processes
 from tests.fakes.network import FaultyLine
 from tests.fakes.s3 import S3Server
 
@@ -411,29 +411,28 @@ def test_a_staging_folder_that_cannot_be_made_is_told(open_store: OpenStore, tmp
 
 # Processes ------------------------------------------------------------------------------------------------------
 
-FORK = """
-import os, sys
-from pathlib import Path
-from registry.storage import open_storage
-configuration = dict(zip(("S3_ENDPOINT", "S3_REGION", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"), sys.argv[3:]))
-store = open_storage(sys.argv[1], configuration | {"INSTANCE_PATH": Path(sys.argv[2])})
-if os.environ.get("USED"):
-    store.check()
-if os.fork() == 0:
-    try:
+
+def use_in_a_fork(address: str, configuration: dict[str, Any], is_used_before: bool) -> int:
+    """Whether a store could be used after a fork: 0 or 3."""
+    store = open_storage(address, configuration)
+    if is_used_before:
         store.check()
-    except RuntimeError:
-        os._exit(3)
-    os._exit(0)
-sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
-"""
+    if os.fork() == 0:
+        try:
+            store.check()
+        except RuntimeError:
+            os._exit(3)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.wait()[1])
 
 
-@pytest.mark.parametrize(("used", "status"), [("", 0), ("1", 3)], ids=["not used", "used"])
-def test_a_store_may_be_opened_before_a_fork_but_not_used(s3: S3Server, tmp_path: Path, used: str, status: int) -> None:
+@pytest.mark.parametrize(("is_used", "status"), [(False, 0), (True, 3)], ids=["not used", "used"])
+def test_a_store_may_be_opened_before_a_fork_but_not_used(
+    s3: S3Server, tmp_path: Path, is_used: bool, status: int
+) -> None:
     """The library would wait for ever for its threads, which stay in the first process."""
-    command = [sys.executable, "-c", FORK, s3.address(), str(tmp_path), *s3.settings.values()]
+    configuration = s3.settings | {"INSTANCE_PATH": tmp_path}
 
-    done = subprocess.run(command, cwd=config.ROOT, env={**os.environ, "USED": used}, timeout=30, check=False)
+    done = processes.run(use_in_a_fork, s3.address(), configuration, is_used, timeout=30)
 
     assert done.returncode == status

@@ -7,20 +7,20 @@ import resource
 import signal
 import stat
 import subprocess
-import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from registry import config
 from registry.errors import ConfigurationError, Unavailable
 from registry.storage import ObjectMissing, StorageFull, object_key, open_storage
 from registry.storage.local import LocalStorage
 from registry.storage.staging import LocalStagedFile
 from tests.acceptance.servers import needs_proc
+from tests.processes import Forked
 
 KEY = object_key("a" * 64)
 ONE_MIB = 1 << 20
@@ -201,36 +201,35 @@ def test_a_folder_that_is_gone_fails_the_check(store: LocalStorage) -> None:
 
 # Sweeping -------------------------------------------------------------------------------------------------------
 
-STAGE_AND_WAIT = """
-import sys, time
-from registry.storage.local import LocalStorage
-file = LocalStorage(sys.argv[1]).stage()
-file.write(b"half an upload")
-file.file.flush()
-print("staged", flush=True)
-time.sleep(60)
-"""
+
+def stage_and_wait(root: Path) -> None:
+    file = LocalStorage(root).stage()
+    file.write(b"half an upload")
+    file.file.flush()
+    print("staged", flush=True)
+    time.sleep(60)
 
 
 @pytest.fixture
-def uploader(store: LocalStorage) -> Iterator[subprocess.Popen[str]]:
+def uploader(store: LocalStorage) -> Iterator[Forked]:
     """Another process with a staged file."""
-    with subprocess.Popen(
-        [sys.executable, "-c", STAGE_AND_WAIT, str(store.root)], cwd=config.ROOT, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "staged\n"
-        yield process
-        process.kill()
+    output, stdout = os.pipe()
+    process = Forked(stage_and_wait, store.root, stdout=stdout, stderr=2)
+    os.close(stdout)
+    with open(output) as lines:
+        assert lines.readline() == "staged\n"
+    yield process
+    process.kill()
+    process.wait()
 
 
-def test_a_sweep_spares_the_files_of_a_living_process(store: LocalStorage, uploader: subprocess.Popen[str]) -> None:
+def test_a_sweep_spares_the_files_of_a_living_process(store: LocalStorage, uploader: Forked) -> None:
     assert store.sweep() == 0
 
     assert len(files_in(store)) == 1
 
 
-def test_a_sweep_removes_the_files_of_a_killed_process(store: LocalStorage, uploader: subprocess.Popen[str]) -> None:
+def test_a_sweep_removes_the_files_of_a_killed_process(store: LocalStorage, uploader: Forked) -> None:
     uploader.send_signal(signal.SIGKILL)
     uploader.wait()
 
