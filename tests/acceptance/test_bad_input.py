@@ -16,7 +16,7 @@ pytestmark = pytest.mark.databases
 WHEEL = build_wheel("fuzzed", "1.0")
 MIB = 1 << 20
 FUZZ = settings(
-    max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -105,6 +105,7 @@ def test_forwarded_headers_are_believed_of_the_proxy_alone(server: RunningServer
     assert page["files"][0]["url"].startswith(f"{server.url}/api/v4/")
 
 
+@pytest.mark.slow
 def test_a_registry_below_a_path_over_tls(
     start_server: Callable[..., RunningServer], tmp_path: Path, twine: Client, pip: Installer
 ) -> None:

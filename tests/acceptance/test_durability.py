@@ -21,7 +21,6 @@ from tests.acceptance.wire import connect, multipart, upload_head
 from tests.builders import BuiltFile, build_sdist, build_wheel
 
 StartServer = Callable[..., RunningServer]
-ROUNDS = 5
 
 
 # Races ----------------------------------------------------------------------------------------------------------
@@ -63,20 +62,21 @@ def test_files_of_one_package_are_uploaded_at_the_same_time(server: RunningServe
 # Power cuts -----------------------------------------------------------------------------------------------------
 
 
-def test_what_was_answered_before_a_power_cut_is_there_after_it(start_server: StartServer) -> None:
-    """Several rounds of a stream of uploads that is cut at some moment."""
+@pytest.mark.parametrize("rounds", [2, pytest.param(6, marks=pytest.mark.slow)])
+def test_what_was_answered_before_a_power_cut_is_there_after_it(start_server: StartServer, rounds: int) -> None:
+    """A stream of uploads that is cut at some moment, again and again."""
     server = start_server()
     project, versions = server.project(), count(1)
     answered: list[BuiltFile] = []
 
-    for round_ in range(ROUNDS):
+    for round_ in range(rounds):
         _upload_until_killed(project, versions, answered, after_files=5 + 3 * round_)
         server.restart()
 
         assert _left_half_way(server) == []
 
     listed = project.listed("stream")
-    assert len(answered) >= 5 * ROUNDS
+    assert len(answered) >= 5 * rounds
     assert {file.filename for file in answered} <= listed.keys()
     assert all(downloaded(server, listed[file.filename]) == file.content for file in answered)
     for url in listed.values():

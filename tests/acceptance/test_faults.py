@@ -1,6 +1,6 @@
 """A full disk, processes that are killed, and those who delete what others are uploading and downloading.
 
-``pytest --kills 50 --timeout 0`` kills more often than there is time for in every run.
+``pytest -m slow --kills 50 --timeout 0`` kills more often than there is time for in every run.
 """
 
 from __future__ import annotations
@@ -81,14 +81,14 @@ def fill(folder: Path) -> None:
 
 
 SIZES = {"small": 0, "with core metadata": 30_000, "read at once": 200_000, "spooled": 700_000, "large": 6 * MIB}
-DISKS = {
-    "of the packages": ("packages", 6, "1"),
-    "of everything": (".", 10, "1"),
-    "of everything, in two processes": (".", 18, "2"),
-}
+DISKS = [
+    pytest.param("packages", 6, "1", id="of the packages", marks=pytest.mark.slow),
+    pytest.param(".", 10, "1", id="of everything"),
+    pytest.param(".", 18, "2", id="of everything, in two processes", marks=pytest.mark.slow),
+]
 
 
-@pytest.mark.parametrize(("folder", "size_mib", "workers"), DISKS.values(), ids=DISKS)
+@pytest.mark.parametrize(("folder", "size_mib", "workers"), DISKS)
 def test_on_a_full_disk_uploads_are_refused_and_reads_go_on(
     tmp_path: Path, folder: str, size_mib: int, workers: str
 ) -> None:
@@ -209,6 +209,7 @@ def kill_everything(server: RunningServer) -> None:
 KILLS = (kill_one_worker, kill_supervisor, kill_all_workers, kill_everything)
 
 
+@pytest.mark.slow
 def test_what_was_answered_outlives_every_process_that_is_killed(
     start_server: StartServer, pytestconfig: pytest.Config
 ) -> None:
@@ -303,6 +304,7 @@ def third_process(server: RunningServer) -> Iterator[Storage]:
     database.disconnect(app)
 
 
+@pytest.mark.slow
 def test_who_deletes_takes_no_bytes_from_those_who_upload_and_download_the_same(start_server: StartServer) -> None:
     server = start_server(WORKERS="2")
     projects, file = [server.project(), server.project()], build_wheel("shared", size_bytes=200_000)

@@ -49,7 +49,7 @@ def download(project: Namespace, wheel: LargeWheel, **headers: object) -> Iterat
 @needs_proc
 def test_memory_does_not_grow_with_the_file(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server()
-    project, wheel = server.project(), large_wheel(tmp_path, "large", 300 * MIB)
+    project, wheel = server.project(), large_wheel(tmp_path, "large", 100 * MIB)
     project.publish(build_wheel("warm"))
     before = server.resident_bytes()
     server.forget_peak()

@@ -56,7 +56,7 @@ def redirecting(tmp_path_factory: pytest.TempPathFactory, s3: S3Server, line: Fa
     assert server.stop() == 0, server.log
 
 
-@pytest.fixture(params=["streaming", "redirecting"])
+@pytest.fixture(params=["streaming", pytest.param("redirecting", marks=pytest.mark.slow)])
 def server(request: pytest.FixtureRequest) -> RunningServer:
     found: RunningServer = request.getfixturevalue(request.param)
     return found
@@ -91,6 +91,7 @@ def test_what_twine_publishes_pip_and_uv_install(
     assert not any(b"uthorization: Basic" in head or reader.encode() in head for head in line.heads)
 
 
+@pytest.mark.slow
 def test_the_metadata_that_installers_look_at_comes_from_the_registry(redirecting: RunningServer) -> None:
     project = redirecting.project()
     project.publish(WHEEL)
@@ -104,6 +105,7 @@ def test_the_metadata_that_installers_look_at_comes_from_the_registry(redirectin
     assert b"Name: stored" in metadata.content
 
 
+@pytest.mark.slow
 @needs_proc
 def test_memory_does_not_grow_with_a_file_that_passes_through(redirecting: RunningServer, tmp_path: Path) -> None:
     server = redirecting
@@ -127,6 +129,7 @@ def test_memory_does_not_grow_with_a_file_that_passes_through(redirecting: Runni
     assert list((server.instance / "staging").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_store_that_is_silent_keeps_nobody_from_the_indexes(streaming: RunningServer, line: FaultyLine) -> None:
     """With the patience that is built in: many clients wait for ten seconds."""
     server, file = streaming, build_wheel("stored", "2.0")
@@ -164,7 +167,7 @@ def _answered_again(ask: Callable[[], requests.Response]) -> requests.Response:
     return response
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_store_that_cannot_be_used_stops_the_start_with_one_sentence(
     tmp_path: Path, s3: S3Server, workers: str
 ) -> None:
@@ -178,6 +181,7 @@ def test_a_store_that_cannot_be_used_stops_the_start_with_one_sentence(
     assert "NoSuchBucket" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_registry_moves_to_an_object_store_while_it_serves(tmp_path: Path, s3: S3Server) -> None:
     server = ForkedServer(tmp_path, **s3.settings)
     server.start()

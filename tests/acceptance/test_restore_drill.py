@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 import requests
 
 from tests.acceptance.clients import Installer
@@ -56,6 +57,7 @@ class Publisher:
         self._thread.join()
 
 
+@pytest.mark.slow
 def test_a_backup_made_while_packages_are_published_is_restored_elsewhere(
     start_server: Callable[..., RunningServer], pip: Installer, tmp_path: Path
 ) -> None:

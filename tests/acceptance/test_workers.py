@@ -246,6 +246,7 @@ UNUSABLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("configuration", "told"), UNUSABLE.values(), ids=UNUSABLE)
 def test_a_configuration_that_cannot_be_used_leaves_the_workers_in_place(
     server: RunningServer, project: Namespace, configuration: str, told: str
@@ -268,6 +269,7 @@ def test_a_configuration_that_cannot_be_used_leaves_the_workers_in_place(
     wait_until(lambda: not before & server.workers() and len(server.workers()) == 2)
 
 
+@pytest.mark.slow
 def test_a_stop_lets_the_downloads_of_all_workers_finish(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server(WORKERS="2")
     project, wheel = server.project(), large_wheel(tmp_path, "drained", 40 * MIB)
@@ -290,6 +292,7 @@ def test_a_stop_lets_the_downloads_of_all_workers_finish(start_server: StartServ
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_the_process_that_watches_over_them(start_server: StartServer) -> None:
     server = start_server(WORKERS="2")
     workers = server.workers()

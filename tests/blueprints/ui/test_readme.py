@@ -188,11 +188,15 @@ def test_a_type_that_nobody_knows_is_shown_as_it_is_or_as_the_usual_one(content_
 @pytest.mark.parametrize(
     ("text", "content_type"),
     [
-        (">" * 50_000 + "x", MARKDOWN),
-        ("```python\n" + "x = 'a' + \"b\"  # c\n" * 40_000 + "```\n", MARKDOWN),
-        ("\n".join(" " * depth + "a\n" for depth in range(400)), "text/x-rst"),
+        pytest.param(">" * 50_000 + "x", MARKDOWN, id="deep quotes", marks=pytest.mark.slow),
+        pytest.param(
+            "```python\n" + "x = 'a' + \"b\"  # c\n" * 40_000 + "```\n",
+            MARKDOWN,
+            id="much code",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("\n".join(" " * depth + "a\n" for depth in range(400)), "text/x-rst", id="deep lists"),
     ],
-    ids=["deep quotes", "much code", "deep lists"],
 )
 def test_what_would_keep_a_renderer_busy_is_shown_as_it_is(shown, text, content_type):
     assert shown(text, content_type).find("div").text.strip() == text.strip()
