@@ -5,16 +5,17 @@ from __future__ import annotations
 import socket
 import tempfile
 from collections.abc import Callable
-from typing import Any
 
 from flask import Flask
-from waitress import create_server
+from waitress.adjustments import Adjustments
 
 from registry.errors import ConfigurationError
 from registry.server import background, channel, parser
+from registry.server.listening import Server
 from registry.server.loop import Loop
 from registry.server.parser import SMALL_BODY_BYTES, UNLIMITED_BYTES
 from registry.server.supervisor import Supervisor
+from registry.server.threads import Threads
 
 __all__ = ["SMALL_BODY_BYTES", "bind", "serve", "supervise"]
 
@@ -78,10 +79,11 @@ def serve(
     spool.mkdir(mode=0o700, exist_ok=True)
     tempfile.tempdir = str(spool)
     with background.repeated(app, app.extensions["downloads"].flush):
-        Loop(_waitress(app, listener)).run(announce, lifeline)
+        Loop(make_server(app, listener)).run(announce, lifeline)
 
 
-def _waitress(app: Flask, listener: socket.socket) -> Any:
+def make_server(app: Flask, listener: socket.socket) -> Server:
+    """The server for this socket and its threads; ``Loop`` runs it."""
     limit = app.config["MAX_FILE_SIZE"] or UNLIMITED_BYTES - FORM_BYTES
 
     class Parser(parser.GuardedParser):
@@ -91,20 +93,19 @@ def _waitress(app: Flask, listener: socket.socket) -> Any:
     class Channel(channel.Channel):
         parser_class = Parser
 
-    server = create_server(
-        app,
-        sockets=[listener],
-        threads=app.config["THREADS"],
+    adjustments = Adjustments(
         max_request_body_size=UNLIMITED_BYTES,  # the parser and the application have their own limits
         # What an answer may be ahead of its client, on disk: no thread waits for a slow one that gets a wheel of usual
         # size from an object store. Files of a folder are sent without a thread.
         outbuf_high_watermark=256 << 20,
         recv_bytes=1 << 18,  # an upload in 256 KiB pieces costs a quarter of the time of waitress's 8
         connection_limit=1000,
+        cleanup_interval=1,
         backlog=BACKLOG,
-        asyncore_use_poll=True,
         ident="registry",
         clear_untrusted_proxy_headers=not app.config["TRUSTED_PROXIES"],
+        sockets=[listener],
     )
+    server = Server(app, listener, Threads(app.config["THREADS"]), adjustments)
     server.channel_class = Channel
     return server

@@ -1,15 +1,19 @@
-"""One connection: large uploads ask the application before their body is read, and closing loses no answer."""
+"""One connection: which thread it belongs to, how large uploads are authorized, and how it is closed."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
-import threading
 import time
+from contextlib import suppress
 from io import BytesIO
+from queue import Empty, SimpleQueue
+from selectors import EVENT_READ
 from typing import Any
 
 from flask import Response
+from waitress.buffers import OverflowableBuffer, ReadOnlyFileBasedBuffer
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import WSGITask
 from waitress.utilities import Error, InternalServerError
@@ -18,6 +22,8 @@ from registry.server.parser import EarlyRefusal, GuardedParser
 
 PREFLIGHT = "registry.preflight"  # no header can be spelled so
 BUFFER_BYTES = 16 << 20
+PIECE_BYTES = 256 << 10  # read from a buffer and sent at once
+SHARE_BYTES = 1 << 20  # sent by the loop before it turns to other connections
 STALL_SECONDS = 60
 LINGER_SECONDS = 5
 LINGER_BYTES = 16 << 20
@@ -41,34 +47,239 @@ class Task(WSGITask):  # type: ignore[misc]
             self.request.headers["CONNECTION"] = "close"
         return bytes(super().build_response_header())
 
+    def write(self, data: bytes) -> None:
+        """Send the data at once, unless it is the end of the response, which is sent after everything else is done."""
+        super().write(data)
+        if data and self.content_bytes_written != self.content_length:
+            self.channel.flush()
+
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    """Sees that a request whose parser holds its body back is asked for in its turn, by a thread as all others.
+    """A connection belongs to the loop, or is lent to one thread until the requests that have arrived are answered.
 
-    Whoever closes a connection while the client is still sending resets it, and the client may never see why. So the
-    server's half is closed first, and what still comes is dropped for a while (RFC 9112, section 9.6).
+    The thread sends its response itself. What the client does not accept at once is handed over to the loop, with one
+    wake-up; from then on the loop sends alone, while the thread can continue writing. The loop never waits for the lock
+    of the buffers: if a thread is writing to them, the loop turns to other connections, and the thread hands them over
+    again when it has released the lock.
+
+    A request whose parser holds back the body is authorized by a thread, in its turn.
+
+    Closing a connection while the client is sending resets it, and the client may never see the response. So the server
+    closes its half first, and discards what still arrives for a while (RFC 9112, section 9.6).
+
+    :ivar is_lent: to a thread; the loop does not touch the requests.
+    :ivar watched: the events that the loop waits for, as a mask of ``selectors``; set by ``Server.watch``.
     """
 
     parser_class = GuardedParser
     task_class = Task
+    watched = 0
     current_outbuf_count: int
+    request: Any
+    requests: list[Any]
+    is_lent = False
+    _is_early = False  # the client sent more before it had its response
+    _is_handed_over = False
+    _owes_continue = False
+    _waits_for_room = False
     _lingers_until: float | None = None
     _dropped_bytes = 0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.requests_lock = threading.RLock()  # _read_body receives what was held back before anything else
+        self._room: SimpleQueue[None] = SimpleQueue()
+        self.server.watch(self)
 
-    # Asking first -------------------------------------------------------------------------------------------------
+    def readable(self) -> bool:
+        """True also while a thread answers: few clients send anything then, and ``watched`` can stay as it is."""
+        if self.is_lent:
+            return not self._is_early
+        return not (self.will_close or self.close_when_flushed or self._is_handed_over)
+
+    def writable(self) -> bool:
+        return self._is_handed_over
+
+    def handle_read(self) -> None:
+        if self.is_lent or not self.readable():
+            self._is_early = True
+            return
+        super().handle_read()
+        if self.requests or self._owes_continue:
+            self.is_lent, self._is_early = True, False
+            self.server.task_dispatcher.add_task(self)
+        self.settle()
+
+    def handle_write(self) -> None:
+        self._is_handed_over = False  # before the attempt: a thread that holds the lock reads it after the release
+        if not self.outbuf_lock.acquire(blocking=False):
+            return
+        try:
+            self._flush_exception(self._flush_some)
+            self._is_handed_over = self.total_outbufs_len > 0
+        finally:
+            self.outbuf_lock.release()
+        if self._waits_for_room and self.total_outbufs_len <= self.adj.outbuf_high_watermark:
+            self._room.put(None)
+        self.settle()
+
+    def settle(self) -> None:
+        """Close the connection if nothing is left to do."""
+        if self._is_over and self.socket is not None:
+            self.will_close, self.close_when_flushed = True, False
+            self.handle_close()
+
+    def expire(self, idle_since: float) -> None:
+        """Close the connection if it has been idle since then, or has lingered long enough.
+
+        This also closes connections whose client accepts nothing, and which are never ready to be written to.
+        """
+        if self.is_lent:
+            return
+        if self._lingers_until is None:
+            self.will_close |= self.last_activity < idle_since
+        else:
+            self.will_close |= time.monotonic() > self._lingers_until
+        self.settle()
+
+    @property
+    def _is_over(self) -> bool:
+        return bool(self.will_close or (self.close_when_flushed and not self.total_outbufs_len and not self.is_lent))
 
     def service(self) -> None:
-        request = self.requests[0]
-        if request.held is not None and self.connected:
-            request.error = self._refusal(request)
-            if request.error is None:
-                self._read_body(request)
-                return
-        super().service()
+        """Answer the first request, then queue the connection for the next one, or give it back to the loop."""
+        try:
+            self._answer()
+        except BaseException:
+            self.will_close, self.requests = True, []
+            raise
+        finally:
+            if self.requests:
+                self.flush()
+                self.server.task_dispatcher.add_task(self)
+            else:
+                self._give_back()
+
+    def _answer(self) -> None:
+        if self.requests and self.requests[0].held is not None and self.connected:
+            self._ask(self.requests[0])
+        self._continue()
+        if self.requests:
+            super().service()
+        self._continue()
+
+    def _give_back(self) -> None:
+        """Return the connection to the loop, and only then send the end of the response.
+
+        Otherwise the client's next request would often arrive too early.
+        """
+        self.is_lent = False
+        self.flush()
+        if self._is_handed_over or self.socket is None:
+            return
+        if self._is_over or self.watched != EVENT_READ * self.readable():
+            self.server.wake(self)
+
+    def flush(self) -> None:
+        """Send what the client accepts at once, and hand the rest over to the loop."""
+        with self.outbuf_lock:
+            if self.connected and not self._is_handed_over:
+                self._flush_exception(self._flush_some, do_close=False)
+        if (self.total_outbufs_len or self.will_close) and not self._is_handed_over and self.socket is not None:
+            self._is_handed_over = True
+            self.server.wake(self)
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        """Send until the client accepts no more; in the loop, at most about ``SHARE_BYTES``.
+
+        :param do_close: close a broken connection; false in a thread, which leaves that to the loop.
+        :raises OSError: the connection or a file fails.
+        """
+        sent = 0
+        while self.total_outbufs_len and (sent < SHARE_BYTES or not do_close):
+            self._drop_used_up()
+            piece = self.outbufs[0].get(PIECE_BYTES)
+            if not piece:
+                raise OSError(errno.EIO, "A file has become shorter while it was sent")
+            count = self.send(piece, do_close=do_close)
+            if count:
+                self.outbufs[0].skip(count, True)
+                self.total_outbufs_len -= count
+                sent += count
+            if count < len(piece):
+                break
+        self._drop_used_up()
+        if sent:
+            self.last_activity = time.time()
+        return sent > 0
+
+    def _drop_used_up(self) -> None:
+        """Close the buffers that are sent, except the last, to which data is appended."""
+        while len(self.outbufs) > 1 and not len(self.outbufs[0]):
+            try:
+                self.outbufs.pop(0).close()
+            except OSError:
+                logger.exception("A buffer could not be closed.")
+
+    def write_soon(self, data: bytes | ReadOnlyFileBasedBuffer) -> int:
+        """Append to the buffers; ``flush`` sends them.
+
+        :raises ClientDisconnected: the connection is closed, or the client accepts nothing.
+        """
+        self._wait_for_room()
+        size_bytes = len(data)
+        if size_bytes:
+            with self.outbuf_lock:
+                if not self.connected:
+                    raise ClientDisconnected
+                self._append(data, size_bytes)
+        return size_bytes
+
+    def _append(self, data: bytes | ReadOnlyFileBasedBuffer, size_bytes: int) -> None:
+        """Append to the last buffer, or start another: a buffer keeps what has been sent until all of it is."""
+        is_file = isinstance(data, ReadOnlyFileBasedBuffer)
+        if is_file:
+            self.outbufs.append(data)
+        if is_file or self.current_outbuf_count >= BUFFER_BYTES:
+            self.outbufs.append(OverflowableBuffer(self.adj.outbuf_overflow))
+            self.current_outbuf_count = 0
+        if not is_file:
+            self.outbufs[-1].append(data)
+            self.current_outbuf_count += size_bytes
+        self.total_outbufs_len += size_bytes
+
+    def _wait_for_room(self) -> None:
+        """Wait until the client has accepted enough, but not for one that accepts nothing at all.
+
+        :raises ClientDisconnected: it has accepted nothing for ``STALL_SECONDS``; ``expire`` closes the connection.
+        """
+        if self.total_outbufs_len <= self.adj.outbuf_high_watermark:
+            return
+        self.flush()
+        self._waits_for_room = True
+        while self.connected and self.total_outbufs_len > self.adj.outbuf_high_watermark:
+            left = self.total_outbufs_len
+            try:
+                self._room.get(timeout=STALL_SECONDS)
+            except Empty:
+                if self.total_outbufs_len == left:
+                    raise ClientDisconnected from None
+        self._waits_for_room = False
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        """Do nothing: ``write_soon`` waits, before it takes the lock of the buffers."""
+
+    def _ask(self, request: GuardedParser) -> None:
+        """Refuse a request by its header alone, or dequeue it until its body is complete, which it may be already."""
+        request.error = self._refusal(request)
+        if request.error is not None:
+            return
+        held = request.release()
+        self.request = request
+        self.requests.pop(0)
+        if request.expect_continue:
+            self.send_continue()
+        self.last_activity = time.time()
+        self.received(held)
 
     def _refusal(self, request: GuardedParser) -> Error | None:
         """What the application answers to the header alone, unless it lets the body in with 204."""
@@ -82,46 +293,34 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return None
         return EarlyRefusal(response.status, response.headers.to_wsgi_list(), response.get_data())
 
-    def _read_body(self, request: GuardedParser) -> None:
-        """Take the request out of line until its body is there."""
-        held = request.release()
-        with self.requests_lock:
-            self.request = request
-            if request.expect_continue:
-                self.send_continue()
-            self.last_activity = time.time()
-            self.requests.pop(0)
-            self.received(held)
-        self.server.pull_trigger()
+    def send_continue(self) -> None:
+        """Leave it to a thread, like every response."""
+        self.request.expect_continue = self.request.completed = False
+        self.sent_continue = self._owes_continue = True
 
-    # Slow clients -------------------------------------------------------------------------------------------------
-
-    def write_soon(self, data: Any) -> int:
-        """As waitress, which keeps what has been sent until a buffer is used up, but with smaller buffers."""
-        if self.current_outbuf_count >= BUFFER_BYTES:
-            self.current_outbuf_count = self.adj.outbuf_high_watermark
-        return int(super().write_soon(data))
-
-    def _flush_outbufs_below_high_watermark(self) -> None:
-        """Wait until the client has taken enough, as waitress does; but not for one that takes nothing at all.
-
-        :raises ClientDisconnected: it has taken nothing for ``STALL_SECONDS``; the connection is closed when idle.
-        """
-        with self.outbuf_lock:
-            while self.connected and self.total_outbufs_len > self.adj.outbuf_high_watermark:
-                left = self.total_outbufs_len
-                self.server.pull_trigger()
-                if not self.outbuf_lock.wait(STALL_SECONDS) and self.total_outbufs_len == left:
-                    raise ClientDisconnected
-
-    # Closing ------------------------------------------------------------------------------------------------------
+    def _continue(self) -> None:
+        if self._owes_continue:
+            self._owes_continue = False
+            with suppress(ClientDisconnected):
+                self.write_soon(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def handle_close(self) -> None:
-        if not (self.will_close and self._linger()):
-            super().handle_close()
+        if self.will_close and self._linger():
+            return
+        self.will_close, self._is_handed_over = True, False  # before the attempt, as in handle_write
+        if self.outbuf_lock.acquire(blocking=False):
+            try:
+                super().handle_close()
+            finally:
+                self.outbuf_lock.release()
+            self._room.put(None)
+
+    def del_channel(self, map: Any = None) -> None:  # noqa: A002 - as wasyncore calls it
+        self.server.forget(self)
+        super().del_channel(map)
 
     def _linger(self) -> bool:
-        if self._lingers_until is not None or self.total_outbufs_len or not self.connected:
+        if self._lingers_until is not None or self.total_outbufs_len or self.is_lent or not self.connected:
             return False
         try:
             self.socket.shutdown(socket.SHUT_WR)
@@ -130,11 +329,6 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.will_close = False
         self._lingers_until = time.monotonic() + LINGER_SECONDS
         return True
-
-    def readable(self) -> bool:
-        if self._lingers_until is not None and time.monotonic() > self._lingers_until:
-            self.will_close = True
-        return bool(super().readable())
 
     def received(self, data: bytes) -> bool:
         if self._lingers_until is None:

@@ -8,9 +8,11 @@ import socket
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from waitress import wasyncore
+
+from registry.server.channel import Channel
+from registry.server.listening import Server
 
 DRAIN_SECONDS = 60
 # A worker whose place others have taken is in no hurry: a large file may take long, and requests may be on their way
@@ -25,9 +27,13 @@ logger = logging.getLogger(__name__)
 class Lifeline(wasyncore.dispatcher):  # type: ignore[misc]
     """A connection to the process that watches over this one; it ends with that process."""
 
-    def __init__(self, connection: socket.socket, server: Any, at_end: Callable[[], None]) -> None:
+    watched = 0
+
+    def __init__(self, connection: socket.socket, server: Server, at_end: Callable[[], None]) -> None:
         super().__init__(connection, server._map)
+        self._server = server
         self._at_end = at_end
+        server.watch(self)
 
     def writable(self) -> bool:
         return False
@@ -36,6 +42,7 @@ class Lifeline(wasyncore.dispatcher):  # type: ignore[misc]
         self.recv(1)  # closes itself at the end
 
     def handle_close(self) -> None:
+        self._server.forget(self)
         self.close()
         self._at_end()
 
@@ -43,11 +50,10 @@ class Lifeline(wasyncore.dispatcher):  # type: ignore[misc]
 class Loop:
     """A waitress server from its first connection to its last answer."""
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
         self._stop_by: float | None = None
         self._keep_open_until = 0.0
-        server.is_stopping = False
 
     def run(self, announce: Callable[[int], None], lifeline: socket.socket | None = None) -> None:
         """Serve until SIGINT or SIGTERM, or (see ``supervisor``) until told to retire or the lifeline ends.
@@ -61,33 +67,42 @@ class Loop:
             Lifeline(lifeline, self._server, self._stop)
         announce(int(self._server.effective_port))
         while self._stop_by is None:
-            self._turn(1)
+            self.turn(1)
         self._drain()
 
     def _handle_stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stop()
-        self._server.pull_trigger()  # Python goes on waiting for input after a signal
+        self._server.wake()  # Python goes on waiting for input after a signal
 
     def _handle_retire(self, _signal: int, _frame: FrameType | None) -> None:
         self._stop(RETIREMENT_SECONDS, KEPT_OPEN_SECONDS)
-        self._server.pull_trigger()
+        self._server.wake()
 
     def _stop(self, within_seconds: float = DRAIN_SECONDS, keep_open_seconds: float = 0) -> None:
         now = time.monotonic()
         self._stop_by = min(self._stop_by or now + within_seconds, now + within_seconds)
         self._keep_open_until = now + keep_open_seconds
 
-    def _turn(self, timeout: float) -> None:
-        wasyncore.loop(timeout=timeout, map=self._server._map, count=1, use_poll=True)
+    def turn(self, timeout_seconds: float) -> None:
+        """Wait for events, at most for so many seconds, and handle them. Nothing but the first step waits."""
+        server = self._server
+        server.watch(server)
+        for channel in server.changed():
+            channel.settle()
+            server.watch(channel)
+        for dispatcher, is_readable, is_writable in server.events(timeout_seconds):
+            if is_readable and dispatcher.socket is not None:
+                wasyncore.read(dispatcher)
+            if is_writable and dispatcher.socket is not None:
+                wasyncore.write(dispatcher)
+            server.watch(dispatcher)
 
     def _drain(self) -> None:
         """Take no new connections, answer what is under way, then stop the threads."""
         logger.info("Stopping: requests under way are finished first.")
-        self._server.is_stopping = True
-        self._server.del_channel(self._server._map)
-        self._server.socket.close()
+        self._server.stop_listening()
         while self._is_needed():
-            self._turn(0.2)
+            self.turn(0.2)
             self._server.maintenance(time.time())  # which its place in the map saw to
         self._server.task_dispatcher.shutdown()
 
@@ -98,5 +113,5 @@ class Loop:
         return any(map(_is_busy, channels)) or (bool(channels) and now < self._keep_open_until)
 
 
-def _is_busy(channel: Any) -> bool:
-    return bool(channel.requests or channel.request or channel.total_outbufs_len)
+def _is_busy(channel: Channel) -> bool:
+    return bool(channel.is_lent or channel.request or channel.total_outbufs_len)

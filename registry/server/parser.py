@@ -42,6 +42,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
 
     uploads: re.Pattern[str]
     max_upload_bytes = UNLIMITED_BYTES
+    error: Error | None
     content_length: int
     expect_continue: bool
     held: bytes | None = None

@@ -1,0 +1,131 @@
+"""The listening socket, its connections, and which events of each the loop waits for."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
+from typing import Any
+
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.server import TcpWSGIServer
+
+from registry.server.channel import Channel
+from registry.server.threads import Threads
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+PAUSE_SECONDS = 1
+
+
+class Server(TcpWSGIServer):  # type: ignore[misc]
+    """Waitress's server, for a loop that wakes once for each event.
+
+    Waitress lists everything it waits for again in each turn, and wakes its loop after every request to do so. Here the
+    operating system keeps the list. The loop corrects it after the events of a connection, and when a thread wakes it
+    because something has changed.
+
+    :ivar is_stopping: connections are closed with their next response.
+    """
+
+    channel_class = Channel
+    watched = 0
+    is_stopping = False
+    _paused_until = 0.0
+
+    def __init__(self, application: Any, listener: socket.socket, threads: Threads, adjustments: Adjustments) -> None:
+        self._selector = DefaultSelector()
+        self._changed: deque[Channel] = deque()
+        self._is_woken = False
+        address = (listener.family, listener.type, listener.proto, listener.getsockname())
+        super().__init__(
+            application, _sock=listener, dispatcher=threads, adj=adjustments, sockinfo=address, bind_socket=False
+        )
+        self.trigger.watched = 0
+        self.watch(self.trigger)
+
+    def readable(self) -> bool:
+        return bool(super().readable()) and time.monotonic() >= self._paused_until
+
+    def accept(self) -> Any:
+        """Accept a connection; after a failure for lack of descriptors or memory, none for ``PAUSE_SECONDS``.
+
+        The connection stays in the backlog, so that the operating system would report it again at once.
+        """
+        try:
+            return super().accept()
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                self._paused_until = time.monotonic() + PAUSE_SECONDS
+            raise
+
+    def maintenance(self, now: float) -> None:
+        for channel in list(self.active_channels.values()):
+            channel.expire(idle_since=now - self.adj.channel_timeout)
+            self.watch(channel)
+
+    def wake(self, channel: Channel | None = None) -> None:
+        """Wake the loop, from any thread. Further calls before it has woken cost nothing.
+
+        :param channel: what the loop has to settle and watch anew.
+        """
+        if channel is not None:
+            self._changed.append(channel)
+        if not self._is_woken:
+            self._is_woken = True
+            self.trigger.pull_trigger()
+
+    def add_task(self, _channel: Channel) -> None:
+        """Do nothing: a channel queues itself, once everything that has arrived is parsed."""
+
+    def pull_trigger(self) -> None:
+        """Do nothing: a channel wakes the loop itself, and not after every request."""
+
+    def changed(self) -> Iterator[Channel]:
+        """The connections that threads passed to ``wake`` since the last call."""
+        self._is_woken = False  # first: what is added from now on wakes the loop again
+        while self._changed:
+            yield self._changed.popleft()
+
+    def watch(self, dispatcher: Any) -> None:
+        """Wait for the events that this dispatcher is ready for; for none if it is closed."""
+        # Repeated after a change: a thread that compares what it leaves behind with ``watched`` may have read the old
+        # value, and would not wake the loop.
+        while dispatcher.socket is not None and (wanted := _wanted(dispatcher)) != dispatcher.watched:
+            if not dispatcher.watched:
+                self._selector.register(dispatcher._fileno, wanted, dispatcher)
+            elif not wanted:
+                self._selector.unregister(dispatcher._fileno)
+            else:
+                self._selector.modify(dispatcher._fileno, wanted, dispatcher)
+            dispatcher.watched = wanted
+
+    def forget(self, dispatcher: Any) -> None:
+        """Wait for no more events of this dispatcher, which is about to be closed."""
+        if dispatcher.watched:
+            self._selector.unregister(dispatcher._fileno)
+            dispatcher.watched = 0
+
+    def events(self, timeout: float) -> Iterator[tuple[Any, bool, bool]]:
+        """Wait for events: each dispatcher that has some, whether it can be read, and whether it can be written to."""
+        for key, events in self._selector.select(timeout):
+            yield key.data, bool(events & EVENT_READ), bool(events & EVENT_WRITE)
+
+    def stop_listening(self) -> None:
+        """Accept no new connections; close the others with their next response."""
+        self.is_stopping = True
+        self.forget(self)
+        wasyncore.dispatcher.close(self)
+
+    def close(self) -> None:
+        self.forget(self)
+        self.forget(self.trigger)
+        super().close()
+        self._selector.close()
+
+
+def _wanted(dispatcher: Any) -> int:
+    return EVENT_READ * bool(dispatcher.readable()) | EVENT_WRITE * bool(dispatcher.writable())

@@ -1,0 +1,188 @@
+"""The server and its loop in this process, over an application that answers as the tests ask it to."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from flask import Flask, Response, request
+from waitress.buffers import OverflowableBuffer
+from werkzeug.wsgi import wrap_file
+
+from registry import server
+from registry.server.channel import PREFLIGHT
+from registry.server.loop import Loop
+
+MIB = 1 << 20
+REST_SECONDS = 0.2
+UPLOAD = "/api/v4/projects/1/packages/pypi"
+
+
+class Serving:
+    """A server whose loop runs in a thread and counts its turns.
+
+    :ivar turns: how often the loop has waited, and gone on.
+    :ivar ended: a streamed answer has come to its end, or was given up.
+    :ivar file: what ``/file`` answers.
+    """
+
+    def __init__(self, folder: Path, threads: int = 1, timeout_seconds: float = 1) -> None:
+        self.turns = 0
+        self.ended = threading.Event()
+        self.file = folder / "file"
+        self.server = server.make_server(self._app(folder, threads), server.bind("127.0.0.1", 0))
+        self._loop = Loop(self.server)
+        self._timeout_seconds = timeout_seconds
+        self._is_over = False
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _app(self, folder: Path, threads: int) -> Flask:
+        app = Flask(__name__)
+        app.config.update(MAX_FILE_SIZE=0, THREADS=threads, TRUSTED_PROXIES=0, INSTANCE_PATH=folder)
+
+        app.extensions["uploads"] = re.compile(re.escape(UPLOAD))
+
+        @app.get("/whole/<int:size_bytes>")
+        def whole(size_bytes: int) -> bytes:
+            return bytes(size_bytes)
+
+        @app.get("/pieces/<int:size_mib>")
+        def pieces(size_mib: int) -> Iterator[bytes]:
+            try:
+                for _ in range(size_mib):
+                    yield bytes(MIB)
+            finally:
+                self.ended.set()
+
+        @app.get("/slow/<float:seconds>")
+        def slow(seconds: float) -> str:
+            time.sleep(seconds)
+            return "done"
+
+        @app.get("/file")
+        def file() -> Response:
+            response = Response(direct_passthrough=True)
+            response.content_length = self.file.stat().st_size
+            response.response = wrap_file(request.environ, self.file.open("rb"))
+            return response
+
+        @app.post(UPLOAD)
+        def upload() -> tuple[str, int]:
+            return ("", 204) if PREFLIGHT in request.environ else (str(len(request.get_data())), 201)
+
+        return app
+
+    def _run(self) -> None:
+        while not self._is_over:
+            self._loop.turn(self._timeout_seconds)
+            self.turns += 1
+
+    def turns_at_rest(self) -> int:
+        """The turns so far, when there is none for a while.
+
+        :raises AssertionError: the loop does not come to rest.
+        """
+        for _ in range(20):
+            before = self.turns
+            time.sleep(REST_SECONDS)
+            if self.turns == before:
+                return before
+        raise AssertionError(f"{self.turns} turns, and still more")
+
+    def let_ahead(self, size_bytes: int) -> None:
+        """How much of an answer is kept for its client."""
+        self.server.adj.outbuf_high_watermark = size_bytes
+
+    def connected(self) -> socket.socket:
+        return socket.create_connection((self.server.effective_host, int(self.server.effective_port)), timeout=10)
+
+    def asked_for(self, path: str, **headers: str) -> socket.socket:
+        connection = self.connected()
+        ask(connection, path, **headers)
+        return connection
+
+    def close(self) -> None:
+        self._is_over = True
+        self.server.wake()
+        self._thread.join()
+        self.server.task_dispatcher.shutdown()
+        for channel in list(self.server.active_channels.values()):
+            channel.handle_close()
+        self.server.close()
+
+
+class StuckDisk:
+    """A disk that takes one piece only after ``go_on``, as one that is too busy.
+
+    :param at_piece: which of the pieces of this size or more that waitress keeps, counted from one.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at_piece: int = 1, size_bytes: int = MIB) -> None:
+        self.is_reached = threading.Event()
+        self._may_go_on = threading.Event()
+        self._left = at_piece
+        append = OverflowableBuffer.append
+
+        def append_late(buffer: OverflowableBuffer, data: bytes) -> None:
+            self._left -= len(data) >= size_bytes
+            if not self._left and not self.is_reached.is_set():
+                self.is_reached.set()
+                assert self._may_go_on.wait(20)
+            append(buffer, data)
+
+        monkeypatch.setattr(OverflowableBuffer, "append", append_late)
+
+    def go_on(self) -> None:
+        self._may_go_on.set()
+
+    def __enter__(self) -> StuckDisk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.go_on()
+
+
+def ask(connection: socket.socket, path: str, **headers: str) -> None:
+    lines = [f"GET {path} HTTP/1.1", "Host: registry.test", *(f"{name}: {value}" for name, value in headers.items())]
+    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+
+
+def answer(connection: socket.socket) -> bytes:
+    """The body of the next answer, which declares its length; nothing is read behind it."""
+    header = b""
+    while not header.endswith(b"\r\n\r\n"):
+        byte = connection.recv(1)
+        assert byte, header
+        header += byte
+    length = int(header.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    body = b""
+    while len(body) < length:
+        piece = connection.recv(length - len(body))
+        assert piece, "the answer is cut off"
+        body += piece
+    return body
+
+
+def taken(connection: socket.socket) -> int:
+    """How many bytes there are to be read now, all of which are read."""
+    size_bytes = 0
+    connection.settimeout(REST_SECONDS)
+    with suppress(TimeoutError):
+        while piece := connection.recv(MIB):
+            size_bytes += len(piece)
+    connection.settimeout(10)
+    return size_bytes
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,0 +1,182 @@
+"""How often the loop turns: once for each thing that happens, however long it takes, and never for nothing.
+
+Bounds are numbers of turns, not times: a loop that tries again and again turns thousands of times.
+"""
+
+from __future__ import annotations
+
+import resource
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from registry.server import channel
+from tests.server.serving import MIB, REST_SECONDS, Serving, StuckDisk, answer, ask, eventually, taken
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serving]:
+    """A server with one thread for answers, whose loop turns only when something happens."""
+    with closing(Serving(tmp_path, timeout_seconds=60)) as serving:
+        yield serving
+
+
+def test_requests_over_one_connection_take_a_turn_each(serving: Serving) -> None:
+    with serving.connected() as connection:
+        for _ in range(50):
+            ask(connection, "/whole/5000")
+            assert answer(connection) == bytes(5000)
+
+        assert serving.turns_at_rest() <= 1 + 50
+
+
+def test_an_idle_connection_takes_none_but_for_its_requests(serving: Serving) -> None:
+    with serving.asked_for("/whole/3") as connection:
+        answer(connection)
+
+        assert serving.turns_at_rest() <= 1 + 1
+
+
+def test_an_answer_that_takes_long_takes_none_until_it_is_there(serving: Serving) -> None:
+    with serving.asked_for("/slow/0.3") as connection:
+        assert answer(connection) == b"done"
+
+        assert serving.turns_at_rest() <= 1 + 1
+
+
+def test_eight_clients_at_once_take_a_turn_for_each_request_at_most(tmp_path: Path) -> None:
+    def client() -> None:
+        with serving.connected() as connection:
+            for _ in range(50):
+                ask(connection, "/whole/500000")
+                answer(connection)
+
+    with closing(Serving(tmp_path, threads=8, timeout_seconds=60)) as serving:
+        clients = [Thread(target=client) for _ in range(8)]
+        for thread in clients:
+            thread.start()
+        for thread in clients:
+            thread.join()
+
+        assert serving.turns_at_rest() <= 8 * (1 + 50 + 1) * 1.1, "accepted, asked, closed, and little beside it"
+
+
+def test_a_large_answer_takes_one_for_each_time_that_the_client_makes_room(serving: Serving) -> None:
+    with serving.asked_for(f"/whole/{32 * MIB}") as connection:
+        assert len(answer(connection)) == 32 * MIB
+
+        assert serving.turns_at_rest() < 300
+
+
+def test_a_large_answer_leaves_others_their_turns(serving: Serving) -> None:
+    """What one connection may send in a turn is bounded, however fast its client reads."""
+    with serving.file.open("wb") as file:
+        file.truncate(64 * MIB)
+
+    with serving.asked_for("/file") as connection:
+        before = serving.turns_at_rest()  # the thread has left the rest to the loop
+        assert len(answer(connection)) == 64 * MIB
+
+        assert serving.turns - before > 64 * MIB // channel.SHARE_BYTES // 2
+
+
+def test_a_client_that_makes_no_room_takes_none(serving: Serving) -> None:
+    with serving.asked_for(f"/whole/{32 * MIB}") as connection:
+        assert serving.turns_at_rest() <= 4, "connected, asked, handed over; and some room was left"
+        assert len(answer(connection)) == 32 * MIB
+
+
+def test_a_thread_that_is_held_up_while_it_writes_takes_none(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client has room, the buffers hold more for it, and the thread has them."""
+    with StuckDisk(monkeypatch, at_piece=40) as disk, serving.asked_for("/pieces/64", Connection="close") as connection:
+        assert disk.is_reached.wait(10)
+        before = serving.turns_at_rest()
+        received = taken(connection)
+        turns = serving.turns_at_rest() - before
+        disk.go_on()
+        while piece := connection.recv(MIB):
+            received += len(piece)
+
+    assert turns <= 2
+    assert received > 64 * MIB
+
+
+def test_a_lingering_connection_takes_one_for_what_comes(serving: Serving) -> None:
+    with serving.asked_for("/whole/3", Connection="close") as connection:
+        answer(connection)
+        assert connection.recv(1) == b"", "the server has closed its half"
+        for _ in range(3):
+            connection.sendall(b"more")
+            time.sleep(REST_SECONDS)
+
+        lingering = serving.turns_at_rest()
+    eventually(lambda: not serving.server.active_channels)
+
+    assert lingering <= 3 + 3, "connected, asked, closed; and three pieces that are dropped"
+    assert serving.turns_at_rest() <= lingering + 1
+
+
+def test_a_client_that_sends_more_before_it_has_its_answer_takes_few(serving: Serving) -> None:
+    with serving.asked_for("/slow/0.3") as connection:
+        time.sleep(0.1)
+        ask(connection, "/whole/3")
+
+        assert answer(connection) == b"done"
+        assert answer(connection) == bytes(3)
+        assert serving.turns_at_rest() <= 5, "connected, asked, more than can be used, answered, asked again"
+
+
+def test_a_client_that_breaks_off_before_it_has_its_answer_takes_few(serving: Serving) -> None:
+    with serving.asked_for("/slow/0.3") as connection:
+        time.sleep(0.1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not a close
+    eventually(lambda: not serving.server.active_channels)
+
+    assert serving.turns_at_rest() <= 5
+
+
+def test_a_file_that_becomes_shorter_while_it_is_sent_ends_the_connection(serving: Serving) -> None:
+    with serving.file.open("wb") as file:
+        file.truncate(64 * MIB)
+
+    with serving.asked_for("/file") as connection:
+        serving.turns_at_rest()
+        serving.file.write_bytes(b"")
+        received = 0
+        while piece := connection.recv(MIB):
+            received += len(piece)
+    eventually(lambda: not serving.server.active_channels)
+
+    assert received < 64 * MIB
+    assert serving.turns_at_rest() < 100
+
+
+def test_a_process_without_room_for_another_connection_does_not_try_again_and_again(tmp_path: Path) -> None:
+    with closing(Serving(tmp_path)) as serving, socket.socket() as connection:
+        connection.settimeout(10)
+        with no_more_files():
+            connection.connect((serving.server.effective_host, int(serving.server.effective_port)))
+            time.sleep(0.5)
+            turns = serving.turns
+        ask(connection, "/whole/3")
+
+        assert answer(connection) == bytes(3), "accepted when there is room again"
+        assert turns <= 3
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """The process may open no file or connection but those it has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as next_one:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (next_one.fileno(), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
