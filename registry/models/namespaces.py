@@ -6,6 +6,7 @@ import enum
 from datetime import date, datetime
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from registry.database import AUTOINCREMENT, Enumerated, Model, UTCDateTime, utcnow
@@ -113,6 +114,11 @@ class Project(Namespace):
     # Whether uploading an identical file again succeeds, without any effect.
     identical_upload_accepted: Mapped[bool | None] = mapped_column(default=False)
     last_activity_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=utcnow)
+
+    @hybrid_property
+    def has_registry(self) -> bool:
+        """Whether the package registry of the project is switched on; also a condition in statements."""
+        return self.registry_access != RegistryAccess.DISABLED
 
 
 class UserNamespace(Namespace):

@@ -31,7 +31,6 @@ from registry.models import (
     PackageName,
     Project,
     ProtectionRule,
-    RegistryAccess,
     Role,
     User,
     UserState,
@@ -286,7 +285,7 @@ def _project_details(project: Project, owner: User | None, held: HeldRoles) -> J
     resource = address(f"api/v4/projects/{project.id}")
     details: JSON = {
         "_links": {"self": resource, "members": f"{resource}/members"},
-        "packages_enabled": project.registry_access is not RegistryAccess.DISABLED,
+        "packages_enabled": project.has_registry,
         "package_registry_access_level": project.registry_access,
         "pypi_identical_upload_accepted": bool(project.identical_upload_accepted),
         "storage_size_limit": project.storage_size_limit,

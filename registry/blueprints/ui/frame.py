@@ -23,7 +23,7 @@ from registry.blueprints.ui.viewer import may, viewer
 from registry.blueprints.ui.wording import role_name
 from registry.database import utcnow
 from registry.domain import namespaces
-from registry.models import ColorScheme, Group, Namespace, Project, RegistryAccess
+from registry.models import ColorScheme, Group, Namespace, Project
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -201,7 +201,7 @@ def help_url(chapter: str | None = None, *, anchor: str | None = None, about: Na
 
 
 def _has_registry(namespace: Group | Project) -> bool:
-    if isinstance(namespace, Project) and namespace.registry_access is RegistryAccess.DISABLED:
+    if isinstance(namespace, Project) and not namespace.has_registry:
         return False
     return may("read_package", namespace)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, and_, exists, false, or_, true
 
-from registry.domain.access.policy import POLICY, Permission, holds_scope
+from registry.domain.access.policy import POLICY, Permission, Rule, holds_scope, open_visibilities
 from registry.domain.access.principals import Principal
 from registry.domain.access.roles import member_below, unexpired
-from registry.models import Ancestry, InstanceSettings, Membership, Namespace, Project, RegistryAccess, Role, Visibility
+from registry.models import Ancestry, Membership, Namespace, Project, RegistryAccess, Role
 
 
 def readable(principal: Principal) -> ColumnElement[bool]:
@@ -17,30 +17,17 @@ def readable(principal: Principal) -> ColumnElement[bool]:
     project's own endpoints, and a deploy token is shown only its own namespace. Wider in one: a job token on a group
     counts as its user, without regard to the allowlists of the projects below.
     """
-    enabled = Project.registry_access != RegistryAccess.DISABLED
-    if principal.is_admin:
-        return enabled
-    if principal.deploy_token is not None:
-        token = principal.deploy_token
-        if holds_scope(token, POLICY[Permission.READ_PACKAGE]):
-            return and_(enabled, _lies_within(token.namespace_id))
-    open_to_all = and_(
-        Project.registry_access != RegistryAccess.PRIVATE, Project.visibility.in_(_open_visibilities(principal))
-    )
-    if principal.user is None:
-        return and_(enabled, open_to_all)
-    least = Role.GUEST if InstanceSettings.current().allow_guest_plus_roles_to_pull_packages else Role.REPORTER
-    return and_(enabled, or_(open_to_all, _has_role(principal.user.id, least)))
+    return and_(Project.has_registry, _is_open_to(principal, POLICY[Permission.READ_PACKAGE]))
 
 
 def visible(principal: Principal) -> ColumnElement[bool]:
     """Namespaces the principal may know of, as a condition on ``Namespace``; a CI job counts as its user."""
     if principal.is_admin:
         return true()
-    conditions: list[ColumnElement[bool]] = [Namespace.visibility.in_(_open_visibilities(principal))]
+    conditions = [_is_visible(principal), joined(principal)]
     if principal.deploy_token is not None and holds_scope(principal.deploy_token, POLICY[Permission.READ_NAMESPACE]):
         conditions.append(_lies_within(principal.deploy_token.namespace_id))
-    return or_(*conditions, joined(principal))
+    return or_(*conditions)
 
 
 def joined(principal: Principal) -> ColumnElement[bool]:
@@ -48,7 +35,7 @@ def joined(principal: Principal) -> ColumnElement[bool]:
     if principal.user is None:
         return false()
     is_above = and_(Namespace.kind == "group", member_below(principal.user.id, Namespace.id))
-    return or_(_has_role(principal.user.id, Role.GUEST), is_above)
+    return or_(_has_role(principal.user.id, POLICY[Permission.READ_NAMESPACE].role), is_above)
 
 
 def has_role(principal: Principal, least: Role) -> ColumnElement[bool]:
@@ -62,8 +49,19 @@ def within(ancestor: Namespace, *, itself: bool = False) -> ColumnElement[bool]:
     return below if itself else and_(below, Namespace.id != ancestor.id)
 
 
-def _open_visibilities(principal: Principal) -> list[Visibility]:
-    return [Visibility.PUBLIC, Visibility.INTERNAL] if principal.is_internal_user else [Visibility.PUBLIC]
+def _is_open_to(principal: Principal, rule: Rule) -> ColumnElement[bool]:
+    if principal.is_admin:
+        return true()
+    if principal.deploy_token is not None and holds_scope(principal.deploy_token, rule):
+        return _lies_within(principal.deploy_token.namespace_id)
+    is_open_to_all = and_(Project.registry_access != RegistryAccess.PRIVATE, _is_visible(principal))
+    if principal.user is None:
+        return is_open_to_all
+    return or_(is_open_to_all, _has_role(principal.user.id, Role.GUEST if rule.guests() else rule.role))
+
+
+def _is_visible(principal: Principal) -> ColumnElement[bool]:
+    return Namespace.visibility.in_(open_visibilities(principal))
 
 
 def _lies_within(ancestor_id: int) -> ColumnElement[bool]:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import exists, select
@@ -99,39 +99,118 @@ class Permission(enum.StrEnum):
 class Rule:
     """What one permission asks for.
 
-    :param role: least role in the namespace or above it.
-    :param group_role: the same when the namespace is a group and GitLab asks for another role there.
-    :param open: visibility alone may grant it: public to everybody, internal to every internal user. What is held in no
-        namespace is then everybody's, and shows what is visible to whoever asks.
-    :param scopes: an access token needs one of them.
-    :param deploy_scopes: a deploy token of the namespace, or of a group above, needs one of them.
-    :param job: CI job tokens may, with the rights of the job's user.
-    :param changes: it changes the project, so that an archived one refuses it.
+    :ivar role: least role in the namespace or above it.
+    :ivar group_role: the same in a group, where it is another role there, or one that the group itself sets.
+    :ivar guests: a setting of the instance that gives it to Guests too.
+    :ivar members_below: in a group, members of any subgroup or project below it have it too.
+    :ivar open: whether visibility alone gives it to a principal. If it is held in no namespace, anonymous callers have
+        it, and see what is visible to them.
+    :ivar scopes: an access token needs one of them.
+    :ivar deploy_scopes: a deploy token of the namespace, or of a group above, needs one of them.
+    :ivar job: a CI job token has it if the job's user has it.
+    :ivar uses_registry: refused in a project whose package registry is switched off, to administrators too.
+    :ivar changes: refused in an archived project, to administrators too.
+    :ivar challenges: whether anonymous callers who see the namespace get 401 instead of 403.
     """
 
     role: Role
-    group_role: Role | None = None
-    open: bool = False
+    group_role: Role | Callable[[Group], Role] | None = None
+    guests: Callable[[], bool] = lambda: False
+    members_below: bool = False
+    open: Callable[[Principal, Namespace], bool] | None = None
     scopes: tuple[Scope, ...] = (Scope.API,)
     deploy_scopes: tuple[DeployScope, ...] = ()
     job: bool = False
+    uses_registry: bool = False
     changes: bool = False
+    challenges: Callable[[Namespace], bool] = lambda _namespace: True
+
+    def least_role(self, namespace: Namespace) -> Role:
+        if self.group_role is None or not isinstance(namespace, Group):
+            return self.role
+        return self.group_role if isinstance(self.group_role, Role) else self.group_role(namespace)
+
+
+def open_visibilities(principal: Principal) -> tuple[Visibility, ...]:
+    """The visibilities that let a principal in without a role."""
+    return (Visibility.PUBLIC, Visibility.INTERNAL) if principal.is_internal_user else (Visibility.PUBLIC,)
+
+
+def _is_visible(principal: Principal, namespace: Namespace) -> bool:
+    """Whether visibility alone shows the namespace."""
+    return namespace.visibility in open_visibilities(principal)
+
+
+def _is_pullable(principal: Principal, namespace: Namespace) -> bool:
+    """Whether visibility alone opens the packages: a project's registry may be narrower or wider than the project.
+
+    An internal group asks for a role all the same.
+    """
+    if isinstance(namespace, Project):
+        if namespace.registry_access is RegistryAccess.PRIVATE:
+            return False
+        if namespace.registry_access is RegistryAccess.PUBLIC and anyone_may_pull():
+            return True
+        return _is_visible(principal, namespace)
+    return namespace.visibility is Visibility.PUBLIC
+
+
+def anyone_may_pull() -> bool:
+    """Whether the instance honours "Allow anyone to pull from package registry" of its projects."""
+    return InstanceSettings.current().package_registry_allow_anyone_to_pull_option
+
+
+def _guests_may_pull() -> bool:
+    return InstanceSettings.current().allow_guest_plus_roles_to_pull_packages
+
+
+def _has_registry(namespace: Namespace) -> bool:
+    return not isinstance(namespace, Project) or namespace.has_registry
+
+
+_CREATION_ROLES = {
+    CreationLevel.NOBODY: Role.ADMIN,
+    CreationLevel.OWNER: Role.OWNER,
+    CreationLevel.MAINTAINER: Role.MAINTAINER,
+    CreationLevel.DEVELOPER: Role.DEVELOPER,
+}
+
+
+def _project_creators(group: Group) -> Role:
+    return _CREATION_ROLES[group.project_creation_level or CreationLevel.DEVELOPER]
+
+
+def _subgroup_creators(group: Group) -> Role:
+    return _CREATION_ROLES[group.subgroup_creation_level or CreationLevel.MAINTAINER]
 
 
 _READ = (Scope.API, Scope.READ_API)
 _PULL = (DeployScope.READ_PACKAGE_REGISTRY, DeployScope.WRITE_PACKAGE_REGISTRY)
 _PUSH = (DeployScope.WRITE_PACKAGE_REGISTRY,)
 POLICY = {
-    Permission.READ_NAMESPACE: Rule(Role.GUEST, open=True, scopes=_READ, deploy_scopes=_PULL, job=True),
-    Permission.READ_MEMBERS: Rule(Role.GUEST, open=True, scopes=_READ),
+    Permission.READ_NAMESPACE: Rule(
+        Role.GUEST, members_below=True, open=_is_visible, scopes=_READ, deploy_scopes=_PULL, job=True
+    ),
+    Permission.READ_MEMBERS: Rule(Role.GUEST, open=_is_visible, scopes=_READ),
     Permission.READ_STATISTICS: Rule(Role.REPORTER, scopes=_READ),
-    Permission.READ_PACKAGE: Rule(Role.REPORTER, open=True, scopes=_READ, deploy_scopes=_PULL, job=True),
-    Permission.CREATE_PACKAGE: Rule(Role.DEVELOPER, deploy_scopes=_PUSH, job=True, changes=True),
-    Permission.DESTROY_PACKAGE: Rule(Role.MAINTAINER, job=True, changes=True),
-    Permission.YANK_PACKAGE: Rule(Role.MAINTAINER, job=True, changes=True),
+    Permission.READ_PACKAGE: Rule(
+        Role.REPORTER,
+        guests=_guests_may_pull,
+        open=_is_pullable,
+        scopes=_READ,
+        deploy_scopes=_PULL,
+        job=True,
+        uses_registry=True,
+        challenges=_has_registry,
+    ),
+    Permission.CREATE_PACKAGE: Rule(Role.DEVELOPER, deploy_scopes=_PUSH, job=True, uses_registry=True, changes=True),
+    Permission.DESTROY_PACKAGE: Rule(
+        Role.MAINTAINER, job=True, uses_registry=True, changes=True, challenges=lambda _namespace: False
+    ),
+    Permission.YANK_PACKAGE: Rule(Role.MAINTAINER, job=True, uses_registry=True, changes=True),
     Permission.ADMIN_PACKAGE: Rule(Role.MAINTAINER),
     Permission.CREATE_JOB: Rule(Role.DEVELOPER, changes=True),
-    Permission.FINISH_JOB: Rule(Role.GUEST, job=True),  # one's own; others' as ``tokens.finish_job`` decides
+    Permission.FINISH_JOB: Rule(Role.GUEST, job=True),  # of others' jobs ``jobs.finish_job`` asks for more
     Permission.ADMIN_JOB_TOKEN_SCOPE: Rule(Role.MAINTAINER),
     Permission.READ_PACKAGE_SETTINGS: Rule(Role.MAINTAINER, scopes=_READ),
     Permission.CHANGE_PACKAGE_SETTINGS: Rule(Role.OWNER),
@@ -141,10 +220,10 @@ POLICY = {
     Permission.ADMIN_NAMESPACE: Rule(Role.MAINTAINER, group_role=Role.OWNER),
     Permission.OWN_NAMESPACE: Rule(Role.OWNER),  # visibility, transfer, deletion
     Permission.LEAVE_NAMESPACE: Rule(Role.GUEST),
-    Permission.CREATE_PROJECT: Rule(Role.OWNER),  # in a group: as its own setting says
-    Permission.CREATE_SUBGROUP: Rule(Role.OWNER),  # as the group's own setting says
-    Permission.READ_VISIBLE: Rule(Role.NO_ACCESS, open=True, scopes=_READ),
-    Permission.READ_USERS: Rule(Role.NO_ACCESS, open=True, scopes=(*_READ, Scope.READ_USER)),
+    Permission.CREATE_PROJECT: Rule(Role.OWNER, group_role=_project_creators),
+    Permission.CREATE_SUBGROUP: Rule(Role.OWNER, group_role=_subgroup_creators),
+    Permission.READ_VISIBLE: Rule(Role.NO_ACCESS, open=_is_visible, scopes=_READ),
+    Permission.READ_USERS: Rule(Role.NO_ACCESS, open=_is_visible, scopes=(*_READ, Scope.READ_USER)),
     Permission.READ_USER: Rule(Role.NO_ACCESS, scopes=(*_READ, Scope.READ_USER)),
     Permission.READ_JOB: Rule(Role.NO_ACCESS, scopes=_READ, job=True),
     Permission.READ_OWN_TOKENS: Rule(Role.NO_ACCESS, scopes=_READ),
@@ -153,18 +232,6 @@ POLICY = {
     Permission.USE_API: Rule(Role.NO_ACCESS),
     Permission.READ_INSTANCE: Rule(Role.ADMIN, scopes=_READ),
     Permission.ADMIN_INSTANCE: Rule(Role.ADMIN),
-}
-_PACKAGE_PERMISSIONS = (
-    Permission.READ_PACKAGE,
-    Permission.CREATE_PACKAGE,
-    Permission.DESTROY_PACKAGE,
-    Permission.YANK_PACKAGE,
-)
-_CREATION_ROLES = {
-    CreationLevel.NOBODY: Role.ADMIN,
-    CreationLevel.OWNER: Role.OWNER,
-    CreationLevel.MAINTAINER: Role.MAINTAINER,
-    CreationLevel.DEVELOPER: Role.DEVELOPER,
 }
 
 
@@ -176,15 +243,15 @@ def allowed(principal: Principal, permission: Permission, namespace: Namespace |
     rule = POLICY[permission]
     if namespace is None:
         return _allowed_in_instance(principal, rule)
-    if not _admits(namespace, permission, rule):
+    if not _admits(namespace, rule):
         return False
-    if rule.open and _is_open(principal, permission, namespace):
+    if rule.open is not None and rule.open(principal, namespace):
         return True
     if principal.deploy_token is not None:
         return holds_scope(principal.deploy_token, rule) and _reaches(principal.deploy_token, namespace)
     if principal.job is not None and not (rule.job and _admits_job(namespace, principal.job)):
         return False
-    return _role_suffices(principal, permission, namespace)
+    return _role_suffices(principal, rule, namespace)
 
 
 def require(principal: Principal, permission: Permission, namespace: Namespace | None = None) -> None:
@@ -201,7 +268,7 @@ def require(principal: Principal, permission: Permission, namespace: Namespace |
     if namespace is None:
         raise Unauthenticated if principal.is_anonymous else Forbidden
     if allowed(principal, Permission.READ_NAMESPACE, namespace):
-        if principal.is_anonymous and _asks_to_sign_in(permission, namespace):
+        if principal.is_anonymous and POLICY[permission].challenges(namespace):
             raise Unauthenticated
         raise Forbidden
     if principal.is_anonymous:
@@ -220,73 +287,24 @@ def _allowed_in_instance(principal: Principal, rule: Rule) -> bool:
     if principal.deploy_token is not None or (principal.job is not None and not rule.job):
         return False
     if principal.is_anonymous:
-        return rule.open
+        return rule.open is not None
     return principal.is_admin or rule.role is Role.NO_ACCESS
 
 
-def _admits(namespace: Namespace, permission: Permission, rule: Rule) -> bool:
+def _admits(namespace: Namespace, rule: Rule) -> bool:
     """Whether the namespace is in a state in which anyone at all may."""
-    if not isinstance(namespace, Project):
-        return True
-    return not (_is_switched_off(namespace, permission) or (rule.changes and namespace.archived))
+    if rule.uses_registry and not _has_registry(namespace):
+        return False
+    return not (rule.changes and isinstance(namespace, Project) and namespace.archived)
 
 
-def _is_switched_off(namespace: Namespace, permission: Permission) -> bool:
-    return (
-        permission in _PACKAGE_PERMISSIONS
-        and isinstance(namespace, Project)
-        and namespace.registry_access is RegistryAccess.DISABLED
-    )
-
-
-def _asks_to_sign_in(permission: Permission, namespace: Namespace) -> bool:
-    """Whether nobody is told 401 rather than 403: not where reading is off for all, and as in GitLab not to delete."""
-    if permission is Permission.READ_PACKAGE:
-        return not _is_switched_off(namespace, permission)
-    return permission is not Permission.DESTROY_PACKAGE
-
-
-def _is_open(principal: Principal, permission: Permission, namespace: Namespace) -> bool:
-    """Whether visibility alone grants it. The registry of a project may be narrower or wider than the project."""
-    if permission is Permission.READ_PACKAGE:
-        if isinstance(namespace, Project):
-            if namespace.registry_access is RegistryAccess.PRIVATE:
-                return False
-            if namespace.registry_access is RegistryAccess.PUBLIC and anyone_may_pull():
-                return True
-        elif namespace.visibility is Visibility.INTERNAL:
-            return False  # a group's endpoints ask for a role unless the group is public
-    if namespace.visibility is Visibility.PUBLIC:
-        return True
-    return namespace.visibility is Visibility.INTERNAL and principal.is_internal_user
-
-
-def anyone_may_pull() -> bool:
-    """Whether the instance honours "Allow anyone to pull from package registry" of its projects."""
-    return InstanceSettings.current().package_registry_allow_anyone_to_pull_option
-
-
-def _role_suffices(principal: Principal, permission: Permission, namespace: Namespace) -> bool:
+def _role_suffices(principal: Principal, rule: Rule, namespace: Namespace) -> bool:
     if principal.is_admin:
         return True
     role = role_in(principal, namespace)
-    if role >= _least_role(permission, namespace):
+    if role >= rule.least_role(namespace) or (role >= Role.GUEST and rule.guests()):
         return True
-    if permission is Permission.READ_PACKAGE and role >= Role.GUEST:
-        return InstanceSettings.current().allow_guest_plus_roles_to_pull_packages
-    if permission is Permission.READ_NAMESPACE and isinstance(namespace, Group):
-        return is_member_below(principal, namespace)
-    return False
-
-
-def _least_role(permission: Permission, namespace: Namespace) -> Role:
-    if isinstance(namespace, Group):
-        if permission is Permission.CREATE_PROJECT:
-            return _CREATION_ROLES[namespace.project_creation_level or CreationLevel.DEVELOPER]
-        if permission is Permission.CREATE_SUBGROUP:
-            return _CREATION_ROLES[namespace.subgroup_creation_level or CreationLevel.MAINTAINER]
-        return POLICY[permission].group_role or POLICY[permission].role
-    return POLICY[permission].role
+    return rule.members_below and isinstance(namespace, Group) and is_member_below(principal, namespace)
 
 
 def holds_scope(token: DeployToken, rule: Rule) -> bool:

@@ -30,7 +30,6 @@ from registry.models import (
     PackageFile,
     PackageName,
     Project,
-    RegistryAccess,
 )
 
 # (sha256, file name) → absolute URL of the file below the requested index.
@@ -203,9 +202,7 @@ def refuse_where_hidden(namespace: Namespace, principal: Principal) -> None:
 
 def hides_something(group: Group, principal: Principal) -> bool:
     """Return whether the group contains a project whose packages others can read through it, but not this principal."""
-    hidden = select(Project.id).where(
-        access.within(group), Project.registry_access != RegistryAccess.DISABLED, not_(access.readable(principal))
-    )
+    hidden = select(Project.id).where(access.within(group), Project.has_registry, not_(access.readable(principal)))
     return db.session.scalar(hidden.limit(1)) is not None
 
 
