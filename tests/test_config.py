@@ -149,7 +149,7 @@ def test_a_secret_is_not_repeated_when_it_is_refused(instance: Path, name: str) 
 
 
 def test_the_password_of_a_malformed_database_address_is_not_repeated(instance: Path) -> None:
-    with pytest.raises(ConfigurationError, match="REGISTRY_DATABASE_URL is set to an address that cannot") as refusal:
+    with pytest.raises(ConfigurationError, match="REGISTRY_DATABASE_URL is set to an invalid URL") as refusal:
         create_app({"DATABASE_URL": "postgresql://user:hush@host:port/registry"})
 
     assert "hush" not in str(refusal.value)

@@ -343,7 +343,7 @@ def _refusal(status: int, out: str, err: str) -> str:
         ({"THREADS": "0"}, "REGISTRY_THREADS is '0'; expected a whole number from 1 to 256."),
         ({"ROOT_PASSWORD": "hush"}, "REGISTRY_ROOT_PASSWORD is set to a value that is not shown here; expected"),
         ({"DATABASE_URL": "mysql://u:hush@db/x"}, "REGISTRY_DATABASE_URL is set to a value that is not shown here"),
-        ({"DATABASE_URL": "postgresql://u:hush@[::1/x"}, "REGISTRY_DATABASE_URL is set to an address that cannot"),
+        ({"DATABASE_URL": "postgresql://u:hush@[::1/x"}, "REGISTRY_DATABASE_URL is set to an invalid URL"),
         ({"STORAGE_URL": "file:///dev/null/packages"}, "The package folder /dev/null/packages cannot be created: Not"),
         ({"HOST": "192.0.2.1"}, "REGISTRY_HOST and REGISTRY_PORT are 192.0.2.1:0, which cannot be listened on: "),
         ({"HOST": "no such host"}, "REGISTRY_HOST and REGISTRY_PORT are no such host:0, which cannot be listened on"),

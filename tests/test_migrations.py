@@ -291,7 +291,8 @@ def test_an_empty_database_is_not_served(new_app: Flask) -> None:
         database.check_schema()
 
     assert str(refusal.value) == (
-        f"The database schema is empty, this registry needs {database.newest_version()}; run 'flask database upgrade'."
+        f"The database schema is empty, but this registry requires {database.newest_version()}; "
+        "run 'flask database upgrade'."
     )
 
 
@@ -299,7 +300,9 @@ def test_an_older_database_is_not_served(new_app: Flask, migration: Callable[[st
     newest = database.upgrade()[1]
     migration("pass")
 
-    with pytest.raises(ConfigurationError, match=f"^The database schema is {newest}, this registry needs 9999; run"):
+    with pytest.raises(
+        ConfigurationError, match=f"^The database schema is {newest}, but this registry requires 9999; run"
+    ):
         database.check_schema()
 
 
@@ -308,7 +311,7 @@ def test_a_database_that_does_not_keep_all_texts_is_refused(tmp_path: Path, new_
     address = new_database("ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0")
 
     with create_app({"INSTANCE_PATH": tmp_path, "DATABASE_URL": address}).app_context():
-        with pytest.raises(ConfigurationError, match="keeps texts as LATIN1; make it anew with CREATE DATABASE"):
+        with pytest.raises(ConfigurationError, match="has the encoding LATIN1; recreate it with CREATE DATABASE"):
             database.upgrade()
         db.engine.dispose()
 
@@ -323,7 +326,7 @@ def test_a_database_of_a_newer_registry_is_refused_and_left_alone(new_app: Flask
         act()
 
     assert str(refusal.value) == (
-        f"The database schema is 9999, newer than this registry knows ({newest}); "
-        "start the registry version that wrote it, or a later one."
+        f"The database schema is 9999, which is newer than this registry supports ({newest}); "
+        "start the registry version that created it, or a later one."
     )
     assert database.schema_version() == "9999"

@@ -1,6 +1,6 @@
-"""The database: session, base of all records, column types, transactions, locks, schema version.
+"""The database: session, base class of all models, column types, transactions, locks, and schema.
 
-SQLite and PostgreSQL are the two databases; nothing outside this package knows which one is in use.
+SQLite and PostgreSQL are supported; code outside this package does not depend on which one is in use.
 """
 
 from __future__ import annotations

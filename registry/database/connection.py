@@ -1,4 +1,4 @@
-"""Connections to SQLite or PostgreSQL: opened, configured, watched for slow statements, closed."""
+"""Connections to SQLite or PostgreSQL: opening, configuration, logging of slow statements, and closing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 LONGEST_STATEMENT = 2000  # characters of a slow statement in the log
-# Whoever holds others up is cut off; whoever is not there is not waited for (libpq, "Parameter Key Words").
+# Terminate idle transactions and long statements, and detect dead peers (libpq, "Parameter Key Words").
 POSTGRESQL_SESSION = "-c idle_in_transaction_session_timeout=60000 -c statement_timeout=60000"
 POSTGRESQL_CONNECTION = {
     "connect_timeout": "10", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3",
@@ -32,18 +32,18 @@ slow = logging.getLogger("registry.database.slow")
 def init_app(app: Flask) -> None:
     """Bind the session to the application's database.
 
-    :raises ConfigurationError: the address is malformed, or the driver of a PostgreSQL address is not installed.
+    :raises ConfigurationError: the URL is malformed, or the driver for PostgreSQL is not installed.
     """
     url = URL.create("sqlite", database=str(app.config["INSTANCE_PATH"] / "registry.sqlite3"))
     try:
         if app.config["DATABASE_URL"]:
             url = make_url(app.config["DATABASE_URL"])
-    except (ArgumentError, ValueError) as error:  # not repeated: an address may hold a password
+    except (ArgumentError, ValueError) as error:  # the message omits the URL, which can contain a password
         raise ConfigurationError(
-            "REGISTRY_DATABASE_URL is set to an address that cannot be read; "
-            "accepted is sqlite:///<file> or postgresql://user:password@host:port/database."
+            "REGISTRY_DATABASE_URL is set to an invalid URL; "
+            "expected sqlite:///<file> or postgresql://user:password@host:port/database."
         ) from error
-    # What a failed statement was given may hold digests and what people sent: it has no place in the log.
+    # Parameters of statements can contain digests and user input, which must not be logged.
     options: dict[str, Any] = {"pool_size": app.config["THREADS"], "max_overflow": 4, "hide_parameters": True}
     if url.get_backend_name() == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
@@ -63,32 +63,34 @@ def init_app(app: Flask) -> None:
         event.listen(engine, "connect", _prepare_sqlite)
     else:
         event.listen(engine, "handle_error", _withhold_details)
-        app.teardown_appcontext(_end_session)  # before Flask-SQLAlchemy's, which would fail the request
+        app.teardown_appcontext(_end_session)  # runs before Flask-SQLAlchemy's teardown, which would fail the request
 
 
 def _connection_parameters(url: URL) -> dict[str, str]:
-    """What the address does not say otherwise."""
+    """Return the default parameters of a connection that the URL does not override."""
     parameters = {name: value for name, value in POSTGRESQL_CONNECTION.items() if name not in url.query}
     return parameters | {"options": f"{POSTGRESQL_SESSION} {url.query.get('options', '')}".rstrip()}
 
 
 def log_slow_statements(engine: Engine, least_ms: int, circumstances: Callable[[], dict[str, Any]]) -> None:
-    """Log each statement that takes at least so long, failed ones too; never what it was given.
+    """Log statements, including failed ones, that take at least ``least_ms``, without their parameters.
 
-    :param circumstances: fields that say on whose behalf the present statement is executed.
+    :param circumstances: returns fields that identify the current request.
     """
 
-    def begin(_connection: object, _cursor: object, _statement: str, _given: object, context: Any, _many: bool) -> None:
+    def begin(
+        _connection: object, _cursor: object, _statement: str, _values: object, context: Any, _many: bool
+    ) -> None:
         context.begun = time.perf_counter()
 
-    def end(_connection: object, _cursor: object, statement: str, _given: object, context: Any, _many: bool) -> None:
+    def end(_connection: object, _cursor: object, statement: str, _values: object, context: Any, _many: bool) -> None:
         duration_ms = (time.perf_counter() - context.begun) * 1000
         if duration_ms >= least_ms:
             shown = " ".join(statement.split())[:LONGEST_STATEMENT]
-            known = circumstances()
-            told = ", ".join(f"{name} {value}" for name, value in known.items())
-            fields = {"statement": shown, "duration_ms": round(duration_ms, 1), **known}
-            slow.warning("A statement took %s ms (%s): %s", fields["duration_ms"], told, shown, extra=fields)
+            current = circumstances()
+            request = ", ".join(f"{name} {value}" for name, value in current.items())
+            fields = {"statement": shown, "duration_ms": round(duration_ms, 1), **current}
+            slow.warning("A statement took %s ms (%s): %s", fields["duration_ms"], request, shown, extra=fields)
 
     def fail(failure: Any) -> None:
         if hasattr(failure.execution_context, "begun"):
@@ -100,7 +102,7 @@ def log_slow_statements(engine: Engine, least_ms: int, circumstances: Callable[[
 
 
 def disconnect(app: Flask) -> None:
-    """Close all connections: none may be shared by the processes that this one is about to fork."""
+    """Close all connections, so that processes forked afterwards do not share them."""
     with app.app_context():
         db.engine.dispose()
 
@@ -110,13 +112,13 @@ def is_sqlite(engine: Engine) -> bool:
 
 
 def is_unanswered(error: SQLAlchemyError) -> bool:
-    """Whether the database did not answer, or not in time: the same request may succeed later."""
+    """Return whether the database was unavailable or too slow, so that the same request can succeed later."""
     is_broken_off = isinstance(error, DBAPIError) and error.connection_invalidated
     return is_broken_off or isinstance(error, OperationalError | NoConnectionLeft)
 
 
 def _end_session(_error: BaseException | None) -> None:
-    """A database that goes away when the answer is made already takes nothing from it."""
+    """Close the session; ignore a lost connection, as the response is already complete."""
     if db.session.registry.has():
         session = db.session()
         try:
@@ -129,30 +131,33 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA busy_timeout = 30000")
     cursor.execute("PRAGMA journal_mode = WAL")
-    # FULL: what was answered 201 must survive a power cut, and in WAL mode only FULL syncs at each commit.
+    # After a 201, an upload must survive a power failure; in WAL mode, only FULL syncs every commit.
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
 
 
 def _withhold_details(context: ExceptionContext) -> None:
-    """PostgreSQL tells the values of the row that broke a rule; ``hide_parameters`` does not know of these."""
+    """Remove the values of the offending row from PostgreSQL's message, which ``hide_parameters`` does not cover."""
     error: Any = context.original_exception
-    told = getattr(getattr(error, "diag", None), "message_primary", None)
-    if told is not None:
-        error.args = (told,)
+    message = getattr(getattr(error, "diag", None), "message_primary", None)
+    if message is not None:
+        error.args = (message,)
         if context.sqlalchemy_exception is not None:
-            context.sqlalchemy_exception.args = (f"({type(error).__name__}) {told}",)
+            context.sqlalchemy_exception.args = (f"({type(error).__name__}) {message}",)
 
 
 def wait_for_ever(connection: Connection) -> None:
-    """In this transaction; to wait for another process, or for the store, is no failure (PostgreSQL)."""
+    """Disable PostgreSQL's timeouts in this transaction, which can wait for another process or for the store."""
     connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
     connection.execute(text("SET LOCAL statement_timeout = 0"))
 
 
 def connect() -> Connection:
-    """:raises ConfigurationError: the database does not answer, or is none."""
+    """Open a connection.
+
+    :raises ConfigurationError: the database is unavailable or invalid.
+    """
     try:
         return db.engine.connect()
     except DBAPIError as error:

@@ -1,4 +1,4 @@
-"""The content generation: a number raised by every transaction that may change a response."""
+"""The content generation: a number that every transaction increments if it can make cached responses stale."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ content_generation = Table(
 
 
 class ContentGeneration:
-    """Looks at the content generation: a number that is higher after any transaction that may change an answer.
+    """Reads the content generation, which increases with every transaction that can make cached responses stale.
 
-    A hot page costs one look, so it goes over a connection of its own, kept open, past the pool and SQLAlchemy's
-    statements; a look takes microseconds on SQLite, and threads take turns.
+    Every cached response requires one read, so it bypasses the connection pool and SQLAlchemy, and uses one persistent
+    connection, which threads share in turn. A read takes microseconds on SQLite.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -34,12 +34,12 @@ class ContentGeneration:
         event.listen(engine, "engine_disposed", self._close)
 
     def look(self) -> int | None:
-        """The number now, or ``None`` when the database does not answer."""
+        """Return the current number, or ``None`` if the database is unavailable."""
         with self._lock:
             if self._connection is not None:
                 with suppress(self._engine.dialect.loaded_dbapi.Error):
                     return self._number()
-                self._drop()  # the database was restarted, say: once more over a new connection
+                self._drop()  # the database may have been restarted: retry with a new connection
             try:
                 self._connection = self._connected()
                 return self._number()
@@ -61,7 +61,7 @@ class ContentGeneration:
         fairy = self._engine.raw_connection()
         connection: Any = fairy.driver_connection
         fairy.detach()
-        # Each look must see the newest, and leave no transaction open behind it.
+        # Each read must see the latest commit, and must not leave a transaction open.
         if is_sqlite(self._engine):
             connection.isolation_level = None
         else:

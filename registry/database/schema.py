@@ -1,4 +1,4 @@
-"""The schema: versions, upgrades, consistent snapshots, and databases restored from them."""
+"""The schema: versions, upgrades, consistent snapshots, and restoring a database."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from registry.database.types import Model, db
 from registry.errors import ConfigurationError
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
-RESTORING = "restoring"  # in the place of a schema version
+RESTORING = "restoring"  # stored in place of a schema version
 _FILLED_BY_MIGRATIONS = ("content_generation", "instance_settings")
 
 
 def upgrade() -> tuple[str | None, str]:
-    """Bring the schema to the newest version; two processes that start at once do it once.
+    """Upgrade the schema to the newest version; if several processes start concurrently, one of them upgrades it.
 
-    :returns: the version found and the version now in place.
-    :raises ConfigurationError: the database cannot be opened, does not keep all texts, or was written by a newer
+    :returns: the versions before and after the upgrade.
+    :raises ConfigurationError: the database cannot be opened, has an unsuitable encoding, or has the schema of a newer
         registry.
     """
     with schema_locked():
@@ -40,18 +40,21 @@ def upgrade() -> tuple[str | None, str]:
 
 
 def check_schema() -> None:
-    """:raises ConfigurationError: the schema is not the one this registry works with; the sentence says what to do."""
+    """Check that the schema has the required version.
+
+    :raises ConfigurationError: the schema has another version; the sentence contains the remedy.
+    """
     found = schema_version()
     _refuse_unknown(found)
     if found != newest_version():
         raise ConfigurationError(
-            f"The database schema is {found or 'empty'}, this registry needs {newest_version()}; "
+            f"The database schema is {found or 'empty'}, but this registry requires {newest_version()}; "
             "run 'flask database upgrade'."
         )
 
 
 def schema_version() -> str | None:
-    """The version the database is at, or ``None`` when it is empty."""
+    """Return the schema version of the database, or ``None`` if it is empty."""
     with connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
@@ -67,38 +70,41 @@ def _refuse_encoding() -> None:
         encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
     if encoding != "UTF8":
         raise ConfigurationError(
-            f"The database (REGISTRY_DATABASE_URL) keeps texts as {encoding}; "
-            "make it anew with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
+            f"The database (REGISTRY_DATABASE_URL) has the encoding {encoding}; "
+            "recreate it with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
         )
 
 
 def knows(version: str) -> bool:
-    """Whether this registry can upgrade a database of this version."""
+    """Return whether this registry can upgrade a database of this version."""
     return version in _versions(MIGRATIONS)
 
 
 def is_restoring() -> bool:
-    """Whether a backup is being restored into the database, or was and did not come to its end."""
+    """Return whether a restore into the database is running or was interrupted."""
     return schema_version() == RESTORING
 
 
 def _refuse_unknown(found: str | None) -> None:
-    """:raises ConfigurationError: a newer registry wrote it, or nobody has finished writing it."""
+    """Refuse a database that this registry cannot upgrade.
+
+    :raises ConfigurationError: the schema is from a newer registry, or a restore is not complete.
+    """
     if found == RESTORING:
         raise ConfigurationError(
-            "A backup is being restored into this database, or was and did not come to its end; "
+            "A restore into this database is running or was interrupted; "
             "run 'flask backup restore' with the same file again, or start over with an empty database."
         )
     if found is not None and not knows(found):
         raise ConfigurationError(
-            f"The database schema is {found}, newer than this registry knows ({newest_version()}); "
-            "start the registry version that wrote it, or a later one."
+            f"The database schema is {found}, which is newer than this registry supports ({newest_version()}); "
+            "start the registry version that created it, or a later one."
         )
 
 
 @cache
 def _versions(migrations: Path) -> tuple[str, ...]:
-    """All versions this registry knows, the newest first; reading them takes as long as several requests."""
+    """Return all known versions, newest first; cached, as reading them takes as long as several requests."""
     return tuple(script.revision for script in ScriptDirectory(str(migrations)).walk_revisions())
 
 
@@ -111,7 +117,7 @@ def _alembic_config() -> alembic.config.Config:
 
 @contextmanager
 def snapshot() -> Iterator[Connection]:
-    """A connection to read the database as it is at the first look, whatever is written meanwhile."""
+    """Open a connection that reads the state of the database at its first query, isolated from concurrent writes."""
     with connect() as connection:
         if is_sqlite(db.engine):
             connection.exec_driver_sql("BEGIN")
@@ -122,7 +128,7 @@ def snapshot() -> Iterator[Connection]:
 
 
 def last_ids(connection: Connection) -> dict[str, int]:
-    """By table the last id that was given: it is not given again, even if its record is gone."""
+    """Return the last assigned id of each table; ids are not reused, even after their rows were deleted."""
     if is_sqlite(db.engine):
         statement = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
     else:
@@ -133,7 +139,7 @@ def last_ids(connection: Connection) -> dict[str, int]:
 
 
 def set_last_ids(connection: Connection, numbers: Mapping[str, int]) -> None:
-    """Have the next records numbered behind these."""
+    """Continue the numbering of each table after these ids."""
     statements = (
         ["DELETE FROM sqlite_sequence WHERE name = :name", "INSERT INTO sqlite_sequence VALUES (:name, :number)"]
         if is_sqlite(db.engine)
@@ -145,9 +151,9 @@ def set_last_ids(connection: Connection, numbers: Mapping[str, int]) -> None:
 
 
 def holds_records() -> bool:
-    """Whether there is anything in the database but what the migrations put there; not while it is being restored.
+    """Return whether the database contains rows other than those inserted by migrations; false during a restore.
 
-    :raises ConfigurationError: it was written by a newer registry.
+    :raises ConfigurationError: the schema is from a newer registry.
     """
     found = schema_version()
     if found == RESTORING:
@@ -156,7 +162,7 @@ def holds_records() -> bool:
     with connect() as connection:
         present = set(inspect(connection).get_table_names()).intersection(Model.metadata.tables)
         if found is None:
-            return bool(present)  # of some other program, to which they mean something
+            return bool(present)  # tables of another program
         return any(
             connection.scalar(select(exists().select_from(Model.metadata.tables[name])))
             for name in present.difference(_FILLED_BY_MIGRATIONS)
@@ -164,11 +170,11 @@ def holds_records() -> bool:
 
 
 def begin_restoring(version: str) -> None:
-    """Make the tables anew, at this schema version; until ``restored`` is done, the database is good for nothing else.
+    """Recreate the tables at this schema version; until ``restored`` completes, the registry refuses the database.
 
-    Within ``schema_locked``, after ``holds_records`` has said no.
+    Call it within ``schema_locked``, after ``holds_records`` returned false.
 
-    :raises ConfigurationError: the database does not keep all texts.
+    :raises ConfigurationError: the database has an unsuitable encoding.
     """
     _refuse_encoding()
     with db.engine.begin() as connection:
@@ -183,7 +189,7 @@ def begin_restoring(version: str) -> None:
 
 @contextmanager
 def restored(version: str) -> Iterator[Connection]:
-    """One transaction to fill the tables that ``begin_restoring`` has made; then the schema is brought up to date."""
+    """Open a transaction that fills the tables created by ``begin_restoring``, and upgrade the schema after it."""
     with connect() as connection:
         if is_sqlite(db.engine):
             connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""The base of all records, column types, and the one clock."""
+"""The base class of all models, column types, and the clock."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 
-LONGEST_SEARCH = 10_000  # characters: of four bytes each, still a pattern that SQLite takes
-AUTOINCREMENT = {"sqlite_autoincrement": True}  # an id is never given twice, as on PostgreSQL
+LONGEST_SEARCH = 10_000  # characters, which stay within SQLite's limit for patterns even at four bytes each
+AUTOINCREMENT = {"sqlite_autoincrement": True}  # ids are never reused, as on PostgreSQL
 
 
 class Model(DeclarativeBase):
-    """Base of every record; names of constraints follow one convention, so that migrations can address them."""
+    """Base class of all models; a naming convention for constraints allows migrations to refer to them."""
 
     __table_args__: Any = AUTOINCREMENT
     metadata = MetaData(
@@ -47,7 +47,7 @@ db = SQLAlchemy(metadata=Model.metadata, session_options={"expire_on_commit": Fa
 
 
 class UTCDateTime(TypeDecorator[datetime]):
-    """A point in time, aware and in UTC on both databases."""
+    """An aware point in time, in UTC on both databases."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -62,7 +62,7 @@ class UTCDateTime(TypeDecorator[datetime]):
 
 
 class Enumerated(TypeDecorator[Any]):
-    """A member of an enumeration, stored as its value: a small number or a short text."""
+    """A member of an enumeration, stored as its value: a small integer or a short string."""
 
     impl = String
     cache_ok = True
@@ -82,9 +82,9 @@ class Enumerated(TypeDecorator[Any]):
 
 
 def contains(column: SQLColumnExpression[str], text: str) -> ColumnElement[bool]:
-    """Whether a text occurs in a column, without case and every sign meant literally.
+    """Match rows whose column contains ``text``, case-insensitively and without wildcards.
 
-    Nothing that is kept is as long as what SQLite fails to look for.
+    Texts longer than SQLite's limit for patterns match nothing, as no stored value is that long.
     """
     if len(text) > LONGEST_SEARCH:
         return false()
@@ -92,5 +92,5 @@ def contains(column: SQLColumnExpression[str], text: str) -> ColumnElement[bool]
 
 
 def utcnow() -> datetime:
-    """The one clock of the registry; functions that depend on time take ``now`` instead."""
+    """Return the current time; functions that depend on time take ``now`` as an argument instead."""
     return datetime.now(UTC)

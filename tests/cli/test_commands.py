@@ -79,7 +79,7 @@ def test_a_command_on_an_empty_database_says_what_to_do(tmp_path: Path, argument
     assert result.returncode == 1
     assert result.stdout == ""
     assert re.fullmatch(
-        r"Error: The database schema is empty, this registry needs \d{4}; run 'flask database upgrade'\.\n",
+        r"Error: The database schema is empty, but this registry requires \d{4}; run 'flask database upgrade'\.\n",
         result.stderr,
     )
 
