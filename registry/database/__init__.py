@@ -21,6 +21,7 @@ from registry.database.generation import (
 )
 from registry.database.locks import (
     AdvisoryLock,
+    OutOfOrder,
     hold,
     objects_kept,
     objects_removable,
@@ -72,6 +73,7 @@ __all__ = [
     "ContentGeneration",
     "Enumerated",
     "Model",
+    "OutOfOrder",
     "Pending",
     "PendingKind",
     "UTCDateTime",

@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from sqlalchemy import text
 
@@ -16,7 +17,12 @@ from registry.database.types import db
 
 @enum.unique
 class AdvisoryLock(enum.Enum):
-    """Every advisory lock, with its number in PostgreSQL.
+    """Every advisory lock, with its number in PostgreSQL, in the order in which locks are taken.
+
+    While a lock is held, only those below it here may be waited for; otherwise two transactions could wait for each
+    other. For the same reason locks come before rows: a transaction takes its locks before it changes or locks any
+    row. ``LIMITED_GROUP`` alone comes after them, among the rows that many transactions change. Both rules are checked
+    (``OutOfOrder``), the first on SQLite too.
 
     SQLite needs files only for the locks that are held beyond transactions: its writers exclude one another.
     """
@@ -33,17 +39,60 @@ class AdvisoryLock(enum.Enum):
     LIMITED_GROUP = 7_202_617  # what the projects below a group hold, a lock for each group, in the order of their ids
 
 
+class OutOfOrder(RuntimeError):
+    """A mistake in the program: to wait for this lock, at this point, could end in a deadlock."""
+
+
+@dataclass(frozen=True, order=True)
+class _Held:
+    """A lock that a session holds, in the order of ``AdvisoryLock`` and then of parts."""
+
+    place: int
+    part: int
+    is_shared: bool = field(compare=False)
+
+    @property
+    def lock(self) -> AdvisoryLock:
+        return list(AdvisoryLock)[self.place]
+
+
+def _held(lock: AdvisoryLock, part: int = 0, *, shared: bool) -> _Held:
+    return _Held(list(AdvisoryLock).index(lock), part, shared)
+
+
 def hold(lock: AdvisoryLock, *, part: int = 0, shared: bool = False) -> None:
-    """Wait for a lock, and hold it until the present transaction ends.
+    """Wait for a lock, and hold it until the present transaction ends; one that is held already is not waited for.
 
     :param part: which one, where the lock is one for each of many: the id of what it guards.
-    :param shared: together with others that share it.
+    :param shared: together with others that share it; a shared lock cannot become an exclusive one.
+    :raises OutOfOrder: there is no transaction, or it holds a later lock, or has changed or locked rows.
     """
-    if is_sqlite(db.engine):  # where every writer excludes the others
+    wanted, info = _held(lock, part, shared=shared), db.session().info
+    if not info.get("writing"):
+        raise OutOfOrder(f"{lock.name} is taken outside a transaction")
+    if any(held == wanted and (shared or not held.is_shared) for held in info.get("locks", ())):
         return
-    function = f"pg_advisory_xact_lock{'_shared' if shared else ''}"
-    key = ":number, :part" if part else ":number"
-    db.session.execute(text(f"SELECT {function}({key})"), {"number": lock.value, "part": part})
+    _refuse_out_of_order(wanted)
+    if not is_sqlite(db.engine):  # where every writer excludes the others
+        _wait_for(wanted)
+    info["locks"] = (*info.get("locks", ()), wanted)
+
+
+def _refuse_out_of_order(wanted: _Held) -> None:
+    info = db.session().info
+    for held in (*info.get("locks_beyond", ()), *info.get("locks", ())):
+        if held >= wanted:
+            raise OutOfOrder(f"{wanted.lock.name} is taken while {held.lock.name} is held")
+
+
+def _wait_for(wanted: _Held) -> None:
+    function = f"pg_advisory_xact_lock{'_shared' if wanted.is_shared else ''}"
+    key = ":number, :part" if wanted.part else ":number"
+    # A transaction is given a number of its own when it first changes or locks a row.
+    statement = text(f"SELECT pg_current_xact_id_if_assigned() IS NOT NULL, {function}({key})")
+    has_changed_rows, _ = db.session.execute(statement, {"number": wanted.lock.value, "part": wanted.part}).one()
+    if has_changed_rows and wanted.lock is not AdvisoryLock.LIMITED_GROUP:
+        raise OutOfOrder(f"{wanted.lock.name} is taken in a transaction that has changed or locked rows")
 
 
 @contextmanager
@@ -75,10 +124,23 @@ def schema_locked() -> Iterator[None]:
 
 @contextmanager
 def _beyond_transactions(lock: AdvisoryLock, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Whether the lock could be had; it is released at the end of the block, and when the process ends."""
+    """Whether the lock could be had; it is released at the end of the block, and when the process ends.
+
+    :raises OutOfOrder: it is waited for within a transaction, or while this or a later lock is held.
+    """
+    wanted, info = _held(lock, shared=shared), db.session().info
+    if wait and info.get("writing"):
+        raise OutOfOrder(f"{lock.name} is taken in a transaction")
+    if wait:
+        _refuse_out_of_order(wanted)
     locked = _file_lock if is_sqlite(db.engine) else _advisory_lock
     with locked(lock, shared, wait) as is_held:
-        yield is_held
+        before = info.get("locks_beyond", ())
+        info["locks_beyond"] = (*before, wanted) if is_held else before
+        try:
+            yield is_held
+        finally:
+            info["locks_beyond"] = before
 
 
 @contextmanager

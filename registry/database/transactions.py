@@ -31,14 +31,17 @@ def transaction(
 
     On SQLite the write lock is taken at once: a reader that turns writer half-way would fail instead of waiting.
 
-    :param lock: held until the transaction ends.
+    :param lock: held until the transaction ends; inside another one, until that one ends.
     :param shared: hold that lock together with others that share it.
     :param changes_answers: whether any reader may be answered otherwise after it; raises the content generation.
+    :raises OutOfOrder: the lock would have to be taken earlier (``AdvisoryLock``).
     :raises RecordNotFound: what the block changes, or refers to, was deleted meanwhile.
     :raises NoRoom: the database's disk is full.
     """
     session: Session = db.session()
     if session.info.get("writing"):
+        if lock is not None:
+            hold(lock, shared=shared)
         session.info["changes_answers"] |= changes_answers
         yield session
         return
@@ -75,8 +78,8 @@ def transaction(
         session.rollback()
         raise
     finally:
-        session.info.pop("writing", None)
-        session.info.pop("at_end", None)
+        for name in ("writing", "at_end", "locks"):
+            session.info.pop(name, None)
 
 
 class Pending(Protocol):

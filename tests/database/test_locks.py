@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,16 +14,22 @@ from flask import Flask
 
 import registry
 from registry import database
-from registry.database import AdvisoryLock, utcnow
+from registry.database import AdvisoryLock, OutOfOrder, db, hold, transaction, utcnow
 from registry.domain.operation import cleanup
 from registry.domain.packages.downloads import Tally
-from registry.models import Project
+from registry.models import Project, User
 from registry.storage import Storage
 from tests import factories
 from tests.builders import build_wheel
 from tests.races import Racer, race
 
 SOURCES = sorted(Path(registry.__file__).parent.rglob("*.py"))
+BEYOND_TRANSACTIONS = {AdvisoryLock.SCHEMA, AdvisoryLock.REMOVAL}
+IN_TRANSACTIONS = [lock for lock in AdvisoryLock if lock not in BEYOND_TRANSACTIONS]
+
+
+class Failure(Exception):
+    pass
 
 
 def test_no_two_locks_have_one_number() -> None:
@@ -38,6 +47,101 @@ def test_no_lock_is_made_elsewhere() -> None:
         numbers = [value for value in constants if isinstance(value, int) and value in near]
         functions = [value for value in constants if isinstance(value, str) and re.search(r"pg_\w*advisory", value)]
         assert path == home or (numbers, functions) == ([], []), path
+
+
+@pytest.mark.parametrize(("earlier", "later"), list(pairwise(IN_TRANSACTIONS)), ids=lambda lock: lock.name)
+def test_an_inner_transaction_takes_a_later_lock_and_refuses_an_earlier_one(
+    app: Flask, earlier: AdvisoryLock, later: AdvisoryLock
+) -> None:
+    with transaction(lock=earlier), transaction(lock=later), transaction(lock=earlier):
+        pass
+
+    with pytest.raises(OutOfOrder), transaction(lock=later), transaction(lock=earlier):
+        pass
+
+
+def test_locks_of_several_groups_are_taken_in_the_order_of_their_ids(app: Flask) -> None:
+    with transaction():
+        hold(AdvisoryLock.LIMITED_GROUP, part=1)
+        hold(AdvisoryLock.LIMITED_GROUP, part=3)
+        with pytest.raises(OutOfOrder):
+            hold(AdvisoryLock.LIMITED_GROUP, part=2)
+
+
+def test_a_shared_lock_does_not_become_an_exclusive_one(app: Flask) -> None:
+    with transaction(lock=AdvisoryLock.OBJECTS), transaction(lock=AdvisoryLock.OBJECTS, shared=True):
+        pass
+
+    with (
+        transaction(lock=AdvisoryLock.OBJECTS, shared=True),
+        pytest.raises(OutOfOrder),
+        transaction(lock=AdvisoryLock.OBJECTS),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("failure", [None, Failure], ids=["committed", "failed"])
+def test_a_lock_is_released_at_the_end_of_the_transaction(app: Flask, failure: type[Failure] | None) -> None:
+    with suppress(Failure), transaction(), transaction(lock=AdvisoryLock.DOWNLOADS):
+        if failure is not None:
+            raise failure
+
+    with transaction(lock=AdvisoryLock.FIRST_START):
+        pass
+
+
+def test_a_lock_without_a_transaction_is_refused(app: Flask) -> None:
+    with pytest.raises(OutOfOrder):
+        hold(AdvisoryLock.TREE)
+
+
+def test_what_is_held_beyond_transactions_is_not_waited_for_in_one(app: Flask) -> None:
+    for locked in (database.objects_kept, database.schema_locked):
+        with transaction(), pytest.raises(OutOfOrder), locked():
+            pass
+
+
+def test_what_is_held_beyond_transactions_is_waited_for_in_order(app: Flask) -> None:
+    with database.schema_locked(), database.objects_kept(), transaction(lock=AdvisoryLock.TREE):
+        pass
+
+    with database.objects_kept(), pytest.raises(OutOfOrder), database.schema_locked():
+        pass
+    with database.objects_removable(), pytest.raises(OutOfOrder), database.objects_kept():
+        pass
+
+
+def change(user: User) -> None:
+    user.note = "changed"
+    db.session.flush()
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("touch", [change, database.lock], ids=["changed", "locked"])
+def test_a_lock_is_not_taken_once_rows_are_held(app: Flask, owner: User, touch: Callable[[User], None]) -> None:
+    with transaction():
+        touch(owner)
+        with pytest.raises(OutOfOrder):
+            hold(AdvisoryLock.TREE)
+        hold(AdvisoryLock.LIMITED_GROUP, part=1)
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("lock", IN_TRANSACTIONS, ids=lambda lock: lock.name)
+def test_a_lock_of_an_inner_transaction_keeps_others_out(app: Flask, lock: AdvisoryLock) -> None:
+    counted: list[int] = []
+
+    def count() -> None:
+        with transaction(changes_answers=False), transaction(lock=lock):
+            counted.append(len(counted))
+
+    with transaction(), transaction(lock=lock):
+        other = Racer(app, count)
+        other.waits_or_ends()
+        assert counted == []
+
+    other.finish()
+    assert counted == [0]
 
 
 @pytest.mark.postgresql

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from registry.database import db, transaction
+from registry.database import AdvisoryLock, db, transaction
 from registry.domain import forwarding, instance, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
@@ -449,7 +449,7 @@ def test_any_sequence_of_changes_stands_as_in_a_naive_model(
     """Change ``(-1, value, lock)`` is the instance's, others those of a group."""
     instance = Instance()
     nodes, groups = [Node(instance, None)], []
-    with transaction():
+    with transaction(lock=AdvisoryLock.TREE):
         change_instance(
             InstanceChanges(pypi_package_requests_forwarding=True, lock_pypi_package_requests_forwarding=False),
             by=SHELL,

@@ -180,4 +180,4 @@ def _furnish(group: Group, project: Project, owner: User, count: int) -> None:
         namespaces.allow_job_source(project, source, by=SHELL)
         file = factories.published(project, build_wheel(f"demo{count}-{number}"))
         file.job_id = factories.job(project, owner)[0].id
-    factories.commit()
+        factories.commit()

@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from registry.database import db, transaction, utcnow
+from registry.database import AdvisoryLock, db, transaction, utcnow
 from registry.domain import access, instance, namespaces
 from registry.domain.access import ANONYMOUS, SHELL, Permission, Principal
 from registry.models import (
@@ -70,7 +70,7 @@ def _is_open(principal: Principal, project: Project) -> bool:
 
 def grow_forest(dice: random.Random) -> list[Principal]:
     """Some trees of groups and projects with members, tokens and jobs; everybody who may ask."""
-    with transaction():
+    with transaction(lock=AdvisoryLock.TREE):
         instance.change_instance(
             instance.InstanceChanges(
                 allow_guest_plus_roles_to_pull_packages=dice.random() < 0.5,
