@@ -40,23 +40,22 @@ def at_once(app: Flask, *actions: Callable[[], object]) -> list[str]:
 
 
 class Racer:
-    """One act in a thread of its own, which can be held before its commit (PostgreSQL).
+    """One act in a thread of its own, which can be held before a commit (PostgreSQL).
 
+    :param held_at: before which of its commits it is held, counted from 1; 0 is none.
     :ivar outcome: ``done``, or the name of the refusal, once it has ended.
     """
 
-    def __init__(self, app: Flask, act: Act, *, hold: bool = False) -> None:
-        self._app, self._act = app, act
+    def __init__(self, app: Flask, act: Act, *, held_at: int = 0) -> None:
+        self._app, self._act, self._held_at = app, act, held_at
         self._at_commit, self._may_commit = Event(), Event()
         self._error: BaseException | None = None
         self.outcome = ""
-        if not hold:
-            self._may_commit.set()
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def reaches_its_commit(self) -> None:
-        """Wait until it has written everything and is about to commit for the first time; there it is held."""
+        """Wait until it has written everything and is about to commit; there it is held."""
         assert self._at_commit.wait(LONGEST_SECONDS)
 
     def waits_or_ends(self) -> None:
@@ -90,17 +89,21 @@ class Racer:
                 self._at_commit.set()
 
     def _hold(self, _session: object) -> None:
-        self._at_commit.set()
-        assert self._may_commit.wait(LONGEST_SECONDS)
+        self._held_at -= 1
+        if self._held_at == 0:
+            self._at_commit.set()
+            assert self._may_commit.wait(LONGEST_SECONDS)
 
 
-def race(app: Flask, first: Act, second: Act) -> tuple[str, str]:
+def race(app: Flask, first: Act, second: Act, *, at_commit: int = 1) -> tuple[str, str]:
     """The outcomes of two acts (PostgreSQL): the first is held before its commit until the second waits or has ended.
 
     A second one that does not wait works with what was there before the first.
+
+    :param at_commit: before which of its commits the first is held.
     """
     db.session.rollback()
-    leader = Racer(app, first, hold=True)
+    leader = Racer(app, first, held_at=at_commit)
     leader.reaches_its_commit()
     follower = Racer(app, second)
     follower.waits_or_ends()

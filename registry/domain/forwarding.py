@@ -62,9 +62,11 @@ def change_forwarding(
 ) -> Forwarding:
     """Change what the group says; what is left out (``...``) stays.
 
+    Takes ``AdvisoryLock.TREE``: the settings above and below belong to the decision.
+
     :raises SettingLocked: the instance or an ancestor has locked it.
     """
-    with transaction(lock=AdvisoryLock.TREE):  # a lock set above meanwhile counts
+    with transaction(lock=AdvisoryLock.TREE):
         standing = of_group(group)
         new_value = standing.value if value is ... else value
         new_lock = standing.lock if lock is ... else lock
@@ -99,9 +101,9 @@ def change_group(
 ) -> None:
     """Change a group and what it says about request forwarding, both or neither.
 
-    Raises as ``namespaces.change`` and ``change_forwarding`` do.
+    Takes locks and raises as ``namespaces.change`` and ``change_forwarding`` do.
     """
-    with transaction(lock=AdvisoryLock.TREE):
+    with transaction():
         if changes.given():
             namespaces.change(group, changes, by=by)
         if value is not ... or lock is not ...:

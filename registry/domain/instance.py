@@ -39,6 +39,8 @@ class InstanceChanges(Changes):
 def change_instance(changes: InstanceChanges, *, by: audit.Author) -> InstanceSettings:
     """Change some of the instance settings.
 
+    Without a lock: each is checked alone, and of two changes of one at once, the later one counts.
+
     :raises InvalidRecord: a value is outside its range.
     """
     given = changes.given()

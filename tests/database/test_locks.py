@@ -49,6 +49,18 @@ def test_no_lock_is_made_elsewhere() -> None:
         assert path == home or (numbers, functions) == ([], []), path
 
 
+def test_a_function_that_takes_a_lock_names_it_in_its_docstring() -> None:
+    silent = []
+    for path in SOURCES:
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                taken = re.findall(r"(?:lock=|hold\()(AdvisoryLock\.\w+)", ast.unparse(function))
+                said = ast.get_docstring(function) or ""
+                silent += [(path.name, function.name, lock) for lock in taken if lock not in said]
+
+    assert silent == []
+
+
 @pytest.mark.parametrize(("earlier", "later"), list(pairwise(IN_TRANSACTIONS)), ids=lambda lock: lock.name)
 def test_an_inner_transaction_takes_a_later_lock_and_refuses_an_earlier_one(
     app: Flask, earlier: AdvisoryLock, later: AdvisoryLock

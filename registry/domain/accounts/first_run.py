@@ -35,6 +35,8 @@ def create_administrator(
 ) -> Credentials | None:
     """Create ``root`` with a first token while there is no user at all; otherwise ``None``.
 
+    Takes ``AdvisoryLock.FIRST_START``: of several processes that start at once, one creates it.
+
     What was not given is generated, and written to ``<instance>/initial_root_credentials`` (mode 0600), before the
     account can be used: a crash in between leaves no account that nobody can enter.
 

@@ -42,6 +42,10 @@ def sign_in(login: str, password: str, *, address: str, now: datetime) -> User |
 
 
 def _count_attempt(counted: dict[str, int], now: datetime) -> None:
+    """Count a failure before it has happened; takes ``AdvisoryLock.SIGN_IN``: each of many at once counts.
+
+    :raises TooManyRequests: a wait is not over.
+    """
     with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False) as session:
         session.execute(delete(SignInFailures).where(SignInFailures.last_at < now - FORGOTTEN_AFTER))
         for key, free in counted.items():
@@ -66,7 +70,10 @@ def refuse_too_early(failures: SignInFailures, free: int, now: datetime) -> None
 
 
 def _note_success(user: User, keys: list[str], address: str, now: datetime) -> None:
-    """Take back what was counted: all of the login's failures, and the one attempt of the address."""
+    """Take back what was counted: all of the login's failures, and the one attempt of the address.
+
+    Takes ``AdvisoryLock.SIGN_IN``.
+    """
     login_key, address_key = keys
     with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False) as session:
         session.execute(delete(SignInFailures).where(SignInFailures.key == login_key))

@@ -14,7 +14,6 @@ from types import EllipsisType
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import func, or_, select
-from sqlalchemy.exc import IntegrityError
 
 from registry.database import AdvisoryLock, contains, db, lock, transaction, utcnow
 from registry.domain import audit, namespaces
@@ -92,7 +91,7 @@ def create_user(
     confirmed: bool = True,
     details: UserDetails = NO_DETAILS,
 ) -> User:
-    """A new active user with a personal namespace at the user name.
+    """A new active user with a personal namespace at the user name; takes ``AdvisoryLock.TREE``.
 
     :param password: in clear; ``None`` makes a user who cannot sign in until a password is set.
     :param details: whether the user can create groups is otherwise the instance's setting.
@@ -114,10 +113,7 @@ def create_user(
     with transaction(lock=AdvisoryLock.TREE) as session:
         _refuse_taken(user)
         session.add(user)
-        try:
-            session.flush()
-        except IntegrityError as error:  # another process was faster
-            raise Conflict(Code.USERNAME_TAKEN) from error
+        session.flush()
         space = UserNamespace(
             path=username, name=user.name, visibility=Visibility.PUBLIC, user_id=user.id, creator_id=user.id
         )
@@ -130,11 +126,14 @@ def create_user(
 def change_user(user: User, changes: UserChanges, *, password: str | None = None, by: audit.Author) -> User:
     """Change a user; a new user name moves the personal namespace with all its projects.
 
+    Takes ``AdvisoryLock.TREE``: paths change, and an administrator has to remain.
+
     :raises Conflict: user name or e-mail address is taken.
     :raises Forbidden: the last active administrator would go.
     :raises InvalidRecord: a value breaks a rule.
     """
     with transaction(lock=AdvisoryLock.TREE):
+        lock(user)
         if changes.is_admin is False:
             refuse_last_administrator(user)
         changes.apply_to(user)
@@ -153,7 +152,10 @@ def change_user(user: User, changes: UserChanges, *, password: str | None = None
 
 
 def set_password(user: User, password: str, *, by: audit.Author, must_change: bool = False) -> None:
-    """:raises InvalidRecord: too short or too long."""
+    """Set a password; without a lock: of two that are set at once, the later one counts.
+
+    :raises InvalidRecord: too short or too long.
+    """
     refuse_bad_password(password)
     with transaction():
         user.password_hash = HASHER.hash(password)
@@ -174,7 +176,10 @@ def change_password(user: User, current: str, password: str, *, by: audit.Author
 
 
 def change_preferences(user: User, *, language: str, color_scheme: ColorScheme) -> None:
-    """How pages look to this user; an empty language follows the browser."""
+    """Set how pages look to this user; an empty language follows the browser.
+
+    Without a lock: of two choices at once, the later one counts.
+    """
     with transaction(changes_answers=False):
         user.preferred_language, user.color_scheme = language, color_scheme
 
@@ -334,6 +339,8 @@ def personal_namespace(user: User) -> UserNamespace:
 def change_state(user: User, change: StateChange, *, by: audit.Author) -> None:
     """Block, unblock, deactivate or activate; tokens and sessions follow from the next request on.
 
+    Takes ``AdvisoryLock.TREE``: an administrator has to remain.
+
     :raises Forbidden: the present state does not allow it, or the last active administrator would go.
     """
     before, after = TRANSITIONS[change]
@@ -350,16 +357,18 @@ def change_state(user: User, change: StateChange, *, by: audit.Author) -> None:
 def delete_user(user: User, *, by: audit.Author) -> None:
     """Delete a user with the personal namespace, its projects, and all tokens; packages published elsewhere stay.
 
+    Takes ``AdvisoryLock.TREE``: an administrator has to remain, and an Owner for each group.
+
     :raises Conflict: the user is the only owner of a group.
     :raises Forbidden: the last active administrator would go.
     """
     with transaction(lock=AdvisoryLock.TREE) as session:
+        lock(user)
         refuse_last_administrator(user)
-        for membership in session.scalars(
-            select(Membership).join(Namespace).where(
-                Membership.user_id == user.id, Membership.role == Role.OWNER, Namespace.kind == "group"
-            )
-        ):  # fmt: skip
+        owned = select(Membership).join(Namespace).where(
+            Membership.user_id == user.id, Membership.role == Role.OWNER, Namespace.kind == "group"
+        )  # fmt: skip
+        for membership in session.scalars(owned, execution_options={"populate_existing": True}):
             if namespaces.is_last_owner(membership):
                 raise Conflict(Code.SOLE_OWNER)
         audit.record(by, "user_deleted", user.username)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
 
-from registry.database import db, transaction
+from registry.database import AdvisoryLock, db, transaction
 from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces.finding import AnyNamespace
@@ -28,28 +27,30 @@ def allowed_job_sources(project: Project, kind: type[AnyNamespace]) -> list[AnyN
 
 
 def allow_job_source(project: Project, source: Namespace, *, by: Principal) -> None:
-    """:raises InvalidRecord: listed already, or the list is full (200).
+    """Let the CI jobs of a project, or of all projects of a group, reach a project.
 
+    Takes ``AdvisoryLock.TREE``: what fits into the list depends on all its rows, and two projects may list each other.
+
+    :raises InvalidRecord: listed already, or the list is full (200).
     :raises NotFound: the source is not there for whoever lists it.
+    :raises RecordNotFound: project or source was deleted meanwhile.
     """
     access.require(by, Permission.READ_NAMESPACE, source)
-    is_listed = InvalidRecord({"target_project": [Fault(Code.ALREADY_IN_ALLOWLIST)]})
-    with transaction() as session:
+    with transaction(lock=AdvisoryLock.TREE) as session:
         if session.get(AllowedJobSource, (project.id, source.id)) is not None:
-            raise is_listed
+            raise InvalidRecord({"target_project": [Fault(Code.ALREADY_IN_ALLOWLIST)]})
         listed = session.scalar(select(func.count()).where(AllowedJobSource.project_id == project.id)) or 0
         if listed >= MAXIMUM_ALLOWLIST:
             raise InvalidRecord({"source_project": [Fault(Code.ALLOWLIST_FULL, maximum=MAXIMUM_ALLOWLIST)]})
         session.add(AllowedJobSource(project_id=project.id, source_id=source.id))
-        try:
-            session.flush()
-        except IntegrityError as error:  # another process was faster
-            raise is_listed from error
         audit.record(by, "job_source_allowed", source.full_path, project)
 
 
 def disallow_job_source(project: Project, source: Namespace, *, by: audit.Author) -> None:
-    """:raises RecordNotFound: it is not listed."""
+    """Take a project or group off the job token allowlist of a project; without a lock: it removes one row.
+
+    :raises RecordNotFound: it is not listed.
+    """
     with transaction() as session:
         entry = session.get(AllowedJobSource, (project.id, source.id))
         if entry is None:

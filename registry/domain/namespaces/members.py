@@ -8,7 +8,6 @@ from datetime import date
 from types import EllipsisType
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import contains_eager, joinedload
 
 from registry.database import AdvisoryLock, contains, db, transaction, utcnow
@@ -96,12 +95,14 @@ def memberships_of(user: User) -> Listing:
 def add_member(
     namespace: Namespace, user: User, role: Role, *, expires_on: date | None = None, by: Principal
 ) -> Membership:
-    """:raises Conflict: the user is a direct member already.
+    """Give a user a role in a namespace; takes ``AdvisoryLock.TREE``: a role above bears on the one given here.
 
+    :raises Conflict: the user is a direct member already.
     :raises Forbidden: the role is higher than the one of whoever adds it.
     :raises InvalidRecord: lower than what the user inherits, or an expiry that has passed.
+    :raises RecordNotFound: namespace or user was deleted meanwhile.
     """
-    with transaction() as session:
+    with transaction(lock=AdvisoryLock.TREE) as session:
         if session.scalar(_direct(namespace, user.id)) is not None:
             raise Conflict(Code.ALREADY_MEMBER)
         _refuse_role(namespace, user, role, expires_on, by)
@@ -110,10 +111,6 @@ def add_member(
             created_by_id=by.user_id, created_by=by.user,
         )  # fmt: skip
         session.add(membership)
-        try:
-            session.flush()
-        except IntegrityError as error:  # another process was faster
-            raise Conflict(Code.ALREADY_MEMBER) from error
         audit.record(by, "member_added", user.username, namespace, role=role.title, expires_on=_shown(expires_on))
     return membership
 
@@ -137,17 +134,15 @@ def add_members(
 def change_member(
     namespace: Namespace, user: User, role: Role, *, expires_on: date | EllipsisType | None = ..., by: Principal
 ) -> Membership:
-    """:param expires_on: ``...`` keeps what is set.
+    """Change role and expiry of a direct member; takes ``AdvisoryLock.TREE``: owners above count as owners.
 
+    :param expires_on: ``...`` keeps what is set.
     :raises RecordNotFound: the user is no direct member.
-
     :raises Forbidden: above the changer's own role, or the group would lose its last owner.
     :raises InvalidRecord: as for ``add_member``.
     """
-    with transaction(lock=AdvisoryLock.TREE) as session:
-        membership = session.scalar(_direct(namespace, user.id).with_for_update())
-        if membership is None:
-            raise RecordNotFound
+    with transaction(lock=AdvisoryLock.TREE):
+        membership = _direct_member(namespace, user)
         if isinstance(expires_on, EllipsisType):
             expires_on = membership.expires_on
         _refuse_higher(namespace, membership.role, by)
@@ -163,14 +158,13 @@ def change_member(
 
 
 def remove_member(namespace: Namespace, user: User, *, by: Principal) -> None:
-    """:raises RecordNotFound: the user is no direct member.
+    """End a direct membership; takes ``AdvisoryLock.TREE``: owners above count as owners.
 
+    :raises RecordNotFound: the user is no direct member.
     :raises Forbidden: above the remover's own role, or the group would lose its last owner.
     """
     with transaction(lock=AdvisoryLock.TREE) as session:
-        membership = session.scalar(_direct(namespace, user.id).with_for_update())
-        if membership is None:
-            raise RecordNotFound
+        membership = _direct_member(namespace, user)
         if by.user_id != user.id:
             access.require(by, Permission.ADMIN_MEMBERS, namespace)
             _refuse_higher(namespace, membership.role, by)
@@ -215,6 +209,17 @@ def ensure_owner(group: Group, by: Principal) -> None:
         membership = Membership(namespace_id=group.id, user_id=by.user.id)
         db.session.add(membership)
     membership.role, membership.expires_on = Role.OWNER, None
+
+
+def _direct_member(namespace: Namespace, user: User) -> Membership:
+    """The membership as it is now, whatever was read of it before the transaction.
+
+    :raises RecordNotFound: the user is no direct member.
+    """
+    membership = db.session.scalar(_direct(namespace, user.id), execution_options={"populate_existing": True})
+    if membership is None:
+        raise RecordNotFound
+    return membership
 
 
 def _direct(namespace: Namespace, user_id: int) -> Select[Membership]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from registry.database import AdvisoryLock, db, transaction, utcnow
 from registry.domain import access, audit
@@ -22,7 +21,6 @@ from registry.domain.namespaces.rules import (
     refuse_more_visible_children,
     refuse_over_limit,
     refuse_taken,
-    taken,
 )
 from registry.errors import Code, Fault, Forbidden, InvalidGroup, InvalidRecord, NotFound
 from registry.models import (
@@ -50,7 +48,7 @@ def create_group(
     description: str = "",
     settings: GroupSettings = GROUP_DEFAULTS,
 ) -> Group:
-    """A new group with its creator as Owner.
+    """A new group with its creator as Owner; takes ``AdvisoryLock.TREE``.
 
     :param parent: ``None`` makes a top-level group.
     :param visibility: default: the instance's setting, lowered to the parent's.
@@ -90,7 +88,7 @@ def create_project(
     description: str = "",
     settings: ProjectSettings = PROJECT_DEFAULTS,
 ) -> Project:
-    """A new project in a group or in a user's own space.
+    """A new project in a group or in a user's own space; takes ``AdvisoryLock.TREE``.
 
     :param parent: ``None`` stands for one that does not exist, and is refused as one that is not the creator's to use.
     :raises InvalidRecord: the creator may not create projects there, or name, path or visibility breaks a rule.
@@ -113,7 +111,7 @@ def create_project(
 
 
 def change(namespace: Group | Project, changes: NamespaceChanges, *, by: Principal) -> None:
-    """Change a group or project.
+    """Change a group or project; takes ``AdvisoryLock.TREE``.
 
     :param changes: of its kind, or to what both kinds have.
     :raises Forbidden: visibility is the Owner's to change, the storage limit an administrator's.
@@ -148,7 +146,7 @@ def change(namespace: Group | Project, changes: NamespaceChanges, *, by: Princip
 
 
 def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
-    """Move a group with everything below it under another parent, or to the top.
+    """Move a group with everything below it under another parent, or to the top; takes ``AdvisoryLock.TREE``.
 
     At the top it needs an Owner of its own: without one, it is whoever moves it.
 
@@ -181,8 +179,14 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
 
 
 def delete_namespace(namespace: Group | Project, *, by: audit.Author) -> None:
-    """Delete a group or project with everything below it; the bytes of its packages go with the next cleanup."""
-    with transaction() as session:
+    """Delete a group or project with everything below it; the bytes of its packages go with the next cleanup.
+
+    Takes ``AdvisoryLock.TREE``: a change of what is above reads and writes everything below.
+
+    :raises NotFound: it was deleted meanwhile.
+    """
+    with transaction(lock=AdvisoryLock.TREE) as session:
+        _read_again(namespace)
         audit.record(by, f"{namespace.kind}_destroyed", namespace.full_path, namespace)
         session.flush()
         session.execute(delete(Namespace).where(Namespace.id == namespace.id))
@@ -190,7 +194,12 @@ def delete_namespace(namespace: Group | Project, *, by: audit.Author) -> None:
 
 
 def set_archived(project: Project, archived: bool, *, by: audit.Author) -> None:
-    with transaction():
+    """Archive a project, or end that; takes ``AdvisoryLock.TREE``: the audit event contains the project's path.
+
+    :raises NotFound: it was deleted meanwhile.
+    """
+    with transaction(lock=AdvisoryLock.TREE):
+        _read_again(project)
         project.archived = archived
         audit.record(by, "project_archived" if archived else "project_unarchived", project.full_path, project)
 
@@ -207,10 +216,7 @@ def place(namespace: Namespace, parent: Namespace | None, *, refusal: type[Inval
     refuse_taken(namespace, refusal)
     session = db.session
     session.add(namespace)
-    try:
-        session.flush()
-    except IntegrityError as error:  # another process was faster
-        raise refusal(taken(namespace)) from error
+    session.flush()
     _attach(namespace.id, parent)
     if isinstance(namespace, Project):
         session.add(StorageUsage(project_id=namespace.id))
@@ -299,7 +305,10 @@ def _reattach(namespace: Namespace, parent: Namespace | None) -> None:
 
 
 def touch(project_id: int) -> None:
-    """Note that something happened in a project (``last_activity_at``)."""
+    """Note that something happened in a project (``last_activity_at``).
+
+    Within the caller's transaction, and without ``AdvisoryLock.TREE``: no rule depends on the column.
+    """
     db.session.execute(
         _TOUCH, {"project_id": project_id, "now": utcnow()}, execution_options={"synchronize_session": False}
     )

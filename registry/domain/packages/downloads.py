@@ -49,7 +49,10 @@ class Tally:
 
 
 def _add(counts: Counts, now: datetime) -> None:
-    """Add a batch of counts in one transaction, ignoring files that were deleted."""
+    """Add a batch of counts in one transaction, ignoring files that were deleted.
+
+    Takes ``AdvisoryLock.DOWNLOADS``: processes add their counts one after the other.
+    """
     with transaction(lock=AdvisoryLock.DOWNLOADS, changes_answers=False):
         packages = _packages({file_id for file_id, _ in counts})
         counts = {key: count for key, count in counts.items() if key[0] in packages}

@@ -286,10 +286,10 @@ def _keep(contents: Iterable[StagedFile], storage: Storage) -> None:
 
 
 def _discard(contents: Iterable[StagedFile], storage: Storage) -> None:
-    """Remove what a refused upload has stored, unless a file refers to it; while the lock is held, none is recorded.
+    """Remove what a refused upload has stored, unless a file refers to it.
 
-    What a store that is away does not remove now, the next cleanup does; and all while a backup is made, which may need
-    the same bytes.
+    Takes ``AdvisoryLock.OBJECTS``: while it is held, no file is recorded. What a store that is away does not remove
+    now, the next cleanup does; and all while a backup is made, which may need the same bytes.
     """
     with (
         suppress(Unavailable),
@@ -328,6 +328,7 @@ def _add(
     storage: Storage,
     now: datetime,
 ) -> PackageFile:
+    """Write the rows of a file whose bytes are stored; shares ``AdvisoryLock.OBJECTS`` with other uploads."""
     with transaction(lock=AdvisoryLock.OBJECTS, shared=True) as session:
         # Once more, for a cleanup may have taken an object without a row; none runs while the lock is held.
         _keep((upload.content, document), storage)

@@ -51,10 +51,15 @@ class Changes:
         self._sums[project_id] = (standing[0] + files, standing[1] + size_bytes)
 
     def apply(self) -> None:
+        """Change the sums; takes ``AdvisoryLock.LIMITED_GROUP`` of groups that may grow in other projects meanwhile.
+
+        :raises StorageLimitReached: a limit would be passed.
+        :raises RecordNotFound: a project was deleted meanwhile.
+        """
         for project_id, (files, size_bytes) in sorted(self._sums.items()):
             limits = limits_on(project_id) if size_bytes > 0 else []
             for limit in limits:
-                if limit.kind == "group":  # which may grow in other projects at the same time
+                if limit.kind == "group":
                     hold(AdvisoryLock.LIMITED_GROUP, part=limit.namespace_id)
             _add(project_id, files, size_bytes)
             for limit in limits:

@@ -1,0 +1,177 @@
+"""Users, tokens, jobs and sign-ins in two transactions at the same time (PostgreSQL)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from registry.database import db, transaction, utcnow
+from registry.domain import namespaces
+from registry.domain.access import SHELL
+from registry.domain.accounts import first_run, users
+from registry.domain.accounts.sign_in import sign_in
+from registry.domain.accounts.users import StateChange, UserChanges
+from registry.models import Group, Project, Role, SignInFailures, User, UserNamespace
+from tests import factories
+from tests.races import Act, race
+
+pytestmark = pytest.mark.postgresql
+
+
+def user(user_id: int) -> User:
+    """The user, as the session of the thread has it."""
+    return db.session.get_one(User, user_id)
+
+
+def demote(user_id: int) -> Act:
+    return lambda: users.change_user(user(user_id), UserChanges(is_admin=False), by=SHELL)
+
+
+def block(user_id: int) -> Act:
+    return lambda: users.change_state(user(user_id), StateChange.BLOCK, by=SHELL)
+
+
+def delete(user_id: int) -> Act:
+    return lambda: users.delete_user(user(user_id), by=SHELL)
+
+
+@pytest.mark.parametrize("second", [demote, block, delete])
+@pytest.mark.parametrize("first", [demote, block, delete])
+def test_of_two_administrators_who_go_at_the_same_time_one_stays(
+    app: Flask, admin: User, first: Callable[[int], Act], second: Callable[[int], Act]
+) -> None:
+    other = factories.user(is_admin=True)
+
+    assert race(app, first(admin.id), second(other.id)) == ("done", "Forbidden")
+
+
+@pytest.mark.parametrize("leave", [demote, block, delete])
+def test_who_becomes_the_only_administrator_meanwhile_stays_one(
+    app: Flask, admin: User, outsider: User, leave: Callable[[int], Act]
+) -> None:
+    admin_id, heir_id = admin.id, outsider.id
+
+    def hand_over() -> None:
+        with transaction():
+            users.change_user(user(heir_id), UserChanges(is_admin=True), by=SHELL)
+            users.change_user(user(admin_id), UserChanges(is_admin=False), by=SHELL)
+
+    def look_and_leave() -> None:
+        known = user(heir_id)
+        leave(heir_id)()
+        assert known
+
+    assert race(app, hand_over, look_and_leave) == ("done", "Forbidden")
+
+
+def test_a_user_is_not_deleted_who_becomes_the_only_owner_of_a_group_meanwhile(
+    app: Flask, group: Group, owner: User
+) -> None:
+    group_id, owner_id, other_id = group.id, owner.id, factories.member(group, Role.OWNER).id
+
+    def leave() -> None:
+        namespaces.remove_member(db.session.get_one(Group, group_id), user(owner_id), by=SHELL)
+
+    assert race(app, leave, delete(other_id)) == ("done", "Conflict")
+
+
+def test_a_member_is_not_deleted_who_becomes_the_only_owner_of_a_group_meanwhile(
+    app: Flask, group: Group, owner: User
+) -> None:
+    group_id, owner_id, heir_id = group.id, owner.id, factories.member(group, Role.DEVELOPER).id
+
+    def hand_over() -> None:
+        with transaction():
+            namespaces.change_member(db.session.get_one(Group, group_id), user(heir_id), Role.OWNER, by=SHELL)
+            namespaces.remove_member(db.session.get_one(Group, group_id), user(owner_id), by=SHELL)
+
+    def look_and_delete() -> None:
+        known = db.session.scalars(namespaces.memberships_of(user(heir_id))).all()
+        delete(heir_id)()
+        assert known
+
+    assert race(app, hand_over, look_and_delete) == ("done", "Conflict")
+
+
+def test_a_user_gets_no_name_that_a_group_takes_at_the_same_time(app: Flask) -> None:
+    outcomes = race(app, lambda: factories.group("wanted"), lambda: factories.user("wanted"))
+
+    assert outcomes == ("done", "Conflict")
+
+
+def test_a_group_gets_no_path_that_a_user_takes_at_the_same_time(app: Flask, owner: User) -> None:
+    owner_id = owner.id
+
+    outcomes = race(
+        app,
+        lambda: users.change_user(user(owner_id), UserChanges(username="wanted"), by=SHELL),
+        lambda: factories.group("wanted"),
+    )
+
+    assert outcomes == ("done", "InvalidGroup")
+
+
+def test_a_project_of_a_user_who_is_renamed_meanwhile_gets_the_new_path(app: Flask, owner: User) -> None:
+    owner_id = owner.id
+
+    def create() -> None:
+        factories.project("tools", parent=users.personal_namespace(user(owner_id)))
+
+    race(app, lambda: users.change_user(user(owner_id), UserChanges(username="olive"), by=SHELL), create)
+
+    assert db.session.scalars(select(Project.full_path)).all() == ["olive/tools"]
+
+
+def test_no_project_is_created_for_a_user_who_is_deleted_meanwhile(app: Flask, owner: User) -> None:
+    space_id = users.personal_namespace(owner).id
+
+    def create() -> None:
+        factories.project("tools", parent=db.session.get_one(UserNamespace, space_id))
+
+    assert race(app, delete(owner.id), create) == ("done", "NotFound")
+
+
+def test_of_two_first_starts_one_creates_the_administrator(app: Flask, tmp_path: Path) -> None:
+    key, made = factories.token_key(), []
+
+    def start() -> None:
+        made.append(
+            first_run.create_administrator(password=None, token=None, key=key, instance_path=tmp_path, now=utcnow())
+        )
+
+    assert race(app, start, start) == ("done", "done")
+    assert [credentials is None for credentials in made] == [False, True]
+
+
+def attempt(login: str, password: str = "wrong") -> None:
+    sign_in(login, password, address="192.0.2.1", now=utcnow())
+
+
+def failures() -> list[int]:
+    return sorted(db.session.scalars(select(SignInFailures.count)))
+
+
+def test_the_first_failed_sign_ins_at_the_same_time_count_each(app: Flask) -> None:
+    assert race(app, lambda: attempt("olivia"), lambda: attempt("olivia")) == ("done", "done")
+    assert failures() == [2, 2]
+
+
+def test_further_failed_sign_ins_at_the_same_time_count_each(app: Flask) -> None:
+    attempt("olivia")
+
+    race(app, lambda: attempt("olivia"), lambda: attempt("olivia"))
+
+    assert failures() == [3, 3]
+
+
+def test_a_sign_in_takes_back_its_own_attempt_and_not_one_at_the_same_time(app: Flask) -> None:
+    factories.user("olivia", password="correct horse")
+    attempt("oscar")
+
+    race(app, lambda: attempt("olivia", "correct horse"), lambda: attempt("oscar"), at_commit=2)
+
+    assert failures() == [2, 2], "two of oscar, and both from the address"
