@@ -18,8 +18,6 @@ from registry.models.namespaces import (
 )
 from registry.models.packages import (
     CLOSED,
-    DISPLAYABLE,
-    INSTALLABLE,
     FileDownloads,
     FileStatus,
     NameStatus,
@@ -35,8 +33,6 @@ from registry.models.tokens import AccessToken, DeployToken, Job, JobStatus
 
 __all__ = [
     "CLOSED",
-    "DISPLAYABLE",
-    "INSTALLABLE",
     "MEMBER_ROLES",
     "AccessToken",
     "AllowedJobSource",

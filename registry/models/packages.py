@@ -15,18 +15,10 @@ from registry.models.tokens import Job
 
 
 class PackageStatus(enum.StrEnum):
-    """GitLab's statuses of a package; see ``INSTALLABLE`` and ``DISPLAYABLE`` for what they mean to readers."""
+    """GitLab's statuses of a package that packages can have here; a deleted one waits for the cleanup."""
 
     DEFAULT = "default"
-    HIDDEN = "hidden"
-    PROCESSING = "processing"
-    ERROR = "error"
     PENDING_DESTRUCTION = "pending_destruction"
-    DEPRECATED = "deprecated"
-
-
-INSTALLABLE = (PackageStatus.DEFAULT, PackageStatus.HIDDEN, PackageStatus.DEPRECATED)
-DISPLAYABLE = (PackageStatus.DEFAULT, PackageStatus.ERROR, PackageStatus.DEPRECATED)
 
 
 class FileStatus(enum.StrEnum):
@@ -76,7 +68,6 @@ class Package(Model):
     normalized_name: Mapped[str] = mapped_column(String(255))
     package_type: Mapped[str] = mapped_column(String(16), default="pypi")
     status: Mapped[PackageStatus] = mapped_column(Enumerated(PackageStatus), default=PackageStatus.DEFAULT)
-    status_message: Mapped[str] = mapped_column(Text, default="")
     creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, onupdate=utcnow)
@@ -92,7 +83,6 @@ class Package(Model):
 
     project: Mapped[Project] = relationship(lazy="raise")
     creator: Mapped[User | None] = relationship(lazy="raise")
-    files: Mapped[list[PackageFile]] = relationship(back_populates="package", lazy="raise", passive_deletes=True)
 
 
 class PackageFile(Model):
@@ -131,7 +121,7 @@ class PackageFile(Model):
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
-    package: Mapped[Package] = relationship(back_populates="files", lazy="raise")
+    package: Mapped[Package] = relationship(lazy="raise")
     job: Mapped[Job | None] = relationship(lazy="raise")
 
     @property

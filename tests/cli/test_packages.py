@@ -58,15 +58,6 @@ def test_a_package_is_deleted_under_any_spelling_of_its_name(run: Run, demo: Pac
     assert db.session.scalars(select(Package.status)).all() == [PackageStatus.PENDING_DESTRUCTION]
 
 
-def test_a_package_that_is_hidden_can_be_deleted_too(run: Run, demo: Package) -> None:
-    demo.status = PackageStatus.HIDDEN
-    db.session.commit()
-
-    succeeded(run("packages", "delete", "--project", "acme/tools", "demo-pkg", "1.0", "--yes"))
-
-    assert db.session.scalars(select(Package.status)).all() == [PackageStatus.PENDING_DESTRUCTION]
-
-
 def test_a_package_is_not_deleted_when_nobody_can_be_asked(refused: Refused, demo: Package) -> None:
     sentence = refused("packages", "delete", "--project", "acme/tools", "demo-pkg", "1.0", typed="y\n")
 

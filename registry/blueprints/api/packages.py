@@ -24,7 +24,7 @@ from registry.domain import paging
 from registry.domain.access import Permission
 from registry.domain.packages import deletion, lists, names, releases
 from registry.domain.packages.lists import PackageFilter
-from registry.models import DISPLAYABLE, Group, NameStatus, Package, PackageStatus, Project
+from registry.models import Group, NameStatus, Package, PackageStatus, Project
 
 PACKAGES = "/projects/<project:project>/packages"
 PACKAGE = f"{PACKAGES}/<id:package_id>"
@@ -36,6 +36,11 @@ _TYPES = (
     "conan", "maven", "npm", "pypi", "composer", "nuget", "helm", "terraform_module", "golang", "generic", "debian",
     "rubygems", "rpm", "ml_model",
 )  # fmt: skip
+# GitLab's statuses of packages; lists of those that no package has here are empty.
+_STATUSES: dict[str, tuple[PackageStatus, ...]] = {
+    **{str(status): (status,) for status in PackageStatus},
+    **dict.fromkeys(("hidden", "processing", "error", "deprecated"), ()),
+}
 _ORDERS = ("created_at", "name", "version", "type")
 _SORT = optional(one_of({"asc": False, "desc": True}))
 _LIST = {
@@ -45,7 +50,7 @@ _LIST = {
     "package_name": optional(text),
     "package_version": optional(text),
     "include_versionless": optional(boolean),
-    "status": optional(one_of({str(status): status for status in PackageStatus})),
+    "status": optional(one_of(_STATUSES)),
 }
 _GROUP_LIST = {
     **_LIST,
@@ -87,7 +92,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.DESTROY_PACKAGE)
     def delete_package(project: Project, package_id: int) -> tuple[str, int]:
         """A package with its files: gone from every list at once."""
-        package = _displayable(project, package_id)
+        package = lists.package(project, package_id)
         parameters.refuse_if_modified(package.updated_at)
         deletion.delete_package(package, project, by=current_principal())
         return "", 204
@@ -96,7 +101,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.READ_PACKAGE)
     def list_pipelines(project: Project, package_id: int) -> Response:
         """The CI jobs that published files of a package, the newest first."""
-        package = _displayable(project, package_id)
+        package = lists.package(project, package_id)
         sent = parameters.read(_PIPELINES)
         size = sent.get("per_page", LARGEST_PIPELINES_PAGE)
         found, has_more = paging.first(lists.jobs(package, before=sent.get("cursor")), size)
@@ -107,13 +112,13 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.READ_PACKAGE)
     def list_files(project: Project, package_id: int) -> Response:
         """The files of a package."""
-        return _files(_displayable(project, package_id), parameters.read(_FILES))
+        return _files(lists.package(project, package_id), parameters.read(_FILES))
 
     @blueprint.delete(FILE)
     @gate(Permission.DESTROY_PACKAGE)
     def delete_file(project: Project, package_id: int, file_id: int) -> tuple[str, int]:
         """One file of a package."""
-        package = _displayable(project, package_id)
+        package = lists.package(project, package_id)
         file = lists.package_file(package, file_id)
         parameters.refuse_if_modified(file.created_at)
         deletion.delete_file(file, package, project, by=current_principal())
@@ -123,7 +128,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.YANK_PACKAGE)
     def yank_package(project: Project, package_id: int) -> Response:
         """Hide all files of a package from resolvers; answers with the files."""
-        package = _displayable(project, package_id)
+        package = lists.package(project, package_id)
         reason = parameters.read(_REASON).get("reason", "")
         releases.yank_version(package, project, reason, by=current_principal())
         return _files(package, {})
@@ -132,14 +137,14 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.YANK_PACKAGE)
     def unyank_package(project: Project, package_id: int) -> tuple[str, int]:
         """Offer all files of a package again."""
-        releases.unyank_version(_displayable(project, package_id), project, by=current_principal())
+        releases.unyank_version(lists.package(project, package_id), project, by=current_principal())
         return "", 204
 
     @blueprint.put(f"{FILE}/yank")
     @gate(Permission.YANK_PACKAGE)
     def yank_file(project: Project, package_id: int, file_id: int) -> Response:
         """Hide one file from resolvers."""
-        package = _displayable(project, package_id)
+        package = lists.package(project, package_id)
         file = lists.package_file(package, file_id)
         reason = parameters.read(_REASON).get("reason", "")
         releases.yank_file(file, package, project, reason, by=current_principal())
@@ -149,7 +154,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.YANK_PACKAGE)
     def unyank_file(project: Project, package_id: int, file_id: int) -> tuple[str, int]:
         """Offer one file again."""
-        package = _displayable(project, package_id)
+        package = lists.package(project, package_id)
         file = lists.package_file(package, file_id)
         releases.unyank_file(file, package, project, by=current_principal())
         return "", 204
@@ -177,7 +182,7 @@ def _list(namespace: Project | Group, sent: dict[str, Any]) -> Response:
         name=sent.get("package_name", ""),
         version=sent.get("package_version", ""),
         package_type=sent.get("package_type", ""),
-        status=sent.get("status"),
+        statuses=sent.get("status", _STATUSES["default"]),
     )
     found = lists.packages(namespace, viewer, wanted, subgroups=not sent.get("exclude_subgroups", False))
     page = pagination.page(lists.ordered(found, sent.get("order_by", "created_at"), descending=sent.get("sort", False)))
@@ -188,7 +193,3 @@ def _files(package: Package, sent: dict[str, Any]) -> Response:
     files = lists.ordered_files(package, sent.get("order_by", "id"), descending=sent.get("sort", False))
     page = pagination.page(files)
     return pagination.answer(page, representations.package_files(page.items))
-
-
-def _displayable(project: Project, package_id: int) -> Package:
-    return lists.package(project, package_id, DISPLAYABLE)

@@ -22,7 +22,7 @@ from registry.domain.accounts import users
 from registry.domain.packages import deletion, downloads, lists, names, protection
 from registry.domain.packages.lists import PackageFilter
 from registry.domain.paging import Listing
-from registry.models import Group, Package, PackageFile, PackageStatus, Project, RegistryAccess, Visibility
+from registry.models import Group, Package, PackageFile, Project, RegistryAccess, Visibility
 
 PROJECT_PACKAGES = "/<page_project:project>/-/packages"
 GROUP_PACKAGES = "/groups/<page_group:group>/-/packages"
@@ -113,7 +113,7 @@ class Query:
 
 def _query(orders: Iterable[str]) -> Query:
     asked = {name: value.strip().replace("\x00", "") for name, value in request.args.items()}
-    status, package_type = asked.get("status", ""), asked.get("type", "")
+    package_type = asked.get("type", "")
     order_by = asked.get("order_by", "")
     order_by = order_by if order_by in orders else "created_at"
     default_sort = "desc" if order_by == "created_at" else "asc"
@@ -122,7 +122,6 @@ def _query(orders: Iterable[str]) -> Query:
             name=asked.get("search", ""),
             version=asked.get("version", ""),
             package_type=package_type if package_type in PACKAGE_TYPES else "",
-            status=PackageStatus(status) if status in list(PackageStatus) else None,
         ),
         order_by,
         {"asc": False, "desc": True}.get(asked.get("sort", ""), default_sort == "desc"),
@@ -133,17 +132,13 @@ def _list(namespace: Project | Group) -> str:
     orders = [*ORDERS, *(["project_path"] if isinstance(namespace, Group) else [])]
     query = _query(orders)
     found = _found(namespace, query)
-    failed: paging.Page[Package] = paging.page(
-        lists.packages(namespace, principal(), PackageFilter(status=PackageStatus.ERROR)), 1, MOST_AT_ONCE
-    )
-    protections = protection.protections([*found.items, *failed.items], principal())
+    protections = protection.protections(found.items, principal())
     return render_template(
         "ui/packages/list.html",
         namespace=namespace,
         query=query,
         orders=orders,
         found=found,
-        failed=failed,
         creators=users.by_ids(package.creator_id for package in found.items),
         jobs=lists.jobs_of(found.items),
         protections=protections,

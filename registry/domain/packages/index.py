@@ -21,7 +21,6 @@ from registry.domain.packages.names import NAME_OF_PACKAGE, sorted_versions
 from registry.domain.packages.simple import SimpleFile, SimpleIndex, SimplePage
 from registry.errors import Unauthenticated
 from registry.models import (
-    INSTALLABLE,
     FileStatus,
     Group,
     Namespace,
@@ -29,6 +28,7 @@ from registry.models import (
     Package,
     PackageFile,
     PackageName,
+    PackageStatus,
     Project,
 )
 
@@ -66,7 +66,7 @@ _LISTED_FILES = (
     .select_from(Package)
     .outerjoin(PackageFile, and_(PackageFile.package_id == Package.id, PackageFile.status == FileStatus.DEFAULT))
     .outerjoin(PackageName, NAME_OF_PACKAGE)
-    .where(Package.normalized_name == bindparam("name"), Package.status.in_(INSTALLABLE))
+    .where(Package.normalized_name == bindparam("name"), Package.status == PackageStatus.DEFAULT)
     .order_by(Package.id, PackageFile.id)
 )
 _DOWNLOADABLE_FILES = (
@@ -86,7 +86,7 @@ _DOWNLOADABLE_FILES = (
         PackageFile.sha256 == bindparam("sha256"),
         PackageFile.filename == bindparam("filename"),
         PackageFile.status == FileStatus.DEFAULT,
-        Package.status.in_(INSTALLABLE),
+        Package.status == PackageStatus.DEFAULT,
         or_(PackageName.status.is_(None), PackageName.status != NameStatus.QUARANTINED),
     )
     .order_by(Package.id.desc(), PackageFile.id.desc())
@@ -229,7 +229,7 @@ def _scoped(statement: AnySelect, namespace: Namespace, principal: Principal) ->
 
 def _in_scope(namespace: Namespace, principal: Principal) -> ColumnElement[bool]:
     """Match installable packages of the project, or of the readable projects below the group."""
-    return and_(Package.status.in_(INSTALLABLE), of_projects(Package.project_id, namespace, principal))
+    return and_(Package.status == PackageStatus.DEFAULT, of_projects(Package.project_id, namespace, principal))
 
 
 def of_projects(

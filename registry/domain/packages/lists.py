@@ -20,7 +20,6 @@ from registry.domain.packages.index import of_projects
 from registry.domain.packages.names import version_key
 from registry.errors import RecordNotFound
 from registry.models import (
-    DISPLAYABLE,
     FileStatus,
     Group,
     Job,
@@ -33,20 +32,18 @@ from registry.models import (
     User,
 )
 
-SHOWN_ALONE = (PackageStatus.DEFAULT, PackageStatus.DEPRECATED)
-
 
 @dataclass(frozen=True)
 class PackageFilter:
     """Criteria of a list of packages.
 
-    :ivar status: ``None`` for all displayable statuses.
+    :ivar statuses: packages in one of these are listed; none list nothing.
     """
 
     name: str = ""
     version: str = ""
     package_type: str = ""
-    status: PackageStatus | None = None
+    statuses: tuple[PackageStatus, ...] = (PackageStatus.DEFAULT,)
 
 
 def packages(
@@ -56,8 +53,7 @@ def packages(
 
     :param subgroups: for a group, whether to include the projects of its subgroups.
     """
-    statuses = DISPLAYABLE if wanted.status is None else (wanted.status,)
-    statement = _listed(namespace, principal).where(Package.status.in_(statuses))
+    statement = _listed(namespace, principal).where(Package.status.in_(wanted.statuses))
     if isinstance(namespace, Group) and not subgroups:
         statement = statement.where(Project.parent_id == namespace.id)
     if wanted.name:
@@ -110,18 +106,18 @@ def ids_in_version_order(statement: Select[Package], *, descending: bool) -> lis
 
 
 def shown_package(namespace: Namespace, package_id: int, principal: Principal) -> Package | None:
-    """Return a package that has its own page, with project and creator; ``None`` if it is not readable here."""
+    """Return a package with its project and creator; ``None`` if it is not readable here."""
     statement = packages(namespace, principal, PackageFilter()).options(joinedload(Package.creator))
-    return db.session.scalar(statement.where(Package.id == package_id, Package.status.in_(SHOWN_ALONE)))
+    return db.session.scalar(statement.where(Package.id == package_id))
 
 
-def package(project: Project, package_id: int, statuses: Iterable[PackageStatus] = SHOWN_ALONE) -> Package:
-    """Return a package of this project that has its own page.
+def package(project: Project, package_id: int) -> Package:
+    """Return a package of this project.
 
-    :raises RecordNotFound: the package does not exist, or its status hides it.
+    :raises RecordNotFound: the package does not exist, or was deleted.
     """
     found = db.session.get(Package, package_id)
-    if found is None or found.project_id != project.id or found.status not in statuses:
+    if found is None or found.project_id != project.id or found.status is not PackageStatus.DEFAULT:
         raise RecordNotFound
     return found
 
@@ -265,18 +261,18 @@ def jobs_of(packages: Iterable[Package]) -> dict[int, list[Job]]:
 
 
 def other_versions(package: Package) -> list[Package]:
-    """Return the displayable other versions of the name in the same spelling, in PEP 440 order."""
+    """Return the other versions of the name in the same spelling, in PEP 440 order."""
     found = db.session.scalars(versions_beside(package))
     return sorted(found, key=lambda record: version_key(record.version))
 
 
 def versions_beside(package: Package) -> Select[Package]:
-    """Select the displayable other versions of the name in the same spelling, in no particular order."""
+    """Select the other versions of the name in the same spelling, in no particular order."""
     return select(Package).where(
         Package.project_id == package.project_id,
         Package.name == package.name,
         Package.id != package.id,
-        Package.status.in_(DISPLAYABLE),
+        Package.status == PackageStatus.DEFAULT,
     )
 
 
@@ -286,11 +282,11 @@ def count(statement: Select[Package]) -> int:
 
 
 def package_counts(projects: Iterable[Project]) -> dict[int, int]:
-    """Return the number of displayable packages of each project by id, in one statement."""
+    """Return the number of packages of each project by id, in one statement."""
     counts = {project.id: 0 for project in projects}
     rows = db.session.execute(
         select(Package.project_id, func.count())
-        .where(Package.project_id.in_(counts), Package.status.in_(DISPLAYABLE))
+        .where(Package.project_id.in_(counts), Package.status == PackageStatus.DEFAULT)
         .group_by(Package.project_id)
     )
     return counts | {row[0]: row[1] for row in rows}

@@ -7,12 +7,13 @@ import pytest
 from flask import Flask
 
 from registry.database import db, utcnow
+from registry.domain.access import SHELL
+from registry.domain.packages import deletion
 from registry.models import (
     Group,
     Namespace,
     Package,
     PackageFile,
-    PackageStatus,
     Project,
     RegistryAccess,
     Role,
@@ -33,13 +34,9 @@ FILE = {
 }  # fmt: skip
 
 
-def publish(project: Project, file: BuiltFile, *, days_ago: int = 0, status: PackageStatus | None = None) -> Package:
+def publish(project: Project, file: BuiltFile, *, days_ago: int = 0) -> Package:
     published = factories.published(project, file, now=utcnow() - timedelta(days=days_ago))
-    package = db.session.get_one(Package, published.package_id)
-    if status is not None:
-        package.status = status
-        factories.commit()
-    return package
+    return db.session.get_one(Package, published.package_id)
 
 
 def shown(response: Any) -> list[str]:
@@ -49,13 +46,15 @@ def shown(response: Any) -> list[str]:
 
 @pytest.fixture
 def shelf(project: Project) -> dict[str, Package]:
-    """Four packages: two versions of ``demo``, one hidden and one failed package."""
-    return {
+    """Four packages: two versions of ``demo``, another name, and a deleted package."""
+    shelf = {
         "demo 1.0": publish(project, build_wheel("demo", "1.0"), days_ago=4),
-        "alpha 2.0": publish(project, build_wheel("alpha", "2.0"), days_ago=3, status=PackageStatus.HIDDEN),
+        "gone 2.0": publish(project, build_wheel("gone", "2.0"), days_ago=3),
         "demo 2.0": publish(project, build_wheel("demo", "2.0"), days_ago=2),
-        "broken 0.1": publish(project, build_wheel("broken", "0.1"), days_ago=1, status=PackageStatus.ERROR),
+        "beta 0.1": publish(project, build_wheel("beta", "0.1"), days_ago=1),
     }
+    deletion.delete_package(shelf["gone 2.0"], project, by=SHELL)
+    return shelf
 
 
 class TestList:
@@ -64,7 +63,7 @@ class TestList:
     ) -> None:
         response = rest.get(f"/projects/{project.id}/packages", owner_token)
 
-        assert shown(response) == ["demo 1.0", "demo 2.0", "broken 0.1"]
+        assert shown(response) == ["demo 1.0", "demo 2.0", "beta 0.1"]
         first = response.json[0]
         assert set(first) == PACKAGE
         assert first["package_type"] == "pypi"
@@ -77,18 +76,18 @@ class TestList:
     @pytest.mark.parametrize(
         ("query", "found"),
         [
-            ("sort=desc", ["broken 0.1", "demo 2.0", "demo 1.0"]),
-            ("order_by=name", ["broken 0.1", "demo 1.0", "demo 2.0"]),
-            ("order_by=version&sort=desc", ["demo 2.0", "demo 1.0", "broken 0.1"]),
-            ("order_by=type", ["demo 1.0", "demo 2.0", "broken 0.1"]),
+            ("sort=desc", ["beta 0.1", "demo 2.0", "demo 1.0"]),
+            ("order_by=name", ["beta 0.1", "demo 1.0", "demo 2.0"]),
+            ("order_by=version&sort=desc", ["demo 2.0", "demo 1.0", "beta 0.1"]),
+            ("order_by=type", ["demo 1.0", "demo 2.0", "beta 0.1"]),
             ("package_name=EM", ["demo 1.0", "demo 2.0"]),
             ("package_name=%25", []),
             ("package_version=2.0", ["demo 2.0"]),
-            ("package_type=pypi", ["demo 1.0", "demo 2.0", "broken 0.1"]),
+            ("package_type=pypi", ["demo 1.0", "demo 2.0", "beta 0.1"]),
             ("package_type=npm", []),
-            ("status=hidden", ["alpha 2.0"]),
-            ("status=error", ["broken 0.1"]),
-            ("status=default&include_versionless=true", ["demo 1.0", "demo 2.0"]),
+            ("status=default&include_versionless=true", ["demo 1.0", "demo 2.0", "beta 0.1"]),
+            ("status=pending_destruction", ["gone 2.0"]),
+            *((f"status={status}", []) for status in ("hidden", "processing", "error", "deprecated")),
         ],
     )
     def test_the_list_can_be_narrowed_and_ordered(
@@ -167,7 +166,7 @@ class TestOne:
         self, rest: Rest, project: Project, shelf: dict[str, Package], owner_token: str
     ) -> None:
         publish(project, build_wheel("demo", "1.10"))
-        publish(project, build_wheel("demo", "1.9"), status=PackageStatus.HIDDEN)
+        deletion.delete_package(publish(project, build_wheel("demo", "1.9")), project, by=SHELL)
 
         response = rest.get(f"/projects/{project.id}/packages/{shelf['demo 2.0'].id}", owner_token)
 
@@ -176,7 +175,7 @@ class TestOne:
         assert [other["version"] for other in response.json["versions"]] == ["1.0", "1.10"]
         assert set(response.json["versions"][0]) == {"id", "version", "created_at", "tags", "pipelines"}
 
-    @pytest.mark.parametrize("which", ["alpha 2.0", "broken 0.1", "elsewhere", "none"])
+    @pytest.mark.parametrize("which", ["gone 2.0", "elsewhere", "none"])
     def test_what_is_not_shown_alone_is_not_found(
         self, rest: Rest, project: Project, shelf: dict[str, Package], owner_token: str, which: str
     ) -> None:
@@ -301,14 +300,6 @@ class TestDeletion:
         assert rest.delete(address, maintainer_token).status_code == 404
         assert rest.get(f"/projects/{project.id}/packages", maintainer_token).json == []
         assert pip.download(project, wheel, maintainer_token).status_code == 404
-
-    def test_a_failed_package_can_be_deleted_and_a_hidden_one_not(
-        self, rest: Rest, project: Project, shelf: dict[str, Package], owner_token: str
-    ) -> None:
-        failed = rest.delete(f"/projects/{project.id}/packages/{shelf['broken 0.1'].id}", owner_token)
-        hidden = rest.delete(f"/projects/{project.id}/packages/{shelf['alpha 2.0'].id}", owner_token)
-
-        assert (failed.status_code, hidden.status_code) == (204, 404)
 
     def test_a_file_is_gone_and_the_others_stay(
         self, rest: Rest, pip: Pip, project: Project, maintainer_token: str

@@ -405,17 +405,9 @@ def test_a_record_without_files_is_an_empty_page_and_not_forwarded(pip, demo, ow
 
 
 @pytest.mark.parametrize(
-    ("status", "listed"),
-    [
-        (PackageStatus.DEFAULT, True),
-        (PackageStatus.HIDDEN, True),
-        (PackageStatus.DEPRECATED, True),
-        (PackageStatus.PROCESSING, False),
-        (PackageStatus.ERROR, False),
-        (PackageStatus.PENDING_DESTRUCTION, False),
-    ],
+    ("status", "listed"), [(PackageStatus.DEFAULT, True), (PackageStatus.PENDING_DESTRUCTION, False)]
 )
-def test_hidden_packages_stay_installable_and_unfinished_ones_are_not_there(pip, demo, token, status, listed):
+def test_a_deleted_package_is_not_there(pip, demo, token, status, listed):
     db.session.scalars(select(Package)).one().status = status
     factories.commit()
 
@@ -426,13 +418,12 @@ def test_hidden_packages_stay_installable_and_unfinished_ones_are_not_there(pip,
 
 def test_what_comes_from_outside_is_escaped(pip, project, token):
     project.name = "<script>alert(1)</script>&"
+    package = Package(project_id=project.id, name='<b>"x', version="1", normalized_name="x")
     db.session.add(
-        Package(project_id=project.id, name='<b>"x', version="1", normalized_name="x", files=[
-            PackageFile(
-                project_id=project.id, filename='<i>"x.whl', size_bytes=1, sha256="0" * 64, md5="", blake2b_256="",
-                requires_python='">=3<"',
-            )
-        ])
+        PackageFile(
+            package=package, project_id=project.id, filename='<i>"x.whl', size_bytes=1, sha256="0" * 64, md5="",
+            blake2b_256="", requires_python='">=3<"',
+        )
     )  # fmt: skip
     factories.commit()
 

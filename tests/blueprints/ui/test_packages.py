@@ -86,12 +86,6 @@ def publish_some(project, count, name="driver"):
     ]
 
 
-def with_status(package, status, message=""):
-    package.status, package.status_message = status, message
-    factories.commit()
-    return package
-
-
 # The list -------------------------------------------------------------------------------------------------------
 
 
@@ -132,14 +126,12 @@ def test_what_a_deploy_token_published_names_nobody(browser_of, owner, project):
     assert "Published " in page.text
 
 
-def test_protected_and_deprecated_packages_are_marked(browser_of, owner, project, demo):
+def test_protected_packages_are_marked(browser_of, owner, project, demo):
     protection.add_protection_rule(project, pattern="de*", push=Role.OWNER, delete=None, by=SHELL)
-    with_status(demo, PackageStatus.DEPRECATED)
 
     page = browser_of(owner).get(LIST)
 
     assert 'title="A protection rule exists for this package."' in page.html
-    assert "Deprecated" in words(page.by_class("row-item")[0])
 
 
 @pytest.mark.parametrize(
@@ -150,8 +142,7 @@ def test_protected_and_deprecated_packages_are_marked(browser_of, owner, project
         ({"version": "2.0"}, ["other"]),
         ({"version": "2"}, []),
         ({"type": "pypi", "search": "other"}, ["other"]),
-        ({"status": "hidden"}, ["hidden Hidden"]),
-        ({"status": "default", "order_by": "name"}, ["driver-00", "driver-01", "other"]),
+        ({"order_by": "name"}, ["driver-00", "driver-01", "other"]),
         ({}, ["other", "driver-01", "driver-00"]),
         ({"sort": "asc"}, ["driver-00", "driver-01", "other"]),
         ({"order_by": "name", "sort": "desc"}, ["other", "driver-01", "driver-00"]),
@@ -161,7 +152,6 @@ def test_protected_and_deprecated_packages_are_marked(browser_of, owner, project
 def test_filters_and_order_come_from_the_address(browser_of, owner, project, query, found):
     publish_some(project, 2)
     factories.published(project, build_wheel("other", "2.0"), now=NOW + timedelta(days=1))
-    with_status(package_of(factories.published(project, build_wheel("hidden"))), PackageStatus.HIDDEN)
 
     page = browser_of(owner).get(f"{LIST}?{urlencode(query)}")
 
@@ -169,18 +159,18 @@ def test_filters_and_order_come_from_the_address(browser_of, owner, project, que
 
 
 def test_the_filter_that_is_set_stands_in_the_form(browser_of, owner, demo):
-    page = browser_of(owner).get(f"{LIST}?search=de&version=1.0&status=default&type=pypi&order_by=name&sort=desc")
+    page = browser_of(owner).get(f"{LIST}?search=de&version=1.0&type=pypi&order_by=name&sort=desc")
 
     chosen = {option.get("value") for option in page.tree.iter("option") if option.get("selected") is not None}
     typed = {(field.get("name"), field.get("value")) for field in page.tree.iter("input")}
-    assert chosen == {"default", "pypi", "name", "desc"}
+    assert chosen == {"pypi", "name", "desc"}
     assert {("search", "de"), ("version", "1.0")} <= typed
 
 
 @pytest.mark.parametrize(
     "query",
     [
-        "status=nonsense", "type=npm", "order_by=project_path", "order_by=password", "sort=sideways", "page=-3",
+        "status=error", "type=npm", "order_by=project_path", "order_by=password", "sort=sideways", "page=-3",
         "page=x", "page=99999999999999999999", "endpoint=x", "project=x", "_external=1", "_anchor=x", "search=%00",
         "version=%00", "search=%25", "search=%FF",
     ],
@@ -266,20 +256,6 @@ def test_a_group_lists_only_what_the_viewer_may_read(browser_of, group, demo):
 
     assert sorted(seen_by[reporter]) == ["seen", "unseen"]
     assert seen_by[stranger] == ["seen"]
-
-
-def test_packages_that_failed_are_told_and_can_be_deleted_at_once(browser_of, owner, project, demo):
-    failed = with_status(demo, PackageStatus.ERROR, "Invalid Package: no metadata")
-    browser = browser_of(owner)
-
-    page = browser.get(LIST)
-    question = browser.get(f"{DELETE}?id={failed.id}")
-
-    assert "1 package was not published because of an error." in page.flashes[0]
-    assert "Delete this package" in page.flashes[0]
-    assert rows(page) == [("demo Error", "Error publishing · Invalid Package: no metadata")]
-    assert address(failed) not in page.links
-    assert "version 1.0 of demo" in question.text
 
 
 @pytest.mark.parametrize(("role", "may_configure"), [(Role.DEVELOPER, False), (Role.MAINTAINER, True)])
@@ -733,7 +709,7 @@ def test_a_package_without_other_versions_says_so(browser_of, owner, demo):
     assert "There are no other versions of this package." in browser_of(owner).get(f"{address(demo)}?tab=versions").text
 
 
-@pytest.mark.parametrize("which", ["unknown", "another project's", "failed", "hidden", "deleted"])
+@pytest.mark.parametrize("which", ["unknown", "another project's", "deleted"])
 def test_a_package_without_a_page_cannot_be_loaded(browser_of, owner, project, demo, which):
     package_id = demo.id
     if which == "unknown":
@@ -741,8 +717,7 @@ def test_a_package_without_a_page_cannot_be_loaded(browser_of, owner, project, d
     elif which == "another project's":
         package_id = factories.published(factories.project(), build_wheel()).package_id
     else:
-        statuses = {"failed": PackageStatus.ERROR, "hidden": PackageStatus.HIDDEN}
-        with_status(demo, statuses.get(which, PackageStatus.PENDING_DESTRUCTION))
+        deletion.delete_package(demo, project, by=SHELL)
 
     page = browser_of(owner).get(f"{LIST}/{package_id}")
 
@@ -778,15 +753,14 @@ def test_hostile_metadata_is_shown_as_text(browser_of, owner, project, hostile):
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_hostile_messages_and_names_of_people_are_shown_as_text(browser_of, owner, project, hostile):
+def test_hostile_names_of_people_are_shown_as_text(browser_of, owner, project, hostile):
     author = factories.member(project, Role.DEVELOPER)
     author.name = hostile
-    package = package_of(factories.published(project, build_wheel(), by=factories.signed_in(author)))
-    with_status(package, PackageStatus.ERROR, hostile)
+    factories.published(project, build_wheel(), by=factories.signed_in(author))
 
     page = browser_of(owner).get(LIST)
 
-    assert page.text.count(" ".join(hostile.split())) == 2
+    assert page.text.count(" ".join(hostile.split())) == 1
 
 
 def test_a_package_of_many_files_costs_no_more_statements(browser_of, owner, project, demo, statements):

@@ -94,7 +94,7 @@ def test_what_is_installable_depends_on_the_packages_status(
     project: Project, group: Group, status: PackageStatus
 ) -> None:
     publish(project, "demo", "1.0", "demo-1.0.zip", status=status)
-    installable = status in {PackageStatus.DEFAULT, PackageStatus.HIDDEN, PackageStatus.DEPRECATED}
+    installable = status is PackageStatus.DEFAULT
 
     for namespace in (project, group):
         assert filenames(namespace) == (["demo-1.0.zip"] if installable else None)

@@ -33,15 +33,23 @@ def test_a_list_is_narrowed_by_name_version_and_type(project: Project) -> None:
     assert listed(project, PackageFilter(package_type="npm")) == []
 
 
-def test_a_list_shows_the_displayable_or_the_status_asked_for(project: Project) -> None:
-    for number, status in enumerate(PackageStatus):
-        publish(project, status.value, f"{number}.0", status=status)
-
-    shown = {name for name, _ in listed(project, PackageFilter())}
-
-    assert shown == {"default", "error", "deprecated"}
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        (PackageFilter(), ["default"]),
+        (PackageFilter(statuses=(PackageStatus.PENDING_DESTRUCTION,)), ["pending_destruction"]),
+        (PackageFilter(statuses=tuple(PackageStatus)), ["default", "pending_destruction"]),
+        (PackageFilter(statuses=()), []),
+    ],
+    ids=["usual", "deleted", "all", "none"],
+)
+def test_a_list_shows_packages_in_the_wanted_statuses(
+    project: Project, wanted: PackageFilter, names: list[str]
+) -> None:
     for status in PackageStatus:
-        assert [name for name, _ in listed(project, PackageFilter(status=status))] == [status.value]
+        publish(project, status.value, status=status)
+
+    assert [name for name, _ in listed(project, wanted)] == names
 
 
 def test_a_groups_list_may_leave_out_its_subgroups(forest: Group) -> None:
@@ -50,15 +58,13 @@ def test_a_groups_list_may_leave_out_its_subgroups(forest: Group) -> None:
     assert sorted(names) == ["internal", "members", "open"]
 
 
-@pytest.mark.parametrize("status", PackageStatus)
-def test_a_package_is_shown_alone_unless_its_status_hides_it(project: Project, status: PackageStatus) -> None:
-    package = publish(project, status=status)
-    if status in {PackageStatus.DEFAULT, PackageStatus.DEPRECATED}:
-        assert lists.package(project, package.id) is package
-        return
+def test_a_package_is_found_until_it_is_deleted(project: Project) -> None:
+    package = publish(project)
+    deleted = publish(project, version="2.0", status=PackageStatus.PENDING_DESTRUCTION)
 
+    assert lists.package(project, package.id) is package
     with pytest.raises(RecordNotFound):
-        lists.package(project, package.id)
+        lists.package(project, deleted.id)
 
 
 def test_a_package_is_not_found_through_another_project(project: Project) -> None:
@@ -74,7 +80,7 @@ def test_other_versions_are_those_of_the_name_as_spelled_in_order(project: Proje
     for version in ("1.10", "1.9"):
         publish(project, "demo", version)
     publish(project, "Demo", "3.0")
-    publish(project, "demo", "4.0", status=PackageStatus.HIDDEN)
+    publish(project, "demo", "4.0", status=PackageStatus.PENDING_DESTRUCTION)
     publish(factories.project("other"), "demo", "5.0")
 
     assert [other.version for other in lists.other_versions(package)] == ["1.9", "1.10"]

@@ -342,19 +342,6 @@ def test_a_deleted_file_makes_room_in_its_package(publish: Publish, project: Pro
     assert live_files() == [built.filename]
 
 
-@pytest.mark.parametrize("status", [PackageStatus.HIDDEN, PackageStatus.DEPRECATED, PackageStatus.ERROR])
-def test_a_package_of_any_living_status_takes_more_files(
-    publish: Publish, project: Project, status: PackageStatus
-) -> None:
-    publish(build_wheel(), project)
-    packages()[0].status = status
-    db.session.commit()
-
-    publish(build_sdist(), project)
-
-    assert [package.status for package in packages()] == [status]
-
-
 @pytest.fixture
 def lenient_project(project: Project) -> Project:
     """A project that accepts files again that it has."""
