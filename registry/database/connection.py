@@ -147,7 +147,7 @@ def _withhold_details(context: ExceptionContext) -> None:
             context.sqlalchemy_exception.args = (f"({type(error).__name__}) {message}",)
 
 
-def wait_for_ever(connection: Connection) -> None:
+def disable_timeouts(connection: Connection) -> None:
     """Disable PostgreSQL's timeouts in this transaction, which can wait for another process or for the store."""
     connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
     connection.execute(text("SET LOCAL statement_timeout = 0"))

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, exists, inspect, select, text, update
 
-from registry.database.connection import connect, is_sqlite, wait_for_ever
+from registry.database.connection import connect, disable_timeouts, is_sqlite
 from registry.database.generation import content_generation
 from registry.database.locks import schema_locked
 from registry.database.types import Model, db
@@ -123,7 +123,7 @@ def snapshot() -> Iterator[Connection]:
             connection.exec_driver_sql("BEGIN")
         else:
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-            wait_for_ever(connection)
+            disable_timeouts(connection)
         yield connection
 
 
@@ -194,7 +194,7 @@ def restored(version: str) -> Iterator[Connection]:
         if is_sqlite(db.engine):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
-            wait_for_ever(connection)
+            disable_timeouts(connection)
         yield connection
         connection.execute(update(content_generation).values(number=content_generation.c.number + 1))
         _set_version(connection, version)

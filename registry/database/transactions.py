@@ -1,4 +1,4 @@
-"""Transactions: all writes of a block or none, row locks, and work deferred to the commit."""
+"""Transactions, row locks, and work deferred to the end of a transaction."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ PendingKind = TypeVar("PendingKind", bound="Pending")
 def transaction(
     *, lock: AdvisoryLock | None = None, shared: bool = False, changes_answers: bool = True
 ) -> Iterator[Session]:
-    """All writes of the block, or none. Inside another transaction the block joins it.
+    """Commit all writes of the block, or roll all of them back. A nested transaction joins the outer one.
 
-    On SQLite the write lock is taken at once: a reader that turns writer half-way would fail instead of waiting.
+    On SQLite, the write lock is taken at the beginning, as upgrading a read transaction would fail instead of waiting.
 
-    :param lock: held until the transaction ends; inside another one, until that one ends.
-    :param shared: hold that lock together with others that share it.
-    :param changes_answers: whether any reader may be answered otherwise after it; raises the content generation.
-    :raises OutOfOrder: the lock would have to be taken earlier (``AdvisoryLock``).
-    :raises RecordNotFound: what the block changes, or refers to, was deleted meanwhile.
-    :raises NoRoom: the database's disk is full.
+    :param lock: a lock to hold until the transaction ends, or the outer transaction if it is nested.
+    :param shared: take the lock in shared mode.
+    :param changes_answers: whether cached responses become stale; increments the content generation.
+    :raises OutOfOrder: the lock has to be taken earlier (``AdvisoryLock``).
+    :raises RecordNotFound: a record that the block changes or refers to was deleted in the meantime.
+    :raises NoRoom: the disk of the database is full.
     """
     session: Session = db.session()
     if session.info.get("writing"):
@@ -58,10 +58,10 @@ def transaction(
             pending.apply()
         if session.info["changes_answers"]:
             session.flush()
-            # Last of all: on PostgreSQL writers wait for one another here, until the commit.
+            # The last statement, because on PostgreSQL, writers wait for each other from here until the commit.
             session.execute(update(content_generation).values(number=content_generation.c.number + 1))
         session.commit()
-    except StaleDataError as error:  # a record to change was deleted meanwhile
+    except StaleDataError as error:  # a record to change was deleted in the meantime
         session.rollback()
         raise RecordNotFound from error
     except IntegrityError as error:
@@ -83,22 +83,22 @@ def transaction(
 
 
 class Pending(Protocol):
-    """What a transaction still has to write."""
+    """Work that a transaction performs before it commits."""
 
     def apply(self) -> None: ...
 
 
 def at_end(kind: type[PendingKind]) -> PendingKind:
-    """The one thing of its kind that the present transaction applies before it ends; made when first asked for.
+    """Get or create this transaction's pre-commit work of a kind.
 
-    For rows that many writers change: held only from then to the commit, and locked by all in one order.
+    Used for rows that many transactions change, so that these are locked only briefly, and always in the same order.
     """
     pending: PendingKind = db.session().info.setdefault("at_end", {}).setdefault(kind, kind())
     return pending
 
 
 def _refers_to_nothing(error: IntegrityError) -> bool:
-    """Whether a foreign key was violated: by a record that belongs to one which was deleted meanwhile."""
+    """Return whether a foreign key was violated, because the record it refers to was deleted in the meantime."""
     return not _codes(error).isdisjoint({"SQLITE_CONSTRAINT_FOREIGNKEY", "23503"})
 
 
@@ -107,17 +107,17 @@ def _is_full(error: OperationalError) -> bool:
 
 
 def _codes(error: DBAPIError) -> set[object]:
-    """What the database calls this failure, whichever it is."""
+    """Return the error codes of the database, either SQLite's or PostgreSQL's."""
     return {getattr(error.orig, name, None) for name in ("sqlite_errorname", "sqlstate")}
 
 
 def lock(record: Model, *attributes: str) -> None:
-    """Read a record, or some of its attributes, anew and keep others from changing it until the transaction ends.
+    """Reload a record, or some of its attributes, and lock its row until the transaction ends.
 
-    :raises RecordNotFound: it was deleted meanwhile.
+    :raises RecordNotFound: the record was deleted in the meantime.
     """
     try:
-        # Of this table alone: PostgreSQL locks no row of what the record may have been loaded together with.
+        # Lock rows of this table only, as PostgreSQL would otherwise also lock rows of joined tables.
         db.session.refresh(record, attributes or None, with_for_update={"of": type(record)})
     except InvalidRequestError as error:
         raise RecordNotFound from error
@@ -126,5 +126,5 @@ def lock(record: Model, *attributes: str) -> None:
 def _take_write_lock(session: Session) -> None:
     connection = session.connection()
     raw: Any = connection.connection.driver_connection
-    if not raw.in_transaction:  # records changed before this block may have been written already
+    if not raw.in_transaction:  # a flush before this block may have begun a transaction
         connection.exec_driver_sql("BEGIN IMMEDIATE")

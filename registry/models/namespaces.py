@@ -117,7 +117,7 @@ class Project(Namespace):
 
     @hybrid_property
     def has_registry(self) -> bool:
-        """Whether the package registry of the project is switched on; also a condition in statements."""
+        """Whether the package registry of the project is enabled; also usable in SQL expressions."""
         return self.registry_access != RegistryAccess.DISABLED
 
 

@@ -15,7 +15,7 @@ from registry.models.tokens import Job
 
 
 class PackageStatus(enum.StrEnum):
-    """GitLab's statuses of a package that packages can have here; a deleted one waits for the cleanup."""
+    """The statuses of packages, a subset of GitLab's; a deleted package is pending destruction until the cleanup."""
 
     DEFAULT = "default"
     PENDING_DESTRUCTION = "pending_destruction"

@@ -27,10 +27,10 @@ class InstanceSettings(Model):
     default_project_creation: Mapped[CreationLevel] = mapped_column(
         Enumerated(CreationLevel), default=CreationLevel.DEVELOPER
     )
-    can_create_group: Mapped[bool] = mapped_column(default=True)  # what a new user may
-    project_storage_size_limit: Mapped[int | None] = mapped_column(BigInteger)  # bytes, of each; 0 and None are none
-    group_storage_size_limit: Mapped[int | None] = mapped_column(BigInteger)  # the same for each top-level group
-    pypi_max_file_size: Mapped[int | None] = mapped_column(BigInteger)  # bytes; may only lower the configured limit
+    can_create_group: Mapped[bool] = mapped_column(default=True)  # default for new users
+    project_storage_size_limit: Mapped[int | None] = mapped_column(BigInteger)  # bytes; 0 and None: unlimited
+    group_storage_size_limit: Mapped[int | None] = mapped_column(BigInteger)  # likewise per top-level group
+    pypi_max_file_size: Mapped[int | None] = mapped_column(BigInteger)  # bytes; cannot raise the configured limit
 
     @classmethod
     def current(cls) -> InstanceSettings:

@@ -37,7 +37,7 @@ from registry.models import (
 class PackageFilter:
     """Criteria of a list of packages.
 
-    :ivar statuses: packages in one of these are listed; none list nothing.
+    :ivar statuses: the statuses to include; an empty tuple selects nothing.
     """
 
     name: str = ""
