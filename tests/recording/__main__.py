@@ -46,7 +46,7 @@ def record(folder: Path, database_url: str | None) -> None:
         server.start()
         try:
             recorder = Recorder(folder, f"http://127.0.0.1:{server.settings['PORT']}")
-            recorder.masks.texts[str(server.instance)] = "<instance>"
+            recorder.masks.texts |= {str(server.instance): "<instance>", f":{server.settings['PORT']}": ":<port>"}
             play(recorder, server)
         finally:
             server.stop()
