@@ -21,15 +21,15 @@ from flask import Flask
 from sqlalchemy import Column, Engine, MetaData, Table, create_engine, inspect, make_url, select, text
 
 from registry import create_app, database
-from registry.database import MIGRATIONS, Model, db, is_sqlite, schema
+from registry.database import MIGRATIONS, Model, db, is_sqlite, schema, utcnow
 from registry.domain.packages import names
 from registry.errors import ConfigurationError
-from registry.models import NameStatus, Package, PackageFile, PackageStatus, Project, StorageUsage
+from registry.models import DeployToken, NameStatus, Package, PackageFile, PackageStatus, Project, StorageUsage
 from tests import factories
 from tests.processes import Captured, flask
 
 OLDER = sorted(path.name[:4] for path in (MIGRATIONS / "versions").glob("*.py"))[:-1]
-DROPPED = {"packages": {"status_message"}}  # columns without a successor
+DROPPED = {"packages": {"status_message"}, "deploy_tokens": {"revoked"}}  # columns that later versions lack
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 # What a row holds to be one that the registry may have written; in other columns anything of their type does.
 VALUES = {
@@ -246,6 +246,50 @@ def test_a_package_in_a_status_that_nothing_sets_becomes_a_usual_one(new_app: Fl
     database.upgrade()
 
     assert db.session.scalars(select(Package.status)).one() is PackageStatus.DEFAULT
+
+
+def revoked_token(**event: object) -> DeployToken:
+    """The upgrade of a deploy token that was revoked when only its audit event had the time."""
+    alembic.command.upgrade(schema._alembic_config(), "0007")
+    fill(db.engine)
+    with db.engine.begin() as connection:
+        events = next(table for table in tables(db.engine) if table.name == "audit_events")
+        connection.execute(
+            events.update().values({"action": "deploy_token_revoked", "details": {"token_id": 1}, **event})
+        )
+    database.upgrade()
+    return db.session.scalars(select(DeployToken)).one()
+
+
+def test_a_deploy_token_was_revoked_when_its_audit_event_says(new_app: Flask) -> None:
+    assert revoked_token().revoked_at == MOMENT
+
+
+@pytest.mark.parametrize(
+    "event",
+    [{"action": "deploy_token_created"}, {"details": {"token_id": 2}}, {"namespace_id": 2}],
+    ids=["another action", "another token", "another namespace"],
+)
+def test_a_deploy_token_without_an_audit_event_was_revoked_before_the_upgrade(
+    new_app: Flask, event: dict[str, object]
+) -> None:
+    before = utcnow().replace(microsecond=0)
+
+    revoked_at = revoked_token(**event).revoked_at
+
+    assert revoked_at is not None
+    assert before <= revoked_at <= utcnow()
+
+
+def test_a_deploy_token_that_was_not_revoked_stays_active(new_app: Flask) -> None:
+    alembic.command.upgrade(schema._alembic_config(), "0007")
+    fill(db.engine)
+    with db.engine.begin() as connection:
+        connection.execute(text("UPDATE deploy_tokens SET revoked = false"))
+
+    database.upgrade()
+
+    assert db.session.scalars(select(DeployToken)).one().revoked_at is None
 
 
 def test_processes_that_start_at_once_upgrade_once(tmp_path: Path, new_database: Callable[..., str]) -> None:

@@ -96,7 +96,7 @@ def revoke_token(token_id: int, project_path: str | None, group_path: str | None
         namespace = project_or_group(project_path, group_path, "--project or --group")
         with missing(f"deploy token {token_id} in {namespace.full_path}"):
             deploy_token = deploy_tokens.deploy_token(namespace, token_id)
-        deploy_tokens.revoke_deploy_token(deploy_token, namespace, by=SHELL)
+        deploy_tokens.revoke_deploy_token(deploy_token, namespace, by=SHELL, now=utcnow())
         record = _deploy_token_record(deploy_token, utcnow())
     else:
         with missing(f"access token {token_id}"):
@@ -120,7 +120,7 @@ def _access_token_record(token: AccessToken, now: datetime) -> Record:
 
 
 def _deploy_token_record(token: DeployToken, now: datetime) -> Record:
-    state = "revoked" if token.revoked else "expired" if token.is_expired(now) else "active"
+    state = "revoked" if token.revoked_at else "expired" if token.is_expired(now) else "active"
     return {
         "id": token.id,
         "username": token.username,

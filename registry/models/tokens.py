@@ -54,7 +54,7 @@ class DeployToken(Model):
     digest: Mapped[str] = mapped_column(DIGEST, unique=True)
     scopes: Mapped[list[str]] = mapped_column(JSON)
     expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    revoked: Mapped[bool] = mapped_column(default=False)
+    revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     last_used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
@@ -65,7 +65,7 @@ class DeployToken(Model):
         return self.expires_at is not None and self.expires_at <= now
 
     def is_active(self, now: datetime) -> bool:
-        return not self.revoked and not self.is_expired(now)
+        return self.revoked_at is None and not self.is_expired(now)
 
 
 class JobStatus(enum.StrEnum):

@@ -353,7 +353,7 @@ def deploy_token(token: DeployToken, secret: str | None = None) -> JSON:
         "name": token.name,
         "username": token.username,
         "expires_at": moment(token.expires_at),
-        "revoked": token.revoked,
+        "revoked": token.revoked_at is not None,
         "expired": token.is_expired(utcnow()),
         "scopes": token.scopes,
     }

@@ -107,7 +107,7 @@ def _create(namespace: Project | Group) -> Page:
 
 def _revoke(namespace: Project | Group, token_id: int) -> None:
     token = deploy_tokens.deploy_token(namespace, token_id)
-    deploy_tokens.revoke_deploy_token(token, namespace, by=principal())
+    deploy_tokens.revoke_deploy_token(token, namespace, by=principal(), now=utcnow())
     flash(gettext("Deploy token %(name)s was revoked.", name=token.name))
 
 

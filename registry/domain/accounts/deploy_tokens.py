@@ -74,7 +74,7 @@ def deploy_tokens(namespace: Namespace | None, *, is_active: bool, now: datetime
         listing = listing.where(DeployToken.namespace_id == namespace.id)
     if is_active:
         unexpired = or_(DeployToken.expires_at.is_(None), DeployToken.expires_at > now)
-        listing = listing.where(DeployToken.revoked.is_(False), unexpired)
+        listing = listing.where(DeployToken.revoked_at.is_(None), unexpired)
     return listing
 
 
@@ -95,11 +95,12 @@ def find_deploy_token(secret: str, key: bytes, now: datetime) -> DeployToken | N
     return token if token is not None and hmac.compare_digest(token.digest, found) and token.is_active(now) else None
 
 
-def revoke_deploy_token(token: DeployToken, namespace: Namespace, *, by: audit.Author) -> None:
-    """The row stays and shows as revoked."""
+def revoke_deploy_token(token: DeployToken, namespace: Namespace, *, by: audit.Author, now: datetime) -> None:
+    """Revoke a deploy token from the next request on; the row stays. Revoking it again changes nothing."""
     with transaction():
-        token.revoked = True
-        audit.record(by, "deploy_token_revoked", token.name, namespace, token_id=token.id)
+        if token.revoked_at is None:
+            token.revoked_at = now
+            audit.record(by, "deploy_token_revoked", token.name, namespace, token_id=token.id)
 
 
 def destroy_deploy_token(token: DeployToken, namespace: Namespace, *, by: audit.Author) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import aliased
 
 from registry.database import AdvisoryLock, db, objects_removable, transaction
 from registry.errors import BackupUnderWay
-from registry.models import AccessToken, AuditEvent, DeployToken, FileStatus, Job, Package, PackageFile, PackageStatus
+from registry.models import AccessToken, DeployToken, FileStatus, Job, Package, PackageFile, PackageStatus
 from registry.storage import Storage, StoredObject, digest_in
 
 # An upload stores its object before its row, so a recent object can belong to an unfinished upload. Removing it would
@@ -155,14 +155,7 @@ def _access_token_ended(token: type[AccessToken], before: datetime) -> ColumnEle
 
 
 def _deploy_token_ended(before: datetime) -> ColumnElement[bool]:
-    """Match deploy tokens that ended; only audit events record the time of a revocation."""
-    was_revoked_since = exists().where(
-        AuditEvent.action == "deploy_token_revoked",
-        AuditEvent.created_at >= before,
-        AuditEvent.namespace_id == DeployToken.namespace_id,
-        AuditEvent.details["token_id"].as_integer() == DeployToken.id,
-    )
-    return or_(DeployToken.expires_at < before, and_(DeployToken.revoked, ~was_revoked_since))
+    return or_(DeployToken.expires_at < before, DeployToken.revoked_at < before)
 
 
 def _job_ended(before: datetime) -> ColumnElement[bool]:

@@ -82,7 +82,7 @@ def world(app: Flask) -> World:
     access_tokens.revoke_access_token(revoked, by=SHELL, now=utcnow())
     revoked_deploy = deploy_tokens.find_deploy_token(secrets["revoked deploy"], key, utcnow())
     assert revoked_deploy is not None
-    deploy_tokens.revoke_deploy_token(revoked_deploy, private, by=SHELL)
+    deploy_tokens.revoke_deploy_token(revoked_deploy, private, by=SHELL, now=utcnow())
     return World(public, private, reporter, secrets)
 
 

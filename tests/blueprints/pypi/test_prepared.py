@@ -184,7 +184,7 @@ def test_a_deploy_token_that_is_revoked_and_a_job_that_ends_are_refused_at_once(
             assert pip.simple_page(demo, "demo", credentials).status_code == 200
 
     newest = db.session.scalars(select(DeployToken).order_by(DeployToken.id.desc())).first()
-    deploy_tokens.revoke_deploy_token(newest, demo, by=access.SHELL)
+    deploy_tokens.revoke_deploy_token(newest, demo, by=access.SHELL, now=utcnow())
     jobs.finish_job(db.session.get_one(Job, job.id), JobStatus.SUCCESS, by=access.SHELL, now=utcnow())
 
     assert pip.simple_page(demo, "demo", deploy).status_code == 401

@@ -235,7 +235,7 @@ def test_a_form_without_the_token_of_the_session_makes_and_revokes_nothing(brows
 
     factories.reload(deploy_token)
     assert is_alive(rest, secret)
-    assert not deploy_token.revoked
+    assert deploy_token.revoked_at is None
     assert found_token(owner) is not None
 
 

@@ -5,12 +5,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from registry.database import db
 from registry.domain.access import SHELL, DeployScope
 from registry.domain.accounts import deploy_tokens
 from registry.errors import InvalidRecord, PlainRefusal
-from registry.models import Group, Project, User
+from registry.models import AuditEvent, Group, Project, User
 from tests import factories
 from tests.domain.accounts.issuing import NOW, key
 
@@ -92,11 +93,22 @@ def test_a_deploy_token_lives_until_its_moment(project: Project, minutes: int, a
 def test_a_revoked_deploy_token_stays_in_the_list_but_opens_nothing(project: Project) -> None:
     token, secret = issue_deploy(project)
 
-    deploy_tokens.revoke_deploy_token(token, project, by=SHELL)
+    deploy_tokens.revoke_deploy_token(token, project, by=SHELL, now=NOW)
 
     assert deploy_tokens.find_deploy_token(secret, key(), NOW) is None
     assert db.session.scalars(deploy_tokens.deploy_tokens(project, is_active=False, now=NOW)).all() == [token]
     assert db.session.scalars(deploy_tokens.deploy_tokens(project, is_active=True, now=NOW)).all() == []
+
+
+def test_revoking_a_deploy_token_again_changes_nothing(project: Project) -> None:
+    token, _ = issue_deploy(project)
+
+    for days in range(2):
+        deploy_tokens.revoke_deploy_token(token, project, by=SHELL, now=NOW + timedelta(days=days))
+
+    revocations = select(AuditEvent).where(AuditEvent.action == "deploy_token_revoked")
+    assert token.revoked_at == NOW
+    assert [event.target for event in db.session.scalars(revocations)] == ["servers"]
 
 
 def test_a_destroyed_deploy_token_is_gone(project: Project) -> None:
