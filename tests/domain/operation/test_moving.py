@@ -14,7 +14,7 @@ from registry.domain import access
 from registry.domain.operation import moving
 from registry.domain.operation.moving import CopyOutcome, CopyResult, CopySummary
 from registry.domain.packages import deletion
-from registry.errors import Unavailable
+from registry.errors import Code, Unavailable
 from registry.models import Package, PackageFile, Project
 from registry.storage import StagedFile, Storage, StorageFull, object_key, open_storage
 from registry.storage.local import LocalStorage
@@ -155,7 +155,7 @@ class Failing(LocalStorage):
     def put(self, key: str, staged: StagedFile) -> None:
         if self.failures > 0:
             self.failures -= 1
-            raise self.error("The package store does not answer.")
+            raise self.error(Code.STORE_AWAY)
         super().put(key, staged)
 
 
