@@ -1,4 +1,4 @@
-"""The time at which a deploy token was revoked, in place of whether it was."""
+"""The time at which a deploy token was revoked, instead of a flag."""
 
 import sqlalchemy as sa
 from alembic import op
