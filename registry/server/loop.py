@@ -90,7 +90,8 @@ class Loop:
         for channel in server.changed():
             channel.settle()
             server.watch(channel)
-        for dispatcher, is_readable, is_writable in server.events(timeout_seconds):
+        soon = min(timeout_seconds, server.task_dispatcher.relieve())
+        for dispatcher, is_readable, is_writable in server.events(soon):
             if is_readable and dispatcher.socket is not None:
                 wasyncore.read(dispatcher)
             if is_writable and dispatcher.socket is not None:

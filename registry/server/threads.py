@@ -1,42 +1,95 @@
-"""The threads that answer requests, and the queue in front of them."""
+"""The threads that answer requests, and how many of them work at a time."""
 
 from __future__ import annotations
 
 import logging
+import math
 import time
-from queue import Empty, SimpleQueue
-from threading import Thread
+from collections import deque
+from contextlib import suppress
+from threading import Lock, Thread
 from typing import Any
+
+LONG_SECONDS = 0.005  # a thread that has not answered after this time is probably waiting for something
+INTERVAL_SECONDS = 0.002  # for how long the use of the processor is measured
+IDLE, BUSY = 0.6, 0.9  # of one processor: below, threads are waiting; above, another one would only get in the way
 
 logger = logging.getLogger(__name__)
 
 
-class Threads:
-    """Waitress's task dispatcher, with a queue that never makes the loop wait.
+class Worker:
+    """A thread's place to sleep.
 
-    Waitress's own queue has a lock. A thread that is interrupted while it holds the lock blocks the loop until it runs
-    again. ``SimpleQueue.put`` blocks on nothing.
+    :ivar begun_at: when the thread took a request, on the monotonic clock; negative infinity while it has none.
+    """
+
+    def __init__(self) -> None:
+        self.begun_at = -math.inf
+        self._gate = Lock()
+        self._gate.acquire()
+
+    def sleep(self) -> None:
+        self._gate.acquire()
+
+    def wake(self) -> None:
+        self.begun_at = time.monotonic()
+        self._gate.release()
+
+
+class Threads:
+    """Waitress's task dispatcher, but with no more threads at work than the processor can use.
+
+    The interpreter runs one thread at a time. Threads that compute in parallel take it from each other at every system
+    call, which costs more than most requests do. So requests wait for the thread that is at work. Another one helps if
+    that takes long, or if the processor is idle because threads wait for a database, a store, or a disk.
+
+    The loop calls ``add_task`` and ``relieve``, which therefore wait for nothing, not even a lock.
     """
 
     def __init__(self, count: int) -> None:
-        self._queue: SimpleQueue[Any] = SimpleQueue()
-        self._threads = [Thread(target=self._work, name=f"waitress-{number}", daemon=True) for number in range(count)]
+        self._queue: deque[Any] = deque()
+        self._workers = [Worker() for _ in range(count)]
+        self._asleep = list(self._workers)
+        self._sampled_at = self._used_seconds = 0.0
+        self._is_busy = self._is_over = False
+        self._threads = [
+            Thread(target=self._work, args=(worker,), name=f"waitress-{number}", daemon=True)
+            for number, worker in enumerate(self._workers)
+        ]
         for thread in self._threads:
             thread.start()
 
     def add_task(self, channel: Any) -> None:
         """Have a thread call the channel's ``service``."""
-        self._queue.put(channel)
+        if not self._queue:
+            self._sample()
+        self._queue.append(channel)
+        if not self._makes_progress():
+            self._wake_another()
+
+    def relieve(self) -> float:
+        """Wake another thread if requests are waiting and it would help.
+
+        :return: after how many seconds this has to be called again.
+        """
+        if not self._queue:
+            return math.inf
+        elapsed = time.monotonic() - self._sampled_at
+        if elapsed >= INTERVAL_SECONDS:
+            use = (time.process_time() - self._used_seconds) / elapsed
+            self._is_busy = use > BUSY
+            if use < IDLE or not self._makes_progress():
+                self._wake_another()
+            self._sample()
+        return INTERVAL_SECONDS if self._asleep else math.inf
 
     def shutdown(self, within_seconds: float = 5) -> None:
         """Cancel what no thread has begun, and wait for the threads to end, but not longer than this."""
-        try:
-            while True:
-                self._queue.get_nowait().cancel()
-        except Empty:
-            pass
-        for _ in self._threads:
-            self._queue.put(None)
+        self._is_over = True
+        while self._queue:
+            self._queue.popleft().cancel()
+        while self._asleep:
+            self._wake_another()
         deadline = time.monotonic() + within_seconds
         for thread in self._threads:
             thread.join(max(0, deadline - time.monotonic()))
@@ -44,9 +97,39 @@ class Threads:
         if running:
             logger.warning("%d threads are still answering a request.", running)
 
-    def _work(self) -> None:
-        while (channel := self._queue.get()) is not None:
+    def _sample(self) -> None:
+        self._sampled_at, self._used_seconds = time.monotonic(), time.process_time()
+
+    def _makes_progress(self) -> bool:
+        """Whether a thread has begun recently, so that it will soon take the next request."""
+        earliest = time.monotonic() - LONG_SECONDS
+        return any(worker.begun_at > earliest for worker in self._workers)
+
+    def _wake_another(self) -> None:
+        with suppress(IndexError):
+            self._asleep.pop().wake()  # the last to fall asleep, whose memory is still in the processor's cache
+
+    def _work(self, worker: Worker) -> None:
+        worker.sleep()
+        while not self._is_over:
+            try:
+                channel = self._queue.popleft()
+            except IndexError:
+                self._rest(worker)
+                continue
+            worker.begun_at = time.monotonic()
             try:
                 channel.service()
             except BaseException:
                 logger.exception("A request failed.")
+            worker.begun_at = -math.inf
+            if self._is_busy and self._makes_progress():
+                self._rest(worker)
+
+    def _rest(self, worker: Worker) -> None:
+        worker.begun_at = -math.inf
+        self._asleep.append(worker)
+        # A request that was added just before this did not find the worker asleep.
+        if self._is_over or (self._queue and not self._makes_progress()):
+            self._wake_another()
+        worker.sleep()

@@ -50,21 +50,20 @@ def test_an_answer_that_takes_long_takes_none_until_it_is_there(serving: Serving
         assert serving.turns_at_rest() <= 1 + 1
 
 
-def test_eight_clients_at_once_take_a_turn_for_each_request_at_most(tmp_path: Path) -> None:
+def test_eight_clients_at_once_take_a_turn_for_each_request_at_most(serving: Serving) -> None:
     def client() -> None:
         with serving.connected() as connection:
             for _ in range(50):
                 ask(connection, "/whole/500000")
                 answer(connection)
 
-    with closing(Serving(tmp_path, threads=8, timeout_seconds=60)) as serving:
-        clients = [Thread(target=client) for _ in range(8)]
-        for thread in clients:
-            thread.start()
-        for thread in clients:
-            thread.join()
+    clients = [Thread(target=client) for _ in range(8)]
+    for thread in clients:
+        thread.start()
+    for thread in clients:
+        thread.join()
 
-        assert serving.turns_at_rest() <= 8 * (1 + 50 + 1) * 1.1, "accepted, asked, closed, and little beside it"
+    assert serving.turns_at_rest() <= 8 * (1 + 50 + 1) * 1.1, "accepted, asked, closed, and little beside it"
 
 
 def test_a_large_answer_takes_one_for_each_time_that_the_client_makes_room(serving: Serving) -> None:

@@ -1,53 +1,187 @@
-"""The threads that answer requests."""
+"""The threads that answer requests: how many work at a time, and how they end."""
 
 from __future__ import annotations
 
-from threading import Event
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Lock
 
+import pytest
+
+from registry.server import threads
 from registry.server.threads import Threads
+from tests.server.serving import eventually
 
 
-class Waiting:
-    """Takes a thread until ``may_end``."""
+class Work:
+    """What a thread is given: it takes until ``end``.
+
+    :ivar is_begun: a thread has taken it.
+    """
 
     def __init__(self) -> None:
         self.is_begun = Event()
-        self.may_end = Event()
         self.is_canceled = False
+        self._may_end = Event()
 
     def service(self) -> None:
         self.is_begun.set()
-        assert self.may_end.wait(10)
+        assert self._may_end.wait(10)
+
+    def end(self) -> None:
+        self._may_end.set()
 
     def cancel(self) -> None:
         self.is_canceled = True
 
 
-class Failing:
-    def service(self) -> None:
-        raise RuntimeError("nothing works")
+class Call:
+    """What a thread is given, as a function."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self.service = function
+
+
+@contextmanager
+def running(count: int) -> Iterator[Threads]:
+    started = Threads(count)
+    try:
+        yield started
+    finally:
+        started.shutdown()
+
+
+@pytest.fixture
+def is_never_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy this machine is, what a thread does counts as short."""
+    monkeypatch.setattr(threads, "LONG_SECONDS", 60)
+
+
+def test_requests_wait_for_the_thread_that_is_at_work(is_never_long: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "IDLE", 0)
+    at_work, most, done, lock = 0, 0, 0, Lock()
+
+    def work() -> None:
+        nonlocal at_work, most, done
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        time.sleep(0.001)
+        with lock:
+            at_work -= 1
+            done += 1
+
+    with running(8) as pool:
+        for _ in range(50):
+            pool.add_task(Call(work))
+            pool.relieve()
+        eventually(lambda: pool.relieve() and done == 50)
+
+    assert most == 1
+
+
+def test_a_request_is_begun_at_once_while_another_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "LONG_SECONDS", 0.01)
+    first, second = Work(), Work()
+
+    with running(2) as pool:
+        pool.add_task(first)
+        assert first.is_begun.wait(10)
+        time.sleep(0.02)
+        pool.add_task(second)
+
+        assert second.is_begun.wait(10)
+        first.end()
+        second.end()
+
+
+def test_a_request_that_waits_gets_a_thread_when_the_one_at_work_turns_out_to_take_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "LONG_SECONDS", 0.05)
+    monkeypatch.setattr(threads, "IDLE", 0)
+    first, second = Work(), Work()
+
+    with running(2) as pool:
+        pool.add_task(first)
+        pool.add_task(second)
+        eventually(lambda: pool.relieve() and second.is_begun.is_set())
+        first.end()
+        second.end()
+
+
+def test_a_request_that_waits_gets_a_thread_while_the_processor_is_idle(is_never_long: None) -> None:
+    first, second = Work(), Work()
+
+    with running(2) as pool:
+        pool.add_task(first)
+        assert first.is_begun.wait(10)
+        pool.add_task(second)
+        assert not second.is_begun.wait(0.1)
+
+        eventually(lambda: pool.relieve() and second.is_begun.is_set())
+        first.end()
+        second.end()
+
+
+def test_a_thread_rests_when_the_processor_is_busy_and_another_is_at_work(
+    is_never_long: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = Work(), Work(), Work()
+
+    with running(2) as pool:
+        pool.add_task(first)
+        pool.add_task(second)
+        eventually(lambda: pool.relieve() and second.is_begun.is_set())
+        monkeypatch.setattr(threads, "BUSY", -1)
+        pool.add_task(third)
+        time.sleep(0.01)
+        pool.relieve()
+        first.end()
+
+        assert not third.is_begun.wait(0.1)
+        second.end()
+        assert third.is_begun.wait(10)
+        third.end()
+
+
+def test_there_is_nothing_to_look_after_while_no_request_waits() -> None:
+    with running(1) as pool:
+        assert pool.relieve() > 60
 
 
 def test_a_failure_does_not_take_the_thread_along() -> None:
-    threads, next_one = Threads(1), Waiting()
+    def fail() -> None:
+        raise RuntimeError("nothing works")
 
-    threads.add_task(Failing())
-    threads.add_task(next_one)
+    next_one = Work()
+    next_one.end()
 
-    assert next_one.is_begun.wait(10)
-    next_one.may_end.set()
-    threads.shutdown()
+    with running(1) as pool:
+        pool.add_task(Call(fail))
+        pool.add_task(next_one)
+
+        assert next_one.is_begun.wait(10)
 
 
 def test_a_shutdown_waits_for_what_has_begun_and_cancels_the_rest() -> None:
-    threads, begun, queued = Threads(1), Waiting(), Waiting()
-    threads.add_task(begun)
+    pool, begun, queued = Threads(1), Work(), Work()
+    pool.add_task(begun)
     assert begun.is_begun.wait(10)
-    threads.add_task(queued)
+    pool.add_task(queued)
 
-    threads.shutdown(within_seconds=0.1)
-    begun.may_end.set()
+    pool.shutdown(within_seconds=0.1)
+    begun.end()
 
     assert queued.is_canceled
     assert not queued.is_begun.is_set()
     assert not begun.is_canceled
+
+
+def test_a_shutdown_ends_all_threads() -> None:
+    pool = Threads(8)
+
+    pool.shutdown(within_seconds=10)
+
+    assert not any(thread.is_alive() for thread in pool._threads)
