@@ -160,6 +160,7 @@ def rotate_access_token(
     :raises Unauthenticated: the token was revoked, or has expired.
     """
     with transaction():
+        _lock_family(token)
         lock(token, "revoked_at", "expires_on")
         if token.is_active(now):
             token.revoked_at = now
@@ -177,6 +178,7 @@ def rotate_access_token(
 def revoke_family(token: AccessToken, *, by: audit.Author, now: datetime) -> None:
     """Revoke every token that came out of the same first one by rotation."""
     with transaction() as session:
+        _lock_family(token)
         session.execute(
             update(AccessToken)
             .where(AccessToken.family_id == token.family_id, AccessToken.revoked_at.is_(None))
@@ -188,9 +190,19 @@ def revoke_family(token: AccessToken, *, by: audit.Author, now: datetime) -> Non
 def revoke_access_token(token: AccessToken, *, by: audit.Author, now: datetime) -> None:
     """Dead from the next request on; revoking twice changes nothing."""
     with transaction():
+        lock(token, "revoked_at")
         if token.revoked_at is None:
             token.revoked_at = now
             audit.record(by, "access_token_revoked", f"{token.user.username}: {token.name}", token_id=token.id)
+
+
+def _lock_family(token: AccessToken) -> None:
+    """Keep others from rotating or revoking tokens of this family, which may grow by rotation.
+
+    The lock is on the row of its first token, which is there as long as any other of the family.
+    """
+    first = select(AccessToken.id).where(AccessToken.id == token.family_id)
+    db.session.execute(first.with_for_update())
 
 
 def _week_ahead(now: datetime) -> date:

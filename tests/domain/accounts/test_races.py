@@ -12,14 +12,30 @@ from sqlalchemy import select
 from registry.database import db, transaction, utcnow
 from registry.domain import namespaces
 from registry.domain.access import SHELL
-from registry.domain.accounts import first_run, users
+from registry.domain.accounts import access_tokens, first_run, jobs, users
 from registry.domain.accounts.sign_in import sign_in
 from registry.domain.accounts.users import StateChange, UserChanges
-from registry.models import Group, Project, Role, SignInFailures, User, UserNamespace
+from registry.models import (
+    AccessToken,
+    AuditEvent,
+    Group,
+    Job,
+    JobStatus,
+    Project,
+    Role,
+    SignInFailures,
+    User,
+    UserNamespace,
+)
 from tests import factories
+from tests.domain.accounts.issuing import NOW, issue, key
 from tests.races import Act, race
 
 pytestmark = pytest.mark.postgresql
+
+
+def events(action: str) -> list[AuditEvent]:
+    return list(db.session.scalars(select(AuditEvent).where(AuditEvent.action == action)))
 
 
 def user(user_id: int) -> User:
@@ -175,3 +191,68 @@ def test_a_sign_in_takes_back_its_own_attempt_and_not_one_at_the_same_time(app: 
     race(app, lambda: attempt("olivia", "correct horse"), lambda: attempt("oscar"), at_commit=2)
 
     assert failures() == [2, 2], "two of oscar, and both from the address"
+
+
+def rotate(token_id: int) -> Act:
+    return lambda: access_tokens.rotate_access_token(
+        access_tokens.access_token(token_id, by=SHELL), key=key(), by=SHELL, now=NOW
+    )
+
+
+def revoke(token_id: int) -> Act:
+    return lambda: access_tokens.revoke_access_token(access_tokens.access_token(token_id, by=SHELL), by=SHELL, now=NOW)
+
+
+def revoke_family(token_id: int) -> Act:
+    return lambda: access_tokens.revoke_family(access_tokens.access_token(token_id, by=SHELL), by=SHELL, now=NOW)
+
+
+def active_tokens() -> list[int]:
+    return list(db.session.scalars(select(AccessToken.id).where(AccessToken.revoked_at.is_(None))))
+
+
+def test_a_token_that_is_rotated_twice_at_the_same_time_is_taken_for_stolen(app: Flask, owner: User) -> None:
+    token_id = issue(owner)[0].id
+
+    assert race(app, rotate(token_id), rotate(token_id)) == ("done", "Unauthenticated")
+    assert active_tokens() == []
+
+
+@pytest.mark.parametrize(("seen", "outcome"), [(rotate, "Unauthenticated"), (revoke_family, "done")])
+def test_a_family_is_revoked_with_the_token_that_comes_of_a_rotation_at_the_same_time(
+    app: Flask, owner: User, seen: Callable[[int], Act], outcome: str
+) -> None:
+    stolen_id = issue(owner)[0].id
+    rotate(stolen_id)()
+    [heir_id] = active_tokens()
+
+    assert race(app, rotate(heir_id), seen(stolen_id)) == ("done", outcome)
+    assert active_tokens() == []
+
+
+def test_a_token_is_not_rotated_that_is_revoked_at_the_same_time(app: Flask, owner: User) -> None:
+    token_id = issue(owner)[0].id
+
+    assert race(app, revoke(token_id), rotate(token_id)) == ("done", "Unauthenticated")
+
+
+def test_a_token_that_is_revoked_twice_at_the_same_time_is_revoked_once(app: Flask, owner: User) -> None:
+    token_id = issue(owner)[0].id
+
+    assert race(app, revoke(token_id), revoke(token_id)) == ("done", "done")
+    assert len(events("access_token_revoked")) == 1
+
+
+def test_a_job_that_ends_twice_at_the_same_time_ends_once(app: Flask, project: Project, owner: User) -> None:
+    project_id, job_id = project.id, factories.job(project, owner)[0].id
+
+    def finish(status: JobStatus) -> Act:
+        def act() -> None:
+            job = jobs.job(db.session.get_one(Project, project_id), job_id)
+            jobs.finish_job(job, status, by=SHELL, now=NOW)
+
+        return act
+
+    assert race(app, finish(JobStatus.SUCCESS), finish(JobStatus.FAILED)) == ("done", "BadRequest")
+    assert db.session.scalars(select(Job.status)).all() == [JobStatus.SUCCESS]
+    assert len(events("job_finished")) == 1
