@@ -15,7 +15,7 @@ import pytest
 from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event, insert, select, text, update
+from sqlalchemy import event, insert, text, update
 
 from registry import create_app, database
 from registry.database import Model, db, is_sqlite
@@ -174,13 +174,11 @@ def app(_app: Flask) -> Iterator[Flask]:
 
 
 def _empty() -> None:
-    settings = db.session.execute(select(InstanceSettings.__table__)).mappings().one()
-    defaults = {**settings, **factories.INSTANCE_DEFAULTS}
     for table in reversed(Model.metadata.sorted_tables):
         if table.name != "content_generation":
             db.session.execute(table.delete())
     db.session.execute(update(Model.metadata.tables["content_generation"]).values(number=text("number + 1")))
-    db.session.execute(insert(InstanceSettings.__table__), defaults)
+    db.session.execute(insert(InstanceSettings.__table__).values(id=1))
     db.session.commit()
 
 

@@ -28,23 +28,6 @@ from registry.models import (
 from registry.storage import Storage
 from tests.builders import BuiltFile
 
-INSTANCE_DEFAULTS = {
-    "pypi_package_requests_forwarding": True,
-    "lock_pypi_package_requests_forwarding": False,
-    "package_registry_allow_anyone_to_pull_option": True,
-    "allow_guest_plus_roles_to_pull_packages": False,
-    "personal_access_token_prefix": "glpat-",
-    "require_personal_access_token_expiry": True,
-    "max_personal_access_token_lifetime": 365,
-    "default_project_visibility": 0,
-    "default_group_visibility": 0,
-    "restricted_visibility_levels": [],
-    "default_project_creation": "developer",
-    "can_create_group": True,
-    "pypi_max_file_size": None,
-    "project_storage_size_limit": None,
-    "group_storage_size_limit": None,
-}
 _numbers = count(1)
 
 

@@ -24,7 +24,16 @@ from registry import create_app, database
 from registry.database import MIGRATIONS, Model, db, is_sqlite, schema, utcnow
 from registry.domain.packages import names
 from registry.errors import ConfigurationError
-from registry.models import DeployToken, NameStatus, Package, PackageFile, PackageStatus, Project, StorageUsage
+from registry.models import (
+    DeployToken,
+    InstanceSettings,
+    NameStatus,
+    Package,
+    PackageFile,
+    PackageStatus,
+    Project,
+    StorageUsage,
+)
 from tests import factories
 from tests.processes import Captured, flask
 
@@ -148,6 +157,19 @@ def test_the_migrations_make_what_the_models_say(new_app: Flask, new_database: C
 
     assert described(db.engine) == described(from_models)
     from_models.dispose()
+
+
+def test_the_instance_settings_begin_with_the_defaults_of_their_columns(new_app: Flask) -> None:
+    database.upgrade()
+    table = InstanceSettings.__table__
+
+    def read() -> dict[str, Any]:
+        return dict(db.session.execute(select(table)).mappings().one())
+
+    first = read()
+    db.session.execute(table.delete())
+    db.session.execute(table.insert().values(id=1))
+    assert first == read()
 
 
 def test_alembic_finds_nothing_to_migrate(new_app: Flask) -> None:

@@ -4,36 +4,99 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import EllipsisType
-from typing import Any
 
 from registry.database import db, transaction
 from registry.domain import audit
 from registry.domain.changes import Changes
-from registry.errors import Code, Fault, InvalidRecord
+from registry.domain.settings import (
+    Creators,
+    Days,
+    OneVisibility,
+    Section,
+    ShortText,
+    SizeLimit,
+    Switch,
+    Visibilities,
+    refuse_bad_values,
+    setting,
+    settings_of,
+)
+from registry.domain.settings import gettext_noop as _
 from registry.models import CreationLevel, InstanceSettings, Visibility
-
-SIZE_LIMITS = ("pypi_max_file_size", "project_storage_size_limit", "group_storage_size_limit")
 
 
 @dataclass(frozen=True)
 class InstanceChanges(Changes):
-    """Changes to the instance settings, in the order of the pages that show them."""
+    """Changes to the instance settings, in the order in which pages show them."""
 
-    default_project_visibility: Visibility | EllipsisType = ...
-    default_group_visibility: Visibility | EllipsisType = ...
-    restricted_visibility_levels: list[str] | EllipsisType = ...
-    default_project_creation: CreationLevel | EllipsisType = ...
-    can_create_group: bool | EllipsisType = ...
-    require_personal_access_token_expiry: bool | EllipsisType = ...
-    max_personal_access_token_lifetime: int | EllipsisType = ...
-    personal_access_token_prefix: str | EllipsisType = ...
-    pypi_package_requests_forwarding: bool | EllipsisType = ...
-    lock_pypi_package_requests_forwarding: bool | EllipsisType = ...
-    allow_guest_plus_roles_to_pull_packages: bool | EllipsisType = ...
-    package_registry_allow_anyone_to_pull_option: bool | EllipsisType = ...
-    pypi_max_file_size: int | EllipsisType | None = ...
-    project_storage_size_limit: int | EllipsisType | None = ...
-    group_storage_size_limit: int | EllipsisType | None = ...
+    default_project_visibility: Visibility | EllipsisType = setting(
+        OneVisibility(), _("Default project visibility"), Section.VISIBILITY
+    )
+    default_group_visibility: Visibility | EllipsisType = setting(
+        OneVisibility(), _("Default group visibility"), Section.VISIBILITY
+    )
+    restricted_visibility_levels: list[str] | EllipsisType = setting(
+        Visibilities(),
+        _("Restricted visibility levels"),
+        Section.VISIBILITY,
+        hint=_("Only administrators can give these to groups and projects."),
+    )
+    default_project_creation: CreationLevel | EllipsisType = setting(
+        Creators(), _("Roles allowed to create projects in new groups"), Section.VISIBILITY
+    )
+    can_create_group: bool | EllipsisType = setting(
+        Switch(), _("Allow new users to create top-level groups"), Section.ACCOUNTS
+    )
+    require_personal_access_token_expiry: bool | EllipsisType = setting(
+        Switch(), _("Require expiration dates for new access tokens"), Section.ACCOUNTS
+    )
+    max_personal_access_token_lifetime: int | EllipsisType = setting(
+        Days(1, 3650), _("Maximum lifetime of access tokens in days"), Section.ACCOUNTS
+    )
+    personal_access_token_prefix: str | EllipsisType = setting(
+        ShortText(20),
+        _("Personal access token prefix"),
+        Section.ACCOUNTS,
+        hint=_("Secret scanners recognize tokens by it. Tokens that were made before keep theirs."),
+    )
+    pypi_package_requests_forwarding: bool | EllipsisType = setting(
+        Switch(),
+        _("Forward PyPI package requests to the public index if the packages are not found in this registry"),
+        Section.PACKAGE_REGISTRY,
+    )
+    lock_pypi_package_requests_forwarding: bool | EllipsisType = setting(
+        Switch(),
+        _("Enforce PyPI setting for all groups"),
+        Section.PACKAGE_REGISTRY,
+        hint=_("Groups cannot choose otherwise then."),
+    )
+    allow_guest_plus_roles_to_pull_packages: bool | EllipsisType = setting(
+        Switch(),
+        _("Allow members with the Guest and Planner roles to pull packages of private projects"),
+        Section.PACKAGE_REGISTRY,
+        hint=_("Otherwise pulling asks for at least the Reporter role."),
+    )
+    package_registry_allow_anyone_to_pull_option: bool | EllipsisType = setting(
+        Switch(),
+        _("Allow projects to let anyone pull from their package registry"),
+        Section.PACKAGE_REGISTRY,
+        hint=_("Otherwise projects that are set to it are closed to strangers as well."),
+    )
+    pypi_max_file_size: int | EllipsisType | None = setting(
+        SizeLimit(), _("Maximum PyPI package file size in bytes"), Section.SIZE_LIMITS
+    )
+    project_storage_size_limit: int | EllipsisType | None = setting(
+        SizeLimit(),
+        _("Storage limit of a project in bytes"),
+        Section.SIZE_LIMITS,
+        hint=_("0 means no limit. Administrators set another one for a project or group on its page of usage quotas."),
+    )
+    group_storage_size_limit: int | EllipsisType | None = setting(
+        SizeLimit(), _("Storage limit of a top-level group in bytes"), Section.SIZE_LIMITS
+    )
+
+
+SETTINGS = settings_of(InstanceChanges)
 
 
 def change_instance(changes: InstanceChanges, *, by: audit.Author) -> InstanceSettings:
@@ -41,15 +104,13 @@ def change_instance(changes: InstanceChanges, *, by: audit.Author) -> InstanceSe
 
     Without a lock: each is checked alone, and of two changes of one at once, the later one counts.
 
-    :raises InvalidRecord: a value is outside its range.
+    :raises InvalidRecord: values are outside their range.
     """
-    given = changes.given()
+    refuse_bad_values(changes)
     with transaction():
         settings = db.session.get_one(InstanceSettings, 1, populate_existing=True)
-        for name, value in given.items():
-            _refuse_bad_instance_value(name, value)
         changes.apply_to(settings)
-        if given:
+        if given := changes.given():
             shown = {name: value.label if isinstance(value, Visibility) else value for name, value in given.items()}
             audit.record(by, "instance_settings_changed", "instance", None, **shown)
         return settings
@@ -61,12 +122,3 @@ def max_file_size(configured_bytes: int) -> int:
     if not own:
         return configured_bytes
     return min(own, configured_bytes) if configured_bytes else own
-
-
-def _refuse_bad_instance_value(name: str, value: Any) -> None:
-    if name == "max_personal_access_token_lifetime" and not 1 <= value <= 3650:
-        raise InvalidRecord({name: [Fault(Code.DAYS_OUT_OF_RANGE, least=1, most=3650)]})
-    if name in SIZE_LIMITS and value is not None and value < 0:
-        raise InvalidRecord({name: [Fault(Code.NEGATIVE)]})
-    if name == "personal_access_token_prefix" and (len(value) > 20 or not value.isascii() or not value.isprintable()):
-        raise InvalidRecord({name: [Fault(Code.TOO_LONG, maximum=20)]})

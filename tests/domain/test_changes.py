@@ -34,7 +34,8 @@ RECORDS: dict[type[Changes], type[Model]] = {
 
 
 def kinds(base: type[Changes] = Changes) -> set[type[Changes]]:
-    return {kind for direct in base.__subclasses__() for kind in (direct, *kinds(direct))}
+    below = {kind for direct in base.__subclasses__() for kind in (direct, *kinds(direct))}
+    return {kind for kind in below if kind.__module__.startswith("registry.")}
 
 
 def alternatives(annotation: Any) -> set[Any]:

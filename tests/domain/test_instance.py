@@ -12,6 +12,12 @@ from registry.errors import InvalidRecord
 from registry.models import AuditEvent, InstanceSettings, Visibility
 
 
+def test_every_setting_is_described_once() -> None:
+    columns = InstanceSettings.__table__.columns.keys()
+
+    assert sorted(["id", *(one.name for one in instance.SETTINGS)]) == sorted(columns)
+
+
 def test_instance_settings_change_by_name_and_leave_the_others(app: Flask) -> None:
     change_instance(InstanceChanges(can_create_group=False, default_group_visibility=Visibility.INTERNAL), by=SHELL)
 
@@ -50,6 +56,18 @@ def test_a_value_outside_its_range_is_refused_and_changes_nothing(app: Flask, na
     assert list(refusal.value.errors) == [name]
     assert getattr(InstanceSettings.current(), name) == before
     assert InstanceSettings.current().can_create_group
+
+
+def test_everything_that_is_wrong_is_refused_at_once(app: Flask) -> None:
+    with pytest.raises(InvalidRecord) as refusal:
+        change_instance(
+            InstanceChanges(max_personal_access_token_lifetime=0, personal_access_token_prefix="\n"), by=SHELL
+        )
+
+    assert refusal.value.errors == {
+        "max_personal_access_token_lifetime": ["must be between 1 and 3650 days"],
+        "personal_access_token_prefix": ["is too long (maximum is 20 characters)"],
+    }
 
 
 @pytest.mark.parametrize(

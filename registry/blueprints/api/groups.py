@@ -17,8 +17,8 @@ from registry.blueprints.api.parameters import (
     required,
     size_bytes,
     text,
+    visibility,
 )
-from registry.blueprints.api.representations import VISIBILITIES
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain import forwarding, namespaces, paging
@@ -45,7 +45,7 @@ _SETTINGS = Fields(
         ),
     },
 )
-_FIELDS = {"description": optional(text, null=""), "visibility": optional(one_of(VISIBILITIES)), **_SETTINGS}
+_FIELDS = {"description": optional(text, null=""), "visibility": optional(visibility), **_SETTINGS}
 _NEW = {"name": required(text), "path": required(text), "parent_id": optional(integer), **_FIELDS}
 _NAMES = {"name": optional(text), "path": optional(text)}
 _LIMIT = {"storage_size_limit": optional(size_bytes, null=None)}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from registry.blueprints.api.parameters import boolean, integer, one_of, optional, text
-from registry.blueprints.api.representations import VISIBILITIES
+from registry.blueprints.api.parameters import boolean, integer, one_of, optional, text, visibility
 from registry.domain.namespaces import NamespaceFilter
 from registry.models import MEMBER_ROLES, Role
 
 DECLARED = {
     "search": optional(text),
-    "visibility": optional(one_of(VISIBILITIES)),
+    "visibility": optional(visibility),
     "owned": optional(boolean),
     "min_access_level": optional(one_of({int(role): role for role in MEMBER_ROLES}, integer)),
     "sort": optional(one_of({"asc": False, "desc": True})),

@@ -18,6 +18,7 @@ from werkzeug.datastructures import MultiDict
 
 from registry.domain.changes import Changes
 from registry.errors import InvalidParameter, PreconditionFailed
+from registry.models import Visibility
 
 LARGEST_INTEGER = 2**31 - 1
 LARGEST_SIZE = 2**63 - 1
@@ -220,6 +221,9 @@ def one_of(values: Mapping[Any, Value], parse: Parser = text) -> Callable[[Any],
         return values[key]
 
     return parse_one
+
+
+visibility = one_of({level.label: level for level in Visibility})
 
 
 # What was sent --------------------------------------------------------------------------------------------------

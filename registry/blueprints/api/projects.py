@@ -9,9 +9,9 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
-from registry.blueprints.api import namespace_lists, pagination, parameters, representations
-from registry.blueprints.api.parameters import Fields, boolean, integer, one_of, optional, size_bytes, text
-from registry.blueprints.api.representations import JSON, VISIBILITIES
+from registry.blueprints.api import namespace_lists, pagination, parameters, representations, setting_kinds
+from registry.blueprints.api.parameters import Fields, boolean, integer, one_of, optional, size_bytes, text, visibility
+from registry.blueprints.api.representations import JSON
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain import namespaces
@@ -37,15 +37,13 @@ _NAMES = {
     "name": optional(text),
     "path": optional(text),
     "description": optional(text, null=""),
-    "visibility": optional(one_of(VISIBILITIES)),
+    "visibility": optional(visibility),
 }
 _ACCESS = {
     "packages_enabled": optional(boolean),
     "package_registry_access_level": optional(one_of({str(level): level for level in RegistryAccess})),
 }
-_SETTINGS = Fields(
-    ProjectSettings, {"pypi_identical_upload_accepted": optional(boolean, sets="identical_upload_accepted")}
-)
+_SETTINGS = setting_kinds.fields(ProjectSettings, namespaces.PROJECT_SETTINGS)
 _LIMIT = {"storage_size_limit": optional(size_bytes, null=None)}
 _FIELDS = {**_NAMES, **_ACCESS, **_SETTINGS}
 _NEW = {**_FIELDS, "namespace_id": optional(integer)}

@@ -11,8 +11,9 @@ from typing import Any
 
 from flask import request
 
+from registry.blueprints.api import setting_kinds
 from registry.database import utcnow
-from registry.domain import access, forwarding
+from registry.domain import access, forwarding, namespaces
 from registry.domain.access import HeldRoles, Permission, Principal
 from registry.domain.accounts import users as accounts
 from registry.domain.namespaces import Member
@@ -20,7 +21,6 @@ from registry.domain.packages import downloads, lists
 from registry.domain.packages.downloads import Downloads
 from registry.models import (
     AccessToken,
-    CreationLevel,
     DeployToken,
     Group,
     InstanceSettings,
@@ -34,21 +34,12 @@ from registry.models import (
     Role,
     User,
     UserState,
-    Visibility,
 )
 
 JSON = dict[str, Any]
 
-VISIBILITIES = {visibility.label: visibility for visibility in Visibility}
 PUSH_ROLES = {"maintainer": Role.MAINTAINER, "owner": Role.OWNER, "admin": Role.ADMIN}
 DELETE_ROLES = {"owner": Role.OWNER, "admin": Role.ADMIN}
-# GitLab's numbers of ``default_project_creation``.
-CREATION_LEVELS = {
-    0: CreationLevel.NOBODY,
-    1: CreationLevel.MAINTAINER,
-    2: CreationLevel.DEVELOPER,
-    4: CreationLevel.OWNER,
-}
 NOTIFICATION_LEVEL = 3  # GitLab's "global"
 
 
@@ -287,7 +278,7 @@ def _project_details(project: Project, owner: User | None, held: HeldRoles) -> J
         "_links": {"self": resource, "members": f"{resource}/members"},
         "packages_enabled": project.has_registry,
         "package_registry_access_level": project.registry_access,
-        "pypi_identical_upload_accepted": bool(project.identical_upload_accepted),
+        **setting_kinds.values(project, namespaces.PROJECT_SETTINGS),
         "storage_size_limit": project.storage_size_limit,
         "empty_repo": True,
         "archived": bool(project.archived),
@@ -493,23 +484,9 @@ def _role_name(role: Role | None) -> str | None:
 
 
 def instance_settings(instance: InstanceSettings) -> JSON:
-    creation_numbers = {level: number for number, level in CREATION_LEVELS.items()}
     return {
         "id": instance.id,
-        "pypi_package_requests_forwarding": instance.pypi_package_requests_forwarding,
-        "lock_pypi_package_requests_forwarding": instance.lock_pypi_package_requests_forwarding,
-        "package_registry_allow_anyone_to_pull_option": instance.package_registry_allow_anyone_to_pull_option,
-        "allow_guest_plus_roles_to_pull_packages": instance.allow_guest_plus_roles_to_pull_packages,
-        "personal_access_token_prefix": instance.personal_access_token_prefix,
-        "require_personal_access_token_expiry": instance.require_personal_access_token_expiry,
-        "max_personal_access_token_lifetime": instance.max_personal_access_token_lifetime,
-        "default_project_visibility": instance.default_project_visibility.label,
-        "default_group_visibility": instance.default_group_visibility.label,
-        "restricted_visibility_levels": instance.restricted_visibility_levels,
-        "default_project_creation": creation_numbers[instance.default_project_creation],
-        "can_create_group": instance.can_create_group,
-        "project_storage_size_limit": instance.project_storage_size_limit,
-        "group_storage_size_limit": instance.group_storage_size_limit,
+        **setting_kinds.values(instance, setting_kinds.INSTANCE_SETTINGS),
         "signup_enabled": False,
         "password_authentication_enabled_for_web": True,
         "home_page_url": None,

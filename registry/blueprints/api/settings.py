@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Blueprint, Response, current_app, jsonify
 
-from registry.blueprints.api import parameters, representations
-from registry.blueprints.api.parameters import (
-    Fields,
-    boolean,
-    integer,
-    list_of,
-    one_of,
-    optional,
-    required,
-    size_bytes,
-    text,
-)
-from registry.blueprints.api.representations import CREATION_LEVELS, VISIBILITIES
+from registry.blueprints.api import parameters, representations, setting_kinds
+from registry.blueprints.api.parameters import one_of, required
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain import instance
@@ -24,28 +15,13 @@ from registry.domain.access import Permission
 from registry.domain.instance import InstanceChanges
 from registry.models import InstanceSettings
 
-# By the names of the columns; what else GitLab has here is ignored when it is sent.
-_SETTINGS = Fields(
-    InstanceChanges,
-    {
-        "pypi_package_requests_forwarding": optional(boolean),
-        "lock_pypi_package_requests_forwarding": optional(boolean),
-        "package_registry_allow_anyone_to_pull_option": optional(boolean),
-        "allow_guest_plus_roles_to_pull_packages": optional(boolean),
-        "personal_access_token_prefix": optional(text, null=""),
-        "require_personal_access_token_expiry": optional(boolean),
-        "max_personal_access_token_lifetime": optional(integer),
-        "default_project_visibility": optional(one_of(VISIBILITIES)),
-        "default_group_visibility": optional(one_of(VISIBILITIES)),
-        "restricted_visibility_levels": optional(list_of(one_of({label: label for label in VISIBILITIES})), null=[]),
-        "default_project_creation": optional(one_of(CREATION_LEVELS, integer)),
-        "can_create_group": optional(boolean),
-        "project_storage_size_limit": optional(size_bytes, null=None),
-        "group_storage_size_limit": optional(size_bytes, null=None),
-    },
-)
-_SIZES = Fields(InstanceChanges, {"pypi_max_file_size": optional(size_bytes)})
-_LIMITS = {"plan_name": required(one_of({"default": "default"})), **_SIZES}
+# What else GitLab has here is ignored when it is sent.
+_SETTINGS = setting_kinds.fields(InstanceChanges, setting_kinds.INSTANCE_SETTINGS)
+_SIZES = setting_kinds.fields(InstanceChanges, setting_kinds.PLAN_LIMITS)
+_LIMITS = {
+    "plan_name": required(one_of({"default": "default"})),
+    **{name: replace(parameter, null=...) for name, parameter in _SIZES.items()},  # 0 lifts a limit, null does not
+}
 
 
 def routes(gate: Gate) -> Blueprint:

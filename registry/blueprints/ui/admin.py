@@ -16,9 +16,6 @@ from wtforms import (
     EmailField,
     IntegerField,
     PasswordField,
-    RadioField,
-    SelectField,
-    SelectMultipleField,
     StringField,
     TextAreaField,
 )
@@ -28,8 +25,9 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
 from registry.blueprints.ui.explore import described
 from registry.blueprints.ui.forms import Form, text
+from registry.blueprints.ui.setting_forms import SettingsForm, form_of
 from registry.blueprints.ui.viewer import principal, signed_in
-from registry.blueprints.ui.wording import refusal, visibility_name
+from registry.blueprints.ui.wording import refusal
 from registry.database import db, is_sqlite, utcnow
 from registry.domain import audit, instance, namespaces, paging
 from registry.domain.access import Permission
@@ -39,8 +37,9 @@ from registry.domain.accounts.users import StateChange, UserChanges, UserDetails
 from registry.domain.instance import InstanceChanges
 from registry.domain.namespaces import NamespaceFilter
 from registry.domain.packages import lists
+from registry.domain.settings import Section
 from registry.errors import Conflict, Forbidden
-from registry.models import CreationLevel, InstanceSettings, User, UserState, Visibility
+from registry.models import InstanceSettings, User, UserState
 
 _ = lazy_gettext
 
@@ -92,69 +91,9 @@ class NewUserForm(UserForm):
     password = PasswordField(_("Password"), [Optional()])
 
 
-class PackageRegistryForm(Form):
-    """By the names of the columns."""
-
-    pypi_package_requests_forwarding = BooleanField(
-        _("Forward PyPI package requests to the public index if the packages are not found in this registry")
-    )
-    lock_pypi_package_requests_forwarding = BooleanField(_("Enforce PyPI setting for all groups"))
-    allow_guest_plus_roles_to_pull_packages = BooleanField(
-        _("Allow members with the Guest and Planner roles to pull packages of private projects")
-    )
-    package_registry_allow_anyone_to_pull_option = BooleanField(
-        _("Allow projects to let anyone pull from their package registry")
-    )
-
-
-class SizeLimitForm(Form):
-    pypi_max_file_size = IntegerField(
-        _("Maximum PyPI package file size in bytes"), [NumberRange(0, 2**63 - 1, _("Enter a whole number."))]
-    )
-    project_storage_size_limit = IntegerField(
-        _("Storage limit of a project in bytes"), [NumberRange(0, 2**63 - 1, _("Enter a whole number."))]
-    )
-    group_storage_size_limit = IntegerField(
-        _("Storage limit of a top-level group in bytes"), [NumberRange(0, 2**63 - 1, _("Enter a whole number."))]
-    )
-
-
-class GeneralForm(Form):
-    """By the names of the columns."""
-
-    default_project_visibility = RadioField(_("Default project visibility"), coerce=int)
-    default_group_visibility = RadioField(_("Default group visibility"), coerce=int)
-    restricted_visibility_levels = SelectMultipleField(_("Restricted visibility levels"))
-    default_project_creation = SelectField(_("Roles allowed to create projects in new groups"))
-    can_create_group = BooleanField(_("Allow new users to create top-level groups"))
-    require_personal_access_token_expiry = BooleanField(_("Require expiration dates for new access tokens"))
-    max_personal_access_token_lifetime = IntegerField(
-        _("Maximum lifetime of access tokens in days"), [NumberRange(1, 3650, _("Enter a number from 1 to 3650."))]
-    )
-    personal_access_token_prefix = StringField(_("Personal access token prefix"))
-
-    def offer(self) -> None:
-        levels = [(int(level), visibility_name(level)) for level in Visibility]
-        self.default_project_visibility.choices = self.default_group_visibility.choices = levels
-        self.restricted_visibility_levels.choices = [(level.label, visibility_name(level)) for level in Visibility]
-        self.default_project_creation.choices = [
-            (CreationLevel.NOBODY.value, gettext("No one")),
-            (CreationLevel.OWNER.value, gettext("Owners")),
-            (CreationLevel.MAINTAINER.value, gettext("Maintainers")),
-            (CreationLevel.DEVELOPER.value, gettext("Developers and Maintainers")),
-        ]
-
-    def changes(self) -> InstanceChanges:
-        return InstanceChanges(
-            default_project_visibility=Visibility(self.default_project_visibility.data),
-            default_group_visibility=Visibility(self.default_group_visibility.data),
-            restricted_visibility_levels=self.restricted_visibility_levels.data or [],
-            default_project_creation=CreationLevel(self.default_project_creation.data),
-            can_create_group=self.can_create_group.data,
-            require_personal_access_token_expiry=self.require_personal_access_token_expiry.data,
-            max_personal_access_token_lifetime=cast(int, self.max_personal_access_token_lifetime.data),
-            personal_access_token_prefix=text(self.personal_access_token_prefix),
-        )
+GeneralForm = form_of(InstanceChanges, Section.VISIBILITY, Section.ACCOUNTS)
+PackageRegistryForm = form_of(InstanceChanges, Section.PACKAGE_REGISTRY)
+SizeLimitForm = form_of(InstanceChanges, Section.SIZE_LIMITS)
 
 
 def routes(gate: Gate) -> Blueprint:
@@ -391,11 +330,10 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
     @gate(Permission.ADMIN_INSTANCE)
     def general() -> Page:
         """Visibilities, and what accounts and tokens may."""
-        form = GeneralForm(obj=InstanceSettings.current())
-        form.offer()
+        form = GeneralForm.of(InstanceSettings.current())
         if form.validate_on_submit():
             with form.refusals():
-                instance.change_instance(form.changes(), by=principal())
+                instance.change_instance(form.changes(InstanceChanges), by=principal())
                 return _saved("ui.admin.general")
         return render_template("ui/admin/general.html", form=form), form.status
 
@@ -403,9 +341,9 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
     @gate(Permission.ADMIN_INSTANCE)
     def ci_cd() -> Page:
         """The package registry of the instance."""
-        form = PackageRegistryForm(obj=InstanceSettings.current())
+        form = PackageRegistryForm.of(InstanceSettings.current())
         if form.validate_on_submit():
-            instance.change_instance(InstanceChanges(**form.data), by=principal())
+            instance.change_instance(form.changes(InstanceChanges), by=principal())
             return _saved("ui.admin.ci_cd")
         return _ci_cd_page(form, _size_form(formdata=None), form.status)
 
@@ -415,12 +353,12 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
         """The largest file, which may only lower what the installation is configured for, and limits on storage."""
         form = _size_form()
         if form.validate_on_submit():
-            instance.change_instance(InstanceChanges(**form.data), by=principal())
+            instance.change_instance(form.changes(InstanceChanges), by=principal())
             return _saved("ui.admin.ci_cd")
-        return _ci_cd_page(PackageRegistryForm(obj=InstanceSettings.current(), formdata=None), form, form.status)
+        return _ci_cd_page(PackageRegistryForm.of(InstanceSettings.current(), formdata=None), form, form.status)
 
 
-def _ci_cd_page(form: PackageRegistryForm, size_form: SizeLimitForm, status: int) -> Page:
+def _ci_cd_page(form: SettingsForm, size_form: SettingsForm, status: int) -> Page:
     page = render_template(
         "ui/admin/ci_cd.html",
         form=form,
@@ -431,14 +369,10 @@ def _ci_cd_page(form: PackageRegistryForm, size_form: SizeLimitForm, status: int
     return page, status
 
 
-def _size_form(**options: Any) -> SizeLimitForm:
-    settings = InstanceSettings.current()
-    return SizeLimitForm(
-        pypi_max_file_size=instance.max_file_size(current_app.config["MAX_FILE_SIZE"]),
-        project_storage_size_limit=settings.project_storage_size_limit or 0,
-        group_storage_size_limit=settings.group_storage_size_limit or 0,
-        **options,
-    )
+def _size_form(**options: Any) -> SettingsForm:
+    """With the largest file that is accepted in the place of the instance's own limit."""
+    accepted = instance.max_file_size(current_app.config["MAX_FILE_SIZE"])
+    return SizeLimitForm.of(InstanceSettings.current(), pypi_max_file_size=accepted, **options)
 
 
 def _saved(endpoint: str) -> Response:

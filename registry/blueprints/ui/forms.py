@@ -141,12 +141,7 @@ class GroupForm(Form):
 
     def offer(self) -> None:
         self.visibility.choices = [(int(level), visibility_name(level)) for level in Visibility]
-        self.project_creation_level.choices = [
-            (CreationLevel.NOBODY.value, gettext("No one")),
-            (CreationLevel.OWNER.value, gettext("Owners")),
-            (CreationLevel.MAINTAINER.value, gettext("Maintainers")),
-            (CreationLevel.DEVELOPER.value, gettext("Developers and Maintainers")),
-        ]
+        self.project_creation_level.choices = creation_levels()
         self.subgroup_creation_level.choices = [
             (CreationLevel.OWNER.value, gettext("Owners")),
             (CreationLevel.MAINTAINER.value, gettext("Maintainers")),
@@ -160,6 +155,16 @@ class GroupForm(Form):
             project_creation_level=CreationLevel(self.project_creation_level.data),
             subgroup_creation_level=CreationLevel(self.subgroup_creation_level.data),
         )
+
+
+def creation_levels() -> list[tuple[str, str]]:
+    """Choices of who creates projects."""
+    return [
+        (CreationLevel.NOBODY.value, gettext("No one")),
+        (CreationLevel.OWNER.value, gettext("Owners")),
+        (CreationLevel.MAINTAINER.value, gettext("Maintainers")),
+        (CreationLevel.DEVELOPER.value, gettext("Developers and Maintainers")),
+    ]
 
 
 class RegistryAccessForm(Form):

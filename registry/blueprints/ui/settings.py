@@ -13,14 +13,16 @@ from wtforms.validators import InputRequired
 
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui.forms import Form, RegistryAccessForm, text
+from registry.blueprints.ui.setting_forms import form_of
 from registry.blueprints.ui.viewer import may, principal
 from registry.blueprints.ui.wording import role_name
 from registry.domain import access, forwarding, namespaces
 from registry.domain.access import Permission
 from registry.domain.forwarding import Forwarding
-from registry.domain.namespaces import ProjectChanges
+from registry.domain.namespaces import ProjectChanges, ProjectSettings
 from registry.domain.packages import protection
 from registry.domain.packages.protection import RuleChanges
+from registry.domain.settings import Section
 from registry.models import Group, Project, ProtectionRule, Role
 
 _ = lazy_gettext
@@ -36,8 +38,7 @@ class ForwardingForm(Form):
     lock_pypi_package_requests_forwarding = BooleanField(_("Enforce PyPI setting for all subgroups"))
 
 
-class DuplicatesForm(Form):
-    identical_upload_accepted = BooleanField(_("Accept identical uploads"))
+DuplicatesForm = form_of(ProjectSettings, Section.DUPLICATES)
 
 
 class ProtectionRuleForm(Form):
@@ -120,8 +121,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.ADMIN_NAMESPACE)
     def change_duplicates(project: Project) -> Response:
         """Whether a file may be published again that is there already."""
-        accepted = bool(DuplicatesForm().identical_upload_accepted.data)
-        namespaces.change(project, ProjectChanges(identical_upload_accepted=accepted), by=principal())
+        namespaces.change(project, DuplicatesForm().changes(ProjectChanges), by=principal())
         return _saved(project)
 
     @blueprint.post(f"{PROJECT_SETTINGS}/protection_rules")
@@ -185,7 +185,7 @@ def _project_page(
         namespace=project,
         access_form=access_form or _access_form(project, formdata=None),
         rule_form=rule_form or _rule_form(formdata=None),
-        duplicates_form=DuplicatesForm(identical_upload_accepted=project.identical_upload_accepted, formdata=None),
+        duplicates_form=DuplicatesForm.of(project, formdata=None),
         rules=protection.protection_rules(project),
         anyone_may_pull_is_offered=access.anyone_may_pull(),
         forwards=forwarding.forwards(project),

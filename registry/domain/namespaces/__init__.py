@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from registry.domain.namespaces.changes import (
+    PROJECT_SETTINGS,
     GroupChanges,
     GroupSettings,
     NamespaceChanges,
@@ -70,6 +71,7 @@ __all__ = [
     "MAXIMUM_ALLOWLIST",
     "MAXIMUM_DEPTH",
     "MOST_CHOICES",
+    "PROJECT_SETTINGS",
     "RESERVED",
     "TOP_LEVEL_RESERVED",
     "AnyNamespace",

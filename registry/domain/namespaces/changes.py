@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from types import EllipsisType
 
 from registry.domain.changes import Changes
+from registry.domain.settings import Section, Switch, setting, settings_of
+from registry.domain.settings import gettext_noop as _
 from registry.models import CreationLevel, RegistryAccess, Visibility
 
 
@@ -22,7 +24,16 @@ class ProjectSettings(Changes):
     """What a project has beyond what every namespace has; can be set when it is created."""
 
     registry_access: RegistryAccess | EllipsisType = ...
-    identical_upload_accepted: bool | EllipsisType = ...
+    identical_upload_accepted: bool | EllipsisType = setting(
+        Switch(),
+        _("Accept identical uploads"),
+        Section.DUPLICATES,
+        hint=_(
+            "Publishing a file again that is there already, byte for byte, succeeds and changes nothing. "
+            "Otherwise it is refused."
+        ),
+        rest_name="pypi_identical_upload_accepted",
+    )
     job_allowlist_enforced: bool | EllipsisType = ...
 
 
@@ -49,3 +60,6 @@ class GroupChanges(NamespaceChanges, GroupSettings):
 @dataclass(frozen=True)
 class ProjectChanges(NamespaceChanges, ProjectSettings):
     """Changes to a project."""
+
+
+PROJECT_SETTINGS = settings_of(ProjectSettings)

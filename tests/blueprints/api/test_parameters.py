@@ -12,8 +12,10 @@ import pytest
 from flask import Flask
 from werkzeug.routing import Rule
 
+from registry.blueprints.api import setting_kinds
 from registry.blueprints.api.parameters import Fields, Parameter, boolean, optional, text
 from registry.database import utcnow
+from registry.domain import instance, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import access_tokens, deploy_tokens
 from registry.domain.accounts.users import UserChanges
@@ -32,10 +34,8 @@ NAMES = (
     "order_by", "status", "package_type", "package_name", "package_version", "package_name_pattern",
     "minimum_access_level_for_push", "minimum_access_level_for_delete", "enabled", "target_project_id",
     "target_group_id", "ref", "expires_in", "page", "per_page", "cursor", "pagination", "id_after", "id_before",
-    "skip_groups", "query", "plan_name", "pypi_max_file_size", "default_project_visibility",
-    "restricted_visibility_levels", "default_project_creation", "personal_access_token_prefix",
-    "max_personal_access_token_lifetime", "pypi_package_requests_forwarding", "lock_pypi_package_requests_forwarding",
-    "active", "blocked", "statistics", "with_projects", "owned", "min_access_level", "reason",
+    "skip_groups", "query", "plan_name", "active", "blocked", "statistics", "with_projects", "owned",
+    "min_access_level", "reason", *(one.rest_name for one in (*instance.SETTINGS, *namespaces.PROJECT_SETTINGS)),
 )  # fmt: skip
 VALUES: dict[str, Any] = {
     "null": None, "true": True, "zero": 0, "negative": -1, "huge": 10**30, "fraction": 1.5, "empty": "",
@@ -145,11 +145,7 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
     "PATCH /projects/{project}/packages/protection/rules/{rule_id}": {
         "package_name_pattern": ..., "minimum_access_level_for_push": ..., "minimum_access_level_for_delete": ...,
     },
-    "PUT /application/settings": {
-        "pypi_package_requests_forwarding": ..., "personal_access_token_prefix": ...,
-        "max_personal_access_token_lifetime": ..., "default_group_visibility": ...,
-        "restricted_visibility_levels": ..., "default_project_creation": ...,
-    },
+    "PUT /application/settings": {one.rest_name: ... for one in setting_kinds.INSTANCE_SETTINGS},
     "PUT /application/plan_limits": {"plan_name": "default", "pypi_max_file_size": ...},
     "POST /projects/{project}/jobs": {"name": "publish", "ref": "main", "expires_in": 60},
     "POST /projects/{project}/jobs/{job_id}/finish": {"status": "success"},

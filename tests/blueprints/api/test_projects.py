@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from registry.domain import namespaces
 from registry.domain.accounts import users
+from registry.domain.settings import Setting
 from registry.models import Group, Project, RegistryAccess, Role, User, Visibility
-from tests import factories
+from tests import factories, setting_values
 from tests.builders import build_wheel
 from tests.clients import Rest
 from tests.suggested_paths import PATHS
@@ -280,6 +282,19 @@ class TestChange:
 
         assert response.status_code == 200
         assert response.json == before | changes | {"name_with_namespace": "Acme / Better tools"}
+
+    @pytest.mark.parametrize("described", namespaces.PROJECT_SETTINGS, ids=lambda one: one.name)
+    def test_each_setting_is_readable_and_settable_at_once_and_later(
+        self, rest: Rest, group: Group, project: Project, owner_token: str, described: Setting
+    ) -> None:
+        address, name = f"/projects/{project.id}", described.rest_name
+        before = rest.get(address, owner_token).json
+        changes = {name: setting_values.in_json(described, before[name])}
+        new = {"name": "other", "namespace_id": group.id} | changes
+
+        assert rest.put(address, owner_token, changes).json == before | changes
+        assert rest.get(address, owner_token).json == before | changes
+        assert rest.post("/projects", owner_token, new).json[name] == changes[name] != before[name]
 
     def test_whether_identical_uploads_are_accepted_is_the_maintainers_to_say(
         self, rest: Rest, project: Project, maintainer_token: str, developer: User

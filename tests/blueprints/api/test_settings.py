@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from registry.domain import instance
+from registry.domain.settings import Setting
 from registry.models import Group, Project
-from tests import factories
+from tests import factories, setting_values
 from tests.builders import build_wheel
 from tests.clients import Rest, Twine
 
@@ -55,6 +57,18 @@ class TestSettings:
 
         assert response.status_code == 200
         assert response.json == before | changes == rest.get(SETTINGS, admin_token).json
+
+    @pytest.mark.parametrize("described", instance.SETTINGS, ids=lambda one: one.name)
+    def test_each_is_readable_and_settable(self, rest: Rest, admin_token: str, described: Setting) -> None:
+        name = described.rest_name
+        address = SETTINGS if name in rest.get(SETTINGS, admin_token).json else LIMITS
+        before = rest.get(address, admin_token).json
+        after = before | {name: setting_values.in_json(described, before[name])}
+
+        response = rest.put(address, admin_token, {"plan_name": "default", name: after[name]})
+
+        assert after != before
+        assert response.json == after == rest.get(address, admin_token).json
 
     def test_a_form_does_as_well_as_json(self, rest: Rest, admin_token: str) -> None:
         sent = {"can_create_group": "false", "restricted_visibility_levels[]": ["public", "internal"]}

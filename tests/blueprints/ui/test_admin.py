@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from registry.database import utcnow
-from registry.domain import forwarding, namespaces
+from registry.domain import forwarding, instance, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
 from registry.domain.accounts.users import StateChange
+from registry.domain.settings import Section
 from registry.models import CreationLevel, InstanceSettings, Role, UserState, Visibility
-from tests import factories
+from tests import factories, setting_values
 from tests.builders import build_wheel
 
 HOSTILE = '"><img src=x onerror=alert(1)>'
@@ -23,6 +24,12 @@ CHANGES = [
     "/admin/users/olivia/reset_password", "/admin/users/olivia/delete", "/admin/application_settings/general",
     "/admin/application_settings/ci_cd", "/admin/plan_limits",
 ]  # fmt: skip
+PLACES = {
+    Section.VISIBILITY: ("/admin/application_settings/general", None),
+    Section.ACCOUNTS: ("/admin/application_settings/general", None),
+    Section.PACKAGE_REGISTRY: ("/admin/application_settings/ci_cd", None),
+    Section.SIZE_LIMITS: ("/admin/application_settings/ci_cd", "/admin/plan_limits"),
+}  # fmt: skip
 NEW_USER = {"name": "Nina", "username": "nina", "email": "nina@example.com"}
 
 
@@ -381,10 +388,10 @@ def test_what_the_registry_allows_is_set(area):
         },
     )
 
-    instance = InstanceSettings.current()
-    assert instance.allow_guest_plus_roles_to_pull_packages is True
-    assert instance.package_registry_allow_anyone_to_pull_option is False
-    assert instance.pypi_package_requests_forwarding is True
+    current = InstanceSettings.current()
+    assert current.allow_guest_plus_roles_to_pull_packages is True
+    assert current.package_registry_allow_anyone_to_pull_option is False
+    assert current.pypi_package_requests_forwarding is True
 
 
 @pytest.mark.parametrize(
@@ -418,15 +425,33 @@ def test_general_settings_are_saved(area):
         },
     )
 
-    instance = InstanceSettings.current()
+    current = InstanceSettings.current()
     assert answer.status_code == 303
-    assert (instance.default_project_visibility, instance.default_group_visibility) == (
+    assert (current.default_project_visibility, current.default_group_visibility) == (
         Visibility.INTERNAL, Visibility.PUBLIC,
     )  # fmt: skip
-    assert instance.restricted_visibility_levels == ["public", "private"]
-    assert instance.default_project_creation is CreationLevel.MAINTAINER
-    assert (instance.can_create_group, instance.max_personal_access_token_lifetime) == (False, 30)
-    assert instance.personal_access_token_prefix == "acme-"
+    assert current.restricted_visibility_levels == ["public", "private"]
+    assert current.default_project_creation is CreationLevel.MAINTAINER
+    assert (current.can_create_group, current.max_personal_access_token_lifetime) == (False, 30)
+    assert current.personal_access_token_prefix == "acme-"
+
+
+@pytest.mark.parametrize("described", instance.SETTINGS, ids=lambda one: one.name)
+def test_each_setting_is_on_a_page_and_can_be_changed_there(area, described):
+    path, action = PLACES[described.section]
+    page = area.get(path)
+    boxes = {box.get("name"): box.get("checked") is not None for box in page.tree.iter("input")}
+    before = getattr(InstanceSettings.current(), described.name)
+
+    answer = area.submit(
+        path, {described.name: setting_values.in_a_form(described, boxes.get(described.name, False))}, action=action
+    )
+
+    factories.reload(InstanceSettings.current())
+    assert described.label in page.text
+    assert described.hint in page.text
+    assert answer.status_code == 303
+    assert getattr(InstanceSettings.current(), described.name) != before
 
 
 @pytest.mark.parametrize(

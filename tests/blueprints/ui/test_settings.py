@@ -192,6 +192,15 @@ def test_anyone_may_pull_is_offered_only_where_the_instance_offers_it(browser_of
     assert "Allow anyone to pull from package registry" not in browser.get(PROJECT).text
 
 
+@pytest.mark.parametrize("described", namespaces.PROJECT_SETTINGS, ids=lambda one: one.name)
+def test_each_setting_of_a_project_is_on_its_page(browser_of, maintainer, project, described):
+    page = browser_of(maintainer).get(PROJECT)
+
+    assert described.name in boxes(page)
+    assert described.label in page.text
+    assert described.hint in page.text
+
+
 def test_a_maintainer_decides_whether_identical_uploads_are_accepted(browser_of, maintainer, project):
     browser = browser_of(maintainer)
     path = f"{PROJECT}/duplicates"

@@ -1,0 +1,118 @@
+"""Forms of settings, made from their descriptions in the domain: each kind as a form field and its value."""
+
+from __future__ import annotations
+
+from typing import Any, Self, TypeVar
+
+from flask_babel import lazy_gettext
+from wtforms import (
+    BooleanField,
+    Field,
+    IntegerField,
+    RadioField,
+    SelectField,
+    SelectMultipleField,
+    StringField,
+)
+from wtforms.validators import NumberRange
+
+from registry.blueprints.ui.forms import Form, creation_levels, text
+from registry.blueprints.ui.wording import visibility_name
+from registry.database import Model
+from registry.domain.changes import Changes
+from registry.domain.settings import (
+    Creators,
+    Days,
+    OneVisibility,
+    Section,
+    Setting,
+    ShortText,
+    SizeLimit,
+    Switch,
+    Visibilities,
+    settings_of,
+)
+from registry.models import CreationLevel, Visibility
+
+_ = lazy_gettext
+
+Changed = TypeVar("Changed", bound=Changes)
+LARGEST_SIZE = 2**63 - 1
+
+
+class SettingsForm(Form):
+    """The settings of some sections; ``form_of`` makes the classes."""
+
+    settings: tuple[Setting, ...] = ()
+
+    @classmethod
+    def of(cls, record: Model, **options: Any) -> Self:
+        """A form that shows the settings of a record, until others are sent.
+
+        :param options: of the form; and what it shows in the place of the record's own value.
+        """
+        shown = {one.name: _shown(one, getattr(record, one.name)) for one in cls.settings}
+        return cls(**(shown | options))
+
+    def section(self, name: str) -> list[Field]:
+        """The fields of one section, as the page shows them."""
+        return [self[one.name] for one in self.settings if one.section == name]
+
+    def changes(self, kind: type[Changed]) -> Changed:
+        """What was chosen."""
+        return kind(**{one.name: _value(one, self[one.name]) for one in self.settings})
+
+
+def form_of(changes: type[Changes], *sections: Section) -> type[SettingsForm]:
+    """A form with all settings of these sections."""
+    shown = tuple(one for one in settings_of(changes) if one.section in sections)
+    made: type[SettingsForm] = type(
+        "SettingsForm", (SettingsForm,), {"settings": shown, **{one.name: _field(one) for one in shown}}
+    )
+    return made
+
+
+def _field(described: Setting) -> Field:
+    label = lazy_gettext(described.label)
+    hint = lazy_gettext(described.hint) if described.hint else ""
+    match described.kind:
+        case Switch():
+            return BooleanField(label, description=hint)
+        case Days(least=least, most=most):
+            message = _("Enter a number from %(least)s to %(most)s.", least=least, most=most)
+            return IntegerField(label, [NumberRange(least, most, message)], description=hint)
+        case SizeLimit():
+            return IntegerField(label, [NumberRange(0, LARGEST_SIZE, _("Enter a whole number."))], description=hint)
+        case ShortText(longest=longest):
+            attributes = {"maxlength": longest, "spellcheck": "false", "autocapitalize": "none"}
+            return StringField(label, description=hint, render_kw=attributes)
+        case OneVisibility():
+            return RadioField(label, coerce=int, choices=_visibilities, description=hint)
+        case Visibilities():
+            return SelectMultipleField(label, choices=_visibility_labels, description=hint)
+        case Creators():
+            return SelectField(label, choices=creation_levels, description=hint)
+    raise NotImplementedError(described.kind)
+
+
+def _shown(described: Setting, value: Any) -> Any:
+    return value or 0 if isinstance(described.kind, SizeLimit) else value
+
+
+def _value(described: Setting, field: Any) -> Any:
+    match described.kind:
+        case ShortText():
+            return text(field)
+        case OneVisibility():
+            return Visibility(field.data)
+        case Creators():
+            return CreationLevel(field.data)
+    return field.data
+
+
+def _visibilities() -> list[tuple[int, str]]:
+    return [(int(level), visibility_name(level)) for level in Visibility]
+
+
+def _visibility_labels() -> list[tuple[str, str]]:
+    return [(level.label, visibility_name(level)) for level in Visibility]
