@@ -297,7 +297,7 @@ def namespaces(world: World, people: Mapping[str, Browser]) -> None:
     send(
         alice,
         "/projects/new",
-        (project, {**project, "name": "Métro tools", "visibility": "20"}, {**project, "name": "Métro tools"}),
+        (project, {**project, "name": "Métro page", "visibility": "20"}, {**project, "name": "Métro page"}),
     )
     send(bob, "/projects/new", (project, {**group, "name": "Bob's own"}))
     edit: dict[str, Any] = {
@@ -311,7 +311,7 @@ def namespaces(world: World, people: Mapping[str, Browser]) -> None:
     )))  # fmt: skip
     send(alice, "/groups/acme/research/-/edit", ({**edit, "name": "Research", "visibility": "20"},))
     access = {"registry_access": "enabled", "anyone_may_pull": "y"}
-    send(alice, "/acme/metro-tools/edit", ({**edit, **access, **change} for change in (
+    send(alice, "/acme/metro-page/edit", ({**edit, **access, **change} for change in (
         {}, {"name": ""}, {"visibility": "20"}, {"registry_access": "x"}, {"registry_access": "disabled"},
         {"registry_access": "private"},
     )))  # fmt: skip
@@ -321,7 +321,7 @@ def namespaces(world: World, people: Mapping[str, Browser]) -> None:
         ({**edit, "name": "Tools", "description": "Reading", "registry_access": "enabled"},),
     )
     send(bob, "/acme/tools/edit", ({**edit, **access},))
-    for path in ("/groups/metro-tools/-/path", "/acme/metro-tools/-/path"):
+    for path in ("/groups/metro-tools/-/path", "/acme/metro-page/-/path"):
         send(alice, path, ({}, {"path": ""}, {"path": "a b"}, {"path": "acme"}, {"path": "empty"}, {"path": "metro"}))
         send(bob, path, ({"path": "bobs"},))
     for parent in ("x", "999999", str(ids["open"]), str(ids["acme"]), "0", ""):
