@@ -56,16 +56,13 @@ class Changes:
         :raises StorageLimitReached: a limit would be passed.
         :raises RecordNotFound: a project was deleted meanwhile.
         """
-        for project_id, (files, size_bytes) in sorted(self._sums.items()):
-            limits = limits_on(project_id) if size_bytes > 0 else []
-            for limit in limits:
-                if limit.kind == "group":
-                    hold(AdvisoryLock.LIMITED_GROUP, part=limit.namespace_id)
-            _add(project_id, files, size_bytes)
-            for limit in limits:
-                held = size_of(limit.namespace_id)
-                if held > limit.size_bytes:
-                    raise _reached(limit, held - size_bytes, size_bytes)
+        limits = {project_id: limits_on(project_id) for project_id, (_, growth) in self._sums.items() if growth > 0}
+        groups = {limit.namespace_id for found in limits.values() for limit in found if limit.kind == "group"}
+        for group_id in sorted(groups):
+            hold(AdvisoryLock.LIMITED_GROUP, part=group_id)
+        for project_id, (files, growth) in sorted(self._sums.items()):
+            _add(project_id, files, growth)
+            _refuse_passed(limits.get(project_id, ()), growth)
 
 
 def _add(project_id: int, files: int, size_bytes: int) -> None:
@@ -78,6 +75,13 @@ def _add(project_id: int, files: int, size_bytes: int) -> None:
     )
     if counted.scalar() is None:
         raise RecordNotFound
+
+
+def _refuse_passed(limits: Iterable[Limit], growth: int) -> None:
+    for limit in limits:
+        held = size_of(limit.namespace_id)
+        if held > limit.size_bytes:
+            raise _reached(limit, held - growth, growth)
 
 
 def size_of(namespace_id: int) -> int:

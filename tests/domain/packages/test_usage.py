@@ -164,6 +164,17 @@ def test_a_limit_lets_through_what_just_fits(holder: str, group: Group, storage:
     assert factories.published(project, WHEELS[1]).id
 
 
+def test_each_of_several_limited_groups_above_a_project_counts(group: Group) -> None:
+    inner = factories.group("inner", parent=group)
+    project = factories.project("tools", parent=inner)
+    limit(group, 1 << 20)
+    limit(inner, len(WHEELS[0].content))
+    factories.published(project, WHEELS[0])
+
+    with pytest.raises(StorageLimitReached, match="group acme/inner may hold"):
+        factories.published(project, WHEELS[1])
+
+
 def test_own_limits_stand_in_the_place_of_the_instances(group: Group, project: Project) -> None:
     top = instance.InstanceChanges(project_storage_size_limit=10, group_storage_size_limit=20)
     instance.change_instance(top, by=access.SHELL)
