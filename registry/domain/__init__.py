@@ -1,1 +1,1 @@
-"""What the registry does: its rules in plain Python over the models. No Flask in this room."""
+"""The rules of the registry, in plain Python over the models; independent of Flask."""

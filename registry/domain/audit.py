@@ -9,11 +9,11 @@ from sqlalchemy import Select, or_, select
 from registry.database import contains, db
 from registry.models import AuditEvent, Namespace
 
-LONGEST_AUTHOR = 255  # as the column: two user names may be longer together
+LONGEST_AUTHOR = 255  # length of the column, which the two user names of a sudo request can exceed
 
 
 class Author(Protocol):
-    """What an event says about who acted; ``access.Principal`` is one."""
+    """The attributes of an author that an event records; ``access.Principal`` has them."""
 
     @property
     def label(self) -> str: ...
@@ -24,10 +24,10 @@ class Author(Protocol):
 
 
 def record(by: Author, action: str, target: str, namespace: Namespace | None = None, **details: Any) -> None:
-    """Add one event to the current transaction.
+    """Add an event to the current transaction.
 
     :param action: ``<thing>_<what happened>``, e.g. ``package_published``.
-    :param details: short values that JSON can hold; never a secret.
+    :param details: short JSON-serializable values; never a secret.
     """
     db.session.add(
         AuditEvent(
@@ -43,9 +43,9 @@ def record(by: Author, action: str, target: str, namespace: Namespace | None = N
 
 
 def events(search: str = "") -> Select[AuditEvent]:
-    """The newest first.
+    """Return the events, newest first.
 
-    :param search: a part of the author, the action or the target, without case.
+    :param search: part of the author, action, or target; case-insensitive.
     """
     listing = select(AuditEvent).order_by(AuditEvent.id.desc())
     if not search:

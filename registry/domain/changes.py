@@ -1,4 +1,4 @@
-"""Changes to a record as frozen values with known fields: mypy and Python both refuse a name that is not among them."""
+"""Changes to a record as frozen values with declared fields; mypy and Python both reject other names."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from registry.database import Model
 
 @dataclass(frozen=True)
 class Changes:
-    """New values for some columns of one record; a field left at ``...`` leaves its column as it is.
+    """New values for some columns of one record; a field left at ``...`` leaves its column unchanged.
 
-    The fields of a subclass are named and typed as the columns.
+    The fields of a subclass have the names and types of the columns.
     """
 
     def given(self) -> dict[str, object]:
-        """The new values by column, in the order in which the fields are declared."""
+        """Return the new values by column, in the order in which the fields are declared."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in values if value is not ...}
 
     def apply_to(self, record: Model) -> None:
-        """Set the columns that change.
+        """Set the changed columns of a record.
 
-        :raises TypeError: these are changes to a record of another kind.
+        :raises TypeError: the record lacks one of the columns.
         """
         given = self.given()
         if unknown := given.keys() - record.__mapper__.column_attrs.keys():

@@ -1,4 +1,4 @@
-"""Request forwarding: the cascade of settings, and where a request is forwarded to."""
+"""Request forwarding: the cascading setting, and the upstream URL of a request."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FORWARDING_LOCK = "lock_pypi_package_requests_forwarding"
 
 @dataclass(frozen=True)
 class Forwarding:
-    """Request forwarding as it stands for one group.
+    """Request forwarding of one group.
 
-    :param value: what the group itself says; ``None`` inherits.
-    :param lock: the group's own lock on everything below it.
-    :param inherited: what would hold if the group said nothing.
-    :param effective: what holds.
-    :param locked_by: where it is decided above the group: a group's id, ``"instance"``, or ``None`` when it is not.
-    :param inherited_from: the group's id or ``"instance"`` that ``inherited`` comes from.
+    :param value: the group's own value; ``None`` inherits.
+    :param lock: whether the group locks the setting for its subgroups.
+    :param inherited: the effective value if the group had none of its own.
+    :param effective: the effective value.
+    :param locked_by: the source of a lock above the group: a group's ID, ``"instance"``, or ``None`` if there is none.
+    :param inherited_from: the source of ``inherited``: a group's ID or ``"instance"``.
     """
 
     value: bool | None
@@ -45,12 +45,12 @@ class Forwarding:
 
 
 def of_group(group: Group) -> Forwarding:
-    """The cascade for this group, in two statements whatever its depth."""
+    """Return request forwarding of a group, in two statements at any depth."""
     return _cascade(InstanceSettings.current(), _path_settings(group.id), group.id)
 
 
 def forwards(namespace: Namespace) -> bool:
-    """Whether requests for package names this project or group does not hold are forwarded."""
+    """Return whether requests for package names missing from this project or group are forwarded."""
     group_id = namespace.id if isinstance(namespace, Group) else namespace.parent_id
     if group_id is None:
         return InstanceSettings.current().pypi_package_requests_forwarding
@@ -60,9 +60,9 @@ def forwards(namespace: Namespace) -> bool:
 def change_forwarding(
     group: Group, *, value: bool | EllipsisType | None = ..., lock: bool | EllipsisType = ..., by: audit.Author
 ) -> Forwarding:
-    """Change what the group says; what is left out (``...``) stays.
+    """Change the group's own setting; an omitted value (``...``) is unchanged.
 
-    Takes ``AdvisoryLock.TREE``: the settings above and below belong to the decision.
+    Takes ``AdvisoryLock.TREE``, as the result depends on the settings of ancestors and subgroups.
 
     :raises SettingLocked: the instance or an ancestor has locked it.
     """
@@ -74,9 +74,9 @@ def change_forwarding(
         if standing.is_locked and changed:
             raise SettingLocked(FORWARDING if new_value != standing.value else FORWARDING_LOCK)
         if standing.value is None and new_value is not None and _repeats_ancestor(standing, new_value):
-            new_value = None  # stays inheriting, so that it follows a later change above
+            new_value = None  # keeps inheriting, so that it follows later changes of the ancestor
         if new_lock and new_value is None:
-            new_value = standing.inherited  # a lock holds something: what holds now
+            new_value = standing.inherited  # a lock requires a value
         if new_lock and not standing.lock:
             _clear_locks_below(group)
         if (new_value, new_lock) != (standing.value, standing.lock):
@@ -99,9 +99,9 @@ def change_group(
     lock: bool | EllipsisType = ...,
     by: Principal,
 ) -> None:
-    """Change a group and what it says about request forwarding, both or neither.
+    """Change a group and its request forwarding in one transaction.
 
-    Takes locks and raises as ``namespaces.change`` and ``change_forwarding`` do.
+    Takes the locks and raises the errors of ``namespaces.change`` and ``change_forwarding``.
     """
     with transaction():
         if changes.given():
@@ -112,7 +112,7 @@ def change_group(
 
 
 def _path_settings(group_id: int) -> Sequence[tuple[int, bool | None, bool]]:
-    """(id, value, lock) of the group and its ancestors, topmost first."""
+    """Return (ID, value, lock) of the group and its ancestors, topmost first."""
     rows = db.session.execute(
         select(
             Ancestry.ancestor_id,
@@ -161,11 +161,11 @@ def _clear_locks_below(group: Group) -> None:
 
 
 def upstream_url(namespace: Namespace, name: str, upstream: str) -> str:
-    """The upstream page to redirect to for a package name this namespace does not hold.
+    """Return the URL of the upstream page to redirect to for a package name that this namespace lacks.
 
-    :param name: as requested; the answer carries its normalized form (PEP 503).
-    :param upstream: address of the upstream simple index.
-    :raises NotFound: forwarding is off here, by own, inherited or locked setting.
+    :param name: as requested; the URL contains its normalized form (PEP 503).
+    :param upstream: URL of the upstream simple index.
+    :raises NotFound: forwarding is off, by the namespace's own, an inherited, or a locked setting.
 
     GitLab, "Package request forwarding": the direct parent group decides for a project.
     """

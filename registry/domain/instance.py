@@ -102,7 +102,7 @@ SETTINGS = settings_of(InstanceChanges)
 def change_instance(changes: InstanceChanges, *, by: audit.Author) -> InstanceSettings:
     """Change some of the instance settings.
 
-    Without a lock: each is checked alone, and of two changes of one at once, the later one counts.
+    Takes no lock: settings are validated independently, and of two concurrent changes of one, the later wins.
 
     :raises InvalidRecord: values are outside their range.
     """
@@ -117,7 +117,7 @@ def change_instance(changes: InstanceChanges, *, by: audit.Author) -> InstanceSe
 
 
 def max_file_size(configured_bytes: int) -> int:
-    """The largest file accepted, in bytes; 0 is no limit. The instance setting may only lower the configured limit."""
+    """Return the maximum file size in bytes; 0 is unlimited. The setting can only lower the configured limit."""
     own = InstanceSettings.current().pypi_max_file_size
     if not own:
         return configured_bytes

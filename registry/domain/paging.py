@@ -1,4 +1,4 @@
-"""Long lists in pages: by number with a total, or on from the last record seen."""
+"""Pagination of lists: by page number with a total, or by keyset."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sqlalchemy import Select, func, select
 from registry.database import db
 
 Record = TypeVar("Record")
-Listing: TypeAlias = Select[Any]  # a list of records in a defined order, not read yet
+Listing: TypeAlias = Select[Any]  # an ordered query that has not been executed
 
 
 @dataclass(frozen=True)
 class Page(Generic[Record]):
-    """One page of a list; ``number`` counts from 1, and beyond the end ``items`` is empty."""
+    """A page of a list; ``number`` starts at 1, and ``items`` is empty past the end."""
 
     items: Sequence[Record]
     number: int
@@ -29,7 +29,7 @@ class Page(Generic[Record]):
 
 
 def page(listing: Listing, number: int, size: int) -> Page[Any]:
-    """A page of what a query finds, in two statements and those of its loading options."""
+    """Return a page of a query's results, in two statements plus those of its loading options."""
     total = db.session.scalar(select(func.count()).select_from(listing.order_by(None).subquery())) or 0
     offset = (number - 1) * size
     items = db.session.scalars(listing.limit(size).offset(offset)).all() if offset < total else []
@@ -37,12 +37,12 @@ def page(listing: Listing, number: int, size: int) -> Page[Any]:
 
 
 def page_of(records: Sequence[Record], number: int, size: int) -> Page[Record]:
-    """A page of a list that is at hand already."""
+    """Return a page of a list in memory."""
     offset = (number - 1) * size
     return Page(records[offset : offset + size], number, size, len(records))
 
 
 def first(listing: Listing, size: int) -> tuple[Sequence[Any], bool]:
-    """The first records of a query that itself starts after the last one seen, and whether there are more."""
+    """Return the first records of a keyset query, and whether more follow."""
     items = db.session.scalars(listing.limit(size + 1)).all()
     return items[:size], len(items) > size

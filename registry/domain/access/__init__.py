@@ -1,4 +1,4 @@
-"""Who may do what: principals, the policy as one table, roles, and the same rules as SQL conditions."""
+"""Authorization: principals, roles, the permission table, and the same rules as SQL conditions."""
 
 from __future__ import annotations
 

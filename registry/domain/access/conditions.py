@@ -1,4 +1,4 @@
-"""The policy's rules as SQL conditions, for lists."""
+"""The rules of the policy as SQL conditions, for lists."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from registry.models import Ancestry, Membership, Namespace, Project, RegistryAc
 
 
 def readable(principal: Principal) -> ColumnElement[bool]:
-    """Projects whose packages the principal may read through a group or a list, as a condition on ``Project``.
+    """Return a condition on ``Project``: the principal can read its packages through a group or a list.
 
-    Narrower than ``allowed`` on the project itself in two points, as in GitLab: "anyone may pull" opens only the
-    project's own endpoints, and a deploy token is shown only its own namespace. Wider in one: a job token on a group
-    counts as its user, without regard to the allowlists of the projects below.
+    As in GitLab, it is stricter than ``allowed`` on the project in two ways: "allow anyone to pull" applies only to the
+    project's own endpoints, and a deploy token sees only its own namespace. It is more permissive in one: in a group, a
+    job token has the access of its user, regardless of the allowlists of the group's projects.
     """
     return and_(Project.has_registry, _is_open_to(principal, POLICY[Permission.READ_PACKAGE]))
 
 
 def visible(principal: Principal) -> ColumnElement[bool]:
-    """Namespaces the principal may know of, as a condition on ``Namespace``; a CI job counts as its user."""
+    """Return a condition on ``Namespace``: it is visible to the principal. A CI job has the access of its user."""
     if principal.is_admin:
         return true()
     conditions = [_is_visible(principal), joined(principal)]
@@ -31,7 +31,7 @@ def visible(principal: Principal) -> ColumnElement[bool]:
 
 
 def joined(principal: Principal) -> ColumnElement[bool]:
-    """Namespaces the principal's user is a member of, or of one above; and groups with such a namespace below."""
+    """Return a condition on ``Namespace``: the principal's user is a member of it, an ancestor, or a descendant."""
     if principal.user is None:
         return false()
     is_above = and_(Namespace.kind == "group", member_below(principal.user.id, Namespace.id))
@@ -39,12 +39,12 @@ def joined(principal: Principal) -> ColumnElement[bool]:
 
 
 def has_role(principal: Principal, least: Role) -> ColumnElement[bool]:
-    """Namespaces in which the principal's user is a member with at least this role, as a condition on ``Namespace``."""
+    """Return a condition on ``Namespace``: the principal's user is a member of it with at least this role."""
     return false() if principal.user is None else _has_role(principal.user.id, least)
 
 
 def within(ancestor: Namespace, *, itself: bool = False) -> ColumnElement[bool]:
-    """Namespaces below the given one, as a condition on ``Namespace``."""
+    """Return a condition on ``Namespace``: it is a descendant of the given one, or with ``itself`` that one."""
     below = _lies_within(ancestor.id)
     return below if itself else and_(below, Namespace.id != ancestor.id)
 

@@ -1,7 +1,7 @@
-"""Who may do what: the whole policy as one table, decided by one short function.
+"""The permission policy as one table, evaluated by one function.
 
 ``POLICY`` is GitLab's permission tables ("Permissions and roles", "Deploy tokens", "CI/CD job tokens") as data.
-``allowed`` decides, ``require`` refuses in the way that tells the caller no more than GitLab does.
+``allowed`` evaluates it, and ``require`` raises errors that reveal no more to the caller than GitLab does.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from registry.models import (
 
 
 class Scope(enum.StrEnum):
-    """What a personal access token may be used for. Those the registry has no use for are known but open nothing."""
+    """Scopes of personal access tokens. Scopes that do not apply to a registry are accepted but grant nothing."""
 
     API = "api"
     READ_API = "read_api"
@@ -49,7 +49,7 @@ class Scope(enum.StrEnum):
 
 
 class DeployScope(enum.StrEnum):
-    """What a deploy token may be used for; only the two of the package registry open anything here."""
+    """Scopes of deploy tokens; only the two of the package registry grant anything here."""
 
     READ_REPOSITORY = "read_repository"
     READ_REGISTRY = "read_registry"
@@ -82,7 +82,7 @@ class Permission(enum.StrEnum):
     LEAVE_NAMESPACE = "leave_namespace"
     CREATE_PROJECT = "create_project"
     CREATE_SUBGROUP = "create_subgroup"
-    # Held in no namespace:
+    # Permissions without a namespace:
     READ_VISIBLE = "read_visible"
     READ_USERS = "read_users"
     READ_USER = "read_user"
@@ -97,20 +97,20 @@ class Permission(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """What one permission asks for.
+    """The requirements of one permission.
 
-    :ivar role: least role in the namespace or above it.
-    :ivar group_role: the same in a group, where it is another role there, or one that the group itself sets.
-    :ivar guests: a setting of the instance that gives it to Guests too.
-    :ivar members_below: in a group, members of any subgroup or project below it have it too.
-    :ivar open: whether visibility alone gives it to a principal. If it is held in no namespace, anonymous callers have
-        it, and see what is visible to them.
-    :ivar scopes: an access token needs one of them.
-    :ivar deploy_scopes: a deploy token of the namespace, or of a group above, needs one of them.
-    :ivar job: a CI job token has it if the job's user has it.
-    :ivar uses_registry: refused in a project whose package registry is switched off, to administrators too.
-    :ivar changes: refused in an archived project, to administrators too.
-    :ivar challenges: whether anonymous callers who see the namespace get 401 instead of 403.
+    :ivar role: minimum role in the namespace or an ancestor.
+    :ivar group_role: minimum role in a group, if it differs or is a setting of the group.
+    :ivar guests: an instance setting that also grants it to Guests.
+    :ivar members_below: in a group, also granted to members of its subgroups and projects.
+    :ivar open: whether visibility alone grants it to a principal. For permissions without a namespace, any such rule
+        grants it to anonymous callers.
+    :ivar scopes: scopes of access tokens, of which a token must have one.
+    :ivar deploy_scopes: the same for deploy tokens of the namespace or an ancestor.
+    :ivar job: granted to a CI job token if the job's user has it.
+    :ivar uses_registry: denied, even to administrators, in a project with its package registry disabled.
+    :ivar changes: denied, even to administrators, in an archived project.
+    :ivar challenges: whether anonymous callers who can see the namespace get 401 instead of 403.
     """
 
     role: Role
@@ -132,19 +132,19 @@ class Rule:
 
 
 def open_visibilities(principal: Principal) -> tuple[Visibility, ...]:
-    """The visibilities that let a principal in without a role."""
+    """Return the visibility levels that are open to a principal without a role."""
     return (Visibility.PUBLIC, Visibility.INTERNAL) if principal.is_internal_user else (Visibility.PUBLIC,)
 
 
 def _is_visible(principal: Principal, namespace: Namespace) -> bool:
-    """Whether visibility alone shows the namespace."""
+    """Return whether the principal can see the namespace by visibility alone."""
     return namespace.visibility in open_visibilities(principal)
 
 
 def _is_pullable(principal: Principal, namespace: Namespace) -> bool:
-    """Whether visibility alone opens the packages: a project's registry may be narrower or wider than the project.
+    """Return whether the principal can read packages by visibility alone.
 
-    An internal group asks for a role all the same.
+    The registry of a project can be more or less open than the project. An internal group requires a role.
     """
     if isinstance(namespace, Project):
         if namespace.registry_access is RegistryAccess.PRIVATE:
@@ -156,7 +156,7 @@ def _is_pullable(principal: Principal, namespace: Namespace) -> bool:
 
 
 def anyone_may_pull() -> bool:
-    """Whether the instance honours "Allow anyone to pull from package registry" of its projects."""
+    """Return whether projects can use "Allow anyone to pull from package registry"."""
     return InstanceSettings.current().package_registry_allow_anyone_to_pull_option
 
 
@@ -210,7 +210,7 @@ POLICY = {
     Permission.YANK_PACKAGE: Rule(Role.MAINTAINER, job=True, uses_registry=True, changes=True),
     Permission.ADMIN_PACKAGE: Rule(Role.MAINTAINER),
     Permission.CREATE_JOB: Rule(Role.DEVELOPER, changes=True),
-    Permission.FINISH_JOB: Rule(Role.GUEST, job=True),  # of others' jobs ``jobs.finish_job`` asks for more
+    Permission.FINISH_JOB: Rule(Role.GUEST, job=True),  # for the jobs of other users, ``jobs.finish_job`` requires more
     Permission.ADMIN_JOB_TOKEN_SCOPE: Rule(Role.MAINTAINER),
     Permission.READ_PACKAGE_SETTINGS: Rule(Role.MAINTAINER, scopes=_READ),
     Permission.CHANGE_PACKAGE_SETTINGS: Rule(Role.OWNER),
@@ -236,9 +236,9 @@ POLICY = {
 
 
 def allowed(principal: Principal, permission: Permission, namespace: Namespace | None = None) -> bool:
-    """Whether the principal holds the permission in the namespace, or in the instance when there is none.
+    """Return whether the principal has a permission in a namespace, or without a namespace.
 
-    Scopes of access tokens are not looked at: ``require`` does that before anything else.
+    It does not check the scopes of access tokens; ``require`` checks them first.
     """
     rule = POLICY[permission]
     if namespace is None:
@@ -255,12 +255,12 @@ def allowed(principal: Principal, permission: Permission, namespace: Namespace |
 
 
 def require(principal: Principal, permission: Permission, namespace: Namespace | None = None) -> None:
-    """Let pass, or refuse without telling more than the principal may know.
+    """Require a permission, revealing no more than the principal is allowed to know.
 
-    :raises InsufficientScope: the access token has none of the scopes that would do.
-    :raises Unauthenticated: nobody is signed in, and signing in may help.
-    :raises Forbidden: the principal may see the namespace, but not do this.
-    :raises NotFound: the principal may not know that the namespace exists.
+    :raises InsufficientScope: the access token has none of the accepted scopes.
+    :raises Unauthenticated: the caller is anonymous, and signing in can help.
+    :raises Forbidden: the principal can see the namespace but lacks the permission.
+    :raises NotFound: the namespace is hidden from the principal.
     """
     require_scope(principal, POLICY[permission].scopes)
     if allowed(principal, permission, namespace):
@@ -277,13 +277,16 @@ def require(principal: Principal, permission: Permission, namespace: Namespace |
 
 
 def require_scope(principal: Principal, scopes: Iterable[Scope]) -> None:
-    """:raises InsufficientScope: the principal is an access token without any of these scopes."""
+    """Require one of these scopes of an access token; other principals need none.
+
+    :raises InsufficientScope: the access token has none of these scopes.
+    """
     if principal.access_token is not None and not set(scopes) & set(principal.access_token.scopes):
         raise InsufficientScope(scopes)
 
 
 def _allowed_in_instance(principal: Principal, rule: Rule) -> bool:
-    """Deploy tokens and CI jobs are made for a namespace, and have little business in the instance as a whole."""
+    """Return whether a permission without a namespace is granted; deploy tokens have none, and CI jobs few."""
     if principal.deploy_token is not None or (principal.job is not None and not rule.job):
         return False
     if principal.is_anonymous:
@@ -292,7 +295,7 @@ def _allowed_in_instance(principal: Principal, rule: Rule) -> bool:
 
 
 def _admits(namespace: Namespace, rule: Rule) -> bool:
-    """Whether the namespace is in a state in which anyone at all may."""
+    """Return whether the state of the namespace permits the action at all."""
     if rule.uses_registry and not _has_registry(namespace):
         return False
     return not (rule.changes and isinstance(namespace, Project) and namespace.archived)
@@ -312,12 +315,12 @@ def holds_scope(token: DeployToken, rule: Rule) -> bool:
 
 
 def _reaches(token: DeployToken, namespace: Namespace) -> bool:
-    """A deploy token reaches its own namespace and everything below it."""
+    """Return whether a namespace is that of the deploy token or a descendant of it."""
     return is_within(namespace, token.namespace_id)
 
 
 def _admits_job(namespace: Namespace, job: Job) -> bool:
-    """A project admits its own jobs and those of its allowlist; a group admits a job as it does the job's user."""
+    """Return whether a namespace accepts a job: a group any, a project its own and those on its allowlist."""
     if not isinstance(namespace, Project) or namespace.id == job.project_id or not namespace.job_allowlist_enforced:
         return True
     listed = exists().where(

@@ -1,4 +1,4 @@
-"""Principals: the parties on whose behalf requests are made."""
+"""Principals: the authenticated or anonymous callers of requests."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class PrincipalKind(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks: a signed-in user, a personal access token, a deploy token, a CI job, the shell, or nobody.
+    """The caller of a request: a signed-in user, access token, deploy token, or CI job; the shell; or anonymous.
 
-    :ivar sudo_by: the administrator who acts as ``user``.
+    :ivar sudo_by: the administrator who acts as ``user`` by sudo.
     """
 
     kind: PrincipalKind
@@ -43,7 +43,7 @@ class Principal:
 
     @property
     def is_internal_user(self) -> bool:
-        """May see what is internal: everyone with an account, unless marked external."""
+        """Whether internal namespaces are visible: to all users except external ones."""
         return self.user is not None and not self.user.is_external
 
     @property

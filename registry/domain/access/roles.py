@@ -1,4 +1,4 @@
-"""Roles that users hold by membership in a namespace or above it."""
+"""Roles of users by membership in a namespace or its ancestors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from registry.models import Ancestry, Group, Membership, Namespace, Role, User
 
 
 def role_in(principal: Principal, namespace: Namespace) -> Role:
-    """The highest role of the principal's user in the namespace or any ancestor; administrators own everything."""
+    """Return the highest role of the principal's user in the namespace or any ancestor; Owner for administrators."""
     if principal.is_admin:
         return Role.OWNER
     if principal.user is None:
@@ -25,7 +25,7 @@ def role_in(principal: Principal, namespace: Namespace) -> Role:
 
 
 def role_of(user: User, namespace: Namespace) -> Role:
-    """The same by membership alone, fresh from the database."""
+    """Return the same by membership alone, read from the database each time."""
     highest = db.session.scalar(
         _HIGHEST_ROLE, {"namespace_id": namespace.id, "user_id": user.id, "today": utcnow().date()}
     )
@@ -34,14 +34,14 @@ def role_of(user: User, namespace: Namespace) -> Role:
 
 @dataclass(frozen=True)
 class HeldRoles:
-    """What one user holds in a namespace: directly, and by the groups above it."""
+    """The roles of one user in a namespace: direct, and inherited from its ancestors."""
 
     direct: Role = Role.NO_ACCESS
     inherited: Role = Role.NO_ACCESS
 
 
 def held_roles(principal: Principal, namespaces: Iterable[Namespace]) -> dict[int, HeldRoles]:
-    """What the principal's user holds in each of many namespaces, by id, in one statement; ``role_in`` knows it then.
+    """Return the roles of the principal's user by namespace ID, in one statement, and cache them for ``role_in``.
 
     The Owner of a personal namespace counts as a direct Owner of its projects.
     """
@@ -73,7 +73,7 @@ def is_member_below(principal: Principal, group: Group) -> bool:
 
 
 def is_within(namespace: Namespace, ancestor_id: int) -> bool:
-    """Whether the namespace is the one with this id or lies below it."""
+    """Return whether the namespace has this ID or is a descendant of the namespace with it."""
     if namespace.id == ancestor_id:
         return True
     return db.session.get(Ancestry, (namespace.id, ancestor_id)) is not None
@@ -89,7 +89,7 @@ def member_below(user_id: int, group_id: int | SQLColumnExpression[int]) -> Colu
 
 
 def unexpired() -> ColumnElement[bool]:
-    """Memberships that count today, as a condition on ``Membership``; they end at 00:00 UTC of their last day."""
+    """Return a condition on ``Membership``: it has not expired; it expires at 00:00 UTC on its date."""
     return _counts_on(utcnow().date())
 
 
@@ -97,7 +97,7 @@ def _counts_on(today: date | BindParameter[date]) -> ColumnElement[bool]:
     return or_(Membership.expires_on.is_(None), Membership.expires_on > today)
 
 
-# Made once, as the statements of the read path are: to make one takes as long as to run it.
+# Built once, like all statements of the read path: building a statement takes as long as executing it.
 _HIGHEST_ROLE = (
     select(func.max(Membership.role))
     .join(Ancestry, Ancestry.ancestor_id == Membership.namespace_id)
