@@ -1,1 +1,1 @@
-"""Users and their tokens: accounts, sign-in, access tokens, deploy tokens, CI jobs."""
+"""Users, sign-in, access tokens, deploy tokens, and CI jobs."""

@@ -1,4 +1,4 @@
-"""Personal access tokens: issued, listed, found, rotated, revoked."""
+"""Issuing, listing, finding, rotating, and revoking personal access tokens."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def issue_access_token(
     description: str = "",
     secret: str | None = None,
 ) -> tuple[AccessToken, str]:
-    """A new token and its secret.
+    """Issue a token, and return it with its secret.
 
-    :param expires_on: dead from 00:00 UTC of that day; default: as far ahead as the instance allows.
-    :param secret: given only for the first administrator's token; otherwise generated.
-    :raises InvalidRecord: name, scopes, description or expiry break a rule.
+    :param expires_on: the token expires at 00:00 UTC on this date; the default is the latest that the instance allows.
+    :param secret: only for the first administrator's token; otherwise generated.
+    :raises InvalidRecord: the name, scopes, description, or expiration date is invalid.
     """
     settings = InstanceSettings.current()
     scopes = list(dict.fromkeys(scopes))
@@ -57,7 +57,7 @@ def issue_access_token(
 
 @dataclass(frozen=True)
 class AccessTokenFilter:
-    """What a list of access tokens is narrowed to, and its order; ``None`` leaves a quality open."""
+    """Filter and order of a list of access tokens; ``None`` does not filter."""
 
     user_id: int | None = None
     is_active: bool | None = None
@@ -74,9 +74,9 @@ class AccessTokenFilter:
 
 
 def access_tokens(wanted: AccessTokenFilter, *, by: Principal, now: datetime) -> Listing:
-    """An administrator's view of all tokens, or one's own.
+    """Return the caller's tokens; for administrators, all tokens.
 
-    :raises Unauthenticated: somebody else's are asked for (GitLab, personal access tokens API).
+    :raises Unauthenticated: a user requests the tokens of another user (GitLab, personal access tokens API).
     """
     if not by.is_admin and wanted.user_id not in (None, by.user_id):
         raise Unauthenticated
@@ -108,9 +108,10 @@ def access_tokens(wanted: AccessTokenFilter, *, by: Principal, now: datetime) ->
 
 
 def access_token(token_id: int, *, by: Principal) -> AccessToken:
-    """:raises Unauthenticated: not one of the caller's own, or none at all: which, is not the caller's to know.
+    """Return one of the caller's tokens; for administrators, any token.
 
-    :raises NotFound: an administrator asks, and there is none.
+    :raises Unauthenticated: the token belongs to another user, or does not exist: users cannot distinguish the two.
+    :raises NotFound: the token does not exist, for administrators.
     """
     token = db.session.get(AccessToken, token_id, options=[joinedload(AccessToken.user)])
     if by.is_admin and token is None:
@@ -121,7 +122,10 @@ def access_token(token_id: int, *, by: Principal) -> AccessToken:
 
 
 def own_access_token(user: User, token_id: int) -> AccessToken:
-    """:raises RecordNotFound: the user has no such token."""
+    """Return a token of a user.
+
+    :raises RecordNotFound: the user has no token with this ID.
+    """
     token = db.session.get(AccessToken, token_id, options=[joinedload(AccessToken.user)])
     if token is None or token.user_id != user.id:
         raise RecordNotFound
@@ -129,21 +133,21 @@ def own_access_token(user: User, token_id: int) -> AccessToken:
 
 
 def latest_expiry(now: datetime) -> date | None:
-    """The last day that may be chosen for a new access token; ``None`` where the instance asks for none."""
+    """Return the latest expiration date of a new access token; ``None`` if the instance requires none."""
     settings = InstanceSettings.current()
     if not settings.require_personal_access_token_expiry:
         return None
     return (now + timedelta(days=settings.max_personal_access_token_lifetime)).date()
 
 
-# Made once: to make a statement takes as long as to run it, and most requests ask this.
+# Built once, as building takes as long as executing, and most requests need it.
 _ACCESS_TOKEN = (
     select(AccessToken).options(joinedload(AccessToken.user)).where(AccessToken.digest == bindparam("digest"))
 )
 
 
 def find_access_token(secret: str, key: bytes) -> AccessToken | None:
-    """The token with this secret and its user, whatever its state; ``None`` when no such token was ever issued."""
+    """Return the token with this secret, in any state, with its user; ``None`` if no such token was issued."""
     found = digest(secret, key)
     token = db.session.scalar(_ACCESS_TOKEN, {"digest": found})
     return token if token is not None and hmac.compare_digest(token.digest, found) else None
@@ -152,12 +156,12 @@ def find_access_token(secret: str, key: bytes) -> AccessToken | None:
 def rotate_access_token(
     token: AccessToken, *, key: bytes, by: audit.Author, now: datetime, expires_on: date | None = None
 ) -> tuple[AccessToken, str]:
-    """A new token in place of this one, which dies at once.
+    """Issue a new token in place of this one, which is revoked immediately.
 
-    Rotating a token that was rotated or revoked before revokes its whole family: somebody may hold a stolen one.
+    Rotating a token that was already rotated or revoked revokes its whole family, as one of them may have been stolen.
 
-    :param expires_on: default one week ahead, or as far as the instance allows.
-    :raises Unauthenticated: the token was revoked, or has expired.
+    :param expires_on: the default is in one week, or the latest that the instance allows.
+    :raises Unauthenticated: the token was revoked or has expired.
     """
     with transaction():
         _lock_family(token)
@@ -176,7 +180,7 @@ def rotate_access_token(
 
 
 def revoke_family(token: AccessToken, *, by: audit.Author, now: datetime) -> None:
-    """Revoke every token that came out of the same first one by rotation."""
+    """Revoke all tokens derived from the same first token by rotation."""
     with transaction() as session:
         _lock_family(token)
         session.execute(
@@ -188,7 +192,7 @@ def revoke_family(token: AccessToken, *, by: audit.Author, now: datetime) -> Non
 
 
 def revoke_access_token(token: AccessToken, *, by: audit.Author, now: datetime) -> None:
-    """Dead from the next request on; revoking twice changes nothing."""
+    """Revoke a token from the next request on. Revoking it again changes nothing."""
     with transaction():
         lock(token, "revoked_at")
         if token.revoked_at is None:

@@ -1,4 +1,4 @@
-"""Deploy tokens of projects and groups: issued, listed, found, revoked."""
+"""Issuing, listing, finding, and revoking deploy tokens of projects and groups."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def issue_deploy_token(
     username: str | None = None,
     expires_at: datetime | None = None,
 ) -> tuple[DeployToken, str]:
-    """A new token of a project, or of a group and everything below it, and its secret.
+    """Issue a token for a project, or for a group and everything in it, and return it with its secret.
 
-    :raises PlainRefusal: no scope.
-    :raises InvalidRecord: name, scopes or user name break a rule.
+    :raises PlainRefusal: no scope is given.
+    :raises InvalidRecord: the name, scopes, or user name is invalid.
     """
     scopes = list(dict.fromkeys(scopes))
     if not scopes:
@@ -65,9 +65,9 @@ def issue_deploy_token(
 
 
 def deploy_tokens(namespace: Namespace | None, *, is_active: bool, now: datetime) -> Listing:
-    """The deploy tokens of a namespace, or of the whole instance.
+    """Return the deploy tokens of a namespace, or of the whole instance.
 
-    :param is_active: only those that are neither revoked nor expired.
+    :param is_active: only those neither revoked nor expired.
     """
     listing = select(DeployToken).order_by(DeployToken.id)
     if namespace is not None:
@@ -79,7 +79,10 @@ def deploy_tokens(namespace: Namespace | None, *, is_active: bool, now: datetime
 
 
 def deploy_token(namespace: Namespace, token_id: int) -> DeployToken:
-    """:raises RecordNotFound: this namespace has no such token."""
+    """Return a deploy token of a namespace.
+
+    :raises RecordNotFound: the namespace has no token with this ID.
+    """
     token = db.session.get(DeployToken, token_id)
     if token is None or token.namespace_id != namespace.id:
         raise RecordNotFound
@@ -87,7 +90,7 @@ def deploy_token(namespace: Namespace, token_id: int) -> DeployToken:
 
 
 def find_deploy_token(secret: str, key: bytes, now: datetime) -> DeployToken | None:
-    """The active token with this secret; a revoked or expired one is as good as none."""
+    """Return the active token with this secret; ``None`` if it is unknown, revoked, or expired."""
     if not secret.startswith(DEPLOY_TOKEN_PREFIX):
         return None
     found = digest(secret, key)
@@ -110,5 +113,5 @@ def destroy_deploy_token(token: DeployToken, namespace: Namespace, *, by: audit.
 
 
 def starts_at(day: date) -> datetime:
-    """00:00 UTC of a day, when what expires on it dies."""
+    """Return 00:00 UTC of a day, when tokens with this expiration date expire."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -23,7 +23,7 @@ CREDENTIALS_FILE = "initial_root_credentials"
 
 @dataclass(frozen=True)
 class Credentials:
-    """Password and ``api`` token of the first administrator; ``generated`` names those nobody chose."""
+    """Password and ``api`` token of the first administrator; ``generated`` names the generated ones."""
 
     password: str
     token: str
@@ -33,14 +33,14 @@ class Credentials:
 def create_administrator(
     *, password: str | None, token: str | None, key: bytes, instance_path: Path, now: datetime
 ) -> Credentials | None:
-    """Create ``root`` with a first token while there is no user at all; otherwise ``None``.
+    """Create ``root`` with an access token if there are no users; otherwise return ``None``.
 
-    Takes ``AdvisoryLock.FIRST_START``: of several processes that start at once, one creates it.
+    Takes ``AdvisoryLock.FIRST_START``, so that only one of several starting processes creates the account.
 
-    What was not given is generated, and written to ``<instance>/initial_root_credentials`` (mode 0600), before the
-    account can be used: a crash in between leaves no account that nobody can enter.
+    Missing credentials are generated, and written to ``<instance>/initial_root_credentials`` (mode 0600) before the
+    transaction ends, so that a crash cannot leave an account with unknown credentials.
 
-    :raises InvalidRecord: the password given is too short or too long.
+    :raises InvalidRecord: the given password is too short or too long.
     """
     with transaction(lock=AdvisoryLock.FIRST_START) as session:
         if session.scalar(select(User.id).limit(1)) is not None:

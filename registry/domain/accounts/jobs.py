@@ -1,4 +1,4 @@
-"""CI jobs and their tokens: started, found while they run, finished."""
+"""Starting, finding, and finishing CI jobs, and their tokens."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def start_job(
     project: Project, user: User, *, name: str, ref: str, lifetime: timedelta, key: bytes, by: audit.Author,
     now: datetime,
 ) -> tuple[Job, str]:  # fmt: skip
-    """A running job of a project and the secret of its token, which acts for the user while the job runs.
+    """Start a job of a project, and return it with the secret of its token, which acts for the user while the job runs.
 
-    :raises InvalidRecord: name or ref is empty or too long.
-    :raises BadRequest: the lifetime is not between a second and 30 days.
+    :raises InvalidRecord: the name or ref is empty or too long.
+    :raises BadRequest: the lifetime is not between one second and 30 days.
     """
     errors = {
         field: [Fault(Code.INVALID_JOB_TEXT)]
@@ -52,7 +52,7 @@ def start_job(
 
 
 def find_running_job(secret: str, key: bytes, now: datetime) -> Job | None:
-    """The job with this token and its user, while it runs."""
+    """Return the running job with this token, with its user."""
     if not secret.startswith(JOB_TOKEN_PREFIX):
         return None
     found = digest(secret, key)
@@ -63,7 +63,10 @@ def find_running_job(secret: str, key: bytes, now: datetime) -> Job | None:
 
 
 def job(project: Project, job_id: int) -> Job:
-    """:raises NotFound: this project has no such job."""
+    """Return a job of a project.
+
+    :raises NotFound: the project has no job with this ID.
+    """
     found = db.session.get(Job, job_id, options=[joinedload(Job.user), joinedload(Job.project)])
     if found is None or found.project_id != project.id:
         raise NotFound("Job")
@@ -71,7 +74,7 @@ def job(project: Project, job_id: int) -> Job:
 
 
 def running_jobs(project: Project, now: datetime) -> Listing:
-    """The jobs of a project whose tokens are alive, with their users, the newest first."""
+    """Return the running jobs of a project with their users, newest first."""
     return (
         select(Job)
         .options(joinedload(Job.user))
@@ -81,10 +84,10 @@ def running_jobs(project: Project, now: datetime) -> Listing:
 
 
 def finish_job(job: Job, status: JobStatus, *, by: Principal, now: datetime) -> None:
-    """End a job; its token is dead at once.
+    """Finish a job; its token expires immediately.
 
-    :raises Forbidden: it is not the job itself that asks, nor its user, nor a Maintainer of its project.
-    :raises BadRequest: it has ended already, or ``running`` is no end.
+    :raises Forbidden: the caller is not the job itself, its user, or a Maintainer of its project.
+    :raises BadRequest: the job has already finished, or the status is ``running``.
     """
     with transaction() as session:
         lock(job, "status", "finished_at")

@@ -1,6 +1,6 @@
-"""Secrets of tokens, stored as keyed digests, and when they were last used.
+"""Digests of token secrets, and the time of their last use.
 
-A secret is shown once, when it is issued; only its HMAC-SHA-256 under the installation's key is stored.
+A secret is shown once, when it is issued; only its HMAC-SHA-256 with the installation's key is stored.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ LAST_USED_PRECISION = timedelta(minutes=10)
 
 
 def digest(secret: str, key: bytes) -> str:
-    """What is stored of a secret: its HMAC under the installation's key, in hex."""
+    """Return the stored digest of a secret: its HMAC-SHA-256 with the installation's key, in hex."""
     return hmac.new(key, secret.encode("utf-8", "surrogatepass"), sha256).hexdigest()
 
 
 def note_use(token: AccessToken | DeployToken, now: datetime) -> None:
-    """Keep ``last_used_at`` to ten minutes: a hot token costs no write a request."""
+    """Update ``last_used_at`` at most every ten minutes, so that busy tokens do not cause a write per request."""
     if token.last_used_at is not None and now - token.last_used_at < LAST_USED_PRECISION:
         return
     kind = type(token)

@@ -1,8 +1,8 @@
-"""Signing in with a password: who it is, how often somebody may guess, and when it happened.
+"""Sign-in with a password, and rate limiting of failed attempts.
 
-Failures are counted in the database, so that all processes agree: for the login name that was tried, whether or not
-there is such a user, and for the address they come from. An attempt is counted before the password is looked at:
-many at once gain nothing.
+Failures are counted in the database, which all processes share: by the login, whether or not such a user exists,
+and by the IP address. An attempt is counted before the password is verified, so that concurrent attempts cannot
+exceed the limit.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from registry.errors import TooManyRequests
 from registry.models import SignInFailures, User
 
 FREE_FAILURES_BY_LOGIN = 5
-FREE_FAILURES_BY_ADDRESS = 20  # many people may share one
+FREE_FAILURES_BY_ADDRESS = 20  # many users can share an address
 FIRST_WAIT_SECONDS = 15
 LONGEST_WAIT_SECONDS = 600
 FORGOTTEN_AFTER = timedelta(hours=1)
 
 
 def sign_in(login: str, password: str, *, address: str, now: datetime) -> User | None:
-    """The active user with this name or e-mail address and password, or ``None``.
+    """Return the active user with this login (user name or e-mail address) and password; ``None`` if they are wrong.
 
-    :raises TooManyRequests: too many attempts failed, for this login or from this address; the wait grows with each.
+    :raises TooManyRequests: too many attempts failed for this login or address; the wait grows with each.
     """
     counted = {
         _key("login", login.strip().lower()): FREE_FAILURES_BY_LOGIN,
@@ -42,9 +42,9 @@ def sign_in(login: str, password: str, *, address: str, now: datetime) -> User |
 
 
 def _count_attempt(counted: dict[str, int], now: datetime) -> None:
-    """Count a failure before it has happened; takes ``AdvisoryLock.SIGN_IN``: each of many at once counts.
+    """Count an attempt as a failure in advance; takes ``AdvisoryLock.SIGN_IN`` to count concurrent attempts correctly.
 
-    :raises TooManyRequests: a wait is not over.
+    :raises TooManyRequests: the wait is not over.
     """
     with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False) as session:
         session.execute(delete(SignInFailures).where(SignInFailures.last_at < now - FORGOTTEN_AFTER))
@@ -59,7 +59,10 @@ def _count_attempt(counted: dict[str, int], now: datetime) -> None:
 
 
 def refuse_too_early(failures: SignInFailures, free: int, now: datetime) -> None:
-    """:raises TooManyRequests: the wait after the latest failure is not over."""
+    """Require that the wait after the latest failure is over.
+
+    :raises TooManyRequests: it is not over.
+    """
     excess = failures.count - free
     if excess < 0:
         return
@@ -70,7 +73,7 @@ def refuse_too_early(failures: SignInFailures, free: int, now: datetime) -> None
 
 
 def _note_success(user: User, keys: list[str], address: str, now: datetime) -> None:
-    """Take back what was counted: all of the login's failures, and the one attempt of the address.
+    """Reset the failures of the login, and subtract the attempt from those of the address.
 
     Takes ``AdvisoryLock.SIGN_IN``.
     """
@@ -85,7 +88,7 @@ def _note_success(user: User, keys: list[str], address: str, now: datetime) -> N
 
 
 class _SignedIn:
-    """Who signed in, as the author of the event."""
+    """The user who signed in, as the author of the audit event."""
 
     def __init__(self, user: User, address: str) -> None:
         self.label, self.user_id, self.address = user.username, user.id, address

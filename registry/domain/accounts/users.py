@@ -1,4 +1,4 @@
-"""Users: created, blocked, signed in by password, deleted."""
+"""Creating, changing, finding, blocking, and deleting users, and their passwords."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from registry.models import (
 
 
 class StateChange(enum.StrEnum):
-    """What an administrator can do to a user, as GitLab calls it."""
+    """Changes of a user's state by administrators, named as in GitLab."""
 
     BLOCK = "block"
     UNBLOCK = "unblock"
@@ -42,7 +42,7 @@ class StateChange(enum.StrEnum):
     ACTIVATE = "activate"
 
 
-# The state that each change starts from, and the one it leads to.
+# The states before and after each change.
 TRANSITIONS = {
     StateChange.BLOCK: (UserState.ACTIVE, UserState.BLOCKED),
     StateChange.UNBLOCK: (UserState.BLOCKED, UserState.ACTIVE),
@@ -51,13 +51,13 @@ TRANSITIONS = {
 }
 MINIMUM_PASSWORD_LENGTH = 8
 MAXIMUM_PASSWORD_LENGTH = 128
-HASHER = PasswordHasher()  # a tenth of a second for each password
+HASHER = PasswordHasher()  # takes a tenth of a second per password
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
 
 
 @dataclass(frozen=True)
 class UserDetails(Changes):
-    """What an administrator decides about a user, and what else is known; can be set when the user is created."""
+    """Attributes that administrators can set when creating a user, and later."""
 
     is_admin: bool | EllipsisType = ...
     is_external: bool | EllipsisType = ...
@@ -91,12 +91,12 @@ def create_user(
     confirmed: bool = True,
     details: UserDetails = NO_DETAILS,
 ) -> User:
-    """A new active user with a personal namespace at the user name; takes ``AdvisoryLock.TREE``.
+    """Create an active user with a personal namespace at the user name; takes ``AdvisoryLock.TREE``.
 
-    :param password: in clear; ``None`` makes a user who cannot sign in until a password is set.
-    :param details: whether the user can create groups is otherwise the instance's setting.
-    :raises Conflict: user name or e-mail address is taken.
-    :raises InvalidRecord: a value breaks a rule; field by field.
+    :param password: in plain text; with ``None``, the user cannot sign in until a password is set.
+    :param details: ``can_create_group`` defaults to the instance setting.
+    :raises Conflict: the user name or e-mail address is taken.
+    :raises InvalidRecord: a value is invalid; errors are listed by field.
     """
     if details.can_create_group is ...:
         details = replace(details, can_create_group=InstanceSettings.current().can_create_group)
@@ -106,7 +106,7 @@ def create_user(
         created_by_id=by.user_id, **details.given(),
     )  # fmt: skip
     _refuse_invalid(user)
-    _refuse_taken(user)  # a first look, before the hashing that costs a tenth of a second
+    _refuse_taken(user)  # an early check, before the slow password hashing
     if password is not None:
         refuse_bad_password(password)
         user.password_hash = HASHER.hash(password)
@@ -124,13 +124,13 @@ def create_user(
 
 
 def change_user(user: User, changes: UserChanges, *, password: str | None = None, by: audit.Author) -> User:
-    """Change a user; a new user name moves the personal namespace with all its projects.
+    """Change a user; a new user name renames the personal namespace with all its projects.
 
-    Takes ``AdvisoryLock.TREE``: paths change, and an administrator has to remain.
+    Takes ``AdvisoryLock.TREE``, as paths change, and one administrator must remain.
 
-    :raises Conflict: user name or e-mail address is taken.
-    :raises Forbidden: the last active administrator would go.
-    :raises InvalidRecord: a value breaks a rule.
+    :raises Conflict: the user name or e-mail address is taken.
+    :raises Forbidden: the user is the last active administrator.
+    :raises InvalidRecord: a value is invalid.
     """
     with transaction(lock=AdvisoryLock.TREE):
         lock(user)
@@ -152,9 +152,9 @@ def change_user(user: User, changes: UserChanges, *, password: str | None = None
 
 
 def set_password(user: User, password: str, *, by: audit.Author, must_change: bool = False) -> None:
-    """Set a password; without a lock: of two that are set at once, the later one counts.
+    """Set a password. Takes no lock: of two concurrent changes, the later wins.
 
-    :raises InvalidRecord: too short or too long.
+    :raises InvalidRecord: the password is too short or too long.
     """
     refuse_bad_password(password)
     with transaction():
@@ -164,9 +164,9 @@ def set_password(user: User, password: str, *, by: audit.Author, must_change: bo
 
 
 def change_password(user: User, current: str, password: str, *, by: audit.Author) -> None:
-    """A new password for somebody who knows the present one.
+    """Change the password of a user who provides the current one.
 
-    :raises InvalidRecord: the present password is another, or the new one is the same, too short or too long.
+    :raises InvalidRecord: the current password is wrong, or the new one is the same, too short, or too long.
     """
     if not _is_password_of(user, current):
         raise InvalidRecord({"current_password": [Fault(Code.WRONG_PASSWORD)]})
@@ -176,23 +176,23 @@ def change_password(user: User, current: str, password: str, *, by: audit.Author
 
 
 def change_preferences(user: User, *, language: str, color_scheme: ColorScheme) -> None:
-    """Set how pages look to this user; an empty language follows the browser.
+    """Set the language and color scheme of pages; an empty language means that of the browser.
 
-    Without a lock: of two choices at once, the later one counts.
+    Takes no lock: of two concurrent changes, the later wins.
     """
     with transaction(changes_answers=False):
         user.preferred_language, user.color_scheme = language, color_scheme
 
 
 def verify_password(login: str, password: str) -> User | None:
-    """The active user with this user name or e-mail address and password; ``None`` takes as long to find out."""
+    """Return the active user with this login and password, or ``None``; both take the same time."""
     user = by_login(login)
     return user if _is_password_of(user, password) and user is not None and user.is_active else None
 
 
 def by_login(login: str) -> User | None:
-    """By user name or e-mail address, without case."""
-    key = login.strip().lower().replace("\x00", " ")  # no column takes NUL, and no user name or address has a space
+    """Return the user with this user name or e-mail address (case-insensitive), or ``None``."""
+    key = login.strip().lower().replace("\x00", " ")  # columns cannot store NUL, and no login contains a space
     return db.session.scalar(select(User).where(or_(User.username_key == key, User.email_key == key)))
 
 
@@ -210,9 +210,9 @@ def generated_password() -> str:
 
 
 def find_user(reference: str) -> User:
-    """By id when all digits, else by user name without case.
+    """Return the user with this ID (all digits) or user name (case-insensitive).
 
-    :raises NotFound: there is none.
+    :raises NotFound: there is no such user.
     """
     user = by_reference(reference)
     if user is None:
@@ -222,9 +222,9 @@ def find_user(reference: str) -> User:
 
 @dataclass(frozen=True)
 class UserFilter:
-    """What a list of users is narrowed to, and its order; ``None`` leaves a quality open.
+    """Filter and order of a list of users; ``None`` does not filter.
 
-    :param search: a part of the name, user name or e-mail address, without case.
+    :param search: part of the name, user name, or e-mail address; case-insensitive.
     """
 
     username: str | None = None
@@ -239,7 +239,10 @@ class UserFilter:
 
 
 def users(wanted: UserFilter, *, by_email: bool) -> Listing:
-    """:param by_email: whether ``search`` looks at parts of e-mail addresses, which are not everybody's to find out."""
+    """Return the users that match a filter.
+
+    :param by_email: whether ``search`` matches parts of e-mail addresses, which reveals them; if not, only whole ones.
+    """
     listing = select(User).where(User.state.in_(wanted.states))
     if wanted.username is not None:
         listing = listing.where(User.username_key == wanted.username.lower())
@@ -262,7 +265,7 @@ def users(wanted: UserFilter, *, by_email: bool) -> Listing:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many users there are of each kind that administrators look at."""
+    """The numbers of users of each kind, for administrators."""
 
     active: int
     administrators: int
@@ -272,7 +275,7 @@ class Counts:
 
 
 def counts() -> Counts:
-    """Counted in one statement; one user may be of several kinds."""
+    """Count the users of each kind in one statement; a user can be of several kinds."""
     row = db.session.execute(
         select(
             func.count().filter(User.state == UserState.ACTIVE),
@@ -286,13 +289,13 @@ def counts() -> Counts:
 
 
 def by_ids(ids: Iterable[int | None]) -> dict[int, User]:
-    """Users by id, in one statement."""
+    """Return users by ID, in one statement."""
     found = db.session.scalars(select(User).where(User.id.in_({id_ for id_ in ids if id_ is not None})))
     return {user.id: user for user in found}
 
 
 def personal_namespace_ids(users: Iterable[User]) -> dict[int, int]:
-    """The id of each user's personal namespace, by user id, in one statement."""
+    """Return the IDs of users' personal namespaces by user ID, in one statement."""
     rows = db.session.execute(
         select(UserNamespace.user_id, UserNamespace.id).where(UserNamespace.user_id.in_([user.id for user in users]))
     )
@@ -300,7 +303,7 @@ def personal_namespace_ids(users: Iterable[User]) -> dict[int, int]:
 
 
 def owners(namespace_ids: Iterable[int | None]) -> dict[int, User]:
-    """The users whose personal namespaces these are, by the namespace's id, in one statement."""
+    """Return the owners of personal namespaces by namespace ID, in one statement."""
     rows = db.session.execute(
         select(UserNamespace.id, User)
         .join(User, User.id == UserNamespace.user_id)
@@ -318,9 +321,9 @@ def by_reference(reference: str) -> User | None:
 
 
 def find_username(username: str) -> User:
-    """By user name alone, which may be all digits.
+    """Return the user with this user name, which can be all digits.
 
-    :raises NotFound: there is none.
+    :raises NotFound: there is no such user.
     """
     user = _by_username(username)
     if user is None:
@@ -337,11 +340,11 @@ def personal_namespace(user: User) -> UserNamespace:
 
 
 def change_state(user: User, change: StateChange, *, by: audit.Author) -> None:
-    """Block, unblock, deactivate or activate; tokens and sessions follow from the next request on.
+    """Block, unblock, deactivate, or activate a user; this applies to tokens and sessions from the next request on.
 
-    Takes ``AdvisoryLock.TREE``: an administrator has to remain.
+    Takes ``AdvisoryLock.TREE``, as one administrator must remain.
 
-    :raises Forbidden: the present state does not allow it, or the last active administrator would go.
+    :raises Forbidden: the current state does not allow the change, or the user is the last active administrator.
     """
     before, after = TRANSITIONS[change]
     with transaction(lock=AdvisoryLock.TREE):
@@ -355,12 +358,12 @@ def change_state(user: User, change: StateChange, *, by: audit.Author) -> None:
 
 
 def delete_user(user: User, *, by: audit.Author) -> None:
-    """Delete a user with the personal namespace, its projects, and all tokens; packages published elsewhere stay.
+    """Delete a user with the personal namespace, its projects, and all tokens; packages published elsewhere are kept.
 
-    Takes ``AdvisoryLock.TREE``: an administrator has to remain, and an Owner for each group.
+    Takes ``AdvisoryLock.TREE``, as one administrator and an Owner of each group must remain.
 
-    :raises Conflict: the user is the only owner of a group.
-    :raises Forbidden: the last active administrator would go.
+    :raises Conflict: the user is the only Owner of a group.
+    :raises Forbidden: the user is the last active administrator.
     """
     with transaction(lock=AdvisoryLock.TREE) as session:
         lock(user)
@@ -376,7 +379,10 @@ def delete_user(user: User, *, by: audit.Author) -> None:
 
 
 def refuse_last_administrator(user: User) -> None:
-    """:raises Forbidden: nobody could administrate the instance without this user."""
+    """Refuse to remove the last active administrator.
+
+    :raises Forbidden: the user is the last active administrator.
+    """
     if not user.is_admin or not user.is_active:
         return
     others = db.session.scalar(
@@ -387,7 +393,10 @@ def refuse_last_administrator(user: User) -> None:
 
 
 def refuse_bad_password(password: str) -> None:
-    """:raises InvalidRecord: too short or too long."""
+    """Refuse a password of invalid length.
+
+    :raises InvalidRecord: the password is too short or too long.
+    """
     if len(password) < MINIMUM_PASSWORD_LENGTH:
         raise InvalidRecord({"password": [Fault(Code.TOO_SHORT, minimum=MINIMUM_PASSWORD_LENGTH)]})
     if len(password) > MAXIMUM_PASSWORD_LENGTH:
