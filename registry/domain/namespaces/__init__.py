@@ -1,4 +1,4 @@
-"""Groups, projects and users' own spaces: found, listed, created, changed, moved and deleted; and their members."""
+"""Groups, projects, personal namespaces, and their members."""
 
 from __future__ import annotations
 

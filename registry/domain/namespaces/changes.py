@@ -1,4 +1,4 @@
-"""What can be set of groups and projects: some of it when they are created, all of it later."""
+"""Settings of groups and projects, and changes to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from registry.models import CreationLevel, RegistryAccess, Visibility
 
 @dataclass(frozen=True)
 class GroupSettings(Changes):
-    """What a group has beyond what every namespace has; can be set when it is created."""
+    """Settings specific to groups, which can be set on creation and later."""
 
     project_creation_level: CreationLevel | EllipsisType = ...
     subgroup_creation_level: CreationLevel | EllipsisType = ...
@@ -21,7 +21,7 @@ class GroupSettings(Changes):
 
 @dataclass(frozen=True)
 class ProjectSettings(Changes):
-    """What a project has beyond what every namespace has; can be set when it is created."""
+    """Settings specific to projects, which can be set on creation and later."""
 
     registry_access: RegistryAccess | EllipsisType = ...
     identical_upload_accepted: bool | EllipsisType = setting(
@@ -39,10 +39,10 @@ class ProjectSettings(Changes):
 
 @dataclass(frozen=True)
 class NamespaceChanges(Changes):
-    """Changes to a group or project, whichever it is.
+    """Changes that apply to both groups and projects.
 
-    :ivar visibility: only an Owner changes it.
-    :ivar storage_size_limit: bytes; only an administrator changes it.
+    :ivar visibility: only Owners can change it.
+    :ivar storage_size_limit: in bytes; only administrators can change it.
     """
 
     name: str | EllipsisType = ...

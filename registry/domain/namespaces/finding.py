@@ -1,4 +1,4 @@
-"""Groups and projects found by id or path."""
+"""Finding groups and projects by ID or path."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
 
 
 def find(reference: str, kind: type[AnyNamespace]) -> AnyNamespace:
-    """The group or project with this id (all digits) or full path (without case).
+    """Return the group or project with this ID (all digits) or full path (case-insensitive).
 
-    :raises NotFound: there is none of this kind; who may know of it is decided by ``access.require``.
+    Its visibility is not checked; see ``access.require``.
+
+    :raises NotFound: there is none of this kind.
     """
     if not (reference.isascii() and reference.isdigit()):
         return by_path(reference, kind)
@@ -27,9 +29,9 @@ def find(reference: str, kind: type[AnyNamespace]) -> AnyNamespace:
 
 
 def by_path(path: str, kind: type[AnyNamespace]) -> AnyNamespace:
-    """The same by full path alone, as pages spell it: a group may be called ``2024``.
+    """Return the same by full path only, as used by pages: a group can be named ``2024``.
 
-    :raises NotFound: as ``find``.
+    :raises NotFound: there is none of this kind.
     """
     namespace: AnyNamespace | None = None
     if "\x00" not in path:
@@ -40,12 +42,12 @@ def by_path(path: str, kind: type[AnyNamespace]) -> AnyNamespace:
 
 
 def by_id(namespace_id: int) -> Namespace | None:
-    """The group, project or personal namespace with this id."""
+    """Return the group, project, or personal namespace with this ID."""
     return db.session.get(Namespace, namespace_id)
 
 
 def ancestors(namespace: Namespace) -> list[Namespace]:
-    """All namespaces above, topmost first."""
+    """Return the ancestors of a namespace, topmost first."""
     return list(
         db.session.scalars(
             select(Namespace)

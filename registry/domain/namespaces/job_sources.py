@@ -1,4 +1,4 @@
-"""Which CI jobs reach a project: its job token allowlist."""
+"""Job token allowlists: the projects and groups whose CI jobs can access a project."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAXIMUM_ALLOWLIST = 200
 
 
 def allowed_job_sources(project: Project, kind: type[AnyNamespace]) -> list[AnyNamespace]:
-    """Projects, or groups, on the job token allowlist of a project."""
+    """Return the projects, or the groups, on the job token allowlist of a project."""
     return list(
         db.session.scalars(
             select(kind)
@@ -27,13 +27,13 @@ def allowed_job_sources(project: Project, kind: type[AnyNamespace]) -> list[AnyN
 
 
 def allow_job_source(project: Project, source: Namespace, *, by: Principal) -> None:
-    """Let the CI jobs of a project, or of all projects of a group, reach a project.
+    """Allow the CI jobs of a project, or of all projects of a group, to access a project.
 
-    Takes ``AdvisoryLock.TREE``: what fits into the list depends on all its rows, and two projects may list each other.
+    Takes ``AdvisoryLock.TREE``, as the length of the list is limited, and two projects can list each other.
 
-    :raises InvalidRecord: listed already, or the list is full (200).
-    :raises NotFound: the source is not there for whoever lists it.
-    :raises RecordNotFound: project or source was deleted meanwhile.
+    :raises InvalidRecord: the source is already listed, or the list is full (200).
+    :raises NotFound: the source is hidden from the principal.
+    :raises RecordNotFound: the project or source was deleted in the meantime.
     """
     access.require(by, Permission.READ_NAMESPACE, source)
     with transaction(lock=AdvisoryLock.TREE) as session:
@@ -47,9 +47,9 @@ def allow_job_source(project: Project, source: Namespace, *, by: Principal) -> N
 
 
 def disallow_job_source(project: Project, source: Namespace, *, by: audit.Author) -> None:
-    """Take a project or group off the job token allowlist of a project; without a lock: it removes one row.
+    """Remove a project or group from the job token allowlist of a project. Takes no lock, as it removes one row.
 
-    :raises RecordNotFound: it is not listed.
+    :raises RecordNotFound: the source is not listed.
     """
     with transaction() as session:
         entry = session.get(AllowedJobSource, (project.id, source.id))

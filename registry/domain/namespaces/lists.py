@@ -1,4 +1,4 @@
-"""Lists of groups and projects that a principal may see."""
+"""Lists of the groups and projects visible to a principal."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MOST_CHOICES = 1000
 
 @dataclass(frozen=True)
 class NamespaceFilter:
-    """What a list of groups or projects is narrowed to, and its order.
+    """Filter and order of a list of groups or projects.
 
-    :param search: a part of the name or path, without case.
-    :param role: the caller holds at least this role there, by membership.
-    :param joined_only: what is merely open to the caller is left out.
+    :param search: part of the name or path; case-insensitive.
+    :param role: minimum role of the caller, by membership.
+    :param joined_only: only those that the caller is a member of.
     """
 
     search: str = ""
@@ -43,10 +43,10 @@ def groups(
     top_level_only: bool = False,
     without: Iterable[int] = (),
 ) -> Listing:
-    """Groups the principal may know of.
+    """Return the groups visible to the principal.
 
-    :param below: only its subgroups; with ``children_only`` those directly in it.
-    :param without: ids left out.
+    :param below: only its descendants; with ``children_only``, its direct subgroups.
+    :param without: IDs to exclude.
     """
     listing = _narrowed(select(Group), Group, principal, wanted).where(Group.id.not_in(list(without)))
     if below is not None:
@@ -66,11 +66,11 @@ def projects(
     after: int | None = None,
     before: int | None = None,
 ) -> Listing:
-    """Projects the principal may know of, each with its parent.
+    """Return the projects visible to the principal, with their parents loaded.
 
-    :param below: only those in this namespace or its subgroups; with ``children_only`` those directly in it.
-    :param after: only ids above this one.
-    :param before: only ids below this one.
+    :param below: only those in this namespace or its subgroups; with ``children_only``, those directly in it.
+    :param after: only IDs above this one.
+    :param before: only IDs below this one.
     """
     listing = _narrowed(select(Project), Project, principal, wanted).options(selectinload(Project.parent))
     if below is not None:
@@ -86,14 +86,14 @@ def projects(
 
 @dataclass(frozen=True)
 class Contents:
-    """How many subgroups and projects lie in a group."""
+    """Numbers of subgroups and projects in a group."""
 
     subgroups: int = 0
     projects: int = 0
 
 
 def contents(groups: Iterable[Group], principal: Principal) -> dict[int, Contents]:
-    """What the principal may know of directly in each of many groups, by id, in one statement."""
+    """Count the visible direct subgroups and projects of many groups, by group ID, in one statement."""
     found = {group.id: Contents() for group in groups}
     rows = db.session.execute(
         select(
@@ -110,7 +110,7 @@ def contents(groups: Iterable[Group], principal: Principal) -> dict[int, Content
 
 
 def counts_below(namespace: Namespace) -> Contents:
-    """How many groups and projects lie anywhere below, whoever may know of them: what a deletion takes along."""
+    """Count all groups and projects below a namespace, visible or not, which are deleted with it."""
     row = db.session.execute(
         select(
             func.count().filter(Namespace.kind == "group"),
@@ -121,9 +121,9 @@ def counts_below(namespace: Namespace) -> Contents:
 
 
 def groups_with(principal: Principal, permission: Permission) -> Sequence[Group]:
-    """Groups in which the principal holds a permission that asks for at least a Developer, by full path.
+    """Return the groups in which the principal has a permission that requires at least Developer, ordered by full path.
 
-    For a choice on a page: no more than ``MOST_CHOICES`` are looked at.
+    It is for choices on pages, and considers at most ``MOST_CHOICES`` groups.
     """
     listing = select(Group).where(access.visible(principal))
     if not principal.is_admin:
@@ -134,7 +134,7 @@ def groups_with(principal: Principal, permission: Permission) -> Sequence[Group]
 
 
 def visible_ids(principal: Principal, records: Iterable[Namespace]) -> set[int]:
-    """The ids of those that the principal may know of, in one statement."""
+    """Return the IDs of the namespaces visible to the principal, in one statement."""
     ids = [record.id for record in records]
     return set(db.session.scalars(select(Namespace.id).where(Namespace.id.in_(ids), access.visible(principal))))
 

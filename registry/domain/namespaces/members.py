@@ -20,7 +20,7 @@ from registry.models import MEMBER_ROLES, Ancestry, Group, Membership, Namespace
 
 @dataclass(frozen=True)
 class Member:
-    """One user's role as it counts in a namespace, and the membership it comes from."""
+    """The effective role of a user in a namespace, and the membership that grants it."""
 
     membership: Membership
     source: Namespace
@@ -43,11 +43,11 @@ def members(
     by_email: bool = False,
     user_ids: Iterable[int] | None = None,
 ) -> list[Member]:
-    """Members in the order of their user ids; with the inherited ones, one entry a user: the highest role.
+    """Return the members of a namespace, ordered by user ID; with ``inherited``, each with the highest role.
 
-    :param query: keep those whose name or user name contains it, or whose e-mail address it is.
-    :param by_email: whether a part of an e-mail address will do: these are not everybody's to find out.
-    :param user_ids: keep only these users.
+    :param query: part of the name or user name, or a whole e-mail address.
+    :param by_email: whether ``query`` also matches parts of e-mail addresses, which reveals them.
+    :param user_ids: only these users.
     """
     statement = (
         select(Membership, Namespace, Ancestry.distance)
@@ -75,14 +75,17 @@ def members(
 
 
 def member(namespace: Namespace, user_id: int, *, inherited: bool = False) -> Member:
-    """:raises RecordNotFound: the user is no member."""
+    """Return one member of a namespace.
+
+    :raises RecordNotFound: the user is not a member.
+    """
     for found in members(namespace, inherited=inherited, user_ids=[user_id]):
         return found
     raise RecordNotFound
 
 
 def memberships_of(user: User) -> Listing:
-    """The roles a user holds directly in groups and projects, with these, by full path."""
+    """Return the direct memberships of a user with their groups and projects, ordered by full path."""
     return (
         select(Membership)
         .join(Namespace, Namespace.id == Membership.namespace_id)
@@ -95,12 +98,12 @@ def memberships_of(user: User) -> Listing:
 def add_member(
     namespace: Namespace, user: User, role: Role, *, expires_on: date | None = None, by: Principal
 ) -> Membership:
-    """Give a user a role in a namespace; takes ``AdvisoryLock.TREE``: a role above bears on the one given here.
+    """Add a member to a namespace; takes ``AdvisoryLock.TREE``, as an inherited role limits the new one.
 
-    :raises Conflict: the user is a direct member already.
-    :raises Forbidden: the role is higher than the one of whoever adds it.
-    :raises InvalidRecord: lower than what the user inherits, or an expiry that has passed.
-    :raises RecordNotFound: namespace or user was deleted meanwhile.
+    :raises Conflict: the user is already a direct member.
+    :raises Forbidden: the role is higher than the principal's own.
+    :raises InvalidRecord: the role is lower than the inherited one, or the expiration date has passed.
+    :raises RecordNotFound: the namespace or user was deleted in the meantime.
     """
     with transaction(lock=AdvisoryLock.TREE) as session:
         if session.scalar(_direct(namespace, user.id)) is not None:
@@ -118,9 +121,9 @@ def add_member(
 def add_members(
     namespace: Namespace, users: Iterable[User], role: Role, *, expires_on: date | None = None, by: Principal
 ) -> dict[str, str]:
-    """Add several users, each alone; why some could not be added, by user name.
+    """Add several members independently, and return the reasons of failures by user name.
 
-    :raises Forbidden: the role is higher than the one of whoever adds them.
+    :raises Forbidden: the role is higher than the principal's own.
     """
     failures = {}
     for user in users:
@@ -134,11 +137,11 @@ def add_members(
 def change_member(
     namespace: Namespace, user: User, role: Role, *, expires_on: date | EllipsisType | None = ..., by: Principal
 ) -> Membership:
-    """Change role and expiry of a direct member; takes ``AdvisoryLock.TREE``: owners above count as owners.
+    """Change the role and expiration date of a direct member; takes ``AdvisoryLock.TREE``, as inherited Owners count.
 
-    :param expires_on: ``...`` keeps what is set.
-    :raises RecordNotFound: the user is no direct member.
-    :raises Forbidden: above the changer's own role, or the group would lose its last owner.
+    :param expires_on: ``...`` keeps the current date.
+    :raises RecordNotFound: the user is not a direct member.
+    :raises Forbidden: a role is higher than the principal's own, or the user is the last Owner of the group.
     :raises InvalidRecord: as for ``add_member``.
     """
     with transaction(lock=AdvisoryLock.TREE):
@@ -158,10 +161,10 @@ def change_member(
 
 
 def remove_member(namespace: Namespace, user: User, *, by: Principal) -> None:
-    """End a direct membership; takes ``AdvisoryLock.TREE``: owners above count as owners.
+    """Remove a direct member; takes ``AdvisoryLock.TREE``, as inherited Owners count.
 
-    :raises RecordNotFound: the user is no direct member.
-    :raises Forbidden: above the remover's own role, or the group would lose its last owner.
+    :raises RecordNotFound: the user is not a direct member.
+    :raises Forbidden: the role is higher than the principal's own, or the user is the last Owner of the group.
     """
     with transaction(lock=AdvisoryLock.TREE) as session:
         membership = _direct_member(namespace, user)
@@ -175,7 +178,7 @@ def remove_member(namespace: Namespace, user: User, *, by: Principal) -> None:
 
 
 def is_last_owner(membership: Membership) -> bool:
-    """Whether a group, or a user's own space, would be without an Owner if this membership ended."""
+    """Return whether the membership is that of the last Owner of a group or personal namespace."""
     namespace = db.session.get_one(Namespace, membership.namespace_id)
     if isinstance(namespace, UserNamespace):
         return True
@@ -185,7 +188,7 @@ def is_last_owner(membership: Membership) -> bool:
 
 
 def _has_owner_besides(group: Group, user_id: int | None) -> bool:
-    """Whether another active user owns the group for good: one whose role ends would leave it without an Owner."""
+    """Return whether another active user is a permanent Owner; roles that expire would leave the group without one."""
     others = db.session.scalar(
         select(func.count(Membership.id))
         .join(Ancestry, Ancestry.ancestor_id == Membership.namespace_id)
@@ -212,9 +215,9 @@ def ensure_owner(group: Group, by: Principal) -> None:
 
 
 def _direct_member(namespace: Namespace, user: User) -> Membership:
-    """The membership as it is now, whatever was read of it before the transaction.
+    """Return a direct membership, read again within the transaction.
 
-    :raises RecordNotFound: the user is no direct member.
+    :raises RecordNotFound: the user is not a direct member.
     """
     membership = db.session.scalar(_direct(namespace, user.id), execution_options={"populate_existing": True})
     if membership is None:

@@ -1,4 +1,4 @@
-"""Rules that names, paths and visibilities of groups and projects obey."""
+"""Rules for names, paths, and visibility levels of groups and projects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from registry.models import Ancestry, Group, InstanceSettings, Namespace, Projec
 MAXIMUM_DEPTH = 20
 _PATH = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# First segments of the registry's own addresses, and of pages an administrator may expect to add.
+# First segments of the registry's own URLs, and of pages likely to be added.
 TOP_LEVEL_RESERVED = frozenset(
     {
         "-", ".well-known", "_", "abuse_reports", "admin", "api", "assets",
@@ -26,24 +26,24 @@ TOP_LEVEL_RESERVED = frozenset(
         "unsubscribes", "uploads", "user", "users", "v2",
     }
 )  # fmt: skip
-# Last segments of pages below a namespace.
+# Last segments of the URLs of namespace pages.
 RESERVED = frozenset({"-", "edit", "new"})
 
 
 def open_visibilities(parent: Namespace | None, by: Principal) -> list[Visibility]:
-    """The visibilities something in this parent may be given."""
+    """Return the visibility levels that a namespace in this parent can have."""
     return [level for level in Visibility if not _visibility_errors(level, parent, by, InvalidRecord)]
 
 
 def default_visibility(kind: type[Group] | type[Project], parent: Namespace | None) -> Visibility:
-    """The instance's default for a new group or project, no higher than the parent's."""
+    """Return the default visibility of a new group or project, limited to that of the parent."""
     settings = InstanceSettings.current()
     default = settings.default_group_visibility if kind is Group else settings.default_project_visibility
     return lowered_visibility(default, parent)
 
 
 def path_errors(path: str, *, top_level: bool) -> list[Fault]:
-    """What is wrong with the last part of a path; empty when nothing is."""
+    """Return the errors of the last segment of a path."""
     if not path:
         return [Fault(Code.BLANK)]
     if len(path) > 255:
@@ -56,9 +56,9 @@ def path_errors(path: str, *, top_level: bool) -> list[Fault]:
 
 
 def path_from(name: str) -> str:
-    """The path that a name suggests where none is given: ``Métro tools`` → ``metro-tools``.
+    """Derive a path from a name: ``Métro tools`` → ``metro-tools``.
 
-    Empty for a name without a letter or digit of ASCII. ``app.js`` shows the same while the name is typed.
+    It is empty if the name has no ASCII letters or digits. ``app.js`` does the same as the name is typed.
     """
     decomposed = unicodedata.normalize("NFKD", name).lower()
     unaccented = "".join(character for character in decomposed if not unicodedata.category(character).startswith("M"))
@@ -84,9 +84,11 @@ def refuse_invalid(
     path: str | None = None,
     standing: Visibility | None = None,
 ) -> None:
-    """:param path: the path to be, where it is not yet the namespace's.
+    """Refuse a namespace with an invalid name, path, description, or visibility.
 
-    :param standing: the visibility that it has already, and may keep.
+    :param path: the new path, if it is not set yet.
+    :param standing: the current visibility, which is always valid.
+    :raises InvalidRecord: a field is invalid; an instance of ``refusal``.
     """
     errors: dict[str, list[Fault]] = {}
     if found := name_errors(namespace.name):
@@ -97,7 +99,7 @@ def refuse_invalid(
         errors["visibility_level"] = _visibility_errors(namespace.visibility, parent, by, refusal)
     if parent is not None and depth(parent) >= MAXIMUM_DEPTH:
         errors["parent"] = [Fault(Code.TOO_DEEP, maximum=MAXIMUM_DEPTH)]
-    description = namespace.description or ""  # a new record has its default only once it is stored
+    description = namespace.description or ""  # a new record has no default until it is stored
     if len(description) > 2000 or "\x00" in description:
         errors["description"] = [Fault(Code.TOO_LONG, maximum=2000)]
     if any(errors.values()):

@@ -1,4 +1,4 @@
-"""The tree of namespaces: groups and projects created, changed, moved, deleted."""
+"""Creating, changing, transferring, and deleting groups and projects in the tree of namespaces."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def create_group(
     description: str = "",
     settings: GroupSettings = GROUP_DEFAULTS,
 ) -> Group:
-    """A new group with its creator as Owner; takes ``AdvisoryLock.TREE``.
+    """Create a group with its creator as Owner; takes ``AdvisoryLock.TREE``.
 
-    :param parent: ``None`` makes a top-level group.
-    :param visibility: default: the instance's setting, lowered to the parent's.
-    :param settings: who creates projects in the group is otherwise the instance's setting.
-    :raises Forbidden: the creator may not create groups there.
-    :raises InvalidGroup: path or visibility breaks a rule.
+    :param parent: ``None`` creates a top-level group.
+    :param visibility: defaults to the instance setting, limited to that of the parent.
+    :param settings: ``project_creation_level`` defaults to the instance setting.
+    :raises Forbidden: the principal cannot create groups there.
+    :raises InvalidGroup: the path, visibility, or another value is invalid.
     """
     if parent is not None:
         access.require(by, Permission.CREATE_SUBGROUP, parent)
@@ -88,10 +88,10 @@ def create_project(
     description: str = "",
     settings: ProjectSettings = PROJECT_DEFAULTS,
 ) -> Project:
-    """A new project in a group or in a user's own space; takes ``AdvisoryLock.TREE``.
+    """Create a project in a group or personal namespace; takes ``AdvisoryLock.TREE``.
 
-    :param parent: ``None`` stands for one that does not exist, and is refused as one that is not the creator's to use.
-    :raises InvalidRecord: the creator may not create projects there, or name, path or visibility breaks a rule.
+    :param parent: ``None`` if it does not exist; the error is the same as without permission to create projects there.
+    :raises InvalidRecord: the principal cannot create projects there, or the name, path, or visibility is invalid.
     """
     if parent is None or isinstance(parent, Project) or not access.allowed(by, Permission.CREATE_PROJECT, parent):
         raise InvalidRecord({"namespace": [Fault(Code.NO_PROJECTS_THERE)]})
@@ -113,9 +113,9 @@ def create_project(
 def change(namespace: Group | Project, changes: NamespaceChanges, *, by: Principal) -> None:
     """Change a group or project; takes ``AdvisoryLock.TREE``.
 
-    :param changes: of its kind, or to what both kinds have.
-    :raises Forbidden: visibility is the Owner's to change, the storage limit an administrator's.
-    :raises InvalidRecord: a value breaks a rule.
+    :param changes: for its kind, or for both kinds.
+    :raises Forbidden: changing the visibility requires an Owner, and the storage limit an administrator.
+    :raises InvalidRecord: a value is invalid.
     """
     refusal = InvalidGroup if isinstance(namespace, Group) else InvalidRecord
     with transaction(lock=AdvisoryLock.TREE) as session:
@@ -127,7 +127,7 @@ def change(namespace: Group | Project, changes: NamespaceChanges, *, by: Princip
         if changes.storage_size_limit is not ...:
             access.require(by, Permission.ADMIN_INSTANCE)
         with session.no_autoflush:
-            replace(changes, path=...).apply_to(namespace)  # the path has to be free first
+            replace(changes, path=...).apply_to(namespace)  # the path must be checked first
             parent = None if namespace.parent_id is None else session.get_one(Namespace, namespace.parent_id)
             refuse_invalid(namespace, parent, by, refusal, path=path, standing=before)
             if namespace.visibility < before:
@@ -146,12 +146,12 @@ def change(namespace: Group | Project, changes: NamespaceChanges, *, by: Princip
 
 
 def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
-    """Move a group with everything below it under another parent, or to the top; takes ``AdvisoryLock.TREE``.
+    """Move a group and its contents into another group, or to the top level; takes ``AdvisoryLock.TREE``.
 
-    At the top it needs an Owner of its own: without one, it is whoever moves it.
+    If a group moved to the top level has no Owner, the user who moves it becomes one.
 
-    :raises InvalidGroup: the parent lies below the group, the path is taken or reserved there, or the parent is less
-        visible.
+    :raises Forbidden: the principal cannot create groups there.
+    :raises InvalidGroup: the parent is the group or in it, or is less visible, or the path is taken or reserved there.
     """
     if parent is not None:
         access.require(by, Permission.CREATE_SUBGROUP, parent)
@@ -179,11 +179,11 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
 
 
 def delete_namespace(namespace: Group | Project, *, by: audit.Author) -> None:
-    """Delete a group or project with everything below it; the bytes of its packages go with the next cleanup.
+    """Delete a group or project with its contents; the next cleanup removes its package files from storage.
 
-    Takes ``AdvisoryLock.TREE``: a change of what is above reads and writes everything below.
+    Takes ``AdvisoryLock.TREE``, as changes of ancestors read and write their descendants.
 
-    :raises NotFound: it was deleted meanwhile.
+    :raises NotFound: it was deleted in the meantime.
     """
     with transaction(lock=AdvisoryLock.TREE) as session:
         _read_again(namespace)
@@ -194,9 +194,9 @@ def delete_namespace(namespace: Group | Project, *, by: audit.Author) -> None:
 
 
 def set_archived(project: Project, archived: bool, *, by: audit.Author) -> None:
-    """Archive a project, or end that; takes ``AdvisoryLock.TREE``: the audit event contains the project's path.
+    """Archive or unarchive a project; takes ``AdvisoryLock.TREE``, as the audit event contains the project's path.
 
-    :raises NotFound: it was deleted meanwhile.
+    :raises NotFound: it was deleted in the meantime.
     """
     with transaction(lock=AdvisoryLock.TREE):
         _read_again(project)
@@ -205,9 +205,9 @@ def set_archived(project: Project, archived: bool, *, by: audit.Author) -> None:
 
 
 def place(namespace: Namespace, parent: Namespace | None, *, refusal: type[InvalidRecord] = InvalidRecord) -> None:
-    """Give a new namespace its full path and its ancestors.
+    """Set the full path and the ancestors of a new namespace.
 
-    Within the caller's transaction, which holds ``AdvisoryLock.TREE``.
+    Requires a transaction that holds ``AdvisoryLock.TREE``.
 
     :raises InvalidRecord: the path is taken.
     """
@@ -223,9 +223,9 @@ def place(namespace: Namespace, parent: Namespace | None, *, refusal: type[Inval
 
 
 def rename(namespace: Namespace, *, path: str, refusal: type[InvalidRecord] = InvalidRecord) -> None:
-    """Bring the full path and name of a namespace, and of everything below it, up to date.
+    """Update the full path and full name of a namespace and its descendants.
 
-    Within the caller's transaction, which holds ``AdvisoryLock.TREE``.
+    Requires a transaction that holds ``AdvisoryLock.TREE``.
 
     :raises InvalidRecord: the path is taken.
     """
@@ -252,9 +252,9 @@ def rename(namespace: Namespace, *, path: str, refusal: type[InvalidRecord] = In
 
 
 def _read_again(namespace: Namespace | None) -> None:
-    """What was read before the transaction may have been renamed, moved or closed meanwhile.
+    """Refresh a namespace, which can have changed since it was read.
 
-    :raises NotFound: or deleted.
+    :raises NotFound: it was deleted in the meantime.
     """
     if namespace is not None and db.session.get(Namespace, namespace.id, populate_existing=True) is None:
         raise NotFound(namespace.kind.capitalize())
@@ -281,7 +281,7 @@ def _attach(namespace_id: int, parent: Namespace | None) -> None:
 
 
 def _reattach(namespace: Namespace, parent: Namespace | None) -> None:
-    """Replace the ancestors of a moved namespace, and of everything below it, by those of its new place."""
+    """Replace the ancestors of a moved namespace and its descendants with those of its new parent."""
     session = db.session
     below = session.execute(
         select(Ancestry.namespace_id, Ancestry.distance).where(Ancestry.ancestor_id == namespace.id)
@@ -305,9 +305,9 @@ def _reattach(namespace: Namespace, parent: Namespace | None) -> None:
 
 
 def touch(project_id: int) -> None:
-    """Note that something happened in a project (``last_activity_at``).
+    """Update ``last_activity_at`` of a project.
 
-    Within the caller's transaction, and without ``AdvisoryLock.TREE``: no rule depends on the column.
+    Requires a transaction, but not ``AdvisoryLock.TREE``, as no rule depends on the column.
     """
     db.session.execute(
         _TOUCH, {"project_id": project_id, "now": utcnow()}, execution_options={"synchronize_session": False}
