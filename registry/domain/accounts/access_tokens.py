@@ -47,7 +47,7 @@ def issue_access_token(
     )  # fmt: skip
     secret = secret or settings.personal_access_token_prefix + secrets.token_urlsafe(32)
     token.digest = digest(secret, key)
-    with transaction() as session:
+    with transaction(changes_answers=False) as session:  # no client has used the token yet
         session.add(token)
         session.flush()
         token.family_id = token.id

@@ -56,7 +56,7 @@ def issue_deploy_token(
         namespace_id=namespace.id, name=name, username=username or "", scopes=scopes, expires_at=expires_at,
         digest=digest(secret, key), creator_id=by.user_id,
     )  # fmt: skip
-    with transaction() as session:
+    with transaction(changes_answers=False) as session:  # no client has used the token yet
         session.add(token)
         session.flush()
         token.username = token.username or f"gitlab+deploy-token-{token.id}"

@@ -44,7 +44,7 @@ def start_job(
         project_id=project.id, project=project, user_id=user.id, user=user, name=name, ref=ref,
         digest=digest(secret, key), created_at=now, expires_at=now + lifetime, status=JobStatus.RUNNING,
     )  # fmt: skip
-    with transaction() as session:
+    with transaction(changes_answers=False) as session:  # no client has used the token yet
         session.add(job)
         session.flush()
         audit.record(by, "job_started", name, project, job_id=job.id, ref=ref)

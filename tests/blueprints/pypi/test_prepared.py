@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
-from sqlalchemy.orm import joinedload
 
 from registry import create_app
 from registry.blueprints.pypi import prepared
@@ -16,9 +15,6 @@ from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
 from registry.domain.accounts.users import StateChange
 from registry.domain.packages import deletion, releases
 from registry.models import (
-    AccessToken,
-    DeployToken,
-    Job,
     JobStatus,
     NameStatus,
     Package,
@@ -76,14 +72,9 @@ def _changes(project, group, reporter):
     """Everything after which a reporter's or a deploy token's page must be another, by name."""
     package = select(Package)
 
-    def access_token():
-        statement = select(AccessToken).options(joinedload(AccessToken.user)).order_by(AccessToken.id.desc())
-        return db.session.scalars(statement).first()
-
     return {
         "member removed": lambda: namespaces.remove_member(project, reporter, by=access.SHELL),
         "role lowered": lambda: namespaces.change_member(project, reporter, Role.GUEST, by=access.SHELL),
-        "token revoked": lambda: access_tokens.revoke_access_token(access_token(), by=access.SHELL, now=utcnow()),
         "user blocked": lambda: users.change_state(reporter, StateChange.BLOCK, by=access.SHELL),
         "package deleted": lambda: deletion.delete_package(db.session.scalars(package).one(), project, by=access.SHELL),
         "registry switched off": lambda: namespaces.change(
@@ -99,7 +90,6 @@ def _changes(project, group, reporter):
     [
         ("member removed", 404),
         ("role lowered", 403),
-        ("token revoked", 401),
         ("user blocked", 403),
         ("package deleted", 302),
         ("registry switched off", 403),
@@ -176,19 +166,95 @@ def test_forwarding_that_is_switched_off_stops_at_once(pip, demo, group, reporte
     assert pip.simple_page(demo, "unknown", token).status_code == 404
 
 
-def test_a_deploy_token_that_is_revoked_and_a_job_that_ends_are_refused_at_once(pip, demo, owner):
-    job, job_secret = factories.job(demo, owner)
-    deploy = factories.deploy_token(demo)
-    for credentials in (deploy, ("gitlab-ci-token", job_secret)):
-        for _ in range(2):
-            assert pip.simple_page(demo, "demo", credentials).status_code == 200
+def _issued(project, owner):
+    """A credential of each kind, and what ends it and nothing else, by name."""
+    now, key = utcnow(), factories.token_key()
 
-    newest = db.session.scalars(select(DeployToken).order_by(DeployToken.id.desc())).first()
-    deploy_tokens.revoke_deploy_token(newest, demo, by=access.SHELL, now=utcnow())
-    jobs.finish_job(db.session.get_one(Job, job.id), JobStatus.SUCCESS, by=access.SHELL, now=utcnow())
+    def access_token():
+        secret = factories.access_token(owner)
+        return access_tokens.find_access_token(secret, key), secret
 
-    assert pip.simple_page(demo, "demo", deploy).status_code == 401
-    assert pip.simple_page(demo, "demo", ("gitlab-ci-token", job_secret)).status_code == 401
+    def deploy_token():
+        secret = factories.deploy_token(project)
+        return deploy_tokens.find_deploy_token(secret, key, now), secret
+
+    def access_token_revoked():
+        token, secret = access_token()
+        return secret, lambda: access_tokens.revoke_access_token(token, by=access.SHELL, now=now)
+
+    def access_token_rotated():
+        token, secret = access_token()
+        return secret, lambda: access_tokens.rotate_access_token(token, key=key, by=access.SHELL, now=now)
+
+    def access_token_family_revoked():
+        token, _ = access_token()
+        _, secret = access_tokens.rotate_access_token(token, key=key, by=access.SHELL, now=now)
+        return secret, lambda: access_tokens.revoke_family(token, by=access.SHELL, now=now)
+
+    def deploy_token_revoked():
+        token, secret = deploy_token()
+        return secret, lambda: deploy_tokens.revoke_deploy_token(token, project, by=access.SHELL, now=now)
+
+    def deploy_token_destroyed():
+        token, secret = deploy_token()
+        return secret, lambda: deploy_tokens.destroy_deploy_token(token, project, by=access.SHELL)
+
+    def job_finished():
+        job, secret = factories.job(project, owner)
+        end = jobs.finish_job
+        return ("gitlab-ci-token", secret), lambda: end(job, JobStatus.SUCCESS, by=access.SHELL, now=now)
+
+    return {
+        "access token revoked": access_token_revoked,
+        "access token rotated": access_token_rotated,
+        "family of an access token revoked": access_token_family_revoked,
+        "deploy token revoked": deploy_token_revoked,
+        "deploy token destroyed": deploy_token_destroyed,
+        "job finished": job_finished,
+    }
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "access token revoked",
+        "access token rotated",
+        "family of an access token revoked",
+        "deploy token revoked",
+        "deploy token destroyed",
+        "job finished",
+    ],
+)
+def test_a_credential_that_ends_is_refused_by_the_next_request(pip, demo, owner, statements, end):
+    credentials, end_it = _issued(demo, owner)[end]()
+    for _ in range(2):
+        statements.clear()
+        assert pip.simple_page(demo, "demo", credentials).status_code == 200
+    assert statements == [], "the second is the kept one"
+
+    end_it()
+
+    assert pip.simple_page(demo, "demo", credentials).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "issue",
+    [
+        lambda project, owner: factories.access_token(owner),
+        lambda project, owner: factories.deploy_token(project),
+        lambda project, owner: factories.job(project, owner),
+    ],
+    ids=["access token", "deploy token", "job"],
+)
+def test_a_credential_that_is_issued_leaves_the_kept_answers(pip, demo, owner, reporter, statements, issue):
+    token = factories.access_token(reporter)
+    pip.simple_page(demo, "demo", token)
+
+    issue(demo, owner)
+
+    statements.clear()
+    assert pip.simple_page(demo, "demo", token).status_code == 200
+    assert statements == []
 
 
 def test_an_answer_ends_with_the_token_it_was_given_to(pip, demo, owner, monkeypatch):
