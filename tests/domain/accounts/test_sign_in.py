@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import select
 
 from registry.database import db
+from registry.domain.accounts import users
 from registry.domain.accounts.sign_in import FORGOTTEN_AFTER, LONGEST_WAIT_SECONDS, sign_in
 from registry.errors import TooManyRequests
 from registry.models import AuditEvent, SignInFailures, User
@@ -85,6 +87,39 @@ def test_a_login_nobody_has_is_held_up_as_well(user):
     fail(5, login="nobody")
 
     assert wait_seconds(login="nobody") == 16
+
+
+@pytest.mark.parametrize("spelled", ["OLIVIA", "Olivia", " olivia "])
+def test_failures_count_against_the_login_however_it_is_spelled(user, spelled):
+    fail(3)
+    fail(2, login=spelled)
+
+    assert wait_seconds(password=PASSWORD) == 16
+    assert wait_seconds(login=spelled, password=PASSWORD) == 16
+
+
+class CountingHasher(PasswordHasher):
+    """The hasher of these tests, with the number of passwords that it was asked to verify."""
+
+    def __init__(self):
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.verified = 0
+
+    def verify(self, *arguments):
+        self.verified += 1
+        return super().verify(*arguments)
+
+
+def test_no_password_is_looked_at_while_a_login_has_to_wait(user, monkeypatch):
+    fail(5)
+    hasher = CountingHasher()
+    monkeypatch.setattr(users, "HASHER", hasher)
+
+    wait_seconds(password=PASSWORD)
+    verified_while_waiting = hasher.verified
+    attempt(password=PASSWORD, seconds=15)
+
+    assert (verified_while_waiting, hasher.verified) == (0, 1)
 
 
 def test_success_clears_what_counted_against_the_login(user):

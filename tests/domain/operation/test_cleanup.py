@@ -16,7 +16,7 @@ from registry.database import db, utcnow
 from registry.domain import access, namespaces
 from registry.domain.accounts import access_tokens, deploy_tokens
 from registry.domain.operation import cleanup
-from registry.domain.operation.cleanup import GRACE, Report
+from registry.domain.operation.cleanup import Report
 from registry.domain.packages import deletion, publishing
 from registry.models import (
     AccessToken,
@@ -143,7 +143,7 @@ def test_the_rows_of_a_deleted_package_go_at_once_and_its_bytes_after_the_grace_
 
     assert (report.packages, report.objects) == (1, 0)
     assert storage.exists(key)
-    assert cleanup.run(storage, utcnow() + GRACE + timedelta(minutes=1)).objects == 2
+    assert cleanup.run(storage, utcnow() + timedelta(minutes=61)).objects == 2
 
 
 def test_a_file_name_is_free_again_after_its_package_was_cleaned_up(
@@ -187,11 +187,21 @@ def rotated(token: AccessToken, at: datetime) -> AccessToken:
         ({"revoked_at": RECENTLY}, 0),
         ({"revoked_at": LONG_AGO}, 1),
         ({"expires_on": RECENTLY.date()}, 0),
+        ({"expires_on": (NOW - timedelta(days=30)).date()}, 1),
         ({"expires_on": LONG_AGO.date()}, 1),
         ({"expires_on": RECENTLY.date(), "revoked_at": LONG_AGO}, 1),
         ({"expires_on": None}, 0),
     ],
-    ids=["alive", "revoked lately", "revoked", "expired lately", "expired", "expired after its end", "for ever"],
+    ids=[
+        "alive",
+        "revoked lately",
+        "revoked",
+        "expired lately",
+        "expired 30 days ago",
+        "expired",
+        "expired after its end",
+        "for ever",
+    ],
 )
 def test_an_access_token_is_removed_30_days_after_its_end(
     storage: Storage, old_token: AccessToken, fields: dict[str, object], removed: int
@@ -299,7 +309,7 @@ def test_core_metadata_that_another_file_shares_stays(storage: Storage, project:
 
 
 def test_an_object_without_a_file_goes_after_the_grace_period(storage: Storage, stray: str) -> None:
-    report = cleanup.run(storage, utcnow() + GRACE + timedelta(minutes=1))
+    report = cleanup.run(storage, utcnow() + timedelta(minutes=61))
 
     assert report.objects == 1
     assert report.size_bytes == len(b"bytes that no file refers to")
@@ -307,7 +317,7 @@ def test_an_object_without_a_file_goes_after_the_grace_period(storage: Storage, 
 
 
 def test_a_young_object_without_a_file_may_belong_to_an_upload_under_way(storage: Storage, stray: str) -> None:
-    assert cleanup.run(storage, utcnow() + GRACE - timedelta(minutes=1)) == NOTHING
+    assert cleanup.run(storage, utcnow() + timedelta(minutes=59)) == NOTHING
 
     assert storage.exists(stray)
 

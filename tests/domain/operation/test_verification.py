@@ -10,7 +10,7 @@ from registry import database
 from registry.database import db, utcnow
 from registry.domain import access
 from registry.domain.operation import cleanup, verification
-from registry.domain.operation.verification import NAMED_FILES, ORPHAN_AGE, Defect, Finding, VerificationSummary
+from registry.domain.operation.verification import NAMED_FILES, Defect, Finding, VerificationSummary
 from registry.domain.packages import deletion
 from registry.errors import BackupUnderWay
 from registry.models import Package, PackageFile, Project
@@ -160,13 +160,15 @@ def test_a_repair_does_not_make_up_for_what_is_missing(storage: Storage, demo: s
     assert not summary.is_sound
 
 
-def test_an_orphan_of_less_than_a_day_may_belong_to_an_upload_under_way(storage: Storage, orphan: str) -> None:
-    summary = verification.verify(
-        storage, utcnow() + ORPHAN_AGE - timedelta(hours=1), lambda problem: None, repair=True
-    )
+@pytest.mark.parametrize(("hours", "is_removed"), [(23, False), (25, True)])
+def test_an_orphan_of_less_than_a_day_may_belong_to_an_upload_under_way(
+    storage: Storage, orphan: str, hours: int, is_removed: bool
+) -> None:
+    summary = verification.verify(storage, utcnow() + timedelta(hours=hours), lambda problem: None, repair=True)
 
     assert summary.is_sound
-    assert storage.exists(orphan)
+    assert summary.removed == is_removed
+    assert storage.exists(orphan) is not is_removed
 
 
 def test_what_was_deleted_is_nobodys_loss(storage: Storage, project: Project, demo: str) -> None:
