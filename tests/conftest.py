@@ -78,6 +78,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = _is_for_sqlite if config.getoption("--database") == "sqlite" else _is_for_postgresql
     config.hook.pytest_deselected(items=[item for item in items if not chosen(item)])
     items[:] = filter(chosen, items)
+    for item in items:
+        if (shared := _shared_by(item)) is not None:
+            item.add_marker(pytest.mark.xdist_group(shared))
 
 
 def _is_for_sqlite(item: pytest.Item) -> bool:
@@ -88,6 +91,21 @@ def _is_for_postgresql(item: Any) -> bool:
     marks = {mark.name for mark in item.iter_markers()}
     needs_database = not marks.isdisjoint({"postgresql", "databases"}) or "new_database" in item.fixturenames
     return "sqlite" not in marks and (needs_database or "_app" in item.fixturenames)
+
+
+def _shared_by(item: Any) -> str | None:
+    """What is made once for all tests with it, which therefore run in one process and before all others."""
+    if "chromium" in item.fixturenames:
+        return "browser"
+    if "s3" in item.fixturenames:
+        return "object store"
+    scopes = {found.scope for fixtures in item._fixtureinfo.name2fixturedefs.values() for found in fixtures}
+    return item.location[0] if "module" in scopes else None
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are processors: tests with servers, browsers, and clients often wait."""
+    return (os.cpu_count() or 1) * 3 // 2 or 1
 
 
 @pytest.fixture(scope="session")

@@ -74,21 +74,28 @@ def pip(client_environment: Environments, home: Path) -> Installer:
     return _pip(client_environment(NEWEST_PIP, NEWEST_PIP), home)
 
 
-@pytest.fixture(params=[NEWEST_PIP, HTML_PIP], ids=["json pip", "html pip"])
+@pytest.fixture(
+    params=[pytest.param(NEWEST_PIP, id="json pip"), pytest.param(HTML_PIP, id="html pip", marks=pytest.mark.slow)]
+)
 def every_pip(request: pytest.FixtureRequest, client_environment: Environments, home: Path) -> Installer:
     """The newest pip, and one that reads only HTML."""
     return _pip(client_environment(request.param, request.param), home)
 
 
 @pytest.fixture
+def html_pip(client_environment: Environments, home: Path) -> Installer:
+    return _pip(client_environment(HTML_PIP, HTML_PIP), home)
+
+
+@pytest.fixture
 def python(client_environment: Environments, home: Path) -> Client:
     """Python with what the guide builds and publishes with."""
-    return Client((str(client_environment("twine", *PUBLISHING)),), home)
+    return Client((str(client_environment("guide", NEWEST_PIP, *PUBLISHING)),), home)
 
 
 @pytest.fixture
 def twine(client_environment: Environments, home: Path) -> Client:
-    return Client((str(client_environment("twine", *PUBLISHING)), "-m", "twine"), home)
+    return Client((str(client_environment("guide", NEWEST_PIP, *PUBLISHING)), "-m", "twine"), home)
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def example(server: RunningServer, project: Namespace, group: Namespace) -> Call
 @pytest.fixture
 def shell(client_environment: Environments, home: Path, upstream: Upstream) -> Installer:
     """A shell whose Python has pip and twine, with two files in ``dist``."""
-    python = client_environment("help", NEWEST_PIP, *PUBLISHING)
+    python = client_environment("guide", NEWEST_PIP, *PUBLISHING)
     (home / "dist").mkdir(parents=True)
     for file in (WHEEL, SDIST):
         (home / "dist" / file.filename).write_bytes(file.content)

@@ -20,8 +20,6 @@ from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.fakes.network import FaultyLine
 from tests.fakes.s3 import S3Server
 
-pytestmark = pytest.mark.xdist_group("registries on an object store")
-
 WHEEL = build_wheel("stored", "1.0", size_bytes=300_000)
 SDIST = build_sdist("stored", "1.1")
 

@@ -18,7 +18,7 @@ def test_the_first_steps_publish_a_package_and_install_it(
     server: RunningServer, client_environment: Environments, home: Path
 ) -> None:
     [steps] = [block for block in code(README) if "twine upload" in block]
-    python = client_environment("help", NEWEST_PIP, *PUBLISHING)
+    python = client_environment("guide", NEWEST_PIP, *PUBLISHING)
     (home / "build").mkdir(parents=True)
     (home / "build" / "client").symlink_to(python.parent.parent)
     shell = Installer(("bash", "-euc"), home, server.environment() | {
