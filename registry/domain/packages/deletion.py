@@ -1,4 +1,4 @@
-"""Deleting packages and files; ``operation.cleanup`` removes rows and bytes later."""
+"""Deleting packages and files; ``operation.cleanup`` removes rows and stored objects later."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from registry.models import FileStatus, Package, PackageFile, PackageStatus, Pro
 
 
 def delete_package(package: Package, project: Project, *, by: Principal) -> None:
-    """Gone from every list at once; ``cleanup`` removes rows and bytes.
+    """Delete a package; it disappears from all lists immediately, and ``cleanup`` removes rows and stored objects.
 
-    :raises ProtectedPackage: a protection rule asks for a higher role.
-    :raises RecordNotFound: it was deleted meanwhile.
+    :raises ProtectedPackage: a protection rule requires a higher role.
+    :raises RecordNotFound: the package was deleted in the meantime.
     """
     refuse_delete_protected(project, package.name, by)
     with transaction() as session:
@@ -33,9 +33,10 @@ def delete_package(package: Package, project: Project, *, by: Principal) -> None
 
 
 def delete_file(file: PackageFile, package: Package, project: Project, *, by: Principal) -> None:
-    """:raises ProtectedPackage: a protection rule asks for a higher role.
+    """Delete one file of a package.
 
-    :raises RecordNotFound: it was deleted meanwhile.
+    :raises ProtectedPackage: a protection rule requires a higher role.
+    :raises RecordNotFound: the file was deleted in the meantime.
     """
     refuse_delete_protected(project, package.name, by)
     with transaction():
@@ -49,21 +50,21 @@ def delete_file(file: PackageFile, package: Package, project: Project, *, by: Pr
 
 
 def delete_packages(packages: Iterable[Package], *, by: Principal) -> None:
-    """Delete several packages, each loaded with its project, or none of them; raises as ``delete_package``."""
+    """Delete all of these packages, loaded with their projects, or none; raises the errors of ``delete_package``."""
     with transaction():
         for package in packages:
             delete_package(package, package.project, by=by)
 
 
 def delete_files(files: Iterable[PackageFile], package: Package, project: Project, *, by: Principal) -> bool:
-    """Delete some files of a package, and with the last of them the package.
+    """Delete files of a package, and the package with its last file.
 
-    :returns: whether the package went too.
-    :raises ProtectedPackage: a protection rule asks for a higher role.
-    :raises RecordNotFound: one of them was deleted meanwhile.
+    :returns: whether the package was deleted.
+    :raises ProtectedPackage: a protection rule requires a higher role.
+    :raises RecordNotFound: one of the files was deleted in the meantime.
     """
     with transaction() as session:
-        lock(package)  # an upload to it waits, and then makes a new one
+        lock(package)  # concurrent uploads wait, and then create a new package
         for file in files:
             delete_file(file, package, project, by=by)
         session.flush()

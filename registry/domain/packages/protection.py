@@ -1,4 +1,4 @@
-"""Protection rules: which names need a higher role to publish or delete."""
+"""Protection rules, which require a higher role to publish or delete packages by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _PATTERN = re.compile(r"[A-Z0-9._*-]+", re.IGNORECASE | re.ASCII)
 
 
 def refuse_protected(project: Project, name: str, principal: Principal) -> None:
-    """:raises ProtectedPackage: a matching rule asks for a higher role to publish; a deploy token has none at all."""
+    """Refuse to publish a protected package name; deploy tokens have no role, so any matching rule refuses them.
+
+    :raises ProtectedPackage: a matching rule requires a higher role.
+    """
     if principal.is_admin:
         return
     for rule in _matching_rules(project, name):
@@ -35,17 +38,20 @@ def refuse_protected(project: Project, name: str, principal: Principal) -> None:
 
 
 def refuse_delete_protected(project: Project, name: str, principal: Principal) -> None:
-    """:raises ProtectedPackage: a matching rule asks for a higher role to delete."""
+    """Refuse to delete a package with a protected name.
+
+    :raises ProtectedPackage: a matching rule requires a higher role.
+    """
     if not _may_delete(project, _matching_rules(project, name), principal):
         raise ProtectedPackage
 
 
 @dataclass(frozen=True)
 class Protection:
-    """How rules and roles bear on one package.
+    """The protection of one package.
 
-    :ivar is_protected: some rule covers its name.
-    :ivar may_delete: the one who asks may delete it.
+    :ivar is_protected: a rule matches its name.
+    :ivar may_delete: the principal can delete it.
     """
 
     is_protected: bool
@@ -53,7 +59,7 @@ class Protection:
 
 
 def protections(packages: Iterable[Package], principal: Principal) -> dict[int, Protection]:
-    """The protection of each of many packages, loaded with their projects, by id: in two statements."""
+    """Return the protection of packages, loaded with their projects, by package ID, in two statements."""
     packages = list(packages)
     projects = {package.project_id: package.project for package in packages}
     access.held_roles(principal, projects.values())
@@ -86,7 +92,10 @@ def protection_rules(project: Project) -> list[ProtectionRule]:
 
 
 def protection_rule(project: Project, rule_id: int) -> ProtectionRule:
-    """:raises NotFound: this project has no such rule."""
+    """Return a protection rule of a project.
+
+    :raises NotFound: the project has no rule with this ID.
+    """
     rule = db.session.get(ProtectionRule, rule_id)
     if rule is None or rule.project_id != project.id:
         raise NotFound("Package protection rule")
@@ -94,10 +103,10 @@ def protection_rule(project: Project, rule_id: int) -> ProtectionRule:
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether a rule's pattern covers a package name, as spelled or normalized; ``*`` is any text, case is ignored."""
+    """Return whether a pattern with ``*`` wildcards matches a package name, as given or normalized, ignoring case."""
     patterns = {pattern.lower(), re.sub(r"[-_.]+", "-", pattern).lower()}
     names = {name.lower(), str(canonicalize_name(name))}
-    # fnmatch needs no backtracking, however many wildcards there are; a pattern holds no other sign that it knows.
+    # fnmatch does not backtrack, however many wildcards there are; patterns contain none of its other wildcards.
     return any(fnmatchcase(spelled, one) for one in patterns for spelled in names)
 
 
@@ -110,7 +119,10 @@ def add_protection_rule(
     by: audit.Author,
     package_type: str = "pypi",
 ) -> ProtectionRule:
-    """:raises Unprocessable: pattern or roles break a rule, or the pattern is taken."""
+    """Add a protection rule to a project.
+
+    :raises Unprocessable: the pattern or roles are invalid, or the pattern is taken.
+    """
     rule = ProtectionRule(
         project_id=project.id, package_type=package_type, pattern=pattern,
         minimum_push_role=push, minimum_delete_role=delete,
@@ -125,7 +137,7 @@ def add_protection_rule(
 
 @dataclass(frozen=True)
 class RuleChanges(Changes):
-    """Changes to a protection rule; without a least role, the usual one is enough."""
+    """Changes to a protection rule; ``None`` as role means the default one."""
 
     pattern: str | EllipsisType = ...
     package_type: str | EllipsisType = ...
@@ -134,7 +146,10 @@ class RuleChanges(Changes):
 
 
 def change_protection_rule(rule: ProtectionRule, changes: RuleChanges, project: Project, *, by: audit.Author) -> None:
-    """:raises Unprocessable: as for ``add_protection_rule``."""
+    """Change a protection rule.
+
+    :raises Unprocessable: as for ``add_protection_rule``.
+    """
     with transaction() as session, session.no_autoflush:
         changes.apply_to(rule)
         _refuse_invalid_rule(rule)
@@ -149,7 +164,10 @@ def delete_protection_rule(rule: ProtectionRule, project: Project, *, by: audit.
 
 
 def _matching_rules(project: Project, name: str) -> list[ProtectionRule]:
-    """:param name: as somebody sent it; what is no name is not matched, for nothing of that name is kept."""
+    """Return the rules that match a name; none for invalid names, which no package can have.
+
+    :param name: as requested.
+    """
     if not is_valid_name(name):
         return []
     return [rule for rule in protection_rules(project) if matches(rule.pattern, name)]

@@ -1,4 +1,4 @@
-"""Publishing: the write path, as named steps."""
+"""Publishing package files, as a sequence of named steps."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from registry.errors import (
 from registry.models import CLOSED, FileStatus, Package, PackageFile, PackageStatus, Project
 from registry.storage import StagedFile, Storage, object_key
 
-# Lengths of the descriptive fields, in characters (GitLab, PyPI upload).
+# Maximum lengths of the descriptive fields, in characters (GitLab, PyPI upload).
 FIELD_LENGTHS = {
     "metadata_version": 16,
     "required_python": 255,
@@ -51,16 +51,16 @@ FIELD_LENGTHS = {
 
 @dataclass(frozen=True)
 class Origin:
-    """What a file was in another index, and stays here.
+    """Attributes of a file in another index that an import keeps.
 
-    :ivar yanked_reason: why it is yanked; ``None`` when it is not, whatever is said here of its version.
+    :ivar yanked_reason: ``None`` if it is not yanked, even if its version is yanked here.
     """
 
     published_at: datetime
     yanked_reason: str | None
 
 
-# The statements of each upload are made once: to make one takes as long as to run it.
+# The statements of every upload are built once, as building a statement takes as long as executing it.
 _LIVE_FILE = select(PackageFile).where(
     PackageFile.project_id == bindparam("project_id"),
     PackageFile.filename == bindparam("filename"),
@@ -74,7 +74,7 @@ _LIVE_PACKAGE = (
         Package.version == bindparam("version"),
         Package.status != PackageStatus.PENDING_DESTRUCTION,
     )
-    .with_for_update()  # a deletion under way is waited for, and then this is another package
+    .with_for_update()  # waits for a concurrent deletion, after which a new package is created
 )
 _YANKED_REASONS = (
     select(PackageFile.yanked_reason)
@@ -91,11 +91,11 @@ _YANKED_REASONS = (
 
 @dataclass(frozen=True)
 class Upload:
-    """What a client sent, or what was found elsewhere. Digests are ``""`` when absent.
+    """A file uploaded by a client or imported from another index. Missing digests are ``""``.
 
-    :ivar fields: the descriptive form fields by column name. ``None``: there was no form; the file's own metadata says
-        them, and how name and version are spelled.
-    :ivar origin: of a file that is published for the first time, ``None``.
+    :ivar fields: the descriptive form fields by column name; with ``None``, they are read from the file's metadata,
+        as are the spellings of name and version.
+    :ivar origin: only for imported files.
     """
 
     name: str
@@ -111,7 +111,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Publication:
-    """A file that a project has, and whether it had not before."""
+    """A published file, and whether it is new in its project."""
 
     file: PackageFile
     is_new: bool
@@ -120,20 +120,20 @@ class Publication:
 def publish(
     upload: Upload, *, project: Project, principal: Principal, storage: Storage, max_size_bytes: int, now: datetime
 ) -> Publication:
-    """Keep an uploaded file, or refuse it and keep nothing.
+    """Publish a file; nothing of a refused file is stored.
 
-    A project may accept a file once more that it has, byte for byte; nothing changes then.
+    If the project accepts identical uploads, uploading an existing file again succeeds without changes.
 
-    :param max_size_bytes: largest file accepted; 0 is no limit.
-    :raises TooLarge: the file is larger.
-    :raises ProtectedPackage: a protection rule asks for a higher role.
+    :param max_size_bytes: maximum file size; 0 is unlimited.
+    :raises TooLarge: the file exceeds the maximum size.
+    :raises ProtectedPackage: a protection rule requires a higher role.
     :raises ClosedPackageName: the package name is archived or quarantined.
-    :raises DuplicateFile: the project has a file of this name.
-    :raises StorageLimitReached: the project, or a group above it, would hold more than it may.
-    :raises ValidationFailed: a field, a digest or the file itself breaks a rule; see the message.
-    :raises RecordNotFound: the project, or whoever publishes, was deleted meanwhile.
+    :raises DuplicateFile: the project already has a file of this name.
+    :raises StorageLimitReached: the storage limit of the project or an ancestor would be exceeded.
+    :raises ValidationFailed: a field, a digest, or the file itself is invalid; see the message.
+    :raises RecordNotFound: the project or user was deleted in the meantime.
 
-    GitLab, "Publish a PyPI package", except that the file is opened and its digests are checked.
+    GitLab, "Publish a PyPI package", except that the file is inspected and its digests are verified.
     """
     refuse_unwanted(upload, project, principal, max_size_bytes)
     standing = identical_file(upload, project)
@@ -148,11 +148,11 @@ def publish(
     with closing(storage.stage()) as document:
         document.write(distribution.core_metadata)
         try:
-            _keep((upload.content, document), storage)  # bytes before the row: a crash leaves no broken link
+            _store((upload.content, document), storage)  # objects before rows, so that a crash leaves no broken link
             file = _record(upload, distribution, document, project, principal, storage, now)
         except RegistryError as refusal:
             _discard((upload.content, document), storage)
-            # The same upload may have been faster; of any other refusal the project itself may be the reason.
+            # A concurrent upload can have published the same file first.
             standing = identical_file(upload, project) if isinstance(refusal, DuplicateFile) else None
             if standing is None:
                 raise
@@ -161,7 +161,7 @@ def publish(
 
 
 def validate(upload: Upload, *, project: Project, principal: Principal, max_size_bytes: int) -> None:
-    """Refuse an upload as ``publish`` would, and keep nothing of it; raises the same."""
+    """Check an upload without storing it; raises the errors of ``publish``."""
     refuse_unwanted(upload, project, principal, max_size_bytes)
     if identical_file(upload, project) is None:
         refuse_published(project, upload.filename)
@@ -170,12 +170,12 @@ def validate(upload: Upload, *, project: Project, principal: Principal, max_size
 
 
 def refuse_unwanted(upload: Upload, project: Project, principal: Principal, max_size_bytes: int) -> None:
-    """What is refused without a look into the file, and whatever it is.
+    """Refuse an upload for reasons that apply to any file, before the file is inspected.
 
-    :raises TooLarge: the file is larger.
-    :raises ProtectedPackage: a protection rule asks for a higher role.
+    :raises TooLarge: the file exceeds the maximum size.
+    :raises ProtectedPackage: a protection rule requires a higher role.
     :raises ClosedPackageName: the package name is archived or quarantined.
-    :raises BadRequest: a digest is not that of the bytes received; nothing that is said about these would help.
+    :raises BadRequest: a digest does not match the received content, so inspecting it would not help.
     """
     refuse_too_large(upload, max_size_bytes)
     refuse_protected(project, upload.name, principal)
@@ -184,7 +184,11 @@ def refuse_unwanted(upload: Upload, project: Project, principal: Principal, max_
 
 
 def refuse_too_large(upload: Upload, max_size_bytes: int) -> None:
-    """:raises TooLarge: a file of just the limit passes."""
+    """Refuse a file that exceeds the maximum size, or is empty.
+
+    :raises TooLarge: the file is larger than the maximum size.
+    :raises InvalidParameter: the file is empty.
+    """
     if max_size_bytes and upload.content.size_bytes > max_size_bytes:
         raise TooLarge
     if upload.content.size_bytes == 0:
@@ -192,16 +196,19 @@ def refuse_too_large(upload: Upload, max_size_bytes: int) -> None:
 
 
 def refuse_closed_name(project: Project, name: str) -> None:
-    """:raises ClosedPackageName: the name is archived or quarantined in this project, under whatever spelling."""
-    said = names.name_status(project, name)
-    if said.status in CLOSED:
-        raise ClosedPackageName(name, said.status, said.reason)
+    """Refuse uploads to a closed package name, whatever its spelling.
+
+    :raises ClosedPackageName: the name is archived or quarantined in this project.
+    """
+    name_status = names.name_status(project, name)
+    if name_status.status in CLOSED:
+        raise ClosedPackageName(name, name_status.status, name_status.reason)
 
 
 def accepted(upload: Upload) -> Distribution:
-    """What the file is, once the gate has let it pass and the form, if there was one, was found to agree with it.
+    """Inspect the file, compare it with the form, if there is one, and return the distribution.
 
-    :raises InvalidDistribution: with everything that is wrong, about form and file.
+    :raises InvalidDistribution: lists all problems of form and file.
     """
     examination = inspection.examine(upload.content.file, upload.filename)
     distribution = examination.distribution
@@ -213,23 +220,23 @@ def accepted(upload: Upload) -> Distribution:
 
 
 def described_by_itself(upload: Upload, distribution: Distribution) -> Upload:
-    """The upload with the form that a client would make of the file's metadata."""
+    """Return the upload with the form fields that a client would derive from the metadata of the file."""
     fields = core_metadata.read(distribution.core_metadata).fields
-    said = core_metadata.description(distribution.core_metadata)
+    description = core_metadata.description(distribution.core_metadata)
     form = {
         "metadata_version": distribution.metadata_version,
         "required_python": distribution.requires_python,
         "summary": fields.get("summary", ""),
         "keywords": ",".join(fields.get("keywords", [])),
         "author_email": fields.get("author_email", ""),
-        "description": said.text,
-        "description_content_type": said.content_type,
+        "description": description.text,
+        "description_content_type": description.content_type,
     }
     return replace(upload, name=distribution.name, version=distribution.version, fields=form)
 
 
 def invalid_claims(upload: Upload) -> Iterator[Problem]:
-    """Form fields that cannot be those of a package, in GitLab's words."""
+    """Yield the problems of form fields that are invalid for any package, with GitLab's messages."""
     if not is_valid_version(upload.version):
         yield Problem("version", upload.version, "a version as in PEP 440", "Version is invalid")
     if not is_valid_name(upload.name):
@@ -238,9 +245,9 @@ def invalid_claims(upload: Upload) -> Iterator[Problem]:
 
 
 def disagreements(upload: Upload, distribution: Distribution | None) -> Iterator[Problem]:
-    """Where the form names another package or version than the file's own metadata.
+    """Yield the differences in name and version between the form and the metadata of the file.
 
-    Nothing else is compared: clients fill in the rest in ways of their own, and the file is what counts.
+    Other fields are not compared: clients fill them in differently, and the metadata of the file takes precedence.
     """
     if distribution is None:
         return
@@ -251,16 +258,16 @@ def disagreements(upload: Upload, distribution: Distribution | None) -> Iterator
 
 
 def refuse_published(project: Project, filename: str) -> None:
-    """A cheap first look; the unique constraint decides.
+    """Refuse a file name that exists, as an early check; the unique constraint is authoritative.
 
-    :raises DuplicateFile: the project has a file of this name.
+    :raises DuplicateFile: the project already has a file of this name.
     """
     if _live_file(project, filename) is not None:
         raise DuplicateFile(filename)
 
 
 def identical_file(upload: Upload, project: Project) -> PackageFile | None:
-    """The file of this name, if it has the same bytes and the project accepts it again."""
+    """Return the existing file of this name if it is identical and the project accepts identical uploads."""
     if not project.identical_upload_accepted:
         return None
     file = _live_file(project, upload.filename)
@@ -268,7 +275,10 @@ def identical_file(upload: Upload, project: Project) -> PackageFile | None:
 
 
 def refuse_wrong_digests(upload: Upload) -> None:
-    """:raises BadRequest: a digest that was sent is not that of the bytes received."""
+    """Verify the digests that the client sent.
+
+    :raises BadRequest: a digest does not match the received content.
+    """
     for name, sent, computed in (
         ("sha256_digest", upload.sha256, upload.content.sha256),
         ("md5_digest", upload.md5, upload.content.md5),
@@ -278,7 +288,7 @@ def refuse_wrong_digests(upload: Upload) -> None:
             raise BadRequest(Code.WRONG_DIGEST, name=name, computed=computed)
 
 
-def _keep(contents: Iterable[StagedFile], storage: Storage) -> None:
+def _store(contents: Iterable[StagedFile], storage: Storage) -> None:
     missing = {object_key(staged.sha256): staged for staged in contents}
     missing = {key: staged for key, staged in missing.items() if not storage.exists(key)}
     if missing:
@@ -286,10 +296,10 @@ def _keep(contents: Iterable[StagedFile], storage: Storage) -> None:
 
 
 def _discard(contents: Iterable[StagedFile], storage: Storage) -> None:
-    """Remove what a refused upload has stored, unless a file refers to it.
+    """Remove the objects of a refused upload, unless a file refers to them.
 
-    Takes ``AdvisoryLock.OBJECTS``: while it is held, no file is recorded. What a store that is away does not remove
-    now, the next cleanup does; and all while a backup is made, which may need the same bytes.
+    Takes ``AdvisoryLock.OBJECTS``, so that no file is recorded meanwhile. If the store is unavailable, or a backup that
+    can need the objects is running, they are left to the next cleanup.
     """
     with (
         suppress(Unavailable),
@@ -314,7 +324,7 @@ def _record(
     try:
         return _add(upload, distribution, document, project, principal, storage, now)
     except IntegrityError:
-        # Another upload was faster: of this file, or of another one of the same new version.
+        # A concurrent upload was first: of this file, or of another file of the same new version.
         refuse_published(project, upload.filename)
         return _add(upload, distribution, document, project, principal, storage, now)
 
@@ -328,10 +338,10 @@ def _add(
     storage: Storage,
     now: datetime,
 ) -> PackageFile:
-    """Write the rows of a file whose bytes are stored; shares ``AdvisoryLock.OBJECTS`` with other uploads."""
+    """Insert the rows of a stored file; shares ``AdvisoryLock.OBJECTS`` with other uploads."""
     with transaction(lock=AdvisoryLock.OBJECTS, shared=True) as session:
-        # Once more, for a cleanup may have taken an object without a row; none runs while the lock is held.
-        _keep((upload.content, document), storage)
+        # A cleanup can have removed the objects, as no row referred to them; none runs while the lock is held.
+        _store((upload.content, document), storage)
         yanked_reason = upload.origin.yanked_reason if upload.origin else _standing_yank(project, upload)
         package = _package(upload, project, principal, now)
         file = PackageFile(
@@ -366,7 +376,7 @@ def _add(
 
 
 def _package(upload: Upload, project: Project, principal: Principal, now: datetime) -> Package:
-    """The record of this name and version, made or reused; its descriptive columns are those of the latest upload."""
+    """Create or update the package of this name and version with the descriptive fields of the upload."""
     session, created_at = db.session, upload.origin.published_at if upload.origin else now
     asked = {"project_id": project.id, "name": upload.name, "version": upload.version}
     package = session.scalar(_LIVE_PACKAGE, asked)
@@ -388,9 +398,9 @@ def _package(upload: Upload, project: Project, principal: Principal, now: dateti
 
 
 def _standing_yank(project: Project, upload: Upload) -> str | None:
-    """The reason for which the upload's whole version is yanked, whatever the spelling of its name.
+    """Return the reason for which the version of the upload is yanked as a whole, whatever the spelling of its name.
 
-    A file added to it is yanked with the others: to lift a yank takes a higher role than to publish.
+    New files of a yanked version are yanked, too, as unyanking requires a higher role than publishing.
     """
     asked = {"project_id": project.id, "name": canonicalize_name(upload.name), "version": upload.version}
     reasons = db.session.scalars(_YANKED_REASONS, asked).all()
@@ -398,7 +408,7 @@ def _standing_yank(project: Project, upload: Upload) -> str | None:
 
 
 def truncated(text: str, length: int) -> str:
-    """The text, or its beginning and three dots in exactly that many characters; without NUL, which no column takes."""
+    """Return a text without NUL, which columns cannot store, shortened to ``length`` with three dots if necessary."""
     text = text.replace("\x00", "")
     return text if len(text) <= length else text[: length - 3] + "..."
 

@@ -1,8 +1,8 @@
-"""What is said of a release after it was published: yanks of files and versions, the status of a package name.
+"""Yanking files and versions, and the status of package names.
 
-A version is yanked by yanking its files, and counts as yanked while all of them are: a file published to it later is
-yanked with them (``publishing``). Protection rules do not apply: they keep packages from being deleted, and a yanked
-file stays where it is. PyPA, "File yanking" (PEP 592) and "Project status markers" (PEP 792).
+Yanking a version yanks its files, and a version is yanked while all of its files are; a file published to it later is
+yanked, too (``publishing``). Protection rules do not apply, as they prevent deletion, and yanked files are kept. PyPA,
+"File yanking" (PEP 592) and "Project status markers" (PEP 792).
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ from registry.models import FileStatus, NameStatus, Package, PackageFile, Packag
 LONGEST_REASON = 1000
 
 
-# Yanks ----------------------------------------------------------------------------------------------------------
-
-
 def yank_version(package: Package, project: Project, reason: str = "", *, by: audit.Author) -> None:
-    """Yank every file of a package; those that are yanked already are yanked for this reason from now on.
+    """Yank all files of a package; the reason of files that are already yanked is replaced.
 
-    :raises BadRequest: it has no files.
-    :raises InvalidRecord: the reason cannot be shown.
-    :raises RecordNotFound: it was deleted meanwhile.
+    :raises BadRequest: the package has no files.
+    :raises InvalidRecord: the reason is too long or contains invalid characters.
+    :raises RecordNotFound: the package was deleted in the meantime.
     """
     _mark_version(package, project, _one_line(reason), by)
 
 
 def unyank_version(package: Package, project: Project, *, by: audit.Author) -> None:
-    """Lift the yanks of all files of a package, for whatever reasons.
+    """Unyank all files of a package, whatever the reasons.
 
-    :raises RecordNotFound: it was deleted meanwhile.
+    :raises RecordNotFound: the package was deleted in the meantime.
     """
     _mark_version(package, project, None, by)
 
 
 def yank_file(file: PackageFile, package: Package, project: Project, reason: str = "", *, by: audit.Author) -> None:
-    """Yank one file, for this reason from now on.
+    """Yank one file, or replace the reason of its yank.
 
-    :raises InvalidRecord: the reason cannot be shown.
-    :raises RecordNotFound: the file was deleted meanwhile.
+    :raises InvalidRecord: the reason is too long or contains invalid characters.
+    :raises RecordNotFound: the file was deleted in the meantime.
     """
     _mark_file(file, package, project, _one_line(reason), by)
 
 
 def unyank_file(file: PackageFile, package: Package, project: Project, *, by: audit.Author) -> None:
-    """:raises RecordNotFound: the file was deleted meanwhile."""
+    """Unyank one file.
+
+    :raises RecordNotFound: the file was deleted in the meantime.
+    """
     _mark_file(file, package, project, None, by)
 
 
 def _mark_version(package: Package, project: Project, reason: str | None, by: audit.Author) -> None:
     with transaction() as session:
-        lock(package, "status")  # an upload to it waits, and is then yanked as the others are
+        lock(package, "status")  # concurrent uploads wait, and their files are then yanked like the others
         if package.status is PackageStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
         files = session.scalars(
@@ -83,7 +83,7 @@ def _mark_file(file: PackageFile, package: Package, project: Project, reason: st
 
 
 def _mark(files: Iterable[PackageFile], reason: str | None) -> bool:
-    """Whether that changed anything."""
+    """Set the yanked reason of files, and return whether any file changed."""
     changed = [file for file in files if file.yanked_reason != reason]
     for file in changed:
         file.yanked_reason = reason
@@ -98,41 +98,38 @@ def _release(package: Package) -> str:
     return f"{package.name} {package.version}"
 
 
-# Statuses of names ----------------------------------------------------------------------------------------------
-
-
 def set_name_status(
     project: Project, name: str, status: NameStatus, reason: str = "", *, by: audit.Author
 ) -> PackageName:
-    """Say of a package name in a project that it is active, deprecated, archived or quarantined.
+    """Set the status of a package name in a project: active, deprecated, archived, or quarantined.
 
-    :param name: in any spelling.
-    :raises InvalidRecord: the reason cannot be shown.
-    :raises NotFound: the project does not hold the name.
+    :param name: normalized or not.
+    :raises InvalidRecord: the reason is too long or contains invalid characters.
+    :raises NotFound: the project has no package of this name.
     """
     reason = _one_line(reason)
     with transaction() as session:
-        lock(project, "name")  # two at once could both add what is said for the first time
-        said = names.package_name(project, name)
-        if (said.status, said.reason) == (status, reason):
-            return said
-        before, said.status, said.reason = said.status, status, reason
+        lock(project, "name")  # two concurrent changes could both insert the first status of a name
+        record = names.package_name(project, name)
+        if (record.status, record.reason) == (status, reason):
+            return record
+        before, record.status, record.reason = record.status, status, reason
         if status is NameStatus.ACTIVE and not reason:
-            session.delete(said)
+            session.delete(record)
         else:
-            session.add(said)
+            session.add(record)
         namespaces.touch(project.id)
         audit.record(
-            by, "package_name_status_changed", said.normalized_name, project,
+            by, "package_name_status_changed", record.normalized_name, project,
             status=status, before=before, reason=reason,
         )  # fmt: skip
-    return said
+    return record
 
 
 def _one_line(reason: str) -> str:
-    """A reason as it stands in an attribute of HTML, a status line and a log.
+    """Return a reason as one line, usable in an HTML attribute, a status line, and a log.
 
-    :raises InvalidRecord: it is too long, or holds what no text has.
+    :raises InvalidRecord: it is too long, or contains control characters or surrogates.
     """
     line = " ".join(reason.split())
     if len(line) > LONGEST_REASON:

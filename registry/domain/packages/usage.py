@@ -1,8 +1,8 @@
-"""What projects hold in the store, counted as files come and go, and the limits on it.
+"""Storage usage of projects and groups, and storage limits.
 
-The sums of a project change in the transaction that changes its files; a group holds what the projects below it hold,
-wherever it is moved. Limits are set by administrators: the instance's for every project and every top-level group,
-and own ones in their place.
+The totals of a project are updated in the transaction that changes its files; the usage of a group is the sum of the
+projects in it. Administrators set default limits for all projects and all top-level groups, and override them for
+individual ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from registry.models import Ancestry, FileStatus, Group, InstanceSettings, Names
 
 @dataclass(frozen=True)
 class Limit:
-    """The most that a project or group may hold."""
+    """A storage limit of a project or group."""
 
     namespace_id: int
     kind: str
@@ -27,21 +27,18 @@ class Limit:
     size_bytes: int
 
 
-# Counting -------------------------------------------------------------------------------------------------------
-
-
 def note(file: PackageFile, *, removed: bool = False) -> None:
-    """Count a file that is added, or removed, in the present transaction, when this ends.
+    """Count a file that is added or removed in the current transaction, at its end.
 
-    :raises StorageLimitReached: at the end of the transaction: it would pass a limit.
-    :raises RecordNotFound: at the end of the transaction: the project was deleted meanwhile.
+    :raises StorageLimitReached: at the end of the transaction, if it would exceed a limit.
+    :raises RecordNotFound: at the end of the transaction, if the project was deleted in the meantime.
     """
     sign = -1 if removed else 1
     at_end(Changes).add(file.project_id, sign, sign * file.size_bytes)
 
 
 class Changes:
-    """What one transaction adds to the sums of projects, or takes from them."""
+    """Changes of the totals of projects in one transaction."""
 
     def __init__(self) -> None:
         self._sums: dict[int, tuple[int, int]] = {}
@@ -51,10 +48,10 @@ class Changes:
         self._sums[project_id] = (standing[0] + files, standing[1] + size_bytes)
 
     def apply(self) -> None:
-        """Change the sums; takes ``AdvisoryLock.LIMITED_GROUP`` of groups that may grow in other projects meanwhile.
+        """Update the totals; takes ``AdvisoryLock.LIMITED_GROUP`` of groups with limits, which other projects share.
 
-        :raises StorageLimitReached: a limit would be passed.
-        :raises RecordNotFound: a project was deleted meanwhile.
+        :raises StorageLimitReached: a limit would be exceeded.
+        :raises RecordNotFound: a project was deleted in the meantime.
         """
         limits = {project_id: limits_on(project_id) for project_id, (_, growth) in self._sums.items() if growth > 0}
         groups = {limit.namespace_id for found in limits.values() for limit in found if limit.kind == "group"}
@@ -85,12 +82,12 @@ def _refuse_passed(limits: Iterable[Limit], growth: int) -> None:
 
 
 def size_of(namespace_id: int) -> int:
-    """The bytes of all files of a project, or below a group."""
+    """Return the total size of the files of a project or group, in bytes."""
     return sizes_of([namespace_id])[namespace_id]
 
 
 def sizes_of(namespace_ids: Iterable[int]) -> dict[int, int]:
-    """The same for many, by id, in one statement."""
+    """Return the same for many namespaces by ID, in one statement."""
     sizes = dict.fromkeys(namespace_ids, 0)
     rows = db.session.execute(
         select(Ancestry.ancestor_id, func.sum(StorageUsage.size_bytes))
@@ -101,11 +98,8 @@ def sizes_of(namespace_ids: Iterable[int]) -> dict[int, int]:
     return sizes | {namespace_id: int(size) for namespace_id, size in rows}
 
 
-# Limits ---------------------------------------------------------------------------------------------------------
-
-
 def limits_on(namespace_id: int) -> list[Limit]:
-    """The limits that bear on a project, or on a group: its own and those above, the outermost last."""
+    """Return the limits that apply to a project or group: its own and those of ancestors, outermost last."""
     is_top_level_group = and_(Namespace.kind == "group", Namespace.parent_id.is_(None))
     default = case(
         (Namespace.kind == "project", InstanceSettings.project_storage_size_limit),
@@ -123,7 +117,7 @@ def limits_on(namespace_id: int) -> list[Limit]:
 
 
 def default_limit(namespace: Group | Project) -> int | None:
-    """The instance's limit for a project or group that has none of its own."""
+    """Return the instance's default limit for a project or group."""
     settings = InstanceSettings.current()
     if isinstance(namespace, Project):
         return settings.project_storage_size_limit
@@ -131,9 +125,9 @@ def default_limit(namespace: Group | Project) -> int | None:
 
 
 def refuse_growth(project: Project, size_bytes: int) -> None:
-    """A first look, before anything is stored; the end of the transaction that adds a file decides.
+    """Refuse growth beyond a limit, as an early check; the check at the end of the transaction is authoritative.
 
-    :raises StorageLimitReached: with so many bytes more, a limit on the project or a group above it is passed.
+    :raises StorageLimitReached: this many more bytes would exceed a limit of the project or an ancestor.
     """
     limits = limits_on(project.id)
     held = sizes_of(limit.namespace_id for limit in limits) if limits else {}
@@ -146,12 +140,9 @@ def _reached(limit: Limit, held: int, size_bytes: int) -> StorageLimitReached:
     return StorageLimitReached(f"{limit.kind} {limit.full_path}", limit.size_bytes, held, size_bytes)
 
 
-# Verifying ------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Miscount:
-    """A project whose sums are not those of its files."""
+    """A project with totals that differ from those of its files."""
 
     project_id: int
     full_path: str
@@ -160,7 +151,7 @@ class Miscount:
 
 
 def miscounts() -> list[Miscount]:
-    """Sums and files are read in one statement: what is published meanwhile is in both or in neither."""
+    """Return the projects with wrong totals; totals and files are read in one statement, at the same moment."""
     files, size_bytes = _true_sums()
     rows = db.session.execute(
         select(Project.id, Project.full_path, StorageUsage.size_bytes.label("counted"), size_bytes.label("size_bytes"))
@@ -172,9 +163,9 @@ def miscounts() -> list[Miscount]:
 
 
 def recount(project_id: int) -> None:
-    """Set the sums of a project to those of its files."""
+    """Set the totals of a project to those of its files."""
     with transaction(changes_answers=False) as session:
-        # Whoever changes files changes the sums last: once they are locked, all that is counted is there to be read.
+        # Transactions that change files update the totals last: once the row is locked, all counted files are visible.
         session.scalar(select(StorageUsage.files).where(StorageUsage.project_id == project_id).with_for_update())
         files, size_bytes = _true_sums()
         session.execute(
