@@ -30,7 +30,7 @@ from registry.blueprints.routing import (
     addresses_of,
 )
 from registry.domain.packages.downloads import Tally
-from registry.errors import BadRequest, Code, NoRoom, RegistryError, Unavailable, is_for_lack_of_room
+from registry.errors import BadRequest, Code, DiskFull, RegistryError, Unavailable, is_disk_full
 from registry.metrics import Metrics
 from registry.server import SMALL_BODY_BYTES
 from registry.storage import open_storage
@@ -147,7 +147,7 @@ def _register_error_handlers(app: Flask) -> None:
     @app.errorhandler(OSError)
     def failed(error: OSError) -> BaseResponse:
         """What was buffered may find no room anywhere: where a form is read, where a file is examined."""
-        return refuse(NoRoom(Code.DISK_FULL)) if is_for_lack_of_room(error) else broken(error)
+        return refuse(DiskFull(Code.DISK_FULL)) if is_disk_full(error) else broken(error)
 
     @app.errorhandler(Exception)
     def broken(_error: Exception) -> BaseResponse:

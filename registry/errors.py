@@ -527,14 +527,14 @@ class Unavailable(RegistryError):
     retry_after_seconds = 5
 
 
-class NoRoom(Unavailable):
+class DiskFull(Unavailable):
     """A disk takes no more bytes; nothing was kept of what was being written. Reading goes on."""
 
     status = 507
     phrase = "Insufficient Storage"
 
 
-def is_for_lack_of_room(error: OSError) -> bool:
+def is_disk_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

@@ -23,7 +23,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, event
 
-from registry.errors import is_for_lack_of_room
+from registry.errors import is_disk_full
 
 ROUTE = "registry.route"
 EVENT = "registry.event"
@@ -198,7 +198,7 @@ def _allocate_files(folder: Path) -> bool:
                 written.write_bytes(bytes(FILE_BYTES))
                 written.rename(file)  # atomic, as other processes can be reading all files
     except OSError as error:
-        if not is_for_lack_of_room(error):
+        if not is_disk_full(error):
             raise
         written.unlink(missing_ok=True)
         logger.warning("The disk has no space for the metrics of this process: other processes do not show them.")

@@ -14,7 +14,7 @@ from registry.database.connection import is_sqlite
 from registry.database.generation import content_generation
 from registry.database.locks import AdvisoryLock, hold
 from registry.database.types import Model, db
-from registry.errors import Code, NoRoom, RecordNotFound
+from registry.errors import Code, DiskFull, RecordNotFound
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -36,7 +36,7 @@ def transaction(
     :param changes_answers: whether cached responses become stale; increments the content generation.
     :raises OutOfOrder: the lock has to be taken earlier (``AdvisoryLock``).
     :raises RecordNotFound: a record that the block changes or refers to was deleted in the meantime.
-    :raises NoRoom: the disk of the database is full.
+    :raises DiskFull: the disk of the database is full.
     """
     session: Session = db.session()
     if session.info.get("writing"):
@@ -72,7 +72,7 @@ def transaction(
     except OperationalError as error:
         session.rollback()
         if _is_full(error):
-            raise NoRoom(Code.DATABASE_FULL) from error
+            raise DiskFull(Code.DATABASE_FULL) from error
         raise
     except BaseException:
         session.rollback()

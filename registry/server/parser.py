@@ -12,7 +12,7 @@ from contextlib import suppress
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import Error
 
-from registry.errors import is_for_lack_of_room
+from registry.errors import is_disk_full
 
 SMALL_BODY_BYTES = 4 << 20  # every request but an upload
 UNASKED_BYTES = 64 << 10  # an upload of this size is read without asking first
@@ -56,7 +56,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
                 self.body_rcv.getfile().flush()  # to whoever reads it, what fails would look like a client that left
             return consumed
         except OSError as error:
-            if not is_for_lack_of_room(error):
+            if not is_disk_full(error):
                 raise
             self._refuse(EarlyRefusal("507 Insufficient Storage", _JSON, _NO_ROOM))
             return len(data)

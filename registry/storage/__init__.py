@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
-from registry.errors import ConfigurationError, NoRoom
+from registry.errors import ConfigurationError, DiskFull
 
 ADDRESSES = "file:///<folder>, or s3://, gs:// or az:// with <bucket>/<prefix>"
 BLOCK_BYTES = 1 << 20  # enough data to make threads for the digests worthwhile
@@ -31,7 +31,7 @@ class ObjectDamaged(OSError):
     """The content of the object does not match its key."""
 
 
-class StorageFull(NoRoom):
+class StorageFull(DiskFull):
     """The store is full; nothing was stored of the object being written."""
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from registry.errors import Code, Unavailable, is_for_lack_of_room
+from registry.errors import Code, Unavailable, is_disk_full
 from registry.storage import Digests, StorageFull
 
 
@@ -106,7 +106,7 @@ def detecting_full_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if is_for_lack_of_room(error):
+        if is_disk_full(error):
             raise StorageFull(Code.STORE_FULL) from error
         raise
 

@@ -22,7 +22,16 @@ from registry.database import utcnow
 from registry.domain import access
 from registry.domain.access import Principal, PrincipalKind, Scope
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs, secrets, users
-from registry.errors import Code, ExpiredToken, Forbidden, InactiveUser, NoRoom, NotFound, RevokedToken, Unauthenticated
+from registry.errors import (
+    Code,
+    DiskFull,
+    ExpiredToken,
+    Forbidden,
+    InactiveUser,
+    NotFound,
+    RevokedToken,
+    Unauthenticated,
+)
 from registry.models import AccessToken, DeployToken, User, UserState
 
 JOB_USERNAME = "gitlab-ci-token"
@@ -235,5 +244,5 @@ def _address() -> str:
 def _note_use(token: AccessToken | DeployToken) -> None:
     try:
         secrets.note_use(token, utcnow())
-    except (OperationalError, NoRoom):  # reading goes on when nothing can be written
+    except (OperationalError, DiskFull):  # reading goes on when nothing can be written
         logger.warning("The time of the last use of a token could not be noted.", exc_info=True)
