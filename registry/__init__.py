@@ -1,4 +1,4 @@
-"""The application factory: reads the configuration and wires the rooms together; the only place that knows them all."""
+"""The application factory, which reads the configuration and connects all packages."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from registry.storage import open_storage
 
 
 def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
-    """The registry as a WSGI application.
+    """Create the WSGI application.
 
-    :param overrides: start-time settings by name, before those of the environment (``registry.config``).
-    :raises ConfigurationError: a setting is not accepted, or what it names cannot be used.
+    :param overrides: settings by name, which take precedence over the environment (``registry.config``).
+    :raises ConfigurationError: a setting is invalid, or the resource it names is not usable.
     """
     values = config.load(overrides)
     config.prepare_instance_folder(values)
@@ -57,7 +57,7 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
         MAX_FORM_MEMORY_SIZE=SMALL_BODY_BYTES,
         SESSION_COOKIE_NAME="registry_session",
         SESSION_COOKIE_SAMESITE="Lax",
-        SESSION_REFRESH_EACH_REQUEST=False,  # an answer of the API sets no cookie
+        SESSION_REFRESH_EACH_REQUEST=False,  # API responses set no cookies
         PERMANENT_SESSION_LIFETIME=timedelta(days=7),
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -94,19 +94,19 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
 
 
 def _addresses_of(app: Flask, mark: str) -> re.Pattern[str]:
-    """Matches the paths of the views with a mark, for what stands in front of the routing."""
+    """Return a pattern that matches the paths of the views with a mark, for use before routing."""
     marked = {endpoint for endpoint, view in app.view_functions.items() if getattr(view, mark, False)}
     return addresses_of(rule.rule for rule in app.url_map.iter_rules() if rule.endpoint in marked)
 
 
 def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
-    """WSGI middleware, the innermost first."""
+    """Add the WSGI middleware, innermost first."""
     with app.app_context():
         engine = database.db.engine
     application: Any = PreparedAnswers(
         APIPaths(app.wsgi_app), _addresses_of(app, "is_preparable"), engine, app.config["TOKEN_KEY"]
     )
-    if values["EXTERNAL_URL"]:  # has the last word, whatever proxies say
+    if values["EXTERNAL_URL"]:  # takes precedence over the headers of proxies
         application = ExternalURL(application, values["EXTERNAL_URL"])
     if values["TRUSTED_PROXIES"]:
         count = values["TRUSTED_PROXIES"]
@@ -117,7 +117,7 @@ def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
 
 
 def _register_error_handlers(app: Flask) -> None:
-    """What no blueprint answered for: unmatched addresses, wrong methods, oversized bodies, a database that is away."""
+    """Handle errors outside blueprints: unknown URLs, wrong methods, oversized bodies, an unavailable database."""
 
     @app.errorhandler(HTTPException)
     def refuse_http(error: HTTPException) -> BaseResponse:
@@ -146,7 +146,7 @@ def _register_error_handlers(app: Flask) -> None:
 
     @app.errorhandler(OSError)
     def failed(error: OSError) -> BaseResponse:
-        """What was buffered may find no room anywhere: where a form is read, where a file is examined."""
+        """Respond to a full disk, which buffering can encounter wherever forms are read or files are inspected."""
         return refuse(DiskFull(Code.DISK_FULL)) if is_disk_full(error) else broken(error)
 
     @app.errorhandler(Exception)
@@ -156,7 +156,10 @@ def _register_error_handlers(app: Flask) -> None:
 
 
 def _refuse_unusable_host() -> None:
-    """:raises BadRequest: no links can be made with the host that was asked for (RFC 9112, section 3.2)."""
+    """Refuse a request with a host that cannot be used in links (RFC 9112, section 3.2).
+
+    :raises BadRequest: the ``Host`` header is invalid.
+    """
     if not request.host:
         raise BadRequest(Code.INVALID_HOST)
 

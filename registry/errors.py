@@ -1,8 +1,8 @@
-"""Everything the registry refuses: one class per reason, with its HTTP status and its message.
+"""The errors of the registry: one class per reason, with its HTTP status and message.
 
-Where GitLab has a wording it is used to the letter, because scripts and people search for it
-("PyPI API", "REST API": error bodies). Each blueprint renders these in its own form. What only the start and the shell
-can meet, an ``OperatorError``, has no HTTP status.
+Messages are identical to those of GitLab, where they exist, because scripts and users search for them ("PyPI API",
+"REST API": error bodies). Each blueprint renders errors in its own format. An ``OperatorError``, which occurs only at
+startup and in the shell, has no HTTP status.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, unique
 
-LONGEST_VALUE = 1000  # characters of an uploader's value in an answer
+LONGEST_VALUE = 1000  # characters of an uploaded value in a response
 
 
 def quoted(value: str) -> str:
-    """A value of the uploader as it may stand in a message: one line, ASCII, cut to about a hundred characters."""
+    """Return an uploaded value for use in a message: on one line, in ASCII, shortened to about a hundred characters."""
     text = ascii(value[:101])
     return text if len(text) <= 102 else f"{text[:100]}...{text[0]}"
 
 
 class OperatorError(Exception):
-    """Base of what stops the start of the registry or a command of the shell: one sentence for the operator."""
+    """Base of the errors that abort the startup or a shell command, with one sentence for the operator."""
 
     @property
     def sentence(self) -> str:
@@ -30,15 +30,15 @@ class OperatorError(Exception):
 
 
 class ConfigurationError(OperatorError):
-    """The installation cannot start or run as configured; the sentence names setting, value and what is accepted."""
+    """The configuration is invalid; the sentence names the setting, its value, and the accepted values."""
 
 
 class BackupRefused(OperatorError):
-    """A backup cannot be made, or cannot be restored here; some causes take several sentences."""
+    """A backup cannot be created, or cannot be restored here; some messages have several sentences."""
 
 
 class BackupUnderWay(OperatorError):
-    """Nothing may be removed from the store while a backup is made."""
+    """A running backup prevents removal of objects from the store."""
 
     def __init__(self) -> None:
         super().__init__("A backup is being made, which may need what would be removed; run this again after it.")
@@ -46,7 +46,7 @@ class BackupUnderWay(OperatorError):
 
 @unique
 class Code(Enum):
-    """Why something is refused. The value is the sentence that the API answers with; pages have their own."""
+    """The reason of an error. The value is the message of the API; pages have their own messages."""
 
     # Fields of any record
     BLANK = "can't be blank"
@@ -136,7 +136,7 @@ class Code(Enum):
     USERS_NOT_LISTED = "Not authorized to access /api/v4/users"
     USER_NOT_SHOWN = "Not authorized!"
 
-    # Parts that are away or full
+    # Unavailable or full services
     DATABASE_AWAY = "The database does not answer."
     DATABASE_FULL = "The database's disk is full."
     STORE_AWAY = "The package store does not answer."
@@ -148,7 +148,7 @@ class Code(Enum):
 
 
 class Fault:
-    """One reason of a refusal: its code, and the values that sentences about it name."""
+    """One reason of an error: its code, and the values in its message."""
 
     def __init__(self, code: Code, **values: object) -> None:
         self.code = code
@@ -156,18 +156,18 @@ class Fault:
         self._sentence = code.value.format(**values)
 
     def __str__(self) -> str:
-        """The sentence of the API."""
+        """The message of the API."""
         return self._sentence
 
 
 class RegistryError(Exception):
-    """Base of all refusals of requests; ``status`` is the HTTP status, ``body()`` the JSON answer."""
+    """Base of all errors of requests; ``status`` is the HTTP status, and ``body()`` the JSON response."""
 
     status = 500
     phrase = "Internal Server Error"
-    # What it is counted as, if it is about who asked and what they may.
+    # The reason in the metrics of authentication failures, if it is one.
     auth_failure: str | None = None
-    # When the same request can succeed, if waiting helps.
+    # The time after which the request can succeed, if retrying helps.
     retry_after_seconds: int | None = None
 
     def __init__(self, code: Code | None = None, **values: object) -> None:
@@ -179,34 +179,31 @@ class RegistryError(Exception):
 
     @property
     def reason(self) -> str:
-        """The sentence of the API; empty where the status says it all."""
+        """The message of the API, without the status; empty if the status suffices."""
         return "".join(map(str, self.faults))
 
     @property
     def message(self) -> str:
-        """The sentence shown to whoever asked, led by the status as in GitLab."""
+        """The message for the client, which starts with the status as in GitLab."""
         heading = f"{self.status} {self.phrase}"
         return f"{heading} - {self.reason}" if self.reason else heading
 
     @property
     def sentence(self) -> str:
-        """The reason alone, for the log and the shell, where a status means nothing."""
+        """The message without the status, for the log and the shell."""
         return self.reason or self.message
 
     @property
     def headline(self) -> str:
-        """The message, or as much of it as fits into a status line."""
+        """The message, or a summary of it that fits in a status line."""
         return self.message
 
     def body(self) -> dict[str, object]:
         return {"message": self.message}
 
     def headers(self) -> dict[str, str]:
-        """The headers that the answer has in every form (RFC 9110, section 10.2.3)."""
+        """Return the headers of responses in any format (RFC 9110, section 10.2.3)."""
         return {} if self.retry_after_seconds is None else {"Retry-After": str(self.retry_after_seconds)}
-
-
-# 400 ------------------------------------------------------------------------------------------------------------
 
 
 class BadRequest(RegistryError):
@@ -215,7 +212,7 @@ class BadRequest(RegistryError):
 
 
 class InvalidParameter(RegistryError):
-    """A declared request parameter is missing or malformed: ``{"error": "name is missing"}``."""
+    """A request parameter is missing or malformed: ``{"error": "name is missing"}``."""
 
     status = 400
     phrase = "Bad request"
@@ -232,9 +229,9 @@ class InvalidParameter(RegistryError):
 
 
 class InvalidRecord(RegistryError):
-    """A record would break its rules: ``{"message": {"path": ["has already been taken"]}}``.
+    """A record is invalid: ``{"message": {"path": ["has already been taken"]}}``.
 
-    :param fields: what is wrong with each.
+    :param fields: the errors of each field.
     """
 
     status = 400
@@ -247,7 +244,7 @@ class InvalidRecord(RegistryError):
 
     @property
     def errors(self) -> dict[str, list[str]]:
-        """The sentences of the API for each field."""
+        """The messages of the API by field."""
         return {field: [str(fault) for fault in faults] for field, faults in self.fields.items()}
 
     @property
@@ -263,7 +260,7 @@ class InvalidRecord(RegistryError):
 
 
 class InvalidGroup(InvalidRecord):
-    """GitLab words the errors of a group as one line: ``Failed to save group {:path=>[…]}``."""
+    """A group is invalid; GitLab returns its errors as one line: ``Failed to save group {:path=>[…]}``."""
 
     @property
     def message(self) -> str:
@@ -277,7 +274,7 @@ class InvalidGroup(InvalidRecord):
 
 
 class PlainRefusal(RegistryError):
-    """A refusal whose sentence stands alone in the body, without the status in front."""
+    """An error with a message that does not start with the status."""
 
     status = 400
 
@@ -287,14 +284,14 @@ class PlainRefusal(RegistryError):
 
 
 class ValidationFailed(BadRequest):
-    """An upload breaks a rule of the registry: ``400 Bad request - Validation failed: Version is invalid``."""
+    """An upload is invalid: ``400 Bad request - Validation failed: Version is invalid``."""
 
     def __init__(self, *reasons: str) -> None:
         super().__init__(Code.INVALID_UPLOAD, reasons=", ".join(reasons))
 
 
 class DuplicateFile(ValidationFailed):
-    """Wording matched by the clients' options to skip existing files, old and new: do not reword."""
+    """The file name exists. Do not change the message: clients match it to skip existing files."""
 
     def __init__(self, filename: str) -> None:
         super().__init__(f"File name has already been taken ({filename} already exists)")
@@ -302,13 +299,13 @@ class DuplicateFile(ValidationFailed):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with an upload.
+    """One problem of an upload.
 
-    :ivar field: a form field in lower case, a field of the file's metadata as the standard spells it, a part of the
-        file such as ``RECORD``, or ``content`` for the archive itself.
-    :ivar value: what was found there; empty if nothing.
-    :ivar expected: what has to be there.
-    :ivar sentence: how it is told, if not in the words of the other three.
+    :ivar field: a form field in lowercase, a metadata field as spelled in the standard, a part of the file such as
+        ``RECORD``, or ``content`` for the archive itself.
+    :ivar value: the actual value; empty if it is missing.
+    :ivar expected: a description of valid values.
+    :ivar sentence: the message, if it is not composed of the other attributes.
     """
 
     field: str
@@ -325,9 +322,9 @@ class Problem:
 
 
 class InvalidDistribution(ValidationFailed):
-    """The uploaded file is not a distribution, is unsafe to read, or disagrees with what was claimed.
+    """The uploaded file is not a distribution, is unsafe to read, or does not match the form.
 
-    :param problems: all of them; a plain sentence tells what is wrong with the archive.
+    :param problems: all problems; a string describes a problem of the archive.
     """
 
     def __init__(self, *problems: Problem | str) -> None:
@@ -337,7 +334,7 @@ class InvalidDistribution(ValidationFailed):
             else problem
             for problem in problems
         )
-        worded = ", ".join(problem.sentence for problem in self.problems if problem.sentence)  # GitLab's way
+        worded = ", ".join(problem.sentence for problem in self.problems if problem.sentence)  # as GitLab does
         described = [str(problem) for problem in self.problems if not problem.sentence]
         super().__init__("; ".join(filter(None, [worded, *described])))
 
@@ -357,7 +354,10 @@ class TooLarge(BadRequest):
 
 
 class StorageLimitReached(BadRequest):
-    """:param holder: the project or group with the limit, as ``group acme``."""
+    """The file would exceed a storage limit.
+
+    :param holder: the project or group with the limit, such as ``group acme``.
+    """
 
     def __init__(self, holder: str, limit_bytes: int, held_bytes: int, size_bytes: int) -> None:
         super().__init__(
@@ -370,14 +370,11 @@ class SettingLocked(InvalidRecord):
         super().__init__({setting: [Fault(Code.LOCKED_ABOVE)]})
 
 
-# 401, 403, 404 --------------------------------------------------------------------------------------------------
-
-
 class Unauthenticated(RegistryError):
-    """Nobody is signed in and the answer may depend on who asks.
+    """The caller is anonymous or has invalid credentials, and signing in can help.
 
-    :param hidden: an anonymous caller may not even know that the namespace exists; the REST API then answers 404
-        where the PyPI API has to challenge (GitLab, packages API against PyPI API).
+    :param hidden: set if the namespace is hidden from anonymous callers; the REST API then returns 404, while the PyPI
+        API must challenge (GitLab, packages API and PyPI API).
     """
 
     status = 401
@@ -390,7 +387,7 @@ class Unauthenticated(RegistryError):
 
 
 class InvalidToken(RegistryError):
-    """A known access token that is expired or revoked (RFC 6750, section 3.1)."""
+    """The access token has expired or was revoked (RFC 6750, section 3.1)."""
 
     status = 401
     phrase = "Unauthorized"
@@ -429,9 +426,9 @@ class ProtectedPackage(Forbidden):
 
 
 class ClosedPackageName(Forbidden):
-    """The package name takes no uploads in its project: it is archived or quarantined (PEP 792)."""
+    """The package name accepts no uploads, as it is archived or quarantined (PEP 792)."""
 
-    auth_failure = None  # whoever asks
+    auth_failure = None  # independent of the caller
 
     def __init__(self, name: str, status: str, reason: str) -> None:
         if reason:
@@ -441,7 +438,7 @@ class ClosedPackageName(Forbidden):
 
 
 class InsufficientScope(RegistryError):
-    """The access token lacks every scope that would do (RFC 6750, section 3.1)."""
+    """The access token has none of the accepted scopes (RFC 6750, section 3.1)."""
 
     status = 403
     phrase = "Forbidden"
@@ -460,7 +457,10 @@ class InsufficientScope(RegistryError):
 
 
 class NotFound(RegistryError):
-    """:param what: ``"Project"``, ``"Package"``, …: the thing that is not there, or nothing."""
+    """A resource does not exist, or is hidden from the caller.
+
+    :param what: the kind of resource, such as ``"Project"`` or ``"Package"``; optional.
+    """
 
     status = 404
     phrase = "Not Found"
@@ -475,18 +475,15 @@ class NotFound(RegistryError):
 
 
 class RecordNotFound(NotFound):
-    """GitLab's generic answer for a missing record, with a lower-case f."""
+    """A record does not exist; GitLab's generic message for it has a lowercase f."""
 
     @property
     def message(self) -> str:
         return "404 Not found"
 
 
-# 405, 409, 412, 422, 429, 503 ------------------------------------------------------------------------------------
-
-
 class MethodNotAllowed(RegistryError):
-    """The address exists, but not for the credential that was used."""
+    """The URL exists, but does not support the kind of credential used."""
 
     status = 405
     phrase = "Method Not Allowed"
@@ -508,7 +505,10 @@ class Unprocessable(PlainRefusal):
 
 
 class TooManyRequests(RegistryError):
-    """:param retry_after_seconds: when the same request is looked at again."""
+    """Too many attempts failed.
+
+    :param retry_after_seconds: the time after which the request is processed again.
+    """
 
     status = 429
     phrase = "Too Many Requests"
@@ -520,7 +520,7 @@ class TooManyRequests(RegistryError):
 
 
 class Unavailable(RegistryError):
-    """A part the registry needs (database, store) does not answer now; the same request may succeed later."""
+    """The database or store is unavailable at the moment; the request can succeed later."""
 
     status = 503
     phrase = "Service Unavailable"
@@ -528,13 +528,14 @@ class Unavailable(RegistryError):
 
 
 class DiskFull(Unavailable):
-    """A disk takes no more bytes; nothing was kept of what was being written. Reading goes on."""
+    """A disk is full; nothing of the data being written was stored. Reads still work."""
 
     status = 507
     phrase = "Insufficient Storage"
 
 
 def is_disk_full(error: OSError) -> bool:
+    """Return whether an error means that the disk, a quota, or the file size limit is exhausted."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
