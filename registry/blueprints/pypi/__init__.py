@@ -1,7 +1,7 @@
-"""Blueprint "pypi": what pip and twine speak, for projects and for groups.
+"""Blueprint "pypi": the API for pip, twine, and other clients, for projects and groups.
 
-All answers to refusals are JSON (GitLab, "PyPI API"). An upload's refusal repeats its sentence in the status line,
-because twine shows that, and as ``code``, because uv shows that.
+All error responses are JSON (GitLab, "PyPI API"). Errors of uploads repeat the message in the status line, which twine
+shows, and as ``code``, which uv shows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ for child in (index.routes(gate), files.routes(gate), upload.routes(gate)):
 @blueprint.errorhandler(RegistryError)
 def refuse(error: RegistryError) -> Response:
     if isinstance(error, NotFound) and error.what in ("Project", "Group"):
-        error = NotFound()  # here, unlike in the REST API, GitLab does not say what is missing
+        error = NotFound()  # here, unlike in the REST API, GitLab does not name the missing resource
     body = error.body()
     if request.method == "POST" and isinstance(body.get("message"), str):
         body["code"] = error.message
@@ -42,7 +42,7 @@ def refuse(error: RegistryError) -> Response:
 
 
 def reason_phrase(error: RegistryError) -> str:
-    """One short line of printable ASCII: what a status line can hold."""
+    """Return the message for the status line: one short line of printable ASCII."""
     text = error.headline.removeprefix(f"{error.status} ")
     return re.sub(r"[^\x20-\x7e]", "?", text)[:200]
 

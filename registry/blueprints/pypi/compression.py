@@ -1,19 +1,19 @@
-"""Pages in gzip, compressed once for equal content (RFC 9110, section 8.4.1.3)."""
+"""Cache of gzip-compressed pages by content (RFC 9110, section 8.4.1.3)."""
 
 from __future__ import annotations
 
 import gzip
 from threading import Lock
 
-SMALLEST_BYTES = 1000  # what fits into one packet anyway gains nothing
+SMALLEST_BYTES = 1000  # responses that fit in one packet do not benefit
 LIMIT_BYTES = 16 << 20
 _LEVEL = 6
 
 
 class CompressedPages:
-    """The newest compressed pages of a process, by the digest of what they hold.
+    """The latest compressed pages of a process, by the digest of their content.
 
-    A page stays the same through most changes of a registry, and is the same for all who may see it.
+    Most changes of a registry do not affect a page, and it is the same for all users who can see it.
     """
 
     def __init__(self) -> None:
@@ -22,9 +22,9 @@ class CompressedPages:
         self._size_bytes = 0
 
     def compressed(self, digest: str, data: bytes) -> bytes:
-        """``data`` in gzip, the same bytes each time.
+        """Return ``data`` compressed with gzip, with reproducible output.
 
-        :param digest: of ``data``.
+        :param digest: digest of ``data``.
         """
         found = self._pages.get(digest)
         if found is None:

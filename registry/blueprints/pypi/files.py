@@ -1,4 +1,4 @@
-"""Downloads: package files and, beside them, their core metadata; ranges, validators, immutable caching."""
+"""Downloads of package files and their core metadata, with ranges, validators, and immutable caching."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from registry.storage import ObjectDamaged, ObjectMissing, Storage, object_key
 
 FILE = "/files/<sha256>/<rest:filename>"
 METADATA_SUFFIX = ".metadata"
-OBJECTS = "/_objects"  # where nginx has the folder of the store, for nobody but itself
+OBJECTS = "/_objects"  # internal location of the storage folder in nginx
 BLOCK_BYTES = 1 << 18
-RECEIVED_BLOCK_BYTES = 1 << 20  # goes to the server's disk at once, where it waits for the client; less stays in memory
+RECEIVED_BLOCK_BYTES = 1 << 20  # large enough for the server to spool blocks to disk for slow clients
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 logger = logging.getLogger(__name__)
@@ -45,14 +45,14 @@ def routes(gate: Gate) -> Blueprint:
     @preparable(LARGEST_FILE_BYTES)
     @gate(Permission.READ_PACKAGE)
     def project_file(project: Project, sha256: str, filename: str) -> Response:
-        """One file of a project."""
+        """Return a file of a project."""
         return _download(project, sha256, filename, NotFound("Package"))
 
     @blueprint.get(PYPI["group"] + FILE)
     @preparable(LARGEST_FILE_BYTES)
     @gate(Permission.READ_PACKAGE)
     def group_file(group: Group, sha256: str, filename: str) -> Response:
-        """One file of a project below a group, if the caller may read that project."""
+        """Return a file of a project in a group, if the caller can read the project."""
         return _download(group, sha256, filename, RecordNotFound())
 
     return blueprint
@@ -64,7 +64,7 @@ def _download(namespace: Namespace, sha256: str, filename: str, missing: Registr
     if not _SHA256.fullmatch(sha256):
         raise missing
     principal = current_principal()
-    if filename.endswith(METADATA_SUFFIX):  # no package file is called so
+    if filename.endswith(METADATA_SUFFIX):  # no package file has this suffix
         owner = index.downloadable_file(namespace, sha256, filename.removesuffix(METADATA_SUFFIX), principal)
         if owner is not None and owner.core_metadata_sha256 is not None:
             return _core_metadata(owner, owner.core_metadata_sha256)
@@ -99,7 +99,7 @@ def _package_file(file: DownloadableFile) -> Response:
 
 
 def _core_metadata(owner: DownloadableFile, sha256: str) -> Response:
-    """The ``METADATA`` document byte for byte (PEP 658, 714)."""
+    """Return the unmodified core metadata document (PEP 658, PEP 714)."""
     body = _opened(sha256)
     size_bytes = body.seek(0, 2)
     try:
@@ -127,10 +127,10 @@ def _storage() -> Storage:
 
 
 def _address_in_store(sha256: str) -> str | None:
-    """Where the client may get the file without us; ``None`` where it is not to.
+    """Return the URL of an object in the store to redirect the client to; ``None`` if the registry must send it.
 
-    Clients send a token that has a header of its own to wherever they are redirected, and old ones those of
-    ``Authorization`` to another port of the same host: they get the file from here.
+    On redirects, clients forward tokens in custom headers to any host, and old clients forward ``Authorization`` to
+    another port of the same host, so these clients are not redirected.
     """
     if current_app.config["STORAGE_DOWNLOADS"] != "redirect" or _holds_token_header():
         return None
@@ -148,13 +148,13 @@ def _holds_token_header() -> bool:
 def _redirected(address: str) -> Response:
     response = Response(status=302)
     response.location = address
-    response.cache_control.no_store = True  # the address ends to be valid
+    response.cache_control.no_store = True  # the URL expires
     return response
 
 
 def _handed_over(response: Response, sha256: str) -> Response:
-    """Have nginx send the object: ranges and conditions are its business then (nginx, ``X-Accel-Redirect``)."""
-    _opened(sha256).close()  # what is missing is told by us
+    """Let nginx send the object, and handle ranges and conditions (nginx, ``X-Accel-Redirect``)."""
+    _opened(sha256).close()  # reports a missing object here
     response.headers["X-Accel-Redirect"] = f"{OBJECTS}/{object_key(sha256)}"
     response.direct_passthrough = False
     response.content_length = 0
@@ -162,9 +162,9 @@ def _handed_over(response: Response, sha256: str) -> Response:
 
 
 def _immutable(size_bytes: int, sha256: str, file: DownloadableFile, *, is_conditional: bool = True) -> Response:
-    """200, 206, 304 or 416 for content that never changes under its address; without the content.
+    """Return a response with status 200, 206, 304, or 416 for immutable content, but without the content.
 
-    :param is_conditional: ``False``: 200, whatever part of it is asked for, or on which condition.
+    :param is_conditional: if false, ranges and conditions are ignored.
     """
     response = Response(direct_passthrough=True)
     response.content_length = size_bytes
@@ -186,7 +186,7 @@ def _immutable(size_bytes: int, sha256: str, file: DownloadableFile, *, is_condi
 
 
 def _fill(response: Response, body: BinaryIO) -> None:
-    """Give an answer its content, which begins at the body's position."""
+    """Set the content of a response, which starts at the position of ``body``."""
     response.call_on_close(body.close)
     if request.method != "GET" or response.status_code not in (200, 206):
         return
@@ -200,10 +200,9 @@ def _fill(response: Response, body: BinaryIO) -> None:
 
 
 def _received(body: BinaryIO, size_bytes: int) -> Iterable[bytes]:
-    """Content from a store behind a network, in blocks. They are waited for by this thread, and not as those of a local
-    file by the loop that serves everybody.
+    """Return blocks of an object in a remote store, read by this thread instead of the server's event loop.
 
-    :raises Unavailable: the first does not come; later ones leave an answer that is visibly too short.
+    :raises Unavailable: the first block cannot be read; a later failure truncates the response.
     """
     first = body.read(min(RECEIVED_BLOCK_BYTES, size_bytes))
     return chain([first], _further_blocks(body, size_bytes - len(first)))
@@ -221,7 +220,7 @@ def _further_blocks(body: BinaryIO, size_bytes: int) -> Iterator[bytes]:
 
 
 class _Part(io.RawIOBase):
-    """A part of a file, as a file. Like a whole one, the server takes it over: no thread waits for a slow client."""
+    """A part of a file, as a file object, which the server sends without occupying a thread."""
 
     def __init__(self, file: BinaryIO, start: int, size_bytes: int) -> None:
         self._file, self._start, self._size_bytes, self._position = file, start, size_bytes, 0
@@ -249,12 +248,12 @@ class _Part(io.RawIOBase):
 
 
 def _asked_range(size_bytes: int) -> str | None:
-    """The one range to answer 206 with. Several, or what is no range at all, get the whole (RFC 9110, 14.2)."""
+    """Return the range of the request; ``None`` for several or invalid ranges, which are ignored (RFC 9110, 14.2)."""
     if request.method != "GET":
         return None
     wanted = parse_range_header(request.headers.get("Range"))
     if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
         return None
     start, _ = wanted.ranges[0]
-    # A suffix longer than the file means all of it; Werkzeug would answer 416.
+    # A suffix longer than the file means the whole file; Werkzeug would return 416.
     return "bytes=0-" if start is not None and -start > size_bytes else wanted.to_header()

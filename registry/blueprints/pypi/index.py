@@ -1,4 +1,4 @@
-"""Simple index and simple page: negotiation, ETag, forwarding (PyPA "Simple repository API")."""
+"""Simple index and simple pages: content negotiation, ETags, and forwarding (PyPA, "Simple repository API")."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from registry.models import Group, Namespace, Project
 PROJECT_ROOTS = (PYPI["project"] + "/simple", PYPI["project"] + "/+simple")
 GROUP_ROOT = PYPI["group"] + "/simple"
 
-# Offered forms in order of preference among equals, with the names a client may ask for each by.
+# Offered media types in order of preference, with their aliases.
 _OFFERS = (
     (simple.PLAIN_HTML, ()),
     (simple.JSON, ("application/vnd.pypi.simple.latest+json",)),
@@ -41,27 +41,27 @@ def routes(gate: Gate) -> Blueprint:
     @preparable(LARGEST_PAGE_BYTES)
     @gate(Permission.READ_PACKAGE)
     def project_index(project: Project) -> Response:
-        """The names of a project."""
+        """Return the package names of a project."""
         return _index(project)
 
     @preparable(LARGEST_PAGE_BYTES)
     @gate(Permission.READ_PACKAGE)
     def project_page(project: Project, name: str) -> Response:
-        """The files of one name in a project."""
+        """Return the files of a package name in a project."""
         return _page(project, name)
 
     @blueprint.get(GROUP_ROOT)
     @preparable(LARGEST_PAGE_BYTES)
     @gate(Permission.READ_PACKAGE)
     def group_index(group: Group) -> Response:
-        """The names of all projects below a group that the caller may read."""
+        """Return the package names of all projects in a group that the caller can read."""
         return _index(group)
 
     @blueprint.get(GROUP_ROOT + "/<rest:name>")
     @preparable(LARGEST_PAGE_BYTES)
     @gate(Permission.READ_PACKAGE)
     def group_page(group: Group, name: str) -> Response:
-        """The files of one name in all projects below a group that the caller may read."""
+        """Return the files of a package name in all projects in a group that the caller can read."""
         return _page(group, name)
 
     for root in PROJECT_ROOTS:
@@ -71,9 +71,9 @@ def routes(gate: Gate) -> Blueprint:
 
 
 def base_url(namespace: Namespace) -> str:
-    """The address of the namespace's PyPI endpoints, ``:id`` spelled as in the request.
+    """Return the URL of the namespace's PyPI endpoints, with ``:id`` spelled as in the request.
 
-    Clients match the credentials they were configured with by path prefix, so links must keep to it.
+    Clients match their configured credentials by path prefix, so links must have the same prefix.
     """
     return request.root_url + pypi_path(namespace.kind, spelled_id(request.environ) or str(namespace.id))
 
@@ -102,7 +102,7 @@ def _page(namespace: Namespace, name: str) -> Response:
 
 
 def _elsewhere(namespace: Namespace, name: str) -> Response:
-    """The answer for a name that the caller does not find here: the upstream's page, or 404."""
+    """Return the response for an unknown package name: a redirect to the upstream page, or 404."""
     index.refuse_where_hidden(namespace, current_principal())
     if not is_valid_name(name):
         raise NotFound("Package")
@@ -112,7 +112,7 @@ def _elsewhere(namespace: Namespace, name: str) -> Response:
 
 
 def negotiated_media_type() -> str:
-    """The form to answer in: ``?format=`` before ``Accept``, q-values honoured, HTML when nothing fits."""
+    """Return the media type of the response: ``?format=``, else the best match for ``Accept``, else HTML."""
     wanted = request.args.get("format")
     accepted = {media_type.lower(): quality for media_type, quality in reversed(list(request.accept_mimetypes))}
     best, best_quality = simple.PLAIN_HTML, 0.0
@@ -132,7 +132,7 @@ def _html(template: str, value: SimpleIndex | SimplePage) -> str:
 
 
 def _validated(body: str, media_type: str) -> Response:
-    """With a strong ETag for each form and encoding; always revalidated, for the next upload must be seen at once."""
+    """Return a page with a strong ETag per media type and encoding; clients must revalidate it to see new uploads."""
     data = body.encode()
     digest = sha256(media_type.encode() + b"\n" + data).hexdigest()[:32]
     is_compressed = len(data) >= SMALLEST_BYTES and request.accept_encodings.quality("gzip") > 0

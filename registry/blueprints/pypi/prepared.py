@@ -1,11 +1,11 @@
-"""Answers kept ready: a page or small file that a caller was given is given again while nothing has changed.
+"""Response cache for pages and small files of the index.
 
-Every transaction that changes what any reader may be answered raises the content generation in the database
-(``database.transaction``), in whichever process it runs. A kept answer belongs to one generation: one look at that
-number says whether it still holds, after any upload, deletion, revocation or change of membership, at once. What
-changes by the clock alone (tokens and memberships end, jobs time out) bounds an answer's age.
+Every transaction that makes cached responses stale increments the content generation in the database
+(``database.transaction``), in any process. A cached response belongs to one generation, so comparing this number
+detects stale responses immediately after an upload, deletion, revocation, or change of membership. Changes by time
+alone (tokens and memberships expire, jobs time out) limit the age of a response.
 
-The look is taken in front of Flask: a hot page costs one statement and no more of the application.
+The cache is in front of Flask: a cache hit costs one statement.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ Headers = list[tuple[str, str]]
 
 LONGEST = timedelta(seconds=60)
 LIMIT_BYTES = 64 << 20
-_OVERHEAD_BYTES = 1024  # an answer's headers and bookkeeping, roughly
-# A page of thousands of files is worth keeping; a file only while it is no larger than a page.
+_OVERHEAD_BYTES = 1024  # approximate size of headers and metadata of a response
+# Pages with thousands of files are worth caching, but files only up to the size of an ordinary page.
 LARGEST_PAGE_BYTES = 8 << 20
 LARGEST_FILE_BYTES = 64 << 10
-# What asks for another answer than the whole one.
+# Request headers for partial or conditional responses, which are not cached.
 _PARTIAL = ("HTTP_RANGE", "HTTP_IF_MODIFIED_SINCE")
 _VALID_UNTIL = "registry.answer_valid_until"
-# Everything an answer depends on besides the database. Credentials in parameters are in the query.
+# Everything that a response depends on besides the database. The query includes credentials in parameters.
 _KEY_PARTS = (
     "wsgi.url_scheme",
     "HTTP_HOST",
@@ -58,9 +58,9 @@ _KEY_PARTS = (
 
 
 def preparable(largest_bytes: int) -> Callable[[View], View]:
-    """For views whose answer depends on the database, the address, what the caller accepts and who that is.
+    """Mark a view as cacheable: its response depends only on the database, URL, ``Accept`` headers, and caller.
 
-    :param largest_bytes: a larger answer is made anew each time.
+    :param largest_bytes: larger responses are not cached.
     """
 
     def decorate(view: View) -> View:
@@ -80,7 +80,7 @@ def preparable(largest_bytes: int) -> Callable[[View], View]:
 
 
 def _valid_until(now: datetime) -> datetime:
-    """When the clock alone may change the answer that the present caller was given at ``now``."""
+    """Return when time alone can change the response for the current caller."""
     principal = current_principal()
     midnight = (now.astimezone(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     ends = [now + LONGEST, midnight]
@@ -93,7 +93,10 @@ def _valid_until(now: datetime) -> datetime:
 
 @dataclass(frozen=True)
 class Answer:
-    """:ivar event: what is counted whenever it is given."""
+    """A cached response.
+
+    :ivar event: counted each time the response is sent.
+    """
 
     status: str
     headers: Headers
@@ -106,12 +109,12 @@ class Answer:
 
 
 class PreparedAnswers:
-    """WSGI middleware around the application: answers of one generation, up to a number of bytes.
+    """WSGI middleware that caches the responses of one generation, up to a total size.
 
-    All are dropped when the generation changes or they grow too many.
+    The cache is cleared when the generation changes or the size is exceeded.
 
     :param addresses: matches the paths of ``preparable`` views.
-    :param key: keys the digests that answers are found by, so that no credential stays in memory.
+    :param key: key of the HMAC digests used as cache keys, so that no credentials are kept in memory.
     """
 
     def __init__(self, application: WSGIApplication, addresses: re.Pattern[str], engine: Engine, key: bytes) -> None:
@@ -120,7 +123,7 @@ class PreparedAnswers:
         self._generation = ContentGeneration(engine)
         self._key = key
         self._lock = Lock()
-        # Both at once, so that no answer is ever taken for one of another generation.
+        # Replaced together, so that no response is attributed to another generation.
         self._kept: tuple[int, dict[bytes, Answer]] = (-1, {})
         self._size_bytes = 0
 
@@ -128,7 +131,7 @@ class PreparedAnswers:
         if not self._may_be_prepared(environ):
             return self._application(environ, start_response)
         generation = self._generation.look()
-        if generation is None:  # the application tells what is wrong
+        if generation is None:  # the application reports the error
             return self._application(environ, start_response)
         key = self._digest(environ)
         answer = self._find(generation, key)
@@ -159,12 +162,12 @@ class PreparedAnswers:
     def _make(
         self, generation: int, key: bytes, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Let the application answer; keep what it marked, unless it was asked for headers alone."""
+        """Call the application, and cache its response if it is marked, unless it is for a HEAD request."""
         started: list[Any] = []
 
         def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
             started[:] = [status, headers, exc_info]
-            return started.append  # the old write(), which Flask never calls
+            return started.append  # the legacy write(), which Flask never calls
 
         body = self._application(environ, start)
         status, headers, exc_info = started
@@ -185,7 +188,10 @@ class PreparedAnswers:
         return _given(answer, environ, start_response)
 
     def _keep(self, generation: int, key: bytes, answer: Answer) -> None:
-        """:param generation: as read before anything that went into the answer."""
+        """Add a response to the cache.
+
+        :param generation: read before any data of the response.
+        """
         size_bytes = len(answer.body) + _OVERHEAD_BYTES
         with self._lock:
             kept_generation, answers = self._kept
@@ -199,7 +205,7 @@ class PreparedAnswers:
 
 
 def _given(answer: Answer, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-    """The answer itself, or 304 to whoever has it already (RFC 9110, 13.1.2)."""
+    """Send a cached response, or 304 if the client has it (RFC 9110, section 13.1.2)."""
     known = environ.get("HTTP_IF_NONE_MATCH")
     if known and answer.etag and (known == answer.etag or parse_etags(known).contains_raw(answer.etag)):
         kept = [(name, value) for name, value in answer.headers if name not in ("Content-Type", "Content-Length")]

@@ -1,7 +1,7 @@
-"""Upload: the multipart form of twine and its kin, received straight into the store's staging file.
+"""Uploads: the multipart forms of twine and other clients, received directly into a staged file.
 
-The form is parsed here, and not by Flask, so that the file is written once and digested on the way, only the file part
-that counts is kept, and what is malformed is told instead of read as an empty form.
+The form is parsed here instead of by Flask, so that the file is written once and hashed in the process, other files are
+discarded, and a malformed body is an error instead of an empty form.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from registry.errors import BadRequest, Code, InvalidParameter, TooLarge
 from registry.models import Project
 from registry.storage import StagedFile, Storage
 
-FORM_BYTES = 32 << 20  # all text fields and the parts' headers; twine sends the whole long description
+FORM_BYTES = 32 << 20  # all text fields and headers of parts; twine sends the whole long description
 FORM_PARTS = 10_000
 PART_HEAD_BYTES = 1 << 16
-LONGEST_BOUNDARY = 200  # RFC 2046 has 70 (section 5.1.1); some clients take a few more
+LONGEST_BOUNDARY = 200  # the limit of RFC 2046 is 70 (section 5.1.1); some clients exceed it
 CHUNK_BYTES = 1 << 18
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.IGNORECASE | re.ASCII)
 _UNSAFE_FILENAME = re.compile(r"[\x00-\x1f\x7f/\\]")
@@ -55,9 +55,9 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post(PYPI["project"])
     @gate(Permission.CREATE_PACKAGE, before_body=_refuse_declared_length)
     def upload(project: Project) -> Response:
-        """Publish one file (GitLab, PyPI API "Upload a package").
+        """Publish a file (GitLab, PyPI API "Upload a package").
 
-        A file that the project has already, and accepts again, is 200: it was not created now.
+        An accepted identical upload of an existing file returns 200 instead of 201.
         """
         storage, limit = _storage(), _max_file_size()
         with closing(storage.stage()) as staged:
@@ -73,7 +73,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post(PYPI["project"] + "/validate")
     @gate(Permission.CREATE_PACKAGE, before_body=_refuse_declared_length)
     def validate(project: Project) -> Response:
-        """Answer as to an upload of the same form, but keep nothing of it."""
+        """Return the response to an upload of the same form without publishing it."""
         limit = _max_file_size()
         with closing(_storage().stage()) as staged:
             received = received_upload(staged, limit)
@@ -96,45 +96,48 @@ def _max_file_size() -> int:
 
 
 def _refuse_declared_length(project: Project) -> None:
-    """Refuse a body whose declared length leaves no other explanation.
+    """Refuse a body with a declared length that is too large for any accepted file.
 
-    :raises TooLarge: the file is larger than what is accepted.
-    :raises StorageLimitReached: there is no room for the file.
+    :raises TooLarge: the file exceeds the maximum size.
+    :raises StorageLimitReached: the file would exceed a storage limit.
     """
     limit = _max_file_size()
     at_least = max(0, (request.content_length or 0) - FORM_BYTES)
     if limit and at_least > limit:
         raise TooLarge
-    if not project.identical_upload_accepted:  # which takes no room
+    if not project.identical_upload_accepted:  # which needs no storage
         usage.refuse_growth(project, at_least)
 
 
 def received_upload(staged: StagedFile, max_size_bytes: int) -> Upload:
-    """What the request brings; raises as ``received_form``, and where required fields are missing or malformed."""
+    """Return the upload in the request.
+
+    :raises InvalidParameter: a required field is missing or malformed; see also ``received_form``.
+    """
     return _as_upload(received_form(staged, max_size_bytes), staged)
 
 
 @dataclass
 class Form:
-    """The text fields, of repeated ones the last value, and the name of the file part ``content``, if there is one."""
+    """The text fields, with the last value of repeated ones, and the file name of the part ``content``, if present."""
 
     fields: dict[str, str] = field(default_factory=dict)
     filename: str | None = None
 
     def text(self, name: str) -> str:
-        """A field's value; clients send ``UNKNOWN`` and nothing at all for the same thing."""
+        """Return the value of a field; ``UNKNOWN``, which some clients send for missing values, counts as empty."""
         value = self.fields.get(name, "")
         return "" if value == "UNKNOWN" else value
 
 
 def received_form(staged: StagedFile, max_size_bytes: int) -> Form:
-    """The body of the request, its ``content`` written to ``staged``.
+    """Parse the body of the request, and write the part ``content`` to ``staged``.
 
-    :param max_size_bytes: of the file; reading stops as soon as it is passed. 0 is no limit.
-    :raises TooLarge: the file is larger.
-    :raises BadRequest: the body is no well-formed multipart form, or its text fields are too large.
+    :param max_size_bytes: maximum file size, beyond which reading stops; 0 is unlimited.
+    :raises TooLarge: the file exceeds the maximum size.
+    :raises BadRequest: the body is not a well-formed multipart form, or its text fields are too large.
     """
-    # The limit on the body is kept here: by the file's size, and by FORM_BYTES for the rest.
+    # This function limits the body: the file by its maximum size, and the rest by FORM_BYTES.
     request.max_content_length = sys.maxsize
     boundary = request.mimetype_params.get("boundary", "")
     if request.mimetype != "multipart/form-data" or not boundary:
@@ -168,18 +171,21 @@ def received_form(staged: StagedFile, max_size_bytes: int) -> Form:
 
 
 class _Discarded:
-    """Where file parts go that the registry has no use for, such as signatures."""
+    """Discards unsupported file parts, such as signatures."""
 
     def write(self, data: bytes) -> int:
         return len(data)
 
 
 def _events(boundary: bytes, stream: IO[bytes]) -> Iterator[Event]:
-    """:raises BadRequest: the body is not well formed, or ends too early."""
+    """Yield the events of the multipart decoder.
+
+    :raises BadRequest: the body is malformed or incomplete.
+    """
     if len(boundary) > LONGEST_BOUNDARY:
         raise BadRequest(Code.MALFORMED_FORM)
-    # The decoder holds what is not content until it has all of it: the header of a part, what stands before the first
-    # and behind the last one.
+    # The decoder buffers everything but the content of parts until it is complete: the headers of a part, the preamble,
+    # and the epilogue.
     decoder = MultipartDecoder(boundary, CHUNK_BYTES + PART_HEAD_BYTES, max_parts=FORM_PARTS)
     try:
         while True:
@@ -195,9 +201,10 @@ def _events(boundary: bytes, stream: IO[bytes]) -> Iterator[Event]:
 
 
 def _as_upload(form: Form, staged: StagedFile) -> Upload:
-    """:raises InvalidParameter: declared parameters are missing or malformed.
+    """Return the upload described by the form.
 
-    :raises BadRequest: the file name cannot be one.
+    :raises InvalidParameter: a required field is missing or malformed.
+    :raises BadRequest: the file name is invalid.
     """
     if "content" in form.fields and form.filename is None:
         raise InvalidParameter("content is invalid")
