@@ -1,1 +1,3 @@
-"""How the registry is reached: by pip and twine, by scripts, by people. The only room that knows HTTP."""
+"""The HTTP interfaces of the registry, for package clients, API clients, and browsers. Only this package uses Flask's
+requests and responses.
+"""

@@ -1,6 +1,6 @@
-"""Blueprint "monitoring": the metrics, for Prometheus on this machine or with an administrator's token.
+"""Blueprint "monitoring": metrics for Prometheus on this machine, or with an administrator's token.
 
-GitLab, "IP allowlist" of its monitoring, whose default is the loopback addresses; others are told that nothing is here.
+As with GitLab's monitoring "IP allowlist", the default is loopback addresses; other clients get 404.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ blueprint = Blueprint("monitoring", __name__)
 
 @blueprint.get("/-/metrics")
 def show() -> Response:
-    """All numbers in Prometheus' text format.
+    """Return all metrics in the text format of Prometheus.
 
-    :raises NotFound: it is asked for from another machine, and not by an administrator.
+    :raises NotFound: the request comes from another machine and not from an administrator.
     """
     if not _is_asked_here() and not _is_asked_by_administrator():
         raise NotFound
@@ -40,7 +40,7 @@ def refuse(_error: RegistryError) -> Response:
 
 
 def _is_asked_here() -> bool:
-    """From a loopback address; behind a proxy that is not known as one, all addresses are that of the proxy."""
+    """Return whether the request comes from a loopback address, which can also be that of an unconfigured proxy."""
     if current_app.config["EXTERNAL_URL"] and not current_app.config["TRUSTED_PROXIES"]:
         return False
     try:

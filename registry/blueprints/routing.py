@@ -1,7 +1,7 @@
-"""Addresses as clients spell them, brought into the one form the routes are written in.
+"""Normalization of request paths to the form of the routes, and the URLs of PyPI endpoints.
 
-WSGI hands over a decoded path, in which ``group%2Fproject`` and ``group/project`` are the same. The raw target still
-tells them apart, and so do the links we answer with: clients match credentials by the spelling they configured.
+WSGI provides a decoded path, in which ``group%2Fproject`` and ``group/project`` are the same. The raw target
+distinguishes them, and so must links in responses: clients match credentials by the URL as configured.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 API = "/api/"
 API_V4 = "/api/v4"
-# The PyPI endpoints of each kind of namespace, below ``API_V4``.
+# The PyPI endpoints of each kind of namespace, relative to ``API_V4``.
 PYPI = {
     "project": "/projects/<project:project>/packages/pypi",
     "group": "/groups/<group:group>/-/packages/pypi",
 }
-# Stands for an encoded slash between here and the converter; no namespace path can hold it.
+# Represents an encoded slash up to the converter; namespace paths cannot contain it.
 _ENCODED_SLASH = "\x1f"
-_NO_SLASH = "\x7f"  # in place of that sign itself, where a client sends it; nothing is called so either
-# What follows an id in some route: an id spelled with plain slashes cannot run over it. A test reads the routes.
+_NO_SLASH = "\x7f"  # replaces that character itself in requests; names cannot contain it either
+# Segments that follow an ID in routes, at which an ID with plain slashes ends. A test compares them with the routes.
 RESOURCES = (
     "-", "packages", "members", "deploy_tokens", "jobs", "job_token_scope", "archive", "unarchive", "transfer",
     "subgroups", "descendant_groups", "projects", "package_settings",
@@ -37,9 +37,9 @@ _PLACEHOLDER = re.compile("<[^>]+>")
 
 
 class APIPaths:
-    """WSGI middleware for ``/api/``: encoded slashes are kept apart, repeated and trailing slashes dropped.
+    """WSGI middleware for ``/api/``: preserves encoded slashes, and removes repeated and trailing slashes.
 
-    GitLab's router ignores a trailing slash; a redirect in its place would break uploads (twine refuses any).
+    GitLab's router ignores trailing slashes; a redirect instead would break uploads, as twine follows none.
     """
 
     def __init__(self, application: WSGIApplication) -> None:
@@ -53,7 +53,7 @@ class APIPaths:
 
 
 class ExternalURL:
-    """WSGI middleware: scheme, host and sub-path are those of the configured external URL, whatever was asked."""
+    """WSGI middleware: sets scheme, host, and sub-path to those of the configured external URL."""
 
     def __init__(self, application: WSGIApplication, url: str) -> None:
         self.application = application
@@ -70,13 +70,13 @@ class ExternalURL:
 
 
 class NamespaceConverter(BaseConverter):
-    """``:id`` of the API: a number, ``group%2Fproject``, or the same with plain slashes."""
+    """``:id`` of the API: a number, or a path with encoded (``group%2Fproject``) or plain slashes."""
 
     part_isolating = False
-    # An id in plain slashes, part by part; none of the later ones is a resource.
+    # An ID with plain slashes, segment by segment; the segments after the first are not resources.
     later_part = rf"/(?!(?:{'|'.join(RESOURCES)})(?:/|$))[^/{_ENCODED_SLASH}]++"
-    # Possessive throughout: whatever follows an id begins with a slash, so a shorter one never leads further, and
-    # looking for it would take minutes where an address holds thousands of slashes.
+    # All quantifiers are possessive: an ID is followed by a slash, so a shorter match never succeeds, and backtracking
+    # would take minutes for a URL with thousands of slashes.
     regex = rf"(?:[^/]++|(?!\d+/)[^/{_ENCODED_SLASH}]++(?:{later_part})++)"
 
     def to_python(self, value: str) -> str:
@@ -87,14 +87,14 @@ class NamespaceConverter(BaseConverter):
 
 
 class PagePathConverter(BaseConverter):
-    """The full path of a group, project or user as pages spell it, with plain slashes: ``group/subgroup``.
+    """The full path of a group, project, or user in URLs of pages, with plain slashes: ``group/subgroup``.
 
-    Only what ``domain.namespaces`` accepts as a path matches, so that no page hides another address of the registry.
-    Links may be built from the record itself.
+    It matches only valid paths of ``domain.namespaces``, so that no page shadows another URL of the registry.
+    ``url_for`` accepts a record as well as its path.
     """
 
     part_isolating = False
-    weight = 200  # after every route that is spelled out
+    weight = 200  # after all literal routes
     segment = rf"(?!(?i:{'|'.join(sorted(RESERVED))})(?:/|$))[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
     first_segment = rf"(?!(?i:{'|'.join(map(re.escape, sorted(TOP_LEVEL_RESERVED)))})(?:/|$)){segment}"
     regex = rf"{first_segment}(?:/{segment})*"
@@ -104,20 +104,20 @@ class PagePathConverter(BaseConverter):
 
 
 class PageProjectConverter(PagePathConverter):
-    """The same for a project, which always lies in something."""
+    """The same for a project, which always has a parent."""
 
     regex = rf"{PagePathConverter.first_segment}(?:/{PagePathConverter.segment})+"
 
 
 class RestConverter(PathConverter):
-    """The rest of an address, slashes included: GitLab's ``package_name`` and ``file_name``."""
+    """The rest of a path, including slashes: GitLab's ``package_name`` and ``file_name``."""
 
     def to_python(self, value: str) -> str:
         return value.replace(_ENCODED_SLASH, "/")
 
 
 class IdConverter(BaseConverter):
-    """The number of a record. What is too long for one matches no route, and reaches no database."""
+    """The ID of a record. Numbers too large for an ID match no route, so they never reach the database."""
 
     regex = r"[0-9]{1,9}"
 
@@ -126,18 +126,19 @@ class IdConverter(BaseConverter):
 
 
 def pypi_path(kind: str, identifier: str) -> str:
-    """The path of a namespace's PyPI endpoints, without the slash in front.
+    """Return the path of a namespace's PyPI endpoints, without the leading slash.
 
-    :param identifier: the namespace's id, or its path with the slashes encoded.
+    :param identifier: the namespace's ID, or its path with encoded slashes.
     """
     return _PLACEHOLDER.sub(lambda _: identifier, API_V4 + PYPI[kind]).lstrip("/")
 
 
 def addresses_of(routes: Iterable[str]) -> re.Pattern[str]:
-    """Matches the paths that some routes take, as they are received: with a sub-path in front, repeated slashes, or
-    plain slashes in an id. Others may match too. The time it takes grows only with the length of the path.
+    """Return a pattern that matches the raw paths of routes, in time linear in the length of the path.
 
-    :param routes: as in the URL map, each with an id in it.
+    Raw paths can have a sub-path in front, repeated slashes, or plain slashes in an ID. Other paths can match, too.
+
+    :param routes: rules of the URL map, each containing an ID.
     """
     ends: dict[str, list[str]] = {}
     for route in routes:
@@ -145,14 +146,13 @@ def addresses_of(routes: Iterable[str]) -> re.Pattern[str]:
         ends.setdefault(_with_repeated_slashes(begin), []).append(
             _with_repeated_slashes(end) + ("" if rest else r"/*\Z")
         )
-    # What is in front of the id is looked for once, and not again at each place where it stands, however often a client
-    # repeats it.
+    # The part before the ID is matched only at its first occurrence, however often a client repeats it.
     patterns = [rf"(?>.*?{begin}).+(?:{'|'.join(found)})" for begin, found in ends.items()]
     return re.compile("|".join(patterns), re.DOTALL)
 
 
 def raw_path(environ: WSGIEnvironment) -> str:
-    """The path of the request target as it was sent, still encoded; of absolute targets only the path."""
+    """Return the path of the request target as sent, still encoded; of an absolute target, only the path."""
     target = environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""
     target = target.partition("?")[0]
     if target.startswith(("http://", "https://")):
@@ -161,7 +161,7 @@ def raw_path(environ: WSGIEnvironment) -> str:
 
 
 def spelled_id(environ: WSGIEnvironment) -> str:
-    """``:id`` of a PyPI address exactly as the client spelled it, safe to stand in a link."""
+    """Return ``:id`` of a PyPI URL exactly as the client spelled it, safe for use in links."""
     spelled = [part for part in raw_path(environ).split("/") if part]
     parts = [unquote(part) for part in spelled]
     begin = _index(parts, ["api", "v4"], 0) + 3
@@ -173,12 +173,12 @@ def spelled_id(environ: WSGIEnvironment) -> str:
 
 
 def _with_repeated_slashes(literal: str) -> str:
-    """A pattern for a part of a route that begins with a slash."""
+    """Return a pattern for a part of a route that starts with a slash, which can be repeated."""
     return "/" + re.escape(literal[1:]).replace("/", "/+")
 
 
 def _index(parts: list[str], wanted: list[str], start: int) -> int:
-    """Where ``wanted`` stands in ``parts``, from ``start`` on; the end if it does not."""
+    """Return the index of ``wanted`` in ``parts`` from ``start`` on; the length if it is missing."""
     places = range(start, len(parts))
     return next((at for at in places if parts[at : at + len(wanted)] == wanted), len(parts))
 
@@ -189,5 +189,5 @@ def _with_encoded_slashes(path: str, environ: WSGIEnvironment) -> str:
     decoded = [unquote_to_bytes(part).decode("latin-1").replace(_ENCODED_SLASH, _NO_SLASH) for part in parts]
     if not "/".join(decoded).endswith(path):
         return path
-    # One character for one: the tail that is this path is at the same place in both.
+    # Characters are replaced one by one, so this path is the same tail of both.
     return _ENCODED_SLASH.join(decoded)[-len(path) :]

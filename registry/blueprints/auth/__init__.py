@@ -1,1 +1,1 @@
-"""Token authentication: who asks, and whether they may."""
+"""Authentication and authorization of requests."""

@@ -1,8 +1,8 @@
-"""Who asks: a request turned into a principal, in exactly GitLab's order; the first hit wins.
+"""Authentication: determines the principal of a request, in GitLab's order of credentials; the first match wins.
 
-PyPI routes (GitLab, PyPI API "Authenticate"): deploy token, job token as bearer, access token, job token as Basic
-password of ``gitlab-ci-token``, session, nobody. A Basic password that is no token at all counts as nobody; a
-``PRIVATE-TOKEN`` or bearer that is none is refused, on public projects too.
+The order on PyPI routes (GitLab, PyPI API "Authenticate") is deploy token, job token as bearer, access token, job
+token as Basic password of ``gitlab-ci-token``, session, anonymous. An unknown Basic password is treated as anonymous,
+but an unknown ``PRIVATE-TOKEN`` or bearer token is refused, even for public projects.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ logger = logging.getLogger(__name__)
 
 
 def token_key() -> bytes:
-    """The installation's key for digests of tokens."""
+    """Return the installation's key for the digests of tokens."""
     key: bytes = current_app.config["TOKEN_KEY"]
     return key
 
 
 def pypi_principal() -> Principal:
-    """Who asks on the PyPI routes.
+    """Return the principal of a request to a PyPI route.
 
-    :raises Unauthenticated: a credential that must be right is not.
-    :raises InvalidToken: the access token is expired or revoked.
+    :raises Unauthenticated: the token is unknown.
+    :raises InvalidToken: the access token has expired or was revoked.
     :raises InactiveUser: the token's user is blocked.
     """
     return (
@@ -67,13 +67,13 @@ def pypi_principal() -> Principal:
 
 
 def rest_principal() -> Principal:
-    """Who asks on the REST routes that take no job token; raises as ``pypi_principal``."""
+    """Return the principal of a request to a REST route without job tokens; raises the errors of ``pypi_principal``."""
     principal = _access_token_principal(_hard_secret()) or _session_principal() or _anonymous()
     return _sudo(principal)
 
 
 def rest_or_job_principal() -> Principal:
-    """The same where a job may ask too (``JOB-TOKEN`` header, ``job_token`` parameter, bearer)."""
+    """Return the same for routes with job tokens (``JOB-TOKEN`` header, ``job_token`` parameter, or bearer)."""
     secret = request.headers.get(credential_names.JOB_TOKEN) or request.args.get(credential_names.JOB_TOKEN_PARAMETER)
     if secret:
         return _job_principal(secret)
@@ -81,9 +81,9 @@ def rest_or_job_principal() -> Principal:
 
 
 def rotating_principal() -> Principal:
-    """Who rotates an access token. A revoked one that comes back was copied by somebody: its whole family is revoked.
+    """Return the principal that rotates an access token. Reuse of a revoked token revokes its whole family.
 
-    GitLab, personal access tokens API, "Automatic reuse detection". Raises as ``pypi_principal``.
+    GitLab, personal access tokens API, "Automatic reuse detection". Raises the errors of ``pypi_principal``.
     """
     secret = _hard_secret()
     token = access_tokens.find_access_token(secret, token_key()) if secret else None
@@ -93,20 +93,20 @@ def rotating_principal() -> Principal:
 
 
 def session_principal() -> Principal:
-    """Who looks at pages: whoever is signed in, or nobody."""
+    """Return the principal of a page: the signed-in user, or anonymous."""
     user = sessions.signed_in_user()
     return _anonymous() if user is None else _of_user(PrincipalKind.SESSION, user)
 
 
 def are_sent() -> bool:
-    """Whether the request carries credentials of any kind but a cookie."""
+    """Return whether the request contains credentials other than a cookie."""
     return any(
         name in request.headers for name in (credential_names.AUTHORIZATION, *credential_names.TOKEN_HEADERS)
     ) or any(name in request.args for name in credential_names.PARAMETERS)
 
 
 def current_principal() -> Principal:
-    """The principal the gate found for this request."""
+    """Return the principal that the gate determined for this request."""
     principal: Principal = g.principal
     return principal
 
@@ -134,7 +134,10 @@ def _job_principal(secret: str) -> Principal:
 
 
 def _access_token_principal(secret: str) -> Principal | None:
-    """:raises Unauthenticated: there is a secret, and no such token."""
+    """Return the principal of an access token; ``None`` for an empty secret.
+
+    :raises Unauthenticated: the token is unknown.
+    """
     if not secret:
         return None
     token = access_tokens.find_access_token(secret, token_key())
@@ -164,7 +167,7 @@ def _of_access_token(token: AccessToken) -> Principal:
 
 
 def _session_principal() -> Principal | None:
-    """A cookie counts for reading, and for changing only with the token that other sites cannot know."""
+    """Return the principal of a session; changes also require the CSRF token, which other sites cannot know."""
     user = sessions.signed_in_user()
     if user is None:
         return None
@@ -177,7 +180,7 @@ def _session_principal() -> Principal | None:
 
 
 def _sudo(principal: Principal) -> Principal:
-    """GitLab, REST API "Impersonation": an administrator's token with ``sudo`` acts as somebody else."""
+    """Return the principal after ``sudo``, with which administrators act as another user (GitLab, "Impersonation")."""
     reference = request.headers.get("Sudo") or request.args.get("sudo")
     if not reference:
         return principal
@@ -206,10 +209,10 @@ def _refuse_inactive(user: User) -> None:
 
 
 def _basic() -> tuple[str, str]:
-    """User name and password (RFC 7617); what cannot be decoded is as good as nothing."""
+    """Return user name and password of Basic authentication (RFC 7617); empty if they are missing or malformed."""
     try:
         decoded = base64.b64decode(_authorization("basic"), validate=True).decode()
-    except ValueError:  # no ASCII, no base64, or no UTF-8 in it
+    except ValueError:  # not ASCII, base64, or UTF-8
         return "", ""
     username, _, password = decoded.partition(":")
     return username, password
@@ -220,16 +223,16 @@ def _bearer() -> str:
 
 
 def _authorization(scheme: str) -> str:
-    """What follows the scheme in the header, if it is this one.
+    """Return the credentials in the ``Authorization`` header if it has this scheme.
 
-    Werkzeug's reading fails on letters that base64 lacks, and takes a token with ``=`` in it for a list of parameters.
+    Werkzeug's parser fails on invalid base64, and parses a token that contains ``=`` as a list of parameters.
     """
     sent, _, rest = request.headers.get(credential_names.AUTHORIZATION, "").partition(" ")
     return rest.strip() if sent.lower() == scheme else ""
 
 
 def _hard_secret() -> str:
-    """The secret sent in a way that leaves no doubt that it is meant as an access token."""
+    """Return the secret that is sent explicitly as an access token, so that it must be valid."""
     return (
         request.headers.get(credential_names.PRIVATE_TOKEN)
         or request.args.get(credential_names.PRIVATE_TOKEN_PARAMETER)
@@ -244,5 +247,5 @@ def _address() -> str:
 def _note_use(token: AccessToken | DeployToken) -> None:
     try:
         secrets.note_use(token, utcnow())
-    except (OperationalError, DiskFull):  # reading goes on when nothing can be written
+    except (OperationalError, DiskFull):  # reads must work even if writes fail
         logger.warning("The time of the last use of a token could not be noted.", exc_info=True)

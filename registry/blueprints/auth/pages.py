@@ -1,4 +1,4 @@
-"""Blueprint "auth": the pages to sign in and out."""
+"""Blueprint "auth": pages to sign in and out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ = lazy_gettext
 
 class SignInForm(FlaskForm):  # type: ignore[misc]
     class Meta:
-        csrf = False  # checked for all pages at once
+        csrf = False  # checked for all pages in one place
 
     login = StringField(_("Username or email"), [InputRequired(_("Enter your username or email."))])
     password = PasswordField(_("Password"), [InputRequired(_("Enter your password."))])
@@ -37,7 +37,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route("/users/sign_in", methods=["GET", "POST"])
     @gate.open
     def sign_in() -> BaseResponse | tuple[str, int]:
-        """User name or e-mail address, and password."""
+        """Sign in with user name or e-mail address, and password."""
         if sessions.signed_in_user() is not None:
             return redirect(local_address(request.args.get("next")), 303)
         form = SignInForm(next=request.args.get("next", ""))
@@ -58,7 +58,10 @@ def routes(gate: Gate) -> Blueprint:
 
 
 def _identified(form: SignInForm) -> User | None:
-    """:raises TooManyRequests: nobody looks at the password before the wait is over."""
+    """Return the user with the submitted credentials, or ``None``.
+
+    :raises TooManyRequests: the wait after failed attempts is not over; the password is not verified.
+    """
     user = passwords.sign_in(
         form.login.data or "", form.password.data or "", address=request.remote_addr or "", now=utcnow()
     )
@@ -69,9 +72,9 @@ def _identified(form: SignInForm) -> User | None:
 
 
 def local_address(address: str | None) -> str:
-    """Where to go on: an address of this registry as a path, or its first page.
+    """Return a redirect target: a path of this registry, or its home page.
 
-    Browsers read ``//host``, ``/\\host`` and control characters between the slashes as another host.
+    Browsers interpret ``//host``, ``/\\host``, and control characters between slashes as another host.
     """
     address = address or ""
     is_local = address.startswith("/") and not address.startswith("//") and address.isprintable()

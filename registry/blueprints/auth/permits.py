@@ -1,7 +1,7 @@
-"""The gate every view stands behind: namespace in the URL → found; principal → allowed; then the view.
+"""The gate in front of every view: finds the namespace in the URL and the principal, and checks the permission.
 
-The body of the request is untouched so far. Each blueprint opens a gate of its own, with its way to find the principal
-and GitLab's order of checks for its routes.
+It does not read the request body. Each blueprint has its own gate, with its way of authentication and GitLab's order of
+checks for its routes.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ FindNamespace = Callable[[str, type[Namespace]], Namespace]
 
 
 class Gate:
-    """``@gate(Permission.X)`` beside a route; its address may hold ``<…:project>``, ``<…:group>`` or ``<…:namespace>``.
+    """``@gate(Permission.X)`` on a route, which can contain ``<…:project>``, ``<…:group>``, or ``<…:namespace>``.
 
-    The view gets the record under that name. One that stands at addresses of several kinds calls it ``namespace``.
+    The view receives the record as the argument of that name, or ``namespace`` if its routes have several kinds.
 
-    :param find_principal: who asks; raises when a credential is wrong.
-    :param namespace_first: whether an unknown namespace is told before credentials are looked at (PyPI routes do).
-    :param find_namespace: how addresses name a namespace: by id or path, or (pages) by path alone.
+    :param find_principal: returns the principal; raises an error for invalid credentials.
+    :param namespace_first: whether an unknown namespace is reported before credentials are checked, as on PyPI routes.
+    :param find_namespace: finds a namespace by ID or path, or (for pages) by path only.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class Gate:
     def __call__(
         self, permission: Permission, *, before_body: Callable[[Any], None] | None = None
     ) -> Callable[[View], View]:
-        """The gate for one view.
+        """Return a decorator that adds the gate to a view.
 
-        :param before_body: what else can be refused before the body is there; called behind the permission, with the
-            namespace. The server asks so far (``registry.preflight``) before it receives a large body.
+        :param before_body: further checks without the body, called with the namespace after the permission check. The
+            server performs all these checks (``registry.preflight``) before it receives a large body.
         """
 
         def decorate(view: View) -> View:
@@ -82,7 +82,7 @@ class Gate:
         return decorate
 
     def open(self, view: View) -> View:
-        """For a view that anybody may call; it sees the principal all the same."""
+        """Decorate a view without required permission; the principal is available."""
         names = _names(view)
 
         @wraps(view)
@@ -100,7 +100,7 @@ class Gate:
         request.environ["registry.principal"] = g.principal.label  # for the log
 
     def _found(self, arguments: dict[str, Any], names: Collection[str]) -> Namespace | None:
-        """Put the namespace in place of its spelling in the view's arguments, by the name the view has for it."""
+        """Replace the identifier in the view's arguments with the namespace, under the name that the view uses."""
         for name, kind in NAMESPACE_KINDS.items():
             if name in arguments:
                 found = self._find_namespace(arguments.pop(name), kind)
@@ -110,7 +110,7 @@ class Gate:
 
 
 def _noting_failures(gated: View) -> View:
-    """Leave for the metrics why somebody was refused for who they are."""
+    """Record the reasons of authentication failures for the metrics."""
 
     @wraps(gated)
     def noting(**arguments: Any) -> Any:
@@ -125,12 +125,12 @@ def _noting_failures(gated: View) -> View:
 
 
 def _reason(error: RegistryError, reason: str) -> str:
-    """Clients ask without credentials first: that is something else than credentials that nobody has."""
+    """Return the reason; distinguishes missing credentials, as in a client's first request, from unknown ones."""
     if not isinstance(error, Unauthenticated):
         return reason
     return "unknown_credentials" if credentials.are_sent() else "no_credentials"
 
 
 def _names(view: Callable[..., Any]) -> Collection[str]:
-    """What the view calls its arguments."""
+    """Return the names of the view's arguments."""
     return frozenset(signature(view).parameters)

@@ -1,4 +1,4 @@
-"""Browser sessions: who is signed in, by Flask-Login's cookie."""
+"""Browser sessions, with Flask-Login's cookie."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ login_manager = LoginManager()
 
 
 class SignedIn(UserMixin):  # type: ignore[misc]
-    """A user as Flask-Login sees one. The id changes with the password, so that a new password ends other sessions."""
+    """A user of Flask-Login. The ID depends on the password, so that changing the password ends other sessions."""
 
     def __init__(self, user: User) -> None:
         self.user = user
@@ -31,7 +31,7 @@ class SignedIn(UserMixin):  # type: ignore[misc]
 
 
 class SessionCookies(SecureCookieSessionInterface):
-    """Cookies for HTTPS alone where the request came by it, as the external URL or a trusted proxy says."""
+    """Marks cookies as secure for HTTPS requests, as determined by the external URL or a trusted proxy."""
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return request.is_secure
@@ -39,16 +39,16 @@ class SessionCookies(SecureCookieSessionInterface):
 
 def init_app(app: Flask) -> None:
     app.session_interface = SessionCookies()
-    # In place of init_app, which also looks into the session of every request for a "remember me" cookie: there is
-    # none here, and the look would make every answer of the index vary by cookie.
+    # Instead of init_app, which also accesses the session in every request because of "remember me" cookies. There are
+    # none here, and the access would add "Vary: Cookie" to all responses of the index.
     app.login_manager = login_manager  # type: ignore[attr-defined]
     app.context_processor(lambda: {"current_user": current_user})
     login_manager.user_loader(_load)
-    login_manager.session_protection = None  # addresses change on the way; the cookie is signed and HttpOnly
+    login_manager.session_protection = None  # clients change addresses; the cookie is signed and HttpOnly
 
 
 def sign_in(user: User) -> None:
-    """Start a session from nothing: what an earlier visitor left in the cookie does not carry over."""
+    """Start a new session, discarding the content of an earlier one."""
     session.clear()
     session.permanent = True
     login_user(SignedIn(user))
@@ -60,7 +60,7 @@ def sign_out() -> None:
 
 
 def signed_in_user() -> User | None:
-    """The active user of this request's session."""
+    """Return the active user of the request's session."""
     return cast(SignedIn, current_user).user if current_user.is_authenticated and current_user.is_active else None
 
 
