@@ -1,7 +1,7 @@
-"""Blueprint "api": the part of GitLab's REST API v4 that provisions and administers a package registry.
+"""Blueprint "api": the part of GitLab's REST API v4 for provisioning and administering a package registry.
 
-Refusals are JSON. A caller without credentials is told that what is hidden from everybody is not there; otherwise 401,
-and without the challenge that would make browsers ask for a password.
+Error responses are JSON. Anonymous callers get 404 for hidden resources, and otherwise 401 without the challenge that
+would make browsers prompt for a password.
 """
 
 from __future__ import annotations

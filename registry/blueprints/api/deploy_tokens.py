@@ -30,28 +30,28 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/deploy_tokens")
     @gate(Permission.READ_INSTANCE)
     def list_all_tokens() -> Response:
-        """All deploy tokens there are."""
+        """Return all deploy tokens of the instance."""
         return _list(None)
 
     @blueprint.get(PROJECT)
     @blueprint.get(GROUP)
     @gate(Permission.READ_DEPLOY_TOKENS)
     def list_tokens(namespace: Project | Group) -> Response:
-        """The deploy tokens of a project or group."""
+        """Return the deploy tokens of a project or group."""
         return _list(namespace)
 
     @blueprint.get(f"{PROJECT}/<id:token_id>")
     @blueprint.get(f"{GROUP}/<id:token_id>")
     @gate(Permission.READ_DEPLOY_TOKENS)
     def show_token(namespace: Project | Group, token_id: int) -> Response:
-        """One deploy token."""
+        """Return a deploy token."""
         return jsonify(representations.deploy_token(deploy_tokens.deploy_token(namespace, token_id)))
 
     @blueprint.post(PROJECT)
     @blueprint.post(GROUP)
     @gate(Permission.CHANGE_DEPLOY_TOKENS)
     def create_token(namespace: Project | Group) -> tuple[Response, int]:
-        """A new deploy token; its secret is shown this once."""
+        """Create a deploy token; its secret is returned only once."""
         sent = parameters.read(_NEW)
         token, secret = deploy_tokens.issue_deploy_token(
             namespace,
@@ -68,7 +68,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.delete(f"{GROUP}/<id:token_id>")
     @gate(Permission.CHANGE_DEPLOY_TOKENS)
     def destroy_token(namespace: Project | Group, token_id: int) -> tuple[str, int]:
-        """End a deploy token, and forget it."""
+        """Revoke and delete a deploy token."""
         token = deploy_tokens.deploy_token(namespace, token_id)
         parameters.refuse_if_modified(token.created_at)
         deploy_tokens.destroy_deploy_token(token, namespace, by=current_principal())

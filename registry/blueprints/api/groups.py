@@ -1,4 +1,4 @@
-"""Groups and subgroups ("Groups API"), and what a group says about request forwarding."""
+"""Groups and subgroups ("Groups API"), and request forwarding of groups."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/groups")
     @gate(Permission.READ_VISIBLE)
     def list_groups() -> Response:
-        """The caller's own groups, unless all that are visible are asked for; to nobody, the public ones."""
+        """Return the groups of the current user or, on request, all visible ones; the public groups if anonymous."""
         viewer = current_principal()
         sent = parameters.read(_LIST)
         all_available = sent.get("all_available", viewer.is_admin) or viewer.is_anonymous
@@ -76,19 +76,19 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/groups/<group:group>/subgroups")
     @gate(Permission.READ_NAMESPACE)
     def list_subgroups(group: Group) -> Response:
-        """The visible groups directly in a group."""
+        """Return the visible direct subgroups of a group."""
         return _list_below(group, children_only=True)
 
     @blueprint.get("/groups/<group:group>/descendant_groups")
     @gate(Permission.READ_NAMESPACE)
     def list_descendant_groups(group: Group) -> Response:
-        """The visible groups below a group."""
+        """Return the visible descendants of a group."""
         return _list_below(group, children_only=False)
 
     @blueprint.get("/groups/<group:group>")
     @gate(Permission.READ_NAMESPACE)
     def show_group(group: Group) -> Response:
-        """One group with its visible projects."""
+        """Return a group with its visible projects."""
         viewer = current_principal()
         sent = parameters.read({"with_projects": optional(boolean), "statistics": optional(boolean)})
         shown = representations.group(group, viewer, statistics=sent.get("statistics", False))
@@ -100,7 +100,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post("/groups")
     @gate(Permission.USE_API)
     def create_group() -> tuple[Response, int]:
-        """A new group, at the top or in another."""
+        """Create a top-level group or a subgroup."""
         viewer = current_principal()
         sent = parameters.read(_NEW)
         parent_id = sent.get("parent_id")
@@ -118,7 +118,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.put("/groups/<group:group>")
     @gate(Permission.ADMIN_NAMESPACE)
     def change_group(group: Group) -> Response:
-        """Some of a group, with what it says about request forwarding; the storage limit is an administrator's."""
+        """Change a group, including request forwarding; the storage limit requires an administrator."""
         viewer = current_principal()
         sent = parameters.read(_CHANGES)
         forwarding.change_group(
@@ -133,7 +133,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.delete("/groups/<group:group>")
     @gate(Permission.OWN_NAMESPACE)
     def delete_group(group: Group) -> tuple[Response, int]:
-        """A group with everything below it."""
+        """Delete a group with its contents."""
         parameters.refuse_if_modified(group.updated_at)
         namespaces.delete_namespace(group, by=current_principal())
         return jsonify(message="202 Accepted"), 202
@@ -141,7 +141,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post("/groups/<group:group>/transfer")
     @gate(Permission.OWN_NAMESPACE)
     def transfer_group(group: Group) -> tuple[Response, int]:
-        """A group moved into another, or to the top."""
+        """Move a group into another group, or to the top level."""
         viewer = current_principal()
         parent_id = parameters.read({"group_id": optional(integer)}).get("group_id")
         parent = None if parent_id is None else namespaces.find(str(parent_id), Group)
@@ -151,13 +151,13 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/groups/<group:group>/package_settings")
     @gate(Permission.READ_PACKAGE_SETTINGS)
     def show_package_settings(group: Group) -> Response:
-        """What the group says about request forwarding, and what holds. GitLab has this in GraphQL only."""
+        """Return request forwarding of a group: its own and the effective value. GitLab has this in GraphQL only."""
         return jsonify(representations.package_settings(group))
 
     @blueprint.put("/groups/<group:group>/package_settings")
     @gate(Permission.CHANGE_PACKAGE_SETTINGS)
     def change_package_settings(group: Group) -> Response:
-        """Change what the group says about request forwarding."""
+        """Change request forwarding of a group."""
         sent = parameters.read(_FORWARDING)
         forwarding.change_forwarding(
             group, value=sent.get(FORWARDING, ...), lock=sent.get(FORWARDING_LOCK, ...), by=current_principal()

@@ -1,4 +1,4 @@
-"""Which CI jobs of other projects reach a project ("CI/CD job token scope API")."""
+"""Job token allowlists of projects ("CI/CD job token scope API")."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get(SCOPE)
     @gate(Permission.READ_PACKAGE_SETTINGS)
     def show_scope(project: Project) -> Response:
-        """Whether the allowlist counts."""
+        """Return whether the allowlist is enforced."""
         return jsonify(inbound_enabled=bool(project.job_allowlist_enforced), outbound_enabled=False)
 
     @blueprint.patch(SCOPE)
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
     def change_scope(project: Project) -> tuple[str, int]:
-        """Whether jobs of projects that are not listed are kept out."""
+        """Change whether the allowlist is enforced."""
         sent = parameters.read({"enabled": required(boolean)})
         namespaces.change(project, ProjectChanges(job_allowlist_enforced=sent["enabled"]), by=current_principal())
         return "", 204
@@ -37,39 +37,39 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get(f"{SCOPE}/allowlist")
     @gate(Permission.READ_PACKAGE_SETTINGS)
     def list_projects(project: Project) -> Response:
-        """The projects whose jobs reach this one."""
+        """Return the projects on the allowlist."""
         page = pagination.page_of(namespaces.allowed_job_sources(project, Project))
         return pagination.answer(page, representations.projects(page.items, current_principal(), simple=True))
 
     @blueprint.post(f"{SCOPE}/allowlist")
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
     def allow_project(project: Project) -> tuple[Response, int]:
-        """Let in the jobs of another project."""
+        """Add a project to the allowlist."""
         return _allow(project, "target_project_id", Project)
 
     @blueprint.delete(f"{SCOPE}/allowlist/<id:source_id>")
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
     def disallow_project(project: Project, source_id: int) -> tuple[str, int]:
-        """Keep them out again."""
+        """Remove a project from the allowlist."""
         return _disallow(project, source_id, Project)
 
     @blueprint.get(f"{SCOPE}/groups_allowlist")
     @gate(Permission.READ_PACKAGE_SETTINGS)
     def list_groups(project: Project) -> Response:
-        """The groups the jobs of whose projects reach this one."""
+        """Return the groups on the allowlist."""
         page = pagination.page_of(namespaces.allowed_job_sources(project, Group))
         return pagination.answer(page, representations.groups(page.items, current_principal()))
 
     @blueprint.post(f"{SCOPE}/groups_allowlist")
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
     def allow_group(project: Project) -> tuple[Response, int]:
-        """Let in the jobs of all projects of a group."""
+        """Add a group to the allowlist."""
         return _allow(project, "target_group_id", Group)
 
     @blueprint.delete(f"{SCOPE}/groups_allowlist/<id:source_id>")
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
     def disallow_group(project: Project, source_id: int) -> tuple[str, int]:
-        """Keep them out again."""
+        """Remove a group from the allowlist."""
         return _disallow(project, source_id, Group)
 
     return blueprint
@@ -83,7 +83,10 @@ def _allow(project: Project, parameter: str, kind: type[Project] | type[Group]) 
 
 
 def _disallow(project: Project, source_id: int, kind: type[Project] | type[Group]) -> tuple[str, int]:
-    """:raises RecordNotFound: it is not listed; whether there is such a project or group at all, is not told."""
+    """Remove a project or group from the allowlist.
+
+    :raises RecordNotFound: it is not listed, whether or not it exists.
+    """
     source = next((one for one in namespaces.allowed_job_sources(project, kind) if one.id == source_id), None)
     if source is None:
         raise RecordNotFound

@@ -1,6 +1,6 @@
-"""CI jobs: registered by whoever runs them, so that their tokens may publish and install.
+"""CI jobs, registered by external CI systems to publish and install with their tokens.
 
-``GET /job`` is GitLab's; the others are the registry's own, because it runs no pipelines that would make jobs.
+``GET /job`` is GitLab's; the other routes are extensions, because the registry does not run pipelines.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ _END = {"status": required(one_of(_ENDS))}
 
 
 def routes(gate: Gate, job_gate: Gate) -> Blueprint:
-    """:param job_gate: for the requests that a job may make itself."""
+    """Create the routes.
+
+    :param job_gate: for requests that accept job tokens.
+    """
     blueprint = Blueprint("jobs", __name__)
 
     @blueprint.post(JOBS)
     @gate(Permission.CREATE_JOB)
     def start_job(project: Project) -> tuple[Response, int]:
-        """A running job and its token, which acts for the caller until the job ends."""
+        """Start a job, and return it with its token, which acts for the caller until the job finishes."""
         sent = parameters.read(_NEW)
         user = current_principal().user
         if user is None:
@@ -54,7 +57,7 @@ def routes(gate: Gate, job_gate: Gate) -> Blueprint:
     @blueprint.post(f"{JOBS}/<id:job_id>/finish")
     @job_gate(Permission.FINISH_JOB)
     def finish_job(project: Project, job_id: int) -> Response:
-        """End a job; its token is dead at once."""
+        """Finish a job; its token expires immediately."""
         job = jobs.job(project, job_id)
         jobs.finish_job(job, parameters.read(_END)["status"], by=current_principal(), now=utcnow())
         return jsonify(representations.job(job))
@@ -62,7 +65,7 @@ def routes(gate: Gate, job_gate: Gate) -> Blueprint:
     @blueprint.get("/job")
     @job_gate(Permission.READ_JOB)
     def show_own_job() -> Response:
-        """The job of this request's token."""
+        """Return the job of the token."""
         job = current_principal().job
         if job is None:
             raise NotFound("Job")

@@ -37,35 +37,35 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get(GROUP)
     @gate(Permission.READ_MEMBERS)
     def list_members(namespace: Project | Group) -> Response:
-        """Direct members."""
+        """Return the direct members."""
         return _list(namespace, inherited=False)
 
     @blueprint.get(f"{PROJECT}/all")
     @blueprint.get(f"{GROUP}/all")
     @gate(Permission.READ_MEMBERS)
     def list_all_members(namespace: Project | Group) -> Response:
-        """Direct and inherited members, each with the highest role."""
+        """Return direct and inherited members, each with the highest role."""
         return _list(namespace, inherited=True)
 
     @blueprint.get(f"{PROJECT}/<id:user_id>")
     @blueprint.get(f"{GROUP}/<id:user_id>")
     @gate(Permission.READ_MEMBERS)
     def show_member(namespace: Project | Group, user_id: int) -> Response:
-        """One direct member."""
+        """Return a direct member."""
         return jsonify(_shown(namespaces.member(namespace, user_id), namespace))
 
     @blueprint.get(f"{PROJECT}/all/<id:user_id>")
     @blueprint.get(f"{GROUP}/all/<id:user_id>")
     @gate(Permission.READ_MEMBERS)
     def show_any_member(namespace: Project | Group, user_id: int) -> Response:
-        """One member, direct or inherited."""
+        """Return a direct or inherited member."""
         return jsonify(_shown(namespaces.member(namespace, user_id, inherited=True), namespace))
 
     @blueprint.post(PROJECT)
     @blueprint.post(GROUP)
     @gate(Permission.ADMIN_MEMBERS)
     def add_members(namespace: Project | Group) -> tuple[Response, int]:
-        """A new member; of several, what became of them."""
+        """Add a member and return it; for several, return the failures."""
         sent = parameters.read(_NEW, some_of=("user_id", "username"))
         added = _users(sent)
         role, expires_on, viewer = sent["access_level"], sent.get("expires_at"), current_principal()
@@ -79,7 +79,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.put(f"{GROUP}/<id:user_id>")
     @gate(Permission.ADMIN_MEMBERS)
     def change_member(namespace: Project | Group, user_id: int) -> Response:
-        """Another role; the expiry stays unless it is sent."""
+        """Change the role of a member; the expiration date is unchanged unless it is sent."""
         sent = parameters.read(_CHANGES)
         namespaces.change_member(
             namespace,
@@ -94,7 +94,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.delete(f"{GROUP}/<id:user_id>")
     @gate(Permission.LEAVE_NAMESPACE)
     def remove_member(namespace: Project | Group, user_id: int) -> tuple[str, int]:
-        """End a direct membership; everybody may end their own."""
+        """Remove a direct member; users can always remove themselves."""
         member = namespaces.member(namespace, user_id)
         parameters.refuse_if_modified(member.membership.created_at)
         namespaces.remove_member(namespace, member.user, by=current_principal())

@@ -1,4 +1,4 @@
-"""What lists of groups and lists of projects are narrowed by: the same words in both APIs."""
+"""Filter parameters shared by the lists of groups and projects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ DECLARED = {
 
 
 def wanted(sent: dict[str, Any], *, order_by: str, descending: bool, joined_only: bool = False) -> NamespaceFilter:
-    """:param order_by: the order when none is asked for; ``descending`` likewise."""
+    """Return the filter in the parameters.
+
+    :param order_by: the default order, as is ``descending``.
+    """
     return NamespaceFilter(
         search=sent.get("search", ""),
         visibility=sent.get("visibility"),

@@ -1,13 +1,13 @@
-"""Packages and their files ("Packages API"). CI jobs may ask too.
+"""Packages and their files ("Packages API"), also for CI jobs.
 
-Extensions of our own, because GitLab knows neither yanks (PEP 592) nor the status of a package name (PEP 792):
+These routes are extensions, because GitLab supports neither yanks (PEP 592) nor statuses of package names (PEP 792):
 
-- ``PUT …/packages/:package_id/yank`` with ``{"reason": "…"}`` yanks all files of a package, ``DELETE`` lifts that;
-- the same below ``…/package_files/:package_file_id`` for one file; the files tell ``yanked`` and ``yanked_reason``;
+- ``PUT …/packages/:package_id/yank`` with ``{"reason": "…"}`` yanks all files of a package; ``DELETE`` unyanks them;
+- the same below ``…/package_files/:package_file_id`` for one file; files have ``yanked`` and ``yanked_reason``;
 - ``GET`` and ``PUT …/packages/names/:name/status`` with ``{"status": "…", "reason": "…"}``: ``active``, ``deprecated``,
-  ``archived`` (takes no uploads) or ``quarantined`` (offers no files either).
+  ``archived`` (no uploads), or ``quarantined`` (no downloads either).
 
-A reason may be left out. Yanks ask for ``yank_package``, a status for ``admin_package``: Maintainers and Owners.
+The reason is optional. Yanks require ``yank_package``, and statuses ``admin_package``: Maintainers and Owners.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ PACKAGE = f"{PACKAGES}/<id:package_id>"
 FILE = f"{PACKAGE}/package_files/<id:file_id>"
 STATUS = f"{PACKAGES}/names/<name>/status"
 LARGEST_PIPELINES_PAGE = 20
-# GitLab's types of packages; here there is one, and lists of the others are empty.
+# GitLab's package types; only one exists here, and lists of the others are empty.
 _TYPES = (
     "conan", "maven", "npm", "pypi", "composer", "nuget", "helm", "terraform_module", "golang", "generic", "debian",
     "rubygems", "rpm", "ml_model",
 )  # fmt: skip
-# GitLab's statuses of packages; lists of those that no package has here are empty.
+# GitLab's package statuses; lists of statuses that do not exist here are empty.
 _STATUSES: dict[str, tuple[PackageStatus, ...]] = {
     **{str(status): (status,) for status in PackageStatus},
     **dict.fromkeys(("hidden", "processing", "error", "deprecated"), ()),
@@ -72,26 +72,26 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get(PACKAGES)
     @gate(Permission.READ_PACKAGE)
     def list_packages(project: Project) -> Response:
-        """The packages of a project."""
+        """Return the packages of a project."""
         return _list(project, parameters.read(_LIST))
 
     @blueprint.get("/groups/<group:group>/packages")
     @gate(Permission.READ_PACKAGE)
     def list_group_packages(group: Group) -> Response:
-        """The packages of all projects below a group that the caller may read."""
+        """Return the packages of all projects in a group that the caller can read."""
         return _list(group, parameters.read(_GROUP_LIST))
 
     @blueprint.get(PACKAGE)
     @gate(Permission.READ_PACKAGE)
     def show_package(project: Project, package_id: int) -> Response:
-        """One package with the other versions of its name."""
+        """Return a package with the other versions of its name."""
         package = lists.package(project, package_id)
         return jsonify(representations.package(package, project, current_principal()))
 
     @blueprint.delete(PACKAGE)
     @gate(Permission.DESTROY_PACKAGE)
     def delete_package(project: Project, package_id: int) -> tuple[str, int]:
-        """A package with its files: gone from every list at once."""
+        """Delete a package with its files, which disappear from all lists immediately."""
         package = lists.package(project, package_id)
         parameters.refuse_if_modified(package.updated_at)
         deletion.delete_package(package, project, by=current_principal())
@@ -100,7 +100,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get(f"{PACKAGE}/pipelines")
     @gate(Permission.READ_PACKAGE)
     def list_pipelines(project: Project, package_id: int) -> Response:
-        """The CI jobs that published files of a package, the newest first."""
+        """Return the CI jobs that published files of a package, newest first."""
         package = lists.package(project, package_id)
         sent = parameters.read(_PIPELINES)
         size = sent.get("per_page", LARGEST_PIPELINES_PAGE)
@@ -111,13 +111,13 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get(f"{PACKAGE}/package_files")
     @gate(Permission.READ_PACKAGE)
     def list_files(project: Project, package_id: int) -> Response:
-        """The files of a package."""
+        """Return the files of a package."""
         return _files(lists.package(project, package_id), parameters.read(_FILES))
 
     @blueprint.delete(FILE)
     @gate(Permission.DESTROY_PACKAGE)
     def delete_file(project: Project, package_id: int, file_id: int) -> tuple[str, int]:
-        """One file of a package."""
+        """Delete a file of a package."""
         package = lists.package(project, package_id)
         file = lists.package_file(package, file_id)
         parameters.refuse_if_modified(file.created_at)
@@ -127,7 +127,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.put(f"{PACKAGE}/yank")
     @gate(Permission.YANK_PACKAGE)
     def yank_package(project: Project, package_id: int) -> Response:
-        """Hide all files of a package from resolvers; answers with the files."""
+        """Yank all files of a package, and return them."""
         package = lists.package(project, package_id)
         reason = parameters.read(_REASON).get("reason", "")
         releases.yank_version(package, project, reason, by=current_principal())
@@ -136,14 +136,14 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.delete(f"{PACKAGE}/yank")
     @gate(Permission.YANK_PACKAGE)
     def unyank_package(project: Project, package_id: int) -> tuple[str, int]:
-        """Offer all files of a package again."""
+        """Unyank all files of a package."""
         releases.unyank_version(lists.package(project, package_id), project, by=current_principal())
         return "", 204
 
     @blueprint.put(f"{FILE}/yank")
     @gate(Permission.YANK_PACKAGE)
     def yank_file(project: Project, package_id: int, file_id: int) -> Response:
-        """Hide one file from resolvers."""
+        """Yank a file."""
         package = lists.package(project, package_id)
         file = lists.package_file(package, file_id)
         reason = parameters.read(_REASON).get("reason", "")
@@ -153,7 +153,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.delete(f"{FILE}/yank")
     @gate(Permission.YANK_PACKAGE)
     def unyank_file(project: Project, package_id: int, file_id: int) -> tuple[str, int]:
-        """Offer one file again."""
+        """Unyank a file."""
         package = lists.package(project, package_id)
         file = lists.package_file(package, file_id)
         releases.unyank_file(file, package, project, by=current_principal())
@@ -162,13 +162,13 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get(STATUS)
     @gate(Permission.READ_PACKAGE)
     def show_status(project: Project, name: str) -> Response:
-        """The status of a package name, in any spelling."""
+        """Return the status of a package name, in any spelling."""
         return jsonify(representations.package_name(names.package_name(project, name)))
 
     @blueprint.put(STATUS)
     @gate(Permission.ADMIN_PACKAGE)
     def change_status(project: Project, name: str) -> Response:
-        """Another status for a package name; without a reason, the former one goes."""
+        """Change the status of a package name; without a reason, the previous one is removed."""
         sent = parameters.read(_STATUS)
         said = releases.set_name_status(project, name, sent["status"], sent.get("reason", ""), by=current_principal())
         return jsonify(representations.package_name(said))

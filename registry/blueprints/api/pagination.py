@@ -1,4 +1,4 @@
-"""Lists in pages: GitLab's parameters, headers and links ("REST API: pagination")."""
+"""Pagination with GitLab's parameters, headers, and links ("REST API: pagination")."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _PAGE = {"page": optional(positive), "per_page": optional(positive)}
 
 
 def page(listing: Listing) -> Page[Any]:
-    """The page that was asked for.
+    """Return the requested page.
 
-    :raises InvalidParameter: ``page`` or ``per_page`` is no number above 0.
+    :raises InvalidParameter: ``page`` or ``per_page`` is not a positive number.
     """
     return paging.page(listing, *_wanted())
 
 
 def page_of(records: Sequence[Record]) -> Page[Record]:
-    """The same of a list that is at hand."""
+    """Return the same of a list in memory."""
     return paging.page_of(records, *_wanted())
 
 
 def answer(page: Page[Any], rows: list[dict[str, Any]]) -> Response:
-    """The rows of a page, with the headers and links that lead to the others."""
+    """Return the response with the rows of a page, and headers and links to other pages."""
     response = jsonify(rows)
     is_last = page.number >= page.last_number
     numbers = {
@@ -55,15 +55,15 @@ def answer(page: Page[Any], rows: list[dict[str, Any]]) -> Response:
 
 
 def keyset_page(listing: Listing, *, default_size: int = DEFAULT_SIZE) -> tuple[Sequence[Any], bool]:
-    """The first records of a list that starts behind the last one seen, and whether more follow."""
+    """Return the first records of a keyset query, and whether more follow."""
     size = parameters.read(_PAGE).get("per_page", default_size)
     return paging.first(listing, min(size, LARGEST_SIZE))
 
 
 def keyset_answer(rows: list[dict[str, Any]], following: Mapping[str, object] | None) -> Response:
-    """The rows, and a link on to the next ones.
+    """Return the response with the rows, and a link to the next page.
 
-    :param following: parameters that ask for what follows; ``None`` when nothing does.
+    :param following: parameters of the next page; ``None`` if there is none.
     """
     response = jsonify(rows)
     if following is not None:
@@ -77,7 +77,7 @@ def _wanted() -> tuple[int, int]:
 
 
 def _link(relation: str, changed: Mapping[str, object]) -> str:
-    """The address of this request with some parameters changed, without credentials, its encoded slashes kept."""
+    """Return a link to the URL of the request with changed parameters, without credentials, keeping encoded slashes."""
     path = quote(request.path.lstrip("/")).replace("%1F", "%2F")
     left_out = (*changed, *credential_names.PARAMETERS)
     kept = [(name, value) for name, value in request.args.items(multi=True) if name not in left_out]

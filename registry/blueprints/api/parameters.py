@@ -1,8 +1,7 @@
-"""Declared parameters: read from the query and the body (JSON or form), checked, refused with GitLab's sentences.
+"""Declared parameters, parsed from the query and the body (JSON or form), with GitLab's error messages.
 
-A view declares what it understands; everything else that is sent is ignored, as GitLab's API does. Of a parameter that
-was not sent there is no key in the result, so that a default and a change to ``null`` stay apart. ``Fields`` makes of
-what was sent the changes that the domain takes.
+Undeclared parameters are ignored, as in GitLab's API. Results have no keys for parameters that were not sent, which
+distinguishes them from ``null``. ``Fields`` converts parameters to the changes of the domain.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from registry.models import Visibility
 
 LARGEST_INTEGER = 2**31 - 1
 LARGEST_SIZE = 2**63 - 1
-LONGEST_LIST = 1000  # a database takes only so many values in one statement
+LONGEST_LIST = 1000  # databases limit the number of values in a statement
 _BOOLEANS = {
     "true": True, "t": True, "yes": True, "y": True, "on": True, "1": True,
     "false": False, "f": False, "no": False, "n": False, "off": False, "0": False,
@@ -34,16 +33,16 @@ Parser = Callable[[Any], Any]
 
 
 class NotAmongTheValues(ValueError):
-    """Of the declared type, but not one of the values that are declared."""
+    """The value has the declared type but is not one of the declared values."""
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One declared parameter.
 
-    :param parse: turns what was sent into the value, or raises ``ValueError``.
-    :param null: what ``null`` stands for; ``...``: for not sending it.
-    :param sets: the field that ``Fields`` gives the value to, where that has another name than the parameter.
+    :param parse: converts the sent value, or raises ``ValueError``.
+    :param null: the value for ``null``; with ``...``, it counts as not sent.
+    :param sets: the field that ``Fields`` sets, if its name differs from that of the parameter.
     """
 
     parse: Parser
@@ -63,7 +62,7 @@ def optional(parse: Parser, *, null: object = ..., sets: str = "") -> Parameter:
 class Fields(Mapping[str, Parameter], Generic[Changed]):
     """Declared parameters that set the fields of one kind of changes.
 
-    :raises TypeError: when they are declared, which is when the program starts: one of them sets no field.
+    :raises TypeError: on declaration, and thus at startup, if a parameter does not set a field.
     """
 
     def __init__(self, kind: type[Changed], declared: Mapping[str, Parameter]) -> None:
@@ -83,22 +82,22 @@ class Fields(Mapping[str, Parameter], Generic[Changed]):
         return len(self._declared)
 
     def read(self) -> Changed:
-        """The changes that were sent, where nothing else is."""
+        """Return the changes in a request without other parameters."""
         return self.of(read(self))
 
     def of(self, sent: Mapping[str, Any]) -> Changed:
-        """The changes that were sent; other parameters than these are left alone.
+        """Return the changes among the sent parameters, ignoring others.
 
-        :param sent: as ``read`` returns it.
+        :param sent: as returned by ``read``.
         """
         return self._kind(**{field: sent[name] for name, field in self._names.items() if name in sent})
 
 
 def read(declared: Mapping[str, Parameter], *, some_of: Sequence[str] = ()) -> dict[str, Any]:
-    """The declared parameters that were sent, parsed; a body is read only now.
+    """Read the body, and return the declared parameters that were sent, parsed.
 
-    :param some_of: one of these at least must be among them.
-    :raises InvalidParameter: the sentence tells of every parameter that is missing or wrong.
+    :param some_of: at least one of these must be sent.
+    :raises InvalidParameter: lists all missing and invalid parameters.
     """
     sent = _sent()
     values: dict[str, Any] = {}
@@ -126,30 +125,27 @@ def read(declared: Mapping[str, Parameter], *, some_of: Sequence[str] = ()) -> d
 
 
 def is_sent() -> bool:
-    """Whether the request has any parameter at all."""
+    """Return whether the request has any parameters."""
     return bool(_sent())
 
 
 def refuse_if_modified(changed_at: datetime) -> None:
-    """Keep a ``DELETE`` from what has changed since its caller last looked (``If-Unmodified-Since``).
+    """Check ``If-Unmodified-Since`` of a ``DELETE`` request.
 
-    :raises PreconditionFailed: it was changed later, by the second.
+    :raises PreconditionFailed: the resource was changed later, to the second.
     """
     seen_at = request.if_unmodified_since
     if seen_at is not None and changed_at.replace(microsecond=0) > seen_at:
         raise PreconditionFailed
 
 
-# Parsers --------------------------------------------------------------------------------------------------------
-
-
 def text(value: Any) -> str:
-    """A text that every database can store; a number is taken as it is written."""
+    """Parse a text that every database can store; a number is converted to text."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or "\x00" in value:
         raise ValueError
-    value.encode()  # half of a surrogate pair, which JSON can spell, is no character
+    value.encode()  # fails for lone surrogates, which JSON can contain
     return value
 
 
@@ -170,7 +166,7 @@ def positive(value: Any) -> int:
 
 
 def size_bytes(value: Any) -> int:
-    """A number of bytes, 0 or more, which may pass what an ordinary integer holds."""
+    """Parse a non-negative number of bytes, which can exceed 32 bits."""
     number = integer(value, highest=LARGEST_SIZE)
     if number < 0:
         raise ValueError
@@ -186,18 +182,18 @@ def boolean(value: Any) -> bool:
 
 
 def day(value: Any) -> date:
-    """A date; of a point in time, its date."""
+    """Parse a date, or the date of a timestamp."""
     return datetime.fromisoformat(text(value)).date()
 
 
 def moment(value: Any) -> datetime:
-    """A point in time in ISO 8601, in UTC unless it says otherwise; of a date, its first moment."""
+    """Parse an ISO 8601 timestamp, in UTC by default, or a date, as its first moment."""
     parsed = datetime.fromisoformat(text(value))
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 def list_of(parse: Callable[[Any], Value]) -> Callable[[Any], list[Value]]:
-    """An array, or its values in one text with commas between them; at most ``LONGEST_LIST`` of them."""
+    """Return a parser of an array or a comma-separated text with at most ``LONGEST_LIST`` values."""
 
     def parse_list(value: Any) -> list[Value]:
         if isinstance(value, str):
@@ -212,7 +208,7 @@ def list_of(parse: Callable[[Any], Value]) -> Callable[[Any], list[Value]]:
 
 
 def one_of(values: Mapping[Any, Value], parse: Parser = text) -> Callable[[Any], Value]:
-    """One of the keys; the result is what it stands for."""
+    """Return a parser of one of the keys, which returns its value."""
 
     def parse_one(value: Any) -> Value:
         key = parse(value)
@@ -226,9 +222,6 @@ def one_of(values: Mapping[Any, Value], parse: Parser = text) -> Callable[[Any],
 visibility = one_of({level.label: level for level in Visibility})
 
 
-# What was sent --------------------------------------------------------------------------------------------------
-
-
 def _sent() -> dict[str, Any]:
     values = _flat(request.args)
     if request.method not in ("GET", "HEAD"):
@@ -237,7 +230,7 @@ def _sent() -> dict[str, Any]:
 
 
 def _flat(fields: MultiDict[str, str]) -> dict[str, Any]:
-    """``scopes[]=a&scopes[]=b`` is a list; of a name that is merely repeated the last value counts."""
+    """Convert form data: ``scopes[]=a&scopes[]=b`` is a list; of other repeated names, the last value counts."""
     values: dict[str, Any] = {}
     for name, texts in fields.lists():
         if name.endswith("[]"):

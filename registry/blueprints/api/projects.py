@@ -56,32 +56,32 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/projects")
     @gate(Permission.READ_VISIBLE)
     def list_projects() -> Response:
-        """All visible projects."""
+        """Return all visible projects."""
         return _list()
 
     @blueprint.get("/groups/<group:group>/projects")
     @gate(Permission.READ_NAMESPACE)
     def list_group_projects(group: Group) -> Response:
-        """The visible projects of a group."""
+        """Return the visible projects of a group."""
         return _list(below=group)
 
     @blueprint.get("/users/<reference>/projects")
     @gate(Permission.READ_VISIBLE)
     def list_user_projects(reference: str) -> Response:
-        """The visible projects in a user's personal namespace."""
+        """Return the visible projects in the personal namespace of a user."""
         return _list(below=users.personal_namespace(users.find_user(reference)))
 
     @blueprint.get("/projects/<project:project>")
     @gate(Permission.READ_NAMESPACE)
     def show_project(project: Project) -> Response:
-        """One project."""
+        """Return a project."""
         sent = parameters.read({"statistics": optional(boolean)})
         return jsonify(representations.project(project, current_principal(), statistics=sent.get("statistics", False)))
 
     @blueprint.post("/projects")
     @gate(Permission.USE_API)
     def create_project() -> tuple[Response, int]:
-        """A new project in a group, or in the caller's personal namespace."""
+        """Create a project in a group, or in the personal namespace of the current user."""
         sent = parameters.read(_NEW, some_of=("name", "path"))
         created = namespaces.create_project(
             name=sent.get("name") or sent.get("path", ""),
@@ -97,7 +97,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.put("/projects/<project:project>")
     @gate(Permission.ADMIN_NAMESPACE)
     def change_project(project: Project) -> Response:
-        """Some of a project; the storage limit is an administrator's."""
+        """Change a project; the storage limit requires an administrator."""
         if not parameters.is_sent():
             raise InvalidParameter(f"{', '.join(_FIELDS)} are missing, at least one parameter must be provided")
         sent = parameters.read({**_FIELDS, **_LIMIT})
@@ -108,7 +108,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.delete("/projects/<project:project>")
     @gate(Permission.OWN_NAMESPACE)
     def delete_project(project: Project) -> tuple[Response, int]:
-        """A project with its packages."""
+        """Delete a project with its packages."""
         parameters.refuse_if_modified(project.updated_at)
         namespaces.delete_namespace(project, by=current_principal())
         return jsonify(message="202 Accepted"), 202
@@ -116,13 +116,13 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post("/projects/<project:project>/archive")
     @gate(Permission.OWN_NAMESPACE)
     def archive_project(project: Project) -> tuple[Response, int]:
-        """From now on the project can only be read."""
+        """Archive a project, which makes it read-only."""
         return _set_archived(project, True)
 
     @blueprint.post("/projects/<project:project>/unarchive")
     @gate(Permission.OWN_NAMESPACE)
     def unarchive_project(project: Project) -> tuple[Response, int]:
-        """The project can be changed again."""
+        """Unarchive a project."""
         return _set_archived(project, False)
 
     return blueprint
@@ -168,7 +168,7 @@ def _parent(namespace_id: int | None) -> Namespace | None:
 
 
 def _registry_access(sent: dict[str, Any], present: RegistryAccess | None) -> RegistryAccess | EllipsisType:
-    """The new access level, if any; ``packages_enabled`` is the older switch for it."""
+    """Return the new access level, if any; ``packages_enabled`` is the legacy parameter for it."""
     if "package_registry_access_level" in sent:
         level: RegistryAccess = sent["package_registry_access_level"]
         return level

@@ -34,14 +34,14 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get(RULES)
     @gate(Permission.READ_PACKAGE_SETTINGS)
     def list_rules(project: Project) -> Response:
-        """The rules of a project."""
+        """Return the protection rules of a project."""
         page = pagination.page_of(protection.protection_rules(project))
         return pagination.answer(page, [representations.protection_rule(rule) for rule in page.items])
 
     @blueprint.post(RULES)
     @gate(Permission.ADMIN_PACKAGE)
     def create_rule(project: Project) -> tuple[Response, int]:
-        """A new rule."""
+        """Create a protection rule."""
         sent = parameters.read(_NEW)
         rule = protection.add_protection_rule(
             project,
@@ -56,7 +56,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.patch(f"{RULES}/<id:rule_id>")
     @gate(Permission.ADMIN_PACKAGE)
     def change_rule(project: Project, rule_id: int) -> Response:
-        """Some of a rule."""
+        """Change a protection rule."""
         rule = protection.protection_rule(project, rule_id)
         protection.change_protection_rule(rule, _CHANGES.read(), project, by=current_principal())
         return jsonify(representations.protection_rule(rule))
@@ -64,7 +64,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.delete(f"{RULES}/<id:rule_id>")
     @gate(Permission.ADMIN_PACKAGE)
     def delete_rule(project: Project, rule_id: int) -> tuple[str, int]:
-        """End a rule."""
+        """Delete a protection rule."""
         rule = protection.protection_rule(project, rule_id)
         parameters.refuse_if_modified(rule.created_at)
         protection.delete_protection_rule(rule, project, by=current_principal())

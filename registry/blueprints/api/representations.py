@@ -1,6 +1,7 @@
-"""Records as the JSON that GitLab shows; a function that takes many costs a fixed number of statements.
+"""JSON representations of records as in GitLab; functions for many records use a fixed number of statements.
 
-What GitLab keeps beside packages (issues, pipelines, repositories) is there as absent: clients look for the keys.
+Features without a counterpart here (issues, pipelines, repositories) are represented as disabled or empty, because
+clients expect the keys.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ NOTIFICATION_LEVEL = 3  # GitLab's "global"
 
 
 def moment(value: datetime | None) -> str | None:
-    """ISO 8601 in UTC, to the millisecond."""
+    """Return a timestamp in ISO 8601, in UTC with milliseconds."""
     if value is None:
         return None
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -55,15 +56,12 @@ def day(value: date | None) -> str | None:
 
 
 def address(path: str) -> str:
-    """The address of a page or a resource, as clients reach this registry."""
+    """Return the absolute URL of a page or resource."""
     return request.root_url + path
 
 
-# Users ----------------------------------------------------------------------------------------------------------
-
-
 def user(user: User) -> JSON:
-    """What everybody may know."""
+    """Return the public attributes of a user."""
     return {
         "id": user.id,
         "username": user.username,
@@ -77,7 +75,7 @@ def user(user: User) -> JSON:
 
 
 def users(listed: Sequence[User], viewer: Principal) -> list[JSON]:
-    """What everybody may know, to administrators all."""
+    """Return the public attributes of users; for administrators, all attributes."""
     if not viewer.is_admin:
         return [user(one) for one in listed]
     spaces = accounts.personal_namespace_ids(listed)
@@ -86,7 +84,7 @@ def users(listed: Sequence[User], viewer: Principal) -> list[JSON]:
 
 
 def own_user(viewer: Principal, own: User) -> JSON:
-    """What one may know of oneself."""
+    """Return the attributes of the current user."""
     return users([own], viewer)[0] if viewer.is_admin else _user_details(own)
 
 
@@ -131,9 +129,6 @@ def _user_details(one: User) -> JSON:
     }
 
 
-# Groups ---------------------------------------------------------------------------------------------------------
-
-
 def groups(listed: Sequence[Group], viewer: Principal, *, statistics: bool = False) -> list[JSON]:
     shown = [_group(group) for group in listed]
     if statistics:
@@ -142,7 +137,7 @@ def groups(listed: Sequence[Group], viewer: Principal, *, statistics: bool = Fal
 
 
 def group(group: Group, viewer: Principal, *, statistics: bool = False) -> JSON:
-    """One group on its own, without its projects; to those who may change it, with what it says about forwarding."""
+    """Return a group without its projects, including request forwarding if the viewer can change it."""
     shown = _group(group) | {
         "shared_with_groups": [],
         "prevent_sharing_groups_outside_hierarchy": False,
@@ -188,7 +183,7 @@ def _group(group: Group) -> JSON:
 
 
 def package_settings(group: Group) -> JSON:
-    """What a group says about request forwarding, and what holds there."""
+    """Return request forwarding of a group: its own and the effective value."""
     standing = forwarding.of_group(group)
     return {
         "pypi_package_requests_forwarding": standing.value,
@@ -208,13 +203,13 @@ def _add_statistics(shown: Iterable[JSON], listed: Sequence[Namespace], viewer: 
             entry["statistics"] = {"storage_size": size, "packages_size": size, "repository_size": 0}
 
 
-# Projects -------------------------------------------------------------------------------------------------------
-
-
 def projects(
     listed: Sequence[Project], viewer: Principal, *, statistics: bool = False, simple: bool = False
 ) -> list[JSON]:
-    """:param simple: only up to the namespace."""
+    """Return projects.
+
+    :param simple: only the basic attributes, up to the namespace.
+    """
     shown = [_simple_project(project) for project in listed]
     if simple:
         return shown
@@ -301,11 +296,11 @@ def _held(role: Role) -> JSON | None:
     return {"access_level": role, "notification_level": NOTIFICATION_LEVEL} if role > Role.NO_ACCESS else None
 
 
-# Members --------------------------------------------------------------------------------------------------------
-
-
 def member(member: Member, *, email: bool) -> JSON:
-    """:param email: whether whoever asks may see e-mail addresses."""
+    """Return a member.
+
+    :param email: whether the caller can see e-mail addresses.
+    """
     membership = member.membership
     shown = user(member.user) | {
         "access_level": membership.role,
@@ -317,11 +312,11 @@ def member(member: Member, *, email: bool) -> JSON:
     return shown | {"email": member.user.email} if email else shown
 
 
-# Tokens and jobs ------------------------------------------------------------------------------------------------
-
-
 def access_token(token: AccessToken, secret: str | None = None) -> JSON:
-    """:param secret: only at creation and rotation."""
+    """Return an access token.
+
+    :param secret: only after creation and rotation.
+    """
     shown = {
         "id": token.id,
         "name": token.name,
@@ -338,7 +333,10 @@ def access_token(token: AccessToken, secret: str | None = None) -> JSON:
 
 
 def deploy_token(token: DeployToken, secret: str | None = None) -> JSON:
-    """:param secret: only at creation."""
+    """Return a deploy token.
+
+    :param secret: only after creation.
+    """
     shown = {
         "id": token.id,
         "name": token.name,
@@ -352,7 +350,10 @@ def deploy_token(token: DeployToken, secret: str | None = None) -> JSON:
 
 
 def job(job: Job, secret: str | None = None) -> JSON:
-    """:param secret: only at the start."""
+    """Return a job.
+
+    :param secret: only after its start.
+    """
     shown = {
         "id": job.id,
         "status": job.status,
@@ -368,7 +369,7 @@ def job(job: Job, secret: str | None = None) -> JSON:
 
 
 def pipeline(job: Job) -> JSON:
-    """The job that published a package, in the place where GitLab shows its pipeline."""
+    """Return the job that published a package, in the format of a pipeline in GitLab."""
     return {
         "id": job.id,
         "iid": job.id,
@@ -384,11 +385,11 @@ def pipeline(job: Job) -> JSON:
     }
 
 
-# Packages -------------------------------------------------------------------------------------------------------
-
-
 def packages(listed: Sequence[Package], viewer: Principal, *, of_group: bool = False) -> list[JSON]:
-    """:param of_group: with the project of each."""
+    """Return packages.
+
+    :param of_group: include the project of each package.
+    """
     jobs = lists.jobs_of(listed)
     access.held_roles(viewer, {package.project.id: package.project for package in listed}.values())
     shown = [_package(package, package.project, jobs.get(package.id, []), viewer) for package in listed]
@@ -399,7 +400,7 @@ def packages(listed: Sequence[Package], viewer: Principal, *, of_group: bool = F
 
 
 def package(package: Package, project: Project, viewer: Principal) -> JSON:
-    """One package on its own, with the other versions of its name."""
+    """Return a package with the other versions of its name."""
     others = lists.other_versions(package)
     jobs = lists.jobs_of([package, *others])
     versions = [
@@ -434,7 +435,7 @@ def _package(package: Package, project: Project, jobs: Sequence[Job], viewer: Pr
 
 
 def package_files(files: Sequence[PackageFile]) -> list[JSON]:
-    """GitLab's fields, and whether a file is yanked and how often it was downloaded."""
+    """Return files with GitLab's attributes, yank status, and download count."""
     counted = downloads.of_files(files, utcnow().date())
     return [_package_file(file, counted[file.id]) for file in files]
 
@@ -480,9 +481,6 @@ def _role_name(role: Role | None) -> str | None:
     return None if role is None else role.name.lower()
 
 
-# Instance -------------------------------------------------------------------------------------------------------
-
-
 def instance_settings(instance: InstanceSettings) -> JSON:
     return {
         "id": instance.id,
@@ -496,5 +494,8 @@ def instance_settings(instance: InstanceSettings) -> JSON:
 
 
 def plan_limits(max_file_size: int) -> JSON:
-    """:param max_file_size: bytes of the largest file that is accepted; 0 is no limit."""
+    """Return the plan limits.
+
+    :param max_file_size: in bytes; 0 is unlimited.
+    """
     return {"pypi_max_file_size": max_file_size, "storage_size_limit": 0}

@@ -1,4 +1,4 @@
-"""Settings over the REST API: each kind as a parameter and as JSON."""
+"""Settings in the REST API: the parameter and JSON value of each kind."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from registry.domain.settings import (
 )
 from registry.models import CreationLevel, InstanceSettings, Visibility
 
-# GitLab's numbers of ``default_project_creation``.
+# GitLab's numbers for ``default_project_creation``.
 _CREATION_LEVELS = {
     0: CreationLevel.NOBODY,
     1: CreationLevel.MAINTAINER,
@@ -43,12 +43,12 @@ _LABELS = {level.label: level.label for level in Visibility}
 
 
 def fields(changes: type[Changed], settings: Iterable[Setting]) -> Fields[Changed]:
-    """The parameters that change settings."""
+    """Return the parameters that change settings."""
     return Fields(changes, {one.rest_name: _parameter(one) for one in settings})
 
 
 def values(record: Model, settings: Iterable[Setting]) -> dict[str, object]:
-    """The settings of a record as JSON."""
+    """Return the settings of a record as JSON."""
     return {one.rest_name: _json(one, getattr(record, one.name)) for one in settings}
 
 
@@ -77,7 +77,7 @@ def _json(described: Setting, value: object) -> object:
             return value.label
         case CreationLevel():
             return _CREATION_NUMBERS[value]
-        case None if isinstance(described.kind, Switch):  # a column that only one kind of namespace has is nullable
+        case None if isinstance(described.kind, Switch):  # columns of only one kind of namespace are nullable
             return False
     return value
 
@@ -85,7 +85,7 @@ def _json(described: Setting, value: object) -> object:
 _COLUMNS = list(InstanceSettings.__table__.columns.keys())
 # GitLab has these in its "Plan limits API".
 PLAN_LIMITS = [one for one in instance.SETTINGS if one.name == "pypi_max_file_size"]
-# In the order of the columns, which clients may rely on and pages need not.
+# In the order of the columns, on which clients can rely; pages have their own order.
 INSTANCE_SETTINGS = sorted(
     (one for one in instance.SETTINGS if one not in PLAN_LIMITS), key=lambda one: _COLUMNS.index(one.name)
 )

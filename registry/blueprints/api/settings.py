@@ -1,4 +1,4 @@
-"""What administrators set for the whole instance ("Application settings API", "Plan limits API")."""
+"""Instance settings ("Application settings API", "Plan limits API")."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from registry.domain.access import Permission
 from registry.domain.instance import InstanceChanges
 from registry.models import InstanceSettings
 
-# What else GitLab has here is ignored when it is sent.
+# GitLab's other settings are ignored.
 _SETTINGS = setting_kinds.fields(InstanceChanges, setting_kinds.INSTANCE_SETTINGS)
 _SIZES = setting_kinds.fields(InstanceChanges, setting_kinds.PLAN_LIMITS)
 _LIMITS = {
@@ -30,26 +30,26 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/application/settings")
     @gate(Permission.READ_INSTANCE)
     def show_settings() -> Response:
-        """All settings of the instance."""
+        """Return all settings of the instance."""
         return jsonify(representations.instance_settings(InstanceSettings.current()))
 
     @blueprint.put("/application/settings")
     @gate(Permission.ADMIN_INSTANCE)
     def change_settings() -> Response:
-        """Change some; the answer has all."""
+        """Change settings, and return all of them."""
         changed = instance.change_instance(_SETTINGS.read(), by=current_principal())
         return jsonify(representations.instance_settings(changed))
 
     @blueprint.get("/application/plan_limits")
     @gate(Permission.READ_INSTANCE)
     def show_limits() -> Response:
-        """The largest file that is accepted."""
+        """Return the maximum file size."""
         return _limits()
 
     @blueprint.put("/application/plan_limits")
     @gate(Permission.ADMIN_INSTANCE)
     def change_limits() -> Response:
-        """A lower limit than the configured one; a higher one is not more than that, and 0 lifts it."""
+        """Change the maximum file size. It cannot exceed the configured limit; 0 means the configured limit."""
         instance.change_instance(_SIZES.of(parameters.read(_LIMITS)), by=current_principal())
         return _limits()
 

@@ -24,7 +24,7 @@ _NEW = {
     "expires_at": optional(day),
     "description": optional(text),
 }
-# What a token may be made for with nothing but another token.
+# The scopes of tokens that users can create with another token.
 _OWN_SCOPES = {str(scope): scope for scope in (Scope.K8S_PROXY, Scope.SELF_ROTATE)}
 _OWN_NEW = {**_NEW, "scopes": required(list_of(one_of(_OWN_SCOPES)))}
 _ORDERS = {"created": "created_at", "expires": "expires_on", "last_used": "last_used_at", "name": "name"}
@@ -50,19 +50,22 @@ _ROTATION = {"expires_at": optional(day)}
 
 
 def routes(gate: Gate, rotation_gate: Gate) -> Blueprint:
-    """:param rotation_gate: for the requests that rotate, with an eye on tokens that were revoked."""
+    """Create the routes.
+
+    :param rotation_gate: for rotation, which detects the reuse of revoked tokens.
+    """
     blueprint = Blueprint("tokens", __name__)
 
     @blueprint.post("/users/<id:user_id>/personal_access_tokens")
     @gate(Permission.ADMIN_INSTANCE)
     def create_token(user_id: int) -> tuple[Response, int]:
-        """A token for any user, made by an administrator."""
+        """Create a token for any user, as an administrator."""
         return _create(users.find_user(str(user_id)), parameters.read(_NEW))
 
     @blueprint.post("/user/personal_access_tokens")
     @gate(Permission.USE_API)
     def create_own_token() -> tuple[Response, int]:
-        """A token of one's own, of hardly any use: others are made on a page, by somebody with a password."""
+        """Create a token of the current user with few scopes; other tokens must be created on a page."""
         user = current_principal().user
         if user is None:
             raise Unauthenticated
@@ -71,7 +74,7 @@ def routes(gate: Gate, rotation_gate: Gate) -> Blueprint:
     @blueprint.get(TOKENS)
     @gate(Permission.READ_OWN_TOKENS)
     def list_tokens() -> Response:
-        """One's own tokens; administrators see all."""
+        """Return the tokens of the current user; for administrators, all tokens."""
         sent = parameters.read(_LIST)
         order_by, descending = sent.get("sort", ("id", False))
         wanted = access_tokens.AccessTokenFilter(
@@ -89,25 +92,25 @@ def routes(gate: Gate, rotation_gate: Gate) -> Blueprint:
     @blueprint.get(f"{TOKENS}/<id:token_id>")
     @gate(Permission.READ_OWN_TOKENS)
     def show_token(token_id: int) -> Response:
-        """One token."""
+        """Return a token."""
         return jsonify(representations.access_token(access_tokens.access_token(token_id, by=current_principal())))
 
     @blueprint.get(f"{TOKENS}/self")
     @gate(Permission.USE_OWN_TOKEN)
     def show_own_token() -> Response:
-        """The token of this request."""
+        """Return the token of the request."""
         return jsonify(representations.access_token(_own_token()))
 
     @blueprint.post(f"{TOKENS}/<id:token_id>/rotate")
     @rotation_gate(Permission.USE_API)
     def rotate_token(token_id: int) -> Response:
-        """A new token in place of one."""
+        """Replace a token with a new one."""
         return _rotate(access_tokens.access_token(token_id, by=current_principal()))
 
     @blueprint.post(f"{TOKENS}/self/rotate")
     @rotation_gate(Permission.ROTATE_OWN_TOKEN)
     def rotate_own_token() -> Response:
-        """A new token in place of that of this request."""
+        """Replace the token of the request with a new one."""
         token = current_principal().access_token
         if token is None:
             raise MethodNotAllowed
@@ -122,7 +125,7 @@ def routes(gate: Gate, rotation_gate: Gate) -> Blueprint:
     @blueprint.delete(f"{TOKENS}/self")
     @gate(Permission.USE_OWN_TOKEN)
     def revoke_own_token() -> tuple[str, int]:
-        """Revoke the token of this request."""
+        """Revoke the token of the request."""
         return _revoke(_own_token())
 
     return blueprint

@@ -1,4 +1,4 @@
-"""Users: found, and by administrators created, changed, blocked and deleted ("Users API")."""
+"""Finding users; creating, changing, blocking, and deleting them as an administrator ("Users API")."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/user")
     @gate(Permission.READ_USER)
     def own_user() -> Response:
-        """Who the token belongs to."""
+        """Return the current user."""
         viewer = current_principal()
         if viewer.user is None:
             raise Unauthenticated
@@ -66,7 +66,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/users")
     @gate(Permission.READ_USERS)
     def list_users() -> Response:
-        """All users; nobody may look one up by name."""
+        """Return all users; anonymous callers can only look up a user name."""
         viewer = current_principal()
         sent = parameters.read(_LIST)
         if viewer.is_anonymous and "username" not in sent:
@@ -77,7 +77,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/users/<id:user_id>")
     @gate(Permission.READ_USERS)
     def show_user(user_id: int) -> Response:
-        """One user."""
+        """Return a user."""
         viewer = current_principal()
         if viewer.is_anonymous:
             raise Forbidden(Code.USER_NOT_SHOWN)
@@ -86,7 +86,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post("/users")
     @gate(Permission.ADMIN_INSTANCE)
     def create_user() -> tuple[Response, int]:
-        """A new user, who may sign in at once: there is no mail to confirm an address with."""
+        """Create a user, who can sign in immediately, as e-mail addresses are not confirmed."""
         sent = parameters.read(_NEW, some_of=tuple(_PASSWORD))
         viewer = current_principal()
         created = users.create_user(
@@ -102,7 +102,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.put("/users/<id:user_id>")
     @gate(Permission.ADMIN_INSTANCE)
     def change_user(user_id: int) -> Response:
-        """Some of what is known of a user, or the password."""
+        """Change attributes of a user, or the password."""
         user = users.find_user(str(user_id))
         sent = parameters.read(_CHANGES)
         viewer = current_principal()
@@ -112,7 +112,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.delete("/users/<id:user_id>")
     @gate(Permission.ADMIN_INSTANCE)
     def delete_user(user_id: int) -> tuple[str, int]:
-        """A user with the personal namespace, its projects, and all tokens."""
+        """Delete a user with the personal namespace, its projects, and all tokens."""
         user = users.find_user(str(user_id))
         parameters.refuse_if_modified(user.created_at)
         users.delete_user(user, by=current_principal())
@@ -121,7 +121,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post(f"/users/<id:user_id>/<any({','.join(StateChange)}):verb>")
     @gate(Permission.ADMIN_INSTANCE)
     def change_state(user_id: int, verb: str) -> tuple[Response, int]:
-        """Whether the user may sign in and use tokens."""
+        """Block, unblock, deactivate, or activate a user."""
         users.change_state(users.find_user(str(user_id)), StateChange(verb), by=current_principal())
         return jsonify(True), 201
 

@@ -1,4 +1,4 @@
-"""What runs here."""
+"""Version and metadata of the instance."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/version")
     @gate(Permission.READ_USER)
     def version() -> Response:
-        """The GitLab version whose API is spoken; as revision, the registry's own version."""
+        """Return the GitLab version of the API, with the registry's own version as revision."""
         return jsonify(version=GITLAB_VERSION, revision=_own_version())
 
     @blueprint.get("/metadata")
     @gate(Permission.READ_USER)
     def instance_metadata() -> Response:
-        """The same with what GitLab adds."""
+        """Return the same with GitLab's further metadata."""
         kas = {"enabled": False, "externalUrl": None, "externalK8sProxyUrl": None, "version": None}
         return jsonify(version=GITLAB_VERSION, revision=_own_version(), kas=kas, enterprise=False)
 
