@@ -104,7 +104,7 @@ def change_instance(changes: InstanceChanges, *, by: audit.Author) -> InstanceSe
 
     Takes no lock: settings are validated independently, and of two concurrent changes of one, the later wins.
 
-    :raises InvalidRecord: values are outside their range.
+    :raises InvalidRecord: values are out of range.
     """
     refuse_bad_values(changes)
     with transaction():

@@ -1,6 +1,7 @@
-"""Settings: fields of changes, each described once for the rules of the domain, the REST API, and the pages.
+"""Settings: fields of changes, each described once for validation, the REST API, and pages.
 
-A new setting of a known kind is a column and a field that ``setting`` makes; parameters, JSON and form fields follow.
+A new setting of a known kind needs a column and a field created by ``setting``; its parameter, JSON, and form field are
+derived.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _DESCRIPTION = "setting"  # the key of a field's metadata
 
 
 def gettext_noop(message: str) -> str:
-    """Mark a text for the catalogues; the pages translate it when they show it."""
+    """Mark a text for translation, which pages do when they show it."""
     return message
 
 
@@ -35,10 +36,10 @@ class Section(enum.StrEnum):
 
 
 class Kind(Generic[Value]):
-    """What kind of values a setting has."""
+    """The kind of the values of a setting."""
 
     def faults(self, value: Value) -> list[Fault]:
-        """What is wrong with a value of the type; empty when nothing is."""
+        """Return the errors of a value of the right type."""
         return []
 
 
@@ -49,7 +50,7 @@ class Switch(Kind[bool]):
 
 @dataclass(frozen=True)
 class Days(Kind[int]):
-    """A number of days in a range, both ends included."""
+    """A number of days in an inclusive range."""
 
     least: int
     most: int
@@ -62,7 +63,7 @@ class Days(Kind[int]):
 
 @dataclass(frozen=True)
 class SizeLimit(Kind[int | None]):
-    """A number of bytes; 0 and ``None`` are no limit."""
+    """A number of bytes; 0 and ``None`` are unlimited."""
 
     def faults(self, value: int | None) -> list[Fault]:
         return [] if value is None or value >= 0 else [Fault(Code.NEGATIVE)]
@@ -70,7 +71,7 @@ class SizeLimit(Kind[int | None]):
 
 @dataclass(frozen=True)
 class ShortText(Kind[str]):
-    """Printable ASCII characters; may be empty."""
+    """Printable ASCII characters; can be empty."""
 
     longest: int
 
@@ -82,28 +83,28 @@ class ShortText(Kind[str]):
 
 @dataclass(frozen=True)
 class OneVisibility(Kind[Visibility]):
-    """A visibility."""
+    """A visibility level."""
 
 
 @dataclass(frozen=True)
 class Visibilities(Kind[list[str]]):
-    """Any number of visibilities, by their labels."""
+    """A list of visibility levels, by label."""
 
 
 @dataclass(frozen=True)
 class Creators(Kind[CreationLevel]):
-    """The least role that creates projects."""
+    """The minimum role to create projects."""
 
 
 @dataclass(frozen=True)
 class Setting:
     """The description of one setting.
 
-    :ivar name: of the column.
-    :ivar label: beside the form field; marked with ``gettext_noop``, as the hint is.
-    :ivar section: where a form shows it; the order within a section is the order of the fields.
-    :ivar hint: a sentence below the form field.
-    :ivar rest_name: of the REST parameter and the key in JSON.
+    :ivar name: name of the column.
+    :ivar label: label of the form field; marked with ``gettext_noop``, like the hint.
+    :ivar section: section of the form; settings are in the order of the fields within a section.
+    :ivar hint: help text of the form field.
+    :ivar rest_name: name of the REST parameter and JSON key.
     """
 
     name: str
@@ -117,16 +118,16 @@ class Setting:
 def setting(
     kind: Kind[Value], label: str, section: Section, *, hint: str = "", rest_name: str = ""
 ) -> Value | EllipsisType:
-    """A field of changes that is a setting; mypy compares its type with the kind's.
+    """Create a field of changes for a setting; mypy compares its type with that of the kind.
 
-    :param rest_name: by default the name of the field.
+    :param rest_name: defaults to the name of the field.
     """
     described = Setting("", kind, label, section, hint, rest_name)
     return field(default=..., metadata={_DESCRIPTION: described})
 
 
 def settings_of(changes: type[Changes]) -> tuple[Setting, ...]:
-    """The settings among the fields, in their order."""
+    """Return the settings among the fields, in order."""
     return tuple(
         replace(described, name=one.name, rest_name=described.rest_name or one.name)
         for one in fields(changes)
@@ -135,9 +136,9 @@ def settings_of(changes: type[Changes]) -> tuple[Setting, ...]:
 
 
 def refuse_bad_values(changes: Changes) -> None:
-    """Check the settings that change.
+    """Validate the changed settings.
 
-    :raises InvalidRecord: values are outside their range.
+    :raises InvalidRecord: values are out of range.
     """
     given = changes.given()
     found = {one.name: one.kind.faults(given[one.name]) for one in settings_of(type(changes)) if one.name in given}

@@ -1,4 +1,4 @@
-"""Forms of settings, made from their descriptions in the domain: each kind as a form field and its value."""
+"""Forms of settings, generated from their descriptions: the form field and value of each kind."""
 
 from __future__ import annotations
 
@@ -41,30 +41,30 @@ LARGEST_SIZE = 2**63 - 1
 
 
 class SettingsForm(Form):
-    """The settings of some sections; ``form_of`` makes the classes."""
+    """Base of the forms created by ``form_of``."""
 
     settings: tuple[Setting, ...] = ()
 
     @classmethod
     def of(cls, record: Model, **options: Any) -> Self:
-        """A form that shows the settings of a record, until others are sent.
+        """Return a form that shows the settings of a record, or the submitted ones.
 
-        :param options: of the form; and what it shows in the place of the record's own value.
+        :param options: options of the form, and values that override those of the record.
         """
         shown = {one.name: _shown(one, getattr(record, one.name)) for one in cls.settings}
         return cls(**(shown | options))
 
     def section(self, name: str) -> list[Field]:
-        """The fields of one section, as the page shows them."""
+        """Return the fields of one section, in the order of the page."""
         return [self[one.name] for one in self.settings if one.section == name]
 
     def changes(self, kind: type[Changed]) -> Changed:
-        """What was chosen."""
+        """Return the submitted changes."""
         return kind(**{one.name: _value(one, self[one.name]) for one in self.settings})
 
 
 def form_of(changes: type[Changes], *sections: Section) -> type[SettingsForm]:
-    """A form with all settings of these sections."""
+    """Create a form class for all settings in these sections."""
     shown = tuple(one for one in settings_of(changes) if one.section in sections)
     made: type[SettingsForm] = type(
         "SettingsForm", (SettingsForm,), {"settings": shown, **{one.name: _field(one) for one in shown}}
