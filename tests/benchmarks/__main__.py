@@ -1,7 +1,7 @@
 """``python -m tests.benchmarks``: how fast, how much memory, how many statements, beside goals and other registries.
 
 Prints tables and which goals were met; what was not measured is said with its reason. Everything runs on this machine,
-in a temporary folder: with ``TMPDIR`` on the disk that counts.
+in a temporary folder: with ``TMPDIR`` on the disk that counts. ``--record`` also appends it all to ``RESULTS.md``.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import argparse
 import os
 import platform
 import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from tests.acceptance.servers import RunningServer
 from tests.benchmarks import (
     bench_large_file,
+    bench_mixed,
     bench_pages,
     bench_peers,
     bench_requests,
@@ -35,7 +38,8 @@ from tests.benchmarks import (
 from tests.benchmarks.peers import Party, Unavailable
 
 MIB = 1 << 20
-PARTS = ("requests", "workers", "peers", "resolution", "large-file", "stores", "scale", "statements", "pages")
+RESULTS = Path(__file__).with_name("RESULTS.md")
+PARTS = ("requests", "mixed", "workers", "peers", "resolution", "large-file", "stores", "scale", "statements", "pages")
 
 Heading = tuple[str, ...]
 Rows = Iterable[tuple[str, ...]]
@@ -51,6 +55,9 @@ class Bench:
 
     def requests(self) -> Iterator[str]:
         yield _table(bench_requests.HEADING, bench_requests.run(self.server, self.folder, self.options.seconds))
+
+    def mixed(self) -> Iterator[str]:
+        yield _table(bench_mixed.HEADING, bench_mixed.run(self.server, self.options.seconds))
 
     def workers(self) -> Iterator[str]:
         yield _table(bench_workers.HEADING, bench_workers.run(self.folder, self.options.seconds))
@@ -116,12 +123,31 @@ def main() -> None:
         finally:
             server.stop()
     left_out = [part for part in PARTS if part not in (options.parts or PARTS)]
-    print(_machine())
-    print(f"Load from {load.generator()} over {load.CONNECTIONS} connections; {bench_requests.THREADS} threads serve.")
+    lines = [
+        _machine(),
+        f"Load from {load.generator()}; {bench_requests.THREADS} threads serve. CPU ms: for 1,000 requests.",
+    ]
     if left_out:
-        print(f"Left out: {', '.join(left_out)}.")
-    for text in written:
-        print(f"\n{text}")
+        lines.append(f"Left out: {', '.join(left_out)}.")
+    text = "\n".join([*lines, *(f"\n{part}" for part in written)])
+    print(text)
+    if options.record:
+        _record(text)
+
+
+def _record(text: str) -> None:
+    """Append to the results what was measured, when, and of which commit."""
+    moment = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    with RESULTS.open("a") as results:
+        results.write(f"\n## {moment}, {_commit()}\n\n```text\n{text}\n```\n")
+
+
+def _commit() -> str:
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty=, with uncommitted changes"],
+        cwd=RESULTS.parent, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return f"commit {described.stdout.strip()}"
 
 
 def _written(part: str, run: Callable[[], Iterator[str]]) -> list[str]:
@@ -139,6 +165,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--peers", action="store_true", help="install pypiserver and devpi-server, and measure them too"
     )
+    parser.add_argument("--record", action="store_true", help=f"append the results to {RESULTS.name}")
     parser.add_argument("--seconds", type=float, default=9, help="for each kind of request (default: %(default)s)")
     parser.add_argument("--size-mib", type=int, default=1024, help="size of the large file (default: %(default)s)")
     parser.add_argument("--large", type=int, default=1_000_000, help="files in the large registry of the part scale")

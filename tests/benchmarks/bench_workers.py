@@ -9,13 +9,13 @@ from pathlib import Path
 
 from tests.acceptance.servers import RunningServer
 from tests.benchmarks.goals import at_least
-from tests.benchmarks.load import Load, Target, measure
+from tests.benchmarks.load import Load, Target, measure, median
 from tests.builders import build_wheel
 from tests.clients import basic
 
 ROUNDS = 3
 GOAL = 1.7
-HEADING = ("two workers", "requests/s", "of one", "ratio", "goal", "p50 ms", "p99 ms")
+HEADING = ("two workers", "requests/s", "of one", "ratio", "goal", "p50 ms", "p99 ms", "CPU ms", "of one")
 
 
 def run(folder: Path, seconds: float) -> Iterator[tuple[str, ...]]:
@@ -39,8 +39,8 @@ def _targets(folder: Path, workers: int) -> Iterator[list[Target]]:
         project.publish(*(build_wheel("paged", str(number)) for number in range(1, 11)))
         page, token = f"{project.url}/simple/paged/", basic(server.root_token)
         yield [
-            Target("page of 10 files, kept ready", page, token),
-            Target("page of 10 files, made anew", page, token | {"If-Modified-Since": "never"}),
+            Target("page of 10 files, kept ready", page, token, pid=server.pid),
+            Target("page of 10 files, made anew", page, token | {"If-Modified-Since": "never"}, pid=server.pid),
         ]
     finally:
         server.stop()
@@ -48,12 +48,15 @@ def _targets(folder: Path, workers: int) -> Iterator[list[Target]]:
 
 def _row(name: str, rounds: list[tuple[Load, Load]]) -> tuple[str, ...]:
     ratio = statistics.median(two.requests_per_second / one.requests_per_second for one, two in rounds)
+    one, two = median([one for one, _ in rounds]), median([two for _, two in rounds])
     return (
         name,
-        f"{statistics.median(two.requests_per_second for _, two in rounds):.0f}",
-        f"{statistics.median(one.requests_per_second for one, _ in rounds):.0f}",
+        f"{two.requests_per_second:.0f}",
+        f"{one.requests_per_second:.0f}",
         f"{ratio:.2f}",
         at_least(ratio, GOAL),
-        f"{statistics.median(two.p50_ms for _, two in rounds):.1f}",
-        f"{statistics.median(two.p99_ms for _, two in rounds):.1f}",
+        f"{two.p50_ms:.1f}",
+        f"{two.p99_ms:.1f}",
+        f"{two.cpu_ms:.0f}",
+        f"{one.cpu_ms:.0f}",
     )
