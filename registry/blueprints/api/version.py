@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify
 from registry.blueprints.auth.permits import Gate
 from registry.domain.access import Permission
 
-# The GitLab version whose API this is: clients decide by it what they may ask for.
+# The GitLab version with this API, by which clients detect features.
 GITLAB_VERSION = "18.5.0"
 DISTRIBUTION = "private-pypi-registry"
 

@@ -1,17 +1,17 @@
-"""Blueprint "ui": the pages people see. This is the map for whoever adds one.
+"""Blueprint "ui": the web pages. This is the guide to adding a page.
 
-* A module per subject, each with ``routes(gate) -> Blueprint``, named after the module and registered below.
-* A view stands behind the gate: ``@blueprint.get("/<page_project:project>/-/packages")``, then
+* Each subject is a module with ``routes(gate) -> Blueprint``, named after the module and registered below.
+* A view is decorated with a route and the gate: ``@blueprint.get("/<page_project:project>/-/packages")``, then
   ``@gate(Permission.READ_PACKAGE)``, then ``def project_packages(project: Project)``. Converters: ``page_project``,
-  ``page_group``, ``page_namespace`` (any of the three kinds); the argument must be called ``project``, ``group`` or
-  ``namespace``, and arrives as the record. What belongs to no namespace: ``@gate(Permission.USE_API)`` asks for a
-  signed-in user, ``@gate.open`` lets everybody in.
-* A view that exists for projects and groups is called ``project_<view>`` and ``group_<view>``; so the sidebar finds
+  ``page_group``, ``page_namespace`` (any of the three kinds); the argument must be named ``project``, ``group``, or
+  ``namespace``, and receives the record. For pages without a namespace, ``@gate(Permission.USE_API)`` requires a
+  signed-in user, and ``@gate.open`` nothing.
+* Views for both projects and groups are named ``project_<view>`` and ``group_<view>``, as the sidebar expects:
   ``ui.packages.*_packages``, ``ui.settings.*_packages_and_registries``, ``ui.deploy_tokens.*_repository``.
-* ``url_for("ui.packages.project_packages", project=project)``: a record is as good as its path.
-* ``render_template("ui/<module>/<view>.html", namespace=project, …)``: ``namespace`` brings sidebar and breadcrumb.
-  The blocks to fill and the macros to use are listed at the top of ``templates/base.html``.
-* A form is a ``forms.Form`` (``ui/forms.py``) and only parses. The pattern of a changing view::
+* ``url_for("ui.packages.project_packages", project=project)`` accepts a record as well as its path.
+* ``render_template("ui/<module>/<view>.html", namespace=project, …)``: ``namespace`` adds sidebar and breadcrumb.
+  The top of ``templates/base.html`` lists the blocks and macros.
+* Forms are subclasses of ``forms.Form`` (``ui/forms.py``) and only parse. The pattern of a view with a form is::
 
       form = GroupForm(…)
       if form.validate_on_submit():
@@ -21,11 +21,11 @@
               return redirect(url_for(…), 303)
       return render_template(…, form=form), form.status
 
-  ``refusals`` puts what the domain refuses (``InvalidRecord``, ``Conflict``) beside the fields, and goes on.
-  Every ``<form method="post">`` holds ``{{ forms.csrf() }}``; the token is checked here, for all pages at once.
-* ``flash(sentence)`` is a success; ``flash(sentence, "error")`` is not.
-* All words go through ``gettext`` / ``_()``; then ``python -m tests.catalogues`` brings the catalogues up to date, and
-  the new entries of ``registry/translations/ja/LC_MESSAGES/messages.po`` are filled in.
+  ``refusals`` adds errors of the domain (``InvalidRecord``, ``Conflict``) to the fields and continues after the block.
+  Every ``<form method="post">`` contains ``{{ forms.csrf() }}``; the token is checked here, for all pages.
+* ``flash(sentence)`` shows a success, and ``flash(sentence, "error")`` an error.
+* All texts use ``gettext`` / ``_()``. Run ``python -m tests.catalogues`` to update the catalogs, and translate the new
+  entries in ``registry/translations/ja/LC_MESSAGES/messages.po``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from registry.blueprints.ui import (
     deploy_tokens,
     explore,
     frame,
-    help,  # noqa: A004 - as its pages are called
+    help,  # noqa: A004 - the name of its pages
     job_tokens,
     language,
     members,
@@ -89,11 +89,11 @@ for child in (
 
 
 def init_app(app: Flask) -> None:
-    """Everything pages need of the application; CSRF is checked for pages only, the API knows no cookies but theirs."""
+    """Set up the pages. CSRF tokens are checked here for pages; the API checks them for session cookies."""
     app.config.update(
         WTF_CSRF_CHECK_DEFAULT=False,
-        WTF_CSRF_TIME_LIMIT=None,  # as long as the session: an hour over a form is no attack
-        WTF_CSRF_SSL_STRICT=False,  # the token suffices, and some browsers and proxies drop the referrer
+        WTF_CSRF_TIME_LIMIT=None,  # tokens expire with the session, as users can leave forms open for hours
+        WTF_CSRF_SSL_STRICT=False,  # the token is sufficient, and some browsers and proxies remove the referrer
     )
     csrf.init_app(app)
     language.init_app(app)
@@ -108,7 +108,7 @@ def check_form_token() -> None:
 
 @blueprint.before_request
 def ask_for_new_password() -> BaseResponse | None:
-    """Who signed in with a password somebody else knows gets no further without a new one."""
+    """Redirect users who must change their password to the page for it."""
     user = viewer()
     if user is None or not user.must_change_password or request.endpoint in PAGES_BEFORE_NEW_PASSWORD:
         return None
@@ -118,9 +118,6 @@ def ask_for_new_password() -> BaseResponse | None:
 blueprint.after_request(frame.secure_page)
 
 
-# Refusals -------------------------------------------------------------------------------------------------------
-
-
 @blueprint.errorhandler(Unauthenticated)
 def ask_to_sign_in(_error: Unauthenticated) -> BaseResponse:
     return redirect(url_for("ui.auth.sign_in", next=frame.this_page()), 303)
@@ -128,7 +125,7 @@ def ask_to_sign_in(_error: Unauthenticated) -> BaseResponse:
 
 @blueprint.errorhandler(NotFound)
 def refuse_unknown(error: NotFound) -> BaseResponse:
-    """Nobody learns from a page whether a group or project is private or not there at all: both ask to sign in."""
+    """Return the same page for hidden and missing groups and projects; anonymous callers are asked to sign in."""
     if viewer() is None and error.what in NAMESPACE_WORDS:
         return ask_to_sign_in(Unauthenticated())
     return error_page(404)
@@ -136,19 +133,19 @@ def refuse_unknown(error: NotFound) -> BaseResponse:
 
 @blueprint.errorhandler(CSRFError)
 def refuse_forged(_error: CSRFError) -> BaseResponse:
-    """A form without the token of this session: sent from elsewhere, or shown before signing in or out."""
+    """Return the page for a missing or wrong CSRF token, such as after signing in or out in another tab."""
     return error_page(400, template="errors/form_expired.html")
 
 
 def refuse(error: RegistryError) -> BaseResponse:
-    """The page for a refusal of the domain."""
+    """Return the page for an error of the domain."""
     response = error_page(error.status, reason=wording.refusal(error))
     response.headers.update(error.headers())
     return response
 
 
 def refuse_http(error: HTTPException) -> BaseResponse:
-    """The page for an address or request that no view took; redirects and headers stay as they are."""
+    """Return the page for an HTTP error outside views; redirects and headers are unchanged."""
     answer = error.get_response()
     if answer.status_code < 400:
         return answer
@@ -159,7 +156,7 @@ def refuse_http(error: HTTPException) -> BaseResponse:
 
 
 def error_page(status: int, *, reason: str = "", template: str = "") -> BaseResponse:
-    """``templates/errors/<status>.html``, or the nearest there is. Those of 413 and 5xx ask the database nothing."""
+    """Render ``templates/errors/<status>.html`` or the closest one. Those of 413 and 5xx do not query the database."""
     if status >= 500 or status == 413:
         g.principal = access.ANONYMOUS
     known = status if status in ERROR_PAGES else 500 if status >= 500 else 400

@@ -1,4 +1,4 @@
-"""Your account: profile, password, language and colour scheme."""
+"""Pages of the user's own account: profile, password, language, and color scheme."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route("/profile", methods=["GET", "POST"])
     @gate(Permission.USE_API)
     def profile() -> Page:
-        """Name, user name, e-mail address and bio."""
+        """Show and change name, user name, e-mail address, and bio."""
         user = signed_in()
         form = ProfileForm(obj=user)
         if form.validate_on_submit():
@@ -79,7 +79,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route("/password/edit", methods=["GET", "POST"])
     @gate(Permission.USE_API)
     def password() -> Page:
-        """A new password; every other session of the user ends with it."""
+        """Change the password, which ends all other sessions of the user."""
         user = signed_in()
         form = PasswordForm()
         if form.validate_on_submit():
@@ -94,7 +94,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route("/preferences", methods=["GET", "POST"])
     @gate(Permission.USE_API)
     def preferences() -> Page:
-        """Language and colour scheme."""
+        """Show and change language and color scheme."""
         user = signed_in()
         form = PreferencesForm(language=user.preferred_language, color_scheme=user.color_scheme.value)
         form.offer()
@@ -102,7 +102,7 @@ def routes(gate: Gate) -> Blueprint:
             users.change_preferences(
                 user, language=form.language.data, color_scheme=ColorScheme(form.color_scheme.data)
             )
-            refresh()  # the sentence is in the new language
+            refresh()  # the message is in the new language
             flash(gettext("Preferences saved."))
             return redirect(url_for("ui.account.preferences"), 303)
         return render_template("ui/account/preferences.html", form=form), form.status

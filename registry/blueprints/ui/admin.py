@@ -1,4 +1,4 @@
-"""The area of administrators: overview, users, groups, projects, settings of the instance, audit events."""
+"""The admin area: overview, users, groups, projects, instance settings, and audit events."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _ = lazy_gettext
 NEWEST = 5
 LARGEST_NUMBER = 2**31 - 1
 PROJECTS_LIMIT = 100_000
-# The lists of users that are offered, by ``?filter=``.
+# The filters of the list of users, by ``?filter=``.
 KINDS: dict[str, dict[str, Any]] = {
     "active": {"states": (UserState.ACTIVE,)},
     "admins": {"is_admin": True},
@@ -82,7 +82,7 @@ class UserForm(Form):
             is_admin=self.is_admin.data,
             is_external=self.is_external.data,
             can_create_group=self.can_create_group.data,
-            projects_limit=cast(int, self.projects_limit.data),  # of an empty one there is an error already
+            projects_limit=cast(int, self.projects_limit.data),  # a missing value is already an error
             note=self.note.data or "",
         )
 
@@ -104,14 +104,11 @@ def routes(gate: Gate) -> Blueprint:
     return blueprint
 
 
-# Lists ----------------------------------------------------------------------------------------------------------
-
-
 def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
     @blueprint.get("")
     @gate(Permission.READ_INSTANCE)
     def dashboard() -> str:
-        """What the instance holds, and what was added last."""
+        """Show totals of the instance, and the latest additions."""
         newest = NamespaceFilter(order_by="id", descending=True)
         return render_template(
             "ui/admin/dashboard.html",
@@ -125,7 +122,7 @@ def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
     @blueprint.get("/users")
     @gate(Permission.READ_INSTANCE)
     def users() -> str:
-        """All users, narrowed by ``?filter=`` and ``?search=``."""
+        """Show all users, filtered by ``?filter=`` and ``?search=``."""
         kind = request.args.get("filter", "")
         order_by = request.args.get("order_by", "")
         wanted = accounts.UserFilter(
@@ -158,7 +155,7 @@ def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
     @blueprint.get("/audit_log")
     @gate(Permission.READ_INSTANCE)
     def audit_log() -> str:
-        """Who did what, the newest first."""
+        """Show the audit events, newest first."""
         return render_template(
             "ui/admin/audit_log.html", found=pagination.page(audit.events(_search())), text=_search()
         )
@@ -180,7 +177,7 @@ def _search() -> str:
 
 
 def _facts() -> dict[str, str]:
-    """What an administrator is asked for when something is to be found out."""
+    """Return the versions and configuration that support requests need."""
     return {
         gettext("Registry"): version("private-pypi-registry"),
         "Python": platform.python_version(),
@@ -191,14 +188,11 @@ def _facts() -> dict[str, str]:
     }
 
 
-# Users ----------------------------------------------------------------------------------------------------------
-
-
 def _add_users(blueprint: Blueprint, gate: Gate) -> None:
     @blueprint.route("/users/new", methods=["GET", "POST"])
     @gate(Permission.ADMIN_INSTANCE)
     def new_user() -> Page:
-        """A user with a password that somebody else knows, and that has to be changed at the first sign-in."""
+        """Create a user whose password must be changed at the first sign-in."""
         form = NewUserForm(can_create_group=InstanceSettings.current().can_create_group, projects_limit=PROJECTS_LIMIT)
         if form.validate_on_submit():
             chosen = form.password.data
@@ -239,7 +233,7 @@ def _add_users(blueprint: Blueprint, gate: Gate) -> None:
     @blueprint.post(f"/users/<username>/<any({','.join(StateChange)}):verb>")
     @gate(Permission.ADMIN_INSTANCE)
     def change_state(username: str, verb: str) -> Response:
-        """Whether the user may sign in and use tokens."""
+        """Block, unblock, deactivate, or activate a user."""
         user, change = accounts.find_username(username), StateChange(verb)
         with _refusals_flashed():
             accounts.change_state(user, change, by=principal())
@@ -249,7 +243,7 @@ def _add_users(blueprint: Blueprint, gate: Gate) -> None:
     @blueprint.post("/users/<username>/reset_password")
     @gate(Permission.ADMIN_INSTANCE)
     def reset_password(username: str) -> Page:
-        """A generated password, shown once, to be changed at the next sign-in."""
+        """Generate a password, which is shown once and must be changed at the next sign-in."""
         user = accounts.find_username(username)
         password = accounts.generated_password()
         accounts.set_password(user, password, must_change=True, by=principal())
@@ -268,7 +262,10 @@ def _add_users(blueprint: Blueprint, gate: Gate) -> None:
 
 
 def _user_page(user: User, *, password: str | None = None) -> Page:
-    """:param password: made just now, and shown this once."""
+    """Render the page of a user.
+
+    :param password: the password just generated, which is shown only once.
+    """
     space = accounts.personal_namespace(user)
     active_tokens = access_tokens.access_tokens(
         access_tokens.AccessTokenFilter(user_id=user.id, is_active=True), by=principal(), now=utcnow()
@@ -302,7 +299,7 @@ def _done(change: StateChange, user: User) -> str:
 
 @contextmanager
 def _refusals_flashed() -> Iterator[None]:
-    """What the domain refuses within the block is told in one sentence, and the view goes on after it."""
+    """Flash the message of an error of the domain in the block, and continue after it."""
     try:
         yield
     except (Conflict, Forbidden) as error:
@@ -317,9 +314,6 @@ def _forbidden_beside(form: Form) -> Iterator[None]:
         form.refuse("is_admin", refusal(error))
 
 
-# Settings -------------------------------------------------------------------------------------------------------
-
-
 def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
     @blueprint.get("/application_settings")
     @gate(Permission.READ_INSTANCE)
@@ -329,7 +323,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
     @blueprint.route("/application_settings/general", methods=["GET", "POST"])
     @gate(Permission.ADMIN_INSTANCE)
     def general() -> Page:
-        """Visibilities, and what accounts and tokens may."""
+        """Show and change settings of visibility, accounts, and tokens."""
         form = GeneralForm.of(InstanceSettings.current())
         if form.validate_on_submit():
             with form.refusals():
@@ -340,7 +334,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
     @blueprint.route("/application_settings/ci_cd", methods=["GET", "POST"])
     @gate(Permission.ADMIN_INSTANCE)
     def ci_cd() -> Page:
-        """The package registry of the instance."""
+        """Show and change settings of the package registry."""
         form = PackageRegistryForm.of(InstanceSettings.current())
         if form.validate_on_submit():
             instance.change_instance(form.changes(InstanceChanges), by=principal())
@@ -350,7 +344,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
     @blueprint.post("/plan_limits")
     @gate(Permission.ADMIN_INSTANCE)
     def size_limits() -> Page:
-        """The largest file, which may only lower what the installation is configured for, and limits on storage."""
+        """Change the maximum file size, up to the configured one, and storage limits."""
         form = _size_form()
         if form.validate_on_submit():
             instance.change_instance(form.changes(InstanceChanges), by=principal())

@@ -1,4 +1,4 @@
-"""What people paste into a shell or a file to install from the registry and to publish to it."""
+"""Commands and configuration files to install from the registry and publish to it, for users to copy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TOKEN = "<your_personal_token>"
 
 @dataclass(frozen=True)
 class Installation:
-    """The ways to install one package from one index, each for the client it is named after."""
+    """The commands to install a package from an index, by client."""
 
     index_url: str
     pip: str
@@ -21,9 +21,10 @@ class Installation:
 
 
 def installation(name: str, version: str, pypi_url: str, *, is_open: bool) -> Installation:
-    """:param pypi_url: a project's or group's PyPI endpoint.
+    """Return the commands to install a package.
 
-    :param is_open: anybody may pull, so that no credentials are needed.
+    :param pypi_url: PyPI endpoint of a project or group.
+    :param is_open: whether anyone can pull packages, so that no credentials are needed.
     """
     plain_url = f"{pypi_url}/simple"
     index_url = plain_url if is_open else with_password(plain_url, TOKEN)
@@ -32,7 +33,7 @@ def installation(name: str, version: str, pypi_url: str, *, is_open: bool) -> In
     if not is_open:
         poetry.append(f'poetry config http-basic.gitlab __token__ "{TOKEN}"')
     poetry.append(f"poetry add --source gitlab {name}")
-    # pip replaces ${…} by the environment variable: a requirements file is shared, a token is not.
+    # pip expands environment variables (${…}) in requirements files, which are shared, unlike the token.
     shared_url = plain_url if is_open else with_password(plain_url, "${REGISTRY_TOKEN}")
     requirements = [f"--index-url {shared_url}", *([f"--trusted-host {trusted}"] if trusted else [])]
     return Installation(
@@ -45,7 +46,7 @@ def installation(name: str, version: str, pypi_url: str, *, is_open: bool) -> In
 
 
 def pypirc(pypi_url: str) -> str:
-    """The section of ``~/.pypirc`` that names a project as a repository."""
+    """Return the section of ``~/.pypirc`` for a project."""
     return f"[gitlab]\nrepository = {pypi_url}\nusername = __token__\npassword = <your personal access token>\n"
 
 
@@ -61,18 +62,18 @@ def publish(pypi_url: str) -> str:
 
 
 def with_password(url: str, password: str, username: str = "__token__") -> str:
-    """The address with credentials, or what stands for them, in front of its host."""
+    """Return a URL with credentials or placeholders for them."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{username}:{password}@{rest}"
 
 
 def trusted_host(url: str) -> str:
-    """The host that pip has to be told to trust: one without TLS, unless it is this machine."""
+    """Return the host for pip's ``--trusted-host``, which a URL without TLS requires; empty for HTTPS and loopback."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme == "https" or host == "localhost":
         return ""
     try:
         return "" if ipaddress.ip_address(host).is_loopback else host
-    except ValueError:  # a name
+    except ValueError:  # not an IP address
         return host

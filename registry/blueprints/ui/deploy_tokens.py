@@ -1,6 +1,6 @@
-"""Settings › Repository: deploy tokens of a project or group, made and revoked.
+"""Settings › Repository: creating and revoking deploy tokens of projects and groups.
 
-As with access tokens, a new secret is in the answer to the form that made it, and nowhere else.
+As for access tokens, a new secret is shown only in the response to the form.
 """
 
 from __future__ import annotations
@@ -118,7 +118,10 @@ def _form(**options: Any) -> DeployTokenForm:
 
 
 def _page(namespace: Project | Group, form: DeployTokenForm, issued: tuple[DeployToken, str] | None = None) -> Page:
-    """:param issued: a token made just now, and its secret, which is shown this once."""
+    """Render the page.
+
+    :param issued: the token just created and its secret, which is shown only once.
+    """
     now = utcnow()
     page = render_template(
         "ui/settings/repository.html",

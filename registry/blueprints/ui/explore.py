@@ -1,4 +1,4 @@
-"""Finding one's way: what is there, what is one's own, and search."""
+"""Lists of groups and projects, the user's own projects, and search."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/")
     @gate.open
     def home() -> Response | str:
-        """One's own projects; for nobody in particular, what is public."""
+        """Show the user's own projects, or public projects if anonymous."""
         if viewer() is None:
             return redirect(url_for("ui.explore.projects"), 303)
         return _project_list(joined_only=True)
@@ -39,19 +39,19 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/explore")
     @gate(Permission.READ_VISIBLE)
     def projects() -> str:
-        """All projects the viewer may know of."""
+        """Show all visible projects."""
         return _project_list(joined_only=False)
 
     @blueprint.get("/explore/groups")
     @gate(Permission.READ_VISIBLE)
     def groups() -> str:
-        """All groups the viewer may know of."""
+        """Show all visible groups."""
         return _group_list(joined_only=False)
 
     @blueprint.get("/search")
     @gate(Permission.READ_VISIBLE)
     def search() -> Response | str:
-        """Groups and projects by a part of name or path; a whole path leads straight there."""
+        """Search groups and projects by part of the name or path; a full path redirects to its page."""
         text = search_text()
         exact = _visible_at(text.strip("/"))
         if exact is not None:
@@ -72,7 +72,7 @@ def routes(gate: Gate) -> Blueprint:
 
 
 def described(*pages: Page[Namespace]) -> dict[str, Any]:
-    """What the rows of a list tell beside the record, by its id, in a fixed number of statements."""
+    """Return the further values of rows by record ID, in a fixed number of statements."""
     records = [record for found in pages for record in found.items]
     groups = [record for record in records if isinstance(record, Group)]
     projects = [record for record in records if isinstance(record, Project)]
@@ -106,7 +106,7 @@ def _wanted(joined_only: bool) -> NamespaceFilter:
 
 
 def _visible_at(path: str) -> Namespace | None:
-    """The group or project at a full path, if the viewer may know of it."""
+    """Return the group or project with this full path, if it is visible to the viewer."""
     if "/" not in path:
         return None
     try:

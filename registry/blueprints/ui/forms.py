@@ -1,4 +1,4 @@
-"""Flask-WTF forms: they parse what was typed and show it again. Rules live in the domain."""
+"""Flask-WTF forms, which only parse and redisplay input; the rules are in the domain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from registry.models import MEMBER_ROLES, CreationLevel, Group, Namespace, Proje
 
 _ = lazy_gettext
 
-# The domain's words for fields, where the forms have another.
+# Names of fields in the domain that differ from those in forms.
 _FIELDS = {
     "access_level": "role",
     "expires_at": "expires_on",
@@ -36,7 +36,7 @@ _FIELDS = {
 
 
 class Form(FlaskForm):  # type: ignore[misc]
-    """Base of all forms. The CSRF token is not theirs to check: that is done for all pages at once."""
+    """Base of all forms. They do not check the CSRF token, which is checked for all pages in one place."""
 
     class Meta:
         csrf = False
@@ -46,12 +46,12 @@ class Form(FlaskForm):  # type: ignore[misc]
 
     @property
     def status(self) -> int:
-        """200 before anything was sent, 422 when it was refused."""
+        """Return 200 before submission, and 422 after errors."""
         return 422 if self.errors else 200
 
     @contextmanager
     def refusals(self) -> Iterator[None]:
-        """What the domain refuses within the block appears beside the fields, and the view goes on after it."""
+        """Add errors of the domain in the block to the fields, and continue after it."""
         try:
             yield
         except InvalidRecord as error:
@@ -61,7 +61,7 @@ class Form(FlaskForm):  # type: ignore[misc]
             self.refuse("", refusal(error))
 
     def refuse(self, name: str, *sentences: str) -> None:
-        """Put sentences beside a field, or above the form when it has no field of this name."""
+        """Add error messages to a field, or to the form if it has no field of this name."""
         field: Any = self._fields.get(name)
         known = self.form_errors if field is None else field.errors
         added = [sentence for sentence in sentences if sentence not in known]
@@ -72,25 +72,22 @@ class Form(FlaskForm):  # type: ignore[misc]
 
 
 def storable(value: Any) -> Any:
-    """The value without the one character that no column takes."""
+    """Return the value without NUL, which columns cannot store."""
     return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
 
 
 def search_text() -> str:
-    """What this page is searched for, by ``?search=``."""
+    """Return the search text in ``?search=``."""
     return str(storable(request.args.get("search", "").strip()))
 
 
 def text(field: Any) -> str:
-    """What was typed into a text field, without spaces around it."""
+    """Return the value of a text field without surrounding whitespace."""
     return (field.data or "").strip()
 
 
-# Groups and projects --------------------------------------------------------------------------------------------
-
-
 class NewNamespace(TypedDict):
-    """What ``create_group`` and ``create_project`` both take."""
+    """Arguments shared by ``create_group`` and ``create_project``."""
 
     name: str
     path: str
@@ -99,7 +96,7 @@ class NewNamespace(TypedDict):
 
 
 class NamespaceForm(Form):
-    """What groups and projects have in common."""
+    """Fields shared by groups and projects."""
 
     name = StringField(_("Name"), [InputRequired(_("This field is required."))])
     path = StringField(_("Path"))
@@ -110,7 +107,7 @@ class NamespaceForm(Form):
         self.visibility.choices = [(int(level), visibility_name(level)) for level in Visibility]
 
     def values(self) -> NewNamespace:
-        """The fields as arguments of the domain; a path left empty follows from the name."""
+        """Return the fields as arguments for the domain; an empty path is derived from the name."""
         return {
             "name": text(self.name),
             "path": text(self.path) or namespaces.path_from(text(self.name)),
@@ -168,7 +165,7 @@ def creation_levels() -> list[tuple[str, str]]:
 
 
 class RegistryAccessForm(Form):
-    """Who reaches the package registry of a project. What is shown at first is ``standing``."""
+    """Access to the package registry of a project; ``standing`` is the current access."""
 
     registry_access = RadioField(_("Package registry"))
     anyone_may_pull = BooleanField(_("Allow anyone to pull from package registry"))
@@ -196,7 +193,7 @@ class RegistryAccessForm(Form):
 
 
 class ProjectForm(RegistryAccessForm):
-    """General settings; an editor who is no Owner has no ``visibility`` to choose."""
+    """General settings of a project; without ``visibility`` for users who are not Owners."""
 
     name = StringField(_("Project name"), [InputRequired(_("This field is required."))])
     description = TextAreaField(_("Description"))
@@ -231,7 +228,7 @@ class TransferForm(Form):
 
 
 class DeletionForm(Form):
-    """Whoever deletes types the path of what goes."""
+    """Confirmation of a deletion by typing the path."""
 
     confirmation = StringField()
 
@@ -244,15 +241,12 @@ class DeletionForm(Form):
             raise ValidationError(gettext("Type %(path)s to confirm.", path=self._namespace.full_path))
 
 
-# Members --------------------------------------------------------------------------------------------------------
-
-
 class MemberForm(Form):
     role = SelectField(_("Role"), coerce=int)
     expires_on = DateField(_("Access expiration date"), [Optional()])
 
     def offer(self, highest: Role) -> None:
-        """Roles up to the one of whoever chooses."""
+        """Offer the roles up to the user's own."""
         self.role.choices = [(int(role), role_name(role)) for role in MEMBER_ROLES if role <= highest]
 
     @staticmethod
@@ -265,6 +259,6 @@ class NewMemberForm(MemberForm):
 
 
 def where_to_create(groups: Iterable[Group], space: Namespace | None) -> list[tuple[int, str]]:
-    """Choices of a project's place: one's own space first."""
+    """Return the choices for the namespace of a project, the personal namespace first."""
     own = [] if space is None else [(space.id, space.full_path)]
     return [*own, *((group.id, group.full_path) for group in groups)]

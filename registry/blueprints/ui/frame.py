@@ -1,4 +1,4 @@
-"""What every page has: navigation, addresses of static files, and how times and sizes are written."""
+"""The frame of all pages: navigation, URLs of static files, and formats of times and sizes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ CONTENT_SECURITY_POLICY = (
 )
 PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 A_YEAR_SECONDS = 365 * 24 * 60 * 60
-# Control characters and non-characters, which no HTML page may hold (HTML, "Preprocessing the input stream").
+# Control characters and noncharacters, which are invalid in HTML (HTML, "Preprocessing the input stream").
 _UNPRINTABLE = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]|\xef\xbf[\xbe\xbf]")
 _REPLACEMENT = "\ufffd".encode()
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
 def init_app(app: Flask) -> None:
-    del app.jinja_env.globals["namespace"]  # Jinja's own; here the word is a group or project
+    del app.jinja_env.globals["namespace"]  # Jinja's own; in our templates, a namespace is a group or project
     app.jinja_env.globals.update(
         color_scheme=color_scheme,
         help_url=help_url,
@@ -60,11 +60,8 @@ def init_app(app: Flask) -> None:
     app.after_request(_keep_static_files)
 
 
-# Static files ---------------------------------------------------------------------------------------------------
-
-
 def static_url(filename: str) -> str:
-    """The address of a static file, with a digest of its content: browsers keep it until it changes."""
+    """Return the URL of a static file, with a digest of its content, so that browsers can cache it until it changes."""
     return url_for("static", filename=filename, v=_digest(Path(current_app.static_folder or "") / filename))
 
 
@@ -86,8 +83,9 @@ def _keep_static_files(response: Response) -> Response:
 
 
 def secure_page(response: Response) -> Response:
-    """What every page goes out with: nothing but our own files runs in it, nobody frames it, and what one user saw is
-    not kept. Characters that somebody typed or published, and that a page must not hold, are replaced.
+    """Set the security headers of a page, and replace invalid characters in it.
+
+    Only the registry's own files can run in it, it cannot be framed, and it is not cached.
     """
     if response.mimetype == "text/html" and not response.is_streamed:
         response.data = _UNPRINTABLE.sub(_REPLACEMENT, response.data)
@@ -104,14 +102,14 @@ def secure_page(response: Response) -> Response:
 
 
 def icon(name: str) -> Markup:
-    """An icon of ``static/icons.svg``; decoration, so that words must stand beside it or in ``aria-label``."""
+    """Return an icon of ``static/icons.svg``. It is decorative, so a text or ``aria-label`` must accompany it."""
     return Markup('<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>').format(
         static_url("icons.svg"), name
     )
 
 
 def hue(name: str) -> int:
-    """One of the seven colours of avatars, always the same for a name."""
+    """Return the number of a name's color, one of the seven colors of avatars."""
     return sum(name.encode()) % 7
 
 
@@ -120,12 +118,9 @@ def color_scheme() -> ColorScheme:
     return ColorScheme.AUTO if user is None else user.color_scheme
 
 
-# Navigation -----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Entry:
-    """One link of the sidebar; it is current on its own page and on the pages below it."""
+    """A link in the sidebar, which is current on its page and subpages."""
 
     label: str
     url: str
@@ -138,7 +133,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part of the sidebar."""
+    """A section of the sidebar with a title."""
 
     label: str
     icon: str
@@ -146,7 +141,7 @@ class Section:
 
 
 def sidebar(namespace: Group | Project) -> list[Section]:
-    """GitLab's sidebar of a group or project, as far as the viewer may use it."""
+    """Return GitLab's sidebar of a group or project, with the entries that the viewer can access."""
     is_project = isinstance(namespace, Project)
     offered = (
         (gettext("Manage"), "people", (
@@ -177,23 +172,23 @@ def sidebar(namespace: Group | Project) -> list[Section]:
 
 
 def namespace_url(view: str, namespace: Namespace, **parameters: Any) -> str:
-    """The address of a view that exists for both kinds: ``namespace_url("members.members", group)``."""
+    """Return the URL of a view for both kinds: ``namespace_url("members.members", group)``."""
     module, name = view.split(".")
     return url_for(f"ui.{module}.{namespace.kind}_{name}", **parameters, **{namespace.kind: cast(Any, namespace)})
 
 
 def pypi_url(namespace: Project | Group) -> str:
-    """The absolute address of a namespace's PyPI endpoints, by number: it survives a change of the path."""
+    """Return the absolute URL of a namespace's PyPI endpoints, by ID, so that it survives changes of the path."""
     return f"{request.root_url}{pypi_path(namespace.kind, str(namespace.id))}"
 
 
 def this_page() -> str | None:
-    """The address of this page, to come back to after signing in; a form that was sent has none."""
+    """Return the URL of the current page, as redirect target after sign-in; ``None`` for submitted forms."""
     return request.script_root + request.full_path.rstrip("?") if request.method == "GET" else None
 
 
 def help_url(chapter: str | None = None, *, anchor: str | None = None, about: Namespace | None = None) -> str:
-    """The address of help, or of one of its chapters; ``about`` fills in the addresses of that project or group."""
+    """Return the URL of help or one of its chapters, with the URLs of the project or group ``about`` filled in."""
     filled_in: dict[str, Any] = {about.kind: about.full_path} if isinstance(about, Project | Group) else {}
     if chapter is None:
         return url_for("ui.help.index", **filled_in)
@@ -207,20 +202,17 @@ def _has_registry(namespace: Group | Project) -> bool:
 
 
 def ancestors(namespace: Namespace) -> list[Namespace]:
-    """The groups above a namespace, or the user's space it lies in, topmost first, for the breadcrumb."""
+    """Return the ancestor groups or the personal namespace for the breadcrumb, topmost first."""
     return [] if namespace.parent_id is None else namespaces.ancestors(namespace)
 
 
-# Times and sizes ------------------------------------------------------------------------------------------------
-
-
 def ago(moment: datetime) -> str:
-    """``3 hours ago``."""
+    """Return a relative time: ``3 hours ago``."""
     return str(format_timedelta(moment - utcnow(), add_direction=True, locale=get_locale()))
 
 
 def exact_time(moment: datetime) -> str:
-    """The same moment to the minute, in UTC."""
+    """Return a time in UTC with minutes."""
     return f"{format_datetime(moment.astimezone(UTC), 'medium', locale=get_locale())} UTC"
 
 
@@ -229,7 +221,7 @@ def day(value: date) -> str:
 
 
 def size(size_bytes: int) -> str:
-    """``4.58 KiB``: three digits, in steps of 1024 as GitLab."""
+    """Return a size with three digits in binary units, as GitLab: ``4.58 KiB``."""
     if size_bytes < 1024:
         return str(ngettext("%(num)d byte", "%(num)d bytes", size_bytes))
     exponent = min(int(math.log2(size_bytes) / 10), len(_UNITS))

@@ -1,7 +1,7 @@
-"""Help: the user guide in chapters, with the addresses of this installation in it.
+"""Help: the user guide in chapters, with the URLs of this installation.
 
-The text of a chapter is ``templates/help/<language>/<chapter>.html``. What is typed or put into a file stands once for
-all languages, in ``templates/help/examples/``. ``?project=`` or ``?group=`` fills in the addresses of that one.
+The text of a chapter is in ``templates/help/<language>/<chapter>.html``; examples of commands and files for all
+languages are in ``templates/help/examples/``. ``?project=`` or ``?group=`` fills in the URLs of a project or group.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _HEADING = re.compile(r'<h2 id="(?P<id>[\w-]+)">(?P<words>.+?)</h2>')
 
 @dataclass(frozen=True)
 class Chapter:
-    """One chapter: the last part of its address, and what the list of chapters says about it."""
+    """A chapter: the last segment of its URL, and its entry in the list of chapters."""
 
     name: str
     title: Any
@@ -70,7 +70,7 @@ _NAMES = ", ".join(f"'{chapter.name}'" for chapter in CHAPTERS)
 
 @dataclass(frozen=True)
 class Addresses:
-    """The addresses that chapters show; where no project or group is known, a placeholder stands for its number."""
+    """The URLs shown in chapters, with placeholders for the IDs of unknown projects and groups."""
 
     registry: str
     project: str
@@ -81,17 +81,17 @@ class Addresses:
 
     @property
     def host(self) -> str:
-        """Without the port, as ``.netrc`` has it."""
+        """Return the host without the port, as in ``.netrc``."""
         return urlsplit(self.registry).hostname or ""
 
     def index(self, kind: str, username: str = "__token__", password: str = commands.TOKEN) -> str:
-        """Where pip installs from: ``kind`` is ``project`` or ``group``; without a username, without credentials."""
+        """Return the index URL of a ``project`` or ``group``; without credentials if the username is empty."""
         url = f"{getattr(self, kind)}/simple"
         return commands.with_password(url, password, username) if username else url
 
     @property
     def trusted(self) -> str:
-        """The option that pip needs for this host, with a space in front of it; mostly nothing."""
+        """Return pip's ``--trusted-host`` option with a leading space; usually empty."""
         host = commands.trusted_host(self.registry)
         return f" --trusted-host {host}" if host else ""
 
@@ -102,7 +102,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/help")
     @gate.open
     def index() -> str:
-        """The chapters."""
+        """Show the list of chapters."""
         shown = _shown_namespace()
         return render_template(
             "help/index.html", chapters=CHAPTERS, shown=shown, to=_links(shown), at=_addresses(shown)
@@ -111,7 +111,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get(f"/help/<any({_NAMES}):name>")
     @gate.open
     def chapter(name: str) -> str:
-        """One chapter, with its contents beside it and its neighbours below."""
+        """Show a chapter with its table of contents, and links to the previous and next one."""
         shown = _shown_namespace()
         text = Markup(_text(name, shown))  # noqa: S704 - a template of ours, rendered with autoescaping
         place = [chapter.name for chapter in CHAPTERS].index(name)
@@ -151,7 +151,7 @@ def _text(name: str, shown: Project | Group | None) -> str:
 
 
 def _links(shown: Project | Group | None) -> Callable[..., str]:
-    """``to(chapter, anchor)``: the address of a chapter, with the same project or group filled in."""
+    """Return ``to(chapter, anchor)``, which returns the URL of a chapter with the same project or group."""
 
     def to(name: str | None = None, anchor: str | None = None) -> str:
         return help_url(name, anchor=anchor, about=shown)
@@ -160,7 +160,7 @@ def _links(shown: Project | Group | None) -> Callable[..., str]:
 
 
 def _shown_namespace() -> Project | Group | None:
-    """The project or group whose addresses are asked for. One that the viewer may not know of is left out."""
+    """Return the project or group in the query; ``None`` if it is hidden from the viewer."""
     kinds: tuple[type[Project | Group], ...] = (Project, Group)
     for kind in kinds:
         path = request.args.get(kind.__name__.lower(), "")
@@ -189,7 +189,7 @@ def _addresses(shown: Project | Group | None) -> Addresses:
 
 
 def _group_of(shown: Project | Group | None) -> Group | None:
-    """The group itself, or the one that a project lies in, if the viewer may know of that one too."""
+    """Return the group itself, or the parent group of a project if it is visible to the viewer."""
     if not isinstance(shown, Project):
         return shown
     parent = None if shown.parent_id is None else namespaces.by_id(shown.parent_id)

@@ -1,4 +1,4 @@
-"""Settings › CI/CD of a project: whose CI jobs reach it, and which of its own are running."""
+"""Settings › CI/CD of a project: the job token allowlist, and running CI jobs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post(f"{SETTINGS}/job_token_permissions")
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
     def change_enforcement(project: Project) -> Page:
-        """Whether the allowlist counts."""
+        """Change whether the allowlist is enforced."""
         form = _enforcement_form(project)
         if form.validate_on_submit():
             changes = ProjectChanges(job_allowlist_enforced=bool(form.enforced.data))
@@ -66,7 +66,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post(f"{SETTINGS}/allowlist")
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
     def allow(project: Project) -> Page:
-        """Let in the jobs of a project, or of all projects of a group."""
+        """Add a project or group to the allowlist."""
         form = SourceForm()
         if form.validate_on_submit():
             source = _visible_at(text(form.path).strip("/"))
@@ -90,7 +90,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post(f"{SETTINGS}/jobs/<id:job_id>/cancel")
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
     def cancel_job(project: Project, job_id: int) -> Response:
-        """Its token is dead at once."""
+        """Cancel a job; its token expires immediately."""
         job = jobs.job(project, job_id)
         jobs.finish_job(job, JobStatus.CANCELED, by=principal(), now=utcnow())
         flash(gettext("Job %(name)s was canceled.", name=job.name))
@@ -126,7 +126,7 @@ def _enforcement_form(project: Project, **options: Any) -> EnforcementForm:
 
 
 def _visible_at(path: str) -> Namespace | None:
-    """The group or project at a full path, if the viewer may know of it."""
+    """Return the group or project with this full path, if it is visible to the viewer."""
     try:
         found = namespaces.by_path(path, Namespace)
     except NotFound:

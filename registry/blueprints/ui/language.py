@@ -1,6 +1,6 @@
-"""The language of pages: catalogues read straight from ``registry/translations``, and whose turn it is.
+"""Translation of pages: the language of a request, and catalogs read from ``registry/translations``.
 
-There is no compiled copy of a catalogue to be stale or missing: a process reads each ``messages.po`` once.
+Each process reads ``messages.po`` directly, so that no compiled catalogs can be stale or missing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LANGUAGES = {"en": "English", "ja": "日本語"}
 
 
 class Catalogues(Domain):  # type: ignore[misc]
-    """Flask-Babel's messages from the text form of the catalogues."""
+    """Flask-Babel's domain with messages read from ``messages.po``."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -53,13 +53,13 @@ def init_app(app: Flask) -> None:
 
 
 def current_language() -> str:
-    """The language this request is answered in, one of ``LANGUAGES``."""
+    """Return the language of the response, one of ``LANGUAGES``."""
     locale: Locale = get_locale()
     return locale.language
 
 
 def _select() -> str:
-    """What the user chose, else what the browser asks for."""
+    """Return the user's preferred language, or else the best match for the browser."""
     user = viewer()
     if user is not None and user.preferred_language in LANGUAGES:
         return user.preferred_language

@@ -1,4 +1,4 @@
-"""Members of projects and groups, inherited ones with their source: add, change, remove, leave."""
+"""Pages to list, add, change, and remove members of projects and groups, and to leave them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def routes(gate: Gate) -> Blueprint:
 
 
 def _list(namespace: Project | Group, form: NewMemberForm | None = None) -> Page:
-    """Everybody who holds a role here, by name; one entry a user, the highest role."""
+    """Render the list of members by name, direct and inherited, each with the highest role."""
     members = namespaces.members(namespace, inherited=True, query=search_text())
     found = pagination.page_of(sorted(members, key=lambda member: (member.user.name.lower(), member.user.id)))
     highest = access.role_in(principal(), namespace)
@@ -119,7 +119,7 @@ def _change(namespace: Project | Group, user_id: int) -> Page:
             namespaces.change_member(namespace, user, role, expires_on=expires_on, by=principal())
             flash(gettext("The membership of %(user)s was changed.", user=user.name))
             return _back(namespace)
-    # The row is one of many on the page: a sentence says what was wrong with it.
+    # The form is one of many on the page, so its errors are flashed.
     for sentences in form.errors.values():
         flash(f"{user.name}: {' '.join(map(str, sentences))}", "error")
     return _back(namespace)

@@ -1,4 +1,4 @@
-"""Groups and projects as pages: home, new, general settings, deletion; and the page of a user."""
+"""Pages of groups, projects, and users: home, creation, general settings, and deletion."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/<page_namespace:namespace>")
     @gate(Permission.READ_NAMESPACE)
     def home(namespace: Namespace) -> str:
-        """What is at a path: a group, a project or a user."""
+        """Show the group, project, or user with this path."""
         if isinstance(namespace, Project):
             return _project_home(namespace)
         if isinstance(namespace, UserNamespace):
@@ -63,7 +63,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route("/groups/new", methods=["GET", "POST"])
     @gate(Permission.USE_API)
     def new_group() -> Page:
-        """A top-level group, or with ``?parent_id=`` a subgroup."""
+        """Create a top-level group, or a subgroup with ``?parent_id=``."""
         parent = _parent_group()
         form = NewGroupForm(visibility=int(namespaces.default_visibility(Group, parent)))
         form.offer_visibilities()
@@ -77,7 +77,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route("/projects/new", methods=["GET", "POST"])
     @gate(Permission.USE_API)
     def new_project() -> Page:
-        """In a group or in one's own space; ``?namespace_id=`` chooses one beforehand."""
+        """Create a project in a group or personal namespace; ``?namespace_id=`` preselects one."""
         space = users.personal_namespace(signed_in())
         places = where_to_create(namespaces.groups_with(principal(), Permission.CREATE_PROJECT), space)
         chosen = request.args.get("namespace_id", space.id, type=int)
@@ -98,7 +98,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route("/groups/<page_group:group>/-/edit", methods=["GET", "POST"])
     @gate(Permission.ADMIN_NAMESPACE)
     def group_edit(group: Group) -> Page:
-        """Settings › General of a group."""
+        """Show and change Settings › General of a group."""
         form = _group_form(group)
         if form.validate_on_submit():
             with form.refusals():
@@ -110,7 +110,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route("/<page_project:project>/edit", methods=["GET", "POST"])
     @gate(Permission.ADMIN_NAMESPACE)
     def project_edit(project: Project) -> Page:
-        """Settings › General of a project."""
+        """Show and change Settings › General of a project."""
         form = _project_form(project)
         if form.validate_on_submit():
             with form.refusals():
@@ -132,7 +132,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post("/groups/<page_group:group>/-/transfer")
     @gate(Permission.OWN_NAMESPACE)
     def group_transfer(group: Group) -> Page:
-        """Move a group below another, or to the top."""
+        """Move a group into another group, or to the top level."""
         form = _transfer_form(group)
         if form.validate_on_submit():
             with form.refusals():
@@ -145,7 +145,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post("/<page_project:project>/-/archive")
     @gate(Permission.OWN_NAMESPACE)
     def project_archive(project: Project) -> Response:
-        """From now on the project can only be read."""
+        """Archive a project, which makes it read-only."""
         namespaces.set_archived(project, True, by=principal())
         flash(gettext("Project %(name)s is archived and can only be read.", name=project.name))
         return redirect(url_for("ui.namespaces.project_edit", project=project), 303)
@@ -170,11 +170,8 @@ def routes(gate: Gate) -> Blueprint:
     return blueprint
 
 
-# Home -----------------------------------------------------------------------------------------------------------
-
-
 def _group_home(group: Group) -> str:
-    """Subgroups and projects directly in the group; a search looks at everything below it."""
+    """Show the direct subgroups and projects of a group; a search includes all descendants."""
     searched = search_text()
     wanted = NamespaceFilter(search=searched, order_by="name")
     kind = "groups" if request.args.get("tab") == "groups" else "projects"
@@ -225,13 +222,10 @@ def _user_home(space: UserNamespace) -> str:
     )
 
 
-# New, settings, deletion ----------------------------------------------------------------------------------------
-
-
 def _parent_group() -> Group | None:
-    """The group of ``?parent_id=``.
+    """Return the group with the ID ``?parent_id=``.
 
-    :raises NotFound: there is none that the viewer may know of.
+    :raises NotFound: it does not exist or is hidden from the viewer.
     """
     parent_id = request.args.get("parent_id")
     if not parent_id:
@@ -292,7 +286,7 @@ def _edit_page(
     path: PathForm | None = None,
     transfer: TransferForm | None = None,
 ) -> Page:
-    """All forms of Settings › General, one of them perhaps with what was refused; the others show what is."""
+    """Render all forms of Settings › General: the submitted one with its errors, and the others with current values."""
     sent = next((sent for sent in (form, path, transfer) if sent is not None), None)
     if isinstance(namespace, Group):
         form = form or _group_form(namespace, formdata=None)
@@ -320,13 +314,13 @@ def _change_path(namespace: Group | Project) -> Page:
 
 
 def _open_visibilities(namespace: Group | Project) -> list[Visibility]:
-    """What it may be given, and what it has already."""
+    """Return the visibility levels that a namespace can have, including the current one."""
     parent = None if namespace.parent_id is None else namespaces.by_id(namespace.parent_id)
     return [*namespaces.open_visibilities(parent, principal()), namespace.visibility]
 
 
 def _delete(namespace: Group | Project) -> Page:
-    """Asks for the path, then deletes."""
+    """Ask for the path as confirmation, then delete."""
     form = DeletionForm(namespace)
     if form.validate_on_submit():
         parent = None if namespace.parent_id is None else namespaces.by_id(namespace.parent_id)

@@ -1,4 +1,4 @@
-"""The package registry of a project or group: the list, a package, its assets, and their deletion."""
+"""Pages of the package registry of projects and groups: the list, a package, its assets, and deletion."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get(GROUP_PACKAGES)
     @gate(Permission.READ_PACKAGE)
     def group_packages(group: Group) -> Page:
-        """Those of all projects below the group that the viewer may read."""
+        """Show the packages of all projects in the group that the viewer can read."""
         return _list(group)
 
     @blueprint.get(f"{PROJECT_PACKAGES}/<id:package_id>")
@@ -61,19 +61,19 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route(f"{PROJECT_PACKAGES}/delete", methods=["GET", "POST"])
     @gate(Permission.DESTROY_PACKAGE)
     def project_delete(project: Project) -> Page:
-        """Asks, and then deletes the packages of ``?id=``."""
+        """Ask for confirmation, then delete the packages with the IDs ``?id=``."""
         return _delete(project)
 
     @blueprint.route(f"{GROUP_PACKAGES}/delete", methods=["GET", "POST"])
     @gate(Permission.READ_PACKAGE)
     def group_delete(group: Group) -> Page:
-        """The same; whether a package may be deleted is decided in its project."""
+        """Do the same in a group; the permission is checked in the project of each package."""
         return _delete(group)
 
     @blueprint.route(f"{PROJECT_PACKAGES}/<id:package_id>/package_files/delete", methods=["GET", "POST"])
     @gate(Permission.DESTROY_PACKAGE)
     def delete_assets(project: Project, package_id: int) -> Page:
-        """Asks, and then deletes the assets of ``?id=``; with the last one goes the package."""
+        """Ask for confirmation, then delete the assets with the IDs ``?id=``; the last one deletes the package."""
         package = lists.shown_package(project, package_id, principal())
         if package is None:
             return _unknown(project)
@@ -86,7 +86,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/<page_project:project>/-/package_files/<id:file_id>/download")
     @gate(Permission.READ_PACKAGE)
     def download(project: Project, file_id: int) -> Response:
-        """On to the address where clients download it, which the session opens too."""
+        """Redirect to the download URL of clients, which also accepts the session."""
         file = lists.project_file(project, file_id)
         return redirect(
             url_for("pypi.files.project_file", project=project.id, sha256=file.sha256, filename=file.filename), 302
@@ -95,12 +95,9 @@ def routes(gate: Gate) -> Blueprint:
     return blueprint
 
 
-# The list -------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Query:
-    """What the address of a list asks for; what it does not know is as if it was not there."""
+    """The query parameters of a list; invalid values are ignored."""
 
     wanted: PackageFilter
     order_by: str
@@ -163,9 +160,6 @@ def _page_in_version_order(listing: Listing, namespace: Project | Group, *, desc
     packages = {package.id: package for package in lists.packages_by_id(namespace, principal(), ids.items)}
     shown = [packages[package_id] for package_id in ids.items if package_id in packages]
     return paging.Page(shown, ids.number, ids.size, ids.total)
-
-
-# A package ------------------------------------------------------------------------------------------------------
 
 
 def _show(namespace: Project | Group, package_id: int) -> Page:
@@ -236,18 +230,15 @@ def _header(namespace: Project | Group, package: Package, other_versions: int) -
 
 
 def _group_of(namespace: Project | Group, project: Project) -> Group | None:
-    """The group whose index holds the project's packages too: the one that is looked at, or the project's own."""
+    """Return a group whose index contains the project's packages: the one being viewed, or the project's parent."""
     group = namespace if isinstance(namespace, Group) else namespaces.by_id(project.parent_id or 0)
     return group if isinstance(group, Group) and may("read_package", group) else None
 
 
 def _group_is_open(group: Group, project: Project) -> bool:
-    """Whether nobody in particular finds the project's packages in the group's index."""
+    """Return whether anonymous clients find the project's packages in the group's index."""
     is_public = project.visibility is Visibility.PUBLIC and project.registry_access is not RegistryAccess.PRIVATE
     return is_public and access.allowed(access.ANONYMOUS, Permission.READ_PACKAGE, group)
-
-
-# Deletion -------------------------------------------------------------------------------------------------------
 
 
 def _delete(namespace: Project | Group) -> Page:
@@ -295,6 +286,6 @@ def _to_list(namespace: Project | Group) -> Response:
 
 
 def _chosen() -> list[int]:
-    """The ids of ``?id=``, or of the form's fields of that name; what is none counts as none."""
+    """Return the IDs in ``?id=`` or the form fields of that name, ignoring invalid ones."""
     sent = [value for value in request.values.getlist("id") if value.isascii() and value.isdigit() and len(value) < 10]
     return list(dict.fromkeys(map(int, sent)))[:MOST_AT_ONCE]

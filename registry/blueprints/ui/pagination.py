@@ -1,4 +1,4 @@
-"""Lists in pages of twenty: the number in the address, and links that keep everything else in it."""
+"""Pagination of lists, with the page number in the URL and links that keep other parameters."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LARGEST_NUMBER = 1_000_000
 
 
 def page(listing: Listing) -> Page[Any]:
-    """The page asked for by ``?page=``; what is no number is the first."""
+    """Return the page with the number ``?page=``; the first page if it is invalid."""
     return paging.page(listing, page_number(), PAGE_SIZE)
 
 
 def page_of(records: Sequence[Record]) -> Page[Record]:
-    """The same of a list that is at hand."""
+    """Return the same of a list in memory."""
     return paging.page_of(records, page_number(), PAGE_SIZE)
 
 
@@ -31,9 +31,9 @@ def page_number() -> int:
 
 
 def url_with(**changes: Any) -> str:
-    """The address of this page with other parameters; ``None`` leaves one out."""
+    """Return the URL of the current page with changed parameters; ``None`` removes one."""
     parameters = {**request.args.to_dict(), **changes}
     kept = {name: value for name, value in parameters.items() if value not in (None, "")}
     here = url_for(request.endpoint or "", **(request.view_args or {}))
-    # Put together by hand: to url_for, some names mean something else.
+    # url_for is not used, because some parameter names have a special meaning for it.
     return f"{here}?{urlencode(kept)}" if kept else here

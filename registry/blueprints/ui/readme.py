@@ -1,4 +1,4 @@
-"""READMEs of packages, ready to stand in a page."""
+"""READMEs of packages, rendered for pages."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from registry.domain.distributions.core_metadata import Description
 from registry.errors import InvalidDistribution, Unavailable
 from registry.storage import ObjectMissing, Storage, object_key
 
-LONGEST_BYTES = 1 << 20  # of a core metadata document; a longer one is for reading in an editor
+LONGEST_BYTES = 1 << 20  # limit on core metadata documents; longer ones are not rendered
 
 logger = logging.getLogger(__name__)
 
 
 def readme(storage: Storage, core_metadata_sha256: str) -> Markup | None:
-    """The description in a stored core metadata document as safe HTML; ``None`` if there is none to show.
+    """Return the description in a stored core metadata document as safe HTML; ``None`` if there is none.
 
-    Rendered once: what lies under a digest never changes. What cannot be rendered is shown as it is.
+    Results are cached by digest. If rendering fails, the source text is shown.
     """
     try:
         return _kept(cast(Hashable, storage), core_metadata_sha256)
-    except subprocess.TimeoutExpired:  # the machine is busy; the next visitor may have more luck
+    except subprocess.TimeoutExpired:  # the machine is busy; the next request tries again
         logger.warning("A README was not rendered in %d s: %s", readmes.PATIENCE_SECONDS, core_metadata_sha256)
         return None
-    except Unavailable:  # the page has more to show
+    except Unavailable:  # the rest of the page is still useful
         return None
 
 
@@ -53,5 +53,5 @@ def _description(storage: Storage, core_metadata_sha256: str) -> Description | N
     except ObjectMissing:
         logger.error("The core metadata of a listed file is not in the store: %s", core_metadata_sha256)
         return None
-    except InvalidDistribution:  # kept by an earlier version, which looked less closely
+    except InvalidDistribution:  # published with an earlier version, which validated less
         return None

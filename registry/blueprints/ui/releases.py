@@ -1,4 +1,4 @@
-"""What a Maintainer says of a release on its page: yanks of versions and assets, the status of the package name."""
+"""Pages for Maintainers to yank versions and assets, and to set the status of a package name."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route(f"{PACKAGE}/yank", methods=["GET", "POST"])
     @gate(Permission.YANK_PACKAGE)
     def yank_package(project: Project, package_id: int) -> Page:
-        """Asks for a reason, and then yanks all assets of a package version."""
+        """Ask for a reason, then yank all assets of a package version."""
         package = lists.package(project, package_id)
         form = ReasonForm(reason=lists.yanks([package])[package.id].reason)
         if form.validate_on_submit():
@@ -52,7 +52,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route(f"{PACKAGE}/unyank", methods=["GET", "POST"])
     @gate(Permission.YANK_PACKAGE)
     def unyank_package(project: Project, package_id: int) -> Page:
-        """Asks, and then offers all assets of a package version again."""
+        """Ask for confirmation, then unyank all assets of a package version."""
         package = lists.package(project, package_id)
         if request.method == "POST":
             releases.unyank_version(package, project, by=principal())
@@ -62,7 +62,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route(f"{ASSET}/yank", methods=["GET", "POST"])
     @gate(Permission.YANK_PACKAGE)
     def yank_asset(project: Project, package_id: int, file_id: int) -> Page:
-        """Asks for a reason, and then yanks one asset."""
+        """Ask for a reason, then yank an asset."""
         package = lists.package(project, package_id)
         file = lists.package_file(package, file_id)
         form = ReasonForm(reason=file.yanked_reason)
@@ -75,7 +75,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route(f"{ASSET}/unyank", methods=["GET", "POST"])
     @gate(Permission.YANK_PACKAGE)
     def unyank_asset(project: Project, package_id: int, file_id: int) -> Page:
-        """Asks, and then offers one asset again."""
+        """Ask for confirmation, then unyank an asset."""
         package = lists.package(project, package_id)
         file = lists.package_file(package, file_id)
         if request.method == "POST":
@@ -86,7 +86,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route(f"{PACKAGE}/status", methods=["GET", "POST"])
     @gate(Permission.ADMIN_PACKAGE)
     def package_status(project: Project, package_id: int) -> Page:
-        """The status of the package name, which all its versions in the project share."""
+        """Show and change the status of the package name, which all its versions in the project share."""
         package = lists.package(project, package_id)
         said = names.name_status(project, package.name)
         form = StatusForm(name_status=said.status, reason=said.reason)

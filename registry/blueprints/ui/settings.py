@@ -1,4 +1,4 @@
-"""Settings › Packages and registries: forwarding of a group; access, duplicates and protection rules of a project."""
+"""Settings › Packages and registries: forwarding of groups; access, duplicates, and protection rules of projects."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ProtectionRuleForm(Form):
         ]
 
     def roles(self) -> tuple[Role | None, Role | None]:
-        """The least roles to publish and to delete, where they are not the usual ones."""
+        """Return the minimum roles to publish and to delete; ``None`` for the default."""
         push, delete = (Role(int(field.data)) if field.data else None for field in (self.push, self.delete))
         return push, delete
 
@@ -70,7 +70,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route(GROUP_SETTINGS, methods=["GET", "POST"])
     @gate(Permission.CHANGE_PACKAGE_SETTINGS)
     def group_packages_and_registries(group: Group) -> Page:
-        """What the group says about request forwarding, and what holds."""
+        """Show and change request forwarding of a group."""
         standing = forwarding.of_group(group)
         form = ForwardingForm(
             pypi_package_requests_forwarding=standing.effective, lock_pypi_package_requests_forwarding=standing.lock
@@ -97,14 +97,14 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post(f"{GROUP_SETTINGS}/inherit")
     @gate(Permission.CHANGE_PACKAGE_SETTINGS)
     def group_inherit(group: Group) -> Response:
-        """Back to what the groups above or the instance say."""
+        """Reset request forwarding to the inherited value."""
         forwarding.change_forwarding(group, value=None, lock=False, by=principal())
         return _saved(group)
 
     @blueprint.get(PROJECT_SETTINGS)
     @gate(Permission.READ_PACKAGE_SETTINGS)
     def project_packages_and_registries(project: Project) -> Page:
-        """Who reaches the registry, and which names are protected."""
+        """Show access to the registry, and protection rules."""
         return _project_page(project)
 
     @blueprint.post(f"{PROJECT_SETTINGS}/access")
@@ -120,7 +120,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post(f"{PROJECT_SETTINGS}/duplicates")
     @gate(Permission.ADMIN_NAMESPACE)
     def change_duplicates(project: Project) -> Response:
-        """Whether a file may be published again that is there already."""
+        """Change whether identical uploads of existing files are accepted."""
         namespaces.change(project, DuplicatesForm().changes(ProjectChanges), by=principal())
         return _saved(project)
 
@@ -164,13 +164,13 @@ def routes(gate: Gate) -> Blueprint:
 
 
 def _chosen(form: ForwardingForm, standing: Forwarding) -> bool | EllipsisType:
-    """The group's new value; a box nobody touched leaves a group that inherits inheriting."""
+    """Return the group's new value; a group that inherits keeps inheriting if the checkbox is unchanged."""
     value: bool = form.pypi_package_requests_forwarding.data
     return ... if standing.value is None and value == standing.inherited else value
 
 
 def _visible_group(source: int | str | None) -> Group | None:
-    """The group that decides, if it is one, and one the viewer may know of."""
+    """Return the group that is the source of the setting, if it is a group and visible to the viewer."""
     found = namespaces.by_id(source) if isinstance(source, int) else None
     return found if isinstance(found, Group) and may("read_namespace", found) else None
 

@@ -1,7 +1,6 @@
-"""Personal access tokens: one's own, made, rotated and revoked.
+"""Pages to create, rotate, and revoke the user's own personal access tokens.
 
-A new secret is in the answer to the form that made it, and nowhere else: a redirect would have to keep it somewhere on
-the way.
+A new secret is shown in the response to the form instead of after a redirect, which would require storing it.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _ = lazy_gettext
 TOKENS = "/-/user_settings/personal_access_tokens"
 USUAL_LIFETIME = timedelta(days=30)
 RECENT = 20
-# What this registry gives something for; GitLab's other scopes are known to the API, and open nothing here.
+# The scopes that grant something here; the API accepts GitLab's other scopes, too.
 SCOPES = {
     Scope.API: _("Everything you may do: publish, install and delete packages, and the whole REST API."),
     Scope.READ_API: _("Everything you may see: install packages, and read the REST API."),
@@ -57,7 +56,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route(TOKENS, methods=["GET", "POST"])
     @gate(Permission.USE_API)
     def access_tokens() -> Page:
-        """One's own tokens, and the form for another; ``?name=``, ``?description=`` and ``?scopes=`` fill it in."""
+        """Show the user's tokens and a form, prefilled with ``?name=``, ``?description=``, and ``?scopes=``."""
         form = _form()
         if form.validate_on_submit():
             with form.refusals():
@@ -83,7 +82,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post(f"{TOKENS}/<id:token_id>/rotate")
     @gate(Permission.USE_API)
     def rotate(token_id: int) -> Page:
-        """A new token of the same name in place of this one, for as many days as this one had."""
+        """Replace a token with a new one of the same name and lifetime."""
         token = tokens.own_access_token(signed_in(), token_id)
         now = utcnow()
         if not token.is_active(now):
@@ -106,7 +105,10 @@ def routes(gate: Gate) -> Blueprint:
 
 
 def _page(form: AccessTokenForm, issued: tuple[AccessToken, str] | None = None) -> Page:
-    """:param issued: a token made just now, and its secret, which is shown this once."""
+    """Render the page.
+
+    :param issued: the token just created and its secret, which is shown only once.
+    """
     own, now = principal().user_id, utcnow()
     active = tokens.access_tokens(
         AccessTokenFilter(user_id=own, is_active=True, order_by="created_at", descending=True), by=principal(), now=now
@@ -128,7 +130,7 @@ def _page(form: AccessTokenForm, issued: tuple[AccessToken, str] | None = None) 
 
 
 def _form(*, empty: bool = False) -> AccessTokenForm:
-    """What was sent; else what the address asks for; after a token was made, nothing."""
+    """Return the form with submitted values, else with those in the URL; ``empty`` after a token was created."""
     latest, usual = tokens.latest_expiry(utcnow()), (utcnow() + USUAL_LIFETIME).date()
     asked = {} if empty else request.args.to_dict()
     scopes = [scope for value in request.args.getlist("scopes") for scope in value.split(",")]
@@ -148,7 +150,7 @@ def _scopes() -> dict[Scope, Any]:
 
 
 def _same_lifetime(token: AccessToken, now: datetime) -> date | None:
-    """As many days from now as the token had from its creation, as far as the instance allows."""
+    """Return the expiration date for the same lifetime in days, starting now, as far as the instance allows."""
     if token.expires_on is None:
         return None
     latest = tokens.latest_expiry(now)

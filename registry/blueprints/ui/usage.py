@@ -1,4 +1,4 @@
-"""Usage quotas: what a project or group holds in the store, and how much it may."""
+"""Usage quotas: storage usage and storage limits of projects and groups."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route("/<page_project:project>/-/usage_quotas", methods=["GET", "POST"])
     @gate(Permission.ADMIN_NAMESPACE)
     def project_usage_quotas(project: Project) -> Page:
-        """Storage by package name; the limit is an administrator's to set."""
+        """Show storage usage by package name; only administrators can set the limit."""
         return _page(project, lists.storage_by_name(project))
 
     @blueprint.route("/groups/<page_group:group>/-/usage_quotas", methods=["GET", "POST"])
     @gate(Permission.ADMIN_NAMESPACE)
     def group_usage_quotas(group: Group) -> Page:
-        """Storage by project; the limit is an administrator's to set."""
+        """Show storage usage by project; only administrators can set the limit."""
         return _page(group, lists.storage_by_project(group))
 
     return blueprint

@@ -1,4 +1,4 @@
-"""Who looks at a page, and what a page may ask about them."""
+"""The viewer of a page, and permission checks for templates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from registry.models import Namespace, User
 
 
 def principal() -> Principal:
-    """The principal the gate found, or whoever is signed in where no gate was passed (an address without a page)."""
+    """Return the principal determined by the gate; without a gate, as on error pages, that of the session."""
     if "principal" not in g:
         g.principal = session_principal()
     found: Principal = g.principal
@@ -19,17 +19,17 @@ def principal() -> Principal:
 
 
 def viewer() -> User | None:
-    """The signed-in user, or ``None``."""
+    """Return the signed-in user, or ``None``."""
     return principal().user
 
 
 def signed_in() -> User:
-    """The same behind a gate that lets nobody else in."""
+    """Return the signed-in user in a view whose gate requires one."""
     user = viewer()
     assert user is not None  # noqa: S101
     return user
 
 
 def may(permission: str, namespace: Namespace | None = None) -> bool:
-    """Whether the viewer holds a permission, by its GitLab name: ``may("destroy_package", project)``."""
+    """Return whether the viewer has a permission, by its GitLab name: ``may("destroy_package", project)``."""
     return access.allowed(principal(), Permission(permission), namespace)

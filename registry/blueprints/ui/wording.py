@@ -1,4 +1,4 @@
-"""Refusals, roles and statuses as pages name them, in the language of the request."""
+"""Error messages, roles, and statuses on pages, in the language of the request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from registry.models import NameStatus, Role, Visibility
 
 
 def _(sentence: str) -> str:
-    """Mark a sentence for the catalogues; it is translated when it is shown."""
+    """Mark a sentence for translation when it is shown."""
     return sentence
 
 
@@ -95,12 +95,12 @@ _SENTENCES = {
 
 
 def refusal(error: RegistryError) -> str:
-    """Why something was refused, in the language of this request; empty where the status says it all."""
+    """Return the message of an error in the language of the request; empty if the status suffices."""
     return " ".join(map(sentence, error.faults))
 
 
 def sentence(fault: Fault) -> str:
-    """One reason in the language of this request. Pages never meet the codes that have no sentence here."""
+    """Return one reason in the language of the request. Codes without a sentence here do not occur on pages."""
     if fault.code not in _SENTENCES:
         return str(fault)
     return str(gettext(_SENTENCES[fault.code], **{name: _shown(value) for name, value in fault.values.items()}))
