@@ -1,4 +1,4 @@
-// What scripts add to pages that work without them: copying, questions as dialogs, menus that close, paths from names.
+// Enhancements of pages that work without scripts: copy buttons, confirmation dialogs, menus, and suggested paths.
 "use strict";
 
 for (const button of document.querySelectorAll("[data-copy]")) {
@@ -22,7 +22,7 @@ for (const input of document.querySelectorAll(".copy-field input")) {
   input.addEventListener("focus", () => input.select());
 }
 
-// A question that would unfold below its button becomes a dialog.
+// Confirmations that would unfold below their button become dialogs.
 for (const details of document.querySelectorAll("details.confirm")) {
   const panel = details.querySelector(".confirm-panel");
   const dialog = document.createElement("dialog");
@@ -50,7 +50,7 @@ for (const details of document.querySelectorAll("details.confirm")) {
   });
 }
 
-// One menu at a time; it closes on Escape and on a click elsewhere.
+// Only one menu is open at a time; it closes on Escape and on clicks elsewhere.
 const menus = document.querySelectorAll("details.menu");
 document.addEventListener("click", (event) => {
   for (const menu of menus) {
@@ -66,7 +66,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// A path follows the name until it is edited, as the server derives one (domain/namespaces/rules.py, path_from).
+// The path is derived from the name until it is edited, as on the server (domain/namespaces/rules.py, path_from).
 for (const path of document.querySelectorAll("input[data-path-from]")) {
   const name = document.getElementById(path.dataset.pathFrom);
   let follows = path.value === "";
@@ -84,7 +84,7 @@ for (const path of document.querySelectorAll("input[data-path-from]")) {
   });
 }
 
-// Choosing is enough: the form of a filter sends itself, and leaves out of the address what was not filled in.
+// Filter forms are submitted on change, without empty fields in the URL.
 for (const form of document.querySelectorAll("form[data-auto-submit]")) {
   form.addEventListener("change", (event) => {
     if (event.target.matches("select, input[type=checkbox], input[type=radio]")) form.requestSubmit();
@@ -94,7 +94,7 @@ for (const form of document.querySelectorAll("form[data-auto-submit]")) {
   });
 }
 
-// "Select all" and a button that counts what is selected.
+// "Select all" check boxes.
 for (const all of document.querySelectorAll("input[data-select-all]")) {
   const boxes = document.querySelectorAll(`input[name="${all.dataset.selectAll}"]`);
   all.hidden = false;
