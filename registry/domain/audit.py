@@ -1,4 +1,4 @@
-"""Who did what to which record, added to one append-only table within the transaction of the change itself."""
+"""Audit events, recorded in an append-only table in the transaction of the change itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Author(Protocol):
 def record(by: Author, action: str, target: str, namespace: Namespace | None = None, **details: Any) -> None:
     """Add an event to the current transaction.
 
-    :param action: ``<thing>_<what happened>``, e.g. ``package_published``.
+    :param action: ``<record>_<verb>``, such as ``package_published``.
     :param details: short JSON-serializable values; never a secret.
     """
     db.session.add(

@@ -170,8 +170,8 @@ def routes(gate: Gate) -> Blueprint:
     def change_status(project: Project, name: str) -> Response:
         """Change the status of a package name; without a reason, the previous one is removed."""
         sent = parameters.read(_STATUS)
-        said = releases.set_name_status(project, name, sent["status"], sent.get("reason", ""), by=current_principal())
-        return jsonify(representations.package_name(said))
+        record = releases.set_name_status(project, name, sent["status"], sent.get("reason", ""), by=current_principal())
+        return jsonify(representations.package_name(record))
 
     return blueprint
 

@@ -457,12 +457,12 @@ def _package_file(file: PackageFile, counted: Downloads) -> JSON:
     }
 
 
-def package_name(said: PackageName) -> JSON:
+def package_name(name: PackageName) -> JSON:
     return {
-        "project_id": said.project_id,
-        "name": said.normalized_name,
-        "status": said.status,
-        "reason": said.reason,
+        "project_id": name.project_id,
+        "name": name.normalized_name,
+        "status": name.status,
+        "reason": name.reason,
     }
 
 

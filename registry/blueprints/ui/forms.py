@@ -155,7 +155,7 @@ class GroupForm(Form):
 
 
 def creation_levels() -> list[tuple[str, str]]:
-    """Choices of who creates projects."""
+    """Choices of the minimum role to create projects."""
     return [
         (CreationLevel.NOBODY.value, gettext("No one")),
         (CreationLevel.OWNER.value, gettext("Owners")),

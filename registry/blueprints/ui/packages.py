@@ -221,7 +221,7 @@ def _header(namespace: Project | Group, package: Package, other_versions: int) -
         "package": package,
         "project": package.project,
         "protection": protection.protections([package], principal())[package.id],
-        "said": names.name_status(package.project, package.name),
+        "name_status": names.name_status(package.project, package.name),
         "yank": lists.yanks([package])[package.id],
         "size_bytes": lists.package_size(package),
         "downloads": downloads.of_package(package, utcnow().date()),

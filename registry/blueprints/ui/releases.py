@@ -88,8 +88,8 @@ def routes(gate: Gate) -> Blueprint:
     def package_status(project: Project, package_id: int) -> Page:
         """Show and change the status of the package name, which all its versions in the project share."""
         package = lists.package(project, package_id)
-        said = names.name_status(project, package.name)
-        form = StatusForm(name_status=said.status, reason=said.reason)
+        name_status = names.name_status(project, package.name)
+        form = StatusForm(name_status=name_status.status, reason=name_status.reason)
         form.offer()
         if form.validate_on_submit():
             status = NameStatus(form.name_status.data)

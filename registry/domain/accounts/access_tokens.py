@@ -201,9 +201,9 @@ def revoke_access_token(token: AccessToken, *, by: audit.Author, now: datetime) 
 
 
 def _lock_family(token: AccessToken) -> None:
-    """Keep others from rotating or revoking tokens of this family, which may grow by rotation.
+    """Lock the family of a token against concurrent rotation and revocation.
 
-    The lock is on the row of its first token, which is there as long as any other of the family.
+    The lock is on the row of its first token, which exists as long as the family does.
     """
     first = select(AccessToken.id).where(AccessToken.id == token.family_id)
     db.session.execute(first.with_for_update())

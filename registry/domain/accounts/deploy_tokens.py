@@ -99,7 +99,7 @@ def find_deploy_token(secret: str, key: bytes, now: datetime) -> DeployToken | N
 
 
 def revoke_deploy_token(token: DeployToken, namespace: Namespace, *, by: audit.Author, now: datetime) -> None:
-    """Revoke a deploy token from the next request on; the row stays. Revoking it again changes nothing."""
+    """Revoke a deploy token from the next request on; the row is kept. Revoking it again changes nothing."""
     with transaction():
         if token.revoked_at is None:
             token.revoked_at = now
