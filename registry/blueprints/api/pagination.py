@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 from urllib.parse import quote, urlencode
 
 from flask import Response, jsonify, request
@@ -11,6 +10,7 @@ from flask import Response, jsonify, request
 from registry import credential_names
 from registry.blueprints.api import parameters
 from registry.blueprints.api.parameters import optional, positive
+from registry.blueprints.api.representations import JSON
 from registry.domain import paging
 from registry.domain.paging import Listing, Page, Record
 
@@ -19,7 +19,7 @@ LARGEST_SIZE = 100
 _PAGE = {"page": optional(positive), "per_page": optional(positive)}
 
 
-def page(listing: Listing) -> Page[Any]:
+def page(listing: Listing[Record]) -> Page[Record]:
     """Return the requested page.
 
     :raises InvalidParameter: ``page`` or ``per_page`` is not a positive number.
@@ -32,7 +32,7 @@ def page_of(records: Sequence[Record]) -> Page[Record]:
     return paging.page_of(records, *_wanted())
 
 
-def answer(page: Page[Any], rows: list[dict[str, Any]]) -> Response:
+def answer(page: Page[Record], rows: list[JSON]) -> Response:
     """Return the response with the rows of a page, and headers and links to other pages."""
     response = jsonify(rows)
     is_last = page.number >= page.last_number
@@ -54,13 +54,13 @@ def answer(page: Page[Any], rows: list[dict[str, Any]]) -> Response:
     return response
 
 
-def keyset_page(listing: Listing, *, default_size: int = DEFAULT_SIZE) -> tuple[Sequence[Any], bool]:
+def keyset_page(listing: Listing[Record], *, default_size: int = DEFAULT_SIZE) -> tuple[Sequence[Record], bool]:
     """Return the first records of a keyset query, and whether more follow."""
     size = parameters.read(_PAGE).get("per_page", default_size)
     return paging.first(listing, min(size, LARGEST_SIZE))
 
 
-def keyset_answer(rows: list[dict[str, Any]], following: Mapping[str, object] | None) -> Response:
+def keyset_answer(rows: list[JSON], following: Mapping[str, object] | None) -> Response:
     """Return the response with the rows, and a link to the next page.
 
     :param following: parameters of the next page; ``None`` if there is none.

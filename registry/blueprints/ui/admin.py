@@ -39,7 +39,7 @@ from registry.domain.namespaces import NamespaceFilter
 from registry.domain.packages import lists
 from registry.domain.settings import Section
 from registry.errors import Conflict, Forbidden
-from registry.models import InstanceSettings, User, UserState
+from registry.models import InstanceSettings, Namespace, User, UserState
 
 _ = lazy_gettext
 
@@ -161,7 +161,7 @@ def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
         )
 
 
-def _namespaces_page(kind: str, found: paging.Page[Any]) -> str:
+def _namespaces_page(kind: str, found: paging.Page[Namespace]) -> str:
     return render_template(
         "ui/admin/namespaces.html",
         kind=kind,

@@ -26,13 +26,12 @@ from registry.blueprints.ui.forms import (
 )
 from registry.blueprints.ui.frame import namespace_url, pypi_url
 from registry.blueprints.ui.viewer import may, principal, signed_in, viewer
-from registry.domain import access, forwarding, namespaces
+from registry.domain import access, forwarding, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.accounts import users
 from registry.domain.namespaces import NamespaceChanges, NamespaceFilter
 from registry.domain.packages import lists
 from registry.domain.packages.lists import PackageFilter
-from registry.domain.paging import page
 from registry.models import CreationLevel, Group, Namespace, Project, UserNamespace, Visibility
 
 RECENT = 5
@@ -175,8 +174,11 @@ def _group_home(group: Group) -> str:
     searched = search_text()
     wanted = NamespaceFilter(search=searched, order_by="name")
     kind = "groups" if request.args.get("tab") == "groups" else "projects"
-    listing = namespaces.groups if kind == "groups" else namespaces.projects
-    found = pagination.page(listing(principal(), wanted, below=group, children_only=not searched))
+    found: paging.Page[Group] | paging.Page[Project]
+    if kind == "groups":
+        found = pagination.page(namespaces.groups(principal(), wanted, below=group, children_only=not searched))
+    else:
+        found = pagination.page(namespaces.projects(principal(), wanted, below=group, children_only=not searched))
     return render_template(
         "ui/namespaces/group.html",
         namespace=group,
@@ -192,7 +194,7 @@ def _project_home(project: Project) -> str:
     recent = None
     if may("read_package", project):
         packages = lists.packages(project, principal(), PackageFilter())
-        recent = page(lists.ordered(packages, "created_at", descending=True), 1, RECENT)
+        recent = paging.page(lists.ordered(packages, "created_at", descending=True), 1, RECENT)
     return render_template(
         "ui/namespaces/project.html",
         namespace=project,

@@ -155,7 +155,9 @@ def _found(namespace: Project | Group, query: Query) -> paging.Page[Package]:
     return pagination.page(lists.ordered(listing, query.order_by, descending=query.descending))
 
 
-def _page_in_version_order(listing: Listing, namespace: Project | Group, *, descending: bool) -> paging.Page[Package]:
+def _page_in_version_order(
+    listing: Listing[Package], namespace: Project | Group, *, descending: bool
+) -> paging.Page[Package]:
     ids = pagination.page_of(lists.ids_in_version_order(listing, descending=descending))
     packages = {package.id: package for package in lists.packages_by_id(namespace, principal(), ids.items)}
     shown = [packages[package_id] for package_id in ids.items if package_id in packages]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import urlencode
 
 from flask import request, url_for
@@ -15,7 +14,7 @@ PAGE_SIZE = 20
 LARGEST_NUMBER = 1_000_000
 
 
-def page(listing: Listing) -> Page[Any]:
+def page(listing: Listing[Record]) -> Page[Record]:
     """Return the page with the number ``?page=``; the first page if it is invalid."""
     return paging.page(listing, page_number(), PAGE_SIZE)
 
@@ -30,7 +29,7 @@ def page_number() -> int:
     return min(max(number, 1), LARGEST_NUMBER)
 
 
-def url_with(**changes: Any) -> str:
+def url_with(**changes: object) -> str:
     """Return the URL of the current page with changed parameters; ``None`` removes one."""
     parameters = {**request.args.to_dict(), **changes}
     kept = {name: value for name, value in parameters.items() if value not in (None, "")}

@@ -73,7 +73,7 @@ class AccessTokenFilter:
     descending: bool = False
 
 
-def access_tokens(wanted: AccessTokenFilter, *, by: Principal, now: datetime) -> Listing:
+def access_tokens(wanted: AccessTokenFilter, *, by: Principal, now: datetime) -> Listing[AccessToken]:
     """Return the caller's tokens; for administrators, all tokens.
 
     :raises Unauthenticated: a user requests the tokens of another user (GitLab, personal access tokens API).

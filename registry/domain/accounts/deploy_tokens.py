@@ -64,7 +64,7 @@ def issue_deploy_token(
     return token, secret
 
 
-def deploy_tokens(namespace: Namespace | None, *, is_active: bool, now: datetime) -> Listing:
+def deploy_tokens(namespace: Namespace | None, *, is_active: bool, now: datetime) -> Listing[DeployToken]:
     """Return the deploy tokens of a namespace, or of the whole instance.
 
     :param is_active: only those neither revoked nor expired.

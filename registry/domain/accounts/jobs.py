@@ -73,7 +73,7 @@ def job(project: Project, job_id: int) -> Job:
     return found
 
 
-def running_jobs(project: Project, now: datetime) -> Listing:
+def running_jobs(project: Project, now: datetime) -> Listing[Job]:
     """Return the running jobs of a project with their users, newest first."""
     return (
         select(Job)

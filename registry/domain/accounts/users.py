@@ -238,7 +238,7 @@ class UserFilter:
     descending: bool = True
 
 
-def users(wanted: UserFilter, *, by_email: bool) -> Listing:
+def users(wanted: UserFilter, *, by_email: bool) -> Listing[User]:
     """Return the users that match a filter.
 
     :param by_email: whether ``search`` matches parts of e-mail addresses, which reveals them; if not, only whole ones.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import selectinload
@@ -15,6 +16,7 @@ from registry.domain.paging import Listing
 from registry.models import Group, Namespace, Project, Role, Visibility
 
 MOST_CHOICES = 1000
+GroupOrProject = TypeVar("GroupOrProject", Group, Project)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def groups(
     children_only: bool = False,
     top_level_only: bool = False,
     without: Iterable[int] = (),
-) -> Listing:
+) -> Listing[Group]:
     """Return the groups visible to the principal.
 
     :param below: only its descendants; with ``children_only``, its direct subgroups.
@@ -65,7 +67,7 @@ def projects(
     archived: bool | None = None,
     after: int | None = None,
     before: int | None = None,
-) -> Listing:
+) -> Listing[Project]:
     """Return the projects visible to the principal, with their parents loaded.
 
     :param below: only those in this namespace or its subgroups; with ``children_only``, those directly in it.
@@ -140,8 +142,8 @@ def visible_ids(principal: Principal, records: Iterable[Namespace]) -> set[int]:
 
 
 def _narrowed(
-    listing: Listing, kind: type[Group] | type[Project], principal: Principal, wanted: NamespaceFilter
-) -> Listing:
+    listing: Listing[GroupOrProject], kind: type[GroupOrProject], principal: Principal, wanted: NamespaceFilter
+) -> Listing[GroupOrProject]:
     listing = listing.where(access.visible(principal))
     if wanted.search:
         path = Namespace.full_path if "/" in wanted.search else Namespace.path

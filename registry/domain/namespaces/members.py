@@ -84,7 +84,7 @@ def member(namespace: Namespace, user_id: int, *, inherited: bool = False) -> Me
     raise RecordNotFound
 
 
-def memberships_of(user: User) -> Listing:
+def memberships_of(user: User) -> Listing[Membership]:
     """Return the direct memberships of a user with their groups and projects, ordered by full path."""
     return (
         select(Membership)
