@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import namespace_lists, pagination, parameters, representations
 from registry.blueprints.api.parameters import (
     Fields,
+    Sent,
     boolean,
     integer,
     list_of,
@@ -180,10 +179,10 @@ def _list_below(group: Group, *, children_only: bool) -> Response:
     return _answer(pagination.page(listing), sent)
 
 
-def _wanted(sent: dict[str, Any], *, joined_only: bool) -> NamespaceFilter:
+def _wanted(sent: Sent, *, joined_only: bool) -> NamespaceFilter:
     return namespace_lists.wanted(sent, order_by="name", descending=False, joined_only=joined_only)
 
 
-def _answer(page: Page[Group], sent: dict[str, Any]) -> Response:
+def _answer(page: Page[Group], sent: Sent) -> Response:
     rows = representations.groups(page.items, current_principal(), statistics=sent.get("statistics", False))
     return pagination.answer(page, rows)

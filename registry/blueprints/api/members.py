@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import pagination, parameters, representations
-from registry.blueprints.api.parameters import day, integer, list_of, one_of, optional, required, text
+from registry.blueprints.api.parameters import Sent, day, integer, list_of, one_of, optional, required, text
+from registry.blueprints.api.representations import JSON
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain import access, namespaces
@@ -113,12 +112,12 @@ def _list(namespace: Namespace, *, inherited: bool) -> Response:
     return pagination.answer(page, [representations.member(member, email=email) for member in page.items])
 
 
-def _users(sent: dict[str, Any]) -> list[User]:
+def _users(sent: Sent) -> list[User]:
     by_id = [users.find_user(str(user_id)) for user_id in sent.get("user_id", ())]
     return by_id + [users.find_username(username) for username in sent.get("username", ())]
 
 
-def _shown(member: Member, namespace: Namespace) -> dict[str, Any]:
+def _shown(member: Member, namespace: Namespace) -> JSON:
     return representations.member(member, email=_may_see_email(namespace))
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from registry.blueprints.api.parameters import boolean, integer, one_of, optional, text, visibility
+from registry.blueprints.api.parameters import Sent, boolean, integer, one_of, optional, text, visibility
 from registry.domain.namespaces import NamespaceFilter
 from registry.models import MEMBER_ROLES, Role
 
@@ -18,7 +16,7 @@ DECLARED = {
 }
 
 
-def wanted(sent: dict[str, Any], *, order_by: str, descending: bool, joined_only: bool = False) -> NamespaceFilter:
+def wanted(sent: Sent, *, order_by: str, descending: bool, joined_only: bool = False) -> NamespaceFilter:
     """Return the filter in the parameters.
 
     :param order_by: the default order, as is ``descending``.

@@ -12,12 +12,10 @@ The reason is optional. Yanks require ``yank_package``, and statuses ``admin_pac
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import pagination, parameters, representations
-from registry.blueprints.api.parameters import boolean, integer, one_of, optional, required, text
+from registry.blueprints.api.parameters import Sent, boolean, integer, one_of, optional, required, text
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain import paging
@@ -176,7 +174,7 @@ def routes(gate: Gate) -> Blueprint:
     return blueprint
 
 
-def _list(namespace: Project | Group, sent: dict[str, Any]) -> Response:
+def _list(namespace: Project | Group, sent: Sent) -> Response:
     viewer = current_principal()
     wanted = PackageFilter(
         name=sent.get("package_name", ""),
@@ -189,7 +187,7 @@ def _list(namespace: Project | Group, sent: dict[str, Any]) -> Response:
     return pagination.answer(page, representations.packages(page.items, viewer, of_group=isinstance(namespace, Group)))
 
 
-def _files(package: Package, sent: dict[str, Any]) -> Response:
+def _files(package: Package, sent: Sent) -> Response:
     files = lists.ordered_files(package, sent.get("order_by", "id"), descending=sent.get("sort", False))
     page = pagination.page(files)
     return pagination.answer(page, representations.package_files(page.items))

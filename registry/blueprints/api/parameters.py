@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from flask import request
 from werkzeug.datastructures import MultiDict
@@ -27,9 +27,11 @@ _BOOLEANS = {
     "false": False, "f": False, "no": False, "n": False, "off": False, "0": False,
 }  # fmt: skip
 
+Key = TypeVar("Key", str, int)
 Value = TypeVar("Value")
 Changed = TypeVar("Changed", bound=Changes)
-Parser = Callable[[Any], Any]
+Parser = Callable[[object], Value]
+Sent = dict[str, Any]  # parsed parameters by name; what type each has, its declaration says
 
 
 class NotAmongTheValues(ValueError):
@@ -45,17 +47,17 @@ class Parameter:
     :param sets: the field that ``Fields`` sets, if its name differs from that of the parameter.
     """
 
-    parse: Parser
+    parse: Parser[object]
     is_required: bool = False
     null: object = ...
     sets: str = ""
 
 
-def required(parse: Parser) -> Parameter:
+def required(parse: Parser[object]) -> Parameter:
     return Parameter(parse, is_required=True)
 
 
-def optional(parse: Parser, *, null: object = ..., sets: str = "") -> Parameter:
+def optional(parse: Parser[object], *, null: object = ..., sets: str = "") -> Parameter:
     return Parameter(parse, null=null, sets=sets)
 
 
@@ -85,7 +87,7 @@ class Fields(Mapping[str, Parameter], Generic[Changed]):
         """Return the changes in a request without other parameters."""
         return self.of(read(self))
 
-    def of(self, sent: Mapping[str, Any]) -> Changed:
+    def of(self, sent: Sent) -> Changed:
         """Return the changes among the sent parameters, ignoring others.
 
         :param sent: as returned by ``read``.
@@ -93,14 +95,14 @@ class Fields(Mapping[str, Parameter], Generic[Changed]):
         return self._kind(**{field: sent[name] for name, field in self._names.items() if name in sent})
 
 
-def read(declared: Mapping[str, Parameter], *, some_of: Sequence[str] = ()) -> dict[str, Any]:
+def read(declared: Mapping[str, Parameter], *, some_of: Sequence[str] = ()) -> Sent:
     """Read the body, and return the declared parameters that were sent, parsed.
 
     :param some_of: at least one of these must be sent.
     :raises InvalidParameter: lists all missing and invalid parameters.
     """
     sent = _sent()
-    values: dict[str, Any] = {}
+    values: Sent = {}
     complaints = []
     for name, parameter in declared.items():
         value = sent.get(name)
@@ -139,7 +141,7 @@ def refuse_if_modified(changed_at: datetime) -> None:
         raise PreconditionFailed
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """Parse a text that every database can store; a number is converted to text."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -149,7 +151,7 @@ def text(value: Any) -> str:
     return value
 
 
-def integer(value: Any, *, highest: int = LARGEST_INTEGER) -> int:
+def integer(value: object, *, highest: int = LARGEST_INTEGER) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError
     number = int(value)
@@ -158,14 +160,14 @@ def integer(value: Any, *, highest: int = LARGEST_INTEGER) -> int:
     return number
 
 
-def positive(value: Any) -> int:
+def positive(value: object) -> int:
     number = integer(value)
     if number < 1:
         raise ValueError
     return number
 
 
-def size_bytes(value: Any) -> int:
+def size_bytes(value: object) -> int:
     """Parse a non-negative number of bytes, which can exceed 32 bits."""
     number = integer(value, highest=LARGEST_SIZE)
     if number < 0:
@@ -173,7 +175,7 @@ def size_bytes(value: Any) -> int:
     return number
 
 
-def boolean(value: Any) -> bool:
+def boolean(value: object) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, int | str) and str(value).lower() in _BOOLEANS:
@@ -181,40 +183,39 @@ def boolean(value: Any) -> bool:
     raise ValueError
 
 
-def day(value: Any) -> date:
+def day(value: object) -> date:
     """Parse a date, or the date of a timestamp."""
     return datetime.fromisoformat(text(value)).date()
 
 
-def moment(value: Any) -> datetime:
+def moment(value: object) -> datetime:
     """Parse an ISO 8601 timestamp, in UTC by default, or a date, as its first moment."""
     parsed = datetime.fromisoformat(text(value))
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
-def list_of(parse: Callable[[Any], Value]) -> Callable[[Any], list[Value]]:
+def list_of(parse: Parser[Value]) -> Parser[list[Value]]:
     """Return a parser of an array or a comma-separated text with at most ``LONGEST_LIST`` values."""
 
-    def parse_list(value: Any) -> list[Value]:
+    def parse_list(value: object) -> list[Value]:
+        items: list[object] = value if isinstance(value, list) else [value]
         if isinstance(value, str):
-            value = [part.strip() for part in value.split(",")]
-        elif not isinstance(value, list):
-            value = [value]
-        if len(value) > LONGEST_LIST:
+            items = [part.strip() for part in value.split(",")]
+        if len(items) > LONGEST_LIST:
             raise ValueError
-        return [parse(item) for item in value if item != ""]
+        return [parse(item) for item in items if item != ""]
 
     return parse_list
 
 
-def one_of(values: Mapping[Any, Value], parse: Parser = text) -> Callable[[Any], Value]:
+def one_of(values: Mapping[Key, Value], parse: Parser[object] = text) -> Parser[Value]:
     """Return a parser of one of the keys, which returns its value."""
 
-    def parse_one(value: Any) -> Value:
+    def parse_one(value: object) -> Value:
         key = parse(value)
         if key not in values:
             raise NotAmongTheValues
-        return values[key]
+        return values[cast(Key, key)]
 
     return parse_one
 
@@ -222,16 +223,16 @@ def one_of(values: Mapping[Any, Value], parse: Parser = text) -> Callable[[Any],
 visibility = one_of({level.label: level for level in Visibility})
 
 
-def _sent() -> dict[str, Any]:
+def _sent() -> dict[str, object]:
     values = _flat(request.args)
     if request.method not in ("GET", "HEAD"):
         values |= _json_object() if request.is_json else _flat(request.form)
     return values
 
 
-def _flat(fields: MultiDict[str, str]) -> dict[str, Any]:
+def _flat(fields: MultiDict[str, str]) -> dict[str, object]:
     """Convert form data: ``scopes[]=a&scopes[]=b`` is a list; of other repeated names, the last value counts."""
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for name, texts in fields.lists():
         if name.endswith("[]"):
             values[name.removesuffix("[]")] = texts
@@ -240,7 +241,7 @@ def _flat(fields: MultiDict[str, str]) -> dict[str, Any]:
     return values
 
 
-def _json_object() -> dict[str, Any]:
+def _json_object() -> dict[str, object]:
     body = request.get_data()
     if not body.strip():
         return {}

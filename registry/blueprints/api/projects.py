@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from types import EllipsisType
-from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import namespace_lists, pagination, parameters, representations, setting_kinds
-from registry.blueprints.api.parameters import Fields, boolean, integer, one_of, optional, size_bytes, text, visibility
+from registry.blueprints.api.parameters import (
+    Fields,
+    Sent,
+    boolean,
+    integer,
+    one_of,
+    optional,
+    size_bytes,
+    text,
+    visibility,
+)
 from registry.blueprints.api.representations import JSON
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
@@ -167,7 +176,7 @@ def _parent(namespace_id: int | None) -> Namespace | None:
     return None if user is None else users.personal_namespace(user)
 
 
-def _registry_access(sent: dict[str, Any], present: RegistryAccess | None) -> RegistryAccess | EllipsisType:
+def _registry_access(sent: Sent, present: RegistryAccess | None) -> RegistryAccess | EllipsisType:
     """Return the new access level, if any; ``packages_enabled`` is the legacy parameter for it."""
     if "package_registry_access_level" in sent:
         level: RegistryAccess = sent["package_registry_access_level"]

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import pagination, parameters, representations
-from registry.blueprints.api.parameters import boolean, day, integer, list_of, moment, one_of, optional, required, text
+from registry.blueprints.api.parameters import (
+    Sent,
+    boolean,
+    day,
+    integer,
+    list_of,
+    moment,
+    one_of,
+    optional,
+    required,
+    text,
+)
 from registry.blueprints.auth.credentials import current_principal, token_key
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
@@ -138,7 +147,7 @@ def _own_token() -> AccessToken:
     return token
 
 
-def _create(user: User, sent: dict[str, Any]) -> tuple[Response, int]:
+def _create(user: User, sent: Sent) -> tuple[Response, int]:
     token, secret = access_tokens.issue_access_token(
         user,
         name=sent["name"],

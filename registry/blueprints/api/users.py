@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import pagination, parameters, representations
-from registry.blueprints.api.parameters import Fields, boolean, integer, moment, one_of, optional, required, text
+from registry.blueprints.api.parameters import Fields, Sent, boolean, integer, moment, one_of, optional, required, text
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain.access import Permission
@@ -128,19 +128,21 @@ def routes(gate: Gate) -> Blueprint:
     return blueprint
 
 
-def _wanted(sent: dict[str, Any], is_admin: bool) -> users.UserFilter:
+def _wanted(sent: Sent, is_admin: bool) -> users.UserFilter:
     states = [state for state, name in ((UserState.ACTIVE, "active"), (UserState.BLOCKED, "blocked")) if sent.get(name)]
-    administrators_own: dict[str, Any] = {
-        "is_admin": True if sent.get("admins") else None,
-        "is_external": True if sent.get("external") else None,
-        "created_after": sent.get("created_after"),
-        "created_before": sent.get("created_before"),
-    }
-    return users.UserFilter(
+    wanted = users.UserFilter(
         username=sent.get("username"),
         search=sent.get("search", ""),
         states=tuple(states) or tuple(UserState),
         order_by=sent.get("order_by", "id"),
         descending=sent.get("sort", True),
-        **(administrators_own if is_admin else {}),
+    )
+    if not is_admin:
+        return wanted
+    return replace(
+        wanted,
+        is_admin=True if sent.get("admins") else None,
+        is_external=True if sent.get("external") else None,
+        created_after=sent.get("created_after"),
+        created_before=sent.get("created_before"),
     )
