@@ -36,7 +36,7 @@ from registry.server import SMALL_BODY_BYTES
 from registry.storage import open_storage
 
 
-def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
+def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     """Create the WSGI application.
 
     :param overrides: settings by name, which take precedence over the environment (``registry.config``).

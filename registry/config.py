@@ -32,7 +32,7 @@ class Setting:
 
     name: str
     default: str | None
-    parse: Callable[[str], Any]
+    parse: Callable[[str], object]
     accepts: str
     meaning: str
 
@@ -41,7 +41,7 @@ class Setting:
         return PREFIX + self.name
 
 
-def load(overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def load(overrides: Mapping[str, object] | None = None) -> dict[str, Any]:
     """Return the validated value of every setting by name; settings without a value are ``None``.
 
     :param overrides: values by setting name, as text or already typed.
@@ -125,7 +125,7 @@ def _stored_secret_key(path: Path) -> str:
     return key
 
 
-def _file_values(path: Path) -> dict[str, Any]:
+def _file_values(path: Path) -> dict[str, object]:
     if not path.is_file():
         return {}
     try:
@@ -134,7 +134,7 @@ def _file_values(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path} cannot be read as Python: {error}.") from error
 
 
-def _value(setting: Setting, overrides: Mapping[str, Any], file_values: Mapping[str, Any]) -> Any:
+def _value(setting: Setting, overrides: Mapping[str, object], file_values: Mapping[str, object]) -> Any:
     if setting.name in overrides:
         source, value = setting.name, overrides[setting.name]
     elif os.environ.get(setting.variable):

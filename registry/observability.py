@@ -72,7 +72,7 @@ class JSONFormatter(logging.Formatter):
     """Formats each record as a JSON object on one line: the message, and its values as fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        entry: dict[str, Any] = {
+        entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -102,7 +102,7 @@ def _note_route() -> None:
         request.environ[metrics.ROUTE] = request.url_rule.rule
 
 
-def _circumstances() -> dict[str, Any]:
+def _circumstances() -> dict[str, object]:
     """Return the route and id of the current request, if there is one."""
     if not has_request_context():
         return {"route": None, "request_id": None}

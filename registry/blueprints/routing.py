@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from werkzeug.routing import BaseConverter, PathConverter
@@ -45,7 +45,7 @@ class APIPaths:
     def __init__(self, application: WSGIApplication) -> None:
         self.application = application
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path.startswith(API):
             environ["PATH_INFO"] = re.sub("/{2,}", "/", _with_encoded_slashes(path, environ)).rstrip("/")
@@ -60,7 +60,7 @@ class ExternalURL:
         parts = urlsplit(url)
         self.scheme, self.host, self.prefix = parts.scheme, parts.netloc, parts.path.rstrip("/")
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ["wsgi.url_scheme"], environ["HTTP_HOST"] = self.scheme, self.host
         environ["SCRIPT_NAME"] = self.prefix
         path = environ.get("PATH_INFO", "")
@@ -82,7 +82,7 @@ class NamespaceConverter(BaseConverter):
     def to_python(self, value: str) -> str:
         return value.replace(_ENCODED_SLASH, "/")
 
-    def to_url(self, value: Any) -> str:
+    def to_url(self, value: object) -> str:
         return quote(str(value), safe="")
 
 
@@ -99,8 +99,8 @@ class PagePathConverter(BaseConverter):
     first_segment = rf"(?!(?i:{'|'.join(map(re.escape, sorted(TOP_LEVEL_RESERVED)))})(?:/|$)){segment}"
     regex = rf"{first_segment}(?:/{segment})*"
 
-    def to_url(self, value: Any) -> str:
-        return quote(getattr(value, "full_path", value))
+    def to_url(self, value: object) -> str:
+        return quote(str(getattr(value, "full_path", value)))
 
 
 class PageProjectConverter(PagePathConverter):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 from flask import current_app
@@ -19,7 +19,7 @@ from registry.errors import NotFound, OperatorError, RegistryError
 from registry.models import Group, Namespace, Project, User
 from registry.storage import Storage
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., object])
 AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
 
 
@@ -28,7 +28,7 @@ class Command(click.Command):
 
     needs_schema = True
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         app = ctx.ensure_object(ScriptInfo).load_app()
         try:
             with app.app_context():
@@ -50,7 +50,7 @@ class SchemaCommand(Command):
 class CommandGroup(click.Group):
     command_class = Command
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except click.UsageError as error:  # click would print the usage before the message

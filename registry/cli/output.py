@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
 
 import click
 
-Record = dict[str, Any]
+Record = Mapping[str, object]
 
 
 def print_record(record: Record, as_json: bool, sentence: str) -> None:

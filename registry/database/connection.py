@@ -17,6 +17,7 @@ from registry.errors import ConfigurationError
 if TYPE_CHECKING:
     from flask import Flask
     from sqlalchemy.engine import ExceptionContext
+    from sqlalchemy.engine.interfaces import DBAPIConnection
 
 
 LONGEST_STATEMENT = 2000  # characters of a slow statement in the log
@@ -44,7 +45,7 @@ def init_app(app: Flask) -> None:
             "expected sqlite:///<file> or postgresql://user:password@host:port/database."
         ) from error
     # Parameters of statements can contain digests and user input, which must not be logged.
-    options: dict[str, Any] = {"pool_size": app.config["THREADS"], "max_overflow": 4, "hide_parameters": True}
+    options: dict[str, object] = {"pool_size": app.config["THREADS"], "max_overflow": 4, "hide_parameters": True}
     if url.get_backend_name() == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
         options["pool_pre_ping"] = True
@@ -72,7 +73,7 @@ def _connection_parameters(url: URL) -> dict[str, str]:
     return parameters | {"options": f"{POSTGRESQL_SESSION} {url.query.get('options', '')}".rstrip()}
 
 
-def log_slow_statements(engine: Engine, least_ms: int, circumstances: Callable[[], dict[str, Any]]) -> None:
+def log_slow_statements(engine: Engine, least_ms: int, circumstances: Callable[[], dict[str, object]]) -> None:
     """Log statements, including failed ones, that take at least ``least_ms``, without their parameters.
 
     :param circumstances: returns fields that identify the current request.
@@ -92,9 +93,9 @@ def log_slow_statements(engine: Engine, least_ms: int, circumstances: Callable[[
             fields = {"statement": shown, "duration_ms": round(duration_ms, 1), **current}
             slow.warning("A statement took %s ms (%s): %s", fields["duration_ms"], request, shown, extra=fields)
 
-    def fail(failure: Any) -> None:
+    def fail(failure: ExceptionContext) -> None:
         if hasattr(failure.execution_context, "begun"):
-            end(None, None, failure.statement, None, failure.execution_context, False)
+            end(None, None, failure.statement or "", None, failure.execution_context, False)
 
     event.listen(engine, "before_cursor_execute", begin)
     event.listen(engine, "after_cursor_execute", end)
@@ -127,7 +128,7 @@ def _end_session(_error: BaseException | None) -> None:
             session.invalidate()
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
+def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA busy_timeout = 30000")
     cursor.execute("PRAGMA journal_mode = WAL")

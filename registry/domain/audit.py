@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from sqlalchemy import Select, or_, select
 
@@ -23,7 +23,7 @@ class Author(Protocol):
     def address(self) -> str: ...
 
 
-def record(by: Author, action: str, target: str, namespace: Namespace | None = None, **details: Any) -> None:
+def record(by: Author, action: str, target: str, namespace: Namespace | None = None, **details: object) -> None:
     """Add an event to the current transaction.
 
     :param action: ``<record>_<verb>``, such as ``package_published``.

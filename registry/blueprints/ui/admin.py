@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
-from typing import Any, cast
+from typing import cast
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, lazy_gettext
@@ -33,7 +34,7 @@ from registry.domain import audit, instance, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.accounts import access_tokens
 from registry.domain.accounts import users as accounts
-from registry.domain.accounts.users import StateChange, UserChanges, UserDetails
+from registry.domain.accounts.users import StateChange, UserChanges, UserDetails, UserFilter
 from registry.domain.instance import InstanceChanges
 from registry.domain.namespaces import NamespaceFilter
 from registry.domain.packages import lists
@@ -47,12 +48,12 @@ NEWEST = 5
 LARGEST_NUMBER = 2**31 - 1
 PROJECTS_LIMIT = 100_000
 # The filters of the list of users, by ``?filter=``.
-KINDS: dict[str, dict[str, Any]] = {
-    "active": {"states": (UserState.ACTIVE,)},
-    "admins": {"is_admin": True},
-    "external": {"is_external": True},
-    "blocked": {"states": (UserState.BLOCKED,)},
-    "deactivated": {"states": (UserState.DEACTIVATED,)},
+KINDS = {
+    "active": UserFilter(states=(UserState.ACTIVE,)),
+    "admins": UserFilter(is_admin=True),
+    "external": UserFilter(is_external=True),
+    "blocked": UserFilter(states=(UserState.BLOCKED,)),
+    "deactivated": UserFilter(states=(UserState.DEACTIVATED,)),
 }
 ORDERS = ("name", "username", "created_at", "current_sign_in_at")
 
@@ -113,7 +114,7 @@ def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
         return render_template(
             "ui/admin/dashboard.html",
             totals=lists.totals(),
-            users=paging.page(accounts.users(accounts.UserFilter(), by_email=True), 1, NEWEST),
+            users=paging.page(accounts.users(UserFilter(), by_email=True), 1, NEWEST),
             groups=paging.page(namespaces.groups(principal(), newest), 1, NEWEST),
             projects=paging.page(namespaces.projects(principal(), newest), 1, NEWEST),
             facts=_facts(),
@@ -125,11 +126,11 @@ def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
         """Show all users, filtered by ``?filter=`` and ``?search=``."""
         kind = request.args.get("filter", "")
         order_by = request.args.get("order_by", "")
-        wanted = accounts.UserFilter(
+        wanted = replace(
+            KINDS.get(kind, UserFilter()),
             search=_search(),
             order_by=order_by if order_by in ORDERS else "name",
             descending=order_by in ("created_at", "current_sign_in_at"),
-            **KINDS.get(kind, {}),
         )
         return render_template(
             "ui/admin/users.html",
@@ -363,7 +364,7 @@ def _ci_cd_page(form: SettingsForm, size_form: SettingsForm, status: int) -> Pag
     return page, status
 
 
-def _size_form(**options: Any) -> SettingsForm:
+def _size_form(**options: object) -> SettingsForm:
     """With the largest file that is accepted in the place of the instance's own limit."""
     accepted = instance.max_file_size(current_app.config["MAX_FILE_SIZE"])
     return SizeLimitForm.of(InstanceSettings.current(), pypi_max_file_size=accepted, **options)

@@ -6,7 +6,6 @@ As for access tokens, a new secret is shown only in the response to the form.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, url_for
 from flask_babel import gettext, lazy_gettext
@@ -111,7 +110,7 @@ def _revoke(namespace: Project | Group, token_id: int) -> None:
     flash(gettext("Deploy token %(name)s was revoked.", name=token.name))
 
 
-def _form(**options: Any) -> DeployTokenForm:
+def _form(**options: object) -> DeployTokenForm:
     form = DeployTokenForm(**options)
     form.scopes.choices = [(scope.value, scope.value) for scope in SCOPES]
     return form

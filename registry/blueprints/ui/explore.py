@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
@@ -71,7 +69,7 @@ def routes(gate: Gate) -> Blueprint:
     return blueprint
 
 
-def described(*pages: Page[Namespace]) -> dict[str, Any]:
+def described(*pages: Page[Namespace]) -> dict[str, object]:
     """Return the further values of rows by record ID, in a fixed number of statements."""
     records = [record for found in pages for record in found.items]
     groups = [record for record in records if isinstance(record, Group)]

@@ -81,7 +81,7 @@ def search_text() -> str:
     return str(storable(request.args.get("search", "").strip()))
 
 
-def text(field: Any) -> str:
+def text(field: StringField) -> str:
     """Return the value of a text field without surrounding whitespace."""
     return (field.data or "").strip()
 
@@ -171,7 +171,7 @@ class RegistryAccessForm(Form):
     anyone_may_pull = BooleanField(_("Allow anyone to pull from package registry"))
 
     @staticmethod
-    def standing(project: Project) -> dict[str, Any]:
+    def standing(project: Project) -> dict[str, object]:
         is_public = project.registry_access is RegistryAccess.PUBLIC
         return {
             "registry_access": RegistryAccess.ENABLED if is_public else project.registry_access,

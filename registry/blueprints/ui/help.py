@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Blueprint, current_app, get_template_attribute, render_template, request
@@ -37,8 +36,8 @@ class Chapter:
     """A chapter: the last segment of its URL, and its entry in the list of chapters."""
 
     name: str
-    title: Any
-    summary: Any
+    title: object
+    summary: object
 
 
 CHAPTERS = (

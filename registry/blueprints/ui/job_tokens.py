@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, flash, redirect, render_template, url_for
 from flask_babel import gettext, lazy_gettext
 from werkzeug.wrappers import Response
@@ -119,7 +117,7 @@ def _page(
     return page, 200 if sent is None else sent.status
 
 
-def _enforcement_form(project: Project, **options: Any) -> EnforcementForm:
+def _enforcement_form(project: Project, **options: object) -> EnforcementForm:
     form = EnforcementForm(enforced="y" if project.job_allowlist_enforced else "", **options)
     form.offer()
     return form

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask_babel import gettext
@@ -243,7 +243,7 @@ def _render_new(template: str, form: NamespaceForm, parent: Group | None) -> str
     )
 
 
-def _group_form(group: Group, **options: Any) -> GroupForm:
+def _group_form(group: Group, **options: object) -> GroupForm:
     form = GroupForm(
         name=group.name,
         description=group.description,
@@ -256,7 +256,7 @@ def _group_form(group: Group, **options: Any) -> GroupForm:
     return form
 
 
-def _project_form(project: Project, **options: Any) -> ProjectForm:
+def _project_form(project: Project, **options: object) -> ProjectForm:
     form = ProjectForm(
         name=project.name,
         description=project.description,
@@ -270,7 +270,7 @@ def _project_form(project: Project, **options: Any) -> ProjectForm:
     return form
 
 
-def _transfer_form(group: Group, **options: Any) -> TransferForm:
+def _transfer_form(group: Group, **options: object) -> TransferForm:
     form = TransferForm(parent_id=group.parent_id or 0, **options)
     below = f"{group.full_path_key}/"
     form.offer(

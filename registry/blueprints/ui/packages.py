@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, ngettext
@@ -217,7 +216,7 @@ def _detail(namespace: Project | Group, package: Package) -> str:
     )
 
 
-def _header(namespace: Project | Group, package: Package, other_versions: int) -> dict[str, Any]:
+def _header(namespace: Project | Group, package: Package, other_versions: int) -> dict[str, object]:
     return {
         "namespace": namespace,
         "package": package,

@@ -46,7 +46,7 @@ class SettingsForm(Form):
     settings: tuple[Setting, ...] = ()
 
     @classmethod
-    def of(cls, record: Model, **options: Any) -> Self:
+    def of(cls, record: Model, **options: object) -> Self:
         """Return a form that shows the settings of a record, or the submitted ones.
 
         :param options: options of the form, and values that override those of the record.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import EllipsisType
-from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, url_for
 from flask_babel import gettext, lazy_gettext
@@ -194,13 +193,13 @@ def _project_page(
     return page, 200 if sent is None else sent.status
 
 
-def _access_form(project: Project, **options: Any) -> RegistryAccessForm:
+def _access_form(project: Project, **options: object) -> RegistryAccessForm:
     form = RegistryAccessForm(**RegistryAccessForm.standing(project), **options)
     form.offer()
     return form
 
 
-def _rule_form(rule: ProtectionRule | None = None, **options: Any) -> ProtectionRuleForm:
+def _rule_form(rule: ProtectionRule | None = None, **options: object) -> ProtectionRuleForm:
     form = ProtectionRuleForm(
         pattern="" if rule is None else rule.pattern,
         push=_level(None if rule is None else rule.minimum_push_role),

@@ -6,7 +6,6 @@ A new secret is shown in the response to the form instead of after a redirect, w
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, lazy_gettext
@@ -145,7 +144,7 @@ def _form(*, empty: bool = False) -> AccessTokenForm:
     return form
 
 
-def _scopes() -> dict[Scope, Any]:
+def _scopes() -> dict[Scope, object]:
     return SCOPES | ADMINISTRATORS_SCOPES if principal().is_admin else SCOPES
 
 

@@ -463,7 +463,7 @@ def _inflated(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
         raise _bad_member(entry.text, "does not match its size and checksum")
 
 
-def _unpack(file: BinaryIO, position: int, layout: struct.Struct, signature: bytes) -> tuple[Any, ...]:
+def _unpack(file: BinaryIO, position: int, layout: struct.Struct, signature: bytes) -> tuple[int, ...]:
     file.seek(position)
     block = file.read(layout.size)
     if len(block) < layout.size or not block.startswith(signature):

@@ -45,7 +45,7 @@ def load(connection: Connection, table: Table, lines: Iterable[bytes]) -> int:
     return loaded
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, datetime):
@@ -53,13 +53,13 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def _parser(column: Column[Any]) -> Callable[[str], Any] | None:
+def _parser(column: Column[Any]) -> Callable[[str], object] | None:
     if isinstance(column.type, DateTime):
         return datetime.fromisoformat
     return date.fromisoformat if isinstance(column.type, Date) else None
 
 
-def _parsed(row: Row, parsers: dict[str, Callable[[str], Any]]) -> Row:
+def _parsed(row: Row, parsers: dict[str, Callable[[str], object]]) -> Row:
     return row | {name: parse(row[name]) for name, parse in parsers.items() if row[name] is not None}
 
 
