@@ -21,10 +21,11 @@ from registry import create_app, database
 from registry.database import Model, db, is_sqlite
 from registry.domain.accounts import users
 from registry.domain.importing import sources
-from registry.models import Group, InstanceSettings, Project, Role, User
+from registry.models import Group, InstanceSettings, Package, PackageFile, Project, Role, User
 from registry.storage import Storage, cloud
 from tests import factories, postgresql
 from tests.acceptance.clients import ENVIRONMENTS, environments_in
+from tests.builders import build_sdist, build_wheel
 from tests.clients import Client, Pip, Rest, Twine
 from tests.fakes import s3 as s3_server
 from tests.fakes.index import StaticIndex
@@ -309,6 +310,19 @@ def group(owner: User) -> Group:
 def project(group: Group) -> Project:
     """A private project in ``group``."""
     return factories.project("tools", parent=group)
+
+
+@pytest.fixture
+def demo(project: Project) -> PackageFile:
+    """A published wheel of demo 1.0."""
+    return factories.published(project, build_wheel())
+
+
+@pytest.fixture
+def release(project: Project) -> Package:
+    """demo 1.0 with a wheel and an sdist."""
+    factories.published(project, build_wheel())
+    return db.session.get_one(Package, factories.published(project, build_sdist()).package_id)
 
 
 @pytest.fixture

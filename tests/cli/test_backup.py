@@ -21,11 +21,6 @@ from tests.conftest import SECRET_KEY
 
 
 @pytest.fixture
-def demo(project: Project) -> PackageFile:
-    return factories.published(project, build_wheel())
-
-
-@pytest.fixture
 def lost(storage: Storage, demo: PackageFile) -> str:
     """The key of an object that a file needs and that is not there."""
     storage.delete(object_key(demo.sha256))

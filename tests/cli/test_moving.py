@@ -17,21 +17,21 @@ COMMAND = ("packages", "move-storage")
 
 
 @pytest.fixture
-def demo(project: Project) -> int:
+def size_bytes(project: Project) -> int:
     """What the objects of a published wheel measure."""
     factories.published(project, WHEEL)
     return len(WHEEL.content) + len(metadata("demo", "1.0"))
 
 
 def test_the_stored_files_are_copied_and_what_comes_next_is_told(
-    run: Run, app: Flask, storage: Storage, demo: int, tmp_path: Path
+    run: Run, app: Flask, storage: Storage, size_bytes: int, tmp_path: Path
 ) -> None:
     old, new = app.config["STORAGE_URL"], (tmp_path / "new").as_uri()
 
     printed = succeeded(run(*COMMAND, "--to", new))
 
     assert printed == (
-        f"Copied 2 objects ({demo} bytes) from {old} to {new}; 0 already existed.\n"
+        f"Copied 2 objects ({size_bytes} bytes) from {old} to {new}; 0 already existed.\n"
         "Next: run the same command again to copy the files published in the meantime; set REGISTRY_STORAGE_URL to\n"
         f"{new} and restart the registry; then copy the remaining files with\n"
         f"flask packages move-storage --from {old}\n"
@@ -41,7 +41,7 @@ def test_the_stored_files_are_copied_and_what_comes_next_is_told(
 
 
 def test_after_the_restart_the_rest_is_copied_from_the_old_store(
-    run: Run, app: Flask, storage: Storage, demo: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, app: Flask, storage: Storage, size_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = app.config["STORAGE_URL"], (tmp_path / "new").as_uri()
     monkeypatch.setitem(app.config, "STORAGE_URL", new)
@@ -49,13 +49,13 @@ def test_after_the_restart_the_rest_is_copied_from_the_old_store(
     printed = succeeded(run(*COMMAND, "--from", old)).splitlines()
 
     assert printed == [
-        f"Copied 2 objects ({demo} bytes) from {old} to {new}; 0 already existed.",
+        f"Copied 2 objects ({size_bytes} bytes) from {old} to {new}; 0 already existed.",
         f"{old} is no longer needed once `flask packages verify` finds no problems.",
     ]
 
 
 def test_what_cannot_be_copied_is_listed_and_ends_with_status_1(
-    run: Run, storage: Storage, demo: int, tmp_path: Path
+    run: Run, storage: Storage, size_bytes: int, tmp_path: Path
 ) -> None:
     storage.delete(object_key(WHEEL.sha256))
 
@@ -66,14 +66,14 @@ def test_what_cannot_be_copied_is_listed_and_ends_with_status_1(
     assert result.stderr == "Error: 1 missing and 0 damaged objects were not copied.\n"
 
 
-def test_the_copy_as_json(run: Run, demo: int, tmp_path: Path) -> None:
+def test_the_copy_as_json(run: Run, size_bytes: int, tmp_path: Path) -> None:
     assert loaded(run(*COMMAND, "--to", (tmp_path / "new").as_uri(), "--json")) == {
-        "copied": 2, "present": 0, "missing": 0, "damaged": 0, "size_bytes": demo, "problems": []
+        "copied": 2, "present": 0, "missing": 0, "damaged": 0, "size_bytes": size_bytes, "problems": []
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("options", [(), ("--to", "{configured}/")], ids=["nowhere", "to itself"])
-def test_another_store_has_to_be_named(refused: Refused, app: Flask, demo: int, options: tuple[str, ...]) -> None:
+def test_another_store_has_to_be_named(refused: Refused, app: Flask, size_bytes: int, options: tuple[str, ...]) -> None:
     configured = app.config["STORAGE_URL"]
 
     sentence = refused(*COMMAND, *(option.format(configured=configured) for option in options))

@@ -17,21 +17,23 @@ from tests.cli.running import Refused, Run, columns, loaded, succeeded
 
 
 @pytest.fixture
-def demo(project: Project) -> Package:
+def package(project: Project) -> Package:
     return db.session.get_one(Package, factories.published(project, build_wheel("Demo.Pkg", "1.0")).package_id)
 
 
-def test_the_packages_of_a_project_are_listed(run: Run, project: Project, demo: Package) -> None:
+def test_the_packages_of_a_project_are_listed(run: Run, project: Project, package: Package) -> None:
     factories.published(factories.project(), build_wheel("other", "1.0"))
 
     [line] = columns(run("packages", "list", "--project", "acme/tools"))
 
     assert line == [
-        str(demo.id), "acme/tools", "Demo.Pkg", "1.0", "default", demo.created_at.isoformat(timespec="seconds")
+        str(package.id), "acme/tools", "Demo.Pkg", "1.0", "default", package.created_at.isoformat(timespec="seconds")
     ]  # fmt: skip
 
 
-def test_the_packages_of_a_group_are_listed_with_those_of_its_subgroups(run: Run, group: Group, demo: Package) -> None:
+def test_the_packages_of_a_group_are_listed_with_those_of_its_subgroups(
+    run: Run, group: Group, package: Package
+) -> None:
     inner = factories.project("deep", parent=factories.group("inner", parent=group))
     factories.published(inner, build_wheel("other", "1.0"))
 
@@ -51,21 +53,21 @@ def test_packages_of_nothing_in_particular_are_not_listed(
 
 
 @pytest.mark.parametrize("spelled", ["Demo.Pkg", "demo-pkg", "DEMO__pkg"])
-def test_a_package_is_deleted_under_any_spelling_of_its_name(run: Run, demo: Package, spelled: str) -> None:
+def test_a_package_is_deleted_under_any_spelling_of_its_name(run: Run, package: Package, spelled: str) -> None:
     result = run("packages", "delete", "--project", "acme/tools", spelled, "1.0", "--yes")
 
     assert succeeded(result) == "Deleted Demo.Pkg 1.0 from acme/tools.\n"
     assert db.session.scalars(select(Package.status)).all() == [PackageStatus.PENDING_DESTRUCTION]
 
 
-def test_a_package_is_not_deleted_when_nobody_can_be_asked(refused: Refused, demo: Package) -> None:
+def test_a_package_is_not_deleted_when_nobody_can_be_asked(refused: Refused, package: Package) -> None:
     sentence = refused("packages", "delete", "--project", "acme/tools", "demo-pkg", "1.0", typed="y\n")
 
     assert sentence == "Standard input is not a terminal; use --yes to confirm the deletion."
     assert db.session.scalars(select(Package.status)).all() == [PackageStatus.DEFAULT]
 
 
-def test_a_package_that_is_not_there_is_told_by_name(refused: Refused, demo: Package) -> None:
+def test_a_package_that_is_not_there_is_told_by_name(refused: Refused, package: Package) -> None:
     sentence = refused("packages", "delete", "--project", "acme/tools", "demo-pkg", "2.0", "--yes")
 
     assert sentence == "There is no package demo-pkg 2.0 in acme/tools."
@@ -75,7 +77,9 @@ def yanked(project: Project) -> dict[str, str | None]:
     return {file.filename: file.yanked_reason for file in db.session.scalars(select(PackageFile))}
 
 
-def test_a_version_is_yanked_under_every_spelling_and_offered_again(run: Run, project: Project, demo: Package) -> None:
+def test_a_version_is_yanked_under_every_spelling_and_offered_again(
+    run: Run, project: Project, package: Package
+) -> None:
     factories.published(project, build_sdist("demo_pkg", "1.0"))
     factories.published(project, build_wheel("demo-pkg", "2.0"))
     release = ("--project", "acme/tools", "demo-PKG", "1.0")
@@ -99,7 +103,7 @@ def test_a_version_is_yanked_under_every_spelling_and_offered_again(run: Run, pr
     }  # fmt: skip
 
 
-def test_one_file_is_yanked(run: Run, project: Project, demo: Package) -> None:
+def test_one_file_is_yanked(run: Run, project: Project, package: Package) -> None:
     factories.published(project, build_sdist("Demo.Pkg", "1.0"))
     sdist = "demo_pkg-1.0.tar.gz"
 
@@ -121,18 +125,18 @@ def test_one_file_is_yanked(run: Run, project: Project, demo: Package) -> None:
     ids=["version", "file"],
 )
 def test_what_is_not_there_cannot_be_yanked(
-    refused: Refused, demo: Package, command: str, arguments: tuple[str, ...], sentence: str
+    refused: Refused, package: Package, command: str, arguments: tuple[str, ...], sentence: str
 ) -> None:
     assert refused("packages", command, "--project", "acme/tools", *arguments) == sentence
 
 
-def test_a_reason_that_cannot_be_shown_is_refused(refused: Refused, demo: Package) -> None:
+def test_a_reason_that_cannot_be_shown_is_refused(refused: Refused, package: Package) -> None:
     sentence = refused("packages", "yank", "--project", "acme/tools", "demo-pkg", "1.0", "--reason", "x" * 1001)
 
     assert sentence == "reason is too long (maximum is 1000 characters)"
 
 
-def test_the_status_of_a_name_is_shown_and_set(run: Run, demo: Package) -> None:
+def test_the_status_of_a_name_is_shown_and_set(run: Run, package: Package) -> None:
     command = ("packages", "status", "--project", "acme/tools", "Demo_Pkg")
     assert succeeded(run(*command)) == "demo-pkg in acme/tools is active.\n"
 
@@ -156,12 +160,12 @@ def test_the_status_of_a_name_is_shown_and_set(run: Run, demo: Package) -> None:
     ids=["unknown name", "unknown name to set", "reason alone", "unknown status"],
 )
 def test_a_status_that_cannot_be_is_refused_in_one_sentence(
-    refused: Refused, demo: Package, arguments: tuple[str, ...], sentence: str
+    refused: Refused, package: Package, arguments: tuple[str, ...], sentence: str
 ) -> None:
     assert refused("packages", "status", "--project", "acme/tools", *arguments).startswith(sentence)
 
 
-def test_a_cleanup_tells_what_it_removed(run: Run, project: Project, demo: Package) -> None:
+def test_a_cleanup_tells_what_it_removed(run: Run, project: Project, package: Package) -> None:
     succeeded(run("packages", "delete", "--project", "acme/tools", "demo-pkg", "1.0", "--yes"))
 
     result = run("packages", "cleanup")
@@ -174,7 +178,7 @@ def test_a_cleanup_tells_what_it_removed(run: Run, project: Project, demo: Packa
     }  # fmt: skip
 
 
-def test_a_sound_store_passes_its_verification(run: Run, demo: Package) -> None:
+def test_a_sound_store_passes_its_verification(run: Run, package: Package) -> None:
     result = run("packages", "verify")
 
     assert succeeded(result) == (

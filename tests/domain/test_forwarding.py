@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from registry.domain.instance import InstanceChanges, change_instance
 from registry.errors import Forbidden, NotFound, SettingLocked
 from registry.models import AuditEvent, Group, GroupPackageSettings, Project, Role, User
 from tests import factories
+from tests.races import at_once
 
 UPSTREAM = "https://upstream.test/simple"
 
@@ -329,25 +330,12 @@ def test_what_is_locked_above_is_not_changed_below(
 
 
 def test_of_those_who_change_a_group_at_the_same_time_the_last_decides(app: Flask, line: list[Group]) -> None:
-    start, failures = threading.Barrier(4), []
-    group_ids = [group.id for group in line]
+    for group_id in [group.id for group in line]:
 
-    def change(value: bool) -> None:
-        with app.app_context():
-            for group_id in group_ids:
-                start.wait(timeout=30)
-                try:
-                    change_forwarding(db.session.get_one(Group, group_id), value=value, by=SHELL)
-                except Exception as error:  # noqa: BLE001 - shown by the test
-                    failures.append(error)
+        def change(value: bool, group_id: int = group_id) -> None:
+            change_forwarding(db.session.get_one(Group, group_id), value=value, by=SHELL)
 
-    threads = [threading.Thread(target=change, args=(number % 2 == 0,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert failures == []
+        assert at_once(app, *(partial(change, value) for value in (True, False) * 2)) == ["done"] * 4
 
 
 def test_saving_a_locked_form_unchanged_is_no_error(line: list[Group]) -> None:

@@ -23,14 +23,8 @@ def token(owner):
     return factories.access_token(owner, "read_api")
 
 
-@pytest.fixture
-def demo(project, owner, twine):
-    assert twine.upload(project, WHEEL, factories.access_token(owner)).status_code == 201
-    return project
-
-
-def test_a_download_is_the_stored_bytes_with_the_headers_clients_need(pip, demo, group, token):
-    for namespace in (demo, group):
+def test_a_download_is_the_stored_bytes_with_the_headers_clients_need(pip, published_project, group, token):
+    for namespace in (published_project, group):
         response = pip.download(namespace, WHEEL, token)
 
         assert (response.status_code, response.data) == (200, WHEEL.content)
@@ -46,8 +40,8 @@ def test_a_download_is_the_stored_bytes_with_the_headers_clients_need(pip, demo,
         )
 
 
-def test_head_has_the_headers_of_get(pip, demo, token):
-    got, head = (pip.download(demo, WHEEL, token, method=method) for method in ("GET", "HEAD"))
+def test_head_has_the_headers_of_get(pip, published_project, token):
+    got, head = (pip.download(published_project, WHEEL, token, method=method) for method in ("GET", "HEAD"))
 
     assert head.data == b""
     skipped = {"X-Request-Id", "Date"}
@@ -65,8 +59,8 @@ def test_head_has_the_headers_of_get(pip, demo, token):
         (f"bytes=-{SIZE * 2}", 0, SIZE - 1),
     ],
 )
-def test_one_range_is_served_exactly(pip, demo, token, range_, first, last):
-    response = pip.download(demo, WHEEL, token, headers={"Range": range_})
+def test_one_range_is_served_exactly(pip, published_project, token, range_, first, last):
+    response = pip.download(published_project, WHEEL, token, headers={"Range": range_})
 
     assert response.status_code == 206
     assert response.data == WHEEL.content[first : last + 1]
@@ -76,8 +70,8 @@ def test_one_range_is_served_exactly(pip, demo, token, range_, first, last):
 
 
 @pytest.mark.parametrize("range_", [f"bytes={SIZE}-", f"bytes={SIZE + 5}-{SIZE + 9}"])
-def test_a_range_beyond_the_end_is_416(pip, demo, token, range_):
-    response = pip.download(demo, WHEEL, token, headers={"Range": range_})
+def test_a_range_beyond_the_end_is_416(pip, published_project, token, range_):
+    response = pip.download(published_project, WHEEL, token, headers={"Range": range_})
 
     assert response.status_code == 416
     assert response.headers["Content-Range"] == f"bytes */{SIZE}"
@@ -87,34 +81,36 @@ def test_a_range_beyond_the_end_is_416(pip, demo, token, range_):
     "range_",
     ["bytes=0-1,5-6", "rubbish", "bytes=", "bytes=x-y", "lines=0-5", "bytes=5-2", "bytes=-", "bytes=-0", "\x01"],
 )
-def test_several_ranges_or_what_is_none_get_the_whole(pip, demo, token, range_):
-    response = pip.download(demo, WHEEL, token, headers={"Range": range_})
+def test_several_ranges_or_what_is_none_get_the_whole(pip, published_project, token, range_):
+    response = pip.download(published_project, WHEEL, token, headers={"Range": range_})
 
     assert response.status_code in (200, 416)
     assert response.status_code == 416 or response.data == WHEEL.content
 
 
-def test_a_broken_download_is_resumed_only_if_the_file_is_the_same(pip, demo, token):
+def test_a_broken_download_is_resumed_only_if_the_file_is_the_same(pip, published_project, token):
     resume = {"Range": "bytes=10-"}
-    last_modified = pip.download(demo, WHEEL, token).headers["Last-Modified"]
+    last_modified = pip.download(published_project, WHEEL, token).headers["Last-Modified"]
 
     for validator in (f'"{WHEEL.sha256}"', last_modified):
-        assert pip.download(demo, WHEEL, token, headers={**resume, "If-Range": validator}).status_code == 206
+        assert (
+            pip.download(published_project, WHEEL, token, headers={**resume, "If-Range": validator}).status_code == 206
+        )
     for validator in ('"other"', "Mon, 01 Jan 2001 00:00:00 GMT"):
-        response = pip.download(demo, WHEEL, token, headers={**resume, "If-Range": validator})
+        response = pip.download(published_project, WHEEL, token, headers={**resume, "If-Range": validator})
         assert (response.status_code, response.data) == (200, WHEEL.content)
 
 
-def test_a_known_file_is_not_sent_again(pip, demo, token):
-    response = pip.download(demo, WHEEL, token, headers={"If-None-Match": f'"{WHEEL.sha256}"'})
+def test_a_known_file_is_not_sent_again(pip, published_project, token):
+    response = pip.download(published_project, WHEEL, token, headers={"If-None-Match": f'"{WHEEL.sha256}"'})
 
     assert (response.status_code, response.data) == (304, b"")
 
 
-def test_the_core_metadata_is_served_byte_for_byte(pip, demo, group, token):
-    page = pip.simple_page(demo, "demo", token, accept="application/vnd.pypi.simple.v1+json").json
+def test_the_core_metadata_is_served_byte_for_byte(pip, published_project, group, token):
+    page = pip.simple_page(published_project, "demo", token, accept="application/vnd.pypi.simple.v1+json").json
 
-    for namespace in (demo, group):
+    for namespace in (published_project, group):
         response = pip.download(namespace, WHEEL, token, suffix=".metadata")
 
         assert response.status_code == 200
@@ -144,8 +140,8 @@ def test_what_is_not_announced_is_not_served(pip, twine, project, owner, token):
     ],
     ids=range(6),
 )
-def test_name_and_digest_must_both_be_exact(pip, demo, group, token, digest, filename):
-    for namespace, message in ((demo, "404 Package Not Found"), (group, "404 Not found")):
+def test_name_and_digest_must_both_be_exact(pip, published_project, group, token, digest, filename):
+    for namespace, message in ((published_project, "404 Package Not Found"), (group, "404 Not found")):
         response = pip.get(f"{pypi_path(namespace)}/files/{digest}/{filename}", token)
 
         assert (response.status_code, response.json["message"]) == (404, message)
@@ -175,24 +171,24 @@ def test_a_purely_public_group_asks_nobody_to_sign_in(app, pip):
 
 
 @pytest.mark.parametrize("filename", ["../x.whl", "..%2Fx.whl", "a/../../x.whl", "a%00.whl"])
-def test_a_path_in_place_of_a_file_name_is_400(pip, demo, token, filename):
-    response = pip.get(f"{pypi_path(demo)}/files/{WHEEL.sha256}/{filename}", token)
+def test_a_path_in_place_of_a_file_name_is_400(pip, published_project, token, filename):
+    response = pip.get(f"{pypi_path(published_project)}/files/{WHEEL.sha256}/{filename}", token)
 
     assert (response.status_code, response.json) == (400, {"error": "file_identifier should be a valid file path"})
 
 
-def test_whole_files_count_as_downloads_kept_answers_too(app, pip, demo, token):
+def test_whole_files_count_as_downloads_kept_answers_too(app, pip, published_project, token):
     package = db.session.scalars(select(Package)).one()
 
-    pip.download(demo, WHEEL, token, method="HEAD")
-    pip.download(demo, WHEEL, token, suffix=".metadata")
-    pip.download(demo, WHEEL, token, headers={"Range": "bytes=-5"})
+    pip.download(published_project, WHEEL, token, method="HEAD")
+    pip.download(published_project, WHEEL, token, suffix=".metadata")
+    pip.download(published_project, WHEEL, token, headers={"Range": "bytes=-5"})
     app.extensions["downloads"].flush()
     factories.reload(package)
     assert package.last_downloaded_at is None
     for _ in range(3):
-        etag = pip.download(demo, WHEEL, token).headers["ETag"]
-    assert pip.download(demo, WHEEL, token, headers={"If-None-Match": etag}).status_code == 304
+        etag = pip.download(published_project, WHEEL, token).headers["ETag"]
+    assert pip.download(published_project, WHEEL, token, headers={"If-None-Match": etag}).status_code == 304
     app.extensions["downloads"].flush()
 
     factories.reload(package)
@@ -200,20 +196,20 @@ def test_whole_files_count_as_downloads_kept_answers_too(app, pip, demo, token):
     assert downloads.of_package(package, utcnow().date()).total == 3
 
 
-def test_a_download_writes_nothing(pip, demo, token, statements):
-    pip.download(demo, WHEEL, token, headers={"Range": "bytes=0-4"})  # notes the use of the token
+def test_a_download_writes_nothing(pip, published_project, token, statements):
+    pip.download(published_project, WHEEL, token, headers={"Range": "bytes=0-4"})  # notes the use of the token
     statements.clear()
 
     for _ in range(2):
-        assert pip.download(demo, WHEEL, token).status_code == 200
+        assert pip.download(published_project, WHEEL, token).status_code == 200
 
     assert [statement for statement in statements if not statement.startswith("SELECT")] == []
 
 
-def test_a_listed_file_without_bytes_is_an_error_that_is_logged(pip, demo, token, storage, caplog):
+def test_a_listed_file_without_bytes_is_an_error_that_is_logged(pip, published_project, token, storage, caplog):
     storage.delete(f"sha256/{WHEEL.sha256[:2]}/{WHEEL.sha256}")
 
-    response = pip.download(demo, WHEEL, token)
+    response = pip.download(published_project, WHEEL, token)
 
     assert response.status_code == 500
     assert "not in the store" in caplog.text
@@ -244,15 +240,15 @@ def opened(storage, monkeypatch):
         (".metadata", "GET", {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}, 304),
     ],
 )
-def test_a_file_is_closed_after_every_response(pip, demo, token, opened, suffix, method, headers, status):
-    response = pip.download(demo, WHEEL, token, suffix, method=method, headers=headers)
+def test_a_file_is_closed_after_every_response(pip, published_project, token, opened, suffix, method, headers, status):
+    response = pip.download(published_project, WHEEL, token, suffix, method=method, headers=headers)
 
     assert response.status_code == status
     assert [file.closed for file in opened] == [True]
 
 
-def test_a_file_is_closed_when_the_client_leaves(app, demo, token, opened):
-    address = f"{pypi_path(demo)}/files/{WHEEL.sha256}/{WHEEL.filename}"
+def test_a_file_is_closed_when_the_client_leaves(app, published_project, token, opened):
+    address = f"{pypi_path(published_project)}/files/{WHEEL.sha256}/{WHEEL.filename}"
     response = app.test_client().get(address, headers={"PRIVATE-TOKEN": token, "Range": "bytes=1-"})
     assert [file.closed for file in opened] == [False]
 

@@ -49,7 +49,7 @@ def token(owner):
 
 
 @pytest.fixture
-def demo(project, owner, twine):
+def published_project(project, owner, twine):
     """``project`` with a wheel and an sdist of demo 1.0."""
     publishing_token = factories.access_token(owner)
     for file in (WHEEL, SDIST):
@@ -87,11 +87,11 @@ def demo(project, owner, twine):
         (f"{JSON};q=nonsense", JSON),
     ],
 )
-def test_the_form_follows_accept(client, demo, token, accept, answer):
+def test_the_form_follows_accept(client, published_project, token, accept, answer):
     headers = {"PRIVATE-TOKEN": token} | ({} if accept is None else {"Accept": accept})
 
     for path in ("/simple/", "/simple/demo/"):
-        response = client.get(pypi_path(demo) + path, headers=headers)
+        response = client.get(pypi_path(published_project) + path, headers=headers)
 
         assert response.status_code == 200
         if accept == f"{JSON};q=nonsense":
@@ -101,8 +101,10 @@ def test_the_form_follows_accept(client, demo, token, accept, answer):
 
 
 @pytest.mark.parametrize("form", [JSON, V1_HTML, LATEST_JSON])
-def test_format_in_the_address_wins(pip, demo, token, form):
-    response = pip.get(f"{pypi_path(demo)}/simple/demo/?format={form.replace('+', '%2B')}", token, accept="text/html")
+def test_format_in_the_address_wins(pip, published_project, token, form):
+    response = pip.get(
+        f"{pypi_path(published_project)}/simple/demo/?format={form.replace('+', '%2B')}", token, accept="text/html"
+    )
 
     assert response.content_type == {LATEST_JSON: JSON}.get(form, form)
 
@@ -153,37 +155,37 @@ def test_a_page_comes_plain_to_those_who_do_not_take_gzip(pip, large, token, enc
     assert "Content-Encoding" not in response.headers
 
 
-def test_a_page_of_one_packet_and_a_file_are_not_encoded(pip, demo, token):
+def test_a_page_of_one_packet_and_a_file_are_not_encoded(pip, published_project, token):
     headers = {"Accept-Encoding": "gzip"}
 
-    assert "Content-Encoding" not in pip.index(demo, token, headers=headers).headers
-    sdist = links(pip.simple_page(demo, "demo", token).text)[1]
+    assert "Content-Encoding" not in pip.index(published_project, token, headers=headers).headers
+    sdist = links(pip.simple_page(published_project, "demo", token).text)[1]
     assert "Content-Encoding" not in pip.get(sdist.href, token, headers=headers).headers
 
 
 # The page --------------------------------------------------------------------------------------------------------
 
 
-def test_a_page_in_html(pip, demo, token):
-    response = pip.simple_page(demo, "demo", token)
+def test_a_page_in_html(pip, published_project, token):
+    response = pip.simple_page(published_project, "demo", token)
 
     assert response.text.startswith("<!DOCTYPE html>")
     assert "<title>Links for demo</title>" in response.text
     wheel, sdist = links(response.text)
-    base = f"http://localhost{pypi_path(demo)}/files"
+    base = f"http://localhost{pypi_path(published_project)}/files"
     assert (wheel.text, wheel.href) == (WHEEL.filename, f"{base}/{WHEEL.sha256}/{WHEEL.filename}#sha256={WHEEL.sha256}")
     assert wheel.attributes["data-requires-python"] == ">=3.8,<4"
     assert "&gt;=3.8,&lt;4" in response.text
     assert (sdist.text, sdist.attributes["data-requires-python"]) == (SDIST.filename, "")
 
 
-def test_a_page_in_json(pip, demo, token):
-    page = pip.simple_page(demo, "demo", token, accept=JSON).json
+def test_a_page_in_json(pip, published_project, token):
+    page = pip.simple_page(published_project, "demo", token, accept=JSON).json
 
     wheel, sdist = page["files"]
     assert (page["meta"]["api-version"], page["name"], page["versions"]) == ("1.4", "demo", ["1.0"])
     assert wheel["filename"] == WHEEL.filename
-    assert wheel["url"] == f"http://localhost{pypi_path(demo)}/files/{WHEEL.sha256}/{WHEEL.filename}"
+    assert wheel["url"] == f"http://localhost{pypi_path(published_project)}/files/{WHEEL.sha256}/{WHEEL.filename}"
     assert wheel["hashes"] == {"sha256": WHEEL.sha256}
     assert wheel["size"] == len(WHEEL.content)
     assert wheel["requires-python"] == ">=3.8,<4"
@@ -270,27 +272,27 @@ STATES = st.fixed_dictionaries(
 
 @hypothesis_settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(state=STATES)
-def test_html_and_json_say_the_same_of_whatever_is_published(pip, demo, group, token, state):
+def test_html_and_json_say_the_same_of_whatever_is_published(pip, published_project, group, token, state):
     files = db.session.scalars(select(PackageFile)).all()
     if len(files) == 2:  # the first example
         files = [*files, factories.published(factories.project("other", parent=group), build_wheel(version="2.0"))]
     for file, reason in zip(files, state["yanks"], strict=True):
         file.yanked_reason = reason
     factories.commit()
-    releases.set_name_status(demo, "demo", state["status"], state["reason"], by=access.SHELL)
+    releases.set_name_status(published_project, "demo", state["status"], state["reason"], by=access.SHELL)
 
-    for namespace in (demo, group):
+    for namespace in (published_project, group):
         html, document = (pip.simple_page(namespace, "demo", token, accept=form).text for form in (V1_HTML, JSON))
         assert said_in_html(html) == said_in_json(document)
 
 
-def test_a_yanked_file_is_marked_and_stays_downloadable(pip, demo, group, token):
+def test_a_yanked_file_is_marked_and_stays_downloadable(pip, published_project, group, token):
     package = db.session.scalars(select(Package)).one()
     wheel, sdist = db.session.scalars(select(PackageFile).order_by(PackageFile.id))
-    releases.yank_file(wheel, package, demo, 'Loses "data" & more', by=access.SHELL)
-    releases.yank_file(sdist, package, demo, by=access.SHELL)
+    releases.yank_file(wheel, package, published_project, 'Loses "data" & more', by=access.SHELL)
+    releases.yank_file(sdist, package, published_project, by=access.SHELL)
 
-    for namespace in (demo, group):
+    for namespace in (published_project, group):
         html = pip.simple_page(namespace, "demo", token).text
         document = pip.simple_page(namespace, "demo", token, accept=JSON).json
 
@@ -300,15 +302,17 @@ def test_a_yanked_file_is_marked_and_stays_downloadable(pip, demo, group, token)
             assert pip.download(namespace, file, token).status_code == 200
             assert pip.index(namespace, token, accept=JSON).json["projects"] == [{"name": "demo"}]
 
-    releases.unyank_version(package, demo, by=access.SHELL)
-    assert not any("data-yanked" in link.attributes for link in links(pip.simple_page(demo, "demo", token).text))
+    releases.unyank_version(package, published_project, by=access.SHELL)
+    assert not any(
+        "data-yanked" in link.attributes for link in links(pip.simple_page(published_project, "demo", token).text)
+    )
 
 
 @pytest.mark.parametrize("status", NameStatus)
-def test_a_page_says_the_status_of_its_name_in_both_forms(pip, demo, group, token, status):
-    releases.set_name_status(demo, "demo", status, "Use <demo2>", by=access.SHELL)
+def test_a_page_says_the_status_of_its_name_in_both_forms(pip, published_project, group, token, status):
+    releases.set_name_status(published_project, "demo", status, "Use <demo2>", by=access.SHELL)
 
-    for namespace in (demo, group):
+    for namespace in (published_project, group):
         html = pip.simple_page(namespace, "demo", token).text
         document = pip.simple_page(namespace, "demo", token, accept=JSON).json
 
@@ -319,20 +323,20 @@ def test_a_page_says_the_status_of_its_name_in_both_forms(pip, demo, group, toke
         assert len(document["files"]) == len(links(html)) == (0 if status is NameStatus.QUARANTINED else 2)
 
 
-def test_a_quarantined_name_offers_nothing_and_is_never_forwarded(pip, demo, group, token):
-    releases.set_name_status(demo, "demo", NameStatus.QUARANTINED, "Malware", by=access.SHELL)
+def test_a_quarantined_name_offers_nothing_and_is_never_forwarded(pip, published_project, group, token):
+    releases.set_name_status(published_project, "demo", NameStatus.QUARANTINED, "Malware", by=access.SHELL)
     for _ in range(2):
-        for namespace in (demo, group):
+        for namespace in (published_project, group):
             page = pip.simple_page(namespace, "demo", token, accept=JSON)
 
             assert (page.status_code, page.json["files"]) == (200, [])
             for suffix in ("", ".metadata"):
                 assert pip.download(namespace, WHEEL, token, suffix=suffix).status_code == 404
         for package in db.session.scalars(select(Package).where(Package.status == PackageStatus.DEFAULT)):
-            deletion.delete_package(package, demo, by=access.SHELL)
+            deletion.delete_package(package, published_project, by=access.SHELL)
 
-    releases.set_name_status(demo, "demo", NameStatus.ACTIVE, by=access.SHELL)
-    assert pip.simple_page(demo, "demo", token).status_code == 302
+    releases.set_name_status(published_project, "demo", NameStatus.ACTIVE, by=access.SHELL)
+    assert pip.simple_page(published_project, "demo", token).status_code == 302
 
 
 @pytest.mark.parametrize("asked", ["My.Pkg", "my-pkg", "MY_PKG", "my....pkg", "my-_.pkg"])
@@ -351,7 +355,7 @@ def test_a_name_is_found_in_any_spelling_without_redirect(pip, twine, project, o
     ("spelling", "is_group"),
     [("acme%2Ftools", False), ("acme%2ftools", False), ("Acme%2FTools", False), ("acme/tools", False), ("acme", True)],
 )
-def test_links_repeat_the_id_as_the_client_spelled_it(pip, demo, token, spelling, is_group):
+def test_links_repeat_the_id_as_the_client_spelled_it(pip, published_project, token, spelling, is_group):
     base = pypi_path(spelling, group=is_group)
 
     page = pip.get(f"{base}/simple/demo/", token)
@@ -365,41 +369,43 @@ def test_links_repeat_the_id_as_the_client_spelled_it(pip, demo, token, spelling
         assert pip.get(link.href.partition("#")[0].removeprefix("http://localhost"), token).status_code == 200
 
 
-def test_the_page_below_the_upload_address_is_the_same(pip, demo, token):
-    base = pypi_path(demo)
+def test_the_page_below_the_upload_address_is_the_same(pip, published_project, token):
+    base = pypi_path(published_project)
 
     assert pip.get(f"{base}/+simple/demo/", token).data == pip.get(f"{base}/simple/demo/", token).data
 
 
-def test_head_is_get_without_a_body(pip, demo, token):
+def test_head_is_get_without_a_body(pip, published_project, token):
     for path in ("/simple/", "/simple/demo/"):
-        got, head = (pip.get(pypi_path(demo) + path, token, method=method) for method in ("GET", "HEAD"))
+        got, head = (pip.get(pypi_path(published_project) + path, token, method=method) for method in ("GET", "HEAD"))
 
         assert (head.status_code, head.data) == (200, b"")
         assert head.headers["Content-Length"] == got.headers["Content-Length"]
         assert head.headers["ETag"] == got.headers["ETag"]
 
 
-def test_a_page_is_revalidated_by_its_etag_and_changes_with_the_next_upload(pip, twine, demo, owner, token):
-    first = pip.simple_page(demo, "demo", token, accept=JSON)
+def test_a_page_is_revalidated_by_its_etag_and_changes_with_the_next_upload(
+    pip, twine, published_project, owner, token
+):
+    first = pip.simple_page(published_project, "demo", token, accept=JSON)
     headers = {"If-None-Match": first.headers["ETag"]}
 
-    again = pip.simple_page(demo, "demo", token, accept=JSON, headers=headers)
+    again = pip.simple_page(published_project, "demo", token, accept=JSON, headers=headers)
 
     assert (again.status_code, again.data) == (304, b"")
     assert not first.headers["ETag"].startswith("W/")
     assert first.headers["Cache-Control"] == "no-cache, private"
-    assert pip.simple_page(demo, "demo", token, headers=headers).status_code == 200
-    twine.upload(demo, build_wheel(name="demo", version="2.0"), factories.access_token(owner))
-    assert pip.simple_page(demo, "demo", token, accept=JSON, headers=headers).status_code == 200
+    assert pip.simple_page(published_project, "demo", token, headers=headers).status_code == 200
+    twine.upload(published_project, build_wheel(name="demo", version="2.0"), factories.access_token(owner))
+    assert pip.simple_page(published_project, "demo", token, accept=JSON, headers=headers).status_code == 200
 
 
-def test_a_record_without_files_is_an_empty_page_and_not_forwarded(pip, demo, owner, token):
+def test_a_record_without_files_is_an_empty_page_and_not_forwarded(pip, published_project, owner, token):
     for file in db.session.scalars(select(PackageFile)):
         package = db.session.get_one(Package, file.package_id)
-        deletion.delete_file(file, package, demo, by=access.SHELL)
+        deletion.delete_file(file, package, published_project, by=access.SHELL)
 
-    response = pip.simple_page(demo, "demo", token)
+    response = pip.simple_page(published_project, "demo", token)
 
     assert (response.status_code, links(response.text)) == (200, [])
 
@@ -407,13 +413,13 @@ def test_a_record_without_files_is_an_empty_page_and_not_forwarded(pip, demo, ow
 @pytest.mark.parametrize(
     ("status", "listed"), [(PackageStatus.DEFAULT, True), (PackageStatus.PENDING_DESTRUCTION, False)]
 )
-def test_a_deleted_package_is_not_there(pip, demo, token, status, listed):
+def test_a_deleted_package_is_not_there(pip, published_project, token, status, listed):
     db.session.scalars(select(Package)).one().status = status
     factories.commit()
 
-    assert pip.simple_page(demo, "demo", token).status_code == (200 if listed else 302)
-    assert pip.download(demo, WHEEL, token).status_code == (200 if listed else 404)
-    assert len(links(pip.index(demo, token).text)) == (1 if listed else 0)
+    assert pip.simple_page(published_project, "demo", token).status_code == (200 if listed else 302)
+    assert pip.download(published_project, WHEEL, token).status_code == (200 if listed else 404)
+    assert len(links(pip.index(published_project, token).text)) == (1 if listed else 0)
 
 
 def test_what_comes_from_outside_is_escaped(pip, project, token):
@@ -438,18 +444,18 @@ def test_what_comes_from_outside_is_escaped(pip, project, token):
 # The index -------------------------------------------------------------------------------------------------------
 
 
-def test_the_index_lists_every_name_once(pip, twine, demo, owner, token):
+def test_the_index_lists_every_name_once(pip, twine, published_project, owner, token):
     for name, version in (("Zeta", "1"), ("alpha", "1"), ("demo", "2.0")):
-        twine.upload(demo, build_wheel(name=name, version=version), factories.access_token(owner))
+        twine.upload(published_project, build_wheel(name=name, version=version), factories.access_token(owner))
 
-    html, as_json = pip.index(demo, token), pip.index(demo, token, accept=JSON)
+    html, as_json = pip.index(published_project, token), pip.index(published_project, token, accept=JSON)
 
     assert [link.text for link in links(html.text)] == ["alpha", "demo", "Zeta"]
     assert as_json.json == {
         "meta": {"api-version": "1.4"},
         "projects": [{"name": "alpha"}, {"name": "demo"}, {"name": "zeta"}],
     }
-    assert f"<h1>Links for {demo.name}</h1>" in html.text
+    assert f"<h1>Links for {published_project.name}</h1>" in html.text
 
 
 def test_an_empty_index_is_no_error(pip, project, group, token):
@@ -658,12 +664,12 @@ def test_anyone_may_pull_where_a_project_says_so_unless_the_instance_forbids(app
     assert pip.simple_page(project, "demo").status_code == 401
 
 
-def test_guests_pull_where_the_instance_lets_them(pip, demo, guest):
+def test_guests_pull_where_the_instance_lets_them(pip, published_project, guest):
     token = factories.access_token(guest)
 
-    assert pip.simple_page(demo, "demo", token).status_code == 403
+    assert pip.simple_page(published_project, "demo", token).status_code == 403
     instance.change_instance(instance.InstanceChanges(allow_guest_plus_roles_to_pull_packages=True), by=access.SHELL)
-    assert pip.simple_page(demo, "demo", token).status_code == 200
+    assert pip.simple_page(published_project, "demo", token).status_code == 200
 
 
 def test_a_registry_that_is_switched_off_is_403_where_the_project_is_seen(app, pip):
@@ -714,8 +720,8 @@ def test_nobody_is_forwarded_who_may_not_read(pip, project, guest, outsider, cal
     assert response.status_code == {"anonymous": 401, "guest": 403, "stranger": 404}[caller]
 
 
-def test_a_name_published_here_is_never_forwarded(pip, demo, group, token):
-    for namespace in (demo, group):
+def test_a_name_published_here_is_never_forwarded(pip, published_project, group, token):
+    for namespace in (published_project, group):
         assert pip.simple_page(namespace, "Demo", token).status_code == 200
 
 
@@ -754,7 +760,9 @@ def test_index_and_download_are_never_forwarded(pip, project, token):
 # Cost ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_number_of_statements_does_not_depend_on_the_number_of_records(pip, twine, demo, group, owner, token):
+def test_the_number_of_statements_does_not_depend_on_the_number_of_records(
+    pip, twine, published_project, group, owner, token
+):
     statements: list[str] = []
     event.listen(db.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
 
@@ -774,15 +782,15 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_records(pip, 
             counts[name] = len(statements)
         return counts
 
-    few = [cost(demo), cost(group)]
+    few = [cost(published_project), cost(group)]
     for number in range(5):
         subgroup = factories.group(parent=group)
         factories.member(subgroup, Role.DEVELOPER)
         other = factories.project(parent=subgroup)
         secret = factories.access_token(owner)
-        for target in (demo, other):
+        for target in (published_project, other):
             for name in ("demo", f"extra{number}"):
                 twine.upload(target, build_wheel(name=name, version=f"2.{number}"), secret)
 
-    assert [cost(demo), cost(group)] == few
+    assert [cost(published_project), cost(group)] == few
     assert max(max(counts.values()) for counts in few) <= 6, few

@@ -46,7 +46,7 @@ def token(owner):
 
 
 @pytest.fixture
-def demo(store, project, twine, token):
+def published_project(store, project, twine, token):
     for file in (WHEEL, LARGE):
         assert twine.upload(project, file, token).status_code == 201
     return project
@@ -56,8 +56,8 @@ def demo(store, project, twine, token):
 
 
 @pytest.mark.parametrize("file", [WHEEL, LARGE], ids=["small", "large"])
-def test_a_file_is_given_as_from_a_folder(pip, demo, token, file):
-    response = pip.download(demo, file, token)
+def test_a_file_is_given_as_from_a_folder(pip, published_project, token, file):
+    response = pip.download(published_project, file, token)
 
     assert (response.status_code, response.data) == (200, file.content)
     assert response.headers["Content-Length"] == str(len(file.content))
@@ -65,40 +65,40 @@ def test_a_file_is_given_as_from_a_folder(pip, demo, token, file):
 
 
 @pytest.mark.parametrize("range_", ["bytes=0-9", "bytes=2000000-2999999", "bytes=-7", "bytes=2500000-"])
-def test_a_part_of_a_file_is_given(pip, demo, token, range_):
+def test_a_part_of_a_file_is_given(pip, published_project, token, range_):
     first, _, last = range_.removeprefix("bytes=").partition("-")
     wanted = LARGE.content[int(first) : int(last) + 1 if last else None] if first else LARGE.content[-int(last) :]
 
-    response = pip.download(demo, LARGE, token, headers={"Range": range_})
+    response = pip.download(published_project, LARGE, token, headers={"Range": range_})
 
     assert (response.status_code, response.data) == (206, wanted)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Range": "bytes=5-20"}], ids=["whole", "part"])
-def test_the_core_metadata_is_given(pip, demo, token, headers):
-    response = pip.download(demo, WHEEL, token, ".metadata", headers=headers)
+def test_the_core_metadata_is_given(pip, published_project, token, headers):
+    response = pip.download(published_project, WHEEL, token, ".metadata", headers=headers)
 
     assert response.status_code == (206 if headers else 200)
     assert response.data == (METADATA[5:21] if headers else METADATA)
 
 
-def test_what_needs_no_bytes_is_answered_while_the_store_is_away(pip, demo, token, line):
+def test_what_needs_no_bytes_is_answered_while_the_store_is_away(pip, published_project, token, line):
     line.is_cut = True
 
-    assert pip.download(demo, LARGE, token, method="HEAD").status_code == 200
-    known = pip.download(demo, LARGE, token, headers={"If-None-Match": f'"{LARGE.sha256}"'})
+    assert pip.download(published_project, LARGE, token, method="HEAD").status_code == 200
+    known = pip.download(published_project, LARGE, token, headers={"If-None-Match": f'"{LARGE.sha256}"'})
     assert (known.status_code, known.data) == (304, b"")
-    assert pip.download(demo, LARGE, token, headers={"Range": "bytes=99999999-"}).status_code == 416
+    assert pip.download(published_project, LARGE, token, headers={"Range": "bytes=99999999-"}).status_code == 416
 
 
-def test_a_file_with_other_bytes_is_never_given_whole(pip, demo, token, store, caplog):
+def test_a_file_with_other_bytes_is_never_given_whole(pip, published_project, token, store, caplog):
     damaged = LARGE.content[:-1] + b"?"
     staged = store.stage()
     staged.write(damaged)
     store.put(object_key(LARGE.sha256), staged)
     staged.close()
 
-    response = pip.download(demo, LARGE, token)
+    response = pip.download(published_project, LARGE, token)
 
     assert damaged.startswith(response.data)
     assert len(response.data) < len(damaged)
@@ -109,8 +109,8 @@ def test_a_file_with_other_bytes_is_never_given_whole(pip, demo, token, store, c
 
 
 @pytest.mark.parametrize("headers", [{}, {"Range": "bytes=5-20"}], ids=["whole", "part"])
-def test_a_client_is_sent_to_the_store(pip, demo, token, redirects, headers):
-    response = pip.download(demo, WHEEL, token, headers=headers)
+def test_a_client_is_sent_to_the_store(pip, published_project, token, redirects, headers):
+    response = pip.download(published_project, WHEEL, token, headers=headers)
 
     assert (response.status_code, response.data) == (302, b"")
     assert response.headers["Cache-Control"] == "no-store"
@@ -119,51 +119,53 @@ def test_a_client_is_sent_to_the_store(pip, demo, token, redirects, headers):
     assert followed.headers["Content-Disposition"] == f'attachment; filename="{WHEEL.filename}"'
 
 
-def test_an_address_is_given_once(pip, demo, token, redirects, monkeypatch):
+def test_an_address_is_given_once(pip, published_project, token, redirects, monkeypatch):
     monkeypatch.setattr(cloud, "LINK_SECONDS", 1)
-    first = pip.download(demo, WHEEL, token).location
+    first = pip.download(published_project, WHEEL, token).location
     monkeypatch.setattr(cloud, "LINK_SECONDS", 600)
 
-    second = pip.download(demo, WHEEL, token).location
+    second = pip.download(published_project, WHEEL, token).location
 
     assert "X-Amz-Expires=1&" in first
     assert "X-Amz-Expires=600&" in second
 
 
-def test_what_is_no_download_is_answered_here(pip, demo, token, redirects):
-    head = pip.download(demo, WHEEL, token, method="HEAD")
+def test_what_is_no_download_is_answered_here(pip, published_project, token, redirects):
+    head = pip.download(published_project, WHEEL, token, method="HEAD")
     assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(WHEEL.content)))
-    assert pip.download(demo, WHEEL, token, ".metadata").data == METADATA
-    assert pip.download(demo, WHEEL, token, headers={"If-None-Match": f'"{WHEEL.sha256}"'}).status_code == 304
-    assert pip.download(demo, WHEEL, token, headers={"Range": "bytes=99999999-"}).status_code == 416
+    assert pip.download(published_project, WHEEL, token, ".metadata").data == METADATA
+    assert (
+        pip.download(published_project, WHEEL, token, headers={"If-None-Match": f'"{WHEEL.sha256}"'}).status_code == 304
+    )
+    assert pip.download(published_project, WHEEL, token, headers={"Range": "bytes=99999999-"}).status_code == 416
 
 
-def test_nobody_is_sent_who_may_not_read(pip, demo, redirects):
-    assert pip.download(demo, WHEEL).status_code == 401
-    assert pip.download(demo, WHEEL, factories.access_token(factories.user("eve"))).status_code == 404
+def test_nobody_is_sent_who_may_not_read(pip, published_project, redirects):
+    assert pip.download(published_project, WHEEL).status_code == 401
+    assert pip.download(published_project, WHEEL, factories.access_token(factories.user("eve"))).status_code == 404
 
 
 @pytest.mark.parametrize("header", credential_names.TOKEN_HEADERS)
-def test_a_token_in_a_header_of_its_own_is_not_sent_along(pip, demo, token, redirects, header):
-    response = pip.download(demo, WHEEL, token, headers={header: token})
+def test_a_token_in_a_header_of_its_own_is_not_sent_along(pip, published_project, token, redirects, header):
+    response = pip.download(published_project, WHEEL, token, headers={header: token})
 
     assert (response.status_code, response.data) == (200, WHEEL.content)
 
 
-def test_nobody_is_sent_to_another_port_of_the_registrys_host(pip, demo, token, redirects, caplog):
+def test_nobody_is_sent_to_another_port_of_the_registrys_host(pip, published_project, token, redirects, caplog):
     """Old pips send their credentials there."""
-    response = pip.download(demo, WHEEL, token, base_url="http://127.0.0.1:8080")
+    response = pip.download(published_project, WHEEL, token, base_url="http://127.0.0.1:8080")
 
     assert (response.status_code, response.data) == (200, WHEEL.content)
     assert "redirects are not safe there" in caplog.text
 
 
-def test_a_download_at_the_store_is_counted_and_a_part_is_not(app, pip, demo, token, redirects, rest):
+def test_a_download_at_the_store_is_counted_and_a_part_is_not(app, pip, published_project, token, redirects, rest):
     for file, headers in ((WHEEL, {}), (LARGE, {"Range": "bytes=0-9"})):
-        assert pip.download(demo, file, token, headers=headers).status_code == 302
+        assert pip.download(published_project, file, token, headers=headers).status_code == 302
     app.extensions["downloads"].flush()
 
-    packages = rest.get(f"/projects/{demo.id}/packages", token).json
+    packages = rest.get(f"/projects/{published_project.id}/packages", token).json
     assert {one["version"] for one in packages if one["last_downloaded_at"]} == {"1.0"}
 
 
@@ -171,20 +173,20 @@ def test_a_download_at_the_store_is_counted_and_a_part_is_not(app, pip, demo, to
 
 
 @pytest.fixture(params=["refuses connections", "is silent"])
-def away(request, demo, line):
+def away(request, published_project, line):
     if request.param == "is silent":
         line.is_silent = True
     else:
         line.is_cut = True
 
 
-def test_downloads_and_uploads_are_told_to_come_again(away, pip, twine, demo, token):
+def test_downloads_and_uploads_are_told_to_come_again(away, pip, twine, published_project, token):
     began = time.monotonic()
 
     answers = [
-        pip.download(demo, LARGE, token),
-        pip.download(demo, WHEEL, token, ".metadata"),
-        twine.upload(demo, build_sdist("demo", "3.0"), token),
+        pip.download(published_project, LARGE, token),
+        pip.download(published_project, WHEEL, token, ".metadata"),
+        twine.upload(published_project, build_sdist("demo", "3.0"), token),
     ]
 
     assert time.monotonic() - began < 4
@@ -194,27 +196,30 @@ def test_downloads_and_uploads_are_told_to_come_again(away, pip, twine, demo, to
 
 
 def test_of_an_upload_that_was_told_to_come_again_nothing_is_kept_and_it_may(
-    pip, twine, demo, token, line, store, tmp_path
+    pip, twine, published_project, token, line, store, tmp_path
 ):
     file = build_sdist("demo", "3.0")
     line.is_cut = True
-    assert twine.upload(demo, file, token).status_code == 503
+    assert twine.upload(published_project, file, token).status_code == 503
     assert list((tmp_path / "staging").iterdir()) == []
     line.heal()
 
-    assert twine.upload(demo, file, token).status_code == 201
-    assert pip.download(demo, file, token).data == file.content
+    assert twine.upload(published_project, file, token).status_code == 201
+    assert pip.download(published_project, file, token).data == file.content
 
 
-def test_indexes_are_served(away, pip, demo, token):
-    assert pip.index(demo, token).status_code == 200
-    assert [link.text for link in links(pip.simple_page(demo, "demo", token).text)] == [WHEEL.filename, LARGE.filename]
+def test_indexes_are_served(away, pip, published_project, token):
+    assert pip.index(published_project, token).status_code == 200
+    assert [link.text for link in links(pip.simple_page(published_project, "demo", token).text)] == [
+        WHEEL.filename,
+        LARGE.filename,
+    ]
 
 
-def test_the_page_of_a_package_is_shown_without_its_readme(away, demo, browser_of, owner, rest, token):
-    package = rest.get(f"/projects/{demo.id}/packages", token).json[0]
+def test_the_page_of_a_package_is_shown_without_its_readme(away, published_project, browser_of, owner, rest, token):
+    package = rest.get(f"/projects/{published_project.id}/packages", token).json[0]
 
-    assert browser_of(owner).get(f"/{demo.full_path}/-/packages/{package['id']}").status_code == 200
+    assert browser_of(owner).get(f"/{published_project.full_path}/-/packages/{package['id']}").status_code == 200
 
 
 def test_the_registry_is_alive_but_not_ready(away, client):
@@ -228,10 +233,10 @@ def test_the_registry_is_alive_but_not_ready(away, client):
     assert client.get("/-/liveness").status_code == 200
 
 
-def test_a_download_that_gets_no_more_from_the_store_ends_short(pip, demo, token, line, store, caplog):
+def test_a_download_that_gets_no_more_from_the_store_ends_short(pip, published_project, token, line, store, caplog):
     line.cut_after_bytes, line.cuts_for_good = 2_500_000, True
 
-    response = pip.download(demo, LARGE, token)
+    response = pip.download(published_project, LARGE, token)
 
     assert LARGE.content.startswith(response.data)
     assert len(response.data) < len(LARGE.content)

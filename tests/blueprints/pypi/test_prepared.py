@@ -33,16 +33,12 @@ def reporter(project):
     return factories.member(project, Role.REPORTER, "rita")
 
 
-@pytest.fixture
-def demo(project, twine):
-    assert twine.upload(project, build_wheel(name="demo"), factories.deploy_token(project)).status_code == 201
-    return project
-
-
-def test_a_hot_page_costs_no_statement_but_the_look_at_the_content_generation(pip, demo, group, reporter, statements):
+def test_a_hot_page_costs_no_statement_but_the_look_at_the_content_generation(
+    pip, published_project, group, reporter, statements
+):
     token = factories.access_token(reporter)
     namespaces.add_member(group, reporter, Role.REPORTER, by=access.SHELL)
-    for namespace in (demo, group):
+    for namespace in (published_project, group):
         for read in (pip.index, lambda *arguments: pip.simple_page(arguments[0], "demo", arguments[1])):
             first = read(namespace, token)
             statements.clear()
@@ -56,12 +52,14 @@ def test_a_hot_page_costs_no_statement_but_the_look_at_the_content_generation(pi
             assert statements == []
 
 
-def test_conditional_and_head_requests_are_answered_from_it(pip, demo, reporter):
+def test_conditional_and_head_requests_are_answered_from_it(pip, published_project, reporter):
     token = factories.access_token(reporter)
-    first = pip.simple_page(demo, "demo", token)
+    first = pip.simple_page(published_project, "demo", token)
 
-    known = pip.simple_page(demo, "demo", token, headers={"If-None-Match": f'"other", {first.headers["ETag"]}'})
-    head = pip.simple_page(demo, "demo", token, method="HEAD")
+    known = pip.simple_page(
+        published_project, "demo", token, headers={"If-None-Match": f'"other", {first.headers["ETag"]}'}
+    )
+    head = pip.simple_page(published_project, "demo", token, method="HEAD")
 
     assert (known.status_code, known.data, known.headers["ETag"]) == (304, b"", first.headers["ETag"])
     assert (head.status_code, head.data) == (200, b"")
@@ -97,13 +95,13 @@ def _changes(project, group, reporter):
         ("group deleted", 404),
     ],
 )
-def test_a_change_is_seen_by_the_next_request(pip, demo, group, reporter, change, status):
+def test_a_change_is_seen_by_the_next_request(pip, published_project, group, reporter, change, status):
     token = factories.access_token(reporter)
     for _ in range(2):
-        assert pip.simple_page(demo, "demo", token).status_code == 200
+        assert pip.simple_page(published_project, "demo", token).status_code == 200
 
-    identifier = demo.id
-    _changes(demo, group, reporter)[change]()
+    identifier = published_project.id
+    _changes(published_project, group, reporter)[change]()
 
     assert pip.simple_page(identifier, "demo", token).status_code == status
 
@@ -128,12 +126,12 @@ def _releases(project):
     ]
 
 
-def test_each_yank_and_status_is_seen_by_the_next_request(pip, demo, group, reporter):
+def test_each_yank_and_status_is_seen_by_the_next_request(pip, published_project, group, reporter):
     token = factories.access_token(reporter)
     namespaces.add_member(group, reporter, Role.REPORTER, by=access.SHELL)
-    pages = [(namespace, accept) for namespace in (demo, group) for accept in (JSON, "text/html")]
+    pages = [(namespace, accept) for namespace in (published_project, group) for accept in (JSON, "text/html")]
 
-    for change, told in _releases(demo):
+    for change, told in _releases(published_project):
         known = [pip.simple_page(namespace, "demo", token, accept).headers["ETag"] for namespace, accept in pages]
 
         change()
@@ -144,26 +142,26 @@ def test_each_yank_and_status_is_seen_by_the_next_request(pip, demo, group, repo
             assert accept != JSON or told in page.text
 
 
-def test_a_small_file_of_a_quarantined_name_is_not_given_again(pip, demo, group, reporter):
+def test_a_small_file_of_a_quarantined_name_is_not_given_again(pip, published_project, group, reporter):
     token = factories.access_token(reporter)
     wheel = build_wheel(name="demo")
     for suffix in ("", ".metadata", ""):
-        assert pip.download(demo, wheel, token, suffix=suffix).status_code == 200
+        assert pip.download(published_project, wheel, token, suffix=suffix).status_code == 200
 
-    releases.set_name_status(demo, "demo", NameStatus.QUARANTINED, by=access.SHELL)
+    releases.set_name_status(published_project, "demo", NameStatus.QUARANTINED, by=access.SHELL)
 
     for suffix in ("", ".metadata"):
-        assert pip.download(demo, wheel, token, suffix=suffix).status_code == 404
+        assert pip.download(published_project, wheel, token, suffix=suffix).status_code == 404
 
 
-def test_forwarding_that_is_switched_off_stops_at_once(pip, demo, group, reporter):
+def test_forwarding_that_is_switched_off_stops_at_once(pip, published_project, group, reporter):
     token = factories.access_token(reporter)
     for _ in range(2):
-        assert pip.simple_page(demo, "unknown", token).status_code == 302
+        assert pip.simple_page(published_project, "unknown", token).status_code == 302
 
     forwarding.change_forwarding(group, value=False, by=access.SHELL)
 
-    assert pip.simple_page(demo, "unknown", token).status_code == 404
+    assert pip.simple_page(published_project, "unknown", token).status_code == 404
 
 
 def _issued(project, owner):
@@ -225,16 +223,16 @@ def _issued(project, owner):
         "job finished",
     ],
 )
-def test_a_credential_that_ends_is_refused_by_the_next_request(pip, demo, owner, statements, end):
-    credentials, end_it = _issued(demo, owner)[end]()
+def test_a_credential_that_ends_is_refused_by_the_next_request(pip, published_project, owner, statements, end):
+    credentials, end_it = _issued(published_project, owner)[end]()
     for _ in range(2):
         statements.clear()
-        assert pip.simple_page(demo, "demo", credentials).status_code == 200
+        assert pip.simple_page(published_project, "demo", credentials).status_code == 200
     assert statements == [], "the second is the kept one"
 
     end_it()
 
-    assert pip.simple_page(demo, "demo", credentials).status_code == 401
+    assert pip.simple_page(published_project, "demo", credentials).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -246,46 +244,51 @@ def test_a_credential_that_ends_is_refused_by_the_next_request(pip, demo, owner,
     ],
     ids=["access token", "deploy token", "job"],
 )
-def test_a_credential_that_is_issued_leaves_the_kept_answers(pip, demo, owner, reporter, statements, issue):
+def test_a_credential_that_is_issued_leaves_the_kept_answers(
+    pip, published_project, owner, reporter, statements, issue
+):
     token = factories.access_token(reporter)
-    pip.simple_page(demo, "demo", token)
+    pip.simple_page(published_project, "demo", token)
 
-    issue(demo, owner)
+    issue(published_project, owner)
 
     statements.clear()
-    assert pip.simple_page(demo, "demo", token).status_code == 200
+    assert pip.simple_page(published_project, "demo", token).status_code == 200
     assert statements == []
 
 
-def test_an_answer_ends_with_the_token_it_was_given_to(pip, demo, owner, monkeypatch):
-    _, job_secret = factories.job(demo, owner, lifetime=timedelta(seconds=20))
-    deploy = factories.deploy_token(demo, expires_at=utcnow() + timedelta(seconds=20))
+def test_an_answer_ends_with_the_token_it_was_given_to(pip, published_project, owner, monkeypatch):
+    _, job_secret = factories.job(published_project, owner, lifetime=timedelta(seconds=20))
+    deploy = factories.deploy_token(published_project, expires_at=utcnow() + timedelta(seconds=20))
     callers = [deploy, ("gitlab-ci-token", job_secret)]
     for credentials in callers:
-        assert pip.simple_page(demo, "demo", credentials).status_code == 200
+        assert pip.simple_page(published_project, "demo", credentials).status_code == 200
     later = utcnow() + timedelta(seconds=21)
     for module in ("registry.blueprints.pypi.prepared", "registry.blueprints.auth.credentials"):
         monkeypatch.setattr(f"{module}.utcnow", lambda: later)
 
     for credentials in callers:
-        assert pip.simple_page(demo, "demo", credentials).status_code == 401
+        assert pip.simple_page(published_project, "demo", credentials).status_code == 401
 
 
-def test_nobody_is_given_what_was_made_for_another(pip, client, demo, reporter, outsider):
-    assert pip.simple_page(demo, "demo", factories.access_token(reporter)).status_code == 200
+def test_nobody_is_given_what_was_made_for_another(pip, client, published_project, reporter, outsider):
+    assert pip.simple_page(published_project, "demo", factories.access_token(reporter)).status_code == 200
 
-    assert pip.simple_page(demo, "demo").status_code == 401
-    assert pip.simple_page(demo, "demo", factories.access_token(outsider)).status_code == 404
-    assert pip.simple_page(demo, "demo", "nonsense").status_code == 401
-    assert client.get(f"{pypi_path(demo)}/simple/demo/", headers={"PRIVATE-TOKEN": "nonsense"}).status_code == 401
+    assert pip.simple_page(published_project, "demo").status_code == 401
+    assert pip.simple_page(published_project, "demo", factories.access_token(outsider)).status_code == 404
+    assert pip.simple_page(published_project, "demo", "nonsense").status_code == 401
+    assert (
+        client.get(f"{pypi_path(published_project)}/simple/demo/", headers={"PRIVATE-TOKEN": "nonsense"}).status_code
+        == 401
+    )
 
 
-def test_each_form_host_and_spelling_has_an_answer_of_its_own(pip, demo, reporter):
+def test_each_form_host_and_spelling_has_an_answer_of_its_own(pip, published_project, reporter):
     token = factories.access_token(reporter)
 
-    html = pip.simple_page(demo, "demo", token)
-    as_json = pip.simple_page(demo, "demo", token, accept=JSON)
-    elsewhere = pip.simple_page(demo, "demo", token, headers={"Host": "elsewhere.example"})
+    html = pip.simple_page(published_project, "demo", token)
+    as_json = pip.simple_page(published_project, "demo", token, accept=JSON)
+    elsewhere = pip.simple_page(published_project, "demo", token, headers={"Host": "elsewhere.example"})
     by_path = pip.get("/api/v4/projects/acme%2Ftools/packages/pypi/simple/demo/", token)
 
     assert html.content_type.startswith("text/html")
@@ -294,28 +297,30 @@ def test_each_form_host_and_spelling_has_an_answer_of_its_own(pip, demo, reporte
     assert "projects/acme%2Ftools/" in by_path.text
 
 
-def test_a_write_through_another_process_is_seen(app, pip, twine, demo, reporter):
+def test_a_write_through_another_process_is_seen(app, pip, twine, published_project, reporter):
     token = factories.access_token(reporter)
     shared = ("INSTANCE_PATH", "SECRET_KEY", "UPSTREAM_URL", "DATABASE_URL")
     other = create_app({name: app.config[name] for name in shared})
     for _ in range(2):
-        assert len(Pip(other.test_client()).simple_page(demo, "demo", token, accept=JSON).json["files"]) == 1
+        assert (
+            len(Pip(other.test_client()).simple_page(published_project, "demo", token, accept=JSON).json["files"]) == 1
+        )
 
-    twine.upload(demo, build_wheel(name="demo", version="2.0"), factories.deploy_token(demo))
+    twine.upload(published_project, build_wheel(name="demo", version="2.0"), factories.deploy_token(published_project))
 
-    assert len(Pip(other.test_client()).simple_page(demo, "demo", token, accept=JSON).json["files"]) == 2
+    assert len(Pip(other.test_client()).simple_page(published_project, "demo", token, accept=JSON).json["files"]) == 2
     with other.app_context():
         db.engine.dispose()
 
 
-def test_what_is_kept_stays_within_its_limit(pip, demo, reporter, statements, monkeypatch):
+def test_what_is_kept_stays_within_its_limit(pip, published_project, reporter, statements, monkeypatch):
     monkeypatch.setattr(prepared, "LIMIT_BYTES", 4000)
     token = factories.access_token(reporter)
 
     for number in range(20):
-        assert pip.get(f"{pypi_path(demo)}/simple/demo/?n={number}", token).status_code == 200
+        assert pip.get(f"{pypi_path(published_project)}/simple/demo/?n={number}", token).status_code == 200
     statements.clear()
-    pip.get(f"{pypi_path(demo)}/simple/demo/?n=0", token)
+    pip.get(f"{pypi_path(published_project)}/simple/demo/?n=0", token)
 
     assert len(statements) > 1, "the first was dropped"
 
@@ -331,9 +336,9 @@ def test_a_public_page_that_turns_private_is_closed_at_once(app, pip, twine):
     assert pip.simple_page(project, "demo").status_code == 401
 
 
-def _ways_to_ask(app, demo, reporter):
+def _ways_to_ask(app, published_project, reporter):
     """Every way of giving credentials that opens a private page, as the headers and the query of a request."""
-    token, secret = factories.access_token(reporter), factories.deploy_token(demo)
+    token, secret = factories.access_token(reporter), factories.deploy_token(published_project)
     cookies = Browser(app).sign_in(reporter).client
     return {
         "basic": (basic(token), ""),
@@ -349,9 +354,9 @@ def _ways_to_ask(app, demo, reporter):
 @pytest.mark.parametrize(
     "way", ["basic", "bearer", "private token", "parameter", "deploy token as basic", "deploy token", "cookie"]
 )
-def test_no_other_caller_gets_a_page_that_credentials_opened(app, demo, reporter, statements, way):
-    headers, query = _ways_to_ask(app, demo, reporter)[way]
-    path = f"{pypi_path(demo)}/simple/demo/"
+def test_no_other_caller_gets_a_page_that_credentials_opened(app, published_project, reporter, statements, way):
+    headers, query = _ways_to_ask(app, published_project, reporter)[way]
+    path = f"{pypi_path(published_project)}/simple/demo/"
     for _ in range(2):
         statements.clear()
         assert Client(app, use_cookies=False).get(path + query, headers=headers).status_code == 200
@@ -372,14 +377,14 @@ def test_links_are_spelled_as_each_client_spells_them(client, twine):
         assert f"/api/v4/projects/{spelled}/packages/pypi/files/" in page.text
 
 
-def test_a_token_that_ends_at_midnight_opens_nothing_after_it(pip, demo, reporter, monkeypatch):
+def test_a_token_that_ends_at_midnight_opens_nothing_after_it(pip, published_project, reporter, monkeypatch):
     midnight = (utcnow() + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     token = factories.access_token(reporter, expires_on=midnight.date())
 
     def at(moment):
         for module in ("registry.blueprints.pypi.prepared", "registry.blueprints.auth.credentials"):
             monkeypatch.setattr(f"{module}.utcnow", lambda: moment)
-        return pip.simple_page(demo, "demo", token).status_code
+        return pip.simple_page(published_project, "demo", token).status_code
 
     assert at(midnight - timedelta(seconds=10)) == 200
     assert at(midnight - timedelta(seconds=1)) == 200

@@ -73,7 +73,7 @@ def address(package, prefix=LIST):
 
 
 @pytest.fixture
-def demo(project, owner):
+def release(project, owner):
     """A package ``demo`` 1.0 of two files, published by the owner."""
     factories.published(project, build_sdist(), by=factories.signed_in(owner))
     return package_of(factories.published(project, build_wheel(), by=factories.signed_in(owner)))
@@ -89,7 +89,7 @@ def publish_some(project, count, name="driver"):
 # The list -------------------------------------------------------------------------------------------------------
 
 
-def test_a_list_says_what_was_published_by_whom_and_when(browser_of, owner, demo):
+def test_a_list_says_what_was_published_by_whom_and_when(browser_of, owner, release):
     page = browser_of(owner).get(LIST)
 
     assert page.status_code == 200
@@ -97,15 +97,15 @@ def test_a_list_says_what_was_published_by_whom_and_when(browser_of, owner, demo
     assert "Package registry 1" in page.text
     assert "Manually published" in page.text
     assert "Published by Olivia " in page.text
-    assert address(demo) in page.links
+    assert address(release) in page.links
 
 
-def test_a_list_of_a_group_says_in_addition_where(browser_of, owner, demo):
+def test_a_list_of_a_group_says_in_addition_where(browser_of, owner, release):
     page = browser_of(owner).get(GROUP_LIST)
 
     assert rows(page) == [("demo", "1.0 · PyPI")]
     assert "to Tools" in page.text
-    assert {address(demo, GROUP_LIST), LIST} <= set(page.links)
+    assert {address(release, GROUP_LIST), LIST} <= set(page.links)
 
 
 def test_what_a_job_published_shows_its_branch(browser_of, owner, project):
@@ -126,7 +126,7 @@ def test_what_a_deploy_token_published_names_nobody(browser_of, owner, project):
     assert "Published " in page.text
 
 
-def test_protected_packages_are_marked(browser_of, owner, project, demo):
+def test_protected_packages_are_marked(browser_of, owner, project, release):
     protection.add_protection_rule(project, pattern="de*", push=Role.OWNER, delete=None, by=SHELL)
 
     page = browser_of(owner).get(LIST)
@@ -158,7 +158,7 @@ def test_filters_and_order_come_from_the_address(browser_of, owner, project, que
     assert names(page) == found
 
 
-def test_the_filter_that_is_set_stands_in_the_form(browser_of, owner, demo):
+def test_the_filter_that_is_set_stands_in_the_form(browser_of, owner, release):
     page = browser_of(owner).get(f"{LIST}?search=de&version=1.0&type=pypi&order_by=name&sort=desc")
 
     chosen = {option.get("value") for option in page.tree.iter("option") if option.get("selected") is not None}
@@ -175,7 +175,7 @@ def test_the_filter_that_is_set_stands_in_the_form(browser_of, owner, demo):
         "version=%00", "search=%25", "search=%FF",
     ],
 )  # fmt: skip
-def test_an_address_that_makes_no_sense_still_shows_the_list(browser_of, owner, demo, query):
+def test_an_address_that_makes_no_sense_still_shows_the_list(browser_of, owner, release, query):
     page = browser_of(owner).get(f"{LIST}?{query}")
 
     assert page.status_code == 200
@@ -191,7 +191,7 @@ def test_versions_are_sorted_as_versions(browser_of, owner, project):
     assert [text.partition(" ")[0] for _, text in rows(page)] == ["1.9rc1", "1.9", "1.9+local", "1.10", "2.0.post1"]
 
 
-def test_a_group_can_be_sorted_by_project(browser_of, owner, group, demo):
+def test_a_group_can_be_sorted_by_project(browser_of, owner, group, release):
     factories.published(factories.project("aardvark", parent=group), build_wheel("zebra"))
 
     assert names(browser_of(owner).get(f"{GROUP_LIST}?order_by=project_path")) == ["zebra", "demo"]
@@ -236,14 +236,14 @@ def test_an_empty_group_shows_its_index(browser_of, owner, group):
     assert f"http://localhost/api/v4/groups/{group.id}/-/packages/pypi/simple" in page.html
 
 
-def test_a_filter_that_finds_nothing_says_so(browser_of, owner, demo):
+def test_a_filter_that_finds_nothing_says_so(browser_of, owner, release):
     page = browser_of(owner).get(f"{LIST}?search=nothing+like+it")
 
     assert "Sorry, your filter produced no results" in page.text
     assert "To widen your search, change or remove the filters above." in page.text
 
 
-def test_a_group_lists_only_what_the_viewer_may_read(browser_of, group, demo):
+def test_a_group_lists_only_what_the_viewer_may_read(browser_of, group, release):
     open_group = factories.group("open", visibility=Visibility.PUBLIC)
     public = factories.project("public", parent=open_group, visibility=Visibility.PUBLIC)
     private = factories.project("private", parent=open_group)
@@ -266,7 +266,7 @@ def test_the_cog_is_shown_to_those_who_may_turn_it(browser_of, project, role, ma
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_hostile_search_terms_are_shown_as_text(browser_of, owner, demo, hostile):
+def test_hostile_search_terms_are_shown_as_text(browser_of, owner, release, hostile):
     page = browser_of(owner).get(f"{LIST}?{urlencode({'search': hostile, 'version': hostile})}")
 
     values = [field.get("value") for field in page.tree.iter("input") if field.get("name") in ("search", "version")]
@@ -340,12 +340,12 @@ def test_reading_asks_for_the_role_of_a_reporter_or_an_open_project(browser_of, 
     assert answer.status_code == (302 if page == "download" and status == 200 else status)
 
 
-def test_nobody_is_asked_to_sign_in_where_signing_in_may_help(browser, demo):
-    for path in (LIST, GROUP_LIST, address(demo)):
+def test_nobody_is_asked_to_sign_in_where_signing_in_may_help(browser, release):
+    for path in (LIST, GROUP_LIST, address(release)):
         assert browser.get(path).location.startswith("/users/sign_in?next=")
 
 
-def test_a_registry_that_is_disabled_shows_no_list(browser_of, owner, project, demo):
+def test_a_registry_that_is_disabled_shows_no_list(browser_of, owner, project, release):
     namespaces.change(project, namespaces.ProjectChanges(registry_access=RegistryAccess.DISABLED), by=SHELL)
 
     assert browser_of(owner).get(LIST).status_code == 403
@@ -362,23 +362,23 @@ DELETERS = [
 
 
 @pytest.mark.parametrize(("role", "status"), DELETERS)
-def test_deleting_packages_asks_for_the_role_of_a_maintainer(browser_of, project, demo, role, status):
+def test_deleting_packages_asks_for_the_role_of_a_maintainer(browser_of, project, release, role, status):
     browser = browser_of(factories.user() if role is None else factories.member(project, role))
 
-    question = browser.get(f"{DELETE}?id={demo.id}")
-    answer = browser.post(DELETE, {"id": demo.id})
+    question = browser.get(f"{DELETE}?id={release.id}")
+    answer = browser.post(DELETE, {"id": release.id})
 
     assert question.status_code == status
     assert answer.status_code == (303 if status == 200 else status)
-    factories.reload(demo)
-    assert (demo.status is PackageStatus.PENDING_DESTRUCTION) is (status == 200)
+    factories.reload(release)
+    assert (release.status is PackageStatus.PENDING_DESTRUCTION) is (status == 200)
 
 
 @pytest.mark.parametrize(("role", "status"), DELETERS)
-def test_deleting_assets_asks_for_the_role_of_a_maintainer(browser_of, project, demo, role, status):
-    file = db.session.scalars(lists.package_files(demo)).first()
+def test_deleting_assets_asks_for_the_role_of_a_maintainer(browser_of, project, release, role, status):
+    file = db.session.scalars(lists.package_files(release)).first()
     browser = browser_of(factories.user() if role is None else factories.member(project, role))
-    path = f"{address(demo)}/package_files/delete"
+    path = f"{address(release)}/package_files/delete"
 
     question = browser.get(f"{path}?id={file.id}")
     answer = browser.post(path, {"id": file.id})
@@ -390,10 +390,10 @@ def test_deleting_assets_asks_for_the_role_of_a_maintainer(browser_of, project, 
 
 
 @pytest.mark.parametrize(("role", "may_delete"), [(Role.DEVELOPER, False), (Role.MAINTAINER, True)])
-def test_controls_to_delete_are_shown_to_those_who_may(browser_of, project, demo, role, may_delete):
+def test_controls_to_delete_are_shown_to_those_who_may(browser_of, project, release, role, may_delete):
     browser = browser_of(factories.member(project, role))
 
-    listed, shown = browser.get(LIST), browser.get(address(demo))
+    listed, shown = browser.get(LIST), browser.get(address(release))
 
     assert ("Delete selected" in listed.text) is may_delete
     assert ("Delete package" in listed.text) is may_delete
@@ -404,12 +404,12 @@ def test_controls_to_delete_are_shown_to_those_who_may(browser_of, project, demo
 # Deletion -------------------------------------------------------------------------------------------------------
 
 
-def test_a_package_is_deleted_after_a_question_that_names_it(browser_of, maintainer, group, demo):
+def test_a_package_is_deleted_after_a_question_that_names_it(browser_of, maintainer, group, release):
     forwarding.change_forwarding(group, value=False, by=SHELL)
     browser = browser_of(maintainer)
 
-    question = browser.get(f"{DELETE}?id={demo.id}")
-    answer = browser.submit(f"{DELETE}?id={demo.id}", action=DELETE)
+    question = browser.get(f"{DELETE}?id={release.id}")
+    answer = browser.submit(f"{DELETE}?id={release.id}", action=DELETE)
     after = browser.get(answer.location)
 
     assert "Delete package version" in question.title
@@ -420,8 +420,8 @@ def test_a_package_is_deleted_after_a_question_that_names_it(browser_of, maintai
     assert "There are no packages yet" in after.text
 
 
-def test_where_requests_are_forwarded_the_question_tells_of_the_risk(browser_of, maintainer, demo):
-    page = browser_of(maintainer).get(f"{DELETE}?id={demo.id}")
+def test_where_requests_are_forwarded_the_question_tells_of_the_risk(browser_of, maintainer, release):
+    page = browser_of(maintainer).get(f"{DELETE}?id={release.id}")
 
     assert "security risk" in page.text
     assert "What are the risks?" in page.text
@@ -452,54 +452,54 @@ def test_several_packages_with_forwarding_have_words_of_their_own(browser_of, ma
     assert "Yes, delete selected packages" in browser_of(maintainer).get(f"{DELETE}?{ids}").text
 
 
-def test_what_a_rule_protects_is_named_and_stays(browser_of, maintainer, project, demo):
+def test_what_a_rule_protects_is_named_and_stays(browser_of, maintainer, project, release):
     protection.add_protection_rule(project, pattern="demo", push=None, delete=Role.OWNER, by=SHELL)
     other = package_of(factories.published(project, build_wheel("other")))
     browser = browser_of(maintainer)
-    path = f"{DELETE}?id={demo.id}&id={other.id}"
+    path = f"{DELETE}?id={release.id}&id={other.id}"
 
     question = browser.get(path)
     browser.submit(path, action=DELETE)
-    forced = browser.post(DELETE, {"id": demo.id})
+    forced = browser.post(DELETE, {"id": release.id})
 
     assert "These cannot be deleted by you and stay" in question.text
-    factories.reload(demo, other)
-    assert (demo.status, other.status) == (PackageStatus.DEFAULT, PackageStatus.PENDING_DESTRUCTION)
+    factories.reload(release, other)
+    assert (release.status, other.status) == (PackageStatus.DEFAULT, PackageStatus.PENDING_DESTRUCTION)
     assert forced.status_code == 403
     assert "A protection rule does not allow you to do this." in forced.text
 
 
-def test_of_several_packages_all_or_none_are_deleted(browser_of, maintainer, project, demo):
+def test_of_several_packages_all_or_none_are_deleted(browser_of, maintainer, project, release):
     protection.add_protection_rule(project, pattern="demo", push=None, delete=Role.OWNER, by=SHELL)
     other = package_of(factories.published(project, build_wheel("other")))
 
-    answer = browser_of(maintainer).post(DELETE, {"id": [other.id, demo.id]})
+    answer = browser_of(maintainer).post(DELETE, {"id": [other.id, release.id]})
 
     factories.reload(other)
     assert answer.status_code == 403
     assert other.status is PackageStatus.DEFAULT
 
 
-def test_in_a_group_a_package_is_deleted_by_the_maintainer_of_its_project(browser_of, group, project, demo):
+def test_in_a_group_a_package_is_deleted_by_the_maintainer_of_its_project(browser_of, group, project, release):
     elsewhere = factories.project("elsewhere", parent=group)
     other = package_of(factories.published(elsewhere, build_wheel("other")))
     user = factories.member(group, Role.REPORTER)
     namespaces.add_member(elsewhere, user, Role.MAINTAINER, by=SHELL)
     browser = browser_of(user)
 
-    question = browser.get(f"{GROUP_LIST}/delete?id={demo.id}&id={other.id}")
-    refused = browser.post(f"{GROUP_LIST}/delete", {"id": [demo.id, other.id]})
+    question = browser.get(f"{GROUP_LIST}/delete?id={release.id}&id={other.id}")
+    refused = browser.post(f"{GROUP_LIST}/delete", {"id": [release.id, other.id]})
     done = browser.post(f"{GROUP_LIST}/delete", {"id": other.id})
 
     assert "These cannot be deleted by you and stay" in question.text
     assert refused.status_code == 403
     assert (done.status_code, done.location) == (303, GROUP_LIST)
-    factories.reload(demo, other)
-    assert (demo.status, other.status) == (PackageStatus.DEFAULT, PackageStatus.PENDING_DESTRUCTION)
+    factories.reload(release, other)
+    assert (release.status, other.status) == (PackageStatus.DEFAULT, PackageStatus.PENDING_DESTRUCTION)
 
 
 @pytest.mark.parametrize("ids", ["", "id=x", "id=-1", "id=99999999999999999999", "id=%D9%A1", "id=4711"])
-def test_a_choice_of_nothing_is_told(browser_of, maintainer, project, demo, ids):
+def test_a_choice_of_nothing_is_told(browser_of, maintainer, project, release, ids):
     browser = browser_of(maintainer)
 
     answer = browser.get(f"{DELETE}?{ids}")
@@ -508,7 +508,7 @@ def test_a_choice_of_nothing_is_told(browser_of, maintainer, project, demo, ids)
     assert browser.get(LIST).flashes == ["Select at least one package."]
 
 
-def test_packages_of_another_project_are_not_deleted_through_this_one(browser_of, maintainer, project, demo):
+def test_packages_of_another_project_are_not_deleted_through_this_one(browser_of, maintainer, project, release):
     foreign = package_of(factories.published(factories.project(), build_wheel("foreign")))
 
     browser_of(maintainer).post(DELETE, {"id": foreign.id})
@@ -517,21 +517,21 @@ def test_packages_of_another_project_are_not_deleted_through_this_one(browser_of
     assert foreign.status is PackageStatus.DEFAULT
 
 
-def test_a_form_without_the_token_deletes_nothing(browser_of, maintainer, demo):
-    file = db.session.scalars(lists.package_files(demo)).first()
+def test_a_form_without_the_token_deletes_nothing(browser_of, maintainer, release):
+    file = db.session.scalars(lists.package_files(release)).first()
     browser = browser_of(maintainer)
 
-    for path, record in ((DELETE, demo), (f"{address(demo)}/package_files/delete", file)):
+    for path, record in ((DELETE, release), (f"{address(release)}/package_files/delete", file)):
         answer = browser.open(path, method="POST", data={"id": record.id})
         assert answer.status_code == 400
 
-    factories.reload(demo, file)
-    assert (demo.status, file.status) == (PackageStatus.DEFAULT, FileStatus.DEFAULT)
+    factories.reload(release, file)
+    assert (release.status, file.status) == (PackageStatus.DEFAULT, FileStatus.DEFAULT)
 
 
-def test_an_asset_is_deleted_after_a_question_that_names_it(browser_of, maintainer, demo):
-    wheel = db.session.scalars(lists.package_files(demo).where(PackageFile.filename.endswith(".whl"))).one()
-    path = f"{address(demo)}/package_files/delete"
+def test_an_asset_is_deleted_after_a_question_that_names_it(browser_of, maintainer, release):
+    wheel = db.session.scalars(lists.package_files(release).where(PackageFile.filename.endswith(".whl"))).one()
+    path = f"{address(release)}/package_files/delete"
     browser = browser_of(maintainer)
 
     question = browser.get(f"{path}?id={wheel.id}")
@@ -541,14 +541,14 @@ def test_an_asset_is_deleted_after_a_question_that_names_it(browser_of, maintain
     assert "Delete package asset" in question.title
     assert "You are about to delete demo-1.0-py3-none-any.whl." in question.text
     assert "the package may be unusable" in question.text
-    assert after.path == address(demo)
+    assert after.path == address(release)
     assert after.flashes == ["Package asset deleted successfully"]
     assert "demo-1.0.tar.gz" in after.text
 
 
-def test_the_last_assets_take_the_package_along_and_the_question_says_so(browser_of, maintainer, project, demo):
-    files = db.session.scalars(lists.package_files(demo)).all()
-    path = f"{address(demo)}/package_files/delete"
+def test_the_last_assets_take_the_package_along_and_the_question_says_so(browser_of, maintainer, project, release):
+    files = db.session.scalars(lists.package_files(release)).all()
+    path = f"{address(release)}/package_files/delete"
     ids = urlencode([("id", file.id) for file in files])
     browser = browser_of(maintainer)
 
@@ -564,29 +564,29 @@ def test_the_last_assets_take_the_package_along_and_the_question_says_so(browser
     assert lists.count(lists.packages(project, SHELL, PackageFilter())) == 0
 
 
-def test_several_assets_are_named_one_by_one(browser_of, maintainer, project, demo):
+def test_several_assets_are_named_one_by_one(browser_of, maintainer, project, release):
     factories.published(project, build_wheel(tag="py2-none-any"))
-    ids = [file.id for file in db.session.scalars(lists.package_files(demo).order_by(PackageFile.id))][:2]
+    ids = [file.id for file in db.session.scalars(lists.package_files(release).order_by(PackageFile.id))][:2]
 
-    page = browser_of(maintainer).get(f"{address(demo)}/package_files/delete?{urlencode([('id', i) for i in ids])}")
+    page = browser_of(maintainer).get(f"{address(release)}/package_files/delete?{urlencode([('id', i) for i in ids])}")
 
     assert "Delete 2 assets" in page.title
     assert all(name in page.text for name in ("demo-1.0.tar.gz", "demo-1.0-py3-none-any.whl"))
 
 
-def test_a_choice_of_no_assets_is_told(browser_of, maintainer, demo):
+def test_a_choice_of_no_assets_is_told(browser_of, maintainer, release):
     browser = browser_of(maintainer)
 
-    answer = browser.get(f"{address(demo)}/package_files/delete")
+    answer = browser.get(f"{address(release)}/package_files/delete")
 
-    assert (answer.status_code, answer.location) == (303, address(demo))
-    assert browser.get(address(demo)).flashes == ["Select at least one asset."]
+    assert (answer.status_code, answer.location) == (303, address(release))
+    assert browser.get(address(release)).flashes == ["Select at least one asset."]
 
 
-def test_assets_of_a_protected_package_stay(browser_of, maintainer, project, demo):
+def test_assets_of_a_protected_package_stay(browser_of, maintainer, project, release):
     protection.add_protection_rule(project, pattern="demo", push=None, delete=Role.OWNER, by=SHELL)
-    file = db.session.scalars(lists.package_files(demo)).first()
-    path = f"{address(demo)}/package_files/delete"
+    file = db.session.scalars(lists.package_files(release)).first()
+    path = f"{address(release)}/package_files/delete"
     browser = browser_of(maintainer)
 
     question = browser.get(f"{path}?id={file.id}")
@@ -599,8 +599,8 @@ def test_assets_of_a_protected_package_stay(browser_of, maintainer, project, dem
 # A package ------------------------------------------------------------------------------------------------------
 
 
-def test_a_package_page_has_lines_that_install_it(browser_of, owner, group, project, demo):
-    page = browser_of(owner).get(address(demo))
+def test_a_package_page_has_lines_that_install_it(browser_of, owner, group, project, release):
+    page = browser_of(owner).get(address(release))
 
     host = "localhost"
     index = f"http://__token__:<your_personal_token>@{host}/api/v4/projects/{project.id}/packages/pypi/simple"
@@ -615,8 +615,8 @@ def test_a_package_page_has_lines_that_install_it(browser_of, owner, group, proj
     assert 'aria-label="Copy .pypirc content"' in page.html
 
 
-def test_a_package_page_has_the_registry_setup(browser_of, owner, project, demo):
-    page = browser_of(owner).get(address(demo))
+def test_a_package_page_has_the_registry_setup(browser_of, owner, project, release):
+    page = browser_of(owner).get(address(release))
 
     assert (
         f"[gitlab]\nrepository = http://localhost/api/v4/projects/{project.id}/packages/pypi\n"
@@ -660,19 +660,19 @@ def test_a_package_page_tells_history_size_and_metadata(browser_of, owner, proje
         assert row in page.text
 
 
-def test_assets_stand_with_size_and_digests(browser_of, owner, project, demo):
-    file = db.session.scalars(lists.package_files(demo)).first()
+def test_assets_stand_with_size_and_digests(browser_of, owner, project, release):
+    file = db.session.scalars(lists.package_files(release)).first()
 
-    page = browser_of(owner).get(address(demo))
+    page = browser_of(owner).get(address(release))
 
     assert all(digest in page.text for digest in (file.sha256, file.md5, file.blake2b_256))
     assert f"/acme/tools/-/package_files/{file.id}/download" in page.links
     assert "Assets 2" in page.text
 
 
-def test_an_asset_is_downloaded_with_the_session(browser_of, owner, project, demo):
+def test_an_asset_is_downloaded_with_the_session(browser_of, owner, project, release):
     built = build_wheel()
-    file = db.session.scalars(lists.package_files(demo).where(PackageFile.filename == built.filename)).one()
+    file = db.session.scalars(lists.package_files(release).where(PackageFile.filename == built.filename)).one()
     browser = browser_of(owner)
 
     answer = browser.get(f"/acme/tools/-/package_files/{file.id}/download")
@@ -682,42 +682,44 @@ def test_an_asset_is_downloaded_with_the_session(browser_of, owner, project, dem
 
 
 @pytest.mark.parametrize("which", ["unknown", "another project's", "deleted"])
-def test_an_asset_that_is_not_there_is_not_found(browser_of, owner, project, demo, which):
+def test_an_asset_that_is_not_there_is_not_found(browser_of, owner, project, release, which):
     file_id = 4711
     if which == "another project's":
         file_id = factories.published(factories.project(), build_wheel()).id
     elif which == "deleted":
-        deletion.delete_package(demo, project, by=SHELL)
+        deletion.delete_package(release, project, by=SHELL)
         file_id = db.session.scalars(db.select(PackageFile.id)).first()
 
     assert browser_of(owner).get(f"/acme/tools/-/package_files/{file_id}/download").status_code == 404
 
 
-def test_other_versions_stand_newest_first_with_their_number(browser_of, owner, project, demo):
+def test_other_versions_stand_newest_first_with_their_number(browser_of, owner, project, release):
     for version in ("1.10", "1.9", "2.0rc1"):
         factories.published(project, build_wheel("demo", version), by=factories.signed_in(owner))
     browser = browser_of(owner)
 
-    detail, tab = browser.get(address(demo)), browser.get(f"{address(demo)}?tab=versions")
+    detail, tab = browser.get(address(release)), browser.get(f"{address(release)}?tab=versions")
 
     listed = [words(row[0]) for row in tab.tree.find(".//tbody")]
     assert "Other versions 3" in detail.text
     assert listed == ["2.0rc1", "1.10", "1.9"]
 
 
-def test_a_package_without_other_versions_says_so(browser_of, owner, demo):
-    assert "There are no other versions of this package." in browser_of(owner).get(f"{address(demo)}?tab=versions").text
+def test_a_package_without_other_versions_says_so(browser_of, owner, release):
+    assert (
+        "There are no other versions of this package." in browser_of(owner).get(f"{address(release)}?tab=versions").text
+    )
 
 
 @pytest.mark.parametrize("which", ["unknown", "another project's", "deleted"])
-def test_a_package_without_a_page_cannot_be_loaded(browser_of, owner, project, demo, which):
-    package_id = demo.id
+def test_a_package_without_a_page_cannot_be_loaded(browser_of, owner, project, release, which):
+    package_id = release.id
     if which == "unknown":
         package_id = 4711
     elif which == "another project's":
         package_id = factories.published(factories.project(), build_wheel()).package_id
     else:
-        deletion.delete_package(demo, project, by=SHELL)
+        deletion.delete_package(release, project, by=SHELL)
 
     page = browser_of(owner).get(f"{LIST}/{package_id}")
 
@@ -726,12 +728,12 @@ def test_a_package_without_a_page_cannot_be_loaded(browser_of, owner, project, d
     assert "Package registry" in page.text
 
 
-def test_a_package_is_shown_in_its_group_too(browser_of, owner, demo):
-    page = browser_of(owner).get(address(demo, GROUP_LIST))
+def test_a_package_is_shown_in_its_group_too(browser_of, owner, release):
+    page = browser_of(owner).get(address(release, GROUP_LIST))
 
     assert page.status_code == 200
     assert "Acme / Tools" in page.text
-    assert f"{address(demo, GROUP_LIST)}?tab=versions" in page.links
+    assert f"{address(release, GROUP_LIST)}?tab=versions" in page.links
 
 
 def test_a_package_of_another_group_is_not_shown_in_this_one(browser_of, owner, group):
@@ -763,31 +765,31 @@ def test_hostile_names_of_people_are_shown_as_text(browser_of, owner, project, h
     assert page.text.count(" ".join(hostile.split())) == 1
 
 
-def test_a_package_of_many_files_costs_no_more_statements(browser_of, owner, project, demo, statements):
+def test_a_package_of_many_files_costs_no_more_statements(browser_of, owner, project, release, statements):
     browser = browser_of(owner)
-    few = cost(browser, address(demo), statements)
+    few = cost(browser, address(release), statements)
     for number in range(30):
         factories.published(project, build_wheel(tag=f"py3-none-manylinux_2_{number}_x86_64"))
     for number in range(30):
         factories.published(project, build_wheel("demo", f"2.{number}"))
 
-    page = browser.get(address(demo))
+    page = browser.get(address(release))
 
-    assert cost(browser, address(demo), statements) == few
+    assert cost(browser, address(release), statements) == few
     assert len(page.tree.findall(".//tbody/tr")) == 20
     assert "Page 1 of 2" in page.text
 
 
 @pytest.mark.parametrize("path", [LIST, GROUP_LIST, "package", "versions", "question", "assets", "empty"])
 @pytest.mark.parametrize("language", ["en", "ja"])
-def test_every_page_is_whole_in_both_languages(browser_of, owner, group, project, demo, path, language):
+def test_every_page_is_whole_in_both_languages(browser_of, owner, group, project, release, path, language):
     factories.project("empty", parent=group)
-    file = db.session.scalars(lists.package_files(demo)).first()
+    file = db.session.scalars(lists.package_files(release)).first()
     paths = {
-        "package": address(demo),
-        "versions": f"{address(demo)}?tab=versions",
-        "question": f"{DELETE}?id={demo.id}",
-        "assets": f"{address(demo)}/package_files/delete?id={file.id}",
+        "package": address(release),
+        "versions": f"{address(release)}?tab=versions",
+        "question": f"{DELETE}?id={release.id}",
+        "assets": f"{address(release)}/package_files/delete?id={file.id}",
         "empty": "/acme/empty/-/packages",
     }
 
@@ -807,9 +809,9 @@ def test_times_can_be_read_exactly(browser_of, owner, project):
     assert any((time.get("title") or "").endswith("UTC") for time in page.tree.iter("time"))
 
 
-def test_links_of_the_index_and_of_the_page_lead_to_the_same_file(browser_of, pip, owner, project, demo):
+def test_links_of_the_index_and_of_the_page_lead_to_the_same_file(browser_of, pip, owner, project, release):
     token = factories.access_token(owner, "read_api")
-    file = db.session.scalars(lists.package_files(demo)).first()
+    file = db.session.scalars(lists.package_files(release)).first()
 
     location = browser_of(owner).get(f"/acme/tools/-/package_files/{file.id}/download").location
     index = pip.simple_page(project, "demo", token).text

@@ -60,7 +60,7 @@ def problems() -> list[Finding]:
 
 
 @pytest.fixture
-def demo(project: Project) -> list[PackageFile]:
+def demo_files(project: Project) -> list[PackageFile]:
     """A published wheel and sdist, with the same core metadata."""
     return [factories.published(project, file) for file in (build_wheel(), build_sdist())]
 

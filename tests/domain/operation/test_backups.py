@@ -137,12 +137,14 @@ class ReadMeanwhile(LocalStorage):
         return super().open(key)
 
 
-def test_the_rows_are_those_of_one_moment(project: Project, demo: list[PackageFile], make: Make, path: Path) -> None:
+def test_the_rows_are_those_of_one_moment(
+    project: Project, demo_files: list[PackageFile], make: Make, path: Path
+) -> None:
     published: list[PackageFile] = []
 
     def publish_meanwhile(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if "FROM users" in statement and not published:
-            published.append(demo[0])  # once
+            published.append(demo_files[0])  # once
             published.append(factories.published(project, build_wheel("newer")))
 
     event.listen(db.engine, "before_cursor_execute", publish_meanwhile)
@@ -154,7 +156,7 @@ def test_the_rows_are_those_of_one_moment(project: Project, demo: list[PackageFi
 
 
 def test_what_is_published_while_a_backup_is_made_is_not_in_it(
-    project: Project, demo: list[PackageFile], storage: Storage, make: Make, other: Flask, restore: Restore
+    project: Project, demo_files: list[PackageFile], storage: Storage, make: Make, other: Flask, restore: Restore
 ) -> None:
     make(ReadMeanwhile(storage, lambda: factories.published(project, build_wheel("newer"))))
 
@@ -167,7 +169,7 @@ def test_what_is_published_while_a_backup_is_made_is_not_in_it(
 
 def test_what_is_deleted_while_a_backup_is_made_is_in_it(
     project: Project,
-    demo: list[PackageFile],
+    demo_files: list[PackageFile],
     storage: Storage,
     make: Make,
     other: Flask,
@@ -223,8 +225,8 @@ def test_what_a_refused_upload_stored_stays_while_a_backup_is_made(
     assert storage.exists(object_key(build_wheel().sha256))
 
 
-def test_deleted_files_are_not_copied(project: Project, demo: list[PackageFile], make: Make, path: Path) -> None:
-    wheel, sdist = demo
+def test_deleted_files_are_not_copied(project: Project, demo_files: list[PackageFile], make: Make, path: Path) -> None:
+    wheel, sdist = demo_files
     deletion.delete_file(wheel, db.session.get_one(Package, wheel.package_id), project, by=access.SHELL)
 
     make()
@@ -234,9 +236,9 @@ def test_deleted_files_are_not_copied(project: Project, demo: list[PackageFile],
 
 
 @pytest.fixture
-def broken(demo: list[PackageFile], storage: Storage) -> list[Finding]:
+def broken(demo_files: list[PackageFile], storage: Storage) -> list[Finding]:
     """The wheel is missing and the sdist damaged."""
-    wheel, sdist = demo
+    wheel, sdist = demo_files
     storage.delete(object_key(wheel.sha256))
     (storage.root / object_key(sdist.sha256)).write_bytes(b"x" * sdist.size_bytes)  # type: ignore[attr-defined]
     found = [(Defect.MISSING, wheel), (Defect.DAMAGED, sdist)]
@@ -274,7 +276,7 @@ def test_missing_and_damaged_objects_are_left_out_if_one_says_so(
 
 
 def test_an_inventory_lists_the_objects_and_reads_none(
-    demo: list[PackageFile], storage: Storage, make: Make, path: Path
+    demo_files: list[PackageFile], storage: Storage, make: Make, path: Path
 ) -> None:
     make(ReadMeanwhile(storage, lambda: pytest.fail("an object was read")), inventory=True)
 
@@ -284,7 +286,13 @@ def test_an_inventory_lists_the_objects_and_reads_none(
 
 
 def test_an_inventory_is_restored_beside_the_objects_in_the_store(
-    app: Flask, project: Project, demo: list[PackageFile], storage: Storage, make: Make, other: Flask, restore: Restore
+    app: Flask,
+    project: Project,
+    demo_files: list[PackageFile],
+    storage: Storage,
+    make: Make,
+    other: Flask,
+    restore: Restore,
 ) -> None:
     make(inventory=True)
     factories.published(project, build_wheel("newer"))

@@ -39,12 +39,6 @@ LATER = utcnow() + timedelta(days=2)
 
 
 @pytest.fixture
-def demo(project: Project) -> PackageFile:
-    """A published wheel."""
-    return factories.published(project, build_wheel("demo", "1.0"))
-
-
-@pytest.fixture
 def stray(storage: Storage) -> str:
     """The key of an object without a row, as an upload leaves that was killed before it wrote one."""
     return stored(storage, b"bytes that no file refers to")

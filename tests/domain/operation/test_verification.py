@@ -29,7 +29,7 @@ def verify(storage: Storage, *, repair: bool = False) -> tuple[VerificationSumma
 
 
 @pytest.fixture
-def demo(project: Project) -> str:
+def key(project: Project) -> str:
     """The key of a published wheel."""
     return object_key(factories.published(project, build_wheel("demo", "1.0")).sha256)
 
@@ -59,7 +59,7 @@ def test_an_empty_registry_is_sound(storage: Storage) -> None:
 
 
 def test_a_registry_is_sound_when_all_files_and_documents_are_there(
-    storage: Storage, project: Project, demo: str
+    storage: Storage, project: Project, key: str
 ) -> None:
     factories.published(project, build_sdist("demo", "1.0"))  # holds the same core metadata as the wheel
 
@@ -69,17 +69,17 @@ def test_a_registry_is_sound_when_all_files_and_documents_are_there(
     assert problems == []
 
 
-def test_a_missing_object_is_told_with_the_files_that_need_it(storage: Storage, project: Project, demo: str) -> None:
-    storage.delete(demo)
+def test_a_missing_object_is_told_with_the_files_that_need_it(storage: Storage, project: Project, key: str) -> None:
+    storage.delete(key)
 
     summary, problems = verify(storage)
 
-    assert problems == [Finding(Defect.MISSING, demo, ("acme/tools: demo-1.0-py3-none-any.whl",))]
+    assert problems == [Finding(Defect.MISSING, key, ("acme/tools: demo-1.0-py3-none-any.whl",))]
     assert summary.missing == 1
     assert not summary.is_sound
 
 
-def test_a_missing_core_metadata_document_is_told(storage: Storage, demo: str) -> None:
+def test_a_missing_core_metadata_document_is_told(storage: Storage, key: str) -> None:
     key = object_key(db.session.scalars(select(PackageFile.core_metadata_sha256)).one() or "")
     storage.delete(key)
 
@@ -93,19 +93,19 @@ def test_a_missing_core_metadata_document_is_told(storage: Storage, demo: str) -
     [lambda content: content[:-1], lambda content: b"", lambda content: content + b"x", lambda content: content[::-1]],
     ids=["cut short", "empty", "longer", "same size"],
 )
-def test_a_damaged_object_is_told(storage: Storage, demo: str, damage: object) -> None:
-    path = path_of(storage, demo)
+def test_a_damaged_object_is_told(storage: Storage, key: str, damage: object) -> None:
+    path = path_of(storage, key)
     path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
 
     summary, problems = verify(storage)
 
-    assert problems == [Finding(Defect.DAMAGED, demo, ("acme/tools: demo-1.0-py3-none-any.whl",))]
+    assert problems == [Finding(Defect.DAMAGED, key, ("acme/tools: demo-1.0-py3-none-any.whl",))]
     assert summary.damaged == 1
     assert not summary.is_sound
 
 
-def test_an_object_that_cannot_be_read_is_damaged(storage: Storage, demo: str) -> None:
-    path = path_of(storage, demo)
+def test_an_object_that_cannot_be_read_is_damaged(storage: Storage, key: str) -> None:
+    path = path_of(storage, key)
     path.unlink()
     path.mkdir()
 
@@ -115,10 +115,10 @@ def test_an_object_that_cannot_be_read_is_damaged(storage: Storage, demo: str) -
     path.rmdir()
 
 
-def test_of_many_files_with_the_same_bytes_some_are_named(storage: Storage, project: Project, demo: str) -> None:
+def test_of_many_files_with_the_same_bytes_some_are_named(storage: Storage, project: Project, key: str) -> None:
     for number in range(NAMED_FILES + 2):
         factories.published(factories.project(f"copy{number}", parent=factories.group()), build_wheel("demo", "1.0"))
-    storage.delete(demo)
+    storage.delete(key)
 
     _, [problem] = verify(storage)
 
@@ -126,7 +126,7 @@ def test_of_many_files_with_the_same_bytes_some_are_named(storage: Storage, proj
     assert problem.files[0] == "acme/tools: demo-1.0-py3-none-any.whl"
 
 
-def test_an_object_that_nothing_refers_to_is_told_and_left(storage: Storage, demo: str, orphan: str) -> None:
+def test_an_object_that_nothing_refers_to_is_told_and_left(storage: Storage, key: str, orphan: str) -> None:
     summary, problems = verify(storage)
 
     assert problems == [Finding(Defect.ORPHANED, orphan)]
@@ -135,14 +135,14 @@ def test_an_object_that_nothing_refers_to_is_told_and_left(storage: Storage, dem
     assert storage.exists(orphan)
 
 
-def test_a_repair_removes_what_nothing_refers_to(storage: Storage, demo: str, orphan: str) -> None:
+def test_a_repair_removes_what_nothing_refers_to(storage: Storage, key: str, orphan: str) -> None:
     summary, problems = verify(storage, repair=True)
 
     assert problems == [Finding(Defect.ORPHANED, orphan, removed=True)]
     assert summary == VerificationSummary(checked=2, missing=0, damaged=0, orphaned=1, removed=1)
     assert summary.is_sound
     assert not storage.exists(orphan)
-    assert storage.exists(demo)
+    assert storage.exists(key)
 
 
 def test_a_repair_is_refused_before_anything_is_read_while_a_backup_is_made(storage: Storage, orphan: str) -> None:
@@ -152,8 +152,8 @@ def test_a_repair_is_refused_before_anything_is_read_while_a_backup_is_made(stor
     assert storage.exists(orphan)
 
 
-def test_a_repair_does_not_make_up_for_what_is_missing(storage: Storage, demo: str) -> None:
-    storage.delete(demo)
+def test_a_repair_does_not_make_up_for_what_is_missing(storage: Storage, key: str) -> None:
+    storage.delete(key)
 
     summary, _ = verify(storage, repair=True)
 
@@ -171,15 +171,15 @@ def test_an_orphan_of_less_than_a_day_may_belong_to_an_upload_under_way(
     assert storage.exists(orphan) is not is_removed
 
 
-def test_what_was_deleted_is_nobodys_loss(storage: Storage, project: Project, demo: str) -> None:
+def test_what_was_deleted_is_nobodys_loss(storage: Storage, project: Project, key: str) -> None:
     deletion.delete_package(db.session.scalars(select(Package)).one(), project, by=access.SHELL)
-    storage.delete(demo)
+    storage.delete(key)
 
     assert verify(storage)[0].is_sound
 
 
 def test_what_is_deleted_and_cleaned_up_while_it_is_verified_is_no_problem(
-    storage: Storage, project: Project, demo: str, monkeypatch: pytest.MonkeyPatch
+    storage: Storage, project: Project, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Vanishing(LocalStorage):
         """A store in which a package is deleted, and swept, just before its object is opened."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -33,6 +32,7 @@ from registry.storage import Storage, object_key
 from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.domain.packages.publications import LATER, NOW, Publish, StoreFiles, live_files, packages
+from tests.races import at_once
 
 
 def objects_of(*built: BuiltFile, documents: int) -> int:
@@ -491,27 +491,13 @@ def test_an_upload_over_a_storage_limit_is_not_valid(validate: Callable[..., Non
         validate(build_wheel(), project)
 
 
-def at_once(app: Flask, *publishers: Callable[[Project], PackageFile], project_id: int) -> list[str]:
-    """What came of each publisher, started together in threads: ``published`` or the name of the refusal."""
-    start = threading.Barrier(len(publishers))
-    results = [""] * len(publishers)
+def published_at_once(app: Flask, publish: Publish, project: Project, *files: BuiltFile) -> list[str]:
+    project_id = project.id
 
-    def run(place: int, publisher: Callable[[Project], PackageFile]) -> None:
-        with app.app_context():
-            project = db.session.get_one(Project, project_id)
-            start.wait()
-            try:
-                publisher(project)
-                results[place] = "published"
-            except RegistryError as refusal:
-                results[place] = type(refusal).__name__
+    def publishing(file: BuiltFile) -> Callable[[], object]:
+        return lambda: publish(file, db.session.get_one(Project, project_id))
 
-    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(publishers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
+    return at_once(app, *map(publishing, files))
 
 
 @pytest.mark.parametrize("is_lenient", [False, True], ids=["as a rule", "where the same file is accepted again"])
@@ -541,10 +527,10 @@ def test_of_uploads_at_once_one_wins_and_its_bytes_are_kept(
         version = f"{number}.0"
         built = [build_wheel(version=version, summary="" if same_bytes else f"Number {place}") for place in range(3)]
 
-        results = at_once(app, *(lambda to, file=file: publish(file, to) for file in built), project_id=project.id)  # type: ignore[misc]
+        results = published_at_once(app, publish, project, *built)
 
-        assert sorted(results) == ["DuplicateFile", "DuplicateFile", "published"]
-        winner = built[results.index("published")]
+        assert sorted(results) == ["DuplicateFile", "DuplicateFile", "done"]
+        winner = built[results.index("done")]
         file = db.session.scalars(select(PackageFile).where(PackageFile.filename == winner.filename)).one()
         assert file.sha256 == winner.sha256
         with storage.open(object_key(file.sha256)) as stored:
@@ -558,9 +544,9 @@ def test_the_same_upload_twice_at_once_succeeds_twice_where_that_is_accepted(
     for number in range(5):
         built = build_wheel(version=f"{number}.0")
 
-        results = at_once(app, *[lambda to: publish(built, to)] * 3, project_id=lenient_project.id)  # noqa: B023
+        results = published_at_once(app, publish, lenient_project, *[built] * 3)
 
-        assert results == ["published"] * 3
+        assert results == ["done"] * 3
     assert len(live_files()) == 5
     assert len(store_files()) == 10
 
@@ -570,9 +556,9 @@ def test_two_files_of_a_new_version_at_once_become_one_package(app: Flask, publi
         version = f"{number}.0"
         built = [build_wheel(version=version), build_sdist(version=version)]
 
-        results = at_once(app, *(lambda to, file=file: publish(file, to) for file in built), project_id=project.id)  # type: ignore[misc]
+        results = published_at_once(app, publish, project, *built)
 
-        assert results == ["published", "published"]
+        assert results == ["done", "done"]
     assert [package.version for package in packages()] == ["0.0", "1.0", "2.0", "3.0", "4.0"]
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,19 +11,13 @@ from registry.database import db
 from registry.domain import namespaces
 from registry.domain.access import SHELL
 from registry.domain.packages import deletion, lists, names, protection, releases
-from registry.errors import BadRequest, ClosedPackageName, InvalidRecord, NotFound, RecordNotFound, RegistryError
+from registry.errors import BadRequest, ClosedPackageName, InvalidRecord, NotFound, RecordNotFound
 from registry.models import AuditEvent, FileStatus, NameStatus, Package, PackageFile, PackageName, Project, Role, User
 from tests import factories
-from tests.builders import build_sdist, build_wheel
+from tests.builders import build_wheel
+from tests.races import at_once
 
 YANKS = ("package_yanked", "package_unyanked", "package_file_yanked", "package_file_unyanked")
-
-
-@pytest.fixture
-def demo(project: Project) -> Package:
-    """demo 1.0 with a wheel and an sdist."""
-    factories.published(project, build_wheel())
-    return package_of(factories.published(project, build_sdist()))
 
 
 def package_of(file: PackageFile) -> Package:
@@ -48,19 +42,19 @@ def events(*actions: str) -> list[AuditEvent]:
 
 
 def test_a_version_is_yanked_with_all_its_files_and_offered_again(
-    project: Project, demo: Package, maintainer: User
+    project: Project, release: Package, maintainer: User
 ) -> None:
     by = factories.signed_in(maintainer)
     before = project.last_activity_at
 
-    releases.yank_version(demo, project, "Loses data", by=by)
+    releases.yank_version(release, project, "Loses data", by=by)
 
-    assert reasons(demo) == ["Loses data", "Loses data"]
+    assert reasons(release) == ["Loses data", "Loses data"]
     assert all(file.is_yanked for file in db.session.scalars(select(PackageFile)))
 
-    releases.unyank_version(demo, project, by=by)
+    releases.unyank_version(release, project, by=by)
 
-    assert reasons(demo) == [None, None]
+    assert reasons(release) == [None, None]
     assert [(event.action, event.author, event.target, event.details) for event in events(*YANKS)] == [
         ("package_yanked", "mark", "demo 1.0", {"reason": "Loses data"}),
         ("package_unyanked", "mark", "demo 1.0", {"reason": None}),
@@ -71,56 +65,56 @@ def test_a_version_is_yanked_with_all_its_files_and_offered_again(
     assert project.last_activity_at > before
 
 
-def test_one_file_is_yanked_alone(project: Project, demo: Package) -> None:
-    wheel = file_of(demo)
+def test_one_file_is_yanked_alone(project: Project, release: Package) -> None:
+    wheel = file_of(release)
 
-    releases.yank_file(wheel, demo, project, by=SHELL)
+    releases.yank_file(wheel, release, project, by=SHELL)
 
-    assert reasons(demo) == ["", None]
+    assert reasons(release) == ["", None]
     [event] = events(*YANKS)
     assert (event.action, event.target) == ("package_file_yanked", wheel.filename)
     assert event.details == {"package": "demo 1.0", "reason": ""}
 
-    releases.unyank_file(wheel, demo, project, by=SHELL)
+    releases.unyank_file(wheel, release, project, by=SHELL)
 
-    assert reasons(demo) == [None, None]
-
-
-def test_the_latest_reason_counts(project: Project, demo: Package) -> None:
-    releases.yank_file(file_of(demo), demo, project, "Broken wheel", by=SHELL)
-    releases.yank_version(demo, project, "Loses data", by=SHELL)
-    releases.yank_file(file_of(demo, 1), demo, project, "", by=SHELL)
-
-    assert reasons(demo) == ["Loses data", ""]
+    assert reasons(release) == [None, None]
 
 
-def test_what_changes_nothing_is_not_on_record(project: Project, demo: Package) -> None:
-    releases.unyank_version(demo, project, by=SHELL)
-    releases.unyank_file(file_of(demo), demo, project, by=SHELL)
+def test_the_latest_reason_counts(project: Project, release: Package) -> None:
+    releases.yank_file(file_of(release), release, project, "Broken wheel", by=SHELL)
+    releases.yank_version(release, project, "Loses data", by=SHELL)
+    releases.yank_file(file_of(release, 1), release, project, "", by=SHELL)
+
+    assert reasons(release) == ["Loses data", ""]
+
+
+def test_what_changes_nothing_is_not_on_record(project: Project, release: Package) -> None:
+    releases.unyank_version(release, project, by=SHELL)
+    releases.unyank_file(file_of(release), release, project, by=SHELL)
     for _ in range(2):
-        releases.yank_version(demo, project, "Loses data", by=SHELL)
-    releases.yank_file(file_of(demo), demo, project, "Loses data", by=SHELL)
+        releases.yank_version(release, project, "Loses data", by=SHELL)
+    releases.yank_file(file_of(release), release, project, "Loses data", by=SHELL)
 
     assert [event.action for event in events(*YANKS)] == ["package_yanked"]
 
 
-def test_a_protection_rule_does_not_keep_from_yanking(project: Project, demo: Package, maintainer: User) -> None:
+def test_a_protection_rule_does_not_keep_from_yanking(project: Project, release: Package, maintainer: User) -> None:
     protection.add_protection_rule(project, pattern="*", push=Role.OWNER, delete=Role.OWNER, by=SHELL)
 
-    releases.yank_version(demo, project, by=factories.signed_in(maintainer))
+    releases.yank_version(release, project, by=factories.signed_in(maintainer))
 
-    assert reasons(demo) == ["", ""]
+    assert reasons(release) == ["", ""]
 
 
-def test_what_is_deleted_is_not_found(project: Project, demo: Package) -> None:
-    wheel = file_of(demo)
-    deletion.delete_package(demo, project, by=SHELL)
+def test_what_is_deleted_is_not_found(project: Project, release: Package) -> None:
+    wheel = file_of(release)
+    deletion.delete_package(release, project, by=SHELL)
 
     for act in (
-        lambda: releases.yank_version(demo, project, by=SHELL),
-        lambda: releases.unyank_version(demo, project, by=SHELL),
-        lambda: releases.yank_file(wheel, demo, project, by=SHELL),
-        lambda: releases.unyank_file(wheel, demo, project, by=SHELL),
+        lambda: releases.yank_version(release, project, by=SHELL),
+        lambda: releases.unyank_version(release, project, by=SHELL),
+        lambda: releases.yank_file(wheel, release, project, by=SHELL),
+        lambda: releases.unyank_file(wheel, release, project, by=SHELL),
     ):
         with pytest.raises(RecordNotFound):
             act()
@@ -135,13 +129,13 @@ def test_a_version_without_files_cannot_be_yanked(project: Project) -> None:
         releases.yank_version(package, project, by=SHELL)
 
 
-def test_a_deleted_file_is_left_as_it_is(project: Project, demo: Package) -> None:
-    wheel = file_of(demo)
-    deletion.delete_file(wheel, demo, project, by=SHELL)
+def test_a_deleted_file_is_left_as_it_is(project: Project, release: Package) -> None:
+    wheel = file_of(release)
+    deletion.delete_file(wheel, release, project, by=SHELL)
 
-    releases.yank_version(demo, project, by=SHELL)
+    releases.yank_version(release, project, by=SHELL)
 
-    assert reasons(demo) == [""]
+    assert reasons(release) == [""]
     assert (wheel.status, wheel.yanked_reason) == (FileStatus.PENDING_DESTRUCTION, None)
 
 
@@ -160,60 +154,60 @@ def test_a_deleted_file_is_left_as_it_is(project: Project, demo: Package) -> Non
     ],
     ids=["empty", "blank", "lines", "markup", "other letters", "longest"],
 )
-def test_a_reason_is_one_line(project: Project, demo: Package, given: str, kept: str) -> None:
-    releases.yank_version(demo, project, given, by=SHELL)
+def test_a_reason_is_one_line(project: Project, release: Package, given: str, kept: str) -> None:
+    releases.yank_version(release, project, given, by=SHELL)
     said = releases.set_name_status(project, "demo", NameStatus.DEPRECATED, given, by=SHELL)
 
-    assert reasons(demo) == [kept, kept]
+    assert reasons(release) == [kept, kept]
     assert said.reason == kept
 
 
 @pytest.mark.parametrize("reason", ["x" * 1001, "a\x00b", "a\x07b", "a\x7fb", "a\udc80b"], ids=ascii)
-def test_what_cannot_be_shown_is_no_reason(project: Project, demo: Package, reason: str) -> None:
+def test_what_cannot_be_shown_is_no_reason(project: Project, release: Package, reason: str) -> None:
     for act in (
-        lambda: releases.yank_version(demo, project, reason, by=SHELL),
-        lambda: releases.yank_file(file_of(demo), demo, project, reason, by=SHELL),
+        lambda: releases.yank_version(release, project, reason, by=SHELL),
+        lambda: releases.yank_file(file_of(release), release, project, reason, by=SHELL),
         lambda: releases.set_name_status(project, "demo", NameStatus.ARCHIVED, reason, by=SHELL),
     ):
         with pytest.raises(InvalidRecord) as refusal:
             act()
         assert list(refusal.value.errors) == ["reason"]
-    assert reasons(demo) == [None, None]
+    assert reasons(release) == [None, None]
 
 
 # A file published to a yanked version ---------------------------------------------------------------------------
 
 
-def test_a_file_published_to_a_yanked_version_is_yanked_too(project: Project, demo: Package) -> None:
-    releases.yank_version(demo, project, "Loses data", by=SHELL)
+def test_a_file_published_to_a_yanked_version_is_yanked_too(project: Project, release: Package) -> None:
+    releases.yank_version(release, project, "Loses data", by=SHELL)
 
     added = factories.published(project, build_wheel(build="2"))
     other_spelling = factories.published(project, build_wheel("Demo", build="3"))
     other_version = factories.published(project, build_wheel(version="2.0"))
 
     assert added.yanked_reason == "Loses data"
-    assert other_spelling.package_id != demo.id
+    assert other_spelling.package_id != release.id
     assert other_spelling.yanked_reason == "Loses data"
     assert other_version.yanked_reason is None
 
 
-def test_a_file_published_beside_one_that_is_not_yanked_is_offered(project: Project, demo: Package) -> None:
-    releases.yank_file(file_of(demo), demo, project, "Broken wheel", by=SHELL)
+def test_a_file_published_beside_one_that_is_not_yanked_is_offered(project: Project, release: Package) -> None:
+    releases.yank_file(file_of(release), release, project, "Broken wheel", by=SHELL)
 
     added = factories.published(project, build_wheel(build="2"))
 
     assert added.yanked_reason is None
 
 
-def test_a_version_published_anew_after_its_deletion_is_offered(project: Project, demo: Package) -> None:
-    releases.yank_version(demo, project, by=SHELL)
-    deletion.delete_package(demo, project, by=SHELL)
+def test_a_version_published_anew_after_its_deletion_is_offered(project: Project, release: Package) -> None:
+    releases.yank_version(release, project, by=SHELL)
+    deletion.delete_package(release, project, by=SHELL)
 
     assert factories.published(project, build_wheel()).yanked_reason is None
 
 
-def test_a_yank_elsewhere_says_nothing(project: Project, demo: Package) -> None:
-    releases.yank_version(demo, project, by=SHELL)
+def test_a_yank_elsewhere_says_nothing(project: Project, release: Package) -> None:
+    releases.yank_version(release, project, by=SHELL)
 
     assert factories.published(factories.project("other"), build_wheel()).yanked_reason is None
 
@@ -243,7 +237,7 @@ def test_a_name_has_a_status_under_every_spelling(
     )
 
 
-def test_a_name_of_which_nothing_is_said_is_active_and_has_no_row(project: Project, demo: Package) -> None:
+def test_a_name_of_which_nothing_is_said_is_active_and_has_no_row(project: Project, release: Package) -> None:
     releases.set_name_status(project, "demo", NameStatus.ARCHIVED, "Done", by=SHELL)
     said = releases.set_name_status(project, "demo", NameStatus.ACTIVE, by=SHELL)
 
@@ -254,7 +248,7 @@ def test_a_name_of_which_nothing_is_said_is_active_and_has_no_row(project: Proje
     assert changes == [("active", "archived"), ("archived", "active")]
 
 
-def test_the_same_status_again_is_not_on_record_but_another_reason_is(project: Project, demo: Package) -> None:
+def test_the_same_status_again_is_not_on_record_but_another_reason_is(project: Project, release: Package) -> None:
     for reason in ("Done", "Done", "Done for good"):
         releases.set_name_status(project, "demo", NameStatus.ARCHIVED, reason, by=SHELL)
 
@@ -262,7 +256,7 @@ def test_the_same_status_again_is_not_on_record_but_another_reason_is(project: P
 
 
 @pytest.mark.parametrize("name", ["nothing", "de mo", "", "a\x00b", "é", "other"])
-def test_a_name_that_the_project_does_not_hold_has_no_status(project: Project, demo: Package, name: str) -> None:
+def test_a_name_that_the_project_does_not_hold_has_no_status(project: Project, release: Package, name: str) -> None:
     factories.published(factories.project("elsewhere"), build_wheel("other"))
 
     with pytest.raises(NotFound, match=r"^Not Found$"):
@@ -271,9 +265,9 @@ def test_a_name_that_the_project_does_not_hold_has_no_status(project: Project, d
         releases.set_name_status(project, name, NameStatus.ARCHIVED, by=SHELL)
 
 
-def test_a_status_outlives_the_packages(project: Project, demo: Package) -> None:
+def test_a_status_outlives_the_packages(project: Project, release: Package) -> None:
     releases.set_name_status(project, "demo", NameStatus.QUARANTINED, "Malware", by=SHELL)
-    deletion.delete_package(demo, project, by=SHELL)
+    deletion.delete_package(release, project, by=SHELL)
 
     assert names.package_name(project, "demo").reason == "Malware"
     with pytest.raises(ClosedPackageName):
@@ -295,7 +289,7 @@ def test_a_status_outlives_the_packages(project: Project, demo: Package) -> None
     ],
 )
 def test_archived_and_quarantined_names_take_no_uploads(
-    project: Project, demo: Package, store_files: Any, status: NameStatus, reason: str, sentence: str | None
+    project: Project, release: Package, store_files: Any, status: NameStatus, reason: str, sentence: str | None
 ) -> None:
     releases.set_name_status(project, "demo", status, reason, by=SHELL)
     before = store_files()
@@ -312,7 +306,7 @@ def test_archived_and_quarantined_names_take_no_uploads(
     factories.published(project, build_wheel("demo2", "2.0"))
 
 
-def test_a_status_goes_with_its_project(project: Project, demo: Package) -> None:
+def test_a_status_goes_with_its_project(project: Project, release: Package) -> None:
     releases.set_name_status(project, "demo", NameStatus.ARCHIVED, by=SHELL)
 
     namespaces.delete_namespace(project, by=SHELL)
@@ -320,53 +314,38 @@ def test_a_status_goes_with_its_project(project: Project, demo: Package) -> None
     assert db.session.scalars(select(PackageName)).all() == []
 
 
-def test_what_changes_an_answer_raises_the_content_generation(project: Project, demo: Package) -> None:
+def test_what_changes_an_answer_raises_the_content_generation(project: Project, release: Package) -> None:
     def raised_by(act: Any) -> bool:
         before = factories.content_generation()
         act()
         return factories.content_generation() > before
 
-    wheel = file_of(demo)
-    assert raised_by(lambda: releases.yank_version(demo, project, by=SHELL))
-    assert raised_by(lambda: releases.unyank_version(demo, project, by=SHELL))
-    assert raised_by(lambda: releases.yank_file(wheel, demo, project, by=SHELL))
-    assert raised_by(lambda: releases.unyank_file(wheel, demo, project, by=SHELL))
+    wheel = file_of(release)
+    assert raised_by(lambda: releases.yank_version(release, project, by=SHELL))
+    assert raised_by(lambda: releases.unyank_version(release, project, by=SHELL))
+    assert raised_by(lambda: releases.yank_file(wheel, release, project, by=SHELL))
+    assert raised_by(lambda: releases.unyank_file(wheel, release, project, by=SHELL))
     assert raised_by(lambda: releases.set_name_status(project, "demo", NameStatus.ARCHIVED, by=SHELL))
 
 
 def test_two_who_set_a_status_for_the_first_time_at_once_both_succeed(
-    app: Flask, project: Project, demo: Package
+    app: Flask, project: Project, release: Package
 ) -> None:
     project_id = project.id
-    db.session.commit()
-    start = threading.Barrier(3)
-    refusals: list[RegistryError] = []
-
-    def run(status: NameStatus) -> None:
-        with app.app_context():
-            own = db.session.get_one(Project, project_id)
-            start.wait()
-            try:
-                releases.set_name_status(own, "demo", status, by=SHELL)
-            except RegistryError as refusal:
-                refusals.append(refusal)
-
     statuses = (NameStatus.DEPRECATED, NameStatus.ARCHIVED, NameStatus.QUARANTINED)
-    threads = [threading.Thread(target=run, args=(status,)) for status in statuses]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
-    assert refusals == []
+    def set_status(status: NameStatus) -> None:
+        releases.set_name_status(db.session.get_one(Project, project_id), "demo", status, by=SHELL)
+
+    assert at_once(app, *(partial(set_status, status) for status in statuses)) == ["done"] * 3
     assert len(events("package_name_status_changed")) == 3
     assert db.session.scalars(select(PackageName.status)).one() in statuses
 
 
-def test_a_file_added_to_a_version_that_is_yanked_in_part_is_not_yanked(project: Project, demo: Package) -> None:
-    releases.yank_file(file_of(demo, 1), demo, project, "Broken build", by=SHELL)
+def test_a_file_added_to_a_version_that_is_yanked_in_part_is_not_yanked(project: Project, release: Package) -> None:
+    releases.yank_file(file_of(release, 1), release, project, "Broken build", by=SHELL)
 
-    added = factories.published(project, build_wheel(demo.name, demo.version, tag="py2-none-any"))
+    added = factories.published(project, build_wheel(release.name, release.version, tag="py2-none-any"))
 
     assert added.yanked_reason is None
-    assert reasons(demo) == [None, "Broken build", None]
+    assert reasons(release) == [None, "Broken build", None]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import pytest
 from flask import Flask
@@ -18,11 +19,12 @@ from registry.database import db, transaction, utcnow
 from registry.domain import access, instance, namespaces
 from registry.domain.operation import verification
 from registry.domain.packages import deletion, lists, usage
-from registry.errors import DuplicateFile, Forbidden, RecordNotFound, RegistryError, StorageLimitReached
+from registry.errors import DuplicateFile, Forbidden, RecordNotFound, StorageLimitReached
 from registry.models import FileStatus, Group, Package, PackageFile, Project, StorageUsage, User
 from registry.storage import Storage
 from tests import factories
 from tests.builders import BuiltFile, build_wheel
+from tests.races import at_once
 
 WHEELS = [build_wheel("demo", f"1.{number}") for number in range(4)]
 SIZE = len(WHEELS[0].content)
@@ -103,25 +105,15 @@ def test_sums_are_exact_when_many_publish_and_delete_at_once(app: Flask, group: 
 
     def work(seed: int) -> None:
         choose = random.Random(seed)
-        with app.app_context():
-            for _ in range(12):
-                project = db.session.get_one(Project, choose.choice(projects))
-                action = choose.choice(["publish", "publish", "delete package", "delete file"])
-                with suppress(RecordNotFound):  # another thread was faster
-                    act(action, project, choose.choice(WHEELS))
-                db.session.remove()
+        for _ in range(12):
+            project = db.session.get_one(Project, choose.choice(projects))
+            action = choose.choice(["publish", "publish", "delete package", "delete file"])
+            with suppress(RecordNotFound):  # another thread was faster
+                act(action, project, choose.choice(WHEELS))
+            db.session.remove()
 
-    together([lambda seed=seed: work(seed) for seed in range(6)])
-
+    assert at_once(app, *(partial(work, seed) for seed in range(6))) == ["done"] * 6
     assert usage.miscounts() == []
-
-
-def together(acts: list[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=act) for act in acts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def test_what_was_counted_wrong_is_found_and_corrected(project: Project, storage: Storage) -> None:
@@ -211,27 +203,16 @@ def test_a_limit_cannot_be_set_by_creating_what_it_limits(settings: Callable[...
 def test_of_many_uploads_at_once_a_limit_lets_through_what_fits(app: Flask, group: Group, holder: str) -> None:
     projects = [factories.project(parent=group) for _ in range(1 if holder == "project" else 3)]
     limit(projects[0] if holder == "project" else group, 3 * max(len(wheel.content) for wheel in WHEELS))
-    results: list[str] = []
     wheels = [build_wheel("demo", f"1.{number}") for number in range(9)]
 
     def publish(project_id: int, wheel: BuiltFile) -> None:
-        with app.app_context():
-            try:
-                factories.published(db.session.get_one(Project, project_id), wheel)
-                results.append("published")
-            except RegistryError as error:
-                results.append(type(error).__name__)
+        factories.published(db.session.get_one(Project, project_id), wheel)
 
-    ids = [project.id for project in projects]
-    together(
-        [
-            lambda wheel=wheel, number=number: publish(ids[number % len(ids)], wheel)
-            for number, wheel in enumerate(wheels)
-        ]
-    )
+    ids = itertools.cycle([project.id for project in projects])
+    results = at_once(app, *(partial(publish, next(ids), wheel) for wheel in wheels))
 
-    assert sorted(set(results)) == ["StorageLimitReached", "published"]
-    assert results.count("published") == 3
+    assert sorted(set(results)) == ["StorageLimitReached", "done"]
+    assert results.count("done") == 3
     assert usage.miscounts() == []
     assert len(db.session.scalars(select(PackageFile)).all()) == 3
 
