@@ -24,7 +24,7 @@ class Role(enum.IntEnum):
     DEVELOPER = 30
     MAINTAINER = 40
     OWNER = 50
-    ADMIN = 60  # only in protection rules: instance administrators
+    ADMIN = 60  # held by administrators of the instance, everywhere; no member has it
 
     @property
     def title(self) -> str:

@@ -195,7 +195,7 @@ def package_settings(group: Group) -> JSON:
 
 
 def _add_statistics(shown: Iterable[JSON], listed: Sequence[Namespace], viewer: Principal) -> None:
-    access.held_roles(viewer, listed)
+    viewer = access.load_roles(viewer, listed)
     sizes = lists.storage_sizes(listed)
     for entry, namespace in zip(shown, listed, strict=True):
         if access.allowed(viewer, Permission.READ_STATISTICS, namespace):
@@ -391,7 +391,7 @@ def packages(listed: Sequence[Package], viewer: Principal, *, of_group: bool = F
     :param of_group: include the project of each package.
     """
     jobs = lists.jobs_of(listed)
-    access.held_roles(viewer, {package.project.id: package.project for package in listed}.values())
+    viewer = access.load_roles(viewer, {package.project.id: package.project for package in listed}.values())
     shown = [_package(package, package.project, jobs.get(package.id, []), viewer) for package in listed]
     if of_group:
         for entry, package in zip(shown, listed, strict=True):

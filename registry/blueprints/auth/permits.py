@@ -68,7 +68,7 @@ class Gate:
                 namespace = self._found(arguments, names)
                 if self._namespace_first:
                     self._identify()
-                access.require(g.principal, permission, namespace)
+                g.principal = access.require(g.principal, permission, namespace)
                 if before_body is not None:
                     before_body(namespace)
                 if "registry.preflight" in request.environ:

@@ -76,7 +76,7 @@ def described(*pages: Page[Namespace]) -> dict[str, object]:
     projects = [record for record in records if isinstance(record, Project)]
     roles = access.held_roles(principal(), records)
     return {
-        "roles": {id_: max(held.direct, held.inherited) for id_, held in roles.items()},
+        "roles": {id_: held.highest for id_, held in roles.items()},
         "contents": namespaces.contents(groups, principal()),
         "package_counts": lists.package_counts(projects),
     }

@@ -10,9 +10,9 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
 from registry.blueprints.ui.forms import MemberForm, NewMemberForm, search_text, text
 from registry.blueprints.ui.frame import namespace_url
-from registry.blueprints.ui.viewer import may, principal, viewer
+from registry.blueprints.ui.viewer import may, principal, role_in, viewer
 from registry.blueprints.ui.wording import role_name
-from registry.domain import access, namespaces
+from registry.domain import namespaces
 from registry.domain.access import Permission
 from registry.domain.accounts import users
 from registry.models import Group, Namespace, Project, Role
@@ -73,7 +73,7 @@ def _list(namespace: Project | Group, form: NewMemberForm | None = None) -> Page
     """Render the list of members by name, direct and inherited, each with the highest role."""
     members = namespaces.members(namespace, inherited=True, query=search_text())
     found = pagination.page_of(sorted(members, key=lambda member: (member.user.name.lower(), member.user.id)))
-    highest = access.role_in(principal(), namespace)
+    highest = role_in(namespace)
     if form is None:
         form = NewMemberForm(formdata=None, role=int(Role.GUEST))
         form.offer(highest)
@@ -92,7 +92,7 @@ def _list(namespace: Project | Group, form: NewMemberForm | None = None) -> Page
 
 def _add(namespace: Project | Group) -> Page:
     form = NewMemberForm()
-    form.offer(access.role_in(principal(), namespace))
+    form.offer(role_in(namespace))
     if form.validate_on_submit():
         user = users.by_login(text(form.username))
         if user is None:
@@ -110,7 +110,7 @@ def _change(namespace: Project | Group, user_id: int) -> Page:
     member = namespaces.member(namespace, user_id)
     user = member.user
     form = MemberForm()
-    form.offer(access.role_in(principal(), namespace))
+    form.offer(role_in(namespace))
     if form.validate():
         role, expires_on = Role(form.role.data), form.expires_on.data
         if (role < Role.OWNER or expires_on is not None) and namespaces.is_last_owner(member.membership):

@@ -7,7 +7,7 @@ from flask import g
 from registry.blueprints.auth.credentials import session_principal
 from registry.domain import access
 from registry.domain.access import Permission, Principal
-from registry.models import Namespace, User
+from registry.models import Namespace, Role, User
 
 
 def principal() -> Principal:
@@ -31,5 +31,13 @@ def signed_in() -> User:
 
 
 def may(permission: str, namespace: Namespace | None = None) -> bool:
-    """Return whether the viewer has a permission, by its GitLab name: ``may("destroy_package", project)``."""
-    return access.allowed(principal(), Permission(permission), namespace)
+    """Whether the viewer holds a permission, by its GitLab name: ``may("destroy_package", project)``."""
+    wanted = Permission(permission)
+    g.principal = access.load_role_for(principal(), wanted, namespace)  # pages ask often
+    return access.allowed(principal(), wanted, namespace)
+
+
+def role_in(namespace: Namespace) -> Role:
+    """The viewer's role in a namespace, looked up once in a request."""
+    g.principal = access.load_roles(principal(), [namespace])
+    return access.role_in(principal(), namespace)

@@ -10,20 +10,14 @@ import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import exists, select
-
-from registry.database import db
 from registry.domain.access.principals import Principal
-from registry.domain.access.roles import is_member_below, is_within, role_in
+from registry.domain.access.roles import is_member_below, is_within, load_roles, role_in
 from registry.errors import Forbidden, InsufficientScope, NotFound, Unauthenticated
 from registry.models import (
-    AllowedJobSource,
-    Ancestry,
     CreationLevel,
     DeployToken,
     Group,
     InstanceSettings,
-    Job,
     Namespace,
     Project,
     RegistryAccess,
@@ -243,28 +237,31 @@ def allowed(principal: Principal, permission: Permission, namespace: Namespace |
     rule = POLICY[permission]
     if namespace is None:
         return _allowed_in_instance(principal, rule)
-    if not _admits(namespace, rule):
-        return False
-    if rule.open is not None and rule.open(principal, namespace):
-        return True
-    if principal.deploy_token is not None:
-        return holds_scope(principal.deploy_token, rule) and _reaches(principal.deploy_token, namespace)
-    if principal.job is not None and not (rule.job and _admits_job(namespace, principal.job)):
-        return False
-    return _role_suffices(principal, rule, namespace)
+    decided = _decided_without_role(principal, rule, namespace)
+    return _role_suffices(principal, rule, namespace) if decided is None else decided
 
 
-def require(principal: Principal, permission: Permission, namespace: Namespace | None = None) -> None:
-    """Require a permission, revealing no more than the principal is allowed to know.
+def load_role_for(principal: Principal, permission: Permission, namespace: Namespace | None) -> Principal:
+    """The same principal, with the role in the namespace loaded if ``allowed`` needs it to decide on the permission."""
+    if namespace is None or principal.user is None:
+        return principal
+    decided = _decided_without_role(principal, POLICY[permission], namespace)
+    return load_roles(principal, [namespace]) if decided is None else principal
 
-    :raises InsufficientScope: the access token has none of the accepted scopes.
-    :raises Unauthenticated: the caller is anonymous, and signing in can help.
-    :raises Forbidden: the principal can see the namespace but lacks the permission.
-    :raises NotFound: the namespace is hidden from the principal.
+
+def require(principal: Principal, permission: Permission, namespace: Namespace | None = None) -> Principal:
+    """Let pass, or refuse without telling more than the principal may know.
+
+    :returns: the same principal, with the role in the namespace loaded if that decided.
+    :raises InsufficientScope: the access token has none of the scopes that would do.
+    :raises Unauthenticated: nobody is signed in, and signing in may help.
+    :raises Forbidden: the principal may see the namespace, but not do this.
+    :raises NotFound: the principal may not know that the namespace exists.
     """
     require_scope(principal, POLICY[permission].scopes)
+    principal = load_role_for(principal, permission, namespace)
     if allowed(principal, permission, namespace):
-        return
+        return principal
     if namespace is None:
         raise Unauthenticated if principal.is_anonymous else Forbidden
     if allowed(principal, Permission.READ_NAMESPACE, namespace):
@@ -294,16 +291,27 @@ def _allowed_in_instance(principal: Principal, rule: Rule) -> bool:
     return principal.is_admin or rule.role is Role.NO_ACCESS
 
 
+def _decided_without_role(principal: Principal, rule: Rule, namespace: Namespace) -> bool | None:
+    """Whether the principal is allowed, if that follows from anything but a role; ``None`` if the role decides."""
+    if not _admits(namespace, rule):
+        return False
+    if rule.open is not None and rule.open(principal, namespace):
+        return True
+    if principal.deploy_token is not None:
+        return holds_scope(principal.deploy_token, rule) and _reaches(principal.deploy_token, namespace)
+    if principal.job is not None and not rule.job:
+        return False
+    return None
+
+
 def _admits(namespace: Namespace, rule: Rule) -> bool:
-    """Return whether the state of the namespace permits the action at all."""
+    """Whether the state of the namespace admits it at all."""
     if rule.uses_registry and not _has_registry(namespace):
         return False
     return not (rule.changes and isinstance(namespace, Project) and namespace.archived)
 
 
 def _role_suffices(principal: Principal, rule: Rule, namespace: Namespace) -> bool:
-    if principal.is_admin:
-        return True
     role = role_in(principal, namespace)
     if role >= rule.least_role(namespace) or (role >= Role.GUEST and rule.guests()):
         return True
@@ -317,15 +325,3 @@ def holds_scope(token: DeployToken, rule: Rule) -> bool:
 def _reaches(token: DeployToken, namespace: Namespace) -> bool:
     """Return whether a namespace is that of the deploy token or a descendant of it."""
     return is_within(namespace, token.namespace_id)
-
-
-def _admits_job(namespace: Namespace, job: Job) -> bool:
-    """Return whether a namespace accepts a job: a group any, a project its own and those on its allowlist."""
-    if not isinstance(namespace, Project) or namespace.id == job.project_id or not namespace.job_allowlist_enforced:
-        return True
-    listed = exists().where(
-        AllowedJobSource.project_id == namespace.id,
-        AllowedJobSource.source_id == Ancestry.ancestor_id,
-        Ancestry.namespace_id == job.project_id,
-    )
-    return bool(db.session.scalar(select(listed)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from registry.models import AccessToken, DeployToken, Job, Role, User
@@ -21,7 +22,8 @@ class PrincipalKind(enum.StrEnum):
 class Principal:
     """The caller of a request: a signed-in user, access token, deploy token, or CI job; the shell; or anonymous.
 
-    :ivar sudo_by: the administrator who acts as ``user`` by sudo.
+    :ivar sudo_by: the administrator who acts as ``user``.
+    :ivar roles: by the id of the namespace, as far as ``load_roles`` has loaded them.
     """
 
     kind: PrincipalKind
@@ -31,7 +33,7 @@ class Principal:
     deploy_token: DeployToken | None = None
     job: Job | None = None
     address: str = ""
-    _roles: dict[int, Role] = field(default_factory=dict, compare=False, repr=False)
+    roles: Mapping[int, Role] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def is_anonymous(self) -> bool:

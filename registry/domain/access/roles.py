@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -10,22 +10,58 @@ from sqlalchemy import BindParameter, ColumnElement, Date, SQLColumnExpression, 
 
 from registry.database import db, utcnow
 from registry.domain.access.principals import Principal
-from registry.models import Ancestry, Group, Membership, Namespace, Role, User
+from registry.models import AllowedJobSource, Ancestry, Group, Job, Membership, Namespace, Project, Role, User
 
 
 def role_in(principal: Principal, namespace: Namespace) -> Role:
-    """Return the highest role of the principal's user in the namespace or any ancestor; Owner for administrators."""
+    """The principal's role in the namespace, from ``principal.roles`` or else from the database.
+
+    It is the highest role of the user there or in any ancestor; administrators have their own. A CI job that the
+    project does not admit has none.
+    """
+    known = principal.roles.get(namespace.id)
+    return _looked_up(principal, [namespace])[namespace.id] if known is None else known
+
+
+def load_roles(principal: Principal, namespaces: Iterable[Namespace]) -> Principal:
+    """The same principal with the roles in all these namespaces loaded: one statement, and for a CI job another."""
+    unknown = [namespace for namespace in namespaces if namespace.id not in principal.roles]
+    return replace(principal, roles={**principal.roles, **_looked_up(principal, unknown)}) if unknown else principal
+
+
+def _looked_up(principal: Principal, namespaces: Sequence[Namespace]) -> dict[int, Role]:
     if principal.is_admin:
-        return Role.OWNER
-    if principal.user is None:
-        return Role.NO_ACCESS
-    if namespace.id not in principal._roles:
-        principal._roles[namespace.id] = role_of(principal.user, namespace)
-    return principal._roles[namespace.id]
+        roles = {namespace.id: Role.ADMIN for namespace in namespaces}
+    elif principal.user is not None and len(namespaces) == 1:  # by a statement that is made already
+        roles = {namespaces[0].id: role_of(principal.user, namespaces[0])}
+    else:
+        roles = {id_: held.highest for id_, held in held_roles(principal, namespaces).items()}
+    if principal.job is not None:
+        roles |= dict.fromkeys(_closed_to(principal.job, namespaces), Role.NO_ACCESS)
+    return roles
+
+
+def _closed_to(job: Job, namespaces: Iterable[Namespace]) -> set[int]:
+    """The ids of those that do not admit the job: projects other than its own whose allowlist has neither its project
+    nor a group above. A group admits a job as it does the job's user.
+    """
+    asked = {
+        namespace.id
+        for namespace in namespaces
+        if isinstance(namespace, Project) and namespace.id != job.project_id and namespace.job_allowlist_enforced
+    }
+    if not asked:
+        return asked
+    listing = (
+        select(AllowedJobSource.project_id)
+        .join(Ancestry, Ancestry.ancestor_id == AllowedJobSource.source_id)
+        .where(AllowedJobSource.project_id.in_(asked), Ancestry.namespace_id == job.project_id)
+    )
+    return asked - set(db.session.scalars(listing))
 
 
 def role_of(user: User, namespace: Namespace) -> Role:
-    """Return the same by membership alone, read from the database each time."""
+    """The highest role by membership in the namespace or any ancestor, from the database."""
     highest = db.session.scalar(
         _HIGHEST_ROLE, {"namespace_id": namespace.id, "user_id": user.id, "today": utcnow().date()}
     )
@@ -39,9 +75,13 @@ class HeldRoles:
     direct: Role = Role.NO_ACCESS
     inherited: Role = Role.NO_ACCESS
 
+    @property
+    def highest(self) -> Role:
+        return max(self.direct, self.inherited)
+
 
 def held_roles(principal: Principal, namespaces: Iterable[Namespace]) -> dict[int, HeldRoles]:
-    """Return the roles of the principal's user by namespace ID, in one statement, and cache them for ``role_in``.
+    """What the principal's user holds in each of many namespaces, by id, in one statement.
 
     The Owner of a personal namespace counts as a direct Owner of its projects.
     """
@@ -61,8 +101,6 @@ def held_roles(principal: Principal, namespaces: Iterable[Namespace]) -> dict[in
             if is_direct
             else replace(held, inherited=max(held.inherited, role))
         )
-    for namespace_id, held in found.items():
-        principal._roles[namespace_id] = max(held.direct, held.inherited)
     return found
 
 

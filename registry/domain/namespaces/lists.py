@@ -131,7 +131,7 @@ def groups_with(principal: Principal, permission: Permission) -> Sequence[Group]
     if not principal.is_admin:
         listing = listing.where(access.has_role(principal, Role.DEVELOPER))
     found = db.session.scalars(listing.order_by(Group.full_path_key).limit(MOST_CHOICES)).all()
-    access.held_roles(principal, found)
+    principal = access.load_roles(principal, found)
     return [group for group in found if access.allowed(principal, permission, group)]
 
 

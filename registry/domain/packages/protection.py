@@ -62,7 +62,7 @@ def protections(packages: Iterable[Package], principal: Principal) -> dict[int, 
     """Return the protection of packages, loaded with their projects, by package ID, in two statements."""
     packages = list(packages)
     projects = {package.project_id: package.project for package in packages}
-    access.held_roles(principal, projects.values())
+    principal = access.load_roles(principal, projects.values())
     rules = db.session.scalars(select(ProtectionRule).where(ProtectionRule.project_id.in_(projects))).all()
     found = {}
     for package in packages:
@@ -77,7 +77,7 @@ def protections(packages: Iterable[Package], principal: Principal) -> dict[int, 
 
 
 def _may_delete(project: Project, covering: Iterable[ProtectionRule], principal: Principal) -> bool:
-    return principal.is_admin or all(
+    return all(
         rule.minimum_delete_role is None or access.role_in(principal, project) >= rule.minimum_delete_role
         for rule in covering
     )

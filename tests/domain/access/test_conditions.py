@@ -56,7 +56,7 @@ def reads_in_lists(principal: Principal, project: Project) -> bool:
     if project.registry_access is not RegistryAccess.PUBLIC or principal.is_admin:
         return True
     least = Role.GUEST if principal.user is not None and _guests_pull() else Role.REPORTER
-    return access.role_in(principal, project) >= least or _is_open(principal, project)
+    return access.role_in(as_in_lists(principal), project) >= least or _is_open(principal, project)
 
 
 def _guests_pull() -> bool:

@@ -8,9 +8,9 @@ from sqlalchemy import select, update
 
 from registry.database import db, utcnow
 from registry.domain import access, namespaces
-from registry.domain.access import ANONYMOUS, SHELL
+from registry.domain.access import ANONYMOUS, SHELL, Permission
 from registry.domain.accounts.users import personal_namespace
-from registry.models import Group, Membership, Namespace, Project, Role, User
+from registry.models import Group, Membership, Namespace, Project, Role, User, Visibility
 from tests import factories
 
 
@@ -81,24 +81,15 @@ def test_the_owner_of_a_personal_namespace_owns_its_projects(owner: User, outsid
     assert access.role_of(outsider, project) is Role.NO_ACCESS
 
 
-def test_an_administrator_owns_everything_without_being_a_member(admin: User, project: Project) -> None:
-    assert access.role_in(factories.signed_in(admin), project) is Role.OWNER
+def test_an_administrator_has_a_role_everywhere_without_being_a_member(admin: User, project: Project) -> None:
+    assert access.role_in(factories.signed_in(admin), project) is Role.ADMIN
+    assert access.role_in(SHELL, project) is Role.ADMIN
     assert access.role_of(admin, project) is Role.NO_ACCESS
 
 
 def test_machines_and_nobody_hold_no_role(project: Project) -> None:
     assert access.role_in(ANONYMOUS, project) is Role.NO_ACCESS
     assert access.role_in(factories.by_deploy_token(project), project) is Role.NO_ACCESS
-
-
-def test_one_request_asks_for_a_role_once(project: Project, developer: User, statements: list[str]) -> None:
-    principal = factories.signed_in(developer)
-    access.role_in(principal, project)
-
-    before = len(statements)
-    access.role_in(principal, project)
-
-    assert len(statements) == before
 
 
 class TestHeldRoles:
@@ -137,13 +128,69 @@ class TestHeldRoles:
         for principal in (factories.signed_in(user), ANONYMOUS):
             assert access.held_roles(principal, [group]) == {group.id: access.HeldRoles()}
 
-    def test_it_costs_one_statement_and_saves_all_later_ones(self, app: Flask, statements: list[str]) -> None:
+
+class TestLoadedRoles:
+    def test_all_are_loaded_in_one_statement_and_none_is_looked_up_again(
+        self, app: Flask, statements: list[str]
+    ) -> None:
         groups = [factories.group() for _ in range(3)]
-        principal = factories.signed_in(factories.member(groups[0], Role.OWNER))
+        user = factories.member(groups[0], Role.OWNER)
         statements.clear()
 
-        access.held_roles(principal, groups)
+        principal = access.load_roles(factories.signed_in(user), groups)
         roles = [access.role_in(principal, group) for group in groups]
 
         assert roles == [Role.OWNER, Role.NO_ACCESS, Role.NO_ACCESS]
         assert len(statements) == 1
+        assert access.load_roles(principal, groups) is principal
+
+    def test_the_principal_that_was_given_learns_nothing(self, group: Group, developer: User) -> None:
+        principal = factories.signed_in(developer)
+
+        access.load_roles(principal, [group])
+
+        assert principal.roles == {}
+
+    def test_a_role_that_is_not_loaded_is_looked_up_each_time(self, group: Group, developer: User) -> None:
+        principal = factories.signed_in(developer)
+        assert access.role_in(principal, group) is Role.NO_ACCESS
+
+        namespaces.add_member(group, developer, Role.REPORTER, by=SHELL)
+
+        assert access.role_in(principal, group) is Role.REPORTER
+
+    def test_a_job_has_the_roles_of_its_user_where_it_is_admitted(self, app: Flask, statements: list[str]) -> None:
+        group = factories.group()
+        own, listing, closed, open_to_jobs = (factories.project(parent=group) for _ in range(4))
+        open_to_jobs.job_allowlist_enforced = False
+        factories.commit()
+        namespaces.allow_job_source(listing, own, by=SHELL)
+        job = factories.by_job(own, factories.member(group, Role.DEVELOPER))
+        everywhere = [group, own, listing, closed, open_to_jobs]
+        statements.clear()
+
+        principal = access.load_roles(job, everywhere)
+
+        assert len(statements) == 2
+        loaded = [access.role_in(principal, namespace) for namespace in everywhere]
+        assert loaded == [access.role_in(job, namespace) for namespace in everywhere]
+        assert loaded == [Role.DEVELOPER, Role.DEVELOPER, Role.DEVELOPER, Role.NO_ACCESS, Role.DEVELOPER]
+
+    @pytest.mark.parametrize(
+        ("visibility", "permission", "is_loaded"),
+        [
+            (Visibility.PRIVATE, Permission.READ_PACKAGE, True),
+            (Visibility.PUBLIC, Permission.READ_PACKAGE, False),
+            (Visibility.PUBLIC, Permission.CREATE_PACKAGE, True),
+        ],
+    )
+    def test_a_role_is_loaded_for_a_permission_that_depends_on_it(
+        self, app: Flask, visibility: Visibility, permission: Permission, is_loaded: bool
+    ) -> None:
+        project = factories.project(visibility=visibility)
+        principal = factories.signed_in(factories.member(project, Role.DEVELOPER))
+
+        known = access.load_role_for(principal, permission, project)
+
+        assert known.roles == ({project.id: Role.DEVELOPER} if is_loaded else {})
+        assert access.allowed(known, permission, project)
