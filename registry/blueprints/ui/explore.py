@@ -14,7 +14,6 @@ from registry.domain.access import Permission
 from registry.domain.namespaces import NamespaceFilter
 from registry.domain.packages import lists
 from registry.domain.paging import Page, page
-from registry.errors import NotFound
 from registry.models import Group, Namespace, Project
 
 
@@ -51,7 +50,8 @@ def routes(gate: Gate) -> Blueprint:
     def search() -> Response | str:
         """Search groups and projects by part of the name or path; a full path redirects to its page."""
         text = search_text()
-        exact = _visible_at(text.strip("/"))
+        path = text.strip("/")
+        exact = namespaces.visible_at(path, Namespace, principal()) if "/" in path else None
         if exact is not None:
             return redirect(url_for("ui.namespaces.home", namespace=exact), 303)
         wanted = NamespaceFilter(search=text, order_by="name")
@@ -101,14 +101,3 @@ def _render(kind: str, found: Page[Namespace], joined_only: bool) -> str:
 
 def _wanted(joined_only: bool) -> NamespaceFilter:
     return NamespaceFilter(search=search_text(), joined_only=joined_only, order_by="name")
-
-
-def _visible_at(path: str) -> Namespace | None:
-    """Return the group or project with this full path, if it is visible to the viewer."""
-    if "/" not in path:
-        return None
-    try:
-        found = namespaces.by_path(path, Namespace)
-    except NotFound:
-        return None
-    return found if access.allowed(principal(), Permission.READ_NAMESPACE, found) else None

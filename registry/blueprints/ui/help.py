@@ -21,9 +21,7 @@ from registry.blueprints.ui import commands
 from registry.blueprints.ui.frame import help_url
 from registry.blueprints.ui.language import current_language
 from registry.blueprints.ui.viewer import principal
-from registry.domain import access, forwarding, instance, namespaces
-from registry.domain.access import Permission
-from registry.errors import NotFound
+from registry.domain import forwarding, instance, namespaces
 from registry.models import Group, Project
 
 _ = lazy_gettext
@@ -164,11 +162,7 @@ def _shown_namespace() -> Project | Group | None:
     for kind in kinds:
         path = request.args.get(kind.__name__.lower(), "")
         if path:
-            try:
-                found = namespaces.by_path(path, kind)
-            except NotFound:
-                return None
-            return found if access.allowed(principal(), Permission.READ_NAMESPACE, found) else None
+            return namespaces.visible_at(path, kind, principal())
     return None
 
 
@@ -189,9 +183,4 @@ def _addresses(shown: Project | Group | None) -> Addresses:
 
 def _group_of(shown: Project | Group | None) -> Group | None:
     """Return the group itself, or the parent group of a project if it is visible to the viewer."""
-    if not isinstance(shown, Project):
-        return shown
-    parent = None if shown.parent_id is None else namespaces.by_id(shown.parent_id)
-    if isinstance(parent, Group) and access.allowed(principal(), Permission.READ_NAMESPACE, parent):
-        return parent
-    return None
+    return namespaces.visible_group(shown.parent_id, principal()) if isinstance(shown, Project) else shown

@@ -13,11 +13,10 @@ from registry.blueprints.ui import pagination
 from registry.blueprints.ui.forms import Form, text
 from registry.blueprints.ui.viewer import principal
 from registry.database import utcnow
-from registry.domain import access, namespaces
+from registry.domain import namespaces
 from registry.domain.access import Permission
 from registry.domain.accounts import jobs
 from registry.domain.namespaces import ProjectChanges
-from registry.errors import NotFound
 from registry.models import Group, JobStatus, Namespace, Project
 
 _ = lazy_gettext
@@ -67,8 +66,8 @@ def routes(gate: Gate) -> Blueprint:
         """Add a project or group to the allowlist."""
         form = SourceForm()
         if form.validate_on_submit():
-            source = _visible_at(text(form.path).strip("/"))
-            if source is None:
+            source = namespaces.visible_at(text(form.path).strip("/"), Namespace, principal())
+            if not isinstance(source, Group | Project):
                 form.refuse("path", gettext("There is no group or project with this path that you can see."))
                 return _page(project, source_form=form)
             with form.refusals():
@@ -121,16 +120,6 @@ def _enforcement_form(project: Project, **options: object) -> EnforcementForm:
     form = EnforcementForm(enforced="y" if project.job_allowlist_enforced else "", **options)
     form.offer()
     return form
-
-
-def _visible_at(path: str) -> Namespace | None:
-    """Return the group or project with this full path, if it is visible to the viewer."""
-    try:
-        found = namespaces.by_path(path, Namespace)
-    except NotFound:
-        return None
-    is_source = isinstance(found, Group | Project)
-    return found if is_source and access.allowed(principal(), Permission.READ_NAMESPACE, found) else None
 
 
 def _back(project: Project) -> Response:

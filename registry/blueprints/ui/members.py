@@ -113,7 +113,7 @@ def _change(namespace: Project | Group, user_id: int) -> Page:
     form.offer(role_in(namespace))
     if form.validate():
         role, expires_on = Role(form.role.data), form.expires_on.data
-        if (role < Role.OWNER or expires_on is not None) and namespaces.is_last_owner(member.membership):
+        if namespaces.leaves_no_owner(member.membership, role, expires_on):
             return _keep_owner(namespace)
         with form.refusals():
             namespaces.change_member(namespace, user, role, expires_on=expires_on, by=principal())

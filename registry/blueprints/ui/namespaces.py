@@ -32,7 +32,7 @@ from registry.domain.accounts import users
 from registry.domain.namespaces import NamespaceChanges, NamespaceFilter
 from registry.domain.packages import lists
 from registry.domain.packages.lists import PackageFilter
-from registry.models import CreationLevel, Group, Namespace, Project, UserNamespace, Visibility
+from registry.models import CreationLevel, Group, Namespace, Project, UserNamespace
 
 RECENT = 5
 
@@ -219,7 +219,7 @@ def _user_home(space: UserNamespace) -> str:
         user=user,
         found=found,
         is_self=is_self,
-        is_shown=is_self or principal().is_admin or (user.is_active and not user.private_profile),
+        is_shown=users.shows_profile(user, principal()),
         **described(found),
     )
 
@@ -272,12 +272,7 @@ def _project_form(project: Project, **options: object) -> ProjectForm:
 
 def _transfer_form(group: Group, **options: object) -> TransferForm:
     form = TransferForm(parent_id=group.parent_id or 0, **options)
-    below = f"{group.full_path_key}/"
-    form.offer(
-        parent
-        for parent in namespaces.groups_with(principal(), Permission.CREATE_SUBGROUP)
-        if parent != group and not parent.full_path_key.startswith(below)
-    )
+    form.offer(namespaces.new_parents(group, principal()))
     return form
 
 
@@ -299,7 +294,7 @@ def _edit_page(
         form=form or _project_form(cast(Project, namespace), formdata=None),
         path_form=path or PathForm(path=namespace.path, formdata=None),
         transfer_form=transfer,
-        open_visibilities=_open_visibilities(namespace),
+        open_visibilities=namespaces.visibilities_for(namespace, principal()),
         anyone_may_pull_is_offered=access.anyone_may_pull(),
     )
     return page, 200 if sent is None else sent.status
@@ -313,12 +308,6 @@ def _change_path(namespace: Group | Project) -> Page:
             flash(gettext("The path was changed. Addresses and indexes are found under the new one."))
             return redirect(namespace_url("namespaces.edit", namespace), 303)
     return _edit_page(namespace, path=form)
-
-
-def _open_visibilities(namespace: Group | Project) -> list[Visibility]:
-    """Return the visibility levels that a namespace can have, including the current one."""
-    parent = None if namespace.parent_id is None else namespaces.by_id(namespace.parent_id)
-    return [*namespaces.open_visibilities(parent, principal()), namespace.visibility]
 
 
 def _delete(namespace: Group | Project) -> Page:

@@ -15,13 +15,13 @@ from registry.blueprints.ui.frame import namespace_url, pypi_url
 from registry.blueprints.ui.readme import readme
 from registry.blueprints.ui.viewer import may, principal
 from registry.database import utcnow
-from registry.domain import access, forwarding, namespaces, paging
+from registry.domain import forwarding, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.accounts import users
-from registry.domain.packages import deletion, downloads, lists, names, protection
+from registry.domain.packages import deletion, downloads, index, lists, names, protection
 from registry.domain.packages.lists import PackageFilter
 from registry.domain.paging import Listing
-from registry.models import Group, Package, PackageFile, Project, RegistryAccess, Visibility
+from registry.models import Group, Package, PackageFile, Project
 
 PROJECT_PACKAGES = "/<page_project:project>/-/packages"
 GROUP_PACKAGES = "/groups/<page_group:group>/-/packages"
@@ -193,7 +193,7 @@ def _detail(namespace: Project | Group, package: Package) -> str:
     group = _group_of(namespace, project)
     jobs = lists.jobs_of([package]).get(package.id, [])
     digest = lists.core_metadata_digest(package)
-    is_open = access.allowed(access.ANONYMOUS, Permission.READ_PACKAGE, project)
+    is_open = index.opens_to_all(project, project)
     files: paging.Page[PackageFile] = pagination.page(lists.ordered_files(package, "id", descending=False))
     return render_template(
         "ui/packages/detail.html",
@@ -208,7 +208,7 @@ def _detail(namespace: Project | Group, package: Package) -> str:
         group_installation=None
         if group is None
         else commands.installation(
-            package.name, package.version, pypi_url(group), is_open=_group_is_open(group, project)
+            package.name, package.version, pypi_url(group), is_open=index.opens_to_all(group, project)
         ),
         pypirc=commands.pypirc(pypi_url(project)),
         forwards=forwarding.forwards(project),
@@ -236,10 +236,7 @@ def _group_of(namespace: Project | Group, project: Project) -> Group | None:
     return group if isinstance(group, Group) and may("read_package", group) else None
 
 
-def _group_is_open(group: Group, project: Project) -> bool:
-    """Return whether anonymous clients find the project's packages in the group's index."""
-    is_public = project.visibility is Visibility.PUBLIC and project.registry_access is not RegistryAccess.PRIVATE
-    return is_public and access.allowed(access.ANONYMOUS, Permission.READ_PACKAGE, group)
+# Deletion -------------------------------------------------------------------------------------------------------
 
 
 def _delete(namespace: Project | Group) -> Page:
@@ -248,8 +245,6 @@ def _delete(namespace: Project | Group) -> Page:
         flash(gettext("Select at least one package."), "error")
         return _to_list(namespace)
     if request.method == "POST":
-        for package in chosen:
-            access.require(principal(), Permission.DESTROY_PACKAGE, package.project)
         deletion.delete_packages(chosen, by=principal())
         flash(ngettext("Package deleted successfully", "Packages deleted successfully", len(chosen)))
         return _to_list(namespace)

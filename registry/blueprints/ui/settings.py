@@ -13,7 +13,7 @@ from wtforms.validators import InputRequired
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui.forms import Form, RegistryAccessForm, text
 from registry.blueprints.ui.setting_forms import form_of
-from registry.blueprints.ui.viewer import may, principal
+from registry.blueprints.ui.viewer import principal
 from registry.blueprints.ui.wording import role_name
 from registry.domain import access, forwarding, namespaces
 from registry.domain.access import Permission
@@ -170,8 +170,7 @@ def _chosen(form: ForwardingForm, standing: Forwarding) -> bool | EllipsisType:
 
 def _visible_group(source: int | str | None) -> Group | None:
     """Return the group that is the source of the setting, if it is a group and visible to the viewer."""
-    found = namespaces.by_id(source) if isinstance(source, int) else None
-    return found if isinstance(found, Group) and may("read_namespace", found) else None
+    return namespaces.visible_group(source, principal()) if isinstance(source, int) else None
 
 
 def _project_page(

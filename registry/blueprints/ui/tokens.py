@@ -5,7 +5,7 @@ A new secret is shown in the response to the form instead of after a redirect, w
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, lazy_gettext
@@ -88,7 +88,7 @@ def routes(gate: Gate) -> Blueprint:
             flash(gettext("Only an active token can be rotated."), "error")
             return redirect(url_for("ui.tokens.access_tokens"), 303)
         issued = tokens.rotate_access_token(
-            token, key=token_key(), by=principal(), now=now, expires_on=_same_lifetime(token, now)
+            token, key=token_key(), by=principal(), now=now, expires_on=tokens.same_lifetime(token, now)
         )
         return _page(_form(empty=True), issued)
 
@@ -146,12 +146,3 @@ def _form(*, empty: bool = False) -> AccessTokenForm:
 
 def _scopes() -> dict[Scope, object]:
     return SCOPES | ADMINISTRATORS_SCOPES if principal().is_admin else SCOPES
-
-
-def _same_lifetime(token: AccessToken, now: datetime) -> date | None:
-    """Return the expiration date for the same lifetime in days, starting now, as far as the instance allows."""
-    if token.expires_on is None:
-        return None
-    latest = tokens.latest_expiry(now)
-    wanted = now.date() + (token.expires_on - token.created_at.date())
-    return wanted if latest is None else min(wanted, latest)

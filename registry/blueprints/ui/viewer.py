@@ -31,13 +31,13 @@ def signed_in() -> User:
 
 
 def may(permission: str, namespace: Namespace | None = None) -> bool:
-    """Whether the viewer holds a permission, by its GitLab name: ``may("destroy_package", project)``."""
+    """Return whether the viewer has a permission, by its GitLab name: ``may("destroy_package", project)``."""
     wanted = Permission(permission)
     g.principal = access.load_role_for(principal(), wanted, namespace)  # pages ask often
     return access.allowed(principal(), wanted, namespace)
 
 
 def role_in(namespace: Namespace) -> Role:
-    """The viewer's role in a namespace, looked up once in a request."""
+    """Return the viewer's role in a namespace, looking it up once per request."""
     g.principal = access.load_roles(principal(), [namespace])
     return access.role_in(principal(), namespace)

@@ -242,7 +242,7 @@ def allowed(principal: Principal, permission: Permission, namespace: Namespace |
 
 
 def load_role_for(principal: Principal, permission: Permission, namespace: Namespace | None) -> Principal:
-    """The same principal, with the role in the namespace loaded if ``allowed`` needs it to decide on the permission."""
+    """Return the principal, with its role in the namespace loaded if the permission depends on it."""
     if namespace is None or principal.user is None:
         return principal
     decided = _decided_without_role(principal, POLICY[permission], namespace)
@@ -250,13 +250,13 @@ def load_role_for(principal: Principal, permission: Permission, namespace: Names
 
 
 def require(principal: Principal, permission: Permission, namespace: Namespace | None = None) -> Principal:
-    """Let pass, or refuse without telling more than the principal may know.
+    """Require a permission, revealing no more than the principal is allowed to know.
 
-    :returns: the same principal, with the role in the namespace loaded if that decided.
-    :raises InsufficientScope: the access token has none of the scopes that would do.
-    :raises Unauthenticated: nobody is signed in, and signing in may help.
-    :raises Forbidden: the principal may see the namespace, but not do this.
-    :raises NotFound: the principal may not know that the namespace exists.
+    :returns: the principal, with its role in the namespace loaded if the permission depends on it.
+    :raises InsufficientScope: the access token has none of the accepted scopes.
+    :raises Unauthenticated: the caller is anonymous, and signing in can help.
+    :raises Forbidden: the principal can see the namespace but lacks the permission.
+    :raises NotFound: the namespace is hidden from the principal.
     """
     require_scope(principal, POLICY[permission].scopes)
     principal = load_role_for(principal, permission, namespace)
@@ -292,7 +292,7 @@ def _allowed_in_instance(principal: Principal, rule: Rule) -> bool:
 
 
 def _decided_without_role(principal: Principal, rule: Rule, namespace: Namespace) -> bool | None:
-    """Whether the principal is allowed, if that follows from anything but a role; ``None`` if the role decides."""
+    """Return the decision if it does not depend on a role, else ``None``."""
     if not _admits(namespace, rule):
         return False
     if rule.open is not None and rule.open(principal, namespace):
@@ -305,7 +305,7 @@ def _decided_without_role(principal: Principal, rule: Rule, namespace: Namespace
 
 
 def _admits(namespace: Namespace, rule: Rule) -> bool:
-    """Whether the state of the namespace admits it at all."""
+    """Return whether the state of the namespace permits the action at all."""
     if rule.uses_registry and not _has_registry(namespace):
         return False
     return not (rule.changes and isinstance(namespace, Project) and namespace.archived)

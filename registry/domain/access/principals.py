@@ -22,8 +22,8 @@ class PrincipalKind(enum.StrEnum):
 class Principal:
     """The caller of a request: a signed-in user, access token, deploy token, or CI job; the shell; or anonymous.
 
-    :ivar sudo_by: the administrator who acts as ``user``.
-    :ivar roles: by the id of the namespace, as far as ``load_roles`` has loaded them.
+    :ivar sudo_by: the administrator who acts as ``user`` by sudo.
+    :ivar roles: by namespace ID, those that ``load_roles`` has loaded.
     """
 
     kind: PrincipalKind

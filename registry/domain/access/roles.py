@@ -14,17 +14,17 @@ from registry.models import AllowedJobSource, Ancestry, Group, Job, Membership, 
 
 
 def role_in(principal: Principal, namespace: Namespace) -> Role:
-    """The principal's role in the namespace, from ``principal.roles`` or else from the database.
+    """Return the principal's role in the namespace, from ``principal.roles`` or else from the database.
 
-    It is the highest role of the user there or in any ancestor; administrators have their own. A CI job that the
-    project does not admit has none.
+    The role is the highest of the user in the namespace or any ancestor; administrators have a role of their own. A CI
+    job has no role in a project whose allowlist does not include it.
     """
     known = principal.roles.get(namespace.id)
     return _looked_up(principal, [namespace])[namespace.id] if known is None else known
 
 
 def load_roles(principal: Principal, namespaces: Iterable[Namespace]) -> Principal:
-    """The same principal with the roles in all these namespaces loaded: one statement, and for a CI job another."""
+    """Return the principal with its roles in all these namespaces loaded, in one statement; two for a CI job."""
     unknown = [namespace for namespace in namespaces if namespace.id not in principal.roles]
     return replace(principal, roles={**principal.roles, **_looked_up(principal, unknown)}) if unknown else principal
 
@@ -42,8 +42,9 @@ def _looked_up(principal: Principal, namespaces: Sequence[Namespace]) -> dict[in
 
 
 def _closed_to(job: Job, namespaces: Iterable[Namespace]) -> set[int]:
-    """The ids of those that do not admit the job: projects other than its own whose allowlist has neither its project
-    nor a group above. A group admits a job as it does the job's user.
+    """Return the IDs of the projects that do not accept the job.
+
+    A project accepts its own jobs and those on its allowlist, by project or by group. A group accepts any job.
     """
     asked = {
         namespace.id
@@ -61,7 +62,7 @@ def _closed_to(job: Job, namespaces: Iterable[Namespace]) -> set[int]:
 
 
 def role_of(user: User, namespace: Namespace) -> Role:
-    """The highest role by membership in the namespace or any ancestor, from the database."""
+    """Return the highest role by membership in the namespace or any ancestor, read from the database each time."""
     highest = db.session.scalar(
         _HIGHEST_ROLE, {"namespace_id": namespace.id, "user_id": user.id, "today": utcnow().date()}
     )
@@ -81,7 +82,7 @@ class HeldRoles:
 
 
 def held_roles(principal: Principal, namespaces: Iterable[Namespace]) -> dict[int, HeldRoles]:
-    """What the principal's user holds in each of many namespaces, by id, in one statement.
+    """Return the roles of the principal's user in each of many namespaces, by namespace ID, in one statement.
 
     The Owner of a personal namespace counts as a direct Owner of its projects.
     """

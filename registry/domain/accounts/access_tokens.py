@@ -140,7 +140,16 @@ def latest_expiry(now: datetime) -> date | None:
     return (now + timedelta(days=settings.max_personal_access_token_lifetime)).date()
 
 
-# Built once, as building takes as long as executing, and most requests need it.
+def same_lifetime(token: AccessToken, now: datetime) -> date | None:
+    """Return the expiration date for the same lifetime in days, starting now, as far as the instance allows."""
+    if token.expires_on is None:
+        return None
+    latest = latest_expiry(now)
+    wanted = now.date() + (token.expires_on - token.created_at.date())
+    return wanted if latest is None else min(wanted, latest)
+
+
+# Made once: to make a statement takes as long as to run it, and most requests ask this.
 _ACCESS_TOKEN = (
     select(AccessToken).options(joinedload(AccessToken.user)).where(AccessToken.digest == bindparam("digest"))
 )

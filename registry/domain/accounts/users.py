@@ -17,6 +17,7 @@ from sqlalchemy import func, or_, select
 
 from registry.database import AdvisoryLock, contains, db, lock, transaction, utcnow
 from registry.domain import audit, namespaces
+from registry.domain.access import Principal
 from registry.domain.changes import Changes
 from registry.domain.paging import Listing
 from registry.errors import Code, Conflict, Fault, Forbidden, InvalidRecord, NotFound
@@ -337,6 +338,13 @@ def _by_username(username: str) -> User | None:
 
 def personal_namespace(user: User) -> UserNamespace:
     return db.session.scalars(select(UserNamespace).where(UserNamespace.user_id == user.id)).one()
+
+
+def shows_profile(user: User, viewer: Principal) -> bool:
+    """Return whether the viewer can see the profile and the projects of a user, not only the name."""
+    if viewer.is_admin or viewer.user_id == user.id:
+        return True
+    return user.is_active and not user.private_profile
 
 
 def change_state(user: User, change: StateChange, *, by: audit.Author) -> None:

@@ -16,6 +16,8 @@ from registry.domain.namespaces.finding import (
     by_id,
     by_path,
     find,
+    visible_at,
+    visible_group,
 )
 from registry.domain.namespaces.job_sources import (
     MAXIMUM_ALLOWLIST,
@@ -31,6 +33,7 @@ from registry.domain.namespaces.lists import (
     counts_below,
     groups,
     groups_with,
+    new_parents,
     projects,
     visible_ids,
 )
@@ -40,6 +43,7 @@ from registry.domain.namespaces.members import (
     add_members,
     change_member,
     is_last_owner,
+    leaves_no_owner,
     member,
     members,
     memberships_of,
@@ -54,6 +58,7 @@ from registry.domain.namespaces.rules import (
     open_visibilities,
     path_errors,
     path_from,
+    visibilities_for,
 )
 from registry.domain.namespaces.tree import (
     change,
@@ -103,10 +108,12 @@ __all__ = [
     "groups",
     "groups_with",
     "is_last_owner",
+    "leaves_no_owner",
     "member",
     "members",
     "memberships_of",
     "name_errors",
+    "new_parents",
     "open_visibilities",
     "path_errors",
     "path_from",
@@ -117,5 +124,8 @@ __all__ = [
     "set_archived",
     "touch",
     "transfer",
+    "visibilities_for",
+    "visible_at",
+    "visible_group",
     "visible_ids",
 ]

@@ -7,8 +7,10 @@ from typing import TypeVar
 from sqlalchemy import select
 
 from registry.database import db
+from registry.domain import access
+from registry.domain.access import Permission, Principal
 from registry.errors import NotFound
-from registry.models import Ancestry, Namespace
+from registry.models import Ancestry, Group, Namespace
 
 AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
 
@@ -39,6 +41,23 @@ def by_path(path: str, kind: type[AnyNamespace]) -> AnyNamespace:
     if namespace is None:
         raise NotFound(kind.__name__)
     return namespace
+
+
+def visible_at(path: str, kind: type[AnyNamespace], principal: Principal) -> AnyNamespace | None:
+    """Return the group or project with this full path, if it is visible to the principal."""
+    try:
+        found = by_path(path, kind)
+    except NotFound:
+        return None
+    return found if access.allowed(principal, Permission.READ_NAMESPACE, found) else None
+
+
+def visible_group(group_id: int | None, principal: Principal) -> Group | None:
+    """Return the group with this ID, if it is visible to the principal."""
+    found = None if group_id is None else by_id(group_id)
+    if isinstance(found, Group) and access.allowed(principal, Permission.READ_NAMESPACE, found):
+        return found
+    return None
 
 
 def by_id(namespace_id: int) -> Namespace | None:

@@ -135,6 +135,16 @@ def groups_with(principal: Principal, permission: Permission) -> Sequence[Group]
     return [group for group in found if access.allowed(principal, permission, group)]
 
 
+def new_parents(group: Group, principal: Principal) -> list[Group]:
+    """Return the groups that the principal can move a group into, without the group itself and its descendants."""
+    below = f"{group.full_path_key}/"
+    return [
+        parent
+        for parent in groups_with(principal, Permission.CREATE_SUBGROUP)
+        if parent != group and not parent.full_path_key.startswith(below)
+    ]
+
+
 def visible_ids(principal: Principal, records: Iterable[Namespace]) -> set[int]:
     """Return the IDs of the namespaces visible to the principal, in one statement."""
     ids = [record.id for record in records]

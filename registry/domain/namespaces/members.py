@@ -150,7 +150,7 @@ def change_member(
             expires_on = membership.expires_on
         _refuse_higher(namespace, membership.role, by)
         _refuse_role(namespace, user, role, expires_on, by)
-        if (role < Role.OWNER or expires_on is not None) and is_last_owner(membership):
+        if leaves_no_owner(membership, role, expires_on):
             raise Forbidden
         audit.record(
             by, "member_changed", user.username, namespace,
@@ -185,6 +185,11 @@ def is_last_owner(membership: Membership) -> bool:
     if membership.role < Role.OWNER or not isinstance(namespace, Group):
         return False
     return not _has_owner_besides(namespace, membership.user_id)
+
+
+def leaves_no_owner(membership: Membership, role: Role, expires_on: date | None) -> bool:
+    """Return whether a group would lose its last Owner if the membership had this role and expiration date."""
+    return (role < Role.OWNER or expires_on is not None) and is_last_owner(membership)
 
 
 def _has_owner_besides(group: Group, user_id: int | None) -> bool:

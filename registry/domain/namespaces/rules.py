@@ -35,6 +35,11 @@ def open_visibilities(parent: Namespace | None, by: Principal) -> list[Visibilit
     return [level for level in Visibility if not _visibility_errors(level, parent, by, InvalidRecord)]
 
 
+def visibilities_for(namespace: Group | Project, by: Principal) -> list[Visibility]:
+    """Return the visibility levels that a namespace can have, including the current one."""
+    return [*open_visibilities(namespace.parent, by), namespace.visibility]
+
+
 def default_visibility(kind: type[Group] | type[Project], parent: Namespace | None) -> Visibility:
     """Return the default visibility of a new group or project, limited to that of the parent."""
     settings = InstanceSettings.current()

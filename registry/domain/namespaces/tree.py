@@ -256,7 +256,7 @@ def _read_again(namespace: Namespace | None) -> None:
 
     :raises NotFound: it was deleted in the meantime.
     """
-    if namespace is not None and db.session.get(Namespace, namespace.id, populate_existing=True) is None:
+    if namespace is not None and db.session.get(type(namespace), namespace.id, populate_existing=True) is None:
         raise NotFound(namespace.kind.capitalize())
 
 

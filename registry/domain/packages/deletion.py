@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from registry.database import lock, transaction
-from registry.domain import audit, namespaces
-from registry.domain.access import Principal
+from registry.domain import access, audit, namespaces
+from registry.domain.access import Permission, Principal
 from registry.domain.packages import lists, usage
 from registry.domain.packages.protection import refuse_delete_protected
 from registry.errors import RecordNotFound
@@ -50,7 +50,16 @@ def delete_file(file: PackageFile, package: Package, project: Project, *, by: Pr
 
 
 def delete_packages(packages: Iterable[Package], *, by: Principal) -> None:
-    """Delete all of these packages, loaded with their projects, or none; raises the errors of ``delete_package``."""
+    """Delete all of these packages, loaded with their projects, or none.
+
+    :raises Forbidden: the project of one of them does not let this principal delete packages.
+    :raises ProtectedPackage: a protection rule asks for a higher role.
+    :raises RecordNotFound: one of them was deleted meanwhile.
+    """
+    packages = list(packages)
+    by = access.load_roles(by, {package.project_id: package.project for package in packages}.values())
+    for package in packages:
+        access.require(by, Permission.DESTROY_PACKAGE, package.project)
     with transaction():
         for package in packages:
             delete_package(package, package.project, by=by)

@@ -30,6 +30,8 @@ from registry.models import (
     PackageName,
     PackageStatus,
     Project,
+    RegistryAccess,
+    Visibility,
 )
 
 # (sha256, file name) → absolute URL of the file below the requested index.
@@ -198,6 +200,17 @@ def refuse_where_hidden(namespace: Namespace, principal: Principal) -> None:
     """
     if principal.is_anonymous and isinstance(namespace, Group) and hides_something(namespace, principal):
         raise Unauthenticated
+
+
+def opens_to_all(namespace: Project | Group, project: Project) -> bool:
+    """Return whether anonymous clients find the project's packages in the index of the project itself or of a group.
+
+    "Anyone may pull" opens only the project's own index.
+    """
+    if not access.allowed(access.ANONYMOUS, access.Permission.READ_PACKAGE, namespace):
+        return False
+    is_public = project.visibility is Visibility.PUBLIC and project.registry_access is not RegistryAccess.PRIVATE
+    return namespace == project or (is_public and project.has_registry)
 
 
 def hides_something(group: Group, principal: Principal) -> bool:

@@ -264,3 +264,17 @@ def test_the_latest_expiry_is_the_instances_to_say(app: Flask) -> None:
 
     assert asked_for == TODAY + timedelta(days=10)
     assert access_tokens.latest_expiry(NOW) is None
+
+
+@pytest.mark.parametrize(("days", "longest", "same"), [(30, 365, 30), (30, 10, 10), (30, None, 30), (None, None, None)])
+def test_a_token_lasts_as_long_as_another_if_the_instance_allows(
+    owner: User, days: int | None, longest: int | None, same: int | None
+) -> None:
+    changes = {"require_personal_access_token_expiry": False} if longest is None else {}
+    instance.change_instance(instance.InstanceChanges(**changes), by=SHELL)
+    token, _ = issue(owner, expires_on=None if days is None else TODAY + timedelta(days=days))
+    instance.change_instance(instance.InstanceChanges(max_personal_access_token_lifetime=longest or 365), by=SHELL)
+    later = NOW + timedelta(days=100)
+
+    expected = None if same is None else later.date() + timedelta(days=same)
+    assert access_tokens.same_lifetime(token, later) == expected

@@ -401,3 +401,19 @@ def test_users_are_counted_by_kind(app: Flask, admin: User) -> None:
     users.change_state(factories.user(is_external=True), StateChange.DEACTIVATE, by=SHELL)
 
     assert users.counts() == users.Counts(active=2, administrators=1, external=2, blocked=1, deactivated=1)
+
+
+@pytest.mark.parametrize(
+    ("is_private", "state", "is_shown"),
+    [(False, ACTIVE, True), (True, ACTIVE, False), (False, BLOCKED, False), (False, DEACTIVATED, False)],
+)
+def test_a_profile_is_shown_unless_it_is_private_or_its_user_is_not_active(
+    admin: User, outsider: User, is_private: bool, state: UserState, is_shown: bool
+) -> None:
+    user = factories.user(private_profile=is_private)
+    user.state = state
+
+    assert users.shows_profile(user, factories.signed_in(outsider)) is is_shown
+    assert users.shows_profile(user, access.ANONYMOUS) is is_shown
+    assert users.shows_profile(user, factories.signed_in(user))
+    assert users.shows_profile(user, factories.signed_in(admin))

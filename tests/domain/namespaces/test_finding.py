@@ -56,3 +56,18 @@ def test_ancestors_are_told_from_the_top(group: Group) -> None:
 
     assert namespaces.ancestors(deep) == [group, sub]
     assert namespaces.ancestors(group) == []
+
+
+def test_what_a_principal_may_not_know_of_is_not_there(
+    group: Group, project: Project, owner: User, outsider: User
+) -> None:
+    member, stranger = factories.signed_in(owner), factories.signed_in(outsider)
+
+    assert namespaces.visible_at("ACME/tools", Project, member) is project
+    assert namespaces.visible_at("acme/tools", Project, stranger) is None
+    assert namespaces.visible_at("acme/nothing", Project, member) is None
+    assert namespaces.visible_at("acme", Project, member) is None
+    assert namespaces.visible_group(group.id, member) is group
+    assert namespaces.visible_group(group.id, stranger) is None
+    assert namespaces.visible_group(project.id, member) is None
+    assert namespaces.visible_group(None, member) is None

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from flask import Flask
+
 from registry.domain import namespaces
-from registry.domain.access import SHELL
-from registry.models import Project, User, Visibility
+from registry.domain.access import SHELL, Permission
+from registry.models import Project, Role, User, Visibility
 from tests import factories
 
 
@@ -13,3 +15,16 @@ def test_what_is_visible_of_many_is_what_is_visible_of_each(project: Project, ow
     assert namespaces.visible_ids(factories.signed_in(owner), records) == {project.id, public.id}
     assert namespaces.visible_ids(factories.signed_in(outsider), records) == {public.id}
     assert namespaces.visible_ids(SHELL, []) == set()
+
+
+def test_a_group_moves_neither_into_itself_nor_below_itself(app: Flask) -> None:
+    group = factories.group("acme")
+    below = factories.group("below", parent=factories.group("sub", parent=group))
+    alike, other = factories.group("acme-two"), factories.group("other")
+    owner = factories.member(group, Role.OWNER)
+    for place in (alike, below):
+        namespaces.add_member(place, owner, Role.OWNER, by=SHELL)
+
+    assert namespaces.new_parents(group, factories.signed_in(owner)) == [alike]
+    assert namespaces.new_parents(group, SHELL) == [alike, other]
+    assert below in namespaces.groups_with(factories.signed_in(owner), Permission.CREATE_SUBGROUP)

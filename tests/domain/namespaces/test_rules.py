@@ -240,3 +240,12 @@ def test_the_suggestion_is_a_path_and_suggests_itself(path: str) -> None:
 @pytest.mark.parametrize("name", ["日本語", "!?", "-.-", ""])
 def test_a_name_without_letters_or_digits_suggests_none(name: str) -> None:
     assert namespaces.path_from(name) == ""
+
+
+def test_a_project_may_keep_a_visibility_that_it_would_not_be_given(app: Flask) -> None:
+    group = factories.group(visibility=Visibility.PRIVATE)
+    project = factories.project(parent=group)
+    project.visibility = Visibility.INTERNAL
+
+    assert namespaces.visibilities_for(project, SHELL) == [Visibility.PRIVATE, Visibility.INTERNAL]
+    assert Visibility.PUBLIC in namespaces.visibilities_for(group, SHELL)

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from registry.database import db
 from registry.domain.access import SHELL
 from registry.domain.packages import deletion, lists, protection
-from registry.errors import ProtectedPackage, RecordNotFound
+from registry.errors import NotFound, ProtectedPackage, RecordNotFound
 from registry.models import AuditEvent, FileStatus, Package, PackageFile, PackageStatus, Project, Role, User
 from tests import factories
 from tests.builders import build_sdist, build_wheel
@@ -67,3 +67,15 @@ def test_the_last_file_takes_the_package_along(project: Project) -> None:
 
     assert (went_first, status_between) == (False, PackageStatus.DEFAULT)
     assert (went_then, package.status) == (True, PackageStatus.PENDING_DESTRUCTION)
+
+
+def test_packages_are_deleted_only_where_the_principal_may_in_each_project(project: Project) -> None:
+    other = factories.project("other")
+    maintainer = factories.signed_in(factories.member(project, Role.MAINTAINER))
+    both = [*packages_of(project, "one"), *packages_of(other, "two")]
+
+    with pytest.raises(NotFound):
+        deletion.delete_packages(both, by=maintainer)
+
+    db.session.expire_all()
+    assert {package.status for package in both} == {PackageStatus.DEFAULT}

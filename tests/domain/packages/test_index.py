@@ -11,9 +11,20 @@ from registry.domain import instance
 from registry.domain.access import ANONYMOUS, SHELL, Principal
 from registry.domain.packages import index, lists, releases
 from registry.domain.packages.lists import PackageFilter
-from registry.models import FileStatus, Group, NameStatus, PackageFile, PackageStatus, Project, RegistryAccess, Role
+from registry.models import (
+    FileStatus,
+    Group,
+    NameStatus,
+    PackageFile,
+    PackageStatus,
+    Project,
+    RegistryAccess,
+    Role,
+    Visibility,
+)
 from tests import factories
 from tests.domain.packages.on_paper import (
+    INTERNAL,
     NOW,
     PRIVATE,
     PUBLIC,
@@ -346,3 +357,31 @@ def test_a_purely_public_group_hides_nothing_from_anybody(app: Flask) -> None:
     factories.project(parent=top, visibility=PRIVATE, registry_access=RegistryAccess.DISABLED)
 
     assert not index.hides_something(top, ANONYMOUS)
+
+
+@pytest.mark.parametrize(
+    ("of_group", "of_project", "registry_access", "in_project", "in_group"),
+    [
+        (PUBLIC, PUBLIC, RegistryAccess.ENABLED, True, True),
+        (PUBLIC, PUBLIC, RegistryAccess.PRIVATE, False, False),
+        (PUBLIC, PUBLIC, RegistryAccess.DISABLED, False, False),
+        (PUBLIC, INTERNAL, RegistryAccess.ENABLED, False, False),
+        (PUBLIC, PRIVATE, RegistryAccess.PUBLIC, True, False),
+        (INTERNAL, INTERNAL, RegistryAccess.PUBLIC, True, False),
+    ],
+)
+def test_an_index_is_open_to_all_where_anonymous_clients_find_the_packages(
+    app: Flask,
+    of_group: Visibility,
+    of_project: Visibility,
+    registry_access: RegistryAccess,
+    in_project: bool,
+    in_group: bool,
+) -> None:
+    group = factories.group(visibility=of_group)
+    project = factories.project(parent=group, visibility=of_project, registry_access=registry_access)
+    publish(project)
+
+    assert index.opens_to_all(project, project) is in_project
+    assert index.opens_to_all(group, project) is in_group
+    assert (page(group, by=ANONYMOUS) is not None) is in_group
