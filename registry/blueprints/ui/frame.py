@@ -19,7 +19,7 @@ from markupsafe import Markup
 from registry.blueprints.routing import pypi_path
 from registry.blueprints.ui.language import LANGUAGES, current_language
 from registry.blueprints.ui.pagination import url_with
-from registry.blueprints.ui.viewer import may, viewer
+from registry.blueprints.ui.viewer import may, principal, viewer
 from registry.blueprints.ui.wording import role_name
 from registry.database import utcnow
 from registry.domain import namespaces
@@ -49,6 +49,7 @@ def init_app(app: Flask) -> None:
         may=may,
         namespace_url=namespace_url,
         page_language=current_language,
+        principal=principal,
         role_name=role_name,
         product_version=version("private-pypi-registry"),
         sidebar=sidebar,

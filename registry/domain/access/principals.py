@@ -44,6 +44,11 @@ class Principal:
         return self.kind is PrincipalKind.SHELL or (self.user is not None and self.user.is_admin)
 
     @property
+    def can_create_group(self) -> bool:
+        """Return whether the principal can create top-level groups."""
+        return self.is_admin or (self.user is not None and self.user.can_create_group)
+
+    @property
     def is_internal_user(self) -> bool:
         """Whether internal namespaces are visible: to all users except external ones."""
         return self.user is not None and not self.user.is_external

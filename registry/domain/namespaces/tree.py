@@ -58,7 +58,7 @@ def create_group(
     """
     if parent is not None:
         access.require(by, Permission.CREATE_SUBGROUP, parent)
-    elif not by.is_admin and not (by.user is not None and by.user.can_create_group):
+    elif not by.can_create_group:
         raise Forbidden
     if visibility is None:
         visibility = lowered_visibility(InstanceSettings.current().default_group_visibility, parent)
@@ -155,7 +155,7 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
     """
     if parent is not None:
         access.require(by, Permission.CREATE_SUBGROUP, parent)
-    elif not by.is_admin and not (by.user is not None and by.user.can_create_group):
+    elif not by.can_create_group:
         raise Forbidden
     with transaction(lock=AdvisoryLock.TREE) as session:
         _read_again(group)

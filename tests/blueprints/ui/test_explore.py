@@ -201,3 +201,12 @@ def test_the_address_to_publish_to_is_the_projects_own(browser_of, owner, projec
     page = browser_of(owner).get("/acme/tools")
 
     assert f"http://localhost/api/v4/projects/{project.id}/packages/pypi" in page.html
+
+
+@pytest.mark.parametrize("may_create", [True, False])
+def test_a_new_group_is_offered_to_users_who_may_create_one(browser_of, may_create):
+    browser = browser_of(factories.user("ursa", can_create_group=may_create))
+
+    for page in ("/explore/groups", "/dashboard/groups", "/"):
+        assert ("/groups/new" in {link.get("href") for link in browser.get(page).tree.iter("a")}) is may_create
+    assert browser.submit("/groups/new", {"name": "Ours"}).status_code == (303 if may_create else 403)
