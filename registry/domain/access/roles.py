@@ -30,15 +30,17 @@ def load_roles(principal: Principal, namespaces: Iterable[Namespace]) -> Princip
 
 
 def _looked_up(principal: Principal, namespaces: Sequence[Namespace]) -> dict[int, Role]:
+    closed = set() if principal.job is None else _closed_to(principal.job, namespaces)
+    accepting = [namespace for namespace in namespaces if namespace.id not in closed]
+    return dict.fromkeys(closed, Role.NO_ACCESS) | _held(principal, accepting)
+
+
+def _held(principal: Principal, namespaces: Sequence[Namespace]) -> dict[int, Role]:
     if principal.is_admin:
-        roles = {namespace.id: Role.ADMIN for namespace in namespaces}
-    elif principal.user is not None and len(namespaces) == 1:  # by a statement that is made already
-        roles = {namespaces[0].id: role_of(principal.user, namespaces[0])}
-    else:
-        roles = {id_: held.highest for id_, held in held_roles(principal, namespaces).items()}
-    if principal.job is not None:
-        roles |= dict.fromkeys(_closed_to(principal.job, namespaces), Role.NO_ACCESS)
-    return roles
+        return {namespace.id: Role.ADMIN for namespace in namespaces}
+    if principal.user is not None and len(namespaces) == 1:  # by a statement that is made already
+        return {namespaces[0].id: role_of(principal.user, namespaces[0])}
+    return {id_: held.highest for id_, held in held_roles(principal, namespaces).items()}
 
 
 def _closed_to(job: Job, namespaces: Iterable[Namespace]) -> set[int]:

@@ -194,3 +194,11 @@ class TestLoadedRoles:
 
         assert known.roles == ({project.id: Role.DEVELOPER} if is_loaded else {})
         assert access.allowed(known, permission, project)
+
+    def test_the_role_of_a_job_that_is_not_accepted_is_not_looked_up(self, app: Flask, statements: list[str]) -> None:
+        own, closed = factories.project(), factories.project()
+        job = factories.by_job(own, factories.member(closed, Role.OWNER))
+        statements.clear()
+
+        assert access.role_in(job, closed) is Role.NO_ACCESS
+        assert len(statements) == 1
