@@ -13,10 +13,10 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import alembic.command
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from flask import Flask
 from sqlalchemy import Column, Engine, MetaData, Table, create_engine, inspect, make_url, select, text
 
@@ -187,6 +187,9 @@ def test_migrations_are_numbered_in_one_line() -> None:
 
     assert [name.split("_")[0] for name in names] == [f"{number:04}" for number in range(1, len(names) + 1)]
     assert database.newest_version() == f"{len(names):04}"
+    assert [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()] == [
+        *schema._versions(MIGRATIONS)
+    ]
 
 
 def test_migrations_do_not_depend_on_the_models_of_today() -> None:
@@ -223,7 +226,7 @@ def test_a_new_database_can_be_read_by_its_owner_alone(new_app: Flask) -> None:
 
 @pytest.mark.parametrize("version", OLDER)
 def test_what_an_older_version_holds_survives_the_upgrade(new_app: Flask, version: str) -> None:
-    alembic.command.upgrade(schema._alembic_config(), version)
+    schema._migrate(version)
     fill(db.engine)
     before = rows(db.engine)
 
@@ -240,7 +243,7 @@ def test_what_an_older_version_holds_survives_the_upgrade(new_app: Flask, versio
 
 
 def test_a_file_published_before_yanks_were_known_is_not_yanked(new_app: Flask) -> None:
-    alembic.command.upgrade(schema._alembic_config(), "0002")
+    schema._migrate("0002")
     fill(db.engine)
 
     database.upgrade()
@@ -250,7 +253,7 @@ def test_a_file_published_before_yanks_were_known_is_not_yanked(new_app: Flask) 
 
 
 def test_what_projects_hold_is_counted_by_the_upgrade(new_app: Flask) -> None:
-    alembic.command.upgrade(schema._alembic_config(), "0005")
+    schema._migrate("0005")
     fill(db.engine)
 
     database.upgrade()
@@ -260,7 +263,7 @@ def test_what_projects_hold_is_counted_by_the_upgrade(new_app: Flask) -> None:
 
 
 def test_a_package_in_a_status_that_nothing_sets_becomes_a_usual_one(new_app: Flask) -> None:
-    alembic.command.upgrade(schema._alembic_config(), "0006")
+    schema._migrate("0006")
     fill(db.engine)
     with db.engine.begin() as connection:
         connection.execute(text("UPDATE packages SET status = 'hidden'"))
@@ -272,7 +275,7 @@ def test_a_package_in_a_status_that_nothing_sets_becomes_a_usual_one(new_app: Fl
 
 def revoked_token(**event: object) -> DeployToken:
     """The upgrade of a deploy token that was revoked when only its audit event had the time."""
-    alembic.command.upgrade(schema._alembic_config(), "0007")
+    schema._migrate("0007")
     fill(db.engine)
     with db.engine.begin() as connection:
         events = next(table for table in tables(db.engine) if table.name == "audit_events")
@@ -304,7 +307,7 @@ def test_a_deploy_token_without_an_audit_event_was_revoked_before_the_upgrade(
 
 
 def test_a_deploy_token_that_was_not_revoked_stays_active(new_app: Flask) -> None:
-    alembic.command.upgrade(schema._alembic_config(), "0007")
+    schema._migrate("0007")
     fill(db.engine)
     with db.engine.begin() as connection:
         connection.execute(text("UPDATE deploy_tokens SET revoked = false"))

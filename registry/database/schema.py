@@ -7,9 +7,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import alembic.config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, exists, inspect, select, text, update
 
 from registry.database.connection import connect, disable_timeouts, is_sqlite
@@ -35,7 +32,7 @@ def upgrade() -> tuple[str | None, str]:
         before = schema_version()
         _refuse_unknown(before)
         if before != newest_version():
-            alembic.command.upgrade(_alembic_config(), "head")
+            _migrate("head")
         return before, newest_version()
 
 
@@ -56,7 +53,10 @@ def check_schema() -> None:
 def schema_version() -> str | None:
     """Return the schema version of the database, or ``None`` if it is empty."""
     with connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        return version
 
 
 def newest_version() -> str:
@@ -104,15 +104,18 @@ def _refuse_unknown(found: str | None) -> None:
 
 @cache
 def _versions(migrations: Path) -> tuple[str, ...]:
-    """Return all known versions, newest first; cached, as reading them takes as long as several requests."""
-    return tuple(script.revision for script in ScriptDirectory(str(migrations)).walk_revisions())
+    """Return all known versions, newest first: the numbers that the names of the migrations begin with."""
+    return tuple(sorted((path.name.partition("_")[0] for path in migrations.glob("versions/*.py")), reverse=True))
 
 
-def _alembic_config() -> alembic.config.Config:
-    config = alembic.config.Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.attributes["engine"] = db.engine
-    return config
+def _migrate(version: str) -> None:
+    # Alembic takes longer to import than the start has left, and is rarely needed.
+    from alembic import command, config
+
+    settings = config.Config()
+    settings.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    settings.attributes["engine"] = db.engine
+    command.upgrade(settings, version)
 
 
 @contextmanager
@@ -182,7 +185,7 @@ def begin_restoring(version: str) -> None:
             connection.execute(text("SET LOCAL lock_timeout = '10s'"))
         Model.metadata.drop_all(connection)
         connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
-    alembic.command.upgrade(_alembic_config(), version)
+    _migrate(version)
     with db.engine.begin() as connection:
         _set_version(connection, RESTORING)
 
@@ -199,7 +202,7 @@ def restored(version: str) -> Iterator[Connection]:
         connection.execute(update(content_generation).values(number=content_generation.c.number + 1))
         _set_version(connection, version)
         connection.commit()
-    alembic.command.upgrade(_alembic_config(), "head")
+    _migrate("head")
 
 
 def _set_version(connection: Connection, version: str) -> None:
