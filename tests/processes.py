@@ -18,7 +18,10 @@ from tempfile import TemporaryFile
 from typing import Any
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["app", "flask.cli", "registry.storage.cloud", __name__])
+# With what the program imports when it needs it.
+_COMMANDS = ("backup", "database", "importing", "moving", "namespaces", "packages", "tokens", "users")
+_LATE = ("alembic.command", "registry.storage.cloud", *(f"registry.cli.{name}" for name in _COMMANDS))
+_FORKS.set_forkserver_preload(["app", "flask.cli", *_LATE, __name__])
 
 
 class Forked:

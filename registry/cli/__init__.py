@@ -7,22 +7,97 @@ a terminal.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import click
 from flask import Flask
 
-from registry.cli.backup import backup_group
-from registry.cli.database import database_group
-from registry.cli.importing import import_packages
-from registry.cli.moving import move_storage
-from registry.cli.namespaces import groups_group, projects_group
-from registry.cli.packages import packages_group
-from registry.cli.tokens import tokens_group
-from registry.cli.users import users_group
+
+class LazyGroup(click.Group):
+    """A group whose module is imported when one of its commands is used or described."""
+
+    def __init__(self, name: str, help_text: str, load: Callable[[], click.Group]) -> None:
+        super().__init__(name, help=help_text)
+        self._load = load
+
+    @cached_property
+    def loaded(self) -> click.Group:
+        return self._load()
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return self.loaded.list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self.loaded.get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return self.loaded.invoke(ctx)
 
 
 def init_app(app: Flask) -> None:
+    for name, (help_text, load) in GROUPS.items():
+        app.cli.add_command(LazyGroup(name, help_text, load))
+
+
+def _backup() -> click.Group:
+    from registry.cli.backup import backup_group
+
+    return backup_group
+
+
+def _database() -> click.Group:
+    from registry.cli.database import database_group
+
+    return database_group
+
+
+def _groups() -> click.Group:
+    from registry.cli.namespaces import groups_group
+
+    return groups_group
+
+
+def _packages() -> click.Group:
+    from registry.cli.importing import import_packages
+    from registry.cli.moving import move_storage
+    from registry.cli.packages import packages_group
+
     packages_group.add_command(import_packages)
     packages_group.add_command(move_storage)
-    for group in (
-        database_group, users_group, tokens_group, groups_group, projects_group, packages_group, backup_group,
-    ):  # fmt: skip
-        app.cli.add_command(group)
+    return packages_group
+
+
+def _projects() -> click.Group:
+    from registry.cli.namespaces import projects_group
+
+    return projects_group
+
+
+def _tokens() -> click.Group:
+    from registry.cli.tokens import tokens_group
+
+    return tokens_group
+
+
+def _users() -> click.Group:
+    from registry.cli.users import users_group
+
+    return users_group
+
+
+# Each text is that of the group itself, so that listing the groups does not import them.
+GROUPS = {
+    "backup": ("Back up the entire installation to one file, and restore it.", _backup),
+    "database": ("Create, upgrade, and check the database schema.", _database),
+    "groups": ("Create and list groups.", _groups),
+    "packages": (
+        "List, yank, and delete packages, set the status of package names, and maintain the stored files.", _packages,
+    ),
+    "projects": ("Create and list projects, which hold packages.", _projects),
+    "tokens": (
+        "Create, list, and revoke access tokens of users, and deploy tokens of projects and groups.", _tokens,
+    ),
+    "users": ("Create, list, and block users, and set their passwords.", _users),
+}  # fmt: skip

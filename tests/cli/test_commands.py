@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from registry import config, create_app
+from registry import cli, config, create_app
 from registry.domain.packages import lists
 from registry.models import Project
 from tests import factories
@@ -32,6 +32,13 @@ def test_every_group_explains_its_commands(run: Run, group: str) -> None:
 
     listed = re.findall(r"^  (\S+)  +\S", explained.split("Commands:\n")[1], re.MULTILINE)
     assert listed == GROUPS[group]
+
+
+@pytest.mark.parametrize("group", cli.GROUPS)
+def test_a_group_is_listed_with_its_own_description(group: str) -> None:
+    description, load = cli.GROUPS[group]
+
+    assert (load().name, load().help) == (group, description)
 
 
 @pytest.mark.parametrize(("group", "command"), [(group, command) for group in GROUPS for command in GROUPS[group]])
