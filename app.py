@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import sys
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from urllib.parse import urlsplit
 
+import click
 from flask import Flask
+from flask.cli import FlaskGroup
 
 import registry
-from registry import config, database, metrics, observability, server
-from registry.database import utcnow
-from registry.domain.accounts import first_run
-from registry.domain.accounts.first_run import CREDENTIALS_FILE, Credentials
+from registry import cli
 from registry.errors import OperatorError, RegistryError
 
 
 def create_app() -> Flask:
     """Create the application for the ``flask`` command; exit with one sentence instead of a traceback on errors."""
+    if _only_lists_commands():
+        return cli.listing()
     try:
         return registry.create_app()
     except (OperatorError, RegistryError) as error:
@@ -29,107 +24,17 @@ def create_app() -> Flask:
 
 
 def main() -> int:
-    """Upgrade the database, create the first administrator, and serve until stopped."""
-    try:
-        app = registry.create_app()
-        listener = server.bind(app.config["HOST"], app.config["PORT"])
-        _prepare(app, _check_storage if app.config["WORKERS"] == 1 else _check_storage_in_child)
-        with app.app_context():
-            credentials = first_run.create_administrator(
-                password=app.config["ROOT_PASSWORD"],
-                token=app.config["ROOT_TOKEN"],
-                key=app.config["TOKEN_KEY"],
-                instance_path=app.config["INSTANCE_PATH"],
-                now=utcnow(),
-            )
+    """Serve the registry; returns the exit status."""
+    from registry import program
 
-        def announce(port: int) -> None:
-            print(banner(app, port, credentials), flush=True)
-
-        if app.config["WORKERS"] == 1:
-            server.serve(app, listener, announce)
-        else:
-            _serve_with_workers(app, listener, announce)
-    except (OperatorError, RegistryError) as error:
-        print(f"The registry cannot start: {error.sentence}", file=sys.stderr)
-        return 1
-    return 0
+    return program.main()
 
 
-def _serve_with_workers(app: Flask, listener: socket.socket, announce: Callable[[int], None]) -> None:
-    counts: Path = app.config["INSTANCE_PATH"] / "metrics"
-    metrics.empty_folder(counts)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
-    database.disconnect(app)
-    server.supervise(
-        worker_app, listener, lambda: int(config.load()["WORKERS"]), announce, partial(metrics.forget_process, counts)
-    )
-
-
-def worker_app() -> Flask:
-    """Create the application of a worker process from the current configuration."""
-    app = registry.create_app()
-    _prepare(app, _check_storage)
-    return app
-
-
-def _prepare(app: Flask, check_storage: Callable[[Flask], None]) -> None:
-    observability.configure_logging(app.config["LOG_FORMAT"])
-    with app.app_context():
-        database.upgrade()
-    check_storage(app)
-
-
-def _check_storage(app: Flask) -> None:
-    app.extensions["storage"].check()
-    app.extensions["storage"].sweep()
-
-
-def _check_storage_in_child(app: Flask) -> None:
-    """Check the store in a child process, because an object store cannot be used before a fork."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            _check_storage(app)
-            status = 0
-        except (OperatorError, RegistryError) as error:
-            print(f"The registry cannot start: {error.sentence}", file=sys.stderr, flush=True)
-        finally:
-            os._exit(status)
-    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0:
-        sys.exit(1)
-
-
-def banner(app: Flask, port: int, credentials: Credentials | None) -> str:
-    """Return the start banner: URL, data folder, generated credentials, and commands for the first steps."""
-    url = app.config["EXTERNAL_URL"] or f"http://{_host(app.config['HOST'])}:{port}"
-    instance: Path = app.config["INSTANCE_PATH"]
-    lines = [f"Registry at {url}", f"Data in {instance}"]
-    if credentials is not None:
-        lines += [f"Administrator root: {name} {getattr(credentials, name)}" for name in credentials.generated]
-        if credentials.generated:
-            lines.append(f"Shown once; also in {instance / CREDENTIALS_FILE}")
-    token = credentials.token if credentials is not None and "token" in credentials.generated else "$TOKEN"
-    parts = urlsplit(url)
-    endpoint = "api/v4/projects/root%2Fdemo/packages/pypi"
-    lines += [
-        "",
-        f"Sign in:  {url}/users/sign_in",
-        f'Publish:  curl -sSo /dev/null -H "PRIVATE-TOKEN: {token}" -d path=demo {url}/api/v4/projects; '
-        f"TWINE_USERNAME=root TWINE_PASSWORD={token} twine upload --repository-url {url}/{endpoint} dist/*",
-        f"Install:  pip install --index-url {parts.scheme}://root:{token}@{parts.netloc}{parts.path}/{endpoint}/simple "
-        "your-package",
-    ]
-    if token == "$TOKEN":
-        lines.append("(TOKEN stands for an access token with the scope api.)")
-    return "\n".join(lines)
-
-
-def _host(host: str) -> str:
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - shown, not bound
-        return "localhost"
-    return f"[{host}]" if ":" in host else host
+def _only_lists_commands() -> bool:
+    """Return whether ``flask`` was called without a command, as with ``--help``."""
+    context = click.get_current_context(silent=True)
+    commands = {*cli.GROUPS, "routes", "run", "shell"}
+    return context is not None and isinstance(context.command, FlaskGroup) and not commands.intersection(sys.argv)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from typing import Any
 
 _FORKS = multiprocessing.get_context("forkserver")
 # With what the program imports when it needs it.
-_COMMANDS = ("backup", "database", "importing", "moving", "namespaces", "packages", "tokens", "users")
-_LATE = ("alembic.command", "registry.storage.cloud", *(f"registry.cli.{name}" for name in _COMMANDS))
+_LATE = ["alembic.command", "registry.program", "registry.storage.cloud", *(f"registry.cli.{name}" for name in (
+    "backup", "database", "importing", "moving", "namespaces", "packages", "tokens", "users",
+))]  # fmt: skip
 _FORKS.set_forkserver_preload(["app", "flask.cli", *_LATE, __name__])
 
 

@@ -14,6 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.exceptions import HTTPException
 
+from registry import cli
 from registry.config import ROOT, SETTINGS, Setting
 
 DOCS = ROOT / "registry" / "docs"
@@ -148,7 +149,7 @@ def test_a_document_names_only_settings_that_exist(document: Path) -> None:
 
 def groups(app: Flask) -> dict[str, click.Group]:
     """The groups of commands that the registry adds to ``flask``, by name."""
-    return {name: group for name, group in app.cli.commands.items() if isinstance(group, click.Group)}
+    return {name: group.loaded for name, group in app.cli.commands.items() if isinstance(group, cli.LazyGroup)}
 
 
 def commands(document: Path) -> Iterator[list[str]]:

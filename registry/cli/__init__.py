@@ -36,6 +36,13 @@ class LazyGroup(click.Group):
         return self.loaded.invoke(ctx)
 
 
+def listing() -> Flask:
+    """Create an application that has only the groups, to list them without loading the registry."""
+    app = Flask("registry")
+    init_app(app)
+    return app
+
+
 def init_app(app: Flask) -> None:
     for name, (help_text, load) in GROUPS.items():
         app.cli.add_command(LazyGroup(name, help_text, load))

@@ -69,6 +69,36 @@ def test_flask_finds_the_application_in_the_checkout_and_lists_all_groups(tmp_pa
     assert set(GROUPS) <= set(re.findall(r"^  (\w+) ", shown.stdout, re.MULTILINE))
 
 
+@pytest.mark.parametrize(
+    ("act", "absent"),
+    [
+        ("sys.argv[1:] = ['--help']; cli.main()", {"alembic", "registry.factory", "sqlalchemy", "wtforms"}),
+        ("registry.create_app()", {"alembic", "nh3", "obstore", "registry.cli.users", "requests"}),
+    ],
+    ids=["the list of groups", "the application"],
+)
+def test_what_takes_long_to_import_is_imported_when_it_is_needed(tmp_path: Path, act: str, absent: set[str]) -> None:
+    program = f"""
+import atexit, sys
+import registry
+from flask import cli
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+{act}
+"""
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=config.ROOT, env=Shell(tmp_path).environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert "flask.app" in (imported := ended.stderr.split())
+    assert absent.isdisjoint(imported)
+
+
+def test_flask_itself_sees_the_whole_application(tmp_path: Path) -> None:
+    assert "pypi.upload" in Shell(tmp_path)("routes").stdout
+
+
 def test_an_empty_database_is_upgraded_once(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
 

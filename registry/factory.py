@@ -1,0 +1,183 @@
+"""The application factory, which reads the configuration and connects all packages."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from flask import Flask, jsonify, request
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.wrappers import Response as BaseResponse
+
+from registry import cli, config, database, observability
+from registry.blueprints import api, monitoring, pypi, ui
+from registry.blueprints.auth import sessions
+from registry.blueprints.pypi.prepared import PreparedAnswers
+from registry.blueprints.routing import (
+    API,
+    APIPaths,
+    ExternalURL,
+    IdConverter,
+    NamespaceConverter,
+    PagePathConverter,
+    PageProjectConverter,
+    RestConverter,
+    addresses_of,
+)
+from registry.domain.packages.downloads import Tally
+from registry.errors import BadRequest, Code, DiskFull, RegistryError, Unavailable, is_disk_full
+from registry.metrics import Metrics
+from registry.server import SMALL_BODY_BYTES
+from registry.storage import open_storage
+
+
+def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
+    """Create the WSGI application.
+
+    :param overrides: settings by name, which take precedence over the environment (``registry.config``).
+    :raises ConfigurationError: a setting is invalid, or the resource it names is not usable.
+    """
+    values = config.load(overrides)
+    config.prepare_instance_folder(values)
+    app = Flask(
+        "registry",
+        template_folder=str(config.ROOT / "templates"),
+        static_folder=str(config.ROOT / "static"),
+        instance_path=str(values["INSTANCE_PATH"]),
+    )
+    app.config.update(values)
+    app.config.update(
+        TOKEN_KEY=hmac.digest(values["SECRET_KEY"].encode(), b"token digests", "sha256"),
+        MAX_CONTENT_LENGTH=SMALL_BODY_BYTES,
+        MAX_FORM_MEMORY_SIZE=SMALL_BODY_BYTES,
+        SESSION_COOKIE_NAME="registry_session",
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_REFRESH_EACH_REQUEST=False,  # API responses set no cookies
+        PERMANENT_SESSION_LIFETIME=timedelta(days=7),
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = False
+    app.url_map.converters.update(
+        project=NamespaceConverter,
+        group=NamespaceConverter,
+        id=IdConverter,
+        rest=RestConverter,
+        page_project=PageProjectConverter,
+        page_group=PagePathConverter,
+        page_namespace=PagePathConverter,
+    )
+
+    database.init_app(app)
+    app.extensions["downloads"] = Tally()
+    app.extensions["metrics"] = Metrics(app.extensions["downloads"].note)
+    app.extensions["storage"] = open_storage(values["STORAGE_URL"], values)
+    sessions.init_app(app)
+    observability.init_app(app)
+    app.register_blueprint(pypi.blueprint)
+    app.register_blueprint(api.blueprint)
+    app.register_blueprint(monitoring.blueprint)
+    ui.init_app(app)
+    cli.init_app(app)
+    app.extensions["uploads"] = _addresses_of(app, "is_asked_before_body")
+    _register_error_handlers(app)
+    app.before_request(_refuse_unusable_host)
+    app.after_request(_add_common_headers)
+    _wrap(app, values)
+    return app
+
+
+def _addresses_of(app: Flask, mark: str) -> re.Pattern[str]:
+    """Return a pattern that matches the paths of the views with a mark, for use before routing."""
+    marked = {endpoint for endpoint, view in app.view_functions.items() if getattr(view, mark, False)}
+    return addresses_of(rule.rule for rule in app.url_map.iter_rules() if rule.endpoint in marked)
+
+
+def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
+    """Add the WSGI middleware, innermost first."""
+    with app.app_context():
+        engine = database.db.engine
+    application: Any = PreparedAnswers(
+        APIPaths(app.wsgi_app), _addresses_of(app, "is_preparable"), engine, app.config["TOKEN_KEY"]
+    )
+    if values["EXTERNAL_URL"]:  # takes precedence over the headers of proxies
+        application = ExternalURL(application, values["EXTERNAL_URL"])
+    if values["TRUSTED_PROXIES"]:
+        count = values["TRUSTED_PROXIES"]
+        application = ProxyFix(application, x_for=count, x_proto=count, x_host=count, x_port=count, x_prefix=count)
+    metrics: Metrics = app.extensions["metrics"]
+    metrics.watch_pool(engine)
+    app.wsgi_app = observability.RequestLog(application, metrics)  # type: ignore[method-assign]
+
+
+def _register_error_handlers(app: Flask) -> None:
+    """Handle errors outside blueprints: unknown URLs, wrong methods, oversized bodies, an unavailable database."""
+
+    @app.errorhandler(HTTPException)
+    def refuse_http(error: HTTPException) -> BaseResponse:
+        if not _is_api():
+            return ui.refuse_http(error)
+        response = error.get_response()
+        response.data = jsonify(error=f"{error.code} {_phrase(error)}").data
+        response.content_type = "application/json"
+        return response
+
+    @app.errorhandler(RegistryError)
+    def refuse(error: RegistryError) -> BaseResponse:
+        if not _is_api():
+            return ui.refuse(error)
+        response = jsonify(error.body())
+        response.status_code = error.status
+        response.headers.update(error.headers())
+        return response
+
+    @app.errorhandler(SQLAlchemyError)
+    def unanswered(error: SQLAlchemyError) -> BaseResponse:
+        if not database.is_unanswered(error):
+            return broken(error)
+        app.logger.error("The database did not answer: %s", getattr(error, "orig", error))
+        return refuse(Unavailable(Code.DATABASE_AWAY))
+
+    @app.errorhandler(OSError)
+    def failed(error: OSError) -> BaseResponse:
+        """Respond to a full disk, which buffering can encounter wherever forms are read or files are inspected."""
+        return refuse(DiskFull(Code.DISK_FULL)) if is_disk_full(error) else broken(error)
+
+    @app.errorhandler(Exception)
+    def broken(_error: Exception) -> BaseResponse:
+        app.logger.exception("A request failed.")
+        return refuse(RegistryError())
+
+
+def _refuse_unusable_host() -> None:
+    """Refuse a request with a host that cannot be used in links (RFC 9112, section 3.2).
+
+    :raises BadRequest: the ``Host`` header is invalid.
+    """
+    if not request.host:
+        raise BadRequest(Code.INVALID_HOST)
+
+
+def _phrase(error: HTTPException) -> str:
+    return "Not Allowed" if error.code == 405 else error.name
+
+
+def _is_api() -> bool:
+    return request.path.startswith(API)
+
+
+def _add_common_headers(response: BaseResponse) -> BaseResponse:
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")
+    if _is_api():
+        if request.method == "OPTIONS" and response.status_code == 200:
+            response.status_code = 204
+            response.data = b""
+        response.headers.setdefault("Cache-Control", "max-age=0, private, must-revalidate")
+    return response
