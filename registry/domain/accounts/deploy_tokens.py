@@ -99,11 +99,10 @@ def find_deploy_token(secret: str, key: bytes, now: datetime) -> DeployToken | N
 
 
 def revoke_deploy_token(token: DeployToken, namespace: Namespace, *, by: audit.Author, now: datetime) -> None:
-    """Revoke a deploy token from the next request on; the row is kept. Revoking it again changes nothing."""
+    """Revoke a deploy token from the next request on; the row is kept. Revoking it again keeps the first time."""
     with transaction():
-        if token.revoked_at is None:
-            token.revoked_at = now
-            audit.record(by, "deploy_token_revoked", token.name, namespace, token_id=token.id)
+        token.revoked_at = token.revoked_at or now
+        audit.record(by, "deploy_token_revoked", token.name, namespace, token_id=token.id)
 
 
 def destroy_deploy_token(token: DeployToken, namespace: Namespace, *, by: audit.Author) -> None:
