@@ -118,6 +118,7 @@ def _call(
     act: Callable[..., object], arguments: tuple[Any, ...], environment: dict[str, str], streams: dict[int, Any]
 ) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
     os.environ.clear()
     os.environ.update(environment)
     for number, stream in streams.items():
