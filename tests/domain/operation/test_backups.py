@@ -10,7 +10,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import alembic.command
 import pytest
 import requests
 from flask import Flask
@@ -467,7 +466,7 @@ def old_backup(path: Path, tmp_path: Path) -> Path:
         f" (5, 'group', 'a', 'a', 'a', 'A', 'A', '', 0, NULL, {at}, {at})",
     )
     with old.app_context():
-        alembic.command.upgrade(schema._alembic_config(), "0002")
+        schema._migrate("0002")
         with db.engine.begin() as connection:
             for statement in statements:
                 connection.execute(text(statement))
