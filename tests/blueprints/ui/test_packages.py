@@ -758,6 +758,7 @@ def test_hostile_metadata_is_shown_as_text(browser_of, owner, project, hostile):
 def test_hostile_names_of_people_are_shown_as_text(browser_of, owner, project, hostile):
     author = factories.member(project, Role.DEVELOPER)
     author.name = hostile
+    db.session.commit()
     factories.published(project, build_wheel(), by=factories.signed_in(author))
 
     page = browser_of(owner).get(LIST)
