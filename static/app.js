@@ -100,6 +100,5 @@ for (const all of document.querySelectorAll("input[data-select-all]")) {
   all.hidden = false;
   all.addEventListener("change", () => {
     for (const box of boxes) box.checked = all.checked;
-    boxes[0]?.dispatchEvent(new Event("change", { bubbles: true }));
   });
 }

@@ -164,3 +164,18 @@ def test_what_appears_on_the_way_is_accessible_too(page: Page) -> None:
 def looked_at(window: Window, name: str) -> list[str]:
     window.screenshot(name)
     return window.barriers()
+
+
+def test_select_all_selects_and_clears_every_box(page: Page, server: RunningServer) -> None:
+    project = server.project(group=server.group())
+    for version in ("1.0", "2.0"):
+        project.publish(build_wheel("demo", version))
+    page.goto(f"/{project.full_path}/-/packages")
+    boxes = page.get_by_label("Select demo")
+
+    page.get_by_label("Select all").check()
+    selected = boxes.evaluate_all("boxes => boxes.map((box) => box.checked)")
+    page.get_by_label("Select all").uncheck()
+
+    assert selected == [True, True]
+    assert boxes.evaluate_all("boxes => boxes.map((box) => box.checked)") == [False, False]
