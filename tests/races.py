@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
-from threading import Barrier, Event, Thread
+from threading import Barrier, Event, Thread, current_thread
 
 from flask import Flask
 from sqlalchemy import event, text
@@ -39,45 +40,47 @@ def at_once(app: Flask, *actions: Callable[[], object]) -> list[str]:
     return results
 
 
-class Racer:
-    """One act in a thread of its own, which can be held before a commit (PostgreSQL).
+class Racer(Thread):
+    """One act in a thread of its own, which can be held on its way (PostgreSQL).
 
-    :param held_at: before which of its commits it is held, counted from 1; 0 is none.
+    :param at_commit: before which of its commits it is held, counted from 1; 0 is none.
+    :param after: a regular expression; it is held after its first statement in which this is found.
     :ivar outcome: ``done``, or the name of the refusal, once it has ended.
     """
 
-    def __init__(self, app: Flask, act: Act, *, held_at: int = 0) -> None:
-        self._app, self._act, self._held_at = app, act, held_at
-        self._at_commit, self._may_commit = Event(), Event()
+    def __init__(self, app: Flask, act: Act, *, at_commit: int = 0, after: str = "") -> None:
+        super().__init__(daemon=True)
+        self._app, self._act, self._commits_left, self._after = app, act, at_commit, after
+        self._is_held, self._may_go_on = Event(), Event()
         self._error: BaseException | None = None
         self.outcome = ""
-        self._thread = Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self.start()
 
-    def reaches_its_commit(self) -> None:
-        """Wait until it has written everything and is about to commit; there it is held."""
-        assert self._at_commit.wait(LONGEST_SECONDS)
+    def is_held(self) -> None:
+        """Wait until it is held."""
+        assert self._is_held.wait(LONGEST_SECONDS)
+        assert self.is_alive(), "it has ended without coming to where it would be held"
 
     def waits_or_ends(self) -> None:
         """Wait until it waits for a lock of another transaction, or has ended."""
         deadline = time.monotonic() + LONGEST_SECONDS
         with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            while self._thread.is_alive() and not connection.scalar(WAITING):
+            while self.is_alive() and not connection.scalar(WAITING):
                 assert time.monotonic() < deadline
                 time.sleep(0.005)
 
     def finish(self) -> str:
-        """Let it commit, and return its outcome; raises what is no refusal."""
-        self._may_commit.set()
-        self._thread.join(LONGEST_SECONDS)
-        assert not self._thread.is_alive()
+        """Let it go on, and return its outcome; raises what is no refusal."""
+        self._may_go_on.set()
+        self.join(LONGEST_SECONDS)
+        assert not self.is_alive()
         if self._error is not None:
             raise self._error
         return self.outcome
 
-    def _run(self) -> None:
+    def run(self) -> None:
         with self._app.app_context():
-            event.listen(db.session(), "before_commit", self._hold)
+            event.listen(db.session(), "before_commit", self._note_commit)
             try:
                 self._act()
                 self.outcome = "done"
@@ -86,27 +89,47 @@ class Racer:
             except BaseException as error:  # noqa: BLE001 - shown by the test
                 self._error = error
             finally:
-                self._at_commit.set()
+                self._is_held.set()
 
-    def _hold(self, _session: object) -> None:
-        self._held_at -= 1
-        if self._held_at == 0:
-            self._at_commit.set()
-            assert self._may_commit.wait(LONGEST_SECONDS)
+    def _note_commit(self, _session: object) -> None:
+        self._commits_left -= 1
+        if self._commits_left == 0:
+            self._hold()
+
+    def note_statement(self, statement: str) -> None:
+        """Hear of a statement of its thread that was executed."""
+        if self._after and re.search(self._after, statement, re.DOTALL):
+            self._after = ""
+            self._hold()
+
+    def _hold(self) -> None:
+        self._is_held.set()
+        assert self._may_go_on.wait(LONGEST_SECONDS)
 
 
-def race(app: Flask, first: Act, second: Act, *, at_commit: int = 1) -> tuple[str, str]:
-    """The outcomes of two acts (PostgreSQL): the first is held before its commit until the second waits or has ended.
+def race(app: Flask, first: Act, second: Act, *, at_commit: int = 1, after: str = "") -> tuple[str, str]:
+    """The outcomes of two acts (PostgreSQL): the first is held on its way until the second waits or has ended.
 
     A second one that does not wait works with what was there before the first.
 
     :param at_commit: before which of its commits the first is held.
+    :param after: hold it earlier: after its first statement in which this regular expression is found.
     """
     db.session.rollback()
-    leader = Racer(app, first, held_at=at_commit)
-    leader.reaches_its_commit()
-    follower = Racer(app, second)
-    follower.waits_or_ends()
-    outcomes = leader.finish(), follower.finish()
+    event.listen(db.engine, "after_cursor_execute", _note_statement)
+    try:
+        leader = Racer(app, first, at_commit=0 if after else at_commit, after=after)
+        leader.is_held()
+        follower = Racer(app, second)
+        follower.waits_or_ends()
+        outcomes = leader.finish(), follower.finish()
+    finally:
+        event.remove(db.engine, "after_cursor_execute", _note_statement)
     db.session.expire_all()
     return outcomes
+
+
+def _note_statement(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+    racer = current_thread()
+    if isinstance(racer, Racer):
+        racer.note_statement(statement)

@@ -32,10 +32,9 @@ class AdvisoryLock(enum.Enum):
     REMOVAL = 7_202_616  # the objects in the store: shared by processes that remove objects, exclusive for a backup
     # Held until the end of a transaction:
     FIRST_START = 7_202_613  # the existence of users
-    TREE = 7_202_614  # paths and ancestors of namespaces, members, users, settings that groups inherit
     OBJECTS = 7_202_612  # objects and the rows that refer to them: shared by uploads, exclusive for a removal
+    TREE = 7_202_614  # namespaces, members, users, inherited settings: shared by changes to packages, jobs, and tokens
     SIGN_IN = 7_202_615  # counts of failed sign-ins
-    DOWNLOADS = 7_202_618  # counts of downloads
     LIMITED_GROUP = 7_202_617  # the storage used below a group: one lock per group, taken in the order of group ids
 
 

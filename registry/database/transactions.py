@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, OperationalError
@@ -53,7 +53,7 @@ def transaction(
         if lock is not None:
             hold(lock, shared=shared)
         yield session
-        for pending in session.info.pop("at_end", {}).values():
+        for pending in sorted(session.info.pop("at_end", {}).values(), key=lambda pending: pending.order):
             session.flush()
             pending.apply()
         if session.info["changes_answers"]:
@@ -83,7 +83,12 @@ def transaction(
 
 
 class Pending(Protocol):
-    """Work that a transaction performs before it commits."""
+    """Work that a transaction performs before it commits.
+
+    :ivar order: work of a kind with a lower number comes first.
+    """
+
+    order: ClassVar[int]
 
     def apply(self) -> None: ...
 

@@ -94,7 +94,7 @@ def test_a_shared_lock_does_not_become_an_exclusive_one(app: Flask) -> None:
 
 @pytest.mark.parametrize("failure", [None, Failure], ids=["committed", "failed"])
 def test_a_lock_is_released_at_the_end_of_the_transaction(app: Flask, failure: type[Failure] | None) -> None:
-    with suppress(Failure), transaction(), transaction(lock=AdvisoryLock.DOWNLOADS):
+    with suppress(Failure), transaction(), transaction(lock=AdvisoryLock.SIGN_IN):
         if failure is not None:
             raise failure
 

@@ -7,7 +7,7 @@ from flask import Flask
 from sqlalchemy import delete, insert
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import AdvisoryLock, db, lock, transaction
+from registry.database import AdvisoryLock, at_end, db, lock, transaction
 from registry.errors import RecordNotFound
 from registry.models import InstanceSettings, Membership, Role, User
 from tests import factories
@@ -150,3 +150,26 @@ def test_a_record_that_was_deleted_meanwhile_is_not_found(app, touch):
 
     with pytest.raises(RecordNotFound), transaction():
         touch(user)
+
+
+def test_what_is_left_for_the_end_is_done_in_one_order_whatever_was_asked_for_first(app: Flask) -> None:
+    done: list[str] = []
+
+    class Early:
+        order = 1
+
+        def apply(self) -> None:
+            done.append("early")
+
+    class Late:
+        order = 2
+
+        def apply(self) -> None:
+            done.append("late")
+
+    with transaction():
+        at_end(Late)
+        at_end(Early)
+        assert done == []
+
+    assert done == ["early", "late"]

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from sqlalchemy import and_, bindparam, not_, or_, select, update
 from sqlalchemy.orm import joinedload
 
-from registry.database import contains, db, lock, transaction
+from registry.database import AdvisoryLock, contains, db, lock, transaction
 from registry.domain import audit
 from registry.domain.access import Principal, Scope
 from registry.domain.accounts.secrets import digest
@@ -168,11 +168,12 @@ def rotate_access_token(
     """Issue a new token in place of this one, which is revoked immediately.
 
     Rotating a token that was already rotated or revoked revokes its whole family, as one of them may have been stolen.
+    Shares ``AdvisoryLock.TREE``: the user cannot be deleted in the meantime.
 
     :param expires_on: the default is in one week, or the latest that the instance allows.
     :raises Unauthenticated: the token was revoked or has expired.
     """
-    with transaction():
+    with transaction(lock=AdvisoryLock.TREE, shared=True):
         _lock_family(token)
         lock(token, "revoked_at", "expires_on")
         if token.is_active(now):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from registry.database import AdvisoryLock, db, transaction, utcnow
+from registry.database import AdvisoryLock, at_end, db, transaction, utcnow
 from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces.changes import GroupSettings, NamespaceChanges, ProjectSettings
@@ -305,13 +306,26 @@ def _reattach(namespace: Namespace, parent: Namespace | None) -> None:
 
 
 def touch(project_id: int) -> None:
-    """Update ``last_activity_at`` of a project.
+    """Update ``last_activity_at`` of a project at the end of the present transaction.
 
-    Requires a transaction, but not ``AdvisoryLock.TREE``, as no rule depends on the column.
+    Takes no ``AdvisoryLock.TREE``, as no rule depends on the column.
     """
-    db.session.execute(
-        _TOUCH, {"project_id": project_id, "now": utcnow()}, execution_options={"synchronize_session": False}
-    )
+    at_end(_Touches).project_ids.add(project_id)
+
+
+class _Touches:
+    """The projects in which a transaction did something."""
+
+    order: ClassVar[int] = 2
+
+    def __init__(self) -> None:
+        self.project_ids: set[int] = set()
+
+    def apply(self) -> None:
+        for project_id in sorted(self.project_ids):
+            db.session.execute(
+                _TOUCH, {"project_id": project_id, "now": utcnow()}, execution_options={"synchronize_session": False}
+            )
 
 
 _TOUCH = update(Project).where(Project.id == bindparam("project_id")).values(last_activity_at=bindparam("now"))

@@ -120,12 +120,15 @@ def _unreferenced(objects: list[StoredObject]) -> list[StoredObject]:
 
 
 def _purge(kind: type[Purgeable], condition: ColumnElement[bool]) -> int:
-    """Delete the rows that meet the condition, in one pass by id, and return their number."""
+    """Delete the rows that meet the condition, in one pass by id, and return their number.
+
+    Shares ``AdvisoryLock.TREE``: namespaces and users, with which rows are deleted too, are not deleted meanwhile.
+    """
     purged = last = 0
     while ids := db.session.scalars(
         select(kind.id).where(kind.id > last, condition).order_by(kind.id).limit(BATCH)
     ).all():
-        with transaction(changes_answers=False) as session:
+        with transaction(lock=AdvisoryLock.TREE, shared=True, changes_answers=False) as session:
             session.execute(delete(kind).where(kind.id.in_(ids)), execution_options={"synchronize_session": False})
         purged, last = purged + len(ids), ids[-1]
     db.session.rollback()

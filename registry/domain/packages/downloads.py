@@ -51,20 +51,23 @@ class Tally:
 def _add(counts: Counts, now: datetime) -> None:
     """Add a batch of counts in one transaction, ignoring files that were deleted.
 
-    Takes ``AdvisoryLock.DOWNLOADS``: processes add their counts one after the other.
+    Shares ``AdvisoryLock.TREE``: no project is deleted meanwhile. Changing the packages first locks them, so processes
+    add the counts of a package one after the other, and none of its files is deleted meanwhile.
     """
-    with transaction(lock=AdvisoryLock.DOWNLOADS, changes_answers=False):
-        packages = _packages({file_id for file_id, _ in counts})
-        counts = {key: count for key, count in counts.items() if key[0] in packages}
+    with transaction(lock=AdvisoryLock.TREE, shared=True, changes_answers=False):
+        _record_last_download(_live_files(counts).values(), now)
+        live_files = _live_files(counts)
+        counts = {key: count for key, count in counts.items() if key[0] in live_files}
         existing = _existing(counts)
         _increase({key: count for key, count in counts.items() if key in existing})
         _insert({key: count for key, count in counts.items() if key not in existing})
-        _record_last_download(sorted(set(packages.values())), now)
 
 
-def _packages(file_ids: set[int]) -> dict[int, int]:
-    """Return the package id of each file that still exists, by file id."""
-    found = select(PackageFile.id, PackageFile.package_id).where(PackageFile.id.in_(file_ids))
+def _live_files(counts: Counts) -> dict[int, int]:
+    """Return the package id of each file that was not deleted, by file id."""
+    found = select(PackageFile.id, PackageFile.package_id).where(
+        PackageFile.id.in_({file_id for file_id, _ in counts}), PackageFile.status == FileStatus.DEFAULT
+    )
     return {row.id: row.package_id for row in db.session.execute(found)}
 
 
@@ -94,8 +97,8 @@ def _insert(counts: Counts) -> None:
         db.session.execute(insert(FileDownloads), rows)
 
 
-def _record_last_download(package_ids: list[int], now: datetime) -> None:
-    for package_id in package_ids:  # in the order in which deletions lock packages
+def _record_last_download(package_ids: Iterable[int], now: datetime) -> None:
+    for package_id in sorted(set(package_ids)):  # in the order in which deletions lock packages
         db.session.execute(
             update(Package)
             .where(Package.id == package_id)

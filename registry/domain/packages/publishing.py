@@ -12,8 +12,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from sqlalchemy import bindparam, or_, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm.exc import ObjectDeletedError
 
-from registry.database import AdvisoryLock, db, objects_removable, transaction
+from registry.database import AdvisoryLock, db, hold, objects_removable, transaction
 from registry.domain import audit, namespaces
 from registry.domain.access import Principal
 from registry.domain.distributions import core_metadata, inspection
@@ -30,6 +31,7 @@ from registry.errors import (
     InvalidDistribution,
     InvalidParameter,
     Problem,
+    RecordNotFound,
     RegistryError,
     TooLarge,
     Unavailable,
@@ -47,6 +49,7 @@ FIELD_LENGTHS = {
     "description": 4000,
     "description_content_type": 128,
 }
+REPETITIONS = 3  # what is in the way of an upload may be deleted, and be published once more
 
 
 @dataclass(frozen=True)
@@ -322,11 +325,14 @@ def _record(
     now: datetime,
 ) -> PackageFile:
     try:
+        for _ in range(REPETITIONS):
+            with suppress(IntegrityError):
+                return _add(upload, distribution, document, project, principal, storage, now)
+            # Another upload was faster: of this file, or of another one of the same new version.
+            refuse_published(project, upload.filename)
         return _add(upload, distribution, document, project, principal, storage, now)
-    except IntegrityError:
-        # A concurrent upload was first: of this file, or of another file of the same new version.
-        refuse_published(project, upload.filename)
-        return _add(upload, distribution, document, project, principal, storage, now)
+    except ObjectDeletedError as error:  # the project or the user, read again after the first attempt
+        raise RecordNotFound from error
 
 
 def _add(
@@ -338,10 +344,15 @@ def _add(
     storage: Storage,
     now: datetime,
 ) -> PackageFile:
-    """Insert the rows of a stored file; shares ``AdvisoryLock.OBJECTS`` with other uploads."""
+    """Insert the rows of a stored file.
+
+    Shares ``AdvisoryLock.OBJECTS``, so that no object is removed in the meantime, and then ``AdvisoryLock.TREE``, so
+    that neither the project nor the user is deleted.
+    """
     with transaction(lock=AdvisoryLock.OBJECTS, shared=True) as session:
         # A cleanup can have removed the objects, as no row referred to them; none runs while the lock is held.
         _store((upload.content, document), storage)
+        hold(AdvisoryLock.TREE, shared=True)  # not earlier, as the store can be slow
         yanked_reason = upload.origin.yanked_reason if upload.origin else _standing_yank(project, upload)
         package = _package(upload, project, principal, now)
         file = PackageFile(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from registry.database import lock, transaction
+from registry.database import AdvisoryLock, lock, transaction
 from registry.domain import audit, namespaces
 from registry.domain.packages import lists, names
 from registry.errors import BadRequest, Code, Fault, InvalidRecord, RecordNotFound
@@ -55,7 +55,8 @@ def unyank_file(file: PackageFile, package: Package, project: Project, *, by: au
 
 
 def _mark_version(package: Package, project: Project, reason: str | None, by: audit.Author) -> None:
-    with transaction() as session:
+    """Yank or unyank all files of a package; shares ``AdvisoryLock.TREE``, so that the project is not deleted."""
+    with transaction(lock=AdvisoryLock.TREE, shared=True) as session:
         lock(package, "status")  # concurrent uploads wait, and their files are then yanked like the others
         if package.status is PackageStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
@@ -71,7 +72,8 @@ def _mark_version(package: Package, project: Project, reason: str | None, by: au
 
 
 def _mark_file(file: PackageFile, package: Package, project: Project, reason: str | None, by: audit.Author) -> None:
-    with transaction():
+    """Yank or unyank one file; shares ``AdvisoryLock.TREE``: the project is not deleted meanwhile."""
+    with transaction(lock=AdvisoryLock.TREE, shared=True):
         lock(file, "status", "yanked_reason")
         if file.status is FileStatus.PENDING_DESTRUCTION:
             raise RecordNotFound

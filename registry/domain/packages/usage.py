@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 
@@ -39,6 +40,8 @@ def note(file: PackageFile, *, removed: bool = False) -> None:
 
 class Changes:
     """Changes of the totals of projects in one transaction."""
+
+    order: ClassVar[int] = 1
 
     def __init__(self) -> None:
         self._sums: dict[int, tuple[int, int]] = {}

@@ -243,6 +243,12 @@ def test_a_token_that_is_revoked_twice_at_the_same_time_is_revoked_once(app: Fla
     assert len(events("access_token_revoked")) == 1
 
 
+def test_a_user_is_deleted_when_a_token_of_theirs_has_been_rotated(app: Flask, owner: User) -> None:
+    token_id = issue(owner)[0].id
+
+    assert race(app, rotate(token_id), delete(owner.id), after="FROM access_tokens .* FOR UPDATE") == ("done", "done")
+
+
 def test_a_job_that_ends_twice_at_the_same_time_ends_once(app: Flask, project: Project, owner: User) -> None:
     project_id, job_id = project.id, factories.job(project, owner)[0].id
 

@@ -8,15 +8,33 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from registry.database import db, utcnow
+from registry.database import db, transaction, utcnow
+from registry.domain import namespaces
+from registry.domain.access import SHELL
 from registry.domain.operation import cleanup
-from registry.models import PackageFile, Project
+from registry.models import FileStatus, PackageFile, Project
 from registry.storage import Storage, object_key
 from tests import factories
 from tests.builders import build_wheel
-from tests.races import race
+from tests.races import Racer, race
 
 pytestmark = pytest.mark.postgresql
+
+
+def test_a_cleanup_removes_no_rows_while_a_project_is_deleted(app: Flask, project: Project, storage: Storage) -> None:
+    """Both would delete the same rows, each in an order of its own."""
+    file = factories.published(factories.project(), build_wheel())
+    file.status = FileStatus.PENDING_DESTRUCTION
+    db.session.commit()
+
+    with transaction():
+        namespaces.delete_namespace(project, by=SHELL)
+        sweep = Racer(app, lambda: cleanup.run(storage, utcnow()))
+        sweep.waits_or_ends()
+        outcome_before = sweep.outcome
+
+    assert (outcome_before, sweep.finish()) == ("", "done")
+    assert db.session.scalars(select(PackageFile)).all() == []
 
 
 def test_a_cleanup_leaves_an_orphan_that_is_published_at_the_same_time(

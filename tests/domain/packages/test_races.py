@@ -9,14 +9,17 @@ from threading import Barrier
 
 import pytest
 from flask import Flask
-from sqlalchemy import delete, select
+from sqlalchemy import delete, event, select
 
-from registry.database import db, utcnow
+from registry.database import db, transaction, utcnow
 from registry.domain import namespaces
 from registry.domain.access import SHELL
+from registry.domain.accounts import users
 from registry.domain.namespaces import NamespaceChanges
+from registry.domain.operation import cleanup
 from registry.domain.packages import deletion, downloads, lists, publishing, releases, usage
 from registry.domain.packages.downloads import Tally
+from registry.errors import DuplicateFile
 from registry.models import AuditEvent, Group, NameStatus, Package, PackageFile, PackageName, Project, User
 from registry.storage import Storage, object_key
 from registry.storage.local import LocalStorage
@@ -204,20 +207,196 @@ class MeetingPlace(LocalStorage):
         return super().exists(key)
 
 
-def test_uploads_do_not_wait_for_each_other_while_the_store_works(app: Flask, project: Project, tmp_path: Path) -> None:
-    store, project_id = MeetingPlace(tmp_path / "packages"), project.id
+def upload(project_id: int, built: BuiltFile, store: Storage) -> None:
+    with closing(store.stage()) as staged:
+        staged.write(built.content)
+        claimed = publishing.Upload(built.name, built.version, built.filename, staged, {})
+        publishing.publish(
+            claimed, project=db.session.get_one(Project, project_id), principal=SHELL, storage=store,
+            max_size_bytes=0, now=utcnow(),
+        )  # fmt: skip
 
-    def upload(version: str) -> Act:
+
+def test_uploads_do_not_wait_for_each_other_while_the_store_works(app: Flask, project: Project, tmp_path: Path) -> None:
+    store, project_id = MeetingPlace(tmp_path), project.id
+
+    outcomes = at_once(
+        app,
+        lambda: upload(project_id, build_wheel(version="1.0"), store),
+        lambda: upload(project_id, build_wheel(version="2.0"), store),
+    )
+
+    assert outcomes == ["done", "done"]
+
+
+def test_an_upload_by_a_user_who_is_deleted_before_it_is_repeated_leaves_nothing(
+    app: Flask, project: Project, developer: User, store_files: Callable[[], list[str]]
+) -> None:
+    project_id, developer_id = project.id, developer.id
+
+    def publish_another_file_and_delete_the_user() -> None:
+        with transaction() as session:
+            publish(project_id, SDIST)()
+            session.execute(delete(User).where(User.id == developer_id))
+
+    def publish_as_the_user() -> None:
+        by = factories.signed_in(db.session.get_one(User, developer_id))
+        factories.published(db.session.get_one(Project, project_id), WHEEL, by=by)
+
+    outcomes = race(app, publish_another_file_and_delete_the_user, publish_as_the_user)
+
+    assert outcomes == ("done", "RecordNotFound")
+    assert len(store_files()) == 2, "the other file and its metadata"
+
+
+class Busy(LocalStorage):
+    """A store that does something else before it looks for the wheel in an upload's transaction, each time another."""
+
+    def __init__(self, root: Path, *interludes: Act) -> None:
+        super().__init__(root)
+        self._interludes = list(interludes)
+
+    def exists(self, key: str) -> bool:
+        if db.session.info.get("writing") and key == object_key(WHEEL.sha256) and self._interludes:
+            self._interludes.pop(0)()
+        return super().exists(key)
+
+
+def test_an_upload_is_refused_whose_file_is_published_deleted_and_published_again_meanwhile(
+    app: Flask, project: Project, tmp_path: Path
+) -> None:
+    project_id = project.id
+
+    def elsewhere(act: Act) -> None:
+        with app.app_context():
+            act()
+
+    def delete_all() -> None:
+        for file_id in db.session.scalars(select(PackageFile.id)).all():
+            delete_package(file_id)()
+
+    def publish_and_delete_at_the_rollback() -> None:
+        elsewhere(publish(project_id, WHEEL))
+        event.listen(db.session(), "after_rollback", lambda _: elsewhere(delete_all), once=True)
+
+    store = Busy(tmp_path, publish_and_delete_at_the_rollback, lambda: elsewhere(publish(project_id, WHEEL)))
+
+    with pytest.raises(DuplicateFile):
+        upload(project_id, WHEEL, store)
+    assert live_files() == [WHEEL.filename]
+
+
+def delete_project(project_id: int) -> Act:
+    return lambda: namespaces.delete_namespace(db.session.get_one(Project, project_id), by=SHELL)
+
+
+@pytest.mark.parametrize(
+    ("act", "first_row"),
+    [
+        (delete_package, "packages"), (delete_files, "packages"), (yank_version, "packages"),
+        (yank_file, "package_files"),
+    ],
+)  # fmt: skip
+def test_a_project_is_deleted_when_what_is_done_to_its_packages_has_ended(
+    app: Flask, wheel: PackageFile, act: Callable[[int], Act], first_row: str
+) -> None:
+    is_locked = rf"FROM {first_row} .* FOR UPDATE"
+
+    assert race(app, act(wheel.id), delete_project(wheel.project_id), after=is_locked) == ("done", "done")
+
+
+def test_a_project_is_deleted_when_an_upload_to_one_of_its_packages_has_ended(app: Flask, wheel: PackageFile) -> None:
+    upload = publish(wheel.project_id, SDIST)
+
+    assert race(app, upload, delete_project(wheel.project_id), after="FROM packages .* FOR UPDATE") == ("done", "done")
+
+
+def test_a_user_is_deleted_when_an_upload_to_one_of_their_packages_has_ended(
+    app: Flask, project: Project, developer: User
+) -> None:
+    project_id, developer_id = project.id, developer.id
+
+    def publish_as_developer(built: BuiltFile) -> None:
+        by = factories.signed_in(db.session.get_one(User, developer_id))
+        factories.published(db.session.get_one(Project, project_id), built, by=by)
+
+    def delete_user() -> None:
+        users.delete_user(db.session.get_one(User, developer_id), by=SHELL)
+
+    publish_as_developer(WHEEL)
+
+    outcomes = race(app, lambda: publish_as_developer(SDIST), delete_user, after="FROM packages .* FOR UPDATE")
+
+    assert outcomes == ("done", "done")
+
+
+def test_a_project_is_deleted_when_its_downloads_are_counted(app: Flask, project: Project) -> None:
+    first, second = (factories.published(project, build_wheel(name)) for name in ("zeta", "alpha"))
+    tally = Tally()
+    tally.note(first.id)
+    tally.flush()  # the row is now behind that of the other package, and would be deleted after it
+    for file in (first, second):
+        tally.note(file.id)
+
+    assert race(app, tally.flush, delete_project(project.id), after="UPDATE packages") == ("done", "done")
+
+
+def test_packages_that_are_deleted_in_any_order_are_locked_in_one(app: Flask, project: Project) -> None:
+    project_id = project.id
+    ids = [factories.published(project, build_wheel(name)).package_id for name in ("one", "two")]
+
+    def delete_in_order(chosen: list[int]) -> Act:
         def act() -> None:
-            built = build_wheel("demo", version)
-            with closing(store.stage()) as staged:
-                staged.write(built.content)
-                claimed = publishing.Upload("demo", version, built.filename, staged, {})
-                publishing.publish(
-                    claimed, project=db.session.get_one(Project, project_id), principal=SHELL, storage=store,
-                    max_size_bytes=0, now=utcnow(),
-                )  # fmt: skip
+            found = lists.packages_by_id(db.session.get_one(Project, project_id), SHELL, chosen)
+            deletion.delete_packages(sorted(found, key=lambda package: chosen.index(package.id)), by=SHELL)
 
         return act
 
-    assert at_once(app, upload("1.0"), upload("2.0")) == ["done", "done"]
+    forth, back = delete_in_order(ids), delete_in_order(ids[::-1])
+
+    assert race(app, forth, back, after="FROM packages .* FOR UPDATE") == ("done", "RecordNotFound")
+
+
+def test_packages_are_deleted_while_a_file_is_published_to_one_of_them(app: Flask, project: Project) -> None:
+    """Both change the project's row: when they have what else they need."""
+    project_id = project.id
+    ids = [factories.published(project, build_wheel(name)).package_id for name in ("one", "two")]
+
+    def delete_both() -> None:
+        deletion.delete_packages(lists.packages_by_id(db.session.get_one(Project, project_id), SHELL, ids), by=SHELL)
+
+    upload = publish(project_id, build_sdist("two"))
+
+    assert race(app, delete_both, upload, after="UPDATE namespaces") == ("done", "done")
+
+
+def test_a_package_is_deleted_while_its_downloads_are_counted(app: Flask, wheel: PackageFile) -> None:
+    tally = Tally()
+    tally.note(wheel.id)
+
+    outcomes = race(app, delete_package(wheel.id), tally.flush, after="FROM packages .* FOR UPDATE")
+
+    assert outcomes == ("done", "done")
+
+
+def test_a_file_is_not_removed_while_its_downloads_are_counted(
+    app: Flask, wheel: PackageFile, storage: Storage
+) -> None:
+    tally, file_id = Tally(), wheel.id
+    tally.note(file_id)
+
+    def delete_and_clean_up() -> None:
+        delete_file(file_id)()
+        cleanup.run(storage, utcnow())
+
+    assert race(app, tally.flush, delete_and_clean_up, after="UPDATE packages") == ("done", "done")
+
+
+def test_downloads_of_a_file_that_is_removed_at_the_same_time_are_dropped(
+    app: Flask, wheel: PackageFile, storage: Storage
+) -> None:
+    tally = Tally()
+    tally.note(wheel.id)
+    delete_file(wheel.id)()
+
+    assert race(app, lambda: cleanup.run(storage, utcnow()), tally.flush) == ("done", "done")
