@@ -136,9 +136,9 @@ def test_an_import_is_interrupted_and_goes_on(shell: Shell, served: StaticIndex)
     assert len(list(incoming.iterdir())) == 1
 
     process.send_signal(signal.SIGINT)
-    hold.set()
 
     printed, complaint = process.communicate(timeout=30)
+    hold.set()
     assert process.wait() == 1
     assert printed == (
         f"Imported 1 files ({size_of(WHEEL)} bytes) into acme/tools: "

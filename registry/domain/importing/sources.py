@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -151,6 +151,7 @@ class Index:
         self._credentials = HTTPBasicAuth(username.encode(), password.encode()) if username else None
         self._pages: dict[str, str] = {}
         self._closed = Event()
+        self._responses: set[requests.Response] = set()
         self._session = requests.Session()
         # Threads can share the session, as without cookies nothing in it changes.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -177,12 +178,15 @@ class Index:
 
     def close(self) -> None:
         self._closed.set()
+        for response in tuple(self._responses):
+            with suppress(OSError, RuntimeError, ValueError):  # it has been read completely in the meantime
+                response.raw.shutdown()
         self._session.close()
 
     def _receive_rest(self, file: SourceFile, sink: Sink) -> None:
         received = sink.size_bytes
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={received}-"} if received else {})
-        with self._get(file.location, headers) as response:
+        with self._response(file.location, headers) as response:
             if response.status_code == requests.codes.partial_content:
                 if not response.headers.get("Content-Range", "").startswith(f"bytes {received}-"):
                     raise SourceError("the response contains another range than requested")
@@ -197,7 +201,7 @@ class Index:
         """Return the URL after redirects, the format (``json`` or ``html``), and the body of a page."""
 
         def read() -> tuple[str, str, bytes]:
-            with self._get(url, {"Accept": ACCEPT}) as response:
+            with self._response(url, {"Accept": ACCEPT}) as response:
                 body = bytearray()
                 for chunk in response.iter_content(CHUNK_BYTES):
                     body += chunk
@@ -206,6 +210,25 @@ class Index:
                 return response.url, _media_type(response.headers.get("Content-Type", "")), bytes(body)
 
         return self._retried(read)
+
+    @contextmanager
+    def _response(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
+        """Request a URL; ``close`` interrupts the reading of the response.
+
+        :raises SourceError: the source was closed in the meantime.
+        """
+        with self._get(url, headers) as response:
+            self._responses.add(response)
+            try:
+                self._check_open()
+                yield response
+                self._check_open()  # without a Content-Length, an interrupted response looks complete
+            finally:
+                self._responses.discard(response)
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise SourceError("the transfer was interrupted")
 
     def _get(self, url: str, headers: dict[str, str]) -> requests.Response:
         is_own = _origin(url) == _origin(self.address)
