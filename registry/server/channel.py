@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import socket
 import time
@@ -18,6 +17,7 @@ from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import WSGITask
 from waitress.utilities import Error, InternalServerError
 
+from registry.server.files import FileBuffer, shortened
 from registry.server.parser import EarlyRefusal, GuardedParser
 
 PREFLIGHT = "registry.preflight"  # no header can be spelled so
@@ -36,6 +36,11 @@ class Task(WSGITask):  # type: ignore[misc]
 
     When the process is to stop, the answer to the last request that has arrived tells that the connection closes.
     """
+
+    def get_environment(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environment()
+        environ["wsgi.file_wrapper"] = FileBuffer
+        return environ
 
     def set_close_on_finish(self) -> None:
         is_asked_for = self.version == "1.0" or self.request.headers.get("CONNECTION", "").lower() == "close"
@@ -197,20 +202,40 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         sent = 0
         while self.total_outbufs_len and (sent < SHARE_BYTES or not do_close):
             self._drop_used_up()
-            piece = self.outbufs[0].get(PIECE_BYTES)
-            if not piece:
-                raise OSError(errno.EIO, "A file has become shorter while it was sent")
-            count = self.send(piece, do_close=do_close)
+            count, is_all = self._send_from(self.outbufs[0], do_close)
             if count:
                 self.outbufs[0].skip(count, True)
                 self.total_outbufs_len -= count
                 sent += count
-            if count < len(piece):
+            if not is_all:
                 break
         self._drop_used_up()
         if sent:
             self.last_activity = time.time()
         return sent > 0
+
+    def _send_from(self, buffer: Any, do_close: bool) -> tuple[int, bool]:
+        """Send from a buffer, and return how much was sent, and whether the client may accept more at once."""
+        if isinstance(buffer, FileBuffer):
+            count = self._send_file(buffer, do_close)
+            if count is not None:
+                return count, count > 0
+        piece = buffer.get(PIECE_BYTES)
+        if not piece:
+            raise shortened()
+        count = self.send(piece, do_close=do_close)
+        return count, count == len(piece)
+
+    def _send_file(self, file: FileBuffer, do_close: bool) -> int | None:
+        """Send from a file, with the same treatment of a closed connection as in ``send``."""
+        try:
+            return file.send_to(self.socket, SHARE_BYTES)
+        except BlockingIOError:
+            return 0
+        except ConnectionError:
+            if do_close:
+                self.handle_close()
+            return 0
 
     def _drop_used_up(self) -> None:
         """Close the buffers that are sent, except the last, to which data is appended."""

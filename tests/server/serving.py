@@ -29,7 +29,7 @@ class Serving:
 
     :ivar turns: how often the loop has waited, and gone on.
     :ivar ended: a streamed answer has come to its end, or was given up.
-    :ivar file: what ``/file`` answers.
+    :ivar file: what ``/file`` answers: all of it, or the part from ``start`` of so many bytes (``size``).
     """
 
     def __init__(self, folder: Path, threads: int = 1, timeout_seconds: float = 1) -> None:
@@ -69,8 +69,11 @@ class Serving:
         @app.get("/file")
         def file() -> Response:
             response = Response(direct_passthrough=True)
-            response.content_length = self.file.stat().st_size
-            response.response = wrap_file(request.environ, self.file.open("rb"))
+            start = request.args.get("start", 0, int)
+            response.content_length = request.args.get("size", self.file.stat().st_size - start, int)
+            content = self.file.open("rb")
+            content.seek(start)
+            response.response = wrap_file(request.environ, content)
             return response
 
         @app.post(UPLOAD)

@@ -195,7 +195,7 @@ def _fill(response: Response, body: BinaryIO) -> None:
         response.direct_passthrough = False
         response.response = _received(body, size_bytes)
     else:
-        part = _Part(body, body.tell(), size_bytes) if response.status_code == 206 else body
+        part = _Part(body, body.tell() + size_bytes) if response.status_code == 206 else body
         response.response = wrap_file(request.environ, cast(BinaryIO, part), BLOCK_BYTES)
 
 
@@ -220,10 +220,13 @@ def _further_blocks(body: BinaryIO, size_bytes: int) -> Iterator[bytes]:
 
 
 class _Part(io.RawIOBase):
-    """A part of a file, as a file object, which the server sends without occupying a thread."""
+    """A file that ends earlier, which the server sends without occupying a thread."""
 
-    def __init__(self, file: BinaryIO, start: int, size_bytes: int) -> None:
-        self._file, self._start, self._size_bytes, self._position = file, start, size_bytes, 0
+    def __init__(self, file: BinaryIO, end: int) -> None:
+        self._file, self._end = file, end
+
+    def fileno(self) -> int:
+        return self._file.fileno()
 
     def readable(self) -> bool:
         return True
@@ -232,14 +235,13 @@ class _Part(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = offset + (0, self._position, self._size_bytes)[whence]
-        return self._position
+        if whence == io.SEEK_END:
+            return self._file.seek(self._end + offset)
+        return self._file.seek(offset, whence)
 
     def readinto(self, buffer: Any) -> int:
-        self._file.seek(self._start + self._position)
-        data = self._file.read(max(0, min(len(buffer), self._size_bytes - self._position)))
+        data = self._file.read(max(0, min(len(buffer), self._end - self._file.tell())))
         buffer[: len(data)] = data
-        self._position += len(data)
         return len(data)
 
     def close(self) -> None:
