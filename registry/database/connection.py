@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, Connection, Engine, event, make_url, text
+from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 
@@ -100,6 +100,14 @@ def log_slow_statements(engine: Engine, least_ms: int, circumstances: Callable[[
     event.listen(engine, "before_cursor_execute", begin)
     event.listen(engine, "after_cursor_execute", end)
     event.listen(engine, "handle_error", fail)
+
+
+def execute(statement: Executable, parameters: Mapping[str, object] | None = None) -> CursorResult[Any]:
+    """Execute a statement on tables in the transaction of the session, past the ORM, which triples its cost.
+
+    The session writes none of its pending changes before, and its records do not change.
+    """
+    return db.session().connection().execute(statement, parameters)
 
 
 def disconnect(app: Flask) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
@@ -21,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase
 
 if TYPE_CHECKING:
+    from sqlalchemy import Table
     from sqlalchemy.engine import Dialect
 
 
@@ -31,6 +32,8 @@ AUTOINCREMENT = {"sqlite_autoincrement": True}  # ids are never reused, as on Po
 class Model(DeclarativeBase):
     """Base class of all models; a naming convention for constraints allows migrations to refer to them."""
 
+    if TYPE_CHECKING:
+        __table__: ClassVar[Table]
     __table_args__: Any = AUTOINCREMENT
     metadata = MetaData(
         naming_convention={

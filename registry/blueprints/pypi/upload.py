@@ -106,7 +106,7 @@ def _refuse_declared_length(project: Project) -> None:
     if limit and at_least > limit:
         raise TooLarge
     if not project.identical_upload_accepted:  # which needs no storage
-        usage.refuse_growth(project, at_least)
+        usage.refuse_growth(usage.limits_on(project.id), at_least)
 
 
 def received_upload(staged: StagedFile, max_size_bytes: int) -> Upload:

@@ -143,7 +143,7 @@ def publish(
     if standing is not None:
         return Publication(standing, is_new=False)
     refuse_published(project, upload.filename)
-    usage.refuse_growth(project, upload.content.size_bytes)
+    usage.refuse_growth(usage.limits_on(project.id), upload.content.size_bytes)
     distribution = accepted(upload)
     if upload.fields is None:
         upload = described_by_itself(upload, distribution)
@@ -168,7 +168,7 @@ def validate(upload: Upload, *, project: Project, principal: Principal, max_size
     refuse_unwanted(upload, project, principal, max_size_bytes)
     if identical_file(upload, project) is None:
         refuse_published(project, upload.filename)
-        usage.refuse_growth(project, upload.content.size_bytes)
+        usage.refuse_growth(usage.limits_on(project.id), upload.content.size_bytes)
         accepted(upload)
 
 

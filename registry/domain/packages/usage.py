@@ -7,13 +7,13 @@ individual ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, or_, select, update
 
-from registry.database import AdvisoryLock, at_end, db, hold, transaction
+from registry.database import AdvisoryLock, at_end, db, execute, hold, transaction
 from registry.errors import RecordNotFound, StorageLimitReached
 from registry.models import Ancestry, FileStatus, Group, InstanceSettings, Namespace, PackageFile, Project, StorageUsage
 
@@ -28,14 +28,50 @@ class Limit:
     size_bytes: int
 
 
+# The statements of every upload are made once, and past the ORM: to make one takes as long as to execute it.
+_namespaces, _ancestries, _instance, _usages = (
+    model.__table__ for model in (Namespace, Ancestry, InstanceSettings, StorageUsage)
+)
+_LIMIT_BYTES = func.coalesce(
+    _namespaces.c.storage_size_limit,
+    case(
+        (_namespaces.c.kind == "project", _instance.c.project_storage_size_limit),
+        (
+            and_(_namespaces.c.kind == "group", _namespaces.c.parent_id.is_(None)),
+            _instance.c.group_storage_size_limit,
+        ),
+    ),
+)
+_LIMITS = (
+    select(_namespaces.c.id, _namespaces.c.kind, _namespaces.c.full_path, _LIMIT_BYTES.label("size_bytes"))
+    .join(_ancestries, _ancestries.c.ancestor_id == _namespaces.c.id)
+    .join(_instance, _instance.c.id == 1)
+    .where(_ancestries.c.namespace_id == bindparam("namespace_id"), _LIMIT_BYTES > 0)
+    .order_by(_ancestries.c.distance)
+)
+_limits = _LIMITS.order_by(None).cte("limits")
+_COUNT = (
+    update(_usages)
+    .where(_usages.c.project_id == bindparam("namespace_id"))
+    .values(files=_usages.c.files + bindparam("added"), size_bytes=_usages.c.size_bytes + bindparam("growth"))
+    .add_cte(_limits)
+    .returning(select(func.count()).select_from(_limits).scalar_subquery())
+)
+
+
 def note(file: PackageFile, *, removed: bool = False) -> None:
-    """Count a file that is added or removed in the current transaction, at its end.
+    """Count a file that is removed in the current transaction, or added to it, at its end; see ``count``."""
+    sign = -1 if removed else 1
+    count(file.project_id, sign, sign * file.size_bytes)
+
+
+def count(project_id: int, files: int, size_bytes: int) -> None:
+    """Add files and bytes to the totals of a project at the end of the current transaction.
 
     :raises StorageLimitReached: at the end of the transaction, if it would exceed a limit.
     :raises RecordNotFound: at the end of the transaction, if the project was deleted in the meantime.
     """
-    sign = -1 if removed else 1
-    at_end(Changes).add(file.project_id, sign, sign * file.size_bytes)
+    at_end(Changes).add(project_id, files, size_bytes)
 
 
 class Changes:
@@ -56,25 +92,27 @@ class Changes:
         :raises StorageLimitReached: a limit would be exceeded.
         :raises RecordNotFound: a project was deleted in the meantime.
         """
-        limits = {project_id: limits_on(project_id) for project_id, (_, growth) in self._sums.items() if growth > 0}
+        limits: dict[int, tuple[Limit, ...]] = {}
+        for project_id, (files, growth) in sorted(self._sums.items()):
+            is_limited = _add(project_id, files, growth)
+            if is_limited and growth > 0:
+                limits[project_id] = limits_on(project_id)
         groups = {limit.namespace_id for found in limits.values() for limit in found if limit.kind == "group"}
         for group_id in sorted(groups):
             hold(AdvisoryLock.LIMITED_GROUP, part=group_id)
-        for project_id, (files, growth) in sorted(self._sums.items()):
-            _add(project_id, files, growth)
-            _refuse_passed(limits.get(project_id, ()), growth)
+        for project_id, found in limits.items():
+            _refuse_passed(found, self._sums[project_id][1])
 
 
-def _add(project_id: int, files: int, size_bytes: int) -> None:
-    counted = db.session.execute(
-        update(StorageUsage)
-        .where(StorageUsage.project_id == project_id)
-        .values(files=StorageUsage.files + files, size_bytes=StorageUsage.size_bytes + size_bytes)
-        .returning(StorageUsage.project_id),
-        execution_options={"synchronize_session": False},
-    )
-    if counted.scalar() is None:
+def _add(project_id: int, files: int, size_bytes: int) -> bool:
+    """Update the totals of a project, and return whether it is limited, which most are not.
+
+    :raises RecordNotFound: it was deleted in the meantime.
+    """
+    limits = execute(_COUNT, {"namespace_id": project_id, "added": files, "growth": size_bytes}).scalar()
+    if limits is None:
         raise RecordNotFound
+    return bool(limits)
 
 
 def _refuse_passed(limits: Iterable[Limit], growth: int) -> None:
@@ -101,22 +139,10 @@ def sizes_of(namespace_ids: Iterable[int]) -> dict[int, int]:
     return sizes | {namespace_id: int(size) for namespace_id, size in rows}
 
 
-def limits_on(namespace_id: int) -> list[Limit]:
+def limits_on(namespace_id: int) -> tuple[Limit, ...]:
     """Return the limits that apply to a project or group: its own and those of ancestors, outermost last."""
-    is_top_level_group = and_(Namespace.kind == "group", Namespace.parent_id.is_(None))
-    default = case(
-        (Namespace.kind == "project", InstanceSettings.project_storage_size_limit),
-        (is_top_level_group, InstanceSettings.group_storage_size_limit),
-    )
-    size_bytes = func.coalesce(Namespace.storage_size_limit, default)
-    rows = db.session.execute(
-        select(Namespace.id, Namespace.kind, Namespace.full_path, size_bytes.label("size_bytes"))
-        .join(Ancestry, Ancestry.ancestor_id == Namespace.id)
-        .join(InstanceSettings, InstanceSettings.id == 1)
-        .where(Ancestry.namespace_id == namespace_id, size_bytes > 0)
-        .order_by(Ancestry.distance)
-    )
-    return [Limit(row.id, row.kind, row.full_path, row.size_bytes) for row in rows]
+    rows = execute(_LIMITS, {"namespace_id": namespace_id})
+    return tuple(Limit(row.id, row.kind, row.full_path, row.size_bytes) for row in rows)
 
 
 def default_limit(namespace: Group | Project) -> int | None:
@@ -127,12 +153,12 @@ def default_limit(namespace: Group | Project) -> int | None:
     return settings.group_storage_size_limit if namespace.parent_id is None else None
 
 
-def refuse_growth(project: Project, size_bytes: int) -> None:
+def refuse_growth(limits: Collection[Limit], size_bytes: int) -> None:
     """Refuse growth beyond a limit, as an early check; the check at the end of the transaction is authoritative.
 
-    :raises StorageLimitReached: this many more bytes would exceed a limit of the project or an ancestor.
+    :param limits: as ``limits_on`` returned them.
+    :raises StorageLimitReached: this many more bytes would exceed one of them.
     """
-    limits = limits_on(project.id)
     held = sizes_of(limit.namespace_id for limit in limits) if limits else {}
     for limit in limits:
         if held[limit.namespace_id] + size_bytes > limit.size_bytes:
