@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Select, insert, or_, select
 
-from registry.database import contains, db
+from registry.database import contains, execute
 from registry.models import AuditEvent, Namespace
 
 LONGEST_AUTHOR = 255  # length of the column, which the two user names of a sudo request can exceed
+_INSERT = insert(AuditEvent.__table__)
 
 
 class Author(Protocol):
@@ -29,17 +30,16 @@ def record(by: Author, action: str, target: str, namespace: Namespace | None = N
     :param action: ``<record>_<verb>``, such as ``package_published``.
     :param details: short JSON-serializable values; never a secret.
     """
-    db.session.add(
-        AuditEvent(
-            action=action,
-            author=by.label[:LONGEST_AUTHOR],
-            author_id=by.user_id,
-            address=by.address,
-            namespace_id=None if namespace is None else namespace.id,
-            target=target,
-            details=details,
-        )
-    )
+    event = {
+        "action": action,
+        "author": by.label[:LONGEST_AUTHOR],
+        "author_id": by.user_id,
+        "address": by.address,
+        "namespace_id": None if namespace is None else namespace.id,
+        "target": target,
+        "details": details,
+    }
+    execute(_INSERT, event)
 
 
 def events(search: str = "") -> Select[AuditEvent]:

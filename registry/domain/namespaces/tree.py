@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from registry.database import AdvisoryLock, at_end, db, transaction, utcnow
+from registry.database import AdvisoryLock, at_end, db, execute, transaction, utcnow
 from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces.changes import GroupSettings, NamespaceChanges, ProjectSettings
@@ -323,9 +323,10 @@ class _Touches:
 
     def apply(self) -> None:
         for project_id in sorted(self.project_ids):
-            db.session.execute(
-                _TOUCH, {"project_id": project_id, "now": utcnow()}, execution_options={"synchronize_session": False}
-            )
+            execute(_TOUCH, {"project_id": project_id, "now": utcnow()})
 
 
-_TOUCH = update(Project).where(Project.id == bindparam("project_id")).values(last_activity_at=bindparam("now"))
+_namespaces = Namespace.__table__
+_TOUCH = (
+    update(_namespaces).where(_namespaces.c.id == bindparam("project_id")).values(last_activity_at=bindparam("now"))
+)
