@@ -10,7 +10,7 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import text
 
-from registry.database import db, transaction, utcnow
+from registry.database import Generation, db, transaction, utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Principal, PrincipalKind
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
@@ -122,10 +122,15 @@ def token_key() -> bytes:
     return key
 
 
-def content_generation() -> int:
+def content_generation() -> Generation:
     """As anybody sees it who looks now."""
     with db.engine.connect() as connection:
-        return int(connection.execute(text("SELECT number FROM content_generation")).scalar_one())
+        return tuple(connection.scalars(text("SELECT number FROM content_generation ORDER BY id")))
+
+
+def raised_parts(before: Generation) -> list[int]:
+    """The parts of the content generation whose numbers are higher than before."""
+    return [part for part, (old, new) in enumerate(zip(before, content_generation(), strict=True)) if new > old]
 
 
 def commit() -> None:

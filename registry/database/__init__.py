@@ -18,7 +18,11 @@ from registry.database.connection import (
     slow,
 )
 from registry.database.generation import (
+    ACCESS,
+    INDEX,
     ContentGeneration,
+    Generation,
+    part_of_name,
 )
 from registry.database.locks import (
     AdvisoryLock,
@@ -47,7 +51,10 @@ from registry.database.schema import (
 from registry.database.transactions import (
     Pending,
     PendingKind,
+    Stage,
     at_end,
+    changes_index,
+    changes_name,
     lock,
     transaction,
 )
@@ -63,7 +70,9 @@ from registry.database.types import (
 )
 
 __all__ = [
+    "ACCESS",
     "AUTOINCREMENT",
+    "INDEX",
     "LONGEST_SEARCH",
     "LONGEST_STATEMENT",
     "MIGRATIONS",
@@ -73,13 +82,17 @@ __all__ = [
     "AdvisoryLock",
     "ContentGeneration",
     "Enumerated",
+    "Generation",
     "Model",
     "OutOfOrder",
     "Pending",
     "PendingKind",
+    "Stage",
     "UTCDateTime",
     "at_end",
     "begin_restoring",
+    "changes_index",
+    "changes_name",
     "check_schema",
     "contains",
     "db",
@@ -98,6 +111,7 @@ __all__ = [
     "newest_version",
     "objects_kept",
     "objects_removable",
+    "part_of_name",
     "restored",
     "schema_locked",
     "schema_version",

@@ -1,10 +1,16 @@
-"""The content generation: a number that every transaction increments if it can make cached responses stale."""
+"""The content generation: numbers that transactions raise when they make cached responses stale.
+
+There is one number for who can see what, one for the lists of package names, and one for each of 256 groups of package
+names. A cached response depends on the first and on one of the others, so a publication leaves the responses for other
+names valid, and on PostgreSQL, publications of different names do not wait for one another.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from threading import Lock
 from typing import Any
+from zlib import crc32
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Engine, Integer, Table, event
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,37 +18,63 @@ from sqlalchemy.exc import SQLAlchemyError
 from registry.database.connection import is_sqlite
 from registry.database.types import Model
 
+# The parts of the generation, in the order in which a transaction raises their numbers.
+NAME_GROUPS = 256  # parts 0 to 255: the pages and files of package names
+INDEX = 256  # the lists of package names
+ACCESS = 257  # who can see what, and everything else that is not about packages
+
+Generation = tuple[int, ...]  # the numbers of all parts at one moment, by part
+
 content_generation = Table(
     "content_generation",
     Model.metadata,
-    Column("id", Integer, CheckConstraint("id = 1", name="one_row"), primary_key=True),
+    Column("id", Integer, CheckConstraint(f"id BETWEEN 0 AND {ACCESS}", name="part"), primary_key=True),
     Column("number", BigInteger, nullable=False),
 )
 
+# With the last snapshot as parameter; as long as PostgreSQL returns the same one, no transaction was committed.
+LOOK_ON_POSTGRESQL = (
+    "SELECT pg_current_snapshot()::text, CASE WHEN pg_current_snapshot()::text <> %s"
+    " THEN (SELECT array_agg(number ORDER BY id) FROM content_generation) END"
+)
+
+
+def part_of_name(normalized_name: str) -> int:
+    """Return the part of the generation on which the pages and files of a package name depend."""
+    return crc32(normalized_name.encode()) % NAME_GROUPS
+
 
 class ContentGeneration:
-    """Reads the content generation, which increases with every transaction that can make cached responses stale.
+    """Reads the content generation, whose numbers increase with every transaction that makes cached responses stale.
 
-    Every cached response requires one read, so it bypasses the connection pool and SQLAlchemy, and uses one persistent
-    connection, which threads share in turn. A read takes microseconds on SQLite.
+    Every cached response requires one look, so it bypasses the connection pool and SQLAlchemy, and uses one persistent
+    connection, which threads share in turn. The numbers are read only after a transaction was committed; otherwise a
+    look takes microseconds on SQLite, and one statement on PostgreSQL.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = Lock()
         self._connection: Any = None
+        # The last numbers, and what identifies the state of the database that they were read from.
+        self._state: object = ""
+        self._last: Generation = ()
+        self._read = self._read_sqlite if is_sqlite(engine) else self._read_postgresql
         event.listen(engine, "engine_disposed", self._close)
 
-    def look(self) -> int | None:
-        """Return the current number, or ``None`` if the database is unavailable."""
+    def look(self) -> Generation | None:
+        """Return the current numbers, or ``None`` if the database is unavailable.
+
+        As long as nothing changes, it is the same object.
+        """
         with self._lock:
             if self._connection is not None:
                 with suppress(self._engine.dialect.loaded_dbapi.Error):
-                    return self._number()
+                    return self._read()
                 self._drop()  # the database may have been restarted: retry with a new connection
             try:
                 self._connection = self._connected()
-                return self._number()
+                return self._read()
             except (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error):
                 self._drop()
                 return None
@@ -52,7 +84,7 @@ class ContentGeneration:
             self._drop()
 
     def _drop(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._state = self._connection, None, ""
         if connection is not None:
             with suppress(self._engine.dialect.loaded_dbapi.Error):
                 connection.close()
@@ -68,5 +100,21 @@ class ContentGeneration:
             connection.autocommit = True
         return connection
 
-    def _number(self) -> int:
-        return int(self._connection.execute("SELECT number FROM content_generation").fetchall()[0][0])
+    def _read_sqlite(self) -> Generation:
+        # Changes with every commit of another connection; read first, so that no later commit is missed.
+        state = self._connection.execute("PRAGMA data_version").fetchall()
+        if state != self._state:
+            rows = self._connection.execute("SELECT number FROM content_generation ORDER BY id").fetchall()
+            self._note(state, tuple(number for (number,) in rows))
+        return self._last
+
+    def _read_postgresql(self) -> Generation:
+        state, numbers = self._connection.execute(LOOK_ON_POSTGRESQL, (self._state,)).fetchone()
+        if numbers is not None:
+            self._note(state, tuple(numbers))
+        return self._last
+
+    def _note(self, state: object, numbers: Generation) -> None:
+        self._state = state
+        if numbers != self._last:
+            self._last = numbers

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, OperationalError
 from sqlalchemy.orm.exc import StaleDataError
 
 from registry.database.connection import is_sqlite
-from registry.database.generation import content_generation
+from registry.database.generation import ACCESS, INDEX, content_generation, part_of_name
 from registry.database.locks import AdvisoryLock, hold
 from registry.database.types import Model, db
 from registry.errors import Code, DiskFull, RecordNotFound
@@ -33,7 +34,8 @@ def transaction(
 
     :param lock: a lock to hold until the transaction ends, or the outer transaction if it is nested.
     :param shared: take the lock in shared mode.
-    :param changes_answers: whether cached responses become stale; increments the content generation.
+    :param changes_answers: whether all cached responses become stale. If only those about some packages do, the block
+        calls ``changes_name`` and ``changes_index`` instead.
     :raises OutOfOrder: the lock has to be taken earlier (``AdvisoryLock``).
     :raises RecordNotFound: a record that the block changes or refers to was deleted in the meantime.
     :raises DiskFull: the disk of the database is full.
@@ -42,24 +44,20 @@ def transaction(
     if session.info.get("writing"):
         if lock is not None:
             hold(lock, shared=shared)
-        session.info["changes_answers"] |= changes_answers
+        if changes_answers:
+            _changes_access()
         yield session
         return
-    session.info["changes_answers"] = changes_answers
     session.info["writing"] = True
+    if changes_answers:
+        _changes_access()
     try:
         if is_sqlite(db.engine):
             _take_write_lock(session)
         if lock is not None:
             hold(lock, shared=shared)
         yield session
-        for pending in sorted(session.info.pop("at_end", {}).values(), key=lambda pending: pending.order):
-            session.flush()
-            pending.apply()
-        if session.info["changes_answers"]:
-            session.flush()
-            # The last statement, because on PostgreSQL, writers wait for each other from here until the commit.
-            session.execute(update(content_generation).values(number=content_generation.c.number + 1))
+        _apply_pending(session)
         session.commit()
     except StaleDataError as error:  # a record to change was deleted in the meantime
         session.rollback()
@@ -82,6 +80,20 @@ def transaction(
             session.info.pop(name, None)
 
 
+class Stage(enum.IntEnum):
+    """The order of the work that transactions leave to their end, in which they lock the rows that many of them change.
+
+    On PostgreSQL, transactions that change the same rows wait for each other from there until the commit.
+    """
+
+    TOTALS = 1
+    ACTIVITY = 2
+    NAMES = 3
+    LISTING = 4  # finds out whether the index changes; no other transaction changes packages of the same names
+    INDEX = 5
+    ACCESS = 6
+
+
 class Pending(Protocol):
     """Work that a transaction performs before it commits.
 
@@ -97,9 +109,70 @@ def at_end(kind: type[PendingKind]) -> PendingKind:
     """Get or create this transaction's pre-commit work of a kind.
 
     Used for rows that many transactions change, so that these are locked only briefly, and always in the same order.
+    Work can add work of a later stage.
     """
     pending: PendingKind = db.session().info.setdefault("at_end", {}).setdefault(kind, kind())
     return pending
+
+
+def _apply_pending(session: Session) -> None:
+    while pending := session.info.get("at_end"):
+        kind = min(pending, key=lambda kind: kind.order)
+        session.flush()
+        pending.pop(kind).apply()
+
+
+def changes_name(normalized_name: str) -> None:
+    """Make the cached pages and files of a package name stale, in all projects, when the transaction is committed.
+
+    From the stage ``NAMES`` until then, no other transaction changes packages of this name.
+    """
+    at_end(_Names).parts.add(part_of_name(normalized_name))
+
+
+def changes_index() -> None:
+    """Make the cached lists of package names stale, in all projects and groups, when the transaction is committed."""
+    at_end(_Index)
+
+
+def _changes_access() -> None:
+    at_end(_Access)
+
+
+class _Names:
+    order: ClassVar[int] = Stage.NAMES
+
+    def __init__(self) -> None:
+        self.parts: set[int] = set()
+
+    def apply(self) -> None:
+        for part in sorted(self.parts):
+            _raise_number(part)
+
+
+class _Index:
+    order: ClassVar[int] = Stage.INDEX
+
+    def apply(self) -> None:
+        _raise_number(INDEX)
+
+
+class _Access:
+    order: ClassVar[int] = Stage.ACCESS
+
+    def apply(self) -> None:
+        _raise_number(ACCESS)
+
+
+_RAISE_NUMBER = (
+    update(content_generation)
+    .where(content_generation.c.id == bindparam("part"))
+    .values(number=content_generation.c.number + 1)
+)
+
+
+def _raise_number(part: int) -> None:
+    db.session.connection().execute(_RAISE_NUMBER, {"part": part})
 
 
 def _refers_to_nothing(error: IntegrityError) -> bool:

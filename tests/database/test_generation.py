@@ -1,21 +1,35 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from registry.database import ContentGeneration, db, transaction
+from registry.database import (
+    ACCESS,
+    INDEX,
+    ContentGeneration,
+    changes_index,
+    changes_name,
+    db,
+    part_of_name,
+    transaction,
+)
 from tests import factories
 from tests.database.counting import Failure, fail_after, set_counter
 
+DEMO = part_of_name("demo")
 
-def test_a_transaction_raises_the_content_generation_once(app: Flask) -> None:
+
+def test_a_transaction_raises_the_number_for_access_once(app: Flask) -> None:
     before = factories.content_generation()
 
     with transaction(), transaction():
         set_counter(1)
 
-    assert factories.content_generation() == before + 1
+    assert factories.raised_parts(before) == [ACCESS]
+    assert factories.content_generation()[ACCESS] == before[ACCESS] + 1
 
 
 def test_a_transaction_that_changes_no_answer_leaves_the_content_generation(app: Flask) -> None:
@@ -33,7 +47,34 @@ def test_an_inner_transaction_that_changes_answers_counts_for_the_outer_one(app:
     with transaction(changes_answers=False), transaction():
         set_counter(1)
 
-    assert factories.content_generation() == before + 1
+    assert factories.raised_parts(before) == [ACCESS]
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [(lambda: changes_name("demo"), [DEMO]), (changes_index, [INDEX])],
+    ids=["a name", "the index"],
+)
+def test_what_changes_packages_raises_nothing_else(app: Flask, change: Callable[[], None], parts: list[int]) -> None:
+    before = factories.content_generation()
+
+    with transaction(changes_answers=False):
+        change()
+        change()
+
+    assert factories.raised_parts(before) == parts
+    assert factories.content_generation()[parts[0]] == before[parts[0]] + 1
+
+
+def test_a_transaction_that_changes_access_and_packages_raises_all_of_their_numbers(app: Flask) -> None:
+    before = factories.content_generation()
+
+    with transaction():
+        changes_index()
+        changes_name("demo")
+        changes_name("other")
+
+    assert factories.raised_parts(before) == [*sorted({DEMO, part_of_name("other")}), INDEX, ACCESS]
 
 
 def test_a_transaction_that_fails_leaves_the_content_generation(app: Flask) -> None:
@@ -41,20 +82,39 @@ def test_a_transaction_that_fails_leaves_the_content_generation(app: Flask) -> N
 
     with pytest.raises(Failure):
         fail_after(1)
+    with transaction(changes_answers=False):  # and nothing is left to the next one
+        set_counter(2)
 
     assert factories.content_generation() == before
 
 
+def test_the_names_of_packages_are_spread_over_the_parts() -> None:
+    parts = [part_of_name(f"package-{number}") for number in range(10_000)]
+
+    assert {*parts} == {*range(INDEX)}
+    assert max(map(parts.count, {*parts})) < 100
+
+
 def test_each_look_at_the_content_generation_sees_the_newest(app: Flask) -> None:
     generation = ContentGeneration(db.engine)
-    looks = [generation.look()]
 
-    for _ in range(2):
+    for _ in range(3):
         with transaction():
             set_counter(1)
-        looks.append(generation.look())
+        assert generation.look() == factories.content_generation()
 
-    assert [number - looks[0] for number in looks] == [0, 1, 2]
+
+def test_looks_return_the_same_object_until_a_number_changes(app: Flask) -> None:
+    generation = ContentGeneration(db.engine)
+    first = generation.look()
+
+    with transaction(changes_answers=False):
+        set_counter(1)
+
+    assert generation.look() is generation.look() is first
+    with transaction():
+        set_counter(2)
+    assert generation.look() != first
 
 
 def test_no_look_at_the_content_generation_stands_in_the_way_of_a_change_of_schema(app: Flask) -> None:

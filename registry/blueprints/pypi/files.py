@@ -18,7 +18,7 @@ from werkzeug.wsgi import wrap_file
 from registry import credential_names, metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
-from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES, preparable
+from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES, depends_on_name, preparable
 from registry.blueprints.routing import PYPI
 from registry.domain.access import Permission
 from registry.domain.packages import index
@@ -67,10 +67,12 @@ def _download(namespace: Namespace, sha256: str, filename: str, missing: Registr
     if filename.endswith(METADATA_SUFFIX):  # no package file has this suffix
         owner = index.downloadable_file(namespace, sha256, filename.removesuffix(METADATA_SUFFIX), principal)
         if owner is not None and owner.core_metadata_sha256 is not None:
+            depends_on_name(owner.normalized_name)
             return _core_metadata(owner, owner.core_metadata_sha256)
     else:
         file = index.downloadable_file(namespace, sha256, filename, principal)
         if file is not None:
+            depends_on_name(file.normalized_name)
             return _package_file(file)
     index.refuse_where_hidden(namespace, principal)
     raise missing

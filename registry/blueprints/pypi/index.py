@@ -12,7 +12,7 @@ from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi.compression import SMALLEST_BYTES, CompressedPages
-from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, preparable
+from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, depends_on_index, depends_on_name, preparable
 from registry.blueprints.routing import PYPI, pypi_path, spelled_id
 from registry.domain import forwarding
 from registry.domain.access import Permission
@@ -79,6 +79,7 @@ def base_url(namespace: Namespace) -> str:
 
 
 def _index(namespace: Namespace) -> Response:
+    depends_on_index()
     base = base_url(namespace)
     listed = index.simple_index(namespace, lambda name: f"{base}/simple/{name}", current_principal())
     media_type = negotiated_media_type()
@@ -88,12 +89,13 @@ def _index(namespace: Namespace) -> Response:
 
 def _page(namespace: Namespace, name: str) -> Response:
     _refuse_traversal(name)
-    base = base_url(namespace)
+    normalized_name, base = canonicalize_name(name), base_url(namespace)
+    depends_on_name(normalized_name)
 
     def file_url(digest: str, filename: str) -> str:
         return f"{base}/files/{digest}/{quote(filename)}"
 
-    page = index.simple_page(namespace, canonicalize_name(name), file_url, current_principal())
+    page = index.simple_page(namespace, normalized_name, file_url, current_principal())
     if page is None:
         return _elsewhere(namespace, name)
     media_type = negotiated_media_type()

@@ -1,11 +1,12 @@
 """Response cache for pages and small files of the index.
 
-Every transaction that makes cached responses stale increments the content generation in the database
-(``database.transaction``), in any process. A cached response belongs to one generation, so comparing this number
-detects stale responses immediately after an upload, deletion, revocation, or change of membership. Changes by time
-alone (tokens and memberships expire, jobs time out) limit the age of a response.
+Every transaction that makes cached responses stale raises numbers of the content generation in the database
+(``database.transaction``), in any process. A cached response depends on two of them: the one for who can see what, and
+the one of its package name, or of the lists of names. Comparing these detects stale responses immediately after an
+upload, deletion, revocation, or change of membership. Changes by time alone (tokens and memberships expire, jobs time
+out) limit the age of a response.
 
-The cache is in front of Flask: a cache hit costs one statement.
+The cache is in front of Flask: a cache hit costs one look at the content generation.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from werkzeug.http import parse_etags
 
 from registry import credential_names, metrics
 from registry.blueprints.auth.credentials import current_principal
-from registry.database import ContentGeneration, utcnow
+from registry.database import ACCESS, INDEX, ContentGeneration, Generation, part_of_name, utcnow
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -42,6 +43,7 @@ LARGEST_FILE_BYTES = 64 << 10
 # Request headers for partial or conditional responses, which are not cached.
 _PARTIAL = ("HTTP_RANGE", "HTTP_IF_MODIFIED_SINCE")
 _VALID_UNTIL = "registry.answer_valid_until"
+_PART = "registry.answer_part"
 # Everything that a response depends on besides the database. The query includes credentials in parameters.
 _KEY_PARTS = (
     "wsgi.url_scheme",
@@ -60,6 +62,8 @@ _KEY_PARTS = (
 def preparable(largest_bytes: int) -> Callable[[View], View]:
     """Mark a view as cacheable: its response depends only on the database, URL, ``Accept`` headers, and caller.
 
+    The view calls ``depends_on_name`` or ``depends_on_index``; a response of which neither is known is not cached.
+
     :param largest_bytes: larger responses are not cached.
     """
 
@@ -69,7 +73,8 @@ def preparable(largest_bytes: int) -> Callable[[View], View]:
             now = utcnow()
             response = view(**arguments)
             is_small = (response.content_length or 0) <= largest_bytes
-            if response.status_code in (200, 302) and is_small and not response.cache_control.no_store:
+            is_final = response.status_code in (200, 302) and not response.cache_control.no_store
+            if is_final and is_small and _PART in request.environ:
                 request.environ[_VALID_UNTIL] = _valid_until(now)
             return response
 
@@ -77,6 +82,16 @@ def preparable(largest_bytes: int) -> Callable[[View], View]:
         return cast(View, marking)
 
     return decorate
+
+
+def depends_on_name(normalized_name: str) -> None:
+    """Note that the present response depends on the packages of a name, and on no others."""
+    request.environ[_PART] = part_of_name(normalized_name)
+
+
+def depends_on_index() -> None:
+    """Note that the present response depends on the list of package names, and on nothing else about packages."""
+    request.environ[_PART] = INDEX
 
 
 def _valid_until(now: datetime) -> datetime:
@@ -91,11 +106,14 @@ def _valid_until(now: datetime) -> datetime:
     return min(ends)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A cached response.
 
     :ivar event: counted each time the response is sent.
+    :ivar part: the part of the content generation on which it depends, besides ``ACCESS``.
+    :ivar access: the number of ``ACCESS``, which like ``number`` was read before any data of the response.
+    :ivar number: the number of the part.
     """
 
     status: str
@@ -106,12 +124,27 @@ class Answer:
     route: str
     event: object
     valid_until: datetime
+    part: int
+    access: int
+    number: int
+
+    def holds(self, generation: Generation, now: datetime) -> bool:
+        """Return whether the response would be the same if it were made anew.
+
+        :param generation: looked at after the request for the response arrived.
+        """
+        return generation[self.part] == self.number and generation[ACCESS] == self.access and now < self.valid_until
+
+    def is_newer_than(self, other: Answer) -> bool:
+        return (self.access, self.number) > (other.access, other.number)
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.body) + _OVERHEAD_BYTES
 
 
 class PreparedAnswers:
-    """WSGI middleware that caches the responses of one generation, up to a total size.
-
-    The cache is cleared when the generation changes or the size is exceeded.
+    """WSGI middleware that caches responses up to a total size; the oldest ones make room for new ones.
 
     :param addresses: matches the paths of ``preparable`` views.
     :param key: key of the HMAC digests used as cache keys, so that no credentials are kept in memory.
@@ -123,8 +156,7 @@ class PreparedAnswers:
         self._generation = ContentGeneration(engine)
         self._key = key
         self._lock = Lock()
-        # Replaced together, so that no response is attributed to another generation.
-        self._kept: tuple[int, dict[bytes, Answer]] = (-1, {})
+        self._kept: dict[bytes, Answer] = {}  # oldest first
         self._size_bytes = 0
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -134,8 +166,8 @@ class PreparedAnswers:
         if generation is None:  # the application reports the error
             return self._application(environ, start_response)
         key = self._digest(environ)
-        answer = self._find(generation, key)
-        if answer is None:
+        answer = self._kept.get(key)
+        if answer is None or not answer.holds(generation, utcnow()):
             return self._make(generation, key, environ, start_response)
         environ["registry.principal"] = answer.principal
         environ[metrics.ROUTE] = answer.route
@@ -154,13 +186,8 @@ class PreparedAnswers:
         parts = "\n".join([environ.get(part, "") for part in _KEY_PARTS])
         return hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
 
-    def _find(self, generation: int, key: bytes) -> Answer | None:
-        kept_generation, answers = self._kept
-        answer = answers.get(key) if generation == kept_generation else None
-        return answer if answer is not None and utcnow() < answer.valid_until else None
-
     def _make(
-        self, generation: int, key: bytes, environ: WSGIEnvironment, start_response: StartResponse
+        self, generation: Generation, key: bytes, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Call the application, and cache its response if it is marked, unless it is for a HEAD request."""
         started: list[Any] = []
@@ -180,28 +207,38 @@ class PreparedAnswers:
         finally:
             cast(Any, body).close()
         etag = next((value for name, value in headers if name == "ETag"), "")
+        part = environ[_PART]
         answer = Answer(
             status, headers, content, etag, environ.get("registry.principal"), environ[metrics.ROUTE],
-            environ.get(metrics.EVENT), valid_until,
+            environ.get(metrics.EVENT), valid_until, part, generation[ACCESS], generation[part],
         )  # fmt: skip
-        self._keep(generation, key, answer)
+        self._keep(key, answer)
         return _given(answer, environ, start_response)
 
-    def _keep(self, generation: int, key: bytes, answer: Answer) -> None:
-        """Add a response to the cache.
-
-        :param generation: read before any data of the response.
-        """
-        size_bytes = len(answer.body) + _OVERHEAD_BYTES
+    def _keep(self, key: bytes, answer: Answer) -> None:
+        """Add a response to the cache in place of the one with its key, unless that one is newer."""
+        if answer.size_bytes > LIMIT_BYTES:
+            return
         with self._lock:
-            kept_generation, answers = self._kept
-            if generation < kept_generation or size_bytes > LIMIT_BYTES:
+            present = self._kept.get(key)
+            if present is not None:
+                if present.is_newer_than(answer):
+                    return
+                self._drop(key)
+            self._kept[key] = answer
+            self._size_bytes += answer.size_bytes
+            self._drop_oldest(utcnow())
+
+    def _drop_oldest(self, now: datetime) -> None:
+        """Drop responses until the rest is within the limit and the oldest one has not expired."""
+        while self._kept:
+            key, oldest = next(iter(self._kept.items()))
+            if self._size_bytes <= LIMIT_BYTES and now < oldest.valid_until:
                 return
-            if generation != kept_generation or self._size_bytes + size_bytes > LIMIT_BYTES:
-                answers = {}
-                self._kept, self._size_bytes = (generation, answers), 0
-            answers[key] = answer
-            self._size_bytes += size_bytes
+            self._drop(key)
+
+    def _drop(self, key: bytes) -> None:
+        self._size_bytes -= self._kept.pop(key).size_bytes
 
 
 def _given(answer: Answer, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:

@@ -42,6 +42,7 @@ AnySelect = Select[*tuple[Any, ...]]
 @dataclass(frozen=True)
 class DownloadableFile:
     id: int
+    normalized_name: str
     filename: str
     size_bytes: int
     sha256: str
@@ -74,6 +75,7 @@ _LISTED_FILES = (
 _DOWNLOADABLE_FILES = (
     select(
         PackageFile.id,
+        Package.normalized_name,
         PackageFile.filename,
         PackageFile.size_bytes,
         PackageFile.sha256,
@@ -186,7 +188,9 @@ def downloadable_file(
     if row is None:
         return None
     metadata = row.core_metadata_sha256 if row.core_metadata_is_final else None
-    return DownloadableFile(row.id, row.filename, row.size_bytes, row.sha256, metadata, row.created_at)
+    return DownloadableFile(
+        row.id, row.normalized_name, row.filename, row.size_bytes, row.sha256, metadata, row.created_at
+    )
 
 
 def refuse_where_hidden(namespace: Namespace, principal: Principal) -> None:

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Request, Response
 
 from registry import credential_names, metrics
 from registry.blueprints.pypi.prepared import PreparedAnswers
-from registry.database import db, transaction, utcnow
+from registry.database import INDEX, db, transaction, utcnow
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -41,6 +41,7 @@ class Pages:
         page = Response(f"page {self._count}")
         self.meanwhile(Request(environ).path)
         environ["registry.answer_valid_until"] = utcnow() + timedelta(minutes=1)
+        environ["registry.answer_part"] = INDEX
         environ[metrics.ROUTE] = "/page"
         return page(environ, start_response)
 
