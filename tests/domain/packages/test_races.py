@@ -89,7 +89,7 @@ def yank_file(file_id: int) -> Act:
 
 
 def events(action: str) -> list[AuditEvent]:
-    return list(db.session.scalars(select(AuditEvent).where(AuditEvent.action == action)))
+    return list(db.session.scalars(select(AuditEvent).where(AuditEvent.action == action).order_by(AuditEvent.id)))
 
 
 def test_an_upload_does_not_join_a_package_that_is_deleted_at_the_same_time(
