@@ -66,7 +66,7 @@ def routes(gate: Gate) -> Blueprint:
                 max_size_bytes=limit, now=utcnow(),
             )  # fmt: skip
         if published.is_new:
-            request.environ[metrics.EVENT] = metrics.Upload(published.file.size_bytes)
+            request.environ[metrics.EVENT] = metrics.Upload(staged.size_bytes)
             return make_response(jsonify(message="201 Created"), 201)
         return jsonify(message="200 OK")
 

@@ -23,14 +23,26 @@ from registry.models import Package, Project, ProtectionRule, Role
 _PATTERN = re.compile(r"[A-Z0-9._*-]+", re.IGNORECASE | re.ASCII)
 
 
-def refuse_protected(project: Project, name: str, principal: Principal) -> None:
+@dataclass(frozen=True)
+class PushRule:
+    """The part of a protection rule that counts when a package is published."""
+
+    pattern: str
+    minimum_push_role: Role | None
+
+
+def refuse_protected(rules: Iterable[PushRule], name: str, project: Project, principal: Principal) -> None:
     """Refuse to publish a protected package name; deploy tokens have no role, so any matching rule refuses them.
 
+    :param rules: all rules of the project. None matches an invalid name, which no package can have.
+    :param name: as requested.
     :raises ProtectedPackage: a matching rule requires a higher role.
     """
-    if principal.is_admin:
+    if principal.is_admin or not is_valid_name(name):
         return
-    for rule in _matching_rules(project, name):
+    for rule in rules:
+        if not matches(rule.pattern, name):
+            continue
         if principal.deploy_token is not None:
             raise ProtectedPackage
         if rule.minimum_push_role is not None and access.role_in(principal, project) < rule.minimum_push_role:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, insert, not_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm.exc import ObjectDeletedError
 
-from registry.database import AdvisoryLock, db, hold, objects_removable, transaction
+from registry.database import AdvisoryLock, db, execute, hold, objects_removable, transaction
 from registry.domain import audit, namespaces
 from registry.domain.access import Principal
 from registry.domain.distributions import core_metadata, inspection
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.distributions.inspection import Distribution
-from registry.domain.packages import names, usage
+from registry.domain.packages import usage
 from registry.domain.packages.names import is_valid_version
-from registry.domain.packages.protection import refuse_protected
+from registry.domain.packages.protection import PushRule, refuse_protected
+from registry.domain.packages.usage import Limit
 from registry.errors import (
     BadRequest,
     ClosedPackageName,
@@ -36,7 +37,18 @@ from registry.errors import (
     TooLarge,
     Unavailable,
 )
-from registry.models import CLOSED, FileStatus, Package, PackageFile, PackageStatus, Project
+from registry.models import (
+    CLOSED,
+    FileStatus,
+    Namespace,
+    NameStatus,
+    Package,
+    PackageFile,
+    PackageName,
+    PackageStatus,
+    Project,
+    ProtectionRule,
+)
 from registry.storage import StagedFile, Storage, object_key
 
 # Maximum lengths of the descriptive fields, in characters (GitLab, PyPI upload).
@@ -63,33 +75,74 @@ class Origin:
     yanked_reason: str | None
 
 
-# The statements of every upload are built once, as building a statement takes as long as executing it.
-_LIVE_FILE = select(PackageFile).where(
-    PackageFile.project_id == bindparam("project_id"),
-    PackageFile.filename == bindparam("filename"),
-    PackageFile.status == FileStatus.DEFAULT,
+# The statements of every upload are made once, and past the ORM: to make one takes as long as to execute it, and the
+# records are only inserted.
+_packages, _files, _names, _namespaces = (model.__table__ for model in (Package, PackageFile, PackageName, Namespace))
+_rules = ProtectionRule.__table__
+_IS_LIVE_FILE = and_(
+    _files.c.project_id == bindparam("project_id"),
+    _files.c.filename == bindparam("filename"),
+    _files.c.status == FileStatus.DEFAULT,
 )
+_IS_LIVE_PACKAGE = and_(
+    _packages.c.project_id == bindparam("project_id"),
+    _packages.c.name == bindparam("name"),
+    _packages.c.version == bindparam("version"),
+    _packages.c.status != PackageStatus.PENDING_DESTRUCTION,
+)
+_LIVE_FILE = select(_files.c.id, _files.c.sha256).where(_IS_LIVE_FILE)
 _LIVE_PACKAGE = (
-    select(Package)
-    .where(
-        Package.project_id == bindparam("project_id"),
-        Package.name == bindparam("name"),
-        Package.version == bindparam("version"),
-        Package.status != PackageStatus.PENDING_DESTRUCTION,
-    )
+    select(_packages.c.id, _packages.c.created_at)
+    .where(_IS_LIVE_PACKAGE)
     .with_for_update()  # waits for a concurrent deletion, after which a new package is created
 )
-_YANKED_REASONS = (
-    select(PackageFile.yanked_reason)
-    .join(Package, Package.id == PackageFile.package_id)
-    .where(
-        Package.project_id == bindparam("project_id"),
-        Package.normalized_name == bindparam("name"),
-        Package.version == bindparam("version"),
-        PackageFile.status == FileStatus.DEFAULT,
+_STANDING = (
+    select(
+        _files.c.id.label("file_id"),
+        _files.c.sha256,
+        _packages.c.id.label("package_id"),
+        _names.c.status,
+        _names.c.reason,
+        _rules.c.pattern,
+        _rules.c.minimum_push_role,
     )
-    .order_by(PackageFile.id.desc())
+    .select_from(_namespaces)
+    .outerjoin(_files, _IS_LIVE_FILE)
+    .outerjoin(_packages, _IS_LIVE_PACKAGE)
+    .outerjoin(
+        _names,
+        and_(_names.c.project_id == bindparam("project_id"), _names.c.normalized_name == bindparam("normalized_name")),
+    )
+    .outerjoin(_rules, _rules.c.project_id == bindparam("project_id"))
+    .where(_namespaces.c.id == bindparam("project_id"))
+    .order_by(_rules.c.id)
 )
+_ADD_PACKAGE = insert(_packages).returning(_packages.c.id)
+_CHANGE_PACKAGE = update(_packages).where(_packages.c.id == bindparam("package_id"))
+_ADD_FILE = insert(_files).returning(_files.c.id)
+
+
+def _standing_yank() -> ColumnElement[str | None]:
+    """Return the reason for which a version is yanked as a whole, whatever the spelling of its name, as an expression.
+
+    New files of a yanked version are yanked, too, as unyanking requires a higher role than publishing.
+    """
+    files, packages = _files.alias(), _packages.alias()
+    reasons = (
+        select(files.c.yanked_reason)
+        .join(packages, packages.c.id == files.c.package_id)
+        .where(
+            packages.c.project_id == bindparam("of_project"),
+            packages.c.normalized_name == bindparam("of_name"),
+            packages.c.version == bindparam("of_version"),
+            files.c.status == FileStatus.DEFAULT,
+        )
+    )
+    is_offered = reasons.where(files.c.yanked_reason.is_(None)).exists()
+    return case((not_(is_offered), reasons.order_by(files.c.id.desc()).limit(1).scalar_subquery()))
+
+
+_ADD_FILE_YANKED_LIKE_ITS_VERSION = _ADD_FILE.values(yanked_reason=_standing_yank())
 
 
 @dataclass(frozen=True)
@@ -116,18 +169,74 @@ class Upload:
 class Publication:
     """A published file, and whether it is new in its project."""
 
-    file: PackageFile
+    file_id: int
     is_new: bool
+
+    @property
+    def file(self) -> PackageFile:
+        """The record, read from the database."""
+        return db.session.get_one(PackageFile, self.file_id)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The records of a project that decide on an upload before it is inspected.
+
+    :ivar file: the file of the same name.
+    :ivar has_package: whether the version has files.
+    :ivar rules: all protection rules of the project.
+    """
+
+    file: PublishedFile | None
+    has_package: bool
+    name_status: NameStatus
+    status_reason: str
+    rules: tuple[PushRule, ...]
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file that the project already has."""
+
+    id: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    """An upload that passed all checks, on its way into the store and the database.
+
+    :ivar document: the core metadata of the file.
+    :ivar is_of_new_version: whether the project had no file of the version when the upload began.
+    """
+
+    upload: Upload
+    distribution: Distribution
+    document: StagedFile
+    project: Project
+    principal: Principal
+    now: datetime
+    is_of_new_version: bool
+
+    @property
+    def contents(self) -> tuple[StagedFile, StagedFile]:
+        return self.upload.content, self.document
+
+    @property
+    def published_at(self) -> datetime:
+        return self.now if self.upload.origin is None else self.upload.origin.published_at
 
 
 def publish(
-    upload: Upload, *, project: Project, principal: Principal, storage: Storage, max_size_bytes: int, now: datetime
-) -> Publication:
+    upload: Upload, *, project: Project, principal: Principal, storage: Storage, max_size_bytes: int, now: datetime,
+    limits: Collection[Limit] | None = None,
+) -> Publication:  # fmt: skip
     """Publish a file; nothing of a refused file is stored.
 
     If the project accepts identical uploads, uploading an existing file again succeeds without changes.
 
     :param max_size_bytes: maximum file size; 0 is unlimited.
+    :param limits: the storage limits of the project, if they were read already.
     :raises TooLarge: the file exceeds the maximum size.
     :raises ProtectedPackage: a protection rule requires a higher role.
     :raises ClosedPackageName: the package name is archived or quarantined.
@@ -138,51 +247,83 @@ def publish(
 
     GitLab, "Publish a PyPI package", except that the file is inspected and its digests are verified.
     """
-    refuse_unwanted(upload, project, principal, max_size_bytes)
-    standing = identical_file(upload, project)
-    if standing is not None:
-        return Publication(standing, is_new=False)
-    refuse_published(project, upload.filename)
-    usage.refuse_growth(usage.limits_on(project.id), upload.content.size_bytes)
+    standing = read_standing(upload, project)
+    refuse_unwanted(upload, standing, project, principal, max_size_bytes)
+    if standing.file is not None:
+        return _repeated(upload, standing.file, project)
+    usage.refuse_growth(usage.limits_on(project.id) if limits is None else limits, upload.content.size_bytes)
     distribution = accepted(upload)
     if upload.fields is None:
         upload = described_by_itself(upload, distribution)
     upload.content.filename = upload.filename
     with closing(storage.stage()) as document:
         document.write(distribution.core_metadata)
+        is_new = not standing.has_package
+        publication = _Accepted(upload, distribution, document, project, principal, now, is_new)
         try:
-            _store((upload.content, document), storage)  # objects before rows, so that a crash leaves no broken link
-            file = _record(upload, distribution, document, project, principal, storage, now)
+            _store(publication.contents, storage)  # objects before rows, so that a crash leaves no broken link
+            return Publication(_record(publication, storage), is_new=True)
         except RegistryError as refusal:
-            _discard((upload.content, document), storage)
+            _discard(publication.contents, storage)
             # A concurrent upload can have published the same file first.
-            standing = identical_file(upload, project) if isinstance(refusal, DuplicateFile) else None
-            if standing is None:
+            file = _live_file(project, upload.filename) if isinstance(refusal, DuplicateFile) else None
+            if file is None or not _is_repetition(upload, file, project):
                 raise
-            return Publication(standing, is_new=False)
-    return Publication(file, is_new=True)
+            return Publication(file.id, is_new=False)
 
 
-def validate(upload: Upload, *, project: Project, principal: Principal, max_size_bytes: int) -> None:
-    """Check an upload without storing it; raises the errors of ``publish``."""
-    refuse_unwanted(upload, project, principal, max_size_bytes)
-    if identical_file(upload, project) is None:
-        refuse_published(project, upload.filename)
-        usage.refuse_growth(usage.limits_on(project.id), upload.content.size_bytes)
-        accepted(upload)
+def validate(
+    upload: Upload, *, project: Project, principal: Principal, max_size_bytes: int,
+    limits: Collection[Limit] | None = None,
+) -> None:  # fmt: skip
+    """Check an upload without storing it; parameters and errors are those of ``publish``."""
+    standing = read_standing(upload, project)
+    refuse_unwanted(upload, standing, project, principal, max_size_bytes)
+    if standing.file is not None:
+        _repeated(upload, standing.file, project)
+        return
+    usage.refuse_growth(usage.limits_on(project.id) if limits is None else limits, upload.content.size_bytes)
+    accepted(upload)
 
 
-def refuse_unwanted(upload: Upload, project: Project, principal: Principal, max_size_bytes: int) -> None:
+def read_standing(upload: Upload, project: Project) -> Standing:
+    """Read everything that decides on an upload before it is inspected, in one statement."""
+    rows = execute(
+        _STANDING,
+        {
+            "project_id": project.id,
+            "filename": upload.filename,
+            "name": _without_nul(upload.name),
+            "version": _without_nul(upload.version),
+            "normalized_name": _without_nul(canonicalize_name(upload.name)),
+        },
+    ).all()
+    if not rows:  # the project was deleted in the meantime
+        return Standing(None, False, NameStatus.ACTIVE, "", ())
+    row = rows[0]
+    return Standing(
+        file=None if row.file_id is None else PublishedFile(row.file_id, row.sha256),
+        has_package=row.package_id is not None,
+        name_status=row.status or NameStatus.ACTIVE,
+        status_reason=row.reason or "",
+        rules=tuple(PushRule(row.pattern, row.minimum_push_role) for row in rows if row.pattern is not None),
+    )
+
+
+def refuse_unwanted(
+    upload: Upload, standing: Standing, project: Project, principal: Principal, max_size_bytes: int
+) -> None:
     """Refuse an upload for reasons that apply to any file, before the file is inspected.
 
     :raises TooLarge: the file exceeds the maximum size.
     :raises ProtectedPackage: a protection rule requires a higher role.
-    :raises ClosedPackageName: the package name is archived or quarantined.
+    :raises ClosedPackageName: the package name is archived or quarantined, whatever its spelling.
     :raises BadRequest: a digest does not match the received content, so inspecting it would not help.
     """
     refuse_too_large(upload, max_size_bytes)
-    refuse_protected(project, upload.name, principal)
-    refuse_closed_name(project, upload.name)
+    refuse_protected(standing.rules, upload.name, project, principal)
+    if standing.name_status in CLOSED:
+        raise ClosedPackageName(upload.name, standing.name_status, standing.status_reason)
     refuse_wrong_digests(upload)
 
 
@@ -196,16 +337,6 @@ def refuse_too_large(upload: Upload, max_size_bytes: int) -> None:
         raise TooLarge
     if upload.content.size_bytes == 0:
         raise InvalidParameter("content is invalid")
-
-
-def refuse_closed_name(project: Project, name: str) -> None:
-    """Refuse uploads to a closed package name, whatever its spelling.
-
-    :raises ClosedPackageName: the name is archived or quarantined in this project.
-    """
-    name_status = names.name_status(project, name)
-    if name_status.status in CLOSED:
-        raise ClosedPackageName(name, name_status.status, name_status.reason)
 
 
 def accepted(upload: Upload) -> Distribution:
@@ -260,21 +391,18 @@ def disagreements(upload: Upload, distribution: Distribution | None) -> Iterator
         yield Problem("version", upload.version, f"{distribution.version} as in the file's metadata")
 
 
-def refuse_published(project: Project, filename: str) -> None:
-    """Refuse a file name that exists, as an early check; the unique constraint is authoritative.
+def _repeated(upload: Upload, file: PublishedFile, project: Project) -> Publication:
+    """Return the publication of a file that exists, as an early check; the unique constraint is authoritative.
 
-    :raises DuplicateFile: the project already has a file of this name.
+    :raises DuplicateFile: the existing file is another one, or the project accepts no file again.
     """
-    if _live_file(project, filename) is not None:
-        raise DuplicateFile(filename)
+    if _is_repetition(upload, file, project):
+        return Publication(file.id, is_new=False)
+    raise DuplicateFile(upload.filename)
 
 
-def identical_file(upload: Upload, project: Project) -> PackageFile | None:
-    """Return the existing file of this name if it is identical and the project accepts identical uploads."""
-    if not project.identical_upload_accepted:
-        return None
-    file = _live_file(project, upload.filename)
-    return file if file is not None and file.sha256 == upload.content.sha256 else None
+def _is_repetition(upload: Upload, file: PublishedFile, project: Project) -> bool:
+    return bool(project.identical_upload_accepted) and file.sha256 == upload.content.sha256
 
 
 def refuse_wrong_digests(upload: Upload) -> None:
@@ -315,114 +443,104 @@ def _discard(contents: Iterable[StagedFile], storage: Storage) -> None:
                 storage.delete(object_key(sha256))
 
 
-def _record(
-    upload: Upload,
-    distribution: Distribution,
-    document: StagedFile,
-    project: Project,
-    principal: Principal,
-    storage: Storage,
-    now: datetime,
-) -> PackageFile:
+def _record(publication: _Accepted, storage: Storage) -> int:
+    upload, project = publication.upload, publication.project
     try:
         for _ in range(REPETITIONS):
             with suppress(IntegrityError):
-                return _add(upload, distribution, document, project, principal, storage, now)
+                return _add(publication, storage)
             # Another upload was faster: of this file, or of another one of the same new version.
-            refuse_published(project, upload.filename)
-        return _add(upload, distribution, document, project, principal, storage, now)
+            if _live_file(project, upload.filename) is not None:
+                raise DuplicateFile(upload.filename)
+            publication = replace(publication, is_of_new_version=False)
+        return _add(publication, storage)
     except ObjectDeletedError as error:  # the project or the user, read again after the first attempt
         raise RecordNotFound from error
 
 
-def _add(
-    upload: Upload,
-    distribution: Distribution,
-    document: StagedFile,
-    project: Project,
-    principal: Principal,
-    storage: Storage,
-    now: datetime,
-) -> PackageFile:
-    """Insert the rows of a stored file.
+def _add(publication: _Accepted, storage: Storage) -> int:
+    """Insert the rows of a stored file, and return its ID.
 
     Shares ``AdvisoryLock.OBJECTS``, so that no object is removed in the meantime, and then ``AdvisoryLock.TREE``, so
     that neither the project nor the user is deleted.
     """
-    with transaction(lock=AdvisoryLock.OBJECTS, shared=True) as session:
+    upload, project = publication.upload, publication.project
+    with transaction(lock=AdvisoryLock.OBJECTS, shared=True):
         # A cleanup can have removed the objects, as no row referred to them; none runs while the lock is held.
-        _store((upload.content, document), storage)
+        _store(publication.contents, storage)
         hold(AdvisoryLock.TREE, shared=True)  # not earlier, as the store can be slow
-        yanked_reason = upload.origin.yanked_reason if upload.origin else _standing_yank(project, upload)
-        package = _package(upload, project, principal, now)
-        file = PackageFile(
-            package=package,
-            project_id=project.id,
-            filename=upload.filename,
-            size_bytes=upload.content.size_bytes,
-            sha256=upload.content.sha256,
-            md5=upload.content.md5,
-            blake2b_256=upload.content.blake2b_256,
-            requires_python=distribution.requires_python,
-            core_metadata_sha256=document.sha256,
-            core_metadata_is_final=distribution.core_metadata_is_final,
-            yanked_reason=yanked_reason,
-            creator_id=principal.user_id,
-            job_id=None if principal.job is None else principal.job.id,
-            created_at=upload.origin.published_at if upload.origin else now,
-        )
-        session.add(file)
-        usage.note(file)
+        file_id = _add_file(publication, _package_id(publication))
+        usage.count(project.id, 1, upload.content.size_bytes)
         audit.record(
-            principal,
+            publication.principal,
             "package_published",
-            f"{package.name} {package.version}",
+            f"{upload.name} {upload.version}",
             project,
-            filename=file.filename,
-            sha256=file.sha256,
-            size_bytes=file.size_bytes,
+            filename=upload.filename,
+            sha256=upload.content.sha256,
+            size_bytes=upload.content.size_bytes,
         )
         namespaces.touch(project.id)
-    return file
+    return file_id
 
 
-def _package(upload: Upload, project: Project, principal: Principal, now: datetime) -> Package:
+def _package_id(publication: _Accepted) -> int:
     """Create or update the package of this name and version with the descriptive fields of the upload."""
-    session, created_at = db.session, upload.origin.published_at if upload.origin else now
-    asked = {"project_id": project.id, "name": upload.name, "version": upload.version}
-    package = session.scalar(_LIVE_PACKAGE, asked)
-    if package is None:
-        package = Package(
-            project_id=project.id,
-            name=upload.name,
-            version=upload.version,
-            normalized_name=canonicalize_name(upload.name),
-            creator_id=principal.user_id,
-            created_at=created_at,
-        )
-        session.add(package)
-    package.created_at = min(package.created_at, created_at)
-    for column, length in FIELD_LENGTHS.items():
-        setattr(package, column, truncated((upload.fields or {}).get(column, ""), length))
-    package.updated_at = now
-    return package
+    upload, project_id = publication.upload, publication.project.id
+    key = {"project_id": project_id, "name": upload.name, "version": upload.version}
+    fields = {
+        column: truncated((upload.fields or {}).get(column, ""), length) for column, length in FIELD_LENGTHS.items()
+    }
+    times = {"created_at": publication.published_at, "updated_at": publication.now}
+    package = None if publication.is_of_new_version else execute(_LIVE_PACKAGE, key).one_or_none()
+    if package is not None:
+        times["created_at"] = min(package.created_at, publication.published_at)
+        execute(_CHANGE_PACKAGE, {"package_id": package.id, **fields, **times})
+        package_id: int = package.id
+        return package_id
+    created = {"normalized_name": canonicalize_name(upload.name), "creator_id": publication.principal.user_id}
+    return int(execute(_ADD_PACKAGE, {**key, **created, **fields, **times}).scalar_one())
 
 
-def _standing_yank(project: Project, upload: Upload) -> str | None:
-    """Return the reason for which the version of the upload is yanked as a whole, whatever the spelling of its name.
-
-    New files of a yanked version are yanked, too, as unyanking requires a higher role than publishing.
-    """
-    asked = {"project_id": project.id, "name": canonicalize_name(upload.name), "version": upload.version}
-    reasons = db.session.scalars(_YANKED_REASONS, asked).all()
-    return reasons[0] if reasons and None not in reasons else None
+def _add_file(publication: _Accepted, package_id: int) -> int:
+    upload, content, principal = publication.upload, publication.upload.content, publication.principal
+    row = {
+        "package_id": package_id,
+        "project_id": publication.project.id,
+        "filename": upload.filename,
+        "size_bytes": content.size_bytes,
+        "sha256": content.sha256,
+        "md5": content.md5,
+        "blake2b_256": content.blake2b_256,
+        "requires_python": publication.distribution.requires_python,
+        "core_metadata_sha256": publication.document.sha256,
+        "core_metadata_is_final": publication.distribution.core_metadata_is_final,
+        "creator_id": principal.user_id,
+        "job_id": None if principal.job is None else principal.job.id,
+        "created_at": publication.published_at,
+    }
+    if upload.origin is not None:
+        added = execute(_ADD_FILE, {**row, "yanked_reason": upload.origin.yanked_reason})
+    else:
+        version = {
+            "of_project": publication.project.id,
+            "of_name": canonicalize_name(upload.name),
+            "of_version": upload.version,
+        }
+        added = execute(_ADD_FILE_YANKED_LIKE_ITS_VERSION, {**row, **version})
+    return int(added.scalar_one())
 
 
 def truncated(text: str, length: int) -> str:
     """Return a text without NUL, which columns cannot store, shortened to ``length`` with three dots if necessary."""
-    text = text.replace("\x00", "")
+    text = _without_nul(text)
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-def _live_file(project: Project, filename: str) -> PackageFile | None:
-    return db.session.scalar(_LIVE_FILE, {"project_id": project.id, "filename": filename})
+def _without_nul(text: str) -> str:
+    return text.replace("\x00", "")
+
+
+def _live_file(project: Project, filename: str) -> PublishedFile | None:
+    row = execute(_LIVE_FILE, {"project_id": project.id, "filename": filename}).one_or_none()
+    return None if row is None else PublishedFile(row.id, row.sha256)
