@@ -117,8 +117,16 @@ def change_instance(changes: InstanceChanges, *, by: audit.Author) -> InstanceSe
 
 
 def max_file_size(configured_bytes: int) -> int:
-    """Return the maximum file size in bytes; 0 is unlimited. The setting can only lower the configured limit."""
-    own = InstanceSettings.current().pypi_max_file_size
-    if not own:
+    """Return the maximum file size in bytes; 0 is unlimited."""
+    return lowered_file_size(configured_bytes, InstanceSettings.current().pypi_max_file_size)
+
+
+def lowered_file_size(configured_bytes: int, own_bytes: int | None) -> int:
+    """Return the smaller of two maximum file sizes, as the setting of the instance can only lower the configured one.
+
+    :param configured_bytes: 0 is unlimited, as is the result.
+    :param own_bytes: the setting of the instance; 0 and ``None`` are unlimited.
+    """
+    if not own_bytes:
         return configured_bytes
-    return min(own, configured_bytes) if configured_bytes else own
+    return min(own_bytes, configured_bytes) if configured_bytes else own_bytes

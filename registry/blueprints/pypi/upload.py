@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import IO
 
-from flask import Blueprint, Response, current_app, jsonify, make_response, request
+from flask import Blueprint, Response, current_app, g, jsonify, make_response, request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
@@ -26,6 +26,7 @@ from registry.domain import instance
 from registry.domain.access import Permission
 from registry.domain.packages import publishing, usage
 from registry.domain.packages.publishing import Upload
+from registry.domain.packages.usage import Limit
 from registry.errors import BadRequest, Code, InvalidParameter, TooLarge
 from registry.models import Project
 from registry.storage import StagedFile, Storage
@@ -59,11 +60,11 @@ def routes(gate: Gate) -> Blueprint:
 
         An accepted identical upload of an existing file returns 200 instead of 201.
         """
-        storage, limit = _storage(), _max_file_size()
+        storage, allowed = _storage(), _allowed()
         with closing(storage.stage()) as staged:
             published = publishing.publish(
-                received_upload(staged, limit), project=project, principal=current_principal(), storage=storage,
-                max_size_bytes=limit, now=utcnow(),
+                received_upload(staged, allowed.file_bytes), project=project, principal=current_principal(),
+                storage=storage, max_size_bytes=allowed.file_bytes, now=utcnow(), limits=allowed.limits,
             )  # fmt: skip
         if published.is_new:
             request.environ[metrics.EVENT] = metrics.Upload(staged.size_bytes)
@@ -74,10 +75,13 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.CREATE_PACKAGE, before_body=_refuse_declared_length)
     def validate(project: Project) -> Response:
         """Return the response to an upload of the same form without publishing it."""
-        limit = _max_file_size()
+        allowed = _allowed()
         with closing(_storage().stage()) as staged:
-            received = received_upload(staged, limit)
-            publishing.validate(received, project=project, principal=current_principal(), max_size_bytes=limit)
+            received = received_upload(staged, allowed.file_bytes)
+            publishing.validate(
+                received, project=project, principal=current_principal(), max_size_bytes=allowed.file_bytes,
+                limits=allowed.limits,
+            )  # fmt: skip
             return jsonify(
                 message="200 OK", name=received.name, version=received.version, filename=received.filename,
                 size=staged.size_bytes, sha256=staged.sha256,
@@ -91,8 +95,21 @@ def _storage() -> Storage:
     return storage
 
 
-def _max_file_size() -> int:
-    return instance.max_file_size(current_app.config["MAX_FILE_SIZE"])
+@dataclass(frozen=True)
+class Allowed:
+    """The limits on an upload, read before its body is.
+
+    :ivar file_bytes: maximum file size; 0 is unlimited.
+    """
+
+    file_bytes: int
+    limits: tuple[Limit, ...]
+
+
+def _allowed() -> Allowed:
+    """Return what ``_refuse_declared_length`` has read."""
+    allowed: Allowed = g.allowed
+    return allowed
 
 
 def _refuse_declared_length(project: Project) -> None:
@@ -101,12 +118,15 @@ def _refuse_declared_length(project: Project) -> None:
     :raises TooLarge: the file exceeds the maximum size.
     :raises StorageLimitReached: the file would exceed a storage limit.
     """
-    limit = _max_file_size()
+    own = usage.allowance(project)
+    configured_bytes = current_app.config["MAX_FILE_SIZE"]
+    allowed = Allowed(instance.lowered_file_size(configured_bytes, own.file_bytes), own.limits)
+    g.allowed = allowed
     at_least = max(0, (request.content_length or 0) - FORM_BYTES)
-    if limit and at_least > limit:
+    if allowed.file_bytes and at_least > allowed.file_bytes:
         raise TooLarge
     if not project.identical_upload_accepted:  # which needs no storage
-        usage.refuse_growth(usage.limits_on(project.id), at_least)
+        usage.refuse_growth(allowed.limits, at_least)
 
 
 def received_upload(staged: StagedFile, max_size_bytes: int) -> Upload:

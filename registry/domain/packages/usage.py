@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, or_, select, true, update
 
 from registry.database import AdvisoryLock, at_end, db, execute, hold, transaction
 from registry.errors import RecordNotFound, StorageLimitReached
@@ -50,6 +50,13 @@ _LIMITS = (
     .order_by(_ancestries.c.distance)
 )
 _limits = _LIMITS.order_by(None).cte("limits")
+_listed = _LIMITS.order_by(None).add_columns(_ancestries.c.distance).subquery()
+_ALLOWANCE = (
+    select(_instance.c.pypi_max_file_size, _listed.c.id, _listed.c.kind, _listed.c.full_path, _listed.c.size_bytes)
+    .select_from(_instance.outerjoin(_listed, true()))
+    .where(_instance.c.id == 1)
+    .order_by(_listed.c.distance)
+)
 _COUNT = (
     update(_usages)
     .where(_usages.c.project_id == bindparam("namespace_id"))
@@ -57,6 +64,18 @@ _COUNT = (
     .add_cte(_limits)
     .returning(select(func.count()).select_from(_limits).scalar_subquery())
 )
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """The limits on uploads to a project.
+
+    :ivar file_bytes: maximum size of a file by the settings of the instance; ``None`` and 0 are unlimited.
+    :ivar limits: the storage limits of the project and its ancestors.
+    """
+
+    file_bytes: int | None
+    limits: tuple[Limit, ...]
 
 
 def note(file: PackageFile, *, removed: bool = False) -> None:
@@ -143,6 +162,13 @@ def limits_on(namespace_id: int) -> tuple[Limit, ...]:
     """Return the limits that apply to a project or group: its own and those of ancestors, outermost last."""
     rows = execute(_LIMITS, {"namespace_id": namespace_id})
     return tuple(Limit(row.id, row.kind, row.full_path, row.size_bytes) for row in rows)
+
+
+def allowance(project: Project) -> Allowance:
+    """Return the limits on uploads to a project, in one statement."""
+    rows = execute(_ALLOWANCE, {"namespace_id": project.id}).all()
+    limits = tuple(Limit(row.id, row.kind, row.full_path, row.size_bytes) for row in rows if row.id is not None)
+    return Allowance(rows[0].pypi_max_file_size, limits)
 
 
 def default_limit(namespace: Group | Project) -> int | None:
