@@ -73,7 +73,7 @@ def delete_package(name: str, version: str, project_path: str, yes: bool, as_jso
         if not is_terminal():
             raise click.ClickException("Standard input is not a terminal; use --yes to confirm the deletion.")
         click.confirm(f"Delete {name} {version} from {project.full_path}?", abort=True, err=True)
-    with transaction():
+    with transaction(changes_answers=False):
         for package in packages:
             deletion.delete_package(package, project, by=SHELL)
     record = {"project": project.full_path, "name": packages[0].name, "version": version}
@@ -93,7 +93,7 @@ def yank_package(name: str, version: str, project_path: str, filename: str | Non
     Clients skip a yanked version unless it is pinned exactly. Files published to it later are yanked, too.
     """
     project = find_namespace(project_path, Project)
-    with transaction():
+    with transaction(changes_answers=False):
         for package, file in _yankable(project, name, version, filename):
             if file is None:
                 releases.yank_version(package, project, reason, by=SHELL)
@@ -111,7 +111,7 @@ def yank_package(name: str, version: str, project_path: str, filename: str | Non
 def unyank_package(name: str, version: str, project_path: str, filename: str | None, as_json: bool) -> None:
     """Undo the yank of a VERSION of the package NAME, or of one file of it."""
     project = find_namespace(project_path, Project)
-    with transaction():
+    with transaction(changes_answers=False):
         for package, file in _yankable(project, name, version, filename):
             if file is None:
                 releases.unyank_version(package, project, by=SHELL)

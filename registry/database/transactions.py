@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, OperationalError
 from sqlalchemy.orm.exc import StaleDataError
 
-from registry.database.connection import is_sqlite
+from registry.database.connection import execute, is_sqlite
 from registry.database.generation import ACCESS, INDEX, content_generation, part_of_name
 from registry.database.locks import AdvisoryLock, hold
 from registry.database.types import Model, db
@@ -172,7 +172,7 @@ _RAISE_NUMBER = (
 
 
 def _raise_number(part: int) -> None:
-    db.session.connection().execute(_RAISE_NUMBER, {"part": part})
+    execute(_RAISE_NUMBER, {"part": part})
 
 
 def _refers_to_nothing(error: IntegrityError) -> bool:
@@ -189,14 +189,16 @@ def _codes(error: DBAPIError) -> set[object]:
     return {getattr(error.orig, name, None) for name in ("sqlite_errorname", "sqlstate")}
 
 
-def lock(record: Model, *attributes: str) -> None:
+def lock(record: Model, *attributes: str, can_be_referred_to: bool = False) -> None:
     """Reload a record, or some of its attributes, and lock its row until the transaction ends.
 
+    :param can_be_referred_to: other transactions can insert rows that refer to this one.
     :raises RecordNotFound: the record was deleted in the meantime.
     """
+    # Lock rows of this table only, as PostgreSQL would otherwise also lock rows of joined tables.
+    mode = {"of": type(record), "key_share": can_be_referred_to}
     try:
-        # Lock rows of this table only, as PostgreSQL would otherwise also lock rows of joined tables.
-        db.session.refresh(record, attributes or None, with_for_update={"of": type(record)})
+        db.session.refresh(record, attributes or None, with_for_update=mode)
     except InvalidRequestError as error:
         raise RecordNotFound from error
 

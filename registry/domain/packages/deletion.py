@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from registry.database import AdvisoryLock, lock, transaction
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Permission, Principal
-from registry.domain.packages import lists, usage
+from registry.domain.packages import answers, lists, usage
 from registry.domain.packages.protection import refuse_delete_protected
 from registry.errors import RecordNotFound
 from registry.models import FileStatus, Package, PackageFile, PackageStatus, Project
@@ -22,7 +22,7 @@ def delete_package(package: Package, project: Project, *, by: Principal) -> None
     :raises RecordNotFound: the package was deleted in the meantime.
     """
     refuse_delete_protected(project, package.name, by)
-    with transaction(lock=AdvisoryLock.TREE, shared=True) as session:
+    with transaction(lock=AdvisoryLock.TREE, shared=True, changes_answers=False) as session:
         lock(package)
         if package.status is PackageStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
@@ -30,6 +30,7 @@ def delete_package(package: Package, project: Project, *, by: Principal) -> None
         for file in session.scalars(lists.package_files(package).order_by(PackageFile.id).with_for_update()):
             file.status = FileStatus.PENDING_DESTRUCTION
             usage.note(file, removed=True)
+        answers.note_deleted(package)
         namespaces.touch(project.id)
         audit.record(by, "package_deleted", f"{package.name} {package.version}", project)
 
@@ -43,13 +44,14 @@ def delete_file(file: PackageFile, package: Package, project: Project, *, by: Pr
     :raises RecordNotFound: the file was deleted in the meantime.
     """
     refuse_delete_protected(project, package.name, by)
-    with transaction(lock=AdvisoryLock.TREE, shared=True):
+    with transaction(lock=AdvisoryLock.TREE, shared=True, changes_answers=False):
         lock(package, "status")  # uploads to it and counts of its downloads wait
         lock(file, "status")
         if file.status is FileStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
         file.status = FileStatus.PENDING_DESTRUCTION
         usage.note(file, removed=True)
+        answers.note_change(package.normalized_name)
         namespaces.touch(project.id)
         audit.record(by, "package_file_deleted", file.filename, project, package=f"{package.name} {package.version}")
 
@@ -67,7 +69,7 @@ def delete_packages(packages: Iterable[Package], *, by: Principal) -> None:
     by = access.load_roles(by, {package.project_id: package.project for package in packages}.values())
     for package in packages:
         access.require(by, Permission.DESTROY_PACKAGE, package.project)
-    with transaction():
+    with transaction(changes_answers=False):
         for package in sorted(packages, key=lambda package: package.id):
             delete_package(package, package.project, by=by)
 
@@ -81,7 +83,7 @@ def delete_files(files: Iterable[PackageFile], package: Package, project: Projec
     :raises ProtectedPackage: a protection rule requires a higher role.
     :raises RecordNotFound: one of the files was deleted in the meantime.
     """
-    with transaction() as session:
+    with transaction(changes_answers=False) as session:
         for file in files:
             delete_file(file, package, project, by=by)
         session.flush()

@@ -20,7 +20,7 @@ from registry.domain.access import Principal
 from registry.domain.distributions import core_metadata, inspection
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.distributions.inspection import Distribution
-from registry.domain.packages import usage
+from registry.domain.packages import answers, usage
 from registry.domain.packages.names import is_valid_version
 from registry.domain.packages.protection import PushRule, refuse_protected
 from registry.domain.packages.usage import Limit
@@ -465,10 +465,11 @@ def _add(publication: _Accepted, storage: Storage) -> int:
     that neither the project nor the user is deleted.
     """
     upload, project = publication.upload, publication.project
-    with transaction(lock=AdvisoryLock.OBJECTS, shared=True):
+    with transaction(lock=AdvisoryLock.OBJECTS, shared=True, changes_answers=False):
         # A cleanup can have removed the objects, as no row referred to them; none runs while the lock is held.
         _store(publication.contents, storage)
         hold(AdvisoryLock.TREE, shared=True)  # not earlier, as the store can be slow
+        answers.note_change(canonicalize_name(upload.name))
         file_id = _add_file(publication, _package_id(publication))
         usage.count(project.id, 1, upload.content.size_bytes)
         audit.record(
@@ -498,7 +499,9 @@ def _package_id(publication: _Accepted) -> int:
         execute(_CHANGE_PACKAGE, {"package_id": package.id, **fields, **times})
         package_id: int = package.id
         return package_id
-    created = {"normalized_name": canonicalize_name(upload.name), "creator_id": publication.principal.user_id}
+    normalized_name = canonicalize_name(upload.name)
+    answers.note_added(project_id, upload.name, normalized_name)
+    created = {"normalized_name": normalized_name, "creator_id": publication.principal.user_id}
     return int(execute(_ADD_PACKAGE, {**key, **created, **fields, **times}).scalar_one())
 
 

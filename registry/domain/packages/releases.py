@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from registry.database import AdvisoryLock, lock, transaction
 from registry.domain import audit, namespaces
-from registry.domain.packages import lists, names
+from registry.domain.packages import answers, lists, names
 from registry.errors import BadRequest, Code, Fault, InvalidRecord, RecordNotFound
 from registry.models import FileStatus, NameStatus, Package, PackageFile, PackageName, PackageStatus, Project
 
@@ -56,7 +56,7 @@ def unyank_file(file: PackageFile, package: Package, project: Project, *, by: au
 
 def _mark_version(package: Package, project: Project, reason: str | None, by: audit.Author) -> None:
     """Yank or unyank all files of a package; shares ``AdvisoryLock.TREE``, so that the project is not deleted."""
-    with transaction(lock=AdvisoryLock.TREE, shared=True) as session:
+    with transaction(lock=AdvisoryLock.TREE, shared=True, changes_answers=False) as session:
         lock(package, "status")  # concurrent uploads wait, and their files are then yanked like the others
         if package.status is PackageStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
@@ -67,17 +67,19 @@ def _mark_version(package: Package, project: Project, reason: str | None, by: au
         if reason is not None and not files:
             raise BadRequest(Code.NOTHING_TO_YANK, release=_release(package))
         if _mark(files, reason):
+            answers.note_change(package.normalized_name)
             namespaces.touch(project.id)
             audit.record(by, f"package_{_done(reason)}", _release(package), project, reason=reason)
 
 
 def _mark_file(file: PackageFile, package: Package, project: Project, reason: str | None, by: audit.Author) -> None:
     """Yank or unyank one file; shares ``AdvisoryLock.TREE``: the project is not deleted meanwhile."""
-    with transaction(lock=AdvisoryLock.TREE, shared=True):
+    with transaction(lock=AdvisoryLock.TREE, shared=True, changes_answers=False):
         lock(file, "status", "yanked_reason")
         if file.status is FileStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
         if _mark([file], reason):
+            answers.note_change(package.normalized_name)
             namespaces.touch(project.id)
             audit.record(
                 by, f"package_file_{_done(reason)}", file.filename, project, package=_release(package), reason=reason
@@ -110,8 +112,10 @@ def set_name_status(
     :raises NotFound: the project has no package of this name.
     """
     reason = _one_line(reason)
-    with transaction() as session:
-        lock(project, "name")  # two concurrent changes could both insert the first status of a name
+    with transaction(changes_answers=False) as session:
+        lock(
+            project, "name", can_be_referred_to=True
+        )  # two concurrent changes could both insert the first status of a name
         record = names.package_name(project, name)
         if (record.status, record.reason) == (status, reason):
             return record
@@ -120,6 +124,7 @@ def set_name_status(
             session.delete(record)
         else:
             session.add(record)
+        answers.note_change(record.normalized_name)
         namespaces.touch(project.id)
         audit.record(
             by, "package_name_status_changed", record.normalized_name, project,
