@@ -17,6 +17,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from registry import cli, config, database, observability
 from registry.blueprints import api, monitoring, pypi, ui
 from registry.blueprints.auth import sessions
+from registry.blueprints.auth.admissions import Admissions
 from registry.blueprints.pypi.prepared import PreparedAnswers
 from registry.blueprints.routing import (
     API,
@@ -77,6 +78,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     database.init_app(app)
     app.extensions["downloads"] = Tally()
     app.extensions["metrics"] = Metrics(app.extensions["downloads"].note)
+    app.extensions["admissions"] = Admissions(app.config["TOKEN_KEY"])
     app.extensions["storage"] = open_storage(values["STORAGE_URL"], values)
     sessions.init_app(app)
     observability.init_app(app)

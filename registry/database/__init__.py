@@ -15,6 +15,7 @@ from registry.database.connection import (
     is_sqlite,
     is_unanswered,
     log_slow_statements,
+    read,
     slow,
 )
 from registry.database.generation import (
@@ -112,6 +113,7 @@ __all__ = [
     "objects_kept",
     "objects_removable",
     "part_of_name",
+    "read",
     "restored",
     "schema_locked",
     "schema_version",

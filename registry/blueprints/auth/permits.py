@@ -7,14 +7,17 @@ checks for its routes.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import wraps
 from inspect import signature
 from typing import Any, TypeVar, cast
 
-from flask import Response, g, request
+from flask import Response, current_app, g, request
 
 from registry import metrics
 from registry.blueprints.auth import credentials
+from registry.blueprints.auth.admissions import ACCESS_NUMBER, Admissions
+from registry.database import utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Permission, Principal
 from registry.errors import RegistryError, Unauthenticated
@@ -63,12 +66,10 @@ class Gate:
             @wraps(view)
             @_noting_failures
             def gated(**arguments: Any) -> Any:
-                if not self._namespace_first:
-                    self._identify()
-                namespace = self._found(arguments, names)
-                if self._namespace_first:
-                    self._identify()
-                g.principal = access.require(g.principal, permission, namespace)
+                if ACCESS_NUMBER in request.environ:
+                    namespace = self._admitted(permission, arguments, names)
+                else:
+                    namespace = self._checked(permission, arguments, names)
                 if before_body is not None:
                     before_body(namespace)
                 if "registry.preflight" in request.environ:
@@ -95,15 +96,47 @@ class Gate:
         cast(Any, gated).permission = None
         return cast(View, gated)
 
-    def _identify(self) -> None:
-        g.principal = self._find_principal()
-        request.environ["registry.principal"] = g.principal.label  # for the log
+    def _admitted(self, permission: Permission, arguments: dict[str, Any], names: Collection[str]) -> Namespace | None:
+        """Return the namespace after an earlier request's checks, if they still apply, or else check the request."""
+        admissions: Admissions = current_app.extensions["admissions"]
+        reference = ":".join(f"{kind} {arguments[kind]}" for kind in NAMESPACE_KINDS if kind in arguments)
+        now = utcnow()
+        found = admissions.find(request.environ, permission, reference, now)
+        if found is not None:
+            self._set_principal(replace(found.principal, address=request.remote_addr or ""))
+            return self._found(arguments, names, found.namespace)
+        namespace = self._checked(permission, arguments, names)
+        if namespace is not None:
+            admissions.keep(request.environ, permission, reference, g.principal, namespace, now)
+        return namespace
 
-    def _found(self, arguments: dict[str, Any], names: Collection[str]) -> Namespace | None:
-        """Replace the identifier in the view's arguments with the namespace, under the name that the view uses."""
+    def _checked(self, permission: Permission, arguments: dict[str, Any], names: Collection[str]) -> Namespace | None:
+        if not self._namespace_first:
+            self._identify()
+        namespace = self._found(arguments, names)
+        if self._namespace_first:
+            self._identify()
+        g.principal = access.require(g.principal, permission, namespace)
+        return namespace
+
+    def _identify(self) -> None:
+        self._set_principal(self._find_principal())
+
+    def _set_principal(self, principal: Principal) -> None:
+        g.principal = principal
+        request.environ["registry.principal"] = principal.label  # for the log
+
+    def _found(
+        self, arguments: dict[str, Any], names: Collection[str], known: Namespace | None = None
+    ) -> Namespace | None:
+        """Replace the identifier in the view's arguments with the namespace, under the name that the view uses.
+
+        :param known: the namespace, if it has been found already.
+        """
         for name, kind in NAMESPACE_KINDS.items():
             if name in arguments:
-                found = self._find_namespace(arguments.pop(name), kind)
+                reference = arguments.pop(name)
+                found = self._find_namespace(reference, kind) if known is None else known
                 arguments[name if name in names else "namespace"] = found
                 return found
         return None

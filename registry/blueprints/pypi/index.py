@@ -129,13 +129,12 @@ def negotiated_media_type() -> str:
     return best
 
 
-def _html(template: str, value: SimpleIndex | SimplePage) -> str:
-    return render_template(template, value=value, api_version=simple.API_VERSION)
+def _html(template: str, value: SimpleIndex | SimplePage) -> bytes:
+    return render_template(template, value=value, api_version=simple.API_VERSION).encode()
 
 
-def _validated(body: str, media_type: str) -> Response:
+def _validated(data: bytes, media_type: str) -> Response:
     """Return a page with a strong ETag per media type and encoding; clients must revalidate it to see new uploads."""
-    data = body.encode()
     digest = sha256(media_type.encode() + b"\n" + data).hexdigest()[:32]
     is_compressed = len(data) >= SMALLEST_BYTES and request.accept_encodings.quality("gzip") > 0
     response = Response(

@@ -15,7 +15,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import wraps
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -25,6 +25,7 @@ from sqlalchemy import Engine
 from werkzeug.http import parse_etags
 
 from registry import credential_names, metrics
+from registry.blueprints.auth.admissions import ACCESS_NUMBER, valid_until
 from registry.blueprints.auth.credentials import current_principal
 from registry.database import ACCESS, INDEX, ContentGeneration, Generation, part_of_name, utcnow
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 View = TypeVar("View", bound=Callable[..., Any])
 Headers = list[tuple[str, str]]
 
-LONGEST = timedelta(seconds=60)
 LIMIT_BYTES = 64 << 20
 _OVERHEAD_BYTES = 1024  # approximate size of headers and metadata of a response
 # Pages with thousands of files are worth caching, but files only up to the size of an ordinary page.
@@ -75,7 +75,7 @@ def preparable(largest_bytes: int) -> Callable[[View], View]:
             is_small = (response.content_length or 0) <= largest_bytes
             is_final = response.status_code in (200, 302) and not response.cache_control.no_store
             if is_final and is_small and _PART in request.environ:
-                request.environ[_VALID_UNTIL] = _valid_until(now)
+                request.environ[_VALID_UNTIL] = valid_until(current_principal(), now)
             return response
 
         cast(Any, marking).is_preparable = True
@@ -92,18 +92,6 @@ def depends_on_name(normalized_name: str) -> None:
 def depends_on_index() -> None:
     """Note that the present response depends on the list of package names, and on nothing else about packages."""
     request.environ[_PART] = INDEX
-
-
-def _valid_until(now: datetime) -> datetime:
-    """Return when time alone can change the response for the current caller."""
-    principal = current_principal()
-    midnight = (now.astimezone(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    ends = [now + LONGEST, midnight]
-    if principal.job is not None:
-        ends.append(principal.job.expires_at)
-    if principal.deploy_token is not None and principal.deploy_token.expires_at is not None:
-        ends.append(principal.deploy_token.expires_at)
-    return min(ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +153,9 @@ class PreparedAnswers:
         generation = self._generation.look()
         if generation is None:  # the application reports the error
             return self._application(environ, start_response)
+        environ[ACCESS_NUMBER] = generation[ACCESS]
+        if any(name in environ for name in _PARTIAL):
+            return self._application(environ, start_response)
         key = self._digest(environ)
         answer = self._kept.get(key)
         if answer is None or not answer.holds(generation, utcnow()):
@@ -179,7 +170,6 @@ class PreparedAnswers:
         return (
             environ["REQUEST_METHOD"] in ("GET", "HEAD")
             and self._addresses.match(environ.get("PATH_INFO", "")) is not None
-            and not any(name in environ for name in _PARTIAL)
         )
 
     def _digest(self, environ: WSGIEnvironment) -> bytes:
@@ -198,8 +188,8 @@ class PreparedAnswers:
 
         body = self._application(environ, start)
         status, headers, exc_info = started
-        valid_until = environ.get(_VALID_UNTIL)
-        if valid_until is None or environ["REQUEST_METHOD"] == "HEAD" or exc_info is not None:
+        ends_at = environ.get(_VALID_UNTIL)
+        if ends_at is None or environ["REQUEST_METHOD"] == "HEAD" or exc_info is not None:
             start_response(status, headers, exc_info)
             return body
         try:
@@ -210,7 +200,7 @@ class PreparedAnswers:
         part = environ[_PART]
         answer = Answer(
             status, headers, content, etag, environ.get("registry.principal"), environ[metrics.ROUTE],
-            environ.get(metrics.EVENT), valid_until, part, generation[ACCESS], generation[part],
+            environ.get(metrics.EVENT), ends_at, part, generation[ACCESS], generation[part],
         )  # fmt: skip
         self._keep(key, answer)
         return _given(answer, environ, start_response)

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from registry.database import db
+from registry.database import db, read
 from registry.domain import access
 from registry.domain.access import Principal
 from registry.domain.packages.names import NAME_OF_PACKAGE, sorted_versions
@@ -112,7 +112,7 @@ def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: P
     :param name: normalized (PEP 503).
     """
     statement, values = _scoped(_LISTED_FILES, namespace, principal)
-    rows = db.session.execute(statement, {"name": name, **values}).all()
+    rows = read(statement, {"name": name, **values})
     if not rows:
         return _withheld_page(namespace, name, principal)
     files = tuple(
@@ -184,9 +184,10 @@ def downloadable_file(
 ) -> DownloadableFile | None:
     """Return the newest installable file with exactly this name and digest, unless its package name is quarantined."""
     statement, values = _scoped(_DOWNLOADABLE_FILES, namespace, principal)
-    row = db.session.execute(statement, {"sha256": sha256, "filename": filename, **values}).first()
-    if row is None:
+    rows = read(statement, {"sha256": sha256, "filename": filename, **values})
+    if not rows:
         return None
+    row = rows[0]
     metadata = row.core_metadata_sha256 if row.core_metadata_is_final else None
     return DownloadableFile(
         row.id, row.normalized_name, row.filename, row.size_bytes, row.sha256, metadata, row.created_at

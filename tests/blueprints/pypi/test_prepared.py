@@ -264,8 +264,8 @@ def test_an_answer_ends_with_the_token_it_was_given_to(pip, published_project, o
     for credentials in callers:
         assert pip.simple_page(published_project, "demo", credentials).status_code == 200
     later = utcnow() + timedelta(seconds=21)
-    for module in ("registry.blueprints.pypi.prepared", "registry.blueprints.auth.credentials"):
-        monkeypatch.setattr(f"{module}.utcnow", lambda: later)
+    for module in ("pypi.prepared", "auth.permits", "auth.credentials"):
+        monkeypatch.setattr(f"registry.blueprints.{module}.utcnow", lambda: later)
 
     for credentials in callers:
         assert pip.simple_page(published_project, "demo", credentials).status_code == 401

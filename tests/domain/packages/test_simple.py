@@ -21,7 +21,7 @@ PAGE = SimplePage(
 
 
 def file_entry(**changes: Any) -> dict[str, Any]:
-    document = json.loads(simple.page_json(replace(PAGE, files=(replace(FILE, **changes),))))
+    document = json.loads(simple.page_json(replace(PAGE, files=(FILE._replace(**changes),))))
     entry: dict[str, Any] = document["files"][0]
     return entry
 

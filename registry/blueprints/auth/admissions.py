@@ -1,0 +1,112 @@
+"""Admissions: which callers may read what, kept until something changes that decides on access.
+
+To find a namespace by its path, the caller by its credentials, and the caller's role takes longer than to read the
+files of a page. The results hold as long as the access number of the content generation (``registry.database``), which
+every change of namespaces, members, tokens, settings, and users increments; and until time alone can change them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import inspect
+
+from registry import credential_names
+from registry.database import Model, db
+from registry.domain.access import Permission, Principal
+from registry.models import Namespace
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+# Set in the environment of a request whose response depends on nothing but the database, the URL, and the caller: the
+# access number, read before any other data.
+ACCESS_NUMBER = "registry.access_number"
+LONGEST = timedelta(seconds=60)
+LIMIT = 4096  # about 10 MB
+_CREDENTIALS = tuple(map(credential_names.environ_key, credential_names.HEADERS))
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A caller with a permission in a namespace; the records belong to no session."""
+
+    principal: Principal
+    namespace: Namespace
+    valid_until: datetime
+
+
+class Admissions:
+    """The admissions of one access number, up to ``LIMIT``.
+
+    :param key: key of the digests under which they are kept, so that no credentials are kept in memory.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        # Replaced together, so that no admission is attributed to another number.
+        self._kept: tuple[int, dict[bytes, Admission]] = (-1, {})
+
+    def find(self, environ: WSGIEnvironment, permission: Permission, reference: str, now: datetime) -> Admission | None:
+        """Return the admission of an earlier request with the same credentials, or ``None``.
+
+        :param reference: the namespace as in the URL, with its kind.
+        """
+        number, admissions = self._kept
+        if environ.get(ACCESS_NUMBER) != number:
+            return None
+        found = admissions.get(self._digest(environ, permission, reference))
+        return found if found is not None and now < found.valid_until else None
+
+    def keep(
+        self, environ: WSGIEnvironment, permission: Permission, reference: str, principal: Principal,
+        namespace: Namespace, now: datetime,
+    ) -> None:  # fmt: skip
+        """Keep an admission, whose records are detached from the session of the request.
+
+        Records that a transaction of this request has expired are left in the session, and nothing is kept.
+        """
+        records = _records(principal, namespace)
+        number = environ.get(ACCESS_NUMBER)
+        if number is None or any(inspect(record).expired_attributes for record in records):
+            return
+        for record in records:
+            db.session.expunge(record)
+        kept_number, admissions = self._kept
+        if number < kept_number:
+            return
+        if number != kept_number or len(admissions) >= LIMIT:
+            admissions = {}
+            self._kept = (number, admissions)
+        admission = Admission(principal, namespace, valid_until(principal, now))
+        admissions[self._digest(environ, permission, reference)] = admission
+
+    def _digest(self, environ: WSGIEnvironment, permission: Permission, reference: str) -> bytes:
+        parts = (permission, reference, environ.get("QUERY_STRING", ""), *(environ.get(n, "") for n in _CREDENTIALS))
+        # ``\n`` separates: no header can contain it, and neither can the other parts.
+        return hashlib.blake2b(
+            "\n".join(parts).encode("utf-8", "surrogatepass"), key=self._key, digest_size=32
+        ).digest()
+
+
+def valid_until(principal: Principal, now: datetime) -> datetime:
+    """Return when time alone can change what a principal may do: tokens and memberships expire, jobs time out."""
+    midnight = (now.astimezone(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    ends = [now + LONGEST, midnight]
+    if principal.job is not None:
+        ends.append(principal.job.expires_at)
+    if principal.deploy_token is not None and principal.deploy_token.expires_at is not None:
+        ends.append(principal.deploy_token.expires_at)
+    return min(ends)
+
+
+def _records(principal: Principal, namespace: Namespace) -> list[Model]:
+    job = principal.job
+    held = (
+        namespace, principal.user, principal.access_token, principal.deploy_token, job,
+        job and job.project,
+    )  # fmt: skip
+    return list({id(record): record for record in held if record is not None}.values())
