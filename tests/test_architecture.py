@@ -54,6 +54,7 @@ THIRD_PARTY = {
     "markupsafe": "blueprints.ui",
     "nh3": "domain.distributions",
     "obstore": "storage",
+    "orjson": "domain.packages",
     "packaging": "domain.distributions domain.forwarding domain.importing domain.packages blueprints.pypi",
     "prometheus_client": "metrics",
     "readme_renderer": "domain.distributions",

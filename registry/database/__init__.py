@@ -56,6 +56,7 @@ from registry.database.transactions import (
     at_end,
     changes_index,
     changes_name,
+    detach,
     lock,
     transaction,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "check_schema",
     "contains",
     "db",
+    "detach",
     "disconnect",
     "execute",
     "hold",

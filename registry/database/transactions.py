@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, inspect, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, OperationalError
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -201,6 +201,18 @@ def lock(record: Model, *attributes: str, can_be_referred_to: bool = False) -> N
         db.session.refresh(record, attributes or None, with_for_update=mode)
     except InvalidRequestError as error:
         raise RecordNotFound from error
+
+
+def detach(*records: Model) -> bool:
+    """Remove records from the session, so that their values can be read for as long as they are kept.
+
+    :return: false, without an effect, if a value of them has to be read again.
+    """
+    if any(inspect(record).expired_attributes for record in records):
+        return False
+    for record in records:
+        db.session.expunge(record)
+    return True
 
 
 def _take_write_lock(session: Session) -> None:

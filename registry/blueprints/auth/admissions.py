@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import inspect
-
 from registry import credential_names
-from registry.database import Model, db
+from registry.database import Model, detach
 from registry.domain.access import Permission, Principal
 from registry.models import Namespace
 
@@ -67,14 +65,11 @@ class Admissions:
     ) -> None:  # fmt: skip
         """Keep an admission, whose records are detached from the session of the request.
 
-        Records that a transaction of this request has expired are left in the session, and nothing is kept.
+        Nothing is kept if a transaction of this request has changed them.
         """
-        records = _records(principal, namespace)
-        number = environ.get(ACCESS_NUMBER)
-        if number is None or any(inspect(record).expired_attributes for record in records):
+        number = environ[ACCESS_NUMBER]
+        if not detach(*_records(principal, namespace)):
             return
-        for record in records:
-            db.session.expunge(record)
         kept_number, admissions = self._kept
         if number < kept_number:
             return

@@ -322,7 +322,7 @@ def test_what_is_kept_stays_within_its_limit(pip, published_project, reporter, s
     statements.clear()
     pip.get(f"{pypi_path(published_project)}/simple/demo/?n=0", token)
 
-    assert len(statements) > 1, "the first was dropped"
+    assert statements, "the first was dropped"
 
 
 def test_a_public_page_that_turns_private_is_closed_at_once(app, pip, twine):
@@ -382,8 +382,8 @@ def test_a_token_that_ends_at_midnight_opens_nothing_after_it(pip, published_pro
     token = factories.access_token(reporter, expires_on=midnight.date())
 
     def at(moment):
-        for module in ("registry.blueprints.pypi.prepared", "registry.blueprints.auth.credentials"):
-            monkeypatch.setattr(f"{module}.utcnow", lambda: moment)
+        for module in ("pypi.prepared", "auth.permits", "auth.credentials"):
+            monkeypatch.setattr(f"registry.blueprints.{module}.utcnow", lambda: moment)
         return pip.simple_page(published_project, "demo", token).status_code
 
     assert at(midnight - timedelta(seconds=10)) == 200

@@ -76,7 +76,7 @@ def test_the_status_of_a_name_is_told_with_its_reason(reason: str, told: dict[st
 def test_the_time_of_upload_is_in_utc_to_the_microsecond() -> None:
     moment = datetime(2030, 5, 17, 15, 30, 1, 234567, tzinfo=timezone(timedelta(hours=9)))
 
-    assert replace(FILE, uploaded_at=moment).upload_time == "2030-05-17T06:30:01.234567Z"
+    assert FILE._replace(uploaded_at=moment).upload_time == "2030-05-17T06:30:01.234567Z"
 
 
 def test_an_index_holds_normalized_names() -> None:

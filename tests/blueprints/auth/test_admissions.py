@@ -1,0 +1,153 @@
+"""Admissions: kept for further pages and files, never after anything has changed that decides on them."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import pytest
+
+from registry import create_app
+from registry.blueprints.auth import admissions
+from registry.database import db, utcnow
+from registry.domain import access, namespaces
+from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
+from registry.domain.accounts.users import StateChange
+from registry.models import JobStatus, RegistryAccess, Role
+from tests import factories
+from tests.builders import build_wheel
+
+NAMES = ("alpha", "beta", "gamma")
+
+
+@pytest.fixture
+def shelf(project, owner, twine):
+    """A project with a package of each name."""
+    for name in NAMES:
+        assert twine.upload(project, build_wheel(name=name), factories.access_token(owner)).status_code == 201
+    return project
+
+
+@pytest.fixture
+def reporter(shelf):
+    return factories.member(shelf, Role.REPORTER, "rita")
+
+
+def callers(project, reporter):
+    """A secret of each kind that opens the project, and how it is withdrawn."""
+    token, secret = factories.access_token(reporter), factories.deploy_token(project)
+    job, job_secret = factories.job(project, reporter)
+    key = factories.token_key()
+    found = access_tokens.find_access_token(token, key)
+    deploy = deploy_tokens.find_deploy_token(secret, key, utcnow())
+    return {
+        "access token": (
+            token,
+            lambda: access_tokens.revoke_access_token(found, by=access.SHELL, now=utcnow()),
+        ),
+        "deploy token": (
+            secret,
+            lambda: deploy_tokens.revoke_deploy_token(deploy, project, by=access.SHELL, now=utcnow()),
+        ),
+        "job": (
+            ("gitlab-ci-token", job_secret),
+            lambda: jobs.finish_job(job, JobStatus.SUCCESS, by=access.SHELL, now=utcnow()),
+        ),
+    }
+
+
+def test_a_further_page_costs_one_statement(pip, shelf, reporter, statements):
+    for credentials, _withdraw in callers(shelf, reporter).values():
+        for name in NAMES[:2]:  # the first time, the use of a token is noted
+            pip.simple_page(shelf, name, credentials)
+        statements.clear()
+
+        assert pip.simple_page(shelf, NAMES[2], credentials).status_code == 200
+
+        assert len(statements) == 1, statements
+
+
+def test_a_kept_admission_logs_the_same_caller(pip, shelf, reporter, caplog):
+    token = factories.access_token(reporter)
+    caplog.set_level(logging.INFO, "registry.requests")
+
+    for name in NAMES:
+        pip.simple_page(shelf, name, token)
+
+    assert [record.principal for record in caplog.records if record.name == "registry.requests"] == ["rita"] * 3
+
+
+@pytest.mark.parametrize("kind", ["access token", "deploy token", "job"])
+def test_withdrawn_credentials_open_no_further_page(pip, shelf, reporter, kind):
+    credentials, withdraw = callers(shelf, reporter)[kind]
+    for name in NAMES[:2]:
+        assert pip.simple_page(shelf, name, credentials).status_code == 200
+
+    withdraw()
+
+    assert pip.simple_page(shelf, NAMES[2], credentials).status_code in (401, 403)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (lambda project, user: namespaces.remove_member(project, user, by=access.SHELL), 404),
+        (lambda project, user: namespaces.change_member(project, user, Role.GUEST, by=access.SHELL), 403),
+        (lambda _project, user: users.change_state(user, StateChange.BLOCK, by=access.SHELL), 403),
+        (
+            lambda project, _user: namespaces.change(
+                project, namespaces.ProjectChanges(registry_access=RegistryAccess.DISABLED), by=access.SHELL
+            ),
+            403,
+        ),
+        (lambda project, _user: namespaces.delete_namespace(project, by=access.SHELL), 404),
+    ],
+    ids=["member removed", "role lowered", "user blocked", "registry disabled", "project deleted"],
+)
+def test_a_change_by_another_process_closes_further_pages(app, pip, shelf, reporter, change, status):
+    token, project_id = factories.access_token(reporter), shelf.id
+    for name in NAMES[:2]:
+        assert pip.simple_page(project_id, name, token).status_code == 200
+    other = create_app({name: app.config[name] for name in ("INSTANCE_PATH", "DATABASE_URL")})
+
+    with other.app_context():
+        project = namespaces.find(str(project_id), type(shelf))
+        change(project, users.by_reference("rita"))
+        db.session.remove()
+        db.engine.dispose()
+
+    assert pip.simple_page(project_id, NAMES[2], token).status_code == status
+
+
+def test_an_admission_ends_with_the_credentials(pip, shelf, owner, monkeypatch):
+    ends_at = utcnow() + timedelta(seconds=20)
+    _, job_secret = factories.job(shelf, owner, lifetime=timedelta(seconds=20))
+    deploy_token = factories.deploy_token(shelf, expires_at=ends_at)
+    for credentials in (deploy_token, ("gitlab-ci-token", job_secret)):
+        for name in NAMES[:2]:
+            assert pip.simple_page(shelf, name, credentials).status_code == 200
+    for module in ("auth.permits", "auth.credentials"):
+        monkeypatch.setattr(f"registry.blueprints.{module}.utcnow", lambda: ends_at + timedelta(seconds=1))
+
+    for credentials in (deploy_token, ("gitlab-ci-token", job_secret)):
+        assert pip.simple_page(shelf, NAMES[2], credentials).status_code == 401
+
+
+def test_an_admission_is_for_one_caller_one_namespace_and_one_permission(pip, twine, shelf, reporter, group, outsider):
+    token = factories.access_token(reporter)
+    for name in NAMES[:2]:
+        assert pip.simple_page(shelf, name, token).status_code == 200
+
+    assert pip.simple_page(shelf, NAMES[2], factories.access_token(outsider)).status_code == 404
+    assert pip.simple_page(shelf, NAMES[2]).status_code == 401
+    assert pip.simple_page(group, NAMES[2], token).status_code == 403
+    assert twine.upload(shelf, build_wheel(name="delta"), token).status_code == 403
+
+
+def test_only_so_many_are_kept(app, pip, shelf, reporter, monkeypatch):
+    monkeypatch.setattr(admissions, "LIMIT", 3)
+
+    for _ in range(5):
+        pip.simple_page(shelf, NAMES[0], factories.access_token(reporter))
+
+    assert len(app.extensions["admissions"]._kept[1]) <= 3
