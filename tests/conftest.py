@@ -30,13 +30,11 @@ from tests.clients import Client, Pip, Rest, Twine
 from tests.fakes import s3 as s3_server
 from tests.fakes.index import StaticIndex
 from tests.fakes.s3 import NoS3, S3Server
+from tests.scheduling import ByFile
 
 SECRET_KEY = "a key that only tests use, long enough to pass"
 NO_SERVER = "PostgreSQL is not installed: neither is `postgres` in the path, nor below /usr/lib/postgresql"
 SERVER, ADDRESS = pytest.StashKey[postgresql.Server](), pytest.StashKey[str]()
-
-
-# The database ---------------------------------------------------------------------------------------------------
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills", type=int, default=4, help="how often to kill processes in a stream of uploads (default: %(default)s)"
     )
+    parser.addoption("--screenshots", action="store_true", help="keep pictures of all pages in .screenshots/")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -75,13 +74,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is about the other database, and on PostgreSQL what has nothing to do with databases."""
+    """Deselect the tests of the other database, and on PostgreSQL those that need none."""
     chosen = _is_for_sqlite if config.getoption("--database") == "sqlite" else _is_for_postgresql
     config.hook.pytest_deselected(items=[item for item in items if not chosen(item)])
     items[:] = filter(chosen, items)
-    for item in items:
-        if (shared := _shared_by(item)) is not None:
-            item.add_marker(pytest.mark.xdist_group(shared))
 
 
 def _is_for_sqlite(item: pytest.Item) -> bool:
@@ -94,16 +90,12 @@ def _is_for_postgresql(item: Any) -> bool:
     return "sqlite" not in marks and (needs_database or "_app" in item.fixturenames)
 
 
-def _shared_by(item: Any) -> str | None:
-    """What is made once for all tests with it, which therefore run in one process and before all others."""
-    if "chromium" in item.fixturenames:
-        return "browser"
-    if "s3" in item.fixturenames:
-        return "object store"
-    scopes = {found.scope for fixtures in item._fixtureinfo.name2fixturedefs.values() for found in fixtures}
-    return item.location[0] if "module" in scopes else None
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Half as many again as there are processors: tests with servers, browsers, and clients often wait."""
     return (os.cpu_count() or 1) * 3 // 2 or 1

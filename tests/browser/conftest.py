@@ -39,8 +39,8 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def desk(chromium: Browser, server: RunningServer) -> Iterator[Desk]:
-    """Windows of the browser, by who sits before them and how they look."""
-    opened = Desk(chromium, server)
+def desk(chromium: Browser, server: RunningServer, pytestconfig: pytest.Config) -> Iterator[Desk]:
+    """Windows of the browser, by reader and look."""
+    opened = Desk(chromium, server, screenshots=pytestconfig.getoption("--screenshots"))
     yield opened
     opened.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.acceptance.servers import Namespace, RunningServer
 from tests.browser.windows import LIGHT, NARROW, Desk, Window
@@ -20,12 +20,20 @@ def project(server: RunningServer) -> Namespace:
     return made
 
 
-@pytest.fixture
-def page(desk: Desk) -> Iterator[Page]:
-    """A window in which the administrator is signed in."""
+@pytest.fixture(scope="session")
+def session(desk: Desk) -> Iterator[BrowserContext]:
+    """A session of the browser in which the administrator is signed in."""
     context = desk.context("root", permissions=["clipboard-read", "clipboard-write"])
-    yield context.new_page()
+    yield context
     context.close()
+
+
+@pytest.fixture
+def page(session: BrowserContext) -> Iterator[Page]:
+    """A tab of that session."""
+    opened = session.new_page()
+    yield opened
+    opened.close()
 
 
 def tab_to(page: Page, words: str) -> None:
@@ -139,8 +147,8 @@ def test_a_refused_form_keeps_what_was_typed_and_says_why(page: Page) -> None:
     expect(page.locator("#path-error")).to_be_visible()
 
 
-def test_what_appears_on_the_way_is_accessible_too(page: Page) -> None:
-    window = Window(page, LIGHT)
+def test_what_appears_on_the_way_is_accessible_too(desk: Desk, page: Page) -> None:
+    window = Window(page, LIGHT, desk.pictures)
     barriers = {}
 
     window.open("/groups/new")

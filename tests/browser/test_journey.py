@@ -1,4 +1,4 @@
-"""From signing in to a package that was published, found, installed and deleted; with scripts and without."""
+"""From signing in to a package that is published, found, installed, and deleted; with and without scripts."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ from tests.builders import build_sdist, build_wheel
 from tests.fakes.upstream import Upstream
 
 PACKAGE = "journeybox"
-FILES = (
-    build_wheel(PACKAGE, "1.0.0", summary="Packed for a journey"),
-    build_sdist(PACKAGE, "1.0.0", summary="Packed for a journey"),
-)
+SUMMARY = "Packed for a journey"
+FILES = (build_wheel(PACKAGE, "1.0.0", summary=SUMMARY), build_sdist(PACKAGE, "1.0.0", summary=SUMMARY))
 PUBLIC = build_wheel("publicmap", "3.0")  # held by the upstream alone
 
 
-@pytest.fixture(params=[True, False], ids=["with scripts", "without scripts"])
-def page(request: pytest.FixtureRequest, desk: Desk) -> Iterator[Page]:
-    context = desk.context("nobody", java_script_enabled=request.param)
+@pytest.fixture
+def page(desk: Desk) -> Iterator[Page]:
+    context = desk.context("nobody")
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def page_without_scripts(desk: Desk) -> Iterator[Page]:
+    context = desk.context("nobody", java_script_enabled=False)
     yield context.new_page()
     context.close()
 
@@ -41,11 +46,10 @@ def dist(home: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_the_way_of_a_package(
-    page: Page, server: RunningServer, upstream: Upstream, twine: Client, pip: Installer, dist: list[Path],
-    request: pytest.FixtureRequest,
-) -> None:  # fmt: skip
-    name = f"Journey {request.node.callspec.id}"
+def test_a_package_from_sign_in_to_deletion(
+    page: Page, server: RunningServer, upstream: Upstream, twine: Client, pip: Installer, dist: list[Path]
+) -> None:
+    name = "Journey with scripts"
     upstream.add(PUBLIC)
 
     sign_in(page, "root", server.root_password)
@@ -54,7 +58,9 @@ def test_the_way_of_a_package(
     create_subgroup(page, "Research")
     create_project(page, "Tools")
 
-    publish(page, twine, token, dist)
+    twine.succeeds(
+        "upload", "--repository-url", shown_upload_url(page), *dist, TWINE_USERNAME="__token__", TWINE_PASSWORD=token
+    )
     find_package(page)
     install(page, pip, token)
 
@@ -78,7 +84,33 @@ def test_the_way_of_a_package(
     sign_out(page)
 
 
-# Steps ----------------------------------------------------------------------------------------------------------
+def test_every_page_of_that_journey_works_without_scripts(page_without_scripts: Page, server: RunningServer) -> None:
+    page, name = page_without_scripts, "Journey without scripts"
+
+    sign_in(page, "root", server.root_password)
+    token = add_token(page, name)
+    group = create_group(page, name)
+    create_subgroup(page, "Research")
+    create_project(page, "Tools")
+
+    upload(shown_upload_url(page), token)
+    find_package(page)
+
+    index_url = shown_index_url(page, token)
+    switch_forwarding_off(page, group)
+    assert answer_for(index_url, PUBLIC.name) == (404, "404 Package Not Found")
+
+    yank_package(page, f"{group}/research/tools")
+    assert yanked(index_url) == {"Leaks <memory>"}
+    unyank_package(page)
+    assert yanked(index_url) == {False}
+
+    delete_package(page, f"{group}/research/tools")
+    revoke_token(page, name)
+    assert answer_for(index_url, PACKAGE) == (401, "Token was revoked. You have to re-authorize from the user.")
+
+    delete_project(page, f"{group}/research/tools")
+    sign_out(page)
 
 
 def add_token(page: Page, name: str) -> str:
@@ -115,11 +147,22 @@ def create_project(page: Page, name: str) -> None:
     expect(page.get_by_role("heading", name="Publish your first package")).to_be_visible()
 
 
-def publish(page: Page, twine: Client, token: str, dist: list[Path]) -> None:
-    """With the address that the empty project shows."""
+def shown_upload_url(page: Page) -> str:
+    """The address in the command that the empty project shows."""
     command = page.locator("pre", has_text="twine upload").inner_text()
-    url = command.split("--repository-url ")[1].split()[0]
-    twine.succeeds("upload", "--repository-url", url, *dist, TWINE_USERNAME="__token__", TWINE_PASSWORD=token)
+    return command.split("--repository-url ")[1].split()[0]
+
+
+def upload(url: str, token: str) -> None:
+    for file in FILES:
+        response = requests.post(
+            url,
+            data={"name": file.name, "version": file.version, "summary": SUMMARY},
+            files={"content": (file.filename, file.content)},
+            auth=("__token__", token),
+            timeout=30,
+        )
+        assert response.status_code == 201, response.text
 
 
 def find_package(page: Page) -> None:
@@ -129,7 +172,7 @@ def find_package(page: Page) -> None:
     expect(page.get_by_role("listitem").filter(has_text=PACKAGE)).to_have_count(1)
     page.get_by_role("link", name=PACKAGE, exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(PACKAGE)
-    expect(page.get_by_role("main")).to_contain_text("Summary: Packed for a journey")
+    expect(page.get_by_role("main")).to_contain_text(f"Summary: {SUMMARY}")
 
 
 def pip_line(page: Page, token: str) -> list[str]:

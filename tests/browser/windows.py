@@ -45,10 +45,15 @@ LIGHT, DARK = Look("en", "light"), Look("ja", "dark")
 
 @dataclass
 class Window:
-    """A page of the browser; ``problems`` collects what its console complains about."""
+    """A page of the browser.
+
+    :ivar pictures: the folder for screenshots; without one none are taken.
+    :ivar problems: the complaints on its console.
+    """
 
     page: Page
     look: Look
+    pictures: Path | None = None
     problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -71,9 +76,11 @@ class Window:
         self.page.set_viewport_size({"width": width, "height": HEIGHT})
 
     def screenshot(self, name: str) -> None:
-        SCREENSHOTS.mkdir(exist_ok=True)
+        if self.pictures is None:
+            return
+        self.pictures.mkdir(exist_ok=True)
         width = (self.page.viewport_size or {})["width"]
-        path = SCREENSHOTS / f"{name}-{width}-{self.look.scheme}-{self.look.language}.jpg"
+        path = self.pictures / f"{name}-{width}-{self.look.scheme}-{self.look.language}.jpg"
         self.page.screenshot(path=path, type="jpeg", quality=70, full_page=True)
 
     def unfold(self) -> None:
@@ -106,16 +113,17 @@ class Window:
 class Desk:
     """Keeps one window for each reader and look; they are signed in once."""
 
-    def __init__(self, browser: Browser, server: RunningServer) -> None:
+    def __init__(self, browser: Browser, server: RunningServer, *, screenshots: bool) -> None:
         self.browser = browser
         self.server = server
+        self.pictures = SCREENSHOTS if screenshots else None
         self._windows: dict[tuple[str, Look], Window] = {}
         self._cookies: list[Any] = []
 
     def window(self, reader: str, look: Look = LIGHT) -> Window:
         """The one that this reader has with this look, opened when it is first asked for."""
         if (reader, look) not in self._windows:
-            self._windows[reader, look] = Window(self.context(reader, look).new_page(), look)
+            self._windows[reader, look] = Window(self.context(reader, look).new_page(), look, self.pictures)
         window = self._windows[reader, look]
         window.problems.clear()
         return window
