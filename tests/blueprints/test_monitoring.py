@@ -18,17 +18,23 @@ ELSEWHERE = {"REMOTE_ADDR": "192.0.2.7"}
 
 @pytest.fixture
 def counted(client):
-    """How much a number has grown since it was last asked for, by its name and labels."""
+    """The growth of a number since the last call, by its name and labels."""
     before: dict = {}
 
     def read(name: str, **labels: str) -> float:
         key = (name, frozenset(labels.items()))
-        before_now, now = before.get(key, start.get(key, 0)), numbers(client.get("/-/metrics").text).get(key, 0)
+        now = samples(client.get("/-/metrics").text, name).get(key, 0)
+        growth = now - before.get(key, samples(start, name).get(key, 0))
         before[key] = now
-        return now - before_now
+        return growth
 
-    start = numbers(client.get("/-/metrics").text)
+    start = client.get("/-/metrics").text
     return read
+
+
+def samples(exposition: str, name: str) -> dict:
+    """The numbers of this name alone; to parse all of them takes a tenth of a second."""
+    return numbers("".join(line for line in exposition.splitlines(keepends=True) if line.startswith(name)))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1"])

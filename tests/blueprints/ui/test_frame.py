@@ -41,43 +41,46 @@ PAGES = [
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
-@pytest.mark.parametrize("path", PAGES)
-def test_every_page_is_valid_html_with_a_heading_and_a_title(browser_of, world, path, language):
-    page = browser_of(world).get(path, headers={"Accept-Language": language})
-
-    assert page.status_code == 200
-    assert page.tree.get("lang") == language
-    assert len(list(page.tree.iter("h1"))) == 1
-    assert not page.title.startswith(" · ")
+def test_every_page_is_valid_html_with_a_heading_and_a_title(browser_of, world, language):
+    for path, page in opened(browser_of(world), language):
+        assert page.status_code == 200, path
+        assert page.tree.get("lang") == language, path
+        assert len(list(page.tree.iter("h1"))) == 1, path
+        assert not page.title.startswith(" · "), path
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_no_page_runs_what_somebody_typed(browser_of, world, path):
-    page = browser_of(world).get(path)
+def test_no_page_runs_text_of_its_users(browser_of, world):
+    for path, page in opened(browser_of(world)):
+        scripts = [script.get("src", "").partition("?")[0] for script in page.tree.iter("script")]
+        attributes = {name for element in page.tree.iter() for name in element.attrib}
 
-    assert [script.get("src", "").partition("?")[0] for script in page.tree.iter("script")] == ["/static/app.js"]
-    attributes = {name for element in page.tree.iter() for name in element.attrib}
-    assert not {name for name in attributes if name == "style" or name.startswith("on")}
-    assert HOSTILE.replace("7*7", "49") not in page.text
+        assert scripts == ["/static/app.js"], path
+        assert not {name for name in attributes if name == "style" or name.startswith("on")}, path
+        assert HOSTILE.replace("7*7", "49") not in page.text, path
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_every_field_has_a_label_and_every_id_stands_once(browser_of, world, path):
-    page = browser_of(world).get(path)
+def test_every_field_has_a_label_and_every_id_is_unique(browser_of, world):
+    for path, page in opened(browser_of(world)):
+        ids = [element.get("id") for element in page.tree.iter() if element.get("id")]
+        labelled = {label.get("for") for label in page.tree.iter("label")}
+        unlabelled = [
+            field.get("name")
+            for tag in ("input", "select", "textarea")
+            for field in page.tree.iter(tag)
+            if field.get("type") not in ("hidden", "submit")
+            and field.get("hidden") is None
+            and field.get("id") not in labelled
+            and field.get("aria-label") is None
+        ]
 
-    ids = [element.get("id") for element in page.tree.iter() if element.get("id")]
-    labelled = {label.get("for") for label in page.tree.iter("label")}
-    unlabelled = [
-        field.get("name")
-        for tag in ("input", "select", "textarea")
-        for field in page.tree.iter(tag)
-        if field.get("type") not in ("hidden", "submit")
-        and field.get("hidden") is None
-        and field.get("id") not in labelled
-        and field.get("aria-label") is None
-    ]
-    assert sorted(ids) == sorted(set(ids))
-    assert unlabelled == []
+        assert sorted(ids) == sorted(set(ids)), path
+        assert unlabelled == [], path
+
+
+def opened(browser, language="en"):
+    """Each path and its page."""
+    for path in PAGES:
+        yield path, browser.get(path, headers={"Accept-Language": language})
 
 
 # Headers --------------------------------------------------------------------------------------------------------

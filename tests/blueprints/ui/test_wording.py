@@ -8,7 +8,7 @@ from flask import Flask
 from registry.blueprints.ui import wording
 from registry.errors import Code, Conflict, Fault, Forbidden, InvalidRecord
 from registry.models import Role
-from tests.test_errors import values_of
+from tests.refusals import values_of
 
 UPLOAD = "only clients upload"
 TOKEN = "pages are opened with a session, never with a token"
