@@ -108,6 +108,7 @@ def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
     application: Any = PreparedAnswers(
         APIPaths(app.wsgi_app), _addresses_of(app, "is_preparable"), engine, app.config["TOKEN_KEY"]
     )
+    app.extensions["answers"] = application
     if values["EXTERNAL_URL"]:  # takes precedence over the headers of proxies
         application = ExternalURL(application, values["EXTERNAL_URL"])
     if values["TRUSTED_PROXIES"]:

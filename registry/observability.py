@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,12 @@ probes = Blueprint("probes", __name__)
 PROBE_SECONDS = 3  # probes have to be answered in time, and must not occupy threads
 LONGEST_PATH = 2000  # characters of a path in the log; clients can send a hundred times as many
 
+Note = Callable[[str, str, float], None]  # of a request: its id, the client's address, and seconds until the answer
+
+# What is logged and counted of a request, besides its id, address, and duration.
+_NOTED = (
+    "REQUEST_METHOD", "REQUEST_URI", "PATH_INFO", "HTTP_USER_AGENT", "registry.principal", metrics.ROUTE, metrics.EVENT
+)  # fmt: skip
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _PARAMETERS = "|".join(credential_names.PARAMETERS)
@@ -144,9 +151,23 @@ class RequestLog:
                 self._metrics.count(environ, status, seconds)
                 if logger.isEnabledFor(logging.INFO):
                     _log(environ, status, headers, seconds * 1000)
+                if "registry.kept" in environ:
+                    environ["registry.note"] = partial(self._note, environ, status, headers)
             return start_response(status, [*headers, ("X-Request-Id", request_id)], exc_info)
 
         return self._application(environ, start)
+
+    def _note(self, environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]]) -> Note:
+        """Return a function that logs and counts the same request again."""
+        kept = {name: environ[name] for name in _NOTED if name in environ}
+
+        def note(request_id: str, address: str, seconds: float) -> None:
+            self._metrics.count(kept, status, seconds)
+            if logger.isEnabledFor(logging.INFO):
+                again = kept | {"registry.request_id": request_id, "REMOTE_ADDR": address}
+                _log(again, status, headers, seconds * 1000)
+
+        return note
 
 
 def _log(environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]], duration_ms: float) -> None:

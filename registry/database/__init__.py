@@ -33,6 +33,9 @@ from registry.database.locks import (
     objects_removable,
     schema_locked,
 )
+from registry.database.looks import (
+    immediate_look,
+)
 from registry.database.schema import (
     MIGRATIONS,
     RESTORING,
@@ -103,6 +106,7 @@ __all__ = [
     "execute",
     "hold",
     "holds_records",
+    "immediate_look",
     "init_app",
     "is_restoring",
     "is_sqlite",

@@ -111,6 +111,6 @@ def make_server(app: Flask, listener: socket.socket) -> Server:
         clear_untrusted_proxy_headers=not app.config["TRUSTED_PROXIES"],
         sockets=[listener],
     )
-    server = Server(app, listener, Threads(app.config["THREADS"]), adjustments)
+    server = Server(app, listener, Threads(app.config["THREADS"]), adjustments, app.extensions.get("answers"))
     server.channel_class = Channel
     return server

@@ -6,7 +6,7 @@ import logging
 import socket
 import time
 from contextlib import suppress
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from queue import Empty, SimpleQueue
 from selectors import EVENT_READ
 from typing import Any
@@ -34,8 +34,13 @@ logger = logging.getLogger(__name__)
 class Task(WSGITask):  # type: ignore[misc]
     """Keeps the connection open behind a 204 or 304, where waitress misses a length and closes it.
 
-    When the process is to stop, the answer to the last request that has arrived tells that the connection closes.
+    When the process is about to stop, the answer to the last request that has arrived announces that the connection
+    closes.
+
+    :ivar response_head: the head of the response, once it is written.
     """
+
+    response_head = b""
 
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
@@ -50,7 +55,13 @@ class Task(WSGITask):  # type: ignore[misc]
     def build_response_header(self) -> bytes:
         if self.channel.server.is_stopping and len(self.channel.requests) == 1:
             self.request.headers["CONNECTION"] = "close"
-        return bytes(super().build_response_header())
+        self.response_head = bytes(super().build_response_header())
+        return self.response_head
+
+    def finish(self) -> None:
+        super().finish()
+        if self.request.digest is not None:
+            self.channel.server.repeats.remember(self)
 
     def write(self, data: bytes) -> None:
         """Send the data at once, unless it is the end of the response, which is sent after everything else is done."""
@@ -67,12 +78,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     of the buffers: if a thread is writing to them, the loop turns to other connections, and the thread hands them over
     again when it has released the lock.
 
+    A request that the loop can answer itself is lent to ``Repeats`` until it is decided whether its answer is valid.
+
     A request whose parser holds back the body is authorized by a thread, in its turn.
 
     Closing a connection while the client is sending resets it, and the client may never see the response. So the server
     closes its half first, and discards what still arrives for a while (RFC 9112, section 9.6).
 
-    :ivar is_lent: to a thread; the loop does not touch the requests.
+    :ivar is_lent: to a thread or to ``Repeats``; the loop does not touch the requests.
     :ivar watched: the events that the loop waits for, as a mask of ``selectors``; set by ``Server.watch``.
     """
 
@@ -108,11 +121,47 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if self.is_lent or not self.readable():
             self._is_early = True
             return
-        super().handle_read()
+        data = self._read()
+        digest = self._digest(data)
+        if digest is None or not self.server.repeats.take(self, data, digest):
+            self._take(data, digest)
+
+    def _read(self) -> bytes:
+        """Read what has arrived; nothing if the client is gone, after which the connection is closed."""
+        try:
+            data: bytes = self.recv(self.adj.recv_bytes)
+        except OSError:
+            logger.exception("Socket error")
+            self.handle_close()
+            return b""
+        if data:
+            self.last_activity = time.time()
+        else:
+            self.connected = False
+        return data
+
+    def _digest(self, data: bytes) -> bytes | None:
+        """Return the digest of data that could be answered by ``Repeats``, if no other request is in progress."""
+        if self.server.repeats is None or self.request is not None or self._lingers_until is not None:
+            return None
+        digest: bytes | None = self.server.repeats.digest(self, data)
+        return digest
+
+    def _take(self, data: bytes, digest: bytes | None) -> None:
+        """Parse what was received, and have a thread answer the requests in it.
+
+        :param digest: of the data, if they are one whole head, which can be remembered when it is answered.
+        """
+        self.received(data)
         if self.requests or self._owes_continue:
-            self.is_lent, self._is_early = True, False
+            if len(self.requests) == 1:
+                self.requests[0].digest = digest
+            self.lend()
             self.server.task_dispatcher.add_task(self)
         self.settle()
+
+    def lend(self) -> None:
+        self.is_lent, self._is_early = True, False
 
     def handle_write(self) -> None:
         self._is_handed_over = False  # before the attempt: a thread that holds the lock reads it after the release
@@ -125,6 +174,38 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.outbuf_lock.release()
         if self._waits_for_room and self.total_outbufs_len <= self.adj.outbuf_high_watermark:
             self._room.put(None)
+        self.settle()
+
+    def refer(self, data: bytes, digest: bytes) -> None:
+        """Have a thread answer a request that ``Repeats`` had taken."""
+        self.is_lent = False
+        self._take(data, digest)
+        self.server.watch(self)
+
+    def claim(self) -> bool:
+        """Take the lock of the buffers to ``give`` an answer, unless there is still something to be sent."""
+        if self.total_outbufs_len or not self.outbuf_lock.acquire(blocking=False):
+            return False
+        if self.total_outbufs_len:
+            self.outbuf_lock.release()
+            return False
+        return True
+
+    def give(self, head: bytes, body: bytes, closes: bool) -> None:
+        """Send a whole answer from the loop: at once what the client accepts, and the rest later."""
+        self.is_lent, self.close_when_flushed = False, closes
+        sent = self.send(head + body if len(body) < PIECE_BYTES else head)
+        if sent < len(head):
+            self._append(head[sent:], len(head) - sent)
+        rest = len(body) - max(0, sent - len(head))
+        if rest:
+            self._append(_in_memory(body, rest), rest)
+        self._is_handed_over = self.total_outbufs_len > 0
+        self.server.watch(self)
+
+    def give_up(self) -> None:
+        """Close the connection after a failure in the loop."""
+        self.is_lent, self.will_close = False, True
         self.settle()
 
     def settle(self) -> None:
@@ -361,3 +442,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._dropped_bytes += len(data)
         self.will_close = self._dropped_bytes > LINGER_BYTES
         return False
+
+
+def _in_memory(body: bytes, rest: int) -> ReadOnlyFileBasedBuffer:
+    """The last bytes of a body as a buffer that does not copy them."""
+    file = BytesIO(body)
+    file.seek(-rest, SEEK_END)
+    buffer = ReadOnlyFileBasedBuffer(file)
+    buffer.prepare()
+    return buffer

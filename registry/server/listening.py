@@ -15,6 +15,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from registry.server.channel import Channel
+from registry.server.repeats import Cache, Repeats
 from registry.server.threads import Threads
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -28,7 +29,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     operating system keeps the list. The loop corrects it after the events of a connection, and when a thread wakes it
     because something has changed.
 
+    :param cache: the kept answers of the application, if it has any.
     :ivar is_stopping: connections are closed with their next response.
+    :ivar repeats: requests that are answered without a thread.
     """
 
     channel_class = Channel
@@ -36,7 +39,14 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     is_stopping = False
     _paused_until = 0.0
 
-    def __init__(self, application: Any, listener: socket.socket, threads: Threads, adjustments: Adjustments) -> None:
+    def __init__(
+        self,
+        application: Any,
+        listener: socket.socket,
+        threads: Threads,
+        adjustments: Adjustments,
+        cache: Cache | None = None,
+    ) -> None:
         self._selector = DefaultSelector()
         self._changed: deque[Channel] = deque()
         self._is_woken = False
@@ -46,6 +56,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         )
         self.trigger.watched = 0
         self.watch(self.trigger)
+        trusts_proxies = not adjustments.clear_untrusted_proxy_headers
+        self.repeats = None if cache is None else Repeats(self, cache, trusts_proxies)
 
     def readable(self) -> bool:
         return bool(super().readable()) and time.monotonic() >= self._paused_until
@@ -123,6 +135,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def close(self) -> None:
         self.forget(self)
         self.forget(self.trigger)
+        if self.repeats is not None:
+            self.repeats.close()
         super().close()
         self._selector.close()
 

@@ -91,12 +91,16 @@ class Loop:
             channel.settle()
             server.watch(channel)
         soon = min(timeout_seconds, server.task_dispatcher.relieve())
+        if server.repeats is not None:
+            soon = min(soon, server.repeats.relieve())
         for dispatcher, is_readable, is_writable in server.events(soon):
             if is_readable and dispatcher.socket is not None:
                 wasyncore.read(dispatcher)
             if is_writable and dispatcher.socket is not None:
                 wasyncore.write(dispatcher)
             server.watch(dispatcher)
+        if server.repeats is not None:
+            server.repeats.answer()
 
     def _drain(self) -> None:
         """Take no new connections, answer what is under way, then stop the threads."""

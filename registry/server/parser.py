@@ -38,6 +38,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     :cvar uploads: matches the paths to which large bodies are sent, as the application routes them.
     :ivar held: what came behind the header of a request that has to ask before it sends its body; ``None`` when it
         need not, or has asked.
+    :ivar digest: of the head, if the loop can answer the same bytes itself (``Repeats``).
     """
 
     uploads: re.Pattern[str]
@@ -46,6 +47,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     content_length: int
     expect_continue: bool
     held: bytes | None = None
+    digest: bytes | None = None
     _has_to_ask = False
     _is_told_to_continue = False
 

@@ -16,7 +16,7 @@ from waitress.buffers import OverflowableBuffer
 from werkzeug.wsgi import wrap_file
 
 from registry import server
-from registry.server.channel import PREFLIGHT
+from registry.server.channel import PREFLIGHT, Channel
 from registry.server.loop import Loop
 
 MIB = 1 << 20
@@ -28,15 +28,18 @@ class Serving:
     """A server whose loop runs in a thread and counts its turns.
 
     :ivar turns: how often the loop has waited, and gone on.
+    :ivar tasks: how often it has given requests of a connection to a thread.
     :ivar ended: a streamed answer has come to its end, or was given up.
     :ivar file: what ``/file`` answers: all of it, or the part from ``start`` of so many bytes (``size``).
     """
 
-    def __init__(self, folder: Path, threads: int = 1, timeout_seconds: float = 1) -> None:
-        self.turns = 0
+    def __init__(self, folder: Path, threads: int = 1, timeout_seconds: float = 1, app: Flask | None = None) -> None:
+        """Serve this application, or one with the answers that the tests need."""
+        self.turns = self.tasks = 0
         self.ended = threading.Event()
         self.file = folder / "file"
-        self.server = server.make_server(self._app(folder, threads), server.bind("127.0.0.1", 0))
+        self.server = server.make_server(app or self._app(folder, threads), server.bind("127.0.0.1", 0))
+        self._count_tasks()
         self._loop = Loop(self.server)
         self._timeout_seconds = timeout_seconds
         self._is_over = False
@@ -82,6 +85,15 @@ class Serving:
 
         return app
 
+    def _count_tasks(self) -> None:
+        add_task = self.server.task_dispatcher.add_task
+
+        def counting(channel: object) -> None:
+            self.tasks += 1
+            add_task(channel)
+
+        self.server.task_dispatcher.add_task = counting
+
     def _run(self) -> None:
         while not self._is_over:
             self._loop.turn(self._timeout_seconds)
@@ -102,6 +114,10 @@ class Serving:
     def let_ahead(self, size_bytes: int) -> None:
         """How much of an answer is kept for its client."""
         self.server.adj.outbuf_high_watermark = size_bytes
+
+    def channels(self) -> list[Channel]:
+        """The connections that the server has at present."""
+        return list(self.server.active_channels.values())
 
     def connected(self) -> socket.socket:
         return socket.create_connection((self.server.effective_host, int(self.server.effective_port)), timeout=10)
@@ -159,18 +175,23 @@ def ask(connection: socket.socket, path: str, **headers: str) -> None:
 
 def answer(connection: socket.socket) -> bytes:
     """The body of the next answer, which declares its length; nothing is read behind it."""
-    header = b""
-    while not header.endswith(b"\r\n\r\n"):
+    return whole_answer(connection)[1]
+
+
+def whole_answer(connection: socket.socket, has_body: bool = True) -> tuple[bytes, bytes]:
+    """Head and body of the next answer; nothing is read behind it."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
         byte = connection.recv(1)
-        assert byte, header
-        header += byte
-    length = int(header.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        assert byte, head
+        head += byte
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]) if has_body else 0
     body = b""
     while len(body) < length:
         piece = connection.recv(length - len(body))
         assert piece, "the answer is cut off"
         body += piece
-    return body
+    return head, body
 
 
 def taken(connection: socket.socket) -> int:

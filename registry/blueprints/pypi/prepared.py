@@ -6,7 +6,8 @@ the one of its package name, or of the lists of names. Comparing these detects s
 upload, deletion, revocation, or change of membership. Changes by time alone (tokens and memberships expire, jobs time
 out) limit the age of a response.
 
-The cache is in front of Flask: a cache hit costs one look at the content generation.
+The cache is in front of Flask: a cache hit costs one look at the content generation. The server's loop answers repeated
+requests out of the same cache (``server.repeats``), by the digests of their heads.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import wraps
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 from flask import request
 from sqlalchemy import Engine
@@ -27,7 +28,7 @@ from werkzeug.http import parse_etags
 from registry import credential_names, metrics
 from registry.blueprints.auth.admissions import ACCESS_NUMBER, valid_until
 from registry.blueprints.auth.credentials import current_principal
-from registry.database import ACCESS, INDEX, ContentGeneration, Generation, part_of_name, utcnow
+from registry.database import ACCESS, INDEX, ContentGeneration, Generation, immediate_look, part_of_name, utcnow
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -44,6 +45,7 @@ LARGEST_FILE_BYTES = 64 << 10
 _PARTIAL = ("HTTP_RANGE", "HTTP_IF_MODIFIED_SINCE")
 _VALID_UNTIL = "registry.answer_valid_until"
 _PART = "registry.answer_part"
+_GIVEN = "registry.kept"  # read by the server
 # Everything that a response depends on besides the database. The query includes credentials in parameters.
 _KEY_PARTS = (
     "wsgi.url_scheme",
@@ -102,6 +104,7 @@ class Answer:
     :ivar part: the part of the content generation on which it depends, besides ``ACCESS``.
     :ivar access: the number of ``ACCESS``, which like ``number`` was read before any data of the response.
     :ivar number: the number of the part.
+    :ivar digests: of the request heads that are remembered for this response.
     """
 
     status: str
@@ -115,6 +118,7 @@ class Answer:
     part: int
     access: int
     number: int
+    digests: list[bytes] = field(default_factory=list, compare=False)
 
     def holds(self, generation: Generation, now: datetime) -> bool:
         """Return whether the response would be the same if it were made anew.
@@ -131,20 +135,41 @@ class Answer:
         return len(self.body) + _OVERHEAD_BYTES
 
 
+class Given(NamedTuple):
+    """A cached response as it was sent to one request.
+
+    :ivar body: empty after HEAD, and if the client has the response.
+    """
+
+    key: bytes
+    answer: Answer
+    body: bytes
+
+
+class Head(Protocol):
+    """A request head that the server remembers, and what it needs to answer the same bytes again."""
+
+    answer: Answer
+    size_bytes: int
+
+
 class PreparedAnswers:
     """WSGI middleware that caches responses up to a total size; the oldest ones make room for new ones.
 
     :param addresses: matches the paths of ``preparable`` views.
     :param key: key of the HMAC digests used as cache keys, so that no credentials are kept in memory.
+    :ivar look: a look at the content generation for the server's loop.
     """
 
     def __init__(self, application: WSGIApplication, addresses: re.Pattern[str], engine: Engine, key: bytes) -> None:
         self._application = application
         self._addresses = addresses
+        self.look = immediate_look(engine)
         self._generation = ContentGeneration(engine)
         self._key = key
         self._lock = Lock()
         self._kept: dict[bytes, Answer] = {}  # oldest first
+        self._heads: dict[bytes, Any] = {}
         self._size_bytes = 0
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -164,7 +189,24 @@ class PreparedAnswers:
         environ[metrics.ROUTE] = answer.route
         if answer.event is not None:
             environ[metrics.EVENT] = answer.event
-        return _given(answer, environ, start_response)
+        return _give(key, answer, environ, start_response)
+
+    def find(self, digest: bytes) -> Any:
+        """Return the remembered request head with this digest, or ``None``."""
+        return self._heads.get(digest)
+
+    def remember(self, given: Given, digest: bytes, head: Head) -> None:
+        """Remember a request head as long as its response is cached. Both count towards the total size."""
+        answer = given.answer
+        with self._lock:
+            if self._kept.get(given.key) is not answer:  # replaced in the meantime
+                return
+            known = self._heads.get(digest)
+            if known is None or known.answer is not answer:
+                answer.digests.append(digest)
+            self._heads[digest] = head
+            self._size_bytes += head.size_bytes - (0 if known is None else known.size_bytes)
+            self._drop_oldest(utcnow())
 
     def _may_be_prepared(self, environ: WSGIEnvironment) -> bool:
         return (
@@ -203,7 +245,7 @@ class PreparedAnswers:
             environ.get(metrics.EVENT), ends_at, part, generation[ACCESS], generation[part],
         )  # fmt: skip
         self._keep(key, answer)
-        return _given(answer, environ, start_response)
+        return _give(key, answer, environ, start_response)
 
     def _keep(self, key: bytes, answer: Answer) -> None:
         """Add a response to the cache in place of the one with its key, unless that one is newer."""
@@ -228,15 +270,27 @@ class PreparedAnswers:
             self._drop(key)
 
     def _drop(self, key: bytes) -> None:
-        self._size_bytes -= self._kept.pop(key).size_bytes
+        answer = self._kept.pop(key)
+        self._size_bytes -= answer.size_bytes
+        for digest in answer.digests:
+            head = self._heads.get(digest)
+            if head is not None and head.answer is answer:
+                del self._heads[digest]
+                self._size_bytes -= head.size_bytes
 
 
-def _given(answer: Answer, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+def _give(key: bytes, answer: Answer, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
     """Send a cached response, or 304 if the client has it (RFC 9110, section 13.1.2)."""
-    known = environ.get("HTTP_IF_NONE_MATCH")
-    if known and answer.etag and (known == answer.etag or parse_etags(known).contains_raw(answer.etag)):
+    is_known = _is_known(answer.etag, environ.get("HTTP_IF_NONE_MATCH"))
+    body = b"" if is_known or environ["REQUEST_METHOD"] == "HEAD" else answer.body
+    environ[_GIVEN] = Given(key, answer, body)
+    if is_known:
         kept = [(name, value) for name, value in answer.headers if name not in ("Content-Type", "Content-Length")]
         start_response("304 NOT MODIFIED", kept)
-        return []
-    start_response(answer.status, list(answer.headers))
-    return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
+    else:
+        start_response(answer.status, list(answer.headers))
+    return [body] if body else []
+
+
+def _is_known(etag: str, known: str | None) -> bool:
+    return bool(known and etag) and (known == etag or parse_etags(known).contains_raw(etag))

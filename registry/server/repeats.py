@@ -1,0 +1,315 @@
+"""Requests that the loop answers itself: the same bytes were answered before, and the answer is still valid.
+
+The bytes of a request head contain everything that an answer depends on, except time and the content of the database.
+So a head that is byte for byte the same needs no parsing, no WSGI environment, and no thread. A thread answers it the
+first time; the application keeps the answer, and the loop keeps the head of the response, to be completed with the
+current date and a request id. Heads contain credentials, so only keyed digests of them are kept.
+
+All requests that arrive in one turn of the loop share one look at the content generation. The look starts after they
+have arrived, so a request never gets an answer that was outdated before it was sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from waitress.utilities import build_http_date
+
+if TYPE_CHECKING:
+    from registry.server.channel import Channel, Task
+    from registry.server.listening import Server
+
+KEPT = "registry.kept"  # in the WSGI environment: the kept answer that a request was answered with
+NOTE = "registry.note"  # beside it: returns a function that logs and counts the same request again
+LONGEST_HEAD = 8 << 10
+LOOK_SECONDS = 1  # then threads answer, which wait longer and report the failure
+_END = b"\r\n\r\n"
+_DATE, _REQUEST_ID, _LINE_END = b"\r\nDate: ", b"\r\nX-Request-Id: ", b"\r\n"
+_OVERHEAD_BYTES = 1200  # approximate size of a remembered head without the response's, and of its place in the cache
+_IDS_AT_ONCE = 256
+
+logger = logging.getLogger(__name__)
+
+Note = Callable[[str, str, float], None]  # of a request: its id, the client's address, and seconds until the answer
+
+
+class Answer(Protocol):
+    """A response that the application keeps."""
+
+    def holds(self, generation: Any, now: datetime) -> bool:
+        """Return whether it would be the same if it were made anew."""
+        ...
+
+
+class Kept(Protocol):
+    """A kept answer as it was given to a request: without its body after HEAD, or if the client has it."""
+
+    answer: Answer
+    body: bytes
+
+
+class Look(Protocol):
+    """Looks at the content generation without ever waiting.
+
+    :ivar generation: the result of the last look, which is over; ``None`` if it failed.
+    """
+
+    generation: Any
+
+    def begin(self) -> bool:
+        """Begin to look, and return whether there is a connection to do so."""
+        ...
+
+    def proceed(self) -> bool:
+        """Return whether the look is over, as far as that is known by now."""
+        ...
+
+    def fileno(self) -> int | None:
+        """Return the descriptor that becomes readable when there is something to ``proceed`` with."""
+        ...
+
+    def renew(self) -> None:
+        """Close the connection, if any, and open another in the background."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Cache(Protocol):
+    """The kept answers of the application, and the request heads for them."""
+
+    look: Look
+
+    def find(self, digest: bytes) -> Any:
+        """Return the head with this digest, or ``None``."""
+        ...
+
+    def remember(self, kept: Any, digest: bytes, head: Any) -> None:
+        """Remember a head for as long as its answer is kept."""
+        ...
+
+
+class Head:
+    """A request head that was answered, and the head of the response without date and request id.
+
+    :ivar closes: whether the connection closes after the response.
+    :ivar address: the client's address according to trusted proxies; ``None`` if it is the peer.
+    """
+
+    __slots__ = ("_parts", "address", "answer", "body", "closes", "note", "size_bytes")
+
+    def __init__(
+        self, kept: Kept, parts: tuple[bytes, bytes, bytes], closes: bool, note: Note, address: str | None
+    ) -> None:
+        self._parts = parts
+        self.answer, self.body = kept.answer, kept.body
+        self.closes, self.note, self.address = closes, note, address
+        self.size_bytes = sum(map(len, parts)) + _OVERHEAD_BYTES
+
+    def response_head(self, date: bytes, request_id: str) -> bytes:
+        before_date, before_id, rest = self._parts
+        return b"".join((before_date, date, before_id, request_id.encode(), rest))
+
+
+class Request(NamedTuple):
+    """A request that has arrived and whose head was found.
+
+    :ivar begun: when it arrived, by ``time.perf_counter``.
+    """
+
+    channel: Channel
+    data: bytes
+    digest: bytes
+    head: Head
+    begun: float
+
+
+class Repeats:
+    """The requests of all connections that the loop can answer itself.
+
+    A request waits for a look at the content generation, and goes to a thread if its answer is not valid any more or
+    the look is not possible. Meanwhile its connection is lent, so that nothing more of it is read.
+
+    The look at PostgreSQL is a round trip. Its connection is one of those whose events the loop waits for, so this is
+    also the dispatcher of that connection.
+
+    :ivar watched: the events of that connection that the loop waits for; set by ``Server.watch``.
+    """
+
+    watched = 0
+
+    def __init__(self, server: Server, cache: Cache, trusts_proxies: bool) -> None:
+        self._server = server
+        self._cache = cache
+        self._look = cache.look
+        self._trusts_proxies = trusts_proxies
+        self._hash = blake2b(key=os.urandom(32), digest_size=16)
+        self._arrived: list[Request] = []
+        self._asked: list[Request] = []  # those that the present look is for
+        self._ask_until = math.inf
+        self._ids = _request_ids()
+        self._date = (0, b"")
+        self._look.renew()
+
+    def digest(self, channel: Channel, data: bytes) -> bytes | None:
+        """Return the digest of received data if they are one whole request head that could be remembered."""
+        if len(data) > LONGEST_HEAD or not data.startswith((b"GET ", b"HEAD ")) or data.find(_END) != len(data) - 4:
+            return None
+        found = self._hash.copy()
+        if self._trusts_proxies:  # the address of the peer decides whose address is logged
+            found.update(f"{channel.addr[0]} ".encode())
+        found.update(data)
+        return found.digest()
+
+    def take(self, channel: Channel, data: bytes, digest: bytes) -> bool:
+        """Take over a request of a connection that has nothing else to do, and return whether it is known."""
+        head = self._cache.find(digest)
+        if head is None or self._server.is_stopping:
+            return False
+        channel.lend()
+        self._arrived.append(Request(channel, data, digest, head, time.perf_counter()))
+        return True
+
+    def remember(self, task: Task) -> None:
+        """Remember the head of a request that was answered with a kept answer."""
+        environ, digest = task.get_environment(), task.request.digest
+        kept: Kept | None = environ.get(KEPT)
+        if kept is None or digest is None or "HTTP_X_REQUEST_ID" in environ:
+            return
+        parts = _without_date_and_id(task.response_head)
+        if parts is not None:
+            address = environ["REMOTE_ADDR"] if self._trusts_proxies else None
+            head = Head(kept, parts, task.close_on_finish, environ[NOTE](), address)
+            self._cache.remember(kept, digest, head)
+
+    def close(self) -> None:
+        self._server.forget(self)
+        self._look.close()
+
+    def answer(self) -> None:
+        """Answer the requests that have arrived, or begin to look for them; called at the end of each turn."""
+        if not self._arrived or self._asked:
+            return
+        self._asked, self._arrived = self._arrived, []
+        if not self._look.begin():
+            self._fail()
+        elif self._look.fileno() is None:
+            self._proceed()
+        else:
+            self._ask_until = time.monotonic() + LOOK_SECONDS
+            self._server.watch(self)
+
+    def relieve(self) -> float:
+        """End a look that takes too long.
+
+        :return: after how many seconds this has to be called again.
+        """
+        if not self._asked:
+            return math.inf
+        left = self._ask_until - time.monotonic()
+        if left <= 0:
+            self._fail()
+        return max(0, left)
+
+    def _proceed(self) -> None:
+        if not self._look.proceed():
+            return
+        if self._look.generation is None:
+            self._fail()
+        else:
+            self._finish(self._look.generation)
+
+    def _fail(self) -> None:
+        """Have threads answer the requests, and open another connection for further looks."""
+        self._server.forget(self)
+        self._look.renew()
+        for request in self._taken():
+            request.channel.refer(request.data, request.digest)
+
+    def _finish(self, generation: Any) -> None:
+        """Answer the requests whose answers are still valid, and have threads answer the others."""
+        now = datetime.now(UTC)
+        date = self._http_date(int(now.timestamp()))
+        for request in self._taken():
+            try:
+                if self._server.is_stopping or not request.head.answer.holds(generation, now):
+                    request.channel.refer(request.data, request.digest)
+                else:
+                    self._give(request, date)
+            except Exception:
+                logger.exception("A request failed.")
+                request.channel.give_up()
+
+    def _give(self, request: Request, date: bytes) -> None:
+        channel, data, digest, head, begun = request
+        if not channel.claim():
+            channel.refer(data, digest)
+            return
+        try:
+            request_id = next(self._ids)
+            head.note(request_id, head.address or channel.addr[0], time.perf_counter() - begun)
+            channel.give(head.response_head(date, request_id), head.body, head.closes)
+        finally:
+            channel.outbuf_lock.release()
+        channel.settle()
+
+    def _taken(self) -> list[Request]:
+        asked, self._asked = self._asked, []
+        return asked
+
+    def _http_date(self, second: int) -> bytes:
+        if self._date[0] != second:
+            self._date = (second, build_http_date(second).encode())
+        return self._date[1]
+
+    # As the dispatcher of the connection to the database.
+
+    @property
+    def socket(self) -> Look | None:
+        return None if self._look.fileno() is None else self._look
+
+    @property
+    def _fileno(self) -> int | None:
+        return self._look.fileno()
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_read_event(self) -> None:
+        """Proceed with the look, or notice the end of the connection."""
+        self._proceed()
+
+    def handle_error(self) -> None:
+        logger.exception("A look at the content generation failed.")
+        self._fail()
+
+
+def _request_ids() -> Iterator[str]:
+    """Yield random ids, for many of which the operating system is asked at once."""
+    while True:
+        drawn = os.urandom(16 * _IDS_AT_ONCE).hex()
+        for start in range(0, len(drawn), 32):
+            yield drawn[start : start + 32]
+
+
+def _without_date_and_id(head: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Return the parts of a response head around the values of ``Date`` and ``X-Request-Id``, in this order."""
+    if head.count(_DATE) != 1 or head.count(_REQUEST_ID) != 1:
+        return None
+    before_date, _, behind = head.partition(_DATE)
+    _, date_end, behind = behind.partition(_LINE_END)
+    before_id, is_found, behind = behind.partition(_REQUEST_ID)
+    if not is_found:
+        return None
+    _, id_end, rest = behind.partition(_LINE_END)
+    return before_date + _DATE, date_end + before_id + _REQUEST_ID, id_end + rest
