@@ -250,10 +250,26 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Less patience with object stores that are silent; what refuses at once is still told from them."""
-    for name, seconds in {"CONNECT": 0.5, "READ": 0.5, "PART": 5, "PROBE": 0.8, "SLOW": 0.7, "PAUSE": 0.6}.items():
-        monkeypatch.setattr(cloud, f"{name}_SECONDS", seconds)
+def object_store_seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets the timeouts of object stores, as in ``object_store_seconds(READ=1)``."""
+
+    def change(**seconds: float) -> None:
+        for name, value in seconds.items():
+            monkeypatch.setattr(cloud, f"{name}_SECONDS", value)
+
+    return change
+
+
+@pytest.fixture
+def impatience(object_store_seconds: Callable[..., None]) -> None:
+    """Short timeouts for object stores that are silent. A store counts as silent for the rest of the test."""
+    object_store_seconds(CONNECT=0.5, READ=0.5, PART=5, PROBE=0.8, SLOW=0.7, PAUSE=600)
+
+
+@pytest.fixture
+def patience(object_store_seconds: Callable[..., None]) -> None:
+    """Timeouts that no busy machine reaches: an object store that is slow does not count as silent."""
+    object_store_seconds(CONNECT=60, READ=60, PART=60, PROBE=60, SLOW=60)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ class FaultyLine:
     :ivar delay_seconds: by which every piece of an answer comes late.
     :ivar cut_after_bytes: the next answer with more bytes than this breaks off there; with ``cuts_for_good`` all end.
     :ivar heads: the first bytes of each connection from the client.
+    :ivar received_pieces: how many pieces clients have sent, those sent into silence included.
     :ivar garbled: these bytes become those, in whatever is sent or answered.
     """
 
@@ -27,6 +28,7 @@ class FaultyLine:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.heads: list[bytes] = []
+        self.received_pieces = 0
         self.heal()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -65,6 +67,7 @@ class FaultyLine:
         passed = 0
         with suppress(OSError):
             while piece := source.recv(PIECE_BYTES):
+                self.received_pieces += not is_answer
                 if self._is_broken():
                     _reset(source)
                     _reset(sink)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import requests
 
@@ -180,23 +178,20 @@ def away(request, published_project, line):
         line.is_cut = True
 
 
-def test_downloads_and_uploads_are_told_to_come_again(away, pip, twine, published_project, token):
-    began = time.monotonic()
-
+def test_downloads_and_uploads_get_503_and_a_time_to_retry(away, pip, twine, published_project, token):
     answers = [
         pip.download(published_project, LARGE, token),
         pip.download(published_project, WHEEL, token, ".metadata"),
         twine.upload(published_project, build_sdist("demo", "3.0"), token),
     ]
 
-    assert time.monotonic() - began < 4
     for answer in answers:
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
         assert answer.json["message"] == "503 Service Unavailable - The package store does not answer."
 
 
-def test_of_an_upload_that_was_told_to_come_again_nothing_is_kept_and_it_may(
-    pip, twine, published_project, token, line, store, tmp_path
+def test_an_upload_that_got_503_leaves_nothing_and_can_be_repeated(
+    pip, twine, published_project, token, line, store, tmp_path, patience
 ):
     file = build_sdist("demo", "3.0")
     line.is_cut = True
@@ -223,11 +218,8 @@ def test_the_page_of_a_package_is_shown_without_its_readme(away, published_proje
 
 
 def test_the_registry_is_alive_but_not_ready(away, client):
-    began = time.monotonic()
-
     response = client.get("/-/readiness")
 
-    assert time.monotonic() - began < 3
     assert response.status_code == 503
     assert response.json["storage_check"] == [{"status": "failed", "message": "The package store does not answer."}]
     assert client.get("/-/liveness").status_code == 200
