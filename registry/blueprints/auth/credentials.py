@@ -19,7 +19,7 @@ from wtforms.validators import ValidationError
 from registry import credential_names
 from registry.blueprints.auth import sessions
 from registry.database import utcnow
-from registry.domain import access
+from registry.domain import access, namespaces
 from registry.domain.access import Principal, PrincipalKind, Scope
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs, secrets, users
 from registry.errors import (
@@ -32,7 +32,7 @@ from registry.errors import (
     RevokedToken,
     Unauthenticated,
 )
-from registry.models import AccessToken, DeployToken, User, UserState
+from registry.models import AccessToken, DeployToken, Namespace, User, UserState
 
 JOB_USERNAME = "gitlab-ci-token"
 _STATE_CODES = {
@@ -64,6 +64,21 @@ def pypi_principal() -> Principal:
         or _session_principal()
         or _anonymous()
     )
+
+
+def find_namespace(reference: str, kind: type[Namespace]) -> Namespace:
+    """Return the namespace with this ID or path, for a gate that authenticates after it.
+
+    If the request can have an access token, the token and the role of its user are read with the namespace.
+
+    :raises NotFound: there is none of this kind.
+    """
+    secret = _hard_secret() or _basic()[1]
+    if not secret:
+        return namespaces.find(reference, kind)
+    found = access_tokens.find_in_namespace(reference, kind, secret, key=token_key(), now=utcnow())
+    g.token_in_namespace = secret, found
+    return found.namespace
 
 
 def rest_principal() -> Principal:
@@ -140,20 +155,32 @@ def _access_token_principal(secret: str) -> Principal | None:
     """
     if not secret:
         return None
-    token = access_tokens.find_access_token(secret, token_key())
-    if token is None:
+    found = _found_token(secret)
+    if found is None:
         raise Unauthenticated
-    return _of_access_token(token)
+    return found
 
 
 def _basic_principal() -> Principal | None:
     username, password = _basic()
     if not password:
         return None
-    token = access_tokens.find_access_token(password, token_key())
-    if token is not None:
-        return _of_access_token(token)
+    found = _found_token(password)
+    if found is not None:
+        return found
     return _job_principal(password) if username == JOB_USERNAME else None
+
+
+def _found_token(secret: str) -> Principal | None:
+    """Return the principal of the access token with this secret; ``None`` if there is none."""
+    known, found = g.get("token_in_namespace", ("", None))
+    if known != secret:
+        token = access_tokens.find_access_token(secret, token_key())
+        return None if token is None else _of_access_token(token)
+    if found.token is None:
+        return None
+    principal = _of_access_token(found.token)
+    return principal if principal.is_admin else replace(principal, roles={found.namespace.id: found.role})
 
 
 def _of_access_token(token: AccessToken) -> Principal:

@@ -10,7 +10,7 @@ import re
 
 from flask import Blueprint, Response, jsonify, request
 
-from registry.blueprints.auth.credentials import pypi_principal
+from registry.blueprints.auth.credentials import find_namespace, pypi_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi import files, index, upload
 from registry.blueprints.routing import API_V4
@@ -19,7 +19,7 @@ from registry.errors import InvalidToken, NotFound, RegistryError, Unauthenticat
 REALM = "GitLab Packages Registry"
 
 blueprint = Blueprint("pypi", __name__, url_prefix=API_V4)
-gate = Gate(pypi_principal, namespace_first=True)
+gate = Gate(pypi_principal, namespace_first=True, find_namespace=find_namespace)
 for child in (index.routes(gate), files.routes(gate), upload.routes(gate)):
     blueprint.register_blueprint(child)
 

@@ -30,6 +30,7 @@ from registry.domain.access.principals import (
 from registry.domain.access.roles import (
     HeldRoles,
     held_roles,
+    highest_role,
     is_within,
     load_roles,
     role_in,
@@ -52,6 +53,7 @@ __all__ = [
     "anyone_may_pull",
     "has_role",
     "held_roles",
+    "highest_role",
     "is_within",
     "joined",
     "load_role_for",

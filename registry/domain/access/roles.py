@@ -6,11 +6,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from sqlalchemy import BindParameter, ColumnElement, Date, SQLColumnExpression, bindparam, exists, func, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Date,
+    Select,
+    SQLColumnExpression,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from registry.database import db, utcnow
 from registry.domain.access.principals import Principal
 from registry.models import AllowedJobSource, Ancestry, Group, Job, Membership, Namespace, Project, Role, User
+
+AnyId = BindParameter[int] | SQLColumnExpression[int]
 
 
 def role_in(principal: Principal, namespace: Namespace) -> Role:
@@ -138,13 +151,21 @@ def _counts_on(today: date | BindParameter[date]) -> ColumnElement[bool]:
     return or_(Membership.expires_on.is_(None), Membership.expires_on > today)
 
 
-# Built once, like all statements of the read path: building a statement takes as long as executing it.
-_HIGHEST_ROLE = (
-    select(func.max(Membership.role))
-    .join(Ancestry, Ancestry.ancestor_id == Membership.namespace_id)
-    .where(
-        Ancestry.namespace_id == bindparam("namespace_id"),
-        Membership.user_id == bindparam("user_id"),
-        _counts_on(bindparam("today", type_=Date())),
+def highest_role(namespace_id: AnyId, user_id: AnyId) -> Select[Role | None]:
+    """Return a statement for the highest role of a user in a namespace or any ancestor.
+
+    It has the current date as the parameter ``today``.
+    """
+    return (
+        select(func.max(Membership.role))
+        .join(Ancestry, Ancestry.ancestor_id == Membership.namespace_id)
+        .where(
+            Ancestry.namespace_id == namespace_id,
+            Membership.user_id == user_id,
+            _counts_on(bindparam("today", type_=Date())),
+        )
     )
-)
+
+
+# Built once, like all statements of the read path: building a statement takes as long as executing it.
+_HIGHEST_ROLE = highest_role(bindparam("namespace_id"), bindparam("user_id"))

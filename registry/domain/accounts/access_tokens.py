@@ -8,16 +8,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from sqlalchemy import and_, bindparam, not_, or_, select, update
-from sqlalchemy.orm import joinedload
+from sqlalchemy import Select, and_, bindparam, not_, or_, select, update
+from sqlalchemy.orm import contains_eager, joinedload
 
 from registry.database import AdvisoryLock, contains, db, lock, transaction
-from registry.domain import audit
+from registry.domain import access, audit, namespaces
 from registry.domain.access import Principal, Scope
 from registry.domain.accounts.secrets import digest
 from registry.domain.paging import Listing
 from registry.errors import Code, Fault, InvalidRecord, NotFound, RecordNotFound, Unauthenticated
-from registry.models import AccessToken, InstanceSettings, User
+from registry.models import AccessToken, Group, InstanceSettings, Namespace, Project, Role, User
 
 
 def issue_access_token(
@@ -160,6 +160,55 @@ def find_access_token(secret: str, key: bytes) -> AccessToken | None:
     found = digest(secret, key)
     token = db.session.scalar(_ACCESS_TOKEN, {"digest": found})
     return token if token is not None and hmac.compare_digest(token.digest, found) else None
+
+
+@dataclass(frozen=True)
+class TokenInNamespace:
+    """A namespace that a token is used in.
+
+    :ivar token: in any state, with its user; ``None`` if no such token was issued.
+    :ivar role: the highest role by membership of the token's user in the namespace or any ancestor.
+    """
+
+    namespace: Namespace
+    token: AccessToken | None
+    role: Role
+
+
+def find_in_namespace(
+    reference: str, kind: type[Namespace], secret: str, key: bytes, now: datetime
+) -> TokenInNamespace:
+    """Return a namespace, as ``namespaces.find``, and the token with this secret, in one statement.
+
+    :raises NotFound: there is no namespace of this kind with this ID or path.
+    """
+    if (searched := namespaces.searched(reference)) is None:
+        raise NotFound(kind.__name__)
+    column, value = searched
+    found = digest(secret, key)
+    parameters = {"reference": value, "digest": found, "today": now.astimezone(UTC).date()}
+    row = db.session.execute(_IN_NAMESPACE[kind, column], parameters).one_or_none()
+    if row is None:
+        raise NotFound(kind.__name__)
+    namespace, token, role = row
+    is_own = token is not None and hmac.compare_digest(token.digest, found)
+    return TokenInNamespace(namespace, token if is_own else None, Role(role or Role.NO_ACCESS))
+
+
+def _in_namespace(kind: type[Namespace], column: str) -> Select[Namespace, AccessToken, Role | None]:
+    role = access.highest_role(kind.id, AccessToken.user_id).correlate(kind, AccessToken).scalar_subquery()
+    return (
+        select(kind, AccessToken, role)
+        .outerjoin(AccessToken, AccessToken.digest == bindparam("digest"))
+        .outerjoin(AccessToken.user)
+        .options(contains_eager(AccessToken.user))
+        .where(getattr(kind, column) == bindparam("reference"))
+    )
+
+
+_IN_NAMESPACE: dict[tuple[type[Namespace], str], Select[Namespace, AccessToken, Role | None]] = {
+    (kind, column): _in_namespace(kind, column) for kind in (Group, Project) for column in ("id", "full_path_key")
+}
 
 
 def rotate_access_token(

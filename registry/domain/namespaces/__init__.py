@@ -16,6 +16,7 @@ from registry.domain.namespaces.finding import (
     by_id,
     by_path,
     find,
+    searched,
     visible_at,
     visible_group,
 )
@@ -121,6 +122,7 @@ __all__ = [
     "projects",
     "remove_member",
     "rename",
+    "searched",
     "set_archived",
     "touch",
     "transfer",

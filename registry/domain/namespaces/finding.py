@@ -22,12 +22,19 @@ def find(reference: str, kind: type[AnyNamespace]) -> AnyNamespace:
 
     :raises NotFound: there is none of this kind.
     """
+    match searched(reference):
+        case "full_path_key", _:
+            return by_path(reference, kind)
+        case "id", int(namespace_id) if namespace := db.session.get(kind, namespace_id):
+            return namespace
+    raise NotFound(kind.__name__)
+
+
+def searched(reference: str) -> tuple[str, int | str] | None:
+    """Return the column and the value by which ``find`` searches; ``None`` if no namespace can have the reference."""
     if not (reference.isascii() and reference.isdigit()):
-        return by_path(reference, kind)
-    namespace = db.session.get(kind, int(reference)) if len(reference) < 10 else None
-    if namespace is None:
-        raise NotFound(kind.__name__)
-    return namespace
+        return None if "\x00" in reference else ("full_path_key", reference.lower())
+    return ("id", int(reference)) if len(reference) < 10 else None
 
 
 def by_path(path: str, kind: type[AnyNamespace]) -> AnyNamespace:
