@@ -73,7 +73,7 @@ def _connection_parameters(url: URL) -> dict[str, str]:
     return parameters | {"options": f"{POSTGRESQL_SESSION} {url.query.get('options', '')}".rstrip()}
 
 
-def read(statement: Select[Any], values: Mapping[str, object]) -> Sequence[Row[Any]]:
+def read(statement: Select[*tuple[Any, ...]], values: Mapping[str, object] | None = None) -> Sequence[Row[Any]]:
     """Execute a query for values rather than records, in the session's transaction if the session has one.
 
     It takes half the time of the same query through the session.

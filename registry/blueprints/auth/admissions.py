@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from registry import credential_names
 from registry.database import Model, detach
+from registry.domain import access
 from registry.domain.access import Permission, Principal
-from registry.models import Namespace
+from registry.models import Group, Namespace
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -68,6 +69,8 @@ class Admissions:
         Nothing is kept if a transaction of this request has changed them.
         """
         number = environ[ACCESS_NUMBER]
+        if isinstance(namespace, Group):
+            principal = access.load_reader(principal)
         if not detach(*_records(principal, namespace)):
             return
         kept_number, admissions = self._kept

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from registry.domain.access.conditions import (
+    below,
     has_role,
     joined,
+    load_reader,
     readable,
+    reader_of,
     visible,
     within,
 )
@@ -26,6 +29,7 @@ from registry.domain.access.principals import (
     SHELL,
     Principal,
     PrincipalKind,
+    Reader,
 )
 from registry.domain.access.roles import (
     HeldRoles,
@@ -47,18 +51,22 @@ __all__ = [
     "Permission",
     "Principal",
     "PrincipalKind",
+    "Reader",
     "Rule",
     "Scope",
     "allowed",
     "anyone_may_pull",
+    "below",
     "has_role",
     "held_roles",
     "highest_role",
     "is_within",
     "joined",
+    "load_reader",
     "load_role_for",
     "load_roles",
     "readable",
+    "reader_of",
     "require",
     "require_scope",
     "role_in",

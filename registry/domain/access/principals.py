@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
-from registry.models import AccessToken, DeployToken, Job, Role, User
+from registry.models import AccessToken, DeployToken, Job, Role, User, Visibility
 
 
 class PrincipalKind(enum.StrEnum):
@@ -19,11 +20,30 @@ class PrincipalKind(enum.StrEnum):
 
 
 @dataclass(frozen=True)
+class Reader:
+    """Everything that decides which projects of a group a principal reads; equal for principals that read the same.
+
+    :ivar user_id: only if the projects depend on the user's roles.
+    :ivar deploy_namespace_id: only if the principal is a deploy token that can read packages.
+    :ivar least_role: the role that a user needs in a project.
+    :ivar today: in UTC; memberships expire.
+    """
+
+    is_admin: bool
+    visibilities: tuple[Visibility, ...]
+    user_id: int | None
+    deploy_namespace_id: int | None
+    least_role: Role
+    today: date
+
+
+@dataclass(frozen=True)
 class Principal:
     """The caller of a request: a signed-in user, access token, deploy token, or CI job; the shell; or anonymous.
 
     :ivar sudo_by: the administrator who acts as ``user`` by sudo.
     :ivar roles: by namespace ID, those that ``load_roles`` has loaded.
+    :ivar reader: if ``load_reader`` has loaded it.
     """
 
     kind: PrincipalKind
@@ -34,6 +54,7 @@ class Principal:
     job: Job | None = None
     address: str = ""
     roles: Mapping[int, Role] = field(default_factory=dict, compare=False, repr=False)
+    reader: Reader | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_anonymous(self) -> bool:

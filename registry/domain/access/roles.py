@@ -142,9 +142,9 @@ def member_below(user_id: int, group_id: int | SQLColumnExpression[int]) -> Colu
     )
 
 
-def unexpired() -> ColumnElement[bool]:
+def unexpired(today: date | None = None) -> ColumnElement[bool]:
     """Return a condition on ``Membership``: it has not expired; it expires at 00:00 UTC on its date."""
-    return _counts_on(utcnow().date())
+    return _counts_on(today or utcnow().date())
 
 
 def _counts_on(today: date | BindParameter[date]) -> ColumnElement[bool]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, not_, or_, select
@@ -16,7 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from registry.database import db, read
 from registry.domain import access
-from registry.domain.access import Principal
+from registry.domain.access import Principal, Reader
 from registry.domain.packages.names import NAME_OF_PACKAGE, sorted_versions
 from registry.domain.packages.simple import SimpleFile, SimpleIndex, SimplePage
 from registry.errors import Unauthenticated
@@ -97,6 +97,8 @@ _DOWNLOADABLE_FILES = (
     .limit(1)
 )
 
+_SEVERITY = {status: number for number, status in enumerate(NameStatus)}
+
 
 def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: Principal) -> SimplePage | None:
     """Return the page of the installable files of one package name, or ``None`` if the namespace lacks the name.
@@ -161,7 +163,7 @@ def _shown_status(statuses: Iterable[tuple[NameStatus, str]]) -> tuple[NameStatu
     """Return the status and reason of a page from those in its projects; the first one among equals."""
     all_statuses = list(statuses)
     offering = [each for each in all_statuses if each[0] is not NameStatus.QUARANTINED]
-    return max(offering or all_statuses, key=lambda each: list(NameStatus).index(each[0]))
+    return max(offering or all_statuses, key=lambda each: _SEVERITY[each[0]])
 
 
 def simple_index(namespace: Namespace, page_url: Callable[[str], str], principal: Principal) -> SimpleIndex:
@@ -172,7 +174,7 @@ def simple_index(namespace: Namespace, page_url: Callable[[str], str], principal
         .group_by(Package.normalized_name)
         .subquery()
     )
-    rows = db.session.execute(select(Package.normalized_name, Package.name).join(newest, newest.c.id == Package.id))
+    rows = read(select(Package.normalized_name, Package.name).join(newest, newest.c.id == Package.id))
     # Sorted here, because databases collate dashes differently.
     return SimpleIndex(
         namespace.name, tuple((name, spelled, page_url(name)) for name, spelled in sorted(map(tuple, rows)))
@@ -220,7 +222,8 @@ def opens_to_all(namespace: Project | Group, project: Project) -> bool:
 
 def hides_something(group: Group, principal: Principal) -> bool:
     """Return whether the group contains a project whose packages others can read through it, but not this principal."""
-    hidden = select(Project.id).where(access.within(group), Project.has_registry, not_(access.readable(principal)))
+    readable = access.readable(access.reader_of(principal))
+    hidden = select(Project.id).where(access.below(group.id), Project.has_registry, not_(readable))
     return db.session.scalar(hidden.limit(1)) is not None
 
 
@@ -230,6 +233,19 @@ def _in_project(statement: AnySelect) -> AnySelect:
     return statement.where(Package.project_id == bindparam("project_id"))
 
 
+@lru_cache(maxsize=1024)
+def _through_group(statement: AnySelect, group_id: int, reader: Reader) -> AnySelect:
+    """Restrict a statement to the packages of the projects below the group that the reader can read.
+
+    The condition is evaluated for each matching package, of which there are few. Listing the readable projects first
+    would take time proportional to the number of projects.
+    """
+    readable = select(Project.id).where(
+        Project.id == Package.project_id, access.below(group_id), access.readable(reader)
+    )
+    return statement.where(readable.exists())
+
+
 def _scoped(statement: AnySelect, namespace: Namespace, principal: Principal) -> tuple[AnySelect, dict[str, object]]:
     """Restrict a statement to packages of the project, or of the readable projects below the group.
 
@@ -237,12 +253,7 @@ def _scoped(statement: AnySelect, namespace: Namespace, principal: Principal) ->
     """
     if isinstance(namespace, Project):
         return _in_project(statement), {"project_id": namespace.id}
-    # Evaluated for each matching package, of which there are few. Listing the readable projects first would take time
-    # proportional to the number of projects.
-    readable = select(Project.id).where(
-        Project.id == Package.project_id, access.within(namespace), access.readable(principal)
-    )
-    return statement.where(readable.exists()), {}
+    return _through_group(statement, namespace.id, access.reader_of(principal)), {}
 
 
 def _in_scope(namespace: Namespace, principal: Principal) -> ColumnElement[bool]:
@@ -256,4 +267,5 @@ def of_projects(
     """Match rows of the project, or of the readable projects below the group."""
     if isinstance(namespace, Project):
         return project_id == namespace.id
-    return project_id.in_(select(Project.id).where(access.within(namespace), access.readable(principal)))
+    readable = access.readable(access.reader_of(principal))
+    return project_id.in_(select(Project.id).where(access.below(namespace.id), readable))

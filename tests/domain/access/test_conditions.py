@@ -32,7 +32,7 @@ def test_conditions_for_lists_agree_with_single_decisions(app: Flask, seed: int)
 
     for principal in principals:
         visible = set(db.session.scalars(select(Namespace.id).where(access.visible(principal))))
-        readable = set(db.session.scalars(select(Project.id).where(access.readable(principal))))
+        readable = set(db.session.scalars(select(Project.id).where(access.readable(access.reader_of(principal)))))
         counted = as_in_lists(principal)
         assert visible == {
             namespace.id
