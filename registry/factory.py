@@ -106,8 +106,9 @@ def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
     with app.app_context():
         engine = database.db.engine
     application: Any = PreparedAnswers(
-        APIPaths(app.wsgi_app), _addresses_of(app, "is_preparable"), engine, app.config["TOKEN_KEY"]
-    )
+        APIPaths(app.wsgi_app), _addresses_of(app, "is_preparable"), app.extensions["uploads"], engine,
+        app.config["TOKEN_KEY"],
+    )  # fmt: skip
     app.extensions["answers"] = application
     if values["EXTERNAL_URL"]:  # takes precedence over the headers of proxies
         application = ExternalURL(application, values["EXTERNAL_URL"])

@@ -65,7 +65,7 @@ class Pages:
             TRUSTED_PROXIES=trusted_proxies,
             INSTANCE_PATH=around.config["INSTANCE_PATH"],
         )
-        answers = PreparedAnswers(self, re.compile("/page/"), db.engine, b"a key")
+        answers = PreparedAnswers(self, re.compile("/page/"), re.compile("/upload/"), db.engine, b"a key")
         app.extensions.update(uploads=re.compile("/upload"), answers=answers, metrics=Metrics(self.downloads.append))
         app.wsgi_app = RequestLog(answers, app.extensions["metrics"])  # type: ignore[method-assign]
         return app

@@ -1,4 +1,4 @@
-"""Admissions: which callers may read what, kept until something changes that decides on access.
+"""Admissions: which callers may read or publish what, kept until something changes that decides on access.
 
 To find a namespace by its path, the caller by its credentials, and the caller's role takes longer than to read the
 files of a page. The results hold as long as the access number of the content generation (``registry.database``), which
@@ -21,8 +21,8 @@ from registry.models import Group, Namespace
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-# Set in the environment of a request whose response depends on nothing but the database, the URL, and the caller: the
-# access number, read before any other data.
+# Set in the environment of a request that is admitted by nothing but the database, the URL, and the credentials in it:
+# the access number, read before any other data.
 ACCESS_NUMBER = "registry.access_number"
 LONGEST = timedelta(seconds=60)
 LIMIT = 4096  # about 10 MB

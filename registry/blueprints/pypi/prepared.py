@@ -157,13 +157,17 @@ class PreparedAnswers:
     """WSGI middleware that caches responses up to a total size; the oldest ones make room for new ones.
 
     :param addresses: matches the paths of ``preparable`` views.
+    :param uploads: matches the paths of uploads.
     :param key: key of the HMAC digests used as cache keys, so that no credentials are kept in memory.
     :ivar look: a look at the content generation for the server's loop.
     """
 
-    def __init__(self, application: WSGIApplication, addresses: re.Pattern[str], engine: Engine, key: bytes) -> None:
+    def __init__(
+        self, application: WSGIApplication, addresses: re.Pattern[str], uploads: re.Pattern[str], engine: Engine,
+        key: bytes,
+    ) -> None:  # fmt: skip
         self._application = application
-        self._addresses = addresses
+        self._addresses, self._uploads = addresses, uploads
         self.look = immediate_look(engine)
         self._generation = ContentGeneration(engine)
         self._key = key
@@ -174,6 +178,8 @@ class PreparedAnswers:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if not self._may_be_prepared(environ):
+            if self._may_be_admitted(environ) and (present := self._generation.look()) is not None:
+                environ[ACCESS_NUMBER] = present[ACCESS]
             return self._application(environ, start_response)
         generation = self._generation.look()
         if generation is None:  # the application reports the error
@@ -212,6 +218,17 @@ class PreparedAnswers:
         return (
             environ["REQUEST_METHOD"] in ("GET", "HEAD")
             and self._addresses.match(environ.get("PATH_INFO", "")) is not None
+        )
+
+    def _may_be_admitted(self, environ: WSGIEnvironment) -> bool:
+        """Return whether the gate can admit an upload like an earlier one.
+
+        Not with a cookie: a session requires a CSRF token with each change.
+        """
+        return (
+            environ["REQUEST_METHOD"] == "POST"
+            and "HTTP_COOKIE" not in environ
+            and self._uploads.match(environ.get("PATH_INFO", "")) is not None
         )
 
     def _digest(self, environ: WSGIEnvironment) -> bytes:

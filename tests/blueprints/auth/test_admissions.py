@@ -119,6 +119,17 @@ def test_a_change_by_another_process_closes_further_pages(app, pip, shelf, repor
     assert pip.simple_page(project_id, NAMES[2], token).status_code == status
 
 
+@pytest.mark.parametrize("kind", ["access token", "deploy token", "job"])
+def test_withdrawn_credentials_publish_no_further_file(twine, shelf, kind):
+    credentials, withdraw = callers(shelf, factories.member(shelf, Role.DEVELOPER))[kind]
+    for version in ("2.0", "3.0"):
+        assert twine.upload(shelf, build_wheel(version=version), credentials).status_code == 201
+
+    withdraw()
+
+    assert twine.upload(shelf, build_wheel(version="4.0"), credentials).status_code in (401, 403)
+
+
 def test_an_admission_ends_with_the_credentials(pip, shelf, owner, monkeypatch):
     ends_at = utcnow() + timedelta(seconds=20)
     _, job_secret = factories.job(shelf, owner, lifetime=timedelta(seconds=20))

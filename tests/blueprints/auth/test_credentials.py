@@ -365,6 +365,7 @@ def test_a_session_changes_something_only_with_the_token_against_forgery(
     assert [upload(), upload(**{"X-CSRF-Token": forged}), upload(**{"X-CSRF-Token": "garbage"})] == [401, 401, 401]
     assert upload(**{"X-CSRF-Token": good}) == 201
     assert db.session.scalars(select(PackageFile.creator_id)).all() == [developer.id]
+    assert upload() == 401, "however often the session has sent the token"
 
 
 @pytest.mark.parametrize("event", ["password", "blocked", "deleted"])

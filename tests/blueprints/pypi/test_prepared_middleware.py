@@ -53,7 +53,9 @@ def pages() -> Pages:
 
 @pytest.fixture
 def client(app: Flask, pages: Pages) -> Client:
-    return Client(PreparedAnswers(pages, re.compile("/page"), db.engine, b"a key"), use_cookies=False)
+    return Client(
+        PreparedAnswers(pages, re.compile("/page"), re.compile("/upload"), db.engine, b"a key"), use_cookies=False
+    )
 
 
 def change_something() -> None:
