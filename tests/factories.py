@@ -125,7 +125,8 @@ def token_key() -> bytes:
 def content_generation() -> Generation:
     """As anybody sees it who looks now."""
     with db.engine.connect() as connection:
-        return tuple(connection.scalars(text("SELECT number FROM content_generation ORDER BY id")))
+        numbers = connection.scalars(text("SELECT SUM(number) FROM content_generation GROUP BY part ORDER BY part"))
+        return tuple(map(int, numbers))
 
 
 def raised_parts(before: Generation) -> list[int]:

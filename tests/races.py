@@ -129,6 +129,20 @@ def race(app: Flask, first: Act, second: Act, *, at_commit: int = 1, after: str 
     return outcomes
 
 
+def meanwhile(app: Flask, first: Act, second: Act) -> str:
+    """The outcome of an act while another is held before its commit (PostgreSQL), and whether it waits for it."""
+    db.session.rollback()
+    leader = Racer(app, first, at_commit=1)
+    leader.is_held()
+    follower = Racer(app, second)
+    follower.waits_or_ends()
+    waits = follower.is_alive()
+    outcomes = leader.finish(), follower.finish()
+    db.session.expire_all()
+    assert outcomes[0] == "done"
+    return f"waits, then {outcomes[1]}" if waits else outcomes[1]
+
+
 def _note_statement(_connection: object, _cursor: object, statement: str, *_: object) -> None:
     racer = current_thread()
     if isinstance(racer, Racer):

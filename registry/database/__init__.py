@@ -61,6 +61,7 @@ from registry.database.transactions import (
     changes_name,
     detach,
     lock,
+    lock_name,
     transaction,
 )
 from registry.database.types import (
@@ -114,6 +115,7 @@ __all__ = [
     "knows",
     "last_ids",
     "lock",
+    "lock_name",
     "log_slow_statements",
     "newest_version",
     "objects_kept",

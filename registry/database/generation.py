@@ -18,24 +18,29 @@ from sqlalchemy.exc import SQLAlchemyError
 from registry.database.connection import is_sqlite
 from registry.database.types import Model
 
-# The parts of the generation, in the order in which a transaction raises their numbers.
+# The parts of the generation, in the order in which a transaction raises their numbers. The number of a part is the sum
+# of its rows. The index has several, so that on PostgreSQL, a transaction takes one that no other one is changing.
 NAME_GROUPS = 256  # parts 0 to 255: the pages and files of package names
 INDEX = 256  # the lists of package names
 ACCESS = 257  # who can see what, and everything else that is not about packages
+INDEX_ROWS = 16
 
 Generation = tuple[int, ...]  # the numbers of all parts at one moment, by part
 
 content_generation = Table(
     "content_generation",
     Model.metadata,
-    Column("id", Integer, CheckConstraint(f"id BETWEEN 0 AND {ACCESS}", name="part"), primary_key=True),
+    Column("part", Integer, CheckConstraint(f"part BETWEEN 0 AND {ACCESS}", name="part"), primary_key=True),
+    Column("row", Integer, primary_key=True),
     Column("number", BigInteger, nullable=False),
 )
 
+LOOK_ON_SQLITE = "SELECT SUM(number) FROM content_generation GROUP BY part ORDER BY part"
 # With the last snapshot as parameter; as long as PostgreSQL returns the same one, no transaction was committed.
 LOOK_ON_POSTGRESQL = (
-    "SELECT pg_current_snapshot()::text, CASE WHEN pg_current_snapshot()::text <> %s"
-    " THEN (SELECT array_agg(number ORDER BY id) FROM content_generation) END"
+    "SELECT pg_current_snapshot()::text, CASE WHEN pg_current_snapshot()::text <> %s THEN"
+    " (SELECT array_agg(number ORDER BY part) FROM"
+    " (SELECT part, SUM(number)::bigint AS number FROM content_generation GROUP BY part) AS parts) END"
 )
 
 
@@ -104,7 +109,7 @@ class ContentGeneration:
         # Changes with every commit of another connection; read first, so that no later commit is missed.
         state = self._connection.execute("PRAGMA data_version").fetchall()
         if state != self._state:
-            rows = self._connection.execute("SELECT number FROM content_generation ORDER BY id").fetchall()
+            rows = self._connection.execute(LOOK_ON_SQLITE).fetchall()
             self._note(state, tuple(number for (number,) in rows))
         return self._last
 

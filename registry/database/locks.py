@@ -20,8 +20,8 @@ class AdvisoryLock(enum.Enum):
     """Every advisory lock, with its number in PostgreSQL, in the order in which locks are taken.
 
     To prevent deadlocks, a session that holds a lock can only wait for locks further down in this list, and a
-    transaction takes its locks before it changes or locks any row. The exception is ``LIMITED_GROUP``, which is taken
-    after rows have changed, together with other rows that many transactions change. Both rules are checked
+    transaction takes its locks before it changes or locks any row. The exception is ``LIMITED_NAMESPACE``, which is
+    taken after rows have changed, together with other rows that many transactions change. Both rules are checked
     (``OutOfOrder``), the first one also on SQLite.
 
     On SQLite, writers exclude each other, so only the locks held beyond transactions are needed, as file locks.
@@ -35,7 +35,7 @@ class AdvisoryLock(enum.Enum):
     OBJECTS = 7_202_612  # objects and the rows that refer to them: shared by uploads, exclusive for a removal
     TREE = 7_202_614  # namespaces, members, users, inherited settings: shared by changes to packages, jobs, and tokens
     SIGN_IN = 7_202_615  # counts of failed sign-ins
-    LIMITED_GROUP = 7_202_617  # the storage used below a group: one lock per group, taken in the order of group ids
+    LIMITED_NAMESPACE = 7_202_617  # the storage in a project or below a group: one lock for each with a limit, by id
 
 
 class OutOfOrder(RuntimeError):
@@ -90,7 +90,7 @@ def _wait_for(requested: _Held) -> None:
     # PostgreSQL assigns an id to a transaction when it first changes or locks a row.
     statement = text(f"SELECT pg_current_xact_id_if_assigned() IS NOT NULL, {function}({key})")
     has_changed_rows, _ = db.session.execute(statement, {"number": requested.lock.value, "part": requested.part}).one()
-    if has_changed_rows and requested.lock is not AdvisoryLock.LIMITED_GROUP:
+    if has_changed_rows and requested.lock is not AdvisoryLock.LIMITED_NAMESPACE:
         raise OutOfOrder(f"{requested.lock.name} is taken in a transaction that has changed or locked rows")
 
 

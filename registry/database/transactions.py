@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from sqlalchemy import bindparam, inspect, update
+from sqlalchemy import bindparam, inspect, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, OperationalError
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -130,6 +130,14 @@ def changes_name(normalized_name: str) -> None:
     at_end(_Names).parts.add(part_of_name(normalized_name))
 
 
+def lock_name(normalized_name: str) -> None:
+    """Wait until no other transaction changes packages of a name, and let none do so until this one ends.
+
+    Call it before any row is locked; transactions that change several names do without.
+    """
+    execute(_LOCK_NUMBER, {"of_part": part_of_name(normalized_name)})
+
+
 def changes_index() -> None:
     """Make the cached lists of package names stale, in all projects and groups, when the transaction is committed."""
     at_end(_Index)
@@ -154,7 +162,8 @@ class _Index:
     order: ClassVar[int] = Stage.INDEX
 
     def apply(self) -> None:
-        _raise_number(INDEX)
+        if execute(_RAISE_FREE_NUMBER, {"of_part": INDEX}).rowcount == 0:  # wait for one
+            _raise_number(INDEX)
 
 
 class _Access:
@@ -164,15 +173,29 @@ class _Access:
         _raise_number(ACCESS)
 
 
-_RAISE_NUMBER = (
+_candidates = content_generation.alias()
+_free_row = (
+    select(_candidates.c.row)
+    .where(_candidates.c.part == bindparam("of_part"))
+    .order_by(_candidates.c.row)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+    .scalar_subquery()
+)
+_raised = (
     update(content_generation)
-    .where(content_generation.c.id == bindparam("part"))
+    .where(content_generation.c.part == bindparam("of_part"))
     .values(number=content_generation.c.number + 1)
+)
+_RAISE_FREE_NUMBER = _raised.where(content_generation.c.row == _free_row)
+_RAISE_NUMBER = _raised.where(content_generation.c.row == 0)
+_LOCK_NUMBER = (
+    select(content_generation.c.number).where(content_generation.c.part == bindparam("of_part")).with_for_update()
 )
 
 
 def _raise_number(part: int) -> None:
-    execute(_RAISE_NUMBER, {"part": part})
+    execute(_RAISE_NUMBER, {"of_part": part})
 
 
 def _refers_to_nothing(error: IntegrityError) -> bool:
@@ -189,16 +212,14 @@ def _codes(error: DBAPIError) -> set[object]:
     return {getattr(error.orig, name, None) for name in ("sqlite_errorname", "sqlstate")}
 
 
-def lock(record: Model, *attributes: str, can_be_referred_to: bool = False) -> None:
+def lock(record: Model, *attributes: str) -> None:
     """Reload a record, or some of its attributes, and lock its row until the transaction ends.
 
-    :param can_be_referred_to: other transactions can insert rows that refer to this one.
     :raises RecordNotFound: the record was deleted in the meantime.
     """
-    # Lock rows of this table only, as PostgreSQL would otherwise also lock rows of joined tables.
-    mode = {"of": type(record), "key_share": can_be_referred_to}
     try:
-        db.session.refresh(record, attributes or None, with_for_update=mode)
+        # Lock rows of this table only, as PostgreSQL would otherwise also lock rows of joined tables.
+        db.session.refresh(record, attributes or None, with_for_update={"of": type(record)})
     except InvalidRequestError as error:
         raise RecordNotFound from error
 

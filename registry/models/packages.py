@@ -56,7 +56,7 @@ class Package(Model):
             postgresql_where=text("status != 'pending_destruction'"),
         ),
         Index(None, "project_id", "normalized_name"),
-        Index(None, "normalized_name", "project_id"),
+        Index(None, "normalized_name", "name", "project_id"),
         Index(None, "project_id", "created_at"),
         AUTOINCREMENT,
     )
@@ -140,11 +140,12 @@ class FileDownloads(Model):
 
 
 class StorageUsage(Model):
-    """The number of files in a project and their total size; see ``domain.packages.usage``."""
+    """The number of files in a project and their total size, as sums of all its rows; see ``domain.packages.usage``."""
 
     __tablename__ = "storage_usages"
 
-    project_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), index=True)
     files: Mapped[int] = mapped_column(BigInteger, default=0)
     size_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
 

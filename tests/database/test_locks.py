@@ -74,10 +74,10 @@ def test_an_inner_transaction_takes_a_later_lock_and_refuses_an_earlier_one(
 
 def test_locks_of_several_groups_are_taken_in_the_order_of_their_ids(app: Flask) -> None:
     with transaction():
-        hold(AdvisoryLock.LIMITED_GROUP, part=1)
-        hold(AdvisoryLock.LIMITED_GROUP, part=3)
+        hold(AdvisoryLock.LIMITED_NAMESPACE, part=1)
+        hold(AdvisoryLock.LIMITED_NAMESPACE, part=3)
         with pytest.raises(OutOfOrder):
-            hold(AdvisoryLock.LIMITED_GROUP, part=2)
+            hold(AdvisoryLock.LIMITED_NAMESPACE, part=2)
 
 
 def test_a_shared_lock_does_not_become_an_exclusive_one(app: Flask) -> None:
@@ -135,7 +135,7 @@ def test_a_lock_is_not_taken_once_rows_are_held(app: Flask, owner: User, touch: 
         touch(owner)
         with pytest.raises(OutOfOrder):
             hold(AdvisoryLock.TREE)
-        hold(AdvisoryLock.LIMITED_GROUP, part=1)
+        hold(AdvisoryLock.LIMITED_NAMESPACE, part=1)
 
 
 @pytest.mark.postgresql

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from registry.database import AdvisoryLock, at_end, db, execute, transaction, utcnow
+from registry.database import AdvisoryLock, Stage, at_end, db, execute, transaction, utcnow
 from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces.changes import GroupSettings, NamespaceChanges, ProjectSettings
@@ -316,7 +316,7 @@ def touch(project_id: int) -> None:
 class _Touches:
     """The projects in which a transaction did something."""
 
-    order: ClassVar[int] = 2
+    order: ClassVar[int] = Stage.ACTIVITY
 
     def __init__(self) -> None:
         self.project_ids: set[int] = set()
@@ -327,6 +327,13 @@ class _Touches:
 
 
 _namespaces = Namespace.__table__
+_project = _namespaces.alias()
+# A transaction that has locked the row sets the time, too, or deletes the project.
+_free_row = (
+    select(_project.c.id)
+    .where(_project.c.id == bindparam("project_id"))
+    .with_for_update(key_share=True, skip_locked=True)
+)
 _TOUCH = (
-    update(_namespaces).where(_namespaces.c.id == bindparam("project_id")).values(last_activity_at=bindparam("now"))
+    update(_namespaces).where(_namespaces.c.id == _free_row.scalar_subquery()).values(last_activity_at=bindparam("now"))
 )

@@ -10,7 +10,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from registry.database import AdvisoryLock, lock, transaction
+from packaging.utils import canonicalize_name
+
+from registry.database import AdvisoryLock, lock, lock_name, transaction
 from registry.domain import audit, namespaces
 from registry.domain.packages import answers, lists, names
 from registry.errors import BadRequest, Code, Fault, InvalidRecord, RecordNotFound
@@ -107,15 +109,15 @@ def set_name_status(
 ) -> PackageName:
     """Set the status of a package name in a project: active, deprecated, archived, or quarantined.
 
+    Shares ``AdvisoryLock.TREE``: the project cannot be deleted in the meantime.
+
     :param name: normalized or not.
     :raises InvalidRecord: the reason is too long or contains invalid characters.
     :raises NotFound: the project has no package of this name.
     """
     reason = _one_line(reason)
-    with transaction(changes_answers=False) as session:
-        lock(
-            project, "name", can_be_referred_to=True
-        )  # two concurrent changes could both insert the first status of a name
+    with transaction(lock=AdvisoryLock.TREE, shared=True, changes_answers=False) as session:
+        lock_name(canonicalize_name(name))  # two concurrent changes could both insert the first status of a name
         record = names.package_name(project, name)
         if (record.status, record.reason) == (status, reason):
             return record

@@ -1,6 +1,7 @@
 """Storage usage of projects and groups, and storage limits.
 
-The totals of a project are updated in the transaction that changes its files; the usage of a group is the sum of the
+The totals of a project are updated in the transaction that changes its files. They are sums of one or several rows, so
+that on PostgreSQL, a transaction takes a row that no other one is changing. The usage of a group is the sum of the
 projects in it. Administrators set default limits for all projects and all top-level groups, and override them for
 individual ones.
 """
@@ -11,10 +12,24 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from registry.database import AdvisoryLock, at_end, db, execute, hold, transaction
-from registry.errors import RecordNotFound, StorageLimitReached
+from registry.database import AdvisoryLock, Stage, at_end, db, execute, hold, transaction
+from registry.errors import StorageLimitReached
 from registry.models import Ancestry, FileStatus, Group, InstanceSettings, Namespace, PackageFile, Project, StorageUsage
 
 
@@ -57,12 +72,26 @@ _ALLOWANCE = (
     .where(_instance.c.id == 1)
     .order_by(_listed.c.distance)
 )
+_number_of_limits = select(func.count()).select_from(_limits).scalar_subquery()
+_candidates = _usages.alias()
+_free_row = (
+    select(_candidates.c.id)
+    .where(_candidates.c.project_id == bindparam("namespace_id"))
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
 _COUNT = (
     update(_usages)
-    .where(_usages.c.project_id == bindparam("namespace_id"))
+    .where(_usages.c.id == _free_row.scalar_subquery())
     .values(files=_usages.c.files + bindparam("added"), size_bytes=_usages.c.size_bytes + bindparam("growth"))
     .add_cte(_limits)
-    .returning(select(func.count()).select_from(_limits).scalar_subquery())
+    .returning(_number_of_limits)
+)
+_COUNT_IN_NEW_ROW = (
+    insert(_usages)
+    .values(project_id=bindparam("namespace_id"), files=bindparam("added"), size_bytes=bindparam("growth"))
+    .add_cte(_limits)
+    .returning(_number_of_limits)
 )
 
 
@@ -96,7 +125,7 @@ def count(project_id: int, files: int, size_bytes: int) -> None:
 class Changes:
     """Changes of the totals of projects in one transaction."""
 
-    order: ClassVar[int] = 1
+    order: ClassVar[int] = Stage.TOTALS
 
     def __init__(self) -> None:
         self._sums: dict[int, tuple[int, int]] = {}
@@ -106,7 +135,7 @@ class Changes:
         self._sums[project_id] = (standing[0] + files, standing[1] + size_bytes)
 
     def apply(self) -> None:
-        """Update the totals; takes ``AdvisoryLock.LIMITED_GROUP`` of groups with limits, which other projects share.
+        """Update the totals; takes ``AdvisoryLock.LIMITED_NAMESPACE`` of projects and groups with limits.
 
         :raises StorageLimitReached: a limit would be exceeded.
         :raises RecordNotFound: a project was deleted in the meantime.
@@ -116,21 +145,18 @@ class Changes:
             is_limited = _add(project_id, files, growth)
             if is_limited and growth > 0:
                 limits[project_id] = limits_on(project_id)
-        groups = {limit.namespace_id for found in limits.values() for limit in found if limit.kind == "group"}
-        for group_id in sorted(groups):
-            hold(AdvisoryLock.LIMITED_GROUP, part=group_id)
+        for namespace_id in sorted({limit.namespace_id for found in limits.values() for limit in found}):
+            hold(AdvisoryLock.LIMITED_NAMESPACE, part=namespace_id)
         for project_id, found in limits.items():
             _refuse_passed(found, self._sums[project_id][1])
 
 
 def _add(project_id: int, files: int, size_bytes: int) -> bool:
-    """Update the totals of a project, and return whether it is limited, which most are not.
-
-    :raises RecordNotFound: it was deleted in the meantime.
-    """
-    limits = execute(_COUNT, {"namespace_id": project_id, "added": files, "growth": size_bytes}).scalar()
-    if limits is None:
-        raise RecordNotFound
+    """Update the totals of a project, and return whether it is limited, which most are not."""
+    values = {"namespace_id": project_id, "added": files, "growth": size_bytes}
+    limits = execute(_COUNT, values).scalar()
+    if limits is None:  # other transactions are changing all rows; at most as many are needed as there are threads
+        limits = execute(_COUNT_IN_NEW_ROW, values).scalar()
     return bool(limits)
 
 
@@ -207,32 +233,47 @@ class Miscount:
 
 def miscounts() -> list[Miscount]:
     """Return the projects with wrong totals; totals and files are read in one statement, at the same moment."""
-    files, size_bytes = _true_sums()
+    files, size_bytes = _true_totals(Project.id)
+    counted = _counted_totals(StorageUsage.project_id == Project.id)
+    counted_files, counted_bytes = (total.correlate(Project).scalar_subquery() for total in counted)
     rows = db.session.execute(
-        select(Project.id, Project.full_path, StorageUsage.size_bytes.label("counted"), size_bytes.label("size_bytes"))
-        .join(StorageUsage, StorageUsage.project_id == Project.id)
-        .where(or_(StorageUsage.files != files, StorageUsage.size_bytes != size_bytes))
+        select(Project.id, Project.full_path, counted_bytes.label("counted"), size_bytes.label("size_bytes"))
+        .where(or_(counted_files != files, counted_bytes != size_bytes))
         .order_by(Project.id)
     ).all()
-    return [Miscount(row.id, row.full_path, row.counted, int(row.size_bytes)) for row in rows]
+    return [Miscount(row.id, row.full_path, int(row.counted), int(row.size_bytes)) for row in rows]
 
 
 def recount(project_id: int) -> None:
     """Set the totals of a project to those of its files."""
     with transaction(changes_answers=False) as session:
-        # Transactions that change files update the totals last: once the row is locked, all counted files are visible.
-        session.scalar(select(StorageUsage.files).where(StorageUsage.project_id == project_id).with_for_update())
-        files, size_bytes = _true_sums()
+        rows = select(StorageUsage.id).where(StorageUsage.project_id == project_id).order_by(StorageUsage.id)
+        # No other transaction changes this row until the end. What others count is visible together with their files.
+        row_id = session.scalar(rows.limit(1).with_for_update())
+        other = aliased(StorageUsage)
+        others = _counted_totals(other.project_id == project_id, other.id != row_id, of=other)
+        corrected = [
+            true - counted.scalar_subquery() for true, counted in zip(_true_totals(project_id), others, strict=True)
+        ]
         session.execute(
-            update(StorageUsage)
-            .where(StorageUsage.project_id == project_id)
-            .values(files=files, size_bytes=size_bytes),
+            update(StorageUsage).where(StorageUsage.id == row_id).values(files=corrected[0], size_bytes=corrected[1]),
             execution_options={"synchronize_session": False},
         )
 
 
-def _true_sums() -> tuple[ColumnElement[int], ColumnElement[int]]:
-    kept = (PackageFile.project_id == StorageUsage.project_id, PackageFile.status == FileStatus.DEFAULT)
-    files = select(func.count(PackageFile.id)).where(*kept).correlate(StorageUsage).scalar_subquery()
-    size = select(func.coalesce(func.sum(PackageFile.size_bytes), 0)).where(*kept).correlate(StorageUsage)
-    return files, size.scalar_subquery()
+def _true_totals(project_id: int | InstrumentedAttribute[int]) -> tuple[ScalarSelect[int], ScalarSelect[int]]:
+    """Select the number and size of the files of a project."""
+    kept = (PackageFile.project_id == project_id, PackageFile.status == FileStatus.DEFAULT)
+    files = select(func.count(PackageFile.id)).where(*kept)
+    size_bytes = select(func.coalesce(func.sum(PackageFile.size_bytes), 0)).where(*kept)
+    return files.scalar_subquery(), size_bytes.scalar_subquery()
+
+
+def _counted_totals(
+    *conditions: ColumnElement[bool], of: type[StorageUsage] = StorageUsage
+) -> tuple[Select[int], Select[int]]:
+    """Select the sums of the rows that meet the conditions."""
+    files, size_bytes = (
+        select(func.coalesce(func.sum(column), 0)).where(*conditions) for column in (of.files, of.size_bytes)
+    )
+    return files, size_bytes

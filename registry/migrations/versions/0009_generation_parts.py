@@ -8,8 +8,13 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-PARTS = 258
-content_generation = sa.table("content_generation", sa.column("id", sa.Integer()), sa.column("number", sa.BigInteger()))
+NAME_GROUPS, INDEX, ACCESS, INDEX_ROWS = range(256), 256, 257, range(16)
+content_generation = sa.table(
+    "content_generation",
+    sa.column("part", sa.Integer()),
+    sa.column("row", sa.Integer()),
+    sa.column("number", sa.BigInteger()),
+)
 
 
 def upgrade() -> None:
@@ -17,9 +22,11 @@ def upgrade() -> None:
     op.drop_table("content_generation")
     op.create_table(
         "content_generation",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("part", sa.Integer(), nullable=False),
+        sa.Column("row", sa.Integer(), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint("id BETWEEN 0 AND 257", name=op.f("ck_content_generation_part")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_content_generation")),
+        sa.CheckConstraint("part BETWEEN 0 AND 257", name=op.f("ck_content_generation_part")),
+        sa.PrimaryKeyConstraint("part", "row", name=op.f("pk_content_generation")),
     )
-    op.bulk_insert(content_generation, [{"id": part, "number": number} for part in range(PARTS)])
+    parts = [*((part, 0) for part in (*NAME_GROUPS, ACCESS)), *((INDEX, row) for row in INDEX_ROWS)]
+    op.bulk_insert(content_generation, [{"part": part, "row": row, "number": number} for part, row in sorted(parts)])

@@ -9,9 +9,9 @@ from threading import Barrier
 
 import pytest
 from flask import Flask
-from sqlalchemy import delete, event, select
+from sqlalchemy import delete, event, select, text
 
-from registry.database import db, transaction, utcnow
+from registry.database import INDEX, db, transaction, utcnow
 from registry.domain import namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
@@ -26,7 +26,7 @@ from registry.storage.local import LocalStorage
 from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.domain.packages.publications import live_files
-from tests.races import Act, at_once, race
+from tests.races import Act, Racer, at_once, meanwhile, race
 
 pytestmark = pytest.mark.postgresql
 WHEEL, SDIST = build_wheel(), build_sdist()
@@ -146,6 +146,69 @@ def test_a_name_gets_two_statuses_at_the_same_time_one_after_the_other(
     assert race(app, say(NameStatus.DEPRECATED), say(NameStatus.ARCHIVED)) == ("done", "done")
     assert db.session.scalars(select(PackageName.status)).all() == [NameStatus.ARCHIVED]
     assert [event.details["before"] for event in events("package_name_status_changed")] == ["active", "deprecated"]
+
+
+def set_status(project_id: int, name: str) -> Act:
+    def act() -> None:
+        project = db.session.get_one(Project, project_id)
+        releases.set_name_status(project, name, NameStatus.DEPRECATED, by=SHELL)
+
+    return act
+
+
+OTHER = build_wheel("other")
+
+
+@pytest.mark.parametrize("act", [delete_package, delete_files, yank_version, yank_file])
+@pytest.mark.parametrize("is_first", [True, False], ids=["an upload first", "an upload second"])
+def test_what_is_done_to_a_name_and_an_upload_of_another_do_not_wait_for_each_other(
+    app: Flask, project: Project, wheel: PackageFile, act: Callable[[int], Act], is_first: bool
+) -> None:
+    upload = publish(project.id, OTHER)
+    first, second = (upload, act(wheel.id)) if is_first else (act(wheel.id), upload)
+
+    assert meanwhile(app, first, second) == "done"
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known names", "new names"])
+def test_uploads_of_two_names_do_not_wait_for_each_other(app: Flask, project: Project, known: bool) -> None:
+    for name in ("demo", "other") if known else ():
+        factories.published(project, build_wheel(name, "0.9"))
+    before = factories.content_generation()
+
+    assert meanwhile(app, publish(project.id, WHEEL), publish(project.id, OTHER)) == "done"
+    assert usage.miscounts() == []
+    assert factories.content_generation()[INDEX] == before[INDEX] + (0 if known else 2)
+
+
+def test_uploads_of_more_new_names_than_there_are_numbers_wait_for_one_of_them(app: Flask, project: Project) -> None:
+    before = factories.content_generation()
+    with db.engine.begin() as connection:
+        connection.execute(text("SELECT row FROM content_generation WHERE part = :index FOR UPDATE"), {"index": INDEX})
+        upload = Racer(app, publish(project.id, WHEEL))
+        upload.waits_or_ends()
+        assert upload.outcome == ""
+
+    assert upload.finish() == "done"
+    assert factories.content_generation()[INDEX] == before[INDEX] + 1
+
+
+def test_the_status_of_a_name_and_an_upload_of_another_do_not_wait_for_each_other(
+    app: Flask, project: Project, wheel: PackageFile
+) -> None:
+    factories.published(project, build_wheel("other", "0.9"))
+
+    assert meanwhile(app, set_status(project.id, "demo"), publish(project.id, OTHER)) == "done"
+    assert meanwhile(app, publish(project.id, build_wheel("other", "2.0")), set_status(project.id, "demo")) == "done"
+
+
+@pytest.mark.parametrize(
+    ("second", "outcome"),
+    [(SDIST, "done"), (build_wheel(version="2.0"), "done"), (WHEEL, "DuplicateFile")],
+    ids=["another file", "another version", "the same file"],
+)
+def test_uploads_of_one_name_wait_for_each_other(app: Flask, project: Project, second: BuiltFile, outcome: str) -> None:
+    assert meanwhile(app, publish(project.id, WHEEL), publish(project.id, second)) == f"waits, then {outcome}"
 
 
 def test_a_recount_waits_for_an_upload_and_counts_its_file(app: Flask, project: Project) -> None:

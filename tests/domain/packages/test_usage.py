@@ -202,8 +202,8 @@ def test_a_limit_cannot_be_set_by_creating_what_it_limits(settings: Callable[...
 @pytest.mark.parametrize("holder", ["project", "group"])
 def test_of_many_uploads_at_once_a_limit_lets_through_what_fits(app: Flask, group: Group, holder: str) -> None:
     projects = [factories.project(parent=group) for _ in range(1 if holder == "project" else 3)]
-    limit(projects[0] if holder == "project" else group, 3 * max(len(wheel.content) for wheel in WHEELS))
-    wheels = [build_wheel("demo", f"1.{number}") for number in range(9)]
+    wheels = [build_wheel(f"demo{number}") for number in range(9)]
+    limit(projects[0] if holder == "project" else group, 3 * max(len(wheel.content) for wheel in wheels))
 
     def publish(project_id: int, wheel: BuiltFile) -> None:
         factories.published(db.session.get_one(Project, project_id), wheel)
