@@ -121,6 +121,24 @@ class Metrics:
         :param status: the status line.
         :param seconds: time until the response began.
         """
+        self._duration(environ, status).observe(seconds)
+        done = environ.get(EVENT)
+        if done is not None:
+            self._count_event(done, environ, status[:3])
+
+    def counter(self, environ: WSGIEnvironment, status: str) -> Callable[[float], None]:
+        """Return a function that counts the same request again, and takes the time until its response began."""
+        duration, done = self._duration(environ, status), environ.get(EVENT)
+        counted = {"REQUEST_METHOD": environ["REQUEST_METHOD"]}
+
+        def count(seconds: float) -> None:
+            duration.observe(seconds)
+            if done is not None:
+                self._count_event(done, counted, status[:3])
+
+        return count
+
+    def _duration(self, environ: WSGIEnvironment, status: str) -> Histogram:
         key = (environ.get(ROUTE) or "none", environ["REQUEST_METHOD"], status[:3])
         known = self._known.get(key)
         if known is None:
@@ -128,10 +146,7 @@ class Metrics:
             known = self._requests.labels(key[0], method, key[2])
             if method == key[1]:
                 self._known[key] = known
-        known.observe(seconds)
-        done = environ.get(EVENT)
-        if done is not None:
-            self._count_event(done, environ, key[2])
+        return known
 
     def _count_event(self, done: object, environ: WSGIEnvironment, status: str) -> None:
         if isinstance(done, Download):

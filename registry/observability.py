@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import secrets
-import sys
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from functools import partial
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
@@ -17,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Flask, Response, current_app, has_request_context, jsonify, request
 from sqlalchemy import text
 
-from registry import credential_names, database, metrics
+from registry import database, metrics
 from registry.database import db
 from registry.errors import ConfigurationError, Unavailable
+from registry.logs import RepeatedRecord
 from registry.metrics import Metrics
 from registry.storage import Storage
 
@@ -32,63 +30,9 @@ probes = Blueprint("probes", __name__)
 PROBE_SECONDS = 3  # probes have to be answered in time, and must not occupy threads
 LONGEST_PATH = 2000  # characters of a path in the log; clients can send a hundred times as many
 
-Note = Callable[[str, str, float], None]  # of a request: its id, the client's address, and seconds until the answer
+Note = Callable[..., None]
 
-# What is logged and counted of a request, besides its id, address, and duration.
-_NOTED = (
-    "REQUEST_METHOD", "REQUEST_URI", "PATH_INFO", "HTTP_USER_AGENT", "registry.principal", metrics.ROUTE, metrics.EVENT
-)  # fmt: skip
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_PARAMETERS = "|".join(credential_names.PARAMETERS)
-_HEADERS = "|".join(name.replace("-", "[-_]") for name in credential_names.HEADERS)
-# Prefixed tokens, credentials in URLs, and the values of parameters and headers that carry credentials, either as sent
-# or in the representation of a dictionary.
-_SECRETS = re.compile(
-    r"\bgl(?:pat|dt|cbt)-[\w-]+"
-    r"|(?<=://)[^/\s@]+(?=@)"
-    rf"|(?P<parameter>(?:{_PARAMETERS})=)[^&\s\"']+"
-    rf"|(?P<header>(?:{_HEADERS})[\\\"']*: ?[\\\"']*)[^\\\"'\n]+"
-    r"|(?<=Basic )[A-Za-z0-9+/=_-]+|(?<=Bearer )\S+",
-    re.IGNORECASE,
-)
-# Every secret follows one of these; most lines contain none of them and are not searched further.
-_NAMES = {name.lower().replace("-", "_") for name in (*credential_names.PARAMETERS, *credential_names.HEADERS)}
-_HINTS = ("glpat_", "gldt_", "glcbt_", "://", "basic ", "bearer ", *sorted(_NAMES))
-
-
-def scrubbed(message: str) -> str:
-    """Replace everything that looks like a secret."""
-    folded = message.lower().replace("-", "_")
-    return _SECRETS.sub(_filtered, message) if any(hint in folded for hint in _HINTS) else message
-
-
-def _filtered(secret: re.Match[str]) -> str:
-    return f"{secret['parameter'] or secret['header'] or ''}[FILTERED]"
-
-
-class TextFormatter(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-
-    def format(self, record: logging.LogRecord) -> str:
-        return scrubbed(super().format(record))
-
-
-class JSONFormatter(logging.Formatter):
-    """Formats each record as a JSON object on one line: the message, and its values as fields."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        entry: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        entry |= {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return scrubbed(json.dumps(entry, default=str))
 
 
 def init_app(app: Flask) -> None:
@@ -116,21 +60,6 @@ def _circumstances() -> dict[str, object]:
     return {"route": request.environ.get(metrics.ROUTE), "request_id": request.environ.get("registry.request_id")}
 
 
-def configure_logging(form: str) -> None:
-    """Log to standard error in the format ``text`` or ``json``."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    # Threads, processes, and source lines are not logged; not collecting them halves the cost of a record.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None  # Python documentation, "Logging HOWTO", section "Optimization"
-    # Waitress warns about every request that waits for a thread, which is normal on a busy server.
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-
-
 class RequestLog:
     """Outermost WSGI middleware: gives each request an id, and logs and counts it when its response begins."""
 
@@ -150,27 +79,34 @@ class RequestLog:
                 seconds = time.perf_counter() - begun
                 self._metrics.count(environ, status, seconds)
                 if logger.isEnabledFor(logging.INFO):
-                    _log(environ, status, headers, seconds * 1000)
+                    logger.handle(_record(environ, status, headers, seconds))
                 if "registry.kept" in environ:
                     environ["registry.note"] = partial(self._note, environ, status, headers)
             return start_response(status, [*headers, ("X-Request-Id", request_id)], exc_info)
 
         return self._application(environ, start)
 
-    def _note(self, environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]]) -> Note:
-        """Return a function that logs and counts the same request again."""
-        kept = {name: environ[name] for name in _NOTED if name in environ}
+    def _note(
+        self, environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]], is_peer_logged: bool
+    ) -> Note:
+        """Return a function that logs and counts the same request again.
 
-        def note(request_id: str, address: str, seconds: float) -> None:
-            self._metrics.count(kept, status, seconds)
+        :param is_peer_logged: whether the address in the log is the peer's, so that it can differ.
+        """
+        count = self._metrics.counter(environ, status)
+        varying = ("request_id", "address") if is_peer_logged else ("request_id",)
+        record = RepeatedRecord.of(_record(environ, status, headers, 0), *varying)
+
+        def note(seconds: float, *values: str) -> None:
+            count(seconds)
             if logger.isEnabledFor(logging.INFO):
-                again = kept | {"registry.request_id": request_id, "REMOTE_ADDR": address}
-                _log(again, status, headers, seconds * 1000)
+                logger.handle(record.again(time.time(), round(seconds * 1000, 1), *values))
 
         return note
 
 
-def _log(environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]], duration_ms: float) -> None:
+def _record(environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]], seconds: float) -> logging.LogRecord:
+    """Return the log record of a request."""
     path = str(environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")).partition("?")[0][:LONGEST_PATH]
     shown = path if path.isascii() and path.isprintable() else ascii(path)
     length = next((value for name, value in headers if name == "Content-Length"), None)
@@ -179,19 +115,15 @@ def _log(environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]], 
         "method": environ["REQUEST_METHOD"],
         "path": shown,
         "status": int(status[:3]),
-        "duration_ms": round(duration_ms, 1),
+        "duration_ms": round(seconds * 1000, 1),
         "size_bytes": None if length is None else int(length),
         "address": environ.get("REMOTE_ADDR"),
         "principal": environ.get("registry.principal"),
         "user_agent": environ.get("HTTP_USER_AGENT", "")[:200],
     }
-    logger.info(
-        "%s %s answered %s in %s ms",
-        fields["method"],
-        shown,
-        fields["status"],
-        fields["duration_ms"],
-        extra=fields,
+    values = (fields["method"], shown, fields["status"], fields["duration_ms"])
+    return logger.makeRecord(
+        logger.name, logging.INFO, __file__, 0, "%s %s answered %s in %s ms", values, None, extra=fields
     )
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask
 
-from registry import config, database, metrics, observability, server
+from registry import config, database, logs, metrics, server
 from registry.database import utcnow
 from registry.domain.accounts import first_run
 from registry.domain.accounts.first_run import CREDENTIALS_FILE, Credentials
@@ -66,7 +66,7 @@ def worker_app() -> Flask:
 
 
 def _prepare(app: Flask, check_storage: Callable[[Flask], None]) -> None:
-    observability.configure_logging(app.config["LOG_FORMAT"])
+    logs.configure(app.config["LOG_FORMAT"])
     with app.app_context():
         database.upgrade()
     check_storage(app)

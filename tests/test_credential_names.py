@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from registry import credential_names, observability
+from registry import credential_names, logs
 from registry.blueprints.auth import credentials
 from tests import factories
 from tests.clients import Rest
@@ -18,7 +18,7 @@ from tests.clients import Rest
 NO_CREDENTIALS = {"Sudo", "sudo", "X-CSRF-Token"}
 headers = pytest.mark.parametrize("header", credential_names.HEADERS)
 parameters = pytest.mark.parametrize("parameter", credential_names.PARAMETERS)
-FORMATTERS = {"text": observability.TextFormatter(), "json": observability.JSONFormatter()}
+FORMATTERS = {"text": logs.TextFormatter(), "json": logs.JSONFormatter()}
 formatters = pytest.mark.parametrize("formatter", FORMATTERS.values(), ids=FORMATTERS)
 
 

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
-from registry import create_app, database, observability
+from registry import create_app, database, logs, observability
 from registry.database import db
 from registry.observability import Check
 from tests import factories
@@ -65,7 +65,7 @@ def test_a_request_id_that_reads_well_is_taken_over(client, sent, kept):
 def test_no_secret_reaches_the_log(client, pip, project, owner, caplog):
     token = factories.access_token(owner)
     handler = logging.StreamHandler(stream := io.StringIO())
-    for formatter in (observability.TextFormatter(), observability.JSONFormatter()):
+    for formatter in (logs.TextFormatter(), logs.JSONFormatter()):
         handler.setFormatter(formatter)
         logging.getLogger().addHandler(handler)
         try:
@@ -87,10 +87,10 @@ def test_the_json_form_is_one_object_a_line():
     record = logging.LogRecord("registry", logging.INFO, __file__, 1, "said %s", ("so",), None)
     record.size_bytes = 5
 
-    entry = json.loads(observability.JSONFormatter().format(record))
+    entry = json.loads(logs.JSONFormatter().format(record))
 
     assert (entry["message"], entry["size_bytes"], entry["level"]) == ("said so", 5, "info")
-    assert "\n" not in observability.JSONFormatter().format(record)
+    assert "\n" not in logs.JSONFormatter().format(record)
 
 
 @pytest.mark.parametrize(

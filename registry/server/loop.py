@@ -11,6 +11,7 @@ from types import FrameType
 
 from waitress import wasyncore
 
+from registry import logs
 from registry.server.channel import Channel
 from registry.server.listening import Server
 
@@ -66,9 +67,10 @@ class Loop:
             signal.signal(RETIRE, self._handle_retire)
             Lifeline(lifeline, self._server, self._stop)
         announce(int(self._server.effective_port))
-        while self._stop_by is None:
-            self.turn(1)
-        self._drain()
+        with logs.never_waiting():
+            while self._stop_by is None:
+                self.turn(1)
+            self._drain()
 
     def _handle_stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stop()

@@ -37,7 +37,9 @@ _IDS_AT_ONCE = 256
 
 logger = logging.getLogger(__name__)
 
-Note = Callable[[str, str, float], None]  # of a request: its id, the client's address, and seconds until the answer
+Note = Callable[
+    ..., None
+]  # with the seconds until the answer, the request's id, and the peer's address if it is logged
 
 
 class Answer(Protocol):
@@ -100,17 +102,14 @@ class Head:
     """A request head that was answered, and the head of the response without date and request id.
 
     :ivar closes: whether the connection closes after the response.
-    :ivar address: the client's address according to trusted proxies; ``None`` if it is the peer.
     """
 
-    __slots__ = ("_parts", "address", "answer", "body", "closes", "note", "size_bytes")
+    __slots__ = ("_parts", "answer", "body", "closes", "note", "size_bytes")
 
-    def __init__(
-        self, kept: Kept, parts: tuple[bytes, bytes, bytes], closes: bool, note: Note, address: str | None
-    ) -> None:
+    def __init__(self, kept: Kept, parts: tuple[bytes, bytes, bytes], closes: bool, note: Note) -> None:
         self._parts = parts
         self.answer, self.body = kept.answer, kept.body
-        self.closes, self.note, self.address = closes, note, address
+        self.closes, self.note = closes, note
         self.size_bytes = sum(map(len, parts)) + _OVERHEAD_BYTES
 
     def response_head(self, date: bytes, request_id: str) -> bytes:
@@ -185,8 +184,7 @@ class Repeats:
             return
         parts = _without_date_and_id(task.response_head)
         if parts is not None:
-            address = environ["REMOTE_ADDR"] if self._trusts_proxies else None
-            head = Head(kept, parts, task.close_on_finish, environ[NOTE](), address)
+            head = Head(kept, parts, task.close_on_finish, environ[NOTE](not self._trusts_proxies))
             self._cache.remember(kept, digest, head)
 
     def close(self) -> None:
@@ -254,7 +252,8 @@ class Repeats:
             return
         try:
             request_id = next(self._ids)
-            head.note(request_id, head.address or channel.addr[0], time.perf_counter() - begun)
+            seconds = time.perf_counter() - begun
+            head.note(seconds, request_id, *(() if self._trusts_proxies else (channel.addr[0],)))
             channel.give(head.response_head(date, request_id), head.body, head.closes)
         finally:
             channel.outbuf_lock.release()

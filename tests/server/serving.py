@@ -15,7 +15,7 @@ from flask import Flask, Response, request
 from waitress.buffers import OverflowableBuffer
 from werkzeug.wsgi import wrap_file
 
-from registry import server
+from registry import logs, server
 from registry.server.channel import PREFLIGHT, Channel
 from registry.server.loop import Loop
 
@@ -95,9 +95,10 @@ class Serving:
         self.server.task_dispatcher.add_task = counting
 
     def _run(self) -> None:
-        while not self._is_over:
-            self._loop.turn(self._timeout_seconds)
-            self.turns += 1
+        with logs.never_waiting():
+            while not self._is_over:
+                self._loop.turn(self._timeout_seconds)
+                self.turns += 1
 
     def turns_at_rest(self) -> int:
         """The turns so far, when there is none for a while.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 import struct
 import time
@@ -10,7 +12,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
+from registry.logs import Formatter, JSONFormatter, TextFormatter
+from tests.log_pipe import Pipe, logging_to_pipe
+from tests.server.pages import Client, by_loop, has_connection
 from tests.server.serving import MIB, UPLOAD, Serving, StuckDisk, answer, eventually, taken
 
 
@@ -70,3 +76,41 @@ def test_not_for_a_client_that_takes_nothing_any_more(serving: Serving) -> None:
     with serving.asked_for(f"/whole/{32 * MIB}"):
         eventually(lambda: serving.server.active_channels)
         eventually(lambda: not serving.server.active_channels)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    with logging_to_pipe(JSONFormatter()) as pipe:
+        yield pipe
+
+
+def test_not_for_its_log(pipe: Pipe, serving_pages: Serving) -> None:
+    """Standard error is a pipe that is full, and nothing reads it."""
+    with Client(serving_pages) as client:
+        _, body = client.known()
+        client.get()
+        pipe.fill()
+        answers = by_loop(serving_pages, lambda: [client.get() for _ in range(300)])
+
+    assert {answer[1] for answer in answers} == {body}
+    ids = [head.partition(b"X-Request-Id: ")[2][:32].decode() for head, _ in answers]
+    logged = [json.loads(line)["request_id"] for line in pipe.lines(containing=ids[-1])]
+    assert logged[-300:] == ids
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JSONFormatter()], ids=["text", "json"])
+def test_its_lines_are_those_of_threads(formatter: Formatter, served: Flask, tmp_path: Path) -> None:
+    with logging_to_pipe(formatter) as pipe, closing(Serving(tmp_path, app=served)) as serving:
+        has_connection(serving)
+        with Client(serving, User_Agent='a "quoted" agent, 100%') as client:
+            client.known()
+            heads = by_loop(serving, lambda: [client.get()[0] for _ in range(3)])
+        first, *others = [varying(line) for line in pipe.lines(count=4)]
+
+    assert heads
+    assert others == [first] * 3
+
+
+def varying(line: str) -> str:
+    """A line without what differs in every line."""
+    return re.sub(r"[0-9a-f]{32}|[0-9]+\.[0-9]|(?<=[0-9][T ])[0-9:,.]+", "...", line)

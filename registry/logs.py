@@ -1,0 +1,298 @@
+"""The log on standard error: its formats, without secrets, and its writing, for which the server's loop never waits."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from operator import attrgetter
+from queue import SimpleQueue
+from select import PIPE_BUF
+from threading import Lock, Thread, get_ident
+from typing import Any, TextIO, cast
+
+from registry import credential_names
+
+MOST_LINES = 10_000  # of the loop that wait to be written; several megabytes
+GATHER_SECONDS = 0.01  # for how long further lines of the loop are gathered to be written together
+_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_PARAMETERS = "|".join(credential_names.PARAMETERS)
+_HEADERS = "|".join(name.replace("-", "[-_]") for name in credential_names.HEADERS)
+# Prefixed tokens, credentials in URLs, and the values of parameters and headers that carry credentials, either as sent
+# or in the representation of a dictionary.
+_SECRETS = re.compile(
+    r"\bgl(?:pat|dt|cbt)-[\w-]+"
+    r"|(?<=://)[^/\s@]+(?=@)"
+    rf"|(?P<parameter>(?:{_PARAMETERS})=)[^&\s\"']+"
+    rf"|(?P<header>(?:{_HEADERS})[\\\"']*: ?[\\\"']*)[^\\\"'\n]+"
+    r"|(?<=Basic )[A-Za-z0-9+/=_-]+|(?<=Bearer )\S+",
+    re.IGNORECASE,
+)
+# Every secret follows one of these; most lines contain none of them and are not searched further.
+_NAMES = {name.lower().replace("-", "_") for name in (*credential_names.PARAMETERS, *credential_names.HEADERS)}
+_HINTS = ("glpat_", "gldt_", "glcbt_", "://", "basic ", "bearer ", *sorted(_NAMES))
+
+
+def scrubbed(message: str) -> str:
+    """Replace everything that looks like a secret."""
+    folded = message.lower().replace("-", "_")
+    return _SECRETS.sub(_filtered, message) if any(hint in folded for hint in _HINTS) else message
+
+
+def _filtered(secret: re.Match[str]) -> str:
+    return f"{secret['parameter'] or secret['header'] or ''}[FILTERED]"
+
+
+class RepeatedRecord(logging.LogRecord):
+    """One of many records that differ only in their time, in the fields ``varying``, and in the duration.
+
+    The duration is the field ``duration_ms`` and the last argument of the message.
+
+    :ivar lines: the line of all these records, by format, with places for what differs.
+    """
+
+    __slots__ = ("lines", "varying")
+
+    lines: dict[type[Formatter], Line | None]
+    varying: tuple[str, ...]
+
+    @classmethod
+    def of(cls, record: logging.LogRecord, *varying: str) -> RepeatedRecord:
+        """Return a record like this one, which can be repeated."""
+        first = cls.__new__(cls)
+        first.__dict__.update(vars(record))
+        first.lines, first.varying = {}, varying
+        return first
+
+    def again(self, created: float, duration_ms: float, *values: str) -> RepeatedRecord:
+        """Return another one.
+
+        :param values: of the varying fields. They must not need escaping in JSON.
+        """
+        record = RepeatedRecord.__new__(RepeatedRecord)
+        record.__dict__.update(self.__dict__)
+        record.lines, record.varying = self.lines, self.varying
+        record.created, record.msecs = created, int(created % 1 * 1000)
+        record.args = (*cast(tuple[object, ...], self.args)[:-1], duration_ms)
+        record.__dict__.update(zip(self.varying, values, strict=True), duration_ms=duration_ms)
+        return record
+
+
+class Formatter(logging.Formatter, ABC):
+    """Formats one line, without secrets. The line of a repeated record is formatted once, and then only completed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = (-1, "")
+
+    def format(self, record: logging.LogRecord) -> str:
+        if not isinstance(record, RepeatedRecord):
+            return scrubbed(self.formatted(record))
+        kind = type(self)
+        if kind not in record.lines:
+            record.lines[kind] = Line.of(record, self)
+        line = record.lines[kind]
+        return scrubbed(self.formatted(record)) if line is None else line.completed(self.time(record.created), record)
+
+    @abstractmethod
+    def formatted(self, record: logging.LogRecord) -> str:
+        """Return the line, including secrets."""
+
+    @abstractmethod
+    def second(self, second: int) -> str:
+        """Return a time without fractions of a second, with ``%03d`` in the place of milliseconds."""
+
+    def time(self, created: float) -> str:
+        second = int(created)
+        if self._second[0] != second:
+            self._second = (second, self.second(second))
+        return self._second[1] % (created % 1 * 1000)
+
+
+class TextFormatter(Formatter):
+    def formatted(self, record: logging.LogRecord) -> str:
+        text = f"{self.time(record.created)} {record.levelname} {record.name}: {record.getMessage()}"
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return text
+
+    def second(self, second: int) -> str:
+        return time.strftime("%Y-%m-%d %H:%M:%S,%%03d", time.localtime(second))
+
+
+class JSONFormatter(Formatter):
+    """Formats each record as a JSON object on one line: the message, and its values as fields."""
+
+    def formatted(self, record: logging.LogRecord) -> str:
+        entry: dict[str, object] = {
+            "time": self.time(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        entry |= {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
+
+    def second(self, second: int) -> str:
+        return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.%%03d+00:00")
+
+
+class Line:
+    """A line with places for the time of a record, its duration, and its varying fields.
+
+    :param names: of the values behind the time, in the order of their places.
+    """
+
+    def __init__(self, pattern: str, names: list[str]) -> None:
+        self._pattern = pattern
+        self._values = attrgetter("duration_ms", *names)  # at least two, so that it returns a tuple
+
+    @classmethod
+    def of(cls, record: RepeatedRecord, formatter: Formatter) -> Line | None:
+        """Return the line of all records like this one, or ``None`` if they have to be formatted one by one."""
+        duration_ms = secrets.randbelow(1 << 40) + (1 << 40) + 0.5
+        marks = [secrets.token_hex(16) for _ in record.varying]
+        names = {str(duration_ms): "duration_ms", **dict(zip(marks, record.varying, strict=True))}
+        line = scrubbed(formatter.formatted(record.again(0, duration_ms, *marks)))
+        before, found, behind = line.partition(formatter.time(0))
+        pieces = re.split(f"({'|'.join(map(re.escape, names))})", behind)
+        if not found or len(pieces) == 1:
+            return None
+        constant = [piece.replace("%", "%%") for piece in (before, *pieces[::2])]
+        # The first value is not used.
+        return cls(constant[0] + "%s%.0s" + "%s".join(constant[1:]), [names[mark] for mark in pieces[1::2]])
+
+    def completed(self, time: str, record: RepeatedRecord) -> str:
+        return self._pattern % (time, *self._values(record))
+
+
+_loops: set[int] = set()  # the threads whose lines are written by another one
+
+
+@contextmanager
+def never_waiting() -> Iterator[None]:
+    """Have all lines that this thread logs during the block written by another thread."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LogHandler):
+            handler.start()
+    loop = get_ident()
+    _loops.add(loop)
+    try:
+        yield
+    finally:
+        _loops.discard(loop)
+
+
+class LogHandler(logging.Handler):
+    """Writes lines to a stream in the order in which they were logged.
+
+    Threads write their lines themselves, and wait while the reader of the stream is slow. The loop only queues its
+    lines. A thread of the handler writes them together with what has gathered in the meantime. If too many are queued,
+    further lines of the loop are counted instead, and their number is logged in their place.
+    """
+
+    lock: Any
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lines: deque[str] = deque()
+        self._left_out = 0
+        self._writing = Lock()
+        self._wake_ups: SimpleQueue[None] = SimpleQueue()
+        self._is_awake = False
+        self._thread: Thread | None = None
+
+    def createLock(self) -> None:  # noqa: N802 - as logging calls it
+        """Have no lock around ``emit``, for which the loop would wait while a thread writes."""
+        self.lock = None
+
+    def start(self) -> None:
+        """Start the thread that writes the lines of the loop."""
+        if self._thread is None:
+            self._thread = Thread(target=self._write_for_loop, name="log", daemon=True)
+            self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record) + "\n"
+        except Exception:  # noqa: BLE001 - a record that cannot be formatted must not fail what it is about
+            self.handleError(record)
+            return
+        if get_ident() not in _loops:
+            self._lines.append(line)
+            self.flush()
+        elif len(self._lines) < MOST_LINES:
+            self._lines.append(line)
+            self._wake()
+        else:
+            self._left_out += 1
+
+    def flush(self) -> None:
+        """Write the lines that are queued by now."""
+        with self._writing:
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            if self._left_out:
+                lines.append(self._note_left_out())
+            for text in _chunks(lines):
+                with suppress(OSError, ValueError):  # nothing reads the stream any more, or it is closed
+                    self._stream.write(text)
+                    self._stream.flush()
+
+    def _note_left_out(self) -> str:
+        count, self._left_out = self._left_out, 0
+        message = f"The log was not read fast enough: {count} lines were left out here."
+        return self.format(logging.makeLogRecord({"msg": message, "levelname": "WARNING", "name": __name__})) + "\n"
+
+    def _wake(self) -> None:
+        if not self._is_awake:
+            self._is_awake = True
+            self._wake_ups.put(None)
+
+    def _write_for_loop(self) -> None:
+        while True:
+            self._wake_ups.get()
+            while self._lines:
+                self.flush()
+                time.sleep(GATHER_SECONDS)
+            self._is_awake = False
+            if self._lines:  # added just before this
+                self._wake()
+
+
+def _chunks(lines: list[str]) -> Iterator[str]:
+    """Yield whole lines together, but not more than are written at once, unmixed with those of other processes."""
+    chunk, size_bytes = "", 0
+    for line in lines:
+        length = len(line.encode(errors="backslashreplace"))
+        if chunk and size_bytes + length > PIPE_BUF:
+            yield chunk
+            chunk, size_bytes = "", 0
+        chunk, size_bytes = chunk + line, size_bytes + length
+    if chunk:
+        yield chunk
+
+
+def configure(form: str) -> None:
+    """Log to standard error in the format ``text`` or ``json``."""
+    handler = LogHandler(sys.stderr)
+    handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Threads, processes, and source lines are not logged; not collecting them halves the cost of a record.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # Python documentation, "Logging HOWTO", section "Optimization"
+    # Waitress warns about every request that waits for a thread, which is normal on a busy server.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)

@@ -1,0 +1,212 @@
+"""Log lines: their formats, and their writing, for which the server's loop never waits."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from select import PIPE_BUF
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from registry import logs
+from registry.logs import JSONFormatter, RepeatedRecord, TextFormatter, never_waiting
+from tests.log_pipe import Pipe, logging_to_pipe
+
+MESSAGE = "%s %s answered %s in %s ms"
+
+
+def a_record(**fields: Any) -> logging.LogRecord:
+    fields = {"request_id": "0" * 32, "address": "127.0.0.1", "duration_ms": 0.1, "user_agent": "pip/26"} | fields
+    arguments = ("GET", fields.pop("path", "/simple/"), 200, fields["duration_ms"])
+    return logging.getLogger("registry.requests").makeRecord(
+        "registry.requests", logging.INFO, "", 0, MESSAGE, arguments, None, extra=fields
+    )
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JSONFormatter()], ids=["text", "json"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"path": "/100%25/%s/%d", "user_agent": 'a "quoted" %s agent\\'},
+        {"path": "/simple/?private_token=glpat-abc", "user_agent": "Basic c2VjcmV0"},
+        {"user_agent": "0.1 127.0.0.1 00000000000000000000000000000000"},
+        {"path": "1970-01-01 00:00:00,000", "user_agent": "1970-01-01T00:00:00.000+00:00"},
+    ],
+    ids=["plain", "marks", "secrets", "values", "times"],
+)
+def test_a_repeated_record_has_the_line_of_any_other(formatter: logs.Formatter, fields: dict[str, Any]) -> None:
+    first = RepeatedRecord.of(a_record(**fields), "request_id", "address")
+    for number in range(3):
+        values = {"request_id": f"{number:032x}", "address": f"10.0.0.{number}", "duration_ms": number + 0.5}
+        other = a_record(**fields | values)
+
+        again = first.again(other.created, number + 0.5, values["request_id"], values["address"])  # type: ignore[arg-type]
+
+        assert formatter.format(again) == formatter.format(other)
+        assert vars(again) | {"relativeCreated": 0} == vars(other) | {"relativeCreated": 0}
+        assert "glpat-abc" not in formatter.format(again)
+        assert "c2VjcmV0" not in formatter.format(again)
+
+
+def test_a_field_that_does_not_vary_is_that_of_the_first_record() -> None:
+    first = RepeatedRecord.of(a_record(address='10.0.0.1"'), "request_id")
+
+    entry = json.loads(JSONFormatter().format(first.again(time.time(), 7.5, "f" * 32)))
+
+    assert (entry["address"], entry["request_id"], entry["duration_ms"]) == ('10.0.0.1"', "f" * 32, 7.5)
+
+
+def test_times_have_milliseconds_and_their_zone() -> None:
+    record = a_record()
+    record.created = 1_790_000_000.0625
+
+    assert json.loads(JSONFormatter().format(record))["time"] == "2026-09-21T14:13:20.062+00:00"
+    assert (
+        TextFormatter()
+        .format(record)
+        .startswith(time.strftime("%Y-%m-%d %H:%M:%S,062 INFO ", time.localtime(1_790_000_000)))
+    )
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    with logging_to_pipe(logging.Formatter("%(message)s")) as pipe:
+        yield pipe
+
+
+logger = logging.getLogger("registry.tests")
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    assert time.monotonic() - begun < seconds
+
+
+def test_the_loop_does_not_wait_for_a_full_pipe(pipe: Pipe) -> None:
+    pipe.fill()
+
+    with never_waiting(), within(2):
+        for number in range(1000):
+            logger.info("line %d %s", number, "x" * 100)
+
+    assert [line.split()[1] for line in pipe.lines(f"line 999 {'x' * 100}")] == [str(number) for number in range(1000)]
+
+
+def test_nor_for_a_thread_that_waits_for_it(pipe: Pipe) -> None:
+    pipe.fill()
+    thread = Thread(target=logger.info, args=("of a thread",))
+    thread.start()
+    time.sleep(0.1)
+    assert thread.is_alive(), "it waits as it always did"
+
+    with never_waiting(), within(2):
+        logger.info("of the loop")
+
+    assert pipe.lines("of the loop") == ["of a thread", "of the loop"]
+    thread.join()
+
+
+def test_lines_of_the_loop_come_before_those_of_a_thread_that_are_logged_later(pipe: Pipe) -> None:
+    for number in range(50):
+        with never_waiting():
+            logger.info("loop %d", number)
+        logger.info("thread %d", number)
+
+    lines = pipe.lines("thread 49")
+
+    assert lines == [f"{name} {number}" for number in range(50) for name in ("loop", "thread")]
+
+
+def test_the_last_line_of_the_loop_is_written_without_another(pipe: Pipe) -> None:
+    with never_waiting():
+        for number in range(5):
+            logger.info("line %d", number)
+
+            assert pipe.lines(f"line {number}")[-1] == f"line {number}"
+            time.sleep(logs.GATHER_SECONDS * (number % 3))
+
+
+def test_lines_that_are_left_out_are_counted_in_the_log(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MOST_LINES", 20)
+    pipe.fill()
+    with never_waiting():
+        for number in range(100):
+            logger.info("line %d", number)
+        kept = pipe.handler._lines.copy()
+        assert len(kept) == 20
+    logged = Thread(target=logger.info, args=("the end",))
+    logged.start()
+
+    lines = pipe.lines("the end")
+
+    logged.join()
+    (index,) = [number for number, line in enumerate(lines) if "left out" in line]
+    counted = int(lines[index].removeprefix("The log was not read fast enough: ").split()[0])
+    assert counted + len([line for line in lines if line.startswith("line ")]) == 100
+
+
+def test_what_is_written_at_once_are_whole_lines_of_a_size_that_is_not_mixed_with_others() -> None:
+    lines = [f"{number} {'ü' * (number * 37 % 300)}\n" for number in range(200)]
+
+    chunks = list(logs._chunks(lines))
+
+    assert "".join(chunks) == "".join(lines)
+    assert all(chunk.endswith("\n") and len(chunk.encode()) <= PIPE_BUF for chunk in chunks)
+    assert len(chunks) < 30
+
+
+def test_a_line_longer_than_that_is_written_by_itself() -> None:
+    assert list(logs._chunks(["a\n", "b" * 10_000 + "\n", "c\n"])) == ["a\n", "b" * 10_000 + "\n", "c\n"]
+
+
+def test_a_stream_that_nothing_reads_any_more_fails_nothing(pipe: Pipe) -> None:
+    os.close(pipe._end)
+    try:
+        logger.info("into nothing")
+        with never_waiting():
+            logger.info("again")
+        time.sleep(0.05)
+    finally:
+        pipe._end, other = os.pipe()
+        os.close(other)
+
+
+def test_a_record_that_cannot_be_formatted_fails_nothing_but_itself(
+    pipe: Pipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe.handler.handle(logging.makeLogRecord({"msg": "%d", "args": ("no number",)}))
+    logger.info("next")
+
+    assert pipe.lines("next") == ["next"]
+    assert "no number" in capsys.readouterr().err
+
+
+def test_what_is_logged_goes_to_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    written = io.StringIO()
+    monkeypatch.setattr("sys.stderr", written)
+    for name in ("logThreads", "logProcesses", "logMultiprocessing", "_srcfile"):
+        monkeypatch.setattr(logging, name, getattr(logging, name))
+    try:
+        logs.configure("json")
+        logger.info("a line")
+        logs.configure("text")
+        logger.info("another")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+    first, second = written.getvalue().splitlines()
+    assert json.loads(first)["message"] == "a line"
+    assert second.endswith("INFO registry.tests: another")
