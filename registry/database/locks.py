@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from registry.database.connection import cannot_open, connect, disable_timeouts, is_sqlite
 from registry.database.types import db
@@ -84,12 +84,22 @@ def _refuse_out_of_order(requested: _Held) -> None:
             raise OutOfOrder(f"{requested.lock.name} is taken while {held.lock.name} is held")
 
 
-def _wait_for(requested: _Held) -> None:
-    function = f"pg_advisory_xact_lock{'_shared' if requested.is_shared else ''}"
-    key = ":number, :part" if requested.part else ":number"
+def _lock(is_shared: bool, has_part: bool) -> TextClause:
+    function = f"pg_advisory_xact_lock{'_shared' if is_shared else ''}"
+    key = ":number, :part" if has_part else ":number"
     # PostgreSQL assigns an id to a transaction when it first changes or locks a row.
-    statement = text(f"SELECT pg_current_xact_id_if_assigned() IS NOT NULL, {function}({key})")
-    has_changed_rows, _ = db.session.execute(statement, {"number": requested.lock.value, "part": requested.part}).one()
+    return text(f"SELECT pg_current_xact_id_if_assigned() IS NOT NULL, {function}({key})")
+
+
+_LOCK = {(is_shared, has_part): _lock(is_shared, has_part) for is_shared in (False, True) for has_part in (False, True)}
+
+
+def _wait_for(requested: _Held) -> None:
+    session = db.session()
+    session.flush()
+    values = {"number": requested.lock.value, "part": requested.part}
+    statement = _LOCK[requested.is_shared, bool(requested.part)]
+    has_changed_rows, _ = session.connection().execute(statement, values).one()
     if has_changed_rows and requested.lock is not AdvisoryLock.LIMITED_NAMESPACE:
         raise OutOfOrder(f"{requested.lock.name} is taken in a transaction that has changed or locked rows")
 

@@ -17,7 +17,7 @@ import stat
 import struct
 import tarfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -170,10 +170,12 @@ class Zip:
     """A zip file whose entire structure was checked, but not yet the contents of its members.
 
     :ivar entries: every member by its path, in the order of the central directory.
+    :ivar starts: the offset of each member's content by that of the member.
     """
 
     file: BinaryIO
     entries: Mapping[str, Entry]
+    starts: Mapping[int, int]
 
     @property
     def folders(self) -> set[str]:
@@ -209,7 +211,8 @@ class Zip:
         """
         entry = self.entries[path]
         size = crc = 0
-        for chunk in _inflated(self.file, entry) if entry.method == _DEFLATED else _stored(self.file, entry):
+        packed = _stored(self.file, entry, self.starts[entry.offset])
+        for chunk in _inflated(packed, entry) if entry.method == _DEFLATED else packed:
             size, crc = size + len(chunk), zlib.crc32(chunk, crc)
             yield chunk
         if size != entry.size or crc != entry.crc:
@@ -237,8 +240,8 @@ def open_zip(file: BinaryIO) -> Zip:
     size = file.seek(0, io.SEEK_END)
     directory = _directory(file, size)
     entries = _entries(file, directory)
-    _check_layout(file, entries.values(), directory.offset)
-    opened = Zip(file, entries)
+    starts = _starts_of_contents(file, entries.values(), directory.offset)
+    opened = Zip(file, entries, starts)
     _refuse_bomb(opened.unpacked_size, size)
     return opened
 
@@ -254,8 +257,8 @@ class _Directory:
 
 
 def _directory(file: BinaryIO, size: int) -> _Directory:
-    end = _end_record_offset(file, size)
-    _, disk, first_disk, count_here, count, length, offset, _ = _unpack(file, end, _END, _END_SIGNATURE)
+    end, record = _end_record(file, size)
+    _, disk, first_disk, count_here, count, length, offset, _ = record
     narrow = _Directory(count, length, offset, end)
     directory = _wide_directory(file, narrow) or narrow
     if disk or first_disk or count_here != count:
@@ -268,7 +271,8 @@ def _directory(file: BinaryIO, size: int) -> _Directory:
     return directory
 
 
-def _end_record_offset(file: BinaryIO, size: int) -> int:
+def _end_record(file: BinaryIO, size: int) -> tuple[int, tuple[int, ...]]:
+    """Return the offset and the fields of the end record."""
     file.seek(max(0, size - _END.size - _MAX_COMMENT_BYTES))
     tail = file.read(_END.size + _MAX_COMMENT_BYTES)
     # The signature can also occur by chance within the record; it counts only where an entire record fits.
@@ -278,7 +282,7 @@ def _end_record_offset(file: BinaryIO, size: int) -> int:
     comment_length = int.from_bytes(tail[start + _END.size - 2 : start + _END.size], "little")
     if start + _END.size + comment_length != len(tail):
         raise InvalidDistribution("the zip file does not end with its end record and the comment announced there")
-    return size - len(tail) + start
+    return size - len(tail) + start, _END.unpack_from(tail, start)
 
 
 def _wide_directory(file: BinaryIO, narrow: _Directory) -> _Directory | None:
@@ -387,8 +391,10 @@ def _wide_extra(extra: bytes, name: bytes) -> bytes:
     return wide
 
 
-def _check_layout(file: BinaryIO, entries: Collection[Entry], directory_offset: int) -> None:
-    """Refuse gaps and overlaps between the members, which streaming readers interpret differently.
+def _starts_of_contents(file: BinaryIO, entries: Collection[Entry], directory_offset: int) -> dict[int, int]:
+    """Return the offset of each member's content by that of the member.
+
+    Gaps and overlaps between the members are refused, as streaming readers interpret them differently.
 
     :raises InvalidDistribution: the members do not cover everything from the first byte to the central directory.
     """
@@ -398,13 +404,16 @@ def _check_layout(file: BinaryIO, entries: Collection[Entry], directory_offset: 
         raise InvalidDistribution("the zip file has bytes in front of its first member")
     if max(starts) != directory_offset:
         raise InvalidDistribution("the zip file has members behind its central directory")
+    contents = {}
     for entry, following in zip(ordered, starts[1:], strict=True):
-        end = _start_of_content(file, entry) + entry.packed_size
+        contents[entry.offset] = _start_of_content(file, entry)
+        end = contents[entry.offset] + entry.packed_size
         if end > following:
             raise _bad_member(entry.text, "overlaps what follows it")
         file.seek(end)
         if following - end > _LONGEST_DESCRIPTOR or file.read(following - end) not in _possible_descriptors(entry):
             raise _bad_member(entry.text, "is followed by bytes that belong to no member")
+    return contents
 
 
 def _start_of_content(file: BinaryIO, entry: Entry) -> int:
@@ -433,9 +442,8 @@ def _possible_descriptors(entry: Entry) -> set[bytes]:
     return {signature + body for signature in (b"", _DESCRIPTOR_SIGNATURE) for body in bodies}
 
 
-def _stored(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
-    """Yield the bytes of a member as they are stored in the file."""
-    position = _start_of_content(file, entry)
+def _stored(file: BinaryIO, entry: Entry, position: int) -> Iterator[bytes]:
+    """Yield the bytes of a member as they are stored in the file from ``position`` on."""
     end = position + entry.packed_size
     while position < end:
         file.seek(position)  # another reader of the file may have moved its position
@@ -446,12 +454,12 @@ def _stored(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
         yield chunk
 
 
-def _inflated(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
+def _inflated(stored: Iterable[bytes], entry: Entry) -> Iterator[bytes]:
     """Yield the content of a deflated member, at most one chunk beyond its declared size."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     size = 0
     try:
-        for packed in itertools.chain(_stored(file, entry), [b""]):  # the empty chunk flushes the inflater
+        for packed in itertools.chain(stored, [b""]):  # the empty chunk flushes the inflater
             chunk = inflater.decompress(packed, _CHUNK_BYTES)
             while chunk and size <= entry.size:
                 yield chunk
