@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import func, select
@@ -13,12 +14,13 @@ from registry.blueprints.pypi import upload
 from registry.blueprints.pypi.upload import received_form
 from registry.database import db, utcnow
 from registry.domain import access, instance, namespaces
-from registry.domain.packages import deletion, protection, releases
+from registry.domain.packages import deletion, protection, releases, usage
 from registry.errors import TooLarge
 from registry.models import AuditEvent, NameStatus, Package, PackageFile, RegistryAccess, Role, UserState, Visibility
 from tests import factories
 from tests.builders import build_sdist, build_wheel
-from tests.clients import JSON, basic, pypi_path
+from tests.clients import JSON, Twine, basic, pypi_path
+from tests.races import at_once
 
 WHEEL = build_wheel(name="demo", version="1.0", summary="A demo")
 FORM = "multipart/form-data; boundary=x"
@@ -707,3 +709,30 @@ def test_a_file_over_the_limit_is_not_written_to_its_end(app, project, storage):
         received_form(staged, 1 << 20)
 
     assert stream.given < 3 << 20
+
+
+def test_two_clients_publish_a_new_version_at_once(app, project, developer, store_files):
+    """Different files become one package; of the same file name, one is published."""
+    token, address = factories.access_token(developer), pypi_path(project)
+
+    def published_at_once(*files):
+        statuses = []
+
+        def publish(file):
+            statuses.append(Twine(app.test_client(use_cookies=False)).upload(None, file, token, url=address).status)
+
+        assert at_once(app, *(partial(publish, file) for file in files)) == ["done"] * len(files)
+        return sorted(status.partition(" ")[0] for status in statuses)
+
+    for number in range(3):
+        version = f"{number}.0"
+        assert published_at_once(build_wheel(version=version), build_sdist(version=version)) == ["201", "201"]
+    for number in range(3, 6):
+        version = f"{number}.0"
+        rivals = build_wheel(version=version, summary="One"), build_wheel(version=version, summary="Other")
+        assert published_at_once(*rivals) == ["201", "400"]
+
+    assert db.session.scalar(select(func.count()).select_from(Package)) == 6
+    assert db.session.scalar(select(func.count()).select_from(PackageFile)) == 9
+    assert len(store_files()) == 15, "nine files and the metadata of six versions; nothing of the refused ones"
+    assert usage.miscounts() == []
