@@ -139,9 +139,6 @@ def _loopback_only() -> Iterator[None]:
     socket.socket.connect = connect  # type: ignore[method-assign]
 
 
-# The application ------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _cheap_passwords() -> Iterator[None]:
     """Of the same kind as the product's, but made in no time."""

@@ -32,8 +32,6 @@ def named(setting: Setting) -> str:
     return setting.name
 
 
-# Values ---------------------------------------------------------------------------------------------------------
-
 ACCEPTED = {
     "HOST": {"0.0.0.0": "0.0.0.0", "::1": "::1", "registry.example.com": "registry.example.com"},
     "PORT": {"0": 0, "8080": 8080, "65535": 65535},
@@ -155,8 +153,6 @@ def test_the_password_of_a_malformed_database_address_is_not_repeated(instance: 
     assert "hush" not in str(refusal.value)
 
 
-# Values that have to go together --------------------------------------------------------------------------------
-
 S3 = {"STORAGE_URL": "s3://packages", "S3_ENDPOINT": "https://s3.example.com:9000"}
 REDIRECT = {"STORAGE_DOWNLOADS": "redirect"}
 
@@ -193,9 +189,6 @@ def test_downloads_may_be_redirected_to_a_store_on_another_host(instance: Path) 
     assert (
         config.load({**S3, **REDIRECT, "EXTERNAL_URL": "https://pypi.example.com"})["STORAGE_DOWNLOADS"] == "redirect"
     )
-
-
-# Where a value comes from ---------------------------------------------------------------------------------------
 
 
 def test_without_any_source_the_defaults_count(instance: Path) -> None:
@@ -297,9 +290,6 @@ def test_an_unknown_setting_is_refused_by_name(instance: Path) -> None:
         ConfigurationError, match=r"^PROT is not a setting; the settings are HOST, PORT, .*SLOW_QUERY_MS\.$"
     ):
         config.load({"PROT": 1})
-
-
-# The instance folder --------------------------------------------------------------------------------------------
 
 
 def prepared(folder: Path, **values: object) -> dict[str, object]:

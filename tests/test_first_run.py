@@ -144,9 +144,6 @@ def printed(server: Server, name: str) -> str:
     return next(line.split()[-1] for line in server.banner if line.startswith(f"Administrator root: {name} "))
 
 
-# The first start ------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def first_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The program, started on nothing; no test changes it."""
@@ -267,9 +264,6 @@ def test_the_banner_shows_an_address_that_can_be_opened(serve: Serve, settings: 
             assert response.status == 200
 
 
-# Stopping -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["terminate", "Ctrl-C"])
 def test_a_stop_is_clean(serve: Serve, number: signal.Signals) -> None:
     server = serve()
@@ -318,9 +312,6 @@ def test_idle_connections_do_not_hold_up_a_stop(serve: Serve) -> None:
         assert server.stop() == 0
 
     assert time.monotonic() - started < 15
-
-
-# Not starting ---------------------------------------------------------------------------------------------------
 
 
 def refused_start(instance: Path, **settings: str) -> str:
@@ -389,9 +380,6 @@ def test_a_port_in_use_stops_the_start_before_anything_is_created(instance: Path
     )
     assert not (instance / CREDENTIALS_FILE).exists()
     assert not (instance / "registry.sqlite3").exists()
-
-
-# The first administrator ----------------------------------------------------------------------------------------
 
 
 def create(app: Flask, folder: Path, **given: str) -> Credentials | None:

@@ -151,9 +151,6 @@ def _value(column: Column[Any]) -> Any:
     return of_type[column.type.python_type]
 
 
-# Models and migrations ------------------------------------------------------------------------------------------
-
-
 def test_the_migrations_make_what_the_models_say(new_app: Flask, new_database: Callable[..., str]) -> None:
     database.upgrade()
     from_models = create_engine(db.engine.url.set(database=make_url(new_database()).database))
@@ -200,9 +197,6 @@ def test_migrations_do_not_depend_on_the_models_of_today() -> None:
     for path in MIGRATIONS.rglob("*.py"):
         imported = re.findall(r"^\s*(?:from|import)\s+(\w+)", path.read_text(), re.MULTILINE)
         assert set(imported) <= {"alembic", "sqlalchemy"}, path.name
-
-
-# Upgrading ------------------------------------------------------------------------------------------------------
 
 
 def test_an_empty_database_is_upgraded_to_the_newest_version(new_app: Flask) -> None:
@@ -381,9 +375,6 @@ def test_replacing_a_table_does_not_take_the_rows_that_refer_to_it(
     assert db.session.execute(text("PRAGMA foreign_key_check")).all() == []
     assert db.session.execute(text("PRAGMA foreign_keys")).scalar_one() == 1
     assert db.session.get_one(type(project), project.id).full_path == "acme/tools"
-
-
-# Refusing -------------------------------------------------------------------------------------------------------
 
 
 def test_an_empty_database_is_not_served(new_app: Flask) -> None:

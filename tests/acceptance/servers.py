@@ -44,8 +44,6 @@ class RunningServer:
         self._session = requests.Session()
         self._session.trust_env = False
 
-    # The process --------------------------------------------------------------------------------------------------
-
     @property
     def log(self) -> str:
         """Everything written to standard output and standard error, over all starts."""
@@ -138,8 +136,6 @@ class RunningServer:
             "REGISTRY_ROOT_TOKEN": self.root_token,
             **{f"REGISTRY_{name}": value for name, value in self.settings.items()},
         }
-
-    # The REST API -------------------------------------------------------------------------------------------------
 
     def request(
         self, method: str, path: str, token: str | None = None, json: Any = None, **options: Any

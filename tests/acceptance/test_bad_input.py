@@ -56,8 +56,6 @@ def file_path(project: Namespace, file: BuiltFile = WHEEL) -> str:
     return f"{project.pypi_path}/files/{file.sha256}/{file.filename}"
 
 
-# Credentials ----------------------------------------------------------------------------------------------------
-
 AUTHORIZATIONS = [
     "", " ", "Basic", "Basic ", "Basic =", "Basic ====", "Basic %%%", "Basic Zm9v", "Basic Og==",
     "Basic " + "A" * 100_000, "Basic /////w==", "Basic w6k6w6k=", "Basic AAAAOgAAAA==", "Bearer", "Bearer ",
@@ -81,8 +79,6 @@ def test_a_malformed_token_header_opens_nothing(
 
     assert status_of(exchange(server, request)) == 401
 
-
-# Targets --------------------------------------------------------------------------------------------------------
 
 IDS = [
     "0", "-1", "00001", "99999999999999999999999", "1e3", "%D9%A1", "%00", "1%00", "%0a", "..", "%2e%2e", "%2F",
@@ -200,8 +196,6 @@ def test_an_unknown_transfer_coding_is_not_implemented(server: RunningServer, pr
     assert answer.status == 501
 
 
-# Reading --------------------------------------------------------------------------------------------------------
-
 ACCEPTS = [
     "", ",", ";", "*", "*/*;q=x", "text/html;q=nan", "text/html;q=-1", "text/html;q=1e999", "a" * 50_000, "\xff", "/",
     "a/b/c", "text/html;" * 5000, 'text/html;a="\\', "application/vnd.pypi.simple.v99+json", "application/json;q=0",
@@ -298,9 +292,6 @@ def _reading_paths(project: Namespace) -> list[str]:
         f"{project.pypi_path}{path}" for path in ("/simple", "/simple/fuzzed", "/simple/absent", "/+simple/fuzzed")
     ]
     return [*pages, file_path(project), f"{file_path(project)}.metadata", f"{file_path(project)}.absent"]
-
-
-# Uploads --------------------------------------------------------------------------------------------------------
 
 
 def upload(
@@ -426,8 +417,6 @@ def test_a_good_chunked_upload_is_published(server: RunningServer, project: Name
     assert status_of(exchange(server, request + chunks + b"0\r\n\r\n", "POST")) == 201
     assert list(target.listed("chunked")) == [file.filename]
 
-
-# Anything -------------------------------------------------------------------------------------------------------
 
 HEADER_NAMES = st.sampled_from(
     [

@@ -23,9 +23,6 @@ from tests.builders import BuiltFile, build_sdist, build_wheel
 StartServer = Callable[..., RunningServer]
 
 
-# Races ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.databases
 @pytest.mark.parametrize("size_bytes", [0, 2_000_000], ids=["small", "large"])
 def test_of_uploads_of_one_file_at_the_same_time_exactly_one_is_kept(server: RunningServer, size_bytes: int) -> None:
@@ -57,9 +54,6 @@ def test_files_of_one_package_are_uploaded_at_the_same_time(server: RunningServe
     assert [response.status_code for response in responses] == [201] * 8
     assert sorted(project.listed("parallel")) == sorted(file.filename for file in files)
     assert len(project.packages()) == 1
-
-
-# Power cuts -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(6, marks=pytest.mark.slow)])
@@ -128,9 +122,6 @@ def test_what_a_killed_server_was_receiving_is_swept_at_the_next_start(start_ser
     assert not left.exists()
 
 
-# Uploads that fail ----------------------------------------------------------------------------------------------
-
-
 @needs_proc
 def test_uploads_that_are_broken_off_leave_nothing(start_server: StartServer) -> None:
     server = start_server()
@@ -188,9 +179,6 @@ def _wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-# Secrets --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

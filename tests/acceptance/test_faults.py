@@ -57,9 +57,6 @@ def left_half_way(server: RunningServer) -> list[Path]:
     return [*(server.instance / "packages" / "incoming").iterdir(), *(server.instance / "spool").iterdir()]
 
 
-# A full disk ----------------------------------------------------------------------------------------------------
-
-
 @contextmanager
 def small_disk(folder: Path, size_mib: int) -> Iterator[None]:
     """A file system of this size in place of the folder, where this machine lets the tests mount one."""
@@ -136,9 +133,6 @@ def publish_until_refused(project: Namespace) -> tuple[list[BuiltFile], requests
 
 def upload(project: Namespace, name: str, size_bytes: int) -> requests.Response:
     return project.upload(build_wheel(name.replace(" ", "-").replace(",", ""), size_bytes=size_bytes))
-
-
-# Processes that are killed --------------------------------------------------------------------------------------
 
 
 class Stream:
@@ -232,9 +226,6 @@ def test_what_was_answered_outlives_every_process_that_is_killed(
         assert hashlib.sha256(download(project, url).content).hexdigest() in url
     assert stored(server) >= {file.sha256 for file in stream.answered}
     assert left_half_way(server) == []
-
-
-# Deleting what others use ---------------------------------------------------------------------------------------
 
 
 class Use:

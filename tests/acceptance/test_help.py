@@ -93,9 +93,6 @@ def files(project: Namespace) -> set[str]:
 BOTH = {WHEEL.filename, SDIST.filename}
 
 
-# Publishing -----------------------------------------------------------------------------------------------------
-
-
 def test_a_repository_in_pypirc(shell: Installer, example, project, publisher: str) -> None:
     (shell.home / ".pypirc").write_text(example("publish", "[distutils]", publisher))
 
@@ -151,9 +148,6 @@ def test_a_job_that_is_announced_publishes_and_is_ended(
     [package] = project.packages()
     shown = server.as_root("GET", f"{project.rest_path}/packages/{package['id']}")
     assert [pipeline["ref"] for pipeline in shown["pipelines"]] == ["main"]
-
-
-# Installing -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -259,9 +253,6 @@ def test_uv_in_a_project(shell: Installer, example, project, reader: str) -> Non
 
     assert list(shell.home.glob(f".venv/lib/*/site-packages/{NAME}-1.0.0.dist-info"))
     assert reader not in (shell.home / "uv.lock").read_text()
-
-
-# Scripts --------------------------------------------------------------------------------------------------------
 
 
 @needs_curl

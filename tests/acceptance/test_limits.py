@@ -64,9 +64,6 @@ def test_memory_does_not_grow_with_the_file(start_server: StartServer, tmp_path:
     assert server.resident_bytes("VmHWM") - before < 64 * MIB
 
 
-# Early refusals -------------------------------------------------------------------------------------------------
-
-
 EXPECTATIONS = pytest.mark.parametrize(
     "expect", [{}, {"Expect": "100-continue"}], ids=["sent at once", "asks to continue"]
 )
@@ -213,9 +210,6 @@ def test_a_body_in_the_smallest_chunks_is_soon_read(server: RunningServer) -> No
     assert server.processor_seconds() - before < 7
 
 
-# Bodies that are let in -----------------------------------------------------------------------------------------
-
-
 def upload_body(file: BuiltFile) -> bytes:
     before, after = multipart({"name": file.name, "version": file.version}, file.filename)
     return before + file.content + after
@@ -275,9 +269,6 @@ def test_a_large_upload_is_one_line_in_the_log(server: RunningServer) -> None:
     assert server.log.count(f"POST {project.pypi_path} answered") == 1
 
 
-# Connections ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("value", "part"),
     [
@@ -325,9 +316,6 @@ def test_a_connection_stays_open_behind_an_answer_without_a_body(server: Running
             assert (answer.status, answer.body) == (304, b"")
 
 
-# Slow clients ---------------------------------------------------------------------------------------------------
-
-
 def test_slow_clients_keep_nobody_waiting(server: RunningServer, tmp_path: Path) -> None:
     """Far more of each kind than there are threads."""
     project, wheel = server.project(), large_wheel(tmp_path, "slow", 24 * MIB)
@@ -343,9 +331,6 @@ def test_slow_clients_keep_nobody_waiting(server: RunningServer, tmp_path: Path)
         response = requests.get(f"{project.url}/simple/slow/", auth=("root", server.root_token), timeout=60)
 
     assert response.status_code == 200
-
-
-# Stopping -------------------------------------------------------------------------------------------------------
 
 
 def test_a_stop_lets_downloads_and_uploads_finish(start_server: StartServer, tmp_path: Path) -> None:

@@ -91,9 +91,6 @@ def instance_settings(server: RunningServer) -> Iterator[Callable[..., None]]:
     change(pypi_package_requests_forwarding=True, lock_pypi_package_requests_forwarding=False)
 
 
-# Package request forwarding -------------------------------------------------------------------------------------
-
-
 def test_a_package_that_the_group_does_not_hold_is_installed_from_the_upstream(
     pip: Installer, group: Namespace, project: Namespace, reader: str
 ) -> None:
@@ -193,9 +190,6 @@ def test_what_the_administrator_has_locked_no_group_changes(
     assert "No matching distribution found" in output
 
 
-# Authenticating -------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(params=["personal access token", "deploy token", "job token"])
 def publisher(request: pytest.FixtureRequest, project: Namespace, developer: User) -> tuple[str, str]:
     """User name and password of everything that may publish."""
@@ -288,9 +282,6 @@ def test_one_authenticates_for_a_group_with_the_address_of_the_group(
     pip.succeeds("install", "--index-url", group.index_url(password, username), "--no-deps", NAME)
 
     assert pip.installed() == {NAME: "0.0.1"}
-
-
-# Publishing -----------------------------------------------------------------------------------------------------
 
 
 def test_a_package_is_published_to_a_repository_of_pypirc(
@@ -423,9 +414,6 @@ def test_a_package_can_be_published_again_once_it_was_deleted(
     assert "Summary: Corrected" in metadata.read_text()
 
 
-# Installing -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("by_path", [False, True], ids=["by number", "by encoded path"])
 def test_a_package_is_installed_from_a_project(
     every_pip: Installer, server: RunningServer, project: Namespace, reader: str, by_path: bool
@@ -546,9 +534,6 @@ def test_a_name_is_installed_by_any_spelling(pip: Installer, project: Namespace,
     assert pip.installed() == {"my_package": "1.0"}
 
 
-# Security implications ------------------------------------------------------------------------------------------
-
-
 def test_no_index_beside_an_index_url_keeps_pip_from_the_upstream(
     pip: Installer, upstream: Upstream, project: Namespace, reader: str
 ) -> None:
@@ -570,9 +555,6 @@ def test_a_name_that_is_published_here_is_never_looked_for_elsewhere(
 
     assert pip.installed() == {"internalpackage": "1.0"}
     assert upstream.asked_for("internalpackage") == []
-
-
-# requirements.txt -----------------------------------------------------------------------------------------------
 
 
 def test_a_requirements_file_names_a_public_registry(
@@ -634,9 +616,6 @@ def test_a_requirements_file_with_hashes_installs_what_they_name(
     assert every_pip.installed() == {NAME: "0.0.1"}
 
 
-# Versions -------------------------------------------------------------------------------------------------------
-
-
 def test_valid_versions_are_published_and_installed(pip: Installer, project: Namespace, reader: str) -> None:
     versions = {"first": "0.1.0", "second": "1!1.0", "third": "v1.0", "fourth": "1.0+ubuntu.1"}
     wheels = [build_wheel(name, version.removeprefix("v")) for name, version in versions.items()]
@@ -660,9 +639,6 @@ def test_an_invalid_version_is_refused(project: Namespace, version: str) -> None
     assert project.packages() == []
 
 
-# Commands -------------------------------------------------------------------------------------------------------
-
-
 def test_pip_download_and_pip_index_versions_know_the_registry(
     pip: Installer, project: Namespace, reader: str, home: Path
 ) -> None:
@@ -673,9 +649,6 @@ def test_pip_download_and_pip_index_versions_know_the_registry(
 
     assert (home / WHEEL.filename).read_bytes() == WHEEL.content
     assert "Available versions: 0.0.2, 0.0.1" in output
-
-
-# Troubleshooting ------------------------------------------------------------------------------------------------
 
 
 def test_a_deploy_token_of_the_common_group_serves_several_indexes_on_one_host(
@@ -707,9 +680,6 @@ def test_two_indexes_on_one_host_each_with_its_own_token(pip: Installer, server:
     )  # fmt: skip
 
     assert pip.installed() == {NAME: "0.0.1", "second": "1.0"}
-
-
-# What a refusal looks like --------------------------------------------------------------------------------------
 
 
 def test_a_token_that_only_reads_cannot_publish(twine: Client, project: Namespace, developer: User, dist: Dist) -> None:

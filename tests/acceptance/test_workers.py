@@ -41,9 +41,6 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-# One registry ---------------------------------------------------------------------------------------------------
-
-
 class Client:
     """Talks with one and the same process, over a connection that stays open."""
 
@@ -139,9 +136,6 @@ def test_what_a_process_has_counted_is_written_when_it_goes(server: RunningServe
         return shown["downloads"]
 
     wait_until(lambda: downloads() == {"last_30_days": 6, "total": 6})
-
-
-# Processes come and go ------------------------------------------------------------------------------------------
 
 
 class Load:

@@ -95,9 +95,6 @@ def _speed(act: Act, wheel: LargeWheel) -> float:
     return wheel.size_bytes / MIB / (time.perf_counter() - began)
 
 
-# What is measured -----------------------------------------------------------------------------------------------
-
-
 def _upload(project: Namespace, wheel: LargeWheel) -> None:
     answer = upload_large(project, wheel, project.server.root_token)
     assert answer is not None

@@ -55,9 +55,6 @@ def test_a_misspelled_command_fails_in_one_sentence(refused: Refused, arguments:
     assert refused(*arguments)
 
 
-# The real thing -------------------------------------------------------------------------------------------------------
-
-
 def test_flask_finds_the_application_in_the_checkout_and_lists_all_groups(tmp_path: Path) -> None:
     flask = Path(sys.executable).with_name("flask")
 

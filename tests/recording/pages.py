@@ -110,9 +110,6 @@ def sign_in(world: World) -> None:
     browser.get("/users/sign_out")
 
 
-# Looking --------------------------------------------------------------------------------------------------------
-
-
 def addresses(world: World) -> list[str]:
     """Every page there is to look at, with what its address may ask for."""
     ids = world.ids
@@ -211,9 +208,6 @@ def look(world: World, people: Mapping[str, Browser]) -> None:
             for query in ("?project=acme/tools", "?group=acme/research", "?project=open/samples"):
                 people["alice"].get(f"/help/{chapter}{query}")
     people["alice"].language = ENGLISH
-
-
-# Forms ----------------------------------------------------------------------------------------------------------
 
 
 def send(browser: Browser, path: str, forms: Iterable[Mapping[str, Any]], *, both: bool = True) -> None:
@@ -587,9 +581,6 @@ def deletions(world: World, people: Mapping[str, Browser]) -> None:
                                ("/groups/from-a-page/-/delete", "from-a-page")):  # fmt: skip
         send(bob, path, ({"confirmation": confirmation},))
         send(alice, path, ({}, {"confirmation": "wrong"}, {"confirmation": confirmation}))
-
-
-# What is no page ------------------------------------------------------------------------------------------------
 
 
 def errors(world: World, people: Mapping[str, Browser]) -> None:

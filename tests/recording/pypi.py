@@ -279,9 +279,6 @@ def _limits(world: World, upload: Uploads) -> None:
         world.recorder.raw(f"expected upload of {length} bytes", f"{head}{kind}Expect: 100-continue\r\n\r\n".encode())
 
 
-# Reading --------------------------------------------------------------------------------------------------------
-
-
 def play_reading(world: World) -> None:
     _indexes(world)
     _forms(world)

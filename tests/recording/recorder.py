@@ -186,9 +186,6 @@ def _without_ids(text: str) -> str:
     return re.sub(r"(?<=Content-Length: )\d+(?=(?s:.*?)\r\n\r\n<)", "<length>", text)
 
 
-# Kinds of bodies and credentials --------------------------------------------------------------------------------
-
-
 def basic(username: str, password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()}
 

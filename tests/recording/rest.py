@@ -37,9 +37,6 @@ def instance(world: World) -> None:
             caller.get(path)
 
 
-# Users ----------------------------------------------------------------------------------------------------------
-
-
 def users(world: World) -> None:
     world.recorder.part("rest-users")
     root, anonymous = world.root, world.anonymous
@@ -142,9 +139,6 @@ def _user_changes(world: World, root: Rest, alice: Rest) -> None:
     world.by("gina").get("/user")
 
 
-# Groups ---------------------------------------------------------------------------------------------------------
-
-
 def groups(world: World) -> None:
     world.recorder.part("rest-groups")
     root, alice, erin, anonymous = world.root, world.by("alice"), world.by("erin"), world.anonymous
@@ -243,9 +237,6 @@ def _group_changes(world: World) -> None:
     alice.delete(f"/groups/{doomed}")
     alice.get(f"/groups/{doomed}")
     alice.get("/projects/acme%2Fdoomed%2Finside")
-
-
-# Projects -------------------------------------------------------------------------------------------------------
 
 
 def projects(world: World) -> None:
@@ -365,9 +356,6 @@ def _project_changes(world: World) -> None:
     alice.get(f"/projects/{gone}")
 
 
-# Members --------------------------------------------------------------------------------------------------------
-
-
 def members(world: World) -> None:
     world.recorder.part("rest-members")
     root, alice, erin, anonymous, ids = (
@@ -427,9 +415,6 @@ def members(world: World) -> None:
             caller.get(path)
             caller.post(path, {"user_id": ids["erin"], "access_level": OWNER})
     root.post("/groups/open/members", {"user_id": ids["alice"], "access_level": MAINTAINER})
-
-
-# Tokens and jobs ------------------------------------------------------------------------------------------------
 
 
 def access_tokens(world: World) -> None:
@@ -632,9 +617,6 @@ def _job_scope(world: World, tools: str) -> None:
     alice.post(f"{scope}/groups_allowlist", {"target_group_id": ids["research"]})
 
 
-# Settings -------------------------------------------------------------------------------------------------------
-
-
 def settings(world: World) -> None:
     world.recorder.part("rest-settings")
     root, alice, anonymous, ids = world.root, world.by("alice"), world.anonymous, world.ids
@@ -705,9 +687,6 @@ def _forwarding(world: World) -> None:
     alice.get(f"/groups/{ids['acme']}")
 
 
-# Addresses and credentials --------------------------------------------------------------------------------------
-
-
 def addresses(world: World) -> None:
     """What is no route, and credentials in every place and state."""
     world.recorder.part("rest-addresses")
@@ -748,9 +727,6 @@ def addresses(world: World) -> None:
     root.post(f"/users/{world.ids['henry']}/deactivate")
     world.by("henry").get("/projects")
     root.post("/users", body=b"x" * ((4 << 20) + 1), headers={"Content-Type": "application/json"})
-
-
-# Packages, after the uploads ------------------------------------------------------------------------------------
 
 
 def play_packages(world: World) -> None:

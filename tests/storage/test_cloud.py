@@ -60,9 +60,6 @@ def read(store: ObjectStorage, key: str) -> bytes:
         return file.read()
 
 
-# Files ----------------------------------------------------------------------------------------------------------
-
-
 def test_a_large_file_is_sent_in_parts_and_read_from_any_position(store: ObjectStorage) -> None:
     key = put(store, LARGE)
 
@@ -99,9 +96,6 @@ def test_a_key_cannot_leave_the_prefix(store: ObjectStorage, key: str) -> None:
     for act in (store.open, store.exists, store.delete, store.link, lambda key: put(store, key=key)):
         with pytest.raises(ObjectMissing):
             act(key)
-
-
-# Links ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_link_gives_everybody_the_file_as_the_registry_would(store: ObjectStorage) -> None:
@@ -153,9 +147,6 @@ def test_a_link_ends(store: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> N
     assert requests.get(link, timeout=10).status_code == 403
 
 
-# Damage ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("content", "key"), [(CONTENT, KEY), (LARGE, LARGE_KEY)], ids=["whole", "in parts"])
 def test_content_that_changes_during_an_upload_is_not_stored(
     s3: S3Server, open_store: OpenStore, patience: None, content: bytes, key: str
@@ -197,9 +188,6 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(s3: S3Server, open_stor
 
         assert read(store, LARGE_KEY) == LARGE
         assert line.cut_after_bytes is None
-
-
-# A store that is away -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -334,9 +322,6 @@ def test_a_file_whose_content_stops_is_reported(
             file.read()
 
 
-# A store that cannot be used ------------------------------------------------------------------------------------
-
-
 def test_a_wrong_secret_is_told(open_store: OpenStore, caplog: pytest.LogCaptureFixture) -> None:
     store = open_store(S3_SECRET_ACCESS_KEY="wrong")
 
@@ -422,9 +407,6 @@ def test_a_staging_folder_that_cannot_be_made_is_told(open_store: OpenStore, tmp
 
     with pytest.raises(ConfigurationError, match="file/staging cannot be created: Not a directory"):
         open_store(INSTANCE_PATH=tmp_path / "file")
-
-
-# Processes ------------------------------------------------------------------------------------------------------
 
 
 def use_in_a_fork(address: str, configuration: dict[str, Any], is_used_before: bool) -> int:

@@ -40,9 +40,6 @@ def staged(store: Storage) -> Callable[[bytes], StagedFile]:
 Stage = Callable[..., StagedFile]
 
 
-# Staging --------------------------------------------------------------------------------------------------------
-
-
 def test_a_staged_file_knows_size_and_digests_of_what_was_written_in_pieces(store: Storage) -> None:
     file = store.stage()
 
@@ -102,9 +99,6 @@ def test_a_staged_file_may_be_closed_twice(staged: Stage) -> None:
     file.close()
 
     assert file.size_bytes == len(CONTENT)
-
-
-# Keeping and reading --------------------------------------------------------------------------------------------
 
 
 def test_what_was_put_can_be_read_after_the_staged_file_is_closed(store: Storage, staged: Stage) -> None:
@@ -173,9 +167,6 @@ def test_what_is_not_there_does_not_exist(store: Storage) -> None:
     assert not store.exists(OTHER_KEY)
 
 
-# Removing and listing -------------------------------------------------------------------------------------------
-
-
 def test_a_removed_object_is_gone(store: Storage, staged: Stage) -> None:
     store.put(KEY, staged())
 
@@ -229,9 +220,6 @@ def test_a_store_that_works_passes_its_check_and_keeps_nothing_of_it(store: Stor
     store.check()
 
     assert list(store.objects()) == []
-
-
-# Addresses and keys ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("address", ["http://example.com/packages", "packages", "ftp://host/folder", ""])

@@ -46,9 +46,6 @@ def write_in_pieces(file: LocalStagedFile, size_bytes: int) -> None:
         file.write(b"x" * 65536)
 
 
-# Files ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["plain", "with space", "hash # percent %41 question ?", "ümlaut"])
 def test_the_address_of_a_folder_opens_just_that_folder(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
@@ -199,9 +196,6 @@ def test_a_folder_that_is_gone_fails_the_check(store: LocalStorage) -> None:
         store.check()
 
 
-# Sweeping -------------------------------------------------------------------------------------------------------
-
-
 def stage_and_wait(root: Path) -> None:
     file = LocalStorage(root).stage()
     file.write(b"half an upload")
@@ -253,9 +247,6 @@ def test_a_sweep_under_way_takes_no_file_from_an_upload_that_begins(store: Local
         sweeper.join()
 
     assert len(list(store.objects())) == 300
-
-
-# A full disk ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -236,9 +236,6 @@ def _group_of(namespace: Project | Group, project: Project) -> Group | None:
     return group if isinstance(group, Group) and may("read_package", group) else None
 
 
-# Deletion -------------------------------------------------------------------------------------------------------
-
-
 def _delete(namespace: Project | Group) -> Page:
     chosen = lists.packages_by_id(namespace, principal(), _chosen())
     if not chosen:

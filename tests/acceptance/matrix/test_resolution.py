@@ -118,9 +118,6 @@ def test_uv_locks_what_was_uploaded_before_a_date(
     assert f'size = {len(OLD.content)}, upload-time = "' in lock
 
 
-# Several indexes on one host -------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def two_projects(server: RunningServer) -> list[tuple[str, Credentials]]:
     """Two projects of different groups: the address of each, by number and by path, and a token for it alone."""

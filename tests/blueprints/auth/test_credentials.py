@@ -245,9 +245,6 @@ def test_an_unknown_project_is_told_before_any_credential_is_looked_at(client: F
         assert client.get(unknown, headers=headers).status_code == 404
 
 
-# What the refusals say ------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("secret", "description"),
     [
@@ -292,9 +289,6 @@ def test_a_user_who_is_not_active_is_told_why(client: FlaskClient, world: World,
     assert answer.json == {"message": message}
 
 
-# Last use -------------------------------------------------------------------------------------------------------
-
-
 def test_the_use_of_a_token_is_noted(client: FlaskClient, world: World) -> None:
     for secret in ("token", "deploy", "expired", "revoked deploy"):
         client.get(path(world.private), headers=basic(world[secret]))
@@ -306,9 +300,6 @@ def test_the_use_of_a_token_is_noted(client: FlaskClient, world: World) -> None:
     noted = set(db.session.scalars(select(AccessToken.digest).where(AccessToken.last_used_at.is_not(None))))
     noted |= set(db.session.scalars(select(DeployToken.digest).where(DeployToken.last_used_at.is_not(None))))
     assert noted == {used["token"], used["deploy"]}
-
-
-# Sessions -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -396,8 +387,6 @@ def test_a_token_never_starts_a_session(client: FlaskClient, world: World) -> No
     assert "Set-Cookie" not in answer.headers
     assert client.get(path(world.private)).status_code == 401
 
-
-# Malformed headers ----------------------------------------------------------------------------------------------
 
 ENCODED = {
     "no colon": b"nocolon",

@@ -126,9 +126,6 @@ def test_who_is_signed_in_already_goes_on(browser_of, user):
     assert browser_of(user).get(SIGN_IN + "?next=/explore").location == "/explore"
 
 
-# Where to go on -------------------------------------------------------------------------------------------------
-
-
 def test_after_signing_in_one_is_where_one_wanted_to_be(browser, user):
     wanted = browser.get("/-/user_settings/preferences?a=1")
     answer = browser.submit(wanted.location, credentials(), action=SIGN_IN)
@@ -166,9 +163,6 @@ def test_a_forged_next_is_not_followed(browser, user):
     assert answer.location == "/"
 
 
-# Guessing -------------------------------------------------------------------------------------------------------
-
-
 def test_after_five_failures_even_the_right_password_has_to_wait(browser, user):
     for _ in range(5):
         browser.submit(SIGN_IN, credentials(password="wrong"))
@@ -186,9 +180,6 @@ def test_others_are_not_held_up_by_failures_for_one_name(browser, user):
         browser.submit(SIGN_IN, credentials(password="wrong"))
 
     assert browser.submit(SIGN_IN, credentials("paul")).status_code == 303
-
-
-# A password of one's own ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -50,8 +50,6 @@ def content(client: FlaskClient, address: str) -> bytes:
     return answer.data
 
 
-# Spellings of the id --------------------------------------------------------------------------------------------
-
 SPELLINGS = [
     "{id}",
     "Acme%2Fsub%2Ftools",
@@ -150,9 +148,6 @@ def test_a_namespace_may_be_called_like_a_part_of_the_address(
     assert content(client, url.removeprefix("http://localhost")) == wheel.content
 
 
-# Slashes --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "tail",
     ["simple", "simple/", "simple//", "simple/my-pkg", "simple/my-pkg/", "simple//my-pkg/", "/simple///my-pkg//"],
@@ -197,9 +192,6 @@ def test_what_is_no_package_name_is_refused_and_never_forwarded(
 ) -> None:
     for spelled in (str(project.id), "Acme%2Fsub%2Ftools"):
         assert page(client, f"/api/v4/projects/{spelled}/packages/pypi/simple/{name}/") in (400, 404)
-
-
-# The address clients see ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -321,9 +313,6 @@ def test_the_session_cookie_is_for_https_alone_where_people_come_by_it(
     cookie = behind(**settings).get("/users/sign_in", headers=headers).headers["Set-Cookie"]
 
     assert ("; Secure" in cookie) is is_secure
-
-
-# The raw target -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -57,9 +57,6 @@ def published_project(project, owner, twine):
     return project
 
 
-# Negotiation -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("accept", "answer"),
     [
@@ -107,9 +104,6 @@ def test_format_in_the_address_wins(pip, published_project, token, form):
     )
 
     assert response.content_type == {LATEST_JSON: JSON}.get(form, form)
-
-
-# Encoding --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -161,9 +155,6 @@ def test_a_page_of_one_packet_and_a_file_are_not_encoded(pip, published_project,
     assert "Content-Encoding" not in pip.index(published_project, token, headers=headers).headers
     sdist = links(pip.simple_page(published_project, "demo", token).text)[1]
     assert "Content-Encoding" not in pip.get(sdist.href, token, headers=headers).headers
-
-
-# The page --------------------------------------------------------------------------------------------------------
 
 
 def test_a_page_in_html(pip, published_project, token):
@@ -441,9 +432,6 @@ def test_what_comes_from_outside_is_escaped(pip, project, token):
     assert links(page)[0].attributes["data-requires-python"] == '">=3<"'
 
 
-# The index -------------------------------------------------------------------------------------------------------
-
-
 def test_the_index_lists_every_name_once(pip, twine, published_project, owner, token):
     for name, version in (("Zeta", "1"), ("alpha", "1"), ("demo", "2.0")):
         twine.upload(published_project, build_wheel(name=name, version=version), factories.access_token(owner))
@@ -462,9 +450,6 @@ def test_an_empty_index_is_no_error(pip, project, group, token):
     for namespace in (project, group):
         assert pip.index(namespace, token).status_code == 200
         assert pip.index(namespace, token, accept=JSON).json["projects"] == []
-
-
-# Who may read ----------------------------------------------------------------------------------------------------
 
 
 def _readers(project, group):
@@ -687,9 +672,6 @@ def test_a_registry_that_is_switched_off_is_403_where_the_project_is_seen(app, p
     assert pip.index(private, factories.access_token(owner)).status_code == 403
 
 
-# Forwarding ------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("asked", ["unknown", "Un.Known", "un_known", "UN-_KNOWN"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_an_unknown_name_is_forwarded_in_normalized_form(pip, project, group, token, asked, method):
@@ -759,9 +741,6 @@ def test_what_cannot_be_a_name_is_never_forwarded(pip, project, token, name):
 def test_index_and_download_are_never_forwarded(pip, project, token):
     assert pip.index(project, token).status_code == 200
     assert pip.download(project, WHEEL, token).status_code == 404
-
-
-# Cost ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_number_of_statements_does_not_depend_on_the_number_of_records(

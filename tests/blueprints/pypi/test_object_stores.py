@@ -50,9 +50,6 @@ def published_project(store, project, twine, token):
     return project
 
 
-# Through the registry -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("file", [WHEEL, LARGE], ids=["small", "large"])
 def test_a_file_is_given_as_from_a_folder(pip, published_project, token, file):
     response = pip.download(published_project, file, token)
@@ -101,9 +98,6 @@ def test_a_file_with_other_bytes_is_never_given_whole(pip, published_project, to
     assert damaged.startswith(response.data)
     assert len(response.data) < len(damaged)
     assert "A download was broken off: " in caplog.text
-
-
-# At a signed address --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("headers", [{}, {"Range": "bytes=5-20"}], ids=["whole", "part"])
@@ -165,9 +159,6 @@ def test_a_download_at_the_store_is_counted_and_a_part_is_not(app, pip, publishe
 
     packages = rest.get(f"/projects/{published_project.id}/packages", token).json
     assert {one["version"] for one in packages if one["last_downloaded_at"]} == {"1.0"}
-
-
-# A store that is away -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["refuses connections", "is silent"])

@@ -167,9 +167,6 @@ def test_nothing_of_the_body_is_read_before_the_permission(client, project):
     assert response.status_code == 401
 
 
-# What the form may hold ------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("left_out", "error"),
     [
@@ -413,9 +410,6 @@ def test_a_file_larger_than_the_limit_is_refused_and_one_of_just_the_limit_is_no
     assert twine.upload(project, WHEEL, token).status_code == 201
 
 
-# Asked before the body ------------------------------------------------------------------------------------------
-
-
 def ask(client, project, credentials, length):
     """As the server asks when it has the header of a large upload, and nothing of its body."""
     return client.post(
@@ -448,9 +442,6 @@ def test_no_header_passes_for_the_question(twine, project, developer):
     )
 
     assert response.status_code == 201
-
-
-# Duplicates, protection, versions --------------------------------------------------------------------------------
 
 
 def test_the_same_file_again_is_refused_in_words_that_clients_recognise(twine, project, developer, store_files):
@@ -491,8 +482,6 @@ def test_the_same_file_again_is_200_where_the_project_accepts_it(twine, project,
     assert "already exists" in other.json["message"]
     assert store_files() == before
 
-
-# The gate -------------------------------------------------------------------------------------------------------
 
 BROKEN = build_wheel(
     name="demo", version="1.0", requires_python="3.8+", requires_dist=["a b"], description="A title\n====",

@@ -57,9 +57,6 @@ def area(browser_of, admin):
     return browser_of(admin)
 
 
-# Who may --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("path", PAGES)
 def test_the_area_is_for_administrators_only(browser, browser_of, area, owner, project, path):
     assert area.get(path).status_code == 200
@@ -95,9 +92,6 @@ def test_every_page_is_whole_in_both_languages(area, owner, project, path, langu
     assert page.status_code == 200
     assert page.tree.get("lang") == language
     assert ("管理者" in page.text) is (language == "ja")
-
-
-# Lists ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_overview_counts_what_the_instance_holds(area, owner, project):
@@ -190,9 +184,6 @@ def test_a_larger_instance_costs_no_more_statements(area, owner, project, statem
         factories.published(factories.project(parent=factories.group(owner=factories.user())), build_wheel())
 
     assert cost() == few
-
-
-# Users ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_user_is_created_with_a_generated_password_shown_once(area, browser):
@@ -363,9 +354,6 @@ def test_a_user_is_shown_with_roles_and_tokens(area, owner, group):
 @pytest.mark.parametrize("path", ["/admin/users/nobody", "/admin/users/nobody/edit"])
 def test_a_user_who_is_not_there_is_not_found(area, path):
     assert area.get(path).status_code == 404
-
-
-# Settings -------------------------------------------------------------------------------------------------------
 
 
 def test_forwarding_is_switched_off_and_enforced_for_all(area, owner, group):

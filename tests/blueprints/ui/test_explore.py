@@ -97,9 +97,6 @@ def test_the_number_of_statements_does_not_grow_with_the_list(browser_of, owner,
     assert len(statements) == few
 
 
-# Search or go to ------------------------------------------------------------------------------------------------
-
-
 def test_search_finds_groups_and_projects_by_name_or_path(browser, open_group):
     assert rows(browser.get("/search?search=LIB")) == ["Open / Library"]
     assert rows(browser.get("/search?search=open")) == ["Open"]
@@ -120,9 +117,6 @@ def test_a_path_that_is_hidden_leads_nowhere(browser, project, path):
 @pytest.mark.parametrize("text", ["%", "_", "\\", "'", "\x00", "<b>", "a" * 3000, "/", "//", "日本語"])
 def test_any_text_may_be_searched_for(browser, open_group, text):
     assert browser.get("/search", query_string={"search": text}).status_code == 200
-
-
-# Homes ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_group_shows_projects_and_subgroups_the_viewer_may_know_of(browser, open_group):

@@ -83,9 +83,6 @@ def opened(browser, language="en"):
         yield path, browser.get(path, headers={"Accept-Language": language})
 
 
-# Headers --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("path", ["/explore", "/users/sign_in", "/static/none", "/acme", "/-/none"])
 def test_nothing_but_our_own_files_runs_in_a_page(browser, app, path):
     headers = browser.get(path).headers
@@ -123,9 +120,6 @@ def test_control_characters_do_not_break_a_page(browser, app):
     assert page.tree is not None
 
 
-# Forms ----------------------------------------------------------------------------------------------------------
-
-
 def test_a_form_without_its_token_changes_nothing_and_says_so(browser_of, owner, group):
     browser = browser_of(owner)
 
@@ -149,9 +143,6 @@ def test_the_token_of_another_session_is_none(app, browser, browser_of, owner, g
 
 def test_the_api_asks_for_no_token_of_a_form(rest, owner):
     assert rest.post("/groups", factories.access_token(owner), {"name": "New", "path": "new-one"}).status_code == 201
-
-
-# Refusals -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["/acme", "/acme/tools", "/nowhere", "/nowhere/at/all", "/acme/nowhere"])
@@ -205,9 +196,6 @@ def test_a_broken_page_is_a_page_that_asks_the_database_nothing(browser_of, owne
     assert "The registry is not available right now" in answer.text
 
 
-# Language and colours -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("accepted", "language"),
     [
@@ -237,9 +225,6 @@ def test_the_colour_scheme_is_the_users_or_the_systems(browser_of, owner, scheme
     users.change_preferences(owner, language="", color_scheme=ColorScheme(scheme))
 
     assert browser_of(owner).get("/").tree.get("data-bs-theme") == shown
-
-
-# Navigation -----------------------------------------------------------------------------------------------------
 
 
 def sidebar(page):

@@ -37,9 +37,6 @@ def attributes(page, tag: str, name: str) -> list[str]:
     return [element.get(name) for element in page.tree.iter(tag)]
 
 
-# Both languages -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", CHAPTER_NAMES)
 def test_a_chapter_says_the_same_in_every_language(browser, app, name):
     english, japanese = (
@@ -87,9 +84,6 @@ def test_chapters_follow_each_other(browser, app):
 
 def test_an_unknown_chapter_is_not_found(browser, app):
     assert browser.get("/help/cooking").status_code == 404
-
-
-# What is shown is there -----------------------------------------------------------------------------------------
 
 
 def view_of(app, path: str, method: str) -> str | None:
@@ -247,9 +241,6 @@ def test_the_size_limit_is_the_one_that_holds(browser, app, limit, shown):
     assert f"Files of up to {shown}." in browser.get("/help/publish").text
 
 
-# Addresses ------------------------------------------------------------------------------------------------------
-
-
 def test_without_a_project_placeholders_stand_in_the_addresses(browser, app):
     page = browser.get("/help/install")
 
@@ -334,9 +325,6 @@ def test_the_netrc_entry_names_the_host_without_its_port(app, browser):
     page = browser.get("/help/requirements", base_url="http://packages.example:8080/")
 
     assert "machine packages.example\nlogin" in "\n".join(code(page))
-
-
-# Where the question arises --------------------------------------------------------------------------------------
 
 
 def test_help_is_reached_from_every_page_with_the_addresses_of_where_one_is(browser_of, owner, project):

@@ -21,9 +21,6 @@ def at(path: str) -> Namespace | None:
     return db.session.scalar(found.execution_options(populate_existing=True))
 
 
-# New ------------------------------------------------------------------------------------------------------------
-
-
 def test_a_new_group_belongs_to_whoever_makes_it(browser_of, outsider):
     answer = browser_of(outsider).submit(
         "/groups/new", {"name": "Data platform", "path": "data", "description": "Tools", "visibility": "10"}
@@ -154,9 +151,6 @@ def test_nobody_creates_anything_without_signing_in(browser, app):
     assert browser.get("/projects/new").location == "/users/sign_in?next=/projects/new"
 
 
-# General settings -----------------------------------------------------------------------------------------------
-
-
 def test_an_owner_changes_a_group(browser_of, owner, group):
     answer = browser_of(owner).submit(
         "/groups/acme/-/edit",
@@ -242,9 +236,6 @@ def test_a_value_that_was_never_offered_changes_nothing(browser_of, owner, proje
     assert project.name == "Tools"
 
 
-# Path, transfer, archive ----------------------------------------------------------------------------------------
-
-
 def test_a_new_path_moves_everything_below(browser_of, owner, project):
     answer = browser_of(owner).submit("/groups/acme/-/edit", {"path": "apex"}, action="/groups/acme/-/path")
 
@@ -302,9 +293,6 @@ def test_an_archived_project_can_be_opened_again(browser_of, owner, project):
 
     browser.submit("/acme/tools/edit", action="/acme/tools/-/unarchive")
     assert not at("acme/tools").archived
-
-
-# Deletion -------------------------------------------------------------------------------------------------------
 
 
 def test_a_deletion_says_what_goes_and_asks_for_the_path(browser_of, owner, group, project):

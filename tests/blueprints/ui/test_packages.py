@@ -86,9 +86,6 @@ def publish_some(project, count, name="driver"):
     ]
 
 
-# The list -------------------------------------------------------------------------------------------------------
-
-
 def test_a_list_says_what_was_published_by_whom_and_when(browser_of, owner, release):
     page = browser_of(owner).get(LIST)
 
@@ -306,9 +303,6 @@ def cost(browser, path, statements):
     return len(statements) - before
 
 
-# Who may --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("role", "visibility", "status"),
     [
@@ -399,9 +393,6 @@ def test_controls_to_delete_are_shown_to_those_who_may(browser_of, project, rele
     assert ("Delete package" in listed.text) is may_delete
     assert ("Delete asset" in shown.text) is may_delete
     assert (f"{DELETE}" in shown.html) is may_delete
-
-
-# Deletion -------------------------------------------------------------------------------------------------------
 
 
 def test_a_package_is_deleted_after_a_question_that_names_it(browser_of, maintainer, group, release):
@@ -594,9 +585,6 @@ def test_assets_of_a_protected_package_stay(browser_of, maintainer, project, rel
 
     assert "A protection rule does not allow you to delete" in question.text
     assert answer.status_code == 403
-
-
-# A package ------------------------------------------------------------------------------------------------------
 
 
 def test_a_package_page_has_lines_that_install_it(browser_of, owner, group, project, release):

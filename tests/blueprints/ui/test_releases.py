@@ -45,9 +45,6 @@ def controls(page):
     return {" ".join("".join(found.itertext()).split()) for found in main.iter() if found.tag in ("a", "button")}
 
 
-# A version ------------------------------------------------------------------------------------------------------
-
-
 def test_a_version_is_yanked_with_a_reason_and_taken_back(browser_of, maintainer, release):
     browser = browser_of(maintainer)
 
@@ -96,9 +93,6 @@ def test_a_version_without_assets_cannot_be_yanked(browser_of, maintainer, proje
     assert (answer.status_code, answer.flashes) == (422, ["demo 1.0 has no assets that could be yanked."])
 
 
-# One asset ------------------------------------------------------------------------------------------------------
-
-
 def test_an_asset_is_yanked_alone_and_taken_back(browser_of, maintainer, release):
     browser = browser_of(maintainer)
 
@@ -133,9 +127,6 @@ def test_several_reasons_stand_beside_the_assets(browser_of, maintainer, project
     assert "The reasons stand beside its assets." in page.flashes[0]
     assert all(f"Reason: {reason}" in page.text for reason in ("Wrong platform", "Lacks a file"))
     assert "Yank" not in controls(page)
-
-
-# The status of the name -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -179,9 +170,6 @@ def test_a_status_that_is_not_offered_is_refused(browser_of, maintainer, project
     assert names.name_status(project, "demo").status is NameStatus.ACTIVE
 
 
-# Reasons --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("reason", "told"),
     [("x" * 1001, "Use at most 1000 characters."), ("a\x07b", "Only printable characters are allowed.")],
@@ -214,9 +202,6 @@ def test_readers_see_reasons_as_text_and_no_controls(browser_of, project, releas
     assert page.text.count(f"Reason: {HOSTILE}") == 3
     assert all(script.get("src", "").startswith("/static/") for script in page.tree.iter("script"))
     assert not [words for words in controls(page) if "ank" in words or "reason" in words or "status" in words]
-
-
-# Who may --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -295,9 +280,6 @@ def test_what_is_elsewhere_is_not_found_here(browser_of, maintainer, project, re
 
     factories.reload(foreign, other)
     assert (foreign.yanked_reason, other.yanked_reason) == (None, None)
-
-
-# Lists ----------------------------------------------------------------------------------------------------------
 
 
 def test_lists_mark_versions_that_are_yanked_and_names_with_a_status(browser_of, owner, project, release):

@@ -32,9 +32,6 @@ def state(page):
     return " ".join("".join(page.by_class("state")[0].itertext()).split())
 
 
-# Package forwarding of a group ----------------------------------------------------------------------------------
-
-
 def test_a_group_shows_what_holds_and_where_it_comes_from(browser_of, owner, group):
     page = browser_of(owner).get(GROUP)
 
@@ -155,9 +152,6 @@ def test_a_form_without_the_token_changes_nothing(browser_of, owner, group, proj
     assert len(protection.protection_rules(project)) == 1
 
 
-# A project ------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("page", [PROJECT, CI_CD])
 @pytest.mark.parametrize(("role", "status"), [(None, 404), (Role.DEVELOPER, 403), (Role.MAINTAINER, 200)])
 def test_settings_of_a_project_are_the_maintainers(browser_of, project, page, role, status):
@@ -224,9 +218,6 @@ def test_a_project_shows_what_becomes_of_unknown_names(browser_of, owner, mainta
     assert state(for_owner).startswith("Requests are not forwarded. Decided in the group Acme.")
     assert f"{GROUP}#packages-forwarding-settings" in for_owner.links
     assert f"{GROUP}#packages-forwarding-settings" not in for_maintainer.links
-
-
-# Protection rules -----------------------------------------------------------------------------------------------
 
 
 def test_a_rule_is_added_changed_and_deleted(browser_of, maintainer, project):
@@ -299,9 +290,6 @@ def test_a_rule_of_another_project_is_not_found(browser_of, maintainer, project)
 
     assert browser.get(f"{RULES}/{foreign.id}").status_code == 404
     assert browser.post(f"{RULES}/{foreign.id}/delete").status_code == 404
-
-
-# CI/CD ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_allowlist_is_switched_off_and_on(browser_of, maintainer, project):

@@ -57,9 +57,6 @@ def project_token(project, name="servers"):
     )
 
 
-# Personal access tokens -----------------------------------------------------------------------------------------
-
-
 def test_a_token_is_made_shown_once_and_works(browser_of, rest, owner):
     browser = browser_of(owner)
 
@@ -267,9 +264,6 @@ def test_more_tokens_cost_no_more_statements(browser_of, owner, project, stateme
 
     assert [cost(TOKENS), cost(REPOSITORY)] == few
     assert len(section(browser.get(TOKENS), "Active")) == 20
-
-
-# Deploy tokens --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("page", "create"), [(REPOSITORY, CREATE), (GROUP_REPOSITORY, GROUP_CREATE)])

@@ -35,9 +35,6 @@ def create(username: str = "alice", **fields: Any) -> User:
     return users.create_user(**given | fields)
 
 
-# Creating -------------------------------------------------------------------------------------------------------
-
-
 def test_a_new_user_is_active_and_has_a_personal_namespace(app: Flask, admin: User) -> None:
     user = create(by=factories.signed_in(admin), name=" Alice A. ", details=users.UserDetails(bio="Hello"))
 
@@ -124,9 +121,6 @@ def test_a_short_password_is_refused_in_gitlabs_words(app: Flask) -> None:
     assert refusal.value.body() == {"message": {"password": ["is too short (minimum is 8 characters)"]}}
 
 
-# Passwords ------------------------------------------------------------------------------------------------------
-
-
 def test_a_user_signs_in_by_name_or_address_without_case(app: Flask) -> None:
     user = create(password=PASSWORD)
 
@@ -198,9 +192,6 @@ def test_a_generated_password_is_long_enough_and_never_the_same(app: Flask) -> N
     assert one != other
 
 
-# Finding --------------------------------------------------------------------------------------------------------
-
-
 def test_a_user_is_found_by_id_and_by_name_without_case(owner: User) -> None:
     assert users.find_user(str(owner.id)) is owner
     assert users.find_user("OLIVIA") is owner
@@ -212,9 +203,6 @@ def test_an_unknown_user_is_not_found(owner: User, reference: str) -> None:
         users.find_user(reference)
 
     assert refusal.value.message == "404 User Not Found"
-
-
-# Changing -------------------------------------------------------------------------------------------------------
 
 
 def test_a_new_user_name_moves_the_personal_namespace_with_its_projects(owner: User) -> None:
@@ -273,8 +261,6 @@ def test_a_bad_password_refuses_the_whole_change(owner: User) -> None:
     assert owner.name == "Olivia"
 
 
-# States ---------------------------------------------------------------------------------------------------------
-
 ACTIVE, BLOCKED, DEACTIVATED = UserState.ACTIVE, UserState.BLOCKED, UserState.DEACTIVATED
 
 
@@ -319,9 +305,6 @@ def test_the_last_active_administrator_stays(admin: User, way: str) -> None:
     assert (admin.state, admin.is_admin) == (ACTIVE, True)
     factories.user("second", is_admin=True)
     ways[way]()
-
-
-# Deleting -------------------------------------------------------------------------------------------------------
 
 
 def test_a_deleted_user_goes_with_space_memberships_and_tokens(project: Project, developer: User) -> None:

@@ -33,9 +33,6 @@ def read_tar(content: bytes) -> TopFolder:
     return read_tar_gz(io.BytesIO(content), "a.py", MIB)
 
 
-# Good zip files -------------------------------------------------------------------------------------------------
-
-
 def added(change: Callable[[zipfile.ZipFile], None]) -> bytes:
     """The usual zip file, to which ``zipfile`` added something."""
     archive = io.BytesIO(zip_of(FILES))
@@ -189,9 +186,6 @@ def test_a_zip_file_without_a_single_top_folder_is_refused(name, reason):
         opened.read_top_folder("a.py", MIB)
 
     assert reason in refusal.value.reason
-
-
-# Bad zip files --------------------------------------------------------------------------------------------------
 
 
 def patched(content: bytes, record: bytes, offset: int, layout: str, *values: int, last: bool = False) -> bytes:
@@ -357,9 +351,6 @@ def test_a_bad_zip_file_is_refused_with_the_reason(content, reason):
     assert reason in refusal.value.reason
 
 
-# Good tar files -------------------------------------------------------------------------------------------------
-
-
 def member(name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, target: str = ""):
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.size = kind, target, len(content)
@@ -417,9 +408,6 @@ def test_the_file_asked_for_need_not_be_there():
     content = tar_gz_of({"top/folder/a.py": A})
 
     assert read_tar(content) == TopFolder("top", None, frozenset({"top/folder/a.py"}))
-
-
-# Bad tar files --------------------------------------------------------------------------------------------------
 
 
 def raw(name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, *, size: int | None = None) -> bytes:
@@ -534,9 +522,6 @@ def test_a_bad_tar_file_is_refused_with_the_reason(content, reason):
     assert reason in refusal.value.reason
 
 
-# Size -----------------------------------------------------------------------------------------------------------
-
-
 def test_extended_headers_are_bounded_together():
     comment = b"%d comment=%s\n" % (1_000_000, b"x" * (1_000_000 - len(b"1000000 comment=\n")))
     content = raw_tar(*(block for number in range(34) for block in (pax(comment), raw(f"top/{number}"))))
@@ -620,9 +605,6 @@ def test_memory_does_not_grow_with_the_archive(reader, build):
     tracemalloc.stop()
 
     assert peak < 2 * MIB
-
-
-# Any bytes ------------------------------------------------------------------------------------------------------
 
 
 @st.composite

@@ -23,8 +23,6 @@ def of(*headers: str, version: str = "2.5", **fields) -> bytes:
     return metadata("demo", "1.0", metadata_version=version, headers=headers, **fields)
 
 
-# In order -------------------------------------------------------------------------------------------------------
-
 GOOD = {
     "the least there can be": b"Metadata-Version: 1.0\nName: demo\nVersion: 1.0",
     "a newer minor version": of("From-The-Future: x", version="2.99"),
@@ -64,8 +62,6 @@ GOOD = {
 def test_a_document_in_order_has_no_problems(document):
     assert problems(document) == []
 
-
-# Not in order ---------------------------------------------------------------------------------------------------
 
 NO_REQUIREMENT = "a requirement as in PEP 508"
 NO_SPECIFIERS = "version specifiers as in PEP 440"
@@ -188,9 +184,6 @@ def test_a_document_beyond_the_bounds_is_not_read(document, reason):
     assert reason in refusal.value.reason
 
 
-# What it says ---------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("version", "headers", "expected"),
     [
@@ -232,8 +225,6 @@ def test_the_description_is_the_body():
 
     assert description(document) == Description("# Demo\n\nText", "text/markdown")
 
-
-# Any bytes ------------------------------------------------------------------------------------------------------
 
 PIECES = [b"\n\n", b"\r", b":", b"Name: demo\n", b"=?utf-8?q?=ff?=", b"((", b"; ", b"Dynamic:", b"\x00", b"UNKNOWN"]
 DOCUMENT = of(

@@ -38,8 +38,6 @@ def distribution(built: BuiltFile) -> Distribution:
     return examination.distribution
 
 
-# In order -------------------------------------------------------------------------------------------------------
-
 GOOD = {
     "wheel": build_wheel(),
     "wheel with a build number": build_wheel(build="1"),
@@ -123,8 +121,6 @@ def test_the_file_may_stand_anywhere():
 
     assert inspection.examine(file, SDIST).problems == ()
 
-
-# Not in order: the archive and what lies where ---------------------------------------------------------------------
 
 WHEEL_FILES = {f"{INFO}/METADATA": metadata("demo", "1.0"), f"{INFO}/WHEEL": b"Wheel-Version: 1.0\nTag: py3-none-any\n"}
 MANY_LINES = "a line\n" * (2 * MIB)
@@ -284,8 +280,6 @@ def test_what_lies_where_it_should_not_is_told(filename, content, expected):
         assert any(problem.startswith(sentence) for problem in found), found
 
 
-# Not in order: what the metadata say -------------------------------------------------------------------------------
-
 BAD_METADATA = {
     "nothing": (b"\n", ["Metadata-Version is missing", "Name is missing", "Version is missing"]),
     "body only": (b"\n" + metadata("demo", "1.0"), ["Metadata-Version is missing", "Name is", "Version is missing"]),
@@ -336,9 +330,6 @@ def test_metadata_not_in_order_are_told(build, document, expected):
         assert any(problem.startswith(sentence) for problem in found), found
 
 
-# Everything at once -----------------------------------------------------------------------------------------------
-
-
 def test_everything_wrong_with_a_wheel_is_told_at_once():
     built = build_wheel(
         "other", "2.0", tag="cp311-cp311-win64", filename="demo-1.0-py3-none-win64.whl",
@@ -385,8 +376,6 @@ def test_a_problem_can_be_told_whatever_it_quotes():
     assert len(refusal.headline) < 300
     assert len(str(refusal.body())) < 10_000
 
-
-# Size and any bytes ---------------------------------------------------------------------------------------------
 
 FILES_OF_ANY_SIZE = {
     "large wheel": (build_wheel, {"size_bytes": 20 * MIB}, 2),

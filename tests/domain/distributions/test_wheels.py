@@ -15,8 +15,6 @@ from tests.builders import record_digest, record_of, zip_of
 MIB = 1024 * 1024
 INFO = "demo-1.0.dist-info"
 
-# Tags -----------------------------------------------------------------------------------------------------------
-
 PLATFORMS = [
     "any", "win32", "win_amd64", "win_arm64", "linux_x86_64", "linux_armv7l", "manylinux1_i686", "manylinux2010_x86_64",
     "manylinux2014_aarch64", "manylinux_2_28_x86_64", "musllinux_1_2_riscv64", "macosx_10_6_intel",
@@ -61,9 +59,6 @@ def test_every_unknown_part_is_told_once():
     assert unknown("python.py3-3.none-any.win64") == [
         ("interpreter tag", "python"), ("abi tag", "3"), ("platform tag", "win64")
     ]  # fmt: skip
-
-
-# WHEEL ----------------------------------------------------------------------------------------------------------
 
 
 def wrong_wheel_document(document: bytes, filename: str = "demo-1.0-py3-none-any.whl") -> list[tuple[str, str]]:
@@ -153,8 +148,6 @@ def test_a_wheel_document_that_is_no_text_is_not_read():
     with pytest.raises(InvalidDistribution, match="WHEEL is 'other bytes at 5', expected is text in UTF-8"):
         wrong_wheel_document(b"Tag: \xff")
 
-
-# RECORD ---------------------------------------------------------------------------------------------------------
 
 FILES = {"demo.py": b"demo", f"{INFO}/METADATA": b"metadata", f"{INFO}/WHEEL": b"wheel"}
 RECORD = f"{INFO}/RECORD"

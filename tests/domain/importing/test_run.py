@@ -88,9 +88,6 @@ def filenames() -> list[str]:
     return [file.filename for file in files()]
 
 
-# What is wanted -------------------------------------------------------------------------------------------------
-
-
 def test_names_and_versions_are_put_together() -> None:
     texts = ["Demo_Pkg==1.0", "demo.pkg == 2.0", "other", "other==1.0", "third==1.0.0RC1"]
 
@@ -107,9 +104,6 @@ def test_anything_else_is_not_understood(text: str) -> None:
         importing.parse_selections([text])
 
     assert refusal.value.sentence == f"{text!r} is neither a package name nor a name and version such as demo==1.0"
-
-
-# From a registry of this kind -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -202,9 +196,6 @@ def test_wrong_credentials_fail_each_name_that_is_asked_for(run: Import, other_i
 
     assert (summary.failed, summary.is_complete) == (2, False)
     assert run.results == [("failed", "demo-pkg"), ("failed", "second")]
-
-
-# From an index of files -----------------------------------------------------------------------------------------
 
 
 def test_only_what_is_asked_for_is_imported(run: Import, served: StaticIndex) -> None:
@@ -306,9 +297,6 @@ def test_upload_times_in_the_future_are_not_believed(run: Import, served: Static
     run(Index(served.url))
 
     assert before <= files()[0].created_at <= datetime.now(UTC)
-
-
-# What is here already -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
@@ -443,9 +431,6 @@ def test_a_quarantined_name_without_files_is_passed_over(run: Import, served: St
     assert statuses() == []
 
 
-# From a folder --------------------------------------------------------------------------------------------------
-
-
 def in_folder(folder: Path, files: Iterable[BuiltFile]) -> Folder:
     folder.mkdir(exist_ok=True)
     for file in files:
@@ -492,9 +477,6 @@ def test_a_file_that_goes_away_meanwhile_has_failed(run: Import, project: Projec
 
     assert run.results == [("failed", WHEEL.filename), ("failed", SDIST.filename)]
     assert run.outcomes[0].reason == "the file cannot be read: No such file or directory"
-
-
-# Threads, ends, bounds ------------------------------------------------------------------------------------------
 
 
 def test_files_are_received_side_by_side(run: Import, served: StaticIndex) -> None:

@@ -63,9 +63,6 @@ def failure(index: Index | Folder, name: str = "demo") -> str:
     return error.value.sentence
 
 
-# Pages ----------------------------------------------------------------------------------------------------------
-
-
 def test_a_json_page_tells_all_that_is_known_of_files(served: StaticIndex, index: Index) -> None:
     whole = {
         "filename": "demo-1.0.tar.gz", "url": "../../files/demo-1.0.tar.gz", "size": 12,
@@ -239,9 +236,6 @@ def test_a_page_that_has_no_end_is_given_up(served: StaticIndex, index: Index, m
     assert failure(index) == "the page is larger than 1000 bytes"
 
 
-# Answers that are none --------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
@@ -316,9 +310,6 @@ def test_a_file_somewhere_that_cannot_be_asked_is_told(index: Index) -> None:
     assert error.value.sentence == "cannot be requested (InvalidSchema)"
 
 
-# Files ----------------------------------------------------------------------------------------------------------
-
-
 def received(index: Index, location: str) -> bytes:
     sink = Received()
     index.receive(SourceFile(WHEEL.filename, location), sink)
@@ -358,9 +349,6 @@ def test_another_part_than_the_rest_is_not_taken(served: StaticIndex, index: Ind
     with pytest.raises(SourceError, match="another range than requested"):
         index.receive(SourceFile(WHEEL.filename, f"http://{served.host}{WHEEL_PATH}"), sink)
     assert sink.content == b"abc"
-
-
-# Credentials ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -416,9 +404,6 @@ def test_credentials_go_to_no_other_port_or_host(served: StaticIndex) -> None:
     assert all("Authorization" in request.headers for request in served.requests)
     index.close()
     other.close()
-
-
-# Folders --------------------------------------------------------------------------------------------------------
 
 
 def test_a_folder_has_the_packages_that_its_files_name(tmp_path: Path) -> None:

@@ -65,9 +65,6 @@ def keys(storage: Storage) -> set[str]:
     return {found.key for found in storage.objects()}
 
 
-# Rows -----------------------------------------------------------------------------------------------------------
-
-
 def test_an_empty_registry_has_nothing_to_clean(storage: Storage) -> None:
     assert cleanup.run(storage, LATER) == NOTHING
 
@@ -150,8 +147,6 @@ def test_a_file_name_is_free_again_after_its_package_was_cleaned_up(
 
     assert storage.exists(object_key(again.sha256))
 
-
-# Tokens ---------------------------------------------------------------------------------------------------------
 
 NOW = utcnow()
 RECENTLY, LONG_AGO = NOW - timedelta(days=29), NOW - timedelta(days=31)
@@ -269,9 +264,6 @@ def test_a_job_that_published_something_stays_as_long_as_its_files(
     assert cleanup.run(storage, NOW).tokens == 1
 
 
-# Objects --------------------------------------------------------------------------------------------------------
-
-
 def test_the_bytes_of_a_deleted_project_go(storage: Storage, project: Project, demo: PackageFile) -> None:
     namespaces.delete_namespace(project, by=access.SHELL)
 
@@ -335,9 +327,6 @@ def test_what_a_killed_upload_left_staged_is_swept(storage: Storage) -> None:
     assert cleanup.run(storage, LATER).staged_files == 1
 
 
-# Beside uploads -------------------------------------------------------------------------------------------------
-
-
 class SweptWhileUploading(LocalStorage):
     """A store in which a cleanup runs between the storing of an upload's bytes and the writing of its row."""
 
@@ -399,9 +388,6 @@ def test_uploads_and_cleanups_at_the_same_time_lose_no_bytes(app: Flask, project
     digests = db.session.scalars(select(PackageFile.sha256).where(PackageFile.status == FileStatus.DEFAULT)).all()
     assert len(digests) == len(versions)
     assert [digest for digest in digests if not storage.exists(object_key(digest))] == []
-
-
-# Size -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -38,9 +38,6 @@ def events(*actions: str) -> list[AuditEvent]:
     return list(db.session.scalars(select(AuditEvent).where(AuditEvent.action.in_(actions)).order_by(AuditEvent.id)))
 
 
-# Yanks ----------------------------------------------------------------------------------------------------------
-
-
 def test_a_version_is_yanked_with_all_its_files_and_offered_again(
     project: Project, release: Package, maintainer: User
 ) -> None:
@@ -139,9 +136,6 @@ def test_a_deleted_file_is_left_as_it_is(project: Project, release: Package) -> 
     assert (wheel.status, wheel.yanked_reason) == (FileStatus.PENDING_DESTRUCTION, None)
 
 
-# Reasons --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
@@ -173,9 +167,6 @@ def test_what_cannot_be_shown_is_no_reason(project: Project, release: Package, r
             act()
         assert list(refusal.value.errors) == ["reason"]
     assert reasons(release) == [None, None]
-
-
-# A file published to a yanked version ---------------------------------------------------------------------------
 
 
 def test_a_file_published_to_a_yanked_version_is_yanked_too(project: Project, release: Package) -> None:
@@ -210,9 +201,6 @@ def test_a_yank_elsewhere_says_nothing(project: Project, release: Package) -> No
     releases.yank_version(release, project, by=SHELL)
 
     assert factories.published(factories.project("other"), build_wheel()).yanked_reason is None
-
-
-# Statuses of names ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", NameStatus)

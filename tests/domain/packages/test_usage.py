@@ -39,9 +39,6 @@ def delete(file: PackageFile) -> None:
     deletion.delete_package(package, db.session.get_one(Project, file.project_id), by=access.SHELL)
 
 
-# Counting -------------------------------------------------------------------------------------------------------
-
-
 def test_a_group_holds_what_its_projects_hold_wherever_it_lies(group: Group, project: Project) -> None:
     elsewhere, inner = factories.group("elsewhere"), factories.group("inner", parent=group)
     moved = factories.published(factories.project("deep", parent=inner), WHEELS[1])
@@ -131,9 +128,6 @@ def test_what_was_counted_wrong_is_found_and_corrected(project: Project, storage
     assert verify(repair=True)[1]
     assert verify(repair=False) == ([], True)
     assert lists.storage_bytes(project) == file.size_bytes
-
-
-# Limits ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("holder", ["project", "subgroup", "group"])
