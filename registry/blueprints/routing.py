@@ -163,7 +163,7 @@ def raw_path(environ: WSGIEnvironment) -> str:
 def spelled_id(environ: WSGIEnvironment) -> str:
     """Return ``:id`` of a PyPI URL exactly as the client spelled it, safe for use in links."""
     spelled = [part for part in raw_path(environ).split("/") if part]
-    parts = [unquote(part) for part in spelled]
+    parts = [unquote(part) if "%" in part else part for part in spelled]
     begin = _index(parts, ["api", "v4"], 0) + 3
     end = _index(parts, ["packages", "pypi"], begin + 1)
     if end >= len(parts):

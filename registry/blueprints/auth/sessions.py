@@ -6,8 +6,8 @@ import hmac
 from hashlib import sha256
 from typing import cast
 
-from flask import Flask, current_app, request, session
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Request, Response, current_app, request, session
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 
 from registry.database import db
@@ -31,7 +31,17 @@ class SignedIn(UserMixin):  # type: ignore[misc]
 
 
 class SessionCookies(SecureCookieSessionInterface):
-    """Marks cookies as secure for HTTPS requests, as determined by the external URL or a trusted proxy."""
+    """Marks cookies as secure for HTTPS requests, as determined by the external URL or a trusted proxy.
+
+    Requests without a cookie, as clients of packages send them, and sessions that are not used cost nothing.
+    """
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        return super().open_session(app, request) if "HTTP_COOKIE" in request.environ else self.session_class()
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        if session.accessed or session.modified:
+            super().save_session(app, session, response)
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return request.is_secure

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, render_template, request
 from packaging.utils import canonicalize_name
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
 from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
@@ -31,6 +34,8 @@ _OFFERS = (
     (simple.JSON, ("application/vnd.pypi.simple.latest+json",)),
     (simple.HTML, ("application/vnd.pypi.simple.latest+html",)),
 )
+
+LONGEST_KEPT = 1000  # characters of headers whose meaning is kept
 
 _compressed_pages = CompressedPages()
 
@@ -115,8 +120,17 @@ def _elsewhere(namespace: Namespace, name: str) -> Response:
 
 def negotiated_media_type() -> str:
     """Return the media type of the response: ``?format=``, else the best match for ``Accept``, else HTML."""
-    wanted = request.args.get("format")
-    accepted = {media_type.lower(): quality for media_type, quality in reversed(list(request.accept_mimetypes))}
+    accept, wanted = request.headers.get("Accept", ""), request.args.get("format")
+    if len(accept) + len(wanted or "") > LONGEST_KEPT:
+        return _best_media_type.__wrapped__(accept, wanted)
+    return _best_media_type(accept, wanted)
+
+
+@lru_cache(maxsize=256)  # each client has a header of its own, and there are few
+def _best_media_type(accept: str, wanted: str | None) -> str:
+    accepted = {
+        media_type.lower(): quality for media_type, quality in reversed(list(parse_accept_header(accept, MIMEAccept)))
+    }
     best, best_quality = simple.PLAIN_HTML, 0.0
     for offered, aliases in _OFFERS:
         if wanted is not None and wanted in (offered, *aliases):
@@ -137,18 +151,16 @@ def _validated(data: bytes, media_type: str) -> Response:
     """Return a page with a strong ETag per media type and encoding; clients must revalidate it to see new uploads."""
     digest = sha256(media_type.encode() + b"\n" + data).hexdigest()[:32]
     is_compressed = len(data) >= SMALLEST_BYTES and request.accept_encodings.quality("gzip") > 0
-    response = Response(
-        _compressed_pages.compressed(digest, data) if is_compressed else data,
-        content_type=media_type if media_type != simple.PLAIN_HTML else "text/html; charset=utf-8",
-    )
+    headers = {
+        "Content-Type": media_type if media_type != simple.PLAIN_HTML else "text/html; charset=utf-8",
+        "Vary": "Accept, Accept-Encoding",
+        "Cache-Control": "no-cache" if current_principal().is_anonymous else "no-cache, private",
+        "ETag": f'"{digest}-gzip"' if is_compressed else f'"{digest}"',
+    }
     if is_compressed:
-        response.content_encoding = "gzip"
-    response.vary.update(("Accept", "Accept-Encoding"))
-    response.cache_control.no_cache = True
-    if not current_principal().is_anonymous:
-        response.cache_control.private = True
-    response.set_etag(f"{digest}-gzip" if is_compressed else digest)
-    return response
+        headers["Content-Encoding"] = "gzip"
+        data = _compressed_pages.compressed(digest, data)
+    return Response(data, headers=headers)
 
 
 def _refuse_traversal(name: str) -> None:

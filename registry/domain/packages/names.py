@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -23,6 +24,7 @@ def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(versions), key=lambda text: (version_key(text), text)))
 
 
+@lru_cache(maxsize=16_384)
 def version_key(text: str) -> tuple[int, Version | str]:
     """Return a key that sorts version strings by PEP 440, with invalid versions first."""
     try:
