@@ -133,6 +133,8 @@ def change_user(user: User, changes: UserChanges, *, password: str | None = None
     :raises Forbidden: the user is the last active administrator.
     :raises InvalidRecord: a value is invalid.
     """
+    # Hashed before the lock is taken, for which others wait; a bad password is refused after all other values.
+    hashed = HASHER.hash(password) if password is not None and _has_valid_length(password) else None
     with transaction(lock=AdvisoryLock.TREE):
         lock(user)
         if changes.is_admin is False:
@@ -143,7 +145,8 @@ def change_user(user: User, changes: UserChanges, *, password: str | None = None
             _refuse_invalid(user)
             _refuse_taken(user, except_space_of=user)
         if password is not None:
-            set_password(user, password, by=by)
+            refuse_bad_password(password)
+            _replace_password(user, hashed, by=by, must_change=False)
         if changes.username is not ... or changes.name is not ...:
             space = personal_namespace(user)
             space.name = user.name
@@ -158,10 +161,15 @@ def set_password(user: User, password: str, *, by: audit.Author, must_change: bo
     :raises InvalidRecord: the password is too short or too long.
     """
     refuse_bad_password(password)
+    hashed = HASHER.hash(password)  # before the transaction, for which other writers wait
     with transaction():
-        user.password_hash = HASHER.hash(password)
-        user.must_change_password = must_change
-        audit.record(by, "user_password_changed", user.username)
+        _replace_password(user, hashed, by=by, must_change=must_change)
+
+
+def _replace_password(user: User, hashed: str | None, *, by: audit.Author, must_change: bool) -> None:
+    user.password_hash = hashed
+    user.must_change_password = must_change
+    audit.record(by, "user_password_changed", user.username)
 
 
 def change_password(user: User, current: str, password: str, *, by: audit.Author) -> None:
@@ -409,6 +417,10 @@ def refuse_bad_password(password: str) -> None:
         raise InvalidRecord({"password": [Fault(Code.TOO_SHORT, minimum=MINIMUM_PASSWORD_LENGTH)]})
     if len(password) > MAXIMUM_PASSWORD_LENGTH:
         raise InvalidRecord({"password": [Fault(Code.TOO_LONG, maximum=MAXIMUM_PASSWORD_LENGTH)]})
+
+
+def _has_valid_length(password: str) -> bool:
+    return MINIMUM_PASSWORD_LENGTH <= len(password) <= MAXIMUM_PASSWORD_LENGTH
 
 
 def _refuse_invalid(user: User) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 from sqlalchemy import select
 
@@ -400,3 +401,40 @@ def test_a_profile_is_shown_unless_it_is_private_or_its_user_is_not_active(
     assert users.shows_profile(user, access.ANONYMOUS) is is_shown
     assert users.shows_profile(user, factories.signed_in(user))
     assert users.shows_profile(user, factories.signed_in(admin))
+
+
+class WatchedHasher(PasswordHasher):
+    """Notes whether the session has a transaction for which others wait while a password is hashed."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.in_transactions: list[bool] = []
+
+    def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+        self.in_transactions.append("writing" in db.session.info)
+        return super().hash(password, salt=salt)
+
+
+def test_others_do_not_wait_while_a_password_is_hashed(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    hasher = WatchedHasher()
+    monkeypatch.setattr(users, "HASHER", hasher)
+    user = create(password=PASSWORD)
+
+    users.change_user(user, users.UserChanges(name="Alicia"), password="another secret", by=SHELL)
+    users.set_password(user, "yet another secret", by=SHELL)
+
+    assert hasher.in_transactions == [False] * 3
+    assert users.verify_password("alice", "yet another secret") is user
+
+
+@pytest.mark.parametrize("password", ["short", "x" * 200])
+def test_a_bad_password_is_refused_after_other_values(app: Flask, owner: User, password: str) -> None:
+    user = create()
+
+    with pytest.raises(Conflict):
+        users.change_user(user, users.UserChanges(email=owner.email), password=password, by=SHELL)
+    with pytest.raises(InvalidRecord):
+        users.change_user(user, users.UserChanges(name="Alicia"), password=password, by=SHELL)
+
+    db.session.refresh(user)
+    assert user.name == "Alice"
