@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import db, transaction
+from registry.database import db, lock, transaction
 from registry.domain import access, audit
 from registry.domain.access import Principal
 from registry.domain.changes import Changes
@@ -158,11 +158,13 @@ class RuleChanges(Changes):
 
 
 def change_protection_rule(rule: ProtectionRule, changes: RuleChanges, project: Project, *, by: audit.Author) -> None:
-    """Change a protection rule.
+    """Change a protection rule; a concurrent change of it waits, and is checked with what this one leaves.
 
     :raises Unprocessable: as for ``add_protection_rule``.
+    :raises RecordNotFound: the rule was deleted in the meantime.
     """
     with transaction() as session, session.no_autoflush:
+        lock(rule)
         changes.apply_to(rule)
         _refuse_invalid_rule(rule)
         _flush_rule()

@@ -17,10 +17,11 @@ from registry.domain.access import SHELL
 from registry.domain.accounts import users
 from registry.domain.namespaces import NamespaceChanges
 from registry.domain.operation import cleanup
-from registry.domain.packages import deletion, downloads, lists, publishing, releases, usage
+from registry.domain.packages import deletion, downloads, lists, protection, publishing, releases, usage
 from registry.domain.packages.downloads import Tally
-from registry.errors import DuplicateFile
-from registry.models import AuditEvent, Group, NameStatus, Package, PackageFile, PackageName, Project, User
+from registry.domain.packages.protection import RuleChanges
+from registry.errors import Code, DuplicateFile, Unprocessable
+from registry.models import AuditEvent, Group, NameStatus, Package, PackageFile, PackageName, Project, Role, User
 from registry.storage import Storage, object_key
 from registry.storage.local import LocalStorage
 from tests import factories
@@ -463,3 +464,30 @@ def test_downloads_of_a_file_that_is_removed_at_the_same_time_are_dropped(
     delete_file(wheel.id)()
 
     assert race(app, lambda: cleanup.run(storage, utcnow()), tally.flush) == ("done", "done")
+
+
+def test_of_two_changes_that_would_leave_a_rule_without_role_the_second_is_refused_for_that(
+    app: Flask, project: Project
+) -> None:
+    project_id = project.id
+    rule_id = protection.add_protection_rule(
+        project, pattern="demo", push=Role.OWNER, delete=Role.OWNER, by=SHELL
+    ).id  # fmt: skip
+    reasons: list[str] = []
+
+    def change(changes: RuleChanges) -> Act:
+        def act() -> None:
+            project = db.session.get_one(Project, project_id)
+            rule = protection.protection_rule(project, rule_id)
+            try:
+                protection.change_protection_rule(rule, changes, project, by=SHELL)
+            except Unprocessable as refusal:
+                reasons.append(refusal.reason)
+                raise
+
+        return act
+
+    outcomes = race(app, change(RuleChanges(minimum_push_role=None)), change(RuleChanges(minimum_delete_role=None)))
+
+    assert outcomes == ("done", "Unprocessable")
+    assert reasons == [Code.RULE_WITHOUT_ROLE.value]
