@@ -15,13 +15,13 @@ import pytest
 from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event, insert, text, update
+from sqlalchemy import event
 
 from registry import create_app, database
-from registry.database import Model, db, is_sqlite
+from registry.database import db, is_sqlite
 from registry.domain.accounts import users
 from registry.domain.importing import sources
-from registry.models import Group, InstanceSettings, Package, PackageFile, Project, Role, User
+from registry.models import Group, Package, PackageFile, Project, Role, User
 from registry.storage import Storage, cloud
 from tests import factories, postgresql
 from tests.acceptance.clients import ENVIRONMENTS, environments_in
@@ -175,19 +175,10 @@ def _trust_the_power(connection: Any, _record: object) -> None:
 def app(_app: Flask) -> Iterator[Flask]:
     """The application, empty as after the first migration, with its context pushed."""
     with _app.app_context():
-        _empty()
+        factories.empty()
         shutil.rmtree(_app.extensions["storage"].root / "sha256", ignore_errors=True)
         yield _app
         db.session.rollback()
-
-
-def _empty() -> None:
-    for table in reversed(Model.metadata.sorted_tables):
-        if table.name != "content_generation":
-            db.session.execute(table.delete())
-    db.session.execute(update(Model.metadata.tables["content_generation"]).values(number=text("number + 1")))
-    db.session.execute(insert(InstanceSettings.__table__).values(id=1))
-    db.session.commit()
 
 
 @pytest.fixture

@@ -8,15 +8,16 @@ from itertools import count
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import text
+from sqlalchemy import insert, text, update
 
-from registry.database import Generation, db, transaction, utcnow
+from registry.database import Generation, Model, db, transaction, utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Principal, PrincipalKind
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
 from registry.domain.packages import publishing
 from registry.models import (
     Group,
+    InstanceSettings,
     Job,
     Namespace,
     PackageFile,
@@ -120,6 +121,16 @@ def by_job(project: Project, starter: User) -> Principal:
 def token_key() -> bytes:
     key: bytes = current_app.config["TOKEN_KEY"]
     return key
+
+
+def empty() -> None:
+    """Leave what the migrations insert."""
+    for table in reversed(Model.metadata.sorted_tables):
+        if table.name != "content_generation":
+            db.session.execute(table.delete())
+    db.session.execute(update(Model.metadata.tables["content_generation"]).values(number=text("number + 1")))
+    db.session.execute(insert(InstanceSettings.__table__).values(id=1))
+    db.session.commit()
 
 
 def content_generation() -> Generation:

@@ -106,6 +106,62 @@ def test_a_change_is_seen_by_the_next_request(pip, published_project, group, rep
     assert pip.simple_page(identifier, "demo", token).status_code == status
 
 
+@pytest.fixture
+def kept(pip, published_project, group, reporter, statements):
+    """Reads what was kept of ``demo`` before; which of it is still kept, by name."""
+    token, wheel = factories.access_token(reporter), build_wheel(name="demo")
+    namespaces.add_member(group, reporter, Role.REPORTER, by=access.SHELL)
+    reads = {
+        "page": lambda: pip.simple_page(published_project, "demo", token),
+        "page of the group": lambda: pip.simple_page(group, "demo", token),
+        "file": lambda: pip.download(published_project, wheel, token),
+        "metadata": lambda: pip.download(group, wheel, token, suffix=".metadata"),
+        "index": lambda: pip.index(published_project, token),
+        "index of the group": lambda: pip.index(group, token),
+    }
+
+    def costs_nothing(read):
+        statements.clear()
+        assert read().status_code == 200
+        return statements == []
+
+    for read in reads.values():
+        read()
+        assert costs_nothing(read)
+    return lambda: {name for name, read in reads.items() if costs_nothing(read)}
+
+
+INDEXES = {"index", "index of the group"}
+OF_NAME = {"page", "page of the group", "file", "metadata"}
+
+
+def test_the_first_publication_of_another_name_leaves_all_but_the_lists_of_names(published_project, kept):
+    factories.published(published_project, build_wheel("other"))
+
+    assert kept() == OF_NAME
+
+
+def test_further_publications_of_another_name_leave_everything(published_project, kept):
+    factories.published(published_project, build_wheel("other"))
+    kept()
+
+    factories.published(published_project, build_wheel("other", "2.0"))
+
+    assert kept() == OF_NAME | INDEXES
+
+
+def test_a_publication_of_the_same_name_leaves_the_lists_of_names(published_project, kept):
+    factories.published(published_project, build_wheel("demo", "2.0"))
+
+    assert kept() == INDEXES
+
+
+def test_a_change_of_who_can_see_what_leaves_nothing(published_project, kept, outsider):
+    namespaces.add_member(published_project, outsider, Role.GUEST, by=access.SHELL)
+
+    assert kept() == set()
+
+
 def _releases(project):
     """One change after the other, with what the page in JSON says after it."""
     package, file = db.session.scalars(select(Package)).one(), db.session.scalars(select(PackageFile)).one()

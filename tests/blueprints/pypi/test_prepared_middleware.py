@@ -13,6 +13,7 @@ from werkzeug.test import Client
 from werkzeug.wrappers import Request, Response
 
 from registry import credential_names, metrics
+from registry.blueprints.pypi import prepared
 from registry.blueprints.pypi.prepared import PreparedAnswers
 from registry.database import INDEX, db, transaction, utcnow
 
@@ -97,6 +98,36 @@ def test_a_page_that_was_made_before_a_change_does_not_outlive_it(client: Client
     pages.meanwhile = lambda path: change_something()
     assert client.get("/page").text == "page 1"
     pages.meanwhile = lambda path: None
+
+    assert client.get("/page").text == "page 2"
+
+
+def test_the_oldest_pages_make_room_for_new_ones(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared, "LIMIT_BYTES", 3000)  # for two pages
+    for path in ("/page/1", "/page/2", "/page/3"):
+        client.get(path)
+
+    assert [client.get(path).text for path in ("/page/3", "/page/2", "/page/1")] == ["page 3", "page 2", "page 4"]
+
+
+def test_pages_that_ended_are_dropped(client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.get("/page/1")
+    later = utcnow() + timedelta(minutes=2)
+    monkeypatch.setattr(prepared, "utcnow", lambda: later)
+    client.get("/page/2")
+    monkeypatch.undo()
+
+    assert client.get("/page/1").text == "page 3"
+
+
+def test_a_page_that_took_long_does_not_displace_a_newer_one_of_the_same_address(client: Client, pages: Pages) -> None:
+    def overtake(path: str) -> None:
+        pages.meanwhile = lambda path: None
+        change_something()
+        assert client.get("/page").text == "page 2"
+
+    pages.meanwhile = overtake
+    assert client.get("/page").text == "page 1"
 
     assert client.get("/page").text == "page 2"
 
