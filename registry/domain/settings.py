@@ -7,6 +7,7 @@ derived.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import EllipsisType
 from typing import Any, Generic, TypeVar
@@ -96,6 +97,10 @@ class Creators(Kind[CreationLevel]):
     """The minimum role to create projects."""
 
 
+# All kinds, so that type checking finds a place that does not know one of them.
+AnyKind = Switch | Days | SizeLimit | ShortText | OneVisibility | Visibilities | Creators
+
+
 @dataclass(frozen=True)
 class Setting:
     """The description of one setting.
@@ -108,7 +113,7 @@ class Setting:
     """
 
     name: str
-    kind: Kind[Any]
+    kind: AnyKind
     label: str
     section: Section
     hint: str
@@ -121,7 +126,10 @@ def setting(
     """Create a field of changes for a setting; mypy compares its type with that of the kind.
 
     :param rest_name: defaults to the name of the field.
+    :raises TypeError: the kind is not part of ``AnyKind``.
     """
+    if not isinstance(kind, AnyKind):
+        raise TypeError(f"{kind} is not part of AnyKind")
     described = Setting("", kind, label, section, hint, rest_name)
     return field(default=..., metadata={_DESCRIPTION: described})
 
@@ -140,7 +148,7 @@ def refuse_bad_values(changes: Changes) -> None:
 
     :raises InvalidRecord: values are out of range.
     """
-    given = changes.given()
+    given: Mapping[str, Any] = changes.given()
     found = {one.name: one.kind.faults(given[one.name]) for one in settings_of(type(changes)) if one.name in given}
     if any(found.values()):
         raise InvalidRecord({name: faults for name, faults in found.items() if faults})

@@ -44,6 +44,11 @@ def test_settings_are_described_in_the_order_of_the_fields() -> None:
     )
 
 
+def test_a_kind_that_forms_and_parameters_do_not_know_stops_the_start() -> None:
+    with pytest.raises(TypeError, match="is not part of AnyKind"):
+        setting(Kind[int](), "Brightness", Section.ACCOUNTS)
+
+
 def test_a_setting_that_is_not_given_stays() -> None:
     assert LampChanges(is_lit=False).given() == {"is_lit": False}
 

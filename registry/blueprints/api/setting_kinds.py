@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import assert_never
 
 from registry.blueprints.api.parameters import (
     Changed,
@@ -68,7 +69,7 @@ def _parameter(described: Setting) -> Parameter:
             return optional(list_of(one_of(_LABELS)), null=[], sets=described.name)
         case Creators():
             return optional(one_of(_CREATION_LEVELS, integer), sets=described.name)
-    raise NotImplementedError(described.kind)
+    assert_never(described.kind)
 
 
 def _json(described: Setting, value: object) -> object:

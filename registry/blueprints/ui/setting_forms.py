@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, assert_never
 
 from flask_babel import lazy_gettext
 from wtforms import (
@@ -92,7 +92,7 @@ def _field(described: Setting) -> Field:
             return SelectMultipleField(label, choices=_visibility_labels, description=hint)
         case Creators():
             return SelectField(label, choices=creation_levels, description=hint)
-    raise NotImplementedError(described.kind)
+    assert_never(described.kind)
 
 
 def _shown(described: Setting, value: Any) -> Any:
