@@ -7,6 +7,7 @@ names valid, and on PostgreSQL, publications of different names do not wait for 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from threading import Lock
 from typing import Any
@@ -33,14 +34,15 @@ content_generation = Table(
     Column("part", Integer, CheckConstraint(f"part BETWEEN 0 AND {ACCESS}", name="part"), primary_key=True),
     Column("row", Integer, primary_key=True),
     Column("number", BigInteger, nullable=False),
+    sqlite_with_rowid=False,  # read in the order of parts
 )
 
-LOOK_ON_SQLITE = "SELECT SUM(number) FROM content_generation GROUP BY part ORDER BY part"
+# All rows in one, as the driver passes the interpreter on to other threads for each row.
+LOOK_ON_SQLITE = "SELECT group_concat(number, ' ') FROM (SELECT number FROM content_generation ORDER BY part, row)"
 # With the last snapshot as parameter; as long as PostgreSQL returns the same one, no transaction was committed.
 LOOK_ON_POSTGRESQL = (
-    "SELECT pg_current_snapshot()::text, CASE WHEN pg_current_snapshot()::text <> %s THEN"
-    " (SELECT array_agg(number ORDER BY part) FROM"
-    " (SELECT part, SUM(number)::bigint AS number FROM content_generation GROUP BY part) AS parts) END"
+    "SELECT pg_current_snapshot()::text, CASE WHEN pg_current_snapshot()::text <> %s"
+    " THEN (SELECT array_agg(number ORDER BY part, row) FROM content_generation) END"
 )
 
 
@@ -109,17 +111,20 @@ class ContentGeneration:
         # Changes with every commit of another connection; read first, so that no later commit is missed.
         state = self._connection.execute("PRAGMA data_version").fetchall()
         if state != self._state:
-            rows = self._connection.execute(LOOK_ON_SQLITE).fetchall()
-            self._note(state, tuple(number for (number,) in rows))
+            ((numbers,),) = self._connection.execute(LOOK_ON_SQLITE).fetchall()
+            self._note(state, map(int, numbers.split()))
         return self._last
 
     def _read_postgresql(self) -> Generation:
         state, numbers = self._connection.execute(LOOK_ON_POSTGRESQL, (self._state,)).fetchone()
         if numbers is not None:
-            self._note(state, tuple(numbers))
+            self._note(state, numbers)
         return self._last
 
-    def _note(self, state: object, numbers: Generation) -> None:
+    def _note(self, state: object, rows: Iterable[int]) -> None:
+        """Take over the numbers of all rows, in their order."""
+        numbers = tuple(rows)
+        generation = (*numbers[:INDEX], sum(numbers[INDEX:-1]), numbers[-1])
         self._state = state
-        if numbers != self._last:
-            self._last = numbers
+        if generation != self._last:
+            self._last = generation

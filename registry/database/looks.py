@@ -160,7 +160,7 @@ class PostgreSQLLook(ImmediateLook):
         numbers = result.get_value(0, 1)
         if numbers is not None:
             state = result.get_value(0, 0).decode()
-            self._note(state, tuple(map(int, numbers.strip(b"{}").split(b","))))
+            self._note(state, map(int, numbers.strip(b"{}").split(b",")))
         return self._last
 
     def _drop(self) -> None:

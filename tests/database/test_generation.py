@@ -104,6 +104,14 @@ def test_each_look_at_the_content_generation_sees_the_newest(app: Flask) -> None
         assert generation.look() == factories.content_generation()
 
 
+def test_a_look_has_the_number_of_each_part_in_its_place(app: Flask) -> None:
+    generation = ContentGeneration(db.engine)
+    with db.engine.begin() as connection:
+        connection.execute(text("UPDATE content_generation SET number = 1000 * part + row"))
+
+    assert generation.look() == (*(1000 * part for part in range(256)), 16 * 256_000 + sum(range(16)), 257_000)
+
+
 def test_looks_return_the_same_object_until_a_number_changes(app: Flask) -> None:
     generation = ContentGeneration(db.engine)
     first = generation.look()

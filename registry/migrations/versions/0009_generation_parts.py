@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("number", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("part BETWEEN 0 AND 257", name=op.f("ck_content_generation_part")),
         sa.PrimaryKeyConstraint("part", "row", name=op.f("pk_content_generation")),
+        sqlite_with_rowid=False,
     )
     parts = [*((part, 0) for part in (*NAME_GROUPS, ACCESS)), *((INDEX, row) for row in INDEX_ROWS)]
     op.bulk_insert(content_generation, [{"part": part, "row": row, "number": number} for part, row in sorted(parts)])

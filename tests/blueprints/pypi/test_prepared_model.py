@@ -273,7 +273,10 @@ def apps(app: Flask) -> Iterator[tuple[Flask, Flask]]:
 
 @pytest.mark.parametrize(
     ("examples", "steps"),
-    [pytest.param(3, 10, id="short"), pytest.param(25, 30, id="long", marks=pytest.mark.slow)],
+    [
+        pytest.param(3, 10, id="short"),
+        pytest.param(25, 30, id="long", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+    ],
 )
 def test_kept_answers_are_those_made_anew(apps: tuple[Flask, Flask], examples: int, steps: int) -> None:
     sent: list[str] = []

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 from sqlalchemy import select
+from sqlalchemy.orm import joinedload
 
 from registry.database import ACCESS, INDEX, db, part_of_name, transaction, utcnow
 from registry.domain.access import SHELL
@@ -35,6 +36,12 @@ def publish(project: Project, name: str = "demo", version: str = "1.0") -> list[
 
 def package(version: str = "1.0") -> Package:
     return db.session.scalars(select(Package).where(Package.version == version)).one()
+
+
+def loaded(version: str) -> Package:
+    """The package with its project."""
+    found = select(Package).options(joinedload(Package.project)).where(Package.version == version)
+    return db.session.scalars(found.execution_options(populate_existing=True)).one()
 
 
 def delete(project: Project, version: str = "1.0") -> list[int]:
@@ -96,6 +103,19 @@ def test_packages_deleted_together_raise_each_number_once(project: Project, demo
 
     assert factories.raised_parts(before) == [*sorted([DEMO, part_of_name("other")]), INDEX]
     assert {new - old for old, new in zip(before, factories.content_generation(), strict=True)} == {0, 1}
+
+
+@pytest.mark.parametrize("name", ["alpha", "beta", "gamma", "delta", "zeta"])
+def test_packages_in_two_spellings_deleted_together_change_the_index(project: Project, name: str) -> None:
+    """The newest one, in whose spelling the name was listed, is among them."""
+    publish(project, name)
+    publish(project, name, "2.0")
+    publish(project, name.title(), "3.0")
+
+    def act() -> None:
+        deletion.delete_packages([loaded("2.0"), loaded("3.0")], by=SHELL)
+
+    assert raised_by(act) == [part_of_name(name), INDEX]
 
 
 def _files(project: Project) -> dict[str, Callable[[], object]]:
