@@ -39,7 +39,12 @@ from tests.builders import build_sdist, build_wheel
 pytestmark = pytest.mark.postgresql
 THREADS, ROUNDS = 6, 40
 Record = TypeVar("Record")
-FILES = [build("demo", f"{number}.0") for number in range(3) for build in (build_wheel, build_sdist)]
+FILES = [
+    build(name, f"{number}.0")
+    for name in ("demo", "Demo", "other")
+    for number in range(3)
+    for build in (build_wheel, build_sdist)
+]
 USERNAMES, PATHS = ("ann", "bob"), ("one", "two")
 
 
@@ -115,7 +120,7 @@ class Actor:
 
     def set_status(self) -> None:
         status = self._dice.choice([NameStatus.ACTIVE, NameStatus.DEPRECATED])
-        releases.set_name_status(self.project(), "demo", status, by=SHELL)
+        releases.set_name_status(self.project(), self.package().name, status, by=SHELL)
 
     def count_downloads(self) -> None:
         for file_id in db.session.scalars(select(PackageFile.id)):
@@ -181,8 +186,11 @@ class Actor:
         usage.recount(self.project().id)
 
 
-def test_whatever_is_done_at_the_same_time_ends_without_a_deadlock(app: Flask, group: Group, storage: Storage) -> None:
-    namespaces.change(group, namespaces.NamespaceChanges(storage_size_limit=1 << 30), by=SHELL)
+@pytest.mark.parametrize("limit", [1 << 30, None], ids=["limited", "unlimited"])
+def test_whatever_is_done_at_the_same_time_ends_without_a_deadlock(
+    app: Flask, group: Group, storage: Storage, limit: int | None
+) -> None:
+    namespaces.change(group, namespaces.NamespaceChanges(storage_size_limit=limit), by=SHELL)
     for path in PATHS:
         factories.project(path, parent=group)
     for name in USERNAMES:

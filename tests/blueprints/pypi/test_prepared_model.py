@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import count, product
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -40,6 +43,7 @@ from registry.models import (
 from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.clients import JSON, Client, Credentials, Pip, pypi_path
+from tests.races import at_once
 
 NAMES, VERSIONS = ("demo", "Demo", "other"), ("1.0", "2.0")
 FILES = {
@@ -236,13 +240,52 @@ class Answers(RuleBasedStateMachine):
         return db.session.get_one(Group, self.ids[number])
 
     def file(self, number: int) -> tuple[PackageFile, Package, Project]:
-        found = db.session.scalars(
-            select(PackageFile).where(PackageFile.status == FileStatus.DEFAULT).order_by(PackageFile.id)
-        ).all()
+        found = live_files()
         if not found:
             raise NothingThere
-        file = found[number % len(found)]
-        return file, db.session.get_one(Package, file.package_id), db.session.get_one(Project, file.project_id)
+        return found[number % len(found)]
+
+
+def test_what_is_kept_while_others_write_is_what_is_made_anew(apps: tuple[Flask, Flask], group: Group) -> None:
+    """Pages are read, and kept, at any moment of transactions that change them."""
+    projects = [factories.project(parent=group).id for _ in range(2)]
+    roots = [pypi_path(group), *(pypi_path(project) for project in projects)]
+    addresses = [address for root in roots for address in addresses_of(root)]
+    token = factories.access_token(factories.member(group, Role.REPORTER))
+    db.session.commit()
+    writing = Event()
+
+    def write(seed: int) -> None:
+        dice = random.Random(seed)
+        for _ in range(15):
+            with suppress(RegistryError):
+                found = live_files()
+                if found and dice.random() < 0.4:
+                    deletion.delete_package(*dice.choice(found)[1:], by=access.SHELL)
+                else:
+                    project = db.session.get_one(Project, dice.choice(projects))
+                    factories.published(project, dice.choice([*FILES.values()]))
+            db.session.remove()
+
+    def read(number: int) -> None:
+        dice = random.Random(number)
+        while not writing.is_set():
+            Pip(Client(apps[number % 2])).get(dice.choice(addresses), token, JSON)
+
+    readers = [Thread(target=read, args=(number,)) for number in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        assert at_once(apps[0], *(partial(write, seed) for seed in range(4))) == ["done"] * 4
+    finally:
+        writing.set()
+        for reader in readers:
+            reader.join()
+
+    for address, each in product(addresses, apps):
+        pip = Pip(Client(each))
+        kept, anew = pip.get(address, token, JSON), pip.get(f"{address}?anew", token, JSON)
+        assert (kept.status_code, kept.data) == (anew.status_code, anew.data), address
 
 
 class NothingThere(Exception):
@@ -255,6 +298,17 @@ def addresses_of(root: str) -> Iterator[str]:
     yield f"{root}/simple/other/"
     yield f"{root}/files/{DEMO.sha256}/{DEMO.filename}"
     yield f"{root}/files/{DEMO.sha256}/{DEMO.filename}.metadata"
+
+
+def live_files() -> list[tuple[PackageFile, Package, Project]]:
+    rows = db.session.execute(
+        select(PackageFile, Package, Project)
+        .join(Package, Package.id == PackageFile.package_id)
+        .join(Project, Project.id == PackageFile.project_id)
+        .where(PackageFile.status == FileStatus.DEFAULT)
+        .order_by(PackageFile.id)
+    )
+    return [(file, package, project) for file, package, project in rows]
 
 
 def user(username: str) -> User:
