@@ -15,11 +15,11 @@ from typing import Any, TypeVar, cast
 from flask import Response, current_app, g, request
 
 from registry import metrics
-from registry.blueprints.auth import credentials
+from registry.blueprints.auth import credentials, sessions
 from registry.blueprints.auth.admissions import ACCESS_NUMBER, Admissions
 from registry.database import utcnow
 from registry.domain import access, namespaces
-from registry.domain.access import Permission, Principal
+from registry.domain.access import Permission, Principal, PrincipalKind
 from registry.errors import RegistryError, Unauthenticated
 from registry.metrics import AuthFailure
 from registry.models import Group, Namespace, Project
@@ -103,6 +103,8 @@ class Gate:
         now = utcnow()
         found = admissions.find(request.environ, permission, reference, now)
         if found is not None:
+            if found.principal.kind in (PrincipalKind.SESSION, PrincipalKind.ANONYMOUS):
+                sessions.note_access()
             self._set_principal(replace(found.principal, address=request.remote_addr or ""))
             return self._found(arguments, names, found.namespace)
         namespace = self._checked(permission, arguments, names)

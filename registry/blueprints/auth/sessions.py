@@ -69,6 +69,11 @@ def sign_out() -> None:
     session.clear()
 
 
+def note_access() -> None:
+    """Have the response announce that it depends on the session cookie, as if the session had been read."""
+    session.accessed = True
+
+
 def signed_in_user() -> User | None:
     """Return the active user of the request's session."""
     return cast(SignedIn, current_user).user if current_user.is_authenticated and current_user.is_active else None

@@ -13,7 +13,7 @@ from registry.database import db, utcnow
 from registry.domain import access, namespaces
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
 from registry.domain.accounts.users import StateChange
-from registry.models import JobStatus, RegistryAccess, Role
+from registry.models import JobStatus, RegistryAccess, Role, Visibility
 from tests import factories
 from tests.builders import build_wheel
 
@@ -75,6 +75,17 @@ def test_a_kept_admission_logs_the_same_caller(pip, shelf, reporter, caplog):
         pip.simple_page(shelf, name, token)
 
     assert [record.principal for record in caplog.records if record.name == "registry.requests"] == ["rita"] * 3
+
+
+def test_a_kept_admission_announces_the_same_dependence_on_the_cookie(pip, twine, owner):
+    project = factories.project(visibility=Visibility.PUBLIC)
+    for name in NAMES:
+        twine.upload(project, build_wheel(name=name), factories.deploy_token(project))
+
+    for credentials, is_expected in ((None, True), (factories.deploy_token(project), False)):
+        varying = [pip.simple_page(project, name, credentials).headers["Vary"] for name in NAMES]
+
+        assert ["Cookie" in value for value in varying] == [is_expected] * 3
 
 
 @pytest.mark.parametrize("kind", ["access token", "deploy token", "job"])
