@@ -15,6 +15,7 @@ from registry.domain import access, namespaces
 from registry.domain.access import Principal, PrincipalKind
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
 from registry.domain.packages import publishing
+from registry.domain.packages.publishing import Publication
 from registry.models import (
     Group,
     InstanceSettings,
@@ -158,10 +159,15 @@ def reload(*records: Any) -> None:
         db.session.refresh(record)
 
 
-def published(
+def published(project: Project, file: BuiltFile, **arguments: Any) -> PackageFile:
+    """A wheel or sdist published in the project; for arguments, see ``publish``."""
+    return publish(project, file, **arguments).file
+
+
+def publish(
     project: Project, file: BuiltFile, *, now: datetime | None = None, by: Principal = access.SHELL, **fields: str
-) -> PackageFile:
-    """A wheel or sdist published in the project, as by an administrator at the shell.
+) -> Publication:
+    """Publish a wheel or sdist in the project, as by an administrator at the shell.
 
     :param fields: of the upload's form, by column name.
     """
@@ -172,4 +178,4 @@ def published(
         upload = publishing.Upload(file.name, file.version, file.filename, staged, described)
         return publishing.publish(
             upload, project=project, principal=by, storage=storage, max_size_bytes=0, now=now or utcnow()
-        ).file
+        )

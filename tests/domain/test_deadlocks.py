@@ -96,7 +96,7 @@ class Actor:
         return file, package, project
 
     def publish(self) -> None:
-        factories.published(self.project(), self._dice.choice(FILES), by=factories.signed_in(self.user()))
+        factories.publish(self.project(), self._dice.choice(FILES), by=factories.signed_in(self.user()))
 
     def delete_packages(self) -> None:
         packages = lists.packages(self.group(), SHELL, lists.PackageFilter())

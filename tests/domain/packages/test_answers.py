@@ -77,12 +77,15 @@ def test_a_package_in_another_spelling_changes_the_index(project: Project, demo:
     assert delete(project, "3.0") == [DEMO, INDEX]
 
 
-def test_a_spelling_in_another_project_is_shown_by_groups_above_both(group: Group, project: Project) -> None:
+@pytest.mark.parametrize(("name", "elsewhere"), [("Demo", "demo"), ("demo", "Demo")])
+def test_a_spelling_in_another_project_is_shown_by_groups_above_both(
+    group: Group, project: Project, name: str, elsewhere: str
+) -> None:
     other = factories.project("other", parent=group)
-    publish(project, "Demo")
-    publish(other, "demo", "2.0")
+    publish(project, name)
+    publish(other, elsewhere, "2.0")
 
-    assert publish(project, "Demo", "3.0") == [DEMO, INDEX]
+    assert publish(project, name, "3.0") == [DEMO, INDEX]
 
 
 def test_a_deleted_package_in_another_spelling_is_forgotten(project: Project) -> None:

@@ -21,7 +21,18 @@ from registry.domain.packages import deletion, downloads, lists, protection, pub
 from registry.domain.packages.downloads import Tally
 from registry.domain.packages.protection import RuleChanges
 from registry.errors import Code, DuplicateFile, Unprocessable
-from registry.models import AuditEvent, Group, NameStatus, Package, PackageFile, PackageName, Project, Role, User
+from registry.models import (
+    AuditEvent,
+    Group,
+    NameStatus,
+    Package,
+    PackageFile,
+    PackageName,
+    Project,
+    Role,
+    StorageUsage,
+    User,
+)
 from registry.storage import Storage, object_key
 from registry.storage.local import LocalStorage
 from tests import factories
@@ -46,7 +57,7 @@ def package_of(file_id: int) -> tuple[PackageFile, Package, Project]:
 
 
 def publish(project_id: int, built: BuiltFile) -> Act:
-    return lambda: factories.published(db.session.get_one(Project, project_id), built)
+    return lambda: factories.publish(db.session.get_one(Project, project_id), built)
 
 
 def delete_package(file_id: int) -> Act:
@@ -220,6 +231,19 @@ def test_a_recount_waits_for_an_upload_and_counts_its_file(app: Flask, project: 
     assert usage.miscounts() == []
 
 
+def test_a_recount_corrects_the_sum_of_all_rows(app: Flask, project: Project) -> None:
+    assert meanwhile(app, publish(project.id, WHEEL), publish(project.id, OTHER)) == "done"
+    rows = db.session.scalars(select(StorageUsage)).all()
+    assert len(rows) == 2, "one for each of the two transactions"
+    for row in rows:
+        row.files += 7
+    db.session.commit()
+
+    usage.recount(project.id)
+
+    assert usage.miscounts() == []
+
+
 def test_a_limit_of_a_group_holds_for_uploads_to_two_of_its_projects_at_the_same_time(
     app: Flask, group: Group, project: Project
 ) -> None:
@@ -250,7 +274,7 @@ def test_a_refused_upload_leaves_the_bytes_of_another_one_under_way(
         by = factories.signed_in(db.session.get_one(User, developer_id))
         with db.engine.begin() as connection:
             connection.execute(delete(User).where(User.id == developer_id))
-        factories.published(db.session.get_one(Project, project_id), WHEEL, by=by)
+        factories.publish(db.session.get_one(Project, project_id), WHEEL, by=by)
 
     other = factories.project()
 
@@ -305,7 +329,7 @@ def test_an_upload_by_a_user_who_is_deleted_before_it_is_repeated_leaves_nothing
 
     def publish_as_the_user() -> None:
         by = factories.signed_in(db.session.get_one(User, developer_id))
-        factories.published(db.session.get_one(Project, project_id), WHEEL, by=by)
+        factories.publish(db.session.get_one(Project, project_id), WHEEL, by=by)
 
     outcomes = race(app, publish_another_file_and_delete_the_user, publish_as_the_user)
 
@@ -382,7 +406,7 @@ def test_a_user_is_deleted_when_an_upload_to_one_of_their_packages_has_ended(
 
     def publish_as_developer(built: BuiltFile) -> None:
         by = factories.signed_in(db.session.get_one(User, developer_id))
-        factories.published(db.session.get_one(Project, project_id), built, by=by)
+        factories.publish(db.session.get_one(Project, project_id), built, by=by)
 
     def delete_user() -> None:
         users.delete_user(db.session.get_one(User, developer_id), by=SHELL)
