@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 import tempfile
 from collections.abc import Callable
 
@@ -21,9 +20,6 @@ from registry.server.threads import Threads
 __all__ = ["SMALL_BODY_BYTES", "bind", "serve", "supervise"]
 
 BACKLOG = 1024
-# A thread that computes keeps the loop waiting for as long at each system call. Less costs more processor time than it
-# saves, as several threads then take the interpreter from each other more often.
-SWITCH_SECONDS = 0.001
 FORM_BYTES = 64 << 20  # what an upload's form may add to its file
 
 
@@ -82,7 +78,6 @@ def serve(
     spool = app.config["INSTANCE_PATH"] / "spool"
     spool.mkdir(mode=0o700, exist_ok=True)
     tempfile.tempdir = str(spool)
-    sys.setswitchinterval(SWITCH_SECONDS)
     with background.repeated(app, app.extensions["downloads"].flush):
         Loop(make_server(app, listener)).run(announce, lifeline)
 

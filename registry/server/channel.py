@@ -17,12 +17,14 @@ from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import WSGITask
 from waitress.utilities import Error, InternalServerError
 
+from registry.server import calls
 from registry.server.files import FileBuffer, shortened
 from registry.server.parser import EarlyRefusal, GuardedParser
 
 PREFLIGHT = "registry.preflight"  # no header can be spelled so
 BUFFER_BYTES = 16 << 20
 PIECE_BYTES = 256 << 10  # read from a buffer and sent at once
+JOINED_BYTES = 64 << 10  # up to this size, a body is copied behind its head
 SHARE_BYTES = 1 << 20  # sent by the loop before it turns to other connections
 STALL_SECONDS = 60
 LINGER_SECONDS = 5
@@ -129,14 +131,19 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def _read(self) -> bytes:
         """Read what has arrived; nothing if the client is gone, after which the connection is closed."""
         try:
-            data: bytes = self.recv(self.adj.recv_bytes)
-        except OSError:
-            logger.exception("Socket error")
-            self.handle_close()
+            # The rest of a request is read in larger pieces than a head.
+            is_rest = self.request is not None
+            data = self.socket.recv(self.adj.recv_bytes) if is_rest else calls.receive(self.socket)
+        except BlockingIOError:
             return b""
+        except OSError as error:
+            if not isinstance(error, ConnectionError):
+                logger.exception("Socket error")
+            data = b""
         if data:
             self.last_activity = time.time()
         else:
+            self.handle_close()
             self.connected = False
         return data
 
@@ -194,7 +201,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def give(self, head: bytes, body: bytes, closes: bool) -> None:
         """Send a whole answer from the loop: at once what the client accepts, and the rest later."""
         self.is_lent, self.close_when_flushed = False, closes
-        sent = self.send(head + body if len(body) < PIECE_BYTES else head)
+        sent = self._send_at_once(head, body)
+        if self.socket is None:
+            return
         if sent < len(head):
             self._append(head[sent:], len(head) - sent)
         rest = len(body) - max(0, sent - len(head))
@@ -202,6 +211,18 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self._append(_in_memory(body, rest), rest)
         self._is_handed_over = self.total_outbufs_len > 0
         self.server.watch(self)
+
+    def _send_at_once(self, head: bytes, body: bytes) -> int:
+        """Return how many bytes were sent; the connection is closed if it is broken."""
+        try:
+            if len(body) < JOINED_BYTES:
+                return calls.send(self.socket, head + body)
+            return int(self.socket.sendmsg((head, body)))
+        except BlockingIOError:
+            return 0
+        except ConnectionError:
+            self.handle_close()
+            return 0
 
     def give_up(self) -> None:
         """Close the connection after a failure in the loop."""

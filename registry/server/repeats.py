@@ -139,6 +139,7 @@ class Repeats:
     The look at PostgreSQL is a round trip. Its connection is one of those whose events the loop waits for, so this is
     also the dispatcher of that connection.
 
+    :ivar answered_at: when a request was last answered, on the monotonic clock.
     :ivar watched: the events of that connection that the loop waits for; set by ``Server.watch``.
     """
 
@@ -155,6 +156,7 @@ class Repeats:
         self._ask_until = math.inf
         self._ids = _request_ids()
         self._date = (0, b"")
+        self.answered_at = -math.inf
         self._look.renew()
 
     def digest(self, channel: Channel, data: bytes) -> bytes | None:
@@ -235,6 +237,7 @@ class Repeats:
         """Answer the requests whose answers are still valid, and have threads answer the others."""
         now = datetime.now(UTC)
         date = self._http_date(int(now.timestamp()))
+        self.answered_at = time.monotonic()
         for request in self._taken():
             try:
                 if self._server.is_stopping or not request.head.answer.holds(generation, now):
