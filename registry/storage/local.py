@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -82,9 +82,9 @@ class LocalStorage:
         try:
             first()
         finally:
-            wait(started)
-        for done in started:
-            done.result()
+            failures = [action.exception() for action in started]
+        for failure in filter(None, failures):
+            raise failure
 
     def open(self, key: str, start: int = 0) -> BinaryIO:
         try:

@@ -77,6 +77,17 @@ _EARLY_FIELDS = {"license-file"}
 
 
 @dataclass(frozen=True)
+class Description:
+    """The long description of a distribution.
+
+    :ivar content_type: as declared, with parameters; empty if the file declares none.
+    """
+
+    text: str
+    content_type: str
+
+
+@dataclass(frozen=True)
 class CoreMetadata:
     """A core metadata document with its fields parsed.
 
@@ -87,6 +98,7 @@ class CoreMetadata:
     document: bytes
     fields: RawMetadata
     malformed: frozenset[str]
+    description: Description
 
     @property
     def metadata_version(self) -> str:
@@ -122,28 +134,18 @@ class CoreMetadata:
         return (self.version_pair or (0, 0)) >= (2, 2) and dynamic.isdisjoint(_READ_BY_RESOLVERS)
 
 
-@dataclass(frozen=True)
-class Description:
-    """The long description of a distribution.
-
-    :ivar content_type: as declared, with parameters; empty if the file declares none.
-    """
-
-    text: str
-    content_type: str
-
-
 def read(document: bytes) -> CoreMetadata:
     """Parse a core metadata document.
 
     :raises InvalidDistribution: the document cannot be parsed, or exceeds a limit.
     """
-    parsed, unparsed = parse_email(_head(document))
+    head = _head(document)
+    parsed, unparsed = parse_email(head)
     present = {key: _stripped(value) for key, value in parsed.items()}
     known = {key: value for key, value in present.items() if _field(key) in _INTRODUCED}
     fields = {key: value for key, value in known.items() if key in _OWN_CHECKS or value not in ("", "UNKNOWN")}
     malformed = frozenset(field for field in unparsed if field in _INTRODUCED)
-    return CoreMetadata(document, cast(RawMetadata, fields), malformed)
+    return CoreMetadata(document, cast(RawMetadata, fields), malformed, _described(document, head, parsed))
 
 
 def description(document: bytes) -> Description:
@@ -153,6 +155,10 @@ def description(document: bytes) -> Description:
     """
     head = _head(document)
     fields, _ = parse_email(head)
+    return _described(document, head, fields)
+
+
+def _described(document: bytes, head: str, fields: RawMetadata) -> Description:
     body = document.decode("utf-8")[len(head) :].strip("\r\n")
     folded = re.sub(r"\r?\n(?: {7}\| ?| {8}|\t)?", "\n", fields.get("description", ""))
     return Description(body or folded, fields.get("description_content_type", "").strip())

@@ -251,7 +251,6 @@ def unreadable_description(metadata: CoreMetadata) -> Iterator[Problem]:
     Markdown and plain text always render. Without a declared type, the standard falls back to plain text if the
     description is not valid reStructuredText, so it is accepted here; PyPI refuses it.
     """
-    described = core_metadata.description(metadata.document)
-    fault = readmes.fault(described) if described.content_type else None
+    fault = readmes.fault(metadata.description) if metadata.description.content_type else None
     if fault is not None:
         yield Problem("Description", fault, "reStructuredText, as its type says")

@@ -358,8 +358,8 @@ def accepted(upload: Upload) -> Distribution:
 
 def described_by_itself(upload: Upload, distribution: Distribution) -> Upload:
     """Return the upload with the form fields that a client would derive from the metadata of the file."""
-    fields = core_metadata.read(distribution.core_metadata).fields
-    description = core_metadata.description(distribution.core_metadata)
+    metadata = core_metadata.read(distribution.core_metadata)
+    fields, description = metadata.fields, metadata.description
     form = {
         "metadata_version": distribution.metadata_version,
         "required_python": distribution.requires_python,
