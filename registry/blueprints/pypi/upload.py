@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from flask import Blueprint, Response, current_app, g, jsonify, make_response, request
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
@@ -165,7 +166,7 @@ def received_form(staged: StagedFile, max_size_bytes: int) -> Form:
     form, name, text_bytes = Form(), "", 0
     part: StagedFile | _Discarded = _Discarded()
     text: list[bytes] | None = None
-    for event in _events(boundary.encode("utf-8", "replace"), request.stream):
+    for event in _events(boundary.encode("utf-8", "replace"), request.stream, request.content_length):
         if isinstance(event, Field | File):
             is_content = isinstance(event, File) and event.name == "content"
             if is_content and form.filename is not None:
@@ -197,9 +198,10 @@ class _Discarded:
         return len(data)
 
 
-def _events(boundary: bytes, stream: IO[bytes]) -> Iterator[Event]:
+def _events(boundary: bytes, stream: IO[bytes], length: int | None) -> Iterator[Event]:
     """Yield the events of the multipart decoder.
 
+    :param length: the declared length of the body, if there is one.
     :raises BadRequest: the body is malformed or incomplete.
     """
     if len(boundary) > LONGEST_BOUNDARY:
@@ -208,6 +210,11 @@ def _events(boundary: bytes, stream: IO[bytes]) -> Iterator[Event]:
     # and the epilogue.
     decoder = MultipartDecoder(boundary, CHUNK_BYTES + PART_HEAD_BYTES, max_parts=FORM_PARTS)
     try:
+        beginning = stream.read(CHUNK_BYTES)
+        if len(beginning) == length and (events := plain_events(boundary, beginning)) is not None:
+            yield from events
+            return
+        decoder.receive_data(beginning or None)
         while True:
             event = decoder.next_event()
             if isinstance(event, NeedData):
@@ -218,6 +225,42 @@ def _events(boundary: bytes, stream: IO[bytes]) -> Iterator[Event]:
                     return
     except (ValueError, ClientDisconnected, RequestEntityTooLarge) as error:
         raise BadRequest(Code.MALFORMED_FORM) from error
+
+
+# The head of a part as most clients write it, without anything that needs decoding.
+_PLAIN_HEAD = re.compile(
+    rb'Content-Disposition: form-data; name="([ -!#-$&-\[\]-~]*)"(?:; filename="([ -!#-$&-\[\]-~]*)")?'
+    rb"(?:\r\nContent-Type: [a-z-]+/[a-z0-9.+-]+)?"
+)
+
+
+def plain_events(boundary: bytes, body: bytes) -> list[Event] | None:
+    """Return the events of the multipart decoder for an entire small form in the simplest spelling, else ``None``.
+
+    The decoder takes several times as long, a tenth of the processor time of an upload.
+    """
+    delimiter = b"--" + boundary
+    begin, end = delimiter + b"\r\n", b"\r\n" + delimiter + b"--\r\n"
+    if not (body.startswith(begin) and body.endswith(end)) or len(body) < len(begin) + len(end):
+        return None
+    parts = body[len(begin) : -len(end)].split(b"\r\n" + begin)
+    if len(parts) > FORM_PARTS or body.count(delimiter) != len(parts) + 1:  # other spellings of a delimiter, or content
+        return None
+    events: list[Event] = []
+    for part in parts:
+        head, blank_line, content = part.partition(b"\r\n\r\n")
+        plain = _PLAIN_HEAD.fullmatch(head)
+        if not blank_line or plain is None:
+            return None
+        lines = head.decode("ascii").split("\r\n")
+        headers = Headers([(name, value) for name, _, value in (line.partition(": ") for line in lines)])
+        name = plain[1].decode("ascii")
+        if plain[2] is None:
+            events.append(Field(name, headers))
+        else:
+            events.append(File(name, plain[2].decode("ascii"), headers))
+        events.append(Data(content, more_data=False))
+    return events
 
 
 def _as_upload(form: Form, staged: StagedFile) -> Upload:
