@@ -10,14 +10,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from registry.domain.packages import simple
 from tests.acceptance.servers import CHECKOUT, Namespace, RunningServer
 from tests.benchmarks import rows
 from tests.benchmarks.goals import at_least, at_most
-from tests.benchmarks.load import CONNECTIONS, Load, Target, answer, measure, median
+from tests.benchmarks.load import CONNECTIONS, Load, Target, Turns, answer, measure, median
 from tests.builders import build_wheel
 from tests.clients import basic
 
@@ -25,12 +26,14 @@ THREADS = 8
 ROUNDS = 3
 FILE_BYTES = 4_200  # of padding: with what a wheel needs, some 5 kB
 LARGE = 1_000  # files of the large page, names of the large index
+# More pages than the registry keeps: when a name comes up again, its page has been forgotten.
+NAMES, FILES = 20_000, 10
 HEADING = (
     "requests", "kB", "connections", "requests/s", "floor", "ratio", "goal", "of 8", "goal",
     "p50 ms", "p99 ms", "floor", "goal", "CPU ms", "floor", "goal",
 )  # fmt: skip
 JSON = {"Accept": simple.JSON}
-FEW_AND_MANY = (1, 64)
+ALL_CONNECTIONS = (CONNECTIONS, 1, 64)
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,16 @@ class Work:
     """:ivar goal: requests a second, as a part of the floor's.
     :ivar p99_goal_ms: the 99th percentile of the latency.
     :ivar cpu_goal_ms: processor time for 1,000 requests.
-    :ivar goal_elsewhere: as ``goal``, with one connection and with 64; without it, only eight are measured.
+    :ivar connections: eight come first, as the others are compared with them.
+    :ivar goal_elsewhere: as ``goal``, for the other numbers of connections.
     """
 
     target: Target
     goal: float
     p99_goal_ms: float | None = None
     cpu_goal_ms: float | None = None
+    connections: tuple[int, ...] = (CONNECTIONS,)
     goal_elsewhere: float | None = None
-
-    @property
-    def connections(self) -> tuple[int, ...]:
-        """Eight come first: the others are compared with them."""
-        return (CONNECTIONS,) if self.goal_elsewhere is None else (CONNECTIONS, *FEW_AND_MANY)
 
 
 OF_EIGHT_GOAL = 0.8  # with one connection and with 64, of the requests a second with eight
@@ -94,7 +94,7 @@ def _row(
         for (_, ours), (_, eight) in zip(rounds, with_eight, strict=True)
     )
     is_eight = connections == CONNECTIONS
-    goal = work.goal if is_eight or work.goal_elsewhere is None else work.goal_elsewhere
+    goal = work.goal if is_eight else work.goal_elsewhere
     return (
         work.target.name,
         f"{size_bytes / 1000:.1f}",
@@ -102,9 +102,9 @@ def _row(
         f"{ours.requests_per_second:.0f}",
         f"{floor.requests_per_second:.0f}",
         f"{ratio:.2f}",
-        at_least(ratio, goal),
+        "" if goal is None else at_least(ratio, goal),
         "" if is_eight else f"{of_eight:.2f}",
-        "" if is_eight else at_least(of_eight, OF_EIGHT_GOAL),
+        "" if is_eight or goal is None else at_least(of_eight, OF_EIGHT_GOAL),
         f"{ours.p50_ms:.1f}",
         f"{ours.p99_ms:.1f}",
         f"{floor.p99_ms:.1f}",
@@ -120,6 +120,7 @@ def _works(server: RunningServer) -> list[Work]:
     few, many, names = _with_files(server), server.project(), server.project()
     rows.add_to(server, many, [("many", f"1.{number}") for number in range(LARGE)])
     rows.add_to(server, names, [(f"name{number}", "1.0") for number in range(LARGE)])
+    anew, turns = other_names(server)
     page, large_page, index = f"{few.url}/simple/paged/", f"{many.url}/simple/many/", f"{names.url}/simple/"
     file = few.listed("paged")["paged-1-py3-none-any.whl"]
     etag = answer(Target("page", page, token | JSON)).headers["ETag"]
@@ -130,10 +131,14 @@ def _works(server: RunningServer) -> list[Work]:
         )
 
     return [
-        Work(target("page of 10 files, HTML", page), 8, 5, 80, 1.8),
-        Work(target("page of 10 files, JSON", page, **JSON), 8, 5, 80, 1.8),
+        Work(target("page of 10 files, HTML", page), 8, 5, 80, ALL_CONNECTIONS, 1.8),
+        Work(target("page of 10 files, JSON", page, **JSON), 8, 5, 80, ALL_CONNECTIONS, 1.8),
         Work(target("the same, not modified", page, 304, **JSON, If_None_Match=etag), 5),
-        Work(target("the same, made anew", page, **JSON, If_Modified_Since="never"), 0.5, goal_elsewhere=0.5),
+        Work(
+            replace(target("the same made anew, every time another name", anew, **JSON), turns=turns),
+            0.5,
+            connections=ALL_CONNECTIONS,
+        ),
         Work(target("page of 1,000 files, HTML", large_page), 2),
         Work(target("page of 1,000 files, JSON", large_page, **JSON), 2),
         Work(target("the same in gzip", large_page, **JSON, Accept_Encoding="gzip"), 5),
@@ -150,26 +155,31 @@ def _with_files(server: RunningServer) -> Namespace:
     return project
 
 
+def other_names(server: RunningServer) -> tuple[str, Turns]:
+    """Return the page of a new name, and those of thousands of names to ask for in turn: all have to be made anew."""
+    project = server.project()
+    rows.add_to(server, project, [(f"other{number}", "1.0") for number in range(NAMES)], FILES)
+    paths = [f"{urlsplit(project.url).path}/simple/other{number}/" for number in range(NAMES)]
+    return f"{project.url}/simple/other0/", Turns(paths)
+
+
 @contextmanager
 def _floor(target: Target, folder: Path) -> Iterator[tuple[int, Target]]:
-    """The size of what is asked for, and the same bytes from an application that does nothing else.
-
-    What is asked for once more and not modified is compared with the page itself.
-    """
-    conditions = ("If-None-Match", "If-Modified-Since")
-    asked = {name: value for name, value in target.headers.items() if name not in conditions}
-    page = answer(Target(target.name, target.url, asked))
-    assert page.status == 200, page.body
+    """Yield the size of the answer's body, and a target that gives the same answer and does nothing else."""
+    page = answer(target)
+    assert page.status == target.status, page.body
     file = folder / "page"
     file.write_bytes(page.body)
     command = [
-        sys.executable, "-m", "tests.benchmarks.floor", str(file), page.headers["Content-Type"], str(THREADS)
+        sys.executable, "-m", "tests.benchmarks.floor", str(file), str(page.status),
+        page.headers.get("Content-Type", simple.PLAIN_HTML), str(THREADS),
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         url = f"http://127.0.0.1:{process.stdout.readline().strip()}/page/"
-        yield len(page.body), Target(f"floor: {target.name}", url, {}, pid=process.pid)
+        floor = Target(f"floor: {target.name}", url, {}, target.status, process.pid, target.turns)
+        yield len(page.body), floor
     finally:
         process.kill()
         process.communicate()

@@ -12,14 +12,14 @@ from flask import Flask, Response
 
 
 def main() -> None:
-    """``python -m tests.benchmarks.floor <file> <media type> <threads>``; prints its port."""
-    file, media_type, threads = sys.argv[1:]
+    """``python -m tests.benchmarks.floor <file> <status> <media type> <threads>``; prints its port."""
+    file, status, media_type, threads = sys.argv[1:]
     page = Path(file).read_bytes()
     app = Flask(__name__)
 
     @app.get("/<path:_path>")
     def answer(_path: str) -> Response:
-        return Response(page, content_type=media_type)
+        return Response(page, int(status), content_type=media_type)
 
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)

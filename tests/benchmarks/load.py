@@ -15,13 +15,17 @@ import socket
 import statistics
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import astuple, dataclass, replace
+from itertools import repeat
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from urllib.parse import urlsplit
 
 CONNECTIONS = 8
+MB = 1_000_000
+_WRK_SCRIPT = Path(__file__).with_name("turns.lua")
 _WRK_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
@@ -36,12 +40,31 @@ class Load:
     cpu_ms: float = math.nan
 
 
+@dataclass
+class Turns:
+    """Paths to ask for one after another; each measurement continues where the previous one ended."""
+
+    paths: Sequence[str]
+    position: int = 0
+
+    def advance(self, count: int) -> None:
+        self.position = (self.position + count) % len(self.paths)
+
+    def next_paths(self) -> Iterator[str]:
+        """Return the paths from the present position on, again and again."""
+        position = self.position
+        while True:
+            yield self.paths[position % len(self.paths)]
+            position += 1
+
+
 @dataclass(frozen=True)
 class Target:
-    """What is asked again and again.
+    """A request to repeat.
 
     :ivar status: what every answer must have.
-    :ivar pid: the process that answers, or the one whose children do.
+    :ivar pid: the process that answers, or the parent of those that do.
+    :ivar turns: paths that the requests ask for instead of the URL's.
     """
 
     name: str
@@ -49,6 +72,7 @@ class Target:
     headers: Mapping[str, str]
     status: int = 200
     pid: int | None = None
+    turns: Turns | None = None
 
 
 @dataclass(frozen=True)
@@ -70,9 +94,11 @@ def measure(target: Target, seconds: float, connections: int = CONNECTIONS) -> L
     answered = answer(target)
     assert answered.status == target.status, f"{target.name}: {answered.status} {answered.body[:300]!r}"
     generate = _wrk if shutil.which("wrk") else _loop
-    used_before = _processor_seconds(target.pid)
+    used_before = processor_seconds(target.pid)
     load, count = generate(target, seconds, connections)
-    used_seconds = _processor_seconds(target.pid) - used_before
+    used_seconds = processor_seconds(target.pid) - used_before
+    if target.turns is not None:
+        target.turns.advance(count + connections)  # with the requests that were not answered in time
     return replace(load, cpu_ms=1_000_000 * used_seconds / max(count, 1))
 
 
@@ -81,14 +107,29 @@ def median(loads: Sequence[Load]) -> Load:
     return Load(*(statistics.median(figures) for figures in zip(*map(astuple, loads), strict=True)))
 
 
-def _processor_seconds(pid: int | None) -> float:
-    """What the process and its children have used so far; not a number where the system does not tell."""
+def processor_seconds(pid: int | None) -> float:
+    """Return the processor time that a process and its descendants used so far; not a number without ``/proc``."""
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        used = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()[11:13] for each in (pid, *children)]
+        used = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()[11:13] for each in _tree(pid)]
     except FileNotFoundError:
         return math.nan
     return sum(int(ticks) for user_and_system in used for ticks in user_and_system) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mb(pid: int | None) -> list[float]:
+    """Return the resident memory of a process and of each of its descendants; nothing without ``/proc``."""
+    try:
+        statuses = [Path(f"/proc/{each}/status").read_text() for each in _tree(pid)]
+    except FileNotFoundError:
+        return []
+    return [int(kib) * 1024 / MB for status in statuses for kib in re.findall(r"^VmRSS:\s+(\d+) kB$", status, re.M)]
+
+
+def _tree(pid: int | str | None) -> list[int | str | None]:
+    """Return the process and its descendants."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [child for each in lists for child in each.read_text().split()]
+    return [pid, *(each for child in children for each in _tree(child))]
 
 
 def answer(target: Target) -> Answer:
@@ -106,8 +147,14 @@ def answer(target: Target) -> Answer:
 def _wrk(target: Target, seconds: float, connections: int) -> tuple[Load, int]:
     """``wrk`` counts every status but 2xx and 3xx as an error, and prints that line only when there were some."""
     headers = [part for name, value in target.headers.items() for part in ("-H", f"{name}: {value}")]
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency", *headers, target.url]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency", *headers]
+    if target.turns is None:
+        output = _output(*command, target.url)
+    else:
+        with NamedTemporaryFile("w") as paths:
+            paths.writelines(f"{path}\n" for path in target.turns.paths)
+            paths.flush()
+            output = _output(*command, "-s", _WRK_SCRIPT, target.url, "--", paths.name, target.turns.position)
     assert "Non-2xx" not in output, output
     rate, count = re.search(r"Requests/sec:\s+([\d.]+)", output), re.search(r"(\d+) requests in", output)
     times = {
@@ -119,15 +166,19 @@ def _wrk(target: Target, seconds: float, connections: int) -> tuple[Load, int]:
     return Load(float(rate[1]), times["50"], times["99"]), int(count[1])
 
 
+def _output(*command: object) -> str:
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=True).stdout
+
+
 def _loop(target: Target, seconds: float, connections: int) -> tuple[Load, int]:
-    request, durations = _request(target), []
+    requests, durations = _requests(target), []
     with selectors.DefaultSelector() as selector:
         started: dict[socket.socket, float] = {}
         received: dict[socket.socket, bytes] = {}
         for _ in range(connections):
             connection = _connect(target)
             selector.register(connection, selectors.EVENT_READ)
-            connection.sendall(request)
+            connection.sendall(next(requests))
             started[connection], received[connection] = time.perf_counter(), b""
         began = time.perf_counter()
         while (now := time.perf_counter()) < began + seconds:
@@ -139,12 +190,12 @@ def _loop(target: Target, seconds: float, connections: int) -> tuple[Load, int]:
                     durations.append(time.perf_counter() - started[connection])
                     _checked(target, received[connection])
                     received[connection], started[connection] = b"", time.perf_counter()
-                    connection.sendall(request)
+                    connection.sendall(next(requests))
         for connection in started:
             connection.close()
     durations.sort()
     rate = len(durations) / (now - began)
-    return Load(rate, _percentile(durations, 50), _percentile(durations, 99)), len(durations)
+    return Load(rate, percentile(durations, 50), percentile(durations, 99)), len(durations)
 
 
 def _is_complete(answer: bytes) -> bool:
@@ -166,13 +217,15 @@ def _connect(target: Target) -> socket.socket:
     return connection
 
 
-def _request(target: Target) -> bytes:
+def _requests(target: Target) -> Iterator[bytes]:
     parts = urlsplit(target.url)
+    paths = repeat(parts.path) if target.turns is None else target.turns.next_paths()
     headers = {"Host": parts.netloc, **target.headers}
-    lines = [f"GET {parts.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+    rest = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    for path in paths:
+        yield f"GET {path} HTTP/1.1\r\n{rest}\r\n".encode()
 
 
-def _percentile(ordered: list[float], share: int) -> float:
-    """In milliseconds; of a sorted list."""
+def percentile(ordered: Sequence[float], share: int) -> float:
+    """In milliseconds; of a sorted list of seconds."""
     return 1000 * ordered[min(len(ordered) - 1, math.ceil(len(ordered) * share / 100) - 1)] if ordered else math.nan
