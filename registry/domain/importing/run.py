@@ -19,9 +19,9 @@ from typing import Any
 
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
-from registry.database import db, transaction, utcnow
+from registry.database import db, execute, transaction, utcnow
 from registry.domain import audit
 from registry.domain.access import Principal
 from registry.domain.distributions import filenames
@@ -381,19 +381,21 @@ def _look_up(name: Selection, source: Source, destination: Destination) -> _Look
 
 
 def _existing_files(name: NormalizedName, project_id: int) -> list[_ExistingFile]:
-    rows = db.session.execute(
-        select(
-            PackageFile.filename, Package.version, PackageFile.sha256, PackageFile.md5, PackageFile.yanked_reason
-        )
-        .join(Package, Package.id == PackageFile.package_id)
-        .where(
-            Package.project_id == project_id,
-            Package.normalized_name == name,
-            PackageFile.status == FileStatus.DEFAULT,
-        )
-        .order_by(PackageFile.id)
-    )  # fmt: skip
-    return [_ExistingFile(*row) for row in rows]
+    rows = execute(_EXISTING_FILES, {"project_id": project_id, "normalized_name": name})
+    return [_ExistingFile(row.filename, row.version, row.sha256, row.md5, row.yanked_reason) for row in rows]
+
+
+_packages, _files = Package.__table__, PackageFile.__table__
+_EXISTING_FILES = (
+    select(_files.c.filename, _packages.c.version, _files.c.sha256, _files.c.md5, _files.c.yanked_reason)
+    .join(_packages, _packages.c.id == _files.c.package_id)
+    .where(
+        _packages.c.project_id == bindparam("project_id"),
+        _packages.c.normalized_name == bindparam("normalized_name"),
+        _files.c.status == FileStatus.DEFAULT,
+    )
+    .order_by(_files.c.id)
+)
 
 
 def _yanked_versions(existing: Iterable[_ExistingFile], page: SourcePage) -> Mapping[Version, str]:
