@@ -59,7 +59,10 @@ class ImmediateLook(ContentGeneration, ABC):
         now = time.monotonic()
         if not self._is_opening and self._opened is None and now >= self._open_from:
             self._is_opening, self._open_from = True, now + PAUSE_SECONDS
-            Thread(target=self._open, name="look", daemon=True).start()
+            try:
+                Thread(target=self._open, name="look", daemon=True).start()
+            except RuntimeError:  # the process has no room for another thread
+                self._is_opening = False
 
     def close(self) -> None:
         """Close the connection; ``renew`` opens another at once."""

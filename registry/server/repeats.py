@@ -58,7 +58,7 @@ class Kept(Protocol):
 
 
 class Look(Protocol):
-    """Looks at the content generation without ever waiting.
+    """Looks at the content generation, without ever waiting.
 
     :ivar generation: the result of the last look, which is over; ``None`` if it failed.
     """
@@ -198,6 +198,12 @@ class Repeats:
         if not self._arrived or self._asked:
             return
         self._asked, self._arrived = self._arrived, []
+        try:
+            self._look_for_them()
+        except Exception:  # noqa: BLE001 - logged there
+            self.handle_error()
+
+    def _look_for_them(self) -> None:
         if not self._look.begin():
             self._fail()
         elif self._look.fileno() is None:
@@ -230,41 +236,42 @@ class Repeats:
         """Have threads answer the requests, and open another connection for further looks."""
         self._server.forget(self)
         self._look.renew()
-        for request in self._taken():
-            request.channel.refer(request.data, request.digest)
+        self._for_each(_refer)
 
     def _finish(self, generation: Any) -> None:
         """Answer the requests whose answers are still valid, and have threads answer the others."""
         now = datetime.now(UTC)
         date = self._http_date(int(now.timestamp()))
         self.answered_at = time.monotonic()
-        for request in self._taken():
+
+        def answer(request: Request) -> None:
+            is_valid = not self._server.is_stopping and request.head.answer.holds(generation, now)
+            if is_valid and request.channel.claim():
+                self._give(request, date)
+            else:
+                _refer(request)
+
+        self._for_each(answer)
+
+    def _for_each(self, act: Callable[[Request], None]) -> None:
+        asked, self._asked = self._asked, []
+        for request in asked:
             try:
-                if self._server.is_stopping or not request.head.answer.holds(generation, now):
-                    request.channel.refer(request.data, request.digest)
-                else:
-                    self._give(request, date)
+                act(request)
             except Exception:
                 logger.exception("A request failed.")
                 request.channel.give_up()
 
     def _give(self, request: Request, date: bytes) -> None:
-        channel, data, digest, head, begun = request
-        if not channel.claim():
-            channel.refer(data, digest)
-            return
+        channel, head = request.channel, request.head
         try:
             request_id = next(self._ids)
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - request.begun
             head.note(seconds, request_id, *(() if self._trusts_proxies else (channel.addr[0],)))
             channel.give(head.response_head(date, request_id), head.body, head.closes)
         finally:
             channel.outbuf_lock.release()
         channel.settle()
-
-    def _taken(self) -> list[Request]:
-        asked, self._asked = self._asked, []
-        return asked
 
     def _http_date(self, second: int) -> bytes:
         if self._date[0] != second:
@@ -294,6 +301,10 @@ class Repeats:
     def handle_error(self) -> None:
         logger.exception("A look at the content generation failed.")
         self._fail()
+
+
+def _refer(request: Request) -> None:
+    request.channel.refer(request.data, request.digest)
 
 
 def _request_ids() -> Iterator[str]:

@@ -30,6 +30,7 @@ class Pages:
 
     :ivar made: how many pages were made.
     :ivar downloads: the ids of downloaded files; each page counts as one.
+    :ivar on_download: called with each of these ids.
     :ivar valid_until: when the next page expires.
     :ivar meanwhile: called when a page is made and not yet sent.
     """
@@ -37,6 +38,7 @@ class Pages:
     def __init__(self) -> None:
         self.made = 0
         self.downloads: list[int] = []
+        self.on_download: Callable[[int], None] = self.downloads.append
         self.valid_until: Callable[[], datetime] = lambda: utcnow() + timedelta(minutes=1)
         self.meanwhile: Callable[[], object] = lambda: None
 
@@ -66,7 +68,9 @@ class Pages:
             INSTANCE_PATH=around.config["INSTANCE_PATH"],
         )
         answers = PreparedAnswers(self, re.compile("/page/"), re.compile("/upload/"), db.engine, b"a key")
-        app.extensions.update(uploads=re.compile("/upload"), answers=answers, metrics=Metrics(self.downloads.append))
+        app.extensions.update(
+            uploads=re.compile("/upload"), answers=answers, metrics=Metrics(lambda file_id: self.on_download(file_id))
+        )
         app.wsgi_app = RequestLog(answers, app.extensions["metrics"])  # type: ignore[method-assign]
         return app
 

@@ -355,6 +355,23 @@ def test_idle_connections_are_closed_after_answers_of_the_loop(serving: Serving)
         assert client.connection.recv(1) == b""
 
 
+def test_a_failure_closes_its_connection_and_no_other(
+    serving: Serving, pages: Pages, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: int) -> None:
+        pages.on_download = pages.downloads.append
+        raise RuntimeError("nothing works")
+
+    with Client(serving) as client, Client(serving) as other:
+        client.known()
+        pages.on_download = fail
+        client.connection.sendall(client.head)
+
+        assert client.connection.recv(1) == b""
+        assert by_loop(serving, other.get)[1].startswith(b"page 1.")
+    assert "nothing works" in caplog.text
+
+
 # What is recorded
 
 
