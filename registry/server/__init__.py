@@ -20,20 +20,20 @@ from registry.server.threads import Threads
 __all__ = ["SMALL_BODY_BYTES", "bind", "serve", "supervise"]
 
 BACKLOG = 1024
-FORM_BYTES = 64 << 20  # what an upload's form may add to its file
+FORM_BYTES = 64 << 20  # size of an upload's form without its file
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket on this address; one also for a name with several: two could not share a port that the system chooses.
+    """Return a socket bound to this address; only one, even if the name has several addresses.
 
-    :param port: 0 lets the system choose.
+    :param port: 0 for a port that the system chooses.
     :raises ConfigurationError: the address cannot be listened on.
     """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except (OSError, UnicodeError) as error:  # UnicodeError: no host name can be spelled so
+    except (OSError, UnicodeError) as error:  # UnicodeError: not a valid host name
         listener.close()
         cause = error.strerror if isinstance(error, OSError) else "not a host name"
         raise ConfigurationError(
@@ -51,13 +51,12 @@ def supervise(
 ) -> None:
     """Serve in several processes until SIGINT or SIGTERM; SIGHUP replaces them by new ones.
 
-    :param make_app: called in each process, which owns what it opens. The calling process may not have a database
-        connection or a thread when it calls.
-    :param count: how many processes, asked now and at each SIGHUP.
+    :param make_app: called in each process. The calling process must not have a database connection or a thread.
+    :param count: returns the number of processes; called now and at each SIGHUP.
     :param announce: called with the port once all of them accept connections.
     :param forget: called with the number of each process that has ended.
     """
-    listener.listen(BACKLOG)  # from now on nobody is refused, whatever happens to the workers
+    listener.listen(BACKLOG)  # from now on, connections wait in the backlog even if workers die
     port = listener.getsockname()[1]
 
     def work(lifeline: socket.socket) -> None:
@@ -69,10 +68,10 @@ def supervise(
 def serve(
     app: Flask, listener: socket.socket, announce: Callable[[int], None], lifeline: socket.socket | None = None
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what is running, for at most a minute.
+    """Serve until SIGINT or SIGTERM, then finish running requests, for at most a minute.
 
     :param announce: called with the port once connections are accepted.
-    :param lifeline: of a worker, to its supervisor.
+    :param lifeline: the connection of a worker to its supervisor.
     """
     # Waitress spools bodies in the temporary folder: it must be a real disk with room for the largest file.
     spool = app.config["INSTANCE_PATH"] / "spool"
@@ -83,7 +82,7 @@ def serve(
 
 
 def make_server(app: Flask, listener: socket.socket) -> Server:
-    """The server for this socket and its threads; ``Loop`` runs it."""
+    """Create the server for this socket and its threads; ``Loop`` runs it."""
     limit = app.config["MAX_FILE_SIZE"] or UNLIMITED_BYTES - FORM_BYTES
 
     class Parser(parser.GuardedParser):
@@ -95,8 +94,8 @@ def make_server(app: Flask, listener: socket.socket) -> Server:
 
     adjustments = Adjustments(
         max_request_body_size=UNLIMITED_BYTES,  # the parser and the application have their own limits
-        # What an answer may be ahead of its client, on disk: no thread waits for a slow one that gets a wheel of usual
-        # size from an object store. Files of a folder are sent without a thread.
+        # How much of a response is buffered for a slow client, on disk: no thread waits for a client that gets a wheel
+        # of usual size from an object store. Files in a folder are sent without a thread.
         outbuf_high_watermark=256 << 20,
         recv_bytes=1 << 18,  # an upload in 256 KiB pieces costs a quarter of the time of waitress's 8
         connection_limit=1000,

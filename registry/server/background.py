@@ -1,4 +1,4 @@
-"""What a serving process does beside answering requests."""
+"""Periodic work of a serving process."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def repeated(app: Flask, act: Callable[[], None], every_seconds: float = EVERY_SECONDS) -> Iterator[None]:
-    """Act now and then during the block, in a thread of its own, and once more at its end.
+    """Call a function periodically during the block, in a thread of its own, and once more at its end.
 
-    What fails is logged, and tried again the next time.
+    Failures are logged, and the function is called again the next time.
     """
     is_over = Event()
 
@@ -41,4 +41,4 @@ def _attempt(app: Flask, act: Callable[[], None]) -> None:
         with app.app_context():
             act()
     except Exception:
-        logger.warning("What is done in the background failed, and is tried again.", exc_info=True)
+        logger.warning("Background work failed, and is tried again.", exc_info=True)

@@ -42,7 +42,7 @@ else:
     _address, _view = ctypes.addressof(_buffer), memoryview(_buffer).cast("B")
 
     def receive(connection: socket.socket) -> bytes:
-        """Return what has arrived, at most ``RECEIVED_BYTES``; nothing at the end.
+        """Return the data that has arrived, at most ``RECEIVED_BYTES``; nothing at the end of the connection.
 
         :raises OSError: as ``socket.recv`` of a connection that does not block.
         """
@@ -52,7 +52,7 @@ else:
         return _view[:count].tobytes()
 
     def send(connection: socket.socket, data: bytes) -> int:
-        """Send what the client accepts at once, and return how much that is.
+        """Send as much as the client accepts at once, and return the number of bytes.
 
         :raises OSError: as ``socket.send`` of a connection that does not block.
         """

@@ -21,7 +21,7 @@ from registry.server import calls
 from registry.server.files import FileBuffer, shortened
 from registry.server.parser import EarlyRefusal, GuardedParser
 
-PREFLIGHT = "registry.preflight"  # no header can be spelled so
+PREFLIGHT = "registry.preflight"  # a key that no header can have
 BUFFER_BYTES = 16 << 20
 PIECE_BYTES = 256 << 10  # read from a buffer and sent at once
 JOINED_BYTES = 64 << 10  # up to this size, a body is copied behind its head
@@ -75,17 +75,17 @@ class Task(WSGITask):  # type: ignore[misc]
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection belongs to the loop, or is lent to one thread until the requests that have arrived are answered.
 
-    The thread sends its response itself. What the client does not accept at once is handed over to the loop, with one
-    wake-up; from then on the loop sends alone, while the thread can continue writing. The loop never waits for the lock
-    of the buffers: if a thread is writing to them, the loop turns to other connections, and the thread hands them over
-    again when it has released the lock.
+    The thread sends its response itself. Data that the client does not accept at once is handed over to the loop, with
+    one wake-up; from then on the loop sends alone, while the thread can continue writing. The loop never waits for the
+    lock of the buffers: if a thread is writing to them, the loop turns to other connections, and the thread hands them
+    over again when it has released the lock.
 
     A request that the loop can answer itself is lent to ``Repeats`` until it is decided whether its answer is valid.
 
     A request whose parser holds back the body is authorized by a thread, in its turn.
 
-    Closing a connection while the client is sending resets it, and the client may never see the response. So the server
-    closes its half first, and discards what still arrives for a while (RFC 9112, section 9.6).
+    Closing a connection while the client is sending resets it, and the client might never see the response. So the
+    server closes its half first, and discards all further input for a while (RFC 9112, section 9.6).
 
     :ivar is_lent: to a thread or to ``Repeats``; the loop does not touch the requests.
     :ivar watched: the events that the loop waits for, as a mask of ``selectors``; set by ``Server.watch``.
@@ -129,7 +129,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self._take(data, digest)
 
     def _read(self) -> bytes:
-        """Read what has arrived; nothing if the client is gone, after which the connection is closed."""
+        """Read the data that has arrived; close the connection and return nothing if the client is gone."""
         try:
             # The rest of a request is read in larger pieces than a head.
             is_rest = self.request is not None
@@ -155,7 +155,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return digest
 
     def _take(self, data: bytes, digest: bytes | None) -> None:
-        """Parse what was received, and have a thread answer the requests in it.
+        """Parse received data, and have a thread answer the requests in it.
 
         :param digest: of the data, if they are one whole head, which can be remembered when it is answered.
         """
@@ -199,7 +199,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return True
 
     def give(self, head: bytes, body: bytes, closes: bool) -> None:
-        """Send a whole answer from the loop: at once what the client accepts, and the rest later."""
+        """Send a whole answer from the loop: as much as the client accepts at once, and the rest later."""
         self.is_lent, self.close_when_flushed = False, closes
         sent = self._send_at_once(head, body)
         if self.socket is None:
@@ -287,7 +287,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.server.wake(self)
 
     def flush(self) -> None:
-        """Send what the client accepts at once, and hand the rest over to the loop."""
+        """Send as much as the client accepts at once, and hand the rest over to the loop."""
         with self.outbuf_lock:
             if self.connected and not self._is_handed_over:
                 self._flush_exception(self._flush_some, do_close=False)
@@ -317,7 +317,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return sent > 0
 
     def _send_from(self, buffer: Any, do_close: bool) -> tuple[int, bool]:
-        """Send from a buffer, and return how much was sent, and whether the client may accept more at once."""
+        """Send from a buffer, and return how much was sent, and whether the client might accept more at once."""
         if isinstance(buffer, FileBuffer):
             count = self._send_file(buffer, do_close)
             if count is not None:
@@ -362,7 +362,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return size_bytes
 
     def _append(self, data: bytes | ReadOnlyFileBasedBuffer, size_bytes: int) -> None:
-        """Append to the last buffer, or start another: a buffer keeps what has been sent until all of it is."""
+        """Append to the last buffer, or start another: a buffer occupies its space until all of it is sent."""
         is_file = isinstance(data, ReadOnlyFileBasedBuffer)
         if is_file:
             self.outbufs.append(data)
@@ -409,7 +409,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.received(held)
 
     def _refusal(self, request: GuardedParser) -> Error | None:
-        """What the application answers to the header alone, unless it lets the body in with 204."""
+        """Return the application's refusal by the header alone, or ``None`` if it accepts the body (204)."""
         environ = Task(self, request).get_environment() | {"wsgi.input": BytesIO(), PREFLIGHT: True}
         try:
             response = Response.from_app(self.server.application, environ, buffered=True)

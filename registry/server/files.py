@@ -22,7 +22,7 @@ class FileBuffer(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
         self._descriptor = _descriptor(file)
 
     def send_to(self, connection: socket.socket, most_bytes: int) -> int | None:
-        """Send what the client accepts at once, and return how much that is.
+        """Send as much as the client accepts at once, and return the number of bytes.
 
         :return: ``None`` if this file has to be read instead.
         :raises OSError: the connection is broken, would block, or the file has become shorter.

@@ -82,7 +82,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def wake(self, channel: Channel | None = None) -> None:
         """Wake the loop, from any thread. Further calls before it has woken cost nothing.
 
-        :param channel: what the loop has to settle and watch anew.
+        :param channel: a connection that the loop has to settle and watch anew.
         """
         if channel is not None:
             self._changed.append(channel)
@@ -98,14 +98,14 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     def changed(self) -> Iterator[Channel]:
         """The connections that threads passed to ``wake`` since the last call."""
-        self._is_woken = False  # first: what is added from now on wakes the loop again
+        self._is_woken = False  # first: channels added from now on wake the loop again
         while self._changed:
             yield self._changed.popleft()
 
     def watch(self, dispatcher: Any) -> None:
         """Wait for the events that this dispatcher is ready for; for none if it is closed."""
-        # Repeated after a change: a thread that compares what it leaves behind with ``watched`` may have read the old
-        # value, and would not wake the loop.
+        # Repeated after a change: a thread that compares the state of its connection with ``watched`` could have read
+        # the old value, and would not wake the loop.
         while dispatcher.socket is not None and (wanted := _wanted(dispatcher)) != dispatcher.watched:
             if not dispatcher.watched:
                 self._selector.register(dispatcher._fileno, wanted, dispatcher)

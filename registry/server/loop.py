@@ -1,4 +1,4 @@
-"""The loop that does all input and output of a process, until it is told to stop and what is under way is done."""
+"""The loop that does all input and output of a process, until it has to stop and the last request is answered."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from registry.server.channel import Channel
 from registry.server.listening import Server
 
 DRAIN_SECONDS = 60
-# A worker whose place others have taken is in no hurry: a large file may take long, and requests may be on their way
-# over connections that were kept open. They are told to close with their next answer.
+# A worker that was replaced is in no hurry: a large file can take long, and requests can be on their way over
+# connections that were kept open. Those close with their next answer.
 RETIREMENT_SECONDS = 3600
 KEPT_OPEN_SECONDS = 3
 # A thread that computes keeps the loop waiting for as long whenever it has waited for events or looked into the
@@ -65,7 +65,7 @@ class Loop:
         self._is_short: bool | None = None
 
     def run(self, announce: Callable[[int], None], lifeline: socket.socket | None = None) -> None:
-        """Serve until SIGINT or SIGTERM, or (see ``supervisor``) until told to retire or the lifeline ends.
+        """Serve until SIGINT or SIGTERM, or in a worker until ``RETIRE`` or the end of the lifeline (``supervisor``).
 
         :param announce: called with the port once connections are accepted.
         """
@@ -94,7 +94,7 @@ class Loop:
         self._keep_open_until = now + keep_open_seconds
 
     def turn(self, timeout_seconds: float) -> None:
-        """Wait for events, at most for so many seconds, and handle them. Nothing but the first step waits."""
+        """Wait for events, but not longer than this, and handle them. Nothing else waits."""
         server = self._server
         server.watch(server)
         for channel in server.changed():
@@ -114,18 +114,18 @@ class Loop:
             self._switch(is_short=time.monotonic() < server.repeats.answered_at + SHORT_FOR_SECONDS)
 
     def _switch(self, is_short: bool) -> None:
-        """Set for how long a thread may compute while another one waits for the interpreter."""
+        """Set how long a thread can compute while another one waits for the interpreter."""
         if is_short is not self._is_short:
             self._is_short = is_short
             sys.setswitchinterval(SHORT_SWITCH_SECONDS if is_short else SWITCH_SECONDS)
 
     def _drain(self) -> None:
-        """Take no new connections, answer what is under way, then stop the threads."""
-        logger.info("Stopping: requests under way are finished first.")
+        """Take no new connections, answer the requests in progress, then stop the threads."""
+        logger.info("Stopping: requests in progress are finished first.")
         self._server.stop_listening()
         while self._is_needed():
             self.turn(0.2)
-            self._server.maintenance(time.time())  # which its place in the map saw to
+            self._server.maintenance(time.time())  # otherwise called by the loop when it watches the listening socket
         self._server.task_dispatcher.shutdown()
 
     def _is_needed(self) -> bool:

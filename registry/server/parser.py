@@ -1,7 +1,7 @@
-"""What is read of a request before the application sees all of it.
+"""Parsing of requests, with early refusals.
 
-Waitress receives the whole body first. What can be refused from the header alone is refused here, and whoever wants to
-send a large file has to wait behind the header until the application has let him in.
+Waitress receives the whole body before the application sees the request. Requests that can be refused by their header
+alone are refused here, and large uploads wait behind their header until the application has authorized them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from waitress.utilities import Error
 from registry.errors import is_disk_full
 
 SMALL_BODY_BYTES = 4 << 20  # every request but an upload
-UNASKED_BYTES = 64 << 10  # an upload of this size is read without asking first
+UNASKED_BYTES = 64 << 10  # uploads up to this size are received without authorization
 UNLIMITED_BYTES = 1 << 60
 CHUNKED_PIECE_BYTES = 1 << 13
-LONGEST_CHUNK_LINE = 1 << 14  # the head of a chunk, or what trails the last one
+LONGEST_CHUNK_LINE = 1 << 14  # the head of a chunk, or the trailer behind the last one
 
 
 class EarlyRefusal(Error):  # type: ignore[misc]
-    """An answer made from the header alone; the connection closes after it."""
+    """A response to the header alone; the connection closes after it."""
 
     def __init__(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
         super().__init__(body)
@@ -33,11 +33,11 @@ class EarlyRefusal(Error):  # type: ignore[misc]
 
 
 class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
-    """Runs in the one thread that does all input: only cheap checks here, nothing that waits.
+    """A parser that runs in the loop, so its checks are cheap and never wait.
 
-    :cvar uploads: matches the paths to which large bodies are sent, as the application routes them.
-    :ivar held: what came behind the header of a request that has to ask before it sends its body; ``None`` when it
-        need not, or has asked.
+    :cvar uploads: matches the paths of routes that accept large bodies.
+    :ivar held: the data received behind the header of a request that has to be authorized before its body is received;
+        ``None`` if it need not be, or has been.
     :ivar digest: of the head, if the loop can answer the same bytes itself (``Repeats``).
     """
 
@@ -49,13 +49,13 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     held: bytes | None = None
     digest: bytes | None = None
     _has_to_ask = False
-    _is_told_to_continue = False
+    _expects_continue = False
 
     def received(self, data: bytes) -> int:
         try:
             consumed = self._received(data)
             if self.completed and self.body_rcv is not None:
-                self.body_rcv.getfile().flush()  # to whoever reads it, what fails would look like a client that left
+                self.body_rcv.getfile().flush()  # a failure while it is read would look like a lost client
             return consumed
         except OSError as error:
             if not is_disk_full(error):
@@ -67,41 +67,41 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         if not self.chunked:
             consumed = int(super().received(data))
             return self._hold(data, consumed) if self._has_to_ask and not self.completed else consumed
-        # In pieces, because waitress copies all that it was given once for each chunk in it: a megabyte in chunks of
-        # one byte would keep this thread busy for seconds.
+        # In pieces, because waitress copies all of its input once for each chunk in it: a megabyte in chunks of one
+        # byte would keep the loop busy for seconds.
         consumed = int(super().received(data[:CHUNKED_PIECE_BYTES]))
         if not self.completed:
             self._refuse(self._overrun())
         return consumed
 
     def close(self) -> None:
-        with suppress(OSError):  # a full disk does not take what is still buffered; the file goes all the same
+        with suppress(OSError):  # a full disk does not accept the buffered rest; the file is removed all the same
             super().close()
 
     def parse_header(self, header_plus: bytes) -> None:
         try:
             super().parse_header(header_plus)
-        except ValueError as error:  # of an absolute target that is no address
+        except ValueError as error:  # an absolute target that is not a valid URL
             raise ParsingError("Malformed request target") from error
         if self._is_upload:
             is_small = not self.chunked and self.content_length <= UNASKED_BYTES
             self._has_to_ask = self.body_rcv is not None and (self.expect_continue or not is_small)
-        elif not self.chunked and self.content_length > SMALL_BODY_BYTES:  # what is chunked is counted as it comes
+        elif not self.chunked and self.content_length > SMALL_BODY_BYTES:  # chunked bodies are counted as they arrive
             self._refuse(_too_large())
 
     def _hold(self, data: bytes, consumed: int) -> int:
-        """Pass for a complete request, so that the channel reads no further and puts it in line with the others."""
+        """Pretend to be a complete request, so that the channel reads no further and queues it behind the others."""
         self.held = data[consumed:]
         self.completed = True
         self._has_to_ask = False
-        self._is_told_to_continue, self.expect_continue = self.expect_continue, False
+        self._expects_continue, self.expect_continue = self.expect_continue, False
         return len(data)
 
     def release(self) -> bytes:
-        """Take a body from here on; what was held has to be received again."""
+        """Receive the body from now on. The data that was held is returned, and has to be received again."""
         held, self.held = self.held or b"", None
         self.completed = False
-        self.expect_continue = self._is_told_to_continue
+        self.expect_continue = self._expects_continue
         return held
 
     def _refuse(self, refusal: EarlyRefusal | None) -> None:
@@ -112,7 +112,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
             self.content_length = 0
 
     def _overrun(self) -> EarlyRefusal | None:
-        """Why no more of a chunked body is taken. Waitress keeps all that comes: bodies on disk, the rest in memory."""
+        """Return a refusal if a chunked body is too large. Waitress keeps bodies on disk, but the rest in memory."""
         body = self.body_rcv
         if max(len(body.control_line), len(body.trailer)) > LONGEST_CHUNK_LINE:
             return EarlyRefusal("400 Bad Request", _JSON, b'{"error":"400 Bad Request"}')

@@ -1,8 +1,8 @@
-"""Several processes on one listening socket, and the one that watches over them.
+"""Several processes on one listening socket, and their supervisor.
 
-Workers are forks, so that a new one serves within a second, but share nothing with each other: what they must agree on
-is in the database. Supervisor and worker hold the two ends of a connection, the lifeline: the worker says over it that
-it serves, and either sees it end when the other is gone.
+Workers are forks, so that a new one serves within a second, but they share no state except the database. Supervisor and
+worker hold the two ends of a connection, the lifeline: the worker sends a byte when it serves, and the connection ends
+for each of them when the other one is gone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Worker:
-    """:ivar batch: the workers of one configuration have the same; each reload starts the next."""
+    """A process that serves.
+
+    :ivar batch: the number of the reload that started it.
+    """
 
     pid: int
     batch: int
@@ -45,10 +48,10 @@ class Worker:
 
 
 class Supervisor:
-    """Keeps as many workers as wanted, and replaces all of them at SIGHUP without refusing anybody.
+    """Keeps the wanted number of workers running, and replaces all of them at SIGHUP without refusing connections.
 
-    :param work: what a new process does, given its end of the lifeline.
-    :param count: how many workers there are to be; asked at the start and at each reload.
+    :param work: called in each new process with its end of the lifeline.
+    :param count: returns the wanted number of workers; called at the start and at each reload.
     :param at_start: called when the first workers serve.
     :param at_end: called with the number of each process that has ended.
     """
@@ -74,9 +77,9 @@ class Supervisor:
         self._wake_up, self._woken = socket.socketpair()
 
     def run(self, at_stop: Callable[[], None]) -> None:
-        """Until SIGINT or SIGTERM, and until the last worker has ended or its time is up.
+        """Run until SIGINT or SIGTERM, and then until the last worker has ended or its time is up.
 
-        :param at_stop: called before the workers are told to stop.
+        :param at_stop: called before the workers have to stop.
         """
         for end in (self._wake_up, self._woken):
             end.setblocking(False)
@@ -96,7 +99,7 @@ class Supervisor:
         self._is_reloading |= number == signal.SIGHUP
 
     def _wait(self, seconds: float) -> None:
-        """For a signal or word from a worker; then see which workers serve, and which are gone."""
+        """Wait for a signal or a byte from a worker, then update which workers serve, and which are gone."""
         lifelines = [worker.lifeline for worker in self._workers if not worker.is_ready]
         readable, _, _ = select.select([self._woken, *lifelines], [], [], seconds)
         with suppress(BlockingIOError):
@@ -115,13 +118,11 @@ class Supervisor:
         self._at_end(worker.pid)
         if worker.is_retired or self._is_stopping:
             return
-        logger.error("Worker %s ended unasked, with status %s; another takes its place.", worker.pid, status)
+        logger.error("Worker %s ended unexpectedly with status %s, and is replaced.", worker.pid, status)
         lived = time.monotonic() - worker.started
         self._short_lives = self._short_lives + 1 if lived < SHORT_LIFE_SECONDS or not worker.is_ready else 0
         pause = min(2**self._short_lives / 4, LONGEST_PAUSE_SECONDS) if self._short_lives else 0
         self._next_start = time.monotonic() + pause
-
-    # Starting -----------------------------------------------------------------------------------------------------
 
     def _reload(self) -> None:
         if not self._is_reloading:
@@ -164,10 +165,10 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             for number in HANDLED:
                 signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal sends it to all
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal sends it to all processes
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
             for connection in (ours, self._wake_up, self._woken, *(worker.lifeline for worker in self._workers)):
-                connection.close()  # a lifeline that others hold too would never end
+                connection.close()  # a lifeline that other processes hold too would never end
             self._work(theirs)
             status = 0
         except (OperatorError, RegistryError) as error:
@@ -176,12 +177,10 @@ class Supervisor:
             logger.exception("A worker failed.")
         finally:
             logging.shutdown()
-            os._exit(status)  # what is left to do at an exit is the supervisor's
-
-    # Ending -------------------------------------------------------------------------------------------------------
+            os._exit(status)  # without the exit handlers, which are the supervisor's
 
     def _retire_the_old(self) -> None:
-        """Not before all new ones serve: if these cannot, the old ones go on."""
+        """Retire the workers of earlier batches once all new ones serve; if these cannot, the old ones keep running."""
         current = self._current()
         if len(current) < self._wanted or not all(worker.is_ready for worker in current):
             return

@@ -84,7 +84,7 @@ class Threads:
         return INTERVAL_SECONDS if self._asleep else math.inf
 
     def shutdown(self, within_seconds: float = 5) -> None:
-        """Cancel what no thread has begun, and wait for the threads to end, but not longer than this."""
+        """Cancel requests that no thread has begun, and wait for the threads to end, but not longer than this."""
         self._is_over = True
         while self._queue:
             self._queue.popleft().cancel()

@@ -215,7 +215,7 @@ def test_a_killed_worker_is_replaced_and_fails_only_what_it_was_answering(
 
     assert survivor in server.workers()
     assert len(load.failed) <= 6, load.failed
-    assert f"Worker {victim} ended unasked" in server.log
+    assert f"Worker {victim} ended unexpectedly" in server.log
 
 
 def test_a_reload_brings_the_new_configuration_and_loses_no_request(server: RunningServer, project: Namespace) -> None:
