@@ -364,6 +364,7 @@ def test_a_failure_closes_its_connection_and_no_other(
 
     with Client(serving) as client, Client(serving) as other:
         client.known()
+        by_loop(serving, client.get)
         pages.on_download = fail
         client.connection.sendall(client.head)
 
