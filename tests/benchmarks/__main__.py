@@ -77,6 +77,8 @@ class Bench:
     def large_file(self) -> Iterator[str]:
         size_bytes = self.options.size_mib * MIB
         yield _table(bench_large_file.HEADING, bench_large_file.run(self.server, self.folder, size_bytes))
+        nginx = bench_large_file.beside_nginx(self.server, self.folder, size_bytes)
+        yield _table(bench_large_file.NGINX_HEADING, nginx)
         yield f"As for the large file: {bench_large_file.disk_speed(self.folder, size_bytes)}."
 
     def stores(self) -> Iterator[str]:

@@ -1,18 +1,38 @@
-"""One large file up and down, and how much the server's memory grows by it."""
+"""One large file up and down, how much the server's memory grows by it, and its download beside the same from nginx."""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
+import os
+import socket
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 from tests.acceptance.servers import RunningServer
-from tests.acceptance.wire import MIB, answer_on, connect, digest_of_rest, file_head, large_wheel, send_large
+from tests.acceptance.wire import (
+    MIB,
+    TIMEOUT_SECONDS,
+    LargeWheel,
+    answer_on,
+    connect,
+    digest_of_rest,
+    file_head,
+    head,
+    large_wheel,
+    send_large,
+)
+from tests.benchmarks import nginx
+from tests.benchmarks.goals import at_least
+from tests.benchmarks.peers import free_port
 
 HEADING = ("large file", "size MiB", "seconds", "MiB/s", "seconds after the last byte", "memory growth MiB")
+NGINX_HEADING = ("large file, not digested", "MiB/s", "from nginx", "ratio", "goal", "CPU seconds")
+GOAL = 0.8
+ROUNDS = 5
 
 
 def run(server: RunningServer, folder: Path, size_bytes: int) -> Iterator[tuple[str, ...]]:
@@ -43,6 +63,40 @@ def run(server: RunningServer, folder: Path, size_bytes: int) -> Iterator[tuple[
         seconds, growth = time.perf_counter() - began, server.resident_bytes("VmHWM") - before
         size = wheel.size_bytes / MIB
         yield name, f"{size:.0f}", f"{seconds:.1f}", f"{size / seconds:.0f}", waited, f"{growth / MIB:.1f}"
+
+
+def beside_nginx(server: RunningServer, folder: Path, size_bytes: int) -> Iterator[tuple[str, ...]]:
+    """A row for the download; both take turns, and the medians count."""
+    project, wheel = server.project(), large_wheel(folder, "larger", size_bytes)
+    with connect(server) as connection:
+        send_large(connection, project, wheel, server.root_token)
+        assert answer_on(connection, "POST") is not None
+    static, port = folder / "large" / "static", free_port()
+    static.mkdir(parents=True)
+    os.rename(wheel.path, static / "file")
+    rounds: list[tuple[float, float, float]] = []
+    with nginx.serving(static.parent, port):
+        for _ in range(ROUNDS):
+            with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS) as connection:
+                floor = _seconds(connection, head("GET", "/file"), wheel)
+            used = server.processor_seconds()
+            with connect(server) as connection:
+                ours = _seconds(connection, file_head(project, wheel, server.root_token), wheel)
+            rounds.append((floor, ours, server.processor_seconds() - used))
+    size, (floor, ours, used) = wheel.size_bytes / MIB, map(statistics.median, zip(*rounds, strict=True))
+    ratio = statistics.median(floor / ours for floor, ours, _ in rounds)
+    yield "download", f"{size / ours:.0f}", f"{size / floor:.0f}", f"{ratio:.2f}", at_least(ratio, GOAL), f"{used:.2f}"
+
+
+def _seconds(connection: socket.socket, request: bytes, wheel: LargeWheel) -> float:
+    """How long a client takes that only counts the bytes."""
+    began, received, block = time.perf_counter(), 0, bytearray(MIB)
+    connection.sendall(request)
+    while received < wheel.size_bytes:
+        count = connection.recv_into(block)
+        assert count, "the answer is cut off"
+        received += count
+    return time.perf_counter() - began
 
 
 def disk_speed(folder: Path, size_bytes: int) -> str:

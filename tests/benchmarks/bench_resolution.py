@@ -6,7 +6,6 @@ The static files are our own pages, with other addresses in them, and core metad
 from __future__ import annotations
 
 import json
-import shutil
 import statistics
 import subprocess
 import sys
@@ -17,9 +16,10 @@ from pathlib import Path
 
 from registry.domain.packages import simple
 from tests.acceptance.servers import Namespace, RunningServer
+from tests.benchmarks import nginx
 from tests.benchmarks.goals import at_most
 from tests.benchmarks.load import Target, answer
-from tests.benchmarks.peers import Unavailable, free_port, running, uv
+from tests.benchmarks.peers import Unavailable, free_port, uv
 from tests.builders import BuiltFile, build_wheel
 from tests.clients import basic
 
@@ -27,32 +27,6 @@ HEADING = ("uv resolves 100 packages without its cache", "ms", "behind nginx", "
 GOAL = 1.25
 PACKAGES = 100
 ROUNDS = 9
-_NGINX = """\
-daemon off;
-master_process off;
-pid {folder}/pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    sendfile on;
-    types {{}}
-    default_type application/octet-stream;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        root {folder}/static;
-        location /simple/ {{
-            index index.json;
-            default_type {json};
-        }}
-    }}
-}}
-"""
 
 
 def run(server: RunningServer, folder: Path) -> Iterator[tuple[str, ...]]:
@@ -60,13 +34,13 @@ def run(server: RunningServer, folder: Path) -> Iterator[tuple[str, ...]]:
 
     :raises Unavailable: uv or nginx is missing.
     """
-    program, nginx = uv(), shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin:/sbin")
-    if program is None or nginx is None:
-        raise Unavailable("uv is not installed" if program is None else "nginx is not installed")
+    program = uv()
+    if program is None:
+        raise Unavailable("uv is not installed")
     project, other = server.project(), server.project()
     project.publish(*_dependent_wheels())
     ours = project.index_url(server.root_token)
-    with _static(nginx, project, folder / "nginx") as static:
+    with _static(project, folder / "nginx") as static:
         _seconds(program, static, folder), _seconds(program, ours, folder)  # the files are read once
         rounds = []
         for number in range(ROUNDS):
@@ -109,14 +83,12 @@ def _seconds(program: str, index_url: str, folder: Path) -> float:
 
 
 @contextmanager
-def _static(nginx: str, project: Namespace, folder: Path) -> Iterator[str]:
+def _static(project: Namespace, folder: Path) -> Iterator[str]:
     """The address of the project's simple index as static files."""
     port = free_port()
     for number in range(PACKAGES):
         _copy_page(project, f"resolved{number}", folder / "static", f"http://127.0.0.1:{port}")
-    configuration = folder / "nginx.conf"
-    configuration.write_text(_NGINX.format(folder=folder, port=port, json=simple.JSON))
-    with running((nginx, "-c", configuration, "-p", folder), port, folder / "log"):
+    with nginx.serving(folder, port):
         yield f"http://127.0.0.1:{port}/simple"
 
 
