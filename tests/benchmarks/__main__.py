@@ -69,6 +69,7 @@ class Bench:
             if others:
                 yield _table(bench_peers.PAGES_HEADING, bench_peers.pages(ours, others, self.options.seconds))
             yield _table(bench_peers.UPLOADS_HEADING, bench_peers.uploads(ours, others))
+            yield _table(bench_peers.MEMORY_HEADING, bench_peers.memory(ours, others))
         yield "\n".join([f"As for uploads: {bench_peers.sync_speed(self.folder)}.", *remarks])
 
     def resolution(self) -> Iterator[str]:
@@ -99,11 +100,11 @@ class Bench:
         if not self.options.peers:
             return [], ["Other registries were not measured: that takes --peers, which installs them."]
         found, remarks = [], []
-        for name, start in (("devpi-server", peers.devpi), ("pypiserver", peers.pypiserver)):
+        for name, start in peers.PEERS.items():
             _say(f"{name} is installed and filled ...")
             try:
                 party = stack.enter_context(start(self.folder))
-            except Unavailable as missing:
+            except (Unavailable, AssertionError, OSError) as missing:
                 remarks.append(f"{name} was not measured: {missing}.")
             else:
                 found.append(party)
@@ -153,20 +154,20 @@ def _commit() -> str:
 
 
 def _written(part: str, run: Callable[[], Iterator[str]]) -> list[str]:
-    """What a part has to say, or why it has nothing to say; and how busy the machine was with other things."""
-    before = os.getloadavg()[0]
+    """Return a part's tables and how busy the machine was with other work; or why it was not, or not all, measured."""
+    before, written = os.getloadavg()[0], []
     try:
-        return [*run(), f"(load {before:.1f} before, {os.getloadavg()[0]:.1f} after)"]
-    except Unavailable as missing:
-        return [f"{part} was not measured: {missing}."]
+        for text in run():
+            written.append(text)
+    except (Unavailable, AssertionError) as missing:
+        written.append(f"{part} was not measured{' to its end' if written else ''}: {missing}.")
+    return [*written, f"(load {before:.1f} before, {os.getloadavg()[0]:.1f} after)"]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)} (default: all)")
-    parser.add_argument(
-        "--peers", action="store_true", help="install pypiserver and devpi-server, and measure them too"
-    )
+    parser.add_argument("--peers", action="store_true", help=f"install {', '.join(peers.PEERS)}, and measure them too")
     parser.add_argument("--record", action="store_true", help=f"append the results to {RESULTS.name}")
     parser.add_argument("--seconds", type=float, default=9, help="for each kind of request (default: %(default)s)")
     parser.add_argument("--size-mib", type=int, default=1024, help="size of the large file (default: %(default)s)")

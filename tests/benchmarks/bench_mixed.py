@@ -52,7 +52,7 @@ _numbers = count()
 @contextmanager
 def _publishing(project: Namespace) -> Iterator[list[float]]:
     """Small wheels, each of a new name, are published one after another meanwhile: the seconds that each took."""
-    party = peers.Party("ours", "", {}, project.url, basic(project.server.root_token))
+    party = peers.Party("ours", "", {}, {}, project.url, basic(project.server.root_token))
     published: list[float] = []
     is_over = Event()
 

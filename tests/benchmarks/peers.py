@@ -1,32 +1,36 @@
 """Other registries to compare with: each from its package, in an environment and a folder of its own, as a process.
 
-They run with what serves them best here, found by trying: ``Party.settings`` tells.
+All hold the same files. They run with the settings that serve them best here, found by trying, and ask for credentials
+where they can: see ``Party.settings``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
+import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from registry.domain.packages import simple
 from tests.acceptance.servers import RunningServer
-from tests.benchmarks import rows
-from tests.benchmarks.load import Target
+from tests.benchmarks.load import Target, answer
 from tests.builders import BuiltFile, build_wheel
 from tests.clients import basic
 
 VERSIONS, BUILDS = 20, 50  # of the large package; devpi takes minutes for a thousand versions
+FEW = 10  # files of the small package
+USER, PASSWORD = "benchmarks", "a-password-of-the-benchmarks"
 START_SECONDS = 60
 BOUNDARY = "a-boundary-of-the-benchmarks"
 FORMS = {"HTML": simple.PLAIN_HTML, "JSON": simple.JSON}
@@ -38,17 +42,22 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class Party:
-    """A registry that holds a package ``many`` of 1,000 files.
+    """A registry that holds the packages of ``corpus``.
 
-    :ivar pages: its simple page, by form.
+    :ivar few: the simple page of 10 files, by form.
+    :ivar many: the one of 1,000 files.
     :ivar upload_url: takes twine's form.
+    :ivar headers: of an upload.
+    :ivar pid: the process that takes uploads, or the parent of those that do.
     """
 
     name: str
     settings: str
-    pages: Mapping[str, Target]
+    few: Mapping[str, Target]
+    many: Mapping[str, Target]
     upload_url: str
     headers: Mapping[str, str]
+    pid: int | None = None
 
     def upload(self, files: Sequence[BuiltFile]) -> list[float]:
         """Upload one after another over one connection, as long as the server keeps it; the seconds of each."""
@@ -66,9 +75,8 @@ class Party:
         return durations
 
 
-def large_package() -> list[BuiltFile]:
-    """As ``rows.add_releases`` has it."""
-    return [
+def corpus() -> list[BuiltFile]:
+    return [build_wheel("few", f"1.{version}") for version in range(FEW)] + [
         build_wheel("many", f"1.{version}", build=str(build or ""))
         for version in range(VERSIONS)
         for build in range(BUILDS)
@@ -89,35 +97,99 @@ def form(file: BuiltFile) -> bytes:
 
 
 def ours(server: RunningServer) -> Party:
-    project = server.project()
-    rows.add_to(server, project, [("many", f"1.{version}") for version in range(VERSIONS)], BUILDS)
-    token = basic(server.root_token)
-    return Party("ours", "", _pages(f"{project.url}/simple/many/", token), project.url, token)
+    project, token = server.project(), basic(server.root_token)
+    pages = _pages(f"{project.url}/simple", token, server.pid)
+    party = Party("ours", "reads and uploads with a token", *pages, project.url, token, server.pid)
+    party.upload(corpus())
+    return party
+
+
+@contextmanager
+def peryx(folder: Path) -> Iterator[Party]:
+    """:raises Unavailable: its package cannot be installed, or does not start."""
+    environment = _installed(folder, "peryx==2026.1010.0")
+    data, port = folder / "peryx", free_port()
+    data.mkdir()
+    configuration = data / "peryx.toml"
+    configuration.write_text(
+        f"""
+data_dir = "{data}/data"
+[[index]]
+ecosystem = "pypi"
+name = "hosted"
+hosted = true
+anonymous_read = false
+[[index.access_token]]
+name = "{USER}"
+secret = "{PASSWORD}"
+actions = ["read", "write"]
+"""
+    )
+    command = (environment / "peryx", "serve", "-c", configuration, "--host", "127.0.0.1", "--port", port)
+    with running(command, port, data / "log") as pid:
+        url, token = f"http://127.0.0.1:{port}/hosted", basic((USER, PASSWORD))
+        party = Party(
+            f"peryx {_version(environment, 'peryx')}",
+            "reads and uploads with a token",
+            *_pages(f"{url}/simple", token, pid),
+            f"{url}/",
+            token,
+            pid,
+        )
+        party.upload(corpus())
+        yield party
+
+
+@contextmanager
+def pypiron(folder: Path) -> Iterator[Party]:
+    """:raises Unavailable: its package cannot be installed, or does not start."""
+    environment = _installed(folder, "pypiron==0.0.29")
+    data, port = folder / "pypiron", free_port()
+    data.mkdir()
+    settings = {
+        "DATA_DIR": str(data / "data"), "BIND_ADDR": f"127.0.0.1:{port}", "UPLOADER_USER": f"{USER}-uploads",
+        "UPLOADER_PASS": PASSWORD, "READ_USER": USER, "READ_PASS": PASSWORD,
+    }  # fmt: skip
+    variables = {f"PYPIRON_{name}": value for name, value in settings.items()}
+    with running((environment / "pypiron", "serve"), port, data / "log", variables) as pid:
+        url = f"http://127.0.0.1:{port}"
+        party = Party(
+            f"pypiron {_version(environment, 'pypiron')}",
+            "reads and uploads with a password",
+            *_pages(f"{url}/simple", basic((USER, PASSWORD)), pid),
+            f"{url}/legacy/",
+            basic((f"{USER}-uploads", PASSWORD)),
+            pid,
+        )
+        party.upload(corpus())
+        _wait_for_files(party)
+        yield party
 
 
 @contextmanager
 def devpi(folder: Path) -> Iterator[Party]:
     """:raises Unavailable: its package cannot be installed, or does not start."""
     environment = _installed(folder, "devpi-server")
-    data, password, threads = folder / "devpi", "secret", 8
-    _run(environment / "devpi-init", "--serverdir", data, "--no-root-pypi", "--root-passwd", password)
+    data, threads = folder / "devpi", 8
+    _run(environment / "devpi-init", "--serverdir", data, "--no-root-pypi", "--root-passwd", PASSWORD)
     port = free_port()
     command = (
         environment / "devpi-server", "--serverdir", data, "--port", port, "--threads", threads, "--offline-mode"
     )  # fmt: skip
-    with running(command, port, data / "log"):
-        token = _devpi_call(port, "POST", "/+login", {"user": "root", "password": password}, {})["password"]
+    with running(command, port, data / "log") as pid:
+        token = _devpi_call(port, "POST", "/+login", {"user": "root", "password": PASSWORD}, {})["password"]
         headers = {"X-Devpi-Auth": b64encode(f"root:{token}".encode()).decode()}
         _devpi_call(port, "PUT", "/root/dev", {"type": "stage", "bases": [], "volatile": True}, headers)
         url = f"http://127.0.0.1:{port}/root/dev"
         party = Party(
             f"devpi-server {_version(environment, 'devpi-server')}",
-            f"--offline-mode --threads {threads}",
-            _pages(f"{url}/+simple/many/", {}),
+            f"--offline-mode --threads {threads}; uploads with a token; reads need no credentials without a plugin",
+            *_pages(f"{url}/+simple", {}, pid),
             f"{url}/",
             headers,
+            pid,
         )
-        party.upload(large_package())
+        party.upload(corpus())
         yield party
 
 
@@ -127,24 +199,38 @@ def pypiserver(folder: Path) -> Iterator[Party]:
 
     :raises Unavailable: its package cannot be installed, or does not start.
     """
-    environment = _installed(folder, "pypiserver[cache]", "gunicorn", "setuptools<81")
-    data = folder / "pypiserver"
+    environment = _installed(folder, "pypiserver[cache,passlib]", "gunicorn", "setuptools<81")
+    data, passwords = folder / "pypiserver", folder / "pypiserver-passwords"
     data.mkdir()
-    for file in large_package():
+    # The cheapest digest that an htpasswd file can hold: the others are slow on purpose, and it checks each request.
+    passwords.write_text(f"{USER}:{{SHA}}{b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()}\n")
+    for file in corpus():
         (data / file.filename).write_bytes(file.content)
-    common = ("-i", "127.0.0.1", "-a", ".", "-P", ".", "--disable-fallback", data)
+    common = ("-i", "127.0.0.1", "-a", "list,download,update", "-P", passwords, "--disable-fallback", data)
     pages, uploads = free_port(), free_port()
     serve = (environment / "pypi-server", "run", "--server")
     cached = (*serve, "gunicorn", "--backend", "cached-dir", "-p", pages, *common)
     plain = (*serve, "wsgiref", "--backend", "simple-dir", "-p", uploads, *common)
-    with running(cached, pages, folder / "pypiserver-pages.log"), running(plain, uploads, folder / "pypiserver.log"):
+    with (
+        running(cached, pages, folder / "pypiserver-pages.log") as pages_pid,
+        running(plain, uploads, folder / "pypiserver.log") as pid,
+    ):
+        token = basic((USER, PASSWORD))
+        few, many = _pages(f"http://127.0.0.1:{pages}/simple", token, pages_pid)
         yield Party(
             f"pypiserver {_version(environment, 'pypiserver')}",
-            "pages: gunicorn, cached-dir; uploads: wsgiref, simple-dir; no passwords",
-            {"HTML": Target("page", f"http://127.0.0.1:{pages}/simple/many/", {})},
+            "pages: gunicorn, cached-dir; uploads: wsgiref, simple-dir; reads and uploads with a password; no JSON",
+            {"HTML": few["HTML"]},
+            {"HTML": many["HTML"]},
             f"http://127.0.0.1:{uploads}/",
-            {},
+            token,
+            pid,
         )
+
+
+PEERS: Mapping[str, Callable[[Path], AbstractContextManager[Party]]] = {
+    "pypiron": pypiron, "peryx": peryx, "devpi-server": devpi, "pypiserver": pypiserver,
+}  # fmt: skip
 
 
 def free_port() -> int:
@@ -160,20 +246,25 @@ def uv() -> str | None:
 
 
 @contextmanager
-def running(command: Sequence[object], port: int, log: Path) -> Iterator[None]:
-    """A server of its own, from when it listens to the end of the block.
+def running(
+    command: Sequence[object], port: int, log: Path, variables: Mapping[str, str] | None = None
+) -> Iterator[int]:
+    """Run a server from when it listens to the end of the block; yields its process.
 
+    :param variables: of the environment, in addition to those of this process.
     :raises Unavailable: it does not start.
     """
     with log.open("wb") as output:
-        process = subprocess.Popen([*map(str, command)], stdout=output, stderr=output, cwd=log.parent)
+        process = subprocess.Popen(
+            [*map(str, command)], stdout=output, stderr=output, cwd=log.parent, env={**os.environ, **(variables or {})}
+        )
     try:
         deadline = time.monotonic() + START_SECONDS
         while not _is_listening(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise Unavailable(f"it does not start: {_last_line(log.read_text())}")
             time.sleep(0.05)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -182,8 +273,25 @@ def running(command: Sequence[object], port: int, log: Path) -> Iterator[None]:
         process.wait()
 
 
-def _pages(url: str, headers: Mapping[str, str]) -> dict[str, Target]:
-    return {name: Target(f"page, {name}", url, {**headers, "Accept": media_type}) for name, media_type in FORMS.items()}
+def _pages(url: str, headers: Mapping[str, str], pid: int) -> tuple[dict[str, Target], dict[str, Target]]:
+    """Return the page of 10 files and the one of 1,000, each by form."""
+    few, many = (
+        {
+            name: Target(f"page, {name}", f"{url}/{package}/", {**headers, "Accept": media_type}, pid=pid)
+            for name, media_type in FORMS.items()
+        }
+        for package in ("few", "many")
+    )
+    return few, many
+
+
+def _wait_for_files(party: Party) -> None:
+    """Wait until the page of 1,000 files is complete: pypiron makes it after it has answered the upload."""
+    deadline = time.monotonic() + START_SECONDS
+    while len(json.loads(answer(party.many["JSON"]).body)["files"]) < VERSIONS * BUILDS:
+        if time.monotonic() > deadline:
+            raise Unavailable("its page does not show all files")
+        time.sleep(0.1)
 
 
 def _installed(folder: Path, *packages: str) -> Path:
