@@ -127,7 +127,7 @@ def test_a_module_imports_only_what_the_table_allows() -> None:
         assert imported <= MAY_IMPORT[room(module)], module
 
 
-def test_the_table_names_only_what_there_is() -> None:
+def test_the_table_names_only_existing_modules() -> None:
     rooms = {room(module) for module in modules_of_rooms()}
     named = {name for allowed in MAY_IMPORT.values() for name in allowed}
 
@@ -186,7 +186,7 @@ def test_every_module_has_a_docstring() -> None:
     assert [module for module, tree in trees().items() if not ast.get_docstring(tree)] == []
 
 
-def test_every_route_says_which_permission_it_asks_for(app: Flask) -> None:
+def test_every_route_declares_its_permission(app: Flask) -> None:
     views = {rule.endpoint: app.view_functions[rule.endpoint] for rule in app.url_map.iter_rules()}
 
     unsaid = {endpoint for endpoint, view in views.items() if not hasattr(view, "permission")}
@@ -196,7 +196,7 @@ def test_every_route_says_which_permission_it_asks_for(app: Flask) -> None:
     assert asked <= {None, *Permission}
 
 
-def test_no_address_in_a_project_or_group_is_open_to_anybody(app: Flask) -> None:
+def test_no_address_in_a_project_or_group_is_without_permission(app: Flask) -> None:
     within = [rule for rule in app.url_map.iter_rules() if {"project", "group"} & rule.arguments]
 
     is_open = {rule.rule for rule in within if getattr(app.view_functions[rule.endpoint], "permission", None) is None}

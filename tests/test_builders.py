@@ -20,7 +20,7 @@ from tests.builders import build_sdist, build_wheel
     ],
     ids=["wheel", "sdist", "sdist in a zip file"],
 )
-def test_what_the_builders_build_is_installed_by_pip(built, tmp_path):
+def test_pip_installs_built_distributions(built, tmp_path):
     (tmp_path / built.filename).write_bytes(built.content)
     command = [
         sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-index", "--no-deps",

@@ -118,7 +118,7 @@ def test_a_good_value_is_taken_from_the_environment(
 
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in REFUSED.items() for text in texts])
-def test_a_bad_value_is_refused_with_variable_value_and_what_is_accepted(
+def test_a_bad_value_is_refused_with_variable_value_and_accepted_values(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str
 ) -> None:
     monkeypatch.setenv(f"REGISTRY_{name}", text)
@@ -217,7 +217,7 @@ def test_without_any_source_the_defaults_count(instance: Path) -> None:
     }
 
 
-def test_the_instance_folder_lies_in_the_checkout_by_default() -> None:
+def test_the_instance_folder_is_in_the_checkout_by_default() -> None:
     assert config.load()["INSTANCE_PATH"] == config.ROOT / "instance"
     assert (config.ROOT / "app.py").is_file()
 
@@ -270,7 +270,7 @@ def test_none_in_config_py_is_the_default(instance: Path, name: str) -> None:
     assert config.load()[name] == {"PORT": 8080, "EXTERNAL_URL": None}[name]
 
 
-def test_a_bad_value_in_config_py_is_told_with_its_place(instance: Path) -> None:
+def test_a_bad_value_in_config_py_is_reported_with_its_place(instance: Path) -> None:
     (instance / "config.py").write_text("PORT = 'eighty'\n")
 
     with pytest.raises(ConfigurationError, match=r"^PORT in config\.py is 'eighty'; expected a whole number"):
@@ -278,7 +278,7 @@ def test_a_bad_value_in_config_py_is_told_with_its_place(instance: Path) -> None
 
 
 @pytest.mark.parametrize("text", ["PORT = = 1", "1 / 0", "import no_such_module"], ids=["syntax", "error", "import"])
-def test_a_config_py_that_fails_is_told_in_one_sentence(instance: Path, text: str) -> None:
+def test_a_config_py_that_fails_is_reported_in_one_sentence(instance: Path, text: str) -> None:
     (instance / "config.py").write_text(text)
 
     with pytest.raises(ConfigurationError, match=r"config\.py cannot be read as Python: [^\n]*\.$"):
@@ -327,7 +327,7 @@ def test_a_key_that_was_given_is_not_written_down(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_key_file_that_holds_none_is_told(tmp_path: Path) -> None:
+def test_a_key_file_without_a_key_is_reported(tmp_path: Path) -> None:
     (tmp_path / "secret_key").write_text("short\n")
 
     with pytest.raises(
@@ -336,7 +336,7 @@ def test_a_key_file_that_holds_none_is_told(tmp_path: Path) -> None:
         prepared(tmp_path)
 
 
-def test_an_instance_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_an_instance_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(ConfigurationError, match=r"file/instance \(REGISTRY_INSTANCE_PATH\) is not usable: Not a dir"):
@@ -344,7 +344,7 @@ def test_an_instance_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["with space", "hash # percent %41 question ?", "ümlaut", "quote ' \""])
-def test_database_and_packages_lie_in_an_instance_folder_of_any_name(tmp_path: Path, name: str) -> None:
+def test_database_and_packages_are_stored_in_an_instance_folder_of_any_name(tmp_path: Path, name: str) -> None:
     app = create_app({"INSTANCE_PATH": tmp_path / name})
     with app.app_context():
         database.upgrade()
@@ -356,7 +356,7 @@ def test_database_and_packages_lie_in_an_instance_folder_of_any_name(tmp_path: P
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=named)
-def test_a_setting_says_what_it_is_and_what_it_accepts(setting: Setting) -> None:
+def test_a_setting_describes_itself_and_its_values(setting: Setting) -> None:
     assert setting.meaning
     assert setting.accepts
     assert setting.variable == f"REGISTRY_{setting.name}"

@@ -44,7 +44,7 @@ def _code(node: ast.expr) -> Code | None:
     return None
 
 
-def test_a_refusal_is_made_with_the_values_that_its_sentence_names():
+def test_every_refusal_has_the_values_of_its_sentence():
     calls = list(coded_calls())
 
     assert len(calls) > len(Code) / 2
@@ -63,7 +63,7 @@ def test_every_code_is_used_to_refuse_something():
     assert set(Code) - used == set()
 
 
-def test_a_value_may_hold_what_a_sentence_is_made_with():
+def test_a_value_can_contain_placeholders():
     fault = Fault(Code.RESERVED_PATH, path="{path} %(path)s")
 
     assert str(fault) == "{path} %(path)s is a reserved name"
@@ -91,7 +91,7 @@ def test_a_group_is_refused_in_one_line():
 
 @pytest.mark.parametrize("path", ["/api/v4/broken", "/broken"])
 @pytest.mark.parametrize("error", [ConfigurationError, BackupRefused])
-def test_a_client_reads_nothing_of_what_the_operator_has_to_do(tmp_path, caplog, error, path):
+def test_a_client_does_not_see_instructions_for_the_operator(tmp_path, caplog, error, path):
     app = create_app({"INSTANCE_PATH": tmp_path})
     with app.app_context():
         database.upgrade()
@@ -116,7 +116,7 @@ def test_a_client_reads_nothing_of_what_the_operator_has_to_do(tmp_path, caplog,
         (NotFound("Project"), "404 Project Not Found"),
     ],
 )
-def test_the_shell_shows_the_reason_or_else_what_the_status_says(error: OperatorError | RegistryError, sentence: str):
+def test_the_shell_shows_the_reason_or_the_name_of_the_status(error: OperatorError | RegistryError, sentence: str):
     assert error.sentence == sentence
 
 
@@ -131,6 +131,6 @@ def test_the_shell_shows_the_reason_or_else_what_the_status_says(error: Operator
     ],
     ids=["unavailable", "no room", "too many requests", "conflict"],
 )
-def test_an_answer_says_when_to_try_again_if_that_helps(app, refuse, error: RegistryError, seconds: str | None):
+def test_an_answer_names_the_time_to_retry_if_that_helps(app, refuse, error: RegistryError, seconds: str | None):
     with app.test_request_context("/"):
         assert refuse(error).headers.get("Retry-After") == seconds

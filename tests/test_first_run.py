@@ -153,7 +153,7 @@ def first_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert "Traceback" not in server.log
 
 
-def test_the_first_start_shows_where_it_is_and_what_a_newcomer_needs_next(first_start: Server) -> None:
+def test_the_first_start_shows_its_address_and_the_next_steps(first_start: Server) -> None:
     banner, token = first_start.banner, printed(first_start, "token")
 
     assert re.fullmatch(r"Registry at http://127\.0\.0\.1:[1-9]\d+", banner[0])
@@ -168,7 +168,7 @@ def test_the_first_start_shows_where_it_is_and_what_a_newcomer_needs_next(first_
     assert f"root:{token}@" in install
 
 
-def test_what_was_generated_is_kept_in_a_file_for_its_owner_alone(first_start: Server) -> None:
+def test_generated_credentials_are_kept_in_a_file_for_its_owner_alone(first_start: Server) -> None:
     path = first_start.instance / CREDENTIALS_FILE
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -420,7 +420,7 @@ def test_an_installation_with_any_user_gets_no_administrator(app: Flask, tmp_pat
     [({"password": PASSWORD}, ["user", "token"]), ({"token": TOKEN}, ["user", "password"])],
     ids=["password given", "token given"],
 )
-def test_only_what_was_generated_is_written_down(
+def test_only_generated_credentials_are_written_down(
     app: Flask, tmp_path: Path, given: dict[str, str], lines: list[str]
 ) -> None:
     credentials = create(app, tmp_path, **given)
@@ -443,7 +443,7 @@ def test_a_credentials_file_of_an_earlier_attempt_is_replaced(app: Flask, tmp_pa
     assert stat.S_IMODE((tmp_path / CREDENTIALS_FILE).stat().st_mode) == 0o600
 
 
-def test_an_account_that_nobody_could_enter_is_not_created(app: Flask, tmp_path: Path) -> None:
+def test_an_account_without_a_usable_password_is_not_created(app: Flask, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         create(app, tmp_path / "gone")
 

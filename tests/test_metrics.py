@@ -58,7 +58,7 @@ def test_methods_that_clients_make_up_share_one_label():
     assert found["registry_http_request_duration_seconds_count", labels] == 5
 
 
-def test_what_is_looked_up_stands_beside_what_was_counted():
+def test_gauges_are_shown_beside_counters():
     exposition = Metrics(print).exposition([Reading("registry_storage_bytes", "Bytes", 7)]).decode()
 
     found = numbers(exposition)
@@ -75,7 +75,7 @@ def count_an_upload(most_bytes: int = resource.RLIM_INFINITY) -> None:
     print(counted.exposition([]).decode())
 
 
-def test_several_processes_share_their_numbers_and_forget_what_the_dead_held(tmp_path: Path):
+def test_several_processes_share_their_numbers_and_forget_those_of_ended_ones(tmp_path: Path):
     folder = tmp_path / "metrics"
     metrics.empty_folder(folder)
 

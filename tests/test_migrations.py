@@ -151,7 +151,7 @@ def _value(column: Column[Any]) -> Any:
     return of_type[column.type.python_type]
 
 
-def test_the_migrations_make_what_the_models_say(new_app: Flask, new_database: Callable[..., str]) -> None:
+def test_the_migrations_match_the_models(new_app: Flask, new_database: Callable[..., str]) -> None:
     database.upgrade()
     from_models = create_engine(db.engine.url.set(database=make_url(new_database()).database))
     Model.metadata.create_all(from_models)
@@ -223,7 +223,7 @@ def test_a_new_database_can_be_read_by_its_owner_alone(new_app: Flask) -> None:
 
 
 @pytest.mark.parametrize("version", OLDER)
-def test_what_an_older_version_holds_survives_the_upgrade(new_app: Flask, version: str) -> None:
+def test_data_of_an_older_version_survives_the_upgrade(new_app: Flask, version: str) -> None:
     schema._migrate(version)
     fill(db.engine)
     before = rows(db.engine)
@@ -260,7 +260,7 @@ def test_every_part_of_the_content_generation_begins_with_at_least_the_number_of
     assert generation[INDEX] > 7
 
 
-def test_what_projects_hold_is_counted_by_the_upgrade(new_app: Flask) -> None:
+def test_the_upgrade_counts_the_storage_of_projects(new_app: Flask) -> None:
     schema._migrate("0005")
     fill(db.engine)
 
@@ -294,7 +294,7 @@ def revoked_token(**event: object) -> DeployToken:
     return db.session.scalars(select(DeployToken)).one()
 
 
-def test_a_deploy_token_was_revoked_when_its_audit_event_says(new_app: Flask) -> None:
+def test_a_deploy_token_was_revoked_at_the_time_of_its_audit_event(new_app: Flask) -> None:
     assert revoked_token().revoked_at == MOMENT
 
 

@@ -167,7 +167,7 @@ def test_readiness_has_an_answer_when_something_hangs_and_asks_it_once(app, clie
     assert client.get("/-/readiness").status_code == 200
 
 
-def test_readiness_tells_of_a_database_that_fails(app, client, caplog):
+def test_readiness_reports_a_database_that_fails(app, client, caplog):
     def fail(*_):
         raise OSError("the disk is gone")
 
@@ -193,7 +193,7 @@ def slow_app(tmp_path):
         db.engine.dispose()
 
 
-def test_a_slow_statement_is_logged_with_its_request_and_without_what_it_was_given(slow_app, caplog):
+def test_a_slow_statement_is_logged_with_its_request_and_without_its_parameters(slow_app, caplog):
     token = "glpat-a-secret-that-stays-one"
 
     def dawdle(*_):

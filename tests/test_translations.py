@@ -52,5 +52,5 @@ def test_a_translation_has_the_placeholders_of_its_message(language):
     assert different == []
 
 
-def test_english_messages_stand_for_themselves():
+def test_english_messages_are_their_own_translations():
     assert all(both(message)[0] == both(message)[1] for message in catalogues.read("en") if message.id)

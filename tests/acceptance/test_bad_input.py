@@ -65,7 +65,7 @@ AUTHORIZATIONS = [
 
 
 @pytest.mark.parametrize("value", AUTHORIZATIONS, ids=lambda value: ascii(value[:25]))
-def test_a_malformed_authorization_is_nobodys(server: RunningServer, project: Namespace, value: str) -> None:
+def test_a_malformed_authorization_is_anonymous(server: RunningServer, project: Namespace, value: str) -> None:
     for target in (f"{project.pypi_path}/simple/fuzzed/", file_path(project)):
         assert status_of(exchange(server, head("GET", target, Authorization=value, Connection="close"))) == 401
 
@@ -203,7 +203,7 @@ ACCEPTS = [
 
 
 @pytest.mark.parametrize("accept", ACCEPTS, ids=lambda value: ascii(value[:25]))
-def test_an_accept_that_says_nothing_gets_a_page(server: RunningServer, project: Namespace, accept: str) -> None:
+def test_an_empty_accept_header_gets_a_page(server: RunningServer, project: Namespace, accept: str) -> None:
     for path in ("/simple", "/simple/fuzzed"):
         request = head(
             "GET", project.pypi_path + path, Authorization=basic(server.root_token), Accept=accept, Connection="close"
@@ -249,7 +249,7 @@ def test_a_strange_condition_is_no_failure(server: RunningServer, project: Names
         assert status_of(exchange(server, request)) in (200, 206, 304, 412)
 
 
-def test_head_tells_what_get_tells_on_every_route(server: RunningServer, project: Namespace) -> None:
+def test_head_answers_like_get_on_every_route(server: RunningServer, project: Namespace) -> None:
     for path in _reading_paths(project):
         request = {"Authorization": basic(server.root_token), "Connection": "close"}
         got = exchange(server, head("GET", path, **request))
@@ -276,7 +276,7 @@ def test_a_wrong_method_is_refused_on_every_route(server: RunningServer, project
 
 
 @pytest.mark.parametrize("path", ["", "/simple", "/simple/fuzzed", f"/files/{WHEEL.sha256}/{WHEEL.filename}"])
-def test_what_only_reads_takes_no_upload_and_what_uploads_does_not_read(
+def test_reading_tokens_do_not_upload_and_uploading_tokens_do_not_read(
     server: RunningServer, project: Namespace, path: str
 ) -> None:
     request = head(

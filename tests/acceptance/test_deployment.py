@@ -81,7 +81,7 @@ def test_nginx_sends_the_files_as_the_registry_would(server: RunningServer, tmp_
         assert not {"Content-Encoding", "X-Accel-Redirect"} & answer.headers.keys()
 
 
-def test_the_files_are_nobodys_who_asks_nginx_itself(server: RunningServer) -> None:
+def test_nginx_itself_does_not_serve_the_files(server: RunningServer) -> None:
     project, wheel = server.project(), build_wheel("kept")
     project.publish(wheel)
 

@@ -57,7 +57,7 @@ def test_files_of_one_package_are_uploaded_at_the_same_time(server: RunningServe
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(6, marks=pytest.mark.slow)])
-def test_what_was_answered_before_a_power_cut_is_there_after_it(start_server: StartServer, rounds: int) -> None:
+def test_uploads_answered_before_a_power_cut_survive_it(start_server: StartServer, rounds: int) -> None:
     """A stream of uploads that is cut at some moment, again and again."""
     server = start_server()
     project, versions = server.project(), count(1)
@@ -111,7 +111,7 @@ def _left_half_way(server: RunningServer) -> list[Path]:
     return [*(server.instance / "packages" / "incoming").iterdir(), *(server.instance / "spool").iterdir()]
 
 
-def test_what_a_killed_server_was_receiving_is_swept_at_the_next_start(start_server: StartServer) -> None:
+def test_unfinished_uploads_of_a_killed_server_are_swept_at_the_next_start(start_server: StartServer) -> None:
     server = start_server()
     left = server.instance / "packages" / "incoming" / "upload-left"
     server.kill()
@@ -215,7 +215,7 @@ def test_no_secret_is_kept_in_the_instance_folder_or_the_log(start_server: Start
     assert found == set()
 
 
-def test_a_generated_first_token_stands_only_in_the_credentials_file(start_server: StartServer) -> None:
+def test_a_generated_first_token_is_only_in_the_credentials_file(start_server: StartServer) -> None:
     server = start_server(ROOT_PASSWORD="", ROOT_TOKEN="")
     credentials = server.instance / "initial_root_credentials"
     [token] = [line.partition(": ")[2] for line in credentials.read_text().splitlines() if line.startswith("token")]
@@ -229,7 +229,7 @@ def test_a_generated_first_token_stands_only_in_the_credentials_file(start_serve
     assert credentials.stat().st_mode & 0o777 == 0o600
 
 
-def test_nobody_else_on_the_machine_looks_into_the_instance_folder(server: RunningServer) -> None:
+def test_other_users_of_the_machine_cannot_read_the_instance_folder(server: RunningServer) -> None:
     assert server.instance.stat().st_mode & 0o027 == 0
     assert (server.instance / "spool").stat().st_mode & 0o077 == 0
 

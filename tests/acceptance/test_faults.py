@@ -204,9 +204,7 @@ KILLS = (kill_one_worker, kill_supervisor, kill_all_workers, kill_everything)
 
 
 @pytest.mark.slow
-def test_what_was_answered_outlives_every_process_that_is_killed(
-    start_server: StartServer, pytestconfig: pytest.Config
-) -> None:
+def test_answered_uploads_survive_every_killed_process(start_server: StartServer, pytestconfig: pytest.Config) -> None:
     server = start_server(WORKERS="2")
     project = server.project()
 

@@ -201,7 +201,7 @@ def test_files_are_fetched_first_and_then_installed_without_an_index(
     assert upstream.requests[before:] == []
 
 
-def test_where_packages_come_from_is_told(shell: Installer, example, project, group, reader: str) -> None:
+def test_a_dry_run_shows_the_origin_of_packages(shell: Installer, example, project, group, reader: str) -> None:
     project.publish(WHEEL)
 
     output = shell.succeeds("unset PIP_TARGET\n" + example("forwarding", "pip install --dry-run", reader))
@@ -275,7 +275,7 @@ def test_requests_of_the_rest_api(shell: Installer, example, project, server: Ru
 
 
 @needs_curl
-def test_what_is_said_of_a_release_over_the_rest_api(shell: Installer, example, project, server: RunningServer) -> None:
+def test_yanks_and_statuses_over_the_rest_api(shell: Installer, example, project, server: RunningServer) -> None:
     project.publish(WHEEL, SDIST)
     [package] = project.packages()
     files_path = f"{project.rest_path}/packages/{package['id']}/package_files"

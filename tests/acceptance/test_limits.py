@@ -215,7 +215,7 @@ def upload_body(file: BuiltFile) -> bytes:
     return before + file.content + after
 
 
-def test_who_asks_to_continue_and_may_is_told_to(server: RunningServer) -> None:
+def test_an_authorized_upload_is_asked_to_continue(server: RunningServer) -> None:
     project, body = server.project(), upload_body(build_wheel("continued", size_bytes=5 * MIB))
 
     with connect(server) as connection:
@@ -316,7 +316,7 @@ def test_a_connection_stays_open_behind_an_answer_without_a_body(server: Running
             assert (answer.status, answer.body) == (304, b"")
 
 
-def test_slow_clients_keep_nobody_waiting(server: RunningServer, tmp_path: Path) -> None:
+def test_slow_clients_do_not_delay_others(server: RunningServer, tmp_path: Path) -> None:
     """Far more of each kind than there are threads."""
     project, wheel = server.project(), large_wheel(tmp_path, "slow", 24 * MIB)
     upload_large(project, wheel, server.root_token)

@@ -67,7 +67,7 @@ def on_disk(folder: Path, *files: BuiltFile) -> list[Path]:
     return [folder / file.filename for file in files]
 
 
-def test_what_twine_publishes_pip_and_uv_install(
+def test_pip_and_uv_install_packages_published_by_twine(
     server: RunningServer, line: FaultyLine, twine: Client, pip: Installer, uv: Installer, home: Path
 ) -> None:
     project = server.project()
@@ -90,7 +90,7 @@ def test_what_twine_publishes_pip_and_uv_install(
 
 
 @pytest.mark.slow
-def test_the_metadata_that_installers_look_at_comes_from_the_registry(redirecting: RunningServer) -> None:
+def test_installers_get_metadata_from_the_registry(redirecting: RunningServer) -> None:
     project = redirecting.project()
     project.publish(WHEEL)
     [url] = project.listed("stored").values()
@@ -128,7 +128,7 @@ def test_memory_does_not_grow_with_a_file_that_passes_through(redirecting: Runni
 
 
 @pytest.mark.slow
-def test_a_store_that_is_silent_keeps_nobody_from_the_indexes(streaming: RunningServer, line: FaultyLine) -> None:
+def test_indexes_are_served_while_the_store_is_silent(streaming: RunningServer, line: FaultyLine) -> None:
     """With the patience that is built in: many clients wait for ten seconds."""
     server, file = streaming, build_wheel("stored", "2.0")
     project = server.project()

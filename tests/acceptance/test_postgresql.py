@@ -116,7 +116,7 @@ def test_a_database_restarted_under_load_loses_nothing_that_was_answered_201(
     assert load.without_retry_after == []
 
 
-def test_a_server_that_lost_its_database_says_so_until_it_is_back(
+def test_a_server_without_its_database_answers_503_until_it_is_back(
     cluster: postgresql.Server, start_server: Callable[..., RunningServer]
 ) -> None:
     server = start_server(DATABASE_URL=cluster.address)

@@ -28,7 +28,7 @@ def test_a_script_provisions(server: RunningServer, script: Client, chapter: str
 
 
 @pytest.mark.parametrize("chapter", ["packages", "protection_rules"])
-def test_a_script_manages_what_was_published(server: RunningServer, script: Client, chapter: str) -> None:
+def test_a_script_manages_packages(server: RunningServer, script: Client, chapter: str) -> None:
     project = server.project()
     project.publish(build_wheel("demo", "1.0"), build_wheel("demo", "2.0"), build_sdist("demo", "2.0"))
 

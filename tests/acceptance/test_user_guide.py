@@ -131,7 +131,7 @@ def test_with_forwarding_off_in_the_group_nothing_is_installed_from_the_upstream
     assert (response.status_code, response.json()["message"]) == (404, "404 Package Not Found")
 
 
-def test_a_subgroup_inherits_what_its_group_says_about_forwarding(
+def test_a_subgroup_inherits_the_forwarding_of_its_group(
     pip: Installer, server: RunningServer, group: Namespace, reader: str
 ) -> None:
     group.forward(False)
@@ -172,7 +172,7 @@ def test_a_group_may_forward_although_the_instance_does_not(
     assert pip.installed() == {PUBLIC.name: "2.0"}
 
 
-def test_what_the_administrator_has_locked_no_group_changes(
+def test_no_group_changes_a_setting_locked_by_the_administrator(
     pip: Installer, server: RunningServer, group: Namespace, project: Namespace, reader: str,
     instance_settings: Callable[..., None],
 ) -> None:  # fmt: skip
@@ -302,7 +302,7 @@ def test_a_package_is_published_to_a_repository_of_pypirc(
     assert [(found["name"], found["version"]) for found in project.packages()] == [(NAME, "0.0.1")]
 
 
-def test_credentials_may_stand_in_pypirc(
+def test_credentials_can_be_in_pypirc(
     twine: Client, project: Namespace, developer: User, home: Path, dist: Dist
 ) -> None:
     files = dist(WHEEL)
@@ -316,7 +316,7 @@ def test_credentials_may_stand_in_pypirc(
     assert list(project.listed(NAME)) == [WHEEL.filename]
 
 
-def test_what_was_published_is_in_the_registry_of_every_group_above(
+def test_published_packages_are_in_the_registry_of_every_group_above(
     server: RunningServer, group: Namespace, twine: Client, dist: Dist
 ) -> None:
     subgroup = server.group(parent=group)
@@ -381,7 +381,7 @@ def test_the_same_file_cannot_be_published_twice(
     assert list(project.listed(NAME)) == [WHEEL.filename]
 
 
-def test_files_that_exist_are_skipped_when_twine_is_told_to(
+def test_twine_skips_existing_files_on_request(
     skipping_twine: Client, project: Namespace, developer: User, dist: Dist
 ) -> None:
     project.publish(WHEEL)
@@ -490,7 +490,7 @@ def test_an_sdist_is_built_and_installed(pip: Installer, project: Namespace, rea
     assert pip.installed() == {NAME: "0.0.1"}
 
 
-def test_a_file_for_another_python_is_passed_over(pip: Installer, project: Namespace, reader: str) -> None:
+def test_a_file_for_another_python_is_skipped(pip: Installer, project: Namespace, reader: str) -> None:
     project.publish(build_wheel(NAME, "1.0.0"), build_wheel(NAME, "2.0.0", requires_python=">=4"))
 
     pip.succeeds("install", "--index-url", project.index_url(reader), "--no-deps", NAME)
@@ -600,7 +600,7 @@ def test_credentials_of_a_private_registry_are_found_in_netrc(
     assert every_pip.installed() == {NAME: "0.0.1"}
 
 
-def test_a_requirements_file_with_hashes_installs_what_they_name(
+def test_a_requirements_file_with_hashes_installs_matching_files(
     every_pip: Installer, project: Namespace, reader: str, home: Path
 ) -> None:
     project.publish(WHEEL)
@@ -693,7 +693,9 @@ def test_a_token_that_only_reads_cannot_publish(twine: Client, project: Namespac
 
 
 @pytest.mark.parametrize("password", ["wrong", "glpat-wrong"])
-def test_a_wrong_password_is_told(pip: Installer, twine: Client, project: Namespace, dist: Dist, password: str) -> None:
+def test_a_wrong_password_is_reported(
+    pip: Installer, twine: Client, project: Namespace, dist: Dist, password: str
+) -> None:
     published = twine.fails(
         "upload", "--repository-url", project.url, *dist(WHEEL), TWINE_USERNAME="me", TWINE_PASSWORD=password
     )
@@ -717,7 +719,7 @@ def test_a_guest_is_forbidden_and_not_sent_to_the_upstream(
     assert upstream.requests[before:] == []
 
 
-def test_somebody_without_a_role_is_not_told_that_a_private_project_exists(
+def test_a_private_project_is_hidden_from_users_without_a_role(
     pip: Installer, twine: Client, server: RunningServer, project: Namespace, dist: Dist
 ) -> None:
     token = server.user().access_token("api")
@@ -739,7 +741,7 @@ def test_an_unknown_project_is_not_found(twine: Client, server: RunningServer, d
     assert "404 Not Found" in output
 
 
-def test_nobody_installs_from_a_private_project_nor_is_sent_to_the_upstream(
+def test_anonymous_clients_neither_install_from_a_private_project_nor_reach_the_upstream(
     pip: Installer, upstream: Upstream, project: Namespace
 ) -> None:
     before = len(upstream.requests)

@@ -55,9 +55,7 @@ def test_uv_installs_from_a_project(uv: Installer, project: Namespace, reader: s
     assert uv.installed() == {"uvdemo": "1.0"}
 
 
-def test_uv_installs_from_a_group_with_what_the_packages_need(
-    uv: Installer, server: RunningServer, upstream: Upstream
-) -> None:
+def test_uv_installs_from_a_group_with_dependencies(uv: Installer, server: RunningServer, upstream: Upstream) -> None:
     upstream.add(build_wheel("uvpublic", "3.0"))
     group = server.group()
     server.project(group=group).publish(build_wheel("uvneeds", requires_dist=["uvdemo>=1", "uvpublic"]))
@@ -133,7 +131,7 @@ def test_uv_publishes_with_a_job_token(uv: Client, project: Namespace, files: li
     assert len(project.listed("uvdemo")) == 2
 
 
-def test_uv_skips_what_is_there_and_equal_when_it_may_look(uv: Client, project: Namespace, files: list[Path]) -> None:
+def test_uv_skips_identical_files_when_it_can_look(uv: Client, project: Namespace, files: list[Path]) -> None:
     project.publish(WHEEL)
     token = project.member(DEVELOPER).access_token("api")
     command = publish(project, "--check-url", project.index_url(token), "--token", token, *files)
@@ -146,7 +144,7 @@ def test_uv_skips_what_is_there_and_equal_when_it_may_look(uv: Client, project: 
     assert len(project.listed("uvdemo")) == 2
 
 
-def test_uv_tells_that_another_file_of_this_name_is_there(uv: Client, project: Namespace, files: list[Path]) -> None:
+def test_uv_reports_another_file_of_this_name(uv: Client, project: Namespace, files: list[Path]) -> None:
     project.publish(build_wheel("uvdemo", "1.0", summary="Another"))
     token = project.member(DEVELOPER).access_token("api")
 

@@ -95,7 +95,7 @@ def clients(server: RunningServer) -> Iterator[tuple[Client, Client]]:
         yield first, second
 
 
-def test_what_was_published_through_one_process_stands_on_the_pages_of_the_other(
+def test_a_package_published_through_one_process_is_on_the_pages_of_the_other(
     clients: tuple[Client, Client],
 ) -> None:
     for version in map(str, range(1, 21)):
@@ -120,7 +120,7 @@ def test_the_metrics_are_those_of_all_processes(server: RunningServer, clients: 
     assert set(published()) == {before + 2}
 
 
-def test_what_a_process_has_counted_is_written_when_it_goes(server: RunningServer, project: Namespace) -> None:
+def test_a_process_writes_its_counts_when_it_ends(server: RunningServer, project: Namespace) -> None:
     file = build_wheel("counted")
     project.publish(file)
     [url] = project.listed("counted").values()
@@ -203,9 +203,7 @@ def project(server: RunningServer) -> Namespace:
     return made
 
 
-def test_a_killed_worker_is_replaced_and_fails_only_what_it_was_answering(
-    server: RunningServer, project: Namespace
-) -> None:
+def test_a_killed_worker_is_replaced_and_fails_only_its_own_requests(server: RunningServer, project: Namespace) -> None:
     victim, survivor = sorted(server.workers())
 
     with Load(project) as load:

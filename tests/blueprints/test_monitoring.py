@@ -45,7 +45,7 @@ def test_this_machine_reads_without_credentials(client, address):
     assert response.content_type.startswith("text/plain; version=")
 
 
-def test_others_are_told_that_nothing_is_there(client, owner, admin):
+def test_others_get_404(client, owner, admin):
     expired = factories.access_token(admin, expires_on=utcnow().date())
     narrow = factories.access_token(admin, "read_user")
 
@@ -65,7 +65,7 @@ def test_an_administrators_token_reads_from_anywhere(client, admin, scope):
 
 
 @pytest.mark.parametrize(("proxies", "status"), [("0", 404), ("1", 200)])
-def test_behind_a_proxy_its_own_address_says_nothing(tmp_path, proxies, status):
+def test_behind_a_proxy_its_own_address_is_not_trusted(tmp_path, proxies, status):
     app = create_app(
         {"INSTANCE_PATH": tmp_path, "EXTERNAL_URL": "https://pypi.example.com", "TRUSTED_PROXIES": proxies}
     )

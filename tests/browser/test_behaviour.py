@@ -135,7 +135,7 @@ def test_choosing_an_order_is_enough(page: Page, project: Namespace) -> None:
     expect(page.get_by_role("link", name="keyboarded", exact=True)).to_be_visible()
 
 
-def test_a_refused_form_keeps_what_was_typed_and_says_why(page: Page) -> None:
+def test_a_refused_form_keeps_its_values_and_shows_why(page: Page) -> None:
     page.goto("/groups/new")
     page.get_by_label("Group name").fill("Something")
     page.get_by_label("Group path").fill("-wrong-")
@@ -147,7 +147,7 @@ def test_a_refused_form_keeps_what_was_typed_and_says_why(page: Page) -> None:
     expect(page.locator("#path-error")).to_be_visible()
 
 
-def test_what_appears_on_the_way_is_accessible_too(desk: Desk, page: Page) -> None:
+def test_parts_that_appear_on_demand_are_accessible_too(desk: Desk, page: Page) -> None:
     window = Window(page, LIGHT, desk.pictures)
     barriers = {}
 

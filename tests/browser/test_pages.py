@@ -131,7 +131,7 @@ def photographed(window: Window, name: str) -> list[str]:
     return found
 
 
-def test_every_page_there_is_stands_in_the_lists(app: Flask) -> None:
+def test_every_page_is_in_the_lists(app: Flask) -> None:
     listed = set()
     for address in (*PAGES_OF_NOBODY.values(), *PAGES_OF_ROOT.values()):
         path = address.format(**dict.fromkeys(World.__annotations__, 1)).partition("?")[0]

@@ -60,7 +60,7 @@ def test_an_installation_is_backed_up_verified_and_restored(
     assert succeeded(listed) == succeeded(run("packages", "list", "--project", "acme/tools"))
 
 
-def test_what_a_backup_holds_as_json(run: Run, demo: PackageFile, path: str) -> None:
+def test_the_contents_of_a_backup_as_json(run: Run, demo: PackageFile, path: str) -> None:
     made: dict[str, Any] = loaded(run("backup", "create", path, "--inventory", "--json"))
 
     assert made == loaded(run("backup", "verify", path, "--json"))
@@ -83,7 +83,7 @@ def test_missing_objects_are_listed_in_front_of_the_refusal(run: Run, lost: str,
     assert (refused.exit_code, json.loads(refused.stdout)) == (1, {"file": path, "problems": [problem]})
 
 
-def test_a_backup_without_missing_objects_is_told_to_be_one(
+def test_a_backup_made_without_missing_objects_is_reported_as_incomplete(
     run: Run, lost: str, path: str, run_elsewhere: Callable[..., Result]
 ) -> None:
     made = succeeded(run("backup", "create", path, "--allow-missing")).splitlines()
@@ -109,7 +109,7 @@ def test_a_backup_without_missing_objects_is_told_to_be_one(
     ],
     ids=["file that is there", "folder that is not there", "file that is not there", "no backup", "nothing to restore"],
 )
-def test_what_cannot_be_is_refused_in_one_sentence(
+def test_an_impossible_request_is_refused_in_one_sentence(
     refused: Refused, tmp_path: Path, arguments: tuple[str, str], sentence: str
 ) -> None:
     (tmp_path / "here.tar").write_text("something else")
@@ -126,7 +126,7 @@ def full_disk() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk_is_told_and_nothing_is_left_on_it(
+def test_a_full_disk_is_reported_and_nothing_is_left_on_it(
     run: Run, project: Project, path: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     factories.published(project, build_wheel(size_bytes=200_000))

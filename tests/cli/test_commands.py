@@ -74,7 +74,7 @@ def test_flask_finds_the_application_in_the_checkout_and_lists_all_groups(tmp_pa
     ],
     ids=["the list of groups", "the application"],
 )
-def test_what_takes_long_to_import_is_imported_when_it_is_needed(tmp_path: Path, act: str, absent: set[str]) -> None:
+def test_slow_imports_happen_only_when_they_are_needed(tmp_path: Path, act: str, absent: set[str]) -> None:
     program = f"""
 import atexit, sys
 import registry
@@ -107,7 +107,7 @@ def test_an_empty_database_is_upgraded_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("users", "list"), ("database", "check")])
-def test_a_command_on_an_empty_database_says_what_to_do(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_a_command_on_an_empty_database_shows_the_remedy(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     result = Shell(tmp_path)(*arguments)
 
     assert result.returncode == 1
@@ -141,7 +141,7 @@ def test_a_wrong_setting_is_one_sentence_and_no_traceback(
     assert "secret" not in result.stderr
 
 
-def test_a_file_that_is_no_database_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "registry.sqlite3").write_text("this is a letter, and long enough not to look like an empty file" * 20)
 
     result = Shell(tmp_path)("users", "list")

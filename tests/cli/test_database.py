@@ -5,7 +5,7 @@ import re
 from tests.cli.running import Run, loaded, succeeded
 
 
-def test_database_check_tells_the_version_in_place(run: Run) -> None:
+def test_database_check_shows_the_current_version(run: Run) -> None:
     assert re.fullmatch(r"The schema is at the required version \d{4}\.\n", succeeded(run("database", "check")))
 
 

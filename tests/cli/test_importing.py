@@ -29,7 +29,7 @@ def size_of(*files: BuiltFile) -> int:
     return sum(len(file.content) for file in files)
 
 
-def test_what_an_index_holds_is_imported(run: Run, project: Project, served: StaticIndex) -> None:
+def test_the_packages_of_an_index_are_imported(run: Run, project: Project, served: StaticIndex) -> None:
     served.offer(WHEEL, SDIST)
 
     assert succeeded(run(*COMMAND, served.url)) == (
@@ -39,7 +39,7 @@ def test_what_an_index_holds_is_imported(run: Run, project: Project, served: Sta
     assert filenames() == [WHEEL.filename, SDIST.filename]
 
 
-def test_what_is_refused_is_listed_and_is_no_failure(run: Run, project: Project, tmp_path: Path) -> None:
+def test_refused_files_are_listed_and_are_no_failure(run: Run, project: Project, tmp_path: Path) -> None:
     for file in (WHEEL, BROKEN):
         (tmp_path / file.filename).write_bytes(file.content)
 
@@ -51,7 +51,7 @@ def test_what_is_refused_is_listed_and_is_no_failure(run: Run, project: Project,
     )
 
 
-def test_what_failed_and_what_conflicts_is_listed_and_ends_with_status_1(
+def test_failures_and_conflicts_are_listed_and_end_with_status_1(
     run: Run, project: Project, served: StaticIndex
 ) -> None:
     factories.published(project, build_wheel(summary="Another"))
@@ -118,7 +118,7 @@ def test_wrong_credentials_are_told_in_one_sentence(refused: Refused, project: P
     ],
     ids=["no source", "no address", "folder with credentials", "too many jobs", "package", "project"],
 )
-def test_what_cannot_be_is_refused_in_one_sentence(
+def test_an_impossible_request_is_refused_in_one_sentence(
     refused: Refused, project: Project, arguments: tuple[str, ...], sentence: str
 ) -> None:
     assert refused(*COMMAND, *arguments) == sentence

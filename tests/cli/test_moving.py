@@ -23,7 +23,7 @@ def size_bytes(project: Project) -> int:
     return len(WHEEL.content) + len(metadata("demo", "1.0"))
 
 
-def test_the_stored_files_are_copied_and_what_comes_next_is_told(
+def test_the_stored_files_are_copied_and_the_next_steps_shown(
     run: Run, app: Flask, storage: Storage, size_bytes: int, tmp_path: Path
 ) -> None:
     old, new = app.config["STORAGE_URL"], (tmp_path / "new").as_uri()
@@ -54,7 +54,7 @@ def test_after_the_restart_the_rest_is_copied_from_the_old_store(
     ]
 
 
-def test_what_cannot_be_copied_is_listed_and_ends_with_status_1(
+def test_files_that_cannot_be_copied_are_listed_and_end_with_status_1(
     run: Run, storage: Storage, size_bytes: int, tmp_path: Path
 ) -> None:
     storage.delete(object_key(WHEEL.sha256))

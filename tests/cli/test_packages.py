@@ -60,14 +60,14 @@ def test_a_package_is_deleted_under_any_spelling_of_its_name(run: Run, package: 
     assert db.session.scalars(select(Package.status)).all() == [PackageStatus.PENDING_DESTRUCTION]
 
 
-def test_a_package_is_not_deleted_when_nobody_can_be_asked(refused: Refused, package: Package) -> None:
+def test_a_package_is_not_deleted_without_a_terminal_to_confirm_it(refused: Refused, package: Package) -> None:
     sentence = refused("packages", "delete", "--project", "acme/tools", "demo-pkg", "1.0", typed="y\n")
 
     assert sentence == "Standard input is not a terminal; use --yes to confirm the deletion."
     assert db.session.scalars(select(Package.status)).all() == [PackageStatus.DEFAULT]
 
 
-def test_a_package_that_is_not_there_is_told_by_name(refused: Refused, package: Package) -> None:
+def test_a_missing_package_is_reported_by_name(refused: Refused, package: Package) -> None:
     sentence = refused("packages", "delete", "--project", "acme/tools", "demo-pkg", "2.0", "--yes")
 
     assert sentence == "There is no package demo-pkg 2.0 in acme/tools."
@@ -124,7 +124,7 @@ def test_one_file_is_yanked(run: Run, project: Project, package: Package) -> Non
     ],
     ids=["version", "file"],
 )
-def test_what_is_not_there_cannot_be_yanked(
+def test_a_missing_package_cannot_be_yanked(
     refused: Refused, package: Package, command: str, arguments: tuple[str, ...], sentence: str
 ) -> None:
     assert refused("packages", command, "--project", "acme/tools", *arguments) == sentence
@@ -165,7 +165,7 @@ def test_a_status_that_cannot_be_is_refused_in_one_sentence(
     assert refused("packages", "status", "--project", "acme/tools", *arguments).startswith(sentence)
 
 
-def test_a_cleanup_tells_what_it_removed(run: Run, project: Project, package: Package) -> None:
+def test_a_cleanup_lists_what_it_removed(run: Run, project: Project, package: Package) -> None:
     succeeded(run("packages", "delete", "--project", "acme/tools", "demo-pkg", "1.0", "--yes"))
 
     result = run("packages", "cleanup")
@@ -248,7 +248,7 @@ def test_files_in_order_are_checked_without_a_word_of_complaint(run: Run, tmp_pa
     assert columns(run("packages", "check", *paths)) == [[paths[0], "ok"], [paths[1], "ok"]]
 
 
-def test_everything_wrong_with_files_is_told_a_line_each(run: Run, tmp_path: Path) -> None:
+def test_every_problem_of_a_file_is_reported_on_its_own_line(run: Run, tmp_path: Path) -> None:
     good, bad = on_disk(tmp_path, build_wheel(), build_sdist(requires_python="3+", requires_dist=["a\tb"]))
 
     result = run("packages", "check", good, bad)

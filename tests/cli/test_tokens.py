@@ -145,5 +145,5 @@ def test_a_deploy_token_is_revoked_in_its_namespace(run: Run, refused: Refused, 
     assert deploy_tokens.find_deploy_token(secret, token_key(), utcnow()) is None
 
 
-def test_an_unknown_token_is_told_by_number(refused: Refused) -> None:
+def test_an_unknown_token_is_reported_by_number(refused: Refused) -> None:
     assert refused("tokens", "revoke", "77") == "There is no access token 77."

@@ -142,7 +142,7 @@ def test_the_last_administrator_cannot_be_blocked(refused: Refused, admin: User)
 
 
 @pytest.mark.parametrize("command", ["block", "unblock", "reset-password"])
-def test_an_unknown_user_is_told_by_name(refused: Refused, command: str) -> None:
+def test_an_unknown_user_is_reported_by_name(refused: Refused, command: str) -> None:
     assert refused("users", command, "nobody") == "There is no user nobody."
 
 

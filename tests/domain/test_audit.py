@@ -12,7 +12,7 @@ from registry.models import AuditEvent, Project, User
 from tests import factories
 
 
-def test_an_event_says_who_did_what_to_which_record(project: Project, owner: User) -> None:
+def test_an_event_records_author_action_and_record(project: Project, owner: User) -> None:
     by = replace(factories.signed_in(owner), address="203.0.113.7")
 
     with transaction():

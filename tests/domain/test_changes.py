@@ -47,7 +47,7 @@ def test_every_kind_of_changes_is_checked_against_its_record() -> None:
 
 
 @pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
-def test_a_field_is_a_column_and_takes_only_what_the_column_holds(kind: type[Changes]) -> None:
+def test_a_field_is_a_column_and_accepts_only_its_type(kind: type[Changes]) -> None:
     columns = {
         name: get_args(annotation)[0]
         for name, annotation in get_type_hints(RECORDS[kind]).items()
@@ -59,7 +59,7 @@ def test_a_field_is_a_column_and_takes_only_what_the_column_holds(kind: type[Cha
         assert accepted <= alternatives(columns[name]) | {columns[name]}, name
 
 
-def test_only_what_is_given_changes() -> None:
+def test_only_given_fields_change() -> None:
     user = User(bio="before", note="before")
 
     UserChanges(bio="after").apply_to(user)

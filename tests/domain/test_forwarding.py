@@ -45,7 +45,7 @@ def test_the_direct_parent_decides_for_a_project_and_the_group_for_itself(group:
         assert refusal.value.body() == {"message": "404 Package Not Found"}
 
 
-def test_a_personal_project_is_forwarded_as_the_instance_says(owner: User) -> None:
+def test_a_personal_project_follows_the_instance_setting(owner: User) -> None:
     project = factories.project("own", parent=users.personal_namespace(owner))
     assert forwarding.upstream_url(project, "demo", UPSTREAM)
 
@@ -106,7 +106,7 @@ ON, OFF, INHERIT = True, False, None
         pytest.param((OFF, True), (ON, True), (ON, True), (ON, True), OFF, "instance", id="instance lock off"),
     ],
 )
-def test_the_first_that_has_a_say_decides(
+def test_the_nearest_setting_decides(
     line: list[Group],
     instance: tuple[bool, bool],
     top: tuple[bool | None, bool],
@@ -134,7 +134,7 @@ def test_the_first_that_has_a_say_decides(
     assert forwards(line[2]) is forwards(project) is effective
 
 
-def test_a_group_is_told_where_its_value_comes_from(line: list[Group]) -> None:
+def test_a_group_shows_the_source_of_its_value(line: list[Group]) -> None:
     top, _, leaf = line
 
     from_instance = of_group(leaf)
@@ -159,7 +159,7 @@ def test_a_project_of_a_personal_namespace_follows_the_instance(owner: User, lin
     assert (before, forwards(project), forwards(space)) == (ON, OFF, OFF)
 
 
-def test_the_settings_of_one_tree_say_nothing_in_another(line: list[Group]) -> None:
+def test_the_settings_of_one_tree_do_not_affect_another(line: list[Group]) -> None:
     other = factories.group("other")
     say(line[0], OFF, lock=True)
 
@@ -195,7 +195,7 @@ def test_the_cascade_costs_the_same_at_any_depth(app: Flask, statements: list[st
     assert cost(groups[0]) == cost(groups[-1]) == 2
 
 
-def test_a_change_leaves_alone_what_it_does_not_name(line: list[Group]) -> None:
+def test_a_change_keeps_fields_it_does_not_name(line: list[Group]) -> None:
     top = line[0]
     change_forwarding(top, value=OFF, by=SHELL)
     change_forwarding(top, lock=True, by=SHELL)
@@ -314,7 +314,7 @@ def test_a_groups_own_value_may_become_equal_to_its_ancestors(line: list[Group])
     [({"value": OFF}, FORWARDING), ({"lock": True}, FORWARDING_LOCK), ({"value": OFF, "lock": True}, FORWARDING)],
     ids=["value", "lock", "both"],
 )
-def test_what_is_locked_above_is_not_changed_below(
+def test_a_setting_locked_above_cannot_be_changed_below(
     line: list[Group], locked_by: str, change: dict[str, Any], named: str
 ) -> None:
     if locked_by == "instance":
@@ -431,7 +431,7 @@ CHANGES = st.lists(
 @hypothesis_settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_any_sequence_of_changes_stands_as_in_a_naive_model(
+def test_any_sequence_of_changes_agrees_with_a_naive_model(
     app: Flask, shape: list[int], changes: list[tuple[int, bool | None, bool]]
 ) -> None:
     """Change ``(-1, value, lock)`` is the instance's, others those of a group."""

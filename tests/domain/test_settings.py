@@ -83,7 +83,7 @@ def test_only_settings_that_change_are_checked() -> None:
         (Creators(), CreationLevel.NOBODY, None),
     ],
 )
-def test_a_kind_knows_what_is_wrong_with_a_value(kind: Kind[Any], value: object, sentence: str | None) -> None:
+def test_a_kind_reports_the_faults_of_a_value(kind: Kind[Any], value: object, sentence: str | None) -> None:
     assert [str(fault) for fault in kind.faults(value)] == ([] if sentence is None else [sentence])
 
 

@@ -78,7 +78,7 @@ def test_stores_below_other_prefixes_of_the_bucket_know_nothing_of_each_other(
     assert not open_store().exists(KEY)
 
 
-def test_what_is_received_lies_in_the_instance_folder_until_it_is_kept(store: ObjectStorage, tmp_path: Path) -> None:
+def test_received_content_is_staged_in_the_instance_folder(store: ObjectStorage, tmp_path: Path) -> None:
     with closing(store.stage()) as staged:
         staged.write(CONTENT)
         assert [path.parent for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "staging"]
@@ -98,7 +98,7 @@ def test_a_key_cannot_leave_the_prefix(store: ObjectStorage, key: str) -> None:
             act(key)
 
 
-def test_a_link_gives_everybody_the_file_as_the_registry_would(store: ObjectStorage) -> None:
+def test_a_link_answers_anyone_with_the_file_as_the_registry_would(store: ObjectStorage) -> None:
     put(store, filename="demo-1.0+local-py3-none-any.whl")
 
     response = requests.get(store.link(KEY), timeout=10)
@@ -322,7 +322,7 @@ def test_a_file_whose_content_stops_is_reported(
             file.read()
 
 
-def test_a_wrong_secret_is_told(open_store: OpenStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_secret_is_reported(open_store: OpenStore, caplog: pytest.LogCaptureFixture) -> None:
     store = open_store(S3_SECRET_ACCESS_KEY="wrong")
 
     with pytest.raises(Unavailable, match="The package store refuses what the registry asks for"):
@@ -332,7 +332,7 @@ def test_a_wrong_secret_is_told(open_store: OpenStore, caplog: pytest.LogCapture
     assert "wrong" not in caplog.text
 
 
-def test_a_bucket_that_is_not_there_is_told(open_store: OpenStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_bucket_is_reported(open_store: OpenStore, caplog: pytest.LogCaptureFixture) -> None:
     store = open_store("s3://nowhere/at-all")
 
     with pytest.raises(Unavailable, match="does not answer"):
@@ -387,14 +387,14 @@ def test_google_cloud_storage_can_be_named(tmp_path: Path) -> None:
     assert open_storage("gs://bucket/prefix", {"INSTANCE_PATH": tmp_path}).is_remote
 
 
-def test_a_store_without_what_it_needs_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_a_store_without_required_settings_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigurationError, match=r"^STORAGE_URL is 'az://container/prefix', which is not usable: [^\n]*\.$"
     ):
         open_storage("az://container/prefix", {"INSTANCE_PATH": tmp_path})
 
 
-def test_without_the_extra_its_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_its_name_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "registry.storage.cloud")
     monkeypatch.setitem(sys.modules, "obstore", None)
 
@@ -402,7 +402,7 @@ def test_without_the_extra_its_name_is_told(tmp_path: Path, monkeypatch: pytest.
         open_storage("s3://bucket/prefix", {"INSTANCE_PATH": tmp_path})
 
 
-def test_a_staging_folder_that_cannot_be_made_is_told(open_store: OpenStore, tmp_path: Path) -> None:
+def test_a_staging_folder_that_cannot_be_created_is_reported(open_store: OpenStore, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(ConfigurationError, match="file/staging cannot be created: Not a directory"):

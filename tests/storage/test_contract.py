@@ -40,7 +40,7 @@ def staged(store: Storage) -> Callable[[bytes], StagedFile]:
 Stage = Callable[..., StagedFile]
 
 
-def test_a_staged_file_knows_size_and_digests_of_what_was_written_in_pieces(store: Storage) -> None:
+def test_a_staged_file_knows_size_and_digests_of_content_written_in_pieces(store: Storage) -> None:
     file = store.stage()
 
     for start in range(0, len(CONTENT), 7):
@@ -101,7 +101,7 @@ def test_a_staged_file_may_be_closed_twice(staged: Stage) -> None:
     assert file.size_bytes == len(CONTENT)
 
 
-def test_what_was_put_can_be_read_after_the_staged_file_is_closed(store: Storage, staged: Stage) -> None:
+def test_a_stored_object_can_be_read_after_the_staged_file_is_closed(store: Storage, staged: Stage) -> None:
     file = staged()
     store.put(KEY, file)
     file.close()
@@ -132,7 +132,7 @@ def test_one_staged_file_can_be_put_again_after_its_object_was_removed(store: St
         assert kept.read() == CONTENT
 
 
-def test_putting_what_is_there_keeps_the_object(store: Storage, staged: Stage) -> None:
+def test_putting_an_existing_object_keeps_it(store: Storage, staged: Stage) -> None:
     store.put(KEY, staged())
     store.put(KEY, staged())
 
@@ -158,12 +158,12 @@ def test_an_empty_object_can_be_kept(store: Storage, staged: Stage) -> None:
 
 
 @pytest.mark.parametrize("key", [OTHER_KEY, "../secret", "/etc/passwd", "sha256/../../secret", "", "sha256/", "UPPER"])
-def test_what_is_not_there_cannot_be_opened(store: Storage, key: str) -> None:
+def test_a_missing_object_cannot_be_opened(store: Storage, key: str) -> None:
     with pytest.raises(ObjectMissing):
         store.open(key)
 
 
-def test_what_is_not_there_does_not_exist(store: Storage) -> None:
+def test_a_missing_object_does_not_exist(store: Storage) -> None:
     assert not store.exists(OTHER_KEY)
 
 
@@ -178,7 +178,7 @@ def test_a_removed_object_is_gone(store: Storage, staged: Stage) -> None:
         store.open(KEY)
 
 
-def test_removing_what_is_not_there_is_no_error(store: Storage) -> None:
+def test_removing_a_missing_object_is_no_error(store: Storage) -> None:
     store.delete(OTHER_KEY)
 
     assert not store.exists(OTHER_KEY)
@@ -205,7 +205,7 @@ def test_the_list_holds_every_object_with_size_and_time_and_nothing_staged(store
     assert all(before <= one.modified_at <= datetime.now(UTC) + timedelta(seconds=5) for one in found.values())
 
 
-def test_a_sweep_keeps_objects_and_what_is_on_its_way(store: Storage, staged: Stage) -> None:
+def test_a_sweep_keeps_objects_and_uploads_in_progress(store: Storage, staged: Stage) -> None:
     store.put(KEY, staged())
     on_its_way = staged(b"on its way")
 

@@ -180,7 +180,7 @@ def test_files_of_others_in_the_folder_are_listed_and_not_taken_for_objects(stor
     assert [found.key for found in store.objects()] == ["README.txt"]
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
     with pytest.raises(
@@ -260,7 +260,7 @@ def small_files() -> Iterator[None]:
     signal.signal(signal.SIGXFSZ, ignored)
 
 
-def test_a_store_without_room_says_so_and_keeps_nothing(store: LocalStorage, small_files: None) -> None:
+def test_a_full_store_raises_and_keeps_nothing(store: LocalStorage, small_files: None) -> None:
     file = store.stage()
 
     with pytest.raises(StorageFull, match="The package store is full") as refusal:
@@ -271,7 +271,7 @@ def test_a_store_without_room_says_so_and_keeps_nothing(store: LocalStorage, sma
     assert files_in(store) == []
 
 
-def test_of_several_files_one_that_does_not_fit_is_told(store: LocalStorage, small_files: None) -> None:
+def test_of_several_files_one_that_does_not_fit_is_reported(store: LocalStorage, small_files: None) -> None:
     small, large = staged(store), staged(store, b"x" * (ONE_MIB - 100))
     large.write(b"y" * 200)  # stays in the buffer
 
@@ -283,7 +283,7 @@ def test_of_several_files_one_that_does_not_fit_is_told(store: LocalStorage, sma
     assert not store.exists(KEY)
 
 
-def test_what_was_buffered_when_the_store_filled_up_is_noticed_before_it_is_kept(
+def test_buffered_content_that_does_not_fit_is_noticed_before_it_is_kept(
     store: LocalStorage, small_files: None
 ) -> None:
     file = store.stage()

@@ -41,7 +41,7 @@ def test_basic_credentials_and_deploy_tokens_count_for_nothing_here(
     assert [response.status_code for response in responses] == [401, 404, 404]
 
 
-def test_a_token_that_is_none_is_refused_where_nobody_needs_one(rest: Rest) -> None:
+def test_an_unknown_token_is_refused_even_where_none_is_needed(rest: Rest) -> None:
     public = factories.project(visibility=Visibility.PUBLIC)
 
     anonymous = rest.get(f"/projects/{public.id}")
@@ -52,7 +52,7 @@ def test_a_token_that_is_none_is_refused_where_nobody_needs_one(rest: Rest) -> N
     assert wrong.json == {"message": "401 Unauthorized"}
 
 
-def test_an_expired_token_is_told_so(rest: Rest, owner: User) -> None:
+def test_an_expired_token_is_refused_as_expired(rest: Rest, owner: User) -> None:
     secret = factories.access_token(owner, expires_on=utcnow().date())
 
     response = rest.get("/user", secret)
@@ -62,7 +62,7 @@ def test_an_expired_token_is_told_so(rest: Rest, owner: User) -> None:
     assert "expired" in response.json["error_description"]
 
 
-def test_a_blocked_users_token_is_told_why(rest: Rest, owner: User, owner_token: str) -> None:
+def test_the_refusal_of_a_blocked_users_token_names_the_reason(rest: Rest, owner: User, owner_token: str) -> None:
     owner.state = UserState.BLOCKED
     factories.commit()
 
@@ -92,7 +92,7 @@ def test_the_scope_that_is_missing_is_named(rest: Rest, owner: User, group: Grou
 
 
 class TestSudo:
-    def test_an_administrators_token_acts_as_somebody_else(self, rest: Rest, admin: User, owner: User) -> None:
+    def test_an_administrators_token_acts_as_another_user(self, rest: Rest, admin: User, owner: User) -> None:
         secret = factories.access_token(admin, "api", "sudo")
 
         by_name = rest.get("/user", secret, headers={"Sudo": "OLIVIA"})
@@ -101,7 +101,7 @@ class TestSudo:
         assert by_name.json["username"] == by_id.json["username"] == "olivia"
         assert "is_admin" not in by_name.json
 
-    def test_what_is_done_is_on_record_under_both_names(self, rest: Rest, admin: User, owner: User) -> None:
+    def test_actions_are_recorded_under_both_names(self, rest: Rest, admin: User, owner: User) -> None:
         secret = factories.access_token(admin, "api", "sudo")
 
         rest.post("/groups", secret, json={"name": "Ours", "path": "ours"}, headers={"Sudo": "olivia"})
@@ -216,7 +216,7 @@ def test_addresses_in_answers_are_those_that_clients_see(rest: Rest, project: Pr
 
 
 class TestIfUnmodifiedSince:
-    def test_what_changed_since_is_not_deleted(self, rest: Rest, project: Project, owner_token: str) -> None:
+    def test_a_record_changed_since_is_not_deleted(self, rest: Rest, project: Project, owner_token: str) -> None:
         long_ago = (utcnow() - timedelta(days=1)).strftime("%a, %d %b %Y %H:%M:%S GMT")
 
         response = rest.delete(f"/projects/{project.id}", owner_token, headers={"If-Unmodified-Since": long_ago})

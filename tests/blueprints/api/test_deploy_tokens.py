@@ -67,7 +67,7 @@ class TestCreation:
             ({"expires_at": "never"}, {"error": "expires_at is invalid"}),
         ],
     )
-    def test_what_is_wrong_is_told(
+    def test_invalid_values_are_refused(
         self, rest: Rest, project: Project, maintainer_token: str, fields: dict[str, Any], body: Any
     ) -> None:
         sent = {name: value for name, value in (NEW | fields).items() if value is not ...}

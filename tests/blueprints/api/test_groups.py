@@ -83,7 +83,7 @@ class TestList:
 
         assert paths(response) == ["acme"]
 
-    def test_nobody_sees_the_public_ones_and_administrators_all(
+    def test_anonymous_callers_see_public_ones_and_administrators_all(
         self, rest: Rest, forest: dict[str, Group], admin_token: str
     ) -> None:
         assert paths(rest.get("/groups")) == ["open"]
@@ -139,7 +139,7 @@ class TestOne:
     def test_projects_can_be_left_out(self, rest: Rest, group: Group, project: Project, owner_token: str) -> None:
         assert rest.get(f"/groups/{group.id}?with_projects=false", owner_token).json["projects"] == []
 
-    def test_what_it_says_about_forwarding_is_shown_to_those_who_may_change_it(
+    def test_its_forwarding_setting_is_shown_to_those_who_can_change_it(
         self, rest: Rest, group: Group, owner_token: str
     ) -> None:
         response = rest.get(f"/groups/{group.id}", owner_token)
@@ -196,7 +196,7 @@ class TestCreation:
             ({"name": ["Other"]}, {"error": "name is invalid"}),
         ],
     )
-    def test_what_is_wrong_is_told(
+    def test_invalid_values_are_refused(
         self, rest: Rest, group: Group, outsider: User, owner_token: str, fields: dict[str, Any], body: Any
     ) -> None:
         sent = {
@@ -332,7 +332,7 @@ class TestDeletion:
 
 
 class TestPackageSettings:
-    def test_what_holds_is_shown(self, rest: Rest, group: Group, owner_token: str) -> None:
+    def test_the_effective_values_are_shown(self, rest: Rest, group: Group, owner_token: str) -> None:
         response = rest.get(f"/groups/{group.id}/package_settings", owner_token)
 
         assert response.status_code == 200
@@ -356,7 +356,7 @@ class TestPackageSettings:
         assert taken_back.json["pypi_package_requests_forwarding"] is None
         assert taken_back.json["pypi_package_requests_forwarding_effective_value"] is True
 
-    def test_what_is_not_sent_stays(self, rest: Rest, group: Group, owner_token: str) -> None:
+    def test_parameters_that_are_not_sent_keep_their_values(self, rest: Rest, group: Group, owner_token: str) -> None:
         address = f"/groups/{group.id}/package_settings"
         rest.put(address, owner_token, {"pypi_package_requests_forwarding": False})
 
@@ -365,7 +365,7 @@ class TestPackageSettings:
         assert response.json["pypi_package_requests_forwarding"] is False
         assert response.json["lock_pypi_package_requests_forwarding"] is True
 
-    def test_a_form_may_say_it_in_words(self, rest: Rest, group: Group, owner_token: str) -> None:
+    def test_a_form_can_send_words(self, rest: Rest, group: Group, owner_token: str) -> None:
         response = rest.put(
             f"/groups/{group.id}/package_settings", owner_token, data={"pypi_package_requests_forwarding": "false"}
         )

@@ -54,7 +54,7 @@ def test_groups_are_listed_and_struck_off(
     assert rest.get(f"{address}/groups_allowlist", owner_token).json == []
 
 
-def test_what_is_listed_already_is_refused(rest: Rest, address: str, group: Group, owner_token: str) -> None:
+def test_a_listed_source_is_refused(rest: Rest, address: str, group: Group, owner_token: str) -> None:
     rest.post(f"{address}/groups_allowlist", owner_token, {"target_group_id": group.id})
 
     response = rest.post(f"{address}/groups_allowlist", owner_token, {"target_group_id": group.id})
@@ -62,7 +62,7 @@ def test_what_is_listed_already_is_refused(rest: Rest, address: str, group: Grou
     assert response.status_code == 400
 
 
-def test_what_is_not_there_for_the_caller_is_not_found(rest: Rest, address: str, owner_token: str) -> None:
+def test_a_source_hidden_from_the_caller_is_not_found(rest: Rest, address: str, owner_token: str) -> None:
     hidden = factories.project("hidden")
 
     unknown = rest.post(f"{address}/allowlist", owner_token, {"target_project_id": 4711})
@@ -71,7 +71,7 @@ def test_what_is_not_there_for_the_caller_is_not_found(rest: Rest, address: str,
     assert unknown.json == invisible.json == {"message": "404 Project Not Found"}
 
 
-def test_who_strikes_off_what_is_not_listed_does_not_learn_whether_it_is_there(
+def test_removing_an_unlisted_source_does_not_reveal_whether_it_exists(
     rest: Rest, address: str, group: Group, owner_token: str
 ) -> None:
     ids = (factories.project("hidden").id, group.id, 4711)

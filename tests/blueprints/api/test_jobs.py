@@ -44,7 +44,7 @@ class TestStart:
 
         assert response.status_code == 201
 
-    def test_nothing_has_to_be_said_about_it(self, rest: Rest, project: Project, developer_token: str) -> None:
+    def test_all_parameters_are_optional(self, rest: Rest, project: Project, developer_token: str) -> None:
         response = rest.post(f"/projects/{project.id}/jobs", developer_token)
 
         assert response.status_code == 201
@@ -53,7 +53,7 @@ class TestStart:
     @pytest.mark.parametrize(
         "fields", [{"expires_in": 0}, {"expires_in": 10**9}, {"expires_in": "long"}, {"name": ""}, {"ref": "x" * 256}]
     )
-    def test_what_is_wrong_is_told(
+    def test_invalid_values_are_refused(
         self, rest: Rest, project: Project, developer_token: str, fields: dict[str, Any]
     ) -> None:
         assert rest.post(f"/projects/{project.id}/jobs", developer_token, fields).status_code == 400
@@ -66,7 +66,7 @@ class TestStart:
 
 class TestOwnJob:
     @pytest.mark.parametrize("way", ["header", "parameter", "bearer"])
-    def test_a_job_is_told_what_it_is(self, rest: Rest, started: dict[str, Any], way: str) -> None:
+    def test_a_job_sees_its_own_record(self, rest: Rest, started: dict[str, Any], way: str) -> None:
         secret = started["token"]
         headers = {"header": {"JOB-TOKEN": secret}, "bearer": {"Authorization": f"Bearer {secret}"}}.get(way)
 

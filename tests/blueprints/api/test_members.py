@@ -24,7 +24,7 @@ def levels(response: Any) -> dict[str, int]:
 
 
 class TestList:
-    def test_direct_members_are_told_from_all(
+    def test_direct_members_are_listed_apart_from_all(
         self, rest: Rest, project: Project, developer: User, owner: User, guest_token: str
     ) -> None:
         direct = rest.get(f"/projects/{project.id}/members", guest_token)
@@ -72,7 +72,7 @@ class TestList:
         for token in (None, outsider_token):
             assert rest.get(f"/projects/{project.id}/members", token).json == {"message": "404 Project Not Found"}
 
-    def test_of_a_public_project_everybody_may_know(self, rest: Rest, owner: User) -> None:
+    def test_the_members_of_a_public_project_are_public(self, rest: Rest, owner: User) -> None:
         public = factories.project(visibility=Visibility.PUBLIC)
 
         assert rest.get(f"/projects/{public.id}/members/all").status_code == 200
@@ -162,7 +162,7 @@ class TestAdding:
             ),
         ],
     )  # fmt: skip
-    def test_what_is_wrong_is_told(
+    def test_invalid_values_are_refused(
         self,
         rest: Rest,
         project: Project,
@@ -191,7 +191,7 @@ class TestAdding:
         assert response.status_code == 409
         assert response.json == {"message": "Member already exists"}
 
-    def test_not_below_what_is_inherited(self, rest: Rest, group: Group, project: Project, owner_token: str) -> None:
+    def test_not_below_the_inherited_role(self, rest: Rest, group: Group, project: Project, owner_token: str) -> None:
         reporter = factories.member(group, Role.REPORTER)
 
         response = rest.post(
@@ -277,7 +277,7 @@ class TestRemoval:
         assert response.status_code == 204
         assert rest.get(f"/projects/{project.id}/members/{developer.id}", maintainer_token).status_code == 404
 
-    def test_everybody_may_leave(self, rest: Rest, project: Project, guest: User, guest_token: str) -> None:
+    def test_every_member_can_leave(self, rest: Rest, project: Project, guest: User, guest_token: str) -> None:
         assert rest.delete(f"/projects/{project.id}/members/{guest.id}", guest_token).status_code == 204
         assert rest.get(f"/projects/{project.id}", guest_token).status_code == 404
 
@@ -286,7 +286,7 @@ class TestRemoval:
 
         assert rest.delete(f"/projects/{project.id}/members/{guest.id}", reader).status_code == 403
 
-    def test_nobody_is_removed_by_those_below(
+    def test_members_are_not_removed_by_lower_roles(
         self, rest: Rest, project: Project, developer: User, guest_token: str, outsider_token: str
     ) -> None:
         address = f"/projects/{project.id}/members/{developer.id}"

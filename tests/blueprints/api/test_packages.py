@@ -96,7 +96,7 @@ class TestList:
         assert shown(rest.get(f"/projects/{project.id}/packages?{query}", owner_token)) == found
 
     @pytest.mark.parametrize("name", ["status", "package_type", "order_by", "sort"])
-    def test_a_word_that_is_none_is_told(self, rest: Rest, project: Project, owner_token: str, name: str) -> None:
+    def test_an_unknown_word_is_refused(self, rest: Rest, project: Project, owner_token: str, name: str) -> None:
         response = rest.get(f"/projects/{project.id}/packages?{name}=other", owner_token)
 
         assert response.status_code == 400
@@ -140,7 +140,7 @@ class TestGroupList:
         assert shown(rest.get(f"{address}?exclude_subgroups=true", owner_token)) == ["tools 1.0"]
         assert shown(rest.get(f"{address}?order_by=project_path", owner_token)) == ["deep 1.0", "tools 1.0"]
 
-    def test_of_a_public_group_one_sees_what_one_may_read(self, rest: Rest, outsider_token: str) -> None:
+    def test_a_public_group_lists_readable_packages(self, rest: Rest, outsider_token: str) -> None:
         public = factories.group("open", visibility=Visibility.PUBLIC)
         for visibility in Visibility:
             place = factories.project(visibility.label, parent=public, visibility=visibility)
@@ -176,7 +176,7 @@ class TestOne:
         assert set(response.json["versions"][0]) == {"id", "version", "created_at", "tags", "pipelines"}
 
     @pytest.mark.parametrize("which", ["gone 2.0", "elsewhere", "none"])
-    def test_what_is_not_shown_alone_is_not_found(
+    def test_hidden_packages_are_not_found(
         self, rest: Rest, project: Project, shelf: dict[str, Package], owner_token: str, which: str
     ) -> None:
         elsewhere = publish(factories.project(), build_wheel())
@@ -474,7 +474,7 @@ class TestStatusOfAName:
         ],
         ids=["no status", "unknown status", "reason that is no text"],
     )
-    def test_what_is_sent_is_checked(
+    def test_sent_values_are_checked(
         self, rest: Rest, project: Project, maintainer_token: str, sent: dict[str, Any], error: str
     ) -> None:
         publish(project, build_wheel())

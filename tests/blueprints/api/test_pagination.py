@@ -80,7 +80,7 @@ def test_a_page_is_a_number_above_zero(rest: Rest, owner_token: str, name: str, 
     assert response.json == {"error": f"{name} is invalid"}
 
 
-def test_links_are_absolute_and_keep_what_was_asked(rest: Rest, group: Group, projects: list[int], owner: User) -> None:
+def test_links_are_absolute_and_keep_the_parameters(rest: Rest, group: Group, projects: list[int], owner: User) -> None:
     secret = factories.access_token(owner)
 
     response = rest.get(f"/groups/acme/projects?search=pro&per_page=2&private_token={secret}&skip[]=a%20b")

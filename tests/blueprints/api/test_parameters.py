@@ -268,7 +268,7 @@ class TestJunk:
 
         assert failed == {}
 
-    def test_from_somebody_without_a_token(self, app: Flask, rest: Rest, arguments: dict[str, Any]) -> None:
+    def test_without_a_token(self, app: Flask, rest: Rest, arguments: dict[str, Any]) -> None:
         failed = {}
         for method, rule in routes(app):
             answer = rest.request(method, address(app, rule, arguments), json={"name": ["x"]})
@@ -310,7 +310,7 @@ class TestBodies:
         ],
         ids=["array", "cut off", "no UTF-8", "deep", "empty", "empty object"],
     )
-    def test_what_is_wrong_with_it_is_told(self, rest: Rest, owner_token: str, body: bytes, error: str) -> None:
+    def test_an_invalid_body_is_refused(self, rest: Rest, owner_token: str, body: bytes, error: str) -> None:
         response = rest.post("/groups", owner_token, data=body, content_type="application/json")
 
         assert response.status_code == 400
@@ -346,7 +346,7 @@ class TestBodies:
 class TestFields:
     """Parameters that become changes of the domain."""
 
-    def test_the_changes_hold_what_was_sent(self) -> None:
+    def test_the_changes_hold_the_sent_values(self) -> None:
         declared = Fields(UserChanges, {"admin": optional(boolean, sets="is_admin"), "bio": optional(text, null="")})
 
         assert declared.of({"admin": True, "password": "secret"}) == UserChanges(is_admin=True)

@@ -47,7 +47,7 @@ def field(group: Group, owner: User) -> dict[str, Project]:
 
 
 class TestList:
-    def test_what_is_visible_is_listed_the_newest_first(
+    def test_visible_projects_are_listed_newest_first(
         self, rest: Rest, field: dict[str, Project], owner_token: str
     ) -> None:
         response = rest.get("/projects", owner_token)
@@ -83,7 +83,7 @@ class TestList:
 
         assert (listed if "order_by" in query else sorted(listed)) == found
 
-    def test_nobody_sees_the_public_ones_and_administrators_all(
+    def test_anonymous_callers_see_public_ones_and_administrators_all(
         self, rest: Rest, field: dict[str, Project], admin_token: str, outsider_token: str
     ) -> None:
         assert paths(rest.get("/projects")) == ["place/open"]
@@ -159,7 +159,7 @@ class TestOne:
         assert response.json["namespace"]["web_url"] == "http://localhost/olivia"
         assert response.json["permissions"]["project_access"]["access_level"] == 50
 
-    def test_a_direct_role_is_told_from_an_inherited_one(
+    def test_direct_and_inherited_roles_are_distinguished(
         self, rest: Rest, project: Project, developer_token: str
     ) -> None:
         permissions = rest.get(f"/projects/{project.id}", developer_token).json["permissions"]
@@ -241,7 +241,7 @@ class TestCreation:
             ({"name": "日本語", "path": ""}, {"message": {"path": ["can't be blank"]}}),
         ],
     )
-    def test_what_is_wrong_is_told(
+    def test_invalid_values_are_refused(
         self, rest: Rest, project: Project, owner_token: str, fields: dict[str, Any], body: Any
     ) -> None:
         sent = {"name": "other", "namespace_id": project.parent_id} | fields
@@ -267,7 +267,7 @@ class TestCreation:
 
         assert rest.post("/projects", developer, {"name": "other", "namespace_id": group.id}).status_code == 201
 
-    def test_nobody_may_not(self, rest: Rest) -> None:
+    def test_anonymous_callers_are_refused(self, rest: Rest) -> None:
         assert rest.post("/projects", None, {"name": "other"}).status_code == 401
 
 
@@ -321,7 +321,7 @@ class TestChange:
             (RegistryAccess.PRIVATE, False, "disabled"),
         ],
     )
-    def test_the_older_switch_leaves_alone_what_is_on(
+    def test_the_older_switch_keeps_an_enabled_registry(
         self, rest: Rest, project: Project, owner_token: str, before: RegistryAccess, sent: bool, after: str
     ) -> None:
         project.registry_access = before
@@ -342,13 +342,13 @@ class TestChange:
         assert by_maintainer.status_code == 403
         assert by_owner.json["visibility"] == "public"
 
-    def test_a_request_without_any_parameter_is_told_so(self, rest: Rest, project: Project, owner_token: str) -> None:
+    def test_a_request_without_any_parameter_is_refused(self, rest: Rest, project: Project, owner_token: str) -> None:
         response = rest.put(f"/projects/{project.id}", owner_token)
 
         assert response.status_code == 400
         assert response.json["error"].endswith("are missing, at least one parameter must be provided")
 
-    def test_what_the_registry_has_no_use_for_is_ignored(self, rest: Rest, project: Project, owner_token: str) -> None:
+    def test_unused_parameters_are_ignored(self, rest: Rest, project: Project, owner_token: str) -> None:
         assert rest.put(f"/projects/{project.id}", owner_token, {"wiki_enabled": True}).status_code == 200
 
     def test_developers_change_nothing(self, rest: Rest, project: Project, developer_token: str) -> None:

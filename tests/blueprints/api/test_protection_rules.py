@@ -89,7 +89,7 @@ def test_a_rule_ends(rest: Rest, address: str, maintainer_token: str) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told(
+def test_invalid_values_are_refused(
     rest: Rest, address: str, maintainer_token: str, fields: dict[str, Any], status: int, told: str
 ) -> None:
     rest.post(address, maintainer_token, NEW)

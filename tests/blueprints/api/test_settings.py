@@ -106,7 +106,7 @@ class TestSettings:
             ({"personal_access_token_prefix": "x" * 21}, None),
         ],
     )
-    def test_what_is_wrong_is_told(self, rest: Rest, admin_token: str, fields: dict[str, Any], body: Any) -> None:
+    def test_invalid_values_are_refused(self, rest: Rest, admin_token: str, fields: dict[str, Any], body: Any) -> None:
         response = rest.put(SETTINGS, admin_token, fields)
 
         assert response.status_code == 400
@@ -144,7 +144,7 @@ class TestLimits:
             ({"plan_name": "default", "pypi_max_file_size": 2**63}, "pypi_max_file_size is invalid"),
         ],
     )
-    def test_what_is_wrong_is_told(self, rest: Rest, admin_token: str, fields: dict[str, Any], error: str) -> None:
+    def test_invalid_values_are_refused(self, rest: Rest, admin_token: str, fields: dict[str, Any], error: str) -> None:
         response = rest.put(LIMITS, admin_token, fields)
 
         assert response.status_code == 400

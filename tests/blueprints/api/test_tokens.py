@@ -25,7 +25,7 @@ def days_ahead(days: int) -> date:
 
 
 class TestCreation:
-    def test_an_administrator_makes_one_for_anybody(self, rest: Rest, owner: User, admin_token: str) -> None:
+    def test_an_administrator_creates_one_for_any_user(self, rest: Rest, owner: User, admin_token: str) -> None:
         sent = {
             "name": "ci", "scopes": ["read_api", "api"], "expires_at": str(days_ahead(30)), "description": "For the CI",
         }  # fmt: skip
@@ -80,7 +80,7 @@ class TestCreation:
             ({"expires_at": "0001-01-01T00:00:00+14:00"}, None),
         ],
     )
-    def test_what_is_wrong_is_told(
+    def test_invalid_values_are_refused(
         self, rest: Rest, owner: User, admin_token: str, fields: dict[str, Any], body: Any
     ) -> None:
         sent = {"name": "ci", "scopes": ["api"]} | fields
@@ -134,7 +134,7 @@ class TestList:
         assert {token["user_id"] for token in everybodys.json} == {owner.id, admin.id}
         assert {token["user_id"] for token in one_users.json} == {owner.id}
 
-    def test_somebody_elses_are_refused(self, rest: Rest, owner: User, outsider_token: str) -> None:
+    def test_tokens_of_other_users_are_refused(self, rest: Rest, owner: User, outsider_token: str) -> None:
         assert rest.get(f"/personal_access_tokens?user_id={owner.id}", outsider_token).status_code == 401
 
     @pytest.mark.parametrize(

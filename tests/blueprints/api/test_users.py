@@ -24,7 +24,7 @@ NEW = {"username": "alice", "email": "alice@example.com", "name": "Alice A.", "p
 
 
 class TestOwnUser:
-    def test_one_is_told_what_is_known_of_oneself(self, rest: Rest, owner: User, owner_token: str) -> None:
+    def test_users_see_their_own_record(self, rest: Rest, owner: User, owner_token: str) -> None:
         response = rest.get("/user", owner_token)
 
         assert response.status_code == 200
@@ -33,14 +33,14 @@ class TestOwnUser:
         assert response.json["web_url"] == "http://localhost/olivia"
         assert response.json["state"] == "active"
 
-    def test_an_administrator_is_told_more(self, rest: Rest, admin: User, admin_token: str) -> None:
+    def test_an_administrator_sees_more(self, rest: Rest, admin: User, admin_token: str) -> None:
         response = rest.get("/user", admin_token)
 
         assert set(response.json) == ADMINISTERED
         assert response.json["is_admin"] is True
         assert response.json["namespace_id"] == users.personal_namespace(admin).id
 
-    def test_nobody_is_nobody(self, rest: Rest) -> None:
+    def test_an_anonymous_caller_has_no_user(self, rest: Rest) -> None:
         assert rest.get("/user").status_code == 401
 
 
@@ -98,7 +98,7 @@ class TestList:
         assert part.json == []
         assert [user["username"] for user in whole.json] == ["oscar"]
 
-    def test_nobody_may_look_up_a_name_and_no_more(self, rest: Rest, owner: User) -> None:
+    def test_anonymous_callers_can_look_up_a_name_only(self, rest: Rest, owner: User) -> None:
         by_name = rest.get("/users?username=olivia")
         everyone = rest.get("/users")
         by_id = rest.get(f"/users/{owner.id}")
@@ -196,7 +196,7 @@ class TestCreation:
             ({"projects_limit": 2**40}, 400, {"error": "projects_limit is invalid"}),
         ],
     )  # fmt: skip
-    def test_what_is_wrong_is_told(
+    def test_invalid_values_are_refused(
         self, rest: Rest, admin_token: str, owner: User, group: object, fields: dict[str, Any], status: int, body: Any
     ) -> None:
         sent = {name: value for name, value in (NEW | fields).items() if value is not ...}

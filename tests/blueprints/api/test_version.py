@@ -38,7 +38,7 @@ def test_reading_the_version_takes_a_scope_that_reads_users(rest: Rest, owner: U
     assert response.status_code == status
 
 
-def test_nobody_is_told_the_version(rest: Rest) -> None:
+def test_the_version_requires_authentication(rest: Rest) -> None:
     response = rest.get("/version")
 
     assert response.status_code == 401

@@ -238,7 +238,7 @@ def test_head_is_answered_as_get(client: FlaskClient, world: World) -> None:
     assert [answer.status_code for answer in answers] == [200, 200, 401, 200, 401, 200, 401, 404]
 
 
-def test_an_unknown_project_is_told_before_any_credential_is_looked_at(client: FlaskClient, world: World) -> None:
+def test_an_unknown_project_is_reported_before_credentials_are_checked(client: FlaskClient, world: World) -> None:
     unknown = "/api/v4/projects/999999/packages/pypi/simple/"
 
     for headers in ({}, private_token(GARBAGE), basic(world["expired"]), ci("garbage"), basic(world["token"])):
@@ -252,7 +252,9 @@ def test_an_unknown_project_is_told_before_any_credential_is_looked_at(client: F
         ("revoked", "Token was revoked. You have to re-authorize from the user."),
     ],
 )
-def test_a_dead_access_token_is_told_why(client: FlaskClient, world: World, secret: str, description: str) -> None:
+def test_the_refusal_of_an_inactive_access_token_names_the_reason(
+    client: FlaskClient, world: World, secret: str, description: str
+) -> None:
     answer = client.get(path(world.public), headers=basic(world[secret]))
 
     assert answer.json == {"error": "invalid_token", "error_description": description}
@@ -262,14 +264,14 @@ def test_a_dead_access_token_is_told_why(client: FlaskClient, world: World, secr
     ]
 
 
-def test_an_unknown_credential_is_told_nothing(client: FlaskClient, world: World) -> None:
+def test_the_refusal_of_an_unknown_credential_names_no_reason(client: FlaskClient, world: World) -> None:
     answer = client.get(path(world.private), headers=basic(GARBAGE))
 
     assert (answer.status_code, answer.json) == (401, {"message": "401 Unauthorized"})
     assert answer.content_type == "application/json"
 
 
-def test_a_token_of_wrong_scope_is_told_the_right_ones(client: FlaskClient, world: World) -> None:
+def test_the_refusal_of_a_wrong_scope_names_the_right_ones(client: FlaskClient, world: World) -> None:
     answer = client.get(path(world.public), headers=basic(world["wrong scope"]))
 
     assert answer.json is not None
@@ -283,7 +285,9 @@ def test_a_token_of_wrong_scope_is_told_the_right_ones(client: FlaskClient, worl
         ("deactivated", "403 Forbidden - Your account has been deactivated by your administrator."),
     ],
 )
-def test_a_user_who_is_not_active_is_told_why(client: FlaskClient, world: World, secret: str, message: str) -> None:
+def test_the_refusal_of_an_inactive_user_names_the_reason(
+    client: FlaskClient, world: World, secret: str, message: str
+) -> None:
     answer = client.get(path(world.public), headers=basic(world[secret]))
 
     assert answer.json == {"message": message}
@@ -374,7 +378,7 @@ def test_a_session_ends_with_a_new_password_or_when_its_user_is_stopped(
 
 
 @pytest.mark.parametrize("identifier", ["", "1", "x.y", "999999.0", "²."])
-def test_a_session_of_nobody_is_nobodys(client: FlaskClient, world: World, identifier: str) -> None:
+def test_a_session_without_a_user_is_anonymous(client: FlaskClient, world: World, identifier: str) -> None:
     with client.session_transaction() as session:
         session["_user_id"] = identifier
 
@@ -418,7 +422,7 @@ MALFORMED = {
 }
 
 
-def test_a_malformed_header_is_nobodys(client: FlaskClient, world: World) -> None:
+def test_a_malformed_header_is_anonymous(client: FlaskClient, world: World) -> None:
     def answers(header: str) -> list[int]:
         headers = {"Authorization": header}
         return [client.get(path(one), headers=headers).status_code for one in (world.public, world.private)]
@@ -449,7 +453,7 @@ def test_a_hard_credential_that_cannot_be_one_is_refused(
         assert (answer.status_code, answer.json) == (401, {"message": "401 Unauthorized"}), ascii(secret[:20])
 
 
-def test_a_hard_credential_is_told_before_an_upload_is_read(client: FlaskClient, world: World) -> None:
+def test_a_bad_credential_is_refused_before_an_upload_is_read(client: FlaskClient, world: World) -> None:
     unread: dict[str, Any] = {"data": b"no form at all", "content_type": "multipart/form-data; boundary=x"}
     target = path(world.private).removesuffix("/simple/")
 

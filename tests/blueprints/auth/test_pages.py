@@ -37,7 +37,7 @@ def test_a_user_signs_in_by_name_or_address(browser, user, login):
     [credentials(password="wrong"), credentials("nobody"), credentials("olivia\x00"), credentials(password="x" * 129)],
     ids=["wrong password", "unknown user", "NUL in the name", "password longer than any"],
 )
-def test_wrong_credentials_are_refused_in_one_sentence_that_tells_nothing(browser, user, sent):
+def test_wrong_credentials_are_refused_without_details(browser, user, sent):
     answer = browser.submit(SIGN_IN, sent)
 
     assert answer.status_code == 422
@@ -46,7 +46,7 @@ def test_wrong_credentials_are_refused_in_one_sentence_that_tells_nothing(browse
     assert answer.fields(SIGN_IN)["password"] == ""
 
 
-def test_an_empty_form_is_told_what_is_missing_beside_the_fields(browser, user):
+def test_missing_values_are_reported_beside_the_fields(browser, user):
     answer = browser.submit(SIGN_IN)
 
     assert answer.errors == {"login": "Enter your username or email.", "password": "Enter your password."}

@@ -115,7 +115,7 @@ NO_PROJECT = [
 ]
 
 
-def test_what_spells_no_project_is_not_found(client: FlaskClient, project: Project) -> None:
+def test_an_unknown_spelling_of_a_project_is_not_found(client: FlaskClient, project: Project) -> None:
     for spelling in NO_PROJECT:
         answer = client.get(f"/api/v4/projects/{spelling}/packages/pypi/simple/my-pkg/")
 
@@ -187,7 +187,7 @@ def test_a_package_name_may_be_encoded(client: FlaskClient, project: Project, na
 
 
 @pytest.mark.parametrize("name", ["my%252Dpkg", "my%2Fpkg", "my/pkg", "my%00pkg", "%FF", "my%1Fpkg", "my%0Apkg", "%20"])
-def test_what_is_no_package_name_is_refused_and_never_forwarded(
+def test_invalid_package_names_are_refused_and_never_forwarded(
     client: FlaskClient, project: Project, name: str
 ) -> None:
     for spelled in (str(project.id), "Acme%2Fsub%2Ftools"):
@@ -212,7 +212,7 @@ def behind(app: Flask) -> Iterator[Callable[..., Client]]:
 
 @pytest.mark.parametrize("spelling", ["{id}", "Acme%2Fsub%2Ftools", "acme/sub/tools"])
 @pytest.mark.parametrize("prefix_sent", [True, False], ids=["proxy keeps the sub-path", "proxy strips the sub-path"])
-def test_links_lie_under_the_external_url(
+def test_links_are_below_the_external_url(
     behind: Callable[..., Client], project: Project, wheel: BuiltFile, spelling: str, prefix_sent: bool
 ) -> None:
     client = behind(EXTERNAL_URL="https://packages.example.com:8443/py/registry/")
@@ -255,15 +255,13 @@ FORWARDED = {
 }
 
 
-def test_what_proxies_say_is_ignored_unless_they_are_trusted(client: FlaskClient, project: Project) -> None:
+def test_headers_of_proxies_are_ignored_unless_they_are_trusted(client: FlaskClient, project: Project) -> None:
     [url] = file_urls(client, f"/api/v4/projects/{project.id}/packages/pypi/simple/my-pkg/", headers=FORWARDED)
 
     assert url.startswith(f"http://localhost/api/v4/projects/{project.id}/")
 
 
-def test_a_trusted_proxy_tells_scheme_host_sub_path_and_address(
-    behind: Callable[..., Client], project: Project
-) -> None:
+def test_a_trusted_proxy_sets_scheme_host_sub_path_and_address(behind: Callable[..., Client], project: Project) -> None:
     client = behind(TRUSTED_PROXIES=1)
     base = f"/api/v4/projects/{project.id}/packages/pypi"
     forwarded = FORWARDED | {"X-Forwarded-Host": "packages.example.com", "X-Forwarded-Prefix": "/py"}

@@ -81,7 +81,7 @@ def test_a_range_beyond_the_end_is_416(pip, published_project, token, range_):
     "range_",
     ["bytes=0-1,5-6", "rubbish", "bytes=", "bytes=x-y", "lines=0-5", "bytes=5-2", "bytes=-", "bytes=-0", "\x01"],
 )
-def test_several_ranges_or_what_is_none_get_the_whole(pip, published_project, token, range_):
+def test_several_or_invalid_ranges_get_the_whole(pip, published_project, token, range_):
     response = pip.download(published_project, WHEEL, token, headers={"Range": range_})
 
     assert response.status_code in (200, 416)
@@ -118,7 +118,7 @@ def test_the_core_metadata_is_served_byte_for_byte(pip, published_project, group
         assert response.headers["ETag"].strip('"') == page["files"][0]["core-metadata"]["sha256"]
 
 
-def test_what_is_not_announced_is_not_served(pip, twine, project, owner, token):
+def test_files_that_are_not_announced_are_not_served(pip, twine, project, owner, token):
     sdist = build_sdist(name="demo", version="2.0", metadata_version="2.1")
     twine.upload(project, sdist, factories.access_token(owner))
 
@@ -163,7 +163,7 @@ def test_where_a_group_hides_something_an_anonymous_caller_is_asked_to_sign_in(a
             assert pip.download(group, file, factories.access_token(factories.user()), suffix).status_code == 404
 
 
-def test_a_purely_public_group_asks_nobody_to_sign_in(app, pip):
+def test_a_purely_public_group_does_not_ask_to_sign_in(app, pip):
     group = factories.group(visibility=Visibility.PUBLIC)
     factories.project(parent=group, visibility=Visibility.PUBLIC)
 

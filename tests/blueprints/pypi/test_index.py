@@ -116,7 +116,7 @@ def large(project, owner, twine):
 
 
 @pytest.mark.parametrize("form", [JSON, "text/html"])
-def test_a_page_comes_in_gzip_to_those_who_take_it(pip, large, token, form):
+def test_a_page_is_compressed_for_clients_that_accept_gzip(pip, large, token, form):
     plain = pip.simple_page(large, "demo", token, accept=form)
     packed = pip.simple_page(large, "demo", token, accept=form, headers={"Accept-Encoding": "gzip, deflate"})
 
@@ -143,7 +143,7 @@ def test_an_encoded_page_is_revalidated_by_its_own_etag(pip, large, token):
 
 
 @pytest.mark.parametrize("encodings", ["identity", "gzip;q=0", "br", ""])
-def test_a_page_comes_plain_to_those_who_do_not_take_gzip(pip, large, token, encodings):
+def test_a_page_is_not_compressed_for_clients_that_do_not_accept_gzip(pip, large, token, encodings):
     response = pip.simple_page(large, "demo", token, headers={"Accept-Encoding": encodings})
 
     assert "Content-Encoding" not in response.headers
@@ -246,7 +246,7 @@ def said_in_json(document):
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(page=PAGES)
-def test_html_and_json_of_any_page_say_the_same(app, page):
+def test_html_and_json_of_any_page_agree(app, page):
     html = render_template("simple/page.html", value=page, api_version=simple.API_VERSION)
 
     assert said_in_html(html) == said_in_json(simple.page_json(page))
@@ -263,7 +263,7 @@ STATES = st.fixed_dictionaries(
 
 @hypothesis_settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(state=STATES)
-def test_html_and_json_say_the_same_of_whatever_is_published(pip, published_project, group, token, state):
+def test_html_and_json_of_any_published_file_agree(pip, published_project, group, token, state):
     files = db.session.scalars(select(PackageFile)).all()
     if len(files) == 2:  # the first example
         files = [*files, factories.published(factories.project("other", parent=group), build_wheel(version="2.0"))]
@@ -300,7 +300,7 @@ def test_a_yanked_file_is_marked_and_stays_downloadable(pip, published_project, 
 
 
 @pytest.mark.parametrize("status", NameStatus)
-def test_a_page_says_the_status_of_its_name_in_both_forms(pip, published_project, group, token, status):
+def test_a_page_shows_the_status_of_its_name_in_both_forms(pip, published_project, group, token, status):
     releases.set_name_status(published_project, "demo", status, "Use <demo2>", by=access.SHELL)
 
     for namespace in (published_project, group):
@@ -413,7 +413,7 @@ def test_a_deleted_package_is_not_there(pip, published_project, token, status, l
     assert len(links(pip.index(published_project, token).text)) == (1 if listed else 0)
 
 
-def test_what_comes_from_outside_is_escaped(pip, project, token):
+def test_foreign_text_is_escaped(pip, project, token):
     project.name = "<script>alert(1)</script>&"
     package = Package(project_id=project.id, name='<b>"x', version="1", normalized_name="x")
     db.session.add(
@@ -566,7 +566,7 @@ def test_who_can_read_a_group(app, pip, twine, visibility):
     assert {caller: pip.index(group, readers[caller]()).status_code for caller in expected} == expected
 
 
-def test_a_group_shows_exactly_what_the_caller_may_read(app, pip, twine):
+def test_a_group_shows_exactly_the_packages_the_caller_can_read(app, pip, twine):
     group = factories.group(visibility=Visibility.PUBLIC)
     below = factories.group(parent=group, visibility=Visibility.PUBLIC)
     projects = {visibility.label: factories.project(parent=below, visibility=visibility) for visibility in Visibility}
@@ -626,7 +626,7 @@ def test_a_deploy_token_of_a_parent_group_works_on_a_subgroup_and_sees_its_tree(
 
 
 @pytest.mark.parametrize("path", ["4711", "nobody%2Fnothing"])
-def test_an_unknown_namespace_is_404_for_everybody(pip, token, path):
+def test_an_unknown_namespace_is_always_404(pip, token, path):
     for is_group in (True, False):
         for credentials in (None, token, ("gitlab-ci-token", "nonsense")):
             response = pip.get(f"{pypi_path(path, group=is_group)}/simple/demo/", credentials)
@@ -642,7 +642,7 @@ def test_a_users_own_space_is_no_group(pip, owner, token):
         assert pip.get(f"{pypi_path(reference, group=True)}/simple/", token).status_code == 404
 
 
-def test_anyone_may_pull_where_a_project_says_so_unless_the_instance_forbids(app, pip, twine):
+def test_anyone_can_pull_where_a_project_allows_it_unless_the_instance_forbids(app, pip, twine):
     project = factories.project(registry_access=RegistryAccess.PUBLIC)
     twine.upload(project, WHEEL, factories.deploy_token(project))
 
@@ -694,7 +694,7 @@ def test_forwarding_switched_off_is_404(pip, project, group, token):
 
 
 @pytest.mark.parametrize("caller", ["anonymous", "guest", "stranger"])
-def test_nobody_is_forwarded_who_may_not_read(pip, project, guest, outsider, caller):
+def test_callers_who_cannot_read_are_not_forwarded(pip, project, guest, outsider, caller):
     credentials = {
         "anonymous": None,
         "guest": factories.access_token(guest),
@@ -722,7 +722,7 @@ def test_where_a_group_hides_something_an_anonymous_caller_is_asked_to_sign_in(a
         assert pip.simple_page(group, name, stranger).status_code == 302
 
 
-def test_a_purely_public_group_forwards_for_everybody(app, pip):
+def test_a_purely_public_group_forwards_for_all(app, pip):
     group = factories.group(visibility=Visibility.PUBLIC)
     factories.project(parent=group, visibility=Visibility.PUBLIC)
 
@@ -732,7 +732,7 @@ def test_a_purely_public_group_forwards_for_everybody(app, pip):
 @pytest.mark.parametrize(
     "name", ["a%2Fb", "..%2F..%2Fevil", "a/b", "%E9", "a%00b", "-", "a%0d%0aSet-Cookie:x", "é", "a b"]
 )
-def test_what_cannot_be_a_name_is_never_forwarded(pip, project, token, name):
+def test_invalid_names_are_never_forwarded(pip, project, token, name):
     response = pip.get(f"{pypi_path(project)}/simple/{name}", token)
 
     assert response.status_code in (400, 404)

@@ -77,7 +77,7 @@ def test_the_core_metadata_is_given(pip, published_project, token, headers):
     assert response.data == (METADATA[5:21] if headers else METADATA)
 
 
-def test_what_needs_no_bytes_is_answered_while_the_store_is_away(pip, published_project, token, line):
+def test_requests_without_content_are_answered_while_the_store_is_away(pip, published_project, token, line):
     line.is_cut = True
 
     assert pip.download(published_project, LARGE, token, method="HEAD").status_code == 200
@@ -122,7 +122,7 @@ def test_an_address_is_given_once(pip, published_project, token, redirects, monk
     assert "X-Amz-Expires=600&" in second
 
 
-def test_what_is_no_download_is_answered_here(pip, published_project, token, redirects):
+def test_other_requests_than_downloads_are_answered_here(pip, published_project, token, redirects):
     head = pip.download(published_project, WHEEL, token, method="HEAD")
     assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(WHEEL.content)))
     assert pip.download(published_project, WHEEL, token, ".metadata").data == METADATA
@@ -132,7 +132,7 @@ def test_what_is_no_download_is_answered_here(pip, published_project, token, red
     assert pip.download(published_project, WHEEL, token, headers={"Range": "bytes=99999999-"}).status_code == 416
 
 
-def test_nobody_is_sent_who_may_not_read(pip, published_project, redirects):
+def test_callers_who_cannot_read_are_not_redirected(pip, published_project, redirects):
     assert pip.download(published_project, WHEEL).status_code == 401
     assert pip.download(published_project, WHEEL, factories.access_token(factories.user("eve"))).status_code == 404
 
@@ -144,7 +144,9 @@ def test_a_token_in_a_header_of_its_own_is_not_sent_along(pip, published_project
     assert (response.status_code, response.data) == (200, WHEEL.content)
 
 
-def test_nobody_is_sent_to_another_port_of_the_registrys_host(pip, published_project, token, redirects, caplog):
+def test_clients_are_not_redirected_to_another_port_of_the_registrys_host(
+    pip, published_project, token, redirects, caplog
+):
     """Old pips send their credentials there."""
     response = pip.download(published_project, WHEEL, token, base_url="http://127.0.0.1:8080")
 

@@ -20,7 +20,7 @@ def user(app):
 
 
 @pytest.mark.parametrize("path", [PROFILE, PASSWORDS, PREFERENCES])
-def test_nobody_has_an_account_without_signing_in(browser, app, path):
+def test_account_pages_require_signing_in(browser, app, path):
     assert browser.get(path).location == f"/users/sign_in?next={path}"
 
 
@@ -55,7 +55,7 @@ def test_a_new_username_moves_the_personal_projects(browser_of, user):
     ],
     ids=["name taken", "address taken", "no address", "no path", "no name"],
 )
-def test_what_breaks_a_rule_is_told_and_stays_typed(browser_of, user, owner, sent, errors, flashes):
+def test_errors_are_shown_and_values_are_kept(browser_of, user, owner, sent, errors, flashes):
     answer = browser_of(user).submit(PROFILE, sent)
 
     assert answer.status_code == 422
@@ -68,7 +68,7 @@ def test_a_character_that_no_database_takes_does_no_harm(browser_of, user):
     assert browser_of(user).submit(PROFILE, {"bio": "a\x00b"}).status_code == 303
 
 
-def test_nobody_makes_themselves_an_administrator(browser_of, user):
+def test_users_cannot_make_themselves_administrators(browser_of, user):
     browser_of(user).submit(PROFILE, {"is_admin": "y", "state": "blocked"})
 
     factories.reload(user)
@@ -122,5 +122,5 @@ def test_language_and_colours_are_chosen(browser_of, user):
 
 
 @pytest.mark.parametrize("sent", [{"language": "xx"}, {"color_scheme": "pink"}], ids=str)
-def test_only_what_is_offered_can_be_chosen(browser_of, user, sent):
+def test_only_offered_choices_are_accepted(browser_of, user, sent):
     assert browser_of(user).submit(PREFERENCES, sent).status_code == 422

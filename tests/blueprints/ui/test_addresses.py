@@ -53,7 +53,7 @@ def test_an_address_leads_where_it_should(app, path, expected):
 
 
 @pytest.mark.parametrize("word", sorted(TOP_LEVEL_RESERVED))
-def test_what_is_reserved_is_no_group(app, word):
+def test_reserved_paths_are_not_groups(app, word):
     found = endpoint(app, f"/{word}")
 
     assert found is None or found[0] != "ui.namespaces.home"

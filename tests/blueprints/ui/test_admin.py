@@ -65,7 +65,7 @@ def test_the_area_is_for_administrators_only(browser, browser_of, area, owner, p
 
 
 @pytest.mark.parametrize("path", CHANGES)
-def test_nobody_else_changes_anything(browser_of, area, owner, path):
+def test_only_administrators_change_anything(browser_of, area, owner, path):
     answer = browser_of(owner).post(path, NEW_USER | {"pypi_max_file_size": "1"})
 
     factories.reload(owner)
@@ -94,7 +94,7 @@ def test_every_page_is_whole_in_both_languages(area, owner, project, path, langu
     assert ("管理者" in page.text) is (language == "ja")
 
 
-def test_the_overview_counts_what_the_instance_holds(area, owner, project):
+def test_the_overview_counts_the_records_of_the_instance(area, owner, project):
     built = build_wheel()
     factories.published(project, built)
 
@@ -135,7 +135,7 @@ def test_users_are_searched_filtered_and_sorted(area, owner, query, names):
 
 
 @pytest.mark.parametrize("kind", ["groups", "projects"])
-def test_groups_and_projects_are_listed_with_what_they_hold(area, owner, project, kind):
+def test_groups_and_projects_are_listed_with_their_contents(area, owner, project, kind):
     factories.published(project, build_wheel())
     factories.project("hidden", parent=factories.group("secret"))
 
@@ -149,7 +149,7 @@ def test_groups_and_projects_are_listed_with_what_they_hold(area, owner, project
     assert link in found.links
 
 
-def test_the_audit_log_tells_who_did_what(area, browser_of, owner, project):
+def test_the_audit_log_shows_authors_and_actions(area, browser_of, owner, project):
     browser_of(owner).submit("/acme/tools/-/settings/repository", {"name": HOSTILE, "scopes": "read_package_registry"},
                              action="/acme/tools/-/deploy_tokens")  # fmt: skip
 
@@ -229,7 +229,7 @@ def test_a_user_is_created_with_a_chosen_password_and_rights(area):
     ],
     ids=lambda value: next(iter(value.items()))[-1] or "blank" if isinstance(value, dict) else "",
 )
-def test_a_new_user_that_is_refused_says_why_and_keeps_what_was_typed(area, change, told):
+def test_a_refused_new_user_shows_why_and_keeps_the_values(area, change, told):
     page = area.submit("/admin/users/new", NEW_USER | change)
 
     ((name, sentence),) = told.items()
@@ -239,7 +239,7 @@ def test_a_new_user_that_is_refused_says_why_and_keeps_what_was_typed(area, chan
     assert users.by_login("nina") is None
 
 
-def test_a_taken_name_is_told(area, owner):
+def test_a_taken_name_is_reported(area, owner):
     page = area.submit("/admin/users/new", NEW_USER | {"username": "OLIVIA"})
 
     assert page.flashes == ["This username is already taken."]
@@ -286,7 +286,7 @@ def test_a_user_is_kept_out_and_let_in_again(area, rest, owner, before, verb, af
 
 
 @pytest.mark.parametrize(("verb", "state"), [("unblock", UserState.ACTIVE), ("activate", UserState.BLOCKED)])
-def test_what_does_not_fit_the_state_is_told(area, owner, verb, state):
+def test_an_action_that_does_not_fit_the_state_is_refused(area, owner, verb, state):
     owner.state = state
     factories.commit()
 
@@ -297,7 +297,7 @@ def test_what_does_not_fit_the_state_is_told(area, owner, verb, state):
     assert area.get("/admin/users/olivia").flashes == ["This does not fit the present state of the user."]
 
 
-def test_nobody_is_locked_out_of_the_area_by_the_last_administrator(area, admin):
+def test_the_last_administrator_cannot_lock_the_area(area, admin):
     told = []
     for verb in ("block", "delete"):
         area.post(f"/admin/users/root/{verb}")
@@ -318,7 +318,7 @@ def test_a_password_is_reset_and_shown_once(area, browser_of):
     assert password not in area.get("/admin/users/olivia").html
 
 
-def test_a_user_is_deleted_after_a_question_that_says_what_goes_along(area, rest, owner, project):
+def test_a_user_is_deleted_after_a_confirmation_that_lists_the_effects(area, rest, owner, project):
     factories.project("own", parent=users.personal_namespace(owner))
     namespaces.add_member(project, owner, Role.OWNER, by=SHELL)
     other = factories.user("other")
@@ -367,7 +367,7 @@ def test_forwarding_is_switched_off_and_enforced_for_all(area, owner, group):
     assert forwarding.of_group(group).locked_by == "instance"
 
 
-def test_what_the_registry_allows_is_set(area):
+def test_instance_settings_are_changed(area):
     area.submit(
         "/admin/application_settings/ci_cd",
         {
@@ -452,7 +452,7 @@ def test_each_setting_is_on_a_page_and_can_be_changed_there(area, described):
         ({"restricted_visibility_levels": "all"}, "restricted_visibility_levels"),
     ],
 )
-def test_general_settings_that_are_refused_say_why_and_change_nothing(area, change, field):
+def test_refused_general_settings_show_why_and_change_nothing(area, change, field):
     page = area.submit("/admin/application_settings/general", change | {"can_create_group": None})
 
     assert page.status_code == 422

@@ -26,28 +26,28 @@ def open_group(app):
     return group
 
 
-def test_a_visitor_starts_at_what_is_public(browser, open_group):
+def test_a_visitor_starts_at_public_projects(browser, open_group):
     assert browser.get("/").location == "/explore"
     assert rows(browser.get("/explore")) == ["Open / Library"]
     assert rows(browser.get("/explore/groups")) == ["Open"]
 
 
-def test_a_user_sees_what_is_internal_too(browser_of, outsider, open_group):
+def test_a_user_sees_internal_projects_too(browser_of, outsider, open_group):
     assert rows(browser_of(outsider).get("/explore")) == ["Open / Internal", "Open / Library"]
 
 
-def test_the_start_page_of_a_user_lists_what_is_their_own(browser_of, owner, project, open_group):
+def test_the_start_page_of_a_user_lists_own_projects(browser_of, owner, project, open_group):
     browser = browser_of(owner)
 
     assert rows(browser.get("/")) == ["Acme / Tools"]
     assert rows(browser.get("/dashboard/groups")) == ["Acme"]
 
 
-def test_nobody_has_groups_of_their_own_without_signing_in(browser, app):
+def test_own_groups_require_signing_in(browser, app):
     assert browser.get("/dashboard/groups").location == "/users/sign_in?next=/dashboard/groups"
 
 
-def test_a_row_tells_the_role_the_packages_and_the_contents(browser_of, developer, open_group):
+def test_a_row_shows_the_role_the_packages_and_the_contents(browser_of, developer, open_group):
     page = browser_of(developer).get("/")
 
     assert "Developer" in page.text
@@ -187,7 +187,7 @@ def test_a_group_called_like_a_number_is_found_by_its_path(browser_of, owner):
     ],
     ids=str,
 )
-def test_an_empty_project_says_what_to_do_next(browser_of, project, role, words):
+def test_an_empty_project_shows_the_next_steps(browser_of, project, role, words):
     assert words in browser_of(factories.member(project, role)).get("/acme/tools").text
 
 

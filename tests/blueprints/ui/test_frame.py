@@ -94,7 +94,7 @@ def test_nothing_but_our_own_files_runs_in_a_page(browser, app, path):
     assert headers["X-Frame-Options"] == "DENY"
 
 
-def test_what_a_signed_in_user_sees_is_kept_nowhere(browser_of, owner):
+def test_pages_of_a_signed_in_user_are_not_cached(browser_of, owner):
     assert browser_of(owner).get("/explore").headers["Cache-Control"] == "no-store"
 
 
@@ -120,7 +120,7 @@ def test_control_characters_do_not_break_a_page(browser, app):
     assert page.tree is not None
 
 
-def test_a_form_without_its_token_changes_nothing_and_says_so(browser_of, owner, group):
+def test_a_form_without_its_token_is_refused(browser_of, owner, group):
     browser = browser_of(owner)
 
     answer = browser.open("/groups/acme/-/edit", method="POST", data={"name": "Changed", "visibility": "0"})
@@ -146,7 +146,7 @@ def test_the_api_asks_for_no_token_of_a_form(rest, owner):
 
 
 @pytest.mark.parametrize("path", ["/acme", "/acme/tools", "/nowhere", "/nowhere/at/all", "/acme/nowhere"])
-def test_nobody_learns_whether_a_page_is_private_or_not_there(browser, project, path):
+def test_private_and_missing_pages_look_the_same_to_visitors(browser, project, path):
     answer = browser.get(path)
 
     assert (answer.status_code, answer.location) == (303, f"/users/sign_in?next={path}")
@@ -162,7 +162,7 @@ def test_a_stranger_finds_nothing_where_something_is_hidden(browser_of, outsider
     assert "Page not found" in answer.text
 
 
-def test_without_the_role_a_page_says_so(browser_of, developer):
+def test_a_page_that_requires_a_higher_role_shows_it(browser_of, developer):
     answer = browser_of(developer).get("/acme/tools/edit")
 
     assert answer.status_code == 403
@@ -174,7 +174,7 @@ def test_an_address_of_the_api_answers_json_and_another_a_page(browser, app):
     assert browser.get("/static/none").headers["Content-Type"].startswith("text/html")
 
 
-def test_a_wrong_method_tells_the_right_ones(browser, app):
+def test_a_wrong_method_gets_a_list_of_the_allowed_ones(browser, app):
     answer = browser.open("/explore", method="POST")
 
     assert answer.status_code == 405

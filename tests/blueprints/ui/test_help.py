@@ -38,7 +38,7 @@ def attributes(page, tag: str, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", CHAPTER_NAMES)
-def test_a_chapter_says_the_same_in_every_language(browser, app, name):
+def test_a_chapter_has_the_same_content_in_every_language(browser, app, name):
     english, japanese = (
         browser.get(f"/help/{name}", headers={"Accept-Language": language}) for language in ("en", "ja")
     )
@@ -53,7 +53,7 @@ def test_a_chapter_says_the_same_in_every_language(browser, app, name):
 
 @pytest.mark.parametrize("name", CHAPTER_NAMES)
 @pytest.mark.parametrize("language", ["en", "ja"])
-def test_a_chapter_lists_what_it_is_about(browser, app, name, language):
+def test_a_chapter_lists_its_topics(browser, app, name, language):
     page = browser.get(f"/help/{name}", headers={"Accept-Language": language})
 
     [contents] = page.by_class("guide-contents")
@@ -157,7 +157,7 @@ def test_every_example_is_shown_somewhere():
     assert set(re.findall(r'code\("([\w.]+)"\)', texts)) == files
 
 
-def test_the_commands_of_the_shell_do_what_is_told(browser, app, owner, tmp_path):
+def test_the_commands_of_the_shell_work_as_described(browser, app, owner, tmp_path):
     runner, elsewhere = (to.test_cli_runner() for to in (app, create_app({"INSTANCE_PATH": tmp_path / "elsewhere"})))
     lines = [
         line for example in code(browser.get("/help/administration"))
@@ -180,7 +180,7 @@ def test_the_commands_of_the_shell_do_what_is_told(browser, app, owner, tmp_path
     assert "There is no package demo 1.0.0 in acme/tools." in refused.stderr
 
 
-def test_the_commands_of_the_shell_for_a_package_do_what_is_told(browser, app, project, tmp_path, monkeypatch):
+def test_the_commands_of_the_shell_for_a_package_work_as_described(browser, app, project, tmp_path, monkeypatch):
     file = build_wheel("demo", "1.0.0")
     factories.published(project, file)
     (tmp_path / "dist").mkdir()
@@ -204,7 +204,7 @@ def test_the_commands_of_the_shell_for_a_package_do_what_is_told(browser, app, p
     ]
 
 
-def test_the_commands_that_import_do_what_is_told(browser, app, project, served, tmp_path):
+def test_the_commands_that_import_work_as_described(browser, app, project, served, tmp_path):
     files = [build_wheel("demo", "1.0"), build_wheel("other", "1.0")]
     for file in files:
         (tmp_path / file.filename).write_bytes(file.content)
@@ -241,7 +241,7 @@ def test_the_size_limit_is_the_one_that_holds(browser, app, limit, shown):
     assert f"Files of up to {shown}." in browser.get("/help/publish").text
 
 
-def test_without_a_project_placeholders_stand_in_the_addresses(browser, app):
+def test_without_a_project_addresses_have_placeholders(browser, app):
     page = browser.get("/help/install")
 
     assert "http://__token__:<your_personal_token>@localhost/api/v4/projects/<project_id>/packages/pypi/simple" in (
@@ -266,7 +266,7 @@ def test_the_addresses_of_a_group_are_filled_in(browser_of, owner, group):
 
 
 @pytest.mark.parametrize("query", ["project=acme/tools", "group=acme", "project=acme/none", "group=%00", "project="])
-def test_nobody_learns_from_help_what_is_hidden(browser, browser_of, outsider, project, query):
+def test_help_does_not_reveal_hidden_projects(browser, browser_of, outsider, project, query):
     for visitor in (browser, browser_of(outsider)):
         answer = visitor.get(f"/help/install?{query}")
 
@@ -275,7 +275,7 @@ def test_nobody_learns_from_help_what_is_hidden(browser, browser_of, outsider, p
         assert not [link for link in answer.links if "acme" in link and "next=" not in link]
 
 
-def test_a_member_of_a_project_alone_is_not_told_the_number_of_its_group(browser_of, group, project):
+def test_a_member_of_a_project_alone_does_not_see_the_number_of_its_group(browser_of, group, project):
     guest = factories.member(project, Role.GUEST)
 
     text = browser_of(guest).get("/help/install?project=acme/tools").text
@@ -294,19 +294,19 @@ def test_a_project_of_a_user_has_no_group(browser_of, owner):
 
 
 @pytest.mark.parametrize(("value", "sentence"), [(True, "are forwarded at present"), (False, "are not forwarded")])
-def test_the_chapter_on_forwarding_says_what_holds(browser_of, owner, group, project, value, sentence):
+def test_the_chapter_on_forwarding_shows_the_current_settings(browser_of, owner, group, project, value, sentence):
     forwarding.change_forwarding(group, value=value, by=SHELL)
 
     assert sentence in browser_of(owner).get("/help/forwarding?project=acme/tools").text
 
 
-def test_everybody_may_read_help(browser, app):
+def test_help_is_public(browser, app):
     factories.group("open", visibility=Visibility.PUBLIC)
 
     assert "/api/v4/groups/<group_id>/" not in browser.get("/help/install?group=open").text
 
 
-def test_over_plain_http_pip_is_told_to_trust_the_host(app, browser):
+def test_over_plain_http_pip_commands_trust_the_host(app, browser):
     page = browser.get("/help/install", base_url="http://packages.example:8080/")
 
     commands = [line for example in code(page) for line in example.splitlines() if line.startswith("pip install")]

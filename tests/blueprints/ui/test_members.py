@@ -28,7 +28,7 @@ def people(page):
     return found
 
 
-def test_inherited_members_stand_with_their_source(browser_of, owner, project):
+def test_inherited_members_are_listed_with_their_source(browser_of, owner, project):
     factories.member(project, Role.DEVELOPER, "dora")
 
     assert people(browser_of(owner).get(PROJECT)) == [
@@ -76,20 +76,20 @@ def test_a_member_is_added_by_name_or_address(browser_of, owner, project, outsid
     ],
     ids=["unknown", "empty", "no member role", "no number", "past", "no date", "below what is inherited"],
 )
-def test_what_is_wrong_with_a_new_member_stands_beside_the_field(browser_of, owner, project, outsider, sent, errors):
+def test_errors_of_a_new_member_are_shown_beside_the_field(browser_of, owner, project, outsider, sent, errors):
     answer = browser_of(owner).submit(PROJECT, {"role": "10", **sent})
 
     assert answer.status_code == 422
     assert answer.errors == errors
 
 
-def test_nobody_is_added_twice(browser_of, owner, project, developer):
+def test_a_member_is_not_added_twice(browser_of, owner, project, developer):
     answer = browser_of(owner).submit(PROJECT, {"username": "dora", "role": "40"})
 
     assert answer.flashes == ["This user is a member already."]
 
 
-def test_nobody_gives_a_role_above_their_own(browser_of, maintainer, project, outsider):
+def test_a_member_cannot_grant_a_role_above_their_own(browser_of, maintainer, project, outsider):
     browser = browser_of(maintainer)
 
     page = browser.get(PROJECT)
@@ -118,7 +118,7 @@ def test_an_expiry_is_taken_away_by_leaving_it_empty(browser_of, owner, project,
     assert namespaces.member(project, developer.id).membership.expires_on is None
 
 
-def test_a_change_that_is_refused_says_so_and_whose_it_was(browser_of, owner, project, developer):
+def test_a_refused_change_is_shown_with_its_member(browser_of, owner, project, developer):
     browser = browser_of(owner)
 
     browser.submit(PROJECT, {"expires_on": "2001-01-01"}, action=f"{PROJECT}/{developer.id}")

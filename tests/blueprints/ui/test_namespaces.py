@@ -21,7 +21,7 @@ def at(path: str) -> Namespace | None:
     return db.session.scalar(found.execution_options(populate_existing=True))
 
 
-def test_a_new_group_belongs_to_whoever_makes_it(browser_of, outsider):
+def test_a_new_group_belongs_to_its_creator(browser_of, outsider):
     answer = browser_of(outsider).submit(
         "/groups/new", {"name": "Data platform", "path": "data", "description": "Tools", "visibility": "10"}
     )
@@ -84,7 +84,7 @@ def test_a_place_that_was_not_offered_is_refused(browser_of, outsider, group):
     ],
     ids=["no name", "name without letters", "slash", "hyphen first", "reserved", "taken", "long name", "long text"],
 )
-def test_what_breaks_a_rule_stands_beside_its_field_and_what_was_typed_stays(browser_of, outsider, group, sent, errors):
+def test_errors_are_shown_beside_their_fields_and_values_are_kept(browser_of, outsider, group, sent, errors):
     answer = browser_of(outsider).submit("/groups/new", sent)
 
     assert answer.status_code == 422
@@ -141,13 +141,13 @@ def test_who_may_create_subgroups_is_the_groups_own_setting(browser_of, group, r
 
 
 @pytest.mark.parametrize("parent", ["private", "999999", "x", "\x00"])
-def test_a_parent_nobody_knows_of_is_not_found(browser_of, outsider, group, parent):
+def test_an_unknown_parent_is_not_found(browser_of, outsider, group, parent):
     parent_id = str(group.id) if parent == "private" else parent
 
     assert browser_of(outsider).get("/groups/new", query_string={"parent_id": parent_id}).status_code == 404
 
 
-def test_nobody_creates_anything_without_signing_in(browser, app):
+def test_creating_anything_requires_signing_in(browser, app):
     assert browser.get("/projects/new").location == "/users/sign_in?next=/projects/new"
 
 
@@ -163,7 +163,7 @@ def test_an_owner_changes_a_group(browser_of, owner, group):
     assert group.project_creation_level is CreationLevel.MAINTAINER
 
 
-def test_a_group_stays_as_visible_as_what_it_holds(browser_of, owner):
+def test_a_group_stays_as_visible_as_its_contents(browser_of, owner):
     group = factories.group("open", owner=owner, visibility=Visibility.PUBLIC)
     factories.project("lib", parent=group, visibility=Visibility.PUBLIC)
 
@@ -204,7 +204,7 @@ def test_the_package_registry_of_a_project_is_opened_and_closed(browser_of, main
     assert project.registry_access is stored
 
 
-def test_anyone_may_pull_is_shown_as_it_stands(browser_of, owner, group):
+def test_anyone_may_pull_is_shown_with_its_current_value(browser_of, owner, group):
     factories.project("lib", parent=group, registry_access=RegistryAccess.PUBLIC)
 
     sent = browser_of(owner).get("/acme/lib/edit").fields("/acme/lib/edit")
@@ -212,7 +212,7 @@ def test_anyone_may_pull_is_shown_as_it_stands(browser_of, owner, group):
     assert (sent["registry_access"], sent["anyone_may_pull"]) == ("enabled", "y")
 
 
-def test_where_the_instance_forbids_it_nobody_is_offered_anyone_may_pull_and_nothing_is_lost(browser_of, owner, group):
+def test_anyone_may_pull_is_not_offered_where_the_instance_forbids_it_and_kept(browser_of, owner, group):
     project = factories.project("lib", parent=group, registry_access=RegistryAccess.PUBLIC)
     instance.change_instance(instance.InstanceChanges(package_registry_allow_anyone_to_pull_option=False), by=SHELL)
     browser = browser_of(owner)
@@ -273,7 +273,7 @@ def test_a_group_is_transferred_to_the_top(browser_of, owner, group):
     assert answer.location == "/groups/inner/-/edit"
 
 
-def test_a_group_is_not_offered_itself_nor_what_is_below_as_a_parent(browser_of, owner, group):
+def test_a_group_is_not_offered_itself_or_its_subgroups_as_a_parent(browser_of, owner, group):
     factories.group("inner", parent=group)
     factories.group("other", owner=owner)
 
@@ -295,7 +295,7 @@ def test_an_archived_project_can_be_opened_again(browser_of, owner, project):
     assert not at("acme/tools").archived
 
 
-def test_a_deletion_says_what_goes_and_asks_for_the_path(browser_of, owner, group, project):
+def test_a_deletion_lists_its_effects_and_asks_for_the_path(browser_of, owner, group, project):
     factories.project("second", parent=factories.group("inner", parent=group))
     factories.published(project, build_wheel("demo", "1.0"))
 

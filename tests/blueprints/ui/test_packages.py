@@ -86,7 +86,7 @@ def publish_some(project, count, name="driver"):
     ]
 
 
-def test_a_list_says_what_was_published_by_whom_and_when(browser_of, owner, release):
+def test_a_list_shows_packages_with_author_and_time(browser_of, owner, release):
     page = browser_of(owner).get(LIST)
 
     assert page.status_code == 200
@@ -97,7 +97,7 @@ def test_a_list_says_what_was_published_by_whom_and_when(browser_of, owner, rele
     assert address(release) in page.links
 
 
-def test_a_list_of_a_group_says_in_addition_where(browser_of, owner, release):
+def test_a_list_of_a_group_also_shows_the_project(browser_of, owner, release):
     page = browser_of(owner).get(GROUP_LIST)
 
     assert rows(page) == [("demo", "1.0 · PyPI")]
@@ -105,7 +105,7 @@ def test_a_list_of_a_group_says_in_addition_where(browser_of, owner, release):
     assert {address(release, GROUP_LIST), LIST} <= set(page.links)
 
 
-def test_what_a_job_published_shows_its_branch(browser_of, owner, project):
+def test_a_package_published_by_a_job_shows_its_branch(browser_of, owner, project):
     factories.published(project, build_wheel(), by=factories.by_job(project, owner))
 
     page = browser_of(owner).get(LIST)
@@ -114,7 +114,7 @@ def test_what_a_job_published_shows_its_branch(browser_of, owner, project):
     assert "Manually published" not in page.text
 
 
-def test_what_a_deploy_token_published_names_nobody(browser_of, owner, project):
+def test_a_package_published_with_a_deploy_token_names_no_user(browser_of, owner, project):
     factories.published(project, build_wheel(), by=factories.by_deploy_token(project, "write_package_registry"))
 
     page = browser_of(owner).get(LIST)
@@ -155,7 +155,7 @@ def test_filters_and_order_come_from_the_address(browser_of, owner, project, que
     assert names(page) == found
 
 
-def test_the_filter_that_is_set_stands_in_the_form(browser_of, owner, release):
+def test_the_form_shows_the_current_filter(browser_of, owner, release):
     page = browser_of(owner).get(f"{LIST}?search=de&version=1.0&type=pypi&order_by=name&sort=desc")
 
     chosen = {option.get("value") for option in page.tree.iter("option") if option.get("selected") is not None}
@@ -217,7 +217,7 @@ def test_an_empty_registry_shows_how_to_publish_to_it(browser_of, developer, pro
     assert any(link.startswith("/help/publish?project=acme/tools") for link in page.links)
 
 
-def test_who_may_not_publish_is_not_told_how(browser_of, project):
+def test_publishing_instructions_are_for_publishers_only(browser_of, project):
     reporter = factories.member(project, Role.REPORTER)
 
     page = browser_of(reporter).get(LIST)
@@ -233,14 +233,14 @@ def test_an_empty_group_shows_its_index(browser_of, owner, group):
     assert f"http://localhost/api/v4/groups/{group.id}/-/packages/pypi/simple" in page.html
 
 
-def test_a_filter_that_finds_nothing_says_so(browser_of, owner, release):
+def test_a_filter_without_results_has_a_text(browser_of, owner, release):
     page = browser_of(owner).get(f"{LIST}?search=nothing+like+it")
 
     assert "Sorry, your filter produced no results" in page.text
     assert "To widen your search, change or remove the filters above." in page.text
 
 
-def test_a_group_lists_only_what_the_viewer_may_read(browser_of, group, release):
+def test_a_group_lists_only_packages_the_viewer_can_read(browser_of, group, release):
     open_group = factories.group("open", visibility=Visibility.PUBLIC)
     public = factories.project("public", parent=open_group, visibility=Visibility.PUBLIC)
     private = factories.project("private", parent=open_group)
@@ -334,7 +334,7 @@ def test_reading_asks_for_the_role_of_a_reporter_or_an_open_project(browser_of, 
     assert answer.status_code == (302 if page == "download" and status == 200 else status)
 
 
-def test_nobody_is_asked_to_sign_in_where_signing_in_may_help(browser, release):
+def test_anonymous_visitors_are_asked_to_sign_in_where_that_may_help(browser, release):
     for path in (LIST, GROUP_LIST, address(release)):
         assert browser.get(path).location.startswith("/users/sign_in?next=")
 
@@ -411,7 +411,7 @@ def test_a_package_is_deleted_after_a_question_that_names_it(browser_of, maintai
     assert "There are no packages yet" in after.text
 
 
-def test_where_requests_are_forwarded_the_question_tells_of_the_risk(browser_of, maintainer, release):
+def test_the_confirmation_names_the_risk_of_forwarded_requests(browser_of, maintainer, release):
     page = browser_of(maintainer).get(f"{DELETE}?id={release.id}")
 
     assert "security risk" in page.text
@@ -443,7 +443,7 @@ def test_several_packages_with_forwarding_have_words_of_their_own(browser_of, ma
     assert "Yes, delete selected packages" in browser_of(maintainer).get(f"{DELETE}?{ids}").text
 
 
-def test_what_a_rule_protects_is_named_and_stays(browser_of, maintainer, project, release):
+def test_protected_packages_are_named_and_stay(browser_of, maintainer, project, release):
     protection.add_protection_rule(project, pattern="demo", push=None, delete=Role.OWNER, by=SHELL)
     other = package_of(factories.published(project, build_wheel("other")))
     browser = browser_of(maintainer)
@@ -490,7 +490,7 @@ def test_in_a_group_a_package_is_deleted_by_the_maintainer_of_its_project(browse
 
 
 @pytest.mark.parametrize("ids", ["", "id=x", "id=-1", "id=99999999999999999999", "id=%D9%A1", "id=4711"])
-def test_a_choice_of_nothing_is_told(browser_of, maintainer, project, release, ids):
+def test_an_empty_selection_is_reported(browser_of, maintainer, project, release, ids):
     browser = browser_of(maintainer)
 
     answer = browser.get(f"{DELETE}?{ids}")
@@ -537,7 +537,9 @@ def test_an_asset_is_deleted_after_a_question_that_names_it(browser_of, maintain
     assert "demo-1.0.tar.gz" in after.text
 
 
-def test_the_last_assets_take_the_package_along_and_the_question_says_so(browser_of, maintainer, project, release):
+def test_deleting_the_last_assets_deletes_the_package_as_the_confirmation_shows(
+    browser_of, maintainer, project, release
+):
     files = db.session.scalars(lists.package_files(release)).all()
     path = f"{address(release)}/package_files/delete"
     ids = urlencode([("id", file.id) for file in files])
@@ -565,7 +567,7 @@ def test_several_assets_are_named_one_by_one(browser_of, maintainer, project, re
     assert all(name in page.text for name in ("demo-1.0.tar.gz", "demo-1.0-py3-none-any.whl"))
 
 
-def test_a_choice_of_no_assets_is_told(browser_of, maintainer, release):
+def test_an_empty_selection_of_assets_is_reported(browser_of, maintainer, release):
     browser = browser_of(maintainer)
 
     answer = browser.get(f"{address(release)}/package_files/delete")
@@ -632,7 +634,7 @@ def test_where_anyone_may_pull_the_lines_have_no_credentials(browser, browser_of
         assert browser.get(f"/wide/tools/-/packages/{package.id}").status_code == 200
 
 
-def test_a_package_page_tells_history_size_and_metadata(browser_of, owner, project):
+def test_a_package_page_shows_history_size_and_metadata(browser_of, owner, project):
     package = package_of(factories.published(
         project, build_wheel(), by=factories.by_job(project, owner), required_python=">=3.9", summary="Short",
         keywords="a,b", author_email="Ann <ann@example.com>",
@@ -648,7 +650,7 @@ def test_a_package_page_tells_history_size_and_metadata(browser_of, owner, proje
         assert row in page.text
 
 
-def test_assets_stand_with_size_and_digests(browser_of, owner, project, release):
+def test_assets_are_shown_with_size_and_digests(browser_of, owner, project, release):
     file = db.session.scalars(lists.package_files(release)).first()
 
     page = browser_of(owner).get(address(release))
@@ -681,7 +683,7 @@ def test_an_asset_that_is_not_there_is_not_found(browser_of, owner, project, rel
     assert browser_of(owner).get(f"/acme/tools/-/package_files/{file_id}/download").status_code == 404
 
 
-def test_other_versions_stand_newest_first_with_their_number(browser_of, owner, project, release):
+def test_other_versions_are_listed_newest_first_with_their_number(browser_of, owner, project, release):
     for version in ("1.10", "1.9", "2.0rc1"):
         factories.published(project, build_wheel("demo", version), by=factories.signed_in(owner))
     browser = browser_of(owner)
@@ -693,7 +695,7 @@ def test_other_versions_stand_newest_first_with_their_number(browser_of, owner, 
     assert listed == ["2.0rc1", "1.10", "1.9"]
 
 
-def test_a_package_without_other_versions_says_so(browser_of, owner, release):
+def test_a_package_without_other_versions_has_a_text(browser_of, owner, release):
     assert (
         "There are no other versions of this package." in browser_of(owner).get(f"{address(release)}?tab=versions").text
     )

@@ -79,7 +79,7 @@ def test_markdown_is_shown_below_the_headings_of_the_page(shown):
     assert [found.find(f".//{tag}").text for tag in ("h3", "h4", "em", "td")] == ["Demo", "Usage", "words", "1"]
 
 
-def test_restructured_text_is_shown_whether_or_not_the_file_says_what_it_is(shown):
+def test_restructured_text_is_shown_with_and_without_a_declared_type(shown):
     assert shown("Demo\n====\n\nSome *words*.\n", "").find(".//em").text == "words"
 
 
@@ -89,7 +89,7 @@ def test_plain_text_keeps_its_lines(shown):
     assert found.find("div").text == "one\n  <b>two</b>"
 
 
-def test_what_is_no_restructured_text_is_shown_as_it_is(shown):
+def test_invalid_restructured_text_is_shown_as_plain_text(shown):
     text = "Title\n===\n\n.. raw:: html\n\n   <script>alert(1)</script>\n\n`broken"
 
     assert shown(text, "").find("div").text == text
@@ -115,7 +115,7 @@ def test_a_description_kept_in_a_field_is_unfolded(fold):
     assert description(document).text == "# Old\n\nstyle"
 
 
-def test_images_stand_as_their_words(shown):
+def test_images_are_replaced_by_their_descriptions(shown):
     found = shown("![Build passing](https://ci.example/badge.svg) ![](tracker.gif)")
 
     assert list(found.iter("img")) == []
@@ -167,7 +167,7 @@ def test_an_attack_is_disarmed_by_the_last_step_alone(attack):
     assert is_harmless(readme_worker.clean(attack))
 
 
-def test_an_attack_comes_to_nothing_on_the_page(shown):
+def test_an_attack_has_no_effect_on_the_page(shown):
     found = shown("\n\n".join(ATTACKS))
 
     assert not {"script", "img", "iframe", "object", "style", "form", "input", "svg", "base"} & {
@@ -179,7 +179,7 @@ def test_an_attack_comes_to_nothing_on_the_page(shown):
 @pytest.mark.parametrize(
     "content_type", ["text/html", "nonsense", "text/markdown; variant=\x00", 'text/markdown; variant="x', "a/b\tc; d"]
 )
-def test_a_type_that_nobody_knows_is_shown_as_it_is_or_as_the_usual_one(content_type):
+def test_an_unknown_type_is_shown_as_plain_text_or_as_the_default(content_type):
     rendered = readmes.html(Description("<b>*words*</b>", content_type))
 
     assert rendered is None or is_harmless(rendered)
@@ -198,7 +198,7 @@ def test_a_type_that_nobody_knows_is_shown_as_it_is_or_as_the_usual_one(content_
         pytest.param("\n".join(" " * depth + "a\n" for depth in range(400)), "text/x-rst", id="deep lists"),
     ],
 )
-def test_what_would_keep_a_renderer_busy_is_shown_as_it_is(shown, text, content_type, monkeypatch):
+def test_a_description_that_takes_too_long_is_shown_as_plain_text(shown, text, content_type, monkeypatch):
     monkeypatch.setattr(readmes, "PATIENCE_SECONDS", 60)  # the limit on processor time decides, even on a busy machine
 
     assert shown(text, content_type).find("div").text.strip() == text.strip()

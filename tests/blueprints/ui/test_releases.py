@@ -118,7 +118,7 @@ def test_a_version_that_is_partly_yanked_can_be_yanked_and_taken_back(browser_of
     assert page.flashes == []
 
 
-def test_several_reasons_stand_beside_the_assets(browser_of, maintainer, project, release):
+def test_several_reasons_are_shown_beside_the_assets(browser_of, maintainer, project, release):
     releases.yank_file(asset(release), release, project, "Wrong platform", by=SHELL)
     releases.yank_file(asset(release, SDIST), release, project, "Lacks a file", by=SHELL)
 
@@ -232,7 +232,7 @@ def test_controls_are_shown_to_maintainers_in_the_group_too(browser_of, group, r
         assert not shown & controls(browser_of(factories.member(group, Role.DEVELOPER)).get(path))
 
 
-def test_a_protection_rule_does_not_stand_in_the_way(browser_of, maintainer, project, release):
+def test_a_protection_rule_does_not_prevent_it(browser_of, maintainer, project, release):
     protection.add_protection_rule(project, pattern="demo", push=Role.OWNER, delete=Role.OWNER, by=SHELL)
     browser = browser_of(maintainer)
 
@@ -251,7 +251,7 @@ def test_in_an_archived_project_nothing_is_yanked(browser_of, maintainer, projec
     assert browser.post(f"{address(release)}/yank").status_code == 403
 
 
-def test_nobody_is_asked_to_sign_in(browser, release):
+def test_anonymous_visitors_are_asked_to_sign_in(browser, release):
     assert browser.get(f"{address(release)}/yank").location.startswith("/users/sign_in?next=")
 
 
@@ -266,7 +266,7 @@ def test_a_form_without_the_token_changes_nothing(browser_of, maintainer, projec
     assert names.name_status(project, "demo").status is NameStatus.ACTIVE
 
 
-def test_what_is_elsewhere_is_not_found_here(browser_of, maintainer, project, release):
+def test_packages_of_other_projects_are_not_found_here(browser_of, maintainer, project, release):
     foreign = factories.published(factories.project(), build_wheel())
     other = factories.published(project, build_wheel("other"))
     browser = browser_of(maintainer)

@@ -32,7 +32,7 @@ def state(page):
     return " ".join("".join(page.by_class("state")[0].itertext()).split())
 
 
-def test_a_group_shows_what_holds_and_where_it_comes_from(browser_of, owner, group):
+def test_a_group_shows_the_effective_value_and_its_source(browser_of, owner, group):
     page = browser_of(owner).get(GROUP)
 
     assert page.status_code == 200
@@ -64,7 +64,7 @@ def test_saving_untouched_boxes_leaves_a_group_inheriting(browser_of, owner, gro
     assert forwarding.of_group(group).value is None
 
 
-def test_enforcing_holds_what_holds_now(browser_of, owner, group):
+def test_enforcing_keeps_the_current_value(browser_of, owner, group):
     browser_of(owner).submit(GROUP, {LOCK: "y"})
 
     standing = forwarding.of_group(group)
@@ -110,7 +110,7 @@ def test_a_locked_setting_cannot_be_changed_and_names_who_locks_it(browser_of, o
     assert forwarding.of_group(inner).value is None
 
 
-def test_a_lock_of_the_instance_is_told(browser_of, owner, group):
+def test_a_lock_of_the_instance_is_shown(browser_of, owner, group):
     instance.change_instance(
         instance.InstanceChanges(pypi_package_requests_forwarding=False, lock_pypi_package_requests_forwarding=True),
         by=SHELL,
@@ -210,7 +210,7 @@ def test_a_maintainer_decides_whether_identical_uploads_are_accepted(browser_of,
     assert browser_of(factories.member(project, Role.DEVELOPER)).post(path).status_code == 403
 
 
-def test_a_project_shows_what_becomes_of_unknown_names(browser_of, owner, maintainer, group, project):
+def test_a_project_shows_how_unknown_names_are_answered(browser_of, owner, maintainer, group, project):
     forwarding.change_forwarding(group, value=False, by=SHELL)
 
     for_owner, for_maintainer = browser_of(owner).get(PROJECT), browser_of(maintainer).get(PROJECT)
@@ -247,7 +247,7 @@ def test_a_rule_is_added_changed_and_deleted(browser_of, maintainer, project):
     ],
     ids=["no level", "no name", "hostile", "taken"],
 )
-def test_a_rule_that_is_refused_says_why_and_keeps_what_was_typed(browser_of, maintainer, project, sent, told):
+def test_a_refused_rule_shows_why_and_keeps_its_values(browser_of, maintainer, project, sent, told):
     protection.add_protection_rule(project, pattern="taken", push=Role.OWNER, delete=None, by=SHELL)
 
     page = browser_of(maintainer).submit(PROJECT, sent, action=RULES)
@@ -333,7 +333,7 @@ def test_groups_and_projects_are_put_on_the_allowlist_and_taken_off(browser_of, 
         ("acme/listed", "This is in the allowlist already."),
     ],
 )
-def test_a_path_that_is_refused_says_why_and_stays(browser_of, owner, group, project, path, told):
+def test_a_refused_path_shows_why_and_stays(browser_of, owner, group, project, path, told):
     listed = factories.project("listed", parent=group)
     namespaces.allow_job_source(project, listed, by=SHELL)
     factories.project("vault", parent=factories.group("secret"))

@@ -85,7 +85,7 @@ def test_the_answer_with_a_secret_is_kept_nowhere(browser_of, owner):
     assert encoded not in cookies
 
 
-def test_a_token_is_for_thirty_days_unless_said_otherwise(browser_of, owner):
+def test_a_token_is_valid_for_thirty_days_by_default(browser_of, owner):
     browser_of(owner).submit(TOKENS, {"name": "laptop", "scopes": "api"})
 
     assert found_token(owner).expires_on == (utcnow() + timedelta(days=30)).date()
@@ -128,7 +128,7 @@ def test_only_administrators_are_offered_to_act_as_others(browser_of, owner, adm
     ],
     ids=["no name", "blank name", "long name", "no scope", "a scope not offered", "no date"],
 )
-def test_a_form_that_is_refused_says_why_and_keeps_what_was_typed(browser_of, owner, sent, errors):
+def test_a_refused_form_shows_why_and_keeps_its_values(browser_of, owner, sent, errors):
     page = browser_of(owner).submit(TOKENS, sent)
 
     assert (page.status_code, page.errors) == (422, errors)
@@ -137,7 +137,7 @@ def test_a_form_that_is_refused_says_why_and_keeps_what_was_typed(browser_of, ow
     assert db.session.scalar(select(AccessToken)) is None
 
 
-def test_a_token_may_not_outlive_what_the_instance_allows(browser_of, owner):
+def test_a_token_cannot_outlive_the_limit_of_the_instance(browser_of, owner):
     instance.change_instance(instance.InstanceChanges(max_personal_access_token_lifetime=10), by=SHELL)
     too_late = (utcnow() + timedelta(days=11)).date()
     browser = browser_of(owner)
@@ -188,7 +188,7 @@ def test_a_token_is_rotated_and_the_new_one_shown_once(browser_of, rest, owner):
     assert (found.name, found.expires_on) == ("laptop", (utcnow() + timedelta(days=60)).date())
 
 
-def test_rotating_what_was_revoked_kills_nothing_else(browser_of, rest, owner):
+def test_rotating_a_revoked_token_revokes_nothing_else(browser_of, rest, owner):
     token, _ = own_token(owner)
     browser = browser_of(owner)
     fresh = shown(browser.submit(TOKENS, action=f"{TOKENS}/{token.id}/rotate"))
@@ -213,7 +213,7 @@ def test_tokens_of_others_are_not_found_here(browser_of, request, rest, owner, v
     assert "laptop" not in browser_of(somebody).get(TOKENS).text
 
 
-def test_nobody_has_tokens(browser):
+def test_anonymous_visitors_have_no_tokens(browser):
     assert browser.get(TOKENS).location == f"/users/sign_in?next={TOKENS}"
     assert browser.post(TOKENS, {"name": "x", "scopes": "api"}).status_code == 303
 
@@ -307,7 +307,7 @@ def test_a_deploy_token_may_have_a_name_and_an_end_of_its_own(browser_of, owner,
     ],
     ids=["no name", "no scope", "username"],
 )
-def test_a_deploy_token_that_is_refused_says_why(browser_of, owner, project, sent, errors):
+def test_a_refused_deploy_token_shows_why(browser_of, owner, project, sent, errors):
     page = browser_of(owner).submit(REPOSITORY, sent, action=CREATE)
 
     assert (page.status_code, page.errors) == (422, errors)
@@ -367,7 +367,7 @@ def test_deploy_tokens_are_the_maintainers_and_those_of_groups_the_owners(
         assert browser.post(f"{create}/{token.id}/revoke").status_code == (303 if may_change else refused)
 
 
-def test_nobody_is_asked_to_sign_in(browser, project):
+def test_anonymous_visitors_are_asked_to_sign_in(browser, project):
     assert browser.get(REPOSITORY).location == f"/users/sign_in?next={REPOSITORY}"
 
 

@@ -15,7 +15,7 @@ def rows(page):
     ]
 
 
-def test_a_project_tells_what_each_package_name_takes(browser_of, owner, project):
+def test_a_project_shows_the_storage_of_each_package_name(browser_of, owner, project):
     for name, version in (("demo", "1.0"), ("demo", "2.0"), ("other", "1.0")):
         factories.published(project, build_wheel(name, version))
 
@@ -24,7 +24,7 @@ def test_a_project_tells_what_each_package_name_takes(browser_of, owner, project
     assert rows(page) == [["demo", "2", "2"], ["other", "1", "1"]]
 
 
-def test_a_group_tells_what_each_project_below_takes(browser_of, owner, group, project):
+def test_a_group_shows_the_storage_of_each_project_below(browser_of, owner, group, project):
     deep = factories.project("deep", parent=factories.group("inner", parent=group))
     factories.published(project, build_wheel("demo", "1.0"))
     factories.published(deep, build_wheel("demo", "1.0"))
@@ -35,7 +35,7 @@ def test_a_group_tells_what_each_project_below_takes(browser_of, owner, group, p
     assert rows(page) == [["Acme / Inner / Deep", "2", "2"], ["Acme / Tools", "1", "1"]]
 
 
-def test_where_nothing_is_stored_the_page_says_so(browser_of, owner, project):
+def test_an_empty_storage_page_has_a_text(browser_of, owner, project):
     assert "No package takes up storage here" in browser_of(owner).get("/acme/tools/-/usage_quotas").text
 
 
@@ -49,7 +49,7 @@ def test_where_nothing_is_stored_the_page_says_so(browser_of, owner, project):
     ],
     ids=str,
 )
-def test_who_sees_what_is_stored(browser_of, group, project, role, path, status):
+def test_who_can_see_storage(browser_of, group, project, role, path, status):
     assert browser_of(factories.member(group, role)).get(path).status_code == status
 
 
@@ -72,7 +72,7 @@ def test_the_number_of_statements_does_not_grow_with_the_packages(browser_of, ow
 @pytest.mark.parametrize(
     ("path", "of"), [("/acme/tools/-/usage_quotas", "project"), ("/groups/acme/-/usage_quotas", "group")]
 )
-def test_an_administrator_sets_a_limit_that_everybody_sees(browser_of, admin, owner, group, project, path, of):
+def test_an_administrator_sets_a_limit_that_is_shown_to_all(browser_of, admin, owner, group, project, path, of):
     namespace = {"project": project, "group": group}[of]
     administrator = browser_of(admin)
 

@@ -247,7 +247,7 @@ class TestProject:
         ],
         ids=["see", "read packages", "publish", "delete", "yank"],
     )
-    def test_each_principal_is_let_in_or_told_as_gitlab_tells(
+    def test_each_principal_is_admitted_or_refused_as_by_gitlab(
         self,
         tree: Project,
         askers: dict[str, Principal],
@@ -289,7 +289,7 @@ class TestProject:
 
         assert outcomes(askers, Permission.READ_PACKAGE, tree) == column(READ_PACKAGES, visibility)
 
-    def test_a_disabled_registry_refuses_everybody_administrators_too(
+    def test_a_disabled_registry_refuses_administrators_too(
         self, tree: Project, askers: dict[str, Principal], visibility: Visibility
     ) -> None:
         tree.registry_access = RegistryAccess.DISABLED
@@ -396,7 +396,7 @@ IN_INSTANCE = (
 )
 
 
-def test_every_permission_stands_in_a_table_here() -> None:
+def test_every_permission_is_in_a_table_here() -> None:
     in_tables_of_their_own = {
         Permission.READ_NAMESPACE,
         Permission.READ_MEMBERS,
@@ -442,7 +442,7 @@ def test_administration_of_a_project_asks_for_a_role(
     "permission",
     [Permission.CREATE_PACKAGE, Permission.DESTROY_PACKAGE, Permission.YANK_PACKAGE, Permission.CREATE_JOB],
 )
-def test_what_changes_an_archived_project_is_refused_to_its_owner(
+def test_the_owner_of_an_archived_project_cannot_change_it(
     tree: Project, askers: dict[str, Principal], permission: Permission
 ) -> None:
     namespaces.set_archived(tree, True, by=SHELL)
@@ -451,7 +451,7 @@ def test_what_changes_an_archived_project_is_refused_to_its_owner(
     assert outcome(askers["owner"], Permission.OWN_NAMESPACE, tree) == "200"
 
 
-def test_members_are_listed_to_whoever_sees_the_project_but_not_to_machines(
+def test_members_are_listed_to_users_who_see_the_project_but_not_to_machines(
     tree: Project, askers: dict[str, Principal]
 ) -> None:
     tree.visibility = Visibility.INTERNAL
@@ -555,7 +555,7 @@ class TestGroup:
         [(Permission.READ_NAMESPACE, SEE_GROUP), (Permission.READ_PACKAGE, READ_GROUP_PACKAGES)],
         ids=["see", "read packages"],
     )
-    def test_each_principal_is_let_in_or_told_as_gitlab_tells(
+    def test_each_principal_is_admitted_or_refused_as_by_gitlab(
         self,
         sub: Group,
         group_askers: dict[str, Principal],
@@ -591,7 +591,7 @@ class TestGroup:
         ("subgroup_creation_level", CreationLevel.MAINTAINER, Role.MAINTAINER),
     ],
 )
-def test_a_group_says_who_creates_projects_and_subgroups_in_it(
+def test_a_group_decides_who_creates_projects_and_subgroups_in_it(
     sub: Group, group_askers: dict[str, Principal], setting: str, level: CreationLevel, least: Role | None
 ) -> None:
     setattr(sub, setting, level)
@@ -644,7 +644,7 @@ def test_in_the_instance_people_use_the_api_and_administrators_administrate(
     assert found == expected
 
 
-def test_the_refusal_of_a_hidden_project_says_what_the_rest_api_tells_instead(project: Project) -> None:
+def test_the_refusal_of_a_hidden_project_carries_the_answer_of_the_rest_api(project: Project) -> None:
     with pytest.raises(Unauthenticated) as refusal:
         access.require(ANONYMOUS, Permission.READ_PACKAGE, project)
 
@@ -662,7 +662,7 @@ def test_the_refusal_of_a_visible_project_hides_nothing(app: Flask) -> None:
 
 
 @pytest.mark.parametrize(("kind", "message"), [("group", "404 Group Not Found"), ("project", "404 Project Not Found")])
-def test_a_stranger_is_told_that_a_private_namespace_is_not_there(
+def test_a_private_namespace_is_not_found_by_strangers(
     group: Group, project: Project, outsider: User, kind: str, message: str
 ) -> None:
     with pytest.raises(NotFound) as refusal:
@@ -673,7 +673,7 @@ def test_a_stranger_is_told_that_a_private_namespace_is_not_there(
     assert refusal.value.message == message
 
 
-def test_an_insufficient_token_is_told_which_scopes_would_do(project: Project, owner: User) -> None:
+def test_the_refusal_of_an_insufficient_token_names_sufficient_scopes(project: Project, owner: User) -> None:
     with pytest.raises(InsufficientScope) as reading:
         access.require(factories.by_access_token(owner, "read_user"), Permission.READ_PACKAGE, project)
     with pytest.raises(InsufficientScope) as writing:
@@ -687,7 +687,7 @@ def test_an_insufficient_token_is_told_which_scopes_would_do(project: Project, o
     assert writing.value.body()["scope"] == "api"
 
 
-def test_a_forbidden_thing_is_told_in_gitlabs_words(project: Project, guest: User) -> None:
+def test_a_refusal_has_gitlabs_wording(project: Project, guest: User) -> None:
     with pytest.raises(Forbidden) as refusal:
         access.require(factories.signed_in(guest), Permission.READ_PACKAGE, project)
 

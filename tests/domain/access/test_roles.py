@@ -87,13 +87,13 @@ def test_an_administrator_has_a_role_everywhere_without_being_a_member(admin: Us
     assert access.role_of(admin, project) is Role.NO_ACCESS
 
 
-def test_machines_and_nobody_hold_no_role(project: Project) -> None:
+def test_machines_and_anonymous_callers_hold_no_role(project: Project) -> None:
     assert access.role_in(ANONYMOUS, project) is Role.NO_ACCESS
     assert access.role_in(factories.by_deploy_token(project), project) is Role.NO_ACCESS
 
 
 class TestHeldRoles:
-    def test_direct_and_inherited_roles_are_told_apart(self, app: Flask) -> None:
+    def test_direct_and_inherited_roles_are_distinguished(self, app: Flask) -> None:
         top = factories.group("top")
         sub = factories.group("sub", parent=top)
         project = factories.project("project", parent=sub)
@@ -119,7 +119,7 @@ class TestHeldRoles:
 
         assert held == {project.id: access.HeldRoles(Role.OWNER)}
 
-    def test_expired_memberships_and_nobody_hold_nothing(self, app: Flask) -> None:
+    def test_expired_memberships_and_anonymous_callers_hold_nothing(self, app: Flask) -> None:
         group = factories.group("top")
         user = factories.member(group, Role.OWNER, "rita")
         db.session.execute(update(Membership).values(expires_on=utcnow().date()))

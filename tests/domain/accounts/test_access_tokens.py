@@ -225,7 +225,7 @@ def test_rotating_an_expired_token_is_refused_and_harms_no_other(owner: User) ->
     assert found(secret).is_active(NOW + timedelta(days=1))
 
 
-def test_a_revoked_token_is_still_found_and_says_so(owner: User) -> None:
+def test_a_revoked_token_is_still_found_as_revoked(owner: User) -> None:
     token, secret = issue(owner)
 
     access_tokens.revoke_access_token(token, by=SHELL, now=NOW)
@@ -248,7 +248,7 @@ def test_the_life_of_a_token_is_on_record_without_its_secret(owner: User) -> Non
     ]
 
 
-def test_ones_own_token_is_nobody_elses(owner: User, admin: User) -> None:
+def test_a_token_belongs_to_its_user_alone(owner: User, admin: User) -> None:
     token, _ = issue(owner)
 
     assert access_tokens.own_access_token(owner, token.id) is token

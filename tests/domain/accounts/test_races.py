@@ -219,7 +219,7 @@ def test_a_token_that_is_rotated_twice_at_the_same_time_is_taken_for_stolen(app:
 
 
 @pytest.mark.parametrize(("seen", "outcome"), [(rotate, "Unauthenticated"), (revoke_family, "done")])
-def test_a_family_is_revoked_with_the_token_that_comes_of_a_rotation_at_the_same_time(
+def test_a_family_is_revoked_with_the_token_of_a_concurrent_rotation(
     app: Flask, owner: User, seen: Callable[[int], Act], outcome: str
 ) -> None:
     stolen_id = issue(owner)[0].id

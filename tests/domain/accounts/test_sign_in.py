@@ -48,7 +48,7 @@ def test_four_failures_cost_nothing(user):
     assert attempt(password=PASSWORD) == user
 
 
-def test_the_fifth_failure_makes_everybody_wait_for_this_login(user):
+def test_after_the_fifth_failure_every_client_waits_for_this_login(user):
     fail(5)
 
     assert wait_seconds(password=PASSWORD) == 16
@@ -83,7 +83,7 @@ def test_waiting_attempts_do_not_count(user):
     assert attempt(password=PASSWORD, seconds=15) == user
 
 
-def test_a_login_nobody_has_is_held_up_as_well(user):
+def test_an_unknown_login_waits_as_well(user):
     fail(5, login="nobody")
 
     assert wait_seconds(login="nobody") == 16
@@ -122,7 +122,7 @@ def test_no_password_is_looked_at_while_a_login_has_to_wait(user, monkeypatch):
     assert (verified_while_waiting, hasher.verified) == (0, 1)
 
 
-def test_success_clears_what_counted_against_the_login(user):
+def test_success_clears_the_failures_of_the_login(user):
     fail(4)
     attempt(password=PASSWORD)
     fail(4)
@@ -138,7 +138,7 @@ def test_twenty_failures_from_one_address_hold_it_up_whatever_the_login(user):
     assert attempt(password=PASSWORD, address="192.0.2.2") == user
 
 
-def test_an_account_of_ones_own_does_not_clear_what_counted_against_the_address(user):
+def test_an_own_account_does_not_clear_the_failures_of_the_address(user):
     factories.user("mallory", password=PASSWORD)
     for number in range(19):
         fail(1, login=f"guess{number}")
@@ -156,7 +156,7 @@ def test_failures_are_forgotten_after_an_hour(user):
     assert {failures.count for failures in db.session.scalars(select(SignInFailures))} == {1}
 
 
-def test_what_was_typed_is_stored_as_a_digest_only(user):
+def test_logins_are_stored_as_digests_only(user):
     fail(1, login="a password typed in the wrong field")
 
     assert all(len(key) == 64 for key in db.session.scalars(select(SignInFailures.key)))

@@ -107,7 +107,7 @@ def test_user_names_addresses_and_paths_are_taken_without_case(
         ({"password": "x" * 129}, {"password"}),
     ],
 )
-def test_what_breaks_a_rule_is_told_field_by_field(app: Flask, fields: dict[str, Any], errors: set[str]) -> None:
+def test_invalid_values_are_reported_field_by_field(app: Flask, fields: dict[str, Any], errors: set[str]) -> None:
     with pytest.raises(InvalidRecord) as refusal:
         create(**fields)
 
@@ -129,7 +129,7 @@ def test_a_user_signs_in_by_name_or_address_without_case(app: Flask) -> None:
         assert users.verify_password(login, PASSWORD) is user, login
 
 
-def test_anything_else_signs_in_nobody(app: Flask) -> None:
+def test_anything_else_does_not_sign_in(app: Flask) -> None:
     create(password=PASSWORD)
 
     for login, password in [
@@ -323,7 +323,7 @@ def test_a_deleted_user_goes_with_space_memberships_and_tokens(project: Project,
     assert create("dora").username == "dora"
 
 
-def test_what_a_deleted_user_published_elsewhere_stays(project: Project, developer: User) -> None:
+def test_packages_published_elsewhere_by_a_deleted_user_stay(project: Project, developer: User) -> None:
     package = Package(
         project_id=project.id, name="demo", normalized_name="demo", version="1.0", creator_id=developer.id,
         created_at=utcnow(),
@@ -356,7 +356,7 @@ def test_an_owner_of_a_subgroup_is_deleted_while_there_is_one_above(group: Names
     assert db.session.scalars(select(Membership).where(Membership.user_id == lead.id)).all() == []
 
 
-def test_what_happened_to_a_user_is_on_record(owner: User) -> None:
+def test_changes_of_a_user_are_recorded(owner: User) -> None:
     users.change_user(owner, users.UserChanges(name="New"), password=PASSWORD, by=SHELL)
     users.change_state(owner, StateChange.BLOCK, by=SHELL)
     users.delete_user(owner, by=SHELL)

@@ -145,7 +145,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("document", "expected"), [(row[0], row[1:]) for row in BAD.values()], ids=BAD)
-def test_a_problem_has_field_value_and_what_is_expected(document, expected):
+def test_a_problem_has_field_value_and_expected_value(document, expected):
     found = problems(document)
 
     assert len(found) == len(expected)
@@ -153,7 +153,7 @@ def test_a_problem_has_field_value_and_what_is_expected(document, expected):
         assert problem in [one[: len(problem)] for one in found]
 
 
-def test_all_problems_of_a_document_are_told_at_once():
+def test_all_problems_of_a_document_are_reported_at_once():
     found = problems(
         metadata(
             "-", "x", metadata_version="3", requires_python="y", requires_dist=["good", "bad bad", "worse worse"],

@@ -90,7 +90,7 @@ def test_a_reason_is_one_short_line_of_ascii_whatever_it_quotes(value):
     ("filename", "kind"),
     [("a.whl", Kind.WHEEL), ("a.tar.gz", Kind.SDIST), ("a.zip", Kind.SDIST), ("a.egg", None), ("a.WHL", None)],
 )
-def test_the_end_of_a_name_tells_the_kind(filename, kind):
+def test_the_suffix_of_a_name_determines_the_kind(filename, kind):
     assert kind_of(filename) is kind
 
 

@@ -90,7 +90,7 @@ def test_a_file_in_order_passes(built):
     assert sentences(built.content, built.filename) == []
 
 
-def test_a_distribution_tells_what_its_own_metadata_says():
+def test_a_distribution_has_the_values_of_its_own_metadata():
     requires_python = ">=3.8, " + ", ".join(f"!=3.{minor}.*" for minor in range(9, 90))
     built = build_wheel("My.Pkg", "1.0.0RC1", requires_python=requires_python, requires_dist=["demo>=1"])
 
@@ -108,14 +108,14 @@ def test_a_distribution_tells_what_its_own_metadata_says():
 
 
 @pytest.mark.parametrize("headers", [[], ["Dynamic: Requires-Dist"]], ids=["nothing dynamic", "dynamic"])
-def test_metadata_of_a_wheel_is_final_whatever_it_says_and_of_an_sdist_if_it_says_so(headers):
+def test_metadata_of_a_wheel_is_always_final_and_of_an_sdist_if_declared(headers):
     fields = {"metadata_version": "2.2", "headers": headers}
 
     assert distribution(build_wheel(**fields)).core_metadata_is_final
     assert distribution(build_sdist(**fields)).core_metadata_is_final is not bool(headers)
 
 
-def test_the_file_may_stand_anywhere():
+def test_the_file_can_start_at_any_position():
     file = build_sdist().open()
     file.seek(7)
 
@@ -272,7 +272,7 @@ BAD_STRUCTURES = {
 @pytest.mark.parametrize(
     ("filename", "content", "expected"), [(*row[:2], row[2:]) for row in BAD_STRUCTURES.values()], ids=BAD_STRUCTURES
 )
-def test_what_lies_where_it_should_not_is_told(filename, content, expected):
+def test_misplaced_members_are_reported(filename, content, expected):
     found = sentences(content, filename)
 
     assert len(found) == len(expected), found
@@ -320,7 +320,7 @@ BAD_METADATA = {
 
 @pytest.mark.parametrize("build", [build_wheel, build_sdist], ids=["wheel", "sdist"])
 @pytest.mark.parametrize(("document", "expected"), BAD_METADATA.values(), ids=BAD_METADATA)
-def test_metadata_not_in_order_are_told(build, document, expected):
+def test_invalid_metadata_is_reported(build, document, expected):
     built = build(core_metadata=document)
 
     found = sentences(built.content, built.filename)
@@ -330,7 +330,7 @@ def test_metadata_not_in_order_are_told(build, document, expected):
         assert any(problem.startswith(sentence) for problem in found), found
 
 
-def test_everything_wrong_with_a_wheel_is_told_at_once():
+def test_every_problem_of_a_wheel_is_reported_at_once():
     built = build_wheel(
         "other", "2.0", tag="cp311-cp311-win64", filename="demo-1.0-py3-none-win64.whl",
         requires_python="3.8+", requires_dist=["a b"], description="Title\n====", description_content_type="text/x-rst",
@@ -355,7 +355,7 @@ def test_a_wrong_name_does_not_keep_the_file_from_being_looked_at():
     ]  # fmt: skip
 
 
-def test_of_very_many_problems_the_first_are_told():
+def test_of_very_many_problems_the_first_are_reported():
     built = build_wheel(files={f"demo/{number}.py": b"" for number in range(MAX_PROBLEMS * 2)}, record=b"")
 
     problems = examine(built.content, built.filename).problems
@@ -364,7 +364,7 @@ def test_of_very_many_problems_the_first_are_told():
     assert problems[-1].value == f"more than {MAX_PROBLEMS} problems"
 
 
-def test_a_problem_can_be_told_whatever_it_quotes():
+def test_a_problem_is_printable_whatever_it_quotes():
     nasty = "d\u00e9mo\t\u202e" + "x" * 10_000
     built = build_sdist(requires_dist=[nasty], requires_python=nasty, headers=[f"Provides-Extra: {nasty}"])
 

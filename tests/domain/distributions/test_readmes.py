@@ -24,7 +24,7 @@ FAULTLESS = {
 
 
 @pytest.mark.parametrize("description", FAULTLESS.values(), ids=FAULTLESS)
-def test_a_description_that_is_what_its_type_says_has_no_fault(description):
+def test_a_description_of_its_declared_type_has_no_fault(description):
     assert fault(description) is None
 
 
@@ -41,7 +41,7 @@ FAULTY = {
 
 
 @pytest.mark.parametrize(("description", "reason"), FAULTY.values(), ids=FAULTY)
-def test_a_fault_is_told_in_one_line_with_its_place(description, reason):
+def test_a_fault_is_reported_in_one_line_with_its_place(description, reason):
     found = fault(description)
 
     assert found is not None
@@ -50,7 +50,7 @@ def test_a_fault_is_told_in_one_line_with_its_place(description, reason):
     assert len(found) <= 300
 
 
-def test_what_cannot_be_read_in_time_has_no_fault():
+def test_a_description_that_cannot_be_read_in_time_has_no_fault():
     nested = "\n".join(" " * depth + "a\n" for depth in range(400))
 
     assert fault(Description(nested, RST)) is None

@@ -55,7 +55,7 @@ def test_tags_of_any_interpreter_are_known(tag):
     assert unknown(tag) == []
 
 
-def test_every_unknown_part_is_told_once():
+def test_every_unknown_part_is_reported_once():
     assert unknown("python.py3-3.none-any.win64") == [
         ("interpreter tag", "python"), ("abi tag", "3"), ("platform tag", "win64")
     ]  # fmt: skip
@@ -128,7 +128,7 @@ BAD_WHEEL_DOCUMENTS = {
 
 
 @pytest.mark.parametrize(("document", "expected"), BAD_WHEEL_DOCUMENTS.values(), ids=BAD_WHEEL_DOCUMENTS)
-def test_a_wheel_document_not_in_order_is_told(document, expected):
+def test_an_invalid_wheel_document_is_reported(document, expected):
     assert wrong_wheel_document(document) == expected
 
 
@@ -220,7 +220,7 @@ BAD_RECORDS = {
 
 
 @pytest.mark.parametrize(("record", "expected"), [(row[0], row[1:]) for row in BAD_RECORDS.values()], ids=BAD_RECORDS)
-def test_a_record_of_other_files_is_told(record, expected):
+def test_a_record_of_other_files_is_reported(record, expected):
     try:
         found = wrong_record(record)
     except InvalidDistribution as refusal:

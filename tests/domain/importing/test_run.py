@@ -140,7 +140,7 @@ def other_index(other_registry: tuple[Flask, str]) -> Callable[[], Index]:
 
 
 @pytest.mark.parametrize("accept", [sources.ACCEPT, "text/html"], ids=["json", "html"])
-def test_what_a_registry_holds_is_the_same_here_afterwards(
+def test_an_imported_registry_has_the_same_packages(
     run: Import, project: Project, other_index: Callable[[], Index], monkeypatch: pytest.MonkeyPatch, accept: str
 ) -> None:
     monkeypatch.setattr(sources, "ACCEPT", accept)
@@ -198,7 +198,7 @@ def test_wrong_credentials_fail_each_name_that_is_asked_for(run: Import, other_i
     assert run.results == [("failed", "demo-pkg"), ("failed", "second")]
 
 
-def test_only_what_is_asked_for_is_imported(run: Import, served: StaticIndex) -> None:
+def test_only_selected_packages_are_imported(run: Import, served: StaticIndex) -> None:
     served.offer(WHEEL, build_wheel("Demo.Pkg", "2.0"), build_wheel("other"), build_wheel("third"))
 
     summary = run(Index(served.url), "demo.pkg==1.0.0", "demo-pkg==9", "third", "unknown")
@@ -224,7 +224,7 @@ def test_only_what_is_asked_for_is_imported(run: Import, served: StaticIndex) ->
     ],
     ids=["right", "in capitals", "wrong sha1", "wrong md5", "wrong sha256", "unknown algorithm", "none"],
 )
-def test_a_file_is_what_its_digest_says(
+def test_a_file_must_match_its_digest(
     run: Import, served: StaticIndex, store_files: Callable[[], list[str]], fragment: str, reason: str | None
 ) -> None:
     served.offer(WHEEL, fragment=fragment)
@@ -239,7 +239,7 @@ def test_a_file_is_what_its_digest_says(
         assert (files(), store_files()) == ([], [])
 
 
-def test_a_file_is_as_large_as_the_index_says(run: Import, served: StaticIndex) -> None:
+def test_a_file_must_have_the_size_in_the_index(run: Import, served: StaticIndex) -> None:
     served.offer(WHEEL, attributes='data-size="1"', fragment="")
 
     run(Index(served.url))
@@ -247,7 +247,7 @@ def test_a_file_is_as_large_as_the_index_says(run: Import, served: StaticIndex) 
     assert run.reason == f"received {len(WHEEL.content)} bytes; the source declares 1"
 
 
-def test_what_the_gate_refuses_is_listed_and_no_failure(run: Import, served: StaticIndex) -> None:
+def test_files_refused_by_the_inspection_are_listed_and_no_failure(run: Import, served: StaticIndex) -> None:
     served.offer(
         build_wheel("demo", "1.0", without=["demo-1.0.dist-info/RECORD"]),
         build_wheel("demo", "2.0"),
@@ -300,7 +300,9 @@ def test_upload_times_in_the_future_are_not_believed(run: Import, served: Static
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
-def test_what_is_here_is_not_received_again(run: Import, served: StaticIndex, project: Project, algorithm: str) -> None:
+def test_existing_files_are_not_received_again(
+    run: Import, served: StaticIndex, project: Project, algorithm: str
+) -> None:
     held = factories.published(project, WHEEL)
     served.offer(WHEEL, fragment=f"#{algorithm}={getattr(held, algorithm)}")
 
@@ -395,7 +397,7 @@ def test_some_versions_of_an_archived_name_do_not_close_it(run: Import, served: 
 
 
 @pytest.mark.parametrize("status", ["active", "unheard-of"])
-def test_other_statuses_say_nothing(run: Import, served: StaticIndex, status: str) -> None:
+def test_other_statuses_are_ignored(run: Import, served: StaticIndex, status: str) -> None:
     with_status(served, status)
 
     run(Index(served.url))
@@ -423,7 +425,7 @@ def test_a_name_closed_here_takes_nothing(run: Import, served: StaticIndex, proj
     assert run.results == [("present", WHEEL.filename), ("refused", SDIST.filename)]
 
 
-def test_a_quarantined_name_without_files_is_passed_over(run: Import, served: StaticIndex) -> None:
+def test_a_quarantined_name_without_files_is_skipped(run: Import, served: StaticIndex) -> None:
     served.put("", '<a href="demo/">demo</a>')
     served.put("demo/", '<meta name="pypi:project-status" content="quarantined">')
 
@@ -451,7 +453,7 @@ def test_the_files_of_a_folder_are_published_now(run: Import, tmp_path: Path) ->
     assert all(file.created_at >= before for file in files())
 
 
-def test_a_folder_is_compared_with_what_is_here(run: Import, project: Project, tmp_path: Path) -> None:
+def test_a_folder_is_compared_with_existing_files(run: Import, project: Project, tmp_path: Path) -> None:
     other = build_wheel("other", "1.0")
     factories.published(project, WHEEL)
     factories.published(project, build_wheel("other", "1.0", summary="Another"))

@@ -63,7 +63,7 @@ def failure(index: Index | Folder, name: str = "demo") -> str:
     return error.value.sentence
 
 
-def test_a_json_page_tells_all_that_is_known_of_files(served: StaticIndex, index: Index) -> None:
+def test_a_json_page_holds_all_attributes_of_files(served: StaticIndex, index: Index) -> None:
     whole = {
         "filename": "demo-1.0.tar.gz", "url": "../../files/demo-1.0.tar.gz", "size": 12,
         "hashes": {"SHA256": "AB", "sha3_384": "c", "shake_128": "d", "crc": "e"},
@@ -89,7 +89,7 @@ def test_a_json_page_tells_all_that_is_known_of_files(served: StaticIndex, index
     )  # fmt: skip
 
 
-def test_an_html_page_tells_the_same(served: StaticIndex, index: Index) -> None:
+def test_an_html_page_holds_the_same(served: StaticIndex, index: Index) -> None:
     served.put(
         "demo/",
         f"""<!DOCTYPE html><html><head>
@@ -149,7 +149,7 @@ def test_an_upload_time_is_read_or_left_out(
     assert [found.uploaded_at for found in index.page(DEMO).files] == [time]
 
 
-def test_what_is_shown_of_a_file_is_one_line_without_control_characters(served: StaticIndex, index: Index) -> None:
+def test_a_file_is_shown_in_one_line_without_control_characters(served: StaticIndex, index: Index) -> None:
     in_json = {
         "filename": "a\n\x1b[2Jb.whl",
         "url": "x",
@@ -217,13 +217,13 @@ def test_json_is_asked_for_first_and_html_taken(served: StaticIndex, index: Inde
     ],
     ids=["half", "list", "version in JSON", "number for an address", "version in HTML", "no address"],
 )
-def test_what_is_no_page_is_told(served: StaticIndex, index: Index, media_type: str, body: str) -> None:
+def test_a_malformed_page_is_reported(served: StaticIndex, index: Index, media_type: str, body: str) -> None:
     served.put("demo/", body, media_type)
 
     assert failure(index) == "the page of demo does not conform to version 1 of the Simple API"
 
 
-def test_a_page_of_another_type_is_told(served: StaticIndex, index: Index) -> None:
+def test_a_page_of_another_type_is_reported(served: StaticIndex, index: Index) -> None:
     served.put("demo/", "demo", "text/plain; charset=utf-8")
 
     assert failure(index) == "the response has the type 'text/plain', which is not one of the Simple API"
@@ -246,7 +246,7 @@ def test_a_page_that_has_no_end_is_given_up(served: StaticIndex, index: Index, m
         (599, "the response is 599"),
     ],
 )
-def test_a_refusal_is_told_and_not_asked_for_again(served: StaticIndex, index: Index, status: int, reason: str) -> None:
+def test_a_refusal_is_reported_and_not_retried(served: StaticIndex, index: Index, status: int, reason: str) -> None:
     served.fail("demo/", status)
 
     assert failure(index) == reason
@@ -254,7 +254,7 @@ def test_a_refusal_is_told_and_not_asked_for_again(served: StaticIndex, index: I
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_what_may_pass_is_tried_again(served: StaticIndex, index: Index, status: int) -> None:
+def test_temporary_failures_are_retried(served: StaticIndex, index: Index, status: int) -> None:
     served.offer(WHEEL)
     served.fail("demo/", status, 200, status)
 
@@ -262,7 +262,7 @@ def test_what_may_pass_is_tried_again(served: StaticIndex, index: Index, status:
     assert len(served.asked_for("demo/")) == 4
 
 
-def test_what_does_not_pass_is_given_up(served: StaticIndex, index: Index) -> None:
+def test_persistent_failures_are_given_up(served: StaticIndex, index: Index) -> None:
     served.fail("demo/", 503, 503, 503, 503, 503)
 
     assert failure(index) == "the response is 503 Service Unavailable (attempts: 4)"
@@ -286,7 +286,7 @@ def test_a_pause_ends_when_the_source_is_closed(served: StaticIndex, index: Inde
     assert failure(index) == "the response is 429 Too Many Requests (attempts: 1)"
 
 
-def test_nobody_there_is_told_without_the_address(index: Index) -> None:
+def test_an_unreachable_index_is_reported_without_its_address(index: Index) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"http://127.0.0.1:{free.getsockname()[1]}/x.whl?signature"
 
@@ -298,12 +298,12 @@ def test_nobody_there_is_told_without_the_address(index: Index) -> None:
 @pytest.mark.parametrize(
     "url", ["ftp://example.com/", "http:///simple/", "http://[::1/", "http://host:port/", "simple"]
 )
-def test_what_is_no_address_of_an_index_is_refused(url: str) -> None:
+def test_an_invalid_address_of_an_index_is_refused(url: str) -> None:
     with pytest.raises(SourceError, match=r"^The source is not an? "):
         Index(url)
 
 
-def test_a_file_somewhere_that_cannot_be_asked_is_told(index: Index) -> None:
+def test_a_file_at_an_unusable_address_is_reported(index: Index) -> None:
     with pytest.raises(SourceError) as error:
         index.receive(SourceFile("demo-1.0.tar.gz", "ftp://files.test/demo-1.0.tar.gz?secret"), Received())
 
@@ -441,7 +441,7 @@ def test_files_of_a_folder_are_read_whole(tmp_path: Path) -> None:
     assert folder.digests(file) == {"sha256": sdist.sha256}
 
 
-def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / WHEEL.filename).mkdir()
     with pytest.raises(SourceError, match=r"^The folder .*/gone cannot be read: No such file or directory$"):
         Folder(tmp_path / "gone")

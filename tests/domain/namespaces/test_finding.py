@@ -22,7 +22,7 @@ def test_a_namespace_is_found_by_id_and_by_full_path_without_case(group: Group, 
     "reference",
     ["0", "999999999", "9999999999999999999999", "²", "acme/", "/acme", "nothing", "acme/tools/", "a\x00b", "", "-1"],
 )
-def test_what_is_not_there_is_not_found(project: Project, reference: str) -> None:
+def test_missing_namespaces_are_not_found(project: Project, reference: str) -> None:
     with pytest.raises(NotFound):
         namespaces.find(reference, Project)
 
@@ -50,7 +50,7 @@ def test_a_number_is_an_id_even_where_a_path_is_a_number(app: Flask) -> None:
     assert namespaces.find(str(numbered.id), Group) is numbered
 
 
-def test_ancestors_are_told_from_the_top(group: Group) -> None:
+def test_ancestors_are_listed_from_the_top(group: Group) -> None:
     sub = factories.group("sub", parent=group)
     deep = factories.project("deep", parent=sub)
 
@@ -58,9 +58,7 @@ def test_ancestors_are_told_from_the_top(group: Group) -> None:
     assert namespaces.ancestors(group) == []
 
 
-def test_what_a_principal_may_not_know_of_is_not_there(
-    group: Group, project: Project, owner: User, outsider: User
-) -> None:
+def test_hidden_namespaces_are_not_found(group: Group, project: Project, owner: User, outsider: User) -> None:
     member, stranger = factories.signed_in(owner), factories.signed_in(outsider)
 
     assert namespaces.visible_at("ACME/tools", Project, member) is project

@@ -8,7 +8,7 @@ from registry.models import Project, Role, User, Visibility
 from tests import factories
 
 
-def test_what_is_visible_of_many_is_what_is_visible_of_each(project: Project, owner: User, outsider: User) -> None:
+def test_lists_show_exactly_the_visible_namespaces(project: Project, owner: User, outsider: User) -> None:
     public = factories.group(visibility=Visibility.PUBLIC)
     records = [project, public]
 

@@ -95,7 +95,7 @@ def test_a_member_is_added_with_role_expiry_and_sponsor(group: Group, owner: Use
     )  # fmt: skip
 
 
-def test_nobody_is_a_direct_member_twice(group: Group, outsider: User) -> None:
+def test_a_user_is_a_direct_member_only_once(group: Group, outsider: User) -> None:
     namespaces.add_member(group, outsider, Role.GUEST, by=SHELL)
 
     with pytest.raises(Conflict) as refusal:
@@ -121,7 +121,7 @@ def test_a_membership_that_would_be_over_is_refused(group: Group, outsider: User
     assert errors_of(refusal) == {"expires_at": ["cannot be a date in the past"]}
 
 
-def test_nobody_gives_or_takes_more_than_their_own_role(
+def test_members_cannot_grant_or_change_roles_above_their_own(
     project: Project, owner: User, maintainer: User, outsider: User
 ) -> None:
     by = factories.signed_in(maintainer)
@@ -246,7 +246,7 @@ def test_the_owner_of_a_personal_namespace_stays(owner: User) -> None:
         namespaces.change_member(space, owner, Role.GUEST, by=SHELL)
 
 
-def test_whoever_is_no_direct_member_cannot_be_changed_or_removed(project: Project, owner: User) -> None:
+def test_only_direct_members_can_be_changed_or_removed(project: Project, owner: User) -> None:
     with pytest.raises(RecordNotFound):
         namespaces.change_member(project, owner, Role.OWNER, by=SHELL)
     with pytest.raises(RecordNotFound):
@@ -291,7 +291,7 @@ def test_a_personal_namespace_has_its_user_as_only_member(owner: User) -> None:
     assert roles(space) == [("olivia", "Owner", True)]
 
 
-def test_the_memberships_of_a_user_stand_with_their_groups_and_projects(project: Project, owner: User) -> None:
+def test_the_memberships_of_a_user_are_listed_with_groups_and_projects(project: Project, owner: User) -> None:
     namespaces.add_member(project, owner, Role.OWNER, by=SHELL)
 
     found = db.session.scalars(namespaces.memberships_of(owner)).all()

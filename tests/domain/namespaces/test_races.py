@@ -43,7 +43,7 @@ def full_path(path: str) -> str | None:
 
 
 @pytest.mark.parametrize("create", [create_group, create_project], ids=["group", "project"])
-def test_what_is_created_while_its_parent_is_renamed_gets_the_new_path(
+def test_a_namespace_created_while_its_parent_is_renamed_gets_the_new_path(
     app: Flask, group: Group, create: Callable[..., Namespace]
 ) -> None:
     group_id = group.id
@@ -54,7 +54,7 @@ def test_what_is_created_while_its_parent_is_renamed_gets_the_new_path(
 
 
 @pytest.mark.parametrize("create", [create_group, create_project], ids=["group", "project"])
-def test_what_is_created_while_its_parent_is_moved_is_below_the_new_parent(
+def test_a_namespace_created_while_its_parent_is_moved_is_below_the_new_parent(
     app: Flask, group: Group, create: Callable[..., Namespace]
 ) -> None:
     group_id, other_id = group.id, factories.group("other").id

@@ -97,7 +97,7 @@ def test_a_name_that_could_not_be_shown_is_refused(group: Group, name: str, erro
     assert errors_of(refusal) == {"name": [error]}
 
 
-def test_all_that_is_wrong_is_told_at_once(group: Group) -> None:
+def test_all_errors_are_reported_at_once(group: Group) -> None:
     with pytest.raises(InvalidRecord) as refusal:
         create_project("-", group, name=" ", visibility=PUBLIC, description="x" * 2001)
 
@@ -207,7 +207,7 @@ def test_a_group_made_before_the_restriction_keeps_its_visibility_when_it_is_edi
     assert (group.description, group.visibility) == ("Still here", PUBLIC)
 
 
-def test_a_group_is_not_made_less_visible_than_what_it_holds(app: Flask, owner: User) -> None:
+def test_a_group_cannot_be_less_visible_than_its_contents(app: Flask, owner: User) -> None:
     top = factories.group("top", owner=owner, visibility=PUBLIC)
     sub = factories.group("sub", parent=top, visibility=PUBLIC)
     factories.project("project", parent=sub, visibility=INTERNAL)

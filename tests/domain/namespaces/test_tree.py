@@ -40,7 +40,7 @@ def test_a_maintainer_who_creates_a_subgroup_owns_it(group: Group) -> None:
     assert access.role_of(maintainer, group) is Role.MAINTAINER
 
 
-def test_whoever_may_not_create_groups_is_refused(group: Group, outsider: User) -> None:
+def test_a_user_who_cannot_create_groups_is_refused(group: Group, outsider: User) -> None:
     developer = factories.member(group, Role.DEVELOPER)
     restrained = factories.user(can_create_group=False)
 
@@ -52,7 +52,7 @@ def test_whoever_may_not_create_groups_is_refused(group: Group, outsider: User) 
         create_group("new", factories.signed_in(outsider), group)
 
 
-def test_a_new_group_says_of_projects_what_the_instance_says(app: Flask) -> None:
+def test_a_new_group_inherits_the_project_creation_level_of_the_instance(app: Flask) -> None:
     instance.change_instance(instance.InstanceChanges(default_project_creation=CreationLevel.MAINTAINER), by=SHELL)
 
     assert create_group("fresh").project_creation_level is CreationLevel.MAINTAINER
@@ -209,7 +209,7 @@ def test_moving_a_group_asks_for_the_right_to_create_one_there(group: Group, own
         namespaces.transfer(group, developer_there, by=factories.signed_in(owner))
 
 
-def test_a_group_that_leaves_its_owners_behind_belongs_to_whoever_moved_it(group: Group, owner: User) -> None:
+def test_a_group_moved_away_from_its_owners_belongs_to_the_user_who_moved_it(group: Group, owner: User) -> None:
     sub = factories.group("sub", parent=group)
 
     namespaces.transfer(sub, None, by=factories.signed_in(owner))
@@ -398,7 +398,7 @@ def test_of_groups_and_users_made_at_once_one_takes_the_path(app: Flask) -> None
         assert set(results) <= {"done", "InvalidGroup", "InvalidRecord", "Conflict"}
 
 
-def test_what_is_made_in_a_group_that_is_renamed_at_once_lies_in_it(app: Flask, group: Group) -> None:
+def test_a_project_created_while_its_group_is_renamed_is_in_it(app: Flask, group: Group) -> None:
     group_id = group.id
     for number in range(3):
 

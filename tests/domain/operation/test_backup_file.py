@@ -59,7 +59,7 @@ def test_two_backups_into_one_file_do_not_mix(make: Make, path: Path) -> None:
     assert path.read_bytes() == b"the first one"
 
 
-def test_what_a_killed_backup_left_is_written_over(make: Make, path: Path) -> None:
+def test_the_remains_of_a_killed_backup_are_overwritten(make: Make, path: Path) -> None:
     path.with_name("registry.tar.partial").write_bytes(b"half" * 100_000)
 
     make()
@@ -131,7 +131,7 @@ def test_a_damaged_backup_is_refused_and_the_installation_stays_new(
     ],
     ids=["damaged", "missing"],
 )
-def test_what_is_left_of_a_backup_with_a_broken_object_can_be_restored(
+def test_a_backup_with_a_broken_object_can_be_restored_without_it(
     origin: Flask, backup: Path, other: Flask, restore: Restore, problems: list[Finding],
     damage: Callable[[Path, str], None], defect: Defect,
 ) -> None:  # fmt: skip

@@ -154,7 +154,7 @@ def test_the_rows_are_those_of_one_moment(
     assert not [name for name, content in members(path).items() if b"newer" in content]
 
 
-def test_what_is_published_while_a_backup_is_made_is_not_in_it(
+def test_files_published_during_a_backup_are_not_in_it(
     project: Project, demo_files: list[PackageFile], storage: Storage, make: Make, other: Flask, restore: Restore
 ) -> None:
     make(ReadMeanwhile(storage, lambda: factories.published(project, build_wheel("newer"))))
@@ -166,7 +166,7 @@ def test_what_is_published_while_a_backup_is_made_is_not_in_it(
         assert len(objects(other)) == 3
 
 
-def test_what_is_deleted_while_a_backup_is_made_is_in_it(
+def test_files_deleted_during_a_backup_are_in_it(
     project: Project,
     demo_files: list[PackageFile],
     storage: Storage,
@@ -207,9 +207,7 @@ def test_a_backup_waits_for_a_removal_under_way(app: Flask, make: Make, path: Pa
     assert path.exists()
 
 
-def test_what_a_refused_upload_stored_stays_while_a_backup_is_made(
-    project: Project, developer: User, storage: Storage
-) -> None:
+def test_objects_of_a_refused_upload_stay_during_a_backup(project: Project, developer: User, storage: Storage) -> None:
     """It may be what the backup is about to copy, whose row was deleted since."""
 
     def upload() -> None:
@@ -248,7 +246,7 @@ def by_key(problems: list[Finding]) -> list[Finding]:
     return sorted(problems, key=lambda problem: problem.key)
 
 
-def test_no_backup_is_made_of_missing_and_damaged_objects_which_are_told(
+def test_missing_and_damaged_objects_are_reported_and_prevent_a_backup(
     broken: list[Finding], make: Make, path: Path, problems: list[Finding]
 ) -> None:
     with pytest.raises(BackupRefused, match=r"^2 objects are missing or damaged, so no backup was made; --allow"):
@@ -258,7 +256,7 @@ def test_no_backup_is_made_of_missing_and_damaged_objects_which_are_told(
     assert os.listdir(path.parent) == []
 
 
-def test_missing_and_damaged_objects_are_left_out_if_one_says_so(
+def test_missing_and_damaged_objects_are_left_out_on_request(
     broken: list[Finding], make: Make, other: Flask, restore: Restore, problems: list[Finding]
 ) -> None:
     make(allow_missing=True)
@@ -422,7 +420,7 @@ class FullAfter(LocalStorage):
         super().put_all(contents)
 
 
-def test_a_restoration_that_was_stopped_serves_nobody_and_goes_on_with_the_same_command(
+def test_an_interrupted_restoration_is_not_served_and_resumes_with_the_same_command(
     origin: Flask, backup: Path, other: Flask, restore: Restore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backups, "BATCH", 2)
@@ -440,7 +438,7 @@ def test_a_restoration_that_was_stopped_serves_nobody_and_goes_on_with_the_same_
     assert objects(other) == objects(origin)
 
 
-def test_rows_that_the_database_does_not_take_are_told(backup: Path, other: Flask, restore: Restore) -> None:
+def test_rows_that_the_database_refuses_are_reported(backup: Path, other: Flask, restore: Restore) -> None:
     rewrite(backup, lambda was: was.replace(b'"project_id":4', b'"project_id":999'))
 
     with pytest.raises(BackupRefused, match=r"^The database rejects the rows of \w+: .*(?i:foreign key).*\.$"):

@@ -69,7 +69,7 @@ def test_an_empty_registry_has_nothing_to_clean(storage: Storage) -> None:
     assert cleanup.run(storage, LATER) == NOTHING
 
 
-def test_what_is_published_stays(storage: Storage, demo: PackageFile) -> None:
+def test_published_files_stay(storage: Storage, demo: PackageFile) -> None:
     assert cleanup.run(storage, LATER) == NOTHING
 
     assert count(PackageFile) == 1
@@ -204,7 +204,7 @@ def test_an_access_token_is_removed_30_days_after_its_end(
     assert count(AccessToken) == 1 - removed
 
 
-def test_what_a_living_token_was_rotated_from_stays_to_be_recognized(storage: Storage, old_token: AccessToken) -> None:
+def test_the_predecessors_of_an_active_token_stay_recognizable(storage: Storage, old_token: AccessToken) -> None:
     second = rotated(old_token, LONG_AGO - timedelta(days=5))
     third = rotated(second, LONG_AGO)
 
@@ -320,7 +320,7 @@ def test_files_of_others_in_the_store_are_left_alone(storage: Storage) -> None:
     note.unlink()
 
 
-def test_what_a_killed_upload_left_staged_is_swept(storage: Storage) -> None:
+def test_files_staged_by_a_killed_upload_are_swept(storage: Storage) -> None:
     assert isinstance(storage, LocalStorage)
     (storage.root / "incoming" / "upload-left").write_bytes(b"half")
 

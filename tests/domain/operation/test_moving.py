@@ -54,7 +54,7 @@ def copied(
     return moving.copy(source, target, report)
 
 
-def test_what_the_database_knows_is_copied_and_nothing_else(
+def test_only_objects_of_the_database_are_copied(
     storage: Storage, target: LocalStorage, files: list[PackageFile]
 ) -> None:
     stray = storage.stage()
@@ -71,7 +71,7 @@ def test_what_the_database_knows_is_copied_and_nothing_else(
     assert moving.count() == 4
 
 
-def test_a_second_copy_brings_only_what_was_published_since(
+def test_a_second_copy_brings_only_newer_files(
     storage: Storage, target: LocalStorage, files: list[PackageFile], project: Project
 ) -> None:
     copied(storage, target)
@@ -93,7 +93,7 @@ def test_many_objects_are_copied_in_batches(
     assert contents(target).keys() == keys(files)
 
 
-def test_what_is_missing_or_damaged_is_told_and_not_copied(
+def test_missing_and_damaged_objects_are_reported_and_not_copied(
     storage: Storage, target: LocalStorage, files: list[PackageFile]
 ) -> None:
     wheel, sdist = (object_key(file.sha256) for file in files)
@@ -114,7 +114,7 @@ def test_what_is_missing_or_damaged_is_told_and_not_copied(
     assert list((target.root / "incoming").iterdir()) == []
 
 
-def test_what_was_deleted_is_neither_copied_nor_missed(
+def test_deleted_files_are_neither_copied_nor_missing(
     storage: Storage, target: LocalStorage, project: Project, files: list[PackageFile]
 ) -> None:
     deletion.delete_package(db.session.get_one(Package, files[0].package_id), project, by=access.SHELL)
@@ -122,7 +122,7 @@ def test_what_was_deleted_is_neither_copied_nor_missed(
     assert copied(storage, target) == CopySummary(2, 0, 0, 0, sum(map(len, contents(target).values())))
 
 
-def test_what_is_deleted_and_swept_while_it_is_copied_is_nobodys_loss(
+def test_files_deleted_during_the_copy_are_not_missing(
     app: Flask, storage: Storage, target: LocalStorage, project: Project, files: list[PackageFile]
 ) -> None:
     class Vanishing(LocalStorage):

@@ -69,7 +69,7 @@ def test_a_registry_is_sound_when_all_files_and_documents_are_there(
     assert problems == []
 
 
-def test_a_missing_object_is_told_with_the_files_that_need_it(storage: Storage, project: Project, key: str) -> None:
+def test_a_missing_object_is_reported_with_the_files_that_need_it(storage: Storage, project: Project, key: str) -> None:
     storage.delete(key)
 
     summary, problems = verify(storage)
@@ -79,7 +79,7 @@ def test_a_missing_object_is_told_with_the_files_that_need_it(storage: Storage, 
     assert not summary.is_sound
 
 
-def test_a_missing_core_metadata_document_is_told(storage: Storage, key: str) -> None:
+def test_a_missing_core_metadata_document_is_reported(storage: Storage, key: str) -> None:
     key = object_key(db.session.scalars(select(PackageFile.core_metadata_sha256)).one() or "")
     storage.delete(key)
 
@@ -93,7 +93,7 @@ def test_a_missing_core_metadata_document_is_told(storage: Storage, key: str) ->
     [lambda content: content[:-1], lambda content: b"", lambda content: content + b"x", lambda content: content[::-1]],
     ids=["cut short", "empty", "longer", "same size"],
 )
-def test_a_damaged_object_is_told(storage: Storage, key: str, damage: object) -> None:
+def test_a_damaged_object_is_reported(storage: Storage, key: str, damage: object) -> None:
     path = path_of(storage, key)
     path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
 
@@ -126,7 +126,7 @@ def test_of_many_files_with_the_same_bytes_some_are_named(storage: Storage, proj
     assert problem.files[0] == "acme/tools: demo-1.0-py3-none-any.whl"
 
 
-def test_an_object_that_nothing_refers_to_is_told_and_left(storage: Storage, key: str, orphan: str) -> None:
+def test_an_unreferenced_object_is_reported_and_kept(storage: Storage, key: str, orphan: str) -> None:
     summary, problems = verify(storage)
 
     assert problems == [Finding(Defect.ORPHANED, orphan)]
@@ -135,7 +135,7 @@ def test_an_object_that_nothing_refers_to_is_told_and_left(storage: Storage, key
     assert storage.exists(orphan)
 
 
-def test_a_repair_removes_what_nothing_refers_to(storage: Storage, key: str, orphan: str) -> None:
+def test_a_repair_removes_unreferenced_objects(storage: Storage, key: str, orphan: str) -> None:
     summary, problems = verify(storage, repair=True)
 
     assert problems == [Finding(Defect.ORPHANED, orphan, removed=True)]
@@ -152,7 +152,7 @@ def test_a_repair_is_refused_before_anything_is_read_while_a_backup_is_made(stor
     assert storage.exists(orphan)
 
 
-def test_a_repair_does_not_make_up_for_what_is_missing(storage: Storage, key: str) -> None:
+def test_a_repair_does_not_replace_missing_objects(storage: Storage, key: str) -> None:
     storage.delete(key)
 
     summary, _ = verify(storage, repair=True)
@@ -171,14 +171,14 @@ def test_an_orphan_of_less_than_a_day_may_belong_to_an_upload_under_way(
     assert storage.exists(orphan) is not is_removed
 
 
-def test_what_was_deleted_is_nobodys_loss(storage: Storage, project: Project, key: str) -> None:
+def test_deleted_files_are_not_missing(storage: Storage, project: Project, key: str) -> None:
     deletion.delete_package(db.session.scalars(select(Package)).one(), project, by=access.SHELL)
     storage.delete(key)
 
     assert verify(storage)[0].is_sound
 
 
-def test_what_is_deleted_and_cleaned_up_while_it_is_verified_is_no_problem(
+def test_files_deleted_during_the_verification_are_no_problem(
     storage: Storage, project: Project, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Vanishing(LocalStorage):

@@ -30,7 +30,7 @@ def total(file: PackageFile) -> int:
     return downloads.of_files([file], utcnow().date())[file.id].total
 
 
-def test_what_was_noted_is_there_once_it_is_flushed(project: Project, file: PackageFile) -> None:
+def test_noted_downloads_are_counted_once_they_are_flushed(project: Project, file: PackageFile) -> None:
     other, tally = factories.published(project, build_sdist("demo", "1.0")), Tally()
     package = db.session.get_one(Package, file.package_id)
     changed_at = package.updated_at
@@ -72,7 +72,7 @@ def test_a_flush_costs_few_statements_and_changes_no_answer(file: PackageFile, s
     assert "content_generation" not in "".join(statements)
 
 
-def test_what_cannot_be_added_is_kept_for_the_next_time(file: PackageFile) -> None:
+def test_counts_that_cannot_be_added_are_kept_for_the_next_time(file: PackageFile) -> None:
     tally = Tally()
     tally.note(file.id)
     with transaction() as session:

@@ -38,7 +38,7 @@ from tests.domain.packages.on_paper import (
 )
 
 
-def test_a_page_holds_all_that_clients_are_told_of_a_file(project: Project) -> None:
+def test_a_page_holds_everything_clients_learn_about_a_file(project: Project) -> None:
     publish(project, "My.Pkg", "1.0", "my_pkg-1.0.tar.gz")
 
     found = page(project, "my-pkg")
@@ -80,7 +80,7 @@ def test_a_page_joins_all_spellings_of_a_name_in_the_order_of_upload(project: Pr
     assert (found.title, found.versions) == ("my_pkg", ("1.0", "2.0"))
 
 
-def test_versions_stand_in_the_order_of_pep_440(project: Project) -> None:
+def test_versions_are_sorted_by_pep_440(project: Project) -> None:
     versions = ["1.10", "1.9", "1.0.post1", "1.0.dev1", "1.0rc1", "1!0.1", "1.0", "1.0.0", "v1.0", "1.0+local"]
     for version in versions:
         publish(project, "demo", version)
@@ -101,9 +101,7 @@ def test_a_name_that_is_not_there_has_no_page(project: Project) -> None:
 
 
 @pytest.mark.parametrize("status", PackageStatus)
-def test_what_is_installable_depends_on_the_packages_status(
-    project: Project, group: Group, status: PackageStatus
-) -> None:
+def test_installable_files_depend_on_the_packages_status(project: Project, group: Group, status: PackageStatus) -> None:
     publish(project, "demo", "1.0", "demo-1.0.zip", status=status)
     installable = status is PackageStatus.DEFAULT
 
@@ -130,7 +128,7 @@ def say(project: Project, status: NameStatus, reason: str = "", name: str = "dem
     releases.set_name_status(project, name, status, reason, by=SHELL)
 
 
-def test_a_page_says_which_files_are_yanked_and_why(project: Project, group: Group) -> None:
+def test_a_page_shows_which_files_are_yanked_and_why(project: Project, group: Group) -> None:
     half_yanked = publish(project, "demo", "1.0", "demo-1.0.zip", "demo-1.0.tar.gz")
     yanked = publish(project, "demo", "2.0", "demo-2.0.zip")
     releases.yank_version(yanked, project, "Loses data", by=SHELL)
@@ -146,7 +144,7 @@ def test_a_page_says_which_files_are_yanked_and_why(project: Project, group: Gro
 
 
 @pytest.mark.parametrize("status", NameStatus)
-def test_a_page_says_the_status_of_its_name(project: Project, group: Group, status: NameStatus) -> None:
+def test_a_page_shows_the_status_of_its_name(project: Project, group: Group, status: NameStatus) -> None:
     publish(project, "Demo")
     publish(project, "demo", "2.0")
     publish(project, "demo2")
@@ -220,7 +218,7 @@ def test_a_group_shows_the_most_severe_status_of_the_projects_whose_files_it_off
         assert downloads(group, f"demo-1.0-{number}-py3-none-any.whl") is (number in offered)
 
 
-def test_a_status_is_not_told_to_those_who_may_not_read_its_project(forest: Group) -> None:
+def test_a_status_is_hidden_from_readers_without_access_to_its_project(forest: Group) -> None:
     hidden = project_of(forest, "private")
     publish(hidden, "open", "2.0")
     say(hidden, QUARANTINED, "Secret", "open")
@@ -323,7 +321,7 @@ READERS: dict[str, tuple[Callable[[Group], Principal], list[str]]] = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_group_shows_what_its_reader_may_read(forest: Group, reader: str) -> None:
+def test_a_group_shows_the_packages_its_reader_can_read(forest: Group, reader: str) -> None:
     find, readable = READERS[reader]
     by = find(forest)
 
@@ -336,7 +334,7 @@ def test_a_group_shows_what_its_reader_may_read(forest: Group, reader: str) -> N
     assert index.hides_something(forest, by) is (readable != EVERYTHING)
 
 
-def test_a_subgroup_shows_only_what_is_below_it(forest: Group) -> None:
+def test_a_subgroup_shows_only_the_packages_below_it(forest: Group) -> None:
     sub = db.session.scalars(select(Group).where(Group.full_path == "top/sub")).one()
 
     assert index_names(sub) == ["deep", "private", "pullable"]
@@ -351,7 +349,7 @@ def test_guests_are_shown_everything_when_the_instance_lets_them_pull(forest: Gr
     assert not index.hides_something(forest, guest)
 
 
-def test_a_purely_public_group_hides_nothing_from_anybody(app: Flask) -> None:
+def test_a_purely_public_group_hides_nothing(app: Flask) -> None:
     top = factories.group(visibility=PUBLIC)
     factories.project(parent=top, visibility=PUBLIC)
     factories.project(parent=top, visibility=PRIVATE, registry_access=RegistryAccess.DISABLED)

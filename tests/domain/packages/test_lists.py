@@ -112,7 +112,7 @@ def test_storage_is_the_sum_of_the_files_kept(forest: Group) -> None:
     assert lists.storage_bytes(project_of(forest, "open")) == 0
 
 
-def test_ids_stand_in_the_order_of_versions_and_not_of_their_letters(project: Project) -> None:
+def test_ids_are_sorted_by_version_and_not_alphabetically(project: Project) -> None:
     versions = ["1.10", "1.9", "1.9rc1", "2.0.dev1", "1.9.post1"]
     published = {version: factories.published(project, build_wheel("demo", version)) for version in versions}
     listing = lists.packages(project, SHELL, PackageFilter())
@@ -174,7 +174,7 @@ def test_a_package_page_speaks_for_displayable_packages_of_readable_projects_onl
     assert lists.shown_package(factories.project(), package_id, SHELL) is None
 
 
-def test_totals_leave_out_what_waits_for_its_removal(project: Project, owner: User) -> None:
+def test_totals_exclude_files_that_wait_for_removal(project: Project, owner: User) -> None:
     kept = factories.published(project, build_wheel("kept"))
     gone = factories.published(project, build_wheel("gone"))
     deletion.delete_package(db.session.get_one(Package, gone.package_id), project, by=SHELL)

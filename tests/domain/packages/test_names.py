@@ -8,7 +8,7 @@ from registry.domain.packages import names
 from registry.domain.packages.names import is_valid_version
 
 
-def test_what_is_no_version_any_more_stands_before_all_others() -> None:
+def test_invalid_versions_are_sorted_before_all_others() -> None:
     assert names.sorted_versions(["1.0", "2004d", "0.1", "1.0", "latest"]) == ("2004d", "latest", "0.1", "1.0")
 
 

@@ -166,7 +166,7 @@ def test_a_rule_asks_for_something(project: Project) -> None:
     assert refusal.value.message == "A rule must have at least a minimum access role for push or delete."
 
 
-def test_a_pattern_stands_once_in_a_project(project: Project) -> None:
+def test_a_pattern_is_unique_in_a_project(project: Project) -> None:
     rule = protect(project, "demo", push=Role.OWNER)
     other = protect(project, "other", push=Role.OWNER)
     protect(factories.project("other"), "demo", push=Role.OWNER)
@@ -203,7 +203,7 @@ def test_a_rule_is_changed_and_deleted(project: Project) -> None:
     ]
 
 
-def test_protections_say_of_many_packages_what_deleting_says_of_each(
+def test_protections_of_many_packages_agree_with_deleting_each(
     project: Project, maintainer: User, developer: User
 ) -> None:
     free, owned, marked = packages_of(project, "free", "owned", "marked")

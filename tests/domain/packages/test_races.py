@@ -133,7 +133,7 @@ def test_a_file_that_is_published_while_its_version_is_yanked_is_yanked_too(
 
 
 @pytest.mark.parametrize("act", [delete_package, delete_file, delete_files])
-def test_what_is_deleted_twice_at_the_same_time_is_deleted_once(
+def test_a_package_deleted_twice_at_the_same_time_is_deleted_once(
     app: Flask, wheel: PackageFile, act: Callable[[int], Act]
 ) -> None:
     assert race(app, act(wheel.id), act(wheel.id)) == ("done", "RecordNotFound")
@@ -141,7 +141,7 @@ def test_what_is_deleted_twice_at_the_same_time_is_deleted_once(
 
 
 @pytest.mark.parametrize(("gone", "yank"), [(delete_package, yank_version), (delete_file, yank_file)])
-def test_what_is_deleted_at_the_same_time_is_not_yanked(
+def test_a_package_deleted_at_the_same_time_is_not_yanked(
     app: Flask, wheel: PackageFile, gone: Callable[[int], Act], yank: Callable[[int], Act]
 ) -> None:
     assert race(app, gone(wheel.id), yank(wheel.id)) == ("done", "RecordNotFound")

@@ -85,7 +85,7 @@ def test_the_latest_reason_counts(project: Project, release: Package) -> None:
     assert reasons(release) == ["Loses data", ""]
 
 
-def test_what_changes_nothing_is_not_on_record(project: Project, release: Package) -> None:
+def test_an_action_without_effect_is_not_recorded(project: Project, release: Package) -> None:
     releases.unyank_version(release, project, by=SHELL)
     releases.unyank_file(file_of(release), release, project, by=SHELL)
     for _ in range(2):
@@ -103,7 +103,7 @@ def test_a_protection_rule_does_not_keep_from_yanking(project: Project, release:
     assert reasons(release) == ["", ""]
 
 
-def test_what_is_deleted_is_not_found(project: Project, release: Package) -> None:
+def test_deleted_packages_are_not_found(project: Project, release: Package) -> None:
     wheel = file_of(release)
     deletion.delete_package(release, project, by=SHELL)
 
@@ -157,7 +157,7 @@ def test_a_reason_is_one_line(project: Project, release: Package, given: str, ke
 
 
 @pytest.mark.parametrize("reason", ["x" * 1001, "a\x00b", "a\x07b", "a\x7fb", "a\udc80b"], ids=ascii)
-def test_what_cannot_be_shown_is_no_reason(project: Project, release: Package, reason: str) -> None:
+def test_a_reason_must_be_printable(project: Project, release: Package, reason: str) -> None:
     for act in (
         lambda: releases.yank_version(release, project, reason, by=SHELL),
         lambda: releases.yank_file(file_of(release), release, project, reason, by=SHELL),
@@ -197,7 +197,7 @@ def test_a_version_published_anew_after_its_deletion_is_offered(project: Project
     assert factories.published(project, build_wheel()).yanked_reason is None
 
 
-def test_a_yank_elsewhere_says_nothing(project: Project, release: Package) -> None:
+def test_a_yank_elsewhere_has_no_effect(project: Project, release: Package) -> None:
     releases.yank_version(release, project, by=SHELL)
 
     assert factories.published(factories.project("other"), build_wheel()).yanked_reason is None
@@ -225,7 +225,7 @@ def test_a_name_has_a_status_under_every_spelling(
     )
 
 
-def test_a_name_of_which_nothing_is_said_is_active_and_has_no_row(project: Project, release: Package) -> None:
+def test_a_name_without_a_status_is_active_and_has_no_row(project: Project, release: Package) -> None:
     releases.set_name_status(project, "demo", NameStatus.ARCHIVED, "Done", by=SHELL)
     said = releases.set_name_status(project, "demo", NameStatus.ACTIVE, by=SHELL)
 
@@ -302,7 +302,7 @@ def test_a_status_goes_with_its_project(project: Project, release: Package) -> N
     assert db.session.scalars(select(PackageName)).all() == []
 
 
-def test_what_changes_an_answer_raises_the_content_generation(project: Project, release: Package) -> None:
+def test_a_change_of_an_answer_raises_the_content_generation(project: Project, release: Package) -> None:
     def raised_by(act: Any) -> bool:
         before = factories.content_generation()
         act()

@@ -45,7 +45,7 @@ def test_a_page_holds_the_keys_of_the_standard() -> None:
     }
 
 
-def test_what_is_known_of_a_file_is_added() -> None:
+def test_known_attributes_of_a_file_are_added() -> None:
     entry = file_entry(requires_python=">=3.9", core_metadata_sha256="1" * 64)
 
     assert entry["requires-python"] == ">=3.9"
@@ -67,7 +67,7 @@ def test_a_yank_without_a_reason_is_true_as_an_empty_text_would_be_none(reason: 
     [("", {"status": "archived"}), ("Done", {"status": "archived", "reason": "Done"})],
     ids=["without a reason", "with a reason"],
 )
-def test_the_status_of_a_name_is_told_with_its_reason(reason: str, told: dict[str, str]) -> None:
+def test_the_status_of_a_name_is_shown_with_its_reason(reason: str, told: dict[str, str]) -> None:
     page = replace(PAGE, status="archived", status_reason=reason)
 
     assert json.loads(simple.page_json(page))["project-status"] == told

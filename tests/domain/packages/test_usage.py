@@ -39,7 +39,7 @@ def delete(file: PackageFile) -> None:
     deletion.delete_package(package, db.session.get_one(Project, file.project_id), by=access.SHELL)
 
 
-def test_a_group_holds_what_its_projects_hold_wherever_it_lies(group: Group, project: Project) -> None:
+def test_the_storage_of_a_group_is_that_of_its_projects_after_a_move(group: Group, project: Project) -> None:
     elsewhere, inner = factories.group("elsewhere"), factories.group("inner", parent=group)
     moved = factories.published(factories.project("deep", parent=inner), WHEELS[1])
     stays = factories.published(project, WHEELS[0])
@@ -113,7 +113,7 @@ def test_sums_are_exact_when_many_publish_and_delete_at_once(app: Flask, group: 
     assert usage.miscounts() == []
 
 
-def test_what_was_counted_wrong_is_found_and_corrected(project: Project, storage: Storage) -> None:
+def test_wrong_counts_are_found_and_corrected(project: Project, storage: Storage) -> None:
     file = factories.published(project, WHEELS[0])
     db.session.execute(update(StorageUsage).values(size_bytes=5, files=9))
     db.session.commit()
@@ -131,7 +131,7 @@ def test_what_was_counted_wrong_is_found_and_corrected(project: Project, storage
 
 
 @pytest.mark.parametrize("holder", ["project", "subgroup", "group"])
-def test_a_limit_lets_through_what_just_fits(holder: str, group: Group, storage: Storage) -> None:
+def test_a_limit_accepts_a_file_that_just_fits(holder: str, group: Group, storage: Storage) -> None:
     inner = factories.group("inner", parent=group)
     project = factories.project("tools", parent=inner)
     limited = {"project": project, "subgroup": inner, "group": group}[holder]
@@ -161,7 +161,7 @@ def test_each_of_several_limited_groups_above_a_project_counts(group: Group) -> 
         factories.published(project, WHEELS[1])
 
 
-def test_own_limits_stand_in_the_place_of_the_instances(group: Group, project: Project) -> None:
+def test_own_limits_replace_those_of_the_instance(group: Group, project: Project) -> None:
     top = instance.InstanceChanges(project_storage_size_limit=10, group_storage_size_limit=20)
     instance.change_instance(top, by=access.SHELL)
     inner = factories.group("inner", parent=group)
@@ -188,13 +188,13 @@ def test_a_limit_is_an_administrators(project: Project, owner: User) -> None:
 @pytest.mark.parametrize(
     "settings", [namespaces.GroupSettings, namespaces.ProjectSettings], ids=["of a group", "of a project"]
 )
-def test_a_limit_cannot_be_set_by_creating_what_it_limits(settings: Callable[..., object]) -> None:
+def test_a_limit_cannot_be_set_at_creation(settings: Callable[..., object]) -> None:
     with pytest.raises(TypeError, match="storage_size_limit"):
         settings(storage_size_limit=10)
 
 
 @pytest.mark.parametrize("holder", ["project", "group"])
-def test_of_many_uploads_at_once_a_limit_lets_through_what_fits(app: Flask, group: Group, holder: str) -> None:
+def test_of_many_uploads_at_once_a_limit_accepts_those_that_fit(app: Flask, group: Group, holder: str) -> None:
     projects = [factories.project(parent=group) for _ in range(1 if holder == "project" else 3)]
     wheels = [build_wheel(f"demo{number}") for number in range(9)]
     limit(projects[0] if holder == "project" else group, 3 * max(len(wheel.content) for wheel in wheels))
@@ -211,7 +211,7 @@ def test_of_many_uploads_at_once_a_limit_lets_through_what_fits(app: Flask, grou
     assert len(db.session.scalars(select(PackageFile)).all()) == 3
 
 
-def test_what_was_refused_leaves_nothing_in_the_store(project: Project, store_files: Callable[[], list[str]]) -> None:
+def test_a_refused_upload_leaves_nothing_in_the_store(project: Project, store_files: Callable[[], list[str]]) -> None:
     limit(project, 10)
 
     with pytest.raises(StorageLimitReached):
