@@ -154,7 +154,7 @@ def metadata(
     requires_dist: Iterable[str] = (),
     headers: Iterable[str] = (),
 ) -> bytes:
-    """A core metadata document; what is empty is left out.
+    """A core metadata document; empty fields are left out.
 
     :param headers: more lines, as in ``Classifier: Private :: Do Not Upload``.
     """
@@ -173,7 +173,7 @@ def metadata(
 
 
 def release_of(name: str, version: str) -> str:
-    """``<name>-<version>`` as it stands in file and folder names (PyPA, "Binary distribution format", escaping)."""
+    """``<name>-<version>`` as in file and folder names (PyPA, "Binary distribution format", escaping)."""
     return f"{module_of(name)}-{version.replace('-', '_')}"
 
 

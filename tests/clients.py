@@ -211,7 +211,7 @@ class Page:
 
     @property
     def errors(self) -> dict[str, str]:
-        """What stands beside the fields, by the field's name."""
+        """The errors beside the fields, by the field's name."""
         return {
             found.get("id", "").removesuffix("-error"): "".join(found.itertext()) for found in self.by_class("error")
         }
@@ -220,7 +220,7 @@ class Page:
         return [element for element in self.tree.iter() if name in (element.get("class") or "").split()]
 
     def fields(self, action: str) -> dict[str, str]:
-        """What the form that posts to this address would send, untouched."""
+        """The values of the untouched form that posts to this address."""
         form = next(
             form for form in self.tree.iter("form")
             if form.get("method") == "post" and form.get("action", self.path) == action

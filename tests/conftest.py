@@ -1,4 +1,4 @@
-"""What all tests share: one application on a migrated database and a store, emptied before each test."""
+"""The fixtures of all tests: one application on a migrated database and a store, emptied before each test."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--database",
         choices=["sqlite", "postgresql"],
         default="sqlite",
-        help="what holds the records; with postgresql only tests that need a database, on a server of their own",
+        help="the database; with postgresql only tests that need one, on a server of their own",
     )
     parser.addoption(
         "--kills", type=int, default=4, help="how often to kill processes in a stream of uploads (default: %(default)s)"
@@ -126,7 +126,7 @@ def new_database(postgresql_server: str | None, tmp_path: Path) -> Iterator[Call
 
 @pytest.fixture(scope="session", autouse=True)
 def _loopback_only() -> Iterator[None]:
-    """Nothing in the tests may speak to another machine by a socket of this process."""
+    """Tests cannot connect to another machine with a socket of this process."""
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: object) -> None:
@@ -225,7 +225,7 @@ def served(_index: StaticIndex, monkeypatch: pytest.MonkeyPatch) -> StaticIndex:
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A real S3 server; tests keep what they store apart by ``s3.address()``."""
+    """A real S3 server; each test has a prefix of its own from ``s3.address()``."""
     python = environments_in(ENVIRONMENTS)("swift", *s3_server.REQUIREMENTS)
     try:
         server = S3Server(python, tmp_path_factory.mktemp("s3"))

@@ -135,7 +135,7 @@ def empty() -> None:
 
 
 def content_generation() -> Generation:
-    """As anybody sees it who looks now."""
+    """Reload a record as it is in the database now."""
     with db.engine.connect() as connection:
         numbers = connection.scalars(text("SELECT SUM(number) FROM content_generation GROUP BY part ORDER BY part"))
         return tuple(map(int, numbers))
@@ -147,7 +147,7 @@ def raised_parts(before: Generation) -> list[int]:
 
 
 def commit() -> None:
-    """Keep what a test changed on records by hand, as a transaction of the product would."""
+    """Commit changes that a test made to records by hand, as a transaction would."""
     with transaction():
         pass
 

@@ -23,7 +23,7 @@ USER = "postgres"
 # As most systems set up their databases, the language decides how texts are ordered and what lower case is.
 INITDB = ("--username", USER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync")
 LANGUAGE = ("--locale-provider", "icu", "--icu-locale", "en-US")
-# Nobody cuts the power of a test: what the operating system has been given is as good as written.
+# Tests survive no power cut: data handed to the operating system is as good as written.
 SETTINGS = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "max_connections": "200"}
 
 

@@ -18,7 +18,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 _FORKS = multiprocessing.get_context("forkserver")
-# With what the program imports when it needs it.
+# Including the modules that the program imports on demand.
 _LATE = ["alembic.command", "registry.program", "registry.storage.cloud", *(f"registry.cli.{name}" for name in (
     "backup", "database", "importing", "moving", "namespaces", "packages", "tokens", "users",
 ))]  # fmt: skip
@@ -37,7 +37,7 @@ class Forked:
         stdout: int,
         stderr: int,
     ) -> None:
-        """Call ``act(*arguments)``; what it returns or passes to ``sys.exit`` is the exit status.
+        """Call ``act(*arguments)``; the exit status is its result, or the argument of ``sys.exit``.
 
         :param stdin: a file descriptor, as ``stdout`` and ``stderr``; without one there is nothing to read.
         """

@@ -70,7 +70,7 @@ class Racer(Thread):
                 time.sleep(0.005)
 
     def finish(self) -> str:
-        """Let it go on, and return its outcome; raises what is no refusal."""
+        """Let it continue, and return its outcome; errors other than refusals are raised."""
         self._may_go_on.set()
         self.join(LONGEST_SECONDS)
         assert not self.is_alive()

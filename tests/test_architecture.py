@@ -1,4 +1,4 @@
-"""Rules about the program as a whole: who may import whom (``registry/ARCHITECTURE.md``), and what routes say."""
+"""Rules about the program as a whole: allowed imports (``registry/ARCHITECTURE.md``), and permissions of routes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _may_import() -> dict[str, set[str]]:
     }
 
 
-# Part of the registry → what it may import of the registry, and package → its modules in order.
+# Part of the registry → the parts it can import, and package → its modules in order.
 MAY_IMPORT = _may_import()
 ORDER = {package: modules for (package,), modules in _rows("| its modules")}
 DOMAIN = " ".join(sorted(part for part in MAY_IMPORT if part.startswith("domain.")))
@@ -63,8 +63,8 @@ THIRD_PARTY = {
     "werkzeug": f"{BLUEPRINTS} blueprints.routing observability registry",
     "wtforms": "blueprints.auth blueprints.ui",
 }
-# Above the domain nobody asks the database: what is left of SQLAlchemy is the error that says that it does not answer,
-# the probe that finds out, and the engine as an argument of what is answered in front of Flask.
+# Nothing above the domain queries the database. It uses only SQLAlchemy's error for a database that does not answer,
+# the probe that detects it, and the engine as an argument of the code in front of Flask.
 ABOVE_THE_DOMAIN = set(BLUEPRINTS.split()) | {"observability", "registry"}
 LEFT_OF_SQLALCHEMY = {
     "sqlalchemy.Engine",
@@ -76,7 +76,7 @@ LEFT_OF_SQLALCHEMY = {
 
 
 def imports(body: list[ast.stmt], *, within_functions: bool) -> Iterator[str]:
-    """Full names of what is imported, for type checking only left out; of ``from a import b`` it is ``a.b``."""
+    """Full names of imports, except those for type checking; of ``from a import b`` it is ``a.b``."""
     for node in body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -102,14 +102,14 @@ def own_imports(module: str, *, within_functions: bool = True) -> set[str]:
 
 
 def third_party_imports(module: str) -> set[tuple[str, str]]:
-    """(package, full name) of what a module imports from elsewhere."""
+    """(package, full name) of a module's imports from elsewhere."""
     names = imports(trees()[module].body, within_functions=True)
     tops = {(name.split(".")[0], name) for name in names}
     return {(top, name) for top, name in tops if top != "registry" and top not in sys.stdlib_module_names}
 
 
 def room(module: str) -> str:
-    """The longest entry of the table that the module is, or lies in; those that know all are ``registry``."""
+    """The longest entry of the table that is, or contains, the module; ``registry`` for modules that can import all."""
     name = module.removeprefix("registry").removeprefix(".")
     while name not in MAY_IMPORT and name:
         name = name.rpartition(".")[0]

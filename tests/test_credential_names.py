@@ -14,7 +14,7 @@ from registry.blueprints.auth import credentials
 from tests import factories
 from tests.clients import Rest
 
-# What the caller is found by, but no secret: an administrator's "sudo", and the form token of a session.
+# Identifies the caller, but is no secret: an administrator's "sudo", and the form token of a session.
 NO_CREDENTIALS = {"Sudo", "sudo", "X-CSRF-Token"}
 headers = pytest.mark.parametrize("header", credential_names.HEADERS)
 parameters = pytest.mark.parametrize("parameter", credential_names.PARAMETERS)

@@ -36,7 +36,7 @@ def code(document: Path) -> list[str]:
 
 
 def names_in_code(document: Path) -> list[str]:
-    """What the running text sets in backticks."""
+    """The words in backticks in the running text."""
     prose = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
     return re.findall(r"`([^`\n]+)`", prose)
 

@@ -1,4 +1,4 @@
-"""What is refused, by class: who sees which part of it."""
+"""Refusals by class, and which part of them clients, pages, and operators see."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def coded_calls() -> Iterator[tuple[str, Code, set[str | None]]]:
 
 
 def _code(node: ast.expr) -> Code | None:
-    """The code that ``Code.NAME`` stands for."""
+    """The code of the expression ``Code.NAME``."""
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Code":
         return Code[node.attr]
     return None

@@ -1,4 +1,4 @@
-"""What is counted, how several processes share it, and what that costs in labels."""
+"""The counters, how several processes share them, and the cost in labels."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_gauges_are_shown_beside_counters():
 
 
 def count_an_upload(most_bytes: int = resource.RLIM_INFINITY) -> None:
-    """What a process of several does, where files may have so many bytes."""
+    """The work of one of several processes, whose files are limited to so many bytes."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
     counted = Metrics(print)
     counted.count({"REQUEST_METHOD": "POST", metrics.EVENT: metrics.Upload(10)}, "201 CREATED", 0.1)

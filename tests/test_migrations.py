@@ -85,7 +85,7 @@ def migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 
 
 def described(engine: Engine) -> dict[str, Any]:
-    """Everything about the tables that the database can tell, but the order of columns and defaults for old rows."""
+    """Everything the database knows about the tables, except the order of columns and defaults for old rows."""
     inspector = inspect(engine)
     return {
         table: {
@@ -235,7 +235,7 @@ def test_data_of_an_older_version_survives_the_upgrade(new_app: Flask, version: 
         kept = [{name: row[name] for name in row if name not in DROPPED.get(table, ())} for row in old]
         assert [row for row in kept if row not in [{name: new[name] for name in row} for new in after[table]]] == []
     for mapper in Model.registry.mappers:
-        db.session.scalars(select(mapper)).all()  # can be read as what the models say
+        db.session.scalars(select(mapper)).all()  # can be read by the models
 
 
 def test_a_file_published_before_yanks_were_known_is_not_yanked(new_app: Flask) -> None:

@@ -23,7 +23,7 @@ def both(message: Message) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def placeholders(forms: tuple[str, ...]) -> frozenset[str]:
-    """Those of all forms together: one language says the number in both, another in one."""
+    """Those of all forms together: one language has the number in both, another in one."""
     return frozenset(PLACEHOLDER.findall(" ".join(forms)))
 
 

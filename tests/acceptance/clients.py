@@ -60,13 +60,13 @@ class Client:
         return done.returncode, done.stdout.decode("utf-8", "replace")
 
     def succeeds(self, *arguments: object, **environment: str) -> str:
-        """What it says, having ended with 0."""
+        """Its output, after an exit status of 0."""
         status, output = self.run(*arguments, **environment)
         assert status == 0, output
         return output
 
     def fails(self, *arguments: object, **environment: str) -> str:
-        """What it says, having ended with another status than 0."""
+        """Its output, after another exit status than 0."""
         status, output = self.run(*arguments, **environment)
         assert status != 0, output
         return output
@@ -74,19 +74,19 @@ class Client:
 
 @dataclass
 class Installer(Client):
-    """A client that installs; what it installs goes into a folder of the test's own."""
+    """A client that installs into a folder of the test's own."""
 
     @property
     def site(self) -> Path:
         return self.home / "site"
 
     def installed(self) -> dict[str, str]:
-        """The versions of what it installed, by name as in the file system."""
+        """The versions of installed packages, by name as in the file system."""
         return releases(self.site.glob("*.dist-info"))
 
 
 def releases(folders: Iterable[Path]) -> dict[str, str]:
-    """Versions by name, both as they stand in the names of these folders."""
+    """Versions by name, both as in the names of these folders."""
     found = [path.name.removesuffix(".dist-info") for path in folders]
     return {name: version for name, _, version in (release.partition("-") for release in found)}
 

@@ -19,7 +19,7 @@ PUBLISHING = ("twine==7.0.0", "build==1.6.1", "setuptools==84.2.1")
 
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[Upstream]:
-    """What the server forwards to."""
+    """The index that the server forwards to."""
     started = Upstream()
     yield started
     started.close()
@@ -29,7 +29,7 @@ def upstream() -> Iterator[Upstream]:
 def server(
     tmp_path_factory: pytest.TempPathFactory, upstream: Upstream, postgresql_server: str | None
 ) -> Iterator[RunningServer]:
-    """One server for all tests of this process: they change nothing in it but what they made themselves."""
+    """One server for all tests of this process: they change only records that they created themselves."""
     address = "" if postgresql_server is None else postgresql.create_database(postgresql_server)
     started = RunningServer(tmp_path_factory.mktemp("server"), UPSTREAM_URL=upstream.url, DATABASE_URL=address)
     started.start()
@@ -61,7 +61,7 @@ def client_environment() -> Environments:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """The home folder of whoever runs the clients."""
+    """The home folder in which the clients run."""
     return tmp_path / "home"
 
 
@@ -89,7 +89,7 @@ def html_pip(client_environment: Environments, home: Path) -> Installer:
 
 @pytest.fixture
 def python(client_environment: Environments, home: Path) -> Client:
-    """Python with what the guide builds and publishes with."""
+    """Python with the guide's tools for building and publishing."""
     return Client((str(client_environment("guide", NEWEST_PIP, *PUBLISHING)),), home)
 
 

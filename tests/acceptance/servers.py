@@ -1,4 +1,4 @@
-"""The real server as a process of its own, and what a script does to furnish it: groups, projects, people, tokens."""
+"""The real server as a process of its own, and groups, projects, users, and tokens for it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RunningServer:
     """``python app.py``, the README's command, on a free port of the loopback address with an instance of its own."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        """``settings``: start-time settings by name, as text; what is changed in them counts from the next start."""
+        """``settings``: start-time settings by name, as text; changes take effect at the next start."""
         self.instance = folder / "instance"
         self.root_password = secrets.token_urlsafe(12)
         self.root_token = "glpat-" + secrets.token_urlsafe(24)
@@ -103,7 +103,7 @@ class RunningServer:
         return int(found[1]) << 10
 
     def processor_seconds(self) -> float:
-        """What the process has used of the processors so far, however busy these are with others."""
+        """Processor time of the process so far, however busy the machine is."""
         user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
@@ -154,13 +154,13 @@ class RunningServer:
         return response.json() if response.content else None
 
     def group(self, path: str | None = None, *, parent: Namespace | None = None, **fields: Any) -> Namespace:
-        """A new group, private unless ``visibility`` says something else."""
+        """A new group, private unless ``visibility`` is given."""
         path = path or f"group{next(self._numbers)}"
         made = {"name": path, "path": path, "parent_id": None if parent is None else parent.id, **fields}
         return self._namespace("groups", made)
 
     def project(self, path: str | None = None, *, group: Namespace | None = None, **fields: Any) -> Namespace:
-        """A new project in this group, or in a group of its own; private unless ``visibility`` says something else."""
+        """A new project in this group, or in a group of its own; private unless ``visibility`` is given."""
         path = path or f"project{next(self._numbers)}"
         parent = group or self.group(**{key: value for key, value in fields.items() if key == "visibility"})
         return self._namespace("projects", {"name": path, "path": path, "namespace_id": parent.id, **fields})

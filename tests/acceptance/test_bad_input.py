@@ -1,4 +1,4 @@
-"""Whatever is sent, the server refuses it for what it is: no answer of the PyPI routes is a 5xx, and nothing breaks."""
+"""Bad input is refused as such: no answer of the PyPI routes is a 5xx, and nothing breaks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _nothing_breaks(server: RunningServer) -> Iterator[None]:
 
 
 def status_of(answer: Answer | None) -> int | None:
-    """``None`` stands for a closed connection, which is an answer, too, to what is not HTTP."""
+    """``None`` for a closed connection, which is also an answer to input that is not HTTP."""
     assert answer is None or answer.status < 500, answer
     return None if answer is None else answer.status
 
@@ -475,6 +475,6 @@ def test_no_form_is_a_failure(project: Namespace, name: str, version: str, filen
 @FUZZ
 @given(noise=st.binary(min_size=1, max_size=400))
 def test_no_noise_is_a_failure(server: RunningServer, noise: bytes) -> None:
-    good = head("GET", "/-/health", Connection="close")  # what is no request at all is passed over in silence
+    good = head("GET", "/-/health", Connection="close")  # a connection without any request is not logged
 
     status_of(exchange(server, noise + b"\r\n\r\n" + good))

@@ -1,4 +1,4 @@
-"""What was answered 201 stays, what was refused or broken off leaves nothing, and secrets are kept nowhere."""
+"""Uploads answered 201 stay, refused and interrupted ones leave nothing, and secrets are stored nowhere."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _upload_until_killed(
 
 
 def _left_half_way(server: RunningServer) -> list[Path]:
-    """What the killed process was receiving."""
+    """The staged files of the killed process."""
     return [*(server.instance / "packages" / "incoming").iterdir(), *(server.instance / "spool").iterdir()]
 
 
@@ -257,7 +257,7 @@ def _use_everywhere(project: Namespace, secret: str) -> None:
 
 
 def _forms(secret: str) -> list[bytes]:
-    """The secret as it is, and as it stands in Base64 behind any number of other characters."""
+    """The secret as it is, and in Base64 behind any number of other characters."""
     raw = secret.encode()
     shifted = [base64.b64encode(b"\0" * shift + raw)[4 if shift else 0 : -4] for shift in range(3)]
     return [raw, *shifted]

@@ -227,7 +227,7 @@ def test_answered_uploads_survive_every_killed_process(start_server: StartServer
 
 
 class Use:
-    """Clients that upload the same bytes to projects over and over, and download what is listed there."""
+    """Clients that upload the same bytes to projects over and over, and download the listed files."""
 
     def __init__(self, projects: Iterable[Namespace], file: BuiltFile) -> None:
         self._file = file
@@ -255,7 +255,7 @@ class Use:
 
     @contextmanager
     def deletion(self) -> Iterator[None]:
-        """While one is under way, and only then, what is listed may be gone when it is asked for."""
+        """Only during a cleanup, listed files can be gone when they are requested."""
         self._deletions += 1
         yield
         self._deletions += 1
@@ -271,7 +271,7 @@ class Use:
         response = project.upload(self._file)
         self.uploads[response.status_code] += 1
         if response.status_code != 201:
-            time.sleep(self._pauses.uniform(0, 0.3))  # now and then nobody has the bytes, and they are removed
+            time.sleep(self._pauses.uniform(0, 0.3))  # now and then no project has the bytes, and they are removed
 
     def _download(self, project: Namespace) -> None:
         deletions = self._deletions
@@ -286,7 +286,7 @@ class Use:
 
 @contextmanager
 def third_process(server: RunningServer) -> Iterator[Storage]:
-    """The registry as a command at the shell has it, to which the clock can be told."""
+    """The registry as seen by a shell command, with a clock that can be set."""
     app = registry.create_app({"INSTANCE_PATH": server.instance})
     with app.app_context():
         yield app.extensions["storage"]

@@ -1,4 +1,4 @@
-"""What help tells people to type, typed: the examples of the chapters as the running server shows them."""
+"""The examples of the help chapters, typed as the running server shows them."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def project(server: RunningServer) -> Namespace:
 
 @pytest.fixture
 def group(server: RunningServer, project: Namespace) -> Namespace:
-    """The group that the project lies in."""
+    """The group of the project."""
     found = server.as_root("GET", f"/groups/{project.full_path.rpartition('/')[0]}")
     return Namespace(server, "groups", found["id"], found["full_path"])
 
 
 @pytest.fixture
 def example(server: RunningServer, project: Namespace, group: Namespace) -> Callable[..., str]:
-    """``example(chapter, start, token)``: the example that starts so, with what is in angle brackets filled in."""
+    """``example(chapter, start, token)``: the example that starts so, with placeholders in angle brackets filled in."""
 
     def find(chapter: str, start: str, token: str, **values: object) -> str:
         page = requests.get(f"{server.url}/help/{chapter}", timeout=30).text

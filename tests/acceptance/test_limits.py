@@ -199,7 +199,7 @@ def test_a_body_without_a_length_is_not_read_to_its_end_either(
 
 @needs_proc
 def test_a_body_in_the_smallest_chunks_is_soon_read(server: RunningServer) -> None:
-    """All reading is done by one thread: as long as this one takes, everybody waits."""
+    """All reading is done by one thread: as long as it takes, all clients wait."""
     body = chunk(b" ") * (MIB // 2) + b"0\r\n\r\n"
     before = server.processor_seconds()
 

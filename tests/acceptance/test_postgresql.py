@@ -33,7 +33,7 @@ def cluster() -> Iterator[postgresql.Server]:
 
 
 class Load:
-    """Clients that publish and read without a pause until they are told to stop, and what they were answered."""
+    """Clients that publish and read without a pause until they are stopped, and their answers."""
 
     def __init__(self, project: Namespace) -> None:
         self._project = project

@@ -27,7 +27,7 @@ DEMO = [build_wheel("demo", "1.0"), build_sdist("demo", "1.0"), build_wheel("dem
 
 
 class Publisher:
-    """Publishes one package after another, until it is told to stop or has published enough.
+    """Publishes one package after another, until it is stopped or has published enough.
 
     :ivar answered: what was answered 201.
     """

@@ -1,6 +1,6 @@
 """Every promise of GitLab's user guide "PyPI packages in the package registry", kept with the real pip and twine.
 
-The tests stand in the order of the guide, and use its names.
+The tests follow the order of the guide, and use its names.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def developer(project: Namespace) -> User:
 
 @pytest.fixture
 def reader(group: Namespace) -> str:
-    """A personal access token with the scope ``read_api`` of somebody who may read the group."""
+    """A personal access token with the scope ``read_api`` of a user who can read the group."""
     return group.member(REPORTER).access_token("read_api")
 
 
@@ -192,7 +192,7 @@ def test_no_group_changes_a_setting_locked_by_the_administrator(
 
 @pytest.fixture(params=["personal access token", "deploy token", "job token"])
 def publisher(request: pytest.FixtureRequest, project: Namespace, developer: User) -> tuple[str, str]:
-    """User name and password of everything that may publish."""
+    """User name and password of each credential that can publish."""
     if request.param == "personal access token":
         return "workstation", developer.access_token("api")
     if request.param == "deploy token":

@@ -1,4 +1,4 @@
-"""uv as a client: what it installs, publishes and skips, and how it reads refusals."""
+"""uv as a client: installing, publishing, skipping, and refusals."""
 
 from __future__ import annotations
 

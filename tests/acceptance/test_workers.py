@@ -161,7 +161,7 @@ class Load:
             thread.join()
 
     def goes_on(self) -> None:
-        """Wait for as many answers as show that everybody is served."""
+        """Wait for as many answers as show that all clients are served."""
         wanted = self.answered + 30
         wait_until(lambda: self.answered >= wanted)
 

@@ -36,7 +36,7 @@ def connect(server: RunningServer) -> socket.socket:
 
 
 def head(method: str, target: str, **headers: object) -> bytes:
-    """Request line and header; underscores in names stand for dashes."""
+    """Request line and header; underscores in names become dashes."""
     lines = [f"{method} {target} HTTP/1.1", "Host: registry.test"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
@@ -59,7 +59,7 @@ def answer_on(connection: socket.socket, method: str = "GET") -> Answer | None:
 
 
 def exchange(server: RunningServer, request: bytes, method: str = "GET") -> Answer | None:
-    """The answer to these bytes; what the server does not want to read any more need not be sent."""
+    """The answer to these bytes; the server can answer before all are sent."""
     with connect(server) as connection:
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(request)
@@ -67,7 +67,7 @@ def exchange(server: RunningServer, request: bytes, method: str = "GET") -> Answ
 
 
 def multipart(fields: dict[str, str], filename: str) -> tuple[bytes, bytes]:
-    """What stands before and after the file in an upload's body."""
+    """The parts before and after the file in an upload's body."""
     before = "".join(
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in fields.items()

@@ -96,7 +96,7 @@ class Bench:
         yield _table(bench_pages.HEADING, bench_pages.run(self.folder, options.packages, options.files))
 
     def _others(self, stack: ExitStack) -> tuple[list[Party], list[str]]:
-        """The other registries, started, and what there is to say of each."""
+        """The other registries, started, with a remark about each."""
         if not self.options.peers:
             return [], ["Other registries were not measured: that takes --peers, which installs them."]
         found, remarks = [], []
@@ -139,7 +139,7 @@ def main() -> None:
 
 
 def _record(text: str) -> None:
-    """Append to the results what was measured, when, and of which commit."""
+    """Append the measurements to the results, with date and commit."""
     moment = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     with RESULTS.open("a") as results:
         results.write(f"\n## {moment}, {_commit()}\n\n```text\n{text}\n```\n")

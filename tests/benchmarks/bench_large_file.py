@@ -100,7 +100,7 @@ def _seconds(connection: socket.socket, request: bytes, wheel: LargeWheel) -> fl
 
 
 def disk_speed(folder: Path, size_bytes: int) -> str:
-    """What the machine itself takes to write and to digest as many bytes once."""
+    """The time the machine itself needs to write and digest as many bytes once."""
     block, digest = bytes(MIB), hashlib.sha256()
     began = time.perf_counter()
     with (folder / "written").open("wb") as file:

@@ -114,7 +114,7 @@ def memory(ours: Party, peers: Sequence[Party]) -> Iterator[tuple[str, ...]]:
 
 
 def sync_speed(folder: Path) -> str:
-    """What the disk takes to keep one small new file: no durable upload can be faster than that."""
+    """The time the disk needs to keep one small new file: no durable upload can be faster."""
     taken = []
     descriptor = os.open(folder, os.O_RDONLY)
     for _ in range(50):

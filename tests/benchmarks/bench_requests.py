@@ -24,7 +24,7 @@ from tests.clients import basic
 
 THREADS = 8
 ROUNDS = 3
-FILE_BYTES = 4_200  # of padding: with what a wheel needs, some 5 kB
+FILE_BYTES = 4_200  # of padding: with the rest of a wheel, some 5 kB
 LARGE = 1_000  # files of the large page, names of the large index
 # More pages than the registry keeps: when a name comes up again, its page has been forgotten.
 NAMES, FILES = 20_000, 10

@@ -106,7 +106,7 @@ def _answered(registry: Registry, page: str) -> None:
 
 
 def _registry(stack: ExitStack, folder: Path, files: int) -> Registry:
-    """Projects of 1,000 files below one group; nobody but the first has the name that is asked for."""
+    """Projects of 1,000 files below one group; only the first has the requested name."""
     with rows.opened(folder) as app:
         owner = factories.user("owner")
         group = factories.group("all", owner=owner)

@@ -1,4 +1,4 @@
-"""Simple pages from two processes against one: what a second processor is worth."""
+"""Simple pages from two processes against one: the benefit of a second processor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Goals beside what was measured: a benchmark says whether they were met, and goes on."""
+"""Goals beside measurements: a benchmark reports whether they were met, and continues."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def _loop(target: Target, seconds: float, connections: int) -> tuple[Load, int]:
 
 
 def _is_complete(answer: bytes) -> bool:
-    """304 tells the length of a body that does not follow."""
+    """304 gives the length of a body that does not follow."""
     header, end, body = answer.partition(b"\r\n\r\n")
     length = _CONTENT_LENGTH.search(header)
     expected = int(length[1]) if length and b" 304 " not in header[:15] else 0

@@ -37,7 +37,7 @@ FORMS = {"HTML": simple.PLAIN_HTML, "JSON": simple.JSON}
 
 
 class Unavailable(Exception):
-    """A peer cannot be measured here; the text says why."""
+    """A peer cannot be measured here; the text gives the reason."""
 
 
 @dataclass(frozen=True)

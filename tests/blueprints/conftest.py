@@ -13,7 +13,7 @@ from tests.clients import Browser
 
 @pytest.fixture
 def browser(app: Flask) -> Browser:
-    """Nobody is signed in."""
+    """A browser without a session."""
     return Browser(app)
 
 

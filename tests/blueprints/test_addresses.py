@@ -1,4 +1,4 @@
-"""What stands in front of the routing (the server's parser, cached responses) knows every route that concerns it."""
+"""The code in front of the routing (the server's parser, cached responses) knows every route that concerns it."""
 
 from __future__ import annotations
 

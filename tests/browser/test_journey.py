@@ -195,7 +195,7 @@ def shown_index_url(page: Page, token: str) -> str:
 
 
 def answer_for(index_url: str, name: str) -> tuple[int, str]:
-    """Status of a simple page, and what is said about it."""
+    """Status of a simple page, and its message."""
     answer = requests.get(f"{index_url}/{name}/", timeout=30, allow_redirects=False)
     said = answer.json()
     return answer.status_code, said.get("message") or said["error_description"]
@@ -227,7 +227,7 @@ def unyank_package(page: Page) -> None:
 
 
 def yanked(index_url: str) -> set[object]:
-    """What the index says of the files, each once: the reason, or that they are not yanked."""
+    """The different values of ``yanked`` of the files in the index: a reason, or ``False``."""
     accepted = {"Accept": "application/vnd.pypi.simple.v1+json"}
     return {
         file["yanked"] for file in requests.get(f"{index_url}/{PACKAGE}/", headers=accepted, timeout=30).json()["files"]

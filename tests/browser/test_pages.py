@@ -11,7 +11,7 @@ from tests.acceptance.servers import RunningServer
 from tests.browser.windows import DARK, LIGHT, NARROW, WIDE, Desk, Look, Window, parse
 from tests.browser.world import World, furnish
 
-# Name of the page → its address; what is in braces is a number of the world.
+# Name of the page → its address; braces enclose numbers of the world.
 PAGES_OF_NOBODY = {
     "sign-in": "/users/sign_in",
     "explore": "/explore",
@@ -121,7 +121,7 @@ def test_a_page_is_as_it_should_be(
 
 
 def photographed(window: Window, name: str) -> list[str]:
-    """What is too wide for the window, however wide that is."""
+    """The elements that are too wide for a wide or a narrow window."""
     found = []
     for width in (WIDE, NARROW):
         window.resize(width)

@@ -1,4 +1,4 @@
-"""Windows of a browser that look as wanted, and what is asked of every page that is shown in them."""
+"""Windows of a browser in a given look, and the checks of every page shown in them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Window:
         self.page.screenshot(path=path, type="jpeg", quality=70, full_page=True)
 
     def unfold(self) -> None:
-        """Show what is folded, so that it is looked at as well."""
+        """Unfold all details, so that they are checked as well."""
         self.page.evaluate(_UNFOLD)
 
     def too_wide(self) -> list[str]:

@@ -44,7 +44,7 @@ print(box.peaks(above=0.5))
 
 @dataclass(frozen=True)
 class World:
-    """Numbers of records that stand in addresses."""
+    """Numbers of records in addresses."""
 
     package_id: int
     long_package_id: int
@@ -112,7 +112,7 @@ def _publish(tools: Namespace, bob: User) -> None:
 
 
 def _retire(server: RunningServer, tools: Namespace, package_id: int) -> None:
-    """What is said of a release that should not be used any more."""
+    """Yank a release and deprecate its name."""
     packages = f"{tools.rest_path}/packages"
     server.as_root(
         "PUT", f"{packages}/{package_id}/yank", {"reason": "Rounds <b>every</b> measurement to whole numbers"}

@@ -46,7 +46,7 @@ class Shell:
         return processes.run(processes.flask, *arguments, environment={**self.environment, **environment})
 
     def on_a_terminal(self, *arguments: str, answers: list[str]) -> tuple[int, str]:
-        """Exit status and what the screen shows; each answer is typed when a prompt waits for it."""
+        """Exit status and screen; each answer is typed when a prompt waits for it."""
         controller, terminal = pty.openpty()
         process = Forked(
             processes.flask, *arguments, environment=self.environment,

@@ -18,7 +18,7 @@ COMMAND = ("packages", "move-storage")
 
 @pytest.fixture
 def size_bytes(project: Project) -> int:
-    """What the objects of a published wheel measure."""
+    """The size of the objects of a published wheel."""
     factories.published(project, WHEEL)
     return len(WHEEL.content) + len(metadata("demo", "1.0"))
 

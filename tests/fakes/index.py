@@ -19,7 +19,7 @@ FILE = "application/octet-stream"
 
 @dataclass(frozen=True)
 class Fault:
-    """What one request is answered with in place of what it asks for.
+    """An answer to one request that replaces the usual one.
 
     :ivar status: 200 cuts the connection after half of the body.
     """
@@ -29,7 +29,7 @@ class Fault:
 
 
 class StaticIndex:
-    """Serves what was put there. ``credentials``: the user name and password that it asks for."""
+    """Serves the files put there. ``credentials``: the required user name and password."""
 
     def __init__(self) -> None:
         self.credentials: tuple[str, str] | None = None
@@ -159,6 +159,6 @@ def _handler_for(index: StaticIndex) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body[half:])
 
         def log_message(self, *_: object) -> None:
-            """What was asked is kept in ``requests``; nothing is printed."""
+            """Requests are kept in ``requests``; nothing is printed."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""A line to a server, with faults: what a network does between the registry and its store."""
+"""A connection to a server, with the faults of a network between the registry and its store."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class FaultyLine:
             sink.shutdown(socket.SHUT_RDWR if is_answer else socket.SHUT_WR)
 
     def _is_broken(self) -> bool:
-        """Whether the connection ends here; told when a silence is over."""
+        """Whether the connection ends here; returns only after a silence."""
         was_silent = self.is_silent
         while self.is_silent and not self.is_cut:
             time.sleep(0.02)
@@ -94,7 +94,7 @@ class FaultyLine:
 
 
 def _reset(connection: socket.socket) -> None:
-    """Break off, for whoever waits at either end."""
+    """Reset the connection for both ends."""
     with suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.shutdown(socket.SHUT_RDWR)

@@ -25,7 +25,7 @@ class Passed:
 
 
 class FaultyProxy:
-    """Passes on what it is asked, with the ``Host`` of the client, so that the registry's links lead through it.
+    """Passes on requests with the ``Host`` of the client, so that the registry's links lead through it.
 
     :ivar cut_after_bytes: the first answer with more bytes than this breaks off there.
     :ivar announces_core_metadata: whether pages still say that there is core metadata beside the files (PEP 658).
@@ -56,7 +56,7 @@ class FaultyProxy:
     def answer(
         self, method: str, path: str, headers: dict[str, str]
     ) -> Iterator[tuple[http.client.HTTPResponse, bytes]]:
-        """What the registry answers, as a client gets to see it."""
+        """The answer of the registry, as a client sees it."""
         connection = http.client.HTTPConnection(self._target.hostname or "", self._target.port, timeout=60)
         try:
             sent = {name: value for name, value in headers.items() if name.lower() != "accept-encoding"}
@@ -104,6 +104,6 @@ def _handler_for(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
             return body[:after]
 
         def log_message(self, *_: object) -> None:
-            """What was asked is kept in ``passed``; nothing is printed."""
+            """Requests are kept in ``passed``; nothing is printed."""
 
     return Handler

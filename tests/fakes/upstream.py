@@ -75,6 +75,6 @@ def _handler_for(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
         do_HEAD = do_GET
 
         def log_message(self, *_: object) -> None:
-            """What was asked is kept in ``requests``; nothing is printed."""
+            """Requests are kept in ``requests``; nothing is printed."""
 
     return Handler

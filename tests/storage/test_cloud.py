@@ -1,4 +1,4 @@
-"""The object store: what holds only for what lies behind a network. S3 stands for all; the library tells them apart."""
+"""Object stores: the promises of stores behind a network. S3 represents all; the library handles their differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every store promises, whatever lies behind it."""
+"""The promises of every store."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_an_object_put_again_counts_as_new(store: LocalStorage) -> None:
 
 @pytest.fixture
 def synced(store: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
-    """What the disk was asked to take, in order, and whether the object stood at its key by then."""
+    """The calls that write to the disk, in order, and whether the object was at its key by then."""
     seen: list[tuple[str, bool]] = []
     sync = os.fsync
 

@@ -1,4 +1,4 @@
-"""The clients of the matrix, and what they publish to and install from."""
+"""The clients of the matrix, and the projects they publish to and install from."""
 
 from __future__ import annotations
 

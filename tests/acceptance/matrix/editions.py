@@ -92,7 +92,7 @@ def editions(client: str, *, since: str = "0") -> list[Edition]:
 
 
 def installed_version(python: Path, client: str) -> str:
-    """What stands in the environment of this interpreter."""
+    """The packages in the environment of this interpreter."""
     [metadata] = python.parent.parent.glob(f"lib/python*/site-packages/{client.replace('-', '_')}-*.dist-info")
     return metadata.name.removesuffix(".dist-info").rpartition("-")[2]
 

@@ -1,4 +1,4 @@
-"""What was seen of each client: a line for each fact, in a file for each run."""
+"""Observations of each client: a line for each fact, in a file for each run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of clients in the README, from what the last run of ``pytest -m clients`` saw.
+"""The table of clients in the README, from the observations of the last run of ``pytest -m clients``.
 
 ``python -m tests.acceptance.matrix.table`` writes it between the two comments that mark its place.
 """
@@ -71,7 +71,7 @@ def _version(version: str, seen: set[Observation]) -> str:
 
 
 def _facts(subject: str, seen: set[Observation], versions: list[str]) -> list[str]:
-    """What was seen, with the versions it was seen with where these are not all."""
+    """The observation, with its versions where these are not all."""
     found: dict[str, set[str]] = {}
     for observation in seen:
         if observation.subject == subject:

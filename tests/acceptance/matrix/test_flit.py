@@ -1,4 +1,4 @@
-"""Flit, which builds what it publishes."""
+"""Flit, which builds the packages it publishes."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def since(version: str) -> pytest.MarkDecorator:
 
 
 def without_password(url: str, username: str) -> str:
-    """The user name in the address tells which password of the keyring is meant."""
+    """The user name in the address selects the password of the keyring."""
     return url.replace("://", f"://{username}@", 1)
 
 

@@ -163,7 +163,7 @@ def test_pdm_installs_from_two_sources_on_one_host_each_with_its_own_token(
 
 
 def test_uv_with_netrc_installs_what_is_private_in_a_public_group(uv: Tried, server: RunningServer) -> None:
-    """It asks without credentials first, and must be told to come again with them."""
+    """It first sends no credentials, and must be challenged for them."""
     group = server.group(visibility="public")
     group.forward(False)
     server.project(group=group, visibility="public").publish(build_wheel("shown", requires_dist=["hidden"]))

@@ -1,4 +1,4 @@
-"""How clients get what they need of a file: metadata first, parts of it, and the rest of what broke off."""
+"""How clients transfer files: metadata first, in parts, and resuming interrupted downloads."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def resolve(
     index_url: str,
     credentials: Credentials,
 ) -> Callable[[], str]:
-    """Finds out what a client would install, without installing it."""
+    """Shows the packages a client would install, without installing them."""
     client: Tried = request.getfixturevalue(request.param)
     if request.param == "pip":
         return lambda: client.succeeds("install", "--dry-run", "--index-url", index_url, "largedemo", PIP_TARGET="")
@@ -144,7 +144,7 @@ def test_uv_tries_a_download_again_that_broke_off(uv: Tried, proxy: FaultyProxy,
 def test_pip_asks_for_a_page_that_it_knows_only_whether_it_changed(
     pip: Tried, proxy: FaultyProxy, index_url: str, project: Namespace
 ) -> None:
-    """Without https it keeps pages of hosts that are said to be trusted."""
+    """Without https it caches only pages of trusted hosts."""
     install = ("install", "--dry-run", "--trusted-host", "127.0.0.1", "--index-url", index_url, "largedemo")
 
     for _ in range(2):

@@ -123,7 +123,7 @@ def test_a_signature_beside_the_file_does_no_harm(twine: Tried, project: Namespa
 def test_attestations_beside_the_file_do_no_harm_and_are_not_shown(
     twine: Tried, project: Namespace, credentials: Credentials
 ) -> None:
-    """They are statements that nobody has verified (PEP 740)."""
+    """They are unverified statements (PEP 740)."""
     [wheel] = twine.has_dist(WHEEL)
     attestation = twine.write(f"dist/{WHEEL.filename}.publish.attestation", '{"version": 1}')
 

@@ -1,4 +1,4 @@
-"""uv: what the matrix asks of every client; the rest is in the acceptance tests of uv."""
+"""uv: the tests of the matrix for every client; the rest is in the acceptance tests of uv."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ Credentials = tuple[str, str]
 
 @dataclass
 class Tried(Installer):
-    """A client of the matrix: a program of an environment, of which is noted what was seen."""
+    """A client of the matrix: a program of an environment, whose behavior is recorded."""
 
     edition: Edition = field(kw_only=True)
     version: str = field(kw_only=True)
@@ -38,7 +38,7 @@ class Tried(Installer):
         self.seen("installs", {"projects": "project", "groups": "group"}[index.kind])
 
     def in_project(self) -> dict[str, str]:
-        """The versions of what it installed in the environment ``.venv`` that it made, as in ``installed``."""
+        """The versions of packages in the environment ``.venv`` that it created, as in ``installed``."""
         found = releases(self.home.glob(".venv/lib/*/site-packages/*.dist-info"))
         return {name: version for name, version in found.items() if name not in ("pip", "setuptools", "wheel")}
 

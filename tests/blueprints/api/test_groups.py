@@ -34,7 +34,7 @@ def paths(response: Any) -> list[str]:
 
 @pytest.fixture
 def forest(group: Group) -> dict[str, Group]:
-    """``acme`` (private, of ``owner``) with ``acme/sub/deep``; ``open``, ``office`` and ``hidden`` of nobody."""
+    """``acme`` (private, of ``owner``) with ``acme/sub/deep``; ``open``, ``office``, and ``hidden`` without members."""
     sub = factories.group("sub", parent=group)
     return {
         "acme": group,

@@ -1,4 +1,4 @@
-"""What is sent, and what is not right about it, on every route."""
+"""Valid and invalid parameters on every route."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests import factories
 from tests.builders import build_wheel
 from tests.clients import Rest
 
-# Names of parameters that some route declares; what is thrown is thrown at all of them at once.
+# Names of parameters that some route declares; invalid values are sent to all of them at once.
 NAMES = (
     "name", "path", "username", "email", "password", "reset_password", "admin", "external", "projects_limit", "bio",
     "note", "namespace_id", "parent_id", "group_id", "visibility", "description", "project_creation_level",

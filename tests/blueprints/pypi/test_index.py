@@ -212,7 +212,7 @@ PAGES = st.builds(
 
 
 def said_in_html(html):
-    """What a page in HTML says, in the words of JSON; strictly read."""
+    """The content of an HTML page as JSON; strictly parsed."""
     tree = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(html)
     meta = {element.get("name"): element.get("content") for element in tree.iter("meta")}
     files = []
@@ -453,7 +453,7 @@ def test_an_empty_index_is_no_error(pip, project, group, token):
 
 
 def _readers(project, group):
-    """Everyone of the matrices below, by name: makes their credentials."""
+    """The callers of the matrices below, by name: functions that create their credentials."""
     foreign = factories.project()
     reporter = factories.member(project, Role.REPORTER)
     foreign_member = factories.member(foreign, Role.DEVELOPER)
@@ -759,7 +759,7 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_records(
         counts = {}
         for name, read in reads.items():
             read(namespace)
-            factories.commit()  # what was prepared no longer holds
+            factories.commit()  # cached responses become stale
             del statements[:]
             assert read(namespace).status_code == 200
             counts[name] = len(statements)

@@ -1,4 +1,4 @@
-"""Files that lie in an object store: through the registry or at a signed address, and when the store is away."""
+"""Files in an object store: through the registry or at a signed address, and while the store is away."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def line(s3, impatience):
 
 @pytest.fixture
 def store(app, s3, line, tmp_path, monkeypatch):
-    """What the application keeps its files in."""
+    """The store of the application."""
     store = open_storage(s3.address(), {**line.settings, "INSTANCE_PATH": tmp_path})
     monkeypatch.setitem(app.extensions, "storage", store)
     return store

@@ -1,4 +1,4 @@
-"""Uploading: who may, what is accepted, what is answered, what is left behind."""
+"""Uploading: callers, accepted files, answers, and remains."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def listed(page):
 
 
 def facts(page):
-    """Terms and what stands beside them."""
+    """Terms and their values."""
     return {words(pair.find("dt")): words(pair.find("dd")) for pair in page.tree.findall(".//dl/div")}
 
 

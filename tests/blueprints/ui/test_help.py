@@ -1,4 +1,4 @@
-"""Help: the chapters in both languages, and that what they tell is true of this installation."""
+"""Help: the chapters in both languages, which are true of this installation."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_every_link_leads_to_a_page_and_its_heading(browser, app, name):
 
 
 def addresses(example: str) -> Iterator[tuple[str, str]]:
-    """(method, path) of every address of the registry in an example, with a number for what is to be filled in."""
+    """(method, path) of every address of the registry in an example, with a number for each placeholder."""
     for line in example.replace("\\\n", " ").splitlines():
         for found in re.findall(r"http://(?:[^@\s/]*@)?localhost(/[^\s\"']*)", line):
             path = re.sub(r"<\w+>|\$\w+", "1", found).partition("?")[0].rstrip(")")

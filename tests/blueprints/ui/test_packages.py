@@ -60,7 +60,7 @@ def words(element):
 
 
 def code(page):
-    """What stands in the blocks of code, to be copied."""
+    """The blocks of code to be copied."""
     return ["".join(block.itertext()) for block in page.tree.iter("pre")]
 
 

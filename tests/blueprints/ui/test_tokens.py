@@ -24,7 +24,7 @@ HOSTILE = '"><img src=x onerror=alert(1)>'
 
 
 def shown(page, field="issued-token"):
-    """What is shown once in a field to copy from."""
+    """The secret that is shown once in a field to copy from."""
     return next((box.get("value") for box in page.tree.iter("input") if box.get("id") == field), None)
 
 

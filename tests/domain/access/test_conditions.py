@@ -48,7 +48,7 @@ def as_in_lists(principal: Principal) -> Principal:
 
 
 def reads_in_lists(principal: Principal, project: Project) -> bool:
-    """``allowed``, but for the differences that ``readable`` tells of."""
+    """``allowed``, except for the differences documented at ``readable``."""
     if not access.allowed(as_in_lists(principal), Permission.READ_PACKAGE, project):
         return False
     if principal.deploy_token is not None and set(principal.deploy_token.scopes) & {*READ, *WRITE}:
@@ -69,7 +69,7 @@ def _is_open(principal: Principal, project: Project) -> bool:
 
 
 def grow_forest(dice: random.Random) -> list[Principal]:
-    """Some trees of groups and projects with members, tokens and jobs; everybody who may ask."""
+    """Some trees of groups and projects with members, tokens, and jobs; all principals."""
     with transaction(lock=AdvisoryLock.TREE):
         instance.change_instance(
             instance.InstanceChanges(

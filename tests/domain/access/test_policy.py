@@ -1,4 +1,4 @@
-"""The whole policy as a table: who may do what, where, and what those are told who may not.
+"""The whole policy as a table: who can do what, where, and how others are refused.
 
 The expected values are written down from GitLab's documentation ("Permissions and roles", "Deploy tokens", "CI/CD job
 tokens", PyPI API), not from the code.
@@ -42,7 +42,7 @@ def table(text: str) -> Table:
 
 
 def outcome(principal: Principal, permission: Permission, namespace: Namespace | None = None) -> str:
-    """``200``, or what the principal is told; ``scope`` is 403 because of the token's scopes."""
+    """``200``, or the refusal of the principal; ``scope`` is 403 because of the token's scopes."""
     try:
         access.require(principal, permission, namespace)
     except InsufficientScope:
@@ -70,7 +70,7 @@ def tree(app: Flask) -> Project:
 
 @pytest.fixture
 def askers(tree: Project) -> dict[str, Principal]:
-    """Everybody who may ask for something in the project, by the name used in the tables."""
+    """All principals that can ask for something in the project, by the name used in the tables."""
     with transaction():
         sub = db.session.get_one(Group, tree.parent_id)
         top = db.session.get_one(Group, sub.parent_id)
@@ -219,12 +219,12 @@ DELETE = table(f"""
     unlisted job of owner, unlisted job of admin        | 403 403 404
     unlisted job of external owner                      | 403 404 404
 """)
-# As to delete, except that nobody is asked to sign in.
+# As to delete, except that anonymous callers are asked to sign in.
 YANK = DELETE | table("nobody | 401 401 401")
 
 
 def refused_to_all(told_to_nobody: str, expected: Table) -> Table:
-    """The same where the project is in a state in which nobody may: whoever sees it is told 403."""
+    """The same for a project in a state that forbids it to all: every principal that sees it gets 403."""
     refused = {name: {v: "403" if told == "200" else told for v, told in row.items()} for name, row in expected.items()}
     return refused | table(f"nobody | {told_to_nobody}")
 
@@ -469,7 +469,7 @@ def test_members_are_listed_to_users_who_see_the_project_but_not_to_machines(
 
 @pytest.fixture
 def group_askers(app: Flask) -> dict[str, Principal]:
-    """Everybody who may ask for something in ``top/sub``: members of it, above it, below it, and strangers."""
+    """All principals that can ask for something in ``top/sub``: members of it, above it, below it, and strangers."""
     with transaction():
         top = factories.group("top", visibility=Visibility.PUBLIC)
         sub = factories.group("sub", parent=top)

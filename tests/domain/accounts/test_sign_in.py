@@ -1,4 +1,4 @@
-"""How often somebody may guess a password."""
+"""How often a password can be guessed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the names of wheels and sdists say."""
+"""The names of wheels and sdists."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""The gate over whole files: wheels and sdists in order pass, of others everything that is wrong is told."""
+"""The inspection of whole files: valid wheels and sdists pass, all problems of others are reported."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Descriptions that are not what their type says."""
+"""Descriptions that do not match their type."""
 
 import subprocess
 

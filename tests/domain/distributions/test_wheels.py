@@ -1,4 +1,4 @@
-"""What a wheel says of itself: tags, ``WHEEL``, ``RECORD``."""
+"""The documents of a wheel: tags, ``WHEEL``, ``RECORD``."""
 
 import base64
 import hashlib

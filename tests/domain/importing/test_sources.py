@@ -24,7 +24,7 @@ UPLOADED_AT = datetime(2024, 2, 3, 4, 5, 6, 789000, UTC)
 
 
 class Received:
-    """A sink that keeps what it is given."""
+    """A sink that keeps the chunks it receives."""
 
     def __init__(self) -> None:
         self.content = b""

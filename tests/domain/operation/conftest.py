@@ -41,7 +41,7 @@ def made(origin: Flask, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the backup of the test lies."""
+    """The path of the backup of the test."""
     return tmp_path / "backup" / "registry.tar"
 
 
@@ -55,7 +55,7 @@ def backup(made: Path, path: Path) -> Path:
 
 @pytest.fixture
 def problems() -> list[Finding]:
-    """What was told while a backup was made or restored."""
+    """The messages shown while a backup was made or restored."""
     return []
 
 

@@ -1,4 +1,4 @@
-"""Installations that are backed up and restored, and what they hold."""
+"""Installations that are backed up and restored, and their contents."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ def test_a_backup_waits_for_a_removal_under_way(app: Flask, make: Make, path: Pa
 
 
 def test_objects_of_a_refused_upload_stay_during_a_backup(project: Project, developer: User, storage: Storage) -> None:
-    """It may be what the backup is about to copy, whose row was deleted since."""
+    """The backup can be about to copy it, although its row was deleted since."""
 
     def upload() -> None:
         with db.engine.begin() as connection:
@@ -374,7 +374,7 @@ def test_the_same_secret_key_that_is_set_stays_set(
 
 
 def rewrite(path: Path, content: Callable[[bytes], bytes] = bytes, **changes: object) -> None:
-    """Make the backup one with other content, and other things said of it, and nothing damaged."""
+    """Give the backup other content and another description, without damage."""
     with backup_file.opened(path) as backup:
         manifest = backup.manifest
     before = members(path)

@@ -1,4 +1,4 @@
-"""Packages whose files exist on paper only, and what the index holds of them."""
+"""Packages whose files exist only in the database, and their entries in the index."""
 
 from __future__ import annotations
 

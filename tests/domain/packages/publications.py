@@ -1,4 +1,4 @@
-"""What was published, read from the database."""
+"""Published packages, read from the database."""
 
 from __future__ import annotations
 
