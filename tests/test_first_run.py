@@ -31,6 +31,7 @@ from registry.domain.accounts.first_run import CREDENTIALS_FILE, Credentials
 from registry.errors import InvalidRecord
 from registry.models import AccessToken, InstanceSettings, User
 from tests import processes
+from tests.acceptance.servers import needs_proc
 from tests.factories import token_key
 from tests.processes import Forked, app_py
 
@@ -385,6 +386,20 @@ def test_a_port_in_use_stops_the_start_before_anything_is_created(instance: Path
 def create(app: Flask, folder: Path, **given: str) -> Credentials | None:
     chosen = {"password": None, "token": None, **given}
     return first_run.create_administrator(**chosen, key=token_key(), instance_path=folder, now=utcnow())
+
+
+@needs_proc
+def test_the_credentials_are_on_the_disk_before_they_are_shown(app: Flask, tmp_path: Path, monkeypatch) -> None:
+    synced, sync = [], os.fsync
+
+    def noting(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    create(app, tmp_path)
+
+    assert str(tmp_path / CREDENTIALS_FILE) in synced
 
 
 def test_the_first_token_has_the_scope_api_and_lives_for_a_year(app: Flask, tmp_path: Path) -> None:

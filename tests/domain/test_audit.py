@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from flask import Flask
 from sqlalchemy import select
 
 from registry.database import db, transaction
@@ -22,6 +23,17 @@ def test_an_event_records_author_action_and_record(project: Project, owner: User
     assert (event.author, event.author_id, event.address) == ("olivia", owner.id, "203.0.113.7")
     assert (event.target, event.namespace_id, event.details) == ("the thing", project.id, {"times": 2})
     assert event.created_at is not None
+
+
+def test_two_long_names_are_cut_to_the_length_of_the_column(app: Flask) -> None:
+    user, administrator = factories.user("u" * 200), factories.user("a" * 200)
+    by = replace(factories.signed_in(user), sudo_by=administrator)
+
+    with transaction():
+        audit.record(by, "thing_done", "the thing")
+
+    event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "thing_done")).one()
+    assert event.author == f"{'u' * 200} (sudo by {'a' * 44}"
 
 
 def test_every_kind_of_principal_has_a_name_to_be_recorded_under(project: Project, developer: User) -> None:

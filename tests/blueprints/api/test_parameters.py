@@ -158,6 +158,17 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+# DELETE routes of attributes and of entries of lists, which have no time of their last change.
+PACKAGE = "/api/v4/projects/<project:project>/packages/<id:package_id>"
+ALLOWLISTS = "/api/v4/projects/<project:project>/job_token_scope"
+WITHOUT_A_TIME = {
+    f"{PACKAGE}/yank",
+    f"{PACKAGE}/package_files/<id:file_id>/yank",
+    f"{ALLOWLISTS}/allowlist/<id:source_id>",
+    f"{ALLOWLISTS}/groups_allowlist/<id:source_id>",
+}
+
+
 def routes(app: Flask) -> Iterator[tuple[str, Rule]]:
     """Every method of every REST route; those that delete come late, those that end the caller's own token last."""
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("api.")]
@@ -276,6 +287,27 @@ class TestJunk:
                 failed[f"{method} {rule.rule}"] = answer.text
 
         assert failed == {}
+
+
+def test_no_record_that_changed_since_is_deleted(
+    app: Flask, rest: Rest, project: Project, outsider: User, arguments: dict[str, Any], admin_token: str
+) -> None:
+    namespaces.add_member(project, outsider, Role.GUEST, by=SHELL)
+    namespaces.add_member(project.parent, outsider, Role.GUEST, by=SHELL)
+    group_token = deploy_tokens.find_deploy_token(
+        factories.deploy_token(project.parent), factories.token_key(), utcnow()
+    )
+    assert group_token is not None
+    long_ago = {"If-Unmodified-Since": "Sat, 01 Jan 2000 00:00:00 GMT"}
+
+    answers = {}
+    for method, rule in routes(app):
+        if method == "DELETE" and "self" not in rule.rule:
+            token_id = group_token.id if "groups/" in rule.rule else arguments["deploy_token_id"]
+            path = address(app, rule, arguments | {"deploy_token_id": token_id})
+            answers[rule.rule] = rest.delete(path, admin_token, headers=long_ago)
+
+    assert {rule for rule, answer in answers.items() if answer.status_code != 412} == WITHOUT_A_TIME
 
 
 def _sent(junk: dict[str, Any], way: str) -> dict[str, Any]:

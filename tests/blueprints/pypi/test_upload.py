@@ -235,8 +235,8 @@ def test_an_optional_field_may_be_absent_in_three_ways(twine, project, developer
     assert db.session.scalars(select(Package)).one().summary == ""
 
 
-def test_unknown_repeated_and_reordered_fields_are_accepted(client, project, developer):
-    boundary = "edge"
+@pytest.mark.parametrize("boundary", ["edge", "e" * 200], ids=["short", "longest"])
+def test_unknown_repeated_and_reordered_fields_are_accepted(client, project, developer, boundary):
     parts = [
         ("content", WHEEL.filename, WHEEL.content),
         ("gpg_signature", "demo.asc", b"-----BEGIN PGP SIGNATURE-----"),
@@ -250,13 +250,19 @@ def test_unknown_repeated_and_reordered_fields_are_accepted(client, project, dev
         ("from_the_future", None, b"\xff\x00"),
     ]
     body = b"".join(
-        b'--edge\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
-        % (name.encode(), b"" if filename is None else b'; filename="%s"' % filename.encode(), content)
+        b'--%s\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+        % (
+            boundary.encode(),
+            name.encode(),
+            b"" if filename is None else b'; filename="%s"' % filename.encode(),
+            content,
+        )
         for name, filename, content in parts
     )
 
     response = client.post(
-        pypi_path(project), data=body + b"--edge--\r\n", content_type=f"multipart/form-data; boundary={boundary}",
+        pypi_path(project), data=body + f"--{boundary}--\r\n".encode(),
+        content_type=f"multipart/form-data; boundary={boundary}",
         headers=basic(factories.access_token(developer)),
     )  # fmt: skip
 
