@@ -251,14 +251,18 @@ def recount(project_id: int) -> None:
         # No other transaction changes this row until the end. What others count is visible together with their files.
         row_id = session.scalar(rows.limit(1).with_for_update())
         other = aliased(StorageUsage)
-        others = _counted_totals(other.project_id == project_id, other.id != row_id, of=other)
-        corrected = [
+        others = _counted_totals(other.project_id == project_id, other.id.is_distinct_from(row_id), of=other)
+        files, size_bytes = (
             true - counted.scalar_subquery() for true, counted in zip(_true_totals(project_id), others, strict=True)
-        ]
-        session.execute(
-            update(StorageUsage).where(StorageUsage.id == row_id).values(files=corrected[0], size_bytes=corrected[1]),
-            execution_options={"synchronize_session": False},
         )
+        if row_id is None:
+            totals = select(Project.id, files, size_bytes).where(Project.id == project_id)
+            session.execute(insert(StorageUsage).from_select(["project_id", "files", "size_bytes"], totals))
+        else:
+            session.execute(
+                update(StorageUsage).where(StorageUsage.id == row_id).values(files=files, size_bytes=size_bytes),
+                execution_options={"synchronize_session": False},
+            )
 
 
 def _true_totals(project_id: int | InstrumentedAttribute[int]) -> tuple[ScalarSelect[int], ScalarSelect[int]]:

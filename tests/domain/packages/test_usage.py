@@ -13,7 +13,7 @@ from flask import Flask
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from registry.database import db, transaction, utcnow
 from registry.domain import access, instance, namespaces
@@ -127,6 +127,18 @@ def test_wrong_counts_are_found_and_corrected(project: Project, storage: Storage
     assert verify(repair=False) == ([problem], False)
     assert verify(repair=True)[1]
     assert verify(repair=False) == ([], True)
+    assert lists.storage_bytes(project) == file.size_bytes
+
+
+def test_totals_that_are_missing_are_counted(project: Project) -> None:
+    file = factories.published(project, WHEELS[0])
+    db.session.execute(text("DELETE FROM storage_usages"))
+    db.session.commit()
+    assert [miscount.project_id for miscount in usage.miscounts()] == [project.id]
+
+    usage.recount(project.id)
+
+    assert usage.miscounts() == []
     assert lists.storage_bytes(project) == file.size_bytes
 
 
