@@ -33,7 +33,7 @@ def test_two_long_names_are_cut_to_the_length_of_the_column(app: Flask) -> None:
         audit.record(by, "thing_done", "the thing")
 
     event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "thing_done")).one()
-    assert event.author == f"{'u' * 200} (sudo by {'a' * 44}"
+    assert event.author == f"{'u' * 200} (sudo by {'a' * 45}"
 
 
 def test_every_kind_of_principal_has_a_name_to_be_recorded_under(project: Project, developer: User) -> None:
