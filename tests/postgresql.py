@@ -39,8 +39,10 @@ def binaries() -> Path | None:
 class Server:
     """A server on a port of the loopback address, as a process of this one; stopped, all it held is gone."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, **settings: str) -> None:
+        """``settings``: instead of those in ``SETTINGS``."""
         self._programs = programs
+        self._settings = SETTINGS | settings
         self._folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
         self._as_user: dict[str, Any] = {}
         if os.getuid() == 0:  # PostgreSQL refuses to run as root
@@ -58,7 +60,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        settings = SETTINGS | {"port": str(self._port), "unix_socket_directories": str(self._folder)}
+        settings = self._settings | {"port": str(self._port), "unix_socket_directories": str(self._folder)}
         options = [f"--{name}={value}" for name, value in settings.items()]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,15 +32,20 @@ from tests.benchmarks import (
     bench_scale,
     bench_statements,
     bench_stores,
+    bench_uploads,
     bench_workers,
     load,
     peers,
+    servers,
 )
 from tests.benchmarks.peers import Party, Unavailable
 
 MIB = 1 << 20
 RESULTS = Path(__file__).with_name("RESULTS.md")
-PARTS = ("requests", "mixed", "workers", "peers", "resolution", "large-file", "stores", "scale", "statements", "pages")
+PARTS = (
+    "requests", "mixed", "workers", "uploads", "peers", "resolution", "large-file", "stores", "scale", "statements",
+    "pages",
+)  # fmt: skip
 
 Heading = tuple[str, ...]
 Rows = Iterable[tuple[str, ...]]
@@ -60,7 +66,13 @@ class Bench:
         yield _table(bench_mixed.HEADING, bench_mixed.run(self.server, self.options.seconds))
 
     def workers(self) -> Iterator[str]:
-        yield _table(bench_workers.HEADING, bench_workers.run(self.folder, self.options.seconds))
+        for database in servers.DATABASES:
+            yield _table(bench_workers.HEADING, bench_workers.run(self.folder, database, self.options.seconds))
+
+    def uploads(self) -> Iterator[str]:
+        for database in servers.DATABASES:
+            yield _table(bench_uploads.HEADING, bench_uploads.run(self.folder, database))
+        yield _table(bench_uploads.IMPORT_HEADING, bench_uploads.imports(self.server, self.folder))
 
     def peers(self) -> Iterator[str]:
         with ExitStack() as stack:
@@ -159,8 +171,11 @@ def _written(part: str, run: Callable[[], Iterator[str]]) -> list[str]:
     try:
         for text in run():
             written.append(text)
-    except (Unavailable, AssertionError) as missing:
+    except Unavailable as missing:
         written.append(f"{part} was not measured{' to its end' if written else ''}: {missing}.")
+    except AssertionError as failure:
+        traceback.print_exc()
+        written.append(f"{part} FAILED{' after this' if written else ''}: {failure}")
     return [*written, f"(load {before:.1f} before, {os.getloadavg()[0]:.1f} after)"]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
-from tests.benchmarks.goals import at_least, at_most
+from tests.benchmarks.goals import MEMORY_MB, at_least, at_most
 from tests.benchmarks.load import (
     CONNECTIONS,
     Load,
@@ -33,7 +33,6 @@ UPLOADS_HEADING = ("uploads by one client", "files/s", "p50 ms", "p99 ms", "CPU 
 MEMORY_HEADING = ("memory after pages and uploads", "MB of each process", "goal")
 FEW_GOALS, MANY_GOALS = {"pypiron": 0.5}, {"devpi-server": 4.0}
 UPLOAD_GOALS = {"devpi-server": 1.5, "peryx": 1.0}
-MEMORY_GOAL_MB = 120
 ROUNDS = 3
 UPLOADS = 50  # a round
 
@@ -109,7 +108,7 @@ def memory(ours: Party, peers: Sequence[Party]) -> Iterator[tuple[str, ...]]:
     for party in (ours, *peers):
         pids = {party.pid, *(page.pid for page in party.few.values())}
         found = sorted((megabytes for pid in pids for megabytes in resident_mb(pid)), reverse=True)
-        goal = at_most(max(found), MEMORY_GOAL_MB) if party is ours and found else ""
+        goal = at_most(max(found), MEMORY_MB) if party is ours and found else ""
         yield party.name, ", ".join(f"{megabytes:.0f}" for megabytes in found), goal
 
 

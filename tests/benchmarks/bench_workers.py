@@ -1,52 +1,53 @@
-"""Simple pages from two processes against one: the benefit of a second processor."""
+"""Simple pages from two processes against one: the benefit of a second processor.
+
+The load comes from the same machine and takes part of its processors: on two of them, two workers cannot do twice the
+work of one.
+"""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from registry.domain.packages import simple
 from tests.acceptance.servers import RunningServer
-from tests.benchmarks.goals import at_least
-from tests.benchmarks.load import Load, Target, measure, median
+from tests.benchmarks.bench_requests import other_names
+from tests.benchmarks.goals import MEMORY_MB, at_least, at_most
+from tests.benchmarks.load import Load, Target, measure, median, resident_mb
+from tests.benchmarks.servers import one_and_two_workers
 from tests.builders import build_wheel
 from tests.clients import basic
 
 ROUNDS = 3
 GOAL = 1.7
-HEADING = ("two workers", "requests/s", "of one", "ratio", "goal", "p50 ms", "p99 ms", "CPU ms", "of one")
+HEADING = (
+    "two workers", "requests/s", "of one", "ratio", "goal", "p50 ms", "p99 ms", "CPU ms", "of one", "of the load",
+    "MB of each process", "goal",
+)  # fmt: skip
 
 
-def run(folder: Path, seconds: float) -> Iterator[tuple[str, ...]]:
+def run(folder: Path, database: str, seconds: float) -> Iterator[tuple[str, ...]]:
     """A row for each kind of page.
 
     One process and two take turns, and the medians count: what else the machine does then hits both alike.
     """
-    with ExitStack() as stack:
-        targets = [stack.enter_context(_targets(folder, workers)) for workers in (1, 2)]
-        for one, two in zip(*targets, strict=True):
+    with one_and_two_workers(folder / "workers", database) as servers:
+        for one, two in zip(*map(_targets, servers), strict=True):
             rounds = [(measure(one, seconds / ROUNDS), measure(two, seconds / ROUNDS)) for _ in range(ROUNDS)]
-            yield _row(one.name, rounds)
+            yield _row(f"{one.name}, {database}", rounds, resident_mb(two.pid))
 
 
-@contextmanager
-def _targets(folder: Path, workers: int) -> Iterator[list[Target]]:
-    server = RunningServer(folder / f"workers-{workers}", WORKERS=str(workers))
-    server.start()
-    try:
-        project = server.project()
-        project.publish(*(build_wheel("paged", str(number)) for number in range(1, 11)))
-        page, token = f"{project.url}/simple/paged/", basic(server.root_token)
-        yield [
-            Target("page of 10 files, kept ready", page, token, pid=server.pid),
-            Target("page of 10 files, made anew", page, token | {"If-Modified-Since": "never"}, pid=server.pid),
-        ]
-    finally:
-        server.stop()
+def _targets(server: RunningServer) -> list[Target]:
+    project, token = server.project(), basic(server.root_token)
+    project.publish(*(build_wheel("paged", str(number)) for number in range(1, 11)))
+    page = Target("page of 10 files", f"{project.url}/simple/paged/", token | {"Accept": simple.JSON}, pid=server.pid)
+    url, turns = other_names(server)
+    return [page, replace(page, name="made anew, every time another name", url=url, turns=turns)]
 
 
-def _row(name: str, rounds: list[tuple[Load, Load]]) -> tuple[str, ...]:
+def _row(name: str, rounds: list[tuple[Load, Load]], memory: list[float]) -> tuple[str, ...]:
     ratio = statistics.median(two.requests_per_second / one.requests_per_second for one, two in rounds)
     one, two = median([one for one, _ in rounds]), median([two for _, two in rounds])
     return (
@@ -59,4 +60,7 @@ def _row(name: str, rounds: list[tuple[Load, Load]]) -> tuple[str, ...]:
         f"{two.p99_ms:.1f}",
         f"{two.cpu_ms:.0f}",
         f"{one.cpu_ms:.0f}",
+        f"{two.load_cpu_ms:.0f}",
+        ", ".join(f"{megabytes:.0f}" for megabytes in memory),
+        at_most(max(memory), MEMORY_MB) if memory else "",
     )

@@ -32,12 +32,15 @@ _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Load:
-    """:ivar cpu_ms: processor time of the server for 1,000 requests, which other work on the machine changes little."""
+    """:ivar cpu_ms: processor time of the server for 1,000 requests, which other work on the machine changes little.
+    :ivar load_cpu_ms: processor time of the client for as many.
+    """
 
     requests_per_second: float
     p50_ms: float
     p99_ms: float
     cpu_ms: float = math.nan
+    load_cpu_ms: float = math.nan
 
 
 @dataclass
@@ -94,12 +97,12 @@ def measure(target: Target, seconds: float, connections: int = CONNECTIONS) -> L
     answered = answer(target)
     assert answered.status == target.status, f"{target.name}: {answered.status} {answered.body[:300]!r}"
     generate = _wrk if shutil.which("wrk") else _loop
-    used_before = processor_seconds(target.pid)
+    before, own_before = processor_seconds(target.pid), own_processor_seconds()
     load, count = generate(target, seconds, connections)
-    used_seconds = processor_seconds(target.pid) - used_before
+    used, own = processor_seconds(target.pid) - before, own_processor_seconds() - own_before
     if target.turns is not None:
         target.turns.advance(count + connections)  # with the requests that were not answered in time
-    return replace(load, cpu_ms=1_000_000 * used_seconds / max(count, 1))
+    return replace(load, cpu_ms=1e6 * used / max(count, 1), load_cpu_ms=1e6 * own / max(count, 1))
 
 
 def median(loads: Sequence[Load]) -> Load:
@@ -114,6 +117,11 @@ def processor_seconds(pid: int | None) -> float:
     except FileNotFoundError:
         return math.nan
     return sum(int(ticks) for user_and_system in used for ticks in user_and_system) / os.sysconf("SC_CLK_TCK")
+
+
+def own_processor_seconds() -> float:
+    """Return the processor time of this process and of those that it started and that have ended, such as ``wrk``."""
+    return sum(os.times()[:4])
 
 
 def resident_mb(pid: int | None) -> list[float]:
