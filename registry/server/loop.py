@@ -13,6 +13,7 @@ from types import FrameType
 from waitress import wasyncore
 
 from registry import logs
+from registry.server import calls
 from registry.server.channel import Channel
 from registry.server.listening import Server
 
@@ -24,8 +25,9 @@ KEPT_OPEN_SECONDS = 3
 # A thread that computes keeps the loop waiting for as long whenever it has waited for events or looked into the
 # database. Less costs more processor time, as several threads then take the interpreter from each other more often. But
 # if that thread makes a system call in less time, and takes the interpreter back before the loop is awake, the loop
-# starts to wait anew. So the time is shorter while the loop answers requests itself.
-SWITCH_SECONDS, SHORT_SWITCH_SECONDS = 0.001, 0.0001
+# starts to wait anew. So the time is short while the loop answers requests itself.
+SWITCH_SECONDS, SHORT_SWITCH_SECONDS = 0.001, 0.00005
+SLACK_SECONDS = 0.000001  # threads have more (``threads``), and so take the interpreter from the loop less often
 SHORT_FOR_SECONDS = 0.02
 RETIRE = signal.SIGUSR1
 
@@ -75,6 +77,7 @@ class Loop:
             signal.signal(RETIRE, self._handle_retire)
             Lifeline(lifeline, self._server, self._stop)
         announce(int(self._server.effective_port))
+        calls.set_timer_slack(SLACK_SECONDS)
         with logs.never_waiting():
             while self._stop_by is None:
                 self.turn(1)

@@ -10,8 +10,11 @@ from contextlib import suppress
 from threading import Lock, Thread
 from typing import Any
 
+from registry.server import calls
+
 LONG_SECONDS = 0.005  # a thread that has not answered after this time is probably waiting for something
 INTERVAL_SECONDS = 0.002  # for how long the use of the processor is measured
+SLACK_SECONDS = 0.001  # a thread waits for the interpreter so much longer than the loop
 IDLE, BUSY = 0.6, 0.9  # of one processor: below, threads are waiting; above, another one would only get in the way
 
 logger = logging.getLogger(__name__)
@@ -110,6 +113,7 @@ class Threads:
             self._asleep.pop().wake()  # the last to fall asleep, whose memory is still in the processor's cache
 
     def _work(self, worker: Worker) -> None:
+        calls.set_timer_slack(SLACK_SECONDS)
         worker.sleep()
         while not self._is_over:
             try:

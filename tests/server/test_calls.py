@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator
+from threading import Thread
 
 import pytest
 
@@ -77,3 +80,24 @@ def test_the_end_of_a_connection_is_nothing_or_an_error(
 def repeat(send: Send, connection: socket.socket, count: int) -> None:
     for _ in range(count):
         send(connection, bytes(1 << 20))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has it")
+def test_the_timer_slack_is_that_of_the_thread() -> None:
+    before, set_in_thread = slack_ns(), []
+
+    def act() -> None:
+        calls.set_timer_slack(0.001)
+        set_in_thread.append(slack_ns())
+
+    thread = Thread(target=act)
+    thread.start()
+    thread.join()
+
+    assert set_in_thread == [1_000_000]
+    assert slack_ns() == before
+
+
+def slack_ns() -> int:
+    slack: int = ctypes.CDLL(None).prctl(30, 0, 0, 0, 0)  # PR_GET_TIMERSLACK
+    return slack
