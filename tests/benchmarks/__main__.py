@@ -16,7 +16,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,7 @@ from pathlib import Path
 from tests.acceptance.servers import RunningServer
 from tests.benchmarks import (
     bench_large_file,
+    bench_memory,
     bench_mixed,
     bench_pages,
     bench_peers,
@@ -34,6 +35,7 @@ from tests.benchmarks import (
     bench_stores,
     bench_uploads,
     bench_workers,
+    goals,
     load,
     peers,
     servers,
@@ -44,8 +46,12 @@ MIB = 1 << 20
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PARTS = (
     "requests", "mixed", "workers", "uploads", "peers", "resolution", "large-file", "stores", "scale", "statements",
-    "pages",
+    "pages", "memory",
 )  # fmt: skip
+
+SHARED_PROCESSORS = (
+    f"The load comes from the same {os.cpu_count()} processors, so two workers cannot do twice the work of one."
+)
 
 Heading = tuple[str, ...]
 Rows = Iterable[tuple[str, ...]]
@@ -53,59 +59,80 @@ Rows = Iterable[tuple[str, ...]]
 
 @dataclass
 class Bench:
-    """What all parts share: options, a folder, a running server."""
+    """What all parts share: options, a folder, a running server, and the goals that were met and missed so far."""
 
     options: argparse.Namespace
     folder: Path
     server: RunningServer
+    goals: list[str] = field(default_factory=list)
 
     def requests(self) -> Iterator[str]:
-        yield _table(bench_requests.HEADING, bench_requests.run(self.server, self.folder, self.options.seconds))
+        yield self._table(bench_requests.HEADING, bench_requests.run(self.server, self.folder, self.options.seconds))
 
     def mixed(self) -> Iterator[str]:
-        yield _table(bench_mixed.HEADING, bench_mixed.run(self.server, self.options.seconds))
+        yield self._table(bench_mixed.HEADING, bench_mixed.run(self.server, self.options.seconds))
 
     def workers(self) -> Iterator[str]:
+        yield SHARED_PROCESSORS
         for database in servers.DATABASES:
-            yield _table(bench_workers.HEADING, bench_workers.run(self.folder, database, self.options.seconds))
+            yield self._table(bench_workers.HEADING, bench_workers.run(self.folder, database, self.options.seconds))
 
     def uploads(self) -> Iterator[str]:
+        yield SHARED_PROCESSORS
         for database in servers.DATABASES:
-            yield _table(bench_uploads.HEADING, bench_uploads.run(self.folder, database))
-        yield _table(bench_uploads.IMPORT_HEADING, bench_uploads.imports(self.server, self.folder))
+            yield self._table(bench_uploads.HEADING, bench_uploads.run(self.folder, database))
+        yield self._table(bench_uploads.IMPORT_HEADING, bench_uploads.imports(self.server, self.folder))
 
     def peers(self) -> Iterator[str]:
         with ExitStack() as stack:
             ours = peers.ours(self.server)
             others, remarks = self._others(stack)
             if others:
-                yield _table(bench_peers.PAGES_HEADING, bench_peers.pages(ours, others, self.options.seconds))
-            yield _table(bench_peers.UPLOADS_HEADING, bench_peers.uploads(ours, others))
-            yield _table(bench_peers.MEMORY_HEADING, bench_peers.memory(ours, others))
+                yield self._table(bench_peers.PAGES_HEADING, bench_peers.pages(ours, others, self.options.seconds))
+            yield self._table(bench_peers.UPLOADS_HEADING, bench_peers.uploads(ours, others))
+            yield self._table(bench_peers.MEMORY_HEADING, bench_peers.memory(ours, others))
         yield "\n".join([f"As for uploads: {bench_peers.sync_speed(self.folder)}.", *remarks])
 
     def resolution(self) -> Iterator[str]:
-        yield _table(bench_resolution.HEADING, bench_resolution.run(self.server, self.folder))
+        yield self._table(bench_resolution.HEADING, bench_resolution.run(self.server, self.folder))
 
     def large_file(self) -> Iterator[str]:
         size_bytes = self.options.size_mib * MIB
-        yield _table(bench_large_file.HEADING, bench_large_file.run(self.server, self.folder, size_bytes))
+        yield self._table(bench_large_file.HEADING, bench_large_file.run(self.server, self.folder, size_bytes))
         nginx = bench_large_file.beside_nginx(self.server, self.folder, size_bytes)
-        yield _table(bench_large_file.NGINX_HEADING, nginx)
+        yield self._table(bench_large_file.NGINX_HEADING, nginx)
         yield f"As for the large file: {bench_large_file.disk_speed(self.folder, size_bytes)}."
 
     def stores(self) -> Iterator[str]:
-        yield _table(bench_stores.HEADING, bench_stores.run(self.folder, self.options.size_mib * MIB))
+        yield self._table(bench_stores.HEADING, bench_stores.run(self.folder, self.options.size_mib * MIB))
 
     def scale(self) -> Iterator[str]:
-        yield _table(bench_scale.HEADING, bench_scale.run(self.folder, self.options.large))
+        yield self._table(bench_scale.HEADING, bench_scale.run(self.folder, self.options.large))
 
     def statements(self) -> Iterator[str]:
-        yield _table(bench_statements.HEADING, bench_statements.run(self.folder, self.options.rows))
+        yield self._table(bench_statements.HEADING, bench_statements.run(self.folder, self.options.rows))
 
     def pages(self) -> Iterator[str]:
         options = self.options
-        yield _table(bench_pages.HEADING, bench_pages.run(self.folder, options.packages, options.files))
+        yield self._table(bench_pages.HEADING, bench_pages.run(self.folder, options.packages, options.files))
+
+    def memory(self) -> Iterator[str]:
+        """Of the server that all parts share, after those that came before."""
+        yield self._table(bench_memory.HEADING, bench_memory.run(self.server))
+
+    def _table(self, heading: Heading, rows: Rows) -> str:
+        """Columns as wide as they need: the first to the left, numbers to the right."""
+        measured = list(rows)
+        self.goals += goals.found_in(heading, measured)
+        lines = [heading, *measured]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(heading))]
+        return "\n".join(
+            "  ".join(
+                text.ljust(width) if column == 0 else text.rjust(width)
+                for column, (text, width) in enumerate(zip(line, widths, strict=True))
+            )
+            for line in lines
+        )
 
     def _others(self, stack: ExitStack) -> tuple[list[Party], list[str]]:
         """The other registries, started, with a remark about each."""
@@ -137,6 +164,8 @@ def main() -> None:
                 written += _written(part, getattr(bench, part.replace("-", "_")))
         finally:
             server.stop()
+    missed = [goal for goal in bench.goals if goal.endswith(goals.MISSED)]
+    written.append("\n".join([f"{len(missed)} of {len(bench.goals)} goals missed:", *missed]))
     left_out = [part for part in PARTS if part not in (options.parts or PARTS)]
     lines = [
         _machine(),
@@ -213,19 +242,6 @@ def _processor() -> str:
         return platform.machine()
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.machine()
-
-
-def _table(heading: Heading, rows: Rows) -> str:
-    """Columns as wide as they need: the first to the left, numbers to the right."""
-    lines = [heading, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heading))]
-    return "\n".join(
-        "  ".join(
-            text.ljust(width) if column == 0 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
 
 
 def _say(progress: str) -> None:
