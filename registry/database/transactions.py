@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import enum
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import bindparam, inspect, select, update
+from sqlalchemy import Engine, bindparam, inspect, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, OperationalError
 from sqlalchemy.orm.exc import StaleDataError
 
-from registry.database.connection import execute, is_sqlite
+from registry.database.connection import LONGEST_WAIT_SECONDS, execute, is_sqlite
 from registry.database.generation import ACCESS, INDEX, content_generation, part_of_name
 from registry.database.locks import AdvisoryLock, hold
 from registry.database.types import Model, db
@@ -51,8 +54,10 @@ def transaction(
     session.info["writing"] = True
     if changes_answers:
         _changes_access()
+    turn = _NO_TURN
     try:
         if is_sqlite(db.engine):
+            turn = _turn_to_write(session)
             _take_write_lock(session)
         if lock is not None:
             hold(lock, shared=shared)
@@ -78,6 +83,7 @@ def transaction(
     finally:
         for name in ("writing", "at_end", "locks"):
             session.info.pop(name, None)
+        turn.release()
 
 
 class Stage(enum.IntEnum):
@@ -236,8 +242,44 @@ def detach(*records: Model) -> bool:
     return True
 
 
+class _Turn:
+    """The turn of a thread among the writers of its process; released once."""
+
+    def __init__(self, lock: Lock | None) -> None:
+        self._lock = lock
+
+    def release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+
+_NO_TURN = _Turn(None)
+_turns: WeakKeyDictionary[Engine, Lock] = WeakKeyDictionary()
+
+
+def _turn_to_write(session: Session) -> _Turn:
+    """Wait for the other writers of this process.
+
+    SQLite itself waits by asking again and again, up to ten times a second: the threads of a process would leave the
+    database unused between one writer and the next, and some would wait for seconds.
+
+    :raises OperationalError: they took too long, as if SQLite had waited.
+    """
+    if _holds_write_lock(session):
+        return _NO_TURN
+    lock = _turns.setdefault(db.engine, Lock())
+    if not lock.acquire(timeout=LONGEST_WAIT_SECONDS):
+        locked = sqlite3.OperationalError("database is locked")
+        raise OperationalError("BEGIN IMMEDIATE", None, locked)
+    return _Turn(lock)
+
+
 def _take_write_lock(session: Session) -> None:
-    connection = session.connection()
-    raw: Any = connection.connection.driver_connection
-    if not raw.in_transaction:  # a flush before this block may have begun a transaction
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if not _holds_write_lock(session):
+        session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _holds_write_lock(session: Session) -> bool:
+    """Return whether a flush before the block has begun a transaction."""
+    raw: Any = session.connection().connection.driver_connection
+    return bool(raw.in_transaction)

@@ -5,9 +5,9 @@ import threading
 import pytest
 from flask import Flask
 from sqlalchemy import delete, insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
-from registry.database import AdvisoryLock, at_end, db, lock, transaction
+from registry.database import AdvisoryLock, at_end, db, lock, transaction, transactions
 from registry.errors import RecordNotFound
 from registry.models import InstanceSettings, Membership, Role, User
 from tests import factories
@@ -173,3 +173,56 @@ def test_what_is_left_for_the_end_is_done_in_one_order_whatever_was_asked_for_fi
         assert done == []
 
     assert done == ["early", "late"]
+
+
+@pytest.mark.sqlite
+def test_writers_of_one_process_wait_for_each_other_without_asking_sqlite(app: Flask, statements: list[str]) -> None:
+    def write() -> None:
+        with transaction():
+            set_counter(2)
+
+    with transaction():
+        other = in_thread(app, write)
+        other.join(0.2)
+        assert statements.count("BEGIN IMMEDIATE") == 1
+        set_counter(1)
+
+    other.join()
+    assert statements.count("BEGIN IMMEDIATE") == 2
+    db.session.rollback()
+    assert counter() == 2
+
+
+@pytest.mark.sqlite
+def test_a_writer_that_waits_too_long_fails_and_the_next_one_does_not(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "LONGEST_WAIT_SECONDS", 0.05)
+    failures: list[str] = []
+
+    def write() -> None:
+        try:
+            with transaction():
+                set_counter(2)
+        except OperationalError as error:
+            failures.append(str(error.orig))
+
+    with transaction():
+        in_thread(app, write).join()
+    in_thread(app, write).join()
+
+    assert failures == ["database is locked"]
+    assert counter() == 2
+
+
+@pytest.mark.sqlite
+def test_a_transaction_that_fails_ends_its_turn(app: Flask) -> None:
+    def write() -> None:
+        with transaction():
+            set_counter(3)
+
+    with pytest.raises(Failure):
+        fail_after(1)
+    in_thread(app, write).join(10)
+
+    assert counter() == 3
