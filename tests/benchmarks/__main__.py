@@ -31,6 +31,7 @@ from tests.benchmarks import (
     bench_requests,
     bench_resolution,
     bench_scale,
+    bench_start,
     bench_statements,
     bench_stores,
     bench_uploads,
@@ -45,8 +46,8 @@ from tests.benchmarks.peers import Party, Unavailable
 MIB = 1 << 20
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PARTS = (
-    "requests", "mixed", "workers", "uploads", "peers", "resolution", "large-file", "stores", "scale", "statements",
-    "pages", "memory",
+    "requests", "mixed", "workers", "uploads", "peers", "resolution", "large-file", "start", "stores", "scale",
+    "statements", "pages", "memory",
 )  # fmt: skip
 
 SHARED_PROCESSORS = (
@@ -102,6 +103,9 @@ class Bench:
         nginx = bench_large_file.beside_nginx(self.server, self.folder, size_bytes)
         yield self._table(bench_large_file.NGINX_HEADING, nginx)
         yield f"As for the large file: {bench_large_file.disk_speed(self.folder, size_bytes)}."
+
+    def start(self) -> Iterator[str]:
+        yield self._table(bench_start.HEADING, bench_start.run(self.folder))
 
     def stores(self) -> Iterator[str]:
         yield self._table(bench_stores.HEADING, bench_stores.run(self.folder, self.options.size_mib * MIB))
@@ -165,7 +169,7 @@ def main() -> None:
         finally:
             server.stop()
     missed = [goal for goal in bench.goals if goal.endswith(goals.MISSED)]
-    written.append("\n".join([f"{len(missed)} of {len(bench.goals)} goals missed:", *missed]))
+    written.append("\n".join([f"{len(missed)} of {len(bench.goals)} goals missed{':' if missed else '.'}", *missed]))
     left_out = [part for part in PARTS if part not in (options.parts or PARTS)]
     lines = [
         _machine(),
