@@ -206,7 +206,7 @@ def _written(part: str, run: Callable[[], Iterator[str]]) -> list[str]:
             written.append(text)
     except Unavailable as missing:
         written.append(f"{part} was not measured{' to its end' if written else ''}: {missing}.")
-    except AssertionError as failure:
+    except Exception as failure:  # noqa: BLE001 - keeps the measurements of the other parts
         traceback.print_exc()
         written.append(f"{part} FAILED{' after this' if written else ''}: {failure}")
     return [*written, f"(load {before:.1f} before, {os.getloadavg()[0]:.1f} after)"]

@@ -20,5 +20,5 @@ def found_in(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[
     """Return the goals in a table, each with the names of table and row."""
     for row in rows:
         connections = dict(zip(heading, row, strict=True)).get("connections", "")
-        name = f"{row[0]}, {connections} connections" if connections else row[0]
+        name = f"{row[0]} ({connections})" if connections else row[0]
         yield from (f"{heading[0]}: {name}: {cell}" for cell in row if cell.endswith((MET, MISSED)))

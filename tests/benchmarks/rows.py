@@ -22,9 +22,9 @@ BATCH = 50_000
 
 
 @contextmanager
-def opened(instance: Path, database_url: str = "") -> Iterator[Flask]:
+def opened(instance: Path, **settings: str) -> Iterator[Flask]:
     """The application over an instance, in its context; the instance may be new, or that of a running server."""
-    app = create_app({"INSTANCE_PATH": instance, "DATABASE_URL": database_url})
+    app = create_app({"INSTANCE_PATH": instance, **settings})
     with app.app_context():
         database.upgrade()
         try:
@@ -61,7 +61,8 @@ def add_releases(project: Project, releases: Iterable[tuple[str, str]], files: i
 
 def add_to(server: RunningServer, project: Namespace, releases: Iterable[tuple[str, str]], files: int = 1) -> None:
     """``add_releases`` in the database of a running server."""
-    with opened(server.instance, server.settings.get("DATABASE_URL", "")):
+    address = server.settings.get("DATABASE_URL")
+    with opened(server.instance, **({"DATABASE_URL": address} if address else {})):
         found = db.session.get(Project, project.id)
         assert found is not None
         add_releases(found, releases, files)
