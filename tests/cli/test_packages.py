@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from registry import create_app
-from registry.database import db
+from registry.database import INDEX, db, part_of_name
 from registry.models import Group, Package, PackageFile, PackageStatus, Project
 from registry.storage import Storage, object_key
 from tests import factories
@@ -58,6 +58,15 @@ def test_a_package_is_deleted_under_any_spelling_of_its_name(run: Run, package: 
 
     assert succeeded(result) == "Deleted Demo.Pkg 1.0 from acme/tools.\n"
     assert db.session.scalars(select(Package.status)).all() == [PackageStatus.PENDING_DESTRUCTION]
+
+
+def test_a_change_of_a_package_leaves_the_cached_responses_about_others(run: Run, package: Package) -> None:
+    before = factories.content_generation()
+
+    for command in (("yank",), ("unyank",), ("delete", "--yes")):
+        succeeded(run("packages", *command, "--project", "acme/tools", "Demo.Pkg", "1.0"))
+
+    assert factories.raised_parts(before) == [part_of_name("demo-pkg"), INDEX]
 
 
 def test_a_package_is_not_deleted_without_a_terminal_to_confirm_it(refused: Refused, package: Package) -> None:

@@ -393,6 +393,12 @@ def test_a_project_is_deleted_when_what_is_done_to_its_packages_has_ended(
     assert race(app, act(wheel.id), delete_project(wheel.project_id), after=is_locked) == ("done", "done")
 
 
+def test_a_project_is_deleted_when_the_status_of_one_of_its_names_is_set(app: Flask, wheel: PackageFile) -> None:
+    status, is_locked = set_status(wheel.project_id, "demo"), "FROM content_generation .* FOR UPDATE"
+
+    assert race(app, status, delete_project(wheel.project_id), after=is_locked) == ("done", "done")
+
+
 def test_a_project_is_deleted_when_an_upload_to_one_of_its_packages_has_ended(app: Flask, wheel: PackageFile) -> None:
     upload = publish(wheel.project_id, SDIST)
 
