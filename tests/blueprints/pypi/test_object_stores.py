@@ -17,8 +17,9 @@ LARGE = build_wheel("demo", "2.0", size_bytes=3_000_000)
 
 
 @pytest.fixture
-def line(s3, impatience):
-    """The network between registry and store."""
+def line(s3, request):
+    """The network between registry and store; timeouts are short only where it can be silent."""
+    request.getfixturevalue("impatience" if "away" in request.fixturenames else "patience")
     with s3.line() as (line, settings):
         # By another host name than that of the registry, which is localhost.
         line.settings = settings | {"S3_ENDPOINT": f"http://127.0.0.1:{line.port}"}
@@ -184,7 +185,7 @@ def test_downloads_and_uploads_get_503_and_a_time_to_retry(away, pip, twine, pub
 
 
 def test_an_upload_that_got_503_leaves_nothing_and_can_be_repeated(
-    pip, twine, published_project, token, line, store, tmp_path, patience
+    pip, twine, published_project, token, line, store, tmp_path
 ):
     file = build_sdist("demo", "3.0")
     line.is_cut = True
