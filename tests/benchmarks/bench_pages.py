@@ -16,7 +16,7 @@ from sqlalchemy import event
 
 from registry.blueprints.auth.sessions import SignedIn
 from registry.database import db
-from registry.models import Group, Project, User
+from registry.models import Group, Package, Project, User
 from tests import factories
 from tests.benchmarks import rows
 from tests.builders import build_wheel
@@ -72,7 +72,8 @@ def _package(project: Project, files: int, owner: User) -> int:
     """A package of so many files, one of them real, and as many versions beside it."""
     readme = "# Bulk\n\n" + "Some *words* and `code`.\n\n" * 50
     built = build_wheel("bulk", "1.0", description=readme, description_content_type="text/markdown")
-    package = factories.published(project, built, by=factories.signed_in(owner)).package
+    file = factories.published(project, built, by=factories.signed_in(owner))
+    package = db.session.get_one(Package, file.package_id)
     rows.add_files(package, range(1, files))
     rows.add_packages(project, [("bulk", f"2.{n}") for n in range(files)], owner)
     return package.id

@@ -46,7 +46,7 @@ def run(folder: Path, files: int) -> Iterator[tuple[str, ...]]:
     :param files: in the large registry.
     """
     for projects, packages in ((1, 10), (20, files // FILES_PER_PACKAGE // 20)):
-        with rows.opened(folder / f"statements-{packages}") as app:
+        with rows.opened(folder / f"statements-{projects}-{packages}") as app:
             yield from _measured(_furnished(app, projects, packages))
 
 
