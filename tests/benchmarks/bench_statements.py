@@ -16,7 +16,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
 
-from registry.database import db
+from registry.database import db, transaction
 from registry.models import Group, Project, Role
 from tests import factories
 from tests.benchmarks import rows
@@ -77,7 +77,8 @@ def _measured(shop: Shop) -> Iterator[tuple[str, ...]]:
 def _cost(shop: Shop, address: str, *, change: bool) -> tuple[int, float]:
     """Statements and milliseconds of one request."""
     if change:
-        factories.deploy_token(shop.project)
+        with transaction():
+            pass  # enough to make every answer stale
     db.session.remove()
     sent = 0
 
