@@ -262,7 +262,7 @@ class LogHandler(logging.Handler):
     def _write_for_loop(self) -> None:
         while True:
             self._wake_ups.get()
-            while self._lines:
+            while self._lines or self._left_out:
                 self.flush()
                 time.sleep(GATHER_SECONDS)
             self._is_awake = False

@@ -6,8 +6,9 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from select import select
 
 from registry.logs import LogHandler
 
@@ -33,13 +34,20 @@ class Pipe:
 
     def lines(self, last: str = "", *, containing: str = "", count: int = 0) -> list[str]:
         """All lines without empty ones, up to this one, or one that contains something, or so many."""
+        return self.lines_until(
+            lambda lines: len(lines) >= max(count, 1) and lines[-1].endswith(last) and containing in lines[-1]
+        )
+
+    def lines_until(self, is_all: Callable[[list[str]], bool]) -> list[str]:
+        """All lines without empty ones, as soon as they satisfy a condition."""
         deadline = time.monotonic() + 10
         while True:
             lines = [line for line in self._read.decode().split("\n")[:-1] if line]
-            if len(lines) >= max(count, 1) and lines[-1].endswith(last) and containing in lines[-1]:
+            if is_all(lines):
                 return lines
             assert time.monotonic() < deadline, lines[-5:]
-            self._read += os.read(self._end, 1 << 16)
+            if select([self._end], [], [], 0.1)[0]:
+                self._read += os.read(self._end, 1 << 16)
 
     def close(self) -> None:
         os.close(self._end)
