@@ -328,7 +328,7 @@ def apps(app: Flask) -> Iterator[tuple[Flask, Flask]]:
     ("examples", "steps"),
     [
         pytest.param(3, 10, id="short"),
-        pytest.param(12, 25, id="long", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+        pytest.param(6, 30, id="long", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
     ],
 )
 def test_kept_answers_are_those_made_anew(apps: tuple[Flask, Flask], examples: int, steps: int) -> None:
