@@ -17,6 +17,7 @@ from sqlalchemy import (
     TypeDecorator,
     false,
     func,
+    literal_column,
 )
 from sqlalchemy.orm import DeclarativeBase
 
@@ -82,6 +83,14 @@ class Enumerated(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         return None if value is None else self.members(value)
+
+
+def constant(member: enum.Enum) -> ColumnElement[Any]:
+    """Return a member of an enumeration of short strings as part of the text of a statement.
+
+    SQLite plans a statement anew in each execution if an index on only some rows could depend on a bound value.
+    """
+    return literal_column(f"'{member.value}'")
 
 
 def contains(column: SQLColumnExpression[str], text: str) -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from sqlalchemy import bindparam, exists, func, or_, select
 
-from registry.database import Stage, at_end, changes_index, changes_name, execute
+from registry.database import Stage, at_end, changes_index, changes_name, constant, execute
 from registry.models import Package, PackageStatus
 
 
@@ -64,7 +64,7 @@ class _Listing:
 _packages = Package.__table__
 _of_name = (
     _packages.c.normalized_name == bindparam("normalized_name"),
-    _packages.c.status == PackageStatus.DEFAULT,
+    _packages.c.status == constant(PackageStatus.DEFAULT),
 )
 _in_project = (
     select(_packages.c.id)

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from registry.database import db, read
+from registry.database import constant, db, read
 from registry.domain import access
 from registry.domain.access import Principal, Reader
 from registry.domain.packages.names import NAME_OF_PACKAGE, sorted_versions
@@ -67,9 +67,11 @@ _LISTED_FILES = (
         PackageName.reason,
     )
     .select_from(Package)
-    .outerjoin(PackageFile, and_(PackageFile.package_id == Package.id, PackageFile.status == FileStatus.DEFAULT))
+    .outerjoin(
+        PackageFile, and_(PackageFile.package_id == Package.id, PackageFile.status == constant(FileStatus.DEFAULT))
+    )
     .outerjoin(PackageName, NAME_OF_PACKAGE)
-    .where(Package.normalized_name == bindparam("name"), Package.status == PackageStatus.DEFAULT)
+    .where(Package.normalized_name == bindparam("name"), Package.status == constant(PackageStatus.DEFAULT))
     .order_by(Package.id, PackageFile.id)
 )
 _DOWNLOADABLE_FILES = (
@@ -89,8 +91,8 @@ _DOWNLOADABLE_FILES = (
     .where(
         PackageFile.sha256 == bindparam("sha256"),
         PackageFile.filename == bindparam("filename"),
-        PackageFile.status == FileStatus.DEFAULT,
-        Package.status == PackageStatus.DEFAULT,
+        PackageFile.status == constant(FileStatus.DEFAULT),
+        Package.status == constant(PackageStatus.DEFAULT),
         or_(PackageName.status.is_(None), PackageName.status != NameStatus.QUARANTINED),
     )
     .order_by(Package.id.desc(), PackageFile.id.desc())
@@ -258,7 +260,9 @@ def _scoped(statement: AnySelect, namespace: Namespace, principal: Principal) ->
 
 def _in_scope(namespace: Namespace, principal: Principal) -> ColumnElement[bool]:
     """Match installable packages of the project, or of the readable projects below the group."""
-    return and_(Package.status == PackageStatus.DEFAULT, of_projects(Package.project_id, namespace, principal))
+    return and_(
+        Package.status == constant(PackageStatus.DEFAULT), of_projects(Package.project_id, namespace, principal)
+    )
 
 
 def of_projects(

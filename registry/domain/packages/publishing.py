@@ -10,11 +10,11 @@ from datetime import datetime
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
-from sqlalchemy import ColumnElement, and_, bindparam, case, insert, literal_column, not_, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, insert, not_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm.exc import ObjectDeletedError
 
-from registry.database import AdvisoryLock, db, execute, hold, objects_removable, transaction
+from registry.database import AdvisoryLock, constant, db, execute, hold, objects_removable, transaction
 from registry.domain import audit, namespaces
 from registry.domain.access import Principal
 from registry.domain.distributions import core_metadata, inspection
@@ -79,19 +79,16 @@ class Origin:
 # records are only inserted.
 _packages, _files, _names, _namespaces = (model.__table__ for model in (Package, PackageFile, PackageName, Namespace))
 _rules = ProtectionRule.__table__
-# In the text of the statement, as SQLite otherwise plans a statement anew for each value that an index depends on.
-_DEFAULT: ColumnElement[FileStatus] = literal_column(f"'{FileStatus.DEFAULT.value}'")
-_PENDING_DESTRUCTION: ColumnElement[PackageStatus] = literal_column(f"'{PackageStatus.PENDING_DESTRUCTION.value}'")
 _IS_LIVE_FILE = and_(
     _files.c.project_id == bindparam("project_id"),
     _files.c.filename == bindparam("filename"),
-    _files.c.status == _DEFAULT,
+    _files.c.status == constant(FileStatus.DEFAULT),
 )
 _IS_LIVE_PACKAGE = and_(
     _packages.c.project_id == bindparam("project_id"),
     _packages.c.name == bindparam("name"),
     _packages.c.version == bindparam("version"),
-    _packages.c.status != _PENDING_DESTRUCTION,
+    _packages.c.status != constant(PackageStatus.PENDING_DESTRUCTION),
 )
 _LIVE_FILE = select(_files.c.id, _files.c.sha256).where(_IS_LIVE_FILE)
 _LIVE_PACKAGE = (
@@ -138,7 +135,7 @@ def _standing_yank() -> ColumnElement[str | None]:
             packages.c.project_id == bindparam("of_project"),
             packages.c.normalized_name == bindparam("of_name"),
             packages.c.version == bindparam("of_version"),
-            files.c.status == _DEFAULT,
+            files.c.status == constant(FileStatus.DEFAULT),
         )
     )
     is_offered = reasons.where(files.c.yanked_reason.is_(None)).exists()
