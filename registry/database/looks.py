@@ -20,7 +20,7 @@ from registry.database.generation import LOOK_ON_POSTGRESQL, ContentGeneration, 
 
 PAUSE_SECONDS = 1  # between attempts to connect
 _PREPARED = b"look"
-_TUPLES_OK = 2  # libpq, PGRES_TUPLES_OK
+_COMMAND_OK, _TUPLES_OK = 1, 2  # libpq, PGRES_COMMAND_OK and PGRES_TUPLES_OK
 
 
 def immediate_look(engine: Engine) -> ImmediateLook:
@@ -117,10 +117,14 @@ class PostgreSQLLook(ImmediateLook):
 
     _descriptor: int | None = None
     _is_under_way = False
+    _result: Any = None
 
     def _connected(self) -> Any:
         connection = super()._connected()
-        connection.pgconn.prepare(_PREPARED, LOOK_ON_POSTGRESQL.replace("%s", "$1").encode())
+        prepared = connection.pgconn.prepare(_PREPARED, LOOK_ON_POSTGRESQL.replace("%s", "$1").encode())
+        if prepared.status != _COMMAND_OK:
+            connection.close()
+            raise self._engine.dialect.loaded_dbapi.OperationalError("The look could not be prepared")
         connection.pgconn.nonblocking = 1
         return connection
 
@@ -137,7 +141,7 @@ class PostgreSQLLook(ImmediateLook):
     def proceed(self) -> bool:
         try:
             self._connection.pgconn.consume_input()
-            if not self._is_under_way or self._connection.pgconn.is_busy():
+            if not self._is_under_way or not self._has_received_all():
                 return False
             self.generation = self._received()
         except self._engine.dialect.loaded_dbapi.Error:
@@ -154,10 +158,21 @@ class PostgreSQLLook(ImmediateLook):
             self._descriptor = self._connection.pgconn.socket
         return has_connection
 
+    def _has_received_all(self) -> bool:
+        """Take the results that have arrived, and return whether the last message of the answer has, too.
+
+        ``get_result`` waits for the next message, with the interpreter, unless the connection is not busy.
+        """
+        pgconn = self._connection.pgconn
+        while not pgconn.is_busy():
+            result = pgconn.get_result()
+            if result is None:
+                return True
+            self._result = self._result or result
+        return False
+
     def _received(self) -> Generation | None:
-        result = self._connection.pgconn.get_result()
-        while self._connection.pgconn.get_result() is not None:
-            pass
+        result, self._result = self._result, None
         if result is None or result.status != _TUPLES_OK:
             return None
         numbers = result.get_value(0, 1)
@@ -167,5 +182,5 @@ class PostgreSQLLook(ImmediateLook):
         return self._last
 
     def _drop(self) -> None:
-        self._descriptor, self._is_under_way = None, False
+        self._descriptor, self._is_under_way, self._result = None, False, None
         super()._drop()

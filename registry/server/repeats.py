@@ -32,7 +32,9 @@ LONGEST_HEAD = 8 << 10
 LOOK_SECONDS = 1  # then threads answer, which wait longer and report the failure
 _END = b"\r\n\r\n"
 _DATE, _REQUEST_ID, _LINE_END = b"\r\nDate: ", b"\r\nX-Request-Id: ", b"\r\n"
-_OVERHEAD_BYTES = 1200  # approximate size of a remembered head without the response's, and of its place in the cache
+# Approximate size of what is kept for a remembered head, besides the head of the response, and texts of the request for
+# the log.
+_OVERHEAD_BYTES = 2500
 _IDS_AT_ONCE = 256
 
 logger = logging.getLogger(__name__)
@@ -106,11 +108,17 @@ class Head:
 
     __slots__ = ("_parts", "answer", "body", "closes", "note", "size_bytes")
 
-    def __init__(self, kept: Kept, parts: tuple[bytes, bytes, bytes], closes: bool, note: Note) -> None:
+    def __init__(
+        self, kept: Kept, parts: tuple[bytes, bytes, bytes], closes: bool, note: Note, request_bytes: int
+    ) -> None:
+        """Remember a head.
+
+        :param request_bytes: length of the head of the request.
+        """
         self._parts = parts
         self.answer, self.body = kept.answer, kept.body
         self.closes, self.note = closes, note
-        self.size_bytes = sum(map(len, parts)) + _OVERHEAD_BYTES
+        self.size_bytes = sum(map(len, parts)) + request_bytes + _OVERHEAD_BYTES
 
     def response_head(self, date: bytes, request_id: str) -> bytes:
         before_date, before_id, rest = self._parts
@@ -186,7 +194,8 @@ class Repeats:
             return
         parts = _without_date_and_id(task.response_head)
         if parts is not None:
-            head = Head(kept, parts, task.close_on_finish, environ[NOTE](not self._trusts_proxies))
+            note = environ[NOTE](not self._trusts_proxies)
+            head = Head(kept, parts, task.close_on_finish, note, task.request.header_bytes_received)
             self._cache.remember(kept, digest, head)
 
     def close(self) -> None:
