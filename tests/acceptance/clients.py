@@ -1,4 +1,4 @@
-"""The real clients: programs in environments of their own, run with nothing of what surrounds the tests."""
+"""The real clients: programs in environments of their own, isolated from the environment of the tests."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.acceptance.servers import CHECKOUT
 Environments = Callable[..., Path]
 ENVIRONMENTS = CHECKOUT / ".clients"
 RUN_SECONDS = 150
-# Makes environments of Pythons that uv does not know any more. The last release that does.
+# Creates environments for Pythons that uv no longer supports. The last release that does.
 VIRTUALENV = "virtualenv==20.21.1"
 OLDEST_PYTHON_OF_UV, OLDEST_PYTHON_COMPILED_BY_UV = (3, 6), (3, 7)
 
 
 class Unavailable(Exception):
-    """An environment could not be made: the packages in it cannot be had here."""
+    """An environment cannot be created: its packages are not available here."""
 
 
 class NoInterpreter(Exception):
@@ -37,7 +37,7 @@ class NoInterpreter(Exception):
 class Client:
     """A program and the home folder it runs in.
 
-    :ivar home: where it finds ``.netrc`` and ``.pypirc``, and keeps its cache; gone after the test.
+    :ivar home: the folder of ``.netrc``, ``.pypirc`` and its cache; removed after the test.
     """
 
     command: tuple[str, ...]
@@ -92,7 +92,7 @@ def releases(folders: Iterable[Path]) -> dict[str, str]:
 
 
 def clean_environment(home: Path) -> dict[str, str]:
-    """Only the loopback address is spoken to, so that neither indexes nor certificates need to be set up."""
+    """Connections go to the loopback address only, so that neither indexes nor certificates need to be set up."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(home),
@@ -116,8 +116,8 @@ def environments_in(folder: Path) -> Environments:
     """A function ``(name, *requirements)`` that makes a virtual environment once and answers with its interpreter.
 
     ``python="3.9"`` asks for another Python than the one that runs the tests; where there is none the test is skipped.
-    With ``as_of`` an environment is made anew when that date has passed, so that it holds what is current.
-    Of several processes that ask at once, one makes it. What cannot be downloaded skips the test, in CI fails it.
+    With ``as_of`` an environment is recreated when that date has passed, so that its packages are current.
+    Of several processes that ask at once, one creates it. A failed download skips the test; in CI it fails it.
     """
 
     def client_environment(name: str, *requirements: str, python: str | None = None, as_of: date | None = None) -> Path:
@@ -186,7 +186,7 @@ def _version_of(python: str) -> tuple[int, ...]:
 
 
 def _installs(*command: object) -> None:
-    """Run as the machine is set up, for this is what reaches the package index; only the choice of Python is ours."""
+    """Install with the machine's own configuration, which reaches the package index; only the Python is chosen here."""
     environment = {name: value for name, value in os.environ.items() if name not in ("UV_PYTHON", "VIRTUAL_ENV")}
     done = subprocess.run(
         [str(part) for part in command], env=environment, capture_output=True, text=True, timeout=170, check=False

@@ -39,7 +39,7 @@ def server(
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
-    """Servers of the test's own, with settings of their own, which it may kill."""
+    """Start servers for one test, each with its own settings; the test can kill them."""
     started: list[RunningServer] = []
 
     def start(**settings: str) -> RunningServer:

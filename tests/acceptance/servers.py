@@ -73,12 +73,12 @@ class RunningServer:
         )
 
     def stop(self) -> int:
-        """End it as an operator would; the exit status."""
+        """Stop it as an operator does, and return the exit status."""
         self.signal(signal.SIGTERM)
         return self.wait()
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it, as a power cut does."""
         self.signal(signal.SIGKILL)
         self.wait()
 
@@ -115,7 +115,7 @@ class RunningServer:
         return {int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()}
 
     def unnamed_files(self) -> list[str]:
-        """Files in the instance folder that have no name, but take room while the process has them open."""
+        """Deleted files of the instance folder that take up disk space while the process has them open."""
         links = []
         for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
             try:
@@ -125,7 +125,7 @@ class RunningServer:
         return [link for link in links if link.startswith(str(self.instance)) and link.endswith(" (deleted)")]
 
     def environment(self) -> dict[str, str]:
-        """Nothing of what surrounds the tests reaches the server."""
+        """The environment of the server, without variables of the tests' own."""
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.instance.parent),
@@ -213,7 +213,7 @@ class Namespace:
 
     @property
     def pypi_path(self) -> str:
-        """Its PyPI endpoints, behind the host."""
+        """The path of its PyPI endpoints."""
         return f"/api/v4/{self.kind}/{self.id}" + ("/-" if self.kind == "groups" else "") + "/packages/pypi"
 
     @property
@@ -271,7 +271,7 @@ class Namespace:
             assert response.status_code == 201, response.text
 
     def listed(self, name: str) -> dict[str, str]:
-        """The address of each file on a simple page, by file name; nothing when there is no such page."""
+        """The address of each file on a simple page, by file name; empty without such a page."""
         response = self.server.request(
             "GET",
             f"{self.pypi_path.removeprefix('/api/v4')}/simple/{name}/",

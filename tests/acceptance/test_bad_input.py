@@ -1,4 +1,4 @@
-"""Bad input is refused as such: no answer of the PyPI routes is a 5xx, and nothing breaks."""
+"""Bad input is refused with a 4xx: no answer of the PyPI routes is a 5xx, and nothing breaks."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_malformed_authorization_is_anonymous(server: RunningServer, project: 
 
 @pytest.mark.parametrize("name", ["PRIVATE-TOKEN", "DEPLOY-TOKEN", "JOB-TOKEN", "Cookie", "X-CSRF-Token", "Sudo"])
 @pytest.mark.parametrize("value", ["x", "\xff\xfe", "a" * 100_000, "=;=;", "registry_session=.e30.x.y"], ids=ascii)
-def test_a_malformed_token_header_opens_nothing(
+def test_a_malformed_token_header_grants_nothing(
     server: RunningServer, project: Namespace, name: str, value: str
 ) -> None:
     request = head("GET", f"{project.pypi_path}/simple/fuzzed/", Connection="close", **{name: value})
@@ -397,7 +397,7 @@ def test_a_malformed_chunked_body_is_refused(server: RunningServer, project: Nam
 
     with connect(server) as connection:
         connection.sendall(request + chunks)
-        connection.settimeout(0.3)  # what never ends is never answered
+        connection.settimeout(0.3)  # a body that never ends is never answered
         try:
             received = connection.recv(100)
         except TimeoutError:

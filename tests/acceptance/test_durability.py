@@ -166,7 +166,7 @@ def test_uploads_that_are_refused_leave_nothing(start_server: StartServer) -> No
 def _send_and_leave(server: RunningServer, request: bytes, *, reset: bool) -> None:
     with connect(server) as connection:
         connection.sendall(request)
-        if reset:  # no farewell: the connection is reset
+        if reset:  # the connection is reset
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 

@@ -1,6 +1,6 @@
-"""A full disk, processes that are killed, and those who delete what others are uploading and downloading.
+"""A full disk, killed processes, and files that are deleted while other clients upload and download them.
 
-``pytest -m slow --kills 50 --timeout 0`` kills more often than there is time for in every run.
+``pytest -m slow --kills 50 --timeout 0`` kills more often than an ordinary run has time for.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def download(project: Namespace, url: str) -> requests.Response:
 
 
 def stored(server: RunningServer) -> set[str]:
-    """The digests of all that the store holds, each found to be that of the bytes."""
+    """The digests of all stored files, each checked against the bytes."""
     found = {path: path.name for path in (server.instance / "packages" / "sha256").rglob("*") if path.is_file()}
     assert all(hashlib.sha256(path.read_bytes()).hexdigest() == digest for path, digest in found.items())
     return set(found.values())
@@ -59,7 +59,7 @@ def left_half_way(server: RunningServer) -> list[Path]:
 
 @contextmanager
 def small_disk(folder: Path, size_mib: int) -> Iterator[None]:
-    """A file system of this size in place of the folder, where this machine lets the tests mount one."""
+    """Mount a file system of this size in place of the folder, where this machine allows it."""
     folder.mkdir(parents=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode != 0:
@@ -71,7 +71,7 @@ def small_disk(folder: Path, size_mib: int) -> Iterator[None]:
 
 
 def fill(folder: Path) -> None:
-    """To the last byte."""
+    """Fill the disk to the last byte."""
     with (folder / "last").open("wb", buffering=0) as file, suppress(OSError):
         while file.write(bytes(4096)):
             pass
@@ -187,14 +187,14 @@ def kill_all_workers(server: RunningServer) -> None:
 
 
 def kill_supervisor(server: RunningServer) -> None:
-    """Its workers see it and stop by themselves, maybe when others serve already."""
+    """Its workers notice and stop by themselves, possibly after their successors have started."""
     server.kill()
     server.start()
 
 
 def kill_everything(server: RunningServer) -> None:
     workers = server.workers()
-    server.signal(signal.SIGSTOP)  # starts no others
+    server.signal(signal.SIGSTOP)  # so that it starts no new workers
     for pid in workers:
         os.kill(pid, signal.SIGKILL)
     kill_supervisor(server)
@@ -238,7 +238,7 @@ class Use:
             for project in projects
             for act in (self._upload, self._download)
         ]
-        self._deletions = 0  # begun or ended: an odd number while one is under way
+        self._deletions = 0  # starts and ends counted: an odd number while one is running
         self.uploads: Counter[int] = Counter()
         self.downloads: Counter[int] = Counter()
         self.faults: list[str] = []
@@ -255,7 +255,7 @@ class Use:
 
     @contextmanager
     def deletion(self) -> Iterator[None]:
-        """Only during a cleanup, listed files can be gone when they are requested."""
+        """Mark a deletion: only during one can listed files be gone when they are requested."""
         self._deletions += 1
         yield
         self._deletions += 1
@@ -271,7 +271,7 @@ class Use:
         response = project.upload(self._file)
         self.uploads[response.status_code] += 1
         if response.status_code != 201:
-            time.sleep(self._pauses.uniform(0, 0.3))  # now and then no project has the bytes, and they are removed
+            time.sleep(self._pauses.uniform(0, 0.3))  # sometimes no project has the bytes, and they are removed
 
     def _download(self, project: Namespace) -> None:
         deletions = self._deletions
@@ -286,7 +286,7 @@ class Use:
 
 @contextmanager
 def third_process(server: RunningServer) -> Iterator[Storage]:
-    """The registry as seen by a shell command, with a clock that can be set."""
+    """The registry as a shell command runs it, with a clock that can be set."""
     app = registry.create_app({"INSTANCE_PATH": server.instance})
     with app.app_context():
         yield app.extensions["storage"]
@@ -294,7 +294,7 @@ def third_process(server: RunningServer) -> Iterator[Storage]:
 
 
 @pytest.mark.slow
-def test_who_deletes_takes_no_bytes_from_those_who_upload_and_download_the_same(start_server: StartServer) -> None:
+def test_deletions_keep_the_bytes_of_concurrent_uploads_and_downloads(start_server: StartServer) -> None:
     server = start_server(WORKERS="2")
     projects, file = [server.project(), server.project()], build_wheel("shared", size_bytes=200_000)
     removed = 0

@@ -108,7 +108,7 @@ def test_a_token_in_the_environment(shell: Installer, example, project, publishe
     assert files(project) == BOTH
 
 
-def test_an_upload_is_checked_and_not_kept(shell: Installer, example, project, publisher: str) -> None:
+def test_an_upload_is_validated_without_being_published(shell: Installer, example, project, publisher: str) -> None:
     check = example("publish", "export TWINE_USERNAME", publisher)
     shell.succeeds(check)
     (shell.home / "dist" / build_wheel("other", "1.0").filename).write_bytes(WHEEL.content)
@@ -209,7 +209,7 @@ def test_a_dry_run_shows_the_origin_of_packages(shell: Installer, example, proje
     assert f"{group.url}/files/{WHEEL.sha256}/{WHEEL.filename}" in re.sub(r"//[^@/]*@", "//", output)
 
 
-def test_commands_that_look_after_pip(shell: Installer, example) -> None:
+def test_commands_for_troubleshooting_pip(shell: Installer, example) -> None:
     shell.succeeds(example("troubleshooting", "pip debug", "") + "\n" + example("troubleshooting", "pip cache", ""))
 
 

@@ -38,7 +38,7 @@ GIB = 1 << 30
 
 @contextmanager
 def download(project: Namespace, wheel: LargeWheel, **headers: object) -> Iterator[http.client.HTTPResponse]:
-    """A download whose header was read and whose body waits."""
+    """A download whose header was read and whose body was not."""
     with connect(project.server) as connection:
         connection.sendall(file_head(project, wheel, project.server.root_token, **headers))
         with closing(http.client.HTTPResponse(connection)) as response:
@@ -75,7 +75,7 @@ EXPECTATIONS = pytest.mark.parametrize(
     [(None, GIB), ("glpat-bogus", GIB), ("glpat-bogus", 6 * GIB), ("of a reporter", GIB), ("of nobody there", GIB)],
     ids=["anonymous", "bogus token", "bogus and too large", "no permission", "no project"],
 )
-def test_a_large_upload_is_refused_by_its_header_alone_as_a_small_one(
+def test_a_large_upload_is_refused_after_its_header_like_a_small_one(
     server: RunningServer, expect: dict[str, str], token: str | None, length: int
 ) -> None:
     project = server.project()
@@ -93,7 +93,7 @@ def test_a_large_upload_is_refused_by_its_header_alone_as_a_small_one(
 
 
 def lasting(answer: Answer | None) -> object:
-    """What an answer consists of, without what differs from one to the next."""
+    """An answer without the parts that differ from one to the next."""
     assert answer is not None
     headers = [item for item in answer.headers.items() if item[0] not in ("Date", "X-Request-Id", "Connection")]
     return answer.status, answer.reason, headers, answer.body
@@ -111,7 +111,9 @@ def test_a_file_that_is_too_large_is_refused_by_the_length_it_declares(
 
 @needs_proc
 @pytest.mark.parametrize("token", [None, "glpat-bogus"], ids=["anonymous", "bogus token"])
-def test_of_a_refused_upload_nothing_is_kept_and_the_client_sees_why(server: RunningServer, token: str | None) -> None:
+def test_a_refused_upload_leaves_nothing_and_the_client_gets_the_reason(
+    server: RunningServer, token: str | None
+) -> None:
     """It sends as much as it can before it looks for an answer, as most clients do."""
     project, sent, block = server.project(), 0, bytes(MIB)
     before, kept = set(server.unnamed_files()), set()
@@ -142,7 +144,7 @@ def test_a_client_library_shows_the_refusal_of_a_large_upload(server: RunningSer
     assert response.status_code == 401
 
 
-def test_a_large_file_may_be_validated(server: RunningServer) -> None:
+def test_a_large_file_can_be_validated(server: RunningServer) -> None:
     project = server.project()
     request = upload_head(project, None, GIB).replace(b"/packages/pypi ", b"/packages/pypi/validate ")
 
@@ -179,7 +181,7 @@ ENDLESS_BODIES = {
 
 @pytest.mark.parametrize("path", ["/api/v4/projects", "/users/sign_in"])
 @pytest.mark.parametrize(("part", "status"), ENDLESS_BODIES.values(), ids=ENDLESS_BODIES)
-def test_a_body_without_a_length_is_not_read_to_its_end_either(
+def test_a_body_without_a_declared_length_is_not_read_to_its_end_either(
     server: RunningServer, path: str, part: bytes, status: int
 ) -> None:
     sent = 0
@@ -199,7 +201,7 @@ def test_a_body_without_a_length_is_not_read_to_its_end_either(
 
 @needs_proc
 def test_a_body_in_the_smallest_chunks_is_soon_read(server: RunningServer) -> None:
-    """All reading is done by one thread: as long as it takes, all clients wait."""
+    """One thread does all reading: while it parses chunks, every client waits."""
     body = chunk(b" ") * (MIB // 2) + b"0\r\n\r\n"
     before = server.processor_seconds()
 
@@ -279,7 +281,7 @@ def test_a_large_upload_is_one_line_in_the_log(server: RunningServer) -> None:
     ],
     ids=["first bytes", "to the end", "last bytes", "one byte"],
 )
-def test_a_part_of_a_file_is_just_that_part_and_the_connection_goes_on(
+def test_a_range_of_a_file_is_exactly_that_range_and_the_connection_stays_open(
     server: RunningServer, value: str, part: slice
 ) -> None:
     project, file = server.project(), build_wheel("parted", size_bytes=100_000)
@@ -317,7 +319,7 @@ def test_a_connection_stays_open_behind_an_answer_without_a_body(server: Running
 
 
 def test_slow_clients_do_not_delay_others(server: RunningServer, tmp_path: Path) -> None:
-    """Far more of each kind than there are threads."""
+    """Far more clients of each kind than there are threads."""
     project, wheel = server.project(), large_wheel(tmp_path, "slow", 24 * MIB)
     upload_large(project, wheel, server.root_token)
     half_upload = upload_head(project, server.root_token, 100 * MIB) + bytes(MIB)
@@ -372,7 +374,7 @@ def _wait_until_refused(server: RunningServer) -> None:
 def test_a_stop_without_work_is_quick_and_clean(start_server: StartServer) -> None:
     server = start_server()
 
-    with connect(server):  # an idle connection does not hold it up
+    with connect(server):  # an idle connection does not delay it
         status = server.stop()
 
     assert status == 0

@@ -1,4 +1,4 @@
-"""A registry that keeps its files in a real S3 server: the clients notice nothing of it, whatever it does."""
+"""A registry with its files in a real S3 server: clients notice no difference, even while the store fails."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SDIST = build_sdist("stored", "1.1")
 
 @pytest.fixture(scope="module")
 def line(s3: S3Server) -> Iterator[FaultyLine]:
-    """The way from registry and clients to the store."""
+    """The network between the store and registry and clients."""
     with s3.line() as (line, _):
         yield line
 
@@ -129,7 +129,7 @@ def test_memory_does_not_grow_with_a_file_that_passes_through(redirecting: Runni
 
 @pytest.mark.slow
 def test_indexes_are_served_while_the_store_is_silent(streaming: RunningServer, line: FaultyLine) -> None:
-    """With the patience that is built in: many clients wait for ten seconds."""
+    """With the default timeouts: many clients wait for ten seconds."""
     server, file = streaming, build_wheel("stored", "2.0")
     project = server.project()
     project.publish(WHEEL)
@@ -146,7 +146,7 @@ def test_indexes_are_served_while_the_store_is_silent(streaming: RunningServer, 
         page = requests.get(f"{project.url}/simple/stored/", auth=auth, timeout=5)
         ready = requests.get(f"{server.url}/-/readiness", timeout=10)
 
-    assert time.monotonic() - began < 15  # 9 on a machine with nothing else to do
+    assert time.monotonic() - began < 15  # 9 on an idle machine
     assert page.status_code == 200
     assert (ready.status_code, ready.json()["storage_check"][0]["status"]) == (503, "failed")
     for answer in unanswered:

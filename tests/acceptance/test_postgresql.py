@@ -1,4 +1,4 @@
-"""The real server on PostgreSQL that goes away meanwhile. What else is run on it is marked ``databases``."""
+"""The real server while PostgreSQL restarts or is down. Other tests that run on it are marked ``databases``."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Load:
                 client.result()
 
     def wait_for(self, status: int, times: int) -> None:
-        """Until this status was answered so many times more."""
+        """Wait until this status was answered this many times more."""
         wanted = self.answers[status] + times
         deadline = time.monotonic() + 60
         while self.answers[status] < wanted:
@@ -91,7 +91,7 @@ class Load:
             self.without_retry_after.append(answer)
 
 
-def test_a_database_restarted_under_load_loses_nothing_that_was_answered_201(
+def test_a_database_restarted_under_load_loses_no_upload_answered_201(
     cluster: postgresql.Server, start_server: Callable[..., RunningServer]
 ) -> None:
     server = start_server(DATABASE_URL=cluster.address)

@@ -1,4 +1,4 @@
-"""The drill of an emergency: backed up while it is published to, restored elsewhere, used as before."""
+"""A disaster recovery drill: back up while packages are published, restore elsewhere, use as before."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEMO = [build_wheel("demo", "1.0"), build_sdist("demo", "1.0"), build_wheel("dem
 class Publisher:
     """Publishes one package after another, until it is stopped or has published enough.
 
-    :ivar answered: what was answered 201.
+    :ivar answered: the uploads answered 201.
     """
 
     def __init__(self, project: Namespace) -> None:
@@ -110,7 +110,7 @@ def signed_in(server: RunningServer) -> requests.Session:
 
 
 def simple_pages(project: Namespace, group: Namespace, token: str) -> list[bytes]:
-    """The page of the package that does not change any more, of project and group, in every form."""
+    """The simple pages of a package that no longer changes, of project and group, in every format."""
     return [answer(space, "simple/demo/", form, token).content for space in (project, group) for form in FORMS]
 
 

@@ -161,7 +161,7 @@ def test_an_administrator_turns_forwarding_off_for_the_whole_instance(
     assert "No matching distribution found" in output
 
 
-def test_a_group_may_forward_although_the_instance_does_not(
+def test_a_group_can_forward_although_the_instance_does_not(
     pip: Installer, group: Namespace, project: Namespace, reader: str, instance_settings: Callable[..., None]
 ) -> None:
     instance_settings(pypi_package_requests_forwarding=False)
@@ -272,7 +272,7 @@ def test_a_token_of_another_kind_of_registry_neither_installs_nor_publishes(
     assert list(project.listed(NAME)) == [WHEEL.filename]
 
 
-def test_one_authenticates_for_a_group_with_the_address_of_the_group(
+def test_an_installation_from_a_group_authenticates_at_the_address_of_the_group(
     pip: Installer, group: Namespace, project: Namespace
 ) -> None:
     username, password = group.deploy_token("read_package_registry")
@@ -332,7 +332,7 @@ def test_published_packages_are_in_the_registry_of_every_group_above(
     assert [found["name"] for found in group.packages()] == [NAME]
 
 
-def test_a_long_description_is_cut_and_stays_whole_in_the_file(
+def test_a_long_description_is_truncated_and_stays_whole_in_the_file(
     twine: Client, server: RunningServer, project: Namespace, developer: User, dist: Dist
 ) -> None:
     wheel = build_wheel(NAME, "0.0.2", description="é" * 100_000, description_content_type="text/plain")
@@ -464,7 +464,7 @@ def test_a_package_is_installed_from_the_group_above_its_group(
     assert pip.installed() == {NAME: "0.0.1"}
 
 
-def test_the_registry_may_be_an_extra_index(
+def test_the_registry_can_be_an_extra_index(
     every_pip: Installer, upstream: Upstream, project: Namespace, reader: str
 ) -> None:
     project.publish(build_wheel(NAME, "0.0.1", requires_dist=[PUBLIC.name]))

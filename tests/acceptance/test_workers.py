@@ -1,4 +1,4 @@
-"""Several processes on one socket: what one does the others see, and none is missed when it ends."""
+"""Several processes on one socket: each sees the changes of the others, and one that ends is replaced."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 class Client:
-    """Talks with one and the same process, over a connection that stays open."""
+    """A client of one process, over a connection that stays open."""
 
     def __init__(self, project: Namespace) -> None:
         self._project = project
@@ -84,7 +84,7 @@ def open_files(pid: int) -> set[str]:
 
 @pytest.fixture
 def clients(server: RunningServer) -> Iterator[tuple[Client, Client]]:
-    """One for each process, both of one project."""
+    """One client for each process, both of one project."""
     project, found = server.project(), dict[int, Client]()
     with ExitStack() as stack:
         while len(found) < 2:
@@ -100,7 +100,7 @@ def test_a_package_published_through_one_process_is_on_the_pages_of_the_other(
 ) -> None:
     for version in map(str, range(1, 21)):
         publisher, reader = clients if int(version) % 2 else reversed(clients)
-        reader.versions()  # an answer it may have kept
+        reader.versions()  # possibly cached
 
         assert publisher.publish(version) == 201
         assert version in reader.versions()
@@ -139,7 +139,7 @@ def test_a_process_writes_its_counts_when_it_ends(server: RunningServer, project
 
 
 class Load:
-    """Clients that ask without a pause: half of them over one connection, the others over a new one each time."""
+    """Clients that send requests without a pause: half of them over one connection, the others each over a new one."""
 
     def __init__(self, project: Namespace) -> None:
         self._project = project
@@ -161,7 +161,7 @@ class Load:
             thread.join()
 
     def goes_on(self) -> None:
-        """Wait for as many answers as show that all clients are served."""
+        """Wait for enough answers to show that all clients are served."""
         wanted = self.answered + 30
         wait_until(lambda: self.answered >= wanted)
 
@@ -240,7 +240,7 @@ UNUSABLE = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("configuration", "told"), UNUSABLE.values(), ids=UNUSABLE)
-def test_a_configuration_that_cannot_be_used_leaves_the_workers_in_place(
+def test_an_invalid_configuration_leaves_the_workers_running(
     server: RunningServer, project: Namespace, configuration: str, told: str
 ) -> None:
     before = server.workers()
@@ -285,7 +285,7 @@ def test_a_stop_lets_the_downloads_of_all_workers_finish(start_server: StartServ
 
 
 @pytest.mark.slow
-def test_workers_do_not_outlive_the_process_that_watches_over_them(start_server: StartServer) -> None:
+def test_workers_do_not_outlive_their_supervisor(start_server: StartServer) -> None:
     server = start_server(WORKERS="2")
     workers = server.workers()
     with connect(server) as connection:

@@ -1,4 +1,4 @@
-"""HTTP by hand over a socket, for what no client library would send or wait for."""
+"""HTTP by hand over a socket, for requests that no client library sends."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tests.acceptance.matrix.tried import Credentials, Tried
 from tests.acceptance.servers import Namespace, RunningServer
 from tests.builders import build_sdist, build_wheel
 
-# Every Python reads this wheel, also the oldest.
+# Every Python can install this wheel, even the oldest.
 WHEEL = build_wheel("matrixdemo", "1.0", tag="py2.py3-none-any")
 SDIST = build_sdist("matrixdemo", "1.0")
 
@@ -26,7 +26,7 @@ def run_id() -> str:
 
 @pytest.fixture
 def tried(client_environment: Environments, home: Path, run_id: str) -> Callable[..., Tried]:
-    """``tried(edition, *command)``: the client, as this program of its environment."""
+    """``tried(edition, *command)``: the client, run with this command of its environment."""
 
     def equip(edition: Edition, *command: str) -> Tried:
         python = edition.interpreter(client_environment)
@@ -75,7 +75,7 @@ def pdm(tried: Callable[..., Tried]) -> Tried:
 
 @pytest.fixture
 def keyring_program(client_environment: Environments) -> Path:
-    """The folder of a ``keyring`` to run."""
+    """The folder of the ``keyring`` command."""
     return KEYRING_PROGRAM.interpreter(client_environment).parent
 
 

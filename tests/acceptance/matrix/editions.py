@@ -20,9 +20,9 @@ KEYRING = "keyring==25.7.0"  # brings ``file_keyring`` with it
 class Edition:
     """A version of a client.
 
-    :ivar version: ``None`` for the current one, whichever that is today.
-    :ivar python: of the environment; the one that runs the tests unless it is named.
-    :ivar beside: what is installed with it.
+    :ivar version: ``None`` for the current one.
+    :ivar python: the Python of the environment; by default the one that runs the tests.
+    :ivar beside: requirements installed with it.
     """
 
     client: str
@@ -38,7 +38,7 @@ class Edition:
         return self.client if self.version is None else f"{self.client}=={self.version}"
 
     def interpreter(self, client_environment: Environments) -> Path:
-        """The Python of its environment, which is made when there is none."""
+        """The Python of its environment, which is created if necessary."""
         requirements = [*self.beside]
         if KEYRING in self.beside:
             requirements.append(str(_file_keyring()))
@@ -51,8 +51,8 @@ class Edition:
         )
 
 
-# Old pips bring the rules that a server must keep: 1.5.6 is the oldest that runs, on Python 2.7; 22.0 demands a doctype
-# in capitals; 22.3 and 23.1 read no page with "dist-info-metadata" in its JSON; 21.3.1 is the last with html5lib.
+# Old pips limit the forms of a response: 1.5.6 is the oldest that runs, on Python 2.7; 22.0 demands a doctype in
+# capitals; 22.3 and 23.1 read no page with "dist-info-metadata" in its JSON; 21.3.1 is the last with html5lib.
 EDITIONS = (
     Edition("pip", "1.5.6", "2.7", ("setuptools==41.6.0",)),
     Edition("pip", "9.0.3", "3.6", ("setuptools==59.6.0",)),
@@ -78,7 +78,7 @@ EDITIONS = (
     Edition("python-gitlab", "4.13.0"),
     Edition("python-gitlab"),
 )
-# Clients that ask a keyring by running it want it elsewhere than beside themselves.
+# Clients that run the ``keyring`` command need it outside their own environment.
 KEYRING_PROGRAM = Edition("keyring", "25.7.0", beside=(KEYRING,))
 CLIENTS = tuple(dict.fromkeys(edition.client for edition in EDITIONS))
 

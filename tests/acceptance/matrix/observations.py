@@ -26,7 +26,7 @@ class Observation:
 
 
 def note(observation: Observation, run: str) -> None:
-    """Keep it; any number of processes of a run may do so at once.
+    """Append an observation to the file of its run; any number of processes can do so at once.
 
     :param run: names the run.
     """
@@ -40,7 +40,7 @@ def note(observation: Observation, run: str) -> None:
 
 
 def of_last_run() -> set[Observation]:
-    """All that was noted in the run that noted last; nothing when there was none."""
+    """Return the observations of the last run, an empty set without one."""
     runs = sorted(FOLDER.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
     if not runs:
         return set()

@@ -1,6 +1,6 @@
 """The table of clients in the README, from the observations of the last run of ``pytest -m clients``.
 
-``python -m tests.acceptance.matrix.table`` writes it between the two comments that mark its place.
+``python -m tests.acceptance.matrix.table`` writes it between the two comments that mark its place in the README.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tests.acceptance.servers import CHECKOUT
 README = CHECKOUT / "README.md"
 BEGIN, END = "<!-- clients: begin -->", "<!-- clients: end -->"
 HEADING = "| client | versions seen | publishes | installs from | credentials in |\n|---|---|---|---|---|\n"
-# Facts in the order of the table; those that are not named here follow by their letters.
+# Facts in the order of the table; others follow alphabetically.
 ORDER = ("wheels and sdists", "project", "group", "URL", "netrc")
 
 
 def table(seen: Iterable[Observation]) -> str:
     """A row for each client, in the order of the matrix.
 
-    :raises ValueError: nothing was seen of a client.
+    :raises ValueError: a client has no observations.
     """
     by_client: dict[str, set[Observation]] = {client: set() for client in CLIENTS}
     for observation in seen:
@@ -64,7 +64,7 @@ def _row(client: str, seen: set[Observation]) -> str:
 
 
 def _version(version: str, seen: set[Observation]) -> str:
-    """The version, with the Python that it ran on unless that is the tests' own."""
+    """The version, with its Python if that is not the one that runs the tests."""
     [python] = {observation.python for observation in seen if observation.version == version}
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     return version if python == own else f"{version} (Python {python})"

@@ -35,7 +35,7 @@ def flit(tried: Callable[..., Tried]) -> Tried:
     return flit
 
 
-def test_it_publishes_with_credentials_in_the_environment_and_is_told_of_a_repetition(
+def test_it_publishes_with_credentials_in_the_environment_and_shows_why_a_second_time_is_refused(
     flit: Tried, project: Namespace, credentials: Credentials
 ) -> None:
     settings = {"FLIT_INDEX_URL": project.url, "FLIT_USERNAME": credentials[0], "FLIT_PASSWORD": credentials[1]}
@@ -69,7 +69,7 @@ def test_it_publishes_with_credentials_from_the_keyring(
     flit.seen("authenticates", "keyring")
 
 
-def test_it_installs_what_a_project_needs_with_what_pip_is_told(
+def test_it_installs_dependencies_with_the_settings_of_pip(
     flit: Tried, index: Namespace, credentials: Credentials
 ) -> None:
     username, password = credentials

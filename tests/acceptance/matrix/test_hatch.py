@@ -32,7 +32,7 @@ def hatch(tried: Callable[..., Tried]) -> Tried:
     return hatch
 
 
-def test_it_fills_an_environment_with_what_pip_is_told(
+def test_it_creates_an_environment_with_the_settings_of_pip(
     hatch: Tried, index: Namespace, credentials: Credentials
 ) -> None:
     username, password = credentials
@@ -44,10 +44,10 @@ def test_it_fills_an_environment_with_what_pip_is_told(
     hatch.seen("authenticates", "URL")
 
 
-def test_it_publishes_with_credentials_in_the_environment_and_sees_what_is_there(
+def test_it_publishes_with_credentials_in_the_environment_and_skips_existing_files(
     hatch: Tried, project: Namespace, credentials: Credentials
 ) -> None:
-    """It looks at ``+simple/`` below the address that it publishes to."""
+    """It reads ``+simple/`` below the upload address."""
     files = hatch.has_dist(WHEEL, SDIST)
     settings = {
         "HATCH_INDEX_REPO": project.url, "HATCH_INDEX_USER": credentials[0], "HATCH_INDEX_AUTH": credentials[1]

@@ -73,7 +73,7 @@ def test_it_installs_with_credentials_of_its_configuration(
     pdm.seen("authenticates", "configuration file")
 
 
-def test_it_publishes_and_skips_what_is_there(pdm: Tried, project: Namespace, credentials: Credentials) -> None:
+def test_it_publishes_and_skips_existing_files(pdm: Tried, project: Namespace, credentials: Credentials) -> None:
     pdm.write("pyproject.toml", PROJECT.format(url=project.index_url()))
     pdm.has_dist(WHEEL, SDIST)
     settings = {

@@ -49,7 +49,7 @@ def test_it_installs_with_credentials_from_netrc(
 
 @since("20")
 def test_it_installs_with_credentials_from_the_keyring(pip: Tried, shelf: Namespace, credentials: Credentials) -> None:
-    """Without ``--no-input``, which keeps a pip from the keyring."""
+    """Without ``--no-input``, with which pip does not use the keyring."""
     pip.has_in_keyring(urlsplit(shelf.url).netloc, credentials)
 
     pip.succeeds(
@@ -63,7 +63,7 @@ def test_it_installs_with_credentials_from_the_keyring(pip: Tried, shelf: Namesp
 
 @since("23.1")
 @pytest.mark.parametrize("provider", ["import", "subprocess"])
-def test_it_asks_the_keyring_that_it_is_told_to(
+def test_it_uses_the_keyring_provider_of_its_option(
     pip: Tried, shelf: Namespace, credentials: Credentials, provider: str, keyring_program: Path
 ) -> None:
     pip.has_in_keyring(f"{shelf.index_url()}/", credentials)
@@ -78,7 +78,9 @@ def test_it_asks_the_keyring_that_it_is_told_to(
 
 
 @since("9")
-def test_it_downloads_only_what_the_digests_name(pip: Tried, shelf: Namespace, credentials: Credentials) -> None:
+def test_it_downloads_only_files_with_the_required_digest(
+    pip: Tried, shelf: Namespace, credentials: Credentials
+) -> None:
     pip.write("requirements.txt", f"matrixdemo==1.0 --hash=sha256:{WHEEL.sha256}\n")
     pip.write("wrong.txt", f"matrixdemo==1.0 --hash=sha256:{'0' * 64}\n")
     username, password = credentials

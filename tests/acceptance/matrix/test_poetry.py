@@ -72,7 +72,7 @@ def test_it_installs_with_credentials_that_it_put_into_the_keyring(
     poetry.seen("authenticates", "keyring")
 
 
-def test_it_publishes_and_skips_what_is_there(poetry: Tried, project: Namespace, credentials: Credentials) -> None:
+def test_it_publishes_and_skips_existing_files(poetry: Tried, project: Namespace, credentials: Credentials) -> None:
     poetry.write("pyproject.toml", PROJECT.format(url=project.index_url()))
     poetry.has_dist(WHEEL, SDIST)
     settings = in_environment(credentials) | {"POETRY_REPOSITORIES_OURS_URL": project.url}

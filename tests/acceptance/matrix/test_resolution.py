@@ -52,7 +52,7 @@ def dated(server: RunningServer, group: Namespace) -> tuple[Namespace, str]:
 
 
 @every_pip_that_knows_yanks
-def test_pip_passes_over_a_yanked_version_unless_it_is_pinned(
+def test_pip_skips_a_yanked_version_unless_it_is_pinned(
     pip: Tried, half_yanked: Namespace, credentials: Credentials
 ) -> None:
     download = ("download", "--index-url", half_yanked.index_url(credentials[1], credentials[0]), "--no-deps")
@@ -64,7 +64,7 @@ def test_pip_passes_over_a_yanked_version_unless_it_is_pinned(
     assert {path.name for path in pip.home.glob("*.whl")} == {OLD.filename, NEW.filename}
 
 
-def test_pip_finds_nothing_in_a_range_where_all_is_yanked(
+def test_pip_finds_nothing_in_a_range_of_yanked_versions(
     pip: Tried, half_yanked: Namespace, credentials: Credentials
 ) -> None:
     output = pip.fails(
@@ -74,7 +74,7 @@ def test_pip_finds_nothing_in_a_range_where_all_is_yanked(
     assert "No matching distribution found" in output
 
 
-def test_uv_passes_over_a_yanked_version_unless_it_is_pinned(
+def test_uv_skips_a_yanked_version_unless_it_is_pinned(
     uv: Tried, half_yanked: Namespace, credentials: Credentials
 ) -> None:
     def compiled(requirement: str) -> str:
@@ -87,7 +87,7 @@ def test_uv_passes_over_a_yanked_version_unless_it_is_pinned(
     assert "Loses data" in pinned
 
 
-def test_pip_takes_what_was_uploaded_before_a_date(
+def test_pip_installs_the_newest_version_uploaded_before_a_date(
     pip: Tried, dated: tuple[Namespace, str], credentials: Credentials
 ) -> None:
     project, between = dated
@@ -101,7 +101,7 @@ def test_pip_takes_what_was_uploaded_before_a_date(
     assert "No matching distribution found" in output
 
 
-def test_uv_locks_what_was_uploaded_before_a_date(
+def test_uv_locks_the_newest_version_uploaded_before_a_date(
     uv: Tried, dated: tuple[Namespace, str], credentials: Credentials
 ) -> None:
     project, between = dated
@@ -162,7 +162,7 @@ def test_pdm_installs_from_two_sources_on_one_host_each_with_its_own_token(
     assert pdm.in_project() == {"first_of_two": "1.0", "second_of_two": "1.0"}
 
 
-def test_uv_with_netrc_installs_what_is_private_in_a_public_group(uv: Tried, server: RunningServer) -> None:
+def test_uv_with_netrc_installs_a_private_package_from_a_public_group(uv: Tried, server: RunningServer) -> None:
     """It first sends no credentials, and must be challenged for them."""
     group = server.group(visibility="public")
     group.forward(False)

@@ -18,10 +18,10 @@ setup(name="olddemo", version="1.0", description="A demonstration", url="http://
 """
 
 
-def test_it_publishes_what_it_built_and_takes_the_answer_201_for_a_failure(
+def test_it_publishes_its_build_and_takes_the_answer_201_for_a_failure(
     tried: Callable[..., Tried], project: Namespace, credentials: Credentials
 ) -> None:
-    """It knows 200 only. GitLab answers 201, and scripts that go by the status rely on that."""
+    """It accepts only 200. GitLab answers 201, and scripts that check the status rely on that."""
     python = tried(LAST_WITH_UPLOAD, "python")
     python.write("setup.py", SETUP)
     python.write("olddemo.py", "")

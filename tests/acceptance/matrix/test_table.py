@@ -22,7 +22,7 @@ def test_the_readme_has_a_row_for_each_client_with_every_version_of_the_matrix()
         assert edition.version in seen if edition.version else seen, f"{edition}: write the table anew"
 
 
-def test_a_row_says_what_was_seen_and_with_which_versions() -> None:
+def test_a_row_shows_observations_with_their_versions() -> None:
     nothing = [Observation(client, "1", OWN, "publishes", "wheels and sdists") for client in CLIENTS[1:]]
     seen = [
         Observation("pip", "9.0", "3.6", "installs", "project"),

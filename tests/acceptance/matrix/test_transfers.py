@@ -100,7 +100,7 @@ def test_without_core_metadata_a_resolution_reads_parts_of_the_wheel(
     assert_only_parts_were_read(proxy)
 
 
-def test_without_core_metadata_pip_reads_parts_of_the_wheel_when_told_to(
+def test_without_core_metadata_pip_reads_parts_of_the_wheel_with_fast_deps(
     pip: Tried, proxy: FaultyProxy, index_url: str
 ) -> None:
     proxy.announces_core_metadata = False
@@ -119,7 +119,7 @@ def assert_only_parts_were_read(proxy: FaultyProxy) -> None:
     assert not [request for request in asked if request.method == "GET" and request.status != 206]
 
 
-def test_pip_gets_the_rest_of_a_download_that_broke_off(pip: Tried, proxy: FaultyProxy, index_url: str) -> None:
+def test_pip_resumes_an_interrupted_download(pip: Tried, proxy: FaultyProxy, index_url: str) -> None:
     proxy.cut_after_bytes = 2 << 20
 
     output = pip.succeeds("install", "--index-url", index_url, "--no-deps", "largedemo")
@@ -133,7 +133,7 @@ def test_pip_gets_the_rest_of_a_download_that_broke_off(pip: Tried, proxy: Fault
     assert pip.installed() == {"largedemo": "1.0"}
 
 
-def test_uv_tries_a_download_again_that_broke_off(uv: Tried, proxy: FaultyProxy, index_url: str) -> None:
+def test_uv_retries_an_interrupted_download(uv: Tried, proxy: FaultyProxy, index_url: str) -> None:
     proxy.cut_after_bytes = 2 << 20
 
     uv.succeeds("pip", "install", "--target", uv.site, "--index-url", index_url, "largedemo")
@@ -141,9 +141,7 @@ def test_uv_tries_a_download_again_that_broke_off(uv: Tried, proxy: FaultyProxy,
     assert uv.installed() == {"largedemo": "1.0"}
 
 
-def test_pip_asks_for_a_page_that_it_knows_only_whether_it_changed(
-    pip: Tried, proxy: FaultyProxy, index_url: str, project: Namespace
-) -> None:
+def test_pip_revalidates_a_cached_page(pip: Tried, proxy: FaultyProxy, index_url: str, project: Namespace) -> None:
     """Without https it caches only pages of trusted hosts."""
     install = ("install", "--dry-run", "--trusted-host", "127.0.0.1", "--index-url", index_url, "largedemo")
 
@@ -153,9 +151,7 @@ def test_pip_asks_for_a_page_that_it_knows_only_whether_it_changed(
     assert answers(proxy, project) == [200, 304]
 
 
-def test_uv_asks_for_a_page_that_it_knows_only_whether_it_changed(
-    uv: Tried, proxy: FaultyProxy, index_url: str, project: Namespace
-) -> None:
+def test_uv_revalidates_a_cached_page(uv: Tried, proxy: FaultyProxy, index_url: str, project: Namespace) -> None:
     for _ in range(2):
         uv.succeeds("pip", "compile", "--index-url", index_url, uv.write("in.txt", "largedemo\n"))
 

@@ -1,4 +1,4 @@
-"""twine, from the last that knew private indexes well to the current one, which knows PyPI best."""
+"""twine, from the last version that skips existing files on private indexes to the current one."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_it_publishes_with_credentials_from_the_keyring(
 
 
 @skipping_twine
-def test_it_skips_files_that_are_there_when_told_to(twine: Tried, project: Namespace, credentials: Credentials) -> None:
+def test_it_skips_existing_files_on_request(twine: Tried, project: Namespace, credentials: Credentials) -> None:
     project.publish(WHEEL)
     upload = ("upload", "--skip-existing", "--repository-url", project.url, *twine.has_dist(WHEEL, SDIST))
 
@@ -77,7 +77,7 @@ def test_it_skips_files_that_are_there_when_told_to(twine: Tried, project: Names
     twine.seen("publishes", "`--skip-existing`")
 
 
-def test_the_current_one_skips_nothing_on_private_indexes(
+def test_the_current_version_refuses_to_skip_files_on_private_indexes(
     twine: Tried, project: Namespace, credentials: Credentials
 ) -> None:
     project.publish(WHEEL)
@@ -92,7 +92,7 @@ def test_the_current_one_skips_nothing_on_private_indexes(
 
 
 @every_twine
-def test_a_repeated_upload_passes_in_a_project_that_accepts_identical_files(
+def test_a_repeated_upload_succeeds_in_a_project_that_accepts_identical_files(
     twine: Tried, project: Namespace, credentials: Credentials
 ) -> None:
     project.server.as_root("PUT", project.rest_path, {"pypi_identical_upload_accepted": True})

@@ -104,9 +104,7 @@ def test_it_publishes_with_credentials_from_the_keyring(
     assert sorted(project.listed("uvmatrix")) == [WHEEL.filename, SDIST.filename]
 
 
-def test_it_skips_what_is_there_and_equal_where_it_may_look(
-    uv: Tried, project: Namespace, credentials: Credentials
-) -> None:
+def test_it_skips_identical_files_with_a_check_url(uv: Tried, project: Namespace, credentials: Credentials) -> None:
     project.publish(WHEEL)
     check_url = project.index_url(credentials[1], credentials[0])
 
@@ -117,7 +115,7 @@ def test_it_skips_what_is_there_and_equal_where_it_may_look(
     uv.seen("publishes", "`--check-url`")
 
 
-def test_it_tells_that_the_index_is_not_where_one_publishes(
+def test_it_reports_an_index_url_in_place_of_the_upload_url(
     uv: Tried, project: Namespace, credentials: Credentials
 ) -> None:
     output = uv.fails(*publish(uv, project.index_url()), UV_PUBLISH_TOKEN=credentials[1])

@@ -27,7 +27,7 @@ class Tried(Installer):
     run_id: str = field(kw_only=True)
 
     def seen(self, subject: str, *facts: str) -> None:
-        """Note that this was seen to work. Called at the end of a test, when all of it was.
+        """Record that this works. Called at the end of a test, when everything in it has worked.
 
         :param subject: one of ``observations.SUBJECTS``.
         """
@@ -59,18 +59,18 @@ class Tried(Installer):
         self.write(".pypirc", "\n".join(["[distutils]", "index-servers =", "    ours", "", "[ours]", *lines, ""]))
 
     def has_in_keyring(self, service: str, credentials: Credentials) -> None:
-        """Put it into the keyring ``file_keyring``, and use that one."""
+        """Store the credentials in the keyring ``file_keyring``, and use that one."""
         username, password = credentials
         self.write(".keyring.json", json.dumps({service: {username: password}}))
         self.environment["PYTHON_KEYRING_BACKEND"] = "file_keyring.Keyring"
 
     def write(self, path: str, content: str | bytes) -> Path:
-        """A file in the home folder."""
+        """Write a file into the home folder."""
         file = self.home / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content.encode() if isinstance(content, str) else content)
         return file
 
     def has_dist(self, *files: BuiltFile) -> list[Path]:
-        """These files in the folder ``dist``, as a build leaves them there."""
+        """Write these files into the folder ``dist``, as a build does."""
         return [self.write(f"dist/{file.filename}", file.content) for file in files]
