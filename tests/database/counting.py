@@ -1,4 +1,4 @@
-"""A number in the database that tests of transactions count up."""
+"""A counter in the database for tests of transactions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from registry.database import db, transaction
 from registry.models import InstanceSettings
 
-COUNTER = InstanceSettings.pypi_max_file_size  # any number that can be counted up
+COUNTER = InstanceSettings.pypi_max_file_size  # any column with a number
 
 
 class Failure(Exception):
@@ -33,7 +33,7 @@ def fail_after(value: int) -> None:
 
 
 def in_thread(app: Flask, act: Callable[[], None]) -> threading.Thread:
-    """Another session, as another request has it."""
+    """Run in a session of its own, as another request does."""
 
     def run() -> None:
         with app.app_context():

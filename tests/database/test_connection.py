@@ -13,13 +13,13 @@ from registry.models import Membership, Role
 from tests.database.counting import counter
 
 
-def test_a_row_that_refers_to_nothing_is_refused(app: Flask) -> None:
+def test_a_row_with_a_dangling_reference_is_refused(app: Flask) -> None:
     with pytest.raises(IntegrityError):
         db.session.execute(insert(Membership).values(namespace_id=1, user_id=1, role=Role.GUEST))
 
 
 @pytest.mark.sqlite
-def test_sqlite_keeps_what_was_committed_through_a_power_cut(tmp_path: Path) -> None:
+def test_sqlite_keeps_committed_changes_through_a_power_cut(tmp_path: Path) -> None:
     with create_app({"INSTANCE_PATH": tmp_path}).app_context():
         settings = {
             name: db.session.execute(text(f"PRAGMA {name}")).scalar_one()
@@ -46,7 +46,7 @@ def test_a_session_whose_connection_was_cut_ends_without_an_error_and_the_next_o
 @pytest.mark.parametrize(
     "given", ["", "?connect_timeout=3&options=-c search_path=elsewhere"], ids=["nothing", "something"]
 )
-def test_an_address_may_say_how_to_connect_and_the_limits_stay(app: Flask, tmp_path: Path, given: str) -> None:
+def test_a_database_url_can_set_connection_options_and_the_limits_stay(app: Flask, tmp_path: Path, given: str) -> None:
     address = app.config["DATABASE_URL"] + given
     with create_app({"INSTANCE_PATH": tmp_path, "DATABASE_URL": address}).app_context():
         shown = {
@@ -63,7 +63,7 @@ def test_an_address_may_say_how_to_connect_and_the_limits_stay(app: Flask, tmp_p
     assert shown == {"statement_timeout": "1min", "idle_in_transaction_session_timeout": "1min"}
 
 
-def test_an_error_does_not_repeat_what_a_statement_was_given(app: Flask) -> None:
+def test_an_error_does_not_show_the_parameters_of_a_statement(app: Flask) -> None:
     with pytest.raises(IntegrityError) as caught:
         db.session.execute(insert(Membership).values(namespace_id=4711, user_id=4712, role=Role.GUEST))
 

@@ -55,7 +55,7 @@ def test_an_inner_transaction_that_changes_answers_counts_for_the_outer_one(app:
     [(lambda: changes_name("demo"), [DEMO]), (changes_index, [INDEX])],
     ids=["a name", "the index"],
 )
-def test_what_changes_packages_raises_nothing_else(app: Flask, change: Callable[[], None], parts: list[int]) -> None:
+def test_a_change_of_packages_raises_no_other_number(app: Flask, change: Callable[[], None], parts: list[int]) -> None:
     before = factories.content_generation()
 
     with transaction(changes_answers=False):
@@ -82,7 +82,7 @@ def test_a_transaction_that_fails_leaves_the_content_generation(app: Flask) -> N
 
     with pytest.raises(Failure):
         fail_after(1)
-    with transaction(changes_answers=False):  # and nothing is left to the next one
+    with transaction(changes_answers=False):  # and nothing remains for the next one
         set_counter(2)
 
     assert factories.content_generation() == before
@@ -104,7 +104,7 @@ def test_each_look_at_the_content_generation_sees_the_newest(app: Flask) -> None
         assert generation.look() == factories.content_generation()
 
 
-def test_a_look_has_the_number_of_each_part_in_its_place(app: Flask) -> None:
+def test_a_look_returns_the_number_of_each_part_in_its_place(app: Flask) -> None:
     generation = ContentGeneration(db.engine)
     with db.engine.begin() as connection:
         connection.execute(text("UPDATE content_generation SET number = 1000 * part + row"))
@@ -125,7 +125,7 @@ def test_looks_return_the_same_object_until_a_number_changes(app: Flask) -> None
     assert generation.look() != first
 
 
-def test_no_look_at_the_content_generation_stands_in_the_way_of_a_change_of_schema(app: Flask) -> None:
+def test_no_look_at_the_content_generation_blocks_a_change_of_schema(app: Flask) -> None:
     generation = ContentGeneration(db.engine)
     before = generation.look()
 
@@ -139,7 +139,7 @@ def test_no_look_at_the_content_generation_stands_in_the_way_of_a_change_of_sche
     assert generation.look() == before
 
 
-def test_the_content_generation_is_looked_at_over_a_new_connection_when_the_old_one_is_gone(app: Flask) -> None:
+def test_the_content_generation_is_read_over_a_new_connection_when_the_old_one_is_lost(app: Flask) -> None:
     generation = ContentGeneration(db.engine)
     before = generation.look()
 

@@ -1,4 +1,4 @@
-"""Advisory locks: no two are one, and none is taken out of order."""
+"""Advisory locks: each has its own number, and none is taken out of order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Failure(Exception):
     pass
 
 
-def test_no_two_locks_have_one_number() -> None:
+def test_no_two_locks_have_the_same_number() -> None:
     numbers = [lock.value for lock in AdvisoryLock.__members__.values()]
 
     assert sorted(set(numbers)) == sorted(numbers)
@@ -107,13 +107,13 @@ def test_a_lock_without_a_transaction_is_refused(app: Flask) -> None:
         hold(AdvisoryLock.TREE)
 
 
-def test_what_is_held_beyond_transactions_is_not_waited_for_in_one(app: Flask) -> None:
+def test_a_lock_held_beyond_transactions_is_not_waited_for_in_one(app: Flask) -> None:
     for locked in (database.objects_kept, database.schema_locked):
         with transaction(), pytest.raises(OutOfOrder), locked():
             pass
 
 
-def test_what_is_held_beyond_transactions_is_waited_for_in_order(app: Flask) -> None:
+def test_locks_held_beyond_transactions_are_waited_for_in_order(app: Flask) -> None:
     with database.schema_locked(), database.objects_kept(), transaction(lock=AdvisoryLock.TREE):
         pass
 

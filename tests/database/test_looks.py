@@ -1,4 +1,4 @@
-"""Looks at PostgreSQL whose answer arrives in pieces."""
+"""Looks at PostgreSQL that are answered in pieces."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from registry.database.looks import PostgreSQLLook
 
 pytestmark = pytest.mark.postgresql
 
-# A process of its own, as a look that waits can keep the interpreter of this one. It withholds ``ReadyForQuery``, the
-# last message of an answer, after each line on standard input for which it waits, and for 5 s at most.
+# A process of its own, because a look that waits can block the interpreter of this one. After a line on standard input
+# it withholds the next ``ReadyForQuery``, the last message of an answer, until another line, or for 5 s at most.
 PROXY = """\
 import select, socket, sys, threading
 port = int(sys.argv[1])
@@ -58,7 +58,7 @@ def proxy() -> Iterator[tuple[subprocess.Popen[str], int]]:
         process.communicate()
 
 
-def tell(process: subprocess.Popen[str]) -> None:
+def release(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()
@@ -80,12 +80,12 @@ def test_a_look_does_not_wait_for_the_last_message_of_its_answer(app: Flask) -> 
         while not proceeds(look):
             pass
         first = look.generation
-        tell(process)
+        release(process)
         assert look.begin()
 
         assert not proceeds(look)
 
-        tell(process)
+        release(process)
         while not proceeds(look):
             pass
         assert look.generation == first is not None

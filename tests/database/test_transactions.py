@@ -14,7 +14,7 @@ from tests import factories
 from tests.database.counting import Failure, counter, fail_after, in_thread, set_counter
 
 
-def test_a_transaction_is_kept_when_its_block_ends(app: Flask) -> None:
+def test_a_transaction_is_committed_when_its_block_ends(app: Flask) -> None:
     with transaction():
         set_counter(1)
 
@@ -54,7 +54,7 @@ def test_a_transaction_inside_another_belongs_to_it(app: Flask) -> None:
     assert counter() is None
 
 
-def test_an_inner_transaction_is_not_kept_before_the_outer_one_ends(app: Flask) -> None:
+def test_an_inner_transaction_is_not_committed_before_the_outer_one_ends(app: Flask) -> None:
     seen: list[int | None] = []
 
     with transaction():
@@ -66,7 +66,7 @@ def test_an_inner_transaction_is_not_kept_before_the_outer_one_ends(app: Flask) 
     assert seen == [None, 1]
 
 
-def test_a_transaction_takes_up_what_was_changed_before_it(app: Flask, owner: User) -> None:
+def test_a_transaction_includes_changes_made_before_it(app: Flask, owner: User) -> None:
     owner.name = "Olga"
     db.session.flush()
 
@@ -77,7 +77,7 @@ def test_a_transaction_takes_up_what_was_changed_before_it(app: Flask, owner: Us
     assert (owner.name, owner.note) == ("Olga", "renamed")
 
 
-def test_readers_do_not_wait_for_a_writer_and_see_what_was_there(app: Flask) -> None:
+def test_readers_do_not_wait_for_a_writer_and_see_the_previous_state(app: Flask) -> None:
     seen: list[int | None] = []
 
     with transaction():
@@ -132,18 +132,18 @@ def test_a_reader_that_turns_writer_waits_instead_of_failing(app: Flask) -> None
     assert counter() == 2
 
 
-def test_a_record_that_belongs_to_one_deleted_meanwhile_is_not_kept(app: Flask) -> None:
+def test_a_record_that_belongs_to_a_concurrently_deleted_one_is_refused(app: Flask) -> None:
     with pytest.raises(RecordNotFound), transaction() as session:
         session.add(Membership(namespace_id=1, user_id=1, role=Role.GUEST))
 
 
-def test_a_record_that_breaks_another_rule_is_told_as_that(app: Flask) -> None:
+def test_a_violation_of_another_constraint_stays_an_integrity_error(app: Flask) -> None:
     with pytest.raises(IntegrityError), transaction() as session:
         session.execute(insert(InstanceSettings).values(id=2))
 
 
-@pytest.mark.parametrize("touch", [lock, lambda user: setattr(user, "name", "Somebody")], ids=["locked", "changed"])
-def test_a_record_that_was_deleted_meanwhile_is_not_found(app, touch):
+@pytest.mark.parametrize("touch", [lock, lambda user: setattr(user, "name", "Other")], ids=["locked", "changed"])
+def test_a_concurrently_deleted_record_is_not_found(app, touch):
     user = factories.user()
     with db.engine.begin() as connection:
         connection.execute(delete(User).where(User.id == user.id))
@@ -152,7 +152,7 @@ def test_a_record_that_was_deleted_meanwhile_is_not_found(app, touch):
         touch(user)
 
 
-def test_what_is_left_for_the_end_is_done_in_one_order_whatever_was_asked_for_first(app: Flask) -> None:
+def test_pre_commit_work_is_done_in_its_own_order(app: Flask) -> None:
     done: list[str] = []
 
     class Early:
@@ -194,7 +194,7 @@ def test_writers_of_one_process_wait_for_each_other_without_asking_sqlite(app: F
 
 
 @pytest.mark.sqlite
-def test_a_writer_that_waits_too_long_fails_and_the_next_one_does_not(
+def test_a_writer_that_waits_too_long_fails_and_the_next_one_succeeds(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transactions, "LONGEST_WAIT_SECONDS", 0.05)
@@ -216,7 +216,7 @@ def test_a_writer_that_waits_too_long_fails_and_the_next_one_does_not(
 
 
 @pytest.mark.sqlite
-def test_a_transaction_that_fails_ends_its_turn(app: Flask) -> None:
+def test_a_transaction_that_fails_lets_the_next_writer_in(app: Flask) -> None:
     def write() -> None:
         with transaction():
             set_counter(3)

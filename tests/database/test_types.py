@@ -15,7 +15,7 @@ from tests import factories
 @pytest.mark.parametrize(
     "zone", [UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8))], ids=str
 )
-def test_a_time_comes_back_in_utc_whatever_zone_it_was_given_in(app: Flask, owner: User, zone: timezone) -> None:
+def test_a_time_in_any_zone_is_read_as_utc(app: Flask, owner: User, zone: timezone) -> None:
     moment = datetime(2026, 2, 28, 23, 59, 59, 123456, tzinfo=zone)
     with transaction():
         owner.last_sign_in_at = moment
@@ -27,7 +27,7 @@ def test_a_time_comes_back_in_utc_whatever_zone_it_was_given_in(app: Flask, owne
     assert owner.last_sign_in_at.utcoffset() == timedelta(0)
 
 
-def test_an_enumeration_is_stored_as_its_value_and_comes_back_as_its_member(app: Flask, owner: User) -> None:
+def test_an_enumeration_is_stored_as_its_value_and_read_as_its_member(app: Flask, owner: User) -> None:
     membership = db.session.scalars(select(Membership)).one()
 
     stored = db.session.execute(text("SELECT users.state, memberships.role FROM users, memberships")).one()
@@ -42,7 +42,7 @@ def test_a_value_outside_an_enumeration_is_refused(app: Flask, owner: User) -> N
         db.session.execute(update(User).values(state="asleep"))
 
 
-def test_an_id_is_never_given_twice(app: Flask) -> None:
+def test_an_id_is_never_reused(app: Flask) -> None:
     first = factories.user().id
     with transaction() as session:
         session.execute(delete(User))
@@ -50,7 +50,7 @@ def test_an_id_is_never_given_twice(app: Flask) -> None:
     assert factories.user().id > first
 
 
-def test_text_of_any_language_comes_back_as_it_was(app: Flask) -> None:
+def test_text_of_any_language_is_read_unchanged(app: Flask) -> None:
     target = "päckchen 包裹 📦 'quoted' \\ \"double\""
     with transaction() as session:
         session.add(AuditEvent(action="tested", author="shell", address="", target=target, details={"of": [target]}))
@@ -66,7 +66,7 @@ def test_text_of_any_language_comes_back_as_it_was(app: Flask) -> None:
     [("AMI", True), ("%", False), ("_", False), ("\\", False), ("a" * 100_000, False), ("%" * 10_000, False)],
     ids=["without case", "percent", "underscore", "backslash", "longer than anything", "longest pattern"],
 )
-def test_a_text_is_looked_for_literally_however_long_it_is(app: Flask, text: str, found: bool) -> None:
+def test_a_search_text_matches_literally_however_long_it_is(app: Flask, text: str, found: bool) -> None:
     user = factories.user("tamie")
 
     assert db.session.scalars(select(User).where(contains(User.username, text))).all() == ([user] if found else [])

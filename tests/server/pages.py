@@ -1,4 +1,4 @@
-"""An application whose pages are cached as those of the registry are, with the same middleware around it."""
+"""An application whose pages are cached like those of the registry, by the same middleware."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Client:
         return whole_answer(self.connection, self._has_body)
 
     def known(self) -> tuple[bytes, bytes]:
-        """The answer of a thread, which from now on the loop can give."""
+        """The answer of a thread, which the loop can repeat from now on."""
         return self.get()
 
     def close(self) -> None:
@@ -109,13 +109,13 @@ class Client:
 
 
 def has_connection(serving: Serving) -> None:
-    """The loop can look at the content generation."""
+    """Wait until the loop can read the content generation."""
     look = serving.server.repeats._look
     eventually(lambda: look._opened is not None or look._connection is not None)
 
 
 def by_loop(serving: Serving, act: Callable[[], Any]) -> Any:
-    """The result of an action during which no request goes to a thread."""
+    """Return the result of an action, and assert that no request went to a thread meanwhile."""
     # Threads are done with the connections, not only clients with their answers.
     eventually(lambda: not any(channel.is_lent or channel.total_outbufs_len for channel in serving.channels()))
     time.sleep(0.02)

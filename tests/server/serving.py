@@ -1,4 +1,4 @@
-"""The server and its loop in this process, over an application that answers as the tests ask it to."""
+"""The server and its loop in this process, over an application whose answers the tests choose."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ UPLOAD = "/api/v4/projects/1/packages/pypi"
 class Serving:
     """A server whose loop runs in a thread and counts its turns.
 
-    :ivar turns: how often the loop has waited, and gone on.
+    :ivar turns: how often the loop has waited and continued.
     :ivar tasks: how often it has given requests of a connection to a thread.
-    :ivar ended: a streamed answer has come to its end, or was given up.
+    :ivar ended: a streamed answer is complete or was abandoned.
     :ivar file: what ``/file`` answers: all of it, or the part from ``start`` of so many bytes (``size``).
     """
 
@@ -101,7 +101,7 @@ class Serving:
                 self.turns += 1
 
     def turns_at_rest(self) -> int:
-        """The turns so far, when there is none for a while.
+        """Wait until the loop takes no turns for a while, and return their number so far.
 
         :raises AssertionError: the loop does not come to rest.
         """
@@ -113,7 +113,7 @@ class Serving:
         raise AssertionError(f"{self.turns} turns, and still more")
 
     def let_ahead(self, size_bytes: int) -> None:
-        """How much of an answer is kept for its client."""
+        """How much of an answer the server buffers for its client."""
         self.server.adj.outbuf_high_watermark = size_bytes
 
     def channels(self) -> list[Channel]:
@@ -139,7 +139,7 @@ class Serving:
 
 
 class StuckDisk:
-    """A disk that takes one piece only after ``go_on``, as one that is too busy.
+    """A disk that blocks at one piece until ``go_on``, like one that is too busy.
 
     :param at_piece: which of the pieces of this size or more that waitress keeps, counted from one.
     """
@@ -196,7 +196,7 @@ def whole_answer(connection: socket.socket, has_body: bool = True) -> tuple[byte
 
 
 def taken(connection: socket.socket) -> int:
-    """How many bytes there are to be read now, all of which are read."""
+    """Read all bytes that are available now, and return their number."""
     size_bytes = 0
     connection.settimeout(REST_SECONDS)
     with suppress(TimeoutError):

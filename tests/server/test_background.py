@@ -1,4 +1,4 @@
-"""What is done beside answering: repeated, tried again, and once more at the end."""
+"""Background work: repeated, retried after failures, and done once more at the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flask import Flask, current_app
 from registry.server import background
 
 
-def test_it_is_repeated_and_done_once_more_at_the_end(app: Flask) -> None:
+def test_work_is_repeated_and_done_once_more_at_the_end(app: Flask) -> None:
     done: list[str] = []
     twice = Event()
 
@@ -30,7 +30,7 @@ def test_it_is_repeated_and_done_once_more_at_the_end(app: Flask) -> None:
     assert len(done) == ended + 1
 
 
-def test_what_fails_is_logged_and_tried_again(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_logged_and_the_work_is_retried(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     tried: list[None] = []
     again = Event()

@@ -1,4 +1,4 @@
-"""Reading and writing of the loop: the bytes and errors of sockets that do not block."""
+"""How the loop reads and writes: the bytes and errors of non-blocking sockets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def connections() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @both
-def test_what_is_sent_arrives(connections: tuple[socket.socket, socket.socket], receive: Receive, send: Send) -> None:
+def test_sent_bytes_arrive(connections: tuple[socket.socket, socket.socket], receive: Receive, send: Send) -> None:
     ours, theirs = connections
     data = bytes(range(256)) * 10
 
@@ -44,7 +44,7 @@ def test_what_is_sent_arrives(connections: tuple[socket.socket, socket.socket], 
 
 
 @both
-def test_not_more_is_received_than_a_head_can_have(
+def test_no_more_is_received_than_a_request_head_can_have(
     connections: tuple[socket.socket, socket.socket], receive: Receive, send: Send
 ) -> None:
     ours, theirs = connections
@@ -54,7 +54,7 @@ def test_not_more_is_received_than_a_head_can_have(
 
 
 @both
-def test_nothing_is_waited_for(connections: tuple[socket.socket, socket.socket], receive: Receive, send: Send) -> None:
+def test_calls_do_not_block(connections: tuple[socket.socket, socket.socket], receive: Receive, send: Send) -> None:
     ours, _ = connections
     with pytest.raises(BlockingIOError):
         receive(ours)
@@ -64,7 +64,7 @@ def test_nothing_is_waited_for(connections: tuple[socket.socket, socket.socket],
 
 
 @both
-def test_the_end_of_a_connection_is_nothing_or_an_error(
+def test_the_end_of_a_connection_is_an_empty_read_or_an_error(
     connections: tuple[socket.socket, socket.socket], receive: Receive, send: Send
 ) -> None:
     ours, theirs = connections
@@ -83,7 +83,7 @@ def repeat(send: Send, connection: socket.socket, count: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has it")
-def test_the_timer_slack_is_that_of_the_thread() -> None:
+def test_the_timer_slack_is_set_for_the_thread_alone() -> None:
     before, set_in_thread = slack_ns(), []
 
     def act() -> None:

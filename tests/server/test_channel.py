@@ -1,4 +1,4 @@
-"""Connections of slow clients: whose thread they hold, and for how long."""
+"""Connections of slow clients: which threads they occupy, and for how long."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from registry.server import channel
 from tests.server.serving import MIB, Serving, answer
 
 
-def test_a_client_that_does_not_read_keeps_no_thread_from_others(serving: Serving) -> None:
+def test_a_client_that_does_not_read_occupies_no_thread(serving: Serving) -> None:
     with serving.asked_for("/pieces/32"), serving.asked_for("/whole/3") as other:
         assert answer(other) == bytes(3)
 
 
-def test_a_client_that_takes_nothing_of_a_longer_answer_is_given_up(
+def test_a_client_that_reads_nothing_of_a_longer_answer_is_disconnected(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channel, "STALL_SECONDS", 0.3)

@@ -16,7 +16,7 @@ CONTENT = Random(0).randbytes(8 * MIB + 17)
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many bytes the operating system has sent at each call, growing."""
+    """The number of bytes sent by each call of the operating system; grows during the test."""
     counts: list[int] = []
     sendfile = os.sendfile
 
@@ -38,7 +38,9 @@ def test_a_file_is_sent_by_the_operating_system(serving: Serving, sent: list[int
 
 
 @pytest.mark.parametrize(("start", "size"), [(0, 1), (5, MIB), (len(CONTENT) - 3, 3), (MIB, 7 * MIB)])
-def test_a_part_of_a_file_is_too(serving: Serving, sent: list[int], start: int, size: int) -> None:
+def test_a_range_of_a_file_is_sent_by_the_operating_system(
+    serving: Serving, sent: list[int], start: int, size: int
+) -> None:
     serving.file.write_bytes(CONTENT)
 
     with serving.asked_for(f"/file?start={start}&size={size}") as connection:
@@ -61,7 +63,7 @@ def test_a_file_that_the_operating_system_cannot_send_is_read(
         assert answer(connection) == CONTENT[3:]
 
 
-def test_a_system_without_this_call_reads_files(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_read_on_a_system_without_sendfile(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sendfile")
     serving.file.write_bytes(CONTENT)
 
@@ -69,7 +71,7 @@ def test_a_system_without_this_call_reads_files(serving: Serving, monkeypatch: p
         assert answer(connection) == CONTENT
 
 
-def test_a_connection_is_used_again_behind_a_file(serving: Serving) -> None:
+def test_a_connection_is_reused_after_a_file(serving: Serving) -> None:
     serving.file.write_bytes(CONTENT)
 
     with serving.connected() as connection:
@@ -78,7 +80,7 @@ def test_a_connection_is_used_again_behind_a_file(serving: Serving) -> None:
             assert answer(connection) == CONTENT
 
 
-def test_a_client_that_does_not_read_its_file_keeps_no_thread_from_others(serving: Serving) -> None:
+def test_a_client_that_does_not_read_its_file_occupies_no_thread(serving: Serving) -> None:
     with serving.file.open("wb") as file:
         file.truncate(64 * MIB)
 

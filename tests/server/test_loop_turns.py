@@ -1,4 +1,4 @@
-"""How often the loop turns: once for each thing that happens, however long it takes, and never for nothing.
+"""How often the loop turns: once for each event, however long that takes, and never without one.
 
 Bounds are numbers of turns, not times: a loop that tries again and again turns thousands of times.
 """
@@ -36,14 +36,14 @@ def test_requests_over_one_connection_take_a_turn_each(serving: Serving) -> None
         assert serving.turns_at_rest() <= 1 + 50
 
 
-def test_an_idle_connection_takes_none_but_for_its_requests(serving: Serving) -> None:
+def test_an_idle_connection_takes_turns_only_for_its_requests(serving: Serving) -> None:
     with serving.asked_for("/whole/3") as connection:
         answer(connection)
 
         assert serving.turns_at_rest() <= 1 + 1
 
 
-def test_an_answer_that_takes_long_takes_none_until_it_is_there(serving: Serving) -> None:
+def test_a_slow_answer_takes_no_turns_until_it_is_complete(serving: Serving) -> None:
     with serving.asked_for("/slow/0.3") as connection:
         assert answer(connection) == b"done"
 
@@ -66,7 +66,7 @@ def test_eight_clients_at_once_take_a_turn_for_each_request_at_most(serving: Ser
     assert serving.turns_at_rest() <= 8 * (1 + 50 + 1) * 1.1, "accepted, asked, closed, and little beside it"
 
 
-def test_a_large_answer_takes_one_for_each_time_that_the_client_makes_room(serving: Serving) -> None:
+def test_a_large_answer_takes_a_turn_each_time_that_its_client_reads(serving: Serving) -> None:
     with serving.asked_for(f"/whole/{32 * MIB}") as connection:
         assert len(answer(connection)) == 32 * MIB
 
@@ -74,7 +74,7 @@ def test_a_large_answer_takes_one_for_each_time_that_the_client_makes_room(servi
 
 
 def test_a_large_answer_leaves_others_their_turns(serving: Serving) -> None:
-    """What one connection may send in a turn is bounded, however fast its client reads."""
+    """A connection can send only so much in a turn, however fast its client reads."""
     with serving.file.open("wb") as file:
         file.truncate(64 * MIB)
 
@@ -85,14 +85,16 @@ def test_a_large_answer_leaves_others_their_turns(serving: Serving) -> None:
         assert serving.turns - before > 64 * MIB // channel.SHARE_BYTES // 2
 
 
-def test_a_client_that_makes_no_room_takes_none(serving: Serving) -> None:
+def test_a_client_that_does_not_read_takes_no_turns(serving: Serving) -> None:
     with serving.asked_for(f"/whole/{32 * MIB}") as connection:
         assert serving.turns_at_rest() <= 4, "connected, asked, handed over; and some room was left"
         assert len(answer(connection)) == 32 * MIB
 
 
-def test_a_thread_that_is_held_up_while_it_writes_takes_none(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client has room, the buffers hold more for it, and the thread has them."""
+def test_a_thread_that_is_delayed_while_it_writes_takes_no_turns(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client can read, the buffers hold more for it, and the thread has them locked."""
     with StuckDisk(monkeypatch, at_piece=40) as disk, serving.asked_for("/pieces/64", Connection="close") as connection:
         assert disk.is_reached.wait(10)
         before = serving.turns_at_rest()
@@ -106,7 +108,7 @@ def test_a_thread_that_is_held_up_while_it_writes_takes_none(serving: Serving, m
     assert received > 64 * MIB
 
 
-def test_a_lingering_connection_takes_one_for_what_comes(serving: Serving) -> None:
+def test_a_lingering_connection_takes_a_turn_for_each_piece_it_receives(serving: Serving) -> None:
     with serving.asked_for("/whole/3", Connection="close") as connection:
         answer(connection)
         assert connection.recv(1) == b"", "the server has closed its half"
@@ -121,7 +123,7 @@ def test_a_lingering_connection_takes_one_for_what_comes(serving: Serving) -> No
     assert serving.turns_at_rest() <= lingering + 1
 
 
-def test_a_client_that_sends_more_before_it_has_its_answer_takes_few(serving: Serving) -> None:
+def test_a_client_that_sends_more_before_its_answer_takes_few_turns(serving: Serving) -> None:
     with serving.asked_for("/slow/0.3") as connection:
         time.sleep(0.1)
         ask(connection, "/whole/3")
@@ -131,7 +133,7 @@ def test_a_client_that_sends_more_before_it_has_its_answer_takes_few(serving: Se
         assert serving.turns_at_rest() <= 5, "connected, asked, more than can be used, answered, asked again"
 
 
-def test_a_client_that_breaks_off_before_it_has_its_answer_takes_few(serving: Serving) -> None:
+def test_a_client_that_disconnects_before_its_answer_takes_few_turns(serving: Serving) -> None:
     with serving.asked_for("/slow/0.3") as connection:
         time.sleep(0.1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not a close
@@ -140,7 +142,7 @@ def test_a_client_that_breaks_off_before_it_has_its_answer_takes_few(serving: Se
     assert serving.turns_at_rest() <= 5
 
 
-def test_a_file_that_becomes_shorter_while_it_is_sent_ends_the_connection(serving: Serving) -> None:
+def test_a_file_that_is_truncated_while_it_is_sent_ends_the_connection(serving: Serving) -> None:
     with serving.file.open("wb") as file:
         file.truncate(64 * MIB)
 
@@ -156,7 +158,7 @@ def test_a_file_that_becomes_shorter_while_it_is_sent_ends_the_connection(servin
     assert serving.turns_at_rest() < 100
 
 
-def test_a_process_without_room_for_another_connection_does_not_try_again_and_again(tmp_path: Path) -> None:
+def test_a_process_without_free_file_descriptors_does_not_retry_in_a_busy_loop(tmp_path: Path) -> None:
     with closing(Serving(tmp_path)) as serving, socket.socket() as connection:
         connection.settimeout(10)
         with no_more_files():
@@ -171,7 +173,7 @@ def test_a_process_without_room_for_another_connection_does_not_try_again_and_ag
 
 @contextmanager
 def no_more_files() -> Iterator[None]:
-    """The process may open no file or connection but those it has."""
+    """Let the process open no further files or connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.socket() as next_one:
         resource.setrlimit(resource.RLIMIT_NOFILE, (next_one.fileno(), hard))

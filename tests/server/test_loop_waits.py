@@ -1,4 +1,4 @@
-"""The loop waits for nothing but what happens next: others are answered whatever holds up threads and clients."""
+"""The loop waits only for the next event: other clients are answered whatever delays threads and clients."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.server.serving import MIB, UPLOAD, Serving, StuckDisk, answer, eventu
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
-    """A server with a thread that may be held up, and one for others."""
+    """A server with one thread that can be blocked, and one for other requests."""
     with closing(Serving(tmp_path, threads=2)) as serving:
         yield serving
 
 
-def test_not_for_buffers_while_a_thread_writes(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_does_not_wait_for_buffers_while_a_thread_writes(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     with StuckDisk(monkeypatch, at_piece=40) as disk, serving.asked_for("/pieces/64") as connection:
         assert disk.is_reached.wait(10)
         taken(connection)
@@ -36,7 +36,9 @@ def test_not_for_buffers_while_a_thread_writes(serving: Serving, monkeypatch: py
             assert answer(other) == bytes(3)
 
 
-def test_not_for_buffers_of_a_client_that_breaks_off(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_does_not_wait_for_buffers_of_a_client_that_disconnects(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with StuckDisk(monkeypatch, at_piece=40) as disk, serving.asked_for("/pieces/64") as connection:
         assert disk.is_reached.wait(10)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not a close
@@ -50,8 +52,8 @@ def test_not_for_buffers_of_a_client_that_breaks_off(serving: Serving, monkeypat
         eventually(lambda: not serving.server.active_channels)
 
 
-def test_not_for_a_body_that_a_thread_takes_up(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first bytes of an upload arrive with its header, and are kept when it has been let in."""
+def test_it_does_not_wait_for_a_body_that_a_thread_stores(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first bytes of an upload arrive with its header, and are stored once it is authorized."""
     first, rest = bytes(100_000), bytes(MIB)
     length = len(first) + len(rest)
     head = f"POST {UPLOAD} HTTP/1.1\r\nHost: registry.test\r\nContent-Length: {length}\r\n\r\n".encode()
@@ -69,8 +71,8 @@ def test_not_for_a_body_that_a_thread_takes_up(serving: Serving, monkeypatch: py
         assert answer(connection) == str(length).encode()
 
 
-def test_not_for_a_client_that_takes_nothing_any_more(serving: Serving) -> None:
-    """There is never room to write to it, and it is closed all the same."""
+def test_it_does_not_wait_for_a_client_that_stopped_reading(serving: Serving) -> None:
+    """Its socket never becomes writable, and its connection is closed all the same."""
     serving.server.adj.channel_timeout = 0.3
 
     with serving.asked_for(f"/whole/{32 * MIB}"):
@@ -84,7 +86,7 @@ def pipe() -> Iterator[Pipe]:
         yield pipe
 
 
-def test_not_for_its_log(pipe: Pipe, serving_pages: Serving) -> None:
+def test_it_does_not_wait_for_its_log(pipe: Pipe, serving_pages: Serving) -> None:
     """Standard error is a pipe that is full, and nothing reads it."""
     with Client(serving_pages) as client:
         _, body = client.known()
@@ -99,7 +101,7 @@ def test_not_for_its_log(pipe: Pipe, serving_pages: Serving) -> None:
 
 
 @pytest.mark.parametrize("formatter", [TextFormatter(), JSONFormatter()], ids=["text", "json"])
-def test_its_lines_are_those_of_threads(formatter: Formatter, served: Flask, tmp_path: Path) -> None:
+def test_its_log_lines_equal_those_of_threads(formatter: Formatter, served: Flask, tmp_path: Path) -> None:
     with logging_to_pipe(formatter) as pipe, closing(Serving(tmp_path, app=served)) as serving:
         has_connection(serving)
         with Client(serving, User_Agent='a "quoted" agent, 100%') as client:
@@ -112,5 +114,5 @@ def test_its_lines_are_those_of_threads(formatter: Formatter, served: Flask, tmp
 
 
 def varying(line: str) -> str:
-    """A line without what differs in every line."""
+    """A line without the parts that differ in every line."""
     return re.sub(r"[0-9a-f]{32}|[0-9]+\.[0-9]|(?<=[0-9][T ])[0-9:,.]+", "...", line)

@@ -1,4 +1,4 @@
-"""Requests that the loop answers itself: the same answers as a thread's, and never one that is outdated."""
+"""Requests that the loop answers itself: the same answers as a thread's, and never a stale one."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def change_something() -> None:
 
 
 def constant(head: bytes) -> bytes:
-    """A response head without what differs in every response."""
+    """A response head without the parts that differ in every response."""
     return re.sub(rb"(?<=\r\nDate: )[^\r]+|(?<=\r\nX-Request-Id: )[0-9a-f]{32}", b"...", head)
 
 
 @pytest.mark.parametrize("size_bytes", [1, 5000, MIB])
-def test_the_same_bytes_are_answered_without_a_thread(serving: Serving, pages: Pages, size_bytes: int) -> None:
+def test_identical_requests_are_answered_without_a_thread(serving: Serving, pages: Pages, size_bytes: int) -> None:
     with Client(serving, f"/page/{size_bytes}") as client:
         head, body = client.known()
         again = by_loop(serving, lambda: [client.get() for _ in range(20)])
@@ -75,7 +75,7 @@ def test_another_connection_is_answered_without_a_thread_too(serving: Serving) -
 
 
 @pytest.mark.parametrize("headers", [{"User_Agent": "other"}, {"Accept": "text/html"}, {"Authorization": "Basic x"}])
-def test_other_bytes_are_not(serving: Serving, headers: dict[str, str]) -> None:
+def test_other_requests_are_not_answered_without_a_thread(serving: Serving, headers: dict[str, str]) -> None:
     with Client(serving) as client, Client(serving, **headers) as other:
         client.known()
         tasks = serving.tasks
@@ -127,7 +127,7 @@ def test_the_connection_is_closed_or_kept_as_after_the_answer_of_a_thread(
                 assert client.get()[1] == body
 
 
-def test_a_request_with_an_id_of_its_own_gets_it_back(serving: Serving) -> None:
+def test_a_request_id_of_the_client_is_returned(serving: Serving) -> None:
     with Client(serving, X_Request_Id="abc-1") as client:
         heads = [client.known()[0] for _ in range(3)]
 
@@ -164,7 +164,7 @@ with create_engine(sys.argv[1]).begin() as connection:
 
 
 @pytest.mark.databases
-def test_nor_after_a_change_by_another_process(serving: Serving) -> None:
+def test_a_request_after_a_change_by_another_process_never_gets_the_old_answer(serving: Serving) -> None:
     url = db.engine.url.render_as_string(hide_password=False)
 
     with Client(serving) as client:
@@ -174,8 +174,8 @@ def test_nor_after_a_change_by_another_process(serving: Serving) -> None:
         assert client.get()[1].startswith(b"page 2.")
 
 
-def test_nor_while_a_writer_has_begun_and_not_committed(serving: Serving) -> None:
-    """What is not committed changes nothing, and holds up nothing."""
+def test_an_uncommitted_change_neither_changes_nor_delays_answers(serving: Serving) -> None:
+    """The loop sees only committed changes, and does not wait for the others."""
     with Client(serving) as client:
         client.known()
         with transaction():
@@ -185,7 +185,7 @@ def test_nor_while_a_writer_has_begun_and_not_committed(serving: Serving) -> Non
         assert client.get()[1].startswith(b"page 2.")
 
 
-def test_many_clients_beside_a_writer_see_each_change_at_once(serving: Serving, pages: Pages) -> None:
+def test_many_clients_see_each_change_of_a_concurrent_writer_at_once(serving: Serving, pages: Pages) -> None:
     """A page that was made before a change is never received by a request that was sent after it."""
     with Client(serving) as first, Client(serving) as second, Client(serving) as third:
         clients = [first, second, third]
@@ -202,7 +202,7 @@ def test_many_clients_beside_a_writer_see_each_change_at_once(serving: Serving, 
                 assert int(client.answer()[1].split(b".")[0].removeprefix(b"page ")) > made
 
 
-def test_time_alone_ends_an_answer(serving: Serving, pages: Pages) -> None:
+def test_an_answer_expires_without_a_change(serving: Serving, pages: Pages) -> None:
     pages.valid_until = lambda: utcnow() + timedelta(seconds=0.5)
 
     with Client(serving) as client:
@@ -212,7 +212,7 @@ def test_time_alone_ends_an_answer(serving: Serving, pages: Pages) -> None:
         assert client.get()[1].startswith(b"page 2.")
 
 
-def test_an_answer_that_became_stale_while_it_was_made_is_not_given_again(serving: Serving, pages: Pages) -> None:
+def test_an_answer_that_became_stale_while_it_was_made_is_not_repeated(serving: Serving, pages: Pages) -> None:
     engine = db.engine
 
     def raise_all() -> None:
@@ -245,7 +245,7 @@ def test_a_client_that_reads_slowly_gets_all_of_it_from_the_loop(serving: Servin
         assert by_loop(serving, slowly)[1] == body
 
 
-def test_a_client_that_makes_no_room_takes_no_turns(served: Flask, tmp_path: Path) -> None:
+def test_a_client_that_does_not_read_takes_no_turns(served: Flask, tmp_path: Path) -> None:
     with (
         closing(Serving(tmp_path, timeout_seconds=60, app=served)) as serving,
         Client(serving, f"/page/{32 * MIB}") as client,
@@ -258,7 +258,7 @@ def test_a_client_that_makes_no_room_takes_no_turns(served: Flask, tmp_path: Pat
         assert taken(client.connection) > 32 * MIB
 
 
-def test_a_client_that_breaks_off_is_forgotten(serving: Serving) -> None:
+def test_a_client_that_disconnects_is_forgotten(serving: Serving) -> None:
     with Client(serving, f"/page/{32 * MIB}") as client:
         client.known()
         client.connection.sendall(client.head)
@@ -278,7 +278,7 @@ def test_requests_sent_together_are_answered_in_order(serving: Serving) -> None:
             assert sizes == [5000 if head is page.head else 7 for head in heads]
 
 
-def test_a_request_behind_one_that_takes_long_waits_for_its_answer(serving: Serving, pages: Pages) -> None:
+def test_a_request_after_a_slow_one_waits_for_the_answer_of_that(serving: Serving, pages: Pages) -> None:
     pages.meanwhile = lambda: time.sleep(0.3)
     with Client(serving, "/page/7") as client:
         client.known()
@@ -303,7 +303,7 @@ def test_a_head_that_arrives_in_two_parts_is_parsed(serving: Serving, cut: int) 
 
 
 @pytest.mark.parametrize("behind", [b"GET /page/7 HTTP/1.1\r\n", b"\r\n", b"x"])
-def test_what_follows_a_known_head_is_parsed(serving: Serving, behind: bytes) -> None:
+def test_bytes_after_a_known_head_are_parsed(serving: Serving, behind: bytes) -> None:
     with Client(serving) as client:
         client.known()
         tasks = serving.tasks
@@ -323,7 +323,7 @@ def test_what_follows_a_known_head_is_parsed(serving: Serving, behind: bytes) ->
     ],
     ids=["length", "encoding", "header", "size"],
 )
-def test_what_the_parser_refuses_is_refused_each_time(serving: Serving, head: bytes) -> None:
+def test_a_request_that_the_parser_refuses_is_refused_each_time(serving: Serving, head: bytes) -> None:
     for _ in range(3):
         with Client(serving) as client:
             answer, _ = client.get(head)
@@ -373,7 +373,7 @@ def test_a_failure_closes_its_connection_and_no_other(
     assert "nothing works" in caplog.text
 
 
-# What is recorded
+# Log and metrics
 
 
 @pytest.fixture
@@ -399,7 +399,7 @@ def test_a_line_is_logged_as_for_the_answer_of_a_thread(
     assert first.created <= again.created <= time.time()
 
 
-def test_an_answer_of_the_loop_is_counted_as_any_other(serving: Serving, served: Flask, pages: Pages) -> None:
+def test_an_answer_of_the_loop_is_counted_like_any_other(serving: Serving, served: Flask, pages: Pages) -> None:
     metrics = served.extensions["metrics"]
 
     def counts() -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Requests that wait for a look at a PostgreSQL server which is silent, breaks off, or answers late."""
+"""Requests that wait for a look at a PostgreSQL server that is silent, disconnects, or answers late."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def serving(serving_pages: Serving) -> Serving:
 
 @contextmanager
 def silence() -> Iterator[Connection]:
-    """No look is answered meanwhile; what is done over the connection is committed at the end."""
+    """Let no look be answered meanwhile; changes over the connection are committed at the end."""
     with db.engine.begin() as connection:
         connection.execute(text("LOCK TABLE content_generation IN ACCESS EXCLUSIVE MODE"))
         yield connection
@@ -38,14 +38,14 @@ def look_of(serving: Serving) -> Any:
 
 
 def terminate(serving: Serving) -> None:
-    """Break off the connection over which the loop looks."""
+    """Terminate the connection over which the loop looks."""
     pid = look_of(serving)._connection.info.backend_pid
     with db.engine.connect() as connection:
         connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
 
 
 def answers_again(serving: Serving, client: Client) -> bool:
-    """Whether the loop itself answers by now."""
+    """Whether the loop itself answers again."""
     tasks = serving.tasks
     client.known()
     client.get()
@@ -83,7 +83,7 @@ def test_a_look_that_takes_too_long_leaves_its_requests_to_threads(
         eventually(lambda: answers_again(serving, client))
 
 
-def test_a_look_whose_connection_breaks_off_leaves_its_requests_to_threads(serving: Serving) -> None:
+def test_a_look_whose_connection_is_lost_leaves_its_requests_to_threads(serving: Serving) -> None:
     with Client(serving) as client:
         _, body = client.known()
         client.get()
@@ -98,7 +98,7 @@ def test_a_look_whose_connection_breaks_off_leaves_its_requests_to_threads(servi
         eventually(lambda: answers_again(serving, client))
 
 
-def test_a_connection_that_breaks_off_between_looks_is_replaced(serving: Serving) -> None:
+def test_a_connection_that_is_lost_between_looks_is_replaced(serving: Serving) -> None:
     with Client(serving) as client:
         _, body = client.known()
         client.get()
@@ -111,7 +111,7 @@ def test_a_connection_that_breaks_off_between_looks_is_replaced(serving: Serving
         eventually(lambda: look_of(serving)._opened is not None)
 
 
-def test_an_idle_connection_that_breaks_off_does_not_keep_the_loop_busy(serving: Serving) -> None:
+def test_a_lost_idle_connection_does_not_keep_the_loop_busy(serving: Serving) -> None:
     with Client(serving) as client:
         client.known()
         client.get()
@@ -123,7 +123,7 @@ def test_an_idle_connection_that_breaks_off_does_not_keep_the_loop_busy(serving:
         assert serving.turns - turns < 10
 
 
-def test_what_arrives_during_a_look_waits_for_the_next_one(serving: Serving, pages: Pages) -> None:
+def test_requests_that_arrive_during_a_look_wait_for_the_next_one(serving: Serving, pages: Pages) -> None:
     with Client(serving) as early, Client(serving) as late:
         early.known()
         with silence() as connection:

@@ -1,4 +1,4 @@
-"""The registry itself, where the loop answers: a change between two identical requests is seen by the second."""
+"""The registry itself with answers of the loop: the second of two identical requests sees a change between them."""
 
 from __future__ import annotations
 

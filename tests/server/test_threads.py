@@ -15,9 +15,9 @@ from tests.server.serving import eventually
 
 
 class Work:
-    """What a thread is given: it takes until ``end``.
+    """A task for a thread, which lasts until ``end``.
 
-    :ivar is_begun: a thread has taken it.
+    :ivar is_begun: a thread has started it.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Work:
 
 
 class Call:
-    """What a thread is given, as a function."""
+    """A task for a thread that calls a function."""
 
     def __init__(self, function: Callable[[], object]) -> None:
         self.service = function
@@ -54,7 +54,7 @@ def running(count: int) -> Iterator[Threads]:
 
 @pytest.fixture
 def is_never_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However busy this machine is, what a thread does counts as short."""
+    """Let every task count as short, however busy this machine is."""
     monkeypatch.setattr(threads, "LONG_SECONDS", 60)
 
 
@@ -81,7 +81,7 @@ def test_requests_wait_for_the_thread_that_is_at_work(is_never_long: None, monke
     assert most == 1
 
 
-def test_a_request_is_begun_at_once_while_another_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_starts_at_once_while_another_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "LONG_SECONDS", 0.01)
     first, second = Work(), Work()
 
@@ -146,12 +146,12 @@ def test_a_thread_rests_when_the_processor_is_busy_and_another_is_at_work(
         third.end()
 
 
-def test_there_is_nothing_to_look_after_while_no_request_waits() -> None:
+def test_nothing_is_checked_while_no_request_waits() -> None:
     with running(1) as pool:
         assert pool.relieve() > 60
 
 
-def test_a_failure_does_not_take_the_thread_along() -> None:
+def test_a_failure_does_not_end_the_thread() -> None:
     def fail() -> None:
         raise RuntimeError("nothing works")
 
@@ -165,7 +165,7 @@ def test_a_failure_does_not_take_the_thread_along() -> None:
         assert next_one.is_begun.wait(10)
 
 
-def test_a_shutdown_waits_for_what_has_begun_and_cancels_the_rest() -> None:
+def test_a_shutdown_waits_for_started_tasks_and_cancels_the_rest() -> None:
     pool, begun, queued = Threads(1), Work(), Work()
     pool.add_task(begun)
     assert begun.is_begun.wait(10)
