@@ -25,7 +25,7 @@ class Pipe:
         self._read = b""
 
     def fill(self) -> None:
-        """Leave no room in the pipe."""
+        """Fill the pipe, so that further writes block."""
         os.set_blocking(self._stream.fileno(), False)
         with suppress(BlockingIOError):
             while True:

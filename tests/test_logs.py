@@ -1,4 +1,4 @@
-"""Log lines: their formats, and their writing, for which the server's loop never waits."""
+"""Log lines: their formats, and how they are written without blocking the server's loop."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_the_loop_does_not_wait_for_a_full_pipe(pipe: Pipe) -> None:
     assert [line.split()[1] for line in pipe.lines(f"line 999 {'x' * 100}")] == [str(number) for number in range(1000)]
 
 
-def test_nor_for_a_thread_that_waits_for_it(pipe: Pipe) -> None:
+def test_the_loop_does_not_wait_for_a_thread_that_waits_for_a_full_pipe(pipe: Pipe) -> None:
     pipe.fill()
     thread = Thread(target=logger.info, args=("of a thread",))
     thread.start()
@@ -137,7 +137,7 @@ def test_the_last_line_of_the_loop_is_written_without_another(pipe: Pipe) -> Non
             time.sleep(logs.GATHER_SECONDS * (number % 3))
 
 
-def test_lines_that_are_left_out_are_counted_in_the_log(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropped_lines_are_counted_in_the_log(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "MOST_LINES", 20)
     pipe.fill()
     with never_waiting():
@@ -159,7 +159,7 @@ def left_out(lines: list[str]) -> int:
     return sum(map(int, re.findall(r"read fast enough: (\d+) lines were left out", "\n".join(lines))))
 
 
-def test_what_is_written_at_once_are_whole_lines_of_a_size_that_is_not_mixed_with_others() -> None:
+def test_each_write_has_whole_lines_and_a_size_that_the_system_writes_atomically() -> None:
     lines = [f"{number} {'ü' * (number * 37 % 300)}\n" for number in range(200)]
 
     chunks = list(logs._chunks(lines))
@@ -169,11 +169,11 @@ def test_what_is_written_at_once_are_whole_lines_of_a_size_that_is_not_mixed_wit
     assert len(chunks) < 30
 
 
-def test_a_line_longer_than_that_is_written_by_itself() -> None:
+def test_a_line_longer_than_an_atomic_write_is_written_by_itself() -> None:
     assert list(logs._chunks(["a\n", "b" * 10_000 + "\n", "c\n"])) == ["a\n", "b" * 10_000 + "\n", "c\n"]
 
 
-def test_a_stream_that_nothing_reads_any_more_fails_nothing(pipe: Pipe) -> None:
+def test_a_closed_pipe_raises_no_error(pipe: Pipe) -> None:
     os.close(pipe._end)
     try:
         logger.info("into nothing")
@@ -185,7 +185,7 @@ def test_a_stream_that_nothing_reads_any_more_fails_nothing(pipe: Pipe) -> None:
         os.close(other)
 
 
-def test_a_record_that_cannot_be_formatted_fails_nothing_but_itself(
+def test_a_record_that_cannot_be_formatted_does_not_affect_others(
     pipe: Pipe, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pipe.handler.handle(logging.makeLogRecord({"msg": "%d", "args": ("no number",)}))
@@ -195,7 +195,7 @@ def test_a_record_that_cannot_be_formatted_fails_nothing_but_itself(
     assert "no number" in capsys.readouterr().err
 
 
-def test_what_is_logged_goes_to_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_lines_go_to_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     written = io.StringIO()

@@ -1,4 +1,4 @@
-"""Simple index and simple page: who sees what, in which form, with which links; and forwarding."""
+"""Simple index and simple page: access, formats, links, and forwarding."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def body_of(boundary: bytes, parts: list[tuple[bytes, bytes]], end: bytes) -> by
 )
 @example(boundary=b"x", parts=[(b'Content-Disposition: form-data; name=""', b"\r\n")], end=b"--\r\n")
 @example(boundary=b"x", parts=[(b'Content-Disposition: form-data; name="a"', b"--x")], end=b"--\r\n")
-def test_what_is_read_plainly_is_what_the_decoder_reads(
+def test_a_plainly_read_form_equals_that_of_the_decoder(
     boundary: bytes, parts: list[tuple[bytes, bytes]], end: bytes
 ) -> None:
     body = body_of(boundary, parts, end)

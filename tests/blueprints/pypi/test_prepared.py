@@ -1,4 +1,4 @@
-"""Prepared answers: given again while nothing has changed, never after anything has."""
+"""Prepared answers: repeated while nothing has changed, never after a change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def reporter(project):
     return factories.member(project, Role.REPORTER, "rita")
 
 
-def test_a_hot_page_costs_no_statement_but_the_look_at_the_content_generation(
+def test_a_kept_page_costs_no_statement_but_the_look_at_the_content_generation(
     pip, published_project, group, reporter, statements
 ):
     token = factories.access_token(reporter)
@@ -67,7 +67,7 @@ def test_conditional_and_head_requests_are_answered_from_it(pip, published_proje
 
 
 def _changes(project, group, reporter):
-    """Everything after which a reporter's or a deploy token's page must be another, by name."""
+    """Every change that makes a reporter's or a deploy token's page stale, by name."""
     package = select(Package)
 
     return {
@@ -108,7 +108,7 @@ def test_a_change_is_seen_by_the_next_request(pip, published_project, group, rep
 
 @pytest.fixture
 def kept(pip, published_project, group, reporter, statements):
-    """Reads what was kept of ``demo`` before; which of it is still kept, by name."""
+    """Keeps the answers of ``demo``, and returns a function for the names of those that are still kept."""
     token, wheel = factories.access_token(reporter), build_wheel(name="demo")
     namespaces.add_member(group, reporter, Role.REPORTER, by=access.SHELL)
     reads = {
@@ -156,14 +156,14 @@ def test_a_publication_of_the_same_name_leaves_the_lists_of_names(published_proj
     assert kept() == INDEXES
 
 
-def test_a_change_of_who_can_see_what_leaves_nothing(published_project, kept, outsider):
+def test_a_change_of_access_leaves_no_answer(published_project, kept, outsider):
     namespaces.add_member(published_project, outsider, Role.GUEST, by=access.SHELL)
 
     assert kept() == set()
 
 
 def _releases(project):
-    """One change after the other, with what the page in JSON says after it."""
+    """Successive changes, each with the text that the JSON page contains after it."""
     package, file = db.session.scalars(select(Package)).one(), db.session.scalars(select(PackageFile)).one()
 
     def status(status, reason=""):
@@ -187,7 +187,7 @@ def test_each_yank_and_status_is_seen_by_the_next_request(pip, published_project
     namespaces.add_member(group, reporter, Role.REPORTER, by=access.SHELL)
     pages = [(namespace, accept) for namespace in (published_project, group) for accept in (JSON, "text/html")]
 
-    for change, told in _releases(published_project):
+    for change, text in _releases(published_project):
         known = [pip.simple_page(namespace, "demo", token, accept).headers["ETag"] for namespace, accept in pages]
 
         change()
@@ -195,10 +195,10 @@ def test_each_yank_and_status_is_seen_by_the_next_request(pip, published_project
         for (namespace, accept), etag in zip(pages, known, strict=True):
             page = pip.simple_page(namespace, "demo", token, accept, headers={"If-None-Match": etag})
             assert page.status_code == 200
-            assert accept != JSON or told in page.text
+            assert accept != JSON or text in page.text
 
 
-def test_a_small_file_of_a_quarantined_name_is_not_given_again(pip, published_project, group, reporter):
+def test_a_kept_file_of_a_quarantined_name_is_not_repeated(pip, published_project, group, reporter):
     token = factories.access_token(reporter)
     wheel = build_wheel(name="demo")
     for suffix in ("", ".metadata", ""):
@@ -221,7 +221,7 @@ def test_forwarding_that_is_switched_off_stops_at_once(pip, published_project, g
 
 
 def _issued(project, owner):
-    """A credential of each kind, and what ends it and nothing else, by name."""
+    """A credential of each kind with a function that ends it and changes nothing else, by name."""
     now, key = utcnow(), factories.token_key()
 
     def access_token():
@@ -313,7 +313,7 @@ def test_a_credential_that_is_issued_leaves_the_kept_answers(
     assert statements == []
 
 
-def test_an_answer_ends_with_the_token_it_was_given_to(pip, published_project, owner, monkeypatch):
+def test_an_answer_expires_with_the_token_it_was_made_for(pip, published_project, owner, monkeypatch):
     _, job_secret = factories.job(published_project, owner, lifetime=timedelta(seconds=20))
     deploy = factories.deploy_token(published_project, expires_at=utcnow() + timedelta(seconds=20))
     callers = [deploy, ("gitlab-ci-token", job_secret)]
@@ -327,7 +327,7 @@ def test_an_answer_ends_with_the_token_it_was_given_to(pip, published_project, o
         assert pip.simple_page(published_project, "demo", credentials).status_code == 401
 
 
-def test_nobody_is_given_what_was_made_for_another(pip, client, published_project, reporter, outsider):
+def test_a_kept_answer_is_not_repeated_to_another_caller(pip, client, published_project, reporter, outsider):
     assert pip.simple_page(published_project, "demo", factories.access_token(reporter)).status_code == 200
 
     assert pip.simple_page(published_project, "demo").status_code == 401
@@ -369,7 +369,7 @@ def test_a_write_through_another_process_is_seen(app, pip, twine, published_proj
         db.engine.dispose()
 
 
-def test_what_is_kept_stays_within_its_limit(pip, published_project, reporter, statements, monkeypatch):
+def test_kept_answers_stay_within_their_limit(pip, published_project, reporter, statements, monkeypatch):
     monkeypatch.setattr(prepared, "LIMIT_BYTES", 4000)
     token = factories.access_token(reporter)
 
@@ -410,7 +410,7 @@ def _ways_to_ask(app, published_project, reporter):
 @pytest.mark.parametrize(
     "way", ["basic", "bearer", "private token", "parameter", "deploy token as basic", "deploy token", "cookie"]
 )
-def test_no_other_caller_gets_a_page_that_credentials_opened(app, published_project, reporter, statements, way):
+def test_a_page_for_credentials_is_not_repeated_without_them(app, published_project, reporter, statements, way):
     headers, query = _ways_to_ask(app, published_project, reporter)[way]
     path = f"{pypi_path(published_project)}/simple/demo/"
     for _ in range(2):
@@ -433,7 +433,7 @@ def test_links_are_spelled_as_each_client_spells_them(client, twine):
         assert f"/api/v4/projects/{spelled}/packages/pypi/files/" in page.text
 
 
-def test_a_token_that_ends_at_midnight_opens_nothing_after_it(pip, published_project, reporter, monkeypatch):
+def test_a_token_that_expires_at_midnight_reads_nothing_after_it(pip, published_project, reporter, monkeypatch):
     midnight = (utcnow() + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     token = factories.access_token(reporter, expires_on=midnight.date())
 

@@ -1,4 +1,4 @@
-"""The middleware of prepared answers, around an application that makes another page at each call."""
+"""The middleware of prepared answers, around an application that makes a new page at each call."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def client(app: Flask, pages: Pages) -> Client:
 
 
 def change_something() -> None:
-    """What any write does to the content generation."""
+    """Raise the content generation, as any change does."""
     with transaction():
         pass
 
 
-def test_a_page_is_given_again_until_something_changes(client: Client) -> None:
+def test_a_page_is_repeated_until_something_changes(client: Client) -> None:
     assert [client.get("/page").text for _ in range(3)] == ["page 1"] * 3
 
     change_something()
@@ -87,7 +87,7 @@ def test_each_credential_in_a_parameter_has_a_page_of_its_own(client: Client, pa
         assert client.get(f"/page?{parameter}={secret}").text == f"page {1 + number % 2}"
 
 
-def test_what_is_asked_for_without_its_content_is_not_kept_without_it(client: Client) -> None:
+def test_an_answer_to_head_is_not_repeated_to_get(client: Client) -> None:
     head = client.head("/page")
 
     assert (head.status_code, head.data) == (200, b"")
@@ -102,7 +102,7 @@ def test_a_page_that_was_made_before_a_change_does_not_outlive_it(client: Client
     assert client.get("/page").text == "page 2"
 
 
-def test_the_oldest_pages_make_room_for_new_ones(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_pages_are_evicted_for_new_ones(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepared, "LIMIT_BYTES", 3000)  # for two pages
     for path in ("/page/1", "/page/2", "/page/3"):
         client.get(path)
@@ -110,7 +110,7 @@ def test_the_oldest_pages_make_room_for_new_ones(client: Client, monkeypatch: py
     assert [client.get(path).text for path in ("/page/3", "/page/2", "/page/1")] == ["page 3", "page 2", "page 4"]
 
 
-def test_pages_that_ended_are_dropped(client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_pages_are_dropped(client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     client.get("/page/1")
     later = utcnow() + timedelta(minutes=2)
     monkeypatch.setattr(prepared, "utcnow", lambda: later)
@@ -120,7 +120,7 @@ def test_pages_that_ended_are_dropped(client: Client, pages: Pages, monkeypatch:
     assert client.get("/page/1").text == "page 3"
 
 
-def test_a_page_that_took_long_does_not_displace_a_newer_one_of_the_same_address(client: Client, pages: Pages) -> None:
+def test_a_slow_page_does_not_replace_a_newer_one_of_the_same_address(client: Client, pages: Pages) -> None:
     def overtake(path: str) -> None:
         pages.meanwhile = lambda path: None
         change_something()
@@ -132,7 +132,7 @@ def test_a_page_that_took_long_does_not_displace_a_newer_one_of_the_same_address
     assert client.get("/page").text == "page 2"
 
 
-def test_a_page_that_took_long_does_not_displace_newer_ones(client: Client, pages: Pages) -> None:
+def test_a_slow_page_does_not_evict_newer_ones(client: Client, pages: Pages) -> None:
     def overtake(path: str) -> None:
         if path == "/page/slow":
             change_something()

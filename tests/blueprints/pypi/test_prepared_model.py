@@ -1,4 +1,4 @@
-"""Kept answers under any sequence of changes, in two applications on one database: always those that are made anew."""
+"""Kept answers under any sequence of changes, in two applications on one database, always equal fresh ones."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Answers(RuleBasedStateMachine):
                 address for namespace in (*projects, group) for address in addresses_of(pypi_path(namespace))
             ]
             self.secrets: Secrets = {
-                "nobody": None,
+                "anonymous": None,
                 "member": factories.access_token(member),
                 "outsider": factories.access_token(factories.user("oscar")),
                 "job": ("gitlab-ci-token", factories.job(projects[0], member)[1]),
@@ -162,7 +162,7 @@ class Answers(RuleBasedStateMachine):
 
     @rule(app=APPS, caller=st.sampled_from(["member", "deploy token", "job"]))
     def withdraw(self, app: int, caller: str) -> None:
-        """End a credential, which is tried nonetheless, and replace it."""
+        """End a credential, which is still sent afterwards, and issue another one."""
         self.do(app, lambda: self._withdraw(caller))
 
     def _withdraw(self, caller: str) -> None:
@@ -245,8 +245,8 @@ class Answers(RuleBasedStateMachine):
         return found[number % len(found)]
 
 
-def test_what_is_kept_while_others_write_is_what_is_made_anew(apps: tuple[Flask, Flask], group: Group) -> None:
-    """Pages are read, and kept, at any moment of transactions that change them."""
+def test_answers_kept_during_concurrent_writes_equal_fresh_ones(apps: tuple[Flask, Flask], group: Group) -> None:
+    """Pages are read and kept at any point of the transactions that change them."""
     projects = [factories.project(parent=group).id for _ in range(2)]
     roots = [pypi_path(group), *(pypi_path(project) for project in projects)]
     addresses = [address for root in roots for address in addresses_of(root)]
@@ -283,12 +283,12 @@ def test_what_is_kept_while_others_write_is_what_is_made_anew(apps: tuple[Flask,
 
     for address, each in product(addresses, apps):
         pip = Pip(Client(each))
-        kept, anew = pip.get(address, token, JSON), pip.get(f"{address}?anew", token, JSON)
-        assert (kept.status_code, kept.data) == (anew.status_code, anew.data), address
+        kept, fresh = pip.get(address, token, JSON), pip.get(f"{address}?anew", token, JSON)
+        assert (kept.status_code, kept.data) == (fresh.status_code, fresh.data), address
 
 
 class NothingThere(Exception):
-    """There is no file that something could be done to."""
+    """There is no file for the change."""
 
 
 def addresses_of(root: str) -> Iterator[str]:
@@ -331,7 +331,7 @@ def apps(app: Flask) -> Iterator[tuple[Flask, Flask]]:
         pytest.param(6, 30, id="long", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
     ],
 )
-def test_kept_answers_are_those_made_anew(apps: tuple[Flask, Flask], examples: int, steps: int) -> None:
+def test_kept_answers_equal_fresh_ones(apps: tuple[Flask, Flask], examples: int, steps: int) -> None:
     sent: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:

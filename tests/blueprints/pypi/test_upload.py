@@ -38,7 +38,7 @@ def test_an_upload_is_created_and_stored_with_its_digests(twine, project, develo
 
 
 @pytest.mark.parametrize("ending", ["", "/", "//"])
-def test_the_address_may_end_in_a_slash_without_redirect(twine, project, developer, ending):
+def test_the_address_can_end_in_a_slash_without_redirect(twine, project, developer, ending):
     response = twine.upload(project, WHEEL, factories.access_token(developer), url=pypi_path(project) + ending)
 
     assert response.status_code == 201
@@ -126,7 +126,7 @@ def test_who_can_upload(app, twine, column):
         assert is_challenge == (response.status_code == 401), row[0]
 
 
-def test_an_unknown_project_is_404_for_everybody(twine, developer):
+def test_an_unknown_project_is_404_for_all_callers(twine, developer):
     for credentials in (None, factories.access_token(developer), ("gitlab-ci-token", "nonsense")):
         response = twine.upload(4711, WHEEL, credentials)
 
@@ -134,7 +134,7 @@ def test_an_unknown_project_is_404_for_everybody(twine, developer):
 
 
 @pytest.mark.parametrize("change", [{"archived": True}, {"registry_access": RegistryAccess.DISABLED}], ids=str)
-def test_an_archived_project_or_one_without_registry_takes_nothing(twine, project, developer, change):
+def test_an_archived_project_or_one_without_registry_refuses_uploads(twine, project, developer, change):
     for name, value in change.items():
         setattr(project, name, value)
     factories.commit()
@@ -144,7 +144,7 @@ def test_an_archived_project_or_one_without_registry_takes_nothing(twine, projec
     assert response.status_code == 403
 
 
-def test_a_blocked_user_is_told_so(twine, project, developer):
+def test_a_blocked_user_gets_the_reason(twine, project, developer):
     token = factories.access_token(developer)
     developer.state = UserState.BLOCKED
     factories.commit()
@@ -154,7 +154,7 @@ def test_a_blocked_user_is_told_so(twine, project, developer):
     assert (response.status_code, response.json["message"]) == (403, "403 Forbidden - Your account has been blocked.")
 
 
-def test_nothing_of_the_body_is_read_before_the_permission(client, project):
+def test_the_body_is_not_read_before_authorization(client, project):
     class Untouchable(io.RawIOBase):
         def readinto(self, buffer):
             raise AssertionError("the body was read")
@@ -226,7 +226,7 @@ def test_a_digest_in_capitals_is_the_same_digest(twine, project, developer):
 
 
 @pytest.mark.parametrize("absent", [None, "", "UNKNOWN"], ids=["left out", "empty", "UNKNOWN"])
-def test_an_optional_field_may_be_absent_in_three_ways(twine, project, developer, absent):
+def test_an_optional_field_can_be_absent_in_three_ways(twine, project, developer, absent):
     response = twine.upload(
         project, WHEEL, factories.access_token(developer), summary=absent, requires_python=absent, sha256_digest=absent
     )
@@ -270,7 +270,7 @@ def test_unknown_repeated_and_reordered_fields_are_accepted(client, project, dev
     assert db.session.scalars(select(Package)).one().summary == "last"
 
 
-def test_long_fields_are_cut_to_exactly_their_length(twine, project, developer):
+def test_long_fields_are_truncated_to_exactly_their_length(twine, project, developer):
     response = twine.upload(
         project, WHEEL, factories.access_token(developer), description="x" * 4001, requires_python="é" * 300,
         keywords="k" * 1024,
@@ -283,7 +283,7 @@ def test_long_fields_are_cut_to_exactly_their_length(twine, project, developer):
     assert package.keywords == "k" * 1024
 
 
-def test_a_description_of_megabytes_is_no_obstacle(twine, project, developer):
+def test_a_description_of_megabytes_is_accepted(twine, project, developer):
     response = twine.upload(project, WHEEL, factories.access_token(developer), description="é" * 5_000_000)
 
     assert response.status_code == 201
@@ -337,7 +337,7 @@ ENDLESS = {
 
 
 class EndlessStream(io.RawIOBase):
-    """A beginning, and then spaces; ``given`` counts the bytes."""
+    """A stream of a beginning and endless spaces; ``given`` counts the bytes."""
 
     def __init__(self, beginning):
         self._beginning, self.given = beginning, 0
@@ -353,7 +353,7 @@ class EndlessStream(io.RawIOBase):
 
 
 @pytest.mark.parametrize("beginning", ENDLESS.values(), ids=ENDLESS)
-def test_what_is_no_content_is_not_collected_in_memory(client, project, developer, beginning):
+def test_form_fields_are_not_collected_in_memory_without_limit(client, project, developer, beginning):
     stream = EndlessStream(beginning)
 
     response = client.post(
@@ -379,7 +379,7 @@ def test_the_names_of_fields_count_as_text(client, project, developer, monkeypat
 @pytest.mark.parametrize(
     "filename", ["", ".", "..", "a\x00.whl", "a\n.whl", "x" * 300 + ".whl", "demo-1.0.exe", "demo"]
 )
-def test_a_file_name_that_cannot_be_one_is_refused(twine, project, developer, store_files, filename):
+def test_an_invalid_file_name_is_refused(twine, project, developer, store_files, filename):
     response = twine.upload(
         project, WHEEL, factories.access_token(developer), content=(io.BytesIO(WHEEL.content), filename)
     )
@@ -394,7 +394,7 @@ def test_folders_in_the_file_name_are_dropped(twine, project, developer):
     assert twine.upload(project, WHEEL, factories.access_token(developer), content=content).status_code == 201
 
 
-def test_an_empty_file_is_no_content(twine, project, developer):
+def test_an_empty_file_is_refused(twine, project, developer):
     response = twine.upload(
         project, WHEEL, factories.access_token(developer), content=(io.BytesIO(), WHEEL.filename), sha256_digest=None
     )
@@ -416,8 +416,8 @@ def test_a_file_larger_than_the_limit_is_refused_and_one_of_just_the_limit_is_no
     assert twine.upload(project, WHEEL, token).status_code == 201
 
 
-def ask(client, project, credentials, length):
-    """As the server asks when it has the header of a large upload, and nothing of its body."""
+def send_preflight(client, project, credentials, length):
+    """Send the preflight of the server, which has the header of a large upload and nothing of its body."""
     return client.post(
         pypi_path(project),
         headers=basic(credentials) | {"Content-Type": FORM},
@@ -425,21 +425,23 @@ def ask(client, project, credentials, length):
     )
 
 
-def test_who_may_publish_is_let_in_before_the_body_is_there(client, project, developer):
-    response = ask(client, project, factories.access_token(developer), 1_000_000)
+def test_a_large_upload_is_authorized_before_its_body_arrives(client, project, developer):
+    response = send_preflight(client, project, factories.access_token(developer), 1_000_000)
 
     assert (response.status_code, response.data) == (204, b"")
 
 
-def test_a_body_that_declares_more_than_the_instance_takes_is_refused_before_it_is_there(client, project, developer):
+def test_a_body_that_declares_more_than_the_limit_of_the_instance_is_refused_before_it_arrives(
+    client, project, developer
+):
     instance.change_instance(instance.InstanceChanges(pypi_max_file_size=1000), by=access.SHELL)
 
-    response = ask(client, project, factories.access_token(developer), 33 << 20)
+    response = send_preflight(client, project, factories.access_token(developer), 33 << 20)
 
     assert (response.status_code, response.json["message"]) == (400, "400 Bad request - File is too large")
 
 
-def test_no_header_passes_for_the_question(twine, project, developer):
+def test_a_client_cannot_send_a_preflight(twine, project, developer):
     response = twine.upload(
         project,
         WHEEL,
@@ -495,7 +497,7 @@ BROKEN = build_wheel(
 )  # fmt: skip
 
 
-def test_everything_wrong_is_told_at_once_and_the_status_line_stays_short(twine, project, developer, store_files):
+def test_one_response_lists_every_problem_and_the_status_line_stays_short(twine, project, developer, store_files):
     response = twine.upload(project, BROKEN, factories.access_token(developer), name="other")
 
     assert response.status_code == 400
@@ -544,7 +546,7 @@ def test_a_form_is_validated_without_being_kept(twine, project, developer, store
     ],
     ids=["broken", "wrong digest", "no version", "malformed version", "no file", "published already"],
 )
-def test_what_an_upload_would_refuse_is_refused_in_the_same_words(twine, project, developer, file, fields):
+def test_a_validation_refuses_files_with_the_same_message_as_an_upload(twine, project, developer, file, fields):
     token = factories.access_token(developer)
     twine.upload(project, build_sdist(name="demo", version="1.0"), token)
 
@@ -556,7 +558,7 @@ def test_what_an_upload_would_refuse_is_refused_in_the_same_words(twine, project
 
 
 @pytest.mark.parametrize("caller", ["anonymous", "reporter", "read_api only", "stranger", "developer", "deploy token"])
-def test_who_may_not_upload_may_not_validate(twine, caller):
+def test_validating_needs_the_permission_to_upload(twine, caller):
     group = factories.group(visibility=Visibility.PRIVATE)
     project = factories.project(parent=group)
     credentials = _callers(project, group)[caller]()
@@ -577,7 +579,7 @@ def test_an_sdist_joins_the_wheel_of_its_version(twine, project, developer):
     assert db.session.scalar(select(func.count(PackageFile.id))) == 2
 
 
-def test_after_deletion_the_file_may_be_published_again(twine, project, developer):
+def test_after_deletion_the_file_can_be_published_again(twine, project, developer):
     token = factories.access_token(developer)
     twine.upload(project, WHEEL, token)
     deletion.delete_package(db.session.scalars(select(Package)).one(), project, by=access.SHELL)
@@ -597,7 +599,7 @@ def test_a_protected_name_needs_the_role_of_the_rule(twine, project, developer, 
 
 
 @pytest.mark.parametrize("status", [NameStatus.ARCHIVED, NameStatus.QUARANTINED])
-def test_an_archived_or_quarantined_name_takes_nothing_from_anybody(twine, project, owner, store_files, status):
+def test_an_archived_or_quarantined_name_takes_no_files_even_from_an_owner(twine, project, owner, store_files, status):
     token = factories.access_token(owner)
     twine.upload(project, WHEEL, token)
     releases.set_name_status(project, "demo", status, "Moved to\u00a0démo", by=access.SHELL)
@@ -630,7 +632,7 @@ def test_a_file_added_to_a_yanked_version_is_yanked_too(twine, pip, project, dev
     assert [file["yanked"] for file in page["files"]] == ["Loses data", "Loses data"]
 
 
-def test_the_form_must_name_what_the_file_is(twine, project, developer, store_files):
+def test_name_and_version_of_the_form_must_be_those_of_the_file(twine, project, developer, store_files):
     token = factories.access_token(developer)
 
     for fields in ({"name": "other"}, {"version": "2.0"}):
@@ -681,7 +683,7 @@ def wheel_limit(project):
     return len(build_wheel("demo").content)
 
 
-def test_what_cannot_fit_is_refused_before_the_body_is_read(client, project, owner, wheel_limit):
+def test_an_upload_that_cannot_fit_is_refused_before_its_body_is_read(client, project, owner, wheel_limit):
     def asked(length: int) -> int:
         headers = {**basic(factories.access_token(owner)), "Content-Type": "multipart/form-data; boundary=x"}
         overrides = {"registry.preflight": True, "CONTENT_LENGTH": str(length)}
@@ -707,7 +709,7 @@ def test_a_file_over_the_limit_is_not_written_to_its_end(app, project, storage):
 
 
 def test_two_clients_publish_a_new_version_at_once(app, project, developer, store_files):
-    """Different files become one package; of the same file name, one is published."""
+    """Different files become one package; with the same file name, one is published."""
     token, address = factories.access_token(developer), pypi_path(project)
 
     def published_at_once(*files):

@@ -72,7 +72,7 @@ def test_uploads_cost_the_same_however_much_there_is(
     for number in range(10):
         factories.published(project, build_wheel("demo", f"2.{number}"))
         factories.published(project, build_wheel(f"name{number}"))
-    cost("3.0")  # what others published here can have changed the caches
+    cost("3.0")  # other uploads can have changed the caches
 
     assert cost("4.0") == few
 
@@ -141,7 +141,7 @@ class WatchedStore(LocalStorage):
         return staged
 
 
-# Whatever opens an archive reads this part: the end of a zip file, and the beginning of a compressed tar file.
+# Opening an archive reads this part: the end of a zip file, and the beginning of a compressed tar file.
 @pytest.mark.parametrize(
     ("built", "part"),
     [

@@ -135,12 +135,12 @@ def _files(project: Project) -> dict[str, Callable[[], object]]:
     }
 
 
-def test_what_is_done_to_files_and_names_leaves_the_index(project: Project, release: Package) -> None:
+def test_changes_of_files_and_names_leave_the_index(project: Project, release: Package) -> None:
     for name, act in _files(project).items():
         assert raised_by(act) == [DEMO], name
 
 
-def test_what_changes_nothing_raises_nothing(project: Project, release: Package) -> None:
+def test_a_call_that_changes_nothing_raises_nothing(project: Project, release: Package) -> None:
     releases.yank_version(release, project, by=SHELL)
 
     assert raised_by(lambda: releases.yank_version(release, project, by=SHELL)) == []

@@ -69,7 +69,7 @@ def test_the_last_file_takes_the_package_along(project: Project) -> None:
     assert (went_then, package.status) == (True, PackageStatus.PENDING_DESTRUCTION)
 
 
-def test_packages_are_deleted_only_where_the_principal_may_in_each_project(project: Project) -> None:
+def test_packages_are_deleted_only_with_permission_in_each_project(project: Project) -> None:
     other = factories.project("other")
     maintainer = factories.signed_in(factories.member(project, Role.MAINTAINER))
     both = [*packages_of(project, "one"), *packages_of(other, "two")]

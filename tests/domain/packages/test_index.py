@@ -296,7 +296,7 @@ def test_of_several_records_with_one_file_the_newest_is_downloaded(project: Proj
 
 EVERYTHING = ["deep", "internal", "members", "open", "private", "pullable"]
 READERS: dict[str, tuple[Callable[[Group], Principal], list[str]]] = {
-    "nobody": (lambda _: ANONYMOUS, ["deep", "open"]),
+    "anonymous": (lambda _: ANONYMOUS, ["deep", "open"]),
     "stranger": (lambda _: factories.signed_in(factories.user()), ["deep", "internal", "open"]),
     "external stranger": (lambda _: factories.signed_in(factories.user(is_external=True)), ["deep", "open"]),
     "guest": (lambda top: factories.signed_in(factories.member(top, Role.GUEST)), ["deep", "internal", "open"]),

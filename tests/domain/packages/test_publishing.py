@@ -40,7 +40,7 @@ def objects_of(*built: BuiltFile, documents: int) -> int:
 
 
 @pytest.mark.parametrize("build", [build_wheel, build_sdist], ids=["wheel", "sdist"])
-def test_a_published_file_and_its_metadata_lie_in_the_store(
+def test_a_published_file_and_its_metadata_are_in_the_store(
     publish: Publish, project: Project, storage: Storage, store_files: StoreFiles, build: Callable[..., BuiltFile]
 ) -> None:
     built = build("Demo.Pkg", "1.0", requires_python=">=3.9")
@@ -68,7 +68,7 @@ def test_a_package_keeps_name_and_version_as_spelled(publish: Publish, project: 
     assert (package.created_at, package.updated_at, package.last_downloaded_at) == (NOW, NOW, None)
 
 
-def test_who_published_is_kept(publish: Publish, project: Project, developer: User) -> None:
+def test_the_publisher_is_recorded(publish: Publish, project: Project, developer: User) -> None:
     by_job = factories.by_job(project, developer)
 
     by_user = publish(build_wheel(version="1.0"), project, factories.signed_in(developer))
@@ -81,7 +81,7 @@ def test_who_published_is_kept(publish: Publish, project: Project, developer: Us
     assert [package.creator_id for package in packages()] == [developer.id, None, developer.id]
 
 
-def test_publishing_is_on_record_and_counts_as_activity(publish: Publish, project: Project, developer: User) -> None:
+def test_publishing_is_audited_and_counts_as_activity(publish: Publish, project: Project, developer: User) -> None:
     before = project.last_activity_at
     built = build_wheel()
 
@@ -165,7 +165,7 @@ def test_the_same_bytes_in_two_projects_are_stored_once(
         ("description_content_type", 128),
     ],
 )
-def test_a_long_field_is_cut_to_its_length_with_three_dots(
+def test_a_long_field_is_truncated_to_its_length_with_three_dots(
     publish: Publish, project: Project, column: str, limit: int
 ) -> None:
     publish(build_wheel(version="1"), project, fields={column: "é" * limit})
@@ -237,7 +237,7 @@ def test_a_refused_upload_leaves_nothing(
 
 
 @pytest.mark.parametrize("content", [b"not an archive", b"PK\x05\x06" + b"\x00" * 18], ids=["text", "empty zip file"])
-def test_what_is_no_distribution_leaves_nothing(
+def test_an_invalid_distribution_leaves_nothing(
     publish: Publish, project: Project, store_files: StoreFiles, content: bytes
 ) -> None:
     real = build_wheel()
@@ -248,7 +248,7 @@ def test_what_is_no_distribution_leaves_nothing(
     assert store_files() == []
 
 
-def test_an_empty_file_is_none(publish: Publish, project: Project) -> None:
+def test_an_empty_file_is_refused(publish: Publish, project: Project) -> None:
     real = build_wheel()
 
     with pytest.raises(InvalidParameter) as refusal:
@@ -257,7 +257,7 @@ def test_an_empty_file_is_none(publish: Publish, project: Project) -> None:
     assert refusal.value.body() == {"error": "content is invalid"}
 
 
-def test_a_file_of_just_the_limit_passes(publish: Publish, project: Project) -> None:
+def test_a_file_of_exactly_the_limit_is_accepted(publish: Publish, project: Project) -> None:
     built = build_wheel()
 
     with pytest.raises(TooLarge):
@@ -266,7 +266,7 @@ def test_a_file_of_just_the_limit_passes(publish: Publish, project: Project) -> 
     assert publish(built, project, max_size_bytes=len(built.content)).size_bytes == len(built.content)
 
 
-def test_right_digests_pass_in_any_case(publish: Publish, project: Project) -> None:
+def test_correct_digests_are_accepted_in_upper_and_lower_case(publish: Publish, project: Project) -> None:
     built = build_wheel()
 
     file = publish(
@@ -277,7 +277,7 @@ def test_right_digests_pass_in_any_case(publish: Publish, project: Project) -> N
     assert file.sha256 == built.sha256
 
 
-def test_a_wrong_digest_is_told_with_what_was_received(publish: Publish, project: Project) -> None:
+def test_the_refusal_of_a_wrong_digest_shows_the_actual_one(publish: Publish, project: Project) -> None:
     built = build_wheel()
 
     with pytest.raises(BadRequest) as refusal:
@@ -320,7 +320,7 @@ def test_a_file_name_is_free_in_other_projects(publish: Publish, project: Projec
     assert len(live_files()) == 2
 
 
-def test_a_deleted_package_makes_room_for_another_of_its_name(publish: Publish, project: Project) -> None:
+def test_the_name_of_a_deleted_package_can_be_published_again(publish: Publish, project: Project) -> None:
     built = build_wheel()
     first = publish(built, project)
 
@@ -331,7 +331,7 @@ def test_a_deleted_package_makes_room_for_another_of_its_name(publish: Publish, 
     assert live_files() == [built.filename]
 
 
-def test_a_deleted_file_makes_room_in_its_package(publish: Publish, project: Project) -> None:
+def test_the_name_of_a_deleted_file_can_be_published_again_in_its_package(publish: Publish, project: Project) -> None:
     built = build_wheel()
     first = publish(built, project)
 
@@ -344,7 +344,7 @@ def test_a_deleted_file_makes_room_in_its_package(publish: Publish, project: Pro
 
 @pytest.fixture
 def lenient_project(project: Project) -> Project:
-    """A project that accepts files again that it has."""
+    """A project that accepts identical files again."""
     project.identical_upload_accepted = True
     db.session.commit()
     return project
@@ -381,7 +381,7 @@ def test_the_same_bytes_are_the_same_only_if_they_were_received_as_sent(
         publish(build_wheel(), lenient_project, sha256="0" * 64)
 
 
-def test_the_same_bytes_of_a_deleted_file_are_published_anew(publish: Publish, lenient_project: Project) -> None:
+def test_the_same_bytes_of_a_deleted_file_are_published_again(publish: Publish, lenient_project: Project) -> None:
     first = publish(build_wheel(), lenient_project)
     deletion.delete_file(first, packages()[0], lenient_project, by=SHELL)
 
@@ -398,7 +398,7 @@ def test_the_same_bytes_still_need_the_role_of_the_rule(
         publish(build_wheel(), lenient_project, factories.signed_in(developer))
 
 
-def test_everything_wrong_with_form_and_file_is_told_at_once(publish: Publish, project: Project) -> None:
+def test_one_refusal_lists_every_problem_of_form_and_file(publish: Publish, project: Project) -> None:
     built = build_wheel("demo", "1.0", requires_python="3.8+", requires_dist=["a b"])
 
     with pytest.raises(InvalidDistribution) as refusal:
@@ -448,7 +448,7 @@ def validate(storage: Storage) -> Callable[..., None]:
     return validate
 
 
-def test_what_is_validated_is_not_kept(
+def test_a_validated_file_is_not_published(
     validate: Callable[..., None], project: Project, store_files: StoreFiles
 ) -> None:
     validate(build_wheel(), project)
@@ -457,7 +457,7 @@ def test_what_is_validated_is_not_kept(
     assert packages() == []
 
 
-def test_what_would_be_refused_is_not_valid(
+def test_validation_refuses_what_publishing_refuses(
     validate: Callable[..., None], publish: Publish, project: Project, developer: User
 ) -> None:
     protection.add_protection_rule(project, pattern="safe", push=Role.OWNER, delete=None, by=SHELL)
@@ -502,7 +502,7 @@ def published_at_once(app: Flask, publish: Publish, project: Project, *files: Bu
 
 @pytest.mark.parametrize("is_lenient", [False, True], ids=["as a rule", "where the same file is accepted again"])
 @pytest.mark.parametrize("gone", ["project", "publisher"])
-def test_an_upload_for_or_by_somebody_deleted_meanwhile_leaves_nothing(
+def test_an_upload_whose_project_or_publisher_is_deleted_meanwhile_leaves_nothing(
     publish: Publish, project: Project, developer: User, store_files: StoreFiles, gone: str, is_lenient: bool
 ) -> None:
     project.identical_upload_accepted = is_lenient
@@ -520,7 +520,7 @@ def test_an_upload_for_or_by_somebody_deleted_meanwhile_leaves_nothing(
 
 
 @pytest.mark.parametrize("same_bytes", [True, False], ids=["the same bytes", "other bytes"])
-def test_of_uploads_at_once_one_wins_and_its_bytes_are_kept(
+def test_one_of_concurrent_uploads_wins_and_its_bytes_are_kept(
     app: Flask, publish: Publish, project: Project, storage: Storage, store_files: StoreFiles, same_bytes: bool
 ) -> None:
     for number in range(5):
@@ -579,7 +579,7 @@ def test_without_a_form_the_file_describes_itself(publish: Publish, project: Pro
     }  # fmt: skip
 
 
-def test_without_a_form_problems_are_told_once(publish: Publish, project: Project) -> None:
+def test_without_a_form_problems_are_listed_once(publish: Publish, project: Project) -> None:
     built = build_wheel("other", "1.0", filename="demo-1.0-py3-none-any.whl")
 
     with pytest.raises(InvalidDistribution) as refusal:

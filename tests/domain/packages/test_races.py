@@ -173,7 +173,7 @@ OTHER = build_wheel("other")
 
 @pytest.mark.parametrize("act", [delete_package, delete_files, yank_version, yank_file])
 @pytest.mark.parametrize("is_first", [True, False], ids=["an upload first", "an upload second"])
-def test_what_is_done_to_a_name_and_an_upload_of_another_do_not_wait_for_each_other(
+def test_a_change_of_a_name_and_an_upload_of_another_do_not_wait_for_each_other(
     app: Flask, project: Project, wheel: PackageFile, act: Callable[[int], Act], is_first: bool
 ) -> None:
     upload = publish(project.id, OTHER)
@@ -385,7 +385,7 @@ def delete_project(project_id: int) -> Act:
         (yank_file, "package_files"),
     ],
 )  # fmt: skip
-def test_a_project_is_deleted_when_what_is_done_to_its_packages_has_ended(
+def test_a_project_is_deleted_when_changes_of_its_packages_have_ended(
     app: Flask, wheel: PackageFile, act: Callable[[int], Act], first_row: str
 ) -> None:
     is_locked = rf"FROM {first_row} .* FOR UPDATE"
@@ -452,7 +452,7 @@ def test_packages_that_are_deleted_in_any_order_are_locked_in_one(app: Flask, pr
 
 
 def test_packages_are_deleted_while_a_file_is_published_to_one_of_them(app: Flask, project: Project) -> None:
-    """Both change the project's row: when they have what else they need."""
+    """Both change the project's row, after they have taken all other locks."""
     project_id = project.id
     ids = [factories.published(project, build_wheel(name)).package_id for name in ("one", "two")]
 

@@ -190,7 +190,7 @@ def test_a_file_published_beside_one_that_is_not_yanked_is_offered(project: Proj
     assert added.yanked_reason is None
 
 
-def test_a_version_published_anew_after_its_deletion_is_offered(project: Project, release: Package) -> None:
+def test_a_version_published_again_after_its_deletion_is_offered(project: Project, release: Package) -> None:
     releases.yank_version(release, project, by=SHELL)
     deletion.delete_package(release, project, by=SHELL)
 
@@ -316,9 +316,7 @@ def test_a_change_of_an_answer_raises_the_content_generation(project: Project, r
     assert raised_by(lambda: releases.set_name_status(project, "demo", NameStatus.ARCHIVED, by=SHELL))
 
 
-def test_two_who_set_a_status_for_the_first_time_at_once_both_succeed(
-    app: Flask, project: Project, release: Package
-) -> None:
+def test_two_concurrent_first_changes_of_a_status_both_succeed(app: Flask, project: Project, release: Package) -> None:
     project_id = project.id
     statuses = (NameStatus.DEPRECATED, NameStatus.ARCHIVED, NameStatus.QUARANTINED)
 
