@@ -125,7 +125,7 @@ def token_key() -> bytes:
 
 
 def empty() -> None:
-    """Leave what the migrations insert."""
+    """Empty the database except for the rows that the migrations insert."""
     for table in reversed(Model.metadata.sorted_tables):
         if table.name != "content_generation":
             db.session.execute(table.delete())

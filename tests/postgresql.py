@@ -78,7 +78,7 @@ class Server:
                 time.sleep(0.02)
 
     def crash(self) -> None:
-        """End it at once, without a word to those who are connected (``pg_ctl stop --mode immediate``)."""
+        """Stop it at once, without notice to its clients (``pg_ctl stop --mode immediate``)."""
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(timeout=60)
 

@@ -110,7 +110,7 @@ class Racer(Thread):
 def race(app: Flask, first: Act, second: Act, *, at_commit: int = 1, after: str = "") -> tuple[str, str]:
     """The outcomes of two acts (PostgreSQL): the first is held on its way until the second waits or has ended.
 
-    A second one that does not wait works with what was there before the first.
+    A second one that does not wait works on the state before the first.
 
     :param at_commit: before which of its commits the first is held.
     :param after: hold it earlier: after its first statement in which this regular expression is found.

@@ -108,7 +108,7 @@ def third_party_imports(module: str) -> set[tuple[str, str]]:
     return {(top, name) for top, name in tops if top != "registry" and top not in sys.stdlib_module_names}
 
 
-def room(module: str) -> str:
+def table_entry(module: str) -> str:
     """The longest entry of the table that is, or contains, the module; ``registry`` for modules that can import all."""
     name = module.removeprefix("registry").removeprefix(".")
     while name not in MAY_IMPORT and name:
@@ -116,23 +116,23 @@ def room(module: str) -> str:
     return name or "registry"
 
 
-def modules_of_rooms() -> list[str]:
-    return [module for module in trees() if room(module) != "registry"]
+def restricted_modules() -> list[str]:
+    return [module for module in trees() if table_entry(module) != "registry"]
 
 
 def test_a_module_imports_only_what_the_table_allows() -> None:
-    for module in modules_of_rooms():
-        imported = {room(name) for name in own_imports(module)} - {room(module)}
+    for module in restricted_modules():
+        imported = {table_entry(name) for name in own_imports(module)} - {table_entry(module)}
 
-        assert imported <= MAY_IMPORT[room(module)], module
+        assert imported <= MAY_IMPORT[table_entry(module)], module
 
 
 def test_the_table_names_only_existing_modules() -> None:
-    rooms = {room(module) for module in modules_of_rooms()}
+    entries = {table_entry(module) for module in restricted_modules()}
     named = {name for allowed in MAY_IMPORT.values() for name in allowed}
 
-    assert set(MAY_IMPORT) == rooms
-    assert named <= rooms
+    assert set(MAY_IMPORT) == entries
+    assert named <= entries
 
 
 @pytest.mark.parametrize("package", ORDER)
@@ -148,7 +148,7 @@ def test_a_module_imports_only_those_before_it_in_its_package(package: str) -> N
         assert prefix.rstrip(".") not in own_imports(module), f"{module} imports the package that lists it"
 
 
-def test_rooms_import_each_other_in_one_direction() -> None:
+def test_entries_of_the_table_import_each_other_in_one_direction() -> None:
     order = list(TopologicalSorter(MAY_IMPORT).static_order())
 
     assert order.index("models") < order.index("domain.access") < order.index("blueprints.pypi")
@@ -167,8 +167,8 @@ def test_a_third_party_package_is_imported_only_where_it_belongs() -> None:
 
     assert {package for _, package, _ in imported} == set(THIRD_PARTY)
     for module, package, name in imported:
-        assert room(module) in THIRD_PARTY[package].split(), f"{module} imports {name}"
-        if package == "sqlalchemy" and room(module) in ABOVE_THE_DOMAIN:
+        assert table_entry(module) in THIRD_PARTY[package].split(), f"{module} imports {name}"
+        if package == "sqlalchemy" and table_entry(module) in ABOVE_THE_DOMAIN:
             assert name in LEFT_OF_SQLALCHEMY, f"{module} imports {name}"
 
 

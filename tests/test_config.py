@@ -185,7 +185,7 @@ def test_values_that_do_not_go_together_are_refused(instance: Path, overrides: d
         config.load(overrides)
 
 
-def test_downloads_may_be_redirected_to_a_store_on_another_host(instance: Path) -> None:
+def test_downloads_can_be_redirected_to_a_store_on_another_host(instance: Path) -> None:
     assert (
         config.load({**S3, **REDIRECT, "EXTERNAL_URL": "https://pypi.example.com"})["STORAGE_DOWNLOADS"] == "redirect"
     )
@@ -247,7 +247,7 @@ def test_the_instance_folder_of_the_overrides_is_where_config_py_is_looked_for(i
     assert (values["PORT"], values["INSTANCE_PATH"]) == (2, other)
 
 
-def test_config_py_is_python_and_may_hold_other_names(instance: Path) -> None:
+def test_config_py_is_python_and_can_define_other_names(instance: Path) -> None:
     (instance / "config.py").write_text(
         "import datetime\nMEBIBYTE = 1 << 20\nMAX_FILE_SIZE = 64 * MEBIBYTE\nTRUSTED_PROXIES = 1\n"
     )

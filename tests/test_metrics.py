@@ -95,7 +95,7 @@ def test_several_processes_share_their_numbers_and_forget_those_of_ended_ones(tm
     assert list(folder.iterdir()) == []
 
 
-def test_a_process_without_room_for_its_numbers_counts_for_itself(tmp_path: Path):
+def test_a_process_without_space_for_its_metrics_counts_for_itself(tmp_path: Path):
     shown = processes.run(count_an_upload, 1 << 19, environment={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)})
 
     assert numbers(shown.stdout)["registry_uploads_total", frozenset()] == 1

@@ -72,7 +72,13 @@ EXPECTATIONS = pytest.mark.parametrize(
 @EXPECTATIONS
 @pytest.mark.parametrize(
     ("token", "length"),
-    [(None, GIB), ("glpat-bogus", GIB), ("glpat-bogus", 6 * GIB), ("of a reporter", GIB), ("of nobody there", GIB)],
+    [
+        (None, GIB),
+        ("glpat-bogus", GIB),
+        ("glpat-bogus", 6 * GIB),
+        ("of a reporter", GIB),
+        ("of a missing project", GIB),
+    ],
     ids=["anonymous", "bogus token", "bogus and too large", "no permission", "no project"],
 )
 def test_a_large_upload_is_refused_after_its_header_like_a_small_one(
@@ -81,7 +87,7 @@ def test_a_large_upload_is_refused_after_its_header_like_a_small_one(
     project = server.project()
     if token == "of a reporter":
         token = project.member(REPORTER).access_token()
-    elif token == "of nobody there":
+    elif token == "of a missing project":
         project, token = Namespace(server, "projects", 999_999, "nowhere"), server.root_token
 
     large = exchange(server, upload_head(project, token, length, **expect), "POST")

@@ -1,4 +1,4 @@
-"""The metrics: who may read them, and that what happens is counted, kept answers too."""
+"""The metrics: access to them, and that they count all requests, those with kept answers too."""
 
 from __future__ import annotations
 

@@ -25,14 +25,14 @@ PUBLIC = build_wheel("publicmap", "3.0")  # held by the upstream alone
 
 @pytest.fixture
 def page(desk: Desk) -> Iterator[Page]:
-    context = desk.context("nobody")
+    context = desk.context("anonymous")
     yield context.new_page()
     context.close()
 
 
 @pytest.fixture
 def page_without_scripts(desk: Desk) -> Iterator[Page]:
-    context = desk.context("nobody", java_script_enabled=False)
+    context = desk.context("anonymous", java_script_enabled=False)
     yield context.new_page()
     context.close()
 

@@ -12,7 +12,7 @@ from tests.browser.windows import DARK, LIGHT, NARROW, WIDE, Desk, Look, Window,
 from tests.browser.world import World, furnish
 
 # Name of the page → its address; braces enclose numbers of the world.
-PAGES_OF_NOBODY = {
+PUBLIC_PAGES = {
     "sign-in": "/users/sign_in",
     "explore": "/explore",
     "explore-groups": "/explore/groups",
@@ -90,7 +90,7 @@ NO_PAGES = {
 }  # fmt: skip
 
 PAGES = [
-    *((name, "nobody", address, 200) for name, address in PAGES_OF_NOBODY.items()),
+    *((name, "anonymous", address, 200) for name, address in PUBLIC_PAGES.items()),
     *((name, "root", address, 200) for name, address in PAGES_OF_ROOT.items()),
     *((name, "root", address, status) for name, (address, status) in ERROR_PAGES.items()),
 ]
@@ -133,7 +133,7 @@ def photographed(window: Window, name: str) -> list[str]:
 
 def test_every_page_is_in_the_lists(app: Flask) -> None:
     listed = set()
-    for address in (*PAGES_OF_NOBODY.values(), *PAGES_OF_ROOT.values()):
+    for address in (*PUBLIC_PAGES.values(), *PAGES_OF_ROOT.values()):
         path = address.format(**dict.fromkeys(World.__annotations__, 1)).partition("?")[0]
         try:
             listed.add(app.url_map.bind("localhost").match(path)[0])

@@ -131,7 +131,7 @@ class Desk:
     def context(self, reader: str, look: Look = LIGHT, **options: Any) -> BrowserContext:
         """A new session of the browser.
 
-        :param reader: ``root``, who is signed in, or ``nobody``.
+        :param reader: ``root``, who is signed in, or ``anonymous``.
         """
         context = self.browser.new_context(
             base_url=self.server.url,
@@ -146,7 +146,7 @@ class Desk:
         return context
 
     def _sign_in(self) -> list[Any]:
-        context = self.context("nobody")
+        context = self.context("anonymous")
         sign_in(context.new_page(), "root", self.server.root_password)
         self._cookies = context.cookies()
         context.close()

@@ -98,7 +98,9 @@ def test_credentials_are_used_and_never_shown(run: Run, project: Project, served
     assert "secret" not in str(db.session.connection().exec_driver_sql("SELECT * FROM audit_events").all())
 
 
-def test_wrong_credentials_are_told_in_one_sentence(refused: Refused, project: Project, served: StaticIndex) -> None:
+def test_wrong_credentials_are_reported_in_one_sentence(
+    refused: Refused, project: Project, served: StaticIndex
+) -> None:
     served.credentials = ("ada", "secret")
 
     assert refused(*COMMAND, served.url, "--password-stdin", typed="wrong") == (

@@ -53,7 +53,7 @@ class Nothing(Exception):
 
 
 class Actor:
-    """One caller who does this and that, as the dice fall."""
+    """A caller that makes random changes."""
 
     def __init__(self, seed: int, group_id: int, storage: Storage) -> None:
         self._dice = random.Random(seed)

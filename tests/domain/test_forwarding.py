@@ -55,8 +55,8 @@ def test_a_personal_project_follows_the_instance_setting(owner: User) -> None:
         forwarding.upstream_url(project, "demo", UPSTREAM)
 
 
-def say(group: Group, value: bool | None, *, lock: bool = False) -> None:
-    """Put a group's own words into the database as they are, without the rules of a change."""
+def set_directly(group: Group, value: bool | None, *, lock: bool = False) -> None:
+    """Write a group's own settings into the database, without the rules of a change."""
     db.session.add(
         GroupPackageSettings(
             group_id=group.id, pypi_package_requests_forwarding=value, lock_pypi_package_requests_forwarding=lock
@@ -122,7 +122,7 @@ def test_the_nearest_setting_decides(
         by=SHELL,
     )
     for group, (value, lock) in zip(line, (top, middle, leaf), strict=True):
-        say(group, value, lock=lock)
+        set_directly(group, value, lock=lock)
     project = factories.project(parent=line[2])
 
     standing = of_group(line[2])
@@ -138,9 +138,9 @@ def test_a_group_shows_the_source_of_its_value(line: list[Group]) -> None:
     top, _, leaf = line
 
     from_instance = of_group(leaf)
-    say(top, OFF)
+    set_directly(top, OFF)
     from_top = of_group(leaf)
-    say(leaf, ON)
+    set_directly(leaf, ON)
     own = of_group(leaf)
 
     assert (from_instance.inherited, from_instance.inherited_from) == (ON, "instance")
@@ -151,7 +151,7 @@ def test_a_group_shows_the_source_of_its_value(line: list[Group]) -> None:
 def test_a_project_of_a_personal_namespace_follows_the_instance(owner: User, line: list[Group]) -> None:
     space = users.personal_namespace(owner)
     project = factories.project(parent=space)
-    say(line[0], ON, lock=True)
+    set_directly(line[0], ON, lock=True)
     before = forwards(project)
 
     change_instance(InstanceChanges(pypi_package_requests_forwarding=OFF), by=SHELL)
@@ -161,7 +161,7 @@ def test_a_project_of_a_personal_namespace_follows_the_instance(owner: User, lin
 
 def test_the_settings_of_one_tree_do_not_affect_another(line: list[Group]) -> None:
     other = factories.group("other")
-    say(line[0], OFF, lock=True)
+    set_directly(line[0], OFF, lock=True)
 
     assert of_group(other).effective is ON
     assert not of_group(other).is_locked
@@ -170,8 +170,8 @@ def test_the_settings_of_one_tree_do_not_affect_another(line: list[Group]) -> No
 def test_a_moved_group_follows_its_new_ancestors(line: list[Group]) -> None:
     top, middle, leaf = line
     strict = factories.group("strict")
-    say(strict, OFF, lock=True)
-    say(top, ON)
+    set_directly(strict, OFF, lock=True)
+    set_directly(top, ON)
 
     namespaces.transfer(middle, strict, by=SHELL)
 
@@ -207,11 +207,11 @@ def test_a_change_keeps_fields_it_does_not_name(line: list[Group]) -> None:
     assert stored(top) == (ON, True)
 
 
-def test_a_change_answers_what_holds_afterwards(line: list[Group]) -> None:
-    standing = change_forwarding(line[0], value=OFF, lock=True, by=SHELL)
+def test_a_change_returns_the_new_setting(line: list[Group]) -> None:
+    setting = change_forwarding(line[0], value=OFF, lock=True, by=SHELL)
 
-    assert (standing.value, standing.lock, standing.effective, standing.inherited) == (OFF, True, OFF, ON)
-    assert standing == of_group(line[0])
+    assert (setting.value, setting.lock, setting.effective, setting.inherited) == (OFF, True, OFF, ON)
+    assert setting == of_group(line[0])
 
 
 def test_saving_nothing_returns_a_group_to_inheriting(line: list[Group]) -> None:
@@ -248,7 +248,7 @@ def test_a_lock_always_holds_a_value(line: list[Group]) -> None:
 def test_locking_clears_the_locks_below_but_not_the_values(line: list[Group]) -> None:
     top, middle, leaf = line
     change_forwarding(middle, value=OFF, lock=True, by=SHELL)
-    say(leaf, OFF, lock=True)
+    set_directly(leaf, OFF, lock=True)
     elsewhere = factories.group("elsewhere")
     change_forwarding(elsewhere, value=OFF, lock=True, by=SHELL)
 
@@ -261,7 +261,7 @@ def test_locking_clears_the_locks_below_but_not_the_values(line: list[Group]) ->
 def test_saving_a_lock_again_leaves_later_locks_below_alone(line: list[Group]) -> None:
     top, middle, _ = line
     change_forwarding(top, value=ON, lock=True, by=SHELL)
-    say(middle, OFF, lock=True)
+    set_directly(middle, OFF, lock=True)
 
     change_forwarding(top, value=OFF, lock=True, by=SHELL)
 
@@ -329,7 +329,7 @@ def test_a_setting_locked_above_cannot_be_changed_below(
     assert stored(line[2]) == (None, False)
 
 
-def test_of_those_who_change_a_group_at_the_same_time_the_last_decides(app: Flask, line: list[Group]) -> None:
+def test_of_concurrent_changes_of_a_group_the_last_decides(app: Flask, line: list[Group]) -> None:
     for group_id in [group.id for group in line]:
 
         def change(value: bool, group_id: int = group_id) -> None:
@@ -346,7 +346,7 @@ def test_saving_a_locked_form_unchanged_is_no_error(line: list[Group]) -> None:
     assert standing.effective is OFF
 
 
-def test_the_group_that_holds_the_lock_may_change_it(line: list[Group]) -> None:
+def test_the_group_that_holds_the_lock_can_change_it(line: list[Group]) -> None:
     change_forwarding(line[0], value=OFF, lock=True, by=SHELL)
 
     standing = change_forwarding(line[0], value=ON, lock=False, by=SHELL)

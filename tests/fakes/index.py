@@ -109,7 +109,7 @@ class StaticIndex:
         return self._answers.get(path)
 
     def wait(self, path: str) -> None:
-        """Until the second half of it may be sent."""
+        """Wait until the second half of it can be sent."""
         if path in self._holds:
             self.held.set()
             self._holds[path].wait(30)

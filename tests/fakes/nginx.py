@@ -24,7 +24,7 @@ def free_port() -> int:
 class Nginx:
     """``.deploy/nginx.conf`` on a port of the loopback address, everything it writes below one folder.
 
-    :param replaced: what else stands in place of what in the configuration.
+    :param replaced: further replacements in the configuration.
     """
 
     def __init__(self, folder: Path, port: int, registry_url: str, replaced: dict[str, str]) -> None:

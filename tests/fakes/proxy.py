@@ -28,7 +28,7 @@ class FaultyProxy:
     """Passes on requests with the ``Host`` of the client, so that the registry's links lead through it.
 
     :ivar cut_after_bytes: the first answer with more bytes than this breaks off there.
-    :ivar announces_core_metadata: whether pages still say that there is core metadata beside the files (PEP 658).
+    :ivar announces_core_metadata: whether pages still announce core metadata (PEP 658).
     """
 
     def __init__(self, target: str) -> None:

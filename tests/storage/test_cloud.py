@@ -424,7 +424,7 @@ def use_in_a_fork(address: str, configuration: dict[str, Any], is_used_before: b
 
 
 @pytest.mark.parametrize(("is_used", "status"), [(False, 0), (True, 3)], ids=["not used", "used"])
-def test_a_store_may_be_opened_before_a_fork_but_not_used(
+def test_a_store_can_be_opened_before_a_fork_but_not_used(
     s3: S3Server, tmp_path: Path, is_used: bool, status: int
 ) -> None:
     """The library would wait for ever for its threads, which stay in the first process."""

@@ -92,7 +92,7 @@ def test_a_staged_file_that_was_not_put_is_no_object(store: Storage, staged: Sta
     assert not store.exists(KEY)
 
 
-def test_a_staged_file_may_be_closed_twice(staged: Stage) -> None:
+def test_a_staged_file_can_be_closed_twice(staged: Stage) -> None:
     file = staged()
     file.close()
 

@@ -1,4 +1,4 @@
-"""The folder store: what holds only for files on a disk."""
+"""The folder store: behavior of files on a disk only."""
 
 from __future__ import annotations
 
@@ -312,7 +312,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_file_system_keeps_nothing_and_takes_files_again_when_there_is_room(small_disk: Path) -> None:
+def test_a_full_file_system_keeps_nothing_and_accepts_files_again_with_free_space(small_disk: Path) -> None:
     store = LocalStorage(small_disk)
     (small_disk / "filler").write_bytes(b"x" * (ONE_MIB - 64 * 1024))
     file = store.stage()

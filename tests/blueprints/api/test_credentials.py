@@ -1,4 +1,4 @@
-"""How a script shows who it is, on any REST route, and how refusals read."""
+"""How a script authenticates on any REST route, and the messages of refusals."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class TestSudo:
         assert (event.author, event.author_id) == ("olivia (sudo by root)", owner.id)
 
     @pytest.mark.parametrize("reference", ["ghost", "4711", "%00", "9" * 30])
-    def test_who_is_not_there_is_not_found(self, rest: Rest, admin: User, reference: str) -> None:
+    def test_an_unknown_user_is_not_found(self, rest: Rest, admin: User, reference: str) -> None:
         response = rest.get(f"/user?sudo={reference}", factories.access_token(admin, "api", "sudo"))
 
         assert response.status_code == 404

@@ -139,7 +139,7 @@ class TestOne:
     def test_projects_can_be_left_out(self, rest: Rest, group: Group, project: Project, owner_token: str) -> None:
         assert rest.get(f"/groups/{group.id}?with_projects=false", owner_token).json["projects"] == []
 
-    def test_its_forwarding_setting_is_shown_to_those_who_can_change_it(
+    def test_its_forwarding_setting_is_shown_to_users_who_can_change_it(
         self, rest: Rest, group: Group, owner_token: str
     ) -> None:
         response = rest.get(f"/groups/{group.id}", owner_token)
@@ -147,7 +147,7 @@ class TestOne:
         assert response.json.keys() >= FORWARDING
         assert response.json["pypi_package_requests_forwarding"] is None
 
-    @pytest.mark.parametrize("caller", ["nobody", "outsider"])
+    @pytest.mark.parametrize("caller", ["anonymous", "outsider"])
     def test_a_private_group_is_not_there_for_others(
         self, rest: Rest, group: Group, outsider_token: str, caller: str
     ) -> None:
@@ -219,7 +219,7 @@ class TestCreation:
             'visibility."]}'
         )
 
-    def test_who_may_not_is_refused(
+    def test_creating_a_group_without_permission_is_refused(
         self, rest: Rest, admin: User, group: Group, developer_token: str, outsider: User, outsider_token: str
     ) -> None:
         outsider.can_create_group = False

@@ -75,7 +75,7 @@ class TestOwnJob:
         assert response.status_code == 200
         assert response.json == {name: started[name] for name in JOB}
 
-    def test_who_is_no_job_has_none(self, rest: Rest, owner_token: str) -> None:
+    def test_only_a_job_token_has_a_job(self, rest: Rest, owner_token: str) -> None:
         assert rest.get("/job", owner_token).json == {"message": "404 Job Not Found"}
         assert rest.get("/job").status_code == 401
         assert rest.get("/job", headers={"JOB-TOKEN": "glcbt-wrong"}).status_code == 401

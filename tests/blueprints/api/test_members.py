@@ -59,7 +59,7 @@ class TestList:
         assert rest.get(f"/groups/{group.id}/members", owner_token).json[0]["email"] == "olivia@example.com"
         assert "email" not in rest.get(f"/groups/{group.id}/members", reporter).json[0]
 
-    def test_who_sees_no_addresses_cannot_find_them_out_by_searching(
+    def test_a_user_who_sees_no_email_addresses_cannot_find_them_by_searching(
         self, rest: Rest, group: Group, owner_token: str
     ) -> None:
         reporter = factories.access_token(factories.member(group, Role.REPORTER))
@@ -249,7 +249,7 @@ class TestChange:
 
         assert response.json["expires_at"] is None
 
-    def test_who_is_no_direct_member_is_not_found(
+    def test_a_user_without_a_direct_membership_is_not_found(
         self, rest: Rest, project: Project, owner: User, owner_token: str
     ) -> None:
         response = rest.put(f"/projects/{project.id}/members/{owner.id}", owner_token, {"access_level": 50})
@@ -298,7 +298,7 @@ class TestRemoval:
     def test_the_last_owner_stays(self, rest: Rest, group: Group, owner: User, owner_token: str) -> None:
         assert rest.delete(f"/groups/{group.id}/members/{owner.id}", owner_token).status_code == 403
 
-    def test_who_is_no_member_is_not_found(
+    def test_a_user_without_a_membership_is_not_found(
         self, rest: Rest, project: Project, outsider: User, owner_token: str
     ) -> None:
         response = rest.delete(f"/projects/{project.id}/members/{outsider.id}", owner_token)

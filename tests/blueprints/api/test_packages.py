@@ -102,7 +102,7 @@ class TestList:
         assert response.status_code == 400
         assert response.json == {"error": f"{name} does not have a valid value"}
 
-    def test_how_to_delete_is_shown_to_those_who_may(
+    def test_the_address_for_deleting_is_shown_to_users_who_can_delete(
         self, rest: Rest, project: Project, shelf: dict[str, Package], developer_token: str
     ) -> None:
         assert "delete_api_path" not in rest.get(f"/projects/{project.id}/packages", developer_token).json[0]["_links"]
@@ -368,7 +368,7 @@ class TestYank:
         assert [file["yanked"] for file in rest.get(f"{address}/package_files", maintainer_token).json] == [False] * 2
 
     @pytest.mark.parametrize("sent", [None, {}, {"reason": ""}, {"reason": None}], ids=["nothing", "{}", "''", "null"])
-    def test_a_reason_may_be_left_out(
+    def test_a_reason_is_optional(
         self, rest: Rest, project: Project, maintainer_token: str, sent: dict[str, Any] | None
     ) -> None:
         file = factories.published(project, build_wheel())
@@ -496,7 +496,7 @@ class TestStatusOfAName:
         ):
             assert (response.status_code, response.json) == (404, {"message": "404 Package Not Found"})
 
-    def test_an_archived_project_keeps_its_yanks_and_may_still_be_quarantined(
+    def test_an_archived_project_keeps_its_yanks_and_can_still_be_quarantined(
         self, rest: Rest, project: Project, owner: User, owner_token: str
     ) -> None:
         package = publish(project, build_wheel())
@@ -555,7 +555,7 @@ def headers_of(caller: str, project: Namespace, group: Group) -> dict[str, str]:
         ("bad token", 401, 401), ("bad job token", 401, 401), ("read_api", 403, 403),
     ],
 )  # fmt: skip
-def test_who_may_delete(rest: Rest, visibility: Visibility, caller: str, to_public: int, to_private: int) -> None:
+def test_who_can_delete(rest: Rest, visibility: Visibility, caller: str, to_public: int, to_private: int) -> None:
     group = factories.group("place", visibility=visibility)
     project = factories.project("shelf", parent=group, visibility=visibility)
     sent = headers_of(caller, project, group)
@@ -579,7 +579,7 @@ def test_who_may_delete(rest: Rest, visibility: Visibility, caller: str, to_publ
         ("bad token", 401, 401), ("bad job token", 401, 401), ("read_api", 403, 403),
     ],
 )  # fmt: skip
-def test_who_may_yank_and_set_a_status(
+def test_who_can_yank_and_set_a_status(
     rest: Rest, visibility: Visibility, caller: str, to_public: int, to_private: int
 ) -> None:
     group = factories.group("place", visibility=visibility)
@@ -606,7 +606,7 @@ def test_who_may_yank_and_set_a_status(
         ("read_api", (200, 200, 200)), ("admin", (200, 200, 200)),
     ],
 )  # fmt: skip
-def test_who_may_read(rest: Rest, visibility: Visibility, caller: str, expected: tuple[int, ...]) -> None:
+def test_who_can_read(rest: Rest, visibility: Visibility, caller: str, expected: tuple[int, ...]) -> None:
     group = factories.group("place", visibility=visibility)
     project = factories.project("shelf", parent=group, visibility=visibility)
     package = publish(project, build_wheel())

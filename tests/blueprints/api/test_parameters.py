@@ -348,7 +348,7 @@ class TestBodies:
         assert response.status_code == 400
         assert response.json == {"error": error}
 
-    def test_parameters_may_come_in_the_query_and_the_body_goes_first(self, rest: Rest, owner_token: str) -> None:
+    def test_parameters_can_be_in_the_query_and_the_body_has_precedence(self, rest: Rest, owner_token: str) -> None:
         response = rest.post("/groups?path=query&name=Query", owner_token, {"path": "body"})
 
         assert (response.json["path"], response.json["name"]) == ("body", "Query")

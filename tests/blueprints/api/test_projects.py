@@ -112,7 +112,7 @@ class TestList:
         assert paths(rest.get(address, owner_token)) == ["olivia/own"]
         assert paths(rest.get(address, outsider_token)) == []
 
-    def test_those_of_a_user_who_is_not_there(self, rest: Rest) -> None:
+    def test_the_projects_of_an_unknown_user_are_not_found(self, rest: Rest) -> None:
         assert rest.get("/users/ghost/projects").json == {"message": "404 User Not Found"}
 
     def test_statistics_are_shown_on_request_to_reporters(
@@ -167,7 +167,7 @@ class TestOne:
         assert permissions["project_access"]["access_level"] == 30
         assert permissions["group_access"] is None
 
-    @pytest.mark.parametrize("caller", ["nobody", "outsider"])
+    @pytest.mark.parametrize("caller", ["anonymous", "outsider"])
     def test_a_private_project_is_not_there_for_others(
         self, rest: Rest, project: Project, outsider_token: str, caller: str
     ) -> None:

@@ -101,7 +101,7 @@ class TestCreation:
         assert response.status_code == 400
         assert response.json == {"message": {"expires_at": [f"must be before {days_ahead(366)}"]}}
 
-    def test_only_administrators_and_only_for_those_who_are_there(
+    def test_only_administrators_and_only_for_existing_users(
         self, rest: Rest, owner: User, owner_token: str, admin_token: str
     ) -> None:
         sent = {"name": "ci", "scopes": ["api"]}
@@ -226,7 +226,7 @@ class TestRotation:
         assert response.status_code == 200
         assert response.json["expires_at"] == str(days_ahead(20))
 
-    def test_without_the_scope_it_may_not(self, rest: Rest, owner: User) -> None:
+    def test_without_the_scope_it_is_refused(self, rest: Rest, owner: User) -> None:
         response = rest.post(f"{SELF}/rotate", factories.access_token(owner, "read_api"))
 
         assert response.status_code == 403
@@ -306,7 +306,7 @@ class TestRevocation:
         )
 
 
-def test_who_sends_no_token_has_none_of_the_request(client: FlaskClient, rest: Rest, owner: User) -> None:
+def test_a_request_without_a_token_is_challenged(client: FlaskClient, rest: Rest, owner: User) -> None:
     assert rest.get(SELF).status_code == 401
     assert rest.post(f"{SELF}/rotate").status_code == 401
     assert rest.delete(SELF).status_code == 401

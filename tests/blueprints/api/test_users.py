@@ -123,7 +123,7 @@ class TestOne:
         assert set(rest.get(f"/users/{owner.id}", outsider_token).json) == SHORT
         assert set(rest.get(f"/users/{owner.id}", admin_token).json) == ADMINISTERED
 
-    def test_who_is_not_there_is_not_found(self, rest: Rest, admin_token: str) -> None:
+    def test_an_unknown_user_is_not_found(self, rest: Rest, admin_token: str) -> None:
         response = rest.get("/users/4711", admin_token)
 
         assert response.status_code == 404
@@ -131,7 +131,7 @@ class TestOne:
 
 
 class TestCreation:
-    def test_a_new_user_may_sign_in_at_once(self, rest: Rest, admin_token: str) -> None:
+    def test_a_new_user_can_sign_in_at_once(self, rest: Rest, admin_token: str) -> None:
         response = rest.post("/users", admin_token, NEW | {"skip_confirmation": True})
 
         assert response.status_code == 201

@@ -59,7 +59,7 @@ def test_the_page_has_exactly_one_password_field(browser, app):
 
 
 @pytest.mark.parametrize("change", [StateChange.BLOCK, StateChange.DEACTIVATE])
-def test_who_is_not_active_cannot_sign_in(browser, user, change):
+def test_a_user_who_is_not_active_cannot_sign_in(browser, user, change):
     users.change_state(user, change, by=SHELL)
 
     assert browser.submit(SIGN_IN, credentials()).status_code == 422
@@ -122,18 +122,18 @@ def test_signing_out_takes_a_form_not_a_link(browser_of, user):
     assert browser.get("/-/user_settings/profile").status_code == 200
 
 
-def test_who_is_signed_in_already_goes_on(browser_of, user):
+def test_a_signed_in_user_is_redirected_from_the_sign_in_page(browser_of, user):
     assert browser_of(user).get(SIGN_IN + "?next=/explore").location == "/explore"
 
 
-def test_after_signing_in_one_is_where_one_wanted_to_be(browser, user):
+def test_signing_in_leads_to_the_page_that_was_requested(browser, user):
     wanted = browser.get("/-/user_settings/preferences?a=1")
     answer = browser.submit(wanted.location, credentials(), action=SIGN_IN)
 
     assert answer.location == "/-/user_settings/preferences?a=1"
 
 
-def test_below_a_sub_path_one_comes_back_below_it(browser, user):
+def test_below_a_sub_path_the_requested_page_is_below_it_too(browser, user):
     wanted = browser.get("/-/user_settings/preferences", base_url="http://localhost/registry")
 
     assert wanted.location == "/registry/users/sign_in?next=/registry/-/user_settings/preferences"

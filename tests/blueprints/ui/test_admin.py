@@ -352,7 +352,7 @@ def test_a_user_is_shown_with_roles_and_tokens(area, owner, group):
 
 
 @pytest.mark.parametrize("path", ["/admin/users/nobody", "/admin/users/nobody/edit"])
-def test_a_user_who_is_not_there_is_not_found(area, path):
+def test_an_unknown_user_is_not_found(area, path):
     assert area.get(path).status_code == 404
 
 

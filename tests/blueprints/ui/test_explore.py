@@ -115,11 +115,11 @@ def test_a_path_that_is_hidden_leads_nowhere(browser, project, path):
 
 
 @pytest.mark.parametrize("text", ["%", "_", "\\", "'", "\x00", "<b>", "a" * 3000, "/", "//", "日本語"])
-def test_any_text_may_be_searched_for(browser, open_group, text):
+def test_any_text_can_be_searched_for(browser, open_group, text):
     assert browser.get("/search", query_string={"search": text}).status_code == 200
 
 
-def test_a_group_shows_projects_and_subgroups_the_viewer_may_know_of(browser, open_group):
+def test_a_group_shows_projects_and_subgroups_that_the_viewer_can_see(browser, open_group):
     factories.group("visible", parent=open_group, visibility=Visibility.PUBLIC)
     factories.group("hidden", parent=open_group)
 
@@ -134,7 +134,7 @@ def test_a_search_in_a_group_looks_at_everything_below(browser_of, owner, group)
     assert rows(browser_of(owner).get("/acme?search=deep")) == ["Acme / Inner / Deep-library"]
 
 
-def test_a_user_page_shows_personal_projects_the_viewer_may_see(browser, browser_of, owner):
+def test_a_user_page_shows_personal_projects_that_the_viewer_can_see(browser, browser_of, owner):
     space = users.personal_namespace(owner)
     factories.project("shown", parent=space, visibility=Visibility.PUBLIC)
     factories.project("private", parent=space)
@@ -198,7 +198,7 @@ def test_the_address_to_publish_to_is_the_projects_own(browser_of, owner, projec
 
 
 @pytest.mark.parametrize("may_create", [True, False])
-def test_a_new_group_is_offered_to_users_who_may_create_one(browser_of, may_create):
+def test_a_new_group_is_offered_to_users_who_can_create_one(browser_of, may_create):
     browser = browser_of(factories.user("ursa", can_create_group=may_create))
 
     for page in ("/explore/groups", "/dashboard/groups", "/"):

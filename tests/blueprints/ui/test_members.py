@@ -136,7 +136,7 @@ def test_a_member_is_removed(browser_of, owner, project, developer):
     assert access.role_of(developer, project) is Role.NO_ACCESS
 
 
-def test_a_member_may_leave_but_not_remove_another(browser_of, developer, guest, project):
+def test_a_member_can_leave_but_not_remove_another(browser_of, developer, guest, project):
     browser = browser_of(developer)
     token = browser.get(PROJECT).fields(f"{PROJECT}/{developer.id}/remove")
 
@@ -174,7 +174,7 @@ def test_inherited_memberships_are_changed_where_they_come_from(browser_of, owne
     ("member", "path", "offered"),
     [("maintainer", PROJECT, True), ("developer", PROJECT, False), ("owner", GROUP, True), ("developer", GROUP, False)],
 )
-def test_who_manages_members(browser_of, owner, maintainer, developer, member, path, offered):
+def test_who_can_manage_members(browser_of, owner, maintainer, developer, member, path, offered):
     user = {"owner": owner, "maintainer": maintainer, "developer": developer}[member]
 
     page = browser_of(user).get(path)

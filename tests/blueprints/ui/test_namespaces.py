@@ -52,7 +52,7 @@ def test_a_project_is_made_in_ones_own_space_unless_chosen_otherwise(browser_of,
     assert browser.submit(f"/projects/new?namespace_id={group.id}", {"name": "Lib"}).location == "/acme/lib"
 
 
-def test_only_groups_where_one_may_create_projects_are_offered(browser_of, developer, group):
+def test_only_groups_where_the_user_can_create_projects_are_offered(browser_of, developer, group):
     closed = factories.group("closed", project_creation_level=CreationLevel.NOBODY)
     open_to_developers = factories.group("for-developers", project_creation_level=CreationLevel.DEVELOPER)
     for place in (closed, open_to_developers):
@@ -106,7 +106,7 @@ def test_a_subgroup_cannot_be_more_visible_than_its_parent(browser_of, owner, gr
     assert answer.errors == {"visibility": "This cannot be more visible than the group it is in."}
 
 
-def test_only_visibilities_that_may_be_chosen_can_be(browser_of, owner, group):
+def test_only_allowed_visibilities_can_be_chosen(browser_of, owner, group):
     page = browser_of(owner).get(f"/groups/new?parent_id={group.id}")
 
     open_values = [
@@ -346,14 +346,16 @@ def test_with_the_path_a_group_goes_with_its_projects(browser_of, owner, project
         ("POST", "/groups/acme/-/delete"),
     ],
 )
-@pytest.mark.parametrize("who", ["nobody", "outsider", "developer"])
-def test_hiding_a_button_is_not_the_check(app, browser, browser_of, outsider, developer, project, who, method, path):
-    someone = {"nobody": browser, "outsider": browser_of(outsider), "developer": browser_of(developer)}[who]
-    token = someone.get("/users/sign_in" if who == "nobody" else "/groups/new")
-    form = "/users/sign_in" if who == "nobody" else "/groups/new"
+@pytest.mark.parametrize("who", ["anonymous", "outsider", "developer"])
+def test_requests_of_hidden_buttons_are_refused(
+    app, browser, browser_of, outsider, developer, project, who, method, path
+):
+    someone = {"anonymous": browser, "outsider": browser_of(outsider), "developer": browser_of(developer)}[who]
+    token = someone.get("/users/sign_in" if who == "anonymous" else "/groups/new")
+    form = "/users/sign_in" if who == "anonymous" else "/groups/new"
 
     answer = someone.open(path, method=method, data={"csrf_token": token.fields(form)["csrf_token"]})
 
-    # The developer is a member of the project alone, and may know of the group it is in.
-    assert answer.status_code == {"nobody": 303, "outsider": 404, "developer": 403}[who]
+    # The developer is a member of the project alone, and can therefore see its group.
+    assert answer.status_code == {"anonymous": 303, "outsider": 404, "developer": 403}[who]
     assert isinstance(at("acme/tools"), Project)

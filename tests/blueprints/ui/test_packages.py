@@ -256,7 +256,7 @@ def test_a_group_lists_only_packages_the_viewer_can_read(browser_of, group, rele
 
 
 @pytest.mark.parametrize(("role", "may_configure"), [(Role.DEVELOPER, False), (Role.MAINTAINER, True)])
-def test_the_cog_is_shown_to_those_who_may_turn_it(browser_of, project, role, may_configure):
+def test_the_cog_is_shown_to_users_who_can_change_settings(browser_of, project, role, may_configure):
     page = browser_of(factories.member(project, role)).get(LIST)
 
     assert ('title="Configure in settings"' in page.html) is may_configure
@@ -334,7 +334,7 @@ def test_reading_asks_for_the_role_of_a_reporter_or_an_open_project(browser_of, 
     assert answer.status_code == (302 if page == "download" and status == 200 else status)
 
 
-def test_anonymous_visitors_are_asked_to_sign_in_where_that_may_help(browser, release):
+def test_anonymous_visitors_are_asked_to_sign_in_where_that_can_help(browser, release):
     for path in (LIST, GROUP_LIST, address(release)):
         assert browser.get(path).location.startswith("/users/sign_in?next=")
 
@@ -384,7 +384,7 @@ def test_deleting_assets_asks_for_the_role_of_a_maintainer(browser_of, project, 
 
 
 @pytest.mark.parametrize(("role", "may_delete"), [(Role.DEVELOPER, False), (Role.MAINTAINER, True)])
-def test_controls_to_delete_are_shown_to_those_who_may(browser_of, project, release, role, may_delete):
+def test_controls_to_delete_are_shown_to_users_who_can_delete(browser_of, project, release, role, may_delete):
     browser = browser_of(factories.member(project, role))
 
     listed, shown = browser.get(LIST), browser.get(address(release))

@@ -68,7 +68,7 @@ def test_a_version_is_yanked_with_a_reason_and_taken_back(browser_of, maintainer
     assert reasons(release) == [None, None]
 
 
-def test_the_reason_may_be_left_out_and_given_later(browser_of, maintainer, release):
+def test_the_reason_can_be_left_out_and_added_later(browser_of, maintainer, release):
     browser = browser_of(maintainer)
 
     browser.submit(f"{address(release)}/yank")

@@ -150,7 +150,7 @@ def test_a_token_cannot_outlive_the_limit_of_the_instance(browser_of, owner):
     assert found_token(owner).expires_on == (utcnow() + timedelta(days=10)).date()
 
 
-def test_where_the_instance_asks_for_no_expiry_a_token_may_live_on(browser_of, owner):
+def test_where_the_instance_requires_no_expiry_a_token_can_be_unlimited(browser_of, owner):
     instance.change_instance(instance.InstanceChanges(require_personal_access_token_expiry=False), by=SHELL)
 
     browser_of(owner).submit(TOKENS, {"name": "laptop", "scopes": "api", "expires_on": ""})
@@ -204,13 +204,13 @@ def test_rotating_a_revoked_token_revokes_nothing_else(browser_of, rest, owner):
 @pytest.mark.parametrize("who", ["outsider", "admin"])
 def test_tokens_of_others_are_not_found_here(browser_of, request, rest, owner, verb, who):
     token, secret = own_token(owner)
-    somebody = request.getfixturevalue(who)
+    other = request.getfixturevalue(who)
 
-    answer = browser_of(somebody).post(f"{TOKENS}/{token.id}/{verb}")
+    answer = browser_of(other).post(f"{TOKENS}/{token.id}/{verb}")
 
     assert answer.status_code == 404
     assert is_alive(rest, secret)
-    assert "laptop" not in browser_of(somebody).get(TOKENS).text
+    assert "laptop" not in browser_of(other).get(TOKENS).text
 
 
 def test_anonymous_visitors_have_no_tokens(browser):
@@ -284,7 +284,7 @@ def test_a_deploy_token_is_made_shown_once_and_works(browser_of, pip, owner, pro
     assert section(again, "Active")[0].startswith(f"servers {username}")
 
 
-def test_a_deploy_token_may_have_a_name_and_an_end_of_its_own(browser_of, owner, project):
+def test_a_deploy_token_can_have_a_user_name_and_an_expiry_date(browser_of, owner, project):
     tomorrow = (utcnow() + timedelta(days=1)).date()
     sent = {"name": "ci", "username": "robot", "expires_on": tomorrow.isoformat(), "scopes": "write_package_registry"}
 

@@ -1,4 +1,4 @@
-"""The whole policy as a table: who can do what, where, and how others are refused.
+"""The whole policy as a table: the permissions of each principal in each place, and how others are refused.
 
 The expected values are written down from GitLab's documentation ("Permissions and roles", "Deploy tokens", "CI/CD job
 tokens", PyPI API), not from the code.
@@ -32,7 +32,7 @@ Table = dict[str, dict[Visibility, str]]
 
 
 def table(text: str) -> Table:
-    """Rows of ``who | public internal private``; a row may be for several, separated by commas."""
+    """Rows of ``principal | public internal private``; a row can name several principals, separated by commas."""
     rows: Table = {}
     for line in filter(None, map(str.strip, text.splitlines())):
         names, _, outcomes = line.partition("|")
@@ -62,7 +62,7 @@ def column(expected: Table, visibility: Visibility) -> dict[str, str]:
 
 @pytest.fixture
 def tree(app: Flask) -> Project:
-    """``top/sub/project`` in public groups, so that the project may have any visibility."""
+    """``top/sub/project`` in public groups, so that the project can have any visibility."""
     top = factories.group("top", visibility=Visibility.PUBLIC)
     sub = factories.group("sub", parent=top, visibility=Visibility.PUBLIC)
     return factories.project("project", parent=sub)
@@ -89,7 +89,7 @@ def askers(tree: Project) -> dict[str, Principal]:
         admin = factories.user("root", is_admin=True)
         developer, owner = users[Role.DEVELOPER], users[Role.OWNER]
         return {
-            "nobody": ANONYMOUS,
+            "anonymous": ANONYMOUS,
             "stranger": factories.signed_in(stranger),
             "stranger's token": factories.by_access_token(stranger),
             "external stranger": factories.signed_in(external),
@@ -133,7 +133,7 @@ OWN_DEPLOYS = "deploy read, deploy write, deploy read of group, deploy write of 
 FOREIGN_DEPLOYS = "deploy without package scope, deploy of foreign project, deploy of foreign group"
 OWN_JOBS = "job of developer, job of owner, job of reporter, job of admin, listed job of developer, listed job of owner"
 SEE = table(f"""
-    nobody                                              | 200 401 401
+    anonymous                                           | 200 401 401
     stranger, stranger's token                          | 200 200 404
     external stranger                                   | 200 404 404
     external guest, external developer                  | 200 200 200
@@ -147,7 +147,7 @@ SEE = table(f"""
     unlisted job of external owner                      | 200 404 404
 """)
 READ_PACKAGES = table(f"""
-    nobody                                              | 200 401 401
+    anonymous                                           | 200 401 401
     stranger, stranger's token                          | 200 200 404
     external stranger                                   | 200 404 404
     external guest                                      | 200 403 403
@@ -164,9 +164,9 @@ READ_PACKAGES = table(f"""
     unlisted job of owner, unlisted job of admin        | 200 200 404
     unlisted job of external owner                      | 200 404 404
 """)
-# "Package registry: only project members" beside a project that others may see.
+# "Package registry: only project members" beside a project that others can see.
 READ_PACKAGES_OF_MEMBERS = table(f"""
-    nobody                                              | 401 401 401
+    anonymous                                           | 401 401 401
     stranger, stranger's token                          | 403 403 404
     external stranger                                   | 403 404 404
     external guest                                      | 403 403 403
@@ -184,7 +184,7 @@ READ_PACKAGES_OF_MEMBERS = table(f"""
     unlisted job of external owner                      | 403 404 404
 """)
 PUBLISH = table(f"""
-    nobody                                              | 401 401 401
+    anonymous                                           | 401 401 401
     stranger, stranger's token                          | 403 403 404
     external stranger                                   | 403 404 404
     external guest                                      | 403 403 403
@@ -203,7 +203,7 @@ PUBLISH = table(f"""
     unlisted job of external owner                      | 403 404 404
 """)
 DELETE = table(f"""
-    nobody                                              | 403 401 401
+    anonymous                                           | 403 401 401
     stranger, stranger's token                          | 403 403 404
     external stranger                                   | 403 404 404
     external guest, external developer                  | 403 403 403
@@ -220,13 +220,16 @@ DELETE = table(f"""
     unlisted job of external owner                      | 403 404 404
 """)
 # As to delete, except that anonymous callers are asked to sign in.
-YANK = DELETE | table("nobody | 401 401 401")
+YANK = DELETE | table("anonymous | 401 401 401")
 
 
-def refused_to_all(told_to_nobody: str, expected: Table) -> Table:
+def refused_to_all(to_anonymous: str, expected: Table) -> Table:
     """The same for a project in a state that forbids it to all: every principal that sees it gets 403."""
-    refused = {name: {v: "403" if told == "200" else told for v, told in row.items()} for name, row in expected.items()}
-    return refused | table(f"nobody | {told_to_nobody}")
+    refused = {
+        name: {visibility: "403" if status == "200" else status for visibility, status in row.items()}
+        for name, row in expected.items()
+    }
+    return refused | table(f"anonymous | {to_anonymous}")
 
 
 @pytest.mark.parametrize("visibility", VISIBILITIES, ids=lambda visibility: visibility.label)
@@ -257,7 +260,7 @@ class TestProject:
     ) -> None:
         assert outcomes(askers, permission, tree) == column(expected, visibility)
 
-    def test_the_registry_of_members_is_closed_to_those_who_only_see_the_project(
+    def test_the_registry_of_members_is_closed_to_users_who_only_see_the_project(
         self, tree: Project, askers: dict[str, Principal], visibility: Visibility
     ) -> None:
         tree.registry_access = RegistryAccess.PRIVATE
@@ -267,7 +270,7 @@ class TestProject:
         assert outcomes(askers, Permission.READ_NAMESPACE, tree) == column(SEE, visibility)
         assert outcomes(askers, Permission.CREATE_PACKAGE, tree) == column(PUBLISH, visibility)
 
-    def test_anyone_may_pull_from_an_open_registry_and_nothing_else(
+    def test_anyone_can_pull_from_an_open_registry_and_do_nothing_else(
         self, tree: Project, askers: dict[str, Principal], visibility: Visibility
     ) -> None:
         tree.registry_access = RegistryAccess.PUBLIC
@@ -352,8 +355,8 @@ class TestProject:
             assert outcomes(unlisted, permission, tree) == dict.fromkeys(unlisted, "200")
 
 
-# Least role of a user, whether ``read_api`` is enough for a token, and whether a job may, of all that no table above is
-# about.
+# Least role of a user, whether ``read_api`` is enough for a token, and whether a job is allowed; for each permission
+# without a table above.
 ON_PROJECTS = {
     Permission.READ_STATISTICS: (Role.REPORTER, True, False),
     Permission.ADMIN_PACKAGE: (Role.MAINTAINER, False, False),
@@ -479,7 +482,7 @@ def group_askers(app: Flask) -> dict[str, Principal]:
         users = {role: factories.member(sub, role, role.name.lower()) for role in MEMBER_ROLES}
         stranger = factories.user("stranger")
         return {
-            "nobody": ANONYMOUS,
+            "anonymous": ANONYMOUS,
             "stranger": factories.signed_in(stranger),
             "external stranger": factories.signed_in(factories.user("external", is_external=True)),
             **{role.name.lower(): factories.signed_in(user) for role, user in users.items()},
@@ -516,7 +519,7 @@ OUTSIDE_DEPLOYS = (
     "deploy of group below, deploy of project below, deploy of foreign project, deploy without package scope"
 )
 SEE_GROUP = table(f"""
-    nobody                                              | 200 401 401
+    anonymous                                           | 200 401 401
     stranger, foreign job of stranger                   | 200 200 404
     external stranger                                   | 200 404 404
     {GROUP_MEMBERS}, external member below              | 200 200 200
@@ -527,7 +530,7 @@ SEE_GROUP = table(f"""
     job of reporter, job of guest, foreign job of reporter | 200 200 200
 """)
 READ_GROUP_PACKAGES = table(f"""
-    nobody                                              | 200 401 401
+    anonymous                                           | 200 401 401
     stranger, foreign job of stranger                   | 200 403 404
     external stranger                                   | 200 404 404
     owner of project below, owner of group below        | 200 403 403
@@ -607,18 +610,18 @@ def test_a_group_decides_who_creates_projects_and_subgroups_in_it(
 def test_a_personal_namespace_takes_projects_of_its_user_only(owner: User, outsider: User, admin: User) -> None:
     space = db.session.scalars(select(Namespace).where(Namespace.full_path == owner.username)).one()
 
-    told = {
+    statuses = {
         user.username: outcome(factories.signed_in(user), Permission.CREATE_PROJECT, space)
         for user in (owner, outsider, admin)
     }
 
-    assert told == {"olivia": "200", "oscar": "403", "root": "200"}
+    assert statuses == {"olivia": "200", "oscar": "403", "root": "200"}
 
 
 # Columns as in ``IN_INSTANCE``.
 INSTANCE = """
                      see  users user  job   list  use   rotate api  read  administrate
-    nobody           | 200   200   401   401   401   401   401   401   401   401
+    anonymous        | 200   200   401   401   401   401   401   401   401   401
     owner            | 200   200   200   200   200   200   200   200   403   403
     owner's token    | 200   200   200   200   200   200   200   200   403   403
     owner's read_api | 200   200   200   200   200   200   scope scope 403   scope

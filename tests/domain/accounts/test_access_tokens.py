@@ -95,7 +95,7 @@ def test_a_token_that_breaks_a_rule_is_not_issued(
     assert db.session.scalars(select(AccessToken)).all() == []
 
 
-def test_every_known_scope_may_be_given(owner: User) -> None:
+def test_a_token_can_have_every_known_scope(owner: User) -> None:
     assert issue(owner, scopes=list(Scope))[0].scopes == [scope.value for scope in Scope]
 
 
@@ -118,7 +118,7 @@ def test_a_token_dies_at_the_beginning_of_its_last_day_in_utc(owner: User, now: 
 
 
 @pytest.mark.parametrize("day", [TODAY, TODAY - timedelta(days=400)], ids=["today", "past"])
-def test_a_token_that_is_over_may_be_issued_and_is_dead_at_once(owner: User, day: date) -> None:
+def test_a_token_with_a_past_expiry_date_can_be_issued_and_is_expired(owner: User, day: date) -> None:
     token = issue(owner, expires_on=day)[0]
 
     assert token.expires_on == day

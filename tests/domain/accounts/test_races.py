@@ -57,7 +57,7 @@ def delete(user_id: int) -> Act:
 
 @pytest.mark.parametrize("second", [demote, block, delete])
 @pytest.mark.parametrize("first", [demote, block, delete])
-def test_of_two_administrators_who_go_at_the_same_time_one_stays(
+def test_of_two_administrators_who_leave_at_the_same_time_one_stays(
     app: Flask, admin: User, first: Callable[[int], Act], second: Callable[[int], Act]
 ) -> None:
     other = factories.user(is_admin=True)
@@ -66,7 +66,7 @@ def test_of_two_administrators_who_go_at_the_same_time_one_stays(
 
 
 @pytest.mark.parametrize("leave", [demote, block, delete])
-def test_who_becomes_the_only_administrator_meanwhile_stays_one(
+def test_a_user_who_becomes_the_only_administrator_meanwhile_stays_one(
     app: Flask, admin: User, outsider: User, leave: Callable[[int], Act]
 ) -> None:
     admin_id, heir_id = admin.id, outsider.id

@@ -225,7 +225,7 @@ def test_a_new_name_renames_the_personal_namespace(owner: User) -> None:
     assert (project.full_path, project.full_name) == ("olivia/own", "Olivia Owner / Own")
 
 
-def test_a_user_name_may_change_its_case_only(owner: User) -> None:
+def test_a_user_name_can_change_its_case_only(owner: User) -> None:
     users.change_user(owner, users.UserChanges(username="Olivia"), by=SHELL)
 
     assert users.personal_namespace(owner).full_path == "Olivia"

@@ -27,7 +27,7 @@ GOOD = {
     "the least there can be": b"Metadata-Version: 1.0\nName: demo\nVersion: 1.0",
     "a newer minor version": of("From-The-Future: x", version="2.99"),
     "a newer minor version of the first": of(version="1.9"),
-    "fields of nobody": of("X-Anything: x", "X-Anything: y"),
+    "unknown field": of("X-Anything: x", "X-Anything: y"),
     "2.0 with fields of 2.1": of("Provides-Extra: test", "Description-Content-Type: text/markdown", version="2.0"),
     "1.0 with fields of 1.1, as old distutils": of("Classifier: A", "Download-URL: https://example.com", version="1.0"),
     "2.1 with license files, as old setuptools": of("License-File: LICENSE", version="2.1"),
@@ -35,7 +35,7 @@ GOOD = {
         "Description-Content-Type: UNKNOWN", "Platform: UNKNOWN", "License: UNKNOWN", "Requires-Python: UNKNOWN"
     ),
     "empty fields": of("Requires-Python:", "Description-Content-Type: ", "Keywords:"),
-    "a classifier of nobody": of("Classifier: Private :: Do Not Upload"),
+    "an unknown classifier": of("Classifier: Private :: Do Not Upload"),
     "a direct reference": of(requires_dist=["tools @ git+https://git.example.com/tools.git@v1"]),
     "a requirement with everything": of(
         requires_dist=['a.b_c[x,y] >=1.0,!=1.3.*,<2 ; python_version >= "3.8" and extra == "x"']

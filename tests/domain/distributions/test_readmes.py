@@ -13,7 +13,7 @@ BROKEN = "Title\n===\n\n.. nonsense:: x\n"
 
 FAULTLESS = {
     "reStructuredText": Description("Title\n=====\n\n* a\n* b\n", RST),
-    "code in a language nobody knows": Description(".. code-block:: nonsense\n\n    x\n", "text/plain"),
+    "code in an unknown language": Description(".. code-block:: nonsense\n\n    x\n", "text/plain"),
     "Markdown, whatever it is": Description("# a\n<b>*`[", "text/markdown"),
     "plain text": Description(BROKEN, "text/plain"),
     "text of no type": Description(BROKEN, ""),

@@ -140,7 +140,7 @@ def test_members_cannot_grant_or_change_roles_above_their_own(
     assert namespaces.change_member(project, outsider, Role.REPORTER, by=by).role is Role.REPORTER
 
 
-def test_anyone_may_leave(project: Project, developer: User) -> None:
+def test_any_member_can_leave(project: Project, developer: User) -> None:
     namespaces.remove_member(project, developer, by=factories.signed_in(developer))
 
     assert roles(project) == []
@@ -213,7 +213,7 @@ def test_an_owner_whose_role_ends_does_not_count_as_one(group: Group, owner: Use
         namespaces.remove_member(group, owner, by=SHELL)
 
 
-def test_a_subgroup_may_lose_its_own_owners_while_there_are_some_above(group: Group) -> None:
+def test_a_subgroup_can_lose_its_own_owners_while_there_are_owners_above(group: Group) -> None:
     sub = factories.group("sub", parent=group)
     lead = factories.member(sub, Role.OWNER)
 

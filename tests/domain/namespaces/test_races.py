@@ -97,7 +97,9 @@ def test_a_group_is_renamed_while_a_project_of_it_is_deleted(app: Flask, project
     assert full_path("renamed") == "renamed"
 
 
-def test_of_two_who_delete_a_project_one_is_refused_and_one_deletion_is_recorded(app: Flask, project: Project) -> None:
+def test_of_two_concurrent_deletions_of_a_project_one_is_refused_and_one_is_recorded(
+    app: Flask, project: Project
+) -> None:
     assert race(app, delete(project.id), delete(project.id)) == ("done", "NotFound")
 
     assert len(db.session.scalars(select(AuditEvent).where(AuditEvent.action == "project_destroyed")).all()) == 1

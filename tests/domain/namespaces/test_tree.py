@@ -68,7 +68,7 @@ def test_a_project_is_created_in_a_group_or_ones_own_space(group: Group, owner: 
     assert (in_space.full_path, in_space.full_name) == ("olivia/one", "Olivia / one")
 
 
-def test_a_project_is_refused_where_its_creator_may_not(
+def test_a_project_is_refused_without_permission_to_create_it(
     group: Group, project: Project, owner: User, outsider: User
 ) -> None:
     reporter = factories.member(group, Role.REPORTER)
@@ -130,7 +130,7 @@ def test_a_new_path_or_name_reaches_everything_below(group: Group, project: Proj
         namespaces.find("acme/tools", Project)
 
 
-def test_a_path_may_change_its_case_only(group: Group, project: Project) -> None:
+def test_a_path_can_change_its_case_only(group: Group, project: Project) -> None:
     namespaces.change(group, namespaces.NamespaceChanges(path="ACME"), by=SHELL)
 
     assert project.full_path == "ACME/tools"

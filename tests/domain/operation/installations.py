@@ -70,7 +70,7 @@ def create(app: Flask, path: Path) -> None:
 
 
 def rows(app: Flask) -> dict[str, list[dict[str, Any]]]:
-    """Everything in the database but what counts changes."""
+    """All rows of the database except those that count changes."""
     with app.app_context(), db.engine.connect() as connection:
         return {
             table.name: [json.loads(line) for line in table_rows.dump(connection, table)]

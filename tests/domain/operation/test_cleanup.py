@@ -302,7 +302,7 @@ def test_an_object_without_a_file_goes_after_the_grace_period(storage: Storage, 
     assert not storage.exists(stray)
 
 
-def test_a_young_object_without_a_file_may_belong_to_an_upload_under_way(storage: Storage, stray: str) -> None:
+def test_a_recent_object_without_a_file_can_belong_to_an_upload_in_progress(storage: Storage, stray: str) -> None:
     assert cleanup.run(storage, utcnow() + timedelta(minutes=59)) == NOTHING
 
     assert storage.exists(stray)

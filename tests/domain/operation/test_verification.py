@@ -161,7 +161,7 @@ def test_a_repair_does_not_replace_missing_objects(storage: Storage, key: str) -
 
 
 @pytest.mark.parametrize(("hours", "is_removed"), [(23, False), (25, True)])
-def test_an_orphan_of_less_than_a_day_may_belong_to_an_upload_under_way(
+def test_an_orphan_of_less_than_a_day_can_belong_to_an_upload_in_progress(
     storage: Storage, orphan: str, hours: int, is_removed: bool
 ) -> None:
     summary = verification.verify(storage, utcnow() + timedelta(hours=hours), lambda problem: None, repair=True)
