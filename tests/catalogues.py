@@ -1,6 +1,6 @@
 """The messages of pages against the catalogues; ``python -m tests.catalogues`` brings these up to date.
 
-New messages are added without a translation, those no longer used leave; English ones stand for themselves.
+New messages are added without a translation, unused ones are removed; English messages are their own translations.
 """
 
 from __future__ import annotations

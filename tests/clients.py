@@ -36,7 +36,7 @@ def basic(credentials: Credentials) -> dict[str, str]:
 
 
 def pypi_path(namespace: Namespace | str | int, *, group: bool | None = None) -> str:
-    """The address of a namespace's PyPI endpoints, by number, or by whatever spelling is given."""
+    """The address of a namespace's PyPI endpoints, by number, or in the given spelling."""
     is_group = isinstance(namespace, Group) if group is None else group
     identifier = namespace.id if isinstance(namespace, Namespace) else namespace
     return (
@@ -244,14 +244,14 @@ class Page:
 
 
 class Browser:
-    """A person with a browser and without scripts: keeps cookies, fills in forms. A request is a world of its own."""
+    """A browser without scripts: keeps cookies, fills in forms. Requests share nothing else."""
 
     def __init__(self, app: Flask) -> None:
         self.app = app
         self.client = app.test_client()
 
     def sign_in(self, user: User) -> Browser:
-        """As after signing in by password, without the time that takes."""
+        """Sign in without the time that verifying a password takes."""
         with self.client.session_transaction() as session:
             session["_user_id"] = SignedIn(user).get_id()
         return self
@@ -274,7 +274,7 @@ class Browser:
         return self.open(target, method="POST", data={name: value for name, value in sent.items() if value is not None})
 
     def post(self, path: str, fields: Mapping[str, Any] | None = None) -> Page:
-        """Send a form with this session's token, whether or not there is a page with such a form for this person."""
+        """Send a form with this session's token, whether or not this user has a page with such a form."""
         page = self.get("/users/sign_in")
         form = "/users/sign_in"
         if page.status_code == 303:

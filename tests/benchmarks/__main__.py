@@ -1,6 +1,6 @@
 """``python -m tests.benchmarks``: how fast, how much memory, how many statements, beside goals and other registries.
 
-Prints tables and which goals were met; what was not measured is said with its reason. Everything runs on this machine,
+Prints tables and which goals were met, and the reason for each skipped measurement. Everything runs on this machine,
 in a temporary folder: with ``TMPDIR`` on the disk that counts. ``--record`` also appends it all to ``RESULTS.md``.
 """
 

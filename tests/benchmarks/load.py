@@ -65,7 +65,7 @@ class Turns:
 class Target:
     """A request to repeat.
 
-    :ivar status: what every answer must have.
+    :ivar status: the status that every answer must have.
     :ivar pid: the process that answers, or the parent of those that do.
     :ivar turns: paths that the requests ask for instead of the URL's.
     """
@@ -88,7 +88,7 @@ class Answer:
 
 
 def generator() -> str:
-    """What makes the load on this machine."""
+    """The load generator of this machine."""
     return "wrk" if shutil.which("wrk") else "a loop over sockets"
 
 
@@ -141,7 +141,7 @@ def _tree(pid: int | str | None) -> list[int | str | None]:
 
 
 def answer(target: Target) -> Answer:
-    """What one request is answered, with no header of its own but ``Host``."""
+    """The answer to one request without headers except ``Host``."""
     parts = urlsplit(target.url)
     with closing(http.client.HTTPConnection(parts.netloc, timeout=60)) as connection:
         connection.putrequest("GET", parts.path, skip_accept_encoding=True)

@@ -1,4 +1,4 @@
-"""People at their browsers."""
+"""Browsers of users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What scripts add, and that everything is reached by keyboard."""
+"""The behavior of scripts, and access to everything by keyboard."""
 
 from __future__ import annotations
 

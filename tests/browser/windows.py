@@ -61,7 +61,7 @@ class Window:
         self.page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
 
     def _note(self, message: ConsoleMessage) -> None:
-        # The status of the page itself is looked at by who opened it.
+        # The caller of ``open`` checks the status of the page itself.
         if message.type == "error" and message.location["url"] != self.page.url:
             self.problems.append(f"console: {message.text} {message.location['url']}")
 
@@ -121,7 +121,7 @@ class Desk:
         self._cookies: list[Any] = []
 
     def window(self, reader: str, look: Look = LIGHT) -> Window:
-        """The one that this reader has with this look, opened when it is first asked for."""
+        """The window of this reader with this look, opened on first use."""
         if (reader, look) not in self._windows:
             self._windows[reader, look] = Window(self.context(reader, look).new_page(), look, self.pictures)
         window = self._windows[reader, look]

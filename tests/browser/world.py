@@ -134,7 +134,7 @@ def _upload_as_job(project: Namespace, file: BuiltFile, token: str, **fields: st
 
 
 def _open(server: RunningServer) -> None:
-    """What visitors see."""
+    """Create a public project for visitors."""
     group = server.group("open", name="Open", visibility="public", description="For everybody.")
     project = server.project("samples", group=group, name="Samples", visibility="public")
     project.publish(build_wheel("samples", "1.0", summary="Measurements to try things with."))

@@ -35,7 +35,7 @@ def test_even_an_empty_list_has_a_last_page(total: int, last: int) -> None:
 
 
 @pytest.mark.parametrize(("size", "has_more"), [(4, True), (5, False), (6, False)])
-def test_the_first_records_come_with_whether_there_are_more(people: list[User], size: int, has_more: bool) -> None:
+def test_the_first_records_are_returned_with_a_flag_for_more(people: list[User], size: int, has_more: bool) -> None:
     assert paging.first(LISTING, size) == (people[:size], has_more)
 
 

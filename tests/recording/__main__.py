@@ -78,7 +78,7 @@ def _server(place: Path, database_url: str | None) -> RunningServer:
 
 
 def _free_port() -> int:
-    """The same at all starts, whatever the server calls its address."""
+    """A port for all starts of the server, so that its address stays the same."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

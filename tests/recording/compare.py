@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def show(first: Path, second: Path, lines: int) -> int:
-    """Print what differs; the exit status, as that of ``diff``."""
+    """Print the differences, and return an exit status like that of ``diff``."""
     steps, others = _steps(first), _steps(second)
     missing, added = sorted(steps - others), sorted(others - steps)
     differing = [step for step in sorted(steps & others) if (first / step).read_bytes() != (second / step).read_bytes()]
@@ -36,7 +36,7 @@ def _steps(folder: Path) -> set[str]:
 
 
 def _lines(file: Path) -> list[str]:
-    """The lines of a step, JSON documents laid out in many."""
+    """The lines of a step, with indented JSON documents."""
     lines: list[str] = []
     for line in file.read_text("utf-8").split("\n"):
         if line.startswith(("{", "[")):

@@ -1,4 +1,4 @@
-"""Which routes of the application no step has asked."""
+"""The routes of the application that no step has requested."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from registry import create_app
 
 
 def uncovered(sent: Iterable[tuple[str, str]]) -> list[str]:
-    """A line for each method of a route that is not among the requests, as ``GET /explore``."""
+    """A line for each method of a route that was not requested, as in ``GET /explore``."""
     with tempfile.TemporaryDirectory() as folder:
         app = create_app({"INSTANCE_PATH": Path(folder), "SECRET_KEY": "a key for nothing, long enough to pass"})
         adapter = app.url_map.bind("localhost")
@@ -37,5 +37,5 @@ def _route(adapter: MapAdapter, method: str, path: str) -> tuple[str, str] | Non
 
 
 def _plain(rule: Rule) -> str:
-    """An address with a slash at its end is the one without it."""
+    """The rule without a slash at its end."""
     return rule.rule.rstrip("/") or "/"

@@ -1,4 +1,4 @@
-"""The same installation behind a proxy, below another address, and with files that nginx sends."""
+"""The same installation behind a proxy, at another address, and with files sent by nginx."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORWARDED = {
 
 
 def play(world: World) -> None:
-    """Ends with the settings it began with."""
+    """Play these steps, and restore the settings."""
     before = dict(world.server.settings)
     for name, settings in (
         ("external-url", {"EXTERNAL_URL": "https://packages.example.com/registry"}),

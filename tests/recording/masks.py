@@ -1,4 +1,4 @@
-"""Replaces what differs from run to run: times, secrets, ports and folders.
+"""Replaces values that differ from run to run: times, secrets, ports and folders.
 
 Times and dates near now become their distance from now (``<now>``, ``<today+30>``); a format and its precision stay
 visible, and fixed dates far away stay as they are.
@@ -42,7 +42,7 @@ _PLAIN: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 class Masks:
-    """``texts``: what else is replaced, by the word that takes its place."""
+    """Masks texts. ``texts``: further replacements, by the text to replace."""
 
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
@@ -102,7 +102,7 @@ class Masks:
         return text if abs(days) > FAR.days else f"<today{f'{days:+}' if days else ''}{form}>"
 
     def _moment(self, moment: datetime, form: str, text: str) -> str:
-        """The distance in hours; of a midnight, in days, for that is a date made a point in time."""
+        """The distance in hours; for midnights in days, because they stem from dates."""
         distance = moment - self._now
         if abs(distance) < NEAR:
             return f"<now{form}>"

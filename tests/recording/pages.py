@@ -111,7 +111,7 @@ def sign_in(world: World) -> None:
 
 
 def addresses(world: World) -> list[str]:
-    """Every page there is to look at, with what its address may ask for."""
+    """The addresses of all pages, with the parameters that they accept."""
     ids = world.ids
     project, group = "/acme/tools/-", "/groups/acme/-"
     box, first, long = ids["signalbox 2.0.0"], ids["signalbox 1.0.0"], ids["driver-01 1.0"]
@@ -211,7 +211,7 @@ def look(world: World, people: Mapping[str, Browser]) -> None:
 
 
 def send(browser: Browser, path: str, forms: Iterable[Mapping[str, Any]], *, both: bool = True) -> None:
-    """Send each form, those that are refused in Japanese too."""
+    """Send each form; refused ones in Japanese as well."""
     for fields in forms:
         answer = browser.post(path, fields)
         if both and answer.status >= 400:
@@ -637,7 +637,7 @@ def errors(world: World, people: Mapping[str, Browser]) -> None:
 
 
 def _raw(world: World) -> None:
-    """Requests that are none, or are unusually made."""
+    """Send malformed and unusual requests."""
     raw = world.recorder.raw
     host = b"Host: localhost\r\nConnection: close\r\n"
     post = b"POST /api/v4/users HTTP/1.1\r\n" + host

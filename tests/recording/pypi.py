@@ -433,7 +433,7 @@ def _forwarding(world: World) -> None:
 
 
 def play_downloads(world: World) -> None:
-    """Counted every few seconds: what shows the counts comes after the server has been started again."""
+    """Download files. The counts are written at intervals: steps that show them follow after a restart."""
     world.recorder.part("pypi-downloads")
     get, tokens = world.recorder.request, world.tokens
     alice = basic("alice", tokens["alice"])

@@ -1,4 +1,4 @@
-"""Sends requests byte for byte as they are written here, and writes down what comes back."""
+"""Sends requests byte for byte as they are written here, and records the responses."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Answer:
 
     @cached_property
     def content(self) -> bytes:
-        """The body without its compression."""
+        """The decompressed body."""
         return gzip.decompress(self.body) if self.headers["Content-Encoding"] == "gzip" and self.body else self.body
 
     @cached_property
@@ -46,7 +46,7 @@ class Answer:
 
 
 class Recorder:
-    """Writes a file for each step. ``part`` is the folder for the steps to come, whose numbers start anew in each."""
+    """Writes a file for each step. ``part`` sets the folder for the next steps; numbers start at one in each."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
@@ -64,7 +64,7 @@ class Recorder:
         print(f"{self.steps:5} {name}", flush=True)
 
     def request(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
-        """One request on a connection of its own; the path goes out as it is, and ``Host`` unless it is given."""
+        """Send a request on a connection of its own, with the path unchanged, and with ``Host`` unless it is given."""
         parts = urlsplit(self.url)
         path = quote(path, safe=_ASCII)
         sent = {"Host": parts.netloc, **(headers or {})}
@@ -86,7 +86,7 @@ class Recorder:
         return answer
 
     def raw(self, name: str, sent: bytes) -> None:
-        """Bytes that need not be a request, and everything that comes back until the connection ends."""
+        """Send any bytes, and record everything received until the connection ends."""
         parts = urlsplit(self.url)
         received = b""
         with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20) as connection:
@@ -106,7 +106,7 @@ class Recorder:
         self.steps += 1
 
     def _keep_secrets(self, answer: Answer) -> None:
-        """A new token, of whatever prefix, is masked from now on."""
+        """Mask a new token from now on, whatever its prefix."""
         if answer.body and answer.status in (200, 201) and answer.headers["Content-Type"] == "application/json":
             document = answer.json
             if isinstance(document, dict) and isinstance(document.get("token"), str):
@@ -135,7 +135,7 @@ class Recorder:
         name = name.lower()
         if name == "x-request-id":
             return re.sub(r"^[0-9a-f]{32}$", "<id>", value)
-        if name == "allow":  # a set, in the order of this process
+        if name == "allow":  # a set, whose order differs from process to process
             return ", ".join(sorted(value.split(", ")))
         if name == "retry-after" and value != "5":
             return "<seconds>"
@@ -154,7 +154,7 @@ class Recorder:
         return re.sub(r'"[0-9a-f]{32}(-gzip)?"', lambda found: self._etags.get(found[0], found[0]), value)
 
     def _note_etag(self, answer: Answer, shown: str) -> None:
-        """An ETag of a body with masked parts in it differs from run to run: it gets a number."""
+        """Number the ETag of a body with masked parts, which differs from run to run."""
         etag = answer.headers["ETag"]
         if etag and answer.body and etag not in self._etags and self.masks(shown) != shown:
             self._etags[etag] = f"<ETag {len(self._etags) + 1}>"
@@ -170,7 +170,7 @@ def _shown(answer: Answer) -> str:
 
 
 def _sent_body(body: bytes) -> str:
-    """Of files only their digest."""
+    """The body as recorded: files as their digest only."""
     if len(body) > 4000 or not body.isascii():
         readable = body.decode("utf-8", "replace") if len(body) <= 4000 else ""
         if readable and "\ufffd" not in readable and "\x00" not in readable:
@@ -180,7 +180,7 @@ def _sent_body(body: bytes) -> str:
 
 
 def _without_ids(text: str) -> str:
-    """What ``Recorder._received`` does, for an answer that nothing has parsed."""
+    """The same replacements as in ``Recorder._received``, for a response that was not parsed."""
     text = re.sub(r"(?<=X-Request-Id: )[0-9a-f]{32}", "<id>", text)
     text = re.sub(r"(?<=Allow: )[A-Z, ]+", lambda found: ", ".join(sorted(found[0].split(", "))), text)
     return re.sub(r"(?<=Content-Length: )\d+(?=(?s:.*?)\r\n\r\n<)", "<length>", text)
@@ -191,7 +191,7 @@ def basic(username: str, password: str) -> dict[str, str]:
 
 
 def multipart(fields: Iterable[tuple[str, str | tuple[str, bytes]]]) -> bytes:
-    """A form; a pair of file name and content is a file."""
+    """The body of a form; a pair of file name and content is a file."""
     parts = b""
     for name, value in fields:
         parts += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"'.encode()
@@ -205,7 +205,7 @@ def multipart(fields: Iterable[tuple[str, str | tuple[str, bytes]]]) -> bytes:
 
 
 class Rest:
-    """A script on the REST API with the token of one user, or without any."""
+    """A script on the REST API with the token of a user, or without one."""
 
     def __init__(self, recorder: Recorder, token: str | None = None) -> None:
         self._recorder = recorder

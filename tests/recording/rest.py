@@ -1,4 +1,4 @@
-"""The REST API, resource by resource; what the parts leave behind is what the pages show later."""
+"""The REST API, resource by resource; the records that the parts create are on the pages later."""
 
 from __future__ import annotations
 
@@ -688,7 +688,7 @@ def _forwarding(world: World) -> None:
 
 
 def addresses(world: World) -> None:
-    """What is no route, and credentials in every place and state."""
+    """Unknown addresses, and credentials in every place and state."""
     world.recorder.part("rest-addresses")
     root, anonymous, alice = world.root, world.anonymous, world.by("alice")
     for path in (

@@ -1,5 +1,5 @@
 """``flask …`` and ``python app.py`` on the instance that serves, each in a fork of this process: starting Python and
-importing everything anew would take longer than all the rest.
+importing everything again would take longer than everything else.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def play(world: World) -> None:
 
 
 class Shell:
-    """Records a command: what it was given, standard output, standard error and the exit status."""
+    """Records a command: its arguments and input, standard output, standard error and exit status."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -65,7 +65,7 @@ class Shell:
         return self._record("flask", arguments, run, stdin, environment)
 
     def app(self, **environment: str) -> str:
-        """``python app.py``, which must end by itself."""
+        """Run ``python app.py``, which must end by itself."""
         return self._record("app.py", (), lambda: runpy.run_path("app.py", run_name="__main__"), "", environment)
 
     def _record(
@@ -97,7 +97,7 @@ class Shell:
 
     @staticmethod
     def _run(run: Callable[[], object], files: list[int], environment: dict[str, str]) -> None:
-        """In the child: become the program, and end with its status."""
+        """Run the program in the child process, and end it with its status."""
         status = 1
         try:
             for number, file in enumerate(files):
@@ -124,7 +124,7 @@ def _without_log_lines(text: str) -> str:
 
 
 def _without_digests(text: str, arguments: tuple[str, ...]) -> str:
-    """In a backup are times and secrets, so that digests and sizes of its parts differ from run to run."""
+    """Mask digests and sizes of a backup, which contains times and secrets and so differs from run to run."""
     if arguments[:1] != ("backup",):
         return text
     text = re.sub(r"\b[0-9a-f]{64}\b", "<digest>", text)
@@ -245,7 +245,7 @@ def packages(world: World, shell: Shell, folder: Path) -> None:
 
 
 def backups(world: World, shell: Shell, folder: Path) -> None:
-    """Before anything is downloaded again: counts of downloads are rows that are written at some time."""
+    """Make backups before further downloads, whose counts are written at an unpredictable time."""
     (folder / "notes.txt").write_text("nothing")
     backup = str(folder / "backup.tar")
     for arguments in (

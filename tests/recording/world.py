@@ -1,4 +1,4 @@
-"""What the parts of the session share: who acts, and the numbers of the records they made."""
+"""State that the parts of the session share: tokens of users, and the ids of created records."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class World:
         return Rest(self.recorder, self.tokens[username])
 
     def keep(self, name: str, answer: Answer) -> int:
-        """Remember the number of a record that was made."""
+        """Remember the id of a created record, and return it."""
         document: Any = answer.json
         assert answer.status in (200, 201), f"{name}: {answer.status} {answer.text}"
         self.ids[name] = document["id"]

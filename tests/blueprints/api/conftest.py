@@ -1,4 +1,4 @@
-"""Tokens of the people that the tests are about."""
+"""Tokens of the users in the tests."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class TestCreation:
 
 
 class TestReading:
-    def test_a_list_has_all_or_the_active_ones(self, rest: Rest, project: Project, maintainer_token: str) -> None:
+    def test_a_list_has_all_or_only_active_tokens(self, rest: Rest, project: Project, maintainer_token: str) -> None:
         factories.deploy_token(project)
         factories.deploy_token(project, expires_at=utcnow() - timedelta(days=1))
 
@@ -103,7 +103,7 @@ class TestReading:
             assert response.status_code == 404
             assert response.json == {"message": "404 Not found"}
 
-    def test_administrators_see_all_there_are(
+    def test_administrators_see_all_tokens(
         self, rest: Rest, group: Group, project: Project, admin_token: str, owner_token: str
     ) -> None:
         factories.deploy_token(project)

@@ -47,7 +47,7 @@ def forest(group: Group) -> dict[str, Group]:
 
 
 class TestList:
-    def test_one_sees_ones_own_in_the_order_of_their_names(
+    def test_a_user_sees_their_own_groups_in_the_order_of_their_names(
         self, rest: Rest, forest: dict[str, Group], owner_token: str
     ) -> None:
         response = rest.get("/groups", owner_token)
@@ -148,7 +148,7 @@ class TestOne:
         assert response.json["pypi_package_requests_forwarding"] is None
 
     @pytest.mark.parametrize("caller", ["anonymous", "outsider"])
-    def test_a_private_group_is_not_there_for_others(
+    def test_a_private_group_is_not_found_by_others(
         self, rest: Rest, group: Group, outsider_token: str, caller: str
     ) -> None:
         response = rest.get(f"/groups/{group.id}", outsider_token if caller == "outsider" else None)

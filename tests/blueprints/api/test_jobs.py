@@ -80,7 +80,7 @@ class TestOwnJob:
         assert rest.get("/job").status_code == 401
         assert rest.get("/job", headers={"JOB-TOKEN": "glcbt-wrong"}).status_code == 401
 
-    def test_its_token_opens_nothing_else(self, rest: Rest, project: Project, started: dict[str, Any]) -> None:
+    def test_its_token_grants_nothing_else(self, rest: Rest, project: Project, started: dict[str, Any]) -> None:
         bearer = {"Authorization": f"Bearer {started['token']}"}
 
         assert rest.get("/user", headers=bearer).status_code == 401

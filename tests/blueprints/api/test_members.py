@@ -205,7 +205,9 @@ class TestAdding:
             }
         }
 
-    def test_not_above_ones_own_role(self, rest: Rest, project: Project, outsider: User, maintainer_token: str) -> None:
+    def test_a_role_above_that_of_the_caller_is_refused(
+        self, rest: Rest, project: Project, outsider: User, maintainer_token: str
+    ) -> None:
         response = rest.post(
             f"/projects/{project.id}/members", maintainer_token, {"user_id": outsider.id, "access_level": 50}
         )
@@ -262,7 +264,7 @@ class TestChange:
 
         assert response.status_code == 403
 
-    def test_not_above_ones_own_role(
+    def test_a_role_above_that_of_the_caller_is_refused(
         self, rest: Rest, project: Project, developer: User, maintainer_token: str
     ) -> None:
         address = f"/projects/{project.id}/members/{developer.id}"
@@ -271,7 +273,7 @@ class TestChange:
 
 
 class TestRemoval:
-    def test_a_member_goes(self, rest: Rest, project: Project, developer: User, maintainer_token: str) -> None:
+    def test_a_member_is_removed(self, rest: Rest, project: Project, developer: User, maintainer_token: str) -> None:
         response = rest.delete(f"/projects/{project.id}/members/{developer.id}", maintainer_token)
 
         assert response.status_code == 204

@@ -56,7 +56,7 @@ def test_an_empty_list_has_one_page(rest: Rest, owner_token: str) -> None:
     assert (response.headers["X-Total"], response.headers["X-Total-Pages"]) == ("0", "1")
 
 
-def test_beyond_the_end_there_is_nothing(rest: Rest, projects: list[int], owner_token: str) -> None:
+def test_a_page_beyond_the_end_is_empty(rest: Rest, projects: list[int], owner_token: str) -> None:
     response = rest.get("/projects?page=2147483647&per_page=100", owner_token)
 
     assert response.status_code == 200

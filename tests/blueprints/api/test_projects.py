@@ -168,7 +168,7 @@ class TestOne:
         assert permissions["group_access"] is None
 
     @pytest.mark.parametrize("caller", ["anonymous", "outsider"])
-    def test_a_private_project_is_not_there_for_others(
+    def test_a_private_project_is_not_found_by_others(
         self, rest: Rest, project: Project, outsider_token: str, caller: str
     ) -> None:
         response = rest.get(f"/projects/{project.id}", outsider_token if caller == "outsider" else None)
@@ -253,7 +253,7 @@ class TestCreation:
         assert response.status_code == 400
         assert response.json == body
 
-    def test_a_namespace_that_is_not_ones_to_use_is_none(
+    def test_a_namespace_without_permission_to_create_projects_is_invalid(
         self, rest: Rest, group: Group, project: Project, outsider_token: str, guest_token: str
     ) -> None:
         for namespace_id, token in ((group.id, outsider_token), (group.id, guest_token), (project.id, guest_token)):

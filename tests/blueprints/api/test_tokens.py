@@ -110,7 +110,9 @@ class TestCreation:
         assert rest.post(f"/users/{owner.id}/personal_access_tokens", None, sent).status_code == 401
         assert rest.post("/users/4711/personal_access_tokens", admin_token, sent).status_code == 404
 
-    def test_for_oneself_only_of_little_use(self, rest: Rest, owner: User, owner_token: str) -> None:
+    def test_users_create_tokens_for_themselves_only_with_limited_scopes(
+        self, rest: Rest, owner: User, owner_token: str
+    ) -> None:
         made = rest.post("/user/personal_access_tokens", owner_token, {"name": "r", "scopes": ["self_rotate"]})
         refused = rest.post("/user/personal_access_tokens", owner_token, {"name": "r", "scopes": ["api"]})
 
@@ -121,17 +123,17 @@ class TestCreation:
 
 
 class TestList:
-    def test_ones_own_and_for_administrators_all(
+    def test_users_see_their_own_tokens_and_administrators_all(
         self, rest: Rest, owner: User, owner_token: str, admin: User, admin_token: str
     ) -> None:
         own = rest.get("/personal_access_tokens", owner_token)
-        everybodys = rest.get("/personal_access_tokens", admin_token)
+        of_all_users = rest.get("/personal_access_tokens", admin_token)
         one_users = rest.get(f"/personal_access_tokens?user_id={owner.id}", admin_token)
 
         assert own.status_code == 200
         assert {token["user_id"] for token in own.json} == {owner.id}
         assert set(own.json[0]) == TOKEN
-        assert {token["user_id"] for token in everybodys.json} == {owner.id, admin.id}
+        assert {token["user_id"] for token in of_all_users.json} == {owner.id, admin.id}
         assert {token["user_id"] for token in one_users.json} == {owner.id}
 
     def test_tokens_of_other_users_are_refused(self, rest: Rest, owner: User, outsider_token: str) -> None:
@@ -184,12 +186,14 @@ class TestOne:
             assert response.json["scopes"] == [scope]
             assert response.json["last_used_at"] is not None
 
-    def test_ones_own_by_number(self, rest: Rest, owner_token: str) -> None:
+    def test_a_token_of_the_caller_is_found_by_id(self, rest: Rest, owner_token: str) -> None:
         own = rest.get(SELF, owner_token).json
 
         assert rest.get(f"/personal_access_tokens/{own['id']}", owner_token).json == own
 
-    def test_others_and_none_look_the_same(self, rest: Rest, owner_token: str, outsider_token: str) -> None:
+    def test_foreign_and_unknown_tokens_get_the_same_answer(
+        self, rest: Rest, owner_token: str, outsider_token: str
+    ) -> None:
         foreign = rest.get(SELF, owner_token).json["id"]
 
         for token_id in (foreign, 4711):

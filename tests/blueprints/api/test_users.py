@@ -151,7 +151,7 @@ class TestCreation:
         assert {name: created[name] for name in fields} == fields
         assert created["is_admin"] is True
 
-    def test_the_personal_namespace_is_there(self, rest: Rest, admin_token: str) -> None:
+    def test_a_new_user_has_a_personal_namespace(self, rest: Rest, admin_token: str) -> None:
         created = rest.post("/users", admin_token, NEW).json
 
         project = rest.post("/projects", admin_token, {"name": "demo", "namespace_id": created["namespace_id"]})
@@ -159,7 +159,7 @@ class TestCreation:
         assert project.json["path_with_namespace"] == "alice/demo"
 
     @pytest.mark.parametrize("way", ["reset_password", "force_random_password"])
-    def test_a_password_can_be_left_to_chance(self, rest: Rest, admin_token: str, way: str) -> None:
+    def test_a_password_can_be_random(self, rest: Rest, admin_token: str, way: str) -> None:
         response = rest.post("/users", admin_token, {**NEW, "password": None, way: True})
 
         assert response.status_code == 201

@@ -1,4 +1,4 @@
-"""Admissions: kept for further pages and files, never after anything has changed that decides on them."""
+"""Admissions: kept for further pages and files, but never after a change that affects them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def reporter(shelf):
 
 
 def callers(project, reporter):
-    """A secret of each kind that opens the project, and how it is withdrawn."""
+    """A secret of each kind that can read the project, with a function that revokes it."""
     token, secret = factories.access_token(reporter), factories.deploy_token(project)
     job, job_secret = factories.job(project, reporter)
     key = factories.token_key()

@@ -1,4 +1,4 @@
-"""Who asks on the PyPI routes: every way to send a credential, in GitLab's order, on a public and a private project."""
+"""Authentication on the PyPI routes: each way to send a credential, in GitLab's order, to both visibilities."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ WAYS: list[tuple[str, Callable[[str], dict[str, str]], str, int, int]] = [
     ("garbage as gitlab-ci-token", lambda _: basic(("gitlab-ci-token", "garbage")), "", 401, 401),
     ("nothing as gitlab-ci-token", lambda _: basic(("gitlab-ci-token", "")), "", 200, 401),
     ("job of a blocked user", ci, "blocked user's job", 403, 403),
-    # Empty and foreign forms are nothing.
+    # Empty and unknown forms are ignored.
     ("empty Bearer", lambda _: bearer(""), "", 200, 401),
     ("empty PRIVATE-TOKEN", lambda _: private_token(""), "", 200, 401),
     ("another scheme", lambda secret: {"Authorization": f"Token {secret}"}, "token", 200, 401),
@@ -444,7 +444,7 @@ IMPOSSIBLE = [
 
 
 @pytest.mark.parametrize("send", [bearer, private_token], ids=["Bearer", "PRIVATE-TOKEN"])
-def test_a_hard_credential_that_cannot_be_one_is_refused(
+def test_an_impossible_credential_is_refused(
     client: FlaskClient, world: World, send: Callable[[str], dict[str, str]]
 ) -> None:
     for secret in IMPOSSIBLE:

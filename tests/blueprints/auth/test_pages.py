@@ -194,7 +194,7 @@ def test_with_a_generated_password_every_page_leads_to_a_new_one(browser_of, new
     assert (answer.status_code, answer.location) == (303, "/-/user_settings/password/edit")
 
 
-def test_a_password_of_ones_own_opens_the_registry(browser, newcomer):
+def test_a_user_who_has_changed_the_initial_password_can_use_the_registry(browser, newcomer):
     browser.submit(SIGN_IN, credentials("nina"))
     changed = browser.submit(
         "/-/user_settings/password/edit",

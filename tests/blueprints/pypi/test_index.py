@@ -211,7 +211,7 @@ PAGES = st.builds(
 )
 
 
-def said_in_html(html):
+def content_of_html(html):
     """The content of an HTML page as JSON; strictly parsed."""
     tree = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(html)
     meta = {element.get("name"): element.get("content") for element in tree.iter("meta")}
@@ -239,7 +239,7 @@ def said_in_html(html):
     return {"meta": {"api-version": meta["pypi:repository-version"]}, "project-status": status, "files": files}
 
 
-def said_in_json(document):
+def content_of_json(document):
     """The same of a page in JSON, which alone has the name and the list of versions."""
     return {key: value for key, value in json.loads(document).items() if key not in ("name", "versions")}
 
@@ -249,7 +249,7 @@ def said_in_json(document):
 def test_html_and_json_of_any_page_agree(app, page):
     html = render_template("simple/page.html", value=page, api_version=simple.API_VERSION)
 
-    assert said_in_html(html) == said_in_json(simple.page_json(page))
+    assert content_of_html(html) == content_of_json(simple.page_json(page))
 
 
 STATES = st.fixed_dictionaries(
@@ -274,7 +274,7 @@ def test_html_and_json_of_any_published_file_agree(pip, published_project, group
 
     for namespace in (published_project, group):
         html, document = (pip.simple_page(namespace, "demo", token, accept=form).text for form in (V1_HTML, JSON))
-        assert said_in_html(html) == said_in_json(document)
+        assert content_of_html(html) == content_of_json(document)
 
 
 def test_a_yanked_file_is_marked_and_stays_downloadable(pip, published_project, group, token):

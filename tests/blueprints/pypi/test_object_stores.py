@@ -1,4 +1,4 @@
-"""Files in an object store: through the registry or at a signed address, and while the store is away."""
+"""Files in an object store: through the registry or at a signed address, and while the store is unavailable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploading: callers, accepted files, answers, and remains."""
+"""Uploading: callers, accepted files, answers, and leftovers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_project_is_addressed_by_its_path_in_any_spelling(twine, project, deve
 
 
 def _callers(project, group):
-    """Everyone of the status matrix for uploads, by name: makes them; the foreign project lends its tokens."""
+    """The callers of the status matrix for uploads, by name: functions that create their credentials."""
     foreign = factories.project()
     member = factories.member(project, Role.DEVELOPER)
     reader = factories.member(project, Role.REPORTER)

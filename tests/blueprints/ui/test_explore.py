@@ -1,4 +1,4 @@
-"""Explore, one's own groups and projects, search."""
+"""Explore, the user's own groups and projects, search."""
 
 from __future__ import annotations
 
@@ -102,12 +102,12 @@ def test_search_finds_groups_and_projects_by_name_or_path(browser, open_group):
     assert rows(browser.get("/search?search=open")) == ["Open"]
 
 
-def test_a_full_path_leads_straight_there(browser_of, owner, project):
+def test_a_search_for_a_full_path_leads_to_its_page(browser_of, owner, project):
     assert browser_of(owner).get("/search?search=ACME/tools").location == "/acme/tools"
 
 
 @pytest.mark.parametrize("path", ["acme/tools", "nowhere/at-all"])
-def test_a_path_that_is_hidden_leads_nowhere(browser, project, path):
+def test_a_search_for_a_hidden_path_finds_nothing(browser, project, path):
     page = browser.get("/search", query_string={"search": path})
 
     assert page.status_code == 200

@@ -131,7 +131,7 @@ def test_a_form_without_its_token_is_refused(browser_of, owner, group):
     assert group.name == "Acme"
 
 
-def test_the_token_of_another_session_is_none(app, browser, browser_of, owner, group):
+def test_the_form_token_of_another_session_is_refused(app, browser, browser_of, owner, group):
     foreign = browser.get("/users/sign_in").fields("/users/sign_in")["csrf_token"]
 
     answer = browser_of(owner).open(

@@ -327,7 +327,7 @@ def test_the_netrc_entry_names_the_host_without_its_port(app, browser):
     assert "machine packages.example\nlogin" in "\n".join(code(page))
 
 
-def test_help_is_reached_from_every_page_with_the_addresses_of_where_one_is(browser_of, owner, project):
+def test_every_page_links_to_the_help_for_its_project_or_group(browser_of, owner, project):
     assert "/help?project=acme/tools" in browser_of(owner).get("/acme/tools").links
     assert "/help?group=acme" in browser_of(owner).get("/acme").links
     assert "/help" in browser_of(owner).get("/").links

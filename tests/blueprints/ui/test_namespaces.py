@@ -45,7 +45,7 @@ def test_a_subgroup_is_made_in_its_parent(browser_of, owner, group):
     assert answer.location == "/acme/inner"
 
 
-def test_a_project_is_made_in_ones_own_space_unless_chosen_otherwise(browser_of, owner, group):
+def test_a_project_is_created_in_the_personal_namespace_by_default(browser_of, owner, group):
     browser = browser_of(owner)
 
     assert browser.submit("/projects/new", {"name": "Scratch"}).location == "/olivia/scratch"
@@ -125,7 +125,7 @@ def test_a_restricted_visibility_is_offered_to_administrators_only(browser_of, o
     assert browser_of(admin).submit("/groups/new", {"name": "X", "visibility": "20"}).status_code == 303
 
 
-def test_without_the_right_to_create_groups_there_is_none(browser_of):
+def test_a_user_without_permission_to_create_groups_is_refused(browser_of):
     user = factories.user("carl", can_create_group=False)
     browser = browser_of(user)
 
@@ -134,7 +134,7 @@ def test_without_the_right_to_create_groups_there_is_none(browser_of):
 
 
 @pytest.mark.parametrize(("role", "status"), [(Role.MAINTAINER, 200), (Role.DEVELOPER, 403)], ids=str)
-def test_who_may_create_subgroups_is_the_groups_own_setting(browser_of, group, role, status):
+def test_the_setting_of_the_group_decides_who_can_create_subgroups(browser_of, group, role, status):
     browser = browser_of(factories.member(group, role))
 
     assert browser.get(f"/groups/new?parent_id={group.id}").status_code == status

@@ -295,7 +295,7 @@ def test_a_group_of_many_projects_costs_no_more_statements(browser_of, owner, gr
 
 
 def cost(browser, path, statements):
-    """How many statements a page takes when nothing of the session is at hand."""
+    """The number of statements of a page with an empty database session."""
     db.session.remove()
     before = len(statements)
     page = browser.get(path)
@@ -672,7 +672,7 @@ def test_an_asset_is_downloaded_with_the_session(browser_of, owner, project, rel
 
 
 @pytest.mark.parametrize("which", ["unknown", "another project's", "deleted"])
-def test_an_asset_that_is_not_there_is_not_found(browser_of, owner, project, release, which):
+def test_an_unknown_asset_is_not_found(browser_of, owner, project, release, which):
     file_id = 4711
     if which == "another project's":
         file_id = factories.published(factories.project(), build_wheel()).id

@@ -45,7 +45,7 @@ HARMLESS = re.compile(r"<(/?)([a-z0-9]+)((?: [a-z]+=\"[^\"<]*\")*) ?/?>")
 
 
 def is_harmless(html):
-    """Nothing but the allowed tags, with the allowed attributes, and addresses that lead nowhere dangerous."""
+    """Whether a document has only allowed tags and attributes, and no dangerous addresses."""
     rest = HARMLESS.sub("", html)
     for _, tag, attributes in HARMLESS.findall(html):
         named = re.findall(r" ([a-z]+)=\"([^\"]*)\"", attributes)

@@ -111,7 +111,7 @@ class TestHeldRoles:
             elsewhere.id: access.HeldRoles(),
         }
 
-    def test_ones_own_space_makes_a_direct_owner(self, app: Flask) -> None:
+    def test_a_user_is_direct_owner_of_their_personal_namespace(self, app: Flask) -> None:
         user = factories.user("rita")
         project = factories.project(parent=personal_namespace(user))
 

@@ -88,7 +88,7 @@ def other(tmp_path: Path, new_database: Callable[..., str]) -> Iterator[Flask]:
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> Flask:
-    """Another installation, which all that is refused leaves as new."""
+    """Another installation, which refused restores leave as new."""
     return new_installation(tmp_path_factory.mktemp("untouched"))
 
 

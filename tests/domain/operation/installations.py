@@ -90,6 +90,6 @@ def is_new(app: Flask) -> bool:
 
 
 def members(path: Path) -> dict[str, bytes]:
-    """What any tar reads from a backup."""
+    """The members of a backup, as read by ``tar``."""
     with tarfile.open(path) as archive:
         return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]

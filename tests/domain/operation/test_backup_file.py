@@ -20,7 +20,7 @@ from tests.builders import build_sdist
 from tests.domain.operation.installations import Make, Restore, is_new, members, objects
 
 
-def test_a_backup_is_for_its_owner_alone_and_there_when_it_is_complete(make: Make, path: Path) -> None:
+def test_a_backup_is_readable_by_its_owner_only_and_leaves_no_temporary_file(make: Make, path: Path) -> None:
     make()
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -82,7 +82,7 @@ def flip(path: Path, place: int) -> None:
 
 
 def without(path: Path, name: str) -> None:
-    """Write the archive anew, as tar would, without one member."""
+    """Write the archive again, as tar does, without one member."""
     kept = members(path)
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
         for other, content in kept.items():

@@ -450,7 +450,7 @@ def test_rows_that_the_database_refuses_are_reported(backup: Path, other: Flask,
 
 @pytest.fixture
 def old_backup(path: Path, tmp_path: Path) -> Path:
-    """As a registry made it that knew nothing yet of yanks, statuses and identical uploads: without objects."""
+    """A backup without objects, from before yanks, statuses and identical uploads existed."""
     path.parent.mkdir()
     old = new_installation(tmp_path / "old")
     at = "'2026-01-01 00:00:00.000000'"

@@ -28,7 +28,7 @@ QUESTIONS: dict[str, Callable[[Namespace, Principal], object]] = {
 
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize("kind", ["project", "group"])
-def test_a_question_costs_the_same_whatever_the_size(
+def test_a_query_costs_the_same_at_any_size(
     group: Group, project: Project, developer: User, statements: list[str], question: str, kind: str
 ) -> None:
     namespace_id = {"group": group, "project": project}[kind].id
