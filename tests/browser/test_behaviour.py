@@ -64,7 +64,7 @@ def test_a_setting_is_changed_by_keyboard_alone(page: Page, project: Namespace) 
     assert outline == "solid"
 
 
-def test_a_question_is_a_dialog_that_escape_leaves(page: Page) -> None:
+def test_a_confirmation_is_a_dialog_that_escape_closes(page: Page) -> None:
     page.goto("/-/user_settings/personal_access_tokens")
 
     tab_to(page, "Revoke")

@@ -126,7 +126,7 @@ def test_an_impossible_request_is_refused_in_one_sentence(
     assert refused(*COMMAND, *arguments) == sentence
 
 
-def test_an_import_is_interrupted_and_goes_on(shell: Shell, served: StaticIndex) -> None:
+def test_an_interrupted_import_is_resumed(shell: Shell, served: StaticIndex) -> None:
     other = create_app({"INSTANCE_PATH": shell.instance})
     with other.app_context():
         factories.project("tools", parent=factories.group("acme"))

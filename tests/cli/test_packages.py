@@ -168,7 +168,7 @@ def test_the_status_of_a_name_is_shown_and_set(run: Run, package: Package) -> No
     ],
     ids=["unknown name", "unknown name to set", "reason alone", "unknown status"],
 )
-def test_a_status_that_cannot_be_is_refused_in_one_sentence(
+def test_an_impossible_status_is_refused_in_one_sentence(
     refused: Refused, package: Package, arguments: tuple[str, ...], sentence: str
 ) -> None:
     assert refused("packages", "status", "--project", "acme/tools", *arguments).startswith(sentence)
@@ -295,7 +295,7 @@ def test_checked_files_as_json_have_every_problem(run: Run, tmp_path: Path) -> N
     ]
 
 
-def test_a_file_to_check_has_to_be_there(refused: Refused, tmp_path: Path) -> None:
+def test_a_file_to_check_has_to_exist(refused: Refused, tmp_path: Path) -> None:
     assert "'gone.whl' does not exist" in refused("packages", "check", "gone.whl")
     assert "is a directory" in refused("packages", "check", str(tmp_path))
 

@@ -27,7 +27,7 @@ def test_an_access_token_is_printed_alone_so_that_scripts_can_take_it(run: Run, 
     assert token.expires_on == day
 
 
-def test_an_access_token_without_a_day_lives_as_long_as_the_instance_allows(run: Run, owner: User) -> None:
+def test_an_access_token_without_an_expiry_is_valid_as_long_as_the_instance_allows(run: Run, owner: User) -> None:
     created = loaded(run("tokens", "create", "olivia", "--name", "ci", "--scope", "api", "--json"))
 
     assert created["token"].startswith("glpat-")
@@ -51,7 +51,7 @@ def test_a_deploy_token_is_printed_after_its_user_name(run: Run, project: Projec
     assert token.expires_at is None
 
 
-def test_a_deploy_token_takes_user_name_and_day_of_expiry(run: Run, project: Project) -> None:
+def test_a_deploy_token_can_have_a_user_name_and_an_expiry_date(run: Run, project: Project) -> None:
     created = loaded(
         run("tokens", "create", "--project", "acme/tools", "--name", "ci", "--scope", "write_package_registry",
             "--username", "robot", "--expires-on", "2100-01-31", "--json")

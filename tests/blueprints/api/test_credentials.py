@@ -72,7 +72,7 @@ def test_the_refusal_of_a_blocked_users_token_names_the_reason(rest: Rest, owner
     assert response.json == {"message": "403 Forbidden - Your account has been blocked."}
 
 
-def test_reading_takes_read_api_and_changing_api(rest: Rest, owner: User, group: Group) -> None:
+def test_reading_needs_read_api_and_writing_api(rest: Rest, owner: User, group: Group) -> None:
     reader = factories.access_token(owner, "read_api")
 
     read = rest.get(f"/groups/{group.id}", reader)
@@ -116,7 +116,7 @@ class TestSudo:
         assert response.status_code == 404
         assert response.json["message"].startswith("404 User with ID or username '")
 
-    def test_it_takes_an_administrator_and_the_scope(self, rest: Rest, admin: User, owner: User) -> None:
+    def test_it_needs_an_administrator_and_the_scope(self, rest: Rest, admin: User, owner: User) -> None:
         by_owner = rest.get("/user", factories.access_token(owner, "api", "sudo"), headers={"Sudo": "root"})
         without_scope = rest.get("/user", factories.access_token(admin), headers={"Sudo": "olivia"})
 

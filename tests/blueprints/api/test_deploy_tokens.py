@@ -91,7 +91,7 @@ class TestReading:
         assert [token["expired"] for token in active.json] == [False]
         assert set(active.json[0]) == TOKEN
 
-    def test_a_token_is_found_only_where_it_was_made(
+    def test_a_token_is_found_only_in_its_project_or_group(
         self, rest: Rest, group: Group, project: Project, owner_token: str
     ) -> None:
         token_id = rest.post(f"/projects/{project.id}/deploy_tokens", owner_token, NEW).json["id"]
@@ -116,7 +116,9 @@ class TestReading:
 
 
 class TestDestruction:
-    def test_a_token_is_dead_and_forgotten(self, rest: Rest, pip: Pip, project: Project, maintainer_token: str) -> None:
+    def test_a_deleted_token_is_refused_and_not_listed(
+        self, rest: Rest, pip: Pip, project: Project, maintainer_token: str
+    ) -> None:
         made = rest.post(f"/projects/{project.id}/deploy_tokens", maintainer_token, NEW).json
         address = f"/projects/{project.id}/deploy_tokens/{made['id']}"
 

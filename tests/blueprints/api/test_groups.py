@@ -234,7 +234,7 @@ class TestCreation:
 
 
 class TestChange:
-    def test_some_of_a_group_changes_and_the_rest_stays(self, rest: Rest, group: Group, owner_token: str) -> None:
+    def test_only_the_given_fields_of_a_group_change(self, rest: Rest, group: Group, owner_token: str) -> None:
         before = rest.get(f"/groups/{group.id}", owner_token).json
 
         response = rest.put(f"/groups/{group.id}", owner_token, {"name": "Acme Inc.", "description": "Anvils"})
@@ -296,7 +296,7 @@ class TestTransfer:
         assert response.json["full_path"] == "holding/acme"
         assert rest.get("/projects/holding%2Facme%2Ftools", owner_token).json["id"] == project.id
 
-    def test_without_a_parent_it_goes_to_the_top(self, rest: Rest, group: Group, owner_token: str) -> None:
+    def test_without_a_parent_it_becomes_a_top_level_group(self, rest: Rest, group: Group, owner_token: str) -> None:
         sub = factories.group("sub", parent=group)
 
         response = rest.post(f"/groups/{sub.id}/transfer", owner_token)
@@ -304,7 +304,7 @@ class TestTransfer:
         assert response.json["full_path"] == "sub"
         assert response.json["parent_id"] is None
 
-    def test_it_takes_rights_at_both_ends(self, rest: Rest, group: Group, owner_token: str) -> None:
+    def test_it_needs_permission_in_both_groups(self, rest: Rest, group: Group, owner_token: str) -> None:
         public = factories.group("holding", visibility=Visibility.PUBLIC)
         hidden = factories.group("hidden")
 
@@ -313,7 +313,7 @@ class TestTransfer:
 
 
 class TestDeletion:
-    def test_a_group_is_gone_with_everything_below(
+    def test_a_group_is_deleted_with_everything_below(
         self, rest: Rest, group: Group, project: Project, owner_token: str
     ) -> None:
         response = rest.delete(f"/groups/{group.id}", owner_token)

@@ -58,7 +58,7 @@ class TestStart:
     ) -> None:
         assert rest.post(f"/projects/{project.id}/jobs", developer_token, fields).status_code == 400
 
-    def test_it_takes_a_developer(self, rest: Rest, project: Project, guest_token: str, outsider_token: str) -> None:
+    def test_it_needs_a_developer(self, rest: Rest, project: Project, guest_token: str, outsider_token: str) -> None:
         assert rest.post(f"/projects/{project.id}/jobs", guest_token).status_code == 403
         assert rest.post(f"/projects/{project.id}/jobs", outsider_token).status_code == 404
         assert rest.post(f"/projects/{project.id}/jobs").status_code == 404
@@ -90,7 +90,7 @@ class TestOwnJob:
 
 class TestFinish:
     @pytest.mark.parametrize("status", ["success", "failed", "canceled"])
-    def test_its_user_ends_it_and_its_token_is_dead(
+    def test_its_user_ends_it_and_its_token_is_refused(
         self, rest: Rest, started: dict[str, Any], developer_token: str, status: str
     ) -> None:
         response = finish(rest, started, developer_token, status)

@@ -241,7 +241,7 @@ class TestChange:
         assert (changed.json["access_level"], changed.json["expires_at"]) == (40, TOMORROW)
         assert endless.json["expires_at"] is None
 
-    def test_an_empty_form_field_takes_the_expiry_away(
+    def test_an_empty_form_field_removes_the_expiry(
         self, rest: Rest, project: Project, outsider: User, owner_token: str
     ) -> None:
         address = f"/projects/{project.id}/members"
@@ -283,7 +283,7 @@ class TestRemoval:
         assert rest.delete(f"/projects/{project.id}/members/{guest.id}", guest_token).status_code == 204
         assert rest.get(f"/projects/{project.id}", guest_token).status_code == 404
 
-    def test_leaving_takes_more_than_a_reading_token(self, rest: Rest, project: Project, guest: User) -> None:
+    def test_leaving_needs_more_than_a_reading_token(self, rest: Rest, project: Project, guest: User) -> None:
         reader = factories.access_token(guest, "read_api")
 
         assert rest.delete(f"/projects/{project.id}/members/{guest.id}", reader).status_code == 403

@@ -287,7 +287,7 @@ class TestPipelines:
 
 
 class TestDeletion:
-    def test_a_package_is_gone_at_once(self, rest: Rest, pip: Pip, project: Project, maintainer_token: str) -> None:
+    def test_a_package_is_deleted_at_once(self, rest: Rest, pip: Pip, project: Project, maintainer_token: str) -> None:
         wheel = build_wheel()
         package = publish(project, wheel)
         address = f"/projects/{project.id}/packages/{package.id}"
@@ -301,7 +301,7 @@ class TestDeletion:
         assert rest.get(f"/projects/{project.id}/packages", maintainer_token).json == []
         assert pip.download(project, wheel, maintainer_token).status_code == 404
 
-    def test_a_file_is_gone_and_the_others_stay(
+    def test_a_file_is_deleted_and_the_others_stay(
         self, rest: Rest, pip: Pip, project: Project, maintainer_token: str
     ) -> None:
         wheel, sdist = build_wheel(), build_sdist()

@@ -272,7 +272,7 @@ class TestCreation:
 
 
 class TestChange:
-    def test_some_of_a_project_changes_and_the_rest_stays(
+    def test_only_the_given_fields_of_a_project_change(
         self, rest: Rest, project: Project, maintainer_token: str
     ) -> None:
         before = rest.get(f"/projects/{project.id}", maintainer_token).json
@@ -372,7 +372,7 @@ class TestArchive:
 
 
 class TestDeletion:
-    def test_a_project_is_gone(self, rest: Rest, project: Project, owner_token: str) -> None:
+    def test_a_project_is_deleted(self, rest: Rest, project: Project, owner_token: str) -> None:
         response = rest.delete("/projects/acme%2Ftools", owner_token)
 
         assert response.status_code == 202

@@ -20,7 +20,7 @@ def address(project: Project) -> str:
     return f"/projects/{project.id}/packages/protection/rules"
 
 
-def test_a_rule_is_made_listed_and_in_force(
+def test_a_rule_is_created_listed_and_in_force(
     rest: Rest, twine: Twine, address: str, project: Project, maintainer_token: str, developer_token: str
 ) -> None:
     made = rest.post(address, maintainer_token, NEW)
@@ -39,7 +39,7 @@ def test_one_of_the_two_levels_is_enough(rest: Rest, address: str, maintainer_to
     assert response.json["minimum_access_level_for_push"] is None
 
 
-def test_some_of_a_rule_changes_and_the_rest_stays(rest: Rest, address: str, maintainer_token: str) -> None:
+def test_only_the_given_fields_of_a_rule_change(rest: Rest, address: str, maintainer_token: str) -> None:
     made = rest.post(address, maintainer_token, NEW).json
     changes = {"minimum_access_level_for_push": "admin", "minimum_access_level_for_delete": None}
 

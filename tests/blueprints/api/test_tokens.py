@@ -40,7 +40,7 @@ class TestCreation:
         assert response.json["token"].startswith("glpat-")
         assert rest.get("/user", response.json["token"]).json["username"] == "olivia"
 
-    def test_without_an_expiry_it_lives_as_long_as_allowed(self, rest: Rest, owner: User, admin_token: str) -> None:
+    def test_without_an_expiry_it_is_valid_as_long_as_allowed(self, rest: Rest, owner: User, admin_token: str) -> None:
         response = rest.post(
             f"/users/{owner.id}/personal_access_tokens", admin_token, {"name": "ci", "scopes": ["api"]}
         )
@@ -57,7 +57,7 @@ class TestCreation:
         assert response.json["scopes"] == ["read_api", "read_user"]
 
     @pytest.mark.parametrize("days", [0, -1])
-    def test_one_that_has_expired_already_is_dead_at_once(
+    def test_one_with_a_past_expiry_is_expired_at_once(
         self, rest: Rest, owner: User, admin_token: str, days: int
     ) -> None:
         sent = {"name": "ci", "scopes": ["api"], "expires_at": str(days_ahead(days))}
@@ -207,7 +207,7 @@ class TestOne:
 
 
 class TestRotation:
-    def test_a_new_token_takes_the_place_of_the_old_one(self, rest: Rest, owner: User) -> None:
+    def test_a_new_token_replaces_the_old_one(self, rest: Rest, owner: User) -> None:
         secret = factories.access_token(owner, "api", "read_user")
         before = rest.get(SELF, secret).json
 
@@ -249,7 +249,7 @@ class TestRotation:
         assert rest.post("/personal_access_tokens/4711/rotate", admin_token).status_code == 404
 
     @pytest.mark.parametrize("way", ["self", "by number"])
-    def test_a_revoked_token_that_comes_back_takes_its_family_along(
+    def test_reuse_of_a_revoked_token_revokes_its_family(
         self, rest: Rest, owner: User, owner_token: str, way: str
     ) -> None:
         stolen = factories.access_token(owner)
@@ -271,7 +271,7 @@ class TestRotation:
 
         assert rest.post(f"/personal_access_tokens/{token_id}/rotate", owner_token).status_code == 401
 
-    def test_a_bad_expiry_leaves_the_old_one_alive(self, rest: Rest, owner_token: str) -> None:
+    def test_a_bad_expiry_leaves_the_old_one_active(self, rest: Rest, owner_token: str) -> None:
         for expires_at in ("soon", str(days_ahead(1000))):
             assert rest.post(f"{SELF}/rotate", owner_token, {"expires_at": expires_at}).status_code == 400
 
@@ -328,7 +328,7 @@ def test_a_session_is_no_token(app: Flask, client: FlaskClient, owner: User) -> 
     assert client.post(f"/api/v4{SELF}/rotate").status_code == 401
 
 
-def test_a_secret_is_shown_only_when_it_is_made(rest: Rest, owner: User, admin_token: str) -> None:
+def test_a_secret_is_shown_only_when_it_is_created(rest: Rest, owner: User, admin_token: str) -> None:
     made = rest.post(f"/users/{owner.id}/personal_access_tokens", admin_token, {"name": "ci", "scopes": ["api"]}).json
 
     for address in ("/personal_access_tokens", f"/personal_access_tokens/{made['id']}"):

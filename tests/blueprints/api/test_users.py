@@ -212,7 +212,7 @@ class TestCreation:
 
 
 class TestChange:
-    def test_some_of_a_user_changes_and_the_rest_stays(self, rest: Rest, admin_token: str) -> None:
+    def test_only_the_given_fields_of_a_user_change(self, rest: Rest, admin_token: str) -> None:
         created = rest.post("/users", admin_token, NEW | {"note": "Contractor"}).json
 
         response = rest.put(f"/users/{created['id']}", admin_token, {"name": "Alice B.", "external": True})
@@ -287,7 +287,7 @@ class TestState:
 
 
 class TestDeletion:
-    def test_a_user_is_gone_with_the_tokens(self, rest: Rest, admin_token: str, outsider: User) -> None:
+    def test_a_user_is_deleted_with_the_tokens(self, rest: Rest, admin_token: str, outsider: User) -> None:
         secret = factories.access_token(outsider)
 
         response = rest.delete(f"/users/{outsider.id}?hard_delete=true", admin_token)

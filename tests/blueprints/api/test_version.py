@@ -32,7 +32,7 @@ def test_the_metadata_repeats_the_version(rest: Rest, owner_token: str) -> None:
 @pytest.mark.parametrize(
     ("scope", "status"), [("api", 200), ("read_api", 200), ("read_user", 200), ("self_rotate", 403)]
 )
-def test_reading_the_version_takes_a_scope_that_reads_users(rest: Rest, owner: User, scope: str, status: int) -> None:
+def test_reading_the_version_needs_a_scope_that_reads_users(rest: Rest, owner: User, scope: str, status: int) -> None:
     response = rest.get("/version", factories.access_token(owner, scope))
 
     assert response.status_code == status

@@ -89,7 +89,7 @@ def test_a_kept_admission_announces_the_same_dependence_on_the_cookie(pip, twine
 
 
 @pytest.mark.parametrize("kind", ["access token", "deploy token", "job"])
-def test_withdrawn_credentials_open_no_further_page(pip, shelf, reporter, kind):
+def test_revoked_credentials_read_no_further_page(pip, shelf, reporter, kind):
     credentials, withdraw = callers(shelf, reporter)[kind]
     for name in NAMES[:2]:
         assert pip.simple_page(shelf, name, credentials).status_code == 200

@@ -73,7 +73,7 @@ def test_a_session_ends_when_its_user_is_blocked(browser_of, user):
     assert browser.get("/-/user_settings/profile").location.startswith(SIGN_IN)
 
 
-def test_signing_in_starts_the_session_anew(browser, user):
+def test_signing_in_starts_a_new_session(browser, user):
     with browser.client.session_transaction() as session:
         session["left_by"] = "an earlier visitor"
 
@@ -114,7 +114,7 @@ def test_signing_out_ends_the_session(browser_of, user):
     assert browser.get("/-/user_settings/profile").location.startswith(SIGN_IN)
 
 
-def test_signing_out_takes_a_form_not_a_link(browser_of, user):
+def test_signing_out_needs_a_form_not_a_link(browser_of, user):
     browser = browser_of(user)
 
     assert browser.get("/users/sign_out").status_code == 405
@@ -174,7 +174,7 @@ def test_after_five_failures_even_the_right_password_has_to_wait(browser, user):
     assert "Too many attempts" in answer.text
 
 
-def test_others_are_not_held_up_by_failures_for_one_name(browser, user):
+def test_other_users_are_not_delayed_by_failures_for_one_name(browser, user):
     factories.user("paul", password=PASSWORD)
     for _ in range(6):
         browser.submit(SIGN_IN, credentials(password="wrong"))

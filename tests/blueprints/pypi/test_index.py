@@ -404,7 +404,7 @@ def test_a_record_without_files_is_an_empty_page_and_not_forwarded(pip, publishe
 @pytest.mark.parametrize(
     ("status", "listed"), [(PackageStatus.DEFAULT, True), (PackageStatus.PENDING_DESTRUCTION, False)]
 )
-def test_a_deleted_package_is_not_there(pip, published_project, token, status, listed):
+def test_a_deleted_package_is_not_found(pip, published_project, token, status, listed):
     db.session.scalars(select(Package)).one().status = status
     factories.commit()
 

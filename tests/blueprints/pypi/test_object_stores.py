@@ -78,7 +78,7 @@ def test_the_core_metadata_is_given(pip, published_project, token, headers):
     assert response.data == (METADATA[5:21] if headers else METADATA)
 
 
-def test_requests_without_content_are_answered_while_the_store_is_away(pip, published_project, token, line):
+def test_requests_without_content_are_answered_while_the_store_is_unavailable(pip, published_project, token, line):
     line.is_cut = True
 
     assert pip.download(published_project, LARGE, token, method="HEAD").status_code == 200

@@ -191,7 +191,7 @@ def test_missing_fields_are_listed(twine, project, developer, left_out, error):
     ],
     ids=str,
 )
-def test_invalid_names_and_versions_are_refused_in_gitlabs_words(
+def test_invalid_names_and_versions_are_refused_with_the_message_of_gitlab(
     twine, project, developer, store_files, fields, message
 ):
     response = twine.upload(project, WHEEL, factories.access_token(developer), **fields)
@@ -402,9 +402,7 @@ def test_an_empty_file_is_refused(twine, project, developer):
     assert (response.status_code, response.json["error"]) == (400, "content is invalid")
 
 
-def test_a_file_larger_than_the_limit_is_refused_and_one_of_just_the_limit_is_not(
-    twine, project, developer, store_files
-):
+def test_a_file_above_the_limit_is_refused_and_one_of_exactly_the_limit_is_not(twine, project, developer, store_files):
     token = factories.access_token(developer)
     instance.change_instance(instance.InstanceChanges(pypi_max_file_size=len(WHEEL.content) - 1), by=access.SHELL)
 
@@ -452,7 +450,7 @@ def test_a_client_cannot_send_a_preflight(twine, project, developer):
     assert response.status_code == 201
 
 
-def test_the_same_file_again_is_refused_in_words_that_clients_recognise(twine, project, developer, store_files):
+def test_the_same_file_again_is_refused_with_a_message_that_clients_recognize(twine, project, developer, store_files):
     token = factories.access_token(developer)
     twine.upload(project, WHEEL, token)
     stored = store_files()
@@ -613,7 +611,7 @@ def test_an_archived_or_quarantined_name_takes_no_files_even_from_an_owner(twine
     assert store_files() == before
 
 
-def test_a_deprecated_name_takes_files(twine, project, owner):
+def test_a_deprecated_name_accepts_files(twine, project, owner):
     token = factories.access_token(owner)
     twine.upload(project, WHEEL, token)
     releases.set_name_status(project, "demo", NameStatus.DEPRECATED, by=access.SHELL)

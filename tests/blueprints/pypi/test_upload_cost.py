@@ -60,7 +60,7 @@ def test_the_first_upload_after_a_change_of_access_costs_no_more(
     assert len(statements) <= MOST_STATEMENTS, statements
 
 
-def test_uploads_cost_the_same_however_much_there_is(
+def test_uploads_cost_the_same_in_a_registry_of_any_size(
     twine: Twine, project: Project, token: str, statements: list[str]
 ) -> None:
     def cost(version: str) -> int:

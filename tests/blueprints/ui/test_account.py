@@ -64,7 +64,7 @@ def test_errors_are_shown_and_values_are_kept(browser_of, user, owner, sent, err
     assert answer.fields(PROFILE) | sent == answer.fields(PROFILE)
 
 
-def test_a_character_that_no_database_takes_does_no_harm(browser_of, user):
+def test_a_character_that_no_database_accepts_does_no_harm(browser_of, user):
     assert browser_of(user).submit(PROFILE, {"bio": "a\x00b"}).status_code == 303
 
 
@@ -76,7 +76,7 @@ def test_users_cannot_make_themselves_administrators(browser_of, user):
     assert user.is_active
 
 
-def test_a_new_password_takes_the_old_one_and_ends_other_sessions(browser_of, user):
+def test_a_new_password_needs_the_old_one_and_ends_other_sessions(browser_of, user):
     here, elsewhere = browser_of(user), browser_of(user)
 
     here.submit(PASSWORDS, {"current_password": PASSWORD, "password": "another one", "repeated": "another one"})

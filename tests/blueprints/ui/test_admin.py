@@ -271,7 +271,7 @@ def test_the_last_administrator_stays_one(area, admin):
         (UserState.DEACTIVATED, "activate", UserState.ACTIVE),
     ],
 )
-def test_a_user_is_kept_out_and_let_in_again(area, rest, owner, before, verb, after):
+def test_an_administrator_changes_the_state_of_a_user(area, rest, owner, before, verb, after):
     token = factories.access_token(owner)
     owner.state = before
     factories.commit()

@@ -123,7 +123,7 @@ def test_every_address_in_an_example_is_answered(browser, app, name):
     assert [address for address in endpoints if not view_of(app, address[1], address[0])] == []
 
 
-def test_there_are_addresses_to_look_at(browser, app):
+def test_the_addresses_in_examples_are_recognized(browser, app):
     shown = {address for example in code(browser.get("/help/authentication")) for address in addresses(example)}
 
     assert shown == {
@@ -134,7 +134,7 @@ def test_there_are_addresses_to_look_at(browser, app):
     }
 
 
-def test_every_part_of_the_rest_api_that_is_listed_is_there(browser, app):
+def test_every_listed_part_of_the_rest_api_exists(browser, app):
     page = browser.get("/help/rest-api")
     listed = [
         "".join(found.itertext()) for cell in page.tree.iter("td") for found in cell.iter("code")

@@ -109,7 +109,7 @@ def test_a_membership_is_changed_in_its_row(browser_of, owner, project, develope
     assert (membership.role, membership.expires_on) == (Role.REPORTER, TOMORROW)
 
 
-def test_an_expiry_is_taken_away_by_leaving_it_empty(browser_of, owner, project, developer):
+def test_an_empty_field_removes_the_expiry(browser_of, owner, project, developer):
     namespaces.change_member(project, developer, Role.DEVELOPER, expires_on=TOMORROW, by=SHELL)
 
     browser_of(owner).submit(PROJECT, {"expires_on": ""}, action=f"{PROJECT}/{developer.id}")

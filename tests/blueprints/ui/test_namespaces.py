@@ -39,7 +39,7 @@ def test_a_path_left_empty_follows_from_the_name(browser_of, outsider):
         assert browser.submit("/groups/new", {"name": name}).location == f"/{path}"
 
 
-def test_a_subgroup_is_made_in_its_parent(browser_of, owner, group):
+def test_a_subgroup_is_created_in_its_parent(browser_of, owner, group):
     answer = browser_of(owner).submit(f"/groups/new?parent_id={group.id}", {"name": "Inner"})
 
     assert answer.location == "/acme/inner"
@@ -306,7 +306,7 @@ def test_a_deletion_lists_its_effects_and_asks_for_the_path(browser_of, owner, g
 
 
 @pytest.mark.parametrize("typed", ["", "tools", "acme/tools2", "ACME/TOOLS"])
-def test_without_the_path_nothing_goes(browser_of, owner, project, typed):
+def test_without_the_path_nothing_is_deleted(browser_of, owner, project, typed):
     answer = browser_of(owner).submit("/acme/tools/-/delete", {"confirmation": typed})
 
     assert answer.status_code == 422
@@ -314,14 +314,14 @@ def test_without_the_path_nothing_goes(browser_of, owner, project, typed):
     assert at("acme/tools") is not None
 
 
-def test_with_the_path_a_project_goes(browser_of, owner, project):
+def test_with_the_path_a_project_is_deleted(browser_of, owner, project):
     answer = browser_of(owner).submit("/acme/tools/-/delete", {"confirmation": "acme/tools"})
 
     assert (answer.status_code, answer.location) == (303, "/acme")
     assert at("acme/tools") is None
 
 
-def test_with_the_path_a_group_goes_with_its_projects(browser_of, owner, project):
+def test_with_the_path_a_group_is_deleted_with_its_projects(browser_of, owner, project):
     answer = browser_of(owner).submit("/groups/acme/-/delete", {"confirmation": "acme"})
 
     assert answer.location == "/"

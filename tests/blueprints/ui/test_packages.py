@@ -316,7 +316,7 @@ def cost(browser, path, statements):
     ],
 )
 @pytest.mark.parametrize("page", ["list", "package", "versions", "download"])
-def test_reading_asks_for_the_role_of_a_reporter_or_an_open_project(browser_of, role, visibility, status, page):
+def test_reading_needs_the_role_of_a_reporter_or_an_open_project(browser_of, role, visibility, status, page):
     project = factories.project("tools", parent=factories.group("wide", visibility=Visibility.PUBLIC),
                                 visibility=visibility)  # fmt: skip
     file = factories.published(project, build_wheel())
@@ -395,7 +395,7 @@ def test_controls_to_delete_are_shown_to_users_who_can_delete(browser_of, projec
     assert (f"{DELETE}" in shown.html) is may_delete
 
 
-def test_a_package_is_deleted_after_a_question_that_names_it(browser_of, maintainer, group, release):
+def test_a_package_is_deleted_after_a_confirmation_that_names_it(browser_of, maintainer, group, release):
     forwarding.change_forwarding(group, value=False, by=SHELL)
     browser = browser_of(maintainer)
 
@@ -437,7 +437,7 @@ def test_several_packages_are_deleted_at_once(browser_of, maintainer, group, pro
     assert names(after) == ["driver-02"]
 
 
-def test_several_packages_with_forwarding_have_words_of_their_own(browser_of, maintainer, project):
+def test_the_confirmation_for_several_packages_with_forwarding_has_its_own_button(browser_of, maintainer, project):
     ids = urlencode([("id", package.id) for package in publish_some(project, 2)])
 
     assert "Yes, delete selected packages" in browser_of(maintainer).get(f"{DELETE}?{ids}").text
@@ -520,7 +520,7 @@ def test_a_form_without_the_token_deletes_nothing(browser_of, maintainer, releas
     assert (release.status, file.status) == (PackageStatus.DEFAULT, FileStatus.DEFAULT)
 
 
-def test_an_asset_is_deleted_after_a_question_that_names_it(browser_of, maintainer, release):
+def test_an_asset_is_deleted_after_a_confirmation_that_names_it(browser_of, maintainer, release):
     wheel = db.session.scalars(lists.package_files(release).where(PackageFile.filename.endswith(".whl"))).one()
     path = f"{address(release)}/package_files/delete"
     browser = browser_of(maintainer)

@@ -216,5 +216,5 @@ def test_a_readme_is_rendered_once(storage, project, monkeypatch):
     assert readme.readme(storage, file.core_metadata_sha256) == first
 
 
-def test_core_metadata_that_is_gone_leaves_the_page_without_a_readme(storage):
+def test_missing_core_metadata_leaves_the_page_without_a_readme(storage):
     assert readme.readme(storage, "0" * 64) is None

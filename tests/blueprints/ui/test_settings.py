@@ -71,7 +71,7 @@ def test_enforcing_keeps_the_current_value(browser_of, owner, group):
     assert (standing.value, standing.lock) == (True, True)
 
 
-def test_a_group_goes_back_to_inheriting(browser_of, owner, group):
+def test_a_group_returns_to_inheriting(browser_of, owner, group):
     forwarding.change_forwarding(group, value=False, lock=True, by=SHELL)
     browser = browser_of(owner)
 

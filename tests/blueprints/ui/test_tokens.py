@@ -57,7 +57,7 @@ def project_token(project, name="servers"):
     )
 
 
-def test_a_token_is_made_shown_once_and_works(browser_of, rest, owner):
+def test_a_token_is_created_shown_once_and_works(browser_of, rest, owner):
     browser = browser_of(owner)
 
     made = browser.submit(TOKENS, {"name": "laptop", "scopes": "api"})
@@ -159,7 +159,7 @@ def test_where_the_instance_requires_no_expiry_a_token_can_be_unlimited(browser_
     assert "Never" in section(browser_of(owner).get(TOKENS), "Active")[0]
 
 
-def test_a_token_is_revoked_after_a_question(browser_of, rest, owner):
+def test_a_token_is_revoked_after_a_confirmation(browser_of, rest, owner):
     token, secret = own_token(owner)
     browser = browser_of(owner)
 
@@ -267,7 +267,7 @@ def test_more_tokens_cost_no_more_statements(browser_of, owner, project, stateme
 
 
 @pytest.mark.parametrize(("page", "create"), [(REPOSITORY, CREATE), (GROUP_REPOSITORY, GROUP_CREATE)])
-def test_a_deploy_token_is_made_shown_once_and_works(browser_of, pip, owner, project, page, create):
+def test_a_deploy_token_is_created_shown_once_and_works(browser_of, pip, owner, project, page, create):
     browser = browser_of(owner)
 
     made = browser.submit(page, {"name": "servers", "scopes": "read_package_registry"}, action=create)
@@ -315,7 +315,7 @@ def test_a_refused_deploy_token_shows_why(browser_of, owner, project, sent, erro
     assert db.session.scalar(select(DeployToken)) is None
 
 
-def test_a_deploy_token_is_revoked_after_a_question(browser_of, pip, owner, project):
+def test_a_deploy_token_is_revoked_after_a_confirmation(browser_of, pip, owner, project):
     token, secret = project_token(project)
     browser = browser_of(owner)
     path = f"{CREATE}/{token.id}/revoke"

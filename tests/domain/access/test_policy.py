@@ -607,7 +607,7 @@ def test_a_group_decides_who_creates_projects_and_subgroups_in_it(
     assert outcome(group_askers["admin"], permission, sub) == "200"
 
 
-def test_a_personal_namespace_takes_projects_of_its_user_only(owner: User, outsider: User, admin: User) -> None:
+def test_a_personal_namespace_accepts_projects_of_its_user_only(owner: User, outsider: User, admin: User) -> None:
     space = db.session.scalars(select(Namespace).where(Namespace.full_path == owner.username)).one()
 
     statuses = {

@@ -110,7 +110,7 @@ def test_a_token_can_have_every_known_scope(owner: User) -> None:
     ],
     ids=["the second before", "00:00 UTC of the day", "later", "the day elsewhere only", "the day before elsewhere"],
 )
-def test_a_token_dies_at_the_beginning_of_its_last_day_in_utc(owner: User, now: datetime, expired: bool) -> None:
+def test_a_token_expires_at_the_start_of_its_expiry_date_in_utc(owner: User, now: datetime, expired: bool) -> None:
     token = issue(owner, expires_on=date(2030, 5, 20))[0]
 
     assert token.is_expired(now) is expired
@@ -175,7 +175,7 @@ def test_rotation_replaces_a_token_by_one_like_it(owner: User) -> None:
     assert new.family_id == old.family_id == old.id
 
 
-def test_rotation_takes_an_expiry_within_the_instances_limit(owner: User) -> None:
+def test_rotation_accepts_an_expiry_within_the_limit_of_the_instance(owner: User) -> None:
     old, secret = issue(owner)
 
     with pytest.raises(InvalidRecord):

@@ -80,7 +80,7 @@ def test_a_deploy_token_that_breaks_a_rule_is_not_issued(
 @pytest.mark.parametrize(
     ("minutes", "active"), [(-1, True), (0, False), (1, False)], ids=["before", "at the moment", "after"]
 )
-def test_a_deploy_token_lives_until_its_moment(project: Project, minutes: int, active: bool) -> None:
+def test_a_deploy_token_is_valid_until_its_expiry(project: Project, minutes: int, active: bool) -> None:
     midnight = deploy_tokens.starts_at(date(2030, 6, 1))
     token, secret = issue_deploy(project, expires_at=midnight)
 
@@ -89,7 +89,7 @@ def test_a_deploy_token_lives_until_its_moment(project: Project, minutes: int, a
     assert (looked_up is token) is active
 
 
-def test_a_revoked_deploy_token_stays_in_the_list_but_opens_nothing(project: Project) -> None:
+def test_a_revoked_deploy_token_stays_in_the_list_but_grants_nothing(project: Project) -> None:
     token, secret = issue_deploy(project)
 
     deploy_tokens.revoke_deploy_token(token, project, by=SHELL, now=NOW)
@@ -108,7 +108,7 @@ def test_revoking_a_deploy_token_again_keeps_the_first_time(project: Project) ->
     assert token.revoked_at == NOW
 
 
-def test_a_destroyed_deploy_token_is_gone(project: Project) -> None:
+def test_a_destroyed_deploy_token_is_not_found(project: Project) -> None:
     token, secret = issue_deploy(project)
 
     deploy_tokens.destroy_deploy_token(token, project, by=SHELL)

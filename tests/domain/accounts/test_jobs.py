@@ -32,7 +32,7 @@ def test_a_jobs_token_is_found_while_the_job_runs(project: Project, developer: U
 
 
 @pytest.mark.parametrize("status", [JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.CANCELED])
-def test_a_finished_jobs_token_is_dead_at_once(project: Project, developer: User, status: JobStatus) -> None:
+def test_the_token_of_a_finished_job_is_refused_at_once(project: Project, developer: User, status: JobStatus) -> None:
     job, secret = start(project, developer)
 
     jobs.finish_job(job, status, by=factories.signed_in(developer), now=NOW + timedelta(minutes=1))
@@ -81,7 +81,7 @@ def test_a_job_has_a_name_and_a_ref(project: Project, developer: User, field: st
 
 
 @pytest.mark.parametrize("seconds", [-1, 0, 30 * 86400 + 1])
-def test_a_job_lives_between_a_second_and_thirty_days(project: Project, developer: User, seconds: int) -> None:
+def test_a_job_lasts_between_a_second_and_thirty_days(project: Project, developer: User, seconds: int) -> None:
     with pytest.raises(BadRequest):
         start(project, developer, lifetime=timedelta(seconds=seconds))
 

@@ -55,7 +55,7 @@ def test_after_the_fifth_failure_every_client_waits_for_this_login(user):
     assert wait_seconds(password=PASSWORD, address="192.0.2.99") == 16
 
 
-def test_after_the_wait_the_right_password_opens(user):
+def test_after_the_wait_the_right_password_is_accepted(user):
     fail(5)
 
     assert attempt(password=PASSWORD, seconds=15) == user
@@ -130,7 +130,7 @@ def test_success_clears_the_failures_of_the_login(user):
     assert attempt(password=PASSWORD) == user
 
 
-def test_twenty_failures_from_one_address_hold_it_up_whatever_the_login(user):
+def test_twenty_failures_from_one_address_delay_all_its_logins(user):
     for number in range(20):
         fail(1, login=f"guess{number}")
 

@@ -115,7 +115,7 @@ def test_invalid_values_are_reported_field_by_field(app: Flask, fields: dict[str
     assert db.session.scalars(select(User)).all() == []
 
 
-def test_a_short_password_is_refused_in_gitlabs_words(app: Flask) -> None:
+def test_a_short_password_is_refused_with_the_message_of_gitlab(app: Flask) -> None:
     with pytest.raises(InvalidRecord) as refusal:
         create(password="1234567")
 
@@ -308,7 +308,7 @@ def test_the_last_active_administrator_stays(admin: User, way: str) -> None:
     ways[way]()
 
 
-def test_a_deleted_user_goes_with_space_memberships_and_tokens(project: Project, developer: User) -> None:
+def test_a_user_is_deleted_with_namespace_memberships_and_tokens(project: Project, developer: User) -> None:
     own = factories.project("own", parent=users.personal_namespace(developer))
     factories.access_token(developer)
     factories.job(project, developer)

@@ -86,7 +86,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("built", GOOD.values(), ids=GOOD)
-def test_a_file_in_order_passes(built):
+def test_a_valid_file_is_accepted(built):
     assert sentences(built.content, built.filename) == []
 
 

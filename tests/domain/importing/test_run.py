@@ -353,7 +353,7 @@ def test_a_yank_made_here_stops_files_that_are_imported_later(
     ]  # fmt: skip
 
 
-def test_a_yank_of_the_source_does_not_spread_when_an_import_goes_on(run: Import, served: StaticIndex) -> None:
+def test_a_later_import_does_not_spread_a_yank_of_the_source(run: Import, served: StaticIndex) -> None:
     served.offer(WHEEL, attributes='data-yanked="Loses data"')
     run(Index(served.url))
     served.offer(SDIST)
@@ -415,7 +415,7 @@ def test_a_status_given_here_stays(run: Import, served: StaticIndex, project: Pr
     assert statuses() == [NameStatus.DEPRECATED]
 
 
-def test_a_name_closed_here_takes_nothing(run: Import, served: StaticIndex, project: Project) -> None:
+def test_a_name_closed_here_accepts_no_files(run: Import, served: StaticIndex, project: Project) -> None:
     factories.published(project, WHEEL)
     releases.set_name_status(project, "demo-pkg", NameStatus.ARCHIVED, "Moved", by=SHELL)
     served.offer(WHEEL, SDIST)
@@ -469,7 +469,7 @@ def test_a_folder_is_compared_with_existing_files(run: Import, project: Project,
     ]  # fmt: skip
 
 
-def test_a_file_that_goes_away_meanwhile_has_failed(run: Import, project: Project, tmp_path: Path) -> None:
+def test_a_file_that_disappears_meanwhile_has_failed(run: Import, project: Project, tmp_path: Path) -> None:
     factories.published(project, SDIST)
     folder = in_folder(tmp_path, [WHEEL, SDIST])
     (tmp_path / WHEEL.filename).unlink()
@@ -501,7 +501,7 @@ def test_many_threads_publish_many_files_once(run: Import, served: StaticIndex) 
     assert filenames() == sorted(file.filename for file in built)
 
 
-def test_an_interrupted_import_keeps_whole_files_and_goes_on(
+def test_an_interrupted_import_keeps_whole_files_and_is_resumed(
     run: Import, served: StaticIndex, store_files: Callable[[], list[str]]
 ) -> None:
     large = build_wheel("demo", "2.0", size_bytes=4 * sources.CHUNK_BYTES)
@@ -543,7 +543,7 @@ def test_a_full_store_ends_the_import(
     assert files() == []
 
 
-def test_a_project_that_is_gone_ends_the_import(run: Import, served: StaticIndex) -> None:
+def test_the_deletion_of_the_project_ends_the_import(run: Import, served: StaticIndex) -> None:
     served.offer(WHEEL)
 
     with pytest.raises(NotFound):

@@ -197,7 +197,7 @@ def test_links_are_relative_to_the_page_that_a_redirect_leads_to(served: StaticI
     assert index.page(DEMO).files[0].location == f"http://{served.host}/moved/demo/demo-1.0.tar.gz"
 
 
-def test_json_is_asked_for_first_and_html_taken(served: StaticIndex, index: Index) -> None:
+def test_json_is_preferred_and_html_accepted(served: StaticIndex, index: Index) -> None:
     served.offer(WHEEL)
     index.page(DEMO)
 
@@ -326,9 +326,7 @@ def test_a_file_is_received_as_it_is_sent(served: StaticIndex, index: Index) -> 
 
 
 @pytest.mark.parametrize("understands_ranges", [True, False], ids=["the rest is sent", "everything is sent again"])
-def test_a_broken_transfer_goes_on_where_it_broke_off(
-    served: StaticIndex, index: Index, understands_ranges: bool
-) -> None:
+def test_an_interrupted_transfer_is_resumed(served: StaticIndex, index: Index, understands_ranges: bool) -> None:
     served.understands_ranges = understands_ranges
     served.put(WHEEL_PATH, WHEEL.content, FILE)
     served.fail(WHEEL_PATH, 200, 503, 200)

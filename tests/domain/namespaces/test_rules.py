@@ -166,7 +166,7 @@ def test_nothing_is_more_visible_than_its_group(app: Flask, of_parent: Visibilit
     )
 
 
-def test_a_personal_namespace_takes_projects_of_any_visibility(owner: User) -> None:
+def test_a_personal_namespace_accepts_projects_of_any_visibility(owner: User) -> None:
     space = users.personal_namespace(owner)
 
     made = [create_project(level.label, space, factories.signed_in(owner), visibility=level) for level in Visibility]

@@ -145,7 +145,7 @@ def test_a_refused_change_changes_nothing(group: Group, project: Project) -> Non
         assert (project.path, project.name, project.full_path) == ("tools", "Tools", "acme/tools")
 
 
-def test_a_moved_group_takes_everything_along(group: Group, project: Project) -> None:
+def test_a_group_is_moved_with_everything_in_it(group: Group, project: Project) -> None:
     user = factories.member(group, Role.DEVELOPER)
     target = factories.group("target")
     boss = factories.member(target, Role.MAINTAINER)
@@ -198,7 +198,7 @@ def test_a_group_is_not_moved_into_a_less_visible_one(app: Flask) -> None:
     }
 
 
-def test_moving_a_group_asks_for_the_right_to_create_one_there(group: Group, owner: User) -> None:
+def test_moving_a_group_needs_permission_to_create_one_there(group: Group, owner: User) -> None:
     elsewhere = factories.group()
     developer_there = factories.group()
     namespaces.add_member(developer_there, owner, Role.DEVELOPER, by=SHELL)
@@ -383,7 +383,7 @@ def ancestry(found: dict[int, Namespace]) -> set[tuple[int, int, int]]:
     return {tuple(row) for row in rows}
 
 
-def test_of_groups_and_users_made_at_once_one_takes_the_path(app: Flask) -> None:
+def test_of_groups_and_users_created_at_once_one_gets_the_path(app: Flask) -> None:
     for number in range(3):
         path = f"wanted{number}"
 
@@ -418,7 +418,7 @@ def test_a_project_created_while_its_group_is_renamed_is_in_it(app: Flask, group
         assert project.full_path == f"renamed2/{project.path}"
 
 
-def test_nothing_is_made_in_or_done_to_a_group_that_is_gone(group: Group) -> None:
+def test_a_deleted_group_cannot_be_changed_or_used_as_a_parent(group: Group) -> None:
     other = factories.group()
     namespaces.delete_namespace(group, by=SHELL)
 

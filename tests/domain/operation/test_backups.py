@@ -192,7 +192,7 @@ def test_files_deleted_during_a_backup_are_in_it(
     assert cleanup.run(storage, utcnow() + timedelta(days=2)).objects == 3
 
 
-def test_a_backup_waits_for_a_removal_under_way(app: Flask, make: Make, path: Path) -> None:
+def test_a_backup_waits_for_a_running_removal(app: Flask, make: Make, path: Path) -> None:
     def make_in_another_thread() -> None:
         with app.app_context():
             make()

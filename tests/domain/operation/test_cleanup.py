@@ -76,7 +76,9 @@ def test_published_files_stay(storage: Storage, demo: PackageFile) -> None:
     assert keys(storage) == {object_key(demo.sha256), object_key(demo.core_metadata_sha256 or "")}
 
 
-def test_a_deleted_package_goes_with_its_files_and_bytes(storage: Storage, project: Project, demo: PackageFile) -> None:
+def test_a_deleted_package_is_removed_with_its_files_and_bytes(
+    storage: Storage, project: Project, demo: PackageFile
+) -> None:
     sdist = factories.published(project, build_sdist("demo", "1.0"))
     size_bytes = demo.size_bytes + sdist.size_bytes
     delete_package(demo, project)
@@ -90,7 +92,7 @@ def test_a_deleted_package_goes_with_its_files_and_bytes(storage: Storage, proje
     assert keys(storage) == set()
 
 
-def test_a_deleted_file_goes_and_its_package_stays_without_files(
+def test_a_deleted_file_is_removed_and_its_package_stays_without_files(
     storage: Storage, project: Project, demo: PackageFile
 ) -> None:
     package = db.session.get_one(Package, demo.package_id)
