@@ -62,6 +62,7 @@ from registry.database.transactions import (
     detach,
     lock,
     lock_name,
+    refers_to_nothing,
     transaction,
 )
 from registry.database.types import (
@@ -124,6 +125,7 @@ __all__ = [
     "objects_removable",
     "part_of_name",
     "read",
+    "refers_to_nothing",
     "restored",
     "schema_locked",
     "schema_version",

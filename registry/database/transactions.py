@@ -69,7 +69,7 @@ def transaction(
         raise RecordNotFound from error
     except IntegrityError as error:
         session.rollback()
-        if _refers_to_nothing(error):
+        if refers_to_nothing(error):
             raise RecordNotFound from error
         raise
     except OperationalError as error:
@@ -204,7 +204,7 @@ def _raise_number(part: int) -> None:
     execute(_RAISE_NUMBER, {"of_part": part})
 
 
-def _refers_to_nothing(error: IntegrityError) -> bool:
+def refers_to_nothing(error: IntegrityError) -> bool:
     """Return whether a foreign key was violated, because the record it refers to was deleted in the meantime."""
     return not _codes(error).isdisjoint({"SQLITE_CONSTRAINT_FOREIGNKEY", "23503"})
 

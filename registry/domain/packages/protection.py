@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import db, lock, transaction
+from registry.database import AdvisoryLock, db, lock, refers_to_nothing, transaction
 from registry.domain import access, audit
 from registry.domain.access import Principal
 from registry.domain.changes import Changes
@@ -131,15 +131,16 @@ def add_protection_rule(
     by: audit.Author,
     package_type: str = "pypi",
 ) -> ProtectionRule:
-    """Add a protection rule to a project.
+    """Add a protection rule to a project. Shares ``AdvisoryLock.TREE``, so that the project is not deleted meanwhile.
 
     :raises Unprocessable: the pattern or roles are invalid, or the pattern is taken.
+    :raises RecordNotFound: the project was deleted in the meantime.
     """
     rule = ProtectionRule(
         project_id=project.id, package_type=package_type, pattern=pattern,
         minimum_push_role=push, minimum_delete_role=delete,
     )  # fmt: skip
-    with transaction() as session:
+    with transaction(lock=AdvisoryLock.TREE, shared=True) as session:
         _refuse_invalid_rule(rule)
         session.add(rule)
         _flush_rule()
@@ -158,7 +159,7 @@ class RuleChanges(Changes):
 
 
 def change_protection_rule(rule: ProtectionRule, changes: RuleChanges, project: Project, *, by: audit.Author) -> None:
-    """Change a protection rule; a concurrent change of it waits, and is checked with what this one leaves.
+    """Change a protection rule, whose row is locked: a concurrent change waits, and is checked against the result.
 
     :raises Unprocessable: as for ``add_protection_rule``.
     :raises RecordNotFound: the rule was deleted in the meantime.
@@ -172,6 +173,7 @@ def change_protection_rule(rule: ProtectionRule, changes: RuleChanges, project: 
 
 
 def delete_protection_rule(rule: ProtectionRule, project: Project, *, by: audit.Author) -> None:
+    """Delete a protection rule. Takes no lock: a rule that was deleted in the meantime is reported as missing."""
     with transaction() as session:
         audit.record(by, "protection_rule_deleted", rule.pattern, project)
         session.delete(rule)
@@ -207,5 +209,8 @@ def _refuse_invalid_rule(rule: ProtectionRule) -> None:
 def _flush_rule() -> None:
     try:
         db.session.flush()
-    except IntegrityError as error:  # another process was faster
+    except IntegrityError as error:
+        if refers_to_nothing(error):
+            raise
+        # Another process was faster.
         raise Unprocessable(Code.PATTERN_TAKEN) from error

@@ -4,9 +4,10 @@ import pytest
 from sqlalchemy import select
 
 from registry.database import db
+from registry.domain import namespaces
 from registry.domain.access import SHELL, Principal
 from registry.domain.packages import deletion, lists, protection
-from registry.errors import ProtectedPackage, Unprocessable
+from registry.errors import ProtectedPackage, RecordNotFound, Unprocessable
 from registry.models import AuditEvent, Project, ProtectionRule, Role, User
 from tests import factories
 from tests.builders import build_wheel
@@ -225,3 +226,12 @@ def test_protections_of_many_packages_agree_with_deleting_each(
         "maintainer": [(False, True), (True, False), (True, True)],
         "developer": [(False, False), (True, False), (True, False)],
     }
+
+
+def test_a_rule_for_a_project_that_was_deleted_is_refused_as_such(project: Project) -> None:
+    deleted = db.session.get_one(Project, project.id)
+    db.session.expunge(deleted)
+    namespaces.delete_namespace(namespaces.find(str(deleted.id), Project), by=SHELL)
+
+    with pytest.raises(RecordNotFound):
+        protection.add_protection_rule(deleted, pattern="demo", push=Role.OWNER, delete=None, by=SHELL)
