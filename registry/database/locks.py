@@ -33,7 +33,7 @@ class AdvisoryLock(enum.Enum):
     # Held until the end of a transaction:
     FIRST_START = 7_202_613  # the existence of users
     OBJECTS = 7_202_612  # objects and the rows that refer to them: shared by uploads, exclusive for a removal
-    TREE = 7_202_614  # namespaces, members, users, inherited settings: shared by changes to packages, jobs, and tokens
+    TREE = 7_202_614  # namespaces, members, users, inherited settings: shared by changes to packages
     SIGN_IN = 7_202_615  # counts of failed sign-ins
     LIMITED_NAMESPACE = 7_202_617  # the storage in a project or below a group: one lock for each with a limit, by id
 

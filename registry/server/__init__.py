@@ -20,7 +20,7 @@ from registry.server.threads import Threads
 __all__ = ["SMALL_BODY_BYTES", "bind", "serve", "supervise"]
 
 BACKLOG = 1024
-FORM_BYTES = 64 << 20  # size of an upload's form without its file
+BESIDE_FILE_BYTES = 64 << 20  # the largest form of an upload without its file
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -83,11 +83,11 @@ def serve(
 
 def make_server(app: Flask, listener: socket.socket) -> Server:
     """Create the server for this socket and its threads; ``Loop`` runs it."""
-    limit = app.config["MAX_FILE_SIZE"] or UNLIMITED_BYTES - FORM_BYTES
+    limit = app.config["MAX_FILE_SIZE"] or UNLIMITED_BYTES - BESIDE_FILE_BYTES
 
     class Parser(parser.GuardedParser):
         uploads = app.extensions["uploads"]
-        max_upload_bytes = limit + FORM_BYTES
+        max_upload_bytes = limit + BESIDE_FILE_BYTES
 
     class Channel(channel.Channel):
         parser_class = Parser

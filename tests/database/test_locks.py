@@ -61,6 +61,20 @@ def test_a_function_that_takes_a_lock_names_it_in_its_docstring() -> None:
     assert silent == []
 
 
+def test_a_function_that_writes_without_such_a_lock_states_how_it_does_without() -> None:
+    silent = [
+        (path.name, function.name)
+        for path in SOURCES
+        if "domain" in path.parts
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        and re.search(r"\btransaction\((?!.*lock=)", ast.unparse(function))
+        and "lock" not in (ast.get_docstring(function) or "").lower()
+    ]
+
+    assert silent == []
+
+
 @pytest.mark.parametrize(("earlier", "later"), list(pairwise(IN_TRANSACTIONS)), ids=lambda lock: lock.name)
 def test_an_inner_transaction_takes_a_later_lock_and_refuses_an_earlier_one(
     app: Flask, earlier: AdvisoryLock, later: AdvisoryLock

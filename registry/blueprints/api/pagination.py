@@ -54,9 +54,9 @@ def answer(page: Page[Record], rows: list[JSON]) -> Response:
     return response
 
 
-def keyset_page(listing: Listing[Record], *, default_size: int = DEFAULT_SIZE) -> tuple[Sequence[Record], bool]:
+def keyset_page(listing: Listing[Record]) -> tuple[Sequence[Record], bool]:
     """Return the first records of a keyset query, and whether more follow."""
-    size = parameters.read(_PAGE).get("per_page", default_size)
+    size = parameters.read(_PAGE).get("per_page", DEFAULT_SIZE)
     return paging.first(listing, min(size, LARGEST_SIZE))
 
 

@@ -2,7 +2,7 @@
 
 To find a namespace by its path, the caller by its credentials, and the caller's role takes longer than to read the
 files of a page. The results hold as long as the access number of the content generation (``registry.database``), which
-every change of namespaces, members, tokens, settings, and users increments; and until time alone can change them.
+every change increments that can take or alter access; and until time alone can change them.
 """
 
 from __future__ import annotations

@@ -68,9 +68,9 @@ def has_role(principal: Principal, least: Role) -> ColumnElement[bool]:
     return false() if principal.user is None else _has_role(principal.user.id, least)
 
 
-def within(ancestor: Namespace, *, itself: bool = False) -> ColumnElement[bool]:
-    """Return a condition on ``Namespace``: it is a descendant of the given one, or with ``itself`` that one."""
-    return _lies_within(ancestor.id) if itself else below(ancestor.id)
+def within(ancestor: Namespace) -> ColumnElement[bool]:
+    """Return a condition on ``Namespace``: it is a descendant of the given one."""
+    return below(ancestor.id)
 
 
 def below(ancestor_id: int) -> ColumnElement[bool]:

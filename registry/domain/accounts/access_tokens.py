@@ -34,6 +34,8 @@ def issue_access_token(
 ) -> tuple[AccessToken, str]:
     """Issue a token, and return it with its secret.
 
+    Takes no lock: the database refuses a token of a user who was deleted.
+
     :param expires_on: the token expires at 00:00 UTC on this date; the default is the latest that the instance allows.
     :param secret: only for the first administrator's token; otherwise generated.
     :raises InvalidRecord: the name, scopes, description, or expiration date is invalid.
@@ -239,7 +241,7 @@ def rotate_access_token(
 
 
 def revoke_family(token: AccessToken, *, by: audit.Author, now: datetime) -> None:
-    """Revoke all tokens derived from the same first token by rotation."""
+    """Revoke all tokens derived from the same first token by rotation; locks the family."""
     with transaction() as session:
         _lock_family(token)
         session.execute(
@@ -251,7 +253,7 @@ def revoke_family(token: AccessToken, *, by: audit.Author, now: datetime) -> Non
 
 
 def revoke_access_token(token: AccessToken, *, by: audit.Author, now: datetime) -> None:
-    """Revoke a token from the next request on. Revoking it again changes nothing."""
+    """Revoke a token from the next request on; locks its row. Revoking it again changes nothing."""
     with transaction():
         lock(token, "revoked_at")
         if token.revoked_at is None:

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 
 from sqlalchemy import or_, select
 
-from registry.database import db, transaction
+from registry.database import db, lock, transaction
 from registry.domain import audit
 from registry.domain.access import DeployScope
 from registry.domain.accounts.secrets import digest
@@ -33,6 +33,8 @@ def issue_deploy_token(
     expires_at: datetime | None = None,
 ) -> tuple[DeployToken, str]:
     """Issue a token for a project, or for a group and everything in it, and return it with its secret.
+
+    Takes no lock: the database refuses a token of a namespace that was deleted.
 
     :raises PlainRefusal: no scope is given.
     :raises InvalidRecord: the name, scopes, or user name is invalid.
@@ -99,13 +101,18 @@ def find_deploy_token(secret: str, key: bytes, now: datetime) -> DeployToken | N
 
 
 def revoke_deploy_token(token: DeployToken, namespace: Namespace, *, by: audit.Author, now: datetime) -> None:
-    """Revoke a deploy token from the next request on; the row is kept. Revoking it again keeps the first time."""
+    """Revoke a deploy token from the next request on; locks its row, which is kept.
+
+    Revoking it again keeps the first time.
+    """
     with transaction():
+        lock(token, "revoked_at")
         token.revoked_at = token.revoked_at or now
         audit.record(by, "deploy_token_revoked", token.name, namespace, token_id=token.id)
 
 
 def destroy_deploy_token(token: DeployToken, namespace: Namespace, *, by: audit.Author) -> None:
+    """Delete a deploy token. Takes no lock: a token that was deleted in the meantime is reported as missing."""
     with transaction() as session:
         audit.record(by, "deploy_token_destroyed", token.name, namespace, token_id=token.id)
         session.delete(token)

@@ -27,6 +27,8 @@ def start_job(
 ) -> tuple[Job, str]:  # fmt: skip
     """Start a job of a project, and return it with the secret of its token, which acts for the user while the job runs.
 
+    Takes no lock: the database refuses a job of a project or user that was deleted.
+
     :raises InvalidRecord: the name or ref is empty or too long.
     :raises BadRequest: the lifetime is not between one second and 30 days.
     """
@@ -84,7 +86,7 @@ def running_jobs(project: Project, now: datetime) -> Listing[Job]:
 
 
 def finish_job(job: Job, status: JobStatus, *, by: Principal, now: datetime) -> None:
-    """Finish a job; its token expires immediately.
+    """Finish a job, whose row is locked; its token expires immediately.
 
     :raises Forbidden: the caller is not the job itself, its user, or a Maintainer of its project.
     :raises BadRequest: the job has already finished, or the status is ``running``.

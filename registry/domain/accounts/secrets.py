@@ -24,7 +24,10 @@ def digest(secret: str, key: bytes) -> str:
 
 
 def note_use(token: AccessToken | DeployToken, now: datetime) -> None:
-    """Update ``last_used_at`` at most every ten minutes, so that busy tokens do not cause a write per request."""
+    """Update ``last_used_at`` at most every ten minutes, so that busy tokens do not cause a write per request.
+
+    Takes no lock: the condition of the update lets one of several requests write.
+    """
     if token.last_used_at is not None and now - token.last_used_at < LAST_USED_PRECISION:
         return
     kind = type(token)

@@ -141,7 +141,7 @@ def import_packages(
 
     Each file is published separately and atomically, so the import can be interrupted at any time. Files are received
     into the staging folder of the storage, at most ``jobs`` at a time, and never kept in memory. A keyboard interrupt
-    ends the import with a summary.
+    ends the import with a summary. Takes no lock for itself, as publishing a file takes those it needs.
 
     :param names: the packages to import; empty for every package of the source.
     :param jobs: number of files received and examined in parallel; each one can use a database connection.

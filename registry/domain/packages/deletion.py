@@ -29,7 +29,7 @@ def delete_package(package: Package, project: Project, *, by: Principal) -> None
         package.status = PackageStatus.PENDING_DESTRUCTION
         for file in session.scalars(lists.package_files(package).order_by(PackageFile.id).with_for_update()):
             file.status = FileStatus.PENDING_DESTRUCTION
-            usage.note(file, removed=True)
+            usage.note_removed(file)
         answers.note_deleted(package)
         namespaces.touch(project.id)
         audit.record(by, "package_deleted", f"{package.name} {package.version}", project)
@@ -50,7 +50,7 @@ def delete_file(file: PackageFile, package: Package, project: Project, *, by: Pr
         if file.status is FileStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
         file.status = FileStatus.PENDING_DESTRUCTION
-        usage.note(file, removed=True)
+        usage.note_removed(file)
         answers.note_change(package.normalized_name)
         namespaces.touch(project.id)
         audit.record(by, "package_file_deleted", file.filename, project, package=f"{package.name} {package.version}")

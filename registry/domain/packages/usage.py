@@ -107,10 +107,9 @@ class Allowance:
     limits: tuple[Limit, ...]
 
 
-def note(file: PackageFile, *, removed: bool = False) -> None:
-    """Count a file that is removed in the current transaction, or added to it, at its end; see ``count``."""
-    sign = -1 if removed else 1
-    count(file.project_id, sign, sign * file.size_bytes)
+def note_removed(file: PackageFile) -> None:
+    """Count a file that the current transaction removes, at its end; see ``count``."""
+    count(file.project_id, -1, -file.size_bytes)
 
 
 def count(project_id: int, files: int, size_bytes: int) -> None:
@@ -245,7 +244,7 @@ def miscounts() -> list[Miscount]:
 
 
 def recount(project_id: int) -> None:
-    """Set the totals of a project to those of its files."""
+    """Set the totals of a project to those of its files; locks one of its rows."""
     with transaction(changes_answers=False) as session:
         rows = select(StorageUsage.id).where(StorageUsage.project_id == project_id).order_by(StorageUsage.id)
         # No other transaction changes this row until the end. What others count is visible together with their files.
