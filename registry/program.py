@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from flask import Flask
 
 from registry import config, database, logs, metrics, server
+from registry.blueprints.routing import pypi_path
 from registry.database import utcnow
 from registry.domain.accounts import first_run
 from registry.domain.accounts.first_run import CREDENTIALS_FILE, Credentials
@@ -104,7 +105,7 @@ def banner(app: Flask, port: int, credentials: Credentials | None) -> str:
             lines.append(f"Shown once; also in {instance / CREDENTIALS_FILE}")
     token = credentials.token if credentials is not None and "token" in credentials.generated else "$TOKEN"
     parts = urlsplit(url)
-    endpoint = "api/v4/projects/root%2Fdemo/packages/pypi"
+    endpoint = pypi_path("project", "root%2Fdemo")
     lines += [
         "",
         f"Sign in:  {url}/users/sign_in",

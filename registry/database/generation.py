@@ -54,9 +54,9 @@ def part_of_name(normalized_name: str) -> int:
 class ContentGeneration:
     """Reads the content generation, whose numbers increase with every transaction that makes cached responses stale.
 
-    Every cached response requires one look, so it bypasses the connection pool and SQLAlchemy, and uses one persistent
-    connection, which threads share in turn. The numbers are read only after a transaction was committed; otherwise a
-    look takes microseconds on SQLite, and one statement on PostgreSQL.
+    Cached responses are sent after a look, which requests that arrive together share. So a look bypasses the connection
+    pool and SQLAlchemy, and uses one persistent connection, which threads share in turn. The numbers are read only
+    after a transaction was committed; otherwise a look takes microseconds on SQLite, and one statement on PostgreSQL.
     """
 
     def __init__(self, engine: Engine) -> None:

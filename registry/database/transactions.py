@@ -95,7 +95,7 @@ class Stage(enum.IntEnum):
     TOTALS = 1
     ACTIVITY = 2
     NAMES = 3
-    LISTING = 4  # finds out whether the index changes; no other transaction changes packages of the same names
+    LISTING = 4  # finds out whether the index changes; no other transaction commits changes of the same names
     INDEX = 5
     ACCESS = 6
 
@@ -131,13 +131,13 @@ def _apply_pending(session: Session) -> None:
 def changes_name(normalized_name: str) -> None:
     """Make the cached pages and files of a package name stale, in all projects, when the transaction is committed.
 
-    From the stage ``NAMES`` until then, no other transaction changes packages of this name.
+    From the stage ``NAMES`` until then, no other transaction commits changes to packages of this name.
     """
     at_end(_Names).parts.add(part_of_name(normalized_name))
 
 
 def lock_name(normalized_name: str) -> None:
-    """Wait until no other transaction changes packages of a name, and let none do so until this one ends.
+    """Wait for other transactions that change packages of a name, and let none commit until this one ends.
 
     Call it before any row is locked; transactions that change several names do without.
     """

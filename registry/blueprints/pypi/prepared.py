@@ -41,11 +41,11 @@ _OVERHEAD_BYTES = 1024  # approximate size of headers and metadata of a response
 # Pages with thousands of files are worth caching, but files only up to the size of an ordinary page.
 LARGEST_PAGE_BYTES = 8 << 20
 LARGEST_FILE_BYTES = 64 << 10
-# Request headers for partial or conditional responses, which are not cached.
+# Headers of requests that are not answered from the cache, in contrast to those with ``If-None-Match``.
 _PARTIAL = ("HTTP_RANGE", "HTTP_IF_MODIFIED_SINCE")
 _VALID_UNTIL = "registry.answer_valid_until"
 _PART = "registry.answer_part"
-_GIVEN = "registry.kept"  # read by the server
+_GIVEN = "registry.kept"  # read by the server and the request log
 # Everything that a response depends on besides the database. The query includes credentials in parameters.
 _KEY_PARTS = (
     "wsgi.url_scheme",

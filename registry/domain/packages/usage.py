@@ -118,10 +118,10 @@ def count(project_id: int, files: int, size_bytes: int) -> None:
     :raises StorageLimitReached: at the end of the transaction, if it would exceed a limit.
     :raises RecordNotFound: at the end of the transaction, if the project was deleted in the meantime.
     """
-    at_end(Changes).add(project_id, files, size_bytes)
+    at_end(_Totals).add(project_id, files, size_bytes)
 
 
-class Changes:
+class _Totals:
     """Changes of the totals of projects in one transaction."""
 
     order: ClassVar[int] = Stage.TOTALS
