@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 View = TypeVar("View", bound=Callable[..., Any])
 Headers = list[tuple[str, str]]
 
-LIMIT_BYTES = 64 << 20
+LIMIT_BYTES = 32 << 20
 _OVERHEAD_BYTES = 1024  # approximate size of headers and metadata of a response
 # Pages with thousands of files are worth caching, but files only up to the size of an ordinary page.
 LARGEST_PAGE_BYTES = 8 << 20
