@@ -136,6 +136,12 @@ class TestOne:
         assert response.json["visibility"] == "private"
         assert response.json["parent_id"] is None
 
+    def test_at_most_a_hundred_projects_are_shown(self, rest: Rest, group: Group, owner_token: str) -> None:
+        for number in range(101):
+            factories.project(f"project{number}", parent=group)
+
+        assert len(rest.get(f"/groups/{group.id}", owner_token).json["projects"]) == 100
+
     def test_projects_can_be_left_out(self, rest: Rest, group: Group, project: Project, owner_token: str) -> None:
         assert rest.get(f"/groups/{group.id}?with_projects=false", owner_token).json["projects"] == []
 

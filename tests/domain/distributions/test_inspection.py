@@ -318,6 +318,13 @@ BAD_METADATA = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("field", ["Name", "Version"])
+def test_metadata_without_a_valid_name_or_version_describes_no_distribution(field):
+    document = metadata("demo", "1.0").replace(*{"Name": (b"demo", b"-"), "Version": (b"1.0", b"latest")}[field])
+
+    assert examine(build_wheel(core_metadata=document).content, WHEEL).distribution is None
+
+
 @pytest.mark.parametrize("build", [build_wheel, build_sdist], ids=["wheel", "sdist"])
 @pytest.mark.parametrize(("document", "expected"), BAD_METADATA.values(), ids=BAD_METADATA)
 def test_invalid_metadata_is_reported(build, document, expected):
