@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import AdvisoryLock, db, lock, refers_to_nothing, transaction
+from registry.database import db, lock, refers_to_nothing, transaction
 from registry.domain import access, audit
 from registry.domain.access import Principal
 from registry.domain.changes import Changes
@@ -131,7 +131,7 @@ def add_protection_rule(
     by: audit.Author,
     package_type: str = "pypi",
 ) -> ProtectionRule:
-    """Add a protection rule to a project. Shares ``AdvisoryLock.TREE``, so that the project is not deleted meanwhile.
+    """Add a protection rule to a project. Takes no lock: the database refuses a rule of a project that was deleted.
 
     :raises Unprocessable: the pattern or roles are invalid, or the pattern is taken.
     :raises RecordNotFound: the project was deleted in the meantime.
@@ -140,7 +140,7 @@ def add_protection_rule(
         project_id=project.id, package_type=package_type, pattern=pattern,
         minimum_push_role=push, minimum_delete_role=delete,
     )  # fmt: skip
-    with transaction(lock=AdvisoryLock.TREE, shared=True) as session:
+    with transaction() as session:
         _refuse_invalid_rule(rule)
         session.add(rule)
         _flush_rule()
