@@ -32,8 +32,7 @@ LONGEST_HEAD = 8 << 10
 LOOK_SECONDS = 1  # then threads answer, which wait longer and report the failure
 _END = b"\r\n\r\n"
 _DATE, _REQUEST_ID, _LINE_END = b"\r\nDate: ", b"\r\nX-Request-Id: ", b"\r\n"
-# Approximate size of what is kept for a remembered head, besides the head of the response, and texts of the request for
-# the log.
+# Approximate size of a remembered head in memory, without the head of the response and the text for the log.
 _OVERHEAD_BYTES = 2500
 _IDS_AT_ONCE = 256
 
