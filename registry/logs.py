@@ -118,8 +118,13 @@ class Formatter(logging.Formatter, ABC):
 
 
 class TextFormatter(Formatter):
+    """Formats each record as its message. That of a request is completed with its principal and its id."""
+
     def formatted(self, record: logging.LogRecord) -> str:
         text = f"{self.time(record.created)} {record.levelname} {record.name}: {record.getMessage()}"
+        if hasattr(record, "principal"):
+            caller = "" if record.principal is None else f" to {record.principal}"
+            text += f"{caller}, request {record.request_id}"  # type: ignore[attr-defined]
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return text

@@ -24,7 +24,9 @@ MESSAGE = "%s %s answered %s in %s ms"
 
 
 def a_record(**fields: Any) -> logging.LogRecord:
-    fields = {"request_id": "0" * 32, "address": "127.0.0.1", "duration_ms": 0.1, "user_agent": "pip/26"} | fields
+    fields = {
+        "request_id": "0" * 32, "address": "127.0.0.1", "duration_ms": 0.1, "user_agent": "pip/26", "principal": None,
+    } | fields  # fmt: skip
     arguments = ("GET", fields.pop("path", "/simple/"), 200, fields["duration_ms"])
     return logging.getLogger("registry.requests").makeRecord(
         "registry.requests", logging.INFO, "", 0, MESSAGE, arguments, None, extra=fields
@@ -39,9 +41,10 @@ def a_record(**fields: Any) -> logging.LogRecord:
         {"path": "/100%25/%s/%d", "user_agent": 'a "quoted" %s agent\\'},
         {"path": "/simple/?private_token=glpat-abc", "user_agent": "Basic c2VjcmV0"},
         {"user_agent": "0.1 127.0.0.1 00000000000000000000000000000000"},
+        {"principal": "100% olivia (sudo by root)"},
         {"path": "1970-01-01 00:00:00,000", "user_agent": "1970-01-01T00:00:00.000+00:00"},
     ],
-    ids=["plain", "marks", "secrets", "values", "times"],
+    ids=["plain", "marks", "secrets", "values", "principal", "times"],
 )
 def test_a_repeated_record_has_the_line_of_any_other(formatter: logs.Formatter, fields: dict[str, Any]) -> None:
     first = RepeatedRecord.of(a_record(**fields), "request_id", "address")
@@ -55,6 +58,13 @@ def test_a_repeated_record_has_the_line_of_any_other(formatter: logs.Formatter, 
         assert vars(again) | {"relativeCreated": 0} == vars(other) | {"relativeCreated": 0}
         assert "glpat-abc" not in formatter.format(again)
         assert "c2VjcmV0" not in formatter.format(again)
+
+
+@pytest.mark.parametrize(("principal", "shown"), [("deploy token 3", " to deploy token 3"), (None, "")])
+def test_the_text_of_a_request_has_its_principal_and_its_id(principal: str | None, shown: str) -> None:
+    line = TextFormatter().format(a_record(principal=principal, request_id="abc"))
+
+    assert line.endswith(f" registry.requests: GET /simple/ answered 200 in 0.1 ms{shown}, request abc")
 
 
 def test_a_field_that_does_not_vary_is_that_of_the_first_record() -> None:
