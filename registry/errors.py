@@ -44,6 +44,10 @@ class BackupUnderWay(OperatorError):
         super().__init__("A backup is being made, which may need what would be removed; run this again after it.")
 
 
+class SourceError(OperatorError):
+    """A source of packages lacks a page or file, or does not deliver it; the sentence contains no secrets."""
+
+
 @unique
 class Code(Enum):
     """The reason of an error. The value is the message of the API; pages have their own messages."""

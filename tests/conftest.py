@@ -19,8 +19,8 @@ from sqlalchemy import event
 
 from registry import create_app, database
 from registry.database import db, is_sqlite
+from registry.domain import http
 from registry.domain.accounts import users
-from registry.domain.importing import sources
 from registry.models import Group, Package, PackageFile, Project, Role, User
 from registry.storage import Storage, cloud
 from tests import factories, postgresql
@@ -218,7 +218,7 @@ def _index() -> Iterator[StaticIndex]:
 def served(_index: StaticIndex, monkeypatch: pytest.MonkeyPatch) -> StaticIndex:
     """Another index, empty, which is asked at once and without a proxy."""
     _index.clear()
-    monkeypatch.setattr(sources, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setenv("NO_PROXY", "*")
     return _index
 

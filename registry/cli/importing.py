@@ -17,8 +17,12 @@ from registry.database import db
 from registry.domain import instance
 from registry.domain.access import SHELL
 from registry.domain.importing import run
-from registry.domain.importing.run import Destination, ImportOutcome, ImportResult, ImportSummary
-from registry.domain.importing.sources import Folder, Index, Source
+from registry.domain.importing.files import Destination, ImportOutcome, ImportResult
+from registry.domain.importing.folder import Folder
+from registry.domain.importing.index import Index
+from registry.domain.importing.run import ImportSummary
+from registry.domain.importing.selections import parse_selections
+from registry.domain.importing.source import Source
 from registry.models import Project
 
 JOBS = 4
@@ -59,7 +63,7 @@ def import_packages(
     with different content ("conflict"), or if the import was interrupted. Files that an upload would refuse are listed
     as "refused" and do not affect the exit status.
     """
-    project, selections = find_namespace(project_path, Project), run.parse_selections(package_texts)
+    project, selections = find_namespace(project_path, Project), parse_selections(package_texts)
     jobs = _checked_jobs(jobs)
     source = _source(source_name, username, password_stdin, jobs)
     max_size_bytes = instance.max_file_size(current_app.config["MAX_FILE_SIZE"])

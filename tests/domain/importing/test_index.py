@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from packaging.utils import NormalizedName
 
-from registry.domain.importing import sources
-from registry.domain.importing.sources import Folder, Index, SourceError, SourceFile, SourcePage
+from registry.domain.importing import index as simple_index
+from registry.domain.importing.index import Index
+from registry.domain.importing.source import SourceFile, SourcePage
 from registry.domain.packages.simple import HTML, JSON
-from tests.builders import build_sdist, build_wheel
+from registry.errors import SourceError
+from tests.builders import build_wheel
+from tests.domain.importing.sinks import Received
 from tests.fakes.index import FILE, Fault, StaticIndex
 
 DEMO = NormalizedName("demo")
@@ -21,21 +24,6 @@ WHEEL = build_wheel()
 WHEEL_PATH = f"/files/{WHEEL.filename}"
 UPLOADED = "2024-02-03T04:05:06.789000Z"
 UPLOADED_AT = datetime(2024, 2, 3, 4, 5, 6, 789000, UTC)
-
-
-class Received:
-    """A sink that keeps the chunks it receives."""
-
-    def __init__(self) -> None:
-        self.content = b""
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.content)
-
-    def write(self, data: bytes) -> int:
-        self.content += data
-        return len(data)
 
 
 @pytest.fixture
@@ -57,7 +45,7 @@ def json_page(*files: dict[str, object], **keys: object) -> str:
     return json.dumps({"meta": {"api-version": "1.4"}, "name": "demo", "files": list(files), "versions": []} | keys)
 
 
-def failure(index: Index | Folder, name: str = "demo") -> str:
+def failure(index: Index, name: str = "demo") -> str:
     with pytest.raises(SourceError) as error:
         index.page(NormalizedName(name))
     return error.value.sentence
@@ -230,7 +218,7 @@ def test_a_page_of_another_type_is_reported(served: StaticIndex, index: Index) -
 
 
 def test_a_page_that_has_no_end_is_given_up(served: StaticIndex, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MAX_PAGE_BYTES", 1000)
+    monkeypatch.setattr(simple_index, "MAX_PAGE_BYTES", 1000)
     served.put("demo/", " " * 1001)
 
     assert failure(index) == "the page is larger than 1000 bytes"
@@ -402,47 +390,3 @@ def test_credentials_go_to_no_other_port_or_host(served: StaticIndex) -> None:
     assert all("Authorization" in request.headers for request in served.requests)
     index.close()
     other.close()
-
-
-def test_a_folder_has_the_packages_that_its_files_name(tmp_path: Path) -> None:
-    for path in (
-        "b/Demo_Pkg-2.0.zip",
-        "a/demo_pkg-1.0-py3-none-any.whl",
-        "a/b/other-1.0.tar.gz",
-        "README.md",
-        "x.tar.gz",
-    ):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_bytes(b"content")
-    folder = Folder(tmp_path)
-
-    assert folder.names() == ["", "demo-pkg", "other"]
-    assert folder.page(NormalizedName("demo-pkg")) == SourcePage(
-        (
-            SourceFile("demo_pkg-1.0-py3-none-any.whl", str(tmp_path / "a/demo_pkg-1.0-py3-none-any.whl")),
-            SourceFile("Demo_Pkg-2.0.zip", str(tmp_path / "b/Demo_Pkg-2.0.zip")),
-        )
-    )
-    assert [file.filename for file in folder.page(NormalizedName("")).files] == ["x.tar.gz"]
-    assert failure(folder, "unknown") == "the folder has no files of this package"
-
-
-def test_files_of_a_folder_are_read_whole(tmp_path: Path) -> None:
-    sdist = build_sdist(size_bytes=sources.CHUNK_BYTES + 1)
-    (tmp_path / sdist.filename).write_bytes(sdist.content)
-    folder, sink = Folder(tmp_path), Received()
-    (file,) = folder.page(DEMO).files
-
-    folder.receive(file, sink)
-
-    assert sink.content == sdist.content
-    assert folder.digests(file) == {"sha256": sdist.sha256}
-
-
-def test_unreadable_files_are_reported(tmp_path: Path) -> None:
-    (tmp_path / WHEEL.filename).mkdir()
-    with pytest.raises(SourceError, match=r"^The folder .*/gone cannot be read: No such file or directory$"):
-        Folder(tmp_path / "gone")
-
-    with pytest.raises(SourceError, match=r"^the file cannot be read: Is a directory$"):
-        Folder(tmp_path).digests(SourceFile(WHEEL.filename, str(tmp_path / WHEEL.filename)))

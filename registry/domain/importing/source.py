@@ -1,0 +1,115 @@
+"""Sources of packages to import, and the values that they return.
+
+A source lists its package names, lists the files of a name with their metadata, and delivers the content of a file.
+Sources are untrusted: file content counts only if it matches its digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from packaging.utils import NormalizedName
+
+from registry.domain.http import Sink
+
+MAX_TEXT_LENGTH = 1000
+
+_DIGEST = re.compile("[0-9a-f]{1,256}")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file as listed by a source.
+
+    :ivar location: URL or path.
+    :ivar digests: as declared by the source, in lower case, by the name of the algorithm in ``hashlib``.
+    :ivar yanked_reason: the reason for a yank, possibly empty; ``None`` if the file is not yanked.
+    """
+
+    filename: str
+    location: str
+    digests: dict[str, str] = field(default_factory=dict)
+    size_bytes: int | None = None
+    uploaded_at: datetime | None = None
+    yanked_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class SourcePage:
+    """The files of one package name, and its status (PEP 792)."""
+
+    files: tuple[SourceFile, ...]
+    status: str = "active"
+    status_reason: str = ""
+
+
+class Source(Protocol):
+    """A source of packages; thread-safe.
+
+    :ivar address: the source's name in messages, without credentials.
+    """
+
+    address: str
+
+    def names(self) -> list[NormalizedName]:
+        """Return every package name once; the empty name stands for files with invalid names.
+
+        :raises SourceError: the source does not list its names.
+        """
+
+    def page(self, name: NormalizedName) -> SourcePage:
+        """Return the files of one package name.
+
+        :raises SourceError: the source does not list them.
+        """
+
+    def digests(self, file: SourceFile) -> dict[str, str]:
+        """Return the digests that are known without storing the content.
+
+        :raises SourceError: the file cannot be read.
+        """
+
+    def receive(self, file: SourceFile, sink: Sink) -> None:
+        """Write the content of a file to the sink.
+
+        :raises SourceError: the source does not deliver the file; the sink may have received a part of it.
+        """
+
+    def close(self) -> None:
+        """Make calls in other threads end soon, with an error."""
+
+
+def known_digests(stated: Mapping[str, str]) -> dict[str, str]:
+    """Keep the digests of algorithms available here; a malformed digest becomes a text that no content matches.
+
+    ``shake`` is left out, as its digests have no fixed length.
+    """
+    digests = {algorithm.lower(): digest.lower() for algorithm, digest in stated.items() if digest}
+    return {
+        algorithm: digest if _DIGEST.fullmatch(digest) else "malformed"
+        for algorithm, digest in digests.items()
+        if algorithm in hashlib.algorithms_guaranteed and not algorithm.startswith("shake")
+    }
+
+
+def moment(text: str) -> datetime | None:
+    """Parse a time (RFC 3339), by default in UTC; return ``None`` if it is invalid."""
+    try:
+        read = datetime.fromisoformat(text)
+        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def one_line(text: str) -> str:
+    """Reduce a name or reason to one line of printable characters of limited length.
+
+    Valid file names remain unchanged.
+    """
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split())[:MAX_TEXT_LENGTH]
