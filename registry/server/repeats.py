@@ -15,10 +15,10 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from waitress.utilities import build_http_date
 
@@ -137,6 +137,22 @@ class Request(NamedTuple):
     begun: float
 
 
+class Answered(NamedTuple):
+    """A request that was answered and has to be logged and counted.
+
+    :ivar id: of the request.
+    :ivar seconds: until the answer.
+    """
+
+    channel: Channel
+    note: Note
+    id: str
+    seconds: float
+
+
+AnyRequest = TypeVar("AnyRequest", Request, Answered)
+
+
 class Repeats:
     """The requests of all connections that the loop can answer itself.
 
@@ -244,42 +260,47 @@ class Repeats:
         """Have threads answer the requests, and open another connection for further looks."""
         self._server.forget(self)
         self._look.renew()
-        self._for_each(_refer)
+        _for_each(self._taken(), _refer)
 
     def _finish(self, generation: Any) -> None:
-        """Answer the requests whose answers are still valid, and have threads answer the others."""
+        """Answer the requests whose answers are still valid, and have threads answer the others.
+
+        Answers are logged and counted when all of them are sent. Meanwhile the client has its answer and sends its next
+        request, so that even with one connection the loop seldom has to sleep, and to be woken, between two requests.
+        """
         now = datetime.now(UTC)
         date = self._http_date(int(now.timestamp()))
         self.answered_at = time.monotonic()
+        answered: list[Answered] = []
 
         def answer(request: Request) -> None:
             is_valid = not self._server.is_stopping and request.head.answer.holds(generation, now)
             if is_valid and request.channel.claim():
-                self._give(request, date)
+                answered.append(self._give(request, date))
             else:
                 _refer(request)
 
-        self._for_each(answer)
+        _for_each(self._taken(), answer)
+        _for_each(answered, self._note)
 
-    def _for_each(self, act: Callable[[Request], None]) -> None:
+    def _taken(self) -> list[Request]:
+        """Take the requests that the present look is for."""
         asked, self._asked = self._asked, []
-        for request in asked:
-            try:
-                act(request)
-            except Exception:
-                logger.exception("A request failed.")
-                request.channel.give_up()
+        return asked
 
-    def _give(self, request: Request, date: bytes) -> None:
+    def _give(self, request: Request, date: bytes) -> Answered:
         channel, head = request.channel, request.head
+        answered = Answered(channel, head.note, next(self._ids), time.perf_counter() - request.begun)
         try:
-            request_id = next(self._ids)
-            seconds = time.perf_counter() - request.begun
-            head.note(seconds, request_id, *(() if self._trusts_proxies else (channel.addr[0],)))
-            channel.give(head.response_head(date, request_id), head.body, head.closes)
+            channel.give(head.response_head(date, answered.id), head.body, head.closes)
         finally:
             channel.outbuf_lock.release()
         channel.settle()
+        return answered
+
+    def _note(self, answered: Answered) -> None:
+        address = () if self._trusts_proxies else (answered.channel.addr[0],)
+        answered.note(answered.seconds, answered.id, *address)
 
     def _http_date(self, second: int) -> bytes:
         if self._date[0] != second:
@@ -309,6 +330,16 @@ class Repeats:
     def handle_error(self) -> None:
         logger.exception("A look at the content generation failed.")
         self._fail()
+
+
+def _for_each(requests: Iterable[AnyRequest], act: Callable[[AnyRequest], object]) -> None:
+    """Do something for each request. A failure is logged, and closes its connection and no other."""
+    for request in requests:
+        try:
+            act(request)
+        except Exception:
+            logger.exception("A request failed.")
+            request.channel.give_up()
 
 
 def _refer(request: Request) -> None:
