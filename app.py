@@ -8,19 +8,15 @@ import click
 from flask import Flask
 from flask.cli import FlaskGroup
 
-import registry
+from registry import __main__ as shell
 from registry import cli
-from registry.errors import OperatorError, RegistryError
 
 
 def create_app() -> Flask:
-    """Create the application for the ``flask`` command; exit with one sentence instead of a traceback on errors."""
+    """Create the application for the ``flask`` command; without its parts if they are only listed."""
     if _only_lists_commands():
         return cli.listing()
-    try:
-        return registry.create_app()
-    except (OperatorError, RegistryError) as error:
-        sys.exit(f"Error: {error.sentence}")
+    return shell.create_app()
 
 
 def main() -> int:

@@ -22,7 +22,9 @@ from urllib.parse import urlsplit
 from registry.errors import ConfigurationError
 
 PREFIX = "REGISTRY_"
-ROOT = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
+# The folder with ``templates`` and ``static``: the package where it was installed from a wheel, otherwise the checkout.
+ROOT = _PACKAGE if (_PACKAGE / "templates").is_dir() else _PACKAGE.parent
 _HOST = re.compile(r"(?:[a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\])(?::[1-9][0-9]{,4})?", re.IGNORECASE | re.ASCII)
 
 
@@ -238,7 +240,7 @@ SETTINGS = (
     Setting("PORT", "8080", _whole_number(0, 65535), "a whole number from 0 to 65535", "Port to listen on"),
     Setting(
         "INSTANCE_PATH",
-        str(ROOT / "instance"),
+        "instance" if ROOT == _PACKAGE else str(ROOT / "instance"),  # of the current folder, or of the checkout
         _folder,
         "a folder",
         "Folder for the database, package files, secret key, and credentials file",

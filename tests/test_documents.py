@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,15 +104,6 @@ def test_the_architecture_names_only_functions_that_exist() -> None:
     assert [each for each in known if not re.search(rf"\b{each[1]}\b", sources[each[0]])] == []
 
 
-def test_the_package_ships_its_documents() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    patterns = project["tool"]["setuptools"]["package-data"]["registry"]
-
-    shipped = {path for pattern in patterns for path in (ROOT / "registry").glob(pattern)}
-
-    assert {path for path in DOCUMENTS if path.is_relative_to(ROOT / "registry")} <= shipped
-
-
 def documented_settings() -> list[tuple[str, str, str]]:
     """Variable, default, and meaning of each setting in the tables of the configuration."""
     rows = re.findall(r"^\| (`REGISTRY_.*) \|$", CONFIGURATION.read_text(), re.MULTILINE)
@@ -153,12 +143,12 @@ def groups(app: Flask) -> dict[str, click.Group]:
 
 
 def commands(document: Path) -> Iterator[list[str]]:
-    """The words after ``flask`` of each command in blocks of code and in backticks."""
+    """The words after ``flask`` or ``pypi-registry`` of each command in blocks of code and in backticks."""
     blocks = [line for block in code(document) for line in block.replace("\\\n", " ").splitlines()]
     for text in (*blocks, *names_in_code(document)):
-        for command in re.findall(r"(?:^|[\s(])(?:\.venv/bin/)?flask ((?:[^&|<;]|&(?!&))+)", text):
+        for command in re.findall(r"(?:^|[\s(])(?:[\w./]*bin/)?(?:flask|pypi-registry) ((?:[^&|<;]|&(?!&))+)", text):
             words = shlex.split(command.rstrip(") "))
-            if words[0] != "…":
+            if words[0] not in ("…", "serve", "--version"):
                 yield words
 
 

@@ -383,7 +383,7 @@ def test_an_empty_database_is_not_served(new_app: Flask) -> None:
 
     assert str(refusal.value) == (
         f"The database schema is empty, but this registry requires {database.newest_version()}; "
-        "run 'flask database upgrade'."
+        "run 'pypi-registry database upgrade'."
     )
 
 

@@ -134,7 +134,7 @@ def test_readiness_fails_on_an_empty_database(tmp_path):
     response = app.test_client().get("/-/readiness")
 
     assert response.status_code == 503
-    assert "flask database upgrade" in response.json["db_check"][0]["message"]
+    assert "pypi-registry database upgrade" in response.json["db_check"][0]["message"]
     with app.app_context():
         db.engine.dispose()
 

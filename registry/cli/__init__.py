@@ -1,13 +1,13 @@
-"""Administration from the shell: ``flask <group> <command>``. Each module has one group of thin calls into ``domain``.
+"""Administration from the shell: ``flask <group> <command>`` in a checkout, or ``pypi-registry <group> <command>``.
 
-A command acts as the principal ``SHELL`` and prints plain lines with tab-separated columns, or JSON with ``--json``. On
-failure, it prints one sentence to standard error and exits with a non-zero status. It prompts only if standard input is
-a terminal.
+Each module has one group of thin calls into ``domain``. A command acts as the principal ``SHELL`` and prints plain
+lines with tab-separated columns, or JSON with ``--json``. On failure, it prints one sentence to standard error and
+exits with a non-zero status. It prompts only if standard input is a terminal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -44,8 +44,14 @@ def listing() -> Flask:
 
 
 def init_app(app: Flask) -> None:
+    for group in lazy_groups():
+        app.cli.add_command(group)
+
+
+def lazy_groups() -> Iterator[LazyGroup]:
+    """Yield all groups, without importing their modules."""
     for name, (help_text, load) in GROUPS.items():
-        app.cli.add_command(LazyGroup(name, help_text, load))
+        yield LazyGroup(name, help_text, load)
 
 
 def _backup() -> click.Group:

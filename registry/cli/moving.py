@@ -62,11 +62,11 @@ def _source_and_target(source_url: str | None, target_url: str | None) -> tuple[
 
 def _next_step(source_url: str, target_url: str) -> str:
     if target_url == current_app.config["STORAGE_URL"]:
-        return f"{source_url} is no longer needed once `flask packages verify` finds no problems."
+        return f"{source_url} is no longer needed once `pypi-registry packages verify` finds no problems."
     return (
         "Next: run the same command again to copy the files published in the meantime; set REGISTRY_STORAGE_URL to\n"
         f"{target_url} and restart the registry; then copy the remaining files with\n"
-        f"flask packages move-storage --from {source_url}"
+        f"pypi-registry packages move-storage --from {source_url}"
     )
 
 

@@ -46,7 +46,7 @@ def check_schema() -> None:
     if found != newest_version():
         raise ConfigurationError(
             f"The database schema is {found or 'empty'}, but this registry requires {newest_version()}; "
-            "run 'flask database upgrade'."
+            "run 'pypi-registry database upgrade'."
         )
 
 
@@ -93,7 +93,7 @@ def _refuse_unknown(found: str | None) -> None:
     if found == RESTORING:
         raise ConfigurationError(
             "A restore into this database is running or was interrupted; "
-            "run 'flask backup restore' with the same file again, or start over with an empty database."
+            "run 'pypi-registry backup restore' with the same file again, or start over with an empty database."
         )
     if found is not None and not knows(found):
         raise ConfigurationError(

@@ -169,13 +169,13 @@ def _make(path: Path, base: str, requirements: tuple[str, ...]) -> None:
     shutil.rmtree(path, ignore_errors=True)
     version = _version_of(base)
     if version < OLDEST_PYTHON_OF_UV:
-        _installs(uv_command(), "tool", "run", "--from", VIRTUALENV, "virtualenv", "--quiet", "--python", base, path)
-        _installs(path / "bin" / "pip", "install", "--quiet", *requirements)
+        installs(uv_command(), "tool", "run", "--from", VIRTUALENV, "virtualenv", "--quiet", "--python", base, path)
+        installs(path / "bin" / "pip", "install", "--quiet", *requirements)
         return
-    _installs(uv_command(), "venv", "--quiet", "--python", base, path)
+    installs(uv_command(), "venv", "--quiet", "--python", base, path)
     if requirements:
         compiled = ["--compile-bytecode"] if version >= OLDEST_PYTHON_COMPILED_BY_UV else []
-        _installs(
+        installs(
             uv_command(), "pip", "install", "--quiet", *compiled, "--python", path / "bin" / "python", *requirements
         )
 
@@ -185,7 +185,7 @@ def _version_of(python: str) -> tuple[int, ...]:
     return tuple(map(int, done.stdout.split()))
 
 
-def _installs(*command: object) -> None:
+def installs(*command: object) -> None:
     """Install with the machine's own configuration, which reaches the package index; only the Python is chosen here."""
     environment = {name: value for name, value in os.environ.items() if name not in ("UV_PYTHON", "VIRTUAL_ENV")}
     done = subprocess.run(

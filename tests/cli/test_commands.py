@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from registry import cli, config, create_app
+from registry.__main__ import main
 from registry.domain.packages import lists
 from registry.models import Project
 from tests import factories
 from tests.builders import build_wheel
-from tests.cli.running import Refused, Run, Shell, succeeded
+from tests.cli.running import Refused, Run, Shell, loaded, succeeded
 
 GROUPS = {
     "database": ["check", "upgrade"],
@@ -70,9 +72,10 @@ def test_flask_finds_the_application_in_the_checkout_and_lists_all_groups(tmp_pa
     ("act", "absent"),
     [
         ("sys.argv[1:] = ['--help']; cli.main()", {"alembic", "registry.factory", "sqlalchemy", "wtforms"}),
+        ("from registry.__main__ import main; main(['--help'])", {"alembic", "registry.factory", "sqlalchemy"}),
         ("registry.create_app()", {"alembic", "nh3", "obstore", "registry.cli.users", "requests"}),
     ],
-    ids=["the list of groups", "the application"],
+    ids=["the list of groups", "the list of an installed program", "the application"],
 )
 def test_slow_imports_happen_only_when_they_are_needed(tmp_path: Path, act: str, absent: set[str]) -> None:
     program = f"""
@@ -90,6 +93,19 @@ atexit.register(lambda: print(*sys.modules, file=sys.stderr))
 
     assert "flask.app" in (imported := ended.stderr.split())
     assert absent.isdisjoint(imported)
+
+
+def test_an_installed_program_serves_and_has_the_commands_of_flask(tmp_path: Path) -> None:
+    shell = CliRunner(env={"REGISTRY_INSTANCE_PATH": str(tmp_path)})
+
+    upgraded, listed = shell.invoke(main, ["database", "upgrade"]), shell.invoke(main, ["users", "list", "--json"])
+    refused = shell.invoke(main, ["users", "list"], env={"REGISTRY_PORT": "http"})
+
+    assert set(main.commands) == {*cli.GROUPS, "serve"}
+    assert succeeded(upgraded).startswith("Upgraded the schema from empty to ")
+    assert loaded(listed) == []
+    assert refused.exit_code == 1
+    assert refused.output == "Error: REGISTRY_PORT is 'http'; expected a whole number from 0 to 65535.\n"
 
 
 def test_flask_itself_sees_the_whole_application(tmp_path: Path) -> None:
@@ -113,7 +129,8 @@ def test_a_command_on_an_empty_database_shows_the_remedy(tmp_path: Path, argumen
     assert result.returncode == 1
     assert result.stdout == ""
     assert re.fullmatch(
-        r"Error: The database schema is empty, but this registry requires \d{4}; run 'flask database upgrade'\.\n",
+        r"Error: The database schema is empty, but this registry requires \d{4}; "
+        r"run 'pypi-registry database upgrade'\.\n",
         result.stderr,
     )
 

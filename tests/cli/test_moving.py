@@ -34,7 +34,7 @@ def test_the_stored_files_are_copied_and_the_next_steps_shown(
         f"Copied 2 objects ({size_bytes} bytes) from {old} to {new}; 0 already existed.\n"
         "Next: run the same command again to copy the files published in the meantime; set REGISTRY_STORAGE_URL to\n"
         f"{new} and restart the registry; then copy the remaining files with\n"
-        f"flask packages move-storage --from {old}\n"
+        f"pypi-registry packages move-storage --from {old}\n"
     )
     assert LocalStorage(tmp_path / "new").exists(object_key(WHEEL.sha256))
     assert storage.exists(object_key(WHEEL.sha256))
@@ -50,7 +50,7 @@ def test_after_the_restart_the_rest_is_copied_from_the_old_store(
 
     assert printed == [
         f"Copied 2 objects ({size_bytes} bytes) from {old} to {new}; 0 already existed.",
-        f"{old} is no longer needed once `flask packages verify` finds no problems.",
+        f"{old} is no longer needed once `pypi-registry packages verify` finds no problems.",
     ]
 
 

@@ -1,3 +1,3 @@
-flask backup create /backups/registry.tar
-flask backup verify /backups/registry.tar
-flask backup restore /backups/registry.tar
+pypi-registry backup create /backups/registry.tar
+pypi-registry backup verify /backups/registry.tar
+pypi-registry backup restore /backups/registry.tar

@@ -1,1 +1,1 @@
-flask packages check dist/*
+pypi-registry packages check dist/*

@@ -1,2 +1,2 @@
-flask database check
-flask database upgrade
+pypi-registry database check
+pypi-registry database upgrade

@@ -1,5 +1,5 @@
-flask users create alice --email alice@example.com
-flask groups create acme --owner alice
-flask projects create acme/tools
-flask tokens create alice --name laptop --scope api
-flask tokens create --group acme --name production --scope read_package_registry
+pypi-registry users create alice --email alice@example.com
+pypi-registry groups create acme --owner alice
+pypi-registry projects create acme/tools
+pypi-registry tokens create alice --name laptop --scope api
+pypi-registry tokens create --group acme --name production --scope read_package_registry

@@ -1,4 +1,4 @@
-flask packages list --group acme
-flask packages delete <package_name> 1.0.0 --project acme/tools
-flask packages cleanup
-flask packages verify
+pypi-registry packages list --group acme
+pypi-registry packages delete <package_name> 1.0.0 --project acme/tools
+pypi-registry packages cleanup
+pypi-registry packages verify

@@ -1,5 +1,5 @@
-flask users list
-flask users reset-password alice
-flask users block alice
-flask tokens list alice
-flask tokens revoke 1
+pypi-registry users list
+pypi-registry users reset-password alice
+pypi-registry users block alice
+pypi-registry tokens list alice
+pypi-registry tokens revoke 1

@@ -189,7 +189,7 @@ def test_the_commands_of_the_shell_for_a_package_work_as_described(browser, app,
     lines = [
         line for chapter in ("publish", "releases") for example in code(browser.get(f"/help/{chapter}"))
         for line in example.replace("<package_name>", "demo").replace("<file_name>", file.filename).splitlines()
-        if line.startswith("flask ")
+        if line.startswith("pypi-registry ")
     ]  # fmt: skip
 
     typed = [shlex.split(line.replace("dist/*", f"dist/{file.filename}"))[1:] for line in lines]

@@ -429,7 +429,7 @@ def test_an_interrupted_restoration_is_not_served_and_resumes_with_the_same_comm
     assert len(objects(other)) == 2
     with other.app_context():
         for start in (database.upgrade, database.check_schema):
-            with pytest.raises(ConfigurationError, match="run 'flask backup restore' with the same file again"):
+            with pytest.raises(ConfigurationError, match="run 'pypi-registry backup restore' with the same file again"):
                 start()
 
     restore(other)

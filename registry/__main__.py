@@ -1,0 +1,44 @@
+"""``pypi-registry``, or ``python -m registry``: serves the registry, and has the same commands as ``flask``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from flask import Flask
+from flask.cli import ScriptInfo
+
+import registry
+from registry import cli
+from registry.errors import OperatorError, RegistryError
+
+
+def create_app() -> Flask:
+    """Create the application for a command; exit with one sentence instead of a traceback on errors."""
+    try:
+        return registry.create_app()
+    except (OperatorError, RegistryError) as error:
+        sys.exit(f"Error: {error.sentence}")
+
+
+@click.group("pypi-registry", commands=list(cli.lazy_groups()))
+@click.version_option(package_name="private-pypi-registry", message="%(version)s")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Serve and administer a private PyPI registry.
+
+    Its data is in ./instance, or in the folder REGISTRY_INSTANCE_PATH.
+    """
+    context.obj = ScriptInfo(create_app=create_app)
+
+
+@main.command()
+def serve() -> None:
+    """Serve the registry until it is stopped."""
+    from registry import program  # takes most of a second, which the other commands do without
+
+    sys.exit(program.main())
+
+
+if __name__ == "__main__":
+    main()
