@@ -26,6 +26,7 @@ from registry.domain.importing.source import Source
 from registry.models import Project
 
 JOBS = 4
+MAX_PROBLEMS = 1000  # kept for the end of an import
 
 
 @click.command("import", cls=Command)
@@ -45,18 +46,22 @@ JOBS = 4
     "--jobs", type=click.IntRange(min=1), metavar="N",
     help=f"Number of files to receive and examine in parallel. Default: {JOBS}; maximum: REGISTRY_THREADS.",
 )  # fmt: skip
+@click.option(
+    "--accept-unverified", is_flag=True,
+    help="Also import files of which the index states neither a SHA-256 digest nor a stronger one.",
+)  # fmt: skip
 @json_option
 def import_packages(
     source_name: str, project_path: str, package_texts: tuple[str, ...], username: str, password_stdin: bool,
-    jobs: int | None, as_json: bool,
+    jobs: int | None, accept_unverified: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Publish the packages of SOURCE to a project. SOURCE is the URL of a simple index, or a folder of wheels and
     sdists.
 
-    Every file passes the checks of an upload, and its digest has to match the index. Upload times, yanks, and the
-    status of package names are preserved; files from a folder are published with the current time. Credentials are
-    taken from --username and --password-stdin, from the URL, or from ~/.netrc, and sent only to the host and port of
-    the index.
+    Every file passes the checks of an upload, and has to have the SHA-256 digest, or a stronger one, that the index
+    states; a file without such a digest is not imported. Upload times, yanks, and the status of package names are
+    preserved; files from a folder are published with the current time. Credentials are taken from --username and
+    --password-stdin, from the URL, or from ~/.netrc, and sent only to the host and port of the index.
 
     Files that already exist are skipped, so an interrupted import can simply be run again. Every other file that was
     not imported is listed on one line: result, file, reason. The command exits with status 1 if a file failed or exists
@@ -67,16 +72,24 @@ def import_packages(
     jobs = _checked_jobs(jobs)
     source = _source(source_name, username, password_stdin, jobs)
     max_size_bytes = instance.max_file_size(current_app.config["MAX_FILE_SIZE"])
-    destination = Destination(project.id, SHELL, storage(), current_app.app_context, max_size_bytes)
+    destination = Destination(project.id, SHELL, storage(), current_app.app_context, max_size_bytes, accept_unverified)
     db.session.rollback()  # do not keep a transaction open during the import
     with _progress_bar() as bar:
         report = _Report(bar, is_silent=as_json)
         summary = run.import_packages(source, destination, selections, jobs=jobs, report=report)
     if not as_json:
         print_records(report.kept, as_json)
+        if report.left_out:
+            click.echo(f"{report.left_out} more files were not imported.")
     counts = _counts(summary)
     print_record(
-        {"source": source.address, "project": project_path, **dataclasses.asdict(summary), "problems": report.kept},
+        {
+            "source": source.address,
+            "project": project_path,
+            **dataclasses.asdict(summary),
+            "problems": report.kept,
+            "more_problems": report.left_out,
+        },
         as_json,
         f"Imported {summary.imported} files ({summary.size_bytes} bytes) into {project_path}: {counts}.",
     )
@@ -107,11 +120,14 @@ def _source(name: str, username: str, password_stdin: bool, jobs: int) -> Source
 class _Report:
     """Reports progress: advances the progress bar for every file, and prints a line for those that were not imported.
 
-    :ivar kept: the lines to print after the import, as they would disturb the progress bar or the JSON output.
+    :ivar kept: the lines to print after the import, as they would disturb the progress bar or the JSON output; at most
+        ``MAX_PROBLEMS``.
+    :ivar left_out: the number of all others.
     """
 
     def __init__(self, bar: Any, *, is_silent: bool) -> None:
         self.kept: list[Record] = []
+        self.left_out = 0
         self._bar, self._is_silent = bar, is_silent
 
     def __call__(self, outcome: ImportOutcome, remaining: int) -> None:
@@ -121,10 +137,12 @@ class _Report:
         if outcome.result in (ImportResult.IMPORTED, ImportResult.PRESENT):
             return
         record = {"result": outcome.result, "subject": outcome.subject, "reason": outcome.reason}
-        if self._bar is not None or self._is_silent:
+        if self._bar is None and not self._is_silent:
+            print_records([record], as_json=False)
+        elif len(self.kept) < MAX_PROBLEMS:
             self.kept.append(record)
         else:
-            print_records([record], as_json=False)
+            self.left_out += 1
 
 
 def _progress_bar() -> Any:

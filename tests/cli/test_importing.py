@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from registry import create_app
+from registry.cli import importing
 from registry.database import db
 from registry.models import PackageFile, Project
 from tests import factories
@@ -81,7 +82,38 @@ def test_the_summary_as_json_holds_every_problem(run: Run, project: Project, ser
         "source": served.url, "project": "acme/tools", "imported": 1, "present": 0, "refused": 0, "conflicts": 0,
         "failed": 1, "size_bytes": size_of(WHEEL), "is_interrupted": False,
         "problems": [{"result": "failed", "subject": SDIST.filename, "reason": reason}],
+        "more_problems": 0,
     }  # fmt: skip
+
+
+def test_files_without_a_digest_are_listed_and_imported_only_on_request(
+    run: Run, project: Project, served: StaticIndex
+) -> None:
+    served.offer(WHEEL, fragment="#md5=00")
+    served.offer(SDIST, fragment="")
+
+    result = run(*COMMAND, served.url)
+
+    assert (result.exit_code, filenames()) == (1, [])
+    assert [line.split("\t")[:2] for line in result.stdout.splitlines()[:2]] == [
+        ["failed", WHEEL.filename], ["failed", SDIST.filename],
+    ]  # fmt: skip
+    assert "neither a SHA-256 digest nor a stronger one; --accept-unverified imports it anyway" in result.stdout
+
+    run(*COMMAND, served.url, "--accept-unverified")
+
+    assert filenames() == [SDIST.filename]  # the other has another MD5 than stated
+
+
+def test_only_so_many_problems_are_kept_for_the_end(
+    run: Run, project: Project, served: StaticIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "MAX_PROBLEMS", 1)
+    served.offer(WHEEL, SDIST, fragment="")
+
+    summary = json.loads(run(*COMMAND, served.url, "--json").stdout)
+
+    assert (summary["failed"], len(summary["problems"]), summary["more_problems"]) == (2, 1, 1)
 
 
 @pytest.mark.parametrize("place", ["address", "standard input"])

@@ -25,6 +25,10 @@ from registry.errors import DuplicateFile, InvalidDistribution, NotFound, Source
 from registry.models import FileStatus, Package, PackageFile, Project
 from registry.storage import StagedFile, Storage
 
+# The digests that prove the content of a file; the others can be forged.
+STRONG_DIGESTS = frozenset(("sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512", "blake2b", "blake2s"))
+UNVERIFIED = "the source states neither a SHA-256 digest nor a stronger one; --accept-unverified imports it anyway"
+
 
 class ImportResult(enum.StrEnum):
     """The result of importing one file."""
@@ -33,7 +37,7 @@ class ImportResult(enum.StrEnum):
     PRESENT = "present"  # already exists with the same content
     REFUSED = "refused"  # an upload of the file would also be refused
     CONFLICT = "conflict"  # already exists with different content
-    FAILED = "failed"  # not received, or not with the size and digests that the source declares
+    FAILED = "failed"  # not received, not with the size and digests that the source declares, or without a digest
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Destination:
 
     :ivar session: returns a context in which a thread has its own ``db.session``.
     :ivar max_size_bytes: maximum size of a file; 0 for no limit.
+    :ivar accepts_unverified: whether to accept files of which a remote source declares no strong digest.
     """
 
     project_id: int
@@ -63,6 +68,7 @@ class Destination:
     storage: Storage
     session: Callable[[], AbstractContextManager[object]]
     max_size_bytes: int = 0
+    accepts_unverified: bool = False
 
 
 class Interrupted(Exception):
@@ -137,7 +143,7 @@ def look_up(name: Selection, source: Source, destination: Destination) -> Lookup
             outcomes.append(parsed)
         elif not name.versions or parsed.version in name.versions:
             missing.discard(parsed.version)
-            known = _outcome_without_receiving(file, existing.get(file.filename), source, destination.max_size_bytes)
+            known = _outcome_without_receiving(file, existing.get(file.filename), source, destination)
             if known is not None:
                 outcomes.append(known)
             else:
@@ -201,7 +207,7 @@ def _parsed(file: SourceFile, name: Selection) -> ParsedFilename | ImportOutcome
 
 
 def _outcome_without_receiving(
-    file: SourceFile, existing: _ExistingFile | None, source: Source, max_size_bytes: int
+    file: SourceFile, existing: _ExistingFile | None, source: Source, destination: Destination
 ) -> ImportOutcome | None:
     """Return the outcome of a file if it can be determined without receiving the file."""
     if existing is not None:
@@ -212,7 +218,9 @@ def _outcome_without_receiving(
         for algorithm in ("sha256", "md5"):
             if algorithm in digests:
                 return _compared(file.filename, digests[algorithm], getattr(existing, algorithm))
-    if max_size_bytes and (file.size_bytes or 0) > max_size_bytes:
+    if not (source.is_local or destination.accepts_unverified or STRONG_DIGESTS & file.digests.keys()):
+        return ImportOutcome(ImportResult.FAILED, file.filename, UNVERIFIED)
+    if destination.max_size_bytes and (file.size_bytes or 0) > destination.max_size_bytes:
         return ImportOutcome(ImportResult.REFUSED, file.filename, TooLarge().reason)
     return None
 

@@ -26,7 +26,7 @@ class Folder:
 
         :raises SourceError: ``folder`` or one of its subfolders cannot be read.
         """
-        self.address = str(folder)
+        self.address, self.is_local = str(folder), True
         self._files: dict[NormalizedName, list[SourceFile]] = {}
         for path in _paths_below(folder):
             self._files.setdefault(_package_in(path.name), []).append(SourceFile(one_line(path.name), str(path)))

@@ -42,6 +42,7 @@ class Index:
         username, password = username or unquote(parts.username or ""), password or unquote(parts.password or "")
         if password and not username:
             username = "__token__"  # the conventional user name for a token
+        self.is_local = False
         credentials = HTTPBasicAuth(username.encode(), password.encode()) if username else None
         self._client = Client(self.address, credentials, reads_netrc=True, connections=connections)
         self._pages: dict[str, str] = {}

@@ -52,9 +52,11 @@ class Source(Protocol):
     """A source of packages; thread-safe.
 
     :ivar address: the source's name in messages, without credentials.
+    :ivar is_local: whether its files are read from this machine, so that no digest has to be declared for them.
     """
 
     address: str
+    is_local: bool
 
     def names(self) -> list[NormalizedName]:
         """Return every package name once; the empty name stands for files with invalid names.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from registry.domain.access import SHELL
 from registry.domain.http import CHUNK_BYTES
 from registry.domain.importing import index
 from registry.domain.importing import run as importing
-from registry.domain.importing.files import Destination, ImportOutcome
+from registry.domain.importing.files import UNVERIFIED, Destination, ImportOutcome
 from registry.domain.importing.folder import Folder
 from registry.domain.importing.index import Index
 from registry.domain.importing.run import ImportSummary
@@ -33,6 +34,7 @@ from tests.clients import pypi_path
 from tests.fakes.index import StaticIndex
 
 WHEEL, SDIST = build_wheel("Demo.Pkg", "1.0"), build_sdist("Demo.Pkg", "1.0")
+MD5 = hashlib.md5(WHEEL.content).hexdigest()
 UPLOADED = datetime(2020, 2, 3, 4, 5, 6, 789000, UTC)
 CLEAN = ImportSummary(0, 0, 0, 0, 0, 0, is_interrupted=False)
 
@@ -199,31 +201,60 @@ def test_only_selected_packages_are_imported(run: Import, served: StaticIndex) -
     [
         (f"#sha256={WHEEL.sha256}", None),
         (f"#SHA256={WHEEL.sha256.upper()}", None),
-        ("#sha1=00", "the received file has the sha1 "),
-        ("#md5=00", "the received file has the md5 "),
+        (f"#sha512={hashlib.sha512(WHEEL.content).hexdigest()}", None),
         (f"#sha256={'0' * 64}", f"the received file has the sha256 {WHEEL.sha256}; the source declares {'0' * 64}"),
-        ("#crc=00", None),
-        ("", None),
+        ("#sha3_384=00", "the received file has the sha3_384 "),
+        (f"#md5={MD5}", UNVERIFIED),
+        (f"#sha1={hashlib.sha1(WHEEL.content).hexdigest()}", UNVERIFIED),
+        ("#sha999=00", UNVERIFIED),
+        ("#sha256=", UNVERIFIED),
+        ("", UNVERIFIED),
     ],
-    ids=["right", "in capitals", "wrong sha1", "wrong md5", "wrong sha256", "unknown algorithm", "none"],
-)
-def test_a_file_must_match_its_digest(
+    ids=[
+        "right", "in capitals", "stronger", "wrong sha256", "wrong stronger one", "md5", "sha1", "unknown algorithm",
+        "empty", "none",
+    ],
+)  # fmt: skip
+def test_a_file_must_match_a_strong_digest(
     run: Import, served: StaticIndex, store_files: Callable[[], list[str]], fragment: str, reason: str | None
 ) -> None:
     served.offer(WHEEL, fragment=fragment)
 
-    run(Index(served.url))
+    summary = run(Index(served.url))
 
     if reason is None:
         assert filenames() == [WHEEL.filename]
     else:
         assert run.results == [("failed", WHEEL.filename)]
         assert run.reason.startswith(reason)
-        assert (files(), store_files()) == ([], [])
+        assert (summary.is_complete, files(), store_files()) == (False, [], [])
+        assert bool(served.asked_for(f"/files/{WHEEL.filename}")) is (reason is not UNVERIFIED)
+
+
+@pytest.mark.parametrize(
+    ("fragment", "reason"),
+    [
+        ("", None),
+        ("#sha999=00", None),
+        (f"#md5={MD5}", None),
+        ("#md5=00", "the received file has the md5 "),
+        ("#sha1=00", "the received file has the sha1 "),
+    ],
+    ids=["none", "unknown algorithm", "md5", "wrong md5", "wrong sha1"],
+)
+def test_unverified_files_are_imported_on_request_unless_a_weak_digest_differs(
+    run: Import, served: StaticIndex, fragment: str, reason: str | None
+) -> None:
+    served.offer(WHEEL, fragment=fragment)
+
+    run(Index(served.url), accepts_unverified=True)
+
+    assert filenames() == ([WHEEL.filename] if reason is None else [])
+    assert run.reason.startswith(reason or "")
 
 
 def test_a_file_must_have_the_size_in_the_index(run: Import, served: StaticIndex) -> None:
-    served.offer(WHEEL, attributes='data-size="1"', fragment="")
+    served.offer(WHEEL, attributes='data-size="1"')
 
     run(Index(served.url))
 
@@ -317,7 +348,7 @@ def test_without_a_digest_bytes_are_received_to_be_compared(
     factories.published(project, WHEEL if is_same else build_wheel("Demo.Pkg", "1.0", summary="Another"))
     served.offer(WHEEL, fragment="")
 
-    run(Index(served.url))
+    run(Index(served.url), accepts_unverified=True)
 
     assert run.results == [("present" if is_same else "conflict", WHEEL.filename)]
 
