@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from registry.addresses import is_host
 from registry.errors import ConfigurationError
 
 PREFIX = "REGISTRY_"
 _PACKAGE = Path(__file__).resolve().parent
 # The folder with ``templates`` and ``static``: the package where it was installed from a wheel, otherwise the checkout.
 ROOT = _PACKAGE if (_PACKAGE / "templates").is_dir() else _PACKAGE.parent
-_HOST = re.compile(r"(?:[a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\])(?::[1-9][0-9]{,4})?", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -228,9 +228,9 @@ def _web_url(text: str) -> str:
 
 
 def _external_url(text: str) -> str:
-    """Parse the external URL, whose host has to be valid for Werkzeug, which would otherwise refuse every request."""
+    """Parse the external URL, with whose host every link begins."""
     url = _web_url(text)
-    if not _HOST.fullmatch(urlsplit(url).netloc):
+    if not is_host(urlsplit(url).netloc):
         raise ValueError(text)
     return url
 
@@ -280,7 +280,7 @@ SETTINGS = (
         "EXTERNAL_URL",
         None,
         _external_url,
-        "an http:// or https:// URL without a query, whose host has only letters, digits, dots, and dashes",
+        "an http:// or https:// URL without a query, with a host in ASCII, such as xn--r8jz45g.jp",
         "Scheme, host, and path prefix that clients see; by default taken from the request",
     ),
     Setting(

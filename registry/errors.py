@@ -131,6 +131,7 @@ class Code(Enum):
     # Requests and credentials
     INVALID_PARAMETER = "{complaint}"
     INVALID_HOST = "The Host header is not a host name or address, with a port if need be"
+    INVALID_SCHEME = "The X-Forwarded-Proto header of the proxy is neither http nor https"
     TOKEN_EXPIRED = "Token is expired. You can either do re-authorization or token refresh."
     TOKEN_REVOKED = "Token was revoked. You have to re-authorize from the user."
     USER_BLOCKED = "Your account has been blocked."

@@ -14,7 +14,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as BaseResponse
 
-from registry import cli, config, database, observability
+from registry import addresses, cli, config, database, observability
+from registry.addresses import ExternalURL, OwnAddress
 from registry.blueprints import api, monitoring, pypi, ui
 from registry.blueprints.auth import sessions
 from registry.blueprints.auth.admissions import Admissions
@@ -22,7 +23,6 @@ from registry.blueprints.pypi.prepared import PreparedAnswers
 from registry.blueprints.routing import (
     API,
     APIPaths,
-    ExternalURL,
     IdConverter,
     NamespaceConverter,
     PagePathConverter,
@@ -31,7 +31,7 @@ from registry.blueprints.routing import (
     addresses_of,
 )
 from registry.domain.packages.downloads import Tally
-from registry.errors import BadRequest, Code, DiskFull, RegistryError, Unavailable, is_disk_full
+from registry.errors import Code, DiskFull, RegistryError, Unavailable, is_disk_full
 from registry.metrics import Metrics
 from registry.server import SMALL_BODY_BYTES
 from registry.storage import open_storage
@@ -89,7 +89,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     cli.init_app(app)
     app.extensions["uploads"] = _addresses_of(app, "is_asked_before_body")
     _register_error_handlers(app)
-    app.before_request(_refuse_unusable_host)
+    app.before_request(_refuse_unusable_address)
     app.after_request(_add_common_headers)
     _wrap(app, values)
     return app
@@ -106,7 +106,7 @@ def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
     with app.app_context():
         engine = database.db.engine
     application: Any = PreparedAnswers(
-        APIPaths(app.wsgi_app), _addresses_of(app, "is_preparable"), app.extensions["uploads"], engine,
+        OwnAddress(APIPaths(app.wsgi_app)), _addresses_of(app, "is_preparable"), app.extensions["uploads"], engine,
         app.config["TOKEN_KEY"],
     )  # fmt: skip
     app.extensions["answers"] = application
@@ -159,13 +159,12 @@ def _register_error_handlers(app: Flask) -> None:
         return refuse(RegistryError())
 
 
-def _refuse_unusable_host() -> None:
-    """Refuse a request with a host that cannot be used in links (RFC 9112, section 3.2).
+def _refuse_unusable_address() -> None:
+    """Refuse a request with an address that no link can begin with.
 
-    :raises BadRequest: the ``Host`` header is invalid.
+    :raises BadRequest: the ``Host`` header, or one of a trusted proxy, is invalid.
     """
-    if not request.host:
-        raise BadRequest(Code.INVALID_HOST)
+    addresses.require_usable(request.environ)
 
 
 def _phrase(error: HTTPException) -> str:

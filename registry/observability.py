@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from registry import database, metrics
 from registry.database import db
-from registry.errors import ConfigurationError, Unavailable
+from registry.errors import ConfigurationError, RegistryError, Unavailable
 from registry.logs import RepeatedRecord
 from registry.metrics import Metrics
 from registry.storage import Storage
@@ -125,6 +125,11 @@ def _record(environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]
     return logger.makeRecord(
         logger.name, logging.INFO, __file__, 0, "%s %s answered %s in %s ms", values, None, extra=fields
     )
+
+
+@probes.errorhandler(RegistryError)
+def refuse(error: RegistryError) -> Response:
+    return Response(f"{error.message}\n", error.status, mimetype="text/plain")
 
 
 @probes.get("/-/health")

@@ -182,6 +182,19 @@ def test_flask_is_not_imported_below_the_blueprints(name: str) -> None:
     assert found == set()
 
 
+def test_no_link_begins_with_an_address_of_werkzeug() -> None:
+    """They are in Unicode, and without a host that has an underscore; ``registry.addresses`` makes others."""
+    names = {"root_url", "url_root", "host_url", "base_url", "url", "host"}
+    nodes = [(module, node) for module, tree in trees().items() for node in ast.walk(tree)]
+
+    assert {
+        module
+        for module, node in nodes
+        if (isinstance(node, ast.Attribute) and node.attr in names and ast.unparse(node.value) == "request")
+        or (isinstance(node, ast.keyword) and node.arg == "_external")
+    } == set()
+
+
 def test_every_module_has_a_docstring() -> None:
     assert [module for module, tree in trees().items() if not ast.get_docstring(tree)] == []
 

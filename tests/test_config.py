@@ -60,6 +60,7 @@ ACCEPTED = {
         "http://example.com:8080/registry/": "http://example.com:8080/registry",
         "https://xn--bcher-kva.example.com": "https://xn--bcher-kva.example.com",
         "http://[2001:db8::1]:8080": "http://[2001:db8::1]:8080",
+        "http://my_registry:8080": "http://my_registry:8080",
     },
     "TRUSTED_PROXIES": {"0": 0, "2": 2},
     "UPSTREAM_URL": {"https://mirror.example.com/simple/": "https://mirror.example.com/simple"},
@@ -90,7 +91,7 @@ REFUSED = {
     "EXTERNAL_URL": [
         "pypi.example.com", "ftp://example.com", "https://", "https://user:password@example.com",
         "https://example.com/?q=1", "https://example.com/#top", "https://example.com:port", "https://exa mple.com",
-        "https://[::1", "https://my_registry.example.com", "https://bücher.example.com", "https://example.com:0",
+        "https://[::1", "https://a..b", "https://xn--.jp", "https://bücher.example.com", "https://example.com:0",
     ],
     "TRUSTED_PROXIES": ["-1", "11", "yes"],
     "UPSTREAM_URL": ["pypi.org", "file:///simple", "https://pypi.org/simple?x"],

@@ -13,7 +13,7 @@ from registry.blueprints.auth.credentials import rest_principal
 from registry.domain import access
 from registry.domain.access import POLICY, Permission
 from registry.domain.packages import lists
-from registry.errors import NotFound, RegistryError
+from registry.errors import BadRequest, NotFound, RegistryError
 from registry.metrics import CONTENT_TYPE, Metrics, Reading
 
 blueprint = Blueprint("monitoring", __name__)
@@ -35,7 +35,9 @@ show.permission = None  # type: ignore[attr-defined]
 
 
 @blueprint.errorhandler(RegistryError)
-def refuse(_error: RegistryError) -> Response:
+def refuse(error: RegistryError) -> Response:
+    if isinstance(error, BadRequest):
+        return Response(f"{error.message}\n", error.status, mimetype="text/plain")
     return Response("404 Not Found\n", 404, mimetype="text/plain")
 
 

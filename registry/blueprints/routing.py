@@ -52,23 +52,6 @@ class APIPaths:
         return self.application(environ, start_response)
 
 
-class ExternalURL:
-    """WSGI middleware: sets scheme, host, and sub-path to those of the configured external URL."""
-
-    def __init__(self, application: WSGIApplication, url: str) -> None:
-        self.application = application
-        parts = urlsplit(url)
-        self.scheme, self.host, self.prefix = parts.scheme, parts.netloc, parts.path.rstrip("/")
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        environ["wsgi.url_scheme"], environ["HTTP_HOST"] = self.scheme, self.host
-        environ["SCRIPT_NAME"] = self.prefix
-        path = environ.get("PATH_INFO", "")
-        if self.prefix and (path == self.prefix or path.startswith(self.prefix + "/")):
-            environ["PATH_INFO"] = path[len(self.prefix) :] or "/"
-        return self.application(environ, start_response)
-
-
 class NamespaceConverter(BaseConverter):
     """``:id`` of the API: a number, or a path with encoded (``group%2Fproject``) or plain slashes."""
 

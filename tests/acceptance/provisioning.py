@@ -126,6 +126,14 @@ def projects(gl: gitlab.Gitlab) -> None:
     refused(GitlabGetError, 404, gl.projects.get, "holder/tools")
 
 
+def pages(gl: gitlab.Gitlab) -> None:
+    by_pages = [found.id for found in gl.projects.list(iterator=True, per_page=1)]
+    by_keys = [found.id for found in gl.projects.list(iterator=True, pagination="keyset", order_by="id", per_page=1)]
+    assert len(by_pages) > 1
+    assert sorted(by_pages) == sorted(by_keys)
+    assert gl.projects.get(by_pages[0]).web_url.startswith(gl.url)
+
+
 def members(gl: gitlab.Gitlab) -> None:
     group = gl.groups.create({"name": "Crew", "path": "crew"})
     project = gl.projects.create({"name": "ship", "namespace_id": group.id})
@@ -298,8 +306,8 @@ def refused(error: type[gitlab.GitlabError], status: int, call: Callable[..., An
 
 
 CHAPTERS = (
-    version, users, groups, projects, members, access_tokens, deploy_tokens, packages, protection_rules, settings,
-    job_tokens,
+    version, users, groups, projects, pages, members, access_tokens, deploy_tokens, packages, protection_rules,
+    settings, job_tokens,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -33,3 +33,11 @@ def test_a_script_manages_packages(server: RunningServer, script: Client, chapte
     project.publish(build_wheel("demo", "1.0"), build_wheel("demo", "2.0"), build_sdist("demo", "2.0"))
 
     script.succeeds(chapter, server.url, server.root_token, project.full_path)
+
+
+def test_lists_are_read_page_by_page_at_a_japanese_host_name(server: RunningServer, script: Client) -> None:
+    """The registry is its own proxy here, so that the name does not have to exist."""
+    server.project()
+    server.project()
+
+    script.succeeds("pages", "http://xn--r8jz45g.jp", server.root_token, http_proxy=server.url)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, Response
 from flask.testing import FlaskClient
+from werkzeug.test import create_environ
 
 from registry import create_app
 from registry.blueprints.routing import raw_path, spelled_id
@@ -236,15 +237,58 @@ def test_a_path_that_only_begins_like_the_sub_path_keeps_its_beginning(
     assert client.get(f"/ap/api/v4/projects/{project.id}/packages/pypi/simple/").status_code == 200
 
 
-@pytest.mark.parametrize("host", ["a b", "a/b", "a@b", '"><b>', "a:99999", "[::1", "a,b"])
-@pytest.mark.parametrize("path", ["/api/v4/projects", "/api/v4/groups/Acme/-/packages/pypi/simple", "/users/sign_in"])
-def test_a_host_that_no_link_could_lead_to_is_refused(
-    client: FlaskClient, project: Project, path: str, host: str
-) -> None:
-    answer = client.get(path, environ_overrides={"HTTP_HOST": host})
+def answer_to(app: Flask, host: str, path: str) -> Response:
+    """The response to a request with this host; the test client cannot send all of them."""
+    return Response.from_app(app.wsgi_app, create_environ(path) | {"HTTP_HOST": host}, buffered=True)
 
-    assert answer.status_code == 400
-    assert "Host header" in answer.text
+
+MALFORMED_HOSTS = (
+    "", "a b", "a/b", "a@b", '"><b>', "a,b", "a:99999", "a:0", "[::1", "[1]", "a..b", ".a", "xn--", "xn--99999999.jp",
+    "a" * 64, "\xe4\xbe\x8b.jp",
+)  # fmt: skip
+ADDRESSES = {
+    "/api/v4/projects": "application/json",
+    "/api/v4/groups/Acme/-/packages/pypi/simple": "application/",
+    "/api/nothing": "application/json",
+    "/users/sign_in": "text/html",
+    "/nothing": "text/html",
+    "/-/health": "text/plain",
+    "/-/metrics": "text/plain",
+}
+
+
+@pytest.mark.parametrize("path", ADDRESSES)
+def test_a_host_that_no_link_could_lead_to_is_refused(app: Flask, project: Project, path: str) -> None:
+    for host in MALFORMED_HOSTS:
+        answer = answer_to(app, host, path)
+
+        assert answer.status_code == 400, host
+        assert answer.headers["Content-Type"].startswith(ADDRESSES[path])
+        assert "Host header" in answer.get_data(as_text=True)
+
+
+ODD_HOSTS = (
+    "my_registry:8080", "_a.b", "a.", "-a", "A.Example", "[::1]:8080", "[2001:db8::1]", "xn--r8jz45g.jp",
+    "xn--strae-oqa.example",  # "straße", which Python's codec takes for "strasse"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("host", ODD_HOSTS)
+def test_every_other_host_is_accepted_and_repeated_in_links(app: Flask, project: Project, host: str) -> None:
+    pypi = f"/api/v4/projects/{project.id}/packages/pypi"
+
+    def text(path: str) -> str:
+        return answer_to(app, host, path).get_data(as_text=True)
+
+    listed = answer_to(app, host, "/api/v4/projects?per_page=1")
+
+    assert listed.headers["Link"].startswith(f"<http://{host}/api/v4/projects?")
+    assert listed.json is not None
+    assert listed.json[0]["web_url"] == f"http://{host}/{project.full_path}"
+    assert f'href="http://{host}{pypi}/simple/my-pkg"' in text(f"{pypi}/simple/")
+    assert f'href="http://{host}{pypi}/files/' in text(f"{pypi}/simple/my-pkg")
+    assert f"http://{host}/api/v4/" in text("/help/install")
+    assert answer_to(app, host, "/-/health").status_code == 200
 
 
 FORWARDED = {
@@ -284,6 +328,27 @@ def test_of_a_chain_only_the_trusted_proxies_are_believed(behind: Callable[..., 
     [url] = file_urls(client, f"/api/v4/projects/{project.id}/packages/pypi/simple/my-pkg/", headers=headers)
 
     assert url.startswith("http://packages.example.com/api/v4/")
+
+
+@pytest.mark.parametrize("prefix", ["py", "/py", "/py/", "//py"])
+def test_the_sub_path_of_a_proxy_begins_with_one_slash(
+    behind: Callable[..., Client], project: Project, prefix: str
+) -> None:
+    client = behind(TRUSTED_PROXIES=1)
+
+    answer = client.get("/api/v4/projects", headers={"X-Forwarded-Prefix": prefix})
+
+    assert answer.headers["Link"].startswith("<http://localhost/py/api/v4/projects?")
+    assert 'href="/py/users/sign_in' in client.get("/explore", headers={"X-Forwarded-Prefix": prefix}).text
+
+
+def test_a_proxy_that_names_no_scheme_of_the_web_is_refused(behind: Callable[..., Client]) -> None:
+    client = behind(TRUSTED_PROXIES=1)
+
+    answer = client.get("/api/v4/projects", headers={"X-Forwarded-Proto": "javascript"})
+
+    assert answer.status_code == 400
+    assert "X-Forwarded-Proto" in answer.text
 
 
 def test_the_external_url_is_stronger_than_any_proxy(behind: Callable[..., Client], project: Project) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 from flask import Response, jsonify, request
 
 from registry import credential_names
+from registry.addresses import root_url
 from registry.blueprints.api import parameters
 from registry.blueprints.api.parameters import optional, positive
 from registry.blueprints.api.representations import JSON
@@ -81,4 +82,4 @@ def _link(relation: str, changed: Mapping[str, object]) -> str:
     path = quote(request.path.lstrip("/")).replace("%1F", "%2F")
     left_out = (*changed, *credential_names.PARAMETERS)
     kept = [(name, value) for name, value in request.args.items(multi=True) if name not in left_out]
-    return f'<{request.root_url}{path}?{urlencode([*kept, *changed.items()])}>; rel="{relation}"'
+    return f'<{root_url(request.environ)}{path}?{urlencode([*kept, *changed.items()])}>; rel="{relation}"'

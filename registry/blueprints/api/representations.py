@@ -12,6 +12,7 @@ from typing import Any
 
 from flask import request
 
+from registry.addresses import root_url
 from registry.blueprints.api import setting_kinds
 from registry.database import utcnow
 from registry.domain import access, forwarding, namespaces
@@ -57,7 +58,7 @@ def day(value: date | None) -> str | None:
 
 def address(path: str) -> str:
     """Return the absolute URL of a page or resource."""
-    return request.root_url + path
+    return root_url(request.environ) + path
 
 
 def user(user: User) -> JSON:

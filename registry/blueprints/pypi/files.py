@@ -16,6 +16,7 @@ from werkzeug.http import parse_range_header
 from werkzeug.wsgi import wrap_file
 
 from registry import credential_names, metrics
+from registry.addresses import root_url
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES, depends_on_name, preparable
@@ -137,7 +138,7 @@ def _address_in_store(sha256: str) -> str | None:
     if current_app.config["STORAGE_DOWNLOADS"] != "redirect" or _holds_token_header():
         return None
     address = _storage().link(object_key(sha256))
-    if address is not None and urlsplit(address).hostname == urlsplit(request.host_url).hostname:
+    if address is not None and urlsplit(address).hostname == urlsplit(root_url(request.environ)).hostname:
         logger.warning("A file was streamed, as the store is on the registry's own host: redirects are not safe there.")
         return None
     return address

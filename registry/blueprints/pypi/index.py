@@ -12,6 +12,7 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from registry import metrics
+from registry.addresses import root_url
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi.compression import SMALLEST_BYTES, CompressedPages
@@ -80,7 +81,7 @@ def base_url(namespace: Namespace) -> str:
 
     Clients match their configured credentials by path prefix, so links must have the same prefix.
     """
-    return request.root_url + pypi_path(namespace.kind, spelled_id(request.environ) or str(namespace.id))
+    return root_url(request.environ) + pypi_path(namespace.kind, spelled_id(request.environ) or str(namespace.id))
 
 
 def _index(namespace: Namespace) -> Response:

@@ -22,6 +22,7 @@ from wtforms import (
 )
 from wtforms.validators import InputRequired, NumberRange, Optional
 
+from registry.addresses import root_url
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
 from registry.blueprints.ui.explore import described
@@ -185,7 +186,7 @@ def _facts() -> dict[str, str]:
         "Flask": version("flask"),
         gettext("Database"): "SQLite" if is_sqlite(db.engine) else "PostgreSQL",
         gettext("Public index"): current_app.config["UPSTREAM_URL"],
-        gettext("Address"): request.root_url.rstrip("/"),
+        gettext("Address"): root_url(request.environ).rstrip("/"),
     }
 
 

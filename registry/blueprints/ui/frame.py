@@ -16,6 +16,7 @@ from flask import Flask, Response, current_app, request, url_for
 from flask_babel import get_locale, gettext, ngettext
 from markupsafe import Markup
 
+from registry.addresses import root_url
 from registry.blueprints.routing import pypi_path
 from registry.blueprints.ui.language import LANGUAGES, current_language
 from registry.blueprints.ui.pagination import url_with
@@ -180,7 +181,7 @@ def namespace_url(view: str, namespace: Namespace, **parameters: Any) -> str:
 
 def pypi_url(namespace: Project | Group) -> str:
     """Return the absolute URL of a namespace's PyPI endpoints, by ID, so that it survives changes of the path."""
-    return f"{request.root_url}{pypi_path(namespace.kind, str(namespace.id))}"
+    return f"{root_url(request.environ)}{pypi_path(namespace.kind, str(namespace.id))}"
 
 
 def this_page() -> str | None:

@@ -15,6 +15,7 @@ from flask import Blueprint, current_app, get_template_attribute, render_templat
 from flask_babel import gettext, lazy_gettext
 from markupsafe import Markup
 
+from registry.addresses import root_url
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.routing import pypi_path
 from registry.blueprints.ui import commands
@@ -172,9 +173,9 @@ def _addresses(shown: Project | Group | None) -> Addresses:
     project_id = "<project_id>" if project is None else str(project.id)
     group_id = "<group_id>" if group is None else str(group.id)
     return Addresses(
-        registry=request.root_url.rstrip("/"),
-        project=request.root_url + pypi_path("project", project_id),
-        group=request.root_url + pypi_path("group", group_id),
+        registry=root_url(request.environ).rstrip("/"),
+        project=root_url(request.environ) + pypi_path("project", project_id),
+        group=root_url(request.environ) + pypi_path("group", group_id),
         project_id=project_id,
         group_id=group_id,
         upstream=current_app.config["UPSTREAM_URL"],

@@ -83,6 +83,7 @@ _SENTENCES = {
     Code.RULE_WITHOUT_ROLE: _("Choose a minimum access level for push or for delete."),
     Code.NOTHING_TO_YANK: _("%(release)s has no assets that could be yanked."),
     Code.INVALID_HOST: _("The Host header is not a host name or address, with a port if need be"),
+    Code.INVALID_SCHEME: _("The X-Forwarded-Proto header of the proxy is neither http nor https"),
     Code.DATABASE_AWAY: _("The database does not answer."),
     Code.DATABASE_FULL: _("The database's disk is full."),
     Code.STORE_AWAY: _("The package store does not answer."),
