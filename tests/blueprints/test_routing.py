@@ -291,6 +291,21 @@ def test_every_other_host_is_accepted_and_repeated_in_links(app: Flask, project:
     assert answer_to(app, host, "/-/health").status_code == 200
 
 
+def test_only_files_hold_plus_and_exclamation_marks_which_links_leave_as_they_are(
+    client: FlaskClient, twine: Twine, project: Project
+) -> None:
+    local = build_wheel("my-pkg", "1!2.0+local.1")
+    twine.upload(project, local, factories.deploy_token(project))
+    base = f"/api/v4/projects/{project.id}/packages/pypi"
+
+    _, url = file_urls(client, f"{base}/simple/my-pkg/")
+
+    assert url.endswith("/my_pkg-1!2.0+local.1-py3-none-any.whl")
+    assert f'href="{url}#' in client.get(f"{base}/simple/my-pkg/").text
+    for spelled in (url, url.replace("+", "%2B"), url.replace("!", "%21")):
+        assert content(client, spelled.removeprefix("http://localhost")) == local.content
+
+
 FORWARDED = {
     "X-Forwarded-For": "203.0.113.7",
     "X-Forwarded-Proto": "https",

@@ -36,6 +36,9 @@ _OFFERS = (
     (simple.HTML, ("application/vnd.pypi.simple.latest+html",)),
 )
 
+# Left as they are in links to files, as in RFC 3986, section 3.3: some readers of an index quote links once more.
+_LEFT_RAW = "+!"
+
 LONGEST_KEPT = 1000  # characters of headers whose meaning is kept
 
 _compressed_pages = CompressedPages()
@@ -99,7 +102,7 @@ def _page(namespace: Namespace, name: str) -> Response:
     depends_on_name(normalized_name)
 
     def file_url(digest: str, filename: str) -> str:
-        return f"{base}/files/{digest}/{quote(filename)}"
+        return f"{base}/files/{digest}/{quote(filename, safe=_LEFT_RAW)}"
 
     page = index.simple_page(namespace, normalized_name, file_url, current_principal())
     if page is None:
