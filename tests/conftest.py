@@ -28,6 +28,7 @@ from tests.acceptance.clients import ENVIRONMENTS, environments_in
 from tests.builders import build_sdist, build_wheel
 from tests.clients import Client, Pip, Rest, Twine
 from tests.fakes import s3 as s3_server
+from tests.fakes.gitlab import GitLab
 from tests.fakes.index import StaticIndex
 from tests.fakes.s3 import NoS3, S3Server
 from tests.scheduling import ByFile
@@ -221,6 +222,22 @@ def served(_index: StaticIndex, monkeypatch: pytest.MonkeyPatch) -> StaticIndex:
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setenv("NO_PROXY", "*")
     return _index
+
+
+@pytest.fixture(scope="session")
+def _gitlab() -> Iterator[GitLab]:
+    gitlab = GitLab()
+    yield gitlab
+    gitlab.close()
+
+
+@pytest.fixture
+def gitlab(_gitlab: GitLab, monkeypatch: pytest.MonkeyPatch) -> GitLab:
+    """A GitLab instance without projects, which is asked at once and without a proxy."""
+    _gitlab.clear()
+    monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setenv("NO_PROXY", "*")
+    return _gitlab
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""``flask packages import``: publishes the packages of another index or of a folder to a project."""
+"""``flask packages import``: publishes the packages of another index, of GitLab, or of a folder to a project."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from registry.domain.access import SHELL
 from registry.domain.importing import run
 from registry.domain.importing.files import Destination, ImportOutcome, ImportResult
 from registry.domain.importing.folder import Folder
+from registry.domain.importing.gitlab import GitLab
 from registry.domain.importing.index import Index
 from registry.domain.importing.run import ImportSummary
 from registry.domain.importing.selections import parse_selections
@@ -30,12 +31,22 @@ MAX_PROBLEMS = 1000  # kept for the end of an import
 
 
 @click.command("import", cls=Command)
-@click.argument("source_name", metavar="SOURCE")
+@click.argument("source_name", metavar="[SOURCE]", default="")
 @click.option("--project", "project_path", required=True, metavar="PATH", help="The project to publish to.")
 @click.option(
     "--package", "package_texts", multiple=True, metavar="NAME[==VERSION]",
     help="Import only this package, or this version of it. Can be repeated. Default: everything.",
 )  # fmt: skip
+@click.option("--from-gitlab", "gitlab_url", default="", metavar="URL", help="Import from this GitLab instance.")
+@click.option(
+    "--project-or-group", "gitlab_namespace", default="", metavar="ID",
+    help="ID or full path of the project or group on GitLab.",
+)  # fmt: skip
+@click.option(
+    "--token-stdin",
+    is_flag=True,
+    help="Read the token for GitLab from the first line of standard input. Default: public packages only.",
+)
 @click.option("--username", default="", help="User name for the index; with a token, often any name works.")
 @click.option(
     "--password-stdin",
@@ -52,16 +63,19 @@ MAX_PROBLEMS = 1000  # kept for the end of an import
 )  # fmt: skip
 @json_option
 def import_packages(
-    source_name: str, project_path: str, package_texts: tuple[str, ...], username: str, password_stdin: bool,
-    jobs: int | None, accept_unverified: bool, as_json: bool,
+    source_name: str, project_path: str, package_texts: tuple[str, ...], gitlab_url: str, gitlab_namespace: str,
+    token_stdin: bool, username: str, password_stdin: bool, jobs: int | None, accept_unverified: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Publish the packages of SOURCE to a project. SOURCE is the URL of a simple index, or a folder of wheels and
-    sdists.
+    sdists. With --from-gitlab, publish the packages of a project, or of all projects below a group, on GitLab.
 
     Every file passes the checks of an upload, and has to have the SHA-256 digest, or a stronger one, that the index
     states; a file without such a digest is not imported. Upload times, yanks, and the status of package names are
     preserved; files from a folder are published with the current time. Credentials are taken from --username and
     --password-stdin, from the URL, or from ~/.netrc, and sent only to the host and port of the index.
+
+    From GitLab, PyPI packages are imported whose status is default or deprecated. The token needs the scope
+    read_api, and is sent only to the host and port of the instance.
 
     Files that already exist are skipped, so an interrupted import can simply be run again. Every other file that was
     not imported is listed on one line: result, file, reason. The command exits with status 1 if a file failed or exists
@@ -70,7 +84,12 @@ def import_packages(
     """
     project, selections = find_namespace(project_path, Project), parse_selections(package_texts)
     jobs = _checked_jobs(jobs)
-    source = _source(source_name, username, password_stdin, jobs)
+    if gitlab_url or gitlab_namespace or token_stdin:
+        if source_name or username or password_stdin:
+            raise click.UsageError("--from-gitlab excludes SOURCE, --username, and --password-stdin.")
+        source = _gitlab(gitlab_url, gitlab_namespace, token_stdin, jobs)
+    else:
+        source = _source(source_name, username, password_stdin, jobs)
     max_size_bytes = instance.max_file_size(current_app.config["MAX_FILE_SIZE"])
     destination = Destination(project.id, SHELL, storage(), current_app.app_context, max_size_bytes, accept_unverified)
     db.session.rollback()  # do not keep a transaction open during the import
@@ -106,10 +125,22 @@ def _checked_jobs(jobs: int | None) -> int:
     return jobs or min(JOBS, threads)
 
 
+def _gitlab(url: str, namespace: str, token_stdin: bool, jobs: int) -> Source:
+    if not (url and namespace):
+        raise click.UsageError("--from-gitlab and --project-or-group belong together.")
+    return GitLab(url, namespace.strip("/"), token=_first_line() if token_stdin else "", connections=jobs)
+
+
+def _first_line() -> str:
+    return (sys.stdin.readline() if sys.stdin else "").rstrip("\r\n")
+
+
 def _source(name: str, username: str, password_stdin: bool, jobs: int) -> Source:
     if name.lower().startswith(("http://", "https://")):
-        password = (sys.stdin.readline() if sys.stdin else "").rstrip("\r\n") if password_stdin else ""
+        password = _first_line() if password_stdin else ""
         return Index(name, username=username, password=password, connections=jobs)
+    if not name:
+        raise click.UsageError("Specify SOURCE or --from-gitlab.")
     if username or password_stdin:
         raise click.UsageError("--username and --password-stdin are for an index; SOURCE is a folder.")
     if not Path(name).is_dir():

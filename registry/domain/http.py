@@ -53,6 +53,14 @@ class Sink(Protocol):
     def write(self, data: bytes) -> int: ...
 
 
+class ResponseError(SourceError):
+    """The server responds with the status of an error."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(_status_sentence(status))
+        self.status = status
+
+
 @dataclass(frozen=True)
 class Page:
     """A received page; ``url`` is its address after redirects."""
@@ -261,7 +269,7 @@ def _accepted(response: requests.Response) -> requests.Response:
         raise _TransientError(_status_sentence(status), _requested_pause(response), is_rate_limit=is_rate_limit)
     if not requests.codes.ok <= status < requests.codes.multiple_choices:
         response.close()
-        raise SourceError(_status_sentence(status))
+        raise ResponseError(status)
     return response
 
 

@@ -14,6 +14,7 @@ from registry.models import PackageFile, Project
 from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.cli.running import Refused, Run, Shell, succeeded
+from tests.fakes.gitlab import GitLab
 from tests.fakes.index import StaticIndex
 from tests.processes import Captured, flask
 
@@ -140,9 +141,39 @@ def test_wrong_credentials_are_reported_in_one_sentence(
     )
 
 
+FROM_GITLAB = ("--from-gitlab", "{url}", "--project-or-group", "team/tools", "--token-stdin")
+
+
+def from_gitlab(gitlab: GitLab) -> tuple[str, ...]:
+    return (*COMMAND, *(argument.format(url=gitlab.url) for argument in FROM_GITLAB))
+
+
+def test_a_project_of_gitlab_is_imported_and_the_token_never_shown(
+    run: Run, project: Project, gitlab: GitLab, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    gitlab.token = "glpat-secret"
+    gitlab.publish(gitlab.add_project("team/tools"), WHEEL, SDIST, BROKEN)
+
+    result = run(*from_gitlab(gitlab), "--json", typed="glpat-secret\nrest\n")
+
+    summary = json.loads(succeeded(result))
+    assert (summary["source"], summary["imported"], summary["refused"]) == (f"{gitlab.url}/team/tools", 2, 1)
+    assert filenames() == [WHEEL.filename, SDIST.filename]
+    refused = run(*from_gitlab(gitlab), typed="glpat-other\n")
+    assert "/team/tools: the response is 401 Unauthorized: the credentials are missing" in refused.stderr
+    shown = result.output + refused.output + caplog.text + str(gitlab.store.requests)
+    assert "glpat" not in shown
+    assert "glpat" not in str(db.session.connection().exec_driver_sql("SELECT * FROM audit_events").all())
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (("--from-gitlab", "https://x"), "--from-gitlab and --project-or-group belong together."),
+        (("--project-or-group", "1"), "--from-gitlab and --project-or-group belong together."),
+        ((".", "--token-stdin"), "--from-gitlab excludes SOURCE, --username, and --password-stdin."),
+        ((), "Specify SOURCE or --from-gitlab."),
         (("nowhere",), "'nowhere' is neither the http:// or https:// URL of an index nor a folder."),
         (("https:///simple/",), "The source is not an http:// or https:// URL"),
         ((".", "--username", "ada"), "--username and --password-stdin are for an index; SOURCE is a folder."),
@@ -150,12 +181,35 @@ def test_wrong_credentials_are_reported_in_one_sentence(
         ((".", "--package", "a>1"), "'a>1' is neither a package name nor a name and version such as demo==1.0"),
         ((".", "--project", "acme/other"), "There is no project acme/other."),
     ],
-    ids=["no source", "no address", "folder with credentials", "too many jobs", "package", "project"],
-)
+    ids=[
+        "no project on GitLab", "no GitLab", "two sources", "no source at all", "no source", "no address",
+        "folder with credentials", "too many jobs", "package", "project",
+    ],
+)  # fmt: skip
 def test_an_impossible_request_is_refused_in_one_sentence(
     refused: Refused, project: Project, arguments: tuple[str, ...], sentence: str
 ) -> None:
     assert refused(*COMMAND, *arguments) == sentence
+
+
+def test_an_interrupted_import_from_gitlab_is_resumed(shell: Shell, gitlab: GitLab) -> None:
+    other = create_app({"INSTANCE_PATH": shell.instance})
+    with other.app_context():
+        factories.project("tools", parent=factories.group("acme"))
+    gitlab.publish(gitlab.add_project("team/tools"), WHEEL, SDIST)
+    hold = gitlab.store.hold(f"/objects/{SDIST.filename}?signature=for-this-object")
+    process = Captured(flask, *from_gitlab(gitlab)[:-1], "--jobs", "1", environment=shell.environment)
+    assert gitlab.store.held.wait(30)
+
+    process.send_signal(signal.SIGINT)
+
+    printed, _ = process.communicate(timeout=30)
+    hold.set()
+    assert printed.startswith(f"Imported 1 files ({size_of(WHEEL)} bytes) into acme/tools: 0 already present")
+    gitlab.store.requests.clear()
+    status, screen = shell.on_a_terminal(*from_gitlab(gitlab)[:-1], answers=[])
+    assert (status, "Imported 1 files " in screen, "1 already present" in screen) == (0, True, True)
+    assert len(gitlab.store.requests) == 1
 
 
 def test_an_interrupted_import_is_resumed(shell: Shell, served: StaticIndex) -> None:

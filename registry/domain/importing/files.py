@@ -136,14 +136,18 @@ def look_up(name: Selection, source: Source, destination: Destination) -> Lookup
     with destination.session():
         existing = {file.filename: file for file in _existing_files(name.name, destination.project_id)}
     yanked_versions = _yanked_versions(existing.values(), page)
-    outcomes, pending, missing = [], [], set(name.versions)
+    outcomes, pending, missing = _left_out(page, name), [], set(name.versions)
+    listed: dict[str, SourceFile] = {}
     for file in page.files:
         parsed = _parsed(file, name)
         if isinstance(parsed, ImportOutcome):
             outcomes.append(parsed)
         elif not name.versions or parsed.version in name.versions:
             missing.discard(parsed.version)
-            known = _outcome_without_receiving(file, existing.get(file.filename), source, destination)
+            first = listed.setdefault(file.filename, file)
+            known = _outcome_of_repetition(file, first) or _outcome_without_receiving(
+                file, existing.get(file.filename), source, destination
+            )
             if known is not None:
                 outcomes.append(known)
             else:
@@ -204,6 +208,26 @@ def _parsed(file: SourceFile, name: Selection) -> ParsedFilename | ImportOutcome
             ImportResult.REFUSED, file.filename, f"the file name belongs to {parsed.normalized_name}, not {name.name}"
         )
     return parsed
+
+
+def _left_out(page: SourcePage, name: Selection) -> list[ImportOutcome]:
+    return [
+        ImportOutcome(ImportResult.REFUSED, left_out.subject, left_out.reason)
+        for left_out in page.left_out
+        if not name.versions or filenames.version(left_out.version) in name.versions
+    ]
+
+
+def _outcome_of_repetition(file: SourceFile, first: SourceFile) -> ImportOutcome | None:
+    """Return the outcome of a file whose name the source has listed before, if both have a known digest."""
+    if file is first or not ("sha256" in file.digests and "sha256" in first.digests):
+        return None
+    if file.digests["sha256"] == first.digests["sha256"]:
+        return ImportOutcome(ImportResult.PRESENT, file.filename)
+    digests = f"{first.digests['sha256']} and {file.digests['sha256']}"
+    return ImportOutcome(
+        ImportResult.CONFLICT, file.filename, f"the source has different files of this name: {digests}"
+    )
 
 
 def _outcome_without_receiving(

@@ -40,12 +40,22 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A package or file that the source lists but does not offer, and why."""
+
+    subject: str
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class SourcePage:
     """The files of one package name, and its status (PEP 792)."""
 
     files: tuple[SourceFile, ...]
     status: str = "active"
     status_reason: str = ""
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class Source(Protocol):

@@ -204,12 +204,16 @@ def test_the_commands_of_the_shell_for_a_package_work_as_described(browser, app,
     ]
 
 
-def test_the_commands_that_import_work_as_described(browser, app, project, served, tmp_path):
+def test_the_commands_that_import_work_as_described(browser, app, project, served, gitlab, tmp_path):
     files = [build_wheel("demo", "1.0"), build_wheel("other", "1.0")]
     for file in files:
         (tmp_path / file.filename).write_bytes(file.content)
     served.offer(*files, build_wheel("demo", "2.0"))
-    filled_in = {"<folder>": str(tmp_path), "<index_url>": served.url, "<package_name>": "demo", "<username>": "ada"}
+    gitlab.publish(gitlab.add_project("team/tools"), *files, build_wheel("demo", "3.0"))
+    filled_in = {
+        "<folder>": str(tmp_path), "<index_url>": served.url, "<package_name>": "demo", "<username>": "ada",
+        "<gitlab_url>": gitlab.url, "<gitlab_path>": "team/tools",
+    }  # fmt: skip
     lines = [
         line for example in code(browser.get("/help/administration")) for line in example.splitlines()
         if "packages import" in line
@@ -222,7 +226,7 @@ def test_the_commands_that_import_work_as_described(browser, app, project, serve
         printed.append(app.test_cli_runner().invoke(args=shlex.split(line.partition(" < ")[0])[1:]).stdout)
 
     counted = [(line.split()[1], line.partition(": ")[2].split()[0]) for line in printed]
-    assert counted == [("2", "0"), ("1", "2"), ("0", "3")]
+    assert counted == [("2", "0"), ("1", "2"), ("0", "3"), ("1", "2")]
 
 
 def test_versions_that_are_called_valid_are_and_others_are_not(browser, app):

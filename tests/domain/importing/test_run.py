@@ -20,6 +20,7 @@ from registry.domain.importing import index
 from registry.domain.importing import run as importing
 from registry.domain.importing.files import UNVERIFIED, Destination, ImportOutcome
 from registry.domain.importing.folder import Folder
+from registry.domain.importing.gitlab import GitLab
 from registry.domain.importing.index import Index
 from registry.domain.importing.run import ImportSummary
 from registry.domain.importing.selections import parse_selections
@@ -31,6 +32,7 @@ from registry.storage import Storage, StorageFull
 from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.clients import pypi_path
+from tests.fakes import gitlab as fake_gitlab
 from tests.fakes.index import StaticIndex
 
 WHEEL, SDIST = build_wheel("Demo.Pkg", "1.0"), build_sdist("Demo.Pkg", "1.0")
@@ -144,6 +146,44 @@ def test_an_imported_registry_has_the_same_packages(
     (said,) = db.session.scalars(select(PackageName))
     assert (said.normalized_name, said.status, said.reason) == ("second", NameStatus.ARCHIVED, "Use third")
     assert run.remaining[-1] == 0
+
+
+@pytest.mark.parametrize("namespace", ["others/theirs", "others"], ids=["project", "group"])
+def test_a_registry_is_also_imported_through_its_rest_api(
+    run: Import, other_registry: tuple[Flask, str], other_index: Callable[[], Index], namespace: str
+) -> None:
+    other, address = other_registry
+    with other.app_context():
+        token = factories.access_token(factories.user(is_admin=True), "read_api")
+
+    summary = run(GitLab(address, namespace, token=token, connections=2), jobs=2)
+
+    assert (summary.imported, summary.is_complete) == (3, True)
+    assert {file.filename: file.sha256 for file in files()}.items() >= {
+        WHEEL.filename: WHEEL.sha256, SDIST.filename: SDIST.sha256
+    }.items()  # fmt: skip
+    assert [file.created_at for file in files() if file.filename == WHEEL.filename] == [UPLOADED]
+    assert run(GitLab(address, namespace, token=token)).present == 3
+
+
+def test_projects_of_a_gitlab_group_add_up_in_the_project(run: Import, gitlab: fake_gitlab.GitLab) -> None:
+    gitlab.add_group("acme")
+    first, second = gitlab.add_project("acme/first"), gitlab.add_project("acme/second")
+    gitlab.publish(first, WHEEL, build_wheel("other"))
+    gitlab.publish(second, SDIST, build_wheel("other"))
+    gitlab.publish(second, build_wheel("Demo.Pkg", "1.0", summary="Another"), created_at="2030-01-01T00:00:00Z")
+    gitlab.publish(first, build_wheel("broken"), status="error")
+
+    summary = run(GitLab(gitlab.url, "acme"), jobs=4)
+
+    assert run.results == [
+        ("conflict", WHEEL.filename), ("imported", WHEEL.filename), ("imported", SDIST.filename),
+        ("imported", "other-1.0-py3-none-any.whl"), ("present", "other-1.0-py3-none-any.whl"),
+        ("refused", "broken 1.0"),
+    ]  # fmt: skip
+    assert not summary.is_complete
+    assert {file.sha256 for file in files()} >= {WHEEL.sha256, SDIST.sha256}
+    assert run(GitLab(gitlab.url, "acme"), "demo-pkg==2.0").failed == 1
 
 
 def test_an_import_is_on_record(run: Import, other_index: Callable[[], Index]) -> None:
