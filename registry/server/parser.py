@@ -83,11 +83,34 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
             super().parse_header(header_plus)
         except ValueError as error:  # an absolute target that is not a valid URL
             raise ParsingError("Malformed request target") from error
+        self._refuse_ambiguous(header_plus)
         if self._is_upload:
             is_small = not self.chunked and self.content_length <= UNASKED_BYTES
             self._has_to_ask = self.body_rcv is not None and (self.expect_continue or not is_small)
         elif not self.chunked and self.content_length > SMALL_BODY_BYTES:  # chunked bodies are counted as they arrive
             self._refuse(_too_large())
+
+    def _refuse_ambiguous(self, head: bytes) -> None:
+        """Refuse a head that a proxy in front could read as another request (RFC 9112, sections 2.3, 3.2, 5.2, 6.1).
+
+        :raises ParsingError: the version, the host, or the length of the body is not the only possible one.
+        """
+        if self.version not in ("1.0", "1.1"):
+            raise ParsingError("Unsupported HTTP version")
+        if b"\r\n " in head or b"\r\n\t" in head:
+            raise ParsingError("Folded header line")
+        host = self.headers.get("HOST")
+        if host is None and self.version == "1.1":
+            raise ParsingError("Host is missing")
+        if host is not None and "," in host:  # waitress joins repeated headers
+            raise ParsingError("Host is repeated")
+        lowered = head.lower()
+        if b"\r\ntransfer-encoding:" not in lowered:
+            return
+        if "CONTENT_LENGTH" in self.headers:
+            raise ParsingError("Content-Length with Transfer-Encoding")
+        if self.version == "1.0" or _CODINGS.findall(lowered) != [b"chunked"]:
+            raise ParsingError("Transfer-Encoding is invalid")
 
     def _hold(self, data: bytes, consumed: int) -> int:
         """Pretend to be a complete request, so that the channel reads no further and queues it behind the others."""
@@ -124,6 +147,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         return self.command == "POST" and self.uploads.match(self.path) is not None
 
 
+_CODINGS = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r]*?)[ \t]*(?=\r)")
 _JSON = [("Content-Type", "application/json")]
 _NO_ROOM = b'{"message":"507 Insufficient Storage - The disk is full."}'
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -194,6 +195,35 @@ def test_an_unknown_transfer_coding_is_not_implemented(server: RunningServer, pr
 
     assert answer is not None
     assert answer.status == 501
+
+
+HOST, CHUNKED, LENGTH = b"Host: registry.test\r\n", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 5\r\n"
+AMBIGUOUS = {
+    "length and coding": b"POST / HTTP/1.1\r\n" + HOST + LENGTH + CHUNKED,
+    "coding and length": b"POST / HTTP/1.1\r\n" + HOST + CHUNKED.upper() + LENGTH,
+    "chunked twice": b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked, chunked\r\n",
+    "chunked in two lines": b"POST / HTTP/1.1\r\n" + HOST + CHUNKED + CHUNKED,
+    "empty coding": b"POST / HTTP/1.1\r\n" + HOST + LENGTH + b"Transfer-Encoding:\r\n",
+    "coding in a folded line": b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding:\r\n chunked\r\n",
+    "coding in HTTP/1.0": b"POST / HTTP/1.0\r\n" + HOST + CHUNKED + b"Connection: keep-alive\r\n",
+    "coding in HTTP/1.2": b"POST / HTTP/1.2\r\n" + HOST + CHUNKED + b"Connection: keep-alive\r\n",
+    "no host": b"GET /-/health HTTP/1.1\r\n",
+    "two hosts": b"GET /-/health HTTP/1.1\r\n" + HOST + HOST,
+}
+
+
+@pytest.mark.parametrize("request_head", AMBIGUOUS.values(), ids=AMBIGUOUS.keys())
+def test_a_request_with_ambiguous_framing_is_refused_and_nothing_behind_it_is_read(
+    server: RunningServer, request_head: bytes
+) -> None:
+    """RFC 9112, sections 3.2 and 6.1."""
+    body = b"0\r\n\r\n" if b"POST" in request_head else b""
+
+    with connect(server) as connection, connection.makefile("rb") as answers:
+        connection.sendall(request_head + b"\r\n" + body + head("GET", "/-/health", Connection="close"))
+        statuses = re.findall(rb"^HTTP/1\.[01] (\d+) ", answers.read(), re.MULTILINE)
+
+    assert statuses == [b"400"]
 
 
 ACCEPTS = [
