@@ -19,8 +19,8 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
-from registry.blueprints.auth.sessions import SignedIn
 from registry.models import Group, Namespace, User
+from tests import factories
 from tests.builders import BuiltFile
 
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -253,7 +253,7 @@ class Browser:
     def sign_in(self, user: User) -> Browser:
         """Sign in without the time that verifying a password takes."""
         with self.client.session_transaction() as session:
-            session["_user_id"] = SignedIn(user).get_id()
+            session["_user_id"] = factories.session(user)
         return self
 
     def get(self, path: str, **options: Any) -> Page:

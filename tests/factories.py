@@ -10,10 +10,11 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import insert, text, update
 
+from registry.blueprints.auth.sessions import SignedIn
 from registry.database import Generation, Model, db, transaction, utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Principal, PrincipalKind
-from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
+from registry.domain.accounts import access_tokens, deploy_tokens, jobs, sessions, users
 from registry.domain.packages import publishing
 from registry.domain.packages.publishing import Publication
 from registry.models import (
@@ -73,6 +74,11 @@ def member(namespace: Namespace, role: Role, username: str | None = None, **fiel
     made = user(username, **fields)
     namespaces.add_member(namespace, made, role, by=access.SHELL)
     return made
+
+
+def session(of: User) -> str:
+    """What the cookie of a new session of this user holds."""
+    return SignedIn(of, sessions.start(of, key=token_key(), now=utcnow())).get_id()
 
 
 def access_token(owner: User, *scopes: str, **fields: Any) -> str:

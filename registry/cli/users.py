@@ -72,6 +72,19 @@ def unblock_user(username: str, as_json: bool) -> None:
     _change_state(username, StateChange.UNBLOCK, "Unblocked", as_json)
 
 
+@users_group.command("confirm-email")
+@click.argument("username")
+@json_option
+def confirm_email(username: str, as_json: bool) -> None:
+    """Confirm the email address of the user USERNAME, so that others find the user by it.
+
+    Addresses set by administrators are confirmed. The registry sends no mail to confirm others.
+    """
+    user = find_user(username)
+    users.confirm_email(user, by=SHELL)
+    print_record(_user_record(user), as_json, f"Confirmed the email {user.email} of {user.username}.")
+
+
 @users_group.command("reset-password")
 @click.argument("username")
 @password_option

@@ -1,6 +1,6 @@
 """The database tables, their constraints, and row-local behavior. Importing this package completes the metadata."""
 
-from registry.models.accounts import ColorScheme, SignInFailures, User, UserState
+from registry.models.accounts import ColorScheme, SignInAddress, SignInFailures, User, UserSession, UserState
 from registry.models.audit import AuditEvent
 from registry.models.namespaces import (
     MEMBER_ROLES,
@@ -59,10 +59,12 @@ __all__ = [
     "ProtectionRule",
     "RegistryAccess",
     "Role",
+    "SignInAddress",
     "SignInFailures",
     "StorageUsage",
     "User",
     "UserNamespace",
+    "UserSession",
     "UserState",
     "Visibility",
 ]

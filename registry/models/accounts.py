@@ -1,11 +1,11 @@
-"""Users, and failed sign-ins."""
+"""Users, their sessions, and sign-ins."""
 
 from __future__ import annotations
 
 import enum
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy import ColumnElement, ForeignKey, String, Text, and_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.database import Enumerated, Model, UTCDateTime, utcnow
@@ -46,6 +46,7 @@ class User(Model):
     color_scheme: Mapped[ColorScheme] = mapped_column(
         Enumerated(ColorScheme), default=ColorScheme.AUTO, server_default="auto"
     )
+    # When an administrator set or confirmed the e-mail address; NULL for one that only its user has set.
     confirmed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
@@ -56,9 +57,34 @@ class User(Model):
     def is_active(self) -> bool:
         return self.state is UserState.ACTIVE
 
+    @classmethod
+    def has_confirmed_email(cls, email: str) -> ColumnElement[bool]:
+        """Match the user with this e-mail address (case-insensitive), if it is confirmed."""
+        return and_(cls.email_key == email.lower(), cls.confirmed_at.is_not(None))
+
+
+class UserSession(Model):
+    """A session of a browser, which exists until its user signs out. Only a digest of its secret is stored."""
+
+    __tablename__ = "user_sessions"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+
+
+class SignInAddress(Model):
+    """An address from which a user has signed in, of which only a digest is stored."""
+
+    __tablename__ = "sign_in_addresses"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    last_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
 
 class SignInFailures(Model):
-    """Failed sign-ins that count against one login name or one address, of which only a digest is stored."""
+    """Failed sign-ins that count against an address, or a login from an address; only a digest of them is stored."""
 
     __tablename__ = "sign_in_failures"
     __table_args__ = ()

@@ -14,7 +14,6 @@ from pathlib import Path
 from flask.testing import FlaskClient
 from sqlalchemy import event
 
-from registry.blueprints.auth.sessions import SignedIn
 from registry.database import db
 from registry.models import Group, Package, Project, User
 from tests import factories
@@ -81,7 +80,7 @@ def _package(project: Project, files: int, owner: User) -> int:
 
 def _signed_in(client: FlaskClient, user: User) -> FlaskClient:
     with client.session_transaction() as session:
-        session["_user_id"] = SignedIn(user).get_id()
+        session["_user_id"] = factories.session(user)
     return client
 
 

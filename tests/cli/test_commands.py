@@ -20,7 +20,7 @@ from tests.cli.running import Refused, Run, Shell, loaded, succeeded
 
 GROUPS = {
     "database": ["check", "upgrade"],
-    "users": ["block", "create", "list", "reset-password", "unblock"],
+    "users": ["block", "confirm-email", "create", "list", "reset-password", "unblock"],
     "tokens": ["create", "list", "revoke"],
     "groups": ["create", "list"],
     "projects": ["create", "list"],

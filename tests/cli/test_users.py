@@ -6,7 +6,7 @@ from sqlalchemy import select
 from registry.database import db
 from registry.domain import access
 from registry.domain.accounts import users
-from registry.domain.accounts.users import StateChange
+from registry.domain.accounts.users import StateChange, UserChanges
 from registry.models import AuditEvent, User, UserState
 from tests import factories
 from tests.cli.running import Refused, Run, columns, loaded, succeeded
@@ -141,7 +141,18 @@ def test_the_last_administrator_cannot_be_blocked(refused: Refused, admin: User)
     assert sentence == "The last active administrator cannot be blocked, demoted or deleted."
 
 
-@pytest.mark.parametrize("command", ["block", "unblock", "reset-password"])
+def test_an_address_that_its_user_has_set_is_confirmed(run: Run, owner: User) -> None:
+    users.change_user(owner, UserChanges(email="o@example.org"), confirmed=False, by=access.SHELL)
+    assert users.by_name_or_confirmed_email("o@example.org") is None
+
+    sentence = succeeded(run("users", "confirm-email", "olivia"))
+
+    assert sentence == "Confirmed the email o@example.org of olivia.\n"
+    factories.reload(owner)
+    assert users.by_name_or_confirmed_email("o@example.org") == owner
+
+
+@pytest.mark.parametrize("command", ["block", "unblock", "confirm-email", "reset-password"])
 def test_an_unknown_user_is_reported_by_name(refused: Refused, command: str) -> None:
     assert refused("users", command, "nobody") == "There is no user nobody."
 

@@ -22,7 +22,7 @@ from tests.recording.world import PASSWORD, ROOT_TOKEN, World
 
 COMMANDS = {
     "database": ("upgrade", "check"),
-    "users": ("create", "list", "block", "unblock", "reset-password"),
+    "users": ("create", "list", "block", "unblock", "confirm-email", "reset-password"),
     "tokens": ("create", "list", "revoke"),
     "groups": ("create", "list"),
     "projects": ("create", "list"),
@@ -146,10 +146,11 @@ def users(world: World, shell: Shell, folder: Path) -> None:
     for verb in ("block", "block", "unblock", "unblock"):
         shell("users", verb, "simon")
         shell("users", verb, "simon", "--json")
-    for verb in ("block", "unblock", "reset-password"):
+    for verb in ("block", "unblock", "confirm-email", "reset-password"):
         shell("users", verb, "nobody")
     shell("users", "block", "root")
     shell("users", "unblock", "root")
+    shell("users", "confirm-email", "simon")
     shell("users", "reset-password", "simon")
     shell("users", "reset-password", "simon", "--json")
     shell("users", "reset-password", "simon", "--password-stdin", stdin=PASSWORD)

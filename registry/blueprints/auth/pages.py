@@ -13,6 +13,7 @@ from wtforms.validators import InputRequired
 
 from registry import metrics
 from registry.blueprints.auth import sessions
+from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
 from registry.domain.accounts import sign_in as passwords
@@ -50,7 +51,8 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post("/users/sign_out")
     @gate.open
     def sign_out() -> BaseResponse:
-        sessions.sign_out()
+        """End the session, also for copies of its cookie."""
+        sessions.sign_out(by=current_principal())
         flash(gettext("You have signed out."))
         return redirect(url_for("ui.auth.sign_in"), 303)
 

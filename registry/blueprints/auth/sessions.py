@@ -1,4 +1,4 @@
-"""Browser sessions, with Flask-Login's cookie."""
+"""Browser sessions, with Flask-Login's cookie, which holds the secret of a recorded session."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from flask import Flask, Request, Response, current_app, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 
-from registry.database import db
+from registry.database import utcnow
+from registry.domain import audit
+from registry.domain.accounts import sessions as recorded
 from registry.models import User
 
 login_manager = LoginManager()
@@ -19,15 +21,15 @@ login_manager = LoginManager()
 class SignedIn(UserMixin):  # type: ignore[misc]
     """A user of Flask-Login. The ID depends on the password, so that changing the password ends other sessions."""
 
-    def __init__(self, user: User) -> None:
-        self.user = user
+    def __init__(self, user: User, secret: str) -> None:
+        self.user, self.secret = user, secret
 
     @property
     def is_active(self) -> bool:
         return self.user.is_active
 
     def get_id(self) -> str:
-        return f"{self.user.id}.{_fingerprint(self.user)}"
+        return f"{self.secret}.{_fingerprint(self.user)}"
 
 
 class SessionCookies(SecureCookieSessionInterface):
@@ -49,6 +51,7 @@ class SessionCookies(SecureCookieSessionInterface):
 
 def init_app(app: Flask) -> None:
     app.session_interface = SessionCookies()
+    app.permanent_session_lifetime = recorded.LIFETIME
     # Instead of init_app, which also accesses the session in every request because of "remember me" cookies. There are
     # none here, and the access would add "Vary: Cookie" to all responses of the index.
     app.login_manager = login_manager  # type: ignore[attr-defined]
@@ -61,10 +64,14 @@ def sign_in(user: User) -> None:
     """Start a new session, discarding the content of an earlier one."""
     session.clear()
     session.permanent = True
-    login_user(SignedIn(user))
+    login_user(SignedIn(user, recorded.start(user, key=_key(), now=utcnow())))
 
 
-def sign_out() -> None:
+def sign_out(*, by: audit.Author) -> None:
+    """End the session, also for copies of its cookie."""
+    if current_user.is_authenticated:
+        ended = cast(SignedIn, current_user)
+        recorded.end(ended.secret, ended.user, key=_key(), by=by)
     logout_user()
     session.clear()
 
@@ -80,13 +87,17 @@ def signed_in_user() -> User | None:
 
 
 def _load(identifier: str) -> SignedIn | None:
-    user_id, _, fingerprint = identifier.partition(".")
-    user = db.session.get(User, int(user_id)) if user_id.isdecimal() else None
+    secret, _, fingerprint = identifier.partition(".")
+    user = recorded.user_of(secret, key=_key(), now=utcnow())
     if user is None or not user.is_active or not hmac.compare_digest(fingerprint, _fingerprint(user)):
         return None
-    return SignedIn(user)
+    return SignedIn(user, secret)
 
 
 def _fingerprint(user: User) -> str:
-    key = current_app.config["TOKEN_KEY"]
-    return hmac.new(key, (user.password_hash or "").encode(), sha256).hexdigest()[:32]
+    return hmac.new(_key(), (user.password_hash or "").encode(), sha256).hexdigest()[:32]
+
+
+def _key() -> bytes:
+    key: bytes = current_app.config["TOKEN_KEY"]
+    return key

@@ -13,8 +13,9 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui.forms import Form
 from registry.blueprints.ui.language import LANGUAGES
 from registry.blueprints.ui.viewer import principal, signed_in
+from registry.database import utcnow
 from registry.domain.access import Permission
-from registry.domain.accounts import users
+from registry.domain.accounts import sign_in, users
 from registry.domain.accounts.users import UserChanges
 from registry.models import ColorScheme
 
@@ -27,6 +28,7 @@ class ProfileForm(Form):
     email = EmailField(_("Email"))
     bio = TextAreaField(_("Bio"))
     private_profile = BooleanField(_("Private profile"))
+    current_password = PasswordField(_("Current password"))
 
     def changes(self) -> UserChanges:
         return UserChanges(
@@ -66,12 +68,13 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route("/profile", methods=["GET", "POST"])
     @gate(Permission.USE_API)
     def profile() -> Page:
-        """Show and change name, user name, e-mail address, and bio."""
+        """Show and change name, user name, bio, and with the password the e-mail address."""
         user = signed_in()
         form = ProfileForm(obj=user)
         if form.validate_on_submit():
             with form.refusals():
-                users.change_user(user, form.changes(), by=principal())
+                current = form.current_password.data or ""
+                sign_in.change_profile(user, form.changes(), current, by=principal(), now=utcnow())
                 flash(gettext("Profile saved."))
                 return redirect(url_for("ui.account.profile"), 303)
         return render_template("ui/account/profile.html", form=form, user=user), form.status
@@ -85,7 +88,7 @@ def routes(gate: Gate) -> Blueprint:
         if form.validate_on_submit():
             with form.refusals():
                 current, new = form.current_password.data or "", form.password.data or ""
-                users.change_password(user, current, new, by=principal())
+                sign_in.change_password(user, current, new, by=principal(), now=utcnow())
                 sessions.sign_in(user)
                 flash(gettext("Password changed. Other sessions have been signed out."))
                 return redirect(url_for("ui.explore.home"), 303)

@@ -242,6 +242,15 @@ def _add_users(blueprint: Blueprint, gate: Gate) -> None:
             flash(_done(change, user))
         return _to_user(user)
 
+    @blueprint.post("/users/<username>/confirm_email")
+    @gate(Permission.ADMIN_INSTANCE)
+    def confirm_email(username: str) -> Response:
+        """Confirm the e-mail address, by which others then find the user."""
+        user = accounts.find_username(username)
+        accounts.confirm_email(user, by=principal())
+        flash(gettext("The email of %(name)s was confirmed.", name=user.name))
+        return _to_user(user)
+
     @blueprint.post("/users/<username>/reset_password")
     @gate(Permission.ADMIN_INSTANCE)
     def reset_password(username: str) -> Page:

@@ -94,9 +94,9 @@ def _add(namespace: Project | Group) -> Page:
     form = NewMemberForm()
     form.offer(role_in(namespace))
     if form.validate_on_submit():
-        user = users.by_login(text(form.username))
+        user = users.by_name_or_confirmed_email(text(form.username))
         if user is None:
-            form.refuse("username", gettext("There is no user with this name or email."))
+            form.refuse("username", gettext("There is no user with this name or confirmed email."))
             return _list(namespace, form)
         with form.refusals():
             role = Role(form.role.data)

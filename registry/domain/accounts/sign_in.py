@@ -1,47 +1,110 @@
-"""Sign-in with a password, and rate limiting of failed attempts.
+"""Passwords that users enter to sign in, or to change their password or e-mail address, and how often they can guess.
 
-Failures are counted in the database, which all processes share: by the login, whether or not such a user exists,
-and by the IP address. An attempt is counted before the password is verified, so that concurrent attempts cannot
-exceed the limit.
+Failures are counted in the database, which all processes share: by the login together with the network address,
+whether or not such a user exists, and by the network address alone. User name and e-mail address of a user are one
+login. Failures from one address never keep out a user at another, and failures for other logins never keep out a user
+who has signed in from the address before. An attempt is counted before the password is verified, so that concurrent
+attempts cannot exceed the limit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
+from ipaddress import IPv6Address, ip_address, ip_network
 
-from sqlalchemy import delete
+from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy.orm import InstrumentedAttribute
 
-from registry.database import AdvisoryLock, transaction
+from registry.database import AdvisoryLock, db, transaction
 from registry.domain import audit
+from registry.domain.access import Principal
 from registry.domain.accounts import users
-from registry.errors import TooManyRequests
-from registry.models import SignInFailures, User
+from registry.domain.accounts.users import UserChanges
+from registry.errors import Code, Fault, InvalidRecord, TooManyRequests
+from registry.models import SignInAddress, SignInFailures, User
 
 FREE_FAILURES_BY_LOGIN = 5
 FREE_FAILURES_BY_ADDRESS = 20  # many users can share an address
 FIRST_WAIT_SECONDS = 15
 LONGEST_WAIT_SECONDS = 600
 FORGOTTEN_AFTER = timedelta(hours=1)
+COUNTED_LIMIT = 10_000  # logins and addresses with failures; further ones replace the oldest
+ADDRESSES_LIMIT = 20  # addresses remembered for a user
+ADDRESS_REMEMBERED_FOR = timedelta(days=90)
+IPV6_NETWORK_BITS = 64  # one customer's network, of which any address is as good as another
 
 
 def sign_in(login: str, password: str, *, address: str, now: datetime) -> User | None:
     """Return the active user with this login (user name or e-mail address) and password; ``None`` if they are wrong.
 
-    :raises TooManyRequests: too many attempts failed for this login or address; the wait grows with each.
+    :raises TooManyRequests: too many attempts failed for this login from this address, or from this address; the wait
+        grows with each.
     """
-    counted = {
-        _key("login", login.strip().lower()): FREE_FAILURES_BY_LOGIN,
-        _key("address", address): FREE_FAILURES_BY_ADDRESS,
-    }
+    counted = _counted(users.by_login(login), login, address, now)
     _count_attempt(counted, now)
     user = users.verify_password(login, password)
     if user is not None:
-        _note_success(user, list(counted), address, now)
+        with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
+            _take_back(counted)
+            _remember_address(user, address, now)
+            user.last_sign_in_at, user.current_sign_in_at = user.current_sign_in_at, now
+            audit.record(_SignedIn(user, address), "user_signed_in", user.username)
     return user
 
 
-def _count_attempt(counted: dict[str, int], now: datetime) -> None:
+def change_password(user: User, current: str, password: str, *, by: Principal, now: datetime) -> None:
+    """Change the password of a user who provides the current one.
+
+    :raises InvalidRecord: the current password is wrong, or the new one is the same, too short, or too long.
+    :raises TooManyRequests: as for ``sign_in``.
+    """
+    _require_password(user, current, by=by, now=now)
+    if current == password:
+        raise InvalidRecord({"password": [Fault(Code.SAME_PASSWORD)]})
+    users.set_password(user, password, by=by)
+
+
+def change_profile(user: User, changes: UserChanges, current: str, *, by: Principal, now: datetime) -> None:
+    """Change a user's own profile; a new e-mail address requires the current password, and is not confirmed.
+
+    :param current: the current password; ignored if the e-mail address stays the same.
+    :raises Conflict: the user name or e-mail address is taken.
+    :raises InvalidRecord: the current password is wrong, or a value is invalid.
+    :raises TooManyRequests: as for ``sign_in``.
+    """
+    if changes.email is not ... and changes.email.lower() != user.email_key:
+        _require_password(user, current, by=by, now=now)
+    users.change_user(user, changes, confirmed=by.is_admin, by=by)
+
+
+def _require_password(user: User, password: str, *, by: Principal, now: datetime) -> None:
+    """Require the password of a signed-in user; a stolen session must not be good for unlimited guesses.
+
+    :raises InvalidRecord: it is missing or wrong.
+    :raises TooManyRequests: as for ``sign_in``.
+    """
+    if not password:
+        raise InvalidRecord({"current_password": [Fault(Code.BLANK)]})
+    counted = _counted(user, user.username, by.address, now)
+    _count_attempt(counted, now)
+    if not users.is_password_of(user, password):
+        raise InvalidRecord({"current_password": [Fault(Code.WRONG_PASSWORD)]})
+    with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
+        _take_back(counted)
+
+
+def _counted(user: User | None, login: str, address: str, now: datetime) -> dict[str, int]:
+    """Return the keys under which an attempt is counted, that of the login first, each with its free failures."""
+    name = f"login {login.strip().lower()}" if user is None else f"user {user.id}"
+    counted = {_key(f"{name} from {_network(address)}"): FREE_FAILURES_BY_LOGIN}
+    if user is None or not _is_remembered(user, address, now):
+        counted[_key(_network(address))] = FREE_FAILURES_BY_ADDRESS
+    return counted
+
+
+def _count_attempt(counted: Mapping[str, int], now: datetime) -> None:
     """Count an attempt as a failure in advance; takes ``AdvisoryLock.SIGN_IN`` to count concurrent attempts correctly.
 
     :raises TooManyRequests: the wait is not over.
@@ -56,6 +119,8 @@ def _count_attempt(counted: dict[str, int], now: datetime) -> None:
             refuse_too_early(failures, free, now)
             failures.count += 1
             failures.last_at = now
+        session.flush()
+        _keep_newest(SignInFailures.last_at, COUNTED_LIMIT)
 
 
 def refuse_too_early(failures: SignInFailures, free: int, now: datetime) -> None:
@@ -72,19 +137,38 @@ def refuse_too_early(failures: SignInFailures, free: int, now: datetime) -> None
         raise TooManyRequests(int(remaining) + 1)
 
 
-def _note_success(user: User, keys: list[str], address: str, now: datetime) -> None:
+def _take_back(counted: Mapping[str, int]) -> None:
     """Reset the failures of the login, and subtract the attempt from those of the address.
 
-    Takes ``AdvisoryLock.SIGN_IN``.
+    Requires a transaction that holds ``AdvisoryLock.SIGN_IN``.
     """
-    login_key, address_key = keys
-    with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False) as session:
-        session.execute(delete(SignInFailures).where(SignInFailures.key == login_key))
-        failures = session.get(SignInFailures, address_key, populate_existing=True)
+    login_key, *address_keys = counted
+    db.session.execute(delete(SignInFailures).where(SignInFailures.key == login_key))
+    for key in address_keys:
+        failures = db.session.get(SignInFailures, key, populate_existing=True)
         if failures is not None:
             failures.count -= 1
-        user.last_sign_in_at, user.current_sign_in_at = user.current_sign_in_at, now
-        audit.record(_SignedIn(user, address), "user_signed_in", user.username)
+
+
+def _remember_address(user: User, address: str, now: datetime) -> None:
+    session, own = db.session, SignInAddress.user_id == user.id
+    key = _key(_network(address))
+    session.merge(SignInAddress(user_id=user.id, key=key, last_at=now))
+    session.flush()
+    _keep_newest(SignInAddress.last_at, ADDRESSES_LIMIT, own)
+
+
+def _is_remembered(user: User, address: str, now: datetime) -> bool:
+    remembered = db.session.get(SignInAddress, (user.id, _key(_network(address))))
+    return remembered is not None and now - remembered.last_at < ADDRESS_REMEMBERED_FOR
+
+
+def _keep_newest(moment: InstrumentedAttribute[datetime], limit: int, *conditions: ColumnElement[bool]) -> None:
+    """Delete the rows beyond this number, the oldest first."""
+    session = db.session
+    first_surplus = session.scalar(select(moment).where(*conditions).order_by(moment.desc()).offset(limit).limit(1))
+    if first_surplus is not None:
+        session.execute(delete(moment.class_).where(*conditions, moment <= first_surplus))
 
 
 class _SignedIn:
@@ -94,5 +178,16 @@ class _SignedIn:
         self.label, self.user_id, self.address = user.username, user.id, address
 
 
-def _key(kind: str, value: str) -> str:
-    return sha256(f"{kind}:{value}".encode()).hexdigest()
+def _network(address: str) -> str:
+    """Return the network that counts as one address; a text that is no address is its own."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, IPv6Address):
+        return str(found.ipv4_mapped or ip_network((found, IPV6_NETWORK_BITS), strict=False))
+    return str(found)
+
+
+def _key(value: str) -> str:
+    return sha256(value.encode()).hexdigest()

@@ -18,6 +18,7 @@ from sqlalchemy import func, or_, select
 from registry.database import AdvisoryLock, contains, db, lock, transaction, utcnow
 from registry.domain import audit, namespaces
 from registry.domain.access import Principal
+from registry.domain.accounts import sessions
 from registry.domain.changes import Changes
 from registry.domain.paging import Listing
 from registry.errors import Code, Conflict, Fault, Forbidden, InvalidRecord, NotFound
@@ -52,6 +53,7 @@ TRANSITIONS = {
 }
 MINIMUM_PASSWORD_LENGTH = 8
 MAXIMUM_PASSWORD_LENGTH = 128
+LONGEST_TEXTS = {"bio": 255, "note": 10_000}
 HASHER = PasswordHasher()  # takes a tenth of a second per password
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
 
@@ -89,7 +91,6 @@ def create_user(
     password: str | None,
     by: audit.Author,
     must_change_password: bool = False,
-    confirmed: bool = True,
     details: UserDetails = NO_DETAILS,
 ) -> User:
     """Create an active user with a personal namespace at the user name; takes ``AdvisoryLock.TREE``.
@@ -103,10 +104,10 @@ def create_user(
         details = replace(details, can_create_group=InstanceSettings.current().can_create_group)
     user = User(
         username=username, username_key=username.lower(), email=email, email_key=email.lower(), name=name.strip(),
-        must_change_password=must_change_password, confirmed_at=utcnow() if confirmed else None,
+        must_change_password=must_change_password, confirmed_at=utcnow(),
         created_by_id=by.user_id, **details.given(),
     )  # fmt: skip
-    _refuse_invalid(user)
+    _refuse_invalid(user, details)
     _refuse_taken(user)  # an early check, before the slow password hashing
     if password is not None:
         refuse_bad_password(password)
@@ -124,11 +125,14 @@ def create_user(
     return user
 
 
-def change_user(user: User, changes: UserChanges, *, password: str | None = None, by: audit.Author) -> User:
+def change_user(
+    user: User, changes: UserChanges, *, password: str | None = None, confirmed: bool = True, by: audit.Author
+) -> User:
     """Change a user; a new user name renames the personal namespace with all its projects.
 
     Takes ``AdvisoryLock.TREE``, as paths change, and one administrator must remain.
 
+    :param confirmed: whether a new e-mail address is confirmed, as it is if an administrator sets it.
     :raises Conflict: the user name or e-mail address is taken.
     :raises Forbidden: the user is the last active administrator.
     :raises InvalidRecord: a value is invalid.
@@ -140,9 +144,11 @@ def change_user(user: User, changes: UserChanges, *, password: str | None = None
         if changes.is_admin is False:
             refuse_last_administrator(user)
         changes.apply_to(user)
+        if user.email.lower() != user.email_key:
+            user.confirmed_at = utcnow() if confirmed else None
         user.username_key, user.email_key = user.username.lower(), user.email.lower()
         with db.session.no_autoflush:
-            _refuse_invalid(user)
+            _refuse_invalid(user, changes)
             _refuse_taken(user, except_space_of=user)
         if password is not None:
             refuse_bad_password(password)
@@ -153,6 +159,13 @@ def change_user(user: User, changes: UserChanges, *, password: str | None = None
             namespaces.rename(space, path=user.username)
         audit.record(by, "user_changed", user.username, fields=sorted(changes.given()))
     return user
+
+
+def confirm_email(user: User, *, by: audit.Author) -> None:
+    """Confirm that the e-mail address is the user's, so that others find the user by it. Takes no lock."""
+    with transaction():
+        user.confirmed_at = utcnow()
+        audit.record(by, "user_email_confirmed", user.username, email=user.email)
 
 
 def set_password(user: User, password: str, *, by: audit.Author, must_change: bool = False) -> None:
@@ -172,18 +185,6 @@ def _replace_password(user: User, hashed: str | None, *, by: audit.Author, must_
     audit.record(by, "user_password_changed", user.username)
 
 
-def change_password(user: User, current: str, password: str, *, by: audit.Author) -> None:
-    """Change the password of a user who provides the current one.
-
-    :raises InvalidRecord: the current password is wrong, or the new one is the same, too short, or too long.
-    """
-    if not _is_password_of(user, current):
-        raise InvalidRecord({"current_password": [Fault(Code.WRONG_PASSWORD)]})
-    if current == password:
-        raise InvalidRecord({"password": [Fault(Code.SAME_PASSWORD)]})
-    set_password(user, password, by=by)
-
-
 def change_preferences(user: User, *, language: str, color_scheme: ColorScheme) -> None:
     """Set the language and color scheme of pages; an empty language means that of the browser.
 
@@ -196,7 +197,7 @@ def change_preferences(user: User, *, language: str, color_scheme: ColorScheme) 
 def verify_password(login: str, password: str) -> User | None:
     """Return the active user with this login and password, or ``None``; both take the same time."""
     user = by_login(login)
-    return user if _is_password_of(user, password) and user is not None and user.is_active else None
+    return user if is_password_of(user, password) and user is not None and user.is_active else None
 
 
 def by_login(login: str) -> User | None:
@@ -205,7 +206,16 @@ def by_login(login: str) -> User | None:
     return db.session.scalar(select(User).where(or_(User.username_key == key, User.email_key == key)))
 
 
-def _is_password_of(user: User | None, password: str) -> bool:
+def by_name_or_confirmed_email(text: str) -> User | None:
+    """Return the user whom others can find by this text: by user name, or by an e-mail address that is confirmed."""
+    user = by_login(text)
+    if user is not None and user.username_key != text.strip().lower() and user.confirmed_at is None:
+        return None
+    return user
+
+
+def is_password_of(user: User | None, password: str) -> bool:
+    """Return whether the password is that of the user; it takes the same time without a user or a password."""
     stored = user.password_hash if user is not None and user.password_hash else _decoy_hash()
     try:
         HASHER.verify(stored, password[:MAXIMUM_PASSWORD_LENGTH])
@@ -250,7 +260,8 @@ class UserFilter:
 def users(wanted: UserFilter, *, by_email: bool) -> Listing[User]:
     """Return the users that match a filter.
 
-    :param by_email: whether ``search`` matches parts of e-mail addresses, which reveals them; if not, only whole ones.
+    :param by_email: whether ``search`` matches parts of e-mail addresses, which reveals them, and addresses that are
+        not confirmed; if not, only whole ones that are.
     """
     listing = select(User).where(User.state.in_(wanted.states))
     if wanted.username is not None:
@@ -258,7 +269,7 @@ def users(wanted: UserFilter, *, by_email: bool) -> Listing[User]:
     if wanted.search:
         text = wanted.search
         found = contains(User.name, text) | contains(User.username_key, text)
-        found |= contains(User.email_key, text) if by_email else User.email_key == text.lower()
+        found |= contains(User.email_key, text) if by_email else User.has_confirmed_email(text)
         listing = listing.where(found)
     if wanted.is_admin is not None:
         listing = listing.where(User.is_admin.is_(wanted.is_admin))
@@ -356,7 +367,9 @@ def shows_profile(user: User, viewer: Principal) -> bool:
 
 
 def change_state(user: User, change: StateChange, *, by: audit.Author) -> None:
-    """Block, unblock, deactivate, or activate a user; this applies to tokens and sessions from the next request on.
+    """Block, unblock, deactivate, or activate a user; this applies to tokens from the next request on.
+
+    Sessions of a user who is no longer active end for good.
 
     Takes ``AdvisoryLock.TREE``, as one administrator must remain.
 
@@ -369,6 +382,7 @@ def change_state(user: User, change: StateChange, *, by: audit.Author) -> None:
             raise Forbidden(Code.WRONG_USER_STATE, state=user.state, wanted=after)
         if after is not UserState.ACTIVE:
             refuse_last_administrator(user)
+            sessions.end_all(user)
         user.state = after
         audit.record(by, f"user_{after}", user.username)
 
@@ -423,7 +437,7 @@ def _has_valid_length(password: str) -> bool:
     return MINIMUM_PASSWORD_LENGTH <= len(password) <= MAXIMUM_PASSWORD_LENGTH
 
 
-def _refuse_invalid(user: User) -> None:
+def _refuse_invalid(user: User, changes: UserDetails) -> None:
     errors: dict[str, list[Fault]] = {}
     if path_errors := namespaces.path_errors(user.username, top_level=True):
         errors["username"] = path_errors
@@ -431,6 +445,9 @@ def _refuse_invalid(user: User) -> None:
         errors["email"] = [Fault(Code.INVALID)]
     if name_errors := namespaces.name_errors(user.name):
         errors["name"] = name_errors
+    for field, longest in LONGEST_TEXTS.items():
+        if len(str(changes.given().get(field, ""))) > longest:
+            errors[field] = [Fault(Code.TOO_LONG, maximum=longest)]
     if errors:
         raise InvalidRecord(errors)
 

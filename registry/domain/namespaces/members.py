@@ -45,8 +45,9 @@ def members(
 ) -> list[Member]:
     """Return the members of a namespace, ordered by user ID; with ``inherited``, each with the highest role.
 
-    :param query: part of the name or user name, or a whole e-mail address.
-    :param by_email: whether ``query`` also matches parts of e-mail addresses, which reveals them.
+    :param query: part of the name or user name, or a whole e-mail address that is confirmed.
+    :param by_email: whether ``query`` also matches parts of e-mail addresses, which reveals them, and addresses that
+        are not confirmed.
     :param user_ids: only these users.
     """
     statement = (
@@ -64,7 +65,7 @@ def members(
         statement = statement.where(Ancestry.distance == 0)
     if query:
         searched = contains(User.name, query) | contains(User.username_key, query)
-        searched |= contains(User.email_key, query) if by_email else User.email_key == query.lower()
+        searched |= contains(User.email_key, query) if by_email else User.has_confirmed_email(query)
         statement = statement.where(searched)
     if user_ids is not None:
         statement = statement.where(User.id.in_(list(user_ids)))

@@ -8,7 +8,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 from itsdangerous import URLSafeTimedSerializer
 
-from registry.blueprints.auth.sessions import SignedIn
 from registry.database import utcnow
 from registry.models import User
 from tests import factories
@@ -318,7 +317,7 @@ def test_a_request_without_a_token_is_challenged(client: FlaskClient, rest: Rest
 
 def test_a_session_is_no_token(app: Flask, client: FlaskClient, owner: User) -> None:
     with client.session_transaction() as session:
-        session["_user_id"] = SignedIn(owner).get_id()
+        session["_user_id"] = factories.session(owner)
         session["csrf_token"] = "raw"
     csrf = {"X-CSRF-Token": URLSafeTimedSerializer(app.secret_key or "", salt="wtf-csrf-token").dumps("raw")}
 

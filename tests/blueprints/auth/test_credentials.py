@@ -15,7 +15,6 @@ from itsdangerous import URLSafeTimedSerializer
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
-from registry.blueprints.auth.sessions import SignedIn
 from registry.database import db, utcnow
 from registry.domain.access import SHELL
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
@@ -310,7 +309,7 @@ def test_the_use_of_a_token_is_noted(client: FlaskClient, world: World) -> None:
 def signed_in(client: FlaskClient, world: World) -> FlaskClient:
     """The browser of the reporter."""
     with client.session_transaction() as session:
-        session["_user_id"] = SignedIn(world.reporter).get_id()
+        session["_user_id"] = factories.session(world.reporter)
     return client
 
 
@@ -351,7 +350,7 @@ def test_a_session_changes_something_only_with_the_token_against_forgery(
 ) -> None:
     developer = factories.member(world.private, Role.DEVELOPER, "dora")
     with client.session_transaction() as session:
-        session["_user_id"] = SignedIn(developer).get_id()
+        session["_user_id"] = factories.session(developer)
     good, forged = csrf_token(app, client), csrf_token(app, client, "guess")
 
     def upload(**headers: str) -> int:

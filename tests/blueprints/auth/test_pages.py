@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from sqlalchemy import func, select
 
 from registry.blueprints.auth.pages import local_address
+from registry.database import db, utcnow
+from registry.domain import audit
 from registry.domain.access import SHELL
-from registry.domain.accounts import users
+from registry.domain.accounts import sessions, users
 from registry.domain.accounts.users import StateChange
-from registry.models import User
+from registry.models import AuditEvent, User, UserSession
 from tests import factories
+from tests.clients import Browser
 
 PASSWORD = "correct horse battery"
 SIGN_IN = "/users/sign_in"
@@ -18,6 +24,10 @@ SIGN_IN = "/users/sign_in"
 @pytest.fixture
 def user(app):
     return factories.user("olivia", password=PASSWORD)
+
+
+def events(action: str) -> list[AuditEvent]:
+    return list(db.session.scalars(audit.events(action)))
 
 
 def credentials(login: str = "olivia", password: str = PASSWORD, **fields: str) -> dict[str, str]:
@@ -112,6 +122,51 @@ def test_signing_out_ends_the_session(browser_of, user):
 
     assert answer.location == SIGN_IN
     assert browser.get("/-/user_settings/profile").location.startswith(SIGN_IN)
+
+
+def test_signing_out_ends_the_session_for_every_copy_of_its_cookie(browser, app, user):
+    project = factories.project("tools", parent=users.personal_namespace(user))
+    index = f"/api/v4/projects/{project.id}/packages/pypi/simple"
+    browser.submit(SIGN_IN, credentials())
+    copy = Browser(app)
+    copy.client.set_cookie("registry_session", browser.client.get_cookie("registry_session").value)
+    assert copy.get("/-/user_settings/profile").status_code == 200
+    assert [copy.get(index).status_code for _ in range(2)] == [200, 200], "the second from the cache"
+
+    browser.submit("/", action="/users/sign_out")
+
+    assert copy.get("/-/user_settings/profile").location.startswith(SIGN_IN)
+    assert copy.get(index).status_code == 401
+    assert copy.get("/api/v4/user").status_code == 401
+    assert [event.author for event in events("user_signed_out")] == ["olivia"]
+
+
+def test_an_unblocked_user_signs_in_again(browser_of, user):
+    browser = browser_of(user)
+
+    users.change_state(user, StateChange.BLOCK, by=SHELL)
+    users.change_state(user, StateChange.UNBLOCK, by=SHELL)
+
+    assert browser.get("/-/user_settings/profile").location.startswith(SIGN_IN)
+
+
+def test_a_session_ends_a_month_after_the_sign_in(user):
+    now = utcnow()
+    secret = sessions.start(user, key=factories.token_key(), now=now - sessions.LIFETIME)
+
+    assert sessions.user_of(secret, key=factories.token_key(), now=now) is None
+    sessions.start(user, key=factories.token_key(), now=now)
+    assert db.session.scalar(select(func.count()).select_from(UserSession)) == 1, "the old one is removed"
+
+
+def test_a_user_has_a_bounded_number_of_sessions(user, monkeypatch):
+    monkeypatch.setattr(sessions, "LIMIT", 3)
+    now, key = utcnow(), factories.token_key()
+
+    secrets = [sessions.start(user, key=key, now=now + timedelta(seconds=number)) for number in range(5)]
+
+    found = [sessions.user_of(secret, key=key, now=now) for secret in secrets]
+    assert found == [None, None, user, user, user]
 
 
 def test_signing_out_needs_a_form_not_a_link(browser_of, user):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from registry.database import db
+from registry.domain import audit, namespaces
+from registry.domain.access import SHELL
 from registry.domain.accounts import users
-from registry.models import ColorScheme
+from registry.models import ColorScheme, Role
 from tests import factories
 
 PASSWORD = "correct horse battery"
 PROFILE = "/-/user_settings/profile"
 PASSWORDS = "/-/user_settings/password/edit"
 PREFERENCES = "/-/user_settings/preferences"
+CONFIRMED = {"current_password": PASSWORD}
 
 
 @pytest.fixture
@@ -27,7 +31,9 @@ def test_account_pages_require_signing_in(browser, app, path):
 def test_a_profile_is_changed(browser_of, user):
     browser = browser_of(user)
 
-    answer = browser.submit(PROFILE, {"name": "Paula P", "email": "p@example.org", "bio": "Packages."})
+    answer = browser.submit(
+        PROFILE, {"name": "Paula P", "email": "p@example.org", "bio": "Packages.", "current_password": PASSWORD}
+    )
 
     factories.reload(user)
     assert (answer.status_code, answer.location) == (303, PROFILE)
@@ -48,12 +54,28 @@ def test_a_new_username_moves_the_personal_projects(browser_of, user):
     ("sent", "errors", "flashes"),
     [
         ({"username": "olivia"}, {}, ["This username is already taken."]),
-        ({"email": "olivia@example.com"}, {}, ["This email address is already taken."]),
-        ({"email": "none"}, {"email": "This is not valid."}, []),
+        ({"email": "olivia@example.com", **CONFIRMED}, {}, ["This email address is already taken."]),
+        ({"email": "none", **CONFIRMED}, {"email": "This is not valid."}, []),
+        ({"email": "p@example.org"}, {"current_password": "This field is required."}, []),
+        (
+            {"email": "p@example.org", "current_password": "guess"},
+            {"current_password": "This is not your current password."},
+            [],
+        ),
+        ({"bio": "x" * 256}, {"bio": "Use at most 255 characters."}, []),
         ({"username": "a b"}, {"username": "Use letters, digits"}, []),
         ({"name": " "}, {"name": "This field is required."}, []),
     ],
-    ids=["name taken", "address taken", "no address", "no path", "no name"],
+    ids=[
+        "name taken",
+        "address taken",
+        "no address",
+        "address without the password",
+        "address with a wrong password",
+        "long bio",
+        "no path",
+        "no name",
+    ],
 )
 def test_errors_are_shown_and_values_are_kept(browser_of, user, owner, sent, errors, flashes):
     answer = browser_of(user).submit(PROFILE, sent)
@@ -61,7 +83,9 @@ def test_errors_are_shown_and_values_are_kept(browser_of, user, owner, sent, err
     assert answer.status_code == 422
     assert {field: answer.errors[field][: len(text)] for field, text in errors.items()} == errors
     assert answer.flashes == flashes
-    assert answer.fields(PROFILE) | sent == answer.fields(PROFILE)
+    kept = {name: value for name, value in sent.items() if name != "current_password"}
+    assert answer.fields(PROFILE) | kept == answer.fields(PROFILE)
+    assert answer.fields(PROFILE)["current_password"] == ""
 
 
 def test_a_character_that_no_database_accepts_does_no_harm(browser_of, user):
@@ -85,6 +109,49 @@ def test_a_new_password_needs_the_old_one_and_ends_other_sessions(browser_of, us
     assert users.verify_password("paula", "another one") == user
     assert here.get(PROFILE).status_code == 200
     assert elsewhere.get(PROFILE).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("page", "guess"),
+    [
+        (PASSWORDS, {"password": "another one", "repeated": "another one"}),
+        (PROFILE, {"email": "p@example.org"}),
+    ],
+    ids=["new password", "new address"],
+)
+def test_a_stolen_session_guesses_no_more_passwords_than_the_sign_in_page(browser_of, user, page, guess):
+    browser = browser_of(user)
+    statuses = [browser.submit(page, {**guess, "current_password": f"guess {n}"}).status_code for n in range(6)]
+
+    refused = browser.submit(page, {**guess, "current_password": PASSWORD})
+
+    assert statuses == [422] * 5 + [429]
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["Retry-After"]) <= 16
+    assert users.verify_password("paula@example.com", PASSWORD) == user
+
+
+def test_an_address_that_a_user_sets_finds_nobody_until_an_administrator_confirms_it(browser_of, app, rest, user):
+    group, admin = factories.group("acme"), factories.user("ada", is_admin=True)
+    mallory = factories.member(group, Role.OWNER, "mallory", password=PASSWORD)
+    browser_of(mallory).submit(PROFILE, {"email": "ceo@example.org", "current_password": PASSWORD})
+    owner, token = browser_of(factories.member(group, Role.OWNER)), factories.access_token(user)
+
+    def found() -> tuple[int, int, int]:
+        added = owner.submit("/groups/acme/-/group_members", {"username": "ceo@example.org", "role": "10"})
+        listed = rest.get("/users?search=ceo@example.org", token).json
+        members = owner.get("/groups/acme/-/group_members?search=ceo@example.org")
+        return added.status_code, len(listed), members.text.count("@mallory")
+
+    before = found()
+    assert "Not confirmed" in browser_of(mallory).get(PROFILE).text
+    browser_of(admin).submit("/admin/users/mallory", action="/admin/users/mallory/confirm_email")
+    namespaces.remove_member(group, mallory, by=SHELL)
+
+    assert before == (422, 0, 0)
+    assert found() == (303, 1, 1)
+    assert "Not confirmed" not in browser_of(mallory).get(PROFILE).text
+    assert db.session.scalars(audit.events("user_email_confirmed")).one().author == "ada"
 
 
 @pytest.mark.parametrize(

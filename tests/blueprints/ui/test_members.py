@@ -63,7 +63,7 @@ def test_a_member_is_added_by_name_or_address(browser_of, owner, project, outsid
 @pytest.mark.parametrize(
     ("sent", "errors"),
     [
-        ({"username": "nobody"}, {"username": "There is no user with this name or email."}),
+        ({"username": "nobody"}, {"username": "There is no user with this name or confirmed email."}),
         ({"username": ""}, {"username": "Enter a username."}),
         ({"username": "oscar", "role": "60"}, {"role": "Not a valid choice."}),
         ({"username": "oscar", "role": "x"}, {"role": "Invalid Choice: could not coerce."}),

@@ -6,13 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from argon2 import PasswordHasher
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from registry.database import db
+from registry.domain.accounts import sign_in as limits
 from registry.domain.accounts import users
-from registry.domain.accounts.sign_in import FORGOTTEN_AFTER, LONGEST_WAIT_SECONDS, sign_in
+from registry.domain.accounts.sign_in import (
+    ADDRESS_REMEMBERED_FOR,
+    FORGOTTEN_AFTER,
+    LONGEST_WAIT_SECONDS,
+    sign_in,
+)
 from registry.errors import TooManyRequests
-from registry.models import AuditEvent, SignInFailures, User
+from registry.models import AuditEvent, SignInAddress, SignInFailures, User
 from tests import factories
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -48,11 +54,18 @@ def test_four_failures_cost_nothing(user):
     assert attempt(password=PASSWORD) == user
 
 
-def test_after_the_fifth_failure_every_client_waits_for_this_login(user):
+def test_after_the_fifth_failure_this_login_waits_at_this_address_and_nowhere_else(user):
     fail(5)
 
     assert wait_seconds(password=PASSWORD) == 16
-    assert wait_seconds(password=PASSWORD, address="192.0.2.99") == 16
+    assert attempt(password=PASSWORD, address="192.0.2.99") == user
+
+
+def test_no_number_of_addresses_locks_a_user_out(user):
+    for number in range(30):
+        fail(5, address=f"198.51.100.{number}")
+
+    assert attempt(password=PASSWORD) == user
 
 
 def test_after_the_wait_the_right_password_is_accepted(user):
@@ -89,7 +102,7 @@ def test_an_unknown_login_waits_as_well(user):
     assert wait_seconds(login="nobody") == 16
 
 
-@pytest.mark.parametrize("spelled", ["OLIVIA", "Olivia", " olivia "])
+@pytest.mark.parametrize("spelled", ["OLIVIA", "Olivia", " olivia ", "olivia@example.com"])
 def test_failures_count_against_the_login_however_it_is_spelled(user, spelled):
     fail(3)
     fail(2, login=spelled)
@@ -146,6 +159,51 @@ def test_an_own_account_does_not_clear_the_failures_of_the_address(user):
     fail(1, login="guess")
 
     assert wait_seconds() == 16
+
+
+def test_failures_of_others_at_an_address_do_not_keep_out_who_has_signed_in_there(user):
+    assert attempt(password=PASSWORD) == user
+    for number in range(20):
+        fail(1, login=f"guess{number}")
+
+    assert wait_seconds(login="oscar") == 16
+    assert attempt(password=PASSWORD, seconds=1) == user
+    assert wait_seconds(login="oscar", password=PASSWORD) == 16, "the success exempts its own user only"
+    fail(5)
+    assert wait_seconds(password=PASSWORD) == 16, "nor can this user's password be guessed there without end"
+
+
+def test_an_exemption_ends_after_ninety_days_without_a_success(user):
+    attempt(password=PASSWORD)
+    later = ADDRESS_REMEMBERED_FOR.total_seconds()
+    for number in range(20):
+        attempt(f"guess{number}", seconds=later)
+
+    with pytest.raises(TooManyRequests):
+        attempt(password=PASSWORD, seconds=later)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("2001:db8::1", "2001:db8::ffff:2"), ("::ffff:192.0.2.1", "192.0.2.1")],
+    ids=["one network", "mapped"],
+)
+def test_addresses_that_one_client_can_choose_from_count_as_one(user, one, other):
+    fail(5, address=one)
+
+    assert wait_seconds(password=PASSWORD, address=other) == 16
+    assert attempt(password=PASSWORD, address="2001:db8:0:1::1") == user
+
+
+def test_what_is_remembered_is_bounded(user, monkeypatch):
+    monkeypatch.setattr(limits, "COUNTED_LIMIT", 6)
+    monkeypatch.setattr(limits, "ADDRESSES_LIMIT", 3)
+    for number in range(8):
+        attempt(f"guess{number}", seconds=number)
+        attempt(password=PASSWORD, address=f"198.51.100.{number}", seconds=number)
+
+    assert db.session.scalar(select(func.count()).select_from(SignInFailures)) <= 6
+    assert db.session.scalar(select(func.count()).select_from(SignInAddress)) == 3
 
 
 def test_failures_are_forgotten_after_an_hour(user):

@@ -26,7 +26,9 @@ from registry.models import (
     NameStatus,
     ProtectionRule,
     Role,
+    SignInAddress,
     SignInFailures,
+    UserSession,
 )
 from tests import factories
 from tests.builders import build_sdist, build_wheel
@@ -57,6 +59,8 @@ def furnish() -> None:
             AllowedJobSource(project_id=project.id, source_id=later.id),
             GroupPackageSettings(group_id=later.id, pypi_package_requests_forwarding=False),
             ProtectionRule(project_id=project.id, pattern="demo*", minimum_push_role=Role.MAINTAINER),
+            SignInAddress(user_id=developer.id, key="1" * 64, last_at=NOW),
+            UserSession(digest="2" * 64, user_id=developer.id, expires_at=NOW),
             SignInFailures(key="0" * 64, count=3, last_at=NOW),
             FileDownloads(file_id=sdist.id, day=date(2026, 11, 24), count=7),
         ])  # fmt: skip

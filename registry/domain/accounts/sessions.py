@@ -1,0 +1,54 @@
+"""Sessions of browsers. Each is recorded, so that it ends at sign-out for every copy of its cookie."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select
+
+from registry.database import db, transaction
+from registry.domain import audit
+from registry.domain.accounts.secrets import digest
+from registry.models import User, UserSession
+
+LIFETIME = timedelta(days=31)  # from the sign-in on, however often the session is used
+LIMIT = 100  # sessions of one user; a further one ends the oldest
+
+
+def start(user: User, *, key: bytes, now: datetime) -> str:
+    """Record a new session of a user, and return the secret that its cookie contains.
+
+    Takes no lock: sessions do not depend on each other.
+    """
+    secret = secrets.token_urlsafe(32)
+    own = UserSession.user_id == user.id
+    with transaction(changes_answers=False) as session:
+        session.execute(delete(UserSession).where(UserSession.expires_at <= now))
+        surplus = select(UserSession.expires_at).where(own).order_by(UserSession.expires_at.desc()).offset(LIMIT - 1)
+        newest_surplus = session.scalar(surplus.limit(1))
+        if newest_surplus is not None:
+            session.execute(delete(UserSession).where(own, UserSession.expires_at <= newest_surplus))
+        session.add(UserSession(digest=digest(secret, key), user_id=user.id, expires_at=now + LIFETIME))
+    return secret
+
+
+def user_of(secret: str, *, key: bytes, now: datetime) -> User | None:
+    """Return the user of the session with this secret; ``None`` if it has ended."""
+    return db.session.scalar(
+        select(User)
+        .join(UserSession, UserSession.user_id == User.id)
+        .where(UserSession.digest == digest(secret, key), UserSession.expires_at > now)
+    )
+
+
+def end(secret: str, user: User, *, key: bytes, by: audit.Author) -> None:
+    """End the session of a user who signs out. Takes no lock: ending it twice does no harm."""
+    with transaction() as session:
+        session.execute(delete(UserSession).where(UserSession.digest == digest(secret, key)))
+        audit.record(by, "user_signed_out", user.username)
+
+
+def end_all(user: User) -> None:
+    """End all sessions of a user. Requires a transaction."""
+    db.session.execute(delete(UserSession).where(UserSession.user_id == user.id))
