@@ -16,7 +16,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from registry import addresses, cli, config, database, observability
 from registry.addresses import ExternalURL, OwnAddress
-from registry.blueprints import api, monitoring, pypi, ui
+from registry.blueprints import api, cross_origin, monitoring, pypi, ui
 from registry.blueprints.auth import sessions
 from registry.blueprints.auth.admissions import Admissions
 from registry.blueprints.pypi.prepared import PreparedAnswers
@@ -90,6 +90,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     app.extensions["uploads"] = _addresses_of(app, "is_asked_before_body")
     _register_error_handlers(app)
     app.before_request(_refuse_unusable_address)
+    cross_origin.init_app(app)
     app.after_request(_add_common_headers)
     _wrap(app, values)
     return app
@@ -179,7 +180,7 @@ def _add_common_headers(response: BaseResponse) -> BaseResponse:
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")
     if _is_api():
-        if request.method == "OPTIONS" and response.status_code == 200:
+        if request.method == "OPTIONS" and "Allow" in response.headers:
             response.status_code = 204
             response.data = b""
         response.headers.setdefault("Cache-Control", "max-age=0, private, must-revalidate")

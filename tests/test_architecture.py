@@ -44,7 +44,7 @@ THIRD_PARTY = {
     "argon2": "domain.accounts",
     "babel": "blueprints.ui",
     "click": "cli registry",
-    "flask": f"{BLUEPRINTS} cli observability server registry",
+    "flask": f"{BLUEPRINTS} blueprints.cross_origin cli observability server registry",
     "flask_babel": "blueprints.auth blueprints.ui",
     "flask_login": "blueprints.auth",
     "flask_sqlalchemy": "database",
@@ -60,7 +60,7 @@ THIRD_PARTY = {
     "sqlalchemy": f"database models {DOMAIN} migrations {BLUEPRINTS} cli metrics observability registry",
     "urllib3": "domain.http",
     "waitress": "server",
-    "werkzeug": f"{BLUEPRINTS} blueprints.routing observability registry",
+    "werkzeug": f"{BLUEPRINTS} blueprints.cross_origin blueprints.routing observability registry",
     "wtforms": "blueprints.auth blueprints.ui",
 }
 # Nothing above the domain queries the database. It uses only SQLAlchemy's error for a database that does not answer,

@@ -148,7 +148,8 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
 
 
 _CODINGS = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r]*?)[ \t]*(?=\r)")
-_JSON = [("Content-Type", "application/json")]
+# Most of these requests are for the API, which pages of all origins can use (blueprints/cross_origin.py).
+_JSON = [("Content-Type", "application/json"), ("Access-Control-Allow-Origin", "*")]
 _NO_ROOM = b'{"message":"507 Insufficient Storage - The disk is full."}'
 
 

@@ -74,7 +74,8 @@ def test_nginx_sends_the_files_as_the_registry_would(server: RunningServer, tmp_
     assert (part.status_code, part.content) == (206, content[1000:2000])
     assert part.headers["Content-Range"] == f"bytes 1000-1999/{len(content)}"
     assert head.headers["Content-Length"] == str(len(content))
-    for answer in (whole, head):
+    for answer in (whole, part, head):
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
         assert answer.headers["Content-Type"] == "application/octet-stream"
         assert wheel.path.name in answer.headers["Content-Disposition"]
         assert "immutable" in answer.headers["Cache-Control"]

@@ -172,6 +172,7 @@ def test_no_other_address_takes_a_large_body(server: RunningServer, expect: dict
 
     assert answer is not None
     assert answer.status == 413
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
 def chunk(content: bytes) -> bytes:
