@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -19,6 +19,7 @@ from registry.domain.packages import publishing
 from registry.domain.packages.publishing import Publication
 from registry.models import (
     Group,
+    ImportedPipeline,
     InstanceSettings,
     Job,
     Namespace,
@@ -94,6 +95,16 @@ def deploy_token(namespace: Namespace, *scopes: str, **fields: Any) -> str:
         namespace, name="test", scopes=scopes or ("read_package_registry", "write_package_registry"),
         key=token_key(), by=access.SHELL, **fields,
     )[1]  # fmt: skip
+
+
+def imported_pipeline(*, year: int = 2021, **changes: Any) -> ImportedPipeline:
+    """A pipeline of Ada Lovelace on the GitLab instance that a file was imported from."""
+    moment = datetime(year, 2, 3, 4, 5, 6, tzinfo=UTC)
+    return ImportedPipeline(**{
+        "id": 123, "iid": 7, "sha": "11bb5dcb" * 5, "ref": "main", "status": "success", "source": "push",
+        "created_at": moment, "updated_at": moment, "web_url": "https://gitlab.test/acme/tools/-/pipelines/123",
+        "username": "ada", "user_name": "Ada Lovelace", **changes,
+    })  # fmt: skip
 
 
 def job(project: Project, starter: User, *, lifetime: timedelta = timedelta(hours=1)) -> tuple[Job, str]:

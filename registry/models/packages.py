@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
+from typing import Any, ClassVar, TypeAlias
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Dialect,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from registry.database import AUTOINCREMENT, Enumerated, Model, UTCDateTime, utcnow
@@ -33,6 +47,57 @@ class NameStatus(enum.StrEnum):
     DEPRECATED = "deprecated"
     ARCHIVED = "archived"
     QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True)
+class ImportedPipeline:
+    """A pipeline that published a file on the GitLab instance from which the file was imported.
+
+    IDs of its project and user are left out, as here they are those of others. Unknown texts are empty.
+    """
+
+    is_imported: ClassVar[bool] = True
+
+    id: int
+    iid: int | None
+    sha: str
+    ref: str
+    status: str
+    source: str
+    created_at: datetime
+    updated_at: datetime
+    web_url: str
+    username: str
+    user_name: str
+
+
+Pipeline: TypeAlias = Job | ImportedPipeline
+
+
+class ImportedPipelines(TypeDecorator[tuple[ImportedPipeline, ...]]):
+    """Pipelines, stored as JSON; NULL if there are none."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[ImportedPipeline, ...] | None, dialect: Dialect) -> object:
+        return [
+            asdict(pipeline)
+            | {"created_at": pipeline.created_at.isoformat(), "updated_at": pipeline.updated_at.isoformat()}
+            for pipeline in value or ()
+        ] or None
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> tuple[ImportedPipeline, ...]:
+        return tuple(
+            ImportedPipeline(
+                **{
+                    **stored,
+                    "created_at": datetime.fromisoformat(stored["created_at"]),
+                    "updated_at": datetime.fromisoformat(stored["updated_at"]),
+                }
+            )
+            for stored in value or ()
+        )
 
 
 CLOSED = (NameStatus.ARCHIVED, NameStatus.QUARANTINED)  # to uploads
@@ -119,10 +184,16 @@ class PackageFile(Model):
     yanked_reason: Mapped[str | None] = mapped_column(Text)  # why the file is yanked (PEP 592), "" without a reason
     creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
+    imported_pipelines: Mapped[tuple[ImportedPipeline, ...]] = mapped_column(ImportedPipelines, nullable=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
     package: Mapped[Package] = relationship(lazy="raise")
     job: Mapped[Job | None] = relationship(lazy="raise")
+
+    @property
+    def pipelines(self) -> tuple[Pipeline, ...]:
+        """The pipelines that published the file, here or elsewhere."""
+        return (*(() if self.job is None else (self.job,)), *self.imported_pipelines)
 
     @property
     def is_yanked(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from datetime import UTC, date, datetime
+from typing import ClassVar
 
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -77,6 +78,8 @@ class JobStatus(enum.StrEnum):
 
 class Job(Model):
     """A CI job registered by its project. While it runs, its token acts on behalf of the user who started it."""
+
+    is_imported: ClassVar[bool] = False
 
     __tablename__ = "jobs"
     __table_args__ = (CheckConstraint("length(name) > 0", name="name_not_empty"), AUTOINCREMENT)

@@ -18,7 +18,6 @@ from registry.blueprints.api import pagination, parameters, representations
 from registry.blueprints.api.parameters import Sent, boolean, integer, one_of, optional, required, text
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
-from registry.domain import paging
 from registry.domain.access import Permission
 from registry.domain.packages import deletion, lists, names, releases
 from registry.domain.packages.lists import PackageFilter
@@ -98,13 +97,13 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get(f"{PACKAGE}/pipelines")
     @gate(Permission.READ_PACKAGE)
     def list_pipelines(project: Project, package_id: int) -> Response:
-        """Return the CI jobs that published files of a package, newest first."""
+        """Return the CI jobs and imported pipelines that published files of a package, newest first."""
         package = lists.package(project, package_id)
         sent = parameters.read(_PIPELINES)
         size = sent.get("per_page", LARGEST_PIPELINES_PAGE)
-        found, has_more = paging.first(lists.jobs(package, before=sent.get("cursor")), size)
-        following = {"per_page": size, "cursor": found[-1].id} if has_more else None
-        return pagination.keyset_answer([representations.pipeline(job) for job in found], following)
+        found = lists.pipelines(package, before=sent.get("cursor"))
+        following = {"per_page": size, "cursor": found[size - 1][0]} if len(found) > size else None
+        return pagination.keyset_answer([representations.pipeline(each) for _, each in found[:size]], following)
 
     @blueprint.get(f"{PACKAGE}/package_files")
     @gate(Permission.READ_PACKAGE)

@@ -25,12 +25,14 @@ from registry.models import (
     AccessToken,
     DeployToken,
     Group,
+    ImportedPipeline,
     InstanceSettings,
     Job,
     Namespace,
     Package,
     PackageFile,
     PackageName,
+    Pipeline,
     Project,
     ProtectionRule,
     Role,
@@ -369,20 +371,39 @@ def job(job: Job, secret: str | None = None) -> JSON:
     return shown if secret is None else shown | {"token": secret}
 
 
-def pipeline(job: Job) -> JSON:
-    """Return the job that published a package, in the format of a pipeline in GitLab."""
+def pipeline(pipeline: Pipeline) -> JSON:
+    """Return the job that published a package, or the pipeline that did so elsewhere, in GitLab's format."""
+    if isinstance(pipeline, ImportedPipeline):
+        return _imported_pipeline(pipeline)
     return {
-        "id": job.id,
-        "iid": job.id,
-        "project_id": job.project_id,
+        "id": pipeline.id,
+        "iid": pipeline.id,
+        "project_id": pipeline.project_id,
         "sha": None,
-        "ref": job.ref,
-        "status": job.status,
+        "ref": pipeline.ref,
+        "status": pipeline.status,
         "source": "api",
-        "created_at": moment(job.created_at),
-        "updated_at": moment(job.finished_at or job.created_at),
+        "created_at": moment(pipeline.created_at),
+        "updated_at": moment(pipeline.finished_at or pipeline.created_at),
         "web_url": None,
-        "user": user(job.user),
+        "user": user(pipeline.user),
+    }
+
+
+def _imported_pipeline(pipeline: ImportedPipeline) -> JSON:
+    """Return a pipeline of the GitLab instance that a file was imported from; its user is not one of this registry."""
+    return {
+        "id": pipeline.id,
+        "iid": pipeline.iid,
+        "project_id": None,
+        "sha": pipeline.sha or None,
+        "ref": pipeline.ref,
+        "status": pipeline.status,
+        "source": pipeline.source,
+        "created_at": moment(pipeline.created_at),
+        "updated_at": moment(pipeline.updated_at),
+        "web_url": pipeline.web_url or None,
+        "user": {"id": None, "username": pipeline.username, "name": pipeline.user_name} if pipeline.username else None,
     }
 
 
@@ -391,9 +412,9 @@ def packages(listed: Sequence[Package], viewer: Principal, *, of_group: bool = F
 
     :param of_group: include the project of each package.
     """
-    jobs = lists.jobs_of(listed)
+    pipelines = lists.pipelines_of(listed)
     viewer = access.load_roles(viewer, {package.project.id: package.project for package in listed}.values())
-    shown = [_package(package, package.project, jobs.get(package.id, []), viewer) for package in listed]
+    shown = [_package(package, package.project, pipelines.get(package.id, []), viewer) for package in listed]
     if of_group:
         for entry, package in zip(shown, listed, strict=True):
             entry |= {"project_id": package.project_id, "project_path": package.project.full_path}
@@ -403,21 +424,21 @@ def packages(listed: Sequence[Package], viewer: Principal, *, of_group: bool = F
 def package(package: Package, project: Project, viewer: Principal) -> JSON:
     """Return a package with the other versions of its name."""
     others = lists.other_versions(package)
-    jobs = lists.jobs_of([package, *others])
+    pipelines = lists.pipelines_of([package, *others])
     versions = [
         {
             "id": other.id,
             "version": other.version,
             "created_at": moment(other.created_at),
             "tags": [],
-            "pipelines": [pipeline(job) for job in jobs.get(other.id, [])],
+            "pipelines": [pipeline(each) for each in pipelines.get(other.id, [])],
         }
         for other in others
     ]
-    return _package(package, project, jobs.get(package.id, []), viewer) | {"versions": versions}
+    return _package(package, project, pipelines.get(package.id, []), viewer) | {"versions": versions}
 
 
-def _package(package: Package, project: Project, jobs: Sequence[Job], viewer: Principal) -> JSON:
+def _package(package: Package, project: Project, pipelines: Sequence[Pipeline], viewer: Principal) -> JSON:
     links = {"web_path": f"{request.script_root}/{project.full_path}/-/packages/{package.id}"}
     if access.allowed(viewer, Permission.DESTROY_PACKAGE, project):
         links["delete_api_path"] = address(f"api/v4/projects/{project.id}/packages/{package.id}")
@@ -431,7 +452,7 @@ def _package(package: Package, project: Project, jobs: Sequence[Job], viewer: Pr
         "created_at": moment(package.created_at),
         "last_downloaded_at": moment(package.last_downloaded_at),
         "tags": [],
-        "pipelines": [pipeline(job) for job in jobs],
+        "pipelines": [pipeline(each) for each in pipelines],
     }
 
 
@@ -454,7 +475,7 @@ def _package_file(file: PackageFile, counted: Downloads) -> JSON:
         "yanked": file.is_yanked,
         "yanked_reason": file.yanked_reason,
         "downloads": {"last_30_days": counted.recent, "total": counted.total},
-        "pipelines": [] if file.job is None else [pipeline(file.job)],
+        "pipelines": [pipeline(each) for each in file.pipelines],
     }
 
 

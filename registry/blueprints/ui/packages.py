@@ -136,7 +136,7 @@ def _list(namespace: Project | Group) -> str:
         orders=orders,
         found=found,
         creators=users.by_ids(package.creator_id for package in found.items),
-        jobs=lists.jobs_of(found.items),
+        pipelines=lists.pipelines_of(found.items),
         protections=protections,
         yanks=lists.yanks(found.items),
         name_statuses=names.name_statuses(found.items),
@@ -191,7 +191,7 @@ def _versions(namespace: Project | Group, package: Package) -> str:
 def _detail(namespace: Project | Group, package: Package) -> str:
     project = package.project
     group = _group_of(namespace, project)
-    jobs = lists.jobs_of([package]).get(package.id, [])
+    pipelines = lists.pipelines_of([package]).get(package.id, [])
     digest = lists.core_metadata_digest(package)
     is_open = index.opens_to_all(project, project)
     files: paging.Page[PackageFile] = pagination.page(lists.ordered_files(package, "id", descending=False))
@@ -199,8 +199,8 @@ def _detail(namespace: Project | Group, package: Package) -> str:
         "ui/packages/detail.html",
         files=files,
         file_downloads=downloads.of_files(files.items, utcnow().date()),
-        first_job=jobs[-1] if jobs else None,
-        updates=jobs[-2 : -2 - MOST_UPDATES : -1],
+        first_pipeline=pipelines[-1] if pipelines else None,
+        updates=pipelines[-2 : -2 - MOST_UPDATES : -1],
         readme=readme(current_app.extensions["storage"], digest) if digest else None,
         is_open=is_open,
         installation=commands.installation(package.name, package.version, pypi_url(project), is_open=is_open),

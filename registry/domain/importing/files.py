@@ -322,7 +322,7 @@ def _publish(pending: PendingFile, staged: StagedFile, destination: Destination)
     published_at = min(file.uploaded_at or now, now)
     upload = Upload(
         pending.parsed.normalized_name, str(pending.parsed.version), file.filename, staged, fields=None,
-        origin=Origin(published_at, pending.yanked_reason),
+        origin=Origin(published_at, pending.yanked_reason, file.pipelines),
     )  # fmt: skip
     try:
         published = publishing.publish(

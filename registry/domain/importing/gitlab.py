@@ -1,5 +1,7 @@
 """Import from a project or group of a GitLab instance, through its REST API ("Packages API").
 
+Only files tell who published them: through the users of their pipelines. This registry tells yanks in addition.
+
 Files come from the file endpoint of the PyPI API, which names them by their SHA-256 digest. Of several files of one
 name in a package, GitLab serves only the newest. Files of the same package name in several projects of a group add up.
 """
@@ -25,9 +27,12 @@ from registry.domain.distributions import filenames
 from registry.domain.http import Client, Page, ResponseError, Sink, split
 from registry.domain.importing.source import LeftOut, SourceFile, SourcePage, known_digests, moment, one_line
 from registry.errors import SourceError
+from registry.models import ImportedPipeline
 
 MAX_PAGE_BYTES = 64 << 20
 MAX_PAGES = 10_000
+MAX_PIPELINES = 20  # of a file
+MAX_PIPELINE_TEXT = 255
 PAGE_SIZE = 100  # the largest that GitLab accepts
 IMPORTED_STATUSES = ("default", "deprecated")  # what GitLab's own lists show, without what has an error
 
@@ -179,6 +184,8 @@ class GitLab:
             digests=known_digests({"sha256": sha256, "md5": str(entry.get("file_md5") or "")}),
             size_bytes=size if isinstance(size, int) else None,
             uploaded_at=moment(str(entry.get("created_at") or "")),
+            yanked_reason=one_line(str(entry.get("yanked_reason") or "")) if entry.get("yanked") is True else None,
+            pipelines=tuple(_pipelines(entry.get("pipelines") or [])),
         )
 
     def _entries(self, path: str, query: Mapping[str, str]) -> Iterator[Entry]:
@@ -209,13 +216,13 @@ class _Token(AuthBase):
         else:
             self._header = "Deploy-Token" if token.startswith("gldt-") else "PRIVATE-TOKEN"
 
-    def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        if "/packages/pypi/" in urlsplit(request.url or "").path:
+    def __call__(self, unsigned: PreparedRequest) -> PreparedRequest:
+        if "/packages/pypi/" in urlsplit(unsigned.url or "").path:
             username = "gitlab-ci-token" if self._is_job_token else "__token__"
-            signed: PreparedRequest = HTTPBasicAuth(username, self._token)(request)
+            signed: PreparedRequest = HTTPBasicAuth(username, self._token)(unsigned)
             return signed
-        request.headers[self._header] = self._token
-        return request
+        unsigned.headers[self._header] = self._token
+        return unsigned
 
 
 @contextmanager
@@ -254,3 +261,28 @@ def _package(entry: Entry, namespace: str) -> _Package:
         version=one_line(str(entry["version"])),
         status=one_line(str(entry.get("status") or "default")),
     )
+
+
+def _pipelines(entries: list[Entry]) -> Iterator[ImportedPipeline]:
+    """Yield the pipelines of a file, without those that lack an ID or time."""
+    for entry in entries[:MAX_PIPELINES]:
+        created_at, user = moment(_text(entry, "created_at")), entry.get("user") or {}
+        if created_at is not None and isinstance(entry.get("id"), int):
+            web_url = _text(entry, "web_url")
+            yield ImportedPipeline(
+                id=entry["id"],
+                iid=entry["iid"] if isinstance(entry.get("iid"), int) else None,
+                sha=_text(entry, "sha"),
+                ref=_text(entry, "ref"),
+                status=_text(entry, "status"),
+                source=_text(entry, "source"),
+                created_at=created_at,
+                updated_at=moment(_text(entry, "updated_at")) or created_at,
+                web_url=web_url if web_url.startswith(("https://", "http://")) else "",
+                username=_text(user, "username"),
+                user_name=_text(user, "name"),
+            )
+
+
+def _text(entry: Entry, key: str) -> str:
+    return one_line(str(entry.get(key) or ""))[:MAX_PIPELINE_TEXT]

@@ -16,6 +16,7 @@ from typing import Protocol
 from packaging.utils import NormalizedName
 
 from registry.domain.http import Sink
+from registry.models import ImportedPipeline
 
 MAX_TEXT_LENGTH = 1000
 
@@ -29,6 +30,7 @@ class SourceFile:
     :ivar location: URL or path.
     :ivar digests: as declared by the source, in lower case, by the name of the algorithm in ``hashlib``.
     :ivar yanked_reason: the reason for a yank, possibly empty; ``None`` if the file is not yanked.
+    :ivar pipelines: those that published the file.
     """
 
     filename: str
@@ -37,6 +39,7 @@ class SourceFile:
     size_bytes: int | None = None
     uploaded_at: datetime | None = None
     yanked_reason: str | None = None
+    pipelines: tuple[ImportedPipeline, ...] = ()
 
 
 @dataclass(frozen=True)

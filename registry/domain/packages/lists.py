@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, null, or_, select
 from sqlalchemy.orm import contains_eager, joinedload
 
 from registry.database import contains, db
@@ -27,6 +27,7 @@ from registry.models import (
     Package,
     PackageFile,
     PackageStatus,
+    Pipeline,
     Project,
     StorageUsage,
     User,
@@ -227,37 +228,43 @@ def core_metadata_digest(package: Package) -> str | None:
     )
 
 
-def jobs(package: Package, *, before: int | None = None) -> Select[Job]:
-    """Select the CI jobs that published files of a package, newest first.
+def pipelines(package: Package, *, before: int | None = None) -> list[tuple[int, Pipeline]]:
+    """Return the pipelines that published files of a package with their keys, in descending order.
 
-    :param before: only jobs with ids below this one.
+    :param before: only pipelines with keys below this one.
     """
-    published = select(PackageFile.job_id).where(
-        PackageFile.package_id == package.id, PackageFile.status == FileStatus.DEFAULT
-    )
-    statement = select(Job).options(joinedload(Job.user)).where(Job.id.in_(published)).order_by(Job.id.desc())
-    return statement if before is None else statement.where(Job.id < before)
+    keyed: list[tuple[int, Pipeline]] = []
+    imported = 0
+    for pipeline in pipelines_of([package]).get(package.id, []):
+        imported += pipeline.is_imported
+        keyed.append((-imported if pipeline.is_imported else pipeline.id, pipeline))
+    return [(key, pipeline) for key, pipeline in keyed if before is None or key < before]
 
 
-def jobs_of(packages: Iterable[Package]) -> dict[int, list[Job]]:
-    """Return the CI jobs of each package by package id, newest first, in one statement.
+def pipelines_of(packages: Iterable[Package]) -> dict[int, list[Pipeline]]:
+    """Return the pipelines of each package by package id, in one statement: the CI jobs and then the imported ones.
 
-    Packages without jobs are left out.
+    Both are sorted from newest to oldest. Packages without pipelines are left out.
     """
     ids = [package.id for package in packages]
     rows = db.session.execute(
-        select(PackageFile.package_id, Job)
-        .join(Job, Job.id == PackageFile.job_id)
+        select(PackageFile.package_id, PackageFile.imported_pipelines, Job)
+        .outerjoin(Job, Job.id == PackageFile.job_id)
         .options(joinedload(Job.user))
-        .where(PackageFile.package_id.in_(ids), PackageFile.status == FileStatus.DEFAULT)
-        .order_by(Job.id.desc())
+        .where(
+            PackageFile.package_id.in_(ids),
+            PackageFile.status == FileStatus.DEFAULT,
+            or_(PackageFile.job_id.is_not(None), PackageFile.imported_pipelines.is_not(null())),
+        )
     )
-    found: dict[int, list[Job]] = {}
-    for package_id, job in rows:
-        listed = found.setdefault(package_id, [])
-        if job not in listed:
-            listed.append(job)
-    return found
+    found: dict[int, set[Pipeline]] = {}
+    for package_id, imported, job in rows:
+        found.setdefault(package_id, set()).update(imported, [] if job is None else [job])
+    return {package_id: sorted(listed, key=_newest_first) for package_id, listed in found.items()}
+
+
+def _newest_first(pipeline: Pipeline) -> tuple[bool, float, int]:
+    return pipeline.is_imported, -pipeline.created_at.timestamp() if pipeline.is_imported else 0, -pipeline.id
 
 
 def other_versions(package: Package) -> list[Package]:

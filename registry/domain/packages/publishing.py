@@ -40,6 +40,7 @@ from registry.errors import (
 from registry.models import (
     CLOSED,
     FileStatus,
+    ImportedPipeline,
     Namespace,
     NameStatus,
     Package,
@@ -69,10 +70,18 @@ class Origin:
     """Attributes of a file in another index that an import keeps.
 
     :ivar yanked_reason: ``None`` if it is not yanked, even if its version is yanked here.
+    :ivar pipelines: those that published it there.
     """
 
     published_at: datetime
     yanked_reason: str | None
+    pipelines: tuple[ImportedPipeline, ...] = ()
+
+    @property
+    def details(self) -> dict[str, str]:
+        """The details of the audit event: who published the file there, as far as known."""
+        names = dict.fromkeys(f"{pipeline.user_name} ({pipeline.username})" for pipeline in self.pipelines)
+        return {"originally_published_by": ", ".join(names)} if names else {}
 
 
 # The statements of every upload are made once, and past the ORM: to make one takes as long as to execute it, and the
@@ -480,6 +489,7 @@ def _add(publication: _Accepted, storage: Storage) -> int:
             filename=upload.filename,
             sha256=upload.content.sha256,
             size_bytes=upload.content.size_bytes,
+            **({} if upload.origin is None else upload.origin.details),
         )
         namespaces.touch(project.id)
     return file_id
@@ -523,7 +533,8 @@ def _add_file(publication: _Accepted, package_id: int) -> int:
         "created_at": publication.published_at,
     }
     if upload.origin is not None:
-        added = execute(_ADD_FILE, {**row, "yanked_reason": upload.origin.yanked_reason})
+        kept = {"yanked_reason": upload.origin.yanked_reason, "imported_pipelines": upload.origin.pipelines}
+        added = execute(_ADD_FILE, {**row, **kept})
     else:
         version = {
             "of_project": publication.project.id,

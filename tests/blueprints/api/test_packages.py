@@ -259,6 +259,31 @@ class TestPipelines:
         assert listed["pipelines"][0]["user"]["username"] == "olivia"
         assert alone["pipelines"] == pipelines.json == files[0]["pipelines"] == listed["pipelines"]
 
+    def test_pipelines_of_an_imported_file_are_shown_without_ids_of_other_instances(
+        self, rest: Rest, project: Project, owner_token: str
+    ) -> None:
+        file = factories.published(project, build_wheel())
+        file.imported_pipelines = (factories.imported_pipeline(), factories.imported_pipeline(id=122, year=2020))
+        factories.commit()
+        address = f"/projects/{project.id}/packages/{file.package_id}"
+
+        first = rest.get(f"{address}/pipelines?per_page=1", owner_token)
+        second = rest.get(f"{address}/pipelines?per_page=1&cursor=-1", owner_token)
+
+        assert "cursor=-1" in first.headers["Link"]
+        assert first.json == [
+            {
+                "id": 123, "iid": 7, "project_id": None, "sha": "11bb5dcb" * 5, "ref": "main", "status": "success",
+                "source": "push", "created_at": "2021-02-03T04:05:06.000Z", "updated_at": "2021-02-03T04:05:06.000Z",
+                "web_url": "https://gitlab.test/acme/tools/-/pipelines/123",
+                "user": {"id": None, "username": "ada", "name": "Ada Lovelace"},
+            }
+        ]  # fmt: skip
+        both = [*first.json, *second.json]
+        assert rest.get(address, owner_token).json["pipelines"] == both
+        assert rest.get(f"/projects/{project.id}/packages", owner_token).json[0]["pipelines"] == both
+        assert rest.get(f"{address}/package_files", owner_token).json[0]["pipelines"] == both
+
     def test_they_come_in_small_pages(
         self, rest: Rest, twine: Twine, project: Project, owner: User, owner_token: str
     ) -> None:

@@ -650,6 +650,21 @@ def test_a_package_page_shows_history_size_and_metadata(browser_of, owner, proje
         assert row in page.text
 
 
+def test_an_imported_package_shows_who_published_it_originally(browser_of, owner, project):
+    file = factories.published(project, build_wheel())
+    file.imported_pipelines = (factories.imported_pipeline(), factories.imported_pipeline(id=122, year=2020))
+    factories.commit()
+
+    page = browser_of(owner).get(address(package_of(file)))
+
+    for number in (122, 123):
+        assert f"Imported; built by pipeline #{number} on main, started" in page.text
+    assert "by Ada Lovelace" in page.text
+    listed = browser_of(owner).get("/acme/tools/-/packages").text
+    assert "main · #123" in listed
+    assert "Published by Ada Lovelace" in listed
+
+
 def test_assets_are_shown_with_size_and_digests(browser_of, owner, project, release):
     file = db.session.scalars(lists.package_files(release)).first()
 

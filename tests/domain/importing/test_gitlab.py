@@ -10,6 +10,7 @@ from registry.domain.importing import gitlab as importing
 from registry.domain.importing.gitlab import GitLab
 from registry.domain.importing.source import LeftOut, SourceFile
 from registry.errors import SourceError
+from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.domain.importing.sinks import Received
 from tests.fakes import gitlab as fakes
@@ -162,6 +163,23 @@ def test_rate_limits_are_respected(gitlab: fakes.GitLab, project: fakes.Project,
 
     assert source().names() == [DEMO]
     assert (datetime.now(UTC) - before).total_seconds() >= 1
+
+
+def test_files_keep_the_pipelines_that_published_them(
+    gitlab: fakes.GitLab, project: fakes.Project, source: Source
+) -> None:
+    without_number = {**fakes.PIPELINE, "id": "x"}
+    gitlab.publish(project, WHEEL, pipelines=[fakes.PIPELINE, without_number, {"id": 1}])
+    gitlab.publish(project, SDIST)
+
+    wheel, sdist = source().page(DEMO).files
+
+    assert wheel.pipelines == (
+        factories.imported_pipeline(
+            created_at=datetime(2021, 2, 3, 4, tzinfo=UTC), updated_at=datetime(2021, 2, 3, 4, 6, tzinfo=UTC)
+        ),
+    )
+    assert sdist.pipelines == ()
 
 
 def test_packages_of_other_types_and_statuses_are_not_imported(

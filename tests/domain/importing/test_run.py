@@ -186,6 +186,19 @@ def test_projects_of_a_gitlab_group_add_up_in_the_project(run: Import, gitlab: f
     assert run(GitLab(gitlab.url, "acme"), "demo-pkg==2.0").failed == 1
 
 
+def test_who_published_a_file_on_gitlab_is_kept_and_on_record(run: Import, gitlab: fake_gitlab.GitLab) -> None:
+    gitlab.publish(gitlab.add_project("acme/tools"), WHEEL, pipelines=[fake_gitlab.PIPELINE] * 2)
+
+    run(GitLab(gitlab.url, "acme/tools"))
+
+    (file,) = files()
+    assert [(pipeline.id, pipeline.ref, pipeline.username) for pipeline in file.imported_pipelines] == [
+        (123, "main", "ada")
+    ] * 2  # fmt: skip
+    event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "package_published")).one()
+    assert event.details["originally_published_by"] == "Ada Lovelace (ada)"
+
+
 def test_an_import_is_on_record(run: Import, other_index: Callable[[], Index]) -> None:
     source = other_index()
 

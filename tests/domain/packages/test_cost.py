@@ -21,7 +21,9 @@ QUESTIONS: dict[str, Callable[[Namespace, Principal], object]] = {
     "list": lambda namespace, by: [
         package.project.full_path for package in db.session.scalars(lists.packages(namespace, by, PackageFilter()))
     ],
-    "jobs": lambda namespace, by: lists.jobs_of(db.session.scalars(lists.packages(namespace, by, PackageFilter()))),
+    "pipelines": lambda namespace, by: lists.pipelines_of(
+        db.session.scalars(lists.packages(namespace, by, PackageFilter()))
+    ),
     "storage": lambda namespace, _: lists.storage_bytes(namespace),
 }
 

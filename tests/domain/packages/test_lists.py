@@ -92,11 +92,24 @@ def test_a_package_knows_the_jobs_that_published_its_files(project: Project, dev
     by_hand = publish(project, "demo", "2.0")
     publish(project, "demo", "3.0", job=first)
 
-    found = lists.jobs_of([by_job, by_hand])
+    found = lists.pipelines_of([by_job, by_hand])
 
     assert found == {by_job.id: [second]}
-    assert db.session.scalars(lists.jobs(by_job)).all() == [second]
+    assert lists.pipelines(by_job) == [(second.id, second)]
     assert found[by_job.id][0].user is developer
+
+
+def test_imported_pipelines_follow_the_jobs_from_newest_to_oldest(project: Project, developer: User) -> None:
+    job = factories.job(project, developer)[0]
+    package = publish(project, "demo", "1.0", "demo-1.0.zip", "demo-1.0.tar.gz", job=job)
+    old, new = factories.imported_pipeline(id=7, year=2020), factories.imported_pipeline(id=5, year=2021)
+    for file in db.session.scalars(lists.package_files(package)):
+        file.imported_pipelines = (old, new)
+    factories.commit()
+
+    assert lists.pipelines_of([package]) == {package.id: [job, new, old]}
+    assert lists.pipelines(package) == [(job.id, job), (-1, new), (-2, old)]
+    assert lists.pipelines(package, before=-1) == [(-2, old)]
 
 
 def test_storage_is_the_sum_of_the_files_kept(forest: Group) -> None:
