@@ -31,13 +31,14 @@ def main() -> int:
             credentials = first_run.create_administrator(
                 password=app.config["ROOT_PASSWORD"],
                 token=app.config["ROOT_TOKEN"],
+                generates_token=_is_interactive(),
                 key=app.config["TOKEN_KEY"],
                 instance_path=app.config["INSTANCE_PATH"],
                 now=utcnow(),
             )
 
         def announce(port: int) -> None:
-            print(banner(app, port, credentials), flush=True)
+            print(banner(app, port, credentials, shows_secrets=_is_interactive()), flush=True)
 
         if app.config["WORKERS"] == 1:
             server.serve(app, listener, announce)
@@ -94,16 +95,26 @@ def _check_storage_in_child(app: Flask) -> None:
         sys.exit(1)
 
 
-def banner(app: Flask, port: int, credentials: Credentials | None) -> str:
-    """Return the start banner: URL, data folder, generated credentials, and commands for the first steps."""
+def _is_interactive() -> bool:
+    """Return whether a person started the program and reads its output, which otherwise is kept in a log."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def banner(app: Flask, port: int, credentials: Credentials | None, *, shows_secrets: bool) -> str:
+    """Return the start banner: URL, data folder, generated credentials, and commands for the first steps.
+
+    :param shows_secrets: whether to show generated credentials, and not only the file that contains them.
+    """
     url = app.config["EXTERNAL_URL"] or f"http://{_host(app.config['HOST'])}:{port}"
     instance: Path = app.config["INSTANCE_PATH"]
     lines = [f"Registry at {url}", f"Data in {instance}"]
-    if credentials is not None:
+    token = "$TOKEN"
+    if credentials is not None and credentials.generated and shows_secrets:
         lines += [f"Administrator root: {name} {getattr(credentials, name)}" for name in credentials.generated]
-        if credentials.generated:
-            lines.append(f"Shown once; also in {instance / CREDENTIALS_FILE}")
-    token = credentials.token if credentials is not None and "token" in credentials.generated else "$TOKEN"
+        lines.append(f"Shown once; also in {instance / CREDENTIALS_FILE}")
+        token = (credentials.token if "token" in credentials.generated else None) or token
+    elif credentials is not None and credentials.generated:
+        lines.append(f"Administrator root: {' and '.join(credentials.generated)} in {instance / CREDENTIALS_FILE}")
     parts = urlsplit(url)
     endpoint = pypi_path("project", "root%2Fdemo")
     lines += [

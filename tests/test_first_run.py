@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -45,13 +46,17 @@ class Server:
     def __init__(self, instance: Path, **settings: str) -> None:
         self.instance = instance
         self.log_path = instance.with_suffix(".log")
-        output, stdout = os.pipe()
+        output, stdout = self._channel()
         with self.log_path.open("ab") as log:
             self.process = self._started(stdout, log.fileno(), environment(instance, **settings))
         os.close(stdout)
         with open(output) as lines:
             self.banner = self._banner(lines)
         self.url = self.banner[0].removeprefix("Registry at ")
+
+    def _channel(self) -> tuple[int, int]:
+        """Where its output is read, and where it writes it."""
+        return os.pipe()
 
     def _started(self, stdout: int, stderr: int, environment: dict[str, str]) -> subprocess.Popen[bytes] | Forked:
         return Forked(app_py, environment=environment, stdout=stdout, stderr=stderr)
@@ -85,11 +90,14 @@ class Server:
 
 
 class Program(Server):
-    """``python app.py``."""
+    """``python app.py`` in a terminal."""
+
+    def _channel(self) -> tuple[int, int]:
+        return pty.openpty()
 
     def _started(self, stdout: int, stderr: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "app.py"], cwd=config.ROOT, env=environment, stdout=stdout, stderr=stderr
+            [sys.executable, "app.py"], cwd=config.ROOT, env=environment, stdin=stdout, stdout=stdout, stderr=stderr
         )
 
 
@@ -229,9 +237,34 @@ def test_a_password_and_a_token_that_were_given_are_used_and_not_shown(
     assert not user.must_change_password
 
 
+def test_a_start_without_a_terminal_makes_no_token_and_names_the_file_with_the_password(
+    serve: Serve, instance: Path, look_into: LookInto
+) -> None:
+    server = serve()
+
+    user, password = (instance / CREDENTIALS_FILE).read_text().splitlines()
+    assert (user, password[:10]) == ("user: root", "password: ")
+    assert server.banner[2] == f"Administrator root: password in {instance / CREDENTIALS_FILE}"
+    assert password.removeprefix("password: ") not in "\n".join(server.banner) + server.log
+    assert "TWINE_PASSWORD=$TOKEN" in server.banner[-2]
+    look_into(instance)
+    assert users.verify_password("root", password.removeprefix("password: ")) is not None
+    assert db.session.scalars(select(AccessToken.id)).all() == []
+
+
+def test_a_start_without_a_terminal_makes_no_token_for_a_given_password(
+    serve: Serve, instance: Path, look_into: LookInto
+) -> None:
+    server = serve(ROOT_PASSWORD=PASSWORD)
+
+    assert not (instance / CREDENTIALS_FILE).exists()
+    assert "Administrator" not in "\n".join(server.banner)
+    look_into(instance)
+    assert db.session.scalars(select(AccessToken.id)).all() == []
+
+
 def test_a_second_start_creates_and_shows_nothing_new(serve: Serve, instance: Path, look_into: LookInto) -> None:
     first = serve()
-    token = printed(first, "token")
     assert first.stop() == 0
     credentials = (instance / CREDENTIALS_FILE).read_text()
 
@@ -239,10 +272,9 @@ def test_a_second_start_creates_and_shows_nothing_new(serve: Serve, instance: Pa
 
     assert [line for line in second.banner if line.startswith("Administrator")] == []
     assert (instance / CREDENTIALS_FILE).read_text() == credentials
-    assert second.get("/api/v4/user", token)["username"] == "root"
     look_into(instance)
     assert db.session.scalars(select(User.username)).all() == ["root"]
-    assert len(db.session.scalars(select(AccessToken.id)).all()) == 1
+    assert db.session.scalars(select(AccessToken.id)).all() == []
     assert users.verify_password("root", PASSWORD) is None
 
 
@@ -385,7 +417,9 @@ def test_a_port_in_use_stops_the_start_before_anything_is_created(instance: Path
 
 def create(app: Flask, folder: Path, **given: str) -> Credentials | None:
     chosen = {"password": None, "token": None, **given}
-    return first_run.create_administrator(**chosen, key=token_key(), instance_path=folder, now=utcnow())
+    return first_run.create_administrator(
+        **chosen, generates_token=True, key=token_key(), instance_path=folder, now=utcnow()
+    )
 
 
 @needs_proc
@@ -402,14 +436,14 @@ def test_the_credentials_are_on_the_disk_before_they_are_shown(app: Flask, tmp_p
     assert str(tmp_path / CREDENTIALS_FILE) in synced
 
 
-def test_the_first_token_has_the_scope_api_and_lives_for_a_year(app: Flask, tmp_path: Path) -> None:
+def test_the_first_token_has_the_scope_api_and_lives_for_thirty_days(app: Flask, tmp_path: Path) -> None:
     credentials = create(app, tmp_path)
 
     assert credentials is not None
     token = access_tokens.find_access_token(credentials.token, token_key())
     assert token is not None
     assert token.scopes == ["api"]
-    assert token.expires_on == (utcnow() + timedelta(days=365)).date()
+    assert token.expires_on == (utcnow() + timedelta(days=30)).date()
     assert token.user.username == "root"
 
 
