@@ -305,6 +305,20 @@ SETTINGS = (
         "Largest file accepted, in bytes",
     ),
     Setting("WORKERS", "1", _whole_number(1, 64), "a whole number from 1 to 64", "Number of worker processes"),
+    Setting(
+        "CONNECTIONS",
+        "4096",
+        _whole_number(1, 1_000_000),
+        "a whole number from 1 to 1000000",
+        "Number of connections that each process keeps open",
+    ),
+    Setting(
+        "CONNECTIONS_PER_ADDRESS",
+        "256",
+        _whole_number(0, 1_000_000),
+        "a whole number from 0 to 1000000, 0 for no limit",
+        "Number of those from one address, without a trusted proxy",
+    ),
     Setting("THREADS", "8", _whole_number(1, 256), "a whole number from 1 to 256", "Number of threads in each process"),
     Setting(
         "SECRET_KEY",

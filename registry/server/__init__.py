@@ -10,7 +10,8 @@ from flask import Flask
 from waitress.adjustments import Adjustments
 
 from registry.errors import ConfigurationError
-from registry.server import background, channel, parser
+from registry.server import background, channel, limits, parser
+from registry.server.limits import Limits
 from registry.server.listening import Server
 from registry.server.loop import Loop
 from registry.server.parser import SMALL_BODY_BYTES, UNLIMITED_BYTES
@@ -20,6 +21,7 @@ from registry.server.threads import Threads
 __all__ = ["SMALL_BODY_BYTES", "bind", "serve", "supervise"]
 
 BACKLOG = 1024
+HEAD_BYTES = 64 << 10  # all of a head is parsed again when more of it arrives
 BESIDE_FILE_BYTES = 64 << 20  # the largest form of an upload without its file
 
 
@@ -77,11 +79,12 @@ def serve(
     spool = app.config["INSTANCE_PATH"] / "spool"
     spool.mkdir(mode=0o700, exist_ok=True)
     tempfile.tempdir = str(spool)
+    allowed = limits.affordable(limits.configured(app.config))
     with background.repeated(app, app.extensions["downloads"].flush):
-        Loop(make_server(app, listener)).run(announce, lifeline)
+        Loop(make_server(app, listener, allowed)).run(announce, lifeline)
 
 
-def make_server(app: Flask, listener: socket.socket) -> Server:
+def make_server(app: Flask, listener: socket.socket, allowed: Limits) -> Server:
     """Create the server for this socket and its threads; ``Loop`` runs it."""
     limit = app.config["MAX_FILE_SIZE"] or UNLIMITED_BYTES - BESIDE_FILE_BYTES
 
@@ -98,13 +101,13 @@ def make_server(app: Flask, listener: socket.socket) -> Server:
         # of usual size from an object store. Files in a folder are sent without a thread.
         outbuf_high_watermark=256 << 20,
         recv_bytes=1 << 18,  # an upload in 256 KiB pieces costs a quarter of the time of waitress's 8
-        connection_limit=1000,
-        cleanup_interval=1,
+        max_request_header_size=HEAD_BYTES,
         backlog=BACKLOG,
         ident="registry",
         clear_untrusted_proxy_headers=not app.config["TRUSTED_PROXIES"],
         sockets=[listener],
     )
-    server = Server(app, listener, Threads(app.config["THREADS"]), adjustments, app.extensions.get("answers"))
+    threads = Threads(app.config["THREADS"])
+    server = Server(app, listener, threads, adjustments, allowed, app.extensions.get("answers"))
     server.channel_class = Channel
     return server

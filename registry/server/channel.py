@@ -15,11 +15,12 @@ from flask import Response
 from waitress.buffers import OverflowableBuffer, ReadOnlyFileBasedBuffer
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import WSGITask
-from waitress.utilities import Error, InternalServerError
+from waitress.utilities import Error, InternalServerError, build_http_date
 
 from registry.server import calls
 from registry.server.files import FileBuffer, shortened
 from registry.server.parser import EarlyRefusal, GuardedParser
+from registry.server.waits import PROGRESS_BYTES, Wait
 
 PREFLIGHT = "registry.preflight"  # a key that no header can have
 BUFFER_BYTES = 16 << 20
@@ -27,7 +28,6 @@ PIECE_BYTES = 256 << 10  # read from a buffer and sent at once
 JOINED_BYTES = 64 << 10  # up to this size, a body is copied behind its head
 SHARE_BYTES = 1 << 20  # sent by the loop before it turns to other connections
 STALL_SECONDS = 60
-LINGER_SECONDS = 5
 LINGER_BYTES = 16 << 20
 
 logger = logging.getLogger(__name__)
@@ -89,6 +89,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     :ivar is_lent: to a thread or to ``Repeats``; the loop does not touch the requests.
     :ivar watched: the events that the loop waits for, as a mask of ``selectors``; set by ``Server.watch``.
+    :ivar wait: which kind of wait for its client the connection is listed with; set by ``Waits``.
     """
 
     parser_class = GuardedParser
@@ -98,16 +99,20 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     request: Any
     requests: list[Any]
     is_lent = False
+    wait: Wait | None = None
     _is_early = False  # the client sent more before it had its response
     _is_handed_over = False
     _owes_continue = False
     _waits_for_room = False
-    _lingers_until: float | None = None
+    _is_lingering = False
     _dropped_bytes = 0
+    _new_bytes = 0  # of a body, since its time began
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._room: SimpleQueue[None] = SimpleQueue()
+        self.server.addresses.add(self)
+        self.server.waits.begin(self, self.server.waits.head)
         self.server.watch(self)
 
     def readable(self) -> bool:
@@ -140,16 +145,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             if not isinstance(error, ConnectionError):
                 logger.exception("Socket error")
             data = b""
-        if data:
-            self.last_activity = time.time()
-        else:
+        if not data:
             self.handle_close()
             self.connected = False
         return data
 
     def _digest(self, data: bytes) -> bytes | None:
         """Return the digest of data that could be answered by ``Repeats``, if no other request is in progress."""
-        if self.server.repeats is None or self.request is not None or self._lingers_until is not None:
+        if self.server.repeats is None or self.request is not None or self._is_lingering:
             return None
         digest: bytes | None = self.server.repeats.digest(self, data)
         return digest
@@ -165,22 +168,28 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 self.requests[0].digest = digest
             self.lend()
             self.server.task_dispatcher.add_task(self)
+        else:
+            self._await_rest(len(data))
         self.settle()
 
     def lend(self) -> None:
         self.is_lent, self._is_early = True, False
+        self.server.waits.end(self)
 
     def handle_write(self) -> None:
         self._is_handed_over = False  # before the attempt: a thread that holds the lock reads it after the release
         if not self.outbuf_lock.acquire(blocking=False):
             return
+        sent = False
         try:
-            self._flush_exception(self._flush_some)
+            sent, _ = self._flush_exception(self._flush_some)
             self._is_handed_over = self.total_outbufs_len > 0
         finally:
             self.outbuf_lock.release()
         if self._waits_for_room and self.total_outbufs_len <= self.adj.outbuf_high_watermark:
             self._room.put(None)
+        if sent:
+            self.await_client()
         self.settle()
 
     def refer(self, data: bytes, digest: bytes) -> None:
@@ -210,6 +219,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if rest:
             self._append(_in_memory(body, rest), rest)
         self._is_handed_over = self.total_outbufs_len > 0
+        self.await_client()
         self.server.watch(self)
 
     def _send_at_once(self, head: bytes, body: bytes) -> int:
@@ -235,18 +245,50 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.will_close, self.close_when_flushed = True, False
             self.handle_close()
 
-    def expire(self, idle_since: float) -> None:
-        """Close the connection if it has been idle since then, or has lingered long enough.
-
-        This also closes connections whose client accepts nothing, and which are never ready to be written to.
-        """
-        if self.is_lent:
+    def await_client(self) -> None:
+        """Have the time begin that the client has for whatever it has to do next, unless a thread is to answer."""
+        waits = self.server.waits
+        if self.is_lent or self.socket is None or self._is_lingering:
             return
-        if self._lingers_until is None:
-            self.will_close |= self.last_activity < idle_since
+        if self.total_outbufs_len:
+            waits.begin(self, waits.response)
+        elif self.request is None:
+            waits.begin(self, waits.idle)
         else:
-            self.will_close |= time.monotonic() > self._lingers_until
+            waits.begin(self, waits.body if self.request.headers_finished else waits.head)
+        self._new_bytes = 0
+
+    def _await_rest(self, size_bytes: int) -> None:
+        """Let the time of a head or body that has begun go on, or have that of a body begin anew if there is progress.
+
+        Nothing begins with empty lines, which can precede a request.
+        """
+        if self.request is None or self._is_lingering:
+            return
+        waits = self.server.waits
+        self._new_bytes += size_bytes
+        is_body, was_body = self.request.headers_finished, self.wait is waits.body
+        if is_body is not was_body or self.wait not in (waits.head, waits.body) or self._new_bytes >= PROGRESS_BYTES:
+            self.await_client()
+
+    def run_out(self, wait: Wait) -> None:
+        """Close the connection, as the client has let its time pass; inside a request, with 408."""
+        if wait in (self.server.waits.head, self.server.waits.body) and self.request is not None and self.claim():
+            self.request.close()
+            self.request = None
+            try:
+                self.give(_timeout_head(), b"", closes=True)
+            finally:
+                self.outbuf_lock.release()
+        else:
+            self.will_close = True
         self.settle()
+        self.server.watch(self)
+
+    def drop(self) -> None:
+        """Close the connection at once, although the client might not get to see the last response."""
+        self.will_close = self._is_lingering = True
+        self.handle_close()
 
     @property
     def _is_over(self) -> bool:
@@ -281,6 +323,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """
         self.is_lent = False
         self.flush()
+        self.server.give_back(self)
         if self._is_handed_over or self.socket is None:
             return
         if self._is_over or self.watched != EVENT_READ * self.readable():
@@ -312,8 +355,6 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             if not is_all:
                 break
         self._drop_used_up()
-        if sent:
-            self.last_activity = time.time()
         return sent > 0
 
     def _send_from(self, buffer: Any, do_close: bool) -> tuple[int, bool]:
@@ -377,7 +418,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def _wait_for_room(self) -> None:
         """Wait until the client has accepted enough, but not for one that accepts nothing at all.
 
-        :raises ClientDisconnected: it has accepted nothing for ``STALL_SECONDS``; ``expire`` closes the connection.
+        :raises ClientDisconnected: it has accepted nothing for ``STALL_SECONDS``; ``run_out`` closes the connection.
         """
         if self.total_outbufs_len <= self.adj.outbuf_high_watermark:
             return
@@ -405,7 +446,6 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.requests.pop(0)
         if request.expect_continue:
             self.send_continue()
-        self.last_activity = time.time()
         self.received(held)
 
     def _refusal(self, request: GuardedParser) -> Error | None:
@@ -444,25 +484,33 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def del_channel(self, map: Any = None) -> None:  # noqa: A002 - as wasyncore calls it
         self.server.forget(self)
+        self.server.waits.end(self)
+        self.server.addresses.remove(self)
         super().del_channel(map)
 
     def _linger(self) -> bool:
-        if self._lingers_until is not None or self.total_outbufs_len or self.is_lent or not self.connected:
+        if self._is_lingering or self.total_outbufs_len or self.is_lent or not self.connected:
             return False
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:  # the client is gone
             return False
         self.will_close = False
-        self._lingers_until = time.monotonic() + LINGER_SECONDS
+        self._is_lingering = True
+        self.server.waits.begin(self, self.server.waits.linger)
         return True
 
     def received(self, data: bytes) -> bool:
-        if self._lingers_until is None:
+        if not self._is_lingering:
             return bool(super().received(data))
         self._dropped_bytes += len(data)
         self.will_close = self._dropped_bytes > LINGER_BYTES
         return False
+
+
+def _timeout_head() -> bytes:
+    date = build_http_date(time.time())
+    return f"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\nDate: {date}\r\n\r\n".encode()
 
 
 def _in_memory(body: bytes, rest: int) -> ReadOnlyFileBasedBuffer:

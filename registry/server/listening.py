@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import logging
+import math
 import socket
 import time
 from collections import deque
@@ -15,11 +17,16 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from registry.server.channel import Channel
+from registry.server.limits import Limits
 from registry.server.repeats import Cache, Repeats
 from registry.server.threads import Threads
+from registry.server.waits import Addresses, Waits
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE_SECONDS = 1
+WARNING_SECONDS = 60
+
+logger = logging.getLogger(__name__)
 
 
 class Server(TcpWSGIServer):  # type: ignore[misc]
@@ -29,8 +36,13 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     operating system keeps the list. The loop corrects it after the events of a connection, and when a thread wakes it
     because something has changed.
 
+    When there are too many connections, those without a request in progress are closed, the oldest that waits for a
+    head first. If there are none, new connections wait.
+
     :param cache: the kept answers of the application, if it has any.
     :ivar is_stopping: connections are closed with their next response.
+    :ivar waits: the connections that wait for their clients.
+    :ivar addresses: the connections by address.
     :ivar repeats: requests that are answered without a thread.
     """
 
@@ -38,6 +50,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     watched = 0
     is_stopping = False
     _paused_until = 0.0
+    _warned_at = -math.inf
 
     def __init__(
         self,
@@ -45,10 +58,14 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         listener: socket.socket,
         threads: Threads,
         adjustments: Adjustments,
+        limits: Limits,
         cache: Cache | None = None,
     ) -> None:
         self._selector = DefaultSelector()
         self._changed: deque[Channel] = deque()
+        self._returned: deque[Channel] = deque()
+        self._limits = limits
+        self.waits, self.addresses = Waits(limits), Addresses()
         self._is_woken = False
         address = (listener.family, listener.type, listener.proto, listener.getsockname())
         super().__init__(
@@ -60,24 +77,51 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self.repeats = None if cache is None else Repeats(self, cache, trusts_proxies)
 
     def readable(self) -> bool:
-        return bool(super().readable()) and time.monotonic() >= self._paused_until
+        return self.accepting and time.monotonic() >= self._paused_until and self._has_room()
+
+    def _has_room(self) -> bool:
+        return len(self.active_channels) < self._limits.connections or self.waits.oldest() is not None
 
     def accept(self) -> Any:
-        """Accept a connection; after a failure for lack of descriptors or memory, none for ``PAUSE_SECONDS``.
+        """Accept a connection, if there is room for it.
 
-        The connection stays in the backlog, so that the operating system would report it again at once.
+        After a failure for lack of descriptors or memory, accept none for ``PAUSE_SECONDS``: the connection stays in
+        the backlog, so that the operating system would report it again at once.
         """
         try:
-            return super().accept()
+            accepted = super().accept()
         except OSError as error:
             if error.errno in EXHAUSTED:
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
             raise
+        if accepted is not None and not self._make_room(accepted[1][0]):
+            accepted[0].close()
+            return None
+        return accepted
 
-    def maintenance(self, now: float) -> None:
-        for channel in list(self.active_channels.values()):
-            channel.expire(idle_since=now - self.adj.channel_timeout)
-            self.watch(channel)
+    def _make_room(self, address: str) -> bool:
+        """Close a connection if there would be too many, and return whether another one of this address can be kept."""
+        self.await_returned()
+        neighbors = self.addresses.of(address)
+        if self._limits.per_address and len(neighbors) >= self._limits.per_address:
+            closed = self.waits.oldest_of(neighbors)
+        elif len(self.active_channels) >= self._limits.connections:
+            self._warn_of_limit()
+            closed = self.waits.oldest()
+        else:
+            return True
+        if closed is not None:
+            closed.drop()
+        return closed is not None
+
+    def _warn_of_limit(self) -> None:
+        now = time.monotonic()
+        if now >= self._warned_at + WARNING_SECONDS:
+            self._warned_at = now
+            logger.warning(
+                "There are %d connections (REGISTRY_CONNECTIONS); idle ones are closed for new ones.",
+                self._limits.connections,
+            )
 
     def wake(self, channel: Channel | None = None) -> None:
         """Wake the loop, from any thread. Further calls before it has woken cost nothing.
@@ -101,6 +145,17 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self._is_woken = False  # first: channels added from now on wake the loop again
         while self._changed:
             yield self._changed.popleft()
+
+    def give_back(self, channel: Channel) -> None:
+        """Return a connection to the loop, from any thread; wakes the loop only if it makes room for a new one."""
+        self._returned.append(channel)
+        if not self.watched:
+            self.wake()
+
+    def await_returned(self) -> None:
+        """Have the connections that threads gave back since the last call wait for their clients."""
+        while self._returned:
+            self._returned.popleft().await_client()
 
     def watch(self, dispatcher: Any) -> None:
         """Wait for the events that this dispatcher is ready for; for none if it is closed."""

@@ -99,11 +99,12 @@ class Loop:
     def turn(self, timeout_seconds: float) -> None:
         """Wait for events, but not longer than this, and handle them. Nothing else waits."""
         server = self._server
+        server.await_returned()
         server.watch(server)
         for channel in server.changed():
             channel.settle()
             server.watch(channel)
-        soon = min(timeout_seconds, server.task_dispatcher.relieve())
+        soon = min(timeout_seconds, server.task_dispatcher.relieve(), server.waits.relieve())
         if server.repeats is not None:
             soon = min(soon, server.repeats.relieve())
         for dispatcher, is_readable, is_writable in server.events(soon):
@@ -128,7 +129,6 @@ class Loop:
         self._server.stop_listening()
         while self._is_needed():
             self.turn(0.2)
-            self._server.maintenance(time.time())  # otherwise called by the loop when it watches the listening socket
         self._server.task_dispatcher.shutdown()
 
     def _is_needed(self) -> bool:

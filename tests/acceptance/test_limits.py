@@ -342,6 +342,22 @@ def test_slow_clients_do_not_delay_others(server: RunningServer, tmp_path: Path)
     assert response.status_code == 200
 
 
+def test_half_heads_from_many_addresses_do_not_keep_others_out(start_server: StartServer) -> None:
+    server = start_server(WORKERS="2", CONNECTIONS="60", CONNECTIONS_PER_ADDRESS="20")
+    health = head("GET", "/-/health", Connection="close")
+
+    with ExitStack() as stack:
+        for number in range(400):
+            connection = stack.enter_context(connect(server, source=f"127.0.0.{2 + number // 40}"))
+            connection.sendall(health[:-9])
+            if number % 40 == 39:
+                answer = exchange(server, health)
+                assert answer is not None
+                assert answer.status == 200
+
+    assert "There are 60 connections (REGISTRY_CONNECTIONS)" in server.log
+
+
 def test_a_stop_lets_downloads_and_uploads_finish(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server()
     project, wheel = server.project(), large_wheel(tmp_path, "drained", 40 * MIB)

@@ -30,9 +30,12 @@ class Answer:
     body: bytes
 
 
-def connect(server: RunningServer) -> socket.socket:
+def connect(server: RunningServer, source: str = "") -> socket.socket:
+    """A connection; ``source`` is the address it comes from."""
     parts = urlsplit(server.url)
-    return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=TIMEOUT_SECONDS)
+    return socket.create_connection(
+        (parts.hostname or "", parts.port or 0), timeout=TIMEOUT_SECONDS, source_address=(source, 0)
+    )
 
 
 def head(method: str, target: str, **headers: object) -> bytes:

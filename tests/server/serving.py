@@ -17,6 +17,7 @@ from werkzeug.wsgi import wrap_file
 
 from registry import logs, server
 from registry.server.channel import PREFLIGHT, Channel
+from registry.server.limits import Limits
 from registry.server.loop import Loop
 
 MIB = 1 << 20
@@ -33,12 +34,19 @@ class Serving:
     :ivar file: what ``/file`` answers: all of it, or the part from ``start`` of so many bytes (``size``).
     """
 
-    def __init__(self, folder: Path, threads: int = 1, timeout_seconds: float = 1, app: Flask | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        threads: int = 1,
+        timeout_seconds: float = 1,
+        app: Flask | None = None,
+        limits: Limits = Limits(connections=1000),  # noqa: B008 - a constant
+    ) -> None:
         """Serve this application, or one with the answers that the tests need."""
         self.turns = self.tasks = 0
         self.ended = threading.Event()
         self.file = folder / "file"
-        self.server = server.make_server(app or self._app(folder, threads), server.bind("127.0.0.1", 0))
+        self.server = server.make_server(app or self._app(folder, threads), server.bind("127.0.0.1", 0), limits)
         self._count_tasks()
         self._loop = Loop(self.server)
         self._timeout_seconds = timeout_seconds

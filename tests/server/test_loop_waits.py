@@ -73,7 +73,7 @@ def test_it_does_not_wait_for_a_body_that_a_thread_stores(serving: Serving, monk
 
 def test_it_does_not_wait_for_a_client_that_stopped_reading(serving: Serving) -> None:
     """Its socket never becomes writable, and its connection is closed all the same."""
-    serving.server.adj.channel_timeout = 0.3
+    serving.server.waits.response.seconds = 0.3
 
     with serving.asked_for(f"/whole/{32 * MIB}"):
         eventually(lambda: serving.server.active_channels)

@@ -347,10 +347,11 @@ def test_a_request_with_a_body_is_left_to_threads(serving: Serving, name: str) -
 
 
 def test_idle_connections_are_closed_after_answers_of_the_loop(serving: Serving) -> None:
+    serving.server.waits.idle.seconds = 0.2
+
     with Client(serving) as client:
         client.known()
         client.get()
-        serving.server.adj.channel_timeout = 0.2
 
         assert client.connection.recv(1) == b""
 

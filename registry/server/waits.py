@@ -1,0 +1,138 @@
+"""Which connections wait for their clients, and which of them are closed: after how long, or for lack of room."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from registry.server.limits import Limits
+
+if TYPE_CHECKING:
+    from registry.server.channel import Channel
+
+PROGRESS_BYTES = 64 << 10  # a body that grows by so much has its time anew
+CLOSED_AT_ONCE = 64  # in a turn of the loop
+
+logger = logging.getLogger(__name__)
+
+
+class Wait:
+    """The connections that wait for the same thing, and equally long; the oldest is first.
+
+    :ivar since: the beginning of each wait, on the monotonic clock.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.since: OrderedDict[Channel, float] = OrderedDict()
+
+    @property
+    def due_at(self) -> float:
+        return next(iter(self.since.values())) + self.seconds if self.since else math.inf
+
+
+class Waits:
+    """All connections by what they wait for, in the order in which their time is over.
+
+    Only the loop uses it. A connection that is lent waits for nothing.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.head = Wait(limits.head_seconds)
+        self.idle = Wait(limits.idle_seconds)
+        self.body = Wait(limits.body_seconds)
+        self.response = Wait(limits.response_seconds)
+        self.linger = Wait(limits.linger_seconds)
+        self._all = (self.head, self.idle, self.body, self.response, self.linger)
+        self._closable = (self.head, self.idle, self.linger)
+        self._due_at = math.inf  # no time is over before; the exact time is only looked for then
+
+    def begin(self, channel: Channel, wait: Wait) -> None:
+        """Have the connection wait from now on, also if it waits for the same thing already."""
+        if channel.wait is wait:
+            wait.since.move_to_end(channel)
+        else:
+            self.end(channel)
+            channel.wait = wait
+        now = time.monotonic()
+        wait.since[channel] = now
+        if now + wait.seconds < self._due_at:
+            self._due_at = now + wait.seconds
+
+    def end(self, channel: Channel) -> None:
+        if channel.wait is not None:
+            del channel.wait.since[channel]
+            channel.wait = None
+
+    def relieve(self) -> float:
+        """End the waits whose time is over.
+
+        :return: after how many seconds this has to be called again.
+        """
+        now = time.monotonic()
+        if now >= self._due_at:
+            for _ in range(CLOSED_AT_ONCE):
+                wait = min(self._all, key=lambda wait: wait.due_at)
+                if wait.due_at > now:
+                    break
+                channel = next(iter(wait.since))
+                self.end(channel)
+                _run_out(channel, wait)
+            self._due_at = min(wait.due_at for wait in self._all)
+        return max(0, self._due_at - now)
+
+    def oldest(self) -> Channel | None:
+        """Return the connection that is closed first if there are too many: one that has no request in progress."""
+        return next((next(iter(wait.since)) for wait in self._closable if wait.since), None)
+
+    def oldest_of(self, channels: Iterable[Channel]) -> Channel | None:
+        """Return that connection of these few."""
+        channels = list(channels)
+        for wait in self._closable:
+            found = [channel for channel in channels if channel.wait is wait]
+            if found:
+                return min(found, key=wait.since.__getitem__)
+        return None
+
+
+def _run_out(channel: Channel, wait: Wait) -> None:
+    try:
+        channel.run_out(wait)
+    except Exception:
+        logger.exception("A connection could not be closed in time.")
+        channel.give_up()
+
+
+class Addresses:
+    """The connections of each address."""
+
+    def __init__(self) -> None:
+        self._channels: dict[str, set[Channel]] = {}
+
+    def add(self, channel: Channel) -> None:
+        self._channels.setdefault(_network(channel.addr[0]), set()).add(channel)
+
+    def remove(self, channel: Channel) -> None:
+        network = _network(channel.addr[0])
+        channels = self._channels.get(network, set())
+        channels.discard(channel)
+        if not channels:
+            self._channels.pop(network, None)
+
+    def of(self, address: str) -> set[Channel]:
+        return self._channels.get(_network(address), set())
+
+
+def _network(address: str) -> str:
+    """Return what counts as one address: an IPv4 address, or the network of an IPv6 address, which is one site's."""
+    if ":" not in address:
+        return address
+    parsed = ip_address(address)
+    if parsed.version == 6 and parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return parsed.packed[:8].hex()
