@@ -30,12 +30,7 @@ def is_host(text: str) -> bool:
 
     A host is an address or a name of the DNS in ASCII. Underscores are allowed, as in the names of containers.
     """
-    found = _HOST.fullmatch(text)
-    if found is None or len(text) > LONGEST_HOST + len(":65535"):
-        return False
-    port = found["port"]
-    is_port = not port or 0 < int(port) <= 65535
-    return is_port and (_is_name(found["name"]) if found["ipv6"] is None else _is_ipv6(found["ipv6"]))
+    return len(text) <= LONGEST_HOST + len(":65535") and _is_host(text)
 
 
 def root_url(environ: WSGIEnvironment) -> str:
@@ -43,12 +38,17 @@ def root_url(environ: WSGIEnvironment) -> str:
     return _root_url(environ["wsgi.url_scheme"], _host(environ), environ.get("SCRIPT_NAME", ""))
 
 
+def is_usable(environ: WSGIEnvironment) -> bool:
+    """Return whether links can begin with the address of a request that ``OwnAddress`` received."""
+    return _FAULT not in environ
+
+
 def require_usable(environ: WSGIEnvironment) -> None:
     """Check the address of a request that ``OwnAddress`` received.
 
     :raises BadRequest: no link can begin with it (RFC 9112, section 3.2).
     """
-    if _FAULT in environ:
+    if not is_usable(environ):
         raise BadRequest(environ[_FAULT])
 
 
@@ -96,6 +96,16 @@ def _host(environ: WSGIEnvironment) -> str:
         return host
     name, port = environ["SERVER_NAME"], environ["SERVER_PORT"]
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
+@lru_cache(maxsize=64)  # clients use few, but each in thousands of requests
+def _is_host(text: str) -> bool:
+    found = _HOST.fullmatch(text)
+    if found is None:
+        return False
+    port = found["port"]
+    is_port = not port or 0 < int(port) <= 65535
+    return is_port and (_is_name(found["name"]) if found["ipv6"] is None else _is_ipv6(found["ipv6"]))
 
 
 @lru_cache(maxsize=64)

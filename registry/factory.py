@@ -19,6 +19,7 @@ from registry.addresses import ExternalURL, OwnAddress
 from registry.blueprints import api, cross_origin, monitoring, pypi, ui
 from registry.blueprints.auth import sessions
 from registry.blueprints.auth.admissions import Admissions
+from registry.blueprints.pypi.admitted import AdmittedPages
 from registry.blueprints.pypi.prepared import PreparedAnswers
 from registry.blueprints.routing import (
     API,
@@ -28,6 +29,7 @@ from registry.blueprints.routing import (
     PagePathConverter,
     PageProjectConverter,
     RestConverter,
+    add_protective_headers,
     addresses_of,
 )
 from registry.domain.packages.downloads import Tally
@@ -106,10 +108,10 @@ def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
     """Add the WSGI middleware, innermost first."""
     with app.app_context():
         engine = database.db.engine
-    application: Any = PreparedAnswers(
-        OwnAddress(APIPaths(app.wsgi_app)), _addresses_of(app, "is_preparable"), app.extensions["uploads"], engine,
-        app.config["TOKEN_KEY"],
-    )  # fmt: skip
+    application: Any = OwnAddress(APIPaths(AdmittedPages(app.wsgi_app, app)))
+    application = PreparedAnswers(
+        application, _addresses_of(app, "is_preparable"), app.extensions["uploads"], engine, app.config["TOKEN_KEY"]
+    )
     app.extensions["answers"] = application
     if values["EXTERNAL_URL"]:  # takes precedence over the headers of proxies
         application = ExternalURL(application, values["EXTERNAL_URL"])
@@ -177,8 +179,7 @@ def _is_api() -> bool:
 
 
 def _add_common_headers(response: BaseResponse) -> BaseResponse:
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")
+    add_protective_headers(response)
     if _is_api():
         if request.method == "OPTIONS" and "Allow" in response.headers:
             response.status_code = 204

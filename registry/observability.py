@@ -11,7 +11,7 @@ from functools import partial
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Flask, Response, current_app, has_request_context, jsonify, request
+from flask import Blueprint, Flask, Response, current_app, g, has_app_context, has_request_context, jsonify, request
 from sqlalchemy import text
 
 from registry import database, metrics
@@ -55,9 +55,11 @@ def _note_route() -> None:
 
 def _circumstances() -> dict[str, object]:
     """Return the route and id of the current request, if there is one."""
-    if not has_request_context():
-        return {"route": None, "request_id": None}
-    return {"route": request.environ.get(metrics.ROUTE), "request_id": request.environ.get("registry.request_id")}
+    if has_request_context():
+        environ = request.environ
+    else:
+        environ = g.get("environ", {}) if has_app_context() else {}  # a page made in front of Flask has one
+    return {"route": environ.get(metrics.ROUTE), "request_id": environ.get("registry.request_id")}
 
 
 class RequestLog:

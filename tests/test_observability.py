@@ -14,10 +14,13 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
 from registry import create_app, database, logs, observability
+from registry.blueprints import routing
 from registry.database import db
+from registry.models import Role
 from registry.observability import Check
 from tests import factories
-from tests.clients import pypi_path
+from tests.builders import build_wheel
+from tests.clients import Pip, pypi_path
 
 
 @pytest.fixture
@@ -208,6 +211,22 @@ def test_a_slow_statement_is_logged_with_its_request_and_without_its_parameters(
     assert line.statement.startswith("SELECT")
     assert "\n" not in line.getMessage()
     assert token not in caplog.text
+
+
+def test_a_slow_statement_of_a_page_in_front_of_flask_is_logged_with_its_request(slow_app, caplog):
+    project = factories.project()
+    token = factories.access_token(factories.member(project, Role.REPORTER))
+    for name in ("first", "second"):
+        factories.published(project, build_wheel(name))
+    pip = Pip(slow_app.test_client())
+    pip.simple_page(project, "first", token)
+    caplog.clear()
+    event.listen(db.engine, "before_cursor_execute", lambda *_: time.sleep(0.01))
+
+    pip.simple_page(project, "second", token, headers={"X-Request-Id": "slow-2"})
+
+    [line] = [record for record in caplog.records if record.name == "registry.database.slow"]
+    assert (line.route, line.request_id) == (routing.SIMPLE_PAGE["project"], "slow-2")
 
 
 def test_a_statement_that_fails_after_long_is_logged_too(slow_app, caplog):

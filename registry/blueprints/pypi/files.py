@@ -68,12 +68,12 @@ def _download(namespace: Namespace, sha256: str, filename: str, missing: Registr
     if filename.endswith(METADATA_SUFFIX):  # no package file has this suffix
         owner = index.downloadable_file(namespace, sha256, filename.removesuffix(METADATA_SUFFIX), principal)
         if owner is not None and owner.core_metadata_sha256 is not None:
-            depends_on_name(owner.normalized_name)
+            depends_on_name(request.environ, owner.normalized_name)
             return _core_metadata(owner, owner.core_metadata_sha256)
     else:
         file = index.downloadable_file(namespace, sha256, filename, principal)
         if file is not None:
-            depends_on_name(file.normalized_name)
+            depends_on_name(request.environ, file.normalized_name)
             return _package_file(file)
     index.refuse_where_hidden(namespace, principal)
     raise missing

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import sha256
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from flask import Blueprint, Response, current_app, render_template, request
+from flask import Blueprint, Request, Response, current_app, request
 from packaging.utils import canonicalize_name
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
@@ -19,12 +20,15 @@ from registry.blueprints.pypi.compression import SMALLEST_BYTES, CompressedPages
 from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, depends_on_index, depends_on_name, preparable
 from registry.blueprints.routing import PYPI, pypi_path, spelled_id
 from registry.domain import forwarding
-from registry.domain.access import Permission
+from registry.domain.access import Permission, Principal
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.packages import index, simple
 from registry.domain.packages.simple import SimpleIndex, SimplePage
 from registry.errors import InvalidParameter, NotFound
 from registry.models import Group, Namespace, Project
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 PROJECT_ROOTS = (PYPI["project"] + "/simple", PYPI["project"] + "/+simple")
 GROUP_ROOT = PYPI["group"] + "/simple"
@@ -79,37 +83,45 @@ def routes(gate: Gate) -> Blueprint:
     return blueprint
 
 
-def base_url(namespace: Namespace) -> str:
+def base_url(namespace: Namespace, environ: WSGIEnvironment) -> str:
     """Return the URL of the namespace's PyPI endpoints, with ``:id`` spelled as in the request.
 
     Clients match their configured credentials by path prefix, so links must have the same prefix.
     """
-    return root_url(request.environ) + pypi_path(namespace.kind, spelled_id(request.environ) or str(namespace.id))
+    return root_url(environ) + pypi_path(namespace.kind, spelled_id(environ) or str(namespace.id))
 
 
 def _index(namespace: Namespace) -> Response:
-    depends_on_index()
-    base = base_url(namespace)
-    listed = index.simple_index(namespace, lambda name: f"{base}/simple/{name}", current_principal())
-    media_type = negotiated_media_type()
+    depends_on_index(request.environ)
+    base, principal = base_url(namespace, request.environ), current_principal()
+    listed = index.simple_index(namespace, lambda name: f"{base}/simple/{name}", principal)
+    media_type = negotiated_media_type(request)
     body = simple.index_json(listed) if media_type == simple.JSON else _html("simple/index.html", listed)
-    return _validated(body, media_type)
+    return _validated(body, media_type, principal, request)
 
 
 def _page(namespace: Namespace, name: str) -> Response:
     _refuse_traversal(name)
-    normalized_name, base = canonicalize_name(name), base_url(namespace)
-    depends_on_name(normalized_name)
+    return page_response(namespace, name, current_principal(), request) or _elsewhere(namespace, name)
+
+
+def page_response(namespace: Namespace, name: str, principal: Principal, request: Request) -> Response | None:
+    """Return the page of a package name, or ``None`` if the namespace lacks the name; needs only Flask's app context.
+
+    :param principal: can read packages in the namespace.
+    """
+    normalized_name, base = canonicalize_name(name), base_url(namespace, request.environ)
+    depends_on_name(request.environ, normalized_name)
 
     def file_url(digest: str, filename: str) -> str:
         return f"{base}/files/{digest}/{quote(filename, safe=_LEFT_RAW)}"
 
-    page = index.simple_page(namespace, normalized_name, file_url, current_principal())
+    page = index.simple_page(namespace, normalized_name, file_url, principal)
     if page is None:
-        return _elsewhere(namespace, name)
-    media_type = negotiated_media_type()
+        return None
+    media_type = negotiated_media_type(request)
     body = simple.page_json(page) if media_type == simple.JSON else _html("simple/page.html", page)
-    return _validated(body, media_type)
+    return _validated(body, media_type, principal, request)
 
 
 def _elsewhere(namespace: Namespace, name: str) -> Response:
@@ -122,7 +134,7 @@ def _elsewhere(namespace: Namespace, name: str) -> Response:
     return Response("Found upstream.\n", 302, {"Location": url}, mimetype="text/plain")
 
 
-def negotiated_media_type() -> str:
+def negotiated_media_type(request: Request) -> str:
     """Return the media type of the response: ``?format=``, else the best match for ``Accept``, else HTML."""
     accept, wanted = request.headers.get("Accept", ""), request.args.get("format")
     if len(accept) + len(wanted or "") > LONGEST_KEPT:
@@ -148,17 +160,19 @@ def _best_media_type(accept: str, wanted: str | None) -> str:
 
 
 def _html(template: str, value: SimpleIndex | SimplePage) -> bytes:
-    return render_template(template, value=value, api_version=simple.API_VERSION).encode()
+    # Without the variables of pages for people, which need a request.
+    rendered = current_app.jinja_env.get_template(template).render(value=value, api_version=simple.API_VERSION)
+    return rendered.encode()
 
 
-def _validated(data: bytes, media_type: str) -> Response:
+def _validated(data: bytes, media_type: str, principal: Principal, request: Request) -> Response:
     """Return a page with a strong ETag per media type and encoding; clients must revalidate it to see new uploads."""
     digest = sha256(media_type.encode() + b"\n" + data).hexdigest()[:32]
     is_compressed = len(data) >= SMALLEST_BYTES and request.accept_encodings.quality("gzip") > 0
     headers = {
         "Content-Type": media_type if media_type != simple.PLAIN_HTML else "text/html; charset=utf-8",
         "Vary": "Accept, Accept-Encoding",
-        "Cache-Control": "no-cache" if current_principal().is_anonymous else "no-cache, private",
+        "Cache-Control": "no-cache" if principal.is_anonymous else "no-cache, private",
         "ETag": f'"{digest}-gzip"' if is_compressed else f'"{digest}"',
     }
     if is_compressed:

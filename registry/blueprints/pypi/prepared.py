@@ -21,7 +21,7 @@ from functools import wraps
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
-from flask import request
+from flask import Response, request
 from sqlalchemy import Engine
 from werkzeug.http import parse_etags
 
@@ -29,6 +29,7 @@ from registry import credential_names, metrics
 from registry.blueprints.auth.admissions import ACCESS_NUMBER, valid_until
 from registry.blueprints.auth.credentials import current_principal
 from registry.database import ACCESS, INDEX, ContentGeneration, Generation, immediate_look, part_of_name, utcnow
+from registry.domain.access import Principal
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -74,10 +75,8 @@ def preparable(largest_bytes: int) -> Callable[[View], View]:
         def marking(**arguments: Any) -> Any:
             now = utcnow()
             response = view(**arguments)
-            is_small = (response.content_length or 0) <= largest_bytes
-            is_final = response.status_code in (200, 302) and not response.cache_control.no_store
-            if is_final and is_small and _PART in request.environ:
-                request.environ[_VALID_UNTIL] = valid_until(current_principal(), now)
+            if _PART in request.environ:
+                note_validity(request.environ, response, current_principal(), now, largest_bytes)
             return response
 
         cast(Any, marking).is_preparable = True
@@ -86,14 +85,26 @@ def preparable(largest_bytes: int) -> Callable[[View], View]:
     return decorate
 
 
-def depends_on_name(normalized_name: str) -> None:
-    """Note that the present response depends on the packages of a name, and on no others."""
-    request.environ[_PART] = part_of_name(normalized_name)
+def depends_on_name(environ: WSGIEnvironment, normalized_name: str) -> None:
+    """Note that the response to a request depends on the packages of a name, and on no others."""
+    environ[_PART] = part_of_name(normalized_name)
 
 
-def depends_on_index() -> None:
-    """Note that the present response depends on the list of package names, and on nothing else about packages."""
-    request.environ[_PART] = INDEX
+def depends_on_index(environ: WSGIEnvironment) -> None:
+    """Note that the response to a request depends on the list of package names, and on nothing else about packages."""
+    environ[_PART] = INDEX
+
+
+def note_validity(
+    environ: WSGIEnvironment, response: Response, principal: Principal, now: datetime, largest_bytes: int
+) -> None:
+    """Note until when a response to this principal holds if nothing changes, unless it must not be cached.
+
+    :param now: before any of its data was read.
+    """
+    is_small = (response.content_length or 0) <= largest_bytes
+    if response.status_code in (200, 302) and is_small and not response.cache_control.no_store:
+        environ[_VALID_UNTIL] = valid_until(principal, now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ def test_an_admission_ends_with_the_credentials(pip, shelf, owner, monkeypatch):
     for credentials in (deploy_token, ("gitlab-ci-token", job_secret)):
         for name in NAMES[:2]:
             assert pip.simple_page(shelf, name, credentials).status_code == 200
-    for module in ("auth.permits", "auth.credentials"):
+    for module in ("auth.permits", "auth.credentials", "pypi.admitted"):
         monkeypatch.setattr(f"registry.blueprints.{module}.utcnow", lambda: ends_at + timedelta(seconds=1))
 
     for credentials in (deploy_token, ("gitlab-ci-token", job_secret)):

@@ -320,7 +320,7 @@ def test_an_answer_expires_with_the_token_it_was_made_for(pip, published_project
     for credentials in callers:
         assert pip.simple_page(published_project, "demo", credentials).status_code == 200
     later = utcnow() + timedelta(seconds=21)
-    for module in ("pypi.prepared", "auth.permits", "auth.credentials"):
+    for module in ("pypi.prepared", "pypi.admitted", "auth.permits", "auth.credentials"):
         monkeypatch.setattr(f"registry.blueprints.{module}.utcnow", lambda: later)
 
     for credentials in callers:
@@ -438,7 +438,7 @@ def test_a_token_that_expires_at_midnight_reads_nothing_after_it(pip, published_
     token = factories.access_token(reporter, expires_on=midnight.date())
 
     def at(moment):
-        for module in ("pypi.prepared", "auth.permits", "auth.credentials"):
+        for module in ("pypi.prepared", "pypi.admitted", "auth.permits", "auth.credentials"):
             monkeypatch.setattr(f"registry.blueprints.{module}.utcnow", lambda: moment)
         return pip.simple_page(published_project, "demo", token).status_code
 

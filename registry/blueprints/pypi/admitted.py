@@ -1,0 +1,63 @@
+"""Simple pages for callers whose admission is kept, made in front of Flask.
+
+Flask takes about as long as the page itself to find the view and to complete the response. Here, a caller that an
+earlier request has admitted (``auth.admissions``) gets the page from the function that the view calls
+(``index.page_response``). Everything else is left to the view: first requests, sessions, anonymous callers, other
+spellings of the URL, names that the namespace lacks, and errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from flask import Flask, Request, Response, g
+from sqlalchemy.exc import SQLAlchemyError
+
+from registry import addresses, metrics
+from registry.blueprints.auth.admissions import ACCESS_NUMBER, Admission, Admissions
+from registry.blueprints.pypi import index
+from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, note_validity
+from registry.blueprints.routing import SimplePageURL, add_protective_headers, simple_page_url
+from registry.database import utcnow
+from registry.domain.access import Permission, PrincipalKind
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+class AdmittedPages:
+    """WSGI middleware behind ``APIPaths``."""
+
+    def __init__(self, application: WSGIApplication, app: Flask) -> None:
+        self._application = application
+        self._app = app
+        self._admissions: Admissions = app.extensions["admissions"]
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        answer = self._page(environ) or self._application
+        return answer(environ, start_response)
+
+    def _page(self, environ: WSGIEnvironment) -> Response | None:
+        if ACCESS_NUMBER not in environ or environ["REQUEST_METHOD"] != "GET" or not addresses.is_usable(environ):
+            return None
+        asked, now = simple_page_url(environ["PATH_INFO"]), utcnow()
+        if asked is None:
+            return None
+        admission = self._admissions.find(environ, Permission.READ_PACKAGE, asked.reference, now)
+        if admission is None or admission.principal.kind in (PrincipalKind.SESSION, PrincipalKind.ANONYMOUS):
+            return None
+        environ[metrics.ROUTE], environ["registry.principal"] = asked.rule, admission.principal.label
+        response = self._made(admission, asked, environ)
+        if response is not None:
+            add_protective_headers(response)
+            note_validity(environ, response, admission.principal, now, LARGEST_PAGE_BYTES)
+        return response
+
+    def _made(self, admission: Admission, asked: SimplePageURL, environ: WSGIEnvironment) -> Response | None:
+        try:
+            with self._app.app_context():
+                g.environ = environ  # for the log of slow statements
+                return index.page_response(admission.namespace, asked.name, admission.principal, Request(environ))
+        except SQLAlchemyError:  # the view reports the error
+            return None

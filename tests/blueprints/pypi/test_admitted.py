@@ -1,0 +1,163 @@
+"""Pages made in front of Flask: the same as those of the view, to which everything else is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask, request_started
+from werkzeug.test import TestResponse
+
+from registry.blueprints.routing import APIPaths, simple_page_url
+from registry.database import changes_name, transaction
+from registry.domain.packages import simple
+from registry.models import Group, Project, Role, Visibility
+from tests import factories
+from tests.builders import build_wheel
+from tests.clients import Pip, pypi_path
+
+ROUTED = [
+    "/api/v4/projects/3/packages/pypi/simple/demo",
+    "/api/v4/projects/3//packages/pypi/simple/Demo.one_2-3/",
+    "/api/v4/projects/acme%2Ftools/packages/pypi/simple/demo",
+    "/api/v4/groups/acme%2ftools%2fsub/-/packages/pypi/simple/demo/",
+    "/api/v4/groups/packages/-/packages/pypi/simple/simple",
+]
+NOT_ROUTED = [
+    "/api/v4/projects/acme/tools/packages/pypi/simple/demo",
+    "/api/v4/projects/3/packages/pypi/simple",
+    "/api/v4/projects/3/packages/pypi/+simple/demo",
+    "/api/v4/projects/3/packages/pypi/simple/demo/more",
+    "/api/v4/projects/3/packages/pypi/simple/demo%2Fmore",
+    "/api/v4/projects/3/packages/pypi/simple/..",
+    "/api/v4/projects/3/packages/pypi/simple/d%C3%A9mo",
+    "/api/v4/projects/%C3%A9/packages/pypi/simple/demo",
+    "/api/v4/groups/3/packages/pypi/simple/demo",
+    "/sub/api/v4/projects/3/packages/pypi/simple/demo",
+]
+
+
+def normalized(app: Flask, target: str) -> str:
+    """The path that ``APIPaths`` makes of a target."""
+    paths: list[str] = []
+    environ = app.test_request_context(target).request.environ | {"REQUEST_URI": target}
+    list(APIPaths(lambda environ, _: paths.append(environ["PATH_INFO"]) or [])(environ, lambda *_: print))
+    return paths[0]
+
+
+@pytest.mark.parametrize("target", ROUTED)
+def test_a_usual_url_has_the_parts_that_flask_finds(app: Flask, target: str) -> None:
+    path = normalized(app, target)
+
+    found = simple_page_url(path)
+
+    rule, arguments = app.url_map.bind("registry.test").match(path, return_rule=True)
+    kind = "project" if "project" in arguments else "group"
+    assert found == (rule.rule, f"{kind} {arguments[kind]}", arguments["name"])
+
+
+@pytest.mark.parametrize("target", NOT_ROUTED)
+def test_other_urls_are_left_to_flask(app: Flask, target: str) -> None:
+    assert simple_page_url(normalized(app, target)) is None
+
+
+@pytest.fixture
+def tools(app: Flask) -> Project:
+    """A public project with a wheel."""
+    project = factories.project(
+        "tools", parent=factories.group("acme", visibility=Visibility.PUBLIC), visibility=Visibility.PUBLIC
+    )
+    factories.published(project, build_wheel("demo"))
+    return project
+
+
+@pytest.fixture
+def token(tools: Project) -> str:
+    return factories.access_token(factories.member(tools, Role.REPORTER))
+
+
+@pytest.fixture
+def by_view(app: Flask) -> Callable[[Callable[[], TestResponse]], tuple[TestResponse, bool]]:
+    """Makes a request, and returns the response and whether Flask was needed for it."""
+    started: list[object] = []
+
+    def note(_sender: object, **_: object) -> None:
+        started.append(True)
+
+    def make(act: Callable[[], TestResponse]) -> tuple[TestResponse, bool]:
+        started.clear()
+        with request_started.connected_to(note, app):
+            return act(), bool(started)
+
+    return make
+
+
+def make_stale(name: str = "demo") -> None:
+    """Have the pages of a name made anew, without another change."""
+    with transaction(changes_answers=False):
+        changes_name(name)
+
+
+@pytest.mark.parametrize("accept", ["*/*", simple.JSON, simple.HTML])
+@pytest.mark.parametrize(
+    "headers", [{}, {"Accept-Encoding": "gzip"}, {"Range": "bytes=0-9"}], ids=["", "gzip", "range"]
+)
+def test_a_page_is_the_same_as_that_of_the_view(
+    pip: Pip, tools: Project, token: str, by_view: Any, accept: str, headers: dict[str, str]
+) -> None:
+    assert isinstance(tools.parent, Group)
+    for version in range(2, 6):  # so that it is compressed
+        factories.published(tools, build_wheel("demo", f"{version}.0"))
+    for namespace in (tools, tools.parent):
+        made = []
+        for _ in range(2):
+            make_stale()
+            made.append(by_view(lambda: pip.simple_page(namespace, "demo", token, accept, headers=headers)))  # noqa: B023
+
+        (first, is_first_by_view), (second, is_second_by_view) = made
+        assert (is_first_by_view, is_second_by_view) == (True, False)
+        assert (second.status, second.data) == (first.status, first.data)
+        assert ("gzip" in second.headers.get("Content-Encoding", "")) is ("Accept-Encoding" in headers)
+        without_id = [[each for each in response.headers if each[0] != "X-Request-Id"] for response in (first, second)]
+        assert without_id[0] == without_id[1]
+
+
+def test_what_is_not_a_page_of_an_admitted_caller_is_left_to_the_view(
+    app: Flask, pip: Pip, tools: Project, token: str, by_view: Any
+) -> None:
+    path = f"{pypi_path(tools)}/simple"
+    requests: dict[str, Callable[[], TestResponse]] = {
+        "an unknown name": lambda: pip.simple_page(tools, "missing", token),
+        "an anonymous caller": lambda: pip.simple_page(tools, "demo"),
+        "HEAD": lambda: pip.simple_page(tools, "demo", token, method="HEAD"),
+        "an unusable host": lambda: pip.simple_page(tools, "demo", token, headers={"Host": "a b"}),
+        "other credentials": lambda: pip.simple_page(tools, "demo", "glpat-unknown"),
+        "another route": lambda: pip.get(f"{path.replace('simple', '+simple')}/demo/", token),
+    }
+    expected = {
+        "an unknown name": 302, "an anonymous caller": 200, "HEAD": 200, "an unusable host": 400,
+        "other credentials": 200, "another route": 200,
+    }  # fmt: skip
+    pip.simple_page(tools, "demo", token)
+    for case, act in requests.items():
+        for _ in range(2):
+            make_stale()
+            make_stale("missing")
+
+            response, is_by_view = by_view(act)
+
+            assert (response.status_code, is_by_view) == (expected[case], True), case
+
+
+def test_an_admission_does_not_outlive_a_change_of_access(pip: Pip, tools: Project, token: str, by_view: Any) -> None:
+    for _ in range(2):
+        make_stale()
+        response, is_by_view = by_view(lambda: pip.simple_page(tools, "demo", token))
+    assert not is_by_view
+
+    with transaction():
+        make_stale()
+    response, is_by_view = by_view(lambda: pip.simple_page(tools, "demo", token))
+
+    assert (response.status_code, is_by_view) == (200, True)
