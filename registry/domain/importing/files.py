@@ -132,7 +132,7 @@ def look_up(name: Selection, source: Source, destination: Destination) -> Lookup
 
     :raises SourceError: the source does not list the files.
     """
-    page = source.page(name.name)
+    page = source.page(name.name, name.versions)
     with destination.session():
         existing = {file.filename: file for file in _existing_files(name.name, destination.project_id)}
     yanked_versions = _yanked_versions(existing.values(), page)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from packaging.utils import NormalizedName
+from packaging.version import Version
 
 from registry.domain.distributions import filenames
 from registry.domain.http import CHUNK_BYTES, Sink
@@ -35,7 +36,7 @@ class Folder:
         """Return every package name once; the empty name stands for files with invalid names."""
         return list(self._files)
 
-    def page(self, name: NormalizedName) -> SourcePage:
+    def page(self, name: NormalizedName, versions: Collection[Version] = ()) -> SourcePage:
         if name not in self._files:
             raise SourceError("the folder has no files of this package")
         return SourcePage(tuple(self._files[name]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import Version
 from requests import PreparedRequest
 from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import parse_header_links
@@ -90,13 +91,15 @@ class GitLab:
     def names(self) -> list[NormalizedName]:
         return list(self._listed())
 
-    def page(self, name: NormalizedName) -> SourcePage:
+    def page(self, name: NormalizedName, versions: Collection[Version] = ()) -> SourcePage:
         packages = self._listed().get(name)
         if packages is None:
             raise SourceError("GitLab lists no package of this name")
         files: list[SourceFile] = []
         left_out: list[LeftOut] = []
         for package in packages:
+            if versions and filenames.version(package.version) not in versions:
+                continue  # saves a request
             if package.status in IMPORTED_STATUSES:
                 newest, replaced = self._files(package)
                 files += newest

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit, urlunsplit
 
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
+from packaging.version import Version
 from requests.auth import HTTPBasicAuth
 
 from registry.domain.http import Client, Page, Sink, split
@@ -54,7 +55,7 @@ class Index:
             self._pages = _json_names(page.body) if is_json else _html_names(page.body, page.url)
         return [canonicalize_name(name) for name in self._pages]
 
-    def page(self, name: NormalizedName) -> SourcePage:
+    def page(self, name: NormalizedName, versions: Collection[Version] = ()) -> SourcePage:
         page = self._read(self._pages.get(name) or urljoin(self.address, f"{name}/"))
         with _parsing(f"the page of {name}"):
             is_json = _is_json(page.media_type)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
 from packaging.utils import NormalizedName
+from packaging.version import Version
 
 from registry.domain.http import Sink
 from registry.models import ImportedPipeline
@@ -77,9 +78,10 @@ class Source(Protocol):
         :raises SourceError: the source does not list its names.
         """
 
-    def page(self, name: NormalizedName) -> SourcePage:
+    def page(self, name: NormalizedName, versions: Collection[Version] = ()) -> SourcePage:
         """Return the files of one package name.
 
+        :param versions: the versions that are needed; empty for all. Others can be among the files.
         :raises SourceError: the source does not list them.
         """
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from packaging.utils import NormalizedName
+from packaging.version import Version
 
 from registry.domain.importing import gitlab as importing
 from registry.domain.importing.gitlab import GitLab
@@ -77,6 +78,17 @@ def test_all_pages_are_read_from_the_instance_itself(
 
     assert tools.names() == [*(f"demo{number}" for number in range(5)), "many"]
     assert len(tools.page(NormalizedName("many")).files) == 5
+
+
+def test_only_the_files_of_the_wanted_versions_are_listed(
+    gitlab: fakes.GitLab, project: fakes.Project, source: Source
+) -> None:
+    gitlab.publish(project, *[build_wheel("demo", f"{number}.0") for number in range(3)])
+
+    page = source().page(DEMO, {Version("1")})
+
+    assert [file.filename for file in page.files] == ["demo-1.0-py3-none-any.whl"]
+    assert sum("package_files" in request.path for request in gitlab.requests) == 1
 
 
 def test_pages_without_an_end_are_given_up(
@@ -158,11 +170,10 @@ def test_lists_are_not_read_from_another_server(gitlab: fakes.GitLab, project: f
 
 def test_rate_limits_are_respected(gitlab: fakes.GitLab, project: fakes.Project, source: Source) -> None:
     gitlab.publish(project, WHEEL)
-    gitlab.fail("projects/acme%2Ftools/packages", Fault(429, (("Retry-After", "1"),)))
-    before = datetime.now(UTC)
+    gitlab.fail("projects/acme%2Ftools/packages", *[Fault(429, (("Retry-After", "0"),))] * 2)
 
     assert source().names() == [DEMO]
-    assert (datetime.now(UTC) - before).total_seconds() >= 1
+    assert len(gitlab.asked_for("projects/acme%2Ftools/packages")) == 3
 
 
 def test_files_keep_the_pipelines_that_published_them(
