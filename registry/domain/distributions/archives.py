@@ -103,6 +103,21 @@ def _refuse_bomb(unpacked_size: int, packed_size: int) -> None:
         )
 
 
+def _refuse_collisions(members: Iterable[tuple[str, bool]]) -> None:
+    """Refuse files that cannot be unpacked beside another member on every file system.
+
+    On Windows and macOS, names that differ only in case are the same. Two such folders become one, which harms no file.
+
+    :param members: the path of each member, and whether it is a folder.
+    """
+    # A slash becomes the smallest character, so that the content of a folder follows its name immediately.
+    folded = sorted((path.casefold().replace("/", "\0"), not is_folder, path) for path, is_folder in members)
+    for (name, is_file, path), (other, other_is_file, other_path) in itertools.pairwise(folded):
+        is_same = name == other and (is_file or other_is_file)
+        if is_same or (is_file and other.startswith(f"{name}\0")):
+            raise _bad_member(other_path, f"cannot be unpacked beside {quoted(path)} where case makes no difference")
+
+
 def _refuse_too_many(members: int) -> None:
     if members > MAX_MEMBERS:
         raise InvalidDistribution(f"the archive has more than {MAX_MEMBERS} members")
@@ -322,6 +337,7 @@ def _entries(file: BinaryIO, directory: _Directory) -> dict[str, Entry]:
         raise InvalidDistribution(
             f"the zip file's central directory does not hold the {directory.count} members announced"
         )
+    _refuse_collisions((path, entry.is_folder) for path, entry in entries.items())
     return entries
 
 
@@ -498,21 +514,22 @@ def read_tar_gz(file: BinaryIO, filename: str, limit: int) -> TopFolder:
         folders; or the file occurs twice, or is larger than ``limit`` bytes.
     """
     stream: BinaryIO = io.BufferedReader(_Gunzip(file), _CHUNK_BYTES)
-    top, content, links, files, names_length = "", None, set[str](), set[str](), 0
+    top, content, links, names_length = "", None, set[str](), 0
+    files, folders = set[str](), set[str]()
     for member in _members(stream):
         path = safe_path(member.name)
         _check_member(member, path, links)
         top = _top_of(path, top)
-        if not member.isdir():
-            files.add(path)
-            names_length += len(path)
-            _refuse_too_long(names_length)
+        (folders if member.isdir() else files).add(path)
+        names_length += len(path)
+        _refuse_too_long(names_length)
         if path == f"{top}/{filename}":
             if content is not None or member.type not in _PLAIN_FILES:
                 raise _bad_member(path, "must be there once, as a plain file")
             content = _content(stream, member, limit)
         else:
             _skip_content(stream, member)
+    _refuse_collisions([*((path, False) for path in files), *((path, True) for path in folders)])
     return TopFolder(top, content, frozenset(files))
 
 

@@ -103,6 +103,8 @@ GOOD_ZIP_FILES = {
     "stored member": (added(lambda target: target.writestr("top/c.py", b"c")), {"top/c.py": b"c"}),
     "empty member": (with_member("top/c.py"), {"top/c.py": b""}),
     "folder": (with_member("top/folder/"), {}),
+    "folders that differ in case": (with_member("TOP/c.py"), {"TOP/c.py": b""}),
+    "names that begin alike": (with_member("top/a.py.txt"), {"top/a.py.txt": b""}),
     "name outside of ASCII": (with_member("top/d\u00e9mo/\u6a21.txt", b"c"), {"top/d\u00e9mo/\u6a21.txt": b"c"}),
     "zip file in it": (with_member("top/inner.zip", zip_of(FILES)), {"top/inner.zip": zip_of(FILES)}),
     "zip64 member": (added(with_zip64_member), {"top/c.py": b"c"}),
@@ -304,6 +306,10 @@ BAD_ZIP_FILES = {
     # Names
     "name twice": (with_member("top/a.py", b"evil"), "'top/a.py' occurs twice"),
     "file and folder of one name": (with_member("top/a.py/"), "'top/a.py' occurs twice"),
+    "names that differ in case": (with_member("Top/A.py"), "'top/a.py' cannot be unpacked beside 'Top/A.py'"),
+    "file and folder that differ in case": (with_member("top/A.py/"), "'top/a.py' cannot be unpacked beside"),
+    "file in a file": (with_member("top/a.py/b"), "'top/a.py/b' cannot be unpacked beside 'top/a.py'"),
+    "file in a file that differs in case": (with_member("TOP/A.py/b"), "'TOP/A.py/b' cannot be unpacked beside"),
     "name in a roundabout way": (with_member("./top/a.py", b"evil"), "'./top/a.py' must be named by a plain path"),
     "doubled slash": (with_member("top//c.py"), "'top//c.py' must be named by a plain path"),
     "the root itself": (with_member("./"), "'./' must be named by a plain path"),
@@ -393,6 +399,8 @@ GOOD_TAR_FILES = {
     "a comment as git leaves it": tar_with(pax_headers={"comment": "0123456789abcdef"}),
     "folders": tar_with(folder("top"), folder("top/b"), member("top/b/c.py", b"c")),
     "folders of the oldest format": tar_with(member("top/b/", kind=tarfile.AREGTYPE), tar_format=tarfile.USTAR_FORMAT),
+    "a name twice": tar_with(member("top/b.py", B), member("top/b.py", B)),
+    "folders that differ in case": tar_with(folder("top/c"), member("top/C/a.py")),
     "names that begin with a dot": tar_with(folder("./"), folder("./top"), member("./top/b.py"), first="./top/a.py"),
     "symbolic links that stay inside": tar_with(symlink("top/b/up", "../a.py"), symlink("top/b/here", ".")),
     "a hard link that stays inside": tar_with(hard_link("top/b", "top/a.py")),
@@ -436,6 +444,9 @@ PLAIN = raw("top/b.py")
 OUTSIDE = "a link must stay in the top folder"
 
 BAD_TAR_FILES = {
+    "names that differ in case": (tar_with(member("top/A.py")), "'top/a.py' cannot be unpacked beside 'top/A.py'"),
+    "a file and a folder": (tar_with(folder("top/A.py")), "'top/a.py' cannot be unpacked beside 'top/A.py'"),
+    "a file in a file": (tar_with(member("top/a.py/b")), "'top/a.py/b' cannot be unpacked beside 'top/a.py'"),
     # The frame
     "nothing": (b"", "the gzip stream is cut off"),
     "text": (b"print('demo')\n", "the file is not a gzip stream"),
