@@ -188,39 +188,48 @@ def _print_yank(done: str, project: Project, name: str, version: str, filename: 
 @click.argument(
     "paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
+@click.option("--strict", "strictly", is_flag=True, help="Check like a project that refuses files with remarks.")
 @json_option
-def check_files(paths: tuple[Path, ...], as_json: bool) -> None:
+def check_files(paths: tuple[Path, ...], strictly: bool, as_json: bool) -> None:
     """Check wheels and sdists like an upload, without uploading them. Fails if an upload would be refused.
 
-    Prints one line per problem: file, problem. For a valid file, it prints one line with "ok".
+    Prints one line per problem: file, problem. A problem with which the file is accepted starts with "remark: ". For a
+    file without problems, it prints one line with "ok".
     """
-    checked = {path: _examined(path) for path in paths}
+    checked = {path: _examined(path, strictly) for path in paths}
     if as_json:
         print_records([_examination_record(path, examination) for path, examination in checked.items()], as_json)
     else:
         for path, examination in checked.items():
-            for problem in examination.problems or ("ok",):
-                print_records([{"file": path, "problem": problem}], as_json)
-    refused = sum(bool(examination.problems) for examination in checked.values())
+            print_records(_examination_lines(path, examination), as_json)
+    refused = sum(bool(examination.refusals) for examination in checked.values())
     if refused:
         raise click.ClickException(f"{refused} of {len(checked)} files would be refused.")
 
 
-def _examined(path: Path) -> Examination:
+def _examined(path: Path, strictly: bool) -> Examination:
     try:
         with path.open("rb") as file:
-            return inspection.examine(file, path.name)
+            examination = inspection.examine(file, path.name)
     except OSError as error:
         raise click.ClickException(f"{path} cannot be read: {error.strerror}.") from error
+    return examination.strictly() if strictly else examination
+
+
+def _examination_lines(path: Path, examination: Examination) -> list[Record]:
+    problems = [*map(str, examination.refusals), *(f"remark: {remark}" for remark in examination.remarks)]
+    return [{"file": path, "problem": problem} for problem in problems or ["ok"]]
 
 
 def _examination_record(path: Path, examination: Examination) -> Record:
     found = examination.distribution
+    remarks = [remark.as_json() for remark in examination.remarks]
     return {
         "file": path,
         "name": found and found.name,
         "version": found and found.version,
-        "errors": [problem.as_json() for problem in examination.problems],
+        "errors": [problem.as_json() for problem in examination.refusals],
+        **({"remarks": remarks} if remarks else {}),
     }
 
 

@@ -34,6 +34,7 @@ class Section(enum.StrEnum):
     PACKAGE_REGISTRY = "package_registry"
     SIZE_LIMITS = "size_limits"
     DUPLICATES = "duplicates"
+    REMARKS = "remarks"
 
 
 class Kind(Generic[Value]):

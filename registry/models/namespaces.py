@@ -113,6 +113,8 @@ class Project(Namespace):
     job_allowlist_enforced: Mapped[bool | None] = mapped_column(default=True)
     # Whether uploading an identical file again succeeds, without any effect.
     identical_upload_accepted: Mapped[bool | None] = mapped_column(default=False)
+    # Whether an upload is refused for every deviation from the standards.
+    strict_uploads: Mapped[bool | None] = mapped_column(default=False)
     last_activity_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=utcnow)
 
     @hybrid_property

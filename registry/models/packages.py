@@ -164,6 +164,12 @@ class PackageFile(Model):
             sqlite_where=text("status = 'default'"),
             postgresql_where=text("status = 'default'"),
         ),
+        Index(
+            "ix_package_files_remarked",
+            "package_id",
+            sqlite_where=text("remarks IS NOT NULL"),
+            postgresql_where=text("remarks IS NOT NULL"),
+        ),
         AUTOINCREMENT,
     )
 
@@ -181,6 +187,8 @@ class PackageFile(Model):
     core_metadata_sha256: Mapped[str | None] = mapped_column(String(64), index=True)
     # Whether clients can rely on that document: for every wheel, and for an sdist without dynamic fields.
     core_metadata_is_final: Mapped[bool] = mapped_column(default=False)
+    # The problems with which the file was accepted, as "field", "value", and "expected"; null if there are none.
+    remarks: Mapped[list[dict[str, str]] | None] = mapped_column(JSON(none_as_null=True), deferred=True)
     yanked_reason: Mapped[str | None] = mapped_column(Text)  # why the file is yanked (PEP 592), "" without a reason
     creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)

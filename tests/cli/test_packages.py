@@ -295,6 +295,19 @@ def test_checked_files_as_json_have_every_problem(run: Run, tmp_path: Path) -> N
     ]
 
 
+def test_remarks_fail_a_check_only_if_it_is_strict(run: Run, tmp_path: Path) -> None:
+    (odd,) = on_disk(tmp_path, build_wheel(headers=["License-Expression: MIT"]))
+    sentence = "Metadata-Version is '2.1', expected is 2.4 or later, for there is a field License-Expression"
+    remark = {"field": "Metadata-Version", "value": "2.1", "expected": sentence.partition("expected is ")[2]}
+
+    lenient, strict = run("packages", "check", odd), run("packages", "check", "--strict", odd)
+    (record,) = json.loads(run("packages", "check", "--json", odd).stdout)
+
+    assert (lenient.exit_code, columns(lenient)) == (0, [[odd, f"remark: {sentence}"]])
+    assert (strict.exit_code, strict.stdout) == (1, f"{odd}\t{sentence}\n")
+    assert (record["errors"], record["remarks"]) == ([], [remark])
+
+
 def test_a_file_to_check_has_to_exist(refused: Refused, tmp_path: Path) -> None:
     assert "'gone.whl' does not exist" in refused("packages", "check", "gone.whl")
     assert "is a directory" in refused("packages", "check", str(tmp_path))

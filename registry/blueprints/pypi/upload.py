@@ -28,7 +28,7 @@ from registry.domain.access import Permission
 from registry.domain.packages import publishing, usage
 from registry.domain.packages.publishing import Upload
 from registry.domain.packages.usage import Limit
-from registry.errors import BadRequest, Code, InvalidParameter, TooLarge
+from registry.errors import BadRequest, Code, InvalidParameter, Problem, TooLarge
 from registry.models import Project
 from registry.storage import StagedFile, Storage
 
@@ -59,7 +59,8 @@ def routes(gate: Gate) -> Blueprint:
     def upload(project: Project) -> Response:
         """Publish a file (GitLab, PyPI API "Upload a package").
 
-        An accepted identical upload of an existing file returns 200 instead of 201.
+        An accepted identical upload of an existing file returns 200 instead of 201. ``remarks`` lists the problems with
+        which the file was accepted.
         """
         storage, allowed = _storage(), _allowed()
         with closing(storage.stage()) as staged:
@@ -69,7 +70,7 @@ def routes(gate: Gate) -> Blueprint:
             )  # fmt: skip
         if published.is_new:
             request.environ[metrics.EVENT] = metrics.Upload(staged.size_bytes)
-            return make_response(jsonify(message="201 Created"), 201)
+            return make_response(jsonify(message="201 Created", **_remarks(published.remarks)), 201)
         return jsonify(message="200 OK")
 
     @blueprint.post(PYPI["project"] + "/validate")
@@ -79,16 +80,20 @@ def routes(gate: Gate) -> Blueprint:
         allowed = _allowed()
         with closing(_storage().stage()) as staged:
             received = received_upload(staged, allowed.file_bytes)
-            publishing.validate(
+            remarks = publishing.validate(
                 received, project=project, principal=current_principal(), max_size_bytes=allowed.file_bytes,
                 limits=allowed.limits,
             )  # fmt: skip
             return jsonify(
                 message="200 OK", name=received.name, version=received.version, filename=received.filename,
-                size=staged.size_bytes, sha256=staged.sha256,
+                size=staged.size_bytes, sha256=staged.sha256, **_remarks(remarks),
             )  # fmt: skip
 
     return blueprint
+
+
+def _remarks(remarks: tuple[Problem, ...]) -> dict[str, object]:
+    return {"remarks": [remark.as_json() for remark in remarks]} if remarks else {}
 
 
 def _storage() -> Storage:

@@ -194,7 +194,8 @@ def _detail(namespace: Project | Group, package: Package) -> str:
     pipelines = lists.pipelines_of([package]).get(package.id, [])
     digest = lists.core_metadata_digest(package)
     is_open = index.opens_to_all(project, project)
-    files: paging.Page[PackageFile] = pagination.page(lists.ordered_files(package, "id", descending=False))
+    listing = lists.with_remarks(lists.ordered_files(package, "id", descending=False))
+    files: paging.Page[PackageFile] = pagination.page(listing)
     return render_template(
         "ui/packages/detail.html",
         files=files,

@@ -1,4 +1,4 @@
-"""Settings › Packages and registries: forwarding of groups; access, duplicates, and protection rules of projects."""
+"""Settings › Packages and registries: forwarding of groups; access, duplicates, remarks, and protection rules."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class ForwardingForm(Form):
 
 
 DuplicatesForm = form_of(ProjectSettings, Section.DUPLICATES)
+RemarksForm = form_of(ProjectSettings, Section.REMARKS)
 
 
 class ProtectionRuleForm(Form):
@@ -123,6 +124,13 @@ def routes(gate: Gate) -> Blueprint:
         namespaces.change(project, DuplicatesForm().changes(ProjectChanges), by=principal())
         return _saved(project)
 
+    @blueprint.post(f"{PROJECT_SETTINGS}/remarks")
+    @gate(Permission.ADMIN_NAMESPACE)
+    def change_remarks(project: Project) -> Response:
+        """Change whether files with remarks are refused."""
+        namespaces.change(project, RemarksForm().changes(ProjectChanges), by=principal())
+        return _saved(project)
+
     @blueprint.post(f"{PROJECT_SETTINGS}/protection_rules")
     @gate(Permission.ADMIN_PACKAGE)
     def add_protection_rule(project: Project) -> Page:
@@ -184,6 +192,7 @@ def _project_page(
         access_form=access_form or _access_form(project, formdata=None),
         rule_form=rule_form or _rule_form(formdata=None),
         duplicates_form=DuplicatesForm.of(project, formdata=None),
+        remarks_form=RemarksForm.of(project, formdata=None),
         rules=protection.protection_rules(project),
         anyone_may_pull_is_offered=access.anyone_may_pull(),
         forwards=forwarding.forwards(project),

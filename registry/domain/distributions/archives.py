@@ -68,7 +68,7 @@ def safe_path(name: str) -> str:
         raise _bad_member(name, "has control characters in its name")
     if "\\" in name:
         raise _bad_member(name, "has a backslash in its name; folders are separated by /")
-    if _ABSOLUTE.match(name):
+    if is_absolute(name):
         raise _bad_member(name, "has an absolute path; it must be a relative one")
     parts = _parts(name)
     if ".." in parts:
@@ -76,6 +76,21 @@ def safe_path(name: str) -> str:
     if len(parts) > MAX_DEPTH:
         raise _bad_member(name, f"lies more than {MAX_DEPTH} folders deep")
     return "/".join(parts)
+
+
+def is_absolute(path: str) -> bool:
+    """Return whether a path is absolute on any system, or begins with a drive."""
+    return _ABSOLUTE.match(path) is not None
+
+
+def leads_outside(path: str) -> bool:
+    """Return whether a path is absolute or has ``..`` in it."""
+    return is_absolute(path) or ".." in _parts(path)
+
+
+def plain_path(path: str) -> str:
+    """Return a path without ``.`` and redundant slashes."""
+    return "/".join(_parts(path))
 
 
 def _parts(path: str) -> list[str]:

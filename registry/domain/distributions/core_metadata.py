@@ -1,8 +1,7 @@
 """Reading and validation of core metadata: the ``METADATA`` of a wheel and the ``PKG-INFO`` of an sdist.
 
 Documents are untrusted, so reading them is bounded in memory and time. ``packaging`` implements the rules of the
-standard; they are applied field by field and value by value here, so that one response lists every problem. Some
-deviations that older tools produced and every installer accepts are allowed: see ``fields_before_their_time``.
+standard; they are applied field by field and value by value here, so that one response lists every problem.
 
 PyPA specifications, "Core metadata".
 """
@@ -17,9 +16,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from packaging.metadata import Metadata, RawMetadata, parse_email
+from packaging.specifiers import SpecifierSet
 
 from registry.domain.distributions import filenames
-from registry.errors import InvalidDistribution, Problem
+from registry.domain.distributions.gate import Check, Finding
+from registry.errors import InvalidDistribution
 
 MIB = 1024 * 1024
 MAX_BYTES = 10 * MIB
@@ -30,10 +31,11 @@ MAX_HEAD_LENGTH = 4 * MIB
 MAX_HEAD_LINES = 50_000
 MAX_DIFFERENT_FIELDS = 100
 MAX_SYNTAX_LENGTH = 10_000  # of a value whose syntax is checked; the longest seen are requirements of some 500
+_AT_MOST_LENGTH = f"at most {MAX_SYNTAX_LENGTH} characters long"
 
 _METADATA_VERSION = re.compile(r"([12])\.([0-9]{1,2})")
 _FIELD_LINE = re.compile(r"[!-9;-~]+:|[ \t]")  # a field, or the next line of a folded one (RFC 5322, section 2.2)
-_READ_BY_RESOLVERS = {"name", "version", "requires-dist", "requires-python", "provides-extra"}
+_READ_BY_INSTALLERS = {"name", "version", "requires-dist", "requires-python", "provides-extra"}
 _OWN_CHECKS = {"metadata_version", "name", "version"}
 _VERSIONS = {
     (1, 0): "metadata-version name version platform summary description keywords home-page author author-email license",
@@ -67,9 +69,11 @@ _SYNTAX = {
     "license-file": "a relative path, with / between folders and without .. and *",
     "provides-extra": "the name of an extra: ASCII letters, digits and . _ - between letters or digits",
     "requires-dist": "a requirement as in PEP 508",
-    "requires-python": "version specifiers as in PEP 440",
     "summary": "one line",
 }
+_SPECIFIERS = "version specifiers as in PEP 440"
+# A specifier such as >=3.7.*, which packaging before 22.0 accepted.
+_ORDERED_WILDCARD = re.compile(r"(^|,)\s*([<>]=?)\s*([0-9.]{1,50})\.\*\s*(?=,|$)")
 # Old distutils declared 1.0 but wrote fields of 1.1; old wheels declare 2.0, which was never accepted, and mean 2.1.
 _MEANT = {(1, 0): (1, 1), (2, 0): (2, 1)}
 # setuptools 56 to 76 wrote License-File into Metadata-Version 2.1, three versions before it was standardized.
@@ -117,6 +121,14 @@ class CoreMetadata:
         return self.fields.get("requires_python", "")
 
     @property
+    def python_specifiers(self) -> str:
+        """The Requires-Python on one line, without ``.*`` where current installers do not accept it.
+
+        pip ignores a constraint that it cannot parse, and would offer the file to every Python.
+        """
+        return _ORDERED_WILDCARD.sub(_ordered, " ".join(self.requires_python.split()))
+
+    @property
     def version_pair(self) -> tuple[int, int] | None:
         """The major and minor number of the Metadata-Version; ``None`` if its major version is not supported."""
         match = _METADATA_VERSION.fullmatch(self.metadata_version)
@@ -131,7 +143,7 @@ class CoreMetadata:
     def is_final_in_sdist(self) -> bool:
         """Whether a build cannot change the fields that resolvers read (PEP 643)."""
         dynamic = {field.strip().lower() for field in self.fields.get("dynamic", [])}
-        return (self.version_pair or (0, 0)) >= (2, 2) and dynamic.isdisjoint(_READ_BY_RESOLVERS)
+        return (self.version_pair or (0, 0)) >= (2, 2) and dynamic.isdisjoint(_READ_BY_INSTALLERS)
 
 
 def read(document: bytes) -> CoreMetadata:
@@ -187,55 +199,82 @@ def _stripped(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-def problems(metadata: CoreMetadata) -> Iterator[Problem]:
+def _ordered(wildcard: re.Match[str]) -> str:
+    """Return the specifier that a specifier with ``.*`` means: ``<=3.9.*`` includes all of 3.9."""
+    comma, operator, release = wildcard.groups()
+    if operator in (">=", "<") or not release.rpartition(".")[2]:
+        return f"{comma}{operator}{release}"
+    first, dot, last = release.rpartition(".")
+    return f"{comma}{'<' if operator == '<=' else '>='}{first}{dot}{int(last) + 1}"
+
+
+def findings(metadata: CoreMetadata) -> Iterator[Finding]:
     """Yield every violation of the standard in a core metadata document."""
     yield from malformed_fields(metadata)
     yield from wrong_metadata_version(metadata)
     yield from wrong_name(metadata)
     yield from wrong_version(metadata)
-    yield from wrong_requires_python(metadata)
     yield from wrong_syntax(metadata)
+    yield from wrong_requires_python(metadata)
     yield from fields_before_their_time(metadata)
 
 
-def malformed_fields(metadata: CoreMetadata) -> Iterator[Problem]:
+def malformed_fields(metadata: CoreMetadata) -> Iterator[Finding]:
     """Yield known fields that are repeated or cannot be parsed."""
     for field in sorted(metadata.malformed):
+        check = Check.AMBIGUOUS_FIELD if field in _READ_BY_INSTALLERS else Check.REPEATED_FIELD
         expected = "<label>, <address>, and each label once" if field == "project-url" else "there once, in UTF-8"
-        yield Problem(_titled(field), "repeated or malformed", expected)
+        yield check.found(_titled(field), "repeated or malformed", expected)
 
 
-def wrong_metadata_version(metadata: CoreMetadata) -> Iterator[Problem]:
-    """Yield a problem for an unsupported Metadata-Version.
+def wrong_metadata_version(metadata: CoreMetadata) -> Iterator[Finding]:
+    """Yield an unsupported Metadata-Version.
 
     Newer minor versions are backward compatible by definition and accepted.
     """
     if metadata.version_pair is None and "metadata-version" not in metadata.malformed:
-        yield Problem("Metadata-Version", metadata.metadata_version, "1.x or 2.x")
+        yield Check.METADATA_VERSION.found("Metadata-Version", metadata.metadata_version, "1.x or 2.x")
 
 
-def wrong_name(metadata: CoreMetadata) -> Iterator[Problem]:
+def wrong_name(metadata: CoreMetadata) -> Iterator[Finding]:
     if not filenames.is_valid_name(metadata.name) and "name" not in metadata.malformed:
         expected = "up to 255 ASCII letters, digits and . _ - between letters or digits"
-        yield Problem("Name", metadata.name, expected)
+        yield Check.NAME.found("Name", metadata.name, expected)
 
 
-def wrong_version(metadata: CoreMetadata) -> Iterator[Problem]:
-    """Yield a problem for a version that is not valid (PEP 440).
+def wrong_version(metadata: CoreMetadata) -> Iterator[Finding]:
+    """Yield a version that is not valid (PEP 440).
 
     Local versions are accepted: PyPI refuses them, but they are meant for private registries.
     """
     if filenames.version(metadata.version) is None and "version" not in metadata.malformed:
-        yield Problem("Version", metadata.version, "a version as in PEP 440")
+        yield Check.VERSION.found("Version", metadata.version, "a version as in PEP 440")
 
 
-def wrong_requires_python(metadata: CoreMetadata) -> Iterator[Problem]:
-    """Yield a problem for a Requires-Python with line breaks or unprintable characters, as simple pages contain it."""
-    if not metadata.requires_python.isprintable():
-        yield Problem("Requires-Python", metadata.requires_python, "one line of printable characters")
+def wrong_requires_python(metadata: CoreMetadata) -> Iterator[Finding]:
+    """Yield a Requires-Python that installers do not read, or only some of them."""
+    stated, meant = metadata.requires_python, metadata.python_specifiers
+    if len(stated) > MAX_SYNTAX_LENGTH:
+        yield Check.PYTHON.found("Requires-Python", stated, _AT_MOST_LENGTH)
+    elif not meant.isprintable():  # simple pages contain it
+        yield Check.PYTHON.found("Requires-Python", stated, "one line of printable characters")
+    elif not _are_specifiers(meant):
+        yield Check.PYTHON.found("Requires-Python", stated, _SPECIFIERS)
+    elif not _are_specifiers(stated):
+        yield Check.PYTHON_WILDCARD.found("Requires-Python", stated, f"{_SPECIFIERS}: .* only after == and !=")
+    elif not stated.isprintable():
+        yield Check.PYTHON_LINES.found("Requires-Python", stated, "one line of printable characters")
 
 
-def wrong_syntax(metadata: CoreMetadata) -> Iterator[Problem]:
+def _are_specifiers(text: str) -> bool:
+    try:
+        SpecifierSet(text)
+    except ValueError:  # an InvalidSpecifier, or a number of too many digits
+        return False
+    return True
+
+
+def wrong_syntax(metadata: CoreMetadata) -> Iterator[Finding]:
     """Yield values that do not have the syntax of their field.
 
     Requirements with a direct reference are accepted: PyPI refuses them, but private packages use them. Any Dynamic is
@@ -246,22 +285,26 @@ def wrong_syntax(metadata: CoreMetadata) -> Iterator[Problem]:
     for key, value in values.items():
         field, is_list = _field(key), isinstance(value, list)
         is_checked = field in _SYNTAX and not (field == "dynamic" and is_newer)
+        check = Check.REQUIREMENT if field == "requires-dist" else Check.FIELD_SYNTAX
         for item in (value if is_list else [value]) if is_checked else []:
             if len(item) > MAX_SYNTAX_LENGTH:
-                yield Problem(_titled(field), item, f"at most {MAX_SYNTAX_LENGTH} characters long")
+                yield check.found(_titled(field), item, _AT_MOST_LENGTH)
             elif not _is_valid(key, [item] if is_list else item):
-                yield Problem(_titled(field), item, _SYNTAX[field])
+                yield check.found(_titled(field), item, _SYNTAX[field])
 
 
-def fields_before_their_time(metadata: CoreMetadata) -> Iterator[Problem]:
-    """Yield fields that were introduced after the document's own Metadata-Version."""
+def fields_before_their_time(metadata: CoreMetadata) -> Iterator[Finding]:
+    """Yield fields that were introduced after the document's own Metadata-Version.
+
+    Two deviations of older tools that PyPI accepts are allowed: see ``_MEANT`` and ``_EARLY_FIELDS``.
+    """
     stated = metadata.version_pair
     if stated is None:
         return
     for field in sorted(map(_field, metadata.fields)):
         if _INTRODUCED[field] > _MEANT.get(stated, stated) and field not in _EARLY_FIELDS:
             needed = f"{_dotted(_INTRODUCED[field])} or later, for there is a field {_titled(field)}"
-            yield Problem("Metadata-Version", metadata.metadata_version, needed)
+            yield Check.EARLY_FIELD.found("Metadata-Version", metadata.metadata_version, needed)
 
 
 def _is_valid(key: str, value: str | list[str]) -> bool:

@@ -1,8 +1,9 @@
-"""Inspection of uploaded files: whether a file is a valid wheel or sdist, and every problem found in it.
+"""Inspection of uploaded files: whether a file is a wheel or sdist that installers can use, and every problem in it.
 
 A file is identified by its own metadata; its name and the upload form are compared with that. The checks follow PyPI's,
 except where a private registry or older packages need more leniency; each exception is documented where it is made.
-Memory and time are bounded for any input (see ``wheels.MAX_DIGESTED_BYTES`` and ``readmes``).
+``gate`` decides which of them refuse a file. Memory and time are bounded for any input (see
+``wheels.MAX_DIGESTED_BYTES`` and ``readmes``).
 
 PyPA specifications: "Binary distribution format", "Source distribution format", "Core metadata".
 """
@@ -10,9 +11,8 @@ PyPA specifications: "Binary distribution format", "Source distribution format",
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import BinaryIO, ParamSpec, TypeVar
 
 from packaging.utils import NormalizedName, canonicalize_name
@@ -21,9 +21,10 @@ from registry.domain.distributions import archives, core_metadata, filenames, re
 from registry.domain.distributions.archives import Zip
 from registry.domain.distributions.core_metadata import CoreMetadata
 from registry.domain.distributions.filenames import Kind, ParsedFilename
+from registry.domain.distributions.gate import Check, Finding
 from registry.errors import InvalidDistribution, Problem, quoted
 
-MAX_PROBLEMS = 100
+MAX_PROBLEMS = 100  # of each weight
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -33,7 +34,7 @@ Result = TypeVar("Result")
 class Distribution:
     """A distribution file as its own core metadata describes it.
 
-    :ivar requires_python: not truncated; empty if the file has none.
+    :ivar requires_python: as installers can read it, not truncated; empty if the file has none.
     :ivar core_metadata: the ``METADATA`` or ``PKG-INFO`` document, byte for byte.
     :ivar core_metadata_is_final: whether clients can rely on the document without opening the file: true for every
         wheel, and for an sdist if a build cannot change the fields that resolvers read (PEP 643, PEP 658).
@@ -54,18 +55,33 @@ class Distribution:
 class Examination:
     """The result of examining a file.
 
-    :ivar distribution: present even if there are problems; ``None`` if the metadata lacks a valid name or version.
-    :ivar problems: in the order of the checks; at most ``MAX_PROBLEMS``, plus one that stands for all others.
+    :ivar distribution: present even if there are refusals; ``None`` if the metadata lacks a valid name or version.
+    :ivar refusals: the problems for which the file is refused, in the order of the checks; at most ``MAX_PROBLEMS``,
+        plus one that stands for all others.
+    :ivar remarks: the problems with which it is accepted, bounded alike.
     """
 
     distribution: Distribution | None
-    problems: tuple[Problem, ...]
+    refusals: tuple[Problem, ...]
+    remarks: tuple[Problem, ...]
+
+    def strictly(self) -> Examination:
+        """Return the result in a strict project, which refuses what is remarked."""
+        return replace(self, refusals=bounded([*self.refusals, *self.remarks]), remarks=())
+
+
+def bounded(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Return at most ``MAX_PROBLEMS`` problems, plus one that stands for all others."""
+    if len(problems) <= MAX_PROBLEMS:
+        return tuple(problems)
+    rest = Problem("content", f"more than {MAX_PROBLEMS} problems", "none; the others are not listed")
+    return (*problems[:MAX_PROBLEMS], rest)
 
 
 def examine(file: BinaryIO, filename: str) -> Examination:
     """Examine a seekable file from start to end, whatever its current position."""
     findings = _Findings()
-    claimed = findings.result_of(filenames.parse_filename, filename)
+    claimed = findings.result_of(Check.FILE_NAME, filenames.parse_filename, filename)
     kind = filenames.kind_of(filename)
     metadata = None
     if kind is Kind.WHEEL:
@@ -73,38 +89,51 @@ def examine(file: BinaryIO, filename: str) -> Examination:
     elif kind is Kind.SDIST:
         metadata = _examine_sdist(file, filename, claimed, findings)
     distribution = _distribution(filename, kind, metadata) if kind and metadata else None
-    return Examination(distribution, findings.problems)
+    return Examination(distribution, bounded(findings.refusals), bounded(findings.remarks))
 
 
 class _Findings:
-    """Collects the problems that the checks of one file find."""
+    """Collects what the checks of one file find: of each weight, up to one more than ``MAX_PROBLEMS``."""
 
     def __init__(self) -> None:
-        self._problems: list[Problem] = []
+        self.refusals: list[Problem] = []
+        self.remarks: list[Problem] = []
 
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        if len(self._problems) <= MAX_PROBLEMS:
-            return tuple(self._problems)
-        rest = Problem("content", f"more than {MAX_PROBLEMS} problems", "none; the others are not listed")
-        return (*self._problems[:MAX_PROBLEMS], rest)
+    def add(self, findings: Iterable[Finding], *, raised_by: Check = Check.ARCHIVE) -> None:
+        """Add what a check yields; once there are ``MAX_PROBLEMS`` refusals, checks stop.
 
-    def add(self, problems: Iterable[Problem]) -> None:
-        """Add the problems that a check yields or raises; checks stop once there are ``MAX_PROBLEMS``."""
+        :param raised_by: the check that refuses the file if reading it raises an error.
+        """
         try:
-            self._problems += islice(problems, MAX_PROBLEMS + 1 - len(self._problems))
+            for finding in findings:
+                self._note(finding)
+                if len(self.refusals) > MAX_PROBLEMS:
+                    return
         except InvalidDistribution as refusal:
-            self._problems += refusal.problems
+            self._note_all(raised_by, refusal)
 
     def result_of(
-        self, step: Callable[Parameters, Result], *arguments: Parameters.args, **options: Parameters.kwargs
+        self,
+        check: Check,
+        step: Callable[Parameters, Result],
+        *arguments: Parameters.args,
+        **options: Parameters.kwargs,
     ) -> Result | None:
         """Return the result of a step; if the step refuses the file, add its problems and return ``None``."""
         try:
             return step(*arguments, **options)
         except InvalidDistribution as refusal:
-            self._problems += refusal.problems
+            self._note_all(check, refusal)
             return None
+
+    def _note_all(self, check: Check, refusal: InvalidDistribution) -> None:
+        for problem in refusal.problems:
+            self._note(Finding(check, problem))
+
+    def _note(self, finding: Finding) -> None:
+        noted = self.refusals if finding.is_refused else self.remarks
+        if len(noted) <= MAX_PROBLEMS:
+            noted.append(finding.problem)
 
 
 def _distribution(filename: str, kind: Kind, metadata: CoreMetadata) -> Distribution | None:
@@ -118,7 +147,7 @@ def _distribution(filename: str, kind: Kind, metadata: CoreMetadata) -> Distribu
         version=metadata.version,
         normalized_name=canonicalize_name(metadata.name),
         metadata_version=metadata.metadata_version,
-        requires_python=metadata.requires_python,
+        requires_python=metadata.python_specifiers,
         core_metadata=metadata.document,
         core_metadata_is_final=kind is Kind.WHEEL or metadata.is_final_in_sdist,
     )
@@ -127,24 +156,24 @@ def _distribution(filename: str, kind: Kind, metadata: CoreMetadata) -> Distribu
 def _examine_wheel(file: BinaryIO, claimed: ParsedFilename | None, findings: _Findings) -> CoreMetadata | None:
     if claimed is not None:
         findings.add(wheels.unknown_tags(claimed))
-    wheel = findings.result_of(archives.open_zip, file)
+    wheel = findings.result_of(Check.ARCHIVE, archives.open_zip, file)
     if wheel is None:
         return None
-    folder = findings.result_of(dist_info_folder, wheel)
+    folder = findings.result_of(Check.DIST_INFO, dist_info_folder, wheel)
     if folder is None:
         return None
     findings.add(wrong_dist_info_folder(folder, claimed))
     findings.add(missing_documents(wheel, folder))
     metadata = None
     if wheel.has_file(f"{folder}/METADATA"):
-        document = findings.result_of(wheel.read, f"{folder}/METADATA", core_metadata.MAX_BYTES)
+        document = findings.result_of(Check.ARCHIVE, wheel.read, f"{folder}/METADATA", core_metadata.MAX_BYTES)
         metadata = _examine_metadata(document, claimed, findings)
     if metadata is not None:
         findings.add(missing_license_files(metadata, f"{folder}/licenses", wheel.files))
     if wheel.has_file(f"{folder}/WHEEL"):
-        findings.add(wheels.wrong_wheel_document(wheel, folder, claimed))
+        findings.add(wheels.wrong_wheel_document(wheel, folder, claimed), raised_by=Check.WHEEL_UNREADABLE)
     if wheel.has_file(f"{folder}/RECORD"):
-        findings.add(wheels.wrong_record(wheel, folder))
+        findings.add(wheels.wrong_record(wheel, folder), raised_by=Check.RECORD_UNREADABLE)
     return metadata
 
 
@@ -160,29 +189,31 @@ def dist_info_folder(wheel: Zip) -> str:
     return folders[0]
 
 
-def wrong_dist_info_folder(folder: str, claimed: ParsedFilename | None) -> Iterator[Problem]:
+def wrong_dist_info_folder(folder: str, claimed: ParsedFilename | None) -> Iterator[Finding]:
     name, _, version = folder.removesuffix(".dist-info").rpartition("-")
     found = (canonicalize_name(name), filenames.unescaped_version(version))
     if claimed is not None and found != (claimed.normalized_name, claimed.version):
-        yield Problem(".dist-info folder", folder, f"that of {claimed.release} as in the file name")
+        expected = f"that of {claimed.release} as in the file name"
+        yield Check.DIST_INFO_NAME.found(".dist-info folder", folder, expected)
 
 
-def missing_documents(wheel: Zip, folder: str) -> Iterator[Problem]:
+def missing_documents(wheel: Zip, folder: str) -> Iterator[Finding]:
     for name in ("METADATA", "WHEEL", "RECORD"):
         if not wheel.has_file(f"{folder}/{name}"):
-            yield Problem(name, "", f"a file in {quoted(folder)}")
+            yield Check.DOCUMENT_MISSING.found(name, "", f"a file in {quoted(folder)}")
 
 
 def _examine_sdist(
     file: BinaryIO, filename: str, claimed: ParsedFilename | None, findings: _Findings
 ) -> CoreMetadata | None:
     read = read_zip_sdist if filename.endswith(".zip") else read_tar_sdist
-    top = findings.result_of(read, file)
+    top = findings.result_of(Check.ARCHIVE, read, file)
     if top is None:
         return None
     findings.add(wrong_top_folder(top.name, claimed))
     if top.content is None:
-        findings.add([Problem("PKG-INFO", "", f"a file in the top folder {quoted(top.name)}")])
+        expected = f"a file in the top folder {quoted(top.name)}"
+        findings.add([Check.DOCUMENT_MISSING.found("PKG-INFO", "", expected)])
         return None
     metadata = _examine_metadata(top.content, claimed, findings)
     if metadata is not None:
@@ -211,46 +242,48 @@ def read_zip_sdist(file: BinaryIO) -> archives.TopFolder:
     return top
 
 
-def wrong_top_folder(folder: str, claimed: ParsedFilename | None) -> Iterator[Problem]:
+def wrong_top_folder(folder: str, claimed: ParsedFilename | None) -> Iterator[Finding]:
     if claimed is not None and filenames.release(folder) != (claimed.normalized_name, claimed.version):
-        yield Problem("top folder", folder, f"that of {claimed.release} as in the file name")
+        yield Check.TOP_FOLDER.found("top folder", folder, f"that of {claimed.release} as in the file name")
 
 
 def _examine_metadata(
     document: bytes | None, claimed: ParsedFilename | None, findings: _Findings
 ) -> CoreMetadata | None:
-    metadata = findings.result_of(core_metadata.read, document) if document is not None else None
+    if document is None:
+        return None
+    metadata = findings.result_of(Check.DOCUMENT_UNREADABLE, core_metadata.read, document)
     if metadata is not None:
-        findings.add(core_metadata.problems(metadata))
+        findings.add(core_metadata.findings(metadata))
         findings.add(disagreements(metadata, claimed))
         findings.add(unreadable_description(metadata))
     return metadata
 
 
-def disagreements(metadata: CoreMetadata, claimed: ParsedFilename | None) -> Iterator[Problem]:
-    """Yield a problem for each of name and version that differs between core metadata and file name."""
+def disagreements(metadata: CoreMetadata, claimed: ParsedFilename | None) -> Iterator[Finding]:
+    """Yield name and version if they differ between core metadata and file name."""
     if claimed is None:
         return
     if filenames.is_valid_name(metadata.name) and canonicalize_name(metadata.name) != claimed.normalized_name:
-        yield Problem("Name", metadata.name, f"{claimed.normalized_name} as in the file name")
+        yield Check.NAME_DIFFERS.found("Name", metadata.name, f"{claimed.normalized_name} as in the file name")
     if filenames.version(metadata.version) not in (None, claimed.version):
-        yield Problem("Version", metadata.version, f"{claimed.version} as in the file name")
+        yield Check.VERSION_DIFFERS.found("Version", metadata.version, f"{claimed.version} as in the file name")
 
 
-def missing_license_files(metadata: CoreMetadata, folder: str, files: Iterable[str]) -> Iterator[Problem]:
+def missing_license_files(metadata: CoreMetadata, folder: str, files: Iterable[str]) -> Iterator[Finding]:
     """Yield license files that the metadata lists and the distribution lacks (PEP 639)."""
     present = frozenset(files)
     for path in metadata.license_files:
         if f"{folder}/{path}" not in present:
-            yield Problem("License-File", path, f"a file in {quoted(folder)}")
+            yield Check.LICENSE_FILE_MISSING.found("License-File", path, f"a file in {quoted(folder)}")
 
 
-def unreadable_description(metadata: CoreMetadata) -> Iterator[Problem]:
-    """Yield a problem for a description declared as reStructuredText that cannot be rendered.
+def unreadable_description(metadata: CoreMetadata) -> Iterator[Finding]:
+    """Yield the error in a description that is declared as reStructuredText and cannot be rendered.
 
     Markdown and plain text always render. Without a declared type, the standard falls back to plain text if the
     description is not valid reStructuredText, so it is accepted here; PyPI refuses it.
     """
     fault = readmes.fault(metadata.description) if metadata.description.content_type else None
     if fault is not None:
-        yield Problem("Description", fault, "reStructuredText, as its type says")
+        yield Check.DESCRIPTION.found("Description", fault, "reStructuredText, as its type says")

@@ -12,12 +12,14 @@ import io
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from packaging.tags import Tag, parse_tag
 
 from registry.domain.distributions import archives
 from registry.domain.distributions.archives import MIB, Zip
 from registry.domain.distributions.filenames import ParsedFilename
+from registry.domain.distributions.gate import Check, Finding
 from registry.errors import InvalidDistribution, Problem, quoted
 
 MAX_WHEEL_BYTES = MIB
@@ -43,13 +45,17 @@ _INTERPRETER = re.compile(r"[a-z]+\d[\d_]*", re.ASCII)
 _ABI = re.compile(r"[a-z]\w*", re.ASCII)
 _LINUX = re.compile(r"(?:linux|manylinux(?:1|2010|2014|_\d+_\d+)|musllinux_\d+_\d+)_(.+)")
 _VERSION = re.compile(r"[01]\.\d+", re.ASCII)  # installers refuse a new major version
+_VERSION_FOR_PIP = re.compile(r"[01](\.\d+)*", re.ASCII)
 # A file cannot state its own digest, and signatures are made of the finished RECORD.
 _UNRECORDED = {"RECORD", "RECORD.jws", "RECORD.p7s"}
-_TOO_WEAK = {"md5", "sha1", "sha224", "sha3_224", "shake_128", "shake_256"}
-_DIGESTS = hashlib.algorithms_guaranteed - _TOO_WEAK
+_TOO_WEAK = {"md5", "sha1", "sha224", "sha3_224"}
+_WITHOUT_LENGTH = {"shake_128", "shake_256"}  # whose digests can have any
+# Every algorithm by its name in small letters only, as in SHA-256 and sha3_256.
+_ALGORITHMS = {name.replace("_", ""): name for name in hashlib.algorithms_guaranteed - _WITHOUT_LENGTH}
+_STRONG_DIGEST = "sha256=<digest>, or a stronger one"
 
 
-def unknown_tags(claimed: ParsedFilename) -> Iterator[Problem]:
+def unknown_tags(claimed: ParsedFilename) -> Iterator[Finding]:
     """Yield tags in a wheel's name that denote no interpreter, ABI, or platform, so that no client would install it."""
     for part, grammar, expected in (
         ("interpreter", _INTERPRETER, "an interpreter and its version, such as py3 or cp312"),
@@ -58,21 +64,23 @@ def unknown_tags(claimed: ParsedFilename) -> Iterator[Problem]:
     ):
         for tag in sorted({getattr(tag, part) for tag in claimed.tags}):
             if not grammar.fullmatch(tag):
-                yield Problem(f"{part} tag", tag, expected)
+                yield Check.UNKNOWN_TAG.found(f"{part} tag", tag, expected)
 
 
-def wrong_wheel_document(wheel: Zip, folder: str, claimed: ParsedFilename | None) -> Iterator[Problem]:
-    """Yield the problems for which installers refuse ``WHEEL``, and its disagreements with the file name.
+def wrong_wheel_document(wheel: Zip, folder: str, claimed: ParsedFilename | None) -> Iterator[Finding]:
+    """Yield the versions of ``WHEEL`` that installers do not read, and its disagreements with the file name.
 
     :raises InvalidDistribution: ``WHEEL`` cannot be read.
     """
     fields = _wheel_fields(wheel.read(f"{folder}/WHEEL", MAX_WHEEL_BYTES))
     version = fields.get("wheel-version", [""])[0]
     if not _VERSION.fullmatch(version):
-        yield Problem("WHEEL: Wheel-Version", version, "1.x")
+        is_readable = _VERSION_FOR_PIP.fullmatch(version)
+        check = Check.WHEEL_VERSION_SPELLING if is_readable else Check.WHEEL_VERSION
+        yield check.found("WHEEL: Wheel-Version", version, "1.x")
     build = fields.get("build", [""])[0]
     if claimed is not None and build and build != claimed.build:
-        yield Problem("WHEEL: Build", build, f"{quoted(claimed.build)} as in the file name")
+        yield Check.WHEEL_BUILD.found("WHEEL: Build", build, f"{quoted(claimed.build)} as in the file name")
     yield from _wrong_tags(fields.get("tag", []), claimed)
 
 
@@ -84,21 +92,24 @@ def _wheel_fields(document: bytes) -> dict[str, list[str]]:
     return fields
 
 
-def _wrong_tags(lines: list[str], claimed: ParsedFilename | None) -> Iterator[Problem]:
+def _wrong_tags(lines: list[str], claimed: ParsedFilename | None) -> Iterator[Finding]:
+    def found(value: str, expected: str) -> Finding:
+        return Check.WHEEL_TAG.found("WHEEL: Tag", value, expected)
+
     if sum(math.prod(part.count(".") + 1 for part in line.split("-")) for line in lines) > MAX_TAGS:
-        yield Problem("WHEEL: Tag", f"more than {MAX_TAGS} tags", "one line for each tag of the file name")
+        yield found(f"more than {MAX_TAGS} tags", "one line for each tag of the file name")
         return
     parsed = {line: _parsed(line) for line in lines}
     malformed = [line for line, tags in parsed.items() if not tags]
     for line in malformed:
-        yield Problem("WHEEL: Tag", line, "<python>-<abi>-<platform>")
+        yield found(line, "<python>-<abi>-<platform>")
     if not lines:
-        yield Problem("WHEEL: Tag", "", "one line for each tag of the file name")
+        yield found("", "one line for each tag of the file name")
     elif claimed is not None and not malformed:
         listed = _Tags(frozenset[Tag]().union(*parsed.values()))
         for tag in sorted(claimed.tags - listed.tags, key=str):
             if not listed.allows_renaming_to(tag):
-                yield Problem("WHEEL: Tag", ", ".join(lines), f"one line for each tag of the file name, also {tag}")
+                yield found(", ".join(lines), f"one line for each tag of the file name, also {tag}")
 
 
 def _parsed(line: str) -> frozenset[Tag]:
@@ -137,62 +148,134 @@ def _system(platform: str) -> str:
     return "macosx" if platform.startswith("macosx_") else platform
 
 
-def wrong_record(wheel: Zip, folder: str) -> Iterator[Problem]:
-    """Yield the differences between ``RECORD`` and the wheel's files in names, sizes, and digests.
+@dataclass(frozen=True)
+class _Line:
+    """What ``RECORD`` states about a file: digest and size, each empty if it is missing."""
+
+    digest: str
+    size: str
+
+
+def wrong_record(wheel: Zip, folder: str) -> Iterator[Finding]:
+    """Yield the faults of ``RECORD``, and its differences from the wheel's files in names, sizes, and digests.
 
     Reads the entire wheel.
 
-    :raises InvalidDistribution: a file is damaged, or ``RECORD`` cannot be parsed.
+    :raises InvalidDistribution: a file is damaged.
     """
     unrecorded = {f"{folder}/{name}" for name in _UNRECORDED}
-    recorded = _record(wheel, folder)
+    recorded: dict[str, _Line] = {}
+    yield from _read_lines(wheel.read(f"{folder}/RECORD", MAX_RECORD_BYTES), recorded)
     present = set(wheel.files)
     for path in sorted(present - recorded.keys() - unrecorded):
-        yield Problem("RECORD", f"without {path}", "a line for every file of the wheel")
+        yield Check.RECORD_WITHOUT.found("RECORD", f"without {path}", "a line for every file of the wheel")
     for path in sorted(recorded.keys() - present):
-        yield Problem("RECORD", path, "a file of the wheel")
+        yield Check.RECORD_ABSENT.found("RECORD", path, "a file of the wheel")
     is_read = wheel.unpacked_size <= MAX_DIGESTED_BYTES
     for path in sorted(recorded.keys() & present - unrecorded):
-        yield from _wrong_entry(wheel, path, *recorded[path], is_read=is_read)
+        yield from _wrong_line(wheel, path, recorded[path], is_read=is_read)
 
 
-def _record(wheel: Zip, folder: str) -> dict[str, tuple[str, str]]:
-    """Return digest and size by path, as spelled in ``RECORD``."""
-    document = wheel.read(f"{folder}/RECORD", MAX_RECORD_BYTES)
-    recorded: dict[str, tuple[str, str]] = {}
+def _read_lines(document: bytes, recorded: dict[str, _Line]) -> Iterator[Finding]:
+    """Add the lines of ``RECORD`` to ``recorded`` by path, and yield their faults.
+
+    :raises InvalidDistribution: ``RECORD`` is not a table in UTF-8, or has too many lines.
+    """
+    for number, row in _rows(document):
+        if len(row) != 3:
+            value = f"line {number}: {','.join(row) or 'empty'}"
+            expected = "<path>,<algorithm>=<digest>,<size>, with the path in quotes if it contains a comma"
+            yield Check.RECORD_COLUMNS.found("RECORD", value, expected)
+        if row:
+            yield from _add_line(*_three_columns(row), recorded)
+
+
+def _rows(document: bytes) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of ``RECORD`` with the number of the line at which each ends."""
+    rows = csv.reader(io.TextIOWrapper(io.BytesIO(document), "utf-8", newline=""))
     try:
-        for row in csv.reader(io.TextIOWrapper(io.BytesIO(document), "utf-8", newline="")):
-            if not row:
-                continue
-            path, digest, size = row
-            if recorded.setdefault(path, (digest, size)) != (digest, size):
-                raise _bad_record(f"two different lines for {path}", "one line for each file")
-            if len(recorded) > archives.MAX_MEMBERS:
+        for count, row in enumerate(rows, 1):
+            if count > archives.MAX_MEMBERS:
                 raise _bad_record(f"more than {archives.MAX_MEMBERS} lines", "one line for each file")
-    except (csv.Error, ValueError):
-        raise _bad_record("something else", "lines of <path>,<algorithm>=<digest>,<size>") from None
-    return recorded
+            yield rows.line_num, row
+    except UnicodeDecodeError:
+        _text("RECORD", document)  # raises the refusal
+    except csv.Error:
+        found = f"something else behind line {rows.line_num}"
+        raise _bad_record(found, "lines of <path>,<algorithm>=<digest>,<size>") from None
 
 
 def _bad_record(found: str, expected: str) -> InvalidDistribution:
     return InvalidDistribution(Problem("RECORD", found, expected))
 
 
-def _wrong_entry(wheel: Zip, path: str, digest: str, size: str, *, is_read: bool) -> Iterator[Problem]:
-    if size and size != str(wheel.entries[path].size):
-        yield Problem("RECORD", f"{path} of {size} bytes", f"the size of the file, {wheel.entries[path].size} bytes")
-    algorithm, _, stated = digest.partition("=")
-    if algorithm not in _DIGESTS:
-        yield Problem("RECORD", f"{path} with {digest or 'no digest'}", "sha256=<digest>, or a stronger one")
-    elif is_read and stated.rstrip("=") != (computed := _digest(wheel, path, algorithm)):
-        yield Problem("RECORD", f"{path} with {digest}", f"the digest of the file, {algorithm}={computed}")
+def _three_columns(row: list[str]) -> tuple[str, _Line]:
+    """Return the path and the rest of a row; excess commas belong to the path, as digests and sizes have none."""
+    if len(row) > 3:
+        return ",".join(row[:-2]), _Line(row[-2], row[-1])
+    path, digest, size = [*row, "", ""][:3]
+    return path, _Line(digest, size)
 
 
-def _digest(wheel: Zip, path: str, algorithm: str) -> str:
+def _add_line(spelled: str, line: _Line, recorded: dict[str, _Line]) -> Iterator[Finding]:
+    slashed = spelled.replace("\\", "/")
+    if archives.leads_outside(slashed):
+        yield Check.RECORD_OUTSIDE.found("RECORD", spelled, "a path within the wheel")
+        return
+    path = archives.plain_path(slashed)
+    if path != spelled.removesuffix("/"):
+        yield Check.RECORD_PATH.found("RECORD", spelled, "a plain relative path, with / between folders")
+    known = recorded.setdefault(path, line)
+    if known == line:
+        return
+    contradicts = known.digest and line.digest and known.digest != line.digest
+    check = Check.RECORD_TWO_DIGESTS if contradicts else Check.RECORD_TWO_LINES
+    yield check.found("RECORD", f"two different lines for {path}", "one line for each file")
+    if not known.digest:
+        recorded[path] = line
+
+
+def _wrong_line(wheel: Zip, path: str, line: _Line, *, is_read: bool) -> Iterator[Finding]:
+    """Yield the differences between a line of ``RECORD`` and the file.
+
+    :param is_read: whether the content is compared with the digest.
+    """
+    spelled, _, stated = line.digest.partition("=")
+    algorithm = _ALGORITHMS.get(spelled.lower().replace("-", "").replace("_", ""), "")
+    value = f"{path} with {line.digest or 'no digest'}"
+    if not stated:
+        yield Check.RECORD_NO_DIGEST.found("RECORD", value, _STRONG_DIGEST)
+    elif not algorithm or algorithm in _TOO_WEAK:
+        yield Check.RECORD_ALGORITHM.found("RECORD", value, _STRONG_DIGEST)
+    is_compared = bool(stated and algorithm) and is_read
+    if is_compared:
+        computed = _digest(wheel, path, algorithm)
+        canonical = f"{algorithm}={_encoded(computed)}"
+        if not _states(stated, computed):
+            yield Check.RECORD_DIGEST.found("RECORD", value, f"the digest of the file, {canonical}")
+        elif line.digest != canonical:
+            yield Check.RECORD_SPELLING.found("RECORD", value, f"the same digest spelled {canonical}")
+    size = wheel.entries[path].size
+    if line.size and line.size != str(size):
+        check = Check.RECORD_SIZE if is_compared else Check.RECORD_SIZE_ALONE
+        yield check.found("RECORD", f"{path} of {line.size} bytes", f"the size of the file, {size} bytes")
+
+
+def _digest(wheel: Zip, path: str, algorithm: str) -> bytes:
     computed = hashlib.new(algorithm, usedforsecurity=False)
     for chunk in wheel.chunks(path):
         computed.update(chunk)
-    return base64.urlsafe_b64encode(computed.digest()).rstrip(b"=").decode()
+    return computed.digest()
+
+
+def _encoded(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _states(stated: str, digest: bytes) -> bool:
+    """Return whether a text is the digest in base64, of either alphabet and padded or not, or in hexadecimal."""
+    unpadded = stated.rstrip("=").replace("+", "-").replace("/", "_")
+    return unpadded == _encoded(digest) or stated.lower() == digest.hex()
 
 
 def _text(name: str, document: bytes) -> str:

@@ -34,6 +34,16 @@ class ProjectSettings(Changes):
         ),
         rest_name="pypi_identical_upload_accepted",
     )
+    strict_uploads: bool | EllipsisType = setting(
+        Switch(),
+        _("Refuse files with remarks"),
+        Section.REMARKS,
+        hint=_(
+            "A file that deviates from the packaging standards is refused, as on PyPI. "
+            "Otherwise it is published if an installer can use it, and the remarks are shown with it."
+        ),
+        rest_name="pypi_strict_uploads",
+    )
     job_allowlist_enforced: bool | EllipsisType = ...
 
 

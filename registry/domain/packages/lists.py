@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
 from sqlalchemy import Select, func, null, or_, select
-from sqlalchemy.orm import contains_eager, joinedload
+from sqlalchemy.orm import contains_eager, joinedload, undefer
 
 from registry.database import contains, db
 from registry.domain import access
@@ -146,6 +146,11 @@ def ordered_files(package: Package, order_by: str, *, descending: bool) -> Selec
     keys = (PackageFile.filename if order_by == "file_name" else getattr(PackageFile, order_by), PackageFile.id)
     statement = package_files(package).options(joinedload(PackageFile.job).joinedload(Job.user))
     return statement.order_by(*(key.desc() for key in keys) if descending else keys)
+
+
+def with_remarks(files: Select[PackageFile]) -> Select[PackageFile]:
+    """Select also the remarks on the files, which can be long."""
+    return files.options(undefer(PackageFile.remarks))
 
 
 def package_file(package: Package, file_id: int) -> PackageFile:

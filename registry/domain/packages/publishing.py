@@ -19,7 +19,8 @@ from registry.domain import audit, namespaces
 from registry.domain.access import Principal
 from registry.domain.distributions import core_metadata, inspection
 from registry.domain.distributions.filenames import is_valid_name
-from registry.domain.distributions.inspection import Distribution
+from registry.domain.distributions.gate import Check, Finding
+from registry.domain.distributions.inspection import Distribution, Examination
 from registry.domain.packages import answers, usage
 from registry.domain.packages.names import is_valid_version
 from registry.domain.packages.protection import PushRule, refuse_protected
@@ -176,10 +177,14 @@ class Upload:
 
 @dataclass(frozen=True)
 class Publication:
-    """A published file, and whether it is new in its project."""
+    """A published file, and whether it is new in its project.
+
+    :ivar remarks: the problems with which the file was accepted; empty if it is not new.
+    """
 
     file_id: int
     is_new: bool
+    remarks: tuple[Problem, ...] = ()
 
     @property
     def file(self) -> PackageFile:
@@ -215,12 +220,14 @@ class PublishedFile:
 class _Accepted:
     """An upload that passed all checks, on its way into the store and the database.
 
+    :ivar remarks: the problems with which it is accepted.
     :ivar document: the core metadata of the file.
     :ivar is_of_new_version: whether the project had no file of the version when the upload began.
     """
 
     upload: Upload
     distribution: Distribution
+    remarks: tuple[Problem, ...]
     document: StagedFile
     project: Project
     principal: Principal
@@ -261,17 +268,17 @@ def publish(
     if standing.file is not None:
         return _repeated(upload, standing.file, project)
     usage.refuse_growth(usage.limits_on(project.id) if limits is None else limits, upload.content.size_bytes)
-    distribution = accepted(upload)
+    distribution, remarks = accepted(upload, strictly=bool(project.strict_uploads))
     if upload.fields is None:
         upload = described_by_itself(upload, distribution)
     upload.content.filename = upload.filename
     with closing(storage.stage()) as document:
         document.write(distribution.core_metadata)
         is_new = not standing.has_package
-        publication = _Accepted(upload, distribution, document, project, principal, now, is_new)
+        publication = _Accepted(upload, distribution, remarks, document, project, principal, now, is_new)
         try:
             _store(publication.contents, storage)  # objects before rows, so that a crash leaves no broken link
-            return Publication(_record(publication, storage), is_new=True)
+            return Publication(_record(publication, storage), is_new=True, remarks=remarks)
         except RegistryError as refusal:
             _discard(publication.contents, storage)
             # A concurrent upload can have published the same file first.
@@ -284,15 +291,14 @@ def publish(
 def validate(
     upload: Upload, *, project: Project, principal: Principal, max_size_bytes: int,
     limits: Collection[Limit] | None = None,
-) -> None:  # fmt: skip
-    """Check an upload without storing it; parameters and errors are those of ``publish``."""
+) -> tuple[Problem, ...]:  # fmt: skip
+    """Check an upload without storing it, and return the remarks; parameters and errors are those of ``publish``."""
     standing = read_standing(upload, project)
     refuse_unwanted(upload, standing, project, principal, max_size_bytes)
     if standing.file is not None:
-        _repeated(upload, standing.file, project)
-        return
+        return _repeated(upload, standing.file, project).remarks
     usage.refuse_growth(usage.limits_on(project.id) if limits is None else limits, upload.content.size_bytes)
-    accepted(upload)
+    return accepted(upload, strictly=bool(project.strict_uploads))[1]
 
 
 def read_standing(upload: Upload, project: Project) -> Standing:
@@ -348,18 +354,26 @@ def refuse_too_large(upload: Upload, max_size_bytes: int) -> None:
         raise InvalidParameter("content is invalid")
 
 
-def accepted(upload: Upload) -> Distribution:
-    """Inspect the file, compare it with the form, if there is one, and return the distribution.
+def accepted(upload: Upload, *, strictly: bool) -> tuple[Distribution, tuple[Problem, ...]]:
+    """Inspect the file, compare it with the form, if there is one, and return the distribution and the remarks.
 
+    :param strictly: whether remarks refuse the file.
     :raises InvalidDistribution: lists all problems of form and file.
     """
     examination = inspection.examine(upload.content.file, upload.filename)
-    distribution = examination.distribution
-    claims = () if upload.fields is None else (*invalid_claims(upload), *disagreements(upload, distribution))
-    problems = [*claims, *examination.problems]
-    if problems or distribution is None:
-        raise InvalidDistribution(*problems)
-    return distribution
+    if strictly:
+        examination = examination.strictly()
+    refusals = [*_refused_claims(upload, examination), *examination.refusals]
+    if refusals or examination.distribution is None:
+        raise InvalidDistribution(*refusals)
+    return examination.distribution, examination.remarks
+
+
+def _refused_claims(upload: Upload, examination: Examination) -> Iterator[Problem]:
+    """Yield the problems of the form, which all refuse the file."""
+    if upload.fields is not None:
+        for finding in (*invalid_claims(upload), *disagreements(upload, examination.distribution)):
+            yield finding.problem
 
 
 def described_by_itself(upload: Upload, distribution: Distribution) -> Upload:
@@ -378,16 +392,17 @@ def described_by_itself(upload: Upload, distribution: Distribution) -> Upload:
     return replace(upload, name=distribution.name, version=distribution.version, fields=form)
 
 
-def invalid_claims(upload: Upload) -> Iterator[Problem]:
-    """Yield the problems of form fields that are invalid for any package, with GitLab's messages."""
+def invalid_claims(upload: Upload) -> Iterator[Finding]:
+    """Yield form fields that are invalid for any package, with GitLab's messages."""
     if not is_valid_version(upload.version):
-        yield Problem("version", upload.version, "a version as in PEP 440", "Version is invalid")
+        expected = "a version as in PEP 440"
+        yield Check.FORM_VERSION.found("version", upload.version, expected, "Version is invalid")
     if not is_valid_name(upload.name):
         expected = "up to 255 ASCII letters, digits and . _ - between letters or digits"
-        yield Problem("name", upload.name, expected, "Name is invalid")
+        yield Check.FORM_NAME.found("name", upload.name, expected, "Name is invalid")
 
 
-def disagreements(upload: Upload, distribution: Distribution | None) -> Iterator[Problem]:
+def disagreements(upload: Upload, distribution: Distribution | None) -> Iterator[Finding]:
     """Yield the differences in name and version between the form and the metadata of the file.
 
     Other fields are not compared: clients fill them in differently, and the metadata of the file takes precedence.
@@ -395,9 +410,10 @@ def disagreements(upload: Upload, distribution: Distribution | None) -> Iterator
     if distribution is None:
         return
     if is_valid_name(upload.name) and canonicalize_name(upload.name) != distribution.normalized_name:
-        yield Problem("name", upload.name, f"{distribution.name} as in the file's metadata")
+        yield Check.FORM_NAME.found("name", upload.name, f"{distribution.name} as in the file's metadata")
     if is_valid_version(upload.version) and Version(upload.version) != Version(distribution.version):
-        yield Problem("version", upload.version, f"{distribution.version} as in the file's metadata")
+        expected = f"{distribution.version} as in the file's metadata"
+        yield Check.FORM_VERSION.found("version", upload.version, expected)
 
 
 def _repeated(upload: Upload, file: PublishedFile, project: Project) -> Publication:
@@ -528,6 +544,7 @@ def _add_file(publication: _Accepted, package_id: int) -> int:
         "requires_python": publication.distribution.requires_python,
         "core_metadata_sha256": publication.document.sha256,
         "core_metadata_is_final": publication.distribution.core_metadata_is_final,
+        "remarks": [problem.as_json() for problem in publication.remarks] or None,
         "creator_id": principal.user_id,
         "job_id": None if principal.job is None else principal.job.id,
         "created_at": publication.published_at,

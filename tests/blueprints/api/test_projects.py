@@ -19,7 +19,8 @@ SIMPLE = {
     "star_count", "last_activity_at", "visibility", "namespace",
 }  # fmt: skip
 FULL = SIMPLE | {
-    "_links", "packages_enabled", "package_registry_access_level", "pypi_identical_upload_accepted", "empty_repo",
+    "_links", "packages_enabled", "package_registry_access_level", "pypi_identical_upload_accepted",
+    "pypi_strict_uploads", "empty_repo",
     "storage_size_limit",
     "archived", "creator_id",
     "container_registry_enabled", "issues_enabled", "merge_requests_enabled", "wiki_enabled", "jobs_enabled",

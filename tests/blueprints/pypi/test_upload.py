@@ -508,9 +508,29 @@ def test_one_response_lists_every_problem_and_the_status_line_stays_short(twine,
         "400 Bad request - Validation failed: name is 'other', expected is demo as in the file's metadata; Req"
     )
     assert response.status == (
-        "400 Bad request - 4 problems, the first: name is 'other', expected is demo as in the file's metadata"
+        "400 Bad request - 3 problems, the first: name is 'other', expected is demo as in the file's metadata"
     )
     assert store_files() == []
+
+
+TAGLESS = build_wheel(files={"demo-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\n"})
+NO_TAG = {"field": "WHEEL: Tag", "value": "", "expected": "one line for each tag of the file name"}
+
+
+def test_remarks_are_in_the_response_and_refuse_the_file_in_a_strict_project(twine, project, developer):
+    token = factories.access_token(developer)
+    validation = validated(twine, project, TAGLESS, token)
+    upload = twine.upload(project, TAGLESS, token)
+    project.strict_uploads = True
+    factories.commit()
+    other = build_wheel(tag="py2-none-any", files={"demo-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\n"})
+
+    refusals = [validated(twine, project, other, token), twine.upload(project, other, token)]
+
+    assert (upload.status_code, upload.json) == (201, {"message": "201 Created", "remarks": [NO_TAG]})
+    assert (validation.status_code, validation.json["remarks"]) == (200, [NO_TAG])
+    for refusal in refusals:
+        assert (refusal.status_code, refusal.json["errors"]) == (400, [NO_TAG])
 
 
 def validated(twine, project, file, credentials, **fields):

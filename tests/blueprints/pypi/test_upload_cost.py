@@ -23,6 +23,7 @@ from tests.clients import Twine
 
 MOST_STATEMENTS = 12
 NAMES = {"a new name": "other", "a new version": "demo"}
+FIELDS = {"no remarks": (), "a remark": ("License-Expression: MIT",)}
 
 
 @pytest.fixture
@@ -34,13 +35,14 @@ def token(twine: Twine, project: Project, developer: User) -> str:
     return token
 
 
+@pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS)
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_a_wheel_of_a_new_version_costs_at_most_twelve_statements(
-    twine: Twine, project: Project, token: str, statements: list[str], name: str
+    twine: Twine, project: Project, token: str, statements: list[str], name: str, fields: tuple[str, ...]
 ) -> None:
     del statements[:]
 
-    assert twine.upload(project, build_wheel(name, "1.0"), token).status_code == 201
+    assert twine.upload(project, build_wheel(name, "1.0", headers=fields), token).status_code == 201
 
     assert len(statements) <= MOST_STATEMENTS, statements
 

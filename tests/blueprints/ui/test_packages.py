@@ -675,6 +675,19 @@ def test_assets_are_shown_with_size_and_digests(browser_of, owner, project, rele
     assert "Assets 2" in page.text
 
 
+@pytest.mark.parametrize(("role", "shown"), [(Role.DEVELOPER, True), (Role.REPORTER, False)])
+def test_remarks_on_an_asset_are_shown_to_users_who_can_publish(browser_of, project, role, shown):
+    hostile = "<script>alert(1)</script>"
+    file = factories.published(project, build_wheel(headers=[f"Provides-Extra: {hostile}"]))
+    package = db.session.get_one(Package, file.package_id)
+
+    page = browser_of(factories.member(project, role)).get(address(package))
+
+    assert ("Remarks (1)" in page.text) is shown
+    assert (f"Provides-Extra: {hostile}. Expected: the name of an extra" in page.text) is shown
+    assert page.status_code == 200
+
+
 def test_an_asset_is_downloaded_with_the_session(browser_of, owner, project, release):
     built = build_wheel()
     file = db.session.scalars(lists.package_files(release).where(PackageFile.filename == built.filename)).one()

@@ -141,8 +141,8 @@ def test_a_form_without_the_token_changes_nothing(browser_of, owner, group, proj
     rule = protection.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
 
     for path in (
-        GROUP, f"{GROUP}/inherit", f"{PROJECT}/access", f"{PROJECT}/duplicates", RULES, f"{RULES}/{rule.id}",
-        f"{RULES}/{rule.id}/delete", f"{CI_CD}/job_token_permissions", f"{CI_CD}/allowlist",
+        GROUP, f"{GROUP}/inherit", f"{PROJECT}/access", f"{PROJECT}/duplicates", f"{PROJECT}/remarks", RULES,
+        f"{RULES}/{rule.id}", f"{RULES}/{rule.id}/delete", f"{CI_CD}/job_token_permissions", f"{CI_CD}/allowlist",
     ):  # fmt: skip
         assert browser.open(path, method="POST", data={"registry_access": "disabled"}).status_code == 400
 
@@ -195,16 +195,17 @@ def test_each_setting_of_a_project_is_on_its_page(browser_of, maintainer, projec
     assert described.hint in page.text
 
 
-def test_a_maintainer_decides_whether_identical_uploads_are_accepted(browser_of, maintainer, project):
+@pytest.mark.parametrize(("form", "name"), [("duplicates", "identical_upload_accepted"), ("remarks", "strict_uploads")])
+def test_a_maintainer_decides_which_uploads_are_accepted(browser_of, maintainer, project, form, name):
     browser = browser_of(maintainer)
-    path = f"{PROJECT}/duplicates"
-    states = [boxes(browser.get(PROJECT))["identical_upload_accepted"]]
+    path = f"{PROJECT}/{form}"
+    states = [boxes(browser.get(PROJECT))[name]]
 
     for sent in ("y", None):
-        answer = browser.submit(PROJECT, {"identical_upload_accepted": sent}, action=path)
+        answer = browser.submit(PROJECT, {name: sent}, action=path)
         page = browser.get(answer.location)
         assert page.flashes == ["Settings saved successfully."]
-        states.append(boxes(page)["identical_upload_accepted"])
+        states.append(boxes(page)[name])
 
     assert states == [(False, True), (True, True), (False, True)]
     assert browser_of(factories.member(project, Role.DEVELOPER)).post(path).status_code == 403

@@ -13,10 +13,8 @@ MIB = 1024 * 1024
 
 
 def problems(document: bytes) -> list[tuple[str, str, str]]:
-    return [
-        (problem.field, problem.value, problem.expected)
-        for problem in core_metadata.problems(core_metadata.read(document))
-    ]
+    found = [finding.problem for finding in core_metadata.findings(core_metadata.read(document))]
+    return [(problem.field, problem.value, problem.expected) for problem in found]
 
 
 def of(*headers: str, version: str = "2.5", **fields) -> bytes:
@@ -100,7 +98,16 @@ BAD = {
     "a very long requirement": (
         of(requires_dist=["demo" * 2501]), ("Requires-Dist", "demo" * 2501, "at most 10000 characters long"),
     ),
-    "a malformed requirement of Python": (of(requires_python=">=3.8.*"), ("Requires-Python", ">=3.8.*", NO_SPECIFIERS)),
+    "a malformed requirement of Python": (of(requires_python=">>3.8"), ("Requires-Python", ">>3.8", NO_SPECIFIERS)),
+    "a requirement of Python with .*": (
+        of(requires_python=">=3.8.*"), ("Requires-Python", ">=3.8.*", f"{NO_SPECIFIERS}: .* only after == and !="),
+    ),
+    "a requirement of Python with .* that never had a meaning": (
+        of(requires_python="~=3.8.*"), ("Requires-Python", "~=3.8.*", NO_SPECIFIERS),
+    ),
+    "a very long requirement of Python": (
+        of(requires_python=">=3," * 3000), ("Requires-Python", ">=3," * 3000, "at most 10000 characters long"),
+    ),
     "a requirement of Python in words": (
         of(requires_python="3.8 or later"), ("Requires-Python", "3.8 or later", NO_SPECIFIERS),
     ),
@@ -166,6 +173,24 @@ def test_all_problems_of_a_document_are_reported_at_once():
         ("Requires-Dist", "bad bad"), ("Requires-Dist", "worse worse"), ("Description-Content-Type", "z"),
         ("Provides-Extra", "?"),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("stated", "meant"),
+    [
+        (">=3.7", ">=3.7"),
+        (">=3.7.*", ">=3.7"),
+        ("<4.*,>=2.7.*, !=3.0.*,==3.*", "<4,>=2.7, !=3.0.*,==3.*"),
+        ("<=3.9.*", "<3.10"),
+        ("> 3.*", ">=4"),
+        (">=3.8,\n  <4", ">=3.8, <4"),
+        ("~=3.7.*", "~=3.7.*"),
+        (">=..*", ">=."),
+    ],
+    ids=repr,
+)
+def test_installers_get_a_requirement_of_python_that_they_can_read(stated, meant):
+    assert core_metadata.read(of(requires_python=stated)).python_specifiers == meant
 
 
 UNREADABLE = {

@@ -31,7 +31,7 @@ UNKNOWN_PLATFORMS = [
 
 def unknown(tag: str) -> list[tuple[str, str]]:
     claimed = parse_filename(f"demo-1.0-{tag}.whl")
-    return [(problem.field, problem.value) for problem in wheels.unknown_tags(claimed)]
+    return [(finding.problem.field, finding.problem.value) for finding in wheels.unknown_tags(claimed)]
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -64,7 +64,7 @@ def test_every_unknown_part_is_reported_once():
 def wrong_wheel_document(document: bytes, filename: str = "demo-1.0-py3-none-any.whl") -> list[tuple[str, str]]:
     opened = archives.open_zip(io.BytesIO(zip_of({f"{INFO}/WHEEL": document})))
     found = wheels.wrong_wheel_document(opened, INFO, parse_filename(filename))
-    return [(problem.field, problem.value) for problem in found]
+    return [(finding.problem.field, finding.problem.value) for finding in found]
 
 
 def wheel_document(*tags: str, version: str = "1.0", build: str = "") -> bytes:
@@ -157,7 +157,7 @@ ANOTHER = record_digest(b"another")
 
 def wrong_record(record: bytes, files: dict[str, bytes] = FILES) -> list[str]:
     opened = archives.open_zip(io.BytesIO(zip_of({**files, RECORD: record})))
-    return [str(problem) for problem in wheels.wrong_record(opened, INFO)]
+    return [str(finding.problem) for finding in wheels.wrong_record(opened, INFO)]
 
 
 def changed(old: str, new: str) -> bytes:
@@ -171,11 +171,10 @@ GOOD_RECORDS = {
     "without itself": (changed(f"{RECORD},,\n", ""), FILES),
     "of itself without a digest": (changed(f"{RECORD},,", f"{RECORD},,77"), FILES),
     "with lines that end as on Windows": (changed("\n", "\r\n"), FILES),
-    "with empty lines": (changed("\n", "\n\n"), FILES),
     "without sizes": (changed(",4\n", ",\n"), FILES),
-    "with padded digests": (changed(",4\n", "=,4\n"), FILES),
     "with a stronger digest": (changed(record_digest(b"demo"), record_digest(b"demo", "sha512")), FILES),
     "with a line twice": (GOOD_RECORD + DEMO.encode(), FILES),
+    "of a name in small letters only": (changed(record_digest(b"demo"), record_digest(b"demo", "sha3_256")), FILES),
     "with a folder beside": (GOOD_RECORD, FILES | {"folder/": b""}),
     "with signatures beside": (GOOD_RECORD, FILES | {f"{RECORD}.jws": b"{}", f"{RECORD}.p7s": b""}),
     "with names that need quotes": (record_of(FILES | {"a,b\u00e9.py": b""}, RECORD), FILES | {"a,b\u00e9.py": b""}),
@@ -190,10 +189,14 @@ def test_a_record_of_the_files_is_in_order(record, files):
 BAD_RECORDS = {
     "a file too few": (changed(DEMO, ""), "RECORD is 'without demo.py', expected is a line for every file"),
     "a file too many": (GOOD_RECORD + b"other.py,,\n", "RECORD is 'other.py', expected is a file of the wheel"),
-    "a folder": (GOOD_RECORD + b"demo/,,\n", "RECORD is 'demo/', expected is a file of the wheel"),
-    "a path out of the wheel": (GOOD_RECORD + b"../demo.py,,\n", "RECORD is '../demo.py', expected is a file"),
+    "a folder": (GOOD_RECORD + b"demo/,,\n", "RECORD is 'demo', expected is a file of the wheel"),
+    "a path out of the wheel": (GOOD_RECORD + b"../demo.py,,\n", "RECORD is '../demo.py', expected is a path within"),
+    "an absolute path": (GOOD_RECORD + b"C:\\demo.py,,\n", "expected is a path within the wheel"),
     "a path in another spelling": (
-        changed(DEMO, DEMO.replace("demo.py", "./demo.py")), "RECORD is 'without demo.py'", "RECORD is './demo.py'",
+        changed(DEMO, DEMO.replace("demo.py", "./demo.py")), "RECORD is './demo.py', expected is a plain relative path",
+    ),
+    "backslashes": (
+        changed(f"{INFO}/WHEEL", f"{INFO}\\WHEEL"), "demo-1.0.dist-info\\\\WHEEL', expected is a plain relative path",
     ),
     "another digest": (
         changed(record_digest(b"demo"), ANOTHER),
@@ -204,14 +207,31 @@ BAD_RECORDS = {
         changed(record_digest(b"demo"), record_digest(b"demo", "md5")), "RECORD is 'demo.py with md5=_gHOKn-6",
     ),
     "an unknown digest": (changed(DEMO, DEMO.replace("sha256", "sha1024")), "expected is sha256=<digest>, or a"),
-    "a hexadecimal digest": (changed(record_digest(b"demo"), "sha256=2a97516c"), "expected is the digest of the file"),
+    "a digest cut off": (changed(record_digest(b"demo"), "sha256=2a97516c"), "expected is the digest of the file"),
+    "a digest with padding": (changed(",4\n", "=,4\n"), "expected is the same digest spelled sha256=KpdRb"),
+    "a hexadecimal digest": (
+        changed(record_digest(b"demo"), f"SHA-256={hashlib.sha256(b'demo').hexdigest()}"), "the same digest spelled",
+    ),
+    "another hexadecimal digest": (
+        changed(record_digest(b"demo"), f"sha256={hashlib.sha256(b'x').hexdigest()}"), "is the digest of the file",
+    ),
+    "another digest of a weak kind": (
+        changed(record_digest(b"demo"), record_digest(b"x", "md5")), "or a stronger one", "is the digest of the file",
+    ),
     "another size": (
         changed(",4\n", ",5\n"), "RECORD is 'demo.py of 5 bytes', expected is the size of the file, 4 bytes",
     ),
     "two different lines": (GOOD_RECORD + b"demo.py,,\n", "RECORD is 'two different lines for demo.py'"),
-    "two columns": (changed(",4\n", "\n"), "RECORD is 'something else', expected is lines of <path>,"),
-    "no text": (GOOD_RECORD + b"\xff,,\n", "RECORD is 'something else'"),
-    "no table": (b"\x00" * 200_000, "RECORD is 'something else'"),
+    "two lines, of which the second has the digest": (
+        b"demo.py,,\n" + changed(record_digest(b"demo"), ANOTHER), "two different lines", "the digest of the file",
+    ),
+    "two columns": (changed(",4\n", "\n"), "RECORD is 'line 1: demo.py,sha256="),
+    "an empty line": (GOOD_RECORD + b"\n", "RECORD is 'line 5: empty', expected is <path>,"),
+    "a comma without quotes": (
+        changed('"demo.py"', "demo,py"), "RECORD is 'line 1: demo,py,sha256=", "RECORD is 'demo,py'", "without demo.py",
+    ),
+    "no text": (GOOD_RECORD + b"\xff,,\n", "RECORD is 'other bytes at 254', expected is text in UTF-8"),
+    "no table": (b"\x00" * 200_000, "RECORD is 'something else behind line 1'"),
     "nothing": (
         b"", "RECORD is 'without demo-1.0.dist-info/METADATA'", "RECORD is 'without demo-1.0.dist-info/WHEEL'",
         "RECORD is 'without demo.py'",

@@ -398,6 +398,42 @@ def test_the_same_bytes_still_need_the_role_of_the_rule(
         publish(build_wheel(), lenient_project, factories.signed_in(developer))
 
 
+ODD = build_wheel(
+    requires_python=">=3.7.*", headers=["License-Expression: MIT", "Provides-Extra: \u202e\0" + "x" * 2000]
+)
+
+
+def test_remarks_are_stored_with_the_file(publish: Publish, project: Project) -> None:
+    odd, plain = publish(ODD, project), publish(build_wheel(version="2.0"), project)
+
+    assert plain.remarks is None
+    assert odd.remarks is not None
+    assert [(remark["field"], remark["value"]) for remark in odd.remarks] == [
+        ("Provides-Extra", ("\u202e\0" + "x" * 2000)[:1000]),
+        ("Requires-Python", ">=3.7.*"),
+        ("Metadata-Version", "2.1"),
+    ]
+    assert odd.requires_python == ">=3.7", "installers ignore a constraint that they cannot parse"
+    remarked = select(PackageFile.id).where(PackageFile.remarks.is_not(None))
+    assert list(db.session.scalars(remarked)) == [odd.id]
+
+
+def test_a_strict_project_refuses_what_others_remark(
+    publish: Publish, project: Project, store_files: StoreFiles
+) -> None:
+    project.strict_uploads = True
+    db.session.commit()
+
+    with pytest.raises(InvalidDistribution) as refusal:
+        publish(ODD, project)
+    publish(build_wheel(version="2.0"), project)
+
+    assert [problem.field for problem in refusal.value.problems] == [
+        "Provides-Extra", "Requires-Python", "Metadata-Version",
+    ]  # fmt: skip
+    assert len(store_files()) == 2
+
+
 def test_one_refusal_lists_every_problem_of_form_and_file(publish: Publish, project: Project) -> None:
     built = build_wheel("demo", "1.0", requires_python="3.8+", requires_dist=["a b"])
 
