@@ -29,7 +29,6 @@ from registry.blueprints.routing import (
     PagePathConverter,
     PageProjectConverter,
     RestConverter,
-    add_protective_headers,
     addresses_of,
 )
 from registry.domain.packages.downloads import Tally
@@ -108,7 +107,7 @@ def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
     """Add the WSGI middleware, innermost first."""
     with app.app_context():
         engine = database.db.engine
-    application: Any = OwnAddress(APIPaths(AdmittedPages(app.wsgi_app, app)))
+    application: Any = OwnAddress(APIPaths(AdmittedPages(app.wsgi_app, app, _complete_page)))
     application = PreparedAnswers(
         application, _addresses_of(app, "is_preparable"), app.extensions["uploads"], engine, app.config["TOKEN_KEY"]
     )
@@ -178,8 +177,19 @@ def _is_api() -> bool:
     return request.path.startswith(API)
 
 
+def _complete_page(response: BaseResponse) -> None:
+    """Add what ``after_request`` adds to a response to one that is made in front of Flask."""
+    _add_protective_headers(response)
+    cross_origin.add_headers(response)
+
+
+def _add_protective_headers(response: BaseResponse) -> None:
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")
+
+
 def _add_common_headers(response: BaseResponse) -> BaseResponse:
-    add_protective_headers(response)
+    _add_protective_headers(response)
     if _is_api():
         if request.method == "OPTIONS" and "Allow" in response.headers:
             response.status_code = 204

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from werkzeug.routing import BaseConverter, PathConverter
-from werkzeug.wrappers import Response as BaseResponse
 
 from registry.domain.namespaces import RESERVED, TOP_LEVEL_RESERVED
 
@@ -110,12 +109,6 @@ class IdConverter(BaseConverter):
 
     def to_python(self, value: str) -> int:
         return int(value)
-
-
-def add_protective_headers(response: BaseResponse) -> None:
-    """Add the headers that every response has."""
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")
 
 
 def pypi_path(kind: str, identifier: str) -> str:

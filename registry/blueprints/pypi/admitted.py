@@ -8,7 +8,7 @@ spellings of the URL, names that the namespace lacks, and errors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from flask import Flask, Request, Response, g
@@ -18,7 +18,7 @@ from registry import addresses, metrics
 from registry.blueprints.auth.admissions import ACCESS_NUMBER, Admission, Admissions
 from registry.blueprints.pypi import index
 from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, note_validity
-from registry.blueprints.routing import SimplePageURL, add_protective_headers, simple_page_url
+from registry.blueprints.routing import SimplePageURL, simple_page_url
 from registry.database import utcnow
 from registry.domain.access import Permission, PrincipalKind
 
@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 
 
 class AdmittedPages:
-    """WSGI middleware behind ``APIPaths``."""
+    """WSGI middleware behind ``APIPaths``.
 
-    def __init__(self, application: WSGIApplication, app: Flask) -> None:
+    :param complete: adds the headers that every response of the API has.
+    """
+
+    def __init__(self, application: WSGIApplication, app: Flask, complete: Callable[[Response], None]) -> None:
         self._application = application
+        self._complete = complete
         self._app = app
         self._admissions: Admissions = app.extensions["admissions"]
 
@@ -50,7 +54,7 @@ class AdmittedPages:
         environ[metrics.ROUTE], environ["registry.principal"] = asked.rule, admission.principal.label
         response = self._made(admission, asked, environ)
         if response is not None:
-            add_protective_headers(response)
+            self._complete(response)
             note_validity(environ, response, admission.principal, now, LARGEST_PAGE_BYTES)
         return response
 
