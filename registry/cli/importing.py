@@ -27,7 +27,7 @@ from registry.domain.importing.source import Source
 from registry.models import Project
 
 JOBS = 4
-MAX_PROBLEMS = 1000  # kept for the end of an import
+MAX_LINES = 1000  # of each kind, kept for the end of an import
 
 
 @click.command("import", cls=Command)
@@ -61,10 +61,12 @@ MAX_PROBLEMS = 1000  # kept for the end of an import
     "--accept-unverified", is_flag=True,
     help="Also import files of which the index states neither a SHA-256 digest nor a stronger one.",
 )  # fmt: skip
+@click.option("--remarks", "lists_remarks", is_flag=True, help="Also list the remarks on imported files.")
 @json_option
 def import_packages(
     source_name: str, project_path: str, package_texts: tuple[str, ...], gitlab_url: str, gitlab_namespace: str,
-    token_stdin: bool, username: str, password_stdin: bool, jobs: int | None, accept_unverified: bool, as_json: bool,
+    token_stdin: bool, username: str, password_stdin: bool, jobs: int | None, accept_unverified: bool,
+    lists_remarks: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Publish the packages of SOURCE to a project. SOURCE is the URL of a simple index, or a folder of wheels and
     sdists. With --from-gitlab, publish the packages of a project, or of all projects below a group, on GitLab.
@@ -76,6 +78,9 @@ def import_packages(
 
     From GitLab, PyPI packages are imported whose status is default or deprecated. The token needs the scope
     read_api, and is sent only to the host and port of the instance.
+
+    Deviations from standards with which an upload is accepted are remarks: the summary has the number of files with
+    remarks, and --remarks lists them. A project that refuses uploads with remarks refuses such files here, too.
 
     Files that already exist are skipped, so an interrupted import can simply be run again. Every other file that was
     not imported is listed on one line: result, file, reason. The command exits with status 1 if a file failed or exists
@@ -94,24 +99,20 @@ def import_packages(
     destination = Destination(project.id, SHELL, storage(), current_app.app_context, max_size_bytes, accept_unverified)
     db.session.rollback()  # do not keep a transaction open during the import
     with _progress_bar() as bar:
-        report = _Report(bar, is_silent=as_json)
+        report = _Report(bar, is_silent=as_json, lists_remarks=lists_remarks)
         summary = run.import_packages(source, destination, selections, jobs=jobs, report=report)
-    if not as_json:
-        print_records(report.kept, as_json)
-        if report.left_out:
-            click.echo(f"{report.left_out} more files were not imported.")
     counts = _counts(summary)
+    if not as_json:
+        report.print_kept()
     print_record(
         {
-            "source": source.address,
-            "project": project_path,
-            **dataclasses.asdict(summary),
-            "problems": report.kept,
-            "more_problems": report.left_out,
+            "source": source.address, "project": project_path, **dataclasses.asdict(summary),
+            "problems": report.problems.records, "more_problems": report.problems.left_out,
+            **({"remarks": report.remarks.records, "more_remarks": report.remarks.left_out} if lists_remarks else {}),
         },
         as_json,
         f"Imported {summary.imported} files ({summary.size_bytes} bytes) into {project_path}: {counts}.",
-    )
+    )  # fmt: skip
     if summary.is_interrupted:
         raise click.ClickException("The import was interrupted; run the same command again to resume it.")
     if not summary.is_complete:
@@ -148,32 +149,53 @@ def _source(name: str, username: str, password_stdin: bool, jobs: int) -> Source
     return Folder(Path(name))
 
 
+class _Kept:
+    """Lines to print after the import: at most ``MAX_LINES``, and the number of all others."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.left_out = 0
+
+    def add(self, record: Record) -> None:
+        if len(self.records) < MAX_LINES:
+            self.records.append(record)
+        else:
+            self.left_out += 1
+
+
 class _Report:
     """Reports progress: advances the progress bar for every file, and prints a line for those that were not imported.
 
-    :ivar kept: the lines to print after the import, as they would disturb the progress bar or the JSON output; at most
-        ``MAX_PROBLEMS``.
-    :ivar left_out: the number of all others.
+    :ivar problems: the lines to print after the import, as they would disturb the progress bar or the JSON output.
+    :ivar remarks: the same for the remarks on imported files, if they are listed.
     """
 
-    def __init__(self, bar: Any, *, is_silent: bool) -> None:
-        self.kept: list[Record] = []
-        self.left_out = 0
-        self._bar, self._is_silent = bar, is_silent
+    def __init__(self, bar: Any, *, is_silent: bool, lists_remarks: bool) -> None:
+        self.problems, self.remarks = _Kept(), _Kept()
+        self._bar, self._is_silent, self._lists_remarks = bar, is_silent, lists_remarks
 
     def __call__(self, outcome: ImportOutcome, remaining: int) -> None:
         if self._bar is not None:
             self._bar.length = self._bar.pos + 1 + remaining
             self._bar.update(1)
-        if outcome.result in (ImportResult.IMPORTED, ImportResult.PRESENT):
-            return
-        record = {"result": outcome.result, "subject": outcome.subject, "reason": outcome.reason}
+        if outcome.result not in (ImportResult.IMPORTED, ImportResult.PRESENT):
+            self._add(self.problems, outcome.result, outcome.subject, outcome.reason)
+        if self._lists_remarks:
+            for remark in outcome.remarks:
+                self._add(self.remarks, "remark", outcome.subject, str(remark))
+
+    def print_kept(self) -> None:
+        for kept, noun in ((self.remarks, "remarks"), (self.problems, "files that were not imported")):
+            print_records(kept.records, as_json=False)
+            if kept.left_out:
+                click.echo(f"{kept.left_out} more {noun}")
+
+    def _add(self, kept: _Kept, result: str, subject: str, reason: str) -> None:
+        record = {"result": result, "subject": subject, "reason": reason}
         if self._bar is None and not self._is_silent:
             print_records([record], as_json=False)
-        elif len(self.kept) < MAX_PROBLEMS:
-            self.kept.append(record)
         else:
-            self.left_out += 1
+            kept.add(record)
 
 
 def _progress_bar() -> Any:
@@ -185,5 +207,5 @@ def _progress_bar() -> Any:
 def _counts(summary: ImportSummary) -> str:
     return (
         f"{summary.present} already present, {summary.refused} refused, {summary.conflicts} conflicts, "
-        f"{summary.failed} failed"
+        f"{summary.failed} failed" + (f", {summary.remarked} imported with remarks" if summary.remarked else "")
     )

@@ -83,7 +83,7 @@ def test_the_summary_as_json_holds_every_problem(run: Run, project: Project, ser
         "source": served.url, "project": "acme/tools", "imported": 1, "present": 0, "refused": 0, "conflicts": 0,
         "failed": 1, "size_bytes": size_of(WHEEL), "is_interrupted": False,
         "problems": [{"result": "failed", "subject": SDIST.filename, "reason": reason}],
-        "more_problems": 0,
+        "more_problems": 0, "remarked": 0,
     }  # fmt: skip
 
 
@@ -106,10 +106,33 @@ def test_files_without_a_digest_are_listed_and_imported_only_on_request(
     assert filenames() == [SDIST.filename]  # the other has another MD5 than stated
 
 
+def test_remarks_are_counted_and_listed_on_request(run: Run, project: Project, tmp_path: Path) -> None:
+    remarked = build_wheel("odd", headers=["License-Expression: MIT", "Dynamic: License"])
+    for file in (WHEEL, remarked):
+        (tmp_path / file.filename).write_bytes(file.content)
+
+    *lines, summary = succeeded(run(*COMMAND, str(tmp_path), "--remarks")).splitlines()
+
+    expected = ("2.2 or later, for there is a field Dynamic", "2.4 or later, for there is a field License-Expression")
+    assert [line.split("\t") for line in lines] == [
+        ["remark", remarked.filename, f"Metadata-Version is '2.1', expected is {version}"] for version in expected
+    ]
+    assert summary.endswith("0 conflicts, 0 failed, 1 imported with remarks.")
+
+
+def test_a_strict_project_refuses_files_with_remarks(run: Run, project: Project, served: StaticIndex) -> None:
+    project.strict_uploads = True
+    factories.commit()
+    served.offer(build_wheel("odd", "2.0", headers=["License-Expression: MIT"]), build_wheel("odd", "3.0"))
+
+    summary = json.loads(succeeded(run(*COMMAND, served.url, "--json", "--remarks")))
+    assert (summary["imported"], summary["refused"], summary["remarked"], summary["remarks"]) == (1, 1, 0, [])
+
+
 def test_only_so_many_problems_are_kept_for_the_end(
     run: Run, project: Project, served: StaticIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "MAX_PROBLEMS", 1)
+    monkeypatch.setattr(importing, "MAX_LINES", 1)
     served.offer(WHEEL, SDIST, fragment="")
 
     summary = json.loads(run(*COMMAND, served.url, "--json").stdout)

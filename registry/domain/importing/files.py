@@ -21,7 +21,7 @@ from registry.domain.importing.selections import Selection
 from registry.domain.importing.source import Source, SourceFile, SourcePage
 from registry.domain.packages import publishing
 from registry.domain.packages.publishing import Origin, Upload
-from registry.errors import DuplicateFile, InvalidDistribution, NotFound, SourceError, TooLarge
+from registry.errors import DuplicateFile, InvalidDistribution, NotFound, Problem, SourceError, TooLarge
 from registry.models import FileStatus, Package, PackageFile, Project
 from registry.storage import StagedFile, Storage
 
@@ -46,12 +46,14 @@ class ImportOutcome:
 
     :ivar subject: the name of the file, or of the package if the failure concerns the entire package.
     :ivar size_bytes: size of the file if it was imported, otherwise 0.
+    :ivar remarks: the problems with which it was imported.
     """
 
     result: ImportResult
     subject: str
     reason: str = ""
     size_bytes: int = 0
+    remarks: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -333,7 +335,7 @@ def _publish(pending: PendingFile, staged: StagedFile, destination: Destination)
         return _compared(file.filename, staged.sha256, _existing_sha256(file.filename, destination))
     if not published.is_new:
         return ImportOutcome(ImportResult.PRESENT, file.filename)
-    return ImportOutcome(ImportResult.IMPORTED, file.filename, size_bytes=staged.size_bytes)
+    return ImportOutcome(ImportResult.IMPORTED, file.filename, size_bytes=staged.size_bytes, remarks=published.remarks)
 
 
 def _existing_sha256(filename: str, destination: Destination) -> str:

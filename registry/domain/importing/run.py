@@ -42,7 +42,11 @@ Report = Callable[[ImportOutcome, int], object]
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """The number of files by result; ``size_bytes`` is the total size of the imported ones."""
+    """The number of files by result.
+
+    :ivar size_bytes: total size of the imported files.
+    :ivar remarked: number of imported files with remarks.
+    """
 
     imported: int
     present: int
@@ -51,6 +55,7 @@ class ImportSummary:
     failed: int
     size_bytes: int
     is_interrupted: bool
+    remarked: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -99,7 +104,7 @@ class _Import:
         self._looking_up: set[Future[Lookup | ImportOutcome]] = set()
         self._receiving: dict[Future[ImportOutcome], Lookup] = {}
         self._counts: Counter[ImportResult] = Counter()
-        self._size_bytes = 0
+        self._size_bytes = self._remarked = 0
         self._is_stopping = Event()
 
     def run(self, jobs: int) -> ImportSummary:
@@ -121,7 +126,7 @@ class _Import:
         return ImportSummary(
             count[ImportResult.IMPORTED], count[ImportResult.PRESENT], count[ImportResult.REFUSED],
             count[ImportResult.CONFLICT],
-            count[ImportResult.FAILED], self._size_bytes, is_interrupted,
+            count[ImportResult.FAILED], self._size_bytes, is_interrupted, self._remarked,
         )  # fmt: skip
 
     def _stop(self, pool: ThreadPoolExecutor) -> None:
@@ -167,6 +172,7 @@ class _Import:
     def _record(self, outcome: ImportOutcome, lookup: Lookup | None = None) -> None:
         self._counts[outcome.result] += 1
         self._size_bytes += outcome.size_bytes
+        self._remarked += bool(outcome.remarks)
         if lookup is not None:
             lookup.reported += 1
             lookup.has_failed |= outcome.result is ImportResult.FAILED
