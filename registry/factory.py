@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from flask import Flask, jsonify, request
@@ -31,6 +30,7 @@ from registry.blueprints.routing import (
     RestConverter,
     addresses_of,
 )
+from registry.domain.accounts.sessions import LIFETIME
 from registry.domain.packages.downloads import Tally
 from registry.errors import Code, DiskFull, RegistryError, Unavailable, is_disk_full
 from registry.metrics import Metrics
@@ -60,7 +60,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
         SESSION_COOKIE_NAME="registry_session",
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_REFRESH_EACH_REQUEST=False,  # API responses set no cookies
-        PERMANENT_SESSION_LIFETIME=timedelta(days=7),
+        PERMANENT_SESSION_LIFETIME=LIFETIME,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

@@ -51,7 +51,6 @@ class SessionCookies(SecureCookieSessionInterface):
 
 def init_app(app: Flask) -> None:
     app.session_interface = SessionCookies()
-    app.permanent_session_lifetime = recorded.LIFETIME
     # Instead of init_app, which also accesses the session in every request because of "remember me" cookies. There are
     # none here, and the access would add "Vary: Cookie" to all responses of the index.
     app.login_manager = login_manager  # type: ignore[attr-defined]

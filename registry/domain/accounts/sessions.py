@@ -12,7 +12,7 @@ from registry.domain import audit
 from registry.domain.accounts.secrets import digest
 from registry.models import User, UserSession
 
-LIFETIME = timedelta(days=31)  # from the sign-in on, however often the session is used
+LIFETIME = timedelta(days=7)  # from the sign-in on, however often the session is used
 LIMIT = 100  # sessions of one user; a further one ends the oldest
 
 

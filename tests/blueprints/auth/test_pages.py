@@ -150,7 +150,7 @@ def test_an_unblocked_user_signs_in_again(browser_of, user):
     assert browser.get("/-/user_settings/profile").location.startswith(SIGN_IN)
 
 
-def test_a_session_ends_a_month_after_the_sign_in(user):
+def test_a_session_ends_a_week_after_the_sign_in(user):
     now = utcnow()
     secret = sessions.start(user, key=factories.token_key(), now=now - sessions.LIFETIME)
 
