@@ -18,6 +18,9 @@ from registry.metrics import CONTENT_TYPE, Metrics, Reading
 
 blueprint = Blueprint("monitoring", __name__)
 
+# Headers with which proxies mark the requests that they forward.
+_FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
+
 
 @blueprint.get("/-/metrics")
 def show() -> Response:
@@ -42,8 +45,12 @@ def refuse(error: RegistryError) -> Response:
 
 
 def _is_asked_here() -> bool:
-    """Return whether the request comes from a loopback address, which can also be that of an unconfigured proxy."""
-    if current_app.config["EXTERNAL_URL"] and not current_app.config["TRUSTED_PROXIES"]:
+    """Return whether the request comes from a loopback address, which can also be that of an unconfigured proxy.
+
+    A request that a proxy forwarded comes from elsewhere, unless the proxy is trusted to name its address.
+    """
+    is_forwarded = current_app.config["EXTERNAL_URL"] or any(name in request.headers for name in _FORWARDED)
+    if is_forwarded and not current_app.config["TRUSTED_PROXIES"]:
         return False
     try:
         return ip_address(request.remote_addr or "").is_loopback

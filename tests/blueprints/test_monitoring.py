@@ -45,6 +45,13 @@ def test_this_machine_reads_without_credentials(client, address):
     assert response.content_type.startswith("text/plain; version=")
 
 
+@pytest.mark.parametrize(
+    "header", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP"]
+)
+def test_a_request_that_a_proxy_on_this_machine_forwarded_comes_from_elsewhere(client, header):
+    assert client.get("/-/metrics", headers={header: "127.0.0.1"}).status_code == 404
+
+
 def test_others_get_404(client, owner, admin):
     expired = factories.access_token(admin, expires_on=utcnow().date())
     narrow = factories.access_token(admin, "read_user")
