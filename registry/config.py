@@ -178,6 +178,10 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _true_or_false(text: str) -> bool:
+    return _one_of("true", "false")(text.lower()) == "true"
+
+
 def _text(minimum: int, maximum: int | None = None) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if len(text) < minimum or (maximum is not None and len(text) > maximum):
@@ -289,6 +293,13 @@ SETTINGS = (
         _whole_number(0, 10),
         "a whole number from 0 to 10",
         "Number of reverse proxies whose `X-Forwarded-*` headers are trusted",
+    ),
+    Setting(
+        "SHARED_CACHES",
+        "false",
+        _true_or_false,
+        "true or false",
+        "Whether caches in front of the registry can keep files of public projects for a day",
     ),
     Setting(
         "UPSTREAM_URL",

@@ -1,4 +1,4 @@
-"""Downloads of package files and their core metadata, with ranges, validators, and immutable caching."""
+"""Downloads of package files and their core metadata, with ranges, validators, and caching."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ FILE = "/files/<sha256>/<rest:filename>"
 METADATA_SUFFIX = ".metadata"
 OBJECTS = "/_objects"  # internal location of the storage folder in nginx
 BLOCK_BYTES = 1 << 18
+A_DAY_SECONDS, A_YEAR_SECONDS = 86_400, 31_536_000
 RECEIVED_BLOCK_BYTES = 1 << 20  # large enough for the server to spool blocks to disk for slow clients
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -173,11 +174,12 @@ def _immutable(size_bytes: int, sha256: str, file: DownloadableFile, *, is_condi
     response.content_length = size_bytes
     response.set_etag(sha256)
     response.last_modified = file.uploaded_at
-    response.cache_control.max_age = 31_536_000
-    response.cache_control.immutable = True
-    if current_principal().is_anonymous:
+    if current_app.config["SHARED_CACHES"] and current_principal().is_anonymous:
+        response.cache_control.max_age = A_DAY_SECONDS
         response.cache_control.public = True
-    else:
+    else:  # a shared cache would serve the file even after the project is no longer public
+        response.cache_control.max_age = A_YEAR_SECONDS
+        response.cache_control.immutable = True
         response.cache_control.private = True
     response.accept_ranges = "bytes"
     if not is_conditional:

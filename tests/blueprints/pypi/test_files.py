@@ -40,6 +40,21 @@ def test_a_download_is_the_stored_bytes_with_the_headers_clients_need(pip, publi
         )
 
 
+@pytest.mark.parametrize(
+    ("allowed", "anonymous"), [(False, "max-age=31536000, immutable, private"), (True, "max-age=86400, public")]
+)
+def test_a_shared_cache_keeps_files_of_public_projects_only_where_that_is_allowed(
+    app, pip, published_project, token, monkeypatch, allowed, anonymous
+):
+    published_project.visibility = published_project.parent.visibility = Visibility.PUBLIC
+    db.session.commit()
+    monkeypatch.setitem(app.config, "SHARED_CACHES", allowed)
+
+    seen = [pip.download(published_project, WHEEL, by).headers["Cache-Control"] for by in (None, None, token)]
+
+    assert seen == [anonymous, anonymous, "max-age=31536000, immutable, private"], "the second one from the cache"
+
+
 def test_head_has_the_headers_of_get(pip, published_project, token):
     got, head = (pip.download(published_project, WHEEL, token, method=method) for method in ("GET", "HEAD"))
 
