@@ -84,6 +84,7 @@ class Code(Enum):
     NO_MEMBER_ROLE = "is not included in the list"
     ROLE_BELOW_INHERITED = "should be greater than or equal to {role.title} inherited membership from group {group}"
     PAST_DATE = "cannot be a date in the past"
+    OWN_ROLE_EXPIRES = "cannot be after {day}, when your own role expires"
 
     # Users
     USERNAME_TAKEN = "Username has already been taken"

@@ -219,6 +219,7 @@ def _sudo(principal: Principal) -> Principal:
     user = users.by_reference(reference)
     if user is None:
         raise NotFound(f"User with ID or username '{reference}'")
+    _refuse_inactive(user)
     return replace(principal, user=user, sudo_by=principal.user, roles={}, reader=None)
 
 

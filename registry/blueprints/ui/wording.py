@@ -62,6 +62,7 @@ _SENTENCES = {
         "This user already has the role %(role)s from the group %(group)s; choose that role or a higher one."
     ),
     Code.PAST_DATE: _("Choose a date in the future."),
+    Code.OWN_ROLE_EXPIRES: _("Your own role expires on %(day)s, and you cannot extend it yourself."),
     Code.USERNAME_TAKEN: _("This username is already taken."),
     Code.EMAIL_TAKEN: _("This email address is already taken."),
     Code.WRONG_PASSWORD: _("This is not your current password."),

@@ -210,9 +210,16 @@ def _has_owner_besides(group: Group, user_id: int | None) -> bool:
     return bool(others)
 
 
-def ensure_owner(group: Group, by: Principal) -> None:
+def ensure_owner(group: Group, by: Principal, ends_on: date | None) -> None:
+    """Make the principal an Owner of a moved group that would have no permanent one.
+
+    :param ends_on: when the role expires with which the principal moved the group.
+    :raises Forbidden: it expires, so that it must not become permanent.
+    """
     if by.user is None or _has_owner_besides(group, None):
         return
+    if ends_on is not None:
+        raise Forbidden
     membership = db.session.scalar(_direct(group, by.user.id))
     if membership is None:
         membership = Membership(namespace_id=group.id, user_id=by.user.id)
@@ -239,6 +246,7 @@ def _refuse_role(namespace: Namespace, user: User, role: Role, expires_on: date 
     if role not in MEMBER_ROLES:
         raise InvalidRecord({"access_level": [Fault(Code.NO_MEMBER_ROLE)]})
     _refuse_higher(namespace, role, by)
+    _refuse_longer(namespace, user, role, expires_on, by)
     if expires_on is not None and expires_on <= utcnow().date():
         raise InvalidRecord({"expires_at": [Fault(Code.PAST_DATE)]})
     inherited = db.session.execute(
@@ -256,6 +264,33 @@ def _refuse_role(namespace: Namespace, user: User, role: Role, expires_on: date 
     if inherited is not None and role < inherited.role:
         fault = Fault(Code.ROLE_BELOW_INHERITED, role=inherited.role, group=inherited.name)
         raise InvalidRecord({"access_level": [fault]})
+
+
+def role_ends_on(user: User, namespace: Namespace, role: Role) -> date | None:
+    """Return when a user loses a role in a namespace, held there or in an ancestor; ``None`` if it does not expire."""
+    dates = db.session.scalars(
+        select(Membership.expires_on)
+        .join(Ancestry, Ancestry.ancestor_id == Membership.namespace_id)
+        .where(
+            Ancestry.namespace_id == namespace.id,
+            Membership.user_id == user.id,
+            Membership.role >= role,
+            access.unexpired(),
+        )
+    ).all()
+    return max((day for day in dates if day is not None), default=None) if all(dates) else None
+
+
+def _refuse_longer(namespace: Namespace, user: User, role: Role, expires_on: date | None, by: Principal) -> None:
+    """Refuse that users extend a role of their own that expires, there or by a new membership below.
+
+    :raises InvalidRecord: the role would last longer.
+    """
+    if by.is_admin or by.user_id != user.id:
+        return
+    ends_on = role_ends_on(user, namespace, role)
+    if ends_on is not None and (expires_on is None or expires_on > ends_on):
+        raise InvalidRecord({"expires_at": [Fault(Code.OWN_ROLE_EXPIRES, day=ends_on.isoformat())]})
 
 
 def _refuse_higher(namespace: Namespace, role: Role, by: Principal) -> None:

@@ -11,7 +11,7 @@ from registry.database import AdvisoryLock, Stage, at_end, db, execute, transact
 from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces.changes import GroupSettings, NamespaceChanges, ProjectSettings
-from registry.domain.namespaces.members import ensure_owner
+from registry.domain.namespaces.members import ensure_owner, role_ends_on
 from registry.domain.namespaces.rules import (
     MAXIMUM_DEPTH,
     depth,
@@ -49,7 +49,9 @@ def create_group(
     description: str = "",
     settings: GroupSettings = GROUP_DEFAULTS,
 ) -> Group:
-    """Create a group with its creator as Owner; takes ``AdvisoryLock.TREE``.
+    """Create a group with its creator as Owner, for as long as the role of the creator above it lasts.
+
+    Takes ``AdvisoryLock.TREE``.
 
     :param parent: ``None`` creates a top-level group.
     :param visibility: defaults to the instance setting, limited to that of the parent.
@@ -74,7 +76,8 @@ def create_group(
         refuse_invalid(group, parent, by, InvalidGroup)
         place(group, parent, refusal=InvalidGroup)
         if by.user is not None and access.role_of(by.user, group) < Role.OWNER:
-            session.add(Membership(namespace_id=group.id, user_id=by.user.id, role=Role.OWNER))
+            ends_on = None if parent is None else role_ends_on(by.user, parent, access.role_of(by.user, parent))
+            session.add(Membership(namespace_id=group.id, user_id=by.user.id, role=Role.OWNER, expires_on=ends_on))
         audit.record(by, "group_created", group.full_path, group, visibility=group.visibility.label)
     return group
 
@@ -115,7 +118,7 @@ def change(namespace: Group | Project, changes: NamespaceChanges, *, by: Princip
     """Change a group or project; takes ``AdvisoryLock.TREE``.
 
     :param changes: for its kind, or for both kinds.
-    :raises Forbidden: changing the visibility requires an Owner, and the storage limit an administrator.
+    :raises Forbidden: changing the visibility or the path requires an Owner, and the storage limit an administrator.
     :raises InvalidRecord: a value is invalid.
     """
     refusal = InvalidGroup if isinstance(namespace, Group) else InvalidRecord
@@ -124,6 +127,8 @@ def change(namespace: Group | Project, changes: NamespaceChanges, *, by: Princip
         before = namespace.visibility
         path = namespace.path if changes.path is ... else changes.path
         if changes.visibility not in (..., before):
+            access.require(by, Permission.OWN_NAMESPACE, namespace)
+        if path != namespace.path:
             access.require(by, Permission.OWN_NAMESPACE, namespace)
         if changes.storage_size_limit is not ...:
             access.require(by, Permission.ADMIN_INSTANCE)
@@ -151,7 +156,8 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
 
     If a group moved to the top level has no Owner, the user who moves it becomes one.
 
-    :raises Forbidden: the principal cannot create groups there.
+    :raises Forbidden: the principal cannot create groups there, or would become the Owner, but only has a role that
+        expires.
     :raises InvalidGroup: the parent is the group or in it, or is less visible, or the path is taken or reserved there.
     """
     if parent is not None:
@@ -171,11 +177,12 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
         depth_below = session.scalar(select(func.max(Ancestry.distance)).where(Ancestry.ancestor_id == group.id)) or 0
         if depth_above + depth_below + 1 > MAXIMUM_DEPTH:
             raise InvalidGroup({"parent": [Fault(Code.TOO_DEEP, maximum=MAXIMUM_DEPTH)]})
+        ends_on = None if by.user is None or by.is_admin else role_ends_on(by.user, group, Role.OWNER)
         before = group.full_path
         group.parent_id = None if parent is None else parent.id
         rename(group, path=group.path, refusal=InvalidGroup)
         _reattach(group, parent)
-        ensure_owner(group, by)
+        ensure_owner(group, by, ends_on)
         audit.record(by, "group_transferred", group.full_path, group, before=before)
 
 

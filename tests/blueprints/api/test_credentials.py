@@ -9,6 +9,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from registry.database import db, utcnow
+from registry.domain.access import SHELL
+from registry.domain.accounts import users
+from registry.domain.accounts.users import StateChange
 from registry.models import AuditEvent, Group, Project, User, UserState, Visibility
 from tests import factories
 from tests.builders import build_wheel
@@ -115,6 +118,18 @@ class TestSudo:
 
         assert response.status_code == 404
         assert response.json["message"].startswith("404 User with ID or username '")
+
+    @pytest.mark.parametrize("change", [StateChange.BLOCK, StateChange.DEACTIVATE])
+    def test_a_user_who_is_not_active_does_nothing(
+        self, rest: Rest, admin: User, owner: User, change: StateChange
+    ) -> None:
+        secret = factories.access_token(admin, "api", "sudo")
+        users.change_state(owner, change, by=SHELL)
+
+        read = rest.get("/user", secret, headers={"Sudo": "olivia"})
+        created = rest.post(f"/groups?sudo={owner.id}", secret, json={"name": "Ours", "path": "ours"})
+
+        assert (read.status_code, created.status_code) == (403, 403)
 
     def test_it_needs_an_administrator_and_the_scope(self, rest: Rest, admin: User, owner: User) -> None:
         by_owner = rest.get("/user", factories.access_token(owner, "api", "sudo"), headers={"Sudo": "root"})

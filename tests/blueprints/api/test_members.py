@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -240,6 +240,27 @@ class TestChange:
         assert changed.status_code == 200
         assert (changed.json["access_level"], changed.json["expires_at"]) == (40, TOMORROW)
         assert endless.json["expires_at"] is None
+
+    def test_a_role_that_expires_is_not_extended_by_its_holder(
+        self, rest: Rest, group: Group, project: Project, outsider: User, owner_token: str
+    ) -> None:
+        token, member = factories.access_token(outsider), {"user_id": outsider.id, "expires_at": TOMORROW}
+        rest.post(f"/groups/{group.id}/members", owner_token, member | {"access_level": 50})
+        own, below = f"/groups/{group.id}/members/{outsider.id}", f"/projects/{project.id}/members"
+        later = (date.fromisoformat(TOMORROW) + timedelta(days=1)).isoformat()
+
+        for expires_at in (None, later):
+            longer = {"access_level": 20, "expires_at": expires_at}
+            assert rest.put(own, token, longer).status_code == 400, "even with a lower role"
+            assert rest.post(below, token, {"user_id": outsider.id, **longer}).status_code == 400
+        refused = rest.put(own, token, {"access_level": 50, "expires_at": None}).json
+        subgroup = rest.post("/groups", token, {"name": "Sub", "path": "sub", "parent_id": group.id}).json["id"]
+        moved = rest.post(f"/groups/{subgroup}/transfer", token, {})
+
+        assert refused == {"message": {"expires_at": [f"cannot be after {TOMORROW}, when your own role expires"]}}
+        assert rest.get(f"/groups/{subgroup}/members/all/{outsider.id}", token).json["expires_at"] == TOMORROW
+        assert moved.status_code == 403, "it would make the role permanent"
+        assert rest.get(own, owner_token).json["expires_at"] == TOMORROW
 
     def test_an_empty_form_field_removes_the_expiry(
         self, rest: Rest, project: Project, outsider: User, owner_token: str

@@ -308,11 +308,20 @@ class TestChange:
         assert rest.put(address, maintainer_token, changes).json["pypi_identical_upload_accepted"] is True
         assert rest.get(address, maintainer_token).json["pypi_identical_upload_accepted"] is True
 
-    def test_a_new_path_is_a_new_address(self, rest: Rest, project: Project, maintainer_token: str) -> None:
-        rest.put(f"/projects/{project.id}", maintainer_token, {"path": "hammers"})
+    def test_a_new_path_is_a_new_address(self, rest: Rest, project: Project, owner_token: str) -> None:
+        rest.put(f"/projects/{project.id}", owner_token, {"path": "hammers"})
 
-        assert rest.get("/projects/acme%2Fhammers", maintainer_token).json["id"] == project.id
-        assert rest.get("/projects/acme%2Ftools", maintainer_token).status_code == 404
+        assert rest.get("/projects/acme%2Fhammers", owner_token).json["id"] == project.id
+        assert rest.get("/projects/acme%2Ftools", owner_token).status_code == 404
+
+    def test_a_new_path_takes_an_owner_as_on_the_page(
+        self, rest: Rest, project: Project, maintainer_token: str
+    ) -> None:
+        same = rest.put(f"/projects/{project.id}", maintainer_token, {"path": "tools", "description": "Hammers"})
+        other = rest.put(f"/projects/{project.id}", maintainer_token, {"path": "hammers"})
+
+        assert (same.status_code, other.status_code) == (200, 403)
+        assert rest.get("/projects/acme%2Ftools", maintainer_token).json["description"] == "Hammers"
 
     @pytest.mark.parametrize(
         ("before", "sent", "after"),
