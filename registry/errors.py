@@ -10,9 +10,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from enum import Enum, unique
+from typing import Self
 
 LONGEST_VALUE = 1000  # characters of an uploaded value in a response
+NEW_ACCESS_TOKEN = "Create another one under Access tokens in the settings of the user."
 
 
 def quoted(value: str) -> str:
@@ -175,10 +178,19 @@ class RegistryError(Exception):
     auth_failure: str | None = None
     # The time after which the request can succeed, if retrying helps.
     retry_after_seconds: int | None = None
+    # The kind of problem, and what helps against all problems of this kind (RFC 9457, section 3.1.3).
+    title = ""
+    advice = ""
+    _detail = ""
 
     def __init__(self, code: Code | None = None, **values: object) -> None:
         super().__init__()
         self.faults = [] if code is None else [Fault(code, **values)]
+
+    def explained(self, title: str, detail: str) -> Self:
+        """Return the error itself, with an explanation that only the place that raises it can give."""
+        self.title, self._detail = title, " ".join(detail.split())
+        return self
 
     def __str__(self) -> str:
         return self.reason or self.phrase
@@ -204,6 +216,11 @@ class RegistryError(Exception):
         """The message, or a summary of it that fits in a status line."""
         return self.message
 
+    @property
+    def detail(self) -> str:
+        """What was refused and why, and what the caller can do (RFC 9457, section 3.1.4); in sentences."""
+        return self._detail or " ".join(filter(None, (_sentence(self.reason), self.advice)))
+
     def body(self) -> dict[str, object]:
         return {"message": self.message}
 
@@ -215,6 +232,7 @@ class RegistryError(Exception):
 class BadRequest(RegistryError):
     status = 400
     phrase = "Bad request"
+    title = "Bad request"
 
 
 class InvalidParameter(RegistryError):
@@ -222,6 +240,7 @@ class InvalidParameter(RegistryError):
 
     status = 400
     phrase = "Bad request"
+    title = "Invalid parameter"
 
     def __init__(self, complaint: str) -> None:
         super().__init__(Code.INVALID_PARAMETER, complaint=complaint)
@@ -386,6 +405,12 @@ class Unauthenticated(RegistryError):
     status = 401
     phrase = "Unauthorized"
     auth_failure = "unauthenticated"
+    title = "Authentication required"
+    advice = (
+        "Reading this requires a token. Send a personal access token with the scope read_api or api, a deploy token "
+        "with read_package_registry, or the token of a running CI job, as the password of Basic authentication. "
+        "The user name is gitlab-ci-token for a job token, and any name for the others."
+    )
 
     def __init__(self, *, hidden: NotFound | None = None) -> None:
         super().__init__()
@@ -403,10 +428,16 @@ class InvalidToken(RegistryError):
 
 
 class ExpiredToken(InvalidToken):
+    """The access token has expired.
+
+    :param expired_on: the day, at 00:00 UTC.
+    """
+
     auth_failure = "expired_token"
 
-    def __init__(self) -> None:
+    def __init__(self, expired_on: date) -> None:
         super().__init__(Code.TOKEN_EXPIRED)
+        self.explained("Token expired", f"The personal access token expired on {expired_on}. {NEW_ACCESS_TOKEN}")
 
 
 class RevokedToken(InvalidToken):
@@ -414,16 +445,20 @@ class RevokedToken(InvalidToken):
 
     def __init__(self) -> None:
         super().__init__(Code.TOKEN_REVOKED)
+        self.explained("Token revoked", f"The personal access token was revoked. {NEW_ACCESS_TOKEN}")
 
 
 class Forbidden(RegistryError):
     status = 403
     phrase = "Forbidden"
     auth_failure: str | None = "forbidden"
+    title = "Permission denied"
 
 
 class InactiveUser(Forbidden):
     auth_failure = "inactive_user"
+    title = "User inactive"
+    advice = "Ask an administrator of the registry."
 
 
 class ProtectedPackage(Forbidden):
@@ -443,6 +478,12 @@ class ClosedPackageName(Forbidden):
             super().__init__(Code.NAME_CLOSED, name=name, status=status)
 
 
+class QuarantinedPackage(Forbidden):
+    """The file is withheld, as its package name is quarantined (PEP 792)."""
+
+    auth_failure = None  # independent of the caller
+
+
 class InsufficientScope(RegistryError):
     """The access token has none of the accepted scopes (RFC 6750, section 3.1)."""
 
@@ -453,6 +494,8 @@ class InsufficientScope(RegistryError):
     def __init__(self, accepted: Iterable[str]) -> None:
         super().__init__(Code.SCOPE_TOO_NARROW)
         self.accepted = tuple(accepted)
+        scopes = " or ".join(self.accepted)
+        self.explained("Scope missing", f"The personal access token lacks the scope {scopes}. {NEW_ACCESS_TOKEN}")
 
     def body(self) -> dict[str, object]:
         return {
@@ -470,10 +513,24 @@ class NotFound(RegistryError):
 
     status = 404
     phrase = "Not Found"
+    title = "Not found"
+    advice = "There is nothing at this address."
 
     def __init__(self, what: str = "") -> None:
         super().__init__()
         self.what = what
+
+    @property
+    def detail(self) -> str:
+        """The same for an absent namespace and for one that is hidden from the caller."""
+        if self._detail or self.what not in ("Project", "Group"):
+            return super().detail
+        kind = self.what.lower()
+        return (
+            f"There is no such {kind}, or this token cannot read it. Check the number of the {kind}, or its path with "
+            "%2F in place of each slash, and that the user of the token is a member. For the job token of another "
+            "project, check the job token allowlist."
+        )
 
     @property
     def message(self) -> str:
@@ -530,6 +587,8 @@ class Unavailable(RegistryError):
 
     status = 503
     phrase = "Service Unavailable"
+    title = "Service unavailable"
+    advice = "Try again in a few seconds."
     retry_after_seconds = 5
 
 
@@ -538,11 +597,17 @@ class DiskFull(Unavailable):
 
     status = 507
     phrase = "Insufficient Storage"
+    title = "Disk full"
+    advice = "An administrator of the registry has to make room."
 
 
 def is_disk_full(error: OSError) -> bool:
     """Return whether an error means that the disk, a quota, or the file size limit is exhausted."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text.endswith(".") else f"{text}."
 
 
 def _quoted(text: str) -> str:

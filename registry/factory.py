@@ -89,6 +89,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     ui.init_app(app)
     cli.init_app(app)
     app.extensions["uploads"] = _addresses_of(app, "is_asked_before_body")
+    app.extensions["reads"] = _addresses_of(app, "is_preparable")
     _register_error_handlers(app)
     app.before_request(_refuse_unusable_address)
     cross_origin.init_app(app)
@@ -109,7 +110,7 @@ def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
         engine = database.db.engine
     application: Any = OwnAddress(APIPaths(AdmittedPages(app.wsgi_app, app, _complete_page)))
     application = PreparedAnswers(
-        application, _addresses_of(app, "is_preparable"), app.extensions["uploads"], engine, app.config["TOKEN_KEY"]
+        application, app.extensions["reads"], app.extensions["uploads"], engine, app.config["TOKEN_KEY"]
     )
     app.extensions["answers"] = application
     if values["EXTERNAL_URL"]:  # takes precedence over the headers of proxies
@@ -129,8 +130,11 @@ def _register_error_handlers(app: Flask) -> None:
     def refuse_http(error: HTTPException) -> BaseResponse:
         if not _is_api():
             return ui.refuse_http(error)
+        body: dict[str, object] = {"error": f"{error.code} {_phrase(error)}"}
+        if pypi.is_read():
+            return pypi.problems.of_http_error(error, body)
         response = error.get_response()
-        response.data = jsonify(error=f"{error.code} {_phrase(error)}").data
+        response.data = jsonify(body).data
         response.content_type = "application/json"
         return response
 
@@ -138,6 +142,8 @@ def _register_error_handlers(app: Flask) -> None:
     def refuse(error: RegistryError) -> BaseResponse:
         if not _is_api():
             return ui.refuse(error)
+        if pypi.is_read():
+            return pypi.refuse(error)
         response = jsonify(error.body())
         response.status_code = error.status
         response.headers.update(error.headers())

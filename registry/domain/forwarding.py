@@ -170,5 +170,9 @@ def upstream_url(namespace: Namespace, name: str, upstream: str) -> str:
     GitLab, "Package request forwarding": the direct parent group decides for a project.
     """
     if not forwards(namespace):
-        raise NotFound("Package")
+        raise NotFound("Package").explained(
+            "Package not found",
+            f"The {namespace.kind} {namespace.full_path} has no package {canonicalize_name(name)}, and the setting "
+            "Forward PyPI package requests is off there, so that the public index is not asked.",
+        )
     return f"{upstream}/{canonicalize_name(name)}/"

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.acceptance.clients import Client, Installer
-from tests.acceptance.servers import DEVELOPER, REPORTER, Namespace, RunningServer
+from tests.acceptance.servers import DEVELOPER, REPORTER, Namespace, RunningServer, with_credentials
 from tests.builders import build_sdist, build_wheel
 from tests.fakes.upstream import Upstream
 
@@ -175,3 +175,34 @@ def test_uv_shows_why_publishing_was_refused(
 
     assert expected in output
     assert project.packages() == []
+
+
+def test_uv_shows_why_a_file_was_refused(uv: Installer, server: RunningServer, project: Namespace, reader: str) -> None:
+    """A lock file names files by their addresses."""
+    gone, blocked = build_wheel("uvgone"), build_wheel("uvblocked")
+    project.publish(WHEEL, gone, blocked)
+    addresses = {name: next(iter(project.listed(name).values())) for name in ("uvdemo", "uvgone", "uvblocked")}
+    [package] = [package for package in project.packages() if package["name"] == "uvgone"]
+    server.as_root("DELETE", f"{project.rest_path}/packages/{package['id']}")
+    username, expired = project.deploy_token("read_package_registry", expires_at="2020-01-01")
+    quarantine = {"status": "quarantined", "reason": "report 12"}
+    server.as_root("PUT", f"{project.rest_path}/packages/names/uvblocked/status", quarantine)
+
+    def refused(name: str, secret: str | None = reader) -> str:
+        address = addresses[name] if secret is None else with_credentials(addresses[name], username, secret)
+        return uv.fails(*install(uv, "--no-cache", f"{name} @ {address}"))
+
+    message = "Server message: "
+    # Of a 401, uv shows only the status line.
+    assert "Unauthorized - Reading this requires a token. Send a personal access token" in refused("uvdemo", None)
+    assert f"Unauthorized - The deploy token {username} expired on 2020-01-01." in refused("uvdemo", expired)
+    assert f"{message}File deleted, The file {gone.filename} was deleted from {project.full_path}." in refused("uvgone")
+    assert (
+        f"{message}Package quarantined, The package uvblocked is quarantined: report 12. "
+        f"Ask a Maintainer of {project.full_path}." in refused("uvblocked")
+    )
+    server.as_root("PUT", project.rest_path, {"package_registry_access_level": "disabled"})
+    assert (
+        f"{message}Package registry disabled, The package registry of the project {project.full_path} is switched off."
+        in refused("uvdemo")
+    )

@@ -120,7 +120,7 @@ def test_an_unknown_spelling_of_a_project_is_not_found(client: FlaskClient, proj
     for spelling in NO_PROJECT:
         answer = client.get(f"/api/v4/projects/{spelling}/packages/pypi/simple/my-pkg/")
 
-        assert (answer.status_code, answer.content_type) == (404, "application/json"), spelling
+        assert (answer.status_code, answer.content_type) == (404, "application/problem+json"), spelling
 
 
 def test_a_group_is_no_project_and_a_user_no_group(client: FlaskClient, project: Project) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 
 from flask import current_app, g, request
@@ -32,7 +33,7 @@ from registry.errors import (
     RevokedToken,
     Unauthenticated,
 )
-from registry.models import AccessToken, DeployToken, Namespace, User, UserState
+from registry.models import AccessToken, DeployToken, Job, Namespace, User, UserState
 
 JOB_USERNAME = "gitlab-ci-token"
 _STATE_CODES = {
@@ -120,6 +121,45 @@ def are_sent() -> bool:
     ) or any(name in request.args for name in credential_names.PARAMETERS)
 
 
+def explained(error: Unauthenticated) -> Unauthenticated:
+    """Return a refusal with the reason why the token in the request does not count, as far as it is known.
+
+    Only the holder of a token gets to know about it.
+    """
+    for secret in dict.fromkeys(filter(None, _sent_secrets())):
+        token, job = deploy_tokens.find(secret, token_key()), jobs.find(secret, token_key())
+        if token is not None:
+            return error.explained(*_inactive(token))
+        if job is not None:
+            return error.explained(*_unused(job))
+    if not are_sent():
+        return error
+    return error.explained(
+        "Credential unknown", f"The password is not a token of this registry, or the token was deleted. {error.advice}"
+    )
+
+
+def _sent_secrets() -> Iterator[str]:
+    yield from (_basic()[1], _bearer())
+    yield from (request.headers.get(name, "") for name in credential_names.TOKEN_HEADERS)
+    yield from (request.args.get(name, "") for name in credential_names.PARAMETERS)
+
+
+def _inactive(token: DeployToken) -> tuple[str, str]:
+    another = "A Maintainer can create another one under Settings, Repository, Deploy tokens."
+    if token.revoked_at is not None:
+        return "Token revoked", f"The deploy token {token.username} was revoked. {another}"
+    if token.expires_at is not None and token.is_expired(utcnow()):
+        return "Token expired", f"The deploy token {token.username} expired on {token.expires_at.date()}. {another}"
+    return "Credential misplaced", "Send the deploy token as the password of Basic authentication."
+
+
+def _unused(job: Job) -> tuple[str, str]:
+    if not job.is_running(utcnow()):
+        return "Job ended", "The CI job of this token has ended, and its token with it. Use the token of a running job."
+    return "User name wrong", f"Send the CI job token as the password, with the user name {JOB_USERNAME}."
+
+
 def current_principal() -> Principal:
     """Return the principal that the gate determined for this request."""
     principal: Principal = g.principal
@@ -186,8 +226,8 @@ def _found_token(secret: str) -> Principal | None:
 def _of_access_token(token: AccessToken) -> Principal:
     if token.revoked_at is not None:
         raise RevokedToken
-    if token.is_expired(utcnow()):
-        raise ExpiredToken
+    if token.expires_on is not None and token.is_expired(utcnow()):
+        raise ExpiredToken(token.expires_on)
     _refuse_inactive(token.user)
     _note_use(token)
     return Principal(PrincipalKind.ACCESS_TOKEN, user=token.user, access_token=token, address=_address())

@@ -24,7 +24,14 @@ from registry.blueprints.routing import PYPI
 from registry.domain.access import Permission
 from registry.domain.packages import index
 from registry.domain.packages.index import DownloadableFile
-from registry.errors import InvalidParameter, NotFound, RecordNotFound, RegistryError, Unavailable
+from registry.errors import (
+    InvalidParameter,
+    NotFound,
+    QuarantinedPackage,
+    RecordNotFound,
+    RegistryError,
+    Unavailable,
+)
 from registry.metrics import Download
 from registry.models import Group, Namespace, Project
 from registry.storage import ObjectDamaged, ObjectMissing, Storage, object_key
@@ -64,7 +71,7 @@ def _download(namespace: Namespace, sha256: str, filename: str, missing: Registr
     if re.search(r"(^|/)\.\.(/|$)|\x00", filename):
         raise InvalidParameter("file_identifier should be a valid file path")
     if not _SHA256.fullmatch(sha256):
-        raise missing
+        raise missing.explained("File not found", "The address of a file has its SHA-256 digest before the name.")
     principal = current_principal()
     if filename.endswith(METADATA_SUFFIX):  # no package file has this suffix
         owner = index.downloadable_file(namespace, sha256, filename.removesuffix(METADATA_SUFFIX), principal)
@@ -77,7 +84,33 @@ def _download(namespace: Namespace, sha256: str, filename: str, missing: Registr
             depends_on_name(request.environ, file.normalized_name)
             return _package_file(file)
     index.refuse_where_hidden(namespace, principal)
-    raise missing
+    _refuse_withheld(namespace, sha256, filename.removesuffix(METADATA_SUFFIX), missing)
+    raise missing.explained(
+        "File not found",
+        "There is no file of this name and digest here. Where a lock file or a saved page names it, renew that.",
+    )
+
+
+def _refuse_withheld(namespace: Namespace, sha256: str, filename: str, missing: RegistryError) -> None:
+    """Explain why a file is not offered to a caller who could read it otherwise.
+
+    :raises Forbidden: its package name is quarantined.
+    :raises RegistryError: ``missing``, as the file was deleted.
+    """
+    file = index.withheld_file(namespace, sha256, filename, current_principal())
+    if file is None:
+        return
+    if file.is_deleted:
+        raise missing.explained(
+            "File deleted",
+            f"The file {filename} was deleted from {file.project_path}. Where a lock file names it, renew that with "
+            "another version.",
+        )
+    because = f": {file.reason.rstrip('. ')}" if file.reason.strip() else ""
+    raise QuarantinedPackage().explained(
+        "Package quarantined",
+        f"The package {file.package_name} is quarantined{because}. Ask a Maintainer of {file.project_path}.",
+    )
 
 
 def _package_file(file: DownloadableFile) -> Response:

@@ -24,7 +24,7 @@ from registry.domain.access import Permission, Principal
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.packages import index, simple
 from registry.domain.packages.simple import SimpleIndex, SimplePage
-from registry.errors import InvalidParameter, NotFound
+from registry.errors import InvalidParameter, NotFound, quoted
 from registry.models import Group, Namespace, Project
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _elsewhere(namespace: Namespace, name: str) -> Response:
     """Return the response for an unknown package name: a redirect to the upstream page, or 404."""
     index.refuse_where_hidden(namespace, current_principal())
     if not is_valid_name(name):
-        raise NotFound("Package")
+        raise NotFound("Package").explained("Package not found", f"{quoted(name)} is not a valid package name.")
     url = forwarding.upstream_url(namespace, name, current_app.config["UPSTREAM_URL"])
     request.environ[metrics.EVENT] = metrics.Forward()
     return Response("Found upstream.\n", 302, {"Location": url}, mimetype="text/plain")

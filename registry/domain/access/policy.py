@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from registry.domain.access.principals import Principal
-from registry.domain.access.roles import is_member_below, is_within, load_roles, role_in
+from registry.domain.access.roles import accepts_job, is_member_below, is_within, load_roles, role_in
 from registry.errors import Forbidden, InsufficientScope, NotFound, Unauthenticated
 from registry.models import (
     CreationLevel,
@@ -267,10 +267,39 @@ def require(principal: Principal, permission: Permission, namespace: Namespace |
     if allowed(principal, Permission.READ_NAMESPACE, namespace):
         if principal.is_anonymous and POLICY[permission].challenges(namespace):
             raise Unauthenticated
-        raise Forbidden
+        raise _forbidden(principal, POLICY[permission], namespace)
     if principal.is_anonymous:
         raise Unauthenticated(hidden=NotFound(namespace.kind.capitalize()))
     raise NotFound(namespace.kind.capitalize())
+
+
+def _forbidden(principal: Principal, rule: Rule, namespace: Namespace) -> Forbidden:
+    """Return the refusal for a principal that can see the namespace, with the setting or role that decided."""
+    place = f"the {namespace.kind} {namespace.full_path}"
+    if rule.uses_registry and not _has_registry(namespace):
+        return Forbidden().explained(
+            "Package registry disabled",
+            f"The package registry of {place} is switched off. A Maintainer can switch it on under Settings, Packages "
+            "and registries.",
+        )
+    if not _admits(namespace, rule):
+        return Forbidden().explained("Project archived", f"Nothing can be changed in {place}, which is archived.")
+    if principal.deploy_token is not None:
+        return Forbidden().explained(
+            "Deploy token not accepted",
+            f"This requires a deploy token of {place} or of a group above it, with the scope "
+            f"{' or '.join(rule.deploy_scopes)}." if rule.deploy_scopes else "Deploy tokens cannot do this.",
+        )  # fmt: skip
+    if principal.job is not None and not (rule.job and accepts_job(namespace, principal.job)):
+        return Forbidden().explained(
+            "Job token not accepted",
+            f"A Maintainer of {place} can add the project of this CI job to the job token allowlist under Settings, "
+            "CI/CD." if rule.job else "CI job tokens cannot do this.",
+        )  # fmt: skip
+    role = rule.least_role(namespace)
+    return Forbidden().explained(
+        "Role too low", f"This requires the role {role.title} or a higher one in {place}. Ask an Owner or Maintainer."
+    )
 
 
 def require_scope(principal: Principal, scopes: Iterable[Scope]) -> None:

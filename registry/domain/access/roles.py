@@ -56,6 +56,11 @@ def _held(principal: Principal, namespaces: Sequence[Namespace]) -> dict[int, Ro
     return {id_: held.highest for id_, held in held_roles(principal, namespaces).items()}
 
 
+def accepts_job(namespace: Namespace, job: Job) -> bool:
+    """Return whether the user of a CI job has a role in the namespace by the job's token."""
+    return not _closed_to(job, [namespace])
+
+
 def _closed_to(job: Job, namespaces: Iterable[Namespace]) -> set[int]:
     """Return the IDs of the projects that do not accept the job.
 

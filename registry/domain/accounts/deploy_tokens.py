@@ -93,11 +93,17 @@ def deploy_token(namespace: Namespace, token_id: int) -> DeployToken:
 
 def find_deploy_token(secret: str, key: bytes, now: datetime) -> DeployToken | None:
     """Return the active token with this secret; ``None`` if it is unknown, revoked, or expired."""
+    token = find(secret, key)
+    return token if token is not None and token.is_active(now) else None
+
+
+def find(secret: str, key: bytes) -> DeployToken | None:
+    """Return the token with this secret, even if it is revoked or has expired."""
     if not secret.startswith(DEPLOY_TOKEN_PREFIX):
         return None
     found = digest(secret, key)
     token = db.session.scalar(select(DeployToken).where(DeployToken.digest == found))
-    return token if token is not None and hmac.compare_digest(token.digest, found) and token.is_active(now) else None
+    return token if token is not None and hmac.compare_digest(token.digest, found) else None
 
 
 def revoke_deploy_token(token: DeployToken, namespace: Namespace, *, by: audit.Author, now: datetime) -> None:

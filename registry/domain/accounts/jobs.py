@@ -55,13 +55,19 @@ def start_job(
 
 def find_running_job(secret: str, key: bytes, now: datetime) -> Job | None:
     """Return the running job with this token, with its user."""
+    job = find(secret, key)
+    return job if job is not None and job.is_running(now) else None
+
+
+def find(secret: str, key: bytes) -> Job | None:
+    """Return the job with this token, with its user, even if it has ended."""
     if not secret.startswith(JOB_TOKEN_PREFIX):
         return None
     found = digest(secret, key)
     job = db.session.scalar(
         select(Job).options(joinedload(Job.user), joinedload(Job.project)).where(Job.digest == found)
     )
-    return job if job is not None and hmac.compare_digest(job.digest, found) and job.is_running(now) else None
+    return job if job is not None and hmac.compare_digest(job.digest, found) else None
 
 
 def job(project: Project, job_id: int) -> Job:

@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, not_, or_, select
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from registry.database import constant, db, read
 from registry.domain import access
@@ -48,6 +48,20 @@ class DownloadableFile:
     sha256: str
     core_metadata_sha256: str | None
     uploaded_at: datetime
+
+
+@dataclass(frozen=True)
+class WithheldFile:
+    """A file that is in the database, but is not offered.
+
+    :ivar is_deleted: else its package name is quarantined.
+    :ivar reason: for the quarantine; possibly empty.
+    """
+
+    package_name: str
+    project_path: str
+    is_deleted: bool
+    reason: str
 
 
 # The statements of the hottest paths are built once, as building a statement takes as long as running it.
@@ -97,6 +111,18 @@ _DOWNLOADABLE_FILES = (
     )
     .order_by(Package.id.desc(), PackageFile.id.desc())
     .limit(1)
+)
+_holder = aliased(Namespace)
+_WITHHELD_FILES = (
+    select(
+        Package.name, _holder.full_path, PackageFile.status.label("file_status"), PackageName.status, PackageName.reason
+    )
+    .select_from(Package)
+    .join(PackageFile, PackageFile.package_id == Package.id)
+    .join(_holder, _holder.id == Package.project_id)
+    .outerjoin(PackageName, NAME_OF_PACKAGE)
+    .where(PackageFile.sha256 == bindparam("sha256"), PackageFile.filename == bindparam("filename"))
+    .order_by(PackageFile.id.desc())
 )
 
 _SEVERITY = {status: number for number, status in enumerate(NameStatus)}
@@ -196,6 +222,20 @@ def downloadable_file(
     return DownloadableFile(
         row.id, row.normalized_name, row.filename, row.size_bytes, row.sha256, metadata, row.created_at
     )
+
+
+def withheld_file(namespace: Namespace, sha256: str, filename: str, principal: Principal) -> WithheldFile | None:
+    """Return why a file of a project that the principal can read is not downloadable; ``None`` if it is unknown.
+
+    A quarantine is named before a deletion. Cleanup removes the rows of deleted files, which are unknown from then on.
+    """
+    statement, values = _scoped(_WITHHELD_FILES, namespace, principal)
+    found = [
+        WithheldFile(row.name, row.full_path, row.status is not NameStatus.QUARANTINED, row.reason or "")
+        for row in read(statement, {"sha256": sha256, "filename": filename, **values})
+        if row.status is NameStatus.QUARANTINED or row.file_status is FileStatus.PENDING_DESTRUCTION
+    ]
+    return min(found, key=lambda file: file.is_deleted, default=None)
 
 
 def refuse_where_hidden(namespace: Namespace, principal: Principal) -> None:

@@ -256,7 +256,7 @@ def test_the_refusal_of_an_inactive_access_token_names_the_reason(
 ) -> None:
     answer = client.get(path(world.public), headers=basic(world[secret]))
 
-    assert answer.json == {"error": "invalid_token", "error_description": description}
+    assert answer.json.items() >= {"error": "invalid_token", "error_description": description}.items()
     assert answer.headers.getlist("WWW-Authenticate") == [
         'Basic realm="GitLab Packages Registry"',
         f'Bearer realm="The API", error="invalid_token", error_description="{description}"',
@@ -266,8 +266,8 @@ def test_the_refusal_of_an_inactive_access_token_names_the_reason(
 def test_the_refusal_of_an_unknown_credential_names_no_reason(client: FlaskClient, world: World) -> None:
     answer = client.get(path(world.private), headers=basic(GARBAGE))
 
-    assert (answer.status_code, answer.json) == (401, {"message": "401 Unauthorized"})
-    assert answer.content_type == "application/json"
+    assert (answer.status_code, answer.json["message"]) == (401, "401 Unauthorized")
+    assert answer.content_type == "application/problem+json"
 
 
 def test_the_refusal_of_a_wrong_scope_names_the_right_ones(client: FlaskClient, world: World) -> None:
@@ -289,7 +289,7 @@ def test_the_refusal_of_an_inactive_user_names_the_reason(
 ) -> None:
     answer = client.get(path(world.public), headers=basic(world[secret]))
 
-    assert answer.json == {"message": message}
+    assert answer.json["message"] == message
 
 
 def test_the_use_of_a_token_is_noted(client: FlaskClient, world: World) -> None:
@@ -449,7 +449,7 @@ def test_an_impossible_credential_is_refused(
     for secret in IMPOSSIBLE:
         answer = client.get(path(world.public), headers=send(secret))
 
-        assert (answer.status_code, answer.json) == (401, {"message": "401 Unauthorized"}), ascii(secret[:20])
+        assert (answer.status_code, answer.json["message"]) == (401, "401 Unauthorized"), ascii(secret[:20])
 
 
 def test_a_bad_credential_is_refused_before_an_upload_is_read(client: FlaskClient, world: World) -> None:

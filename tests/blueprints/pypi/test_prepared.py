@@ -207,7 +207,7 @@ def test_a_kept_file_of_a_quarantined_name_is_not_repeated(pip, published_projec
     releases.set_name_status(published_project, "demo", NameStatus.QUARANTINED, by=access.SHELL)
 
     for suffix in ("", ".metadata"):
-        assert pip.download(published_project, wheel, token, suffix=suffix).status_code == 404
+        assert pip.download(published_project, wheel, token, suffix=suffix).status_code == 403
 
 
 def test_forwarding_that_is_switched_off_stops_at_once(pip, published_project, group, reporter):
