@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Flask, jsonify, request
+from flask import Flask, current_app, jsonify, request
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -76,6 +76,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
         page_namespace=PagePathConverter,
     )
 
+    app.before_request(_refuse_large_body)
     database.init_app(app)
     app.extensions["downloads"] = Tally()
     app.extensions["metrics"] = Metrics(app.extensions["downloads"].note)
@@ -165,6 +166,16 @@ def _register_error_handlers(app: Flask) -> None:
     def broken(_error: Exception) -> BaseResponse:
         app.logger.exception("A request failed.")
         return refuse(RegistryError())
+
+
+def _refuse_large_body() -> None:
+    """Refuse a body that only an upload can have; the server asks before it receives it.
+
+    :raises RequestEntityTooLarge: its declared length is too large.
+    """
+    view = current_app.view_functions.get(request.endpoint or "")
+    if (request.content_length or 0) > SMALL_BODY_BYTES and not getattr(view, "is_asked_before_body", False):
+        raise RequestEntityTooLarge
 
 
 def _refuse_unusable_address() -> None:

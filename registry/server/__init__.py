@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import tempfile
+from collections import deque
 from collections.abc import Callable
 
 from flask import Flask
@@ -14,7 +15,7 @@ from registry.server import background, channel, limits, parser
 from registry.server.limits import Limits
 from registry.server.listening import Server
 from registry.server.loop import Loop
-from registry.server.parser import SMALL_BODY_BYTES, UNLIMITED_BYTES
+from registry.server.parser import CHUNKED_PIECE_BYTES, PLACES, SMALL_BODY_BYTES, UNLIMITED_BYTES
 from registry.server.supervisor import Supervisor
 from registry.server.threads import Threads
 
@@ -90,6 +91,7 @@ def make_server(app: Flask, listener: socket.socket, allowed: Limits) -> Server:
 
     class Parser(parser.GuardedParser):
         uploads = app.extensions["uploads"]
+        places = deque([None] * PLACES)
         max_upload_bytes = limit + BESIDE_FILE_BYTES
 
     class Channel(channel.Channel):
@@ -102,6 +104,7 @@ def make_server(app: Flask, listener: socket.socket, allowed: Limits) -> Server:
         outbuf_high_watermark=256 << 20,
         recv_bytes=1 << 18,  # an upload in 256 KiB pieces costs a quarter of the time of waitress's 8
         max_request_header_size=HEAD_BYTES,
+        inbuf_overflow=SMALL_BODY_BYTES + 2 * CHUNKED_PIECE_BYTES,  # only uploads are kept on disk
         backlog=BACKLOG,
         ident="registry",
         clear_untrusted_proxy_headers=not app.config["TRUSTED_PROXIES"],

@@ -19,7 +19,7 @@ from waitress.utilities import Error, InternalServerError, build_http_date
 
 from registry.server import calls
 from registry.server.files import FileBuffer, shortened
-from registry.server.parser import EarlyRefusal, GuardedParser
+from registry.server.parser import EarlyRefusal, GuardedParser, too_large
 from registry.server.waits import PROGRESS_BYTES, Wait
 
 PREFLIGHT = "registry.preflight"  # a key that no header can have
@@ -274,8 +274,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def run_out(self, wait: Wait) -> None:
         """Close the connection, as the client has let its time pass; inside a request, with 408."""
         if wait in (self.server.waits.head, self.server.waits.body) and self.request is not None and self.claim():
-            self.request.close()
-            self.request = None
+            self._discard_request()
             try:
                 self.give(_timeout_head(), b"", closes=True)
             finally:
@@ -299,6 +298,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         try:
             self._answer()
         except BaseException:
+            for request in self.requests:
+                request.close()
             self.will_close, self.requests = True, []
             raise
         finally:
@@ -323,6 +324,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """
         self.is_lent = False
         self.flush()
+        if self.socket is None:
+            self._discard_request()
         self.server.give_back(self)
         if self._is_handed_over or self.socket is None:
             return
@@ -450,12 +453,16 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def _refusal(self, request: GuardedParser) -> Error | None:
         """Return the application's refusal by the header alone, or ``None`` if it accepts the body (204)."""
-        environ = Task(self, request).get_environment() | {"wsgi.input": BytesIO(), PREFLIGHT: True}
+        environ = Task(self, request).get_environment() | {
+            "wsgi.input": BytesIO(), PREFLIGHT: True, "CONTENT_LENGTH": str(request.size_bytes)
+        }  # fmt: skip
         try:
             response = Response.from_app(self.server.application, environ, buffered=True)
         except Exception:
             logger.exception("A request failed.")
             return InternalServerError("The server encountered an unexpected internal server error")
+        if request.is_too_large and response.status_code < 400:
+            return too_large()
         if response.status_code == 204:
             return None
         return EarlyRefusal(response.status, response.headers.to_wsgi_list(), response.get_data())
@@ -486,7 +493,15 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.server.forget(self)
         self.server.waits.end(self)
         self.server.addresses.remove(self)
+        if not self.is_lent:
+            self._discard_request()
         super().del_channel(map)
+
+    def _discard_request(self) -> None:
+        """Free what a request occupies that will not arrive completely."""
+        if self.request is not None:
+            self.request.close()
+            self.request = None
 
     def _linger(self) -> bool:
         if self._is_lingering or self.total_outbufs_len or self.is_lent or not self.connected:

@@ -7,6 +7,7 @@ alone are refused here, and large uploads wait behind their header until the app
 from __future__ import annotations
 
 import re
+from collections import deque
 from contextlib import suppress
 
 from waitress.parser import HTTPRequestParser, ParsingError
@@ -14,8 +15,9 @@ from waitress.utilities import Error
 
 from registry.errors import is_disk_full
 
-SMALL_BODY_BYTES = 4 << 20  # every request but an upload
+SMALL_BODY_BYTES = 1 << 20  # every request but an upload
 UNASKED_BYTES = 64 << 10  # uploads up to this size are received without authorization
+PLACES = 64  # for other bodies above this size in each process: they are kept in memory, and almost none has it
 UNLIMITED_BYTES = 1 << 60
 CHUNKED_PIECE_BYTES = 1 << 13
 LONGEST_CHUNK_LINE = 1 << 14  # the head of a chunk, or the trailer behind the last one
@@ -36,18 +38,23 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     """A parser that runs in the loop, so its checks are cheap and never wait.
 
     :cvar uploads: matches the paths of routes that accept large bodies.
+    :cvar places: those that are free.
+    :ivar is_too_large: the application is asked for its refusal of a body of this size.
     :ivar held: the data received behind the header of a request that has to be authorized before its body is received;
         ``None`` if it need not be, or has been.
     :ivar digest: of the head, if the loop can answer the same bytes itself (``Repeats``).
     """
 
     uploads: re.Pattern[str]
+    places: deque[None]
     max_upload_bytes = UNLIMITED_BYTES
     error: Error | None
     content_length: int
     expect_continue: bool
     held: bytes | None = None
     digest: bytes | None = None
+    is_too_large = False
+    _has_place = False
     _has_to_ask = False
     _expects_continue = False
 
@@ -70,11 +77,28 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         # In pieces, because waitress copies all of its input once for each chunk in it: a megabyte in chunks of one
         # byte would keep the loop busy for seconds.
         consumed = int(super().received(data[:CHUNKED_PIECE_BYTES]))
-        if not self.completed:
-            self._refuse(self._overrun())
+        if self.completed:
+            return consumed
+        self._refuse(self._overrun())
+        size_bytes = len(self.body_rcv)
+        if self._is_upload or self.completed or size_bytes <= UNASKED_BYTES:
+            return consumed
+        if size_bytes > SMALL_BODY_BYTES:
+            self.is_too_large = True
+            return self._hold(data, len(data))
+        if not self._has_place:
+            self._take_place()
         return consumed
 
+    @property
+    def size_bytes(self) -> int:
+        """The declared length of the body, or how much of it has arrived."""
+        return len(self.body_rcv) if self.chunked else self.content_length
+
     def close(self) -> None:
+        if self._has_place:
+            self._has_place = False
+            self.places.append(None)
         with suppress(OSError):  # a full disk does not accept the buffered rest; the file is removed all the same
             super().close()
 
@@ -87,8 +111,17 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         if self._is_upload:
             is_small = not self.chunked and self.content_length <= UNASKED_BYTES
             self._has_to_ask = self.body_rcv is not None and (self.expect_continue or not is_small)
-        elif not self.chunked and self.content_length > SMALL_BODY_BYTES:  # chunked bodies are counted as they arrive
-            self._refuse(_too_large())
+        elif not self.chunked:  # chunked bodies are counted as they arrive
+            self.is_too_large = self._has_to_ask = self.content_length > SMALL_BODY_BYTES
+            if UNASKED_BYTES < self.content_length <= SMALL_BODY_BYTES:
+                self._take_place()
+
+    def _take_place(self) -> None:
+        try:
+            self.places.pop()
+            self._has_place = True
+        except IndexError:
+            self._refuse(EarlyRefusal("503 Service Unavailable", [*_JSON, ("Retry-After", "5")], _NO_PLACE))
 
     def _refuse_ambiguous(self, head: bytes) -> None:
         """Refuse a head that a proxy in front could read as another request (RFC 9112, sections 2.3, 3.2, 5.2, 6.1).
@@ -139,8 +172,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         body = self.body_rcv
         if max(len(body.control_line), len(body.trailer)) > LONGEST_CHUNK_LINE:
             return EarlyRefusal("400 Bad Request", _JSON, b'{"error":"400 Bad Request"}')
-        limit = self.max_upload_bytes if self._is_upload else SMALL_BODY_BYTES
-        return _too_large() if len(body) > limit else None
+        return too_large() if self._is_upload and len(body) > self.max_upload_bytes else None
 
     @property
     def _is_upload(self) -> bool:
@@ -150,8 +182,9 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
 _CODINGS = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r]*?)[ \t]*(?=\r)")
 # Most of these requests are for the API, which pages of all origins can use (blueprints/cross_origin.py).
 _JSON = [("Content-Type", "application/json"), ("Access-Control-Allow-Origin", "*")]
+_NO_PLACE = b'{"message":"503 Service Unavailable"}'
 _NO_ROOM = b'{"message":"507 Insufficient Storage - The disk is full."}'
 
 
-def _too_large() -> EarlyRefusal:
+def too_large() -> EarlyRefusal:
     return EarlyRefusal("413 Request Entity Too Large", _JSON, b'{"error":"413 Request Entity Too Large"}')

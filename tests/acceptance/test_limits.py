@@ -175,6 +175,60 @@ def test_no_other_address_takes_a_large_body(server: RunningServer, expect: dict
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
+DIALECTS = pytest.mark.parametrize(
+    ("path", "content_type"),
+    [("/api/v4/projects", "application/json"), ("/users/sign_in", "text/html; charset=utf-8")],
+    ids=["API", "page"],
+)
+
+
+@DIALECTS
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["length told", "in chunks"])
+def test_a_body_over_a_mebibyte_is_refused_as_the_address_refuses_other_things(
+    server: RunningServer, path: str, content_type: str, is_chunked: bool
+) -> None:
+    if is_chunked:
+        request = head("POST", path, Transfer_Encoding="chunked") + chunk(bytes(MIB + 1000)) * 2
+    else:
+        request = head("POST", path, Content_Length=MIB + 1)
+
+    answer = exchange(server, request, "POST")
+
+    assert answer is not None
+    assert (answer.status, answer.headers["Content-Type"]) == (413, content_type)
+    assert answer.headers["X-Request-Id"] in server.log
+
+
+@needs_proc
+def test_withheld_bodies_occupy_little_memory_and_no_disk(start_server: StartServer) -> None:
+    """Each lacks its last byte. Smaller bodies than these can still be sent."""
+    server = start_server(CONNECTIONS_PER_ADDRESS="0")
+    sign_in = head("POST", "/users/sign_in", Content_Length=MIB)
+    before, files = server.resident_bytes(), set(server.unnamed_files())
+
+    with ExitStack() as stack:
+        statuses = []
+        for _ in range(150):
+            connection = stack.enter_context(connect(server))
+            connection.sendall(sign_in)
+            with suppress(ConnectionError):
+                connection.sendall(bytes(MIB - 1))
+            connection.settimeout(0.02)
+            with suppress(TimeoutError):
+                answer = answer_on(connection, "POST")
+                statuses.append(answer and answer.status)
+        occupied, spooled = server.resident_bytes() - before, set(server.unnamed_files()) - files
+        small = exchange(server, head("POST", "/users/sign_in", Content_Length=1000) + bytes(1000), "POST")
+    after = exchange(server, head("POST", "/users/sign_in", Content_Length=MIB) + bytes(MIB), "POST")
+
+    assert occupied < 100 * MIB
+    assert spooled == set()
+    assert statuses == [503] * (150 - 64)
+    assert small is not None
+    assert after is not None
+    assert {small.status, after.status} <= {200, 400, 403}, "there is room again"
+
+
 def chunk(content: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(content), content)
 
