@@ -1,1 +1,1 @@
-"""Import of packages from another index or a folder."""
+"""Import of packages from another index, from GitLab, or from a folder."""

@@ -206,9 +206,8 @@ def _parsed(file: SourceFile, name: Selection) -> ParsedFilename | ImportOutcome
     except InvalidDistribution as refusal:
         return ImportOutcome(ImportResult.REFUSED, file.filename, refusal.reason)
     if parsed.normalized_name != name.name:
-        return ImportOutcome(
-            ImportResult.REFUSED, file.filename, f"the file name belongs to {parsed.normalized_name}, not {name.name}"
-        )
+        reason = f"the file name belongs to {parsed.normalized_name}, not {name.name or 'an invalid name'}"
+        return ImportOutcome(ImportResult.REFUSED, file.filename, reason)
     return parsed
 
 

@@ -34,6 +34,7 @@ MAX_PAGE_BYTES = 64 << 20
 MAX_PAGES = 10_000
 MAX_PIPELINES = 20  # of a file
 MAX_PIPELINE_TEXT = 255
+LARGEST_NUMBER = (1 << 63) - 1
 PAGE_SIZE = 100  # the largest that GitLab accepts
 IMPORTED_STATUSES = ("default", "deprecated")  # what GitLab's own lists show, without what has an error
 
@@ -158,17 +159,16 @@ class GitLab:
     def _packages_of(self, kind: str) -> list[_Package]:
         namespace = quote(self._namespace, safe="")
         query = {"package_type": "pypi", "order_by": "created_at", "sort": "asc"}
-        entries = list(self._entries(f"{kind}/{namespace}/packages", query))
+        entries = self._entries(f"{kind}/{namespace}/packages", query)
         with _parsing("the list of packages"):
             return [_package(entry, namespace) for entry in entries if entry["package_type"] == "pypi"]
 
     def _files(self, package: _Package) -> tuple[list[SourceFile], list[LeftOut]]:
         """Return the newest file of each name in a package, and the different files that they replaced."""
         path = f"projects/{package.project}/packages/{package.id}/package_files"
-        entries = list(self._entries(path, {}))
         with _parsing(f"the list of files of {package.name} {package.version}"):
-            entries.sort(key=lambda entry: int(entry["id"]))
-            files = [self._file(entry, package) for entry in entries]
+            numbered = [(int(entry["id"]), self._file(entry, package)) for entry in self._entries(path, {})]
+        files = [file for _, file in sorted(numbered, key=lambda each: each[0])]
         newest = {file.filename: file for file in files}
         replaced = [
             LeftOut(file.filename, package.version, "GitLab delivers only the newest file of this name in the package")
@@ -178,14 +178,14 @@ class GitLab:
         return list(newest.values()), replaced
 
     def _file(self, entry: Entry, package: _Package) -> SourceFile:
-        filename, size = str(entry["file_name"]), entry.get("size")
+        filename = str(entry["file_name"])
         sha256 = str(entry.get("file_sha256") or "").lower()
         files = f"{self._api}/projects/{package.project}/packages/pypi/files"
         return SourceFile(
             filename=one_line(filename),
             location=f"{files}/{sha256}/{quote(filename, safe='')}" if _SHA256.fullmatch(sha256) else "",
             digests=known_digests({"sha256": sha256, "md5": str(entry.get("file_md5") or "")}),
-            size_bytes=size if isinstance(size, int) else None,
+            size_bytes=_number(entry, "size"),
             uploaded_at=moment(str(entry.get("created_at") or "")),
             yanked_reason=one_line(str(entry.get("yanked_reason") or "")) if entry.get("yanked") is True else None,
             pipelines=tuple(_pipelines(entry.get("pipelines") or [])),
@@ -245,6 +245,8 @@ def _list_in(page: Page) -> Iterable[Entry]:
         entries = json.loads(page.body)
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ValueError
+        if len(entries) > PAGE_SIZE:
+            raise SourceError(f"a page of a list has more than {PAGE_SIZE} entries")
         return entries
 
 
@@ -270,11 +272,11 @@ def _pipelines(entries: list[Entry]) -> Iterator[ImportedPipeline]:
     """Yield the pipelines of a file, without those that lack an ID or time."""
     for entry in entries[:MAX_PIPELINES]:
         created_at, user = moment(_text(entry, "created_at")), entry.get("user") or {}
-        if created_at is not None and isinstance(entry.get("id"), int):
+        if created_at is not None and _number(entry, "id") is not None:
             web_url = _text(entry, "web_url")
             yield ImportedPipeline(
                 id=entry["id"],
-                iid=entry["iid"] if isinstance(entry.get("iid"), int) else None,
+                iid=_number(entry, "iid"),
                 sha=_text(entry, "sha"),
                 ref=_text(entry, "ref"),
                 status=_text(entry, "status"),
@@ -285,6 +287,11 @@ def _pipelines(entries: list[Entry]) -> Iterator[ImportedPipeline]:
                 username=_text(user, "username"),
                 user_name=_text(user, "name"),
             )
+
+
+def _number(entry: Entry, key: str) -> int | None:
+    number = entry.get(key)
+    return number if isinstance(number, int) and 0 <= number <= LARGEST_NUMBER else None
 
 
 def _text(entry: Entry, key: str) -> str:

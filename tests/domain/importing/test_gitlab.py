@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -15,7 +16,7 @@ from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.domain.importing.sinks import Received
 from tests.fakes import gitlab as fakes
-from tests.fakes.index import Fault
+from tests.fakes.index import Fault, StaticIndex
 
 DEMO = NormalizedName("demo")
 WHEEL, SDIST = build_wheel(), build_sdist()
@@ -98,6 +99,22 @@ def test_pages_without_an_end_are_given_up(
     gitlab.publish(project, *[build_wheel(f"demo{number}") for number in range(5)])
 
     assert failure(source().names) == "a list has more than 2 pages"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ([{}] * 101, "a page of a list has more than 100 entries"),
+        ({"message": "hello"}, "a response is not as in GitLab's REST API"),
+        ([{"package_type": "pypi"}], "the list of packages is not as in GitLab's REST API"),
+    ],
+    ids=["too many", "no list", "no package"],
+)
+def test_a_list_that_is_not_gitlabs_is_reported(served: StaticIndex, body: object, reason: str) -> None:
+    path = "/api/v4/projects/tools/packages?package_type=pypi&order_by=created_at&sort=asc&per_page=100"
+    served.put(path, json.dumps(body), "application/json")
+
+    assert failure(GitLab(f"http://{served.host}", "tools").names) == reason
 
 
 @pytest.mark.parametrize(
