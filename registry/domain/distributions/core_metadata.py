@@ -8,6 +8,7 @@ PyPA specifications, "Core metadata".
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import re
@@ -217,6 +218,7 @@ def findings(metadata: CoreMetadata) -> Iterator[Finding]:
     yield from wrong_syntax(metadata)
     yield from wrong_requires_python(metadata)
     yield from fields_before_their_time(metadata)
+    yield from unknown_classifiers(metadata)
 
 
 def malformed_fields(metadata: CoreMetadata) -> Iterator[Finding]:
@@ -305,6 +307,23 @@ def fields_before_their_time(metadata: CoreMetadata) -> Iterator[Finding]:
         if _INTRODUCED[field] > _MEANT.get(stated, stated) and field not in _EARLY_FIELDS:
             needed = f"{_dotted(_INTRODUCED[field])} or later, for there is a field {_titled(field)}"
             yield Check.EARLY_FIELD.found("Metadata-Version", metadata.metadata_version, needed)
+
+
+def unknown_classifiers(metadata: CoreMetadata) -> Iterator[Finding]:
+    """Yield classifiers that PyPI does not know.
+
+    Those that begin with ``Private ::`` are accepted: they keep a package from being published on PyPI by accident.
+    """
+    for classifier in metadata.fields.get("classifiers", []):
+        if not classifier.startswith("Private ::") and classifier not in _classifiers():
+            yield Check.CLASSIFIER.found("Classifier", classifier, "one of https://pypi.org/classifiers/")
+
+
+@functools.cache
+def _classifiers() -> frozenset[str]:
+    from trove_classifiers import all_classifiers  # only files with classifiers need the list
+
+    return frozenset(all_classifiers)
 
 
 def _is_valid(key: str, value: str | list[str]) -> bool:

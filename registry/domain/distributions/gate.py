@@ -54,6 +54,7 @@ class Check(enum.Enum):
     METADATA_VERSION = "Metadata-Version"
     EARLY_FIELD = "fields newer than the Metadata-Version"
     FIELD_SYNTAX = "syntax of the other fields"
+    CLASSIFIER = "known classifiers"
     DESCRIPTION = "rendering of the description"
 
     # WHEEL
@@ -139,6 +140,7 @@ RULES: Mapping[Check, Rule] = {
     Check.METADATA_VERSION: _remarked("core metadata; pip and uv do not read it"),
     Check.EARLY_FIELD: _remarked("core metadata; written by hatchling 1.20 to 1.26, and no installer looks"),
     Check.FIELD_SYNTAX: _remarked("core metadata; PyPI refuses it, and no installer looks"),
+    Check.CLASSIFIER: _remarked("PyPI refuses it; no installer looks"),
     Check.DESCRIPTION: _remarked("PyPI refuses it; no installer looks"),
     Check.WHEEL_UNREADABLE: _refused("pip, uv, and installer refuse it"),
     Check.WHEEL_VERSION: _refused("pip, uv, and installer refuse it"),

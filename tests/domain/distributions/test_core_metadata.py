@@ -27,13 +27,16 @@ GOOD = {
     "a newer minor version of the first": of(version="1.9"),
     "unknown field": of("X-Anything: x", "X-Anything: y"),
     "2.0 with fields of 2.1": of("Provides-Extra: test", "Description-Content-Type: text/markdown", version="2.0"),
-    "1.0 with fields of 1.1, as old distutils": of("Classifier: A", "Download-URL: https://example.com", version="1.0"),
+    "1.0 with fields of 1.1, as old distutils": of(
+        "Classifier: Topic :: Utilities", "Download-URL: https://example.com", version="1.0"
+    ),
     "2.1 with license files, as old setuptools": of("License-File: LICENSE", version="2.1"),
     "what old tools wrote for nothing": of(
         "Description-Content-Type: UNKNOWN", "Platform: UNKNOWN", "License: UNKNOWN", "Requires-Python: UNKNOWN"
     ),
     "empty fields": of("Requires-Python:", "Description-Content-Type: ", "Keywords:"),
-    "an unknown classifier": of("Classifier: Private :: Do Not Upload"),
+    "a classifier that keeps it from PyPI": of("Classifier: Private :: Do Not Upload"),
+    "a classifier that is no longer used": of("Classifier: Natural Language :: Ukranian"),
     "a direct reference": of(requires_dist=["tools @ git+https://git.example.com/tools.git@v1"]),
     "a requirement with everything": of(
         requires_dist=['a.b_c[x,y] >=1.0,!=1.3.*,<2 ; python_version >= "3.8" and extra == "x"']
@@ -129,6 +132,10 @@ BAD = {
         ("Description-Content-Type", "text/markdown; variant=Own", TYPE),
     ),
     "a summary over two lines": (of("Summary: one", "  two", summary=""), ("Summary", "one\n  two", "one line")),
+    "an unknown classifier": (
+        of("Classifier: Topic :: Hammers"),
+        ("Classifier", "Topic :: Hammers", "one of https://pypi.org/classifiers/"),
+    ),
     "an unknown license": (of("License-Expression: Mine"), ("License-Expression", "Mine", LICENSE)),
     "a nested license": (
         of("License-Expression: " + "(MIT AND " * 1000), ("License-Expression", ("(MIT AND " * 1000).strip(), LICENSE),

@@ -95,6 +95,7 @@ REMARKED = {
     ),
     "HTML": (Check.FIELD_SYNTAX, with_metadata("Description-Content-Type: text/html")),
     "a license file outside": (Check.FIELD_SYNTAX, with_metadata("License-File: ../LICENSE")),
+    "an unknown classifier": (Check.CLASSIFIER, with_metadata("Classifier: Topic :: Hammers")),
     "a broken description": (
         Check.DESCRIPTION, with_metadata(description="A\n=\n\n``b", description_content_type="text/x-rst"),
     ),
