@@ -427,6 +427,7 @@ def settings(world: World, people: Mapping[str, Browser]) -> None:
                                             {"registry_access": "enabled", "anyone_may_pull": "y"},
                                             {"registry_access": "enabled"}))  # fmt: skip
         send(browser, f"{project}/duplicates", ({"identical_upload_accepted": "y"}, {}))
+        send(browser, f"{project}/remarks", ({"strict_uploads": "y"}, {}))
         rule = {"pattern": "page-*", "package_type": "pypi", "push": "40", "delete": ""}
         send(browser, f"{project}/protection_rules", ({**rule, **change} for change in (
             {"pattern": ""}, {"pattern": "x" * 300}, {"pattern": "a b"}, {"push": "30"}, {"delete": "40"},
