@@ -58,6 +58,7 @@ THIRD_PARTY = {
     "readme_renderer": "domain.distributions",
     "requests": "domain.http domain.importing",
     "sqlalchemy": f"database models {DOMAIN} migrations {BLUEPRINTS} cli metrics observability registry",
+    "trove_classifiers": "domain.distributions",
     "urllib3": "domain.http",
     "waitress": "server",
     "werkzeug": f"{BLUEPRINTS} blueprints.cross_origin blueprints.routing observability registry",
