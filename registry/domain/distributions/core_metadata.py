@@ -12,14 +12,15 @@ import functools
 import io
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from packaging.metadata import Metadata, RawMetadata, parse_email
+from packaging.metadata import RawMetadata, parse_email
 from packaging.specifiers import SpecifierSet
 
 from registry.domain.distributions import filenames
+from registry.domain.distributions.fields import INTRODUCED, SYNTAX, VERSIONS
 from registry.domain.distributions.gate import Check, Finding
 from registry.errors import InvalidDistribution
 
@@ -38,17 +39,6 @@ _METADATA_VERSION = re.compile(r"([12])\.([0-9]{1,2})")
 _FIELD_LINE = re.compile(r"[!-9;-~]+:|[ \t]")  # a field, or the next line of a folded one (RFC 5322, section 2.2)
 _READ_BY_INSTALLERS = {"name", "version", "requires-dist", "requires-python", "provides-extra"}
 _OWN_CHECKS = {"metadata_version", "name", "version"}
-_VERSIONS = {
-    (1, 0): "metadata-version name version platform summary description keywords home-page author author-email license",
-    (1, 1): "supported-platform download-url classifier requires provides obsoletes",
-    (1, 2): "maintainer maintainer-email requires-dist provides-dist obsoletes-dist requires-python requires-external "
-    "project-url",
-    (2, 1): "description-content-type provides-extra",
-    (2, 2): "dynamic",
-    (2, 4): "license-expression license-file",
-    (2, 5): "import-name import-namespace",
-}
-_INTRODUCED = {field: version for version, fields in _VERSIONS.items() for field in fields.split()}
 # Fields whose key in packaging is a plural.
 _REPEATED = {
     "classifiers",
@@ -59,22 +49,11 @@ _REPEATED = {
     "project_urls",
     "supported_platforms",
 }
-# Fields whose syntax packaging checks, with its description.
-_SYNTAX = {
-    "description-content-type": "text/plain, text/x-rst or text/markdown, with charset UTF-8 and variant GFM or "
-    "CommonMark if there are any",
-    "dynamic": "a field of core metadata other than Name, Version and Metadata-Version",
-    "import-name": "a dotted Python name, with '; private' behind it if it is",
-    "import-namespace": "a dotted Python name, with '; private' behind it if it is",
-    "license-expression": "an SPDX license expression",
-    "license-file": "a relative path, with / between folders and without .. and *",
-    "provides-extra": "the name of an extra: ASCII letters, digits and . _ - between letters or digits",
-    "requires-dist": "a requirement as in PEP 508",
-    "summary": "one line",
-}
 _SPECIFIERS = "version specifiers as in PEP 440"
 # A specifier such as >=3.7.*, which packaging before 22.0 accepted.
 _ORDERED_WILDCARD = re.compile(r"(^|,)\s*([<>]=?)\s*([0-9.]{1,50})\.\*\s*(?=,|$)")
+# Fields that packaging 25 does not know, with their key in packaging 26.
+_UNKNOWN_BEFORE_26 = {"import-name": "import_names", "import-namespace": "import_namespaces"}
 # Old distutils declared 1.0 but wrote fields of 1.1; old wheels declare 2.0, which was never accepted, and mean 2.1.
 _MEANT = {(1, 0): (1, 1), (2, 0): (2, 1)}
 # setuptools 56 to 76 wrote License-File into Metadata-Version 2.1, three versions before it was standardized.
@@ -153,12 +132,22 @@ def read(document: bytes) -> CoreMetadata:
     :raises InvalidDistribution: the document cannot be parsed, or exceeds a limit.
     """
     head = _head(document)
-    parsed, unparsed = parse_email(head)
+    parsed, unparsed = _parsed(head)
     present = {key: _stripped(value) for key, value in parsed.items()}
-    known = {key: value for key, value in present.items() if _field(key) in _INTRODUCED}
+    known = {key: value for key, value in present.items() if _field(key) in INTRODUCED}
     fields = {key: value for key, value in known.items() if key in _OWN_CHECKS or value not in ("", "UNKNOWN")}
-    malformed = frozenset(field for field in unparsed if field in _INTRODUCED)
+    malformed = frozenset(field for field in unparsed if field in INTRODUCED)
     return CoreMetadata(document, cast(RawMetadata, fields), malformed, _described(document, head, parsed))
+
+
+def _parsed(head: str) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Return the parsed fields by their key in ``packaging``, and those that are repeated or cannot be parsed."""
+    fields, unparsed = parse_email(head)
+    parsed = dict(fields)
+    for field, key in _UNKNOWN_BEFORE_26.items():
+        if (values := unparsed.pop(field, None)) is not None:
+            parsed[key] = [] if values == [""] else values  # empty for a distribution without names to import
+    return parsed, unparsed
 
 
 def description(document: bytes) -> Description:
@@ -171,7 +160,7 @@ def description(document: bytes) -> Description:
     return _described(document, head, fields)
 
 
-def _described(document: bytes, head: str, fields: RawMetadata) -> Description:
+def _described(document: bytes, head: str, fields: Mapping[str, Any]) -> Description:
     body = document.decode("utf-8")[len(head) :].strip("\r\n")
     folded = re.sub(r"\r?\n(?: {7}\| ?| {8}|\t)?", "\n", fields.get("description", ""))
     return Description(body or folded, fields.get("description_content_type", "").strip())
@@ -283,16 +272,16 @@ def wrong_syntax(metadata: CoreMetadata) -> Iterator[Finding]:
     accepted in a metadata version newer than those listed here, as that version can define new fields.
     """
     values: dict[str, Any] = dict(sorted(metadata.fields.items()))
-    is_newer = (metadata.version_pair or (0, 0)) > max(_VERSIONS)
+    is_newer = (metadata.version_pair or (0, 0)) > max(VERSIONS)
     for key, value in values.items():
         field, is_list = _field(key), isinstance(value, list)
-        is_checked = field in _SYNTAX and not (field == "dynamic" and is_newer)
+        is_checked = field in SYNTAX and not (field == "dynamic" and is_newer)
         check = Check.REQUIREMENT if field == "requires-dist" else Check.FIELD_SYNTAX
         for item in (value if is_list else [value]) if is_checked else []:
             if len(item) > MAX_SYNTAX_LENGTH:
                 yield check.found(_titled(field), item, _AT_MOST_LENGTH)
-            elif not _is_valid(key, [item] if is_list else item):
-                yield check.found(_titled(field), item, _SYNTAX[field])
+            elif not SYNTAX[field].accepts(item):
+                yield check.found(_titled(field), item, SYNTAX[field].expected)
 
 
 def fields_before_their_time(metadata: CoreMetadata) -> Iterator[Finding]:
@@ -304,8 +293,8 @@ def fields_before_their_time(metadata: CoreMetadata) -> Iterator[Finding]:
     if stated is None:
         return
     for field in sorted(map(_field, metadata.fields)):
-        if _INTRODUCED[field] > _MEANT.get(stated, stated) and field not in _EARLY_FIELDS:
-            needed = f"{_dotted(_INTRODUCED[field])} or later, for there is a field {_titled(field)}"
+        if INTRODUCED[field] > _MEANT.get(stated, stated) and field not in _EARLY_FIELDS:
+            needed = f"{_dotted(INTRODUCED[field])} or later, for there is a field {_titled(field)}"
             yield Check.EARLY_FIELD.found("Metadata-Version", metadata.metadata_version, needed)
 
 
@@ -324,18 +313,6 @@ def _classifiers() -> frozenset[str]:
     from trove_classifiers import all_classifiers  # only files with classifiers need the list
 
     return frozenset(all_classifiers)
-
-
-def _is_valid(key: str, value: str | list[str]) -> bool:
-    """Return whether a value has the syntax of its field, as of the metadata version that introduced the field."""
-    document = {"metadata_version": _dotted(_INTRODUCED[_field(key)]), "name": "name", "version": "1", key: value}
-    try:
-        Metadata.from_raw(cast(RawMetadata, document))
-    except ExceptionGroup:
-        return False
-    except (RecursionError, MemoryError):  # parentheses nested too deeply for the parser
-        return False
-    return True
 
 
 def _field(key: str) -> str:

@@ -43,6 +43,7 @@ GOOD = {
     ),
     "a requirement in parentheses": of(requires_dist=["demo (>=1.0)"]),
     "a local version": metadata("demo", "1.0+local.1"),
+    "a charset in small letters": of(description_content_type="text/markdown; charset=utf-8"),
     "a type with parameters": of(description_content_type="text/markdown; charset=UTF-8; variant=CommonMark"),
     "a type in capitals": of(description_content_type="Text/X-RST"),
     "a requirement of Python": of(requires_python=">=3.8, !=3.9.*, <4"),
@@ -122,6 +123,12 @@ BAD = {
     ),
     "a malformed extra": (of("Provides-Extra: a b"), ("Provides-Extra", "a b", EXTRA)),
     "another type": (of(description_content_type="text/html"), ("Description-Content-Type", "text/html", TYPE)),
+    "a type that looks like a format": (
+        of(description_content_type="{field:>999}"), ("Description-Content-Type", "{field:>999}", TYPE),
+    ),
+    "a type with a damaged parameter": (
+        of(description_content_type="text/plain; x*"), ("Description-Content-Type", "text/plain; x*", TYPE),
+    ),
     "no type": (of(description_content_type="markdown"), ("Description-Content-Type", "markdown", TYPE)),
     "another character set": (
         of(description_content_type="text/plain; charset=latin-1"),
