@@ -309,6 +309,13 @@ SETTINGS = (
         "Simple index that requests are forwarded to",
     ),
     Setting(
+        "UPSTREAM_CHECK",
+        "true",
+        _true_or_false,
+        "true or false",
+        "Whether requests are answered with 404 while the upstream is known to be away",
+    ),
+    Setting(
         "MAX_FILE_SIZE",
         "5368709120",
         _whole_number(0),

@@ -537,6 +537,25 @@ class NotFound(RegistryError):
         return f"404 {self.what} Not Found" if self.what else "404 Not Found"
 
 
+class UpstreamAway(NotFound):
+    """The package is not here, and the upstream index that requests are forwarded to does not answer.
+
+    :param host: of the upstream.
+    """
+
+    title = "Public index unreachable"
+    retry_after_seconds = 10
+
+    def __init__(self, name: str, host: str) -> None:
+        super().__init__("Package")
+        self.explained(
+            self.title,
+            f"The package {name} is not here, and {host}, to which requests for other packages are forwarded, does not "
+            "answer. Try again later. In a network without it, an Owner of the group can switch off the setting "
+            "Forward PyPI package requests.",
+        )
+
+
 class RecordNotFound(NotFound):
     """A record does not exist; GitLab's generic message for it has a lowercase f."""
 

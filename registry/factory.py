@@ -32,6 +32,7 @@ from registry.blueprints.routing import (
 )
 from registry.domain.accounts.sessions import LIFETIME
 from registry.domain.packages.downloads import Tally
+from registry.domain.reachability import Upstream
 from registry.errors import Code, DiskFull, RegistryError, Unavailable, is_disk_full
 from registry.metrics import Metrics
 from registry.server import SMALL_BODY_BYTES
@@ -78,6 +79,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
 
     app.before_request(_refuse_large_body)
     database.init_app(app)
+    app.extensions["upstream"] = Upstream(values["UPSTREAM_URL"], is_checked=values["UPSTREAM_CHECK"])
     app.extensions["downloads"] = Tally()
     app.extensions["metrics"] = Metrics(app.extensions["downloads"].note)
     app.extensions["admissions"] = Admissions(app.config["TOKEN_KEY"])

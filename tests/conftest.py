@@ -155,6 +155,7 @@ def _app(postgresql_server: str | None, tmp_path_factory: pytest.TempPathFactory
             "INSTANCE_PATH": tmp_path_factory.mktemp("instance"),
             "SECRET_KEY": SECRET_KEY,
             "UPSTREAM_URL": "https://upstream.test/simple/",
+            "UPSTREAM_CHECK": False,
             "DATABASE_URL": postgresql_server and postgresql.create_database(postgresql_server),
         }
     )

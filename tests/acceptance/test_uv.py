@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -141,6 +144,19 @@ def test_uv_skips_identical_files_when_it_can_look(uv: Client, project: Namespac
 
     assert f"{WHEEL.filename} already exists, skipping" in first
     assert again.count("already exists, skipping") == 2
+    assert len(project.listed("uvdemo")) == 2
+
+
+def test_uv_looks_for_files_while_the_upstream_is_away(
+    uv: Client, start_server: Callable[..., RunningServer], files: list[Path]
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        server = start_server(UPSTREAM_URL=f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
+        project = server.project()
+        token = project.member(DEVELOPER).access_token("api")
+
+        uv.succeeds(*publish(project, "--check-url", project.index_url(token), "--token", token, *files))
+
     assert len(project.listed("uvdemo")) == 2
 
 

@@ -1,4 +1,4 @@
-"""The public index, in small: a Simple API on the loopback address that keeps every request it got."""
+"""The public index, in small: a Simple API on the loopback address that keeps every request from clients."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class ReceivedRequest:
 class Upstream:
     """Serves the files it was given. It is addressed by another host name than the registry, as the true one is."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
+        """Serve at this port, or at a free one."""
         self.requests: list[ReceivedRequest] = []
         self._files: list[BuiltFile] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler_for(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.url = f"http://localhost:{self._server.server_port}/simple"
@@ -63,7 +64,8 @@ def _page(files: list[BuiltFile]) -> bytes:
 def _handler_for(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            upstream.requests.append(ReceivedRequest(self.command, self.path, dict(self.headers.items())))
+            if self.path != "/":  # where the registry looks whether the upstream answers
+                upstream.requests.append(ReceivedRequest(self.command, self.path, dict(self.headers.items())))
             status, media_type, body = upstream.answer(self.path)
             self.send_response(status)
             self.send_header("Content-Type", media_type)

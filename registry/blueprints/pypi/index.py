@@ -24,7 +24,8 @@ from registry.domain.access import Permission, Principal
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.packages import index, simple
 from registry.domain.packages.simple import SimpleIndex, SimplePage
-from registry.errors import InvalidParameter, NotFound, quoted
+from registry.domain.reachability import Upstream
+from registry.errors import InvalidParameter, NotFound, UpstreamAway, quoted
 from registry.models import Group, Namespace, Project
 
 if TYPE_CHECKING:
@@ -125,11 +126,17 @@ def page_response(namespace: Namespace, name: str, principal: Principal, request
 
 
 def _elsewhere(namespace: Namespace, name: str) -> Response:
-    """Return the response for an unknown package name: a redirect to the upstream page, or 404."""
+    """Return the response for an unknown package name: a redirect to the upstream page, or 404.
+
+    :raises UpstreamAway: a redirect would leave the client waiting for an answer.
+    """
     index.refuse_where_hidden(namespace, current_principal())
     if not is_valid_name(name):
         raise NotFound("Package").explained("Package not found", f"{quoted(name)} is not a valid package name.")
     url = forwarding.upstream_url(namespace, name, current_app.config["UPSTREAM_URL"])
+    upstream: Upstream = current_app.extensions["upstream"]
+    if upstream.is_away():
+        raise UpstreamAway(canonicalize_name(name), upstream.host)
     request.environ[metrics.EVENT] = metrics.Forward()
     return Response("Found upstream.\n", 302, {"Location": url}, mimetype="text/plain")
 

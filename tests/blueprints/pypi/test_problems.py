@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable
+from contextlib import closing
 from itertools import product
 from typing import Any
 
@@ -19,6 +21,7 @@ from registry.domain import access, forwarding, namespaces
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs
 from registry.domain.namespaces import ProjectChanges
 from registry.domain.packages import deletion, releases
+from registry.domain.reachability import Upstream
 from registry.models import (
     AccessToken,
     DeployToken,
@@ -279,6 +282,22 @@ def test_errors_of_http_are_problems_with_their_headers(
     assert set(wrong_method.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
     assert (wrong_range.status_code, wrong_range.content_type) == (416, PROBLEM)
     assert wrong_range.headers["Content-Range"] == f"bytes */{len(WHEEL.content)}"
+
+
+def test_while_the_upstream_is_away_a_missing_name_is_404(
+    app: Flask, pip: Pip, project: Project, demo: PackageFile, reporter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/simple"
+    monkeypatch.setitem(app.extensions, "upstream", Upstream(address))
+
+    missing = pip.simple_page(project, "Other", reporter, accept=PIP)
+
+    assert (missing.status_code, missing.content_type, missing.headers["Retry-After"]) == (404, PROBLEM, "10")
+    assert missing.json["message"] == "404 Package Not Found"
+    assert missing.json["title"] == "Public index unreachable"
+    assert missing.json["detail"].startswith("The package other is not here, and 127.0.0.1, to which requests")
+    assert pip.simple_page(project, "demo", reporter).status_code == 200
 
 
 def test_a_failure_names_the_request_in_the_log(
