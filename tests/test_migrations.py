@@ -48,7 +48,7 @@ MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 VALUES = {
     "kind": "project", "state": "active", "users.color_scheme": "dark", "packages.status": "default",
     "package_files.status": "default", "package_names.status": "archived", "jobs.status": "running",
-    "imported_pipelines": None,
+    "imported_pipelines": [],
     "visibility": 10, "role": 30, "minimum_push_role": 40, "minimum_delete_role": None,
     "default_project_visibility": 20, "default_group_visibility": 20, "default_project_creation": "noone",
     "project_creation_level": "noone", "subgroup_creation_level": "owner", "registry_access": "public",

@@ -11,12 +11,10 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
-    Dialect,
     ForeignKey,
     Index,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
@@ -70,35 +68,15 @@ class ImportedPipeline:
     username: str
     user_name: str
 
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> ImportedPipeline:
+        return cls(**stored | {name: datetime.fromisoformat(stored[name]) for name in ("created_at", "updated_at")})
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"created_at": self.created_at.isoformat(), "updated_at": self.updated_at.isoformat()}
+
 
 Pipeline: TypeAlias = Job | ImportedPipeline
-
-
-class ImportedPipelines(TypeDecorator[tuple[ImportedPipeline, ...]]):
-    """Pipelines, stored as JSON; NULL if there are none."""
-
-    impl = JSON(none_as_null=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: tuple[ImportedPipeline, ...] | None, dialect: Dialect) -> object:
-        return [
-            asdict(pipeline)
-            | {"created_at": pipeline.created_at.isoformat(), "updated_at": pipeline.updated_at.isoformat()}
-            for pipeline in value or ()
-        ] or None
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> tuple[ImportedPipeline, ...]:
-        return tuple(
-            ImportedPipeline(
-                **{
-                    **stored,
-                    "created_at": datetime.fromisoformat(stored["created_at"]),
-                    "updated_at": datetime.fromisoformat(stored["updated_at"]),
-                }
-            )
-            for stored in value or ()
-        )
-
 
 CLOSED = (NameStatus.ARCHIVED, NameStatus.QUARANTINED)  # to uploads
 
@@ -192,7 +170,7 @@ class PackageFile(Model):
     yanked_reason: Mapped[str | None] = mapped_column(Text)  # why the file is yanked (PEP 592), "" without a reason
     creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
-    imported_pipelines: Mapped[tuple[ImportedPipeline, ...]] = mapped_column(ImportedPipelines, nullable=True)
+    imported_pipelines: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
     package: Mapped[Package] = relationship(lazy="raise")
@@ -201,7 +179,8 @@ class PackageFile(Model):
     @property
     def pipelines(self) -> tuple[Pipeline, ...]:
         """The pipelines that published the file, here or elsewhere."""
-        return (*(() if self.job is None else (self.job,)), *self.imported_pipelines)
+        imported = map(ImportedPipeline.from_json, self.imported_pipelines or ())
+        return (*(() if self.job is None else (self.job,)), *imported)
 
     @property
     def is_yanked(self) -> bool:

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Column, Connection, Date, DateTime, Table, Update, bindparam, select
+from sqlalchemy import JSON, Column, Connection, Date, DateTime, Table, Update, bindparam, select
 
 BATCH = 1000
 
@@ -30,6 +30,9 @@ def load(connection: Connection, table: Table, lines: Iterable[bytes]) -> int:
     :param table: as reflected from the database, whose schema version can be older than that of this registry.
     """
     loaded = 0
+    for column in table.c:
+        if isinstance(column.type, JSON):
+            column.type.none_as_null = True  # otherwise a missing value would become the JSON value null
     parsers = {column.name: parser for column in table.c if (parser := _parser(column))}
     rows = (_parsed(json.loads(line), parsers) for line in lines)
     # A group can be in a group created after it, so references within the table are set after all rows exist.

@@ -22,6 +22,7 @@ from registry.errors import RecordNotFound
 from registry.models import (
     FileStatus,
     Group,
+    ImportedPipeline,
     Job,
     Namespace,
     Package,
@@ -264,7 +265,8 @@ def pipelines_of(packages: Iterable[Package]) -> dict[int, list[Pipeline]]:
     )
     found: dict[int, set[Pipeline]] = {}
     for package_id, imported, job in rows:
-        found.setdefault(package_id, set()).update(imported, [] if job is None else [job])
+        elsewhere = map(ImportedPipeline.from_json, imported or ())
+        found.setdefault(package_id, set()).update(elsewhere, [] if job is None else [job])
     return {package_id: sorted(listed, key=_newest_first) for package_id, listed in found.items()}
 
 

@@ -550,7 +550,8 @@ def _add_file(publication: _Accepted, package_id: int) -> int:
         "created_at": publication.published_at,
     }
     if upload.origin is not None:
-        kept = {"yanked_reason": upload.origin.yanked_reason, "imported_pipelines": upload.origin.pipelines}
+        pipelines = [pipeline.as_json() for pipeline in upload.origin.pipelines]
+        kept = {"yanked_reason": upload.origin.yanked_reason, "imported_pipelines": pipelines or None}
         added = execute(_ADD_FILE, {**row, **kept})
     else:
         version = {

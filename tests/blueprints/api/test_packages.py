@@ -263,7 +263,8 @@ class TestPipelines:
         self, rest: Rest, project: Project, owner_token: str
     ) -> None:
         file = factories.published(project, build_wheel())
-        file.imported_pipelines = (factories.imported_pipeline(), factories.imported_pipeline(id=122, year=2020))
+        pipelines = factories.imported_pipeline(), factories.imported_pipeline(id=122, year=2020)
+        file.imported_pipelines = [pipeline.as_json() for pipeline in pipelines]
         factories.commit()
         address = f"/projects/{project.id}/packages/{file.package_id}"
 

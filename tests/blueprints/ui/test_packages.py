@@ -652,7 +652,8 @@ def test_a_package_page_shows_history_size_and_metadata(browser_of, owner, proje
 
 def test_an_imported_package_shows_who_published_it_originally(browser_of, owner, project):
     file = factories.published(project, build_wheel())
-    file.imported_pipelines = (factories.imported_pipeline(), factories.imported_pipeline(id=122, year=2020))
+    pipelines = factories.imported_pipeline(), factories.imported_pipeline(id=122, year=2020)
+    file.imported_pipelines = [pipeline.as_json() for pipeline in pipelines]
     factories.commit()
 
     page = browser_of(owner).get(address(package_of(file)))

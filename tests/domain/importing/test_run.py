@@ -25,7 +25,7 @@ from registry.domain.importing.index import Index
 from registry.domain.importing.run import ImportSummary
 from registry.domain.importing.selections import parse_selections
 from registry.domain.importing.source import Source
-from registry.domain.packages import releases
+from registry.domain.packages import lists, releases
 from registry.errors import Code, NotFound, SourceError
 from registry.models import AuditEvent, NameStatus, Package, PackageFile, PackageName, Project
 from registry.storage import Storage, StorageFull
@@ -192,7 +192,8 @@ def test_who_published_a_file_on_gitlab_is_kept_and_on_record(run: Import, gitla
     run(GitLab(gitlab.url, "acme/tools"))
 
     (file,) = files()
-    assert [(pipeline.id, pipeline.ref, pipeline.username) for pipeline in file.imported_pipelines] == [
+    shown = lists.package_file(db.session.get_one(Package, file.package_id), file.id)
+    assert [(pipeline.id, pipeline.ref, pipeline.username) for pipeline in shown.pipelines] == [
         (123, "main", "ada")
     ] * 2  # fmt: skip
     event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "package_published")).one()

@@ -53,6 +53,8 @@ def furnish() -> None:
     factories.deploy_token(project)
     factories.published(project, build_wheel(description="Überall 🎉\n"), by=factories.by_job(project, developer))
     sdist = factories.published(project, build_sdist())
+    sdist.imported_pipelines = [factories.imported_pipeline().as_json()]
+    factories.commit()
     releases.set_name_status(project, "demo", NameStatus.DEPRECATED, "Use another", by=access.SHELL)
     with transaction() as session:
         session.add_all([

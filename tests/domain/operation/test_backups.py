@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import pytest
 import requests
 from flask import Flask
-from sqlalchemy import MetaData, delete, event, select, text
+from sqlalchemy import MetaData, delete, event, func, select, text
 
 from registry import database
 from registry.database import db, schema, utcnow
@@ -51,6 +51,18 @@ def test_every_row_and_every_object_is_restored(origin: Flask, backup: Path, oth
     assert objects(other) == objects(origin)
     with other.app_context():
         database.check_schema()
+
+
+def test_missing_values_are_restored_as_null_and_not_as_json(backup: Path, other: Flask, restore: Restore) -> None:
+    restore(other)
+
+    with other.app_context():
+        counts = [
+            func.count(PackageFile.imported_pipelines),
+            func.count(PackageFile.remarks),
+            func.count(PackageFile.id),
+        ]
+        assert db.session.execute(select(*counts)).one() == (1, 0, 2)
 
 
 def test_readers_are_not_answered_from_before(origin: Flask, backup: Path, other: Flask, restore: Restore) -> None:

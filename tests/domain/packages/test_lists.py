@@ -104,7 +104,7 @@ def test_imported_pipelines_follow_the_jobs_from_newest_to_oldest(project: Proje
     package = publish(project, "demo", "1.0", "demo-1.0.zip", "demo-1.0.tar.gz", job=job)
     old, new = factories.imported_pipeline(id=7, year=2020), factories.imported_pipeline(id=5, year=2021)
     for file in db.session.scalars(lists.package_files(package)):
-        file.imported_pipelines = (old, new)
+        file.imported_pipelines = [old.as_json(), new.as_json()]
     factories.commit()
 
     assert lists.pipelines_of([package]) == {package.id: [job, new, old]}
