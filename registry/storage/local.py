@@ -51,16 +51,16 @@ class LocalStorage:
         self._in_parallel(file.sync for _, file in files)
         for path, file in files:
             with detecting_full_disk():
-                self._link(file.path, path)
+                self._link(file, path)
         folders = {folder for path, _ in files for folder in self._changed_folders(path)}
         self._in_parallel(partial(_sync_folder, folder) for folder in folders)
         if not folders <= self._known_folders:
             self._known_folders |= folders
 
-    def _link(self, source: Path, path: Path) -> None:
+    def _link(self, file: LocalStagedFile, path: Path) -> None:
         self._make_folder(path.parent)
         try:
-            os.link(source, path)
+            file.link_to(path)
         except FileExistsError:
             os.utime(path)  # renewed, so that a running cleanup does not remove it
 

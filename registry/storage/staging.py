@@ -1,29 +1,41 @@
-"""Staging of files on a local disk before they are stored; temporary files are locked while their process runs."""
+"""Staging of files on a local disk before they are stored.
+
+Staged files have no name where the platform allows it, and end with their process. Elsewhere, they have one, and are
+locked while their process runs.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from registry.errors import Code, Unavailable, is_disk_full
 from registry.storage import Digests, StorageFull
 
 
 class LocalStagedFile:
-    """A temporary file in a staging folder, removed when it is closed."""
+    """A temporary file in a staging folder, removed when it is closed or not referred to any more.
 
-    def __init__(self, folder: Path) -> None:
-        self._temporary = _locked_temporary(folder)
-        self.file = cast(BinaryIO, self._temporary.file)
-        self.path = Path(self._temporary.name)
+    :param file: with or without a name.
+    :param path: by which the file can be linked.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self.file, self.path = file, path
         self.size_bytes = 0
         self.filename = ""
         self._digests = Digests()
+
+    def __del__(self) -> None:
+        if hasattr(self, "file"):  # false if it could not be opened
+            self.close()
 
     @property
     def sha256(self) -> str:
@@ -53,9 +65,57 @@ class LocalStagedFile:
             self.file.flush()
             os.fsync(self.file.fileno())
 
+    def link_to(self, path: Path) -> None:
+        """Give the file a further name.
+
+        :raises FileExistsError: another file has this name.
+        """
+        os.link(self.path, path)
+
     def close(self) -> None:
         with suppress(OSError):  # a full disk cannot take the buffered data, but the file is removed anyway
-            self._temporary.close()
+            self.file.close()
+
+
+class UnnamedFile(LocalStagedFile):
+    """A staged file without a name (open(2), ``O_TMPFILE``).
+
+    :raises AttributeError: the platform has no such files.
+    :raises OSError: the file system has none, or is full.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        descriptor = self._opened()
+        file = open(descriptor, "w+b")  # noqa: SIM115 - closed by its owner
+        super().__init__(file, Path(f"/proc/self/fd/{descriptor}"))
+
+    def link_to(self, path: Path) -> None:
+        try:
+            self._link(path)
+        except FileNotFoundError:  # it had a name that was removed, after which it cannot get another
+            self._renew()
+            self._link(path)
+
+    def _link(self, path: Path) -> None:
+        # With a folder to start from, which an absolute path does not need, Python follows the symbolic link.
+        os.link(self.path, path, src_dir_fd=self.file.fileno())
+
+    def _renew(self) -> None:
+        """Continue with a copy of the file, which is synced to disk."""
+        descriptor, copy = self.file.fileno(), self._opened()
+        try:
+            copied = 0
+            while copied < self.size_bytes:
+                copied += os.sendfile(copy, descriptor, copied, self.size_bytes - copied)
+            os.fsync(copy)
+            os.lseek(copy, os.lseek(descriptor, 0, os.SEEK_CUR), os.SEEK_SET)
+            os.dup2(copy, descriptor, inheritable=False)
+        finally:
+            os.close(copy)
+
+    def _opened(self) -> int:
+        return os.open(self._folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
 
 class Staging:
@@ -73,7 +133,25 @@ class Staging:
 
         :raises StorageFull: the disk is full.
         """
-        return LocalStagedFile(self.folder)
+        with detecting_full_disk():
+            return UnnamedFile(self.folder) if self._has_unnamed_files else _locked_file(self.folder)
+
+    @cached_property
+    def _has_unnamed_files(self) -> bool:
+        """Whether files without a name can be created here, and be given one."""
+        path = self.folder / f"upload-{secrets.token_hex(8)}"
+        try:
+            file = UnnamedFile(self.folder)
+        except (AttributeError, OSError):
+            return False
+        try:
+            file.link_to(path)
+        except OSError:
+            return False
+        finally:
+            file.close()
+            path.unlink(missing_ok=True)
+        return True
 
     def sweep(self) -> int:
         """Remove the files of terminated processes, which are no longer locked, and return their number."""
@@ -111,13 +189,12 @@ def detecting_full_disk() -> Iterator[None]:
         raise
 
 
-def _locked_temporary(folder: Path) -> Any:
+def _locked_file(folder: Path) -> LocalStagedFile:
     while True:
-        with detecting_full_disk():
-            temporary = tempfile.NamedTemporaryFile(dir=folder, prefix="upload-")  # noqa: SIM115 - closed by its owner
+        temporary = tempfile.NamedTemporaryFile(dir=folder, prefix="upload-")  # noqa: SIM115 - closed by its owner
         fcntl.flock(temporary, fcntl.LOCK_EX)
         if os.fstat(temporary.fileno()).st_nlink:
-            return temporary
+            return LocalStagedFile(cast(BinaryIO, temporary), Path(temporary.name))
         # A concurrent sweep removed the file before it was locked.
         with suppress(FileNotFoundError):
             temporary.close()

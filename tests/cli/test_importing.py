@@ -244,7 +244,6 @@ def test_an_interrupted_import_is_resumed(shell: Shell, served: StaticIndex) -> 
     hold = served.hold(f"/files/{SDIST.filename}")
     process = Captured(flask, *COMMAND, served.url, "--jobs", "1", environment=shell.environment)
     assert served.held.wait(30)
-    assert len(list(incoming.iterdir())) == 1
 
     process.send_signal(signal.SIGINT)
 

@@ -7,9 +7,11 @@ import resource
 import signal
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,6 +31,19 @@ ONE_MIB = 1 << 20
 @pytest.fixture
 def store(tmp_path: Path) -> LocalStorage:
     return LocalStorage(tmp_path / "packages")
+
+
+@pytest.fixture
+def without_unnamed_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A platform where every file has a name."""
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+
+
+@pytest.fixture(params=["as on this platform", "with names"])
+def any_staging(request: pytest.FixtureRequest) -> None:
+    """Runs the test with each way to stage a file."""
+    if request.param == "with names":
+        request.getfixturevalue("without_unnamed_files")
 
 
 def files_in(store: LocalStorage) -> list[str]:
@@ -57,7 +72,14 @@ def test_the_address_of_a_folder_opens_just_that_folder(tmp_path: Path, name: st
     assert folder.is_dir()
 
 
-def test_a_staged_file_goes_when_it_is_closed(store: LocalStorage) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs O_TMPFILE")
+def test_a_staged_file_has_no_name(store: LocalStorage) -> None:
+    with closing(staged(store)):
+        assert files_in(store) == []
+
+
+@pytest.mark.usefixtures("without_unnamed_files")
+def test_a_staged_file_with_a_name_goes_when_it_is_closed(store: LocalStorage) -> None:
     file = staged(store)
     assert len(files_in(store)) == 1
 
@@ -66,6 +88,7 @@ def test_a_staged_file_goes_when_it_is_closed(store: LocalStorage) -> None:
     assert files_in(store) == []
 
 
+@pytest.mark.usefixtures("any_staging")
 def test_an_object_stays_at_its_key_alone_when_the_staged_file_is_closed(store: LocalStorage) -> None:
     file = staged(store)
     store.put(KEY, file)
@@ -75,6 +98,7 @@ def test_an_object_stays_at_its_key_alone_when_the_staged_file_is_closed(store: 
     assert files_in(store) == [KEY]
 
 
+@pytest.mark.usefixtures("any_staging")
 def test_files_and_folders_are_closed_to_other_users(store: LocalStorage) -> None:
     store.put(KEY, staged(store))
 
@@ -83,6 +107,7 @@ def test_files_and_folders_are_closed_to_other_users(store: LocalStorage) -> Non
     assert stat.S_IMODE(path.parent.stat().st_mode) & 0o007 == 0
 
 
+@pytest.mark.usefixtures("any_staging")
 def test_an_object_put_again_counts_as_new(store: LocalStorage) -> None:
     store.put(KEY, staged(store))
     os.utime(store.root / KEY, (0, 0))
@@ -109,6 +134,7 @@ def synced(store: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> list[tuple[s
 
 
 @needs_proc
+@pytest.mark.usefixtures("any_staging")
 def test_the_disk_has_the_bytes_before_their_name_and_then_the_names_of_all_new_folders(
     store: LocalStorage, synced: list[tuple[str, bool]]
 ) -> None:
@@ -197,6 +223,8 @@ def test_a_folder_that_is_gone_fails_the_check(store: LocalStorage) -> None:
 
 
 def stage_and_wait(root: Path) -> None:
+    if hasattr(os, "O_TMPFILE"):
+        del os.O_TMPFILE
     file = LocalStorage(root).stage()
     file.write(b"half an upload")
     file.file.flush()
@@ -206,7 +234,7 @@ def stage_and_wait(root: Path) -> None:
 
 @pytest.fixture
 def uploader(store: LocalStorage) -> Iterator[Forked]:
-    """Another process with a staged file."""
+    """Another process with a staged file that has a name."""
     output, stdout = os.pipe()
     process = Forked(stage_and_wait, store.root, stdout=stdout, stderr=2)
     os.close(stdout)
@@ -232,6 +260,7 @@ def test_a_sweep_removes_the_files_of_a_killed_process(store: LocalStorage, uplo
     assert files_in(store) == []
 
 
+@pytest.mark.usefixtures("any_staging")
 def test_a_sweep_under_way_takes_no_file_from_an_upload_that_begins(store: LocalStorage) -> None:
     done = threading.Event()
     sweeper = threading.Thread(target=lambda: [store.sweep() for _ in iter(done.is_set, True)])
