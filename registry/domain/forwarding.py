@@ -13,6 +13,7 @@ from registry.database import AdvisoryLock, db, transaction
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces import GroupChanges
+from registry.domain.packages.names import is_held
 from registry.errors import NotFound, SettingLocked
 from registry.models import Ancestry, Group, GroupPackageSettings, InstanceSettings, Namespace
 
@@ -165,14 +166,22 @@ def upstream_url(namespace: Namespace, name: str, upstream: str) -> str:
 
     :param name: as requested; the URL contains its normalized form (PEP 503).
     :param upstream: URL of the upstream simple index.
-    :raises NotFound: forwarding is off, by the namespace's own, an inherited, or a locked setting.
+    :raises NotFound: forwarding is off, by the namespace's own, an inherited, or a locked setting; or the name is held
+        (``names.is_held``), by a project that the caller cannot read, or only until the next cleanup.
 
-    GitLab, "Package request forwarding": the direct parent group decides for a project.
+    GitLab, "Package request forwarding": the direct parent group decides for a project. GitLab forwards held names.
     """
+    normalized_name = canonicalize_name(name)
     if not forwards(namespace):
         raise NotFound("Package").explained(
             "Package not found",
-            f"The {namespace.kind} {namespace.full_path} has no package {canonicalize_name(name)}, and the setting "
+            f"The {namespace.kind} {namespace.full_path} has no package {normalized_name}, and the setting "
             "Forward PyPI package requests is off there, so that the public index is not asked.",
         )
-    return f"{upstream}/{canonicalize_name(name)}/"
+    if is_held(namespace, normalized_name):
+        raise NotFound("Package").explained(
+            "Package not found",
+            f"The name {normalized_name} belongs to the {namespace.kind} {namespace.full_path}, so that the public "
+            "index is not asked. Its packages were deleted, or you cannot read them.",
+        )
+    return f"{upstream}/{normalized_name}/"

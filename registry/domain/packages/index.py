@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, not_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from registry.database import constant, db, read
@@ -263,10 +263,15 @@ def opens_to_all(namespace: Project | Group, project: Project) -> bool:
 
 
 def hides_something(group: Group, principal: Principal) -> bool:
-    """Return whether the group contains a project whose packages others can read through it, but not this principal."""
+    """Return whether the group contains a project whose packages others can read through it, but not this principal.
+
+    A project with its registry disabled counts if it is hidden itself and has packages: their names are not forwarded,
+    and must not be recognized by that.
+    """
     readable = access.readable(access.reader_of(principal))
-    hidden = select(Project.id).where(access.below(group.id), Project.has_registry, not_(readable))
-    return db.session.scalar(hidden.limit(1)) is not None
+    has_hidden_names = and_(not_(access.visible(principal)), exists().where(Package.project_id == Project.id))
+    hidden = or_(and_(Project.has_registry, not_(readable)), and_(not_(Project.has_registry), has_hidden_names))
+    return db.session.scalar(select(Project.id).where(access.below(group.id), hidden).limit(1)) is not None
 
 
 @cache

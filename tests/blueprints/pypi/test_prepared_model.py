@@ -60,11 +60,13 @@ class Answers(RuleBasedStateMachine):
     One caller reads after each change, and the others in turn, so that some answers are older than the last change.
 
     :cvar kept: how many answers cost no statement.
+    :cvar redirects: how many pages of names that no project holds were redirects.
     """
 
     apps: tuple[Flask, Flask]
     statements: list[str]
     kept = 0
+    redirects = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,11 +74,14 @@ class Answers(RuleBasedStateMachine):
 
     @initialize()
     def build(self) -> None:
-        """A group with a project and a subgroup with another one, and a caller of each kind."""
+        """A group with a project and a subgroup with another one, and a caller of each kind.
+
+        The groups are public, so that all callers are redirected or refused by the names that the projects hold.
+        """
         with self.apps[0].app_context():
             factories.empty()
-            group = factories.group("acme")
-            inner = factories.group("inner", parent=group)
+            group = factories.group("acme", visibility=Visibility.PUBLIC)
+            inner = factories.group("inner", parent=group, visibility=Visibility.PUBLIC)
             projects = [factories.project("one", parent=group), factories.project("two", parent=inner)]
             member = factories.member(projects[0], Role.REPORTER, "rita")
             self.ids = [*(project.id for project in projects), inner.id, group.id]
@@ -213,12 +218,25 @@ class Answers(RuleBasedStateMachine):
         others = {name: secret for name, secret in self.secrets.items() if name != "member"} | self.withdrawn
         caller, credentials = [*others.items()][next(self.numbers) % len(others)]
         callers = {"member": self.secrets["member"], caller: credentials}
+        held = self.held_pages()
         for address, (caller, credentials) in product(self.addresses, callers.items()):
             anew = self.read(0, f"{address}?anew={next(self.numbers)}", credentials)
+            assert anew[0] != 302 or address not in held, (address, caller)
+            type(self).redirects += anew[0] == 302
             for app in (0, 1):
                 before = len(self.statements)
                 assert self.read(app, address, credentials) == anew, (app, address, caller)
                 type(self).kept += len(self.statements) == before
+
+    def held_pages(self) -> set[str]:
+        """The addresses of pages that are never redirects, as there is a package of the name, deleted or not."""
+        with self.apps[0].app_context():
+            return {
+                f"{pypi_path(namespace)}/simple/{package.normalized_name}/"
+                for package, project in db.session.execute(select(Package, Project).join(Package.project))
+                for namespace in (project, *(self.group(number) for number in (2, 3)))
+                if namespace == project or access.is_within(project, namespace.id)
+            }
 
     def read(self, app: int, address: str, credentials: Credentials) -> tuple[int, bytes, dict[str, str]]:
         answer = Pip(Client(self.apps[app])).get(address, credentials, JSON)
@@ -358,3 +376,4 @@ def test_kept_answers_equal_fresh_ones(apps: tuple[Flask, Flask], examples: int,
         for engine in engines:
             event.remove(engine, "before_cursor_execute", note)
     assert Machine.kept > 100
+    assert Machine.redirects > 30
