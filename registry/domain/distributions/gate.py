@@ -149,7 +149,7 @@ RULES: Mapping[Check, Rule] = {
     Check.WHEEL_TAG: _remarked("the standard for wheels; pip, uv, and installer read the tags in the file name"),
     Check.RECORD_UNREADABLE: _refused("no installer reads it; beyond a limit, it is not read"),
     Check.RECORD_COLUMNS: _remarked("pip reads more or fewer than three columns, and uv reads empty lines"),
-    Check.RECORD_OUTSIDE: _refused("uninstalling the wheel would delete files that are not its own"),
+    Check.RECORD_OUTSIDE: _refused("uninstalling the wheel with pip would delete files that are not its own"),
     Check.RECORD_PATH: _remarked("the standard for RECORD; pip, uv, and installer accept it"),
     Check.RECORD_TWO_DIGESTS: _refused("the file contradicts itself"),
     Check.RECORD_TWO_LINES: _remarked("the standard for RECORD; pip, uv, and installer accept it"),
