@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from registry.errors import ConfigurationError
@@ -29,6 +30,7 @@ class LocalStorage:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self._known_folders = frozenset({self.root})  # whose names are synced to disk
+        self._lock = Lock()
         self._threads = ThreadPoolExecutor(SYNCING_THREADS, "sync")  # threads start on demand
         try:
             self._staging = Staging(self.root / "incoming")
@@ -42,19 +44,22 @@ class LocalStorage:
         self.put_all({key: staged})
 
     def put_all(self, contents: Mapping[str, StagedFile]) -> None:
-        """Store several files and sync them in parallel, which takes little longer than syncing one."""
+        """Store several files in parallel, which takes little longer than storing one."""
         files: list[tuple[Path, LocalStagedFile]] = []
         for key, staged in contents.items():
             if not isinstance(staged, LocalStagedFile):
                 raise TypeError("staged by another store")
             files.append((self._path(key), staged))
-        self._in_parallel(file.sync for _, file in files)
-        for path, file in files:
-            with detecting_full_disk():
-                self._link(file, path)
-        folders = {folder for path, _ in files for folder in self._changed_folders(path)}
-        self._in_parallel(partial(_sync_folder, folder) for folder in folders)
-        if not folders <= self._known_folders:
+        self._in_parallel(partial(self._put, path, file) for path, file in files)
+
+    def _put(self, path: Path, file: LocalStagedFile) -> None:
+        file.sync()
+        with detecting_full_disk():
+            self._link(file, path)
+        folders = set(self._changed_folders(path))
+        for folder in folders:
+            _sync_folder(folder)
+        with self._lock:
             self._known_folders |= folders
 
     def _link(self, file: LocalStagedFile, path: Path) -> None:
@@ -131,7 +136,8 @@ class LocalStorage:
         """Create a folder and its missing parents within the store."""
         if folder.is_dir():
             return
-        self._known_folders -= {folder}
+        with self._lock:
+            self._known_folders -= {folder}
         self._make_folder(folder.parent)
         folder.mkdir(exist_ok=True, mode=0o750)
 
