@@ -72,6 +72,7 @@ class Code(Enum):
         "nor end in '-', '.', '.git' or '.atom'."
     )
     RESERVED_PATH = "{path} is a reserved name"
+    PATH_KEPT = "was given up, but clients can still use it; it is kept until {day} unless an administrator frees it"
     TOO_DEEP = "is too deep (maximum is {maximum} levels)"
     BELOW_ITSELF = "must not be the group itself or below it"
     PROJECTS_LIMIT = "Your project limit is {limit} projects!"

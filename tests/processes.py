@@ -20,7 +20,7 @@ from typing import Any
 _FORKS = multiprocessing.get_context("forkserver")
 # Including the modules that the program imports on demand.
 _LATE = ["alembic.command", "registry.program", "registry.storage.cloud", *(f"registry.cli.{name}" for name in (
-    "backup", "database", "importing", "moving", "namespaces", "packages", "tokens", "users",
+    "backup", "database", "importing", "moving", "namespaces", "packages", "paths", "tokens", "users",
 ))]  # fmt: skip
 _FORKS.set_forkserver_preload(["app", "flask.cli", *_LATE, __name__])
 

@@ -82,6 +82,12 @@ def _packages() -> click.Group:
     return packages_group
 
 
+def _paths() -> click.Group:
+    from registry.cli.paths import paths_group
+
+    return paths_group
+
+
 def _projects() -> click.Group:
     from registry.cli.namespaces import projects_group
 
@@ -108,6 +114,7 @@ GROUPS = {
     "packages": (
         "List, yank, and delete packages, set the status of package names, and maintain the stored files.", _packages,
     ),
+    "paths": ("List and free the paths that groups, projects, and users have given up.", _paths),
     "projects": ("Create and list projects, which hold packages.", _projects),
     "tokens": (
         "Create, list, and revoke access tokens of users, and deploy tokens of projects and groups.", _tokens,

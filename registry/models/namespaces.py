@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from typing import ClassVar
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.ext.hybrid import hybrid_property
@@ -140,6 +141,37 @@ class Ancestry(Model):
     namespace_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True)
     ancestor_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True)
     distance: Mapped[int]
+
+
+class OldPath(Model):
+    """A full path that a namespace has given up, until it is taken again or freed.
+
+    Only the path of the namespace itself is recorded, not those of its descendants, which follow from it.
+    """
+
+    __tablename__ = "old_paths"
+    __table_args__ = (AUTOINCREMENT,)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    path: Mapped[str] = mapped_column(Text)
+    path_key: Mapped[str] = mapped_column(Text, unique=True)  # lower case
+    # Where the path leads; None after the namespace was deleted.
+    namespace_id: Mapped[int | None] = mapped_column(ForeignKey("namespaces.id", ondelete="SET NULL"), index=True)
+    given_up_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    had_packages: Mapped[bool]
+    deleter_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
+
+    namespace: Mapped[Namespace | None] = relationship()
+
+    KEPT_FOR: ClassVar[timedelta] = timedelta(days=90)
+
+    @property
+    def kept_until(self) -> datetime:
+        """Until when the path is kept from others if packages were published under it."""
+        return self.given_up_at + self.KEPT_FOR
+
+    def is_kept(self, now: datetime) -> bool:
+        return self.had_packages and now < self.kept_until
 
 
 class Membership(Model):

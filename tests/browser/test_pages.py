@@ -77,6 +77,7 @@ PAGES_OF_ROOT = {
     "admin-user-edit": "/admin/users/alice/edit",
     "admin-groups": "/admin/groups",
     "admin-projects": "/admin/projects",
+    "admin-old-paths": "/admin/old_paths",
     "admin-general": "/admin/application_settings/general",
     "admin-ci-cd": "/admin/application_settings/ci_cd",
     "admin-audit": "/admin/audit_log",

@@ -24,6 +24,7 @@ GROUPS = {
     "tokens": ["create", "list", "revoke"],
     "groups": ["create", "list"],
     "projects": ["create", "list"],
+    "paths": ["free", "list"],
     "packages": ["check", "cleanup", "delete", "import", "list", "move-storage", "status", "unyank", "verify", "yank"],
 }
 

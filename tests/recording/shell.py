@@ -26,6 +26,7 @@ COMMANDS = {
     "tokens": ("create", "list", "revoke"),
     "groups": ("create", "list"),
     "projects": ("create", "list"),
+    "paths": ("list", "free"),
     "packages": (
         "list", "delete", "yank", "unyank", "status", "check", "cleanup", "verify", "import", "move-storage",
     ),

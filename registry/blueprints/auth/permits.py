@@ -12,7 +12,7 @@ from functools import wraps
 from inspect import signature
 from typing import Any, TypeVar, cast
 
-from flask import Response, current_app, g, request
+from flask import Response, current_app, g, redirect, request, url_for
 
 from registry import metrics
 from registry.blueprints.auth import credentials, sessions
@@ -20,7 +20,7 @@ from registry.blueprints.auth.admissions import ACCESS_NUMBER, Admissions
 from registry.database import utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Permission, Principal, PrincipalKind
-from registry.errors import RegistryError, Unauthenticated
+from registry.errors import NotFound, RegistryError, Unauthenticated
 from registry.metrics import AuthFailure
 from registry.models import Group, Namespace, Project
 
@@ -38,6 +38,8 @@ class Gate:
     :param find_principal: returns the principal; raises an error for invalid credentials.
     :param namespace_first: whether an unknown namespace is reported before credentials are checked, as on PyPI routes.
     :param find_namespace: finds a namespace by ID or path, or (for pages) by path only.
+    :param shows_new_path: whether a request for a path that the namespace has given up is redirected to the present
+        one, as on pages. Otherwise it is answered, because clients match credentials by the path in the URL.
     """
 
     def __init__(
@@ -46,10 +48,12 @@ class Gate:
         *,
         namespace_first: bool,
         find_namespace: FindNamespace = namespaces.find,
+        shows_new_path: bool = False,
     ) -> None:
         self._find_principal = find_principal
         self._namespace_first = namespace_first
         self._find_namespace = find_namespace
+        self._shows_new_path = shows_new_path
 
     def __call__(
         self, permission: Permission, *, before_body: Callable[[Any], None] | None = None
@@ -74,6 +78,8 @@ class Gate:
                     before_body(namespace)
                 if "registry.preflight" in request.environ:
                     return Response(status=204)
+                if self._shows_new_path and "new_path" in g:
+                    return redirect(_with_path(g.new_path))
                 return view(**arguments)
 
             cast(Any, gated).permission = permission
@@ -138,10 +144,32 @@ class Gate:
         for name, kind in NAMESPACE_KINDS.items():
             if name in arguments:
                 reference = arguments.pop(name)
-                found = self._find_namespace(reference, kind) if known is None else known
+                found = self._at(reference, kind, name) if known is None else known
                 arguments[name if name in names else "namespace"] = found
                 return found
         return None
+
+    def _at(self, reference: str, kind: type[Namespace], name: str) -> Namespace:
+        """Return the namespace with an ID or path; for reading, also with a path that it has given up.
+
+        :raises NotFound: there is none of this kind.
+        """
+        try:
+            return self._find_namespace(reference, kind)
+        except NotFound:
+            is_read = request.method in ("GET", "HEAD") and not reference.isdigit()
+            found = namespaces.moved(reference, kind) if is_read else None
+            if found is None:
+                raise
+            g.new_path = {name: found.full_path}
+            return found
+
+
+def _with_path(new: dict[str, str]) -> str:
+    """Return the URL of this request with the present path of its namespace."""
+    address = url_for(str(request.endpoint), **{**(request.view_args or {}), **new})
+    query = request.query_string.decode()
+    return f"{address}?{query}" if query else address
 
 
 def _noting_failures(gated: View) -> View:

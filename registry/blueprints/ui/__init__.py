@@ -62,7 +62,7 @@ from registry.domain.namespaces import by_path
 from registry.errors import NotFound, RegistryError, Unauthenticated
 
 blueprint = Blueprint("ui", __name__)
-gate = Gate(session_principal, namespace_first=False, find_namespace=by_path)
+gate = Gate(session_principal, namespace_first=False, find_namespace=by_path, shows_new_path=True)
 csrf = CSRFProtect()
 
 ERROR_PAGES = frozenset({400, 403, 404, 413, 429, 500, 503})

@@ -154,6 +154,27 @@ def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
         found = pagination.page(namespaces.projects(principal(), NamespaceFilter(search=_search(), order_by="name")))
         return _namespaces_page("projects", found)
 
+    @blueprint.get("/old_paths")
+    @gate(Permission.READ_INSTANCE)
+    def old_paths() -> str:
+        """Show the paths that groups, projects, and users have given up, the latest first."""
+        return render_template(
+            "ui/admin/old_paths.html",
+            found=pagination.page(namespaces.all_old_paths(_search())),
+            text=_search(),
+            now=utcnow(),
+        )
+
+    @blueprint.post("/old_paths/free")
+    @gate(Permission.ADMIN_INSTANCE)
+    def free_path() -> Response:
+        """End the redirect from an old path, and let others take it."""
+        old = namespaces.find_old_path(request.form.get("path", ""))
+        path = old.path
+        namespaces.free(old, by=principal())
+        flash(gettext("The path %(path)s is free.", path=path))
+        return redirect(url_for("ui.admin.old_paths"), 303)
+
     @blueprint.get("/audit_log")
     @gate(Permission.READ_INSTANCE)
     def audit_log() -> str:

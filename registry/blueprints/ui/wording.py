@@ -46,6 +46,9 @@ _SENTENCES = {
     Code.DAYS_OUT_OF_RANGE: _("Enter a number from %(least)s to %(most)s."),
     Code.NO_PROJECTS_THERE: _("You cannot create projects there."),
     Code.INVALID_PATH: _("Use letters, digits, '_', '-' and '.'; start with a letter, digit or '_', and end with one."),
+    Code.PATH_KEPT: _(
+        "Packages were published under this path, so it is kept until %(day)s. An administrator can free it earlier."
+    ),
     Code.RESERVED_PATH: _("%(path)s is a reserved name."),
     Code.TOO_DEEP: _("Groups can be nested %(maximum)s levels deep at most."),
     Code.BELOW_ITSELF: _("A group cannot be moved into itself or below itself."),

@@ -119,7 +119,7 @@ def create_user(
         space = UserNamespace(
             path=username, name=user.name, visibility=Visibility.PUBLIC, user_id=user.id, creator_id=user.id
         )
-        namespaces.place(space, parent=None)
+        namespaces.place(space, parent=None, by=by)
         session.add(Membership(namespace_id=space.id, user_id=user.id, role=Role.OWNER))
         audit.record(by, "user_created", user.username)
     return user
@@ -156,7 +156,7 @@ def change_user(
         if changes.username is not ... or changes.name is not ...:
             space = personal_namespace(user)
             space.name = user.name
-            namespaces.rename(space, path=user.username)
+            namespaces.rename(space, path=user.username, by=by)
         audit.record(by, "user_changed", user.username, fields=sorted(changes.given()))
     return user
 
@@ -405,6 +405,7 @@ def delete_user(user: User, *, by: audit.Author) -> None:
             if namespaces.is_last_owner(membership):
                 raise Conflict(Code.SOLE_OWNER)
         audit.record(by, "user_deleted", user.username)
+        namespaces.give_up_deleted(personal_namespace(user), by=by)
         session.delete(user)
 
 

@@ -50,6 +50,13 @@ from registry.domain.namespaces.members import (
     memberships_of,
     remove_member,
 )
+from registry.domain.namespaces.old_paths import (
+    all_old_paths,
+    find_old_path,
+    free,
+    give_up_deleted,
+    moved,
+)
 from registry.domain.namespaces.rules import (
     MAXIMUM_DEPTH,
     RESERVED,
@@ -91,6 +98,7 @@ __all__ = [
     "ProjectSettings",
     "add_member",
     "add_members",
+    "all_old_paths",
     "allow_job_source",
     "allowed_job_sources",
     "ancestors",
@@ -106,6 +114,9 @@ __all__ = [
     "delete_namespace",
     "disallow_job_source",
     "find",
+    "find_old_path",
+    "free",
+    "give_up_deleted",
     "groups",
     "groups_with",
     "is_last_owner",
@@ -113,6 +124,7 @@ __all__ = [
     "member",
     "members",
     "memberships_of",
+    "moved",
     "name_errors",
     "new_parents",
     "open_visibilities",

@@ -12,6 +12,7 @@ from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces.changes import GroupSettings, NamespaceChanges, ProjectSettings
 from registry.domain.namespaces.members import ensure_owner, role_ends_on
+from registry.domain.namespaces.old_paths import give_up, give_up_deleted, take
 from registry.domain.namespaces.rules import (
     MAXIMUM_DEPTH,
     depth,
@@ -74,7 +75,7 @@ def create_group(
     with transaction(lock=AdvisoryLock.TREE) as session:
         _read_again(parent)
         refuse_invalid(group, parent, by, InvalidGroup)
-        place(group, parent, refusal=InvalidGroup)
+        place(group, parent, by=by, refusal=InvalidGroup)
         if by.user is not None and access.role_of(by.user, group) < Role.OWNER:
             ends_on = None if parent is None else role_ends_on(by.user, parent, access.role_of(by.user, parent))
             session.add(Membership(namespace_id=group.id, user_id=by.user.id, role=Role.OWNER, expires_on=ends_on))
@@ -109,7 +110,7 @@ def create_project(
         _read_again(parent)
         refuse_invalid(project, parent, by, InvalidRecord)
         refuse_over_limit(parent, by)
-        place(project, parent)
+        place(project, parent, by=by)
         audit.record(by, "project_created", project.full_path, project, visibility=project.visibility.label)
     return project
 
@@ -139,7 +140,7 @@ def change(namespace: Group | Project, changes: NamespaceChanges, *, by: Princip
             if namespace.visibility < before:
                 refuse_more_visible_children(namespace, refusal)
         if path != namespace.path or changes.name is not ...:
-            rename(namespace, path=path, refusal=refusal)
+            rename(namespace, path=path, by=by, refusal=refusal)
         session.flush()
         if changes.storage_size_limit is not ...:
             limit = changes.storage_size_limit
@@ -180,7 +181,7 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
         ends_on = None if by.user is None or by.is_admin else role_ends_on(by.user, group, Role.OWNER)
         before = group.full_path
         group.parent_id = None if parent is None else parent.id
-        rename(group, path=group.path, refusal=InvalidGroup)
+        rename(group, path=group.path, by=by, refusal=InvalidGroup)
         _reattach(group, parent)
         ensure_owner(group, by, ends_on)
         audit.record(by, "group_transferred", group.full_path, group, before=before)
@@ -196,6 +197,7 @@ def delete_namespace(namespace: Group | Project, *, by: audit.Author) -> None:
     with transaction(lock=AdvisoryLock.TREE) as session:
         _read_again(namespace)
         audit.record(by, f"{namespace.kind}_destroyed", namespace.full_path, namespace)
+        give_up_deleted(namespace, by=by, deleter_id=by.user_id)
         session.flush()
         session.execute(delete(Namespace).where(Namespace.id == namespace.id))
         session.expunge(namespace)
@@ -212,16 +214,19 @@ def set_archived(project: Project, archived: bool, *, by: audit.Author) -> None:
         audit.record(by, "project_archived" if archived else "project_unarchived", project.full_path, project)
 
 
-def place(namespace: Namespace, parent: Namespace | None, *, refusal: type[InvalidRecord] = InvalidRecord) -> None:
+def place(
+    namespace: Namespace, parent: Namespace | None, *, by: audit.Author, refusal: type[InvalidRecord] = InvalidRecord
+) -> None:
     """Set the full path and the ancestors of a new namespace.
 
     Requires a transaction that holds ``AdvisoryLock.TREE``.
 
-    :raises InvalidRecord: the path is taken.
+    :raises InvalidRecord: the path is taken, or kept from the author.
     """
     namespace.parent_id = None if parent is None else parent.id
     _set_full_names(namespace, parent)
     refuse_taken(namespace, refusal)
+    take(namespace, parent, by=by, refusal=refusal)
     session = db.session
     session.add(namespace)
     session.flush()
@@ -230,21 +235,25 @@ def place(namespace: Namespace, parent: Namespace | None, *, refusal: type[Inval
         session.add(StorageUsage(project_id=namespace.id))
 
 
-def rename(namespace: Namespace, *, path: str, refusal: type[InvalidRecord] = InvalidRecord) -> None:
-    """Update the full path and full name of a namespace and its descendants.
+def rename(namespace: Namespace, *, path: str, by: audit.Author, refusal: type[InvalidRecord] = InvalidRecord) -> None:
+    """Update the full path and full name of a namespace and its descendants; requests for the old path lead to it.
 
     Requires a transaction that holds ``AdvisoryLock.TREE``.
 
-    :raises InvalidRecord: the path is taken.
+    :raises InvalidRecord: the path is taken, or kept from the author.
     """
     session = db.session
     parent = None
     if namespace.parent_id is not None:
         parent = session.get_one(Namespace, namespace.parent_id, populate_existing=True)
+    before = namespace.full_path
     with session.no_autoflush:
         namespace.path = path
         _set_full_names(namespace, parent)
-        refuse_taken(namespace, refusal)
+        is_moved = namespace.full_path_key != before.lower()
+        if is_moved:
+            refuse_taken(namespace, refusal)
+            take(namespace, parent, by=by, refusal=refusal)
     below = session.scalars(
         select(Namespace)
         .join(Ancestry, Ancestry.namespace_id == Namespace.id)
@@ -257,6 +266,8 @@ def rename(namespace: Namespace, *, path: str, refusal: type[InvalidRecord] = In
         _set_full_names(child, by_id[child.parent_id or 0])
         by_id[child.id] = child
     session.flush()
+    if is_moved:
+        give_up(namespace, before, by=by)
 
 
 def _read_again(namespace: Namespace | None) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import aliased
 
 from registry.database import AdvisoryLock, db, objects_removable, transaction
 from registry.errors import BackupUnderWay
-from registry.models import AccessToken, DeployToken, FileStatus, Job, Package, PackageFile, PackageStatus
+from registry.models import AccessToken, DeployToken, FileStatus, Job, OldPath, Package, PackageFile, PackageStatus
 from registry.storage import Storage, StoredObject, digest_in
 
 # An upload stores its object before its row, so a recent object can belong to an unfinished upload. Removing it would
@@ -26,7 +26,7 @@ GRACE = timedelta(hours=1)
 TOKEN_RETENTION = timedelta(days=30)
 BATCH = 200
 
-Purgeable = Package | PackageFile | AccessToken | DeployToken | Job
+Purgeable = Package | PackageFile | AccessToken | DeployToken | Job | OldPath
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def run(storage: Storage, now: datetime) -> Report:
     :raises BackupUnderWay: a backup is being made.
     """
     refuse_during_backup()
+    _purge(OldPath, _old_path_ended(now))
     files = _purge(PackageFile, or_(PackageFile.status == FileStatus.PENDING_DESTRUCTION, _package_is_deleted()))
     packages = _purge(Package, Package.status == PackageStatus.PENDING_DESTRUCTION)
     tokens = _purge_tokens(ended_before=now - TOKEN_RETENTION)
@@ -163,6 +164,12 @@ def _deploy_token_ended(before: datetime) -> ColumnElement[bool]:
 
 def _job_ended(before: datetime) -> ColumnElement[bool]:
     return or_(Job.finished_at < before, Job.expires_at < before)
+
+
+def _old_path_ended(now: datetime) -> ColumnElement[bool]:
+    """Match the paths of deleted groups, projects, and users that are no longer kept."""
+    is_free = or_(~OldPath.had_packages, OldPath.given_up_at < now - OldPath.KEPT_FOR)
+    return and_(OldPath.namespace_id.is_(None), is_free)
 
 
 def _package_is_deleted() -> ColumnElement[bool]:

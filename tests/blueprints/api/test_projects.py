@@ -312,7 +312,7 @@ class TestChange:
         rest.put(f"/projects/{project.id}", owner_token, {"path": "hammers"})
 
         assert rest.get("/projects/acme%2Fhammers", owner_token).json["id"] == project.id
-        assert rest.get("/projects/acme%2Ftools", owner_token).status_code == 404
+        assert rest.get("/projects/acme%2Ftools", owner_token).json["path"] == "hammers"
 
     def test_a_new_path_takes_an_owner_as_on_the_page(
         self, rest: Rest, project: Project, maintainer_token: str

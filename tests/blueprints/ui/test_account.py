@@ -47,7 +47,7 @@ def test_a_new_username_moves_the_personal_projects(browser_of, user):
     browser.submit(PROFILE, {"username": "pola"})
 
     assert browser.get("/pola/scratch").status_code == 200
-    assert browser.get("/paula/scratch").status_code == 404
+    assert browser.get("/paula/scratch").location == "/pola/scratch"
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_two_hundred_sources_fill_the_list(project: Project) -> None:
     with transaction() as session:
         for number in range(200):
             group = Group(path=f"g{number}", name="G", visibility=PRIVATE)
-            namespaces.place(group, None)
+            namespaces.place(group, None, by=SHELL)
             session.add(AllowedJobSource(project_id=project.id, source_id=group.id))
 
     with pytest.raises(InvalidRecord) as refusal:

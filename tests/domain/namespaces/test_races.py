@@ -191,7 +191,7 @@ def test_an_allowlist_takes_no_more_than_fits_at_the_same_time(app: Flask, proje
     with transaction() as session:
         sources = [Group(path=f"g{number}", name="G", visibility=Visibility.PRIVATE) for number in range(201)]
         for source in sources:
-            namespaces.place(source, None)
+            namespaces.place(source, None, by=SHELL)
         rows = [{"project_id": project.id, "source_id": source.id} for source in sources[:199]]
         session.execute(insert(AllowedJobSource), rows)
     last, one_too_many = (partial(allow, project.id)(source.id) for source in sources[199:])

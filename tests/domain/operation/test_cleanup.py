@@ -23,6 +23,7 @@ from registry.models import (
     DeployToken,
     FileStatus,
     Job,
+    OldPath,
     Package,
     PackageFile,
     PackageStatus,
@@ -148,6 +149,20 @@ def test_a_file_name_is_free_again_after_its_package_was_cleaned_up(
     again = factories.published(project, build_wheel("demo", "1.0"))
 
     assert storage.exists(object_key(again.sha256))
+
+
+def test_the_path_of_a_deleted_project_is_forgotten_when_it_is_no_longer_kept(
+    storage: Storage, project: Project
+) -> None:
+    factories.published(project, build_wheel())
+    namespaces.change(project.parent, namespaces.NamespaceChanges(path="beta"), by=access.SHELL)
+    namespaces.delete_namespace(project, by=access.SHELL)
+
+    def left(days: int) -> list[str]:
+        cleanup.run(storage, utcnow() + timedelta(days=days))
+        return sorted(db.session.scalars(select(OldPath.path)))
+
+    assert [left(89), left(91)] == [["acme", "beta/tools"], ["acme"]]
 
 
 NOW = utcnow()
