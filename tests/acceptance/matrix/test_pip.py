@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.matrix.conftest import WHEEL
 from tests.acceptance.matrix.editions import editions
 from tests.acceptance.matrix.tried import Credentials, Tried
-from tests.acceptance.servers import Namespace
+from tests.acceptance.servers import Namespace, with_credentials
 
 pytestmark = pytest.mark.clients
 
@@ -100,3 +100,30 @@ def test_it_lists_the_versions(pip: Tried, shelf: Namespace, credentials: Creden
     )
 
     assert "Available versions: 1.0" in output
+
+
+@since("20")
+def test_it_shows_why_a_file_was_refused(pip: Tried, project: Namespace, credentials: Credentials) -> None:
+    """Requirements with addresses name the file itself."""
+    project.publish(WHEEL)
+    [address] = project.listed("matrixdemo").values()
+    quarantine = {"status": "quarantined", "reason": "report 12"}
+    project.server.as_root("PUT", f"{project.rest_path}/packages/names/matrixdemo/status", quarantine)
+
+    output = pip.fails("install", "--no-deps", with_credentials(address, *credentials))
+
+    assert "403 Client Error: Forbidden - The package matrixdemo is quarantined: report 12. Ask a Maintainer" in output
+
+
+@since("20")
+def test_it_goes_on_to_another_index_for_a_name_that_is_not_here(
+    pip: Tried, shelf: Namespace, project: Namespace, credentials: Credentials
+) -> None:
+    username, password = credentials
+
+    pip.succeeds(
+        "install", "--index-url", project.index_url(password, username),
+        "--extra-index-url", shelf.index_url(password, username), "--no-deps", "matrixdemo",
+    )  # fmt: skip
+
+    assert pip.installed() == {"matrixdemo": "1.0"}
