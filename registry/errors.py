@@ -15,7 +15,7 @@ from enum import Enum, unique
 from typing import Self
 
 LONGEST_VALUE = 1000  # characters of an uploaded value in a response
-NEW_ACCESS_TOKEN = "Create another one under Access tokens in the settings of the user."
+NEW_ACCESS_TOKEN = "Create a new one under Edit profile > Access tokens."
 
 
 def quoted(value: str) -> str:
@@ -553,7 +553,7 @@ class UpstreamAway(NotFound):
             self.title,
             f"The package {name} is not here, and {host}, to which requests for other packages are forwarded, does not "
             "answer. Try again later. In a network without it, an Owner of the group can switch off the setting "
-            "Forward PyPI package requests.",
+            '"Forward PyPI package requests".',
         )
 
 

@@ -176,12 +176,12 @@ def upstream_url(namespace: Namespace, name: str, upstream: str) -> str:
         raise NotFound("Package").explained(
             "Package not found",
             f"The {namespace.kind} {namespace.full_path} has no package {normalized_name}, and the setting "
-            "Forward PyPI package requests is off there, so that the public index is not asked.",
+            '"Forward PyPI package requests" is off there, so the public index is not asked.',
         )
     if is_held(namespace, normalized_name):
         raise NotFound("Package").explained(
             "Package not found",
-            f"The name {normalized_name} belongs to the {namespace.kind} {namespace.full_path}, so that the public "
-            "index is not asked. Its packages were deleted, or you cannot read them.",
+            f"The name {normalized_name} belongs to the {namespace.kind} {namespace.full_path}, so the public index "
+            "is not asked. Its packages were deleted, or you cannot read them.",
         )
     return f"{upstream}/{normalized_name}/"

@@ -146,7 +146,7 @@ def _sent_secrets() -> Iterator[str]:
 
 
 def _inactive(token: DeployToken) -> tuple[str, str]:
-    another = "A Maintainer can create another one under Settings, Repository, Deploy tokens."
+    another = "A Maintainer can create a new one under Settings > Repository."
     if token.revoked_at is not None:
         return "Token revoked", f"The deploy token {token.username} was revoked. {another}"
     if token.expires_at is not None and token.is_expired(utcnow()):

@@ -87,7 +87,7 @@ def _download(namespace: Namespace, sha256: str, filename: str, missing: Registr
     _refuse_withheld(namespace, sha256, filename.removesuffix(METADATA_SUFFIX), missing)
     raise missing.explained(
         "File not found",
-        "There is no file of this name and digest here. Where a lock file or a saved page names it, renew that.",
+        "There is no file with this name and digest here. If a lock file lists it, create the lock file again.",
     )
 
 
@@ -103,8 +103,7 @@ def _refuse_withheld(namespace: Namespace, sha256: str, filename: str, missing: 
     if file.is_deleted:
         raise missing.explained(
             "File deleted",
-            f"The file {filename} was deleted from {file.project_path}. Where a lock file names it, renew that with "
-            "another version.",
+            f"The file {filename} was deleted from {file.project_path}. If a lock file lists it, lock another version.",
         )
     because = f": {file.reason.rstrip('. ')}" if file.reason.strip() else ""
     raise QuarantinedPackage().explained(

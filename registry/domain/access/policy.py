@@ -279,8 +279,8 @@ def _forbidden(principal: Principal, rule: Rule, namespace: Namespace) -> Forbid
     if rule.uses_registry and not _has_registry(namespace):
         return Forbidden().explained(
             "Package registry disabled",
-            f"The package registry of {place} is switched off. A Maintainer can switch it on under Settings, Packages "
-            "and registries.",
+            f"The package registry of {place} is switched off. A Maintainer can switch it on under Settings > "
+            "Packages and registries.",
         )
     if not _admits(namespace, rule):
         return Forbidden().explained("Project archived", f"Nothing can be changed in {place}, which is archived.")
@@ -293,7 +293,7 @@ def _forbidden(principal: Principal, rule: Rule, namespace: Namespace) -> Forbid
     if principal.job is not None and not (rule.job and accepts_job(namespace, principal.job)):
         return Forbidden().explained(
             "Job token not accepted",
-            f"A Maintainer of {place} can add the project of this CI job to the job token allowlist under Settings, "
+            f"A Maintainer of {place} can add the project of this CI job to the job token allowlist under Settings > "
             "CI/CD." if rule.job else "CI job tokens cannot do this.",
         )  # fmt: skip
     role = rule.least_role(namespace)

@@ -50,7 +50,7 @@ ABSENT_PROJECT = (
     "job token allowlist."
 )
 NEEDS_TOKEN = "Reading this requires a token."
-ANOTHER = "Create another one under Access tokens in the settings of the user."
+ANOTHER = "Create a new one under Edit profile > Access tokens."
 
 
 @pytest.fixture
@@ -164,8 +164,7 @@ def delete_a_file(project: Project) -> None:
 PAGE, FILE = "simple/other/", f"files/{WHEEL.sha256}/{WHEEL.filename}"
 DELETED = (
     "File deleted",
-    f"The file {WHEEL.filename} was deleted from acme/tools. Where a lock file names it, renew that with another "
-    "version.",
+    f"The file {WHEEL.filename} was deleted from acme/tools. If a lock file lists it, lock another version.",
 )
 QUARANTINED = (
     "Package quarantined",
@@ -179,12 +178,12 @@ QUARANTINED = (
         (
             switch_off, PAGE, 403, "Package registry disabled",
             "The package registry of the project acme/tools is switched off. A Maintainer can switch it on under "
-            "Settings, Packages and registries.",
+            "Settings > Packages and registries.",
         ),
         (
             stop_forwarding, PAGE, 404, "Package not found",
-            "The project acme/tools has no package other, and the setting Forward PyPI package requests is off there, "
-            "so that the public index is not asked.",
+            'The project acme/tools has no package other, and the setting "Forward PyPI package requests" is off '
+            "there, so the public index is not asked.",
         ),
         (None, "simple/no%20name/", 404, "Package not found", "'no name' is not a valid package name."),
         (quarantine, FILE, 403, *QUARANTINED),
@@ -193,7 +192,7 @@ QUARANTINED = (
         (delete_a_file, FILE + ".metadata", 404, *DELETED),
         (
             None, f"files/{'0' * 64}/{WHEEL.filename}", 404, "File not found",
-            "There is no file of this name and digest here. Where a lock file or a saved page names it, renew that.",
+            "There is no file with this name and digest here. If a lock file lists it, create the lock file again.",
         ),
         (None, f"files/1/{WHEEL.filename}", 404, "File not found", "has its SHA-256 digest before the name."),
         (None, "files/1/..", 400, "Invalid parameter", "file_identifier should be a valid file path."),
