@@ -33,7 +33,6 @@ from registry.models import (
     Project,
     RegistryAccess,
     Role,
-    User,
     Visibility,
 )
 from tests import factories
@@ -390,16 +389,18 @@ def test_a_hidden_project_or_group_is_answered_as_an_absent_one(
 
 @pytest.mark.parametrize("forwards", [True, False])
 def test_in_a_group_hidden_names_and_files_are_answered_as_absent_ones(
-    pip: Pip, owner: User, callers: dict[str, Credentials], forwards: bool
+    pip: Pip, callers: dict[str, Credentials], forwards: bool
 ) -> None:
+    """With one exception: signed-in callers learn that a name is taken where it would be forwarded otherwise."""
     group = factories.group("open", visibility=Visibility.PUBLIC)
     factories.published(factories.project(parent=group, visibility=Visibility.PUBLIC), build_wheel("open"))
     forwarding.change_forwarding(group, value=forwards, by=access.SHELL)
     paths = hide_in(factories.project(parent=group))
-    expected = {True: {"302", "404"}, False: {"404"}}[forwards]
 
     for (who, credentials), accept in product([*callers.items(), ("anonymous", None)], ACCEPTS):
         for existing, absent in paths.items():
+            if forwards and credentials and existing.startswith("simple/"):
+                continue
             names = (*existing.split("/"), *absent.split("/"))
             hidden, missing = (
                 comparable(
@@ -408,9 +409,8 @@ def test_in_a_group_hidden_names_and_files_are_answered_as_absent_ones(
                 )
                 for path in (existing, absent)
             )
-            assert hidden[0] == missing[0], (who, existing)
             assert without_length(hidden) == without_length(missing), (who, existing)
-            assert hidden[0].partition(" ")[0] in (expected if credentials else {"401"})
+            assert hidden[0].partition(" ")[0] == ("404" if credentials else "401")
 
 
 def without_length(answer: tuple[str, list[tuple[str, str]], str]) -> Any:
