@@ -139,6 +139,25 @@ def test_a_refused_caller_learns_what_is_wrong_with_the_credentials(
     assert "Accept" in response.vary
 
 
+def test_a_caller_who_sees_a_project_learns_what_its_members_only_registry_requires(
+    pip: Pip, callers: dict[str, Credentials]
+) -> None:
+    group = factories.group("open", visibility=Visibility.PUBLIC)
+    shown = factories.project("shown", parent=group, visibility=Visibility.PUBLIC)
+    namespaces.change(shown, ProjectChanges(registry_access=RegistryAccess.PRIVATE), by=access.SHELL)
+    expected = {
+        "stranger": ("Role too low", "the role Reporter or a higher one in the project open/shown."),
+        "deploy token of another project": ("Deploy token not accepted", "a deploy token of the project open/shown or"),
+        "job of a stranger": ("Job token not accepted", "A Maintainer of the project open/shown can add the project"),
+    }
+
+    for who, (title, detail) in expected.items():
+        answer = pip.simple_page(shown, "demo", callers[who])
+
+        assert (answer.status_code, answer.json["title"]) == (403, title)
+        assert detail in answer.json["detail"]
+
+
 def switch_off(project: Project) -> None:
     namespaces.change(project, ProjectChanges(registry_access=RegistryAccess.DISABLED), by=access.SHELL)
 
