@@ -322,6 +322,13 @@ SETTINGS = (
         "a whole number of bytes, 0 for no limit",
         "Largest file accepted, in bytes",
     ),
+    Setting(
+        "MAX_RECEIVING_SIZE",
+        None,
+        _whole_number(1),
+        "a whole number of bytes from 1",
+        "Largest total of uploads that are received at a time, in bytes; by default half of the free disk space",
+    ),
     Setting("WORKERS", "1", _whole_number(1, 64), "a whole number from 1 to 64", "Number of worker processes"),
     Setting(
         "CONNECTIONS",

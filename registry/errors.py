@@ -130,6 +130,10 @@ class Code(Enum):
         "Storage limit reached: {holder} may hold {limit_bytes} bytes and holds {held_bytes}, "
         "so that {size_bytes} more do not fit"
     )
+    STORAGE_LIMIT_WITH_UPLOADS = (
+        "Storage limit reached: {holder} may hold {limit_bytes} bytes, holds {held_bytes}, and is receiving "
+        "{received_bytes}, so that {size_bytes} more do not fit"
+    )
     NAME_CLOSED = "Package {name} is {status} and takes no more files."
     NAME_CLOSED_BECAUSE = "Package {name} is {status} and takes no more files: {reason}"
 
@@ -155,6 +159,7 @@ class Code(Enum):
     STORE_NOT_WRITABLE = "The package store cannot be written: {cause}."
     STORE_FULL = "The package store is full."
     DISK_FULL = "The disk is full."
+    TOO_MUCH_AT_ONCE = "Uploads that are being received can have {maximum} bytes together."
 
 
 class Fault:
@@ -383,12 +388,17 @@ class StorageLimitReached(BadRequest):
     """The file would exceed a storage limit.
 
     :param holder: the project or group with the limit, such as ``group acme``.
+    :param received_bytes: of other uploads that are being received.
     """
 
-    def __init__(self, holder: str, limit_bytes: int, held_bytes: int, size_bytes: int) -> None:
+    def __init__(
+        self, holder: str, limit_bytes: int, held_bytes: int, size_bytes: int, received_bytes: int = 0
+    ) -> None:
         super().__init__(
-            Code.STORAGE_LIMIT, holder=holder, limit_bytes=limit_bytes, held_bytes=held_bytes, size_bytes=size_bytes
-        )
+            Code.STORAGE_LIMIT_WITH_UPLOADS if received_bytes else Code.STORAGE_LIMIT,
+            holder=holder, limit_bytes=limit_bytes, held_bytes=held_bytes, size_bytes=size_bytes,
+            received_bytes=received_bytes,
+        )  # fmt: skip
 
 
 class SettingLocked(InvalidRecord):

@@ -37,6 +37,7 @@ from registry.errors import Code, DiskFull, RegistryError, Unavailable, is_disk_
 from registry.metrics import Metrics
 from registry.server import SMALL_BODY_BYTES
 from registry.storage import open_storage
+from registry.storage.receptions import Receptions
 
 
 def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
@@ -84,6 +85,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     app.extensions["metrics"] = Metrics(app.extensions["downloads"].note)
     app.extensions["admissions"] = Admissions(app.config["TOKEN_KEY"])
     app.extensions["storage"] = open_storage(values["STORAGE_URL"], values)
+    app.extensions["receptions"] = Receptions(values["INSTANCE_PATH"] / "receiving", values["MAX_RECEIVING_SIZE"])
     sessions.init_app(app)
     observability.init_app(app)
     app.register_blueprint(pypi.blueprint)

@@ -23,7 +23,6 @@ __all__ = ["SMALL_BODY_BYTES", "bind", "serve", "supervise"]
 
 BACKLOG = 1024
 HEAD_BYTES = 64 << 10  # all of a head is parsed again when more of it arrives
-BESIDE_FILE_BYTES = 64 << 20  # the largest form of an upload without its file
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -87,12 +86,10 @@ def serve(
 
 def make_server(app: Flask, listener: socket.socket, allowed: Limits) -> Server:
     """Create the server for this socket and its threads; ``Loop`` runs it."""
-    limit = app.config["MAX_FILE_SIZE"] or UNLIMITED_BYTES - BESIDE_FILE_BYTES
 
     class Parser(parser.GuardedParser):
         uploads = app.extensions["uploads"]
         places = deque([None] * PLACES)
-        max_upload_bytes = limit + BESIDE_FILE_BYTES
 
     class Channel(channel.Channel):
         parser_class = Parser

@@ -19,10 +19,9 @@ from waitress.utilities import Error, InternalServerError, build_http_date
 
 from registry.server import calls
 from registry.server.files import FileBuffer, shortened
-from registry.server.parser import EarlyRefusal, GuardedParser, too_large
+from registry.server.parser import PREFLIGHT, EarlyRefusal, GuardedParser, too_large
 from registry.server.waits import PROGRESS_BYTES, Wait
 
-PREFLIGHT = "registry.preflight"  # a key that no header can have
 BUFFER_BYTES = 16 << 20
 PIECE_BYTES = 256 << 10  # read from a buffer and sent at once
 JOINED_BYTES = 64 << 10  # up to this size, a body is copied behind its head
@@ -454,7 +453,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def _refusal(self, request: GuardedParser) -> Error | None:
         """Return the application's refusal by the header alone, or ``None`` if it accepts the body (204)."""
         environ = Task(self, request).get_environment() | {
-            "wsgi.input": BytesIO(), PREFLIGHT: True, "CONTENT_LENGTH": str(request.size_bytes)
+            "wsgi.input": BytesIO(), PREFLIGHT: request.incoming, "CONTENT_LENGTH": str(request.size_bytes)
         }  # fmt: skip
         try:
             response = Response.from_app(self.server.application, environ, buffered=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from contextlib import suppress
+from typing import Protocol
 
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import Error
@@ -19,6 +20,7 @@ SMALL_BODY_BYTES = 1 << 20  # every request but an upload
 UNASKED_BYTES = 64 << 10  # uploads up to this size are received without authorization
 PLACES = 64  # for other bodies above this size in each process: they are kept in memory, and almost none has it
 UNLIMITED_BYTES = 1 << 60
+PREFLIGHT = "registry.preflight"  # a key that no header can have, for the body that the application is asked for
 CHUNKED_PIECE_BYTES = 1 << 13
 LONGEST_CHUNK_LINE = 1 << 14  # the head of a chunk, or the trailer behind the last one
 
@@ -34,11 +36,30 @@ class EarlyRefusal(Error):  # type: ignore[misc]
         return self.status, self.headers, self.body
 
 
+class SupportsClose(Protocol):
+    def close(self) -> None: ...
+
+
+class Incoming:
+    """The body of an upload, between the server and the application that is asked for it.
+
+    :ivar is_open: whether its length is not declared.
+    :ivar allowed_bytes: set by the application, which is asked again when more has arrived.
+    :ivar reception: kept by the application until the request is over, and then closed.
+    """
+
+    def __init__(self, is_open: bool) -> None:
+        self.is_open = is_open
+        self.allowed_bytes: int | None = None
+        self.reception: SupportsClose | None = None
+
+
 class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     """A parser that runs in the loop, so its checks are cheap and never wait.
 
     :cvar uploads: matches the paths of routes that accept large bodies.
     :cvar places: those that are free.
+    :ivar incoming: the body, if the application is asked for it.
     :ivar is_too_large: the application is asked for its refusal of a body of this size.
     :ivar held: the data received behind the header of a request that has to be authorized before its body is received;
         ``None`` if it need not be, or has been.
@@ -47,12 +68,12 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
 
     uploads: re.Pattern[str]
     places: deque[None]
-    max_upload_bytes = UNLIMITED_BYTES
     error: Error | None
     content_length: int
     expect_continue: bool
     held: bytes | None = None
     digest: bytes | None = None
+    incoming: Incoming | None = None
     is_too_large = False
     _has_place = False
     _has_to_ask = False
@@ -80,15 +101,22 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         if self.completed:
             return consumed
         self._refuse(self._overrun())
-        size_bytes = len(self.body_rcv)
-        if self._is_upload or self.completed or size_bytes <= UNASKED_BYTES:
+        if self.completed:
             return consumed
-        if size_bytes > SMALL_BODY_BYTES:
-            self.is_too_large = True
-            return self._hold(data, len(data))
-        if not self._has_place:
+        if self._is_too_much:
+            return self._hold(data, consumed)
+        if self.incoming is None and self.size_bytes > UNASKED_BYTES and not self._has_place:
             self._take_place()
         return consumed
+
+    @property
+    def _is_too_much(self) -> bool:
+        """Whether the application has to be asked because of what has arrived."""
+        if self.incoming is None:
+            self.is_too_large = self.size_bytes > SMALL_BODY_BYTES
+            return self.is_too_large
+        allowed_bytes = self.incoming.allowed_bytes
+        return allowed_bytes is not None and self.size_bytes > allowed_bytes
 
     @property
     def size_bytes(self) -> int:
@@ -99,6 +127,8 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         if self._has_place:
             self._has_place = False
             self.places.append(None)
+        if self.incoming is not None and self.incoming.reception is not None:
+            self.incoming.reception.close()
         with suppress(OSError):  # a full disk does not accept the buffered rest; the file is removed all the same
             super().close()
 
@@ -111,6 +141,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         if self._is_upload:
             is_small = not self.chunked and self.content_length <= UNASKED_BYTES
             self._has_to_ask = self.body_rcv is not None and (self.expect_continue or not is_small)
+            self.incoming = Incoming(self.chunked) if self._has_to_ask else None
         elif not self.chunked:  # chunked bodies are counted as they arrive
             self.is_too_large = self._has_to_ask = self.content_length > SMALL_BODY_BYTES
             if UNASKED_BYTES < self.content_length <= SMALL_BODY_BYTES:
@@ -157,7 +188,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         """Receive the body from now on. The data that was held is returned, and has to be received again."""
         held, self.held = self.held or b"", None
         self.completed = False
-        self.expect_continue = self._expects_continue
+        self.expect_continue, self._expects_continue = self._expects_continue, False
         return held
 
     def _refuse(self, refusal: EarlyRefusal | None) -> None:
@@ -168,11 +199,11 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
             self.content_length = 0
 
     def _overrun(self) -> EarlyRefusal | None:
-        """Return a refusal if a chunked body is too large. Waitress keeps bodies on disk, but the rest in memory."""
+        """Return a refusal of chunks that waitress would keep in memory, as it does with all but their content."""
         body = self.body_rcv
         if max(len(body.control_line), len(body.trailer)) > LONGEST_CHUNK_LINE:
             return EarlyRefusal("400 Bad Request", _JSON, b'{"error":"400 Bad Request"}')
-        return too_large() if self._is_upload and len(body) > self.max_upload_bytes else None
+        return None
 
     @property
     def _is_upload(self) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from registry.errors import Code, Unavailable, is_disk_full
 from registry.storage import Digests, StorageFull
@@ -190,11 +190,17 @@ def detecting_full_disk() -> Iterator[None]:
 
 
 def _locked_file(folder: Path) -> LocalStagedFile:
+    temporary = locked_temporary(folder, "upload-")
+    return LocalStagedFile(cast(BinaryIO, temporary), Path(temporary.name))
+
+
+def locked_temporary(folder: Path, prefix: str) -> Any:
+    """Create a file that is removed when it is closed, and locked until then."""
     while True:
-        temporary = tempfile.NamedTemporaryFile(dir=folder, prefix="upload-")  # noqa: SIM115 - closed by its owner
+        temporary = tempfile.NamedTemporaryFile(dir=folder, prefix=prefix)  # noqa: SIM115 - closed by its owner
         fcntl.flock(temporary, fcntl.LOCK_EX)
         if os.fstat(temporary.fileno()).st_nlink:
-            return LocalStagedFile(cast(BinaryIO, temporary), Path(temporary.name))
+            return temporary
         # A concurrent sweep removed the file before it was locked.
         with suppress(FileNotFoundError):
             temporary.close()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import http.client
 import re
+import select
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.acceptance.servers import REPORTER, Namespace, RunningServer, needs_proc
+from tests.acceptance.servers import REPORTER, ForkedServer, Namespace, RunningServer, needs_proc
 from tests.acceptance.wire import (
     MIB,
     Answer,
@@ -31,6 +33,7 @@ from tests.acceptance.wire import (
     upload_large,
 )
 from tests.builders import BuiltFile, build_wheel
+from tests.server.serving import eventually
 
 StartServer = Callable[..., RunningServer]
 GIB = 1 << 30
@@ -207,23 +210,20 @@ def test_withheld_bodies_occupy_little_memory_and_no_disk(start_server: StartSer
     before, files = server.resident_bytes(), set(server.unnamed_files())
 
     with ExitStack() as stack:
-        statuses = []
-        for _ in range(150):
-            connection = stack.enter_context(connect(server))
+        connections = [stack.enter_context(connect(server)) for _ in range(100)]
+        for connection in connections:
             connection.sendall(sign_in)
             with suppress(ConnectionError):
                 connection.sendall(bytes(MIB - 1))
-            connection.settimeout(0.02)
-            with suppress(TimeoutError):
-                answer = answer_on(connection, "POST")
-                statuses.append(answer and answer.status)
+        eventually(lambda: len(select.select(connections, [], [], 0)[0]) == 100 - 64)
+        answers = [answer_on(connection, "POST") for connection in select.select(connections, [], [], 0)[0]]
         occupied, spooled = server.resident_bytes() - before, set(server.unnamed_files()) - files
         small = exchange(server, head("POST", "/users/sign_in", Content_Length=1000) + bytes(1000), "POST")
     after = exchange(server, head("POST", "/users/sign_in", Content_Length=MIB) + bytes(MIB), "POST")
 
     assert occupied < 100 * MIB
     assert spooled == set()
-    assert statuses == [503] * (150 - 64)
+    assert {answer and answer.status for answer in answers} == {503}
     assert small is not None
     assert after is not None
     assert {small.status, after.status} <= {200, 400, 403}, "there is room again"
@@ -394,6 +394,80 @@ def test_slow_clients_do_not_delay_others(server: RunningServer, tmp_path: Path)
         response = requests.get(f"{project.url}/simple/slow/", auth=("root", server.root_token), timeout=60)
 
     assert response.status_code == 200
+
+
+def limited(project: Namespace, size_mib: int) -> Namespace:
+    project.server.as_root("PUT", project.rest_path, {"storage_size_limit": size_mib * MIB})
+    return project
+
+
+def asked(project: Namespace, size_mib: int, stack: ExitStack) -> Answer | None:
+    """The answer to an upload that declares this size and sends nothing; ``None`` if it is asked to continue."""
+    connection = stack.enter_context(connect(project.server))
+    connection.sendall(upload_head(project, project.server.root_token, size_mib * MIB, Expect="100-continue"))
+    if connection.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 100":
+        return None
+    return answer_on(connection, "POST")
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server of two processes that receives 200 MiB at most."""
+    server = ForkedServer(tmp_path_factory.mktemp("two"), WORKERS="2", MAX_RECEIVING_SIZE=str(200 * MIB))
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_an_upload_without_a_declared_length_is_refused_when_it_passes_the_limit_of_its_project(
+    two_workers: RunningServer,
+) -> None:
+    project, sent = limited(two_workers.project(), 1), 0
+    before, _ = multipart({"name": "endless", "version": "1.0"}, "endless-1.0-py3-none-any.whl")
+
+    with connect(two_workers) as connection:
+        request = upload_head(project, two_workers.root_token, None, Transfer_Encoding="chunked")
+        connection.sendall(request + chunk(before))
+        with suppress(ConnectionError):
+            while sent < 200 * MIB:
+                connection.sendall(chunk(bytes(MIB)))
+                sent += MIB
+        answer = answer_on(connection, "POST")
+
+    assert sent < 90 * MIB, "limit, form beside the file, two steps, and what a closing connection drops"
+    assert answer is not None
+    assert (answer.status, answer.reason.partition(":")[0]) == (400, "Bad request - Storage limit reached")
+
+
+def test_what_is_received_counts_for_the_limits_of_its_project_in_all_processes(two_workers: RunningServer) -> None:
+    project, other = limited(two_workers.project(), 60), limited(two_workers.project(), 60)
+
+    with ExitStack() as stack:
+        with ExitStack() as first:
+            assert asked(project, 50, first) is None
+            for _ in range(6):
+                answer = asked(project, 50, stack)
+                assert answer is not None
+                assert answer.status == 400
+                assert "is receiving 52428800" in answer.reason
+            assert asked(other, 50, stack) is None
+        eventually(lambda: len(list((two_workers.instance / "receiving").iterdir())) == 1)
+        assert asked(project, 50, stack) is None
+
+
+def test_what_is_received_at_a_time_is_limited_in_all_processes_together(two_workers: RunningServer) -> None:
+    project = two_workers.project()
+
+    with ExitStack() as stack:
+        eventually(lambda: not list((two_workers.instance / "receiving").iterdir()))
+        alone = asked(project, 201, stack)
+        assert asked(project, 150, stack) is None
+        answers = [asked(project, 60, stack) for _ in range(6)]
+        assert asked(project, 50, stack) is None
+
+    assert alone is not None
+    assert alone.status == 507
+    assert [(answer.status, answer.headers["Retry-After"]) for answer in answers if answer] == [(503, "5")] * 6
 
 
 def test_half_heads_from_many_addresses_do_not_keep_others_out(start_server: StartServer) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import IO
@@ -31,12 +31,14 @@ from registry.domain.packages.usage import Limit
 from registry.errors import BadRequest, Code, InvalidParameter, Problem, TooLarge
 from registry.models import Project
 from registry.storage import StagedFile, Storage
+from registry.storage.receptions import Promised, Receptions
 
 FORM_BYTES = 32 << 20  # all text fields and headers of parts; twine sends the whole long description
 FORM_PARTS = 10_000
 PART_HEAD_BYTES = 1 << 16
 LONGEST_BOUNDARY = 200  # the limit of RFC 2046 is 70 (section 5.1.1); some clients exceed it
 CHUNK_BYTES = 1 << 18
+STEP_BYTES = 16 << 20  # of a body without a declared length, for which the server then asks again
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.IGNORECASE | re.ASCII)
 _UNSAFE_FILENAME = re.compile(r"[\x00-\x1f\x7f/\\]")
 # Descriptive form fields → columns of the package.
@@ -119,10 +121,11 @@ def _allowed() -> Allowed:
 
 
 def _refuse_declared_length(project: Project) -> None:
-    """Refuse a body with a declared length that is too large for any accepted file.
+    """Refuse a body that is too large for any accepted file, by its declared length or by what has arrived.
 
     :raises TooLarge: the file exceeds the maximum size.
-    :raises StorageLimitReached: the file would exceed a storage limit.
+    :raises StorageLimitReached: the file would exceed a storage limit, together with others that are being received.
+    :raises Unavailable: uploads that are being received would together be too large.
     """
     own = usage.allowance(project)
     configured_bytes = current_app.config["MAX_FILE_SIZE"]
@@ -131,8 +134,23 @@ def _refuse_declared_length(project: Project) -> None:
     at_least = max(0, (request.content_length or 0) - FORM_BYTES)
     if allowed.file_bytes and at_least > allowed.file_bytes:
         raise TooLarge
-    if not project.identical_upload_accepted:  # which needs no storage
-        usage.refuse_growth(allowed.limits, at_least)
+    limits = () if project.identical_upload_accepted else allowed.limits  # an identical upload needs no storage
+    usage.refuse_growth(limits, at_least, _others(limits) if "registry.preflight" in request.environ else ())
+
+
+def _others(limits: Collection[Limit]) -> Iterable[Promised]:
+    """Promise room to the upload, and return what is promised to others.
+
+    :raises Unavailable: there is not enough room for all of them.
+    """
+    receptions: Receptions = current_app.extensions["receptions"]
+    incoming = request.environ["registry.preflight"]
+    expected = request.content_length or 0
+    if incoming.is_open:
+        expected = incoming.allowed_bytes = expected + STEP_BYTES
+    namespace_ids = [limit.namespace_id for limit in limits]
+    incoming.reception = receptions.promise(incoming.reception, namespace_ids, expected)
+    return receptions.others(incoming.reception)
 
 
 def received_upload(staged: StagedFile, max_size_bytes: int) -> Upload:

@@ -31,6 +31,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 from registry.database import AdvisoryLock, Stage, at_end, db, execute, hold, transaction
 from registry.errors import StorageLimitReached
 from registry.models import Ancestry, FileStatus, Group, InstanceSettings, Namespace, PackageFile, Project, StorageUsage
+from registry.storage.receptions import Promised
 
 
 @dataclass(frozen=True)
@@ -204,20 +205,25 @@ def default_limit(namespace: Group | Project) -> int | None:
     return settings.group_storage_size_limit if namespace.parent_id is None else None
 
 
-def refuse_growth(limits: Collection[Limit], size_bytes: int) -> None:
+def refuse_growth(limits: Collection[Limit], size_bytes: int, others: Iterable[Promised] = ()) -> None:
     """Refuse growth beyond a limit, as an early check; the check at the end of the transaction is authoritative.
 
     :param limits: as ``limits_on`` returned them.
+    :param others: other uploads that are being received.
     :raises StorageLimitReached: this many more bytes would exceed one of them.
     """
-    held = sizes_of(limit.namespace_id for limit in limits) if limits else {}
+    if not limits:
+        return
+    others = list(others)
+    held = sizes_of(limit.namespace_id for limit in limits)
     for limit in limits:
-        if held[limit.namespace_id] + size_bytes > limit.size_bytes:
-            raise _reached(limit, held[limit.namespace_id], size_bytes)
+        received = sum(other.size_bytes for other in others if limit.namespace_id in other.namespace_ids)
+        if held[limit.namespace_id] + received + size_bytes > limit.size_bytes:
+            raise _reached(limit, held[limit.namespace_id], size_bytes, received)
 
 
-def _reached(limit: Limit, held: int, size_bytes: int) -> StorageLimitReached:
-    return StorageLimitReached(f"{limit.kind} {limit.full_path}", limit.size_bytes, held, size_bytes)
+def _reached(limit: Limit, held: int, size_bytes: int, received: int = 0) -> StorageLimitReached:
+    return StorageLimitReached(f"{limit.kind} {limit.full_path}", limit.size_bytes, held, size_bytes, received)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from registry.domain import access, instance, namespaces
 from registry.domain.packages import deletion, protection, releases, usage
 from registry.errors import TooLarge
 from registry.models import AuditEvent, NameStatus, Package, PackageFile, RegistryAccess, Role, UserState, Visibility
+from registry.server.parser import Incoming
 from tests import factories
 from tests.builders import build_sdist, build_wheel
 from tests.clients import JSON, Twine, basic, pypi_path
@@ -416,11 +417,15 @@ def test_a_file_above_the_limit_is_refused_and_one_of_exactly_the_limit_is_not(t
 
 def send_preflight(client, project, credentials, length):
     """Send the preflight of the server, which has the header of a large upload and nothing of its body."""
-    return client.post(
+    incoming = Incoming(is_open=False)
+    response = client.post(
         pypi_path(project),
         headers=basic(credentials) | {"Content-Type": FORM},
-        environ_overrides={"registry.preflight": True, "CONTENT_LENGTH": str(length)},
+        environ_overrides={"registry.preflight": incoming, "CONTENT_LENGTH": str(length)},
     )
+    if incoming.reception is not None:
+        incoming.reception.close()
+    return response
 
 
 def test_a_large_upload_is_authorized_before_its_body_arrives(client, project, developer):
@@ -703,9 +708,7 @@ def wheel_limit(project):
 
 def test_an_upload_that_cannot_fit_is_refused_before_its_body_is_read(client, project, owner, wheel_limit):
     def asked(length: int) -> int:
-        headers = {**basic(factories.access_token(owner)), "Content-Type": "multipart/form-data; boundary=x"}
-        overrides = {"registry.preflight": True, "CONTENT_LENGTH": str(length)}
-        return client.post(pypi_path(project), headers=headers, environ_overrides=overrides).status_code
+        return send_preflight(client, project, factories.access_token(owner), length).status_code
 
     assert asked(upload.FORM_BYTES + 10) == 204
     assert asked(upload.FORM_BYTES + 11) == 400

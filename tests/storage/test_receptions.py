@@ -1,0 +1,69 @@
+"""Uploads that are being received: what is promised to all of them together."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from registry.errors import DiskFull, Unavailable
+from registry.storage.receptions import Promised, Receptions
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "receiving"
+
+
+@pytest.fixture
+def receptions(folder: Path) -> Receptions:
+    return Receptions(folder, most_bytes=1000)
+
+
+@pytest.fixture
+def elsewhere(folder: Path) -> Receptions:
+    """Those of another process."""
+    return Receptions(folder, most_bytes=1000)
+
+
+def test_an_upload_counts_for_its_namespaces_until_it_is_closed(receptions: Receptions, elsewhere: Receptions) -> None:
+    with closing(elsewhere.promise(None, [], 1)) as other:
+        with closing(receptions.promise(None, [3, 14], 600)):
+            assert list(elsewhere.others(other)) == [Promised(frozenset({3, 14}), 600)]
+
+        assert list(elsewhere.others(other)) == []
+
+
+def test_uploads_of_all_processes_share_the_room(receptions: Receptions, elsewhere: Receptions) -> None:
+    with closing(receptions.promise(None, [], 600)), closing(elsewhere.promise(None, [], 400)) as other:
+        with pytest.raises(Unavailable) as refusal:
+            elsewhere.promise(other, [], 401)
+
+        assert refusal.value.status == 503
+        elsewhere.promise(None, [], 400).close()
+
+
+def test_an_upload_that_is_too_large_without_others_is_refused_as_by_a_full_disk(receptions: Receptions) -> None:
+    with pytest.raises(DiskFull):
+        receptions.promise(None, [], 1001)
+
+
+def test_what_a_terminated_process_has_left_counts_no_more(receptions: Receptions, folder: Path) -> None:
+    folder.mkdir()
+    with (folder / "3-14.left").open("wb") as left:
+        left.truncate(1000)
+
+    receptions.promise(None, [], 1000).close()
+
+    assert list(folder.iterdir()) == []
+
+
+def test_half_of_the_free_room_is_the_default(folder: Path) -> None:
+    receptions = Receptions(folder, None)
+    free_bytes = shutil.disk_usage(folder.parent).free
+
+    receptions.promise(None, [], int(free_bytes * 0.4)).close()
+    with pytest.raises(DiskFull):
+        receptions.promise(None, [], int(free_bytes * 0.6))
