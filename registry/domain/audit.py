@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from sqlalchemy import Select, insert, or_, select
 
 from registry.database import contains, execute
-from registry.models import AuditEvent, Namespace
+from registry.models import AuditEvent, Namespace, Role, Visibility
 
 LONGEST_AUTHOR = 255  # length of the column, which the two user names of a sudo request can exceed
+LONGEST_VALUE = 255  # characters of a text before or after a change
 _INSERT = insert(AuditEvent.__table__)
 
 
@@ -40,6 +42,35 @@ def record(by: Author, action: str, target: str, namespace: Namespace | None = N
         "details": details,
     }
     execute(_INSERT, event)
+
+
+def record_change(
+    by: Author,
+    action: str,
+    target: str,
+    namespace: Namespace | None,
+    before: Mapping[str, object],
+    after: Mapping[str, object],
+) -> None:
+    """Add an event with the settings that changed, each with its value before and after; none if all are the same.
+
+    :param before: values by setting; ``after`` has the same settings.
+    """
+    changed = {
+        name: {"before": _shown(value), "after": _shown(after[name])}
+        for name, value in before.items()
+        if value != after[name]
+    }
+    if changed:
+        record(by, action, target, namespace, **changed)
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, Visibility):
+        return value.label
+    if isinstance(value, Role):
+        return value.title
+    return value[:LONGEST_VALUE] if isinstance(value, str) else value
 
 
 def events(search: str = "") -> Select[AuditEvent]:

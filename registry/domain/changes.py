@@ -19,6 +19,10 @@ class Changes:
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in values if value is not ...}
 
+    def standing(self, record: Model) -> dict[str, object]:
+        """Return the present values of a record in the columns that the changes set."""
+        return {name: getattr(record, name) for name in self.given()}
+
     def apply_to(self, record: Model) -> None:
         """Set the changed columns of a record.
 

@@ -85,8 +85,13 @@ def change_forwarding(
             own.pypi_package_requests_forwarding = new_value
             own.lock_pypi_package_requests_forwarding = new_lock
             db.session.add(own)
-            audit.record(
-                by, "group_package_settings_changed", group.full_path, group, forwarding=new_value, lock=new_lock
+            audit.record_change(
+                by,
+                "group_package_settings_changed",
+                group.full_path,
+                group,
+                {"forwarding": standing.value, "lock": standing.lock},
+                {"forwarding": new_value, "lock": new_lock},
             )
             db.session.flush()
         return of_group(group)

@@ -39,7 +39,10 @@ class InstanceChanges(Changes):
         Visibilities(),
         _("Restricted visibility levels"),
         Section.VISIBILITY,
-        hint=_("Only administrators can give these to groups and projects."),
+        hint=_(
+            "Only administrators can give these to groups and projects. "
+            "Where public is restricted, they also decide which private projects anyone can pull from."
+        ),
     )
     default_project_creation: CreationLevel | EllipsisType = setting(
         Creators(), _("Roles allowed to create projects in new groups"), Section.VISIBILITY
@@ -109,10 +112,9 @@ def change_instance(changes: InstanceChanges, *, by: audit.Author) -> InstanceSe
     refuse_bad_values(changes)
     with transaction():
         settings = db.session.get_one(InstanceSettings, 1, populate_existing=True)
+        before = changes.standing(settings)
         changes.apply_to(settings)
-        if given := changes.given():
-            shown = {name: value.label if isinstance(value, Visibility) else value for name, value in given.items()}
-            audit.record(by, "instance_settings_changed", "instance", None, **shown)
+        audit.record_change(by, "instance_settings_changed", "instance", None, before, changes.given())
         return settings
 
 

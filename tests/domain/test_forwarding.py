@@ -360,7 +360,7 @@ def test_a_change_is_on_record_once(line: list[Group], owner: User) -> None:
 
     events = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "group_package_settings_changed")).all()
     assert [(event.author, event.target, event.details) for event in events] == [
-        ("olivia", "top", {"forwarding": False, "lock": True})
+        ("olivia", "top", {"forwarding": {"before": None, "after": False}, "lock": {"before": False, "after": True}})
     ]
 
 

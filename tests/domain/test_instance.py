@@ -33,7 +33,9 @@ def test_a_change_of_the_instance_is_on_record(app: Flask) -> None:
     change_instance(InstanceChanges(), by=SHELL)
 
     events = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "instance_settings_changed")).all()
-    assert [event.details for event in events] == [{"default_group_visibility": "internal"}]
+    assert [event.details for event in events] == [
+        {"default_group_visibility": {"before": "private", "after": "internal"}}
+    ]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypedDict
 
@@ -27,6 +28,7 @@ _FIELDS = {
     "access_level": "role",
     "expires_at": "expires_on",
     "namespace": "namespace_id",
+    "package_registry_access_level": "registry_access",
     "parent": "parent_id",
     "project_namespace.name": "path",
     "source_project": "path",
@@ -193,24 +195,27 @@ class RegistryAccessForm(Form):
 
 
 class ProjectForm(RegistryAccessForm):
-    """General settings of a project; without ``visibility`` for users who are not Owners."""
+    """General settings of a project; without visibility and access to the registry for users who are not Owners."""
 
     name = StringField(_("Project name"), [InputRequired(_("This field is required."))])
     description = TextAreaField(_("Description"))
     visibility = RadioField(_("Project visibility"), coerce=int)
 
+    def leave_out_owned(self) -> None:
+        """Remove the fields of which only Owners can change the values."""
+        for name in ("visibility", "registry_access", "anyone_may_pull"):
+            del self[name]
+
     def offer(self) -> None:
-        super().offer()
         if self.visibility is not None:
+            super().offer()
             self.visibility.choices = [(int(level), visibility_name(level)) for level in Visibility]
 
     def changes(self) -> ProjectChanges:
-        return ProjectChanges(
-            name=text(self.name),
-            description=text(self.description),
-            visibility=... if self.visibility is None else Visibility(self.visibility.data),
-            registry_access=self.chosen(),
-        )
+        named = ProjectChanges(name=text(self.name), description=text(self.description))
+        if self.visibility is None:
+            return named
+        return replace(named, visibility=Visibility(self.visibility.data), registry_access=self.chosen())
 
 
 class PathForm(Form):

@@ -265,7 +265,7 @@ def _project_form(project: Project, **options: object) -> ProjectForm:
         **options,
     )
     if not may("own_namespace", project):
-        del form.visibility
+        form.leave_out_owned()
     form.offer()
     return form
 
@@ -295,7 +295,7 @@ def _edit_page(
         path_form=path or PathForm(path=namespace.path, formdata=None),
         transfer_form=transfer,
         open_visibilities=namespaces.visibilities_for(namespace, principal()),
-        anyone_may_pull_is_offered=access.anyone_may_pull(),
+        anyone_may_pull_is_offered=access.anyone_may_pull() and namespaces.can_open_registry(namespace, principal()),
     )
     return page, 200 if sent is None else sent.status
 

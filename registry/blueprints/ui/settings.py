@@ -108,7 +108,7 @@ def routes(gate: Gate) -> Blueprint:
         return _project_page(project)
 
     @blueprint.post(f"{PROJECT_SETTINGS}/access")
-    @gate(Permission.ADMIN_NAMESPACE)
+    @gate(Permission.OWN_NAMESPACE)
     def change_access(project: Project) -> Page:
         form = _access_form(project)
         if form.validate_on_submit():
@@ -194,7 +194,7 @@ def _project_page(
         duplicates_form=DuplicatesForm.of(project, formdata=None),
         remarks_form=RemarksForm.of(project, formdata=None),
         rules=protection.protection_rules(project),
-        anyone_may_pull_is_offered=access.anyone_may_pull(),
+        anyone_may_pull_is_offered=access.anyone_may_pull() and namespaces.can_open_registry(project, principal()),
         forwards=forwarding.forwards(project),
         group=parent if isinstance(parent, Group) else None,
     )

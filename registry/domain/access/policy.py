@@ -212,7 +212,7 @@ POLICY = {
     Permission.CHANGE_DEPLOY_TOKENS: Rule(Role.MAINTAINER, group_role=Role.OWNER),
     Permission.ADMIN_MEMBERS: Rule(Role.MAINTAINER, group_role=Role.OWNER),
     Permission.ADMIN_NAMESPACE: Rule(Role.MAINTAINER, group_role=Role.OWNER),
-    Permission.OWN_NAMESPACE: Rule(Role.OWNER),  # visibility, transfer, deletion
+    Permission.OWN_NAMESPACE: Rule(Role.OWNER),  # visibility, access to the registry, path, transfer, deletion
     Permission.LEAVE_NAMESPACE: Rule(Role.GUEST),
     Permission.CREATE_PROJECT: Rule(Role.OWNER, group_role=_project_creators),
     Permission.CREATE_SUBGROUP: Rule(Role.OWNER, group_role=_subgroup_creators),

@@ -11,7 +11,16 @@ from registry.database import db
 from registry.domain import access
 from registry.domain.access import Principal
 from registry.errors import Code, Fault, InvalidGroup, InvalidRecord
-from registry.models import Ancestry, Group, InstanceSettings, Namespace, Project, UserNamespace, Visibility
+from registry.models import (
+    Ancestry,
+    Group,
+    InstanceSettings,
+    Namespace,
+    Project,
+    RegistryAccess,
+    UserNamespace,
+    Visibility,
+)
 
 MAXIMUM_DEPTH = 20
 _PATH = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
@@ -88,11 +97,13 @@ def refuse_invalid(
     *,
     path: str | None = None,
     standing: Visibility | None = None,
+    was_open_to_anyone: bool = False,
 ) -> None:
-    """Refuse a namespace with an invalid name, path, description, or visibility.
+    """Refuse a namespace with an invalid name, path, description, visibility, or access to its registry.
 
     :param path: the new path, if it is not set yet.
     :param standing: the current visibility, which is always valid.
+    :param was_open_to_anyone: whether anyone can already pull from the registry of the project.
     :raises InvalidRecord: a field is invalid; an instance of ``refusal``.
     """
     errors: dict[str, list[Fault]] = {}
@@ -102,6 +113,8 @@ def refuse_invalid(
         errors["path"] = found
     if namespace.visibility is not standing:
         errors["visibility_level"] = _visibility_errors(namespace.visibility, parent, by, refusal)
+    if _opens_registry(namespace) and not was_open_to_anyone and not can_open_registry(namespace, by):
+        errors["package_registry_access_level"] = [Fault(Code.VISIBILITY_RESTRICTED, level=Visibility.PUBLIC.label)]
     if parent is not None and depth(parent) >= MAXIMUM_DEPTH:
         errors["parent"] = [Fault(Code.TOO_DEEP, maximum=MAXIMUM_DEPTH)]
     description = namespace.description or ""  # a new record has no default until it is stored
@@ -111,6 +124,22 @@ def refuse_invalid(
         raise refusal({field: found for field, found in errors.items() if found})
 
 
+def _opens_registry(namespace: Namespace) -> bool:
+    return isinstance(namespace, Project) and namespace.registry_access is RegistryAccess.PUBLIC
+
+
+def can_open_registry(namespace: Namespace, by: Principal) -> bool:
+    """Return whether the principal can let anyone pull from the registry of a project.
+
+    Where public visibility is restricted, only administrators can, unless the project itself is public.
+    """
+    return namespace.visibility is Visibility.PUBLIC or by.is_admin or not _is_restricted(Visibility.PUBLIC)
+
+
+def _is_restricted(visibility: Visibility) -> bool:
+    return visibility.label in InstanceSettings.current().restricted_visibility_levels
+
+
 def _visibility_errors(
     visibility: Visibility, parent: Namespace | None, by: Principal, refusal: type[InvalidRecord]
 ) -> list[Fault]:
@@ -118,7 +147,7 @@ def _visibility_errors(
         if refusal is InvalidGroup:
             return [not_allowed_in_parent(visibility, parent)]
         return [Fault(Code.VISIBILITY_ABOVE_GROUP, level=visibility.label, parent=parent.visibility.label)]
-    if not by.is_admin and visibility.label in InstanceSettings.current().restricted_visibility_levels:
+    if not by.is_admin and _is_restricted(visibility):
         return [Fault(Code.VISIBILITY_RESTRICTED, level=visibility.label)]
     return []
 

@@ -32,11 +32,13 @@ from registry.models import (
     Membership,
     Namespace,
     Project,
+    RegistryAccess,
     Role,
     StorageUsage,
     Visibility,
 )
 
+OWNED = ("visibility", "path", "registry_access")  # changed by Owners only
 GROUP_DEFAULTS, PROJECT_DEFAULTS = GroupSettings(), ProjectSettings()
 
 
@@ -119,37 +121,41 @@ def change(namespace: Group | Project, changes: NamespaceChanges, *, by: Princip
     """Change a group or project; takes ``AdvisoryLock.TREE``.
 
     :param changes: for its kind, or for both kinds.
-    :raises Forbidden: changing the visibility or the path requires an Owner, and the storage limit an administrator.
+    :raises Forbidden: changing the visibility, the path, or the access to the package registry requires an Owner, and
+        changing the storage limit an administrator.
     :raises InvalidRecord: a value is invalid.
     """
     refusal = InvalidGroup if isinstance(namespace, Group) else InvalidRecord
     with transaction(lock=AdvisoryLock.TREE) as session:
         _read_again(namespace)
-        before = namespace.visibility
+        standing = changes.standing(namespace)
+        before, path_before = namespace.visibility, namespace.full_path
         path = namespace.path if changes.path is ... else changes.path
-        if changes.visibility not in (..., before):
-            access.require(by, Permission.OWN_NAMESPACE, namespace)
-        if path != namespace.path:
+        new = changes.given()
+        if any(name in new and new[name] != standing[name] for name in OWNED):
             access.require(by, Permission.OWN_NAMESPACE, namespace)
         if changes.storage_size_limit is not ...:
             access.require(by, Permission.ADMIN_INSTANCE)
         with session.no_autoflush:
             replace(changes, path=...).apply_to(namespace)  # the path must be checked first
             parent = None if namespace.parent_id is None else session.get_one(Namespace, namespace.parent_id)
-            refuse_invalid(namespace, parent, by, refusal, path=path, standing=before)
+            was_open = standing.get("registry_access") is RegistryAccess.PUBLIC
+            refuse_invalid(namespace, parent, by, refusal, path=path, standing=before, was_open_to_anyone=was_open)
             if namespace.visibility < before:
                 refuse_more_visible_children(namespace, refusal)
         if path != namespace.path or changes.name is not ...:
             rename(namespace, path=path, by=by, refusal=refusal)
         session.flush()
-        if changes.storage_size_limit is not ...:
-            limit = changes.storage_size_limit
-            audit.record(by, "storage_limit_changed", namespace.full_path, namespace, size_bytes=limit)
         if namespace.visibility is not before:
             audit.record(
                 by, f"{namespace.kind}_visibility_changed", namespace.full_path, namespace,
                 before=before.label, after=namespace.visibility.label,
             )  # fmt: skip
+        standing.pop("visibility", None)
+        after = {name: getattr(namespace, name) for name in standing}
+        if "path" in standing:
+            standing["path"], after["path"] = path_before, namespace.full_path
+        audit.record_change(by, f"{namespace.kind}_changed", namespace.full_path, namespace, standing, after)
 
 
 def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:

@@ -166,10 +166,11 @@ def change_protection_rule(rule: ProtectionRule, changes: RuleChanges, project: 
     """
     with transaction() as session, session.no_autoflush:
         lock(rule)
+        before = changes.standing(rule)
         changes.apply_to(rule)
         _refuse_invalid_rule(rule)
         _flush_rule()
-        audit.record(by, "protection_rule_changed", rule.pattern, project)
+        audit.record_change(by, "protection_rule_changed", rule.pattern, project, before, changes.standing(rule))
 
 
 def delete_protection_rule(rule: ProtectionRule, project: Project, *, by: audit.Author) -> None:

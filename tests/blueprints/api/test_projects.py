@@ -3,11 +3,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from registry.domain import namespaces
+from registry.database import db
+from registry.domain import instance, namespaces
+from registry.domain.access import SHELL
 from registry.domain.accounts import users
 from registry.domain.settings import Setting
-from registry.models import Group, Project, RegistryAccess, Role, User, Visibility
+from registry.models import AuditEvent, Group, Project, RegistryAccess, Role, User, Visibility
 from tests import factories, setting_values
 from tests.builders import build_wheel
 from tests.clients import Rest
@@ -273,13 +276,11 @@ class TestCreation:
 
 
 class TestChange:
-    def test_only_the_given_fields_of_a_project_change(
-        self, rest: Rest, project: Project, maintainer_token: str
-    ) -> None:
-        before = rest.get(f"/projects/{project.id}", maintainer_token).json
+    def test_only_the_given_fields_of_a_project_change(self, rest: Rest, project: Project, owner_token: str) -> None:
+        before = rest.get(f"/projects/{project.id}", owner_token).json
         changes = {"name": "Better tools", "description": "Hammers", "package_registry_access_level": "private"}
 
-        response = rest.put(f"/projects/{project.id}", maintainer_token, changes)
+        response = rest.put(f"/projects/{project.id}", owner_token, changes)
 
         assert response.status_code == 200
         assert response.json == before | changes | {"name_with_namespace": "Acme / Better tools"}
@@ -322,6 +323,57 @@ class TestChange:
 
         assert (same.status_code, other.status_code) == (200, 403)
         assert rest.get("/projects/acme%2Ftools", maintainer_token).json["description"] == "Hammers"
+
+    def test_access_to_the_registry_takes_an_owner(
+        self, rest: Rest, project: Project, owner_token: str, maintainer_token: str
+    ) -> None:
+        for changes in ({"package_registry_access_level": "public"}, {"packages_enabled": False}):
+            assert rest.put(f"/projects/{project.id}", maintainer_token, changes).status_code == 403
+            assert rest.put(f"/projects/{project.id}", owner_token, changes).status_code == 200
+            assert rest.put(f"/projects/{project.id}", maintainer_token, changes).status_code == 200, "no change"
+
+    def test_restricted_visibility_keeps_packages_of_private_projects_from_the_public(
+        self, rest: Rest, group: Group, project: Project, owner_token: str
+    ) -> None:
+        admin_token = factories.access_token(factories.user(is_admin=True))
+        instance.change_instance(instance.InstanceChanges(restricted_visibility_levels=["public"]), by=SHELL)
+        opened = {"package_registry_access_level": "public"}
+        new = {"name": "other", "namespace_id": group.id} | opened
+
+        for response in (
+            rest.put(f"/projects/{project.id}", owner_token, opened), rest.post("/projects", owner_token, new),
+        ):  # fmt: skip
+            assert response.status_code == 400
+            assert response.json == {
+                "message": {"package_registry_access_level": ["public has been restricted by your administrator."]}
+            }
+        assert rest.put(f"/projects/{project.id}", admin_token, opened).status_code == 200
+        assert rest.put(f"/projects/{project.id}", owner_token, opened | {"name": "Same"}).status_code == 200
+
+    def test_every_change_of_a_setting_is_on_record_with_its_value_before_and_after(
+        self, rest: Rest, project: Project, owner_token: str
+    ) -> None:
+        address = f"/projects/{project.id}"
+        for changes in (
+            {"name": "Tools", "path": "hammers", "package_registry_access_level": "public"},
+            {"pypi_identical_upload_accepted": True, "name": "Tools"},
+        ):
+            rest.put(address, owner_token, changes)
+        rest.patch(f"{address}/job_token_scope", owner_token, {"enabled": False})
+
+        events = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "project_changed"))
+        assert [(event.author, event.target, event.details) for event in events] == [
+            (
+                "olivia",
+                "acme/hammers",
+                {
+                    "path": {"before": "acme/tools", "after": "acme/hammers"},
+                    "registry_access": {"before": "enabled", "after": "public"},
+                },
+            ),
+            ("olivia", "acme/hammers", {"identical_upload_accepted": {"before": False, "after": True}}),
+            ("olivia", "acme/hammers", {"job_allowlist_enforced": {"before": True, "after": False}}),
+        ]
 
     @pytest.mark.parametrize(
         ("before", "sent", "after"),

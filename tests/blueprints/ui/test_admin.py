@@ -153,8 +153,10 @@ def test_the_audit_log_shows_authors_and_actions(area, browser_of, owner, projec
     browser_of(owner).submit("/acme/tools/-/settings/repository", {"name": HOSTILE, "scopes": "read_package_registry"},
                              action="/acme/tools/-/deploy_tokens")  # fmt: skip
 
+    namespaces.change(project, namespaces.ProjectChanges(description="Hammers"), by=SHELL)
     page = area.get("/admin/audit_log?search=deploy_token")
 
+    assert "description: – → Hammers" in listed(area.get("/admin/audit_log?search=project_changed"))[0]
     assert len(listed(page)) == 1
     assert f"olivia deploy_token_created {HOSTILE}" in listed(page)[0]
     assert "127.0.0.1" in listed(page)[0]

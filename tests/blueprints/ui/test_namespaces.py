@@ -181,7 +181,7 @@ def test_a_maintainer_changes_a_project_but_not_its_visibility(browser_of, maint
     browser.submit("/acme/tools/edit", {"name": "Renamed", "visibility": "20"})
 
     factories.reload(project)
-    assert "visibility" not in page.fields("/acme/tools/edit")
+    assert not {"visibility", "registry_access", "anyone_may_pull"} & page.fields("/acme/tools/edit").keys()
     assert (project.name, project.visibility) == ("Renamed", Visibility.PRIVATE)
 
 
@@ -197,8 +197,8 @@ def test_a_maintainer_changes_a_project_but_not_its_visibility(browser_of, maint
     ],
     ids=["enabled", "members", "disabled", "anyone", "anyone but members only", "anyone but disabled"],
 )
-def test_the_package_registry_of_a_project_is_opened_and_closed(browser_of, maintainer, project, sent, stored):
-    browser_of(maintainer).submit("/acme/tools/edit", sent)
+def test_the_package_registry_of_a_project_is_opened_and_closed(browser_of, owner, project, sent, stored):
+    browser_of(owner).submit("/acme/tools/edit", sent)
 
     factories.reload(project)
     assert project.registry_access is stored
@@ -223,6 +223,19 @@ def test_anyone_may_pull_is_not_offered_where_the_instance_forbids_it_and_kept(b
     factories.reload(project)
     assert "Allow anyone to pull from package registry" not in page.text
     assert project.registry_access is RegistryAccess.PUBLIC
+
+
+def test_anyone_may_pull_is_not_offered_where_public_visibility_is_restricted(browser_of, owner, project):
+    instance.change_instance(instance.InstanceChanges(restricted_visibility_levels=["public"]), by=SHELL)
+    browser = browser_of(owner)
+
+    page = browser.get("/acme/tools/edit")
+    answer = browser.submit("/acme/tools/edit", {"registry_access": "enabled", "anyone_may_pull": "y"})
+
+    factories.reload(project)
+    assert "Allow anyone to pull from package registry" not in page.text
+    assert answer.status_code == 422
+    assert project.registry_access is RegistryAccess.ENABLED
 
 
 @pytest.mark.parametrize(

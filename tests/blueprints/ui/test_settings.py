@@ -169,16 +169,24 @@ def test_settings_of_a_project_are_the_maintainers(browser_of, project, page, ro
         ({"registry_access": "enabled"}, RegistryAccess.ENABLED),
     ],
 )
-def test_a_maintainer_decides_who_reaches_the_registry(browser_of, maintainer, project, sent, registry_access):
-    answer = browser_of(maintainer).submit(PROJECT, sent, action=f"{PROJECT}/access")
+def test_an_owner_decides_who_reaches_the_registry(browser_of, owner, project, sent, registry_access):
+    answer = browser_of(owner).submit(PROJECT, sent, action=f"{PROJECT}/access")
 
     factories.reload(project)
     assert (answer.status_code, answer.location) == (303, PROJECT)
     assert project.registry_access is registry_access
 
 
-def test_anyone_may_pull_is_offered_only_where_the_instance_offers_it(browser_of, maintainer, project):
+def test_a_maintainer_does_not_decide_who_reaches_the_registry(browser_of, maintainer, project):
     browser = browser_of(maintainer)
+    answer = browser.post(f"{PROJECT}/access", {"registry_access": "private"})
+
+    assert "Package registry access" not in browser.get(PROJECT).text
+    assert answer.status_code == 403
+
+
+def test_anyone_may_pull_is_offered_only_where_the_instance_offers_it(browser_of, owner, project):
+    browser = browser_of(owner)
     offered = browser.get(PROJECT)
     instance.change_instance(instance.InstanceChanges(package_registry_allow_anyone_to_pull_option=False), by=SHELL)
 
