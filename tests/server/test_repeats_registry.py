@@ -72,7 +72,7 @@ def _remove_member(project: Project, reporter: User, _: str) -> Act:
     ("prepare", "status"),
     [
         (_publish, b"200"),
-        (_delete, b"302"),
+        (_delete, b"404"),
         (_yank, b"200"),
         (_quarantine, b"200"),
         (_revoke, b"401"),

@@ -89,7 +89,7 @@ def _changes(project, group, reporter):
         ("member removed", 404),
         ("role lowered", 403),
         ("user blocked", 403),
-        ("package deleted", 302),
+        ("package deleted", 404),
         ("registry switched off", 403),
         ("project deleted", 404),
         ("group deleted", 404),
