@@ -130,6 +130,9 @@ class Code(Enum):
         "Storage limit reached: {holder} may hold {limit_bytes} bytes and holds {held_bytes}, "
         "so that {size_bytes} more do not fit"
     )
+    STORAGE_LIMIT_ABOVE = (
+        "Storage limit reached: {holder} may hold {limit_bytes} bytes, and has no room for {size_bytes} more"
+    )
     STORAGE_LIMIT_WITH_UPLOADS = (
         "Storage limit reached: {holder} may hold {limit_bytes} bytes, holds {held_bytes}, and is receiving "
         "{received_bytes}, so that {size_bytes} more do not fit"
@@ -388,14 +391,16 @@ class StorageLimitReached(BadRequest):
     """The file would exceed a storage limit.
 
     :param holder: the project or group with the limit, such as ``group acme``.
+    :param held_bytes: ``None`` if the caller is not allowed to know it.
     :param received_bytes: of other uploads that are being received.
     """
 
     def __init__(
-        self, holder: str, limit_bytes: int, held_bytes: int, size_bytes: int, received_bytes: int = 0
+        self, holder: str, limit_bytes: int, held_bytes: int | None, size_bytes: int, received_bytes: int = 0
     ) -> None:
+        known = Code.STORAGE_LIMIT_WITH_UPLOADS if received_bytes else Code.STORAGE_LIMIT
         super().__init__(
-            Code.STORAGE_LIMIT_WITH_UPLOADS if received_bytes else Code.STORAGE_LIMIT,
+            Code.STORAGE_LIMIT_ABOVE if held_bytes is None else known,
             holder=holder, limit_bytes=limit_bytes, held_bytes=held_bytes, size_bytes=size_bytes,
             received_bytes=received_bytes,
         )  # fmt: skip

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import pagination, parameters, representations
 from registry.blueprints.api.parameters import boolean, positive, required
+from registry.blueprints.api.representations import JSON
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain import namespaces
 from registry.domain.access import Permission
 from registry.domain.namespaces import ProjectChanges
 from registry.errors import RecordNotFound
-from registry.models import Group, Project
+from registry.models import Group, Namespace, Project
 
 SCOPE = "/projects/<project:project>/job_token_scope"
 
@@ -39,7 +42,8 @@ def routes(gate: Gate) -> Blueprint:
     def list_projects(project: Project) -> Response:
         """Return the projects on the allowlist."""
         page = pagination.page_of(namespaces.allowed_job_sources(project, Project))
-        return pagination.answer(page, representations.projects(page.items, current_principal(), simple=True))
+        shown = representations.projects(page.items, current_principal(), simple=True)
+        return pagination.answer(page, _without_hidden(shown, page.items))
 
     @blueprint.post(f"{SCOPE}/allowlist")
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
@@ -58,7 +62,8 @@ def routes(gate: Gate) -> Blueprint:
     def list_groups(project: Project) -> Response:
         """Return the groups on the allowlist."""
         page = pagination.page_of(namespaces.allowed_job_sources(project, Group))
-        return pagination.answer(page, representations.groups(page.items, current_principal()))
+        shown = representations.groups(page.items, current_principal())
+        return pagination.answer(page, _without_hidden(shown, page.items))
 
     @blueprint.post(f"{SCOPE}/groups_allowlist")
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
@@ -73,6 +78,12 @@ def routes(gate: Gate) -> Blueprint:
         return _disallow(project, source_id, Group)
 
     return blueprint
+
+
+def _without_hidden(shown: Iterable[JSON], listed: Iterable[Namespace]) -> list[JSON]:
+    """Return the entries of a list, with nothing but the ID of those that the caller cannot see."""
+    visible = namespaces.visible_ids(current_principal(), listed)
+    return [entry if entry["id"] in visible else dict.fromkeys(entry) | {"id": entry["id"]} for entry in shown]
 
 
 def _allow(project: Project, parameter: str, kind: type[Project] | type[Group]) -> tuple[Response, int]:

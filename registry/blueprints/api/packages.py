@@ -33,10 +33,10 @@ _TYPES = (
     "conan", "maven", "npm", "pypi", "composer", "nuget", "helm", "terraform_module", "golang", "generic", "debian",
     "rubygems", "rpm", "ml_model",
 )  # fmt: skip
-# GitLab's package statuses; lists of statuses that do not exist here are empty.
+# GitLab's package statuses; lists of statuses that do not exist here, and of deleted packages, are empty.
 _STATUSES: dict[str, tuple[PackageStatus, ...]] = {
-    **{str(status): (status,) for status in PackageStatus},
-    **dict.fromkeys(("hidden", "processing", "error", "deprecated"), ()),
+    str(PackageStatus.DEFAULT): (PackageStatus.DEFAULT,),
+    **dict.fromkeys(("hidden", "processing", "error", "deprecated", str(PackageStatus.PENDING_DESTRUCTION)), ()),
 }
 _ORDERS = ("created_at", "name", "version", "type")
 _SORT = optional(one_of({"asc": False, "desc": True}))

@@ -75,10 +75,12 @@ def described(*pages: Page[Namespace]) -> dict[str, object]:
     groups = [record for record in records if isinstance(record, Group)]
     projects = [record for record in records if isinstance(record, Project)]
     roles = access.held_roles(principal(), records)
+    by = access.load_roles(principal(), projects)
+    readable = [project for project in projects if access.allowed(by, Permission.READ_PACKAGE, project)]
     return {
         "roles": {id_: held.highest for id_, held in roles.items()},
         "contents": namespaces.contents(groups, principal()),
-        "package_counts": lists.package_counts(projects),
+        "package_counts": lists.package_counts(readable),
     }
 
 

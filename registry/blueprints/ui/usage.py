@@ -12,7 +12,7 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
 from registry.blueprints.ui.forms import Form
 from registry.blueprints.ui.viewer import principal
-from registry.domain import namespaces
+from registry.domain import access, namespaces
 from registry.domain.access import Permission
 from registry.domain.namespaces import NamespaceChanges
 from registry.domain.packages import lists, usage
@@ -57,12 +57,15 @@ def _page(namespace: Project | Group, uses: list[StorageUse]) -> Page:
             flash(gettext("The storage limit was saved."))
             return redirect(request.path, 303)
     limits = usage.limits_on(namespace.id)
+    above = namespaces.ancestors(namespace)
+    by = access.load_roles(principal(), above)
+    shown = {namespace.id, *(one.id for one in above if access.allowed(by, Permission.READ_STATISTICS, one))}
     page = render_template(
         "ui/namespaces/usage_quotas.html",
         namespace=namespace,
         form=form,
         limits=limits,
-        held=usage.sizes_of(limit.namespace_id for limit in limits),
+        held=usage.sizes_of(limit.namespace_id for limit in limits if limit.namespace_id in shown),
         default_bytes=usage.default_limit(namespace),
         total_bytes=sum(use.size_bytes for use in uses),
         largest_bytes=max((use.size_bytes for use in uses), default=0),

@@ -253,12 +253,16 @@ def require(principal: Principal, permission: Permission, namespace: Namespace |
     """Require a permission, revealing no more than the principal is allowed to know.
 
     :returns: the principal, with its role in the namespace loaded if the permission depends on it.
-    :raises InsufficientScope: the access token has none of the accepted scopes.
+    :raises InsufficientScope: the access token has none of the accepted scopes; its user can see the namespace.
     :raises Unauthenticated: the caller is anonymous, and signing in can help.
     :raises Forbidden: the principal can see the namespace but lacks the permission.
     :raises NotFound: the namespace is hidden from the principal.
     """
-    require_scope(principal, POLICY[permission].scopes)
+    if not _has_scope(principal, POLICY[permission].scopes):
+        shown = (permission, Permission.READ_NAMESPACE)
+        if namespace is None or any(allowed(principal, each, namespace) for each in shown):
+            raise InsufficientScope(POLICY[permission].scopes)
+        raise NotFound(namespace.kind.capitalize())
     principal = load_role_for(principal, permission, namespace)
     if allowed(principal, permission, namespace):
         return principal
@@ -307,8 +311,12 @@ def require_scope(principal: Principal, scopes: Iterable[Scope]) -> None:
 
     :raises InsufficientScope: the access token has none of these scopes.
     """
-    if principal.access_token is not None and not set(scopes) & set(principal.access_token.scopes):
+    if not _has_scope(principal, scopes):
         raise InsufficientScope(scopes)
+
+
+def _has_scope(principal: Principal, scopes: Iterable[Scope]) -> bool:
+    return principal.access_token is None or not set(scopes).isdisjoint(principal.access_token.scopes)
 
 
 def _allowed_in_instance(principal: Principal, rule: Rule) -> bool:

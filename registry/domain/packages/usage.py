@@ -223,7 +223,9 @@ def refuse_growth(limits: Collection[Limit], size_bytes: int, others: Iterable[P
 
 
 def _reached(limit: Limit, held: int, size_bytes: int, received: int = 0) -> StorageLimitReached:
-    return StorageLimitReached(f"{limit.kind} {limit.full_path}", limit.size_bytes, held, size_bytes, received)
+    """Return the refusal; of a group, it does not state how much it holds, as the uploader can have no role there."""
+    known = held if limit.kind == "project" else None
+    return StorageLimitReached(f"{limit.kind} {limit.full_path}", limit.size_bytes, known, size_bytes, received)
 
 
 @dataclass(frozen=True)

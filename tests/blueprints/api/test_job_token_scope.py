@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from registry.domain import namespaces
+from registry.domain.access import SHELL
 from registry.models import Group, Project
 from tests import factories
 from tests.clients import Rest
@@ -52,6 +54,24 @@ def test_groups_are_listed_and_struck_off(
     assert [entry["full_path"] for entry in listed.json] == ["acme"]
     assert removed.status_code == 204
     assert rest.get(f"{address}/groups_allowlist", owner_token).json == []
+
+
+@pytest.mark.parametrize("kind", ["project", "group"])
+def test_of_a_source_that_the_caller_cannot_see_only_the_id_is_listed(
+    rest: Rest, address: str, project: Project, maintainer_token: str, kind: str
+) -> None:
+    source = factories.project("secret") if kind == "project" else factories.group("secret")
+    namespaces.allow_job_source(project, source, by=SHELL)
+    path = f"{address}/{'allowlist' if kind == 'project' else 'groups_allowlist'}"
+
+    listed = rest.get(path, maintainer_token)
+    removed = rest.delete(f"{path}/{source.id}", maintainer_token)
+
+    assert [{name: value for name, value in entry.items() if value is not None} for entry in listed.json] == [
+        {"id": source.id}
+    ]
+    assert "path" in listed.json[0]
+    assert removed.status_code == 204
 
 
 def test_a_listed_source_is_refused(rest: Rest, address: str, group: Group, owner_token: str) -> None:

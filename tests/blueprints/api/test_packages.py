@@ -86,8 +86,10 @@ class TestList:
             ("package_type=pypi", ["demo 1.0", "demo 2.0", "beta 0.1"]),
             ("package_type=npm", []),
             ("status=default&include_versionless=true", ["demo 1.0", "demo 2.0", "beta 0.1"]),
-            ("status=pending_destruction", ["gone 2.0"]),
-            *((f"status={status}", []) for status in ("hidden", "processing", "error", "deprecated")),
+            *(
+                (f"status={status}", [])
+                for status in ("hidden", "processing", "error", "deprecated", "pending_destruction")
+            ),
         ],
     )
     def test_the_list_can_be_narrowed_and_ordered(

@@ -463,3 +463,15 @@ def test_a_bad_credential_is_refused_before_an_upload_is_read(client: FlaskClien
     assert [answer.status_code for answer in (refused, forbidden, insufficient)] == [401, 403, 403]
     assert insufficient.json is not None
     assert insufficient.json["scope"] == "api"
+
+
+@pytest.mark.parametrize("path", ["/projects/{}", "/projects/{}/packages/pypi/simple", "/groups/{}"])
+def test_a_token_without_the_scope_does_not_learn_what_exists(client, path):
+    """The answers for what is hidden from its user, and for what is absent, are the same."""
+    hidden = factories.project() if "projects" in path else factories.group()
+    token = factories.access_token(factories.user(), "read_user")
+
+    answers = [client.get("/api/v4" + path.format(id_), headers=bearer(token)) for id_ in (hidden.id, 4711)]
+
+    assert [answer.status_code for answer in answers] == [404, 404]
+    assert answers[0].data == answers[1].data

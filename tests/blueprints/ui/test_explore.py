@@ -54,6 +54,11 @@ def test_a_row_shows_the_role_the_packages_and_the_contents(browser_of, develope
     assert "0 Packages" in page.text
 
 
+def test_the_number_of_packages_is_shown_to_users_who_can_read_them(browser_of, guest, developer, project):
+    for viewer, shown in ((guest, False), (developer, True)):
+        assert ("0 Packages" in browser_of(viewer).get("/").text) is shown
+
+
 def test_archived_projects_are_found_but_not_listed(browser_of, owner, project):
     namespaces.set_archived(project, True, by=SHELL)
     browser = browser_of(owner)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from registry.domain import namespaces
+from registry.domain.access import SHELL
 from registry.models import Role
 from tests import factories
 from tests.builders import build_wheel
@@ -90,3 +92,13 @@ def test_an_administrator_sets_a_limit_that_is_shown_to_all(browser_of, admin, o
     administrator.submit(path, {"storage_size_limit": ""})
     factories.reload(namespace)
     assert namespace.storage_size_limit is None
+
+
+def test_what_a_group_above_holds_is_shown_only_to_its_members(browser_of, owner, maintainer, group, project):
+    namespaces.change(group, namespaces.NamespaceChanges(storage_size_limit=2048), by=SHELL)
+
+    page = browser_of(maintainer).get("/acme/tools/-/usage_quotas")
+
+    assert "Limit of acme2.00 KiB" in page.text
+    assert "used" not in page.text
+    assert "2.00 KiB 0 bytes used" in browser_of(owner).get("/acme/tools/-/usage_quotas").text

@@ -25,6 +25,8 @@ NEVER_ON_A_PAGE = {
     Code.NO_FILENAME: UPLOAD,
     Code.WRONG_DIGEST: UPLOAD,
     Code.STORAGE_LIMIT: UPLOAD,
+    Code.STORAGE_LIMIT_ABOVE: UPLOAD,
+    Code.STORAGE_LIMIT_WITH_UPLOADS: UPLOAD,
     Code.NAME_CLOSED: UPLOAD,
     Code.NAME_CLOSED_BECAUSE: UPLOAD,
     Code.INVALID_PARAMETER: "pages have forms, with sentences of their own beside each field",

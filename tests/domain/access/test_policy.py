@@ -102,6 +102,7 @@ def askers(tree: Project) -> dict[str, Principal]:
             "shell": SHELL,
             "owner's read_api": factories.by_access_token(owner, "read_api"),
             "owner's read_user": factories.by_access_token(owner, "read_user", "self_rotate", "read_registry"),
+            "stranger's read_user": factories.by_access_token(stranger, "read_user"),
             "admin's sudo": factories.by_access_token(admin, "sudo", "admin_mode"),
             "deploy read": factories.by_deploy_token(tree, *READ),
             "deploy write": factories.by_deploy_token(tree, *WRITE),
@@ -139,6 +140,7 @@ SEE = table(f"""
     external guest, external developer                  | 200 200 200
     {MEMBERS}, {TOKENS}, {ADMINS}, owner's read_api     | 200 200 200
     owner's read_user, admin's sudo                     | scope scope scope
+    stranger's read_user                                | scope scope 404
     {OWN_DEPLOYS}                                       | 200 200 200
     {FOREIGN_DEPLOYS}                                   | 200 404 404
     {OWN_JOBS}, job of guest                            | 200 200 200
@@ -156,6 +158,7 @@ READ_PACKAGES = table(f"""
     developer, maintainer, owner, external developer    | 200 200 200
     developer's token, maintainer's token, owner's token, {ADMINS} | 200 200 200
     owner's read_user, admin's sudo                     | scope scope scope
+    stranger's read_user                                | scope scope 404
     {OWN_DEPLOYS}                                       | 200 200 200
     {FOREIGN_DEPLOYS}                                   | 200 404 404
     {OWN_JOBS}                                          | 200 200 200
@@ -175,6 +178,7 @@ READ_PACKAGES_OF_MEMBERS = table(f"""
     developer, maintainer, owner, external developer    | 200 200 200
     developer's token, maintainer's token, owner's token, {ADMINS} | 200 200 200
     owner's read_user, admin's sudo                     | scope scope scope
+    stranger's read_user                                | scope scope 404
     {OWN_DEPLOYS}                                       | 200 200 200
     {FOREIGN_DEPLOYS}                                   | 403 404 404
     {OWN_JOBS}                                          | 200 200 200
@@ -192,6 +196,7 @@ PUBLISH = table(f"""
     developer, maintainer, owner, external developer    | 200 200 200
     developer's token, maintainer's token, owner's token, {ADMINS} | 200 200 200
     owner's read_api, owner's read_user, admin's sudo   | scope scope scope
+    stranger's read_user                                | scope scope 404
     deploy read, deploy read of group                   | 403 403 403
     deploy write, deploy write of group, deploy write of top group | 200 200 200
     {FOREIGN_DEPLOYS}                                   | 403 404 404
@@ -211,6 +216,7 @@ DELETE = table(f"""
     guest's token, planner's token, reporter's token, developer's token | 403 403 403
     maintainer, owner, maintainer's token, owner's token, {ADMINS} | 200 200 200
     owner's read_api, owner's read_user, admin's sudo   | scope scope scope
+    stranger's read_user                                | scope scope 404
     {OWN_DEPLOYS}                                       | 403 403 403
     {FOREIGN_DEPLOYS}                                   | 403 404 404
     job of owner, job of admin, listed job of owner     | 200 200 200
@@ -278,7 +284,9 @@ class TestProject:
 
         reading = outcomes(askers, Permission.READ_PACKAGE, tree)
 
-        assert reading == {name: "scope" if READ_PACKAGES[name][visibility] == "scope" else "200" for name in askers}
+        assert reading == {
+            name: "scope" if READ_PACKAGES[name][Visibility.PUBLIC] == "scope" else "200" for name in askers
+        }
         assert outcomes(askers, Permission.READ_NAMESPACE, tree) == column(SEE, visibility)
         assert outcomes(askers, Permission.CREATE_PACKAGE, tree) == column(PUBLISH, visibility)
         assert outcomes(askers, Permission.DESTROY_PACKAGE, tree) == column(DELETE, visibility)
@@ -496,6 +504,7 @@ def group_askers(app: Flask) -> dict[str, Principal]:
             "shell": SHELL,
             "owner's read_api": factories.by_access_token(users[Role.OWNER], "read_api"),
             "owner's read_user": factories.by_access_token(users[Role.OWNER], "read_user"),
+            "stranger's read_user": factories.by_access_token(stranger, "read_user"),
             "deploy": factories.by_deploy_token(sub),
             "deploy without package scope": factories.by_deploy_token(sub, *NO_PACKAGE_SCOPE),
             "deploy of group above": factories.by_deploy_token(top, *READ),
@@ -525,6 +534,7 @@ SEE_GROUP = table(f"""
     {GROUP_MEMBERS}, external member below              | 200 200 200
     admin, shell, owner's read_api                      | 200 200 200
     owner's read_user                                   | scope scope scope
+    stranger's read_user                                | scope scope 404
     deploy, deploy of group above                       | 200 200 200
     {OUTSIDE_DEPLOYS}                                   | 200 404 404
     job of reporter, job of guest, foreign job of reporter | 200 200 200
@@ -539,6 +549,7 @@ READ_GROUP_PACKAGES = table(f"""
     reporter, developer, maintainer, owner              | 200 200 200
     reporter above, admin, shell, owner's read_api      | 200 200 200
     owner's read_user                                   | scope scope scope
+    stranger's read_user                                | scope scope 404
     deploy, deploy of group above                       | 200 200 200
     {OUTSIDE_DEPLOYS}                                   | 200 404 404
     job of reporter, foreign job of reporter            | 200 200 200
