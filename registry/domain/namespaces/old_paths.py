@@ -8,6 +8,7 @@ free it earlier.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TypeVar
 
 from sqlalchemy import exists, or_, select
@@ -15,6 +16,7 @@ from sqlalchemy.orm import joinedload
 
 from registry.database import AdvisoryLock, db, transaction, utcnow
 from registry.domain import access, audit
+from registry.domain.namespaces.rules import MAXIMUM_DEPTH
 from registry.domain.paging import Listing
 from registry.errors import Code, Fault, InvalidRecord, NotFound
 from registry.models import Ancestry, AuditEvent, Namespace, OldPath, Package, Role, User
@@ -131,8 +133,8 @@ def _at(path_key: str) -> OldPath | None:
 
 def _nearest(path_key: str) -> OldPath | None:
     """Return the longest old path that is this one or above it."""
-    parts = path_key.split("/")
-    candidates = ["/".join(parts[: number + 1]) for number in range(len(parts))][:MAXIMUM_MOVES]
+    parts = path_key.split("/", MAXIMUM_DEPTH)[:MAXIMUM_DEPTH]  # no namespace is deeper, however long the path is
+    candidates = list(accumulate(parts, lambda above, part: f"{above}/{part}"))
     found = db.session.scalars(
         select(OldPath).options(joinedload(OldPath.namespace)).where(OldPath.path_key.in_(candidates))
     )
