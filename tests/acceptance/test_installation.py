@@ -98,16 +98,18 @@ def _installed(wheel: Path, environment: Path) -> Path:
     return environment / "bin"
 
 
-def _tracked(*folders: str) -> set[str]:
-    listed = subprocess.run(["git", "ls-files", *folders], cwd=CHECKOUT, capture_output=True, text=True, check=True)
-    return set(listed.stdout.split())
+def _files_of_checkout(*folders: str) -> set[str]:
+    """Return the files of the checkout that version control does not ignore."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *folders]
+    listed = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    return {name for name in listed.stdout.split() if (CHECKOUT / name).exists()}
 
 
 def test_the_wheel_holds_every_file_of_the_program(build: Build) -> None:
     with zipfile.ZipFile(build.wheel) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
-    wanted = {name for name in _tracked(*BUILT) if not name.startswith("static/screenshots/")}
+    wanted = {name for name in _files_of_checkout(*BUILT) if not name.startswith("static/screenshots/")}
     assert names == {name if name.startswith("registry/") else f"registry/{name}" for name in wanted}
 
 
@@ -119,7 +121,7 @@ def test_the_sdist_holds_what_a_checkout_needs_and_builds_the_same_wheel(
 
     from_checkout = _built(building, CHECKOUT, tmp_path, "--wheel", "--sdist")
 
-    assert {"app.py", "README.md", "LICENSE", "CHANGELOG.md", *_tracked(*BUILT, "tests", ".deploy")} <= names
+    assert {"app.py", "README.md", "LICENSE", "CHANGELOG.md", *_files_of_checkout(*BUILT, "tests", ".deploy")} <= names
     assert [hashlib.sha256(path.read_bytes()).digest() for path in (build.wheel, build.sdist)] == [
         hashlib.sha256(path.read_bytes()).digest() for path in (from_checkout.wheel, from_checkout.sdist)
     ]
