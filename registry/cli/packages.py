@@ -9,7 +9,6 @@ import click
 
 from registry.cli.commands import (
     CommandGroup,
-    SchemaCommand,
     find_namespace,
     is_terminal,
     json_option,
@@ -184,7 +183,7 @@ def _print_yank(done: str, project: Project, name: str, version: str, filename: 
     print_record(record, as_json, f"{done} {filename or f'{packages[0].name} {version}'} in {project.full_path}.")
 
 
-@packages_group.command("check", cls=SchemaCommand)
+@packages_group.command("check", cls=click.Command)  # needs neither configuration nor database
 @click.argument(
     "paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )

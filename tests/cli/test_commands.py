@@ -109,6 +109,18 @@ def test_an_installed_program_serves_and_has_the_commands_of_flask(tmp_path: Pat
     assert refused.output == "Error: REGISTRY_PORT is 'http'; expected a whole number from 0 to 65535.\n"
 
 
+def test_an_installed_program_checks_files_without_an_installation(tmp_path: Path) -> None:
+    wheel = build_wheel()
+    (tmp_path / wheel.filename).write_bytes(wheel.content)
+
+    checked = CliRunner(env={"REGISTRY_INSTANCE_PATH": str(tmp_path / "instance")}).invoke(
+        main, ["packages", "check", str(tmp_path / wheel.filename)]
+    )
+
+    assert succeeded(checked) == f"{tmp_path / wheel.filename}\tok\n"
+    assert not (tmp_path / "instance").exists()
+
+
 def test_flask_itself_sees_the_whole_application(tmp_path: Path) -> None:
     assert "pypi.upload" in Shell(tmp_path)("routes").stdout
 

@@ -15,17 +15,16 @@ from tests.acceptance.clients import Environments
 from tests.acceptance.servers import CHECKOUT
 
 
-def checked(paths: Iterable[Path], folder: Path, packages: Path | None = None) -> list[dict[str, Any]]:
+def checked(paths: Iterable[Path], packages: Path | None = None) -> list[dict[str, Any]]:
     """Return the report on each file.
 
-    :param folder: for the instance of the program.
     :param packages: a folder with packages that are imported instead of those of this environment.
     """
     search = [str(CHECKOUT)] if packages is None else [str(packages), str(CHECKOUT)]
-    environment = {"REGISTRY_INSTANCE_PATH": str(folder), "PYTHONPATH": os.pathsep.join(search)}
     done = subprocess.run(
         [sys.executable, "-m", "registry", "packages", "check", "--json", *paths],
-        env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(search)},
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.stdout, done.stderr
     report: list[dict[str, Any]] = json.loads(done.stdout)

@@ -57,7 +57,7 @@ BACKENDS = (
 )  # fmt: skip
 
 
-def test_wheels_of_well_known_packages_are_not_refused(client_environment: Environments, tmp_path: Path) -> None:
+def test_wheels_of_well_known_packages_are_not_refused(client_environment: Environments) -> None:
     names = [name for built_alike in WHEELS.values() for name in built_alike]
     options = [option for platform in PLATFORMS for option in ("--platform", platform)]
 
@@ -66,16 +66,16 @@ def test_wheels_of_well_known_packages_are_not_refused(client_environment: Envir
         "--only-binary", ":all:", "--python-version", "3.11", *options,
     )  # fmt: skip
 
-    _assert_accepted(files, client_environment, tmp_path)
+    _assert_accepted(files, client_environment)
 
 
-def test_sdists_of_well_known_packages_are_not_refused(client_environment: Environments, tmp_path: Path) -> None:
+def test_sdists_of_well_known_packages_are_not_refused(client_environment: Environments) -> None:
     python = client_environment("backends", NEWEST_PIP, *BACKENDS)
 
     files = _downloaded(python, "sdists", SDISTS, "--no-binary", ":all:", "--no-build-isolation")
 
     assert {path.suffix for path in files} == {".gz", ".zip"}
-    _assert_accepted(files, client_environment, tmp_path)
+    _assert_accepted(files, client_environment)
 
 
 def _downloaded(python: Path, kind: str, names: list[str] | tuple[str, ...], *options: str) -> list[Path]:
@@ -89,9 +89,9 @@ def _downloaded(python: Path, kind: str, names: list[str] | tuple[str, ...], *op
     return found
 
 
-def _assert_accepted(files: list[Path], client_environment: Environments, folder: Path) -> None:
-    report = checked(files, folder)
+def _assert_accepted(files: list[Path], client_environment: Environments) -> None:
+    report = checked(files)
 
     assert {file["file"]: file["errors"] for file in report if file["errors"]} == {}
     assert len(report) == len(files)
-    assert checked(files, folder, oldest_packaging(client_environment)) == report
+    assert checked(files, oldest_packaging(client_environment)) == report

@@ -25,9 +25,9 @@ def test_what_a_tool_builds_is_published(
     built = tool.build(client_environment, tmp_path / "project")
     project = server.project()
 
-    report = checked(built, tmp_path)
+    report = checked(built)
     twine.succeeds("upload", "--repository-url", project.url, "-u", "root", "-p", server.root_token, *built)
 
     assert {file["file"]: file["errors"] for file in report} == {str(path): [] for path in built}
-    assert checked(built, tmp_path, oldest_packaging(client_environment)) == report
+    assert checked(built, oldest_packaging(client_environment)) == report
     assert sorted(project.listed("corpus-demo")) == sorted(path.name for path in built)
