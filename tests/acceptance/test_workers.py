@@ -295,3 +295,24 @@ def test_workers_do_not_outlive_their_supervisor(start_server: StartServer) -> N
     server.kill()
 
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+
+
+def test_a_session_ends_in_all_processes_when_its_user_signs_out(server: RunningServer) -> None:
+    profile, sign_in = f"{server.url}/-/user_settings/profile", f"{server.url}/users/sign_in"
+    browser = requests.Session()
+
+    def submit(page: str, action: str, **fields: str) -> None:
+        found = re.search(r'name="csrf_token" value="([^"]+)"', browser.get(page).text)
+        assert found is not None
+        assert browser.post(action, {"csrf_token": found[1], **fields}, allow_redirects=False).status_code == 303
+
+    def statuses(cookies: dict[str, str]) -> set[int]:
+        """Each over a connection of its own, so that both processes answer some."""
+        return {requests.get(profile, cookies=cookies, allow_redirects=False).status_code for _ in range(12)}
+
+    submit(sign_in, sign_in, login="root", password=server.root_password)
+    copy = browser.cookies.get_dict()
+    before = statuses(copy)
+    submit(profile, f"{server.url}/users/sign_out")
+
+    assert (before, statuses(copy)) == ({200}, {303})

@@ -182,6 +182,8 @@ def namespaces(world: World, shell: Shell, folder: Path) -> None:
         shell(*create, *arguments)
     for arguments in ((), ("--json",), ("--group", "acme"), ("--group", "nothing"), ("--group", "shell", "--json")):
         shell("projects", "list", *arguments)
+    for arguments in (("list",), ("list", "--json"), ("free", "nothing")):
+        shell("paths", *arguments)
 
 
 def tokens(world: World, shell: Shell, folder: Path) -> None:
