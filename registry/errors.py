@@ -122,7 +122,10 @@ class Code(Enum):
     # Uploads
     INVALID_UPLOAD = "Validation failed: {reasons}"
     MALFORMED_FORM = "The body is not a well-formed multipart/form-data form"
-    FORM_TOO_LARGE = "The form's text fields are larger than {maximum} bytes together"
+    FORM_TOO_LARGE = "The form's text fields, or the heads of its parts, are larger than {maximum} bytes together"
+    PART_HEAD_TOO_LARGE = (
+        "The form has a part with a head of more than {maximum} bytes, or of more than {pieces} lines and parameters"
+    )
     FILE_TOO_LARGE = "File is too large"
     NO_FILENAME = "{filename} is not a file name; expected is that of a wheel or an sdist"
     WRONG_DIGEST = "{name} does not match the file: the bytes received have {computed}"

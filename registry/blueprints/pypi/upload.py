@@ -16,7 +16,17 @@ from typing import IO
 from flask import Blueprint, Response, current_app, g, jsonify, make_response, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
-from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
+from werkzeug.sansio.multipart import (
+    BLANK_LINE_RE,
+    Data,
+    Epilogue,
+    Event,
+    Field,
+    File,
+    MultipartDecoder,
+    NeedData,
+    State,
+)
 
 from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
@@ -35,7 +45,9 @@ from registry.storage.receptions import Promised, Receptions
 
 FORM_BYTES = 32 << 20  # all text fields and headers of parts; twine sends the whole long description
 FORM_PARTS = 10_000
-PART_HEAD_BYTES = 1 << 16
+PART_HEAD_BYTES = 16 << 10
+PART_HEAD_PIECES = 100  # lines and parameters of the head of a part; clients send two lines with three parameters
+FORM_HEAD_BYTES = 4 << 20  # of all parts together
 LONGEST_BOUNDARY = 200  # the limit of RFC 2046 is 70 (section 5.1.1); some clients exceed it
 CHUNK_BYTES = 1 << 18
 STEP_BYTES = 16 << 20  # of a body without a declared length, for which the server then asks again
@@ -229,8 +241,8 @@ def _events(boundary: bytes, stream: IO[bytes], length: int | None) -> Iterator[
     """
     if len(boundary) > LONGEST_BOUNDARY:
         raise BadRequest(Code.MALFORMED_FORM)
-    # The decoder buffers everything but the content of parts until it is complete: the headers of a part, the preamble,
-    # and the epilogue.
+    # The decoder buffers everything but the content of parts until it is complete: the preamble and the epilogue, too.
+    heads_bytes = 0
     decoder = MultipartDecoder(boundary, CHUNK_BYTES + PART_HEAD_BYTES, max_parts=FORM_PARTS)
     try:
         beginning = stream.read(CHUNK_BYTES)
@@ -239,6 +251,10 @@ def _events(boundary: bytes, stream: IO[bytes], length: int | None) -> Iterator[
             return
         decoder.receive_data(beginning or None)
         while True:
+            if decoder.state is State.PART:
+                heads_bytes += _head_length(decoder.buffer)
+                if heads_bytes > FORM_HEAD_BYTES:
+                    raise BadRequest(Code.FORM_TOO_LARGE, maximum=FORM_HEAD_BYTES)
             event = decoder.next_event()
             if isinstance(event, NeedData):
                 decoder.receive_data(stream.read(CHUNK_BYTES) or None)
@@ -248,6 +264,20 @@ def _events(boundary: bytes, stream: IO[bytes], length: int | None) -> Iterator[
                     return
     except (ValueError, ClientDisconnected, RequestEntityTooLarge) as error:
         raise BadRequest(Code.MALFORMED_FORM) from error
+
+
+def _head_length(received: bytearray) -> int:
+    """Return the length of the head of a part; 0 if its end is not received yet.
+
+    :raises BadRequest: the head is too long, or has too many lines or parameters, which take long to parse.
+    """
+    end = BLANK_LINE_RE.search(received, 0, PART_HEAD_BYTES)
+    if end is None and len(received) < PART_HEAD_BYTES:
+        return 0
+    head = received[: end.start()] if end else b""
+    if end is None or sum(map(head.count, (b"\n", b"\r", b";"))) > PART_HEAD_PIECES:
+        raise BadRequest(Code.PART_HEAD_TOO_LARGE, maximum=PART_HEAD_BYTES, pieces=PART_HEAD_PIECES)
+    return len(head)
 
 
 # The head of a part as most clients write it, without anything that needs decoding.

@@ -377,6 +377,26 @@ def test_the_names_of_fields_count_as_text(client, project, developer, monkeypat
     assert "larger than 1000 bytes" in response.json["message"]
 
 
+PART = HEAD + b"%b\r\nv\r\n"
+HEADS = {
+    "longer than any client sends": (1, b"Name: " + b"n" * (16 << 10) + b"\r\n", "a head of more than 16384 bytes"),
+    "of many parameters": (1, b"Name: " + b";" * 100 + b"\r\n", "more than 100 lines and parameters"),
+    "of many lines": (1, b"a:\r\n" * 60, "more than 100 lines and parameters"),
+    "of many parts": (300, b"Name: " + b"n" * 15_000 + b"\r\n", "the heads of its parts, are larger"),
+}
+
+
+@pytest.mark.parametrize(("parts", "more", "reason"), HEADS.values(), ids=HEADS)
+def test_heads_of_parts_are_bounded_before_they_are_parsed(client, project, developer, parts, more, reason):
+    response = client.post(
+        pypi_path(project), data=PART % (b"n", more) * parts + b"--x--\r\n", content_type=FORM,
+        headers=basic(factories.access_token(developer)),
+    )  # fmt: skip
+
+    assert response.status_code == 400
+    assert reason in response.json["message"]
+
+
 @pytest.mark.parametrize(
     "filename", ["", ".", "..", "a\x00.whl", "a\n.whl", "x" * 300 + ".whl", "demo-1.0.exe", "demo"]
 )
