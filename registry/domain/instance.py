@@ -73,6 +73,21 @@ class InstanceChanges(Changes):
         Section.PACKAGE_REGISTRY,
         hint=_("Groups cannot choose otherwise then."),
     )
+    enforce_job_token_allowlists_on_group_endpoints: bool | EllipsisType = setting(
+        Switch(),
+        _("Enforce job token allowlists on group endpoints"),
+        Section.PACKAGE_REGISTRY,
+        hint=_(
+            "Otherwise the job token of a CI job reads packages through groups as the user of the job, "
+            "whatever the allowlists of the projects."
+        ),
+    )
+    lock_enforce_job_token_allowlists_on_group_endpoints: bool | EllipsisType = setting(
+        Switch(),
+        _("Enforce the setting of job token allowlists for all groups"),
+        Section.PACKAGE_REGISTRY,
+        hint=_("Groups cannot choose otherwise then."),
+    )
     allow_guest_plus_roles_to_pull_packages: bool | EllipsisType = setting(
         Switch(),
         _("Allow members with the Guest and Planner roles to pull packages of private projects"),

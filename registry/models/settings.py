@@ -16,6 +16,8 @@ class InstanceSettings(Model):
     id: Mapped[int] = mapped_column(primary_key=True, default=1)
     pypi_package_requests_forwarding: Mapped[bool] = mapped_column(default=True)
     lock_pypi_package_requests_forwarding: Mapped[bool] = mapped_column(default=False)
+    enforce_job_token_allowlists_on_group_endpoints: Mapped[bool] = mapped_column(default=False)
+    lock_enforce_job_token_allowlists_on_group_endpoints: Mapped[bool] = mapped_column(default=False)
     package_registry_allow_anyone_to_pull_option: Mapped[bool] = mapped_column(default=True)
     allow_guest_plus_roles_to_pull_packages: Mapped[bool] = mapped_column(default=False)
     personal_access_token_prefix: Mapped[str] = mapped_column(String(20), default="glpat-")
@@ -46,3 +48,5 @@ class GroupPackageSettings(Model):
     group_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True)
     pypi_package_requests_forwarding: Mapped[bool | None]
     lock_pypi_package_requests_forwarding: Mapped[bool] = mapped_column(default=False)
+    enforce_job_token_allowlists_on_group_endpoints: Mapped[bool | None]
+    lock_enforce_job_token_allowlists_on_group_endpoints: Mapped[bool] = mapped_column(default=False)

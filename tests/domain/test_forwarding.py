@@ -14,16 +14,18 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from registry.database import AdvisoryLock, db, transaction
-from registry.domain import forwarding, instance, namespaces
+from registry.domain import cascade, forwarding, instance, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
-from registry.domain.forwarding import FORWARDING, FORWARDING_LOCK, change_forwarding, forwards, of_group
+from registry.domain.cascade import change_group
+from registry.domain.forwarding import change_forwarding, forwards, of_group
 from registry.domain.instance import InstanceChanges, change_instance
 from registry.errors import Forbidden, NotFound, SettingLocked
 from registry.models import AuditEvent, Group, GroupPackageSettings, Project, Role, User
 from tests import factories
 from tests.races import at_once
 
+FORWARDING, FORWARDING_LOCK = cascade.FORWARDING.name, cascade.FORWARDING.lock_name
 UPSTREAM = "https://upstream.test/simple"
 
 
@@ -360,7 +362,11 @@ def test_a_change_is_on_record_once(line: list[Group], owner: User) -> None:
 
     events = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "group_package_settings_changed")).all()
     assert [(event.author, event.target, event.details) for event in events] == [
-        ("olivia", "top", {"forwarding": {"before": None, "after": False}, "lock": {"before": False, "after": True}})
+        (
+            "olivia",
+            "top",
+            {FORWARDING: {"before": None, "after": False}, FORWARDING_LOCK: {"before": False, "after": True}},
+        )
     ]
 
 
@@ -491,6 +497,6 @@ def test_only_an_owner_changes_forwarding_together_with_the_group(group: Group) 
     maintainer = factories.signed_in(factories.member(group, Role.MAINTAINER))
 
     with pytest.raises(Forbidden):
-        forwarding.change_group(group, namespaces.GroupChanges(), value=False, by=maintainer)
+        change_group(group, namespaces.GroupChanges(), {FORWARDING: False}, by=maintainer)
 
     assert forwarding.forwards(group)

@@ -8,8 +8,9 @@ import pytest
 from flask import Flask
 
 from registry.database import db
-from registry.domain import forwarding
+from registry.domain import cascade, forwarding
 from registry.domain.access import SHELL
+from registry.domain.cascade import FORWARDING
 from registry.domain.namespaces import GroupChanges
 from registry.models import Group
 from tests import factories
@@ -23,7 +24,8 @@ def set_forwarding(group_id: int, **said: Any) -> Act:
 
 
 def change_group(group_id: int, **said: Any) -> Act:
-    return lambda: forwarding.change_group(db.session.get_one(Group, group_id), GroupChanges(), **said, by=SHELL)
+    given = {{"value": FORWARDING.name, "lock": FORWARDING.lock_name}[name]: value for name, value in said.items()}
+    return lambda: cascade.change_group(db.session.get_one(Group, group_id), GroupChanges(), given, by=SHELL)
 
 
 @pytest.mark.parametrize("change", [set_forwarding, change_group])

@@ -1,4 +1,4 @@
-"""Groups and subgroups ("Groups API"), and request forwarding of groups."""
+"""Groups and subgroups ("Groups API"), and package settings of groups."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from registry.blueprints.api.parameters import (
 )
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
-from registry.domain import forwarding, namespaces, paging
+from registry.domain import cascade, namespaces, paging
 from registry.domain.access import Permission
-from registry.domain.forwarding import FORWARDING, FORWARDING_LOCK
 from registry.domain.namespaces import GroupChanges, GroupSettings, NamespaceFilter
 from registry.domain.paging import Page
 from registry.models import CreationLevel, Group
@@ -49,8 +48,11 @@ _NEW = {"name": required(text), "path": required(text), "parent_id": optional(in
 _NAMES = {"name": optional(text), "path": optional(text)}
 _LIMIT = {"storage_size_limit": optional(size_bytes, null=None)}
 _CHANGED = Fields(GroupChanges, {**_NAMES, **_FIELDS, **_LIMIT})
-_FORWARDING = {FORWARDING: optional(boolean, null=None), FORWARDING_LOCK: optional(boolean)}
-_CHANGES = {**_NAMES, **_FIELDS, **_FORWARDING, **_LIMIT}
+_PACKAGE_SETTINGS = {
+    **{setting.name: optional(boolean, null=None) for setting in cascade.SETTINGS},
+    **{setting.lock_name: optional(boolean) for setting in cascade.SETTINGS},
+}
+_CHANGES = {**_NAMES, **_FIELDS, **_PACKAGE_SETTINGS, **_LIMIT}
 _PROJECTS_SHOWN = 100
 
 
@@ -117,16 +119,11 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.put("/groups/<group:group>")
     @gate(Permission.ADMIN_NAMESPACE)
     def change_group(group: Group) -> Response:
-        """Change a group, including request forwarding; the storage limit requires an administrator."""
+        """Change a group, including its package settings; the storage limit requires an administrator."""
         viewer = current_principal()
         sent = parameters.read(_CHANGES)
-        forwarding.change_group(
-            group,
-            _CHANGED.of(sent),
-            value=sent.get(FORWARDING, ...),
-            lock=sent.get(FORWARDING_LOCK, ...),
-            by=viewer,
-        )
+        settings = {name: value for name, value in sent.items() if name in _PACKAGE_SETTINGS}
+        cascade.change_group(group, _CHANGED.of(sent), settings, by=viewer)
         return jsonify(representations.group(group, viewer))
 
     @blueprint.delete("/groups/<group:group>")
@@ -150,17 +147,14 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/groups/<group:group>/package_settings")
     @gate(Permission.READ_PACKAGE_SETTINGS)
     def show_package_settings(group: Group) -> Response:
-        """Return request forwarding of a group: its own and the effective value. GitLab has this in GraphQL only."""
+        """Return the package settings of a group: own and effective values. GitLab has this in GraphQL only."""
         return jsonify(representations.package_settings(group))
 
     @blueprint.put("/groups/<group:group>/package_settings")
     @gate(Permission.CHANGE_PACKAGE_SETTINGS)
     def change_package_settings(group: Group) -> Response:
-        """Change request forwarding of a group."""
-        sent = parameters.read(_FORWARDING)
-        forwarding.change_forwarding(
-            group, value=sent.get(FORWARDING, ...), lock=sent.get(FORWARDING_LOCK, ...), by=current_principal()
-        )
+        """Change package settings of a group."""
+        cascade.change_settings(group, parameters.read(_PACKAGE_SETTINGS), by=current_principal())
         return jsonify(representations.package_settings(group))
 
     return blueprint

@@ -15,7 +15,7 @@ from flask import request
 from registry.addresses import root_url
 from registry.blueprints.api import setting_kinds
 from registry.database import utcnow
-from registry.domain import access, forwarding, namespaces
+from registry.domain import access, cascade, namespaces
 from registry.domain.access import HeldRoles, Permission, Principal
 from registry.domain.accounts import users as accounts
 from registry.domain.namespaces import Member
@@ -140,7 +140,7 @@ def groups(listed: Sequence[Group], viewer: Principal, *, statistics: bool = Fal
 
 
 def group(group: Group, viewer: Principal, *, statistics: bool = False) -> JSON:
-    """Return a group without its projects, including request forwarding if the viewer can change it."""
+    """Return a group without its projects, including package settings if the viewer can change them."""
     shown = _group(group) | {
         "shared_with_groups": [],
         "prevent_sharing_groups_outside_hierarchy": False,
@@ -186,15 +186,18 @@ def _group(group: Group) -> JSON:
 
 
 def package_settings(group: Group) -> JSON:
-    """Return request forwarding of a group: its own and the effective value."""
-    standing = forwarding.of_group(group)
-    return {
-        "pypi_package_requests_forwarding": standing.value,
-        "lock_pypi_package_requests_forwarding": standing.lock,
-        "pypi_package_requests_forwarding_locked": standing.is_locked,
-        "pypi_package_requests_forwarding_inherited_value": standing.inherited,
-        "pypi_package_requests_forwarding_effective_value": standing.effective,
-    }
+    """Return the cascading settings of a group: its own and the effective values."""
+    shown: JSON = {}
+    for setting in cascade.SETTINGS:
+        standing = setting.of_group(group)
+        shown |= {
+            setting.name: standing.value,
+            setting.lock_name: standing.lock,
+            f"{setting.name}_locked": standing.is_locked,
+            f"{setting.name}_inherited_value": standing.inherited,
+            f"{setting.name}_effective_value": standing.effective,
+        }
+    return shown
 
 
 def _add_statistics(shown: Iterable[JSON], listed: Sequence[Namespace], viewer: Principal) -> None:

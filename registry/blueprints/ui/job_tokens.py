@@ -16,6 +16,7 @@ from registry.database import utcnow
 from registry.domain import namespaces
 from registry.domain.access import Permission
 from registry.domain.accounts import jobs
+from registry.domain.cascade import JOB_ALLOWLISTS
 from registry.domain.namespaces import ProjectChanges
 from registry.models import Group, JobStatus, Namespace, Project
 
@@ -111,6 +112,7 @@ def _page(
         source_form=source_form or SourceForm(formdata=None),
         sources=sources,
         visible_sources=namespaces.visible_ids(principal(), sources),
+        counts_in_groups=JOB_ALLOWLISTS.holds_in(project),
         running=pagination.page(jobs.running_jobs(project, utcnow())),
     )
     return page, 200 if sent is None else sent.status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import EllipsisType
+from typing import Any, ClassVar
 
 from flask import Blueprint, flash, redirect, render_template, url_for
 from flask_babel import gettext, lazy_gettext
@@ -17,7 +18,7 @@ from registry.blueprints.ui.viewer import principal
 from registry.blueprints.ui.wording import role_name
 from registry.domain import access, forwarding, namespaces
 from registry.domain.access import Permission
-from registry.domain.forwarding import Forwarding
+from registry.domain.cascade import FORWARDING, JOB_ALLOWLISTS, CascadingSetting, Standing
 from registry.domain.namespaces import ProjectChanges, ProjectSettings
 from registry.domain.packages import protection
 from registry.domain.packages.protection import RuleChanges
@@ -32,9 +33,35 @@ PROJECT_SETTINGS = "/<page_project:project>/-/settings/packages_and_registries"
 Page = Response | tuple[str, int]
 
 
-class ForwardingForm(Form):
+class CascadingForm(Form):
+    """A setting of a group, and whether it is locked for subgroups; its fields have the names of the setting."""
+
+    setting: ClassVar[CascadingSetting]
+
+    @classmethod
+    def of(cls, standing: Standing, **options: object) -> CascadingForm:
+        values = {cls.setting.name: standing.effective, cls.setting.lock_name: standing.lock}
+        return cls(**values, **options)
+
+    @property
+    def value(self) -> Any:
+        return self[self.setting.name]
+
+    @property
+    def lock(self) -> Any:
+        return self[self.setting.lock_name]
+
+
+class ForwardingForm(CascadingForm):
+    setting = FORWARDING
     pypi_package_requests_forwarding = BooleanField(_("Forward PyPI package requests"))
     lock_pypi_package_requests_forwarding = BooleanField(_("Enforce PyPI setting for all subgroups"))
+
+
+class JobAllowlistsForm(CascadingForm):
+    setting = JOB_ALLOWLISTS
+    enforce_job_token_allowlists_on_group_endpoints = BooleanField(_("Enforce job token allowlists on group endpoints"))
+    lock_enforce_job_token_allowlists_on_group_endpoints = BooleanField(_("Enforce this setting for all subgroups"))
 
 
 DuplicatesForm = form_of(ProjectSettings, Section.DUPLICATES)
@@ -67,38 +94,34 @@ class ProtectionRuleForm(Form):
 def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("settings", __name__)
 
-    @blueprint.route(GROUP_SETTINGS, methods=["GET", "POST"])
+    @blueprint.get(GROUP_SETTINGS)
     @gate(Permission.CHANGE_PACKAGE_SETTINGS)
     def group_packages_and_registries(group: Group) -> Page:
-        """Show and change request forwarding of a group."""
-        standing = forwarding.of_group(group)
-        form = ForwardingForm(
-            pypi_package_requests_forwarding=standing.effective, lock_pypi_package_requests_forwarding=standing.lock
-        )
-        if form.validate_on_submit():
-            with form.refusals():
-                forwarding.change_forwarding(
-                    group,
-                    value=_chosen(form, standing),
-                    lock=form.lock_pypi_package_requests_forwarding.data,
-                    by=principal(),
-                )
-                return _saved(group)
-        page = render_template(
-            "ui/settings/group.html",
-            namespace=group,
-            form=form,
-            forwarding=standing,
-            source=_visible_group(standing.inherited_from),
-            locker=_visible_group(standing.locked_by),
-        )
-        return page, form.status
+        """Show request forwarding of a group, and whether job token allowlists count in it."""
+        return _group_page(group)
+
+    @blueprint.post(GROUP_SETTINGS)
+    @gate(Permission.CHANGE_PACKAGE_SETTINGS)
+    def change_forwarding(group: Group) -> Page:
+        return _change_cascading(group, ForwardingForm)
 
     @blueprint.post(f"{GROUP_SETTINGS}/inherit")
     @gate(Permission.CHANGE_PACKAGE_SETTINGS)
     def group_inherit(group: Group) -> Response:
         """Reset request forwarding to the inherited value."""
-        forwarding.change_forwarding(group, value=None, lock=False, by=principal())
+        FORWARDING.change(group, value=None, lock=False, by=principal())
+        return _saved(group)
+
+    @blueprint.post(f"{GROUP_SETTINGS}/job_token_allowlists")
+    @gate(Permission.CHANGE_PACKAGE_SETTINGS)
+    def change_job_allowlists(group: Group) -> Page:
+        """Change whether job token allowlists count on group endpoints."""
+        return _change_cascading(group, JobAllowlistsForm)
+
+    @blueprint.post(f"{GROUP_SETTINGS}/job_token_allowlists/inherit")
+    @gate(Permission.CHANGE_PACKAGE_SETTINGS)
+    def inherit_job_allowlists(group: Group) -> Response:
+        JOB_ALLOWLISTS.change(group, value=None, lock=False, by=principal())
         return _saved(group)
 
     @blueprint.get(PROJECT_SETTINGS)
@@ -170,10 +193,35 @@ def routes(gate: Gate) -> Blueprint:
     return blueprint
 
 
-def _chosen(form: ForwardingForm, standing: Forwarding) -> bool | EllipsisType:
+def _change_cascading(group: Group, kind: type[CascadingForm]) -> Page:
+    standing = kind.setting.of_group(group)
+    form = kind.of(standing)
+    if form.validate_on_submit():
+        with form.refusals():
+            kind.setting.change(group, value=_chosen(form, standing), lock=form.lock.data, by=principal())
+            return _saved(group)
+    return _group_page(group, form)
+
+
+def _chosen(form: CascadingForm, standing: Standing) -> bool | EllipsisType:
     """Return the group's new value; a group that inherits keeps inheriting if the checkbox is unchanged."""
-    value: bool = form.pypi_package_requests_forwarding.data
+    value: bool = form.value.data
     return ... if standing.value is None and value == standing.inherited else value
+
+
+def _group_page(group: Group, sent: CascadingForm | None = None) -> Page:
+    """Render the forms of all settings: the submitted one with its errors, and the others with current values."""
+    shown: dict[str, object] = {}
+    for name, kind in (("forwarding", ForwardingForm), ("job_allowlists", JobAllowlistsForm)):
+        standing = kind.setting.of_group(group)
+        shown[name] = {
+            "standing": standing,
+            "form": sent if isinstance(sent, kind) else kind.of(standing, formdata=None),
+            "source": _visible_group(standing.inherited_from),
+            "locker": _visible_group(standing.locked_by),
+        }
+    page = render_template("ui/settings/group.html", namespace=group, **shown)
+    return page, 200 if sent is None else sent.status
 
 
 def _visible_group(source: int | str | None) -> Group | None:

@@ -6,13 +6,24 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
 
-from sqlalchemy import ColumnElement, and_, exists, false, or_, true
+from sqlalchemy import ColumnElement, and_, exists, false, func, not_, or_, select, true
 
 from registry.database import utcnow
 from registry.domain.access.policy import POLICY, Permission, holds_scope, open_visibilities
 from registry.domain.access.principals import Principal, Reader
 from registry.domain.access.roles import member_below, unexpired
-from registry.models import Ancestry, Membership, Namespace, Project, RegistryAccess, Role, Visibility
+from registry.models import (
+    AllowedJobSource,
+    Ancestry,
+    GroupPackageSettings,
+    InstanceSettings,
+    Membership,
+    Namespace,
+    Project,
+    RegistryAccess,
+    Role,
+    Visibility,
+)
 
 
 def load_reader(principal: Principal) -> Principal:
@@ -25,13 +36,22 @@ def reader_of(principal: Principal) -> Reader:
     if principal.reader is not None:
         return principal.reader
     rule, token = POLICY[Permission.READ_PACKAGE], principal.deploy_token
-    return Reader(
+    reader = Reader(
         is_admin=principal.is_admin,
         visibilities=open_visibilities(principal),
         user_id=principal.user_id,
         deploy_namespace_id=token.namespace_id if token is not None and holds_scope(token, rule) else None,
         least_role=Role.GUEST if principal.user is not None and rule.guests() else rule.role,
         today=utcnow().date(),
+    )
+    if principal.job is None:
+        return reader
+    settings = InstanceSettings.current()
+    return replace(
+        reader,
+        job_project_id=principal.job.project_id,
+        are_allowlists_enforced=settings.enforce_job_token_allowlists_on_group_endpoints,
+        are_allowlists_locked=settings.lock_enforce_job_token_allowlists_on_group_endpoints,
     )
 
 
@@ -40,7 +60,8 @@ def readable(reader: Reader) -> ColumnElement[bool]:
 
     As in GitLab, it is stricter than ``allowed`` on the project in two ways: "allow anyone to pull" applies only to the
     project's own endpoints, and a deploy token sees only its own namespace. It is more permissive in one: in a group, a
-    job token has the access of its user, regardless of the allowlists of the group's projects.
+    job token has the access of its user, regardless of the allowlists of the group's projects, unless the setting for
+    them says otherwise. That of the project's parent counts, so that groups above do not read past it.
     """
     return and_(Project.has_registry, _is_open_to(reader))
 
@@ -79,14 +100,49 @@ def below(ancestor_id: int) -> ColumnElement[bool]:
 
 
 def _is_open_to(reader: Reader) -> ColumnElement[bool]:
+    if reader.job_project_id is not None:
+        as_user = replace(reader, job_project_id=None)
+        accepted = or_(not_(_is_allowlist_enforced(reader)), _accepts_jobs_of(reader.job_project_id))
+        return or_(_is_open_to_all(reader), and_(_is_open_to(as_user), accepted))
     if reader.is_admin:
         return true()
     if reader.deploy_namespace_id is not None:
         return _lies_within(reader.deploy_namespace_id)
-    is_open_to_all = and_(Project.registry_access != RegistryAccess.PRIVATE, _is_visible(reader.visibilities))
     if reader.user_id is None:
-        return is_open_to_all
-    return or_(is_open_to_all, _has_role(reader.user_id, reader.least_role, reader.today))
+        return _is_open_to_all(reader)
+    return or_(_is_open_to_all(reader), _has_role(reader.user_id, reader.least_role, reader.today))
+
+
+def _is_open_to_all(reader: Reader) -> ColumnElement[bool]:
+    return and_(Project.registry_access != RegistryAccess.PRIVATE, _is_visible(reader.visibilities))
+
+
+def _accepts_jobs_of(project_id: int) -> ColumnElement[bool]:
+    """Return a condition on ``Project``: jobs of a project are its own or on its allowlist, or it has none."""
+    is_listed = exists().where(
+        AllowedJobSource.project_id == Project.id,
+        Ancestry.ancestor_id == AllowedJobSource.source_id,
+        Ancestry.namespace_id == project_id,
+    )
+    return or_(Project.id == project_id, Project.job_allowlist_enforced.is_(False), is_listed)
+
+
+def _is_allowlist_enforced(reader: Reader) -> ColumnElement[bool]:
+    """Return a condition on ``Project``: its allowlist counts in groups, by the cascade of ``domain.cascade``."""
+    by_instance = true() if reader.are_allowlists_enforced else false()
+    if reader.are_allowlists_locked:
+        return by_instance
+    value = GroupPackageSettings.enforce_job_token_allowlists_on_group_endpoints
+    above = (
+        select(func.coalesce(value, by_instance))
+        .join(Ancestry, Ancestry.ancestor_id == GroupPackageSettings.group_id)
+        .where(Ancestry.namespace_id == Namespace.id)
+        .limit(1)
+    )
+    is_locked = GroupPackageSettings.lock_enforce_job_token_allowlists_on_group_endpoints
+    topmost_lock = above.where(is_locked).order_by(Ancestry.distance.desc()).scalar_subquery()
+    nearest_value = above.where(value.is_not(None)).order_by(Ancestry.distance).scalar_subquery()
+    return func.coalesce(topmost_lock, nearest_value, by_instance)
 
 
 def _is_visible(visibilities: Iterable[Visibility]) -> ColumnElement[bool]:

@@ -27,6 +27,9 @@ class Reader:
     :ivar deploy_namespace_id: only if the principal is a deploy token that can read packages.
     :ivar least_role: the role that a user needs in a project.
     :ivar today: in UTC; memberships expire.
+    :ivar job_project_id: only if the principal is a CI job.
+    :ivar are_allowlists_enforced: whether job token allowlists count in groups, by the setting of the instance.
+    :ivar are_allowlists_locked: whether groups cannot choose otherwise.
     """
 
     is_admin: bool
@@ -35,6 +38,9 @@ class Reader:
     deploy_namespace_id: int | None
     least_role: Role
     today: date
+    job_project_id: int | None = None
+    are_allowlists_enforced: bool = False
+    are_allowlists_locked: bool = False
 
 
 @dataclass(frozen=True)

@@ -348,6 +348,11 @@ class TestPackageSettings:
             "pypi_package_requests_forwarding_locked": False,
             "pypi_package_requests_forwarding_inherited_value": True,
             "pypi_package_requests_forwarding_effective_value": True,
+            "enforce_job_token_allowlists_on_group_endpoints": None,
+            "lock_enforce_job_token_allowlists_on_group_endpoints": False,
+            "enforce_job_token_allowlists_on_group_endpoints_locked": False,
+            "enforce_job_token_allowlists_on_group_endpoints_inherited_value": False,
+            "enforce_job_token_allowlists_on_group_endpoints_effective_value": False,
         }
 
     def test_an_owner_changes_it_and_takes_it_back(self, rest: Rest, group: Group, owner_token: str) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import event, select
 
 from registry.database import db, utcnow
 from registry.domain import access, forwarding, instance, namespaces
+from registry.domain.cascade import JOB_ALLOWLISTS
 from registry.domain.operation import cleanup
 from registry.domain.packages import deletion, releases, simple
 from registry.domain.packages.simple import SimpleFile, SimplePage
@@ -615,6 +616,41 @@ def test_a_group_shows_exactly_the_packages_the_caller_can_read(app, pip, twine)
         for label, wheel in wheels.items():
             status = pip.download(scope, wheel, credentials).status_code
             assert status == (200 if label in labels else 404 if credentials else 401), (who, label)
+
+
+def test_a_job_reads_through_a_group_what_the_allowlists_deny_unless_they_count_there(app, pip, rest, twine):
+    group = factories.group(visibility=Visibility.PUBLIC)
+    guarded = factories.group(parent=group, visibility=Visibility.PUBLIC)
+    own, listed, closed, beside = (
+        factories.project(name, parent=parent)
+        for name, parent in (("own", group), ("listed", guarded), ("closed", guarded), ("beside", group))
+    )
+    for project in (own, listed, closed, beside):
+        twine.upload(project, build_wheel(name=project.path, version="1"), factories.deploy_token(project))
+    namespaces.allow_job_source(listed, own, by=access.SHELL)
+    owner = factories.member(group, Role.OWNER)
+    job, owner_token = ("gitlab-ci-token", factories.job(own, owner)[1]), factories.access_token(owner)
+
+    def read(scope):
+        names = {entry["name"] for entry in pip.index(scope, job, accept=JSON).json["projects"]}
+        answers = {name: pip.simple_page(scope, name, job).status_code for name in ("listed", "closed", "beside")}
+        assert {name for name, status in answers.items() if status == 200} == names - {"own"}
+        assert set(answers.values()) <= {200, 404} or scope is guarded
+        return names
+
+    def enforce(of, value, lock=False):
+        changes = {JOB_ALLOWLISTS.name: value, JOB_ALLOWLISTS.lock_name: lock}
+        return rest.put(f"/groups/{of.id}/package_settings", owner_token, changes).status_code
+
+    assert pip.index(closed, job).status_code == 404
+    assert read(group) == {"own", "listed", "closed", "beside"}
+    assert enforce(guarded, True) == 200
+    assert read(group) == {"own", "listed", "beside"}, "the group above does not read past it"
+    assert read(guarded) == {"listed"}
+    assert enforce(group, True, lock=True) == 200
+    assert read(group) == {"own", "listed"}
+    assert enforce(guarded, False) == 400
+    assert pip.simple_page(group, "closed", owner_token).status_code == 200
 
 
 def test_a_deploy_token_of_a_parent_group_works_on_a_subgroup_and_sees_its_tree(app, pip, twine):

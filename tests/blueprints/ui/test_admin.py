@@ -9,6 +9,7 @@ from registry.domain import forwarding, instance, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
 from registry.domain.accounts.users import StateChange
+from registry.domain.cascade import FORWARDING
 from registry.domain.settings import Section
 from registry.models import CreationLevel, InstanceSettings, Role, UserState, Visibility
 from tests import factories, setting_values
@@ -359,9 +360,7 @@ def test_an_unknown_user_is_not_found(area, path):
 
 
 def test_forwarding_is_switched_off_and_enforced_for_all(area, owner, group):
-    answer = area.submit(
-        "/admin/application_settings/ci_cd", {forwarding.FORWARDING: None, forwarding.FORWARDING_LOCK: "y"}
-    )
+    answer = area.submit("/admin/application_settings/ci_cd", {FORWARDING.name: None, FORWARDING.lock_name: "y"})
 
     assert answer.location == "/admin/application_settings/ci_cd"
     assert area.get(answer.location).flashes == ["Application settings saved successfully."]

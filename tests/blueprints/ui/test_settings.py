@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry.domain import forwarding, instance, namespaces
+from registry.domain import cascade, forwarding, instance, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import jobs
 from registry.domain.packages import protection
@@ -15,21 +15,22 @@ GROUP = "/groups/acme/-/settings/packages_and_registries"
 PROJECT = "/acme/tools/-/settings/packages_and_registries"
 RULES = f"{PROJECT}/protection_rules"
 CI_CD = "/acme/tools/-/settings/ci_cd"
-FORWARDING, LOCK = forwarding.FORWARDING, forwarding.FORWARDING_LOCK
+FORWARDING, LOCK = cascade.FORWARDING.name, cascade.FORWARDING.lock_name
 HOSTILE = '"><img src=x onerror=alert(1)>'
 
 
-def boxes(page):
-    """The check boxes by name: checked, and whether they can be changed."""
+def boxes(page, setting=cascade.FORWARDING):
+    """The check boxes of a setting by name: checked, and whether they can be changed."""
     return {
         box.get("name"): (box.get("checked") is not None, box.get("disabled") is None)
         for box in page.tree.iter("input")
-        if box.get("type") == "checkbox"
+        if box.get("type") == "checkbox" and box.get("name") in (setting.name, setting.lock_name)
     }
 
 
-def state(page):
-    return " ".join("".join(page.by_class("state")[0].itertext()).split())
+def state(page, setting=cascade.FORWARDING):
+    found = page.by_class("state")[cascade.SETTINGS.index(setting)]
+    return " ".join("".join(found.itertext()).split())
 
 
 def test_a_group_shows_the_effective_value_and_its_source(browser_of, owner, group):
@@ -104,7 +105,7 @@ def test_a_locked_setting_cannot_be_changed_and_names_who_locks_it(browser_of, o
 
     assert boxes(page) == {FORWARDING: (False, False), LOCK: (False, False)}
     assert "The group Acme enforces this for all its subgroups" in state(page)
-    assert "Save changes" not in page.text
+    assert page.text.count("Save changes") == 1, "of the other setting"
     assert forced.status_code == 422
     assert forced.errors == {FORWARDING: "This is enforced by a group above or by the instance."}
     assert forwarding.of_group(inner).value is None
@@ -120,6 +121,24 @@ def test_a_lock_of_the_instance_is_shown(browser_of, owner, group):
 
     assert "An administrator enforces this for the whole instance" in state(page)
     assert boxes(page)[FORWARDING] == (False, False)
+
+
+def test_an_owner_lets_job_token_allowlists_count_and_the_project_shows_it(browser_of, owner, group, project):
+    setting, browser = cascade.JOB_ALLOWLISTS, browser_of(owner)
+    path = f"{GROUP}/job_token_allowlists"
+    before, shown_before = browser.get(GROUP), browser.get(CI_CD).text
+
+    browser.submit(GROUP, {setting.name: "y", setting.lock_name: "y"}, action=path)
+    after, shown_after = browser.get(GROUP), browser.get(CI_CD).text
+    browser.submit(GROUP, action=f"{path}/inherit")
+
+    assert boxes(before, setting) == {setting.name: (False, True), setting.lock_name: (False, True)}
+    assert boxes(after, setting) == {setting.name: (True, True), setting.lock_name: (True, True)}
+    assert state(after, setting) == "Allowlists count on group endpoints. This group decides for itself."
+    assert "Through the indexes of groups, jobs read packages as their users" in shown_before
+    assert "This also counts for packages that jobs read through the indexes of groups." in shown_after
+    assert setting.of_group(group).value is None
+    assert forwarding.of_group(group).value is None
 
 
 @pytest.mark.parametrize(
@@ -141,7 +160,8 @@ def test_a_form_without_the_token_changes_nothing(browser_of, owner, group, proj
     rule = protection.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
 
     for path in (
-        GROUP, f"{GROUP}/inherit", f"{PROJECT}/access", f"{PROJECT}/duplicates", f"{PROJECT}/remarks", RULES,
+        GROUP, f"{GROUP}/inherit", f"{GROUP}/job_token_allowlists", f"{GROUP}/job_token_allowlists/inherit",
+        f"{PROJECT}/access", f"{PROJECT}/duplicates", f"{PROJECT}/remarks", RULES,
         f"{RULES}/{rule.id}", f"{RULES}/{rule.id}/delete", f"{CI_CD}/job_token_permissions", f"{CI_CD}/allowlist",
     ):  # fmt: skip
         assert browser.open(path, method="POST", data={"registry_access": "disabled"}).status_code == 400

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,8 @@ from sqlalchemy import select
 from registry.database import AdvisoryLock, db, transaction, utcnow
 from registry.domain import access, instance, namespaces
 from registry.domain.access import ANONYMOUS, SHELL, Permission, Principal
+from registry.domain.cascade import JOB_ALLOWLISTS
+from registry.errors import SettingLocked
 from registry.models import (
     MEMBER_ROLES,
     InstanceSettings,
@@ -47,16 +50,22 @@ def as_in_lists(principal: Principal) -> Principal:
     return factories.signed_in(principal.user) if principal.job is not None and principal.user else principal
 
 
+def as_in_groups(principal: Principal, project: Project) -> Principal:
+    """In groups a job counts as its user, too, unless the allowlists count there."""
+    return principal if JOB_ALLOWLISTS.holds_in(project) else as_in_lists(principal)
+
+
 def reads_in_lists(principal: Principal, project: Project) -> bool:
     """``allowed``, except for the differences documented at ``readable``."""
-    if not access.allowed(as_in_lists(principal), Permission.READ_PACKAGE, project):
+    reader = as_in_groups(principal, project)
+    if not access.allowed(reader, Permission.READ_PACKAGE, project):
         return False
     if principal.deploy_token is not None and set(principal.deploy_token.scopes) & {*READ, *WRITE}:
         return access.is_within(project, principal.deploy_token.namespace_id)
-    if project.registry_access is not RegistryAccess.PUBLIC or principal.is_admin:
+    if project.registry_access is not RegistryAccess.PUBLIC:
         return True
     least = Role.GUEST if principal.user is not None and _guests_pull() else Role.REPORTER
-    return access.role_in(as_in_lists(principal), project) >= least or _is_open(principal, project)
+    return access.role_in(reader, project) >= least or _is_open(principal, project)
 
 
 def _guests_pull() -> bool:
@@ -75,6 +84,8 @@ def grow_forest(dice: random.Random) -> list[Principal]:
             instance.InstanceChanges(
                 allow_guest_plus_roles_to_pull_packages=dice.random() < 0.5,
                 package_registry_allow_anyone_to_pull_option=dice.random() < 0.5,
+                enforce_job_token_allowlists_on_group_endpoints=dice.random() < 0.5,
+                lock_enforce_job_token_allowlists_on_group_endpoints=dice.random() < 0.2,
             ),
             by=SHELL,
         )
@@ -83,6 +94,10 @@ def grow_forest(dice: random.Random) -> list[Principal]:
         for _ in range(8):
             parent = dice.choice(groups)
             groups.append(factories.group(parent=parent, visibility=_at_most(parent.visibility, dice)))
+        for group in dice.sample(groups, 5):
+            with suppress(SettingLocked):
+                value, lock = dice.choice([True, False, None]), dice.random() < 0.3
+                JOB_ALLOWLISTS.change(group, value=value, lock=lock, by=SHELL)
         projects = []
         for _ in range(30):
             parent = dice.choice(groups)
