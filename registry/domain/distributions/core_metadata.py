@@ -19,7 +19,7 @@ from typing import Any, cast
 from packaging.metadata import RawMetadata, parse_email
 from packaging.specifiers import SpecifierSet
 
-from registry.domain.distributions import filenames
+from registry.domain.distributions import budget, filenames
 from registry.domain.distributions.fields import INTRODUCED, SYNTAX, VERSIONS
 from registry.domain.distributions.gate import Check, Finding
 from registry.errors import InvalidDistribution
@@ -136,8 +136,15 @@ def read(document: bytes) -> CoreMetadata:
     present = {key: _stripped(value) for key, value in parsed.items()}
     known = {key: value for key, value in present.items() if _field(key) in INTRODUCED}
     fields = {key: value for key, value in known.items() if key in _OWN_CHECKS or value not in ("", "UNKNOWN")}
+    budget.refuse_values(_parsed_values(fields))
     malformed = frozenset(field for field in unparsed if field in INTRODUCED)
     return CoreMetadata(document, cast(RawMetadata, fields), malformed, _described(document, head, parsed))
+
+
+def _parsed_values(fields: Mapping[str, Any]) -> set[str]:
+    """Return the different values whose syntax is checked."""
+    checked = [value for key, value in fields.items() if _field(key) in SYNTAX]
+    return {item for value in checked for item in (value if isinstance(value, list) else [value])}
 
 
 def _parsed(head: str) -> tuple[dict[str, Any], dict[str, list[str]]]:
@@ -274,12 +281,14 @@ def wrong_syntax(metadata: CoreMetadata) -> Iterator[Finding]:
     values: dict[str, Any] = dict(sorted(metadata.fields.items()))
     is_newer = (metadata.version_pair or (0, 0)) > max(VERSIONS)
     for key, value in values.items():
-        field, is_list = _field(key), isinstance(value, list)
+        field, items = _field(key), value if isinstance(value, list) else [value]
         is_checked = field in SYNTAX and not (field == "dynamic" and is_newer)
         check = Check.REQUIREMENT if field == "requires-dist" else Check.FIELD_SYNTAX
-        for item in (value if is_list else [value]) if is_checked else []:
+        for item in dict.fromkeys(items) if is_checked else ():
             if len(item) > MAX_SYNTAX_LENGTH:
                 yield check.found(_titled(field), item, _AT_MOST_LENGTH)
+            elif budget.is_nested_too_deeply(item):
+                yield check.found(_titled(field), item, f"at most {budget.MAX_NESTING} nested parentheses")
             elif not SYNTAX[field].accepts(item):
                 yield check.found(_titled(field), item, SYNTAX[field].expected)
 

@@ -16,14 +16,13 @@ from dataclasses import dataclass
 
 from packaging.tags import Tag, parse_tag
 
-from registry.domain.distributions import archives
+from registry.domain.distributions import archives, budget
 from registry.domain.distributions.archives import MIB, Zip
 from registry.domain.distributions.filenames import ParsedFilename
 from registry.domain.distributions.gate import Check, Finding
 from registry.errors import InvalidDistribution, Problem, quoted
 
-MAX_WHEEL_BYTES = MIB
-MAX_TAGS = 10_000  # of a WHEEL, every combination counted; the largest seen have some 50
+MAX_WHEEL_BYTES = MIB // 8
 MAX_RECORD_BYTES = 32 * MIB
 # Unpacking and hashing takes some 6 s per GiB, and clients wait 10 s for a response. For a wheel that unpacks to more
 # than this, only the names and sizes in RECORD are compared.
@@ -96,8 +95,8 @@ def _wrong_tags(lines: list[str], claimed: ParsedFilename | None) -> Iterator[Fi
     def found(value: str, expected: str) -> Finding:
         return Check.WHEEL_TAG.found("WHEEL: Tag", value, expected)
 
-    if sum(math.prod(part.count(".") + 1 for part in line.split("-")) for line in lines) > MAX_TAGS:
-        yield found(f"more than {MAX_TAGS} tags", "one line for each tag of the file name")
+    if sum(math.prod(part.count(".") + 1 for part in line.split("-")) for line in lines) > budget.MAX_TAGS:
+        yield found(f"more than {budget.MAX_TAGS} tags", "one line for each tag of the file name")
         return
     parsed = {line: _parsed(line) for line in lines}
     malformed = [line for line, tags in parsed.items() if not tags]
@@ -106,10 +105,11 @@ def _wrong_tags(lines: list[str], claimed: ParsedFilename | None) -> Iterator[Fi
     if not lines:
         yield found("", "one line for each tag of the file name")
     elif claimed is not None and not malformed:
+        stated = ", ".join(lines)
         listed = _Tags(frozenset[Tag]().union(*parsed.values()))
         for tag in sorted(claimed.tags - listed.tags, key=str):
             if not listed.allows_renaming_to(tag):
-                yield found(", ".join(lines), f"one line for each tag of the file name, also {tag}")
+                yield found(stated, f"one line for each tag of the file name, also {tag}")
 
 
 def _parsed(line: str) -> frozenset[Tag]:
@@ -165,7 +165,9 @@ def wrong_record(wheel: Zip, folder: str) -> Iterator[Finding]:
     """
     unrecorded = {f"{folder}/{name}" for name in _UNRECORDED}
     recorded: dict[str, _Line] = {}
-    yield from _read_lines(wheel.read(f"{folder}/RECORD", MAX_RECORD_BYTES), recorded)
+    document = wheel.read(f"{folder}/RECORD", MAX_RECORD_BYTES)
+    budget.refuse_record(document)
+    yield from _read_lines(document, recorded)
     present = set(wheel.files)
     for path in sorted(present - recorded.keys() - unrecorded):
         yield Check.RECORD_WITHOUT.found("RECORD", f"without {path}", "a line for every file of the wheel")
@@ -195,8 +197,8 @@ def _rows(document: bytes) -> Iterator[tuple[int, list[str]]]:
     rows = csv.reader(io.TextIOWrapper(io.BytesIO(document), "utf-8", newline=""))
     try:
         for count, row in enumerate(rows, 1):
-            if count > archives.MAX_MEMBERS:
-                raise _bad_record(f"more than {archives.MAX_MEMBERS} lines", "one line for each file")
+            if count > budget.MAX_MEMBERS:
+                raise _bad_record(f"more than {budget.MAX_MEMBERS} lines", "one line for each file")
             yield rows.line_num, row
     except UnicodeDecodeError:
         _text("RECORD", document)  # raises the refusal

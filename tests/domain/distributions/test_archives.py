@@ -1,6 +1,7 @@
 import contextlib
 import gzip
 import io
+import random
 import stat
 import struct
 import tarfile
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.domain.distributions.archives import TopFolder, open_zip, quoted, read_tar_gz
+from registry.domain.distributions.archives import TopFolder, _parsed_header, open_zip, quoted, read_tar_gz
 from registry.errors import InvalidDistribution
 from tests.builders import tar_gz_of, zip_of
 
@@ -555,6 +556,22 @@ def tar_with_zeros_behind_its_end() -> bytes:
     return gzipped_with_zeros(raw("top/a.py", A) + bytes(1024), 200 * MIB)
 
 
+def zip_of_deep_folders() -> bytes:
+    return zip_of({f"{number}/" + "d/" * 60 + "a": b"" for number in range(17_000)})
+
+
+def tar_of_deep_folders() -> bytes:
+    return raw_tar(raw("top/" + "d/" * 40 + "a.py") * 25_000)
+
+
+def tar_of_deep_links() -> bytes:
+    return tar_with(*(symlink(f"top/{number}", "a/" * 2000) for number in range(600)))
+
+
+def tar_of_many_pax_records() -> bytes:
+    return raw_tar((pax(b"".join(b"11 %06d=\n" % number for number in range(40_000))) + PLAIN) * 13)
+
+
 def zip_of_a_declared_size() -> bytes:
     return both(22, 24, "<L", 200 * MIB)
 
@@ -567,6 +584,12 @@ BOMBS = {
     "tar of zeros": (read_tar, tar_of_zeros, "allowed for its size"),
     "tar with zeros behind its end": (read_tar, tar_with_zeros_behind_its_end, "allowed for its size"),
     "tar with endless members": (read_tar, lambda: raw_tar(PLAIN * 100_001), "has more than 100000 members"),
+    "zip of deep folders": (read_zip, zip_of_deep_folders, "folders in all paths together, which exceeds the budget"),
+    "tar of deep folders": (read_tar, tar_of_deep_folders, "folders in all paths together, which exceeds the budget"),
+    "tar of deep links": (read_tar, tar_of_deep_links, "folders in all paths together, which exceeds the budget"),
+    "tar of many pax records": (
+        read_tar, tar_of_many_pax_records, "more than 500000 records in extended headers, which exceeds the budget",
+    ),
     "zip of a declared size": (
         read_zip, zip_of_a_declared_size, "bytes unpacks to more than the 67108864 bytes allowed for its size",
     ),
@@ -585,6 +608,32 @@ def test_a_bomb_is_refused(reader, build, reason):
         reader(build())
 
     assert reason in refusal.value.reason
+
+
+def test_a_header_of_a_tar_file_is_read_as_by_tarfile_or_refused():
+    chance = random.Random(1)
+    refused = 0
+    for kind in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.GNUTYPE_LONGNAME, b"7"):
+        for name in ("top/a.py", "top/é/", "top/" * 40 + "a.py"):
+            info, _ = member(name, kind=kind, target="b/c")
+            has_prefix = len(name) > 100
+            if not has_prefix:
+                info.size, info.mtime = chance.choice([0, 8**11 - 1, 8**11]), chance.choice([0, -5, 2**33])
+            block = info.tobuf(tarfile.USTAR_FORMAT if has_prefix else tarfile.GNU_FORMAT)
+            for _ in range(100):
+                changed = bytearray(block)
+                for _ in range(chance.randrange(3)):
+                    changed[chance.randrange(100, 160)] = chance.choice(b"\0 07\x80\xff+_o")
+                changed[148:156] = b" " * 8
+                changed[148:156] = b"%06o\0 " % sum(changed)
+                read = _parsed_header(bytes(changed))
+                if read is None:
+                    refused += 1
+                    continue
+                expected = tarfile.TarInfo.frombuf(bytes(changed), "utf-8", "surrogateescape")
+                for attribute in ("name", "type", "size", "linkname"):
+                    assert getattr(read, attribute) == getattr(expected, attribute)
+    assert 0 < refused < 900
 
 
 def test_zeros_are_no_bomb_while_they_are_few():

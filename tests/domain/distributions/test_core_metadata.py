@@ -65,6 +65,7 @@ def test_a_document_in_order_has_no_problems(document):
     assert problems(document) == []
 
 
+NESTED = "at most 20 nested parentheses"
 NO_REQUIREMENT = "a requirement as in PEP 508"
 NO_SPECIFIERS = "version specifiers as in PEP 440"
 NAME = "up to 255 ASCII letters, digits and . _ - between letters or digits"
@@ -97,7 +98,7 @@ BAD = {
     ),
     "an empty requirement": (of("Requires-Dist:"), ("Requires-Dist", "", NO_REQUIREMENT)),
     "a nested marker": (
-        of(requires_dist=["demo; " + "(" * 5000]), ("Requires-Dist", "demo; " + "(" * 5000, NO_REQUIREMENT),
+        of(requires_dist=["demo; " + "(" * 5000]), ("Requires-Dist", "demo; " + "(" * 5000, NESTED),
     ),
     "a very long requirement": (
         of(requires_dist=["demo" * 2501]), ("Requires-Dist", "demo" * 2501, "at most 10000 characters long"),
@@ -145,7 +146,7 @@ BAD = {
     ),
     "an unknown license": (of("License-Expression: Mine"), ("License-Expression", "Mine", LICENSE)),
     "a nested license": (
-        of("License-Expression: " + "(MIT AND " * 1000), ("License-Expression", ("(MIT AND " * 1000).strip(), LICENSE),
+        of("License-Expression: " + "(MIT AND " * 1000), ("License-Expression", ("(MIT AND " * 1000).strip(), NESTED),
     ),
     "a license file outside": (of("License-File: ../LICENSE"), ("License-File", "../LICENSE", PATH)),
     "a license file by pattern": (of("License-File: LICENSE*"), ("License-File", "LICENSE*", PATH)),
@@ -211,6 +212,11 @@ UNREADABLE = {
     "not UTF-8": (metadata("demo", "1.0", summary="d\u00e9mo").replace(b"\xc3", b"\xff"), "is not UTF-8 at byte 56"),
     "too many fields": (of(*["Classifier: x"] * 50_000), "has over 50000 lines"),
     "too long a field": (of(summary="x" * 4 * MIB), "or 4194304 characters in front of its body"),
+    "too many parsed values": (of(*(f"Provides-Extra: {n:011}" for n in range(49_000))), "exceeds the budget"),
+    "too many long requirements": (
+        of(requires_dist=[f"a{number}" + ",<1" * 2400 for number in range(80)]),
+        "exceeds the budget",
+    ),
     "too many different fields": (of(*(f"X-{number}: x" for number in range(100))), "more than 100 different fields"),
 }
 
@@ -221,6 +227,12 @@ def test_a_document_beyond_the_bounds_is_not_read(document, reason):
         core_metadata.read(document)
 
     assert reason in refusal.value.reason
+
+
+def test_equal_values_count_once_and_nesting_counts_only_parentheses_that_are_open():
+    found = problems(of(requires_dist=["demo; " + "(os_name == 'a') or " * 30 + "(os_name == 'b')"] * 5000))
+
+    assert found == []
 
 
 @pytest.mark.parametrize(

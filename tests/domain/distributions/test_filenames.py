@@ -52,6 +52,7 @@ BAD_FILENAMES = {
     "demo-1.0-py3-none-any-extra-more.whl": "expected is <name>-<version>-<python>-<abi>-<platform>.whl",
     "demo-1.0-x1-py3-none-any.whl": "expected is <name>-<version>-<python>-<abi>-<platform>.whl",
     "demo_-1.0-py3-none-any.whl": "expected is <name>-<version>-<python>-<abi>-<platform>.whl",
+    f"demo-1.0-{'.'.join(['a'] * 30)}-{'.'.join(['b'] * 30)}-any.any.whl": "at most 1000 tags",
     "demo-latest-py3-none-any.whl": "with a version as in PEP 440",
     f"demo-{'1' * 200}.0-py3-none-any.wh": "a name that ends in .whl",
     "demo.tar.gz": "expected is <name>-<version>.tar.gz or .zip",

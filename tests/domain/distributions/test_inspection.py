@@ -193,8 +193,8 @@ BAD_STRUCTURES = {
         "the archive member 'demo-1.0.dist-info/METADATA' is larger than 10485760 bytes",
     ),
     "wheel with too large a WHEEL": (
-        WHEEL, build_wheel(files={f"{INFO}/WHEEL": bytes(MIB + 1)}).content,
-        "the archive member 'demo-1.0.dist-info/WHEEL' is larger than 1048576 bytes",
+        WHEEL, build_wheel(files={f"{INFO}/WHEEL": bytes(MIB // 8 + 1)}).content,
+        "the archive member 'demo-1.0.dist-info/WHEEL' is larger than 131072 bytes",
     ),
     "wheel with another's WHEEL": (
         WHEEL, build_wheel(tag="cp312-cp312-win_amd64", filename=WHEEL).content,

@@ -270,7 +270,7 @@ def test_a_wheel_beyond_the_bound_is_compared_by_names_and_sizes_only(monkeypatc
 
 def test_a_record_of_endless_lines_takes_little_memory():
     opened = archives.open_zip(
-        io.BytesIO(zip_of({RECORD: b"".join(b"%d,,\n" % number for number in range(2_000_000)), "a": b""}))
+        io.BytesIO(zip_of({RECORD: b"".join(b"%d,,\n" % number for number in range(400_000)), "a": b""}))
     )
 
     tracemalloc.start()
@@ -280,6 +280,18 @@ def test_a_record_of_endless_lines_takes_little_memory():
     tracemalloc.stop()
 
     assert peak < 3 * wheels.MAX_RECORD_BYTES
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"a/" * 30_000 + b",,\n", b"a\\" * 30_000 + b",,\n", b"," * 60_000 + b"\n"],
+    ids=["folders", "Windows folders", "commas"],
+)
+def test_a_record_over_the_budget_is_not_parsed(line):
+    opened = archives.open_zip(io.BytesIO(zip_of({RECORD: line * 40, "a": b""})))
+
+    with pytest.raises(InvalidDistribution, match="exceeds the budget"):
+        list(wheels.wrong_record(opened, INFO))
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha224"])
