@@ -204,7 +204,7 @@ def answer_for(index_url: str, name: str) -> tuple[int, str]:
 def switch_forwarding_off(page: Page, group: str) -> None:
     page.goto(f"/groups/{group}/-/settings/packages_and_registries")
     page.get_by_label("Forward PyPI package requests").uncheck()
-    page.get_by_role("button", name="Save changes").click()
+    page.locator("#packages-forwarding-settings").get_by_role("button", name="Save changes").click()
     expect(page.get_by_role("status")).to_contain_text("Settings saved successfully.")
     expect(page.get_by_label("Forward PyPI package requests")).not_to_be_checked()
 

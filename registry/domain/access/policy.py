@@ -283,7 +283,7 @@ def _forbidden(principal: Principal, rule: Rule, namespace: Namespace) -> Forbid
     if rule.uses_registry and not _has_registry(namespace):
         return Forbidden().explained(
             "Package registry disabled",
-            f"The package registry of {place} is switched off. A Maintainer can switch it on under Settings > "
+            f"The package registry of {place} is switched off. An Owner can switch it on under Settings > "
             "Packages and registries.",
         )
     if not _admits(namespace, rule):

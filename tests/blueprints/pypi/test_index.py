@@ -647,6 +647,8 @@ def test_a_job_reads_through_a_group_what_the_allowlists_deny_unless_they_count_
     assert enforce(guarded, True) == 200
     assert read(group) == {"own", "listed", "beside"}, "the group above does not read past it"
     assert read(guarded) == {"listed"}
+    assert enforce(group, False, lock=True) == 200
+    assert read(group) == {"own", "listed", "closed", "beside"}, "the lock above counts"
     assert enforce(group, True, lock=True) == 200
     assert read(group) == {"own", "listed"}
     assert enforce(guarded, False) == 400

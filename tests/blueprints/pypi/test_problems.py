@@ -195,7 +195,7 @@ QUARANTINED = (
     [
         (
             switch_off, PAGE, 403, "Package registry disabled",
-            "The package registry of the project acme/tools is switched off. A Maintainer can switch it on under "
+            "The package registry of the project acme/tools is switched off. An Owner can switch it on under "
             "Settings > Packages and registries.",
         ),
         (

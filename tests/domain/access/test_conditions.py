@@ -94,7 +94,7 @@ def grow_forest(dice: random.Random) -> list[Principal]:
         for _ in range(8):
             parent = dice.choice(groups)
             groups.append(factories.group(parent=parent, visibility=_at_most(parent.visibility, dice)))
-        for group in dice.sample(groups, 5):
+        for group in dice.sample(groups, len(groups)):
             with suppress(SettingLocked):
                 value, lock = dice.choice([True, False, None]), dice.random() < 0.3
                 JOB_ALLOWLISTS.change(group, value=value, lock=lock, by=SHELL)
