@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import pytest
 
 from registry.database import utcnow
@@ -104,7 +106,10 @@ def test_the_overview_counts_the_records_of_the_instance(area, owner, project):
     told = facts(page)
     assert {"Users": "2", "Groups": "1", "Projects": "1", "Packages": "1", "Assets": "1"}.items() <= told.items()
     assert told["Storage"] == f"{len(built.content)} bytes"
-    assert (told["Registry"], told["Public index"]) == ("0.1.0", "https://upstream.test/simple")
+    assert (told["Registry"], told["Public index"]) == (
+        version("private-pypi-registry"),
+        "https://upstream.test/simple",
+    )
 
 
 @pytest.mark.parametrize(
