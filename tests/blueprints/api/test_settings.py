@@ -25,6 +25,8 @@ class TestSettings:
             "id": 1,
             "pypi_package_requests_forwarding": True,
             "lock_pypi_package_requests_forwarding": False,
+            "enforce_job_token_allowlists_on_group_endpoints": False,
+            "lock_enforce_job_token_allowlists_on_group_endpoints": False,
             "package_registry_allow_anyone_to_pull_option": True,
             "allow_guest_plus_roles_to_pull_packages": False,
             "personal_access_token_prefix": "glpat-",

@@ -77,7 +77,7 @@ def revoked(project: Project) -> Credentials:
 
 
 def narrow(project: Project) -> Credentials:
-    return factories.access_token(factories.user(), "read_user")
+    return factories.access_token(factories.member(project, Role.GUEST), "read_user")
 
 
 def expired_deploy_token(project: Project) -> Credentials:

@@ -19,12 +19,12 @@ FORWARDING, LOCK = cascade.FORWARDING.name, cascade.FORWARDING.lock_name
 HOSTILE = '"><img src=x onerror=alert(1)>'
 
 
-def boxes(page, setting=cascade.FORWARDING):
-    """The check boxes of a setting by name: checked, and whether they can be changed."""
+def boxes(page, setting=None):
+    """The check boxes by name, of one cascading setting or all: checked, and whether they can be changed."""
     return {
         box.get("name"): (box.get("checked") is not None, box.get("disabled") is None)
         for box in page.tree.iter("input")
-        if box.get("type") == "checkbox" and box.get("name") in (setting.name, setting.lock_name)
+        if box.get("type") == "checkbox" and (setting is None or box.get("name") in (setting.name, setting.lock_name))
     }
 
 
@@ -37,7 +37,7 @@ def test_a_group_shows_the_effective_value_and_its_source(browser_of, owner, gro
     page = browser_of(owner).get(GROUP)
 
     assert page.status_code == 200
-    assert boxes(page) == {FORWARDING: (True, True), LOCK: (False, True)}
+    assert boxes(page, cascade.FORWARDING) == {FORWARDING: (True, True), LOCK: (False, True)}
     assert "Forward PyPI package requests" in page.text
     assert "Enforce PyPI setting for all subgroups" in page.text
     assert state(page) == "Requests are forwarded. Inherited from the settings of the instance."
@@ -103,7 +103,7 @@ def test_a_locked_setting_cannot_be_changed_and_names_who_locks_it(browser_of, o
     page = browser.get(path)
     forced = browser.post(path, {FORWARDING: "y"})
 
-    assert boxes(page) == {FORWARDING: (False, False), LOCK: (False, False)}
+    assert boxes(page, cascade.FORWARDING) == {FORWARDING: (False, False), LOCK: (False, False)}
     assert "The group Acme enforces this for all its subgroups" in state(page)
     assert page.text.count("Save changes") == 1, "of the other setting"
     assert forced.status_code == 422
