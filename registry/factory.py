@@ -32,6 +32,7 @@ from registry.blueprints.routing import (
 )
 from registry.domain.accounts.sessions import LIFETIME
 from registry.domain.packages.downloads import Tally
+from registry.domain.packages.readmes import Readmes
 from registry.domain.reachability import Upstream
 from registry.errors import Code, DiskFull, RegistryError, Unavailable, is_disk_full
 from registry.metrics import Metrics
@@ -86,6 +87,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     app.extensions["admissions"] = Admissions(app.config["TOKEN_KEY"])
     app.extensions["storage"] = open_storage(values["STORAGE_URL"], values)
     app.extensions["receptions"] = Receptions(values["INSTANCE_PATH"] / "receiving", values["MAX_RECEIVING_SIZE"])
+    app.extensions["readmes"] = Readmes(app.extensions["storage"])
     sessions.init_app(app)
     observability.init_app(app)
     app.register_blueprint(pypi.blueprint)

@@ -21,6 +21,7 @@ from registry import create_app, database
 from registry.database import db, is_sqlite
 from registry.domain import http
 from registry.domain.accounts import users
+from registry.domain.distributions import readmes
 from registry.models import Group, Package, PackageFile, Project, Role, User
 from registry.storage import Storage, cloud
 from tests import factories, postgresql
@@ -178,7 +179,8 @@ def app(_app: Flask) -> Iterator[Flask]:
     """The application, empty as after the first migration, with its context pushed."""
     with _app.app_context():
         factories.empty()
-        shutil.rmtree(_app.extensions["storage"].root / "sha256", ignore_errors=True)
+        for folder in ("sha256", "readme"):
+            shutil.rmtree(_app.extensions["storage"].root / folder, ignore_errors=True)
         yield _app
         db.session.rollback()
 
@@ -191,9 +193,13 @@ def storage(app: Flask) -> Storage:
 
 @pytest.fixture
 def store_files(app: Flask) -> object:
-    """All files of the store, staged ones included, as relative paths."""
+    """All files of the store, staged ones included, as relative paths; not READMEs, which are rendered at any time."""
     root: Path = app.extensions["storage"].root
-    return lambda: sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    return lambda: sorted(
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.is_file() and root / "readme" not in path.parents
+    )
 
 
 @pytest.fixture
@@ -276,6 +282,15 @@ def impatience(object_store_seconds: Callable[..., None]) -> None:
 def patience(object_store_seconds: Callable[..., None]) -> None:
     """Timeouts that no busy machine reaches: an object store that is slow does not count as silent."""
     object_store_seconds(CONNECT=60, READ=60, PART=60, PROBE=60, SLOW=60)
+
+
+@pytest.fixture
+def busy_helpers() -> Iterator[ExitStack]:
+    """All helpers that render READMEs are busy, until the test closes this or ends."""
+    with ExitStack() as busy:
+        for _ in range(readmes.HELPERS):
+            busy.enter_context(readmes._helpers)
+        yield busy
 
 
 @pytest.fixture

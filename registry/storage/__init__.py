@@ -169,6 +169,15 @@ def object_key(sha256: str) -> str:
     return f"sha256/{sha256[:2]}/{sha256}"
 
 
+def readme_key(digest: str) -> str:
+    """Return the key of a rendered README by the digest of what it was rendered from; it can be rendered again."""
+    return f"readme/{digest[:2]}/{digest}"
+
+
+def is_readme(key: str) -> bool:
+    return key.startswith("readme/")
+
+
 def digest_in(key: str) -> str | None:
     """Return the digest in a key made by ``object_key``; ``None`` for any other key."""
     found = _OBJECT_KEY.fullmatch(key)

@@ -37,6 +37,7 @@ from registry.domain import instance
 from registry.domain.access import Permission
 from registry.domain.packages import publishing, usage
 from registry.domain.packages.publishing import Upload
+from registry.domain.packages.readmes import Readmes
 from registry.domain.packages.usage import Limit
 from registry.errors import BadRequest, Code, InvalidParameter, Problem, TooLarge
 from registry.models import Project
@@ -82,6 +83,8 @@ def routes(gate: Gate) -> Blueprint:
                 received_upload(staged, allowed.file_bytes), project=project, principal=current_principal(),
                 storage=storage, max_size_bytes=allowed.file_bytes, now=utcnow(), limits=allowed.limits,
             )  # fmt: skip
+        if published.description is not None:
+            _readmes().begin(published.description)
         if published.is_new:
             request.environ[metrics.EVENT] = metrics.Upload(staged.size_bytes)
             return make_response(jsonify(message="201 Created", **_remarks(published.remarks)), 201)
@@ -108,6 +111,11 @@ def routes(gate: Gate) -> Blueprint:
 
 def _remarks(remarks: tuple[Problem, ...]) -> dict[str, object]:
     return {"remarks": [remark.as_json() for remark in remarks]} if remarks else {}
+
+
+def _readmes() -> Readmes:
+    readmes: Readmes = current_app.extensions["readmes"]
+    return readmes
 
 
 def _storage() -> Storage:

@@ -12,7 +12,6 @@ from werkzeug.wrappers import Response
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import commands, pagination
 from registry.blueprints.ui.frame import namespace_url, pypi_url
-from registry.blueprints.ui.readme import readme
 from registry.blueprints.ui.viewer import may, principal
 from registry.database import utcnow
 from registry.domain import forwarding, namespaces, paging
@@ -20,6 +19,7 @@ from registry.domain.access import Permission
 from registry.domain.accounts import users
 from registry.domain.packages import deletion, downloads, index, lists, names, protection
 from registry.domain.packages.lists import PackageFilter
+from registry.domain.packages.readmes import Readme, Readmes
 from registry.domain.paging import Listing
 from registry.models import Group, Package, PackageFile, Project
 
@@ -192,7 +192,6 @@ def _detail(namespace: Project | Group, package: Package) -> str:
     project = package.project
     group = _group_of(namespace, project)
     pipelines = lists.pipelines_of([package]).get(package.id, [])
-    digest = lists.core_metadata_digest(package)
     is_open = index.opens_to_all(project, project)
     listing = lists.with_remarks(lists.ordered_files(package, "id", descending=False))
     files: paging.Page[PackageFile] = pagination.page(listing)
@@ -202,7 +201,7 @@ def _detail(namespace: Project | Group, package: Package) -> str:
         file_downloads=downloads.of_files(files.items, utcnow().date()),
         first_pipeline=pipelines[-1] if pipelines else None,
         updates=pipelines[-2 : -2 - MOST_UPDATES : -1],
-        readme=readme(current_app.extensions["storage"], digest) if digest else None,
+        readme=_readme(package),
         is_open=is_open,
         installation=commands.installation(package.name, package.version, pypi_url(project), is_open=is_open),
         group=group,
@@ -215,6 +214,12 @@ def _detail(namespace: Project | Group, package: Package) -> str:
         forwards=forwarding.forwards(project),
         **_header(namespace, package, lists.count(lists.versions_beside(package))),
     )
+
+
+def _readme(package: Package) -> Readme | None:
+    digest = lists.core_metadata_digest(package)
+    readmes: Readmes = current_app.extensions["readmes"]
+    return readmes.shown(digest) if digest else None
 
 
 def _header(namespace: Project | Group, package: Package, other_versions: int) -> dict[str, object]:

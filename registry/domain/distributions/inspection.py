@@ -19,7 +19,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from registry.domain.distributions import archives, core_metadata, filenames, readmes, wheels
 from registry.domain.distributions.archives import Zip
-from registry.domain.distributions.core_metadata import CoreMetadata
+from registry.domain.distributions.core_metadata import CoreMetadata, Description
 from registry.domain.distributions.filenames import Kind, ParsedFilename
 from registry.domain.distributions.gate import Check, Finding
 from registry.errors import InvalidDistribution, Problem, quoted
@@ -49,6 +49,7 @@ class Distribution:
     requires_python: str
     core_metadata: bytes
     core_metadata_is_final: bool
+    description: Description
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,7 @@ def _distribution(filename: str, kind: Kind, metadata: CoreMetadata) -> Distribu
         requires_python=metadata.python_specifiers,
         core_metadata=metadata.document,
         core_metadata_is_final=kind is Kind.WHEEL or metadata.is_final_in_sdist,
+        description=metadata.description,
     )
 
 

@@ -21,9 +21,9 @@ from typing import TextIO
 import nh3
 from readme_renderer import markdown, rst
 
-PROCESSOR_SECONDS = 3
-MEMORY_BYTES = 1 << 30
-LONGEST_HTML = 4 << 20
+PROCESSOR_SECONDS = 2
+MEMORY_BYTES = 256 << 20
+LONGEST_HTML = 2 << 20
 WRONG = 3  # exit status: the README is invalid for its content type
 LONGEST_REASON = 300
 

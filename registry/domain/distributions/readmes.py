@@ -1,7 +1,8 @@
 """Rendering of untrusted package descriptions as safe HTML.
 
-A separate process with limits on time and memory does the work (``readme_worker``): a page of deeply nested text can
-keep a renderer busy for minutes, and nothing in this process could stop it.
+Separate processes with limits on time and memory do the work (``readme_worker``), at most ``HELPERS`` at a time: a page
+of deeply nested text can keep a renderer busy for minutes, and nothing in this process could stop it. They get no
+environment, which can contain secrets.
 """
 
 from __future__ import annotations
@@ -9,47 +10,82 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from dataclasses import dataclass
 from email.message import Message
 from functools import lru_cache
 from pathlib import Path
 
 from registry.domain.distributions.core_metadata import Description
 
-LONGEST_CHARACTERS = 1 << 20  # longer descriptions are not checked, and pages do not show them
+LONGEST_BYTES = 512 * 1024  # longer descriptions are neither rendered nor checked
+HELPERS = 2
+# The processor time of a helper is limited to 2 s. On a busy machine, it can take longer to get that.
 PATIENCE_SECONDS = 10
+UPLOAD_WAITS_SECONDS = 2  # for one of the helpers
 WRONG = 3  # exit status of the worker for a description that is invalid for its content type
 _WORKER = Path(__file__).with_name("readme_worker.py")
+_helpers = threading.BoundedSemaphore(HELPERS)
 
 
-def html(description: Description) -> str | None:
-    """Render a description as safe HTML; return ``None`` if it has to be shown as plain text.
+class Busy(Exception):
+    """No helper was free, or the machine was too busy for the helper to finish."""
 
-    :raises subprocess.TimeoutExpired: the machine was too busy to run the worker, whose own processor time is limited
-        far below this timeout.
+
+@dataclass(frozen=True)
+class Rendering:
+    """The result of rendering a description.
+
+    :ivar html: safe HTML; ``None`` if the description has to be shown as plain text.
+    :ivar fault: the error for which the description is invalid for its content type; empty if there is none.
     """
-    worker = _work(description)
-    return worker.stdout.decode() if worker.returncode == 0 else None
+
+    html: str | None
+    fault: str = ""
 
 
-@lru_cache(maxsize=16)  # the files of a release share one description, and starting the worker takes a quarter second
+def is_too_long(description: Description) -> bool:
+    return len(description.text.encode("utf-8", "replace")) > LONGEST_BYTES
+
+
+def rendered(description: Description, wait_seconds: float = PATIENCE_SECONDS) -> Rendering:
+    """Render a description.
+
+    :param wait_seconds: how long to wait for one of the helpers.
+    :raises Busy: try again later.
+    """
+    if not _helpers.acquire(timeout=wait_seconds):
+        raise Busy
+    try:
+        return _worked(description)
+    except subprocess.TimeoutExpired as error:
+        raise Busy from error
+    finally:
+        _helpers.release()
+
+
 def fault(description: Description) -> str | None:
-    """Return the error in a reStructuredText description; ``None`` if there is none or the worker times out.
+    """Return the error in a reStructuredText description; ``None`` if there is none or it takes too long to find it.
 
     Other content types have no errors.
     """
     message = Message()
     message["Content-Type"] = " ".join(description.content_type.split())
-    text = description.text
-    if message.get_content_type() != "text/x-rst" or not text.strip() or len(text) > LONGEST_CHARACTERS:
+    if message.get_content_type() != "text/x-rst" or not description.text.strip() or is_too_long(description):
         return None
     try:
-        worker = _work(description)
-    except subprocess.TimeoutExpired:  # the machine is busy, which does not make the file invalid
+        return rendered(description, UPLOAD_WAITS_SECONDS).fault or None
+    except Busy:  # which does not make the file invalid
         return None
-    return worker.stderr.decode() if worker.returncode == WRONG else None
 
 
-def _work(description: Description) -> subprocess.CompletedProcess[bytes]:
+@lru_cache(maxsize=8)  # the files of a release share one description, and starting a helper takes a quarter second
+def _worked(description: Description) -> Rendering:
     sent = json.dumps({"text": description.text, "content_type": description.content_type})
     command = [sys.executable, "-I", str(_WORKER)]
-    return subprocess.run(command, input=sent.encode(), capture_output=True, timeout=PATIENCE_SECONDS, check=False)  # noqa: S603
+    worker = subprocess.run(  # noqa: S603
+        command, input=sent.encode(), capture_output=True, timeout=PATIENCE_SECONDS, check=False, env={}
+    )
+    if worker.returncode == WRONG:
+        return Rendering(None, worker.stderr.decode())
+    return Rendering(worker.stdout.decode() if worker.returncode == 0 else None)

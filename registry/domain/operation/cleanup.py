@@ -17,13 +17,15 @@ from sqlalchemy.orm import aliased
 from registry.database import AdvisoryLock, db, objects_removable, transaction
 from registry.errors import BackupUnderWay
 from registry.models import AccessToken, DeployToken, FileStatus, Job, OldPath, Package, PackageFile, PackageStatus
-from registry.storage import Storage, StoredObject, digest_in
+from registry.storage import Storage, StoredObject, digest_in, is_readme
 
 # An upload stores its object before its row, so a recent object can belong to an unfinished upload. Removing it would
 # be safe (see remove_orphans), but the upload would have to write it again.
 GRACE = timedelta(hours=1)
 # GitLab also keeps inactive access tokens of projects and groups for this long, so that they can be looked up.
 TOKEN_RETENTION = timedelta(days=30)
+# Pages of deleted packages need no README, and those of others have it rendered again.
+README_RETENTION = timedelta(days=30)
 BATCH = 200
 
 Purgeable = Package | PackageFile | AccessToken | DeployToken | Job | OldPath
@@ -46,7 +48,8 @@ class Report:
 
 
 def run(storage: Storage, now: datetime) -> Report:
-    """Remove deleted rows, orphaned objects older than ``GRACE``, and tokens ``TOKEN_RETENTION`` after their end.
+    """Remove deleted rows, orphaned objects older than ``GRACE``, tokens ``TOKEN_RETENTION`` after their end, and
+    rendered READMEs after ``README_RETENTION``.
 
     A package without files remains, so that requests for its name are not forwarded.
 
@@ -61,6 +64,9 @@ def run(storage: Storage, now: datetime) -> Report:
     for orphan in remove_orphans(storage, stored_before=now - GRACE):
         objects += 1
         size_bytes += orphan.size_bytes
+    for readme in _remove_readmes(storage, stored_before=now - README_RETENTION):
+        objects += 1
+        size_bytes += readme.size_bytes
     return Report(packages, files, tokens, objects, size_bytes, storage.sweep())
 
 
@@ -79,6 +85,14 @@ def remove_orphans(storage: Storage, *, stored_before: datetime) -> Generator[St
                 removed = _unreferenced(orphans)
                 storage.delete(*(orphan.key for orphan in removed))
         yield from removed
+
+
+def _remove_readmes(storage: Storage, *, stored_before: datetime) -> Iterator[StoredObject]:
+    """Remove the rendered READMEs that were stored before this time, and yield each one after its removal."""
+    for found in storage.objects():
+        if is_readme(found.key) and found.modified_at < stored_before:
+            storage.delete(found.key)
+            yield found
 
 
 def refuse_during_backup() -> None:

@@ -18,6 +18,7 @@ from registry.database import AdvisoryLock, constant, db, execute, hold, objects
 from registry.domain import audit, namespaces
 from registry.domain.access import Principal
 from registry.domain.distributions import core_metadata, inspection
+from registry.domain.distributions.core_metadata import Description
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.distributions.gate import Check, Finding
 from registry.domain.distributions.inspection import Distribution, Examination
@@ -180,11 +181,13 @@ class Publication:
     """A published file, and whether it is new in its project.
 
     :ivar remarks: the problems with which the file was accepted; empty if it is not new.
+    :ivar description: that of the file; ``None`` if the file is not new.
     """
 
     file_id: int
     is_new: bool
     remarks: tuple[Problem, ...] = ()
+    description: Description | None = None
 
     @property
     def file(self) -> PackageFile:
@@ -278,7 +281,8 @@ def publish(
         publication = _Accepted(upload, distribution, remarks, document, project, principal, now, is_new)
         try:
             _store(publication.contents, storage)  # objects before rows, so that a crash leaves no broken link
-            return Publication(_record(publication, storage), is_new=True, remarks=remarks)
+            file_id = _record(publication, storage)
+            return Publication(file_id, is_new=True, remarks=remarks, description=distribution.description)
         except RegistryError as refusal:
             _discard(publication.contents, storage)
             # A concurrent upload can have published the same file first.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import re
-import sys
+import threading
+import time
 
 import pytest
 
-from registry.blueprints.ui import readme
 from registry.domain.distributions import readme_worker, readmes
 from registry.domain.distributions.core_metadata import Description, description
+from registry.domain.packages.readmes import MAX_WAITING, Readme, Readmes, Remark
+from registry.storage import is_readme
 from tests import factories
 from tests.builders import build_sdist, build_wheel, metadata
 
@@ -64,13 +66,30 @@ def shown(browser_of, owner, project):
     def show(description, content_type=MARKDOWN):
         built = build_wheel(description=description, description_content_type=content_type)
         package_id = factories.published(project, built).package_id
-        page = browser_of(owner).get(f"/acme/tools/-/packages/{package_id}")
-        assert page.status_code == 200
+        page = complete_page(browser_of(owner), package_id)
         found = page.by_class("readme")
         assert page.tree is not None
         return found[0] if found else None
 
     return show
+
+
+def complete_page(browser, package_id):
+    """The page of a package, loaded again until it has its README."""
+    return soon(lambda: browser.get(f"/acme/tools/-/packages/{package_id}"), lambda page: not is_pending(page))
+
+
+def is_pending(page):
+    assert page.status_code == 200
+    return bool(page.by_class("readme-pending"))
+
+
+def soon(look, is_done):
+    end = time.monotonic() + 60
+    while not is_done(found := look()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return found
 
 
 def test_markdown_is_shown_below_the_headings_of_the_page(shown):
@@ -103,7 +122,7 @@ def test_the_newest_file_speaks_for_the_package(browser_of, owner, project):
     factories.published(project, build_wheel(description="old", description_content_type=MARKDOWN))
     file = factories.published(project, build_sdist(description="new", description_content_type=MARKDOWN))
 
-    page = browser_of(owner).get(f"/acme/tools/-/packages/{file.package_id}")
+    page = complete_page(browser_of(owner), file.package_id)
 
     assert page.by_class("readme")[0].find("p").text == "new"
 
@@ -180,7 +199,7 @@ def test_an_attack_has_no_effect_on_the_page(shown):
     "content_type", ["text/html", "nonsense", "text/markdown; variant=\x00", 'text/markdown; variant="x', "a/b\tc; d"]
 )
 def test_an_unknown_type_is_shown_as_plain_text_or_as_the_default(content_type):
-    rendered = readmes.html(Description("<b>*words*</b>", content_type))
+    rendered = readmes.rendered(Description("<b>*words*</b>", content_type)).html
 
     assert rendered is None or is_harmless(rendered)
 
@@ -204,17 +223,70 @@ def test_a_description_that_takes_too_long_is_shown_as_plain_text(shown, text, c
     assert shown(text, content_type).find("div").text.strip() == text.strip()
 
 
-def test_a_description_beyond_all_measure_is_left_out(shown):
-    assert shown("word " * 250_000) is None
+def test_the_beginning_of_a_very_long_description_is_shown_as_text(browser_of, owner, project):
+    text = "# Long\n" + "word " * 110_000
+    built = build_wheel(description=text, description_content_type=MARKDOWN)
+
+    page = browser_of(owner).get(f"/acme/tools/-/packages/{factories.published(project, built).package_id}")
+
+    assert page.by_class("readme")[0].find("div").text == text[: readmes.LONGEST_BYTES]
+    assert "longer than 512 kB" in page.text
 
 
-def test_a_readme_is_rendered_once(storage, project, monkeypatch):
-    file = factories.published(project, build_wheel(description="# Once", description_content_type=MARKDOWN))
-    first = readme.readme(storage, file.core_metadata_sha256)
-    monkeypatch.setattr(sys, "executable", "/nowhere")
+@pytest.mark.parametrize(("language", "sentence"), [("en", "is being prepared"), ("ja", "準備しています")])
+def test_a_page_does_not_wait_for_its_readme(browser_of, owner, project, busy_helpers, language, sentence):
+    built = build_wheel(description=f"# Later {language}", description_content_type=MARKDOWN)
+    package_id = factories.published(project, built).package_id
+    browser = browser_of(owner)
 
-    assert readme.readme(storage, file.core_metadata_sha256) == first
+    page = browser.get(f"/acme/tools/-/packages/{package_id}", headers={"Accept-Language": language})
+    busy_helpers.close()
+
+    assert is_pending(page)
+    assert sentence in page.text
+    assert complete_page(browser, package_id).by_class("readme")[0].find("h3").text == f"Later {language}"
+
+
+def test_rendering_begins_when_a_file_is_published(twine, project, owner, storage):
+    wheel = build_wheel(description="# Published", description_content_type=MARKDOWN)
+
+    response = twine.upload(project, wheel, factories.access_token(owner))
+
+    assert response.status_code == 201
+    soon(lambda: [found for found in storage.objects() if is_readme(found.key)], bool)
+
+
+def test_what_was_rendered_or_failed_is_kept_for_all_processes(storage, project, monkeypatch):
+    built = build_wheel(description="# Once", description_content_type=MARKDOWN)
+    broken = build_wheel("broken", description=".. raw:: html\n\n  x", description_content_type="")
+    digests = [factories.published(project, wheel).core_metadata_sha256 for wheel in (built, broken)]
+    first = [shown_soon(Readmes(storage), digest) for digest in digests]
+    monkeypatch.setattr(readmes.sys, "executable", "/nowhere")
+
+    assert [Readmes(storage).shown(digest) for digest in digests] == first
+    assert "Once" in first[0].html
+    assert first[1] == Readme(text=".. raw:: html\n\n  x")
+
+
+def shown_soon(kept, digest):
+    return soon(lambda: kept.shown(digest), lambda readme: readme.remark is not Remark.PENDING)
+
+
+def test_few_readmes_wait_and_two_helpers_render_them(storage, monkeypatch, busy_helpers):
+    monkeypatch.setattr(readmes.sys, "executable", "/bin/true")
+    kept = Readmes(storage)
+
+    for number in range(MAX_WAITING + 20):
+        kept.begin(Description(f"# {number}", MARKDOWN))
+        kept.begin(Description(f"# {number}", MARKDOWN))
+    threads = [thread for thread in threading.enumerate() if thread.name == "readmes"]
+    busy_helpers.close()
+    for thread in threads:
+        thread.join()
+
+    assert len(threads) == readmes.HELPERS
+    assert MAX_WAITING <= sum(is_readme(found.key) for found in storage.objects()) <= MAX_WAITING + readmes.HELPERS
 
 
 def test_missing_core_metadata_leaves_the_page_without_a_readme(storage):
-    assert readme.readme(storage, "0" * 64) is None
+    assert Readmes(storage).shown("0" * 64) is None

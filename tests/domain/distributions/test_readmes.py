@@ -1,7 +1,5 @@
 """Descriptions that do not match their type."""
 
-import subprocess
-
 import pytest
 
 from registry.domain.distributions import readmes
@@ -19,7 +17,7 @@ FAULTLESS = {
     "text of no type": Description(BROKEN, ""),
     "text of an unknown type": Description(BROKEN, "nonsense"),
     "no text": Description(" \n", RST),
-    "text beyond all measure": Description(BROKEN * 60_000, RST),
+    "text beyond all measure": Description(BROKEN * 20_000, RST),
 }
 
 
@@ -60,8 +58,28 @@ def test_a_busy_machine_is_not_the_files_fault(monkeypatch):
     monkeypatch.setattr(readmes, "PATIENCE_SECONDS", 0.01)
 
     assert fault(Description("A title at a busy hour\n====\n", RST)) is None
-    with pytest.raises(subprocess.TimeoutExpired):
-        readmes.html(Description("# Demo", "text/markdown"))
+    with pytest.raises(readmes.Busy):
+        readmes.rendered(Description("# Demo", "text/markdown"))
+
+
+def test_an_upload_does_not_wait_long_for_a_helper(monkeypatch, busy_helpers):
+    monkeypatch.setattr(readmes, "UPLOAD_WAITS_SECONDS", 0.01)
+
+    assert fault(Description("A title for busy helpers\n====\n", RST)) is None
+
+
+def test_a_helper_gets_no_environment(monkeypatch, tmp_path):
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nenv\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("REGISTRY_SECRET_KEY", "a secret key")
+    monkeypatch.setattr(readmes.sys, "executable", str(program))
+
+    found = readmes.rendered(Description("# Environment", "text/markdown")).html
+
+    assert found is not None
+    assert "PWD" in found
+    assert "REGISTRY" not in found
 
 
 def test_a_description_is_looked_at_once_for_all_files_of_a_release(monkeypatch):

@@ -30,7 +30,7 @@ from registry.models import (
     Project,
     User,
 )
-from registry.storage import StagedFile, Storage, object_key
+from registry.storage import StagedFile, Storage, object_key, readme_key
 from registry.storage.local import LocalStorage
 from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
@@ -52,6 +52,19 @@ def stored(storage: Storage, content: bytes) -> str:
     storage.put(key, staged)
     staged.close()
     return key
+
+
+def test_rendered_readmes_are_removed_after_a_month(storage: Storage) -> None:
+    with closing(storage.stage()) as staged:
+        staged.write(b"rendered")
+        storage.put(readme_key("0" * 64), staged)
+
+    kept = cleanup.run(storage, LATER)
+    report = cleanup.run(storage, LATER + cleanup.README_RETENTION)
+
+    assert kept == NOTHING
+    assert (report.objects, report.size_bytes) == (1, len(b"rendered"))
+    assert not list(storage.objects())
 
 
 def delete_package(file: PackageFile, project: Project) -> None:
