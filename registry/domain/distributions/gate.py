@@ -60,7 +60,8 @@ class Check(enum.Enum):
     # WHEEL
     WHEEL_UNREADABLE = "readable WHEEL"
     WHEEL_VERSION = "Wheel-Version"
-    WHEEL_VERSION_SPELLING = "Wheel-Version with a minor number"
+    WHEEL_VERSION_SPELLING = "Wheel-Version 1 with a minor number"
+    WHEEL_AMBIGUOUS = "repeated Wheel-Version or Root-Is-Purelib"
     WHEEL_BUILD = "Build and the file name"
     WHEEL_TAG = "Tag and the file name"
 
@@ -145,6 +146,7 @@ RULES: Mapping[Check, Rule] = {
     Check.WHEEL_UNREADABLE: _refused("pip, uv, and installer refuse it"),
     Check.WHEEL_VERSION: _refused("pip, uv, and installer refuse it"),
     Check.WHEEL_VERSION_SPELLING: _remarked("uv and installer refuse it; pip reads it"),
+    Check.WHEEL_AMBIGUOUS: _refused("the file contradicts itself"),
     Check.WHEEL_BUILD: _remarked("the standard for wheels; no installer looks"),
     Check.WHEEL_TAG: _remarked("the standard for wheels; pip, uv, and installer read the tags in the file name"),
     Check.RECORD_UNREADABLE: _refused("no installer reads it; beyond a limit, it is not read"),

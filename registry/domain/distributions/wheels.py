@@ -11,8 +11,9 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from email.parser import HeaderParser
 
 from packaging.tags import Tag, parse_tag
 
@@ -43,7 +44,7 @@ _PLATFORM = re.compile(
 _INTERPRETER = re.compile(r"[a-z]+\d[\d_]*", re.ASCII)
 _ABI = re.compile(r"[a-z]\w*", re.ASCII)
 _LINUX = re.compile(r"(?:linux|manylinux(?:1|2010|2014|_\d+_\d+)|musllinux_\d+_\d+)_(.+)")
-_VERSION = re.compile(r"[01]\.\d+", re.ASCII)  # installers refuse a new major version
+_VERSION = re.compile(r"1\.\d+", re.ASCII)  # installers refuse a new major version
 _VERSION_FOR_PIP = re.compile(r"[01](\.\d+)*", re.ASCII)
 # A file cannot state its own digest, and signatures are made of the finished RECORD.
 _UNRECORDED = {"RECORD", "RECORD.jws", "RECORD.p7s"}
@@ -67,11 +68,12 @@ def unknown_tags(claimed: ParsedFilename) -> Iterator[Finding]:
 
 
 def wrong_wheel_document(wheel: Zip, folder: str, claimed: ParsedFilename | None) -> Iterator[Finding]:
-    """Yield the versions of ``WHEEL`` that installers do not read, and its disagreements with the file name.
+    """Yield the versions of ``WHEEL`` that installers do not read, and its contradictions in itself and with the name.
 
     :raises InvalidDistribution: ``WHEEL`` cannot be read.
     """
     fields = _wheel_fields(wheel.read(f"{folder}/WHEEL", MAX_WHEEL_BYTES))
+    yield from _contradictions(fields)
     version = fields.get("wheel-version", [""])[0]
     if not _VERSION.fullmatch(version):
         is_readable = _VERSION_FOR_PIP.fullmatch(version)
@@ -84,11 +86,19 @@ def wrong_wheel_document(wheel: Zip, folder: str, claimed: ParsedFilename | None
 
 
 def _wheel_fields(document: bytes) -> dict[str, list[str]]:
+    """Return the values of each field, as pip reads them: those in front of the first line that is none."""
     fields: dict[str, list[str]] = {}
-    for line in _text("WHEEL", document).splitlines():
-        name, _, value = line.partition(":")
-        fields.setdefault(name.strip().lower(), []).append(value.strip())
+    for name, value in HeaderParser().parsestr(_text("WHEEL", document)).items():
+        fields.setdefault(name.lower(), []).append(value.strip())
     return fields
+
+
+def _contradictions(fields: Mapping[str, list[str]]) -> Iterator[Finding]:
+    """Yield the fields that installers read and that have several values."""
+    for field in ("Wheel-Version", "Root-Is-Purelib"):
+        values = fields.get(field.lower(), [])
+        if len({value.lower() for value in values}) > 1:
+            yield Check.WHEEL_AMBIGUOUS.found(f"WHEEL: {field}", ", ".join(values), "there once")
 
 
 def _wrong_tags(lines: list[str], claimed: ParsedFilename | None) -> Iterator[Finding]:

@@ -68,6 +68,9 @@ REFUSED = {
     ),
     "WHEEL not in UTF-8": (Check.WHEEL_UNREADABLE, build_wheel(files={f"{INFO}/WHEEL": b"\xff"})),
     "a new major version": (Check.WHEEL_VERSION, with_wheel_document("Wheel-Version: 2.0\nTag: py3-none-any")),
+    "two versions": (
+        Check.WHEEL_AMBIGUOUS, with_wheel_document("Wheel-Version: 1.0\nWheel-Version: 2.0\nTag: py3-none-any"),
+    ),
     "RECORD not in UTF-8": (Check.RECORD_UNREADABLE, with_line("\xff,,")),
     "a path out of the wheel": (Check.RECORD_OUTSIDE, with_line("../../other.py,,")),
     "two digests": (Check.RECORD_TWO_DIGESTS, with_line(f"demo/text,{record_digest(b'x')},6")),
@@ -101,6 +104,9 @@ REMARKED = {
     ),
     "a version without a minor number": (
         Check.WHEEL_VERSION_SPELLING, with_wheel_document("Wheel-Version: 1\nTag: py3-none-any"),
+    ),
+    "an old major version": (
+        Check.WHEEL_VERSION_SPELLING, with_wheel_document("Wheel-Version: 0.1\nTag: py3-none-any"),
     ),
     "another build": (Check.WHEEL_BUILD, with_wheel_document("Wheel-Version: 1.0\nTag: py3-none-any\nBuild: 7")),
     "no tag": (Check.WHEEL_TAG, with_wheel_document("Wheel-Version: 1.0")),

@@ -112,13 +112,22 @@ def test_tags_of_another_build_do_not_agree(tags, name):
     assert found == [("WHEEL: Tag", ", ".join(tags))]
 
 
+WHEEL_DOCUMENT = wheel_document("py3-none-any")
+NO_FIELDS = [("WHEEL: Wheel-Version", ""), ("WHEEL: Tag", "")]
 BAD_WHEEL_DOCUMENTS = {
-    "nothing": (b"", [("WHEEL: Wheel-Version", ""), ("WHEEL: Tag", "")]),
+    "nothing": (b"", NO_FIELDS),
     "a new major version": (wheel_document("py3-none-any", version="2.0"), [("WHEEL: Wheel-Version", "2.0")]),
     "a version that is none": (wheel_document("py3-none-any", version="x"), [("WHEEL: Wheel-Version", "x")]),
     "a version beyond all measure": (
         wheel_document("py3-none-any", version="1" * 5000 + ".0"), [("WHEEL: Wheel-Version", "1" * 5000 + ".0")],
     ),
+    "an old major version": (wheel_document("py3-none-any", version="0.1"), [("WHEEL: Wheel-Version", "0.1")]),
+    "fields behind a blank line": (b"\n" + WHEEL_DOCUMENT, NO_FIELDS),
+    "fields behind a line that is none": (b"wheel\n" + WHEEL_DOCUMENT, NO_FIELDS),
+    "a space before the colon": (WHEEL_DOCUMENT.replace(b":", b" :"), NO_FIELDS),
+    "lines that end as in no header": (b"Generator: a\x0b" + WHEEL_DOCUMENT, [("WHEEL: Wheel-Version", "")]),
+    "two versions": (WHEEL_DOCUMENT + b"\nWheel-Version: 2.0", [("WHEEL: Wheel-Version", "1.0, 2.0")]),
+    "two kinds": (WHEEL_DOCUMENT + b"\nRoot-Is-Purelib: false", [("WHEEL: Root-Is-Purelib", "true, false")]),
     "another build": (wheel_document("py3-none-any", build="7"), [("WHEEL: Build", "7")]),
     "a malformed tag": (wheel_document("py3-any"), [("WHEEL: Tag", "py3-any")]),
     "tags beyond all measure": (
@@ -132,9 +141,16 @@ def test_an_invalid_wheel_document_is_reported(document, expected):
     assert wrong_wheel_document(document) == expected
 
 
-@pytest.mark.parametrize("version", ["0.1", "1.0", "1.9"])
+@pytest.mark.parametrize("version", ["1.0", "1.9"])
 def test_minor_versions_of_the_format_are_compatible(version):
     assert wrong_wheel_document(wheel_document("py3-none-any", version=version)) == []
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_of_a_wheel_document_end_as_in_a_header(end):
+    repeated = WHEEL_DOCUMENT + b"\nroot-is-purelib: True\n\nWheel-Version: 2.0\n"
+
+    assert wrong_wheel_document(repeated.replace(b"\n", end.encode())) == []
 
 
 @pytest.mark.parametrize("build", ["", "3", "3a", "03"])
