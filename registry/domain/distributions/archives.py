@@ -160,6 +160,7 @@ _STORED, _DEFLATED = 0, 8
 _FLAG_DESCRIPTOR, _FLAG_UTF8 = 0x0008, 0x0800
 _KNOWN_FLAGS = _FLAG_DESCRIPTOR | _FLAG_UTF8 | 0x0006  # the last two bits: the compression level
 _ENCRYPTION_FLAGS = 0x2041
+_MAX_VERSION = 63  # of the format that is needed to unpack a member (4.4.3): 6.3, the newest that Python knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,12 +350,14 @@ def _entries(file: BinaryIO, directory: _Directory) -> dict[str, Entry]:
 def _entry(file: BinaryIO, position: int) -> tuple[Entry, int]:
     """Return the entry of the central directory at ``position``, and the position of the next one."""
     (
-        _, _, _, flags, method, _, _, crc, packed_size, size,
+        _, _, needed, flags, method, _, _, crc, packed_size, size,
         name_length, extra_length, comment_length, disk, _, attributes, offset,
     ) = _unpack(file, position, _ENTRY, _ENTRY_SIGNATURE)  # fmt: skip
     name, extra = file.read(name_length), file.read(extra_length)
     entry = Entry(name, flags, method, crc, *_widened((size, packed_size, offset), extra, name))
     _check_entry(entry)
+    if needed & 0xFF > _MAX_VERSION:
+        raise _bad_member(entry.text, f"needs version {(needed & 0xFF) / 10} of the zip format; installers read 6.3")
     if disk:
         raise InvalidDistribution("the zip file is one part of several; it must be whole")
     # The upper half is a Unix mode if the archive was created on Unix, and otherwise zero.
@@ -583,10 +586,11 @@ class _Gunzip(io.RawIOBase):
 def _members(stream: BinaryIO, paths: budget.Paths) -> Iterator[tarfile.TarInfo]:
     """Yield the members in order; the caller has to consume the content of each before requesting the next."""
     extension: dict[str, str] = {}
-    extensions_bytes = 0
+    extensions_bytes, is_announced = 0, False
     while (header := _header(stream)) is not None:
         paths.add_member()
-        if header.type not in _EXTENSIONS:
+        is_announced = header.type in _EXTENSIONS
+        if not is_announced:
             yield _extended(header, extension)
             extension = {}
             continue
@@ -599,6 +603,8 @@ def _members(stream: BinaryIO, paths: budget.Paths) -> Iterator[tarfile.TarInfo]
             if key in extension:
                 raise _bad_member(value, "is announced twice, by two headers")
             extension[key] = value
+    if is_announced:  # Python's tarfile refuses the archive
+        raise InvalidDistribution("the tar archive ends behind an extended header, without the member it announces")
     while chunk := stream.read(_CHUNK_BYTES):
         if chunk.count(0) != len(chunk):
             raise InvalidDistribution("the tar archive goes on behind its end")

@@ -287,6 +287,7 @@ BAD_ZIP_FILES = {
     "encrypted": (entry(8, "<H", 0x1), "'top/a.py' is encrypted"),
     "strongly encrypted": (entry(8, "<H", 0x41), "'top/a.py' is encrypted"),
     "patch data": (entry(8, "<H", 0x20), "'top/a.py' uses features of zip that installers lack (flags 0x0020)"),
+    "newer format": (entry(6, "<H", 64), "'top/a.py' needs version 6.4 of the zip format; installers read 6.3"),
     "bzip2": (entry(10, "<H", 12), "is compressed by method 12; it must be 0 (stored) or 8 (deflated)"),
     "lzma": (entry(10, "<H", 14), "is compressed by method 14"),
     "stored with two sizes": (entry(10, "<H", 0), "'top/a.py' is stored, but with two different sizes"),
