@@ -36,7 +36,8 @@ MAX_SYNTAX_LENGTH = 10_000  # of a value whose syntax is checked; the longest se
 _AT_MOST_LENGTH = f"at most {MAX_SYNTAX_LENGTH} characters long"
 
 _METADATA_VERSION = re.compile(r"([12])\.([0-9]{1,2})")
-_FIELD_LINE = re.compile(r"[!-9;-~]+:|[ \t]")  # a field, or the next line of a folded one (RFC 5322, section 2.2)
+# A field, or the next line of a folded one (RFC 5322, section 2.2). Installers read on behind the other two lines.
+_FIELD_LINE = re.compile(r"[!-9;-~]*:|[ \t]|From ")
 _READ_BY_INSTALLERS = {"name", "version", "requires-dist", "requires-python", "provides-extra"}
 _OWN_CHECKS = {"metadata_version", "name", "version"}
 # Fields whose key in packaging is a plural.
