@@ -49,6 +49,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills", type=int, default=4, help="how often to kill processes in a stream of uploads (default: %(default)s)"
     )
+    parser.addoption(
+        "--fuzz-examples",
+        type=int,
+        default=1500,
+        help="how many inputs each target of -m fuzz gets (default: %(default)s)",
+    )
     parser.addoption("--screenshots", action="store_true", help="keep pictures of all pages in .screenshots/")
 
 
