@@ -40,6 +40,12 @@ class Check(enum.Enum):
     DOCUMENT_UNREADABLE = "readable METADATA or PKG-INFO"
     LICENSE_FILE_MISSING = "license files in the archive"
 
+    DATA_SCHEME = "known folders in the .data folder"
+    DATA_FOLDER = "other .data folders"
+    ENTRY_POINTS_UNREADABLE = "readable entry_points.txt"
+    ENTRY_POINTS = "sections and lines of entry_points.txt"
+    ENTRY_POINT_NAME = "names of scripts in entry_points.txt"
+
     # Core metadata
     NAME = "Name"
     VERSION = "Version"
@@ -128,6 +134,11 @@ RULES: Mapping[Check, Rule] = {
     Check.DOCUMENT_MISSING: _refused("no installer reads a wheel without it; an sdist has no name and version"),
     Check.DOCUMENT_UNREADABLE: _refused("pip and uv refuse metadata that is not UTF-8; beyond a limit, it is not read"),
     Check.LICENSE_FILE_MISSING: _remarked("PEP 639; PyPI refuses it, and no installer looks"),
+    Check.DATA_SCHEME: _refused("pip and uv refuse it"),
+    Check.DATA_FOLDER: _remarked("pip installs it as its own data, or refuses it; uv and installer keep the folder"),
+    Check.ENTRY_POINTS_UNREADABLE: _refused("pip and uv refuse it"),
+    Check.ENTRY_POINTS: _remarked("either pip or uv refuses it, and the other reads it or installs no scripts"),
+    Check.ENTRY_POINT_NAME: _remarked("uv refuses it; pip writes the script into its own folder"),
     Check.NAME: _refused("pip and uv refuse it"),
     Check.VERSION: _refused("pip and uv refuse it"),
     Check.NAME_DIFFERS: _refused("pip and uv refuse it"),
@@ -150,7 +161,9 @@ RULES: Mapping[Check, Rule] = {
     Check.WHEEL_BUILD: _remarked("the standard for wheels; no installer looks"),
     Check.WHEEL_TAG: _remarked("the standard for wheels; pip, uv, and installer read the tags in the file name"),
     Check.RECORD_UNREADABLE: _refused("no installer reads it; beyond a limit, it is not read"),
-    Check.RECORD_COLUMNS: _remarked("pip reads more or fewer than three columns, and uv reads empty lines"),
+    Check.RECORD_COLUMNS: _remarked(
+        "pip reads more or fewer than three columns, but fails at empty lines; uv reads those"
+    ),
     Check.RECORD_OUTSIDE: _refused("uninstalling the wheel with pip would delete files that are not its own"),
     Check.RECORD_PATH: _remarked("the standard for RECORD; pip, uv, and installer accept it"),
     Check.RECORD_TWO_DIGESTS: _refused("the file contradicts itself"),

@@ -17,7 +17,7 @@ from typing import BinaryIO, ParamSpec, TypeVar
 
 from packaging.utils import NormalizedName, canonicalize_name
 
-from registry.domain.distributions import archives, core_metadata, filenames, readmes, wheels
+from registry.domain.distributions import archives, core_metadata, filenames, installation, readmes, wheels
 from registry.domain.distributions.archives import Zip
 from registry.domain.distributions.core_metadata import CoreMetadata, Description
 from registry.domain.distributions.filenames import Kind, ParsedFilename
@@ -172,6 +172,8 @@ def _examine_wheel(file: BinaryIO, claimed: ParsedFilename | None, findings: _Fi
         metadata = _examine_metadata(document, claimed, findings)
     if metadata is not None:
         findings.add(missing_license_files(metadata, f"{folder}/licenses", wheel.files))
+    findings.add(installation.misplaced_data(wheel, folder))
+    findings.add(installation.wrong_entry_points(wheel, folder))
     if wheel.has_file(f"{folder}/WHEEL"):
         findings.add(wheels.wrong_wheel_document(wheel, folder, claimed), raised_by=Check.WHEEL_UNREADABLE)
     if wheel.has_file(f"{folder}/RECORD"):

@@ -24,6 +24,10 @@ def with_wheel_document(document: str) -> BuiltFile:
     return build_wheel(files={f"{INFO}/WHEEL": f"{document}\n".encode()})
 
 
+def with_entry_points(text: str) -> BuiltFile:
+    return build_wheel(files={f"{INFO}/entry_points.txt": text.encode("latin-1")})
+
+
 def with_record(change: Callable[[str], str]) -> BuiltFile:
     """A wheel with ``a,b.txt`` and ``demo/text``, and a ``RECORD`` that is not as it should be."""
     files = {
@@ -57,6 +61,10 @@ REFUSED = {
     "a file in a file": (Check.ARCHIVE, build_wheel(files={"a": b"", "A/b": b""})),
     "no RECORD": (Check.DOCUMENT_MISSING, build_wheel(without=[f"{INFO}/RECORD"])),
     "metadata not in UTF-8": (Check.DOCUMENT_UNREADABLE, build_wheel(core_metadata=b"Name: d\xe9mo\n")),
+    "a file for an unknown place": (Check.DATA_SCHEME, build_wheel(files={"demo-1.0.data/etc/a": b""})),
+    "a file for no place": (Check.DATA_SCHEME, build_wheel(files={"demo-1.0.data/data": b""})),
+    "entry points not in UTF-8": (Check.ENTRY_POINTS_UNREADABLE, with_entry_points("[a]\n\xff = b")),
+    "an entry point without an object": (Check.ENTRY_POINTS_UNREADABLE, with_entry_points("[a]\nb")),
     "no name": (Check.NAME, build_wheel(core_metadata=b"Metadata-Version: 2.1\nVersion: 1.0\n")),
     "no version": (Check.VERSION, build_wheel(core_metadata=b"Metadata-Version: 2.1\nName: demo\n")),
     "another name": (Check.NAME_DIFFERS, build_wheel(core_metadata=metadata("other", "1.0"))),
@@ -86,6 +94,13 @@ REMARKED = {
     "a platform that no client knows": (Check.UNKNOWN_TAG, build_wheel(tag="py3-none-win64")),
     "another top folder": (Check.TOP_FOLDER, build_sdist(top="demo-main")),
     "no license file": (Check.LICENSE_FILE_MISSING, with_metadata("License-File: LICENSE")),
+    "another .data folder": (Check.DATA_FOLDER, build_wheel(files={"other.data/purelib/a": b""})),
+    "entry points without a section": (Check.ENTRY_POINTS, with_entry_points("a = b\nc = d")),
+    "a section with something behind": (Check.ENTRY_POINTS, with_entry_points("[a] b\nc = d")),
+    "an entry point on two lines": (Check.ENTRY_POINTS, with_entry_points("[a]\nb =\n  c")),
+    "a comment with a semicolon": (Check.ENTRY_POINTS, with_entry_points("[a]\n; b\nc = d")),
+    "a script above its folder": (Check.ENTRY_POINT_NAME, with_entry_points("[console_scripts]\n.. = a:b")),
+    "a script in a folder": (Check.ENTRY_POINT_NAME, with_entry_points("[gui_scripts]\na\\b = a:b")),
     ".* behind >=": (Check.PYTHON_WILDCARD, with_metadata(requires_python=">=3.7.*")),
     "Python on two lines": (Check.PYTHON_LINES, with_metadata("Requires-Python: >=3.8,", "  <4")),
     "two summaries": (Check.REPEATED_FIELD, with_metadata("Summary: another")),
