@@ -19,7 +19,8 @@ from registry.config import ROOT, SETTINGS, Setting
 DOCS = ROOT / "registry" / "docs"
 README, CONFIGURATION, OPERATION = ROOT / "README.md", DOCS / "configuration.md", DOCS / "operation.md"
 ARCHITECTURE = ROOT / "registry" / "ARCHITECTURE.md"
-DOCUMENTS = [README, ROOT / "CHANGELOG.md", ARCHITECTURE, *sorted(DOCS.glob("*.md"))]
+SECURITY = ROOT / "registry" / "SECURITY.md"
+DOCUMENTS = [README, ROOT / "CHANGELOG.md", ARCHITECTURE, SECURITY, *sorted(DOCS.glob("*.md"))]
 DEPLOYMENT = [path for path in sorted((ROOT / ".deploy").iterdir()) if path.name != ".env"]
 START = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python app.py"
 TEST = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
@@ -102,6 +103,18 @@ def test_the_architecture_names_only_functions_that_exist() -> None:
     known = [(module, name) for module, name in named if module in sources and name != "py"]
     assert ("access", "require") in known
     assert [each for each in known if not re.search(rf"\b{each[1]}\b", sources[each[0]])] == []
+
+
+def test_the_threat_model_names_only_modules_and_tests_that_exist() -> None:
+    named = names_in_code(SECURITY)
+    tests = {name for name in named if name.startswith("test_")}
+    modules = [name for name in named if name not in tests]
+    sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    defined = set(re.findall(r"def (test_\w+)", sources))
+
+    assert min(len(tests), len(modules)) > 20
+    assert tests - defined == set()
+    assert [name for name in modules if not (ROOT / "registry" / name).exists()] == []
 
 
 def documented_settings() -> list[tuple[str, str, str]]:
