@@ -23,6 +23,7 @@ from pathlib import Path
 
 from tests.acceptance.servers import RunningServer
 from tests.benchmarks import (
+    bench_bad_clients,
     bench_large_file,
     bench_memory,
     bench_mixed,
@@ -47,7 +48,7 @@ MIB = 1 << 20
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PARTS = (
     "requests", "mixed", "workers", "uploads", "peers", "resolution", "large-file", "start", "stores", "scale",
-    "statements", "pages", "memory",
+    "statements", "pages", "bad-clients", "memory",
 )  # fmt: skip
 
 SHARED_PROCESSORS = (
@@ -119,6 +120,11 @@ class Bench:
     def pages(self) -> Iterator[str]:
         options = self.options
         yield self._table(bench_pages.HEADING, bench_pages.run(self.folder, options.packages, options.files))
+
+    def bad_clients(self) -> Iterator[str]:
+        answers: list[tuple[str, ...]] = []
+        yield self._table(bench_bad_clients.HEADING, bench_bad_clients.run(self.folder, answers))
+        yield self._table(bench_bad_clients.ANSWERS_HEADING, answers)
 
     def memory(self) -> Iterator[str]:
         """Of the server that all parts share, after those that came before."""

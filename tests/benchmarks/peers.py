@@ -107,7 +107,7 @@ def ours(server: RunningServer) -> Party:
 @contextmanager
 def peryx(folder: Path) -> Iterator[Party]:
     """:raises Unavailable: its package cannot be installed, or does not start."""
-    environment = _installed(folder, "peryx==2026.1010.0")
+    environment = installed(folder, "peryx==2026.1010.0")
     data, port = folder / "peryx", free_port()
     data.mkdir()
     configuration = data / "peryx.toml"
@@ -143,7 +143,7 @@ actions = ["read", "write"]
 @contextmanager
 def pypiron(folder: Path) -> Iterator[Party]:
     """:raises Unavailable: its package cannot be installed, or does not start."""
-    environment = _installed(folder, "pypiron==0.0.29")
+    environment = installed(folder, "pypiron==0.0.29")
     data, port = folder / "pypiron", free_port()
     data.mkdir()
     settings = {
@@ -169,7 +169,7 @@ def pypiron(folder: Path) -> Iterator[Party]:
 @contextmanager
 def devpi(folder: Path) -> Iterator[Party]:
     """:raises Unavailable: its package cannot be installed, or does not start."""
-    environment = _installed(folder, "devpi-server")
+    environment = installed(folder, "devpi-server")
     data, threads = folder / "devpi", 8
     _run(environment / "devpi-init", "--serverdir", data, "--no-root-pypi", "--root-passwd", PASSWORD)
     port = free_port()
@@ -199,7 +199,7 @@ def pypiserver(folder: Path) -> Iterator[Party]:
 
     :raises Unavailable: its package cannot be installed, or does not start.
     """
-    environment = _installed(folder, "pypiserver[cache,passlib]", "gunicorn", "setuptools<81")
+    environment = installed(folder, "pypiserver[cache,passlib]", "gunicorn", "setuptools<81")
     data, passwords = folder / "pypiserver", folder / "pypiserver-passwords"
     data.mkdir()
     # The cheapest digest that an htpasswd file can hold: the others are slow on purpose, and it checks each request.
@@ -294,7 +294,7 @@ def _wait_for_files(party: Party) -> None:
         time.sleep(0.1)
 
 
-def _installed(folder: Path, *packages: str) -> Path:
+def installed(folder: Path, *packages: str) -> Path:
     """The programs of a new environment with these packages."""
     environment = folder / f"environment-{packages[0].partition('[')[0]}"
     program = uv()
