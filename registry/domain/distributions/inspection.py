@@ -3,7 +3,7 @@
 A file is identified by its own metadata; its name and the upload form are compared with that. The checks follow PyPI's,
 except where a private registry or older packages need more leniency; each exception is documented where it is made.
 ``gate`` decides which of them refuse a file. Memory and time are bounded for any input (see
-``wheels.MAX_DIGESTED_BYTES`` and ``readmes``).
+``budget``, ``wheels.MAX_DIGESTED_BYTES``, and ``readmes``).
 
 PyPA specifications: "Binary distribution format", "Source distribution format", "Core metadata".
 """
