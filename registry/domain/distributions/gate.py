@@ -84,6 +84,7 @@ class Check(enum.Enum):
     RECORD_SPELLING = "spelling of digests in RECORD"
     RECORD_NO_DIGEST = "files without a digest in RECORD"
     RECORD_ALGORITHM = "algorithm of digests in RECORD"
+    RECORD_OWN_DIGEST = "digest of RECORD itself"
     RECORD_SIZE = "size in RECORD"
     RECORD_SIZE_ALONE = "size in RECORD without a digest that was compared"
 
@@ -166,7 +167,7 @@ RULES: Mapping[Check, Rule] = {
     ),
     Check.RECORD_OUTSIDE: _refused("uninstalling the wheel with pip would delete files that are not its own"),
     Check.RECORD_PATH: _remarked("the standard for RECORD; pip, uv, and installer accept it"),
-    Check.RECORD_TWO_DIGESTS: _refused("the file contradicts itself"),
+    Check.RECORD_TWO_DIGESTS: _refused("the file contradicts itself, or one of two algorithms is not compared"),
     Check.RECORD_TWO_LINES: _remarked("the standard for RECORD; pip, uv, and installer accept it"),
     Check.RECORD_WITHOUT: _remarked("PyPI refuses it; pip, uv, and installer accept it"),
     Check.RECORD_ABSENT: _remarked("PyPI refuses it; pip, uv, and installer accept it"),
@@ -174,6 +175,7 @@ RULES: Mapping[Check, Rule] = {
     Check.RECORD_SPELLING: _remarked("the standard for RECORD; pip and uv accept it"),
     Check.RECORD_NO_DIGEST: _remarked("the standard for RECORD; pip, uv, and installer accept it"),
     Check.RECORD_ALGORITHM: _remarked("the standard for RECORD; pip and uv accept it"),
+    Check.RECORD_OWN_DIGEST: _remarked("the standard for RECORD; pip and uv accept it"),
     Check.RECORD_SIZE: _remarked("the standard for RECORD; the digest proves the content"),
     Check.RECORD_SIZE_ALONE: _refused("the file contradicts itself"),
 }

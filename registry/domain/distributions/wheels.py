@@ -6,14 +6,16 @@ PyPA specifications, "Binary distribution format", "Platform compatibility tags"
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import hashlib
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from email.parser import HeaderParser
+from typing import Any
 
 from packaging.tags import Tag, parse_tag
 
@@ -48,10 +50,12 @@ _VERSION = re.compile(r"1\.\d+", re.ASCII)  # installers refuse a new major vers
 _VERSION_FOR_PIP = re.compile(r"[01](\.\d+)*", re.ASCII)
 # A file cannot state its own digest, and signatures are made of the finished RECORD.
 _UNRECORDED = {"RECORD", "RECORD.jws", "RECORD.p7s"}
-_TOO_WEAK = {"md5", "sha1", "sha224", "sha3_224"}
-_WITHOUT_LENGTH = {"shake_128", "shake_256"}  # whose digests can have any
+_OF_ANY_LENGTH = {"shake_128", "shake_256"}
+_TOO_WEAK = {"md5", "sha1", "sha224", "sha3_224"} | _OF_ANY_LENGTH
 # Every algorithm by its name in small letters only, as in SHA-256 and sha3_256.
-_ALGORITHMS = {name.replace("_", ""): name for name in hashlib.algorithms_guaranteed - _WITHOUT_LENGTH}
+_ALGORITHMS = {name.replace("_", ""): name for name in hashlib.algorithms_guaranteed}
+_PUNCTUATION = re.compile(r"[^0-9a-z]+")
+_SHAKE_BYTES = 32  # of a digest in a message, if that in RECORD is not true
 _STRONG_DIGEST = "sha256=<digest>, or a stronger one"
 
 
@@ -158,12 +162,33 @@ def _system(platform: str) -> str:
     return "macosx" if platform.startswith("macosx_") else platform
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Line:
-    """What ``RECORD`` states about a file: digest and size, each empty if it is missing."""
+    """What ``RECORD`` states about a file.
+
+    :ivar digest: with its algorithm; empty if it is missing, like the size.
+    :ivar number: of the line.
+    :ivar has_path: whether the path is beyond doubt, as the line has three columns.
+    """
 
     digest: str
     size: str
+    number: int
+    has_path: bool
+
+    @property
+    def algorithm(self) -> str:
+        """The name of the algorithm in ``hashlib``, whatever its spelling; empty if it is unknown."""
+        return _ALGORITHMS.get(_PUNCTUATION.sub("", self.digest.partition("=")[0].lower()), "")
+
+    @property
+    def stated(self) -> str:
+        """The digest without its algorithm."""
+        return self.digest.partition("=")[2].strip()
+
+    def has_digest_of(self, other: _Line) -> bool:
+        """Return whether both lines state the same digest, whatever its spelling."""
+        return self.algorithm == other.algorithm and not _readings(self.stated).isdisjoint(_readings(other.stated))
 
 
 def wrong_record(wheel: Zip, folder: str) -> Iterator[Finding]:
@@ -178,11 +203,15 @@ def wrong_record(wheel: Zip, folder: str) -> Iterator[Finding]:
     document = wheel.read(f"{folder}/RECORD", MAX_RECORD_BYTES)
     budget.refuse_record(document)
     yield from _read_lines(document, recorded)
+    own = recorded.get(f"{folder}/RECORD")
+    if own is not None and own.digest:
+        yield Check.RECORD_OWN_DIGEST.found("RECORD", f"RECORD with {own.digest}", "no digest of itself")
     present = set(wheel.files)
     for path in sorted(present - recorded.keys() - unrecorded):
         yield Check.RECORD_WITHOUT.found("RECORD", f"without {path}", "a line for every file of the wheel")
     for path in sorted(recorded.keys() - present):
-        yield Check.RECORD_ABSENT.found("RECORD", path, "a file of the wheel")
+        if recorded[path].has_path:
+            yield Check.RECORD_ABSENT.found("RECORD", path, "a file of the wheel")
     is_read = wheel.unpacked_size <= MAX_DIGESTED_BYTES
     for path in sorted(recorded.keys() & present - unrecorded):
         yield from _wrong_line(wheel, path, recorded[path], is_read=is_read)
@@ -199,7 +228,7 @@ def _read_lines(document: bytes, recorded: dict[str, _Line]) -> Iterator[Finding
             expected = "<path>,<algorithm>=<digest>,<size>, with the path in quotes if it contains a comma"
             yield Check.RECORD_COLUMNS.found("RECORD", value, expected)
         if row:
-            yield from _add_line(*_three_columns(row), recorded)
+            yield from _add_line(*_three_columns(row, number), recorded)
 
 
 def _rows(document: bytes) -> Iterator[tuple[int, list[str]]]:
@@ -221,12 +250,10 @@ def _bad_record(found: str, expected: str) -> InvalidDistribution:
     return InvalidDistribution(Problem("RECORD", found, expected))
 
 
-def _three_columns(row: list[str]) -> tuple[str, _Line]:
+def _three_columns(row: list[str], number: int) -> tuple[str, _Line]:
     """Return the path and the rest of a row; excess commas belong to the path, as digests and sizes have none."""
-    if len(row) > 3:
-        return ",".join(row[:-2]), _Line(row[-2], row[-1])
-    path, digest, size = [*row, "", ""][:3]
-    return path, _Line(digest, size)
+    path, digest, size = (",".join(row[:-2]), *row[-2:]) if len(row) > 3 else [*row, "", ""][:3]
+    return path, _Line(digest, size, number, has_path=len(row) == 3)
 
 
 def _add_line(spelled: str, line: _Line, recorded: dict[str, _Line]) -> Iterator[Finding]:
@@ -238,13 +265,20 @@ def _add_line(spelled: str, line: _Line, recorded: dict[str, _Line]) -> Iterator
     if path != spelled.removesuffix("/"):
         yield Check.RECORD_PATH.found("RECORD", spelled, "a plain relative path, with / between folders")
     known = recorded.setdefault(path, line)
-    if known == line:
+    if (known.digest, known.size) == (line.digest, line.size):
         return
-    contradicts = known.digest and line.digest and known.digest != line.digest
-    check = Check.RECORD_TWO_DIGESTS if contradicts else Check.RECORD_TWO_LINES
-    yield check.found("RECORD", f"two different lines for {path}", "one line for each file")
+    yield _two_lines(path, known, line)
     if not known.digest:
         recorded[path] = line
+
+
+def _two_lines(path: str, known: _Line, line: _Line) -> Finding:
+    contradicts = known.digest and line.digest and not known.has_digest_of(line)
+    check = Check.RECORD_TWO_DIGESTS if contradicts else Check.RECORD_TWO_LINES
+    value = f"line {line.number}: {path},{line.digest},{line.size}"
+    return check.found(
+        "RECORD", value, f"{quoted(f'{known.digest},{known.size}')} as in line {known.number}, or no line"
+    )
 
 
 def _wrong_line(wheel: Zip, path: str, line: _Line, *, is_read: bool) -> Iterator[Finding]:
@@ -252,8 +286,7 @@ def _wrong_line(wheel: Zip, path: str, line: _Line, *, is_read: bool) -> Iterato
 
     :param is_read: whether the content is compared with the digest.
     """
-    spelled, _, stated = line.digest.partition("=")
-    algorithm = _ALGORITHMS.get(spelled.lower().replace("-", "").replace("_", ""), "")
+    algorithm, stated = line.algorithm, line.stated
     value = f"{path} with {line.digest or 'no digest'}"
     if not stated:
         yield Check.RECORD_NO_DIGEST.found("RECORD", value, _STRONG_DIGEST)
@@ -261,9 +294,10 @@ def _wrong_line(wheel: Zip, path: str, line: _Line, *, is_read: bool) -> Iterato
         yield Check.RECORD_ALGORITHM.found("RECORD", value, _STRONG_DIGEST)
     is_compared = bool(stated and algorithm) and is_read
     if is_compared:
-        computed = _digest(wheel, path, algorithm)
-        canonical = f"{algorithm}={_encoded(computed)}"
-        if not _states(stated, computed):
+        readings = _readings(stated)
+        true = _digest_in(readings, wheel, path, algorithm)
+        canonical = f"{algorithm}={_encoded(true)}"
+        if true not in readings:
             yield Check.RECORD_DIGEST.found("RECORD", value, f"the digest of the file, {canonical}")
         elif line.digest != canonical:
             yield Check.RECORD_SPELLING.found("RECORD", value, f"the same digest spelled {canonical}")
@@ -273,21 +307,30 @@ def _wrong_line(wheel: Zip, path: str, line: _Line, *, is_read: bool) -> Iterato
         yield check.found("RECORD", f"{path} of {line.size} bytes", f"the size of the file, {size} bytes")
 
 
-def _digest(wheel: Zip, path: str, algorithm: str) -> bytes:
-    computed = hashlib.new(algorithm, usedforsecurity=False)
+def _digest_in(readings: Collection[bytes], wheel: Zip, path: str, algorithm: str) -> bytes:
+    """Return the digest of a file; of those of any length, the one in ``readings``, if one of them is true."""
+    computed: Any = hashlib.new(algorithm, usedforsecurity=False)
     for chunk in wheel.chunks(path):
         computed.update(chunk)
-    return computed.digest()
+    if algorithm not in _OF_ANY_LENGTH:
+        return bytes(computed.digest())
+    digests: list[bytes] = [computed.digest(len(reading)) for reading in readings if reading]
+    return next((digest for digest in digests if digest in readings), computed.digest(_SHAKE_BYTES))
 
 
 def _encoded(digest: bytes) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def _states(stated: str, digest: bytes) -> bool:
-    """Return whether a text is the digest in base64, of either alphabet and padded or not, or in hexadecimal."""
+def _readings(stated: str) -> set[bytes]:
+    """Return what a text means as a digest: in base64, of either alphabet and padded or not, or in hexadecimal."""
     unpadded = stated.rstrip("=").replace("+", "-").replace("/", "_")
-    return unpadded == _encoded(digest) or stated.lower() == digest.hex()
+    readings = set()
+    with contextlib.suppress(ValueError):
+        readings.add(base64.b64decode(unpadded + "=" * (-len(unpadded) % 4), altchars="-_", validate=True))
+    with contextlib.suppress(ValueError):
+        readings.add(bytes.fromhex(stated))
+    return readings
 
 
 def _text(name: str, document: bytes) -> str:

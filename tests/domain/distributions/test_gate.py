@@ -14,6 +14,7 @@ INFO = "demo-1.0.dist-info"
 WHEEL = "demo-1.0-py3-none-any.whl"
 TEXT = b"text 1"  # whose digest differs in the two alphabets of base64
 DIGEST = record_digest(TEXT)
+WRONG = record_digest(b"x").removeprefix("sha256=")
 
 
 def with_metadata(*headers: str, version: str = "2.4", **fields: str) -> BuiltFile:
@@ -86,6 +87,10 @@ REFUSED = {
     "another digest in hexadecimal": (Check.RECORD_DIGEST, with_digest(f"sha256={hashlib.sha256(b'x').hexdigest()}")),
     "another digest with padding": (Check.RECORD_DIGEST, with_digest(f"{record_digest(b'x')}=")),
     "another digest of a weak kind": (Check.RECORD_DIGEST, with_digest(record_digest(b"x", "md5"))),
+    "another digest behind a space": (Check.RECORD_DIGEST, with_digest(f" sha256\xc2\xa0={WRONG}")),
+    "another digest of any length": (Check.RECORD_DIGEST, with_digest(f"shake_128={WRONG}")),
+    "nothing as a digest of any length": (Check.RECORD_DIGEST, with_digest("shake_256==")),
+    "digests of two algorithms": (Check.RECORD_TWO_DIGESTS, with_line(f"demo/text,{record_digest(TEXT, 'md5')},6")),
     "another size without a digest": (
         Check.RECORD_SIZE_ALONE, with_record(lambda record: record.replace(f"{DIGEST},6", ",7")),
     ),
@@ -133,6 +138,16 @@ REMARKED = {
     "an empty line": (Check.RECORD_COLUMNS, with_line("")),
     "a backslash": (Check.RECORD_PATH, with_record(lambda record: record.replace("demo/text", "demo\\text"))),
     "two lines": (Check.RECORD_TWO_LINES, with_line("demo/text,,")),
+    "two lines with one digest": (
+        Check.RECORD_TWO_LINES, with_line(f"demo/text,sha256={hashlib.sha256(TEXT).hexdigest()},6"),
+    ),
+    "a digest of RECORD": (
+        Check.RECORD_OWN_DIGEST, with_record(lambda record: record.replace("RECORD,,", f"RECORD,{DIGEST},")),
+    ),
+    "a digest behind a space": (Check.RECORD_SPELLING, with_digest(DIGEST.replace("=", "\xc2\xa0= "))),
+    "a digest of any length": (
+        Check.RECORD_ALGORITHM, with_digest(f"shake_128={hashlib.shake_128(TEXT).hexdigest(64)}"),
+    ),
     "a file too few": (
         Check.RECORD_WITHOUT, with_record(lambda record: record.replace(f'"demo/text",{DIGEST},6\n', "")),
     ),

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from registry.domain.distributions import inspection, wheels
+from registry.domain.distributions.core_metadata import Description
 from registry.domain.distributions.filenames import Kind
 from registry.domain.distributions.inspection import MAX_PROBLEMS, Distribution, Examination
 from registry.errors import InvalidDistribution, Problem
@@ -109,6 +110,7 @@ def test_a_distribution_has_the_values_of_its_own_metadata():
         requires_python=requires_python,
         core_metadata=metadata("My.Pkg", "1.0.0RC1", requires_python=requires_python, requires_dist=["demo>=1"]),
         core_metadata_is_final=True,
+        description=Description(text="", content_type=""),
     )
 
 

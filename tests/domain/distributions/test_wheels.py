@@ -237,14 +237,21 @@ BAD_RECORDS = {
     "another size": (
         changed(",4\n", ",5\n"), "RECORD is 'demo.py of 5 bytes', expected is the size of the file, 4 bytes",
     ),
-    "two different lines": (GOOD_RECORD + b"demo.py,,\n", "RECORD is 'two different lines for demo.py'"),
+    "two different lines": (
+        GOOD_RECORD + b"demo.py,,\n",
+        f"RECORD is 'line 5: demo.py,,', expected is '{record_digest(b'demo')},4' as in line 1, or no line",
+    ),
     "two lines, of which the second has the digest": (
-        b"demo.py,,\n" + changed(record_digest(b"demo"), ANOTHER), "two different lines", "the digest of the file",
+        b"demo.py,,\n" + changed(record_digest(b"demo"), ANOTHER), "',' as in line 1", "the digest of the file",
+    ),
+    "two digests": (
+        GOOD_RECORD + f"demo.py,{ANOTHER},4\n".encode(),
+        f"RECORD is 'line 5: demo.py,{ANOTHER},4', expected is '{record_digest(b'demo')},4' as in line 1, or no line",
     ),
     "two columns": (changed(",4\n", "\n"), "RECORD is 'line 1: demo.py,sha256="),
     "an empty line": (GOOD_RECORD + b"\n", "RECORD is 'line 5: empty', expected is <path>,"),
     "a comma without quotes": (
-        changed('"demo.py"', "demo,py"), "RECORD is 'line 1: demo,py,sha256=", "RECORD is 'demo,py'", "without demo.py",
+        changed('"demo.py"', "demo,py"), "RECORD is 'line 1: demo,py,sha256=", "without demo.py",
     ),
     "no text": (GOOD_RECORD + b"\xff,,\n", "RECORD is 'other bytes at 254', expected is text in UTF-8"),
     "no table": (b"\x00" * 200_000, "RECORD is 'something else behind line 1'"),
