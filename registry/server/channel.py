@@ -292,6 +292,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def _is_over(self) -> bool:
         return bool(self.will_close or (self.close_when_flushed and not self.total_outbufs_len and not self.is_lent))
 
+    @property
+    def is_upload(self) -> bool:
+        """Whether the request that a thread answers next is an upload."""
+        return bool(self.requests and self.requests[0].is_upload)
+
     def service(self) -> None:
         """Answer the first request, then queue the connection for the next one, or give it back to the loop."""
         try:

@@ -60,6 +60,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     :cvar uploads: matches the paths of routes that accept large bodies.
     :cvar places: those that are free.
     :ivar incoming: the body, if the application is asked for it.
+    :ivar is_upload: its path is one of ``uploads``.
     :ivar is_too_large: the application is asked for its refusal of a body of this size.
     :ivar held: the data received behind the header of a request that has to be authorized before its body is received;
         ``None`` if it need not be, or has been.
@@ -74,6 +75,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     held: bytes | None = None
     digest: bytes | None = None
     incoming: Incoming | None = None
+    is_upload = False
     is_too_large = False
     _has_place = False
     _has_to_ask = False
@@ -138,7 +140,8 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         except ValueError as error:  # an absolute target that is not a valid URL
             raise ParsingError("Malformed request target") from error
         self._refuse_ambiguous(header_plus)
-        if self._is_upload:
+        self.is_upload = self.command == "POST" and self.uploads.match(self.path) is not None
+        if self.is_upload:
             is_small = not self.chunked and self.content_length <= UNASKED_BYTES
             self._has_to_ask = self.body_rcv is not None and (self.expect_continue or not is_small)
             self.incoming = Incoming(self.chunked) if self._has_to_ask else None
@@ -204,10 +207,6 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         if max(len(body.control_line), len(body.trailer)) > LONGEST_CHUNK_LINE:
             return EarlyRefusal("400 Bad Request", _JSON, b'{"error":"400 Bad Request"}')
         return None
-
-    @property
-    def _is_upload(self) -> bool:
-        return self.command == "POST" and self.uploads.match(self.path) is not None
 
 
 _CODINGS = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r]*?)[ \t]*(?=\r)")

@@ -14,6 +14,7 @@ from registry.server import calls
 
 LONG_SECONDS = 0.005  # a thread that has not answered after this time is probably waiting for something
 INTERVAL_SECONDS = 0.002  # for how long the use of the processor is measured
+UPLOAD_SHARE = 0.75  # of the threads, at most: uploads can take seconds to examine
 SLACK_SECONDS = 0.001  # a thread waits for the interpreter so much longer than the loop
 IDLE, BUSY = 0.6, 0.9  # of one processor: below, threads are waiting; above, another one would only get in the way
 
@@ -46,11 +47,15 @@ class Threads:
     call, which costs more than most requests do. So requests wait for the thread that is at work. Another one helps if
     that takes long, or if the processor is idle because threads wait for a database, a store, or a disk.
 
+    Some threads take no uploads, so that other requests have one while many uploads are examined.
+
     The loop calls ``add_task`` and ``relieve``, which therefore wait for nothing, not even a lock.
     """
 
     def __init__(self, count: int) -> None:
         self._queue: deque[Any] = deque()
+        self._deferred: deque[Any] = deque()  # uploads that were taken from the queue while there was no place for them
+        self._places = deque([None] * max(1, int(count * UPLOAD_SHARE)))
         self._workers = [Worker() for _ in range(count)]
         self._asleep = list(self._workers)
         self._sampled_at = self._used_seconds = 0.0
@@ -75,7 +80,7 @@ class Threads:
 
         :return: after how many seconds this has to be called again.
         """
-        if not self._queue:
+        if not self._has_work():
             return math.inf
         elapsed = time.monotonic() - self._sampled_at
         if elapsed >= INTERVAL_SECONDS:
@@ -89,8 +94,9 @@ class Threads:
     def shutdown(self, within_seconds: float = 5) -> None:
         """Cancel requests that no thread has begun, and wait for the threads to end, but not longer than this."""
         self._is_over = True
-        while self._queue:
-            self._queue.popleft().cancel()
+        for queue in (self._deferred, self._queue):
+            while queue:
+                queue.popleft().cancel()
         while self._asleep:
             self._wake_another()
         deadline = time.monotonic() + within_seconds
@@ -117,7 +123,7 @@ class Threads:
         worker.sleep()
         while not self._is_over:
             try:
-                channel = self._queue.popleft()
+                channel, is_upload = self._take()
             except IndexError:
                 self._rest(worker)
                 continue
@@ -126,14 +132,45 @@ class Threads:
                 channel.service()
             except BaseException:
                 logger.exception("A request failed.")
+            if is_upload:
+                self._places.append(None)
             worker.begun_at = -math.inf
-            if self._is_busy and self._makes_progress():
+            if self._is_busy and self._makes_progress() and not self._deferred:
                 self._rest(worker)
+
+    def _take(self) -> tuple[Any, bool]:
+        """Take the next request from the queues, and return whether it is an upload, which has a place then.
+
+        :raises IndexError: there is none that can begin.
+        """
+        while True:
+            if self._deferred and self._has_taken_place():
+                try:
+                    return self._deferred.popleft(), True
+                except IndexError:  # another thread was faster
+                    self._places.append(None)
+            channel = self._queue.popleft()
+            if not channel.is_upload:
+                return channel, False
+            if self._has_taken_place():
+                return channel, True
+            self._deferred.append(channel)
+
+    def _has_taken_place(self) -> bool:
+        try:
+            self._places.pop()
+        except IndexError:
+            return False
+        return True
+
+    def _has_work(self) -> bool:
+        """Return whether a request is waiting that can begin."""
+        return bool(self._queue or (self._deferred and self._places))
 
     def _rest(self, worker: Worker) -> None:
         worker.begun_at = -math.inf
         self._asleep.append(worker)
         # A request that was added just before this did not find the worker asleep.
-        if self._is_over or (self._queue and not self._makes_progress()):
+        if self._is_over or (self._has_work() and not self._makes_progress()):
             self._wake_another()
         worker.sleep()

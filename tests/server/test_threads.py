@@ -20,7 +20,8 @@ class Work:
     :ivar is_begun: a thread has started it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_upload: bool = False) -> None:
+        self.is_upload = is_upload
         self.is_begun = Event()
         self.is_canceled = False
         self._may_end = Event()
@@ -38,6 +39,8 @@ class Work:
 
 class Call:
     """A task for a thread that calls a function."""
+
+    is_upload = False
 
     def __init__(self, function: Callable[[], object]) -> None:
         self.service = function
@@ -144,6 +147,37 @@ def test_a_thread_rests_when_the_processor_is_busy_and_another_is_at_work(
         second.end()
         assert third.is_begun.wait(10)
         third.end()
+
+
+def test_uploads_leave_threads_to_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "LONG_SECONDS", 0)
+    uploads, other = [Work(is_upload=True) for _ in range(9)], Work()
+
+    with running(4) as pool:
+        for upload in uploads:
+            pool.add_task(upload)
+            eventually(lambda: pool.relieve() and not pool._queue)
+        pool.add_task(other)
+
+        assert other.is_begun.wait(10)
+        assert [upload.is_begun.is_set() for upload in uploads] == [True] * 3 + [False] * 6
+        assert pool.relieve() > 60
+        for upload in uploads:
+            assert upload.is_begun.wait(10)
+            upload.end()
+        other.end()
+
+
+def test_a_shutdown_cancels_uploads_that_wait_for_a_place() -> None:
+    pool, begun, waiting = Threads(2), Work(is_upload=True), Work(is_upload=True)
+    for upload in (begun, waiting):
+        pool.add_task(upload)
+        eventually(lambda: pool.relieve() and not pool._queue)
+
+    pool.shutdown(within_seconds=0.1)
+    begun.end()
+
+    assert waiting.is_canceled
 
 
 def test_nothing_is_checked_while_no_request_waits() -> None:
