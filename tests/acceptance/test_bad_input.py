@@ -59,7 +59,7 @@ def file_path(project: Namespace, file: BuiltFile = WHEEL) -> str:
 
 AUTHORIZATIONS = [
     "", " ", "Basic", "Basic ", "Basic =", "Basic ====", "Basic %%%", "Basic Zm9v", "Basic Og==",
-    "Basic " + "A" * 100_000, "Basic /////w==", "Basic w6k6w6k=", "Basic AAAAOgAAAA==", "Bearer", "Bearer ",
+    "Basic " + "A" * 50_000, "Basic /////w==", "Basic w6k6w6k=", "Basic AAAAOgAAAA==", "Bearer", "Bearer ",
     "Bearer \xff\xfe", "Bearer a b c", "Bearer glcbt-x", "Digest username=x", "basic dXNlcjpwYXNz",
     "BASIC dXNlcjpwYXNz", "Negotiate", ":", "\xe9", "Basic dXNlcjpwYXNz, Basic dXNlcjpwYXNz", "Basic realm=\"x\"",
 ]  # fmt: skip
@@ -72,7 +72,9 @@ def test_a_malformed_authorization_is_anonymous(server: RunningServer, project: 
 
 
 @pytest.mark.parametrize("name", ["PRIVATE-TOKEN", "DEPLOY-TOKEN", "JOB-TOKEN", "Cookie", "X-CSRF-Token", "Sudo"])
-@pytest.mark.parametrize("value", ["x", "\xff\xfe", "a" * 100_000, "=;=;", "registry_session=.e30.x.y"], ids=ascii)
+@pytest.mark.parametrize(
+    "value", ["x", "\xff\xfe", "a" * 50_000, "=;=;", "registry_session=.e30.x.y"], ids=lambda value: ascii(value[:25])
+)
 def test_a_malformed_token_header_grants_nothing(
     server: RunningServer, project: Namespace, name: str, value: str
 ) -> None:
@@ -244,7 +246,7 @@ def test_an_empty_accept_header_gets_a_page(server: RunningServer, project: Name
 RANGES = [
     "", "bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=5-2", "bytes=-0", "bytes=0-0", "bytes=-99999999999999999999",
     "bytes=1-2,3-4", "bytes=99999999999999999999-", "items=0-1", "bytes=0-99999999999999999999",
-    "bytes=" + "0-0," * 20_000, "bytes==0-1", "\xff", "bytes=--1", "bytes=0-1-2", "bytes= 0 - 1 ", "bytes=1_0-2_0",
+    "bytes=" + "0-0," * 10_000, "bytes==0-1", "\xff", "bytes=--1", "bytes=0-1-2", "bytes= 0 - 1 ", "bytes=1_0-2_0",
     "bytes=+1-+2",
 ]  # fmt: skip
 
