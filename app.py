@@ -8,15 +8,19 @@ import click
 from flask import Flask
 from flask.cli import FlaskGroup
 
-from registry import __main__ as shell
+import registry
 from registry import cli
+from registry.errors import OperatorError, RegistryError
 
 
 def create_app() -> Flask:
-    """Create the application for the ``flask`` command; without its parts if they are only listed."""
-    if _only_lists_commands():
-        return cli.listing()
-    return shell.create_app()
+    """Create the application for the ``flask`` command; exit with one sentence instead of a traceback on errors."""
+    if _only_finds_commands():
+        return cli.Listing(registry.create_app)
+    try:
+        return registry.create_app(creates_instance=False)
+    except (OperatorError, RegistryError) as error:
+        sys.exit(f"Error: {error.sentence}")
 
 
 def main() -> int:
@@ -26,11 +30,10 @@ def main() -> int:
     return program.main()
 
 
-def _only_lists_commands() -> bool:
-    """Return whether ``flask`` was called without a command, as with ``--help``."""
+def _only_finds_commands() -> bool:
+    """Return whether ``flask`` needs the application only for the groups of commands."""
     context = click.get_current_context(silent=True)
-    commands = {*cli.GROUPS, "routes", "run", "shell"}
-    return context is not None and isinstance(context.command, FlaskGroup) and not commands.intersection(sys.argv)
+    return context is not None and isinstance(context.command, FlaskGroup)
 
 
 if __name__ == "__main__":

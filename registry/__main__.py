@@ -5,20 +5,10 @@ from __future__ import annotations
 import sys
 
 import click
-from flask import Flask
 from flask.cli import ScriptInfo
 
 import registry
 from registry import cli
-from registry.errors import OperatorError, RegistryError
-
-
-def create_app() -> Flask:
-    """Create the application for a command; exit with one sentence instead of a traceback on errors."""
-    try:
-        return registry.create_app()
-    except (OperatorError, RegistryError) as error:
-        sys.exit(f"Error: {error.sentence}")
 
 
 @click.group("pypi-registry", commands=list(cli.lazy_groups()))
@@ -29,7 +19,7 @@ def main(context: click.Context) -> None:
 
     Its data is in ./instance, or in the folder REGISTRY_INSTANCE_PATH.
     """
-    context.obj = ScriptInfo(create_app=create_app)
+    context.obj = ScriptInfo(create_app=lambda: cli.Listing(registry.create_app))
 
 
 @main.command()

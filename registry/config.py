@@ -23,6 +23,7 @@ from registry.addresses import is_host
 from registry.errors import ConfigurationError
 
 PREFIX = "REGISTRY_"
+_SQLITE = "sqlite:///"
 _PACKAGE = Path(__file__).resolve().parent
 # The folder with ``templates`` and ``static``: the package where it was installed from a wheel, otherwise the checkout.
 ROOT = _PACKAGE if (_PACKAGE / "templates").is_dir() else _PACKAGE.parent
@@ -90,6 +91,37 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
             "REGISTRY_STORAGE_DOWNLOADS is 'redirect'; expected stream, as REGISTRY_S3_ENDPOINT and "
             "REGISTRY_EXTERNAL_URL have the same host: old clients would send their credentials to the store."
         )
+
+
+def require_instance(values: Mapping[str, Any]) -> None:
+    """Check that there is a registry, without creating anything.
+
+    :raises ConfigurationError: its secret key or its SQLite database does not exist.
+    """
+    folder: Path = values["INSTANCE_PATH"]
+    url = values["DATABASE_URL"] or f"{_SQLITE}{folder / 'registry.sqlite3'}"
+    has_database = not url.startswith(_SQLITE) or _can_exist(url.removeprefix(_SQLITE).partition("?")[0])
+    if values["DATABASE_URL"] and not has_database:
+        raise ConfigurationError(
+            "The database file (REGISTRY_DATABASE_URL) does not exist; run 'pypi-registry database upgrade' to create "
+            "it."
+        )
+    if not has_database or not (values["SECRET_KEY"] or _can_exist(folder / "secret_key")):
+        raise ConfigurationError(
+            f"There is no registry in {folder} (REGISTRY_INSTANCE_PATH); start it first, or set the variable to the "
+            "folder of a registry."
+        )
+
+
+def _can_exist(path: str | Path) -> bool:
+    """Return whether a file is not missing. If the folder is not accessible, its use reports the reason."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def prepare_instance_folder(values: dict[str, Any]) -> None:
@@ -203,7 +235,7 @@ def _starting_with(*prefixes: str) -> Callable[[str], str]:
 def _database_url(text: str) -> str:
     if text == "sqlite:///:memory:":
         raise ValueError(text)  # every thread and every process would have its own database
-    return _starting_with("sqlite:///", "postgresql://")(text)
+    return _starting_with(_SQLITE, "postgresql://")(text)
 
 
 _STORAGE_URL = re.compile(r"file:///.+|(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]+(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")

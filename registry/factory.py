@@ -41,13 +41,16 @@ from registry.storage import open_storage
 from registry.storage.receptions import Receptions
 
 
-def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
+def create_app(overrides: Mapping[str, object] | None = None, *, creates_instance: bool = True) -> Flask:
     """Create the WSGI application.
 
     :param overrides: settings by name, which take precedence over the environment (``registry.config``).
+    :param creates_instance: whether to create the instance folder with a secret key if there is none.
     :raises ConfigurationError: a setting is invalid, or the resource it names is not usable.
     """
     values = config.load(overrides)
+    if not creates_instance:
+        config.require_instance(values)
     config.prepare_instance_folder(values)
     app = Flask(
         "registry",

@@ -352,6 +352,25 @@ def test_a_key_file_without_a_key_is_reported(tmp_path: Path) -> None:
         prepared(tmp_path)
 
 
+@pytest.mark.parametrize("missing", ["secret_key", "registry.sqlite3"])
+def test_a_folder_without_a_key_or_database_is_no_registry(tmp_path: Path, missing: str) -> None:
+    for name in {"secret_key", "registry.sqlite3"} - {missing}:
+        (tmp_path / name).touch()
+
+    with pytest.raises(ConfigurationError, match=f"^There is no registry in {tmp_path} "):
+        config.require_instance(config.load({"INSTANCE_PATH": tmp_path}))
+
+
+def test_a_registry_can_be_given_by_key_and_database(tmp_path: Path) -> None:
+    given = {"INSTANCE_PATH": tmp_path / "instance", "SECRET_KEY": LONG}
+
+    config.require_instance(config.load({**given, "DATABASE_URL": "postgresql://u@h/d"}))
+    with pytest.raises(ConfigurationError, match=r"^The database file \(REGISTRY_DATABASE_URL\) does not exist"):
+        config.require_instance(config.load({**given, "DATABASE_URL": f"sqlite:///{tmp_path}/none"}))
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_instance_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 

@@ -36,11 +36,16 @@ class LazyGroup(click.Group):
         return self.loaded.invoke(ctx)
 
 
-def listing() -> Flask:
-    """Create an application that has only the groups, to list them without loading the registry."""
-    app = Flask("registry")
-    init_app(app)
-    return app
+class Listing(Flask):
+    """An application that has only the groups of commands.
+
+    :ivar create_app: creates the whole application for a command that runs; it is called with ``creates_instance``.
+    """
+
+    def __init__(self, create_app: Callable[..., Flask]) -> None:
+        super().__init__("registry")
+        self.create_app = create_app
+        init_app(self)
 
 
 def init_app(app: Flask) -> None:

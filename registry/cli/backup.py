@@ -12,7 +12,7 @@ from typing import TypeVar
 import click
 from flask import current_app
 
-from registry.cli.commands import CommandGroup, SchemaCommand, json_option, storage
+from registry.cli.commands import CommandGroup, CreatingCommand, IndependentCommand, json_option, storage
 from registry.cli.output import Record, print_record, print_records
 from registry.database import utcnow
 from registry.domain.operation import backups
@@ -62,7 +62,7 @@ def create_backup(path: Path, inventory: bool, allow_missing: bool, as_json: boo
     print_record(_record(manifest, problems, path), as_json, f"Backed up {_counted(manifest)} to {path}.")
 
 
-@backup_group.command("verify", cls=SchemaCommand)
+@backup_group.command("verify", cls=IndependentCommand)
 @present_file_argument
 @json_option
 def verify_backup(path: Path, as_json: bool) -> None:
@@ -78,7 +78,7 @@ def verify_backup(path: Path, as_json: bool) -> None:
         raise click.ClickException(f"{len(problems)} objects are missing or damaged.")
 
 
-@backup_group.command("restore", cls=SchemaCommand)
+@backup_group.command("restore", cls=CreatingCommand)
 @present_file_argument
 @allow_missing_option
 @json_option

@@ -13,6 +13,7 @@ from flask.cli import ScriptInfo
 from sqlalchemy.exc import SQLAlchemyError
 
 from registry import database
+from registry.cli import Listing
 from registry.domain import namespaces
 from registry.domain.accounts import users
 from registry.errors import NotFound, OperatorError, RegistryError
@@ -23,17 +24,12 @@ Function = TypeVar("Function", bound=Callable[..., object])
 AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
 
 
-class Command(click.Command):
-    """A command that runs in an application context, requires a current schema, and reports errors in one sentence."""
-
-    needs_schema = True
+class IndependentCommand(click.Command):
+    """A command that needs neither configuration nor database, and reports errors in one sentence."""
 
     def invoke(self, ctx: click.Context) -> object:
-        app = ctx.ensure_object(ScriptInfo).load_app()
         try:
-            with app.app_context():
-                if self.needs_schema:
-                    database.check_schema()
+            with self.prepared(ctx):
                 return super().invoke(ctx)
         except (OperatorError, RegistryError) as error:
             raise click.ClickException(error.sentence) from error
@@ -42,9 +38,35 @@ class Command(click.Command):
                 raise
             raise click.ClickException(f"The database does not answer: {getattr(error, 'orig', error)}.") from error
 
+    @contextmanager
+    def prepared(self, ctx: click.Context) -> Iterator[None]:
+        """Provide what the command needs while it runs."""
+        yield
+
+
+class Command(IndependentCommand):
+    """A command that runs in an application context and requires an installation with a current schema."""
+
+    needs_schema = True
+    creates_instance = False
+
+    @contextmanager
+    def prepared(self, ctx: click.Context) -> Iterator[None]:
+        app = ctx.ensure_object(ScriptInfo).load_app()
+        if isinstance(app, Listing):
+            app = app.create_app(creates_instance=self.creates_instance)
+        with app.app_context():
+            if self.needs_schema:
+                database.check_schema()
+            yield
+
 
 class SchemaCommand(Command):
     needs_schema = False
+
+
+class CreatingCommand(SchemaCommand):
+    creates_instance = True
 
 
 class CommandGroup(click.Group):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from registry import database
-from registry.cli.commands import CommandGroup, SchemaCommand, json_option
+from registry.cli.commands import CommandGroup, CreatingCommand, SchemaCommand, json_option
 from registry.cli.output import print_record
 
 
@@ -14,7 +14,7 @@ def database_group() -> None:
     """Create, upgrade, and check the database schema."""
 
 
-@database_group.command("upgrade", cls=SchemaCommand)
+@database_group.command("upgrade", cls=CreatingCommand)
 @json_option
 def upgrade_database(as_json: bool) -> None:
     """Upgrade the schema to the version that this registry requires.

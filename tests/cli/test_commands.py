@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from tests import factories
 from tests.builders import build_wheel
 from tests.cli.running import Refused, Run, Shell, loaded, succeeded
 
+LONG = "a key of at least thirty-two characters"
 GROUPS = {
     "database": ["check", "upgrade"],
     "users": ["block", "confirm-email", "create", "list", "reset-password", "unblock"],
@@ -121,8 +123,35 @@ def test_an_installed_program_checks_files_without_an_installation(tmp_path: Pat
     assert not (tmp_path / "instance").exists()
 
 
-def test_flask_itself_sees_the_whole_application(tmp_path: Path) -> None:
-    assert "pypi.upload" in Shell(tmp_path)("routes").stdout
+def test_flask_itself_sees_the_whole_application(shell: Shell) -> None:
+    assert "pypi.upload" in shell("routes").stdout
+
+
+@pytest.mark.parametrize("command", [("users", "list"), ("database", "check"), ("routes",)])
+def test_a_command_without_a_registry_names_the_folder_and_creates_nothing(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    result = Shell(tmp_path / "instance")(*command)
+
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"Error: There is no registry in {tmp_path / 'instance'} (REGISTRY_INSTANCE_PATH); start it first, or set the "
+        "variable to the folder of a registry.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("program", [["-m", "flask"], ["-m", "registry"]])
+def test_a_new_database_is_readable_only_by_its_owner(tmp_path: Path, program: list[str]) -> None:
+    instance = tmp_path / "instance"
+
+    subprocess.run(
+        [sys.executable, *program, "database", "upgrade"],
+        cwd=config.ROOT, env=Shell(instance).environment, check=True, capture_output=True, umask=0o022, timeout=60,
+    )  # fmt: skip
+
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (instance, instance / "registry.sqlite3")]
+    assert modes == [0o750, 0o600]
 
 
 def test_an_empty_database_is_upgraded_once(tmp_path: Path) -> None:
@@ -137,7 +166,9 @@ def test_an_empty_database_is_upgraded_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [("users", "list"), ("database", "check")])
 def test_a_command_on_an_empty_database_shows_the_remedy(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    result = Shell(tmp_path)(*arguments)
+    (tmp_path / "registry.sqlite3").touch()
+
+    result = Shell(tmp_path)(*arguments, REGISTRY_SECRET_KEY=LONG)
 
     assert result.returncode == 1
     assert result.stdout == ""
@@ -162,7 +193,7 @@ def test_a_command_on_an_empty_database_shows_the_remedy(tmp_path: Path, argumen
 def test_a_wrong_setting_is_one_sentence_and_no_traceback(
     tmp_path: Path, variables: dict[str, str], sentence: str
 ) -> None:
-    result = Shell(tmp_path)("users", "list", **variables)
+    result = Shell(tmp_path)("users", "list", REGISTRY_SECRET_KEY=LONG, **variables)
 
     assert result.returncode == 1
     assert result.stdout == ""
@@ -174,7 +205,7 @@ def test_a_wrong_setting_is_one_sentence_and_no_traceback(
 def test_a_file_that_is_no_database_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "registry.sqlite3").write_text("this is a letter, and long enough not to look like an empty file" * 20)
 
-    result = Shell(tmp_path)("users", "list")
+    result = Shell(tmp_path)("users", "list", REGISTRY_SECRET_KEY=LONG)
 
     assert result.returncode == 1
     assert result.stderr == ("Error: The database (REGISTRY_DATABASE_URL) cannot be opened: file is not a database.\n")
