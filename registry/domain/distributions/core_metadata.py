@@ -78,12 +78,14 @@ class CoreMetadata:
 
     :ivar fields: as ``packaging`` returns them, without the placeholder ``UNKNOWN`` of old tools.
     :ivar malformed: known fields, in lower case, that are repeated or cannot be parsed.
+    :ivar end_of_fields: a line that is neither a field nor blank, behind which there are more fields; usually empty.
     """
 
     document: bytes
     fields: RawMetadata
     malformed: frozenset[str]
     description: Description
+    end_of_fields: str = ""
 
     @property
     def metadata_version(self) -> str:
@@ -139,7 +141,8 @@ def read(document: bytes) -> CoreMetadata:
     fields = {key: value for key, value in known.items() if key in _OWN_CHECKS or value not in ("", "UNKNOWN")}
     budget.refuse_values(_parsed_values(fields))
     malformed = frozenset(field for field in unparsed if field in INTRODUCED)
-    return CoreMetadata(document, cast(RawMetadata, fields), malformed, _described(document, head, parsed))
+    described = _described(document, head, parsed)
+    return CoreMetadata(document, cast(RawMetadata, fields), malformed, described, _end_of_fields(document, head))
 
 
 def _parsed_values(fields: Mapping[str, Any]) -> set[str]:
@@ -191,6 +194,15 @@ def _head(document: bytes) -> str:
     return "".join(head)
 
 
+def _end_of_fields(document: bytes, head: str) -> str:
+    """Return the first line behind the head, if it is not blank and known fields follow before a blank line."""
+    rest = io.StringIO(document.decode("utf-8")[len(head) :][:MAX_HEAD_LENGTH], newline="")
+    paragraph = itertools.islice(itertools.takewhile(str.strip, rest), MAX_HEAD_LINES)
+    first = next(paragraph, "")
+    is_followed = any(line.partition(":")[0].lower() in INTRODUCED for line in paragraph if ":" in line)
+    return first.strip() if is_followed else ""
+
+
 def _stripped(value: Any) -> Any:
     if isinstance(value, list):
         return [item.strip() for item in value]
@@ -209,6 +221,7 @@ def _ordered(wildcard: re.Match[str]) -> str:
 def findings(metadata: CoreMetadata) -> Iterator[Finding]:
     """Yield every violation of the standard in a core metadata document."""
     yield from malformed_fields(metadata)
+    yield from fields_behind_the_end(metadata)
     yield from wrong_metadata_version(metadata)
     yield from wrong_name(metadata)
     yield from wrong_version(metadata)
@@ -224,6 +237,12 @@ def malformed_fields(metadata: CoreMetadata) -> Iterator[Finding]:
         check = Check.AMBIGUOUS_FIELD if field in _READ_BY_INSTALLERS else Check.REPEATED_FIELD
         expected = "<label>, <address>, and each label once" if field == "project-url" else "there once, in UTF-8"
         yield check.found(_titled(field), "repeated or malformed", expected)
+
+
+def fields_behind_the_end(metadata: CoreMetadata) -> Iterator[Finding]:
+    """Yield a line that ends the fields, so that those behind it are lost."""
+    if metadata.end_of_fields:
+        yield Check.LOST_FIELDS.found("core metadata", metadata.end_of_fields, "<field>: <value>, as fields follow it")
 
 
 def wrong_metadata_version(metadata: CoreMetadata) -> Iterator[Finding]:

@@ -57,6 +57,7 @@ class Check(enum.Enum):
     PYTHON_LINES = "Requires-Python on several lines"
     AMBIGUOUS_FIELD = "repeated fields that installers read"
     REPEATED_FIELD = "other repeated or malformed fields"
+    LOST_FIELDS = "fields behind a line that is none"
     METADATA_VERSION = "Metadata-Version"
     EARLY_FIELD = "fields newer than the Metadata-Version"
     FIELD_SYNTAX = "syntax of the other fields"
@@ -150,6 +151,7 @@ RULES: Mapping[Check, Rule] = {
     Check.PYTHON_LINES: _remarked("pip and uv read it"),
     Check.AMBIGUOUS_FIELD: _refused("the file contradicts itself"),
     Check.REPEATED_FIELD: _remarked("core metadata; pip and uv take the first value, or do not read the field"),
+    Check.LOST_FIELDS: _remarked("core metadata; pip and uv do not read the fields"),
     Check.METADATA_VERSION: _remarked("core metadata; pip and uv do not read it"),
     Check.EARLY_FIELD: _remarked("core metadata; written by hatchling 1.20 to 1.26, and no installer looks"),
     Check.FIELD_SYNTAX: _remarked("core metadata; PyPI refuses it, and no installer looks"),

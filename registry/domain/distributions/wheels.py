@@ -13,9 +13,8 @@ import io
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from email.parser import HeaderParser
-from typing import Any
+from typing import Any, NamedTuple
 
 from packaging.tags import Tag, parse_tag
 
@@ -53,7 +52,8 @@ _UNRECORDED = {"RECORD", "RECORD.jws", "RECORD.p7s"}
 _OF_ANY_LENGTH = {"shake_128", "shake_256"}
 _TOO_WEAK = {"md5", "sha1", "sha224", "sha3_224"} | _OF_ANY_LENGTH
 # Every algorithm by its name in small letters only, as in SHA-256 and sha3_256.
-_ALGORITHMS = {name.replace("_", ""): name for name in hashlib.algorithms_guaranteed}
+_NAMES = hashlib.algorithms_guaranteed
+_ALGORITHMS = {name.replace("_", ""): name for name in _NAMES}
 _PUNCTUATION = re.compile(r"[^0-9a-z]+")
 _SHAKE_BYTES = 32  # of a digest in a message, if that in RECORD is not true
 _STRONG_DIGEST = "sha256=<digest>, or a stronger one"
@@ -162,12 +162,11 @@ def _system(platform: str) -> str:
     return "macosx" if platform.startswith("macosx_") else platform
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     """What ``RECORD`` states about a file.
 
     :ivar digest: with its algorithm; empty if it is missing, like the size.
-    :ivar number: of the line.
+    :ivar number: the number of the line.
     :ivar has_path: whether the path is beyond doubt, as the line has three columns.
     """
 
@@ -179,7 +178,8 @@ class _Line:
     @property
     def algorithm(self) -> str:
         """The name of the algorithm in ``hashlib``, whatever its spelling; empty if it is unknown."""
-        return _ALGORITHMS.get(_PUNCTUATION.sub("", self.digest.partition("=")[0].lower()), "")
+        spelled = self.digest.partition("=")[0]
+        return spelled if spelled in _NAMES else _ALGORITHMS.get(_PUNCTUATION.sub("", spelled.lower()), "")
 
     @property
     def stated(self) -> str:

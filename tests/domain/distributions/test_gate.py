@@ -109,6 +109,9 @@ REMARKED = {
     ".* behind >=": (Check.PYTHON_WILDCARD, with_metadata(requires_python=">=3.7.*")),
     "Python on two lines": (Check.PYTHON_LINES, with_metadata("Requires-Python: >=3.8,", "  <4")),
     "two summaries": (Check.REPEATED_FIELD, with_metadata("Summary: another")),
+    "requirements behind a line that is no field": (
+        Check.LOST_FIELDS, with_metadata("Home page", "Requires-Dist: six", version="2.1"),
+    ),
     "a new major version of metadata": (Check.METADATA_VERSION, with_metadata(version="3.0")),
     "a license expression under 2.1": (Check.EARLY_FIELD, with_metadata("License-Expression: MIT", version="2.1")),
     "a license expression under 2.3": (Check.EARLY_FIELD, with_metadata("License-Expression: MIT", version="2.3")),
