@@ -19,6 +19,7 @@ MEDIA_TYPE = "application/problem+json"  # without parameters: uv compares it as
 _JSON = (MEDIA_TYPE, "application/json", simple.JSON, "application/vnd.pypi.simple.latest+json")
 _HTML = (simple.PLAIN_HTML, simple.HTML, "application/xhtml+xml", "application/vnd.pypi.simple.latest+html")
 _DETAILS = {
+    404: "There is nothing at this address. The simple page of the package has the current addresses of its files.",
     405: "This address supports only GET and HEAD. To publish, use the address of the registry that ends in "
     "/packages/pypi.",
     413: "A request to this address cannot have such a large body.",
