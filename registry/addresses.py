@@ -22,6 +22,7 @@ LONGEST_HOST = 253  # characters of a name in the DNS
 _HOST = re.compile(r"(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::(?P<port>[0-9]{0,5}))?", re.I | re.A)
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}", re.I | re.A)
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_UNUSABLE_PREFIX = re.compile(r"[\\\x00-\x1f\x7f]|//")  # browsers take a backslash for a slash
 _FAULT = "registry.address_fault"
 
 
@@ -84,6 +85,8 @@ class OwnAddress:
         environ["wsgi.url_scheme"] = environ["wsgi.url_scheme"].lower()
         if environ["wsgi.url_scheme"] not in _DEFAULT_PORTS:
             environ[_FAULT], environ["wsgi.url_scheme"] = Code.INVALID_SCHEME, "http"
+        if _UNUSABLE_PREFIX.search(environ["SCRIPT_NAME"]):
+            environ[_FAULT], environ["SCRIPT_NAME"] = Code.INVALID_PREFIX, ""
         if not is_host(_host(environ)):
             environ[_FAULT], environ["HTTP_HOST"] = Code.INVALID_HOST, "localhost"
         return self.application(environ, start_response)

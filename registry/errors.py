@@ -145,7 +145,8 @@ class Code(Enum):
 
     # Requests and credentials
     INVALID_PARAMETER = "{complaint}"
-    INVALID_HOST = "The Host header is not a host name or address, with a port if need be"
+    INVALID_HOST = "The Host or X-Forwarded-Host header is not a host name or address, with a valid port if need be"
+    INVALID_PREFIX = "The X-Forwarded-Prefix header of the proxy is not a path"
     INVALID_SCHEME = "The X-Forwarded-Proto header of the proxy is neither http nor https"
     TOKEN_EXPIRED = "Token is expired. You can either do re-authorization or token refresh."
     TOKEN_REVOKED = "Token was revoked. You have to re-authorize from the user."

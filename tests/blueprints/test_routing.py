@@ -357,6 +357,16 @@ def test_the_sub_path_of_a_proxy_begins_with_one_slash(
     assert 'href="/py/users/sign_in' in client.get("/explore", headers={"X-Forwarded-Prefix": prefix}).text
 
 
+@pytest.mark.parametrize("prefix", ["\\\\evil.com", "/py//a", "/py\x01"])
+def test_a_sub_path_that_browsers_could_take_for_a_host_is_refused(behind: Callable[..., Client], prefix: str) -> None:
+    client = behind(TRUSTED_PROXIES=1)
+
+    answer = client.get("/explore", headers={"X-Forwarded-Prefix": prefix})
+
+    assert answer.status_code == 400
+    assert "evil" not in answer.text
+
+
 def test_a_proxy_that_names_no_scheme_of_the_web_is_refused(behind: Callable[..., Client]) -> None:
     client = behind(TRUSTED_PROXIES=1)
 

@@ -86,7 +86,10 @@ _SENTENCES = {
     Code.INVALID_PATTERN: _("The name pattern must be a package name, in which * may stand for any text."),
     Code.RULE_WITHOUT_ROLE: _("Choose a minimum access level for push or for delete."),
     Code.NOTHING_TO_YANK: _("%(release)s has no assets that could be yanked."),
-    Code.INVALID_HOST: _("The Host header is not a host name or address, with a port if need be"),
+    Code.INVALID_HOST: _(
+        "The Host or X-Forwarded-Host header is not a host name or address, with a valid port if need be"
+    ),
+    Code.INVALID_PREFIX: _("The X-Forwarded-Prefix header of the proxy is not a path"),
     Code.INVALID_SCHEME: _("The X-Forwarded-Proto header of the proxy is neither http nor https"),
     Code.DATABASE_AWAY: _("The database does not answer."),
     Code.DATABASE_FULL: _("The database's disk is full."),
