@@ -16,6 +16,7 @@ import re
 import stat
 import struct
 import tarfile
+import unicodedata
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ MAX_UNPACKED_BYTES = 32 * 1024 * MIB
 MAX_RATIO = 100
 RATIO_FLOOR_BYTES = 64 * MIB
 
+_MAX_NORMALIZED = 255  # no system allows longer names in a folder; normalizing can take the square of the length
 _CHUNK_BYTES = 256 * 1024
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 _ABSOLUTE = re.compile(r"/|.:", re.DOTALL)
@@ -120,16 +122,27 @@ def _refuse_bomb(unpacked_size: int, packed_size: int) -> None:
 def _refuse_collisions(members: Iterable[tuple[str, bool]]) -> None:
     """Refuse files that cannot be unpacked beside another member on every file system.
 
-    On Windows and macOS, names that differ only in case are the same. Two such folders become one, which harms no file.
+    On Windows and macOS, names that differ only in case are the same; on macOS also those with a composed and a
+    decomposed accent, and on Windows those that differ in dots and spaces at the end. Two such folders become one,
+    which harms no file.
 
     :param members: the path of each member, and whether it is a folder.
     """
+    members = list(members)
+    budget.refuse_names(path for path, _ in members)
     # A slash becomes the smallest character, so that the content of a folder follows its name immediately.
-    folded = sorted((path.casefold().replace("/", "\0"), not is_folder, path) for path, is_folder in members)
+    folded = sorted((_folded(path), not is_folder, path) for path, is_folder in members)
     for (name, is_file, path), (other, other_is_file, other_path) in itertools.pairwise(folded):
         is_same = name == other and (is_file or other_is_file)
         if is_same or (is_file and other.startswith(f"{name}\0")):
-            raise _bad_member(other_path, f"cannot be unpacked beside {quoted(path)} where case makes no difference")
+            raise _bad_member(other_path, f"cannot be unpacked beside {quoted(path)} on every system")
+
+
+def _folded(path: str) -> str:
+    if path.isascii() and "./" not in path and " /" not in path and not path.endswith((".", " ")):
+        return path.casefold().replace("/", "\0")
+    parts = [unicodedata.normalize("NFC", part) if len(part) <= _MAX_NORMALIZED else part for part in path.split("/")]
+    return "\0".join(filter(None, (part.rstrip(". ") for part in parts))).casefold()
 
 
 def _bad_member(name: str, fault: str) -> InvalidDistribution:

@@ -18,6 +18,7 @@ MAX_MEMBERS = 100_000
 MAX_LINKS = 10_000
 MAX_PATHS_LENGTH = 32 * MIB  # of all members together
 MAX_FOLDERS = 1_000_000  # in the paths of all members and the targets of all links, or of all lines of RECORD
+MAX_NORMALIZED_LENGTH = MIB  # of all paths with other characters than ASCII; half a microsecond each
 MAX_PAX_RECORDS = 500_000  # of all members of a tar file
 
 # Core metadata. A character takes up to 1.6 µs in a requirement of many parentheses, and a third of that in others.
@@ -82,6 +83,17 @@ def refuse_members(count: int) -> None:
     """
     if count > MAX_MEMBERS:
         raise _over_budget(f"the archive has more than {MAX_MEMBERS} members")
+
+
+def refuse_names(paths: Iterable[str]) -> None:
+    """Refuse an archive with too long paths beyond ASCII, which have to be normalized.
+
+    :raises InvalidDistribution: the paths are too long together.
+    """
+    if sum(len(path) for path in paths if not path.isascii()) > MAX_NORMALIZED_LENGTH:
+        raise _over_budget(
+            f"the archive has paths beyond ASCII of more than {MAX_NORMALIZED_LENGTH} characters together"
+        )
 
 
 def refuse_record(document: bytes) -> None:

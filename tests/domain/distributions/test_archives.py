@@ -310,6 +310,12 @@ BAD_ZIP_FILES = {
     "file and folder of one name": (with_member("top/a.py/"), "'top/a.py' occurs twice"),
     "names that differ in case": (with_member("Top/A.py"), "'top/a.py' cannot be unpacked beside 'Top/A.py'"),
     "file and folder that differ in case": (with_member("top/A.py/"), "'top/a.py' cannot be unpacked beside"),
+    "names that differ in a dot": (with_member("top/a.py."), "'top/a.py.' cannot be unpacked beside 'top/a.py'"),
+    "names that differ in spaces": (with_member("top /a.py"), "cannot be unpacked beside"),
+    "a name of dots in a file": (with_member("top/a.py/..."), "cannot be unpacked beside"),
+    "names that differ in the composition of accents": (
+        zip_of({"top/\xe9/a": b"", "top/e\u0301/A": b""}), "cannot be unpacked beside",
+    ),
     "file in a file": (with_member("top/a.py/b"), "'top/a.py/b' cannot be unpacked beside 'top/a.py'"),
     "file in a file that differs in case": (with_member("TOP/A.py/b"), "'TOP/A.py/b' cannot be unpacked beside"),
     "name in a roundabout way": (with_member("./top/a.py", b"evil"), "'./top/a.py' must be named by a plain path"),
