@@ -46,6 +46,9 @@ class Task(WSGITask):  # type: ignore[misc]
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
         environ["wsgi.file_wrapper"] = FileBuffer
+        if "HTTP_HOST" not in environ:  # in HTTP/1.0; waitress only knows a placeholder
+            environ["SERVER_NAME"] = self.channel.socket.getsockname()[0].partition("%")[0]
+            self.request.digest = None  # links depend on more than the head
         return environ
 
     def set_close_on_finish(self) -> None:

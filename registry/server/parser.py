@@ -171,6 +171,8 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
             raise ParsingError("Host is missing")
         if host is not None and "," in host:  # waitress joins repeated headers
             raise ParsingError("Host is repeated")
+        if self.proxy_netloc and host is not None and self.proxy_netloc.lower() != host.lower():
+            raise ParsingError("Host differs from the request target")
         lowered = head.lower()
         if b"\r\ntransfer-encoding:" not in lowered:
             return

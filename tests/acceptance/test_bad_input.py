@@ -210,6 +210,7 @@ AMBIGUOUS = {
     "coding in HTTP/1.0": b"POST / HTTP/1.0\r\n" + HOST + CHUNKED + b"Connection: keep-alive\r\n",
     "coding in HTTP/1.2": b"POST / HTTP/1.2\r\n" + HOST + CHUNKED + b"Connection: keep-alive\r\n",
     "no host": b"GET /-/health HTTP/1.1\r\n",
+    "another host in the target": b"GET http://other.test/-/health HTTP/1.1\r\n" + HOST,
     "two hosts": b"GET /-/health HTTP/1.1\r\n" + HOST + HOST,
 }
 
@@ -226,6 +227,15 @@ def test_a_request_with_ambiguous_framing_is_refused_and_nothing_behind_it_is_re
         statuses = re.findall(rb"^HTTP/1\.[01] (\d+) ", answers.read(), re.MULTILINE)
 
     assert statuses == [b"400"]
+
+
+def test_links_without_a_host_header_have_the_address_of_the_connection(server: RunningServer) -> None:
+    with connect(server) as connection, connection.makefile("rb") as answers:
+        connection.sendall(b"GET /api/v4/projects HTTP/1.0\r\n\r\n")
+        answer = answers.read()
+        own = "{}:{}".format(*connection.getpeername()[:2])
+
+    assert f"\r\nLink: <http://{own}/api/v4/projects?".encode() in answer
 
 
 ACCEPTS = [
