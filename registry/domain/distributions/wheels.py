@@ -6,6 +6,7 @@ PyPA specifications, "Binary distribution format", "Platform compatibility tags"
 from __future__ import annotations
 
 import base64
+import binascii
 import contextlib
 import csv
 import hashlib
@@ -54,6 +55,7 @@ _TOO_WEAK = {"md5", "sha1", "sha224", "sha3_224"} | _OF_ANY_LENGTH
 # Every algorithm by its name in small letters only, as in SHA-256 and sha3_256.
 _NAMES = hashlib.algorithms_guaranteed
 _ALGORITHMS = {name.replace("_", ""): name for name in _NAMES}
+_HEXADECIMAL = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 _PUNCTUATION = re.compile(r"[^0-9a-z]+")
 _SHAKE_BYTES = 32  # of a digest in a message, if that in RECORD is not true
 _STRONG_DIGEST = "sha256=<digest>, or a stronger one"
@@ -324,11 +326,11 @@ def _encoded(digest: bytes) -> str:
 
 def _readings(stated: str) -> set[bytes]:
     """Return what a text means as a digest: in base64, of either alphabet and padded or not, or in hexadecimal."""
-    unpadded = stated.rstrip("=").replace("+", "-").replace("/", "_")
+    standard = stated.rstrip("=").replace("-", "+").replace("_", "/")
     readings = set()
     with contextlib.suppress(ValueError):
-        readings.add(base64.b64decode(unpadded + "=" * (-len(unpadded) % 4), altchars="-_", validate=True))
-    with contextlib.suppress(ValueError):
+        readings.add(binascii.a2b_base64(standard + "=" * (-len(standard) % 4), strict_mode=True))
+    if _HEXADECIMAL.fullmatch(stated):
         readings.add(bytes.fromhex(stated))
     return readings
 
