@@ -159,7 +159,9 @@ SETTINGS = (FORWARDING, JOB_ALLOWLISTS)
 
 
 def change_settings(group: Group, given: Mapping[str, Any], *, by: audit.Author) -> None:
-    """Change settings of a group in one transaction; raises the errors of ``CascadingSetting.change``.
+    """Change settings of a group in one transaction that holds ``AdvisoryLock.TREE``.
+
+    Raises the errors of ``CascadingSetting.change``.
 
     :param given: new values by the names of the settings and locks.
     """

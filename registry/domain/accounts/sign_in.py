@@ -39,6 +39,8 @@ IPV6_NETWORK_BITS = 64  # one customer's network, of which any address is as goo
 def sign_in(login: str, password: str, *, address: str, now: datetime) -> User | None:
     """Return the active user with this login (user name or e-mail address) and password; ``None`` if they are wrong.
 
+    Takes ``AdvisoryLock.SIGN_IN``, as an attempt is counted in advance, and taken back here.
+
     :raises TooManyRequests: too many attempts failed for this login from this address, or from this address; the wait
         grows with each.
     """
@@ -81,6 +83,8 @@ def change_profile(user: User, changes: UserChanges, current: str, *, by: Princi
 
 def _require_password(user: User, password: str, *, by: Principal, now: datetime) -> None:
     """Require the password of a signed-in user; a stolen session must not be good for unlimited guesses.
+
+    Takes ``AdvisoryLock.SIGN_IN``, as an attempt is counted in advance, and taken back here.
 
     :raises InvalidRecord: it is missing or wrong.
     :raises TooManyRequests: as for ``sign_in``.
