@@ -6,7 +6,7 @@ import enum
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from sqlalchemy import TextClause, text
@@ -157,9 +157,7 @@ def _file_lock(lock: AdvisoryLock, shared: bool, wait: bool) -> Iterator[bool]:
     path = str(db.engine.url.database)
     try:
         if lock is AdvisoryLock.SCHEMA:
-            os.close(
-                os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            )  # readable only by the owner, as it will contain password hashes
+            _create(path)
             descriptor = os.open(f"{path}.upgrade-lock", os.O_RDWR | os.O_CREAT, 0o600)
         else:
             descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)  # locking the folder creates no file
@@ -169,6 +167,17 @@ def _file_lock(lock: AdvisoryLock, shared: bool, wait: bool) -> Iterator[bool]:
         yield _flocked(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     finally:
         os.close(descriptor)
+
+
+def _create(path: str) -> None:
+    """Create a database file, readable only by the owner, as it will contain password hashes; leave an existing one.
+
+    An existing one is not even opened: to close it would release the locks that the connections of this process have on
+    it, and the next process to leave would remove the write-ahead log that they use (fcntl(2); sqlite.org,
+    "How To Corrupt An SQLite Database File", section 2.2).
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _flocked(descriptor: int, operation: int) -> bool:

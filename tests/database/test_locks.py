@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
@@ -135,6 +138,23 @@ def test_locks_held_beyond_transactions_are_waited_for_in_order(app: Flask) -> N
         pass
     with database.objects_removable(), pytest.raises(OutOfOrder), database.objects_kept():
         pass
+
+
+@pytest.mark.sqlite
+def test_the_lock_of_the_schema_leaves_the_write_ahead_log_to_the_open_connections(app: Flask, owner: User) -> None:
+    """SQLite removes the log once it finds no lock of other processes, as it does when the last one leaves."""
+    path = Path(str(db.engine.url.database))
+    visit = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT 1 FROM users')"
+
+    with database.schema_locked():
+        pass
+    subprocess.run([sys.executable, "-c", visit, path], check=True)
+
+    assert path.with_name(f"{path.name}-wal").exists()
+    with transaction() as session:
+        session.get_one(User, owner.id).name = "Changed afterwards"
+    [[name]] = sqlite3.connect(path).execute("SELECT name FROM users WHERE id = ?", [owner.id])
+    assert name == "Changed afterwards"
 
 
 def change(user: User) -> None:
