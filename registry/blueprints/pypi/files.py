@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import quote, urlsplit
 
 from flask import Blueprint, Response, current_app, request
-from werkzeug.exceptions import RequestedRangeNotSatisfiable
+from werkzeug.exceptions import PreconditionFailed, RequestedRangeNotSatisfiable
 from werkzeug.http import parse_range_header
 from werkzeug.wsgi import wrap_file
 
@@ -140,7 +140,7 @@ def _core_metadata(owner: DownloadableFile, sha256: str) -> Response:
     size_bytes = body.seek(0, 2)
     try:
         response = _immutable(size_bytes, sha256, owner)
-    except RequestedRangeNotSatisfiable:
+    except (RequestedRangeNotSatisfiable, PreconditionFailed):
         body.close()
         raise
     response.content_type = "text/plain; charset=utf-8"
@@ -198,9 +198,11 @@ def _handed_over(response: Response, sha256: str) -> Response:
 
 
 def _immutable(size_bytes: int, sha256: str, file: DownloadableFile, *, is_conditional: bool = True) -> Response:
-    """Return a response with status 200, 206, 304, or 416 for immutable content, but without the content.
+    """Return a response with status 200, 206, or 304 for immutable content, but without the content.
 
     :param is_conditional: if false, ranges and conditions are ignored.
+    :raises RequestedRangeNotSatisfiable: the content ends before the range.
+    :raises PreconditionFailed: the content is not the one that ``If-Match`` names (RFC 9110, section 13.1.1).
     """
     response = Response(direct_passthrough=True)
     response.content_length = size_bytes
@@ -219,6 +221,8 @@ def _immutable(size_bytes: int, sha256: str, file: DownloadableFile, *, is_condi
     wanted = _asked_range(size_bytes)
     environ = request.environ if wanted is None else {**request.environ, "HTTP_RANGE": wanted}
     response.make_conditional(environ, accept_ranges=wanted is not None, complete_length=size_bytes)
+    if response.status_code == 412:
+        raise PreconditionFailed
     return response
 
 

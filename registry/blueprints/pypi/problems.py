@@ -22,6 +22,7 @@ _DETAILS = {
     404: "There is nothing at this address. The simple page of the package has the current addresses of its files.",
     405: "This address supports only GET and HEAD. To publish, use the address of the registry that ends in "
     "/packages/pypi.",
+    412: "The file at this address is not the one that If-Match names.",
     413: "A request to this address cannot have such a large body.",
     416: "The file ends before the requested range.",
 }

@@ -252,6 +252,7 @@ def opened(storage, monkeypatch):
         (".metadata", "HEAD", {}, 200),
         (".metadata", "GET", {"Range": "bytes=3-9"}, 206),
         (".metadata", "GET", {"Range": "bytes=999999-"}, 416),
+        (".metadata", "GET", {"If-Match": '"another"'}, 412),
         (".metadata", "GET", {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}, 304),
     ],
 )

@@ -291,6 +291,7 @@ def test_errors_of_http_are_problems_with_their_headers(
 ) -> None:
     wrong_method = pip.get(f"{pypi_path(project)}/simple/demo/", reporter, method="DELETE")
     wrong_range = pip.download(project, WHEEL, reporter, headers={"Range": "bytes=999999-"})
+    another_file = pip.download(project, WHEEL, reporter, headers={"If-Match": '"another"'})
 
     assert (wrong_method.status_code, wrong_method.content_type) == (405, PROBLEM)
     assert wrong_method.json["error"] == "405 Not Allowed"
@@ -299,6 +300,8 @@ def test_errors_of_http_are_problems_with_their_headers(
     assert set(wrong_method.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
     assert (wrong_range.status_code, wrong_range.content_type) == (416, PROBLEM)
     assert wrong_range.headers["Content-Range"] == f"bytes */{len(WHEEL.content)}"
+    assert (another_file.status_code, another_file.content_type) == (412, PROBLEM)
+    assert int(another_file.headers["Content-Length"]) == len(another_file.data) > 0
 
 
 def test_while_the_upstream_is_away_a_missing_name_is_404(
