@@ -49,6 +49,7 @@ def download(project: Namespace, wheel: LargeWheel, **headers: object) -> Iterat
             yield response
 
 
+@pytest.mark.slow
 @needs_proc
 def test_memory_does_not_grow_with_the_file(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server()

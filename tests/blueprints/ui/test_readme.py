@@ -209,7 +209,7 @@ def test_an_unknown_type_is_shown_as_plain_text_or_as_the_default(content_type):
     [
         pytest.param(">" * 50_000 + "x", MARKDOWN, id="deep quotes", marks=pytest.mark.slow),
         pytest.param(
-            "```python\n" + "x = 'a' + \"b\"  # c\n" * 40_000 + "```\n",
+            "```python\n" + "x = 'a' + \"b\"  # c\n" * 25_000 + "```\n",
             MARKDOWN,
             id="much code",
             marks=pytest.mark.slow,
