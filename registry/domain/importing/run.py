@@ -37,6 +37,8 @@ from registry.errors import BadRequest, Forbidden, InvalidParameter, NotFound, S
 from registry.models import NameStatus
 
 # Called with each outcome and the number of files and names that remain.
+# A Ctrl-C just before the main thread begins to wait is noticed at the end of the wait.
+LONGEST_WAIT_SECONDS = 1
 Report = Callable[[ImportOutcome, int], object]
 
 
@@ -113,7 +115,7 @@ class _Import:
             try:
                 while self._fill(pool, jobs):
                     running: list[Future[Any]] = [*self._looking_up, *self._receiving]
-                    wait(running, return_when=FIRST_COMPLETED)
+                    wait(running, LONGEST_WAIT_SECONDS, FIRST_COMPLETED)
                     self._collect()
             except KeyboardInterrupt:
                 is_interrupted = True
