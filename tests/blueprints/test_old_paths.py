@@ -198,3 +198,16 @@ def test_old_paths_are_bounded_in_number_and_followed_in_any_order(group: Group,
     assert namespaces.moved("e/Tools", Project) == project
     assert namespaces.moved("e/tools", Group) is None
     assert namespaces.moved("acme/tools", Project) is None
+
+
+def test_a_path_is_given_up_again_after_a_renamed_group_has_come_back(group: Group, published: Project) -> None:
+    path, other = published.full_path, factories.project("spare", parent=group)
+    namespaces.delete_namespace(published, by=SHELL)
+    namespaces.change(group, namespaces.NamespaceChanges(path="elsewhere"), by=SHELL)
+    namespaces.change(other, namespaces.NamespaceChanges(path=path.rpartition("/")[2]), by=SHELL)
+    namespaces.change(group, namespaces.NamespaceChanges(path=path.partition("/")[0]), by=SHELL)
+
+    namespaces.change(other, namespaces.NamespaceChanges(path="spare"), by=SHELL)
+
+    [old] = db.session.scalars(select(OldPath).where(OldPath.path_key == path))
+    assert (old.namespace_id, old.had_packages) == (other.id, True)

@@ -142,6 +142,12 @@ def _nearest(path_key: str) -> OldPath | None:
 
 
 def _record(path: str, namespace_id: int | None, had_packages: bool, deleter_id: int | None = None) -> None:
+    """Record a path, in place of an earlier record, which a group that was renamed back can have left."""
+    earlier = _at(path.lower())
+    if earlier is not None:
+        had_packages |= earlier.had_packages
+        db.session.delete(earlier)
+        db.session.flush()
     old = OldPath(
         path=path, path_key=path.lower(), namespace_id=namespace_id, given_up_at=utcnow(), had_packages=had_packages,
         deleter_id=deleter_id,
