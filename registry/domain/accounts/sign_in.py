@@ -50,8 +50,11 @@ def sign_in(login: str, password: str, *, address: str, now: datetime) -> User |
     if user is not None:
         with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
             _take_back(counted)
-            _remember_address(user, address, now)
+            # Before rows that refer to the user: they share the lock of its row, which could not be raised later while
+            # a deletion waits for it.
             user.last_sign_in_at, user.current_sign_in_at = user.current_sign_in_at, now
+            db.session.flush()
+            _remember_address(user, address, now)
             audit.record(_SignedIn(user, address), "user_signed_in", user.username)
     return user
 
