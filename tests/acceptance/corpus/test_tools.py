@@ -21,7 +21,7 @@ def test_what_a_tool_builds_is_published(
     if missing := tool.missing_programs():
         pytest.skip(f"{tool} needs {', '.join(missing)}")
     if tool.twine:
-        twine.command = (str(client_environment(f"twine-{tool.twine}", f"twine=={tool.twine}")), "-m", "twine")
+        twine.command = (str(client_environment(f"corpus-twine-{tool.twine}", f"twine=={tool.twine}")), "-m", "twine")
     built = tool.build(client_environment, tmp_path / "project")
     project = server.project()
 
