@@ -169,15 +169,17 @@ def _app(postgresql_server: str | None, tmp_path_factory: pytest.TempPathFactory
     app.testing = True
     with app.app_context():
         if is_sqlite(db.engine):
-            event.listen(db.engine, "connect", _trust_the_power)
+            event.listen(db.engine, "connect", _prepare_for_tests)
         database.upgrade()
     yield app
     with app.app_context():
         db.engine.dispose()
 
 
-def _trust_the_power(connection: Any, _record: object) -> None:
+def _prepare_for_tests(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA synchronous = OFF")
+    # PostgreSQL returns rows in any order, so code and tests that need one have to ask for it.
+    connection.execute("PRAGMA reverse_unordered_selects = ON")
 
 
 @pytest.fixture

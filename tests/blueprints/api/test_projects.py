@@ -361,7 +361,8 @@ class TestChange:
             rest.put(address, owner_token, changes)
         rest.patch(f"{address}/job_token_scope", owner_token, {"enabled": False})
 
-        events = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "project_changed"))
+        changed = select(AuditEvent).where(AuditEvent.action == "project_changed").order_by(AuditEvent.id)
+        events = db.session.scalars(changed)
         assert [(event.author, event.target, event.details) for event in events] == [
             (
                 "olivia",
