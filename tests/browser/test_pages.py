@@ -46,6 +46,7 @@ PAGES_OF_ROOT = {
     "packages-empty": "/acme/empty/-/packages",
     "group-packages": "/groups/acme/-/packages",
     "package": "/acme/tools/-/packages/{package_id}",
+    "package-name": "/acme/tools/-/packages/names/signalbox",
     "package-long": "/acme/tools/-/packages/{long_package_id}",
     "package-versions": "/acme/tools/-/packages/{package_id}?tab=versions",
     "package-in-group": "/groups/acme/-/packages/{package_id}",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, ngettext
+from packaging.utils import canonicalize_name
 from werkzeug.wrappers import Response
 
 from registry.blueprints.auth.permits import Gate
@@ -17,7 +18,7 @@ from registry.database import utcnow
 from registry.domain import forwarding, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.accounts import users
-from registry.domain.packages import deletion, downloads, index, lists, names, protection
+from registry.domain.packages import deletion, downloads, index, lists, names, protection, versions
 from registry.domain.packages.lists import PackageFilter
 from registry.domain.packages.readmes import Readme, Readmes
 from registry.domain.paging import Listing
@@ -51,6 +52,12 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.READ_PACKAGE)
     def project_package(project: Project, package_id: int) -> Page:
         return _show(project, package_id)
+
+    @blueprint.get(f"{PROJECT_PACKAGES}/names/<name>")
+    @gate(Permission.READ_PACKAGE)
+    def package_name(project: Project, name: str) -> Page:
+        """Show the latest version of a name, or lead to the version ``?version=``; other spellings are redirected."""
+        return _show_name(project, name)
 
     @blueprint.get(f"{GROUP_PACKAGES}/<id:package_id>")
     @gate(Permission.READ_PACKAGE)
@@ -170,6 +177,21 @@ def _show(namespace: Project | Group, package_id: int) -> Page:
     if request.args.get("tab") == "versions":
         return _versions(namespace, package)
     return _detail(namespace, package)
+
+
+def _show_name(project: Project, name: str) -> Page:
+    normalized_name = canonicalize_name(name)
+    if name != normalized_name:
+        version, tab = request.args.get("version"), request.args.get("tab")
+        here = url_for("ui.packages.package_name", project=project, name=normalized_name, version=version, tab=tab)
+        return redirect(here, 301)
+    published = versions.of_name(project, normalized_name)
+    if wanted := request.args.get("version"):
+        chosen = next((each for each in published if each.version == wanted), None)
+        if chosen is not None:
+            return redirect(url_for("ui.packages.project_package", project=project, package_id=chosen.id), 302)
+    newest = versions.latest(published)
+    return _unknown(project) if newest is None else _show(project, newest.id)
 
 
 def _unknown(namespace: Project | Group) -> Page:

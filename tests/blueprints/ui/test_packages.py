@@ -730,6 +730,37 @@ def test_a_package_without_other_versions_has_a_text(browser_of, owner, release)
     )
 
 
+def test_the_page_of_a_name_shows_its_latest_version(browser_of, owner, project, release):
+    for version in ("1.10", "1.9", "2.0rc1"):
+        factories.published(project, build_wheel("demo", version), by=factories.signed_in(owner))
+
+    page = browser_of(owner).get(f"{LIST}/names/demo")
+
+    assert page.status_code == 200
+    assert page.title.startswith("demo 1.10 ")
+
+
+def test_the_page_of_a_name_leads_to_a_version(browser_of, owner, release):
+    page = browser_of(owner).get(f"{LIST}/names/demo?version=1.0")
+
+    assert (page.status_code, page.location) == (302, address(release))
+
+
+@pytest.mark.parametrize(("spelled", "query"), [("Demo", ""), ("DEMO", "?tab=versions"), ("demo", "?version=9")])
+def test_other_spellings_lead_to_the_page_of_the_name(browser_of, owner, release, spelled, query):
+    page = browser_of(owner).get(f"{LIST}/names/{spelled}{query}")
+
+    if spelled == "demo":
+        assert page.status_code == 200
+    else:
+        assert (page.status_code, page.location) == (301, f"{LIST}/names/demo{query}")
+
+
+@pytest.mark.parametrize("name", ["other", "-", "%00", "..%5C", "demo%2Fx"])
+def test_a_name_without_packages_has_no_page(browser_of, owner, release, name):
+    assert browser_of(owner).get(f"{LIST}/names/{name}").status_code in (301, 404)
+
+
 @pytest.mark.parametrize("which", ["unknown", "another project's", "deleted"])
 def test_a_package_without_a_page_cannot_be_loaded(browser_of, owner, project, release, which):
     package_id = release.id

@@ -1,0 +1,77 @@
+"""The versions of a package name in a project, and which of them is the latest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from packaging.version import Version
+from sqlalchemy import and_, func, select
+
+from registry.database import db
+from registry.domain.packages.names import version_key
+from registry.models import FileStatus, Package, PackageFile, PackageStatus, Project
+
+
+@dataclass(frozen=True)
+class PublishedVersion:
+    """A package among the versions of its name, with what decides on which one is the latest.
+
+    :ivar is_yanked: all of its files are.
+    """
+
+    id: int
+    name: str
+    version: str
+    created_at: datetime
+    creator_id: int | None
+    is_yanked: bool
+
+    @property
+    def is_prerelease(self) -> bool:
+        """Whether installers choose it only if asked to, or if there is nothing else (PEP 440)."""
+        _, version = version_key(self.version)
+        return isinstance(version, Version) and version.is_prerelease
+
+
+def of_name(project: Project, normalized_name: str) -> list[PublishedVersion]:
+    """Return the versions of a name, in any spelling, from newest to oldest by PEP 440, in one statement."""
+    rows = db.session.execute(
+        select(
+            Package.id,
+            Package.name,
+            Package.version,
+            Package.created_at,
+            Package.creator_id,
+            func.count(PackageFile.id).label("files"),
+            func.count(PackageFile.yanked_reason).label("yanked"),
+        )
+        .outerjoin(PackageFile, and_(PackageFile.package_id == Package.id, PackageFile.status == FileStatus.DEFAULT))
+        .where(
+            Package.project_id == project.id,
+            Package.normalized_name == normalized_name,
+            Package.status == PackageStatus.DEFAULT,
+        )
+        .group_by(Package.id)
+        .order_by(Package.id)
+    )
+    found = [
+        PublishedVersion(
+            row.id, row.name, row.version, row.created_at, row.creator_id, bool(row.files) and row.files == row.yanked
+        )
+        for row in rows
+    ]
+    return sorted(found, key=lambda each: (version_key(each.version), each.id), reverse=True)
+
+
+def latest(versions: Iterable[PublishedVersion]) -> PublishedVersion | None:
+    """Return the version that installers choose without being asked for one; ``None`` without versions.
+
+    They prefer versions that are not yanked, and among these final ones to pre-releases.
+    """
+    return max(
+        versions,
+        key=lambda each: (not each.is_yanked, not each.is_prerelease, version_key(each.version), each.id),
+        default=None,
+    )
