@@ -576,6 +576,28 @@ class UpstreamAway(NotFound):
         )
 
 
+class UpstreamFailed(RegistryError):
+    """The upstream index does not deliver a page or file that is not kept here.
+
+    :param upstream_status: of its response; ``None`` if there was none, or it was not usable.
+    """
+
+    status = 502
+    phrase = "Bad Gateway"
+    title = "Public index unreachable"
+    retry_after_seconds = 10
+
+    def __init__(self, upstream_status: int | None = None) -> None:
+        super().__init__()
+        self.upstream_status = upstream_status
+
+
+class WithheldByRule(Forbidden):
+    """A file of the upstream index that a rule of the registry keeps from clients."""
+
+    auth_failure = None  # independent of the caller
+
+
 class RecordNotFound(NotFound):
     """A record does not exist; GitLab's generic message for it has a lowercase f."""
 
@@ -629,6 +651,13 @@ class Unavailable(RegistryError):
     title = "Service unavailable"
     advice = "Try again in a few seconds."
     retry_after_seconds = 5
+
+
+class UpstreamBusy(Unavailable):
+    """All threads that may wait for the upstream index do so."""
+
+    title = "Public index slow"
+    retry_after_seconds = 2
 
 
 class DiskFull(Unavailable):

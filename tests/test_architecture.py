@@ -53,7 +53,8 @@ THIRD_PARTY = {
     "nh3": "domain.distributions",
     "obstore": "storage",
     "orjson": "domain.packages",
-    "packaging": "domain.distributions domain.forwarding domain.importing domain.packages blueprints.pypi",
+    "packaging": "domain.distributions domain.forwarding domain.importing domain.packages domain.upstream "
+    "blueprints.pypi",
     "prometheus_client": "metrics",
     "readme_renderer": "domain.distributions",
     "requests": "domain.http domain.importing",

@@ -1,7 +1,7 @@
 """The Simple repository API as frozen values: the index, the page of one name, and their JSON form.
 
-PyPA specifications, "Simple repository API" 1.4 (PEP 503, 592, 629, 691, 700, 714, 792). The HTML form is a template.
-Tuples have a defined order, so that equal inputs give equal bytes and an ETag can be their digest.
+PyPA specifications, "Simple repository API" 1.4 (PEP 503, 592, 629, 691, 700, 714, 740, 792). The HTML form is a
+template. Tuples have a defined order, so that equal inputs give equal bytes and an ETag can be their digest.
 """
 
 from __future__ import annotations
@@ -22,24 +22,46 @@ class SimpleFile(NamedTuple):  # pages can have thousands; a frozen dataclass ta
     """One file on a simple page.
 
     :ivar url: absolute, without a fragment.
+    :ivar size_bytes: ``None`` if the upstream index does not state it.
     :ivar requires_python: the file's own value; empty if it has none.
+    :ivar uploaded_at: ``None`` if the upstream index does not state it.
     :ivar core_metadata_sha256: digest of ``<url>.metadata``; ``None`` if that document is not offered.
     :ivar yanked_reason: the reason for a yank, possibly empty; ``None`` if the file is not yanked.
+    :ivar provenance: URL of the file's attestations (PEP 740); ``None`` if there are none.
     """
 
     filename: str
     url: str
     sha256: str
-    size_bytes: int
+    size_bytes: int | None
     requires_python: str
-    uploaded_at: datetime
+    uploaded_at: datetime | None
     core_metadata_sha256: str | None
     yanked_reason: str | None
+    provenance: str | None = None
 
     @property
     def upload_time(self) -> str:
-        """The upload time in UTC (RFC 3339), with a ``Z`` and at most six decimals (PEP 700)."""
+        """The upload time in UTC (RFC 3339), with a ``Z`` and at most six decimals (PEP 700); empty if unknown."""
+        if self.uploaded_at is None:
+            return ""
         return self.uploaded_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class Withheld(NamedTuple):
+    """A file of the upstream index that a rule of the registry keeps from clients.
+
+    :ivar rule: ``age``, ``fixed_date``, ``blocked``, ``allowed``, ``malicious``, or ``cvss``.
+    :ivar set_in: full path of the group that has the rule, or ``instance``.
+    :ivar until: when the rule offers the file; ``None`` if it never does.
+    :ivar detail: the reason, in a sentence for people.
+    """
+
+    file: SimpleFile
+    rule: str
+    set_in: str
+    until: datetime | None
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +73,9 @@ class SimplePage:
     :ivar versions: in PEP 440 order, including versions without files (PEP 700).
     :ivar status: ``active``, ``deprecated``, ``archived``, or ``quarantined`` (PEP 792).
     :ivar status_reason: possibly empty.
+    :ivar withheld: files of the upstream index that are not shown, and why.
+    :ivar holds_until: when a page of the upstream index has to be asked for again; ``None`` for the registry's own.
+    :ivar is_outdated: whether that was due, but the upstream index did not answer.
     """
 
     name: str
@@ -59,6 +84,9 @@ class SimplePage:
     files: tuple[SimpleFile, ...]
     status: str
     status_reason: str
+    withheld: tuple[Withheld, ...] = ()
+    holds_until: datetime | None = None
+    is_outdated: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,13 +128,17 @@ def _file_json(file: SimpleFile) -> dict[str, object]:
         "filename": file.filename,
         "url": file.url,
         "hashes": {"sha256": file.sha256},
-        "size": file.size_bytes,
-        "upload-time": file.upload_time,
-        # An empty string would mean that the file is not yanked.
-        "yanked": file.yanked_reason is not None and (file.yanked_reason or True),
     }
+    if file.size_bytes is not None:
+        entry["size"] = file.size_bytes
+    if file.uploaded_at is not None:
+        entry["upload-time"] = file.upload_time
+    # An empty string would mean that the file is not yanked.
+    entry["yanked"] = file.yanked_reason is not None and (file.yanked_reason or True)
     if file.requires_python:
         entry["requires-python"] = file.requires_python
     if file.core_metadata_sha256:
         entry["core-metadata"] = {"sha256": file.core_metadata_sha256}
+    if file.provenance:
+        entry["provenance"] = file.provenance
     return entry

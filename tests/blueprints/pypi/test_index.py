@@ -197,11 +197,12 @@ FILES = st.builds(
     filename=st.text(CHARACTERS, min_size=1, max_size=40),
     url=TEXT.map(lambda path: f"https://registry.test/files/{quote(path)}"),
     sha256=DIGEST,
-    size_bytes=st.integers(0, 2**40),
+    size_bytes=st.none() | st.integers(0, 2**40),
     requires_python=TEXT,
-    uploaded_at=st.datetimes(timezones=st.just(UTC)),
+    uploaded_at=st.none() | st.datetimes(timezones=st.just(UTC)),
     core_metadata_sha256=st.none() | DIGEST,
     yanked_reason=st.none() | st.just("") | TEXT,
+    provenance=st.none() | TEXT.map(lambda path: f"https://registry.test/provenance/{quote(path)}"),
 )
 PAGES = st.builds(
     SimplePage,
@@ -226,11 +227,14 @@ def content_of_html(html):
                 "filename": anchor.text,
                 "url": url,
                 "hashes": {"sha256": sha256},
-                "size": int(anchor.get("data-size")),
-                "upload-time": anchor.get("data-upload-time"),
                 "yanked": anchor.get("data-yanked") is not None and (anchor.get("data-yanked") or True),
             }
         )
+        if anchor.get("data-size") is not None:
+            files[-1]["size"] = int(anchor.get("data-size"))
+        for key in ("upload-time", "provenance"):
+            if anchor.get(f"data-{key}") is not None:
+                files[-1][key] = anchor.get(f"data-{key}")
         if anchor.get("data-requires-python"):
             files[-1]["requires-python"] = anchor.get("data-requires-python")
         assert anchor.get("data-core-metadata") == anchor.get("data-dist-info-metadata")

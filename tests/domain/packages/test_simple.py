@@ -53,6 +53,11 @@ def test_known_attributes_of_a_file_are_added() -> None:
     assert "dist-info-metadata" not in entry
 
 
+def test_what_the_upstream_index_states_of_a_file_is_passed_on() -> None:
+    assert file_entry(provenance="https://pypi.test/provenance")["provenance"] == "https://pypi.test/provenance"
+    assert file_entry().keys() - file_entry(size_bytes=None, uploaded_at=None).keys() == {"size", "upload-time"}
+
+
 @pytest.mark.parametrize(
     ("reason", "yanked"), [(None, False), ("", True), ("Loses data", "Loses data")], ids=["no", "no reason", "reason"]
 )
