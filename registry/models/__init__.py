@@ -33,14 +33,17 @@ from registry.models.packages import (
 )
 from registry.models.settings import GroupPackageSettings, InstanceSettings
 from registry.models.tokens import AccessToken, DeployToken, Job, JobStatus
+from registry.models.upstream import IS_CACHE, CachedFile
 
 __all__ = [
     "CLOSED",
+    "IS_CACHE",
     "MEMBER_ROLES",
     "AccessToken",
     "AllowedJobSource",
     "Ancestry",
     "AuditEvent",
+    "CachedFile",
     "ColorScheme",
     "CreationLevel",
     "DeployToken",

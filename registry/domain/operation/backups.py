@@ -33,7 +33,7 @@ from registry.domain.operation.backup_file import (
 )
 from registry.domain.operation.verification import Defect, Defective, Finding
 from registry.errors import BackupRefused
-from registry.models import FileStatus, PackageFile
+from registry.models import IS_CACHE, FileStatus, PackageFile
 from registry.storage import StagedFile, Storage, digest_in, object_key
 
 DISTRIBUTION = "private-pypi-registry"
@@ -57,7 +57,7 @@ def create(
     path: Path, storage: Storage, *, secret_key: str, now: datetime, report: Report, inventory: bool = False,
     allow_missing: bool = False, progress: Progress = no_progress,
 ) -> Manifest:  # fmt: skip
-    """Write a backup of everything except the configuration to a new file.
+    """Write a backup of everything except the configuration and the cache of the upstream to a new file.
 
     :param report: called with each missing or damaged object.
     :param inventory: list the objects instead of copying them, without accessing the store.
@@ -84,10 +84,15 @@ def create(
 
 
 def _write_rows(writer: Writer) -> tuple[dict[str, TableSummary], int]:
-    """Write the rows of all tables and the list of their objects; return a summary by table, and the list's length."""
+    """Write the rows of all tables, but those of caches, and the list of their objects.
+
+    :return: a summary by table, and the length of the list.
+    """
     rows = {}
     with database.snapshot() as connection:
         for table in Model.metadata.sorted_tables:
+            if IS_CACHE in table.info:
+                continue
             rows[table.name] = _write_lines(
                 writer, backup_file.table_name(table.name), table_rows.dump(connection, table)
             )

@@ -16,7 +16,17 @@ from sqlalchemy.orm import aliased
 
 from registry.database import AdvisoryLock, db, objects_removable, transaction
 from registry.errors import BackupUnderWay
-from registry.models import AccessToken, DeployToken, FileStatus, Job, OldPath, Package, PackageFile, PackageStatus
+from registry.models import (
+    AccessToken,
+    CachedFile,
+    DeployToken,
+    FileStatus,
+    Job,
+    OldPath,
+    Package,
+    PackageFile,
+    PackageStatus,
+)
 from registry.storage import Storage, StoredObject, digest_in, is_readme
 
 # An upload stores its object before its row, so a recent object can belong to an unfinished upload. Removing it would
@@ -71,7 +81,7 @@ def run(storage: Storage, now: datetime) -> Report:
 
 
 def remove_orphans(storage: Storage, *, stored_before: datetime) -> Generator[StoredObject, None, None]:
-    """Remove the objects that no file refers to, and yield each one after its removal.
+    """Remove the objects that no file refers to, neither published nor cached, and yield each one after its removal.
 
     References are checked again under ``AdvisoryLock.OBJECTS``. An upload shares this lock while it writes its row and
     checks that its object still exists, so either the row is visible here, or the removal is visible to the upload.
@@ -128,6 +138,7 @@ def _unreferenced(objects: list[StoredObject]) -> list[StoredObject]:
             union_all(
                 select(PackageFile.sha256).where(PackageFile.sha256.in_(digests)),
                 select(PackageFile.core_metadata_sha256).where(PackageFile.core_metadata_sha256.in_(digests)),
+                select(CachedFile.sha256).where(CachedFile.sha256.in_(digests)),
             )
         )
     )

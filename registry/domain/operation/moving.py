@@ -11,11 +11,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 
 from registry.database import db
 from registry.errors import Unavailable
-from registry.models import FileStatus, PackageFile
+from registry.models import CachedFile, FileStatus, PackageFile
 from registry.storage import ObjectMissing, Storage, StorageFull, object_key
 
 JOBS = 4
@@ -81,7 +81,8 @@ def count() -> int:
     """Return the number of objects in the database."""
     is_live = PackageFile.status == FileStatus.DEFAULT
     digests = (PackageFile.sha256, PackageFile.core_metadata_sha256)
-    number = sum(db.session.scalar(select(func.count(digest.distinct())).where(is_live)) or 0 for digest in digests)
+    counts = [select(func.count(digest.distinct())).where(is_live) for digest in digests]
+    number = sum(db.session.scalar(each) or 0 for each in (*counts, select(func.count(CachedFile.sha256))))
     db.session.rollback()
     return number
 
@@ -96,19 +97,18 @@ def _outcomes(source: Storage, target: Storage) -> Iterator[CopyOutcome]:
 
 
 def _batches() -> Iterator[list[tuple[str, str]]]:
-    """Yield batches of digests, each with the file name of a package file, or ``""`` for core metadata."""
-    for column, filename in (
-        (PackageFile.sha256, func.min(PackageFile.filename)),
-        (PackageFile.core_metadata_sha256, func.min("")),
+    """Yield batches of digests, each with the file name of a package file, or ``""`` for core metadata.
+
+    Cached files of the upstream are included, as a closed network could not fetch them again.
+    """
+    is_live = PackageFile.status == FileStatus.DEFAULT
+    for column, filename, condition in (
+        (PackageFile.sha256, func.min(PackageFile.filename), is_live),
+        (PackageFile.core_metadata_sha256, func.min(""), is_live),
+        (CachedFile.sha256, func.min(CachedFile.filename), true()),
     ):
         last = ""
-        statement = (
-            select(column, filename)
-            .where(PackageFile.status == FileStatus.DEFAULT)
-            .group_by(column)
-            .order_by(column)
-            .limit(BATCH)
-        )
+        statement = select(column, filename).where(condition).group_by(column).order_by(column).limit(BATCH)
         while batch := [(str(row[0]), str(row[1])) for row in db.session.execute(statement.where(column > last))]:
             db.session.rollback()  # do not keep a transaction open while copying objects
             yield batch
@@ -120,6 +120,7 @@ def _is_known(digest: str) -> bool:
     columns = (PackageFile.sha256, PackageFile.core_metadata_sha256)
     is_live = PackageFile.status == FileStatus.DEFAULT
     found = any(db.session.scalar(select(PackageFile.id).where(column == digest, is_live)) for column in columns)
+    found = found or db.session.get(CachedFile, digest) is not None
     db.session.rollback()
     return found
 

@@ -15,7 +15,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 from registry.database import db
 from registry.domain.operation import cleanup
 from registry.domain.packages import usage
-from registry.models import FileStatus, PackageFile, Project
+from registry.domain.upstream import cached
+from registry.models import CachedFile, FileStatus, PackageFile, Project
 from registry.storage import ObjectMissing, Storage, object_key
 
 ORPHAN_AGE = timedelta(days=1)  # younger orphans can belong to unfinished uploads, or are left to the next cleanup
@@ -38,8 +39,9 @@ class Finding:
     """A defective object, or a project with wrong totals.
 
     :ivar key: the key of the object, or the full path of the project.
-    :ivar files: the package files that use the object, as ``project: file name``; at most ``NAMED_FILES``.
-    :ivar removed: whether an orphaned object was removed.
+    :ivar files: the package files that use the object, as ``project: file name``; at most ``NAMED_FILES``. A cached
+        file of the upstream is ``upstream: file name``.
+    :ivar removed: whether the object was removed: one that is orphaned, or of a defective cached file.
     :ivar corrected: whether wrong totals were corrected.
     """
 
@@ -77,12 +79,14 @@ class VerificationSummary:
 def verify(
     storage: Storage, now: datetime, report: Callable[[Finding], None], *, repair: bool = False
 ) -> VerificationSummary:
-    """Check that every file has its object, that every object older than a day has a file, and that totals are right.
+    """Check that every published or cached file has its object, that every object older than a day has a file, and that
+    totals are right.
 
     Memory is bounded; the entire store is read.
 
     :param report: called with each problem as soon as it is found.
-    :param repair: remove orphans, and correct totals. Missing and damaged files can only be published again.
+    :param repair: remove orphans and defective cached files, which are fetched again, and correct totals. Missing and
+        damaged files can only be published again.
     :raises BackupUnderWay: a repair was requested while a backup is being made.
     """
     if repair:
@@ -92,8 +96,9 @@ def verify(
     for problem in _problems(storage, now, repair):
         checked += 1
         if problem is not None:
-            found[problem.defect] += 1
-            found["removed"] += problem.removed
+            is_repaired = problem.removed and problem.defect is not Defect.ORPHANED
+            found["repaired" if is_repaired else problem.defect] += 1
+            found["removed"] += problem.removed and not is_repaired
             report(problem)
     orphaned = found[Defect.ORPHANED]
     missing, damaged = found[Defect.MISSING], found[Defect.DAMAGED]
@@ -120,6 +125,8 @@ def _problems(storage: Storage, now: datetime, repair: bool) -> Iterator[Finding
     for column in (PackageFile.sha256, PackageFile.core_metadata_sha256):
         for digest in _digests(column):
             yield _problem(storage, digest)
+    for digest, filename in _cached():
+        yield _cached_problem(storage, digest, filename, repair)
     stored_before = now - ORPHAN_AGE
     if repair:
         for orphan in cleanup.remove_orphans(storage, stored_before=stored_before):
@@ -137,6 +144,30 @@ def _digests(column: DigestColumn) -> Iterator[str]:
         db.session.rollback()  # do not keep a transaction open while reading objects
         yield from digests
         last = digests[-1]
+
+
+def _cached() -> Iterator[tuple[str, str]]:
+    """Yield digest and file name of every cached file."""
+    last = ""
+    statement = select(CachedFile.sha256, CachedFile.filename).order_by(CachedFile.sha256).limit(BATCH)
+    while batch := [(row[0], row[1]) for row in db.session.execute(statement.where(CachedFile.sha256 > last))]:
+        db.session.rollback()  # do not keep a transaction open while reading objects
+        yield from batch
+        last = batch[-1][0]
+    db.session.rollback()
+
+
+def _cached_problem(storage: Storage, digest: str, filename: str, repair: bool) -> Finding | None:
+    found = defect(storage, digest)
+    if found is None:
+        return None
+    is_known = cached.is_cached(digest)
+    db.session.rollback()
+    if not is_known:  # it was removed since its digest was read
+        return None
+    return Finding(
+        found, object_key(digest), (f"upstream: {filename}",), removed=repair and cached.remove([digest], storage)
+    )
 
 
 def _problem(storage: Storage, digest: str) -> Finding | None:

@@ -41,6 +41,7 @@ from registry.errors import (
 )
 from registry.models import (
     CLOSED,
+    CachedFile,
     FileStatus,
     ImportedPipeline,
     Namespace,
@@ -468,7 +469,8 @@ def _discard(contents: Iterable[StagedFile], storage: Storage) -> None:
     ):
         for sha256 in {staged.sha256 for staged in contents}:
             is_used = or_(PackageFile.sha256 == sha256, PackageFile.core_metadata_sha256 == sha256)
-            if removable and session.scalar(select(PackageFile.id).where(is_used).limit(1)) is None:
+            is_free = session.scalar(select(PackageFile.id).where(is_used).limit(1)) is None
+            if removable and is_free and session.get(CachedFile, sha256) is None:
                 storage.delete(object_key(sha256))
 
 

@@ -20,6 +20,7 @@ from registry.domain.operation import backups, table_rows
 from registry.domain.operation.backup_file import Manifest
 from registry.domain.packages import releases
 from registry.models import (
+    IS_CACHE,
     AllowedJobSource,
     FileDownloads,
     GroupPackageSettings,
@@ -76,12 +77,12 @@ def create(app: Flask, path: Path) -> None:
 
 
 def rows(app: Flask) -> dict[str, list[dict[str, Any]]]:
-    """All rows of the database except those that count changes."""
+    """All rows of the database except those that count changes, and of caches."""
     with app.app_context(), db.engine.connect() as connection:
         return {
             table.name: [json.loads(line) for line in table_rows.dump(connection, table)]
             for table in Model.metadata.sorted_tables
-            if table.name != "content_generation"
+            if table.name != "content_generation" and IS_CACHE not in table.info
         }
 
 

@@ -1,0 +1,33 @@
+"""What is kept of the upstream index. It can be fetched again, so backups leave these tables out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from registry.database import Model, UTCDateTime, utcnow
+
+IS_CACHE = "is_cache"  # in the ``info`` of a table
+
+
+class CachedFile(Model):
+    """A file of the upstream, or its core metadata document, whose content is in the store.
+
+    The object can be that of a published file, too. Neither is removed while the other refers to it.
+    """
+
+    __tablename__ = "cached_files"
+    __table_args__: Any = {"info": {IS_CACHE: True}}
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    # As on the upstream's page; a core metadata document has the suffix ``.metadata``. Of files with equal content, the
+    # first one that was asked for.
+    filename: Mapped[str] = mapped_column(Text)
+    normalized_name: Mapped[str] = mapped_column(String(255), index=True)
+    version: Mapped[str] = mapped_column(String(255))  # from the file name; "" if it has none that is valid
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    stored_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    last_used_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, index=True)  # exact to a few minutes
