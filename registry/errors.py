@@ -64,6 +64,10 @@ class Code(Enum):
     UNPRINTABLE = "can contain only printable characters"
     NEGATIVE = "must be greater than or equal to 0"
     DAYS_OUT_OF_RANGE = "must be between {least} and {most} days"
+    NUMBER_OUT_OF_RANGE = "is {value}, expected is a whole number from {least} to {most}"
+    TOO_MANY_PATTERNS = "has {count} entries, expected are at most {maximum}"
+    NO_VERSION_PATTERN = "contains '{value}', expected is name, name*, or name==version (PEP 440)"
+    NO_NAME_PATTERN = "contains '{value}', expected is name or name*"
 
     # Groups and projects
     NO_PROJECTS_THERE = "is not valid"

@@ -53,8 +53,10 @@ THIRD_PARTY = {
     "nh3": "domain.distributions",
     "obstore": "storage",
     "orjson": "domain.packages",
-    "packaging": "domain.distributions domain.forwarding domain.importing domain.packages domain.upstream "
-    "blueprints.pypi",
+    "packaging": (
+        "domain.distributions domain.forwarding domain.importing domain.packages domain.patterns domain.upstream "
+        "blueprints.pypi"
+    ),
     "prometheus_client": "metrics",
     "readme_renderer": "domain.distributions",
     "requests": "domain.http domain.importing",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy import Select, insert, or_, select
@@ -70,6 +71,8 @@ def _shown(value: object) -> object:
         return value.label
     if isinstance(value, Role):
         return value.title
+    if isinstance(value, datetime):
+        return value.isoformat()
     return value[:LONGEST_VALUE] if isinstance(value, str) else value
 
 

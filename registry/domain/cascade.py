@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from sqlalchemy import select, update
 
@@ -13,12 +13,29 @@ from registry.database import AdvisoryLock, db, transaction
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces import GroupChanges
-from registry.errors import SettingLocked
+from registry.domain.settings import AnyKind, Kind, Moment, OneUpstreamMode, Patterns, Switch, WholeNumber
+from registry.errors import InvalidRecord, SettingLocked
 from registry.models import Ancestry, Group, GroupPackageSettings, InstanceSettings, Namespace
+
+Value = TypeVar("Value")
+
+INSTANCE: Literal["instance"] = "instance"
 
 
 @dataclass(frozen=True)
-class Standing:
+class Level:
+    """A group on the way from the top to a group, and its own settings.
+
+    :ivar own: values and locks by the names of their columns; all ``None`` without own settings.
+    """
+
+    group_id: int
+    full_path: str
+    own: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Standing(Generic[Value]):
     """A setting of one group.
 
     :ivar value: the group's own value; ``None`` inherits.
@@ -26,13 +43,14 @@ class Standing:
     :ivar inherited: the effective value if the group had none of its own.
     :ivar effective: the effective value.
     :ivar locked_by: the source of a lock above the group: a group's ID, ``"instance"``, or ``None`` if there is none.
-    :ivar inherited_from: the source of ``inherited``: a group's ID or ``"instance"``.
+    :ivar inherited_from: the source of ``inherited``: a group's ID or ``"instance"``; of a list that adds up, the
+        nearest one.
     """
 
-    value: bool | None
+    value: Value | None
     lock: bool
-    inherited: bool
-    effective: bool
+    inherited: Value
+    effective: Value
     locked_by: int | str | None
     inherited_from: int | str
 
@@ -42,44 +60,59 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class CascadingSetting:
+class CascadingSetting(Generic[Value]):
     """A setting of the instance and of groups.
+
+    Of most, the nearest value is effective. The lists of ``Patterns`` add up: a group inherits what is listed above it.
 
     :ivar name: name of the columns with the values, and of the REST parameter.
     """
 
     name: str
+    kind: Kind[Value]
 
     @property
     def lock_name(self) -> str:
         return f"lock_{self.name}"
 
-    def of_group(self, group: Group) -> Standing:
-        """Return the setting of a group, in two statements at any depth."""
-        return self._cascade(InstanceSettings.current(), self._path_settings(group.id), group.id)
+    @property
+    def any_kind(self) -> AnyKind:
+        """The kind, for a match of all kinds."""
+        return cast(AnyKind, self.kind)
 
-    def holds_in(self, namespace: Namespace) -> bool:
+    @property
+    def adds_up(self) -> bool:
+        return isinstance(self.kind, Patterns)
+
+    def of_group(self, group: Group) -> Standing[Value]:
+        """Return the setting of a group, in two statements at any depth."""
+        return self.standing(InstanceSettings.current(), levels(group.id, self), group.id)
+
+    def value_in(self, namespace: Namespace) -> Value:
         """Return the effective value in a group, or for a project in its direct parent group."""
         group_id = namespace.id if isinstance(namespace, Group) else namespace.parent_id
         settings = InstanceSettings.current()
         if group_id is None:
-            return bool(getattr(settings, self.name))
-        return self._cascade(settings, self._path_settings(group_id), group_id).effective
+            return cast(Value, getattr(settings, self.name))
+        return self.standing(settings, levels(group_id, self), group_id).effective
 
     def change(
         self,
         group: Group,
         *,
-        value: bool | EllipsisType | None = ...,
+        value: Value | EllipsisType | None = ...,
         lock: bool | EllipsisType = ...,
         by: audit.Author,
-    ) -> Standing:
+    ) -> Standing[Value]:
         """Change the group's own setting; an omitted value (``...``) is unchanged.
 
         Takes ``AdvisoryLock.TREE``, as the result depends on the settings of ancestors and subgroups.
 
+        :raises InvalidRecord: the value is not valid.
         :raises SettingLocked: the instance or an ancestor has locked it.
         """
+        if value is not ... and value is not None and (faults := self.kind.faults(value)):
+            raise InvalidRecord({self.name: faults})
         with transaction(lock=AdvisoryLock.TREE):
             standing = self.of_group(group)
             new_value = standing.value if value is ... else value
@@ -87,16 +120,60 @@ class CascadingSetting:
             changed = (new_value, new_lock) != (standing.value, standing.lock)
             if standing.is_locked and changed:
                 raise SettingLocked(self.name if new_value != standing.value else self.lock_name)
-            if standing.value is None and new_value is not None and _repeats_ancestor(standing, new_value):
-                new_value = None  # keeps inheriting, so that it follows later changes of the ancestor
-            if new_lock and new_value is None:
-                new_value = standing.inherited  # a lock requires a value
+            if not self.adds_up:
+                new_value = _without_repetition(standing, new_value)
+                if new_lock and new_value is None:
+                    new_value = standing.inherited  # a lock requires a value
             if new_lock and not standing.lock:
                 self._clear_locks_below(group)
             self._set(group, standing, {self.name: new_value, self.lock_name: new_lock}, by)
             return self.of_group(group)
 
-    def _set(self, group: Group, standing: Standing, new: Mapping[str, bool | None], by: audit.Author) -> None:
+    def standing(self, instance: InstanceSettings, levels: Sequence[Level], group_id: int) -> Standing[Value]:
+        """Return the setting of a group.
+
+        :param levels: of the group, with the columns of this setting.
+        """
+        own = next((level.own for level in levels if level.group_id == group_id), {})
+        own_value, own_lock = own.get(self.name), bool(own.get(self.lock_name))
+        placed = self.placed(instance, [level for level in levels if level.group_id != group_id])
+        locked_by = self._locked_by(instance, [level for level in levels if level.group_id != group_id])
+        inherited = self._together([value for _, value in placed])
+        effective = inherited if locked_by is not None else self._together([inherited, own_value])
+        inherited_from = placed[-1][0].group_id if isinstance(placed[-1][0], Level) else INSTANCE
+        if locked_by is not None:
+            inherited_from = locked_by
+        return Standing(own_value, own_lock, inherited, effective, locked_by, inherited_from)
+
+    def placed(
+        self, instance: InstanceSettings, levels: Sequence[Level]
+    ) -> list[tuple[Level | Literal["instance"], Value]]:
+        """Return the values that count for the last level with their places, outermost first: the instance, and groups.
+
+        Of a list that adds up, all of them are effective together, otherwise the last one.
+        """
+        found: list[tuple[Level | Literal["instance"], Value]] = [(INSTANCE, getattr(instance, self.name))]
+        if getattr(instance, self.lock_name):
+            return found
+        for level in levels:
+            if (value := level.own[self.name]) is not None:
+                found.append((level, value))
+            if level.own[self.lock_name]:
+                break
+        return found
+
+    def _locked_by(self, instance: InstanceSettings, ancestors: Sequence[Level]) -> int | Literal["instance"] | None:
+        if getattr(instance, self.lock_name):
+            return INSTANCE
+        return next((level.group_id for level in ancestors if level.own[self.lock_name]), None)
+
+    def _together(self, values: Sequence[Any]) -> Value:
+        """Return the effective one of values, outermost first; the first one is that of the instance."""
+        if self.adds_up:
+            return cast(Value, list(dict.fromkeys(entry for value in values for entry in value or ())))
+        return cast(Value, next((value for value in reversed(values) if value is not None), None))
+
+    def _set(self, group: Group, standing: Standing[Value], new: Mapping[str, object], by: audit.Author) -> None:
         before = {self.name: standing.value, self.lock_name: standing.lock}
         if new == before:
             return
@@ -107,40 +184,6 @@ class CascadingSetting:
         audit.record_change(by, "group_package_settings_changed", group.full_path, group, before, new)
         db.session.flush()
 
-    def _path_settings(self, group_id: int) -> Sequence[tuple[int, bool | None, bool]]:
-        """Return (ID, value, lock) of the group and its ancestors, topmost first."""
-        rows = db.session.execute(
-            select(
-                Ancestry.ancestor_id,
-                getattr(GroupPackageSettings, self.name),
-                getattr(GroupPackageSettings, self.lock_name),
-            )
-            .outerjoin(GroupPackageSettings, GroupPackageSettings.group_id == Ancestry.ancestor_id)
-            .where(Ancestry.namespace_id == group_id)
-            .order_by(Ancestry.distance.desc())
-        )
-        return [(ancestor_id, value, bool(lock)) for ancestor_id, value, lock in rows]
-
-    def _cascade(
-        self, instance_settings: InstanceSettings, path: Sequence[tuple[int, bool | None, bool]], group_id: int
-    ) -> Standing:
-        instance_value: bool = getattr(instance_settings, self.name)
-        own_value, own_lock = next(((value, lock) for id_, value, lock in path if id_ == group_id), (None, False))
-        ancestors = [row for row in path if row[0] != group_id]
-        spoken = [(id_, value) for id_, value, _ in ancestors if value is not None]
-        inherited_from, inherited = spoken[-1] if spoken else ("instance", instance_value)
-        locked_by: int | str | None = None
-        effective = inherited if own_value is None else own_value
-        if getattr(instance_settings, self.lock_name):
-            locked_by, inherited_from, inherited, effective = "instance", "instance", instance_value, instance_value
-        else:
-            for ancestor_id, value, lock in ancestors:
-                if lock:
-                    decided = instance_value if value is None else value
-                    locked_by, inherited_from, inherited, effective = ancestor_id, ancestor_id, decided, decided
-                    break
-        return Standing(own_value, own_lock, inherited, effective, locked_by, inherited_from)
-
     def _clear_locks_below(self, group: Group) -> None:
         below = select(Ancestry.namespace_id).where(Ancestry.ancestor_id == group.id, Ancestry.namespace_id != group.id)
         db.session.execute(
@@ -148,14 +191,40 @@ class CascadingSetting:
         )
 
 
-def _repeats_ancestor(standing: Standing, value: bool) -> bool:
-    return standing.inherited_from != "instance" and standing.inherited == value
+def levels(group_id: int, *settings: CascadingSetting[Any]) -> list[Level]:
+    """Return a group and its ancestors, topmost first, with the columns of some settings, in one statement."""
+    columns = [
+        getattr(GroupPackageSettings, name) for setting in settings for name in (setting.name, setting.lock_name)
+    ]
+    rows = db.session.execute(
+        select(Ancestry.ancestor_id, Namespace.full_path, *columns)
+        .join(Namespace, Namespace.id == Ancestry.ancestor_id)
+        .outerjoin(GroupPackageSettings, GroupPackageSettings.group_id == Ancestry.ancestor_id)
+        .where(Ancestry.namespace_id == group_id)
+        .order_by(Ancestry.distance.desc())
+    )
+    return [Level(row.ancestor_id, row.full_path, cast(Mapping[str, Any], row._mapping)) for row in rows]
 
 
-FORWARDING = CascadingSetting("pypi_package_requests_forwarding")
+def _without_repetition(standing: Standing[Value], value: Value | None) -> Value | None:
+    """Return the new value, or ``None`` if a group that inherits it from an ancestor keeps inheriting.
+
+    So it follows later changes of the ancestor.
+    """
+    repeats = standing.inherited_from != INSTANCE and standing.inherited == value
+    return None if standing.value is None and repeats else value
+
+
+FORWARDING = CascadingSetting("pypi_package_requests_forwarding", Switch())
 # ``access.readable`` evaluates it for each project, as a group above must not read past it.
-JOB_ALLOWLISTS = CascadingSetting("enforce_job_token_allowlists_on_group_endpoints")
-SETTINGS = (FORWARDING, JOB_ALLOWLISTS)
+JOB_ALLOWLISTS = CascadingSetting("enforce_job_token_allowlists_on_group_endpoints", Switch())
+UPSTREAM_MODE = CascadingSetting("pypi_upstream_mode", OneUpstreamMode())
+MINIMUM_AGE = CascadingSetting("pypi_upstream_minimum_age_days", WholeNumber(0, 3650))
+FIXED_DATE = CascadingSetting("pypi_upstream_fixed_date", Moment())
+BLOCKED = CascadingSetting("pypi_upstream_blocked", Patterns())
+ALLOWED = CascadingSetting("pypi_upstream_allowed", Patterns())
+# The settings on pages and in the REST API.
+SETTINGS: tuple[CascadingSetting[Any], ...] = (FORWARDING, JOB_ALLOWLISTS)
 
 
 def change_settings(group: Group, given: Mapping[str, Any], *, by: audit.Author) -> None:

@@ -14,7 +14,7 @@ of_group, change_forwarding = FORWARDING.of_group, FORWARDING.change
 
 def forwards(namespace: Namespace) -> bool:
     """Return whether requests for package names missing from this project or group are forwarded."""
-    return FORWARDING.holds_in(namespace)
+    return FORWARDING.value_in(namespace)
 
 
 def upstream_url(namespace: Namespace, name: str, upstream: str) -> str:

@@ -9,15 +9,19 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from types import EllipsisType
 from typing import Any, Generic, TypeVar
 
 from registry.domain.changes import Changes
+from registry.domain.patterns import InvalidPattern, parse_pattern
 from registry.errors import Code, Fault, InvalidRecord
-from registry.models import CreationLevel, Visibility
+from registry.models import CreationLevel, UpstreamMode, Visibility
 
 Value = TypeVar("Value")
 
+MOST_PATTERNS = 1000
+LONGEST_SHOWN = 100  # characters of a wrong value in its error
 _DESCRIPTION = "setting"  # the key of a field's metadata
 
 
@@ -98,8 +102,53 @@ class Creators(Kind[CreationLevel]):
     """The minimum role to create projects."""
 
 
+@dataclass(frozen=True)
+class WholeNumber(Kind[int]):
+    """A whole number in an inclusive range."""
+
+    least: int
+    most: int
+
+    def faults(self, value: int) -> list[Fault]:
+        if self.least <= value <= self.most:
+            return []
+        return [Fault(Code.NUMBER_OUT_OF_RANGE, value=value, least=self.least, most=self.most)]
+
+
+@dataclass(frozen=True)
+class OneUpstreamMode(Kind[UpstreamMode]):
+    """How package names that are missing here are looked up in the public index."""
+
+
+@dataclass(frozen=True)
+class Moment(Kind[datetime | None]):
+    """An aware point in time, or none."""
+
+
+@dataclass(frozen=True)
+class Patterns(Kind[list[str]]):
+    """A list of ``name``, ``name*``, and, if ``versions`` are possible, ``name==version``."""
+
+    versions: bool = True
+
+    def faults(self, value: list[str]) -> list[Fault]:
+        if len(value) > MOST_PATTERNS:
+            return [Fault(Code.TOO_MANY_PATTERNS, count=len(value), maximum=MOST_PATTERNS)]
+        code = Code.NO_VERSION_PATTERN if self.versions else Code.NO_NAME_PATTERN
+        return [Fault(code, value=text[:LONGEST_SHOWN]) for text in value if not self._takes(text)]
+
+    def _takes(self, text: str) -> bool:
+        try:
+            return parse_pattern(text).is_whole or self.versions
+        except InvalidPattern:
+            return False
+
+
 # All kinds, so that type checking finds a place that does not know one of them.
-AnyKind = Switch | Days | SizeLimit | ShortText | OneVisibility | Visibilities | Creators
+AnyKind = (
+    Switch | Days | WholeNumber | SizeLimit | ShortText | OneVisibility | Visibilities | Creators
+    | OneUpstreamMode | Moment | Patterns
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from registry.models.packages import (
     ProtectionRule,
     StorageUsage,
 )
-from registry.models.settings import GroupPackageSettings, InstanceSettings
+from registry.models.settings import GroupPackageSettings, InstanceSettings, UpstreamException, UpstreamMode
 from registry.models.tokens import AccessToken, DeployToken, Job, JobStatus
 from registry.models.upstream import IS_CACHE, CachedFile
 
@@ -71,6 +71,8 @@ __all__ = [
     "SignInAddress",
     "SignInFailures",
     "StorageUsage",
+    "UpstreamException",
+    "UpstreamMode",
     "User",
     "UserNamespace",
     "UserSession",

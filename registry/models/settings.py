@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, String
-from sqlalchemy.orm import Mapped, mapped_column
+import enum
+from datetime import datetime
 
-from registry.database import Enumerated, Model, db
+from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, String, Text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from registry.database import AUTOINCREMENT, Enumerated, Model, UTCDateTime, db, utcnow
+from registry.models.accounts import User
 from registry.models.namespaces import CreationLevel, Visibility
+
+
+class UpstreamMode(enum.StrEnum):
+    """How package names that are missing here are looked up in the public index."""
+
+    REDIRECT = "redirect"
+    CACHE = "cache"
 
 
 class InstanceSettings(Model):
@@ -18,6 +29,16 @@ class InstanceSettings(Model):
     lock_pypi_package_requests_forwarding: Mapped[bool] = mapped_column(default=False)
     enforce_job_token_allowlists_on_group_endpoints: Mapped[bool] = mapped_column(default=False)
     lock_enforce_job_token_allowlists_on_group_endpoints: Mapped[bool] = mapped_column(default=False)
+    pypi_upstream_mode: Mapped[UpstreamMode] = mapped_column(Enumerated(UpstreamMode), default=UpstreamMode.REDIRECT)
+    lock_pypi_upstream_mode: Mapped[bool] = mapped_column(default=False)
+    pypi_upstream_minimum_age_days: Mapped[int] = mapped_column(default=0)
+    lock_pypi_upstream_minimum_age_days: Mapped[bool] = mapped_column(default=False)
+    pypi_upstream_fixed_date: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    lock_pypi_upstream_fixed_date: Mapped[bool] = mapped_column(default=False)
+    pypi_upstream_blocked: Mapped[list[str]] = mapped_column(JSON, default=list)
+    lock_pypi_upstream_blocked: Mapped[bool] = mapped_column(default=False)
+    pypi_upstream_allowed: Mapped[list[str]] = mapped_column(JSON, default=list)
+    lock_pypi_upstream_allowed: Mapped[bool] = mapped_column(default=False)
     package_registry_allow_anyone_to_pull_option: Mapped[bool] = mapped_column(default=True)
     allow_guest_plus_roles_to_pull_packages: Mapped[bool] = mapped_column(default=False)
     personal_access_token_prefix: Mapped[str] = mapped_column(String(20), default="glpat-")
@@ -50,3 +71,31 @@ class GroupPackageSettings(Model):
     lock_pypi_package_requests_forwarding: Mapped[bool] = mapped_column(default=False)
     enforce_job_token_allowlists_on_group_endpoints: Mapped[bool | None]
     lock_enforce_job_token_allowlists_on_group_endpoints: Mapped[bool] = mapped_column(default=False)
+    pypi_upstream_mode: Mapped[UpstreamMode | None] = mapped_column(Enumerated(UpstreamMode))
+    lock_pypi_upstream_mode: Mapped[bool] = mapped_column(default=False)
+    pypi_upstream_minimum_age_days: Mapped[int | None]
+    lock_pypi_upstream_minimum_age_days: Mapped[bool] = mapped_column(default=False)
+    pypi_upstream_fixed_date: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    lock_pypi_upstream_fixed_date: Mapped[bool] = mapped_column(default=False)
+    pypi_upstream_blocked: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    lock_pypi_upstream_blocked: Mapped[bool] = mapped_column(default=False)
+    pypi_upstream_allowed: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    lock_pypi_upstream_allowed: Mapped[bool] = mapped_column(default=False)
+
+
+class UpstreamException(Model):
+    """Files of the public index that the minimum age and the fixed date do not hold back, in a group and below it."""
+
+    __tablename__ = "upstream_exceptions"
+    __table_args__ = (AUTOINCREMENT,)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    # None: in the whole instance.
+    group_id: Mapped[int | None] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), index=True)
+    pattern: Mapped[str] = mapped_column(String(255))
+    reason: Mapped[str] = mapped_column(Text)
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    user: Mapped[User | None] = relationship()

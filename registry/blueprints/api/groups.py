@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Blueprint, Response, jsonify
 
-from registry.blueprints.api import namespace_lists, pagination, parameters, representations
+from registry.blueprints.api import namespace_lists, pagination, parameters, representations, setting_kinds
 from registry.blueprints.api.parameters import (
     Fields,
     Sent,
@@ -49,7 +51,7 @@ _NAMES = {"name": optional(text), "path": optional(text)}
 _LIMIT = {"storage_size_limit": optional(size_bytes, null=None)}
 _CHANGED = Fields(GroupChanges, {**_NAMES, **_FIELDS, **_LIMIT})
 _PACKAGE_SETTINGS = {
-    **{setting.name: optional(boolean, null=None) for setting in cascade.SETTINGS},
+    **{setting.name: replace(setting_kinds.parameter(setting.any_kind), null=None) for setting in cascade.SETTINGS},
     **{setting.lock_name: optional(boolean) for setting in cascade.SETTINGS},
 }
 _CHANGES = {**_NAMES, **_FIELDS, **_PACKAGE_SETTINGS, **_LIMIT}

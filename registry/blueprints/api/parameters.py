@@ -21,6 +21,7 @@ from registry.models import Visibility
 
 LARGEST_INTEGER = 2**31 - 1
 LARGEST_SIZE = 2**63 - 1
+LONGEST_SHOWN = 100  # characters of a wrong value in its error
 LONGEST_LIST = 1000  # databases limit the number of values in a statement
 _BOOLEANS = {
     "true": True, "t": True, "yes": True, "y": True, "on": True, "1": True,
@@ -36,6 +37,10 @@ Sent = dict[str, Any]  # parsed parameters by name; what type each has, its decl
 
 class NotAmongTheValues(ValueError):
     """The value has the declared type but is not one of the declared values."""
+
+
+class Unexpected(ValueError):
+    """The value is not what is expected; the message shows both."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,8 @@ def read(declared: Mapping[str, Parameter], *, some_of: Sequence[str] = ()) -> S
             continue
         try:
             values[name] = parameter.parse(value)
+        except Unexpected as error:
+            complaints.append(f"{name} {error}")
         except NotAmongTheValues:
             complaints.append(f"{name} does not have a valid value")
         except (ValueError, OverflowError):
@@ -206,6 +213,20 @@ def list_of(parse: Parser[Value]) -> Parser[list[Value]]:
         return [parse(item) for item in items if item != ""]
 
     return parse_list
+
+
+def expecting(expected: str, parse: Parser[Value]) -> Parser[Value]:
+    """Return the parser with an error that shows the value and what is expected instead."""
+
+    def parse_expected(value: object) -> Value:
+        try:
+            return parse(value)
+        except (ValueError, OverflowError) as error:
+            shown = json.dumps(value)
+            shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}…"
+            raise Unexpected(f"is {shown}, expected is {expected}") from error
+
+    return parse_expected
 
 
 def one_of(values: Mapping[Key, Value], parse: Parser[object] = text) -> Parser[Value]:

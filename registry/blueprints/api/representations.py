@@ -190,12 +190,16 @@ def package_settings(group: Group) -> JSON:
     shown: JSON = {}
     for setting in cascade.SETTINGS:
         standing = setting.of_group(group)
+        own, inherited, effective = (
+            None if value is None else setting_kinds.in_json(setting.any_kind, value)
+            for value in (standing.value, standing.inherited, standing.effective)
+        )
         shown |= {
-            setting.name: standing.value,
+            setting.name: own,
             setting.lock_name: standing.lock,
             f"{setting.name}_locked": standing.is_locked,
-            f"{setting.name}_inherited_value": standing.inherited,
-            f"{setting.name}_effective_value": standing.effective,
+            f"{setting.name}_inherited_value": inherited,
+            f"{setting.name}_effective_value": effective,
         }
     return shown
 

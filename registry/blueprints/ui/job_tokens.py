@@ -112,7 +112,7 @@ def _page(
         source_form=source_form or SourceForm(formdata=None),
         sources=sources,
         visible_sources=namespaces.visible_ids(principal(), sources),
-        counts_in_groups=JOB_ALLOWLISTS.holds_in(project),
+        counts_in_groups=JOB_ALLOWLISTS.value_in(project),
         running=pagination.page(jobs.running_jobs(project, utcnow())),
     )
     return page, 200 if sent is None else sent.status

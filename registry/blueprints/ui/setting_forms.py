@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, time
 from typing import Any, Self, TypeVar, assert_never
 
 from flask_babel import lazy_gettext
 from wtforms import (
     BooleanField,
+    DateField,
     Field,
     IntegerField,
     RadioField,
     SelectField,
     SelectMultipleField,
     StringField,
+    TextAreaField,
 )
-from wtforms.validators import NumberRange
+from wtforms.validators import NumberRange, Optional
 
 from registry.blueprints.ui.forms import Form, creation_levels, text
-from registry.blueprints.ui.wording import visibility_name
+from registry.blueprints.ui.wording import upstream_mode_name, visibility_name
 from registry.database import Model
 from registry.domain.changes import Changes
 from registry.domain.settings import (
+    AnyKind,
     Creators,
     Days,
+    Moment,
+    OneUpstreamMode,
     OneVisibility,
+    Patterns,
     Section,
     Setting,
     ShortText,
     SizeLimit,
     Switch,
     Visibilities,
+    WholeNumber,
     settings_of,
 )
-from registry.models import CreationLevel, Visibility
+from registry.models import CreationLevel, UpstreamMode, Visibility
 
 _ = lazy_gettext
 
@@ -51,7 +59,7 @@ class SettingsForm(Form):
 
         :param options: options of the form, and values that override those of the record.
         """
-        shown = {one.name: _shown(one, getattr(record, one.name)) for one in cls.settings}
+        shown = {one.name: shown_value(one.kind, getattr(record, one.name)) for one in cls.settings}
         return cls(**(shown | options))
 
     def section(self, name: str) -> list[Field]:
@@ -60,7 +68,7 @@ class SettingsForm(Form):
 
     def changes(self, kind: type[Changed]) -> Changed:
         """Return the submitted changes."""
-        return kind(**{one.name: _value(one, self[one.name]) for one in self.settings})
+        return kind(**{one.name: sent_value(one.kind, self[one.name]) for one in self.settings})
 
 
 def form_of(changes: type[Changes], *sections: Section) -> type[SettingsForm]:
@@ -92,21 +100,46 @@ def _field(described: Setting) -> Field:
             return SelectMultipleField(label, choices=_visibility_labels, description=hint)
         case Creators():
             return SelectField(label, choices=creation_levels, description=hint)
+        case WholeNumber(least=least, most=most):
+            message = _("Enter a number from %(least)s to %(most)s.", least=least, most=most)
+            return IntegerField(label, [NumberRange(least, most, message)], description=hint)
+        case OneUpstreamMode():
+            return RadioField(label, choices=_upstream_modes, description=hint)
+        case Moment():
+            return DateField(label, [Optional()], description=hint)
+        case Patterns():
+            attributes = {"rows": 4, "spellcheck": "false", "autocapitalize": "none"}
+            return TextAreaField(label, description=hint, render_kw=attributes)
     assert_never(described.kind)
 
 
-def _shown(described: Setting, value: Any) -> Any:
-    return value or 0 if isinstance(described.kind, SizeLimit) else value
+def shown_value(kind: AnyKind, value: Any) -> Any:
+    """Return a value as its form field takes it."""
+    match kind:
+        case SizeLimit():
+            return value or 0
+        case Moment():
+            return None if value is None else value.date()
+        case Patterns():
+            return "\n".join(value or ())
+    return value
 
 
-def _value(described: Setting, field: Any) -> Any:
-    match described.kind:
+def sent_value(kind: AnyKind, field: Any) -> Any:
+    """Return the value that a form field has."""
+    match kind:
         case ShortText():
             return text(field)
         case OneVisibility():
             return Visibility(field.data)
         case Creators():
             return CreationLevel(field.data)
+        case OneUpstreamMode():
+            return UpstreamMode(field.data)
+        case Moment():
+            return field.data and datetime.combine(field.data, time(), UTC)
+        case Patterns():
+            return [line.strip() for line in text(field).splitlines() if line.strip()]
     return field.data
 
 
@@ -116,3 +149,7 @@ def _visibilities() -> list[tuple[int, str]]:
 
 def _visibility_labels() -> list[tuple[str, str]]:
     return [(level.label, visibility_name(level)) for level in Visibility]
+
+
+def _upstream_modes() -> list[tuple[str, str]]:
+    return [(str(mode), upstream_mode_name(mode)) for mode in UpstreamMode]

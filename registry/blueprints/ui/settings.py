@@ -36,10 +36,10 @@ Page = Response | tuple[str, int]
 class CascadingForm(Form):
     """A setting of a group, and whether it is locked for subgroups; its fields have the names of the setting."""
 
-    setting: ClassVar[CascadingSetting]
+    setting: ClassVar[CascadingSetting[Any]]
 
     @classmethod
-    def of(cls, standing: Standing, **options: object) -> CascadingForm:
+    def of(cls, standing: Standing[Any], **options: object) -> CascadingForm:
         values = {cls.setting.name: standing.effective, cls.setting.lock_name: standing.lock}
         return cls(**values, **options)
 
@@ -203,7 +203,7 @@ def _change_cascading(group: Group, kind: type[CascadingForm]) -> Page:
     return _group_page(group, form)
 
 
-def _chosen(form: CascadingForm, standing: Standing) -> bool | EllipsisType:
+def _chosen(form: CascadingForm, standing: Standing[Any]) -> bool | EllipsisType:
     """Return the group's new value; a group that inherits keeps inheriting if the checkbox is unchanged."""
     value: bool = form.value.data
     return ... if standing.value is None and value == standing.inherited else value

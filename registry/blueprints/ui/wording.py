@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask_babel import gettext
 
 from registry.errors import Code, Fault, RegistryError
-from registry.models import NameStatus, Role, Visibility
+from registry.models import NameStatus, Role, UpstreamMode, Visibility
 
 
 def _(sentence: str) -> str:
@@ -29,6 +29,10 @@ _VISIBILITIES = {
     Visibility.INTERNAL: _("Internal"),
     Visibility.PUBLIC: _("Public"),
 }
+_UPSTREAM_MODES = {
+    UpstreamMode.REDIRECT: _("Redirect to the public index"),
+    UpstreamMode.CACHE: _("Fetch from the public index, and keep the files here"),
+}
 _NAME_STATUSES = {
     NameStatus.ACTIVE: _("Active"),
     NameStatus.DEPRECATED: _("Deprecated"),
@@ -44,6 +48,10 @@ _SENTENCES = {
     Code.UNPRINTABLE: _("Only printable characters are allowed."),
     Code.NEGATIVE: _("Enter a whole number."),
     Code.DAYS_OUT_OF_RANGE: _("Enter a number from %(least)s to %(most)s."),
+    Code.NUMBER_OUT_OF_RANGE: _("Enter a number from %(least)s to %(most)s."),
+    Code.TOO_MANY_PATTERNS: _("Enter at most %(maximum)s patterns."),
+    Code.NO_VERSION_PATTERN: _("“%(value)s” is not a pattern. Enter name, name*, or name==version."),
+    Code.NO_NAME_PATTERN: _("“%(value)s” is not a pattern. Enter name or name*."),
     Code.NO_PROJECTS_THERE: _("You cannot create projects there."),
     Code.INVALID_PATH: _("Use letters, digits, '_', '-' and '.'; start with a letter, digit or '_', and end with one."),
     Code.PATH_KEPT: _(
@@ -121,6 +129,10 @@ def _shown(value: object) -> object:
 
 def visibility_name(level: Visibility) -> str:
     return str(gettext(_VISIBILITIES[level]))
+
+
+def upstream_mode_name(mode: UpstreamMode) -> str:
+    return str(gettext(_UPSTREAM_MODES[mode]))
 
 
 def role_name(role: Role) -> str:

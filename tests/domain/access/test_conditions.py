@@ -52,7 +52,7 @@ def as_in_lists(principal: Principal) -> Principal:
 
 def as_in_groups(principal: Principal, project: Project) -> Principal:
     """In groups a job counts as its user, too, unless the allowlists count there."""
-    return principal if JOB_ALLOWLISTS.holds_in(project) else as_in_lists(principal)
+    return principal if JOB_ALLOWLISTS.value_in(project) else as_in_lists(principal)
 
 
 def reads_in_lists(principal: Principal, project: Project) -> bool:

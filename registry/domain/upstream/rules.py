@@ -1,0 +1,117 @@
+"""The rules about the public index that are effective in a project or group, each with where it is set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from sqlalchemy import or_, select
+
+from registry.database import db
+from registry.domain.cascade import (
+    ALLOWED,
+    BLOCKED,
+    FIXED_DATE,
+    FORWARDING,
+    INSTANCE,
+    MINIMUM_AGE,
+    UPSTREAM_MODE,
+    CascadingSetting,
+    Level,
+    levels,
+)
+from registry.domain.patterns import Pattern, parse_pattern
+from registry.models import Group, InstanceSettings, Namespace, UpstreamException, UpstreamMode
+
+Value = TypeVar("Value")
+_SETTINGS = (FORWARDING, UPSTREAM_MODE, MINIMUM_AGE, FIXED_DATE, BLOCKED, ALLOWED)
+
+
+@dataclass(frozen=True)
+class Placed(Generic[Value]):
+    """A value, and where it is set: the full path of a group, or ``"instance"``."""
+
+    value: Value
+    set_in: str
+
+
+@dataclass(frozen=True)
+class AgeException:
+    """Names or versions that are offered before they have the minimum age, and after the fixed date.
+
+    :ivar expires_at: the exception does not count from then on.
+    """
+
+    pattern: Pattern
+    set_in: str
+    expires_at: datetime | None
+
+    def counts_at(self, now: datetime) -> bool:
+        return self.expires_at is None or now < self.expires_at
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The effective rules of a project or group; patterns and exceptions outermost first.
+
+    :ivar forwards: whether the public index is used at all.
+    :ivar exceptions: includes those that have expired.
+    """
+
+    forwards: Placed[bool]
+    mode: Placed[UpstreamMode]
+    minimum_age_days: Placed[int]
+    fixed_date: Placed[datetime | None]
+    blocked: tuple[Placed[Pattern], ...]
+    allowed: tuple[Placed[Pattern], ...]
+    exceptions: tuple[AgeException, ...]
+
+
+def rules_of(namespace: Namespace) -> Rules:
+    """Return the rules of a group, or for a project of its direct parent group, in three statements at any depth."""
+    group_id = namespace.id if isinstance(namespace, Group) else namespace.parent_id
+    instance = InstanceSettings.current()
+    path = [] if group_id is None else levels(group_id, *_SETTINGS)
+    return Rules(
+        forwards=_nearest(FORWARDING, instance, path),
+        mode=_nearest(UPSTREAM_MODE, instance, path),
+        minimum_age_days=_nearest(MINIMUM_AGE, instance, path),
+        fixed_date=_nearest(FIXED_DATE, instance, path),
+        blocked=_patterns(BLOCKED, instance, path),
+        allowed=_patterns(ALLOWED, instance, path),
+        exceptions=_exceptions(path),
+    )
+
+
+def _nearest(setting: CascadingSetting[Value], instance: InstanceSettings, path: Sequence[Level]) -> Placed[Value]:
+    place, value = setting.placed(instance, path)[-1]
+    return Placed(value, _path_of(place))
+
+
+def _patterns(
+    setting: CascadingSetting[list[str]], instance: InstanceSettings, path: Sequence[Level]
+) -> tuple[Placed[Pattern], ...]:
+    return tuple(
+        Placed(parse_pattern(text), _path_of(place))
+        for place, texts in setting.placed(instance, path)
+        for text in texts
+    )
+
+
+def _path_of(place: Level | str) -> str:
+    return place.full_path if isinstance(place, Level) else place
+
+
+def _exceptions(path: Sequence[Level]) -> tuple[AgeException, ...]:
+    paths: dict[int | None, str] = {level.group_id: level.full_path for level in path}
+    rows = db.session.execute(
+        select(UpstreamException.pattern, UpstreamException.group_id, UpstreamException.expires_at)
+        .where(or_(UpstreamException.group_id.is_(None), UpstreamException.group_id.in_(paths)))
+        .order_by(UpstreamException.id)
+    )
+    return tuple(
+        AgeException(parse_pattern(pattern), paths.get(group_id, INSTANCE), expires_at)
+        for pattern, group_id, expires_at in rows
+    )

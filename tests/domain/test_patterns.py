@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+from packaging.version import Version
+
+from registry.domain.patterns import InvalidPattern, parse_pattern
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "matches"),
+    [
+        ("requests", "requests", True),
+        ("Foo.Bar", "foo-bar", True),
+        ("requests", "requests-oauthlib", False),
+        ("torch*", "torch", True),
+        ("Torch_*", "torch-vision", True),
+        ("Torch_*", "torch", False),
+        ("torch*", "my-torch", False),
+        ("requests == 2.32.0", "requests", True),
+    ],
+)
+def test_names_are_compared_normalized(text: str, name: str, matches: bool) -> None:
+    assert parse_pattern(text).matches_name(name) is matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "version", "matches"),
+    [
+        ("1.0", "1.0.0", True),
+        ("1.0", "1.0.post1", False),
+        ("1.0rc1", "1.0-c.1", True),
+        ("1.0", "1.0+cu118", True),
+        ("1.0+cu118", "1.0+CU118", True),
+        ("1.0+cu118", "1.0", False),
+        ("1.0+cu118", "1.0+cpu", False),
+        ("0!1.0", "1", True),
+    ],
+)
+def test_versions_are_compared_as_in_requirements(pattern: str, version: str, matches: bool) -> None:
+    assert parse_pattern(f"demo=={pattern}").matches_version(Version(version)) is matches
+
+
+def test_a_version_that_is_none_matches_only_whole_names() -> None:
+    assert parse_pattern("demo").matches_version(None)
+    assert not parse_pattern("demo==1.0").matches_version(None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "*",
+        "-demo",
+        "demo-",
+        "de mo",
+        "demo**",
+        "*demo",
+        "demo==",
+        "demo==1.*",
+        "demo*==1",
+        "demo==x",
+        "demo>=1",
+        "a" * 256,
+    ],
+)
+def test_other_texts_are_refused(text: str) -> None:
+    with pytest.raises(InvalidPattern):
+        parse_pattern(text)
