@@ -363,14 +363,14 @@ SETTINGS = (
     ),
     Setting("WORKERS", "1", _whole_number(1, 64), "a whole number from 1 to 64", "Number of worker processes"),
     Setting(
-        "CONNECTIONS",
+        "MAX_CONNECTIONS",
         "4096",
         _whole_number(1, 1_000_000),
         "a whole number from 1 to 1000000",
         "Number of connections that each process keeps open",
     ),
     Setting(
-        "CONNECTIONS_PER_ADDRESS",
+        "MAX_CONNECTIONS_PER_ADDRESS",
         "256",
         _whole_number(0, 1_000_000),
         "a whole number from 0 to 1000000, 0 for no limit",

@@ -38,8 +38,8 @@ class Limits:
 
 def configured(values: Mapping[str, Any]) -> Limits:
     """Return the limits by the settings. Behind a proxy, all connections have its address."""
-    per_address = 0 if values["TRUSTED_PROXIES"] else values["CONNECTIONS_PER_ADDRESS"]
-    return Limits(values["CONNECTIONS"], per_address)
+    per_address = 0 if values["TRUSTED_PROXIES"] else values["MAX_CONNECTIONS_PER_ADDRESS"]
+    return Limits(values["MAX_CONNECTIONS"], per_address)
 
 
 def affordable(limits: Limits) -> Limits:
@@ -54,7 +54,7 @@ def affordable(limits: Limits) -> Limits:
         return limits
     connections = max(1, (available - OTHER_DESCRIPTORS) // DESCRIPTORS_PER_CONNECTION)
     logger.warning(
-        "REGISTRY_CONNECTIONS is %d, which needs %d open files; the system allows %d, so there can be %d connections.",
+        "REGISTRY_MAX_CONNECTIONS is %d, which needs %d open files; the system allows %d: at most %d connections.",
         limits.connections, needed, available, connections,
     )  # fmt: skip
     return replace(limits, connections=connections)

@@ -119,7 +119,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         if now >= self._warned_at + WARNING_SECONDS:
             self._warned_at = now
             logger.warning(
-                "There are %d connections (REGISTRY_CONNECTIONS); idle ones are closed for new ones.",
+                "There are %d connections (REGISTRY_MAX_CONNECTIONS); idle ones are closed for new ones.",
                 self._limits.connections,
             )
 

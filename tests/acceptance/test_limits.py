@@ -206,7 +206,7 @@ def test_a_body_over_a_mebibyte_is_refused_as_the_address_refuses_other_things(
 @needs_proc
 def test_withheld_bodies_occupy_little_memory_and_no_disk(start_server: StartServer) -> None:
     """Each lacks its last byte. Smaller bodies than these can still be sent."""
-    server = start_server(CONNECTIONS_PER_ADDRESS="0")
+    server = start_server(MAX_CONNECTIONS_PER_ADDRESS="0")
     sign_in = head("POST", "/users/sign_in", Content_Length=MIB)
     before, files = server.resident_bytes(), set(server.unnamed_files())
 
@@ -472,7 +472,7 @@ def test_what_is_received_at_a_time_is_limited_in_all_processes_together(two_wor
 
 
 def test_half_heads_from_many_addresses_do_not_keep_others_out(start_server: StartServer) -> None:
-    server = start_server(WORKERS="2", CONNECTIONS="60", CONNECTIONS_PER_ADDRESS="20")
+    server = start_server(WORKERS="2", MAX_CONNECTIONS="60", MAX_CONNECTIONS_PER_ADDRESS="20")
     health = head("GET", "/-/health", Connection="close")
 
     with ExitStack() as stack:
@@ -484,7 +484,7 @@ def test_half_heads_from_many_addresses_do_not_keep_others_out(start_server: Sta
                 assert answer is not None
                 assert answer.status == 200
 
-    assert "There are 60 connections (REGISTRY_CONNECTIONS)" in server.log
+    assert "There are 60 connections (REGISTRY_MAX_CONNECTIONS)" in server.log
 
 
 def test_a_stop_lets_downloads_and_uploads_finish(start_server: StartServer, tmp_path: Path) -> None:

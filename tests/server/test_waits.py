@@ -221,7 +221,7 @@ def test_an_address_is_one_of_ipv4_or_a_network_of_ipv6(one: str, other: str, is
 
 
 def test_behind_a_trusted_proxy_addresses_have_no_limit() -> None:
-    values = {"CONNECTIONS": 10, "CONNECTIONS_PER_ADDRESS": 5}
+    values = {"MAX_CONNECTIONS": 10, "MAX_CONNECTIONS_PER_ADDRESS": 5}
 
     assert configured(values | {"TRUSTED_PROXIES": 0}) == Limits(10, 5)
     assert configured(values | {"TRUSTED_PROXIES": 1}) == Limits(10, 0)
@@ -244,4 +244,4 @@ def test_open_files_allow_for_the_connections_or_connections_are_fewer(
     process = run(print_affordable, *descriptors, connections)
 
     assert (process.returncode, process.stdout) == (0, printed), process.stderr
-    assert ("REGISTRY_CONNECTIONS is 100" in process.stderr) == (printed == "72 400")
+    assert ("REGISTRY_MAX_CONNECTIONS is 100" in process.stderr) == (printed == "72 400")
