@@ -54,8 +54,8 @@ THIRD_PARTY = {
     "obstore": "storage",
     "orjson": "domain.packages",
     "packaging": (
-        "domain.distributions domain.forwarding domain.importing domain.packages domain.patterns domain.upstream "
-        "blueprints.pypi"
+        "domain.distributions domain.forwarding domain.importing domain.listings domain.packages domain.patterns "
+        "domain.upstream blueprints.pypi"
     ),
     "prometheus_client": "metrics",
     "readme_renderer": "domain.distributions",

@@ -12,7 +12,8 @@ from packaging.version import Version
 
 from registry.domain.distributions import filenames
 from registry.domain.http import CHUNK_BYTES, Sink
-from registry.domain.importing.source import SourceFile, SourcePage, one_line
+from registry.domain.importing.source import SourceFile, SourcePage
+from registry.domain.listings import one_line
 from registry.errors import InvalidDistribution, SourceError
 
 

@@ -26,7 +26,8 @@ from requests.utils import parse_header_links
 
 from registry.domain.distributions import filenames
 from registry.domain.http import Client, Page, ResponseError, Sink, split
-from registry.domain.importing.source import LeftOut, SourceFile, SourcePage, known_digests, moment, one_line
+from registry.domain.importing.source import LeftOut, SourceFile, SourcePage
+from registry.domain.listings import known_digests, moment, one_line
 from registry.errors import SourceError
 from registry.models import ImportedPipeline
 

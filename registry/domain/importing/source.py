@@ -6,11 +6,9 @@ Sources are untrusted: file content counts only if it matches its digest.
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
 from packaging.utils import NormalizedName
@@ -18,10 +16,6 @@ from packaging.version import Version
 
 from registry.domain.http import Sink
 from registry.models import ImportedPipeline
-
-MAX_TEXT_LENGTH = 1000
-
-_DIGEST = re.compile("[0-9a-f]{1,256}")
 
 
 @dataclass(frozen=True)
@@ -99,34 +93,3 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Make calls in other threads end soon, with an error."""
-
-
-def known_digests(stated: Mapping[str, str]) -> dict[str, str]:
-    """Keep the digests of algorithms available here; a malformed digest becomes a text that no content matches.
-
-    ``shake`` is left out, as its digests have no fixed length.
-    """
-    digests = {algorithm.lower(): digest.lower() for algorithm, digest in stated.items() if digest}
-    return {
-        algorithm: digest if _DIGEST.fullmatch(digest) else "malformed"
-        for algorithm, digest in digests.items()
-        if algorithm in hashlib.algorithms_guaranteed and not algorithm.startswith("shake")
-    }
-
-
-def moment(text: str) -> datetime | None:
-    """Parse a time (RFC 3339), by default in UTC; return ``None`` if it is invalid."""
-    try:
-        read = datetime.fromisoformat(text)
-        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-def one_line(text: str) -> str:
-    """Reduce a name or reason to one line of printable characters of limited length.
-
-    Valid file names remain unchanged.
-    """
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(printable.split())[:MAX_TEXT_LENGTH]

@@ -14,9 +14,9 @@ from werkzeug.serving import make_server
 
 from registry import create_app, database
 from registry.database import db
+from registry.domain import listings
 from registry.domain.access import SHELL
 from registry.domain.http import CHUNK_BYTES
-from registry.domain.importing import index
 from registry.domain.importing import run as importing
 from registry.domain.importing.files import UNVERIFIED, Destination, ImportOutcome
 from registry.domain.importing.folder import Folder
@@ -126,11 +126,11 @@ def other_index(other_registry: tuple[Flask, str]) -> Callable[[], Index]:
     return lambda: Index(url, username="deployment", password=token)
 
 
-@pytest.mark.parametrize("accept", [index.ACCEPT, "text/html"], ids=["json", "html"])
+@pytest.mark.parametrize("accept", [listings.ACCEPT, "text/html"], ids=["json", "html"])
 def test_an_imported_registry_has_the_same_packages(
     run: Import, project: Project, other_index: Callable[[], Index], monkeypatch: pytest.MonkeyPatch, accept: str
 ) -> None:
-    monkeypatch.setattr(index, "ACCEPT", accept)
+    monkeypatch.setattr(listings, "ACCEPT", accept)
 
     summary = run(other_index(), jobs=2)
 
