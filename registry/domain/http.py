@@ -7,14 +7,16 @@ another one, such as an object store.
 from __future__ import annotations
 
 import re
+import socket
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import responses
 from http.cookiejar import DefaultCookiePolicy
 from threading import Event, Timer
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
@@ -22,6 +24,8 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from registry.errors import SourceError
 
@@ -61,6 +65,55 @@ class ResponseError(SourceError):
         self.status = status
 
 
+class Unanswered(SourceError):
+    """The server does not answer, or only with the status of a temporary error; a later request can succeed.
+
+    :ivar pause_seconds: how long the server asks to be left alone; 0 if it does not.
+    """
+
+    def __init__(self, sentence: str, pause_seconds: int) -> None:
+        super().__init__(sentence)
+        self.pause_seconds = pause_seconds
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long, and how often, a client tries.
+
+    :ivar first_byte_seconds: for a connection and the head of a response together; ``None`` for the longer times of a
+        transfer in the background.
+    :ivar page_seconds: for all of a page.
+    :ivar attempts: of each request.
+    """
+
+    first_byte_seconds: float | None = None
+    page_seconds: float = PAGE_SECONDS
+    attempts: int = ATTEMPTS
+    rate_limited_attempts: int = RATE_LIMITED_ATTEMPTS
+
+    @property
+    def timeout(self) -> Any:
+        if self.first_byte_seconds is None:
+            return (CONNECT_SECONDS, READ_SECONDS)
+        return urllib3.Timeout(total=self.first_byte_seconds)
+
+
+class Gatekeeper(Protocol):
+    """Decides where requests may go, for a server whose links are not trusted."""
+
+    def refuse_url(self, url: str) -> None:
+        """Refuse a URL before it is requested; also those of redirects.
+
+        :raises SourceError: it must not be requested.
+        """
+
+    def refuse_address(self, host: str, address: str) -> None:
+        """Refuse an address that a host name has led to, before anything is sent there.
+
+        :raises SourceError: nothing must be requested there.
+        """
+
+
 @dataclass(frozen=True)
 class Page:
     """A received page; ``url`` is its address after redirects."""
@@ -78,14 +131,23 @@ class Client:
     """Requests pages and files; thread-safe. Transient failures are retried."""
 
     def __init__(
-        self, address: str, credentials: AuthBase | None = None, *, reads_netrc: bool = False, connections: int = 1
+        self,
+        address: str,
+        credentials: AuthBase | None = None,
+        *,
+        reads_netrc: bool = False,
+        connections: int = 1,
+        patience: Patience = Patience(),
+        gatekeeper: Gatekeeper | None = None,
     ) -> None:
         """Configure access to a server, without connecting to it.
 
         :param address: URL of the server, whose origin alone gets the credentials.
         :param reads_netrc: whether ``.netrc`` applies to the host of each request without credentials, as in pip.
-        :param connections: number of connections to keep open.
+        :param connections: number of connections to keep open to each host.
         """
+        self._patience = patience
+        self._gatekeeper = gatekeeper
         self._own = origin(address)
         self._credentials = credentials
         self._other_credentials = None if reads_netrc else _Anonymous()
@@ -96,23 +158,21 @@ class Client:
         # Threads can share the session, as without cookies nothing in it changes.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=connections))
+            self._session.mount(scheme, _Adapter(gatekeeper, connections))
 
-    def read(self, url: str, *, accept: str, max_bytes: int, elsewhere: bool = True) -> Page:
+    def read(self, url: str, *, accept: str, max_bytes: int, elsewhere: bool = True, etag: str = "") -> Page:
         """Return a page.
 
         :param elsewhere: whether a redirect can lead to another origin.
+        :param etag: of the page that is known.
+        :raises ResponseError: the response has the status of an error, or 304 if it would be the page that is known.
         :raises SourceError: the server does not deliver the page, or it is larger than ``max_bytes``.
         """
+        headers = {"Accept": accept, "Accept-Encoding": "gzip"} | ({"If-None-Match": etag} if etag else {})
 
         def read() -> Page:
-            with self._response(url, {"Accept": accept}, PAGE_SECONDS, elsewhere=elsewhere) as response:
-                body = bytearray()
-                for chunk in response.iter_content(CHUNK_BYTES):
-                    body += chunk
-                    if len(body) > max_bytes:
-                        raise SourceError(f"the page is larger than {max_bytes} bytes")
-                return Page(response.url, response.headers, bytes(body))
+            with self._response(url, headers, self._patience.page_seconds, elsewhere=elsewhere) as response:
+                return Page(response.url, response.headers, _whole(response, max_bytes))
 
         return self._retried(read)
 
@@ -122,6 +182,24 @@ class Client:
         :raises SourceError: the server does not deliver the file; the sink may have received a part of it.
         """
         self._retried(lambda: self._receive_rest(url, sink))
+
+    @contextmanager
+    def content(self, url: str, *, start: int = 0) -> Iterator[requests.Response]:
+        """Request the content of a file, without retrying or decoding it.
+
+        :param start: of the part that is asked for; the response can have the whole file nonetheless.
+        :raises SourceError: the server does not deliver it; also while the block reads the response.
+        """
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+        try:
+            with self._response(url, headers, TRANSFER_SECONDS, elsewhere=True) as response:
+                yield response
+        except _TransientError as error:
+            raise Unanswered(error.sentence, error.pause_seconds) from error
+        except _CONNECTION_ERRORS as error:
+            raise Unanswered(_cause(error), 0) from error
+        except (requests.RequestException, ValueError) as error:  # ValueError: an invalid URL
+            raise SourceError(f"cannot be requested ({type(error).__name__})") from error
 
     def close(self) -> None:
         """Make calls in other threads end soon, with an error."""
@@ -174,6 +252,8 @@ class Client:
 
     def _get(self, url: str, headers: dict[str, str], *, elsewhere: bool) -> requests.Response:
         for _ in range(1 + MAX_REDIRECTS):
+            if self._gatekeeper is not None:
+                self._gatekeeper.refuse_url(url)
             response = self._get_once(url, headers)
             location = self._session.get_redirect_target(response)
             if location is None:
@@ -189,7 +269,7 @@ class Client:
         is_own = self._credentials is not None and origin(url) == self._own
         return self._session.get(
             url, headers=headers, auth=self._credentials if is_own else self._other_credentials, stream=True,
-            timeout=(CONNECT_SECONDS, READ_SECONDS), allow_redirects=False,
+            timeout=self._patience.timeout, allow_redirects=False,
         )  # fmt: skip
 
     def _retried(self, attempt: Callable[[], Result]) -> Result:
@@ -200,15 +280,15 @@ class Client:
                 return attempt()
             except _TransientError as error:
                 failure, pause = error.sentence, error.pause_seconds
-                limit = RATE_LIMITED_ATTEMPTS if error.is_rate_limit else ATTEMPTS
-                if error.is_rate_limit:
+                limit = self._patience.rate_limited_attempts if error.is_rate_limit else self._patience.attempts
+                if error.is_rate_limit and limit > 1:
                     self._resume_at = max(self._resume_at, time.monotonic() + pause)
             except _CONNECTION_ERRORS as error:
-                failure, pause, limit = _cause(error), 0, ATTEMPTS
+                failure, pause, limit = _cause(error), 0, self._patience.attempts
             except (requests.RequestException, ValueError) as error:  # ValueError: an invalid URL
                 raise SourceError(f"cannot be requested ({type(error).__name__})") from error
             if number >= limit or self._closed.wait(max(pause, min(_pause(number), LONGEST_PAUSE_SECONDS))):
-                raise SourceError(f"{failure} (attempts: {number})")
+                raise Unanswered(f"{failure} (attempts: {number})", pause)
             number += 1
 
     def _wait_for_turn(self) -> None:
@@ -257,6 +337,72 @@ class _TransientError(SourceError):
         self.pause_seconds, self.is_rate_limit = pause_seconds, is_rate_limit
 
 
+class _Adapter(HTTPAdapter):
+    """Connects to hosts, and has a gatekeeper decide on the addresses that their names have led to.
+
+    Connections through a proxy are the proxy's own, which decides for itself.
+    """
+
+    def __init__(self, gatekeeper: Gatekeeper | None, connections: int) -> None:
+        self._gatekeeper = gatekeeper
+        super().__init__(pool_maxsize=connections)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        if self._gatekeeper is not None:
+            self.poolmanager.pool_classes_by_scheme = _guarded_pools(self._gatekeeper)
+
+
+def _guarded_pools(gatekeeper: Gatekeeper) -> dict[str, Any]:
+    """Return the classes of connection pools whose connections a gatekeeper admits when they are open."""
+
+    class Connection(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return _admitted(super()._new_conn(), self.host)
+
+    class SecureConnection(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return _admitted(super()._new_conn(), self.host)
+
+    def _admitted(connection: socket.socket, host: str) -> socket.socket:
+        try:
+            gatekeeper.refuse_address(host, connection.getpeername()[0])
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = SecureConnection
+
+    return {"http": Pool, "https": SecurePool}
+
+
+def _whole(response: requests.Response, max_bytes: int) -> bytes:
+    """Return the body of a response, unpacked piece by piece, so that a small one cannot fill the memory.
+
+    :raises SourceError: it is larger than ``max_bytes``, or packed in another way than gzip, or damaged.
+    """
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", "", "gzip", "x-gzip"):
+        raise SourceError(f"the response has the encoding {encoding[:100]!a}, which was not asked for")
+    unpacker = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
+    body = bytearray()
+    try:
+        for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
+            body += chunk if unpacker is None else unpacker.decompress(chunk, max_bytes + 1 - len(body))
+            if len(body) > max_bytes:
+                raise SourceError(f"the page is larger than {max_bytes} bytes")
+    except zlib.error as error:
+        raise SourceError("the response is damaged") from error
+    if unpacker is not None and not unpacker.eof:
+        raise _TransientError("the response is not complete")
+    return bytes(body)
+
+
 def _accepted(response: requests.Response) -> requests.Response:
     """Return a response that is not an error.
 
@@ -268,6 +414,8 @@ def _accepted(response: requests.Response) -> requests.Response:
         is_rate_limit = status == requests.codes.too_many_requests
         raise _TransientError(_status_sentence(status), _requested_pause(response), is_rate_limit=is_rate_limit)
     if not requests.codes.ok <= status < requests.codes.multiple_choices:
+        if status == requests.codes.not_modified:
+            response.raw.read(1)  # nothing, after which the connection can be used again
         response.close()
         raise ResponseError(status)
     return response

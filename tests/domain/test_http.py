@@ -9,7 +9,7 @@ from requests import PreparedRequest
 from requests.auth import AuthBase
 
 from registry.domain import http
-from registry.domain.http import Client
+from registry.domain.http import Client, Patience
 from registry.errors import SourceError
 from tests.domain.importing.sinks import Received
 from tests.fakes.index import FILE, Fault, StaticIndex
@@ -109,11 +109,9 @@ def test_a_rate_limit_stops_the_requests_of_all_threads(served: StaticIndex, cli
     limited.join()
 
 
-def test_a_response_that_takes_too_long_is_given_up(
-    served: StaticIndex, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_response_that_takes_too_long_is_given_up(served: StaticIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "TRANSFER_SECONDS", 0.1)
-    monkeypatch.setattr(http, "ATTEMPTS", 1)
+    client = Client(served.url, patience=Patience(attempts=1))
     served.put(PATH, b"content", FILE)
     hold = served.hold(PATH)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import threading
+import time
 from collections import defaultdict, deque
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -15,6 +18,7 @@ from tests.builders import BuiltFile
 from tests.fakes.upstream import ReceivedRequest
 
 FILE = "application/octet-stream"
+JSON = "application/vnd.pypi.simple.v1+json"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class StaticIndex:
         self.requests: list[ReceivedRequest] = []
         self.held = threading.Event()  # a request for a file that is held has come
         self._answers: dict[str, tuple[str, bytes]] = {}
+        self._headers: dict[str, dict[str, str]] = {}
+        self._delays: dict[str, tuple[float, float]] = {}
         self._pages: dict[str, list[str]] = defaultdict(list)
         self._faults: dict[str, deque[Fault]] = defaultdict(deque)
         self._holds: dict[str, threading.Event] = {}
@@ -47,8 +53,12 @@ class StaticIndex:
         self.host = f"127.0.0.1:{self._server.server_port}"
         self.url = f"http://{self.host}/simple/"
 
-    def put(self, path: str, body: str | bytes, media_type: str = "text/html") -> None:
-        """Answer a path with this; relative paths begin at the list of names."""
+    def put(self, path: str, body: str | bytes, media_type: str = "text/html", **headers: str) -> None:
+        """Answer a path with this; relative paths begin at the list of names.
+
+        :param headers: further ones, with ``_`` in place of dashes. A request that knows the ETag is answered with 304.
+        """
+        self._headers[self._path(path)] = {name.replace("_", "-"): value for name, value in headers.items()}
         self._answers[self._path(path)] = (media_type, body.encode() if isinstance(body, str) else body)
 
     def offer(self, *files: BuiltFile, attributes: str = "", fragment: str | None = None) -> None:
@@ -65,6 +75,26 @@ class StaticIndex:
             self.put(f"{name}/", "<br>\n".join(self._pages[name]))
             self.put(f"/files/{file.filename}", file.content, FILE)
         self.put("", "\n".join(f'<a href="{name}/">{name}</a>' for name in self._pages))
+
+    def publish(self, *files: BuiltFile, etag: str = "", **keys: object) -> None:
+        """Put files there, with the JSON page of their name, which has these and no other files.
+
+        :param keys: of each file on the page, with ``_`` in place of dashes; ``None`` leaves one out.
+        """
+        entries = []
+        for file in files:
+            entry = {
+                "filename": file.filename, "url": f"../../files/{file.filename}", "hashes": {"sha256": file.sha256},
+                "size": len(file.content), "upload-time": "2024-02-03T04:05:06.789000Z",
+            } | {key.replace("_", "-"): value for key, value in keys.items()}  # fmt: skip
+            entries.append({key: value for key, value in entry.items() if value is not None})
+            self.put(f"/files/{file.filename}", file.content, FILE)
+        page = json.dumps({"meta": {"api-version": "1.4"}, "name": files[0].name, "files": entries, "versions": []})
+        self.put(f"{canonicalize_name(files[0].name)}/", page, JSON, ETag=etag)
+
+    def delay(self, path: str, seconds: float, *, per_piece: float = 0) -> None:
+        """Answer a path after this time, and, if asked to, send its body in pieces with as long a pause after each."""
+        self._delays[self._path(path)] = (seconds, per_piece)
 
     def fail(self, path: str, *faults: int | Fault) -> None:
         """Answer the next requests for a path with these; a number is a status."""
@@ -86,7 +116,10 @@ class StaticIndex:
         """Be as at the beginning."""
         self.credentials, self.understands_ranges = None, True
         self.held.clear()
-        for kept in (self.requests, self._answers, self._pages, self._faults, self._holds, self._barriers):
+        for kept in (
+            self.requests, self._answers, self._headers, self._delays, self._pages, self._faults, self._holds,
+            self._barriers,
+        ):  # fmt: skip
             kept.clear()
 
     def close(self) -> None:
@@ -108,6 +141,12 @@ class StaticIndex:
     def answer(self, path: str) -> tuple[str, bytes] | None:
         return self._answers.get(path)
 
+    def headers(self, path: str) -> dict[str, str]:
+        return {name: value for name, value in self._headers.get(path, {}).items() if value}
+
+    def delays(self, path: str) -> tuple[float, float]:
+        return self._delays.get(path, (0, 0))
+
     def wait(self, path: str) -> None:
         """Wait until the second half of it can be sent."""
         if path in self._holds:
@@ -127,10 +166,15 @@ def _handler_for(index: StaticIndex) -> type[BaseHTTPRequestHandler]:
                 self._refuse(401, (("WWW-Authenticate", "Basic"),))
                 return
             fault, answer = index.fault(self.path), index.answer(self.path)
+            time.sleep(index.delays(self.path)[0])
+            etag = index.headers(self.path).get("ETag")
             if fault is not None and fault.status != 200:
                 self._refuse(fault.status, fault.headers)
             elif answer is None:
                 self._refuse(404)
+            elif etag is not None and self.headers.get("If-None-Match") == etag:
+                self.send_response(304)
+                self.end_headers()
             else:
                 self._send(*answer, is_cut=fault is not None)
 
@@ -148,7 +192,14 @@ def _handler_for(index: StaticIndex) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
             self.send_header("Content-Type", media_type)
             self.send_header("Content-Length", str(len(body) - start))
+            for name, value in index.headers(self.path).items():
+                self.send_header(name, value)
             self.end_headers()
+            pause = index.delays(self.path)[1]
+            if pause:
+                with suppress(OSError):  # the client has had enough
+                    self._drip(body[start:], pause)
+                return
             half = start + (len(body) - start) // 2
             self.wfile.write(body[start:half])
             self.wfile.flush()
@@ -157,6 +208,11 @@ def _handler_for(index: StaticIndex) -> type[BaseHTTPRequestHandler]:
                 return
             index.wait(self.path)
             self.wfile.write(body[half:])
+
+        def _drip(self, body: bytes, pause: float) -> None:
+            for start in range(0, len(body), 16):
+                self.wfile.write(body[start : start + 16])
+                time.sleep(pause)
 
         def log_message(self, *_: object) -> None:
             """Requests are kept in ``requests``; nothing is printed."""
