@@ -31,6 +31,7 @@ from registry.blueprints.routing import (
     addresses_of,
 )
 from registry.domain.accounts.sessions import LIFETIME
+from registry.domain.packages.about import Documents
 from registry.domain.packages.downloads import Tally
 from registry.domain.packages.readmes import Readmes
 from registry.domain.reachability import Upstream
@@ -91,6 +92,7 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
     app.extensions["storage"] = open_storage(values["STORAGE_URL"], values)
     app.extensions["receptions"] = Receptions(values["INSTANCE_PATH"] / "receiving", values["MAX_RECEIVING_SIZE"])
     app.extensions["readmes"] = Readmes(app.extensions["storage"])
+    app.extensions["documents"] = Documents(app.extensions["storage"])
     sessions.init_app(app)
     observability.init_app(app)
     app.register_blueprint(pypi.blueprint)

@@ -1,4 +1,5 @@
-// Enhancements of pages that work without scripts: copy buttons, confirmation dialogs, menus, and suggested paths.
+// Enhancements of pages that work without scripts: copy buttons, confirmation dialogs, menus, tabs, suggested paths, and
+// times in the reader's time zone.
 "use strict";
 
 for (const button of document.querySelectorAll("[data-copy]")) {
@@ -92,6 +93,55 @@ for (const form of document.querySelectorAll("form[data-auto-submit]")) {
   form.addEventListener("formdata", (event) => {
     for (const [name, value] of [...event.formData]) if (value === "") event.formData.delete(name);
   });
+}
+
+for (const button of document.querySelectorAll("form[data-auto-submit] [data-without-scripts]")) button.hidden = true;
+
+// Ways to choose from become tabs; the last choice is remembered for all pages.
+for (const choices of document.querySelectorAll("[data-choices]")) {
+  const key = `choice-${choices.dataset.choices}`;
+  const tabs = document.createElement("div");
+  tabs.className = "choice-tabs";
+  tabs.setAttribute("role", "group");
+  tabs.setAttribute("aria-label", choices.dataset.label);
+  const panels = new Map();
+  const choose = (name) => {
+    for (const [other, [button, panel]] of panels) {
+      button.setAttribute("aria-pressed", String(other === name));
+      panel.hidden = other !== name;
+    }
+  };
+  for (const details of choices.querySelectorAll(":scope > details")) {
+    const name = details.dataset.choice;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = details.querySelector("summary").textContent;
+    button.addEventListener("click", () => {
+      choose(name);
+      try {
+        localStorage.setItem(key, name);
+      } catch {} // not allowed by the browser's settings
+    });
+    const panel = details.querySelector(".choice-panel");
+    tabs.append(button);
+    choices.append(panel);
+    details.remove();
+    panels.set(name, [button, panel]);
+  }
+  choices.prepend(tabs);
+  let remembered = null;
+  try {
+    remembered = localStorage.getItem(key);
+  } catch {}
+  choose(panels.has(remembered) ? remembered : panels.keys().next().value);
+}
+
+// Exact times in the time zone of the reader.
+const exact = new Intl.DateTimeFormat(document.documentElement.lang, {
+  year: "numeric", month: "short", day: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short",
+});
+for (const time of document.querySelectorAll("time[datetime]")) {
+  time.title = exact.format(new Date(time.dateTime));
 }
 
 // "Select all" check boxes.

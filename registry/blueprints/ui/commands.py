@@ -3,51 +3,74 @@
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 TOKEN = "<your_personal_token>"
+VARIABLE = "REGISTRY_TOKEN"
 
 
 @dataclass(frozen=True)
 class Installation:
-    """The commands to install a package from an index, by client."""
+    """The commands to install a package from an index, by client, with the secret in ``$REGISTRY_TOKEN``.
+
+    :ivar pip_with_token: the same as ``pip``, with a placeholder for the secret; empty if none is needed.
+    """
 
     index_url: str
     pip: str
+    pip_with_token: str
     uv: str
     poetry: str
+    pdm_source: str
+    pdm: str
     requirements: str
 
 
-def installation(name: str, version: str, pypi_url: str, *, is_open: bool) -> Installation:
+def installation(name: str, version: str, pypi_url: str, *, is_open: bool, is_pinned: bool) -> Installation:
     """Return the commands to install a package.
 
     :param pypi_url: PyPI endpoint of a project or group.
     :param is_open: whether anyone can pull packages, so that no credentials are needed.
+    :param is_pinned: whether the commands ask for exactly this version.
     """
     plain_url = f"{pypi_url}/simple"
-    index_url = plain_url if is_open else with_password(plain_url, TOKEN)
+    index_url = plain_url if is_open else f'"{with_password(plain_url, f"${VARIABLE}")}"'
+    # pip and PDM expand environment variables (${…}) in files, which are shared, unlike the token.
+    shared_url = plain_url if is_open else with_password(plain_url, f"${{{VARIABLE}}}")
     trusted = trusted_host(plain_url)
-    poetry = [f"poetry source add --priority=explicit gitlab {plain_url}"]
+    trusting = f" --trusted-host {trusted}" if trusted else ""
+    wanted = shlex.quote(f"{name}=={version}" if is_pinned else name)
+    poetry = [f"poetry source add gitlab {plain_url}"]
     if not is_open:
-        poetry.append(f'poetry config http-basic.gitlab __token__ "{TOKEN}"')
-    poetry.append(f"poetry add --source gitlab {name}")
-    # pip expands environment variables (${…}) in requirements files, which are shared, unlike the token.
-    shared_url = plain_url if is_open else with_password(plain_url, "${REGISTRY_TOKEN}")
+        poetry.append(f'poetry config http-basic.gitlab __token__ "${VARIABLE}"')
+    poetry.append(f"poetry add --source gitlab {wanted}")
     requirements = [f"--index-url {shared_url}", *([f"--trusted-host {trusted}"] if trusted else [])]
+    with_token = f"pip install {wanted} --index-url {with_password(plain_url, TOKEN)}{trusting}"
     return Installation(
-        index_url=index_url,
-        pip=f"pip install {name} --index-url {index_url}" + (f" --trusted-host {trusted}" if trusted else ""),
-        uv=f"uv pip install {name} --default-index {index_url}",
+        index_url=plain_url,
+        pip=f"pip install {wanted} --index-url {index_url}{trusting}",
+        pip_with_token="" if is_open else with_token,
+        uv=f"uv pip install {wanted} --default-index {index_url}",
         poetry="\n".join(poetry),
+        pdm_source=f'[[tool.pdm.source]]\nname = "pypi"\nurl = "{shared_url}"\nverify_ssl = true',
+        pdm=f"pdm add {wanted}",
         requirements="\n".join([*requirements, f"{name}=={version}"]),
     )
 
 
+def set_token() -> str:
+    """Return the command that sets the variable with the secret."""
+    return f"export {VARIABLE}='{TOKEN}'"
+
+
 def pypirc(pypi_url: str) -> str:
-    """Return the section of ``~/.pypirc`` for a project."""
-    return f"[gitlab]\nrepository = {pypi_url}\nusername = __token__\npassword = <your personal access token>\n"
+    """Return a ``~/.pypirc`` for a project."""
+    return (
+        "[distutils]\nindex-servers =\n    gitlab\n\n"
+        f"[gitlab]\nrepository = {pypi_url}\nusername = __token__\npassword = {TOKEN}\n"
+    )
 
 
 def build() -> str:

@@ -204,6 +204,7 @@ def _project_home(project: Project) -> str:
         forwards=forwarding.forwards(project),
         build_command=commands.build(),
         publish_command=commands.publish(pypi_url(project)),
+        pypirc=commands.pypirc(pypi_url(project)),
     )
 
 

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, ngettext
-from packaging.utils import canonicalize_name
 from werkzeug.wrappers import Response
 
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import commands, pagination
+from registry.blueprints.ui.charts import LineChart
 from registry.blueprints.ui.frame import namespace_url, pypi_url
 from registry.blueprints.ui.viewer import may, principal
 from registry.database import utcnow
 from registry.domain import forwarding, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.accounts import users
-from registry.domain.packages import deletion, downloads, index, lists, names, protection, versions
+from registry.domain.packages import deletion, dependencies, downloads, index, lists, names, protection, versions
+from registry.domain.packages.about import Documents
 from registry.domain.packages.lists import PackageFilter
 from registry.domain.packages.readmes import Readme, Readmes
+from registry.domain.packages.versions import PublishedVersion
 from registry.domain.paging import Listing
 from registry.models import Group, Package, PackageFile, Project
 
@@ -29,7 +32,7 @@ GROUP_PACKAGES = "/groups/<page_group:group>/-/packages"
 PACKAGE_TYPES = ("pypi",)
 ORDERS = ("created_at", "name", "version", "type")
 MOST_AT_ONCE = 100  # packages or assets deleted by one form
-MOST_UPDATES = 5
+CHART_DAYS = 90
 
 Page = Response | tuple[str, int] | str
 
@@ -151,6 +154,7 @@ def _list(namespace: Project | Group) -> str:
         pypi_url=pypi_url(namespace),
         build_command=commands.build(),
         publish_command=commands.publish(pypi_url(namespace)),
+        pypirc=commands.pypirc(pypi_url(namespace)),
     )
 
 
@@ -174,13 +178,14 @@ def _show(namespace: Project | Group, package_id: int) -> Page:
     package = lists.shown_package(namespace, package_id, principal())
     if package is None:
         return _unknown(namespace)
+    published = versions.of_name(package.project, package.normalized_name)
     if request.args.get("tab") == "versions":
-        return _versions(namespace, package)
-    return _detail(namespace, package)
+        return _versions(namespace, package, published)
+    return _detail(namespace, package, published)
 
 
 def _show_name(project: Project, name: str) -> Page:
-    normalized_name = canonicalize_name(name)
+    normalized_name = names.normalized(name)
     if name != normalized_name:
         version, tab = request.args.get("version"), request.args.get("tab")
         here = url_for("ui.packages.package_name", project=project, name=normalized_name, version=version, tab=tab)
@@ -198,53 +203,66 @@ def _unknown(namespace: Project | Group) -> Page:
     return render_template("ui/packages/unknown.html", namespace=namespace), 404
 
 
-def _versions(namespace: Project | Group, package: Package) -> str:
-    beside = lists.versions_beside(package)
-    found = _page_in_version_order(beside, package.project, descending=True)
+def _versions(namespace: Project | Group, package: Package, published: list[PublishedVersion]) -> str:
+    found = pagination.page_of(published)
     return render_template(
         "ui/packages/versions.html",
         found=found,
         creators=users.by_ids(other.creator_id for other in found.items),
-        yanks=lists.yanks(found.items),
-        **_header(namespace, package, found.total),
+        **_header(namespace, package, published),
     )
 
 
-def _detail(namespace: Project | Group, package: Package) -> str:
-    project = package.project
-    group = _group_of(namespace, project)
-    pipelines = lists.pipelines_of([package]).get(package.id, [])
-    is_open = index.opens_to_all(project, project)
+def _detail(namespace: Project | Group, package: Package, published: list[PublishedVersion]) -> str:
+    project, today = package.project, utcnow().date()
     listing = lists.with_remarks(lists.ordered_files(package, "id", descending=False))
     files: paging.Page[PackageFile] = pagination.page(listing)
+    header = _header(namespace, package, published)
+    digest = lists.core_metadata_digest(package)
+    about = _documents().about(digest)
+    index_namespace = _group_of(namespace, project) or project
+    groups = dependencies.by_extra(about.requirements)
+    pipelines = lists.pipelines_of([package]).get(package.id, [])
     return render_template(
         "ui/packages/detail.html",
         files=files,
-        file_downloads=downloads.of_files(files.items, utcnow().date()),
-        first_pipeline=pipelines[-1] if pipelines else None,
-        updates=pipelines[-2 : -2 - MOST_UPDATES : -1],
-        readme=_readme(package),
-        is_open=is_open,
-        installation=commands.installation(package.name, package.version, pypi_url(project), is_open=is_open),
-        group=group,
-        group_installation=None
-        if group is None
-        else commands.installation(
-            package.name, package.version, pypi_url(group), is_open=index.opens_to_all(group, project)
+        file_downloads=downloads.of_files(files.items, today),
+        publishers=users.by_ids(file.creator_id for file in files.items),
+        pipeline=pipelines[-1] if pipelines else None,
+        readme=_readme(digest),
+        about=about,
+        dependencies=groups,
+        holders=dependencies.projects_with(
+            (each.normalized_name for _, found in groups for each in found), index_namespace, principal()
         ),
-        pypirc=commands.pypirc(pypi_url(project)),
-        forwards=forwarding.forwards(project),
-        **_header(namespace, package, lists.count(lists.versions_beside(package))),
+        index_namespace=index_namespace,
+        is_open=index.opens_to_all(index_namespace, project),
+        installation=commands.installation(
+            package.name,
+            package.version,
+            pypi_url(index_namespace),
+            is_open=index.opens_to_all(index_namespace, project),
+            is_pinned=header["latest"] is None or header["latest"].id != package.id,
+        ),
+        set_token=commands.set_token(),
+        forwards=forwarding.forwards(index_namespace),
+        chart=LineChart([counted for _, counted in downloads.by_day(package, today, CHART_DAYS)]),
+        chart_days=CHART_DAYS,
+        **header,
     )
 
 
-def _readme(package: Package) -> Readme | None:
-    digest = lists.core_metadata_digest(package)
+def _documents() -> Documents:
+    documents: Documents = current_app.extensions["documents"]
+    return documents
+
+
+def _readme(digest: str | None) -> Readme | None:
     readmes: Readmes = current_app.extensions["readmes"]
     return readmes.shown(digest) if digest else None
 
 
-def _header(namespace: Project | Group, package: Package, other_versions: int) -> dict[str, object]:
+def _header(namespace: Project | Group, package: Package, published: list[PublishedVersion]) -> dict[str, Any]:
     return {
         "namespace": namespace,
         "package": package,
@@ -254,7 +272,8 @@ def _header(namespace: Project | Group, package: Package, other_versions: int) -
         "yank": lists.yanks([package])[package.id],
         "size_bytes": lists.package_size(package),
         "downloads": downloads.of_package(package, utcnow().date()),
-        "other_versions": other_versions,
+        "published": published,
+        "latest": versions.latest(published),
     }
 
 

@@ -139,6 +139,21 @@ def of_package(package: Package, today: date) -> Downloads:
     return Downloads(int(row[0] or 0), int(row[1] or 0))
 
 
+def by_day(package: Package, today: date, days: int) -> list[tuple[date, int]]:
+    """Return the downloads of a package on each of the last days, including today (UTC), in one statement."""
+    first = today - timedelta(days=days - 1)
+    rows = db.session.execute(
+        select(FileDownloads.day, func.sum(FileDownloads.count))
+        .join(PackageFile, PackageFile.id == FileDownloads.file_id)
+        .where(
+            PackageFile.package_id == package.id, PackageFile.status == FileStatus.DEFAULT, FileDownloads.day >= first
+        )
+        .group_by(FileDownloads.day)
+    )
+    counts = {day: int(count) for day, count in rows}
+    return [(day, counts.get(day, 0)) for day in (first + timedelta(days=number) for number in range(days))]
+
+
 def _sums(today: date) -> tuple[ColumnElement[int], ColumnElement[int]]:
     is_recent = FileDownloads.day > today - RECENT
     return func.sum(case((is_recent, FileDownloads.count), else_=0)), func.sum(FileDownloads.count)

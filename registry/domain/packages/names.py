@@ -19,6 +19,11 @@ NAME_OF_PACKAGE = and_(
 )
 
 
+def normalized(name: str) -> str:
+    """Return any text in the form in which names are compared (PEP 503)."""
+    return canonicalize_name(name)
+
+
 def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:
     """Return the distinct versions in PEP 440 order, with equivalent spellings next to each other."""
     return tuple(sorted(set(versions), key=lambda text: (version_key(text), text)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from configparser import ConfigParser
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
@@ -10,15 +11,18 @@ import pytest
 from registry.database import db, utcnow
 from registry.domain import forwarding, namespaces
 from registry.domain.access import SHELL
-from registry.domain.packages import deletion, lists, protection
+from registry.domain.packages import deletion, lists, protection, releases
 from registry.domain.packages.lists import PackageFilter
 from registry.models import (
+    FileDownloads,
     FileStatus,
+    NameStatus,
     Package,
     PackageFile,
     PackageStatus,
     RegistryAccess,
     Role,
+    UserNamespace,
     Visibility,
 )
 from tests import factories
@@ -215,6 +219,20 @@ def test_an_empty_registry_shows_how_to_publish_to_it(browser_of, developer, pro
     assert any(f"--repository-url http://localhost/api/v4/projects/{project.id}/packages/pypi dist/*" in block
                for block in code(page))  # fmt: skip
     assert any(link.startswith("/help/publish?project=acme/tools") for link in page.links)
+
+
+def test_an_empty_registry_shows_a_pypirc_that_twine_reads(browser_of, developer, project):
+    page = browser_of(developer).get(LIST)
+
+    (shown,) = (block for block in code(page) if block.startswith("[distutils]"))
+    parsed = ConfigParser()
+    parsed.read_string(shown)
+    assert parsed["distutils"]["index-servers"].split() == ["gitlab"]
+    assert dict(parsed["gitlab"]) == {
+        "repository": f"http://localhost/api/v4/projects/{project.id}/packages/pypi",
+        "username": "__token__",
+        "password": "<your_personal_token>",
+    }
 
 
 def test_publishing_instructions_are_for_publishers_only(browser_of, project):
@@ -589,29 +607,41 @@ def test_assets_of_a_protected_package_stay(browser_of, maintainer, project, rel
     assert answer.status_code == 403
 
 
-def test_a_package_page_has_lines_that_install_it(browser_of, owner, group, project, release):
+def test_a_package_page_has_lines_that_install_it_from_its_group(browser_of, owner, group, release):
     page = browser_of(owner).get(address(release))
 
-    host = "localhost"
-    index = f"http://__token__:<your_personal_token>@{host}/api/v4/projects/{project.id}/packages/pypi/simple"
-    group_index = f"http://__token__:<your_personal_token>@{host}/api/v4/groups/{group.id}/-/packages/pypi/simple"
-    assert code(page)[0] == f"pip install demo --index-url {index}"
-    assert f"uv pip install demo --default-index {index}" in code(page)
-    assert f"pip install demo --index-url {group_index}" in code(page)
-    assert any("poetry source add" in block for block in code(page))
+    index = f"localhost/api/v4/groups/{group.id}/-/packages/pypi/simple"
+    with_variable = f'"http://__token__:$REGISTRY_TOKEN@{index}"'
+    assert code(page)[:2] == [
+        f"pip install demo --index-url {with_variable}",
+        f"pip install demo --index-url http://__token__:<your_personal_token>@{index}",
+    ]
+    assert f"uv pip install demo --default-index {with_variable}" in code(page)
+    assert any(block.endswith("poetry add --source gitlab demo") for block in code(page))
+    assert "pdm add demo" in code(page)
     assert any(block.startswith("--index-url") and block.endswith("demo==1.0") for block in code(page))
+    assert "export REGISTRY_TOKEN='<your_personal_token>'" in code(page)
     assert "You will need a personal access token" in page.text
     assert 'aria-label="Copy Pip command"' in page.html
-    assert 'aria-label="Copy .pypirc content"' in page.html
 
 
-def test_a_package_page_has_the_registry_setup(browser_of, owner, project, release):
+def test_the_line_of_a_version_that_is_not_the_latest_is_pinned(browser_of, owner, project, release):
+    factories.published(project, build_wheel("demo", "2.0"))
+
     page = browser_of(owner).get(address(release))
 
-    assert (
-        f"[gitlab]\nrepository = http://localhost/api/v4/projects/{project.id}/packages/pypi\n"
-        "username = __token__\npassword = <your personal access token>\n"
-    ) in code(page)
+    assert code(page)[0].startswith("pip install demo==1.0 --index-url")
+    assert "pdm add demo==1.0" in code(page)
+    assert "Latest version: 2.0" in page.text
+
+
+def test_a_project_without_a_group_offers_its_own_index(browser_of, owner):
+    own = factories.project("own", parent=namespaces.by_path(owner.username, UserNamespace))
+    package = package_of(factories.published(own, build_wheel()))
+
+    page = browser_of(owner).get(f"/{own.full_path}/-/packages/{package.id}")
+
+    assert f"/api/v4/projects/{own.id}/packages/pypi/simple" in code(page)[0]
 
 
 @pytest.mark.parametrize("opened", ["public project", "anyone may pull"])
@@ -624,30 +654,84 @@ def test_where_anyone_may_pull_the_lines_have_no_credentials(browser, browser_of
 
     page = browser_of(owner).get(f"/wide/tools/-/packages/{package.id}")
 
-    assert (
-        code(page)[0]
-        == f"pip install demo --index-url http://localhost/api/v4/projects/{project.id}/packages/pypi/simple"
-    )
-    group_line = next(block for block in code(page) if "/groups/" in block)
-    assert ("__token__" in group_line) is (opened == "anyone may pull")
+    assert ("REGISTRY_TOKEN" in page.text) is (opened == "anyone may pull")
     if opened == "public project":
+        index = f"http://localhost/api/v4/groups/{group.id}/-/packages/pypi/simple"
+        assert code(page)[0] == f"pip install demo --index-url {index}"
         assert browser.get(f"/wide/tools/-/packages/{package.id}").status_code == 200
 
 
-def test_a_package_page_shows_history_size_and_metadata(browser_of, owner, project):
+def test_a_quarantined_package_offers_no_install_line_and_no_links(browser_of, owner, project):
+    built = build_wheel(headers=["Project-URL: Homepage, https://example.com/"])
+    package = package_of(factories.published(project, built))
+    releases.set_name_status(project, "demo", NameStatus.QUARANTINED, by=SHELL)
+
+    page = browser_of(owner).get(address(package))
+
+    assert code(page) == []
+    assert "none of its versions can be installed" in page.text
+    assert not [
+        link for link in page.links if "example.com" in link or ("/package_files/" in link and "download" in link)
+    ]
+
+
+def test_a_package_page_shows_what_its_metadata_say(browser_of, owner, project):
+    headers = [
+        "Project-URL: Bug Tracker, https://example.com/bugs", "Project-URL: Trap, javascript:alert(1)",
+        "Author-email: Ada Lovelace <ada@example.com>", "Maintainer: The Team", "License: MIT",
+        "Classifier: Topic :: Scientific/Engineering", "Provides-Extra: plot", "Keywords: signals,tables",
+    ]  # fmt: skip
     package = package_of(factories.published(
-        project, build_wheel(), by=factories.by_job(project, owner), required_python=">=3.9", summary="Short",
-        keywords="a,b", author_email="Ann <ann@example.com>",
+        project, build_wheel(headers=headers), by=factories.by_job(project, owner), required_python=">=3.9",
+        summary="Short",
     ))  # fmt: skip
 
     page = browser_of(owner).get(address(package))
 
-    assert "v1.0 published" in page.text
-    assert "demo version 1.0 was first created" in page.text
-    assert "Built by job publish" in page.text
-    assert "Published to the Tools package registry" in page.text
-    for row in ("Required Python: >=3.9", "Summary: Short", "Keywords: a,b", "Author email: Ann <ann@example.com>"):
-        assert row in page.text
+    assert {"https://example.com/bugs", "mailto:ada@example.com"} <= set(page.links)
+    assert "javascript:alert(1)" not in page.html
+    about = " ".join(" ".join(page.by_class("about")[0].itertext()).split())
+    for text in (
+        "Bug Tracker", "Ada Lovelace", "Maintainers The Team", "License MIT", "Topic Scientific/Engineering",
+        "Extras plot", "Keywords signals tables", "Requires Python >=3.9", "Built by job publish",
+    ):  # fmt: skip
+        assert text in about
+    assert words(page.by_class("summary")[0]) == "Short"
+
+
+def test_dependencies_are_linked_where_the_index_has_them(browser_of, owner, group, project):
+    other = factories.project("other", parent=group)
+    factories.published(other, build_wheel("Here.Too"))
+    headers = ["Provides-Extra: plot", "Requires-Dist: here-too>=1", 'Requires-Dist: missing; extra == "plot"']
+    package = package_of(factories.published(project, build_wheel(headers=headers)))
+    browser = browser_of(owner)
+
+    forwarded = browser.get(address(package))
+    forwarding.change_forwarding(group, value=False, by=SHELL)
+    closed = browser.get(address(package))
+
+    assert f"/{other.full_path}/-/packages/names/here-too" in forwarded.links
+    listed = [[words(row) for row in part.iter("li")] for part in forwarded.by_class("dependencies")]
+    assert listed == [["here-too >=1"], ["missing Public index"]]
+    assert "With the extra plot" in forwarded.text
+    assert words(closed.by_class("dependencies")[1]) == "missing Missing"
+
+
+def test_downloads_of_ninety_days_are_a_line(browser_of, owner, release):
+    file = db.session.scalars(lists.package_files(release)).first()
+    page = browser_of(owner).get(address(release))
+    assert not page.tree.findall(".//{*}polyline")
+    for days, number in ((0, 2), (89, 4), (90, 8)):
+        db.session.add(FileDownloads(file_id=file.id, day=utcnow().date() - timedelta(days=days), count=number))
+    factories.commit()
+
+    page = browser_of(owner).get(address(release))
+
+    (line,) = page.tree.findall(".//{*}polyline")
+    points = line.get("points").split()
+    assert (len(points), points[0], points[-1]) == (90, "2.0,2.0", "238.0,24.0")
+    assert "6 downloads in the last 90 days" in page.html
+    assert "2 in 30 days, 14 in total" in page.text
 
 
 def test_an_imported_package_shows_who_published_it_originally(browser_of, owner, project):
@@ -673,7 +757,7 @@ def test_assets_are_shown_with_size_and_digests(browser_of, owner, project, rele
 
     assert all(digest in page.text for digest in (file.sha256, file.md5, file.blake2b_256))
     assert f"/acme/tools/-/package_files/{file.id}/download" in page.links
-    assert "Assets 2" in page.text
+    assert "Files 2" in page.text
 
 
 @pytest.mark.parametrize(("role", "shown"), [(Role.DEVELOPER, True), (Role.REPORTER, False)])
@@ -712,22 +796,19 @@ def test_an_unknown_asset_is_not_found(browser_of, owner, project, release, whic
     assert browser_of(owner).get(f"/acme/tools/-/package_files/{file_id}/download").status_code == 404
 
 
-def test_other_versions_are_listed_newest_first_with_their_number(browser_of, owner, project, release):
+def test_versions_are_listed_newest_first_with_their_marks(browser_of, owner, project, release):
     for version in ("1.10", "1.9", "2.0rc1"):
         factories.published(project, build_wheel("demo", version), by=factories.signed_in(owner))
+    releases.yank_version(release, project, by=SHELL)
     browser = browser_of(owner)
 
     detail, tab = browser.get(address(release)), browser.get(f"{address(release)}?tab=versions")
 
     listed = [words(row[0]) for row in tab.tree.find(".//tbody")]
-    assert "Other versions 3" in detail.text
-    assert listed == ["2.0rc1", "1.10", "1.9"]
-
-
-def test_a_package_without_other_versions_has_a_text(browser_of, owner, release):
-    assert (
-        "There are no other versions of this package." in browser_of(owner).get(f"{address(release)}?tab=versions").text
-    )
+    assert "Versions 4" in detail.text
+    assert listed == ["2.0rc1 Pre-release", "1.10 Latest", "1.9", "1.0 Yanked"]
+    choices = [words(option) for option in detail.tree.iter("option")]
+    assert choices == ["2.0rc1 · pre-release", "1.10 · latest", "1.9", "1.0 · yanked"]
 
 
 def test_the_page_of_a_name_shows_its_latest_version(browser_of, owner, project, release):

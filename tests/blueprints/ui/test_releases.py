@@ -57,8 +57,7 @@ def test_a_version_is_yanked_with_a_reason_and_taken_back(browser_of, maintainer
     assert (yanked.status_code, yanked.location) == (303, address(release))
     assert after_yank.flashes == [
         "demo 1.0 is yanked.",
-        "This version is yanked: it is installed only where this very version is asked for. "
-        "Reason: Loses data Change reason",
+        "This version is yanked: pip and uv skip it unless it is pinned exactly. Reason: Loses data Change reason",
     ]
     assert marks(after_yank).count("Yanked") == 3
     assert after_yank.text.count("Loses data") == 1
@@ -124,7 +123,7 @@ def test_several_reasons_are_shown_beside_the_assets(browser_of, maintainer, pro
 
     page = browser_of(maintainer).get(address(release))
 
-    assert "The reasons stand beside its assets." in page.flashes[0]
+    assert "The reasons are shown with its files." in page.flashes[0]
     assert all(f"Reason: {reason}" in page.text for reason in ("Wrong platform", "Lacks a file"))
     assert "Yank" not in controls(page)
 

@@ -1,0 +1,76 @@
+"""What pages show of core metadata."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry.domain.distributions import core_metadata
+from registry.domain.packages import about
+from registry.domain.packages.about import About, Link, Person
+
+
+def read(*headers: str) -> About:
+    document = "\n".join(["Metadata-Version: 2.4", "Name: demo", "Version: 1.0", *headers, ""])
+    return about.about(core_metadata.read(document.encode()).fields)
+
+
+def test_links_have_the_kind_of_their_label_and_each_address_is_shown_once() -> None:
+    found = read(
+        "Home-page: https://example.com/",
+        "Project-URL: What's New, https://example.com/new",
+        "Project-URL: Source-Code, https://example.com/code",
+        "Project-URL: Home, https://example.com/",
+        "Project-URL: Chat, http://chat.example.com",
+        "Project-URL: Mail, mailto:ada@example.com",
+        "Project-URL: Broken, https://[example.com",
+    )
+
+    assert found.links == (
+        Link("What's New", "https://example.com/new", "changelog"),
+        Link("Source-Code", "https://example.com/code", "source"),
+        Link("Home", "https://example.com/", "other"),
+        Link("Chat", "http://chat.example.com", "other"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        (["License-Expression: MIT OR Apache-2.0"], "MIT OR Apache-2.0"),
+        (["License: see file", "Classifier: License :: OSI Approved :: MIT License"], "MIT License"),
+        (["License: BSD"], "BSD"),
+        ([f"License: {'Permission is hereby granted ' * 10}"], ""),
+    ],
+    ids=["expression", "classifier", "field", "text of a license"],
+)
+def test_a_license_is_named(headers: list[str], expected: str) -> None:
+    found = read(*headers)
+
+    assert found.license == expected
+    assert found.classifiers == ()
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        (["Author-email: Ada <ada@example.com>, bob@example.com"],
+         (Person("Ada", "ada@example.com"), Person("", "bob@example.com"))),
+        (["Author: Ada", "Author-email: ada@example.com"], (Person("Ada", "ada@example.com"),)),
+        (["Author: Ada", "Author-email: Ada <ada@example.com>"], (Person("Ada", "ada@example.com"),)),
+        (["Author: Bob", "Author-email: Ada <ada@example.com>"], (Person("Bob", ""), Person("Ada", "ada@example.com"))),
+        (["Author-email: Ada <javascript:alert>"], (Person("Ada", ""),)),
+    ],
+    ids=["several", "name and address apart", "named twice", "others", "no address"],
+)  # fmt: skip
+def test_people_have_a_name_and_an_address(headers: list[str], expected: tuple[Person, ...]) -> None:
+    assert read(*headers).authors == expected
+
+
+def test_values_are_grouped_and_bounded() -> None:
+    topics = [f"Classifier: Topic :: {'x' * 1000}{number}" for number in range(300)]
+
+    found = read("Keywords: a b  c", "Classifier: Typing :: Typed", *topics)
+
+    assert found.keywords == ("a", "b", "c")
+    assert [group for group, _ in found.classifiers] == ["Typing", "Topic"]
+    assert max(len(value) for _, values in found.classifiers for value in values) <= about.LONGEST_VALUE
