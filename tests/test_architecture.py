@@ -44,6 +44,7 @@ THIRD_PARTY = {
     "argon2": "domain.accounts",
     "babel": "blueprints.ui",
     "click": "cli registry",
+    "cvss": "domain.advisories",
     "flask": f"{BLUEPRINTS} blueprints.cross_origin cli observability server registry",
     "flask_babel": "blueprints.auth blueprints.ui",
     "flask_login": "blueprints.auth",
@@ -52,10 +53,10 @@ THIRD_PARTY = {
     "markupsafe": "blueprints.ui",
     "nh3": "domain.distributions",
     "obstore": "storage",
-    "orjson": "domain.packages",
+    "orjson": "domain.advisories domain.packages",
     "packaging": (
-        "domain.distributions domain.forwarding domain.importing domain.listings domain.packages domain.patterns "
-        "domain.upstream blueprints.pypi"
+        "domain.advisories domain.distributions domain.forwarding domain.importing domain.listings domain.packages "
+        "domain.patterns domain.upstream blueprints.pypi"
     ),
     "prometheus_client": "metrics",
     "readme_renderer": "domain.distributions",

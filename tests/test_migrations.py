@@ -52,7 +52,7 @@ VALUES = {
     "visibility": 10, "role": 30, "minimum_push_role": 40, "minimum_delete_role": None,
     "default_project_visibility": 20, "default_group_visibility": 20, "default_project_creation": "noone",
     "project_creation_level": "noone", "subgroup_creation_level": "owner", "registry_access": "public",
-    "normalized_name": "demo",
+    "normalized_name": "demo", "pypi_upstream_mode": "cache",
 }  # fmt: skip
 
 

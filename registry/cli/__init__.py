@@ -105,6 +105,12 @@ def _tokens() -> click.Group:
     return tokens_group
 
 
+def _upstream() -> click.Group:
+    from registry.cli.upstream import upstream_group
+
+    return upstream_group
+
+
 def _users() -> click.Group:
     from registry.cli.users import users_group
 
@@ -124,5 +130,6 @@ GROUPS = {
     "tokens": (
         "Create, list, and revoke access tokens of users, and deploy tokens of projects and groups.", _tokens,
     ),
+    "upstream": ("Maintain what the registry knows of the public index.", _upstream),
     "users": ("Create, list, and block users, and set their passwords.", _users),
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """The database tables, their constraints, and row-local behavior. Importing this package completes the metadata."""
 
 from registry.models.accounts import ColorScheme, SignInAddress, SignInFailures, User, UserSession, UserState
+from registry.models.advisories import MALICIOUS, Advisory, AdvisoryExport, AffectedPackage, PackageAdvisory
 from registry.models.audit import AuditEvent
 from registry.models.namespaces import (
     MEMBER_ROLES,
@@ -38,8 +39,12 @@ from registry.models.upstream import IS_CACHE, CachedFile
 __all__ = [
     "CLOSED",
     "IS_CACHE",
+    "MALICIOUS",
     "MEMBER_ROLES",
     "AccessToken",
+    "Advisory",
+    "AdvisoryExport",
+    "AffectedPackage",
     "AllowedJobSource",
     "Ancestry",
     "AuditEvent",
@@ -60,6 +65,7 @@ __all__ = [
     "Namespace",
     "OldPath",
     "Package",
+    "PackageAdvisory",
     "PackageFile",
     "PackageName",
     "PackageStatus",

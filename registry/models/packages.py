@@ -11,6 +11,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    Double,
     ForeignKey,
     Index,
     String,
@@ -115,6 +116,9 @@ class Package(Model):
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, onupdate=utcnow)
     last_downloaded_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    # What the advisories about it come to (``domain.advisories.marks``), so that reading a page joins no further table.
+    is_malicious: Mapped[bool] = mapped_column(default=False)
+    cvss_score: Mapped[float | None] = mapped_column(Double)  # the highest one
 
     metadata_version: Mapped[str] = mapped_column(String(16), default="")
     required_python: Mapped[str] = mapped_column(String(255), default="")

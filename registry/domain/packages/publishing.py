@@ -10,13 +10,14 @@ from datetime import datetime
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
-from sqlalchemy import ColumnElement, and_, bindparam, case, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, exists, insert, not_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from registry.database import AdvisoryLock, constant, db, execute, hold, objects_removable, transaction
 from registry.domain import audit, namespaces
 from registry.domain.access import Principal
+from registry.domain.advisories import marks
 from registry.domain.distributions import core_metadata, inspection
 from registry.domain.distributions.core_metadata import Description
 from registry.domain.distributions.filenames import is_valid_name
@@ -41,6 +42,7 @@ from registry.errors import (
 )
 from registry.models import (
     CLOSED,
+    AffectedPackage,
     CachedFile,
     FileStatus,
     ImportedPipeline,
@@ -129,7 +131,8 @@ _STANDING = (
     .where(_namespaces.c.id == bindparam("project_id"))
     .order_by(_rules.c.id)
 )
-_ADD_PACKAGE = insert(_packages).returning(_packages.c.id)
+_has_advisories = exists().where(AffectedPackage.normalized_name == bindparam("of_name"))
+_ADD_PACKAGE = insert(_packages).returning(_packages.c.id, _has_advisories.label("has_advisories"))
 _CHANGE_PACKAGE = update(_packages).where(_packages.c.id == bindparam("package_id"))
 _ADD_FILE = insert(_files).returning(_files.c.id)
 
@@ -534,7 +537,10 @@ def _package_id(publication: _Accepted) -> int:
     normalized_name = canonicalize_name(upload.name)
     answers.note_added(project_id, upload.name, normalized_name)
     created = {"normalized_name": normalized_name, "creator_id": publication.principal.user_id}
-    return int(execute(_ADD_PACKAGE, {**key, **created, **fields, **times}).scalar_one())
+    added = execute(_ADD_PACKAGE, {**key, **created, **fields, **times, "of_name": normalized_name}).one()
+    if added.has_advisories:
+        marks.mark_new(added.id, normalized_name, upload.version)
+    return int(added.id)
 
 
 def _add_file(publication: _Accepted, package_id: int) -> int:

@@ -1,0 +1,66 @@
+"""The advisories that are known about package names."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from registry.database import db
+from registry.domain.advisories.ranges import Affected
+from registry.models import MALICIOUS, Advisory, AffectedPackage
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an advisory comes to for the versions of one package name that it affects."""
+
+    advisory_id: str
+    is_malicious: bool
+    cvss_score: float | None
+    affected: Affected
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What all advisories about a version come to.
+
+    :ivar advisory_ids: sorted.
+    :ivar cvss_score: the highest one; ``None`` if no advisory has one.
+    """
+
+    advisory_ids: tuple[str, ...] = ()
+    is_malicious: bool = False
+    cvss_score: float | None = None
+
+
+def findings_about(names: Collection[str]) -> Mapping[str, list[Finding]]:
+    """Return the advisories, in the order of their ids, about each of these normalized names that has some.
+
+    Those that were withdrawn are left out. One statement.
+    """
+    rows = db.session.execute(
+        select(AffectedPackage, Advisory.cvss_score)
+        .join(Advisory, Advisory.id == AffectedPackage.advisory_id)
+        .where(AffectedPackage.normalized_name.in_(names), Advisory.withdrawn_at.is_(None))
+        .order_by(Advisory.id)
+    )
+    found = defaultdict(list)
+    for package, score in rows:
+        affected = Affected(package.ranges, package.versions)
+        found[package.normalized_name].append(
+            Finding(package.advisory_id, package.advisory_id.startswith(MALICIOUS), score, affected)
+        )
+    return found
+
+
+def verdict_on(version: str, findings: Iterable[Finding]) -> Verdict:
+    """Return what the findings about its name come to for a version."""
+    found = [finding for finding in findings if finding.affected.includes(version)]
+    return Verdict(
+        tuple(finding.advisory_id for finding in found),
+        any(finding.is_malicious for finding in found),
+        max((finding.cvss_score for finding in found if finding.cvss_score is not None), default=None),
+    )
