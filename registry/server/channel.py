@@ -18,7 +18,7 @@ from waitress.task import WSGITask
 from waitress.utilities import Error, InternalServerError, build_http_date
 
 from registry.server import calls
-from registry.server.files import FileBuffer, shortened
+from registry.server.files import ArrivingBuffer, FileBuffer, file_buffer, shortened
 from registry.server.parser import PREFLIGHT, EarlyRefusal, GuardedParser, too_large
 from registry.server.waits import PROGRESS_BYTES, Wait
 
@@ -45,7 +45,7 @@ class Task(WSGITask):  # type: ignore[misc]
 
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
-        environ["wsgi.file_wrapper"] = FileBuffer
+        environ["wsgi.file_wrapper"] = file_buffer
         if "HTTP_HOST" not in environ:  # in HTTP/1.0; waitress only knows a placeholder
             environ["SERVER_NAME"] = self.channel.socket.getsockname()[0].partition("%")[0]
             self.request.digest = None  # links depend on more than the head
@@ -106,6 +106,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     _is_handed_over = False
     _owes_continue = False
     _waits_for_room = False
+    _is_starved = False  # the next bytes of a file that is being received have not arrived
+    _is_fed = False  # they have, and the client has not been waited for since
     _is_lingering = False
     _dropped_bytes = 0
     _new_bytes = 0  # of a body, since its time began
@@ -124,7 +126,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return not (self.will_close or self.close_when_flushed or self._is_handed_over)
 
     def writable(self) -> bool:
-        return self._is_handed_over
+        return self._is_handed_over and not self._is_starved
 
     def handle_read(self) -> None:
         if self.is_lent or not self.readable():
@@ -246,13 +248,18 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if self._is_over and self.socket is not None:
             self.will_close, self.close_when_flushed = True, False
             self.handle_close()
+        elif self._is_fed:
+            self._is_fed = False
+            self.await_client()
 
     def await_client(self) -> None:
         """Have the time begin that the client has for whatever it has to do next, unless a thread is to answer."""
         waits = self.server.waits
         if self.is_lent or self.socket is None or self._is_lingering:
             return
-        if self.total_outbufs_len:
+        if self._is_starved:
+            waits.end(self)
+        elif self.total_outbufs_len:
             waits.begin(self, waits.response)
         elif self.request is None:
             waits.begin(self, waits.idle)
@@ -369,7 +376,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def _send_from(self, buffer: Any, do_close: bool) -> tuple[int, bool]:
         """Send from a buffer, and return how much was sent, and whether the client might accept more at once."""
-        if isinstance(buffer, FileBuffer):
+        if isinstance(buffer, ArrivingBuffer) and not self._has_more(buffer):
+            return 0, False
+        if isinstance(buffer, FileBuffer | ArrivingBuffer):
             count = self._send_file(buffer, do_close)
             if count is not None:
                 return count, count > 0
@@ -379,7 +388,27 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         count = self.send(piece, do_close=do_close)
         return count, count == len(piece)
 
-    def _send_file(self, file: FileBuffer, do_close: bool) -> int | None:
+    def _has_more(self, buffer: ArrivingBuffer) -> bool:
+        """Return whether there is something to send; otherwise, it is sent when it arrives.
+
+        The connection is closed if it never arrives, so that the client notices that the response is not complete.
+        """
+        while not buffer.has_more:
+            if buffer.is_broken:
+                self.will_close = True
+                return False
+            self._is_starved = True
+            if buffer.await_more(self._feed):
+                return False
+            self._is_starved = False
+        return True
+
+    def _feed(self) -> None:
+        """Have the loop send what has arrived; called by the thread that receives it."""
+        self._is_starved, self._is_fed = False, True
+        self.server.wake(self)
+
+    def _send_file(self, file: FileBuffer | ArrivingBuffer, do_close: bool) -> int | None:
         """Send from a file, with the same treatment of a closed connection as in ``send``."""
         try:
             return file.send_to(self.socket, SHARE_BYTES)

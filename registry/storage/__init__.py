@@ -65,6 +65,16 @@ class StagedFile(Protocol):
     def close(self) -> None: ...
 
 
+class SharedStagedFile(StagedFile, Protocol):
+    """A staged file that others can read while it is written (``Storage.read_shared``).
+
+    Closing it leaves its content to the next writer.
+    """
+
+    def discard(self) -> None:
+        """Remove and close the file; those who have opened it can still read it."""
+
+
 class Storage(Protocol):
     """A store for objects. If the store is unavailable or refuses a request, every method raises ``Unavailable`` within
     seconds.
@@ -79,6 +89,19 @@ class Storage(Protocol):
 
         :raises StorageFull: the disk is full.
         """
+
+    def share(self, sha256: str) -> SharedStagedFile | None:
+        """Open the shared staged file for content with this digest, for writing at its end.
+
+        :return: ``None`` while another thread or process of this machine writes it.
+        :raises StorageFull: the disk is full.
+        """
+
+    def read_shared(self, sha256: str) -> int | None:
+        """Return a new descriptor of that file, for reading what is written by then; ``None`` if there is none."""
+
+    def sweep_shared(self, unused_since: float) -> int:
+        """Remove the shared staged files that none has written since this time, and return their number."""
 
     def put(self, key: str, staged: StagedFile) -> None:
         """Store a staged file durably under this key; an existing object is kept, with a new modification time."""

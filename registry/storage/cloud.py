@@ -29,7 +29,7 @@ from registry.storage import (
     checked_key,
     digest_in,
 )
-from registry.storage.staging import LocalStagedFile, Staging
+from registry.storage.staging import SHARED, LocalStagedFile, SharedFile, Staging
 
 try:
     import obstore
@@ -88,6 +88,15 @@ class ObjectStorage:
 
     def stage(self) -> LocalStagedFile:
         return self._staging.stage()
+
+    def share(self, sha256: str) -> SharedFile | None:
+        return self._staging.share(SHARED + sha256)
+
+    def read_shared(self, sha256: str) -> int | None:
+        return self._staging.read_shared(SHARED + sha256)
+
+    def sweep_shared(self, unused_since: float) -> int:
+        return self._staging.sweep_shared(unused_since)
 
     def put(self, key: str, staged: StagedFile) -> None:
         """Upload the file; S3 verifies each part against the digest in the signature of the request.

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from registry.errors import ConfigurationError
 from registry.storage import ObjectMissing, StagedFile, StoredObject, checked_key
-from registry.storage.staging import LocalStagedFile, Staging, detecting_full_disk
+from registry.storage.staging import SHARED, LocalStagedFile, SharedFile, Staging, detecting_full_disk
 
 SYNCING_THREADS = 8
 
@@ -39,6 +39,15 @@ class LocalStorage:
 
     def stage(self) -> LocalStagedFile:
         return self._staging.stage()
+
+    def share(self, sha256: str) -> SharedFile | None:
+        return self._staging.share(SHARED + sha256)
+
+    def read_shared(self, sha256: str) -> int | None:
+        return self._staging.read_shared(SHARED + sha256)
+
+    def sweep_shared(self, unused_since: float) -> int:
+        return self._staging.sweep_shared(unused_since)
 
     def put(self, key: str, staged: StagedFile) -> None:
         self.put_all({key: staged})

@@ -7,10 +7,11 @@ locked while their process runs.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any, BinaryIO, cast
 
 from registry.errors import Code, Unavailable, is_disk_full
 from registry.storage import Digests, StorageFull
+
+SHARED = "shared-"  # the beginning of the names of shared files
 
 
 class LocalStagedFile:
@@ -118,6 +121,56 @@ class UnnamedFile(LocalStagedFile):
         return os.open(self._folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
 
+class SharedFile(LocalStagedFile):
+    """A staged file that other threads and processes can read while it is written. It is locked for its only writer.
+
+    Without ``discard`` it is left as it is when it is closed, and the next writer continues it.
+
+    :param file: without a buffer, so that others see everything that is written; locked.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        super().__init__(file, path)
+        self._sha256 = hashlib.sha256()
+        self._read_existing()
+
+    def _read_existing(self) -> None:
+        while data := self.file.read(1 << 20):
+            self._sha256.update(data)
+            self.size_bytes += len(data)
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+    @property
+    def md5(self) -> str:
+        return self._digest("md5")
+
+    @property
+    def blake2b_256(self) -> str:
+        return self._digest(lambda: hashlib.blake2b(digest_size=32))
+
+    def _digest(self, kind: Any) -> str:
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, kind).hexdigest()
+
+    def write(self, data: bytes) -> int:
+        rest = memoryview(data)
+        while rest:
+            with detecting_full_disk():
+                count = self.file.write(rest)
+            self._sha256.update(rest[:count])
+            self.size_bytes += count
+            rest = rest[count:]
+        return len(data)
+
+    def discard(self) -> None:
+        """Remove and close the file; those who have opened it can still read it."""
+        self.path.unlink(missing_ok=True)
+        self.close()
+
+
 class Staging:
     """A folder of staged files.
 
@@ -135,6 +188,38 @@ class Staging:
         """
         with detecting_full_disk():
             return UnnamedFile(self.folder) if self._has_unnamed_files else _locked_file(self.folder)
+
+    def share(self, name: str) -> SharedFile | None:
+        """Open the shared file of this name for writing at its end; ``None`` while another one writes it.
+
+        :raises StorageFull: the disk is full.
+        """
+        path = self.folder / name
+        while True:
+            with detecting_full_disk():
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = open(descriptor, "r+b", buffering=0)  # noqa: SIM115 - closed by its owner
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    return SharedFile(cast(BinaryIO, file), path)
+            except BlockingIOError:
+                file.close()
+                return None
+            except FileNotFoundError:
+                pass
+            file.close()  # it was removed, or became an object, before it was locked
+
+    def read_shared(self, name: str) -> int | None:
+        """Return a new descriptor of the shared file of this name, for reading; ``None`` if there is none."""
+        try:
+            return os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+
+    def sweep_shared(self, unused_since: float) -> int:
+        """Remove shared files that none has written since this time, and return their number."""
+        return self._sweep(lambda path: path.name.startswith(SHARED) and path.stat().st_mtime < unused_since)
 
     @cached_property
     def _has_unnamed_files(self) -> bool:
@@ -155,12 +240,17 @@ class Staging:
 
     def sweep(self) -> int:
         """Remove the files of terminated processes, which are no longer locked, and return their number."""
+        return self._sweep(lambda _path: True)
+
+    def _sweep(self, is_removable: Callable[[Path], bool]) -> int:
         removed = 0
         for path in self.folder.iterdir():
             with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-                removed += 1
+                # The path can be that of another file by now, whose writer has the lock on it.
+                if is_removable(path) and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    path.unlink()
+                    removed += 1
         return removed
 
     def check(self) -> None:
