@@ -32,6 +32,7 @@ from registry.models import (
     PackageFile,
     PackageStatus,
     Project,
+    ReservedName,
     StorageUsage,
 )
 from tests import factories
@@ -148,7 +149,15 @@ def _value(column: Column[Any]) -> Any:
             return VALUES[name]
     if column.table.name == "namespaces" and column.name == "parent_id":
         return None
-    of_type = {str: column.name[:8], int: 1, bool: True, date: date(2026, 1, 2), datetime: MOMENT, object: {"a": [1]}}
+    of_type = {
+        str: column.name[:8],
+        int: 1,
+        float: 1.5,
+        bool: True,
+        date: date(2026, 1, 2),
+        datetime: MOMENT,
+        object: {"a": [1]},
+    }
     return of_type[column.type.python_type]
 
 
@@ -280,6 +289,22 @@ def test_a_package_in_a_status_that_nothing_sets_becomes_a_usual_one(new_app: Fl
     database.upgrade()
 
     assert db.session.scalars(select(Package.status)).one() is PackageStatus.DEFAULT
+
+
+def test_the_upgrade_reserves_every_name_that_was_published(new_app: Flask) -> None:
+    schema._migrate("0017")
+    fill(db.engine)  # a project at the top level, with a package and a status of the name demo
+    with db.engine.begin() as connection:
+        events = next(table for table in tables(db.engine) if table.name == "audit_events")
+        connection.execute(
+            events.update().values({"action": "package_published", "target": "L0ng__Gone 1.0", "namespace_id": 1})
+        )
+
+    database.upgrade()
+
+    columns = (ReservedName.top_id, ReservedName.normalized_name, ReservedName.skeleton, ReservedName.holder_id)
+    found = db.session.execute(select(*columns).order_by(ReservedName.normalized_name))
+    assert [tuple(row) for row in found] == [(1, "demo", "demo", 1), (1, "l0ng-gone", "ionggone", 1)]
 
 
 def revoked_token(**event: object) -> DeployToken:

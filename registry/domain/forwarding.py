@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from packaging.utils import canonicalize_name
 
 from registry.domain.cascade import FORWARDING
-from registry.domain.packages.names import is_held
+from registry.domain.packages.reserved import Reservation, reservation
 from registry.errors import NotFound
 from registry.models import Namespace
 
@@ -22,10 +24,10 @@ def upstream_url(namespace: Namespace, name: str, upstream: str) -> str:
 
     :param name: as requested; the URL contains its normalized form (PEP 503).
     :param upstream: URL of the upstream simple index.
-    :raises NotFound: forwarding is off, by the namespace's own, an inherited, or a locked setting; or the name is held
-        (``names.is_held``), by a project that the caller cannot read, or only until the next cleanup.
+    :raises NotFound: forwarding is off, by the namespace's own, an inherited, or a locked setting; or the name is
+        reserved (``packages.reserved``).
 
-    GitLab, "Package request forwarding": the direct parent group decides for a project. GitLab forwards held names.
+    GitLab, "Package request forwarding": the direct parent group decides for a project. GitLab forwards all names.
     """
     normalized_name = canonicalize_name(name)
     if not forwards(namespace):
@@ -34,10 +36,28 @@ def upstream_url(namespace: Namespace, name: str, upstream: str) -> str:
             f"The {namespace.kind} {namespace.full_path} has no package {normalized_name}, and the setting "
             '"Forward PyPI package requests" is off there, so the public index is not asked.',
         )
-    if is_held(namespace, normalized_name):
-        raise NotFound("Package").explained(
-            "Package not found",
-            f"The name {normalized_name} belongs to the {namespace.kind} {namespace.full_path}, so the public index "
-            "is not asked. Its packages were deleted, or you cannot read them.",
-        )
+    refuse_reserved(namespace, normalized_name)
     return f"{upstream}/{normalized_name}/"
+
+
+def refuse_reserved(namespace: Namespace, normalized_name: str) -> None:
+    """Refuse to ask the upstream index for a name that is reserved in the top-level group of a project or group.
+
+    :raises NotFound: the name is reserved; the explanation names the index that can have it.
+    """
+    found = reservation(namespace, normalized_name)
+    if found is not None:
+        raise NotFound("Package").explained("Package not found", _explanation(namespace, normalized_name, found))
+
+
+def _explanation(namespace: Namespace, name: str, found: Reservation) -> str:
+    if found.is_held_here:
+        return (
+            f"The name {name} belongs to the {namespace.kind} {namespace.full_path}, so the public index is not asked. "
+            "Its packages were deleted, or you cannot read them."
+        )
+    kind = "personal namespace" if found.is_personal else "group"
+    reason = f"The name {name} is reserved in the {kind} {found.top}, so the public index is not asked."
+    if found.is_personal or found.top == namespace.full_path:
+        return f"{reason} Use the index of the project that has it."
+    return f"{reason} Use the index of the group: /api/v4/groups/{quote(found.top, safe='')}/-/packages/pypi/simple"

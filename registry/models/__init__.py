@@ -30,6 +30,7 @@ from registry.models.packages import (
     PackageStatus,
     Pipeline,
     ProtectionRule,
+    ReservedName,
     StorageUsage,
 )
 from registry.models.settings import GroupPackageSettings, InstanceSettings, UpstreamException, UpstreamMode
@@ -73,6 +74,7 @@ __all__ = [
     "Project",
     "ProtectionRule",
     "RegistryAccess",
+    "ReservedName",
     "Role",
     "SignInAddress",
     "SignInFailures",

@@ -226,6 +226,25 @@ class PackageName(Model):
     reason: Mapped[str] = mapped_column(Text, default="")
 
 
+class ReservedName(Model):
+    """A package name that was published below a top-level group, or in a personal namespace, and stays reserved in it.
+
+    A row outlives packages and projects, so that the name is not asked for upstream. ``domain.packages.reserved``
+    explains the skeleton.
+    """
+
+    __tablename__ = "reserved_names"
+    __table_args__ = (Index(None, "top_id", "skeleton"),)
+
+    # Moving the namespace below another one keeps the row, which then counts for what is in the namespace.
+    top_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True)
+    normalized_name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    skeleton: Mapped[str] = mapped_column(String(255))
+    # The project that published the name first, or the group that it was deleted from.
+    holder_id: Mapped[int | None] = mapped_column(ForeignKey("namespaces.id", ondelete="SET NULL"), index=True)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+
 class ProtectionRule(Model):
     """The minimum roles for publishing and deleting packages of a project whose names match ``pattern``.
 

@@ -130,7 +130,7 @@ def _elsewhere(namespace: Namespace, name: str) -> Response:
 
     :raises UpstreamAway: a redirect would leave the client waiting for an answer.
     """
-    index.refuse_where_hidden(namespace, current_principal())
+    index.refuse_where_names_are_hidden(namespace, current_principal())
     if not is_valid_name(name):
         raise NotFound("Package").explained("Package not found", f"{quoted(name)} is not a valid package name.")
     url = forwarding.upstream_url(namespace, name, current_app.config["UPSTREAM_URL"])

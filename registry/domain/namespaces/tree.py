@@ -13,6 +13,7 @@ from registry.domain.access import Permission, Principal
 from registry.domain.namespaces.changes import GroupSettings, NamespaceChanges, ProjectSettings
 from registry.domain.namespaces.members import ensure_owner, role_ends_on
 from registry.domain.namespaces.old_paths import give_up, give_up_deleted, take
+from registry.domain.namespaces.reserved_names import carry, keep_deleted, top_of
 from registry.domain.namespaces.rules import (
     MAXIMUM_DEPTH,
     depth,
@@ -161,7 +162,8 @@ def change(namespace: Group | Project, changes: NamespaceChanges, *, by: Princip
 def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
     """Move a group and its contents into another group, or to the top level; takes ``AdvisoryLock.TREE``.
 
-    If a group moved to the top level has no Owner, the user who moves it becomes one.
+    The names of its packages are reserved in both top-level groups then, the one of before and the one of after. If a
+    group moved to the top level has no Owner, the user who moves it becomes one.
 
     :raises Forbidden: the principal cannot create groups there, or would become the Owner, but only has a role that
         expires.
@@ -185,10 +187,11 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
         if depth_above + depth_below + 1 > MAXIMUM_DEPTH:
             raise InvalidGroup({"parent": [Fault(Code.TOO_DEEP, maximum=MAXIMUM_DEPTH)]})
         ends_on = None if by.user is None or by.is_admin else role_ends_on(by.user, group, Role.OWNER)
-        before = group.full_path
+        before, top_before = group.full_path, top_of(group)
         group.parent_id = None if parent is None else parent.id
         rename(group, path=group.path, by=by, refusal=InvalidGroup)
         _reattach(group, parent)
+        carry(group, top_before)
         ensure_owner(group, by, ends_on)
         audit.record(by, "group_transferred", group.full_path, group, before=before)
 
@@ -204,6 +207,7 @@ def delete_namespace(namespace: Group | Project, *, by: audit.Author) -> None:
         _read_again(namespace)
         audit.record(by, f"{namespace.kind}_destroyed", namespace.full_path, namespace)
         give_up_deleted(namespace, by=by, deleter_id=by.user_id)
+        keep_deleted(namespace)
         session.flush()
         session.execute(delete(Namespace).where(Namespace.id == namespace.id))
         session.expunge(namespace)

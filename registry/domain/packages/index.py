@@ -21,6 +21,7 @@ from registry.domain.packages.names import NAME_OF_PACKAGE, sorted_versions
 from registry.domain.packages.simple import SimpleFile, SimpleIndex, SimplePage
 from registry.errors import Unauthenticated
 from registry.models import (
+    Ancestry,
     FileStatus,
     Group,
     Namespace,
@@ -31,6 +32,7 @@ from registry.models import (
     PackageStatus,
     Project,
     RegistryAccess,
+    ReservedName,
     Visibility,
 )
 
@@ -251,6 +253,19 @@ def refuse_where_hidden(namespace: Namespace, principal: Principal) -> None:
         raise Unauthenticated
 
 
+def refuse_where_names_are_hidden(namespace: Namespace, principal: Principal) -> None:
+    """Challenge anonymous callers for every unknown name if some names are reserved by what is hidden from them.
+
+    Such names are not forwarded, and must not be recognized by that.
+
+    :raises Unauthenticated: the caller is anonymous, and the group, or the top-level group above the namespace, hides
+        packages or names.
+    """
+    refuse_where_hidden(namespace, principal)
+    if principal.is_anonymous and _hides_names(namespace, principal):
+        raise Unauthenticated
+
+
 def opens_to_all(namespace: Project | Group, project: Project) -> bool:
     """Return whether anonymous clients find the project's packages in the index of the project itself or of a group.
 
@@ -268,10 +283,28 @@ def hides_something(group: Group, principal: Principal) -> bool:
     A project with its registry disabled counts if it is hidden itself and has packages: their names are not forwarded,
     and must not be recognized by that.
     """
-    readable = access.readable(access.reader_of(principal))
     has_hidden_names = and_(not_(access.visible(principal)), exists().where(Package.project_id == Project.id))
-    hidden = or_(and_(Project.has_registry, not_(readable)), and_(not_(Project.has_registry), has_hidden_names))
+    hidden = or_(_withholds_packages(principal), and_(not_(Project.has_registry), has_hidden_names))
     return db.session.scalar(select(Project.id).where(access.below(group.id), hidden).limit(1)) is not None
+
+
+def _withholds_packages(principal: Principal) -> ColumnElement[bool]:
+    """Return a condition on ``Project``: others can read its packages through a group, but not this principal."""
+    return and_(Project.has_registry, not_(access.readable(access.reader_of(principal))))
+
+
+def _hides_names(namespace: Namespace, principal: Principal) -> bool:
+    """Return whether names are reserved around a namespace by projects and groups that are hidden from the principal.
+
+    A group holds the names of projects that were deleted from it.
+    """
+    ancestors = select(Ancestry.ancestor_id).where(Ancestry.namespace_id == namespace.id)
+    top_id = ancestors.order_by(Ancestry.distance.desc()).limit(1).scalar_subquery()
+    others = select(Ancestry.namespace_id).where(Ancestry.ancestor_id == top_id, Ancestry.namespace_id != namespace.id)
+    is_around = Namespace.id.in_(others)
+    holds_names = exists().where(ReservedName.holder_id == Namespace.id)
+    hidden = or_(not_(access.visible(principal)), and_(Namespace.kind == "project", _withholds_packages(principal)))
+    return db.session.scalar(select(Namespace.id).where(is_around, holds_names, hidden).limit(1)) is not None
 
 
 @cache

@@ -8,11 +8,11 @@ from functools import lru_cache
 
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
-from sqlalchemy import and_, bindparam, exists, inspect, or_, select
+from sqlalchemy import and_, inspect, select
 
-from registry.database import constant, db, execute
+from registry.database import db
 from registry.errors import NotFound
-from registry.models import Ancestry, Namespace, NameStatus, Package, PackageName, PackageStatus, Project
+from registry.models import NameStatus, Package, PackageName, PackageStatus, Project
 
 NAME_OF_PACKAGE = and_(
     PackageName.project_id == Package.project_id, PackageName.normalized_name == Package.normalized_name
@@ -75,35 +75,6 @@ def name_statuses(packages: Iterable[Package]) -> dict[int, NameStatus]:
         select(Package.id, PackageName.status).join(PackageName, NAME_OF_PACKAGE).where(Package.id.in_(statuses))
     )
     return statuses | {row[0]: row[1] for row in rows}
-
-
-# Every namespace is its own ancestor, too.
-_IS_HELD = select(
-    or_(
-        *(
-            exists().where(
-                model.normalized_name == bindparam("name"),
-                Ancestry.namespace_id == model.project_id,
-                Ancestry.ancestor_id == bindparam("namespace_id"),
-                *conditions,
-            )
-            for model, conditions in (
-                (Package, ()),
-                (PackageName, (PackageName.status == constant(NameStatus.QUARANTINED),)),
-            )
-        )
-    )
-)
-
-
-def is_held(namespace: Namespace, normalized_name: str) -> bool:
-    """Return whether a name belongs to the project, or to any project below the group, and is never forwarded.
-
-    It does, whether or not the caller can read the project and its registry is enabled, as long as there is a package
-    of the name, even a deleted one that cleanup has not removed yet, or as long as the name is quarantined. Otherwise,
-    the caller could be sent to a package of the same name that anyone can publish on the upstream index.
-    """
-    return bool(execute(_IS_HELD, {"name": normalized_name, "namespace_id": namespace.id}).scalar())
 
 
 # GitLab, "Use valid version strings": PEP 440, appendix B, in the revision that GitLab uses.

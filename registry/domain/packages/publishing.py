@@ -23,7 +23,7 @@ from registry.domain.distributions.core_metadata import Description
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.distributions.gate import Check, Finding
 from registry.domain.distributions.inspection import Distribution, Examination
-from registry.domain.packages import answers, usage
+from registry.domain.packages import answers, reserved, usage
 from registry.domain.packages.names import is_valid_version
 from registry.domain.packages.protection import PushRule, refuse_protected
 from registry.domain.packages.usage import Limit
@@ -54,6 +54,7 @@ from registry.models import (
     PackageStatus,
     Project,
     ProtectionRule,
+    ReservedName,
 )
 from registry.storage import StagedFile, Storage, object_key
 
@@ -92,7 +93,8 @@ class Origin:
 # The statements of every upload are made once, and past the ORM: to make one takes as long as to execute it, and the
 # records are only inserted.
 _packages, _files, _names, _namespaces = (model.__table__ for model in (Package, PackageFile, PackageName, Namespace))
-_rules = ProtectionRule.__table__
+_rules, _reserved = ProtectionRule.__table__, ReservedName.__table__
+_of_name, _held = _packages.alias(), _reserved.alias()
 _IS_LIVE_FILE = and_(
     _files.c.project_id == bindparam("project_id"),
     _files.c.filename == bindparam("filename"),
@@ -119,6 +121,15 @@ _STANDING = (
         _names.c.reason,
         _rules.c.pattern,
         _rules.c.minimum_push_role,
+        _reserved.c.normalized_name.is_not(None).label("is_reserved"),
+        exists()
+        .where(
+            _of_name.c.project_id == bindparam("project_id"),
+            _of_name.c.normalized_name == bindparam("normalized_name"),
+            _of_name.c.status != constant(PackageStatus.PENDING_DESTRUCTION),
+        )
+        .label("has_name"),
+        exists().where(_held.c.holder_id == bindparam("project_id")).label("holds_names"),
     )
     .select_from(_namespaces)
     .outerjoin(_files, _IS_LIVE_FILE)
@@ -128,6 +139,7 @@ _STANDING = (
         and_(_names.c.project_id == bindparam("project_id"), _names.c.normalized_name == bindparam("normalized_name")),
     )
     .outerjoin(_rules, _rules.c.project_id == bindparam("project_id"))
+    .outerjoin(_reserved, reserved.IS_RESERVED_AROUND)
     .where(_namespaces.c.id == bindparam("project_id"))
     .order_by(_rules.c.id)
 )
@@ -205,11 +217,17 @@ class Standing:
 
     :ivar file: the file of the same name.
     :ivar has_package: whether the version has files.
+    :ivar has_name: whether the project has packages of the name.
+    :ivar is_reserved: whether the name is reserved in the top-level group.
+    :ivar holds_names: whether the project was the first to publish any of the reserved names.
     :ivar rules: all protection rules of the project.
     """
 
     file: PublishedFile | None
     has_package: bool
+    has_name: bool
+    is_reserved: bool
+    holds_names: bool
     name_status: NameStatus
     status_reason: str
     rules: tuple[PushRule, ...]
@@ -230,6 +248,7 @@ class _Accepted:
     :ivar remarks: the problems with which it is accepted.
     :ivar document: the core metadata of the file.
     :ivar is_of_new_version: whether the project had no file of the version when the upload began.
+    :ivar standing: as it was then.
     """
 
     upload: Upload
@@ -240,6 +259,7 @@ class _Accepted:
     principal: Principal
     now: datetime
     is_of_new_version: bool
+    standing: Standing
 
     @property
     def contents(self) -> tuple[StagedFile, StagedFile]:
@@ -281,8 +301,10 @@ def publish(
     upload.content.filename = upload.filename
     with closing(storage.stage()) as document:
         document.write(distribution.core_metadata)
-        is_new = not standing.has_package
-        publication = _Accepted(upload, distribution, remarks, document, project, principal, now, is_new)
+        publication = _Accepted(
+            upload, distribution, remarks, document, project, principal, now, not standing.has_package,
+            standing,
+        )  # fmt: skip
         try:
             _store(publication.contents, storage)  # objects before rows, so that a crash leaves no broken link
             file_id = _record(publication, storage)
@@ -322,11 +344,14 @@ def read_standing(upload: Upload, project: Project) -> Standing:
         },
     ).all()
     if not rows:  # the project was deleted in the meantime
-        return Standing(None, False, NameStatus.ACTIVE, "", ())
+        return Standing(None, False, False, False, False, NameStatus.ACTIVE, "", ())
     row = rows[0]
     return Standing(
         file=None if row.file_id is None else PublishedFile(row.file_id, row.sha256),
         has_package=row.package_id is not None,
+        has_name=row.has_name,
+        is_reserved=row.is_reserved,
+        holds_names=row.holds_names,
         name_status=row.status or NameStatus.ACTIVE,
         status_reason=row.reason or "",
         rules=tuple(PushRule(row.pattern, row.minimum_push_role) for row in rows if row.pattern is not None),
@@ -504,6 +529,7 @@ def _add(publication: _Accepted, storage: Storage) -> int:
         _store(publication.contents, storage)
         hold(AdvisoryLock.TREE, shared=True)  # not earlier, as the store can be slow
         answers.note_change(canonicalize_name(upload.name))
+        _reserve_name(publication)
         file_id = _add_file(publication, _package_id(publication))
         usage.count(project.id, 1, upload.content.size_bytes)
         audit.record(
@@ -518,6 +544,18 @@ def _add(publication: _Accepted, storage: Storage) -> int:
         )
         namespaces.touch(project.id)
     return file_id
+
+
+def _reserve_name(publication: _Accepted) -> None:
+    """Reserve the name unless it is; while the project has packages of it, it is not released.
+
+    The first name of a project changes what anonymous callers get for all unknown names around it
+    (``index.refuse_where_names_are_hidden``).
+    """
+    standing, name = publication.standing, canonicalize_name(publication.upload.name)
+    if not (standing.has_name and standing.is_reserved):
+        with transaction(changes_answers=not (standing.is_reserved or standing.holds_names)):
+            reserved.reserve(publication.project.id, name)
 
 
 def _package_id(publication: _Accepted) -> int:

@@ -336,7 +336,7 @@ def test_a_quarantined_name_offers_nothing_and_is_never_forwarded(pip, published
     releases.set_name_status(published_project, "demo", NameStatus.ACTIVE, by=access.SHELL)
     assert pip.simple_page(published_project, "demo", token).status_code == 404
     cleanup.run(current_app.extensions["storage"], utcnow())
-    assert pip.simple_page(published_project, "demo", token).status_code == 302
+    assert pip.simple_page(published_project, "demo", token).status_code == 404
 
 
 @pytest.mark.parametrize("asked", ["My.Pkg", "my-pkg", "MY_PKG", "my....pkg", "my-_.pkg"])
@@ -810,11 +810,31 @@ def test_the_names_of_a_hidden_project_with_its_registry_off_are_not_recognized_
     assert [pip.simple_page(group, name).status_code for name in ("secret", "nowhere")] == [401, 401]
 
 
-def test_a_purely_public_group_forwards_for_all(app, pip):
+def test_a_purely_public_group_forwards_for_all(app, pip, twine):
     group = factories.group(visibility=Visibility.PUBLIC)
-    factories.project(parent=group, visibility=Visibility.PUBLIC)
+    project, beside = (factories.project(parent=group, visibility=Visibility.PUBLIC) for _ in range(2))
+    twine.upload(project, build_wheel(name="shared", version="1"), factories.deploy_token(project))
 
-    assert pip.simple_page(group, "nowhere").status_code == 302
+    for namespace in (group, project, beside):
+        assert pip.simple_page(namespace, "nowhere").status_code == 302
+    assert pip.simple_page(beside, "shared").status_code == 404
+
+
+def test_names_of_hidden_projects_beside_a_public_one_are_not_recognized_without_credentials(app, pip, twine, outsider):
+    group = factories.group(visibility=Visibility.PUBLIC)
+    public, hidden = (
+        factories.project(parent=group, visibility=level) for level in (Visibility.PUBLIC, Visibility.PRIVATE)
+    )
+    before = pip.simple_page(public, "nowhere").status_code
+    twine.upload(hidden, build_wheel(name="secret", version="1"), factories.deploy_token(hidden))
+    signed_in = factories.access_token(outsider)
+
+    def statuses(credentials=None):
+        return [pip.simple_page(public, name, credentials).status_code for name in ("secret", "nowhere")]
+
+    assert (before, statuses(), statuses(signed_in)) == (302, [401, 401], [404, 302])
+    namespaces.delete_namespace(hidden, by=access.SHELL)
+    assert (statuses(), statuses(signed_in)) == ([404, 302], [404, 302]), "the name is the public group's then"
 
 
 @pytest.mark.parametrize(

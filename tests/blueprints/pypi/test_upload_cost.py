@@ -21,8 +21,8 @@ from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.clients import Twine
 
-MOST_STATEMENTS = 12
 NAMES = {"a new name": "other", "a new version": "demo"}
+MOST_STATEMENTS = {"other": 13, "demo": 12}
 FIELDS = {"no remarks": (), "a remark": ("License-Expression: MIT",)}
 
 
@@ -37,14 +37,14 @@ def token(twine: Twine, project: Project, developer: User) -> str:
 
 @pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS)
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-def test_a_wheel_of_a_new_version_costs_at_most_twelve_statements(
+def test_a_wheel_of_a_new_version_costs_at_most_twelve_statements_and_a_new_name_one_more(
     twine: Twine, project: Project, token: str, statements: list[str], name: str, fields: tuple[str, ...]
 ) -> None:
     del statements[:]
 
     assert twine.upload(project, build_wheel(name, "1.0", headers=fields), token).status_code == 201
 
-    assert len(statements) <= MOST_STATEMENTS, statements
+    assert len(statements) <= MOST_STATEMENTS[name], statements
 
 
 @pytest.mark.sqlite
@@ -59,7 +59,7 @@ def test_the_first_upload_after_a_change_of_access_costs_no_more(
     assert twine.upload(project, build_wheel(name, "1.0"), token).status_code == 201
 
     assert any("access_tokens" in statement for statement in statements), "the gate looks again"
-    assert len(statements) <= MOST_STATEMENTS, statements
+    assert len(statements) <= MOST_STATEMENTS[name], statements
 
 
 def test_uploads_cost_the_same_in_a_registry_of_any_size(

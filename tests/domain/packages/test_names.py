@@ -1,50 +1,15 @@
 from __future__ import annotations
 
 import pytest
-from flask import Flask
 from packaging.version import Version
 
-from registry.database import db
-from registry.domain.access import SHELL
 from registry.domain.distributions.filenames import is_valid_name
-from registry.domain.packages import names, releases
+from registry.domain.packages import names
 from registry.domain.packages.names import is_valid_version
-from registry.models import NameStatus, PackageStatus, RegistryAccess
-from tests import factories
-from tests.domain.packages.on_paper import publish
 
 
 def test_invalid_versions_are_sorted_before_all_others() -> None:
     assert names.sorted_versions(["1.0", "2004d", "0.1", "1.0", "latest"]) == ("2004d", "latest", "0.1", "1.0")
-
-
-def test_a_name_is_held_by_its_project_and_all_groups_above(app: Flask, statements: list[str]) -> None:
-    top = factories.group()
-    inner = factories.group(parent=top)
-    project, beside = factories.project(parent=inner), factories.project(parent=inner)
-    elsewhere = factories.project()
-    for name in ("kept", "deleted", "quarantined", "deprecated"):
-        package = publish(project, name.capitalize())
-        if name in (NameStatus.QUARANTINED, NameStatus.DEPRECATED):
-            releases.set_name_status(project, name, NameStatus(name), by=SHELL)
-            db.session.delete(package)
-        elif name == "deleted":
-            package.status = PackageStatus.PENDING_DESTRUCTION
-    publish(elsewhere, "other")
-    project.registry_access = RegistryAccess.DISABLED
-    db.session.commit()
-
-    asked = ("kept", "deleted", "quarantined", "deprecated", "other", "Kept")
-    held = {
-        namespace: [name for name in asked if names.is_held(namespace, name)]
-        for namespace in (project, inner, top, beside, elsewhere)
-    }
-
-    expected = ["kept", "deleted", "quarantined"]
-    assert held == {project: expected, inner: expected, top: expected, beside: [], elsewhere: ["other"]}
-    del statements[:]
-    names.is_held(top, "kept")
-    assert len(statements) == 1
 
 
 ACCEPTED = [

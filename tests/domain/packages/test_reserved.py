@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import pytest
+from flask import Flask, current_app
+from sqlalchemy import delete, select
+
+from registry.database import db, utcnow
+from registry.domain import forwarding, namespaces
+from registry.domain.access import SHELL
+from registry.domain.accounts import users
+from registry.domain.operation import cleanup
+from registry.domain.packages import deletion, releases, reserved
+from registry.errors import NotFound
+from registry.models import Group, Namespace, NameStatus, Package, Project, RegistryAccess, ReservedName, User
+from tests import factories
+from tests.builders import build_wheel
+from tests.domain.packages.on_paper import publish
+
+UPSTREAM = "https://upstream.test/simple"
+
+
+def publish_name(project: Project, *names: str) -> None:
+    for name in names:
+        factories.published(project, build_wheel(name))
+
+
+def delete_all(project: Project) -> None:
+    for package in db.session.scalars(select(Package).where(Package.project_id == project.id)):
+        deletion.delete_package(package, project, by=SHELL)
+    cleanup.run(current_app.extensions["storage"], utcnow())
+
+
+def is_reserved(namespace: Namespace, name: str = "secret") -> bool:
+    return reserved.reservation(namespace, name) is not None
+
+
+@pytest.fixture
+def top(app: Flask) -> Group:
+    return factories.group("top")
+
+
+@pytest.fixture
+def holder(top: Group) -> Project:
+    """A project in the group ``top/inner``, which has published ``secret``."""
+    project = factories.project("holder", parent=factories.group("inner", parent=top))
+    publish_name(project, "Secret")
+    return project
+
+
+def test_a_published_name_is_reserved_in_the_whole_top_level_group(
+    top: Group, holder: Project, statements: list[str]
+) -> None:
+    beside = factories.group("beside", parent=top)
+    around = [top, holder.parent, holder, beside, factories.project(parent=beside), factories.project(parent=top)]
+    elsewhere = factories.project()
+
+    del statements[:]
+    assert [is_reserved(namespace) for namespace in around] == [True] * len(around)
+    assert len(statements) == len(around)
+    assert not is_reserved(elsewhere)
+    assert not is_reserved(elsewhere.parent)
+    assert not is_reserved(top, "other")
+
+
+def test_a_name_published_in_a_personal_namespace_is_reserved_in_it(owner: User) -> None:
+    space = users.personal_namespace(owner)
+    holder, beside = (factories.project(parent=space) for _ in range(2))
+    publish_name(holder, "secret")
+
+    assert is_reserved(beside)
+    with pytest.raises(NotFound) as refusal:
+        forwarding.upstream_url(beside, "secret", UPSTREAM)
+    assert refusal.value.detail == (
+        "The name secret is reserved in the personal namespace olivia, so the public index is not asked. "
+        "Use the index of the project that has it."
+    )
+
+
+def switch_off(holder: Project) -> None:
+    holder.registry_access = RegistryAccess.DISABLED
+    factories.commit()
+
+
+def delete_project(holder: Project) -> None:
+    namespaces.delete_namespace(holder, by=SHELL)
+
+
+def delete_group(holder: Project) -> None:
+    namespaces.delete_namespace(db.session.get_one(Group, holder.parent_id), by=SHELL)
+
+
+def delete_after_deleted_packages(holder: Project) -> None:
+    delete_all(holder)
+    delete_project(holder)
+
+
+@pytest.mark.parametrize(
+    "change", [switch_off, delete_all, delete_project, delete_group, delete_after_deleted_packages]
+)
+def test_a_name_stays_reserved(top: Group, holder: Project, change) -> None:
+    beside = factories.project(parent=top)
+
+    change(holder)
+
+    for namespace in (beside, top):
+        assert is_reserved(namespace)
+        with pytest.raises(NotFound):
+            forwarding.upstream_url(namespace, "Secret", UPSTREAM)
+
+
+def test_the_explanation_names_the_index_that_can_have_the_name(top: Group, holder: Project) -> None:
+    def explained(namespace: Namespace) -> str:
+        with pytest.raises(NotFound) as refusal:
+            forwarding.upstream_url(namespace, "Secret", UPSTREAM)
+        return refusal.value.detail
+
+    beside = factories.project(parent=top)
+    here = "The name secret belongs to the {} {}, so the public index is not asked. "
+
+    assert explained(beside) == (
+        "The name secret is reserved in the group top, so the public index is not asked. "
+        "Use the index of the group: /api/v4/groups/top/-/packages/pypi/simple"
+    )
+    assert explained(top).startswith(here.format("group", "top"))
+    delete_all(holder)
+    assert explained(holder).startswith(here.format("project", "top/inner/holder"))
+    delete_project(holder)
+    assert explained(top).startswith(here.format("group", "top"))
+
+
+def test_a_moved_group_takes_its_names_along_and_leaves_them_behind(top: Group, holder: Project) -> None:
+    """Also those that another project of the former group published first, and those of deleted packages."""
+    other = factories.project(parent=top)
+    publish_name(other, "shared", "unrelated")
+    publish_name(holder, "shared", "gone")
+    delete_all(holder)
+    publish_name(holder, "shared")
+    group, new_top = db.session.get_one(Group, holder.parent_id), factories.group("newer")
+
+    namespaces.transfer(group, new_top, by=SHELL)
+
+    for name in ("secret", "shared", "gone"):
+        assert [is_reserved(namespace, name) for namespace in (top, new_top, group, holder)] == [True] * 4, name
+    assert [is_reserved(namespace, "unrelated") for namespace in (top, new_top, group)] == [True, False, False]
+    namespaces.transfer(group, None, by=SHELL)
+    publish_name(holder, "later")
+    namespaces.transfer(group, top, by=SHELL)
+    for name in ("secret", "shared", "gone", "later"):
+        assert is_reserved(other, name), name
+    assert not is_reserved(new_top, "later")
+
+
+def test_a_name_is_reserved_by_packages_and_quarantines_alone(top: Group) -> None:
+    """Rows of older versions, and those of a publication during which the name was released."""
+    project = factories.project(parent=top)
+    publish(project, "kept")
+    for status in (NameStatus.QUARANTINED, NameStatus.DEPRECATED):
+        package = publish(project, str(status))
+        releases.set_name_status(project, str(status), status, by=SHELL)
+        db.session.delete(package)
+    db.session.commit()
+
+    for namespace in (top, project):
+        assert [is_reserved(namespace, name) for name in ("kept", "quarantined", "deprecated")] == [True, True, False]
+
+
+def test_a_name_is_reserved_once_by_its_first_publication(top: Group, holder: Project) -> None:
+    publish_name(factories.project(parent=top), "secret")
+    factories.published(holder, build_wheel("secret", "2.0"))
+
+    row = db.session.execute(select(ReservedName.top_id, ReservedName.normalized_name, ReservedName.holder_id)).one()
+    assert tuple(row) == (top.id, "secret", holder.id)
+
+
+def test_a_lost_reservation_comes_back_with_the_next_file(top: Group, holder: Project) -> None:
+    db.session.execute(delete(ReservedName))
+    db.session.commit()
+
+    factories.published(holder, build_wheel("secret", "2.0"))
+
+    assert is_reserved(factories.project(parent=top))
