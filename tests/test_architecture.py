@@ -56,11 +56,11 @@ THIRD_PARTY = {
     "orjson": "domain.advisories domain.packages",
     "packaging": (
         "domain.advisories domain.distributions domain.forwarding domain.importing domain.listings domain.packages "
-        "domain.patterns domain.upstream blueprints.pypi"
+        "domain.patterns domain.upstream blueprints.pypi blueprints.ui"
     ),
     "prometheus_client": "metrics",
     "readme_renderer": "domain.distributions",
-    "requests": "domain.http domain.importing",
+    "requests": "domain.http domain.importing domain.upstream",
     "sqlalchemy": f"database models {DOMAIN} migrations {BLUEPRINTS} cli metrics observability registry",
     "trove_classifiers": "domain.distributions",
     "urllib3": "domain.http",

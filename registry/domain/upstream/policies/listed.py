@@ -1,0 +1,80 @@
+"""Blocked and allowed names and versions of the public index."""
+
+from __future__ import annotations
+
+from packaging.utils import NormalizedName
+
+from registry.domain.packages.simple import SimpleFile, SimplePage, Withheld
+from registry.domain.patterns import Pattern
+from registry.domain.upstream.policies.filenames import version_of, without
+from registry.domain.upstream.protocol import Upstream
+from registry.domain.upstream.rules import Placed, Rules
+from registry.errors import WithheldByRule
+
+
+class ByList:
+    """Withholds the files that ``withhold`` does."""
+
+    def __init__(self, upstream: Upstream, rules: Rules) -> None:
+        self._upstream = upstream
+        self._rules = rules
+
+    def page(self, name: NormalizedName, *, is_fresh: bool = False) -> SimplePage | None:
+        page = self._upstream.page(name, is_fresh=is_fresh)
+        return None if page is None else withhold(page, self._rules)
+
+
+def withhold(page: SimplePage, rules: Rules) -> SimplePage:
+    """Return a page without the files that are blocked, or, if some names are allowed, those that are not allowed."""
+    blocked = [rule for rule in rules.blocked if rule.value.matches_name(page.name)]
+    allowed = [rule for rule in rules.allowed if rule.value.matches_name(page.name)]
+    if not blocked and (not rules.allowed or any(rule.value.is_whole for rule in allowed)):
+        return page
+    found = (_withheld(file, blocked, allowed, rules) for file in page.files)
+    return without(page, (one for one in found if one is not None))
+
+
+def refuse_name(name: NormalizedName, rules: Rules) -> None:
+    """Refuse a name of which no version is offered, whatever the public index has.
+
+    :raises WithheldByRule: the name is blocked, or not allowed.
+    """
+    for rule in rules.blocked:
+        if rule.value.is_whole and rule.value.matches_name(name):
+            raise WithheldByRule().explained(
+                "Package blocked", f"The package {name} is {_blocked_by(rule)} {_whom_to_ask(rule.set_in)}"
+            )
+    if rules.allowed and not any(rule.value.matches_name(name) for rule in rules.allowed):
+        set_in = rules.allowed[-1].set_in
+        raise WithheldByRule().explained(
+            "Package not allowed", f"The package {name} is {_not_allowed_by(set_in)} {_whom_to_ask(set_in)}"
+        )
+
+
+def _withheld(
+    file: SimpleFile, blocked: list[Placed[Pattern]], allowed: list[Placed[Pattern]], rules: Rules
+) -> Withheld | None:
+    version = version_of(file.filename)
+    for rule in blocked:
+        if rule.value.matches_version(version):
+            return Withheld(file, "blocked", rule.set_in, None, f"{file.filename} is {_blocked_by(rule)}")
+    if rules.allowed and not any(rule.value.matches_version(version) for rule in allowed):
+        set_in = rules.allowed[-1].set_in
+        return Withheld(file, "allowed", set_in, None, f"{file.filename} is {_not_allowed_by(set_in)}")
+    return None
+
+
+def _blocked_by(rule: Placed[Pattern]) -> str:
+    return f'blocked by the entry "{rule.value.text}" in the settings of {_place(rule.set_in)}.'
+
+
+def _not_allowed_by(set_in: str) -> str:
+    return f"not on the list of allowed packages, which is set in {_place(set_in)}."
+
+
+def _place(set_in: str) -> str:
+    return "the instance" if set_in == "instance" else f"the group {set_in}"
+
+
+def _whom_to_ask(set_in: str) -> str:
+    return "Ask an administrator." if set_in == "instance" else f"Ask an Owner of the group {set_in}."
