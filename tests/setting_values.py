@@ -8,12 +8,16 @@ from registry.domain.settings import (
     Creators,
     Days,
     Kind,
+    Moment,
+    OneUpstreamMode,
     OneVisibility,
+    Patterns,
     Setting,
     ShortText,
     SizeLimit,
     Switch,
     Visibilities,
+    WholeNumber,
 )
 
 _VALUES: dict[type[Kind[Any]], tuple[object, object]] = {
@@ -23,6 +27,10 @@ _VALUES: dict[type[Kind[Any]], tuple[object, object]] = {
     SizeLimit: (1000, "1000"),
     Visibilities: (["public"], ["public"]),
     Days: (30, "30"),
+    WholeNumber: (7, "7"),
+    Moment: ("2026-01-01T00:00:00Z", "2026-01-01"),
+    OneUpstreamMode: ("cache", "cache"),
+    Patterns: (["torch*", "demo==1.0"], "torch*\ndemo==1.0"),
 }
 
 

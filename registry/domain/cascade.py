@@ -223,8 +223,10 @@ MINIMUM_AGE = CascadingSetting("pypi_upstream_minimum_age_days", WholeNumber(0, 
 FIXED_DATE = CascadingSetting("pypi_upstream_fixed_date", Moment())
 BLOCKED = CascadingSetting("pypi_upstream_blocked", Patterns())
 ALLOWED = CascadingSetting("pypi_upstream_allowed", Patterns())
+# The rules about the public index.
+PUBLIC_INDEX: tuple[CascadingSetting[Any], ...] = (BLOCKED, ALLOWED)
 # The settings on pages and in the REST API.
-SETTINGS: tuple[CascadingSetting[Any], ...] = (FORWARDING, JOB_ALLOWLISTS)
+SETTINGS: tuple[CascadingSetting[Any], ...] = (FORWARDING, *PUBLIC_INDEX, JOB_ALLOWLISTS)
 
 
 def change_settings(group: Group, given: Mapping[str, Any], *, by: audit.Author) -> None:

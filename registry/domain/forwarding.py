@@ -8,6 +8,8 @@ from packaging.utils import canonicalize_name
 
 from registry.domain.cascade import FORWARDING
 from registry.domain.packages.reserved import Reservation, reservation
+from registry.domain.upstream.policies.listed import refuse_name
+from registry.domain.upstream.rules import rules_of
 from registry.errors import NotFound
 from registry.models import Namespace
 
@@ -24,19 +26,22 @@ def upstream_url(namespace: Namespace, name: str, upstream: str) -> str:
 
     :param name: as requested; the URL contains its normalized form (PEP 503).
     :param upstream: URL of the upstream simple index.
+    :raises WithheldByRule: the name is blocked, or not allowed.
     :raises NotFound: forwarding is off, by the namespace's own, an inherited, or a locked setting; or the name is
         reserved (``packages.reserved``).
 
     GitLab, "Package request forwarding": the direct parent group decides for a project. GitLab forwards all names.
     """
     normalized_name = canonicalize_name(name)
-    if not forwards(namespace):
+    rules = rules_of(namespace)
+    if not rules.forwards.value:
         raise NotFound("Package").explained(
             "Package not found",
             f"The {namespace.kind} {namespace.full_path} has no package {normalized_name}, and the setting "
             '"Forward PyPI package requests" is off there, so the public index is not asked.',
         )
     refuse_reserved(namespace, normalized_name)
+    refuse_name(normalized_name, rules)
     return f"{upstream}/{normalized_name}/"
 
 

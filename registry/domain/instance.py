@@ -12,6 +12,7 @@ from registry.domain.settings import (
     Creators,
     Days,
     OneVisibility,
+    Patterns,
     Section,
     ShortText,
     SizeLimit,
@@ -73,6 +74,30 @@ class InstanceChanges(Changes):
         Section.PACKAGE_REGISTRY,
         hint=_("Groups cannot choose otherwise then."),
     )
+    pypi_upstream_blocked: list[str] | EllipsisType = setting(
+        Patterns(),
+        _("Blocked packages of the public index"),
+        Section.PUBLIC_INDEX,
+        hint=_("One per line: name, name*, or name==version. Groups can add others."),
+    )
+    lock_pypi_upstream_blocked: bool | EllipsisType = setting(
+        Switch(),
+        _("Enforce the blocked packages for all groups"),
+        Section.PUBLIC_INDEX,
+        hint=_("Groups cannot choose otherwise then."),
+    )
+    pypi_upstream_allowed: list[str] | EllipsisType = setting(
+        Patterns(),
+        _("Allowed packages of the public index"),
+        Section.PUBLIC_INDEX,
+        hint=_("One per line, as above. If there are any, all other packages are withheld. Groups can add others."),
+    )
+    lock_pypi_upstream_allowed: bool | EllipsisType = setting(
+        Switch(),
+        _("Enforce the allowed packages for all groups"),
+        Section.PUBLIC_INDEX,
+        hint=_("Groups cannot choose otherwise then."),
+    )
     enforce_job_token_allowlists_on_group_endpoints: bool | EllipsisType = setting(
         Switch(),
         _("Enforce job token allowlists on group endpoints"),
@@ -115,6 +140,7 @@ class InstanceChanges(Changes):
 
 
 SETTINGS = settings_of(InstanceChanges)
+SETTINGS_BY_NAME = {one.name: one for one in SETTINGS}
 
 
 def change_instance(changes: InstanceChanges, *, by: audit.Author) -> InstanceSettings:

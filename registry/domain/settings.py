@@ -36,6 +36,7 @@ class Section(enum.StrEnum):
     VISIBILITY = "visibility"
     ACCOUNTS = "accounts"
     PACKAGE_REGISTRY = "package_registry"
+    PUBLIC_INDEX = "public_index"
     SIZE_LIMITS = "size_limits"
     DUPLICATES = "duplicates"
     REMARKS = "remarks"

@@ -16,8 +16,6 @@ NOT_OFFERED = {
     "pypi_upstream_mode",
     "pypi_upstream_minimum_age_days",
     "pypi_upstream_fixed_date",
-    "pypi_upstream_blocked",
-    "pypi_upstream_allowed",
 }
 
 

@@ -95,6 +95,7 @@ class NewUserForm(UserForm):
 
 GeneralForm = form_of(InstanceChanges, Section.VISIBILITY, Section.ACCOUNTS)
 PackageRegistryForm = form_of(InstanceChanges, Section.PACKAGE_REGISTRY)
+PublicIndexForm = form_of(InstanceChanges, Section.PUBLIC_INDEX)
 SizeLimitForm = form_of(InstanceChanges, Section.SIZE_LIMITS)
 
 
@@ -371,7 +372,18 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
         if form.validate_on_submit():
             instance.change_instance(form.changes(InstanceChanges), by=principal())
             return _saved("ui.admin.ci_cd")
-        return _ci_cd_page(form, _size_form(formdata=None), form.status)
+        return _ci_cd_page(form)
+
+    @blueprint.post("/application_settings/public_index")
+    @gate(Permission.ADMIN_INSTANCE)
+    def public_index() -> Page:
+        """Change the rules about the public index."""
+        form = PublicIndexForm.of(InstanceSettings.current())
+        if form.validate_on_submit():
+            with form.refusals():
+                instance.change_instance(form.changes(InstanceChanges), by=principal())
+                return _saved("ui.admin.ci_cd")
+        return _ci_cd_page(form)
 
     @blueprint.post("/plan_limits")
     @gate(Permission.ADMIN_INSTANCE)
@@ -381,18 +393,21 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
         if form.validate_on_submit():
             instance.change_instance(form.changes(InstanceChanges), by=principal())
             return _saved("ui.admin.ci_cd")
-        return _ci_cd_page(PackageRegistryForm.of(InstanceSettings.current(), formdata=None), form, form.status)
+        return _ci_cd_page(form)
 
 
-def _ci_cd_page(form: SettingsForm, size_form: SettingsForm, status: int) -> Page:
+def _ci_cd_page(sent: SettingsForm) -> Page:
+    """Render all forms: the submitted one with its errors, and the others with current values."""
+    current = InstanceSettings.current()
     page = render_template(
         "ui/admin/ci_cd.html",
-        form=form,
-        size_form=size_form,
+        form=sent if isinstance(sent, PackageRegistryForm) else PackageRegistryForm.of(current, formdata=None),
+        index_form=sent if isinstance(sent, PublicIndexForm) else PublicIndexForm.of(current, formdata=None),
+        size_form=sent if isinstance(sent, SizeLimitForm) else _size_form(formdata=None),
         configured_bytes=current_app.config["MAX_FILE_SIZE"],
         upstream_url=current_app.config["UPSTREAM_URL"],
     )
-    return page, status
+    return page, sent.status
 
 
 def _size_form(**options: object) -> SettingsForm:

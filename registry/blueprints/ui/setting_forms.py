@@ -75,12 +75,13 @@ def form_of(changes: type[Changes], *sections: Section) -> type[SettingsForm]:
     """Create a form class for all settings in these sections."""
     shown = tuple(one for one in settings_of(changes) if one.section in sections)
     made: type[SettingsForm] = type(
-        "SettingsForm", (SettingsForm,), {"settings": shown, **{one.name: _field(one) for one in shown}}
+        "SettingsForm", (SettingsForm,), {"settings": shown, **{one.name: field_of(one) for one in shown}}
     )
     return made
 
 
-def _field(described: Setting) -> Field:
+def field_of(described: Setting) -> Field:
+    """Return the form field of a setting."""
     label = lazy_gettext(described.label)
     hint = lazy_gettext(described.hint) if described.hint else ""
     match described.kind:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import EllipsisType
 from typing import Any, ClassVar
 
 from flask import Blueprint, flash, redirect, render_template, url_for
@@ -13,16 +12,18 @@ from wtforms.validators import InputRequired
 
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui.forms import Form, RegistryAccessForm, text
-from registry.blueprints.ui.setting_forms import form_of
+from registry.blueprints.ui.setting_forms import field_of, form_of, sent_value, shown_value
 from registry.blueprints.ui.viewer import principal
 from registry.blueprints.ui.wording import role_name
 from registry.domain import access, forwarding, namespaces
 from registry.domain.access import Permission
-from registry.domain.cascade import FORWARDING, JOB_ALLOWLISTS, CascadingSetting, Standing
+from registry.domain.cascade import FORWARDING, JOB_ALLOWLISTS, PUBLIC_INDEX, CascadingSetting, Standing
+from registry.domain.instance import SETTINGS_BY_NAME
 from registry.domain.namespaces import ProjectChanges, ProjectSettings
 from registry.domain.packages import protection
 from registry.domain.packages.protection import RuleChanges
 from registry.domain.settings import Section
+from registry.errors import NotFound
 from registry.models import Group, Project, ProtectionRule, Role
 
 _ = lazy_gettext
@@ -40,7 +41,9 @@ class CascadingForm(Form):
 
     @classmethod
     def of(cls, standing: Standing[Any], **options: object) -> CascadingForm:
-        values = {cls.setting.name: standing.effective, cls.setting.lock_name: standing.lock}
+        """Return a form with the effective value, or of a list that adds up with the group's own entries."""
+        shown = standing.value if cls.setting.adds_up else standing.effective
+        values = {cls.setting.name: shown_value(cls.setting.any_kind, shown), cls.setting.lock_name: standing.lock}
         return cls(**values, **options)
 
     @property
@@ -64,6 +67,19 @@ class JobAllowlistsForm(CascadingForm):
     lock_enforce_job_token_allowlists_on_group_endpoints = BooleanField(_("Enforce this setting for all subgroups"))
 
 
+def _rule_form_of(setting: CascadingSetting[Any]) -> type[CascadingForm]:
+    """Create a form class for a rule about the public index."""
+    fields = {
+        setting.name: field_of(SETTINGS_BY_NAME[setting.name]),
+        setting.lock_name: BooleanField(
+            _("Enforce this setting for all subgroups"), description=_("Subgroups cannot choose otherwise then.")
+        ),
+    }
+    made: type[CascadingForm] = type("RuleForm", (CascadingForm,), {"setting": setting, **fields})
+    return made
+
+
+RULE_FORMS = {setting.name: _rule_form_of(setting) for setting in PUBLIC_INDEX}
 DuplicatesForm = form_of(ProjectSettings, Section.DUPLICATES)
 RemarksForm = form_of(ProjectSettings, Section.REMARKS)
 
@@ -122,6 +138,18 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.CHANGE_PACKAGE_SETTINGS)
     def inherit_job_allowlists(group: Group) -> Response:
         JOB_ALLOWLISTS.change(group, value=None, lock=False, by=principal())
+        return _saved(group)
+
+    @blueprint.post(f"{GROUP_SETTINGS}/public_index/<name>")
+    @gate(Permission.CHANGE_PACKAGE_SETTINGS)
+    def change_rule(group: Group, name: str) -> Page:
+        """Change a rule about the public index."""
+        return _change_cascading(group, _form_for(name))
+
+    @blueprint.post(f"{GROUP_SETTINGS}/public_index/<name>/inherit")
+    @gate(Permission.CHANGE_PACKAGE_SETTINGS)
+    def inherit_rule(group: Group, name: str) -> Response:
+        _form_for(name).setting.change(group, value=None, lock=False, by=principal())
         return _saved(group)
 
     @blueprint.get(PROJECT_SETTINGS)
@@ -203,24 +231,40 @@ def _change_cascading(group: Group, kind: type[CascadingForm]) -> Page:
     return _group_page(group, form)
 
 
-def _chosen(form: CascadingForm, standing: Standing[Any]) -> bool | EllipsisType:
-    """Return the group's new value; a group that inherits keeps inheriting if the checkbox is unchanged."""
-    value: bool = form.value.data
-    return ... if standing.value is None and value == standing.inherited else value
+def _chosen(form: CascadingForm, standing: Standing[Any]) -> Any:
+    """Return the group's new value; a group that inherits keeps inheriting if the field is unchanged."""
+    kind = form.setting.any_kind
+    value = sent_value(kind, form.value)
+    unchanged = [] if form.setting.adds_up else standing.inherited
+    is_unchanged = value == unchanged or shown_value(kind, value) == shown_value(kind, unchanged)
+    return ... if standing.value is None and is_unchanged else value
+
+
+def _form_for(name: str) -> type[CascadingForm]:
+    if name not in RULE_FORMS:
+        raise NotFound
+    return RULE_FORMS[name]
 
 
 def _group_page(group: Group, sent: CascadingForm | None = None) -> Page:
     """Render the forms of all settings: the submitted one with its errors, and the others with current values."""
-    shown: dict[str, object] = {}
-    for name, kind in (("forwarding", ForwardingForm), ("job_allowlists", JobAllowlistsForm)):
+
+    def shown(kind: type[CascadingForm]) -> dict[str, object]:
         standing = kind.setting.of_group(group)
-        shown[name] = {
+        return {
             "standing": standing,
             "form": sent if isinstance(sent, kind) else kind.of(standing, formdata=None),
             "source": _visible_group(standing.inherited_from),
             "locker": _visible_group(standing.locked_by),
         }
-    page = render_template("ui/settings/group.html", namespace=group, **shown)
+
+    page = render_template(
+        "ui/settings/group.html",
+        namespace=group,
+        forwarding=shown(ForwardingForm),
+        rules={name: shown(kind) for name, kind in RULE_FORMS.items()},
+        job_allowlists=shown(JobAllowlistsForm),
+    )
     return page, 200 if sent is None else sent.status
 
 

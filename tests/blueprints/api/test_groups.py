@@ -348,12 +348,46 @@ class TestPackageSettings:
             "pypi_package_requests_forwarding_locked": False,
             "pypi_package_requests_forwarding_inherited_value": True,
             "pypi_package_requests_forwarding_effective_value": True,
+            **{
+                key: value
+                for name in ("pypi_upstream_blocked", "pypi_upstream_allowed")
+                for key, value in {
+                    name: None,
+                    f"lock_{name}": False,
+                    f"{name}_locked": False,
+                    f"{name}_inherited_value": [],
+                    f"{name}_effective_value": [],
+                }.items()
+            },
             "enforce_job_token_allowlists_on_group_endpoints": None,
             "lock_enforce_job_token_allowlists_on_group_endpoints": False,
             "enforce_job_token_allowlists_on_group_endpoints_locked": False,
             "enforce_job_token_allowlists_on_group_endpoints_inherited_value": False,
             "enforce_job_token_allowlists_on_group_endpoints_effective_value": False,
         }
+
+    @pytest.mark.parametrize(
+        ("sent", "expected"),
+        [
+            (
+                {"pypi_upstream_blocked": ["ok", "a>1"]},
+                "contains 'a>1', expected is name, name*, or name==version (PEP 440)",
+            ),
+            ({"pypi_upstream_allowed": [{}]}, "is [{}], expected is a list of up to 1000 texts"),
+        ],
+        ids=["pattern", "list"],
+    )
+    def test_a_wrong_value_is_refused_with_what_is_expected(
+        self, rest: Rest, group: Group, owner_token: str, sent: dict[str, object], expected: str
+    ) -> None:
+        address = f"/groups/{group.id}/package_settings"
+        before = rest.get(address, owner_token).json
+
+        response = rest.put(address, owner_token, sent)
+
+        assert response.status_code == 400
+        assert expected in str(response.json)
+        assert rest.get(address, owner_token).json == before
 
     def test_an_owner_changes_it_and_takes_it_back(self, rest: Rest, group: Group, owner_token: str) -> None:
         address = f"/groups/{group.id}/package_settings"

@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 
 from registry.blueprints.auth.credentials import JOB_USERNAME
 from registry.database import db, utcnow
-from registry.domain import access, forwarding, namespaces
+from registry.domain import access, cascade, forwarding, namespaces
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs
 from registry.domain.namespaces import ProjectChanges
 from registry.domain.packages import deletion, releases
@@ -166,6 +166,14 @@ def stop_forwarding(project: Project) -> None:
     forwarding.change_forwarding(project.parent, value=False, by=access.SHELL)
 
 
+def block(project: Project) -> None:
+    cascade.BLOCKED.change(project.parent, value=["other"], by=access.SHELL)
+
+
+def allow_another(project: Project) -> None:
+    cascade.ALLOWED.change(project.parent, value=["another"], by=access.SHELL)
+
+
 def quarantine(project: Project) -> None:
     releases.set_name_status(project, "demo", NameStatus.QUARANTINED, "malware\nreport 12.", by=access.SHELL)
 
@@ -203,6 +211,16 @@ QUARANTINED = (
             'The project acme/tools has no package other, and the setting "Forward PyPI package requests" is off '
             "there, so the public index is not asked.",
         ),
+        (
+            block, PAGE, 403, "Package blocked",
+            'The package other is blocked by the entry "other" in the settings of the group acme. '
+            "Ask an Owner of the group acme.",
+        ),
+        (
+            allow_another, PAGE, 403, "Package not allowed",
+            "The package other is not on the list of allowed packages, which is set in the group acme. "
+            "Ask an Owner of the group acme.",
+        ),
         (None, "simple/no%20name/", 404, "Package not found", "'no name' is not a valid package name."),
         (quarantine, FILE, 403, *QUARANTINED),
         (quarantine, FILE + ".metadata", 403, *QUARANTINED),
@@ -216,8 +234,8 @@ QUARANTINED = (
         (None, "files/1/..", 400, "Invalid parameter", "file_identifier should be a valid file path."),
     ],
     ids=[
-        "registry switched off", "not forwarded", "no name", "quarantined", "metadata of quarantined",
-        "deleted package", "metadata of deleted file", "unknown digest", "no digest", "path",
+        "registry switched off", "not forwarded", "blocked", "not allowed", "no name", "quarantined",
+        "metadata of quarantined", "deleted package", "metadata of deleted file", "unknown digest", "no digest", "path",
     ],
 )  # fmt: skip
 def test_a_reader_learns_why_something_is_not_offered(

@@ -31,6 +31,7 @@ PLACES = {
     Section.VISIBILITY: ("/admin/application_settings/general", None),
     Section.ACCOUNTS: ("/admin/application_settings/general", None),
     Section.PACKAGE_REGISTRY: ("/admin/application_settings/ci_cd", None),
+    Section.PUBLIC_INDEX: ("/admin/application_settings/ci_cd", "/admin/application_settings/public_index"),
     Section.SIZE_LIMITS: ("/admin/application_settings/ci_cd", "/admin/plan_limits"),
 }  # fmt: skip
 NEW_USER = {"name": "Nina", "username": "nina", "email": "nina@example.com"}

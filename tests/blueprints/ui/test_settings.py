@@ -105,7 +105,7 @@ def test_a_locked_setting_cannot_be_changed_and_names_who_locks_it(browser_of, o
 
     assert boxes(page, cascade.FORWARDING) == {FORWARDING: (False, False), LOCK: (False, False)}
     assert "The group Acme enforces this for all its subgroups" in state(page)
-    assert page.text.count("Save changes") == 1, "of the other setting"
+    assert page.text.count("Save changes") == len(cascade.SETTINGS) - 1, "of the other settings"
     assert forced.status_code == 422
     assert forced.errors == {FORWARDING: "This is enforced by a group above or by the instance."}
     assert forwarding.of_group(inner).value is None
@@ -155,12 +155,38 @@ def test_package_settings_of_a_group_are_the_owners(browser_of, group, role, sta
     assert (forwarding.of_group(group).value is False) is False
 
 
+def test_an_owner_blocks_packages_of_the_public_index(browser_of, owner, group, pip, project):
+    setting, browser = cascade.BLOCKED, browser_of(owner)
+    inner = factories.group("inner", parent=group)
+    path = f"{GROUP}/public_index/{setting.name}"
+    token = factories.access_token(owner)
+    before = pip.simple_page(project, "torchvision", token)
+
+    refused = browser.submit(GROUP, {setting.name: "torch*\nno name"}, action=path)
+    saved = browser.submit(GROUP, {setting.name: "torch*\r\n\r\n demo==1.0 "}, action=path)
+    page = browser.get(GROUP)
+    below = browser.get("/groups/acme/inner/-/settings/packages_and_registries")
+
+    assert (refused.status_code, refused.errors) == (
+        422, {setting.name: "“no name” is not a pattern. Enter name, name*, or name==version."},
+    )  # fmt: skip
+    assert saved.status_code == 303
+    assert state(page, setting) == "torch*, demo==1.0 This group adds entries of its own."
+    assert state(below, setting) == "torch*, demo==1.0 Inherited from the group Acme."
+    assert before.status_code == 302
+    assert pip.simple_page(project, "torchvision", token).status_code == 403
+
+    browser.submit(GROUP, {}, action=f"{path}/inherit")
+    assert setting.of_group(inner).effective == []
+
+
 def test_a_form_without_the_token_changes_nothing(browser_of, owner, group, project):
     browser = browser_of(owner)
     rule = protection.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
 
     for path in (
         GROUP, f"{GROUP}/inherit", f"{GROUP}/job_token_allowlists", f"{GROUP}/job_token_allowlists/inherit",
+        f"{GROUP}/public_index/{cascade.BLOCKED.name}", f"{GROUP}/public_index/{cascade.BLOCKED.name}/inherit",
         f"{PROJECT}/access", f"{PROJECT}/duplicates", f"{PROJECT}/remarks", RULES,
         f"{RULES}/{rule.id}", f"{RULES}/{rule.id}/delete", f"{CI_CD}/job_token_permissions", f"{CI_CD}/allowlist",
     ):  # fmt: skip
