@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from registry.domain.distributions import budget
+from registry.domain.distributions.budget import Budget
 from registry.errors import InvalidDistribution, quoted
 
 MIB = 1024 * 1024
@@ -119,7 +119,7 @@ def _refuse_bomb(unpacked_size: int, packed_size: int) -> None:
         )
 
 
-def _refuse_collisions(members: Iterable[tuple[str, bool]]) -> None:
+def _refuse_collisions(members: Iterable[tuple[str, bool]], budget: Budget) -> None:
     """Refuse files that cannot be unpacked beside another member on every file system.
 
     On Windows and macOS, names that differ only in case are the same; on macOS also those with a composed and a
@@ -129,7 +129,7 @@ def _refuse_collisions(members: Iterable[tuple[str, bool]]) -> None:
     :param members: the path of each member, and whether it is a folder.
     """
     members = list(members)
-    budget.refuse_names(path for path, _ in members)
+    budget.add_names(path for path, _ in members)
     # A slash becomes the smallest character, so that the content of a folder follows its name immediately.
     folded = sorted((_folded(path), not is_folder, path) for path, is_folder in members)
     for (name, is_file, path), (other, other_is_file, other_path) in itertools.pairwise(folded):
@@ -204,11 +204,13 @@ class Zip:
 
     :ivar entries: every member by its path, in the order of the central directory.
     :ivar starts: the offset of each member's content by that of the member.
+    :ivar budget: counts what is parsed of its members.
     """
 
     file: BinaryIO
     entries: Mapping[str, Entry]
     starts: Mapping[int, int]
+    budget: Budget
 
     @property
     def folders(self) -> set[str]:
@@ -265,16 +267,20 @@ class Zip:
         return TopFolder(top, self.read(path, limit) if self.has_file(path) else None, frozenset(self.files))
 
 
-def open_zip(file: BinaryIO) -> Zip:
+def open_zip(file: BinaryIO, budget: Budget | None = None) -> Zip:
     """Open a seekable file as a zip file and check every header.
 
+    :param budget: for this file and others; by default, the file has one of its own.
     :raises InvalidDistribution: the file is not a zip file, or one that is ambiguous or dangerous to unpack.
+    :raises Exhausted: the budget does not suffice.
     """
+    budget = budget or Budget()
     size = file.seek(0, io.SEEK_END)
     directory = _directory(file, size)
-    entries = _entries(file, directory)
+    budget.add_members(directory.count)
+    entries = _entries(file, directory, budget)
     starts = _starts_of_contents(file, entries.values(), directory.offset)
-    opened = Zip(file, entries, starts)
+    opened = Zip(file, entries, starts, budget)
     _refuse_bomb(opened.unpacked_size, size)
     return opened
 
@@ -300,7 +306,6 @@ def _directory(file: BinaryIO, size: int) -> _Directory:
         raise InvalidDistribution("the zip file's central directory does not lie right before its end record")
     if directory.size > MAX_DIRECTORY_BYTES:
         raise InvalidDistribution(f"the zip file's central directory is larger than {MAX_DIRECTORY_BYTES} bytes")
-    budget.refuse_members(directory.count)
     return directory
 
 
@@ -342,13 +347,12 @@ def _wide_directory(file: BinaryIO, narrow: _Directory) -> _Directory | None:
     return _Directory(count, size, offset, record)
 
 
-def _entries(file: BinaryIO, directory: _Directory) -> dict[str, Entry]:
+def _entries(file: BinaryIO, directory: _Directory, budget: Budget) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
-    paths = budget.Paths()
     position = directory.offset
     while position < directory.end and len(entries) < directory.count:
         entry, position = _entry(file, position)
-        path = _path(entry, paths)
+        path = _path(entry, budget)
         if path in entries:
             raise _bad_member(path, "occurs twice")
         entries[path] = entry
@@ -356,7 +360,7 @@ def _entries(file: BinaryIO, directory: _Directory) -> dict[str, Entry]:
         raise InvalidDistribution(
             f"the zip file's central directory does not hold the {directory.count} members announced"
         )
-    _refuse_collisions((path, entry.is_folder) for path, entry in entries.items())
+    _refuse_collisions(((path, entry.is_folder) for path, entry in entries.items()), budget)
     return entries
 
 
@@ -392,9 +396,9 @@ def _check_entry(entry: Entry) -> None:
         raise _bad_member(entry.text, "is a folder with content")
 
 
-def _path(entry: Entry, paths: budget.Paths) -> str:
+def _path(entry: Entry, budget: Budget) -> str:
     name = entry.text
-    paths.add(name)
+    budget.add_path(name)
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
@@ -535,19 +539,22 @@ _PAX_KEYS = {"path", "linkpath", "size"}
 _PAX_SIZE = re.compile(r"[0-9]{1,18}")
 
 
-def read_tar_gz(file: BinaryIO, filename: str, limit: int) -> TopFolder:
+def read_tar_gz(file: BinaryIO, filename: str, limit: int, budget: Budget | None = None) -> TopFolder:
     """Return the top folder of a gzipped tar file with the content of one file, reading the entire stream once.
 
+    :param budget: for this file and others; by default, the file has one of its own.
     :raises InvalidDistribution: the archive has another format, is damaged, is unsafe to unpack, or has several top
         folders; or the file occurs twice, or is larger than ``limit`` bytes.
+    :raises Exhausted: the budget does not suffice.
     """
+    budget = budget or Budget()
     stream: BinaryIO = io.BufferedReader(_Gunzip(file), _CHUNK_BYTES)
-    top, content, links, paths = "", None, set[str](), budget.Paths()
+    top, content, links = "", None, set[str]()
     files, folders = set[str](), set[str]()
-    for member in _members(stream, paths):
-        paths.add(member.name)
+    for member in _members(stream, budget):
+        budget.add_path(member.name)
         path = safe_path(member.name)
-        _check_member(member, path, links, paths)
+        _check_member(member, path, links, budget)
         top = _top_of(path, top)
         (folders if member.isdir() else files).add(path)
         if path == f"{top}/{filename}":
@@ -556,7 +563,7 @@ def read_tar_gz(file: BinaryIO, filename: str, limit: int) -> TopFolder:
             content = _content(stream, member, limit)
         else:
             _skip_content(stream, member)
-    _refuse_collisions([*((path, False) for path in files), *((path, True) for path in folders)])
+    _refuse_collisions([*((path, False) for path in files), *((path, True) for path in folders)], budget)
     return TopFolder(top, content, frozenset(files))
 
 
@@ -596,12 +603,12 @@ class _Gunzip(io.RawIOBase):
         return b""
 
 
-def _members(stream: BinaryIO, paths: budget.Paths) -> Iterator[tarfile.TarInfo]:
+def _members(stream: BinaryIO, budget: Budget) -> Iterator[tarfile.TarInfo]:
     """Yield the members in order; the caller has to consume the content of each before requesting the next."""
     extension: dict[str, str] = {}
     extensions_bytes, is_announced = 0, False
     while (header := _header(stream)) is not None:
-        paths.add_member()
+        budget.add_members()
         is_announced = header.type in _EXTENSIONS
         if not is_announced:
             yield _extended(header, extension)
@@ -612,7 +619,7 @@ def _members(stream: BinaryIO, paths: budget.Paths) -> Iterator[tarfile.TarInfo]
             raise InvalidDistribution(
                 f"the tar archive has extended headers of more than {MAX_EXTENDED_HEADERS_BYTES // MIB} MiB together"
             )
-        for key, value in _extension(stream, header, paths).items():
+        for key, value in _extension(stream, header, budget).items():
             if key in extension:
                 raise _bad_member(value, "is announced twice, by two headers")
             extension[key] = value
@@ -674,12 +681,12 @@ def _terminated(field: bytes) -> str:
     return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
-def _extension(stream: BinaryIO, header: tarfile.TarInfo, paths: budget.Paths) -> dict[str, str]:
+def _extension(stream: BinaryIO, header: tarfile.TarInfo, budget: Budget) -> dict[str, str]:
     """Return the ``path``, ``linkpath``, and ``size`` that an extension header defines for the next member."""
     content = _content(stream, header, MAX_EXTENDED_HEADER_BYTES)
     if header.type in _GNU_NAMES:
         return {_GNU_NAMES[header.type]: content.rstrip(b"\0").decode("utf-8", "surrogateescape")}
-    paths.add_pax_records(content)
+    budget.add_pax_records(content)
     records = _pax_records(content)
     known = {key: value for key, value in records.items() if key in _PAX_KEYS}
     if any(key.startswith("GNU.sparse") for key in records):
@@ -715,7 +722,7 @@ def _extended(member: tarfile.TarInfo, extension: Mapping[str, str]) -> tarfile.
     return member
 
 
-def _check_member(member: tarfile.TarInfo, path: str, links: set[str], paths: budget.Paths) -> None:
+def _check_member(member: tarfile.TarInfo, path: str, links: set[str], budget: Budget) -> None:
     """Refuse members that are not allowed in an archive.
 
     :param links: the paths of all links so far; the member's path is added if it is a link.
@@ -728,7 +735,7 @@ def _check_member(member: tarfile.TarInfo, path: str, links: set[str], paths: bu
     if links and not links.isdisjoint(_with_parents(path)):
         raise _bad_member(member.name, "would be unpacked through a link before it")
     if member.type in _LINKS:
-        paths.add_link(member.linkname)
+        budget.add_link(member.linkname)
         _check_link(member, path)
         links.add(path)
 

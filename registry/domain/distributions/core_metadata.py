@@ -19,7 +19,8 @@ from typing import Any, cast
 from packaging.metadata import RawMetadata, parse_email
 from packaging.specifiers import SpecifierSet
 
-from registry.domain.distributions import budget, filenames
+from registry.domain.distributions import filenames
+from registry.domain.distributions.budget import MAX_NESTING, Budget, is_nested_too_deeply
 from registry.domain.distributions.fields import INTRODUCED, SYNTAX, VERSIONS
 from registry.domain.distributions.gate import Check, Finding
 from registry.errors import InvalidDistribution
@@ -129,17 +130,21 @@ class CoreMetadata:
         return (self.version_pair or (0, 0)) >= (2, 2) and dynamic.isdisjoint(_READ_BY_INSTALLERS)
 
 
-def read(document: bytes) -> CoreMetadata:
+def read(document: bytes, budget: Budget | None = None) -> CoreMetadata:
     """Parse a core metadata document.
 
+    :param budget: of the file that contains it; by default, the document has one of its own.
     :raises InvalidDistribution: the document cannot be parsed, or exceeds a limit.
+    :raises Exhausted: the budget does not suffice to parse it, or to check the syntax of its values.
     """
+    budget = budget or Budget()
     head = _head(document)
+    budget.add_fields(head)
     parsed, unparsed = _parsed(head)
     present = {key: _stripped(value) for key, value in parsed.items()}
     known = {key: value for key, value in present.items() if _field(key) in INTRODUCED}
     fields = {key: value for key, value in known.items() if key in _OWN_CHECKS or value not in ("", "UNKNOWN")}
-    budget.refuse_values(_parsed_values(fields))
+    budget.add_values(_parsed_values(fields))
     malformed = frozenset(field for field in unparsed if field in INTRODUCED)
     described = _described(document, head, parsed)
     return CoreMetadata(document, cast(RawMetadata, fields), malformed, described, _end_of_fields(document, head))
@@ -307,8 +312,8 @@ def wrong_syntax(metadata: CoreMetadata) -> Iterator[Finding]:
         for item in dict.fromkeys(items) if is_checked else ():
             if len(item) > MAX_SYNTAX_LENGTH:
                 yield check.found(_titled(field), item, _AT_MOST_LENGTH)
-            elif budget.is_nested_too_deeply(item):
-                yield check.found(_titled(field), item, f"at most {budget.MAX_NESTING} nested parentheses")
+            elif is_nested_too_deeply(item):
+                yield check.found(_titled(field), item, f"at most {MAX_NESTING} nested parentheses")
             elif not SYNTAX[field].accepts(item):
                 yield check.found(_titled(field), item, SYNTAX[field].expected)
 

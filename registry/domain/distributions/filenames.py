@@ -11,7 +11,7 @@ from packaging.tags import Tag
 from packaging.utils import NormalizedName, canonicalize_name, is_normalized_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from registry.domain.distributions import budget
+from registry.domain.distributions.budget import MAX_FILENAME_TAGS
 from registry.errors import InvalidDistribution, Problem
 
 MAX_VALUE_LENGTH = 255  # of a name and of a version, as in an upload form
@@ -81,8 +81,8 @@ def _parse_wheel_stem(filename: str, stem: str) -> ParsedFilename:
     version = unescaped_version(spelled)
     if version is None:
         raise _wrong_filename(filename, "<name>-<version>-... with a version as in PEP 440")
-    if math.prod(part.count(".") + 1 for part in tags.split("-")) > budget.MAX_FILENAME_TAGS:
-        raise _wrong_filename(filename, f"at most {budget.MAX_FILENAME_TAGS} tags")
+    if math.prod(part.count(".") + 1 for part in tags.split("-")) > MAX_FILENAME_TAGS:
+        raise _wrong_filename(filename, f"at most {MAX_FILENAME_TAGS} tags")
     try:
         # Older tools wrote versions in any spelling; newer parsers accept only the normalized one.
         normalized_name, _, build, parsed_tags = parse_wheel_filename(f"{name}-{version}-{tags}.whl")

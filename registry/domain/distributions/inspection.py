@@ -19,12 +19,14 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from registry.domain.distributions import archives, core_metadata, filenames, installation, readmes, wheels
 from registry.domain.distributions.archives import Zip
+from registry.domain.distributions.budget import SECONDS, Budget, Exhausted
 from registry.domain.distributions.core_metadata import CoreMetadata, Description
 from registry.domain.distributions.filenames import Kind, ParsedFilename
 from registry.domain.distributions.gate import Check, Finding
 from registry.errors import InvalidDistribution, Problem, quoted
 
 MAX_PROBLEMS = 100  # of each weight
+OVER_BUDGET = f"the file has more to parse than takes {SECONDS:g} s, which exceeds the budget of an examination"
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -60,15 +62,20 @@ class Examination:
     :ivar refusals: the problems for which the file is refused, in the order of the checks; at most ``MAX_PROBLEMS``,
         plus one that stands for all others.
     :ivar remarks: the problems with which it is accepted, bounded alike.
+    :ivar description: of the file, even if there is no distribution.
     """
 
     distribution: Distribution | None
     refusals: tuple[Problem, ...]
     remarks: tuple[Problem, ...]
+    description: Description | None = None
 
     def strictly(self) -> Examination:
         """Return the result in a strict project, which refuses what is remarked."""
         return replace(self, refusals=bounded([*self.refusals, *self.remarks]), remarks=())
+
+
+NOTHING_FOUND = Examination(None, (), ())
 
 
 def bounded(problems: Sequence[Problem]) -> tuple[Problem, ...]:
@@ -81,24 +88,44 @@ def bounded(problems: Sequence[Problem]) -> tuple[Problem, ...]:
 
 def examine(file: BinaryIO, filename: str) -> Examination:
     """Examine a seekable file from start to end, whatever its current position."""
+    try:
+        return with_description_checked(parsed(file, filename, Budget()))
+    except Exhausted:
+        return Examination(None, InvalidDistribution(OVER_BUDGET).problems, ())
+
+
+def parsed(file: BinaryIO, filename: str, budget: Budget) -> Examination:
+    """Examine everything but the text of the description, for which there are programs of their own (``readmes``).
+
+    :raises Exhausted: the budget does not suffice.
+    """
     findings = _Findings()
     claimed = findings.result_of(Check.FILE_NAME, filenames.parse_filename, filename)
     kind = filenames.kind_of(filename)
     metadata = None
     if kind is Kind.WHEEL:
-        metadata = _examine_wheel(file, claimed, findings)
+        metadata = _examine_wheel(file, claimed, findings, budget)
     elif kind is Kind.SDIST:
-        metadata = _examine_sdist(file, filename, claimed, findings)
+        metadata = _examine_sdist(file, filename, claimed, findings, budget)
     distribution = _distribution(filename, kind, metadata) if kind and metadata else None
-    return Examination(distribution, bounded(findings.refusals), bounded(findings.remarks))
+    described = metadata.description if metadata else None
+    return Examination(distribution, bounded(findings.refusals), bounded(findings.remarks), described)
+
+
+def with_description_checked(examination: Examination) -> Examination:
+    """Return the result with the error in the description, if there is one."""
+    findings = _Findings(examination)
+    if examination.description is not None:
+        findings.add(unreadable_description(examination.description))
+    return replace(examination, refusals=bounded(findings.refusals), remarks=bounded(findings.remarks))
 
 
 class _Findings:
     """Collects what the checks of one file find: of each weight, up to one more than ``MAX_PROBLEMS``."""
 
-    def __init__(self) -> None:
-        self.refusals: list[Problem] = []
-        self.remarks: list[Problem] = []
+    def __init__(self, so_far: Examination = NOTHING_FOUND) -> None:
+        self.refusals = list(so_far.refusals)
+        self.remarks = list(so_far.remarks)
 
     def add(self, findings: Iterable[Finding], *, raised_by: Check = Check.ARCHIVE) -> None:
         """Add what a check yields; once there are ``MAX_PROBLEMS`` refusals, checks stop.
@@ -155,10 +182,12 @@ def _distribution(filename: str, kind: Kind, metadata: CoreMetadata) -> Distribu
     )
 
 
-def _examine_wheel(file: BinaryIO, claimed: ParsedFilename | None, findings: _Findings) -> CoreMetadata | None:
+def _examine_wheel(
+    file: BinaryIO, claimed: ParsedFilename | None, findings: _Findings, budget: Budget
+) -> CoreMetadata | None:
     if claimed is not None:
         findings.add(wheels.unknown_tags(claimed))
-    wheel = findings.result_of(Check.ARCHIVE, archives.open_zip, file)
+    wheel = findings.result_of(Check.ARCHIVE, archives.open_zip, file, budget)
     if wheel is None:
         return None
     folder = findings.result_of(Check.DIST_INFO, dist_info_folder, wheel)
@@ -169,7 +198,7 @@ def _examine_wheel(file: BinaryIO, claimed: ParsedFilename | None, findings: _Fi
     metadata = None
     if wheel.has_file(f"{folder}/METADATA"):
         document = findings.result_of(Check.ARCHIVE, wheel.read, f"{folder}/METADATA", core_metadata.MAX_BYTES)
-        metadata = _examine_metadata(document, claimed, findings)
+        metadata = _examine_metadata(document, claimed, findings, budget)
     if metadata is not None:
         findings.add(missing_license_files(metadata, f"{folder}/licenses", wheel.files))
     findings.add(installation.misplaced_data(wheel, folder))
@@ -208,10 +237,10 @@ def missing_documents(wheel: Zip, folder: str) -> Iterator[Finding]:
 
 
 def _examine_sdist(
-    file: BinaryIO, filename: str, claimed: ParsedFilename | None, findings: _Findings
+    file: BinaryIO, filename: str, claimed: ParsedFilename | None, findings: _Findings, budget: Budget
 ) -> CoreMetadata | None:
     read = read_zip_sdist if filename.endswith(".zip") else read_tar_sdist
-    top = findings.result_of(Check.ARCHIVE, read, file)
+    top = findings.result_of(Check.ARCHIVE, read, file, budget)
     if top is None:
         return None
     findings.add(wrong_top_folder(top.name, claimed))
@@ -219,26 +248,26 @@ def _examine_sdist(
         expected = f"a file in the top folder {quoted(top.name)}"
         findings.add([Check.DOCUMENT_MISSING.found("PKG-INFO", "", expected)])
         return None
-    metadata = _examine_metadata(top.content, claimed, findings)
+    metadata = _examine_metadata(top.content, claimed, findings, budget)
     if metadata is not None:
         findings.add(missing_license_files(metadata, top.name, top.files))
     return metadata
 
 
-def read_tar_sdist(file: BinaryIO) -> archives.TopFolder:
+def read_tar_sdist(file: BinaryIO, budget: Budget) -> archives.TopFolder:
     """Read the top folder and the ``PKG-INFO`` of a ``.tar.gz`` sdist.
 
     :raises InvalidDistribution: the archive is damaged or unsafe.
     """
-    return archives.read_tar_gz(file, "PKG-INFO", core_metadata.MAX_BYTES)
+    return archives.read_tar_gz(file, "PKG-INFO", core_metadata.MAX_BYTES, budget)
 
 
-def read_zip_sdist(file: BinaryIO) -> archives.TopFolder:
+def read_zip_sdist(file: BinaryIO, budget: Budget) -> archives.TopFolder:
     """Read the top folder and the ``PKG-INFO`` of a ``.zip`` sdist.
 
     :raises InvalidDistribution: the archive is damaged or unsafe.
     """
-    sdist = archives.open_zip(file)
+    sdist = archives.open_zip(file, budget)
     top = sdist.read_top_folder("PKG-INFO", core_metadata.MAX_BYTES)
     if sdist.unpacked_size <= wheels.MAX_DIGESTED_BYTES:
         for path in sdist.files:
@@ -252,15 +281,14 @@ def wrong_top_folder(folder: str, claimed: ParsedFilename | None) -> Iterator[Fi
 
 
 def _examine_metadata(
-    document: bytes | None, claimed: ParsedFilename | None, findings: _Findings
+    document: bytes | None, claimed: ParsedFilename | None, findings: _Findings, budget: Budget
 ) -> CoreMetadata | None:
     if document is None:
         return None
-    metadata = findings.result_of(Check.DOCUMENT_UNREADABLE, core_metadata.read, document)
+    metadata = findings.result_of(Check.DOCUMENT_UNREADABLE, core_metadata.read, document, budget)
     if metadata is not None:
         findings.add(core_metadata.findings(metadata))
         findings.add(disagreements(metadata, claimed))
-        findings.add(unreadable_description(metadata))
     return metadata
 
 
@@ -282,12 +310,12 @@ def missing_license_files(metadata: CoreMetadata, folder: str, files: Iterable[s
             yield Check.LICENSE_FILE_MISSING.found("License-File", path, f"a file in {quoted(folder)}")
 
 
-def unreadable_description(metadata: CoreMetadata) -> Iterator[Finding]:
+def unreadable_description(description: Description) -> Iterator[Finding]:
     """Yield the error in a description that is declared as reStructuredText and cannot be rendered.
 
     Markdown and plain text always render. Without a declared type, the standard falls back to plain text if the
     description is not valid reStructuredText, so it is accepted here; PyPI refuses it.
     """
-    fault = readmes.fault(metadata.description) if metadata.description.content_type else None
+    fault = readmes.fault(description) if description.content_type else None
     if fault is not None:
         yield Check.DESCRIPTION.found("Description", fault, "reStructuredText, as its type says")

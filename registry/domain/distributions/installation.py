@@ -47,6 +47,7 @@ def wrong_entry_points(wheel: Zip, folder: str) -> Iterator[Finding]:
     except UnicodeDecodeError as error:
         yield Check.ENTRY_POINTS_UNREADABLE.found("entry_points.txt", f"other bytes at {error.start}", "text in UTF-8")
     else:
+        wheel.budget.add_fields(text)
         yield from _wrong_lines(text)
 
 

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 from packaging.tags import Tag, parse_tag
 
-from registry.domain.distributions import archives, budget
+from registry.domain.distributions import archives
 from registry.domain.distributions.archives import MIB, Zip
+from registry.domain.distributions.budget import MAX_MEMBERS, MAX_TAGS, Budget
 from registry.domain.distributions.filenames import ParsedFilename
 from registry.domain.distributions.gate import Check, Finding
 from registry.errors import InvalidDistribution, Problem, quoted
@@ -78,7 +79,9 @@ def wrong_wheel_document(wheel: Zip, folder: str, claimed: ParsedFilename | None
 
     :raises InvalidDistribution: ``WHEEL`` cannot be read.
     """
-    fields = _wheel_fields(wheel.read(f"{folder}/WHEEL", MAX_WHEEL_BYTES))
+    text = _text("WHEEL", wheel.read(f"{folder}/WHEEL", MAX_WHEEL_BYTES))
+    wheel.budget.add_fields(text)
+    fields = _wheel_fields(text)
     yield from _contradictions(fields)
     version = fields.get("wheel-version", [""])[0]
     if not _VERSION.fullmatch(version):
@@ -88,13 +91,13 @@ def wrong_wheel_document(wheel: Zip, folder: str, claimed: ParsedFilename | None
     build = fields.get("build", [""])[0]
     if claimed is not None and build and build != claimed.build:
         yield Check.WHEEL_BUILD.found("WHEEL: Build", build, f"{quoted(claimed.build)} as in the file name")
-    yield from _wrong_tags(fields.get("tag", []), claimed)
+    yield from _wrong_tags(fields.get("tag", []), claimed, wheel.budget)
 
 
-def _wheel_fields(document: bytes) -> dict[str, list[str]]:
+def _wheel_fields(document: str) -> dict[str, list[str]]:
     """Return the values of each field, as pip reads them: those in front of the first line that is none."""
     fields: dict[str, list[str]] = {}
-    for name, value in HeaderParser().parsestr(_text("WHEEL", document)).items():
+    for name, value in HeaderParser().parsestr(document).items():
         fields.setdefault(name.lower(), []).append(value.strip())
     return fields
 
@@ -107,13 +110,15 @@ def _contradictions(fields: Mapping[str, list[str]]) -> Iterator[Finding]:
             yield Check.WHEEL_AMBIGUOUS.found(f"WHEEL: {field}", ", ".join(values), "there once")
 
 
-def _wrong_tags(lines: list[str], claimed: ParsedFilename | None) -> Iterator[Finding]:
+def _wrong_tags(lines: list[str], claimed: ParsedFilename | None, budget: Budget) -> Iterator[Finding]:
     def found(value: str, expected: str) -> Finding:
         return Check.WHEEL_TAG.found("WHEEL: Tag", value, expected)
 
-    if sum(math.prod(part.count(".") + 1 for part in line.split("-")) for line in lines) > budget.MAX_TAGS:
-        yield found(f"more than {budget.MAX_TAGS} tags", "one line for each tag of the file name")
+    count = sum(math.prod(part.count(".") + 1 for part in line.split("-")) for line in lines)
+    if count > MAX_TAGS:
+        yield found(f"more than {MAX_TAGS} tags", "one line for each tag of the file name")
         return
+    budget.add_tags(count)
     parsed = {line: _parsed(line) for line in lines}
     malformed = [line for line, tags in parsed.items() if not tags]
     for line in malformed:
@@ -203,7 +208,7 @@ def wrong_record(wheel: Zip, folder: str) -> Iterator[Finding]:
     unrecorded = {f"{folder}/{name}" for name in _UNRECORDED}
     recorded: dict[str, _Line] = {}
     document = wheel.read(f"{folder}/RECORD", MAX_RECORD_BYTES)
-    budget.refuse_record(document)
+    wheel.budget.add_record(document)
     yield from _read_lines(document, recorded)
     own = recorded.get(f"{folder}/RECORD")
     if own is not None and own.digest:
@@ -238,8 +243,8 @@ def _rows(document: bytes) -> Iterator[tuple[int, list[str]]]:
     rows = csv.reader(io.TextIOWrapper(io.BytesIO(document), "utf-8", newline=""))
     try:
         for count, row in enumerate(rows, 1):
-            if count > budget.MAX_MEMBERS:
-                raise _bad_record(f"more than {budget.MAX_MEMBERS} lines", "one line for each file")
+            if count > MAX_MEMBERS:
+                raise _bad_record(f"more than {MAX_MEMBERS} lines", "one line for each file")
             yield rows.line_num, row
     except UnicodeDecodeError:
         _text("RECORD", document)  # raises the refusal

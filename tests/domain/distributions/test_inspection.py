@@ -357,7 +357,7 @@ def test_every_problem_of_a_wheel_is_reported_at_once():
         ".dist-info folder", "Requires-Dist", "Requires-Python", "Name", "Version",
     ]  # fmt: skip
     assert [problem.field for problem in examination.remarks] == [
-        "platform tag", "Description", "License-File", "WHEEL: Tag", "RECORD", "RECORD", "RECORD", "RECORD",
+        "platform tag", "License-File", "WHEEL: Tag", "RECORD", "RECORD", "RECORD", "RECORD", "Description",
     ]  # fmt: skip
     assert examination.distribution is not None
     assert (examination.distribution.name, examination.distribution.version) == ("other", "2.0")
@@ -369,6 +369,15 @@ def test_a_wrong_name_does_not_keep_the_file_from_being_looked_at():
     assert [problem.field for problem in problems(built.content, built.filename)] == [
         "file name", "Requires-Python",
     ]  # fmt: skip
+
+
+def test_parts_within_their_bounds_are_refused_if_they_take_too_long_together():
+    extras = [f"Provides-Extra: x{number:019}" for number in range(25_000)]
+    built = build_wheel(headers=extras, record=b"a/b/c/d/e/f/g/h/i/j,,\n" * 100_000)
+
+    (problem,) = problems(built.content, built.filename)
+
+    assert problem.sentence == inspection.OVER_BUDGET
 
 
 def test_of_very_many_problems_the_first_are_reported():
