@@ -170,6 +170,7 @@ class Code(Enum):
     STORE_NOT_WRITABLE = "The package store cannot be written: {cause}."
     STORE_FULL = "The package store is full."
     DISK_FULL = "The disk is full."
+    EXAMINING_TOO_MUCH = "Too many large files are being examined."
     TOO_MUCH_AT_ONCE = "Uploads that are being received can have {maximum} bytes together."
 
 

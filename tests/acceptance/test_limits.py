@@ -531,3 +531,17 @@ def test_a_stop_without_work_is_quick_and_clean(start_server: StartServer) -> No
 
     assert status == 0
     assert "Traceback" not in server.log
+
+
+@needs_proc
+def test_a_crafted_file_keeps_the_server_busy_for_a_fraction_of_its_examination(server: RunningServer) -> None:
+    project = server.project()
+    marker = "(" * 20 + 'os_name == "posix"' + ")" * 20
+    crafted = build_wheel("crafted", requires_dist=[f"x{number}; {marker}" for number in range(8000)])
+    project.publish(build_wheel("warm"))
+    before = server.processor_seconds()
+
+    published = project.upload(crafted)
+
+    assert published.status_code == 201, published.text
+    assert server.processor_seconds() - before < 0.5  # its examination takes over a second

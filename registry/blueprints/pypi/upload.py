@@ -11,6 +11,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO
 
 from flask import Blueprint, Response, current_app, g, jsonify, make_response, request
@@ -35,8 +36,9 @@ from registry.blueprints.routing import PYPI
 from registry.database import utcnow
 from registry.domain import instance
 from registry.domain.access import Permission
+from registry.domain.distributions import examinations
 from registry.domain.packages import publishing, usage
-from registry.domain.packages.publishing import Upload
+from registry.domain.packages.publishing import Examine, Upload
 from registry.domain.packages.readmes import Readmes
 from registry.domain.packages.usage import Limit
 from registry.errors import BadRequest, Code, InvalidParameter, Problem, TooLarge
@@ -82,6 +84,7 @@ def routes(gate: Gate) -> Blueprint:
             published = publishing.publish(
                 received_upload(staged, allowed.file_bytes), project=project, principal=current_principal(),
                 storage=storage, max_size_bytes=allowed.file_bytes, now=utcnow(), limits=allowed.limits,
+                examine=_examine(),
             )  # fmt: skip
         if published.description is not None:
             _readmes().begin(published.description)
@@ -99,7 +102,7 @@ def routes(gate: Gate) -> Blueprint:
             received = received_upload(staged, allowed.file_bytes)
             remarks = publishing.validate(
                 received, project=project, principal=current_principal(), max_size_bytes=allowed.file_bytes,
-                limits=allowed.limits,
+                limits=allowed.limits, examine=_examine(),
             )  # fmt: skip
             return jsonify(
                 message="200 OK", name=received.name, version=received.version, filename=received.filename,
@@ -111,6 +114,10 @@ def routes(gate: Gate) -> Blueprint:
 
 def _remarks(remarks: tuple[Problem, ...]) -> dict[str, object]:
     return {"remarks": [remark.as_json() for remark in remarks]} if remarks else {}
+
+
+def _examine() -> Examine:
+    return partial(examinations.examine, caller=current_principal().label)
 
 
 def _readmes() -> Readmes:

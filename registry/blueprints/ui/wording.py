@@ -107,6 +107,7 @@ _SENTENCES = {
     Code.STORE_NOT_WRITABLE: _("The package store cannot be written: %(cause)s."),
     Code.STORE_FULL: _("The package store is full."),
     Code.DISK_FULL: _("The disk is full."),
+    Code.EXAMINING_TOO_MUCH: _("Too many large files are being examined."),
     Code.TOO_MUCH_AT_ONCE: _("Uploads that are being received can have %(maximum)s bytes together."),
 }
 

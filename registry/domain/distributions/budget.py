@@ -42,8 +42,13 @@ _FIELD_LINE, _FIELD_CHARACTER = 3.0, 0.02
 _TAG = 2.0
 
 
-class Exhausted(Exception):
+class Exhausted(InvalidDistribution):
     """What comes next would take longer than what is left of the budget."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"the file has more to parse than takes {SECONDS:g} s, which exceeds the budget of an examination"
+        )
 
 
 class Budget:

@@ -19,14 +19,13 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from registry.domain.distributions import archives, core_metadata, filenames, installation, readmes, wheels
 from registry.domain.distributions.archives import Zip
-from registry.domain.distributions.budget import SECONDS, Budget, Exhausted
+from registry.domain.distributions.budget import Budget, Exhausted
 from registry.domain.distributions.core_metadata import CoreMetadata, Description
 from registry.domain.distributions.filenames import Kind, ParsedFilename
 from registry.domain.distributions.gate import Check, Finding
 from registry.errors import InvalidDistribution, Problem, quoted
 
 MAX_PROBLEMS = 100  # of each weight
-OVER_BUDGET = f"the file has more to parse than takes {SECONDS:g} s, which exceeds the budget of an examination"
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -90,8 +89,8 @@ def examine(file: BinaryIO, filename: str) -> Examination:
     """Examine a seekable file from start to end, whatever its current position."""
     try:
         return with_description_checked(parsed(file, filename, Budget()))
-    except Exhausted:
-        return Examination(None, InvalidDistribution(OVER_BUDGET).problems, ())
+    except Exhausted as refusal:
+        return Examination(None, refusal.problems, ())
 
 
 def parsed(file: BinaryIO, filename: str, budget: Budget) -> Examination:
@@ -137,6 +136,8 @@ class _Findings:
                 self._note(finding)
                 if len(self.refusals) > MAX_PROBLEMS:
                     return
+        except Exhausted:
+            raise
         except InvalidDistribution as refusal:
             self._note_all(raised_by, refusal)
 
@@ -150,6 +151,8 @@ class _Findings:
         """Return the result of a step; if the step refuses the file, add its problems and return ``None``."""
         try:
             return step(*arguments, **options)
+        except Exhausted:
+            raise
         except InvalidDistribution as refusal:
             self._note_all(check, refusal)
             return None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import BinaryIO
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -68,6 +69,7 @@ FIELD_LENGTHS = {
     "description": 4000,
     "description_content_type": 128,
 }
+Examine = Callable[[BinaryIO, str], Examination]  # as ``inspection.examine`` does
 REPETITIONS = 3  # what is in the way of an upload may be deleted, and be published once more
 
 
@@ -272,7 +274,7 @@ class _Accepted:
 
 def publish(
     upload: Upload, *, project: Project, principal: Principal, storage: Storage, max_size_bytes: int, now: datetime,
-    limits: Collection[Limit] | None = None,
+    limits: Collection[Limit] | None = None, examine: Examine = inspection.examine,
 ) -> Publication:  # fmt: skip
     """Publish a file; nothing of a refused file is stored.
 
@@ -287,6 +289,7 @@ def publish(
     :raises StorageLimitReached: the storage limit of the project or an ancestor would be exceeded.
     :raises ValidationFailed: a field, a digest, or the file itself is invalid; see the message.
     :raises RecordNotFound: the project or user was deleted in the meantime.
+    :raises Unavailable: the store is, or too many files are being examined.
 
     GitLab, "Publish a PyPI package", except that the file is inspected and its digests are verified.
     """
@@ -295,7 +298,7 @@ def publish(
     if standing.file is not None:
         return _repeated(upload, standing.file, project)
     usage.refuse_growth(usage.limits_on(project.id) if limits is None else limits, upload.content.size_bytes)
-    distribution, remarks = accepted(upload, strictly=bool(project.strict_uploads))
+    distribution, remarks = accepted(upload, examine, strictly=bool(project.strict_uploads))
     if upload.fields is None:
         upload = described_by_itself(upload, distribution)
     upload.content.filename = upload.filename
@@ -320,7 +323,7 @@ def publish(
 
 def validate(
     upload: Upload, *, project: Project, principal: Principal, max_size_bytes: int,
-    limits: Collection[Limit] | None = None,
+    limits: Collection[Limit] | None = None, examine: Examine = inspection.examine,
 ) -> tuple[Problem, ...]:  # fmt: skip
     """Check an upload without storing it, and return the remarks; parameters and errors are those of ``publish``."""
     standing = read_standing(upload, project)
@@ -328,7 +331,7 @@ def validate(
     if standing.file is not None:
         return _repeated(upload, standing.file, project).remarks
     usage.refuse_growth(usage.limits_on(project.id) if limits is None else limits, upload.content.size_bytes)
-    return accepted(upload, strictly=bool(project.strict_uploads))[1]
+    return accepted(upload, examine, strictly=bool(project.strict_uploads))[1]
 
 
 def read_standing(upload: Upload, project: Project) -> Standing:
@@ -387,13 +390,13 @@ def refuse_too_large(upload: Upload, max_size_bytes: int) -> None:
         raise InvalidParameter("content is invalid")
 
 
-def accepted(upload: Upload, *, strictly: bool) -> tuple[Distribution, tuple[Problem, ...]]:
+def accepted(upload: Upload, examine: Examine, *, strictly: bool) -> tuple[Distribution, tuple[Problem, ...]]:
     """Inspect the file, compare it with the form, if there is one, and return the distribution and the remarks.
 
     :param strictly: whether remarks refuse the file.
     :raises InvalidDistribution: lists all problems of form and file.
     """
-    examination = inspection.examine(upload.content.file, upload.filename)
+    examination = examine(upload.content.file, upload.filename)
     if strictly:
         examination = examination.strictly()
     refusals = [*_refused_claims(upload, examination), *examination.refusals]
