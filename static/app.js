@@ -1,5 +1,5 @@
-// Enhancements of pages that work without scripts: copy buttons, confirmation dialogs, menus, tabs, suggested paths, and
-// times in the reader's time zone.
+// Enhancements of pages that work without scripts: copy buttons, confirmation dialogs, menus, tabs, suggested paths,
+// times in the reader's time zone, and results while typing.
 "use strict";
 
 for (const button of document.querySelectorAll("[data-copy]")) {
@@ -150,5 +150,147 @@ for (const all of document.querySelectorAll("input[data-select-all]")) {
   all.hidden = false;
   all.addEventListener("change", () => {
     for (const box of boxes) box.checked = all.checked;
+  });
+}
+
+// Results while typing in the search box: a combobox with a list of links, which keeps the focus in the box.
+for (const input of document.querySelectorAll("input[data-results]")) {
+  const list = document.getElementById(input.dataset.results);
+  const status = document.getElementById("search-status");
+  let request = new AbortController();
+  let timer;
+  let chosen = -1;
+
+  input.setAttribute("role", "combobox");
+  input.setAttribute("aria-autocomplete", "list");
+  input.setAttribute("aria-controls", list.id);
+  input.setAttribute("aria-expanded", "false");
+
+  const options = () => [...list.querySelectorAll("[role=option]")];
+
+  const show = (isShown) => {
+    list.hidden = !isShown;
+    input.setAttribute("aria-expanded", String(isShown));
+    choose(-1);
+    if (!isShown) status.textContent = "";
+  };
+
+  const choose = (index) => {
+    chosen = index;
+    input.removeAttribute("aria-activedescendant");
+    options().forEach((option, number) => {
+      option.setAttribute("aria-selected", String(number === index));
+      if (number !== index) return;
+      input.setAttribute("aria-activedescendant", option.id);
+      option.scrollIntoView({ block: "nearest" });
+    });
+  };
+
+  const element = (name, className, text = "") => {
+    const made = document.createElement(name);
+    made.className = className;
+    made.textContent = text;
+    return made;
+  };
+
+  const option = (url, name, beside, below) => {
+    const link = element("a", "search-result");
+    link.href = url;
+    link.tabIndex = -1;
+    link.setAttribute("role", "option");
+    const title = element("span", "search-result-title", name);
+    if (beside) title.append(" ", element("span", "muted", beside));
+    link.append(title);
+    if (below) link.append(element("span", "search-result-text muted", below));
+    return link;
+  };
+
+  const group = (label, links) => {
+    if (links.length === 0) return [];
+    const made = element("div", "search-group");
+    made.setAttribute("role", "group");
+    made.setAttribute("aria-label", label);
+    const title = element("div", "search-group-title", label);
+    title.setAttribute("aria-hidden", "true");
+    made.append(title, ...links);
+    return [made];
+  };
+
+  const fill = (found, text) => {
+    const all = new URL(input.form.action);
+    all.searchParams.set(input.name, text);
+    const groups = [
+      ...group(list.dataset.packages, found.packages.map((each) => option(each.url, each.name, each.version, each.project))),
+      ...group(list.dataset.groups, found.groups.map((each) => option(each.url, each.name, "", each.path))),
+      ...group(list.dataset.projects, found.projects.map((each) => option(each.url, each.name, "", each.path))),
+    ];
+    const isEmpty = groups.length === 0;
+    list.replaceChildren(...groups, isEmpty ? element("p", "search-none muted", list.dataset.none) : option(all.href, list.dataset.all));
+    options().forEach((each, number) => {
+      each.id = `${list.id}-${number}`;
+    });
+    show(true);
+    status.textContent = isEmpty ? list.dataset.none : list.dataset.some;
+  };
+
+  const search = async () => {
+    request.abort();
+    const text = input.value.trim();
+    if (text === "") {
+      show(false);
+      return;
+    }
+    request = new AbortController();
+    const url = new URL(input.dataset.resultsUrl, location.href);
+    url.searchParams.set("q", text);
+    try {
+      const response = await fetch(url, { signal: request.signal });
+      if (response.ok) fill(await response.json(), text);
+    } catch (error) {
+      if (error.name !== "AbortError") show(false); // the form still works
+    }
+  };
+
+  input.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(search, 150);
+  });
+  input.addEventListener("keydown", (event) => {
+    if (event.isComposing) return; // keys of an input method
+    const count = options().length;
+    if (event.key === "Escape" && !list.hidden) {
+      event.preventDefault();
+      event.stopPropagation();
+      show(false);
+    } else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && list.hidden) {
+      search();
+    } else if (event.key === "ArrowDown" && count) {
+      event.preventDefault();
+      choose((chosen + 1) % count);
+    } else if (event.key === "ArrowUp" && count) {
+      event.preventDefault();
+      choose(chosen < 1 ? count - 1 : chosen - 1);
+    } else if (event.key === "Enter" && chosen >= 0 && !list.hidden) {
+      event.preventDefault();
+      options()[chosen].click();
+    } else if (event.key === "Enter") {
+      clearTimeout(timer);
+      request.abort();
+    }
+  });
+  input.form.addEventListener("focusout", (event) => {
+    if (input.form.contains(event.relatedTarget)) return;
+    clearTimeout(timer);
+    request.abort();
+    show(false);
+  });
+  list.addEventListener("mousedown", (event) => event.preventDefault()); // the focus stays in the box
+  document.addEventListener("keydown", (event) => {
+    const isTyping = event.target.matches("input, textarea, select, [contenteditable]");
+    if (event.key !== "/" || isTyping || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    input.focus();
+    input.select();
   });
 }

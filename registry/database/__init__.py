@@ -52,6 +52,7 @@ from registry.database.schema import (
     snapshot,
     upgrade,
 )
+from registry.database.text_index import any_contains, folded
 from registry.database.transactions import (
     Pending,
     PendingKind,
@@ -97,6 +98,7 @@ __all__ = [
     "PendingKind",
     "Stage",
     "UTCDateTime",
+    "any_contains",
     "at_end",
     "begin_restoring",
     "changes_index",
@@ -108,6 +110,7 @@ __all__ = [
     "detach",
     "disconnect",
     "execute",
+    "folded",
     "hold",
     "holds_records",
     "immediate_look",

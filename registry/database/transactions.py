@@ -96,8 +96,9 @@ class Stage(enum.IntEnum):
     ACTIVITY = 2
     NAMES = 3
     LISTING = 4  # finds out whether the index changes; no other transaction commits changes of the same names
-    INDEX = 5
-    ACCESS = 6
+    SEARCH = 5
+    INDEX = 6
+    ACCESS = 7
 
 
 class Pending(Protocol):

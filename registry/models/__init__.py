@@ -31,6 +31,7 @@ from registry.models.packages import (
     Pipeline,
     ProtectionRule,
     ReservedName,
+    SearchedName,
     StorageUsage,
 )
 from registry.models.settings import GroupPackageSettings, InstanceSettings, UpstreamException, UpstreamMode
@@ -76,6 +77,7 @@ __all__ = [
     "RegistryAccess",
     "ReservedName",
     "Role",
+    "SearchedName",
     "SignInAddress",
     "SignInFailures",
     "StorageUsage",

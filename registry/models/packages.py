@@ -245,6 +245,23 @@ class ReservedName(Model):
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
 
+class SearchedName(Model):
+    """A package name of a project with at least one package, as the search compares it.
+
+    ``words`` is the summary of the version described last, folded. Migrations add an index of the parts of both texts,
+    which differs between databases; see ``registry.database.text_index``.
+    """
+
+    __tablename__ = "searched_names"
+    __table_args__ = (UniqueConstraint("project_id", "normalized_name"), AUTOINCREMENT)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"))
+    normalized_name: Mapped[str] = mapped_column(String(255))
+    words: Mapped[str] = mapped_column(Text)
+    described_at: Mapped[datetime] = mapped_column(UTCDateTime)  # when that version was published
+
+
 class ProtectionRule(Model):
     """The minimum roles for publishing and deleting packages of a project whose names match ``pattern``.
 

@@ -32,6 +32,7 @@ from tests.benchmarks import (
     bench_requests,
     bench_resolution,
     bench_scale,
+    bench_search,
     bench_start,
     bench_statements,
     bench_stores,
@@ -48,7 +49,7 @@ MIB = 1 << 20
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PARTS = (
     "requests", "mixed", "workers", "uploads", "peers", "resolution", "large-file", "start", "stores", "scale",
-    "statements", "pages", "bad-clients", "memory",
+    "statements", "pages", "search", "bad-clients", "memory",
 )  # fmt: skip
 
 SHARED_PROCESSORS = (
@@ -120,6 +121,9 @@ class Bench:
     def pages(self) -> Iterator[str]:
         options = self.options
         yield self._table(bench_pages.HEADING, bench_pages.run(self.folder, options.packages, options.files))
+
+    def search(self) -> Iterator[str]:
+        yield self._table(bench_search.HEADING, bench_search.run(self.folder))
 
     def bad_clients(self) -> Iterator[str]:
         answers: list[tuple[str, ...]] = []

@@ -10,10 +10,10 @@ from itertools import count, islice
 from pathlib import Path
 
 from flask import Flask
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from registry import create_app, database
-from registry.database import db, transaction
+from registry.database import db, execute, folded, transaction
 from registry.models import FileStatus, Package, PackageFile, PackageStatus, Project, User
 from tests.acceptance.servers import Namespace, RunningServer
 
@@ -34,17 +34,29 @@ def opened(instance: Path, **settings: str) -> Iterator[Flask]:
             db.engine.dispose()
 
 
-def add_packages(project: Project, releases: Iterable[tuple[str, str]], creator: User | None = None) -> None:
-    """A package for each name and version, a minute after the one before."""
+def add_packages(
+    project: Project, releases: Iterable[tuple[str, str]], creator: User | None = None, *, summary: str = ""
+) -> None:
+    """A package for each name and version, a minute after the one before; the search finds them, too."""
     made: Iterator[dict[str, object]] = (
         {
             "project_id": project.id, "name": name, "version": version, "normalized_name": name,
             "creator_id": None if creator is None else creator.id, "status": PackageStatus.DEFAULT,
-            "created_at": MOMENT + timedelta(minutes=number), "updated_at": MOMENT + timedelta(minutes=number),
+            "summary": summary, "created_at": MOMENT + timedelta(minutes=number),
+            "updated_at": MOMENT + timedelta(minutes=number),
         }
         for (name, version), number in zip(releases, count(), strict=False)
     )  # fmt: skip
     _insert(Package, made)
+    with transaction():
+        execute(_FIND_PACKAGES, {"of_project": project.id, "folded": folded(summary)})
+
+
+_FIND_PACKAGES = text(
+    "INSERT INTO searched_names (project_id, normalized_name, words, described_at)"
+    " SELECT project_id, normalized_name, :folded, MAX(created_at) FROM packages WHERE project_id = :of_project"
+    " GROUP BY project_id, normalized_name ON CONFLICT DO NOTHING"
+)
 
 
 def add_files(package: Package, numbers: Iterable[int]) -> None:

@@ -121,8 +121,8 @@ def addresses(world: World) -> list[str]:
              "?page=x")  # fmt: skip
     return [
         "/", "/explore", "/explore?search=tools", "/explore?page=2", "/explore/groups", "/explore/groups?search=res",
-        "/dashboard/groups", "/search?search=tools", "/search?search=acme/tools", "/search?search=",
-        "/search?search=%3Cb%3E",
+        "/dashboard/groups", "/search?q=tools", "/search?q=acme/tools", "/search?q=",
+        "/search?q=%3Cb%3E",
         "/acme", "/acme/?tab=groups", "/acme?tab=groups", "/acme?search=note", "/groups/acme", "/acme/research",
         "/acme/research/deep",
         "/open", "/inner", "/spare", "/acme/tools", "/acme/tools/", "/acme/empty", "/acme/attic",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, redirect, render_template, url_for
+from flask import Blueprint, jsonify, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from registry.blueprints.auth.permits import Gate
@@ -13,8 +13,14 @@ from registry.domain import access, namespaces
 from registry.domain.access import Permission
 from registry.domain.namespaces import NamespaceFilter
 from registry.domain.packages import lists
-from registry.domain.paging import Page, page
+from registry.domain.packages import search as package_search
+from registry.domain.packages.search import FoundName
+from registry.domain.paging import Listing, Page, first, page
 from registry.models import Group, Namespace, Project
+
+# Of each kind, while typing.
+MOST_NAMES = 8
+MOST_NAMESPACES = 4
 
 
 def routes(gate: Gate) -> Blueprint:
@@ -48,25 +54,69 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/search")
     @gate(Permission.READ_VISIBLE)
     def search() -> Response | str:
-        """Search groups and projects by part of the name or path; a full path redirects to its page."""
-        text = search_text()
+        """Search package names, groups, and projects; the full path of a group or project redirects to its page."""
+        text = search_text("q")
         path = text.strip("/")
         exact = namespaces.visible_at(path, Namespace, principal()) if "/" in path else None
         if exact is not None:
             return redirect(url_for("ui.namespaces.home", namespace=exact), 303)
-        wanted = NamespaceFilter(search=text, order_by="name")
-        size = pagination.PAGE_SIZE
-        found_groups = page(namespaces.groups(principal(), wanted), 1, size)
-        found_projects = page(namespaces.projects(principal(), wanted), 1, size)
+        found_names = pagination.page(package_search.names(principal(), text))
+        found_groups, found_projects = (page(listing, 1, pagination.PAGE_SIZE) for listing in _namespaces(text))
         return render_template(
             "ui/explore/search.html",
             text=text,
+            names=found_names,
+            packages=package_search.described(found_names.items),
             groups=found_groups,
             projects=found_projects,
+            name_url=name_url,
             **described(found_groups, found_projects),
         )
 
+    @blueprint.get("/search.json")
+    @gate(Permission.READ_VISIBLE)
+    def search_while_typing() -> Response:
+        """Return the best matches of the same search, as the search box of every page shows them."""
+        text = search_text("q")
+        found_names, _ = first(package_search.names(principal(), text), MOST_NAMES)
+        (found_groups, _), (found_projects, _) = (first(listing, MOST_NAMESPACES) for listing in _namespaces(text))
+        return jsonify(
+            packages=[_name_as_json(found) for found in package_search.described(found_names)],
+            groups=[_namespace_as_json(group) for group in found_groups],
+            projects=[_namespace_as_json(project) for project in found_projects],
+        )
+
     return blueprint
+
+
+def _namespaces(text: str) -> tuple[Listing[Group], Listing[Project]]:
+    """Select the groups and the projects that match the text, the best matches first."""
+    wanted = NamespaceFilter(search=text, order_by="match")
+    return namespaces.groups(principal(), wanted), namespaces.projects(principal(), wanted)
+
+
+def _name_as_json(found: FoundName) -> dict[str, str]:
+    return {
+        "name": found.latest.name,
+        "version": found.latest.version,
+        "summary": found.latest.summary,
+        "status": found.status,
+        "project": found.project.full_path,
+        "url": name_url(found),
+    }
+
+
+def _namespace_as_json(namespace: Namespace) -> dict[str, str]:
+    return {
+        "name": namespace.name,
+        "path": namespace.full_path,
+        "url": url_for("ui.namespaces.home", namespace=namespace),
+    }
+
+
+def name_url(found: FoundName) -> str:
+    """Return the URL of the page of a package name."""
+    return url_for("ui.packages.package_name", project=found.project, name=found.latest.normalized_name)
 
 
 def described(*pages: Page[Namespace]) -> dict[str, object]:

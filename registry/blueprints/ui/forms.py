@@ -78,9 +78,9 @@ def storable(value: Any) -> Any:
     return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
 
 
-def search_text() -> str:
-    """Return the search text in ``?search=``."""
-    return str(storable(request.args.get("search", "").strip()))
+def search_text(name: str = "search") -> str:
+    """Return the search text in the query parameter of this name."""
+    return str(storable(request.args.get(name, "").strip()))
 
 
 def text(field: StringField) -> str:

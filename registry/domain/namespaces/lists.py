@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import SQLColumnExpression, case, false, func, or_, select
 from sqlalchemy.orm import selectinload
 
 from registry.database import contains, db
@@ -26,6 +26,7 @@ class NamespaceFilter:
     :param search: part of the name or path; case-insensitive.
     :param role: minimum role of the caller, by membership.
     :param joined_only: only those that the caller is a member of.
+    :param order_by: a column, or ``match`` for the best matches of the search first, without a search none.
     """
 
     search: str = ""
@@ -155,7 +156,9 @@ def _narrowed(
     listing: Listing[GroupOrProject], kind: type[GroupOrProject], principal: Principal, wanted: NamespaceFilter
 ) -> Listing[GroupOrProject]:
     listing = listing.where(access.visible(principal))
-    if wanted.search:
+    if not wanted.search and wanted.order_by == "match":
+        listing = listing.where(false())
+    elif wanted.search:
         path = Namespace.full_path if "/" in wanted.search else Namespace.path
         listing = listing.where(contains(Namespace.name, wanted.search) | contains(path, wanted.search))
     if wanted.visibility is not None:
@@ -164,6 +167,23 @@ def _narrowed(
         listing = listing.where(access.joined(principal))
     if wanted.role > Role.NO_ACCESS:
         listing = listing.where(access.has_role(principal, wanted.role))
-    order = func.lower(Namespace.name) if wanted.order_by == "name" else getattr(kind, wanted.order_by)
-    keys = (order, kind.id)
+    keys = (*_order(kind, wanted), kind.id)
     return listing.order_by(*(key.desc() for key in keys) if wanted.descending else keys)
+
+
+def _order(kind: type[GroupOrProject], wanted: NamespaceFilter) -> tuple[SQLColumnExpression[Any], ...]:
+    name = func.lower(Namespace.name)
+    match wanted.order_by:
+        case "name":
+            return (name,)
+        case "match":
+            text = wanted.search.lower()
+            path = Namespace.full_path_key if "/" in text else func.lower(Namespace.path)
+            rank = case(
+                (or_(path == text, name == text), 0),
+                (or_(path.startswith(text, autoescape=True), name.startswith(text, autoescape=True)), 1),
+                else_=2,
+            )
+            return rank, func.length(Namespace.full_path), Namespace.full_path_key
+        case column:
+            return (getattr(kind, column),)

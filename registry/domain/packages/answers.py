@@ -7,11 +7,13 @@ one of these functions. The lists of names depend on which names there are in ea
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from datetime import datetime
 from typing import ClassVar
 
 from sqlalchemy import bindparam, exists, func, or_, select
 
-from registry.database import Stage, at_end, changes_index, changes_name, constant, execute
+from registry.database import Stage, at_end, changes_index, changes_name, constant, execute, folded
+from registry.domain.packages import name_index
 from registry.models import Package, PackageStatus
 
 
@@ -20,15 +22,18 @@ def note_change(normalized_name: str) -> None:
     changes_name(normalized_name)
 
 
-def note_added(project_id: int, name: str, normalized_name: str) -> None:
-    """Note that the present transaction adds a package."""
+def note_added(project_id: int, name: str, normalized_name: str, summary: str, published_at: datetime) -> None:
+    """Note that the present transaction adds a package, which the search then finds."""
     changes_name(normalized_name)
-    at_end(_Listing).add(project_id, name, normalized_name, added=1)
+    listing = at_end(_Listing)
+    listing.add(project_id, name, normalized_name, added=1)
+    listing.described[project_id, normalized_name] = (summary, published_at)
 
 
 def note_deleted(package: Package) -> None:
-    """Note that the present transaction deletes a package."""
+    """Note that the present transaction deletes a package, which the search no longer finds."""
     changes_name(package.normalized_name)
+    name_index.note_deleted(package.project_id, package.normalized_name)
     at_end(_Listing).add(package.project_id, package.name, package.normalized_name, added=0)
 
 
@@ -44,21 +49,31 @@ class _Listing:
     def __init__(self) -> None:
         self._added: Counter[tuple[int, str]] = Counter()
         self._spellings: defaultdict[str, set[str]] = defaultdict(set)
+        self.described: dict[tuple[int, str], tuple[str, datetime]] = {}
 
     def add(self, project_id: int, name: str, normalized_name: str, *, added: int) -> None:
         self._added[project_id, normalized_name] += added
         self._spellings[normalized_name].add(name)
 
     def apply(self) -> None:
-        if not all(self._is_same(project_id, name, added) for (project_id, name), added in self._added.items()):
+        is_same = True
+        for (project_id, name), added in self._added.items():
+            if is_same or (project_id, name) in self.described:
+                is_same &= self._is_same(project_id, name, added)
+        if not is_same:
             changes_index()
 
     def _is_same(self, project_id: int, normalized_name: str, added: int) -> bool:
         name, *others = self._spellings[normalized_name]
-        if others:
-            return False
-        asked = {"project_id": project_id, "normalized_name": normalized_name, "name": name, "number": added + 1}
-        return bool(execute(_IS_SAME, asked).scalar())
+        summary, published_at = self.described.get((project_id, normalized_name), ("", None))
+        asked = {
+            "project_id": project_id, "normalized_name": normalized_name, "name": name, "number": added + 1,
+            "words": folded(summary), "described_at": published_at,
+        }  # fmt: skip
+        row = execute(_IS_SAME, asked).one()
+        if published_at is not None and not row.is_found:
+            name_index.note_described(project_id, normalized_name, summary, published_at)
+        return bool(row.is_same) and not others
 
 
 _packages = Package.__table__
@@ -73,10 +88,13 @@ _in_project = (
     .subquery()
 )
 _IS_SAME = select(
-    (select(func.count()).select_from(_in_project).scalar_subquery() == bindparam("number"))
-    # Two ranges of an index; all spellings unlike one would be none.
-    & ~or_(
-        exists().where(*_of_name, _packages.c.name < bindparam("name")),
-        exists().where(*_of_name, _packages.c.name > bindparam("name")),
-    )
+    (
+        (select(func.count()).select_from(_in_project).scalar_subquery() == bindparam("number"))
+        # Two ranges of an index; all spellings unlike one would be none.
+        & ~or_(
+            exists().where(*_of_name, _packages.c.name < bindparam("name")),
+            exists().where(*_of_name, _packages.c.name > bindparam("name")),
+        )
+    ).label("is_same"),
+    name_index.IS_FOUND.label("is_found"),
 )

@@ -24,7 +24,7 @@ from registry.domain.distributions.core_metadata import Description
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.distributions.gate import Check, Finding
 from registry.domain.distributions.inspection import Distribution, Examination
-from registry.domain.packages import answers, reserved, usage
+from registry.domain.packages import answers, name_index, reserved, usage
 from registry.domain.packages.names import is_valid_version
 from registry.domain.packages.protection import PushRule, refuse_protected
 from registry.domain.packages.usage import Limit
@@ -110,7 +110,7 @@ _IS_LIVE_PACKAGE = and_(
 )
 _LIVE_FILE = select(_files.c.id, _files.c.sha256).where(_IS_LIVE_FILE)
 _LIVE_PACKAGE = (
-    select(_packages.c.id, _packages.c.created_at)
+    select(_packages.c.id, _packages.c.created_at, _packages.c.summary)
     .where(_IS_LIVE_PACKAGE)
     .with_for_update()  # waits for a concurrent deletion, after which a new package is created
 )
@@ -573,10 +573,14 @@ def _package_id(publication: _Accepted) -> int:
     if package is not None:
         times["created_at"] = min(package.created_at, publication.published_at)
         execute(_CHANGE_PACKAGE, {"package_id": package.id, **fields, **times})
+        if package.summary != fields["summary"]:
+            name_index.note_described(
+                project_id, canonicalize_name(upload.name), fields["summary"], times["created_at"]
+            )
         package_id: int = package.id
         return package_id
     normalized_name = canonicalize_name(upload.name)
-    answers.note_added(project_id, upload.name, normalized_name)
+    answers.note_added(project_id, upload.name, normalized_name, fields["summary"], times["created_at"])
     created = {"normalized_name": normalized_name, "creator_id": publication.principal.user_id}
     added = execute(_ADD_PACKAGE, {**key, **created, **fields, **times, "of_name": normalized_name}).one()
     if added.has_advisories:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from packaging.version import Version
 from sqlalchemy import and_, func, select
@@ -12,6 +13,16 @@ from sqlalchemy import and_, func, select
 from registry.database import db
 from registry.domain.packages.names import version_key
 from registry.models import FileStatus, Package, PackageFile, PackageStatus, Project
+
+VERSION_COLUMNS = (
+    Package.id,
+    Package.name,
+    Package.version,
+    Package.created_at,
+    Package.creator_id,
+    func.count(PackageFile.id).label("files"),
+    func.count(PackageFile.yanked_reason).label("yanked"),
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,12 @@ class PublishedVersion:
     creator_id: int | None
     is_yanked: bool
 
+    @classmethod
+    def from_row(cls, row: Any) -> PublishedVersion:
+        """Return the version in a row of ``VERSION_COLUMNS``, which a statement groups by package."""
+        is_yanked = bool(row.files) and row.files == row.yanked
+        return cls(row.id, row.name, row.version, row.created_at, row.creator_id, is_yanked)
+
     @property
     def is_prerelease(self) -> bool:
         """Whether installers choose it only if asked to, or if there is nothing else (PEP 440)."""
@@ -38,15 +55,7 @@ class PublishedVersion:
 def of_name(project: Project, normalized_name: str) -> list[PublishedVersion]:
     """Return the versions of a name, in any spelling, from newest to oldest by PEP 440, in one statement."""
     rows = db.session.execute(
-        select(
-            Package.id,
-            Package.name,
-            Package.version,
-            Package.created_at,
-            Package.creator_id,
-            func.count(PackageFile.id).label("files"),
-            func.count(PackageFile.yanked_reason).label("yanked"),
-        )
+        select(*VERSION_COLUMNS)
         .outerjoin(PackageFile, and_(PackageFile.package_id == Package.id, PackageFile.status == FileStatus.DEFAULT))
         .where(
             Package.project_id == project.id,
@@ -56,12 +65,7 @@ def of_name(project: Project, normalized_name: str) -> list[PublishedVersion]:
         .group_by(Package.id)
         .order_by(Package.id)
     )
-    found = [
-        PublishedVersion(
-            row.id, row.name, row.version, row.created_at, row.creator_id, bool(row.files) and row.files == row.yanked
-        )
-        for row in rows
-    ]
+    found = map(PublishedVersion.from_row, rows)
     return sorted(found, key=lambda each: (version_key(each.version), each.id), reverse=True)
 
 

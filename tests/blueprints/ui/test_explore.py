@@ -85,7 +85,7 @@ def test_any_page_number_gets_a_page(browser, open_group, page):
     assert browser.get(f"/explore?page={page}").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/explore", "/explore/groups", "/search?search=e", "/open"])
+@pytest.mark.parametrize("path", ["/explore", "/explore/groups", "/search?q=e", "/open"])
 def test_the_number_of_statements_does_not_grow_with_the_list(browser_of, owner, open_group, statements, path):
     browser = browser_of(owner)
     browser.get(path)
@@ -103,17 +103,17 @@ def test_the_number_of_statements_does_not_grow_with_the_list(browser_of, owner,
 
 
 def test_search_finds_groups_and_projects_by_name_or_path(browser, open_group):
-    assert rows(browser.get("/search?search=LIB")) == ["Open / Library"]
-    assert rows(browser.get("/search?search=open")) == ["Open"]
+    assert rows(browser.get("/search?q=LIB")) == ["Open / Library"]
+    assert rows(browser.get("/search?q=open")) == ["Open"]
 
 
 def test_a_search_for_a_full_path_leads_to_its_page(browser_of, owner, project):
-    assert browser_of(owner).get("/search?search=ACME/tools").location == "/acme/tools"
+    assert browser_of(owner).get("/search?q=ACME/tools").location == "/acme/tools"
 
 
 @pytest.mark.parametrize("path", ["acme/tools", "nowhere/at-all"])
 def test_a_search_for_a_hidden_path_finds_nothing(browser, project, path):
-    page = browser.get("/search", query_string={"search": path})
+    page = browser.get("/search", query_string={"q": path})
 
     assert page.status_code == 200
     assert rows(page) == []
@@ -121,7 +121,7 @@ def test_a_search_for_a_hidden_path_finds_nothing(browser, project, path):
 
 @pytest.mark.parametrize("text", ["%", "_", "\\", "'", "\x00", "<b>", "a" * 3000, "/", "//", "日本語"])
 def test_any_text_can_be_searched_for(browser, open_group, text):
-    assert browser.get("/search", query_string={"search": text}).status_code == 200
+    assert browser.get("/search", query_string={"q": text}).status_code == 200
 
 
 def test_a_group_shows_projects_and_subgroups_that_the_viewer_can_see(browser, open_group):

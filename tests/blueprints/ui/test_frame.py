@@ -31,7 +31,7 @@ def world(owner, group, project):
 
 
 PAGES = [
-    "/", "/dashboard/groups", "/explore", "/explore/groups", "/search?search=ac", "/search?search=%3Cb%3E", "/acme",
+    "/", "/dashboard/groups", "/explore", "/explore/groups", "/search?q=ac", "/search?q=%3Cb%3E", "/acme",
     "/acme?tab=groups", "/acme?search=nothing", "/acme/inner", "/acme/tools", "/acme/legacy", "/olivia", "/groups/new",
     "/projects/new", "/groups/acme/-/edit", "/acme/tools/edit", "/groups/acme/-/delete", "/acme/tools/-/delete",
     "/acme/tools/-/project_members", "/groups/acme/-/group_members", "/acme/tools/-/usage_quotas",
@@ -115,7 +115,7 @@ def test_static_files_are_kept_by_an_address_that_changes_with_their_content(bro
 
 
 def test_control_characters_do_not_break_a_page(browser, app):
-    page = browser.get("/search?search=%00%0b%1b%C2%85%EF%BF%BE")
+    page = browser.get("/search?q=%00%0b%1b%C2%85%EF%BF%BE")
 
     assert page.tree is not None
 
