@@ -57,7 +57,7 @@ class Rules:
     """The effective rules of a project or group; patterns and exceptions outermost first.
 
     :ivar forwards: whether the public index is used at all.
-    :ivar exceptions: includes those that have expired.
+    :ivar exceptions: includes those that have expired; none if there is nothing to except from.
     """
 
     forwards: Placed[bool]
@@ -70,18 +70,22 @@ class Rules:
 
 
 def rules_of(namespace: Namespace) -> Rules:
-    """Return the rules of a group, or for a project of its direct parent group, in three statements at any depth."""
+    """Return the rules of a group, or for a project of its direct parent group.
+
+    Takes three statements at any depth, and two if no files are withheld by their age.
+    """
     group_id = namespace.id if isinstance(namespace, Group) else namespace.parent_id
     instance = InstanceSettings.current()
     path = [] if group_id is None else levels(group_id, *_SETTINGS)
+    minimum_age, fixed_date = _nearest(MINIMUM_AGE, instance, path), _nearest(FIXED_DATE, instance, path)
     return Rules(
         forwards=_nearest(FORWARDING, instance, path),
         mode=_nearest(UPSTREAM_MODE, instance, path),
-        minimum_age_days=_nearest(MINIMUM_AGE, instance, path),
-        fixed_date=_nearest(FIXED_DATE, instance, path),
+        minimum_age_days=minimum_age,
+        fixed_date=fixed_date,
         blocked=_patterns(BLOCKED, instance, path),
         allowed=_patterns(ALLOWED, instance, path),
-        exceptions=_exceptions(path),
+        exceptions=_exceptions(path) if minimum_age.value or fixed_date.value else (),
     )
 
 

@@ -66,6 +66,8 @@ def test_an_exception_ends_at_its_moment(line: list[Group]) -> None:
     with transaction():
         db.session.add(UpstreamException(group_id=line[0].id, pattern="numpy", reason="needed", expires_at=NOW))
 
+    change(cascade.MINIMUM_AGE, line[0], 7)
+
     (exception,) = rules_of(line[0]).exceptions
 
     assert exception.counts_at(NOW - timedelta(seconds=1))
@@ -73,6 +75,7 @@ def test_an_exception_ends_at_its_moment(line: list[Group]) -> None:
 
 
 def test_the_number_of_statements_does_not_depend_on_the_depth(line: list[Group], statements: list[str]) -> None:
+    change(cascade.MINIMUM_AGE, line[0], 7)
     counts = []
     for group in line:
         db.session.expunge_all()
