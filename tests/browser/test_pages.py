@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from registry.blueprints.ui.help import CHAPTERS
 from tests.acceptance.servers import RunningServer
-from tests.browser.windows import DARK, LIGHT, NARROW, WIDE, Desk, Look, Window, parse
+from tests.browser.windows import DARK, LIGHT, MIDDLE, NARROW, WIDE, Desk, Look, Window, parse
 from tests.browser.world import World, furnish
 
 # Name of the page → its address; braces enclose numbers of the world.
@@ -116,19 +116,19 @@ def test_a_page_is_as_it_should_be(
     window = desk.window(reader, look)
 
     parse(window.open(address.format(**vars(world)), status))
-    too_wide = photographed(window, name)
+    does_not_fit = photographed(window, name)
     window.unfold()
 
-    assert [*window.problems, *too_wide, *window.unreachable(), *window.barriers()] == []
+    assert [*window.problems, *does_not_fit, *window.unreachable(), *window.barriers()] == []
 
 
 def photographed(window: Window, name: str) -> list[str]:
-    """The elements that are too wide for a wide or a narrow window."""
+    """Elements that are too wide for the window, and words that are broken to fit, at each width."""
     found = []
-    for width in (WIDE, NARROW):
+    for width in (WIDE, MIDDLE, NARROW):
         window.resize(width)
         window.screenshot(name)
-        found += window.too_wide()
+        found += [f"{width}: {fault}" for fault in (*window.too_wide(), *window.broken())]
     window.resize(WIDE)
     return found
 

@@ -14,14 +14,37 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 from tests.acceptance.servers import RunningServer
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
-WIDE, NARROW = 1280, 320
+WIDE, MIDDLE, NARROW = 1280, 768, 320
 HEIGHT = 800
 PATIENCE_MS = 20_000  # machines that run tests are busy
 SERIOUS = ("serious", "critical")
 _UNFOLD = """document.querySelectorAll("details:not(.confirm):not(.menu)").forEach((part) => { part.open = true; })"""
 _TOO_WIDE = """() => [...document.querySelectorAll("body *")]
+    .filter((element) => {
+        for (let part = element.parentElement; part; part = part.parentElement)
+            if (part !== document.body && getComputedStyle(part).overflowX !== "visible") return false;
+        return true;
+    })
     .filter((element) => element.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
     .map((element) => element.outerHTML.slice(0, 120)).slice(0, 5)"""
+
+# Identifiers in code, and words of more than 24 characters, can be longer than a line.
+_BROKEN = """() => {
+    const found = [], range = document.createRange();
+    const lines = () => new Set([...range.getClientRects()].map((part) => Math.round(part.top / 4))).size;
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        const text = texts.currentNode, element = text.parentElement;
+        if (!element.checkVisibility() || element.closest("code, pre, .visually-hidden")) continue;
+        const pattern = element.closest(".btn, button") ? /\\S.*\\S/g : /(?<!\\S)[A-Za-z0-9]{2,24}(?!\\S)/g;
+        for (const word of text.data.matchAll(pattern)) {
+            range.setStart(text, word.index);
+            range.setEnd(text, word.index + word[0].length);
+            if (lines() > 1) found.push(`${word[0]} in ${element.outerHTML.slice(0, 120)}`);
+        }
+    }
+    return found.slice(0, 5);
+}"""
 
 _UNREACHABLE = """[...document.querySelectorAll("a, button, input, select, textarea, summary, [onclick]")]
     .filter((element) => element.checkVisibility({ visibilityProperty: true }) && !element.disabled)
@@ -92,6 +115,10 @@ class Window:
         if self.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"):
             return []
         return [f"too wide: {element}" for element in self.page.evaluate(_TOO_WIDE)] or ["too wide"]
+
+    def broken(self) -> list[str]:
+        """Words and buttons whose text continues on another line."""
+        return [f"broken: {word}" for word in self.page.evaluate(_BROKEN)]
 
     def unreachable(self) -> list[str]:
         """Visible controls that Tab does not lead to, or not in the order of the page."""
