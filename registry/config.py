@@ -348,6 +348,13 @@ SETTINGS = (
         "Whether requests are answered with 404 while the upstream is known to be away",
     ),
     Setting(
+        "UPSTREAM_CACHE_SIZE",
+        str(20 << 30),
+        _whole_number(0),
+        "a whole number of bytes, 0 to keep none",
+        "Largest total of the files of that index that are kept, in bytes",
+    ),
+    Setting(
         "MAX_FILE_SIZE",
         "5368709120",
         _whole_number(0),

@@ -35,6 +35,8 @@ from registry.domain.packages.about import Documents
 from registry.domain.packages.downloads import Tally
 from registry.domain.packages.readmes import Readmes
 from registry.domain.reachability import Upstream
+from registry.domain.upstream.client import PublicIndex
+from registry.domain.upstream.files import Files
 from registry.errors import Code, DiskFull, RegistryError, Unavailable, is_disk_full
 from registry.metrics import Metrics
 from registry.server import SMALL_BODY_BYTES
@@ -86,10 +88,21 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
     app.before_request(_refuse_large_body)
     database.init_app(app)
     app.extensions["upstream"] = Upstream(values["UPSTREAM_URL"], is_checked=values["UPSTREAM_CHECK"])
+    public_index = PublicIndex(values["UPSTREAM_URL"], connections=values["THREADS"])
     app.extensions["downloads"] = Tally()
     app.extensions["metrics"] = Metrics(app.extensions["downloads"].note)
     app.extensions["admissions"] = Admissions(app.config["TOKEN_KEY"])
     app.extensions["storage"] = open_storage(values["STORAGE_URL"], values)
+    app.extensions["upstream_files"] = Files(
+        public_index,
+        app.extensions["storage"],
+        context=app.app_context,
+        cache_bytes=values["UPSTREAM_CACHE_SIZE"],
+        largest_bytes=values["MAX_FILE_SIZE"],
+        request_threads=values["THREADS"],
+        count=app.extensions["metrics"].count_fetched,
+    )
+    app.extensions["metrics"].on_use = app.extensions["upstream_files"].note_use
     app.extensions["receptions"] = Receptions(values["INSTANCE_PATH"] / "receiving", values["MAX_RECEIVING_SIZE"])
     app.extensions["readmes"] = Readmes(app.extensions["storage"])
     app.extensions["documents"] = Documents(app.extensions["storage"])

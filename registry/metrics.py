@@ -61,6 +61,18 @@ class Forward:
 
 
 @dataclass(frozen=True)
+class UpstreamDownload:
+    """A file of the upstream index was requested; it counts if the response delivers the entire file.
+
+    :ivar is_kept: whether it was in the store; otherwise, it is fetched.
+    """
+
+    sha256: str
+    size_bytes: int
+    is_kept: bool
+
+
+@dataclass(frozen=True)
 class AuthFailure:
     """Authentication or authorization failed."""
 
@@ -80,7 +92,10 @@ class Metrics:
     """The metrics of this process, which are combined with those of other processes if there are several.
 
     :param on_download: called with the file id for each download of a package file.
+    :ivar on_use: called with the digest for each file of the upstream index that was given out from the store.
     """
+
+    on_use: Callable[[str], None]
 
     def __init__(self, on_download: Callable[[int], None]) -> None:
         self._on_download = on_download
@@ -102,6 +117,15 @@ class Metrics:
         self._downloads = self._counter("registry_downloads", "Package files given out as a whole")
         self._download_bytes = self._counter("registry_download_bytes", "Bytes of package files given out as a whole")
         self._forwards = self._counter("registry_forwards", "Requests sent to the upstream index")
+        self._upstream_files = self._counter(
+            "registry_upstream_files", "Files of the upstream index given out: kept (hit) or fetched (miss)", "origin"
+        )
+        self._upstream_file_bytes = self._counter(
+            "registry_upstream_file_bytes", "Bytes of files of the upstream index given out", "origin"
+        )
+        self._fetched_bytes = self._counter(
+            "registry_upstream_fetched_bytes", "Bytes of files received from the upstream index"
+        )
         self._failures = self._counter("registry_auth_failures", "Requests refused for who asked", "reason")
         self._connections = Gauge(
             "registry_database_connections_in_use",
@@ -159,8 +183,19 @@ class Metrics:
             self._upload_bytes.inc(done.size_bytes)
         elif isinstance(done, Forward):
             self._forwards.inc()
+        elif isinstance(done, UpstreamDownload):
+            if gives_whole_file(environ, status):
+                origin = "hit" if done.is_kept else "miss"
+                self._upstream_files.labels(origin).inc()
+                self._upstream_file_bytes.labels(origin).inc(done.size_bytes)
+                if done.is_kept:
+                    self.on_use(done.sha256)
         elif isinstance(done, AuthFailure):
             self._failures.labels(done.reason).inc()
+
+    def count_fetched(self, size_bytes: int) -> None:
+        """Count bytes that were received from the upstream index."""
+        self._fetched_bytes.inc(size_bytes)
 
     def watch_pool(self, engine: Engine) -> None:
         """Track the number of connections in use."""

@@ -13,6 +13,7 @@ from registry.blueprints.auth.credentials import rest_principal
 from registry.domain import access
 from registry.domain.access import POLICY, Permission
 from registry.domain.packages import lists
+from registry.domain.upstream import cached
 from registry.errors import BadRequest, NotFound, RegistryError
 from registry.metrics import CONTENT_TYPE, Metrics, Reading
 
@@ -65,7 +66,7 @@ def _is_asked_by_administrator() -> bool:
 
 
 def _readings() -> list[Reading]:
-    totals = lists.totals()
+    totals, kept = lists.totals(), cached.totals()
     return [
         Reading("registry_storage_bytes", "Sizes of all package files together", totals.size_bytes),
         Reading("registry_package_files", "Package files", totals.files),
@@ -73,4 +74,6 @@ def _readings() -> list[Reading]:
         Reading("registry_projects", "Projects", totals.projects),
         Reading("registry_groups", "Groups", totals.groups),
         Reading("registry_users", "Users", totals.users),
+        Reading("registry_upstream_cached_files", "Files of the upstream index that are kept", kept.files),
+        Reading("registry_upstream_cached_bytes", "Sizes of these files together", kept.size_bytes),
     ]

@@ -22,6 +22,7 @@ from registry.server.threads import Threads
 __all__ = ["SMALL_BODY_BYTES", "bind", "serve", "supervise"]
 
 BACKLOG = 1024
+TEND_SECONDS = 60  # between looks at the cache of the upstream index
 HEAD_BYTES = 64 << 10  # all of a head is parsed again when more of it arrives
 
 
@@ -80,7 +81,11 @@ def serve(
     spool.mkdir(mode=0o700, exist_ok=True)
     tempfile.tempdir = str(spool)
     allowed = limits.affordable(limits.configured(app.config))
-    with background.repeated(app, app.extensions["downloads"].flush):
+    upstream_files = app.extensions["upstream_files"]
+    with (
+        background.repeated(app, app.extensions["downloads"].flush),
+        background.repeated(app, upstream_files.tend, every_seconds=TEND_SECONDS),
+    ):
         Loop(make_server(app, listener, allowed)).run(announce, lifeline)
 
 

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def repeated(app: Flask, act: Callable[[], None], every_seconds: float = EVERY_SECONDS) -> Iterator[None]:
+def repeated(app: Flask, act: Callable[[], object], every_seconds: float = EVERY_SECONDS) -> Iterator[None]:
     """Call a function periodically during the block, in a thread of its own, and once more at its end.
 
     Failures are logged, and the function is called again the next time.
@@ -36,7 +36,7 @@ def repeated(app: Flask, act: Callable[[], None], every_seconds: float = EVERY_S
         _attempt(app, act)
 
 
-def _attempt(app: Flask, act: Callable[[], None]) -> None:
+def _attempt(app: Flask, act: Callable[[], object]) -> None:
     try:
         with app.app_context():
             act()

@@ -33,8 +33,13 @@ class Totals:
     size_bytes: int
 
 
+def size_of(sha256: str) -> int | None:
+    """Return the size of a cached file; ``None`` if it is not cached."""
+    return db.session.scalar(select(CachedFile.size_bytes).where(CachedFile.sha256 == sha256))
+
+
 def is_cached(sha256: str) -> bool:
-    return db.session.scalar(select(CachedFile.sha256).where(CachedFile.sha256 == sha256)) is not None
+    return size_of(sha256) is not None
 
 
 def totals() -> Totals:

@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from registry.database import utcnow
 from registry.domain.upstream import cached
 from registry.domain.upstream.arrivals import BLOCK_BYTES, Arrival, ArrivingFile, Broken, Detour, Part, Wanted
+from registry.domain.upstream.cached import Totals
 from registry.domain.upstream.fetching import Contradiction, Fetch
 from registry.domain.upstream.protocol import Index
 from registry.errors import DiskFull, Unavailable, UpstreamBusy, UpstreamFailed
@@ -37,7 +38,6 @@ POLL_SECONDS = 0.02  # between looks at what another process has written
 METADATA_BYTES = 16 << 20  # most of a core metadata document
 FINISHED_BYTES = 16 << 20  # a file that is not larger is fetched to its end, also if no client waits any more
 ABANDONED_SECONDS = 600  # a partial file is kept for so long, to be continued
-TEND_SECONDS = 60
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class Kept:
     """A file that is in the store."""
 
     wanted: Wanted
+    size_bytes: int
 
 
 class Files:
@@ -71,7 +72,6 @@ class Files:
         self._threads = _Threads(THREADS, MOST_WAITING)
         self._uses: deque[str] = deque()
         self._unchecked_bytes = 0
-        self._tended_at = time.monotonic()
 
     def get(self, wanted: Wanted) -> Kept | ArrivingFile:
         """Return a file that is in the store, or a reader of one that arrives.
@@ -79,9 +79,11 @@ class Files:
         :raises UpstreamFailed: the file is too large.
         :raises UpstreamBusy: too many files are being fetched.
         """
-        if cached.is_cached(wanted.sha256):
-            return Kept(wanted)
-        return self.fetch(wanted)
+        return self.kept(wanted) or self.fetch(wanted)
+
+    def kept(self, wanted: Wanted) -> Kept | None:
+        size_bytes = cached.size_of(wanted.sha256)
+        return None if size_bytes is None else Kept(wanted, size_bytes)
 
     def fetch(self, wanted: Wanted) -> ArrivingFile:
         """Let a file arrive that is not in the store.
@@ -136,16 +138,17 @@ class Files:
         """Note that a cached file was used; written down by ``tend``."""
         self._uses.append(sha256)
 
-    def tend(self) -> None:
-        """Write down uses, make room, and remove partial files that none continues; at most once a minute."""
-        now = time.monotonic()
-        if now >= self._tended_at + TEND_SECONDS:
-            self._tended_at = now
-            self.write_uses()
-            cached.make_room(self._storage, self._cache_bytes)
-            self._storage.sweep_shared(time.time() - ABANDONED_SECONDS)
+    def tend(self) -> Totals:
+        """Write down uses, make room, and remove partial files that none continues.
 
-    def write_uses(self) -> None:
+        :return: what made room.
+        """
+        self._write_uses()
+        removed = cached.make_room(self._storage, self._cache_bytes)
+        self._storage.sweep_shared(time.time() - ABANDONED_SECONDS)
+        return removed
+
+    def _write_uses(self) -> None:
         used = sorted({self._uses.popleft() for _ in range(len(self._uses))})
         for start in range(0, len(used), cached.BATCH):
             cached.note_uses(used[start : start + cached.BATCH], utcnow())
