@@ -157,8 +157,13 @@ def _record(path: str, namespace_id: int | None, had_packages: bool, deleter_id:
 
 
 def _published_under(namespace: Namespace) -> bool:
-    """Return whether packages are in a namespace or below it, or ever were."""
+    """Return whether packages are in a namespace or below it, or ever were.
+
+    Projects that were below it and are gone have left paths, which an Owner of a new namespace here could take.
+    """
     below = select(Ancestry.namespace_id).where(Ancestry.ancestor_id == namespace.id)
     has_packages = exists().where(Package.project_id.in_(below))
     had_packages = exists().where(AuditEvent.namespace_id.in_(below), AuditEvent.action == "package_published")
-    return bool(db.session.scalar(select(or_(has_packages, had_packages))))
+    is_left = OldPath.path_key.startswith(f"{namespace.full_path_key}/", autoescape=True)
+    has_left = exists().where(is_left, OldPath.had_packages, OldPath.given_up_at > utcnow() - OldPath.KEPT_FOR)
+    return bool(db.session.scalar(select(or_(has_packages, had_packages, has_left))))
