@@ -72,6 +72,8 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
     """
     if (values["S3_ACCESS_KEY_ID"] is None) != (values["S3_SECRET_ACCESS_KEY"] is None):
         raise ConfigurationError("Set both or neither of REGISTRY_S3_ACCESS_KEY_ID and REGISTRY_S3_SECRET_ACCESS_KEY.")
+    if (values["UPSTREAM_USERNAME"] is None) != (values["UPSTREAM_PASSWORD"] is None):
+        raise ConfigurationError("Set both or neither of REGISTRY_UPSTREAM_USERNAME and REGISTRY_UPSTREAM_PASSWORD.")
     is_folder = values["STORAGE_URL"].startswith("file:")
     if values["STORAGE_DOWNLOADS"] == "accel" and not (is_folder and values["TRUSTED_PROXIES"]):
         raise ConfigurationError(
@@ -271,6 +273,13 @@ def _external_url(text: str) -> str:
     return url
 
 
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(host.strip().lower() for host in text.split(","))
+    if not all(map(is_host, hosts)):
+        raise ValueError(text)
+    return hosts
+
+
 SETTINGS = (
     Setting("HOST", "127.0.0.1", _text(1), "a host name or address", "Address to listen on"),
     Setting("PORT", "8080", _whole_number(0, 65535), "a whole number from 0 to 65535", "Port to listen on"),
@@ -347,6 +356,22 @@ SETTINGS = (
         "true or false",
         "Whether requests are answered with 404 while the upstream is known to be away",
     ),
+    Setting("UPSTREAM_USERNAME", None, _text(1), "a user name", "User name for that index alone"),
+    Setting("UPSTREAM_PASSWORD", None, _text(1), "a password or token", "Password or token for that index alone"),
+    Setting(
+        "UPSTREAM_FILE_HOSTS",
+        None,
+        _hosts,
+        "host names separated by commas, each with a port unless it is that of the scheme",
+        "Hosts that files of that index may have; by default its own and `files.pythonhosted.org`",
+    ),
+    Setting(
+        "UPSTREAM_PAGE_SECONDS",
+        "600",
+        _whole_number(1, 86400),
+        "a whole number of seconds from 1 to 86400",
+        "Age from which kept pages of that index are asked for again",
+    ),
     Setting(
         "UPSTREAM_CACHE_SIZE",
         str(20 << 30),
@@ -416,4 +441,6 @@ SETTINGS = (
     ),
 )
 SETTINGS_BY_NAME = {setting.name: setting for setting in SETTINGS}
-SECRET_SETTINGS = frozenset({"SECRET_KEY", "ROOT_PASSWORD", "ROOT_TOKEN", "DATABASE_URL", "S3_SECRET_ACCESS_KEY"})
+SECRET_SETTINGS = frozenset(
+    {"SECRET_KEY", "ROOT_PASSWORD", "ROOT_TOKEN", "DATABASE_URL", "S3_SECRET_ACCESS_KEY", "UPSTREAM_PASSWORD"}
+)

@@ -37,6 +37,7 @@ from registry.domain.packages.readmes import Readmes
 from registry.domain.reachability import Upstream
 from registry.domain.upstream.client import PublicIndex
 from registry.domain.upstream.files import Files
+from registry.domain.upstream.pages import KeptPages
 from registry.errors import Code, DiskFull, RegistryError, Unavailable, is_disk_full
 from registry.metrics import Metrics
 from registry.server import SMALL_BODY_BYTES
@@ -88,7 +89,19 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
     app.before_request(_refuse_large_body)
     database.init_app(app)
     app.extensions["upstream"] = Upstream(values["UPSTREAM_URL"], is_checked=values["UPSTREAM_CHECK"])
-    public_index = PublicIndex(values["UPSTREAM_URL"], connections=values["THREADS"])
+    public_index = PublicIndex(
+        values["UPSTREAM_URL"],
+        username=values["UPSTREAM_USERNAME"] or "",
+        password=values["UPSTREAM_PASSWORD"] or "",
+        file_hosts=values["UPSTREAM_FILE_HOSTS"] or (),
+        connections=values["THREADS"],
+    )
+    app.extensions["upstream_pages"] = KeptPages(
+        public_index,
+        values["INSTANCE_PATH"] / "upstream",
+        fresh_seconds=values["UPSTREAM_PAGE_SECONDS"],
+        threads=values["THREADS"],
+    )
     app.extensions["downloads"] = Tally()
     app.extensions["metrics"] = Metrics(app.extensions["downloads"].note)
     app.extensions["admissions"] = Admissions(app.config["TOKEN_KEY"])

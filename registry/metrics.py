@@ -73,6 +73,16 @@ class UpstreamDownload:
 
 
 @dataclass(frozen=True)
+class UpstreamPage:
+    """A page of the upstream index was given out.
+
+    :ivar origin: ``hit`` if the kept page was current, ``miss`` if the index was asked, ``stale`` if it did not answer.
+    """
+
+    origin: str
+
+
+@dataclass(frozen=True)
 class AuthFailure:
     """Authentication or authorization failed."""
 
@@ -125,6 +135,11 @@ class Metrics:
         )
         self._fetched_bytes = self._counter(
             "registry_upstream_fetched_bytes", "Bytes of files received from the upstream index"
+        )
+        self._upstream_pages = self._counter(
+            "registry_upstream_pages",
+            "Pages of the upstream index given out: kept (hit), asked for (miss), or kept as it did not answer (stale)",
+            "origin",
         )
         self._failures = self._counter("registry_auth_failures", "Requests refused for who asked", "reason")
         self._connections = Gauge(
@@ -190,6 +205,8 @@ class Metrics:
                 self._upstream_file_bytes.labels(origin).inc(done.size_bytes)
                 if done.is_kept:
                     self.on_use(done.sha256)
+        elif isinstance(done, UpstreamPage):
+            self._upstream_pages.labels(done.origin).inc()
         elif isinstance(done, AuthFailure):
             self._failures.labels(done.reason).inc()
 
@@ -230,6 +247,11 @@ class _Readings(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         for reading in self._readings:
             yield GaugeMetricFamily(reading.name, reading.meaning, reading.value)
+
+
+def repeated(event: object) -> object:
+    """Return what a response counts as when it is sent again."""
+    return UpstreamPage("hit") if event == UpstreamPage("miss") else event
 
 
 def gives_whole_file(environ: WSGIEnvironment, status: str) -> bool:

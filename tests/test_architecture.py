@@ -53,7 +53,7 @@ THIRD_PARTY = {
     "markupsafe": "blueprints.ui",
     "nh3": "domain.distributions",
     "obstore": "storage",
-    "orjson": "domain.advisories domain.packages",
+    "orjson": "domain.advisories domain.packages domain.upstream",
     "packaging": (
         "domain.advisories domain.distributions domain.forwarding domain.importing domain.listings domain.packages "
         "domain.patterns domain.upstream blueprints.pypi blueprints.ui"

@@ -161,6 +161,7 @@ def _value(column: Column[Any]) -> Any:
         date: date(2026, 1, 2),
         datetime: MOMENT,
         object: {"a": [1]},
+        bytes: b"document",
     }
     return of_type[column.type.python_type]
 

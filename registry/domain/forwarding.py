@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from registry.domain.cascade import FORWARDING
 from registry.domain.packages.reserved import Reservation, reservation
 from registry.domain.upstream.policies.listed import refuse_name
-from registry.domain.upstream.rules import rules_of
+from registry.domain.upstream.rules import Rules, rules_of
 from registry.errors import NotFound
 from registry.models import Namespace
 
@@ -21,18 +21,24 @@ def forwards(namespace: Namespace) -> bool:
     return FORWARDING.value_in(namespace)
 
 
-def upstream_url(namespace: Namespace, name: str, upstream: str) -> str:
-    """Return the URL of the upstream page to redirect to for a package name that this namespace lacks.
+def page_url(name: str, upstream: str) -> str:
+    """Return the URL of the upstream page of a package name.
 
     :param name: as requested; the URL contains its normalized form (PEP 503).
     :param upstream: URL of the upstream simple index.
+    """
+    return f"{upstream}/{canonicalize_name(name)}/"
+
+
+def require_forwarded(namespace: Namespace, normalized_name: NormalizedName) -> Rules:
+    """Return the rules about the upstream index, which may be asked for a package name that this namespace lacks.
+
     :raises WithheldByRule: the name is blocked, or not allowed.
     :raises NotFound: forwarding is off, by the namespace's own, an inherited, or a locked setting; or the name is
         reserved (``packages.reserved``).
 
     GitLab, "Package request forwarding": the direct parent group decides for a project. GitLab forwards all names.
     """
-    normalized_name = canonicalize_name(name)
     rules = rules_of(namespace)
     if not rules.forwards.value:
         raise NotFound("Package").explained(
@@ -42,7 +48,7 @@ def upstream_url(namespace: Namespace, name: str, upstream: str) -> str:
         )
     refuse_reserved(namespace, normalized_name)
     refuse_name(normalized_name, rules)
-    return f"{upstream}/{normalized_name}/"
+    return rules
 
 
 def refuse_reserved(namespace: Namespace, normalized_name: str) -> None:

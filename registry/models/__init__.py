@@ -36,7 +36,7 @@ from registry.models.packages import (
 )
 from registry.models.settings import GroupPackageSettings, InstanceSettings, UpstreamException, UpstreamMode
 from registry.models.tokens import AccessToken, DeployToken, Job, JobStatus
-from registry.models.upstream import IS_CACHE, CachedFile
+from registry.models.upstream import IS_CACHE, CachedFile, KeptPage
 
 __all__ = [
     "CLOSED",
@@ -62,6 +62,7 @@ __all__ = [
     "InstanceSettings",
     "Job",
     "JobStatus",
+    "KeptPage",
     "Membership",
     "NameStatus",
     "Namespace",

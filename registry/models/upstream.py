@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, String, Text
+from sqlalchemy import BigInteger, Index, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.database import Model, UTCDateTime, utcnow
@@ -31,3 +31,25 @@ class CachedFile(Model):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     stored_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     last_used_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, index=True)  # exact to a few minutes
+
+
+class KeptPage(Model):
+    """The page of a package name in the upstream index, or that it has no such name."""
+
+    __tablename__ = "upstream_pages"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)  # normalized
+    index_url: Mapped[str] = mapped_column(Text)  # of the index that has the page; those of another one are not used
+    # What the registry uses of the page, compressed, and the digest of that; ``None`` if the index has no such name.
+    document: Mapped[bytes | None] = mapped_column(LargeBinary)
+    digest: Mapped[str | None] = mapped_column(String(64))
+    etag: Mapped[str] = mapped_column(Text)  # as the index states it; "" if it states none
+    checked_at: Mapped[datetime] = mapped_column(UTCDateTime)  # when the index last confirmed it
+    changed_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+    __table_args__: Any = (
+        Index(
+            "ix_upstream_pages_absent", "checked_at", sqlite_where=digest.is_(None), postgresql_where=digest.is_(None)
+        ),
+        {"info": {IS_CACHE: True}},
+    )

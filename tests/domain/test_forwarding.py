@@ -21,7 +21,7 @@ from registry.domain.cascade import change_group
 from registry.domain.forwarding import change_forwarding, forwards, of_group
 from registry.domain.instance import InstanceChanges, change_instance
 from registry.errors import Forbidden, NotFound, SettingLocked
-from registry.models import AuditEvent, Group, GroupPackageSettings, Project, Role, User
+from registry.models import AuditEvent, Group, GroupPackageSettings, Role, User
 from tests import factories
 from tests.races import at_once
 
@@ -30,8 +30,8 @@ UPSTREAM = "https://upstream.test/simple"
 
 
 @pytest.mark.parametrize("name", ["my-pkg", "My.Pkg", "my_pkg", "MY--PKG", "my._-pkg"])
-def test_a_request_is_forwarded_under_the_normalized_name(project: Project, name: str) -> None:
-    assert forwarding.upstream_url(project, name, UPSTREAM) == "https://upstream.test/simple/my-pkg/"
+def test_a_request_is_forwarded_under_the_normalized_name(name: str) -> None:
+    assert forwarding.page_url(name, UPSTREAM) == "https://upstream.test/simple/my-pkg/"
 
 
 def test_the_direct_parent_decides_for_a_project_and_the_group_for_itself(group: Group) -> None:
@@ -40,21 +40,21 @@ def test_the_direct_parent_decides_for_a_project_and_the_group_for_itself(group:
     forwarding.change_forwarding(sub, value=False, by=SHELL)
 
     for namespace in (group, in_group):
-        assert forwarding.upstream_url(namespace, "demo", UPSTREAM)
+        assert forwarding.require_forwarded(namespace, "demo")
     for namespace in (sub, in_sub):
         with pytest.raises(NotFound) as refusal:
-            forwarding.upstream_url(namespace, "demo", UPSTREAM)
+            forwarding.require_forwarded(namespace, "demo")
         assert refusal.value.body() == {"message": "404 Package Not Found"}
 
 
 def test_a_personal_project_follows_the_instance_setting(owner: User) -> None:
     project = factories.project("own", parent=users.personal_namespace(owner))
-    assert forwarding.upstream_url(project, "demo", UPSTREAM)
+    assert forwarding.require_forwarded(project, "demo")
 
     instance.change_instance(instance.InstanceChanges(pypi_package_requests_forwarding=False), by=SHELL)
 
     with pytest.raises(NotFound):
-        forwarding.upstream_url(project, "demo", UPSTREAM)
+        forwarding.require_forwarded(project, "demo")
 
 
 def set_directly(group: Group, value: bool | None, *, lock: bool = False) -> None:

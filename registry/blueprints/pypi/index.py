@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from flask import Blueprint, Request, Response, current_app, request
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
@@ -17,16 +19,28 @@ from registry.addresses import root_url
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi.compression import SMALLEST_BYTES, CompressedPages
-from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, depends_on_index, depends_on_name, preparable
+from registry.blueprints.pypi.prepared import (
+    LARGEST_PAGE_BYTES,
+    asks_anew,
+    depends_on_index,
+    depends_on_name,
+    depends_on_upstream,
+    preparable,
+)
 from registry.blueprints.routing import PYPI, pypi_path, spelled_id
+from registry.database import utcnow
 from registry.domain import forwarding
 from registry.domain.access import Permission, Principal
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.packages import index, simple
+from registry.domain.packages.index import FileURL
 from registry.domain.packages.simple import SimpleIndex, SimplePage
 from registry.domain.reachability import Upstream
+from registry.domain.upstream.chain import upstream_for
+from registry.domain.upstream.pages import KeptPages
+from registry.domain.upstream.rules import Rules
 from registry.errors import InvalidParameter, NotFound, UpstreamAway, quoted
-from registry.models import Group, Namespace, Project
+from registry.models import Group, Namespace, Project, UpstreamMode
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -43,6 +57,8 @@ _OFFERS = (
 
 # Left as they are in links to files, as in RFC 3986, section 3.3: some readers of an index quote links once more.
 _LEFT_RAW = "+!"
+
+OUTDATED = '110 - "Response is Stale"'  # RFC 7234, section 5.5.1
 
 LONGEST_KEPT = 1000  # characters of headers whose meaning is kept
 
@@ -111,29 +127,68 @@ def page_response(namespace: Namespace, name: str, principal: Principal, request
 
     :param principal: can read packages in the namespace.
     """
-    normalized_name, base = canonicalize_name(name), base_url(namespace, request.environ)
+    normalized_name = canonicalize_name(name)
     depends_on_name(request.environ, normalized_name)
+    page = index.simple_page(namespace, normalized_name, _file_url(namespace, request.environ), principal)
+    return None if page is None else _rendered(page, principal, request)
 
-    def file_url(digest: str, filename: str) -> str:
-        return f"{base}/files/{digest}/{quote(filename, safe=_LEFT_RAW)}"
 
-    page = index.simple_page(namespace, normalized_name, file_url, principal)
-    if page is None:
-        return None
+def _file_url(namespace: Namespace, environ: WSGIEnvironment) -> FileURL:
+    base = base_url(namespace, environ)
+    return lambda digest, filename: f"{base}/files/{digest}/{quote(filename, safe=_LEFT_RAW)}"
+
+
+def _rendered(page: SimplePage, principal: Principal, request: Request) -> Response:
     media_type = negotiated_media_type(request)
     body = simple.page_json(page) if media_type == simple.JSON else _html("simple/page.html", page)
     return _validated(body, media_type, principal, request)
 
 
 def _elsewhere(namespace: Namespace, name: str) -> Response:
-    """Return the response for an unknown package name: a redirect to the upstream page, or 404.
+    """Return the response for an unknown package name: the page of the upstream index, a redirect to it, or 404.
 
     :raises UpstreamAway: a redirect would leave the client waiting for an answer.
     """
     index.refuse_where_names_are_hidden(namespace, current_principal())
     if not is_valid_name(name):
         raise NotFound("Package").explained("Package not found", f"{quoted(name)} is not a valid package name.")
-    url = forwarding.upstream_url(namespace, name, current_app.config["UPSTREAM_URL"])
+    rules = forwarding.require_forwarded(namespace, canonicalize_name(name))
+    if rules.mode.value is UpstreamMode.CACHE:
+        return _upstream_page(namespace, canonicalize_name(name), rules)
+    return _redirect_upstream(name)
+
+
+def _upstream_page(namespace: Namespace, name: NormalizedName, rules: Rules) -> Response:
+    """Return the page of the upstream index, with links to files here.
+
+    :raises NotFound: the upstream index has no such name.
+    """
+    now, environ = utcnow(), request.environ
+    pages: KeptPages = current_app.extensions["upstream_pages"]
+    page = upstream_for(rules, pages, now).page(name, is_fresh=asks_anew(environ))
+    if page is None:
+        raise NotFound("Package").explained(
+            "Package not found",
+            f"The {namespace.kind} {namespace.full_path} has no package {name}, nor has {pages.host}.",
+        )
+    file_url = _file_url(namespace, environ)
+    files = tuple(file._replace(url=file_url(file.sha256, file.filename)) for file in page.files)
+    response = _rendered(replace(page, files=files), current_principal(), request)
+    depends_on_upstream(environ, page.holds_until)
+    environ[metrics.EVENT] = metrics.UpstreamPage(_origin(page, now))
+    if page.is_outdated:
+        response.headers["Warning"] = OUTDATED
+    return response
+
+
+def _origin(page: SimplePage, now: datetime) -> str:
+    if page.is_outdated:
+        return "stale"
+    return "miss" if page.checked_at is not None and page.checked_at >= now else "hit"
+
+
+def _redirect_upstream(name: str) -> Response:
+    url = forwarding.page_url(name, current_app.config["UPSTREAM_URL"])
     upstream: Upstream = current_app.extensions["upstream"]
     if upstream.is_away():
         raise UpstreamAway(canonicalize_name(name), upstream.host)

@@ -45,6 +45,7 @@ LARGEST_FILE_BYTES = 64 << 10
 # Headers of requests that are not answered from the cache, in contrast to those with ``If-None-Match``.
 _PARTIAL = ("HTTP_RANGE", "HTTP_IF_MODIFIED_SINCE")
 _VALID_UNTIL = "registry.answer_valid_until"
+_UPSTREAM_UNTIL = "registry.answer_holds_until"
 _PART = "registry.answer_part"
 _GIVEN = "registry.kept"  # read by the server and the request log
 # Everything that a response depends on besides the database. The query includes credentials in parameters.
@@ -95,6 +96,19 @@ def depends_on_index(environ: WSGIEnvironment) -> None:
     environ[_PART] = INDEX
 
 
+def depends_on_upstream(environ: WSGIEnvironment, until: datetime | None) -> None:
+    """Note that the response to a request has a page of the upstream index, and until when that need not be asked.
+
+    The response to a client that wants it to be asked is not cached, so that it is asked each time.
+    """
+    environ[_UPSTREAM_UNTIL] = None if asks_anew(environ) else until
+
+
+def asks_anew(environ: WSGIEnvironment) -> bool:
+    """Return whether a client wants no response that is kept anywhere (RFC 9111, section 5.2.1.4)."""
+    return "no-cache" in environ.get("HTTP_CACHE_CONTROL", "").lower()
+
+
 def note_validity(
     environ: WSGIEnvironment, response: Response, principal: Principal, now: datetime, largest_bytes: int
 ) -> None:
@@ -104,7 +118,10 @@ def note_validity(
     """
     is_small = (response.content_length or 0) <= largest_bytes
     if response.status_code in (200, 302) and is_small and not response.cache_control.no_store:
-        environ[_VALID_UNTIL] = valid_until(principal, now)
+        ends = valid_until(principal, now)
+        upstream_ends = environ.get(_UPSTREAM_UNTIL, ends)
+        if upstream_ends is not None:
+            environ[_VALID_UNTIL] = min(ends, upstream_ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +132,7 @@ class Answer:
     :ivar part: the part of the content generation on which it depends, besides ``ACCESS``.
     :ivar access: the number of ``ACCESS``, which like ``number`` was read before any data of the response.
     :ivar number: the number of the part.
+    :ivar is_of_upstream: whether it has a page of the upstream index.
     :ivar digests: of the request heads that are remembered for this response.
     """
 
@@ -129,6 +147,7 @@ class Answer:
     part: int
     access: int
     number: int
+    is_of_upstream: bool = False
     digests: list[bytes] = field(default_factory=list, compare=False)
 
     def holds(self, generation: Generation, now: datetime) -> bool:
@@ -202,6 +221,8 @@ class PreparedAnswers:
         answer = self._kept.get(key)
         if answer is None or not answer.holds(generation, utcnow()):
             return self._make(generation, key, environ, start_response)
+        if answer.is_of_upstream and asks_anew(environ):
+            return self._application(environ, start_response)
         environ["registry.principal"] = answer.principal
         environ[metrics.ROUTE] = answer.route
         if answer.event is not None:
@@ -270,7 +291,8 @@ class PreparedAnswers:
         part = environ[_PART]
         answer = Answer(
             status, headers, content, etag, environ.get("registry.principal"), environ[metrics.ROUTE],
-            environ.get(metrics.EVENT), ends_at, part, generation[ACCESS], generation[part],
+            metrics.repeated(environ.get(metrics.EVENT)), ends_at, part, generation[ACCESS], generation[part],
+            _UPSTREAM_UNTIL in environ,
         )  # fmt: skip
         self._keep(key, answer)
         return _give(key, answer, environ, start_response)

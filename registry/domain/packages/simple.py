@@ -74,6 +74,7 @@ class SimplePage:
     :ivar status: ``active``, ``deprecated``, ``archived``, or ``quarantined`` (PEP 792).
     :ivar status_reason: possibly empty.
     :ivar withheld: files of the upstream index that are not shown, and why.
+    :ivar checked_at: when the upstream index last confirmed its page; ``None`` for the registry's own.
     :ivar holds_until: when a page of the upstream index has to be asked for again; ``None`` for the registry's own.
     :ivar is_outdated: whether that was due, but the upstream index did not answer.
     """
@@ -85,6 +86,7 @@ class SimplePage:
     status: str
     status_reason: str
     withheld: tuple[Withheld, ...] = ()
+    checked_at: datetime | None = None
     holds_until: datetime | None = None
     is_outdated: bool = False
 

@@ -49,12 +49,13 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 class IndexFailed(UpstreamFailed):
     """The index did not deliver a page.
 
+    :param cause: for the log.
     :param pause_seconds: how long it need not be asked again; 0 if the failure concerns only this page.
     """
 
-    def __init__(self, reason: str, pause_seconds: int, status: int | None = None) -> None:
+    def __init__(self, cause: str, pause_seconds: int, status: int | None = None) -> None:
         super().__init__(status)
-        self.reason_for_log, self.pause_seconds = reason, pause_seconds
+        self.cause, self.pause_seconds = cause, pause_seconds
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,11 @@ class PublicIndex:
             index's own and that of the public index's files.
         """
         self.host = urlsplit(url).hostname or ""
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         credentials = HTTPBasicAuth(username.encode(), password.encode()) if username or password else None
-        self._gate = _Gate(self._url, file_hosts)
+        self._gate = _Gate(self.url, file_hosts)
         self._client = Client(
-            self._url,
+            self.url,
             credentials,
             connections=connections,
             patience=Patience(FIRST_BYTE_SECONDS, PAGE_SECONDS, attempts=1, rate_limited_attempts=1),
@@ -109,7 +110,7 @@ class PublicIndex:
         """
         try:
             received = self._client.read(
-                f"{self._url}/{name}/", accept=listings.ACCEPT, max_bytes=MAX_PAGE_BYTES, elsewhere=False, etag=etag
+                f"{self.url}/{name}/", accept=listings.ACCEPT, max_bytes=MAX_PAGE_BYTES, elsewhere=False, etag=etag
             )
             listed = listings.read_page(received.body, received.media_type, received.url, name)
         except ResponseError as error:

@@ -16,8 +16,6 @@ from tests import factories
 from tests.builders import build_wheel
 from tests.domain.packages.on_paper import publish
 
-UPSTREAM = "https://upstream.test/simple"
-
 
 def publish_name(project: Project, *names: str) -> None:
     for name in names:
@@ -69,7 +67,7 @@ def test_a_name_published_in_a_personal_namespace_is_reserved_in_it(owner: User)
 
     assert is_reserved(beside)
     with pytest.raises(NotFound) as refusal:
-        forwarding.upstream_url(beside, "secret", UPSTREAM)
+        forwarding.require_forwarded(beside, "secret")
     assert refusal.value.detail == (
         "The name secret is reserved in the personal namespace olivia, so the public index is not asked. "
         "Use the index of the project that has it."
@@ -105,13 +103,13 @@ def test_a_name_stays_reserved(top: Group, holder: Project, change) -> None:
     for namespace in (beside, top):
         assert is_reserved(namespace)
         with pytest.raises(NotFound):
-            forwarding.upstream_url(namespace, "Secret", UPSTREAM)
+            forwarding.require_forwarded(namespace, "secret")
 
 
 def test_the_explanation_names_the_index_that_can_have_the_name(top: Group, holder: Project) -> None:
     def explained(namespace: Namespace) -> str:
         with pytest.raises(NotFound) as refusal:
-            forwarding.upstream_url(namespace, "Secret", UPSTREAM)
+            forwarding.require_forwarded(namespace, "secret")
         return refusal.value.detail
 
     beside = factories.project(parent=top)
