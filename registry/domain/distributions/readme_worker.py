@@ -1,8 +1,8 @@
 """Standalone program that renders a README: standard input to safe HTML on standard output, errors on standard error.
 
 It uses PyPI's renderer. The HTML is sanitized once more so that it cannot affect the surrounding page: it contains no
-remote images (the content security policy would block them, so their alternative text is shown instead), no ids or
-classes of the page, and no relative links into the registry.
+images (the page requests nothing from other hosts, so they are links with their alternative text), no ids or classes of
+the page, and no relative links into the registry.
 
 The program imports nothing of the registry and starts in a tenth of a second.
 """
@@ -16,7 +16,9 @@ import resource
 import sys
 from email.message import Message
 from html.parser import HTMLParser
+from pathlib import PurePosixPath
 from typing import TextIO
+from urllib.parse import urlsplit
 
 import nh3
 from readme_renderer import markdown, rst
@@ -50,6 +52,7 @@ _CODE_CLASSES = {
 }  # fmt: skip
 _IMAGE_CLASS = "readme-image"
 _ID_PREFIX = "user-content-"  # the prefix that the renderer gives to the ids of headings
+_AS_DIV = {"section", "nav", "aside"}  # would be landmarks of the page, but their ids are targets of links
 _LOWER_HEADINGS = {"h1": "h3", "h2": "h4", "h3": "h5", "h4": "h6", "h5": "h6"}  # the page itself uses h1 and h2
 
 
@@ -106,13 +109,13 @@ def clean(rendered: str) -> str:
 
 def _within_readme(address: str) -> str | None:
     """Keep links to sections of the README; drop other links without a host, which would lead into the registry."""
-    if not address.startswith("#"):
+    if not address.startswith("#") or address == "#top":
         return None
     return f"#{_ID_PREFIX}{address[1:].removeprefix(_ID_PREFIX)}"
 
 
 class _Outline(HTMLParser):
-    """Lowers headings below those of the page, replaces images and check boxes by text, and drops empty links.
+    """Lowers headings below those of the page, makes images links and check boxes text, and drops empty links.
 
     The result is not yet safe: it is sanitized afterwards.
     """
@@ -120,25 +123,39 @@ class _Outline(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=False)
         self.parts: list[str] = []
+        self._is_in_link = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = dict(attrs)
         source = self.get_starttag_text() or ""
         if tag == "img":
-            if words := html.escape(attributes.get("alt") or ""):
-                self.parts.append(f'<span class="{_IMAGE_CLASS}">{words}</span>')
+            self._add_image(attributes.get("src") or "", attributes.get("alt") or "")
         elif tag == "input":
             self.parts.append("☑ " if "checked" in attributes else "☐ ")
         elif tag in _LOWER_HEADINGS:
             self.parts.append(f"<{_LOWER_HEADINGS[tag]}{source[1 + len(tag) :]}")
+        elif tag in _AS_DIV:
+            self.parts.append(f"<div{source[1 + len(tag) :]}")
         else:
+            self._is_in_link = self._is_in_link or tag == "a"
             self.parts.append(source)
 
+    def _add_image(self, source: str, alternative: str) -> None:
+        """Add a link to an image, or only its text if it is part of a link or has no address of its own."""
+        is_link = source.startswith(("https://", "http://")) and not self._is_in_link
+        words = alternative or (PurePosixPath(urlsplit(source).path).name if is_link else "")
+        if not words:
+            return
+        text = f'<span class="{_IMAGE_CLASS}">{html.escape(words)}</span>'
+        self.parts.append(f'<a href="{html.escape(source)}">{text}</a>' if is_link else text)
+
     def handle_endtag(self, tag: str) -> None:
+        if tag == "a":
+            self._is_in_link = False
         if tag == "a" and self.parts and self.parts[-1].startswith("<a"):
             self.parts.pop()  # a link without text, such as the anchor after a heading
             return
-        self.parts.append(f"</{_LOWER_HEADINGS.get(tag, tag)}>")
+        self.parts.append(f"</{'div' if tag in _AS_DIV else _LOWER_HEADINGS.get(tag, tag)}>")
 
     def handle_data(self, data: str) -> None:
         self.parts.append(data)

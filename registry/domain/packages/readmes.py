@@ -23,7 +23,7 @@ from registry.storage import ObjectMissing, Storage, object_key, readme_key
 
 MAX_WAITING = 64  # further ones are rendered when a page needs them again
 MAX_KEPT = 16  # in memory
-_FORMAT = "1"  # of what is kept, and of the sanitizing in readme_worker
+_FORMAT = "2"  # of stored READMEs; a change of readme_worker changes it
 _RENDERERS = ("readme-renderer", "docutils", "Pygments", "nh3")
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,11 @@ class Readme:
     html: str | None = None
     text: str = ""
     remark: Remark | None = None
+
+    @property
+    def has_images(self) -> bool:
+        """Whether links are shown in place of images."""
+        return self.html is not None and 'class="readme-image"' in self.html
 
 
 class Readmes:

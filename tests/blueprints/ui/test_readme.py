@@ -134,11 +134,27 @@ def test_a_description_kept_in_a_field_is_unfolded(fold):
     assert description(document).text == "# Old\n\nstyle"
 
 
-def test_images_are_replaced_by_their_descriptions(shown):
-    found = shown("![Build passing](https://ci.example/badge.svg) ![](tracker.gif)")
+def test_images_are_links_with_their_descriptions(shown):
+    images = "![Build passing](https://ci.example/badge.svg) ![](https://ci.example/a/plot.png?w=1) ![](tracker.gif)"
+    found = shown(f"{images} [![Docs](https://ci.example/docs.svg)](https://docs.example)")
 
     assert list(found.iter("img")) == []
-    assert [span.text for span in found.iter("span")] == ["Build passing"]
+    assert [(link.get("href"), link.find("span").text) for link in found.iter("a")] == [
+        ("https://ci.example/badge.svg", "Build passing"),
+        ("https://ci.example/a/plot.png?w=1", "plot.png"),
+        ("https://docs.example", "Docs"),
+    ]
+
+
+def test_a_table_of_contents_leads_to_the_sections(shown):
+    found = shown(
+        ".. contents:: Contents\n\nIntroduction\n============\n\nText.\n\nUsage\n=====\n\nText.", "text/x-rst"
+    )
+
+    targets = {element.get("id") for element in found.iter() if element.get("id")}
+    links = {link.text: link.get("href") for link in found.iter("a")}
+    assert links["Contents"] is None
+    assert {links["Introduction"][1:], links["Usage"][1:]} <= targets
 
 
 def test_links_lead_out_without_recommending_and_not_into_the_registry(shown):
