@@ -121,6 +121,7 @@ class Code(Enum):
     PATTERN_TAKEN = "Package name pattern has already been taken"
     INVALID_PATTERN = "Package name pattern should be a valid PyPI package name with optional wildcard characters."
     RULE_WITHOUT_ROLE = "A rule must have at least a minimum access role for push or delete."
+    NAME_IN_USE = "{name} cannot be released while a project has packages or a quarantine of it"
     NOTHING_TO_YANK = "{release} has no files that could be yanked"
 
     # Uploads

@@ -18,15 +18,15 @@ from registry.cli.commands import (
     storage,
 )
 from registry.cli.output import Record, print_record, print_records
-from registry.database import db, transaction, utcnow
+from registry.database import AdvisoryLock, db, transaction, utcnow
 from registry.domain.access import SHELL
 from registry.domain.distributions import inspection
 from registry.domain.distributions.inspection import Examination
 from registry.domain.operation import cleanup, verification
 from registry.domain.operation.verification import Finding
-from registry.domain.packages import deletion, lists, names, releases
+from registry.domain.packages import deletion, lists, names, releases, reserved
 from registry.domain.packages.lists import PackageFilter
-from registry.models import NameStatus, Package, PackageFile, PackageName, Project
+from registry.models import Namespace, NameStatus, Package, PackageFile, PackageName, Project, ReservedName
 
 
 @click.group("packages", cls=CommandGroup)
@@ -60,11 +60,12 @@ reason_option = click.option("--reason", default="", help="Reason shown to users
 @click.argument("version")
 @project_option
 @click.option("--yes", is_flag=True, help="Delete without confirmation.")
+@click.option("--release-name", is_flag=True, help="Release the reserved name if nothing of it is left.")
 @json_option
-def delete_package(name: str, version: str, project_path: str, yes: bool, as_json: bool) -> None:
+def delete_package(name: str, version: str, project_path: str, yes: bool, release_name: bool, as_json: bool) -> None:
     """Delete a VERSION of the package NAME with all its files.
 
-    The version can no longer be installed. The next cleanup frees the disk space.
+    The version can no longer be installed. The next cleanup frees the disk space. The name stays reserved.
     """
     project = find_namespace(project_path, Project)
     packages = _packages_named(project, name, version)
@@ -72,11 +73,46 @@ def delete_package(name: str, version: str, project_path: str, yes: bool, as_jso
         if not is_terminal():
             raise click.ClickException("Standard input is not a terminal; use --yes to confirm the deletion.")
         click.confirm(f"Delete {name} {version} from {project.full_path}?", abort=True, err=True)
-    with transaction(changes_answers=False):
+    with transaction(lock=AdvisoryLock.TREE if release_name else None, changes_answers=False):
         for package in packages:
-            deletion.delete_package(package, project, by=SHELL)
+            deletion.delete_package(package, project, by=SHELL, release_name=release_name)
     record = {"project": project.full_path, "name": packages[0].name, "version": version}
     print_record(record, as_json, f"Deleted {record['name']} {version} from {project.full_path}.")
+
+
+top_option = click.option(
+    "--group",
+    "top_path",
+    required=True,
+    metavar="PATH",
+    help="The top-level group, or the user name.",
+)
+
+
+@packages_group.command("reserved")
+@top_option
+@json_option
+def list_reserved(top_path: str, as_json: bool) -> None:
+    """List the reserved names of a top-level group, which are never asked for on the public index.
+
+    Columns: name, project or group that holds it, "used" or "unused", time of the first publication.
+    """
+    top = find_namespace(top_path, Namespace)
+    rows = db.session.scalars(reserved.names_in(top)).all()
+    used = reserved.names_in_use(top)
+    print_records([_reserved_record(row, row.normalized_name in used) for row in rows], as_json)
+
+
+@packages_group.command("release")
+@click.argument("name")
+@top_option
+@json_option
+def release_name(name: str, top_path: str, as_json: bool) -> None:
+    """Release the reserved NAME, of which nothing is left, so that it can be asked for on the public index."""
+    top = find_namespace(top_path, Namespace)
+    with missing(f"reserved name {name} in {top.full_path}"):
+        reserved.release(top, name, by=SHELL)
+    print_record({"group": top.full_path, "name": name}, as_json, f"Released {name} in {top.full_path}.")
 
 
 @packages_group.command("yank")
@@ -295,6 +331,15 @@ def _package_record(package: Package) -> Record:
         "version": package.version,
         "status": package.status,
         "created_at": package.created_at,
+    }
+
+
+def _reserved_record(row: ReservedName, is_used: bool) -> Record:
+    return {
+        "name": row.normalized_name,
+        "holder": "" if row.holder is None else row.holder.full_path,
+        "state": "used" if is_used else "unused",
+        "created_at": row.created_at,
     }
 
 

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from registry.database import AUTOINCREMENT, Enumerated, Model, UTCDateTime, utcnow
 from registry.models.accounts import User
-from registry.models.namespaces import Project, Role
+from registry.models.namespaces import Namespace, Project, Role
 from registry.models.tokens import Job
 
 
@@ -243,6 +243,8 @@ class ReservedName(Model):
     # The project that published the name first, or the group that it was deleted from.
     holder_id: Mapped[int | None] = mapped_column(ForeignKey("namespaces.id", ondelete="SET NULL"), index=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+    holder: Mapped[Namespace | None] = relationship(foreign_keys=[holder_id], lazy="raise")
 
 
 class SearchedName(Model):

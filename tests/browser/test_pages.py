@@ -59,6 +59,7 @@ PAGES_OF_ROOT = {
     "asset-unyank": "/acme/tools/-/packages/{package_id}/package_files/{file_id}/unyank",
     "package-status": "/acme/tools/-/packages/{package_id}/status",
     "group-settings": "/groups/acme/-/settings/packages_and_registries",
+    "group-reserved-names": "/groups/acme/-/settings/reserved_names",
     "project-settings": "/acme/tools/-/settings/packages_and_registries",
     "protection-rule": "/acme/tools/-/settings/packages_and_registries/protection_rules/{rule_id}",
     "deploy-tokens": "/acme/tools/-/settings/repository",

@@ -320,3 +320,19 @@ def test_files_are_checked_without_a_database(tmp_path: Path) -> None:
     result = empty.test_cli_runner().invoke(args=["packages", "check", path])
 
     assert succeeded(result) == f"{path}\tok\n"
+
+
+def test_reserved_names_are_listed_and_released(run: Run, refused: Refused, project: Project, package: Package) -> None:
+    factories.published(project, build_wheel("other", "1.0"))
+    deleting = ("packages", "delete", "--project", "acme/tools", "--yes")
+    succeeded(run(*deleting, "demo.pkg", "1.0"))
+
+    listed = [line[:3] for line in columns(run("packages", "reserved", "--group", "acme"))]
+    assert listed == [["demo-pkg", "acme/tools", "unused"], ["other", "acme/tools", "used"]]
+    assert succeeded(run("packages", "release", "--group", "acme", "Demo.Pkg")) == "Released Demo.Pkg in acme.\n"
+    assert (
+        refused("packages", "release", "--group", "acme", "demo-pkg") == "There is no reserved name demo-pkg in acme."
+    )
+    assert "cannot be released" in refused("packages", "release", "--group", "acme", "other")
+    succeeded(run(*deleting, "other", "1.0", "--release-name"))
+    assert columns(run("packages", "reserved", "--group", "acme")) == []

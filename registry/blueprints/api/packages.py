@@ -7,6 +7,8 @@ These routes are extensions, because GitLab supports neither yanks (PEP 592) nor
 - ``GET`` and ``PUT …/packages/names/:name/status`` with ``{"status": "…", "reason": "…"}``: ``active``, ``deprecated``,
   ``archived`` (no uploads), or ``quarantined`` (no downloads either).
 
+- ``DELETE …/packages/:package_id?release_name=true`` also releases the reserved name if nothing of it is left.
+
 The reason is optional. Yanks require ``yank_package``, and statuses ``admin_package``: Maintainers and Owners.
 """
 
@@ -59,6 +61,7 @@ _PIPELINES = {
     "per_page": optional(one_of({number: number for number in range(1, LARGEST_PIPELINES_PAGE + 1)}, integer)),
     "cursor": optional(integer),
 }
+_DELETION = {"release_name": optional(boolean)}
 _REASON = {"reason": optional(text)}
 _STATUS = {"status": required(one_of({str(status): status for status in NameStatus})), **_REASON}
 
@@ -88,10 +91,14 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.delete(PACKAGE)
     @gate(Permission.DESTROY_PACKAGE)
     def delete_package(project: Project, package_id: int) -> tuple[str, int]:
-        """Delete a package with its files, which disappear from all lists immediately."""
+        """Delete a package with its files, which disappear from all lists immediately.
+
+        With ``release_name``, its name is released if nothing of it is left then, which requires an Owner.
+        """
         package = lists.package(project, package_id)
+        release_name = parameters.read(_DELETION).get("release_name", False)
         parameters.refuse_if_modified(package.updated_at)
-        deletion.delete_package(package, project, by=current_principal())
+        deletion.delete_package(package, project, by=current_principal(), release_name=release_name)
         return "", 204
 
     @blueprint.get(f"{PACKAGE}/pipelines")

@@ -19,7 +19,17 @@ from registry.database import utcnow
 from registry.domain import forwarding, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.accounts import users
-from registry.domain.packages import deletion, dependencies, downloads, index, lists, names, protection, versions
+from registry.domain.packages import (
+    deletion,
+    dependencies,
+    downloads,
+    index,
+    lists,
+    names,
+    protection,
+    reserved,
+    versions,
+)
 from registry.domain.packages.about import Documents
 from registry.domain.packages.lists import PackageFilter
 from registry.domain.packages.readmes import Readme, Readmes
@@ -289,7 +299,7 @@ def _delete(namespace: Project | Group) -> Page:
         flash(gettext("Select at least one package."), "error")
         return _to_list(namespace)
     if request.method == "POST":
-        deletion.delete_packages(chosen, by=principal())
+        deletion.delete_packages(chosen, by=principal(), release_names="release_name" in request.form)
         flash(ngettext("Package deleted successfully", "Packages deleted successfully", len(chosen)))
         return _to_list(namespace)
     protections = protection.protections(chosen, principal())
@@ -299,12 +309,14 @@ def _delete(namespace: Project | Group) -> Page:
         packages=[package for package in chosen if protections[package.id].may_delete],
         kept=[package for package in chosen if not protections[package.id].may_delete],
         forwards=forwarding.forwards(namespace),
+        may_release=reserved.may_release(namespace, {package.normalized_name for package in chosen}, principal()),
     )
 
 
 def _delete_assets(files: list[PackageFile], package: Package, project: Project) -> Page:
     if request.method == "POST":
-        if deletion.delete_files(files, package, project, by=principal()):
+        release_name = "release_name" in request.form
+        if deletion.delete_files(files, package, project, by=principal(), release_name=release_name):
             flash(gettext("Package deleted successfully"))
             return _to_list(project)
         flash(ngettext("Package asset deleted successfully", "Package assets deleted successfully", len(files)))
@@ -318,6 +330,7 @@ def _delete_assets(files: list[PackageFile], package: Package, project: Project)
         takes_package=len(files) == all_files,
         may_delete=protection.protections([package], principal())[package.id].may_delete,
         forwards=forwarding.forwards(project),
+        may_release=reserved.may_release(project, {package.normalized_name}, principal()),
     )
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from flask import Blueprint, flash, redirect, render_template, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, lazy_gettext
+from packaging.utils import canonicalize_name
 from werkzeug.wrappers import Response
 from wtforms import BooleanField, SelectField, StringField
 from wtforms.validators import InputRequired
 
 from registry.blueprints.auth.permits import Gate
+from registry.blueprints.ui import pagination
 from registry.blueprints.ui.forms import Form, RegistryAccessForm, text
 from registry.blueprints.ui.setting_forms import field_of, form_of, sent_value, shown_value
 from registry.blueprints.ui.viewer import principal
@@ -20,7 +22,7 @@ from registry.domain.access import Permission
 from registry.domain.cascade import FORWARDING, JOB_ALLOWLISTS, PUBLIC_INDEX, CascadingSetting, Standing
 from registry.domain.instance import SETTINGS_BY_NAME
 from registry.domain.namespaces import ProjectChanges, ProjectSettings
-from registry.domain.packages import protection
+from registry.domain.packages import protection, reserved
 from registry.domain.packages.protection import RuleChanges
 from registry.domain.settings import Section
 from registry.errors import NotFound
@@ -29,6 +31,7 @@ from registry.models import Group, Project, ProtectionRule, Role
 _ = lazy_gettext
 
 GROUP_SETTINGS = "/groups/<page_group:group>/-/settings/packages_and_registries"
+RESERVED_NAMES = "/groups/<page_group:group>/-/settings/reserved_names"
 PROJECT_SETTINGS = "/<page_project:project>/-/settings/packages_and_registries"
 
 Page = Response | tuple[str, int]
@@ -152,6 +155,21 @@ def routes(gate: Gate) -> Blueprint:
         _form_for(name).setting.change(group, value=None, lock=False, by=principal())
         return _saved(group)
 
+    @blueprint.get(RESERVED_NAMES)
+    @gate(Permission.OWN_NAMESPACE)
+    def reserved_names(group: Group) -> Page:
+        """Show the names that are reserved in a top-level group."""
+        return _reserved_names_page(group)
+
+    @blueprint.post(f"{RESERVED_NAMES}/release")
+    @gate(Permission.OWN_NAMESPACE)
+    def release_name(group: Group) -> Response:
+        """Release a name of which nothing is left."""
+        name = canonicalize_name(request.form.get("name", ""))
+        reserved.release(group, name, by=principal())
+        flash(gettext("The name %(name)s is released.", name=name))
+        return redirect(url_for("ui.settings.reserved_names", group=group), 303)
+
     @blueprint.get(PROJECT_SETTINGS)
     @gate(Permission.READ_PACKAGE_SETTINGS)
     def project_packages_and_registries(project: Project) -> Page:
@@ -266,6 +284,14 @@ def _group_page(group: Group, sent: CascadingForm | None = None) -> Page:
         job_allowlists=shown(JobAllowlistsForm),
     )
     return page, 200 if sent is None else sent.status
+
+
+def _reserved_names_page(group: Group) -> Page:
+    search = request.args.get("search", "").strip().replace("\x00", "")
+    found = pagination.page(reserved.names_in(group, search))
+    names = [row.normalized_name for row in found.items]
+    used = reserved.names_in_use(group, names)
+    return render_template("ui/settings/reserved_names.html", namespace=group, found=found, text=search, used=used), 200
 
 
 def _visible_group(source: int | str | None) -> Group | None:

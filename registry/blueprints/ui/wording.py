@@ -93,6 +93,7 @@ _SENTENCES = {
     Code.PATTERN_TAKEN: _("There is a rule for this name pattern already."),
     Code.INVALID_PATTERN: _("The name pattern must be a package name, in which * may stand for any text."),
     Code.RULE_WITHOUT_ROLE: _("Choose a minimum access level for push or for delete."),
+    Code.NAME_IN_USE: _("%(name)s is in use: delete its packages and lift its quarantine first."),
     Code.NOTHING_TO_YANK: _("%(release)s has no assets that could be yanked."),
     Code.INVALID_HOST: _(
         "The Host or X-Forwarded-Host header is not a host name or address, with a valid port if need be"

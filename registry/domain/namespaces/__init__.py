@@ -57,6 +57,7 @@ from registry.domain.namespaces.old_paths import (
     give_up_deleted,
     moved,
 )
+from registry.domain.namespaces.reserved_names import top_of
 from registry.domain.namespaces.rules import (
     MAXIMUM_DEPTH,
     RESERVED,
@@ -138,6 +139,7 @@ __all__ = [
     "rename",
     "searched",
     "set_archived",
+    "top_of",
     "touch",
     "transfer",
     "visibilities_for",

@@ -8,11 +8,18 @@ confusion). The first publication of a name adds its row in the same transaction
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import and_, bindparam, exists, insert, or_, select
+from packaging.utils import canonicalize_name
+from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, insert, or_, select
+from sqlalchemy.orm import joinedload
 
-from registry.database import constant, execute, utcnow
+from registry.database import AdvisoryLock, constant, contains, db, execute, transaction, utcnow
+from registry.domain import access, audit, namespaces
+from registry.domain.access import Permission, Principal
+from registry.domain.paging import Listing
+from registry.errors import Code, Conflict, Forbidden, NotFound
 from registry.models import Ancestry, Namespace, NameStatus, Package, PackageName, PackageStatus, ReservedName
 
 # Characters that are easily confused with each other; hyphens are overlooked.
@@ -40,6 +47,10 @@ class Reservation:
     is_personal: bool
 
 
+_USES = (
+    (Package, Package.status == constant(PackageStatus.DEFAULT)),
+    (PackageName, PackageName.status == constant(NameStatus.QUARANTINED)),
+)
 # Every namespace is its own ancestor, too.
 _IS_HELD_HERE = or_(
     *(
@@ -49,10 +60,7 @@ _IS_HELD_HERE = or_(
             Ancestry.ancestor_id == bindparam("namespace_id"),
             condition,
         )
-        for model, condition in (
-            (Package, Package.status == constant(PackageStatus.DEFAULT)),
-            (PackageName, PackageName.status == constant(NameStatus.QUARANTINED)),
-        )
+        for model, condition in _USES
     )
 )
 # A group that was at the top level before it was moved has reservations of its own.
@@ -126,3 +134,115 @@ def reserve(project_id: int, normalized_name: str) -> None:
     """
     row = {"project_id": project_id, "normalized_name": normalized_name, "skeleton": skeleton(normalized_name)}
     execute(_ADD, {**row, "created_at": utcnow()})
+
+
+def names_in(top: Namespace, search: str = "") -> Listing[ReservedName]:
+    """Return the names that are reserved in a top-level group or personal namespace, with their holders.
+
+    :param search: part of the name.
+    """
+    listing = (
+        select(ReservedName)
+        .where(ReservedName.top_id == top.id)
+        .options(joinedload(ReservedName.holder))
+        .order_by(ReservedName.normalized_name)
+    )
+    return listing.where(contains(ReservedName.normalized_name, search)) if search else listing
+
+
+def names_in_use(top: Namespace, names: Collection[str] | None = None) -> set[str]:
+    """Return the reserved names of a top-level namespace of which a project has packages or a quarantine.
+
+    :param names: only these.
+    """
+    used = select(ReservedName.normalized_name).where(ReservedName.top_id == top.id, _is_in_use())
+    return set(db.session.scalars(used if names is None else used.where(ReservedName.normalized_name.in_(names))))
+
+
+def may_release(namespace: Namespace, names: Collection[str], principal: Principal) -> bool:
+    """Return whether a principal can release these normalized names, which are reserved around a namespace."""
+    is_listed = ReservedName.normalized_name.in_(names)
+    of_names = select(ReservedName).where(ReservedName.top_id == namespaces.top_of(namespace), is_listed)
+    rows = db.session.scalars(of_names.options(joinedload(ReservedName.holder)))
+    holders = {row.holder_id: row.holder for row in rows}.values()
+    held = [holder for holder in holders if holder is not None]
+    principal = access.load_roles(principal, held)
+    return bool(held) and all(access.allowed(principal, Permission.OWN_NAMESPACE, holder) for holder in held)
+
+
+def release(namespace: Namespace, name: str, *, by: Principal) -> None:
+    """Release a name of which nothing is left, so that it can be asked for upstream again.
+
+    Takes ``AdvisoryLock.TREE``, so that no package of the name is published in the meantime.
+
+    :param namespace: anything in the top-level group, or in the personal namespace.
+    :param name: in any spelling.
+    :raises Forbidden: the principal is not an Owner of the project or group that holds the name.
+    :raises NotFound: the name is not reserved.
+    :raises Conflict: a project still has packages of the name, or its quarantine.
+    """
+    normalized_name = canonicalize_name(name)
+    with transaction(lock=AdvisoryLock.TREE):
+        row = _row_of(namespace, normalized_name)
+        if row is None:
+            raise NotFound("Package name")
+        _require_owner(row, by)
+        if not _release(row, by):
+            raise Conflict(Code.NAME_IN_USE, name=normalized_name)
+
+
+def release_if_unused(namespace: Namespace, normalized_name: str, *, by: Principal) -> bool:
+    """Do the same in a transaction that holds ``AdvisoryLock.TREE``, and return whether the name is not reserved now.
+
+    :raises Forbidden: the principal is not an Owner of the project or group that holds the name.
+    """
+    row = _row_of(namespace, normalized_name)
+    if row is None:
+        return True
+    _require_owner(row, by)
+    return _release(row, by)
+
+
+def _row_of(namespace: Namespace, normalized_name: str) -> ReservedName | None:
+    db.session.flush()
+    key = {"top_id": namespaces.top_of(namespace), "normalized_name": normalized_name}
+    return db.session.get(ReservedName, key, populate_existing=True)
+
+
+def _require_owner(row: ReservedName, by: Principal) -> None:
+    """Check that a principal is an Owner of what holds a name, or of all that is around it."""
+    top = db.session.get_one(Namespace, row.top_id)
+    holder = top if row.holder_id is None else db.session.get_one(Namespace, row.holder_id)
+    if not any(access.allowed(by, Permission.OWN_NAMESPACE, namespace) for namespace in (top, holder)):
+        raise Forbidden
+
+
+def _release(row: ReservedName, by: Principal) -> bool:
+    top = db.session.get_one(Namespace, row.top_id)
+    if names_in_use(top, [row.normalized_name]):
+        return False
+    below = select(Ancestry.namespace_id).where(Ancestry.ancestor_id == row.top_id)
+    with transaction():  # anonymous callers may get other responses for all names around it
+        # A group that was at the top level before has a row of its own.
+        db.session.execute(
+            delete(ReservedName).where(
+                ReservedName.normalized_name == row.normalized_name, ReservedName.top_id.in_(below)
+            )
+        )
+        audit.record(by, "package_name_released", row.normalized_name, top, reserved_in=top.full_path)
+    return True
+
+
+def _is_in_use() -> ColumnElement[bool]:
+    """Return a condition on ``ReservedName``: a project in its namespace has packages or a quarantine of the name."""
+    return or_(
+        *(
+            exists().where(
+                model.normalized_name == ReservedName.normalized_name,
+                Ancestry.namespace_id == model.project_id,
+                Ancestry.ancestor_id == ReservedName.top_id,
+                condition,
+            )
+            for model, condition in _USES
+        )
+    )

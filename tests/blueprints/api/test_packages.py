@@ -329,6 +329,17 @@ class TestDeletion:
         assert rest.get(f"/projects/{project.id}/packages", maintainer_token).json == []
         assert pip.download(project, wheel, maintainer_token).status_code == 404
 
+    def test_an_owner_releases_the_name_with_its_last_package(
+        self, rest: Rest, pip: Pip, project: Project, maintainer_token: str, owner_token: str
+    ) -> None:
+        package = publish(project, build_wheel("demo", "1.0"))
+        address = f"/projects/{project.id}/packages/{package.id}?release_name=true"
+
+        assert rest.delete(address, maintainer_token).status_code == 403
+        assert pip.simple_page(project, "demo", owner_token).status_code == 200
+        assert rest.delete(address, owner_token).status_code == 204
+        assert pip.simple_page(project, "demo", owner_token).status_code == 302
+
     def test_a_file_is_deleted_and_the_others_stay(
         self, rest: Rest, pip: Pip, project: Project, maintainer_token: str
     ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from registry.database import db, utcnow
 from registry.domain import forwarding, namespaces
 from registry.domain.access import SHELL
-from registry.domain.packages import deletion, lists, protection, releases
+from registry.domain.packages import deletion, lists, protection, releases, reserved
 from registry.domain.packages.lists import PackageFilter
 from registry.models import (
     FileDownloads,
@@ -424,18 +424,41 @@ def test_a_package_is_deleted_after_a_confirmation_that_names_it(browser_of, mai
     assert "Delete package version" in question.title
     assert "You are about to delete version 1.0 of demo. Are you sure?" in question.text
     assert "Permanently delete" in question.text
-    assert "security risk" not in question.text
+    assert "The name stays reserved in acme" in question.text
+    assert "Release the name" not in question.text, "which takes an Owner"
     assert after.flashes == ["Package deleted successfully"]
     assert "There are no packages yet" in after.text
 
 
-def test_the_confirmation_names_the_risk_of_forwarded_requests(browser_of, maintainer, release):
-    page = browser_of(maintainer).get(f"{DELETE}?id={release.id}")
+def test_an_owner_releases_the_name_with_its_last_package(browser_of, owner, group, project, release):
+    browser = browser_of(owner)
+    page = browser.get(f"{DELETE}?id={release.id}")
+
+    browser.submit(f"{DELETE}?id={release.id}", {"release_name": "1"}, action=DELETE)
 
     assert "security risk" in page.text
     assert "What are the risks?" in page.text
     assert "Yes, delete package" in page.text
     assert any(link.startswith("/help/forwarding") for link in page.links)
+    assert reserved.reservation(project, "demo") is None
+
+
+def test_the_names_of_a_group_are_listed_and_released(browser_of, owner, maintainer, group, project, release):
+    factories.published(project, build_wheel("kept"))
+    deletion.delete_package(release, project, by=SHELL)
+    address = "/groups/acme/-/settings/reserved_names"
+    browser = browser_of(owner)
+
+    listed = browser.get(address)
+    assert "Reserved names" in browser.get("/groups/acme/-/settings/packages_and_registries").text
+    assert all(text in listed.text for text in ("demo", "kept", "acme/tools", "In use"))
+    assert "kept" not in browser.get(f"{address}?search=dem").text
+    answer = browser.post(f"{address}/release", {"name": "Demo"})
+    after = browser.get(answer.location)
+    assert after.flashes == ["The name demo is released."]
+    assert reserved.reservation(project, "demo") is None
+    assert browser.post(f"{address}/release", {"name": "kept"}).status_code == 409
+    assert browser_of(maintainer).get(address).status_code in (403, 404)
 
 
 def test_several_packages_are_deleted_at_once(browser_of, maintainer, group, project):
@@ -569,7 +592,7 @@ def test_deleting_the_last_assets_deletes_the_package_as_the_confirmation_shows(
 
     assert "Delete package version" in question.title
     assert "this package version is deleted with them" in question.text
-    assert "security risk" in question.text
+    assert "The name stays reserved in acme" in question.text
     assert after.flashes == ["Package deleted successfully"]
     assert after.path == LIST
     assert lists.count(lists.packages(project, SHELL, PackageFilter())) == 0

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 from flask import Flask, current_app
+from packaging.utils import canonicalize_name
 from sqlalchemy import delete, select
+from sqlalchemy.orm import joinedload
 
 from registry.database import db, utcnow
 from registry.domain import forwarding, namespaces
@@ -10,8 +12,20 @@ from registry.domain.access import SHELL
 from registry.domain.accounts import users
 from registry.domain.operation import cleanup
 from registry.domain.packages import deletion, releases, reserved
-from registry.errors import NotFound
-from registry.models import Group, Namespace, NameStatus, Package, Project, RegistryAccess, ReservedName, User
+from registry.errors import Conflict, Forbidden, NotFound
+from registry.models import (
+    AuditEvent,
+    Group,
+    Namespace,
+    NameStatus,
+    Package,
+    PackageStatus,
+    Project,
+    RegistryAccess,
+    ReservedName,
+    Role,
+    User,
+)
 from tests import factories
 from tests.builders import build_wheel
 from tests.domain.packages.on_paper import publish
@@ -177,3 +191,85 @@ def test_a_lost_reservation_comes_back_with_the_next_file(top: Group, holder: Pr
     factories.published(holder, build_wheel("secret", "2.0"))
 
     assert is_reserved(factories.project(parent=top))
+
+
+def packages_of(project: Project) -> list[Package]:
+    found = select(Package).where(Package.project_id == project.id, Package.status == PackageStatus.DEFAULT)
+    return list(db.session.scalars(found.options(joinedload(Package.project)).order_by(Package.id)))
+
+
+def test_a_name_is_released_with_its_last_package(top: Group, holder: Project) -> None:
+    factories.published(holder, build_wheel("secret", "2.0"))
+    beside = factories.project(parent=top)
+    publish_name(beside, "secret")
+
+    for package in packages_of(holder):
+        deletion.delete_package(package, holder, by=SHELL, release_name=True)
+        assert is_reserved(holder)
+    deletion.delete_packages(packages_of(beside), by=SHELL, release_names=True)
+
+    assert [is_reserved(namespace) for namespace in (holder, beside, top)] == [False] * 3
+    assert forwarding.require_forwarded(holder, canonicalize_name("secret")).forwards.value
+    event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "package_name_released")).one()
+    assert (event.target, event.namespace_id, event.author) == ("secret", top.id, "shell")
+
+
+def test_a_name_that_is_in_use_is_not_released(top: Group, holder: Project) -> None:
+    releases.set_name_status(holder, "secret", NameStatus.QUARANTINED, by=SHELL)
+    assert reserved.names_in_use(top) == {"secret"}
+    with pytest.raises(Conflict):
+        reserved.release(holder, "Secret", by=SHELL)
+
+    delete_all(holder)
+    with pytest.raises(Conflict):
+        reserved.release(holder, "Secret", by=SHELL)
+
+    releases.set_name_status(holder, "secret", NameStatus.ACTIVE, by=SHELL)
+    assert reserved.names_in_use(top) == set()
+    reserved.release(holder, "Secret", by=SHELL)
+    with pytest.raises(NotFound):
+        reserved.release(holder, "Secret", by=SHELL)
+
+
+@pytest.mark.parametrize(
+    ("role", "place", "is_allowed"),
+    [
+        (Role.OWNER, "top", True), (Role.OWNER, "holder", True), (Role.MAINTAINER, "top", False),
+        (Role.OWNER, "beside", False),
+    ],
+)  # fmt: skip
+def test_the_owner_of_the_holder_releases_a_name(
+    top: Group, holder: Project, role: Role, place: str, is_allowed: bool
+) -> None:
+    """Not the Owner of another project that publishes it, too, and deletes that."""
+    beside = factories.project(parent=top)
+    publish_name(beside, "secret")
+    delete_all(holder)
+    where = {"top": top, "holder": holder, "beside": beside}[place]
+    principal = factories.signed_in(factories.member(where, role))
+    [package] = packages_of(beside)
+
+    assert reserved.may_release(beside, {"secret"}, principal) is is_allowed
+    if not is_allowed:
+        deleter = factories.signed_in(factories.member(beside, Role.MAINTAINER))
+        with pytest.raises(Forbidden):
+            deletion.delete_package(package, beside, by=deleter, release_name=True)
+        factories.reload(package)
+        assert package.status is PackageStatus.DEFAULT
+    deletion.delete_package(package, beside, by=SHELL)
+    if is_allowed:
+        reserved.release(top, "secret", by=principal)
+    else:
+        with pytest.raises(Forbidden):
+            reserved.release(top, "secret", by=principal)
+    assert is_reserved(top) is not is_allowed
+
+
+def test_a_release_counts_in_groups_that_were_at_the_top_level(top: Group, holder: Project) -> None:
+    above = factories.group("above")
+    namespaces.transfer(top, above, by=SHELL)
+    delete_all(holder)
+
+    reserved.release(holder, "secret", by=SHELL)
+
+    assert not is_reserved(holder)
