@@ -33,13 +33,23 @@ def page_url(name: str, upstream: str) -> str:
 def require_forwarded(namespace: Namespace, normalized_name: NormalizedName) -> Rules:
     """Return the rules about the upstream index, which may be asked for a package name that this namespace lacks.
 
+    Raises the errors of ``refuse_unforwarded``.
+    """
+    rules = rules_of(namespace)
+    refuse_unforwarded(namespace, normalized_name, rules)
+    return rules
+
+
+def refuse_unforwarded(namespace: Namespace, normalized_name: NormalizedName, rules: Rules) -> None:
+    """Refuse to ask the upstream index for a package name that this namespace lacks.
+
+    :param rules: of the namespace.
     :raises WithheldByRule: the name is blocked, or not allowed.
     :raises NotFound: forwarding is off, by the namespace's own, an inherited, or a locked setting; or the name is
         reserved (``packages.reserved``).
 
     GitLab, "Package request forwarding": the direct parent group decides for a project. GitLab forwards all names.
     """
-    rules = rules_of(namespace)
     if not rules.forwards.value:
         raise NotFound("Package").explained(
             "Package not found",
@@ -48,7 +58,6 @@ def require_forwarded(namespace: Namespace, normalized_name: NormalizedName) -> 
         )
     refuse_reserved(namespace, normalized_name)
     refuse_name(normalized_name, rules)
-    return rules
 
 
 def refuse_reserved(namespace: Namespace, normalized_name: str) -> None:

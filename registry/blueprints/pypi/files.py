@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import re
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
 
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
-from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES, depends_on_name, preparable
+from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES, depends_on_name, depends_on_upstream, preparable
 from registry.blueprints.pypi.sending import Content, send_core_metadata, send_file
+from registry.blueprints.pypi.upstream_files import send_upstream_file, send_upstream_metadata
 from registry.blueprints.routing import PYPI
+from registry.database import utcnow
+from registry.domain import forwarding
 from registry.domain.access import Permission
 from registry.domain.packages import index
 from registry.domain.upstream.cached import METADATA_SUFFIX
+from registry.domain.upstream.chain import offered_file, upstream_for
+from registry.domain.upstream.client import release_in
+from registry.domain.upstream.rules import rules_of
 from registry.errors import InvalidParameter, NotFound, QuarantinedPackage, RecordNotFound, RegistryError
 from registry.metrics import Download
-from registry.models import Group, Namespace, Project
+from registry.models import Group, Namespace, Project, UpstreamMode
 
 FILE = "/files/<sha256>/<rest:filename>"
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -61,10 +67,34 @@ def _download(namespace: Namespace, sha256: str, filename: str, missing: Registr
             return send_file(content, Download(file.id, file.size_bytes))
     index.refuse_where_hidden(namespace, principal)
     _refuse_withheld(namespace, sha256, filename.removesuffix(METADATA_SUFFIX), missing)
+    response = _upstream_file(namespace, sha256, filename)
+    if response is not None:
+        return response
     raise missing.explained(
         "File not found",
         "There is no file with this name and digest here. If a lock file lists it, create the lock file again.",
     )
+
+
+def _upstream_file(namespace: Namespace, sha256: str, filename: str) -> Response | None:
+    """Return a file, or its core metadata, that the page of the upstream index offers here; ``None`` if it has none.
+
+    :raises WithheldByRule: a rule withholds it.
+    """
+    distribution = filename.removesuffix(METADATA_SUFFIX)
+    release, rules = release_in(distribution), rules_of(namespace)
+    if release is None or rules.mode.value is not UpstreamMode.CACHE or not rules.forwards.value:
+        return None
+    name, now = release[0], utcnow()
+    forwarding.refuse_unforwarded(namespace, name, rules)
+    upstream = upstream_for(rules, current_app.extensions["upstream_pages"], now)
+    found = offered_file(upstream, name, sha256, distribution)
+    if found is None:
+        return None
+    depends_on_name(request.environ, name)
+    depends_on_upstream(request.environ, found.holds_until)
+    is_metadata = distribution != filename
+    return send_upstream_metadata(name, found.file) if is_metadata else send_upstream_file(name, found.file)
 
 
 def _refuse_withheld(namespace: Namespace, sha256: str, filename: str, missing: RegistryError) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+
+from packaging.utils import NormalizedName
 
 from registry.domain.packages.simple import SimpleFile, SimplePage
 from registry.domain.upstream.policies.age import ByAge
@@ -10,6 +13,17 @@ from registry.domain.upstream.policies.listed import ByList
 from registry.domain.upstream.protocol import Upstream
 from registry.domain.upstream.rules import Rules
 from registry.errors import WithheldByRule
+
+
+@dataclass(frozen=True)
+class OfferedFile:
+    """A file of the upstream index that may be given out.
+
+    :ivar holds_until: when that has to be decided anew; ``None`` if only a change can make it necessary.
+    """
+
+    file: SimpleFile
+    holds_until: datetime | None
 
 
 def upstream_for(rules: Rules, pages: Upstream, now: datetime) -> Upstream:
@@ -22,14 +36,26 @@ def upstream_for(rules: Rules, pages: Upstream, now: datetime) -> Upstream:
     return ByAge(ByList(pages, rules), rules, now)
 
 
-def offered_file(page: SimplePage | None, sha256: str, filename: str) -> SimpleFile | None:
-    """Return the file with this name and digest if its page offers it, or ``None`` if the page does not have it.
+def offered_file(upstream: Upstream, name: NormalizedName, sha256: str, filename: str) -> OfferedFile | None:
+    """Return the file with this name and digest, as its page offers it, or ``None`` if the page does not list it.
 
+    The upstream index is asked again if the kept page does not list the file, which can be newer.
+
+    :param name: of the package that the file name belongs to.
     :raises WithheldByRule: a rule withholds it.
     """
+    page = upstream.page(name)
+    found = _found(page, sha256, filename)
+    if found is None and page is not None:
+        page = upstream.page(name, is_fresh=True)
+        found = _found(page, sha256, filename)
+    return None if found is None or page is None else OfferedFile(found, page.holds_until)
+
+
+def _found(page: SimplePage | None, sha256: str, filename: str) -> SimpleFile | None:
     if page is None:
         return None
     for withheld in page.withheld:
         if (withheld.file.sha256, withheld.file.filename) == (sha256, filename):
             raise WithheldByRule().explained("File withheld", withheld.detail)
-    return next((file for file in page.files if (file.sha256, file.filename) == (sha256, filename)), None)
+    return next((file for file in page.files if file.sha256 == sha256 and file.filename == filename), None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from registry.database import db
 from registry.domain.access import SHELL
 from registry.domain.cascade import FORWARDING
 from registry.domain.upstream.client import PublicIndex
+from registry.domain.upstream.files import Files
 from registry.domain.upstream.pages import KeptPages
 from registry.models import InstanceSettings, Project, RegistryAccess, UpstreamMode
 from tests import factories
@@ -22,19 +25,28 @@ from tests.clients import JSON, Pip, links, pypi_path
 from tests.fakes.index import StaticIndex
 
 WHEEL, SDIST, OWN = build_wheel("public"), build_sdist("public"), build_wheel("public", "0.1")
+METADATA = b"Metadata-Version: 2.1\nName: public\nVersion: 1.0\n"
+METADATA_SHA256 = hashlib.sha256(METADATA).hexdigest()
 
 
 @pytest.fixture(autouse=True)
 def upstream(app: Flask, served: StaticIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StaticIndex:
     """The public index, which has a package ``public``."""
-    kept = KeptPages(PublicIndex(served.url), tmp_path / "upstream", fresh_seconds=600, threads=8)
+    index = PublicIndex(served.url)
+    kept = KeptPages(index, tmp_path / "upstream", fresh_seconds=600, threads=8)
+    files = Files(
+        index, app.extensions["storage"], context=app.app_context, cache_bytes=1 << 30, largest_bytes=0,
+        request_threads=8, count=lambda _size_bytes: None,
+    )  # fmt: skip
     monkeypatch.setitem(app.extensions, "upstream_pages", kept)
+    monkeypatch.setitem(app.extensions, "upstream_files", files)
     InstanceSettings.current().pypi_upstream_mode = UpstreamMode.CACHE
     factories.commit()
     served.publish(
-        WHEEL, SDIST, requires_python=">=3.9", yanked="Loses data", core_metadata={"sha256": "0" * 64},
+        WHEEL, SDIST, requires_python=">=3.9", yanked="Loses data", core_metadata={"sha256": METADATA_SHA256},
         provenance=f"{served.url}provenance",
     )  # fmt: skip
+    served.put(f"/files/{WHEEL.filename}.metadata", METADATA)
     return served
 
 
@@ -69,7 +81,7 @@ def test_a_page_of_the_public_index_leads_to_files_here(
             "url": f"http://localhost{address}/files/{WHEEL.sha256}/{WHEEL.filename}",
             "hashes": {"sha256": WHEEL.sha256}, "size": len(WHEEL.content),
             "upload-time": "2024-02-03T04:05:06.789000Z", "yanked": "Loses data", "requires-python": ">=3.9",
-            "core-metadata": {"sha256": "0" * 64}, "provenance": f"{upstream.url}provenance",
+            "core-metadata": {"sha256": METADATA_SHA256}, "provenance": f"{upstream.url}provenance",
         }  # fmt: skip
         assert [link.href.partition("#")[0] for link in links(html)] == [file["url"] for file in page["files"]]
         assert page["versions"] == ["1.0"]
@@ -197,3 +209,50 @@ def test_a_page_with_lies_is_never_an_internal_error(pip: Pip, project: Project,
         upstream.put(f"lies{number}/", json.dumps({"meta": {"api-version": "1.0"}, "files": files}), JSON)
         for form in (JSON, "text/html"):
             assert pip.simple_page(project, f"lies{number}", token, accept=form).status_code in (200, 502)
+
+
+def test_a_file_and_its_metadata_come_through_the_page_of_their_name(
+    pip: Pip, project: Project, group, token, upstream: StaticIndex
+):
+    for namespace in (project, group):
+        assert pip.download(namespace, WHEEL, token).data == WHEEL.content
+        assert pip.download(namespace, SDIST, token, headers={"Range": "bytes=0-9"}).status_code in (200, 206)
+        assert pip.download(namespace, WHEEL, token, suffix=".metadata").data == METADATA
+
+    paths = [request.path for request in upstream.requests]
+    assert (paths.count("/simple/public/"), paths.count(f"/files/{WHEEL.filename}")) == (1, 1)
+
+
+def test_a_file_that_the_page_does_not_offer_is_not_given_out(pip: Pip, project: Project, token, upstream: StaticIndex):
+    stranger = build_wheel("public", "6.6")
+    upstream.put(f"/files/{stranger.filename}", stranger.content)
+    InstanceSettings.current().pypi_upstream_fixed_date = datetime(2020, 1, 1, tzinfo=UTC)
+    factories.commit()
+
+    absent = pip.download(project, stranger, token, headers={"Accept": JSON})
+    withheld = pip.download(project, WHEEL, token, headers={"Accept": JSON})
+    metadata = pip.download(project, WHEEL, token, suffix=".metadata", headers={"Accept": JSON})
+
+    assert (absent.status_code, withheld.status_code, metadata.status_code) == (404, 403, 403)
+    assert (withheld.content_type, withheld.json["title"]) == ("application/problem+json", "File withheld")
+    assert {request.path for request in upstream.requests} == {"/simple/public/"}
+
+
+def test_a_file_that_was_given_out_is_private_when_its_name_becomes_so(
+    pip: Pip, project: Project, token, upstream: StaticIndex
+):
+    assert pip.download(project, WHEEL, token).status_code == 200
+    assert pip.download(project, WHEEL, token).status_code == 200
+
+    factories.published(project, OWN)
+
+    assert pip.download(project, WHEEL, token).status_code == 404
+
+
+def test_a_new_file_is_found_at_once(pip: Pip, project: Project, token, upstream: StaticIndex, monkeypatch):
+    monkeypatch.setattr("registry.domain.upstream.pages.LEAST_SECONDS", 0)
+    pip.simple_page(project, "public", token)
+    newer = build_wheel("public", "2.0")
+    upstream.publish(WHEEL, newer)
+
+    assert pip.download(project, newer, token).data == newer.content
