@@ -198,6 +198,25 @@ def test_an_administrator_frees_a_path(
     assert (event.author, event.target, event.details) == ("root", "acme", {"current": "beta"})
 
 
+def test_an_administrator_frees_a_path_by_the_rest_api(
+    rest: Rest, group: Group, published: Project, admin: User, owner_token: str, strangers_token: str
+) -> None:
+    token = factories.access_token(admin)
+    rename(rest, published, "kit", owner_token)
+    assert rest.get("/admin/old_paths", owner_token).status_code == 403
+    assert rest.delete("/admin/old_paths/acme%2Ftools", owner_token).status_code == 403
+
+    [old] = rest.get("/admin/old_paths?search=TOOLS", token).json
+    freed = rest.delete("/admin/old_paths/acme%2FTools", token)
+
+    assert (old["path"], old["current_path"]) == ("acme/tools", "acme/kit")
+    assert old["given_up_at"] < old["kept_until"]
+    assert freed.status_code == 204
+    assert rest.delete("/admin/old_paths/acme%2Ftools", token).json == {"message": "404 Path Not Found"}
+    assert rest.get("/admin/old_paths", token).json == []
+    assert [event.author for event in db.session.scalars(audit.events("old_path_freed"))] == ["root"]
+
+
 def test_old_paths_are_bounded_in_number_and_followed_in_any_order(group: Group, project: Project, monkeypatch) -> None:
     monkeypatch.setattr("registry.domain.namespaces.old_paths.LIMIT", 3)
     for path in ("b", "c", "d", "e", "B"):

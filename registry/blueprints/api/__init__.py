@@ -14,6 +14,7 @@ from registry.blueprints.api import (
     job_token_scope,
     jobs,
     members,
+    old_paths,
     packages,
     projects,
     protection_rules,
@@ -43,6 +44,7 @@ for child in (
     packages.routes(job_gate),
     protection_rules.routes(gate),
     settings.routes(gate),
+    old_paths.routes(gate),
     jobs.routes(gate, job_gate),
 ):
     blueprint.register_blueprint(child)

@@ -29,6 +29,7 @@ from registry.models import (
     InstanceSettings,
     Job,
     Namespace,
+    OldPath,
     Package,
     PackageFile,
     PackageName,
@@ -508,6 +509,15 @@ def protection_rule(rule: ProtectionRule) -> JSON:
 
 def _role_name(role: Role | None) -> str | None:
     return None if role is None else role.name.lower()
+
+
+def old_path(old: OldPath, now: datetime) -> JSON:
+    return {
+        "path": old.path,
+        "current_path": None if old.namespace is None else old.namespace.full_path,
+        "given_up_at": moment(old.given_up_at),
+        "kept_until": moment(old.kept_until) if old.is_kept(now) else None,
+    }
 
 
 def instance_settings(instance: InstanceSettings) -> JSON:

@@ -125,6 +125,16 @@ def routes(gate: Gate) -> Blueprint:
         users.change_state(users.find_user(str(user_id)), StateChange(verb), by=current_principal())
         return jsonify(True), 201
 
+    @blueprint.post("/users/<id:user_id>/confirm")
+    @gate(Permission.ADMIN_INSTANCE)
+    def confirm_email(user_id: int) -> tuple[Response, int]:
+        """Confirm the e-mail address, by which others then find the user.
+
+        GitLab has this only as an action of its pages; the name is that of the action.
+        """
+        users.confirm_email(users.find_user(str(user_id)), by=current_principal())
+        return jsonify(True), 201
+
     return blueprint
 
 

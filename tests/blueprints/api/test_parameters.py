@@ -151,6 +151,7 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
     "PATCH /projects/{project}/packages/protection/rules/{rule_id}": {
         "package_name_pattern": ..., "minimum_access_level_for_push": ..., "minimum_access_level_for_delete": ...,
     },
+    "GET /admin/old_paths": _LIST | {"search": ...},
     "PUT /application/settings": {one.rest_name: ... for one in setting_kinds.INSTANCE_SETTINGS},
     "PUT /application/plan_limits": {"plan_name": "default", "pypi_max_file_size": ...},
     "POST /projects/{project}/jobs": {"name": "publish", "ref": "main", "expires_in": 60},
@@ -185,11 +186,13 @@ def arguments(project: Project, group: Group, outsider: User, admin: User) -> di
     rule = protection.add_protection_rule(project, pattern="x", push=Role.OWNER, delete=None, by=SHELL)
     assert token is not None
     assert deploy_token is not None
+    namespaces.change(factories.group("before"), namespaces.NamespaceChanges(path="afterwards"), by=SHELL)
     return {
         "project": project.id, "group": group.id, "user_id": outsider.id, "reference": "oscar", "verb": "block",
         "package_id": file.package_id, "file_id": file.id, "name": "demo", "token_id": token.id,
         "deploy_token_id": deploy_token.id,
         "rule_id": rule.id, "source_id": project.id, "job_id": factories.job(project, admin)[0].id,
+        "old_path": "before",
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from registry.database import db
 from registry.domain.accounts import users
 from registry.models import User, UserState
 from tests import factories
@@ -302,6 +303,18 @@ class TestDeletion:
 
     def test_only_administrators_delete(self, rest: Rest, owner: User, outsider_token: str) -> None:
         assert rest.delete(f"/users/{owner.id}", outsider_token).status_code == 403
+
+
+def test_an_administrator_confirms_an_email(rest: Rest, owner: User, owner_token: str, admin_token: str) -> None:
+    owner.confirmed_at = None
+    db.session.commit()
+
+    refused = rest.post(f"/users/{owner.id}/confirm", owner_token)
+    confirmed = rest.post(f"/users/{owner.id}/confirm", admin_token)
+
+    assert (refused.status_code, confirmed.status_code, confirmed.json) == (403, 201, True)
+    assert rest.get(f"/users/{owner.id}", admin_token).json["confirmed_at"] is not None
+    assert rest.post("/users/4711/confirm", admin_token).status_code == 404
 
 
 def test_a_password_is_in_no_answer(rest: Rest, admin_token: str) -> None:
