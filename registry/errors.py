@@ -65,6 +65,7 @@ class Code(Enum):
     NEGATIVE = "must be greater than or equal to 0"
     DAYS_OUT_OF_RANGE = "must be between {least} and {most} days"
     NUMBER_OUT_OF_RANGE = "is {value}, expected is a whole number from {least} to {most}"
+    SCORE_OUT_OF_RANGE = "is {value}, expected is a number from {least} to {most}"
     TOO_MANY_PATTERNS = "has {count} entries, expected are at most {maximum}"
     NO_VERSION_PATTERN = "contains '{value}', expected is name, name*, or name==version (PEP 440)"
     NO_NAME_PATTERN = "contains '{value}', expected is name or name*"
@@ -599,7 +600,7 @@ class UpstreamFailed(RegistryError):
 
 
 class WithheldByRule(Forbidden):
-    """A file of the upstream index that a rule of the registry keeps from clients."""
+    """A file that a rule of the registry keeps from clients."""
 
     auth_failure = None  # independent of the caller
 

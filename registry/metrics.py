@@ -83,6 +83,13 @@ class UpstreamPage:
 
 
 @dataclass(frozen=True)
+class Withheld:
+    """A file was requested that a rule withholds."""
+
+    rule: str
+
+
+@dataclass(frozen=True)
 class AuthFailure:
     """Authentication or authorization failed."""
 
@@ -142,6 +149,7 @@ class Metrics:
             "origin",
         )
         self._failures = self._counter("registry_auth_failures", "Requests refused for who asked", "reason")
+        self._withheld = self._counter("registry_withheld_files", "Requests for files that are withheld", "rule")
         self._connections = Gauge(
             "registry_database_connections_in_use",
             "Connections taken from the pool",
@@ -207,6 +215,8 @@ class Metrics:
                     self.on_use(done.sha256)
         elif isinstance(done, UpstreamPage):
             self._upstream_pages.labels(done.origin).inc()
+        elif isinstance(done, Withheld):
+            self._withheld.labels(done.rule).inc()
         elif isinstance(done, AuthFailure):
             self._failures.labels(done.reason).inc()
 

@@ -12,6 +12,7 @@ from registry.domain.settings import (
     OneUpstreamMode,
     OneVisibility,
     Patterns,
+    Score,
     Setting,
     ShortText,
     SizeLimit,
@@ -30,6 +31,7 @@ _VALUES: dict[type[Kind[Any]], tuple[object, object]] = {
     WholeNumber: (7, "7"),
     Moment: ("2026-01-01T00:00:00Z", "2026-01-01"),
     OneUpstreamMode: ("cache", "cache"),
+    Score: (7.5, "7.5"),
     Patterns: (["torch*", "demo==1.0"], "torch*\ndemo==1.0"),
 }
 

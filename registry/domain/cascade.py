@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any, Generic, Literal, TypeVar, cast
@@ -13,7 +14,7 @@ from registry.database import AdvisoryLock, db, transaction
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces import GroupChanges
-from registry.domain.settings import AnyKind, Kind, Moment, OneUpstreamMode, Patterns, Switch, WholeNumber
+from registry.domain.settings import AnyKind, Kind, Moment, OneUpstreamMode, Patterns, Score, Switch, WholeNumber
 from registry.errors import InvalidRecord, SettingLocked
 from registry.models import Ancestry, Group, GroupPackageSettings, InstanceSettings, Namespace
 
@@ -193,17 +194,26 @@ class CascadingSetting(Generic[Value]):
 
 def levels(group_id: int, *settings: CascadingSetting[Any]) -> list[Level]:
     """Return a group and its ancestors, topmost first, with the columns of some settings, in one statement."""
+    return levels_of([group_id], *settings)[group_id]
+
+
+def levels_of(namespace_ids: Iterable[int], *settings: CascadingSetting[Any]) -> Mapping[int, list[Level]]:
+    """Return the groups from the top to each of these groups or projects, like ``levels``, in one statement."""
     columns = [
         getattr(GroupPackageSettings, name) for setting in settings for name in (setting.name, setting.lock_name)
     ]
     rows = db.session.execute(
-        select(Ancestry.ancestor_id, Namespace.full_path, *columns)
+        select(Ancestry.namespace_id, Ancestry.ancestor_id, Namespace.full_path, *columns)
         .join(Namespace, Namespace.id == Ancestry.ancestor_id)
         .outerjoin(GroupPackageSettings, GroupPackageSettings.group_id == Ancestry.ancestor_id)
-        .where(Ancestry.namespace_id == group_id)
-        .order_by(Ancestry.distance.desc())
+        .where(Ancestry.namespace_id.in_(set(namespace_ids)), Namespace.kind == "group")
+        .order_by(Ancestry.namespace_id, Ancestry.distance.desc())
     )
-    return [Level(row.ancestor_id, row.full_path, cast(Mapping[str, Any], row._mapping)) for row in rows]
+    found: defaultdict[int, list[Level]] = defaultdict(list)
+    for row in rows:
+        level = Level(row.ancestor_id, row.full_path, cast(Mapping[str, Any], row._mapping))
+        found[row.namespace_id].append(level)
+    return found
 
 
 def _without_repetition(standing: Standing[Value], value: Value | None) -> Value | None:
@@ -223,8 +233,10 @@ MINIMUM_AGE = CascadingSetting("pypi_upstream_minimum_age_days", WholeNumber(0, 
 FIXED_DATE = CascadingSetting("pypi_upstream_fixed_date", Moment())
 BLOCKED = CascadingSetting("pypi_upstream_blocked", Patterns())
 ALLOWED = CascadingSetting("pypi_upstream_allowed", Patterns())
+WITHHOLD_MALICIOUS = CascadingSetting("pypi_withhold_malicious", Switch())
+WITHHOLD_CVSS_SCORE = CascadingSetting("pypi_withhold_cvss_score", Score())
 # The rules about the public index.
-PUBLIC_INDEX: tuple[CascadingSetting[Any], ...] = (BLOCKED, ALLOWED)
+PUBLIC_INDEX: tuple[CascadingSetting[Any], ...] = (BLOCKED, ALLOWED, WITHHOLD_MALICIOUS, WITHHOLD_CVSS_SCORE)
 # The settings on pages and in the REST API.
 SETTINGS: tuple[CascadingSetting[Any], ...] = (FORWARDING, *PUBLIC_INDEX, JOB_ALLOWLISTS)
 

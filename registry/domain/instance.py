@@ -13,6 +13,7 @@ from registry.domain.settings import (
     Days,
     OneVisibility,
     Patterns,
+    Score,
     Section,
     ShortText,
     SizeLimit,
@@ -95,6 +96,30 @@ class InstanceChanges(Changes):
     lock_pypi_upstream_allowed: bool | EllipsisType = setting(
         Switch(),
         _("Enforce the allowed packages for all groups"),
+        Section.PUBLIC_INDEX,
+        hint=_("Groups cannot choose otherwise then."),
+    )
+    pypi_withhold_malicious: bool | EllipsisType = setting(
+        Switch(),
+        _("Withhold malicious versions"),
+        Section.PUBLIC_INDEX,
+        hint=_("Those that a security advisory reports as malicious, among the registry's own packages, too."),
+    )
+    lock_pypi_withhold_malicious: bool | EllipsisType = setting(
+        Switch(),
+        _("Enforce the setting of malicious versions for all groups"),
+        Section.PUBLIC_INDEX,
+        hint=_("Groups cannot choose otherwise then."),
+    )
+    pypi_withhold_cvss_score: float | EllipsisType | None = setting(
+        Score(),
+        _("Withhold vulnerable versions above this CVSS score"),
+        Section.PUBLIC_INDEX,
+        hint=_("From 0.0 to 10.0, among the registry's own packages, too. Empty: no version is withheld."),
+    )
+    lock_pypi_withhold_cvss_score: bool | EllipsisType = setting(
+        Switch(),
+        _("Enforce the CVSS score for all groups"),
         Section.PUBLIC_INDEX,
         hint=_("Groups cannot choose otherwise then."),
     )

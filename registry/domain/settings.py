@@ -22,6 +22,7 @@ Value = TypeVar("Value")
 
 MOST_PATTERNS = 1000
 LONGEST_SHOWN = 100  # characters of a wrong value in its error
+LOWEST_SCORE, HIGHEST_SCORE = 0.0, 10.0  # of CVSS
 _DESCRIPTION = "setting"  # the key of a field's metadata
 
 
@@ -117,6 +118,16 @@ class WholeNumber(Kind[int]):
 
 
 @dataclass(frozen=True)
+class Score(Kind[float | None]):
+    """A CVSS score, or none."""
+
+    def faults(self, value: float | None) -> list[Fault]:
+        if value is None or LOWEST_SCORE <= value <= HIGHEST_SCORE:
+            return []
+        return [Fault(Code.SCORE_OUT_OF_RANGE, value=value, least=LOWEST_SCORE, most=HIGHEST_SCORE)]
+
+
+@dataclass(frozen=True)
 class OneUpstreamMode(Kind[UpstreamMode]):
     """How package names that are missing here are looked up in the public index."""
 
@@ -148,7 +159,7 @@ class Patterns(Kind[list[str]]):
 # All kinds, so that type checking finds a place that does not know one of them.
 AnyKind = (
     Switch | Days | WholeNumber | SizeLimit | ShortText | OneVisibility | Visibilities | Creators
-    | OneUpstreamMode | Moment | Patterns
+    | OneUpstreamMode | Moment | Patterns | Score
 )  # fmt: skip
 
 

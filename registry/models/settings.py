@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from datetime import datetime
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, String, Text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Double, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from registry.database import AUTOINCREMENT, Enumerated, Model, UTCDateTime, db, utcnow
@@ -39,6 +39,10 @@ class InstanceSettings(Model):
     lock_pypi_upstream_blocked: Mapped[bool] = mapped_column(default=False)
     pypi_upstream_allowed: Mapped[list[str]] = mapped_column(JSON, default=list)
     lock_pypi_upstream_allowed: Mapped[bool] = mapped_column(default=False)
+    pypi_withhold_malicious: Mapped[bool] = mapped_column(default=True)
+    lock_pypi_withhold_malicious: Mapped[bool] = mapped_column(default=False)
+    pypi_withhold_cvss_score: Mapped[float | None] = mapped_column(Double)  # scores above it; None: any score is served
+    lock_pypi_withhold_cvss_score: Mapped[bool] = mapped_column(default=False)
     package_registry_allow_anyone_to_pull_option: Mapped[bool] = mapped_column(default=True)
     allow_guest_plus_roles_to_pull_packages: Mapped[bool] = mapped_column(default=False)
     personal_access_token_prefix: Mapped[str] = mapped_column(String(20), default="glpat-")
@@ -81,6 +85,10 @@ class GroupPackageSettings(Model):
     lock_pypi_upstream_blocked: Mapped[bool] = mapped_column(default=False)
     pypi_upstream_allowed: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     lock_pypi_upstream_allowed: Mapped[bool] = mapped_column(default=False)
+    pypi_withhold_malicious: Mapped[bool | None]
+    lock_pypi_withhold_malicious: Mapped[bool] = mapped_column(default=False)
+    pypi_withhold_cvss_score: Mapped[float | None] = mapped_column(Double)
+    lock_pypi_withhold_cvss_score: Mapped[bool] = mapped_column(default=False)
 
 
 class UpstreamException(Model):

@@ -167,6 +167,12 @@ def integer(value: object, *, highest: int = LARGEST_INTEGER) -> int:
     return number
 
 
+def number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError
+    return float(value)
+
+
 def positive(value: object) -> int:
     number = integer(value)
     if number < 1:

@@ -17,6 +17,7 @@ from registry.blueprints.api.parameters import (
     integer,
     list_of,
     moment,
+    number,
     one_of,
     optional,
     size_bytes,
@@ -33,6 +34,7 @@ from registry.domain.settings import (
     OneUpstreamMode,
     OneVisibility,
     Patterns,
+    Score,
     Setting,
     ShortText,
     SizeLimit,
@@ -85,6 +87,8 @@ def parameter(kind: AnyKind) -> Parameter:
             return optional(expecting("redirect or cache", one_of(_UPSTREAM_MODES)))
         case Moment():
             return optional(expecting("a date or time in ISO 8601", moment), null=None)
+        case Score():
+            return optional(expecting("a number from 0.0 to 10.0", number), null=None)
         case Patterns():
             return optional(expecting(f"a list of up to {LONGEST_LIST} texts", list_of(text)), null=[])
     assert_never(kind)

@@ -6,6 +6,7 @@ import re
 
 from flask import Blueprint, Response, current_app, request
 
+from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES, depends_on_name, depends_on_upstream, preparable
@@ -15,12 +16,22 @@ from registry.blueprints.routing import PYPI
 from registry.database import utcnow
 from registry.domain import forwarding
 from registry.domain.access import Permission
-from registry.domain.packages import index
+from registry.domain.cascade import INSTANCE
+from registry.domain.packages import index, refusals, withholding
+from registry.domain.packages.index import Cause
+from registry.domain.packages.withholding import Reason
 from registry.domain.upstream.cached import METADATA_SUFFIX
 from registry.domain.upstream.chain import offered_file, upstream_for
 from registry.domain.upstream.client import release_in
 from registry.domain.upstream.rules import rules_of
-from registry.errors import InvalidParameter, NotFound, QuarantinedPackage, RecordNotFound, RegistryError
+from registry.errors import (
+    InvalidParameter,
+    NotFound,
+    QuarantinedPackage,
+    RecordNotFound,
+    RegistryError,
+    WithheldByRule,
+)
 from registry.metrics import Download
 from registry.models import Group, Namespace, Project, UpstreamMode
 
@@ -100,19 +111,30 @@ def _upstream_file(namespace: Namespace, sha256: str, filename: str) -> Response
 def _refuse_withheld(namespace: Namespace, sha256: str, filename: str, missing: RegistryError) -> None:
     """Explain why a file is not offered to a caller who could read it otherwise.
 
-    :raises Forbidden: its package name is quarantined.
+    :raises Forbidden: its package name is quarantined, or its version is withheld because of an advisory.
     :raises RegistryError: ``missing``, as the file was deleted.
     """
-    file = index.withheld_file(namespace, sha256, filename, current_principal())
+    principal = current_principal()
+    file = index.withheld_file(namespace, sha256, filename, principal)
     if file is None:
         return
-    if file.is_deleted:
+    if file.cause is Cause.DELETION:
         raise missing.explained(
             "File deleted",
             f"The file {filename} was deleted from {file.project_path}. If a lock file lists it, lock another version.",
         )
+    if file.withheld is not None:
+        request.environ[metrics.EVENT] = metrics.Withheld(file.withheld.rule)
+        if file.withheld.rule == withholding.MALICIOUS_RULE:
+            refusals.note(file, sha256, filename, by=principal, today=utcnow().date())
+        raise _withheld(f"{file.package_name} {file.version}", file.withheld)
     because = f": {file.reason.rstrip('. ')}" if file.reason.strip() else ""
     raise QuarantinedPackage().explained(
         "Package quarantined",
         f"The package {file.package_name} is quarantined{because}. Ask a Maintainer of {file.project_path}.",
     )
+
+
+def _withheld(release: str, reason: Reason) -> WithheldByRule:
+    whom = "an administrator" if reason.set_in == INSTANCE else f"an Owner of {reason.set_in}"
+    return WithheldByRule().explained("Version withheld", f"{release} is withheld. {reason.detail} Ask {whom}.")

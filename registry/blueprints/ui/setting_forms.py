@@ -10,6 +10,7 @@ from wtforms import (
     BooleanField,
     DateField,
     Field,
+    FloatField,
     IntegerField,
     RadioField,
     SelectField,
@@ -24,6 +25,8 @@ from registry.blueprints.ui.wording import upstream_mode_name, visibility_name
 from registry.database import Model
 from registry.domain.changes import Changes
 from registry.domain.settings import (
+    HIGHEST_SCORE,
+    LOWEST_SCORE,
     AnyKind,
     Creators,
     Days,
@@ -31,6 +34,7 @@ from registry.domain.settings import (
     OneUpstreamMode,
     OneVisibility,
     Patterns,
+    Score,
     Section,
     Setting,
     ShortText,
@@ -108,6 +112,10 @@ def field_of(described: Setting) -> Field:
             return RadioField(label, choices=_upstream_modes, description=hint)
         case Moment():
             return DateField(label, [Optional()], description=hint)
+        case Score():
+            message = _("Enter a number from %(least)s to %(most)s.", least=LOWEST_SCORE, most=HIGHEST_SCORE)
+            validators = [Optional(), NumberRange(LOWEST_SCORE, HIGHEST_SCORE, message)]
+            return FloatField(label, validators, description=hint, render_kw={"inputmode": "decimal"})
         case Patterns():
             attributes = {"rows": 4, "spellcheck": "false", "autocapitalize": "none"}
             return TextAreaField(label, description=hint, render_kw=attributes)

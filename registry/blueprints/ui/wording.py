@@ -49,6 +49,7 @@ _SENTENCES = {
     Code.NEGATIVE: _("Enter a whole number."),
     Code.DAYS_OUT_OF_RANGE: _("Enter a number from %(least)s to %(most)s."),
     Code.NUMBER_OUT_OF_RANGE: _("Enter a number from %(least)s to %(most)s."),
+    Code.SCORE_OUT_OF_RANGE: _("Enter a number from %(least)s to %(most)s."),
     Code.TOO_MANY_PATTERNS: _("Enter at most %(maximum)s patterns."),
     Code.NO_VERSION_PATTERN: _("“%(value)s” is not a pattern. Enter name, name*, or name==version."),
     Code.NO_NAME_PATTERN: _("“%(value)s” is not a pattern. Enter name or name*."),

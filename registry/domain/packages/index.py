@@ -5,20 +5,23 @@ Every function runs a fixed number of statements for any number of packages, fil
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, not_, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, exists, func, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from registry.database import constant, db, read
 from registry.domain import access
 from registry.domain.access import Principal, Reader
+from registry.domain.packages import withholding
 from registry.domain.packages.names import NAME_OF_PACKAGE, sorted_versions
-from registry.domain.packages.simple import SimpleFile, SimpleIndex, SimplePage
+from registry.domain.packages.simple import SimpleFile, SimpleIndex, SimplePage, Withheld
+from registry.domain.packages.withholding import Reason
 from registry.errors import Unauthenticated
 from registry.models import (
     Ancestry,
@@ -52,21 +55,33 @@ class DownloadableFile:
     uploaded_at: datetime
 
 
+class Cause(enum.IntEnum):
+    """Why a file is not offered, in the order in which causes are named."""
+
+    QUARANTINE = 1
+    ADVISORY = 2
+    DELETION = 3
+
+
 @dataclass(frozen=True)
 class WithheldFile:
     """A file that is in the database, but is not offered.
 
-    :ivar is_deleted: else its package name is quarantined.
-    :ivar reason: for the quarantine; possibly empty.
+    :ivar reason: for the quarantine, possibly empty.
+    :ivar withheld: the rule that withholds it because of an advisory.
     """
 
+    cause: Cause
     package_name: str
+    version: str
+    project_id: int
     project_path: str
-    is_deleted: bool
-    reason: str
+    reason: str = ""
+    withheld: Reason | None = None
 
 
 # The statements of the hottest paths are built once, as building a statement takes as long as running it.
+_MARKS = (Package.id.label("package_id"), Package.project_id, Package.is_malicious, Package.cvss_score)
 _LISTED_FILES = (
     select(
         Package.name,
@@ -81,6 +96,7 @@ _LISTED_FILES = (
         PackageFile.yanked_reason,
         PackageName.status,
         PackageName.reason,
+        *_MARKS,
     )
     .select_from(Package)
     .outerjoin(
@@ -100,6 +116,7 @@ _DOWNLOADABLE_FILES = (
         PackageFile.core_metadata_sha256,
         PackageFile.core_metadata_is_final,
         PackageFile.created_at,
+        *_MARKS,
     )
     .select_from(Package)
     .join(PackageFile, PackageFile.package_id == Package.id)
@@ -112,12 +129,17 @@ _DOWNLOADABLE_FILES = (
         or_(PackageName.status.is_(None), PackageName.status != NameStatus.QUARANTINED),
     )
     .order_by(Package.id.desc(), PackageFile.id.desc())
-    .limit(1)
 )
 _holder = aliased(Namespace)
 _WITHHELD_FILES = (
     select(
-        Package.name, _holder.full_path, PackageFile.status.label("file_status"), PackageName.status, PackageName.reason
+        Package.name,
+        Package.version,
+        _holder.full_path,
+        PackageFile.status.label("file_status"),
+        PackageName.status,
+        PackageName.reason,
+        *_MARKS,
     )
     .select_from(Package)
     .join(PackageFile, PackageFile.package_id == Package.id)
@@ -147,8 +169,12 @@ def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: P
     rows = read(statement, {"name": name, **values})
     if not rows:
         return _withheld_page(namespace, name, principal)
-    files = tuple(
-        SimpleFile(
+    reasons = withholding.withheld(rows)
+    files, withheld = [], []
+    for row in rows:
+        if row.filename is None or row.status is NameStatus.QUARANTINED:
+            continue
+        file = SimpleFile(
             filename=row.filename,
             url=file_url(row.sha256, row.filename),
             sha256=row.sha256,
@@ -158,17 +184,20 @@ def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: P
             core_metadata_sha256=row.core_metadata_sha256 if row.core_metadata_is_final else None,
             yanked_reason=row.yanked_reason,
         )
-        for row in rows
-        if row.filename is not None and row.status is not NameStatus.QUARANTINED
-    )
-    status, reason = _shown_status((row.status or NameStatus.ACTIVE, row.reason or "") for row in rows)
+        reason = reasons.get(row.package_id)
+        if reason is None:
+            files.append(file)
+        else:
+            withheld.append(Withheld(file, reason.rule, reason.set_in, None, reason.detail))
+    status, status_reason = _shown_status((row.status or NameStatus.ACTIVE, row.reason or "") for row in rows)
     return SimplePage(
         name=name,
         title=rows[0].name,
         versions=sorted_versions(row.version for row in rows),
-        files=files,
+        files=tuple(files),
         status=status,
-        status_reason=reason,
+        status_reason=status_reason,
+        withheld=tuple(withheld),
     )
 
 
@@ -214,12 +243,16 @@ def simple_index(namespace: Namespace, page_url: Callable[[str], str], principal
 def downloadable_file(
     namespace: Namespace, sha256: str, filename: str, principal: Principal
 ) -> DownloadableFile | None:
-    """Return the newest installable file with exactly this name and digest, unless its package name is quarantined."""
+    """Return the newest installable file with exactly this name and digest.
+
+    Not one whose package name is quarantined, or that is withheld because of an advisory.
+    """
     statement, values = _scoped(_DOWNLOADABLE_FILES, namespace, principal)
     rows = read(statement, {"sha256": sha256, "filename": filename, **values})
-    if not rows:
+    reasons = withholding.withheld(rows)
+    row = next((row for row in rows if row.package_id not in reasons), None)
+    if row is None:
         return None
-    row = rows[0]
     metadata = row.core_metadata_sha256 if row.core_metadata_is_final else None
     return DownloadableFile(
         row.id, row.normalized_name, row.filename, row.size_bytes, row.sha256, metadata, row.created_at
@@ -229,15 +262,27 @@ def downloadable_file(
 def withheld_file(namespace: Namespace, sha256: str, filename: str, principal: Principal) -> WithheldFile | None:
     """Return why a file of a project that the principal can read is not downloadable; ``None`` if it is unknown.
 
-    A quarantine is named before a deletion. Cleanup removes the rows of deleted files, which are unknown from then on.
+    A quarantine is named before an advisory, and both before a deletion. Cleanup removes the rows of deleted files,
+    which are unknown from then on.
     """
     statement, values = _scoped(_WITHHELD_FILES, namespace, principal)
-    found = [
-        WithheldFile(row.name, row.full_path, row.status is not NameStatus.QUARANTINED, row.reason or "")
-        for row in read(statement, {"sha256": sha256, "filename": filename, **values})
-        if row.status is NameStatus.QUARANTINED or row.file_status is FileStatus.PENDING_DESTRUCTION
-    ]
-    return min(found, key=lambda file: file.is_deleted, default=None)
+    rows = read(statement, {"sha256": sha256, "filename": filename, **values})
+    reasons = withholding.withheld(rows)
+    found = [file for row in rows if (file := _not_offered(row, reasons.get(row.package_id))) is not None]
+    return min(found, key=lambda file: file.cause, default=None)
+
+
+def _not_offered(row: Row[Any], withheld: Reason | None) -> WithheldFile | None:
+    if row.status is NameStatus.QUARANTINED:
+        cause = Cause.QUARANTINE
+    elif row.file_status is FileStatus.PENDING_DESTRUCTION:
+        cause = Cause.DELETION
+    elif withheld is not None:
+        cause = Cause.ADVISORY
+    else:
+        return None
+    shown = withheld if cause is Cause.ADVISORY else None
+    return WithheldFile(cause, row.name, row.version, row.project_id, row.full_path, row.reason or "", shown)
 
 
 def refuse_where_hidden(namespace: Namespace, principal: Principal) -> None:

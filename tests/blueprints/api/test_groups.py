@@ -350,13 +350,18 @@ class TestPackageSettings:
             "pypi_package_requests_forwarding_effective_value": True,
             **{
                 key: value
-                for name in ("pypi_upstream_blocked", "pypi_upstream_allowed")
+                for name, default in {
+                    "pypi_upstream_blocked": [],
+                    "pypi_upstream_allowed": [],
+                    "pypi_withhold_malicious": True,
+                    "pypi_withhold_cvss_score": None,
+                }.items()
                 for key, value in {
                     name: None,
                     f"lock_{name}": False,
                     f"{name}_locked": False,
-                    f"{name}_inherited_value": [],
-                    f"{name}_effective_value": [],
+                    f"{name}_inherited_value": default,
+                    f"{name}_effective_value": default,
                 }.items()
             },
             "enforce_job_token_allowlists_on_group_endpoints": None,
@@ -374,8 +379,10 @@ class TestPackageSettings:
                 "contains 'a>1', expected is name, name*, or name==version (PEP 440)",
             ),
             ({"pypi_upstream_allowed": [{}]}, "is [{}], expected is a list of up to 1000 texts"),
+            ({"pypi_withhold_cvss_score": 10.1}, "is 10.1, expected is a number from 0.0 to 10.0"),
+            ({"pypi_withhold_cvss_score": "high"}, "expected is a number from 0.0 to 10.0"),
         ],
-        ids=["pattern", "list"],
+        ids=["pattern", "list", "score", "text"],
     )
     def test_a_wrong_value_is_refused_with_what_is_expected(
         self, rest: Rest, group: Group, owner_token: str, sent: dict[str, object], expected: str

@@ -180,6 +180,23 @@ def test_an_owner_blocks_packages_of_the_public_index(browser_of, owner, group, 
     assert setting.of_group(inner).effective == []
 
 
+def test_an_owner_withholds_vulnerable_versions_and_offers_malicious_ones(browser_of, owner, group):
+    browser, (score, malicious) = browser_of(owner), (cascade.WITHHOLD_CVSS_SCORE, cascade.WITHHOLD_MALICIOUS)
+
+    refused = browser.submit(GROUP, {score.name: "11"}, action=f"{GROUP}/public_index/{score.name}")
+    browser.submit(GROUP, {score.name: "7.5"}, action=f"{GROUP}/public_index/{score.name}")
+    browser.submit(GROUP, {malicious.name: None}, action=f"{GROUP}/public_index/{malicious.name}")
+    page = browser.get(GROUP)
+
+    assert (refused.status_code, refused.errors) == (422, {score.name: "Enter a number from 0.0 to 10.0."})
+    assert state(page, score) == "Versions with a CVSS score above 7.5 are withheld. This group decides for itself."
+    assert state(page, malicious) == "Malicious versions are offered. This group decides for itself."
+    assert (score.of_group(group).effective, malicious.of_group(group).effective) == (7.5, False)
+
+    browser.submit(GROUP, {score.name: ""}, action=f"{GROUP}/public_index/{score.name}")
+    assert score.of_group(group).value is None
+
+
 def test_a_form_without_the_token_changes_nothing(browser_of, owner, group, project):
     browser = browser_of(owner)
     rule = protection.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
