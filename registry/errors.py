@@ -68,6 +68,8 @@ class Code(Enum):
     SCORE_OUT_OF_RANGE = "is {value}, expected is a number from {least} to {most}"
     TOO_MANY_PATTERNS = "has {count} entries, expected are at most {maximum}"
     NO_VERSION_PATTERN = "contains '{value}', expected is name, name*, or name==version (PEP 440)"
+    TOO_MANY_EXCEPTIONS = "is one too many: there are {maximum} exceptions already, which is the maximum"
+    PAST_MOMENT = "is {value}, expected is a time in the future"
     NO_NAME_PATTERN = "contains '{value}', expected is name or name*"
 
     # Groups and projects

@@ -29,7 +29,7 @@ _VALUES: dict[type[Kind[Any]], tuple[object, object]] = {
     Visibilities: (["public"], ["public"]),
     Days: (30, "30"),
     WholeNumber: (7, "7"),
-    Moment: ("2026-01-01T00:00:00Z", "2026-01-01"),
+    Moment: ("2026-01-01T00:00:00Z", "2026-01-01T00:00"),
     OneUpstreamMode: ("cache", "cache"),
     Score: (7.5, "7.5"),
     Patterns: (["torch*", "demo==1.0"], "torch*\ndemo==1.0"),

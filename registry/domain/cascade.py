@@ -236,7 +236,9 @@ ALLOWED = CascadingSetting("pypi_upstream_allowed", Patterns())
 WITHHOLD_MALICIOUS = CascadingSetting("pypi_withhold_malicious", Switch())
 WITHHOLD_CVSS_SCORE = CascadingSetting("pypi_withhold_cvss_score", Score())
 # The rules about the public index.
-PUBLIC_INDEX: tuple[CascadingSetting[Any], ...] = (BLOCKED, ALLOWED, WITHHOLD_MALICIOUS, WITHHOLD_CVSS_SCORE)
+PUBLIC_INDEX: tuple[CascadingSetting[Any], ...] = (
+    UPSTREAM_MODE, MINIMUM_AGE, FIXED_DATE, BLOCKED, ALLOWED, WITHHOLD_MALICIOUS, WITHHOLD_CVSS_SCORE,
+)  # fmt: skip
 # The settings on pages and in the REST API.
 SETTINGS: tuple[CascadingSetting[Any], ...] = (FORWARDING, *PUBLIC_INDEX, JOB_ALLOWLISTS)
 

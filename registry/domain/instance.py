@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from types import EllipsisType
 
 from registry.database import db, transaction
@@ -11,6 +12,8 @@ from registry.domain.changes import Changes
 from registry.domain.settings import (
     Creators,
     Days,
+    Moment,
+    OneUpstreamMode,
     OneVisibility,
     Patterns,
     Score,
@@ -19,12 +22,13 @@ from registry.domain.settings import (
     SizeLimit,
     Switch,
     Visibilities,
+    WholeNumber,
     refuse_bad_values,
     setting,
     settings_of,
 )
 from registry.domain.settings import gettext_noop as _
-from registry.models import CreationLevel, InstanceSettings, Visibility
+from registry.models import CreationLevel, InstanceSettings, UpstreamMode, Visibility
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,42 @@ class InstanceChanges(Changes):
         Switch(),
         _("Enforce PyPI setting for all groups"),
         Section.PACKAGE_REGISTRY,
+        hint=_("Groups cannot choose otherwise then."),
+    )
+    pypi_upstream_mode: UpstreamMode | EllipsisType = setting(
+        OneUpstreamMode(),
+        _("How packages of the public index are offered"),
+        Section.PUBLIC_INDEX,
+        hint=_("The other rules withhold single files only if files are fetched: a redirect leads to all of them."),
+    )
+    lock_pypi_upstream_mode: bool | EllipsisType = setting(
+        Switch(),
+        _("Enforce how packages are offered for all groups"),
+        Section.PUBLIC_INDEX,
+        hint=_("Groups cannot choose otherwise then."),
+    )
+    pypi_upstream_minimum_age_days: int | EllipsisType = setting(
+        WholeNumber(0, 3650),
+        _("Minimum age of files in days"),
+        Section.PUBLIC_INDEX,
+        hint=_("Files are offered this long after their upload to the public index. 0 means at once."),
+    )
+    lock_pypi_upstream_minimum_age_days: bool | EllipsisType = setting(
+        Switch(),
+        _("Enforce the minimum age for all groups"),
+        Section.PUBLIC_INDEX,
+        hint=_("Groups cannot choose otherwise then."),
+    )
+    pypi_upstream_fixed_date: datetime | EllipsisType | None = setting(
+        Moment(),
+        _("Only files from before"),
+        Section.PUBLIC_INDEX,
+        hint=_("In UTC. Files that were uploaded to the public index later are withheld. Empty means no such date."),
+    )
+    lock_pypi_upstream_fixed_date: bool | EllipsisType = setting(
+        Switch(),
+        _("Enforce the date for all groups"),
+        Section.PUBLIC_INDEX,
         hint=_("Groups cannot choose otherwise then."),
     )
     pypi_upstream_blocked: list[str] | EllipsisType = setting(

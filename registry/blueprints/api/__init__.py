@@ -20,6 +20,7 @@ from registry.blueprints.api import (
     protection_rules,
     settings,
     tokens,
+    upstream_exceptions,
     users,
     version,
 )
@@ -45,6 +46,7 @@ for child in (
     protection_rules.routes(gate),
     settings.routes(gate),
     old_paths.routes(gate),
+    upstream_exceptions.routes(gate),
     jobs.routes(gate, job_gate),
 ):
     blueprint.register_blueprint(child)

@@ -37,6 +37,7 @@ from registry.models import (
     Project,
     ProtectionRule,
     Role,
+    UpstreamException,
     User,
     UserState,
 )
@@ -203,6 +204,18 @@ def package_settings(group: Group) -> JSON:
             f"{setting.name}_effective_value": effective,
         }
     return shown
+
+
+def upstream_exception(exception: UpstreamException) -> JSON:
+    """Return an exception from the age of upstream files."""
+    return {
+        "id": exception.id,
+        "pattern": exception.pattern,
+        "reason": exception.reason,
+        "expires_at": moment(exception.expires_at),
+        "created_at": moment(exception.created_at),
+        "user": None if exception.user is None else user(exception.user),
+    }
 
 
 def _add_statistics(shown: Iterable[JSON], listed: Sequence[Namespace], viewer: Principal) -> None:

@@ -25,6 +25,7 @@ from wtforms.validators import InputRequired, NumberRange, Optional
 from registry.addresses import root_url
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
+from registry.blueprints.ui.exception_forms import ExceptionForm
 from registry.blueprints.ui.explore import described
 from registry.blueprints.ui.forms import Form, text
 from registry.blueprints.ui.setting_forms import SettingsForm, form_of
@@ -40,6 +41,7 @@ from registry.domain.instance import InstanceChanges
 from registry.domain.namespaces import NamespaceFilter
 from registry.domain.packages import lists
 from registry.domain.settings import Section
+from registry.domain.upstream import exceptions
 from registry.errors import Conflict, Forbidden
 from registry.models import InstanceSettings, Namespace, User, UserState
 
@@ -385,6 +387,23 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
                 return _saved("ui.admin.ci_cd")
         return _ci_cd_page(form)
 
+    @blueprint.post("/application_settings/upstream_exceptions")
+    @gate(Permission.ADMIN_INSTANCE)
+    def add_exception() -> Page:
+        """Add an exception from the age of upstream files, for the whole instance."""
+        form = ExceptionForm()
+        if form.validate_on_submit():
+            with form.refusals():
+                form.add_to(None)
+                return _saved("ui.admin.ci_cd")
+        return _ci_cd_page(form)
+
+    @blueprint.post("/application_settings/upstream_exceptions/<id:exception_id>/delete")
+    @gate(Permission.ADMIN_INSTANCE)
+    def remove_exception(exception_id: int) -> Response:
+        exceptions.remove_exception(exceptions.exception_of(None, exception_id), None, by=principal())
+        return _saved("ui.admin.ci_cd")
+
     @blueprint.post("/plan_limits")
     @gate(Permission.ADMIN_INSTANCE)
     def size_limits() -> Page:
@@ -396,7 +415,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
         return _ci_cd_page(form)
 
 
-def _ci_cd_page(sent: SettingsForm) -> Page:
+def _ci_cd_page(sent: Form) -> Page:
     """Render all forms: the submitted one with its errors, and the others with current values."""
     current = InstanceSettings.current()
     page = render_template(
@@ -404,6 +423,8 @@ def _ci_cd_page(sent: SettingsForm) -> Page:
         form=sent if isinstance(sent, PackageRegistryForm) else PackageRegistryForm.of(current, formdata=None),
         index_form=sent if isinstance(sent, PublicIndexForm) else PublicIndexForm.of(current, formdata=None),
         size_form=sent if isinstance(sent, SizeLimitForm) else _size_form(formdata=None),
+        exceptions=exceptions.exceptions_of(None),
+        exception_form=sent if isinstance(sent, ExceptionForm) else ExceptionForm(formdata=None),
         configured_bytes=current_app.config["MAX_FILE_SIZE"],
         upstream_url=current_app.config["UPSTREAM_URL"],
     )

@@ -21,7 +21,7 @@ from registry.blueprints.routing import pypi_path
 from registry.blueprints.ui.language import LANGUAGES, current_language
 from registry.blueprints.ui.pagination import url_with
 from registry.blueprints.ui.viewer import may, principal, viewer
-from registry.blueprints.ui.wording import role_name
+from registry.blueprints.ui.wording import role_name, upstream_mode_name
 from registry.database import utcnow
 from registry.domain import namespaces
 from registry.models import ColorScheme, Group, Namespace, Project
@@ -52,6 +52,7 @@ def init_app(app: Flask) -> None:
         page_language=current_language,
         principal=principal,
         role_name=role_name,
+        upstream_mode_name=upstream_mode_name,
         product_version=version("private-pypi-registry"),
         sidebar=sidebar,
         static_url=static_url,

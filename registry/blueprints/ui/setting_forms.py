@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
+from datetime import UTC
 from typing import Any, Self, TypeVar, assert_never
 
 from flask_babel import lazy_gettext
 from wtforms import (
     BooleanField,
-    DateField,
+    DateTimeLocalField,
     Field,
     FloatField,
     IntegerField,
@@ -111,7 +111,7 @@ def field_of(described: Setting) -> Field:
         case OneUpstreamMode():
             return RadioField(label, choices=_upstream_modes, description=hint)
         case Moment():
-            return DateField(label, [Optional()], description=hint)
+            return DateTimeLocalField(label, [Optional()], description=hint)
         case Score():
             message = _("Enter a number from %(least)s to %(most)s.", least=LOWEST_SCORE, most=HIGHEST_SCORE)
             validators = [Optional(), NumberRange(LOWEST_SCORE, HIGHEST_SCORE, message)]
@@ -128,7 +128,7 @@ def shown_value(kind: AnyKind, value: Any) -> Any:
         case SizeLimit():
             return value or 0
         case Moment():
-            return None if value is None else value.date()
+            return None if value is None else value.astimezone(UTC).replace(tzinfo=None, second=0, microsecond=0)
         case Patterns():
             return "\n".join(value or ())
     return value
@@ -146,7 +146,7 @@ def sent_value(kind: AnyKind, field: Any) -> Any:
         case OneUpstreamMode():
             return UpstreamMode(field.data)
         case Moment():
-            return field.data and datetime.combine(field.data, time(), UTC)
+            return field.data and field.data.replace(tzinfo=UTC)
         case Patterns():
             return [line.strip() for line in text(field).splitlines() if line.strip()]
     return field.data

@@ -13,6 +13,7 @@ from wtforms.validators import InputRequired
 
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
+from registry.blueprints.ui.exception_forms import ExceptionForm
 from registry.blueprints.ui.forms import Form, RegistryAccessForm, text
 from registry.blueprints.ui.setting_forms import field_of, form_of, sent_value, shown_value
 from registry.blueprints.ui.viewer import principal
@@ -25,6 +26,7 @@ from registry.domain.namespaces import ProjectChanges, ProjectSettings
 from registry.domain.packages import protection, reserved
 from registry.domain.packages.protection import RuleChanges
 from registry.domain.settings import Section
+from registry.domain.upstream import exceptions
 from registry.errors import NotFound
 from registry.models import Group, Project, ProtectionRule, Role
 
@@ -44,10 +46,13 @@ class CascadingForm(Form):
 
     @classmethod
     def of(cls, standing: Standing[Any], **options: object) -> CascadingForm:
-        """Return a form with the effective value, or of a list that adds up with the group's own entries."""
-        shown = standing.value if cls.setting.adds_up else standing.effective
-        values = {cls.setting.name: shown_value(cls.setting.any_kind, shown), cls.setting.lock_name: standing.lock}
-        return cls(**values, **options)
+        shown = shown_value(cls.setting.any_kind, cls.shown_of(standing))
+        return cls(**{cls.setting.name: shown, cls.setting.lock_name: standing.lock}, **options)
+
+    @classmethod
+    def shown_of(cls, standing: Standing[Any]) -> Any:
+        """Return the effective value, or of a list that adds up the group's own entries."""
+        return standing.value if cls.setting.adds_up else standing.effective
 
     @property
     def value(self) -> Any:
@@ -170,6 +175,23 @@ def routes(gate: Gate) -> Blueprint:
         flash(gettext("The name %(name)s is released.", name=name))
         return redirect(url_for("ui.settings.reserved_names", group=group), 303)
 
+    @blueprint.post(f"{GROUP_SETTINGS}/upstream_exceptions")
+    @gate(Permission.CHANGE_PACKAGE_SETTINGS)
+    def add_exception(group: Group) -> Page:
+        """Add an exception from the age of upstream files."""
+        form = ExceptionForm()
+        if form.validate_on_submit():
+            with form.refusals():
+                form.add_to(group)
+                return _saved(group)
+        return _group_page(group, form)
+
+    @blueprint.post(f"{GROUP_SETTINGS}/upstream_exceptions/<id:exception_id>/delete")
+    @gate(Permission.CHANGE_PACKAGE_SETTINGS)
+    def remove_exception(group: Group, exception_id: int) -> Response:
+        exceptions.remove_exception(exceptions.exception_of(group, exception_id), group, by=principal())
+        return _saved(group)
+
     @blueprint.get(PROJECT_SETTINGS)
     @gate(Permission.READ_PACKAGE_SETTINGS)
     def project_packages_and_registries(project: Project) -> Page:
@@ -253,9 +275,7 @@ def _chosen(form: CascadingForm, standing: Standing[Any]) -> Any:
     """Return the group's new value; a group that inherits keeps inheriting if the field is unchanged."""
     kind = form.setting.any_kind
     value = sent_value(kind, form.value)
-    unchanged = [] if form.setting.adds_up else standing.inherited
-    is_unchanged = value == unchanged or shown_value(kind, value) == shown_value(kind, unchanged)
-    return ... if standing.value is None and is_unchanged else value
+    return ... if shown_value(kind, value) == shown_value(kind, form.shown_of(standing)) else value
 
 
 def _form_for(name: str) -> type[CascadingForm]:
@@ -264,7 +284,7 @@ def _form_for(name: str) -> type[CascadingForm]:
     return RULE_FORMS[name]
 
 
-def _group_page(group: Group, sent: CascadingForm | None = None) -> Page:
+def _group_page(group: Group, sent: Form | None = None) -> Page:
     """Render the forms of all settings: the submitted one with its errors, and the others with current values."""
 
     def shown(kind: type[CascadingForm]) -> dict[str, object]:
@@ -281,6 +301,8 @@ def _group_page(group: Group, sent: CascadingForm | None = None) -> Page:
         namespace=group,
         forwarding=shown(ForwardingForm),
         rules={name: shown(kind) for name, kind in RULE_FORMS.items()},
+        exceptions=exceptions.exceptions_of(group),
+        exception_form=sent if isinstance(sent, ExceptionForm) else ExceptionForm(formdata=None),
         job_allowlists=shown(JobAllowlistsForm),
     )
     return page, 200 if sent is None else sent.status

@@ -69,6 +69,11 @@ class Rules:
     exceptions: tuple[AgeException, ...]
 
 
+def place_in_words(set_in: str) -> str:
+    """Return the place of a rule for a sentence."""
+    return "the instance" if set_in == INSTANCE else f"the group {set_in}"
+
+
 def rules_of(namespace: Namespace) -> Rules:
     """Return the rules of a group, or for a project of its direct parent group.
 

@@ -20,6 +20,7 @@ from registry.domain.access import SHELL
 from registry.domain.accounts import access_tokens, deploy_tokens
 from registry.domain.accounts.users import UserChanges
 from registry.domain.packages import protection
+from registry.domain.upstream import exceptions as upstream_exceptions
 from registry.models import Group, Project, Role, User
 from tests import factories
 from tests.builders import build_wheel
@@ -35,7 +36,8 @@ NAMES = (
     "minimum_access_level_for_push", "minimum_access_level_for_delete", "enabled", "target_project_id",
     "target_group_id", "ref", "expires_in", "page", "per_page", "cursor", "pagination", "id_after", "id_before",
     "skip_groups", "query", "plan_name", "active", "blocked", "statistics", "with_projects", "owned",
-    "min_access_level", "reason", *(one.rest_name for one in (*instance.SETTINGS, *namespaces.PROJECT_SETTINGS)),
+    "min_access_level", "reason", "pattern",
+    *(one.rest_name for one in (*instance.SETTINGS, *namespaces.PROJECT_SETTINGS)),
 )  # fmt: skip
 VALUES: dict[str, Any] = {
     "null": None, "true": True, "zero": 0, "negative": -1, "huge": 10**30, "fraction": 1.5, "empty": "",
@@ -152,6 +154,8 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
         "package_name_pattern": ..., "minimum_access_level_for_push": ..., "minimum_access_level_for_delete": ...,
     },
     "GET /admin/old_paths": _LIST | {"search": ...},
+    "POST /groups/{group}/upstream_exceptions": {"pattern": "demo", "reason": "needed", "expires_at": ...},
+    "POST /application/upstream_exceptions": {"pattern": "demo", "reason": "needed", "expires_at": ...},
     "PUT /application/settings": {one.rest_name: ... for one in setting_kinds.INSTANCE_SETTINGS},
     "PUT /application/plan_limits": {"plan_name": "default", "pypi_max_file_size": ...},
     "POST /projects/{project}/jobs": {"name": "publish", "ref": "main", "expires_in": 60},
@@ -184,6 +188,10 @@ def arguments(project: Project, group: Group, outsider: User, admin: User) -> di
     token = access_tokens.find_access_token(factories.access_token(outsider), factories.token_key())
     deploy_token = deploy_tokens.find_deploy_token(factories.deploy_token(project), factories.token_key(), utcnow())
     rule = protection.add_protection_rule(project, pattern="x", push=Role.OWNER, delete=None, by=SHELL)
+    exceptions = [
+        upstream_exceptions.add_exception(place, pattern="x", reason="x", expires_at=None, by=SHELL)
+        for place in (group, None)
+    ]
     assert token is not None
     assert deploy_token is not None
     namespaces.change(factories.group("before"), namespaces.NamespaceChanges(path="afterwards"), by=SHELL)
@@ -193,6 +201,7 @@ def arguments(project: Project, group: Group, outsider: User, admin: User) -> di
         "deploy_token_id": deploy_token.id,
         "rule_id": rule.id, "source_id": project.id, "job_id": factories.job(project, admin)[0].id,
         "old_path": "before",
+        "exception_id": exceptions[0].id, "instance_exception_id": exceptions[1].id,
     }  # fmt: skip
 
 
@@ -200,6 +209,8 @@ def address(app: Flask, rule: Rule, arguments: dict[str, Any]) -> str:
     needed = {name: arguments[name] for name in rule.arguments}
     if "deploy_tokens" in rule.rule and "token_id" in needed:
         needed["token_id"] = arguments["deploy_token_id"]
+    if "application" in rule.rule and "exception_id" in needed:
+        needed["exception_id"] = arguments["instance_exception_id"]
     with app.test_request_context():
         _, path = rule.build(needed) or ("", "")
     return path.removeprefix("/api/v4")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from registry.domain import cascade, forwarding, instance, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import jobs
 from registry.domain.packages import protection
+from registry.domain.upstream import exceptions
 from registry.models import Group, JobStatus, Project, RegistryAccess, Role, Visibility
 from tests import factories
 
@@ -197,12 +200,58 @@ def test_an_owner_withholds_vulnerable_versions_and_offers_malicious_ones(browse
     assert score.of_group(group).value is None
 
 
+@pytest.mark.parametrize(
+    ("setting", "sent", "value", "shown"),
+    [
+        (cascade.UPSTREAM_MODE, "cache", "cache", "Fetch from the public index, and keep the files here"),
+        (cascade.MINIMUM_AGE, "7", 7, "Files are offered 7 days after their upload."),
+        (cascade.FIXED_DATE, "2026-01-01T00:00", datetime(2026, 1, 1, tzinfo=UTC), "Only files from before"),
+    ],
+    ids=["mode", "age", "date"],
+)
+def test_an_owner_changes_a_rule_and_inherits_again(browser_of, owner, group, setting, sent, value, shown):
+    browser, path = browser_of(owner), f"{GROUP}/public_index/{setting.name}"
+
+    unchanged = browser.submit(GROUP, {}, action=path)
+    inherits = setting.of_group(group).value
+    saved = browser.submit(GROUP, {setting.name: sent}, action=path)
+    page = browser.get(GROUP)
+
+    assert (unchanged.status_code, inherits) == (303, None)
+    assert saved.status_code == 303
+    assert setting.of_group(group).value == value
+    assert state(page, setting).startswith(shown)
+    browser.submit(GROUP, {}, action=f"{path}/inherit")
+    assert setting.of_group(group).value is None
+
+
+def test_an_owner_adds_and_removes_an_exception(browser_of, owner, group):
+    browser, path = browser_of(owner), f"{GROUP}/upstream_exceptions"
+
+    refused = browser.submit(GROUP, {"pattern": "a>1", "reason": "x", "expires_on": "2020-01-01"}, action=path)
+    added = browser.submit(GROUP, {"pattern": "numpy", "reason": HOSTILE, "expires_on": "2126-01-01"}, action=path)
+    (exception,) = exceptions.exceptions_of(group)
+    page = browser.get(GROUP)
+
+    assert refused.status_code == 422
+    assert refused.errors == {
+        "pattern": "“a>1” is not a pattern. Enter name, name*, or name==version.",
+        "expires_on": "Choose a date in the future.",
+    }
+    assert added.status_code == 303
+    assert HOSTILE in page.text
+    assert owner.name in page.text
+    browser.submit(GROUP, {}, action=f"{path}/{exception.id}/delete")
+    assert exceptions.exceptions_of(group) == []
+
+
 def test_a_form_without_the_token_changes_nothing(browser_of, owner, group, project):
     browser = browser_of(owner)
     rule = protection.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
 
     for path in (
         GROUP, f"{GROUP}/inherit", f"{GROUP}/job_token_allowlists", f"{GROUP}/job_token_allowlists/inherit",
+        f"{GROUP}/upstream_exceptions",
         f"{GROUP}/public_index/{cascade.BLOCKED.name}", f"{GROUP}/public_index/{cascade.BLOCKED.name}/inherit",
         f"{PROJECT}/access", f"{PROJECT}/duplicates", f"{PROJECT}/remarks", RULES,
         f"{RULES}/{rule.id}", f"{RULES}/{rule.id}/delete", f"{CI_CD}/job_token_permissions", f"{CI_CD}/allowlist",

@@ -11,7 +11,7 @@ from packaging.utils import NormalizedName
 from registry.domain.packages.simple import SimpleFile, SimplePage, Withheld
 from registry.domain.upstream.policies.filenames import version_of, without
 from registry.domain.upstream.protocol import Upstream
-from registry.domain.upstream.rules import AgeException, Rules
+from registry.domain.upstream.rules import AgeException, Rules, place_in_words
 
 
 class ByAge:
@@ -53,11 +53,12 @@ def _withheld(file: SimpleFile, rules: Rules, now: datetime) -> Withheld | None:
     date, age = rules.fixed_date, rules.minimum_age_days
     # The fixed date first: its files are not offered when they are old enough.
     if date.value is not None and (file.uploaded_at is None or file.uploaded_at >= date.value):
-        detail = f"{_upload(file)}; only files from before {_shown(date.value)} are offered."
+        detail = f"{_upload(file)}; {place_in_words(date.set_in)} offers only files from before {_shown(date.value)}."
         return Withheld(file, "fixed_date", date.set_in, None, detail)
     if not age.value:
         return None
-    detail = f"{_upload(file)}; files are offered {age.value} day{'s' if age.value > 1 else ''} after their upload"
+    days = f"{age.value} day{'s' if age.value > 1 else ''}"
+    detail = f"{_upload(file)}; {place_in_words(age.set_in)} offers files {days} after their upload"
     if file.uploaded_at is None:
         return Withheld(file, "age", age.set_in, None, f"{detail}.")
     until = _later(file.uploaded_at, age.value)

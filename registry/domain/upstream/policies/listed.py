@@ -8,7 +8,7 @@ from registry.domain.packages.simple import SimpleFile, SimplePage, Withheld
 from registry.domain.patterns import Pattern
 from registry.domain.upstream.policies.filenames import version_of, without
 from registry.domain.upstream.protocol import Upstream
-from registry.domain.upstream.rules import Placed, Rules
+from registry.domain.upstream.rules import Placed, Rules, place_in_words
 from registry.errors import WithheldByRule
 
 
@@ -65,15 +65,11 @@ def _withheld(
 
 
 def _blocked_by(rule: Placed[Pattern]) -> str:
-    return f'blocked by the entry "{rule.value.text}" in the settings of {_place(rule.set_in)}.'
+    return f'blocked by the entry "{rule.value.text}" in the settings of {place_in_words(rule.set_in)}.'
 
 
 def _not_allowed_by(set_in: str) -> str:
-    return f"not on the list of allowed packages, which is set in {_place(set_in)}."
-
-
-def _place(set_in: str) -> str:
-    return "the instance" if set_in == "instance" else f"the group {set_in}"
+    return f"not on the list of allowed packages, which is set in {place_in_words(set_in)}."
 
 
 def _whom_to_ask(set_in: str) -> str:

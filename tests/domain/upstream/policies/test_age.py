@@ -63,7 +63,7 @@ def test_a_withheld_file_is_explained() -> None:
     assert withheld.set_in == "acme"
     assert withheld.detail == (
         "demo-2.0.tar.gz was uploaded to the public index at 2026-05-26 12:00 UTC; "
-        "files are offered 7 days after their upload, this one from 2026-06-02 12:00 UTC."
+        "the group acme offers files 7 days after their upload, this one from 2026-06-02 12:00 UTC."
     )
 
 
