@@ -40,6 +40,10 @@ class BackupRefused(OperatorError):
     """A backup cannot be created, or cannot be restored here; some messages have several sentences."""
 
 
+class CarryingRefused(OperatorError):
+    """The cache of the upstream cannot be exported to a file, or imported from one."""
+
+
 class BackupUnderWay(OperatorError):
     """A running backup prevents removal of objects from the store."""
 

@@ -24,6 +24,7 @@ from registry.domain import listings
 from registry.domain.distributions.filenames import Kind, kind_of, release, unescaped_version, version
 from registry.domain.http import CHUNK_BYTES, Client, Page, Patience, ResponseError, Unanswered, origin
 from registry.domain.listings import ListedFile, ListedPage
+from registry.domain.packages import simple
 from registry.domain.packages.names import sorted_versions
 from registry.domain.packages.simple import SimpleFile, SimplePage
 from registry.domain.upstream.protocol import Incoming
@@ -126,6 +127,16 @@ class PublicIndex:
         if len(listed.files) > MAX_FILES:
             raise IndexFailed(f"the page of {name} has more than {MAX_FILES} files", 0)
         return Answer(simple_page(name, listed, self._gate), _etag(received))
+
+    def read_page(self, name: NormalizedName, body: bytes) -> SimplePage:
+        """Return a page in JSON that came another way, under the same conditions as one of the index.
+
+        :raises SourceError: it is malformed.
+        """
+        listed = listings.read_page(body, simple.JSON, f"{self.url}/{name}/", name)
+        if len(listed.files) > MAX_FILES:
+            raise SourceError(f"the page of {name} has more than {MAX_FILES} files")
+        return simple_page(name, listed, self._gate)
 
     @contextmanager
     def content(self, url: str, *, start: int = 0) -> Iterator[Incoming]:

@@ -21,7 +21,7 @@ from threading import BoundedSemaphore, Lock, Thread
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from registry.database import utcnow
+from registry.database import db, utcnow
 from registry.domain.upstream import cached
 from registry.domain.upstream.arrivals import BLOCK_BYTES, Arrival, ArrivingFile, Broken, Detour, Part, Wanted
 from registry.domain.upstream.cached import Totals
@@ -65,7 +65,7 @@ class Files:
         cache_bytes: int, largest_bytes: int, request_threads: int, count: Callable[[int], None],
     ) -> None:  # fmt: skip
         self._index, self._storage, self._context, self._count = index, storage, context, count
-        self._cache_bytes, self._largest_bytes = cache_bytes, largest_bytes
+        self.cache_bytes, self._largest_bytes = cache_bytes, largest_bytes
         self._waiting = BoundedSemaphore(max(1, request_threads // 2))
         self._arrivals: dict[str, Arrival] = {}
         self._lock = Lock()
@@ -84,6 +84,13 @@ class Files:
     def kept(self, wanted: Wanted) -> Kept | None:
         size_bytes = cached.size_of(wanted.sha256)
         return None if size_bytes is None else Kept(wanted, size_bytes)
+
+    def is_kept_soon(self, wanted: Wanted) -> bool:
+        """Wait until a file that has arrived is stored, and return whether it could be."""
+        while wanted.sha256 in self._arrivals:
+            time.sleep(POLL_SECONDS)
+        db.session.rollback()  # a transaction that began before does not see the row
+        return self.kept(wanted) is not None
 
     def fetch(self, wanted: Wanted) -> ArrivingFile:
         """Let a file arrive that is not in the store.
@@ -144,7 +151,7 @@ class Files:
         :return: what made room.
         """
         self._write_uses()
-        removed = cached.make_room(self._storage, self._cache_bytes)
+        removed = cached.make_room(self._storage, self.cache_bytes)
         self._storage.sweep_shared(time.time() - ABANDONED_SECONDS)
         return removed
 
@@ -158,7 +165,7 @@ class Files:
         return METADATA_BYTES if is_document else self._largest_bytes or math.inf
 
     def _is_kept(self, wanted: Wanted) -> bool:
-        return 0 < self._cache_bytes >= (wanted.size_bytes or 0)
+        return 0 < self.cache_bytes >= (wanted.size_bytes or 0)
 
     def _receive(self, arrival: Arrival) -> None:
         """Write the file, or follow the process that does."""
@@ -256,9 +263,9 @@ class Files:
     def _limit(self, size_bytes: int) -> None:
         """Make room now and then, as a minute is long for a fast connection."""
         self._unchecked_bytes += size_bytes
-        if self._unchecked_bytes > self._cache_bytes // 64:
+        if self._unchecked_bytes > self.cache_bytes // 64:
             self._unchecked_bytes = 0
-            cached.make_room(self._storage, self._cache_bytes)
+            cached.make_room(self._storage, self.cache_bytes)
 
     def _refuse_abandoned(self, arrival: Arrival) -> None:
         """Stop if no client waits for a file, unless it is small, or more than half of it has arrived.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -15,7 +16,7 @@ from threading import Lock
 
 import orjson
 from packaging.utils import NormalizedName
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
 
 from registry.database import changes_name, db, execute, read, transaction, utcnow
 from registry.domain.packages.simple import SimpleFile, SimplePage
@@ -28,6 +29,7 @@ ABSENT_SECONDS = 60  # for which an answer holds that the index has no such name
 LEAST_SECONDS = 5  # between two requests for a page, whatever clients ask for
 FORGOTTEN_SECONDS = 3600  # after which it is forgotten that the index has no such name
 MOST_FILES = 50_000  # on the pages in memory
+BATCH = 50
 _COMPRESSION = 1  # 5 ms for a megabyte
 
 logger = logging.getLogger(__name__)
@@ -74,6 +76,35 @@ class KeptPages:
                 return self._asked(name, is_fresh)
         except (UpstreamFailed, UpstreamBusy) as error:
             return self._outdated(name, error)
+
+    def count(self) -> int:
+        """Return the number of pages of the index that are kept."""
+        return db.session.scalar(select(func.count()).where(*self._of_index())) or 0
+
+    def kept_pages(self) -> Iterator[tuple[NormalizedName, SimplePage]]:
+        """Yield all pages that are kept, by name."""
+        last = ""
+        statement = select(KeptPage.name, KeptPage.document).where(*self._of_index()).order_by(KeptPage.name)
+        while rows := db.session.execute(statement.where(KeptPage.name > last).limit(BATCH)).all():
+            db.session.rollback()  # do not keep a transaction open while the pages are used
+            for name, document in rows:
+                yield NormalizedName(name), _page(name, document or b"")
+            last = rows[-1].name
+        db.session.rollback()
+
+    def keep(self, name: NormalizedName, body: bytes) -> None:
+        """Keep a page in JSON that came another way, unless there is one.
+
+        :raises SourceError: it is malformed.
+        """
+        page, kept = self._index.read_page(name, body), self._kept(name)
+        db.session.rollback()
+        if kept is None or kept.digest is None:
+            document = _document(page)
+            _keep(name, self._index.url, document, _Kept(sha256(document).hexdigest(), "", utcnow()), kept)
+
+    def _of_index(self) -> tuple[ColumnElement[bool], ...]:
+        return KeptPage.index_url == self._index.url, KeptPage.digest.is_not(None)
 
     def _is_due(self, kept: _Kept, is_fresh: bool, now: datetime) -> bool:
         lasts = timedelta(seconds=ABSENT_SECONDS) if kept.digest is None else self._fresh
