@@ -24,8 +24,8 @@ PUBLIC_PAGES = {
 PAGES_OF_ROOT = {
     "dashboard": "/",
     "own-groups": "/dashboard/groups",
-    "search": "/search?search=o",
-    "search-nothing": "/search?search=nothing-is-called-so",
+    "search": "/search?q=o",
+    "search-nothing": "/search?q=nothing-is-called-so",
     "group": "/acme",
     "subgroups": "/acme?tab=groups",
     "project": "/acme/tools",
