@@ -46,6 +46,7 @@ class User(Model):
     color_scheme: Mapped[ColorScheme] = mapped_column(
         Enumerated(ColorScheme), default=ColorScheme.AUTO, server_default="auto"
     )
+    feed_token_number: Mapped[int] = mapped_column(default=0, server_default="0")  # see domain.accounts.feed_tokens
     # When an administrator set or confirmed the e-mail address; NULL for one that only its user has set.
     confirmed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)

@@ -22,7 +22,7 @@ from registry.blueprints.auth import sessions
 from registry.database import utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Principal, PrincipalKind, Scope
-from registry.domain.accounts import access_tokens, deploy_tokens, jobs, secrets, users
+from registry.domain.accounts import access_tokens, deploy_tokens, feed_tokens, jobs, secrets, users
 from registry.errors import (
     Code,
     DiskFull,
@@ -112,6 +112,20 @@ def session_principal() -> Principal:
     """Return the principal of a page: the signed-in user, or anonymous."""
     user = sessions.signed_in_user()
     return _anonymous() if user is None else _of_user(PrincipalKind.SESSION, user)
+
+
+def feed_principal() -> Principal:
+    """Return the principal of a feed: the user of the feed token, or else that of the session, or anonymous.
+
+    :raises Unauthenticated: the feed token is unknown.
+    """
+    token = request.args.get(credential_names.FEED_TOKEN_PARAMETER)
+    if token is None:
+        return session_principal()
+    user = feed_tokens.user_of(token, token_key())
+    if user is None:
+        raise Unauthenticated
+    return _of_user(PrincipalKind.SESSION, user)
 
 
 def are_sent() -> bool:

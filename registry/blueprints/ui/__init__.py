@@ -43,6 +43,7 @@ from registry.blueprints.ui import (
     admin,
     deploy_tokens,
     explore,
+    feeds,
     frame,
     help,  # noqa: A004 - the name of its pages
     job_tokens,
@@ -99,6 +100,7 @@ def init_app(app: Flask) -> None:
     language.init_app(app)
     frame.init_app(app)
     app.register_blueprint(blueprint)
+    app.register_blueprint(feeds.blueprint)
 
 
 @blueprint.before_request

@@ -17,13 +17,16 @@ from flask_babel import get_locale, gettext, ngettext
 from markupsafe import Markup
 
 from registry.addresses import root_url
+from registry.blueprints.auth.credentials import token_key
 from registry.blueprints.routing import pypi_path
 from registry.blueprints.ui.language import LANGUAGES, current_language
 from registry.blueprints.ui.pagination import url_with
 from registry.blueprints.ui.viewer import may, principal, viewer
 from registry.blueprints.ui.wording import role_name, upstream_mode_name
 from registry.database import utcnow
-from registry.domain import namespaces
+from registry.domain import access, namespaces
+from registry.domain.access import Permission
+from registry.domain.accounts.feed_tokens import feed_token
 from registry.models import ColorScheme, Group, Namespace, Project
 
 CONTENT_SECURITY_POLICY = (
@@ -49,6 +52,7 @@ def init_app(app: Flask) -> None:
         languages=LANGUAGES,
         may=may,
         namespace_url=namespace_url,
+        own_feed_url=own_feed_url,
         page_language=current_language,
         principal=principal,
         role_name=role_name,
@@ -178,6 +182,22 @@ def namespace_url(view: str, namespace: Namespace, **parameters: Any) -> str:
     """Return the URL of a view for both kinds: ``namespace_url("members.members", group)``."""
     module, name = view.split(".")
     return url_for(f"ui.{module}.{namespace.kind}_{name}", **parameters, **{namespace.kind: cast(Any, namespace)})
+
+
+def feed_url(namespace: Project | Group, name: str | None = None) -> str:
+    """Return the URL of the feed of a project or group, or of a package name of a project."""
+    if name is None:
+        return url_for("feeds.packages", namespace=namespace)
+    return url_for("feeds.versions_of_name", project=cast(Any, namespace), name=name)
+
+
+def own_feed_url(namespace: Project | Group, name: str | None = None) -> str:
+    """Return the same with the viewer's feed token, unless everyone can read the feed."""
+    user = viewer()
+    is_open = isinstance(namespace, Project) and access.allowed(access.ANONYMOUS, Permission.READ_PACKAGE, namespace)
+    if user is None or is_open:
+        return feed_url(namespace, name)
+    return f"{feed_url(namespace, name)}?feed_token={feed_token(user, token_key())}"
 
 
 def pypi_url(namespace: Project | Group) -> str:

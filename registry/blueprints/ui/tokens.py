@@ -22,6 +22,7 @@ from registry.database import utcnow
 from registry.domain import paging
 from registry.domain.access import Permission, Scope
 from registry.domain.accounts import access_tokens as tokens
+from registry.domain.accounts import feed_tokens
 from registry.domain.accounts.access_tokens import AccessTokenFilter
 from registry.models import AccessToken
 
@@ -100,6 +101,13 @@ def routes(gate: Gate) -> Blueprint:
         flash(gettext("Revoked personal access token %(name)s.", name=token.name))
         return redirect(url_for("ui.tokens.access_tokens"), 303)
 
+    @blueprint.post(f"{TOKENS}/reset_feed_token")
+    @gate(Permission.USE_API)
+    def reset_feed_token() -> Response:
+        feed_tokens.reset(signed_in(), by=principal())
+        flash(gettext("The feed token was replaced. Subscriptions with the former one have ended."))
+        return redirect(url_for("ui.tokens.access_tokens"), 303)
+
     return blueprint
 
 
@@ -119,6 +127,7 @@ def _page(form: AccessTokenForm, issued: tuple[AccessToken, str] | None = None) 
         "ui/account/access_tokens.html",
         form=form,
         issued=issued,
+        feed_token=feed_tokens.feed_token(signed_in(), token_key()),
         helps=_scopes(),
         active=pagination.page(active),
         inactive=paging.page(inactive, 1, RECENT),

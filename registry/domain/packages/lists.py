@@ -5,7 +5,7 @@ Every function runs a fixed number of statements for any number of packages, fil
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
@@ -65,6 +65,19 @@ def packages(
     if wanted.package_type:
         statement = statement.where(Package.package_type == wanted.package_type)
     return statement
+
+
+def published_last(
+    namespace: Namespace, principal: Principal, number: int, normalized_name: str | None = None
+) -> Sequence[Package]:
+    """Return the packages published last, with their projects and creators, newest first.
+
+    :param normalized_name: only versions of this name.
+    """
+    statement = packages(namespace, principal, PackageFilter()).options(joinedload(Package.creator))
+    if normalized_name is not None:
+        statement = statement.where(Package.normalized_name == normalized_name)
+    return db.session.scalars(ordered(statement, "created_at", descending=True).limit(number)).all()
 
 
 def packages_by_id(namespace: Namespace, principal: Principal, ids: Iterable[int]) -> list[Package]:
