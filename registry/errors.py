@@ -606,9 +606,16 @@ class UpstreamFailed(RegistryError):
 
 
 class WithheldByRule(Forbidden):
-    """A file that a rule of the registry keeps from clients."""
+    """A file that a rule of the registry keeps from clients.
+
+    :param rule: its name; empty for a rule about a whole package name.
+    """
 
     auth_failure = None  # independent of the caller
+
+    def __init__(self, rule: str = "") -> None:
+        super().__init__()
+        self.rule = rule
 
 
 class RecordNotFound(NotFound):

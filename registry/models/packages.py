@@ -202,11 +202,11 @@ class FileDownloads(Model):
 
 
 class RefusedDownload(Model):
-    """A caller was refused a malicious file of a project on a day (UTC), which is recorded once."""
+    """A caller was refused a malicious file in a project or group on a day (UTC), which is recorded once."""
 
     __tablename__ = "refused_downloads"
 
-    project_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True)
+    namespace_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     author: Mapped[str] = mapped_column(String(255), primary_key=True)
     day: Mapped[date] = mapped_column(primary_key=True, index=True)

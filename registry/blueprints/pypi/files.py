@@ -16,10 +16,8 @@ from registry.blueprints.routing import PYPI
 from registry.database import utcnow
 from registry.domain import forwarding
 from registry.domain.access import Permission
-from registry.domain.cascade import INSTANCE
 from registry.domain.packages import index, refusals, withholding
 from registry.domain.packages.index import Cause
-from registry.domain.packages.withholding import Reason
 from registry.domain.upstream.cached import METADATA_SUFFIX
 from registry.domain.upstream.chain import offered_file, upstream_for
 from registry.domain.upstream.client import release_in
@@ -99,7 +97,13 @@ def _upstream_file(namespace: Namespace, sha256: str, filename: str) -> Response
     name, now = release[0], utcnow()
     forwarding.refuse_unforwarded(namespace, name, rules)
     upstream = upstream_for(rules, current_app.extensions["upstream_pages"], now)
-    found = offered_file(upstream, name, sha256, distribution)
+    try:
+        found = offered_file(upstream, name, sha256, distribution)
+    except WithheldByRule as refusal:
+        request.environ[metrics.EVENT] = metrics.Withheld(refusal.rule)
+        if refusal.rule == withholding.MALICIOUS_RULE:
+            _note_refusal(namespace.id, sha256, distribution, refusal.detail)
+        raise
     if found is None:
         return None
     depends_on_name(request.environ, name)
@@ -126,8 +130,9 @@ def _refuse_withheld(namespace: Namespace, sha256: str, filename: str, missing: 
     if file.withheld is not None:
         request.environ[metrics.EVENT] = metrics.Withheld(file.withheld.rule)
         if file.withheld.rule == withholding.MALICIOUS_RULE:
-            refusals.note(file, sha256, filename, by=principal, today=utcnow().date())
-        raise _withheld(f"{file.package_name} {file.version}", file.withheld)
+            _note_refusal(file.project_id, sha256, filename, file.withheld.detail)
+        refusal = file.withheld.refusal_of(f"{file.package_name} {file.version}")
+        raise WithheldByRule(file.withheld.rule).explained("Version withheld", refusal)
     because = f": {file.reason.rstrip('. ')}" if file.reason.strip() else ""
     raise QuarantinedPackage().explained(
         "Package quarantined",
@@ -135,6 +140,5 @@ def _refuse_withheld(namespace: Namespace, sha256: str, filename: str, missing: 
     )
 
 
-def _withheld(release: str, reason: Reason) -> WithheldByRule:
-    whom = "an administrator" if reason.set_in == INSTANCE else f"an Owner of {reason.set_in}"
-    return WithheldByRule().explained("Version withheld", f"{release} is withheld. {reason.detail} Ask {whom}.")
+def _note_refusal(namespace_id: int, sha256: str, filename: str, reason: str) -> None:
+    refusals.note(namespace_id, sha256, filename, reason, by=current_principal(), today=utcnow().date())

@@ -58,9 +58,13 @@ def findings_about(names: Collection[str]) -> Mapping[str, list[Finding]]:
 
 def verdict_on(version: str, findings: Iterable[Finding]) -> Verdict:
     """Return what the findings about its name come to for a version."""
-    found = [finding for finding in findings if finding.affected.includes(version)]
+    return together([finding for finding in findings if finding.affected.includes(version)])
+
+
+def together(findings: Collection[Finding]) -> Verdict:
+    """Return what these findings come to."""
     return Verdict(
-        tuple(finding.advisory_id for finding in found),
-        any(finding.is_malicious for finding in found),
-        max((finding.cvss_score for finding in found if finding.cvss_score is not None), default=None),
+        tuple(finding.advisory_id for finding in findings),
+        any(finding.is_malicious for finding in findings),
+        max((finding.cvss_score for finding in findings if finding.cvss_score is not None), default=None),
     )

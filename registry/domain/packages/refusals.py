@@ -11,22 +11,23 @@ from sqlalchemy.exc import IntegrityError
 from registry.database import db, transaction
 from registry.domain import audit
 from registry.domain.access import Principal
-from registry.domain.packages.index import WithheldFile
 from registry.errors import RecordNotFound
-from registry.models import Project, RefusedDownload
+from registry.models import Namespace, RefusedDownload
 
 
-def note(file: WithheldFile, sha256: str, filename: str, *, by: Principal, today: date) -> None:
-    """Record that a caller was refused a malicious file, unless it was today already."""
-    key = {"project_id": file.project_id, "sha256": sha256, "author": by.label[: audit.LONGEST_AUTHOR], "day": today}
+def note(namespace_id: int, sha256: str, filename: str, reason: str, *, by: Principal, today: date) -> None:
+    """Record that a caller was refused a malicious file, unless it was today already.
+
+    :param namespace_id: the project that has the file, or for a file of the public index the project or group that was
+        asked for it.
+    """
+    key = {"namespace_id": namespace_id, "sha256": sha256, "author": by.label[: audit.LONGEST_AUTHOR], "day": today}
     if db.session.get(RefusedDownload, key) is not None:
         return
-    # Another request can have been faster, and the project can have been deleted.
+    # Another request can have been faster, and the namespace can have been deleted.
     with suppress(IntegrityError, RecordNotFound), transaction(changes_answers=False) as session:
         session.execute(delete(RefusedDownload).where(RefusedDownload.day < today))
         session.add(RefusedDownload(**key))
         session.flush()
-        project = session.get_one(Project, file.project_id)
-        reason = "" if file.withheld is None else file.withheld.detail
-        release = f"{file.package_name} {file.version}"
-        audit.record(by, "malicious_download_refused", filename, project, package=release, reason=reason)
+        namespace = session.get_one(Namespace, namespace_id)
+        audit.record(by, "malicious_download_refused", filename, namespace, reason=reason)

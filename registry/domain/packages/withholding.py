@@ -12,7 +12,7 @@ from typing import Protocol
 from sqlalchemy import select
 
 from registry.database import db
-from registry.domain.cascade import WITHHOLD_CVSS_SCORE, WITHHOLD_MALICIOUS, Level, levels_of
+from registry.domain.cascade import INSTANCE, WITHHOLD_CVSS_SCORE, WITHHOLD_MALICIOUS, Level, levels_of
 from registry.models import MALICIOUS, InstanceSettings, PackageAdvisory
 
 MALICIOUS_RULE, CVSS_RULE = "malicious", "cvss"
@@ -68,6 +68,11 @@ class Reason:
     rule: str
     set_in: str
     detail: str
+
+    def refusal_of(self, subject: str) -> str:
+        """Return the explanation for those who ask for a version or file, with whom they can ask."""
+        whom = "an administrator" if self.set_in == INSTANCE else f"an Owner of the group {self.set_in}"
+        return f"{subject} is withheld. {self.detail} Ask {whom}."
 
 
 class MarkedPackage(Marked, Protocol):

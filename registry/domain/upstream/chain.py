@@ -8,6 +8,7 @@ from datetime import datetime
 from packaging.utils import NormalizedName
 
 from registry.domain.packages.simple import SimpleFile, SimplePage
+from registry.domain.upstream.policies.advisories import ByAdvisory
 from registry.domain.upstream.policies.age import ByAge
 from registry.domain.upstream.policies.listed import ByList
 from registry.domain.upstream.protocol import Upstream
@@ -33,7 +34,7 @@ def upstream_for(rules: Rules, pages: Upstream, now: datetime) -> Upstream:
 
     :param pages: of the index, without rules.
     """
-    return ByAge(ByList(pages, rules), rules, now)
+    return ByAge(ByAdvisory(ByList(pages, rules), rules), rules, now)
 
 
 def offered_file(upstream: Upstream, name: NormalizedName, sha256: str, filename: str) -> OfferedFile | None:
@@ -57,5 +58,5 @@ def _found(page: SimplePage | None, sha256: str, filename: str) -> SimpleFile | 
         return None
     for withheld in page.withheld:
         if (withheld.file.sha256, withheld.file.filename) == (sha256, filename):
-            raise WithheldByRule().explained("File withheld", withheld.detail)
+            raise WithheldByRule(withheld.rule).explained("File withheld", withheld.detail)
     return next((file for file in page.files if file.sha256 == sha256 and file.filename == filename), None)

@@ -18,6 +18,8 @@ from registry.domain.cascade import (
     INSTANCE,
     MINIMUM_AGE,
     UPSTREAM_MODE,
+    WITHHOLD_CVSS_SCORE,
+    WITHHOLD_MALICIOUS,
     CascadingSetting,
     Level,
     levels,
@@ -26,7 +28,16 @@ from registry.domain.patterns import Pattern, parse_pattern
 from registry.models import Group, InstanceSettings, Namespace, UpstreamException, UpstreamMode
 
 Value = TypeVar("Value")
-_SETTINGS = (FORWARDING, UPSTREAM_MODE, MINIMUM_AGE, FIXED_DATE, BLOCKED, ALLOWED)
+_SETTINGS = (
+    FORWARDING,
+    UPSTREAM_MODE,
+    MINIMUM_AGE,
+    FIXED_DATE,
+    BLOCKED,
+    ALLOWED,
+    WITHHOLD_MALICIOUS,
+    WITHHOLD_CVSS_SCORE,
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,8 @@ class Rules:
     fixed_date: Placed[datetime | None]
     blocked: tuple[Placed[Pattern], ...]
     allowed: tuple[Placed[Pattern], ...]
+    withhold_malicious: Placed[bool]
+    withhold_cvss_score: Placed[float | None]
     exceptions: tuple[AgeException, ...]
 
 
@@ -90,6 +103,8 @@ def rules_of(namespace: Namespace) -> Rules:
         fixed_date=fixed_date,
         blocked=_patterns(BLOCKED, instance, path),
         allowed=_patterns(ALLOWED, instance, path),
+        withhold_malicious=_nearest(WITHHOLD_MALICIOUS, instance, path),
+        withhold_cvss_score=_nearest(WITHHOLD_CVSS_SCORE, instance, path),
         exceptions=_exceptions(path) if minimum_age.value or fixed_date.value else (),
     )
 

@@ -20,16 +20,16 @@ def upgrade() -> None:
             op.add_column(table, sa.Column(f"lock_{setting}", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_table(
         "refused_downloads",
-        sa.Column("project_id", sa.Integer(), nullable=False),
+        sa.Column("namespace_id", sa.Integer(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("author", sa.String(length=255), nullable=False),
         sa.Column("day", sa.Date(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["project_id"],
+            ["namespace_id"],
             ["namespaces.id"],
-            name=op.f("fk_refused_downloads_project_id_namespaces"),
+            name=op.f("fk_refused_downloads_namespace_id_namespaces"),
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("project_id", "sha256", "author", "day", name=op.f("pk_refused_downloads")),
+        sa.PrimaryKeyConstraint("namespace_id", "sha256", "author", "day", name=op.f("pk_refused_downloads")),
     )
     op.create_index(op.f("ix_refused_downloads_day"), "refused_downloads", ["day"], unique=False)

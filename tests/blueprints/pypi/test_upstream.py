@@ -13,6 +13,7 @@ from flask import Flask
 from sqlalchemy import event
 
 from registry.database import db
+from registry.domain import audit
 from registry.domain.access import SHELL
 from registry.domain.cascade import FORWARDING
 from registry.domain.upstream.client import PublicIndex
@@ -23,6 +24,7 @@ from tests import factories
 from tests.builders import build_sdist, build_wheel
 from tests.clients import JSON, Pip, links, pypi_path
 from tests.fakes.index import StaticIndex
+from tests.osv import affected, load, record
 
 WHEEL, SDIST, OWN = build_wheel("public"), build_sdist("public"), build_wheel("public", "0.1")
 METADATA = b"Metadata-Version: 2.1\nName: public\nVersion: 1.0\n"
@@ -256,3 +258,24 @@ def test_a_new_file_is_found_at_once(pip: Pip, project: Project, token, upstream
     upstream.publish(WHEEL, newer)
 
     assert pip.download(project, newer, token).data == newer.content
+
+
+def test_a_malicious_version_is_withheld_at_once_though_it_is_cached(
+    pip: Pip, project: Project, token, upstream: StaticIndex
+):
+    newer = build_wheel("public", "2.0")
+    upstream.publish(WHEEL, newer)
+    assert pip.download(project, WHEEL, token).status_code == 200
+    assert len(pip.simple_page(project, "public", token, JSON).json["files"]) == 2
+
+    load(record("MAL-1", affected("public", versions=("1.0",))))
+
+    assert [file["filename"] for file in pip.simple_page(project, "public", token, JSON).json["files"]] == [
+        newer.filename
+    ]
+    for _ in range(2):
+        refused = pip.download(project, WHEEL, token)
+        assert refused.status_code == 403
+        assert refused.json["detail"].startswith(f"{WHEEL.filename} is withheld. It contains malicious code")
+    events = db.session.scalars(audit.events("malicious_download_refused")).all()
+    assert [(event.target, event.namespace_id) for event in events] == [(WHEEL.filename, project.id)]

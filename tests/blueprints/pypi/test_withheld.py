@@ -75,7 +75,7 @@ def test_a_changed_setting_counts_at_once(pip: Pip, project: Project, group: Gro
     assert refused.json is not None
     assert refused.json["detail"] == (
         "demo 2.0 is withheld. It has a vulnerability with the CVSS score 9.8 (GHSA-1), and versions above 7.5 are "
-        "withheld. Ask an Owner of acme."
+        "withheld. Ask an Owner of the group acme."
     )
 
 

@@ -25,6 +25,8 @@ def rules_with(
     blocked: tuple[str, ...] = (),
     allowed: tuple[str, ...] = (),
     exceptions: tuple[tuple[str, datetime | None], ...] = (),
+    malicious: bool = True,
+    score: float | None = None,
 ) -> Rules:
     return Rules(
         forwards=Placed(True, "instance"),
@@ -33,5 +35,7 @@ def rules_with(
         fixed_date=Placed(date, "instance"),
         blocked=tuple(Placed(parse_pattern(text), "acme/tools") for text in blocked),
         allowed=tuple(Placed(parse_pattern(text), "instance") for text in allowed),
+        withhold_malicious=Placed(malicious, "instance"),
+        withhold_cvss_score=Placed(score, "acme"),
         exceptions=tuple(AgeException(parse_pattern(text), "acme", end) for text, end in exceptions),
     )
