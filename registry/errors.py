@@ -128,6 +128,10 @@ class Code(Enum):
     PATTERN_TAKEN = "Package name pattern has already been taken"
     INVALID_PATTERN = "Package name pattern should be a valid PyPI package name with optional wildcard characters."
     RULE_WITHOUT_ROLE = "A rule must have at least a minimum access role for push or delete."
+    NAME_RESERVED = (
+        "The name {name} is reserved by the entry {pattern} of the instance, which belongs to other groups than {top}; "
+        "an administrator can publish the first package of it there"
+    )
     NAME_IN_USE = "{name} cannot be released while a project has packages or a quarantine of it"
     NOTHING_TO_YANK = "{release} has no files that could be yanked"
 
@@ -509,6 +513,15 @@ class ClosedPackageName(Forbidden):
             super().__init__(Code.NAME_CLOSED_BECAUSE, name=name, status=status, reason=reason)
         else:
             super().__init__(Code.NAME_CLOSED, name=name, status=status)
+
+
+class ReservedPackageName(Forbidden):
+    """The package name is reserved by the instance, for other groups."""
+
+    auth_failure = None  # depends on the project
+
+    def __init__(self, name: str, pattern: str, top: str) -> None:
+        super().__init__(Code.NAME_RESERVED, name=name, pattern=pattern, top=top)
 
 
 class QuarantinedPackage(Forbidden):

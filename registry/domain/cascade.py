@@ -233,11 +233,12 @@ MINIMUM_AGE = CascadingSetting("pypi_upstream_minimum_age_days", WholeNumber(0, 
 FIXED_DATE = CascadingSetting("pypi_upstream_fixed_date", Moment())
 BLOCKED = CascadingSetting("pypi_upstream_blocked", Patterns())
 ALLOWED = CascadingSetting("pypi_upstream_allowed", Patterns())
+RESERVED = CascadingSetting("pypi_reserved_names", Patterns(versions=False))
 WITHHOLD_MALICIOUS = CascadingSetting("pypi_withhold_malicious", Switch())
 WITHHOLD_CVSS_SCORE = CascadingSetting("pypi_withhold_cvss_score", Score())
 # The rules about the public index.
 PUBLIC_INDEX: tuple[CascadingSetting[Any], ...] = (
-    UPSTREAM_MODE, MINIMUM_AGE, FIXED_DATE, BLOCKED, ALLOWED, WITHHOLD_MALICIOUS, WITHHOLD_CVSS_SCORE,
+    UPSTREAM_MODE, RESERVED, MINIMUM_AGE, FIXED_DATE, BLOCKED, ALLOWED, WITHHOLD_MALICIOUS, WITHHOLD_CVSS_SCORE,
 )  # fmt: skip
 # The settings on pages and in the REST API.
 SETTINGS: tuple[CascadingSetting[Any], ...] = (FORWARDING, *PUBLIC_INDEX, JOB_ALLOWLISTS)

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from packaging.utils import NormalizedName, canonicalize_name
 
-from registry.domain.cascade import FORWARDING
+from registry.domain.cascade import FORWARDING, INSTANCE
 from registry.domain.packages.reserved import Reservation, reservation
 from registry.domain.upstream.policies.listed import refuse_name
 from registry.domain.upstream.rules import Rules, rules_of
@@ -46,7 +46,7 @@ def refuse_unforwarded(namespace: Namespace, normalized_name: NormalizedName, ru
     :param rules: of the namespace.
     :raises WithheldByRule: the name is blocked, or not allowed.
     :raises NotFound: forwarding is off, by the namespace's own, an inherited, or a locked setting; or the name is
-        reserved (``packages.reserved``).
+        reserved (``refuse_reserved``).
 
     GitLab, "Package request forwarding": the direct parent group decides for a project. GitLab forwards all names.
     """
@@ -56,18 +56,26 @@ def refuse_unforwarded(namespace: Namespace, normalized_name: NormalizedName, ru
             f"The {namespace.kind} {namespace.full_path} has no package {normalized_name}, and the setting "
             '"Forward PyPI package requests" is off there, so the public index is not asked.',
         )
-    refuse_reserved(namespace, normalized_name)
+    refuse_reserved(namespace, normalized_name, rules)
     refuse_name(normalized_name, rules)
 
 
-def refuse_reserved(namespace: Namespace, normalized_name: str) -> None:
-    """Refuse to ask the upstream index for a name that is reserved in the top-level group of a project or group.
+def refuse_reserved(namespace: Namespace, normalized_name: str, rules: Rules) -> None:
+    """Refuse to ask the upstream index for a name that was published around a project or group, or matches a pattern.
 
-    :raises NotFound: the name is reserved; the explanation names the index that can have it.
+    :raises NotFound: the name is reserved; the explanation names the index that can have it, or the pattern.
     """
     found = reservation(namespace, normalized_name)
     if found is not None:
         raise NotFound("Package").explained("Package not found", _explanation(namespace, normalized_name, found))
+    for rule in rules.reserved:
+        if rule.value.matches_name(normalized_name):
+            place = "the instance" if rule.set_in == INSTANCE else f"the group {rule.set_in}"
+            raise NotFound("Package").explained(
+                "Package not found",
+                f'The name {normalized_name} is reserved by the entry "{rule.value.text}" in the settings of {place}, '
+                f"so the public index is not asked. The {namespace.kind} {namespace.full_path} has no such package.",
+            )
 
 
 def _explanation(namespace: Namespace, name: str, found: Reservation) -> str:

@@ -91,6 +91,22 @@ class InstanceChanges(Changes):
         Section.PUBLIC_INDEX,
         hint=_("Groups cannot choose otherwise then."),
     )
+    pypi_reserved_names: list[str] | EllipsisType = setting(
+        Patterns(versions=False),
+        _("Reserved names"),
+        Section.PUBLIC_INDEX,
+        hint=_(
+            "One per line: name or name*. They are never asked for on the public index. Those of the instance can only "
+            "be published where names that match the same entry were published before, and by administrators. "
+            "Groups can add others."
+        ),
+    )
+    lock_pypi_reserved_names: bool | EllipsisType = setting(
+        Switch(),
+        _("Enforce the reserved names for all groups"),
+        Section.PUBLIC_INDEX,
+        hint=_("Groups cannot choose otherwise then."),
+    )
     pypi_upstream_minimum_age_days: int | EllipsisType = setting(
         WholeNumber(0, 3650),
         _("Minimum age of files in days"),

@@ -39,6 +39,8 @@ class InstanceSettings(Model):
     lock_pypi_upstream_blocked: Mapped[bool] = mapped_column(default=False)
     pypi_upstream_allowed: Mapped[list[str]] = mapped_column(JSON, default=list)
     lock_pypi_upstream_allowed: Mapped[bool] = mapped_column(default=False)
+    pypi_reserved_names: Mapped[list[str]] = mapped_column(JSON, default=list)
+    lock_pypi_reserved_names: Mapped[bool] = mapped_column(default=False)
     pypi_withhold_malicious: Mapped[bool] = mapped_column(default=True)
     lock_pypi_withhold_malicious: Mapped[bool] = mapped_column(default=False)
     pypi_withhold_cvss_score: Mapped[float | None] = mapped_column(Double)  # scores above it; None: any score is served
@@ -85,6 +87,8 @@ class GroupPackageSettings(Model):
     lock_pypi_upstream_blocked: Mapped[bool] = mapped_column(default=False)
     pypi_upstream_allowed: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     lock_pypi_upstream_allowed: Mapped[bool] = mapped_column(default=False)
+    pypi_reserved_names: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    lock_pypi_reserved_names: Mapped[bool] = mapped_column(default=False)
     pypi_withhold_malicious: Mapped[bool | None]
     lock_pypi_withhold_malicious: Mapped[bool] = mapped_column(default=False)
     pypi_withhold_cvss_score: Mapped[float | None] = mapped_column(Double)

@@ -96,6 +96,10 @@ _SENTENCES = {
     Code.PATTERN_TAKEN: _("There is a rule for this name pattern already."),
     Code.INVALID_PATTERN: _("The name pattern must be a package name, in which * may stand for any text."),
     Code.RULE_WITHOUT_ROLE: _("Choose a minimum access level for push or for delete."),
+    Code.NAME_RESERVED: _(
+        "The name %(name)s is reserved by the entry %(pattern)s of the instance. An administrator can publish it in "
+        "%(top)s."
+    ),
     Code.NAME_IN_USE: _("%(name)s is in use: delete its packages and lift its quarantine first."),
     Code.NOTHING_TO_YANK: _("%(release)s has no assets that could be yanked."),
     Code.INVALID_HOST: _(

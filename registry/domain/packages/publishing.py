@@ -47,6 +47,7 @@ from registry.models import (
     CachedFile,
     FileStatus,
     ImportedPipeline,
+    InstanceSettings,
     Namespace,
     NameStatus,
     Package,
@@ -96,6 +97,7 @@ class Origin:
 # records are only inserted.
 _packages, _files, _names, _namespaces = (model.__table__ for model in (Package, PackageFile, PackageName, Namespace))
 _rules, _reserved = ProtectionRule.__table__, ReservedName.__table__
+_instance = InstanceSettings.__table__
 _of_name, _held = _packages.alias(), _reserved.alias()
 _IS_LIVE_FILE = and_(
     _files.c.project_id == bindparam("project_id"),
@@ -131,6 +133,7 @@ _STANDING = (
             _of_name.c.status != constant(PackageStatus.PENDING_DESTRUCTION),
         )
         .label("has_name"),
+        select(_instance.c.pypi_reserved_names).where(_instance.c.id == 1).scalar_subquery().label("patterns"),
         exists().where(_held.c.holder_id == bindparam("project_id")).label("holds_names"),
     )
     .select_from(_namespaces)
@@ -222,6 +225,7 @@ class Standing:
     :ivar has_name: whether the project has packages of the name.
     :ivar is_reserved: whether the name is reserved in the top-level group.
     :ivar holds_names: whether the project was the first to publish any of the reserved names.
+    :ivar reserved_by_instance: patterns of names.
     :ivar rules: all protection rules of the project.
     """
 
@@ -230,6 +234,7 @@ class Standing:
     has_name: bool
     is_reserved: bool
     holds_names: bool
+    reserved_by_instance: tuple[str, ...]
     name_status: NameStatus
     status_reason: str
     rules: tuple[PushRule, ...]
@@ -285,6 +290,7 @@ def publish(
     :raises TooLarge: the file exceeds the maximum size.
     :raises ProtectedPackage: a protection rule requires a higher role.
     :raises ClosedPackageName: the package name is archived or quarantined.
+    :raises ReservedPackageName: the instance has reserved the name for other groups.
     :raises DuplicateFile: the project already has a file of this name.
     :raises StorageLimitReached: the storage limit of the project or an ancestor would be exceeded.
     :raises ValidationFailed: a field, a digest, or the file itself is invalid; see the message.
@@ -347,7 +353,7 @@ def read_standing(upload: Upload, project: Project) -> Standing:
         },
     ).all()
     if not rows:  # the project was deleted in the meantime
-        return Standing(None, False, False, False, False, NameStatus.ACTIVE, "", ())
+        return Standing(None, False, False, False, False, (), NameStatus.ACTIVE, "", ())
     row = rows[0]
     return Standing(
         file=None if row.file_id is None else PublishedFile(row.file_id, row.sha256),
@@ -355,6 +361,7 @@ def read_standing(upload: Upload, project: Project) -> Standing:
         has_name=row.has_name,
         is_reserved=row.is_reserved,
         holds_names=row.holds_names,
+        reserved_by_instance=tuple(row.patterns or ()),
         name_status=row.status or NameStatus.ACTIVE,
         status_reason=row.reason or "",
         rules=tuple(PushRule(row.pattern, row.minimum_push_role) for row in rows if row.pattern is not None),
@@ -369,12 +376,15 @@ def refuse_unwanted(
     :raises TooLarge: the file exceeds the maximum size.
     :raises ProtectedPackage: a protection rule requires a higher role.
     :raises ClosedPackageName: the package name is archived or quarantined, whatever its spelling.
+    :raises ReservedPackageName: the instance has reserved the name for other groups.
     :raises BadRequest: a digest does not match the received content, so inspecting it would not help.
     """
     refuse_too_large(upload, max_size_bytes)
     refuse_protected(standing.rules, upload.name, project, principal)
     if standing.name_status in CLOSED:
         raise ClosedPackageName(upload.name, standing.name_status, standing.status_reason)
+    if standing.reserved_by_instance and not (standing.is_reserved or principal.is_admin):
+        reserved.refuse_reserved_elsewhere(project, upload.name, standing.reserved_by_instance)
     refuse_wrong_digests(upload)
 
 

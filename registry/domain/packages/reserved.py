@@ -8,7 +8,7 @@ confusion). The first publication of a name adds its row in the same transaction
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
@@ -19,8 +19,9 @@ from registry.database import AdvisoryLock, constant, contains, db, execute, tra
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Permission, Principal
 from registry.domain.paging import Listing
-from registry.errors import Code, Conflict, Forbidden, NotFound
-from registry.models import Ancestry, Namespace, NameStatus, Package, PackageName, PackageStatus, ReservedName
+from registry.domain.patterns import parse_pattern
+from registry.errors import Code, Conflict, Forbidden, NotFound, ReservedPackageName
+from registry.models import Ancestry, Namespace, NameStatus, Package, PackageName, PackageStatus, Project, ReservedName
 
 # Characters that are easily confused with each other; hyphens are overlooked.
 _SKELETON = str.maketrans({"-": "", "0": "o", "1": "i", "l": "i"})
@@ -115,6 +116,28 @@ TOP_OF_PROJECT = (
 IS_RESERVED_AROUND = and_(
     _reserved.c.top_id == TOP_OF_PROJECT, _reserved.c.normalized_name == bindparam("normalized_name")
 )
+
+
+def refuse_reserved_elsewhere(project: Project, name: str, patterns: Iterable[str]) -> None:
+    """Refuse to publish a name that a pattern of the instance reserves for other top-level namespaces.
+
+    A pattern belongs to those in which a name that matches it is reserved, because it was published there.
+
+    :param name: in any spelling.
+    :raises ReservedPackageName: a pattern that matches the name does not belong to that of the project.
+    """
+    normalized_name = canonicalize_name(name)
+    for pattern in map(parse_pattern, patterns):
+        if not pattern.matches_name(normalized_name):
+            continue
+        is_matched = ReservedName.normalized_name == pattern.name
+        if pattern.is_prefix:
+            is_matched = ReservedName.normalized_name.startswith(pattern.name, autoescape=True)
+        top = db.session.get_one(Namespace, namespaces.top_of(project))
+        if db.session.scalar(select(ReservedName).where(ReservedName.top_id == top.id, is_matched).limit(1)) is None:
+            raise ReservedPackageName(name, pattern.text, top.full_path)
+
+
 _row = (
     bindparam("normalized_name", type_=_reserved.c.normalized_name.type),
     bindparam("skeleton", type_=_reserved.c.skeleton.type),

@@ -17,6 +17,7 @@ from registry.domain.cascade import (
     FORWARDING,
     INSTANCE,
     MINIMUM_AGE,
+    RESERVED,
     UPSTREAM_MODE,
     WITHHOLD_CVSS_SCORE,
     WITHHOLD_MALICIOUS,
@@ -33,6 +34,7 @@ _SETTINGS = (
     UPSTREAM_MODE,
     MINIMUM_AGE,
     FIXED_DATE,
+    RESERVED,
     BLOCKED,
     ALLOWED,
     WITHHOLD_MALICIOUS,
@@ -68,6 +70,7 @@ class Rules:
     """The effective rules of a project or group; patterns and exceptions outermost first.
 
     :ivar forwards: whether the public index is used at all.
+    :ivar reserved: names that it is never asked for, besides those that were published (``packages.reserved``).
     :ivar exceptions: includes those that have expired; none if there is nothing to except from.
     """
 
@@ -75,6 +78,7 @@ class Rules:
     mode: Placed[UpstreamMode]
     minimum_age_days: Placed[int]
     fixed_date: Placed[datetime | None]
+    reserved: tuple[Placed[Pattern], ...]
     blocked: tuple[Placed[Pattern], ...]
     allowed: tuple[Placed[Pattern], ...]
     withhold_malicious: Placed[bool]
@@ -101,6 +105,7 @@ def rules_of(namespace: Namespace) -> Rules:
         mode=_nearest(UPSTREAM_MODE, instance, path),
         minimum_age_days=minimum_age,
         fixed_date=fixed_date,
+        reserved=_patterns(RESERVED, instance, path),
         blocked=_patterns(BLOCKED, instance, path),
         allowed=_patterns(ALLOWED, instance, path),
         withhold_malicious=_nearest(WITHHOLD_MALICIOUS, instance, path),

@@ -352,6 +352,7 @@ class TestPackageSettings:
                 key: value
                 for name, default in {
                     "pypi_upstream_mode": "redirect",
+                    "pypi_reserved_names": [],
                     "pypi_upstream_minimum_age_days": 0,
                     "pypi_upstream_fixed_date": None,
                     "pypi_upstream_blocked": [],
@@ -384,11 +385,12 @@ class TestPackageSettings:
             ({"pypi_upstream_mode": "proxy"}, 'pypi_upstream_mode is "proxy", expected is redirect or cache'),
             ({"pypi_upstream_minimum_age_days": 3651}, "is 3651, expected is a whole number from 0 to 3650"),
             ({"pypi_upstream_fixed_date": "soon"}, 'is "soon", expected is a date or time in ISO 8601'),
+            ({"pypi_reserved_names": ["acme-*", "a==1"]}, "contains 'a==1', expected is name or name*"),
             ({"pypi_upstream_allowed": [{}]}, "is [{}], expected is a list of up to 1000 texts"),
             ({"pypi_withhold_cvss_score": 10.1}, "is 10.1, expected is a number from 0.0 to 10.0"),
             ({"pypi_withhold_cvss_score": "high"}, "expected is a number from 0.0 to 10.0"),
         ],
-        ids=["pattern", "mode", "age", "date", "list", "score", "text"],
+        ids=["pattern", "mode", "age", "date", "name", "list", "score", "text"],
     )
     def test_a_wrong_value_is_refused_with_what_is_expected(
         self, rest: Rest, group: Group, owner_token: str, sent: dict[str, object], expected: str

@@ -27,6 +27,8 @@ class TestSettings:
             "lock_pypi_package_requests_forwarding": False,
             "pypi_upstream_mode": "redirect",
             "lock_pypi_upstream_mode": False,
+            "pypi_reserved_names": [],
+            "lock_pypi_reserved_names": False,
             "pypi_upstream_minimum_age_days": 0,
             "lock_pypi_upstream_minimum_age_days": False,
             "pypi_upstream_fixed_date": None,

@@ -7,12 +7,13 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import joinedload
 
 from registry.database import db, utcnow
-from registry.domain import forwarding, namespaces
+from registry.domain import cascade, forwarding, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
+from registry.domain.instance import InstanceChanges, change_instance
 from registry.domain.operation import cleanup
 from registry.domain.packages import deletion, releases, reserved
-from registry.errors import Conflict, Forbidden, NotFound
+from registry.errors import Conflict, Forbidden, NotFound, ReservedPackageName
 from registry.models import (
     AuditEvent,
     Group,
@@ -273,3 +274,57 @@ def test_a_release_counts_in_groups_that_were_at_the_top_level(top: Group, holde
     reserved.release(holder, "secret", by=SHELL)
 
     assert not is_reserved(holder)
+
+
+def is_refused(namespace: Namespace, name: str) -> bool:
+    try:
+        forwarding.require_forwarded(namespace, canonicalize_name(name))
+    except NotFound:
+        return True
+    return False
+
+
+def test_names_of_the_patterns_above_are_never_asked_for_upstream(top: Group, owner: User) -> None:
+    inner = factories.group(parent=top)
+    personal = factories.project(parent=users.personal_namespace(owner))
+    change_instance(InstanceChanges(pypi_reserved_names=["corp-*"]), by=SHELL)
+    cascade.RESERVED.change(top, value=["Acme_*", "tool"], by=SHELL)
+    cascade.RESERVED.change(inner, value=["inner"], by=SHELL)
+
+    asked = ("corp-a", "acme-a", "acme", "tool", "tools", "inner")
+    refused = {
+        where: [name for name in asked if is_refused(where, name)]
+        for where in (factories.project(parent=inner), top, personal)
+    }
+    assert list(refused.values()) == [["corp-a", "acme-a", "tool", "inner"], ["corp-a", "acme-a", "tool"], ["corp-a"]]
+    with pytest.raises(NotFound) as refusal:
+        forwarding.require_forwarded(inner, canonicalize_name("acme-a"))
+    assert 'reserved by the entry "Acme_*" in the settings of the group top' in refusal.value.detail
+
+
+def test_a_name_that_the_instance_reserves_is_published_where_such_names_were_published(
+    top: Group, holder: Project
+) -> None:
+    """By others only where an administrator has published the first one."""
+    elsewhere = factories.project()
+    publish_name(holder, "corp-one")
+    publish_name(elsewhere, "corporate")
+    change_instance(InstanceChanges(pypi_reserved_names=["corp-*", "whole"]), by=SHELL)
+    developers = {
+        project: factories.signed_in(factories.member(project, Role.DEVELOPER)) for project in (holder, elsewhere)
+    }
+
+    def is_accepted(project: Project, name: str, version: str = "1.0") -> bool:
+        try:
+            factories.publish(project, build_wheel(name, version), by=developers[project])
+        except ReservedPackageName:
+            return False
+        return True
+
+    assert is_accepted(holder, "corp-two")
+    assert not is_accepted(elsewhere, "Corp.Two")
+    assert is_accepted(elsewhere, "corporate", "2.0")
+    assert [is_accepted(project, "whole") for project in (holder, elsewhere)] == [False, False]
+    publish_name(elsewhere, "corp-two", "whole")
+    assert [is_accepted(elsewhere, name) for name in ("corp-three", "whole-other")] == [True, True]
+    assert is_accepted(elsewhere, "whole", "2.0")

@@ -33,6 +33,7 @@ def rules_with(
         mode=Placed(UpstreamMode.CACHE, "instance"),
         minimum_age_days=Placed(days, "acme"),
         fixed_date=Placed(date, "instance"),
+        reserved=(),
         blocked=tuple(Placed(parse_pattern(text), "acme/tools") for text in blocked),
         allowed=tuple(Placed(parse_pattern(text), "instance") for text in allowed),
         withhold_malicious=Placed(malicious, "instance"),
