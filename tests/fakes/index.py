@@ -38,6 +38,7 @@ class StaticIndex:
     def __init__(self) -> None:
         self.credentials: tuple[str, str] | None = None
         self.understands_ranges = True
+        self.is_closed = False
         self.requests: list[ReceivedRequest] = []
         self.held = threading.Event()  # a request for a file that is held has come
         self._answers: dict[str, tuple[str, bytes]] = {}
@@ -123,6 +124,10 @@ class StaticIndex:
             kept.clear()
 
     def close(self) -> None:
+        """Answer no more, on kept connections either."""
+        if self.is_closed:
+            return
+        self.is_closed = True
         self._server.shutdown()
         self._server.server_close()
 
@@ -161,6 +166,9 @@ def _handler_for(index: StaticIndex) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            if index.is_closed:
+                self.close_connection = True
+                return
             index.requests.append(ReceivedRequest(self.command, self.path, dict(self.headers.items())))
             if not index.is_admitted(self.headers.get("Authorization")):
                 self._refuse(401, (("WWW-Authenticate", "Basic"),))

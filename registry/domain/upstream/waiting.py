@@ -18,7 +18,9 @@ from threading import Condition, Lock
 from registry.errors import UpstreamBusy
 
 SHARE = 0.4  # of the threads, at most, which wait for pages; others wait for files
-PATIENCE_SECONDS = 0.25  # of a request for a place, counted from when the last place became free
+# Of a request for a place, from when a place became free or the last one was taken: of as many requests as there are
+# places, and of those behind them.
+PATIENCE_SECONDS, SPARE_SECONDS = 1.5, 0.4
 LONGEST_WAIT_SECONDS = 3  # for a place; and for a page that another request fetches
 LOOK_SECONDS = 0.01
 RECOVERY_SECONDS = 3  # for the one request that finds out whether the upstream index is back
@@ -28,11 +30,11 @@ class Places:
     """The places for requests that wait for the upstream index.
 
     A request without a place waits for one as long as places become free quickly. Otherwise the upstream index is slow,
-    and the request is refused at once, so that its thread can answer others.
+    and the request is refused at once, so that its thread can answer others. A few may wait longer.
     """
 
     def __init__(self, threads: int) -> None:
-        self._free = max(1, int(threads * SHARE))
+        self._free = self._line = max(1, int(threads * SHARE))
         self._condition = Condition()
         self._moved_at = time.monotonic()
 
@@ -54,13 +56,23 @@ class Places:
     def _take(self) -> None:
         given_up_at = time.monotonic() + LONGEST_WAIT_SECONDS
         with self._condition:
+            if not self._free:
+                self._wait(given_up_at)
+            self._free -= 1
+            if not self._free:
+                self._moved_at = time.monotonic()
+
+    def _wait(self, given_up_at: float) -> None:
+        patience = PATIENCE_SECONDS if self._line > 0 else SPARE_SECONDS
+        self._line -= 1
+        try:
             while not self._free:
-                left = min(self._moved_at + PATIENCE_SECONDS, given_up_at) - time.monotonic()
+                left = min(self._moved_at + patience, given_up_at) - time.monotonic()
                 if left <= 0:
                     raise UpstreamBusy
                 self._condition.wait(left)
-            self._free -= 1
-            self._moved_at = time.monotonic()
+        finally:
+            self._line += 1
 
 
 class Fetches:
