@@ -8,6 +8,8 @@ out) limit the age of a response.
 
 The cache is in front of Flask: a cache hit costs one look at the content generation. The server's loop answers repeated
 requests out of the same cache (``server.repeats``), by the digests of their heads.
+
+A page is made once: equal requests, of equal callers, wait for the thread that makes it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import wraps
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 from flask import Response, request
@@ -42,6 +44,8 @@ _OVERHEAD_BYTES = 1024  # approximate size of headers and metadata of a response
 # Pages with thousands of files are worth caching, but files only up to the size of an ordinary page.
 LARGEST_PAGE_BYTES = 8 << 20
 LARGEST_FILE_BYTES = 64 << 10
+_PAGES = "/simple"  # in the paths of pages; files are ready at once, or too large to be cached
+LONGEST_WAIT_SECONDS = 5  # for a page that another thread is making; then, it is made again
 # Headers of requests that are not answered from the cache, in contrast to those with ``If-None-Match``.
 _PARTIAL = ("HTTP_RANGE", "HTTP_IF_MODIFIED_SINCE")
 _VALID_UNTIL = "registry.answer_valid_until"
@@ -203,6 +207,7 @@ class PreparedAnswers:
         self._key = key
         self._lock = Lock()
         self._kept: dict[bytes, Answer] = {}  # oldest first
+        self._being_made: dict[bytes, Event] = {}
         self._heads: dict[bytes, Any] = {}
         self._size_bytes = 0
 
@@ -218,8 +223,11 @@ class PreparedAnswers:
         if any(name in environ for name in _PARTIAL):
             return self._application(environ, start_response)
         key = self._digest(environ)
-        answer = self._kept.get(key)
-        if answer is None or not answer.holds(generation, utcnow()):
+        answer = self._present(key, generation)
+        if answer is None and (is_made := self._being_made.get(key)) is not None:
+            is_made.wait(LONGEST_WAIT_SECONDS)
+            answer = self._present(key, generation)
+        if answer is None:
             return self._make(generation, key, environ, start_response)
         if answer.is_of_upstream and asks_anew(environ):
             return self._application(environ, start_response)
@@ -267,7 +275,26 @@ class PreparedAnswers:
         parts = "\n".join([environ.get(part, "") for part in _KEY_PARTS])
         return hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
 
+    def _present(self, key: bytes, generation: Generation) -> Answer | None:
+        answer = self._kept.get(key)
+        return answer if answer is not None and answer.holds(generation, utcnow()) else None
+
     def _make(
+        self, generation: Generation, key: bytes, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Call the application, and cache its response; let equal requests for a page wait for it meanwhile."""
+        if environ["REQUEST_METHOD"] == "HEAD" or _PAGES not in environ["PATH_INFO"]:
+            return self._made(generation, key, environ, start_response)
+        is_made = Event()
+        self._being_made.setdefault(key, is_made)
+        try:
+            return self._made(generation, key, environ, start_response)
+        finally:
+            if self._being_made.get(key) is is_made:
+                del self._being_made[key]
+            is_made.set()
+
+    def _made(
         self, generation: Generation, key: bytes, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Call the application, and cache its response if it is marked, unless it is for a HEAD request."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Semaphore
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,6 +88,43 @@ def test_each_part_of_a_request_that_matters_has_a_page_of_its_own(client: Clien
 def test_each_credential_in_a_parameter_has_a_page_of_its_own(client: Client, parameter: str) -> None:
     for number, secret in enumerate(["one", "two", "one"]):
         assert client.get(f"/page?{parameter}={secret}").text == f"page {1 + number % 2}"
+
+
+def test_a_page_is_made_once_for_readers_who_come_at_once(client: Client, pages: Pages) -> None:
+    came, is_over = Semaphore(0), threading.Event()
+
+    def take_long(path: str) -> None:
+        came.release()
+        assert is_over.wait(10)
+
+    pages.meanwhile = take_long
+    with ThreadPoolExecutor(8) as readers:
+        first = readers.submit(client.get, "/page/simple/demo/")
+        assert came.acquire(timeout=10)
+        others = [readers.submit(client.get, "/page/simple/demo/") for _ in range(6)]
+        other_caller = readers.submit(client.get, "/page/simple/demo/", headers={"Authorization": "other"})
+        assert came.acquire(timeout=10), "other callers do not wait"
+        assert not came.acquire(timeout=0.2)
+        is_over.set()
+        texts = {reader.result().text for reader in (first, *others)}
+
+    assert texts == {"page 1"}
+    assert other_caller.result().text == "page 2"
+
+
+def test_readers_do_not_wait_forever_for_a_page(client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared, "LONGEST_WAIT_SECONDS", 0.01)
+    nested = []
+
+    def ask_again(path: str) -> None:
+        pages.meanwhile = lambda path: None
+        nested.append(client.get(path).text)
+
+    pages.meanwhile = ask_again
+
+    assert client.get("/page/simple/demo/").text == "page 1"
+    assert nested == ["page 2"]
+    assert not client.application._being_made
 
 
 def test_an_answer_to_head_is_not_repeated_to_get(client: Client) -> None:
