@@ -35,6 +35,7 @@ for (const details of document.querySelectorAll("details.confirm")) {
     dialog.append(panel);
     document.body.append(dialog);
     dialog.showModal();
+    dialog.querySelector("[data-close]")?.focus();
   });
   for (const close of panel.querySelectorAll("[data-close]")) {
     close.hidden = false;
@@ -50,6 +51,9 @@ for (const details of document.querySelectorAll("details.confirm")) {
     opener.focus();
   });
 }
+
+// After a form was refused, the focus is on the first field with an error.
+document.querySelector("main [aria-invalid=true]")?.focus();
 
 // Only one menu is open at a time; it closes on Escape and on clicks elsewhere.
 const menus = document.querySelectorAll("details.menu");

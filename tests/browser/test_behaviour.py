@@ -59,7 +59,7 @@ def test_a_setting_is_changed_by_keyboard_alone(page: Page, project: Namespace) 
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     page.keyboard.press("Enter")
 
-    expect(page.get_by_role("status")).to_contain_text("Settings saved successfully.")
+    expect(page.get_by_role("main").get_by_role("status")).to_contain_text("Settings saved successfully.")
     expect(page.get_by_label("Forward PyPI package requests")).not_to_be_checked()
     assert outline == "solid"
 

@@ -129,7 +129,7 @@ def create_group(page: Page, name: str) -> str:
     page.get_by_role("link", name="New group").click()
     page.get_by_label("Group name").fill(name)
     page.get_by_role("button", name="Create group").click()
-    expect(page.get_by_role("status")).to_contain_text(f"Group {name} was created.")
+    expect(page.get_by_role("main").get_by_role("status")).to_contain_text(f"Group {name} was created.")
     return page.url.rpartition("/")[2]
 
 
@@ -205,7 +205,7 @@ def switch_forwarding_off(page: Page, group: str) -> None:
     page.goto(f"/groups/{group}/-/settings/packages_and_registries")
     page.get_by_label("Forward PyPI package requests").uncheck()
     page.locator("#packages-forwarding-settings").get_by_role("button", name="Save changes").click()
-    expect(page.get_by_role("status")).to_contain_text("Settings saved successfully.")
+    expect(page.get_by_role("main").get_by_role("status")).to_contain_text("Settings saved successfully.")
     expect(page.get_by_label("Forward PyPI package requests")).not_to_be_checked()
 
 
@@ -215,14 +215,14 @@ def yank_package(page: Page, project: str) -> None:
     page.get_by_role("link", name="Yank", exact=True).click()
     page.get_by_label("Reason").fill("Leaks <memory>")
     page.get_by_role("button", name="Yank version").click()
-    expect(page.get_by_role("status")).to_contain_text(f"{PACKAGE} 1.0.0 is yanked.")
+    expect(page.get_by_role("main").get_by_role("status")).to_contain_text(f"{PACKAGE} 1.0.0 is yanked.")
     expect(page.get_by_role("note")).to_contain_text("Reason: Leaks <memory>")
 
 
 def unyank_package(page: Page) -> None:
     page.get_by_role("link", name="Unyank", exact=True).click()
     page.get_by_role("button", name="Unyank version").click()
-    expect(page.get_by_role("status")).to_contain_text(f"{PACKAGE} 1.0.0 is no longer yanked.")
+    expect(page.get_by_role("main").get_by_role("status")).to_contain_text(f"{PACKAGE} 1.0.0 is no longer yanked.")
     expect(page.get_by_role("note")).to_have_count(0)
 
 
@@ -240,7 +240,7 @@ def delete_package(page: Page, project: str) -> None:
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("main")).to_contain_text(f"You are about to delete version 1.0.0 of {PACKAGE}.")
     page.get_by_role("button", name="Permanently delete").click()
-    expect(page.get_by_role("status")).to_contain_text("Package deleted successfully")
+    expect(page.get_by_role("main").get_by_role("status")).to_contain_text("Package deleted successfully")
     expect(page.get_by_role("heading", name="There are no packages yet")).to_be_visible()
 
 
@@ -252,7 +252,7 @@ def delete_project(page: Page, project: str) -> None:
     expect(page.get_by_text(f"Type {project} to confirm.")).to_be_visible()
     page.get_by_label("To confirm, type").fill(project)
     page.get_by_role("button", name="Delete project").click()
-    expect(page.get_by_role("status")).to_contain_text("was deleted")
+    expect(page.get_by_role("main").get_by_role("status")).to_contain_text("was deleted")
 
 
 def revoke_token(page: Page, name: str) -> None:
@@ -263,7 +263,7 @@ def revoke_token(page: Page, name: str) -> None:
     question = page.locator(".confirm-panel", has_text=f"revoke {name}")
     expect(question).to_be_visible()
     question.get_by_role("button", name="Revoke").click()
-    expect(page.get_by_role("status")).to_contain_text(f"Revoked personal access token {name}.")
+    expect(page.get_by_role("main").get_by_role("status")).to_contain_text(f"Revoked personal access token {name}.")
 
 
 def sign_out(page: Page) -> None:

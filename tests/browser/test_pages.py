@@ -14,6 +14,7 @@ from tests.browser.world import World, furnish
 # Name of the page → its address; braces enclose numbers of the world.
 PUBLIC_PAGES = {
     "sign-in": "/users/sign_in",
+    "visitor-preferences": "/-/preferences",
     "explore": "/explore",
     "explore-groups": "/explore/groups",
     "public-project": "/open/samples",

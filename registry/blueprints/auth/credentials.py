@@ -28,19 +28,13 @@ from registry.errors import (
     DiskFull,
     ExpiredToken,
     Forbidden,
-    InactiveUser,
     NotFound,
     RevokedToken,
     Unauthenticated,
 )
-from registry.models import AccessToken, DeployToken, Job, Namespace, User, UserState
+from registry.models import AccessToken, DeployToken, Job, Namespace, User
 
 JOB_USERNAME = "gitlab-ci-token"
-_STATE_CODES = {
-    UserState.BLOCKED: Code.USER_BLOCKED,
-    UserState.DEACTIVATED: Code.USER_DEACTIVATED,
-}
-
 logger = logging.getLogger(__name__)
 
 
@@ -198,7 +192,7 @@ def _job_principal(secret: str) -> Principal:
     job = jobs.find_running_job(secret, token_key(), utcnow())
     if job is None:
         raise Unauthenticated
-    _refuse_inactive(job.user)
+    users.refuse_inactive(job.user)
     return Principal(PrincipalKind.JOB, user=job.user, job=job, address=_address())
 
 
@@ -242,7 +236,7 @@ def _of_access_token(token: AccessToken) -> Principal:
         raise RevokedToken
     if token.expires_on is not None and token.is_expired(utcnow()):
         raise ExpiredToken(token.expires_on)
-    _refuse_inactive(token.user)
+    users.refuse_inactive(token.user)
     _note_use(token)
     return Principal(PrincipalKind.ACCESS_TOKEN, user=token.user, access_token=token, address=_address())
 
@@ -273,7 +267,7 @@ def _sudo(principal: Principal) -> Principal:
     user = users.by_reference(reference)
     if user is None:
         raise NotFound(f"User with ID or username '{reference}'")
-    _refuse_inactive(user)
+    users.refuse_inactive(user)
     return replace(principal, user=user, sudo_by=principal.user, roles={}, reader=None)
 
 
@@ -283,11 +277,6 @@ def _anonymous() -> Principal:
 
 def _of_user(kind: PrincipalKind, user: User) -> Principal:
     return Principal(kind, user=user, address=_address())
-
-
-def _refuse_inactive(user: User) -> None:
-    if not user.is_active:
-        raise InactiveUser(_STATE_CODES[user.state])
 
 
 def _basic() -> tuple[str, str]:

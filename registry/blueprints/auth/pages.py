@@ -17,6 +17,7 @@ from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
 from registry.domain.accounts import sign_in as passwords
+from registry.errors import InactiveUser
 from registry.metrics import AuthFailure
 from registry.models import User
 
@@ -64,9 +65,13 @@ def _identified(form: SignInForm) -> User | None:
 
     :raises TooManyRequests: the wait after failed attempts is not over; the password is not verified.
     """
-    user = passwords.sign_in(
-        form.login.data or "", form.password.data or "", address=request.remote_addr or "", now=utcnow()
-    )
+    login, password = form.login.data or "", form.password.data or ""
+    try:
+        user = passwords.sign_in(login, password, address=request.remote_addr or "", now=utcnow())
+    except InactiveUser:
+        request.environ[metrics.EVENT] = AuthFailure("inactive_user")
+        form.form_errors += [gettext("Your account is blocked or deactivated. Contact an administrator.")]
+        return None
     if user is None:
         request.environ[metrics.EVENT] = AuthFailure("wrong_password")
         form.form_errors += [gettext("Invalid login or password.")]

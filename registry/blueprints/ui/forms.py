@@ -105,6 +105,11 @@ class NamespaceForm(Form):
     description = TextAreaField(_("Description"))
     visibility = RadioField(_("Visibility level"), coerce=int)
 
+    def validate_path(self, field: StringField) -> None:
+        """Refuse a name without a path that can be derived from it, such as one in Japanese letters only."""
+        if not text(field) and text(self.name) and not namespaces.path_from(text(self.name)):
+            raise ValidationError(gettext("No path can be derived from this name. Enter one, such as data-platform."))
+
     def offer_visibilities(self) -> None:
         self.visibility.choices = [(int(level), visibility_name(level)) for level in Visibility]
 

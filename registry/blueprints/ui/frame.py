@@ -33,6 +33,7 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+SCHEME_COOKIE = "color_scheme"  # of visitors; users have a setting
 PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 A_YEAR_SECONDS = 365 * 24 * 60 * 60
 # Control characters and noncharacters, which are invalid in HTML (HTML, "Preprocessing the input stream").
@@ -121,8 +122,12 @@ def hue(name: str) -> int:
 
 
 def color_scheme() -> ColorScheme:
+    """Return the color scheme that the user or visitor has chosen."""
     user = viewer()
-    return ColorScheme.AUTO if user is None else user.color_scheme
+    if user is not None:
+        return user.color_scheme
+    chosen = request.cookies.get(SCHEME_COOKIE)
+    return ColorScheme(chosen) if chosen in set(ColorScheme) else ColorScheme.AUTO
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from flask_babel import Babel, Domain, get_locale
 from registry.blueprints.ui.viewer import viewer
 
 LANGUAGES = {"en": "English", "ja": "日本語"}
+LANGUAGE_COOKIE = "language"  # of visitors; users have a setting
 
 
 class Catalogues(Domain):  # type: ignore[misc]
@@ -58,10 +59,16 @@ def current_language() -> str:
     return locale.language
 
 
-def _select() -> str:
-    """Return the user's preferred language, or else the best match for the browser."""
+def chosen_language() -> str:
+    """Return the language that the user or visitor has chosen; empty if none."""
     user = viewer()
-    if user is not None and user.preferred_language in LANGUAGES:
-        return user.preferred_language
+    chosen = request.cookies.get(LANGUAGE_COOKIE, "") if user is None and request else ""
+    return chosen if user is None else user.preferred_language
+
+
+def _select() -> str:
+    """Return the chosen language, or else the best match for the browser."""
+    if (chosen := chosen_language()) in LANGUAGES:
+        return chosen
     accepted = (tag.partition("-")[0].lower() for tag in request.accept_languages.values()) if request else ()
     return next((language for language in accepted if language in LANGUAGES), "en")

@@ -41,6 +41,7 @@ def sign_in(login: str, password: str, *, address: str, now: datetime) -> User |
 
     Takes ``AdvisoryLock.SIGN_IN``, as an attempt is counted in advance, and taken back here.
 
+    :raises InactiveUser: the password is right, but the user is blocked or deactivated; counted as a failed attempt.
     :raises TooManyRequests: too many attempts failed for this login from this address, or from this address; the wait
         grows with each.
     """

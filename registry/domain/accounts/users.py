@@ -21,7 +21,7 @@ from registry.domain.access import Principal
 from registry.domain.accounts import sessions
 from registry.domain.changes import Changes
 from registry.domain.paging import Listing
-from registry.errors import Code, Conflict, Fault, Forbidden, InvalidRecord, NotFound
+from registry.errors import Code, Conflict, Fault, Forbidden, InactiveUser, InvalidRecord, NotFound
 from registry.models import (
     ColorScheme,
     InstanceSettings,
@@ -195,9 +195,24 @@ def change_preferences(user: User, *, language: str, color_scheme: ColorScheme) 
 
 
 def verify_password(login: str, password: str) -> User | None:
-    """Return the active user with this login and password, or ``None``; both take the same time."""
+    """Return the active user with this login and password, or ``None``; both take the same time.
+
+    :raises InactiveUser: the password is right, but the user is blocked or deactivated.
+    """
     user = by_login(login)
-    return user if is_password_of(user, password) and user is not None and user.is_active else None
+    if not is_password_of(user, password) or user is None:
+        return None
+    refuse_inactive(user)
+    return user
+
+
+def refuse_inactive(user: User) -> None:
+    """Refuse a user who is not active.
+
+    :raises InactiveUser: the user is blocked or deactivated.
+    """
+    if user.state is not UserState.ACTIVE:
+        raise InactiveUser(Code.USER_BLOCKED if user.state is UserState.BLOCKED else Code.USER_DEACTIVATED)
 
 
 def by_login(login: str) -> User | None:

@@ -150,6 +150,18 @@ def test_an_unblocked_user_signs_in_again(browser_of, user):
     assert browser.get("/-/user_settings/profile").location.startswith(SIGN_IN)
 
 
+def test_only_a_blocked_user_with_the_right_password_learns_of_the_block(browser, user):
+    users.change_state(user, StateChange.BLOCK, by=SHELL)
+
+    wrong = browser.submit(SIGN_IN, {"login": user.username, "password": "not the password"})
+    right = browser.submit(SIGN_IN, {"login": user.username, "password": PASSWORD})
+
+    assert (wrong.status_code, right.status_code) == (422, 422)
+    assert "Invalid login or password." in wrong.text
+    assert "Your account is blocked or deactivated. Contact an administrator." in right.text
+    assert browser.get("/-/user_settings/profile").location.startswith(SIGN_IN)
+
+
 def test_a_session_ends_a_week_after_the_sign_in(user):
     now = utcnow()
     secret = sessions.start(user, key=factories.token_key(), now=now - sessions.LIFETIME)

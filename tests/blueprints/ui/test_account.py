@@ -188,6 +188,14 @@ def test_language_and_colours_are_chosen(browser_of, user):
     assert page.fields(PREFERENCES)["language"] == "ja"
 
 
+def test_a_visitor_chooses_language_and_color_scheme(browser, app):
+    browser.submit("/-/preferences", {"language": "ja", "color_scheme": "dark"})
+    page = browser.get("/users/sign_in")
+
+    assert (page.tree.get("lang"), page.tree.get("data-bs-theme")) == ("ja", "dark")
+    assert browser.submit("/-/preferences", {"language": "xx", "color_scheme": "dark"}).status_code == 422
+
+
 @pytest.mark.parametrize("sent", [{"language": "xx"}, {"color_scheme": "pink"}], ids=str)
 def test_only_offered_choices_are_accepted(browser_of, user, sent):
     assert browser_of(user).submit(PREFERENCES, sent).status_code == 422

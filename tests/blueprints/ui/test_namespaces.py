@@ -74,7 +74,7 @@ def test_a_place_that_was_not_offered_is_refused(browser_of, outsider, group):
     ("sent", "errors"),
     [
         ({"name": ""}, {"name": "This field is required."}),
-        ({"name": "日本語"}, {"path": "This field is required."}),
+        ({"name": "日本語"}, {"path": "No path can be derived from this name."}),
         ({"name": "X", "path": "a/b"}, {"path": "Use letters, digits"}),
         ({"name": "X", "path": "-x"}, {"path": "Use letters, digits"}),
         ({"name": "X", "path": "api"}, {"path": "api is a reserved name."}),

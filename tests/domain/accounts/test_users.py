@@ -12,7 +12,7 @@ from registry.domain import access, instance, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import access_tokens, users
 from registry.domain.accounts.users import StateChange
-from registry.errors import Conflict, Forbidden, InvalidRecord, NotFound
+from registry.errors import Conflict, Forbidden, InactiveUser, InvalidRecord, NotFound
 from registry.models import (
     AccessToken,
     AuditEvent,
@@ -165,7 +165,9 @@ def test_a_user_who_is_not_active_cannot_sign_in(app: Flask, change: StateChange
     user = create(password=PASSWORD)
     users.change_state(user, change, by=SHELL)
 
-    assert users.verify_password("alice", PASSWORD) is None
+    assert users.verify_password("alice", "not the password") is None
+    with pytest.raises(InactiveUser):
+        users.verify_password("alice", PASSWORD)
 
 
 def test_a_password_is_kept_only_as_an_argon2_hash(app: Flask) -> None:
