@@ -435,7 +435,7 @@ def test_an_upload_without_a_declared_length_is_refused_when_it_passes_the_limit
                 sent += MIB
         answer = answer_on(connection, "POST")
 
-    assert sent < 90 * MIB, "limit, form beside the file, two steps, and what a closing connection drops"
+    assert sent < 65 * MIB, "limit, form beside the file, and what a closing connection drops"
     assert answer is not None
     assert (answer.status, answer.reason.partition(":")[0]) == (400, "Bad request - Storage limit reached")
 

@@ -162,7 +162,11 @@ def _refuse_declared_length(project: Project) -> None:
     if allowed.file_bytes and at_least > allowed.file_bytes:
         raise TooLarge
     limits = () if project.identical_upload_accepted else allowed.limits  # an identical upload needs no storage
-    usage.refuse_growth(limits, at_least, _others(limits) if "registry.preflight" in request.environ else ())
+    incoming = request.environ.get("registry.preflight")
+    room_bytes = usage.refuse_growth(limits, at_least, () if incoming is None else _others(limits))
+    if incoming is not None and incoming.is_open:  # a form can be so much longer than its file
+        rooms = [FORM_BYTES + room for room in (room_bytes, allowed.file_bytes or None) if room is not None]
+        incoming.allowed_bytes = min([(request.content_length or 0) + STEP_BYTES, *rooms])
 
 
 def _others(limits: Collection[Limit]) -> Iterable[Promised]:
@@ -174,7 +178,7 @@ def _others(limits: Collection[Limit]) -> Iterable[Promised]:
     incoming = request.environ["registry.preflight"]
     expected = request.content_length or 0
     if incoming.is_open:
-        expected = incoming.allowed_bytes = expected + STEP_BYTES
+        expected += STEP_BYTES
     namespace_ids = [limit.namespace_id for limit in limits]
     incoming.reception = receptions.promise(incoming.reception, namespace_ids, expected)
     return receptions.others(incoming.reception)

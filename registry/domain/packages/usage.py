@@ -205,21 +205,25 @@ def default_limit(namespace: Group | Project) -> int | None:
     return settings.group_storage_size_limit if namespace.parent_id is None else None
 
 
-def refuse_growth(limits: Collection[Limit], size_bytes: int, others: Iterable[Promised] = ()) -> None:
+def refuse_growth(limits: Collection[Limit], size_bytes: int, others: Iterable[Promised] = ()) -> int | None:
     """Refuse growth beyond a limit, as an early check; the check at the end of the transaction is authoritative.
+
+    Returns how many bytes there is room for; ``None`` without limits.
 
     :param limits: as ``limits_on`` returned them.
     :param others: other uploads that are being received.
     :raises StorageLimitReached: this many more bytes would exceed one of them.
     """
     if not limits:
-        return
-    others = list(others)
+        return None
+    others, rooms = list(others), []
     held = sizes_of(limit.namespace_id for limit in limits)
     for limit in limits:
         received = sum(other.size_bytes for other in others if limit.namespace_id in other.namespace_ids)
-        if held[limit.namespace_id] + received + size_bytes > limit.size_bytes:
+        rooms.append(limit.size_bytes - held[limit.namespace_id] - received)
+        if size_bytes > rooms[-1]:
             raise _reached(limit, held[limit.namespace_id], size_bytes, received)
+    return min(rooms)
 
 
 def _reached(limit: Limit, held: int, size_bytes: int, received: int = 0) -> StorageLimitReached:

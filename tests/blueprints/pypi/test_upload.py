@@ -435,9 +435,9 @@ def test_a_file_above_the_limit_is_refused_and_one_of_exactly_the_limit_is_not(t
     assert twine.upload(project, WHEEL, token).status_code == 201
 
 
-def send_preflight(client, project, credentials, length):
+def send_preflight(client, project, credentials, length, incoming=None):
     """Send the preflight of the server, which has the header of a large upload and nothing of its body."""
-    incoming = Incoming(is_open=False)
+    incoming = incoming or Incoming(is_open=False)
     response = client.post(
         pypi_path(project),
         headers=basic(credentials) | {"Content-Type": FORM},
@@ -462,6 +462,17 @@ def test_a_body_that_declares_more_than_the_limit_of_the_instance_is_refused_bef
     response = send_preflight(client, project, factories.access_token(developer), 33 << 20)
 
     assert (response.status_code, response.json["message"]) == (400, "400 Bad request - File is too large")
+
+
+@pytest.mark.parametrize(("received", "allowed"), [(1 << 20, 17 << 20), (20 << 20, (32 << 20) + 1000)])
+def test_a_body_without_a_declared_length_is_received_as_far_as_an_accepted_one_can_be_long(
+    client, project, developer, received, allowed
+):
+    instance.change_instance(instance.InstanceChanges(pypi_max_file_size=1000), by=access.SHELL)
+    incoming = Incoming(is_open=True)
+
+    assert send_preflight(client, project, factories.access_token(developer), received, incoming).status_code == 204
+    assert incoming.allowed_bytes == allowed
 
 
 def test_a_client_cannot_send_a_preflight(twine, project, developer):
