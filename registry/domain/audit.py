@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Protocol
 
 from sqlalchemy import Select, insert, or_, select
 
 from registry.database import contains, execute
-from registry.models import AuditEvent, Namespace, Role, Visibility
+from registry.models import Ancestry, AuditEvent, Namespace, Role, Visibility
 
 LONGEST_AUTHOR = 255  # length of the column, which the two user names of a sudo request can exceed
 LONGEST_VALUE = 255  # characters of a text before or after a change
+# Actions whose target is a version of a package.
+OF_VERSIONS = frozenset({"package_published", "package_yanked", "package_unyanked"})
 _INSERT = insert(AuditEvent.__table__)
 
 
@@ -76,13 +79,47 @@ def _shown(value: object) -> object:
     return value[:LONGEST_VALUE] if isinstance(value, str) else value
 
 
-def events(search: str = "") -> Select[AuditEvent]:
+@dataclass(frozen=True)
+class EventFilter:
+    """Criteria of a list of events; empty ones match all.
+
+    :ivar search: part of the author, action, or target; case-insensitive.
+    :ivar author: part of the author.
+    :ivar first_day: in UTC, like ``last_day``, which is included.
+    """
+
+    search: str = ""
+    author: str = ""
+    action: str = ""
+    first_day: date | None = None
+    last_day: date | None = None
+
+
+def events(wanted: EventFilter | str = "", *, within: Namespace | None = None) -> Select[AuditEvent]:
     """Return the events, newest first.
 
-    :param search: part of the author, action, or target; case-insensitive.
+    :param wanted: a text stands for a search.
+    :param within: only events in this namespace or below it.
     """
+    if isinstance(wanted, str):
+        wanted = EventFilter(search=wanted)
     listing = select(AuditEvent).order_by(AuditEvent.id.desc())
-    if not search:
-        return listing
-    columns = (AuditEvent.author, AuditEvent.action, AuditEvent.target)
-    return listing.where(or_(*(contains(column, search) for column in columns)))
+    if within is not None:
+        below = select(Ancestry.namespace_id).where(Ancestry.ancestor_id == within.id)
+        listing = listing.where(AuditEvent.namespace_id.in_(below))
+    if wanted.search:
+        columns = (AuditEvent.author, AuditEvent.action, AuditEvent.target)
+        listing = listing.where(or_(*(contains(column, wanted.search) for column in columns)))
+    if wanted.author:
+        listing = listing.where(contains(AuditEvent.author, wanted.author))
+    if wanted.action:
+        listing = listing.where(AuditEvent.action == wanted.action)
+    if wanted.first_day is not None:
+        listing = listing.where(AuditEvent.created_at >= _midnight(wanted.first_day))
+    if wanted.last_day is not None and wanted.last_day < date.max:
+        listing = listing.where(AuditEvent.created_at < _midnight(wanted.last_day + timedelta(days=1)))
+    return listing
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

@@ -66,6 +66,8 @@ PAGES_OF_ROOT = {
     "deploy-tokens": "/acme/tools/-/settings/repository",
     "group-deploy-tokens": "/groups/acme/-/settings/repository",
     "job-tokens": "/acme/tools/-/settings/ci_cd",
+    "audit-events": "/acme/tools/-/audit_events",
+    "group-audit-events": "/groups/acme/-/audit_events",
     "usage": "/acme/tools/-/usage_quotas",
     "group-usage": "/groups/acme/-/usage_quotas",
     "access-tokens": "/-/user_settings/personal_access_tokens",

@@ -41,6 +41,7 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import (
     account,
     admin,
+    audit,
     deploy_tokens,
     explore,
     feeds,
@@ -81,6 +82,7 @@ for child in (
     help.routes(gate),
     tokens.routes(gate),
     admin.routes(gate),
+    audit.routes(gate),
     packages.routes(gate),
     releases.routes(gate),
     settings.routes(gate),

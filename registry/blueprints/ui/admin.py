@@ -32,7 +32,7 @@ from registry.blueprints.ui.setting_forms import SettingsForm, form_of
 from registry.blueprints.ui.viewer import principal, signed_in
 from registry.blueprints.ui.wording import refusal
 from registry.database import db, is_sqlite, utcnow
-from registry.domain import audit, instance, namespaces, paging
+from registry.domain import instance, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.accounts import access_tokens
 from registry.domain.accounts import users as accounts
@@ -177,14 +177,6 @@ def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
         namespaces.free(old, by=principal())
         flash(gettext("The path %(path)s is free.", path=path))
         return redirect(url_for("ui.admin.old_paths"), 303)
-
-    @blueprint.get("/audit_log")
-    @gate(Permission.READ_INSTANCE)
-    def audit_log() -> str:
-        """Show the audit events, newest first."""
-        return render_template(
-            "ui/admin/audit_log.html", found=pagination.page(audit.events(_search())), text=_search()
-        )
 
 
 def _namespaces_page(kind: str, found: paging.Page[Namespace]) -> str:

@@ -158,6 +158,7 @@ def sidebar(namespace: Group | Project) -> list[Section]:
     offered = (
         (gettext("Manage"), "people", (
             (gettext("Members"), "members", "members", may("read_members", namespace) and viewer() is not None),
+            (gettext("Audit events"), "audit", "audit_events", may("own_namespace", namespace)),
         )),
         (gettext("Deploy"), "package", (
             (gettext("Package registry"), "packages", "packages", _has_registry(namespace)),

@@ -150,3 +150,72 @@ def role_name(role: Role) -> str:
 
 def name_status_name(status: NameStatus) -> str:
     return str(gettext(_NAME_STATUSES[status]))
+
+
+# The actions of audit events in groups and projects.
+NAMESPACE_EVENTS = {
+    "package_published": _("Published a package"),
+    "package_deleted": _("Deleted a version"),
+    "package_file_deleted": _("Deleted a file"),
+    "package_yanked": _("Yanked a version"),
+    "package_unyanked": _("Unyanked a version"),
+    "package_file_yanked": _("Yanked a file"),
+    "package_file_unyanked": _("Unyanked a file"),
+    "package_name_status_changed": _("Changed the status of a package name"),
+    "package_name_released": _("Released a reserved name"),
+    "packages_imported": _("Imported packages"),
+    "malicious_download_refused": _("Refused the download of a malicious package"),
+    "member_added": _("Added a member"),
+    "member_changed": _("Changed a member"),
+    "member_removed": _("Removed a member"),
+    "group_created": _("Created a group"),
+    "group_changed": _("Changed a group"),
+    "group_visibility_changed": _("Changed the visibility of a group"),
+    "group_destroyed": _("Deleted a group"),
+    "group_transferred": _("Moved a group"),
+    "group_package_settings_changed": _("Changed package settings of a group"),
+    "project_created": _("Created a project"),
+    "project_changed": _("Changed a project"),
+    "project_visibility_changed": _("Changed the visibility of a project"),
+    "project_destroyed": _("Deleted a project"),
+    "project_archived": _("Archived a project"),
+    "project_unarchived": _("Unarchived a project"),
+    "path_given_up": _("Gave up a path"),
+    "old_path_freed": _("Freed an old path"),
+    "protection_rule_created": _("Created a protection rule"),
+    "protection_rule_changed": _("Changed a protection rule"),
+    "protection_rule_deleted": _("Deleted a protection rule"),
+    "upstream_exception_created": _("Created an exception to the rules about the public index"),
+    "upstream_exception_deleted": _("Deleted an exception to the rules about the public index"),
+    "deploy_token_created": _("Created a deploy token"),
+    "deploy_token_revoked": _("Revoked a deploy token"),
+    "deploy_token_destroyed": _("Deleted a deploy token"),
+    "job_started": _("Registered a CI job"),
+    "job_finished": _("Finished a CI job"),
+    "job_source_allowed": _("Added to the job token allowlist"),
+    "job_source_disallowed": _("Removed from the job token allowlist"),
+}
+EVENTS = {
+    **NAMESPACE_EVENTS,
+    "access_token_issued": _("Created an access token"),
+    "access_token_revoked": _("Revoked an access token"),
+    "access_token_family_revoked": _("Revoked all successors of an access token"),
+    "feed_token_reset": _("Replaced a feed token"),
+    "advisories_updated": _("Updated security advisories"),
+    "instance_settings_changed": _("Changed instance settings"),
+    "user_created": _("Created a user"),
+    "user_changed": _("Changed a user"),
+    "user_deleted": _("Deleted a user"),
+    "user_email_confirmed": _("Confirmed an email address"),
+    "user_password_changed": _("Changed a password"),
+    "user_signed_in": _("Signed in to the registry"),
+    "user_signed_out": _("Signed out of the registry"),
+    "user_active": _("Activated a user"),
+    "user_blocked": _("Blocked a user"),
+    "user_deactivated": _("Deactivated a user"),
+}
+
+
+def event_name(action: str) -> str:
+    """Return what was done, in the language of the request; actions of other versions as they are recorded."""
+    return str(gettext(EVENTS[action])) if action in EVENTS else action

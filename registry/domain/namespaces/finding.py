@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 from sqlalchemy import select
@@ -70,6 +71,12 @@ def visible_group(group_id: int | None, principal: Principal) -> Group | None:
 def by_id(namespace_id: int) -> Namespace | None:
     """Return the group, project, or personal namespace with this ID."""
     return db.session.get(Namespace, namespace_id)
+
+
+def by_ids(ids: Iterable[int | None]) -> dict[int | None, Namespace]:
+    """Return the groups, projects, and personal namespaces with these IDs, in one statement."""
+    found = db.session.scalars(select(Namespace).where(Namespace.id.in_({id_ for id_ in ids if id_ is not None})))
+    return {namespace.id: namespace for namespace in found}
 
 
 def ancestors(namespace: Namespace) -> list[Namespace]:

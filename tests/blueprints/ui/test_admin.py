@@ -165,7 +165,7 @@ def test_the_audit_log_shows_authors_and_actions(area, browser_of, owner, projec
 
     assert "description: – → Hammers" in listed(area.get("/admin/audit_log?search=project_changed"))[0]
     assert len(listed(page)) == 1
-    assert f"olivia deploy_token_created {HOSTILE}" in listed(page)[0]
+    assert f"olivia Created a deploy token {HOSTILE}" in listed(page)[0]
     assert "127.0.0.1" in listed(page)[0]
 
 

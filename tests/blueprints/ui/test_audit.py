@@ -1,0 +1,123 @@
+"""Audit events of groups and projects, their words, filters, and files."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from registry.blueprints.ui.wording import EVENTS
+from registry.domain import audit, namespaces
+from registry.domain.access import SHELL
+from registry.domain.packages import releases
+from registry.models import Group, Project, Role, User, UserState
+from tests import factories
+from tests.builders import build_wheel
+
+ROOT = Path(audit.__file__).parents[1]
+# Actions that are put together from parts.
+COMPOSED = {
+    "package_yanked", "package_unyanked", "package_file_yanked", "package_file_unyanked",
+    *(f"user_{state}" for state in UserState),
+    *(f"{kind}_{done}" for kind in ("group", "project") for done in ("changed", "destroyed", "visibility_changed")),
+}  # fmt: skip
+
+
+def rows(page) -> list[str]:
+    return [" ".join("".join(row.itertext()).split()) for row in page.tree.iter("tr")][1:]
+
+
+def recorded_actions() -> set[str]:
+    """The actions that the program records as plain texts."""
+    calls = [
+        call
+        for path in ROOT.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) in ("audit.record", "audit.record_change")
+    ]
+    return {
+        value.value
+        for call in calls
+        for value in ast.walk(call.args[1])
+        if isinstance(value, ast.Constant) and "_" in value.value.strip("_")
+    } - {"visibility_changed"}
+
+
+def test_every_action_has_words(app: Flask) -> None:
+    plain = {action for action in recorded_actions() if not action.startswith("_") and not action.endswith("_")}
+
+    assert plain
+    assert plain | COMPOSED <= {*EVENTS}
+
+
+@pytest.fixture
+def events(project: Project, owner: User) -> Project:
+    by = factories.signed_in(owner)
+    factories.published(project, build_wheel("demo"), by=by)
+    releases.set_name_status(project, "demo", releases.NameStatus.DEPRECATED, "=cmd", by=by)
+    return project
+
+
+def test_a_project_shows_its_own_events_with_words_and_links(browser_of, owner: User, events: Project) -> None:
+    elsewhere = factories.project("elsewhere", parent=factories.group("other"))
+    factories.published(elsewhere, build_wheel("hidden"))
+
+    page = browser_of(owner).get("/acme/tools/-/audit_events")
+
+    assert "olivia Published a package demo 1.0" in rows(page)[1]
+    assert "olivia Changed the status of a package name demo" in rows(page)[0]
+    assert "hidden" not in page.text
+    assert {"/olivia", "/acme/tools/-/packages/names/demo?version=1.0"} <= {*page.links}
+    assert "/acme/tools/-/audit_events" in browser_of(owner).get("/acme/tools").links
+
+
+def test_a_group_shows_the_events_below_it(browser_of, owner: User, events: Project) -> None:
+    page = browser_of(owner).get("/groups/acme/-/audit_events")
+
+    assert any("Published a package demo 1.0 · acme/tools" in row for row in rows(page))
+    assert any("Created a group acme" in row for row in rows(page))
+
+
+@pytest.mark.parametrize("path", ["/acme/tools/-/audit_events", "/acme/tools/-/audit_events.csv"])
+def test_events_are_for_owners_only(browser, browser_of, maintainer: User, outsider: User, events: Project, path: str):
+    assert browser.get(path).status_code == 303
+    assert browser_of(outsider).get(path).status_code == 404
+    assert browser_of(maintainer).get(path).status_code == 403
+    assert "audit_events" not in " ".join(browser_of(maintainer).get("/acme/tools").links)
+
+
+@pytest.mark.parametrize(
+    ("query", "number"),
+    [
+        ("action=package_published", 1), ("author=LIVI", 2), ("author=nobody", 0), ("search=demo&author=olivia", 2),
+        ("from=2000-01-01&to=9999-12-31&action=package_published", 1), ("to=2000-01-01", 0), ("from=9999-12-31", 0),
+        ("from=x&to=%00&action=package_published&page=-1", 1), ("action=%00%27&search=%25", 0),
+    ],
+)  # fmt: skip
+def test_events_are_filtered(browser_of, owner: User, events: Project, query: str, number: int) -> None:
+    assert len(rows(browser_of(owner).get(f"/acme/tools/-/audit_events?{query}"))) == number
+
+
+def test_the_file_has_the_filtered_events_and_no_formulas(app: Flask, owner: User, group: Group, client) -> None:
+    project = factories.project("formulas", parent=group)
+    author = factories.user("dave")
+    namespaces.add_member(project, author, Role.DEVELOPER, by=SHELL)
+    for target in ("=HYPERLINK()", "+1", "-1", "@x", "\tx", " =x", "demo 1.0"):
+        audit.record(SHELL, "package_published", target, project)
+    factories.commit()
+    with client.session_transaction() as session:
+        session["_user_id"] = factories.session(owner)
+
+    response = client.get("/acme/formulas/-/audit_events.csv?action=package_published")
+
+    lines = list(csv.reader(io.StringIO(response.get_data(as_text=True).removeprefix("\ufeff"))))
+    assert response.content_type == "text/csv; charset=utf-8"
+    assert "attachment" in response.headers["Content-Disposition"]
+    assert lines[0][:4] == ["Time", "Author", "Action", "Target"]
+    targets = ["'=HYPERLINK()", "'+1", "'-1", "'@x", "'\tx", "' =x", "demo 1.0"]
+    assert [line[3] for line in reversed(lines[1:])] == targets
+    assert lines[1][5] == "acme/formulas"
