@@ -100,6 +100,11 @@ def depends_on_index(environ: WSGIEnvironment) -> None:
     environ[_PART] = INDEX
 
 
+def is_not_repeatable(environ: WSGIEnvironment) -> None:
+    """Note that the response to a request must not be cached, although what it depends on is known."""
+    environ.pop(_PART, None)
+
+
 def depends_on_upstream(environ: WSGIEnvironment, until: datetime | None) -> None:
     """Note that the response to a request has a page of the upstream index, and until when that need not be asked.
 

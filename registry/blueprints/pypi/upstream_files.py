@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Response, current_app, request
 
 from registry import metrics
+from registry.blueprints.pypi.prepared import is_not_repeatable
 from registry.blueprints.pypi.sending import Content, announce, send_arriving, send_core_metadata, send_file
 from registry.domain.packages.simple import SimpleFile
 from registry.domain.upstream.arrivals import ArrivingFile, Wanted
@@ -61,6 +62,7 @@ def _arriving(files: Files, wanted: Wanted, reader: ArrivingFile, file: SimpleFi
     :raises NotFound: the upstream has it no more.
     :raises UpstreamFailed: the upstream does not deliver it.
     """
+    is_not_repeatable(request.environ)  # caching would wait for the rest of the file
     try:
         size_bytes = files.wait(reader)
         content = Content(wanted.sha256, size_bytes, wanted.filename, file.uploaded_at)

@@ -1,0 +1,118 @@
+"""Files of the public index in the real server, with several processes, cut transfers, and SIGKILL."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
+import pytest
+import requests
+
+from tests.acceptance.servers import Namespace, RunningServer, needs_proc
+from tests.builders import BuiltFile, build_wheel
+from tests.fakes.index import Fault, StaticIndex
+
+pytestmark = needs_proc
+WHEEL = build_wheel("public", files={"public/padding.bin": Random(0).randbytes(3 << 20)})
+OTHER = build_wheel("public", "2.0", files={"public/padding.bin": Random(0).randbytes(1 << 20)})
+PATH = f"/files/{WHEEL.filename}"
+
+
+@pytest.fixture
+def index() -> Iterator[StaticIndex]:
+    index = StaticIndex()
+    index.publish(WHEEL, OTHER)
+    yield index
+    index.close()
+
+
+@pytest.fixture(params=[1, 2], ids=["one process", "two processes"])
+def project(
+    request: pytest.FixtureRequest, start_server: Callable[..., RunningServer], index: StaticIndex
+) -> Namespace:
+    """A project of a server with one process, or with two."""
+    server = start_server(UPSTREAM_URL=index.url, WORKERS=str(request.param))
+    server.as_root("PUT", "/application/settings", {"pypi_upstream_mode": "cache"})
+    return server.project()
+
+
+def asked(project: Namespace, file: BuiltFile) -> requests.Response:
+    """The beginning of the response to a request for a file."""
+    url = f"{project.url}/files/{file.sha256}/{file.filename}"
+    return requests.get(url, auth=("root", project.server.root_token), stream=True, timeout=60)
+
+
+def download(project: Namespace, file: BuiltFile = WHEEL) -> tuple[int, str]:
+    """Status and digest of a file."""
+    with asked(project, file) as response:
+        digest = hashlib.sha256()
+        for block in response.iter_content(1 << 16):
+            digest.update(block)
+        return response.status_code, digest.hexdigest()
+
+
+def test_eight_clients_that_want_one_new_file_cost_the_public_index_one_request(
+    project: Namespace, index: StaticIndex
+) -> None:
+    released = index.hold(PATH)
+    with ThreadPoolExecutor(8) as clients:
+        found = [clients.submit(download, project) for _ in range(8)]
+        assert index.held.wait(30)
+        released.set()
+
+        assert {each.result() for each in found} == {(200, WHEEL.sha256)}
+    assert len(index.asked_for(PATH)) == 1
+
+    index.put(PATH, b"gone")
+    assert download(project) == (200, WHEEL.sha256)
+
+
+@pytest.mark.parametrize("project", [1], indirect=True)
+def test_a_cut_transfer_is_continued_and_other_content_cuts_the_connection(
+    project: Namespace, index: StaticIndex
+) -> None:
+    index.fail(PATH, Fault(200))
+    assert download(project) == (200, WHEEL.sha256)
+    assert [request.headers.get("Range", "") for request in index.asked_for(PATH)] == [
+        "",
+        f"bytes={len(WHEEL.content) // 2}-",
+    ]
+
+    path = f"/files/{OTHER.filename}"
+    index.put(path, OTHER.content[:-1] + b"x")
+    released = index.hold(path)
+    with asked(project, OTHER) as response:
+        assert response.status_code == 200
+        released.set()
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            response.content  # noqa: B018 - reads it
+    assert not list((project.server.instance / "packages").rglob(f"*{OTHER.sha256}"))
+    assert "Traceback" not in project.server.log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("project", [1], indirect=True)
+def test_a_killed_server_continues_the_transfer_and_leaves_nothing(project: Namespace, index: StaticIndex) -> None:
+    server, released = project.server, index.hold(PATH)
+    client = threading.Thread(target=pytest.raises, args=(requests.RequestException, download, project))
+    client.start()
+    assert index.held.wait(30)
+    server.kill()
+    client.join()
+    released.set()
+    staged = server.instance / "packages" / "incoming"
+    assert [path.name for path in staged.iterdir()] == [f"shared-{WHEEL.sha256}"]
+
+    server.start()
+
+    assert list(staged.iterdir()) == []
+    assert download(project) == (200, WHEEL.sha256)
+    deadline = time.monotonic() + 10
+    while list(staged.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert "Traceback" not in server.log
