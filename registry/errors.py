@@ -621,12 +621,12 @@ class UpstreamFailed(RegistryError):
 class WithheldByRule(Forbidden):
     """A file that a rule of the registry keeps from clients.
 
-    :param rule: its name; empty for a rule about a whole package name.
+    :param rule: as in ``simple.Withheld``.
     """
 
     auth_failure = None  # independent of the caller
 
-    def __init__(self, rule: str = "") -> None:
+    def __init__(self, rule: str) -> None:
         super().__init__()
         self.rule = rule
 

@@ -55,8 +55,8 @@ THIRD_PARTY = {
     "obstore": "storage",
     "orjson": "domain.advisories domain.packages domain.upstream",
     "packaging": (
-        "domain.advisories domain.distributions domain.forwarding domain.importing domain.listings domain.packages "
-        "domain.patterns domain.upstream blueprints.pypi blueprints.ui"
+        "domain.advisories domain.distributions domain.explaining domain.forwarding domain.importing domain.listings "
+        "domain.packages domain.patterns domain.upstream blueprints.pypi blueprints.ui blueprints.api"
     ),
     "prometheus_client": "metrics",
     "readme_renderer": "domain.distributions",

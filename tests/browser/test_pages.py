@@ -46,6 +46,8 @@ PAGES_OF_ROOT = {
     "packages-filtered": "/acme/tools/-/packages?search=nothing-is-called-so",
     "packages-empty": "/acme/empty/-/packages",
     "group-packages": "/groups/acme/-/packages",
+    "project-upstream": "/acme/tools/-/upstream?name=signalbox",
+    "group-upstream": "/groups/acme/-/upstream",
     "package": "/acme/tools/-/packages/{package_id}",
     "package-name": "/acme/tools/-/packages/names/signalbox",
     "package-long": "/acme/tools/-/packages/{long_package_id}",

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify
 
 from registry.blueprints.api import (
     deploy_tokens,
+    explain,
     groups,
     job_token_scope,
     jobs,
@@ -43,6 +44,7 @@ for child in (
     tokens.routes(gate, rotation_gate),
     deploy_tokens.routes(gate),
     packages.routes(job_gate),
+    explain.routes(job_gate),
     protection_rules.routes(gate),
     settings.routes(gate),
     old_paths.routes(gate),

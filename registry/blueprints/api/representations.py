@@ -18,6 +18,7 @@ from registry.database import utcnow
 from registry.domain import access, cascade, namespaces
 from registry.domain.access import HeldRoles, Permission, Principal
 from registry.domain.accounts import users as accounts
+from registry.domain.explaining import Explanation
 from registry.domain.namespaces import Member
 from registry.domain.packages import downloads, lists
 from registry.domain.packages.downloads import Downloads
@@ -215,6 +216,25 @@ def upstream_exception(exception: UpstreamException) -> JSON:
         "expires_at": moment(exception.expires_at),
         "created_at": moment(exception.created_at),
         "user": None if exception.user is None else user(exception.user),
+    }
+
+
+def explanation(explanation: Explanation) -> JSON:
+    """Return why the files of a package name are offered or withheld."""
+    return {
+        "name": explanation.name,
+        "source": explanation.source,
+        "files": [
+            {
+                "filename": one.file.filename,
+                "decision": "offered" if one.is_offered else "withheld",
+                "rule": one.rule,
+                "set_in": one.set_in,
+                "until": moment(one.until),
+            }
+            for one in explanation.files
+        ],
+        "detail": explanation.detail,
     }
 
 

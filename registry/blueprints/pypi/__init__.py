@@ -11,11 +11,12 @@ import re
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
+from registry import metrics
 from registry.blueprints.auth.credentials import explained, find_namespace, pypi_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi import files, index, problems, upload
 from registry.blueprints.routing import API_V4
-from registry.errors import InvalidToken, NotFound, RegistryError, Unauthenticated
+from registry.errors import InvalidToken, NotFound, RegistryError, Unauthenticated, WithheldByRule
 
 REALM = "GitLab Packages Registry"
 
@@ -30,6 +31,8 @@ def refuse(error: RegistryError) -> Response:
     if isinstance(error, NotFound) and error.what in ("Project", "Group"):
         # Here, unlike in the REST API, GitLab's message does not name the missing resource.
         error = NotFound().explained(error.title, error.detail)
+    if isinstance(error, WithheldByRule):
+        request.environ[metrics.EVENT] = metrics.Withheld(error.rule)
     response = _problem(error) if is_read() else _refused_upload(error)
     if isinstance(error, Unauthenticated | InvalidToken):
         response.headers.add("WWW-Authenticate", f'Basic realm="{REALM}"')

@@ -6,7 +6,6 @@ import re
 
 from flask import Blueprint, Response, current_app, request
 
-from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES, depends_on_name, depends_on_upstream, preparable
@@ -100,7 +99,6 @@ def _upstream_file(namespace: Namespace, sha256: str, filename: str) -> Response
     try:
         found = offered_file(upstream, name, sha256, distribution)
     except WithheldByRule as refusal:
-        request.environ[metrics.EVENT] = metrics.Withheld(refusal.rule)
         if refusal.rule == withholding.MALICIOUS_RULE:
             _note_refusal(namespace.id, sha256, distribution, refusal.detail)
         raise
@@ -128,7 +126,6 @@ def _refuse_withheld(namespace: Namespace, sha256: str, filename: str, missing: 
             f"The file {filename} was deleted from {file.project_path}. If a lock file lists it, lock another version.",
         )
     if file.withheld is not None:
-        request.environ[metrics.EVENT] = metrics.Withheld(file.withheld.rule)
         if file.withheld.rule == withholding.MALICIOUS_RULE:
             _note_refusal(file.project_id, sha256, filename, file.withheld.detail)
         refusal = file.withheld.refusal_of(f"{file.package_name} {file.version}")

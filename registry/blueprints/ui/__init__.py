@@ -56,6 +56,7 @@ from registry.blueprints.ui import (
     releases,
     settings,
     tokens,
+    upstream,
     usage,
     wording,
 )
@@ -84,6 +85,7 @@ for child in (
     admin.routes(gate),
     audit.routes(gate),
     packages.routes(gate),
+    upstream.routes(gate),
     releases.routes(gate),
     settings.routes(gate),
     deploy_tokens.routes(gate),

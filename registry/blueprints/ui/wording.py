@@ -51,10 +51,10 @@ _SENTENCES = {
     Code.NUMBER_OUT_OF_RANGE: _("Enter a number from %(least)s to %(most)s."),
     Code.SCORE_OUT_OF_RANGE: _("Enter a number from %(least)s to %(most)s."),
     Code.TOO_MANY_PATTERNS: _("Enter at most %(maximum)s patterns."),
-    Code.NO_VERSION_PATTERN: _("“%(value)s” is not a pattern. Enter name, name*, or name==version."),
+    Code.NO_VERSION_PATTERN: _("'%(value)s' is not a pattern. Enter name, name*, or name==version."),
     Code.TOO_MANY_EXCEPTIONS: _("There are %(maximum)s exceptions already. Remove one first."),
     Code.PAST_MOMENT: _("Choose a date in the future."),
-    Code.NO_NAME_PATTERN: _("“%(value)s” is not a pattern. Enter name or name*."),
+    Code.NO_NAME_PATTERN: _("'%(value)s' is not a pattern. Enter name or name*."),
     Code.NO_PROJECTS_THERE: _("You cannot create projects there."),
     Code.INVALID_PATH: _("Use letters, digits, '_', '-' and '.'; start with a letter, digit or '_', and end with one."),
     Code.PATH_KEPT: _(

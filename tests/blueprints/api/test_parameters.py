@@ -154,6 +154,7 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
         "package_name_pattern": ..., "minimum_access_level_for_push": ..., "minimum_access_level_for_delete": ...,
     },
     "GET /admin/old_paths": _LIST | {"search": ...},
+    "GET /groups/{group}/packages/pypi/explain": {"name": "demo", "version": ...},
     "POST /groups/{group}/upstream_exceptions": {"pattern": "demo", "reason": "needed", "expires_at": ...},
     "POST /application/upstream_exceptions": {"pattern": "demo", "reason": "needed", "expires_at": ...},
     "PUT /application/settings": {one.rest_name: ... for one in setting_kinds.INSTANCE_SETTINGS},

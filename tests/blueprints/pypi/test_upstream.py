@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from sqlalchemy import event
+from sqlalchemy import event, select
 
-from registry.database import db
+from registry.database import db, utcnow
 from registry.domain import audit
 from registry.domain.access import SHELL
-from registry.domain.cascade import FORWARDING
+from registry.domain.cascade import BLOCKED, FORWARDING
+from registry.domain.packages import deletion
 from registry.domain.upstream.client import PublicIndex
 from registry.domain.upstream.files import Files
 from registry.domain.upstream.pages import KeptPages
-from registry.models import InstanceSettings, Project, RegistryAccess, UpstreamMode
+from registry.models import InstanceSettings, Package, Project, RegistryAccess, UpstreamMode
 from tests import factories
 from tests.builders import build_sdist, build_wheel
 from tests.clients import JSON, Pip, links, pypi_path
@@ -279,3 +280,57 @@ def test_a_malicious_version_is_withheld_at_once_though_it_is_cached(
         assert refused.json["detail"].startswith(f"{WHEEL.filename} is withheld. It contains malicious code")
     events = db.session.scalars(audit.events("malicious_download_refused")).all()
     assert [(event.target, event.namespace_id) for event in events] == [(WHEEL.filename, project.id)]
+
+
+def test_a_rule_and_an_exception_count_at_once_on_the_page_and_at_the_address_of_a_file(
+    pip: Pip, project: Project, group, token, owner, rest, upstream: StaticIndex
+):
+    young = build_wheel("young", "2.0")
+    upstream.publish(young, **{"upload-time": utcnow().isoformat()})
+    settings, secret = f"/groups/{group.id}/package_settings", factories.access_token(owner)
+    before = pip.simple_page(project, "young", token, accept=JSON)
+    offered = pip.download(project, young, token)
+
+    rest.put(settings, secret, {"pypi_upstream_minimum_age_days": 7})
+    gated = pip.simple_page(project, "young", token, accept=JSON)
+    refused = pip.download(project, young, token)
+    explained = rest.get(f"/projects/{project.id}/packages/pypi/explain?name=Young&version=2", token)
+    exception = rest.post(
+        f"/groups/{group.id}/upstream_exceptions", secret, {"pattern": "young==2.0", "reason": "needed"}
+    ).json
+    excepted = pip.simple_page(project, "young", token, accept=JSON)
+    rest.delete(f"/groups/{group.id}/upstream_exceptions/{exception['id']}", secret)
+
+    assert len(before.json["files"]) == 1
+    assert offered.status_code == 200
+    assert (gated.json["files"], gated.json["versions"]) == ([], [])
+    assert (refused.status_code, refused.content_type) == (403, "application/problem+json")
+    assert "the group acme offers files 7 days after their upload, this one from" in refused.json["detail"]
+    (decision,) = explained.json["files"]
+    assert explained.json["source"] == "upstream"
+    assert (decision["decision"], decision["rule"], decision["set_in"]) == ("withheld", "age", "acme")
+    assert len(excepted.json["files"]) == 1
+    assert pip.download(project, young, token).status_code == 403
+
+
+def test_a_name_is_explained_by_its_source(pip: Pip, project: Project, group, token, rest, upstream: StaticIndex):
+    def explained(name: str) -> tuple[str, list[str]]:
+        answer = rest.get(f"/groups/{group.id}/packages/pypi/explain?name={name}", token).json
+        return answer["source"], [f"{file['filename']} {file['decision']}" for file in answer["files"]]
+
+    factories.published(project, build_wheel("own"))
+    factories.published(project, build_wheel("gone"))
+    gone = db.session.scalars(select(Package).where(Package.name == "gone")).one()
+    deletion.delete_package(gone, project, by=SHELL)
+
+    assert explained("own") == ("private", ["own-1.0-py3-none-any.whl offered"])
+    assert explained("gone") == ("reserved", [])
+    assert explained("absent") == ("none", [])
+    assert explained("public") == ("upstream", [f"{WHEEL.filename} offered", f"{SDIST.filename} offered"])
+    BLOCKED.change(group, value=["public"], by=SHELL)
+    assert explained("public") == ("upstream", [f"{WHEEL.filename} withheld", f"{SDIST.filename} withheld"])
+    FORWARDING.change(group, value=False, by=SHELL)
+    assert explained("public") == ("off", [])
+    assert rest.get(f"/groups/{group.id}/packages/pypi/explain?name=no%20name", token).json == {
+        "error": 'name is "no name", expected is a package name'
+    }

@@ -171,7 +171,7 @@ def test_an_owner_blocks_packages_of_the_public_index(browser_of, owner, group, 
     below = browser.get("/groups/acme/inner/-/settings/packages_and_registries")
 
     assert (refused.status_code, refused.errors) == (
-        422, {setting.name: "“no name” is not a pattern. Enter name, name*, or name==version."},
+        422, {setting.name: "'no name' is not a pattern. Enter name, name*, or name==version."},
     )  # fmt: skip
     assert saved.status_code == 303
     assert state(page, setting) == "torch*, demo==1.0 This group adds entries of its own."
@@ -235,7 +235,7 @@ def test_an_owner_adds_and_removes_an_exception(browser_of, owner, group):
 
     assert refused.status_code == 422
     assert refused.errors == {
-        "pattern": "“a>1” is not a pattern. Enter name, name*, or name==version.",
+        "pattern": "'a>1' is not a pattern. Enter name, name*, or name==version.",
         "expires_on": "Choose a date in the future.",
     }
     assert added.status_code == 303

@@ -41,12 +41,12 @@ def refuse_name(name: NormalizedName, rules: Rules) -> None:
     """
     for rule in rules.blocked:
         if rule.value.is_whole and rule.value.matches_name(name):
-            raise WithheldByRule().explained(
+            raise WithheldByRule("blocked").explained(
                 "Package blocked", f"The package {name} is {_blocked_by(rule)} {_whom_to_ask(rule.set_in)}"
             )
     if rules.allowed and not any(rule.value.matches_name(name) for rule in rules.allowed):
         set_in = rules.allowed[-1].set_in
-        raise WithheldByRule().explained(
+        raise WithheldByRule("allowed").explained(
             "Package not allowed", f"The package {name} is {_not_allowed_by(set_in)} {_whom_to_ask(set_in)}"
         )
 

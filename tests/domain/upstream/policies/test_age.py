@@ -3,7 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from registry.domain.packages.simple import SimplePage
@@ -96,6 +97,7 @@ MOMENTS = st.integers(-20, 5).map(lambda days: NOW + days * DAY)
         st.tuples(st.sampled_from(["demo", "de*", "demo==1", "other"]), st.none() | MOMENTS), max_size=3
     ),
 )
+@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_pages_agree_with_a_naive_model(
     uploads: list[datetime | None],
     days: int,

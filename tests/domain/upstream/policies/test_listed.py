@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 
@@ -78,6 +79,7 @@ PATTERNS = st.lists(st.sampled_from(["demo", "d*", "demo==1", "demo==1.0+cpu", "
 
 
 @given(blocked=PATTERNS, allowed=PATTERNS)
+@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_pages_agree_with_a_naive_model(blocked: list[str], allowed: list[str]) -> None:
     covered = {
         "demo": ALL, "d*": ALL, "demo==1": [WHEEL, LOCAL], "demo==1.0+cpu": [LOCAL], "demo==2.0": [SDIST],

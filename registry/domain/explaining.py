@@ -1,0 +1,127 @@
+"""Why a project or group offers the files of a package name, or withholds them: from where, and by which rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from packaging.utils import NormalizedName
+from packaging.version import Version
+
+from registry.domain import forwarding
+from registry.domain.access import Principal
+from registry.domain.packages import index
+from registry.domain.packages.simple import SimpleFile, SimplePage
+from registry.domain.upstream.chain import upstream_for
+from registry.domain.upstream.policies.filenames import version_of
+from registry.domain.upstream.policies.listed import refuse_name
+from registry.domain.upstream.protocol import Upstream
+from registry.domain.upstream.rules import Rules, rules_of
+from registry.errors import NotFound, WithheldByRule
+from registry.models import Group, Project, UpstreamMode
+
+_LAST = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether one file is offered.
+
+    :ivar rule: that withholds the file, as in ``Withheld``; ``None`` if it is offered, like the following ones.
+    :ivar until: when the rule offers the file; ``None`` also if it never does.
+    :ivar detail: the reason, in a sentence for people; empty if it is offered.
+    """
+
+    file: SimpleFile
+    rule: str | None = None
+    set_in: str | None = None
+    until: datetime | None = None
+    detail: str = ""
+
+    @property
+    def version(self) -> Version | None:
+        return version_of(self.file.filename)
+
+    @property
+    def is_offered(self) -> bool:
+        return self.rule is None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The source of a package name, and the decision on each of its files.
+
+    :ivar source: ``private``: projects here have the name; ``upstream``: it comes from the public index; ``reserved``:
+        it is never asked for there; ``off``: nothing is asked for there; ``none``: the public index lacks it, too.
+    :ivar mode: how packages of the public index are offered; in the mode ``redirect``, their files are unknown.
+    :ivar is_refused: the name is blocked, or not allowed, so that no file is offered.
+    :ivar detail: why there are no files, in a sentence for people; empty if there are some.
+    """
+
+    name: str
+    source: str
+    mode: UpstreamMode
+    files: tuple[Decision, ...] = ()
+    is_refused: bool = False
+    detail: str = ""
+
+
+def explain(
+    namespace: Project | Group,
+    name: NormalizedName,
+    principal: Principal,
+    pages: Upstream,
+    now: datetime,
+    *,
+    version: Version | None = None,
+) -> Explanation:
+    """Return how a package name is decided upon, as for a client that asks for its page.
+
+    :param pages: of the public index, without rules.
+    :param version: only files of this version (PEP 440).
+    :raises Unauthenticated: the caller is anonymous, and some names are hidden from anonymous callers.
+    :raises UpstreamFailed: the public index does not answer, and no page of the name is kept.
+    """
+    rules = rules_of(namespace)
+    page = index.simple_page(namespace, name, lambda _digest, _filename: "", principal)
+    if page is not None:
+        return Explanation(name, "private", rules.mode.value, _decisions(page, version))
+    index.refuse_where_names_are_hidden(namespace, principal)
+    if not rules.forwards.value:
+        return Explanation(name, "off", rules.mode.value, detail="The public index is not used here.")
+    try:
+        forwarding.refuse_reserved(namespace, name, rules)
+    except NotFound as error:
+        return Explanation(name, "reserved", rules.mode.value, detail=error.detail)
+    return _from_upstream(name, rules, pages, now, version)
+
+
+def _from_upstream(
+    name: NormalizedName, rules: Rules, pages: Upstream, now: datetime, version: Version | None
+) -> Explanation:
+    mode = rules.mode.value
+    try:
+        refuse_name(name, rules)
+        refusal = ""
+    except WithheldByRule as error:
+        refusal = error.detail
+    is_refused = bool(refusal)
+    if mode is UpstreamMode.REDIRECT:
+        detail = refusal or "Requests are redirected to the public index."
+        return Explanation(name, "upstream", mode, is_refused=is_refused, detail=detail)
+    page = upstream_for(rules, pages, now).page(name)
+    if page is None:
+        detail = refusal or "The public index has no such package."
+        return Explanation(name, "none", mode, is_refused=is_refused, detail=detail)
+    return Explanation(name, "upstream", mode, _decisions(page, version), is_refused, refusal)
+
+
+def _decisions(page: SimplePage, version: Version | None) -> tuple[Decision, ...]:
+    """Return the decisions on the files of a page, oldest first."""
+    found = [
+        *(Decision(file) for file in page.files),
+        *(Decision(one.file, one.rule, one.set_in, one.until, one.detail) for one in page.withheld),
+    ]
+    if version is not None:
+        found = [one for one in found if one.version == version]
+    return tuple(sorted(found, key=lambda one: (one.file.uploaded_at or _LAST, one.file.filename)))
