@@ -305,6 +305,7 @@ def publish(
         return _repeated(upload, standing.file, project)
     usage.refuse_growth(usage.limits_on(project.id) if limits is None else limits, upload.content.size_bytes)
     distribution, remarks = accepted(upload, examine, strictly=bool(project.strict_uploads))
+    remarks = (*remarks, *_remarks_on_name(distribution.name, standing, project))
     if upload.fields is None:
         upload = described_by_itself(upload, distribution)
     upload.content.filename = upload.filename
@@ -337,7 +338,8 @@ def validate(
     if standing.file is not None:
         return _repeated(upload, standing.file, project).remarks
     usage.refuse_growth(usage.limits_on(project.id) if limits is None else limits, upload.content.size_bytes)
-    return accepted(upload, examine, strictly=bool(project.strict_uploads))[1]
+    distribution, remarks = accepted(upload, examine, strictly=bool(project.strict_uploads))
+    return (*remarks, *_remarks_on_name(distribution.name, standing, project))
 
 
 def read_standing(upload: Upload, project: Project) -> Standing:
@@ -413,6 +415,23 @@ def accepted(upload: Upload, examine: Examine, *, strictly: bool) -> tuple[Distr
     if refusals or examination.distribution is None:
         raise InvalidDistribution(*refusals)
     return examination.distribution, examination.remarks
+
+
+def _remarks_on_name(name: str, standing: Standing, project: Project) -> Iterator[Problem]:
+    """Yield a remark on a name that is new in its project, and easily mistaken for a name of another one.
+
+    It refuses no file in strict projects, either: nothing in the file could be corrected.
+    """
+    if standing.has_name:
+        return
+    normalized_name = canonicalize_name(name)
+    other = reserved.resembling(project.id, normalized_name)
+    if other == normalized_name:
+        yield Problem("name", name, "a name that no other project of the top-level group has published")
+    elif other is not None:
+        yield Problem(
+            "name", name, f"a name that is not easily mistaken for {other}, which another project has published"
+        )
 
 
 def _refused_claims(upload: Upload, examination: Examination) -> Iterator[Problem]:

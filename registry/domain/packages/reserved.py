@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
-from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, insert, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, func, insert, or_, select
 from sqlalchemy.orm import joinedload
 
 from registry.database import AdvisoryLock, constant, contains, db, execute, transaction, utcnow
@@ -25,6 +25,8 @@ from registry.models import Ancestry, Namespace, NameStatus, Package, PackageNam
 
 # Characters that are easily confused with each other; hyphens are overlooked.
 _SKELETON = str.maketrans({"-": "", "0": "o", "1": "i", "l": "i"})
+_IN_SKELETONS = "abcdefghijkmnopqrstuvwxyz23456789"
+LONGEST_COMPARED = 64  # characters of a skeleton; there are about 70 neighbors for each
 
 _reserved, _ancestries, _namespaces = (model.__table__ for model in (ReservedName, Ancestry, Namespace))
 
@@ -32,6 +34,18 @@ _reserved, _ancestries, _namespaces = (model.__table__ for model in (ReservedNam
 def skeleton(normalized_name: str) -> str:
     """Return what is left of a name without hyphens and differences between characters that look alike."""
     return normalized_name.translate(_SKELETON)
+
+
+def neighbors(of_skeleton: str) -> set[str]:
+    """Return a skeleton with all that differ from it by one insertion, deletion, replacement, or swap."""
+    splits = [(of_skeleton[:place], of_skeleton[place:]) for place in range(len(of_skeleton) + 1)]
+    found = {of_skeleton}
+    found.update(before + after[1:] for before, after in splits if after)
+    found.update(before + after[1] + after[0] + after[2:] for before, after in splits if len(after) > 1)
+    for character in _IN_SKELETONS:
+        found.update(before + character + after[1:] for before, after in splits if after)
+        found.update(before + character + after for before, after in splits)
+    return found
 
 
 @dataclass(frozen=True)
@@ -116,6 +130,32 @@ TOP_OF_PROJECT = (
 IS_RESERVED_AROUND = and_(
     _reserved.c.top_id == TOP_OF_PROJECT, _reserved.c.normalized_name == bindparam("normalized_name")
 )
+
+_RESEMBLING = (
+    select(_reserved.c.normalized_name)
+    .where(
+        _reserved.c.top_id == TOP_OF_PROJECT,
+        _reserved.c.skeleton.in_(bindparam("skeletons", expanding=True)),
+        func.coalesce(_reserved.c.holder_id, 0) != bindparam("project_id"),
+    )
+    .order_by(
+        case((_reserved.c.normalized_name == bindparam("normalized_name"), 0), else_=1), _reserved.c.normalized_name
+    )
+    .limit(1)
+)
+
+
+def resembling(project_id: int, normalized_name: str) -> str | None:
+    """Return a name that another project of the top-level group holds, and that is easily mistaken for this one.
+
+    It is the same name, or one whose skeleton differs by one edit at most. Neighbors are looked up one by one, so the
+    cost depends on the length of the name only, not on the number of names. Long names are not compared.
+    """
+    own = skeleton(normalized_name)
+    skeletons = neighbors(own) if len(own) <= LONGEST_COMPARED else {own}
+    asked = {"project_id": project_id, "normalized_name": normalized_name, "skeletons": sorted(skeletons)}
+    found: str | None = execute(_RESEMBLING, asked).scalar()
+    return found
 
 
 def refuse_reserved_elsewhere(project: Project, name: str, patterns: Iterable[str]) -> None:

@@ -328,3 +328,33 @@ def test_a_name_that_the_instance_reserves_is_published_where_such_names_were_pu
     publish_name(elsewhere, "corp-two", "whole")
     assert [is_accepted(elsewhere, name) for name in ("corp-three", "whole-other")] == [True, True]
     assert is_accepted(elsewhere, "whole", "2.0")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Acme_Client", "no other project"),
+        *((name, "mistaken for acme-client") for name in (
+            "acme-clients", "acme-clint", "acme-cliemt", "acme-cilent", "acmeclient", "a-c-m-e-client", "acme-c1ient",
+        )),
+        *((name, "") for name in ("acme-clients2", "acme-lcinet", "acme-server", "client", "z" * 200)),
+    ],
+)  # fmt: skip
+def test_a_new_name_that_resembles_one_of_another_project_gets_a_remark(top: Group, name: str, expected: str) -> None:
+    other, project, elsewhere = factories.project(parent=top), factories.project(parent=top), factories.project()
+    publish_name(other, "acme-client")
+
+    remarks = factories.publish(project, build_wheel(name)).remarks
+
+    assert [(remark.field, remark.value) for remark in remarks] == [("name", name)] * bool(expected)
+    assert all(expected in remark.expected for remark in remarks)
+    assert factories.publish(project, build_wheel(name, "2.0")).remarks == (), "of a name that is not new"
+    assert factories.publish(elsewhere, build_wheel(name)).remarks == ()
+
+
+def test_names_of_the_same_project_get_no_remark_and_strict_projects_accept_others(top: Group) -> None:
+    strict, other = factories.project(parent=top, strict_uploads=True), factories.project(parent=top)
+    publish_name(other, "tool-1")
+
+    assert factories.publish(other, build_wheel("too1-1")).remarks == ()
+    assert len(factories.publish(strict, build_wheel("tool-2")).remarks) == 1
