@@ -14,7 +14,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from registry import metrics
 from registry.blueprints.auth.credentials import explained, find_namespace, pypi_principal
 from registry.blueprints.auth.permits import Gate
-from registry.blueprints.pypi import files, index, problems, upload
+from registry.blueprints.pypi import files, index, problems, upload, vulnerabilities
 from registry.blueprints.routing import API_V4
 from registry.errors import InvalidToken, NotFound, RegistryError, Unauthenticated, WithheldByRule
 
@@ -22,7 +22,7 @@ REALM = "GitLab Packages Registry"
 
 blueprint = Blueprint("pypi", __name__, url_prefix=API_V4)
 gate = Gate(pypi_principal, namespace_first=True, find_namespace=find_namespace)
-for child in (index.routes(gate), files.routes(gate), upload.routes(gate)):
+for child in (index.routes(gate), files.routes(gate), upload.routes(gate), vulnerabilities.routes(gate)):
     blueprint.register_blueprint(child)
 
 
