@@ -25,6 +25,7 @@ from registry.blueprints.pypi.prepared import (
     depends_on_index,
     depends_on_name,
     depends_on_upstream,
+    let_others_proceed,
     preparable,
 )
 from registry.blueprints.routing import PYPI, pypi_path, spelled_id
@@ -164,6 +165,7 @@ def _upstream_page(namespace: Namespace, name: NormalizedName, rules: Rules) -> 
     :raises NotFound: the upstream index has no such name.
     """
     now, environ = utcnow(), request.environ
+    let_others_proceed(environ)
     pages: KeptPages = current_app.extensions["upstream_pages"]
     page = upstream_for(rules, pages, now).page(name, is_fresh=asks_anew(environ))
     if page is None:

@@ -50,6 +50,7 @@ LONGEST_WAIT_SECONDS = 5  # for a page that another thread is making; then, it i
 _PARTIAL = ("HTTP_RANGE", "HTTP_IF_MODIFIED_SINCE")
 _VALID_UNTIL = "registry.answer_valid_until"
 _UPSTREAM_UNTIL = "registry.answer_holds_until"
+_IS_MADE = "registry.answer_is_made"
 _PART = "registry.answer_part"
 _GIVEN = "registry.kept"  # read by the server and the request log
 # Everything that a response depends on besides the database. The query includes credentials in parameters.
@@ -111,6 +112,13 @@ def depends_on_upstream(environ: WSGIEnvironment, until: datetime | None) -> Non
     The response to a client that wants it to be asked is not cached, so that it is asked each time.
     """
     environ[_UPSTREAM_UNTIL] = None if asks_anew(environ) else until
+
+
+def let_others_proceed(environ: WSGIEnvironment) -> None:
+    """Have equal requests not wait for the response to this one, which can take long: they would occupy threads."""
+    is_made: Event | None = environ.get(_IS_MADE)
+    if is_made is not None:
+        is_made.set()
 
 
 def asks_anew(environ: WSGIEnvironment) -> bool:
@@ -290,7 +298,7 @@ class PreparedAnswers:
         """Call the application, and cache its response; let equal requests for a page wait for it meanwhile."""
         if environ["REQUEST_METHOD"] == "HEAD" or _PAGES not in environ["PATH_INFO"]:
             return self._made(generation, key, environ, start_response)
-        is_made = Event()
+        is_made = environ[_IS_MADE] = Event()
         self._being_made.setdefault(key, is_made)
         try:
             return self._made(generation, key, environ, start_response)

@@ -34,15 +34,19 @@ class Pages:
     """Numbers its pages.
 
     :ivar meanwhile: called when a page is made and not yet sent, with its path.
+    :ivar waits: whether a page waits for another server.
     """
 
     def __init__(self) -> None:
         self.meanwhile: Callable[[str], object] = lambda path: None
+        self.waits = False
         self._count = 0
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         self._count += 1
         page = Response(f"page {self._count}")
+        if self.waits:
+            prepared.let_others_proceed(environ)
         self.meanwhile(Request(environ).path)
         environ["registry.answer_valid_until"] = utcnow() + timedelta(minutes=1)
         environ["registry.answer_part"] = INDEX
@@ -110,6 +114,21 @@ def test_a_page_is_made_once_for_readers_who_come_at_once(client: Client, pages:
 
     assert texts == {"page 1"}
     assert other_caller.result().text == "page 2"
+
+
+def test_readers_do_not_wait_for_a_page_that_waits_for_another_server(client: Client, pages: Pages) -> None:
+    came, is_over = Semaphore(0), threading.Event()
+
+    def wait_for_upstream(path: str) -> None:
+        came.release()
+        assert is_over.wait(10)
+
+    pages.meanwhile, pages.waits = wait_for_upstream, True
+    with ThreadPoolExecutor(3) as readers:
+        for _ in range(3):
+            readers.submit(client.get, "/page/simple/demo/")
+            assert came.acquire(timeout=4)
+        is_over.set()
 
 
 def test_readers_do_not_wait_forever_for_a_page(client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
