@@ -126,7 +126,7 @@ def _json_file(entry: dict[str, Any], url: str) -> ListedFile:
     metadata = entry.get("core-metadata", entry.get("dist-info-metadata", False))
     return ListedFile(
         filename=one_line(str(entry["filename"])),
-        url=urljoin(url, urldefrag(entry["url"])[0]),
+        url=_absolute(url, entry["url"]),
         digests=known_digests(entry["hashes"]),
         size_bytes=size if isinstance(size, int) and not isinstance(size, bool) else None,
         uploaded_at=moment(str(entry.get("upload-time") or "")),
@@ -135,6 +135,13 @@ def _json_file(entry: dict[str, Any], url: str) -> ListedFile:
         yanked_reason=(one_line(yanked) if isinstance(yanked, str) else "") if yanked else None,
         provenance=one_line(str(entry.get("provenance") or "")),
     )
+
+
+def _absolute(base: str, url: str) -> str:
+    """Return the absolute form of a URL on a page, without its fragment."""
+    if url.startswith("https://") and "#" not in url:  # as on the public index; parsing takes as long as all the rest
+        return url
+    return urljoin(base, urldefrag(url)[0])
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -259,5 +266,7 @@ def one_line(text: str) -> str:
 
     Valid file names remain unchanged.
     """
+    if len(text) <= MAX_TEXT_LENGTH and text.isprintable() and "  " not in text:
+        return text.strip()
     printable = "".join(character if character.isprintable() else " " for character in text)
     return " ".join(printable.split())[:MAX_TEXT_LENGTH]

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from threading import Lock
 from urllib.parse import urlsplit
 
@@ -170,13 +171,19 @@ class _Gate:
         self._schemes = {"https", self._own[0]}
         hosts = file_hosts or (urlsplit(url).netloc, PUBLIC_FILE_HOST)
         self._places = {(parts.hostname, parts.port) for parts in (urlsplit(f"//{host}") for host in hosts)}
+        self._admits_host = lru_cache(256)(self._is_admitted)
         self._lock = Lock()
         self._is_private: bool | None = None
 
     def admits(self, url: str) -> bool:
         """Return whether a URL may be requested."""
-        if _URL.fullmatch(url) is None or "\\" in url:
-            return False
+        # Of ten thousand files, most are on one host.
+        return (
+            _URL.fullmatch(url) is not None and "\\" not in url and self._admits_host("/".join(url.split("/", 3)[:3]))
+        )
+
+    def _is_admitted(self, url: str) -> bool:
+        """Return whether a URL without a path may be requested."""
         try:
             place = scheme, host, port = origin(url)
         except ValueError:
@@ -252,8 +259,12 @@ def release_in(filename: str) -> tuple[NormalizedName, Version] | None:
     if kind is Kind.SDIST:
         return release(filename.removesuffix(".tar.gz").removesuffix(".zip"))
     parts = filename.removesuffix(".whl").split("-")
-    found = unescaped_version(parts[1]) if len(parts) in (5, 6) else None
-    return None if found is None else (canonicalize_name(parts[0]), found)
+    found = _version(parts[1]) if len(parts) in (5, 6) else None
+    return None if found is None else (_normalized(parts[0]), found)
+
+
+# A page has dozens of wheels of each version.
+_normalized, _version = lru_cache(1024)(canonicalize_name), lru_cache(4096)(unescaped_version)
 
 
 def _simple_file(file: ListedFile, digest: str, gate: _Gate) -> SimpleFile:
