@@ -56,7 +56,7 @@ THIRD_PARTY = {
     "orjson": "domain.advisories domain.packages domain.upstream",
     "packaging": (
         "domain.advisories domain.distributions domain.explaining domain.forwarding domain.importing domain.listings "
-        "domain.packages domain.patterns domain.upstream blueprints.pypi blueprints.ui blueprints.api"
+        "domain.packages domain.patterns domain.upstream migrations blueprints.pypi blueprints.ui blueprints.api"
     ),
     "prometheus_client": "metrics",
     "readme_renderer": "domain.distributions",

@@ -97,8 +97,9 @@ class Stage(enum.IntEnum):
     NAMES = 3
     LISTING = 4  # finds out whether the index changes; no other transaction commits changes of the same names
     SEARCH = 5
-    INDEX = 6
-    ACCESS = 7
+    SUMMARIES = 6  # rows of names, under the same lock as those of LISTING
+    INDEX = 7
+    ACCESS = 8
 
 
 class Pending(Protocol):

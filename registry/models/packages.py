@@ -275,6 +275,42 @@ class SearchedName(Model):
     described_at: Mapped[datetime] = mapped_column(UTCDateTime)  # when that version was published
 
 
+class NameSummary(Model):
+    """What lists show of a package name of a project, and sort by; see ``domain.packages.summaries``.
+
+    :ivar latest_rank: sorts the versions of a name as installers prefer them.
+    :ivar downloads: of all its files, including those that were deleted.
+    :ivar published_at: when its newest version was published, by the publisher.
+    """
+
+    __tablename__ = "name_summaries"
+    __table_args__ = (Index(None, "project_id", "published_at"),)
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True)
+    normalized_name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    latest_id: Mapped[int] = mapped_column(ForeignKey("packages.id", ondelete="CASCADE"), index=True)
+    latest_rank: Mapped[str] = mapped_column(Text)
+    versions: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    downloads: Mapped[int] = mapped_column(BigInteger)
+    published_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    publisher_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    has_remarks: Mapped[bool]
+
+    latest: Mapped[Package] = relationship(lazy="raise")
+
+    @property
+    def is_yanked(self) -> bool:
+        """Whether all versions are yanked."""
+        return self.latest_rank.startswith("0")
+
+    @property
+    def is_prerelease(self) -> bool:
+        """Whether all versions that are not yanked are pre-releases."""
+        return self.latest_rank.startswith("11")
+
+
 class ProtectionRule(Model):
     """The minimum roles for publishing and deleting packages of a project whose names match ``pattern``.
 

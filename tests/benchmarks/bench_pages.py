@@ -23,6 +23,7 @@ from tests.builders import build_wheel
 HEADING = ("pages", "rows", "statements", "median ms", "of the empty list")
 SMALL = 10
 SAMPLES = 15
+PROJECTS = 200  # of the large group
 
 
 def run(folder: Path, packages: int, files: int) -> Iterator[tuple[str, ...]]:
@@ -57,9 +58,22 @@ def _furnished(group: Group, owner: User, packages: int, files: int) -> list[tup
                 f"/{project.full_path}/-/packages?page=21",
             ),
             ("searched by name", amount, f"/{project.full_path}/-/packages?search=bulk1"),
+            ("its versions", amount, f"/{project.full_path}/-/packages?tab=versions"),
             ("in the order of versions", amount, f"/{project.full_path}/-/packages?order_by=version"),
-            ("list of its group", amount, f"/groups/{project.full_path.rpartition('/')[0]}/-/packages"),
         ]
+    spread = factories.group("spread", parent=group)
+    for number in range(PROJECTS):
+        project = factories.project(f"project{number}", parent=spread)
+        each = packages // PROJECTS
+        rows.add_packages(project, [(f"spread{number}-{n // 10}", f"1.{n}") for n in range(each)], owner)
+    found += [
+        (
+            f"names of {PROJECTS} projects by {order}",
+            packages,
+            f"/groups/{spread.full_path}/-/packages?order_by={order}",
+        )
+        for order in ("created_at", "name", "downloads", "size")
+    ]
     for amount in (SMALL, files):
         package_id = _package(factories.project(f"files-{amount}", parent=group), amount, owner)
         address = f"/bulk/files-{amount}/-/packages/{package_id}"

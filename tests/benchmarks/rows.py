@@ -14,6 +14,7 @@ from sqlalchemy import insert, text
 
 from registry import create_app, database
 from registry.database import db, execute, folded, transaction
+from registry.domain.packages import summaries
 from registry.models import FileStatus, Package, PackageFile, PackageStatus, Project, User
 from tests.acceptance.servers import Namespace, RunningServer
 
@@ -37,7 +38,8 @@ def opened(instance: Path, **settings: str) -> Iterator[Flask]:
 def add_packages(
     project: Project, releases: Iterable[tuple[str, str]], creator: User | None = None, *, summary: str = ""
 ) -> None:
-    """A package for each name and version, a minute after the one before; the search finds them, too."""
+    """A package for each name and version, a minute after the one before; the search and lists find them, too."""
+    releases = list(releases)
     made: Iterator[dict[str, object]] = (
         {
             "project_id": project.id, "name": name, "version": version, "normalized_name": name,
@@ -50,6 +52,7 @@ def add_packages(
     _insert(Package, made)
     with transaction():
         execute(_FIND_PACKAGES, {"of_project": project.id, "folded": folded(summary)})
+    _summarize(project.id, {name for name, _ in releases})
 
 
 _FIND_PACKAGES = text(
@@ -59,16 +62,25 @@ _FIND_PACKAGES = text(
 )
 
 
+def _summarize(project_id: int, names: Iterable[str]) -> None:
+    with transaction():
+        for name in names:
+            summaries.count(project_id, name)
+
+
 def add_files(package: Package, numbers: Iterable[int]) -> None:
     """A wheel of a package for each build number; for 0 the one without."""
     _insert(PackageFile, (_file(package, number) for number in numbers))
+    _summarize(package.project_id, [package.normalized_name])
 
 
 def add_releases(project: Project, releases: Iterable[tuple[str, str]], files: int = 1) -> None:
     """A package for each name and version of an empty project, with so many files each."""
+    releases = list(releases)
     add_packages(project, releases)
     packages = db.session.scalars(db.select(Package).where(Package.project_id == project.id))
     _insert(PackageFile, (_file(package, number) for package in packages for number in range(files)))
+    _summarize(project.id, {name for name, _ in releases})
 
 
 def add_to(server: RunningServer, project: Namespace, releases: Iterable[tuple[str, str]], files: int = 1) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ from registry.domain.packages import (
     versions,
 )
 from registry.domain.packages.about import Documents
-from registry.domain.packages.lists import PackageFilter
+from registry.domain.packages.lists import NameFilter, NameState, PackageFilter
 from registry.domain.packages.readmes import Readme, Readmes
 from registry.domain.packages.versions import PublishedVersion
 from registry.domain.paging import Listing
@@ -41,6 +41,9 @@ PROJECT_PACKAGES = "/<page_project:project>/-/packages"
 GROUP_PACKAGES = "/groups/<page_group:group>/-/packages"
 PACKAGE_TYPES = ("pypi",)
 ORDERS = ("created_at", "name", "version", "type")
+NAME_ORDERS = ("created_at", "name", "downloads", "size")
+VERSION_ORDERS = ("version", "type", "project_path")  # that only the list of versions has
+VERSION_FILTERS = frozenset({"version", "type"})
 MOST_AT_ONCE = 100  # packages or assets deleted by one form
 CHART_DAYS = 90
 
@@ -116,7 +119,7 @@ def routes(gate: Gate) -> Blueprint:
 
 @dataclass(frozen=True)
 class Query:
-    """The query parameters of a list; invalid values are ignored."""
+    """The query parameters of a list of versions; invalid values are ignored."""
 
     wanted: PackageFilter
     order_by: str
@@ -127,12 +130,27 @@ class Query:
         return self.wanted != PackageFilter()
 
 
-def _query(orders: Iterable[str]) -> Query:
-    asked = {name: value.strip().replace("\x00", "") for name, value in request.args.items()}
+@dataclass(frozen=True)
+class NameQuery:
+    """The query parameters of a list of names; invalid values are ignored."""
+
+    wanted: NameFilter
+    order_by: str
+    descending: bool
+
+    @property
+    def is_narrowed(self) -> bool:
+        return self.wanted != NameFilter()
+
+
+def _asked() -> dict[str, str]:
+    return {name: value.strip().replace("\x00", "") for name, value in request.args.items()}
+
+
+def _query(asked: Mapping[str, str], orders: Iterable[str]) -> Query:
     package_type = asked.get("type", "")
     order_by = asked.get("order_by", "")
     order_by = order_by if order_by in orders else "created_at"
-    default_sort = "desc" if order_by == "created_at" else "asc"
     return Query(
         PackageFilter(
             name=asked.get("search", ""),
@@ -140,18 +158,67 @@ def _query(orders: Iterable[str]) -> Query:
             package_type=package_type if package_type in PACKAGE_TYPES else "",
         ),
         order_by,
-        {"asc": False, "desc": True}.get(asked.get("sort", ""), default_sort == "desc"),
+        _is_descending(asked, order_by == "created_at"),
     )
 
 
+def _name_query(asked: Mapping[str, str], states: Collection[NameState]) -> NameQuery:
+    state, order_by = asked.get("state", ""), asked.get("order_by", "")
+    order_by = order_by if order_by in NAME_ORDERS else "created_at"
+    return NameQuery(
+        NameFilter(
+            name=asked.get("search", ""),
+            state=NameState(state) if state in states else None,
+            publisher=asked.get("publisher", ""),
+        ),
+        order_by,
+        _is_descending(asked, order_by != "name"),
+    )
+
+
+def _is_descending(asked: Mapping[str, str], default: bool) -> bool:
+    return {"asc": False, "desc": True}.get(asked.get("sort", ""), default)
+
+
 def _list(namespace: Project | Group) -> str:
-    orders = [*ORDERS, *(["project_path"] if isinstance(namespace, Group) else [])]
-    query = _query(orders)
-    found = _found(namespace, query)
-    protections = protection.protections(found.items, principal())
+    """Show the list of names, or that of versions, as GitLab has it, on a tab and for parameters that only it has."""
+    asked = _asked()
+    if asked.get("tab") == "versions" or asked.get("order_by") in VERSION_ORDERS or VERSION_FILTERS & set(asked):
+        return _version_list(namespace, asked)
+    shows_remarks = isinstance(namespace, Project) and may("create_package", namespace)
+    states = [each for each in NameState if each is not NameState.REMARKS or shows_remarks]
+    query = _name_query(asked, states)
+    listing = lists.package_names(namespace, principal(), query.wanted)
+    found = pagination.page(lists.ordered_names(listing, query.order_by, descending=query.descending))
+    latest = [each.latest for each in found.items]
     return render_template(
         "ui/packages/list.html",
         namespace=namespace,
+        tab="",
+        query=query,
+        orders=NAME_ORDERS,
+        states=states,
+        shows_remarks=shows_remarks,
+        publishers=users.by_ids(each.publisher_id for each in found.items),
+        found=found,
+        protections=protection.protections(latest, principal()),
+        name_statuses=names.name_statuses(latest),
+        pypi_url=pypi_url(namespace),
+        build_command=commands.build(),
+        publish_command=commands.publish(pypi_url(namespace)),
+        pypirc=commands.pypirc(pypi_url(namespace)),
+    )
+
+
+def _version_list(namespace: Project | Group, asked: Mapping[str, str]) -> str:
+    orders = [*ORDERS, *(["project_path"] if isinstance(namespace, Group) else [])]
+    query = _query(asked, orders)
+    found = _found(namespace, query)
+    protections = protection.protections(found.items, principal())
+    return render_template(
+        "ui/packages/version_list.html",
+        namespace=namespace,
+        tab="versions",
         query=query,
         orders=orders,
         found=found,
@@ -161,10 +228,6 @@ def _list(namespace: Project | Group) -> str:
         yanks=lists.yanks(found.items),
         name_statuses=names.name_statuses(found.items),
         deletable=[package_id for package_id, each in protections.items() if each.may_delete],
-        pypi_url=pypi_url(namespace),
-        build_command=commands.build(),
-        publish_command=commands.publish(pypi_url(namespace)),
-        pypirc=commands.pypirc(pypi_url(namespace)),
     )
 
 

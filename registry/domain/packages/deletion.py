@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from registry.database import AdvisoryLock, db, lock, transaction
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Permission, Principal
-from registry.domain.packages import answers, lists, reserved, usage
+from registry.domain.packages import answers, lists, reserved, summaries, usage
 from registry.domain.packages.protection import refuse_delete_protected
 from registry.errors import RecordNotFound
 from registry.models import FileStatus, Package, PackageFile, PackageStatus, Project
@@ -37,6 +37,7 @@ def delete_package(package: Package, project: Project, *, by: Principal, release
             file.status = FileStatus.PENDING_DESTRUCTION
             usage.note_removed(file)
         answers.note_deleted(package)
+        summaries.note_changed(package.project_id, package.normalized_name)
         namespaces.touch(project.id)
         audit.record(by, "package_deleted", f"{package.name} {package.version}", project)
 
@@ -58,6 +59,7 @@ def delete_file(file: PackageFile, package: Package, project: Project, *, by: Pr
         file.status = FileStatus.PENDING_DESTRUCTION
         usage.note_removed(file)
         answers.note_change(package.normalized_name)
+        summaries.note_changed(package.project_id, package.normalized_name)
         namespaces.touch(project.id)
         audit.record(by, "package_file_deleted", file.filename, project, package=f"{package.name} {package.version}")
 

@@ -16,6 +16,7 @@ from threading import Lock
 from sqlalchemy import ColumnElement, bindparam, case, func, insert, select, update
 
 from registry.database import AdvisoryLock, db, transaction, utcnow
+from registry.domain.packages import summaries
 from registry.models import FileDownloads, FileStatus, Package, PackageFile
 
 BATCH = 1000
@@ -61,6 +62,10 @@ def _add(counts: Counts, now: datetime) -> None:
         existing = _existing(counts)
         _increase({key: count for key, count in counts.items() if key in existing})
         _insert({key: count for key, count in counts.items() if key not in existing})
+        of_packages: Counter[int] = Counter()
+        for (file_id, _), count in counts.items():
+            of_packages[live_files[file_id]] += count
+        summaries.add_downloads(of_packages)
 
 
 def _live_files(counts: Counts) -> dict[int, int]:

@@ -5,12 +5,13 @@ Every function runs a fixed number of statements for any number of packages, fil
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
-from sqlalchemy import Select, func, null, or_, select
-from sqlalchemy.orm import contains_eager, joinedload, undefer
+from sqlalchemy import ColumnElement, Select, exists, func, null, or_, select
+from sqlalchemy.orm import contains_eager, joinedload, selectinload, undefer
 
 from registry.database import contains, db
 from registry.domain import access
@@ -25,8 +26,11 @@ from registry.models import (
     ImportedPipeline,
     Job,
     Namespace,
+    NameStatus,
+    NameSummary,
     Package,
     PackageFile,
+    PackageName,
     PackageStatus,
     Pipeline,
     Project,
@@ -118,6 +122,82 @@ def ids_in_version_order(statement: Select[Package], *, descending: bool) -> lis
     return [
         package_id for _, package_id in sorted(rows, key=lambda row: (version_key(row[0]), row[1]), reverse=descending)
     ]
+
+
+class NameState(enum.StrEnum):
+    """The marks of package names in lists, which lists can be filtered by."""
+
+    YANKED = "yanked"
+    PRERELEASE = "prerelease"
+    DEPRECATED = "deprecated"
+    ARCHIVED = "archived"
+    QUARANTINED = "quarantined"
+    REMARKS = "remarks"
+
+
+@dataclass(frozen=True)
+class NameFilter:
+    """Criteria of a list of package names.
+
+    :ivar name: a part of the name.
+    :ivar publisher: the username of the user who published last, or a part of the user's name.
+    """
+
+    name: str = ""
+    state: NameState | None = None
+    publisher: str = ""
+
+
+def package_names(namespace: Namespace, principal: Principal, wanted: NameFilter) -> Select[NameSummary]:
+    """Select the package names of a project, or of the readable projects below a group, with their latest versions.
+
+    The caller orders and pages them.
+    """
+    statement = (
+        select(NameSummary)
+        .options(selectinload(NameSummary.latest).joinedload(Package.project))
+        .where(of_projects(NameSummary.project_id, namespace, principal))
+    )
+    if wanted.name:
+        statement = statement.where(contains(NameSummary.name, wanted.name))
+    if wanted.state is not None:
+        statement = statement.where(_is_in(wanted.state))
+    if wanted.publisher:
+        named = or_(User.username == wanted.publisher.lower(), contains(User.name, wanted.publisher))
+        statement = statement.where(NameSummary.publisher_id.in_(select(User.id).where(named)))
+    return statement
+
+
+def _is_in(state: NameState) -> ColumnElement[bool]:
+    if state is NameState.YANKED:
+        return NameSummary.latest_rank < "1"
+    if state is NameState.PRERELEASE:
+        return NameSummary.latest_rank.between("11", "12")
+    if state is NameState.REMARKS:
+        return NameSummary.has_remarks.is_(True)
+    return exists().where(
+        PackageName.project_id == NameSummary.project_id,
+        PackageName.normalized_name == NameSummary.normalized_name,
+        PackageName.status == NameStatus(state.value),
+    )
+
+
+_NAME_COLUMNS = {
+    "created_at": NameSummary.published_at,
+    "name": NameSummary.normalized_name,
+    "downloads": NameSummary.downloads,
+    "size": NameSummary.size_bytes,
+}
+
+
+def ordered_names(statement: Select[NameSummary], order_by: str, *, descending: bool) -> Select[NameSummary]:
+    """Order a list of package names, and equals by name.
+
+    :param order_by: ``created_at``, ``name``, ``downloads``, or ``size``.
+    """
+    column = _NAME_COLUMNS[order_by]
+    ties = (NameSummary.normalized_name, NameSummary.project_id)
+    return statement.order_by(column.desc() if descending else column, *ties)
 
 
 def shown_package(namespace: Namespace, package_id: int, principal: Principal) -> Package | None:

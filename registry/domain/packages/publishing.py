@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -24,7 +24,7 @@ from registry.domain.distributions.core_metadata import Description
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.distributions.gate import Check, Finding
 from registry.domain.distributions.inspection import Distribution, Examination
-from registry.domain.packages import answers, name_index, reserved, usage
+from registry.domain.packages import answers, name_index, reserved, summaries, usage
 from registry.domain.packages.names import is_valid_version
 from registry.domain.packages.protection import PushRule, refuse_protected
 from registry.domain.packages.usage import Limit
@@ -151,7 +151,7 @@ _STANDING = (
 _has_advisories = exists().where(AffectedPackage.normalized_name == bindparam("of_name"))
 _ADD_PACKAGE = insert(_packages).returning(_packages.c.id, _has_advisories.label("has_advisories"))
 _CHANGE_PACKAGE = update(_packages).where(_packages.c.id == bindparam("package_id"))
-_ADD_FILE = insert(_files).returning(_files.c.id)
+_ADD_FILE = insert(_files).returning(_files.c.id, _files.c.yanked_reason)
 
 
 def _standing_yank() -> ColumnElement[str | None]:
@@ -562,7 +562,8 @@ def _add(publication: _Accepted, storage: Storage) -> int:
         hold(AdvisoryLock.TREE, shared=True)  # not earlier, as the store can be slow
         answers.note_change(canonicalize_name(upload.name))
         _reserve_name(publication)
-        file_id = _add_file(publication, _package_id(publication))
+        package = _package(publication)
+        file_id = _add_file(publication, package)
         usage.count(project.id, 1, upload.content.size_bytes)
         audit.record(
             publication.principal,
@@ -590,7 +591,13 @@ def _reserve_name(publication: _Accepted) -> None:
             reserved.reserve(publication.project.id, name)
 
 
-def _package_id(publication: _Accepted) -> int:
+class _PublishedPackage(NamedTuple):
+    id: int
+    created_at: datetime
+    is_new: bool
+
+
+def _package(publication: _Accepted) -> _PublishedPackage:
     """Create or update the package of this name and version with the descriptive fields of the upload."""
     upload, project_id = publication.upload, publication.project.id
     key = {"project_id": project_id, "name": upload.name, "version": upload.version}
@@ -600,27 +607,30 @@ def _package_id(publication: _Accepted) -> int:
     times = {"created_at": publication.published_at, "updated_at": publication.now}
     package = None if publication.is_of_new_version else execute(_LIVE_PACKAGE, key).one_or_none()
     if package is not None:
-        times["created_at"] = min(package.created_at, publication.published_at)
+        if publication.published_at < package.created_at:
+            times["created_at"] = publication.published_at
+            summaries.note_changed(project_id, canonicalize_name(upload.name))
+        else:
+            times["created_at"] = package.created_at
         execute(_CHANGE_PACKAGE, {"package_id": package.id, **fields, **times})
         if package.summary != fields["summary"]:
             name_index.note_described(
                 project_id, canonicalize_name(upload.name), fields["summary"], times["created_at"]
             )
-        package_id: int = package.id
-        return package_id
+        return _PublishedPackage(package.id, times["created_at"], is_new=False)
     normalized_name = canonicalize_name(upload.name)
     answers.note_added(project_id, upload.name, normalized_name, fields["summary"], times["created_at"])
     created = {"normalized_name": normalized_name, "creator_id": publication.principal.user_id}
     added = execute(_ADD_PACKAGE, {**key, **created, **fields, **times, "of_name": normalized_name}).one()
     if added.has_advisories:
         marks.mark_new(added.id, normalized_name, upload.version)
-    return int(added.id)
+    return _PublishedPackage(added.id, times["created_at"], is_new=True)
 
 
-def _add_file(publication: _Accepted, package_id: int) -> int:
+def _add_file(publication: _Accepted, package: _PublishedPackage) -> int:
     upload, content, principal = publication.upload, publication.upload.content, publication.principal
     row = {
-        "package_id": package_id,
+        "package_id": package.id,
         "project_id": publication.project.id,
         "filename": upload.filename,
         "size_bytes": content.size_bytes,
@@ -646,7 +656,21 @@ def _add_file(publication: _Accepted, package_id: int) -> int:
             "of_version": upload.version,
         }
         added = execute(_ADD_FILE_YANKED_LIKE_ITS_VERSION, {**row, **version})
-    return int(added.scalar_one())
+    file = added.one()
+    summaries.note_published(
+        publication.project.id,
+        canonicalize_name(upload.name),
+        package_id=package.id,
+        name=upload.name,
+        version=upload.version,
+        published_at=package.created_at,
+        publisher_id=principal.user_id,
+        size_bytes=content.size_bytes,
+        is_new=package.is_new,
+        is_yanked=file.yanked_reason is not None,
+        has_remarks=bool(publication.remarks),
+    )
+    return int(file.id)
 
 
 def truncated(text: str, length: int) -> str:

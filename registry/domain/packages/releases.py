@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from registry.database import AdvisoryLock, lock, lock_name, transaction
 from registry.domain import audit, namespaces
-from registry.domain.packages import answers, lists, names
+from registry.domain.packages import answers, lists, names, summaries
 from registry.errors import BadRequest, Code, Fault, InvalidRecord, RecordNotFound
 from registry.models import FileStatus, NameStatus, Package, PackageFile, PackageName, PackageStatus, Project
 
@@ -70,6 +70,7 @@ def _mark_version(package: Package, project: Project, reason: str | None, by: au
             raise BadRequest(Code.NOTHING_TO_YANK, release=_release(package))
         if _mark(files, reason):
             answers.note_change(package.normalized_name)
+            summaries.note_changed(package.project_id, package.normalized_name)
             namespaces.touch(project.id)
             audit.record(by, f"package_{_done(reason)}", _release(package), project, reason=reason)
 
@@ -82,6 +83,7 @@ def _mark_file(file: PackageFile, package: Package, project: Project, reason: st
             raise RecordNotFound
         if _mark([file], reason):
             answers.note_change(package.normalized_name)
+            summaries.note_changed(package.project_id, package.normalized_name)
             namespaces.touch(project.id)
             audit.record(
                 by, f"package_file_{_done(reason)}", file.filename, project, package=_release(package), reason=reason

@@ -31,6 +31,7 @@ from tests.clients import links
 
 LIST = "/acme/tools/-/packages"
 GROUP_LIST = "/groups/acme/-/packages"
+VERSIONS, GROUP_VERSIONS = f"{LIST}?tab=versions", f"{GROUP_LIST}?tab=versions"
 DELETE = f"{LIST}/delete"
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 HOSTILE = [
@@ -91,7 +92,7 @@ def publish_some(project, count, name="driver"):
 
 
 def test_a_list_shows_packages_with_author_and_time(browser_of, owner, release):
-    page = browser_of(owner).get(LIST)
+    page = browser_of(owner).get(VERSIONS)
 
     assert page.status_code == 200
     assert rows(page) == [("demo", "1.0 · PyPI")]
@@ -102,7 +103,7 @@ def test_a_list_shows_packages_with_author_and_time(browser_of, owner, release):
 
 
 def test_a_list_of_a_group_also_shows_the_project(browser_of, owner, release):
-    page = browser_of(owner).get(GROUP_LIST)
+    page = browser_of(owner).get(GROUP_VERSIONS)
 
     assert rows(page) == [("demo", "1.0 · PyPI")]
     assert "to Tools" in page.text
@@ -112,7 +113,7 @@ def test_a_list_of_a_group_also_shows_the_project(browser_of, owner, release):
 def test_a_package_published_by_a_job_shows_its_branch(browser_of, owner, project):
     factories.published(project, build_wheel(), by=factories.by_job(project, owner))
 
-    page = browser_of(owner).get(LIST)
+    page = browser_of(owner).get(VERSIONS)
 
     assert "main · publish" in page.text
     assert "Manually published" not in page.text
@@ -121,10 +122,84 @@ def test_a_package_published_by_a_job_shows_its_branch(browser_of, owner, projec
 def test_a_package_published_with_a_deploy_token_names_no_user(browser_of, owner, project):
     factories.published(project, build_wheel(), by=factories.by_deploy_token(project, "write_package_registry"))
 
-    page = browser_of(owner).get(LIST)
+    page = browser_of(owner).get(VERSIONS)
 
     assert "Published by" not in page.text
     assert "Published " in page.text
+
+
+def test_names_are_listed_with_their_latest_version(browser_of, owner, group, project, release):
+    factories.published(project, build_wheel("demo", "2.0rc1"), by=factories.signed_in(owner), summary="For later")
+    factories.published(project, build_wheel("demo", "1.1"), by=factories.signed_in(owner), summary="Does it")
+    browser = browser_of(owner)
+
+    page, of_group = browser.get(LIST), browser.get(GROUP_LIST)
+
+    assert rows(page) == [("demo", "Does it")]
+    side = words(page.by_class("row-side")[0])
+    assert side.startswith("3 versions · ")
+    assert "0 downloads Published by Olivia" in side
+    assert words(page.by_class("row-version")[0]) == "1.1"
+    assert f"{LIST}/names/demo" in page.links
+    assert f"{LIST}/names/demo" in of_group.links
+    assert "to Tools" in of_group.text
+
+
+@pytest.fixture
+def marked(project, owner):
+    """Names of a project with each of the marks, from oldest to newest."""
+    for number, (name, version) in enumerate(
+        [("Yanked", "1.0"), ("pre", "1.0rc1"), ("deprecated", "1.0"), ("archived", "1.0"), ("quarantined", "1.0"),
+         ("plain", "1.0")]
+    ):  # fmt: skip
+        file = factories.published(
+            project, build_wheel(name, version, size_bytes=1000 * number), by=factories.signed_in(owner),
+            now=NOW + timedelta(hours=number),
+        )  # fmt: skip
+        if name == "Yanked":
+            releases.yank_version(package_of(file), project, by=SHELL)
+        elif name in {status.value for status in NameStatus}:
+            releases.set_name_status(project, name, NameStatus(name), by=SHELL)
+    other = factories.member(project, Role.DEVELOPER, "hopper")
+    factories.published(project, build_wheel("remarked", headers=["License-Expression: MIT"]), now=NOW,
+                        by=factories.signed_in(other))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", ["plain", "quarantined", "archived", "deprecated", "pre", "remarked", "Yanked"]),
+        ("sort=asc", ["remarked", "Yanked", "pre", "deprecated", "archived", "quarantined", "plain"]),
+        ("order_by=name", ["archived", "deprecated", "plain", "pre", "quarantined", "remarked", "Yanked"]),
+        ("order_by=downloads", ["archived", "deprecated", "plain", "pre", "quarantined", "remarked", "Yanked"]),
+        (
+            "order_by=size&sort=desc&publisher=Olivia",
+            ["plain", "quarantined", "archived", "deprecated", "pre", "Yanked"],
+        ),
+        ("state=yanked", ["Yanked"]),
+        ("state=prerelease", ["pre"]),
+        ("state=deprecated", ["deprecated"]),
+        ("state=archived", ["archived"]),
+        ("state=quarantined", ["quarantined"]),
+        ("state=remarks", ["remarked"]),
+        ("state=nonsense&search=PLA", ["plain"]),
+        ("publisher=hopper", ["remarked"]),
+    ],
+)
+def test_names_can_be_sorted_and_filtered_by_their_marks(browser_of, owner, marked, query, found):
+    page = browser_of(owner).get(f"{LIST}?{query}")
+
+    assert names(page) == found
+
+
+def test_marks_are_badges(browser_of, owner, marked):
+    page = browser_of(owner).get(f"{LIST}?order_by=name")
+
+    badges = [
+        [words(badge) for badge in row.iter("span") if "tag" in badge.get("class", "").split()]
+        for row in page.by_class("row-title")
+    ]
+    assert badges == [["Archived"], ["Deprecated"], [], ["Pre-release only"], ["Quarantined"], ["Remarks"], ["Yanked"]]
 
 
 def test_protected_packages_are_marked(browser_of, owner, project, release):
@@ -154,13 +229,13 @@ def test_filters_and_order_come_from_the_address(browser_of, owner, project, que
     publish_some(project, 2)
     factories.published(project, build_wheel("other", "2.0"), now=NOW + timedelta(days=1))
 
-    page = browser_of(owner).get(f"{LIST}?{urlencode(query)}")
+    page = browser_of(owner).get(f"{VERSIONS}&{urlencode(query)}")
 
     assert names(page) == found
 
 
 def test_the_form_shows_the_current_filter(browser_of, owner, release):
-    page = browser_of(owner).get(f"{LIST}?search=de&version=1.0&type=pypi&order_by=name&sort=desc")
+    page = browser_of(owner).get(f"{VERSIONS}&search=de&version=1.0&type=pypi&order_by=name&sort=desc")
 
     chosen = {option.get("value") for option in page.tree.iter("option") if option.get("selected") is not None}
     typed = {(field.get("name"), field.get("value")) for field in page.tree.iter("input")}
@@ -282,7 +357,7 @@ def test_the_cog_is_shown_to_users_who_can_change_settings(browser_of, project, 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_hostile_search_terms_are_shown_as_text(browser_of, owner, release, hostile):
-    page = browser_of(owner).get(f"{LIST}?{urlencode({'search': hostile, 'version': hostile})}")
+    page = browser_of(owner).get(f"{VERSIONS}&{urlencode({'search': hostile, 'version': hostile})}")
 
     values = [field.get("value") for field in page.tree.iter("input") if field.get("name") in ("search", "version")]
     assert values.count(hostile) == 2
@@ -405,7 +480,7 @@ def test_deleting_assets_asks_for_the_role_of_a_maintainer(browser_of, project, 
 def test_controls_to_delete_are_shown_to_users_who_can_delete(browser_of, project, release, role, may_delete):
     browser = browser_of(factories.member(project, role))
 
-    listed, shown = browser.get(LIST), browser.get(address(release))
+    listed, shown = browser.get(VERSIONS), browser.get(address(release))
 
     assert ("Delete selected" in listed.text) is may_delete
     assert ("Delete package" in listed.text) is may_delete
@@ -768,7 +843,7 @@ def test_an_imported_package_shows_who_published_it_originally(browser_of, owner
     for number in (122, 123):
         assert f"Imported; built by pipeline #{number} on main, started" in page.text
     assert "by Ada Lovelace" in page.text
-    listed = browser_of(owner).get("/acme/tools/-/packages").text
+    listed = browser_of(owner).get(VERSIONS).text
     assert "main · #123" in listed
     assert "Published by Ada Lovelace" in listed
 
