@@ -170,8 +170,11 @@ class KeptPages:
             return None
         page = self._parsed.find(name, kept.digest)
         if page is None:
-            ((document,),) = read(_DOCUMENT, {"of_name": name})
-            page = _page(name, document)
+            rows = read(_DOCUMENT, {"of_name": name, "of_digest": kept.digest})
+            if not rows:  # another request has replaced it in the meantime
+                present = self._kept(name)
+                return None if present is None else self._shown(name, present)
+            page = _page(name, rows[0].document)
             self._parsed.keep(page, kept.digest)
         return replace(page, checked_at=kept.checked_at, holds_until=kept.checked_at + self._fresh)
 
@@ -213,7 +216,9 @@ def _weight(page: SimplePage) -> int:
 _KEPT = select(KeptPage.digest, KeptPage.etag, KeptPage.checked_at).where(
     KeptPage.name == bindparam("of_name"), KeptPage.index_url == bindparam("url")
 )
-_DOCUMENT = select(KeptPage.document).where(KeptPage.name == bindparam("of_name"))
+_DOCUMENT = select(KeptPage.document).where(
+    KeptPage.name == bindparam("of_name"), KeptPage.digest == bindparam("of_digest")
+)
 _table = KeptPage.__table__
 _CONFIRM = (
     update(_table)

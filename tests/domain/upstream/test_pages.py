@@ -242,6 +242,22 @@ def test_a_slow_index_occupies_only_some_of_the_threads(
         waiter.join()
 
 
+def test_a_page_that_is_replaced_while_it_is_read_is_the_new_one(
+    served: StaticIndex, process: Callable[[], KeptPages]
+) -> None:
+    served.publish(WHEEL)
+    page = process().page(DEMO)
+    before = pages._Kept("0" * 64, "", NOW)
+
+    found = process()._shown(DEMO, before)
+
+    assert page is not None
+    assert found is not None
+    assert (found.files, found.checked_at) == (page.files, page.checked_at)
+    db.session.query(KeptPage).update({"digest": None, "document": None})
+    assert process()._shown(DEMO, before) is None
+
+
 def test_a_rate_limit_is_kept_to(served: StaticIndex, process: Callable[[], KeptPages]) -> None:
     kept = process()
     for name in ("a", "b"):
