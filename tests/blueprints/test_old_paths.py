@@ -108,11 +108,15 @@ def test_a_path_under_which_packages_were_published_is_not_given_to_others_for_9
     assert [event.target for event in db.session.scalars(audit.events("path_given_up"))] == [path]
 
 
+@pytest.mark.parametrize("way", ["delete", "rename"])
 def test_a_group_keeps_its_path_also_for_a_project_that_was_deleted_before(
-    rest: Rest, group: Group, published: Project, owner_token: str, strangers_token: str
+    rest: Rest, group: Group, published: Project, owner_token: str, strangers_token: str, way: str
 ) -> None:
     assert rest.delete(f"/projects/{published.id}", owner_token).status_code == 202
-    assert rest.delete(f"/groups/{group.id}", owner_token).status_code == 202
+    if way == "rename":
+        rename(rest, group, "beta", owner_token)
+    else:
+        assert rest.delete(f"/groups/{group.id}", owner_token).status_code == 202
 
     assert take(rest, "acme", strangers_token)[0] == 400, "its Owner could take acme/tools then"
 

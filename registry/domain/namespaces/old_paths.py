@@ -75,7 +75,7 @@ def give_up(namespace: Namespace, path: str, *, by: audit.Author) -> None:
 
     Requires a transaction that holds ``AdvisoryLock.TREE``.
     """
-    had_packages = _published_under(namespace)
+    had_packages = _published_under(namespace, path)
     _record(path, namespace.id, had_packages)
     audit.record(by, "path_given_up", path, namespace, current=namespace.full_path, had_packages=had_packages)
     surplus = select(OldPath).where(OldPath.namespace_id == namespace.id).order_by(OldPath.id.desc()).offset(LIMIT)
@@ -90,7 +90,7 @@ def give_up_deleted(namespace: Namespace, *, by: audit.Author, deleter_id: int |
 
     :param deleter_id: a user who can take the path again nevertheless.
     """
-    if _published_under(namespace):
+    if _published_under(namespace, namespace.full_path):
         _record(namespace.full_path, None, True, deleter_id)
         audit.record(by, "path_given_up", namespace.full_path, had_packages=True)
 
@@ -156,14 +156,16 @@ def _record(path: str, namespace_id: int | None, had_packages: bool, deleter_id:
     db.session.flush()
 
 
-def _published_under(namespace: Namespace) -> bool:
+def _published_under(namespace: Namespace, path: str) -> bool:
     """Return whether packages are in a namespace or below it, or ever were.
 
     Projects that were below it and are gone have left paths, which an Owner of a new namespace here could take.
+
+    :param path: which it has, or had until now.
     """
     below = select(Ancestry.namespace_id).where(Ancestry.ancestor_id == namespace.id)
     has_packages = exists().where(Package.project_id.in_(below))
     had_packages = exists().where(AuditEvent.namespace_id.in_(below), AuditEvent.action == "package_published")
-    is_left = OldPath.path_key.startswith(f"{namespace.full_path_key}/", autoescape=True)
+    is_left = OldPath.path_key.startswith(f"{path.lower()}/", autoescape=True)
     has_left = exists().where(is_left, OldPath.had_packages, OldPath.given_up_at > utcnow() - OldPath.KEPT_FOR)
     return bool(db.session.scalar(select(or_(has_packages, had_packages, has_left))))
