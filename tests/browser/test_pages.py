@@ -94,7 +94,8 @@ ERROR_PAGES = {"404": ("/nowhere/at/all", 404), "package-unknown": ("/acme/tools
 # Views that answer with a redirect, and so have no page.
 NO_PAGES = {
     "ui.packages.download", "ui.tokens.old_address", "ui.admin.application_settings",
-    "ui.namespaces.group_by_long_address",
+    "ui.namespaces.group_by_long_address", "ui.explore.search_while_typing", "ui.audit.instance_audit_events_csv",
+    "ui.audit.project_audit_events_csv", "ui.audit.group_audit_events_csv",
 }  # fmt: skip
 
 PAGES = [
