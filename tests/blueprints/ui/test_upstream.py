@@ -43,7 +43,7 @@ def test_an_owner_sees_the_rule_and_adds_an_exception_with_one_click(browser_of,
     assert before.status_code == 200
     assert YOUNG.filename in before.text
     assert "Too young: offered from" in before.text
-    assert "Set in acme." in before.text
+    assert "(set in acme)" in before.text
     assert answer.location == f"{GROUP}?name=young"
     assert after.flashes == ["young==2.0 is offered from now on in Acme."]
     assert "Offered" in after.text
