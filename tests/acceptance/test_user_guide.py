@@ -115,6 +115,39 @@ def test_a_package_that_is_not_here_is_installed_from_the_upstream_without_crede
     assert not any(reader in str(request) for request in asked)
 
 
+@pytest.mark.parametrize("mode", ["redirect", "cache"])
+def test_a_private_name_never_comes_from_the_upstream_whatever_its_version_there(
+    pip: Installer,
+    server: RunningServer,
+    upstream: Upstream,
+    group: Namespace,
+    project: Namespace,
+    reader: str,
+    mode: str,
+) -> None:
+    """From its own index, that of the group, and that of another project, which has none; also after its deletion."""
+    name = f"confused{mode}"
+    beside = server.project(group=group)
+    server.as_root("PUT", f"{group.rest_path}/package_settings", {"pypi_upstream_mode": mode})
+    upstream.add(build_wheel(name, "99.0"))
+    project.publish(build_wheel(name, "1.0"))
+    before = len(upstream.requests)
+
+    for namespace in (project, group):
+        pip.succeeds("install", "--upgrade", "--index-url", namespace.index_url(reader), "--no-deps", name)
+        assert pip.installed() == {name: "1.0"}
+    refused = pip.fails("install", "--upgrade", "--index-url", beside.index_url(reader), name)
+    for package in project.packages():
+        server.as_root("DELETE", f"{project.rest_path}/packages/{package['id']}")
+    deleted = [
+        pip.fails("install", "--upgrade", "--index-url", namespace.index_url(reader), name)
+        for namespace in (project, group, beside)
+    ]
+
+    assert all("No matching distribution found" in output for output in (refused, *deleted))
+    assert upstream.requests[before:] == []
+
+
 def test_with_forwarding_off_in_the_group_nothing_is_installed_from_the_upstream(
     pip: Installer, upstream: Upstream, group: Namespace, project: Namespace, reader: str
 ) -> None:

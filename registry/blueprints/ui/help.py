@@ -53,8 +53,8 @@ CHAPTERS = (
     ),
     Chapter(
         "forwarding",
-        _("Request forwarding"),
-        _("What is asked of the public index, the risk in it, and how to stop it."),
+        _("The public index"),
+        _("What is asked of it and how, the risk in it, and the rules against it."),
     ),
     Chapter("requirements", _("requirements.txt and netrc"), _("Indexes and credentials kept in files.")),
     Chapter("versions", _("Versions"), _("Semantic versioning, and which version strings are valid.")),
