@@ -49,7 +49,7 @@ def test_a_wheel_of_a_new_version_costs_at_most_twelve_statements_and_a_new_name
 
 @pytest.mark.sqlite
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-def test_the_first_upload_after_a_change_of_access_costs_no_more(
+def test_the_first_upload_after_a_change_of_access_costs_one_more_at_most(
     twine: Twine, project: Project, token: str, statements: list[str], name: str
 ) -> None:
     factories.deploy_token(project)
@@ -59,7 +59,7 @@ def test_the_first_upload_after_a_change_of_access_costs_no_more(
     assert twine.upload(project, build_wheel(name, "1.0"), token).status_code == 201
 
     assert any("access_tokens" in statement for statement in statements), "the gate looks again"
-    assert len(statements) <= MOST_STATEMENTS[name], statements
+    assert len(statements) <= MOST_STATEMENTS[name] + 1, statements
 
 
 def test_uploads_cost_the_same_in_a_registry_of_any_size(
