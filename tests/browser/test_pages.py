@@ -70,6 +70,8 @@ PAGES_OF_ROOT = {
     "job-tokens": "/acme/tools/-/settings/ci_cd",
     "audit-events": "/acme/tools/-/audit_events",
     "group-audit-events": "/groups/acme/-/audit_events",
+    "vulnerabilities": "/acme/tools/-/vulnerabilities",
+    "group-vulnerabilities": "/groups/acme/-/vulnerabilities",
     "usage": "/acme/tools/-/usage_quotas",
     "group-usage": "/groups/acme/-/usage_quotas",
     "access-tokens": "/-/user_settings/personal_access_tokens",

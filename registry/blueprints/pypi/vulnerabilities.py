@@ -88,7 +88,7 @@ def _entry_json(entry: Entry) -> dict[str, object]:
         "cvss_score": entry.cvss_score,
         "fixed_in": entry.fixed_in or None,
         "downloads_in_30_days": entry.downloads,
-        "link": vulnerabilities.link_to(entry.advisory),
+        "link": entry.link,
     }
 
 

@@ -58,6 +58,7 @@ from registry.blueprints.ui import (
     tokens,
     upstream,
     usage,
+    vulnerabilities,
     wording,
 )
 from registry.blueprints.ui.viewer import viewer
@@ -86,6 +87,7 @@ for child in (
     audit.routes(gate),
     packages.routes(gate),
     upstream.routes(gate),
+    vulnerabilities.routes(gate),
     releases.routes(gate),
     settings.routes(gate),
     deploy_tokens.routes(gate),

@@ -163,6 +163,7 @@ def sidebar(namespace: Group | Project) -> list[Section]:
         (gettext("Deploy"), "package", (
             (gettext("Package registry"), "packages", "packages", _has_registry(namespace)),
             (gettext("Upstream"), "upstream", "upstream", _has_registry(namespace)),
+            (gettext("Vulnerabilities"), "vulnerabilities", "vulnerabilities", _has_registry(namespace)),
         )),
         (gettext("Settings"), "gear", (
             (gettext("General"), "namespaces", "edit", may("admin_namespace", namespace)),

@@ -29,6 +29,7 @@ from registry.domain.packages import (
     protection,
     reserved,
     versions,
+    vulnerabilities,
 )
 from registry.domain.packages.about import Documents
 from registry.domain.packages.lists import NameFilter, NameState, PackageFilter
@@ -299,6 +300,7 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
     return render_template(
         "ui/packages/detail.html",
         files=files,
+        advisories=vulnerabilities.of_package(package, today),
         file_downloads=downloads.of_files(files.items, today),
         publishers=users.by_ids(file.creator_id for file in files.items),
         pipeline=pipelines[-1] if pipelines else None,

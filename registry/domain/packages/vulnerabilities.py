@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import ColumnElement, and_, func, select
 
 from registry.database import db
 from registry.domain.access import Principal
@@ -56,6 +56,10 @@ class Entry:
     fixed_in: str
     downloads: int
 
+    @property
+    def link(self) -> str:
+        return link_to(self.advisory)
+
 
 @dataclass(frozen=True)
 class Vulnerability:
@@ -87,6 +91,15 @@ def report(namespace: Namespace, principal: Principal, today: date) -> list[Entr
 
     In one statement; at most ``MOST_ENTRIES``.
     """
+    return _entries(of_projects(Package.project_id, namespace, principal), today)
+
+
+def of_package(package: Package, today: date) -> list[Entry]:
+    """Return the advisories about a package, in one statement."""
+    return _entries(Package.id == package.id, today)
+
+
+def _entries(condition: ColumnElement[bool], today: date) -> list[Entry]:
     is_recent = and_(
         PackageFile.package_id == Package.id,
         PackageFile.status == FileStatus.DEFAULT,
@@ -113,7 +126,7 @@ def report(namespace: Namespace, principal: Principal, today: date) -> list[Entr
             ),
         )
         .join(Project, Project.id == Package.project_id)
-        .where(Package.status == PackageStatus.DEFAULT, of_projects(Package.project_id, namespace, principal))
+        .where(Package.status == PackageStatus.DEFAULT, condition)
         .order_by(Package.normalized_name, Package.id, Advisory.id)
         .limit(MOST_ENTRIES)
     )  # fmt: skip
