@@ -109,10 +109,13 @@ def make_server(app: Flask, listener: socket.socket, allowed: Limits) -> Server:
         inbuf_overflow=SMALL_BODY_BYTES + 2 * CHUNKED_PIECE_BYTES,  # only uploads are kept on disk
         backlog=BACKLOG,
         ident="registry",
-        clear_untrusted_proxy_headers=not app.config["TRUSTED_PROXIES"],
+        clear_untrusted_proxy_headers=False,  # /-/metrics recognizes by them what an unknown proxy forwards
         sockets=[listener],
     )
     threads = Threads(app.config["THREADS"])
-    server = Server(app, listener, threads, adjustments, allowed, app.extensions.get("answers"))
+    server = Server(
+        app, listener, threads, adjustments, allowed, app.extensions.get("answers"),
+        trusts_proxies=bool(app.config["TRUSTED_PROXIES"]),
+    )  # fmt: skip
     server.channel_class = Channel
     return server

@@ -60,6 +60,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         adjustments: Adjustments,
         limits: Limits,
         cache: Cache | None = None,
+        *,
+        trusts_proxies: bool = False,
     ) -> None:
         self._selector = DefaultSelector()
         self._changed: deque[Channel] = deque()
@@ -73,7 +75,6 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         )
         self.trigger.watched = 0
         self.watch(self.trigger)
-        trusts_proxies = not adjustments.clear_untrusted_proxy_headers
         self.repeats = None if cache is None else Repeats(self, cache, trusts_proxies)
 
     def readable(self) -> bool:

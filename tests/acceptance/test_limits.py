@@ -545,3 +545,11 @@ def test_a_crafted_file_keeps_the_server_busy_for_a_fraction_of_its_examination(
 
     assert published.status_code == 201, published.text
     assert server.processor_seconds() - before < 0.5  # its examination takes over a second
+
+
+@pytest.mark.parametrize("header", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"])
+def test_metrics_are_kept_from_clients_of_a_proxy_that_is_not_configured(server: RunningServer, header: str) -> None:
+    direct = requests.get(f"{server.url}/-/metrics", timeout=60)
+    forwarded = requests.get(f"{server.url}/-/metrics", headers={header: "127.0.0.1"}, timeout=60)
+
+    assert (direct.status_code, forwarded.status_code) == (200, 404)
