@@ -31,7 +31,7 @@ def reader(project: Project, group: Group) -> str:
     ):
         published = factories.published(project, file)
         db.session.execute(insert(FileDownloads), [{"file_id": published.id, "day": utcnow().date(), "count": 2}])
-    db.session.commit()
+        db.session.commit()
     load(
         record("GHSA-1", affected("demo", *RANGE), cvss=HIGH, aliases=["CVE-1"]),
         record("GHSA-2", affected("demo", versions=("1.0",)), withdrawn="2026-01-01T00:00:00Z"),
