@@ -15,6 +15,7 @@ from registry.blueprints.ui import commands, pagination
 from registry.blueprints.ui.charts import LineChart
 from registry.blueprints.ui.frame import namespace_url, pypi_url
 from registry.blueprints.ui.viewer import may, principal
+from registry.blueprints.ui.wording import event_name
 from registry.database import utcnow
 from registry.domain import forwarding, namespaces, paging
 from registry.domain.access import Permission
@@ -255,6 +256,8 @@ def _show(namespace: Project | Group, package_id: int) -> Page:
     published = versions.of_name(package.project, package.normalized_name)
     if request.args.get("tab") == "versions":
         return _versions(namespace, package, published)
+    if request.args.get("tab") == "activity":
+        return _activity(namespace, package, published)
     return _detail(namespace, package, published)
 
 
@@ -283,6 +286,16 @@ def _versions(namespace: Project | Group, package: Package, published: list[Publ
         "ui/packages/versions.html",
         found=found,
         creators=users.by_ids(other.creator_id for other in found.items),
+        **_header(namespace, package, published),
+    )
+
+
+def _activity(namespace: Project | Group, package: Package, published: list[PublishedVersion]) -> str:
+    """Show the audit events of the name to everyone who can read it; network addresses are for Owners."""
+    return render_template(
+        "ui/packages/activity.html",
+        found=pagination.page(versions.events(package.project, package.normalized_name)),
+        event_name=event_name,
         **_header(namespace, package, published),
     )
 

@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from packaging.version import Version
-from sqlalchemy import and_, func, select
+from sqlalchemy import Select, and_, func, or_, select
 
 from registry.database import db
 from registry.domain.packages.names import version_key
-from registry.models import FileStatus, Package, PackageFile, PackageStatus, Project
+from registry.models import AuditEvent, FileStatus, Package, PackageFile, PackageStatus, Project
 
 VERSION_COLUMNS = (
     Package.id,
@@ -78,4 +78,27 @@ def latest(versions: Iterable[PublishedVersion]) -> PublishedVersion | None:
         versions,
         key=lambda each: (not each.is_yanked, not each.is_prerelease, version_key(each.version), each.id),
         default=None,
+    )
+
+
+def events(project: Project, normalized_name: str) -> Select[AuditEvent]:
+    """Select the audit events about a name, its versions, and their files, newest first.
+
+    Events about files are found until cleanup removes the rows of deleted ones.
+    """
+    of_name = (Package.project_id == project.id, Package.normalized_name == normalized_name)
+    names = db.session.scalars(select(Package.name).where(*of_name).distinct()).all()
+    files = select(PackageFile.filename).join(Package, Package.id == PackageFile.package_id).where(*of_name)
+    return (
+        select(AuditEvent)
+        .where(
+            AuditEvent.namespace_id == project.id,
+            AuditEvent.action.startswith("package_"),
+            or_(
+                AuditEvent.target == normalized_name,
+                AuditEvent.target.in_(files),
+                *(AuditEvent.target.startswith(f"{name} ", autoescape=True) for name in sorted(names)),
+            ),
+        )
+        .order_by(AuditEvent.id.desc())
     )

@@ -909,6 +909,25 @@ def test_versions_are_listed_newest_first_with_their_marks(browser_of, owner, pr
     assert choices == ["2.0rc1 · pre-release", "1.10 · latest", "1.9", "1.0 · yanked"]
 
 
+def test_activity_shows_what_was_done_with_a_name_and_by_whom(browser_of, owner, project, release):
+    gone = package_of(factories.published(project, build_wheel("demo", "2.0"), by=factories.signed_in(owner)))
+    factories.published(project, build_wheel("demo-other"), by=factories.signed_in(owner))
+    releases.yank_version(release, project, "Broken", by=factories.signed_in(owner))
+    deletion.delete_package(gone, project, by=factories.signed_in(owner))
+    releases.set_name_status(project, "demo", NameStatus.DEPRECATED, by=factories.signed_in(owner))
+    reporter = factories.member(project, Role.REPORTER)
+
+    page = browser_of(reporter).get(f"{address(release)}?tab=activity")
+
+    shown = [[words(cell) for cell in row][1:] for row in page.tree.findall(".//tbody/tr")]
+    assert [target for _, target, _ in shown] == [
+        "demo", "demo 2.0", "demo 1.0 Reason: Broken", "demo-2.0-py3-none-any.whl", "demo-1.0-py3-none-any.whl",
+        "demo-1.0.tar.gz",
+    ]  # fmt: skip
+    assert {author for _, _, author in shown} == {owner.username}
+    assert len({action for action, _, _ in shown}) == 4
+
+
 def test_the_page_of_a_name_shows_its_latest_version(browser_of, owner, project, release):
     for version in ("1.10", "1.9", "2.0rc1"):
         factories.published(project, build_wheel("demo", version), by=factories.signed_in(owner))
