@@ -21,14 +21,20 @@ from registry.domain.operation.backup_file import Manifest
 from registry.domain.packages import releases
 from registry.models import (
     IS_CACHE,
+    Advisory,
+    AdvisoryExport,
+    AffectedPackage,
     AllowedJobSource,
     FileDownloads,
     GroupPackageSettings,
     NameStatus,
+    PackageAdvisory,
     ProtectionRule,
+    RefusedDownload,
     Role,
     SignInAddress,
     SignInFailures,
+    UpstreamException,
     UserSession,
 )
 from tests import factories
@@ -66,6 +72,15 @@ def furnish() -> None:
             UserSession(digest="2" * 64, user_id=developer.id, expires_at=NOW),
             SignInFailures(key="0" * 64, count=3, last_at=NOW),
             FileDownloads(file_id=sdist.id, day=date(2026, 11, 24), count=7),
+            UpstreamException(group_id=later.id, pattern="demo==1.0", reason="A fix", user_id=developer.id),
+            RefusedDownload(namespace_id=project.id, sha256="3" * 64, author="dora", day=date(2026, 11, 24)),
+            AdvisoryExport(run="4" * 32, sha256="5" * 64, source="all.zip", loaded_at=NOW, advisories=1),
+            Advisory(
+                id="PYSEC-1", digest="6" * 32, summary="Überall 🎉", details="", aliases=["CVE-2026-1"],
+                published_at=NOW, cvss_score=9.8, severity="critical",
+            ),
+            AffectedPackage(normalized_name="demo", advisory_id="PYSEC-1", ranges=[], versions=["1.0"]),
+            PackageAdvisory(package_id=sdist.package_id, advisory_id="PYSEC-1"),
         ])  # fmt: skip
 
 
