@@ -148,13 +148,26 @@ for (const time of document.querySelectorAll("time[datetime]")) {
   time.title = exact.format(new Date(time.dateTime));
 }
 
-// "Select all" check boxes.
+// "Select all" check boxes, and the button of their form, which is enabled by a selection and counts it.
 for (const all of document.querySelectorAll("input[data-select-all]")) {
-  const boxes = document.querySelectorAll(`input[name="${all.dataset.selectAll}"]`);
+  const boxes = [...document.querySelectorAll(`input[name="${all.dataset.selectAll}"]`)];
+  const label = all.form.querySelector("button [data-counts]");
+  const words = label.textContent;
+  const update = () => {
+    const selected = boxes.filter((box) => box.checked).length;
+    label.closest("button").disabled = selected === 0;
+    label.textContent = selected ? `${words} (${selected})` : words;
+    all.checked = selected === boxes.length;
+    all.indeterminate = selected > 0 && !all.checked;
+  };
   all.hidden = false;
   all.addEventListener("change", () => {
     for (const box of boxes) box.checked = all.checked;
+    update();
   });
+  for (const box of boxes) box.addEventListener("change", update);
+  update();
+  window.addEventListener("pageshow", update); // the browser restores selections when it goes back
 }
 
 // Results while typing in the search box: a combobox with a list of links, which keeps the focus in the box.

@@ -174,16 +174,27 @@ def looked_at(window: Window, name: str) -> list[str]:
     return window.barriers()
 
 
-def test_select_all_selects_and_clears_every_box(page: Page, server: RunningServer) -> None:
+def test_a_selection_enables_the_deletion_and_is_counted(page: Page, server: RunningServer) -> None:
     project = server.project(group=server.group())
     for version in ("1.0", "2.0"):
         project.publish(build_wheel("demo", version))
-    page.goto(f"/{project.full_path}/-/packages")
-    boxes = page.get_by_label("Select demo")
+    page.goto(f"/{project.full_path}/-/packages?tab=versions")
+    boxes, everything = page.get_by_label("Select demo"), page.get_by_label("Select all")
+    delete = page.get_by_role("button", name="Delete selected")
 
-    page.get_by_label("Select all").check()
+    states = [(delete.is_enabled(), delete.inner_text())]
+    everything.check()
+    states.append((delete.is_enabled(), delete.inner_text()))
     selected = boxes.evaluate_all("boxes => boxes.map((box) => box.checked)")
-    page.get_by_label("Select all").uncheck()
+    boxes.first.uncheck()
+    states.append((everything.is_checked(), delete.inner_text()))
+    boxes.last.uncheck()
+    states.append((delete.is_enabled(), delete.inner_text()))
 
     assert selected == [True, True]
-    assert boxes.evaluate_all("boxes => boxes.map((box) => box.checked)") == [False, False]
+    assert states == [
+        (False, "Delete selected"),
+        (True, "Delete selected (2)"),
+        (False, "Delete selected (1)"),
+        (False, "Delete selected"),
+    ]
