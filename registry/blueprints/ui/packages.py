@@ -381,13 +381,16 @@ def _delete(namespace: Project | Group) -> Page:
         flash(ngettext("Package deleted successfully", "Packages deleted successfully", len(chosen)))
         return _to_list(namespace)
     protections = protection.protections(chosen, principal())
+    deletable = [package for package in chosen if protections[package.id].may_delete]
+    ended = deletion.names_ended_by_deleting(deletable)
     return render_template(
         "ui/packages/delete.html",
         namespace=namespace,
-        packages=[package for package in chosen if protections[package.id].may_delete],
+        packages=deletable,
         kept=[package for package in chosen if not protections[package.id].may_delete],
-        forwards=forwarding.forwards(namespace),
-        may_release=reserved.may_release(namespace, {package.normalized_name for package in chosen}, principal()),
+        ended=ended,
+        forwards=bool(ended) and forwarding.forwards(namespace),
+        may_release=reserved.may_release(namespace, ended, principal()),
     )
 
 
@@ -399,16 +402,18 @@ def _delete_assets(files: list[PackageFile], package: Package, project: Project)
             return _to_list(project)
         flash(ngettext("Package asset deleted successfully", "Package assets deleted successfully", len(files)))
         return redirect(url_for("ui.packages.project_package", project=project, package_id=package.id), 303)
-    all_files = pagination.page(lists.package_files(package)).total
+    takes_package = len(files) == pagination.page(lists.package_files(package)).total
+    ended = deletion.names_ended_by_deleting([package]) if takes_package else set()
     return render_template(
         "ui/packages/delete_assets.html",
         namespace=project,
         package=package,
         files=files,
-        takes_package=len(files) == all_files,
+        takes_package=takes_package,
+        ended=ended,
         may_delete=protection.protections([package], principal())[package.id].may_delete,
-        forwards=forwarding.forwards(project),
-        may_release=reserved.may_release(project, {package.normalized_name}, principal()),
+        forwards=bool(ended) and forwarding.forwards(project),
+        may_release=reserved.may_release(project, ended, principal()),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+
+from sqlalchemy import select, tuple_
 
 from registry.database import AdvisoryLock, db, lock, transaction
 from registry.domain import access, audit, namespaces
@@ -81,6 +83,19 @@ def delete_packages(packages: Iterable[Package], *, by: Principal, release_names
     with _releasing([(package.project, package.normalized_name) for package in packages], release_names, by):
         for package in sorted(packages, key=lambda package: package.id):
             delete_package(package, package.project, by=by)
+
+
+def names_ended_by_deleting(packages: Collection[Package]) -> set[str]:
+    """Return the normalized names of which a deletion of these packages leaves no version in their projects."""
+    deleted = {package.id for package in packages}
+    names = {(package.project_id, package.normalized_name) for package in packages}
+    others = select(Package.project_id, Package.normalized_name).where(
+        tuple_(Package.project_id, Package.normalized_name).in_(names),
+        Package.id.not_in(deleted),
+        Package.status == PackageStatus.DEFAULT,
+    )
+    kept = {(row.project_id, row.normalized_name) for row in db.session.execute(others.distinct())}
+    return {normalized_name for _, normalized_name in names - kept}
 
 
 def delete_files(

@@ -505,6 +505,26 @@ def test_a_package_is_deleted_after_a_confirmation_that_names_it(browser_of, mai
     assert "There are no packages yet" in after.text
 
 
+def test_deleting_one_of_several_versions_warns_of_that_version_only(browser_of, owner, project, release):
+    factories.published(project, build_wheel("Demo", "2.0"))
+    other = package_of(factories.published(project, build_wheel("other")))
+    (file, *more) = db.session.scalars(lists.package_files(release).order_by(PackageFile.id))
+    assets = urlencode([("id", each.id) for each in (file, *more)])
+    browser = browser_of(owner)
+    alone = browser.get(f"{DELETE}?id={release.id}")
+    by_assets = browser.get(f"{address(release)}/package_files/delete?{assets}")
+    with_other = browser.get(f"{DELETE}?id={release.id}&id={other.id}")
+
+    for page in (alone, by_assets, with_other):
+        assert "The other versions of the name stay available." in page.text
+    for page in (alone, by_assets):
+        assert "stays reserved" not in page.text
+        assert "Release the name" not in page.text
+        assert "Permanently delete" in page.text
+    assert "The name stays reserved in acme" in with_other.text
+    assert "Yes, delete selected packages" in with_other.text
+
+
 def test_an_owner_releases_the_name_with_its_last_package(browser_of, owner, group, project, release):
     browser = browser_of(owner)
     page = browser.get(f"{DELETE}?id={release.id}")
