@@ -47,11 +47,10 @@ def installation(name: str, version: str, pypi_url: str, *, is_open: bool, is_pi
         poetry.append(f'poetry config http-basic.gitlab __token__ "${VARIABLE}"')
     poetry.append(f"poetry add --source gitlab {wanted}")
     requirements = [f"--index-url {shared_url}", *([f"--trusted-host {trusted}"] if trusted else [])]
-    with_token = f"pip install {wanted} --index-url {with_password(plain_url, TOKEN)}{trusting}"
     return Installation(
         index_url=plain_url,
         pip=f"pip install {wanted} --index-url {index_url}{trusting}",
-        pip_with_token="" if is_open else with_token,
+        pip_with_token="" if is_open else install(wanted, pypi_url, TOKEN),
         uv=f"uv pip install {wanted} --default-index {index_url}",
         poetry="\n".join(poetry),
         pdm_source=f'[[tool.pdm.source]]\nname = "pypi"\nurl = "{shared_url}"\nverify_ssl = true',
@@ -60,9 +59,17 @@ def installation(name: str, version: str, pypi_url: str, *, is_open: bool, is_pi
     )
 
 
-def set_token() -> str:
+def install(wanted: str, pypi_url: str, secret: str, username: str = "__token__") -> str:
+    """Return the command to install from an index with credentials or placeholders for them."""
+    plain_url = f"{pypi_url}/simple"
+    trusted = trusted_host(plain_url)
+    trusting = f" --trusted-host {trusted}" if trusted else ""
+    return f"pip install {wanted} --index-url {with_password(plain_url, secret, username)}{trusting}"
+
+
+def set_token(secret: str = TOKEN) -> str:
     """Return the command that sets the variable with the secret."""
-    return f"export {VARIABLE}='{TOKEN}'"
+    return f"export {VARIABLE}='{secret}'"
 
 
 def pypirc(pypi_url: str) -> str:
@@ -77,9 +84,9 @@ def build() -> str:
     return "python -m pip install build twine\npython -m build"
 
 
-def publish(pypi_url: str) -> str:
+def publish(pypi_url: str, secret: str = TOKEN, username: str = "__token__") -> str:
     return (
-        f"TWINE_USERNAME=__token__ \\\nTWINE_PASSWORD={TOKEN} \\\n"
+        f"TWINE_USERNAME={username} \\\nTWINE_PASSWORD={secret} \\\n"
         f"python -m twine upload --repository-url {pypi_url} dist/*"
     )
 

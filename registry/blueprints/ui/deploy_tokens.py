@@ -15,13 +15,14 @@ from wtforms.validators import InputRequired, Optional
 
 from registry.blueprints.auth.credentials import token_key
 from registry.blueprints.auth.permits import Gate
-from registry.blueprints.ui import pagination
+from registry.blueprints.ui import commands, pagination
 from registry.blueprints.ui.forms import Form, text
 from registry.blueprints.ui.frame import pypi_url
 from registry.blueprints.ui.viewer import may, principal
 from registry.database import utcnow
 from registry.domain.access import DeployScope, Permission
 from registry.domain.accounts import deploy_tokens
+from registry.domain.packages import lists
 from registry.models import DeployToken, Group, Project
 
 _ = lazy_gettext
@@ -36,6 +37,8 @@ SCOPES = {
     DeployScope.READ_REGISTRY: _NOTHING_HERE,
     DeployScope.WRITE_REGISTRY: _NOTHING_HERE,
 }
+
+PACKAGE_SCOPES = frozenset({DeployScope.READ_PACKAGE_REGISTRY, DeployScope.WRITE_PACKAGE_REGISTRY})
 
 Page = Response | tuple[str, int]
 
@@ -131,6 +134,18 @@ def _page(namespace: Project | Group, form: DeployTokenForm, issued: tuple[Deplo
         active=pagination.page(deploy_tokens.deploy_tokens(namespace, is_active=True, now=now)),
         may_change=may("change_deploy_tokens", namespace),
         tomorrow=(now + timedelta(days=1)).date(),
-        pypi_url=pypi_url(namespace),
+        next_commands=_next_commands(namespace, *issued) if issued else {},
     )
     return page, form.status
+
+
+def _next_commands(namespace: Project | Group, token: DeployToken, secret: str) -> dict[str, str]:
+    """Return the commands that a new deploy token is for, with the token filled in: ``install`` and ``publish``."""
+    found = {}
+    if DeployScope.WRITE_PACKAGE_REGISTRY in token.scopes and isinstance(namespace, Project):
+        found["publish"] = commands.publish(pypi_url(namespace), secret, token.username)
+    if PACKAGE_SCOPES & set(token.scopes):
+        newest = lists.published_last(namespace, principal(), 1)
+        wanted = newest[0].name if newest else "<package>"
+        found["install"] = commands.install(wanted, pypi_url(namespace), secret, token.username)
+    return found

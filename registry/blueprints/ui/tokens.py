@@ -15,7 +15,7 @@ from wtforms.validators import InputRequired, Optional
 
 from registry.blueprints.auth.credentials import token_key
 from registry.blueprints.auth.permits import Gate
-from registry.blueprints.ui import pagination
+from registry.blueprints.ui import commands, pagination
 from registry.blueprints.ui.forms import Form, text
 from registry.blueprints.ui.viewer import principal, signed_in
 from registry.database import utcnow
@@ -32,6 +32,7 @@ TOKENS = "/-/user_settings/personal_access_tokens"
 USUAL_LIFETIME = timedelta(days=30)
 RECENT = 20
 # The scopes that grant something here; the API accepts GitLab's other scopes, too.
+PACKAGE_SCOPES = frozenset({Scope.API, Scope.READ_API})
 SCOPES = {
     Scope.API: _("Everything you may do: publish, install and delete packages, and the whole REST API."),
     Scope.READ_API: _("Everything you may see: install packages, and read the REST API."),
@@ -127,6 +128,7 @@ def _page(form: AccessTokenForm, issued: tuple[AccessToken, str] | None = None) 
         "ui/account/access_tokens.html",
         form=form,
         issued=issued,
+        set_token=commands.set_token(issued[1]) if issued and PACKAGE_SCOPES & set(issued[0].scopes) else "",
         feed_token=feed_tokens.feed_token(signed_in(), token_key()),
         helps=_scopes(),
         active=pagination.page(active),

@@ -14,6 +14,7 @@ from registry.domain.access import SHELL
 from registry.domain.accounts import access_tokens, deploy_tokens
 from registry.models import AccessToken, DeployToken, Role
 from tests import factories
+from tests.builders import build_wheel
 
 TOKENS = "/-/user_settings/personal_access_tokens"
 REPOSITORY = "/acme/tools/-/settings/repository"
@@ -67,6 +68,7 @@ def test_a_token_is_created_shown_once_and_works(browser_of, rest, owner):
     assert made.status_code == 200
     assert secret.startswith("glpat-")
     assert "Make sure to save it – you won't be able to access it again." in made.text
+    assert f"export REGISTRY_TOKEN='{secret}'" in made.text
     assert is_alive(rest, secret)
     assert secret not in again.html
     assert section(again, "Active")[0].startswith("laptop api")
@@ -267,7 +269,8 @@ def test_more_tokens_cost_no_more_statements(browser_of, owner, project, stateme
 
 
 @pytest.mark.parametrize(("page", "create"), [(REPOSITORY, CREATE), (GROUP_REPOSITORY, GROUP_CREATE)])
-def test_a_deploy_token_is_created_shown_once_and_works(browser_of, pip, owner, project, page, create):
+def test_a_deploy_token_is_created_shown_once_and_works(browser_of, pip, owner, group, project, page, create):
+    factories.published(project, build_wheel("demo"))
     browser = browser_of(owner)
 
     made = browser.submit(page, {"name": "servers", "scopes": "read_package_registry"}, action=create)
@@ -280,6 +283,10 @@ def test_a_deploy_token_is_created_shown_once_and_works(browser_of, pip, owner, 
     assert username.startswith("gitlab+deploy-token-")
     assert "Make sure to save it – you won't be able to access it again." in made.text
     assert pip.index(project, (username, secret)).status_code == 200
+    kind, namespace = ("groups", group) if page == GROUP_REPOSITORY else ("projects", project)
+    index = f"{username}:{secret}@localhost/api/v4/{kind}/{namespace.id}{'/-' * (kind == 'groups')}/packages/pypi"
+    assert f"pip install demo --index-url http://{index}/simple" in made.text
+    assert "twine" not in made.text, "which takes another scope"
     assert secret not in again.html
     assert section(again, "Active")[0].startswith(f"servers {username}")
 
@@ -292,6 +299,8 @@ def test_a_deploy_token_can_have_a_user_name_and_an_expiry_date(browser_of, owne
 
     token = db.session.scalars(select(DeployToken)).one()
     assert shown(made, "issued-username") == "robot"
+    assert "TWINE_USERNAME=robot" in made.text
+    assert f"TWINE_PASSWORD={shown(made)}" in made.text
     assert token.expires_at == deploy_tokens.starts_at(tomorrow)
 
 
