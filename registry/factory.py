@@ -35,8 +35,8 @@ from registry.domain.packages.about import Documents
 from registry.domain.packages.downloads import Tally
 from registry.domain.packages.readmes import Readmes
 from registry.domain.reachability import Upstream
-from registry.domain.upstream.client import PublicIndex
 from registry.domain.upstream.files import Files
+from registry.domain.upstream.late import LateIndex
 from registry.domain.upstream.pages import KeptPages
 from registry.errors import Code, DiskFull, RegistryError, Unavailable, is_disk_full
 from registry.metrics import Metrics
@@ -89,7 +89,7 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
     app.before_request(_refuse_large_body)
     database.init_app(app)
     app.extensions["upstream"] = Upstream(values["UPSTREAM_URL"], is_checked=values["UPSTREAM_CHECK"])
-    public_index = PublicIndex(
+    public_index = LateIndex(
         values["UPSTREAM_URL"],
         username=values["UPSTREAM_USERNAME"] or "",
         password=values["UPSTREAM_PASSWORD"] or "",

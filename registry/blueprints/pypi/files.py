@@ -19,7 +19,7 @@ from registry.domain.packages import index, refusals, withholding
 from registry.domain.packages.index import Cause
 from registry.domain.upstream.cached import METADATA_SUFFIX
 from registry.domain.upstream.chain import offered_file, upstream_for
-from registry.domain.upstream.client import release_in
+from registry.domain.upstream.policies.filenames import release_in
 from registry.domain.upstream.rules import rules_of
 from registry.errors import (
     InvalidParameter,

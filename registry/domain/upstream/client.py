@@ -12,23 +12,22 @@ import re
 import socket
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 from urllib.parse import urlsplit
 
-from packaging.utils import NormalizedName, canonicalize_name
-from packaging.version import Version
+from packaging.utils import NormalizedName
 from requests.auth import HTTPBasicAuth
 
 from registry.domain import listings
-from registry.domain.distributions.filenames import Kind, kind_of, release, unescaped_version, version
+from registry.domain.distributions.filenames import version
 from registry.domain.http import CHUNK_BYTES, Client, Page, Patience, ResponseError, Unanswered, origin
 from registry.domain.listings import ListedFile, ListedPage
 from registry.domain.packages import simple
 from registry.domain.packages.names import sorted_versions
 from registry.domain.packages.simple import SimpleFile, SimplePage
-from registry.domain.upstream.protocol import Incoming
+from registry.domain.upstream.policies.filenames import release_in
+from registry.domain.upstream.protocol import PAUSE_SECONDS, Answer, Incoming, IndexFailed
 from registry.errors import SourceError, UpstreamFailed
 from registry.models import NameStatus
 
@@ -38,7 +37,6 @@ PAGE_SECONDS = 10  # for all of a page
 MAX_PAGE_BYTES = 64 << 20  # 50,000 files with all that the standard has
 MAX_FILES = 60_000
 MAX_SIZE_BYTES = 1 << 50
-PAUSE_SECONDS = 10  # while an index that did not answer is not asked
 
 _NOT_MODIFIED, _ABSENT = 304, (404, 410)
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -46,31 +44,6 @@ _URL = re.compile(r"[!-~]{1,4000}")
 _ETAG = re.compile(r'(?:W/)?"[!#-~]{0,200}"')
 _PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-class IndexFailed(UpstreamFailed):
-    """The index did not deliver a page.
-
-    :param cause: for the log.
-    :param pause_seconds: how long it need not be asked again; 0 if the failure concerns only this page.
-    """
-
-    def __init__(self, cause: str, pause_seconds: int, status: int | None = None) -> None:
-        super().__init__(status)
-        self.cause, self.pause_seconds = cause, pause_seconds
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the index answered to a request for a page.
-
-    :ivar page: ``None`` if it has no such name, or if the page is unchanged.
-    :ivar etag: empty if the index states none.
-    """
-
-    page: SimplePage | None
-    etag: str = ""
-    is_unchanged: bool = False
 
 
 class PublicIndex:
@@ -249,22 +222,6 @@ def simple_page(name: NormalizedName, listed: ListedPage, gate: _Gate) -> Simple
         status=listed.status if is_known_status else NameStatus.ACTIVE.value,
         status_reason=listed.status_reason if is_known_status else "",
     )
-
-
-def release_in(filename: str) -> tuple[NormalizedName, Version] | None:
-    """Return the package name and version in the name of a wheel or an sdist; ``None`` if it is neither."""
-    kind = kind_of(filename)
-    if kind is None or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}", filename):
-        return None
-    if kind is Kind.SDIST:
-        return release(filename.removesuffix(".tar.gz").removesuffix(".zip"))
-    parts = filename.removesuffix(".whl").split("-")
-    found = _version(parts[1]) if len(parts) in (5, 6) else None
-    return None if found is None else (_normalized(parts[0]), found)
-
-
-# A page has dozens of wheels of each version.
-_normalized, _version = lru_cache(1024)(canonicalize_name), lru_cache(4096)(unescaped_version)
 
 
 def _simple_file(file: ListedFile, digest: str, gate: _Gate) -> SimpleFile:

@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, u
 
 from registry.database import changes_name, db, execute, read, transaction, utcnow
 from registry.domain.packages.simple import SimpleFile, SimplePage
-from registry.domain.upstream.client import PAUSE_SECONDS, Answer, IndexFailed, PublicIndex
+from registry.domain.upstream.protocol import PAUSE_SECONDS, Answer, IndexFailed, PageIndex
 from registry.domain.upstream.waiting import Fetches, Pauses, Places
 from registry.errors import DiskFull, UpstreamBusy, UpstreamFailed
 from registry.models import KeptPage
@@ -55,7 +55,7 @@ class KeptPages:
     :param threads: that answer requests.
     """
 
-    def __init__(self, index: PublicIndex, folder: Path, *, fresh_seconds: int, threads: int) -> None:
+    def __init__(self, index: PageIndex, folder: Path, *, fresh_seconds: int, threads: int) -> None:
         self.host = index.host
         self._index = index
         self._fresh = timedelta(seconds=fresh_seconds)

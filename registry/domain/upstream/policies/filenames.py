@@ -1,17 +1,35 @@
-"""Versions of upstream files by their names, and pages without some of their files."""
+"""Names and versions in the names of upstream files, and pages without some of their files."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 
+from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from registry.domain.distributions import filenames
 from registry.domain.packages.simple import SimpleFile, SimplePage, Withheld
 
 _SDISTS = (".tar.gz", ".zip")
+
+
+def release_in(filename: str) -> tuple[NormalizedName, Version] | None:
+    """Return the package name and version in the name of a wheel or an sdist; ``None`` if it is neither."""
+    kind = filenames.kind_of(filename)
+    if kind is None or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}", filename):
+        return None
+    if kind is filenames.Kind.SDIST:
+        return filenames.release(filename.removesuffix(".tar.gz").removesuffix(".zip"))
+    parts = filename.removesuffix(".whl").split("-")
+    found = _version(parts[1]) if len(parts) in (5, 6) else None
+    return None if found is None else (_normalized(parts[0]), found)
+
+
+# A page has dozens of wheels of each version.
+_normalized, _version = lru_cache(1024)(canonicalize_name), lru_cache(4096)(filenames.unescaped_version)
 
 
 def version_of(filename: str) -> Version | None:
