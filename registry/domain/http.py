@@ -298,6 +298,12 @@ class Client:
             self._closed.wait(seconds)
 
 
+def blocks(response: requests.Response) -> Iterator[bytes]:
+    """Yield the content of a response as it arrives, without waiting for a block to be full; not decoded."""
+    while block := response.raw.read1(CHUNK_BYTES, decode_content=False):
+        yield block
+
+
 def split(url: str) -> SplitResult:
     """Return the parts of an HTTP URL.
 

@@ -21,7 +21,7 @@ from requests.auth import HTTPBasicAuth
 
 from registry.domain import listings
 from registry.domain.distributions.filenames import version
-from registry.domain.http import CHUNK_BYTES, Client, Page, Patience, ResponseError, Unanswered, origin
+from registry.domain.http import Client, Page, Patience, ResponseError, Unanswered, blocks, origin
 from registry.domain.listings import ListedFile, ListedPage
 from registry.domain.packages import simple
 from registry.domain.packages.names import sorted_versions
@@ -120,7 +120,7 @@ class PublicIndex:
                 if size_bytes is None and not begin:
                     length = response.headers.get("Content-Length", "")
                     size_bytes = int(length) if re.fullmatch("[0-9]{1,18}", length) else None
-                yield Incoming(begin, size_bytes, response.raw.stream(CHUNK_BYTES, decode_content=False))
+                yield Incoming(begin, size_bytes, blocks(response))
         except ResponseError as error:
             raise UpstreamFailed(error.status) from error
         except SourceError as error:

@@ -199,6 +199,18 @@ def test_a_file_is_received_from_where_it_broke_off(served: StaticIndex, index: 
         pass
 
 
+def test_a_file_is_passed_on_while_it_arrives(served: StaticIndex, index: PublicIndex) -> None:
+    served.offer(SDIST)
+    path = f"/files/{SDIST.filename}"
+    rest = served.hold(path)
+
+    with index.content(f"http://{served.host}{path}") as incoming:
+        first = next(incoming.blocks)
+        rest.set()
+        assert first + b"".join(incoming.blocks) == SDIST.content
+    assert 0 < len(first) <= len(SDIST.content) // 2
+
+
 def test_credentials_go_only_to_the_index_itself(served: StaticIndex) -> None:
     files = StaticIndex()
     files.publish(SDIST)
