@@ -20,11 +20,11 @@ from registry.database.connection import is_sqlite
 from registry.database.types import Model
 
 # The parts of the generation, in the order in which a transaction raises their numbers. The number of a part is the sum
-# of its rows. The index has several, so that on PostgreSQL, a transaction takes one that no other one is changing.
+# of its rows. The last two have several, so that on PostgreSQL, a transaction takes one that no other one is changing.
 NAME_GROUPS = 256  # parts 0 to 255: the pages and files of package names
 INDEX = 256  # the lists of package names
 ACCESS = 257  # who can see what, and everything else that is not about packages
-INDEX_ROWS = 16
+ROWS = 16  # of the index, and of access
 
 Generation = tuple[int, ...]  # the numbers of all parts at one moment, by part
 
@@ -124,7 +124,7 @@ class ContentGeneration:
     def _note(self, state: object, rows: Iterable[int]) -> None:
         """Take over the numbers of all rows, in their order."""
         numbers = tuple(rows)
-        generation = (*numbers[:INDEX], sum(numbers[INDEX:-1]), numbers[-1])
+        generation = (*numbers[:INDEX], sum(numbers[INDEX:-ROWS]), sum(numbers[-ROWS:]))
         self._state = state
         if generation != self._last:
             self._last = generation

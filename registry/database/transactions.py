@@ -95,11 +95,12 @@ class Stage(enum.IntEnum):
     TOTALS = 1
     ACTIVITY = 2
     NAMES = 3
-    LISTING = 4  # finds out whether the index changes; no other transaction commits changes of the same names
-    SEARCH = 5
-    SUMMARIES = 6  # rows of names, under the same lock as those of LISTING
-    INDEX = 7
-    ACCESS = 8
+    RESERVATIONS = 4  # from here on, no other transaction commits changes of the same names
+    LISTING = 5  # finds out whether the index changes
+    SEARCH = 6
+    SUMMARIES = 7
+    INDEX = 8
+    ACCESS = 9
 
 
 class Pending(Protocol):
@@ -170,15 +171,14 @@ class _Index:
     order: ClassVar[int] = Stage.INDEX
 
     def apply(self) -> None:
-        if execute(_RAISE_FREE_NUMBER, {"of_part": INDEX}).rowcount == 0:  # wait for one
-            _raise_number(INDEX)
+        _raise_free_number(INDEX)
 
 
 class _Access:
     order: ClassVar[int] = Stage.ACCESS
 
     def apply(self) -> None:
-        _raise_number(ACCESS)
+        _raise_free_number(ACCESS)
 
 
 _candidates = content_generation.alias()
@@ -204,6 +204,11 @@ _LOCK_NUMBER = (
 
 def _raise_number(part: int) -> None:
     execute(_RAISE_NUMBER, {"of_part": part})
+
+
+def _raise_free_number(part: int) -> None:
+    if execute(_RAISE_FREE_NUMBER, {"of_part": part}).rowcount == 0:  # wait for one
+        _raise_number(part)
 
 
 def refers_to_nothing(error: IntegrityError) -> bool:

@@ -109,7 +109,8 @@ def test_a_look_returns_the_number_of_each_part_in_its_place(app: Flask) -> None
     with db.engine.begin() as connection:
         connection.execute(text("UPDATE content_generation SET number = 1000 * part + row"))
 
-    assert generation.look() == (*(1000 * part for part in range(256)), 16 * 256_000 + sum(range(16)), 257_000)
+    several = (16 * 1000 * part + sum(range(16)) for part in (INDEX, ACCESS))
+    assert generation.look() == (*(1000 * part for part in range(256)), *several)
 
 
 def test_looks_return_the_same_object_until_a_number_changes(app: Flask) -> None:

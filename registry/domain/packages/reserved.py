@@ -10,12 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from packaging.utils import canonicalize_name
 from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, func, insert, or_, select
 from sqlalchemy.orm import joinedload
 
-from registry.database import AdvisoryLock, constant, contains, db, execute, transaction, utcnow
+from registry.database import (
+    AdvisoryLock,
+    Stage,
+    at_end,
+    changes_name,
+    constant,
+    contains,
+    db,
+    execute,
+    transaction,
+    utcnow,
+)
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Permission, Principal
 from registry.domain.paging import Listing
@@ -191,12 +203,26 @@ _ADD = insert(_reserved).from_select(
 
 
 def reserve(project_id: int, normalized_name: str) -> None:
-    """Reserve a name in the top-level group of a project that publishes it, in the present transaction.
+    """Reserve a name in the top-level group of a project that publishes it, at the end of the present transaction.
 
-    Another transaction that does the same at that moment makes it fail with an ``IntegrityError``.
+    A name that is reserved by then keeps its row.
     """
-    row = {"project_id": project_id, "normalized_name": normalized_name, "skeleton": skeleton(normalized_name)}
-    execute(_ADD, {**row, "created_at": utcnow()})
+    changes_name(normalized_name)  # no other transaction reserves it from then on
+    at_end(_Reservations).names.add((project_id, normalized_name))
+
+
+class _Reservations:
+    """The names that one transaction reserves, with their projects."""
+
+    order: ClassVar[int] = Stage.RESERVATIONS
+
+    def __init__(self) -> None:
+        self.names: set[tuple[int, str]] = set()
+
+    def apply(self) -> None:
+        for project_id, name in sorted(self.names):
+            row = {"project_id": project_id, "normalized_name": name, "skeleton": skeleton(name)}
+            execute(_ADD, {**row, "created_at": utcnow()})
 
 
 def names_in(top: Namespace, search: str = "") -> Listing[ReservedName]:

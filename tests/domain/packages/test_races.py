@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import delete, event, select, text
 
-from registry.database import INDEX, db, transaction, utcnow
+from registry.database import ACCESS, INDEX, db, transaction, utcnow
 from registry.domain import namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
@@ -193,16 +193,19 @@ def test_uploads_of_two_names_do_not_wait_for_each_other(app: Flask, project: Pr
     assert factories.content_generation()[INDEX] == before[INDEX] + (0 if known else 2)
 
 
-def test_uploads_of_more_new_names_than_there_are_numbers_wait_for_one_of_them(app: Flask, project: Project) -> None:
+@pytest.mark.parametrize("part", [INDEX, ACCESS])
+def test_uploads_of_more_new_names_than_there_are_numbers_wait_for_one_of_them(
+    app: Flask, project: Project, part: int
+) -> None:
     before = factories.content_generation()
     with db.engine.begin() as connection:
-        connection.execute(text("SELECT row FROM content_generation WHERE part = :index FOR UPDATE"), {"index": INDEX})
+        connection.execute(text("SELECT row FROM content_generation WHERE part = :part FOR UPDATE"), {"part": part})
         upload = Racer(app, publish(project.id, WHEEL))
         upload.waits_or_ends()
         assert upload.outcome == ""
 
     assert upload.finish() == "done"
-    assert factories.content_generation()[INDEX] == before[INDEX] + 1
+    assert factories.content_generation()[part] == before[part] + 1
 
 
 def test_the_status_of_a_name_and_an_upload_of_another_do_not_wait_for_each_other(
