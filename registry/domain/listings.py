@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html.parser import HTMLParser
+from html import unescape
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
@@ -159,35 +159,88 @@ def _refuse_version(version: str) -> None:
         raise ValueError(version)
 
 
-class _HTML(HTMLParser):
-    """A parsed HTML page: its ``<base>``, its ``<meta>`` elements, and its anchors with their text."""
+# Everything that begins with "<" and is more than text: a comment, a declaration, or a tag up to its attributes.
+_MARKUP = re.compile(r"<(?:(?P<comment>!--)|(?P<declaration>[!?])|(?P<closing>/?)(?P<name>[a-zA-Z][^\s/>]*+))")
+# One attribute of a tag, or its end.
+_ATTRIBUTE = re.compile(
+    r"""[\s/]*+(?:(?P<end>>)|(?P<name>[^\s/>][^\s/>=]*+)"""
+    r"""(?:\s*+=\s*+(?:"(?P<double>[^"]*+)"|'(?P<single>[^']*+)'|(?P<bare>[^\s>"'][^\s>]*+)?))?+)"""
+)
+_WITHOUT_TAGS = ("script", "style", "title", "textarea")  # elements whose content has none
+
+
+class _HTML:
+    """A parsed HTML page: its ``<base>``, its ``<meta>`` elements, and its anchors with their text.
+
+    What is not closed ends the page. So each character is looked at a few times at most, whatever is on the page; the
+    parser of the standard library takes minutes for some pages of 100 KB, and holds all other threads up.
+    """
 
     def __init__(self, body: bytes, url: str) -> None:
-        super().__init__()
         self.base = url
         self.meta: dict[str, str] = {}
         self.anchors: list[dict[str, str]] = []
-        self._is_open = False
-        self.feed(body.decode("utf-8", "replace"))
-        self.close()
+        self._text: list[str] | None = None  # of the open anchor
+        self._read(body.decode("utf-8", "replace"))
+        self._close_anchor()
         _refuse_version(self.meta.get("pypi:repository-version", "1.0"))
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attrs}
+    def _read(self, page: str) -> None:
+        position = 0
+        while (at := page.find("<", position)) >= 0:
+            found = _MARKUP.match(page, at)
+            self._add_text(page[position : at if found else at + 1])
+            position = at + 1 if found is None else self._behind(page, found)
+            if not position:
+                return
+        self._add_text(page[position:])
+
+    def _behind(self, page: str, found: re.Match[str]) -> int:
+        """Read a piece of markup, and return where it ends; 0 if it does not."""
+        if found["name"] is None:
+            closing = "-->" if found["comment"] else ">"
+            end = page.find(closing, found.end())
+            return 0 if end < 0 else end + len(closing)
+        attributes: dict[str, str] = {}
+        position = found.end()
+        while (attribute := _ATTRIBUTE.match(page, position)) is not None:
+            position = attribute.end()
+            if attribute["end"]:
+                return self._behind_tag(page, found, attributes, position)
+            value = attribute["double"] or attribute["single"] or attribute["bare"] or ""
+            attributes[attribute["name"].lower()] = unescape(value)
+        return 0
+
+    def _behind_tag(self, page: str, found: re.Match[str], attributes: dict[str, str], position: int) -> int:
+        name = found["name"].lower()
+        if found["closing"]:
+            if name == "a":
+                self._close_anchor()
+            return position
+        self._open(name, attributes)
+        if name not in _WITHOUT_TAGS:
+            return position
+        end = re.compile(f"</{name}", re.IGNORECASE).search(page, position)
+        return 0 if end is None else end.start()
+
+    def _open(self, tag: str, found: dict[str, str]) -> None:
         if tag == "base" and "href" in found:
             self.base = urljoin(self.base, found["href"])
         elif tag == "meta" and "name" in found:
             self.meta[found["name"].lower()] = found.get("content", "")
         elif tag == "a" and "href" in found:
-            self.anchors.append(found | {"text": ""})
-            self._is_open = True
+            self._close_anchor()
+            self.anchors.append(found)
+            self._text = []
 
-    def handle_endtag(self, tag: str) -> None:
-        self._is_open = self._is_open and tag != "a"
+    def _add_text(self, text: str) -> None:
+        if self._text is not None and text:
+            self._text.append(text)
 
-    def handle_data(self, data: str) -> None:
-        if self._is_open:
-            self.anchors[-1]["text"] += data
+    def _close_anchor(self) -> None:
+        if self._text is not None:
+            self.anchors[-1]["text"] = unescape("".join(self._text))
+            self._text = None
 
 
 def _html_names(body: bytes, url: str) -> dict[str, str]:

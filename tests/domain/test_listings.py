@@ -1,0 +1,36 @@
+"""HTML pages of other indexes, written by hand, by programs, and by attackers."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from registry.domain.listings import read_page
+
+URL = "https://index.test/simple/demo/"
+PIECES = ("<a ", "<a href=x>xxxxxxxx<b>", "<![", "<!--", "</", "<?", "<a x=' ", "<a x   ", "<script>", "<", "&#")
+
+
+def test_an_html_page_is_read_in_any_spelling() -> None:
+    page = """<!DOCTYPE html><!-- <a href="no.zip"> --><base href="/files/"><META name='PyPI:repository-version'
+        content="1.1"><script>"<a href=no.zip>"</script><p title="a > b">1 < 2
+        <A data-requires-python="&gt;=3.9" HREF = 'demo-1.0.tar.gz#sha256=00' data-yanked>demo <b>1.0</b></A>
+        <a href=demo-2.0.tar.gz>demo</a><br/><a href="demo-3.0.tar.gz"""
+
+    files = read_page(page.encode(), "text/html", URL, "demo").files
+
+    assert [(file.url, file.requires_python, file.yanked_reason) for file in files] == [
+        ("https://index.test/files/demo-1.0.tar.gz", ">=3.9", ""),
+        ("https://index.test/files/demo-2.0.tar.gz", "", None),
+    ]
+    assert files[0].digests == {"sha256": "00"}
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_no_html_page_takes_longer_than_its_size_requires(piece: str) -> None:
+    began_at = time.process_time()
+
+    read_page(piece.encode() * 20_000, "text/html", URL, "demo")
+
+    assert time.process_time() - began_at < 2  # the parser of the standard library takes 50 seconds for some of them
