@@ -402,6 +402,8 @@ def _whole(response: requests.Response, max_bytes: int) -> bytes:
             body += chunk if unpacker is None else unpacker.decompress(chunk, max_bytes + 1 - len(body))
             if len(body) > max_bytes:
                 raise SourceError(f"the page is larger than {max_bytes} bytes")
+            if unpacker is not None and unpacker.unused_data:  # which would be kept, and copied with each piece
+                raise SourceError("the response goes on behind its end")
     except zlib.error as error:
         raise SourceError("the response is damaged") from error
     if unpacker is not None and not unpacker.eof:

@@ -129,6 +129,10 @@ def bomb(served: StaticIndex, _monkeypatch: pytest.MonkeyPatch) -> None:
     served.put("demo/", gzip.compress(bytes(client.MAX_PAGE_BYTES + 1)), JSON, Content_Encoding="gzip")
 
 
+def endless(served: StaticIndex, _monkeypatch: pytest.MonkeyPatch) -> None:
+    served.put("demo/", gzip.compress(b"<a>") + bytes(1), "text/html", Content_Encoding="gzip")
+
+
 def too_many(served: StaticIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "MAX_FILES", 1)
     served.publish(WHEEL, SDIST)
@@ -157,7 +161,7 @@ def broken(served: StaticIndex, _monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("act", "pause_seconds"),
-    [(bomb, 0), (too_many, 0), (elsewhere, 0), (malformed, 0), (cut, 10), (limited, 77), (broken, 10)],
+    [(bomb, 0), (endless, 0), (too_many, 0), (elsewhere, 0), (malformed, 0), (cut, 10), (limited, 77), (broken, 10)],
 )
 def test_a_page_that_cannot_be_used_is_a_failure_after_one_request(
     served: StaticIndex, index: PublicIndex, monkeypatch: pytest.MonkeyPatch, act, pause_seconds: int
