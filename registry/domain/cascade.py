@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import EllipsisType
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, bindparam, select, update
 
 from registry.database import AdvisoryLock, db, transaction
 from registry.domain import access, audit, namespaces
@@ -199,21 +200,30 @@ def levels(group_id: int, *settings: CascadingSetting[Any]) -> list[Level]:
 
 def levels_of(namespace_ids: Iterable[int], *settings: CascadingSetting[Any]) -> Mapping[int, list[Level]]:
     """Return the groups from the top to each of these groups or projects, like ``levels``, in one statement."""
-    columns = [
-        getattr(GroupPackageSettings, name) for setting in settings for name in (setting.name, setting.lock_name)
-    ]
-    rows = db.session.execute(
-        select(Ancestry.namespace_id, Ancestry.ancestor_id, Namespace.full_path, *columns)
-        .join(Namespace, Namespace.id == Ancestry.ancestor_id)
-        .outerjoin(GroupPackageSettings, GroupPackageSettings.group_id == Ancestry.ancestor_id)
-        .where(Ancestry.namespace_id.in_(set(namespace_ids)), Namespace.kind == "group")
-        .order_by(Ancestry.namespace_id, Ancestry.distance.desc())
-    )
+    names = tuple(name for setting in settings for name in (setting.name, setting.lock_name))
+    rows = db.session.execute(_levels_with(names), {"namespace_ids": list(set(namespace_ids))})
     found: defaultdict[int, list[Level]] = defaultdict(list)
     for row in rows:
         level = Level(row.ancestor_id, row.full_path, cast(Mapping[str, Any], row._mapping))
         found[row.namespace_id].append(level)
     return found
+
+
+@lru_cache(maxsize=32)
+def _levels_with(names: tuple[str, ...]) -> Select[tuple[Any, ...]]:
+    """Return the statement of ``levels_of``, whose dozens of columns take longer to build than to read."""
+    return (
+        select(
+            Ancestry.namespace_id,
+            Ancestry.ancestor_id,
+            Namespace.full_path,
+            *(getattr(GroupPackageSettings, name) for name in names),
+        )
+        .join(Namespace, Namespace.id == Ancestry.ancestor_id)
+        .outerjoin(GroupPackageSettings, GroupPackageSettings.group_id == Ancestry.ancestor_id)
+        .where(Ancestry.namespace_id.in_(bindparam("namespace_ids", expanding=True)), Namespace.kind == "group")
+        .order_by(Ancestry.namespace_id, Ancestry.distance.desc())
+    )
 
 
 def _without_repetition(standing: Standing[Value], value: Value | None) -> Value | None:

@@ -61,6 +61,8 @@ _LEFT_RAW = "+!"
 
 OUTDATED = '110 - "Response is Stale"'  # RFC 7234, section 5.5.1
 
+_LACKS_NAME = "registry.lacks_package_name"  # in the environ of a request whose namespace was searched for the name
+
 LONGEST_KEPT = 1000  # characters of headers whose meaning is kept
 
 _compressed_pages = CompressedPages()
@@ -120,6 +122,8 @@ def _index(namespace: Namespace) -> Response:
 
 def _page(namespace: Namespace, name: str) -> Response:
     _refuse_traversal(name)
+    if _LACKS_NAME in request.environ:  # the caller's admission was kept, so the search was made in front of Flask
+        return _elsewhere(namespace, name)
     return page_response(namespace, name, current_principal(), request) or _elsewhere(namespace, name)
 
 
@@ -131,7 +135,10 @@ def page_response(namespace: Namespace, name: str, principal: Principal, request
     normalized_name = canonicalize_name(name)
     depends_on_name(request.environ, normalized_name)
     page = index.simple_page(namespace, normalized_name, _file_url(namespace, request.environ), principal)
-    return None if page is None else _rendered(page, principal, request)
+    if page is None:
+        request.environ[_LACKS_NAME] = True
+        return None
+    return _rendered(page, principal, request)
 
 
 def _file_url(namespace: Namespace, environ: WSGIEnvironment) -> FileURL:

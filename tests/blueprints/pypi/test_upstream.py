@@ -171,6 +171,22 @@ def test_a_warm_page_is_a_kept_answer_that_costs_no_statement(
     assert len(upstream.requests) == 1
 
 
+def test_nothing_is_looked_up_twice_for_a_name_that_is_not_here(
+    pip: Pip, project: Project, token, upstream: StaticIndex, statements: list[str]
+):
+    pip.simple_page(project, "absent", token)  # the caller is admitted
+
+    for mode, most in ((UpstreamMode.REDIRECT, 7), (UpstreamMode.CACHE, 13)):
+        InstanceSettings.current().pypi_upstream_mode = mode
+        factories.commit()
+        pip.simple_page(project, f"before-{mode}", token)
+        db.session.remove()
+        del statements[:]
+        assert pip.simple_page(project, f"other-{mode}", token).status_code in (302, 404)
+        looked_up = [statement for statement in statements if statement.startswith("SELECT packages.name")]
+        assert (len(looked_up), len(statements) <= most) == (1, True), statements
+
+
 def test_a_client_that_wants_no_cached_answer_has_the_index_asked(
     app: Flask, pip: Pip, project: Project, token, upstream: StaticIndex, monkeypatch: pytest.MonkeyPatch
 ):
