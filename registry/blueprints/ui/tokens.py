@@ -17,14 +17,16 @@ from registry.blueprints.auth.credentials import token_key
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import commands, pagination
 from registry.blueprints.ui.forms import Form, text
-from registry.blueprints.ui.viewer import principal, signed_in
+from registry.blueprints.ui.frame import pypi_url
+from registry.blueprints.ui.viewer import may, principal, signed_in
 from registry.database import utcnow
-from registry.domain import paging
+from registry.domain import namespaces, paging
 from registry.domain.access import Permission, Scope
 from registry.domain.accounts import access_tokens as tokens
 from registry.domain.accounts import feed_tokens
 from registry.domain.accounts.access_tokens import AccessTokenFilter
-from registry.models import AccessToken
+from registry.errors import NotFound
+from registry.models import AccessToken, Project
 
 _ = lazy_gettext
 
@@ -57,7 +59,10 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route(TOKENS, methods=["GET", "POST"])
     @gate(Permission.USE_API)
     def access_tokens() -> Page:
-        """Show the user's tokens and a form, prefilled with ``?name=``, ``?description=``, and ``?scopes=``."""
+        """Show the user's tokens and a form, prefilled with ``?name=``, ``?description=``, and ``?scopes=``.
+
+        With ``?project=`` and the path of a project, the page leads back to it, and shows how to publish to it.
+        """
         form = _form()
         if form.validate_on_submit():
             with form.refusals():
@@ -124,11 +129,15 @@ def _page(form: AccessTokenForm, issued: tuple[AccessToken, str] | None = None) 
     inactive = tokens.access_tokens(
         AccessTokenFilter(user_id=own, is_active=False, order_by="created_at", descending=True), by=principal(), now=now
     )
+    project = _project()
+    publishes = project is not None and issued is not None and Scope.API in issued[0].scopes
     page = render_template(
         "ui/account/access_tokens.html",
         form=form,
         issued=issued,
-        set_token=commands.set_token(issued[1]) if issued and PACKAGE_SCOPES & set(issued[0].scopes) else "",
+        project=project,
+        publishes=publishes,
+        next_command=_next_command(*issued, project if publishes else None) if issued else "",
         feed_token=feed_tokens.feed_token(signed_in(), token_key()),
         helps=_scopes(),
         active=pagination.page(active),
@@ -137,6 +146,22 @@ def _page(form: AccessTokenForm, issued: tuple[AccessToken, str] | None = None) 
         tomorrow=(now + timedelta(days=1)).date(),
     )
     return page, form.status
+
+
+def _project() -> Project | None:
+    """Return the project in ``?project=``, if the user can publish to it."""
+    try:
+        project = namespaces.by_path(request.args.get("project", ""), Project)
+    except NotFound:
+        return None
+    return project if may("create_package", project) else None
+
+
+def _next_command(token: AccessToken, secret: str, project: Project | None) -> str:
+    """Return the command that a new token is for, with the token filled in: to publish, or to use it for installs."""
+    if project is not None:
+        return commands.publish(pypi_url(project), secret)
+    return commands.set_token(secret) if PACKAGE_SCOPES & set(token.scopes) else ""
 
 
 def _form(*, empty: bool = False) -> AccessTokenForm:

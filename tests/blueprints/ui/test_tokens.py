@@ -107,6 +107,26 @@ def test_the_address_fills_in_the_form(browser_of, owner):
     assert checked == ["read_api", "read_user"]
 
 
+def test_an_empty_project_leads_to_a_token_and_back(browser_of, owner, project):
+    foreign = factories.project("secret")
+    browser = browser_of(owner)
+    home = browser.get("/acme/tools")
+    link = next(link for link in home.links if link.startswith(f"{TOKENS}?"))
+    action = f"{TOKENS}?project=acme/tools"
+    form = browser.get(link)
+
+    made = browser.submit(link, action=action)
+
+    assert form.fields(action)["name"] == "Publish to acme/tools"
+    assert found_token(owner).scopes == ["api"]
+    assert f"TWINE_PASSWORD={shown(made)}" in made.text
+    assert f"/api/v4/projects/{project.id}/packages/pypi" in made.text
+    assert "/acme/tools" in made.links
+    assert not [
+        link for link in browser.get(f"{TOKENS}?project={foreign.full_path}").links if foreign.full_path in link
+    ]
+
+
 def test_the_old_address_leads_to_the_new_one_with_all_it_asks_for(browser_of, owner):
     answer = browser_of(owner).get("/-/profile/personal_access_tokens?name=pip&scopes=api&_external=1")
 
