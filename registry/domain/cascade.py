@@ -60,6 +60,11 @@ class Standing(Generic[Value]):
     def is_locked(self) -> bool:
         return self.locked_by is not None
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether the effective value comes from above the group."""
+        return self.is_locked or self.value is None
+
 
 @dataclass(frozen=True)
 class CascadingSetting(Generic[Value]):
@@ -92,11 +97,17 @@ class CascadingSetting(Generic[Value]):
 
     def value_in(self, namespace: Namespace) -> Value:
         """Return the effective value in a group, or for a project in its direct parent group."""
+        value, _ = self.decision_in(namespace)
+        return value
+
+    def decision_in(self, namespace: Namespace) -> tuple[Value, int | str]:
+        """Return the same with its source: a group's ID or ``"instance"``."""
         group_id = namespace.id if isinstance(namespace, Group) else namespace.parent_id
         settings = InstanceSettings.current()
         if group_id is None:
-            return cast(Value, getattr(settings, self.name))
-        return self.standing(settings, levels(group_id, self), group_id).effective
+            return cast(Value, getattr(settings, self.name)), INSTANCE
+        standing = self.standing(settings, levels(group_id, self), group_id)
+        return standing.effective, standing.inherited_from if standing.is_inherited else group_id
 
     def change(
         self,

@@ -25,10 +25,11 @@ from registry.blueprints.ui.forms import (
     where_to_create,
 )
 from registry.blueprints.ui.frame import namespace_url, pypi_url
-from registry.blueprints.ui.viewer import may, principal, signed_in, viewer
-from registry.domain import access, forwarding, namespaces, paging
+from registry.blueprints.ui.viewer import may, principal, signed_in, viewer, visible_group
+from registry.domain import access, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.accounts import users
+from registry.domain.cascade import FORWARDING
 from registry.domain.namespaces import NamespaceChanges, NamespaceFilter
 from registry.domain.packages import lists
 from registry.domain.packages.lists import PackageFilter
@@ -195,13 +196,16 @@ def _project_home(project: Project) -> str:
     if may("read_package", project):
         packages = lists.packages(project, principal(), PackageFilter())
         recent = paging.page(lists.ordered(packages, "created_at", descending=True), 1, RECENT)
+    forwards, decided_by = FORWARDING.decision_in(project)
     return render_template(
         "ui/namespaces/project.html",
         namespace=project,
         project=project,
         recent=recent,
         size_bytes=lists.storage_bytes(project) if may("read_statistics", project) else None,
-        forwards=forwarding.forwards(project),
+        forwards=forwards,
+        decided_by=decided_by,
+        decider=visible_group(decided_by),
         build_command=commands.build(),
         publish_command=commands.publish(pypi_url(project)),
         pypirc=commands.pypirc(pypi_url(project)),

@@ -16,9 +16,9 @@ from registry.blueprints.ui import pagination
 from registry.blueprints.ui.exception_forms import ExceptionForm
 from registry.blueprints.ui.forms import Form, RegistryAccessForm, text
 from registry.blueprints.ui.setting_forms import field_of, form_of, sent_value, shown_value
-from registry.blueprints.ui.viewer import principal
+from registry.blueprints.ui.viewer import principal, visible_group
 from registry.blueprints.ui.wording import role_name
-from registry.domain import access, forwarding, namespaces
+from registry.domain import access, namespaces
 from registry.domain.access import Permission
 from registry.domain.cascade import FORWARDING, JOB_ALLOWLISTS, PUBLIC_INDEX, CascadingSetting, Standing
 from registry.domain.instance import SETTINGS_BY_NAME
@@ -292,8 +292,8 @@ def _group_page(group: Group, sent: Form | None = None) -> Page:
         return {
             "standing": standing,
             "form": sent if isinstance(sent, kind) else kind.of(standing, formdata=None),
-            "source": _visible_group(standing.inherited_from),
-            "locker": _visible_group(standing.locked_by),
+            "source": visible_group(standing.inherited_from),
+            "locker": visible_group(standing.locked_by),
         }
 
     page = render_template(
@@ -316,16 +316,11 @@ def _reserved_names_page(group: Group) -> Page:
     return render_template("ui/settings/reserved_names.html", namespace=group, found=found, text=search, used=used), 200
 
 
-def _visible_group(source: int | str | None) -> Group | None:
-    """Return the group that is the source of the setting, if it is a group and visible to the viewer."""
-    return namespaces.visible_group(source, principal()) if isinstance(source, int) else None
-
-
 def _project_page(
     project: Project, *, access_form: RegistryAccessForm | None = None, rule_form: ProtectionRuleForm | None = None
 ) -> Page:
     sent = access_form or rule_form
-    parent = namespaces.by_id(project.parent_id or 0)
+    forwards, decided_by = FORWARDING.decision_in(project)
     page = render_template(
         "ui/settings/project.html",
         namespace=project,
@@ -335,8 +330,9 @@ def _project_page(
         remarks_form=RemarksForm.of(project, formdata=None),
         rules=protection.protection_rules(project),
         anyone_may_pull_is_offered=access.anyone_may_pull() and namespaces.can_open_registry(project, principal()),
-        forwards=forwarding.forwards(project),
-        group=parent if isinstance(parent, Group) else None,
+        forwards=forwards,
+        decided_by=decided_by,
+        decider=visible_group(decided_by),
     )
     return page, 200 if sent is None else sent.status
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import g
 
 from registry.blueprints.auth.credentials import session_principal
-from registry.domain import access
+from registry.domain import access, namespaces
 from registry.domain.access import Permission, Principal
-from registry.models import Namespace, Role, User
+from registry.models import Group, Namespace, Role, User
 
 
 def principal() -> Principal:
@@ -35,6 +35,11 @@ def may(permission: str, namespace: Namespace | None = None) -> bool:
     wanted = Permission(permission)
     g.principal = access.load_role_for(principal(), wanted, namespace)  # pages ask often
     return access.allowed(principal(), wanted, namespace)
+
+
+def visible_group(source: int | str | None) -> Group | None:
+    """Return the group with this ID, if the viewer can see it; ``None`` for other sources of a setting."""
+    return namespaces.visible_group(source, principal()) if isinstance(source, int) else None
 
 
 def role_in(namespace: Namespace) -> Role:

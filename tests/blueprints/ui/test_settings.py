@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +14,7 @@ from registry.domain.packages import protection
 from registry.domain.upstream import exceptions
 from registry.models import Group, JobStatus, Project, RegistryAccess, Role, Visibility
 from tests import factories
+from tests.builders import build_wheel
 
 GROUP = "/groups/acme/-/settings/packages_and_registries"
 PROJECT = "/acme/tools/-/settings/packages_and_registries"
@@ -339,6 +341,28 @@ def test_a_project_shows_how_unknown_names_are_answered(browser_of, owner, maint
     assert state(for_owner).startswith("Requests are not forwarded. Decided in the group Acme.")
     assert f"{GROUP}#packages-forwarding-settings" in for_owner.links
     assert f"{GROUP}#packages-forwarding-settings" not in for_maintainer.links
+
+
+def test_a_project_names_where_forwarding_is_decided(browser_of, owner, group, demo):
+    inner = factories.group("inner", parent=group)
+    below = factories.project("below", parent=inner)
+    factories.published(below, build_wheel("other"))
+    browser = browser_of(owner)
+
+    def decided():
+        pages = [
+            browser.get(path).text
+            for path in ("/acme/inner/below", "/acme/inner/below/-/settings/packages_and_registries")
+        ]
+        return [re.search(r"Decided in (the settings of the instance|the group [^.]*)\.", text)[1] for text in pages]
+
+    assert decided() == ["the settings of the instance"] * 2
+    forwarding.change_forwarding(group, value=False, by=SHELL)
+    assert decided() == ["the group Acme"] * 2
+    forwarding.change_forwarding(inner, value=True, by=SHELL)
+    assert decided() == ["the group Acme / Inner"] * 2
+    forwarding.change_forwarding(group, lock=True, by=SHELL)
+    assert decided() == ["the group Acme"] * 2
 
 
 def test_a_rule_is_added_changed_and_deleted(browser_of, maintainer, project):
