@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.client import responses
+from http.client import HTTPException, responses
 from http.cookiejar import DefaultCookiePolicy
 from threading import Event, Timer
 from typing import Any, Protocol, TypeVar
@@ -366,9 +366,17 @@ def _guarded_pools(gatekeeper: Gatekeeper) -> dict[str, Any]:
         def _new_conn(self) -> socket.socket:
             return _admitted(super()._new_conn(), self.host)
 
+        def getresponse(self) -> Any:
+            with _in_time(self.sock):
+                return super().getresponse()
+
     class SecureConnection(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
             return _admitted(super()._new_conn(), self.host)
+
+        def getresponse(self) -> Any:
+            with _in_time(self.sock):
+                return super().getresponse()
 
     def _admitted(connection: socket.socket, host: str) -> socket.socket:
         try:
@@ -385,6 +393,33 @@ def _guarded_pools(gatekeeper: Gatekeeper) -> dict[str, Any]:
         ConnectionCls = SecureConnection
 
     return {"http": Pool, "https": SecurePool}
+
+
+@contextmanager
+def _in_time(connection: Any) -> Iterator[None]:
+    """Have the head of a response arrive within the time that a single piece of it may take.
+
+    :raises TimeoutError: it does not.
+    """
+    expired = Event()
+    timer = Timer(connection.gettimeout(), _expire_head, [expired, connection])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, HTTPException):
+        if not expired.is_set():
+            raise
+    finally:
+        timer.cancel()
+    if expired.is_set():  # a head that was cut looks complete
+        raise TimeoutError
+
+
+def _expire_head(expired: Event, connection: socket.socket) -> None:
+    expired.set()
+    with suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)  # that of TLS would wait for the other side
 
 
 def _whole(response: requests.Response, max_bytes: int) -> bytes:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -187,6 +190,30 @@ def test_a_slow_index_is_not_waited_for(
 
     with pytest.raises(IndexFailed):
         index.page(DEMO)
+
+
+def test_a_head_that_drips_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "FIRST_BYTE_SECONDS", 0.3)
+
+    def drip() -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.recv(10_000)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            for _ in range(100):
+                connection.sendall(b"X: y\r\n")
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        began_at = time.monotonic()
+        with pytest.raises(IndexFailed):
+            PublicIndex(f"http://127.0.0.1:{server.getsockname()[1]}/simple/").page(DEMO)
+        took = time.monotonic() - began_at
+        thread.join()
+
+    assert took < 2  # of the five seconds that the head takes
 
 
 def test_a_file_is_received_from_where_it_broke_off(served: StaticIndex, index: PublicIndex) -> None:
