@@ -39,7 +39,7 @@ def a_record(**fields: Any) -> logging.LogRecord:
     [
         {},
         {"path": "/100%25/%s/%d", "user_agent": 'a "quoted" %s agent\\'},
-        {"path": "/simple/?private_token=glpat-abc", "user_agent": "Basic c2VjcmV0"},
+        {"path": "/simple/?private_token=glpat-abc&feed%5ftoken=glft-abc", "user_agent": "Basic c2VjcmV0"},
         {"user_agent": "0.1 127.0.0.1 00000000000000000000000000000000"},
         {"principal": "100% olivia (sudo by root)"},
         {"path": "1970-01-01 00:00:00,000", "user_agent": "1970-01-01T00:00:00.000+00:00"},
@@ -57,6 +57,7 @@ def test_a_repeated_record_has_the_line_of_any_other(formatter: logs.Formatter, 
         assert formatter.format(again) == formatter.format(other)
         assert vars(again) | {"relativeCreated": 0} == vars(other) | {"relativeCreated": 0}
         assert "glpat-abc" not in formatter.format(again)
+        assert "glft-abc" not in formatter.format(again)
         assert "c2VjcmV0" not in formatter.format(again)
 
 
