@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, current_app, flash, redirect, render_template, request
 from flask_babel import gettext, lazy_gettext
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 from werkzeug.wrappers import Response
 from wtforms import StringField
 
@@ -91,7 +91,7 @@ def _explained(namespace: Project | Group, form: AskForm) -> Explanation | None:
     if form.version.data:
         try:
             version = Version(text(form.version))
-        except InvalidVersion:
+        except ValueError:  # also of a number with too many digits
             form.refuse("version", gettext("This is not a valid version."))
             return None
     pages = current_app.extensions["upstream_pages"]

@@ -68,6 +68,7 @@ def test_only_owners_add_exceptions_there(browser_of, group, project):
         ("", 200, "Minimum age of files in days"),
         ("?name=no%20name", 422, "This is not a valid package name."),
         ("?name=young&version=x", 422, "This is not a valid version."),
+        (f"?name=young&version={'1' * 5000}", 422, "This is not a valid version."),
         ("?name=absent", 200, "absent is neither here nor in the public index."),
         ("?name=own", 200, "own comes from the projects here."),
         ("?name=broken", 422, "The public index does not answer. Try again later."),
