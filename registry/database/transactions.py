@@ -225,14 +225,16 @@ def _codes(error: DBAPIError) -> set[object]:
     return {getattr(error.orig, name, None) for name in ("sqlite_errorname", "sqlstate")}
 
 
-def lock(record: Model, *attributes: str) -> None:
+def lock(record: Model, *attributes: str, referable: bool = False) -> None:
     """Reload a record, or some of its attributes, and lock its row until the transaction ends.
 
+    :param referable: let other transactions refer to the row in the meantime.
     :raises RecordNotFound: the record was deleted in the meantime.
     """
     try:
         # Lock rows of this table only, as PostgreSQL would otherwise also lock rows of joined tables.
-        db.session.refresh(record, attributes or None, with_for_update={"of": type(record)})
+        how = {"of": type(record), "key_share": referable}
+        db.session.refresh(record, attributes or None, with_for_update=how)
     except InvalidRequestError as error:
         raise RecordNotFound from error
 

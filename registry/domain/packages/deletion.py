@@ -31,7 +31,7 @@ def delete_package(package: Package, project: Project, *, by: Principal, release
         _releasing([(project, package.normalized_name)], release_name, by),
         transaction(lock=AdvisoryLock.TREE, shared=True, changes_answers=False) as session,
     ):
-        lock(package)
+        lock(package, referable=True)
         if package.status is PackageStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
         package.status = PackageStatus.PENDING_DESTRUCTION
@@ -54,7 +54,7 @@ def delete_file(file: PackageFile, package: Package, project: Project, *, by: Pr
     """
     refuse_delete_protected(project, package.name, by)
     with transaction(lock=AdvisoryLock.TREE, shared=True, changes_answers=False):
-        lock(package, "status")  # uploads to it and counts of its downloads wait
+        lock(package, "status", referable=True)  # uploads to it and counts of its downloads wait
         lock(file, "status")
         if file.status is FileStatus.PENDING_DESTRUCTION:
             raise RecordNotFound

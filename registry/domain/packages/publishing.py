@@ -114,7 +114,9 @@ _LIVE_FILE = select(_files.c.id, _files.c.sha256).where(_IS_LIVE_FILE)
 _LIVE_PACKAGE = (
     select(_packages.c.id, _packages.c.created_at, _packages.c.summary)
     .where(_IS_LIVE_PACKAGE)
-    .with_for_update()  # waits for a concurrent deletion, after which a new package is created
+    # Waits for a concurrent deletion, after which a new package is created, but does not delay a row of the name that
+    # refers to this version.
+    .with_for_update(key_share=True)
 )
 _STANDING = (
     select(

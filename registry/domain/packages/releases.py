@@ -59,7 +59,8 @@ def unyank_file(file: PackageFile, package: Package, project: Project, *, by: au
 def _mark_version(package: Package, project: Project, reason: str | None, by: audit.Author) -> None:
     """Yank or unyank all files of a package; shares ``AdvisoryLock.TREE``, so that the project is not deleted."""
     with transaction(lock=AdvisoryLock.TREE, shared=True, changes_answers=False) as session:
-        lock(package, "status")  # concurrent uploads wait, and their files are then yanked like the others
+        # Concurrent uploads wait, and their files are then yanked like the others.
+        lock(package, "status", referable=True)
         if package.status is PackageStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
         files = session.scalars(

@@ -25,6 +25,7 @@ from registry.models import (
     AuditEvent,
     Group,
     NameStatus,
+    NameSummary,
     Package,
     PackageFile,
     PackageName,
@@ -42,6 +43,7 @@ from tests.races import Act, Racer, at_once, meanwhile, race
 
 pytestmark = pytest.mark.postgresql
 WHEEL, SDIST = build_wheel(), build_sdist()
+PACKAGE_IS_LOCKED = "FROM packages .* FOR (NO KEY )?UPDATE"
 
 
 @pytest.fixture
@@ -122,6 +124,18 @@ def test_a_package_stays_that_gets_a_file_while_its_last_one_is_deleted(
     assert race(app, publish(project.id, SDIST), delete_files(wheel.id)) == ("done", "done")
 
     assert live_files() == [SDIST.filename]
+
+
+def test_the_latest_version_is_deleted_while_a_file_is_published_to_the_one_before(
+    app: Flask, project: Project, wheel: PackageFile
+) -> None:
+    """The deletion makes the row of the name refer to the version that the upload has locked."""
+    latest = factories.published(project, build_wheel(version="2.0"))
+
+    outcomes = race(app, publish(project.id, SDIST), delete_package(latest.id), after=PACKAGE_IS_LOCKED)
+
+    assert outcomes == ("done", "done")
+    assert db.session.scalars(select(NameSummary.latest_id)).all() == [wheel.package_id]
 
 
 def test_a_file_that_is_published_while_its_version_is_yanked_is_yanked_too(
@@ -391,7 +405,7 @@ def delete_project(project_id: int) -> Act:
 def test_a_project_is_deleted_when_changes_of_its_packages_have_ended(
     app: Flask, wheel: PackageFile, act: Callable[[int], Act], first_row: str
 ) -> None:
-    is_locked = rf"FROM {first_row} .* FOR UPDATE"
+    is_locked = rf"FROM {first_row} .* FOR (NO KEY )?UPDATE"
 
     assert race(app, act(wheel.id), delete_project(wheel.project_id), after=is_locked) == ("done", "done")
 
@@ -405,7 +419,7 @@ def test_a_project_is_deleted_when_the_status_of_one_of_its_names_is_set(app: Fl
 def test_a_project_is_deleted_when_an_upload_to_one_of_its_packages_has_ended(app: Flask, wheel: PackageFile) -> None:
     upload = publish(wheel.project_id, SDIST)
 
-    assert race(app, upload, delete_project(wheel.project_id), after="FROM packages .* FOR UPDATE") == ("done", "done")
+    assert race(app, upload, delete_project(wheel.project_id), after=PACKAGE_IS_LOCKED) == ("done", "done")
 
 
 def test_a_user_is_deleted_when_an_upload_to_one_of_their_packages_has_ended(
@@ -422,7 +436,7 @@ def test_a_user_is_deleted_when_an_upload_to_one_of_their_packages_has_ended(
 
     publish_as_developer(WHEEL)
 
-    outcomes = race(app, lambda: publish_as_developer(SDIST), delete_user, after="FROM packages .* FOR UPDATE")
+    outcomes = race(app, lambda: publish_as_developer(SDIST), delete_user, after=PACKAGE_IS_LOCKED)
 
     assert outcomes == ("done", "done")
 
@@ -451,7 +465,7 @@ def test_packages_that_are_deleted_in_any_order_are_locked_in_one(app: Flask, pr
 
     forth, back = delete_in_order(ids), delete_in_order(ids[::-1])
 
-    assert race(app, forth, back, after="FROM packages .* FOR UPDATE") == ("done", "RecordNotFound")
+    assert race(app, forth, back, after=PACKAGE_IS_LOCKED) == ("done", "RecordNotFound")
 
 
 def test_packages_are_deleted_while_a_file_is_published_to_one_of_them(app: Flask, project: Project) -> None:
@@ -471,7 +485,7 @@ def test_a_package_is_deleted_while_its_downloads_are_counted(app: Flask, wheel:
     tally = Tally()
     tally.note(wheel.id)
 
-    outcomes = race(app, delete_package(wheel.id), tally.flush, after="FROM packages .* FOR UPDATE")
+    outcomes = race(app, delete_package(wheel.id), tally.flush, after=PACKAGE_IS_LOCKED)
 
     assert outcomes == ("done", "done")
 
