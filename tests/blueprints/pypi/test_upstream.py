@@ -176,7 +176,7 @@ def test_nothing_is_looked_up_twice_for_a_name_that_is_not_here(
 ):
     pip.simple_page(project, "absent", token)  # the caller is admitted
 
-    for mode, most in ((UpstreamMode.REDIRECT, 7), (UpstreamMode.CACHE, 13)):
+    for mode, most in ((UpstreamMode.REDIRECT, 5), (UpstreamMode.CACHE, 11)):
         InstanceSettings.current().pypi_upstream_mode = mode
         factories.commit()
         pip.simple_page(project, f"before-{mode}", token)
