@@ -37,6 +37,7 @@ from tests.benchmarks import (
     bench_statements,
     bench_stores,
     bench_uploads,
+    bench_upstream,
     bench_workers,
     goals,
     load,
@@ -49,7 +50,7 @@ MIB = 1 << 20
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PARTS = (
     "requests", "mixed", "workers", "uploads", "peers", "resolution", "large-file", "start", "stores", "scale",
-    "statements", "pages", "search", "bad-clients", "memory",
+    "statements", "pages", "search", "upstream", "bad-clients", "memory",
 )  # fmt: skip
 
 SHARED_PROCESSORS = (
@@ -124,6 +125,10 @@ class Bench:
 
     def search(self) -> Iterator[str]:
         yield self._table(bench_search.HEADING, bench_search.run(self.folder))
+
+    def upstream(self) -> Iterator[str]:
+        seconds = min(1, self.options.seconds)
+        yield self._table(bench_upstream.HEADING, bench_upstream.run(self.folder, seconds))
 
     def bad_clients(self) -> Iterator[str]:
         answers: list[tuple[str, ...]] = []

@@ -40,18 +40,18 @@ def run(server: RunningServer, folder: Path) -> Iterator[tuple[str, ...]]:
     if program is None:
         raise Unavailable("uv is not installed")
     project = server.project()
-    project.publish(*_dependent_wheels())
+    project.publish(*dependent_wheels())
     ours = project.index_url(server.root_token)
     with _static(project, folder / "nginx") as static:
-        _seconds(program, static, folder), _seconds(program, ours, folder)  # the files are read once
+        seconds(program, static, folder), seconds(program, ours, folder)  # the files are read once
         rounds = []
         for number in range(ROUNDS):
             project.publish(*(build_wheel(f"resolved{package}", f"0.{number}") for package in range(PACKAGES)))
-            all_changed, hot = _seconds(program, ours, folder), _seconds(program, ours, folder)
+            all_changed, hot = seconds(program, ours, folder), seconds(program, ours, folder)
             project.publish(build_wheel("change", str(number)))
-            other_changed = _seconds(program, ours, folder)
+            other_changed = seconds(program, ours, folder)
             _copy_pages(project, folder / "nginx", static)
-            rounds.append((hot, other_changed, all_changed, _seconds(program, static, folder)))
+            rounds.append((hot, other_changed, all_changed, seconds(program, static, folder)))
     *taken, floor = (1000 * statistics.median(seconds) for seconds in zip(*rounds, strict=True))
     names = ("hot server", "right after a change of one other name", "right after a change of all 100 names")
     for name, milliseconds, goal in zip(names, taken, (HOT_GOAL, HOT_GOAL, CHANGED_GOAL), strict=True):
@@ -59,7 +59,7 @@ def run(server: RunningServer, folder: Path) -> Iterator[tuple[str, ...]]:
         yield name, f"{milliseconds:.0f}", f"{floor:.0f}", f"{ratio:.2f}", at_most(ratio, goal)
 
 
-def _dependent_wheels() -> list[BuiltFile]:
+def dependent_wheels() -> list[BuiltFile]:
     """Each needs the next but some; the first needs all of them in the end."""
     return [
         build_wheel(
@@ -74,7 +74,7 @@ def _dependent_wheels() -> list[BuiltFile]:
     ]
 
 
-def _seconds(program: str, index_url: str, folder: Path) -> float:
+def seconds(program: str, index_url: str, folder: Path) -> float:
     wanted = folder / "wanted.txt"
     wanted.write_text("resolved0\n")
     command = [
