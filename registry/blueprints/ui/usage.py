@@ -49,6 +49,8 @@ def routes(gate: Gate) -> Blueprint:
 
 
 def _page(namespace: Project | Group, uses: list[StorageUse]) -> Page:
+    """Render the page; ``uses`` are ordered by size, and with ``?order_by=name`` shown by name."""
+    order_by = "name" if request.args.get("order_by") == "name" else "size"
     form = LimitForm(obj=namespace)
     if form.validate_on_submit():
         with form.refusals():
@@ -69,6 +71,7 @@ def _page(namespace: Project | Group, uses: list[StorageUse]) -> Page:
         default_bytes=usage.default_limit(namespace),
         total_bytes=sum(use.size_bytes for use in uses),
         largest_bytes=max((use.size_bytes for use in uses), default=0),
-        found=pagination.page_of(uses),
+        order_by=order_by,
+        found=pagination.page_of(sorted(uses, key=lambda use: use.name.lower()) if order_by == "name" else uses),
     )
     return page, form.status

@@ -411,25 +411,32 @@ def storage_sizes(namespaces: Iterable[Namespace]) -> dict[int, int]:
 
 @dataclass(frozen=True)
 class StorageUse:
-    """The storage used by one package name of a project, or by one project of a group."""
+    """The storage used by one package name of a project, or by one project of a group.
+
+    :ivar normalized_name: of the package name; empty for a project.
+    """
 
     name: str
     packages: int
     files: int
     size_bytes: int
     project: Project | None = None
+    normalized_name: str = ""
 
 
 def storage_by_name(project: Project) -> list[StorageUse]:
     """Return the package names of a project, largest first."""
     rows = db.session.execute(
-        select(func.max(Package.name), *_STORAGE_SUMS)
+        select(func.max(Package.name), *_STORAGE_SUMS, Package.normalized_name)
         .join(PackageFile, PackageFile.package_id == Package.id)
         .where(Package.project_id == project.id, PackageFile.status == FileStatus.DEFAULT)
         .group_by(Package.normalized_name)
         .order_by(func.sum(PackageFile.size_bytes).desc(), Package.normalized_name)
     )
-    return [StorageUse(name, packages, files, int(size)) for name, packages, files, size in rows]
+    return [
+        StorageUse(name, packages, files, int(size), normalized_name=normalized_name)
+        for name, packages, files, size, normalized_name in rows
+    ]
 
 
 def storage_by_project(group: Group) -> list[StorageUse]:

@@ -21,9 +21,14 @@ def test_a_project_shows_the_storage_of_each_package_name(browser_of, owner, pro
     for name, version in (("demo", "1.0"), ("demo", "2.0"), ("other", "1.0")):
         factories.published(project, build_wheel(name, version))
 
-    page = browser_of(owner).get("/acme/tools/-/usage_quotas")
+    factories.published(project, build_wheel("Also-Small"))
+    browser = browser_of(owner)
+    page = browser.get("/acme/tools/-/usage_quotas")
+    by_name = browser.get("/acme/tools/-/usage_quotas?order_by=name")
 
-    assert rows(page) == [["demo", "2", "2"], ["other", "1", "1"]]
+    assert rows(page)[0] == ["demo", "2", "2"]
+    assert rows(by_name) == [["Also-Small", "1", "1"], ["demo", "2", "2"], ["other", "1", "1"]]
+    assert "/acme/tools/-/packages/names/also-small" in page.links
 
 
 def test_a_group_shows_the_storage_of_each_project_below(browser_of, owner, group, project):
