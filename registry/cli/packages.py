@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -73,11 +74,16 @@ def delete_package(name: str, version: str, project_path: str, yes: bool, releas
         if not is_terminal():
             raise click.ClickException("Standard input is not a terminal; use --yes to confirm the deletion.")
         click.confirm(f"Delete {name} {version} from {project.full_path}?", abort=True, err=True)
+    _delete(packages, project, release_name)
+    record = {"project": project.full_path, "name": packages[0].name, "version": version}
+    print_record(record, as_json, f"Deleted {record['name']} {version} from {project.full_path}.")
+
+
+def _delete(packages: Iterable[Package], project: Project, release_name: bool) -> None:
+    """Delete all of these packages or none; takes ``AdvisoryLock.TREE`` to release the name."""
     with transaction(lock=AdvisoryLock.TREE if release_name else None, changes_answers=False):
         for package in packages:
             deletion.delete_package(package, project, by=SHELL, release_name=release_name)
-    record = {"project": project.full_path, "name": packages[0].name, "version": version}
-    print_record(record, as_json, f"Deleted {record['name']} {version} from {project.full_path}.")
 
 
 top_option = click.option(

@@ -74,7 +74,7 @@ class Update:
 
 
 def update(file: BinaryIO, source: str, *, now: datetime, by: audit.Author) -> Update:
-    """Make the advisories those of an export, and mark the packages that they affect.
+    """Make the advisories those of an export, and mark the packages that they affect; takes no advisory locks.
 
     :param source: the name of the file, without credentials.
     :raises SourceError: the file is not an export with advisories for PyPI, or too large; or the update takes too long,
@@ -273,7 +273,10 @@ def _affected_rows(record: Record) -> Iterator[dict[str, Any]]:
 
 
 def _renew(names: Iterable[str]) -> None:
-    """Set the marks on packages with these names anew; cached pages of the names, also upstream's, become stale."""
+    """Set the marks on packages with these names anew; cached pages of the names, also upstream's, become stale.
+
+    Takes no advisory locks.
+    """
     names = set(names)
     marks.mark_all(names)
     with transaction(changes_answers=len(names) > MANY_NAMES):

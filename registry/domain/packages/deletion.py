@@ -125,6 +125,8 @@ def delete_files(
 def _releasing(names: Iterable[tuple[Project, str]], is_wanted: bool, by: Principal) -> Iterator[None]:
     """Open a transaction for a deletion; at its end, release the names of which nothing is left.
 
+    Takes ``AdvisoryLock.TREE`` to release them.
+
     :raises Forbidden: the principal is not an Owner of what holds one of the names.
     """
     with transaction(lock=AdvisoryLock.TREE if is_wanted else None, changes_answers=False):

@@ -585,7 +585,7 @@ def _reserve_name(publication: _Accepted) -> None:
     """Reserve the name unless it is; while the project has packages of it, it is not released.
 
     The first name of a project changes what anonymous callers get for all unknown names around it
-    (``index.refuse_where_names_are_hidden``).
+    (``index.refuse_where_names_are_hidden``). The transaction holds ``AdvisoryLock.TREE``.
     """
     standing, name = publication.standing, canonicalize_name(publication.upload.name)
     if not (standing.has_name and standing.is_reserved):

@@ -16,7 +16,7 @@ from registry.models import Namespace, RefusedDownload
 
 
 def note(namespace_id: int, sha256: str, filename: str, reason: str, *, by: Principal, today: date) -> None:
-    """Record that a caller was refused a malicious file, unless it was today already.
+    """Record that a caller was refused a malicious file, unless it was today already; takes no advisory locks.
 
     :param namespace_id: the project that has the file, or for a file of the public index the project or group that was
         asked for it.

@@ -307,6 +307,7 @@ def _require_owner(row: ReservedName, by: Principal) -> None:
 
 
 def _release(row: ReservedName, by: Principal) -> bool:
+    """Release a name unless it is used, and return whether it was; the transaction holds ``AdvisoryLock.TREE``."""
     top = db.session.get_one(Namespace, row.top_id)
     if names_in_use(top, [row.normalized_name]):
         return False

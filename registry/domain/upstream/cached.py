@@ -50,7 +50,8 @@ def totals() -> Totals:
 def store(staged: StagedFile, storage: Storage, *, filename: str, normalized_name: str, now: datetime) -> None:
     """Keep a file whose digest was verified, and record it.
 
-    The object is stored before the row: a crash leaves at most an object that the next cleanup removes.
+    The object is stored before the row: a crash leaves at most an object that the next cleanup removes. Shares
+    ``AdvisoryLock.OBJECTS``, so that none removes it in the meantime.
 
     :raises Unavailable: the store is not available, or full.
     """
@@ -70,6 +71,8 @@ def store(staged: StagedFile, storage: Storage, *, filename: str, normalized_nam
 
 def remove(digests: Collection[str], storage: Storage) -> bool:
     """Forget cached files, and remove the objects of those that are not published as well.
+
+    Takes ``AdvisoryLock.OBJECTS``, so that none of them is published in the meantime.
 
     :return: false, without an effect, if a backup is being made.
     """
@@ -126,7 +129,7 @@ def _least_recently_used(excess_bytes: int) -> dict[str, int]:
 
 
 def note_uses(digests: Collection[str], now: datetime) -> None:
-    """Record that these files were used."""
+    """Record that these files were used; takes no advisory locks."""
     with transaction(changes_answers=False) as session:
         session.execute(
             update(CachedFile).where(CachedFile.sha256.in_(digests)).values(last_used_at=now),

@@ -231,11 +231,13 @@ _FORGET = delete(_table).where(_table.c.digest.is_(None), _table.c.checked_at < 
 
 
 def _confirm(name: str, etag: str, now: datetime) -> None:
+    """Record that a kept page is still the newest; takes no advisory locks."""
     with transaction(changes_answers=False):
         execute(_CONFIRM, {"of_name": name, "new_etag": etag, "now": now})
 
 
 def _keep(name: str, index_url: str, document: bytes | None, new: _Kept, before: _Kept | None) -> None:
+    """Keep a page in place of the one before, or confirm that one; takes no advisory locks."""
     if before is not None and before.digest == new.digest:
         _confirm(name, new.etag, new.checked_at)
         return
