@@ -24,6 +24,8 @@ from registry.errors import SourceError
 
 ACCEPT = f"{simple.JSON}, {simple.HTML};q=0.2, {simple.PLAIN_HTML};q=0.01"
 MAX_TEXT_LENGTH = 1000
+# In the JSON page of a name, which has about 15 for each file. Each becomes an object of 72 bytes or more.
+MAX_VALUES = 2_000_000
 
 _DIGEST = re.compile("[0-9a-f]{1,256}")
 
@@ -110,6 +112,8 @@ def _json_names(body: bytes) -> dict[str, str]:
 
 
 def _json_page(body: bytes, url: str) -> ListedPage:
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise ValueError("too many values")
     page = _document(body)
     status = page.get("project-status") or {}
     return ListedPage(

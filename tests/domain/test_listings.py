@@ -1,12 +1,15 @@
-"""HTML pages of other indexes, written by hand, by programs, and by attackers."""
+"""Pages of other indexes, written by hand, by programs, and by attackers."""
 
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import pytest
 
 from registry.domain.listings import read_page
+from registry.domain.packages.simple import JSON
+from registry.errors import SourceError
 
 URL = "https://index.test/simple/demo/"
 PIECES = ("<a ", "<a href=x>xxxxxxxx<b>", "<![", "<!--", "</", "<?", "<a x=' ", "<a x   ", "<script>", "<", "&#")
@@ -34,3 +37,18 @@ def test_no_html_page_takes_longer_than_its_size_requires(piece: str) -> None:
     read_page(piece.encode() * 20_000, "text/html", URL, "demo")
 
     assert time.process_time() - began_at < 2  # the parser of the standard library takes 50 seconds for some of them
+
+
+@pytest.mark.parametrize("piece", ["{},", "[[]],"])
+def test_a_json_page_with_too_many_values_is_refused_before_it_fills_the_memory(piece: str) -> None:
+    page = f'{{"meta": {{"api-version": "1.0"}}, "files": [], "versions": [], "more": [{piece * 1_000_000}0]}}'
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceError, match="does not conform"):
+            read_page(page.encode(), JSON, URL, "demo")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < 2 * len(page)  # instead of 72 bytes for each value
