@@ -31,7 +31,7 @@ TOP_LEVEL_RESERVED = frozenset(
         "-", ".well-known", "_", "abuse_reports", "admin", "api", "assets",
         "dashboard", "explore", "favicon.ico", "files", "groups", "health_check", "help",
         "import", "login", "logout", "oauth", "profile", "projects", "public",
-        "robots.txt", "s", "search", "sitemap", "sitemap.xml", "snippets", "static",
+        "robots.txt", "s", "search", "search.json", "sitemap", "sitemap.xml", "snippets", "static",
         "unsubscribes", "uploads", "user", "users", "v2",
     }
 )  # fmt: skip
