@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, TypedDict
 
 from flask import request
 from flask_babel import gettext, lazy_gettext
 from flask_wtf import FlaskForm
-from wtforms import BooleanField, DateField, RadioField, SelectField, StringField, TextAreaField
+from wtforms import BooleanField, DateField, IntegerField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Optional, ValidationError
+from wtforms.widgets import TextInput
 
 from registry.blueprints.ui.wording import refusal, role_name, sentence, visibility_name
 from registry.database import utcnow
@@ -249,6 +252,51 @@ class DeletionForm(Form):
     def validate_confirmation(self, field: StringField) -> None:
         if text(field) != self._namespace.full_path:
             raise ValidationError(gettext("Type %(path)s to confirm.", path=self._namespace.full_path))
+
+
+LARGEST_SIZE = 2**63 - 1
+SIZE_HINT = _("A number of bytes, or with a unit, such as 10 GiB.")
+SIZE_EXPECTED = _("Enter a number of bytes, or a size such as 10 GiB.")
+
+
+class SizeField(IntegerField):
+    """A size in bytes, entered as a number of bytes or with a unit, such as ``10 GiB``; ``None`` if it is neither."""
+
+    widget = TextInput()
+
+    def _value(self) -> str:
+        return self.raw_data[0] if self.raw_data else "" if self.data is None else with_unit(self.data)
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        if valuelist:
+            self.data = bytes_of(valuelist[0])
+
+
+UNITS = {
+    "": 1, "b": 1,
+    "kb": 1000, "mb": 1000**2, "gb": 1000**3, "tb": 1000**4,
+    "kib": 1024, "mib": 1024**2, "gib": 1024**3, "tib": 1024**4,
+}  # fmt: skip
+_SIZE = re.compile(r"(-?[0-9]{1,20}(?:\.[0-9]{1,6})?)\s*([a-z]*)", re.ASCII | re.IGNORECASE)
+
+
+def bytes_of(size: str) -> int | None:
+    """Return the bytes of a size such as ``10 GiB`` or ``10000``; ``None`` if it is not one."""
+    found = _SIZE.fullmatch(size.strip())
+    unit = None if found is None else UNITS.get(found[2].lower())
+    if found is None or unit is None:
+        return None
+    exact = Decimal(found[1]) * unit
+    return int(exact) if exact == int(exact) or unit > 1 else None
+
+
+def with_unit(size_bytes: int) -> str:
+    """Return the same size in the largest binary unit of which it is a multiple."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        number, rest = divmod(size_bytes, UNITS[unit.lower()])
+        if number and not rest:
+            return f"{number} {unit}"
+    return str(size_bytes)
 
 
 class MemberForm(Form):

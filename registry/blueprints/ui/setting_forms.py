@@ -20,7 +20,15 @@ from wtforms import (
 )
 from wtforms.validators import NumberRange, Optional
 
-from registry.blueprints.ui.forms import Form, creation_levels, text
+from registry.blueprints.ui.forms import (
+    LARGEST_SIZE,
+    SIZE_EXPECTED,
+    SIZE_HINT,
+    Form,
+    SizeField,
+    creation_levels,
+    text,
+)
 from registry.blueprints.ui.wording import upstream_mode_name, visibility_name
 from registry.database import Model
 from registry.domain.changes import Changes
@@ -49,7 +57,6 @@ from registry.models import CreationLevel, UpstreamMode, Visibility
 _ = lazy_gettext
 
 Changed = TypeVar("Changed", bound=Changes)
-LARGEST_SIZE = 2**63 - 1
 
 
 class SettingsForm(Form):
@@ -95,7 +102,7 @@ def field_of(described: Setting) -> Field:
             message = _("Enter a number from %(least)s to %(most)s.", least=least, most=most)
             return IntegerField(label, [NumberRange(least, most, message)], description=hint)
         case SizeLimit():
-            return IntegerField(label, [NumberRange(0, LARGEST_SIZE, _("Enter a whole number."))], description=hint)
+            return SizeField(label, [NumberRange(0, LARGEST_SIZE, SIZE_EXPECTED)], description=hint or SIZE_HINT)
         case ShortText(longest=longest):
             attributes = {"maxlength": longest, "spellcheck": "false", "autocapitalize": "none"}
             return StringField(label, description=hint, render_kw=attributes)

@@ -399,7 +399,7 @@ def test_the_size_limit_is_a_whole_number_of_bytes(area, sent, status, limit):
     answer = area.submit("/admin/application_settings/ci_cd", {"pypi_max_file_size": sent}, action="/admin/plan_limits")
 
     assert "Save size limits" in page.text
-    assert page.fields("/admin/plan_limits")["pypi_max_file_size"] == "5368709120"
+    assert page.fields("/admin/plan_limits")["pypi_max_file_size"] == "5 GiB"
     assert answer.status_code == status
     assert InstanceSettings.current().pypi_max_file_size == limit
     if status == 422:

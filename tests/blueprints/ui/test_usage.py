@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from registry.blueprints.ui.forms import bytes_of, with_unit
 from registry.domain import namespaces
 from registry.domain.access import SHELL
 from registry.models import Role
@@ -83,7 +84,7 @@ def test_an_administrator_sets_a_limit_that_is_shown_to_all(browser_of, admin, o
     namespace = {"project": project, "group": group}[of]
     administrator = browser_of(admin)
 
-    saved = administrator.submit(path, {"storage_size_limit": "2048"})
+    saved = administrator.submit(path, {"storage_size_limit": "2 KiB"})
     refused = administrator.submit(path, {"storage_size_limit": "-1"})
 
     assert (saved.status_code, refused.status_code) == (303, 422)
@@ -107,3 +108,23 @@ def test_what_a_group_above_holds_is_shown_only_to_its_members(browser_of, owner
     assert "Limit of acme2.00 KiB" in page.text
     assert "used" not in page.text
     assert "2.00 KiB 0 bytes used" in browser_of(owner).get("/acme/tools/-/usage_quotas").text
+
+
+@pytest.mark.parametrize(
+    ("entered", "size_bytes", "shown"),
+    [
+        ("0", 0, "0"),
+        ("1000", 1000, "1000"),
+        (" 10 GiB ", 10 * 1024**3, "10 GiB"),
+        ("10gib", 10 * 1024**3, "10 GiB"),
+        ("1.5 MB", 1_500_000, "1500000"),
+        ("0.5 TiB", 1024**4 // 2, "512 GiB"),
+        ("10 apples", None, None),
+        ("1.5", None, None),
+        ("many", None, None),
+        ("", None, None),
+    ],
+)
+def test_a_size_is_entered_with_or_without_a_unit(entered, size_bytes, shown):
+    assert bytes_of(entered) == size_bytes
+    assert size_bytes is None or with_unit(size_bytes) == shown
