@@ -130,6 +130,13 @@ _DOWNLOADABLE_FILES = (
     )
     .order_by(Package.id.desc(), PackageFile.id.desc())
 )
+_QUARANTINE = (
+    select(PackageName.reason)
+    .where(PackageName.normalized_name == bindparam("name"), PackageName.status == constant(NameStatus.QUARANTINED))
+    .order_by(PackageName.project_id)
+    .limit(1)
+)
+_QUARANTINE_IN_PROJECT = _QUARANTINE.where(PackageName.project_id == bindparam("project_id"))
 _holder = aliased(Namespace)
 _WITHHELD_FILES = (
     select(
@@ -203,16 +210,13 @@ def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: P
 
 def _withheld_page(namespace: Namespace, name: str, principal: Principal) -> SimplePage | None:
     """Return the page of a quarantined name whose packages were all deleted."""
-    reason = db.session.scalar(
-        select(PackageName.reason)
-        .where(
-            PackageName.normalized_name == name,
-            PackageName.status == NameStatus.QUARANTINED,
-            of_projects(PackageName.project_id, namespace, principal),
-        )
-        .order_by(PackageName.project_id)
-        .limit(1)
-    )
+    values: dict[str, object] = {"name": name}
+    if isinstance(namespace, Project):
+        statement, values["project_id"] = _QUARANTINE_IN_PROJECT, namespace.id
+    else:
+        statement = _QUARANTINE.where(of_projects(PackageName.project_id, namespace, principal))
+    rows = read(statement, values)
+    reason = rows[0].reason if rows else None
     if reason is None:
         return None
     return SimplePage(name=name, title=name, versions=(), files=(), status=NameStatus.QUARANTINED, status_reason=reason)
