@@ -106,7 +106,7 @@ class Code(Enum):
     EMAIL_TAKEN = "Email has already been taken"
     WRONG_PASSWORD = "is not the current password"
     SAME_PASSWORD = "must differ from the current password"
-    LAST_ADMINISTRATOR = "The last active administrator cannot be blocked, demoted or deleted."
+    LAST_ADMINISTRATOR = "The last active administrator cannot be blocked, demoted, or deleted."
     SOLE_OWNER = "User cannot be removed while is the sole-owner of a group"
     WRONG_USER_STATE = "The user is {state} and cannot be made {wanted}."
     TOO_MANY_ATTEMPTS = "Retry in {seconds} seconds"
@@ -161,7 +161,7 @@ class Code(Enum):
 
     # Requests and credentials
     INVALID_PARAMETER = "{complaint}"
-    INVALID_HOST = "The Host or X-Forwarded-Host header is not a host name or address, with a valid port if need be"
+    INVALID_HOST = "The Host or X-Forwarded-Host header is not a valid host name or address with an optional port"
     INVALID_PREFIX = "The X-Forwarded-Prefix header of the proxy is not a path"
     INVALID_SCHEME = "The X-Forwarded-Proto header of the proxy is neither http nor https"
     TOKEN_EXPIRED = "Token is expired. You can either do re-authorization or token refresh."
@@ -174,9 +174,9 @@ class Code(Enum):
     USER_NOT_SHOWN = "Not authorized!"
 
     # Unavailable or full services
-    DATABASE_AWAY = "The database does not answer."
+    DATABASE_AWAY = "The database is not responding."
     DATABASE_FULL = "The database's disk is full."
-    STORE_AWAY = "The package store does not answer."
+    STORE_AWAY = "The package store is not responding."
     STORE_WITHOUT_BUCKET = "The package store has no such bucket."
     STORE_REFUSES = "The package store refuses what the registry asks for."
     STORE_NOT_WRITABLE = "The package store cannot be written: {cause}."

@@ -181,7 +181,7 @@ def test_readiness_reports_a_database_that_fails(app, client, caplog):
         event.remove(db.engine, "before_cursor_execute", fail)
 
     assert response.status_code == 503
-    assert response.json["db_check"] == [{"status": "failed", "message": "The database does not answer."}]
+    assert response.json["db_check"] == [{"status": "failed", "message": "The database is not responding."}]
     assert "the disk is gone" in caplog.text
 
 

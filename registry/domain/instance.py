@@ -46,8 +46,8 @@ class InstanceChanges(Changes):
         _("Restricted visibility levels"),
         Section.VISIBILITY,
         hint=_(
-            "Only administrators can give these to groups and projects. "
-            "Where public is restricted, they also decide which private projects anyone can pull from."
+            "Only administrators can use these levels for groups and projects. If public is restricted, only they "
+            "can make the packages of private projects available to anyone."
         ),
     )
     default_project_creation: CreationLevel | EllipsisType = setting(
@@ -66,7 +66,7 @@ class InstanceChanges(Changes):
         ShortText(20),
         _("Personal access token prefix"),
         Section.ACCOUNTS,
-        hint=_("Secret scanners recognize tokens by it. Tokens that were made before keep theirs."),
+        hint=_("Helps secret scanners recognize tokens. Existing tokens keep their prefix."),
     )
     pypi_package_requests_forwarding: bool | EllipsisType = setting(
         Switch(),
@@ -77,47 +77,49 @@ class InstanceChanges(Changes):
         Switch(),
         _("Enforce PyPI setting for all groups"),
         Section.PACKAGE_REGISTRY,
-        hint=_("Groups cannot choose otherwise then."),
+        hint=_("Groups cannot change it."),
     )
     pypi_upstream_mode: UpstreamMode | EllipsisType = setting(
         OneUpstreamMode(),
         _("How packages of the public index are offered"),
         Section.PUBLIC_INDEX,
-        hint=_("The other rules withhold single files only if files are fetched: a redirect leads to all of them."),
+        hint=_(
+            "Other rules can withhold individual files only if files are fetched: redirected clients see all files."
+        ),
     )
     lock_pypi_upstream_mode: bool | EllipsisType = setting(
         Switch(),
         _("Enforce how packages are offered for all groups"),
         Section.PUBLIC_INDEX,
-        hint=_("Groups cannot choose otherwise then."),
+        hint=_("Groups cannot change it."),
     )
     pypi_reserved_names: list[str] | EllipsisType = setting(
         Patterns(versions=False),
         _("Reserved names"),
         Section.PUBLIC_INDEX,
         hint=_(
-            "One per line: name or name*. They are never asked for on the public index. Those of the instance can only "
-            "be published where names that match the same entry were published before, and by administrators. "
-            "Groups can add others."
+            "One per line: name or name*. Requests for these names are never sent to the public index. Only "
+            "administrators can publish names that match an entry of the instance, except where matching names were "
+            "published before. Groups can add entries."
         ),
     )
     lock_pypi_reserved_names: bool | EllipsisType = setting(
         Switch(),
         _("Enforce the reserved names for all groups"),
         Section.PUBLIC_INDEX,
-        hint=_("Groups cannot choose otherwise then."),
+        hint=_("Groups cannot change it."),
     )
     pypi_upstream_minimum_age_days: int | EllipsisType = setting(
         WholeNumber(0, 3650),
         _("Minimum age of files in days"),
         Section.PUBLIC_INDEX,
-        hint=_("Files are offered this long after their upload to the public index. 0 means at once."),
+        hint=_("Files are offered this many days after their upload to the public index. 0 means immediately."),
     )
     lock_pypi_upstream_minimum_age_days: bool | EllipsisType = setting(
         Switch(),
         _("Enforce the minimum age for all groups"),
         Section.PUBLIC_INDEX,
-        hint=_("Groups cannot choose otherwise then."),
+        hint=_("Groups cannot change it."),
     )
     pypi_upstream_fixed_date: datetime | EllipsisType | None = setting(
         Moment(),
@@ -129,82 +131,84 @@ class InstanceChanges(Changes):
         Switch(),
         _("Enforce the date for all groups"),
         Section.PUBLIC_INDEX,
-        hint=_("Groups cannot choose otherwise then."),
+        hint=_("Groups cannot change it."),
     )
     pypi_upstream_blocked: list[str] | EllipsisType = setting(
         Patterns(),
         _("Blocked packages of the public index"),
         Section.PUBLIC_INDEX,
-        hint=_("One per line: name, name*, or name==version. Groups can add others."),
+        hint=_("One per line: name, name*, or name==version. Groups can add entries."),
     )
     lock_pypi_upstream_blocked: bool | EllipsisType = setting(
         Switch(),
         _("Enforce the blocked packages for all groups"),
         Section.PUBLIC_INDEX,
-        hint=_("Groups cannot choose otherwise then."),
+        hint=_("Groups cannot change it."),
     )
     pypi_upstream_allowed: list[str] | EllipsisType = setting(
         Patterns(),
         _("Allowed packages of the public index"),
         Section.PUBLIC_INDEX,
-        hint=_("One per line, as above. If there are any, all other packages are withheld. Groups can add others."),
+        hint=_(
+            "One per line, as above. If the list is not empty, all other packages are withheld. Groups can add entries."
+        ),
     )
     lock_pypi_upstream_allowed: bool | EllipsisType = setting(
         Switch(),
         _("Enforce the allowed packages for all groups"),
         Section.PUBLIC_INDEX,
-        hint=_("Groups cannot choose otherwise then."),
+        hint=_("Groups cannot change it."),
     )
     pypi_withhold_malicious: bool | EllipsisType = setting(
         Switch(),
         _("Withhold malicious versions"),
         Section.PUBLIC_INDEX,
-        hint=_("Those that a security advisory reports as malicious, among the registry's own packages, too."),
+        hint=_("Versions that a security advisory reports as malicious. Applies to packages of this registry, too."),
     )
     lock_pypi_withhold_malicious: bool | EllipsisType = setting(
         Switch(),
-        _("Enforce the setting of malicious versions for all groups"),
+        _("Enforce the setting for malicious versions for all groups"),
         Section.PUBLIC_INDEX,
-        hint=_("Groups cannot choose otherwise then."),
+        hint=_("Groups cannot change it."),
     )
     pypi_withhold_cvss_score: float | EllipsisType | None = setting(
         Score(),
         _("Withhold vulnerable versions above this CVSS score"),
         Section.PUBLIC_INDEX,
-        hint=_("From 0.0 to 10.0, among the registry's own packages, too. Empty: no version is withheld."),
+        hint=_("From 0.0 to 10.0. Applies to packages of this registry, too. If empty, no versions are withheld."),
     )
     lock_pypi_withhold_cvss_score: bool | EllipsisType = setting(
         Switch(),
         _("Enforce the CVSS score for all groups"),
         Section.PUBLIC_INDEX,
-        hint=_("Groups cannot choose otherwise then."),
+        hint=_("Groups cannot change it."),
     )
     enforce_job_token_allowlists_on_group_endpoints: bool | EllipsisType = setting(
         Switch(),
         _("Enforce job token allowlists on group endpoints"),
         Section.PACKAGE_REGISTRY,
         hint=_(
-            "Otherwise the job token of a CI job reads packages through groups as the user of the job, "
-            "whatever the allowlists of the projects."
+            "If this is off, job tokens can read the same packages through groups as the users of the jobs, "
+            "regardless of project allowlists."
         ),
     )
     lock_enforce_job_token_allowlists_on_group_endpoints: bool | EllipsisType = setting(
         Switch(),
-        _("Enforce the setting of job token allowlists for all groups"),
+        _("Enforce job token allowlist setting for all groups"),
         Section.PACKAGE_REGISTRY,
-        hint=_("Groups cannot choose otherwise then."),
+        hint=_("Groups cannot change it."),
     )
     allow_guest_plus_roles_to_pull_packages: bool | EllipsisType = setting(
         Switch(),
         _("Allow members with the Guest and Planner roles to pull packages of private projects"),
         Section.PACKAGE_REGISTRY,
-        hint=_("Otherwise pulling asks for at least the Reporter role."),
+        hint=_("If this is off, the Reporter role or higher is required."),
     )
     package_registry_allow_anyone_to_pull_option: bool | EllipsisType = setting(
         Switch(),
         _("Allow projects to let anyone pull from their package registry"),
         Section.PACKAGE_REGISTRY,
-        hint=_("Otherwise projects that are set to it are closed to strangers as well."),
+        hint=_("If this is off, projects with this setting are not available to the public either."),
     )
     pypi_max_file_size: int | EllipsisType | None = setting(
         SizeLimit(), _("Maximum PyPI package file size in bytes"), Section.SIZE_LIMITS
@@ -213,7 +217,10 @@ class InstanceChanges(Changes):
         SizeLimit(),
         _("Storage limit of a project in bytes"),
         Section.SIZE_LIMITS,
-        hint=_("0 means no limit. Administrators set another one for a project or group on its page of usage quotas."),
+        hint=_(
+            "0 means no limit. "
+            "Administrators can set a different limit for a project or group on its usage quotas page."
+        ),
     )
     group_storage_size_limit: int | EllipsisType | None = setting(
         SizeLimit(), _("Storage limit of a top-level group in bytes"), Section.SIZE_LIMITS

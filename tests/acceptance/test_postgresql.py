@@ -126,5 +126,5 @@ def test_a_server_without_its_database_answers_503_until_it_is_back(
     cluster.start()
 
     assert [probe.status_code for probe in probes] == [200, 503]
-    assert probes[1].json()["db_check"] == [{"status": "failed", "message": "The database does not answer."}]
+    assert probes[1].json()["db_check"] == [{"status": "failed", "message": "The database is not responding."}]
     assert requests.get(f"{server.url}/-/readiness", timeout=LONGEST_WAIT).status_code == 200

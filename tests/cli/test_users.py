@@ -138,7 +138,7 @@ def test_a_state_that_does_not_fit_is_refused(
 def test_the_last_administrator_cannot_be_blocked(refused: Refused, admin: User) -> None:
     sentence = refused("users", "block", "root")
 
-    assert sentence == "The last active administrator cannot be blocked, demoted or deleted."
+    assert sentence == "The last active administrator cannot be blocked, demoted, or deleted."
 
 
 def test_an_address_that_its_user_has_set_is_confirmed(run: Run, owner: User) -> None:

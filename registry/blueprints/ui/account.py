@@ -43,7 +43,7 @@ class ProfileForm(Form):
 class PasswordForm(Form):
     current_password = PasswordField(_("Current password"), [InputRequired(_("Enter your current password."))])
     password = PasswordField(_("New password"), [InputRequired(_("Enter a new password."))])
-    repeated = PasswordField(_("Repeat new password"), [EqualTo("password", _("The two passwords differ."))])
+    repeated = PasswordField(_("Repeat new password"), [EqualTo("password", _("The passwords don't match."))])
 
 
 class PreferencesForm(Form):
@@ -51,9 +51,9 @@ class PreferencesForm(Form):
     color_scheme = RadioField(_("Color scheme"))
 
     def offer(self) -> None:
-        self.language.choices = [("", gettext("As the browser asks")), *LANGUAGES.items()]
+        self.language.choices = [("", gettext("Same as browser")), *LANGUAGES.items()]
         self.color_scheme.choices = [
-            (ColorScheme.AUTO.value, gettext("As the system")),
+            (ColorScheme.AUTO.value, gettext("Same as system")),
             (ColorScheme.LIGHT.value, gettext("Light")),
             (ColorScheme.DARK.value, gettext("Dark")),
         ]

@@ -29,10 +29,10 @@ _ = lazy_gettext
 
 PROJECT = "/<page_project:project>/-"
 GROUP = "/groups/<page_group:group>/-"
-_NOTHING_HERE = _("Known for GitLab's sake; opens nothing in this registry.")
+_NOTHING_HERE = _("Accepted for compatibility with GitLab. Grants nothing in this registry.")
 SCOPES = {
     DeployScope.READ_PACKAGE_REGISTRY: _("Install packages."),
-    DeployScope.WRITE_PACKAGE_REGISTRY: _("Publish packages, and install them."),
+    DeployScope.WRITE_PACKAGE_REGISTRY: _("Publish and install packages."),
     DeployScope.READ_REPOSITORY: _NOTHING_HERE,
     DeployScope.READ_REGISTRY: _NOTHING_HERE,
     DeployScope.WRITE_REGISTRY: _NOTHING_HERE,

@@ -135,7 +135,7 @@ class NewProjectForm(NamespaceForm):
     name = StringField(_("Project name"), [InputRequired(_("This field is required."))])
     path = StringField(_("Project path"))
     namespace_id = SelectField(
-        _("Group or user"), coerce=int, validators=[InputRequired(_("Choose where the project belongs."))]
+        _("Group or user"), coerce=int, validators=[InputRequired(_("Choose a group or user for the project."))]
     )
 
 

@@ -239,7 +239,9 @@ def ancestors(namespace: Namespace) -> list[Namespace]:
 
 def ago(moment: datetime) -> str:
     """Return a relative time: ``3 hours ago``."""
-    return str(format_timedelta(moment - utcnow(), add_direction=True, locale=get_locale()))
+    locale = get_locale()
+    text = str(format_timedelta(moment - utcnow(), add_direction=True, locale=locale))
+    return text.replace(" ", "") if locale is not None and locale.language == "ja" else text
 
 
 def exact_time(moment: datetime) -> str:

@@ -40,28 +40,32 @@ class Chapter:
 
 
 CHAPTERS = (
-    Chapter("getting-started", _("Getting started"), _("What the registry is, and the way to a first package.")),
+    Chapter("getting-started", _("Getting started"), _("What the registry is, and how to publish your first package.")),
     Chapter(
-        "authentication", _("Authenticate"), _("Access tokens, deploy tokens and CI job tokens, and what they may.")
+        "authentication", _("Authenticate"), _("Access tokens, deploy tokens, and CI job tokens, and what each can do.")
     ),
-    Chapter("publish", _("Publish packages"), _("twine, uv, Poetry and pipelines, and what is refused.")),
-    Chapter("install", _("Install packages"), _("pip, uv and Poetry, from a project or from a whole group.")),
+    Chapter("publish", _("Publish packages"), _("twine, uv, Poetry, and pipelines, and which files are refused.")),
+    Chapter("install", _("Install packages"), _("pip, uv, and Poetry, from a project or a whole group.")),
     Chapter(
         "releases",
         _("Yank and archive"),
-        _("Take a release back without deleting it; deprecate, archive or quarantine a package."),
+        _("Withdraw a release without deleting it; deprecate, archive, or quarantine a package."),
     ),
     Chapter(
         "forwarding",
         _("The public index"),
-        _("What is asked of it and how, the risk in it, and the rules against it."),
+        _("How requests are forwarded, the risks, and the rules that reduce them."),
     ),
-    Chapter("requirements", _("requirements.txt and netrc"), _("Indexes and credentials kept in files.")),
-    Chapter("versions", _("Versions"), _("Semantic versioning, and which version strings are valid.")),
-    Chapter("commands", _("Supported commands"), _("What works with the registry, and what does not.")),
-    Chapter("troubleshooting", _("Troubleshooting"), _("Error messages, caches, several indexes, unexpected sources.")),
+    Chapter("requirements", _("requirements.txt and netrc"), _("Indexes and credentials in files.")),
+    Chapter("versions", _("Versions"), _("Semantic versioning and valid version strings.")),
+    Chapter("commands", _("Supported commands"), _("Commands that work with the registry, and those that don't.")),
+    Chapter(
+        "troubleshooting",
+        _("Troubleshooting"),
+        _("Error messages, caches, several indexes on one host, and unexpected sources."),
+    ),
     Chapter("rest-api", _("REST API"), _("Scripts with python-gitlab or plain HTTP.")),
-    Chapter("administration", _("Administration"), _("Commands of the shell, settings of the instance, routine work.")),
+    Chapter("administration", _("Administration"), _("Shell commands, instance settings, and routine maintenance.")),
 )
 _NAMES = ", ".join(f"'{chapter.name}'" for chapter in CHAPTERS)
 

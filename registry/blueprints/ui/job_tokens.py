@@ -33,7 +33,7 @@ class EnforcementForm(Form):
     def offer(self) -> None:
         self.enforced.choices = [
             ("", gettext("All groups and projects")),
-            ("y", gettext("Only this project and any groups and projects in the allowlist")),
+            ("y", gettext("Only this project and the groups and projects on the allowlist")),
         ]
 
 
@@ -69,7 +69,7 @@ def routes(gate: Gate) -> Blueprint:
         if form.validate_on_submit():
             source = namespaces.visible_at(text(form.path).strip("/"), Namespace, principal())
             if not isinstance(source, Group | Project):
-                form.refuse("path", gettext("There is no group or project with this path that you can see."))
+                form.refuse("path", gettext("No group or project with this path exists, or you cannot see it."))
                 return _page(project, source_form=form)
             with form.refusals():
                 namespaces.allow_job_source(project, source, by=principal())

@@ -96,12 +96,12 @@ def _add(namespace: Project | Group) -> Page:
     if form.validate_on_submit():
         user = users.by_name_or_confirmed_email(text(form.username))
         if user is None:
-            form.refuse("username", gettext("There is no user with this name or confirmed email."))
+            form.refuse("username", gettext("No user has this username or confirmed email."))
             return _list(namespace, form)
         with form.refusals():
             role = Role(form.role.data)
             namespaces.add_member(namespace, user, role, expires_on=form.expires_on.data, by=principal())
-            flash(gettext("%(user)s is now a member with the role %(role)s.", user=user.name, role=role_name(role)))
+            flash(gettext("%(user)s was added with the %(role)s role.", user=user.name, role=role_name(role)))
             return _back(namespace)
     return _list(namespace, form)
 

@@ -310,7 +310,7 @@ def _change_path(namespace: Group | Project) -> Page:
     if form.validate_on_submit():
         with form.refusals():
             namespaces.change(namespace, NamespaceChanges(path=text(form.path)), by=principal())
-            flash(gettext("The path was changed. The old one leads here until it is taken again."))
+            flash(gettext("The path was changed. The old path redirects here until it is used again."))
             return redirect(namespace_url("namespaces.edit", namespace), 303)
     return _edit_page(namespace, path=form)
 

@@ -80,7 +80,7 @@ def _rule_form_of(setting: CascadingSetting[Any]) -> type[CascadingForm]:
     fields = {
         setting.name: field_of(SETTINGS_BY_NAME[setting.name]),
         setting.lock_name: BooleanField(
-            _("Enforce this setting for all subgroups"), description=_("Subgroups cannot choose otherwise then.")
+            _("Enforce this setting for all subgroups"), description=_("Subgroups cannot change it.")
         ),
     }
     made: type[CascadingForm] = type("RuleForm", (CascadingForm,), {"setting": setting, **fields})
@@ -95,8 +95,8 @@ RemarksForm = form_of(ProjectSettings, Section.REMARKS)
 class ProtectionRuleForm(Form):
     pattern = StringField(_("Name pattern"), [InputRequired(_("This field is required."))])
     package_type = SelectField(_("Package type"))
-    push = SelectField(_("Minimum access level for push"))
-    delete = SelectField(_("Minimum access level for delete"))
+    push = SelectField(_("Minimum role for publishing"))
+    delete = SelectField(_("Minimum role for deleting"))
 
     def offer(self) -> None:
         self.package_type.choices = [("pypi", "PyPI")]

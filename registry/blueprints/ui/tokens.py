@@ -36,12 +36,12 @@ RECENT = 20
 # The scopes that grant something here; the API accepts GitLab's other scopes, too.
 PACKAGE_SCOPES = frozenset({Scope.API, Scope.READ_API})
 SCOPES = {
-    Scope.API: _("Everything you may do: publish, install and delete packages, and the whole REST API."),
-    Scope.READ_API: _("Everything you may see: install packages, and read the REST API."),
+    Scope.API: _("Grants all your permissions: publish, install, and delete packages, and use the whole REST API."),
+    Scope.READ_API: _("Grants read access to everything you can see: install packages and read from the REST API."),
     Scope.READ_USER: _("Your own user and the list of users."),
-    Scope.SELF_ROTATE: _("Rotate this token, nothing else."),
+    Scope.SELF_ROTATE: _("Rotate this token only."),
 }
-ADMINISTRATORS_SCOPES = {Scope.SUDO: _("Act in the REST API as any other user.")}
+ADMINISTRATORS_SCOPES = {Scope.SUDO: _("Act as any other user in the REST API.")}
 
 Page = Response | tuple[str, int]
 
@@ -111,7 +111,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.USE_API)
     def reset_feed_token() -> Response:
         feed_tokens.reset(signed_in(), by=principal())
-        flash(gettext("The feed token was replaced. Subscriptions with the former one have ended."))
+        flash(gettext("The feed token was replaced. Feeds with the old token no longer work."))
         return redirect(url_for("ui.tokens.access_tokens"), 303)
 
     return blueprint

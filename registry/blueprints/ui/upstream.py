@@ -98,7 +98,7 @@ def _explained(namespace: Project | Group, form: AskForm) -> Explanation | None:
     try:
         return explain(namespace, canonicalize_name(name), principal(), pages, utcnow(), version=version)
     except (UpstreamFailed, UpstreamBusy):
-        form.refuse("", gettext("The public index does not answer. Try again later."))
+        form.refuse("", gettext("The public index is not responding. Try again later."))
         return None
 
 
@@ -110,5 +110,5 @@ def _except(group: Group) -> Response:
     except InvalidRecord:
         flash(gettext("The exception could not be added."), "error")
     else:
-        flash(gettext("%(pattern)s is offered from now on in %(group)s.", pattern=pattern, group=group.full_name))
+        flash(gettext("%(pattern)s is now offered in %(group)s.", pattern=pattern, group=group.full_name))
     return redirect(namespace_url("upstream.upstream", group, name=pattern.partition("==")[0]), 303)

@@ -29,8 +29,7 @@ class ProjectSettings(Changes):
         _("Accept identical uploads"),
         Section.DUPLICATES,
         hint=_(
-            "Publishing a file again that is there already, byte for byte, succeeds and changes nothing. "
-            "Otherwise it is refused."
+            "Publishing an identical file again succeeds and changes nothing. If this is off, the upload is refused."
         ),
         rest_name="pypi_identical_upload_accepted",
     )
@@ -39,8 +38,8 @@ class ProjectSettings(Changes):
         _("Refuse files with remarks"),
         Section.REMARKS,
         hint=_(
-            "A file that deviates from the packaging standards is refused, as on PyPI. "
-            "Otherwise it is published if an installer can use it, and the remarks are shown with it."
+            "Files that deviate from packaging standards are refused, as on PyPI. If this is off, they are "
+            "published with remarks as long as installers can use them."
         ),
         rest_name="pypi_strict_uploads",
     )

@@ -181,7 +181,7 @@ def test_downloads_and_uploads_get_503_and_a_time_to_retry(away, pip, twine, pub
 
     for answer in answers:
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
-        assert answer.json["message"] == "503 Service Unavailable - The package store does not answer."
+        assert answer.json["message"] == "503 Service Unavailable - The package store is not responding."
 
 
 def test_an_upload_that_got_503_leaves_nothing_and_can_be_repeated(
@@ -215,7 +215,7 @@ def test_the_registry_is_alive_but_not_ready(away, client):
     response = client.get("/-/readiness")
 
     assert response.status_code == 503
-    assert response.json["storage_check"] == [{"status": "failed", "message": "The package store does not answer."}]
+    assert response.json["storage_check"] == [{"status": "failed", "message": "The package store is not responding."}]
     assert client.get("/-/liveness").status_code == 200
 
 

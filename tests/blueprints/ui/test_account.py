@@ -160,7 +160,7 @@ def test_an_address_that_a_user_sets_finds_nobody_until_an_administrator_confirm
         (("wrong", "another one", "another one"), "current_password", "This is not your current password."),
         ((PASSWORD, "short", "short"), "password", "Use at least 8 characters."),
         ((PASSWORD, "x" * 129, "x" * 129), "password", "Use at most 128 characters."),
-        ((PASSWORD, "another one", "another two"), "repeated", "The two passwords differ."),
+        ((PASSWORD, "another one", "another two"), "repeated", "The passwords don't match."),
         (("", "another one", "another one"), "current_password", "Enter your current password."),
     ],
     ids=["wrong present one", "short", "long", "differ", "none"],

@@ -268,7 +268,7 @@ def test_the_last_administrator_stays_one(area, admin):
 
     factories.reload(admin)
     assert admin.is_admin
-    assert page.errors["is_admin"] == "The last active administrator cannot be blocked, demoted or deleted."
+    assert page.errors["is_admin"] == "The last active administrator cannot be blocked, demoted, or deleted."
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_an_action_that_does_not_fit_the_state_is_refused(area, owner, verb, sta
 
     factories.reload(owner)
     assert owner.state is state
-    assert area.get("/admin/users/olivia").flashes == ["This does not fit the present state of the user."]
+    assert area.get("/admin/users/olivia").flashes == ["This is not possible in the current state of the user."]
 
 
 def test_the_last_administrator_cannot_lock_the_area(area, admin):
@@ -312,7 +312,7 @@ def test_the_last_administrator_cannot_lock_the_area(area, admin):
         area.post(f"/admin/users/root/{verb}")
         told += area.get("/admin/users/root").flashes
 
-    assert told == ["The last active administrator cannot be blocked, demoted or deleted."] * 2
+    assert told == ["The last active administrator cannot be blocked, demoted, or deleted."] * 2
 
 
 def test_a_password_is_reset_and_shown_once(area, browser_of):
@@ -336,7 +336,7 @@ def test_a_user_is_deleted_after_a_confirmation_that_lists_the_effects(area, res
     page = area.get("/admin/users/olivia")
     answer = area.submit("/admin/users/olivia", action="/admin/users/olivia/delete")
 
-    assert "1 personal project with packages of 0 bytes goes with it." in page.text
+    assert "1 personal project with packages of 0 bytes is deleted, too." in page.text
     assert answer.location == "/admin/users"
     assert area.get(answer.location).flashes == ["User Olivia was deleted."]
     assert users.by_login("olivia") is None
@@ -346,7 +346,7 @@ def test_the_only_owner_of_a_group_is_not_deleted(area, owner, group):
     answer = area.submit("/admin/users/olivia", action="/admin/users/olivia/delete")
 
     assert area.get(answer.location).flashes == [
-        "This user is the only owner of a group; give the group another owner first."
+        "This user is the only owner of a group. Add another owner to the group first."
     ]
     assert users.by_login("olivia") == owner
 

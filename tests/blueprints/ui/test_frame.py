@@ -193,7 +193,7 @@ def test_a_broken_page_is_a_page_that_asks_the_database_nothing(browser_of, owne
 
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "5"
-    assert "The registry is not available right now" in answer.text
+    assert "The registry is temporarily unavailable" in answer.text
 
 
 @pytest.mark.parametrize(

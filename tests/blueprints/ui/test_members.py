@@ -63,7 +63,7 @@ def test_a_member_is_added_by_name_or_address(browser_of, owner, project, outsid
 @pytest.mark.parametrize(
     ("sent", "errors"),
     [
-        ({"username": "nobody"}, {"username": "There is no user with this name or confirmed email."}),
+        ({"username": "nobody"}, {"username": "No user has this username or confirmed email."}),
         ({"username": ""}, {"username": "Enter a username."}),
         ({"username": "oscar", "role": "60"}, {"role": "Not a valid choice."}),
         ({"username": "oscar", "role": "x"}, {"role": "Invalid Choice: could not coerce."}),
@@ -71,7 +71,7 @@ def test_a_member_is_added_by_name_or_address(browser_of, owner, project, outsid
         ({"username": "oscar", "expires_on": "soon"}, {"expires_on": "Not a valid date value."}),
         (
             {"username": "olivia", "role": "10"},
-            {"role": "This user already has the role Owner from the group Acme; choose that role or a higher one."},
+            {"role": "This user already has the Owner role through the group Acme. Choose that role or a higher one."},
         ),
     ],
     ids=["unknown", "empty", "no member role", "no number", "past", "no date", "below what is inherited"],
@@ -86,7 +86,7 @@ def test_errors_of_a_new_member_are_shown_beside_the_field(browser_of, owner, pr
 def test_a_member_is_not_added_twice(browser_of, owner, project, developer):
     answer = browser_of(owner).submit(PROJECT, {"username": "dora", "role": "40"})
 
-    assert answer.flashes == ["This user is a member already."]
+    assert answer.flashes == ["This user is already a member."]
 
 
 def test_a_member_cannot_grant_a_role_above_their_own(browser_of, maintainer, project, outsider):

@@ -103,7 +103,7 @@ def test_refusals_are_translated(browser_of, outsider, group):
 def test_a_subgroup_cannot_be_more_visible_than_its_parent(browser_of, owner, group):
     answer = browser_of(owner).submit(f"/groups/new?parent_id={group.id}", {"name": "Inner", "visibility": "20"})
 
-    assert answer.errors == {"visibility": "This cannot be more visible than the group it is in."}
+    assert answer.errors == {"visibility": "The visibility cannot be higher than that of the parent group."}
 
 
 def test_only_allowed_visibilities_can_be_chosen(browser_of, owner, group):

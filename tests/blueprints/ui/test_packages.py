@@ -567,7 +567,7 @@ def test_several_packages_are_deleted_at_once(browser_of, maintainer, group, pro
     after = browser.get(answer.location)
 
     assert "Delete packages" in question.title
-    assert "You are about to delete 2 packages. This operation is irreversible." in question.text
+    assert "You are about to delete 2 packages. This action cannot be undone." in question.text
     assert all(name in question.text for name in ("driver-00", "driver-01"))
     assert after.flashes == ["Packages deleted successfully"]
     assert names(after) == ["driver-02"]
@@ -589,11 +589,11 @@ def test_protected_packages_are_named_and_stay(browser_of, maintainer, project, 
     browser.submit(path, action=DELETE)
     forced = browser.post(DELETE, {"id": release.id})
 
-    assert "These cannot be deleted by you and stay" in question.text
+    assert "The following packages are kept" in question.text
     factories.reload(release, other)
     assert (release.status, other.status) == (PackageStatus.DEFAULT, PackageStatus.PENDING_DESTRUCTION)
     assert forced.status_code == 403
-    assert "A protection rule does not allow you to do this." in forced.text
+    assert "A protection rule prevents this action." in forced.text
 
 
 def test_of_several_packages_all_or_none_are_deleted(browser_of, maintainer, project, release):
@@ -618,7 +618,7 @@ def test_in_a_group_a_package_is_deleted_by_the_maintainer_of_its_project(browse
     refused = browser.post(f"{GROUP_LIST}/delete", {"id": [release.id, other.id]})
     done = browser.post(f"{GROUP_LIST}/delete", {"id": other.id})
 
-    assert "These cannot be deleted by you and stay" in question.text
+    assert "The following packages are kept" in question.text
     assert refused.status_code == 403
     assert (done.status_code, done.location) == (303, GROUP_LIST)
     factories.reload(release, other)
@@ -667,7 +667,7 @@ def test_an_asset_is_deleted_after_a_confirmation_that_names_it(browser_of, main
 
     assert "Delete package asset" in question.title
     assert "You are about to delete demo-1.0-py3-none-any.whl." in question.text
-    assert "the package may be unusable" in question.text
+    assert "The package might become unusable" in question.text
     assert after.path == address(release)
     assert after.flashes == ["Package asset deleted successfully"]
     assert "demo-1.0.tar.gz" in after.text
@@ -721,7 +721,7 @@ def test_assets_of_a_protected_package_stay(browser_of, maintainer, project, rel
     question = browser.get(f"{path}?id={file.id}")
     answer = browser.post(path, {"id": file.id})
 
-    assert "A protection rule does not allow you to delete" in question.text
+    assert "A protection rule prevents you from deleting" in question.text
     assert answer.status_code == 403
 
 
@@ -787,7 +787,7 @@ def test_a_quarantined_package_offers_no_install_line_and_no_links(browser_of, o
     page = browser_of(owner).get(address(package))
 
     assert code(page) == []
-    assert "none of its versions can be installed" in page.text
+    assert "None of its versions can be installed" in page.text
     assert not [
         link for link in page.links if "example.com" in link or ("/package_files/" in link and "download" in link)
     ]

@@ -45,7 +45,7 @@ def test_a_group_shows_the_effective_value_and_its_source(browser_of, owner, gro
     assert boxes(page, cascade.FORWARDING) == {FORWARDING: (True, True), LOCK: (False, True)}
     assert "Forward PyPI package requests" in page.text
     assert "Enforce PyPI setting for all subgroups" in page.text
-    assert state(page) == "Requests are forwarded. Inherited from the settings of the instance."
+    assert state(page) == "Requests are forwarded. Inherited from the instance settings."
     assert 'id="packages-forwarding-settings"' in page.html
 
 
@@ -59,7 +59,7 @@ def test_an_owner_switches_forwarding_off(browser_of, owner, group, pip, project
 
     assert (answer.status_code, answer.location) == (303, GROUP)
     assert after.flashes == ["Settings saved successfully."]
-    assert state(after) == "Requests are not forwarded. This group decides for itself."
+    assert state(after) == "Requests are not forwarded. Set in this group."
     assert before.status_code == 302
     assert pip.simple_page(project, "unknown", token).status_code == 404
 
@@ -84,7 +84,7 @@ def test_a_group_returns_to_inheriting(browser_of, owner, group):
     page = browser.get(GROUP)
     answer = browser.submit(GROUP, action=f"{GROUP}/inherit")
 
-    assert "Then the instance decides: requests are forwarded." in page.text
+    assert "Uses the setting of the instance: requests are forwarded." in page.text
     assert browser.get(answer.location).flashes == ["Settings saved successfully."]
     assert (forwarding.of_group(group).value, forwarding.of_group(group).lock) == (None, False)
 
@@ -109,10 +109,10 @@ def test_a_locked_setting_cannot_be_changed_and_names_who_locks_it(browser_of, o
     forced = browser.post(path, {FORWARDING: "y"})
 
     assert boxes(page, cascade.FORWARDING) == {FORWARDING: (False, False), LOCK: (False, False)}
-    assert "The group Acme enforces this for all its subgroups" in state(page)
+    assert "The group Acme enforces this setting for all its subgroups" in state(page)
     assert page.text.count("Save changes") == len(cascade.SETTINGS) - 1, "of the other settings"
     assert forced.status_code == 422
-    assert forced.errors == {FORWARDING: "This is enforced by a group above or by the instance."}
+    assert forced.errors == {FORWARDING: "A parent group or the instance enforces this setting."}
     assert forwarding.of_group(inner).value is None
 
 
@@ -124,7 +124,7 @@ def test_a_lock_of_the_instance_is_shown(browser_of, owner, group):
 
     page = browser_of(owner).get(GROUP)
 
-    assert "An administrator enforces this for the whole instance" in state(page)
+    assert "An administrator enforces this setting for the whole instance" in state(page)
     assert boxes(page)[FORWARDING] == (False, False)
 
 
@@ -139,9 +139,9 @@ def test_an_owner_lets_job_token_allowlists_count_and_the_project_shows_it(brows
 
     assert boxes(before, setting) == {setting.name: (False, True), setting.lock_name: (False, True)}
     assert boxes(after, setting) == {setting.name: (True, True), setting.lock_name: (True, True)}
-    assert state(after, setting) == "Allowlists count on group endpoints. This group decides for itself."
-    assert "Through the indexes of groups, jobs read packages as their users" in shown_before
-    assert "This also counts for packages that jobs read through the indexes of groups." in shown_after
+    assert state(after, setting) == "Allowlists are enforced on group endpoints. Set in this group."
+    assert "Through group indexes, jobs can read the same packages as their users" in shown_before
+    assert "This also applies to packages that jobs read through group indexes." in shown_after
     assert setting.of_group(group).value is None
     assert forwarding.of_group(group).value is None
 
@@ -194,8 +194,8 @@ def test_an_owner_withholds_vulnerable_versions_and_offers_malicious_ones(browse
     page = browser.get(GROUP)
 
     assert (refused.status_code, refused.errors) == (422, {score.name: "Enter a number from 0.0 to 10.0."})
-    assert state(page, score) == "Versions with a CVSS score above 7.5 are withheld. This group decides for itself."
-    assert state(page, malicious) == "Malicious versions are offered. This group decides for itself."
+    assert state(page, score) == "Versions with a CVSS score above 7.5 are withheld. Set in this group."
+    assert state(page, malicious) == "Malicious versions are offered. Set in this group."
     assert (score.of_group(group).effective, malicious.of_group(group).effective) == (7.5, False)
 
     browser.submit(GROUP, {score.name: ""}, action=f"{GROUP}/public_index/{score.name}")
@@ -338,7 +338,7 @@ def test_a_project_shows_how_unknown_names_are_answered(browser_of, owner, maint
 
     for_owner, for_maintainer = browser_of(owner).get(PROJECT), browser_of(maintainer).get(PROJECT)
 
-    assert state(for_owner).startswith("Requests are not forwarded. Decided in the group Acme.")
+    assert state(for_owner).startswith("Requests are not forwarded. Set in the group Acme.")
     assert f"{GROUP}#packages-forwarding-settings" in for_owner.links
     assert f"{GROUP}#packages-forwarding-settings" not in for_maintainer.links
 
@@ -354,9 +354,9 @@ def test_a_project_names_where_forwarding_is_decided(browser_of, owner, group, d
             browser.get(path).text
             for path in ("/acme/inner/below", "/acme/inner/below/-/settings/packages_and_registries")
         ]
-        return [re.search(r"Decided in (the settings of the instance|the group [^.]*)\.", text)[1] for text in pages]
+        return [re.search(r"Set in (the instance settings|the group [^.]*)\.", text)[1] for text in pages]
 
-    assert decided() == ["the settings of the instance"] * 2
+    assert decided() == ["the instance settings"] * 2
     forwarding.change_forwarding(group, value=False, by=SHELL)
     assert decided() == ["the group Acme"] * 2
     forwarding.change_forwarding(inner, value=True, by=SHELL)
@@ -385,10 +385,10 @@ def test_a_rule_is_added_changed_and_deleted(browser_of, maintainer, project):
 @pytest.mark.parametrize(
     ("sent", "told"),
     [
-        ({"pattern": "core-*"}, "Choose a minimum access level for push or for delete."),
+        ({"pattern": "core-*"}, "Choose a minimum role for publishing or for deleting."),
         ({"pattern": "a b", "push": "40"}, "The name pattern must be a package name"),
         ({"pattern": HOSTILE, "push": "40"}, "The name pattern must be a package name"),
-        ({"pattern": "taken", "push": "40"}, "There is a rule for this name pattern already."),
+        ({"pattern": "taken", "push": "40"}, "A rule for this name pattern already exists."),
     ],
     ids=["no level", "no name", "hostile", "taken"],
 )
@@ -471,11 +471,11 @@ def test_groups_and_projects_are_put_on_the_allowlist_and_taken_off(browser_of, 
     ("path", "told"),
     [
         ("", "This field is required."),
-        ("nothing/there", "There is no group or project with this path that you can see."),
-        ("secret/vault", "There is no group or project with this path that you can see."),
-        ("olivia", "There is no group or project with this path that you can see."),
-        (HOSTILE, "There is no group or project with this path that you can see."),
-        ("acme/listed", "This is in the allowlist already."),
+        ("nothing/there", "No group or project with this path exists, or you cannot see it."),
+        ("secret/vault", "No group or project with this path exists, or you cannot see it."),
+        ("olivia", "No group or project with this path exists, or you cannot see it."),
+        (HOSTILE, "No group or project with this path exists, or you cannot see it."),
+        ("acme/listed", "This is already on the allowlist."),
     ],
 )
 def test_a_refused_path_shows_why_and_stays(browser_of, owner, group, project, path, told):
@@ -497,7 +497,7 @@ def test_an_entry_that_cannot_be_seen_is_not_named(browser_of, maintainer, proje
     page = browser.get(CI_CD)
     browser.submit(CI_CD, action=f"{CI_CD}/allowlist/{hidden.id}/remove")
 
-    assert "A group or project you cannot see" in page.text
+    assert "A group or project that you cannot see" in page.text
     assert "vault" not in page.text
     assert "vault" not in browser.get(CI_CD).text
 

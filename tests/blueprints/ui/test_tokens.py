@@ -67,7 +67,7 @@ def test_a_token_is_created_shown_once_and_works(browser_of, rest, owner):
 
     assert made.status_code == 200
     assert secret.startswith("glpat-")
-    assert "Make sure to save it – you won't be able to access it again." in made.text
+    assert "Make sure you save it. You won't be able to see it again." in made.text
     assert f"export REGISTRY_TOKEN='{secret}'" in made.text
     assert is_alive(rest, secret)
     assert secret not in again.html
@@ -167,7 +167,7 @@ def test_a_token_cannot_outlive_the_limit_of_the_instance(browser_of, owner):
     page = browser.submit(TOKENS, {"name": "laptop", "scopes": "api", "expires_on": too_late.isoformat()})
     made = browser.submit(TOKENS, {"name": "laptop", "scopes": "api"})
 
-    assert page.errors == {"expires_on": f"Choose a day before {too_late}."}
+    assert page.errors == {"expires_on": f"Choose a date before {too_late}."}
     assert made.status_code == 200
     assert found_token(owner).expires_on == (utcnow() + timedelta(days=10)).date()
 
@@ -301,7 +301,7 @@ def test_a_deploy_token_is_created_shown_once_and_works(browser_of, pip, owner, 
     assert made.headers["Cache-Control"] == "no-store"
     assert secret.startswith("gldt-")
     assert username.startswith("gitlab+deploy-token-")
-    assert "Make sure to save it – you won't be able to access it again." in made.text
+    assert "Make sure you save it. You won't be able to see it again." in made.text
     assert pip.index(project, (username, secret)).status_code == 200
     kind, namespace = ("groups", group) if page == GROUP_REPOSITORY else ("projects", project)
     index = f"{username}:{secret}@localhost/api/v4/{kind}/{namespace.id}{'/-' * (kind == 'groups')}/packages/pypi"
@@ -331,7 +331,7 @@ def test_a_deploy_token_can_have_a_user_name_and_an_expiry_date(browser_of, owne
         ({"name": "servers"}, {"scopes": "Select at least one scope."}),
         (
             {"name": "servers", "scopes": "read_package_registry", "username": "a b"},
-            {"username": "Use letters, digits, '_', '-', '+' and '.' only."},
+            {"username": "Use only letters, digits, '_', '-', '+', and '.'."},
         ),
     ],
     ids=["no name", "no scope", "username"],

@@ -45,7 +45,7 @@ def test_an_owner_sees_the_rule_and_adds_an_exception_with_one_click(browser_of,
     assert "Too young: offered from" in before.text
     assert "(set in acme)" in before.text
     assert answer.location == f"{GROUP}?name=young"
-    assert after.flashes == ["young==2.0 is offered from now on in Acme."]
+    assert after.flashes == ["young==2.0 is now offered in Acme."]
     assert "Offered" in after.text
     assert [(one.pattern, one.user_id) for one in exceptions.exceptions_of(group)] == [("young==2.0", owner.id)]
 
@@ -69,9 +69,9 @@ def test_only_owners_add_exceptions_there(browser_of, group, project):
         ("?name=no%20name", 422, "This is not a valid package name."),
         ("?name=young&version=x", 422, "This is not a valid version."),
         (f"?name=young&version={'1' * 5000}", 422, "This is not a valid version."),
-        ("?name=absent", 200, "absent is neither here nor in the public index."),
-        ("?name=own", 200, "own comes from the projects here."),
-        ("?name=broken", 422, "The public index does not answer. Try again later."),
+        ("?name=absent", 200, "absent is neither in this registry nor in the public index."),
+        ("?name=own", 200, "own comes from projects in this registry."),
+        ("?name=broken", 422, "The public index is not responding. Try again later."),
     ],
 )
 def test_every_question_is_answered(browser_of, owner, project, upstream, query, status, shown):

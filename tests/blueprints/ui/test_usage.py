@@ -44,7 +44,7 @@ def test_a_group_shows_the_storage_of_each_project_below(browser_of, owner, grou
 
 
 def test_an_empty_storage_page_has_a_text(browser_of, owner, project):
-    assert "No package takes up storage here" in browser_of(owner).get("/acme/tools/-/usage_quotas").text
+    assert "No packages use storage here" in browser_of(owner).get("/acme/tools/-/usage_quotas").text
 
 
 @pytest.mark.parametrize(

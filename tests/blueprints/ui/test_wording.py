@@ -73,7 +73,7 @@ def test_a_code_is_shown_in_both_languages_with_the_values_it_is_raised_with(app
         ),
         (
             Fault(Code.ROLE_BELOW_INHERITED, role=Role.DEVELOPER, group="A & B"),
-            "This user already has the role Developer from the group A & B; choose that role or a higher one.",
+            "This user already has the Developer role through the group A & B. Choose that role or a higher one.",
             "このユーザーはグループA & Bからすでにデベロッパーロールを継承しています。"
             "同じかより高いロールを選択してください。",
         ),
@@ -88,7 +88,7 @@ def test_a_fault_is_shown_in_the_language_of_the_request(app, fault, english, ja
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (Conflict(Code.ALREADY_MEMBER), "This user is a member already."),
+        (Conflict(Code.ALREADY_MEMBER), "This user is already a member."),
         (Forbidden(), ""),
         (
             InvalidRecord({"name": [Fault(Code.BLANK)], "path": [Fault(Code.TAKEN)]}),
