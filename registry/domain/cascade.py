@@ -9,7 +9,7 @@ from functools import lru_cache
 from types import EllipsisType
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from sqlalchemy import Select, bindparam, select, update
+from sqlalchemy import Select, bindparam, func, select, update
 
 from registry.database import AdvisoryLock, db, transaction
 from registry.domain import access, audit, namespaces
@@ -263,6 +263,13 @@ PUBLIC_INDEX: tuple[CascadingSetting[Any], ...] = (
 )  # fmt: skip
 # The settings on pages and in the REST API.
 SETTINGS: tuple[CascadingSetting[Any], ...] = (FORWARDING, *PUBLIC_INDEX, JOB_ALLOWLISTS)
+
+
+def own_values() -> dict[str, int]:
+    """Return how many groups have a value of their own of each setting, by its name, in one statement."""
+    columns = [func.count(getattr(GroupPackageSettings, setting.name)) for setting in SETTINGS]
+    counts = db.session.execute(select(*columns)).one()
+    return {setting.name: number for setting, number in zip(SETTINGS, counts, strict=True)}
 
 
 def change_settings(group: Group, given: Mapping[str, Any], *, by: audit.Author) -> None:

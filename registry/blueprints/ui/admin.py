@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import cast
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
-from flask_babel import gettext, lazy_gettext
+from flask_babel import gettext, lazy_gettext, ngettext
 from werkzeug.wrappers import Response
 from wtforms import (
     BooleanField,
@@ -32,7 +32,7 @@ from registry.blueprints.ui.setting_forms import SettingsForm, form_of
 from registry.blueprints.ui.viewer import principal, signed_in
 from registry.blueprints.ui.wording import refusal
 from registry.database import db, is_sqlite, utcnow
-from registry.domain import instance, namespaces, paging
+from registry.domain import cascade, instance, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.accounts import access_tokens
 from registry.domain.accounts import users as accounts
@@ -410,10 +410,13 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
 def _ci_cd_page(sent: Form) -> Page:
     """Render all forms: the submitted one with its errors, and the others with current values."""
     current = InstanceSettings.current()
+    form = sent if isinstance(sent, PackageRegistryForm) else PackageRegistryForm.of(current, formdata=None)
+    index_form = sent if isinstance(sent, PublicIndexForm) else PublicIndexForm.of(current, formdata=None)
+    _describe_locks(form, index_form)
     page = render_template(
         "ui/admin/ci_cd.html",
-        form=sent if isinstance(sent, PackageRegistryForm) else PackageRegistryForm.of(current, formdata=None),
-        index_form=sent if isinstance(sent, PublicIndexForm) else PublicIndexForm.of(current, formdata=None),
+        form=form,
+        index_form=index_form,
         size_form=sent if isinstance(sent, SizeLimitForm) else _size_form(formdata=None),
         exceptions=exceptions.exceptions_of(None),
         exception_form=sent if isinstance(sent, ExceptionForm) else ExceptionForm(formdata=None),
@@ -421,6 +424,22 @@ def _ci_cd_page(sent: Form) -> Page:
         upstream_url=current_app.config["UPSTREAM_URL"],
     )
     return page, sent.status
+
+
+def _describe_locks(*forms: Form) -> None:
+    """Add to each lock how many groups it changes."""
+    numbers = cascade.own_values()
+    for setting in cascade.SETTINGS:
+        number = numbers[setting.name]
+        for form in forms:
+            if number and setting.lock_name in form:
+                lock = form[setting.lock_name]
+                changed = ngettext(
+                    "%(num)d group has its own value, which does not apply while this is enforced.",
+                    "%(num)d groups have their own values, which do not apply while this is enforced.",
+                    number,
+                )
+                lock.description = f"{lock.description} {changed}".strip()
 
 
 def _size_form(**options: object) -> SettingsForm:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import pytest
 
 from registry.database import utcnow
-from registry.domain import forwarding, instance, namespaces
+from registry.domain import cascade, forwarding, instance, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
 from registry.domain.accounts.users import StateChange
@@ -475,3 +475,18 @@ def test_the_list_of_events_is_in_pages(area, owner):
 
     assert len(listed(page)) == 20
     assert any("page=2" in link and "search=user_changed" in link for link in page.links)
+
+
+def test_enforcing_a_setting_shows_how_many_groups_it_changes(area, group):
+    address = "/admin/application_settings/ci_cd"
+    changed = "has its own value, which does not apply while this is enforced."
+    before = area.get(address)
+    cascade.FORWARDING.change(group, value=False, by=SHELL)
+    cascade.BLOCKED.change(factories.group("other"), value=["left-pad"], by=SHELL)
+    cascade.BLOCKED.change(group, value=["left-pad"], by=SHELL)
+
+    after = area.get(address)
+
+    assert changed not in before.text
+    assert after.text.count(f"1 group {changed}") == 1
+    assert after.text.count("2 groups have their own values, which do not apply while this is enforced.") == 1
