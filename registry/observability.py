@@ -180,7 +180,7 @@ class Attempt:
     """One run of a check."""
 
     def __init__(self, subject: str) -> None:
-        self.failure: str | None = f"{subject} does not answer."
+        self.failure: str | None = f"{subject} is not responding."
         self.is_over = Event()
         self._subject = subject
 
@@ -217,7 +217,7 @@ class Check:
             with app.app_context():
                 attempt.failure = self._find_failure()
         except Exception:
-            logger.warning("%s does not answer.", self._subject, exc_info=True)
+            logger.warning("%s is not responding.", self._subject, exc_info=True)
         finally:
             attempt.is_over.set()
 

@@ -32,7 +32,7 @@ _NO_SLASH = "\x7f"  # replaces that character itself in requests; names cannot c
 # Segments that follow an ID in routes, at which an ID with plain slashes ends. A test compares them with the routes.
 RESOURCES = (
     "-", "packages", "members", "deploy_tokens", "jobs", "job_token_scope", "archive", "unarchive", "transfer",
-    "subgroups", "descendant_groups", "projects", "package_settings",
+    "subgroups", "descendant_groups", "projects", "package_settings", "upstream_exceptions",
 )  # fmt: skip
 _PLACEHOLDER = re.compile("<[^>]+>")
 # An ID in one segment, and a name that begins as valid ones do; all of it in ASCII.

@@ -265,6 +265,12 @@ PUBLIC_INDEX: tuple[CascadingSetting[Any], ...] = (
 SETTINGS: tuple[CascadingSetting[Any], ...] = (FORWARDING, *PUBLIC_INDEX, JOB_ALLOWLISTS)
 
 
+def standings(group: Group) -> list[tuple[CascadingSetting[Any], Standing[Any]]]:
+    """Return all settings of a group, in two statements at any depth."""
+    instance, above = InstanceSettings.current(), levels(group.id, *SETTINGS)
+    return [(setting, setting.standing(instance, above, group.id)) for setting in SETTINGS]
+
+
 def own_values() -> dict[str, int]:
     """Return how many groups have a value of their own of each setting, by its name, in one statement."""
     columns = [func.count(getattr(GroupPackageSettings, setting.name)) for setting in SETTINGS]

@@ -302,7 +302,7 @@ class _CircuitBreaker:
             logger.error("The package store refused a request: %s.", _sentence(error))
             raise Unavailable(Code.STORE_REFUSES) from error
         except BaseError as error:
-            logger.error("The package store does not answer: %s.", _sentence(error))
+            logger.error("The package store is not responding: %s.", _sentence(error))
             if time.monotonic() - began > SLOW_SECONDS:
                 self._until = time.monotonic() + PAUSE_SECONDS
             raise Unavailable(Code.STORE_AWAY) from error

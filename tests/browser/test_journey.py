@@ -119,7 +119,7 @@ def add_token(page: Page, name: str) -> str:
     page.get_by_label("Token name").fill(name)
     expect(page.get_by_role("checkbox", name="api", exact=True)).to_be_checked()
     page.get_by_role("button", name="Create token").click()
-    expect(page.get_by_text("Make sure to save it")).to_be_visible()
+    expect(page.get_by_text("Make sure you save it")).to_be_visible()
     return page.locator("#issued-token").input_value()
 
 

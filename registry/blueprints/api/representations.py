@@ -191,8 +191,7 @@ def _group(group: Group) -> JSON:
 def package_settings(group: Group) -> JSON:
     """Return the cascading settings of a group: its own and the effective values."""
     shown: JSON = {}
-    for setting in cascade.SETTINGS:
-        standing = setting.of_group(group)
+    for setting, standing in cascade.standings(group):
         own, inherited, effective = (
             None if value is None else setting_kinds.in_json(setting.any_kind, value)
             for value in (standing.value, standing.inherited, standing.effective)

@@ -102,7 +102,9 @@ def field_of(described: Setting) -> Field:
             message = _("Enter a number from %(least)s to %(most)s.", least=least, most=most)
             return IntegerField(label, [NumberRange(least, most, message)], description=hint)
         case SizeLimit():
-            return SizeField(label, [NumberRange(0, LARGEST_SIZE, SIZE_EXPECTED)], description=hint or SIZE_HINT)
+            return SizeField(
+                label, [NumberRange(0, LARGEST_SIZE, SIZE_EXPECTED)], description=hint if described.hint else SIZE_HINT
+            )
         case ShortText(longest=longest):
             attributes = {"maxlength": longest, "spellcheck": "false", "autocapitalize": "none"}
             return StringField(label, description=hint, render_kw=attributes)

@@ -18,7 +18,7 @@ from registry.blueprints.ui.forms import Form, RegistryAccessForm, text
 from registry.blueprints.ui.setting_forms import field_of, form_of, sent_value, shown_value
 from registry.blueprints.ui.viewer import principal, visible_group
 from registry.blueprints.ui.wording import role_name
-from registry.domain import access, namespaces
+from registry.domain import access, cascade, namespaces
 from registry.domain.access import Permission
 from registry.domain.cascade import FORWARDING, JOB_ALLOWLISTS, PUBLIC_INDEX, CascadingSetting, Standing
 from registry.domain.instance import SETTINGS_BY_NAME
@@ -286,9 +286,10 @@ def _form_for(name: str) -> type[CascadingForm]:
 
 def _group_page(group: Group, sent: Form | None = None) -> Page:
     """Render the forms of all settings: the submitted one with its errors, and the others with current values."""
+    standings = {setting.name: standing for setting, standing in cascade.standings(group)}
 
     def shown(kind: type[CascadingForm]) -> dict[str, object]:
-        standing = kind.setting.of_group(group)
+        standing = standings[kind.setting.name]
         return {
             "standing": standing,
             "form": sent if isinstance(sent, kind) else kind.of(standing, formdata=None),
