@@ -331,7 +331,7 @@ def wait_until_refused(address: tuple[str, int]) -> None:
     while time.monotonic() < deadline:
         try:
             socket.create_connection(address, timeout=5).close()
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError):  # reset: it was waiting to be accepted
             return
         time.sleep(0.05)
     pytest.fail("still takes connections")
