@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 from flask import current_app
 from sqlalchemy import insert, text, update
 
 from registry.blueprints.auth.sessions import SignedIn
-from registry.database import Generation, Model, db, transaction, utcnow
+from registry.database import Generation, Model, db, is_sqlite, transaction, utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Principal, PrincipalKind
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs, sessions, users
@@ -143,9 +144,14 @@ def token_key() -> bytes:
 
 def empty() -> None:
     """Empty the database except for the rows that the migrations insert."""
-    for table in reversed(Model.metadata.sorted_tables):
-        if table.name != "content_generation":
-            db.session.execute(table.delete())
+    tables = [table.name for table in reversed(Model.metadata.sorted_tables) if table.name != "content_generation"]
+    script = ";".join(f"DELETE FROM {name}" for name in tables)
+    db.session.rollback()
+    with db.engine.begin() as connection:
+        if is_sqlite(db.engine):
+            cast(sqlite3.Connection, connection.connection.driver_connection).executescript(script)
+        else:
+            connection.exec_driver_sql(script)
     db.session.execute(update(Model.metadata.tables["content_generation"]).values(number=text("number + 1")))
     db.session.execute(insert(InstanceSettings.__table__).values(id=1))
     db.session.commit()
