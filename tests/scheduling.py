@@ -13,7 +13,10 @@ SHARING = {
     "tests/storage/": "object store",
 }
 # Groups that take long although they have few tests; they start first, so that no process ends long after the others.
-LONGEST = ("browser", "tests/acceptance/test_user_guide.py", "object store", "tests/blueprints/api/test_parameters.py")
+LONGEST = (
+    "browser", "tests/blueprints/pypi/test_prepared_model.py", "tests/acceptance/test_user_guide.py", "object store",
+    "tests/blueprints/api/test_parameters.py",
+)  # fmt: skip
 
 
 class ByFile(LoadScopeScheduling):
