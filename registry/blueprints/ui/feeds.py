@@ -22,6 +22,7 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui.frame import feed_url, namespace_url
 from registry.blueprints.ui.viewer import principal
 from registry.domain.access import Permission
+from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.namespaces import by_path
 from registry.domain.packages import lists, versions
 from registry.errors import NotFound, RegistryError
@@ -59,7 +60,7 @@ def packages(namespace: Namespace) -> Response:
 def versions_of_name(project: Project, name: str) -> Response:
     """The versions of a package name published last."""
     normalized_name = canonicalize_name(name)
-    latest = _latest(project, normalized_name)
+    latest = _latest(project, normalized_name) if is_valid_name(name) else ()
     if not latest:
         raise NotFound("Package")
     page = url_for("ui.packages.package_name", project=project, name=normalized_name)
@@ -71,7 +72,7 @@ def versions_of_name(project: Project, name: str) -> Response:
 @_gate(Permission.READ_PACKAGE)
 def badge(project: Project, name: str) -> Response:
     """The latest version of a package name as a picture."""
-    newest = versions.latest(versions.of_name(project, canonicalize_name(name)))
+    newest = versions.latest(versions.of_name(project, canonicalize_name(name)) if is_valid_name(name) else [])
     if newest is None:
         raise NotFound("Package")
     response = Response(_badge(newest.name, f"v{newest.version}"), mimetype="image/svg+xml")

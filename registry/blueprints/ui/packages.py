@@ -20,6 +20,7 @@ from registry.database import utcnow
 from registry.domain import forwarding, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.accounts import users
+from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.packages import (
     deletion,
     dependencies,
@@ -262,6 +263,8 @@ def _show(namespace: Project | Group, package_id: int) -> Page:
 
 
 def _show_name(project: Project, name: str) -> Page:
+    if not is_valid_name(name):
+        return _unknown(project)
     normalized_name = names.normalized(name)
     if name != normalized_name:
         version, tab = request.args.get("version"), request.args.get("tab")

@@ -976,7 +976,11 @@ def test_other_spellings_lead_to_the_page_of_the_name(browser_of, owner, release
 
 @pytest.mark.parametrize("name", ["other", "-", "%00", "..%5C", "demo%2Fx"])
 def test_a_name_without_packages_has_no_page(browser_of, owner, release, name):
-    assert browser_of(owner).get(f"{LIST}/names/{name}").status_code in (301, 404)
+    browser = browser_of(owner)
+
+    statuses = [browser.get(f"{LIST}/names/{name}{end}").status_code for end in ("", ".atom", "/badge.svg")]
+
+    assert statuses == [404] * 3
 
 
 @pytest.mark.parametrize("which", ["unknown", "another project's", "deleted"])
