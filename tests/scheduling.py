@@ -15,7 +15,8 @@ SHARING = {
 # Groups that take long although they have few tests; they start first, so that no process ends long after the others.
 LONGEST = (
     "browser", "tests/blueprints/pypi/test_prepared_model.py", "tests/acceptance/test_user_guide.py", "object store",
-    "tests/blueprints/api/test_parameters.py",
+    "tests/acceptance/test_readme.py", "tests/acceptance/test_faults.py", "tests/acceptance/test_deployment.py",
+    "tests/acceptance/test_upstream_cache.py", "tests/blueprints/api/test_parameters.py",
 )  # fmt: skip
 
 
