@@ -1,4 +1,4 @@
-"""What is kept of the upstream index. It can be fetched again, so backups leave these tables out."""
+"""The cache of the upstream index, which can be fetched again, so backups leave these tables out."""
 
 from __future__ import annotations
 

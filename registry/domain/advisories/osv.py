@@ -17,7 +17,7 @@ from registry.models import MALICIOUS
 
 ECOSYSTEM = "PyPI"
 LONGEST_ID, LONGEST_SUMMARY, LONGEST_DETAILS = 100, 500, 4000
-# What is known of malicious packages is much the same for all of them, and they are the great majority.
+# Most records are about malicious packages, and their details are almost the same.
 LONGEST_DETAILS_OF_MALICIOUS = 400
 MAX_PACKAGES, MAX_ALIASES = 5000, 50  # of one record
 MAX_VERSIONS, MAX_EVENTS = 20_000, 2000  # of one package

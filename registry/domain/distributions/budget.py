@@ -43,7 +43,7 @@ _TAG = 2.0
 
 
 class Exhausted(InvalidDistribution):
-    """What comes next would take longer than what is left of the budget."""
+    """The next part would exceed the rest of the budget."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -52,7 +52,7 @@ class Exhausted(InvalidDistribution):
 
 
 class Budget:
-    """What is left for one examination, and what it has counted so far.
+    """The rest of the budget of one examination, and the costs counted so far.
 
     Every method raises ``Exhausted`` if it counts more than is left.
     """

@@ -44,7 +44,7 @@ _reserved, _ancestries, _namespaces = (model.__table__ for model in (ReservedNam
 
 
 def skeleton(normalized_name: str) -> str:
-    """Return what is left of a name without hyphens and differences between characters that look alike."""
+    """Return a name without hyphens, with characters that look alike replaced by the same one."""
     return normalized_name.translate(_SKELETON)
 
 
