@@ -12,6 +12,7 @@ from flask import Blueprint, Response, current_app, request
 from registry.blueprints.auth.credentials import rest_principal
 from registry.domain import access
 from registry.domain.access import POLICY, Permission
+from registry.domain.advisories.loading import current_export
 from registry.domain.packages import lists
 from registry.domain.upstream import cached
 from registry.errors import BadRequest, NotFound, RegistryError
@@ -67,6 +68,8 @@ def _is_asked_by_administrator() -> bool:
 
 def _readings() -> list[Reading]:
     totals, kept = lists.totals(), cached.totals()
+    export = current_export()
+    updated_at = None if export is None else export.loaded_at
     return [
         Reading("registry_storage_bytes", "Sizes of all package files together", totals.size_bytes),
         Reading("registry_package_files", "Package files", totals.files),
@@ -76,4 +79,9 @@ def _readings() -> list[Reading]:
         Reading("registry_users", "Users", totals.users),
         Reading("registry_upstream_cached_files", "Files of the upstream index that are kept", kept.files),
         Reading("registry_upstream_cached_bytes", "Sizes of these files together", kept.size_bytes),
+        Reading(
+            "registry_advisories_updated_timestamp_seconds",
+            "When the security advisories were last updated, in Unix time; 0 if never",
+            0 if updated_at is None else updated_at.timestamp(),
+        ),
     ]

@@ -63,6 +63,7 @@ class AdvisoryExport(Model):
 
     :ivar sha256: of the file; empty while an update runs, and after one that was interrupted.
     :ivar run: identifies the last update that began, so that of two at a time only one continues.
+    :ivar loaded_at: when an update was last completed, also one that found the same export again.
     """
 
     __tablename__ = "advisory_exports"

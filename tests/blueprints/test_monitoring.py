@@ -11,6 +11,7 @@ from registry.domain.accounts import access_tokens, users
 from registry.domain.accounts.users import StateChange
 from tests import factories
 from tests.builders import build_wheel
+from tests.osv import load, record
 from tests.test_metrics import numbers
 
 ELSEWHERE = {"REMOTE_ADDR": "192.0.2.7"}
@@ -148,3 +149,15 @@ def test_connections_in_use_are_those_taken_from_the_pool(client, app):
     in_use = numbers(client.get("/-/metrics").text)["registry_database_connections_in_use", frozenset()]
 
     assert 1 <= in_use <= app.config["THREADS"] + 4
+
+
+def test_the_time_of_the_last_update_of_the_advisories_is_a_metric(client):
+    def updated_at() -> float:
+        (number,) = samples(client.get("/-/metrics").text, "registry_advisories_updated_timestamp_seconds").values()
+        return number
+
+    before = updated_at()
+    load(record("GHSA-1"))
+
+    assert before == 0
+    assert utcnow().timestamp() - updated_at() < 60

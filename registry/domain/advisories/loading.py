@@ -84,6 +84,7 @@ def update(file: BinaryIO, source: str, *, now: datetime, by: audit.Author) -> U
     known = current_export()
     if known is not None and known.sha256 == sha256:
         with transaction(changes_answers=False):
+            known.loaded_at = now
             audit.record(by, "advisories_updated", source, is_same=True)
         return Update(Counts(total=known.advisories), is_same=True)
     run = _Run()

@@ -66,6 +66,7 @@ def test_only_owners_add_exceptions_there(browser_of, group, project):
     ("query", "status", "shown"),
     [
         ("", 200, "Minimum age of files in days"),
+        ("", 200, "Malicious versions are withheld. (set in the instance)"),
         ("?name=no%20name", 422, "This is not a valid package name."),
         ("?name=young&version=x", 422, "This is not a valid version."),
         (f"?name=young&version={'1' * 5000}", 422, "This is not a valid version."),
