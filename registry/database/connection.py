@@ -114,8 +114,12 @@ def log_slow_statements(engine: Engine, least_ms: int, circumstances: Callable[[
     event.listen(engine, "handle_error", fail)
 
 
-def execute(statement: Executable, parameters: Mapping[str, object] | None = None) -> CursorResult[Any]:
+def execute(
+    statement: Executable, parameters: Mapping[str, object] | Sequence[Mapping[str, object]] | None = None
+) -> CursorResult[Any]:
     """Execute a statement on tables in the transaction of the session, past the ORM, which triples its cost.
+
+    :param parameters: of one execution, or of several.
 
     The session writes none of its pending changes before, and its records do not change.
     """

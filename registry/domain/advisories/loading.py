@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import orjson
 from sqlalchemy import delete, insert, select
 
-from registry.database import AdvisoryLock, changes_name, db, transaction
+from registry.database import AdvisoryLock, changes_name, db, execute, transaction
 from registry.domain import audit
 from registry.domain.advisories import export, marks, osv
 from registry.domain.advisories.batches import batches
@@ -33,6 +33,7 @@ MAX_SECONDS = 3600
 MAX_LISTED = 20
 _BLOCK_BYTES = 1 << 20
 _FIELDS = ("id", "summary", "details", "published_at", "withdrawn_at", "cvss_score", "severity")
+_advisories, _affected = Advisory.__table__, AffectedPackage.__table__
 
 
 @dataclass
@@ -251,10 +252,10 @@ def _replace(changed: Collection[tuple[Record, str]], names: Iterable[str]) -> N
     :param names: all package names that the records are or were about.
     """
     ids = [record.id for record, _ in changed]
-    for table, column in ((AffectedPackage, AffectedPackage.advisory_id), (Advisory, Advisory.id)):
-        db.session.execute(delete(table).where(column.in_(ids)))
-    db.session.execute(insert(Advisory), [_advisory_row(record, digest) for record, digest in changed])
-    db.session.execute(insert(AffectedPackage), [row for record, _ in changed for row in _affected_rows(record)])
+    for column in (_affected.c.advisory_id, _advisories.c.id):
+        execute(delete(column.table).where(column.in_(ids)))
+    execute(insert(_advisories), [_advisory_row(record, digest) for record, digest in changed])
+    execute(insert(_affected), [row for record, _ in changed for row in _affected_rows(record)])
     _renew(names)
 
 
