@@ -170,10 +170,33 @@ for (const all of document.querySelectorAll("input[data-select-all]")) {
   window.addEventListener("pageshow", update); // the browser restores selections when it goes back
 }
 
-// Results while typing in the search box: a combobox with a list of links, which keeps the focus in the box.
-for (const input of document.querySelectorAll("input[data-results]")) {
+function element(name, className, text = "") {
+  const made = document.createElement(name);
+  made.className = className;
+  made.textContent = text;
+  return made;
+}
+
+// An option of a combobox: a link, or without a URL only a text.
+function option(url, name, beside, below) {
+  const made = element(url ? "a" : "div", "search-result");
+  if (url) {
+    made.href = url;
+    made.tabIndex = -1;
+  }
+  made.setAttribute("role", "option");
+  const title = element("span", "search-result-title", name);
+  if (beside) title.append(" ", element("span", "muted", beside));
+  made.append(title);
+  if (below) made.append(element("span", "search-result-text muted", below));
+  return made;
+}
+
+// Results while typing: a combobox with a list, which keeps the focus in the box.
+function combobox(input, parts) {
   const list = document.getElementById(input.dataset.results);
-  const status = document.getElementById("search-status");
+  const status = document.getElementById(`${list.id}-status`);
+  const area = list.parentElement;
   let request = new AbortController();
   let timer;
   let chosen = -1;
@@ -195,59 +218,22 @@ for (const input of document.querySelectorAll("input[data-results]")) {
   const choose = (index) => {
     chosen = index;
     input.removeAttribute("aria-activedescendant");
-    options().forEach((option, number) => {
-      option.setAttribute("aria-selected", String(number === index));
+    options().forEach((each, number) => {
+      each.setAttribute("aria-selected", String(number === index));
       if (number !== index) return;
-      input.setAttribute("aria-activedescendant", option.id);
-      option.scrollIntoView({ block: "nearest" });
+      input.setAttribute("aria-activedescendant", each.id);
+      each.scrollIntoView({ block: "nearest" });
     });
-  };
-
-  const element = (name, className, text = "") => {
-    const made = document.createElement(name);
-    made.className = className;
-    made.textContent = text;
-    return made;
-  };
-
-  const option = (url, name, beside, below) => {
-    const link = element("a", "search-result");
-    link.href = url;
-    link.tabIndex = -1;
-    link.setAttribute("role", "option");
-    const title = element("span", "search-result-title", name);
-    if (beside) title.append(" ", element("span", "muted", beside));
-    link.append(title);
-    if (below) link.append(element("span", "search-result-text muted", below));
-    return link;
-  };
-
-  const group = (label, links) => {
-    if (links.length === 0) return [];
-    const made = element("div", "search-group");
-    made.setAttribute("role", "group");
-    made.setAttribute("aria-label", label);
-    const title = element("div", "search-group-title", label);
-    title.setAttribute("aria-hidden", "true");
-    made.append(title, ...links);
-    return [made];
   };
 
   const fill = (found, text) => {
-    const all = new URL(input.form.action);
-    all.searchParams.set(input.name, text);
-    const groups = [
-      ...group(list.dataset.packages, found.packages.map((each) => option(each.url, each.name, each.version, each.project))),
-      ...group(list.dataset.groups, found.groups.map((each) => option(each.url, each.name, "", each.path))),
-      ...group(list.dataset.projects, found.projects.map((each) => option(each.url, each.name, "", each.path))),
-    ];
-    const isEmpty = groups.length === 0;
-    list.replaceChildren(...groups, isEmpty ? element("p", "search-none muted", list.dataset.none) : option(all.href, list.dataset.all));
+    const results = parts(found, list.dataset, text);
+    list.replaceChildren(...results);
     options().forEach((each, number) => {
       each.id = `${list.id}-${number}`;
     });
-    show(true);
-    status.textContent = isEmpty ? list.dataset.none : list.dataset.some;
+    show(results.length > 0);
+    status.textContent = list.querySelector(".search-none")?.textContent ?? (results.length ? list.dataset.some : "");
   };
 
   const search = async () => {
@@ -266,6 +252,11 @@ for (const input of document.querySelectorAll("input[data-results]")) {
     } catch (error) {
       if (error.name !== "AbortError") show(false); // the form still works
     }
+  };
+
+  const stop = () => {
+    clearTimeout(timer);
+    request.abort();
   };
 
   input.addEventListener("input", () => {
@@ -291,17 +282,45 @@ for (const input of document.querySelectorAll("input[data-results]")) {
       event.preventDefault();
       options()[chosen].click();
     } else if (event.key === "Enter") {
-      clearTimeout(timer);
-      request.abort();
+      stop();
     }
   });
-  input.form.addEventListener("focusout", (event) => {
-    if (input.form.contains(event.relatedTarget)) return;
-    clearTimeout(timer);
-    request.abort();
+  area.addEventListener("focusout", (event) => {
+    if (area.contains(event.relatedTarget)) return;
+    stop();
     show(false);
   });
   list.addEventListener("mousedown", (event) => event.preventDefault()); // the focus stays in the box
+  list.addEventListener("click", (event) => {
+    const value = event.target.closest("[data-value]")?.dataset.value;
+    if (value === undefined) return;
+    stop();
+    input.value = value;
+    show(false);
+  });
+}
+
+for (const input of document.querySelectorAll("input[data-results=search-results]")) {
+  const group = (label, links) => {
+    if (links.length === 0) return [];
+    const made = element("div", "search-group");
+    made.setAttribute("role", "group");
+    made.setAttribute("aria-label", label);
+    const title = element("div", "search-group-title", label);
+    title.setAttribute("aria-hidden", "true");
+    made.append(title, ...links);
+    return [made];
+  };
+  combobox(input, (found, words, text) => {
+    const all = new URL(input.form.action);
+    all.searchParams.set(input.name, text);
+    const groups = [
+      ...group(words.packages, found.packages.map((each) => option(each.url, each.name, each.version, each.project))),
+      ...group(words.groups, found.groups.map((each) => option(each.url, each.name, "", each.path))),
+      ...group(words.projects, found.projects.map((each) => option(each.url, each.name, "", each.path))),
+    ];
+    return [...groups, groups.length ? option(all.href, words.all) : element("p", "search-none muted", words.none)];
+  });
   document.addEventListener("keydown", (event) => {
     const isTyping = event.target.matches("input, textarea, select, [contenteditable]");
     if (event.key !== "/" || isTyping || event.ctrlKey || event.altKey || event.metaKey) return;
@@ -310,4 +329,13 @@ for (const input of document.querySelectorAll("input[data-results]")) {
     input.focus();
     input.select();
   });
+}
+
+// People to add as members, by a part of the name.
+for (const input of document.querySelectorAll("input[data-results=people]")) {
+  combobox(input, (found) => found.users.map((user) => {
+    const made = option("", user.name, `@${user.username}`);
+    made.dataset.value = user.username;
+    return made;
+  }));
 }

@@ -211,11 +211,11 @@ class InstanceChanges(Changes):
         hint=_("If this is off, projects with this setting are not available to the public either."),
     )
     pypi_max_file_size: int | EllipsisType | None = setting(
-        SizeLimit(), _("Maximum PyPI package file size in bytes"), Section.SIZE_LIMITS
+        SizeLimit(), _("Maximum PyPI package file size"), Section.SIZE_LIMITS
     )
     project_storage_size_limit: int | EllipsisType | None = setting(
         SizeLimit(),
-        _("Storage limit of a project in bytes"),
+        _("Storage limit of a project"),
         Section.SIZE_LIMITS,
         hint=_(
             "0 means no limit. "
@@ -223,7 +223,7 @@ class InstanceChanges(Changes):
         ),
     )
     group_storage_size_limit: int | EllipsisType | None = setting(
-        SizeLimit(), _("Storage limit of a top-level group in bytes"), Section.SIZE_LIMITS
+        SizeLimit(), _("Storage limit of a top-level group"), Section.SIZE_LIMITS
     )
 
 

@@ -198,3 +198,45 @@ def test_a_selection_enables_the_deletion_and_is_counted(page: Page, server: Run
         (False, "Delete selected (1)"),
         (False, "Delete selected"),
     ]
+
+
+def test_a_member_is_found_by_a_part_of_the_name(desk: Desk, session: BrowserContext, server: RunningServer) -> None:
+    project = server.project(group=server.group())
+    for username, name in (("zora", "Zora Quist"), ("quentin", "Quentin Quist")):
+        made = {"username": username, "name": name, "email": f"{username}@example.com", "password": "a long enough one"}
+        server.as_root("POST", "/users", made)
+    address = f"/{project.full_path}/-/project_members"
+    window = Window(session.new_page(), LIGHT, desk.pictures)
+    page = window.page
+    page.goto(address)
+
+    page.get_by_text("Add member").first.click()
+    box = page.get_by_role("combobox", name="Name, username, or email")
+    box.press_sequentially("quis")
+    people = page.locator("#people [role=option]")
+    expect(people).to_have_text(["Quentin Quist @quentin", "Zora Quist @zora"])
+    seen = []
+    for width in (NARROW, 1440):
+        window.resize(width)
+        window.screenshot("member-while-typing")
+        seen += [*window.too_wide(), *window.barriers()]
+    people.last.click()
+    expect(box).to_have_value("zora")
+    expect(box).to_have_attribute("aria-expanded", "false")
+    page.keyboard.press("Enter")
+    expect(page.locator("main .flash")).to_contain_text("Zora Quist was added")
+    context = desk.context("root", java_script_enabled=False)
+    plain = Window(context.new_page(), LIGHT, desk.pictures)
+    plain.page.goto(address)
+    plain.page.locator("details.fold > summary").click()
+    plain.page.get_by_label("Name, username, or email").fill("Quist")
+    plain.page.get_by_role("button", name="Add member").click()
+    for width in (NARROW, 1440):
+        plain.resize(width)
+        plain.screenshot("member-to-choose")
+    plain.page.get_by_role("button", name="Add Quentin Quist").click()
+
+    expect(plain.page.locator("main .flash")).to_contain_text("Quentin Quist was added")
+    assert seen == window.problems == []
+    page.close()
+    context.close()

@@ -100,6 +100,7 @@ NO_PAGES = {
     "ui.packages.download", "ui.tokens.old_address", "ui.admin.application_settings",
     "ui.namespaces.group_by_long_address", "ui.explore.search_while_typing", "ui.audit.instance_audit_events_csv",
     "ui.audit.project_audit_events_csv", "ui.audit.group_audit_events_csv",
+    "ui.members.project_suggestions", "ui.members.group_suggestions",
 }  # fmt: skip
 
 PAGES = [

@@ -313,7 +313,10 @@ class MemberForm(Form):
 
 
 class NewMemberForm(MemberForm):
-    username = StringField(_("Username or email"), [InputRequired(_("Enter a username."))])
+    """A new member: ``chosen`` is the username of a suggestion, and otherwise ``username`` that or an address."""
+
+    username = StringField(_("Name, username, or email"), [InputRequired(_("Enter a name."))])
+    chosen = StringField()
 
 
 def where_to_create(groups: Iterable[Group], space: Namespace | None) -> list[tuple[int, str]]:

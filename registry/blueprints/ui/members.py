@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, redirect, render_template, url_for
+from collections.abc import Sequence
+
+from flask import Blueprint, flash, jsonify, redirect, render_template, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response
 
@@ -15,10 +17,13 @@ from registry.blueprints.ui.wording import role_name
 from registry.domain import namespaces
 from registry.domain.access import Permission
 from registry.domain.accounts import users
-from registry.models import Group, Namespace, Project, Role
+from registry.domain.paging import first
+from registry.models import Group, Namespace, Project, Role, User
 
 PROJECT_MEMBERS = "/<page_project:project>/-/project_members"
 GROUP_MEMBERS = "/groups/<page_group:group>/-/group_members"
+
+MOST_SUGGESTED = 8
 
 Page = Response | tuple[str, int]
 
@@ -46,6 +51,16 @@ def routes(gate: Gate) -> Blueprint:
     def group_add(group: Group) -> Page:
         return _add(group)
 
+    @blueprint.get(PROJECT_MEMBERS + "/suggestions.json")
+    @gate(Permission.ADMIN_MEMBERS)
+    def project_suggestions(project: Project) -> Response:
+        return _suggestions(project)
+
+    @blueprint.get(GROUP_MEMBERS + "/suggestions.json")
+    @gate(Permission.ADMIN_MEMBERS)
+    def group_suggestions(group: Group) -> Response:
+        return _suggestions(group)
+
     @blueprint.post(PROJECT_MEMBERS + "/<id:user_id>")
     @gate(Permission.ADMIN_MEMBERS)
     def project_change(project: Project, user_id: int) -> Page:
@@ -69,8 +84,11 @@ def routes(gate: Gate) -> Blueprint:
     return blueprint
 
 
-def _list(namespace: Project | Group, form: NewMemberForm | None = None) -> Page:
-    """Render the list of members by name, direct and inherited, each with the highest role."""
+def _list(namespace: Project | Group, form: NewMemberForm | None = None, suggested: Sequence[User] = ()) -> Page:
+    """Render the list of members by name, direct and inherited, each with the highest role.
+
+    :param suggested: the users to choose from after a part of a name was submitted.
+    """
     members = namespaces.members(namespace, inherited=True, query=search_text())
     found = pagination.page_of(sorted(members, key=lambda member: (member.user.name.lower(), member.user.id)))
     highest = role_in(namespace)
@@ -82,6 +100,7 @@ def _list(namespace: Project | Group, form: NewMemberForm | None = None) -> Page
         namespace=namespace,
         found=found,
         form=form,
+        suggested=suggested,
         roles=form.role.choices,
         highest=highest,
         first_day=MemberForm.first_day(),
@@ -94,16 +113,36 @@ def _add(namespace: Project | Group) -> Page:
     form = NewMemberForm()
     form.offer(role_in(namespace))
     if form.validate_on_submit():
-        user = users.by_name_or_confirmed_email(text(form.username))
+        user = users.by_name_or_confirmed_email(text(form.chosen) or text(form.username))
         if user is None:
-            form.refuse("username", gettext("No user has this username or confirmed email."))
-            return _list(namespace, form)
+            return _choose(namespace, form)
         with form.refusals():
             role = Role(form.role.data)
             namespaces.add_member(namespace, user, role, expires_on=form.expires_on.data, by=principal())
             flash(gettext("%(user)s was added with the %(role)s role.", user=user.name, role=role_name(role)))
             return _back(namespace)
     return _list(namespace, form)
+
+
+def _choose(namespace: Project | Group, form: NewMemberForm) -> Page:
+    """Show the users that match a part of a name, each with a button that adds the user."""
+    suggested = _suggested(namespace, text(form.username))
+    if suggested:
+        form.refuse("username", gettext("No user has exactly this username. Choose a person."))
+    else:
+        form.refuse("username", gettext("No user matches this name or confirmed email."))
+    return _list(namespace, form, suggested)
+
+
+def _suggestions(namespace: Project | Group) -> Response:
+    """Return the same users while the name is typed."""
+    found = _suggested(namespace, search_text("q"))
+    return jsonify(users=[{"username": user.username, "name": user.name} for user in found])
+
+
+def _suggested(namespace: Project | Group, typed: str) -> Sequence[User]:
+    found, _ = first(users.addable(namespace, typed, to=principal()), MOST_SUGGESTED)
+    return found
 
 
 def _change(namespace: Project | Group, user_id: int) -> Page:

@@ -25,7 +25,7 @@ Page = Response | tuple[str, int]
 
 class LimitForm(Form):
     storage_size_limit = SizeField(
-        _("Storage limit in bytes"), [Optional(), NumberRange(0, LARGEST_SIZE, SIZE_EXPECTED)], description=SIZE_HINT
+        _("Storage limit"), [Optional(), NumberRange(0, LARGEST_SIZE, SIZE_EXPECTED)], description=SIZE_HINT
     )
 
 

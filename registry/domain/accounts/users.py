@@ -13,10 +13,10 @@ from types import EllipsisType
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, case, exists, func, not_, or_, select, true
 
 from registry.database import AdvisoryLock, contains, db, lock, transaction, utcnow
-from registry.domain import audit, namespaces
+from registry.domain import access, audit, namespaces
 from registry.domain.access import Principal
 from registry.domain.accounts import sessions
 from registry.domain.changes import Changes
@@ -54,6 +54,7 @@ TRANSITIONS = {
 MINIMUM_PASSWORD_LENGTH = 8
 MAXIMUM_PASSWORD_LENGTH = 128
 LONGEST_TEXTS = {"bio": 255, "note": 10_000}
+SHORTEST_PART = 2  # characters of a name, except in scripts such as Japanese, which have names of one
 HASHER = PasswordHasher()  # takes a tenth of a second per password
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
 
@@ -296,6 +297,40 @@ def users(wanted: UserFilter, *, by_email: bool) -> Listing[User]:
         listing = listing.where(User.created_at <= wanted.created_before)
     keys = (getattr(User, wanted.order_by), User.id)
     return listing.order_by(*(key.desc() for key in keys) if wanted.descending else keys)
+
+
+def addable(namespace: Namespace, text: str, *, to: Principal) -> Listing[User]:
+    """Select the active users to suggest as members for a part of a name or a confirmed address, best matches first.
+
+    Direct members are left out, and so are users with a private profile who are in no group or project with the
+    principal. External users are only shown users who are.
+
+    :param to: holds ``ADMIN_MEMBERS`` in the namespace.
+    """
+    key = text.lower()
+    matching = User.has_confirmed_email(text)
+    if len(text) >= SHORTEST_PART or not text.isascii():
+        matching |= contains(User.name, text) | contains(User.username_key, text)
+    is_direct = exists().where(Membership.user_id == User.id, Membership.namespace_id == namespace.id)
+    begins = or_(
+        User.username_key.startswith(key, autoescape=True), func.lower(User.name).startswith(key, autoescape=True)
+    )
+    return (
+        select(User)
+        .where(User.state == UserState.ACTIVE, matching, not_(is_direct), _is_shown_to(to))
+        .order_by(case((User.username_key == key, 0), (begins, 1), else_=2), func.lower(User.name), User.id)
+    )
+
+
+def _is_shown_to(principal: Principal) -> ColumnElement[bool]:
+    if principal.is_admin:
+        return true()
+    shares_namespace = exists().where(
+        Membership.user_id == User.id,
+        Membership.namespace_id.in_(select(Namespace.id).where(access.joined(principal))),
+        access.unexpired(),
+    )
+    return or_(User.private_profile.is_(False), shares_namespace) if principal.is_internal_user else shares_namespace
 
 
 @dataclass(frozen=True)

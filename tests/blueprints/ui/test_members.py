@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 
 import pytest
@@ -63,8 +64,8 @@ def test_a_member_is_added_by_name_or_address(browser_of, owner, project, outsid
 @pytest.mark.parametrize(
     ("sent", "errors"),
     [
-        ({"username": "nobody"}, {"username": "No user has this username or confirmed email."}),
-        ({"username": ""}, {"username": "Enter a username."}),
+        ({"username": "nobody"}, {"username": "No user matches this name or confirmed email."}),
+        ({"username": ""}, {"username": "Enter a name."}),
         ({"username": "oscar", "role": "60"}, {"role": "Not a valid choice."}),
         ({"username": "oscar", "role": "x"}, {"role": "Invalid Choice: could not coerce."}),
         ({"username": "oscar", "expires_on": "2001-01-01"}, {"expires_on": "Choose a date in the future."}),
@@ -81,6 +82,35 @@ def test_errors_of_a_new_member_are_shown_beside_the_field(browser_of, owner, pr
 
     assert answer.status_code == 422
     assert answer.errors == errors
+
+
+@pytest.mark.parametrize("path", [PROJECT, GROUP])
+def test_a_part_of_a_name_offers_people_to_choose_from(browser_of, owner, project, outsider, path):
+    browser = browser_of(owner)
+
+    answer = browser.submit(path, {"username": "osc", "role": "20"})
+    added = browser.submit(path, {"username": "osc", "role": "20", "chosen": "oscar"})
+
+    assert answer.errors == {"username": "No user has exactly this username. Choose a person."}
+    assert [button.get("value") for button in answer.tree.findall(".//button[@name='chosen']")] == ["oscar"]
+    assert added.location == path
+    assert access.role_of(outsider, project) is Role.REPORTER
+
+
+@pytest.mark.parametrize(
+    ("member", "path", "status"),
+    [("owner", PROJECT, 200), ("owner", GROUP, 200), ("developer", PROJECT, 403), ("developer", GROUP, 403)],
+)
+def test_those_who_manage_members_get_suggestions(
+    browser_of, owner, developer, project, outsider, member, path, status
+):
+    browser = browser_of({"owner": owner, "developer": developer}[member])
+
+    answer = browser.open(f"{path}/suggestions.json?q=OSCAR")
+
+    assert answer.status_code == status
+    if status == 200:
+        assert json.loads(answer.html) == {"users": [{"username": "oscar", "name": "Oscar"}]}
 
 
 def test_a_member_is_not_added_twice(browser_of, owner, project, developer):
