@@ -147,7 +147,7 @@ def test_the_configuration_gives_the_default_and_meaning_of_a_setting(setting: S
 def test_a_document_names_only_settings_that_exist(document: Path) -> None:
     named = set(re.findall(r"\bREGISTRY_[A-Z][A-Z0-9_]*", document.read_text()))
 
-    assert named <= {setting.variable for setting in SETTINGS}
+    assert named - {"REGISTRY_TEST_UPSTREAM"} <= {setting.variable for setting in SETTINGS}  # one of the tests
 
 
 def groups(app: Flask) -> dict[str, click.Group]:
