@@ -17,6 +17,7 @@ from tests.acceptance.clients import Client, Installer
 from tests.acceptance.servers import REPORTER, ForkedServer, Namespace, RunningServer, needs_proc
 from tests.acceptance.wire import MIB, connect, digest_of_rest, file_head, large_wheel, upload_large
 from tests.builders import BuiltFile, build_sdist, build_wheel
+from tests.fakes.index import StaticIndex
 from tests.fakes.network import FaultyLine
 from tests.fakes.s3 import S3Server
 
@@ -31,6 +32,14 @@ def line(s3: S3Server) -> Iterator[FaultyLine]:
         yield line
 
 
+@pytest.fixture(scope="module")
+def index() -> Iterator[StaticIndex]:
+    """The public index."""
+    started = StaticIndex()
+    yield started
+    started.close()
+
+
 def start(folder: Path, s3: S3Server, line: FaultyLine, **settings: str) -> RunningServer:
     access = s3.settings | {"S3_ENDPOINT": f"http://localhost:{line.port}"}
     server = ForkedServer(folder, STORAGE_URL=s3.address(), **access, **settings)
@@ -39,17 +48,22 @@ def start(folder: Path, s3: S3Server, line: FaultyLine, **settings: str) -> Runn
 
 
 @pytest.fixture(scope="module")
-def streaming(tmp_path_factory: pytest.TempPathFactory, s3: S3Server, line: FaultyLine) -> Iterator[RunningServer]:
+def streaming(
+    tmp_path_factory: pytest.TempPathFactory, s3: S3Server, line: FaultyLine, index: StaticIndex
+) -> Iterator[RunningServer]:
     """Files come through the registry, which is one of two processes."""
-    server = start(tmp_path_factory.mktemp("streaming"), s3, line, WORKERS="2")
+    server = start(tmp_path_factory.mktemp("streaming"), s3, line, WORKERS="2", UPSTREAM_URL=index.url)
     yield server
     assert server.stop() == 0, server.log
 
 
 @pytest.fixture(scope="module")
-def redirecting(tmp_path_factory: pytest.TempPathFactory, s3: S3Server, line: FaultyLine) -> Iterator[RunningServer]:
+def redirecting(
+    tmp_path_factory: pytest.TempPathFactory, s3: S3Server, line: FaultyLine, index: StaticIndex
+) -> Iterator[RunningServer]:
     """Clients are sent to the store for the files."""
-    server = start(tmp_path_factory.mktemp("redirecting"), s3, line, STORAGE_DOWNLOADS="redirect")
+    folder = tmp_path_factory.mktemp("redirecting")
+    server = start(folder, s3, line, STORAGE_DOWNLOADS="redirect", UPSTREAM_URL=index.url)
     yield server
     assert server.stop() == 0, server.log
 
@@ -87,6 +101,33 @@ def test_pip_and_uv_install_packages_published_by_twine(
     is_signed = [b"X-Amz-Signature=" in head for head in asked]
     assert any(is_signed) == (project.server.instance.parent.name.startswith("redirecting"))
     assert not any(b"uthorization: Basic" in head or reader.encode() in head for head in line.heads)
+
+
+def test_public_packages_are_cached_in_the_store_and_served_while_it_is_away(
+    server: RunningServer, line: FaultyLine, index: StaticIndex
+) -> None:
+    group = server.group()
+    server.as_root("PUT", f"/groups/{group.id}/package_settings", {"pypi_upstream_mode": "cache"})
+    project = server.project(group=group)
+    index.clear()
+    files = [build_wheel(name, size_bytes=300_000) for name in ("cached", "passed-on")]
+    for file in files:
+        index.publish(file)
+    cached, passed_on = (f"/files/{file.filename}" for file in files)
+
+    assert [downloaded(project, files[0].name) for _ in range(2)] == [{files[0].content}] * 2
+    assert len(index.asked_for(cached)) == 1
+
+    line.is_cut = True
+    try:
+        assert [downloaded(project, files[1].name) for _ in range(2)] == [{files[1].content}] * 2
+    finally:
+        line.heal()
+    deadline, asked = time.monotonic() + 30, 0
+    while asked < len(index.asked_for(passed_on)):  # until the store is tried again, and keeps it
+        assert time.monotonic() < deadline
+        asked = len(index.asked_for(passed_on))
+        assert downloaded(project, files[1].name) == {files[1].content}
 
 
 @pytest.mark.slow

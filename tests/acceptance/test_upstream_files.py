@@ -1,18 +1,23 @@
-"""Files of the public index in the real server, with several processes, cut transfers, and SIGKILL."""
+"""Files of the public index in the real server, with several processes, cut transfers, a full disk, and SIGKILL."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from random import Random
 
 import pytest
 import requests
 
-from tests.acceptance.servers import Namespace, RunningServer, needs_proc
+from tests import postgresql
+from tests.acceptance.servers import ForkedServer, Namespace, RunningServer, needs_proc
+from tests.acceptance.test_faults import fill, left_half_way, small_disk, stored, wait_until
 from tests.builders import BuiltFile, build_wheel
 from tests.fakes.index import Fault, StaticIndex
 
@@ -32,10 +37,16 @@ def index() -> Iterator[StaticIndex]:
 
 @pytest.fixture(params=[1, 2], ids=["one process", "two processes"])
 def project(
-    request: pytest.FixtureRequest, start_server: Callable[..., RunningServer], index: StaticIndex
-) -> Namespace:
+    request: pytest.FixtureRequest, start_server: Callable[..., RunningServer], index: StaticIndex,
+    postgresql_server: str | None,
+) -> Namespace:  # fmt: skip
     """A project of a server with one process, or with two."""
-    server = start_server(UPSTREAM_URL=index.url, WORKERS=str(request.param))
+    address = "" if postgresql_server is None else postgresql.create_database(postgresql_server)
+    return caching(start_server(UPSTREAM_URL=index.url, WORKERS=str(request.param), DATABASE_URL=address))
+
+
+def caching(server: RunningServer) -> Namespace:
+    """A project in the mode ``cache``."""
     server.as_root("PUT", "/application/settings", {"pypi_upstream_mode": "cache"})
     return server.project()
 
@@ -55,6 +66,7 @@ def download(project: Namespace, file: BuiltFile = WHEEL) -> tuple[int, str]:
         return response.status_code, digest.hexdigest()
 
 
+@pytest.mark.databases
 def test_eight_clients_that_want_one_new_file_cost_the_public_index_one_request(
     project: Namespace, index: StaticIndex
 ) -> None:
@@ -116,3 +128,46 @@ def test_a_killed_server_continues_the_transfer_and_leaves_nothing(project: Name
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert "Traceback" not in server.log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("project", [2], indirect=True)
+def test_killed_workers_leave_nothing_that_is_given_out(project: Namespace, index: StaticIndex) -> None:
+    server, released = project.server, index.hold(PATH)
+    with ThreadPoolExecutor(4) as clients:
+        cut = [clients.submit(pytest.raises, requests.RequestException, download, project) for _ in range(4)]
+        assert index.held.wait(30)
+        for pid in server.workers():
+            os.kill(pid, signal.SIGKILL)
+        assert all(each.result() for each in cut)
+    released.set()
+
+    assert stored(server) == set()
+    wait_until(lambda: len(server.workers()) == 2)
+    assert download(project) == (200, WHEEL.sha256)
+    wait_until(lambda: WHEEL.sha256 in stored(server))
+    wait_until(lambda: left_half_way(server) == [])
+
+
+@pytest.mark.parametrize("folder", ["packages", pytest.param(".", marks=pytest.mark.slow)])
+def test_on_a_full_disk_files_are_served_from_the_public_index(tmp_path: Path, index: StaticIndex, folder: str) -> None:
+    server = ForkedServer(tmp_path, UPSTREAM_URL=index.url)
+    with small_disk(server.instance / folder, 10):
+        server.start()
+        try:
+            project, room = caching(server), server.instance / "packages" / "room"
+            room.write_bytes(bytes(len(WHEEL.content) // 2))  # so that the disk is full in the middle
+            fill(server.instance / "packages")
+            room.unlink()
+
+            assert [download(project), download(project)] == [(200, WHEEL.sha256)] * 2
+
+            assert len(index.asked_for(PATH)) > 1
+            assert stored(server) == set()
+            assert left_half_way(server) == []
+            (server.instance / "packages" / "last").unlink()
+            assert download(project) == (200, WHEEL.sha256)
+            wait_until(lambda: stored(server) == {WHEEL.sha256})
+            assert "A request failed" not in server.log
+        finally:
+            server.kill()
