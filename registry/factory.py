@@ -32,6 +32,7 @@ from registry.blueprints.routing import (
 )
 from registry.domain.accounts.sessions import LIFETIME
 from registry.domain.packages.about import Documents
+from registry.domain.packages.contents import Contents
 from registry.domain.packages.downloads import Tally
 from registry.domain.packages.readmes import Readmes
 from registry.domain.reachability import Upstream
@@ -119,6 +120,7 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
     app.extensions["receptions"] = Receptions(values["INSTANCE_PATH"] / "receiving", values["MAX_RECEIVING_SIZE"])
     app.extensions["readmes"] = Readmes(app.extensions["storage"])
     app.extensions["documents"] = Documents(app.extensions["storage"])
+    app.extensions["contents"] = Contents(app.extensions["storage"])
     sessions.init_app(app)
     observability.init_app(app)
     app.register_blueprint(pypi.blueprint)

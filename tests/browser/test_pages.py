@@ -54,6 +54,8 @@ PAGES_OF_ROOT = {
     "package-long": "/acme/tools/-/packages/{long_package_id}",
     "package-versions": "/acme/tools/-/packages/{package_id}?tab=versions",
     "package-activity": "/acme/tools/-/packages/{package_id}?tab=activity",
+    "package-contents": "/acme/tools/-/packages/{package_id}/files/{file_id}/contents",
+    "package-contents-text": "/acme/tools/-/packages/{package_id}/files/{file_id}/contents?path=signalbox.py",
     "package-in-group": "/groups/acme/-/packages/{package_id}",
     "packages-delete": "/acme/tools/-/packages/delete?id={package_id}&id={long_package_id}",
     "group-packages-delete": "/groups/acme/-/packages/delete?id={package_id}",

@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from registry.domain.distributions.budget import Budget
+from registry.domain.distributions.budget import Budget, OverBudget
 from registry.errors import InvalidDistribution, quoted
 
 MIB = 1024 * 1024
@@ -164,6 +164,7 @@ _DESCRIPTOR_SIGNATURE = b"PK\x07\x08"
 _LONGEST_DESCRIPTOR = 24
 
 _MAX_COMMENT_BYTES = 0xFFFF
+LONGEST_END_BYTES = _END.size + _MAX_COMMENT_BYTES
 _SEE_WIDE_COUNT = 0xFFFF
 _SEE_WIDE = 0xFFFFFFFF
 _WIDE_EXTRA = 0x0001
@@ -277,12 +278,31 @@ def open_zip(file: BinaryIO, budget: Budget | None = None) -> Zip:
     budget = budget or Budget()
     size = file.seek(0, io.SEEK_END)
     directory = _directory(file, size)
-    budget.add_members(directory.count)
     entries = _entries(file, directory, budget)
     starts = _starts_of_contents(file, entries.values(), directory.offset)
     opened = Zip(file, entries, starts, budget)
     _refuse_bomb(opened.unpacked_size, size)
     return opened
+
+
+def read_directory(file: BinaryIO, budget: Budget) -> dict[str, Entry]:
+    """Return the members of a seekable zip file by path, reading nothing but its end.
+
+    What the central directory states about them is not compared with the members.
+
+    :raises InvalidDistribution: the file is not a zip file, or its directory is ambiguous or names unsafe paths.
+    :raises OverBudget: the budget does not suffice.
+    """
+    return _entries(file, _directory(file, file.seek(0, io.SEEK_END)), budget)
+
+
+def read_entry(file: BinaryIO, path: str, entry: Entry, limit: int) -> bytes:
+    """Return the content of one member of a zip file, reading only the member, and verify its size and checksum.
+
+    :raises InvalidDistribution: the content is larger than ``limit`` bytes, or damaged.
+    """
+    start = _start_of_content(file, entry)
+    return Zip(file, {path: entry}, {entry.offset: start}, Budget()).read(path, limit)
 
 
 @dataclass(frozen=True)
@@ -311,8 +331,8 @@ def _directory(file: BinaryIO, size: int) -> _Directory:
 
 def _end_record(file: BinaryIO, size: int) -> tuple[int, tuple[int, ...]]:
     """Return the offset and the fields of the end record."""
-    file.seek(max(0, size - _END.size - _MAX_COMMENT_BYTES))
-    tail = file.read(_END.size + _MAX_COMMENT_BYTES)
+    file.seek(max(0, size - LONGEST_END_BYTES))
+    tail = file.read(LONGEST_END_BYTES)
     # The signature can also occur by chance within the record; it counts only where an entire record fits.
     start = tail.rfind(_END_SIGNATURE, 0, max(0, len(tail) - _END.size + len(_END_SIGNATURE)))
     if start < 0:
@@ -348,6 +368,7 @@ def _wide_directory(file: BinaryIO, narrow: _Directory) -> _Directory | None:
 
 
 def _entries(file: BinaryIO, directory: _Directory, budget: Budget) -> dict[str, Entry]:
+    budget.add_members(directory.count)
     entries: dict[str, Entry] = {}
     position = directory.offset
     while position < directory.end and len(entries) < directory.count:
@@ -549,12 +570,9 @@ def read_tar_gz(file: BinaryIO, filename: str, limit: int, budget: Budget | None
     """
     budget = budget or Budget()
     stream: BinaryIO = io.BufferedReader(_Gunzip(file), _CHUNK_BYTES)
-    top, content, links = "", None, set[str]()
+    top, content = "", None
     files, folders = set[str](), set[str]()
-    for member in _members(stream, budget):
-        budget.add_path(member.name)
-        path = safe_path(member.name)
-        _check_member(member, path, links, budget)
+    for member, path in _checked_members(stream, budget):
         top = _top_of(path, top)
         (folders if member.isdir() else files).add(path)
         if path == f"{top}/{filename}":
@@ -567,11 +585,61 @@ def read_tar_gz(file: BinaryIO, filename: str, limit: int, budget: Budget | None
     return TopFolder(top, content, frozenset(files))
 
 
-class _Gunzip(io.RawIOBase):
-    """Decompressed content of a file that must be a single gzip stream, with a limit on its compression ratio."""
+@dataclass(frozen=True, slots=True)
+class TarMember:
+    """One member of a tar file.
 
-    def __init__(self, file: BinaryIO) -> None:
+    :ivar target: of a link, as it is stated; empty for others.
+    """
+
+    path: str
+    size: int
+    is_folder: bool
+    target: str
+
+
+def tar_gz_members(file: BinaryIO, budget: Budget, most_bytes: int) -> Iterator[TarMember]:
+    """Yield the members of a gzipped tar file, reading the entire stream once.
+
+    :raises InvalidDistribution: the archive has another format, is damaged, or is unsafe to unpack.
+    :raises OverBudget: the budget does not suffice, or the archive unpacks to more than ``most_bytes``.
+    """
+    stream: BinaryIO = io.BufferedReader(_Gunzip(file, most_bytes), _CHUNK_BYTES)
+    for member, path in _checked_members(stream, budget):
+        target = member.linkname if member.type in _LINKS else ""
+        yield TarMember(path, member.size, member.isdir(), target)
+        _skip_content(stream, member)
+
+
+def read_tar_gz_member(file: BinaryIO, path: str, limit: int, budget: Budget, most_bytes: int) -> bytes | None:
+    """Return the content of a plain file in a gzipped tar file, reading up to it; ``None`` if there is none.
+
+    :raises InvalidDistribution: the content is larger than ``limit`` bytes, or the same as of ``tar_gz_members``.
+    """
+    stream: BinaryIO = io.BufferedReader(_Gunzip(file, most_bytes), _CHUNK_BYTES)
+    for member, found in _checked_members(stream, budget):
+        if found == path and member.type in _PLAIN_FILES:
+            return _content(stream, member, limit)
+        _skip_content(stream, member)
+    return None
+
+
+def _checked_members(stream: BinaryIO, budget: Budget) -> Iterator[tuple[tarfile.TarInfo, str]]:
+    """Yield the members with their safe paths; the caller has to consume the content of each."""
+    links = set[str]()
+    for member in _members(stream, budget):
+        budget.add_path(member.name)
+        path = safe_path(member.name)
+        _check_member(member, path, links, budget)
+        yield member, path
+
+
+class _Gunzip(io.RawIOBase):
+    """Decompressed content of a file that must be a single gzip stream, with limits on its size and compression."""
+
+    def __init__(self, file: BinaryIO, most_bytes: int = MAX_UNPACKED_BYTES) -> None:
         self._packed_size = file.seek(0, io.SEEK_END)
+        self._most_bytes = most_bytes
         self._unpacked_size = 0
         self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
         self._file = file
@@ -585,6 +653,8 @@ class _Gunzip(io.RawIOBase):
         buffer[: len(chunk)] = chunk
         self._unpacked_size += len(chunk)
         _refuse_bomb(self._unpacked_size, self._packed_size)
+        if self._unpacked_size > self._most_bytes:
+            raise OverBudget(f"the archive unpacks to more than {self._most_bytes} bytes")
         return len(chunk)
 
     def _inflate(self, most: int) -> bytes:

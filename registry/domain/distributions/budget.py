@@ -42,7 +42,11 @@ _FIELD_LINE, _FIELD_CHARACTER = 3.0, 0.02
 _TAG = 2.0
 
 
-class Exhausted(InvalidDistribution):
+class OverBudget(InvalidDistribution):
+    """The file has more, or longer, parts than are parsed of any file."""
+
+
+class Exhausted(OverBudget):
     """The next part would exceed the rest of the budget."""
 
     def __init__(self) -> None:
@@ -64,7 +68,7 @@ class Budget:
     def add_members(self, count: int = 1) -> None:
         """Count members, or extended headers of a tar file.
 
-        :raises InvalidDistribution: there are too many.
+        :raises OverBudget: there are too many.
         """
         self._members += count
         if self._members > MAX_MEMBERS:
@@ -74,7 +78,7 @@ class Budget:
     def add_path(self, path: str) -> None:
         """Count a path that is about to be parsed.
 
-        :raises InvalidDistribution: the paths are too long or too deep together.
+        :raises OverBudget: the paths are too long or too deep together.
         """
         folders = path.count("/")
         self._length += len(path)
@@ -88,7 +92,7 @@ class Budget:
     def add_link(self, target: str) -> None:
         """Count a link; its own path is added before.
 
-        :raises InvalidDistribution: there are too many, or the paths are too long or too deep together.
+        :raises OverBudget: there are too many, or the paths are too long or too deep together.
         """
         self._links += 1
         if self._links > MAX_LINKS:
@@ -98,7 +102,7 @@ class Budget:
     def add_pax_records(self, content: bytes) -> None:
         """Count the records in an extended header of a tar file; each ends with a line break.
 
-        :raises InvalidDistribution: there are too many.
+        :raises OverBudget: there are too many.
         """
         records = content.count(b"\n")
         self._records += records
@@ -109,7 +113,7 @@ class Budget:
     def add_names(self, paths: Iterable[str]) -> None:
         """Count paths beyond ASCII, which have to be normalized.
 
-        :raises InvalidDistribution: they are too long together.
+        :raises OverBudget: they are too long together.
         """
         length = sum(len(path) for path in paths if not path.isascii())
         if length > MAX_NORMALIZED_LENGTH:
@@ -121,7 +125,7 @@ class Budget:
     def add_record(self, document: bytes) -> None:
         """Count the lines of a ``RECORD``, and the folders in its paths.
 
-        :raises InvalidDistribution: there are too many columns or folders.
+        :raises OverBudget: there are too many columns or folders.
         """
         folders = document.count(b"/") + document.count(b"\\")
         if folders > MAX_FOLDERS or document.count(b",") > 10 * MAX_MEMBERS:
@@ -137,7 +141,7 @@ class Budget:
         """Count the values in core metadata whose syntax is checked.
 
         :param values: different ones.
-        :raises InvalidDistribution: they are too long together.
+        :raises OverBudget: they are too long together.
         """
         length = sum(map(len, values))
         if length > MAX_SYNTAX_CHARACTERS:
@@ -164,5 +168,5 @@ def is_nested_too_deeply(value: str) -> bool:
     return max(depths) > MAX_NESTING
 
 
-def _over_budget(found: str) -> InvalidDistribution:
-    return InvalidDistribution(f"{found}, which exceeds the budget of an examination")
+def _over_budget(found: str) -> OverBudget:
+    return OverBudget(f"{found}, which exceeds the budget of an examination")

@@ -77,9 +77,16 @@ def examine(file: BinaryIO, filename: str, caller: str) -> Examination:
 
 
 class Turns:
-    """Who has a helper, and who waits for one: in order of arrival, but each caller has one helper at a time."""
+    """Who has a helper, and who waits for one: in order of arrival, but each caller has one helper at a time.
 
-    def __init__(self) -> None:
+    :param helpers: the number of callers that are served at a time.
+    :param waiting: the number of those that wait.
+    """
+
+    def __init__(
+        self, helpers: int = HELPERS, waiting: int = WAITING, patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
+        self._helpers, self._most_waiting, self._patience_seconds = helpers, waiting, patience_seconds
         self._changed = threading.Condition()
         self._served: list[str] = []
         self._waiting: list[_Ticket] = []
@@ -94,7 +101,9 @@ class Turns:
         with self._changed:
             self._make_room(caller)
             self._waiting.append(ticket)
-            self._changed.wait_for(lambda: ticket not in self._waiting or self._next() is ticket, PATIENCE_SECONDS)
+            self._changed.wait_for(
+                lambda: ticket not in self._waiting or self._next() is ticket, self._patience_seconds
+            )
             has_come = self._next() is ticket
             with suppress(ValueError):
                 self._waiting.remove(ticket)
@@ -114,7 +123,7 @@ class Turns:
 
         :raises Unavailable: this caller has as many.
         """
-        if len(self._waiting) < WAITING or self._is_free_for(caller):
+        if len(self._waiting) < self._most_waiting or self._is_free_for(caller):
             return
         numbers = Counter(ticket.caller for ticket in self._waiting)
         other, number = numbers.most_common(1)[0]
@@ -127,7 +136,7 @@ class Turns:
         return next((ticket for ticket in self._waiting if self._is_free_for(ticket.caller)), None)
 
     def _is_free_for(self, caller: str) -> bool:
-        return len(self._served) < HELPERS and caller not in self._served
+        return len(self._served) < self._helpers and caller not in self._served
 
 
 @dataclasses.dataclass(eq=False)
