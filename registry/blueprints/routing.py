@@ -177,7 +177,7 @@ def raw_path(environ: WSGIEnvironment) -> str:
     """Return the path of the request target as sent, still encoded; of an absolute target, only the path."""
     target = environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""
     target = target.partition("?")[0]
-    if target.startswith(("http://", "https://")):
+    if target[:8].lower().startswith(("http://", "https://")):
         target = urlsplit(target).path
     return target or quote(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""), encoding="latin-1")
 

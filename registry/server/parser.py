@@ -160,8 +160,10 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     def _refuse_ambiguous(self, head: bytes) -> None:
         """Refuse a head that a proxy in front could read as another request (RFC 9112, sections 2.3, 3.2, 5.2, 6.1).
 
-        :raises ParsingError: the version, the host, or the length of the body is not the only possible one.
+        :raises ParsingError: the target, the version, the host, or the length of the body is not the only possible one.
         """
+        if _TARGET.match(self.request_uri) is None and (self.command, self.request_uri) != ("OPTIONS", "*"):
+            raise ParsingError("Malformed request target")
         if self.version not in ("1.0", "1.1"):
             raise ParsingError("Unsupported HTTP version")
         if b"\r\n " in head or b"\r\n\t" in head:
@@ -211,6 +213,8 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         return None
 
 
+# A path, or a whole URL. Applications add the slash that a path lacks, behind the checks of the server.
+_TARGET = re.compile("/|https?://", re.IGNORECASE)
 _CODINGS = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r]*?)[ \t]*(?=\r)")
 # Most of these requests are for the API, which pages of all origins can use (blueprints/cross_origin.py).
 _JSON = [("Content-Type", "application/json"), ("Access-Control-Allow-Origin", "*")]

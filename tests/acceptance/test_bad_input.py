@@ -209,6 +209,8 @@ AMBIGUOUS = {
     "coding in a folded line": b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding:\r\n chunked\r\n",
     "coding in HTTP/1.0": b"POST / HTTP/1.0\r\n" + HOST + CHUNKED + b"Connection: keep-alive\r\n",
     "coding in HTTP/1.2": b"POST / HTTP/1.2\r\n" + HOST + CHUNKED + b"Connection: keep-alive\r\n",
+    "target without a slash": b"POST api/v4/projects/1/packages/pypi HTTP/1.1\r\n" + HOST + CHUNKED,
+    "target with another scheme": b"POST ftp://registry.test/api HTTP/1.1\r\n" + HOST + CHUNKED,
     "no host": b"GET /-/health HTTP/1.1\r\n",
     "another host in the target": b"GET http://other.test/-/health HTTP/1.1\r\n" + HOST,
     "two hosts": b"GET /-/health HTTP/1.1\r\n" + HOST + HOST,
