@@ -7,6 +7,7 @@ checks for its routes.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from inspect import signature
@@ -119,13 +120,29 @@ class Gate:
         return namespace
 
     def _checked(self, permission: Permission, arguments: dict[str, Any], names: Collection[str]) -> Namespace | None:
-        if not self._namespace_first:
-            self._identify()
-        namespace = self._found(arguments, names)
         if self._namespace_first:
+            namespace = self._found_first(arguments, names)
             self._identify()
+        else:
+            self._identify()
+            namespace = self._found(arguments, names)
         g.principal = access.require(g.principal, permission, namespace)
         return namespace
+
+    def _found_first(self, arguments: dict[str, Any], names: Collection[str]) -> Namespace | None:
+        """Return the namespace before credentials are checked.
+
+        If there is none, the credentials are read nevertheless. Otherwise, what reading them adds to the response and
+        the log, and the time that it takes, would distinguish a hidden namespace from an absent one.
+
+        :raises NotFound: there is none.
+        """
+        try:
+            return self._found(arguments, names)
+        except NotFound:
+            with suppress(RegistryError):
+                self._identify()
+            raise
 
     def _identify(self) -> None:
         self._set_principal(self._find_principal())
