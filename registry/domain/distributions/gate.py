@@ -163,7 +163,9 @@ RULES: Mapping[Check, Rule] = {
     Check.WHEEL_AMBIGUOUS: _refused("the file contradicts itself"),
     Check.WHEEL_BUILD: _remarked("the standard for wheels; no installer looks"),
     Check.WHEEL_TAG: _remarked("the standard for wheels; pip, uv, and installer read the tags in the file name"),
-    Check.RECORD_UNREADABLE: _refused("no installer reads it; beyond a limit, it is not read"),
+    Check.RECORD_UNREADABLE: _refused(
+        "no installer reads it, and pip with Python before 3.11 no NUL characters; beyond a limit, it is not read"
+    ),
     Check.RECORD_COLUMNS: _remarked(
         "pip reads more or fewer than three columns, but fails at empty lines; uv reads those"
     ),

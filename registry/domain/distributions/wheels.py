@@ -240,6 +240,9 @@ def _read_lines(document: bytes, recorded: dict[str, _Line]) -> Iterator[Finding
 
 def _rows(document: bytes) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of ``RECORD`` with the number of the line at which each ends."""
+    if b"\0" in document:
+        number = document[: document.index(b"\0")].count(b"\n") + 1
+        raise _bad_record(f"a NUL character in line {number}", "text without NUL characters")
     rows = csv.reader(io.TextIOWrapper(io.BytesIO(document), "utf-8", newline=""))
     try:
         for count, row in enumerate(rows, 1):

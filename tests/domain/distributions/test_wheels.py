@@ -254,7 +254,8 @@ BAD_RECORDS = {
         changed('"demo.py"', "demo,py"), "RECORD is 'line 1: demo,py,sha256=", "without demo.py",
     ),
     "no text": (GOOD_RECORD + b"\xff,,\n", "RECORD is 'other bytes at 254', expected is text in UTF-8"),
-    "no table": (b"\x00" * 200_000, "RECORD is 'something else behind line 1'"),
+    "no table": (b"x" * 200_000, "RECORD is 'something else behind line 1'"),
+    "a NUL character": (GOOD_RECORD + b"a\x00.py,x,\n", "RECORD is 'a NUL character in line 5', expected is text"),
     "nothing": (
         b"", "RECORD is 'without demo-1.0.dist-info/METADATA'", "RECORD is 'without demo-1.0.dist-info/WHEEL'",
         "RECORD is 'without demo.py'",
