@@ -15,6 +15,7 @@ from flask_babel import gettext
 
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
+from registry.blueprints.ui.event_details import event_details
 from registry.blueprints.ui.wording import EVENTS, NAMESPACE_EVENTS, event_name
 from registry.domain import audit, namespaces, paging
 from registry.domain.access import Permission
@@ -97,6 +98,7 @@ def _page(namespace: Group | Project | None) -> str:
         actions=_actions(namespace),
         links=_links(found.items),
         event_name=event_name,
+        event_details=event_details,
         csv_url=_csv_url(),
     )
 

@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import commands, pagination
 from registry.blueprints.ui.charts import LineChart
+from registry.blueprints.ui.event_details import event_status
 from registry.blueprints.ui.frame import namespace_url, pypi_url
 from registry.blueprints.ui.viewer import may, principal
 from registry.blueprints.ui.wording import event_name
@@ -299,6 +300,7 @@ def _activity(namespace: Project | Group, package: Package, published: list[Publ
         "ui/packages/activity.html",
         found=pagination.page(versions.events(package.project, package.normalized_name)),
         event_name=event_name,
+        event_status=event_status,
         **_header(namespace, package, published),
     )
 

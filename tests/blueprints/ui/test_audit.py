@@ -5,16 +5,23 @@ from __future__ import annotations
 import ast
 import csv
 import io
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from flask import Flask
 
+from registry.blueprints.ui.event_details import LABELS, event_details
 from registry.blueprints.ui.wording import EVENTS
 from registry.domain import audit, namespaces
 from registry.domain.access import SHELL
+from registry.domain.accounts.users import UserChanges
+from registry.domain.advisories.loading import Counts
+from registry.domain.instance import InstanceChanges
+from registry.domain.namespaces import GroupChanges, ProjectChanges
 from registry.domain.packages import releases
-from registry.models import Group, Project, Role, User, UserState
+from registry.domain.packages.protection import RuleChanges
+from registry.models import AuditEvent, Group, Project, Role, User, UserState
 from tests import factories
 from tests.builders import build_wheel
 
@@ -52,6 +59,55 @@ def test_every_action_has_words(app: Flask) -> None:
 
     assert plain
     assert plain | COMPOSED <= {*EVENTS}
+
+
+def recorded_names() -> set[str]:
+    """The names of details that the program records by keyword."""
+    return {
+        keyword.arg
+        for path in ROOT.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "audit.record"
+        for keyword in call.keywords
+        if keyword.arg is not None
+    }
+
+
+def test_every_detail_has_a_label() -> None:
+    changes = (GroupChanges, ProjectChanges, InstanceChanges, RuleChanges, UserChanges, Counts)
+
+    names = recorded_names() | {one.name for kind in changes for one in fields(kind)}
+
+    assert {name.removeprefix("lock_") for name in names} - LABELS.keys() == set()
+
+
+def detail(app: Flask, language: str, action: str, **details: object) -> str:
+    with app.app_context(), app.test_request_context(headers={"Accept-Language": language}):
+        return " · ".join(map(": ".join, event_details(AuditEvent(action=action, details=details))))
+
+
+@pytest.mark.parametrize(
+    ("action", "details", "english", "japanese"),
+    [
+        ("member_changed", {"before": "Guest", "after": "Owner", "expires_on": None},
+         "Before: Guest · After: Owner · Access expiration date: –",
+         "変更前: ゲスト · 変更後: オーナー · アクセスの有効期限: –"),
+        ("group_transferred", {"before": "private"}, "Before: private", "変更前: private"),
+        ("project_changed", {"registry_access": {"before": "private", "after": "public"}},
+         "Package registry: Only project members → Anyone", "パッケージレジストリ: プロジェクトメンバーのみ → 誰でも"),
+        ("package_published", {"size_bytes": 2048}, "Size: 2.00 KiB", "サイズ: 2.00 KiB"),
+        ("instance_settings_changed", {"lock_pypi_reserved_names": {"before": False, "after": True}},
+         "Reserved names (enforced): No → Yes", "予約された名前（強制）: いいえ → はい"),
+        ("user_changed", {"fields": ["bio", "is_admin"]}, "Changed fields: Bio, Administrator",
+         "変更された項目: 自己紹介, 管理者"),
+        ("of_another_version", {"some_code": [1, {"before": "a"}]}, "some code: 1, a → –", "some code: 1, a → –"),
+    ],
+)  # fmt: skip
+def test_details_are_words_in_the_language_of_the_request(
+    app: Flask, action: str, details: dict[str, object], english: str, japanese: str
+) -> None:
+    assert detail(app, "en", action, **details) == english
+    assert detail(app, "ja", action, **details) == japanese
 
 
 @pytest.fixture
