@@ -64,10 +64,11 @@ class Forward:
 class UpstreamDownload:
     """A file of the upstream index was requested; it counts if the response delivers the entire file.
 
+    :ivar use: of the file, as ``Metrics.on_use`` gets it.
     :ivar is_kept: whether it was in the store; otherwise, it is fetched.
     """
 
-    sha256: str
+    use: object
     size_bytes: int
     is_kept: bool
 
@@ -109,10 +110,10 @@ class Metrics:
     """The metrics of this process, which are combined with those of other processes if there are several.
 
     :param on_download: called with the file id for each download of a package file.
-    :ivar on_use: called with the digest for each file of the upstream index that was given out from the store.
+    :ivar on_use: called with the use of each file of the upstream index that was given out.
     """
 
-    on_use: Callable[[str], None]
+    on_use: Callable[[Any], None]
 
     def __init__(self, on_download: Callable[[int], None]) -> None:
         self._on_download = on_download
@@ -211,8 +212,7 @@ class Metrics:
                 origin = "hit" if done.is_kept else "miss"
                 self._upstream_files.labels(origin).inc()
                 self._upstream_file_bytes.labels(origin).inc(done.size_bytes)
-                if done.is_kept:
-                    self.on_use(done.sha256)
+                self.on_use(done.use)
         elif isinstance(done, UpstreamPage):
             self._upstream_pages.labels(done.origin).inc()
         elif isinstance(done, Withheld):

@@ -38,7 +38,7 @@ from registry.models.packages import (
 )
 from registry.models.settings import GroupPackageSettings, InstanceSettings, UpstreamException, UpstreamMode
 from registry.models.tokens import AccessToken, DeployToken, Job, JobStatus
-from registry.models.upstream import IS_CACHE, CachedFile, KeptPage
+from registry.models.upstream import IS_CACHE, CachedFile, KeptPage, UpstreamFetch
 
 __all__ = [
     "CLOSED",
@@ -87,6 +87,7 @@ __all__ = [
     "SignInFailures",
     "StorageUsage",
     "UpstreamException",
+    "UpstreamFetch",
     "UpstreamMode",
     "User",
     "UserNamespace",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, LargeBinary, String, Text
+from sqlalchemy import BigInteger, Date, Index, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.database import Model, UTCDateTime, utcnow
@@ -31,6 +31,23 @@ class CachedFile(Model):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     stored_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     last_used_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, index=True)  # exact to a few minutes
+
+
+class UpstreamFetch(Model):
+    """A file of the upstream that was downloaded through a project or group, on which changed rules can be tried.
+
+    The row remains after its namespace and the cached file were removed, until it is too old to count.
+    """
+
+    __tablename__ = "upstream_fetches"
+    __table_args__: Any = {"info": {IS_CACHE: True}}
+
+    namespace_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # never that of another one later
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    filename: Mapped[str] = mapped_column(Text)
+    normalized_name: Mapped[str] = mapped_column(String(255))
+    uploaded_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # as the upstream states it
+    fetched_on: Mapped[date] = mapped_column(Date, index=True)  # the last day (UTC)
 
 
 class KeptPage(Model):

@@ -107,7 +107,8 @@ def _upstream_file(namespace: Namespace, sha256: str, filename: str) -> Response
     depends_on_name(request.environ, name)
     depends_on_upstream(request.environ, found.holds_until)
     is_metadata = distribution != filename
-    return send_upstream_metadata(name, found.file) if is_metadata else send_upstream_file(name, found.file)
+    send = send_upstream_metadata if is_metadata else send_upstream_file
+    return send(namespace.id, name, found.file)
 
 
 def _refuse_withheld(namespace: Namespace, sha256: str, filename: str, missing: RegistryError) -> None:

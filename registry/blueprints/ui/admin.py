@@ -41,7 +41,8 @@ from registry.domain.instance import InstanceChanges
 from registry.domain.namespaces import NamespaceFilter
 from registry.domain.packages import lists
 from registry.domain.settings import Section
-from registry.domain.upstream import exceptions
+from registry.domain.upstream import exceptions, trying
+from registry.domain.upstream.trying import Trial
 from registry.errors import Conflict, Forbidden
 from registry.models import InstanceSettings, Namespace, User, UserState
 
@@ -379,6 +380,17 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
                 return _saved("ui.admin.ci_cd")
         return _ci_cd_page(form)
 
+    @blueprint.post("/application_settings/public_index/try")
+    @gate(Permission.ADMIN_INSTANCE)
+    def try_public_index() -> Page:
+        """Show what changed rules about the public index would withhold."""
+        form = PublicIndexForm.of(InstanceSettings.current())
+        if form.validate_on_submit():
+            with form.refusals():
+                changed = form.changes(InstanceChanges).given()
+                return _ci_cd_page(form, trying.try_change(None, changed, utcnow()))
+        return _ci_cd_page(form)
+
     @blueprint.post("/application_settings/upstream_exceptions")
     @gate(Permission.ADMIN_INSTANCE)
     def add_exception() -> Page:
@@ -407,8 +419,11 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
         return _ci_cd_page(form)
 
 
-def _ci_cd_page(sent: Form) -> Page:
-    """Render all forms: the submitted one with its errors, and the others with current values."""
+def _ci_cd_page(sent: Form, trial: Trial | None = None) -> Page:
+    """Render all forms: the submitted one with its errors, and the others with current values.
+
+    :param trial: what the submitted rules would withhold.
+    """
     current = InstanceSettings.current()
     form = sent if isinstance(sent, PackageRegistryForm) else PackageRegistryForm.of(current, formdata=None)
     index_form = sent if isinstance(sent, PublicIndexForm) else PublicIndexForm.of(current, formdata=None)
@@ -422,6 +437,7 @@ def _ci_cd_page(sent: Form) -> Page:
         exception_form=sent if isinstance(sent, ExceptionForm) else ExceptionForm(formdata=None),
         configured_bytes=current_app.config["MAX_FILE_SIZE"],
         upstream_url=current_app.config["UPSTREAM_URL"],
+        trial=trial,
     )
     return page, sent.status
 

@@ -18,6 +18,7 @@ from registry.blueprints.ui.forms import Form, RegistryAccessForm, text
 from registry.blueprints.ui.setting_forms import field_of, form_of, sent_value, shown_value
 from registry.blueprints.ui.viewer import principal, visible_group
 from registry.blueprints.ui.wording import role_name
+from registry.database import utcnow
 from registry.domain import access, cascade, namespaces
 from registry.domain.access import Permission
 from registry.domain.cascade import FORWARDING, JOB_ALLOWLISTS, PUBLIC_INDEX, CascadingSetting, Standing
@@ -26,7 +27,8 @@ from registry.domain.namespaces import ProjectChanges, ProjectSettings
 from registry.domain.packages import protection, reserved
 from registry.domain.packages.protection import RuleChanges
 from registry.domain.settings import Section
-from registry.domain.upstream import exceptions
+from registry.domain.upstream import exceptions, trying
+from registry.domain.upstream.trying import Trial
 from registry.errors import NotFound
 from registry.models import Group, Project, ProtectionRule, Role
 
@@ -154,6 +156,12 @@ def routes(gate: Gate) -> Blueprint:
         """Change a rule about the public index."""
         return _change_cascading(group, _form_for(name))
 
+    @blueprint.post(f"{GROUP_SETTINGS}/public_index/<name>/try")
+    @gate(Permission.CHANGE_PACKAGE_SETTINGS)
+    def try_rule(group: Group, name: str) -> Page:
+        """Show what a changed rule about the public index would withhold."""
+        return _try_rule(group, _form_for(name))
+
     @blueprint.post(f"{GROUP_SETTINGS}/public_index/<name>/inherit")
     @gate(Permission.CHANGE_PACKAGE_SETTINGS)
     def inherit_rule(group: Group, name: str) -> Response:
@@ -271,6 +279,17 @@ def _change_cascading(group: Group, kind: type[CascadingForm]) -> Page:
     return _group_page(group, form)
 
 
+def _try_rule(group: Group, kind: type[CascadingForm]) -> Page:
+    standing = kind.setting.of_group(group)
+    form = kind.of(standing)
+    if form.validate_on_submit():
+        value = _chosen(form, standing)
+        changed = {kind.setting.lock_name: form.lock.data} | ({} if value is ... else {kind.setting.name: value})
+        with form.refusals():
+            return _group_page(group, form, trying.try_change(group, changed, utcnow()))
+    return _group_page(group, form)
+
+
 def _chosen(form: CascadingForm, standing: Standing[Any]) -> Any:
     """Return the group's new value; a group that inherits keeps inheriting if the field is unchanged."""
     kind = form.setting.any_kind
@@ -284,8 +303,11 @@ def _form_for(name: str) -> type[CascadingForm]:
     return RULE_FORMS[name]
 
 
-def _group_page(group: Group, sent: Form | None = None) -> Page:
-    """Render the forms of all settings: the submitted one with its errors, and the others with current values."""
+def _group_page(group: Group, sent: Form | None = None, trial: Trial | None = None) -> Page:
+    """Render the forms of all settings: the submitted one with its errors, and the others with current values.
+
+    :param trial: what the submitted rule would withhold.
+    """
     standings = {setting.name: standing for setting, standing in cascade.standings(group)}
 
     def shown(kind: type[CascadingForm]) -> dict[str, object]:
@@ -305,6 +327,8 @@ def _group_page(group: Group, sent: Form | None = None) -> Page:
         exceptions=exceptions.exceptions_of(group),
         exception_form=sent if isinstance(sent, ExceptionForm) else ExceptionForm(formdata=None),
         job_allowlists=shown(JobAllowlistsForm),
+        trial=trial,
+        tried=sent.setting.name if isinstance(sent, CascadingForm) else None,
     )
     return page, 200 if sent is None else sent.status
 

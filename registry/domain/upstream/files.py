@@ -22,11 +22,12 @@ from threading import BoundedSemaphore, Lock, Thread
 from sqlalchemy.exc import SQLAlchemyError
 
 from registry.database import db, utcnow
-from registry.domain.upstream import cached
+from registry.domain.upstream import cached, uses
 from registry.domain.upstream.arrivals import BLOCK_BYTES, Arrival, ArrivingFile, Broken, Detour, Part, Wanted
 from registry.domain.upstream.cached import Totals
 from registry.domain.upstream.fetching import Contradiction, Fetch
 from registry.domain.upstream.protocol import Index
+from registry.domain.upstream.uses import Use
 from registry.errors import DiskFull, Unavailable, UpstreamBusy, UpstreamFailed
 from registry.storage import ObjectMissing, SharedStagedFile, Storage, object_key
 
@@ -70,7 +71,7 @@ class Files:
         self._arrivals: dict[str, Arrival] = {}
         self._lock = Lock()
         self._threads = _Threads(THREADS, MOST_WAITING)
-        self._uses: deque[str] = deque()
+        self._uses: deque[Use] = deque()
         self._unchecked_bytes = 0
 
     def get(self, wanted: Wanted) -> Kept | ArrivingFile:
@@ -141,24 +142,28 @@ class Files:
             raise UpstreamBusy
         return reader.size_bytes
 
-    def note_use(self, sha256: str) -> None:
-        """Note that a cached file was used; written down by ``tend``."""
-        self._uses.append(sha256)
+    def note_use(self, use: Use) -> None:
+        """Note that a file was used; written down by ``tend``."""
+        self._uses.append(use)
 
     def tend(self) -> Totals:
-        """Write down uses, make room, and remove partial files that none continues.
+        """Write down uses and forget old ones, make room, and remove partial files that none continues.
 
         :return: what made room.
         """
         self._write_uses()
+        uses.forget_old(utcnow().date())
         removed = cached.make_room(self._storage, self.cache_bytes)
         self._storage.sweep_shared(time.time() - ABANDONED_SECONDS)
         return removed
 
     def _write_uses(self) -> None:
-        used = sorted({self._uses.popleft() for _ in range(len(self._uses))})
+        noted, now = list({self._uses.popleft() for _ in range(len(self._uses))}), utcnow()
+        for start in range(0, len(noted), uses.BATCH):
+            uses.note(noted[start : start + uses.BATCH], now.date())
+        used = sorted({use.sha256 for use in noted})
         for start in range(0, len(used), cached.BATCH):
-            cached.note_uses(used[start : start + cached.BATCH], utcnow())
+            cached.note_uses(used[start : start + cached.BATCH], now)
 
     def _most_bytes(self, wanted: Wanted) -> float:
         is_document = wanted.filename.endswith(cached.METADATA_SUFFIX)

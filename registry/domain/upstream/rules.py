@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Generic, TypeVar
+from functools import cache
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import or_, select
 
@@ -24,6 +25,7 @@ from registry.domain.cascade import (
     CascadingSetting,
     Level,
     levels,
+    levels_of,
 )
 from registry.domain.patterns import Pattern, parse_pattern
 from registry.models import Group, InstanceSettings, Namespace, UpstreamException, UpstreamMode
@@ -97,20 +99,70 @@ def rules_of(namespace: Namespace) -> Rules:
     Takes three statements at any depth, and two if no files are withheld by their age.
     """
     group_id = namespace.id if isinstance(namespace, Group) else namespace.parent_id
-    instance = InstanceSettings.current()
     path = [] if group_id is None else levels(group_id, *_SETTINGS)
-    minimum_age, fixed_date = _nearest(MINIMUM_AGE, instance, path), _nearest(FIXED_DATE, instance, path)
+    rules = _rules(InstanceSettings.current(), path)
+    if rules.minimum_age_days.value or rules.fixed_date.value:
+        return replace(rules, exceptions=_exceptions(path))
+    return rules
+
+
+def rules_if(
+    group: Group | None, changed: Mapping[str, Any], namespace_ids: Collection[int]
+) -> dict[int, tuple[Rules, Rules]]:
+    """Return the rules of groups and projects as they are, and as they would be if settings were changed.
+
+    Takes three statements.
+
+    :param group: whose own settings would be changed, or those of the instance (``None``).
+    :param changed: new values by the names of the settings and locks.
+    """
+    paths = levels_of(namespace_ids, *_SETTINGS)
+    groups = {level.group_id: level for path in paths.values() for level in path}
+    now, exceptions = InstanceSettings.current(), _exceptions(groups.values())
+    if group is None:
+        then, groups_then = _copy_with(now, changed), groups
+    else:
+        then, groups_then = now, groups | {group.id: _with(groups[group.id], changed)} if group.id in groups else groups
+
+    @cache  # all projects of a group have the same
+    def pair(path_ids: tuple[int, ...]) -> tuple[Rules, Rules]:
+        path, path_then = [groups[one] for one in path_ids], [groups_then[one] for one in path_ids]
+        places = {INSTANCE, *(level.full_path for level in path)}
+        counting = tuple(one for one in exceptions if one.set_in in places)
+        return (
+            replace(_rules(now, path), exceptions=counting),
+            replace(_rules(then, path_then), exceptions=counting),
+        )
+
+    return {
+        namespace_id: pair(tuple(level.group_id for level in paths.get(namespace_id, ())))
+        for namespace_id in namespace_ids
+    }
+
+
+def _with(level: Level, changed: Mapping[str, Any]) -> Level:
+    return replace(level, own={**level.own, **changed})
+
+
+def _copy_with(instance: InstanceSettings, changed: Mapping[str, Any]) -> InstanceSettings:
+    """Return settings that are not those of the database."""
+    names = [name for setting in _SETTINGS for name in (setting.name, setting.lock_name)]
+    return InstanceSettings(**({name: getattr(instance, name) for name in names} | dict(changed)))
+
+
+def _rules(instance: InstanceSettings, path: Sequence[Level]) -> Rules:
+    """Return the rules of the last group of a path, without exceptions."""
     return Rules(
         forwards=_nearest(FORWARDING, instance, path),
         mode=_nearest(UPSTREAM_MODE, instance, path),
-        minimum_age_days=minimum_age,
-        fixed_date=fixed_date,
+        minimum_age_days=_nearest(MINIMUM_AGE, instance, path),
+        fixed_date=_nearest(FIXED_DATE, instance, path),
         reserved=_patterns(RESERVED, instance, path),
         blocked=_patterns(BLOCKED, instance, path),
         allowed=_patterns(ALLOWED, instance, path),
         withhold_malicious=_nearest(WITHHOLD_MALICIOUS, instance, path),
         withhold_cvss_score=_nearest(WITHHOLD_CVSS_SCORE, instance, path),
-        exceptions=_exceptions(path) if minimum_age.value or fixed_date.value else (),
+        exceptions=(),
     )
 
 
@@ -133,8 +185,9 @@ def _path_of(place: Level | str) -> str:
     return place.full_path if isinstance(place, Level) else place
 
 
-def _exceptions(path: Sequence[Level]) -> tuple[AgeException, ...]:
-    paths: dict[int | None, str] = {level.group_id: level.full_path for level in path}
+def _exceptions(groups: Iterable[Level]) -> tuple[AgeException, ...]:
+    """Return the exceptions of these groups and of the instance."""
+    paths: dict[int | None, str] = {level.group_id: level.full_path for level in groups}
     rows = db.session.execute(
         select(UpstreamException.pattern, UpstreamException.group_id, UpstreamException.expires_at)
         .where(or_(UpstreamException.group_id.is_(None), UpstreamException.group_id.in_(paths)))

@@ -11,7 +11,8 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES
-from registry.domain.upstream import fetching
+from registry.database import utcnow
+from registry.domain.upstream import fetching, uses
 from registry.domain.upstream.client import PublicIndex
 from registry.domain.upstream.files import Files
 from registry.domain.upstream.pages import KeptPages
@@ -148,4 +149,9 @@ def test_bytes_are_counted_by_where_they_came_from(
     )  # fmt: skip
     assert [after[name] - before.get(name, 0) for name in names] == [size, 2 * size, size]
     assert (after["registry_upstream_cached_files"], after["registry_upstream_cached_bytes"]) == (1, size)
-    assert set(files._uses) == {WHEEL.sha256}
+    assert {use.sha256 for use in files._uses} == {WHEEL.sha256}
+
+    files.tend()
+
+    (fetch,) = uses.fetched(None, utcnow().date(), 10)
+    assert (fetch.path, fetch.filename, fetch.normalized_name) == (project.full_path, WHEEL.filename, "public")

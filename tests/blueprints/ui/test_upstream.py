@@ -10,9 +10,10 @@ from flask import Flask
 from registry.database import utcnow
 from registry.domain import cascade
 from registry.domain.access import SHELL
-from registry.domain.upstream import exceptions
+from registry.domain.upstream import exceptions, uses
 from registry.domain.upstream.client import PublicIndex
 from registry.domain.upstream.pages import KeptPages
+from registry.domain.upstream.uses import Use
 from registry.models import Role, UpstreamMode
 from tests import factories
 from tests.builders import build_wheel
@@ -83,3 +84,46 @@ def test_every_question_is_answered(browser_of, owner, project, upstream, query,
 
     assert page.status_code == status
     assert shown in page.text
+
+
+@pytest.fixture
+def downloaded(project) -> None:
+    uses.note([Use(project.id, YOUNG.sha256, YOUNG.filename, "young", utcnow())], utcnow().date())
+
+
+def test_an_owner_tries_a_rule_before_it_is_saved(browser_of, owner, group, downloaded):
+    browser, rule = browser_of(owner), "pypi_upstream_blocked"
+    settings = "/groups/acme/-/settings/packages_and_registries"
+    address = f"{settings}/public_index/{rule}/try"
+    before = browser.get(f"{GROUP}?name=young")
+
+    page = browser.post(address, {rule: "young"})
+    refused = browser.post(address, {rule: "not a pattern"})
+
+    assert "try a change without saving it" in before.text
+    assert "would withhold none of the files" in page.text  # it is too young already
+    assert page.status_code == 200
+    assert refused.status_code == 422
+    assert cascade.BLOCKED.of_group(group).value is None
+
+    cascade.MINIMUM_AGE.change(group, value=0, by=SHELL)
+    page = browser.post(address, {rule: "young"})
+
+    assert f"{address}#rule-{rule}" in [
+        button.get("formaction") for button in browser.get(settings).tree.iter("button")
+    ]
+    assert "would withhold 1 of the files" in page.text
+    assert f"{YOUNG.filename} Blocked." in page.text
+    assert browser_of(factories.member(group, Role.MAINTAINER)).post(address, {rule: "young"}).status_code == 403
+
+
+def test_an_administrator_tries_rules_of_the_instance(browser_of, admin, group, downloaded):
+    cascade.MINIMUM_AGE.change(group, value=None, by=SHELL)
+    browser, settings = browser_of(admin), "/admin/application_settings/public_index"
+    fields = browser.get("/admin/application_settings/ci_cd").fields(settings)
+
+    page = browser.post(f"{settings}/try", fields | {"pypi_upstream_minimum_age_days": "7"})
+
+    assert "would withhold 1 of the files" in page.text
+    assert "acme/tools" in page.text
+    assert cascade.MINIMUM_AGE.of_group(group).effective == 0

@@ -19,6 +19,7 @@ from registry.database import db
 from registry.domain.upstream import cached, fetching
 from registry.domain.upstream.arrivals import LAST_PIECE_BYTES, ArrivingFile, Broken, Wanted
 from registry.domain.upstream.files import FINISHED_BYTES, Files, Kept
+from registry.domain.upstream.uses import Use
 from registry.errors import Code, Unavailable, UpstreamBusy, UpstreamFailed
 from registry.models import CachedFile
 from registry.storage import Storage, object_key
@@ -439,7 +440,7 @@ def test_the_file_that_was_not_used_for_the_longest_time_makes_room(
     for wanted in offered[:3]:
         read(files.get(wanted))
         eventually(lambda: cached.is_cached(wanted.sha256))  # noqa: B023
-    files.note_use(offered[0].sha256)
+    files.note_use(Use(1, offered[0].sha256, offered[0].filename, "demo", None))
 
     files.tend()
     read(files.get(offered[3]))
