@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -43,19 +44,30 @@ class Pattern:
         """Return whether it matches a name, or some version of it."""
         return normalized_name.startswith(self.name) if self.is_prefix else normalized_name == self.name
 
-    def matches_version(self, version: Version | None) -> bool:
-        """Return whether it matches a version of a name that it matches.
+
+class ByVersion:
+    """Patterns of one name, found by version: there can be hundreds, and tens of thousands of files."""
+
+    def __init__(self, patterns: Iterable[Pattern]) -> None:
+        self._whole: int | None = None
+        self._of_versions: dict[Version, int] = {}
+        for place, pattern in enumerate(patterns):
+            if pattern.version is not None:
+                self._of_versions.setdefault(pattern.version, place)
+            elif self._whole is None:
+                self._whole = place
+
+    def first(self, version: Version | None) -> int | None:
+        """Return the place of the first pattern that matches a version; ``None`` if there is none.
 
         As with ``==`` in a requirement, ``1.0`` equals ``1.0.0``, and ``1.0+local`` unless the pattern names another
         local version (PEP 440, "Version matching").
 
-        :param version: ``None`` for a version that PEP 440 does not allow, which equals none.
+        :param version: ``None`` for a version that PEP 440 does not allow, which only patterns of whole names match.
         """
-        if self.version is None:
-            return True
-        if version is None:
-            return False
-        return self.version == (version if self.version.local else _without_local(version))
+        spelled = set() if version is None else {version, Version(version.public)} if version.local else {version}
+        found = [self._whole, *(self._of_versions.get(one) for one in spelled)]
+        return min((place for place in found if place is not None), default=None)
 
 
 @lru_cache(maxsize=4096)  # the same few for each page
@@ -74,7 +86,3 @@ def parse_pattern(text: str) -> Pattern:
     except InvalidVersion as error:
         raise InvalidPattern(text) from error
     return Pattern(text, canonicalize_name(found["name"]), version=version)
-
-
-def _without_local(version: Version) -> Version:
-    return version if version.local is None else Version(version.public)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from packaging.version import Version
 
-from registry.domain.patterns import InvalidPattern, parse_pattern
+from registry.domain.patterns import ByVersion, InvalidPattern, parse_pattern
 
 
 @pytest.mark.parametrize(
@@ -37,12 +37,13 @@ def test_names_are_compared_normalized(text: str, name: str, matches: bool) -> N
     ],
 )
 def test_versions_are_compared_as_in_requirements(pattern: str, version: str, matches: bool) -> None:
-    assert parse_pattern(f"demo=={pattern}").matches_version(Version(version)) is matches
+    found = ByVersion([parse_pattern(f"demo=={pattern}")]).first(Version(version))
+
+    assert found == (0 if matches else None)
 
 
 def test_a_version_that_is_none_matches_only_whole_names() -> None:
-    assert parse_pattern("demo").matches_version(None)
-    assert not parse_pattern("demo==1.0").matches_version(None)
+    assert ByVersion([parse_pattern("demo==1.0"), parse_pattern("demo")]).first(None) == 1
 
 
 @pytest.mark.parametrize(

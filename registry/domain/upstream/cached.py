@@ -129,10 +129,11 @@ def _least_recently_used(excess_bytes: int) -> dict[str, int]:
 
 
 def note_uses(digests: Collection[str], now: datetime) -> None:
-    """Record that these files were used; takes no advisory locks."""
+    """Record that these files were used, unless another transaction is changing their rows; waits for no lock."""
+    free = select(CachedFile.sha256).where(CachedFile.sha256.in_(digests)).with_for_update(skip_locked=True)
     with transaction(changes_answers=False) as session:
         session.execute(
-            update(CachedFile).where(CachedFile.sha256.in_(digests)).values(last_used_at=now),
+            update(CachedFile).where(CachedFile.sha256.in_(free)).values(last_used_at=now),
             execution_options={"synchronize_session": False},
         )
 

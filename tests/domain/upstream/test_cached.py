@@ -81,6 +81,17 @@ def test_the_least_recently_used_files_make_room(storage: Storage) -> None:
     assert cached.make_room(storage, 25) == Totals(0, 0)
 
 
+@pytest.mark.postgresql
+def test_noting_uses_waits_for_no_other_transaction(storage: Storage) -> None:
+    kept = [keep(storage, bytes([number])) for number in range(2)]
+    with db.engine.connect() as other:
+        other.execute(select(CachedFile.sha256).where(CachedFile.sha256 == kept[0]).with_for_update())
+
+        cached.note_uses(kept, LATER)
+
+    assert [db.session.get_one(CachedFile, digest).last_used_at for digest in kept] == [NOW, LATER]
+
+
 def test_removing_a_cached_file_leaves_the_bytes_of_a_published_one(storage: Storage, shared: PackageFile) -> None:
     cached.make_room(storage, 0)
 

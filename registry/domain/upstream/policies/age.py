@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from packaging.utils import NormalizedName
 
 from registry.domain.packages.simple import SimpleFile, SimplePage, Withheld
+from registry.domain.patterns import ByVersion
 from registry.domain.upstream.policies.filenames import version_of, without
 from registry.domain.upstream.protocol import Upstream
-from registry.domain.upstream.rules import AgeException, Rules, place_in_words
+from registry.domain.upstream.rules import Rules, place_in_words
 
 
 class ByAge:
@@ -39,10 +39,11 @@ def withhold(page: SimplePage, rules: Rules, now: datetime) -> SimplePage:
     if not rules.minimum_age_days.value and rules.fixed_date.value is None:
         return page
     exceptions = [one for one in rules.exceptions if one.counts_at(now) and one.pattern.matches_name(page.name)]
+    excepted = ByVersion(one.pattern for one in exceptions)
     withheld = [
         found
         for file in page.files
-        if (found := _withheld(file, rules, now)) is not None and not _is_excepted(file, exceptions)
+        if (found := _withheld(file, rules, now)) is not None and excepted.first(version_of(file.filename)) is None
     ]
     changes = [one.until for one in withheld] + [one.expires_at for one in exceptions]
     holds_until = min((moment for moment in (page.holds_until, *changes) if moment is not None), default=None)
@@ -67,10 +68,6 @@ def _withheld(file: SimpleFile, rules: Rules, now: datetime) -> Withheld | None:
     return Withheld(
         file, "age", age.set_in, until, f"{detail}, this one from {_shown(until)}." if until else f"{detail}."
     )
-
-
-def _is_excepted(file: SimpleFile, exceptions: Iterable[AgeException]) -> bool:
-    return any(one.pattern.is_whole or one.pattern.matches_version(version_of(file.filename)) for one in exceptions)
 
 
 def _later(moment: datetime, days: int) -> datetime | None:

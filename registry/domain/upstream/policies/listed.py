@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from packaging.utils import NormalizedName
-from packaging.version import Version
 
 from registry.domain.packages.simple import SimpleFile, SimplePage, Withheld
-from registry.domain.patterns import Pattern
+from registry.domain.patterns import ByVersion, Pattern
 from registry.domain.upstream.policies.filenames import version_of, without
 from registry.domain.upstream.protocol import Upstream
 from registry.domain.upstream.rules import Placed, Rules, place_in_words
@@ -31,9 +30,16 @@ def withhold(page: SimplePage, rules: Rules) -> SimplePage:
     allowed = [rule for rule in rules.allowed if rule.value.matches_name(page.name)]
     if not blocked and (not rules.allowed or any(rule.value.is_whole for rule in allowed)):
         return page
-    blocked_here, allowed_here = _Matching(blocked), _Matching(allowed)
-    found = (_withheld(file, blocked_here, allowed_here, rules) for file in page.files)
-    return without(page, (one for one in found if one is not None))
+    blocked_here, allowed_here = (ByVersion(rule.value for rule in placed) for placed in (blocked, allowed))
+    withheld = []
+    for file in page.files:
+        version = version_of(file.filename)
+        place = blocked_here.first(version)
+        if place is not None:
+            withheld.append(_blocked(file, blocked[place]))
+        elif rules.allowed and allowed_here.first(version) is None:
+            withheld.append(_not_allowed(file, rules.allowed[-1].set_in))
+    return without(page, withheld)
 
 
 def refuse_name(name: NormalizedName, rules: Rules) -> None:
@@ -53,36 +59,12 @@ def refuse_name(name: NormalizedName, rules: Rules) -> None:
         )
 
 
-class _Matching:
-    """Patterns of one name, found by version: there can be hundreds, and tens of thousands of files."""
-
-    def __init__(self, patterns: list[Placed[Pattern]]) -> None:
-        self._whole: tuple[int, Placed[Pattern]] | None = None
-        self._of_versions: dict[Version, tuple[int, Placed[Pattern]]] = {}
-        for place, rule in enumerate(patterns):
-            if rule.value.version is not None:
-                self._of_versions.setdefault(rule.value.version, (place, rule))
-            elif self._whole is None:
-                self._whole = (place, rule)
-
-    def first(self, version: Version | None) -> Placed[Pattern] | None:
-        """Return the first pattern that matches a version (``Pattern.matches_version``)."""
-        found = [] if self._whole is None else [self._whole]
-        if version is not None:
-            spelled = {version, Version(version.public)} if version.local else (version,)
-            found += [self._of_versions[one] for one in spelled if one in self._of_versions]
-        return min(found, key=lambda one: one[0])[1] if found else None
+def _blocked(file: SimpleFile, rule: Placed[Pattern]) -> Withheld:
+    return Withheld(file, "blocked", rule.set_in, None, f"{file.filename} is {_blocked_by(rule)}")
 
 
-def _withheld(file: SimpleFile, blocked: _Matching, allowed: _Matching, rules: Rules) -> Withheld | None:
-    version = version_of(file.filename)
-    rule = blocked.first(version)
-    if rule is not None:
-        return Withheld(file, "blocked", rule.set_in, None, f"{file.filename} is {_blocked_by(rule)}")
-    if rules.allowed and allowed.first(version) is None:
-        set_in = rules.allowed[-1].set_in
-        return Withheld(file, "allowed", set_in, None, f"{file.filename} is {_not_allowed_by(set_in)}")
-    return None
+def _not_allowed(file: SimpleFile, set_in: str) -> Withheld:
+    return Withheld(file, "allowed", set_in, None, f"{file.filename} is {_not_allowed_by(set_in)}")
 
 
 def _blocked_by(rule: Placed[Pattern]) -> str:
