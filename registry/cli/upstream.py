@@ -52,8 +52,11 @@ def warm_cache(requirements: tuple[str, ...], files: tuple[TextIO, ...], as_json
     that meets it are fetched, with their metadata; pre-releases and yanked versions only if there is no other, or if
     the version is pinned. Dependencies are not fetched: pass a complete list, such as the output of pip freeze.
 
-    Prints one line per requirement: name, version, fetched files, files that were kept already, files that failed.
-    Fails if any did.
+    Packages that the rules of the instance withhold are skipped, as are names that are reserved or were published
+    anywhere in the registry: the public index is not asked for them.
+
+    Prints one line per requirement: name, version, fetched files, files that were kept already, files that failed, and
+    why it was skipped. Exits with an error if files failed.
     """
     wanted = [warming.requirement(text) for text in requirements]
     for file in files:
@@ -61,7 +64,7 @@ def warm_cache(requirements: tuple[str, ...], files: tuple[TextIO, ...], as_json
     if not wanted:
         raise click.UsageError("Specify a REQUIREMENT, or a file with --requirement.")
     results = []
-    for warmed in warming.warm(wanted, _pages(), _files()):
+    for warmed in warming.warm(wanted, _pages(), _files(), utcnow()):
         results.append(warmed)
         if not as_json:
             print_records([_warmed_record(warmed)], as_json)
@@ -137,6 +140,7 @@ def _warmed_record(warmed: Warmed) -> Record:
         "fetched": warmed.fetched,
         "present": warmed.present,
         "failed": warmed.failed,
+        "skipped": warmed.skipped,
     }
 
 

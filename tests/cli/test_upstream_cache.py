@@ -14,12 +14,15 @@ from flask import Flask
 from sqlalchemy import delete, select
 
 from registry.database import db
+from registry.domain import cascade
+from registry.domain.access import SHELL
 from registry.domain.upstream import cached, fetching
 from registry.domain.upstream.client import PublicIndex
 from registry.domain.upstream.files import Files
 from registry.domain.upstream.pages import KeptPages
-from registry.models import CachedFile, KeptPage
+from registry.models import CachedFile, Group, InstanceSettings, KeptPage, Project
 from registry.storage import Storage, object_key
+from tests import factories
 from tests.builders import build_sdist, build_wheel
 from tests.cli.running import Refused, Run, columns, loaded, succeeded
 from tests.fakes.index import FILE, StaticIndex
@@ -83,7 +86,7 @@ def test_the_files_of_the_newest_matching_version_are_fetched(
 ) -> None:
     [line] = columns(run("upstream", "warm", requirement))
 
-    assert line == ["demo", version, str(1 + len(filenames)), str(len(filenames) - 1), ""]  # one document for all
+    assert line == ["demo", version, str(1 + len(filenames)), str(len(filenames) - 1), "", ""]  # one document for all
     assert {name for name in kept() if not name.endswith(".metadata")} == filenames
 
 
@@ -102,6 +105,27 @@ def test_a_requirements_file_is_read_as_pip_does(run: Run, tmp_path: Path) -> No
     path.write_text(f"# locked\n--no-binary :all:\n\ndemo==1.0 \\\n    --hash=sha256:{'0' * 64}  # why\n-e .\n")
 
     assert [line[:2] for line in columns(run("upstream", "warm", "-r", str(path)))] == [["demo", "1.0"]]
+
+
+def test_what_is_reserved_or_withheld_is_skipped_and_reserved_names_are_not_asked_for(
+    run: Run, group: Group, project: Project, upstream: StaticIndex
+) -> None:
+    factories.published(project, build_wheel("ours", "1.0"))
+    cascade.RESERVED.change(group, value=["acme-*"], by=SHELL)
+    settings = InstanceSettings.current()
+    settings.pypi_upstream_blocked = ["blocked", "demo==2.0"]
+    factories.commit()
+
+    lines = columns(run("upstream", "warm", "Ours", "acme-tool", "blocked", "demo", "demo==2.0"))
+
+    assert [(line[0], line[1], line[5].partition(" in ")[0]) for line in lines] == [
+        ("ours", "", "The name ours was published"),
+        ("acme-tool", "", 'The name acme-tool is reserved by the entry "acme-*"'),
+        ("blocked", "", 'The package blocked is blocked by the entry "blocked"'),
+        ("demo", "1.0", ""),
+        ("demo", "", f'{WHEEL.filename} is blocked by the entry "demo==2.0"'),
+    ]
+    assert {one.path for one in upstream.requests if "/files/" not in one.path} == {"/simple/demo/"}
 
 
 @pytest.mark.parametrize("requirement", ["absent", "demo==9"])

@@ -130,6 +130,17 @@ def reservation(namespace: Namespace, normalized_name: str) -> Reservation | Non
     return Reservation(bool(row.is_held_here), row.full_path, row.kind == "user")
 
 
+def reserved_in(normalized_name: str) -> str | None:
+    """Return the full path of a top-level group or personal namespace in which a name is reserved, if there is one."""
+    return db.session.scalar(
+        select(Namespace.full_path)
+        .join(ReservedName, ReservedName.top_id == Namespace.id)
+        .where(ReservedName.normalized_name == normalized_name)
+        .order_by(Namespace.full_path)
+        .limit(1)
+    )
+
+
 _mine = _ancestries.alias()
 TOP_OF_PROJECT = (
     select(_mine.c.ancestor_id)

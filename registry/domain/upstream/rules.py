@@ -28,7 +28,14 @@ from registry.domain.cascade import (
     levels_of,
 )
 from registry.domain.patterns import Pattern, parse_pattern
-from registry.models import Group, InstanceSettings, Namespace, UpstreamException, UpstreamMode
+from registry.models import (
+    Group,
+    GroupPackageSettings,
+    InstanceSettings,
+    Namespace,
+    UpstreamException,
+    UpstreamMode,
+)
 
 Value = TypeVar("Value")
 _SETTINGS = (
@@ -104,6 +111,19 @@ def rules_of(namespace: Namespace) -> Rules:
     if rules.minimum_age_days.value or rules.fixed_date.value:
         return replace(rules, exceptions=_exceptions(path))
     return rules
+
+
+def instance_rules() -> Rules:
+    """Return the rules of the instance, with the reserved names of all groups as well; three statements."""
+    rows = db.session.execute(
+        select(Namespace.full_path, GroupPackageSettings.pypi_reserved_names)
+        .join(GroupPackageSettings, GroupPackageSettings.group_id == Namespace.id)
+        .where(GroupPackageSettings.pypi_reserved_names.is_not(None))
+        .order_by(Namespace.full_path)
+    )
+    of_groups = tuple(Placed(parse_pattern(text), path) for path, texts in rows for text in texts or ())
+    rules = _rules(InstanceSettings.current(), ())
+    return replace(rules, reserved=rules.reserved + of_groups, exceptions=_exceptions(()))
 
 
 def rules_if(

@@ -1,21 +1,29 @@
-"""Fetching files of the upstream before they are asked for."""
+"""Fetching files of the upstream before they are asked for, as far as the rules of the instance offer them.
+
+Names that are reserved anywhere in the registry are not asked for: the upstream must not learn of them.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from registry.domain.packages.reserved import reserved_in
 from registry.domain.packages.simple import SimpleFile, SimplePage
 from registry.domain.upstream.arrivals import ArrivingFile, Broken, Wanted
 from registry.domain.upstream.cached import version_in
+from registry.domain.upstream.chain import upstream_for
 from registry.domain.upstream.files import Files
+from registry.domain.upstream.policies.listed import refuse_name
 from registry.domain.upstream.protocol import Upstream
-from registry.errors import SourceError, UpstreamBusy, UpstreamFailed
+from registry.domain.upstream.rules import Rules, instance_rules, place_in_words
+from registry.errors import SourceError, UpstreamBusy, UpstreamFailed, WithheldByRule
 
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _HASHES = re.compile(r"\s--hash[= ]\S+")
@@ -29,6 +37,7 @@ class Warmed:
     :ivar fetched: number of files and core metadata documents that were fetched.
     :ivar present: number of those that were kept already.
     :ivar failed: their names.
+    :ivar skipped: why nothing was fetched, in a sentence; empty if it was.
     """
 
     name: str
@@ -36,6 +45,7 @@ class Warmed:
     fetched: int = 0
     present: int = 0
     failed: tuple[str, ...] = ()
+    skipped: str = ""
 
 
 def requirements_in(lines: Iterable[str]) -> list[Requirement]:
@@ -60,20 +70,50 @@ def requirement(text: str) -> Requirement:
     return found
 
 
-def warm(wanted: Iterable[Requirement], pages: Upstream, files: Files) -> Iterator[Warmed]:
-    """Fetch the files of the newest version that meets each requirement, with their core metadata.
+def warm(wanted: Iterable[Requirement], pages: Upstream, files: Files, now: datetime) -> Iterator[Warmed]:
+    """Fetch the files of the newest version that is offered and meets each requirement, with their core metadata.
 
     Yanked files and pre-releases are left out where there are others.
+
+    :param pages: of the upstream, without rules.
     """
+    rules = instance_rules()
+    offered = upstream_for(rules, pages, now)
     for each in wanted:
         name = canonicalize_name(each.name)
-        try:
-            page = pages.page(name)
-        except (UpstreamFailed, UpstreamBusy):
-            yield Warmed(name, "", failed=(name,))
-            continue
-        version, chosen = _newest(page, each)
-        yield _fetched(name, version, chosen, files) if chosen else Warmed(name, "", failed=(str(each),))
+        refusal = _refusal(name, rules)
+        yield Warmed(name, "", skipped=refusal) if refusal else _warmed(name, each, offered, files)
+
+
+def _refusal(name: NormalizedName, rules: Rules) -> str:
+    """Return why the upstream is not asked for a name; empty if it may be."""
+    top = reserved_in(name)
+    if top is not None:
+        return f"The name {name} was published in {top}, and is reserved there."
+    for entry in rules.reserved:
+        if entry.value.matches_name(name):
+            place = place_in_words(entry.set_in)
+            return f'The name {name} is reserved by the entry "{entry.value.text}" in the settings of {place}.'
+    try:
+        refuse_name(name, rules)
+    except WithheldByRule as error:
+        return error.detail
+    return ""
+
+
+def _warmed(name: NormalizedName, wanted: Requirement, offered: Upstream, files: Files) -> Warmed:
+    try:
+        page = offered.page(name)
+    except (UpstreamFailed, UpstreamBusy):
+        return Warmed(name, "", failed=(name,))
+    version, chosen = _newest(page, wanted)
+    if chosen:
+        return _fetched(name, version, chosen, files)
+    details = {} if page is None else {one.file: one.detail for one in page.withheld}
+    _, withheld = _newest(None if page is None else replace(page, files=tuple(details)), wanted)
+    if withheld:
+        return Warmed(name, "", skipped=details[withheld[0]])
+    return Warmed(name, "", failed=(str(wanted),))
 
 
 def _logical(lines: Iterable[str]) -> Iterator[str]:
