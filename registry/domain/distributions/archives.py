@@ -838,7 +838,10 @@ def _content(stream: BinaryIO, member: tarfile.TarInfo, limit: int) -> bytes:
     if member.size > limit:
         raise _bad_member(member.name, f"is larger than {limit} bytes")
     content = _exactly(stream, member.size)
-    _exactly(stream, -member.size % _BLOCK_BYTES)
+    padding = _exactly(stream, -member.size % _BLOCK_BYTES)
+    # Python's tarfile reads such a name up to the first NUL, beyond its stated size.
+    if member.type in _GNU_NAMES and not content.endswith(b"\0") and padding.strip(b"\0"):
+        raise _bad_member(member.name, "has a name that goes on behind its stated size")
     return content
 
 

@@ -515,6 +515,10 @@ BAD_TAR_FILES = {
         tar_with(*(symlink(f"top/{number}", "a.py") for number in range(10_001))), "has more than 10000 links",
     ),
     # Headers that are no members
+    "long name that goes on behind its size": (
+        raw_tar(raw("@", kind=tarfile.GNUTYPE_LONGNAME, size=5), b"top/abc".ljust(512, b"\0"), PLAIN),
+        "'@' has a name that goes on behind its stated size",
+    ),
     "too long a header": (raw_tar(pax(b"x" * (MIB + 1)), PLAIN), "'pax' is larger than 1048576 bytes"),
     "pax header without records": (raw_tar(pax(b"path=a\n"), PLAIN), "has a malformed pax header"),
     "too long a pax record": (raw_tar(pax(b"99 path=a\n"), PLAIN), "has a malformed pax header"),
