@@ -79,11 +79,15 @@ def warm_cache(requirements: tuple[str, ...], files: tuple[TextIO, ...], as_json
 @upstream_group.command("cleanup")
 @json_option
 def clean_up(as_json: bool) -> None:
-    """Remove the least recently used files beyond REGISTRY_UPSTREAM_CACHE_SIZE, which the registry does by itself
-    once a minute. Nothing is removed during a backup.
+    """Remove the least recently used files beyond REGISTRY_UPSTREAM_CACHE_SIZE, and pages beyond 50,000, which the
+    registry does by itself once a minute. No files are removed during a backup.
     """
-    removed = _files().tend()
-    print_record(asdict(removed), as_json, f"Removed {removed.files} files ({removed.size_bytes} bytes).")
+    removed, pages = _files().tend(), _pages().tend()
+    print_record(
+        {**asdict(removed), "pages": pages},
+        as_json,
+        f"Removed {removed.files} files ({removed.size_bytes} bytes) and {pages} pages.",
+    )
 
 
 @upstream_group.command("export")

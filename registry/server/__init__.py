@@ -85,6 +85,7 @@ def serve(
     with (
         background.repeated(app, app.extensions["downloads"].flush),
         background.repeated(app, upstream_files.tend, every_seconds=TEND_SECONDS),
+        background.repeated(app, app.extensions["upstream_pages"].tend, every_seconds=TEND_SECONDS),
     ):
         Loop(make_server(app, listener, allowed)).run(announce, lifeline)
 

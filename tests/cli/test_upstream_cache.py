@@ -157,7 +157,7 @@ def test_cleanup_keeps_to_the_limit(run: Run, app: Flask) -> None:
 
     removed = loaded(run("upstream", "cleanup", "--json"))
 
-    assert removed["files"] == 3
+    assert (removed["files"], removed["pages"]) == (3, 0)
     assert kept() == set()
 
 

@@ -16,19 +16,20 @@ from threading import Lock
 
 import orjson
 from packaging.utils import NormalizedName
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, insert, select, update
 
 from registry.database import changes_name, db, execute, read, transaction, utcnow
 from registry.domain.packages.simple import SimpleFile, SimplePage
 from registry.domain.upstream.protocol import PAUSE_SECONDS, Answer, IndexFailed, PageIndex
 from registry.domain.upstream.waiting import Fetches, Pauses, Places
 from registry.errors import DiskFull, UpstreamBusy, UpstreamFailed
-from registry.models import KeptPage
+from registry.models import CachedFile, KeptPage
 
 ABSENT_SECONDS = 60  # for which an answer holds that the index has no such name
 LEAST_SECONDS = 5  # between two requests for a page, whatever clients ask for
 FORGOTTEN_SECONDS = 3600  # after which it is forgotten that the index has no such name
 MOST_FILES = 50_000  # on the pages in memory
+MOST_KEPT = 50_000  # pages in the database, about half a gigabyte
 BATCH = 50
 _COMPRESSION = 1  # 5 ms for a megabyte
 
@@ -102,6 +103,22 @@ class KeptPages:
         if kept is None or kept.digest is None:
             document = _document(page)
             _keep(name, self._index.url, document, _Kept(sha256(document).hexdigest(), "", utcnow()), kept)
+
+    def tend(self) -> int:
+        """Remove the pages that were not asked for the longest time if there are too many, and return their number.
+
+        A page that is in use is confirmed again and again. Pages without files in the cache go first: the others can be
+        needed while the index is away.
+        """
+        excess = (db.session.scalar(select(func.count()).select_from(KeptPage)) or 0) - MOST_KEPT
+        before = utcnow() - 2 * self._fresh  # responses that were made of newer ones can still be repeated
+        number = excess + MOST_KEPT // 20 if excess > 0 else 0  # more than necessary, so that it is rarely necessary
+        unused = [row.name for row in read(_UNUSED, {"before": before, "number": number})] if number else []
+        db.session.rollback()
+        for start in range(0, len(unused), BATCH):
+            with transaction(changes_answers=False):
+                execute(_REMOVE, {"names": unused[start : start + BATCH], "before": before})
+        return len(unused)
 
     def _of_index(self) -> tuple[ColumnElement[bool], ...]:
         return KeptPage.index_url == self._index.url, KeptPage.digest.is_not(None)
@@ -227,6 +244,15 @@ _CONFIRM = (
 )
 _REPLACE = delete(_table).where(_table.c.name == bindparam("of_name"))
 _INSERT = insert(_table)
+_REMOVE = delete(_table).where(
+    _table.c.name.in_(bindparam("names", expanding=True)), _table.c.checked_at < bindparam("before")
+)
+_UNUSED = (
+    select(KeptPage.name)
+    .where(KeptPage.checked_at < bindparam("before"))
+    .order_by(exists().where(CachedFile.normalized_name == KeptPage.name), KeptPage.checked_at, KeptPage.name)
+    .limit(bindparam("number"))
+)
 _FORGET = delete(_table).where(_table.c.digest.is_(None), _table.c.checked_at < bindparam("before"))
 
 

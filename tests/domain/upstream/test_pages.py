@@ -19,7 +19,7 @@ from registry.domain.upstream.client import PublicIndex
 from registry.domain.upstream.pages import KeptPages
 from registry.domain.upstream.waiting import Pauses
 from registry.errors import UpstreamBusy, UpstreamFailed
-from registry.models import KeptPage
+from registry.models import CachedFile, KeptPage
 from tests.builders import build_sdist, build_wheel
 from tests.fakes.index import Fault, StaticIndex
 from tests.races import at_once
@@ -301,3 +301,25 @@ def test_pages_in_memory_are_bounded_by_their_files(
     assert parsed.find("demo", "first") is None
     assert parsed.find("other", "second") is not None
     assert parsed.find("other", "third") is None
+
+
+def test_pages_that_were_not_asked_for_the_longest_time_leave_if_there_are_too_many(
+    served: StaticIndex, process: Callable[[], KeptPages], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "MOST_KEPT", 2)
+    kept = process()
+    for name in ("cached", "first", "second", "third"):
+        served.publish(build_wheel(name))
+        kept.page(NormalizedName(name))
+        clock.forward(1)
+    file = CachedFile(sha256="0" * 64, filename="x", normalized_name="cached", version="1.0", size_bytes=1)
+    db.session.add(file)
+    db.session.commit()
+
+    assert kept.tend() == 0  # they are too new: responses that were made of them can be repeated
+    clock.forward(1200)
+    kept.page(NormalizedName("first"))
+
+    assert kept.tend() == 2
+    assert [name for name, _ in kept.kept_pages()] == ["cached", "first"]
+    assert kept.tend() == 0
