@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 LONGEST_WAIT_SECONDS = 30  # for the write lock of SQLite
+BUSY_TIMEOUT = f"PRAGMA busy_timeout = {1000 * LONGEST_WAIT_SECONDS}"
 LONGEST_STATEMENT = 2000  # characters of a slow statement in the log
 # Terminate idle transactions and long statements, and detect dead peers (libpq, "Parameter Key Words").
 POSTGRESQL_SESSION = "-c idle_in_transaction_session_timeout=60000 -c statement_timeout=60000"
@@ -154,7 +155,7 @@ def _end_session(_error: BaseException | None) -> None:
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {1000 * LONGEST_WAIT_SECONDS}")
+    cursor.execute(BUSY_TIMEOUT)
     cursor.execute("PRAGMA journal_mode = WAL")
     # After a 201, an upload must survive a power failure; in WAL mode, only FULL syncs every commit.
     cursor.execute("PRAGMA synchronous = FULL")

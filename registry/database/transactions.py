@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -14,7 +15,7 @@ from sqlalchemy import Engine, bindparam, inspect, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, OperationalError
 from sqlalchemy.orm.exc import StaleDataError
 
-from registry.database.connection import LONGEST_WAIT_SECONDS, execute, is_sqlite
+from registry.database.connection import BUSY_TIMEOUT, LONGEST_WAIT_SECONDS, execute, is_sqlite
 from registry.database.generation import ACCESS, INDEX, content_generation, part_of_name
 from registry.database.locks import AdvisoryLock, hold
 from registry.database.types import Model, db
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
+ASK_AGAIN_SECONDS = 0.0005  # for the write lock of SQLite; a transaction takes some milliseconds
 PendingKind = TypeVar("PendingKind", bound="Pending")
 
 
@@ -284,8 +286,45 @@ def _turn_to_write(session: Session) -> _Turn:
 
 
 def _take_write_lock(session: Session) -> None:
-    if not _holds_write_lock(session):
-        session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+    """Take the write lock, which another process can have.
+
+    SQLite itself would ask for it up to ten times a second only, and leave the database unused in between.
+    """
+    if _holds_write_lock(session):
+        return
+    connection = session.connection()
+    raw: Any = connection.connection.driver_connection
+    raw.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except OperationalError as error:
+        if not _is_busy(error.orig):
+            raise
+        _await_write_lock(raw)
+    finally:
+        raw.execute(BUSY_TIMEOUT)
+
+
+def _await_write_lock(raw: sqlite3.Connection) -> None:
+    """Ask for the write lock until the connection has it.
+
+    :raises OperationalError: another process kept it for too long.
+    """
+    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    while True:
+        time.sleep(ASK_AGAIN_SECONDS)
+        try:
+            raw.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise OperationalError("BEGIN IMMEDIATE", None, error) from error
+        else:
+            return
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY  # the rest of it is the cause
 
 
 def _holds_write_lock(session: Session) -> bool:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 from flask import Flask
@@ -213,6 +215,30 @@ def test_a_writer_that_waits_too_long_fails_and_the_next_one_succeeds(
 
     assert failures == ["database is locked"]
     assert counter() == 2
+
+
+@pytest.mark.sqlite
+def test_a_writer_waits_for_another_process_until_it_has_the_lock_or_too_long(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write() -> None:
+        with transaction():
+            set_counter(4)
+
+    with closing(sqlite3.connect(str(db.engine.url.database), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = in_thread(app, write)
+        waiting.join(0.1)
+        assert waiting.is_alive()
+        other.execute("ROLLBACK")
+        waiting.join()
+        assert counter() == 4
+        db.session.rollback()
+
+        monkeypatch.setattr(transactions, "LONGEST_WAIT_SECONDS", 0.05)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OperationalError, match="database is locked"):
+            write()
 
 
 @pytest.mark.sqlite
