@@ -13,9 +13,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException, responses
 from http.cookiejar import DefaultCookiePolicy
-from threading import Event, Timer
+from threading import Event
 from typing import Any, Protocol, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -27,6 +28,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from registry.domain.deadlines import Deadlines
 from registry.errors import SourceError
 
 CHUNK_BYTES = 1 << 18
@@ -154,11 +156,12 @@ class Client:
         self._closed = Event()
         self._resume_at = 0.0  # time.monotonic(), until which the server asked for no requests
         self._responses: set[requests.Response] = set()
+        self._deadlines = Deadlines()
         self._session = requests.Session()
         # Threads can share the session, as without cookies nothing in it changes.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter(gatekeeper, connections))
+            self._session.mount(scheme, _Adapter(gatekeeper, connections, self._deadlines))
 
     def read(self, url: str, *, accept: str, max_bytes: int, elsewhere: bool = True, etag: str = "") -> Page:
         """Return a page.
@@ -232,18 +235,15 @@ class Client:
         """
         with self._get(url, headers, elsewhere=elsewhere) as response:
             expired = Event()
-            timer = Timer(seconds, _expire, [expired, response])
-            timer.daemon = True
-            timer.start()
             self._responses.add(response)
             try:
-                self._check_open()
-                yield response
+                with self._deadlines.within(seconds, partial(_expire, expired, response)):
+                    self._check_open()
+                    yield response
                 self._check_open()  # without a Content-Length, an interrupted response looks complete
                 if expired.is_set():
                     raise _TransientError(f"the response took longer than {seconds:g} seconds")
             finally:
-                timer.cancel()
                 self._responses.discard(response)
 
     def _check_open(self) -> None:
@@ -349,17 +349,17 @@ class _Adapter(HTTPAdapter):
     Connections through a proxy are the proxy's own, which decides for itself.
     """
 
-    def __init__(self, gatekeeper: Gatekeeper | None, connections: int) -> None:
-        self._gatekeeper = gatekeeper
+    def __init__(self, gatekeeper: Gatekeeper | None, connections: int, deadlines: Deadlines) -> None:
+        self._gatekeeper, self._deadlines = gatekeeper, deadlines
         super().__init__(pool_maxsize=connections)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
         if self._gatekeeper is not None:
-            self.poolmanager.pool_classes_by_scheme = _guarded_pools(self._gatekeeper)
+            self.poolmanager.pool_classes_by_scheme = _guarded_pools(self._gatekeeper, self._deadlines)
 
 
-def _guarded_pools(gatekeeper: Gatekeeper) -> dict[str, Any]:
+def _guarded_pools(gatekeeper: Gatekeeper, deadlines: Deadlines) -> dict[str, Any]:
     """Return the classes of connection pools whose connections a gatekeeper admits when they are open."""
 
     class Connection(HTTPConnection):
@@ -367,7 +367,7 @@ def _guarded_pools(gatekeeper: Gatekeeper) -> dict[str, Any]:
             return _admitted(super()._new_conn(), self.host)
 
         def getresponse(self) -> Any:
-            with _in_time(self.sock):
+            with _in_time(self.sock, deadlines):
                 return super().getresponse()
 
     class SecureConnection(HTTPSConnection):
@@ -375,7 +375,7 @@ def _guarded_pools(gatekeeper: Gatekeeper) -> dict[str, Any]:
             return _admitted(super()._new_conn(), self.host)
 
         def getresponse(self) -> Any:
-            with _in_time(self.sock):
+            with _in_time(self.sock, deadlines):
                 return super().getresponse()
 
     def _admitted(connection: socket.socket, host: str) -> socket.socket:
@@ -396,22 +396,18 @@ def _guarded_pools(gatekeeper: Gatekeeper) -> dict[str, Any]:
 
 
 @contextmanager
-def _in_time(connection: Any) -> Iterator[None]:
+def _in_time(connection: Any, deadlines: Deadlines) -> Iterator[None]:
     """Have the head of a response arrive within the time that a single piece of it may take.
 
     :raises TimeoutError: it does not.
     """
     expired = Event()
-    timer = Timer(connection.gettimeout(), _expire_head, [expired, connection])
-    timer.daemon = True
-    timer.start()
     try:
-        yield
+        with deadlines.within(connection.gettimeout(), partial(_expire_head, expired, connection)):
+            yield
     except (OSError, HTTPException):
         if not expired.is_set():
             raise
-    finally:
-        timer.cancel()
     if expired.is_set():  # a head that was cut looks complete
         raise TimeoutError
 

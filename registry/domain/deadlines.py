@@ -1,0 +1,49 @@
+"""Ends of time, of which one thread watches any number: a timer of its own for each would start a thread each time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Condition, Thread
+
+
+class Deadlines:
+    """Calls functions when something takes too long. Thread-safe; a process that forks has to make its own."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._pending: dict[object, tuple[float, Callable[[], None]]] = {}
+        self._wakes_at = math.inf
+        self._is_watched = False
+
+    @contextmanager
+    def within(self, seconds: float, expire: Callable[[], None]) -> Iterator[None]:
+        """Call a function once, in another thread, if the block takes longer. It is never called behind the block.
+
+        :param expire: returns soon.
+        """
+        key, ends_at = object(), time.monotonic() + seconds
+        with self._changed:
+            self._pending[key] = ends_at, expire
+            if not self._is_watched:
+                Thread(target=self._watch, name="deadlines", daemon=True).start()
+                self._is_watched = True
+            elif ends_at < self._wakes_at:
+                self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._pending.pop(key, None)
+
+    def _watch(self) -> None:
+        with self._changed:
+            while self._pending:
+                self._wakes_at = min(ends_at for ends_at, _ in self._pending.values())
+                self._changed.wait(self._wakes_at - time.monotonic())
+                now = time.monotonic()
+                for key in [key for key, (ends_at, _) in self._pending.items() if ends_at <= now]:
+                    self._pending.pop(key)[1]()
+            self._is_watched = False
