@@ -56,6 +56,7 @@ PAGES_OF_ROOT = {
     "package-activity": "/acme/tools/-/packages/{package_id}?tab=activity",
     "package-contents": "/acme/tools/-/packages/{package_id}/files/{file_id}/contents",
     "package-contents-text": "/acme/tools/-/packages/{package_id}/files/{file_id}/contents?path=signalbox.py",
+    "package-compared": "/acme/tools/-/packages/names/signalbox/compare?from=1.1.0&to=2.0.0",
     "package-in-group": "/groups/acme/-/packages/{package_id}",
     "packages-delete": "/acme/tools/-/packages/delete?id={package_id}&id={long_package_id}",
     "group-packages-delete": "/groups/acme/-/packages/delete?id={package_id}",
