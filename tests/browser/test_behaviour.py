@@ -16,7 +16,7 @@ from tests.suggested_paths import PATHS
 @pytest.fixture(scope="session")
 def project(server: RunningServer) -> Namespace:
     made = server.project(group=server.group())
-    made.publish(build_wheel("keyboarded", "1.0"))
+    made.publish(build_wheel("keyboarded", "1.0"), build_wheel("drafted", "1.0rc1"))
     return made
 
 
@@ -126,13 +126,40 @@ def test_the_path_follows_the_name_until_it_is_edited(page: Page) -> None:
     expect(page.get_by_label("Group path")).to_have_value("own")
 
 
-def test_choosing_an_order_is_enough(page: Page, project: Namespace) -> None:
+def test_choosing_an_order_and_a_filter_is_enough(page: Page, project: Namespace) -> None:
+    names = page.locator(".row-title a")
     page.goto(f"/{project.full_path}/-/packages")
 
     page.get_by_label("Sort by").select_option("name")
-
     page.wait_for_url("**/-/packages?order_by=name&sort=desc")
-    expect(page.get_by_role("link", name="keyboarded", exact=True)).to_be_visible()
+    expect(names).to_have_text(["keyboarded", "drafted"])
+    page.get_by_label("Marked as").select_option(label="Pre-release only")
+
+    page.wait_for_url("**/-/packages?state=prerelease&order_by=name&sort=desc")
+    expect(names).to_have_text(["drafted"])
+
+
+def test_choices_of_a_visitor_are_remembered(desk: Desk, server: RunningServer) -> None:
+    project = server.project(visibility="public")
+    project.publish(build_wheel("visited", "1.0"))
+    context = desk.context("anonymous")
+    page = context.new_page()
+    root = page.locator("html")
+
+    page.goto(f"/{project.full_path}/-/packages/names/visited")
+    page.get_by_role("button", name="Poetry").click()
+    page.get_by_role("link", name="Language and color scheme").click()
+    page.get_by_label("Language").select_option(label="日本語")
+    page.get_by_label("Dark").check()
+    page.get_by_role("button", name="Save changes").click()
+    expect(root).to_have_attribute("lang", "ja")
+    page.goto(f"/{project.full_path}/-/packages/names/visited")
+
+    expect(root).to_have_attribute("lang", "ja")
+    expect(root).to_have_attribute("data-bs-theme", "dark")
+    expect(page.get_by_role("button", name="Poetry", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_text("poetry add --source gitlab visited")).to_be_visible()
+    context.close()
 
 
 def test_a_refused_form_keeps_its_values_and_shows_why(page: Page) -> None:
