@@ -183,6 +183,7 @@ class Code(Enum):
     STORE_FULL = "The package store is full."
     DISK_FULL = "The disk is full."
     EXAMINING_TOO_MUCH = "Too many large files are being examined."
+    TOO_MUCH_OF_ONE = "Your uploads that are being received can have {maximum} bytes together."
     TOO_MUCH_AT_ONCE = "Uploads that are being received can have {maximum} bytes together."
 
 

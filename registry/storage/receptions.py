@@ -1,7 +1,7 @@
 """Uploads that are being received by all processes: how much room each can take.
 
 Each has a sparse file of that size, which occupies no space itself. The file's name has the ids of the projects and
-groups whose limits the upload counts for. The file is locked while its process runs.
+groups whose limits the upload counts for, and a digest of its caller. The file is locked while its process runs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from registry.errors import Code, DiskFull, Unavailable
@@ -22,11 +23,13 @@ class Reception:
     """An upload that is being received; closed when it is over.
 
     :param namespace_ids: of the projects and groups whose limits it counts for.
+    :ivar caller: its digest.
     :ivar most_bytes: how much all uploads together could take when this one began.
     """
 
-    def __init__(self, folder: Path, namespace_ids: Collection[int], most_bytes: int) -> None:
-        self._file = locked_temporary(folder, "-".join(map(str, namespace_ids)) + ".")
+    def __init__(self, folder: Path, namespace_ids: Collection[int], caller: str, most_bytes: int) -> None:
+        self.caller = sha256(caller.encode()).hexdigest()
+        self._file = locked_temporary(folder, f"{'-'.join(map(str, namespace_ids))}.{self.caller}.")
         self.path = Path(self._file.name)
         self.most_bytes = most_bytes
 
@@ -42,6 +45,7 @@ class Promised:
     """The room that an upload can take."""
 
     namespace_ids: frozenset[int]
+    caller: str
     size_bytes: int
 
 
@@ -60,23 +64,34 @@ class Receptions:
         self._folder = folder
         self._most_bytes = most_bytes
 
-    def promise(self, reception: Reception | None, namespace_ids: Collection[int], size_bytes: int) -> Reception:
+    def promise(
+        self, reception: Reception | None, namespace_ids: Collection[int], size_bytes: int, *, caller: str
+    ) -> Reception:
         """Begin an upload, or let one grow.
 
+        Several uploads of one caller take at most half of what other callers leave, so that no caller keeps all others
+        out by uploads that hardly make progress.
+
         :param size_bytes: what it can take from now on.
-        :raises Unavailable: together with the others, it would take too much.
+        :raises Unavailable: together with the others, or with those of the caller, it would take too much.
         :raises DiskFull: it would even without others.
         """
         if reception is None:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             most_bytes = shutil.disk_usage(self._folder).free // 2 if self._most_bytes is None else self._most_bytes
-            reception = Reception(self._folder, namespace_ids, most_bytes)
+            reception = Reception(self._folder, namespace_ids, caller, most_bytes)
         reception.resize(size_bytes)
-        others = sum(other.size_bytes for other in self.others(reception))
-        if others + size_bytes > reception.most_bytes:
+        others = list(self.others(reception))
+        total = sum(other.size_bytes for other in others)
+        own = sum(other.size_bytes for other in others if other.caller == reception.caller)
+        share = (reception.most_bytes - (total - own)) // 2
+        if total + size_bytes > reception.most_bytes:
             reception.close()
             refusal = Unavailable if others else DiskFull
             raise refusal(Code.TOO_MUCH_AT_ONCE, maximum=reception.most_bytes)
+        if own and own + size_bytes > share:
+            reception.close()
+            raise Unavailable(Code.TOO_MUCH_OF_ONE, maximum=share)
         return reception
 
     def others(self, reception: Reception) -> Iterator[Promised]:
@@ -88,8 +103,9 @@ class Receptions:
                 if _is_abandoned(file.fileno()):
                     path.unlink()
                 else:
-                    ids = path.name.partition(".")[0].split("-")
-                    yield Promised(frozenset(int(each) for each in ids if each), os.fstat(file.fileno()).st_size)
+                    ids, caller, _ = path.name.split(".")
+                    namespace_ids = frozenset(int(each) for each in ids.split("-") if each)
+                    yield Promised(namespace_ids, caller, os.fstat(file.fileno()).st_size)
 
 
 def _is_abandoned(descriptor: int) -> bool:

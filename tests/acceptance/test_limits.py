@@ -402,10 +402,10 @@ def limited(project: Namespace, size_mib: int) -> Namespace:
     return project
 
 
-def asked(project: Namespace, size_mib: int, stack: ExitStack) -> Answer | None:
+def asked(project: Namespace, size_mib: int, stack: ExitStack, token: str | None = None) -> Answer | None:
     """The answer to an upload that declares this size and sends nothing; ``None`` if it is asked to continue."""
-    connection = stack.enter_context(connect(project.server))
-    connection.sendall(upload_head(project, project.server.root_token, size_mib * MIB, Expect="100-continue"))
+    connection, token = stack.enter_context(connect(project.server)), token or project.server.root_token
+    connection.sendall(upload_head(project, token, size_mib * MIB, Expect="100-continue"))
     if connection.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 100":
         return None
     return answer_on(connection, "POST")
@@ -458,13 +458,14 @@ def test_what_is_received_counts_for_the_limits_of_its_project_in_all_processes(
 
 def test_what_is_received_at_a_time_is_limited_in_all_processes_together(two_workers: RunningServer) -> None:
     project = two_workers.project()
+    colleague = project.member(30).access_token("api")
 
     with ExitStack() as stack:
         eventually(lambda: not list((two_workers.instance / "receiving").iterdir()))
         alone = asked(project, 201, stack)
         assert asked(project, 150, stack) is None
-        answers = [asked(project, 60, stack) for _ in range(6)]
-        assert asked(project, 50, stack) is None
+        answers = [*(asked(project, 60, stack, colleague) for _ in range(5)), asked(project, 1, stack)]
+        assert asked(project, 50, stack, colleague) is None
 
     assert alone is not None
     assert alone.status == 507

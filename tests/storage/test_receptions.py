@@ -29,33 +29,48 @@ def elsewhere(folder: Path) -> Receptions:
 
 
 def test_an_upload_counts_for_its_namespaces_until_it_is_closed(receptions: Receptions, elsewhere: Receptions) -> None:
-    with closing(elsewhere.promise(None, [], 1)) as other:
-        with closing(receptions.promise(None, [3, 14], 600)):
-            assert list(elsewhere.others(other)) == [Promised(frozenset({3, 14}), 600)]
+    with closing(elsewhere.promise(None, [], 1, caller="bob")) as other:
+        with closing(receptions.promise(None, [3, 14], 600, caller="ann")) as receiving:
+            assert list(elsewhere.others(other)) == [Promised(frozenset({3, 14}), receiving.caller, 600)]
 
         assert list(elsewhere.others(other)) == []
 
 
 def test_uploads_of_all_processes_share_the_room(receptions: Receptions, elsewhere: Receptions) -> None:
-    with closing(receptions.promise(None, [], 600)), closing(elsewhere.promise(None, [], 400)) as other:
+    begun = receptions.promise(None, [], 600, caller="ann")
+    with closing(begun), closing(elsewhere.promise(None, [], 400, caller="bob")) as other:
         with pytest.raises(Unavailable) as refusal:
-            elsewhere.promise(other, [], 401)
+            elsewhere.promise(other, [], 401, caller="bob")
 
         assert refusal.value.status == 503
-        elsewhere.promise(None, [], 400).close()
+        elsewhere.promise(None, [], 400, caller="bob").close()
+
+
+def test_no_number_of_uploads_keeps_other_callers_out(receptions: Receptions, elsewhere: Receptions) -> None:
+    with (
+        closing(receptions.promise(None, [], 100, caller="ann")),
+        closing(receptions.promise(None, [], 400, caller="ann")),
+    ):
+        with pytest.raises(Unavailable) as refusal:
+            elsewhere.promise(None, [], 1, caller="ann")
+
+        assert "500 bytes" in str(refusal.value)
+        elsewhere.promise(None, [], 500, caller="bob").close()
+        with closing(elsewhere.promise(None, [], 200, caller="bob")), pytest.raises(Unavailable):
+            receptions.promise(None, [], 51, caller="bob")
 
 
 def test_an_upload_that_is_too_large_without_others_is_refused_as_by_a_full_disk(receptions: Receptions) -> None:
     with pytest.raises(DiskFull):
-        receptions.promise(None, [], 1001)
+        receptions.promise(None, [], 1001, caller="ann")
 
 
 def test_what_a_terminated_process_has_left_counts_no_more(receptions: Receptions, folder: Path) -> None:
     folder.mkdir()
-    with (folder / "3-14.left").open("wb") as left:
+    with (folder / "3-14.caller.left").open("wb") as left:
         left.truncate(1000)
 
-    receptions.promise(None, [], 1000).close()
+    receptions.promise(None, [], 1000, caller="ann").close()
 
     assert list(folder.iterdir()) == []
 
@@ -64,6 +79,6 @@ def test_half_of_the_free_room_is_the_default(folder: Path) -> None:
     receptions = Receptions(folder, None)
     free_bytes = shutil.disk_usage(folder.parent).free
 
-    receptions.promise(None, [], int(free_bytes * 0.4)).close()
+    receptions.promise(None, [], int(free_bytes * 0.4), caller="ann").close()
     with pytest.raises(DiskFull):
-        receptions.promise(None, [], int(free_bytes * 0.6))
+        receptions.promise(None, [], int(free_bytes * 0.6), caller="ann")

@@ -172,7 +172,7 @@ def _refuse_declared_length(project: Project) -> None:
 def _others(limits: Collection[Limit]) -> Iterable[Promised]:
     """Promise room to the upload, and return what is promised to others.
 
-    :raises Unavailable: there is not enough room for all of them.
+    :raises Unavailable: there is not enough room for all of them, or for those of this caller.
     """
     receptions: Receptions = current_app.extensions["receptions"]
     incoming = request.environ["registry.preflight"]
@@ -180,7 +180,8 @@ def _others(limits: Collection[Limit]) -> Iterable[Promised]:
     if incoming.is_open:
         expected += STEP_BYTES
     namespace_ids = [limit.namespace_id for limit in limits]
-    incoming.reception = receptions.promise(incoming.reception, namespace_ids, expected)
+    caller = current_principal().label
+    incoming.reception = receptions.promise(incoming.reception, namespace_ids, expected, caller=caller)
     return receptions.others(incoming.reception)
 
 
