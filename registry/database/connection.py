@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flask import Flask
     from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.pool import ConnectionPoolEntry
 
 
 LONGEST_WAIT_SECONDS = 30  # for the write lock of SQLite
@@ -64,6 +65,7 @@ def init_app(app: Flask) -> None:
         ) from error
     if is_sqlite(engine):
         event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "checkin", _sync_again)
     else:
         event.listen(engine, "handle_error", _withhold_details)
         app.teardown_appcontext(_end_session)  # runs before Flask-SQLAlchemy's teardown, which would fail the request
@@ -161,6 +163,23 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def spare_sync(connection: Connection) -> None:
+    """Let a connection to SQLite sync no commits until it is returned to the pool, unless a transaction is open.
+
+    The next commit that is synced takes them along.
+    """
+    raw: Any = connection.connection.driver_connection
+    if not raw.in_transaction and "synchronous" not in connection.info:
+        connection.info["synchronous"] = raw.execute("PRAGMA synchronous").fetchone()[0]
+        raw.execute("PRAGMA synchronous = NORMAL")
+
+
+def _sync_again(connection: Any, record: ConnectionPoolEntry) -> None:
+    level = record.info.pop("synchronous", None)
+    if level is not None and connection is not None:
+        connection.execute(f"PRAGMA synchronous = {level}")
 
 
 def _withhold_details(context: ExceptionContext) -> None:

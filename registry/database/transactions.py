@@ -11,11 +11,11 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine, bindparam, inspect, select, update
+from sqlalchemy import Engine, bindparam, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, OperationalError
 from sqlalchemy.orm.exc import StaleDataError
 
-from registry.database.connection import BUSY_TIMEOUT, LONGEST_WAIT_SECONDS, execute, is_sqlite
+from registry.database.connection import BUSY_TIMEOUT, LONGEST_WAIT_SECONDS, execute, is_sqlite, spare_sync
 from registry.database.generation import ACCESS, INDEX, content_generation, part_of_name
 from registry.database.locks import AdvisoryLock, hold
 from registry.database.types import Model, db
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 
 ASK_AGAIN_SECONDS = 0.0005  # for the write lock of SQLite; a transaction takes some milliseconds
+_WITHOUT_SYNC = text("SET LOCAL synchronous_commit = off")
 PendingKind = TypeVar("PendingKind", bound="Pending")
 
 
 @contextmanager
 def transaction(
-    *, lock: AdvisoryLock | None = None, shared: bool = False, changes_answers: bool = True
+    *, lock: AdvisoryLock | None = None, shared: bool = False, changes_answers: bool = True, is_durable: bool = True
 ) -> Iterator[Session]:
     """Commit all writes of the block, or roll all of them back. A nested transaction joins the outer one.
 
@@ -41,6 +42,8 @@ def transaction(
     :param shared: take the lock in shared mode.
     :param changes_answers: whether all cached responses become stale. If only those about some packages do, the block
         calls ``changes_name`` and ``changes_index`` instead.
+    :param is_durable: whether the changes have to survive a power failure, which takes some milliseconds; otherwise
+        the last of them can be lost, as a whole. A nested transaction is as durable as the outer one.
     :raises OutOfOrder: the lock has to be taken earlier (``AdvisoryLock``).
     :raises RecordNotFound: a record that the block changes or refers to was deleted in the meantime.
     :raises DiskFull: the disk of the database is full.
@@ -60,7 +63,11 @@ def transaction(
     try:
         if is_sqlite(db.engine):
             turn = _turn_to_write(session)
+            if not is_durable:
+                spare_sync(session.connection())
             _take_write_lock(session)
+        elif not is_durable:
+            session.connection().execute(_WITHOUT_SYNC)
         if lock is not None:
             hold(lock, shared=shared)
         yield session

@@ -42,6 +42,20 @@ def test_after_a_failure_the_next_transaction_works(app: Flask) -> None:
     assert counter() == 2
 
 
+@pytest.mark.sqlite
+def test_only_a_transaction_that_need_not_be_durable_is_not_synced(app: Flask) -> None:
+    def level() -> int:
+        found: int = db.session.connection().exec_driver_sql("PRAGMA synchronous").scalar()
+        return found
+
+    usual = level()
+    with transaction(is_durable=False):
+        set_counter(1)
+        assert level() == 1
+    with transaction():
+        assert level() == usual
+
+
 def nested_then_fail() -> None:
     with transaction():
         with transaction():

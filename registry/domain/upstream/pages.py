@@ -258,7 +258,7 @@ _FORGET = delete(_table).where(_table.c.digest.is_(None), _table.c.checked_at < 
 
 def _confirm(name: str, etag: str, now: datetime) -> None:
     """Record that a kept page is still the newest; takes no advisory locks."""
-    with transaction(changes_answers=False):
+    with transaction(changes_answers=False, is_durable=False):
         execute(_CONFIRM, {"of_name": name, "new_etag": etag, "now": now})
 
 
@@ -267,7 +267,7 @@ def _keep(name: str, index_url: str, document: bytes | None, new: _Kept, before:
     if before is not None and before.digest == new.digest:
         _confirm(name, new.etag, new.checked_at)
         return
-    with transaction(changes_answers=False):
+    with transaction(changes_answers=False, is_durable=False):  # what is lost is asked for again
         execute(_REPLACE, {"of_name": name})
         values = {
             "name": name, "index_url": index_url, "document": document, "digest": new.digest, "etag": new.etag,
