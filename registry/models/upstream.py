@@ -29,6 +29,7 @@ class CachedFile(Model):
     normalized_name: Mapped[str] = mapped_column(String(255), index=True)
     version: Mapped[str] = mapped_column(String(255))  # from the file name; "" if it has none that is valid
     size_bytes: Mapped[int] = mapped_column(BigInteger)
+    uploaded_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # to the upstream, if known
     stored_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     last_used_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, index=True)  # exact to a few minutes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from flask import Blueprint, Response, current_app, request
+from packaging.utils import NormalizedName
 
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
@@ -17,16 +18,19 @@ from registry.domain import forwarding
 from registry.domain.access import Permission
 from registry.domain.packages import index, refusals, withholding
 from registry.domain.packages.index import Cause
+from registry.domain.upstream import cached
 from registry.domain.upstream.cached import METADATA_SUFFIX
-from registry.domain.upstream.chain import offered_file, upstream_for
+from registry.domain.upstream.chain import OfferedFile, offered_file, offered_from_cache, upstream_for
 from registry.domain.upstream.policies.filenames import release_in
-from registry.domain.upstream.rules import rules_of
+from registry.domain.upstream.rules import Rules, rules_of
 from registry.errors import (
     InvalidParameter,
     NotFound,
     QuarantinedPackage,
     RecordNotFound,
     RegistryError,
+    UpstreamBusy,
+    UpstreamFailed,
     WithheldByRule,
 )
 from registry.metrics import Download
@@ -85,7 +89,9 @@ def _download(namespace: Namespace, sha256: str, filename: str, missing: Registr
 
 
 def _upstream_file(namespace: Namespace, sha256: str, filename: str) -> Response | None:
-    """Return a file, or its core metadata, that the page of the upstream index offers here; ``None`` if it has none.
+    """Return a file, or its core metadata, that the upstream index offers here; ``None`` if it has none.
+
+    A file that is gone from its page, or whose page is not available, is still offered if it is in the cache.
 
     :raises WithheldByRule: a rule withholds it.
     """
@@ -93,11 +99,10 @@ def _upstream_file(namespace: Namespace, sha256: str, filename: str) -> Response
     release, rules = release_in(distribution), rules_of(namespace)
     if release is None or rules.mode.value is not UpstreamMode.CACHE or not rules.forwards.value:
         return None
-    name, now = release[0], utcnow()
+    name = release[0]
     forwarding.refuse_unforwarded(namespace, name, rules)
-    upstream = upstream_for(rules, current_app.extensions["upstream_pages"], now)
     try:
-        found = offered_file(upstream, name, sha256, distribution)
+        found = _offered(rules, name, sha256, distribution)
     except WithheldByRule as refusal:
         if refusal.rule == withholding.MALICIOUS_RULE:
             _note_refusal(namespace.id, sha256, distribution, refusal.detail)
@@ -109,6 +114,27 @@ def _upstream_file(namespace: Namespace, sha256: str, filename: str) -> Response
     is_metadata = distribution != filename
     send = send_upstream_metadata if is_metadata else send_upstream_file
     return send(namespace.id, name, found.file)
+
+
+def _offered(rules: Rules, name: NormalizedName, sha256: str, filename: str) -> OfferedFile | None:
+    """Return a file on the page of the upstream index, or else one in the cache.
+
+    :raises WithheldByRule: a rule withholds it.
+    :raises UpstreamFailed: neither the page nor the file is kept, and the upstream index does not answer.
+    """
+    pages, now = current_app.extensions["upstream_pages"], utcnow()
+    try:
+        found, failure = offered_file(upstream_for(rules, pages, now), name, sha256, filename), None
+    except (UpstreamFailed, UpstreamBusy) as error:
+        found, failure = None, error
+    if found is not None:
+        return found
+    file = cached.file_with(sha256, filename, name)
+    if file is not None:
+        return offered_from_cache(rules, pages, name, file, now)
+    if failure is not None:
+        raise failure
+    return None
 
 
 def _refuse_withheld(namespace: Namespace, sha256: str, filename: str, missing: RegistryError) -> None:

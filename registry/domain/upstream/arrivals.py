@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from threading import Condition
 
 from registry.domain.packages.simple import SimpleFile
@@ -23,7 +24,7 @@ BLOCK_BYTES = 1 << 18
 class Wanted:
     """A file on a page of the upstream, or its core metadata document.
 
-    :ivar size_bytes: ``None`` if the page does not state it.
+    :ivar size_bytes: ``None`` if the page does not state it, as is ``uploaded_at``.
     """
 
     normalized_name: str
@@ -31,10 +32,11 @@ class Wanted:
     url: str
     sha256: str
     size_bytes: int | None
+    uploaded_at: datetime | None = None
 
     @classmethod
     def of_file(cls, normalized_name: str, file: SimpleFile) -> Wanted:
-        return cls(normalized_name, file.filename, file.url, file.sha256, file.size_bytes)
+        return cls(normalized_name, file.filename, file.url, file.sha256, file.size_bytes, file.uploaded_at)
 
     @classmethod
     def of_metadata(cls, normalized_name: str, file: SimpleFile) -> Wanted | None:

@@ -20,6 +20,7 @@ from packaging.version import InvalidVersion
 from sqlalchemy import delete, func, select, union_all, update
 
 from registry.database import AdvisoryLock, db, objects_removable, transaction
+from registry.domain.packages.simple import SimpleFile
 from registry.models import CachedFile, PackageFile
 from registry.storage import StagedFile, Storage, object_key
 
@@ -47,7 +48,18 @@ def totals() -> Totals:
     return Totals(count, int(size_bytes or 0))
 
 
-def store(staged: StagedFile, storage: Storage, *, filename: str, normalized_name: str, now: datetime) -> None:
+def file_with(sha256: str, filename: str, normalized_name: str) -> SimpleFile | None:
+    """Return a cached file as a page would list it, without the URL that it had, or ``None`` if it is not cached."""
+    row = db.session.get(CachedFile, sha256)
+    if row is None or (row.filename, row.normalized_name) != (filename, normalized_name):
+        return None
+    return SimpleFile(filename, "", sha256, row.size_bytes, "", row.uploaded_at, None, None)
+
+
+def store(
+    staged: StagedFile, storage: Storage, *, filename: str, normalized_name: str, now: datetime,
+    uploaded_at: datetime | None = None,
+) -> None:  # fmt: skip
     """Keep a file whose digest was verified, and record it.
 
     The object is stored before the row: a crash leaves at most an object that the next cleanup removes. Shares
@@ -64,7 +76,8 @@ def store(staged: StagedFile, storage: Storage, *, filename: str, normalized_nam
             session.add(
                 CachedFile(
                     sha256=staged.sha256, filename=filename, normalized_name=normalized_name,
-                    version=version_in(filename), size_bytes=staged.size_bytes, stored_at=now, last_used_at=now,
+                    version=version_in(filename), size_bytes=staged.size_bytes, uploaded_at=uploaded_at,
+                    stored_at=now, last_used_at=now,
                 )
             )  # fmt: skip
 

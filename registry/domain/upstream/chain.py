@@ -13,7 +13,7 @@ from registry.domain.upstream.policies.age import ByAge
 from registry.domain.upstream.policies.listed import ByList
 from registry.domain.upstream.protocol import Upstream
 from registry.domain.upstream.rules import Rules
-from registry.errors import WithheldByRule
+from registry.errors import UpstreamBusy, UpstreamFailed, WithheldByRule
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,35 @@ def offered_file(upstream: Upstream, name: NormalizedName, sha256: str, filename
         page = upstream.page(name, is_fresh=True)
         found = _found(page, sha256, filename)
     return None if found is None or page is None else OfferedFile(found, page.holds_until)
+
+
+def offered_from_cache(
+    rules: Rules, pages: Upstream, name: NormalizedName, file: SimpleFile, now: datetime
+) -> OfferedFile | None:
+    """Return a cached file that the upstream index no longer lists, or ``None`` if the index quarantined the name.
+
+    :param pages: of the index, without rules.
+    :raises WithheldByRule: a rule withholds it, as if it were on the page.
+    """
+    try:
+        page = pages.page(name)
+    except (UpstreamFailed, UpstreamBusy):
+        page = None
+    if page is not None and page.status == "quarantined":
+        return None
+    decided = upstream_for(rules, _Alone(file), now).page(name)
+    found = _found(decided, file.sha256, file.filename)
+    return None if found is None else OfferedFile(found, None)
+
+
+class _Alone:
+    """Pages with one file."""
+
+    def __init__(self, file: SimpleFile) -> None:
+        self._file = file
+
+    def page(self, name: NormalizedName, *, is_fresh: bool = False) -> SimplePage:
+        return SimplePage(name, name, (), (self._file,), "active", "")
 
 
 def _found(page: SimplePage | None, sha256: str, filename: str) -> SimpleFile | None:

@@ -257,8 +257,9 @@ class Files:
         try:
             with self._context():
                 cached.store(
-                    file, self._storage, filename=wanted.filename, normalized_name=wanted.normalized_name, now=utcnow()
-                )
+                    file, self._storage, filename=wanted.filename, normalized_name=wanted.normalized_name, now=utcnow(),
+                    uploaded_at=wanted.uploaded_at,
+                )  # fmt: skip
                 self._limit(file.size_bytes)
         except (Unavailable, DiskFull, SQLAlchemyError, OSError) as error:
             logger.warning("%s of the upstream is not kept: %s", wanted.filename, error)

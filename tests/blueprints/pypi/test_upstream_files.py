@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from flask import Flask
+from sqlalchemy import delete
 from werkzeug.test import TestResponse
 
 from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES
-from registry.database import utcnow
-from registry.domain.upstream import fetching, uses
+from registry.database import db, utcnow
+from registry.domain import instance
+from registry.domain.access import SHELL
+from registry.domain.instance import InstanceChanges
+from registry.domain.upstream import fetching, pages, uses
 from registry.domain.upstream.client import PublicIndex
 from registry.domain.upstream.files import Files
 from registry.domain.upstream.pages import KeptPages
-from registry.models import InstanceSettings, Project, UpstreamMode
+from registry.models import InstanceSettings, KeptPage, Project, UpstreamMode
 from registry.storage import Storage, object_key
 from tests import factories
 from tests.builders import build_wheel
-from tests.clients import Pip, pypi_path
+from tests.clients import JSON, Pip, pypi_path
 from tests.fakes.index import StaticIndex
 
 WHEEL, SMALL = build_wheel("public", size_bytes=200_000), build_wheel("public", "2.0")
@@ -61,9 +68,19 @@ def settle(files: Files) -> None:
         time.sleep(0.005)
 
 
+def forget_pages() -> None:
+    db.session.execute(delete(KeptPage))
+    db.session.commit()
+
+
 def ask(pip: Pip, project: Project, token: str, file=WHEEL, method: str = "GET", **headers: str) -> TestResponse:
     path = f"{pypi_path(project)}/files/{file.sha256}/{file.filename}"
     return pip.client.open(path, method=method, headers={"PRIVATE-TOKEN": token, **headers})
+
+
+def answered(pip: Pip, project: Project, token: str, file=WHEEL) -> tuple[int, bytes]:
+    with closing(ask(pip, project, token, file)) as response:
+        return response.status_code, response.data
 
 
 def test_a_file_is_whole_while_it_is_fetched_and_in_parts_from_the_store(
@@ -155,3 +172,52 @@ def test_bytes_are_counted_by_where_they_came_from(
 
     (fetch,) = uses.fetched(None, utcnow().date(), 10)
     assert (fetch.path, fetch.filename, fetch.normalized_name) == (project.full_path, WHEEL.filename, "public")
+
+
+def test_a_file_that_is_gone_from_the_public_index_is_offered_from_the_store_if_no_rule_withholds_it(
+    pip: Pip, project: Project, token: str, files: Files, served: StaticIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "LEAST_SECONDS", 0)
+    ask(pip, project, token).close()
+    settle(files)
+    served.publish(build_wheel("public", "3.0"))
+    forget_pages()
+
+    def status(file=WHEEL, **rules: object) -> int:
+        instance.change_instance(InstanceChanges(**rules), by=SHELL)
+        return answered(pip, project, token, file)[0]
+
+    assert answered(pip, project, token) == (200, WHEEL.content)
+    assert status(SMALL) == 404  # it was never fetched
+    assert status(pypi_upstream_blocked=["public==1.0"]) == 403
+    uploaded_on = datetime(2024, 2, 3, tzinfo=UTC)
+    assert status(pypi_upstream_blocked=[], pypi_upstream_fixed_date=uploaded_on) == 403
+    assert status(pypi_upstream_fixed_date=uploaded_on + timedelta(days=1)) == 200
+    served.fail("public/", 404, 404)
+    assert status() == 200
+
+
+def test_a_file_in_the_store_is_offered_while_the_public_index_is_away_and_its_page_was_removed(
+    pip: Pip, project: Project, token: str, files: Files, served: StaticIndex
+) -> None:
+    ask(pip, project, token).close()
+    settle(files)
+    forget_pages()
+    served.fail("public/", *[503] * 10)
+
+    assert answered(pip, project, token) == (200, WHEEL.content)
+    assert answered(pip, project, token, SMALL)[0] == 502
+
+
+def test_no_file_of_a_package_that_the_public_index_quarantined_is_offered(
+    pip: Pip, project: Project, token: str, files: Files, served: StaticIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "LEAST_SECONDS", 0)
+    ask(pip, project, token).close()
+    settle(files)
+    status = {"status": "quarantined"}
+    page = {"meta": {"api-version": "1.4"}, "name": "public", "project-status": status, "files": [], "versions": []}
+    served.put("public/", json.dumps(page), JSON)
+    forget_pages()
+
+    assert answered(pip, project, token)[0] == 404
