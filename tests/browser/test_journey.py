@@ -62,6 +62,7 @@ def test_a_package_from_sign_in_to_deletion(
         "upload", "--repository-url", shown_upload_url(page), *dist, TWINE_USERNAME="__token__", TWINE_PASSWORD=token
     )
     find_package(page)
+    read_a_member(page)
     install(page, pip, token)
 
     index_url = shown_index_url(page, token)
@@ -95,6 +96,7 @@ def test_every_page_of_that_journey_works_without_scripts(page_without_scripts: 
 
     upload(shown_upload_url(page), token)
     find_package(page)
+    read_a_member(page)
 
     index_url = shown_index_url(page, token)
     switch_forwarding_off(page, group)
@@ -173,6 +175,14 @@ def find_package(page: Page) -> None:
     page.get_by_role("link", name=PACKAGE, exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(PACKAGE)
     expect(page.get_by_role("main")).to_contain_text(SUMMARY)
+
+
+def read_a_member(page: Page) -> None:
+    """Read the metadata in the wheel, and return to the page of the package."""
+    page.get_by_role("link", name=f"Contents {FILES[0].filename}").click()
+    page.get_by_role("main").get_by_role("link", name="METADATA").click()
+    expect(page.locator("pre")).to_contain_text(f"Summary: {SUMMARY}")
+    page.get_by_role("navigation", name="Breadcrumb").get_by_role("link", name=f"{PACKAGE} 1.0.0").click()
 
 
 def pip_line(page: Page, token: str) -> list[str]:

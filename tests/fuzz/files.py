@@ -9,6 +9,7 @@ import posixpath
 import tarfile
 import zipfile
 from collections.abc import Iterable
+from contextlib import suppress
 from email import message_from_string
 from functools import cache
 from tempfile import mkdtemp
@@ -18,7 +19,7 @@ from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel
 from packaging.version import Version
 
 from registry.blueprints.pypi.upload import Form, received_form
-from registry.domain.distributions import archives, core_metadata
+from registry.domain.distributions import archives, core_metadata, members
 from registry.domain.distributions.filenames import Kind, parse_filename
 from registry.domain.distributions.inspection import MAX_PROBLEMS, examine
 from registry.errors import BadRequest, InvalidDistribution, InvalidParameter, Problem
@@ -99,7 +100,8 @@ FORM = Target(
 
 
 def check_zip(data: bytes) -> None:
-    """An accepted zip file has the members and contents that zipfile finds."""
+    """An accepted zip file has the members and contents that zipfile finds, and pages show the same."""
+    shown = _shown(data, "demo-1.0.zip")
     try:
         opened = archives.open_zip(io.BytesIO(data))
         contents = {path: opened.read(path, LIMIT) for path in opened.files}
@@ -107,8 +109,20 @@ def check_zip(data: bytes) -> None:
         require_bounded(refusal.problems)
         return
     with zipfile.ZipFile(io.BytesIO(data)) as theirs:
-        members = [member for member in theirs.infolist() if not member.is_dir()]
-        assert {member.filename: theirs.read(member) for member in members} == contents
+        files = [member for member in theirs.infolist() if not member.is_dir()]
+        assert {member.filename: theirs.read(member) for member in files} == contents
+    assert shown == contents
+
+
+def _shown(data: bytes, filename: str) -> dict[str, bytes]:
+    """Return the files that pages show of an archive, with the contents that can be read, or nothing."""
+    contents = {}
+    with suppress(InvalidDistribution):
+        for path, member in members.listing(io.BytesIO(data), filename).members.items():
+            if not member.is_folder and not member.target:
+                with suppress(InvalidDistribution):
+                    contents[path] = members.content(io.BytesIO(data), member, LIMIT)
+    return contents
 
 
 def with_checksums(data: bytes) -> bytes:
@@ -129,21 +143,25 @@ def with_checksums(data: bytes) -> bytes:
 
 
 def check_tar(data: bytes) -> None:
-    """An accepted tar file has the members and the document that tarfile finds, and tarfile's filter accepts it."""
+    """An accepted tar file has the members and the document that tarfile finds, and tarfile's filter accepts it.
+
+    Pages show the same document.
+    """
     packed = gzip.compress(with_checksums(data), 1)
+    shown = _shown(packed, "demo-1.0.tar.gz")
     try:
         top = archives.read_tar_gz(io.BytesIO(packed), "PKG-INFO", LIMIT)
     except InvalidDistribution as refusal:
         require_bounded(refusal.problems)
         return
     with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as theirs:
-        members = theirs.getmembers()
-        files = {posixpath.normpath(member.name): member for member in members if not member.isdir()}
+        found_members = theirs.getmembers()
+        files = {posixpath.normpath(member.name): member for member in found_members if not member.isdir()}
         assert files.keys() == top.files
         document = files.get(f"{top.name}/PKG-INFO")
         found = theirs.extractfile(document) if document else None
-        assert (found.read() if found else None) == top.content
-        for member in members:
+        assert (found.read() if found else None) == top.content == shown.get(f"{top.name}/PKG-INFO")
+        for member in found_members:
             tarfile.data_filter(member, "/nowhere")
 
 

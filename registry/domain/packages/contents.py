@@ -6,6 +6,7 @@ Files are read in the threads of requests, by ``READERS`` of them at a time, one
 from __future__ import annotations
 
 import enum
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,22 +19,25 @@ from registry.domain.distributions.examinations import Turns
 from registry.domain.distributions.members import Listing, Member
 from registry.domain.packages.index import DownloadableFile
 from registry.errors import InvalidDistribution
-from registry.storage import Storage, object_key
+from registry.storage import ObjectDamaged, ObjectMissing, Storage, object_key
 
 READERS = 2
-WAITING = 4
-PATIENCE_SECONDS = 10
+WAITING = 2
+PATIENCE_SECONDS = 5
 LONGEST_TEXT_BYTES = 256 * 1024
 MOST_KEPT_BYTES = 16 << 20  # of listings in memory
 
 Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
 
 
 class Obstacle(enum.Enum):
     """Why something in a file is not shown."""
 
     TOO_MUCH = "the file has too many members, or is too large"
-    INVALID = "the file cannot be read unambiguously"
+    INVALID = "the file is damaged, or cannot be read unambiguously"
+    MISSING = "the file is not in the store"
     LINK = "the member is a link, which is not followed"
     LONG = "the member is longer than what is shown"
     BINARY = "the member is not text in UTF-8"
@@ -102,8 +106,11 @@ class Contents:
                 return read(opened)
         except OverBudget as error:
             raise NotShown(Obstacle.TOO_MUCH) from error
-        except InvalidDistribution as error:
+        except (InvalidDistribution, ObjectDamaged) as error:
             raise NotShown(Obstacle.INVALID) from error
+        except ObjectMissing as error:
+            logger.error("The object of a listed file is not in the store: %s", file.sha256)
+            raise NotShown(Obstacle.MISSING) from error
 
 
 class _Listings:

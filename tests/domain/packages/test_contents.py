@@ -12,7 +12,7 @@ from registry.database import utcnow
 from registry.domain.packages import contents
 from registry.domain.packages.contents import Contents, NotShown, Obstacle
 from registry.domain.packages.index import DownloadableFile
-from registry.storage import ObjectMissing, Storage, object_key, open_storage
+from registry.storage import Storage, object_key, open_storage
 from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.fakes.s3 import S3Server
 
@@ -70,8 +70,9 @@ def test_listings_used_last_are_kept_within_bounds(folder: Storage, monkeypatch:
 
     assert "demo.py" in shown.listing(files[0], "ada").members
     assert "demo.py" in shown.listing(files[2], "ada").members
-    with pytest.raises(ObjectMissing):
+    with pytest.raises(NotShown) as refusal:
         shown.listing(files[1], "ada")
+    assert refusal.value.obstacle is Obstacle.MISSING
 
 
 @pytest.mark.parametrize(
@@ -87,10 +88,11 @@ def test_what_is_no_short_text_is_not_shown(folder: Storage, content: bytes, obs
     assert (found.text, found.obstacle) == ("", obstacle)
 
 
-def test_a_file_that_was_damaged_in_the_store_is_not_shown(folder: Storage) -> None:
-    file = stored(folder, build_wheel(), b"something else")
+@pytest.mark.parametrize("built", [build_wheel(), build_sdist()], ids=["wheel", "sdist"])
+def test_a_file_that_was_damaged_in_the_store_is_not_shown(store: Storage, built: BuiltFile) -> None:
+    file = stored(store, built, b"something else")
 
     with pytest.raises(NotShown) as refusal:
-        Contents(folder).listing(file, "ada")
+        Contents(store).listing(file, "ada")
 
     assert refusal.value.obstacle is Obstacle.INVALID
