@@ -95,11 +95,15 @@ SIZES = frozenset(
 
 
 def event_details(event: AuditEvent) -> list[tuple[str, str]]:
-    """Return the labels and values of an event's details; a change of a setting is shown as ``before → after``.
+    """Return the labels and values of an event's details without empty ones; changes are shown as ``before → after``.
 
     Names and codes of other versions of the registry are shown as they are recorded.
     """
-    return [(_label(name), _value(event.action, name, value)) for name, value in event.details.items()]
+    return [
+        (_label(name), _value(event.action, name, value))
+        for name, value in event.details.items()
+        if value is not None and value != ""
+    ]
 
 
 def event_status(event: AuditEvent) -> str:

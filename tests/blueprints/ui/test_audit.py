@@ -90,8 +90,8 @@ def detail(app: Flask, language: str, action: str, **details: object) -> str:
     ("action", "details", "english", "japanese"),
     [
         ("member_changed", {"before": "Guest", "after": "Owner", "expires_on": None},
-         "Before: Guest · After: Owner · Access expiration date: –",
-         "変更前: ゲスト · 変更後: オーナー · アクセスの有効期限: –"),
+         "Before: Guest · After: Owner",
+         "変更前: ゲスト · 変更後: オーナー"),
         ("group_transferred", {"before": "private"}, "Before: private", "変更前: private"),
         ("project_changed", {"registry_access": {"before": "private", "after": "public"}},
          "Package registry: Only project members → Anyone", "パッケージレジストリ: プロジェクトメンバーのみ → 誰でも"),
