@@ -15,7 +15,6 @@ from registry.database.connection import (
     is_sqlite,
     is_unanswered,
     log_slow_statements,
-    read,
     slow,
 )
 from registry.database.generation import (
@@ -35,6 +34,10 @@ from registry.database.locks import (
 )
 from registry.database.looks import (
     immediate_look,
+)
+from registry.database.readings import (
+    Reading,
+    read,
 )
 from registry.database.schema import (
     MIGRATIONS,
@@ -96,6 +99,7 @@ __all__ = [
     "OutOfOrder",
     "Pending",
     "PendingKind",
+    "Reading",
     "Stage",
     "UTCDateTime",
     "any_contains",

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, Row, Select, event, make_url, text
+from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 
@@ -77,15 +77,16 @@ def _connection_parameters(url: URL) -> dict[str, str]:
     return parameters | {"options": f"{POSTGRESQL_SESSION} {url.query.get('options', '')}".rstrip()}
 
 
-def read(statement: Select[*tuple[Any, ...]], values: Mapping[str, object] | None = None) -> Sequence[Row[Any]]:
-    """Execute a query for values rather than records, in the session's transaction if the session has one.
-
-    It takes half the time of the same query through the session.
-    """
-    if db.session.registry.has():
-        return execute(statement, values).all()
-    with db.engine.connect() as connection:
-        return connection.execute(statement, values).all()
+def separate_connection(engine: Engine) -> Any:
+    """Open a connection of the driver that does not belong to the pool, and begins no transactions by itself."""
+    fairy = engine.raw_connection()
+    connection: Any = fairy.driver_connection
+    fairy.detach()
+    if is_sqlite(engine):
+        connection.isolation_level = None
+    else:
+        connection.autocommit = True
+    return connection
 
 
 def log_slow_statements(engine: Engine, least_ms: int, circumstances: Callable[[], dict[str, object]]) -> None:

@@ -16,7 +16,7 @@ from zlib import crc32
 from sqlalchemy import BigInteger, CheckConstraint, Column, Engine, Integer, Table, event
 from sqlalchemy.exc import SQLAlchemyError
 
-from registry.database.connection import is_sqlite
+from registry.database.connection import is_sqlite, separate_connection
 from registry.database.types import Model
 
 # The parts of the generation, in the order in which a transaction raises their numbers. The number of a part is the sum
@@ -97,15 +97,7 @@ class ContentGeneration:
                 connection.close()
 
     def _connected(self) -> Any:
-        fairy = self._engine.raw_connection()
-        connection: Any = fairy.driver_connection
-        fairy.detach()
-        # Each read must see the latest commit, and must not leave a transaction open.
-        if is_sqlite(self._engine):
-            connection.isolation_level = None
-        else:
-            connection.autocommit = True
-        return connection
+        return separate_connection(self._engine)  # each read must see the latest commit
 
     def _read_sqlite(self) -> Generation:
         # Changes with every commit of another connection; read first, so that no later commit is missed.

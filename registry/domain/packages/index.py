@@ -6,7 +6,7 @@ Every function runs a fixed number of statements for any number of packages, fil
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, exists, func, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from registry.database import constant, db, read
+from registry.database import Reading, constant, db, read
 from registry.domain import access
 from registry.domain.access import Principal, Reader
 from registry.domain.packages import withholding
@@ -172,8 +172,7 @@ def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: P
 
     :param name: normalized (PEP 503).
     """
-    statement, values = _scoped(_LISTED_FILES, namespace, principal)
-    rows = read(statement, {"name": name, **values})
+    rows = _read_scoped(_LISTED_FILES, namespace, principal, name=name)
     if not rows:
         return _withheld_page(namespace, name, principal)
     reasons = withholding.withheld(rows)
@@ -251,8 +250,7 @@ def downloadable_file(
 
     Not one whose package name is quarantined, or that is withheld because of an advisory.
     """
-    statement, values = _scoped(_DOWNLOADABLE_FILES, namespace, principal)
-    rows = read(statement, {"sha256": sha256, "filename": filename, **values})
+    rows = _read_scoped(_DOWNLOADABLE_FILES, namespace, principal, sha256=sha256, filename=filename)
     reasons = withholding.withheld(rows)
     row = next((row for row in rows if row.package_id not in reasons), None)
     if row is None:
@@ -269,8 +267,7 @@ def withheld_file(namespace: Namespace, sha256: str, filename: str, principal: P
     A quarantine is named before an advisory, and both before a deletion. Cleanup removes the rows of deleted files,
     which are unknown from then on.
     """
-    statement, values = _scoped(_WITHHELD_FILES, namespace, principal)
-    rows = read(statement, {"sha256": sha256, "filename": filename, **values})
+    rows = _read_scoped(_WITHHELD_FILES, namespace, principal, sha256=sha256, filename=filename)
     reasons = withholding.withheld(rows)
     found = [file for row in rows if (file := _not_offered(row, reasons.get(row.package_id))) is not None]
     return min(found, key=lambda file: file.cause, default=None)
@@ -357,13 +354,13 @@ def _hides_names(namespace: Namespace, principal: Principal) -> bool:
 
 
 @cache
-def _in_project(statement: AnySelect) -> AnySelect:
+def _in_project(statement: AnySelect) -> Reading:
     """Restrict a statement to the packages of the project bound as ``project_id``."""
-    return statement.where(Package.project_id == bindparam("project_id"))
+    return Reading(statement.where(Package.project_id == bindparam("project_id")))
 
 
 @lru_cache(maxsize=1024)
-def _through_group(statement: AnySelect, group_id: int, reader: Reader) -> AnySelect:
+def _through_group(statement: AnySelect, group_id: int, reader: Reader) -> Reading:
     """Restrict a statement to the packages of the projects below the group that the reader can read.
 
     The condition is evaluated for each matching package, of which there are few. Listing the readable projects first
@@ -372,17 +369,14 @@ def _through_group(statement: AnySelect, group_id: int, reader: Reader) -> AnySe
     readable = select(Project.id).where(
         Project.id == Package.project_id, access.below(group_id), access.readable(reader)
     )
-    return statement.where(readable.exists())
+    return Reading(statement.where(readable.exists()))
 
 
-def _scoped(statement: AnySelect, namespace: Namespace, principal: Principal) -> tuple[AnySelect, dict[str, object]]:
-    """Restrict a statement to packages of the project, or of the readable projects below the group.
-
-    Returns the statement and the values of its parameters.
-    """
+def _read_scoped(statement: AnySelect, namespace: Namespace, principal: Principal, **values: object) -> Sequence[Any]:
+    """Execute a statement for packages of the project, or of the readable projects below the group."""
     if isinstance(namespace, Project):
-        return _in_project(statement), {"project_id": namespace.id}
-    return _through_group(statement, namespace.id, access.reader_of(principal)), {}
+        return _in_project(statement).rows({**values, "project_id": namespace.id})
+    return _through_group(statement, namespace.id, access.reader_of(principal)).rows(values)
 
 
 def _in_scope(namespace: Namespace, principal: Principal) -> ColumnElement[bool]:

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from sqlalchemy import bindparam, event, insert, select
+from sqlalchemy.exc import DBAPIError
+
+from registry.database import Reading, db, read, transaction
+from registry.models import NameStatus, Package, PackageFile, PackageName, Project
+from tests import factories
+from tests.builders import build_wheel
+
+OF_PROJECT = (
+    select(
+        Package.name,
+        PackageFile.size_bytes,
+        PackageFile.created_at,
+        PackageFile.core_metadata_is_final,
+        PackageName.status,
+        Package.cvss_score,
+    )
+    .join(PackageFile, PackageFile.package_id == Package.id)
+    .outerjoin(PackageName, PackageName.project_id == Package.project_id)
+    .where(Package.project_id == bindparam("of_project"))
+    .order_by(PackageFile.id)
+)
+NAMES = select(PackageName.normalized_name).where(PackageName.project_id == bindparam("of_project"))
+
+
+@pytest.fixture
+def project(app: Flask) -> Project:
+    """A project with two files and a deprecated name; the session is closed."""
+    project = factories.project()
+    factories.published(project, build_wheel("demo", "1.0"))
+    factories.published(project, build_wheel("demo", "2.0"))
+    _deprecate(project.id, "demo")
+    db.session.remove()
+    return project
+
+
+def _deprecate(project_id: int, name: str) -> None:
+    with transaction() as session:
+        values = {"project_id": project_id, "normalized_name": name, "status": NameStatus.DEPRECATED, "reason": "Old"}
+        session.execute(insert(PackageName).values(**values))
+
+
+def test_its_rows_are_those_of_a_query_through_sqlalchemy(project: Project) -> None:
+    values = {"of_project": project.id}
+
+    rows = Reading(OF_PROJECT).rows(values)
+
+    expected = read(OF_PROJECT, values)
+    assert len(rows) == 2
+    assert [tuple(row) for row in rows] == [tuple(row) for row in expected]
+    assert [(row.name, row.status, row.created_at) for row in rows] == [
+        (row.name, row.status, row.created_at) for row in expected
+    ]
+
+
+def test_it_sees_every_commit_and_what_its_own_transaction_has_changed(project: Project) -> None:
+    reading, project_id = Reading(NAMES), project.id
+    assert [row.normalized_name for row in reading.rows({"of_project": project_id})] == ["demo"]
+
+    _deprecate(project_id, "committed")
+    db.session.remove()
+    assert len(reading.rows({"of_project": project_id})) == 2
+    with transaction():
+        db.session.execute(
+            insert(PackageName).values(
+                project_id=project_id, normalized_name="own", status=NameStatus.DEPRECATED, reason=""
+            )
+        )
+        assert len(reading.rows({"of_project": project_id})) == 3
+        db.session.rollback()
+
+
+@pytest.mark.postgresql
+def test_a_lost_connection_is_replaced(project: Project) -> None:
+    reading, values, pids = Reading(NAMES), {"of_project": project.id}, []
+
+    def note(_connection: object, cursor: object, *_: object) -> None:
+        pids.append(cursor.connection.info.backend_pid)  # type: ignore[attr-defined]
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    try:
+        reading.rows(values)
+        with db.engine.connect() as connection:
+            connection.exec_driver_sql(f"SELECT pg_terminate_backend({pids[0]})")
+        assert len(reading.rows(values)) == 1
+        assert len(reading.rows(values)) == 1
+    finally:
+        event.remove(db.engine, "before_cursor_execute", note)
+    assert pids[-1] != pids[0]
+
+
+def test_a_query_that_fails_is_reported_as_by_sqlalchemy(project: Project) -> None:
+    with pytest.raises(DBAPIError) as raised:
+        read(NAMES, {"of_project": object()})
+    with pytest.raises(type(raised.value)):
+        Reading(NAMES).rows({"of_project": object()})
+
+    db.session.rollback()
+    assert len(Reading(NAMES).rows({"of_project": project.id})) == 1
