@@ -10,6 +10,7 @@ from registry.models import Group, Project, Role, User, Visibility
 from tests import factories
 from tests.builders import build_wheel
 from tests.clients import Rest
+from tests.tables import each
 
 LISTED = {
     "id", "web_url", "name", "path", "description", "visibility", "share_with_group_lock",
@@ -56,7 +57,7 @@ class TestList:
         assert paths(response) == ["acme", "acme/sub/deep", "acme/sub"]
         assert set(response.json[0]) == LISTED
 
-    @pytest.mark.parametrize(
+    @each(
         ("query", "found"),
         [
             ("all_available=true", ["acme", "acme/sub", "acme/sub/deep", "office", "open"]),
@@ -188,7 +189,7 @@ class TestCreation:
         assert response.json["full_path"] == "acme/sub"
         assert response.json["full_name"] == "Acme / Sub"
 
-    @pytest.mark.parametrize(
+    @each(
         ("fields", "body"),
         [
             ({"path": "ACME"}, {"message": 'Failed to save group {:path=>["has already been taken"]}'}),

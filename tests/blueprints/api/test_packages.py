@@ -23,6 +23,7 @@ from registry.models import (
 from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.clients import JSON, Pip, Rest, Twine
+from tests.tables import each
 
 PACKAGE = {
     "id", "name", "version", "package_type", "status", "_links", "created_at", "last_downloaded_at", "tags",
@@ -73,7 +74,7 @@ class TestList:
             "delete_api_path": f"http://localhost/api/v4/projects/{project.id}/packages/{first['id']}",
         }
 
-    @pytest.mark.parametrize(
+    @each(
         ("query", "found"),
         [
             ("sort=desc", ["beta 0.1", "demo 2.0", "demo 1.0"]),

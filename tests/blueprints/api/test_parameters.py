@@ -49,8 +49,7 @@ VALUES: dict[str, Any] = {
 }  # fmt: skip
 # One for each way in which a value can be wrong; the others are like one of these.
 TELLING = (
-    "null", "negative", "huge", "fraction", "NUL", "half a pair", "long", "array of NUL", "object",
-    "a date too early", "no date",
+    "null", "huge", "fraction", "NUL", "half a pair", "long", "object", "a date too early",
 )  # fmt: skip
 TOO_LONG_FOR_ALL = ("long", "long array")  # in so many parameters they are refused for the size of the body
 IN_ALL = [
@@ -282,8 +281,12 @@ class TestJunk:
         assert failed == {}
 
     @pytest.mark.parametrize(
-        "identifier", ["%00", "a%2Fb%00", "%FF", "9" * 5000, "..%2F..", "%2F", "%252F", "a" * 5000, "%1F", "0", "-1"]
-    )
+        "identifier",
+        [
+            "%00", "%FF", "9" * 5000, "..%2F..", "%2F",
+            *(pytest.param(one, marks=pytest.mark.slow) for one in ("a%2Fb%00", "%252F", "a" * 5000, "%1F", "0", "-1")),
+        ],
+    )  # fmt: skip
     def test_in_every_address(self, app: Flask, rest: Rest, admin_token: str, identifier: str) -> None:
         failed = {}
         for method, rule in routes(app):

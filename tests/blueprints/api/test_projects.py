@@ -15,6 +15,7 @@ from tests import factories, setting_values
 from tests.builders import build_wheel
 from tests.clients import Rest
 from tests.suggested_paths import PATHS
+from tests.tables import each
 
 SIMPLE = {
     "id", "description", "name", "name_with_namespace", "path", "path_with_namespace", "created_at", "default_branch",
@@ -60,7 +61,7 @@ class TestList:
         assert paths(response) == ["place/office", "place/open", "olivia/own", "acme/sub/deep", "acme/tools"]
         assert set(response.json[0]) == FULL
 
-    @pytest.mark.parametrize(
+    @each(
         ("query", "found"),
         [
             ("membership=true", ["acme/sub/deep", "acme/tools", "olivia/own"]),

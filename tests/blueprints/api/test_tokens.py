@@ -12,6 +12,7 @@ from registry.database import utcnow
 from registry.models import User
 from tests import factories
 from tests.clients import Rest
+from tests.tables import each
 
 TOKEN = {
     "id", "name", "revoked", "created_at", "description", "scopes", "user_id", "last_used_at", "active", "expires_at",
@@ -121,6 +122,15 @@ class TestCreation:
         assert refused.json == {"error": "scopes does not have a valid value"}
 
 
+@pytest.fixture
+def tokens_of_each_state(rest: Rest, admin: User, admin_token: str) -> None:
+    ids = {}
+    for name, expires_at in (("alpha", "2020-01-01"), ("beta", None), ("gamma", None)):
+        made = {"name": name, "scopes": ["api"], "expires_at": expires_at}
+        ids[name] = rest.post(f"/users/{admin.id}/personal_access_tokens", admin_token, made).json["id"]
+    rest.delete(f"/personal_access_tokens/{ids['gamma']}", admin_token)
+
+
 class TestList:
     def test_users_see_their_own_tokens_and_administrators_all(
         self, rest: Rest, owner: User, owner_token: str, admin: User, admin_token: str
@@ -138,7 +148,7 @@ class TestList:
     def test_tokens_of_other_users_are_refused(self, rest: Rest, owner: User, outsider_token: str) -> None:
         assert rest.get(f"/personal_access_tokens?user_id={owner.id}", outsider_token).status_code == 401
 
-    @pytest.mark.parametrize(
+    @each(
         ("query", "found"),
         [
             ("state=active", ["test", "beta"]),
@@ -162,14 +172,8 @@ class TestList:
         ],
     )
     def test_the_list_can_be_narrowed_and_ordered(
-        self, rest: Rest, admin: User, admin_token: str, query: str, found: list[str]
+        self, rest: Rest, admin_token: str, tokens_of_each_state: None, query: str, found: list[str]
     ) -> None:
-        ids = {}
-        for name, expires_at in (("alpha", "2020-01-01"), ("beta", None), ("gamma", None)):
-            made = {"name": name, "scopes": ["api"], "expires_at": expires_at}
-            ids[name] = rest.post(f"/users/{admin.id}/personal_access_tokens", admin_token, made).json["id"]
-        rest.delete(f"/personal_access_tokens/{ids['gamma']}", admin_token)
-
         response = rest.get(f"/personal_access_tokens?{query}", admin_token)
 
         assert [token["name"] for token in response.json] == found

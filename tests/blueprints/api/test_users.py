@@ -9,6 +9,7 @@ from registry.domain.accounts import users
 from registry.models import User, UserState
 from tests import factories
 from tests.clients import Rest
+from tests.tables import each
 
 SHORT = {"id", "username", "public_email", "name", "state", "locked", "avatar_url", "web_url"}
 DETAILS = SHORT | {
@@ -45,6 +46,13 @@ class TestOwnUser:
         assert rest.get("/user").status_code == 401
 
 
+@pytest.fixture
+def users_of_each_kind(admin: User, owner: User, outsider: User) -> None:
+    factories.user("eva", is_external=True)
+    outsider.state = UserState.BLOCKED
+    factories.commit()
+
+
 class TestList:
     def test_to_others_users_are_shown_in_short_the_newest_first(
         self, rest: Rest, owner: User, outsider: User, owner_token: str
@@ -64,7 +72,7 @@ class TestList:
         assert response.json[0] == created
         assert response.json[0]["created_by"]["id"] == admin.id
 
-    @pytest.mark.parametrize(
+    @each(
         ("query", "found"),
         [
             ("username=OLIVIA", ["olivia"]),
@@ -82,12 +90,8 @@ class TestList:
         ],
     )
     def test_the_list_can_be_narrowed(
-        self, rest: Rest, admin_token: str, owner: User, outsider: User, query: str, found: list[str]
+        self, rest: Rest, admin_token: str, users_of_each_kind: None, query: str, found: list[str]
     ) -> None:
-        factories.user("eva", is_external=True)
-        outsider.state = UserState.BLOCKED
-        factories.commit()
-
         response = rest.get(f"/users?{query}&sort=asc", admin_token)
 
         assert [user["username"] for user in response.json] == found
@@ -177,7 +181,7 @@ class TestCreation:
 
         assert rest.post("/users", admin_token, NEW).json["can_create_group"] is False
 
-    @pytest.mark.parametrize(
+    @each(
         ("fields", "status", "body"),
         [
             ({"username": "OLIVIA"}, 409, {"message": "Username has already been taken"}),

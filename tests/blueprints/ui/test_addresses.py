@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from registry.domain import namespaces
 from registry.domain.namespaces import TOP_LEVEL_RESERVED
+from tests.tables import each
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +53,7 @@ def test_an_address_leads_where_it_should(app, path, expected):
     assert endpoint(app, path) == expected
 
 
-@pytest.mark.parametrize("word", sorted(TOP_LEVEL_RESERVED))
+@each("word", sorted(TOP_LEVEL_RESERVED))
 def test_reserved_paths_are_not_groups(app, word):
     found = endpoint(app, f"/{word}")
 

@@ -16,6 +16,7 @@ from registry.domain.settings import Section
 from registry.models import CreationLevel, InstanceSettings, Role, UserState, Visibility
 from tests import factories, setting_values
 from tests.builders import build_wheel
+from tests.tables import each
 
 HOSTILE = '"><img src=x onerror=alert(1)>'
 PAGES = [
@@ -61,14 +62,14 @@ def area(browser_of, admin):
     return browser_of(admin)
 
 
-@pytest.mark.parametrize("path", PAGES)
+@each("path", PAGES)
 def test_the_area_is_for_administrators_only(browser, browser_of, area, owner, project, path):
     assert area.get(path).status_code == 200
     assert browser_of(owner).get(path).status_code == 403
     assert browser.get(path).location == f"/users/sign_in?next={path}"
 
 
-@pytest.mark.parametrize("path", CHANGES)
+@each("path", CHANGES)
 def test_only_administrators_change_anything(browser_of, area, owner, path):
     answer = browser_of(owner).post(path, NEW_USER | {"pypi_max_file_size": "1"})
 
@@ -78,7 +79,7 @@ def test_only_administrators_change_anything(browser_of, area, owner, path):
     assert InstanceSettings.current().pypi_package_requests_forwarding is True
 
 
-@pytest.mark.parametrize("path", CHANGES)
+@each("path", CHANGES)
 def test_a_form_without_the_token_changes_nothing(area, owner, path):
     answer = area.open(path, method="POST", data=NEW_USER | {"pypi_max_file_size": "1"})
 
@@ -88,7 +89,7 @@ def test_a_form_without_the_token_changes_nothing(area, owner, path):
     assert InstanceSettings.current().pypi_max_file_size is None
 
 
-@pytest.mark.parametrize("path", PAGES)
+@each("path", PAGES)
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_every_page_is_whole_in_both_languages(area, owner, project, path, language):
     page = area.get(path, headers={"Accept-Language": language})
@@ -113,7 +114,14 @@ def test_the_overview_counts_the_records_of_the_instance(area, owner, project):
     )
 
 
-@pytest.mark.parametrize(
+@pytest.fixture
+def users_of_each_kind(app):
+    factories.user("external", is_external=True)
+    users.change_state(factories.user("blocked"), StateChange.BLOCK, by=SHELL)
+    users.change_state(factories.user("sleeping"), StateChange.DEACTIVATE, by=SHELL)
+
+
+@each(
     ("query", "names"),
     [
         ("", ["blocked", "external", "olivia", "root", "sleeping"]),
@@ -129,11 +137,7 @@ def test_the_overview_counts_the_records_of_the_instance(area, owner, project):
         ("filter=x&order_by=password_hash&page=0&search=%00", ["blocked", "external", "olivia", "root", "sleeping"]),
     ],
 )
-def test_users_are_searched_filtered_and_sorted(area, owner, query, names):
-    factories.user("external", is_external=True)
-    users.change_state(factories.user("blocked"), StateChange.BLOCK, by=SHELL)
-    users.change_state(factories.user("sleeping"), StateChange.DEACTIVATE, by=SHELL)
-
+def test_users_are_searched_filtered_and_sorted(area, owner, users_of_each_kind, query, names):
     page = area.get(f"/admin/users?{query}")
 
     found = [row.partition("@")[2].partition(" ")[0] for row in listed(page)]

@@ -20,6 +20,7 @@ from registry.domain.packages.names import is_valid_version
 from registry.models import Role, Visibility
 from tests import factories
 from tests.builders import build_wheel
+from tests.tables import each
 
 CHAPTER_NAMES = [chapter.name for chapter in CHAPTERS]
 TEMPLATES = Path(__file__).resolve().parents[3] / "templates" / "help"
@@ -37,7 +38,7 @@ def attributes(page, tag: str, name: str) -> list[str]:
     return [element.get(name) for element in page.tree.iter(tag)]
 
 
-@pytest.mark.parametrize("name", CHAPTER_NAMES)
+@each("name", CHAPTER_NAMES)
 def test_a_chapter_has_the_same_content_in_every_language(browser, app, name):
     english, japanese = (
         browser.get(f"/help/{name}", headers={"Accept-Language": language}) for language in ("en", "ja")
@@ -51,7 +52,7 @@ def test_a_chapter_has_the_same_content_in_every_language(browser, app, name):
         assert len(english.by_class(class_name)) == len(japanese.by_class(class_name))
 
 
-@pytest.mark.parametrize("name", CHAPTER_NAMES)
+@each("name", CHAPTER_NAMES)
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_a_chapter_lists_its_topics(browser, app, name, language):
     page = browser.get(f"/help/{name}", headers={"Accept-Language": language})
@@ -93,7 +94,7 @@ def view_of(app, path: str, method: str) -> str | None:
         return None
 
 
-@pytest.mark.parametrize("name", CHAPTER_NAMES)
+@each("name", CHAPTER_NAMES)
 def test_every_link_leads_to_a_page_and_its_heading(browser, app, name):
     for link in browser.get(f"/help/{name}").links:
         parts = urlsplit(link)
@@ -115,7 +116,7 @@ def addresses(example: str) -> Iterator[tuple[str, str]]:
             yield "POST" if is_upload else method, path
 
 
-@pytest.mark.parametrize("name", CHAPTER_NAMES)
+@each("name", CHAPTER_NAMES)
 def test_every_address_in_an_example_is_answered(browser, app, name):
     shown = [address for example in code(browser.get(f"/help/{name}")) for address in addresses(example)]
 

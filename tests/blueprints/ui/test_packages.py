@@ -28,6 +28,7 @@ from registry.models import (
 from tests import factories
 from tests.builders import build_sdist, build_wheel
 from tests.clients import links
+from tests.tables import each
 
 LIST = "/acme/tools/-/packages"
 GROUP_LIST = "/groups/acme/-/packages"
@@ -165,7 +166,7 @@ def marked(project, owner):
                         by=factories.signed_in(other))  # fmt: skip
 
 
-@pytest.mark.parametrize(
+@each(
     ("query", "found"),
     [
         ("", ["plain", "quarantined", "archived", "deprecated", "pre", "remarked", "Yanked"]),
@@ -210,7 +211,13 @@ def test_protected_packages_are_marked(browser_of, owner, project, release):
     assert 'title="A protection rule exists for this package."' in page.html
 
 
-@pytest.mark.parametrize(
+@pytest.fixture
+def drivers(project):
+    publish_some(project, 2)
+    factories.published(project, build_wheel("other", "2.0"), now=NOW + timedelta(days=1))
+
+
+@each(
     ("query", "found"),
     [
         ({"search": "RIVER-0"}, ["driver-01", "driver-00"]),
@@ -223,12 +230,8 @@ def test_protected_packages_are_marked(browser_of, owner, project, release):
         ({"sort": "asc"}, ["driver-00", "driver-01", "other"]),
         ({"order_by": "name", "sort": "desc"}, ["other", "driver-01", "driver-00"]),
     ],
-    ids=lambda value: urlencode(value) or "nothing" if isinstance(value, dict) else "",
 )
-def test_filters_and_order_come_from_the_address(browser_of, owner, project, query, found):
-    publish_some(project, 2)
-    factories.published(project, build_wheel("other", "2.0"), now=NOW + timedelta(days=1))
-
+def test_filters_and_order_come_from_the_address(browser_of, owner, drivers, query, found):
     page = browser_of(owner).get(f"{VERSIONS}&{urlencode(query)}")
 
     assert names(page) == found
@@ -243,7 +246,7 @@ def test_the_form_shows_the_current_filter(browser_of, owner, release):
     assert {("search", "de"), ("version", "1.0")} <= typed
 
 
-@pytest.mark.parametrize(
+@each(
     "query",
     [
         "status=error", "type=npm", "order_by=project_path", "order_by=password", "sort=sideways", "page=-3",
@@ -1053,10 +1056,14 @@ def test_a_package_of_many_files_costs_no_more_statements(browser_of, owner, pro
     assert "Page 1 of 2" in page.text
 
 
-@pytest.mark.parametrize("path", [LIST, GROUP_LIST, "package", "versions", "question", "assets", "empty"])
+@pytest.fixture
+def empty_project(group):
+    return factories.project("empty", parent=group)
+
+
+@each("path", [LIST, GROUP_LIST, "package", "versions", "question", "assets", "empty"])
 @pytest.mark.parametrize("language", ["en", "ja"])
-def test_every_page_is_whole_in_both_languages(browser_of, owner, group, project, release, path, language):
-    factories.project("empty", parent=group)
+def test_every_page_is_whole_in_both_languages(browser_of, owner, empty_project, release, path, language):
     file = db.session.scalars(lists.package_files(release)).first()
     paths = {
         "package": address(release),

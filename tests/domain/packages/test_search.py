@@ -25,6 +25,7 @@ from registry.models import (
 )
 from tests import factories
 from tests.builders import build_wheel
+from tests.tables import each
 
 PUBLISHED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -53,7 +54,7 @@ def library(project: Project) -> Project:
     return project
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "names"),
     [
         ("typing", ["typing 1.0", "Typing.Utils 1.0", "typing_extensions 1.0", "my-typing 1.0"]),
@@ -73,7 +74,6 @@ def library(project: Project) -> Project:
         *((text, []) for text in ("", " ", "%", "_", "*", '"', "'", "\x00", "\\", "ing*", "name:typing", "x" * 10_000)),
         *((text, []) for text in ("- " * 5000, "ﷺ" * 10_000, "%" * 10_000, '"' * 10_000)),
     ],
-    ids=ascii,
 )  # fmt: skip
 def test_names_are_found_by_any_part_in_any_spelling_and_by_words_of_the_summary(
     library: Project, text: str, names: list[str]
