@@ -167,7 +167,7 @@ def test_the_audit_log_shows_authors_and_actions(area, browser_of, owner, projec
     namespaces.change(project, namespaces.ProjectChanges(description="Hammers"), by=SHELL)
     page = area.get("/admin/audit_log?search=deploy_token")
 
-    assert "description: – → Hammers" in listed(area.get("/admin/audit_log?search=project_changed"))[0]
+    assert "Description: – → Hammers" in listed(area.get("/admin/audit_log?search=project_changed"))[0]
     assert len(listed(page)) == 1
     assert f"olivia Created a deploy token {HOSTILE}" in listed(page)[0]
     assert "127.0.0.1" in listed(page)[0]
