@@ -1,15 +1,17 @@
 """Security advisories: the report of a project or group, and the JSON API of PyPI, which pip-audit reads.
 
-PyPI, "JSON API": as far as the registry knows what is in there. A name that the namespace lacks, and for which the
-public index may be asked, has only its advisories.
+PyPI, "JSON API": as far as the registry knows what is in there. Packages are described by their core metadata, those of
+the public index as far as their pages are fetched here. If clients are redirected, there are only the advisories.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify, request
+from packaging.metadata import RawMetadata
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
@@ -22,12 +24,17 @@ from registry.domain import forwarding
 from registry.domain.access import Permission
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.packages import index, vulnerabilities
+from registry.domain.packages.about import Documents
+from registry.domain.packages.index import FileURL
 from registry.domain.packages.names import is_valid_version, version_key
 from registry.domain.packages.simple import SimpleFile, SimplePage
 from registry.domain.packages.vulnerabilities import Entry, Vulnerability
+from registry.domain.upstream import cached
+from registry.domain.upstream.chain import upstream_for
 from registry.domain.upstream.policies.filenames import version_of
-from registry.errors import InvalidParameter, NotFound
-from registry.models import Group, Namespace, Project
+from registry.domain.upstream.rules import Rules
+from registry.errors import InvalidParameter, NotFound, UpstreamBusy, UpstreamFailed
+from registry.models import Group, Namespace, Project, UpstreamMode
 
 ADDRESSES = ("/json/<name>", "/pypi/<name>/json")
 VERSION_ADDRESSES = ("/json/<name>/<version>", "/pypi/<name>/<version>/json")
@@ -106,32 +113,82 @@ def _described(namespace: Namespace, name: str, version: str | None) -> Response
 
     page = index.simple_page(namespace, normalized_name, file_url, current_principal())
     if page is None:
-        return _elsewhere(namespace, normalized_name, version)
+        return _elsewhere(namespace, normalized_name, version, file_url)
     shown = _version_in(page, version)
     if shown is None:
         raise NotFound("Package")
+    return _on_page(page, shown, _documented(page, shown), with_releases=version is None)
+
+
+def _on_page(page: SimplePage, version: str, core_metadata_sha256: str | None, *, with_releases: bool) -> Response:
+    """Return the description of a version with files.
+
+    :param core_metadata_sha256: of the document that describes it; ``None`` if there is none here.
+    """
+    documents: Documents = current_app.extensions["documents"]
     releases = _releases(page)
-    files = releases[shown]
+    files = releases[version]
     body = {
-        "info": {**_info(page.title, shown), "requires_python": _requires_python(files), "yanked": _yanked(files)},
+        "info": _info(page.title, version, files, documents.fields(core_metadata_sha256)),
         "urls": files,
-        "vulnerabilities": _vulnerabilities(normalized_name, shown),
+        "vulnerabilities": _vulnerabilities(canonicalize_name(page.name), version),
     }
-    if version is None:
+    if with_releases:
         body["releases"] = releases
     return jsonify(body)
 
 
-def _elsewhere(namespace: Namespace, name: NormalizedName, version: str | None) -> Response:
-    """Return the advisories about a version that the namespace lacks.
+def _elsewhere(namespace: Namespace, name: NormalizedName, version: str | None, file_url: FileURL) -> Response:
+    """Return the description of a version that the namespace lacks, as far as it is known here.
+
+    Of one that the public index does not list, or not to this namespace, there are only the advisories, since it can be
+    installed somewhere nonetheless.
 
     :raises NotFound: the public index may not be asked for the name.
     """
     index.refuse_where_names_are_hidden(namespace, current_principal())
-    forwarding.require_forwarded(namespace, name)
+    rules = forwarding.require_forwarded(namespace, name)
+    page = _upstream_page(rules, name, is_needed=version is None)
+    shown = None if page is None else _version_in(page, version)
+    if page is not None and shown is not None:
+        document = next((sha for file in _files_of(page, shown) if (sha := _cached_document(file))), None)
+        files = tuple(file._replace(url=file_url(file.sha256, file.filename)) for file in page.files)
+        return _on_page(replace(page, files=files), shown, document, with_releases=version is None)
     if version is None:
         raise NotFound("Package")
-    return jsonify(info=_info(name, version), urls=[], vulnerabilities=_vulnerabilities(name, version))
+    info = {"name": name, "version": version}
+    return jsonify(info=info, urls=[], vulnerabilities=_vulnerabilities(name, version))
+
+
+def _upstream_page(rules: Rules, name: NormalizedName, *, is_needed: bool) -> SimplePage | None:
+    """Return the page of the public index, or ``None`` if it has none, or clients are redirected to it.
+
+    :param is_needed: otherwise, a page that is not available is as good as none.
+    :raises UpstreamFailed: it is not available.
+    """
+    if rules.mode.value is not UpstreamMode.CACHE:
+        return None
+    try:
+        return upstream_for(rules, current_app.extensions["upstream_pages"], utcnow()).page(name)
+    except (UpstreamFailed, UpstreamBusy):
+        if is_needed:
+            raise
+        return None
+
+
+def _files_of(page: SimplePage, version: str) -> list[SimpleFile]:
+    key = version_key(version)
+    return [file for file in page.files if version_key(str(version_of(file.filename))) == key]
+
+
+def _documented(page: SimplePage, version: str) -> str | None:
+    return index.core_metadata_of([file.sha256 for file in _files_of(page, version)])
+
+
+def _cached_document(file: SimpleFile) -> str | None:
+    """Return the digest of the core metadata of a file of the public index, if that document is in the cache."""
+    sha256 = file.core_metadata_sha256
+    return sha256 if sha256 is not None and cached.is_cached(sha256) else None
 
 
 def _version_in(page: SimplePage, version: str | None) -> str | None:
@@ -150,16 +207,37 @@ def _releases(page: SimplePage) -> dict[str, list[dict[str, Any]]]:
     return {version: by_version[version_key(version)] for version in page.versions}
 
 
-def _info(name: str, version: str) -> dict[str, Any]:
-    return {"name": name, "version": version}
+def _info(name: str, version: str, files: list[dict[str, Any]], fields: RawMetadata) -> dict[str, Any]:
+    """Return the description of a version with the keys of PyPI; ``None`` for what its core metadata do not state.
 
-
-def _requires_python(files: list[dict[str, Any]]) -> str | None:
-    return next((file["requires_python"] for file in files if file["requires_python"]), None)
-
-
-def _yanked(files: list[dict[str, Any]]) -> bool:
-    return bool(files) and all(file["yanked"] for file in files)
+    :param fields: of its core metadata; empty if the document is not here.
+    """
+    is_yanked = bool(files) and all(file["yanked"] for file in files)
+    requires_python = next((file["requires_python"] for file in files if file["requires_python"]), None)
+    return {
+        "name": name,
+        "version": version,
+        "summary": fields.get("summary"),
+        "keywords": ",".join(fields.get("keywords", [])) or None,
+        "author": fields.get("author"),
+        "author_email": fields.get("author_email"),
+        "maintainer": fields.get("maintainer"),
+        "maintainer_email": fields.get("maintainer_email"),
+        "license": fields.get("license"),
+        "license_expression": fields.get("license_expression"),
+        "license_files": fields.get("license_files"),
+        "classifiers": fields.get("classifiers", []),
+        "home_page": fields.get("home_page"),
+        "download_url": fields.get("download_url"),
+        "project_urls": fields.get("project_urls"),
+        "requires_dist": fields.get("requires_dist"),
+        "provides_extra": fields.get("provides_extra"),
+        "requires_python": requires_python or fields.get("requires_python"),
+        "yanked": is_yanked,
+        "yanked_reason": next((file["yanked_reason"] for file in files if file["yanked_reason"]), None)
+        if is_yanked
+        else None,
+    }
 
 
 def _file_json(file: SimpleFile) -> dict[str, Any]:

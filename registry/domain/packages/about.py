@@ -101,13 +101,26 @@ class Documents:
             logger.warning("The core metadata of a package cannot be read: %s", core_metadata_sha256)
             return About()
 
+    def fields(self, core_metadata_sha256: str | None) -> RawMetadata:
+        """Return the fields of a document as they are; none if there is no document, or if it cannot be read."""
+        if core_metadata_sha256 is None:
+            return {}
+        try:
+            return self._fields(core_metadata_sha256)
+        except (Unavailable, ObjectMissing):
+            logger.warning("The core metadata of a package cannot be read: %s", core_metadata_sha256)
+            return {}
+
     def _read(self, core_metadata_sha256: str) -> About:
+        return about(self._fields(core_metadata_sha256))
+
+    def _fields(self, core_metadata_sha256: str) -> RawMetadata:
         with self._storage.open(object_key(core_metadata_sha256)) as file:
             document = file.read(core_metadata.MAX_BYTES)
         try:
-            return about(core_metadata.read(document).fields)
-        except InvalidDistribution:  # published with an earlier version, which validated less
-            return About()
+            return core_metadata.read(document).fields
+        except InvalidDistribution:  # published with an earlier version, which validated less, or by the upstream
+            return {}
 
 
 def about(fields: RawMetadata) -> About:

@@ -6,7 +6,7 @@ Every function runs a fixed number of statements for any number of packages, fil
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
@@ -240,6 +240,23 @@ def simple_index(namespace: Namespace, page_url: Callable[[str], str], principal
     # Sorted here, because databases collate dashes differently.
     return SimpleIndex(
         namespace.name, tuple((name, spelled, page_url(name)) for name, spelled in sorted(map(tuple, rows)))
+    )
+
+
+def core_metadata_of(digests: Collection[str]) -> str | None:
+    """Return the digest of the core metadata document of one of these files, if one has a document.
+
+    Preferably one that a build cannot change.
+    """
+    return db.session.scalar(
+        select(PackageFile.core_metadata_sha256)
+        .where(
+            PackageFile.sha256.in_(digests),
+            PackageFile.core_metadata_sha256.is_not(None),
+            PackageFile.status == constant(FileStatus.DEFAULT),
+        )
+        .order_by(PackageFile.core_metadata_is_final.desc(), PackageFile.id)
+        .limit(1)
     )
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from sqlalchemy import insert
 
 from registry.database import db, utcnow
 from registry.domain.access import SHELL
 from registry.domain.cascade import FORWARDING
-from registry.models import FileDownloads, Group, Project, Role, Visibility
+from registry.domain.upstream.client import PublicIndex
+from registry.domain.upstream.pages import KeptPages
+from registry.models import FileDownloads, Group, InstanceSettings, Project, Role, UpstreamMode, Visibility
 from tests import factories
 from tests.builders import build_sdist, build_wheel
 from tests.clients import Pip, pypi_path
+from tests.fakes.index import StaticIndex
 from tests.osv import HIGH, affected, load, record
 
 RANGE = ({"introduced": "0"}, {"fixed": "1.5"}, {"introduced": "2"}, {"fixed": "2.1"})
@@ -147,3 +152,49 @@ def test_a_hidden_package_is_not_described(pip: Pip, project: Project, group: Gr
     assert described(pip, group, outsider, "json/demo/1.0").status_code == 404
     assert described(pip, group, None, "json/demo/1.0").status_code == 401
     assert described(pip, project, None, "json/demo").status_code == 401
+
+
+def test_a_version_is_described_by_its_core_metadata(pip: Pip, project: Project, reader: str) -> None:
+    document = (
+        b"Metadata-Version: 2.4\nName: About\nVersion: 1.0\nSummary: Does it\nLicense-Expression: MIT\nKeywords: a,b\n"
+        b"Requires-Python: >=3.9\nRequires-Dist: one>1\nRequires-Dist: two\n"
+        b"Project-URL: Source, https://example.com/source\n"
+    )
+    for file in (build_sdist("About"), build_wheel("About", core_metadata=document)):
+        factories.published(project, file)
+
+    info = described(pip, project, reader, "pypi/about/json").json["info"]
+
+    assert info | {
+        "name": "About", "version": "1.0", "summary": "Does it", "license_expression": "MIT", "license": None,
+        "requires_python": ">=3.9", "requires_dist": ["one>1", "two"], "keywords": "a,b", "yanked": False,
+        "project_urls": {"Source": "https://example.com/source"}, "author": None, "classifiers": [],
+    } == info  # fmt: skip
+
+
+def test_a_package_of_the_public_index_has_its_files_where_they_are_fetched(
+    app: Flask, pip: Pip, project: Project, reader: str, served: StaticIndex, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    kept = KeptPages(PublicIndex(served.url), tmp_path / "upstream", fresh_seconds=600, threads=8)
+    monkeypatch.setitem(app.extensions, "upstream_pages", kept)
+    old, new = build_wheel("requests", "2.31"), build_wheel("requests", "2.32")
+    served.publish(old, new, requires_python=">=3.9")
+    InstanceSettings.current().pypi_upstream_mode = UpstreamMode.CACHE
+    factories.commit()
+
+    latest = described(pip, project, reader, "pypi/Requests/json").json
+    known = described(pip, project, reader, "pypi/requests/2.31/json").json
+    unlisted = described(pip, project, reader, "pypi/requests/2.30/json").json
+    served.fail("absent/", *[503] * 4)
+    away = described(pip, project, reader, "pypi/absent/1.0/json")
+
+    assert (latest["info"]["version"], list(latest["releases"])) == ("2.32", ["2.31", "2.32"])
+    assert (latest["info"]["requires_python"], latest["info"]["summary"]) == (">=3.9", None)
+    assert [one["id"] for one in known["vulnerabilities"]] == ["GHSA-9"]
+    assert [file["url"].rpartition("/packages/pypi/")[2] for file in known["urls"]] == [
+        f"files/{old.sha256}/{old.filename}"
+    ]
+    assert (unlisted["info"], unlisted["urls"]) == ({"name": "requests", "version": "2.30"}, [])
+    assert [one["id"] for one in unlisted["vulnerabilities"]] == ["GHSA-9"]
+    assert away.json == {"info": {"name": "absent", "version": "1.0"}, "urls": [], "vulnerabilities": []}
