@@ -109,7 +109,8 @@ def _from_upstream(
     if mode is UpstreamMode.REDIRECT:
         detail = refusal or "Requests are redirected to the public index."
         return Explanation(name, "upstream", mode, is_refused=is_refused, detail=detail)
-    page = upstream_for(rules, pages, now).page(name)
+    only = None if version is None else lambda file: version_of(file.filename) == version
+    page = upstream_for(rules, pages, now, only=only).page(name)
     if page is None:
         detail = refusal or "The public index has no such package."
         return Explanation(name, "none", mode, is_refused=is_refused, detail=detail)

@@ -20,7 +20,7 @@ from registry.domain.packages import index, refusals, withholding
 from registry.domain.packages.index import Cause
 from registry.domain.upstream import cached
 from registry.domain.upstream.cached import METADATA_SUFFIX
-from registry.domain.upstream.chain import OfferedFile, offered_file, offered_from_cache, upstream_for
+from registry.domain.upstream.chain import OfferedFile, offered_file, offered_from_cache
 from registry.domain.upstream.policies.filenames import release_in
 from registry.domain.upstream.rules import Rules, rules_of
 from registry.errors import (
@@ -124,7 +124,7 @@ def _offered(rules: Rules, name: NormalizedName, sha256: str, filename: str) -> 
     """
     pages, now = current_app.extensions["upstream_pages"], utcnow()
     try:
-        found, failure = offered_file(upstream_for(rules, pages, now), name, sha256, filename), None
+        found, failure = offered_file(rules, pages, name, sha256, filename, now), None
     except (UpstreamFailed, UpstreamBusy) as error:
         found, failure = None, error
     if found is not None:

@@ -34,11 +34,13 @@ def routes(gate: Gate) -> Blueprint:
 
 
 def _page(namespace: Project | Group) -> str:
-    entries = vulnerabilities.report(namespace, principal(), utcnow().date())
+    found = vulnerabilities.report_page(
+        namespace, principal(), utcnow().date(), pagination.page_number(), pagination.PAGE_SIZE
+    )
     return render_template(
         "ui/packages/vulnerabilities.html",
         namespace=namespace,
-        found=pagination.page_of(entries),
+        found=found,
         export=loading.current_export(),
         csv_path=f"/{pypi_path(namespace.kind, str(namespace.id))}/vulnerabilities?format=csv",
     )

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy.orm import defer
 
 from registry.database import db
 from registry.domain.access import Principal
 from registry.domain.advisories.ranges import Affected
 from registry.domain.packages.downloads import RECENT
 from registry.domain.packages.index import of_projects
+from registry.domain.paging import Page
 from registry.models import (
     Advisory,
     AffectedPackage,
@@ -94,12 +96,27 @@ def report(namespace: Namespace, principal: Principal, today: date) -> list[Entr
     return _entries(of_projects(Package.project_id, namespace, principal), today)
 
 
+def report_page(namespace: Namespace, principal: Principal, today: date, number: int, size: int) -> Page[Entry]:
+    """Return a page of the report, in two statements."""
+    condition = of_projects(Package.project_id, namespace, principal)
+    counted = (
+        select(PackageAdvisory.advisory_id)
+        .join(Package, Package.id == PackageAdvisory.package_id)
+        .where(Package.status == PackageStatus.DEFAULT, condition)
+        .limit(MOST_ENTRIES)
+    )
+    total = db.session.scalar(select(func.count()).select_from(counted.subquery())) or 0
+    offset = (number - 1) * size
+    entries = _entries(condition, today, min(size, total - offset), offset) if offset < total else []
+    return Page(entries, number, size, total)
+
+
 def of_package(package: Package, today: date) -> list[Entry]:
     """Return the advisories about a package, in one statement."""
     return _entries(Package.id == package.id, today)
 
 
-def _entries(condition: ColumnElement[bool], today: date) -> list[Entry]:
+def _entries(condition: ColumnElement[bool], today: date, most: int = MOST_ENTRIES, offset: int = 0) -> list[Entry]:
     is_recent = and_(
         PackageFile.package_id == Package.id,
         PackageFile.status == FileStatus.DEFAULT,
@@ -128,7 +145,9 @@ def _entries(condition: ColumnElement[bool], today: date) -> list[Entry]:
         .join(Project, Project.id == Package.project_id)
         .where(Package.status == PackageStatus.DEFAULT, condition)
         .order_by(Package.normalized_name, Package.id, Advisory.id)
-        .limit(MOST_ENTRIES)
+        .limit(most)
+        .offset(offset)
+        .options(defer(Advisory.details, raiseload=True))  # long, and not shown
     )  # fmt: skip
     return [
         Entry(

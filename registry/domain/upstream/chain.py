@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from packaging.utils import NormalizedName
@@ -27,29 +28,49 @@ class OfferedFile:
     holds_until: datetime | None
 
 
-def upstream_for(rules: Rules, pages: Upstream, now: datetime) -> Upstream:
+class _Only:
+    """Pages with some of their files. A page can have tens of thousands, and each rule decides on a file by itself."""
+
+    def __init__(self, upstream: Upstream, is_wanted: Callable[[SimpleFile], bool]) -> None:
+        self._upstream = upstream
+        self._is_wanted = is_wanted
+
+    def page(self, name: NormalizedName, *, is_fresh: bool = False) -> SimplePage | None:
+        page = self._upstream.page(name, is_fresh=is_fresh)
+        return None if page is None else replace(page, files=tuple(filter(self._is_wanted, page.files)))
+
+
+def upstream_for(
+    rules: Rules, pages: Upstream, now: datetime, *, only: Callable[[SimpleFile], bool] | None = None
+) -> Upstream:
     """Return the upstream index behind the rules of a namespace.
 
     The first rule that withholds a file is the one that is named: what is blocked does not become offered with time.
 
     :param pages: of the index, without rules.
+    :param only: which files are decided on; the pages have no others.
     """
+    pages = pages if only is None else _Only(pages, only)
     return ByAge(ByAdvisory(ByList(pages, rules), rules), rules, now)
 
 
-def offered_file(upstream: Upstream, name: NormalizedName, sha256: str, filename: str) -> OfferedFile | None:
+def offered_file(
+    rules: Rules, pages: Upstream, name: NormalizedName, sha256: str, filename: str, now: datetime
+) -> OfferedFile | None:
     """Return the file with this name and digest, as its page offers it, or ``None`` if the page does not list it.
 
     The upstream index is asked again if the kept page does not list the file, which can be newer.
 
+    :param pages: of the index, without rules.
     :param name: of the package that the file name belongs to.
     :raises WithheldByRule: a rule withholds it.
     """
+    upstream = upstream_for(rules, pages, now, only=lambda file: file.sha256 == sha256 and file.filename == filename)
     page = upstream.page(name)
-    found = _found(page, sha256, filename)
+    found = _found(page)
     if found is None and page is not None:
         page = upstream.page(name, is_fresh=True)
-        found = _found(page, sha256, filename)
+        found = _found(page)
     return None if found is None or page is None else OfferedFile(found, page.holds_until)
 
 
@@ -68,7 +89,7 @@ def offered_from_cache(
     if page is not None and page.status == "quarantined":
         return None
     decided = upstream_for(rules, _Alone(file), now).page(name)
-    found = _found(decided, file.sha256, file.filename)
+    found = _found(decided)
     return None if found is None else OfferedFile(found, None)
 
 
@@ -82,10 +103,9 @@ class _Alone:
         return SimplePage(name, name, (), (self._file,), "active", "")
 
 
-def _found(page: SimplePage | None, sha256: str, filename: str) -> SimpleFile | None:
+def _found(page: SimplePage | None) -> SimpleFile | None:
     if page is None:
         return None
     for withheld in page.withheld:
-        if (withheld.file.sha256, withheld.file.filename) == (sha256, filename):
-            raise WithheldByRule(withheld.rule).explained("File withheld", withheld.detail)
-    return next((file for file in page.files if file.sha256 == sha256 and file.filename == filename), None)
+        raise WithheldByRule(withheld.rule).explained("File withheld", withheld.detail)
+    return next(iter(page.files), None)

