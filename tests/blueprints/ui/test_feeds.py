@@ -161,9 +161,10 @@ def test_pages_link_to_their_feeds(browser, browser_of, owner: User, demo: Packa
         return [link.get("href") for link in page.tree.iter("link") if link.get("rel") == "alternate"]
 
     token = feed_tokens.feed_token(owner, factories.token_key())
-    assert linked(browser.get("/open/library/-/packages")) == [FEEDS[0]]
+    assert linked(browser.get("/open/library/-/packages")) == linked(browser.get("/open/library")) == [FEEDS[0]]
     assert linked(browser.get("/open/library/-/packages/names/demo")) == [FEEDS[2]]
-    assert linked(browser_of(owner).get("/groups/acme/-/packages")) == [f"/acme/-/packages.atom?feed_token={token}"]
+    for path in ("/acme", "/groups/acme/-/packages"):
+        assert linked(browser_of(owner).get(path)) == [f"/acme/-/packages.atom?feed_token={token}"]
 
 
 def test_the_token_is_shown_and_replaced_in_the_settings(browser_of, owner: User) -> None:
