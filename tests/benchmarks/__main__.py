@@ -23,6 +23,7 @@ from pathlib import Path
 
 from tests.acceptance.servers import RunningServer
 from tests.benchmarks import (
+    bench_advisories,
     bench_bad_clients,
     bench_large_file,
     bench_memory,
@@ -50,7 +51,7 @@ MIB = 1 << 20
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PARTS = (
     "requests", "mixed", "workers", "uploads", "peers", "resolution", "large-file", "start", "stores", "scale",
-    "statements", "pages", "search", "upstream", "bad-clients", "memory",
+    "statements", "pages", "search", "upstream", "advisories", "bad-clients", "memory",
 )  # fmt: skip
 
 SHARED_PROCESSORS = (
@@ -129,6 +130,9 @@ class Bench:
     def upstream(self) -> Iterator[str]:
         seconds = min(1, self.options.seconds)
         yield self._table(bench_upstream.HEADING, bench_upstream.run(self.folder, seconds))
+
+    def advisories(self) -> Iterator[str]:
+        yield self._table(bench_advisories.HEADING, bench_advisories.run(self.folder, self.options.records))
 
     def bad_clients(self) -> Iterator[str]:
         answers: list[tuple[str, ...]] = []
@@ -238,6 +242,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=20_000, help="files in the one of the part statements")
     parser.add_argument("--packages", type=int, default=10_000, help="in the large project of the part pages")
     parser.add_argument("--files", type=int, default=500, help="of the large package of the part pages")
+    parser.add_argument("--records", type=int, default=200_000, help="in the export of the part advisories")
     options = parser.parse_args()
     unknown = set(options.parts) - set(PARTS)
     if unknown:
