@@ -35,6 +35,7 @@ CHUNK_BYTES = 1 << 18
 CONNECT_SECONDS, READ_SECONDS = 10, 30
 PAGE_SECONDS = 300  # for all of a page
 TRANSFER_SECONDS = 3600  # for all of a file; a retry resumes where the transfer broke off
+DRAINED_BYTES, DRAIN_SECONDS = 64 << 10, 0.5  # of the body of an error
 MAX_REDIRECTS = 10
 ATTEMPTS, RATE_LIMITED_ATTEMPTS = 4, 10
 FIRST_PAUSE_SECONDS = 0.5  # doubled each time
@@ -257,12 +258,27 @@ class Client:
             response = self._get_once(url, headers)
             location = self._session.get_redirect_target(response)
             if location is None:
-                return _accepted(response)
+                return self._accepted(response)
             response.close()
             url = urljoin(url, location)
             if not elsewhere and origin(url) != self._own:
                 raise SourceError(f"the response redirects to another server, {_shown_origin(url)}")
         raise SourceError(f"the response is the redirect number {1 + MAX_REDIRECTS}")
+
+    def _accepted(self, response: requests.Response) -> requests.Response:
+        """Return a response that is not an error.
+
+        :raises SourceError: it is one.
+        """
+        status = response.status_code
+        if requests.codes.ok <= status < requests.codes.multiple_choices:
+            return response
+        with response, self._deadlines.within(DRAIN_SECONDS, partial(_shut_down, response)):
+            _drain(response)
+        if status in TRANSIENT_STATUSES:
+            is_rate_limit = status == requests.codes.too_many_requests
+            raise _TransientError(_status_sentence(status), _requested_pause(response), is_rate_limit=is_rate_limit)
+        raise ResponseError(status)
 
     def _get_once(self, url: str, headers: dict[str, str]) -> requests.Response:
         """Request a URL without following redirects, as those that the library follows keep custom headers."""
@@ -442,22 +458,10 @@ def _whole(response: requests.Response, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def _accepted(response: requests.Response) -> requests.Response:
-    """Return a response that is not an error.
-
-    :raises SourceError: it is one.
-    """
-    status = response.status_code
-    if status in TRANSIENT_STATUSES:
-        response.close()
-        is_rate_limit = status == requests.codes.too_many_requests
-        raise _TransientError(_status_sentence(status), _requested_pause(response), is_rate_limit=is_rate_limit)
-    if not requests.codes.ok <= status < requests.codes.multiple_choices:
-        if status == requests.codes.not_modified:
-            response.raw.read(1)  # nothing, after which the connection can be used again
-        response.close()
-        raise ResponseError(status)
-    return response
+def _drain(response: requests.Response) -> None:
+    """Read the body of an error if it is small, after which the connection can be used again."""
+    with suppress(OSError, HTTPException, urllib3.exceptions.HTTPError):
+        response.raw.read(DRAINED_BYTES, decode_content=False)
 
 
 def _expire(expired: Event, response: requests.Response) -> None:

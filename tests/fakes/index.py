@@ -39,6 +39,7 @@ class StaticIndex:
         self.credentials: tuple[str, str] | None = None
         self.understands_ranges = True
         self.is_closed = False
+        self.connections = 0
         self.requests: list[ReceivedRequest] = []
         self.held = threading.Event()  # a request for a file that is held has come
         self._answers: dict[str, tuple[str, bytes]] = {}
@@ -166,6 +167,10 @@ def _handler_for(index: StaticIndex) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
         # As servers do: otherwise the second piece of a response waits 40 ms for the acknowledgement of the first.
         disable_nagle_algorithm = True
+
+        def setup(self) -> None:
+            index.connections += 1
+            super().setup()
 
         def do_GET(self) -> None:
             if index.is_closed:

@@ -121,11 +121,14 @@ def test_what_cannot_be_true_of_a_file_is_not_stated(served: StaticIndex, index:
 
 def test_an_unchanged_page_is_not_sent_again_and_an_absent_one_is_none(served: StaticIndex, index: PublicIndex) -> None:
     served.publish(WHEEL, etag='"first"')
+    connections = served.connections
 
     assert index.page(DEMO).etag == '"first"'
     assert index.page(DEMO, '"first"').is_unchanged
     assert index.page(NormalizedName("other")) == client.Answer(None)
-    assert [request.headers.get("If-None-Match") for request in served.asked_for("demo/")] == [None, '"first"']
+    assert index.page(DEMO, '"other"').page is not None
+    assert served.connections == connections + 1
+    assert [request.headers.get("If-None-Match") for request in served.asked_for("demo/")][:2] == [None, '"first"']
 
 
 def bomb(served: StaticIndex, _monkeypatch: pytest.MonkeyPatch) -> None:
