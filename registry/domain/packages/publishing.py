@@ -44,6 +44,7 @@ from registry.errors import (
 from registry.models import (
     CLOSED,
     AffectedPackage,
+    Ancestry,
     CachedFile,
     FileStatus,
     ImportedPipeline,
@@ -151,7 +152,18 @@ _STANDING = (
     .order_by(_rules.c.id)
 )
 _has_advisories = exists().where(AffectedPackage.normalized_name == bindparam("of_name"))
-_ADD_PACKAGE = insert(_packages).returning(_packages.c.id, _has_advisories.label("has_advisories"))
+_above = Ancestry.__table__.alias()
+_top_id = (
+    select(_above.c.ancestor_id)
+    .where(_above.c.namespace_id == bindparam("of_project"))
+    .order_by(_above.c.distance.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_is_still_reserved = exists().where(_held.c.top_id == _top_id, _held.c.normalized_name == bindparam("of_name"))
+_ADD_PACKAGE = insert(_packages).returning(
+    _packages.c.id, _has_advisories.label("has_advisories"), _is_still_reserved.label("is_reserved")
+)
 _CHANGE_PACKAGE = update(_packages).where(_packages.c.id == bindparam("package_id"))
 _ADD_FILE = insert(_files).returning(_files.c.id, _files.c.yanked_reason)
 
@@ -584,6 +596,8 @@ def _add(publication: _Accepted, storage: Storage) -> int:
 def _reserve_name(publication: _Accepted) -> None:
     """Reserve the name unless it is; while the project has packages of it, it is not released.
 
+    Until the transaction took the lock, it could be released together with the last package: see ``_package``.
+
     The first name of a project changes what anonymous callers get for all unknown names around it
     (``index.refuse_where_names_are_hidden``). The transaction holds ``AdvisoryLock.TREE``.
     """
@@ -623,7 +637,11 @@ def _package(publication: _Accepted) -> _PublishedPackage:
     normalized_name = canonicalize_name(upload.name)
     answers.note_added(project_id, upload.name, normalized_name, fields["summary"], times["created_at"])
     created = {"normalized_name": normalized_name, "creator_id": publication.principal.user_id}
-    added = execute(_ADD_PACKAGE, {**key, **created, **fields, **times, "of_name": normalized_name}).one()
+    of = {"of_name": normalized_name, "of_project": project_id}
+    added = execute(_ADD_PACKAGE, {**key, **created, **fields, **times, **of}).one()
+    if not added.is_reserved and publication.standing.is_reserved:  # released after it was examined
+        with transaction():
+            reserved.reserve(project_id, normalized_name)
     if added.has_advisories:
         marks.mark_new(added.id, normalized_name, upload.version)
     return _PublishedPackage(added.id, times["created_at"], is_new=True)

@@ -30,6 +30,7 @@ from registry.models import (
     PackageFile,
     PackageName,
     Project,
+    ReservedName,
     Role,
     StorageUsage,
     User,
@@ -62,10 +63,10 @@ def publish(project_id: int, built: BuiltFile) -> Act:
     return lambda: factories.publish(db.session.get_one(Project, project_id), built)
 
 
-def delete_package(file_id: int) -> Act:
+def delete_package(file_id: int, *, release_name: bool = False) -> Act:
     def act() -> None:
         _, package, project = package_of(file_id)
-        deletion.delete_package(package, project, by=SHELL)
+        deletion.delete_package(package, project, by=SHELL, release_name=release_name)
 
     return act
 
@@ -116,6 +117,23 @@ def test_an_upload_does_not_join_a_package_that_is_deleted_at_the_same_time(
     [package] = lists.packages_named(project, "demo", "1.0")
     assert package.id != deleted_id
     assert [file.filename for file in db.session.scalars(lists.package_files(package))] == [SDIST.filename]
+
+
+@pytest.mark.parametrize("is_uploaded_first", [True, False])
+def test_a_name_that_is_released_while_a_version_of_it_is_uploaded_is_reserved(
+    app: Flask, project: Project, wheel: PackageFile, is_uploaded_first: bool
+) -> None:
+    """The upload examines the name before it takes the lock under which the name is released."""
+    upload, release = publish(project.id, build_wheel(version="2.0")), delete_package(wheel.id, release_name=True)
+
+    if is_uploaded_first:
+        outcomes = race(app, upload, release, after="AS is_reserved")
+    else:
+        outcomes = race(app, release, upload)
+
+    assert outcomes == ("done", "done")
+    assert live_files() == ["demo-2.0-py3-none-any.whl"]
+    assert list(db.session.scalars(select(ReservedName.normalized_name))) == ["demo"]
 
 
 def test_a_package_stays_that_gets_a_file_while_its_last_one_is_deleted(
