@@ -39,8 +39,12 @@ class AdmittedPages:
         self._admissions: Admissions = app.extensions["admissions"]
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        answer = self._page(environ) or self._application
-        return answer(environ, start_response)
+        page = self._page(environ)
+        if page is None:
+            return self._application(environ, start_response)
+        # As the response would do itself, but without another look at headers that are complete.
+        start_response(page.status, page.headers.to_wsgi_list())
+        return [page.get_data()]
 
     def _page(self, environ: WSGIEnvironment) -> Response | None:
         if ACCESS_NUMBER not in environ or environ["REQUEST_METHOD"] != "GET" or not addresses.is_usable(environ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -58,6 +59,7 @@ _OFFERS = (
 
 # Left as they are in links to files, as in RFC 3986, section 3.3: some readers of an index quote links once more.
 _LEFT_RAW = "+!"
+_NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_.+!~-]*").fullmatch  # for all valid file names; a quarter of the time
 
 OUTDATED = '110 - "Response is Stale"'  # RFC 7234, section 5.5.1
 
@@ -143,7 +145,11 @@ def page_response(namespace: Namespace, name: str, principal: Principal, request
 
 def _file_url(namespace: Namespace, environ: WSGIEnvironment) -> FileURL:
     base = base_url(namespace, environ)
-    return lambda digest, filename: f"{base}/files/{digest}/{quote(filename, safe=_LEFT_RAW)}"
+    return lambda digest, filename: f"{base}/files/{digest}/{_quoted(filename)}"
+
+
+def _quoted(filename: str) -> str:
+    return filename if _NEEDS_NO_QUOTES(filename) else quote(filename, safe=_LEFT_RAW)
 
 
 def _rendered(page: SimplePage, principal: Principal, request: Request) -> Response:
@@ -207,7 +213,8 @@ def _redirect_upstream(name: str) -> Response:
 
 def negotiated_media_type(request: Request) -> str:
     """Return the media type of the response: ``?format=``, else the best match for ``Accept``, else HTML."""
-    accept, wanted = request.headers.get("Accept", ""), request.args.get("format")
+    accept = request.environ.get("HTTP_ACCEPT", "")
+    wanted = request.args.get("format") if request.environ.get("QUERY_STRING") else None
     if len(accept) + len(wanted or "") > LONGEST_KEPT:
         return _best_media_type.__wrapped__(accept, wanted)
     return _best_media_type(accept, wanted)

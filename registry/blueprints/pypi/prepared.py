@@ -133,8 +133,10 @@ def note_validity(
 
     :param now: before any of its data was read.
     """
-    is_small = (response.content_length or 0) <= largest_bytes
-    if response.status_code in (200, 302) and is_small and not response.cache_control.no_store:
+    # The properties of responses parse and copy these headers.
+    is_small = int(response.headers.get("Content-Length", 0)) <= largest_bytes
+    is_kept = "no-store" not in response.headers.get("Cache-Control", "")
+    if response.status_code in (200, 302) and is_small and is_kept:
         ends = valid_until(principal, now)
         upstream_ends = environ.get(_UPSTREAM_UNTIL, ends)
         if upstream_ends is not None:
@@ -326,7 +328,8 @@ class PreparedAnswers:
         try:
             content = b"".join(body)
         finally:
-            cast(Any, body).close()
+            if hasattr(body, "close"):
+                body.close()
         etag = next((value for name, value in headers if name == "ETag"), "")
         part = environ[_PART]
         answer = Answer(
