@@ -65,8 +65,15 @@ def contents() -> Contents:
 
 
 def _shown(package: Package, file: PackageFile, project: Project) -> Page:
-    around = {"namespace": project, "package": package, "file": file, "visible": visible, "path": _path()}
     offered = index.downloadable_file(project, file.sha256, file.filename, principal())
+    around = {
+        "namespace": project,
+        "package": package,
+        "file": file,
+        "is_offered": offered is not None,
+        "path": _path(),
+        "visible": visible,
+    }
     if offered is None:
         return _withheld(file, project, around)
     try:

@@ -8,9 +8,12 @@ import tarfile
 
 import pytest
 
+from registry.blueprints.ui.contents import OBSTACLES
 from registry.domain.access import SHELL
 from registry.domain.packages import releases
+from registry.domain.packages.contents import Obstacle
 from registry.models import NameStatus
+from registry.storage import object_key
 from tests import factories
 from tests.builders import build_sdist, build_wheel, metadata
 
@@ -121,3 +124,15 @@ def test_contents_of_a_quarantined_package_are_not_shown(browser_of, owner, proj
     assert page.status_code == 403
     assert "This package is quarantined" in page.text
     assert "__version__" not in page.text
+    assert not any(link.endswith("/download") for link in page.links)
+
+
+def test_a_file_without_contents_to_show_can_be_downloaded(browser_of, owner, project, storage):
+    file = factories.published(project, build_wheel("lost"))  # whose listing is not kept
+    storage.delete(object_key(file.sha256))
+
+    page = browser_of(owner).get(address(file))
+
+    assert "the file is missing from the package store" in page.text
+    assert any(link.endswith("/download") for link in page.links)
+    assert OBSTACLES.keys() == set(Obstacle)
