@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from flask import Flask, current_app, jsonify, request
@@ -31,6 +32,7 @@ from registry.blueprints.routing import (
     addresses_of,
 )
 from registry.domain.accounts.sessions import LIFETIME
+from registry.domain.packages import requirements
 from registry.domain.packages.about import Documents
 from registry.domain.packages.contents import Contents
 from registry.domain.packages.downloads import Tally
@@ -121,6 +123,7 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
     app.extensions["readmes"] = Readmes(app.extensions["storage"])
     app.extensions["documents"] = Documents(app.extensions["storage"])
     app.extensions["contents"] = Contents(app.extensions["storage"])
+    app.extensions["tend_requirements"] = partial(requirements.tend, app.extensions["storage"])
     sessions.init_app(app)
     observability.init_app(app)
     app.register_blueprint(pypi.blueprint)

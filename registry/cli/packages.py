@@ -25,7 +25,7 @@ from registry.domain.distributions import inspection
 from registry.domain.distributions.inspection import Examination
 from registry.domain.operation import cleanup, verification
 from registry.domain.operation.verification import Finding
-from registry.domain.packages import deletion, lists, names, releases, reserved
+from registry.domain.packages import deletion, lists, names, releases, requirements, reserved
 from registry.domain.packages.lists import PackageFilter
 from registry.models import Namespace, NameStatus, Package, PackageFile, PackageName, Project, ReservedName
 
@@ -289,6 +289,21 @@ def clean_up(as_json: bool) -> None:
         f"Removed {report.packages} packages, {report.files} package files, {report.tokens} tokens, "
         f"{report.objects} stored objects ({report.size_bytes} bytes) and {report.staged_files} unfinished uploads.",
     )
+
+
+@packages_group.command("read-dependencies")
+@click.option("--count", "only_counts", is_flag=True, help="Only show how many versions are left.")
+@json_option
+def read_dependencies(only_counts: bool, as_json: bool) -> None:
+    """Read the dependencies of package versions that were published before the registry kept them.
+
+    A registry that is running reads them in the background, a few at a time. This command reads all of them. It can be
+    interrupted and started again, and continues where it stopped.
+    """
+    batches: list[int] = []
+    left = requirements.unread() if only_counts else requirements.fill(storage(), report=batches.append)
+    counts = {"read": sum(batches), "left": left}
+    print_record(counts, as_json, f"Read the dependencies of {counts['read']} package versions; {left} are left.")
 
 
 @packages_group.command("verify")

@@ -102,6 +102,12 @@ class Package(Model):
         Index(None, "project_id", "normalized_name"),
         Index(None, "normalized_name", "name", "project_id"),
         Index(None, "project_id", "created_at"),
+        Index(
+            "ix_packages_unread",
+            "id",
+            sqlite_where=text("requirements_sha256 IS NULL AND status = 'default'"),
+            postgresql_where=text("requirements_sha256 IS NULL AND status = 'default'"),
+        ),
         AUTOINCREMENT,
     )
 
@@ -120,6 +126,9 @@ class Package(Model):
     is_malicious: Mapped[bool] = mapped_column(default=False)
     cvss_score: Mapped[float | None] = mapped_column(Double)  # the highest one
 
+    # Digest of the core metadata that the rows of its requirements were made from; null until they are.
+    requirements_sha256: Mapped[str | None] = mapped_column(String(64))
+
     metadata_version: Mapped[str] = mapped_column(String(16), default="")
     required_python: Mapped[str] = mapped_column(String(255), default="")
     summary: Mapped[str] = mapped_column(String(255), default="")
@@ -130,6 +139,23 @@ class Package(Model):
 
     project: Mapped[Project] = relationship(lazy="raise")
     creator: Mapped[User | None] = relationship(lazy="raise")
+
+
+class PackageRequirement(Model):
+    """A requirement of a package version; see ``domain.packages.requirements``, which explains the columns."""
+
+    __tablename__ = "package_requirements"
+    __table_args__ = (Index(None, "normalized_name", "package_id"),)
+
+    package_id: Mapped[int] = mapped_column(ForeignKey("packages.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)  # the order in its core metadata
+    extra: Mapped[str] = mapped_column(String(255))
+    name: Mapped[str] = mapped_column(String(255))
+    normalized_name: Mapped[str] = mapped_column(String(255))
+    extras: Mapped[str] = mapped_column(Text)
+    specifier: Mapped[str] = mapped_column(Text)
+    url: Mapped[str] = mapped_column(Text)
+    condition: Mapped[str] = mapped_column(Text)
 
 
 class PackageFile(Model):

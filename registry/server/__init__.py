@@ -86,6 +86,7 @@ def serve(
     upstream_files = app.extensions["upstream_files"]
     with (
         background.repeated(app, app.extensions["downloads"].flush),
+        background.repeated(app, app.extensions["tend_requirements"]),
         background.repeated(app, upstream_files.tend, every_seconds=TEND_SECONDS),
         background.repeated(app, app.extensions["upstream_pages"].tend, every_seconds=TEND_SECONDS),
     ):

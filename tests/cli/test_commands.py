@@ -28,8 +28,8 @@ GROUPS = {
     "projects": ["create", "list"],
     "paths": ["free", "list"],
     "packages": [
-        "check", "cleanup", "delete", "import", "list", "move-storage", "release", "reserved", "status", "unyank",
-        "verify", "yank",
+        "check", "cleanup", "delete", "import", "list", "move-storage", "read-dependencies", "release", "reserved",
+        "status", "unyank", "verify", "yank",
     ],
     "upstream": ["advisories", "cleanup", "export", "import", "status", "warm"],
 }  # fmt: skip

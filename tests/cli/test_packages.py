@@ -187,6 +187,14 @@ def test_a_cleanup_lists_what_it_removed(run: Run, project: Project, package: Pa
     }  # fmt: skip
 
 
+def test_the_dependencies_of_older_packages_are_read(run: Run, package: Package) -> None:
+    package.requirements_sha256 = None
+    factories.commit()
+
+    assert loaded(run("packages", "read-dependencies", "--count", "--json")) == {"read": 0, "left": 1}
+    assert loaded(run("packages", "read-dependencies", "--json")) == {"read": 1, "left": 0}
+
+
 def test_a_sound_store_passes_its_verification(run: Run, package: Package) -> None:
     result = run("packages", "verify")
 

@@ -30,6 +30,7 @@ from registry.domain.packages import (
     lists,
     names,
     protection,
+    requirements,
     reserved,
     versions,
     vulnerabilities,
@@ -258,6 +259,8 @@ def _show(namespace: Project | Group, package_id: int) -> Page:
     published = versions.of_name(package.project, package.normalized_name)
     if request.args.get("tab") == "versions":
         return _versions(namespace, package, published)
+    if request.args.get("tab") == "dependencies":
+        return _dependencies(namespace, package, published)
     if request.args.get("tab") == "activity":
         return _activity(namespace, package, published)
     return _detail(namespace, package, published)
@@ -294,6 +297,27 @@ def _versions(namespace: Project | Group, package: Package, published: list[Publ
     )
 
 
+def _dependencies(namespace: Project | Group, package: Package, published: list[PublishedVersion]) -> str:
+    """Show the dependencies of the version, and the packages that require its name."""
+    project, name = package.project, package.normalized_name
+    index_namespace = _group_of(namespace, project) or project
+    if package.requirements_sha256 is None:  # its rows are made in the background
+        about = _documents().about(lists.core_metadata_digest(package))
+        found = dependencies.of_requirements(requirements.read(about.requirements), index_namespace, principal())
+    else:
+        found = dependencies.of_package(package, index_namespace, principal())
+    dependents = pagination.page_of(dependencies.dependents(project, name, principal()))
+    return render_template(
+        "ui/packages/dependencies.html",
+        dependencies=dependencies.by_extra(found),
+        forwards=forwarding.forwards(index_namespace),
+        dependents=dependents,
+        described=dependencies.described(dependents.items, name),
+        are_complete=requirements.are_complete(),
+        **_header(namespace, package, published),
+    )
+
+
 def _activity(namespace: Project | Group, package: Package, published: list[PublishedVersion]) -> str:
     """Show the audit events of the name to everyone who can read it; network addresses are for Owners."""
     return render_template(
@@ -313,7 +337,6 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
     digest = lists.core_metadata_digest(package)
     about = _documents().about(digest)
     index_namespace = _group_of(namespace, project) or project
-    groups = dependencies.by_extra(about.requirements)
     pipelines = lists.pipelines_of([package]).get(package.id, [])
     return render_template(
         "ui/packages/detail.html",
@@ -324,10 +347,6 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
         pipeline=pipelines[-1] if pipelines else None,
         readme=_readme(digest),
         about=about,
-        dependencies=groups,
-        holders=dependencies.projects_with(
-            (each.normalized_name for _, found in groups for each in found), index_namespace, principal()
-        ),
         index_namespace=index_namespace,
         is_open=index.opens_to_all(index_namespace, project),
         installation=commands.installation(

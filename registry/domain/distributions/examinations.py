@@ -273,6 +273,7 @@ def unpacked(content: bytes) -> Examination:
 def _distribution(fields: dict[str, Any]) -> Distribution:
     own = {
         "kind": Kind(fields["kind"]),
+        "requires_dist": tuple(fields["requires_dist"]),
         "core_metadata": fields["core_metadata"].encode(),
         "description": Description(**fields["description"]),
     }

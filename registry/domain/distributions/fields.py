@@ -13,6 +13,7 @@ import keyword
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import EmailMessage
+from functools import lru_cache
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -95,6 +96,22 @@ def is_parsed_by(parse: Callable[[str], object]) -> Callable[[str], bool]:
     return is_parsed
 
 
+LONGEST_KEPT = 500  # characters
+
+
+def requirement(value: str) -> Requirement:
+    """Parse a requirement, or return it as parsed before: the versions of a package mostly have the same.
+
+    :raises ValueError: it is not valid.
+    """
+    return _kept_requirement(value) if len(value) <= LONGEST_KEPT else Requirement(value)
+
+
+@lru_cache(1024)
+def _kept_requirement(value: str) -> Requirement:
+    return Requirement(value)
+
+
 def _valid_name(value: str) -> str:
     return canonicalize_name(value, validate=True)
 
@@ -113,6 +130,6 @@ SYNTAX = {
     "provides-extra": Syntax(
         is_parsed_by(_valid_name), "the name of an extra: ASCII letters, digits and . _ - between letters or digits"
     ),
-    "requires-dist": Syntax(is_parsed_by(Requirement), "a requirement as in PEP 508"),
+    "requires-dist": Syntax(is_parsed_by(requirement), "a requirement as in PEP 508"),
     "summary": Syntax(is_one_line, "one line"),
 }

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from packaging.metadata import RawMetadata
 
 from registry.domain.distributions import core_metadata
+from registry.domain.packages.requirements import bounded
 from registry.errors import InvalidDistribution, Unavailable
 from registry.storage import ObjectMissing, Storage, object_key
 
@@ -135,7 +136,7 @@ def about(fields: RawMetadata) -> About:
         classifiers=_by_group(each for each in classifiers if not each.startswith(_LICENSE_CLASSIFIER)),
         extras=_bounded(fields.get("provides_extra", [])),
         keywords=_bounded(_keywords(fields)),
-        requirements=_bounded(fields.get("requires_dist", [])),
+        requirements=bounded(fields.get("requires_dist", [])),
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import select, tuple_
 from registry.database import AdvisoryLock, db, lock, transaction
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Permission, Principal
-from registry.domain.packages import answers, lists, reserved, summaries, usage
+from registry.domain.packages import answers, lists, requirements, reserved, summaries, usage
 from registry.domain.packages.protection import refuse_delete_protected
 from registry.errors import RecordNotFound
 from registry.models import FileStatus, Package, PackageFile, PackageStatus, Project
@@ -59,6 +59,7 @@ def delete_file(file: PackageFile, package: Package, project: Project, *, by: Pr
         if file.status is FileStatus.PENDING_DESTRUCTION:
             raise RecordNotFound
         file.status = FileStatus.PENDING_DESTRUCTION
+        requirements.note_deleted(package.id, file.core_metadata_sha256)
         usage.note_removed(file)
         answers.note_change(package.normalized_name)
         summaries.note_changed(package.project_id, package.normalized_name)

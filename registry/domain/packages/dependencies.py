@@ -1,102 +1,141 @@
-"""The dependencies of a package, by extra, and where installers find them."""
+"""The dependencies of a package and the packages that require it, as far as the reader may know of them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-from sqlalchemy import func, select
+from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy.orm import contains_eager
 
 from registry.database import db
+from registry.domain import access, namespaces
 from registry.domain.access import Principal
 from registry.domain.packages.index import of_projects
-from registry.models import Namespace, Package, PackageStatus, Project
-
-_EXTRA = re.compile(r"""extra\s*==\s*(?:"([^"]*)"|'([^']*)')""")
-# The usual markers of an extra: alone, or behind another condition.
-_ONLY_EXTRA = re.compile(r'(?:(?P<rest>.*) and )?extra == "[^"]*"', re.DOTALL)
+from registry.domain.packages.requirements import Requirement
+from registry.models import Namespace, NameSummary, Package, PackageRequirement, PackageStatus, Project
 
 
 @dataclass(frozen=True)
 class Dependency:
-    """A requirement of a package.
+    """A requirement of a package, and where installers find it.
 
-    :ivar name: as spelled in the requirement.
-    :ivar extras: those asked of the dependency.
-    :ivar condition: the environment marker, without that of the extra if it can be left out; often empty.
+    :ivar project: one that has packages of the name, among those that the reader can read in the index.
     """
 
-    name: str
-    normalized_name: str
-    extras: tuple[str, ...]
-    specifier: str
-    url: str
-    condition: str
+    requirement: Requirement
+    project: Project | None
 
 
-def by_extra(requirements: Iterable[str]) -> list[tuple[str, tuple[Dependency, ...]]]:
-    """Return the dependencies of values of Requires-Dist by extra, those without one first, under ``""``.
+def of_package(package: Package, namespace: Namespace, principal: Principal) -> list[Dependency]:
+    """Return the dependencies of a package in the order of its metadata, in one statement.
 
-    A requirement of several extras is listed with each; values that are no requirements are left out.
+    :param namespace: the project or group with the index that is used.
     """
-    groups: dict[str, dict[Dependency, None]] = {"": {}}
-    for text in requirements:
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:  # published with an earlier version, which validated less
-            continue
-        marker = "" if requirement.marker is None else str(requirement.marker)
-        for extra in _extras(marker) or ("",):
-            groups.setdefault(extra, {})[_dependency(requirement, _condition(marker))] = None
-    return [(extra, tuple(found)) for extra, found in groups.items() if found]
-
-
-def _extras(marker: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(canonicalize_name(one or other) for one, other in _EXTRA.findall(marker)))
-
-
-def _condition(marker: str) -> str:
-    match = _ONLY_EXTRA.fullmatch(marker)
-    if match is None or " or " in marker:
-        return marker
-    return match["rest"] or ""
-
-
-def _dependency(requirement: Requirement, condition: str) -> Dependency:
-    return Dependency(
-        name=requirement.name,
-        normalized_name=canonicalize_name(requirement.name),
-        extras=tuple(sorted(requirement.extras)),
-        specifier=", ".join(sorted(map(str, requirement.specifier), key=_order)),
-        url=requirement.url or "",
-        condition=condition,
+    names = select(PackageRequirement.normalized_name).where(PackageRequirement.package_id == package.id)
+    holders = _holders(namespace, principal).where(Package.normalized_name.in_(names)).subquery()
+    rows = db.session.execute(
+        select(PackageRequirement, Project)
+        .outerjoin(holders, holders.c.normalized_name == PackageRequirement.normalized_name)
+        .outerjoin(Project, Project.id == holders.c.project_id)
+        .where(PackageRequirement.package_id == package.id)
+        .order_by(PackageRequirement.number)
     )
+    return [Dependency(_requirement(row), project) for row, project in rows]
 
 
-def _order(specifier: str) -> tuple[int, str]:
-    """Return a key that sorts specifiers as people write them: lower bounds first, exceptions last."""
-    return "=~><!".index(specifier[0]), specifier
-
-
-def projects_with(names: Iterable[str], namespace: Namespace, principal: Principal) -> dict[str, Project]:
-    """Return a project that has packages of each name, by name, among those that the caller can read in a namespace.
-
-    :param names: normalized.
-    """
-    holders = (
-        select(Package.normalized_name, func.min(Package.project_id).label("project_id"))
-        .where(
-            Package.normalized_name.in_(set(names)),
-            Package.status == PackageStatus.DEFAULT,
-            of_projects(Package.project_id, namespace, principal),
-        )
-        .group_by(Package.normalized_name)
-        .subquery()
-    )
+def of_requirements(
+    requirements: Iterable[Requirement], namespace: Namespace, principal: Principal
+) -> list[Dependency]:
+    """Return the same of requirements of a package that has no rows yet."""
+    requirements = list(requirements)
+    names = {each.normalized_name for each in requirements}
+    holders = _holders(namespace, principal).where(Package.normalized_name.in_(names)).subquery()
     rows = db.session.execute(
         select(holders.c.normalized_name, Project).join(Project, Project.id == holders.c.project_id)
     )
-    return {row[0]: row[1] for row in rows}
+    projects = {row[0]: row[1] for row in rows}
+    return [Dependency(each, projects.get(each.normalized_name)) for each in requirements]
+
+
+def _holders(namespace: Namespace, principal: Principal) -> Select[str, int]:
+    """Select package names, each with one of the projects that have packages of it."""
+    return (
+        select(Package.normalized_name, func.min(Package.project_id).label("project_id"))
+        .where(Package.status == PackageStatus.DEFAULT, of_projects(Package.project_id, namespace, principal))
+        .group_by(Package.normalized_name)
+    )
+
+
+def _requirement(row: PackageRequirement) -> Requirement:
+    return Requirement(
+        extra=row.extra,
+        name=row.name,
+        normalized_name=row.normalized_name,
+        extras=row.extras,
+        specifier=row.specifier,
+        url=row.url,
+        condition=row.condition,
+    )
+
+
+def by_extra(dependencies: Iterable[Dependency]) -> list[tuple[str, list[Dependency]]]:
+    """Return dependencies by extra, those without one first, under ``""``."""
+    groups: dict[str, list[Dependency]] = {"": []}
+    for each in dependencies:
+        groups.setdefault(each.requirement.extra, []).append(each)
+    return [(extra, found) for extra, found in groups.items() if found]
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """A package version that requires a name.
+
+    :ivar requirements: those on the name.
+    """
+
+    package: Package
+    requirements: list[Requirement]
+
+
+def dependents(project: Project, normalized_name: str, principal: Principal) -> list[int]:
+    """Return the IDs of packages that require a name and are the latest versions of their own, ordered by name.
+
+    Those in projects that the principal can read are returned, in the top-level group or personal namespace of the
+    project, whose packages can depend on each other. The database reads only indexes.
+    """
+    is_readable = and_(access.readable(access.reader_of(principal)), access.below(namespaces.top_of(project)))
+    requiring = select(PackageRequirement.package_id).where(PackageRequirement.normalized_name == normalized_name)
+    found = db.session.scalars(
+        select(NameSummary.latest_id)
+        .where(
+            NameSummary.latest_id.in_(requiring),
+            NameSummary.project_id.in_(select(Project.id).where(is_readable)),
+            or_(NameSummary.project_id != project.id, NameSummary.normalized_name != normalized_name),
+        )
+        .order_by(NameSummary.normalized_name, NameSummary.project_id)
+    )
+    return list(found)
+
+
+def described(package_ids: Sequence[int], normalized_name: str) -> list[Dependent]:
+    """Return these packages with their projects and what they require of a name, in the same order, in one statement.
+
+    Those that were deleted in the meantime are left out.
+    """
+    rows = db.session.execute(
+        select(Package, PackageRequirement)
+        .join(Package.project)
+        .join(PackageRequirement, PackageRequirement.package_id == Package.id)
+        .options(contains_eager(Package.project))
+        .where(
+            Package.id.in_(package_ids),
+            Package.status == PackageStatus.DEFAULT,
+            PackageRequirement.normalized_name == normalized_name,
+        )
+        .order_by(PackageRequirement.package_id, PackageRequirement.number)
+    )
+    found: dict[int, Dependent] = {}
+    for package, row in rows:
+        found.setdefault(package.id, Dependent(package, [])).requirements.append(_requirement(row))
+    return [found[package_id] for package_id in package_ids if package_id in found]

@@ -24,9 +24,10 @@ from registry.domain.distributions.core_metadata import Description
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.distributions.gate import Check, Finding
 from registry.domain.distributions.inspection import Distribution, Examination
-from registry.domain.packages import answers, name_index, reserved, summaries, usage
+from registry.domain.packages import answers, name_index, requirements, reserved, summaries, usage
 from registry.domain.packages.names import is_valid_version
 from registry.domain.packages.protection import PushRule, refuse_protected
+from registry.domain.packages.requirements import Requirement
 from registry.domain.packages.usage import Limit
 from registry.errors import (
     BadRequest,
@@ -113,7 +114,7 @@ _IS_LIVE_PACKAGE = and_(
 )
 _LIVE_FILE = select(_files.c.id, _files.c.sha256).where(_IS_LIVE_FILE)
 _LIVE_PACKAGE = (
-    select(_packages.c.id, _packages.c.created_at, _packages.c.summary)
+    select(_packages.c.id, _packages.c.created_at, _packages.c.summary, _packages.c.requirements_sha256)
     .where(_IS_LIVE_PACKAGE)
     # Waits for a concurrent deletion, after which a new package is created, but does not delay a row of the name that
     # refers to this version.
@@ -268,6 +269,7 @@ class _Accepted:
 
     :ivar remarks: the problems with which it is accepted.
     :ivar document: the core metadata of the file.
+    :ivar requirements: those in it.
     :ivar is_of_new_version: whether the project had no file of the version when the upload began.
     :ivar standing: as it was then.
     """
@@ -276,6 +278,7 @@ class _Accepted:
     distribution: Distribution
     remarks: tuple[Problem, ...]
     document: StagedFile
+    requirements: tuple[Requirement, ...]
     project: Project
     principal: Principal
     now: datetime
@@ -326,8 +329,8 @@ def publish(
     with closing(storage.stage()) as document:
         document.write(distribution.core_metadata)
         publication = _Accepted(
-            upload, distribution, remarks, document, project, principal, now, not standing.has_package,
-            standing,
+            upload, distribution, remarks, document, requirements.read(distribution.requires_dist), project, principal,
+            now, not standing.has_package, standing,
         )  # fmt: skip
         try:
             _store(publication.contents, storage)  # objects before rows, so that a crash leaves no broken link
@@ -621,6 +624,7 @@ def _package(publication: _Accepted) -> _PublishedPackage:
         column: truncated((upload.fields or {}).get(column, ""), length) for column, length in FIELD_LENGTHS.items()
     }
     times = {"created_at": publication.published_at, "updated_at": publication.now}
+    read_from = {"requirements_sha256": publication.document.sha256}
     package = None if publication.is_of_new_version else execute(_LIVE_PACKAGE, key).one_or_none()
     if package is not None:
         if publication.published_at < package.created_at:
@@ -628,7 +632,9 @@ def _package(publication: _Accepted) -> _PublishedPackage:
             summaries.note_changed(project_id, canonicalize_name(upload.name))
         else:
             times["created_at"] = package.created_at
-        execute(_CHANGE_PACKAGE, {"package_id": package.id, **fields, **times})
+        execute(_CHANGE_PACKAGE, {"package_id": package.id, **read_from, **fields, **times})
+        if package.requirements_sha256 != publication.document.sha256:
+            requirements.replace(package.id, publication.requirements)
         if package.summary != fields["summary"]:
             name_index.note_described(
                 project_id, canonicalize_name(upload.name), fields["summary"], times["created_at"]
@@ -636,9 +642,10 @@ def _package(publication: _Accepted) -> _PublishedPackage:
         return _PublishedPackage(package.id, times["created_at"], is_new=False)
     normalized_name = canonicalize_name(upload.name)
     answers.note_added(project_id, upload.name, normalized_name, fields["summary"], times["created_at"])
-    created = {"normalized_name": normalized_name, "creator_id": publication.principal.user_id}
+    created = {"normalized_name": normalized_name, "creator_id": publication.principal.user_id, **read_from}
     of = {"of_name": normalized_name, "of_project": project_id}
     added = execute(_ADD_PACKAGE, {**key, **created, **fields, **times, **of}).one()
+    requirements.add(added.id, publication.requirements)
     if not added.is_reserved and publication.standing.is_reserved:  # released after it was examined
         with transaction():
             reserved.reserve(project_id, normalized_name)

@@ -23,7 +23,11 @@ from tests.clients import Twine
 
 NAMES = {"a new name": "other", "a new version": "demo"}
 MOST_STATEMENTS = {"other": 16, "demo": 12}
-FIELDS = {"no remarks": (), "a remark": ("License-Expression: MIT",)}
+FIELDS = {
+    "no remarks": (),
+    "a remark": ("License-Expression: MIT",),
+    "requirements": ("Requires-Dist: a", "Requires-Dist: b"),
+}
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 import pytest
+from sqlalchemy import delete, update
 
-from registry.database import db, utcnow
+from registry.database import db, transaction, utcnow
 from registry.domain import forwarding, namespaces
 from registry.domain.access import SHELL
 from registry.domain.packages import deletion, lists, protection, releases, reserved
@@ -19,6 +20,7 @@ from registry.models import (
     NameStatus,
     Package,
     PackageFile,
+    PackageRequirement,
     PackageStatus,
     RegistryAccess,
     Role,
@@ -822,20 +824,65 @@ def test_a_package_page_shows_what_its_metadata_say(browser_of, owner, project):
 
 def test_dependencies_are_linked_where_the_index_has_them(browser_of, owner, group, project):
     other = factories.project("other", parent=group)
-    factories.published(other, build_wheel("Here.Too"))
+    factories.published(other, build_wheel("Here.Too", headers=["Requires-Dist: demo<2"]))
     headers = ["Provides-Extra: plot", "Requires-Dist: here-too>=1", 'Requires-Dist: missing; extra == "plot"']
     package = package_of(factories.published(project, build_wheel(headers=headers)))
-    browser = browser_of(owner)
+    browser, tab = browser_of(owner), f"{address(package)}?tab=dependencies"
 
-    forwarded = browser.get(address(package))
+    forwarded = browser.get(tab)
     forwarding.change_forwarding(group, value=False, by=SHELL)
-    closed = browser.get(address(package))
+    closed = browser.get(tab)
+    with transaction():
+        db.session.execute(update(Package).values(requirements_sha256=None))
+        db.session.execute(delete(PackageRequirement))
+    unread = browser.get(tab)
 
-    assert f"/{other.full_path}/-/packages/names/here-too" in forwarded.links
+    here = f"/{other.full_path}/-/packages/names/here-too"
+    assert here in forwarded.links
     listed = [[words(row) for row in part.iter("li")] for part in forwarded.by_class("dependencies")]
-    assert listed == [["here-too >=1"], ["missing Public index"]]
+    assert listed == [["here-too >=1"], ["missing Public index"], ["Here.Too 1.0 <2 in Acme / Other"]]
     assert "With the extra plot" in forwarded.text
     assert words(closed.by_class("dependencies")[1]) == "missing Missing"
+    assert here in unread.links
+    assert "still being read" in unread.text
+    assert "still being read" not in closed.text
+
+
+def test_dependencies_do_not_reveal_private_names(browser):
+    group = factories.group(visibility=Visibility.PUBLIC)
+    project = factories.project(parent=group, visibility=Visibility.PUBLIC)
+    hidden = factories.project(parent=group)
+    headers = ["Requires-Dist: secret", "Requires-Dist: none"]
+    package = package_of(factories.published(project, build_wheel(headers=headers)))
+    tab = address(package, f"/{project.full_path}/-/packages") + "?tab=dependencies"
+
+    def shown():
+        return [words(part) for part in browser.get(tab).by_class("tab-content")]
+
+    before = shown()
+    factories.published(hidden, build_wheel("secret", headers=["Requires-Dist: demo"]))
+
+    assert "secret Public index" in before[0]
+    assert shown() == before
+
+
+def test_the_tab_of_dependencies_takes_as_many_statements_for_few_as_for_many(
+    browser_of, owner, group, project, statements
+):
+    other = factories.project("other", parent=group)
+    browser = browser_of(owner)
+
+    def cost(number):
+        headers = [f"Requires-Dist: needed{n}" for n in range(number)]
+        package = package_of(factories.published(project, build_wheel(version=f"{number}", headers=headers)))
+        for n in range(number):
+            factories.published(other, build_wheel(f"needed{n}", f"{number}", headers=["Requires-Dist: demo"]))
+        browser.get(f"{address(package)}?tab=dependencies")
+        del statements[:]
+        assert browser.get(f"{address(package)}?tab=dependencies").text.count("needed0") == 2
+        return len(statements)
+
+    assert cost(5) == cost(1)
 
 
 def test_downloads_of_ninety_days_are_a_line(browser_of, owner, release):

@@ -59,7 +59,7 @@ def furnish() -> None:
     factories.access_token(developer)
     factories.deploy_token(project)
     factories.published(project, build_wheel(description="Überall 🎉\n"), by=factories.by_job(project, developer))
-    sdist = factories.published(project, build_sdist())
+    sdist = factories.published(project, build_sdist(requires_dist=["other; extra == 'x'"]))
     sdist.imported_pipelines = [factories.imported_pipeline().as_json()]
     factories.commit()
     releases.set_name_status(project, "demo", NameStatus.DEPRECATED, "Use another", by=access.SHELL)
