@@ -307,6 +307,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Whether the request that a thread answers next is an upload."""
         return bool(self.requests and self.requests[0].is_upload)
 
+    @property
+    def is_probe(self) -> bool:
+        """Whether it is a probe of the process, which needs neither database nor store."""
+        return bool(self.requests and self.requests[0].is_probe)
+
     def service(self) -> None:
         """Answer the first request, then queue the connection for the next one, or give it back to the loop."""
         try:

@@ -20,6 +20,7 @@ SMALL_BODY_BYTES = 1 << 20  # every request but an upload
 UNASKED_BYTES = 64 << 10  # uploads up to this size are received without authorization
 PLACES = 64  # for other bodies above this size in each process: they are kept in memory, and almost none has it
 UNLIMITED_BYTES = 1 << 60
+PROBES = ("/-/health", "/-/liveness")  # of the process alone
 PREFLIGHT = "registry.preflight"  # a key that no header can have, for the body that the application is asked for
 CHUNKED_PIECE_BYTES = 1 << 13
 LONGEST_CHUNK_LINE = 1 << 14  # the head of a chunk, or the trailer behind the last one
@@ -61,6 +62,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     :cvar places: those that are free.
     :ivar incoming: the body, if the application is asked for it.
     :ivar is_upload: its path is one of ``uploads``.
+    :ivar is_probe: it is one of ``PROBES``.
     :ivar is_too_large: the application is asked for its refusal of a body of this size.
     :ivar held: the data received behind the header of a request that has to be authorized before its body is received;
         ``None`` if it need not be, or has been.
@@ -76,6 +78,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     digest: bytes | None = None
     incoming: Incoming | None = None
     is_upload = False
+    is_probe = False
     is_too_large = False
     _has_place = False
     _has_to_ask = False
@@ -140,6 +143,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         except ValueError as error:  # an absolute target that is not a valid URL
             raise ParsingError("Malformed request target") from error
         self._refuse_ambiguous(header_plus)
+        self.is_probe = self.path in PROBES and self.command in ("GET", "HEAD")
         self.is_upload = self.command == "POST" and self.uploads.match(self.path) is not None
         if self.is_upload:
             is_small = not self.chunked and self.content_length <= UNASKED_BYTES

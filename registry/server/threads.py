@@ -7,6 +7,7 @@ import math
 import time
 from collections import deque
 from contextlib import suppress
+from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
@@ -47,7 +48,8 @@ class Threads:
     call, which costs more than most requests do. So requests wait for the thread that is at work. Another one helps if
     that takes long, or if the processor is idle because threads wait for a database, a store, or a disk.
 
-    Some threads take no uploads, so that other requests have one while many uploads are examined.
+    Some threads take no uploads, so that other requests have one while many uploads are examined. Probes of the process
+    have a thread of their own, so that they are answered at once, whatever the others do.
 
     The loop calls ``add_task`` and ``relieve``, which therefore wait for nothing, not even a lock.
     """
@@ -60,15 +62,20 @@ class Threads:
         self._asleep = list(self._workers)
         self._sampled_at = self._used_seconds = 0.0
         self._is_busy = self._is_over = False
+        self._probes: SimpleQueue[Any] = SimpleQueue()  # of connections; ``None`` ends the thread
         self._threads = [
             Thread(target=self._work, args=(worker,), name=f"waitress-{number}", daemon=True)
             for number, worker in enumerate(self._workers)
         ]
+        self._threads.append(Thread(target=self._answer_probes, name="waitress-probes", daemon=True))
         for thread in self._threads:
             thread.start()
 
     def add_task(self, channel: Any) -> None:
         """Have a thread call the channel's ``service``."""
+        if channel.is_probe:
+            self._probes.put(channel)
+            return
         if not self._queue:
             self._sample()
         self._queue.append(channel)
@@ -97,6 +104,7 @@ class Threads:
         for queue in (self._deferred, self._queue):
             while queue:
                 queue.popleft().cancel()
+        self._probes.put(None)
         while self._asleep:
             self._wake_another()
         deadline = time.monotonic() + within_seconds
@@ -128,15 +136,16 @@ class Threads:
                 self._rest(worker)
                 continue
             worker.begun_at = time.monotonic()
-            try:
-                channel.service()
-            except BaseException:
-                logger.exception("A request failed.")
+            _serve(channel)
             if is_upload:
                 self._places.append(None)
             worker.begun_at = -math.inf
             if self._is_busy and self._makes_progress() and not self._deferred:
                 self._rest(worker)
+
+    def _answer_probes(self) -> None:
+        while (channel := self._probes.get()) is not None:
+            _serve(channel)
 
     def _take(self) -> tuple[Any, bool]:
         """Take the next request from the queues, and return whether it is an upload, which has a place then.
@@ -174,3 +183,10 @@ class Threads:
         if self._is_over or (self._has_work() and not self._makes_progress()):
             self._wake_another()
         worker.sleep()
+
+
+def _serve(channel: Any) -> None:
+    try:
+        channel.service()
+    except BaseException:
+        logger.exception("A request failed.")

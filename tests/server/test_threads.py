@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Lock
 
 import pytest
+from waitress.adjustments import Adjustments
 
 from registry.server import threads
+from registry.server.parser import GuardedParser
 from registry.server.threads import Threads
 from tests.server.serving import eventually
 
@@ -20,8 +23,8 @@ class Work:
     :ivar is_begun: a thread has started it.
     """
 
-    def __init__(self, is_upload: bool = False) -> None:
-        self.is_upload = is_upload
+    def __init__(self, *, is_upload: bool = False, is_probe: bool = False) -> None:
+        self.is_upload, self.is_probe = is_upload, is_probe
         self.is_begun = Event()
         self.is_canceled = False
         self._may_end = Event()
@@ -40,7 +43,7 @@ class Work:
 class Call:
     """A task for a thread that calls a function."""
 
-    is_upload = False
+    is_upload = is_probe = False
 
     def __init__(self, function: Callable[[], object]) -> None:
         self.service = function
@@ -219,3 +222,34 @@ def test_a_shutdown_ends_all_threads() -> None:
     pool.shutdown(within_seconds=10)
 
     assert not any(thread.is_alive() for thread in pool._threads)
+
+
+def test_probes_are_answered_while_all_threads_are_occupied() -> None:
+    others, probe = [Work() for _ in range(4)], Work(is_probe=True)
+
+    with running(2) as pool:
+        for work in (*others, probe):
+            pool.add_task(work)
+        assert probe.is_begun.wait(10)
+        for work in (*others, probe):
+            work.end()
+
+
+@pytest.mark.parametrize(
+    ("line", "is_probe"),
+    [
+        (b"GET /-/health", True),
+        (b"HEAD /-/liveness", True),
+        (b"GET /-/readiness", False),
+        (b"POST /-/health", False),
+        (b"GET /group/-/health", False),
+    ],
+)
+def test_a_probe_asks_for_the_process_alone(line: bytes, is_probe: bool) -> None:
+    class Parser(GuardedParser):
+        uploads = re.compile("/upload")
+
+    parser = Parser(Adjustments(listen="127.0.0.1:0"))
+    parser.received(line + b" HTTP/1.1\r\nHost: registry.test\r\n\r\n")
+
+    assert (parser.error, parser.is_probe) == (None, is_probe)
