@@ -263,12 +263,13 @@ def _events(boundary: bytes, stream: IO[bytes], length: int | None) -> Iterator[
         raise BadRequest(Code.MALFORMED_FORM)
     # The decoder buffers everything but the content of parts until it is complete: the preamble and the epilogue, too.
     heads_bytes = 0
-    decoder = MultipartDecoder(boundary, CHUNK_BYTES + PART_HEAD_BYTES, max_parts=FORM_PARTS)
     try:
         beginning = stream.read(CHUNK_BYTES)
         if len(beginning) == length and (events := plain_events(boundary, beginning)) is not None:
             yield from events
             return
+        # It compiles regular expressions for each boundary, which takes an eighth of the time of an upload.
+        decoder = MultipartDecoder(boundary, CHUNK_BYTES + PART_HEAD_BYTES, max_parts=FORM_PARTS)
         decoder.receive_data(beginning or None)
         while True:
             if decoder.state is State.PART:
