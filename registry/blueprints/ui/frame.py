@@ -68,6 +68,9 @@ def init_app(app: Flask) -> None:
     app.after_request(_keep_static_files)
 
 
+_ICONS = "registry.icons"  # in the environment of a request: the URL of their file
+
+
 def static_url(filename: str) -> str:
     """Return the URL of a static file, with a digest of its content, so that browsers can cache it until it changes."""
     return url_for("static", filename=filename, v=_digest(Path(current_app.static_folder or "") / filename))
@@ -111,8 +114,10 @@ def secure_page(response: Response) -> Response:
 
 def icon(name: str) -> Markup:
     """Return an icon of ``static/icons.svg``. It is decorative, so a text or ``aria-label`` must accompany it."""
+    if _ICONS not in request.environ:  # a page has a hundred of them
+        request.environ[_ICONS] = static_url("icons.svg")
     return Markup('<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>').format(
-        static_url("icons.svg"), name
+        request.environ[_ICONS], name
     )
 
 
