@@ -52,6 +52,7 @@ PAGES_OF_ROOT = {
     "package": "/acme/tools/-/packages/{package_id}",
     "package-name": "/acme/tools/-/packages/names/signalbox",
     "package-long": "/acme/tools/-/packages/{long_package_id}",
+    "package-dependencies": "/acme/tools/-/packages/{package_id}?tab=dependencies",
     "package-versions": "/acme/tools/-/packages/{package_id}?tab=versions",
     "package-activity": "/acme/tools/-/packages/{package_id}?tab=activity",
     "package-contents": "/acme/tools/-/packages/{package_id}/files/{file_id}/contents",

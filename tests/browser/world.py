@@ -104,10 +104,15 @@ def _publish(tools: Namespace, bob: User) -> None:
     }
     for version in ("1.0.0", "1.1.0", "2.0.0rc1"):
         tools.publish(build_wheel("signalbox", version, **described))
+    described["requires_dist"] = [
+        "driver-01>=1",
+        "numpy>=1.26,<3; python_version >= '3.10'",
+        "driver-02; extra == 'all'",
+    ]
     job = tools.job_token(bob)
     for file in (build_wheel("signalbox", "2.0.0", **described), build_sdist("signalbox", "2.0.0", **described)):
         _upload_as_job(tools, file, job, summary=described["summary"], requires_python=">=3.9")
-    tools.publish(build_wheel(LONG, "1.0.0.post20260131"))
+    tools.publish(build_wheel(LONG, "1.0.0.post20260131", requires_dist=["signalbox>=2"]))
     tools.publish(*(build_wheel(f"driver-{number:02}", "1.0") for number in range(1, 23)))
 
 
