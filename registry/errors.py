@@ -178,7 +178,7 @@ class Code(Enum):
     DATABASE_FULL = "The database's disk is full."
     STORE_AWAY = "The package store is not responding."
     STORE_WITHOUT_BUCKET = "The package store has no such bucket."
-    STORE_REFUSES = "The package store refuses what the registry asks for."
+    STORE_REFUSES = "The package store refuses the registry's requests."
     STORE_NOT_WRITABLE = "The package store cannot be written: {cause}."
     STORE_FULL = "The package store is full."
     DISK_FULL = "The disk is full."

@@ -450,7 +450,7 @@ def _whole(response: requests.Response, max_bytes: int) -> bytes:
             if len(body) > max_bytes:
                 raise SourceError(f"the page is larger than {max_bytes} bytes")
             if unpacker is not None and unpacker.unused_data:  # which would be kept, and copied with each piece
-                raise SourceError("the response goes on behind its end")
+                raise SourceError("the response continues after its end")
     except zlib.error as error:
         raise SourceError("the response is damaged") from error
     if unpacker is not None and not unpacker.eof:

@@ -176,8 +176,8 @@ _WITHOUT_TAGS = ("script", "style", "title", "textarea")  # elements whose conte
 class _HTML:
     """A parsed HTML page: its ``<base>``, its ``<meta>`` elements, and its anchors with their text.
 
-    What is not closed ends the page. So each character is looked at a few times at most, whatever is on the page; the
-    parser of the standard library takes minutes for some pages of 100 KB, and holds all other threads up.
+    An element that is not closed ends the page, so each character is read a few times at most, whatever the page has.
+    The parser of the standard library takes minutes for some pages of 100 KB, and holds all other threads up.
     """
 
     def __init__(self, body: bytes, url: str) -> None:

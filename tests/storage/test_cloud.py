@@ -326,7 +326,7 @@ def test_a_file_whose_content_stops_is_reported(
 def test_a_wrong_secret_is_reported(open_store: OpenStore, caplog: pytest.LogCaptureFixture) -> None:
     store = open_store(S3_SECRET_ACCESS_KEY="wrong")
 
-    with pytest.raises(Unavailable, match="The package store refuses what the registry asks for"):
+    with pytest.raises(Unavailable, match="The package store refuses the registry's requests"):
         put(store)
 
     assert "SignatureDoesNotMatch" in caplog.text

@@ -32,7 +32,7 @@ Key = TypeVar("Key", str, int)
 Value = TypeVar("Value")
 Changed = TypeVar("Changed", bound=Changes)
 Parser = Callable[[object], Value]
-Sent = dict[str, Any]  # parsed parameters by name; what type each has, its declaration says
+Sent = dict[str, Any]  # parsed parameters by name, each of the type that its declaration states
 
 
 class NotAmongTheValues(ValueError):

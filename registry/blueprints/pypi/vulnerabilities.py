@@ -1,7 +1,7 @@
 """Security advisories: the report of a project or group, and the JSON API of PyPI, which pip-audit reads.
 
-PyPI, "JSON API": as far as the registry knows what is in there. Packages are described by their core metadata, those of
-the public index as far as their pages are fetched here. If clients are redirected, there are only the advisories.
+PyPI, "JSON API", with the fields that the registry knows. Packages are described by their core metadata, those of the
+public index only if their pages are fetched here. If clients are redirected, there are only the advisories.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ _gate = Gate(session_principal, namespace_first=False, find_namespace=by_path, s
 
 @blueprint.errorhandler(RegistryError)
 def refuse(error: RegistryError) -> tuple[str, int]:
-    """Return no more than a status, the same for what is hidden and what does not exist."""
+    """Return only a status, the same for hidden and missing feeds."""
     return "", 404 if error.status < 500 else error.status
 
 

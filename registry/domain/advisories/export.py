@@ -57,7 +57,7 @@ def members(file: BinaryIO) -> Iterator[Member]:
         fields = _ENTRY.unpack_from(directory, position)
         signature, _, _, flags, method, _, _, crc, packed, size, name_length, extra, comment, *_, offset = fields
         if signature != b"PK\x01\x02":
-            raise SourceError("The export is damaged: the directory of the zip file has an entry that is none.")
+            raise SourceError("The export is damaged: the directory of the zip file has an invalid entry.")
         start = position + _ENTRY.size
         name = directory[start : start + name_length].decode("utf-8", "replace")
         position = start + name_length + extra + comment

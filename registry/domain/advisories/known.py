@@ -61,7 +61,7 @@ def findings_about(names: Collection[str]) -> Mapping[str, list[Finding]]:
 
 
 def verdict_on(version: str, findings: Iterable[Finding]) -> Verdict:
-    """Return what the findings about its name come to for a version."""
+    """Return the verdict on a version by the findings about its name."""
     return together([finding for finding in findings if finding.affected.includes(version)])
 
 

@@ -75,7 +75,7 @@ def safe_path(name: str) -> str:
     if ".." in parts:
         raise _bad_member(name, "has .. in its path")
     if len(parts) > MAX_DEPTH:
-        raise _bad_member(name, f"lies more than {MAX_DEPTH} folders deep")
+        raise _bad_member(name, f"is more than {MAX_DEPTH} folders deep")
     return "/".join(parts)
 
 
@@ -100,7 +100,7 @@ def _parts(path: str) -> list[str]:
 
 def _refuse_outside(path: str, is_folder: bool) -> None:
     if "/" not in path and not is_folder:
-        raise _bad_member(path, "lies outside a top folder")
+        raise _bad_member(path, "is outside a top folder")
 
 
 def _top_of(path: str, top: str) -> str:
@@ -697,7 +697,7 @@ def _members(stream: BinaryIO, budget: Budget) -> Iterator[tarfile.TarInfo]:
         raise InvalidDistribution("the tar archive ends behind an extended header, without the member it announces")
     while chunk := stream.read(_CHUNK_BYTES):
         if chunk.count(0) != len(chunk):
-            raise InvalidDistribution("the tar archive goes on behind its end")
+            raise InvalidDistribution("the tar archive continues after its end")
 
 
 def _header(stream: BinaryIO) -> tarfile.TarInfo | None:
@@ -841,7 +841,7 @@ def _content(stream: BinaryIO, member: tarfile.TarInfo, limit: int) -> bytes:
     padding = _exactly(stream, -member.size % _BLOCK_BYTES)
     # Python's tarfile reads such a name up to the first NUL, beyond its stated size.
     if member.type in _GNU_NAMES and not content.endswith(b"\0") and padding.strip(b"\0"):
-        raise _bad_member(member.name, "has a name that goes on behind its stated size")
+        raise _bad_member(member.name, "has a name that is longer than its stated size")
     return content
 
 

@@ -84,7 +84,7 @@ def is_one_line(value: str) -> bool:
 
 
 def is_parsed_by(parse: Callable[[str], object]) -> Callable[[str], bool]:
-    """Return a function that tells whether a parser accepts a value; parsers refuse with a ``ValueError``."""
+    """Return a function that returns whether a parser accepts a value; parsers refuse with a ``ValueError``."""
 
     def is_parsed(value: str) -> bool:
         try:

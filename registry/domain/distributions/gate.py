@@ -2,7 +2,7 @@
 
 *Refused* is a file that is not what it claims to be, that no installer can read, that is unsafe to unpack, or that
 contradicts itself. *Remarked* is any other deviation from a standard or from the rules of PyPI: the file is published,
-and the remark is returned and stored. A strict project refuses what is remarked.
+and the remark is returned and stored. In a strict project, remarks are refusals.
 
 The weights follow what installers do with crafted files. Tried: pip 22.3 and 26.3, uv 0.13, and installer 1.1.
 """
@@ -57,7 +57,7 @@ class Check(enum.Enum):
     PYTHON_LINES = "Requires-Python on several lines"
     AMBIGUOUS_FIELD = "repeated fields that installers read"
     REPEATED_FIELD = "other repeated or malformed fields"
-    LOST_FIELDS = "fields behind a line that is none"
+    LOST_FIELDS = "fields after a line that is not a field"
     METADATA_VERSION = "Metadata-Version"
     EARLY_FIELD = "fields newer than the Metadata-Version"
     FIELD_SYNTAX = "syntax of the other fields"

@@ -72,7 +72,7 @@ class Examination:
     description: Description | None = None
 
     def strictly(self) -> Examination:
-        """Return the result in a strict project, which refuses what is remarked."""
+        """Return the result in a strict project, where remarks are refusals."""
         return replace(self, refusals=bounded([*self.refusals, *self.remarks]), remarks=())
 
 
@@ -324,4 +324,4 @@ def unreadable_description(description: Description) -> Iterator[Finding]:
     """
     fault = readmes.fault(description) if description.content_type else None
     if fault is not None:
-        yield Check.DESCRIPTION.found("Description", fault, "reStructuredText, as its type says")
+        yield Check.DESCRIPTION.found("Description", fault, "valid reStructuredText, its content type")

@@ -53,7 +53,7 @@ class Member:
 
 @dataclass(slots=True)
 class Folder:
-    """A folder with what is in it.
+    """A folder with its files and subfolders.
 
     :ivar size_bytes: of all files below, like ``count``, which is their number.
     """

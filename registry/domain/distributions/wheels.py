@@ -95,7 +95,7 @@ def wrong_wheel_document(wheel: Zip, folder: str, claimed: ParsedFilename | None
 
 
 def _wheel_fields(document: str) -> dict[str, list[str]]:
-    """Return the values of each field, as pip reads them: those in front of the first line that is none."""
+    """Return the values of each field, as pip reads them: those before the first line that is not a field."""
     fields: dict[str, list[str]] = {}
     for name, value in HeaderParser().parsestr(document).items():
         fields.setdefault(name.lower(), []).append(value.strip())

@@ -1,6 +1,6 @@
 """Import from a project or group of a GitLab instance, through its REST API ("Packages API").
 
-Only files tell who published them: through the users of their pipelines. This registry tells yanks in addition.
+Only files state who published them, through the users of their pipelines. This registry also states yanks.
 
 Files come from the file endpoint of the PyPI API, which names them by their SHA-256 digest. Of several files of one
 name in a package, GitLab serves only the newest. Files of the same package name in several projects of a group add up.

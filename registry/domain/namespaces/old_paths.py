@@ -2,7 +2,7 @@
 
 Reading requests for a path, and for paths below it, lead to where its namespace is now, until the path is taken again
 (GitLab, "Redirects when changing repository paths"). A path under which packages were published is kept from others for
-90 days, because clients are configured with it: whoever took it could publish packages for them. An administrator can
+90 days, because clients are configured with it: its next owner could publish packages for them. An administrator can
 free it earlier.
 """
 
@@ -96,7 +96,7 @@ def give_up_deleted(namespace: Namespace, *, by: audit.Author, deleter_id: int |
 
 
 def take(namespace: Namespace, parent: Namespace | None, *, by: audit.Author, refusal: type[InvalidRecord]) -> None:
-    """End what is recorded about the path that a namespace is about to get, unless it is kept from the author.
+    """Delete the record of an old path that a namespace is about to get, unless it is kept from the author.
 
     Requires a transaction that holds ``AdvisoryLock.TREE``.
 
@@ -113,7 +113,7 @@ def take(namespace: Namespace, parent: Namespace | None, *, by: audit.Author, re
 
 
 def _is_owner(old: OldPath, parent: Namespace | None, by: audit.Author) -> bool:
-    """Return whether the author could have published under the path: as an Owner of what had it, or of what is above.
+    """Return whether the author could have published under the path: as an Owner of its namespace, or of one above it.
 
     Being an administrator is not enough, as a path has to be freed knowingly.
     """

@@ -39,7 +39,7 @@ class Obstacle(enum.Enum):
     INVALID = "the file is damaged, or cannot be read unambiguously"
     MISSING = "the file is not in the store"
     LINK = "the member is a link, which is not followed"
-    LONG = "the member is longer than what is shown"
+    LONG = "the member is longer than the part that is shown"
     BINARY = "the member is not text in UTF-8"
 
 

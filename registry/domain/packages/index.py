@@ -317,7 +317,7 @@ def refuse_where_hidden(namespace: Namespace, principal: Principal) -> None:
 
 
 def refuse_where_names_are_hidden(namespace: Namespace, principal: Principal) -> None:
-    """Challenge anonymous callers for every unknown name if some names are reserved by what is hidden from them.
+    """Challenge anonymous callers for every unknown name if hidden groups or projects reserve names.
 
     Such names are not forwarded, and must not be recognized by that.
 

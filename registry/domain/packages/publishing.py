@@ -73,7 +73,7 @@ FIELD_LENGTHS = {
     "description_content_type": 128,
 }
 Examine = Callable[[BinaryIO, str], Examination]  # as ``inspection.examine`` does
-REPETITIONS = 3  # what is in the way of an upload may be deleted, and be published once more
+REPETITIONS = 3  # the file that an upload conflicts with can be deleted and published again
 
 
 @dataclass(frozen=True)

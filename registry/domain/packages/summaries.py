@@ -174,7 +174,7 @@ _COUNT_DOWNLOADS = _CHANGE.values(downloads=_summaries.c.downloads + bindparam("
 
 
 def count(project_id: int, normalized_name: str) -> None:
-    """Set the row of a name to what its packages and files are, or remove it if there are none; keep its downloads."""
+    """Update the row of a name from its packages and files, or remove it if there are none; keep its downloads."""
     name = {"of_project": project_id, "of_name": normalized_name}
     versions = execute(_VERSIONS, name).all()
     if not versions:

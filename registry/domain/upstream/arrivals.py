@@ -177,7 +177,7 @@ class Arrival(Content):
             self._announce()
 
     def divert(self) -> None:
-        """Let each reader receive for itself what is not in the file."""
+        """Have each reader receive the rest of the file by itself."""
         with self._changed:
             self.is_diverted = True
             self._announce()

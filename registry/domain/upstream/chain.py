@@ -45,7 +45,7 @@ def upstream_for(
 ) -> Upstream:
     """Return the upstream index behind the rules of a namespace.
 
-    The first rule that withholds a file is the one that is named: what is blocked does not become offered with time.
+    The first rule that withholds a file is named, so that a blocked file does not seem to become available with time.
 
     :param pages: of the index, without rules.
     :param only: which files are decided on; the pages have no others.

@@ -1,4 +1,4 @@
-"""Exceptions from the age of upstream files: what is offered at once, with who decided it, why, and until when."""
+"""Exceptions from the minimum age of upstream files, each with its author, reason, and end."""
 
 from __future__ import annotations
 

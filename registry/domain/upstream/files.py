@@ -220,7 +220,7 @@ class Files:
             time.sleep(POLL_SECONDS)
 
     def _write(self, arrival: Arrival, file: SharedStagedFile, follower: _Follower) -> None:
-        """Add what is missing in the file, then keep it."""
+        """Complete the file, then keep it."""
         wanted = arrival.wanted
         try:
             follower.copy_to(file)
@@ -369,7 +369,7 @@ class _Follower:
         return True
 
     def copy_to(self, file: SharedStagedFile) -> None:
-        """Write what was read to a file that takes the place of the one that was read, if it was removed."""
+        """Write the bytes that were read to this file if the file that they came from was removed."""
         while self._arrival.part is not None and file.size_bytes < self._read_bytes:
             count = min(BLOCK_BYTES, self._read_bytes - file.size_bytes)
             file.write(self._arrival.part.read(count, file.size_bytes))

@@ -178,7 +178,7 @@ def test_the_top_folder_of_a_zip_file_is_read():
     ("name", "reason"),
     [
         ("other/c.py", "has 'other' beside 'top'; it must have one top folder"),
-        ("c.py", "'c.py' lies outside a top folder"),
+        ("c.py", "'c.py' is outside a top folder"),
     ],
     ids=["two folders", "file beside"],
 )
@@ -472,7 +472,7 @@ BAD_TAR_FILES = {
     "no end": (raw_tar(end=b""), "the tar archive is cut off"),
     "cut off in a header": (raw_tar(PLAIN[:300], end=b""), "the tar archive is cut off"),
     "cut off in a content": (raw_tar(raw("top/b.py", B)[:600], end=b""), "the tar archive is cut off"),
-    "members behind the end": (raw_tar(end=bytes(1024) + PLAIN), "the tar archive goes on behind its end"),
+    "members behind the end": (raw_tar(end=bytes(1024) + PLAIN), "the tar archive continues after its end"),
     "damaged header": (raw_tar(damaged(PLAIN, 3)), "has a malformed header"),
     # Members
     "absolute path": (tar_with(member("/etc/passwd")), "'/etc/passwd' has an absolute path"),
@@ -486,7 +486,7 @@ BAD_TAR_FILES = {
     "unknown kind": (tar_with(member("top/what", kind=b"Z")), "is a device or special file"),
     "sparse member of GNU": (tar_with(member("top/b", kind=tarfile.GNUTYPE_SPARSE)), "is a device or special file"),
     "folder with content": (raw_tar(raw("top/b", b"b", tarfile.DIRTYPE)), "'top/b' is a folder or link with content"),
-    "file at the top": (tar_with(member("setup.py")), "'setup.py' lies outside a top folder"),
+    "file at the top": (tar_with(member("setup.py")), "'setup.py' is outside a top folder"),
     "two top folders": (tar_with(member("evil/b.py")), "has 'evil' beside 'top'; it must have one top folder"),
     "size beyond the end": (raw_tar(raw("top/b.py", size=10**12)), "the tar archive is cut off"),
     "negative size": (raw_tar(raw("top/b.py", size=-1)), "'top/b.py' has a negative size"),
@@ -501,7 +501,7 @@ BAD_TAR_FILES = {
     "link to a drive": (tar_with(symlink("top/b", "C:evil")), OUTSIDE),
     "link with a backslash": (tar_with(symlink("top/b/c", "..\\..\\evil")), OUTSIDE),
     "link to nothing": (tar_with(symlink("top/b", "")), OUTSIDE),
-    "link at the top": (tar_with(symlink("b", "top")), "'b' lies outside a top folder"),
+    "link at the top": (tar_with(symlink("b", "top")), "'b' is outside a top folder"),
     "hard link to outside": (tar_with(hard_link("top/b", "etc/passwd")), OUTSIDE),
     "hard link to a parent": (tar_with(hard_link("top/b", "../etc/passwd")), OUTSIDE),
     "hard link to the top folder": (tar_with(hard_link("top/b", "top")), OUTSIDE),
@@ -515,9 +515,9 @@ BAD_TAR_FILES = {
         tar_with(*(symlink(f"top/{number}", "a.py") for number in range(10_001))), "has more than 10000 links",
     ),
     # Headers that are no members
-    "long name that goes on behind its size": (
+    "long name that is longer than its size": (
         raw_tar(raw("@", kind=tarfile.GNUTYPE_LONGNAME, size=5), b"top/abc".ljust(512, b"\0"), PLAIN),
-        "'@' has a name that goes on behind its stated size",
+        "'@' has a name that is longer than its stated size",
     ),
     "too long a header": (raw_tar(pax(b"x" * (MIB + 1)), PLAIN), "'pax' is larger than 1048576 bytes"),
     "pax header without records": (raw_tar(pax(b"path=a\n"), PLAIN), "has a malformed pax header"),

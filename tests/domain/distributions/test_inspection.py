@@ -151,7 +151,7 @@ BAD_STRUCTURES = {
     "sdist named as a wheel": (WHEEL, build_sdist().content, "the file is not a zip file: it has no end record"),
     "wheel named as an sdist": (SDIST, build_wheel().content, "the file is not a gzip stream, or is a damaged one"),
     "wheel named as an sdist in a zip file": (
-        ZIP_SDIST, build_wheel().content, "the archive member 'demo.py' lies outside a top folder",
+        ZIP_SDIST, build_wheel().content, "the archive member 'demo.py' is outside a top folder",
     ),
     "wheel without members": (WHEEL, zip_of({}), f".dist-info folder is missing, {ONE_FOLDER}"),
     "wheel without .dist-info": (WHEEL, zip_of({"a.py": b""}), f".dist-info folder is missing, {ONE_FOLDER}"),
@@ -312,7 +312,7 @@ BAD_METADATA = {
     ),
     "reStructuredText that shows nothing": (
         metadata("demo", "1.0", description=".. a comment", description_content_type="text/x-rst; charset=UTF-8"),
-        ["Description is 'No content rendered from RST source.', expected is reStructuredText, as its type says"],
+        ["Description is 'No content rendered from RST source.', expected is valid reStructuredText, its content type"],
     ),
     "text of a type that is none": (
         metadata("demo", "1.0", description="Demo", description_content_type="rst"),

@@ -123,7 +123,7 @@ BAD_WHEEL_DOCUMENTS = {
     ),
     "an old major version": (wheel_document("py3-none-any", version="0.1"), [("WHEEL: Wheel-Version", "0.1")]),
     "fields behind a blank line": (b"\n" + WHEEL_DOCUMENT, NO_FIELDS),
-    "fields behind a line that is none": (b"wheel\n" + WHEEL_DOCUMENT, NO_FIELDS),
+    "fields after a line that is not a field": (b"wheel\n" + WHEEL_DOCUMENT, NO_FIELDS),
     "a space before the colon": (WHEEL_DOCUMENT.replace(b":", b" :"), NO_FIELDS),
     "lines that end as in no header": (b"Generator: a\x0b" + WHEEL_DOCUMENT, [("WHEEL: Wheel-Version", "")]),
     "two versions": (WHEEL_DOCUMENT + b"\nWheel-Version: 2.0", [("WHEEL: Wheel-Version", "1.0, 2.0")]),
