@@ -17,7 +17,6 @@ SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
 WIDE, MIDDLE, NARROW = 1280, 768, 320
 HEIGHT = 800
 PATIENCE_MS = 20_000  # machines that run tests are busy
-SERIOUS = ("serious", "critical")
 _UNFOLD = """document.querySelectorAll("details:not(.confirm):not(.menu)").forEach((part) => { part.open = true; })"""
 _TOO_WIDE = """() => [...document.querySelectorAll("body *")]
     .filter((element) => {
@@ -126,13 +125,12 @@ class Window:
         return [f"not reached by Tab: {element}" for element in found]
 
     def barriers(self) -> list[str]:
-        """Serious violations of accessibility that axe-core finds."""
+        """Violations of accessibility that axe-core finds, of any impact."""
         self.page.evaluate(AXE_SCRIPT)
         found = self.page.evaluate("axe.run({resultTypes: ['violations']}).then((results) => results.violations)")
         return [
             f"{violation['id']}: {node['html'][:200]} {node.get('failureSummary', '')}"
             for violation in found
-            if violation["impact"] in SERIOUS
             for node in violation["nodes"]
         ]
 
