@@ -109,6 +109,7 @@ def test_a_distribution_has_the_values_of_its_own_metadata():
         metadata_version="2.1",
         requires_python=requires_python,
         core_metadata=metadata("My.Pkg", "1.0.0RC1", requires_python=requires_python, requires_dist=["demo>=1"]),
+        requires_dist=("demo>=1",),
         core_metadata_is_final=True,
         description=Description(text="", content_type=""),
     )
