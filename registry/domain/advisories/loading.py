@@ -184,7 +184,12 @@ class _Run:
 
     def vanished(self) -> list[str]:
         """Return the ids of the advisories that the export lacks."""
-        return [one for one in db.session.scalars(select(Advisory.id).order_by(Advisory.id)) if one not in self.seen]
+        vanished, last = [], ""
+        statement = select(Advisory.id).order_by(Advisory.id).limit(BATCH)
+        while ids := db.session.scalars(statement.where(Advisory.id > last)).all():
+            vanished += [one for one in ids if one not in self.seen]
+            last = ids[-1]
+        return vanished
 
     def remove(self, ids: Collection[str]) -> None:
         with self._transaction():
