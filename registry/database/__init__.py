@@ -78,6 +78,7 @@ from registry.database.types import (
     constant,
     contains,
     db,
+    one_of,
     utcnow,
 )
 
@@ -130,6 +131,7 @@ __all__ = [
     "newest_version",
     "objects_kept",
     "objects_removable",
+    "one_of",
     "part_of_name",
     "read",
     "refers_to_nothing",

@@ -15,15 +15,20 @@ from sqlalchemy import (
     SQLColumnExpression,
     String,
     TypeDecorator,
+    bindparam,
     false,
     func,
     literal_column,
+    select,
 )
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.sql.functions import GenericFunction
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
     from sqlalchemy.engine import Dialect
+    from sqlalchemy.sql.compiler import SQLCompiler
 
 
 LONGEST_SEARCH = 10_000  # characters, which stay within SQLite's limit for patterns even at four bytes each
@@ -91,6 +96,33 @@ def constant(member: enum.Enum) -> ColumnElement[Any]:
     SQLite plans a statement anew in each execution if an index on only some rows could depend on a bound value.
     """
     return literal_column(f"'{member.value}'")
+
+
+class _JSONTexts(GenericFunction[str]):
+    """The texts of a JSON array as rows with the column ``value``."""
+
+    name = "json_texts"
+    inherit_cache = True
+
+
+@compiles(_JSONTexts, "sqlite")
+def _json_texts_on_sqlite(element: _JSONTexts, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_JSONTexts, "postgresql")
+def _json_texts_on_postgresql(element: _JSONTexts, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS json))"
+
+
+def one_of(column: SQLColumnExpression[str], parameter: str) -> ColumnElement[bool]:
+    """Match rows whose column is one of many texts, which are bound as a JSON array.
+
+    A list of parameters would be written into the text of the statement anew in each execution, which takes longer than
+    the execution itself.
+    """
+    texts = _JSONTexts(bindparam(parameter, type_=String)).table_valued("value")
+    return column.in_(select(texts.c.value))
 
 
 def contains(column: SQLColumnExpression[str], text: str) -> ColumnElement[bool]:

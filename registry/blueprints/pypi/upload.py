@@ -268,7 +268,7 @@ def _events(boundary: bytes, stream: IO[bytes], length: int | None) -> Iterator[
         if len(beginning) == length and (events := plain_events(boundary, beginning)) is not None:
             yield from events
             return
-        # It compiles regular expressions for each boundary, which takes an eighth of the time of an upload.
+        # It compiles regular expressions for each boundary, which takes 0.4 ms.
         decoder = MultipartDecoder(boundary, CHUNK_BYTES + PART_HEAD_BYTES, max_parts=FORM_PARTS)
         decoder.receive_data(beginning or None)
         while True:

@@ -8,6 +8,7 @@ confusion). The first publication of a name adds its row in the same transaction
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -25,6 +26,7 @@ from registry.database import (
     contains,
     db,
     execute,
+    one_of,
     transaction,
     utcnow,
 )
@@ -158,7 +160,7 @@ _RESEMBLING = (
     select(_reserved.c.normalized_name)
     .where(
         _reserved.c.top_id == TOP_OF_PROJECT,
-        _reserved.c.skeleton.in_(bindparam("skeletons", expanding=True)),
+        one_of(_reserved.c.skeleton, "skeletons"),
         func.coalesce(_reserved.c.holder_id, 0) != bindparam("project_id"),
     )
     .order_by(
@@ -176,7 +178,7 @@ def resembling(project_id: int, normalized_name: str) -> str | None:
     """
     own = skeleton(normalized_name)
     skeletons = neighbors(own) if len(own) <= LONGEST_COMPARED else {own}
-    asked = {"project_id": project_id, "normalized_name": normalized_name, "skeletons": sorted(skeletons)}
+    asked = {"project_id": project_id, "normalized_name": normalized_name, "skeletons": json.dumps(sorted(skeletons))}
     found: str | None = execute(_RESEMBLING, asked).scalar()
     return found
 
