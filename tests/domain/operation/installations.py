@@ -29,6 +29,7 @@ from registry.models import (
     GroupPackageSettings,
     NameStatus,
     PackageAdvisory,
+    PackageRequirement,
     ProtectionRule,
     RefusedDownload,
     Role,
@@ -59,7 +60,7 @@ def furnish() -> None:
     factories.access_token(developer)
     factories.deploy_token(project)
     factories.published(project, build_wheel(description="Überall 🎉\n"), by=factories.by_job(project, developer))
-    sdist = factories.published(project, build_sdist(requires_dist=["other; extra == 'x'"]))
+    sdist = factories.published(project, build_sdist())
     sdist.imported_pipelines = [factories.imported_pipeline().as_json()]
     factories.commit()
     releases.set_name_status(project, "demo", NameStatus.DEPRECATED, "Use another", by=access.SHELL)
@@ -81,6 +82,10 @@ def furnish() -> None:
             ),
             AffectedPackage(normalized_name="demo", advisory_id="PYSEC-1", ranges=[], versions=["1.0"]),
             PackageAdvisory(package_id=sdist.package_id, advisory_id="PYSEC-1"),
+            PackageRequirement(
+                package_id=sdist.package_id, number=0, extra="plot", name="Other", normalized_name="other", extras="",
+                specifier=">=1", url="", condition="",
+            ),
         ])  # fmt: skip
 
 
