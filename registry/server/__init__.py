@@ -98,8 +98,8 @@ def serve(
 def _leave_out_present_objects() -> None:
     """Have the garbage collector never look at what exists by now, and less often at the rest.
 
-    Hundreds of thousands of objects of modules, mappings, and templates last as long as the process. Each pass through
-    them stopped all threads for 50 ms, and on a busy machine for 200.
+    Hundreds of thousands of objects of modules, mappings, and templates last as long as the process. A pass through
+    them stopped all threads, on a busy machine for 0.2 s.
     """
     gc.freeze()
     gc.set_threshold(*COLLECTED_AFTER)
