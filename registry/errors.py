@@ -74,6 +74,8 @@ class Code(Enum):
     NO_VERSION_PATTERN = "contains '{value}', expected is name, name*, or name==version (PEP 440)"
     TOO_MANY_EXCEPTIONS = "is one too many: there are {maximum} exceptions already, which is the maximum"
     PAST_MOMENT = "is {value}, expected is a time in the future"
+    TOO_MANY_ISSUERS = "has {count} issuers, expected are at most {maximum}"
+    NO_TRUSTED_ISSUER = "contains '{value}', expected is an https URL, or an http URL of this machine"
     NO_NAME_PATTERN = "contains '{value}', expected is name or name*"
 
     # Groups and projects
@@ -120,11 +122,21 @@ class Code(Enum):
     JOB_LIFETIME_OUT_OF_RANGE = "expires_in must be between 1 and {longest} seconds"
     NO_END_OF_A_JOB = "status must be success, failed or canceled"
     JOB_ENDED = "the job has ended already, as {status}"
+    NO_ISSUER = "is not an issuer; expected is its https URL, without query"
+    ISSUER_NOT_LISTED = "is not one of the issuers that this registry trusts: {issuers}"
+    TOO_MANY_PUBLISHERS = "is one too many: there are {maximum} trusted publishers already, which is the maximum"
+    TOO_MANY_CLAIMS = "are too many (maximum is {maximum})"
+    NO_CLAIM_NAME = "contain '{name}', which is not the name of a claim about the job"
+    NO_CLAIM_VALUE = "have no value of 1 to 255 printable characters for {name}"
+    NO_CLAIMS = "can't be blank, or match any token"
+    CLAIMS_OF_ANYONE = "have to name a repository, project, or owner, without * before the first slash"
     ALREADY_IN_ALLOWLIST = "is already in the job token scope"
     ALLOWLIST_FULL = "exceeds the allowable number of project links ({maximum})"
 
     # Packages
     PROTECTED = "Package protected."
+    ONLY_TRUSTED_PUBLISHERS = "Only trusted publishers can publish to this project."
+    NAME_NOT_TRUSTED = "The trusted publisher can publish only {names} to this project."
     PATTERN_TAKEN = "Package name pattern has already been taken"
     INVALID_PATTERN = "Package name pattern should be a valid PyPI package name with optional wildcard characters."
     RULE_WITHOUT_ROLE = "A rule must have at least a minimum access role for push or delete."
@@ -650,6 +662,35 @@ class MethodNotAllowed(RegistryError):
 class Conflict(PlainRefusal):
     status = 409
     phrase = "Conflict"
+
+
+class IdentityTokenRefused(RegistryError):
+    """An identity token cannot be exchanged (the protocol of PyPI's trusted publishing).
+
+    :param code: ``invalid-payload``, ``invalid-token``, or ``invalid-publisher``, as on PyPI.
+    :param description: a sentence.
+    """
+
+    status = 422
+    phrase = "Unprocessable Entity"
+    auth_failure = "identity_token_refused"
+
+    def __init__(self, code: str, description: str) -> None:
+        super().__init__()
+        self.code = code
+        self.description = description
+
+    @property
+    def reason(self) -> str:
+        return self.description
+
+    @property
+    def message(self) -> str:
+        return self.description
+
+    def body(self) -> dict[str, object]:
+        """The errors as clients of trusted publishing show them."""
+        return {"message": self.description, "errors": [{"code": self.code, "description": self.description}]}
 
 
 class PreconditionFailed(RegistryError):

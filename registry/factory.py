@@ -16,13 +16,14 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from registry import addresses, cli, config, database, observability
 from registry.addresses import ExternalURL, OwnAddress
-from registry.blueprints import api, cross_origin, monitoring, pypi, ui
+from registry.blueprints import api, cross_origin, monitoring, oidc, pypi, ui
 from registry.blueprints.auth import sessions
 from registry.blueprints.auth.admissions import Admissions
 from registry.blueprints.pypi.admitted import AdmittedPages
 from registry.blueprints.pypi.prepared import PreparedAnswers
 from registry.blueprints.routing import (
     API,
+    OIDC,
     APIPaths,
     IdConverter,
     NamespaceConverter,
@@ -32,6 +33,8 @@ from registry.blueprints.routing import (
     addresses_of,
 )
 from registry.domain.accounts.sessions import LIFETIME
+from registry.domain.oidc import publishing_tokens
+from registry.domain.oidc.keys import Issuers
 from registry.domain.packages import requirements
 from registry.domain.packages.about import Documents
 from registry.domain.packages.contents import Contents
@@ -75,6 +78,7 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
         SESSION_REFRESH_EACH_REQUEST=False,  # API responses set no cookies
         PERMANENT_SESSION_LIFETIME=LIFETIME,
     )
+    app.config["OIDC_AUDIENCE"] = publishing_tokens.audience(values["EXTERNAL_URL"], app.config["TOKEN_KEY"])
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.url_map.merge_slashes = False
@@ -119,6 +123,7 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
         count=app.extensions["metrics"].count_fetched,
     )
     app.extensions["metrics"].on_use = app.extensions["upstream_files"].note_use
+    app.extensions["issuers"] = Issuers()
     app.extensions["receptions"] = Receptions(values["INSTANCE_PATH"] / "receiving", values["MAX_RECEIVING_SIZE"])
     app.extensions["readmes"] = Readmes(app.extensions["storage"])
     app.extensions["documents"] = Documents(app.extensions["storage"])
@@ -128,6 +133,7 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
     observability.init_app(app)
     app.register_blueprint(pypi.blueprint)
     app.register_blueprint(api.blueprint)
+    app.register_blueprint(oidc.blueprint)
     app.register_blueprint(monitoring.blueprint)
     ui.init_app(app)
     cli.init_app(app)
@@ -233,7 +239,7 @@ def _phrase(error: HTTPException) -> str:
 
 
 def _is_api() -> bool:
-    return request.path.startswith(API)
+    return request.path.startswith((API, f"{OIDC}/"))
 
 
 def _complete_page(response: BaseResponse) -> None:

@@ -26,7 +26,9 @@ from registry.models import (
     Namespace,
     PackageFile,
     Project,
+    PublishingToken,
     Role,
+    TrustedPublisher,
     User,
     Visibility,
 )
@@ -135,6 +137,16 @@ def by_deploy_token(namespace: Namespace, *scopes: str) -> Principal:
 def by_job(project: Project, starter: User) -> Principal:
     """Who asks with the token of a new running job."""
     return Principal(PrincipalKind.JOB, user=starter, job=job(project, starter)[0])
+
+
+def by_trusted_publisher(project: Project) -> Principal:
+    """Who asks with the token of a job that the project trusts."""
+    publisher = TrustedPublisher(project_id=project.id, issuer="https://ci.test", claims={"sub": "build"})
+    token = PublishingToken(
+        digest=str(next(_numbers)), issuer="https://ci.test", subject="build", claims={}, run_url="",
+        expires_at=utcnow() + timedelta(minutes=15), publishers=[publisher],
+    )  # fmt: skip
+    return Principal(PrincipalKind.TRUSTED_PUBLISHER, publishing_token=token)
 
 
 def token_key() -> bytes:

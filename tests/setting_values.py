@@ -7,6 +7,7 @@ from typing import Any
 from registry.domain.settings import (
     Creators,
     Days,
+    Issuers,
     Kind,
     Moment,
     OneUpstreamMode,
@@ -32,6 +33,7 @@ _VALUES: dict[type[Kind[Any]], tuple[object, object]] = {
     Moment: ("2026-01-01T00:00:00Z", "2026-01-01T00:00"),
     OneUpstreamMode: ("cache", "cache"),
     Score: (7.5, "7.5"),
+    Issuers: (["https://gitlab.example.com"], "https://gitlab.example.com"),
     Patterns: (["torch*", "demo"], "torch*\ndemo"),
 }
 

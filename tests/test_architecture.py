@@ -38,7 +38,7 @@ ORDER = {package: modules for (package,), modules in _rows("| its modules")}
 DOMAIN = " ".join(sorted(part for part in MAY_IMPORT if part.startswith("domain.")))
 
 # Package from elsewhere → where it may be imported.
-BLUEPRINTS = "blueprints.auth blueprints.pypi blueprints.api blueprints.ui blueprints.monitoring"
+BLUEPRINTS = "blueprints.auth blueprints.pypi blueprints.api blueprints.ui blueprints.oidc blueprints.monitoring"
 THIRD_PARTY = {
     "alembic": "database migrations",
     "argon2": "domain.accounts",
@@ -50,13 +50,15 @@ THIRD_PARTY = {
     "flask_login": "blueprints.auth",
     "flask_sqlalchemy": "database",
     "flask_wtf": "blueprints.auth blueprints.ui",
+    "joserfc": "domain.oidc",
     "markupsafe": "blueprints.ui",
     "nh3": "domain.distributions",
     "obstore": "storage",
     "orjson": "domain.advisories domain.packages domain.upstream",
     "packaging": (
         "domain.advisories domain.distributions domain.explaining domain.forwarding domain.importing domain.listings "
-        "domain.packages domain.patterns domain.upstream migrations blueprints.pypi blueprints.ui blueprints.api"
+        "domain.oidc domain.packages domain.patterns domain.upstream migrations blueprints.pypi blueprints.ui "
+        "blueprints.api"
     ),
     "prometheus_client": "metrics",
     "readme_renderer": "domain.distributions",

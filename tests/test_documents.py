@@ -166,7 +166,7 @@ def commands(document: Path) -> Iterator[list[str]]:
 
 
 def test_the_operation_lists_every_command(app: Flask) -> None:
-    rows = re.findall(r"^\| `flask (\w+)` \| (.+) \|$", OPERATION.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `flask ([\w-]+)` \| (.+) \|$", OPERATION.read_text(), re.MULTILINE)
 
     listed = {group: set(re.findall(r"`([\w-]+)`", names)) for group, names in rows}
 

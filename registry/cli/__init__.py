@@ -105,6 +105,12 @@ def _tokens() -> click.Group:
     return tokens_group
 
 
+def _trusted_publishers() -> click.Group:
+    from registry.cli.trusted_publishers import trusted_publishers_group
+
+    return trusted_publishers_group
+
+
 def _upstream() -> click.Group:
     from registry.cli.upstream import upstream_group
 
@@ -130,6 +136,7 @@ GROUPS = {
     "tokens": (
         "Create, list, and revoke access tokens of users, and deploy tokens of projects and groups.", _tokens,
     ),
+    "trusted-publishers": ("Add, list, and delete the trusted publishers of projects.", _trusted_publishers),
     "upstream": ("Maintain what the registry knows of the public index.", _upstream),
     "users": ("Create, list, and block users, and set their passwords.", _users),
 }  # fmt: skip

@@ -6,6 +6,7 @@ another one, such as an object store.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import socket
 import time
@@ -42,6 +43,7 @@ FIRST_PAUSE_SECONDS = 0.5  # doubled each time
 LONGEST_PAUSE_SECONDS = 120
 TRANSIENT_STATUSES = (429, 500, 502, 503, 504)  # a later attempt can succeed
 
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _CONNECTION_ERRORS = (
     requests.ConnectionError,
     requests.Timeout,
@@ -142,14 +144,17 @@ class Client:
         connections: int = 1,
         patience: Patience = Patience(),
         gatekeeper: Gatekeeper | None = None,
+        redirects: int = MAX_REDIRECTS,
     ) -> None:
         """Configure access to a server, without connecting to it.
 
         :param address: URL of the server, whose origin alone gets the credentials.
         :param reads_netrc: whether ``.netrc`` applies to the host of each request without credentials, as in pip.
         :param connections: number of connections to keep open to each host.
+        :param redirects: the maximum number to follow for a request.
         """
         self._patience = patience
+        self._redirects = redirects
         self._gatekeeper = gatekeeper
         self._own = origin(address)
         self._credentials = credentials
@@ -252,7 +257,7 @@ class Client:
             raise SourceError("the transfer was interrupted")
 
     def _get(self, url: str, headers: dict[str, str], *, elsewhere: bool) -> requests.Response:
-        for _ in range(1 + MAX_REDIRECTS):
+        for _ in range(1 + self._redirects):
             if self._gatekeeper is not None:
                 self._gatekeeper.refuse_url(url)
             response = self._get_once(url, headers)
@@ -263,7 +268,7 @@ class Client:
             url = urljoin(url, location)
             if not elsewhere and origin(url) != self._own:
                 raise SourceError(f"the response redirects to another server, {_shown_origin(url)}")
-        raise SourceError(f"the response is the redirect number {1 + MAX_REDIRECTS}")
+        raise SourceError(f"the response is the redirect number {1 + self._redirects}")
 
     def _accepted(self, response: requests.Response) -> requests.Response:
         """Return a response that is not an error.
@@ -342,6 +347,18 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
     """
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def is_public(address: str) -> bool:
+    """Return whether an IP address is one of the public internet."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        embedded = ip.ipv4_mapped or ip.sixtofour
+        if ip in _NAT64:
+            embedded = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if embedded is not None:
+            return embedded.is_global
+    return ip.is_global and not ip.is_multicast
 
 
 class _Anonymous(AuthBase):

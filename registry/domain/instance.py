@@ -12,6 +12,7 @@ from registry.domain.changes import Changes
 from registry.domain.settings import (
     Creators,
     Days,
+    Issuers,
     Moment,
     OneUpstreamMode,
     OneVisibility,
@@ -224,6 +225,15 @@ class InstanceChanges(Changes):
     )
     group_storage_size_limit: int | EllipsisType | None = setting(
         SizeLimit(), _("Storage limit of a top-level group"), Section.SIZE_LIMITS
+    )
+    oidc_trusted_issuers: list[str] | EllipsisType = setting(
+        Issuers(),
+        _("Trusted issuers"),
+        Section.TRUSTED_PUBLISHING,
+        hint=_(
+            "URLs of CI systems, one per line. If the list is not empty, Maintainers can trust jobs of these only. Any "
+            "other issuer needs HTTPS and a public address."
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from types import EllipsisType
 from typing import Any, Generic, TypeVar
 
 from registry.domain.changes import Changes
+from registry.domain.issuers import is_issuer
 from registry.domain.patterns import InvalidPattern, parse_pattern
 from registry.errors import Code, Fault, InvalidRecord
 from registry.models import CreationLevel, UpstreamMode, Visibility
@@ -21,6 +22,7 @@ from registry.models import CreationLevel, UpstreamMode, Visibility
 Value = TypeVar("Value")
 
 MOST_PATTERNS = 1000
+MOST_ISSUERS = 100
 LONGEST_SHOWN = 100  # characters of a wrong value in its error
 LOWEST_SCORE, HIGHEST_SCORE = 0.0, 10.0  # of CVSS
 _DESCRIPTION = "setting"  # the key of a field's metadata
@@ -39,6 +41,7 @@ class Section(enum.StrEnum):
     PACKAGE_REGISTRY = "package_registry"
     PUBLIC_INDEX = "public_index"
     SIZE_LIMITS = "size_limits"
+    TRUSTED_PUBLISHING = "trusted_publishing"
     DUPLICATES = "duplicates"
     REMARKS = "remarks"
 
@@ -138,6 +141,20 @@ class Moment(Kind[datetime | None]):
 
 
 @dataclass(frozen=True)
+class Issuers(Kind[list[str]]):
+    """A list of issuers of identity tokens, by URL."""
+
+    def faults(self, value: list[str]) -> list[Fault]:
+        if len(value) > MOST_ISSUERS:
+            return [Fault(Code.TOO_MANY_ISSUERS, count=len(value), maximum=MOST_ISSUERS)]
+        return [
+            Fault(Code.NO_TRUSTED_ISSUER, value=url[:LONGEST_SHOWN])
+            for url in value
+            if not is_issuer(url, is_listed=True)
+        ]
+
+
+@dataclass(frozen=True)
 class Patterns(Kind[list[str]]):
     """A list of ``name``, ``name*``, and, if ``versions`` are possible, ``name==version``."""
 
@@ -159,7 +176,7 @@ class Patterns(Kind[list[str]]):
 # All kinds, so that type checking finds a place that does not know one of them.
 AnyKind = (
     Switch | Days | WholeNumber | SizeLimit | ShortText | OneVisibility | Visibilities | Creators
-    | OneUpstreamMode | Moment | Patterns | Score
+    | OneUpstreamMode | Moment | Patterns | Issuers | Score
 )  # fmt: skip
 
 

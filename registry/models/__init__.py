@@ -39,6 +39,7 @@ from registry.models.packages import (
 )
 from registry.models.settings import GroupPackageSettings, InstanceSettings, UpstreamException, UpstreamMode
 from registry.models.tokens import AccessToken, DeployToken, Job, JobStatus
+from registry.models.trust import PublishingGrant, PublishingToken, TrustedPublisher, TrustedRun, UsedIdentityToken
 from registry.models.upstream import IS_CACHE, CachedFile, KeptPage, UpstreamFetch
 
 __all__ = [
@@ -80,6 +81,8 @@ __all__ = [
     "Pipeline",
     "Project",
     "ProtectionRule",
+    "PublishingGrant",
+    "PublishingToken",
     "RefusedDownload",
     "RegistryAccess",
     "ReservedName",
@@ -88,9 +91,12 @@ __all__ = [
     "SignInAddress",
     "SignInFailures",
     "StorageUsage",
+    "TrustedPublisher",
+    "TrustedRun",
     "UpstreamException",
     "UpstreamFetch",
     "UpstreamMode",
+    "UsedIdentityToken",
     "User",
     "UserNamespace",
     "UserSession",

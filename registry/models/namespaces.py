@@ -116,6 +116,8 @@ class Project(Namespace):
     identical_upload_accepted: Mapped[bool | None] = mapped_column(default=False)
     # Whether an upload is refused for every deviation from the standards.
     strict_uploads: Mapped[bool | None] = mapped_column(default=False)
+    # Whether uploads with other credentials than those of trusted publishers are refused.
+    only_trusted_publishers: Mapped[bool | None] = mapped_column(default=False)
     last_activity_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=utcnow)
 
     @hybrid_property

@@ -25,6 +25,7 @@ from registry.database import AUTOINCREMENT, Enumerated, Model, UTCDateTime, utc
 from registry.models.accounts import User
 from registry.models.namespaces import Namespace, Project, Role
 from registry.models.tokens import Job
+from registry.models.trust import TrustedRun
 
 
 class PackageStatus(enum.StrEnum):
@@ -201,6 +202,8 @@ class PackageFile(Model):
     creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
     imported_pipelines: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+    # The run of a trusted publisher that published the file (``TrustedRun``).
+    trusted_run: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), deferred=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
     package: Mapped[Package] = relationship(lazy="raise")
@@ -211,6 +214,11 @@ class PackageFile(Model):
         """The pipelines that published the file, here or elsewhere."""
         imported = map(ImportedPipeline.from_json, self.imported_pipelines or ())
         return (*(() if self.job is None else (self.job,)), *imported)
+
+    @property
+    def published_by(self) -> TrustedRun | None:
+        """The run of a trusted publisher that published the file."""
+        return None if self.trusted_run is None else TrustedRun.from_json(self.trusted_run)
 
     @property
     def is_yanked(self) -> bool:

@@ -60,6 +60,7 @@ class InstanceSettings(Model):
     project_storage_size_limit: Mapped[int | None] = mapped_column(BigInteger)  # bytes; 0 and None: unlimited
     group_storage_size_limit: Mapped[int | None] = mapped_column(BigInteger)  # likewise per top-level group
     pypi_max_file_size: Mapped[int | None] = mapped_column(BigInteger)  # bytes; cannot raise the configured limit
+    oidc_trusted_issuers: Mapped[list[str]] = mapped_column(JSON, default=list)  # empty: any public issuer
 
     @classmethod
     def current(cls) -> InstanceSettings:

@@ -221,6 +221,13 @@ def list_of(parse: Parser[Value]) -> Parser[list[Value]]:
     return parse_list
 
 
+def texts(value: object) -> dict[str, str]:
+    """Parse an object whose values are texts."""
+    if not isinstance(value, dict):
+        raise ValueError
+    return {text(name): text(one) for name, one in value.items()}
+
+
 def expecting(expected: str, parse: Parser[Value]) -> Parser[Value]:
     """Return the parser with an error that shows the value and what is expected instead."""
 

@@ -37,7 +37,10 @@ from registry.models import (
     Pipeline,
     Project,
     ProtectionRule,
+    PublishingToken,
     Role,
+    TrustedPublisher,
+    TrustedRun,
     UpstreamException,
     User,
     UserState,
@@ -452,9 +455,12 @@ def packages(listed: Sequence[Package], viewer: Principal, *, of_group: bool = F
 
     :param of_group: include the project of each package.
     """
-    pipelines = lists.pipelines_of(listed)
+    pipelines, runs = lists.pipelines_of(listed), lists.trusted_runs_of(listed)
     viewer = access.load_roles(viewer, {package.project.id: package.project for package in listed}.values())
-    shown = [_package(package, package.project, pipelines.get(package.id, []), viewer) for package in listed]
+    shown = [
+        _package(package, package.project, pipelines.get(package.id, []), runs.get(package.id), viewer)
+        for package in listed
+    ]
     if of_group:
         for entry, package in zip(shown, listed, strict=True):
             entry |= {"project_id": package.project_id, "project_path": package.project.full_path}
@@ -475,10 +481,13 @@ def package(package: Package, project: Project, viewer: Principal) -> JSON:
         }
         for other in others
     ]
-    return _package(package, project, pipelines.get(package.id, []), viewer) | {"versions": versions}
+    run = lists.trusted_runs_of([package]).get(package.id)
+    return _package(package, project, pipelines.get(package.id, []), run, viewer) | {"versions": versions}
 
 
-def _package(package: Package, project: Project, pipelines: Sequence[Pipeline], viewer: Principal) -> JSON:
+def _package(
+    package: Package, project: Project, pipelines: Sequence[Pipeline], run: TrustedRun | None, viewer: Principal
+) -> JSON:
     links = {"web_path": f"{request.script_root}/{project.full_path}/-/packages/{package.id}"}
     if access.allowed(viewer, Permission.DESTROY_PACKAGE, project):
         links["delete_api_path"] = address(f"api/v4/projects/{project.id}/packages/{package.id}")
@@ -493,6 +502,7 @@ def _package(package: Package, project: Project, pipelines: Sequence[Pipeline], 
         "last_downloaded_at": moment(package.last_downloaded_at),
         "tags": [],
         "pipelines": [pipeline(each) for each in pipelines],
+        "trusted_publisher": None if run is None else _trusted_run(run),
     }
 
 
@@ -516,7 +526,32 @@ def _package_file(file: PackageFile, counted: Downloads) -> JSON:
         "yanked_reason": file.yanked_reason,
         "downloads": {"last_30_days": counted.recent, "total": counted.total},
         "pipelines": [pipeline(each) for each in file.pipelines],
+        "trusted_publisher": None if file.published_by is None else _trusted_run(file.published_by),
     }
+
+
+def trusted_publisher(publisher: TrustedPublisher) -> JSON:
+    return {
+        "id": publisher.id,
+        "project_id": publisher.project_id,
+        "issuer": publisher.issuer,
+        "claims": publisher.claims,
+        "package_names": publisher.package_names,
+        "created_at": moment(publisher.created_at),
+    }
+
+
+def publishing_token(token: PublishingToken) -> JSON:
+    return {
+        "id": token.id,
+        **_trusted_run(token.run),
+        "created_at": moment(token.created_at),
+        "expires_at": moment(token.expires_at),
+    }
+
+
+def _trusted_run(run: TrustedRun) -> JSON:
+    return {"issuer": run.issuer, "subject": run.subject, "claims": run.claims, "run_url": run.url or None}
 
 
 def package_name(name: PackageName) -> JSON:

@@ -30,6 +30,7 @@ from registry.domain.settings import (
     AnyKind,
     Creators,
     Days,
+    Issuers,
     Moment,
     OneUpstreamMode,
     OneVisibility,
@@ -89,7 +90,7 @@ def parameter(kind: AnyKind) -> Parameter:
             return optional(expecting("a date or time in ISO 8601", moment), null=None)
         case Score():
             return optional(expecting("a number from 0.0 to 10.0", number), null=None)
-        case Patterns():
+        case Patterns() | Issuers():
             return optional(expecting(f"a list of up to {LONGEST_LIST} texts", list_of(text)), null=[])
     assert_never(kind)
 

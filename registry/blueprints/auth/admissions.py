@@ -66,8 +66,11 @@ class Admissions:
     ) -> None:  # fmt: skip
         """Keep an admission, whose records are detached from the session of the request.
 
-        Nothing is kept if a transaction of this request has changed them.
+        Nothing is kept if a transaction of this request has changed them, nor for publishing tokens, which send few
+        requests.
         """
+        if principal.publishing_token is not None:  # revoked without an effect on the access number
+            return
         number = environ[ACCESS_NUMBER]
         if isinstance(namespace, Group):
             principal = access.load_reader(principal)

@@ -1,8 +1,9 @@
 """Authentication: determines the principal of a request, in GitLab's order of credentials; the first match wins.
 
 The order on PyPI routes (GitLab, PyPI API "Authenticate") is deploy token, job token as bearer, access token, job
-token as Basic password of ``gitlab-ci-token``, session, anonymous. An unknown Basic password is treated as anonymous,
-but an unknown ``PRIVATE-TOKEN`` or bearer token is refused, even for public projects.
+token as Basic password of ``gitlab-ci-token``, session, anonymous; tokens of trusted publishers come after deploy
+tokens. An unknown Basic password is treated as anonymous, but an unknown ``PRIVATE-TOKEN`` or bearer token is refused,
+even for public projects.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from registry.database import utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Principal, PrincipalKind, Scope
 from registry.domain.accounts import access_tokens, deploy_tokens, feed_tokens, jobs, secrets, users
+from registry.domain.oidc import publishing_tokens
 from registry.errors import (
     Code,
     DiskFull,
@@ -32,7 +34,7 @@ from registry.errors import (
     RevokedToken,
     Unauthenticated,
 )
-from registry.models import AccessToken, DeployToken, Job, Namespace, User
+from registry.models import AccessToken, DeployToken, Job, Namespace, PublishingToken, User
 
 JOB_USERNAME = "gitlab-ci-token"
 logger = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ def pypi_principal() -> Principal:
     """
     return (
         _deploy_token_principal()
+        or _publishing_token_principal()
         or _bearer_job_principal()
         or _access_token_principal(_hard_secret())
         or _basic_principal()
@@ -136,10 +139,13 @@ def explained(error: Unauthenticated) -> Unauthenticated:
     """
     for secret in dict.fromkeys(filter(None, _sent_secrets())):
         token, job = deploy_tokens.find(secret, token_key()), jobs.find(secret, token_key())
+        published = publishing_tokens.find(secret, token_key())
         if token is not None:
             return error.explained(*_inactive(token))
         if job is not None:
             return error.explained(*_unused(job))
+        if published is not None:
+            return error.explained(*_spent(published))
     if not are_sent():
         return error
     return error.explained(
@@ -168,6 +174,19 @@ def _unused(job: Job) -> tuple[str, str]:
     return "User name wrong", f"Send the CI job token as the password, with the user name {JOB_USERNAME}."
 
 
+def _spent(token: PublishingToken) -> tuple[str, str]:
+    if token.revoked_at is not None:
+        return "Token revoked", "The token of the trusted publisher was revoked. Exchange a new identity token."
+    if not token.is_active(utcnow()):
+        return "Token expired", "The token of the trusted publisher has expired. Exchange a new identity token."
+    return "Credential misplaced", "Tokens of trusted publishers can only publish. Send another token to read."
+
+
+def anonymous_principal() -> Principal:
+    """Return the anonymous caller, whatever credentials are sent."""
+    return _anonymous()
+
+
 def current_principal() -> Principal:
     """Return the principal that the gate determined for this request."""
     principal: Principal = g.principal
@@ -181,6 +200,17 @@ def _deploy_token_principal() -> Principal | None:
             _note_use(token)
             return Principal(PrincipalKind.DEPLOY_TOKEN, deploy_token=token, address=_address())
     return None
+
+
+def _publishing_token_principal() -> Principal | None:
+    """Return the principal of a publishing token; its prefix is that of job tokens, which have a user name."""
+    username, secret = _basic()
+    if username == JOB_USERNAME or not secret:
+        return None
+    token = publishing_tokens.find(secret, token_key())
+    if token is None or not token.is_active(utcnow()):
+        return None
+    return Principal(PrincipalKind.TRUSTED_PUBLISHER, publishing_token=token, address=_address())
 
 
 def _bearer_job_principal() -> Principal | None:

@@ -150,10 +150,12 @@ def _allowed() -> Allowed:
 def _refuse_declared_length(project: Project) -> None:
     """Refuse a body that is too large for any accepted file, by its declared length or by what has arrived.
 
+    :raises Forbidden: only trusted publishers can publish to the project.
     :raises TooLarge: the file exceeds the maximum size.
     :raises StorageLimitReached: the file would exceed a storage limit, together with others that are being received.
     :raises Unavailable: uploads that are being received would together be too large.
     """
+    publishing.refuse_untrusted(project, current_principal())
     own = usage.allowance(project)
     configured_bytes = current_app.config["MAX_FILE_SIZE"]
     allowed = Allowed(instance.lowered_file_size(configured_bytes, own.file_bytes), own.limits)

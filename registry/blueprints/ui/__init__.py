@@ -58,6 +58,7 @@ from registry.blueprints.ui import (
     releases,
     settings,
     tokens,
+    trusted_publishers,
     upstream,
     usage,
     vulnerabilities,
@@ -96,6 +97,7 @@ for child in (
     settings.routes(gate),
     deploy_tokens.routes(gate),
     job_tokens.routes(gate),
+    trusted_publishers.routes(gate),
     namespaces.routes(gate),
 ):
     blueprint.register_blueprint(child)

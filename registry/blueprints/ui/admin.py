@@ -99,6 +99,7 @@ class NewUserForm(UserForm):
 GeneralForm = form_of(InstanceChanges, Section.VISIBILITY, Section.ACCOUNTS)
 PackageRegistryForm = form_of(InstanceChanges, Section.PACKAGE_REGISTRY)
 PublicIndexForm = form_of(InstanceChanges, Section.PUBLIC_INDEX)
+TrustedPublishingForm = form_of(InstanceChanges, Section.TRUSTED_PUBLISHING)
 SizeLimitForm = form_of(InstanceChanges, Section.SIZE_LIMITS)
 
 
@@ -408,6 +409,17 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
         exceptions.remove_exception(exceptions.exception_of(None, exception_id), None, by=principal())
         return _saved("ui.admin.ci_cd")
 
+    @blueprint.post("/application_settings/trusted_publishing")
+    @gate(Permission.ADMIN_INSTANCE)
+    def trusted_publishing() -> Page:
+        """Change the issuers that Maintainers can trust."""
+        form = TrustedPublishingForm.of(InstanceSettings.current())
+        if form.validate_on_submit():
+            with form.refusals():
+                instance.change_instance(form.changes(InstanceChanges), by=principal())
+                return _saved("ui.admin.ci_cd")
+        return _ci_cd_page(form)
+
     @blueprint.post("/plan_limits")
     @gate(Permission.ADMIN_INSTANCE)
     def size_limits() -> Page:
@@ -428,10 +440,12 @@ def _ci_cd_page(sent: Form, trial: Trial | None = None) -> Page:
     form = sent if isinstance(sent, PackageRegistryForm) else PackageRegistryForm.of(current, formdata=None)
     index_form = sent if isinstance(sent, PublicIndexForm) else PublicIndexForm.of(current, formdata=None)
     _describe_locks(form, index_form)
+    is_trust = isinstance(sent, TrustedPublishingForm)
     page = render_template(
         "ui/admin/ci_cd.html",
         form=form,
         index_form=index_form,
+        trust_form=sent if is_trust else TrustedPublishingForm.of(current, formdata=None),
         size_form=sent if isinstance(sent, SizeLimitForm) else _size_form(formdata=None),
         exceptions=exceptions.exceptions_of(None),
         exception_form=sent if isinstance(sent, ExceptionForm) else ExceptionForm(formdata=None),

@@ -45,6 +45,11 @@ CHAPTERS = (
         "authentication", _("Authenticate"), _("Access tokens, deploy tokens, and CI job tokens, and what each can do.")
     ),
     Chapter("publish", _("Publish packages"), _("twine, uv, Poetry, and pipelines, and which files are refused.")),
+    Chapter(
+        "trusted-publishing",
+        _("Publish without a token"),
+        _("GitLab CI/CD, GitHub Actions, and other CI systems as trusted publishers."),
+    ),
     Chapter("install", _("Install packages"), _("pip, uv, and Poetry, from a project or a whole group.")),
     Chapter(
         "releases",
@@ -80,11 +85,17 @@ class Addresses:
     project_id: str
     group_id: str
     upstream: str
+    audience: str
 
     @property
     def host(self) -> str:
         """Return the host without the port, as in ``.netrc``."""
         return urlsplit(self.registry).hostname or ""
+
+    @property
+    def token_variable(self) -> str:
+        """Return the variable in which uv and pdm expect the identity token in GitLab CI/CD."""
+        return re.sub(r"[^A-Z0-9]", "_", self.audience.upper()) + "_ID_TOKEN"
 
     def index(self, kind: str, username: str = "__token__", password: str = commands.TOKEN) -> str:
         """Return the index URL of a ``project`` or ``group``; without credentials if the username is empty."""
@@ -183,6 +194,7 @@ def _addresses(shown: Project | Group | None) -> Addresses:
         project_id=project_id,
         group_id=group_id,
         upstream=current_app.config["UPSTREAM_URL"],
+        audience=current_app.config["OIDC_AUDIENCE"],
     )
 
 

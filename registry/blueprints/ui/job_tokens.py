@@ -1,8 +1,8 @@
-"""Settings › CI/CD of a project: the job token allowlist, and running CI jobs."""
+"""Settings › CI/CD of a project: trusted publishers, the job token allowlist, and running CI jobs."""
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, redirect, render_template, url_for
+from flask import Blueprint, current_app, flash, redirect, render_template, url_for
 from flask_babel import gettext, lazy_gettext
 from werkzeug.wrappers import Response
 from wtforms import RadioField, StringField
@@ -11,13 +11,16 @@ from wtforms.validators import InputRequired
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
 from registry.blueprints.ui.forms import Form, text
+from registry.blueprints.ui.setting_forms import SettingsForm, form_of
 from registry.blueprints.ui.viewer import principal
 from registry.database import utcnow
 from registry.domain import namespaces
 from registry.domain.access import Permission
 from registry.domain.accounts import jobs
 from registry.domain.cascade import JOB_ALLOWLISTS
-from registry.domain.namespaces import ProjectChanges
+from registry.domain.namespaces import ProjectChanges, ProjectSettings
+from registry.domain.oidc import publishers, publishing_tokens
+from registry.domain.settings import Section
 from registry.models import Group, JobStatus, Namespace, Project
 
 _ = lazy_gettext
@@ -25,6 +28,9 @@ _ = lazy_gettext
 SETTINGS = "/<page_project:project>/-/settings/ci_cd"
 
 Page = Response | tuple[str, int]
+
+
+OnlyTrustedForm = form_of(ProjectSettings, Section.TRUSTED_PUBLISHING)
 
 
 class EnforcementForm(Form):
@@ -48,6 +54,17 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
     def project_ci_cd(project: Project) -> Page:
         return _page(project)
+
+    @blueprint.post(f"{SETTINGS}/only_trusted_publishers")
+    @gate(Permission.ADMIN_PACKAGE)
+    def change_only_trusted(project: Project) -> Page:
+        """Change whether other credentials than those of trusted publishers can publish."""
+        form = OnlyTrustedForm.of(project)
+        if form.validate_on_submit():
+            namespaces.change(project, form.changes(ProjectChanges), by=principal())
+            flash(gettext("Settings saved successfully."))
+            return _back(project)
+        return _page(project, only_trusted_form=form)
 
     @blueprint.post(f"{SETTINGS}/job_token_permissions")
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
@@ -98,9 +115,10 @@ def routes(gate: Gate) -> Blueprint:
 
 
 def _page(
-    project: Project, *, enforcement_form: EnforcementForm | None = None, source_form: SourceForm | None = None
-) -> Page:
-    sent = enforcement_form or source_form
+    project: Project, *, enforcement_form: EnforcementForm | None = None, source_form: SourceForm | None = None,
+    only_trusted_form: SettingsForm | None = None,
+) -> Page:  # fmt: skip
+    sent = enforcement_form or source_form or only_trusted_form
     sources: list[Namespace] = [
         *namespaces.allowed_job_sources(project, Group),
         *namespaces.allowed_job_sources(project, Project),
@@ -108,6 +126,10 @@ def _page(
     page = render_template(
         "ui/settings/ci_cd.html",
         namespace=project,
+        publishers=publishers.publishers_of(project),
+        publishing=publishing_tokens.latest_tokens(project, utcnow()),
+        only_trusted_form=only_trusted_form or OnlyTrustedForm.of(project, formdata=None),
+        audience=current_app.config["OIDC_AUDIENCE"],
         enforcement_form=enforcement_form or _enforcement_form(project, formdata=None),
         source_form=source_form or SourceForm(formdata=None),
         sources=sources,

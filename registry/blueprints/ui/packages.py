@@ -229,6 +229,7 @@ def _version_list(namespace: Project | Group, asked: Mapping[str, str]) -> str:
         found=found,
         creators=users.by_ids(package.creator_id for package in found.items),
         pipelines=lists.pipelines_of(found.items),
+        trusted_runs=lists.trusted_runs_of(found.items),
         protections=protections,
         yanks=lists.yanks(found.items),
         name_statuses=names.name_statuses(found.items),
@@ -293,6 +294,7 @@ def _versions(namespace: Project | Group, package: Package, published: list[Publ
         "ui/packages/versions.html",
         found=found,
         creators=users.by_ids(other.creator_id for other in found.items),
+        trusted_runs=lists.trusted_runs_of(found.items),
         **_header(namespace, package, published),
     )
 
@@ -345,6 +347,7 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
         file_downloads=downloads.of_files(files.items, today),
         publishers=users.by_ids(file.creator_id for file in files.items),
         pipeline=pipelines[-1] if pipelines else None,
+        trusted_run=lists.trusted_runs_of([package]).get(package.id),
         readme=_readme(digest),
         about=about,
         index_namespace=index_namespace,

@@ -38,6 +38,7 @@ from registry.domain.settings import (
     AnyKind,
     Creators,
     Days,
+    Issuers,
     Moment,
     OneUpstreamMode,
     OneVisibility,
@@ -125,7 +126,7 @@ def field_of(described: Setting) -> Field:
             message = _("Enter a number from %(least)s to %(most)s.", least=LOWEST_SCORE, most=HIGHEST_SCORE)
             validators = [Optional(), NumberRange(LOWEST_SCORE, HIGHEST_SCORE, message)]
             return FloatField(label, validators, description=hint, render_kw={"inputmode": "decimal"})
-        case Patterns():
+        case Patterns() | Issuers():
             attributes = {"rows": 4, "spellcheck": "false", "autocapitalize": "none"}
             return TextAreaField(label, description=hint, render_kw=attributes)
     assert_never(described.kind)
@@ -138,7 +139,7 @@ def shown_value(kind: AnyKind, value: Any) -> Any:
             return value or 0
         case Moment():
             return None if value is None else value.astimezone(UTC).replace(tzinfo=None, second=0, microsecond=0)
-        case Patterns():
+        case Patterns() | Issuers():
             return "\n".join(value or ())
     return value
 
@@ -156,7 +157,7 @@ def sent_value(kind: AnyKind, field: Any) -> Any:
             return UpstreamMode(field.data)
         case Moment():
             return field.data and field.data.replace(tzinfo=UTC)
-        case Patterns():
+        case Patterns() | Issuers():
             return [line.strip() for line in text(field).splitlines() if line.strip()]
     return field.data
 

@@ -102,6 +102,7 @@ class Rule:
     :ivar scopes: scopes of access tokens, of which a token must have one.
     :ivar deploy_scopes: the same for deploy tokens of the namespace or an ancestor.
     :ivar job: granted to a CI job token if the job's user has it.
+    :ivar trusted: granted to a publishing token in the projects that trust its publisher.
     :ivar uses_registry: denied, even to administrators, in a project with its package registry disabled.
     :ivar changes: denied, even to administrators, in an archived project.
     :ivar challenges: whether anonymous callers who can see the namespace get 401 instead of 403.
@@ -115,6 +116,7 @@ class Rule:
     scopes: tuple[Scope, ...] = (Scope.API,)
     deploy_scopes: tuple[DeployScope, ...] = ()
     job: bool = False
+    trusted: bool = False
     uses_registry: bool = False
     changes: bool = False
     challenges: Callable[[Namespace], bool] = lambda _namespace: True
@@ -183,7 +185,7 @@ _PULL = (DeployScope.READ_PACKAGE_REGISTRY, DeployScope.WRITE_PACKAGE_REGISTRY)
 _PUSH = (DeployScope.WRITE_PACKAGE_REGISTRY,)
 POLICY = {
     Permission.READ_NAMESPACE: Rule(
-        Role.GUEST, members_below=True, open=_is_visible, scopes=_READ, deploy_scopes=_PULL, job=True
+        Role.GUEST, members_below=True, open=_is_visible, scopes=_READ, deploy_scopes=_PULL, job=True, trusted=True
     ),
     Permission.READ_MEMBERS: Rule(Role.GUEST, open=_is_visible, scopes=_READ),
     Permission.READ_STATISTICS: Rule(Role.REPORTER, scopes=_READ),
@@ -197,7 +199,9 @@ POLICY = {
         uses_registry=True,
         challenges=_has_registry,
     ),
-    Permission.CREATE_PACKAGE: Rule(Role.DEVELOPER, deploy_scopes=_PUSH, job=True, uses_registry=True, changes=True),
+    Permission.CREATE_PACKAGE: Rule(
+        Role.DEVELOPER, deploy_scopes=_PUSH, job=True, trusted=True, uses_registry=True, changes=True
+    ),
     Permission.DESTROY_PACKAGE: Rule(
         Role.MAINTAINER, job=True, uses_registry=True, changes=True, challenges=lambda _namespace: False
     ),
@@ -294,6 +298,12 @@ def _forbidden(principal: Principal, rule: Rule, namespace: Namespace) -> Forbid
             f"This requires a deploy token of {place} or of a group above it, with the scope "
             f"{' or '.join(rule.deploy_scopes)}." if rule.deploy_scopes else "Deploy tokens cannot do this.",
         )  # fmt: skip
+    if principal.publishing_token is not None:
+        return Forbidden().explained(
+            "Publishing token not accepted",
+            f"A token of a trusted publisher can only publish, and only to projects that trust it; {place} "
+            f"{'does not.' if rule.trusted else 'does.'}",
+        )
     if principal.job is not None and not (rule.job and accepts_job(namespace, principal.job)):
         return Forbidden().explained(
             "Job token not accepted",
@@ -321,6 +331,8 @@ def _has_scope(principal: Principal, scopes: Iterable[Scope]) -> bool:
 
 def _allowed_in_instance(principal: Principal, rule: Rule) -> bool:
     """Return whether a permission without a namespace is granted; deploy tokens have none, and CI jobs few."""
+    if principal.publishing_token is not None:
+        return False
     if principal.deploy_token is not None or (principal.job is not None and not rule.job):
         return False
     if principal.is_anonymous:
@@ -336,6 +348,8 @@ def _decided_without_role(principal: Principal, rule: Rule, namespace: Namespace
         return True
     if principal.deploy_token is not None:
         return holds_scope(principal.deploy_token, rule) and _reaches(principal.deploy_token, namespace)
+    if principal.publishing_token is not None:
+        return rule.trusted and bool(principal.publishing_token.publishers_in(namespace.id))
     if principal.job is not None and not rule.job:
         return False
     return None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
-from registry.models import AccessToken, DeployToken, Job, Role, User, Visibility
+from registry.models import AccessToken, DeployToken, Job, PublishingToken, Role, User, Visibility
 
 
 class PrincipalKind(enum.StrEnum):
@@ -16,6 +16,7 @@ class PrincipalKind(enum.StrEnum):
     ACCESS_TOKEN = "access token"
     DEPLOY_TOKEN = "deploy token"
     JOB = "job"
+    TRUSTED_PUBLISHER = "trusted publisher"
     SHELL = "shell"
 
 
@@ -45,7 +46,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Principal:
-    """The caller of a request: a signed-in user, access token, deploy token, or CI job; the shell; or anonymous.
+    """The caller of a request: a user, access token, deploy token, CI job, or trusted publisher; the shell; anonymous.
 
     :ivar sudo_by: the administrator who acts as ``user`` by sudo.
     :ivar roles: by namespace ID, those that ``load_roles`` has loaded.
@@ -58,6 +59,7 @@ class Principal:
     access_token: AccessToken | None = None
     deploy_token: DeployToken | None = None
     job: Job | None = None
+    publishing_token: PublishingToken | None = None
     address: str = ""
     roles: Mapping[int, Role] = field(default_factory=dict, compare=False, repr=False)
     reader: Reader | None = field(default=None, compare=False, repr=False)
@@ -88,6 +90,8 @@ class Principal:
     def label(self) -> str:
         if self.deploy_token is not None:
             return f"deploy token {self.deploy_token.id}"
+        if self.publishing_token is not None:
+            return f"trusted publisher {self.publishing_token.subject}"
         if self.user is None:
             return self.kind.value
         return self.user.username if self.sudo_by is None else f"{self.user.username} (sudo by {self.sudo_by.username})"

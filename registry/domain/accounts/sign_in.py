@@ -9,7 +9,8 @@ attempts cannot exceed the limit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -27,6 +28,7 @@ from registry.models import SignInAddress, SignInFailures, User
 
 FREE_FAILURES_BY_LOGIN = 5
 FREE_FAILURES_BY_ADDRESS = 20  # many users can share an address
+FREE_FAILED_EXCHANGES_BY_ADDRESS = 100  # all CI jobs of a company can share an address
 FIRST_WAIT_SECONDS = 15
 LONGEST_WAIT_SECONDS = 600
 FORGOTTEN_AFTER = timedelta(hours=1)
@@ -83,6 +85,22 @@ def change_profile(user: User, changes: UserChanges, current: str, *, by: Princi
     if changes.email is not ... and changes.email.lower() != user.email_key:
         _require_password(user, current, by=by, now=now)
     users.change_user(user, changes, confirmed=by.is_admin, by=by)
+
+
+@contextmanager
+def counting_exchanges(address: str, now: datetime) -> Iterator[None]:
+    """Count the exchange of an identity token in the block as a failure of its address, unless the block succeeds.
+
+    Takes ``AdvisoryLock.SIGN_IN``, as an exchange is counted in advance, and taken back here. Its success resets the
+    failures, as those of a sign-in do.
+
+    :raises TooManyRequests: too many tokens from this address were refused; the wait grows with each.
+    """
+    counted = {_key(f"identity tokens from {_network(address)}"): FREE_FAILED_EXCHANGES_BY_ADDRESS}
+    _count_attempt(counted, now)
+    yield
+    with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
+        _take_back(counted)
 
 
 def _require_password(user: User, password: str, *, by: Principal, now: datetime) -> None:

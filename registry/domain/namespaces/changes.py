@@ -43,6 +43,12 @@ class ProjectSettings(Changes):
         ),
         rest_name="pypi_strict_uploads",
     )
+    only_trusted_publishers: bool | EllipsisType = setting(
+        Switch(),
+        _("Only trusted publishers can publish"),
+        Section.TRUSTED_PUBLISHING,
+        hint=_("Uploads with access tokens, deploy tokens, and job tokens are refused."),
+    )
     job_allowlist_enforced: bool | EllipsisType = ...
 
 

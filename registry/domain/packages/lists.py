@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from packaging.utils import canonicalize_name
 from sqlalchemy import ColumnElement, Select, exists, func, null, or_, select
@@ -35,8 +36,18 @@ from registry.models import (
     Pipeline,
     Project,
     StorageUsage,
+    TrustedRun,
     User,
 )
+
+
+class Published(Protocol):
+    """A version, as a record or as a row of a list."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def creator_id(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -232,13 +243,17 @@ def package_files(package: Package) -> Select[PackageFile]:
     return select(PackageFile).where(PackageFile.package_id == package.id, PackageFile.status == FileStatus.DEFAULT)
 
 
+# How a file was published.
+_PUBLISHED_WITH = (joinedload(PackageFile.job).joinedload(Job.user), undefer(PackageFile.trusted_run))
+
+
 def ordered_files(package: Package, order_by: str, *, descending: bool) -> Select[PackageFile]:
     """Select the files of a package with the jobs that published them, and order equals by id.
 
     :param order_by: ``id``, ``file_name``, or ``created_at``.
     """
     keys = (PackageFile.filename if order_by == "file_name" else getattr(PackageFile, order_by), PackageFile.id)
-    statement = package_files(package).options(joinedload(PackageFile.job).joinedload(Job.user))
+    statement = package_files(package).options(*_PUBLISHED_WITH)
     return statement.order_by(*(key.desc() for key in keys) if descending else keys)
 
 
@@ -252,7 +267,7 @@ def package_file(package: Package, file_id: int) -> PackageFile:
 
     :raises RecordNotFound: the package has no such file.
     """
-    statement = package_files(package).options(joinedload(PackageFile.job).joinedload(Job.user))
+    statement = package_files(package).options(*_PUBLISHED_WITH)
     found = db.session.scalar(statement.where(PackageFile.id == file_id))
     if found is None:
         raise RecordNotFound
@@ -361,6 +376,23 @@ def pipelines_of(packages: Iterable[Package]) -> dict[int, list[Pipeline]]:
         elsewhere = map(ImportedPipeline.from_json, imported or ())
         found.setdefault(package_id, set()).update(elsewhere, [] if job is None else [job])
     return {package_id: sorted(listed, key=_newest_first) for package_id, listed in found.items()}
+
+
+def trusted_runs_of(packages: Iterable[Published]) -> dict[int, TrustedRun]:
+    """Return the run of a trusted publisher that published the first such file of each package, by package id.
+
+    Packages without such files are left out. One statement for those without a creator.
+    """
+    ids = [package.id for package in packages if package.creator_id is None]
+    if not ids:
+        return {}
+    rows = db.session.execute(
+        select(PackageFile.package_id, PackageFile.trusted_run)
+        .where(PackageFile.package_id.in_(ids), PackageFile.status == FileStatus.DEFAULT)
+        .where(PackageFile.trusted_run.is_not(null()))
+        .order_by(PackageFile.id.desc())
+    )
+    return {package_id: TrustedRun.from_json(run) for package_id, run in rows}
 
 
 def _newest_first(pipeline: Pipeline) -> tuple[bool, float, int]:

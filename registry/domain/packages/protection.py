@@ -45,8 +45,13 @@ def refuse_protected(rules: Iterable[PushRule], name: str, project: Project, pri
             continue
         if principal.deploy_token is not None:
             raise ProtectedPackage
-        if rule.minimum_push_role is not None and access.role_in(principal, project) < rule.minimum_push_role:
+        if rule.minimum_push_role is not None and _push_role(principal, project) < rule.minimum_push_role:
             raise ProtectedPackage
+
+
+def _push_role(principal: Principal, project: Project) -> Role:
+    """Return the role with which a principal publishes; a trusted publisher has that of those who can add one."""
+    return Role.MAINTAINER if principal.publishing_token is not None else access.role_in(principal, project)
 
 
 def refuse_delete_protected(project: Project, name: str, principal: Principal) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.orm.exc import ObjectDeletedError
 
 from registry.database import AdvisoryLock, constant, db, execute, hold, objects_removable, transaction
 from registry.domain import audit, namespaces
-from registry.domain.access import Principal
+from registry.domain.access import Principal, PrincipalKind
 from registry.domain.advisories import marks
 from registry.domain.distributions import core_metadata, inspection
 from registry.domain.distributions.core_metadata import Description
@@ -34,6 +34,7 @@ from registry.errors import (
     ClosedPackageName,
     Code,
     DuplicateFile,
+    Forbidden,
     InvalidDistribution,
     InvalidParameter,
     Problem,
@@ -305,6 +306,7 @@ def publish(
     :param max_size_bytes: maximum file size; 0 is unlimited.
     :param limits: the storage limits of the project, if they were read already.
     :raises TooLarge: the file exceeds the maximum size.
+    :raises Forbidden: only trusted publishers can publish here, or this one cannot publish the name.
     :raises ProtectedPackage: a protection rule requires a higher role.
     :raises ClosedPackageName: the package name is archived or quarantined.
     :raises ReservedPackageName: the instance has reserved the name for other groups.
@@ -393,18 +395,43 @@ def refuse_unwanted(
     """Refuse an upload for reasons that apply to any file, before the file is inspected.
 
     :raises TooLarge: the file exceeds the maximum size.
+    :raises Forbidden: only trusted publishers can publish here, or this one cannot publish the name.
     :raises ProtectedPackage: a protection rule requires a higher role.
     :raises ClosedPackageName: the package name is archived or quarantined, whatever its spelling.
     :raises ReservedPackageName: the instance has reserved the name for other groups.
     :raises BadRequest: a digest does not match the received content, so inspecting it would not help.
     """
     refuse_too_large(upload, max_size_bytes)
+    refuse_untrusted(project, principal)
+    refuse_name_not_trusted(upload.name, project, principal)
     refuse_protected(standing.rules, upload.name, project, principal)
     if standing.name_status in CLOSED:
         raise ClosedPackageName(upload.name, standing.name_status, standing.status_reason)
     if standing.reserved_by_instance and not (standing.is_reserved or principal.is_admin):
         reserved.refuse_reserved_elsewhere(project, upload.name, standing.reserved_by_instance)
     refuse_wrong_digests(upload)
+
+
+def refuse_untrusted(project: Project, principal: Principal) -> None:
+    """Refuse other credentials than those of trusted publishers, if the project wants no others.
+
+    :raises Forbidden: it wants none. The shell, which imports files, can publish in any case.
+    """
+    if project.only_trusted_publishers and principal.kind not in (PrincipalKind.TRUSTED_PUBLISHER, PrincipalKind.SHELL):
+        raise Forbidden(Code.ONLY_TRUSTED_PUBLISHERS)
+
+
+def refuse_name_not_trusted(name: str, project: Project, principal: Principal) -> None:
+    """Refuse a package name that a trusted publisher cannot publish.
+
+    :raises Forbidden: its publishers in the project name others.
+    """
+    if principal.publishing_token is None:
+        return
+    allowed = [publisher.package_names for publisher in principal.publishing_token.publishers_in(project.id)]
+    if all(names and canonicalize_name(name) not in names for names in allowed):
+        names = sorted({name for names in allowed for name in names})
+        raise Forbidden(Code.NAME_NOT_TRUSTED, names=", ".join(names))
 
 
 def refuse_too_large(upload: Upload, max_size_bytes: int) -> None:
@@ -672,6 +699,8 @@ def _add_file(publication: _Accepted, package: _PublishedPackage) -> int:
         "job_id": None if principal.job is None else principal.job.id,
         "created_at": publication.published_at,
     }
+    if principal.publishing_token is not None:
+        row["trusted_run"] = principal.publishing_token.run.as_json()
     if upload.origin is not None:
         pipelines = [pipeline.as_json() for pipeline in upload.origin.pipelines]
         kept = {"yanked_reason": upload.origin.yanked_reason, "imported_pipelines": pipelines or None}

@@ -7,7 +7,6 @@ and to the hosts of its files, never to another address in the network of the re
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 from collections.abc import Collection, Iterator
@@ -21,7 +20,7 @@ from requests.auth import HTTPBasicAuth
 
 from registry.domain import listings
 from registry.domain.distributions.filenames import version
-from registry.domain.http import Client, Page, Patience, ResponseError, Unanswered, blocks, origin
+from registry.domain.http import Client, Page, Patience, ResponseError, Unanswered, blocks, is_public, origin
 from registry.domain.listings import ListedFile, ListedPage
 from registry.domain.packages import simple
 from registry.domain.packages.names import sorted_versions
@@ -43,7 +42,6 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 _URL = re.compile(r"[!-~]{1,4000}")
 _ETAG = re.compile(r'(?:W/)?"[!#-~]{0,200}"')
 _PORTS = {"http": 80, "https": 443}
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class PublicIndex:
@@ -183,18 +181,6 @@ class _Gate:
                     raise SourceError("the address of the upstream index is not known") from error
                 self._is_private = not all(is_public(str(place[4][0])) for place in found)
             return self._is_private
-
-
-def is_public(address: str) -> bool:
-    """Return whether an IP address is one of the public internet."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        embedded = ip.ipv4_mapped or ip.sixtofour
-        if ip in _NAT64:
-            embedded = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if embedded is not None:
-            return embedded.is_global
-    return ip.is_global and not ip.is_multicast
 
 
 def simple_page(name: NormalizedName, listed: ListedPage, gate: _Gate) -> SimplePage:

@@ -27,11 +27,11 @@ from tests.tables import each
 
 PACKAGE = {
     "id", "name", "version", "package_type", "status", "_links", "created_at", "last_downloaded_at", "tags",
-    "pipelines",
+    "pipelines", "trusted_publisher",
 }  # fmt: skip
 FILE = {
     "id", "package_id", "created_at", "file_name", "size", "file_md5", "file_sha1", "file_sha256", "pipelines",
-    "yanked", "yanked_reason", "downloads",
+    "yanked", "yanked_reason", "downloads", "trusted_publisher",
 }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ SIMPLE = {
 }  # fmt: skip
 FULL = SIMPLE | {
     "_links", "packages_enabled", "package_registry_access_level", "pypi_identical_upload_accepted",
-    "pypi_strict_uploads", "empty_repo",
+    "pypi_strict_uploads", "only_trusted_publishers", "empty_repo",
     "storage_size_limit",
     "archived", "creator_id",
     "container_registry_enabled", "issues_enabled", "merge_requests_enabled", "wiki_enabled", "jobs_enabled",

@@ -55,6 +55,7 @@ class TestSettings:
             "can_create_group": True,
             "project_storage_size_limit": None,
             "group_storage_size_limit": None,
+            "oidc_trusted_issuers": [],
             "signup_enabled": False,
             "password_authentication_enabled_for_web": True,
             "home_page_url": None,

@@ -33,6 +33,9 @@ PLACES = {
     Section.ACCOUNTS: ("/admin/application_settings/general", None),
     Section.PACKAGE_REGISTRY: ("/admin/application_settings/ci_cd", None),
     Section.PUBLIC_INDEX: ("/admin/application_settings/ci_cd", "/admin/application_settings/public_index"),
+    Section.TRUSTED_PUBLISHING: (
+        "/admin/application_settings/ci_cd", "/admin/application_settings/trusted_publishing",
+    ),
     Section.SIZE_LIMITS: ("/admin/application_settings/ci_cd", "/admin/plan_limits"),
 }  # fmt: skip
 NEW_USER = {"name": "Nina", "username": "nina", "email": "nina@example.com"}

@@ -11,6 +11,7 @@ from registry.domain import cascade, forwarding, instance, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import jobs
 from registry.domain.packages import protection
+from registry.domain.settings import Section
 from registry.domain.upstream import exceptions
 from registry.models import Group, JobStatus, Project, RegistryAccess, Role, Visibility
 from tests import factories
@@ -310,7 +311,8 @@ def test_anyone_may_pull_is_offered_only_where_the_instance_offers_it(browser_of
 
 @pytest.mark.parametrize("described", namespaces.PROJECT_SETTINGS, ids=lambda one: one.name)
 def test_each_setting_of_a_project_is_on_its_page(browser_of, maintainer, project, described):
-    page = browser_of(maintainer).get(PROJECT)
+    is_about_ci = described.section is Section.TRUSTED_PUBLISHING
+    page = browser_of(maintainer).get(f"/{project.full_path}/-/settings/ci_cd" if is_about_ci else PROJECT)
 
     assert described.name in boxes(page)
     assert described.label in page.text

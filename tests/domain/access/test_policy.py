@@ -112,6 +112,8 @@ def askers(tree: Project) -> dict[str, Principal]:
             "deploy write of top group": factories.by_deploy_token(top, *WRITE),
             "deploy of foreign project": factories.by_deploy_token(foreign),
             "deploy of foreign group": factories.by_deploy_token(foreign_group),
+            "trusted publisher": factories.by_trusted_publisher(tree),
+            "foreign trusted publisher": factories.by_trusted_publisher(foreign),
             "job of developer": factories.by_job(tree, developer),
             "job of owner": factories.by_job(tree, owner),
             "job of reporter": factories.by_job(tree, users[Role.REPORTER]),
@@ -131,7 +133,9 @@ MEMBERS = "guest, planner, reporter, developer, maintainer, owner"
 TOKENS = "guest's token, planner's token, reporter's token, developer's token, maintainer's token, owner's token"
 ADMINS = "admin, admin's token, shell"
 OWN_DEPLOYS = "deploy read, deploy write, deploy read of group, deploy write of group, deploy write of top group"
-FOREIGN_DEPLOYS = "deploy without package scope, deploy of foreign project, deploy of foreign group"
+FOREIGN_DEPLOYS = (
+    "deploy without package scope, deploy of foreign project, deploy of foreign group, foreign trusted publisher"
+)
 OWN_JOBS = "job of developer, job of owner, job of reporter, job of admin, listed job of developer, listed job of owner"
 SEE = table(f"""
     anonymous                                           | 200 401 401
@@ -147,6 +151,7 @@ SEE = table(f"""
     job of stranger, listed job of stranger             | 200 200 404
     unlisted job of owner, unlisted job of admin        | 200 200 404
     unlisted job of external owner                      | 200 404 404
+    trusted publisher                                   | 200 200 200
 """)
 READ_PACKAGES = table(f"""
     anonymous                                           | 200 401 401
@@ -166,6 +171,7 @@ READ_PACKAGES = table(f"""
     job of stranger, listed job of stranger             | 200 200 404
     unlisted job of owner, unlisted job of admin        | 200 200 404
     unlisted job of external owner                      | 200 404 404
+    trusted publisher                                   | 200 403 403
 """)
 # "Package registry: only project members" beside a project that others can see.
 READ_PACKAGES_OF_MEMBERS = table(f"""
@@ -186,6 +192,7 @@ READ_PACKAGES_OF_MEMBERS = table(f"""
     job of stranger, listed job of stranger             | 403 403 404
     unlisted job of owner, unlisted job of admin        | 403 403 404
     unlisted job of external owner                      | 403 404 404
+    trusted publisher                                   | 403 403 403
 """)
 PUBLISH = table(f"""
     anonymous                                           | 401 401 401
@@ -206,6 +213,7 @@ PUBLISH = table(f"""
     job of stranger, listed job of stranger             | 403 403 404
     unlisted job of owner, unlisted job of admin        | 403 403 404
     unlisted job of external owner                      | 403 404 404
+    trusted publisher                                   | 200 200 200
 """)
 DELETE = table(f"""
     anonymous                                           | 403 401 401
@@ -224,6 +232,7 @@ DELETE = table(f"""
     job of stranger, listed job of stranger             | 403 403 404
     unlisted job of owner, unlisted job of admin        | 403 403 404
     unlisted job of external owner                      | 403 404 404
+    trusted publisher                                   | 403 403 403
 """)
 # As to delete, except that anonymous callers are asked to sign in.
 YANK = DELETE | table("anonymous | 401 401 401")
@@ -470,7 +479,7 @@ def test_members_are_listed_to_users_who_see_the_project_but_not_to_machines(
 
     found = outcomes(askers, Permission.READ_MEMBERS, tree)
 
-    machines = {name for name, principal in askers.items() if principal.deploy_token or principal.job}
+    machines = {name for name, principal in askers.items() if principal.user is None or principal.job}
     expected = column(SEE, Visibility.INTERNAL)
     assert {name: found[name] for name in found if name not in machines} == {
         name: told for name, told in expected.items() if name not in machines

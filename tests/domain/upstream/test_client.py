@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 import pytest
 from packaging.utils import NormalizedName
 
+from registry.domain.http import is_public
 from registry.domain.packages.simple import SimpleFile, SimplePage
 from registry.domain.upstream import client
-from registry.domain.upstream.client import IndexFailed, PublicIndex, is_public
+from registry.domain.upstream.client import IndexFailed, PublicIndex
 from registry.errors import UpstreamFailed
 from tests.builders import build_sdist, build_wheel
 from tests.fakes.index import JSON, Fault, StaticIndex

@@ -1,0 +1,79 @@
+"""The keys that an issuer publishes (OpenID Connect Discovery).
+
+Users name issuers, so their servers are not trusted: nothing is requested from private addresses unless administrators
+have listed the issuer, and responses are bounded in time and size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from registry.domain.http import Client, Patience, is_public
+from registry.domain.issuers import is_loopback
+from registry.domain.oidc.claims import read_object
+from registry.errors import SourceError
+
+CONFIGURATION = "/.well-known/openid-configuration"
+MAX_CONFIGURATION_BYTES = 64 << 10
+MAX_KEYS_BYTES = 256 << 10
+MAX_KEYS = 100
+FIRST_BYTE_SECONDS, PAGE_SECONDS = 5, 8  # of each of the two documents; clients wait for 30 seconds
+
+
+def published_keys(issuer: str, *, is_listed: bool) -> dict[str, dict[str, Any]]:
+    """Return the keys that an issuer publishes, by ID (OpenID Connect Discovery, sections 3 and 4).
+
+    :raises SourceError: it does not deliver its configuration or keys, or they are malformed.
+    """
+    patience = Patience(FIRST_BYTE_SECONDS, PAGE_SECONDS, attempts=1, rate_limited_attempts=1)
+    client = Client(issuer, patience=patience, gatekeeper=_Gate(is_listed=is_listed), redirects=0)
+    try:
+        document = _read(client, issuer.rstrip("/") + CONFIGURATION, MAX_CONFIGURATION_BYTES)
+        if document.get("issuer") != issuer:
+            raise SourceError("its configuration names another issuer")
+        address = document.get("jwks_uri")
+        if not isinstance(address, str):
+            raise SourceError("its configuration has no jwks_uri")
+        return _keys(_read(client, address, MAX_KEYS_BYTES).get("keys"))
+    finally:
+        client.close()
+
+
+def _read(client: Client, url: str, max_bytes: int) -> dict[str, Any]:
+    page = client.read(url, accept="application/json", max_bytes=max_bytes, elsewhere=False)
+    try:
+        return read_object(page.body)
+    except ValueError as error:
+        raise SourceError("the response is not a JSON object") from error
+
+
+def _keys(listed: object) -> dict[str, dict[str, Any]]:
+    """Return the keys for signatures in a JSON Web Key Set (RFC 7517, section 5)."""
+    if not isinstance(listed, list):
+        raise SourceError("the key set has no list of keys")
+    if len(listed) > MAX_KEYS:
+        raise SourceError(f"the key set has more than {MAX_KEYS} keys")
+    return {
+        key["kid"]: key
+        for key in listed
+        if isinstance(key, dict) and isinstance(key.get("kid"), str) and key.get("use", "sig") == "sig"
+    }
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """Admits public servers with HTTPS, and for a listed issuer any address (``http.Gatekeeper``)."""
+
+    is_listed: bool
+
+    def refuse_url(self, url: str) -> None:
+        parts = urlsplit(url)
+        is_local = self.is_listed and parts.scheme == "http" and is_loopback(parts.hostname or "")
+        if (parts.scheme != "https" and not is_local) or "@" in parts.netloc:
+            raise SourceError("its configuration or keys have an address without HTTPS")
+
+    def refuse_address(self, host: str, address: str) -> None:
+        if not self.is_listed and not is_public(address):
+            raise SourceError(f"{host} has an address that is not public")

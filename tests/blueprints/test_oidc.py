@@ -1,0 +1,297 @@
+"""Trusted publishing over HTTP: the exchange, uploads with its tokens, the REST API, the pages, and the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from registry.database import db, utcnow
+from registry.domain import instance
+from registry.domain.access import SHELL
+from registry.domain.instance import InstanceChanges
+from registry.domain.oidc import publishing_tokens
+from registry.domain.packages import protection
+from registry.models import Project, PublishingToken, Role, User
+from tests import factories
+from tests.builders import build_wheel
+from tests.clients import Browser, Client, Rest, Twine
+from tests.fakes.issuer import Issuer, issuer_running
+
+CLAIMS = {"project": "acme/app", "ref": "main"}
+MINT, BURN = "/_/oidc/mint-token", "/_/oidc/burn-token"
+
+
+@pytest.fixture(scope="module")
+def _issuer() -> Iterator[Issuer]:
+    with issuer_running() as issuer:
+        yield issuer
+
+
+@pytest.fixture
+def issuer(_issuer: Issuer, app: Flask, monkeypatch: pytest.MonkeyPatch) -> Issuer:
+    _issuer.clear()
+    monkeypatch.setenv("NO_PROXY", "*")
+    instance.change_instance(InstanceChanges(oidc_trusted_issuers=[_issuer.url]), by=SHELL)
+    return _issuer
+
+
+@pytest.fixture
+def maintainer_token(maintainer: User) -> str:
+    return factories.access_token(maintainer, "api")
+
+
+@pytest.fixture
+def developer_token(developer: User) -> str:
+    return factories.access_token(developer, "api")
+
+
+@pytest.fixture
+def address(project: Project) -> str:
+    return f"/projects/{project.id}/trusted_publishers"
+
+
+@pytest.fixture
+def publisher(rest: Rest, address: str, issuer: Issuer, maintainer_token: str) -> dict[str, Any]:
+    response = rest.post(address, maintainer_token, {"issuer": issuer.url, "claims": CLAIMS})
+    assert response.status_code == 201
+    found: dict[str, Any] = response.json
+    return found
+
+
+@pytest.fixture
+def mint(app: Flask, issuer: Issuer) -> Callable[..., TestResponse]:
+    """Exchanges an identity token for the audience of the registry, with these claims."""
+    client = Client(app)
+    audience = client.get("/_/oidc/audience").json["audience"]
+    return lambda **claims: client.post(MINT, json={"token": issuer.token(**{"aud": audience, **claims})})
+
+
+@pytest.fixture
+def secret(publisher: dict[str, Any], mint: Callable[..., TestResponse]) -> str:
+    """The token of a job that the project trusts."""
+    found: str = mint().json["token"]
+    return found
+
+
+def test_a_job_publishes_with_the_token_that_it_got_and_then_burns_it(
+    app: Flask, publisher: dict[str, Any], mint: Callable[..., TestResponse], twine: Twine, rest: Rest,
+    project: Project, address: str, maintainer_token: str,
+) -> None:  # fmt: skip
+    minted = mint()
+
+    assert minted.status_code == 200
+    assert minted.headers["Cache-Control"] == "no-store"
+    assert minted.json.keys() == {"success", "token", "expires"}
+    secret = minted.json["token"]
+    assert twine.upload(project, build_wheel("demo"), ("__token__", secret)).status_code == 201
+    [token] = rest.get(f"{address}/tokens", maintainer_token).json
+    assert token["claims"] == CLAIMS
+    for body in ({"token": secret}, {"token": secret}, {"token": "unknown"}, {}, []):
+        assert Client(app).post(BURN, json=body).status_code == 202
+    assert twine.upload(project, build_wheel("demo", "2.0"), ("__token__", secret)).status_code == 401
+    assert rest.get(f"{address}/tokens", maintainer_token).json == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"token": 1}', b'{"token": "a", "token": "b"}', b"[" * 60_000])
+def test_a_body_without_a_token_is_refused(app: Flask, body: bytes) -> None:
+    response = Client(app).post(MINT, data=body)
+
+    assert response.status_code == 422
+    assert [error["code"] for error in response.json["errors"]] == ["invalid-payload"]
+    assert response.json["message"] == response.json["errors"][0]["description"]
+
+
+def test_a_body_of_1_mb_is_refused_without_being_read(app: Flask) -> None:
+    response = Client(app).post(MINT, json={"token": "a" * (1 << 20)})
+
+    assert response.status_code == 413
+    assert response.is_json
+
+
+def test_a_token_publishes_and_does_nothing_else(
+    twine: Twine, rest: Rest, app: Flask, project: Project, secret: str
+) -> None:
+    other = factories.project()
+    credentials = ("__token__", secret)
+
+    assert twine.upload(other, build_wheel("demo"), credentials).status_code == 404
+    read = Client(app).get(
+        f"/api/v4/projects/{project.id}/packages/pypi/simple/", auth=credentials, headers={"Accept": "text/html"}
+    )
+    assert read.status_code == 403
+    assert rest.get(f"/projects/{project.id}", secret).status_code == 401
+
+
+def test_a_publisher_of_some_names_publishes_no_others(
+    rest: Rest, twine: Twine, project: Project, address: str, issuer: Issuer, maintainer_token: str,
+    mint: Callable[..., TestResponse],
+) -> None:  # fmt: skip
+    new = {"issuer": issuer.url, "claims": CLAIMS, "package_names": ["Demo_Tools"]}
+    assert rest.post(address, maintainer_token, new).json["package_names"] == ["demo-tools"]
+    credentials = ("__token__", mint().json["token"])
+
+    refused = twine.upload(project, build_wheel("other"), credentials)
+    accepted = twine.upload(project, build_wheel("demo.tools"), credentials)
+
+    assert refused.status_code == 403
+    assert "can publish only demo-tools" in refused.json["message"]
+    assert accepted.status_code == 201
+
+
+def test_only_trusted_publishers_publish_if_the_project_wants_no_others(
+    rest: Rest, twine: Twine, project: Project, secret: str, maintainer_token: str
+) -> None:
+    rest.put(f"/projects/{project.id}", maintainer_token, {"only_trusted_publishers": True})
+
+    refused = twine.upload(project, build_wheel("demo"), maintainer_token)
+
+    assert refused.status_code == 403
+    assert refused.json["message"] == "403 Forbidden - Only trusted publishers can publish to this project."
+    assert twine.upload(project, build_wheel("demo"), ("__token__", secret)).status_code == 201
+
+
+@pytest.mark.parametrize(("role", "status"), [(Role.MAINTAINER, 201), (Role.OWNER, 403)])
+def test_a_trusted_publisher_counts_as_a_maintainer_for_protection_rules(
+    twine: Twine, project: Project, secret: str, role: Role, status: int
+) -> None:
+    protection.add_protection_rule(project, pattern="demo", package_type="pypi", push=role, delete=None, by=SHELL)
+
+    assert twine.upload(project, build_wheel("demo"), ("__token__", secret)).status_code == status
+
+
+def test_a_token_is_of_no_use_without_its_publisher_after_its_revocation_or_after_15_minutes(
+    rest: Rest, twine: Twine, project: Project, address: str, publisher: dict[str, Any], maintainer_token: str,
+    mint: Callable[..., TestResponse],
+) -> None:  # fmt: skip
+    revoked, expired, orphaned = (mint().json["token"] for _ in range(3))
+    newest = rest.get(f"{address}/tokens", maintainer_token).json
+
+    assert rest.delete(f"{address}/tokens/{newest[2]['id']}", maintainer_token).status_code == 204
+    db.session.get_one(PublishingToken, newest[1]["id"]).expires_at = utcnow() - timedelta(seconds=1)
+    factories.commit()
+    for secret in (revoked, expired):
+        assert twine.upload(project, build_wheel("demo"), ("__token__", secret)).status_code == 401
+    assert rest.delete(f"{address}/{publisher['id']}", maintainer_token).status_code == 204
+    assert twine.upload(project, build_wheel("demo"), ("__token__", orphaned)).status_code == 404
+    assert rest.get(address, maintainer_token).json == []
+
+
+def test_packages_name_the_run_that_published_them(
+    rest: Rest, twine: Twine, address: str, project: Project, issuer: Issuer, maintainer_token: str, maintainer: User,
+    mint: Callable[..., TestResponse], browser_of: Callable[[User], Browser],
+) -> None:  # fmt: skip
+    rest.post(address, maintainer_token, {"issuer": issuer.url, "claims": {"project_path": "acme/*"}})
+    secret = mint(project_path="acme/app", job_id="7", user_email="no@example.com").json["token"]
+    twine.upload(project, build_wheel("demo"), ("__token__", secret))
+    run = {
+        "issuer": issuer.url, "subject": "project:acme/app",
+        "claims": {"project_path": "acme/app", "ref": "main", "job_id": "7"},
+        "run_url": f"{issuer.url}/acme/app/-/jobs/7",
+    }  # fmt: skip
+
+    [package] = rest.get(f"/projects/{project.id}/packages", maintainer_token).json
+    [file] = rest.get(f"/projects/{project.id}/packages/{package['id']}/package_files", maintainer_token).json
+
+    assert package["trusted_publisher"] == file["trusted_publisher"] == run
+    browser = browser_of(maintainer)
+    page = browser.get(f"/{project.full_path}/-/packages/{package['id']}")
+    assert run["run_url"] in page.links
+    assert "ref: main" in page.text
+    for path in ("packages?tab=versions", f"packages/{package['id']}?tab=versions", "settings/ci_cd"):
+        assert run["run_url"] in browser.get(f"/{project.full_path}/-/{path}").links, path
+
+
+BAD_PUBLISHERS: dict[str, tuple[dict[str, Any], str]] = {
+    "another issuer": ({"issuer": "https://other.test"}, "issuer is not one of the issuers"),
+    "no claims": ({"claims": {}}, "claims can't be blank"),
+    "any claims": ({"claims": {"ref": "**"}}, "claims can't be blank, or match any token"),
+    "a claim about the token": ({"claims": {"aud": "x"}}, "which is not the name of a claim"),
+    "an empty claim": ({"claims": {"ref": ""}}, "no value of 1 to 255"),
+    "a nested claim": ({"claims": {"ref": {"name": "x"}}}, "claims is"),
+    "no package name": ({"package_names": ["-"]}, "package_names is invalid"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_PUBLISHERS)
+def test_a_publisher_that_could_not_work_is_refused(
+    rest: Rest, address: str, issuer: Issuer, maintainer_token: str, kind: str
+) -> None:
+    changes, expected = BAD_PUBLISHERS[kind]
+
+    response = rest.post(address, maintainer_token, {"issuer": issuer.url, "claims": CLAIMS, **changes})
+
+    assert response.status_code == 400
+    assert (
+        expected in " ".join(f"{k} {' '.join(v)}" for k, v in response.json["message"].items())
+        if ("message" in response.json)
+        else expected in response.json["error"]
+    )
+    assert rest.get(address, maintainer_token).json == []
+
+
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [({"repository": "acme/*"}, 201), ({"repository": "*/app"}, 400), ({"ref": "refs/heads/main"}, 400)],
+    ids=["of an owner", "of any owner", "of any repository"],
+)
+@pytest.mark.usefixtures("app")
+def test_a_publisher_on_github_has_to_name_an_owner(
+    rest: Rest, address: str, maintainer_token: str, claims: dict[str, str], status: int
+) -> None:
+    new = {"issuer": "https://token.actions.githubusercontent.com", "claims": claims}
+
+    assert rest.post(address, maintainer_token, new).status_code == status
+
+
+def test_developers_see_and_add_no_publishers(rest: Rest, address: str, developer_token: str) -> None:
+    new = {"issuer": "https://gitlab.com", "claims": {"project_path": "acme/app"}}
+
+    assert rest.get(address, developer_token).status_code == 403
+    assert rest.post(address, developer_token, new).status_code == 403
+
+
+def test_maintainers_add_and_delete_publishers_with_the_form_of_their_ci_system(
+    browser_of: Callable[[User], Browser], project: Project, maintainer: User, rest: Rest, address: str,
+    maintainer_token: str,
+) -> None:  # fmt: skip
+    browser, settings = browser_of(maintainer), f"/{project.full_path}/-/settings/ci_cd"
+    new = f"{settings}/trusted_publishers/new"
+
+    refused = browser.submit(f"{new}/github", {"repository": "*/demo"}, action=f"{new}/github")
+    browser.submit(f"{new}/github", {"repository": "acme/demo", "workflow": "release.yml"}, action=f"{new}/github")
+    browser.submit(f"{new}/gitlab", {"project_path": "acme/demo", "package_names": "demo"}, action=f"{new}/gitlab")
+    fields = {"issuer": "https://ci.example.com", "claims": "sub = build\nref=main"}
+    browser.submit(f"{new}/other", fields, action=f"{new}/other")
+
+    assert refused.status_code == 422
+    added = rest.get(address, maintainer_token).json
+    assert [(each["issuer"], each["claims"], each["package_names"]) for each in added] == [
+        (
+            "https://token.actions.githubusercontent.com",
+            {"repository": "acme/demo", "workflow_ref": "acme/demo/.github/workflows/release.yml@*"}, [],
+        ),
+        ("https://gitlab.com", {"project_path": "acme/demo", "ref_protected": "true"}, ["demo"]),
+        ("https://ci.example.com", {"sub": "build", "ref": "main"}, []),
+    ]  # fmt: skip
+    assert "ref_protected=true" in browser.get(settings).text
+    for each in added:
+        browser.post(f"{settings}/trusted_publishers/{each['id']}/delete")
+    browser.submit(settings, {"only_trusted_publishers": "y"}, action=f"{settings}/only_trusted_publishers")
+    assert rest.get(address, maintainer_token).json == []
+    factories.reload(project)
+    assert project.only_trusted_publishers
+
+
+def test_the_audience_is_that_of_the_installation_and_never_of_the_request(app: Flask) -> None:
+    client = Client(app)
+
+    first, second = (client.get("/_/oidc/audience", headers={"Host": host}).json for host in ("a.example", "b.example"))
+
+    assert first == second
+    assert publishing_tokens.audience("https://Packages.example.com:8443/pypi", b"") == "packages.example.com:8443"
+    assert publishing_tokens.audience(None, b"1") != publishing_tokens.audience(None, b"2")

@@ -1,0 +1,324 @@
+"""Identity tokens that are exchanged, and the long list of those that are not."""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from joserfc.jwk import OctKey, RSAKey
+from sqlalchemy import func, select
+
+from registry.database import db, utcnow
+from registry.domain import instance
+from registry.domain.access import SHELL
+from registry.domain.instance import InstanceChanges
+from registry.domain.oidc import discovery, publishers, publishing_tokens
+from registry.domain.oidc.keys import PAUSE_SECONDS, Issuers
+from registry.errors import IdentityTokenRefused, TooManyRequests
+from registry.models import AuditEvent, Project, PublishingToken, TrustedPublisher, UsedIdentityToken
+from tests import factories
+from tests.fakes.issuer import AUDIENCE, CONFIGURATION, KEY, KEYS, OTHER_KEYS, Issuer, issuer_running, public, signed
+
+FOREIGN = RSAKey.generate_key(2048, {"kid": "first"})
+PUBLISHED_SECRET = OctKey.import_key(json.dumps(public(KEY)), {"kid": "first"})
+Exchange = Callable[..., tuple[PublishingToken, str]]
+
+
+@pytest.fixture(scope="module")
+def _issuer() -> Iterator[Issuer]:
+    with issuer_running() as issuer:
+        yield issuer
+
+
+@pytest.fixture
+def issuer(_issuer: Issuer, app: Flask, monkeypatch: pytest.MonkeyPatch) -> Issuer:
+    """An issuer that the instance lists, as its address is not public."""
+    _issuer.clear()
+    monkeypatch.setenv("NO_PROXY", "*")
+    instance.change_instance(InstanceChanges(oidc_trusted_issuers=[_issuer.url]), by=SHELL)
+    return _issuer
+
+
+class Clock:
+    """Seconds that a test moves on."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def exchange(clock: Clock) -> Exchange:
+    issuers = Issuers(clock)
+
+    def exchange(sent: str, address: str = "192.0.2.7", now: datetime | None = None) -> tuple[PublishingToken, str]:
+        return publishing_tokens.exchange(
+            sent, audience=AUDIENCE, issuers=issuers, key=factories.token_key(), address=address, now=now or utcnow()
+        )
+
+    return exchange
+
+
+@pytest.fixture
+def publisher(project: Project, issuer: Issuer) -> TrustedPublisher:
+    claims = {"project": "acme/*", "ref": "main", "protected": "true"}
+    return publishers.add_publisher(project, issuer=issuer.url, claims=claims, by=SHELL)
+
+
+def refusal(exchange: Exchange, sent: str) -> str:
+    """The sentence with which a token is refused, after which nothing has been made."""
+    with pytest.raises(IdentityTokenRefused) as refused:
+        exchange(sent)
+    for model in (PublishingToken, UsedIdentityToken):
+        assert db.session.scalar(select(func.count()).select_from(model)) == 0
+    return refused.value.reason
+
+
+def test_a_job_that_a_project_trusts_gets_a_token_for_15_minutes(
+    issuer: Issuer, publisher: TrustedPublisher, exchange: Exchange
+) -> None:
+    now = utcnow()
+
+    token, secret = exchange(issuer.token(), now=now)
+
+    assert secret.startswith("glcbt-")
+    assert token.expires_at == now + timedelta(minutes=15)
+    found = publishing_tokens.find(secret, factories.token_key())
+    assert found is not None
+    assert found.publishers == [publisher]
+    assert token.claims == {"project": "acme/app", "ref": "main", "protected": "true"}
+    event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "publishing_token_created")).one()
+    assert (event.author, event.namespace_id) == ("trusted publisher project:acme/app", publisher.project_id)
+    assert secret not in json.dumps(event.details)
+
+
+@pytest.mark.parametrize("algorithm", OTHER_KEYS)
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # when the test signs
+@pytest.mark.usefixtures("publisher")
+def test_other_signatures_with_public_keys_are_accepted(issuer: Issuer, exchange: Exchange, algorithm: str) -> None:
+    token = signed(issuer.claims(), OTHER_KEYS[algorithm], alg=algorithm)
+
+    assert exchange(token)[0].subject == "project:acme/app"
+
+
+@pytest.mark.usefixtures("publisher")
+def test_a_token_is_exchanged_once(issuer: Issuer, exchange: Exchange) -> None:
+    token = issuer.token()
+    exchange(token)
+
+    with pytest.raises(IdentityTokenRefused, match="exchanged before"):
+        exchange(token)
+
+    assert db.session.scalar(select(func.count()).select_from(PublishingToken)) == 1
+
+
+def now(seconds: int) -> int:
+    return int(datetime.now(UTC).timestamp()) + seconds
+
+
+def part(value: bytes) -> str:
+    return urlsafe_b64encode(value).decode().rstrip("=")
+
+
+def unsigned(claims: dict[str, Any], **header: object) -> str:
+    return (
+        f"{part(json.dumps({'kid': 'first', **header}).encode())}.{part(json.dumps(claims).encode())}.{part(b'none')}"
+    )
+
+
+BAD_TOKENS: dict[str, tuple[Callable[[Issuer], str], str]] = {
+    "empty": (lambda _: "", "three parts"),
+    "of 1 MB": (lambda _: "a" * (1 << 20), "longer than 8192"),
+    "not base64url": (lambda _: "a.b.c", "not a JSON object"),
+    "nested deeply": (lambda _: f"{part(b'{}')}.{part(b'[' * 5000)}.{part(b'a')}", "not a JSON object"),
+    "without algorithm": (lambda issuer: unsigned(issuer.claims(), alg="none"), "algorithm is not one of"),
+    "with HMAC of the public key": (
+        lambda issuer: signed(issuer.claims(), PUBLISHED_SECRET, alg="HS256"),
+        "algorithm is not one of",
+    ),
+    "with extensions": (lambda issuer: unsigned(issuer.claims(), alg="RS256", crit=["b64"]), "crit"),
+    "of an unknown key": (lambda issuer: unsigned(issuer.claims(), alg="RS256", kid="other"), "no key with the ID"),
+    "signed by another key": (lambda issuer: signed(issuer.claims(), FOREIGN), "signature"),
+    "with another algorithm of the key": (lambda issuer: signed(issuer.claims(), KEY, alg="PS256"), "signature"),
+    "changed": (lambda issuer: issuer.token()[:-8] + "AAAAAAAA", "signature"),
+    "of another issuer": (lambda issuer: issuer.token(iss="https://issuer.test"), "No project trusts the issuer"),
+    "without issuer": (lambda issuer: issuer.token(iss=None), "no issuer"),
+    "of another audience": (lambda issuer: issuer.token(aud="pypi"), "another audience than registry.test"),
+    "expired": (lambda issuer: issuer.token(exp=now(-61)), "expired at"),
+    "without expiry": (lambda issuer: issuer.token(exp=None), "no time as exp"),
+    "valid for a century": (lambda issuer: issuer.token(exp=now(10**10)), "valid for longer"),
+    "with an endless number": (lambda issuer: issuer.token(exp=10**400), "no time as exp"),
+    "not valid yet": (lambda issuer: issuer.token(nbf=now(120)), "not valid yet"),
+    "issued in the future": (lambda issuer: issuer.token(iat=now(120)), "issued in the future"),
+    "issued at no time": (lambda issuer: issuer.token(iat="now"), "no time as iat"),
+    "without jti": (lambda issuer: issuer.token(jti=None), "no jti"),
+    "with an empty subject": (lambda issuer: issuer.token(sub=""), "no sub"),
+    "with duplicate claims": (
+        lambda issuer: signed(json.dumps(issuer.claims()).encode()[:-1] + b', "ref": "main"}'),
+        "duplicate names",
+    ),
+    "with a nested claim": (lambda issuer: issuer.token(ref={"name": "main"}), "ref is not a text"),
+    "with a list as claim": (lambda issuer: issuer.token(ref=["main"]), "ref is not a text"),
+    "of another branch": (lambda issuer: issuer.token(ref="main\n<b>"), "ref is 'main?<b>'"),
+    "of an unprotected branch": (lambda issuer: issuer.token(protected=None), "protected is missing"),
+    "of a stranger": (
+        lambda issuer: issuer.token(project="acme", ref="x", protected=False), "No trusted publisher matches",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD_TOKENS)
+@pytest.mark.usefixtures("publisher")
+def test_a_bad_token_is_refused_with_the_reason(issuer: Issuer, exchange: Exchange, kind: str) -> None:
+    make, expected = BAD_TOKENS[kind]
+
+    assert expected in refusal(exchange, make(issuer))
+
+
+@pytest.mark.usefixtures("publisher")
+def test_a_refusal_shows_no_value_of_a_publisher(issuer: Issuer, exchange: Exchange) -> None:
+    reason = refusal(exchange, issuer.token(project="other/app", ref="dev"))
+
+    assert reason.endswith("does not accept these claims of the identity token: project is 'other/app'; ref is 'dev'.")
+
+
+def answer(body: bytes, status: int = 200, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    return status, headers, body
+
+
+BAD_ISSUERS: dict[str, tuple[str, Callable[[Issuer], tuple[int, dict[str, str], bytes]], str]] = {
+    "names another issuer": (CONFIGURATION, lambda _: answer(b'{"issuer": "https://other.test"}'), "another issuer"),
+    "is no JSON": (CONFIGURATION, lambda _: answer(b"<html>"), "not a JSON object"),
+    "is nested deeply": (CONFIGURATION, lambda _: answer(b"[" * 60_000), "not a JSON object"),
+    "redirects": (CONFIGURATION, lambda it: answer(b"", 302, Location=it.url + KEYS), "redirect"),
+    "is huge": (CONFIGURATION, lambda _: answer(b" " * (1 << 20)), "larger than 65536"),
+    "fails": (CONFIGURATION, lambda _: answer(b"", 500), "500"),
+    "is slow": (CONFIGURATION, lambda _: answer(b"{}", **{"Content-Length": ""}), "took longer"),
+    "has keys elsewhere without HTTPS": (
+        CONFIGURATION,
+        lambda it: answer(json.dumps({"issuer": it.url, "jwks_uri": "http://192.0.2.1/keys"}).encode()),
+        "without HTTPS",
+    ),
+    "has no keys": (KEYS, lambda _: answer(b'{"keys": {}}'), "no list of keys"),
+    "has thousands of keys": (KEYS, lambda _: answer(b'{"keys": [' + b"{}," * 3000 + b"{}]}"), "more than 100 keys"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD_ISSUERS)
+@pytest.mark.usefixtures("publisher")
+def test_an_issuer_without_usable_keys_is_named(
+    issuer: Issuer, exchange: Exchange, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, make, expected = BAD_ISSUERS[kind]
+    issuer.answers[path] = make(issuer)
+    if kind == "is slow":
+        issuer.ended.clear()
+        monkeypatch.setattr(discovery, "PAGE_SECONDS", 0.2)
+
+    assert expected in refusal(exchange, issuer.token())
+
+
+def test_an_issuer_that_is_not_listed_is_not_asked_at_a_private_address(
+    issuer: Issuer, publisher: TrustedPublisher, exchange: Exchange
+) -> None:
+    instance.change_instance(InstanceChanges(oidc_trusted_issuers=[]), by=SHELL)
+
+    assert "without HTTPS" in refusal(exchange, issuer.token())
+    publisher.issuer = url = issuer.url.replace("http:", "https:")
+    factories.commit()
+    assert "127.0.0.1 has an address that is not public" in refusal(exchange, issuer.token(iss=url))
+    assert issuer.requests == []
+
+
+@pytest.mark.usefixtures("publisher")
+def test_a_token_of_an_issuer_that_is_no_longer_listed_is_refused(issuer: Issuer, exchange: Exchange) -> None:
+    instance.change_instance(InstanceChanges(oidc_trusted_issuers=["https://gitlab.com"]), by=SHELL)
+
+    assert "No project trusts the issuer" in refusal(exchange, issuer.token())
+
+
+@pytest.mark.parametrize("kind", ["too short", "malformed", "symmetric", "for encryption"])
+@pytest.mark.usefixtures("publisher")
+def test_a_key_that_is_not_usable_verifies_nothing(issuer: Issuer, exchange: Exchange, kind: str) -> None:
+    usual = public(KEY)
+    issuer.keys = [
+        {
+            "too short": usual | {"n": usual["n"][:100]},
+            "malformed": usual | {"n": "!" * 400},
+            "symmetric": {"kty": "oct", "k": usual["n"], "kid": "first"},
+            "for encryption": usual | {"use": "enc"},
+        }[kind]
+    ]
+
+    assert "key" in refusal(exchange, issuer.token())
+
+
+@pytest.mark.usefixtures("publisher")
+def test_keys_are_asked_for_again_at_an_unknown_one_but_not_for_each_token(
+    issuer: Issuer, exchange: Exchange, clock: Clock
+) -> None:
+    issuer.keys, rotated = [public(OTHER_KEYS["ES256"])], issuer.keys
+    exchange(signed(issuer.claims(), OTHER_KEYS["ES256"], alg="ES256"))
+    issuer.keys = rotated
+
+    for _ in range(2):
+        with pytest.raises(IdentityTokenRefused, match="no key with the ID"):
+            exchange(issuer.token())
+    clock.seconds += PAUSE_SECONDS
+    exchange(issuer.token())
+
+    assert issuer.requests == [CONFIGURATION, KEYS] * 2
+
+
+@pytest.mark.usefixtures("publisher")
+def test_a_withdrawn_key_is_accepted_for_an_hour(issuer: Issuer, exchange: Exchange, clock: Clock) -> None:
+    exchange(issuer.token())
+    issuer.keys = []
+
+    clock.seconds += 3599
+    exchange(issuer.token())
+    clock.seconds += 1
+
+    with pytest.raises(IdentityTokenRefused, match="no key with the ID"):
+        exchange(issuer.token())
+
+
+@pytest.mark.usefixtures("publisher")
+def test_guesses_from_an_address_are_slowed_down(
+    issuer: Issuer, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.domain.accounts.sign_in.FREE_FAILED_EXCHANGES_BY_ADDRESS", 2)
+    for _ in range(2):
+        with pytest.raises(IdentityTokenRefused):
+            exchange("guess")
+
+    with pytest.raises(TooManyRequests):
+        exchange(issuer.token())
+
+    exchange(issuer.token(), address="192.0.2.8")
+
+
+def test_rows_that_are_of_no_use_any_more_leave(
+    issuer: Issuer, publisher: TrustedPublisher, exchange: Exchange
+) -> None:
+    first, _ = exchange(issuer.token())
+    first_id = first.id
+
+    exchange(issuer.token(exp=now(86400 * 9)), now=utcnow() + timedelta(days=8))
+
+    remaining = db.session.scalars(select(PublishingToken.id)).all()
+    assert first_id not in remaining
+    assert len(remaining) == len(db.session.scalars(select(UsedIdentityToken.key)).all()) == 1
+    assert publisher.id
