@@ -74,6 +74,10 @@ PAGES_OF_ROOT = {
     "deploy-tokens": "/acme/tools/-/settings/repository",
     "group-deploy-tokens": "/groups/acme/-/settings/repository",
     "job-tokens": "/acme/tools/-/settings/ci_cd",
+    **{
+        f"trusted-publisher-{kind}": f"/acme/tools/-/settings/ci_cd/trusted_publishers/new/{kind}"
+        for kind in ("github", "gitlab", "other")
+    },
     "audit-events": "/acme/tools/-/audit_events",
     "group-audit-events": "/groups/acme/-/audit_events",
     "vulnerabilities": "/acme/tools/-/vulnerabilities",
