@@ -19,6 +19,7 @@ from registry.domain import instance, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import access_tokens, deploy_tokens
 from registry.domain.accounts.users import UserChanges
+from registry.domain.oidc import publishers
 from registry.domain.packages import protection
 from registry.domain.upstream import exceptions as upstream_exceptions
 from registry.models import Group, Project, Role, User
@@ -167,6 +168,7 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
 PACKAGE = "/api/v4/projects/<project:project>/packages/<id:package_id>"
 ALLOWLISTS = "/api/v4/projects/<project:project>/job_token_scope"
 WITHOUT_A_TIME = {
+    "/api/v4/projects/<project:project>/trusted_publishers/tokens/<id:token_id>",
     f"{PACKAGE}/yank",
     f"{PACKAGE}/package_files/<id:file_id>/yank",
     f"{ALLOWLISTS}/allowlist/<id:source_id>",
@@ -195,10 +197,12 @@ def arguments(project: Project, group: Group, outsider: User, admin: User) -> di
     assert token is not None
     assert deploy_token is not None
     namespaces.change(factories.group("before"), namespaces.NamespaceChanges(path="afterwards"), by=SHELL)
+    publisher = publishers.add_publisher(project, issuer="https://ci.example.com", claims={"sub": "build"}, by=SHELL)
     return {
         "project": project.id, "group": group.id, "user_id": outsider.id, "reference": "oscar", "verb": "block",
         "package_id": file.package_id, "file_id": file.id, "name": "demo", "token_id": token.id,
         "deploy_token_id": deploy_token.id,
+        "publisher_id": publisher.id,
         "rule_id": rule.id, "source_id": project.id, "job_id": factories.job(project, admin)[0].id,
         "old_path": "before",
         "exception_id": exceptions[0].id, "instance_exception_id": exceptions[1].id,
