@@ -181,7 +181,7 @@ def _wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("log_format", ["text", pytest.param("json", marks=pytest.mark.slow)])
 def test_no_secret_is_kept_in_the_instance_folder_or_the_log(start_server: StartServer, log_format: str) -> None:
     server = start_server(LOG_FORMAT=log_format)
     group = server.group()

@@ -115,7 +115,7 @@ def test_a_package_that_is_not_here_is_installed_from_the_upstream_without_crede
     assert not any(reader in str(request) for request in asked)
 
 
-@pytest.mark.parametrize("mode", ["redirect", "cache"])
+@pytest.mark.parametrize("mode", ["redirect", pytest.param("cache", marks=pytest.mark.slow)])
 def test_a_private_name_never_comes_from_the_upstream_whatever_its_version_there(
     pip: Installer,
     server: RunningServer,

@@ -85,6 +85,7 @@ def test_a_package_from_sign_in_to_deletion(
     sign_out(page)
 
 
+@pytest.mark.slow
 def test_every_page_of_that_journey_works_without_scripts(page_without_scripts: Page, server: RunningServer) -> None:
     page, name = page_without_scripts, "Journey without scripts"
 

@@ -149,7 +149,7 @@ def test_a_command_without_a_registry_names_the_folder_and_creates_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("program", [["-m", "flask"], ["-m", "registry"]])
+@pytest.mark.parametrize("program", [["-m", "flask"], pytest.param(["-m", "registry"], marks=pytest.mark.slow)])
 def test_a_new_database_is_readable_only_by_its_owner(tmp_path: Path, program: list[str]) -> None:
     instance = tmp_path / "instance"
 

@@ -29,6 +29,7 @@ LABELS = {
     "bio": _("Bio"),
     "can_create_group": _("Can create top-level groups"),
     "changed": _("Changed"),
+    "claims": _("Claims"),
     "current": _("Current path"),
     "description": _("Description"),
     "email": _("Email"),
@@ -41,6 +42,7 @@ LABELS = {
     "is_admin": _("Administrator"),
     "is_external": _("External"),
     "is_same": _("No change since the last update"),
+    "issuer": _("Issuer"),
     "job_allowlist_enforced": _("Enforce the job token allowlist"),
     "job_id": _("Job ID"),
     "malformed": _("Malformed records"),
@@ -52,12 +54,14 @@ LABELS = {
     "originally_published_by": _("Originally published by"),
     "other": _("Records about other ecosystems"),
     "package": _("Package"),
+    "package_names": _("Package names"),
     "package_type": _("Package type"),
     "path": _("Path"),
     "pattern": _("Name pattern"),
     "private_profile": _("Private profile"),
     "project_creation_level": _("Roles allowed to create projects"),
     "projects_limit": _("Projects limit"),
+    "publisher_id": _("Trusted publisher"),
     "reason": _("Reason"),
     "ref": _("Ref"),
     "registry_access": _("Package registry"),
@@ -65,6 +69,7 @@ LABELS = {
     "repeated": _("Repeated records"),
     "reserved_in": _("Reserved in"),
     "role": _("Role"),
+    "run": _("Run"),
     "scopes": _("Scopes"),
     "sha256": "SHA-256",
     "size_bytes": _("Size"),
@@ -119,6 +124,8 @@ def _label(name: str) -> str:
 
 
 def _value(action: str, name: str, value: Any) -> str:
+    if isinstance(value, Mapping) and not value.keys() <= {"before", "after"}:
+        return ", ".join(f"{key} = {one}" for key, one in value.items())
     if isinstance(value, Mapping):
         return f"{_value(action, name, value.get('before'))} → {_value(action, name, value.get('after'))}"
     if isinstance(value, list):

@@ -644,7 +644,10 @@ class _PublishedPackage(NamedTuple):
 
 
 def _package(publication: _Accepted) -> _PublishedPackage:
-    """Create or update the package of this name and version with the descriptive fields of the upload."""
+    """Create or update the package of this name and version with the descriptive fields of the upload.
+
+    The caller has taken the lock.
+    """
     upload, project_id = publication.upload, publication.project.id
     key = {"project_id": project_id, "name": upload.name, "version": upload.version}
     fields = {

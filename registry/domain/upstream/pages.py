@@ -108,7 +108,7 @@ class KeptPages:
         """Remove the pages that were not asked for the longest time if there are too many, and return their number.
 
         A page that is in use is confirmed again and again. Pages without files in the cache go first: the others can be
-        needed while the index is away.
+        needed while the index is away. Takes no advisory locks: what is removed meanwhile is not there any more.
         """
         excess = (db.session.scalar(select(func.count()).select_from(KeptPage)) or 0) - MOST_KEPT
         before = utcnow() - 2 * self._fresh  # responses that were made of newer ones can still be repeated

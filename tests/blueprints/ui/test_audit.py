@@ -100,6 +100,8 @@ def detail(app: Flask, language: str, action: str, **details: object) -> str:
          "Reserved names (enforced): No → Yes", "予約された名前（強制）: いいえ → はい"),
         ("user_changed", {"fields": ["bio", "is_admin"]}, "Changed fields: Bio, Administrator",
          "変更された項目: 自己紹介, 管理者"),
+        ("trusted_publisher_added", {"claims": {"ref": "refs/heads/*", "sub": "ci"}},
+         "Claims: ref = refs/heads/*, sub = ci", "クレーム: ref = refs/heads/*, sub = ci"),
         ("of_another_version", {"some_code": [1, {"before": "a"}]}, "some code: 1, a → –", "some code: 1, a → –"),
     ],
 )  # fmt: skip

@@ -665,7 +665,13 @@ ARCHIVES_OF_ANY_SIZE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("reader", "build"), ARCHIVES_OF_ANY_SIZE.values(), ids=ARCHIVES_OF_ANY_SIZE)
+@pytest.mark.parametrize(
+    ("reader", "build"),
+    [
+        pytest.param(*values, id=name, marks=() if name.startswith("tar with") else pytest.mark.slow)
+        for name, values in ARCHIVES_OF_ANY_SIZE.items()
+    ],
+)
 def test_memory_does_not_grow_with_the_archive(reader, build):
     content = build()
 

@@ -16,6 +16,7 @@ from registry import create_app, database
 from registry.database import Model, db, transaction, utcnow
 from registry.domain import access, namespaces
 from registry.domain.accounts import users
+from registry.domain.oidc import publishers
 from registry.domain.operation import backups, table_rows
 from registry.domain.operation.backup_file import Manifest
 from registry.domain.packages import releases
@@ -31,11 +32,14 @@ from registry.models import (
     PackageAdvisory,
     PackageRequirement,
     ProtectionRule,
+    PublishingGrant,
+    PublishingToken,
     RefusedDownload,
     Role,
     SignInAddress,
     SignInFailures,
     UpstreamException,
+    UsedIdentityToken,
     UserSession,
 )
 from tests import factories
@@ -64,8 +68,18 @@ def furnish() -> None:
     sdist.imported_pipelines = [factories.imported_pipeline().as_json()]
     factories.commit()
     releases.set_name_status(project, "demo", NameStatus.DEPRECATED, "Use another", by=access.SHELL)
+    publisher = publishers.add_publisher(
+        project, issuer="https://ci.example.com", claims={"sub": "ci"}, by=access.SHELL
+    )
+    token = PublishingToken(
+        digest="7" * 64, issuer=publisher.issuer, subject="ci", claims={"sub": "ci"}, run_url="", expires_at=NOW
+    )
     with transaction() as session:
+        session.add(token)
+        session.flush()
         session.add_all([
+            PublishingGrant(token_id=token.id, publisher_id=publisher.id),
+            UsedIdentityToken(key="8" * 64, expires_at=NOW),
             AllowedJobSource(project_id=project.id, source_id=later.id),
             GroupPackageSettings(group_id=later.id, pypi_package_requests_forwarding=False),
             ProtectionRule(project_id=project.id, pattern="demo*", minimum_push_role=Role.MAINTAINER),
