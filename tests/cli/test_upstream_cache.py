@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -178,6 +180,22 @@ def test_an_export_answers_where_the_public_index_is_unreachable(
     assert len(upstream.requests) == before
 
 
+def test_an_import_has_the_times_of_upload_unless_the_export_is_an_older_one(run: Run, exported: Path) -> None:
+    def older(member: tarfile.TarInfo, content: bytes) -> tuple[tarfile.TarInfo, bytes]:
+        return member, re.sub(rb', "uploaded_at": [^}]*', b"", content) if member.name == "files.jsonl" else content
+
+    def imported() -> datetime | None:
+        succeeded(run("upstream", "import", str(exported)))
+        return db.session.scalars(select(CachedFile.uploaded_at).where(CachedFile.sha256 == WHEEL.sha256)).one()
+
+    assert imported() == datetime(2024, 2, 3, 4, 5, 6, 789000, tzinfo=UTC)
+
+    rewritten(exported, older)
+    forget()
+
+    assert imported() is None
+
+
 def test_an_import_leaves_what_is_kept_as_it_is(run: Run, exported: Path) -> None:
     for _ in range(2):
         assert loaded(run("upstream", "import", str(exported), "--json"))["files"] == 3
@@ -228,8 +246,12 @@ def test_a_file_that_is_no_export_is_refused(refused: Refused, tmp_path: Path, c
 
 
 @pytest.mark.parametrize(
-    "change", [{"sha256": "../x"}, {"filename": "a/b"}, {"size_bytes": -1}, {"size_bytes": "1"}, {"more": 1}]
-)
+    "change",
+    [
+        {"sha256": "../x"}, {"filename": "a/b"}, {"size_bytes": -1}, {"size_bytes": "1"}, {"uploaded_at": 1},
+        {"uploaded_at": "2024-02-03"}, {"more": 1},
+    ],
+)  # fmt: skip
 def test_an_export_with_a_malformed_list_is_refused(
     refused: Refused, exported: Path, change: dict[str, object]
 ) -> None:

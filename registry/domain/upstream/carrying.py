@@ -56,10 +56,21 @@ class Carried:
 
 @dataclass(frozen=True)
 class _Entry:
+    """A file in the list.
+
+    :ivar uploaded_at: to the upstream, in ISO 8601; ``None`` if it is not known, as in older exports.
+    """
+
     sha256: str
     filename: str
     normalized_name: str
     size_bytes: int
+    uploaded_at: str | None = None
+
+    @classmethod
+    def of(cls, row: CachedFile) -> _Entry:
+        uploaded_at = None if row.uploaded_at is None else row.uploaded_at.isoformat()
+        return cls(row.sha256, row.filename, row.normalized_name, row.size_bytes, uploaded_at)
 
 
 def export(path: Path, storage: Storage, pages: KeptPages, now: datetime) -> Carried:
@@ -121,7 +132,7 @@ def _entries() -> Iterator[_Entry]:
     last = ""
     statement = select(CachedFile).order_by(CachedFile.sha256).limit(BATCH)
     while rows := db.session.scalars(statement.where(CachedFile.sha256 > last)).all():
-        yield from (_Entry(row.sha256, row.filename, row.normalized_name, row.size_bytes) for row in rows)
+        yield from map(_Entry.of, rows)
         last = rows[-1].sha256
         db.session.rollback()
     db.session.rollback()
@@ -153,6 +164,7 @@ def _is_valid(entry: _Entry) -> bool:
         and "/" not in entry.filename
         and isinstance(entry.size_bytes, int)
         and entry.size_bytes >= 0
+        and (entry.uploaded_at is None or datetime.fromisoformat(entry.uploaded_at).tzinfo is not None)
     )
 
 
@@ -177,7 +189,11 @@ def _import_file(entry: _Entry, content: IO[bytes], storage: Storage, now: datet
         if staged.sha256 != entry.sha256:
             return False
         staged.filename = entry.filename
-        cached.store(staged, storage, filename=entry.filename, normalized_name=entry.normalized_name, now=now)
+        uploaded_at = None if entry.uploaded_at is None else datetime.fromisoformat(entry.uploaded_at)
+        cached.store(
+            staged, storage, filename=entry.filename, normalized_name=entry.normalized_name, now=now,
+            uploaded_at=uploaded_at,
+        )  # fmt: skip
     return True
 
 
