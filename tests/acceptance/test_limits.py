@@ -420,10 +420,12 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
     server.kill()
 
 
+@pytest.mark.parametrize("accepts_identical", [False, True])
 def test_an_upload_without_a_declared_length_is_refused_when_it_passes_the_limit_of_its_project(
-    two_workers: RunningServer,
+    two_workers: RunningServer, accepts_identical: bool
 ) -> None:
     project, sent = limited(two_workers.project(), 1), 0
+    two_workers.as_root("PUT", project.rest_path, {"pypi_identical_upload_accepted": accepts_identical})
     before, _ = multipart({"name": "endless", "version": "1.0"}, "endless-1.0-py3-none-any.whl")
 
     with connect(two_workers) as connection:

@@ -41,7 +41,7 @@ from registry.domain.packages import publishing, usage
 from registry.domain.packages.publishing import Examine, Upload
 from registry.domain.packages.readmes import Readmes
 from registry.domain.packages.usage import Limit
-from registry.errors import BadRequest, Code, InvalidParameter, Problem, TooLarge
+from registry.errors import BadRequest, Code, InvalidParameter, Problem, StorageLimitReached, TooLarge
 from registry.models import Project
 from registry.storage import StagedFile, Storage
 from registry.storage.receptions import Promised, Receptions
@@ -163,12 +163,31 @@ def _refuse_declared_length(project: Project) -> None:
     at_least = max(0, (request.content_length or 0) - FORM_BYTES)
     if allowed.file_bytes and at_least > allowed.file_bytes:
         raise TooLarge
-    limits = () if project.identical_upload_accepted else allowed.limits  # an identical upload needs no storage
     incoming = request.environ.get("registry.preflight")
-    room_bytes = usage.refuse_growth(limits, at_least, () if incoming is None else _others(limits))
+    others = () if incoming is None else _others(allowed.limits)
+    room_bytes = _room(project, allowed.limits, at_least, others)
     if incoming is not None and incoming.is_open:  # a form can be so much longer than its file
         rooms = [FORM_BYTES + room for room in (room_bytes, allowed.file_bytes or None) if room is not None]
         incoming.allowed_bytes = min([(request.content_length or 0) + STEP_BYTES, *rooms])
+
+
+def _room(project: Project, limits: Collection[Limit], size_bytes: int, others: Iterable[Promised]) -> int | None:
+    """Return how many bytes the body can have; ``None`` without limits.
+
+    An upload that is identical to a file of the project needs no storage, but is not larger than any of them.
+
+    :raises StorageLimitReached: it has more.
+    """
+    if not project.identical_upload_accepted:
+        return usage.refuse_growth(limits, size_bytes, others)
+    try:
+        room_bytes = usage.refuse_growth(limits, size_bytes, others)
+    except StorageLimitReached:
+        largest_bytes = usage.largest_file(project.id)
+        if size_bytes > largest_bytes:
+            raise
+        return largest_bytes
+    return None if room_bytes is None else max(room_bytes, usage.largest_file(project.id))
 
 
 def _others(limits: Collection[Limit]) -> Iterable[Promised]:

@@ -226,6 +226,11 @@ def refuse_growth(limits: Collection[Limit], size_bytes: int, others: Iterable[P
     return min(rooms)
 
 
+def largest_file(project_id: int) -> int:
+    """Return the size of the largest file of a project; 0 without files."""
+    return db.session.scalar(select(func.max(PackageFile.size_bytes)).where(PackageFile.project_id == project_id)) or 0
+
+
 def _reached(limit: Limit, held: int, size_bytes: int, received: int = 0) -> StorageLimitReached:
     """Return the refusal; of a group, it does not state how much it holds, as the uploader can have no role there."""
     known = held if limit.kind == "project" else None

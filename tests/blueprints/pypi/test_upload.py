@@ -525,6 +525,20 @@ def test_the_same_file_again_is_200_where_the_project_accepts_it(twine, project,
     assert store_files() == before
 
 
+def test_the_same_file_again_is_200_where_the_project_is_full(twine, project, developer):
+    token = factories.access_token(developer)
+    twine.upload(project, WHEEL, token)
+    project.identical_upload_accepted, project.storage_size_limit = True, len(WHEEL.content)
+    factories.commit()
+
+    again = twine.upload(project, WHEEL, token)
+    larger = twine.upload(project, build_wheel(name="demo", version="2.0", size_bytes=2 * upload.FORM_BYTES), token)
+
+    assert again.status_code == 200
+    assert larger.status_code == 400
+    assert "Storage limit reached" in larger.json["message"]
+
+
 BROKEN = build_wheel(
     name="demo", version="1.0", requires_python="3.8+", requires_dist=["a b"], description="A title\n====",
     description_content_type="text/x-rst",
