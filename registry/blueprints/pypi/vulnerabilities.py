@@ -102,6 +102,8 @@ def _entry_json(entry: Entry) -> dict[str, object]:
 def _described(namespace: Namespace, name: str, version: str | None) -> Response:
     """Return the description of a version, by default of the latest one.
 
+    Of one that is withheld, there are only the advisories, since it can be installed somewhere nonetheless.
+
     :raises NotFound: the namespace has no such version, and the public index may not be asked for the name.
     """
     if not is_valid_name(name) or (version is not None and not is_valid_version(version)):
@@ -115,6 +117,8 @@ def _described(namespace: Namespace, name: str, version: str | None) -> Response
     if page is None:
         return _elsewhere(namespace, normalized_name, version, file_url)
     shown = _version_in(page, version)
+    if shown is None and version is not None and _is_withheld(page, version):
+        return _advisories_alone(normalized_name, version)
     if shown is None:
         raise NotFound("Package")
     return _on_page(page, shown, _documented(page, shown), with_releases=version is None)
@@ -156,8 +160,16 @@ def _elsewhere(namespace: Namespace, name: NormalizedName, version: str | None, 
         return _on_page(replace(page, files=files), shown, document, with_releases=version is None)
     if version is None:
         raise NotFound("Package")
+    return _advisories_alone(name, version)
+
+
+def _advisories_alone(name: NormalizedName, version: str) -> Response:
     info = {"name": name, "version": version}
     return jsonify(info=info, urls=[], vulnerabilities=_vulnerabilities(name, version))
+
+
+def _is_withheld(page: SimplePage, version: str) -> bool:
+    return any(version_key(str(version_of(one.file.filename))) == version_key(version) for one in page.withheld)
 
 
 def _upstream_page(rules: Rules, name: NormalizedName, *, is_needed: bool) -> SimplePage | None:

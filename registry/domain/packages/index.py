@@ -170,6 +170,8 @@ def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: P
     as a quarantined page offers no files (PEP 792). Otherwise, the page shows the most severe status among the projects
     whose files it offers, with the reason of that project: an unnecessary warning is better than a missing one.
 
+    The page lists no version that is withheld in each of these projects.
+
     :param name: normalized (PEP 503).
     """
     rows = _read_scoped(_LISTED_FILES, namespace, principal, name=name)
@@ -199,7 +201,7 @@ def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: P
     return SimplePage(
         name=name,
         title=rows[0].name,
-        versions=sorted_versions(row.version for row in rows),
+        versions=sorted_versions(row.version for row in rows if row.package_id not in reasons),
         files=tuple(files),
         status=status,
         status_reason=status_reason,

@@ -131,6 +131,16 @@ def test_a_name_is_described_by_its_latest_version_before_pre_releases(pip: Pip,
     assert described(pip, project, reader, "json/demo/not-a-version").status_code == 404
 
 
+def test_a_withheld_version_has_advisories_and_no_files(pip: Pip, project: Project, reader: str) -> None:
+    load(record("MAL-1", affected("demo", versions=("1.0",))))
+
+    found = described(pip, project, reader, "json/demo/1.0.0").json
+
+    assert "MAL-1" in [one["id"] for one in found["vulnerabilities"]]
+    assert found["urls"] == []
+    assert list(described(pip, project, reader, "json/demo").json["releases"]) == ["2.0rc1"]
+
+
 def test_a_public_package_has_its_advisories_where_the_public_index_may_be_asked(
     pip: Pip, project: Project, group: Group, reader: str
 ) -> None:
