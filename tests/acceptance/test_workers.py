@@ -9,12 +9,15 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
 
 from tests.acceptance.servers import Namespace, RunningServer, needs_proc
 from tests.acceptance.wire import MIB, answer_on, basic, connect, digest_of_rest, file_head, large_wheel, upload_large
@@ -316,3 +319,110 @@ def test_a_session_ends_in_all_processes_when_its_user_signs_out(server: Running
     submit(profile, f"{server.url}/users/sign_out")
 
     assert (before, statuses(copy)) == ({200}, {303})
+
+
+def statuses(url: str, token: str | None, **options: Any) -> set[int]:
+    """The statuses of requests over connections of their own, so that both processes answer some."""
+    auth = None if token is None else ("__token__", token)
+    return {requests.get(url, auth=auth, allow_redirects=False, timeout=60, **options).status_code for _ in range(12)}
+
+
+def test_a_name_that_a_group_holds_is_forwarded_by_no_process(server: RunningServer) -> None:
+    group = server.group(visibility="public")
+    hidden = server.project(group=group)
+    removed = hidden.member(20)
+    removed_token = removed.access_token("api")
+    callers = {
+        "guest": group.member(10).access_token("api"),
+        "stranger": server.user().access_token("api"),
+        "foreign deploy token": server.project().deploy_token("read_package_registry")[1],
+        "removed member": removed_token,
+    }
+    assert statuses(f"{group.url}/simple/secret/", removed_token) == {302}
+
+    hidden.publish(build_wheel("secret"))
+    assert statuses(f"{group.url}/simple/secret/", removed_token) == {200}
+    server.as_root("DELETE", f"{hidden.rest_path}/members/{removed.id}")
+
+    found = {who: statuses(f"{group.url}/simple/secret/", token) for who, token in callers.items()}
+    assert found == {who: {404} for who in callers}
+    assert statuses(f"{group.url}/simple/unknown/", callers["stranger"]) == {302}
+    assert statuses(f"{group.url}/simple/secret/", None) == {401}
+
+
+def test_wrong_passwords_lock_out_their_own_address_in_all_processes(server: RunningServer) -> None:
+    sign_in, name = f"{server.url}/users/sign_in", server.user().username
+
+    def attempt(login: str, password: str, address: str) -> int:
+        with requests.Session() as browser:
+            browser.mount("http://", FromAddress(address))
+            token = re.search(r'name="csrf_token" value="([^"]+)"', browser.get(sign_in).text)
+            assert token is not None
+            form = {"csrf_token": token[1], "login": login, "password": password}
+            return browser.post(sign_in, form, allow_redirects=False).status_code
+
+    assert attempt("root", server.root_password, "127.0.0.3") == 303
+    wrong = [attempt("root", "wrong", "127.0.0.2") for _ in range(8)]
+
+    assert wrong == [422] * 5 + [429] * 3
+    assert attempt("root", server.root_password, "127.0.0.2") == 429
+    assert attempt("root", server.root_password, "127.0.0.3") == 303
+    assert attempt(name, "wrong", "127.0.0.4") == 422
+
+
+class FromAddress(HTTPAdapter):
+    """Connects from one of the addresses of the loopback network."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options, source_address=(self._address, 0))
+
+
+def test_a_path_that_was_given_up_leads_nobody_else_in_any_process(server: RunningServer) -> None:
+    group = server.group()
+    project = server.project(group=group)
+    project.publish(build_wheel("held"))
+    reader = project.member(20).access_token("api")
+    stranger = server.user().access_token("api")
+    old = f"{project.index_url(by_path=True)}/held/"
+
+    server.as_root("PUT", group.rest_path, {"path": f"{group.full_path}-renamed"})
+
+    wanted = {"name": "mine", "path": group.full_path}
+    taken = {server.request("POST", "/groups", stranger, wanted).status_code for _ in range(12)}
+    assert taken == {400}
+    assert statuses(old, reader) == {200}
+    assert statuses(old, stranger) == {404}
+
+
+def test_only_owners_make_packages_public(server: RunningServer) -> None:
+    project = server.project()
+    project.publish(build_wheel("internal"))
+    maintainer, owner = (project.member(role).access_token("api") for role in (40, 50))
+    public = {"package_registry_access_level": "public"}
+
+    assert {server.request("PUT", project.rest_path, maintainer, public).status_code for _ in range(12)} == {403}
+    assert statuses(f"{project.url}/simple/internal/", None) == {401}
+    assert server.request("PUT", project.rest_path, owner, public).status_code == 200
+    assert statuses(f"{project.url}/simple/internal/", None) == {200}
+
+
+@pytest.mark.slow
+def test_readmes_that_take_long_occupy_no_thread(server: RunningServer) -> None:
+    project = server.project(visibility="public")
+    for number in range(4):
+        text = f"number {number}\n" + "> " * 40_000
+        file = build_wheel(f"heavy{number}", description=text, description_content_type="text/markdown")
+        project.publish(file)
+    place = f"{server.url}/{project.full_path}/-/packages"
+    pages = 8 * [f"{place}/{package['id']}" for package in project.packages()]
+
+    with ThreadPoolExecutor(len(pages)) as visitors:
+        shown = [visitors.submit(requests.get, page, timeout=120) for page in pages]
+        alive = [requests.get(f"{server.url}/-/liveness", timeout=30).status_code for _ in range(20)]
+
+    assert {page.result().status_code for page in shown} == {200}
+    assert set(alive) == {200}
