@@ -236,8 +236,13 @@ def test_a_publisher_that_could_not_work_is_refused(
 
 @pytest.mark.parametrize(
     ("claims", "status"),
-    [({"repository": "acme/*"}, 201), ({"repository": "*/app"}, 400), ({"ref": "refs/heads/main"}, 400)],
-    ids=["of an owner", "of any owner", "of any repository"],
+    [
+        ({"repository": "acme/*"}, 201),
+        ({"repository": "*/app"}, 400),
+        ({"ref": "refs/heads/main"}, 400),
+        ({"job_workflow_ref": "acme/ci/.github/workflows/release.yml@main"}, 400),
+    ],
+    ids=["of an owner", "of any owner", "of any repository", "of any caller of a workflow"],
 )
 @pytest.mark.usefixtures("app")
 def test_a_publisher_on_github_has_to_name_an_owner(

@@ -24,9 +24,10 @@ LONGEST_VALUE = 255
 # Claims that are about the token itself.
 STANDARD = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti"})
 # Claims that identify an account or repository where anyone can have some, one of which has to begin with its owner.
+# ``job_workflow_ref`` is not one of them: it names a reusable workflow, which jobs of any repository can call.
 IDENTIFYING = frozenset(
     {"sub", "repository", "repository_id", "repository_owner", "repository_owner_id"}
-    | {"project_path", "project_id", "namespace_path", "namespace_id", "job_workflow_ref", "workflow_ref"}
+    | {"project_path", "project_id", "namespace_path", "namespace_id", "workflow_ref"}
 )
 _CLAIM = re.compile(r"[A-Za-z0-9_.:/-]{1,100}", re.ASCII)
 _NAME = re.compile(r"(?:[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9])", re.IGNORECASE | re.ASCII)
