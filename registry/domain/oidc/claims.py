@@ -9,10 +9,13 @@ from typing import Any
 def read_object(text: bytes | str) -> dict[str, Any]:
     """Return a JSON object without duplicate names, in which parsers differ (RFC 8725, section 2.4).
 
+    Its texts can be encoded: half of a surrogate pair is refused (RFC 8259, section 8.2).
+
     :raises ValueError: the text is something else.
     """
     try:
         found = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        json.dumps(found, ensure_ascii=False).encode()
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(found, dict):

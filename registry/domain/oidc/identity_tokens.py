@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
+from registry.domain.issuers import is_issuer
 from registry.domain.oidc.claims import read_object
 from registry.domain.oidc.keys import Issuers, Key
 from registry.errors import IdentityTokenRefused
@@ -78,8 +79,8 @@ def read(text: str) -> SentToken:
         raise _refused("Its header has extensions that are not supported (crit)")
     if not isinstance(key_id, str):
         raise _refused("Its header does not name a key (kid)")
-    if not isinstance(issuer, str):
-        raise _refused("It has no issuer (iss)")
+    if not isinstance(issuer, str) or not is_issuer(issuer, is_listed=True):
+        raise _refused("It has no issuer that is a URL (iss)")
     return SentToken(issuer, key_id, algorithm, claims, text.rpartition(".")[0].encode(), signature)
 
 
@@ -99,13 +100,13 @@ def verified(
     if audience not in (audiences if isinstance(audiences, list) else [audiences]):
         raise _refused(f"It is meant for another audience than {audience} (aud)")
     expires_at, issued_at = _moment(claims, "exp"), _moment(claims, "iat")
-    if expires_at + LEEWAY <= now:
+    if expires_at <= now - LEEWAY:
         raise _refused(f"It expired at {expires_at:%Y-%m-%d %H:%M:%S} UTC (exp)")
     if expires_at > now + LONGEST_LIFE:
         raise _refused(f"It is valid for longer than {LONGEST_LIFE.days} days (exp)")
-    if issued_at - LEEWAY > now:
+    if issued_at > now + LEEWAY:
         raise _refused("It was issued in the future (iat)")
-    if "nbf" in claims and _moment(claims, "nbf") - LEEWAY > now:
+    if "nbf" in claims and _moment(claims, "nbf") > now + LEEWAY:
         raise _refused("It is not valid yet (nbf)")
     number = _text(claims, "jti")
     key = sha256(f"{sent.issuer}\n{number}".encode("utf-8", "surrogatepass")).hexdigest()
