@@ -14,10 +14,9 @@ from registry.domain.packages import index
 from registry.domain.packages.simple import SimpleFile, SimplePage
 from registry.domain.upstream.chain import upstream_for
 from registry.domain.upstream.policies.filenames import version_of
-from registry.domain.upstream.policies.listed import refuse_name
+from registry.domain.upstream.policies.listed import NameRule, name_rule
 from registry.domain.upstream.protocol import Upstream
 from registry.domain.upstream.rules import Rules, rules_of
-from registry.errors import NotFound, WithheldByRule
 from registry.models import Group, Project, UpstreamMode
 
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -54,7 +53,7 @@ class Explanation:
     :ivar source: ``private``: projects here have the name; ``upstream``: it comes from the public index; ``reserved``:
         it is never asked for there; ``off``: nothing is asked for there; ``none``: the public index lacks it, too.
     :ivar mode: how packages of the public index are offered; in the mode ``redirect``, their files are unknown.
-    :ivar is_refused: the name is blocked, or not allowed, so that no file is offered.
+    :ivar hidden_by: the rule that hides the whole name, so that no file is offered.
     :ivar detail: why there are no files, in a sentence for people; empty if there are some.
     """
 
@@ -62,7 +61,7 @@ class Explanation:
     source: str
     mode: UpstreamMode
     files: tuple[Decision, ...] = ()
-    is_refused: bool = False
+    hidden_by: NameRule | None = None
     detail: str = ""
 
 
@@ -89,32 +88,26 @@ def explain(
     index.refuse_where_names_are_hidden(namespace, principal)
     if not rules.forwards.value:
         return Explanation(name, "off", rules.mode.value, detail="The public index is not used here.")
-    try:
-        forwarding.refuse_reserved(namespace, name, rules)
-    except NotFound as error:
-        return Explanation(name, "reserved", rules.mode.value, detail=error.detail)
+    reserved = forwarding.reserving_rule(namespace, name, rules)
+    if reserved is not None:
+        return Explanation(name, "reserved", rules.mode.value, hidden_by=reserved, detail=reserved.detail)
     return _from_upstream(name, rules, pages, now, version)
 
 
 def _from_upstream(
     name: NormalizedName, rules: Rules, pages: Upstream, now: datetime, version: Version | None
 ) -> Explanation:
-    mode = rules.mode.value
-    try:
-        refuse_name(name, rules)
-        refusal = ""
-    except WithheldByRule as error:
-        refusal = error.detail
-    is_refused = bool(refusal)
+    mode, rule = rules.mode.value, name_rule(name, rules)
+    refusal = "" if rule is None else rule.detail
     if mode is UpstreamMode.REDIRECT:
         detail = refusal or "Requests are redirected to the public index."
-        return Explanation(name, "upstream", mode, is_refused=is_refused, detail=detail)
+        return Explanation(name, "upstream", mode, hidden_by=rule, detail=detail)
     only = None if version is None else lambda file: version_of(file.filename) == version
     page = upstream_for(rules, pages, now, only=only).page(name)
     if page is None:
         detail = refusal or "The public index has no such package."
-        return Explanation(name, "none", mode, is_refused=is_refused, detail=detail)
-    return Explanation(name, "upstream", mode, _decisions(page, version), is_refused, refusal)
+        return Explanation(name, "none", mode, hidden_by=rule, detail=detail)
+    return Explanation(name, "upstream", mode, _decisions(page, version), rule, refusal)
 
 
 def _decisions(page: SimplePage, version: Version | None) -> tuple[Decision, ...]:

@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 from packaging.utils import NormalizedName, canonicalize_name
 
-from registry.domain.cascade import FORWARDING, INSTANCE
+from registry.domain.cascade import FORWARDING
 from registry.domain.packages.reserved import Reservation, reservation
-from registry.domain.upstream.policies.listed import refuse_name
-from registry.domain.upstream.rules import Rules, rules_of
+from registry.domain.upstream.policies.listed import NameRule, refuse_name
+from registry.domain.upstream.rules import Rules, place_in_words, rules_of
 from registry.errors import NotFound
 from registry.models import Namespace
 
@@ -65,17 +65,25 @@ def refuse_reserved(namespace: Namespace, normalized_name: str, rules: Rules) ->
 
     :raises NotFound: the name is reserved; the explanation names the index that can have it, or the pattern.
     """
+    found = reserving_rule(namespace, normalized_name, rules)
+    if found is not None:
+        raise NotFound("Package").explained("Package not found", found.detail)
+
+
+def reserving_rule(namespace: Namespace, normalized_name: str, rules: Rules) -> NameRule | None:
+    """Return why the upstream index is not asked for a name; ``None`` if the name is not reserved."""
     found = reservation(namespace, normalized_name)
     if found is not None:
-        raise NotFound("Package").explained("Package not found", _explanation(namespace, normalized_name, found))
+        return NameRule("reserved", found.top, "", _explanation(namespace, normalized_name, found))
     for rule in rules.reserved:
         if rule.value.matches_name(normalized_name):
-            place = "the instance" if rule.set_in == INSTANCE else f"the group {rule.set_in}"
-            raise NotFound("Package").explained(
-                "Package not found",
-                f'The name {normalized_name} is reserved by the entry "{rule.value.text}" in the settings of {place}, '
-                f"so the public index is not asked. The {namespace.kind} {namespace.full_path} has no such package.",
+            detail = (
+                f'The name {normalized_name} is reserved by the entry "{rule.value.text}" in the settings of '
+                f"{place_in_words(rule.set_in)}, so the public index is not asked. The {namespace.kind} "
+                f"{namespace.full_path} has no such package."
             )
+            return NameRule("reserved", rule.set_in, rule.value.text, detail)
+    return None
 
 
 def _explanation(namespace: Namespace, name: str, found: Reservation) -> str:

@@ -223,9 +223,12 @@ def upstream_exception(exception: UpstreamException) -> JSON:
 
 def explanation(explanation: Explanation) -> JSON:
     """Return why the files of a package name are offered or withheld."""
+    hidden_by = explanation.hidden_by
     return {
         "name": explanation.name,
         "source": explanation.source,
+        "rule": None if hidden_by is None else hidden_by.rule,
+        "set_in": None if hidden_by is None else hidden_by.set_in,
         "files": [
             {
                 "filename": one.file.filename,

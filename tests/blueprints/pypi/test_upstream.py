@@ -330,8 +330,11 @@ def test_a_rule_and_an_exception_count_at_once_on_the_page_and_at_the_address_of
 
 
 def test_a_name_is_explained_by_its_source(pip: Pip, project: Project, group, token, rest, upstream: StaticIndex):
+    def asked(name: str) -> dict[str, object]:
+        return rest.get(f"/groups/{group.id}/packages/pypi/explain?name={name}", token).json
+
     def explained(name: str) -> tuple[str, list[str]]:
-        answer = rest.get(f"/groups/{group.id}/packages/pypi/explain?name={name}", token).json
+        answer = asked(name)
         return answer["source"], [f"{file['filename']} {file['decision']}" for file in answer["files"]]
 
     factories.published(project, build_wheel("own"))
@@ -344,6 +347,8 @@ def test_a_name_is_explained_by_its_source(pip: Pip, project: Project, group, to
     assert explained("absent") == ("none", [])
     assert explained("public") == ("upstream", [f"{WHEEL.filename} offered", f"{SDIST.filename} offered"])
     BLOCKED.change(group, value=["public"], by=SHELL)
+    rules = {name: (asked(name)["rule"], asked(name)["set_in"]) for name in ("public", "gone", "own")}
+    assert rules == {"public": ("blocked", "acme"), "gone": ("reserved", "acme"), "own": (None, None)}
     assert explained("public") == ("upstream", [f"{WHEEL.filename} withheld", f"{SDIST.filename} withheld"])
     FORWARDING.change(group, value=False, by=SHELL)
     assert explained("public") == ("off", [])

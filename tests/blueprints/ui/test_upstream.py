@@ -86,6 +86,25 @@ def test_every_question_is_answered(browser_of, owner, project, upstream, query,
     assert shown in page.text
 
 
+def test_a_rule_that_hides_a_whole_name_is_shown_with_its_entry_and_place(browser_of, owner, group, project):
+    factories.published(project, build_wheel("own"))
+    cascade.RESERVED.change(group, value=["acme-*"], by=SHELL)
+    cascade.BLOCKED.change(group, value=["you*"], by=SHELL)
+    cascade.ALLOWED.change(group, value=["young"], by=SHELL)
+    other = factories.project("other", parent=group)
+    browser = browser_of(owner)
+
+    def shown(page: str, name: str) -> str:
+        text = browser.get(f"{page}?name={name}").text
+        return " ".join(text.partition("No version of this package is offered.")[2].split())
+
+    assert shown(GROUP, "acme-tool").startswith("The name is reserved. Entry: acme-* (set in acme)")
+    assert shown(GROUP, "young").startswith("Blocked. Entry: you* (set in acme)")
+    assert shown(GROUP, "absent").startswith("Not among the allowed packages. (set in acme)")
+    assert shown(f"/{other.full_path}/-/upstream", "own").startswith("The name was published in acme, and remains")
+    assert shown(PROJECT, "own") == ""
+
+
 @pytest.fixture
 def downloaded(project) -> None:
     uses.note([Use(project.id, YOUNG.sha256, YOUNG.filename, "young", utcnow())], utcnow().date())

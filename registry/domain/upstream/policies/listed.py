@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from packaging.utils import NormalizedName
 
 from registry.domain.packages.simple import SimpleFile, SimplePage, Withheld
@@ -10,6 +12,22 @@ from registry.domain.upstream.policies.filenames import version_of, without
 from registry.domain.upstream.protocol import Upstream
 from registry.domain.upstream.rules import Placed, Rules, place_in_words
 from registry.errors import WithheldByRule
+
+
+@dataclass(frozen=True)
+class NameRule:
+    """A rule that hides a whole name.
+
+    :ivar rule: ``blocked`` or ``allowed``, as in ``Withheld``; or ``reserved``.
+    :ivar set_in: as in ``Placed``; for a name that was published, the top-level group or personal namespace around it.
+    :ivar entry: of the list; empty if the name is hidden because it is on no list, or because it was published.
+    :ivar detail: the reason, in a sentence for people.
+    """
+
+    rule: str
+    set_in: str
+    entry: str
+    detail: str
 
 
 class ByList:
@@ -47,16 +65,23 @@ def refuse_name(name: NormalizedName, rules: Rules) -> None:
 
     :raises WithheldByRule: the name is blocked, or not allowed.
     """
+    found = name_rule(name, rules)
+    if found is not None:
+        title = "Package blocked" if found.rule == "blocked" else "Package not allowed"
+        raise WithheldByRule(found.rule).explained(title, found.detail)
+
+
+def name_rule(name: NormalizedName, rules: Rules) -> NameRule | None:
+    """Return the rule because of which no version of a name is offered, whatever the public index has."""
     for rule in rules.blocked:
         if rule.value.is_whole and rule.value.matches_name(name):
-            raise WithheldByRule("blocked").explained(
-                "Package blocked", f"The package {name} is {_blocked_by(rule)} {_whom_to_ask(rule.set_in)}"
-            )
+            detail = f"The package {name} is {_blocked_by(rule)} {_whom_to_ask(rule.set_in)}"
+            return NameRule("blocked", rule.set_in, rule.value.text, detail)
     if rules.allowed and not any(rule.value.matches_name(name) for rule in rules.allowed):
         set_in = rules.allowed[-1].set_in
-        raise WithheldByRule("allowed").explained(
-            "Package not allowed", f"The package {name} is {_not_allowed_by(set_in)} {_whom_to_ask(set_in)}"
-        )
+        detail = f"The package {name} is {_not_allowed_by(set_in)} {_whom_to_ask(set_in)}"
+        return NameRule("allowed", set_in, "", detail)
+    return None
 
 
 def _blocked(file: SimpleFile, rule: Placed[Pattern]) -> Withheld:
