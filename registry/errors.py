@@ -693,6 +693,16 @@ class IdentityTokenRefused(RegistryError):
         return {"message": self.description, "errors": [{"code": self.code, "description": self.description}]}
 
 
+class IssuerNotUsable(IdentityTokenRefused):
+    """The issuer of an identity token does not deliver its keys, so the token cannot be verified.
+
+    :param description: a sentence.
+    """
+
+    def __init__(self, description: str) -> None:
+        super().__init__("invalid-token", description)
+
+
 class PreconditionFailed(RegistryError):
     status = 412
     phrase = "Precondition Failed"

@@ -90,8 +90,9 @@ def verified(
     """Return a token whose signature and standard claims are valid.
 
     :param listed: the issuers that administrators have listed.
-    :raises IdentityTokenRefused: it is not valid, or its issuer does not deliver its keys.
-    :raises Unavailable: too many issuers are being asked for their keys.
+    :raises IdentityTokenRefused: it is not valid.
+    :raises IssuerNotUsable: its issuer does not deliver its keys.
+    :raises Unavailable: its issuer, or too many others, are being asked for their keys.
     """
     if not _is_signed(sent, issuers.key(sent.issuer, sent.key_id, listed)):
         raise _refused("Its signature is not one of the issuer's key")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,9 +19,9 @@ from registry.database import db, utcnow
 from registry.domain import instance
 from registry.domain.access import SHELL
 from registry.domain.instance import InstanceChanges
-from registry.domain.oidc import discovery, publishers, publishing_tokens
-from registry.domain.oidc.keys import PAUSE_SECONDS, Issuers
-from registry.errors import IdentityTokenRefused, TooManyRequests
+from registry.domain.oidc import discovery, keys, publishers, publishing_tokens
+from registry.domain.oidc.keys import CONCURRENT_REQUESTS, KEPT_SECONDS, KEYS_SECONDS, PAUSE_SECONDS, Issuers
+from registry.errors import IdentityTokenRefused, IssuerNotUsable, TooManyRequests, Unavailable
 from registry.models import AuditEvent, Project, PublishingToken, TrustedPublisher, UsedIdentityToken
 from tests import factories
 from tests.fakes.issuer import AUDIENCE, CONFIGURATION, KEY, KEYS, OTHER_KEYS, Issuer, issuer_running, public, signed
@@ -220,6 +222,9 @@ BAD_ISSUERS: dict[str, tuple[str, Callable[[Issuer], tuple[int, dict[str, str], 
         lambda it: answer(json.dumps({"issuer": it.url, "jwks_uri": "http://192.0.2.1/keys"}).encode()),
         "without HTTPS",
     ),
+    "has keys that redirect": (KEYS, lambda it: answer(b"", 302, Location=it.url + CONFIGURATION), "redirect"),
+    "has huge keys": (KEYS, lambda _: answer(b" " * (1 << 20)), "larger than 262144"),
+    "has keys that are slow": (KEYS, lambda _: answer(b"{", **{"Content-Length": ""}), "took longer"),
     "has no keys": (KEYS, lambda _: answer(b'{"keys": {}}'), "no list of keys"),
     "has thousands of keys": (KEYS, lambda _: answer(b'{"keys": [' + b"{}," * 3000 + b"{}]}"), "more than 100 keys"),
 }  # fmt: skip
@@ -232,7 +237,7 @@ def test_an_issuer_without_usable_keys_is_named(
 ) -> None:
     path, make, expected = BAD_ISSUERS[kind]
     issuer.answers[path] = make(issuer)
-    if kind == "is slow":
+    if kind.endswith("slow"):
         issuer.ended.clear()
         monkeypatch.setattr(discovery, "PAGE_SECONDS", 0.2)
 
@@ -302,6 +307,79 @@ def test_a_withdrawn_key_is_accepted_for_an_hour(issuer: Issuer, exchange: Excha
 
     with pytest.raises(IdentityTokenRefused, match="no key with the ID"):
         exchange(issuer.token())
+
+
+@pytest.mark.usefixtures("publisher")
+def test_known_keys_are_accepted_for_a_day_while_the_issuer_fails(
+    issuer: Issuer, exchange: Exchange, clock: Clock
+) -> None:
+    exchange(issuer.token())
+    issuer.answers[CONFIGURATION] = answer(b"", 500)
+
+    clock.seconds += KEPT_SECONDS - 1
+    exchange(issuer.token())
+    with pytest.raises(IssuerNotUsable, match="500"):
+        exchange(unsigned(issuer.claims(), alg="RS256", kid="other"))
+    clock.seconds += 1
+    with pytest.raises(IssuerNotUsable, match="500"):
+        exchange(issuer.token())
+
+
+def test_a_slow_issuer_holds_up_neither_its_known_keys_nor_other_issuers(
+    issuer: Issuer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "PAGE_SECONDS", 60)
+    monkeypatch.setattr(keys, "WAIT_SECONDS", 0.01)
+    issuers = Issuers(clock)
+    with issuer_running() as slow, ThreadPoolExecutor() as threads:
+        listed = [slow.url, issuer.url]
+        issuers.key(slow.url, "first", listed)
+        clock.seconds += KEYS_SECONDS
+        slow.answers[CONFIGURATION] = answer(
+            json.dumps(slow.document(CONFIGURATION)).encode(), **{"Content-Length": ""}
+        )
+        slow.ended.clear()
+        refreshing = threads.submit(issuers.key, slow.url, "first", listed)
+        while len(slow.requests) < 3:
+            time.sleep(0.01)
+
+        for _ in range(CONCURRENT_REQUESTS):
+            assert issuers.key(slow.url, "first", listed)["kid"] == "first"
+            with pytest.raises(Unavailable):
+                issuers.key(slow.url, "other", listed)
+        assert issuers.key(issuer.url, "first", listed)["kid"] == "first"
+
+        slow.ended.set()
+        assert refreshing.result()["kid"] == "first"
+        assert slow.requests == [CONFIGURATION, KEYS] * 2
+
+
+def test_an_issuer_that_users_name_makes_no_room_for_itself_among_listed_ones(
+    issuer: Issuer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "KEPT_ISSUERS", 2)
+    issuers, listed = Issuers(clock), [issuer.url]
+    issuers.key(issuer.url, "first", listed)
+
+    for port in (1, 2, 1):
+        with pytest.raises(IssuerNotUsable):
+            issuers.key(f"https://127.0.0.1:{port}", "first", listed)
+    issuers.key(issuer.url, "first", listed)
+
+    assert issuer.requests == [CONFIGURATION, KEYS]
+
+
+def test_an_issuer_whose_keys_had_to_make_room_is_not_asked_more_often(
+    issuer: Issuer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "KEPT_ISSUERS", 1)
+    issuers = Issuers(clock)
+    with issuer_running() as other:
+        for each in (issuer, other, issuer):
+            with pytest.raises(IdentityTokenRefused if each.requests == [] else Unavailable):
+                issuers.key(each.url, "other", [issuer.url, other.url])
+
+    assert issuer.requests == [CONFIGURATION, KEYS]
 
 
 @pytest.mark.usefixtures("publisher")
