@@ -53,7 +53,25 @@ def file_with(sha256: str, filename: str, normalized_name: str) -> SimpleFile | 
     row = db.session.get(CachedFile, sha256)
     if row is None or (row.filename, row.normalized_name) != (filename, normalized_name):
         return None
-    return SimpleFile(filename, "", sha256, row.size_bytes, "", row.uploaded_at, None, None)
+    return SimpleFile(
+        filename, "", sha256, row.size_bytes, "", row.uploaded_at, _document_of(filename, normalized_name), None
+    )
+
+
+def _document_of(filename: str, normalized_name: str) -> str | None:
+    """Return the digest of the cached core metadata document of a file, which only their names connect.
+
+    ``None`` also if the upstream has replaced the file or the document, so that it is not certain that they belong
+    together.
+    """
+    document = filename + METADATA_SUFFIX
+    rows = db.session.execute(
+        select(CachedFile.filename, CachedFile.sha256)
+        .where(CachedFile.normalized_name == normalized_name, CachedFile.filename.in_((filename, document)))
+        .order_by(CachedFile.sha256)
+    ).all()
+    digests = {row.filename: row.sha256 for row in rows}
+    return digests.get(document) if len(rows) == len(digests) else None
 
 
 def store(

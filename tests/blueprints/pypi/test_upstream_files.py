@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -23,12 +24,12 @@ from registry.domain.upstream import fetching, pages, uses
 from registry.domain.upstream.client import PublicIndex
 from registry.domain.upstream.files import Files
 from registry.domain.upstream.pages import KeptPages
-from registry.models import InstanceSettings, KeptPage, Project, UpstreamMode
+from registry.models import CachedFile, InstanceSettings, KeptPage, Project, UpstreamMode
 from registry.storage import Storage, object_key
 from tests import factories
 from tests.builders import build_wheel
 from tests.clients import JSON, Pip, pypi_path
-from tests.fakes.index import StaticIndex
+from tests.fakes.index import FILE, StaticIndex
 
 WHEEL, SMALL = build_wheel("public", size_bytes=200_000), build_wheel("public", "2.0")
 PATH = f"/files/{WHEEL.filename}"
@@ -200,13 +201,23 @@ def test_a_file_that_is_gone_from_the_public_index_is_offered_from_the_store_if_
 def test_a_file_in_the_store_is_offered_while_the_public_index_is_away_and_its_page_was_removed(
     pip: Pip, project: Project, token: str, files: Files, served: StaticIndex
 ) -> None:
-    ask(pip, project, token).close()
-    settle(files)
+    document = b"Metadata-Version: 2.1\nName: public\nVersion: 1.0\n"
+    served.publish(WHEEL, SMALL, core_metadata={"sha256": hashlib.sha256(document).hexdigest()})
+    served.put(f"{PATH}.metadata", document, FILE)
+    for kind in ("", ".metadata"):
+        pip.download(project, WHEEL, token, kind).close()
+        settle(files)
     forget_pages()
     served.fail("public/", *[503] * 10)
 
     assert answered(pip, project, token) == (200, WHEEL.content)
+    assert pip.download(project, WHEEL, token, ".metadata").data == document
     assert answered(pip, project, token, SMALL)[0] == 502
+
+    other = CachedFile(sha256="0" * 64, filename=WHEEL.filename, normalized_name="public", version="1.0", size_bytes=1)
+    db.session.add(other)  # it cannot be known which of the two the document describes
+    factories.commit()
+    assert pip.download(project, WHEEL, token, ".metadata").status_code == 404
 
 
 def test_no_file_of_a_package_that_the_public_index_quarantined_is_offered(
