@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from registry.domain.distributions import inspection
+from registry.domain.distributions.budget import SECONDS, Budget
 from tests.acceptance.clients import ENVIRONMENTS, Environments
 from tests.acceptance.conftest import NEWEST_PIP
 from tests.acceptance.corpus.checking import checked, oldest_packaging
@@ -95,3 +97,6 @@ def _assert_accepted(files: list[Path], client_environment: Environments) -> Non
     assert {file["file"]: file["errors"] for file in report if file["errors"]} == {}
     assert len(report) == len(files)
     assert checked(files, oldest_packaging(client_environment)) == report
+    for path in files:
+        with path.open("rb") as file:
+            inspection.parsed(file, path.name, Budget(SECONDS / 10))  # which raises Exhausted otherwise
