@@ -23,7 +23,7 @@ from registry.domain import audit
 from registry.domain.access import Principal
 from registry.domain.accounts import users
 from registry.domain.accounts.users import UserChanges
-from registry.errors import Code, Fault, InvalidRecord, TooManyRequests
+from registry.errors import Code, Fault, InvalidRecord, IssuerNotUsable, TooManyRequests, Unavailable
 from registry.models import SignInAddress, SignInFailures, User
 
 FREE_FAILURES_BY_LOGIN = 5
@@ -89,18 +89,27 @@ def change_profile(user: User, changes: UserChanges, current: str, *, by: Princi
 
 @contextmanager
 def counting_exchanges(address: str, now: datetime) -> Iterator[None]:
-    """Count the exchange of an identity token in the block as a failure of its address, unless the block succeeds.
+    """Count the exchange of an identity token in the block as a failure of its address and hour, unless it succeeds.
 
-    Takes ``AdvisoryLock.SIGN_IN``, as an exchange is counted in advance, and taken back here. Its success resets the
-    failures, as those of a sign-in do.
+    Takes ``AdvisoryLock.SIGN_IN``, as an exchange is counted in advance, and taken back here. Only the attempt itself
+    is taken back, also if the issuer cannot be asked, so that a valid token allows no further guesses. Each hour starts
+    anew, as the failures of an address where tokens are exchanged all day would never be forgotten.
 
     :raises TooManyRequests: too many tokens from this address were refused; the wait grows with each.
     """
-    counted = {_key(f"identity tokens from {_network(address)}"): FREE_FAILED_EXCHANGES_BY_ADDRESS}
-    _count_attempt(counted, now)
-    yield
+    key = _key(f"identity tokens from {_network(address)} in {now:%Y-%m-%d %H}")
+    _count_attempt({key: FREE_FAILED_EXCHANGES_BY_ADDRESS}, now)
+    try:
+        yield
+    except (IssuerNotUsable, Unavailable):
+        _take_back_exchange(key)
+        raise
+    _take_back_exchange(key)
+
+
+def _take_back_exchange(key: str) -> None:
     with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
-        _take_back(counted)
+        _subtract(key)
 
 
 def _require_password(user: User, password: str, *, by: Principal, now: datetime) -> None:
@@ -171,9 +180,13 @@ def _take_back(counted: Mapping[str, int]) -> None:
     login_key, *address_keys = counted
     db.session.execute(delete(SignInFailures).where(SignInFailures.key == login_key))
     for key in address_keys:
-        failures = db.session.get(SignInFailures, key, populate_existing=True)
-        if failures is not None:
-            failures.count -= 1
+        _subtract(key)
+
+
+def _subtract(key: str) -> None:
+    failures = db.session.get(SignInFailures, key, populate_existing=True)
+    if failures is not None:
+        failures.count -= 1
 
 
 def _remember_address(user: User, address: str, now: datetime) -> None:

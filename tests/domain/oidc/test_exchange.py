@@ -387,14 +387,30 @@ def test_guesses_from_an_address_are_slowed_down(
     issuer: Issuer, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("registry.domain.accounts.sign_in.FREE_FAILED_EXCHANGES_BY_ADDRESS", 2)
-    for _ in range(2):
-        with pytest.raises(IdentityTokenRefused):
-            exchange("guess")
+    moment = utcnow()
+    with pytest.raises(IdentityTokenRefused):
+        exchange("guess", now=moment)
+    exchange(issuer.token(), now=moment)  # takes nothing back but itself
+    with pytest.raises(IdentityTokenRefused):
+        exchange("guess", now=moment)
 
     with pytest.raises(TooManyRequests):
-        exchange(issuer.token())
+        exchange(issuer.token(), now=moment)
 
-    exchange(issuer.token(), address="192.0.2.8")
+    exchange(issuer.token(), now=moment, address="192.0.2.8")
+
+
+@pytest.mark.usefixtures("publisher")
+def test_an_issuer_that_fails_slows_no_address_down(
+    issuer: Issuer, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.domain.accounts.sign_in.FREE_FAILED_EXCHANGES_BY_ADDRESS", 1)
+    issuer.answers[KEYS] = answer(b"", 500)
+    moment = utcnow()
+
+    for _ in range(3):
+        with pytest.raises(IssuerNotUsable):
+            exchange(issuer.token(), now=moment)
 
 
 def test_rows_that_are_of_no_use_any_more_leave(
