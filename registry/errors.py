@@ -127,6 +127,7 @@ class Code(Enum):
     TOO_MANY_PUBLISHERS = "is one too many: there are {maximum} trusted publishers already, which is the maximum"
     TOO_MANY_CLAIMS = "are too many (maximum is {maximum})"
     NO_CLAIM_NAME = "contain '{name}', which is not the name of a claim about the job"
+    REPEATED_CLAIM = "contain '{name}' more than once"
     NO_CLAIM_VALUE = "have no value of 1 to 255 printable characters for {name}"
     NO_CLAIMS = "can't be blank, or match any token"
     CLAIMS_OF_ANYONE = "have to name a repository, project, or owner, without * before the first slash"

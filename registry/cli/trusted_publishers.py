@@ -37,10 +37,9 @@ def add_publisher(
     project_path: str, issuer: str, claims: tuple[str, ...], names: tuple[str, ...], as_json: bool
 ) -> None:
     """Let CI jobs publish to the project PROJECT with identity tokens that have certain claims."""
-    parts = [claim.partition("=") for claim in claims]
     project = find_namespace(project_path, Project)
     publisher = publishers.add_publisher(
-        project, issuer=issuer, claims={name: value for name, _, value in parts}, package_names=names, by=SHELL
+        project, issuer=issuer, claims=publishers.parse_claims(claims), package_names=names, by=SHELL
     )
     print_record(_record(publisher), as_json, f"Added trusted publisher {publisher.id} to {project.full_path}.")
 

@@ -214,6 +214,7 @@ BAD_PUBLISHERS: dict[str, tuple[dict[str, Any], str]] = {
     "an empty claim": ({"claims": {"ref": ""}}, "no value of 1 to 255"),
     "a nested claim": ({"claims": {"ref": {"name": "x"}}}, "claims is"),
     "no package name": ({"package_names": ["-"]}, "package_names is invalid"),
+    "a long package name": ({"package_names": ["a" * 256]}, "package_names is invalid"),
 }
 
 
@@ -271,9 +272,10 @@ def test_maintainers_add_and_delete_publishers_with_the_form_of_their_ci_system(
     browser.submit(f"{new}/github", {"repository": "acme/demo", "workflow": "release.yml"}, action=f"{new}/github")
     browser.submit(f"{new}/gitlab", {"project_path": "acme/demo", "package_names": "demo"}, action=f"{new}/gitlab")
     fields = {"issuer": "https://ci.example.com", "claims": "sub = build\nref=main"}
+    repeated = browser.submit(f"{new}/other", fields | {"claims": "ref=a\nref=b"}, action=f"{new}/other")
     browser.submit(f"{new}/other", fields, action=f"{new}/other")
 
-    assert refused.status_code == 422
+    assert refused.status_code == repeated.status_code == 422
     added = rest.get(address, maintainer_token).json
     assert [(each["issuer"], each["claims"], each["package_names"]) for each in added] == [
         (

@@ -42,7 +42,10 @@ class PublisherForm(Form):
 
     @abstractmethod
     def sent_claims(self) -> dict[str, str]:
-        """Return the claims that the fields stand for."""
+        """Return the claims that the fields stand for.
+
+        :raises InvalidRecord: one is repeated.
+        """
 
     def add_to(self, project: Project) -> None:
         """Add a trusted publisher to a project.
@@ -125,8 +128,7 @@ class OtherForm(PublisherForm):
         return text(self.issuer)
 
     def sent_claims(self) -> dict[str, str]:
-        parts = (line.partition("=") for line in text(self.claims).splitlines() if line.strip())
-        return {name.strip(): value.strip() for name, _equals, value in parts}
+        return publishers.parse_claims(line for line in text(self.claims).splitlines() if line.strip())
 
 
 FORMS: dict[str, type[PublisherForm]] = {"github": GitHubForm, "gitlab": GitLabForm, "other": OtherForm}

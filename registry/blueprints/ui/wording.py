@@ -98,6 +98,7 @@ _SENTENCES = {
     Code.TOO_MANY_PUBLISHERS: _("There are already %(maximum)s trusted publishers. Delete one first."),
     Code.TOO_MANY_CLAIMS: _("Enter at most %(maximum)s claims."),
     Code.NO_CLAIM_NAME: _("'%(name)s' is not the name of a claim about the job."),
+    Code.REPEATED_CLAIM: _("Enter '%(name)s' only once."),
     Code.NO_CLAIM_VALUE: _("Enter a value of 1 to 255 printable characters for %(name)s."),
     Code.NO_CLAIMS: _("Enter at least one claim with a value other than *."),
     Code.CLAIMS_OF_ANYONE: _(

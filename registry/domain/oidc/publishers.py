@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 
 from registry.database import db, transaction
 from registry.domain import audit
+from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.issuers import GITHUB, GITLAB, is_issuer
 from registry.domain.oidc.claims import claim_text
 from registry.errors import Code, Fault, InvalidRecord, NotFound
@@ -30,7 +31,19 @@ IDENTIFYING = frozenset(
     | {"project_path", "project_id", "namespace_path", "namespace_id", "workflow_ref"}
 )
 _CLAIM = re.compile(r"[A-Za-z0-9_.:/-]{1,100}", re.ASCII)
-_NAME = re.compile(r"(?:[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9])", re.IGNORECASE | re.ASCII)
+
+
+def parse_claims(lines: Iterable[str]) -> dict[str, str]:
+    """Return the claims in lines like ``name=value``; spaces around both do not count.
+
+    :raises InvalidRecord: a name is repeated.
+    """
+    claims: dict[str, str] = {}
+    for name, _equals, value in (line.partition("=") for line in lines):
+        if name.strip() in claims:
+            raise InvalidRecord({"claims": [Fault(Code.REPEATED_CLAIM, name=name.strip()[:100])]})
+        claims[name.strip()] = value.strip()
+    return claims
 
 
 def add_publisher(
@@ -54,7 +67,7 @@ def add_publisher(
     faults = {
         "issuer": list(_issuer_faults(issuer, listed)),
         "claims": list(_claim_faults(issuer, claims)),
-        "package_names": [] if len(names) <= MOST_NAMES and all(map(_NAME.fullmatch, names)) else [Fault(Code.INVALID)],
+        "package_names": [] if len(names) <= MOST_NAMES and all(map(is_valid_name, names)) else [Fault(Code.INVALID)],
     }
     count = db.session.scalar(select(func.count()).where(TrustedPublisher.project_id == project.id)) or 0
     if count >= MOST_PUBLISHERS:
