@@ -39,7 +39,14 @@ from registry.models.packages import (
 )
 from registry.models.settings import GroupPackageSettings, InstanceSettings, UpstreamException, UpstreamMode
 from registry.models.tokens import AccessToken, DeployToken, Job, JobStatus
-from registry.models.trust import PublishingGrant, PublishingToken, TrustedPublisher, TrustedRun, UsedIdentityToken
+from registry.models.trust import (
+    SHOWN_CLAIMS,
+    PublishingGrant,
+    PublishingToken,
+    TrustedPublisher,
+    TrustedRun,
+    UsedIdentityToken,
+)
 from registry.models.upstream import IS_CACHE, CachedFile, KeptPage, UpstreamFetch
 
 __all__ = [
@@ -47,6 +54,7 @@ __all__ = [
     "IS_CACHE",
     "MALICIOUS",
     "MEMBER_ROLES",
+    "SHOWN_CLAIMS",
     "AccessToken",
     "Advisory",
     "AdvisoryExport",

@@ -13,6 +13,12 @@ from registry.database import AUTOINCREMENT, Model, UTCDateTime, utcnow
 from registry.models.namespaces import Project
 from registry.models.tokens import DIGEST
 
+# Claims of GitHub and GitLab that are shown to readers of the packages; none is about a person.
+SHOWN_CLAIMS = (
+    "repository", "workflow_ref", "project_path", "ci_config_ref_uri", "ref", "sha", "environment", "run_id",
+    "run_attempt", "pipeline_id", "job_id",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class TrustedRun:
@@ -68,7 +74,11 @@ class PublishingGrant(Model):
 
 
 class PublishingToken(Model):
-    """A token that a CI job received for its identity token, to publish to the projects that trust it."""
+    """A token that a CI job received for its identity token, to publish to the projects that trust it.
+
+    ``subject``, ``claims``, and ``run_url`` are for projects to which the job publishes: anyone can add a trusted
+    publisher that matches the jobs of others.
+    """
 
     __tablename__ = "publishing_tokens"
     __table_args__ = (AUTOINCREMENT,)
@@ -87,16 +97,18 @@ class PublishingToken(Model):
         secondary="publishing_grants", lazy="raise", viewonly=True, order_by=TrustedPublisher.id
     )
 
-    @property
-    def run(self) -> TrustedRun:
-        return TrustedRun(self.issuer, self.subject, self.claims, self.run_url)
-
     def is_active(self, now: datetime) -> bool:
         return self.revoked_at is None and self.expires_at > now
 
     def publishers_in(self, project_id: int) -> list[TrustedPublisher]:
         """Return the publishers of a project on which the token is based."""
         return [publisher for publisher in self.publishers if publisher.project_id == project_id]
+
+    def run_in(self, project_id: int) -> TrustedRun:
+        """Return the run for a project to which it publishes, without claims that only other projects ask for."""
+        named = {*SHOWN_CLAIMS, *(name for publisher in self.publishers_in(project_id) for name in publisher.claims)}
+        shown = {name: value for name, value in self.claims.items() if name in named}
+        return TrustedRun(self.issuer, self.subject, shown, self.run_url)
 
 
 class UsedIdentityToken(Model):

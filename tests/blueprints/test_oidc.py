@@ -90,7 +90,8 @@ def test_a_job_publishes_with_the_token_that_it_got_and_then_burns_it(
     secret = minted.json["token"]
     assert twine.upload(project, build_wheel("demo"), ("__token__", secret)).status_code == 201
     [token] = rest.get(f"{address}/tokens", maintainer_token).json
-    assert token["claims"] == CLAIMS
+    assert token.keys() == {"id", "issuer", "trusted_publisher_ids", "created_at", "expires_at"}
+    assert token["trusted_publisher_ids"] == [publisher["id"]]
     for body in ({"token": secret}, {"token": secret}, {"token": "unknown"}, {}, []):
         assert Client(app).post(BURN, json=body).status_code == 202
     assert twine.upload(project, build_wheel("demo", "2.0"), ("__token__", secret)).status_code == 401
@@ -202,8 +203,40 @@ def test_packages_name_the_run_that_published_them(
     page = browser.get(f"/{project.full_path}/-/packages/{package['id']}")
     assert run["run_url"] in page.links
     assert "ref: main" in page.text
-    for path in ("packages?tab=versions", f"packages/{package['id']}?tab=versions", "settings/ci_cd"):
+    for path in ("packages?tab=versions", f"packages/{package['id']}?tab=versions"):
         assert run["run_url"] in browser.get(f"/{project.full_path}/-/{path}").links, path
+
+
+def test_a_publisher_of_another_project_neither_controls_nor_sees_a_job(
+    rest: Rest, twine: Twine, project: Project, publisher: dict[str, Any], issuer: Issuer, maintainer_token: str,
+    mint: Callable[..., TestResponse], browser_of: Callable[[User], Browser],
+) -> None:  # fmt: skip
+    theirs = factories.project()
+    attacker = factories.member(theirs, Role.OWNER)
+    token, listed = factories.access_token(attacker, "api"), f"/projects/{theirs.id}/trusted_publishers"
+    claims = {"sub": "project:acme/*", "user_email": "*", "commit": "*"}
+    assert rest.post(listed, token, {"issuer": issuer.url, "claims": claims}).status_code == 201
+    private = {"user_email": "vera@example.com", "commit": "c0ffee", "environment": "vault", "project_path": "acme/app"}
+    credentials = ("__token__", mint(**private, job_id="7").json["token"])
+
+    [shown] = rest.get(f"{listed}/tokens", token).json
+    browser = browser_of(attacker)
+    pages = [browser.get(f"/{theirs.full_path}/-/{path}").text for path in ("settings/ci_cd", "audit_events")]
+    assert "project:acme/*" in pages[0]
+    assert "Created a token for a trusted publisher" in pages[1]
+    for secret in (*private.values(), "project:acme/app", "jobs/7"):
+        assert secret not in f"{shown} {pages}"
+    assert rest.delete(f"{listed}/tokens/{shown['id']}", token).status_code == 204
+    assert rest.delete(f"{listed}/tokens/{shown['id']}", token).status_code == 404
+    assert rest.get(f"{listed}/tokens", token).json == []
+
+    assert twine.upload(theirs, build_wheel("demo"), credentials).status_code in (403, 404)
+    assert twine.upload(project, build_wheel("demo"), credentials).status_code == 201
+    [package] = rest.get(f"/projects/{project.id}/packages", maintainer_token).json
+    assert package["trusted_publisher"]["claims"] == {
+        **CLAIMS, "environment": "vault", "project_path": "acme/app", "job_id": "7"
+    }  # fmt: skip
+    assert publisher["project_id"] == project.id
 
 
 BAD_PUBLISHERS: dict[str, tuple[dict[str, Any], str]] = {

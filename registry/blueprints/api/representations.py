@@ -544,10 +544,12 @@ def trusted_publisher(publisher: TrustedPublisher) -> JSON:
     }
 
 
-def publishing_token(token: PublishingToken) -> JSON:
+def publishing_token(token: PublishingToken, project: Project) -> JSON:
+    """Return a token without anything of its job, which may publish nothing to this project."""
     return {
         "id": token.id,
-        **_trusted_run(token.run),
+        "issuer": token.issuer,
+        "trusted_publisher_ids": [publisher.id for publisher in token.publishers_in(project.id)],
         "created_at": moment(token.created_at),
         "expires_at": moment(token.expires_at),
     }

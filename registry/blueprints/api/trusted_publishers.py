@@ -57,12 +57,12 @@ def routes(gate: Gate) -> Blueprint:
     def list_publishing_tokens(project: Project) -> Response:
         """Return the tokens with which jobs can publish at the moment."""
         page = pagination.page(publishing_tokens.active_tokens(project, utcnow()))
-        return pagination.answer(page, [representations.publishing_token(each) for each in page.items])
+        return pagination.answer(page, [representations.publishing_token(each, project) for each in page.items])
 
     @blueprint.delete(f"{PUBLISHERS}/tokens/<id:token_id>")
     @gate(Permission.ADMIN_PACKAGE)
     def revoke_publishing_token(project: Project, token_id: int) -> tuple[str, int]:
-        """Revoke a token of a job."""
+        """Revoke a token of a job for the project."""
         token = publishing_tokens.token(project, token_id)
         publishing_tokens.revoke(token, project, by=current_principal(), now=utcnow())
         return "", 204

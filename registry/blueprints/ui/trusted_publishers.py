@@ -165,7 +165,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post(f"{PUBLISHERS}/tokens/<id:token_id>/revoke")
     @gate(Permission.ADMIN_PACKAGE)
     def revoke_token(project: Project, token_id: int) -> Response:
-        """Revoke a token of a job."""
+        """Revoke a token of a job for the project."""
         token = publishing_tokens.token(project, token_id)
         publishing_tokens.revoke(token, project, by=principal(), now=utcnow())
         flash(gettext("The token was revoked."))

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from packaging.utils import canonicalize_name
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 
 from registry.database import db, transaction
 from registry.domain import audit
@@ -110,6 +110,11 @@ def delete_publisher(publisher: TrustedPublisher, project: Project, *, by: audit
     with transaction(changes_answers=False) as session:  # tokens to publish read nothing that is cached
         audit.record(by, "trusted_publisher_deleted", publisher.issuer, project, **_details(publisher))
         session.delete(publisher)
+
+
+def is_trusted(issuer: str) -> bool:
+    """Return whether any project has a trusted publisher with this issuer."""
+    return bool(db.session.scalar(select(exists().where(TrustedPublisher.issuer == issuer))))
 
 
 def publishers_trusting(issuer: str) -> list[TrustedPublisher]:

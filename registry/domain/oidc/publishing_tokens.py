@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,9 +12,9 @@ from urllib.parse import quote, urlsplit
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import joinedload, selectinload
 
-from registry.database import db, lock, refers_to_nothing, transaction
+from registry.database import db, lock, transaction
 from registry.domain import audit
 from registry.domain.access import Principal, PrincipalKind
 from registry.domain.accounts import sign_in
@@ -26,6 +27,7 @@ from registry.domain.oidc.keys import Issuers
 from registry.domain.paging import Listing
 from registry.errors import IdentityTokenRefused, RecordNotFound
 from registry.models import (
+    SHOWN_CLAIMS,
     InstanceSettings,
     Project,
     PublishingGrant,
@@ -37,12 +39,8 @@ from registry.models import (
 PREFIX = "glcbt-"
 LIFETIME = timedelta(minutes=15)
 KEPT_FOR = timedelta(days=7)  # so that a job that is late learns that its token has expired
-# Claims of GitHub and GitLab that are shown to readers of the packages; none is about a person.
-SHOWN = (
-    "repository", "workflow_ref", "project_path", "ci_config_ref_uri", "ref", "sha", "environment", "run_id",
-    "run_attempt", "pipeline_id", "job_id",
-)  # fmt: skip
 LONGEST_VALUE = 255
+MOST_GRANTS = 100  # of a token: anyone can add publishers that match
 MOST_SHOWN = 20  # tokens on a page; they last for minutes
 
 
@@ -72,14 +70,15 @@ def exchange(
     with sign_in.counting_exchanges(address, now):
         token = identity_tokens.read(sent)
         listed = InstanceSettings.current().oidc_trusted_issuers
-        trusting = publishers.publishers_trusting(token.issuer)
-        if not trusting or (listed and token.issuer not in listed):
+        if (listed and token.issuer not in listed) or not publishers.is_trusted(token.issuer):
             raise _untrusted("No project trusts the issuer of the identity token.")
+        db.session.rollback()  # do not keep a transaction open while the issuer is asked for its keys
         verified = identity_tokens.verified(token, issuers=issuers, listed=listed, audience=audience, now=now)
+        trusting = publishers.publishers_trusting(token.issuer)
         matching = [each for each in trusting if not publishers.mismatches(each, verified.claims)]
         if not matching:
             raise _untrusted(_difference(trusting, verified.claims))
-        return _issue(verified, matching, key=key, address=address, now=now)
+        return _issue(verified, _bounded(matching), key=key, address=address, now=now)
 
 
 def find(secret: str, key: bytes) -> PublishingToken | None:
@@ -93,7 +92,7 @@ def find(secret: str, key: bytes) -> PublishingToken | None:
 
 
 def active_tokens(project: Project, now: datetime) -> Listing[PublishingToken]:
-    """Return the tokens with which jobs can publish to a project, newest first."""
+    """Return the tokens with which jobs can publish to a project, and their publishers; newest first."""
     granted = (
         select(PublishingGrant.token_id)
         .join(TrustedPublisher, TrustedPublisher.id == PublishingGrant.publisher_id)
@@ -101,6 +100,7 @@ def active_tokens(project: Project, now: datetime) -> Listing[PublishingToken]:
     )
     return (
         select(PublishingToken)
+        .options(selectinload(PublishingToken.publishers))
         .where(PublishingToken.id.in_(granted), PublishingToken.revoked_at.is_(None), PublishingToken.expires_at > now)
         .order_by(PublishingToken.id.desc())
     )
@@ -112,7 +112,7 @@ def latest_tokens(project: Project, now: datetime) -> list[PublishingToken]:
 
 
 def token(project: Project, token_id: int) -> PublishingToken:
-    """Return a token with which a job could publish to a project.
+    """Return a token with which a job can publish to a project, or could until it expired.
 
     :raises RecordNotFound: there is none with this ID.
     """
@@ -124,16 +124,29 @@ def token(project: Project, token_id: int) -> PublishingToken:
 
 
 def revoke(token: PublishingToken, project: Project, *, by: audit.Author, now: datetime) -> None:
-    """Revoke a token from the next request on; locks its row. Revoking it again changes nothing."""
-    with transaction(changes_answers=False):  # it reads nothing that is cached
+    """End the use of a token in a project from the next request on; locks its row and then its grants there.
+
+    Other projects that trust the job are not affected: any of them could be one of an attacker. Without a project left,
+    the token is revoked.
+    """
+    of_token = PublishingGrant.token_id == token.id
+    own = select(TrustedPublisher.id).where(TrustedPublisher.project_id == project.id)
+    ended = select(PublishingGrant.publisher_id).where(of_token, PublishingGrant.publisher_id.in_(own))
+    with transaction(changes_answers=False) as session:  # it reads nothing that is cached
         lock(token, "revoked_at")
-        if token.revoked_at is None:
+        if token.revoked_at is not None:
+            return
+        ids = session.scalars(ended.order_by(PublishingGrant.publisher_id).with_for_update()).all()
+        if not ids:
+            return
+        session.execute(delete(PublishingGrant).where(of_token, PublishingGrant.publisher_id.in_(ids)))
+        if session.scalar(select(PublishingGrant.token_id).where(of_token).limit(1)) is None:
             token.revoked_at = now
-            audit.record(by, "publishing_token_revoked", token.subject, project, token_id=token.id)
+        audit.record(by, "publishing_token_revoked", token.issuer, project, token_id=token.id)
 
 
 def burn(secret: str, key: bytes, now: datetime) -> None:
-    """Revoke the token with this secret, which a job does after it has published; locks its row."""
+    """Revoke the token with this secret in all projects, as a job does after it has published; locks its row."""
     token = find(secret, key)
     if token is None or not token.is_active(now):
         return
@@ -150,7 +163,16 @@ def _issue(
     Takes no lock: the primary key of used tokens lets one of several requests succeed.
 
     :raises IdentityTokenRefused: the identity token was exchanged before.
+    :raises RecordNotFound: a publisher was deleted in the meantime.
     """
+    # Those that another transaction is removing are left to it, so that none waits for another.
+    used, past = (
+        select(column).where(expiry < limit).order_by(column).with_for_update(skip_locked=True)
+        for column, expiry, limit in (
+            (UsedIdentityToken.key, UsedIdentityToken.expires_at, now),
+            (PublishingToken.id, PublishingToken.expires_at, now - KEPT_FOR),
+        )
+    )
     secret = PREFIX + secrets.token_urlsafe(32)
     issued = PublishingToken(
         digest=digest(secret, key), issuer=token.issuer, subject=_shown(token.subject),
@@ -158,27 +180,44 @@ def _issue(
     )  # fmt: skip
     try:
         with transaction(changes_answers=False) as session:  # no client has used the token yet
-            session.execute(delete(UsedIdentityToken).where(UsedIdentityToken.expires_at < now))
-            session.execute(delete(PublishingToken).where(PublishingToken.expires_at < now - KEPT_FOR))
+            session.execute(delete(UsedIdentityToken).where(UsedIdentityToken.key.in_(used)))
+            session.execute(delete(PublishingToken).where(PublishingToken.id.in_(past)))
             session.add(UsedIdentityToken(key=token.key, expires_at=token.expires_at + LEEWAY))
             session.add(issued)
             session.flush()
             session.add_all(PublishingGrant(token_id=issued.id, publisher_id=each.id) for each in matching)
+            session.flush()
             _record(issued, matching, address)
     except IntegrityError as error:
-        if refers_to_nothing(error):
-            raise
         raise IdentityTokenRefused("invalid-token", "The identity token was exchanged before (jti).") from error
     return issued, secret
 
 
+def _bounded(matching: list[TrustedPublisher]) -> list[TrustedPublisher]:
+    """Return at most ``MOST_GRANTS`` publishers: the oldest of each project, then the second of each, and so on.
+
+    A project with many publishers does not crowd out others.
+    """
+    counts: Counter[int] = Counter()
+    ranks: dict[int, int] = {}
+    for each in matching:
+        ranks[each.id] = counts[each.project_id]
+        counts[each.project_id] += 1
+    bounded = sorted(matching, key=lambda each: (ranks[each.id], each.id))[:MOST_GRANTS]
+    return sorted(bounded, key=lambda each: each.id)
+
+
 def _record(issued: PublishingToken, matching: list[TrustedPublisher], address: str) -> None:
-    by = Principal(PrincipalKind.TRUSTED_PUBLISHER, publishing_token=issued, address=address)
-    for project_id in dict.fromkeys(each.project_id for each in matching):
-        audit.record(
-            by, "publishing_token_created", issued.subject, db.session.get_one(Project, project_id),
-            token_id=issued.id, issuer=issued.issuer, claims=issued.claims, run=issued.run_url,
-        )  # fmt: skip
+    """Record who got a token for administrators, and for each project only which of its publishers accepted the job."""
+    job = Principal(PrincipalKind.TRUSTED_PUBLISHER, publishing_token=issued, address=address)
+    created: dict[str, object]
+    action, created = "publishing_token_created", {"token_id": issued.id, "issuer": issued.issuer}
+    audit.record(job, action, issued.subject, None, run=issued.run_url, **created)
+    by = Principal(PrincipalKind.TRUSTED_PUBLISHER)
+    ids = {each.project_id for each in matching}
+    for project in db.session.scalars(select(Project).where(Project.id.in_(ids)).order_by(Project.id)):
+        accepted = [each.id for each in matching if each.project_id == project.id]
+        audit.record(by, action, issued.issuer, project, publisher_id=accepted, **created)
 
 
 def _difference(trusting: list[TrustedPublisher], claims: Mapping[str, Any]) -> str:
@@ -201,8 +240,11 @@ def _quoted(value: object) -> str:
 
 
 def _shown_claims(token: IdentityToken, matching: list[TrustedPublisher]) -> dict[str, str]:
-    """Return the claims that identify the job: those that publishers ask for, and those of known CI systems."""
-    names = dict.fromkeys([*(name for each in matching for name in each.claims), *SHOWN])
+    """Return the claims that identify the job: those that publishers ask for, and those of known CI systems.
+
+    ``PublishingToken.run_in`` leaves out those that only other projects ask for.
+    """
+    names = dict.fromkeys([*(name for each in matching for name in each.claims), *SHOWN_CLAIMS])
     texts = {name: claim_text(token.claims.get(name)) for name in names if name != "sub"}
     return {name: _shown(text) for name, text in texts.items() if text}
 

@@ -703,7 +703,7 @@ def _add_file(publication: _Accepted, package: _PublishedPackage) -> int:
         "created_at": publication.published_at,
     }
     if principal.publishing_token is not None:
-        row["trusted_run"] = principal.publishing_token.run.as_json()
+        row["trusted_run"] = principal.publishing_token.run_in(publication.project.id).as_json()
     if upload.origin is not None:
         pipelines = [pipeline.as_json() for pipeline in upload.origin.pipelines]
         kept = {"yanked_reason": upload.origin.yanked_reason, "imported_pipelines": pipelines or None}

@@ -101,9 +101,13 @@ def test_a_job_that_a_project_trusts_gets_a_token_for_15_minutes(
     assert found is not None
     assert found.publishers == [publisher]
     assert token.claims == {"project": "acme/app", "ref": "main", "protected": "true"}
-    event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "publishing_token_created")).one()
-    assert (event.author, event.namespace_id) == ("trusted publisher project:acme/app", publisher.project_id)
-    assert secret not in json.dumps(event.details)
+    created = select(AuditEvent).where(AuditEvent.action == "publishing_token_created").order_by(AuditEvent.id)
+    for_administrators, for_project = db.session.scalars(created)
+    assert (for_administrators.author, for_administrators.namespace_id) == ("trusted publisher project:acme/app", None)
+    assert (for_project.author, for_project.target) == ("trusted publisher", issuer.url)
+    assert for_project.namespace_id == publisher.project_id
+    assert for_project.details == {"token_id": token.id, "issuer": issuer.url, "publisher_id": [publisher.id]}
+    assert secret not in json.dumps([for_administrators.details, for_project.details])
 
 
 @pytest.mark.parametrize("algorithm", OTHER_KEYS)
@@ -113,6 +117,24 @@ def test_other_signatures_with_public_keys_are_accepted(issuer: Issuer, exchange
     token = signed(issuer.claims(), OTHER_KEYS[algorithm], alg=algorithm)
 
     assert exchange(token)[0].subject == "project:acme/app"
+
+
+def test_a_token_has_few_grants_and_some_of_each_project(
+    issuer: Issuer, publisher: TrustedPublisher, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing_tokens, "MOST_GRANTS", 3)
+    first_id, other = publisher.id, factories.project()
+    later = db.session.get_one(Project, publisher.project_id)
+    second, third = (
+        publishers.add_publisher(later, issuer=issuer.url, claims={"ref": "*n"}, by=SHELL).id for _ in "ab"
+    )
+    of_other = publishers.add_publisher(other, issuer=issuer.url, claims={"ref": "main"}, by=SHELL).id
+
+    _, secret = exchange(issuer.token())
+
+    found = publishing_tokens.find(secret, factories.token_key())
+    assert found is not None
+    assert third not in {first_id, second, of_other} == {each.id for each in found.publishers}
 
 
 @pytest.mark.usefixtures("publisher")
