@@ -785,7 +785,10 @@ def test_where_anyone_may_pull_the_lines_have_no_credentials(browser, browser_of
 
 
 def test_a_quarantined_package_offers_no_install_line_and_no_links(browser_of, owner, project):
-    built = build_wheel(headers=["Project-URL: Homepage, https://example.com/"])
+    built = build_wheel(
+        headers=["Project-URL: Homepage, https://example.com/"],
+        description="[Fetch it](https://example.com/fetch)", description_content_type="text/markdown",
+    )  # fmt: skip
     package = package_of(factories.published(project, built))
     releases.set_name_status(project, "demo", NameStatus.QUARANTINED, by=SHELL)
 
@@ -793,6 +796,7 @@ def test_a_quarantined_package_offers_no_install_line_and_no_links(browser_of, o
 
     assert code(page) == []
     assert "None of its versions can be installed" in page.text
+    assert "The README is not shown while the package is quarantined." in page.text
     assert not [
         link for link in page.links if "example.com" in link or ("/package_files/" in link and "download" in link)
     ]
