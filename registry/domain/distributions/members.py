@@ -22,7 +22,8 @@ PARSING_SECONDS = 0.5  # of the budget: enough for 30,000 members, three times a
 MOST_READ_BYTES = 128 * MIB  # of one file in the store
 MOST_UNPACKED_BYTES = 512 * MIB  # of a gzipped tar file, which has to be unpacked to be listed
 MOST_SECONDS = 20  # in all, however slow the store is
-_BYTES_OF_MEMBER = 400  # in memory, besides its path
+MOST_BYTES_OF_FOLDERS = 16 * MIB  # in memory: a few thousand members can have 200,000 folders
+_BYTES_OF_MEMBER, _BYTES_OF_FOLDER = 400, 450  # in memory, besides the path
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,39 +74,44 @@ class Folder:
         """The folders, and then the files, each by name."""
         return [*(self.folders[name] for name in sorted(self.folders)), *sorted(self.files, key=lambda file: file.name)]
 
-    def add(self, member: Member) -> None:
-        """Add a member below the root, with the folders above it."""
+    def add(self, member: Member) -> list[Folder]:
+        """Add a member below the root, with the folders above it, and return those that are new."""
         *above, name = member.path.split("/")
-        folder = self
+        folder, added = self, list[Folder]()
         for part in [*above, name] if member.is_folder else above:
             folder._count(member)
-            folder = folder._folder(part)
+            if part not in folder.folders:
+                added.append(folder._add_folder(part))
+            folder = folder.folders[part]
         if not member.is_folder:
             folder._count(member)
             folder.files.append(member)
+        return added
 
     def _count(self, member: Member) -> None:
         self.size_bytes += member.size_bytes
         self.count += not member.is_folder
 
-    def _folder(self, name: str) -> Folder:
-        found = self.folders.get(name)
-        if found is None:
-            found = self.folders[name] = Folder(f"{self.path}/{name}" if self.path else name)
-        return found
+    def _add_folder(self, name: str) -> Folder:
+        added = self.folders[name] = Folder(f"{self.path}/{name}" if self.path else name)
+        return added
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All members of an archive, by path, and the folder that contains them."""
+    """All members of an archive, by path, and the folder that contains them.
+
+    :ivar bytes_of_folders: about how many bytes of memory the folders take.
+    """
 
     members: Mapping[str, Member]
     root: Folder
+    bytes_of_folders: int
 
     @property
     def weight(self) -> int:
         """About how many bytes of memory it takes."""
-        return sum(_BYTES_OF_MEMBER + 2 * len(path) for path in self.members)
+        return sum(_BYTES_OF_MEMBER + 2 * len(path) for path in self.members) + self.bytes_of_folders
 
     def folder(self, path: str) -> Folder | None:
         """Return the folder at a path, the root for an empty one."""
@@ -119,15 +125,17 @@ def listing(file: BinaryIO, filename: str) -> Listing:
     """Return the members of a wheel or sdist: from the end of a zip file, and from all of a gzipped tar file.
 
     :raises InvalidDistribution: the file is no archive, or is damaged or ambiguous.
-    :raises OverBudget: it has too many members, or is too large.
+    :raises OverBudget: it has too many members or folders, or is too large.
     """
     members: dict[str, Member] = {}
-    root = Folder()
+    root, bytes_of_folders = Folder(), 0
     for member in _members(_bounded(file), filename):
         if member.path and member.path not in members:  # replaced bytes can make paths equal
             members[member.path] = member
-            root.add(member)
-    return Listing(members, root)
+            bytes_of_folders += sum(_BYTES_OF_FOLDER + 2 * len(folder.path) for folder in root.add(member))
+            if bytes_of_folders > MOST_BYTES_OF_FOLDERS:
+                raise OverBudget(f"the folders of the archive take more than {MOST_BYTES_OF_FOLDERS} bytes of memory")
+    return Listing(members, root, bytes_of_folders)
 
 
 def _members(file: BinaryIO, filename: str) -> Iterator[Member]:

@@ -188,6 +188,15 @@ def test_members_are_counted_before_they_are_parsed() -> None:
         listing(many_members(), WHEEL)
 
 
+def test_folders_are_counted_too() -> None:
+    deep = {f"{number}/{'d/' * (MAX_DEPTH - 5)}f": b"" for number in range(1000)}
+    few = dict(list(deep.items())[:10])
+
+    assert listing(zip_of(few), WHEEL).weight > 10 * (MAX_DEPTH - 5) * members._BYTES_OF_FOLDER
+    with pytest.raises(OverBudget):
+        listing(zip_of(deep), WHEEL)
+
+
 def test_reading_ends_after_a_number_of_bytes_and_after_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([0.0, 1.0, members.MOST_SECONDS + 1.0])
     slow = members._Bounded(io.BytesIO(b"content"), lambda: next(ticks))
