@@ -10,7 +10,7 @@ from flask import Blueprint, current_app, redirect, render_template, request, ur
 from werkzeug.wrappers import Response
 
 from registry.blueprints.auth.permits import Gate
-from registry.blueprints.ui.contents import OBSTACLES, contents, visible
+from registry.blueprints.ui.contents import OBSTACLES, caller, contents, visible
 from registry.blueprints.ui.viewer import principal
 from registry.database import db
 from registry.domain.access import Permission
@@ -110,7 +110,7 @@ def _members(project: Project, files: Sequence[FileDifference]) -> dict[str, Any
     found: list[MemberDifference] = []
     try:
         if old.sha256 != new.sha256:
-            old_listing, new_listing = (contents().listing(each, principal().label) for each in (old, new))
+            old_listing, new_listing = (contents().listing(each, caller()) for each in (old, new))
             found = comparison.of_members(old_listing, new_listing, kind_of(new.filename))
     except NotShown as refusal:
         return {"pair": pair, "obstacle": OBSTACLES[refusal.obstacle]}

@@ -64,6 +64,12 @@ def contents() -> Contents:
     return found
 
 
+def caller() -> str:
+    """Return who takes turns with others: the viewer, or the address of an anonymous one."""
+    viewer = principal()
+    return f"{viewer.label} {viewer.address}" if viewer.is_anonymous else viewer.label
+
+
 def _shown(package: Package, file: PackageFile, project: Project) -> Page:
     offered = index.downloadable_file(project, file.sha256, file.filename, principal())
     around = {
@@ -77,7 +83,7 @@ def _shown(package: Package, file: PackageFile, project: Project) -> Page:
     if offered is None:
         return _withheld(file, project, around)
     try:
-        listing = contents().listing(offered, principal().label)
+        listing = contents().listing(offered, caller())
         return _member(listing, offered, around)
     except NotShown as refusal:
         return render_template("ui/contents/file.html", obstacle=OBSTACLES[refusal.obstacle], **around)
@@ -112,7 +118,7 @@ def _member(listing: Listing, offered: DownloadableFile, around: dict[str, objec
     member = listing.members.get(path)
     if member is None:
         raise RecordNotFound
-    found = contents().text(offered, member, principal().label)
+    found = contents().text(offered, member, caller())
     obstacle = None if found.obstacle is None else OBSTACLES[found.obstacle]
     return render_template(
         "ui/contents/text.html", member=member, text=visible(found.text), obstacle=obstacle, **around
