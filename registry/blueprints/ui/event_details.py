@@ -107,7 +107,7 @@ def event_details(event: AuditEvent) -> list[tuple[str, str]]:
     return [
         (_label(name), _value(event.action, name, value))
         for name, value in event.details.items()
-        if value is not None and value != ""
+        if value not in (None, "", {}, [])
     ]
 
 
