@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, proxy
 
 from sqlalchemy import Engine, Row, Select, event
 from sqlalchemy.exc import OperationalError
@@ -116,7 +116,7 @@ class _Connections:
     """Connections that are used by one thread at a time, each query being a transaction of its own."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._engine: Engine = proxy(engine)  # does not keep the key of these connections
         self._error = engine.dialect.loaded_dbapi.Error
         self._operational_error = engine.dialect.loaded_dbapi.OperationalError
         self._places = [None] * MOST_CONNECTIONS  # methods of lists are atomic

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from flask import Flask
-from sqlalchemy import bindparam, event, insert, select
+from sqlalchemy import bindparam, create_engine, event, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from registry.database import Reading, db, read, transaction
+from registry.database.readings import _Compiled, _connections_of
 from registry.models import NameStatus, Package, PackageFile, PackageName, Project
 from tests import factories
 from tests.builders import build_wheel
@@ -72,6 +76,21 @@ def test_it_sees_every_commit_and_what_its_own_transaction_has_changed(project: 
         )
         assert len(reading.rows({"of_project": project_id})) == 3
         db.session.rollback()
+
+
+def test_nothing_is_kept_of_an_engine_that_is_gone(app: Flask) -> None:
+    engine = create_engine(db.engine.url)
+    compiled, gone = _Compiled(NAMES, engine), weakref.ref(engine)
+    connections = _connections_of(engine)
+    taken = connections.take()
+    assert taken is not None
+    assert connections.use(taken, compiled, {"of_project": 1}) == []
+    engine.dispose()
+
+    del engine, connections, compiled, taken
+    gc.collect()
+
+    assert gone() is None
 
 
 @pytest.mark.postgresql
