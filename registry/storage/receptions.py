@@ -103,9 +103,9 @@ class Receptions:
                 if _is_abandoned(file.fileno()):
                     path.unlink()
                 else:
-                    ids, caller, _ = path.name.split(".")
+                    ids, *digest, _ = path.name.split(".")  # earlier versions of the registry name no caller
                     namespace_ids = frozenset(int(each) for each in ids.split("-") if each)
-                    yield Promised(namespace_ids, caller, os.fstat(file.fileno()).st_size)
+                    yield Promised(namespace_ids, "".join(digest), os.fstat(file.fileno()).st_size)
 
 
 def _is_abandoned(descriptor: int) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from registry.errors import DiskFull, Unavailable
 from registry.storage.receptions import Promised, Receptions
+from registry.storage.staging import locked_temporary
 
 
 @pytest.fixture
@@ -34,6 +35,15 @@ def test_an_upload_counts_for_its_namespaces_until_it_is_closed(receptions: Rece
             assert list(elsewhere.others(other)) == [Promised(frozenset({3, 14}), receiving.caller, 600)]
 
         assert list(elsewhere.others(other)) == []
+
+
+def test_uploads_of_processes_of_an_earlier_version_count_too(receptions: Receptions, folder: Path) -> None:
+    folder.mkdir()
+    with closing(locked_temporary(folder, "3-14.")) as file:
+        file.truncate(600)
+
+        with closing(receptions.promise(None, [], 400, caller="ann")) as receiving:
+            assert list(receptions.others(receiving)) == [Promised(frozenset({3, 14}), "", 600)]
 
 
 def test_uploads_of_all_processes_share_the_room(receptions: Receptions, elsewhere: Receptions) -> None:
