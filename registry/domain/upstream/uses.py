@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, select
+from sqlalchemy import bindparam, delete, exists, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from registry.database import db, execute, is_sqlite, transaction
@@ -15,6 +15,7 @@ from registry.models import Ancestry, Group, Namespace, UpstreamFetch
 
 KEPT = timedelta(days=90)
 BATCH = 200
+_KEY = (UpstreamFetch.namespace_id, UpstreamFetch.sha256)
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,14 @@ def note(uses: Sequence[Use], today: date) -> None:
 
 
 def forget_old(today: date) -> None:
-    """Remove the rows that no longer count; takes no advisory locks."""
+    """Remove the rows that no longer count, except those that another transaction is changing; waits for no lock."""
     old = UpstreamFetch.fetched_on < today - KEPT
     if db.session.scalar(select(exists().where(old))):
         with transaction(changes_answers=False) as session:
-            session.execute(delete(UpstreamFetch).where(old), execution_options={"synchronize_session": False})
+            free = select(*_KEY).where(old).with_for_update(skip_locked=True)
+            session.execute(
+                delete(UpstreamFetch).where(tuple_(*_KEY).in_(free)), execution_options={"synchronize_session": False}
+            )
 
 
 def fetched(group: Group | None, today: date, most: int) -> list[Fetch]:
