@@ -1,12 +1,15 @@
-"""Ends of time, of which one thread watches any number: a timer of its own for each would start a thread each time."""
+"""Deadlines. One thread watches all of them, because a timer would start a thread each."""
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Condition, Thread
+
+logger = logging.getLogger(__name__)
 
 
 class Deadlines:
@@ -20,18 +23,18 @@ class Deadlines:
 
     @contextmanager
     def within(self, seconds: float, expire: Callable[[], None]) -> Iterator[None]:
-        """Call a function once, in another thread, if the block takes longer. It is never called behind the block.
+        """Call a function once, in another thread, if the block takes longer. It is never called after the block.
 
         :param expire: returns soon.
         """
         key, ends_at = object(), time.monotonic() + seconds
         with self._changed:
-            self._pending[key] = ends_at, expire
             if not self._is_watched:
                 Thread(target=self._watch, name="deadlines", daemon=True).start()
                 self._is_watched = True
             elif ends_at < self._wakes_at:
                 self._changed.notify()
+            self._pending[key] = ends_at, expire
         try:
             yield
         finally:
@@ -45,5 +48,12 @@ class Deadlines:
                 self._changed.wait(self._wakes_at - time.monotonic())
                 now = time.monotonic()
                 for key in [key for key, (ends_at, _) in self._pending.items() if ends_at <= now]:
-                    self._pending.pop(key)[1]()
+                    self._expire(self._pending.pop(key)[1])
             self._is_watched = False
+
+    @staticmethod
+    def _expire(expire: Callable[[], None]) -> None:
+        try:
+            expire()
+        except Exception:
+            logger.exception("What a deadline should end was not ended")
