@@ -308,11 +308,12 @@ def _dependencies(namespace: Project | Group, package: Package, published: list[
         found = dependencies.of_requirements(requirements.read(about.requirements), index_namespace, principal())
     else:
         found = dependencies.of_package(package, index_namespace, principal())
+    lacking = {each.requirement.normalized_name for each in found if each.project is None}
     dependents = pagination.page_of(dependencies.dependents(project, name, principal()))
     return render_template(
         "ui/packages/dependencies.html",
         dependencies=dependencies.by_extra(found),
-        forwards=forwarding.forwards(index_namespace),
+        forwarded=forwarding.forwarded_among(index_namespace, lacking, principal()),
         dependents=dependents,
         described=dependencies.described(dependents.items, name),
         are_complete=requirements.are_complete(),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from packaging.utils import canonicalize_name
-from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, func, insert, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, func, insert, or_, select, union
 from sqlalchemy.orm import joinedload
 
 from registry.database import (
@@ -130,6 +130,19 @@ def reservation(namespace: Namespace, normalized_name: str) -> Reservation | Non
     if row is None or not (row.is_held_here or row.is_reserved):
         return None
     return Reservation(bool(row.is_held_here), row.full_path, row.kind == "user")
+
+
+def reserved_among(namespace: Namespace, names: Collection[str]) -> set[str]:
+    """Return those of these normalized names for which there is a ``reservation``; one statement."""
+    around = select(ReservedName.normalized_name).join(Ancestry, Ancestry.ancestor_id == ReservedName.top_id)
+    held = (
+        select(model.normalized_name)
+        .join(Ancestry, Ancestry.namespace_id == model.project_id)
+        .where(model.normalized_name.in_(names), Ancestry.ancestor_id == namespace.id, condition)
+        for model, condition in _USES
+    )
+    is_around = and_(Ancestry.namespace_id == namespace.id, ReservedName.normalized_name.in_(names))
+    return set(db.session.scalars(union(around.where(is_around), *held)))
 
 
 def reserved_in(normalized_name: str) -> str | None:

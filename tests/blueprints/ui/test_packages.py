@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from registry.database import db, transaction, utcnow
-from registry.domain import forwarding, namespaces
+from registry.domain import cascade, forwarding, namespaces
 from registry.domain.access import SHELL
 from registry.domain.packages import deletion, lists, protection, releases, reserved
 from registry.domain.packages.lists import PackageFilter
@@ -850,6 +850,23 @@ def test_dependencies_are_linked_where_the_index_has_them(browser_of, owner, gro
     assert here in unread.links
     assert "still being read" in unread.text
     assert "still being read" not in closed.text
+
+
+def test_dependencies_that_are_never_forwarded_do_not_come_from_the_public_index(browser_of, group, project):
+    headers = [f"Requires-Dist: {name}" for name in ("gone", "held", "blocked", "inner-tool", "open")]
+    package = package_of(factories.published(project, build_wheel(headers=headers)))
+    gone = package_of(factories.published(project, build_wheel("gone")))
+    deletion.delete_package(gone, project, by=SHELL)
+    factories.published(factories.project("other", parent=group), build_wheel("held"))
+    cascade.BLOCKED.change(group, value=["blocked"], by=SHELL)
+    cascade.RESERVED.change(group, value=["inner-*"], by=SHELL)
+    reader = factories.member(project, Role.REPORTER)
+
+    page = browser_of(reader).get(f"{address(package)}?tab=dependencies")
+
+    assert [words(row) for row in page.by_class("dependencies")[0].iter("li")] == [
+        "gone Missing", "held Missing", "blocked Missing", "inner-tool Missing", "open Public index",
+    ]  # fmt: skip
 
 
 def test_dependencies_do_not_reveal_private_names(browser):
