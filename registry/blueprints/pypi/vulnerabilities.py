@@ -6,6 +6,7 @@ public index only if their pages are fetched here. If clients are redirected, th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -155,7 +156,7 @@ def _elsewhere(namespace: Namespace, name: NormalizedName, version: str | None, 
     page = _upstream_page(rules, name, is_needed=version is None)
     shown = None if page is None else _version_in(page, version)
     if page is not None and shown is not None:
-        document = next((sha for file in _files_of(page, shown) if (sha := _cached_document(file))), None)
+        document = _cached_document(_files_of(page, shown))
         files = tuple(file._replace(url=file_url(file.sha256, file.filename)) for file in page.files)
         return _on_page(replace(page, files=files), shown, document, with_releases=version is None)
     if version is None:
@@ -197,10 +198,11 @@ def _documented(page: SimplePage, version: str) -> str | None:
     return index.core_metadata_of([file.sha256 for file in _files_of(page, version)])
 
 
-def _cached_document(file: SimpleFile) -> str | None:
-    """Return the digest of the core metadata of a file of the public index, if that document is in the cache."""
-    sha256 = file.core_metadata_sha256
-    return sha256 if sha256 is not None and cached.is_cached(sha256) else None
+def _cached_document(files: Iterable[SimpleFile]) -> str | None:
+    """Return the digest of the first core metadata of files of the public index that are in the cache."""
+    digests = [file.core_metadata_sha256 for file in files if file.core_metadata_sha256 is not None]
+    found = cached.cached_among(digests)
+    return next((digest for digest in digests if digest in found), None)
 
 
 def _version_in(page: SimplePage, version: str | None) -> str | None:

@@ -43,6 +43,11 @@ def is_cached(sha256: str) -> bool:
     return size_of(sha256) is not None
 
 
+def cached_among(digests: Collection[str]) -> set[str]:
+    """Return those of these digests whose files are cached, in one statement."""
+    return set(db.session.scalars(select(CachedFile.sha256).where(CachedFile.sha256.in_(digests))))
+
+
 def totals() -> Totals:
     count, size_bytes = db.session.execute(select(func.count(), func.sum(CachedFile.size_bytes))).one()
     return Totals(count, int(size_bytes or 0))
