@@ -70,12 +70,12 @@ class Code(Enum):
     DAYS_OUT_OF_RANGE = "must be between {least} and {most} days"
     NUMBER_OUT_OF_RANGE = "is {value}, expected is a whole number from {least} to {most}"
     SCORE_OUT_OF_RANGE = "is {value}, expected is a number from {least} to {most}"
-    TOO_MANY_PATTERNS = "has {count} entries, expected are at most {maximum}"
+    TOO_MANY_PATTERNS = "has too many entries: {count} (maximum is {maximum})"
     NO_VERSION_PATTERN = "contains '{value}', expected is name, name*, or name==version (PEP 440)"
     TOO_MANY_EXCEPTIONS = "is one too many: there are {maximum} exceptions already, which is the maximum"
     PAST_MOMENT = "is {value}, expected is a time in the future"
-    TOO_MANY_ISSUERS = "has {count} issuers, expected are at most {maximum}"
-    NO_TRUSTED_ISSUER = "contains '{value}', expected is an https URL, or an http URL of this machine"
+    TOO_MANY_ISSUERS = "has too many issuers: {count} (maximum is {maximum})"
+    NO_TRUSTED_ISSUER = "contains '{value}', expected is an https URL, or an http URL on the loopback address"
     NO_NAME_PATTERN = "contains '{value}', expected is name or name*"
 
     # Groups and projects
@@ -196,8 +196,8 @@ class Code(Enum):
     STORE_FULL = "The package store is full."
     DISK_FULL = "The disk is full."
     EXAMINING_TOO_MUCH = "Too many large files are being examined."
-    TOO_MUCH_OF_ONE = "Your uploads that are being received can have {maximum} bytes together."
-    TOO_MUCH_AT_ONCE = "Uploads that are being received can have {maximum} bytes together."
+    TOO_MUCH_OF_ONE = "Your uploads in progress may take {maximum} bytes in total."
+    TOO_MUCH_AT_ONCE = "Uploads in progress may take {maximum} bytes in total."
 
 
 class Fault:

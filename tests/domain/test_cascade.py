@@ -98,7 +98,7 @@ def test_a_locked_list_needs_no_entries(line: list[Group]) -> None:
     [
         (cascade.MINIMUM_AGE, 3651, "is 3651, expected is a whole number from 0 to 3650"),
         (cascade.BLOCKED, ["a>1"], "contains 'a>1', expected is name, name*, or name==version (PEP 440)"),
-        (cascade.ALLOWED, ["a"] * 1001, "has 1001 entries, expected are at most 1000"),
+        (cascade.ALLOWED, ["a"] * 1001, "has too many entries: 1001 (maximum is 1000)"),
     ],
     ids=["number", "pattern", "too many"],
 )

@@ -132,8 +132,8 @@ _SENTENCES = {
     Code.STORE_FULL: _("The package store is full."),
     Code.DISK_FULL: _("The disk is full."),
     Code.EXAMINING_TOO_MUCH: _("Too many large files are being examined."),
-    Code.TOO_MUCH_OF_ONE: _("Your uploads in progress can have up to %(maximum)s bytes in total."),
-    Code.TOO_MUCH_AT_ONCE: _("Uploads in progress can have up to %(maximum)s bytes in total."),
+    Code.TOO_MUCH_OF_ONE: _("Your uploads in progress may take %(maximum)s bytes in total."),
+    Code.TOO_MUCH_AT_ONCE: _("Uploads in progress may take %(maximum)s bytes in total."),
 }
 
 
