@@ -46,7 +46,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Principal:
-    """The caller of a request: a user, access token, deploy token, CI job, or trusted publisher; the shell; anonymous.
+    """The caller of a request: a user, access token, deploy token, CI job, trusted publisher, the shell, or anonymous.
 
     :ivar sudo_by: the administrator who acts as ``user`` by sudo.
     :ivar roles: by namespace ID, those that ``load_roles`` has loaded.
