@@ -6,11 +6,12 @@ have listed the issuer, and responses are bounded in time and size.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from registry.domain.http import Client, Patience, is_public
+from registry.domain.http import Client, Patience, Unanswered, is_public
 from registry.domain.issuers import is_loopback
 from registry.domain.oidc.claims import read_object
 from registry.errors import SourceError
@@ -19,14 +20,28 @@ CONFIGURATION = "/.well-known/openid-configuration"
 MAX_CONFIGURATION_BYTES = 64 << 10
 MAX_KEYS_BYTES = 256 << 10
 MAX_KEYS = 100
+UNREACHABLE = "it does not answer at a public address"
 FIRST_BYTE_SECONDS, PAGE_SECONDS = 5, 8  # of each of the two documents; clients wait for 30 seconds
+
+logger = logging.getLogger(__name__)
 
 
 def published_keys(issuer: str, *, is_listed: bool) -> dict[str, dict[str, Any]]:
     """Return the keys that an issuer publishes, by ID (OpenID Connect Discovery, sections 3 and 4).
 
-    :raises SourceError: it does not deliver its configuration or keys, or they are malformed.
+    :raises SourceError: it does not deliver its configuration or keys, or they are malformed. Of an issuer that is not
+        listed, it does not show what is at an address that is not public; the log does.
     """
+    try:
+        return _published_keys(issuer, is_listed=is_listed)
+    except SourceError as error:
+        logger.warning("The keys of the issuer %s are not usable: %s.", issuer, error.sentence)
+        if not is_listed and isinstance(error, Unanswered | _PrivateAddress):
+            raise SourceError(UNREACHABLE) from error
+        raise
+
+
+def _published_keys(issuer: str, *, is_listed: bool) -> dict[str, dict[str, Any]]:
     patience = Patience(FIRST_BYTE_SECONDS, PAGE_SECONDS, attempts=1, rate_limited_attempts=1)
     client = Client(issuer, patience=patience, gatekeeper=_Gate(is_listed=is_listed), redirects=0)
     try:
@@ -62,6 +77,10 @@ def _keys(listed: object) -> dict[str, dict[str, Any]]:
     }
 
 
+class _PrivateAddress(SourceError):
+    """The name of a server leads to an address that is not public."""
+
+
 @dataclass(frozen=True)
 class _Gate:
     """Admits public servers with HTTPS, and for a listed issuer any address (``http.Gatekeeper``)."""
@@ -76,4 +95,4 @@ class _Gate:
 
     def refuse_address(self, host: str, address: str) -> None:
         if not self.is_listed and not is_public(address):
-            raise SourceError(f"{host} has an address that is not public")
+            raise _PrivateAddress(f"{host} has an address that is not public")

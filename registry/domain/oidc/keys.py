@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
@@ -21,8 +20,6 @@ CONCURRENT_REQUESTS = 4  # one of each issuer; further tokens that need one are 
 WAITING, WAIT_SECONDS = 3, 2  # for the request of another thread to the same issuer
 
 Key = dict[str, Any]  # a JSON Web Key (RFC 7517)
-
-logger = logging.getLogger(__name__)
 
 
 class Issuers:
@@ -120,7 +117,6 @@ class Issuers:
             kept.keys = published_keys(issuer, is_listed=is_listed)
         except SourceError as error:
             failure = error.sentence
-            logger.warning("The keys of the issuer %s are not usable: %s.", issuer, failure)
         else:
             kept.received_at = began_at
         now = self._clock()

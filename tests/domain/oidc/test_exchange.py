@@ -274,7 +274,10 @@ def test_an_issuer_that_is_not_listed_is_not_asked_at_a_private_address(
     assert "without HTTPS" in refusal(exchange, issuer.token())
     publisher.issuer = url = issuer.url.replace("http:", "https:")
     factories.commit()
-    assert "127.0.0.1 has an address that is not public" in refusal(exchange, issuer.token(iss=url))
+    assert discovery.UNREACHABLE in refusal(exchange, issuer.token(iss=url))
+    publisher.issuer = closed = "https://127.0.0.1:1"
+    factories.commit()
+    assert discovery.UNREACHABLE in refusal(exchange, issuer.token(iss=closed))
     assert issuer.requests == []
 
 
