@@ -123,6 +123,8 @@ class Code(Enum):
     NO_END_OF_A_JOB = "status must be success, failed or canceled"
     JOB_ENDED = "the job has ended already, as {status}"
     NO_ISSUER = "is not an issuer; expected is its https URL, without query"
+    ISSUER_NOT_PUBLIC = "has an address that is not public; an administrator has to list it (oidc_trusted_issuers)"
+    ISSUER_MISSPELLED = "is not spelled as in identity tokens; expected is {expected}"
     ISSUER_NOT_LISTED = "is not one of the issuers that this registry trusts: {issuers}"
     TOO_MANY_PUBLISHERS = "is one too many: there are {maximum} trusted publishers already, which is the maximum"
     TOO_MANY_CLAIMS = "are too many (maximum is {maximum})"

@@ -26,6 +26,28 @@ def is_issuer(url: str, *, is_listed: bool) -> bool:
     return parts.scheme == "https" or (is_listed and parts.scheme == "http" and is_loopback(parts.hostname or ""))
 
 
+def spelled(url: str) -> str:
+    """Return an issuer as identity tokens name it: its host in lower case, and without the port that is the default.
+
+    A slash at the end is part of the names of some issuers, but not of those that are known.
+    """
+    parts = urlsplit(url)
+    host = parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80").removesuffix(":")
+    usual = f"{parts.scheme}://{host}{parts.path}"
+    return usual.rstrip("/") if usual.rstrip("/") in (GITHUB, GITLAB) else usual
+
+
+def is_private(url: str) -> bool:
+    """Return whether the host of an issuer is an address that is not public, without looking up its name."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:  # no top-level domain begins with a digit, but other spellings of addresses do
+        return host == "localhost" or host.endswith(".localhost") or host.rpartition(".")[2][:1].isdigit()
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return not ip.is_global or ip.is_multicast
+
+
 def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

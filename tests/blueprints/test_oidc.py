@@ -268,6 +268,25 @@ def test_a_publisher_that_could_not_work_is_refused(
     assert rest.get(address, maintainer_token).json == []
 
 
+NOT_PUBLIC = [
+    "https://10.0.0.1", "https://localhost", "https://ci.localhost:8443", "https://[::1]", "https://127.1",
+    "https://[::ffff:10.0.0.1]",
+]  # fmt: skip
+MISSPELLED = ["https://gitlab.com/", "https://GitLab.com", "HTTPS://gitlab.com", "https://gitlab.com:443"]
+
+
+@pytest.mark.parametrize("issuer", [*NOT_PUBLIC, *MISSPELLED])
+@pytest.mark.usefixtures("app")
+def test_a_publisher_whose_issuer_could_not_be_asked_or_matched_is_refused(
+    rest: Rest, address: str, maintainer_token: str, issuer: str
+) -> None:
+    response = rest.post(address, maintainer_token, {"issuer": issuer, "claims": {"project_path": "acme/app"}})
+
+    assert response.status_code == 400
+    [reason] = response.json["message"]["issuer"]
+    assert ("expected is https://gitlab.com" if issuer in MISSPELLED else "is not public") in reason
+
+
 @pytest.mark.parametrize(
     ("claims", "status"),
     [

@@ -97,7 +97,7 @@ class GitLabForm(PublisherForm):
 
     @property
     def sent_issuer(self) -> str:
-        return text(self.issuer)
+        return text(self.issuer).rstrip("/")
 
     def sent_claims(self) -> dict[str, str]:
         claims = {

@@ -94,6 +94,8 @@ _SENTENCES = {
     Code.INVALID_TOKEN_USERNAME: _("Use only letters, digits, '_', '-', '+', and '.'."),
     Code.JOB_ENDED: _("This job has already ended."),
     Code.NO_ISSUER: _("Enter the https:// URL of the issuer, without a query."),
+    Code.ISSUER_NOT_PUBLIC: _("This address is not public. An administrator has to allow the issuer first."),
+    Code.ISSUER_MISSPELLED: _("Identity tokens name this issuer differently. Enter %(expected)s"),
     Code.ISSUER_NOT_LISTED: _("An administrator allows only these issuers: %(issuers)s"),
     Code.TOO_MANY_PUBLISHERS: _("There are already %(maximum)s trusted publishers. Delete one first."),
     Code.TOO_MANY_CLAIMS: _("Enter at most %(maximum)s claims."),

@@ -13,7 +13,7 @@ from sqlalchemy import exists, func, select
 from registry.database import db, transaction
 from registry.domain import audit
 from registry.domain.distributions.filenames import is_valid_name
-from registry.domain.issuers import GITHUB, GITLAB, is_issuer
+from registry.domain.issuers import GITHUB, GITLAB, is_issuer, is_private, spelled
 from registry.domain.oidc.claims import claim_text
 from registry.errors import Code, Fault, InvalidRecord, NotFound
 from registry.models import InstanceSettings, Project, TrustedPublisher
@@ -142,6 +142,10 @@ def _issuer_faults(issuer: str, listed: list[str]) -> Iterable[Fault]:
         yield Fault(Code.ISSUER_NOT_LISTED, issuers=", ".join(listed))
     elif not is_issuer(issuer, is_listed=issuer in listed):
         yield Fault(Code.NO_ISSUER)
+    elif not listed and is_private(issuer):
+        yield Fault(Code.ISSUER_NOT_PUBLIC)
+    elif spelled(issuer) != issuer:
+        yield Fault(Code.ISSUER_MISSPELLED, expected=spelled(issuer))
 
 
 def _claim_faults(issuer: str, claims: Mapping[str, str]) -> Iterable[Fault]:
