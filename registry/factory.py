@@ -179,6 +179,8 @@ def _register_error_handlers(app: Flask) -> None:
     def refuse_http(error: HTTPException) -> BaseResponse:
         if not _is_api():
             return ui.refuse_http(error)
+        if oidc.is_asked():
+            return oidc.refuse_http(error)
         body: dict[str, object] = {"error": f"{error.code} {_phrase(error)}"}
         if pypi.is_read():
             return pypi.problems.of_http_error(error, body)
@@ -191,6 +193,8 @@ def _register_error_handlers(app: Flask) -> None:
     def refuse(error: RegistryError) -> BaseResponse:
         if not _is_api():
             return ui.refuse(error)
+        if oidc.is_asked():
+            return oidc.refuse(error)
         if pypi.is_read():
             return pypi.refuse(error)
         response = jsonify(error.body())

@@ -14,7 +14,7 @@ from registry.database import db, utcnow
 from registry.domain import instance
 from registry.domain.access import SHELL
 from registry.domain.instance import InstanceChanges
-from registry.domain.oidc import publishing_tokens
+from registry.domain.oidc import keys, publishing_tokens
 from registry.domain.packages import protection
 from registry.models import Project, PublishingToken, Role, User
 from tests import factories
@@ -111,7 +111,26 @@ def test_a_body_of_1_mb_is_refused_without_being_read(app: Flask) -> None:
     response = Client(app).post(MINT, json={"token": "a" * (1 << 20)})
 
     assert response.status_code == 413
-    assert response.is_json
+    assert response.json["errors"] == [{"code": "request-entity-too-large", "description": response.json["message"]}]
+
+
+@pytest.mark.usefixtures("publisher")
+def test_refusals_for_the_moment_have_a_list_of_errors(
+    mint: Callable[..., TestResponse], app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.domain.accounts.sign_in.FREE_FAILED_EXCHANGES_BY_ADDRESS", 0)
+    monkeypatch.setattr(keys, "CONCURRENT_REQUESTS", 0)
+    monkeypatch.setitem(app.extensions, "issuers", keys.Issuers())
+    unavailable = mint()
+    Client(app).post(MINT, json={"token": "guess"})
+    throttled = mint()
+
+    assert (unavailable.status_code, throttled.status_code) == (503, 429)
+    assert unavailable.headers["Retry-After"]
+    assert throttled.headers["Retry-After"]
+    assert [unavailable.json["errors"][0]["code"], throttled.json["errors"][0]["code"]] == [
+        "service-unavailable", "too-many-requests",
+    ]  # fmt: skip
 
 
 def test_a_token_publishes_and_does_nothing_else(
