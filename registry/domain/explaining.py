@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,13 +11,14 @@ from packaging.version import Version
 
 from registry.domain import forwarding
 from registry.domain.access import Principal
-from registry.domain.packages import index
+from registry.domain.packages import index, reserved
 from registry.domain.packages.simple import SimpleFile, SimplePage
 from registry.domain.upstream.chain import upstream_for
 from registry.domain.upstream.policies.filenames import version_of
 from registry.domain.upstream.policies.listed import NameRule, name_rule
 from registry.domain.upstream.protocol import Upstream
 from registry.domain.upstream.rules import Rules, rules_of
+from registry.errors import Unauthenticated
 from registry.models import Group, Project, UpstreamMode
 
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -88,10 +90,30 @@ def explain(
     index.refuse_where_names_are_hidden(namespace, principal)
     if not rules.forwards.value:
         return Explanation(name, "off", rules.mode.value, detail="The public index is not used here.")
-    reserved = forwarding.reserving_rule(namespace, name, rules)
-    if reserved is not None:
-        return Explanation(name, "reserved", rules.mode.value, hidden_by=reserved, detail=reserved.detail)
+    reserving = forwarding.reserving_rule(namespace, name, rules)
+    if reserving is not None:
+        return Explanation(name, "reserved", rules.mode.value, hidden_by=reserving, detail=reserving.detail)
     return _from_upstream(name, rules, pages, now, version)
+
+
+def forwarded_among(namespace: Project | Group, names: Collection[str], principal: Principal) -> set[str]:
+    """Return those of these package names, which this namespace lacks for the reader, that are asked for upstream.
+
+    If the index answers an anonymous reader 401 for every name that it lacks, the names are not told apart here either.
+    """
+    rules = rules_of(namespace)
+    if not rules.forwards.value:
+        return set()
+    try:
+        index.refuse_where_names_are_hidden(namespace, principal)
+    except Unauthenticated:
+        return set(names)
+    reservations = reserved.reserved_among(namespace, names)
+    return {name for name in names if name not in reservations and not _is_refused(NormalizedName(name), rules)}
+
+
+def _is_refused(name: NormalizedName, rules: Rules) -> bool:
+    return name_rule(name, rules) is not None or any(rule.value.matches_name(name) for rule in rules.reserved)
 
 
 def _from_upstream(

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from urllib.parse import quote
 
 from packaging.utils import NormalizedName, canonicalize_name
 
-from registry.domain.access import Principal
 from registry.domain.cascade import FORWARDING
-from registry.domain.packages.index import refuse_where_names_are_hidden
-from registry.domain.packages.reserved import Reservation, reservation, reserved_among
-from registry.domain.upstream.policies.listed import NameRule, name_rule, refuse_name
+from registry.domain.packages.reserved import Reservation, reservation
+from registry.domain.upstream.policies.listed import NameRule, refuse_name
 from registry.domain.upstream.rules import Rules, place_in_words, rules_of
-from registry.errors import NotFound, Unauthenticated
+from registry.errors import NotFound
 from registry.models import Namespace
 
 of_group, change_forwarding = FORWARDING.of_group, FORWARDING.change
@@ -61,26 +58,6 @@ def refuse_unforwarded(namespace: Namespace, normalized_name: NormalizedName, ru
         )
     refuse_reserved(namespace, normalized_name, rules)
     refuse_name(normalized_name, rules)
-
-
-def forwarded_among(namespace: Namespace, names: Collection[str], principal: Principal) -> set[str]:
-    """Return those of these package names, which this namespace lacks for the reader, that are asked for upstream.
-
-    If the index answers an anonymous reader 401 for every name that it lacks, the names are not told apart here either.
-    """
-    rules = rules_of(namespace)
-    if not rules.forwards.value:
-        return set()
-    try:
-        refuse_where_names_are_hidden(namespace, principal)
-    except Unauthenticated:
-        return set(names)
-    reserved = reserved_among(namespace, names)
-    return {name for name in names if name not in reserved and not _is_refused(NormalizedName(name), rules)}
-
-
-def _is_refused(name: NormalizedName, rules: Rules) -> bool:
-    return name_rule(name, rules) is not None or any(rule.value.matches_name(name) for rule in rules.reserved)
 
 
 def refuse_reserved(namespace: Namespace, normalized_name: str, rules: Rules) -> None:

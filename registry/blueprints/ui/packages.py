@@ -18,7 +18,7 @@ from registry.blueprints.ui.frame import namespace_url, pypi_url
 from registry.blueprints.ui.viewer import may, principal
 from registry.blueprints.ui.wording import event_name
 from registry.database import utcnow
-from registry.domain import forwarding, namespaces, paging
+from registry.domain import explaining, forwarding, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.accounts import users
 from registry.domain.distributions.filenames import is_valid_name
@@ -313,7 +313,7 @@ def _dependencies(namespace: Project | Group, package: Package, published: list[
     return render_template(
         "ui/packages/dependencies.html",
         dependencies=dependencies.by_extra(found),
-        forwarded=forwarding.forwarded_among(index_namespace, lacking, principal()),
+        forwarded=explaining.forwarded_among(index_namespace, lacking, principal()),
         dependents=dependents,
         described=dependencies.described(dependents.items, name),
         are_complete=requirements.are_complete(),
