@@ -48,7 +48,9 @@ def test_a_wheel_of_a_new_version_costs_at_most_twelve_statements_and_a_new_name
 
     assert twine.upload(project, build_wheel(name, "1.0", headers=fields), token).status_code == 201
 
-    assert len(statements) <= MOST_STATEMENTS[name], statements
+    # PostgreSQL has two locks to take where SQLite has one, which shows with requirements only.
+    more = fields == FIELDS["requirements"] and db.engine.dialect.name == "postgresql"
+    assert len(statements) <= MOST_STATEMENTS[name] + more, statements
 
 
 @pytest.mark.sqlite
