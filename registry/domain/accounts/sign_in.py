@@ -108,6 +108,7 @@ def counting_exchanges(address: str, now: datetime) -> Iterator[None]:
 
 
 def _take_back_exchange(key: str) -> None:
+    """Take back the attempt that was counted in advance; takes ``AdvisoryLock.SIGN_IN``."""
     with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
         _subtract(key)
 
