@@ -340,7 +340,8 @@ def test_maintainers_add_and_delete_publishers_with_the_form_of_their_ci_system(
     new = f"{settings}/trusted_publishers/new"
 
     refused = browser.submit(f"{new}/github", {"repository": "*/demo"}, action=f"{new}/github")
-    browser.submit(f"{new}/github", {"repository": "acme/demo", "workflow": "release.yml"}, action=f"{new}/github")
+    pasted = {"repository": "https://github.com/acme/demo.git", "workflow": ".github/workflows/release.yml"}
+    browser.submit(f"{new}/github", pasted, action=f"{new}/github")
     browser.submit(f"{new}/gitlab", {"project_path": "acme/demo", "package_names": "demo"}, action=f"{new}/gitlab")
     fields = {"issuer": "https://ci.example.com", "claims": "sub = build\nref=main"}
     repeated = browser.submit(f"{new}/other", fields | {"claims": "ref=a\nref=b"}, action=f"{new}/other")

@@ -73,7 +73,9 @@ class GitHubForm(PublisherForm):
         return GITHUB
 
     def sent_claims(self) -> dict[str, str]:
-        repository, workflow = text(self.repository), text(self.workflow)
+        # The address of the repository and the path of the workflow are as good as their names.
+        repository = text(self.repository).removeprefix("https://github.com/").removesuffix(".git").strip("/")
+        workflow = text(self.workflow).removeprefix(".github/workflows/")
         claims = {
             "repository": repository,
             "workflow_ref": f"{repository}/.github/workflows/{workflow}@*" if workflow else "",
