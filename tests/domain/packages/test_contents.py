@@ -1,4 +1,4 @@
-"""The contents of files in every kind of store, what is kept of them, and what is not shown."""
+"""What is in a package file: read from each kind of store, kept in memory, or not shown, with the reason."""
 
 from __future__ import annotations
 
