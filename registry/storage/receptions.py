@@ -37,7 +37,8 @@ class Reception:
         os.ftruncate(self._file.fileno(), size_bytes)
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(FileNotFoundError):  # once it is not locked, another process can remove it
+            self._file.close()
 
 
 @dataclass(frozen=True)

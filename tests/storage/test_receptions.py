@@ -37,6 +37,15 @@ def test_an_upload_counts_for_its_namespaces_until_it_is_closed(receptions: Rece
         assert list(elsewhere.others(other)) == []
 
 
+def test_a_reception_that_another_process_removed_first_is_closed(receptions: Receptions) -> None:
+    receiving = receptions.promise(None, [3], 600, caller="ann")
+    receiving.path.unlink()
+
+    receiving.close()
+
+    assert not receiving.path.exists()
+
+
 def test_uploads_of_processes_of_an_earlier_version_count_too(receptions: Receptions, folder: Path) -> None:
     folder.mkdir()
     with closing(locked_temporary(folder, "3-14.")) as file:
