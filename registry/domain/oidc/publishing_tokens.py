@@ -163,8 +163,10 @@ def _issue(
     Takes no lock: the primary key of used tokens lets one of several requests succeed.
 
     :raises IdentityTokenRefused: the identity token was exchanged before.
-    :raises RecordNotFound: a publisher was deleted in the meantime.
+    :raises RecordNotFound: all publishers were deleted in the meantime.
     """
+    kept = select(TrustedPublisher.id).where(TrustedPublisher.id.in_([each.id for each in matching]))
+    kept = kept.order_by(TrustedPublisher.id).with_for_update(read=True, key_share=True)
     # Those that another transaction is removing are left to it, so that none waits for another.
     used, past = (
         select(column).where(expiry < limit).order_by(column).with_for_update(skip_locked=True)
@@ -185,6 +187,10 @@ def _issue(
             session.add(UsedIdentityToken(key=token.key, expires_at=token.expires_at + LEEWAY))
             session.add(issued)
             session.flush()
+            present = set(session.scalars(kept))
+            matching = [each for each in matching if each.id in present]  # others were deleted in the meantime
+            if not matching:
+                raise RecordNotFound
             session.add_all(PublishingGrant(token_id=issued.id, publisher_id=each.id) for each in matching)
             session.flush()
             _record(issued, matching, address)

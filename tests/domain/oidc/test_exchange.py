@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from joserfc.jwk import OctKey, RSAKey
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from registry.database import db, utcnow
 from registry.domain import instance
@@ -135,6 +135,28 @@ def test_a_token_has_few_grants_and_some_of_each_project(
     found = publishing_tokens.find(secret, factories.token_key())
     assert found is not None
     assert third not in {first_id, second, of_other} == {each.id for each in found.publishers}
+
+
+def test_a_publisher_that_is_deleted_during_an_exchange_does_not_stop_it(
+    issuer: Issuer, publisher: TrustedPublisher, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = factories.project()
+    deleted = publishers.add_publisher(other, issuer=issuer.url, claims={"ref": "main"}, by=SHELL)
+    first_id, deleted_id = publisher.id, deleted.id
+
+    def matching_while_one_is_deleted(matching: list[TrustedPublisher]) -> list[TrustedPublisher]:
+        assert [each.id for each in matching] == [first_id, deleted_id]
+        with db.engine.begin() as elsewhere:
+            elsewhere.execute(delete(TrustedPublisher).where(TrustedPublisher.id == deleted_id))
+        return matching
+
+    monkeypatch.setattr(publishing_tokens, "_bounded", matching_while_one_is_deleted)
+
+    _, secret = exchange(issuer.token())
+
+    found = publishing_tokens.find(secret, factories.token_key())
+    assert found is not None
+    assert [each.id for each in found.publishers] == [first_id]
 
 
 @pytest.mark.usefixtures("publisher")
