@@ -122,20 +122,29 @@ def _refuse_bomb(unpacked_size: int, packed_size: int) -> None:
 def _refuse_collisions(members: Iterable[tuple[str, bool]], budget: Budget) -> None:
     """Refuse files that cannot be unpacked beside another member on every file system.
 
-    On Windows and macOS, names that differ only in case are the same; on macOS also those with a composed and a
+    :param members: the path of each member, and whether it is a folder.
+    """
+    for path, other in collisions(((path, is_folder, path) for path, is_folder in members), budget):
+        raise _bad_member(other, f"cannot be unpacked beside {quoted(path)} on every system")
+
+
+def collisions(members: Iterable[tuple[str, bool, str]], budget: Budget) -> Iterator[tuple[str, str]]:
+    """Yield the names of two members of which some file system keeps only one.
+
+    On Windows and macOS, paths that differ only in case are the same; on macOS also those with a composed and a
     decomposed accent, and on Windows those that differ in dots and spaces at the end. Two such folders become one,
     which harms no file.
 
-    :param members: the path of each member, and whether it is a folder.
+    :param members: the path to which each is unpacked, whether it is a folder, and its name.
     """
     members = list(members)
-    budget.add_names(path for path, _ in members)
+    budget.add_names(path for path, _, _ in members)
     # A slash becomes the smallest character, so that the content of a folder follows its name immediately.
-    folded = sorted((_folded(path), not is_folder, path) for path, is_folder in members)
-    for (name, is_file, path), (other, other_is_file, other_path) in itertools.pairwise(folded):
-        is_same = name == other and (is_file or other_is_file)
-        if is_same or (is_file and other.startswith(f"{name}\0")):
-            raise _bad_member(other_path, f"cannot be unpacked beside {quoted(path)} on every system")
+    folded = sorted((_folded(path), not is_folder, name) for path, is_folder, name in members)
+    for (path, is_file, name), (other, other_is_file, other_name) in itertools.pairwise(folded):
+        is_same = path == other and (is_file or other_is_file)
+        if is_same or (is_file and other.startswith(f"{path}\0")):
+            yield name, other_name
 
 
 def _folded(path: str) -> str:

@@ -42,6 +42,7 @@ class Check(enum.Enum):
 
     DATA_SCHEME = "known folders in the .data folder"
     DATA_FOLDER = "other .data folders"
+    DATA_TARGET = "two files for one place"
     ENTRY_POINTS_UNREADABLE = "readable entry_points.txt"
     ENTRY_POINTS = "sections and lines of entry_points.txt"
     ENTRY_POINT_NAME = "names of scripts in entry_points.txt"
@@ -137,6 +138,7 @@ RULES: Mapping[Check, Rule] = {
     Check.DOCUMENT_UNREADABLE: _refused("pip and uv refuse metadata that is not UTF-8; beyond a limit, it is not read"),
     Check.LICENSE_FILE_MISSING: _remarked("PEP 639; PyPI refuses it, and no installer looks"),
     Check.DATA_SCHEME: _refused("pip and uv refuse it"),
+    Check.DATA_TARGET: _refused("pip keeps the one of the .data folder, which the registry does not read"),
     Check.DATA_FOLDER: _remarked("pip installs it as its own data, or refuses it; uv and installer keep the folder"),
     Check.ENTRY_POINTS_UNREADABLE: _refused("pip and uv refuse it"),
     Check.ENTRY_POINTS: _remarked("either pip or uv refuses it, and the other reads it or installs no scripts"),

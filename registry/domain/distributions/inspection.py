@@ -208,6 +208,7 @@ def _examine_wheel(
     if metadata is not None:
         findings.add(missing_license_files(metadata, f"{folder}/licenses", wheel.files))
     findings.add(installation.misplaced_data(wheel, folder))
+    findings.add(installation.overwritten_files(wheel))
     findings.add(installation.wrong_entry_points(wheel, folder))
     if wheel.has_file(f"{folder}/WHEEL"):
         findings.add(wheels.wrong_wheel_document(wheel, folder, claimed), raised_by=Check.WHEEL_UNREADABLE)

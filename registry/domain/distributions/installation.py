@@ -16,6 +16,7 @@ from registry.errors import quoted
 MAX_ENTRY_POINTS_BYTES = MIB // 4
 
 _SCHEMES = {"data", "headers", "platlib", "purelib", "scripts"}
+_LIBRARIES = {"platlib", "purelib"}  # the same folder in most environments
 _SCRIPTS = {"console_scripts", "gui_scripts"}
 
 
@@ -32,6 +33,25 @@ def misplaced_data(wheel: Zip, folder: str) -> Iterator[Finding]:
             yield Check.DATA_SCHEME.found(".data folder", path, f"{own}/ and one of {', '.join(sorted(_SCHEMES))}")
         elif top != own and rest and top.endswith(".data"):
             yield Check.DATA_FOLDER.found(".data folder", path, f"a file in {quoted(own)}, or another folder")
+
+
+def overwritten_files(wheel: Zip) -> Iterator[Finding]:
+    """Yield files of which installers keep one, because a ``.data`` folder puts both at the same place.
+
+    Otherwise, clients would get other code or metadata than the registry reads. pip takes any folder of that ending.
+    """
+    targets, has_data = [], False
+    for path in wheel.files:
+        top, _, rest = path.partition("/")
+        scheme, _, place = rest.partition("/")
+        is_data = top.endswith(".data") and bool(rest)
+        if is_data and scheme in _LIBRARIES and place:
+            targets.append((place, False, path))
+            has_data = True
+        elif not is_data:
+            targets.append((path, False, path))
+    for path, other in archives.collisions(targets, wheel.budget) if has_data else ():
+        yield Check.DATA_TARGET.found(".data folder", other, f"another place than that of {quoted(path)}")
 
 
 def wrong_entry_points(wheel: Zip, folder: str) -> Iterator[Finding]:

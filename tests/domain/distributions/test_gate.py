@@ -64,6 +64,13 @@ REFUSED = {
     "metadata not in UTF-8": (Check.DOCUMENT_UNREADABLE, build_wheel(core_metadata=b"Name: d\xe9mo\n")),
     "a file for an unknown place": (Check.DATA_SCHEME, build_wheel(files={"demo-1.0.data/etc/a": b""})),
     "a file for no place": (Check.DATA_SCHEME, build_wheel(files={"demo-1.0.data/data": b""})),
+    "other metadata in a .data folder": (
+        Check.DATA_TARGET, build_wheel(files={f"demo-1.0.data/purelib/{INFO}/METADATA": metadata("demo", "6.6.6")}),
+    ),
+    "another module in another .data folder": (Check.DATA_TARGET, build_wheel(files={"a.data/platlib/DEMO.py": b""})),
+    "two files of the data folders": (
+        Check.DATA_TARGET, build_wheel(files={f"demo-1.0.data/{scheme}": b"" for scheme in ("purelib/q", "platlib/Q")}),
+    ),
     "entry points not in UTF-8": (Check.ENTRY_POINTS_UNREADABLE, with_entry_points("[a]\n\xff = b")),
     "an entry point without an object": (Check.ENTRY_POINTS_UNREADABLE, with_entry_points("[a]\nb")),
     "no name": (Check.NAME, build_wheel(core_metadata=b"Metadata-Version: 2.1\nVersion: 1.0\n")),
