@@ -28,6 +28,7 @@ from registry.models import (
     Project,
     PublishingToken,
     Role,
+    SignInMethod,
     TrustedPublisher,
     User,
     Visibility,
@@ -80,9 +81,9 @@ def member(namespace: Namespace, role: Role, username: str | None = None, **fiel
     return made
 
 
-def session(of: User) -> str:
+def session(of: User, method: SignInMethod = SignInMethod.PASSWORD) -> str:
     """What the cookie of a new session of this user holds."""
-    return SignedIn(of, sessions.start(of, key=token_key(), now=utcnow())).get_id()
+    return SignedIn(of, sessions.start(of, method, key=token_key(), now=utcnow())).get_id()
 
 
 def access_token(owner: User, *scopes: str, **fields: Any) -> str:

@@ -1,6 +1,14 @@
 """The database tables, their constraints, and row-local behavior. Importing this package completes the metadata."""
 
-from registry.models.accounts import ColorScheme, SignInAddress, SignInFailures, User, UserSession, UserState
+from registry.models.accounts import (
+    ColorScheme,
+    SignInAddress,
+    SignInFailures,
+    SignInMethod,
+    User,
+    UserSession,
+    UserState,
+)
 from registry.models.advisories import MALICIOUS, Advisory, AdvisoryExport, AffectedPackage, PackageAdvisory
 from registry.models.audit import AuditEvent
 from registry.models.namespaces import (
@@ -98,6 +106,7 @@ __all__ = [
     "SearchedName",
     "SignInAddress",
     "SignInFailures",
+    "SignInMethod",
     "StorageUsage",
     "TrustedPublisher",
     "TrustedRun",

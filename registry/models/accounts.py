@@ -23,6 +23,12 @@ class ColorScheme(enum.StrEnum):
     DARK = "dark"
 
 
+class SignInMethod(enum.StrEnum):
+    """How the user of a session was authenticated."""
+
+    PASSWORD = "password"
+
+
 class User(Model):
     __tablename__ = "users"
 
@@ -72,6 +78,7 @@ class UserSession(Model):
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+    method: Mapped[SignInMethod] = mapped_column(Enumerated(SignInMethod), server_default="password")
 
 
 class SignInAddress(Model):

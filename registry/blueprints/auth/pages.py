@@ -19,7 +19,7 @@ from registry.database import utcnow
 from registry.domain.accounts import sign_in as passwords
 from registry.errors import InactiveUser
 from registry.metrics import AuthFailure
-from registry.models import User
+from registry.models import SignInMethod, User
 
 _ = lazy_gettext
 
@@ -46,7 +46,7 @@ def routes(gate: Gate) -> Blueprint:
         user = _identified(form) if form.validate_on_submit() else None
         if user is None:
             return render_template("auth/sign_in.html", form=form), 422 if form.errors else 200
-        sessions.sign_in(user)
+        sessions.start(user, SignInMethod.PASSWORD)
         return redirect(local_address(form.next.data), 303)
 
     @blueprint.post("/users/sign_out")

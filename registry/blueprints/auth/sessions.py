@@ -13,7 +13,7 @@ from flask_login import LoginManager, UserMixin, current_user, login_user, logou
 from registry.database import utcnow
 from registry.domain import audit
 from registry.domain.accounts import sessions as recorded
-from registry.models import User
+from registry.models import SignInMethod, User
 
 login_manager = LoginManager()
 
@@ -21,8 +21,8 @@ login_manager = LoginManager()
 class SignedIn(UserMixin):  # type: ignore[misc]
     """A user of Flask-Login. The ID depends on the password, so that changing the password ends other sessions."""
 
-    def __init__(self, user: User, secret: str) -> None:
-        self.user, self.secret = user, secret
+    def __init__(self, user: User, secret: str, method: SignInMethod = SignInMethod.PASSWORD) -> None:
+        self.user, self.secret, self.method = user, secret, method
 
     @property
     def is_active(self) -> bool:
@@ -59,11 +59,17 @@ def init_app(app: Flask) -> None:
     login_manager.session_protection = None  # clients change addresses; the cookie is signed and HttpOnly
 
 
-def sign_in(user: User) -> None:
-    """Start a new session, discarding the content of an earlier one."""
+def start(user: User, method: SignInMethod) -> None:
+    """Start a new session of a user who was authenticated, discarding the content of an earlier one."""
     session.clear()
     session.permanent = True
-    login_user(SignedIn(user, recorded.start(user, key=_key(), now=utcnow())))
+    login_user(SignedIn(user, recorded.start(user, method, key=_key(), now=utcnow()), method))
+
+
+def restart() -> None:
+    """Replace the request's session with a new one of the same user, such as after a change of the password."""
+    replaced = cast(SignedIn, current_user)
+    start(replaced.user, replaced.method)
 
 
 def sign_out(*, by: audit.Author) -> None:
@@ -87,10 +93,10 @@ def signed_in_user() -> User | None:
 
 def _load(identifier: str) -> SignedIn | None:
     secret, _, fingerprint = identifier.partition(".")
-    user = recorded.user_of(secret, key=_key(), now=utcnow())
-    if user is None or not user.is_active or not hmac.compare_digest(fingerprint, _fingerprint(user)):
+    user, method = recorded.find(secret, key=_key(), now=utcnow()) or (None, None)
+    if user is None or method is None or not user.is_active:
         return None
-    return SignedIn(user, secret)
+    return SignedIn(user, secret, method) if hmac.compare_digest(fingerprint, _fingerprint(user)) else None
 
 
 def _fingerprint(user: User) -> str:

@@ -89,7 +89,7 @@ def routes(gate: Gate) -> Blueprint:
             with form.refusals():
                 current, new = form.current_password.data or "", form.password.data or ""
                 sign_in.change_password(user, current, new, by=principal(), now=utcnow())
-                sessions.sign_in(user)
+                sessions.restart()
                 flash(gettext("Password changed. Other sessions have been signed out."))
                 return redirect(url_for("ui.explore.home"), 303)
         return render_template("ui/account/password.html", form=form, user=user), form.status

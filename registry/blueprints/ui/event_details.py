@@ -12,7 +12,16 @@ from registry.blueprints.ui.frame import size
 from registry.blueprints.ui.wording import name_status_name, role_name, upstream_mode_name, visibility_name
 from registry.domain.instance import SETTINGS as INSTANCE_SETTINGS
 from registry.domain.namespaces import PROJECT_SETTINGS
-from registry.models import AuditEvent, JobStatus, NameStatus, RegistryAccess, Role, UpstreamMode, Visibility
+from registry.models import (
+    AuditEvent,
+    JobStatus,
+    NameStatus,
+    RegistryAccess,
+    Role,
+    SignInMethod,
+    UpstreamMode,
+    Visibility,
+)
 
 
 def _(label: str) -> str:
@@ -47,6 +56,7 @@ LABELS = {
     "job_id": _("Job ID"),
     "malformed": _("Malformed records"),
     "malicious": _("Malicious"),
+    "method": _("Authenticated by"),
     "minimum_delete_role": _("Minimum role for deleting"),
     "minimum_push_role": _("Minimum role for publishing"),
     "name": _("Name"),
@@ -94,6 +104,7 @@ ACCESS_LEVELS = {
     RegistryAccess.ENABLED: _("Everyone with access"),
     RegistryAccess.PUBLIC: _("Anyone"),
 }
+SIGN_IN_METHODS = {SignInMethod.PASSWORD: _("Password")}
 SIZES = frozenset(
     {"size_bytes", "storage_size_limit", "pypi_max_file_size", "project_storage_size_limit", "group_storage_size_limit"}
 )
@@ -155,6 +166,8 @@ def _words(action: str, name: str) -> Mapping[Any, str]:
         return {mode.value: upstream_mode_name(mode) for mode in UpstreamMode}
     if action == "package_name_status_changed":
         return {status.value: name_status_name(status) for status in NameStatus} if name != "reason" else {}
+    if action == "user_signed_in":
+        return {method.value: str(gettext(words)) for method, words in SIGN_IN_METHODS.items()}
     if action == "job_finished":
         return {status.value: str(gettext(words)) for status, words in JOB_STATUSES.items()}
     return {}

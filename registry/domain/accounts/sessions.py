@@ -10,13 +10,13 @@ from sqlalchemy import delete, select
 from registry.database import db, transaction
 from registry.domain import audit
 from registry.domain.accounts.secrets import digest
-from registry.models import User, UserSession
+from registry.models import SignInMethod, User, UserSession
 
 LIFETIME = timedelta(days=7)  # from the sign-in on, however often the session is used
 LIMIT = 100  # sessions of one user; a further one ends the oldest
 
 
-def start(user: User, *, key: bytes, now: datetime) -> str:
+def start(user: User, method: SignInMethod, *, key: bytes, now: datetime) -> str:
     """Record a new session of a user, and return the secret that its cookie contains.
 
     Takes no lock: sessions do not depend on each other.
@@ -29,17 +29,18 @@ def start(user: User, *, key: bytes, now: datetime) -> str:
         newest_surplus = session.scalar(surplus.limit(1))
         if newest_surplus is not None:
             session.execute(delete(UserSession).where(own, UserSession.expires_at <= newest_surplus))
-        session.add(UserSession(digest=digest(secret, key), user_id=user.id, expires_at=now + LIFETIME))
+        session.add(UserSession(digest=digest(secret, key), user_id=user.id, expires_at=now + LIFETIME, method=method))
     return secret
 
 
-def user_of(secret: str, *, key: bytes, now: datetime) -> User | None:
-    """Return the user of the session with this secret; ``None`` if it has ended."""
-    return db.session.scalar(
-        select(User)
+def find(secret: str, *, key: bytes, now: datetime) -> tuple[User, SignInMethod] | None:
+    """Return the user of the session with this secret, and how it began; ``None`` if it has ended."""
+    row = db.session.execute(
+        select(User, UserSession.method)
         .join(UserSession, UserSession.user_id == User.id)
         .where(UserSession.digest == digest(secret, key), UserSession.expires_at > now)
-    )
+    ).one_or_none()
+    return None if row is None else (row[0], row[1])
 
 
 def end(secret: str, user: User, *, key: bytes, by: audit.Author) -> None:

@@ -24,7 +24,7 @@ from registry.domain.access import Principal
 from registry.domain.accounts import users
 from registry.domain.accounts.users import UserChanges
 from registry.errors import Code, Fault, InvalidRecord, IssuerNotUsable, TooManyRequests, Unavailable
-from registry.models import SignInAddress, SignInFailures, User
+from registry.models import SignInAddress, SignInFailures, SignInMethod, User
 
 FREE_FAILURES_BY_LOGIN = 5
 FREE_FAILURES_BY_ADDRESS = 20  # many users can share an address
@@ -53,13 +53,21 @@ def sign_in(login: str, password: str, *, address: str, now: datetime) -> User |
     if user is not None:
         with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
             _take_back(counted)
-            # Before rows that refer to the user: they share the lock of its row, which could not be raised later while
-            # a deletion waits for it.
-            user.last_sign_in_at, user.current_sign_in_at = user.current_sign_in_at, now
-            db.session.flush()
-            _remember_address(user, address, now)
-            audit.record(_SignedIn(user, address), "user_signed_in", user.username)
+            note_sign_in(user, SignInMethod.PASSWORD, address=address, now=now)
     return user
+
+
+def note_sign_in(user: User, method: SignInMethod, *, address: str, now: datetime) -> None:
+    """Record that a user has signed in, however authenticated: the time, the address, and an audit event.
+
+    Requires a transaction.
+    """
+    # Before rows that refer to the user: they share the lock of its row, which could not be raised later while a
+    # deletion waits for it.
+    user.last_sign_in_at, user.current_sign_in_at = user.current_sign_in_at, now
+    db.session.flush()
+    _remember_address(user, address, now)
+    audit.record(_SignedIn(user, address), "user_signed_in", user.username, method=method)
 
 
 def change_password(user: User, current: str, password: str, *, by: Principal, now: datetime) -> None:

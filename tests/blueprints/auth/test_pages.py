@@ -13,7 +13,7 @@ from registry.domain import audit
 from registry.domain.access import SHELL
 from registry.domain.accounts import sessions, users
 from registry.domain.accounts.users import StateChange
-from registry.models import AuditEvent, User, UserSession
+from registry.models import AuditEvent, SignInMethod, User, UserSession
 from tests import factories
 from tests.clients import Browser
 
@@ -164,10 +164,10 @@ def test_only_a_blocked_user_with_the_right_password_learns_of_the_block(browser
 
 def test_a_session_ends_a_week_after_the_sign_in(user):
     now = utcnow()
-    secret = sessions.start(user, key=factories.token_key(), now=now - sessions.LIFETIME)
+    secret = sessions.start(user, SignInMethod.PASSWORD, key=factories.token_key(), now=now - sessions.LIFETIME)
 
-    assert sessions.user_of(secret, key=factories.token_key(), now=now) is None
-    sessions.start(user, key=factories.token_key(), now=now)
+    assert sessions.find(secret, key=factories.token_key(), now=now) is None
+    sessions.start(user, SignInMethod.PASSWORD, key=factories.token_key(), now=now)
     assert db.session.scalar(select(func.count()).select_from(UserSession)) == 1, "the old one is removed"
 
 
@@ -175,10 +175,12 @@ def test_a_user_has_a_bounded_number_of_sessions(user, monkeypatch):
     monkeypatch.setattr(sessions, "LIMIT", 3)
     now, key = utcnow(), factories.token_key()
 
-    secrets = [sessions.start(user, key=key, now=now + timedelta(seconds=number)) for number in range(5)]
+    secrets = [
+        sessions.start(user, SignInMethod.PASSWORD, key=key, now=now + timedelta(seconds=number)) for number in range(5)
+    ]
 
-    found = [sessions.user_of(secret, key=key, now=now) for secret in secrets]
-    assert found == [None, None, user, user, user]
+    found = [sessions.find(secret, key=key, now=now) for secret in secrets]
+    assert found == [None, None, *3 * [(user, SignInMethod.PASSWORD)]]
 
 
 def test_signing_out_needs_a_form_not_a_link(browser_of, user):
