@@ -7,7 +7,7 @@ Unicode, which headers cannot contain and clients do not connect with the URL th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
@@ -68,6 +68,22 @@ class ExternalURL:
         if self.prefix and (path == self.prefix or path.startswith(self.prefix + "/")):
             environ["PATH_INFO"] = path[len(self.prefix) :] or "/"
         return self.application(environ, start_response)
+
+
+class FromProxies:
+    """WSGI middleware: has only the requests of trusted proxies read with the headers that proxies add.
+
+    :param proxied: the application behind the middleware that reads those headers.
+    :param direct: the same application without it.
+    :param proxies: the addresses of the proxies.
+    """
+
+    def __init__(self, proxied: WSGIApplication, direct: WSGIApplication, proxies: Container[str]) -> None:
+        self._proxied, self._direct, self._proxies = proxied, direct, proxies
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        is_proxy = environ.get("REMOTE_ADDR", "") in self._proxies
+        return (self._proxied if is_proxy else self._direct)(environ, start_response)
 
 
 class OwnAddress:

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -273,6 +274,10 @@ def _external_url(text: str) -> str:
     return url
 
 
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(part.strip()) for part in text.split(","))
+
+
 def _hosts(text: str) -> tuple[str, ...]:
     hosts = tuple(host.strip().lower() for host in text.split(","))
     if not all(map(is_host, hosts)):
@@ -334,6 +339,13 @@ SETTINGS = (
         _whole_number(0, 10),
         "a whole number from 0 to 10",
         "Number of reverse proxies whose `X-Forwarded-*` headers are trusted",
+    ),
+    Setting(
+        "TRUSTED_PROXY_ADDRESSES",
+        None,
+        _networks,
+        "IP addresses or networks, separated by commas, such as 192.0.2.1 or 10.1.0.0/16",
+        "Addresses from which the trusted proxies connect; headers of all other addresses are ignored",
     ),
     Setting(
         "SHARED_CACHES",

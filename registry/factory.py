@@ -15,7 +15,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as BaseResponse
 
 from registry import addresses, cli, config, database, observability
-from registry.addresses import ExternalURL, OwnAddress
+from registry.addresses import ExternalURL, FromProxies, OwnAddress
 from registry.blueprints import api, cross_origin, monitoring, oidc, pypi, ui
 from registry.blueprints.auth import sessions
 from registry.blueprints.auth.admissions import Admissions
@@ -47,6 +47,7 @@ from registry.domain.upstream.pages import KeptPages
 from registry.errors import Code, DiskFull, RegistryError, Unavailable, is_disk_full
 from registry.metrics import Metrics
 from registry.server import SMALL_BODY_BYTES
+from registry.server.limits import Proxies
 from registry.storage import open_storage
 from registry.storage.receptions import Receptions
 
@@ -166,7 +167,9 @@ def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
         application = ExternalURL(application, values["EXTERNAL_URL"])
     if values["TRUSTED_PROXIES"]:
         count = values["TRUSTED_PROXIES"]
-        application = ProxyFix(application, x_for=count, x_proto=count, x_host=count, x_port=count, x_prefix=count)
+        proxied = ProxyFix(application, x_for=count, x_proto=count, x_host=count, x_port=count, x_prefix=count)
+        networks = values["TRUSTED_PROXY_ADDRESSES"]
+        application = proxied if networks is None else FromProxies(proxied, application, Proxies(networks))
     metrics: Metrics = app.extensions["metrics"]
     metrics.watch_pool(engine)
     app.wsgi_app = observability.RequestLog(application, metrics)  # type: ignore[method-assign]

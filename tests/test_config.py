@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ ACCEPTED = {
         "http://my_registry:8080": "http://my_registry:8080",
     },
     "TRUSTED_PROXIES": {"0": 0, "2": 2},
+    "TRUSTED_PROXY_ADDRESSES": {"192.0.2.1, fd00::/8": (ip_network("192.0.2.1"), ip_network("fd00::/8"))},
     "SHARED_CACHES": {"true": True, "False": False},
     "UPSTREAM_URL": {"https://mirror.example.com/simple/": "https://mirror.example.com/simple"},
     "UPSTREAM_CHECK": {"True": True, "false": False},
@@ -107,6 +109,7 @@ REFUSED = {
         "https://[::1", "https://a..b", "https://xn--.jp", "https://bücher.example.com", "https://example.com:0",
     ],
     "TRUSTED_PROXIES": ["-1", "11", "yes"],
+    "TRUSTED_PROXY_ADDRESSES": ["proxy.example.com", "10.0.0.1/8", "10.0.0.1,"],
     "SHARED_CACHES": ["yes", "1"],
     "UPSTREAM_URL": ["pypi.org", "file:///simple", "https://pypi.org/simple?x"],
     "UPSTREAM_CHECK": ["no", "0"],
@@ -234,6 +237,7 @@ def test_without_any_source_the_defaults_count(instance: Path) -> None:
         "S3_SECRET_ACCESS_KEY": None,
         "EXTERNAL_URL": None,
         "TRUSTED_PROXIES": 0,
+        "TRUSTED_PROXY_ADDRESSES": None,
         "SHARED_CACHES": False,
         "UPSTREAM_URL": "https://pypi.org/simple",
         "UPSTREAM_CHECK": True,

@@ -52,7 +52,7 @@ def _is_asked_here() -> bool:
     A request that a proxy forwarded comes from elsewhere, unless the proxy is trusted to name its address.
     """
     is_forwarded = current_app.config["EXTERNAL_URL"] or any(name in request.headers for name in _FORWARDED)
-    if is_forwarded and not current_app.config["TRUSTED_PROXIES"]:
+    if is_forwarded and "werkzeug.proxy_fix.orig" not in request.environ:
         return False
     try:
         return ip_address(request.remote_addr or "").is_loopback

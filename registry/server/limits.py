@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import resource
-from collections.abc import Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 # A connection can have a file beside it: the body that it sends, or the file that it gets.
@@ -16,10 +17,39 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Proxies:
+    """The addresses that trusted proxies connect from: ``address in proxies``.
+
+    :ivar networks: ``None`` for all addresses that are not public.
+    """
+
+    networks: Collection[IPv4Network | IPv6Network] | None
+
+    def __contains__(self, address: object) -> bool:
+        try:
+            parsed = parsed_address(str(address))
+        except ValueError:  # the application can be called without a connection
+            return False
+        if self.networks is None:
+            return not parsed.is_global
+        return any(parsed in network for network in self.networks)
+
+
+def parsed_address(address: str) -> IPv4Address | IPv6Address:
+    """Return an address, which is one of IPv4 also where IPv6 has a form for it.
+
+    :raises ValueError: it is not an IP address.
+    """
+    parsed = ip_address(address)
+    return parsed if parsed.version == 4 else parsed.ipv4_mapped or parsed
+
+
+@dataclass(frozen=True)
 class Limits:
     """The limits on the connections of one process.
 
     :ivar per_address: how many connections one address can have, an IPv6 network of 64 bits being one; 0 is unlimited.
+    :ivar proxies: the addresses without this limit.
     :ivar head_seconds: from the first byte of a head, or a new connection, to the end of the head.
     :ivar idle_seconds: from an answer to the first byte of the next request.
     :ivar body_seconds: for each ``waits.PROGRESS_BYTES`` of a body, and for its rest.
@@ -34,12 +64,13 @@ class Limits:
     body_seconds: float = 30
     response_seconds: float = 120
     linger_seconds: float = 5
+    proxies: Container[str] = ()
 
 
 def configured(values: Mapping[str, Any]) -> Limits:
-    """Return the limits by the settings. Behind a proxy, all connections have its address."""
-    per_address = 0 if values["TRUSTED_PROXIES"] else values["MAX_CONNECTIONS_PER_ADDRESS"]
-    return Limits(values["MAX_CONNECTIONS"], per_address)
+    """Return the limits by the settings. All connections of a proxy have its address."""
+    proxies = Proxies(values["TRUSTED_PROXY_ADDRESSES"]) if values["TRUSTED_PROXIES"] else ()
+    return Limits(values["MAX_CONNECTIONS"], values["MAX_CONNECTIONS_PER_ADDRESS"], proxies=proxies)
 
 
 def affordable(limits: Limits) -> Limits:

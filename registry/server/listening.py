@@ -103,9 +103,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def _make_room(self, address: str) -> bool:
         """Close a connection if there would be too many, and return whether another one of this address can be kept."""
         self.await_returned()
-        neighbors = self.addresses.of(address)
-        if self._limits.per_address and len(neighbors) >= self._limits.per_address:
-            closed = self.waits.oldest_of(neighbors)
+        if self._has_too_many(address):
+            closed = self.waits.oldest_of(self.addresses.of(address))
         elif len(self.active_channels) >= self._limits.connections:
             self._warn_of_limit()
             closed = self.waits.oldest()
@@ -114,6 +113,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         if closed is not None:
             closed.drop()
         return closed is not None
+
+    def _has_too_many(self, address: str) -> bool:
+        limit = self._limits.per_address
+        return 0 < limit <= len(self.addresses.of(address)) and address not in self._limits.proxies
 
     def _warn_of_limit(self) -> None:
         now = time.monotonic()

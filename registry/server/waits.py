@@ -7,10 +7,9 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from registry.server.limits import Limits
+from registry.server.limits import Limits, parsed_address
 
 if TYPE_CHECKING:
     from registry.server.channel import Channel
@@ -132,7 +131,5 @@ def _network(address: str) -> str:
     """Return what counts as one address: an IPv4 address, or the network of an IPv6 address, which is one site's."""
     if ":" not in address:
         return address
-    parsed = ip_address(address)
-    if parsed.version == 6 and parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return parsed.packed[:8].hex()
+    parsed = parsed_address(address)
+    return str(parsed) if parsed.version == 4 else parsed.packed[:8].hex()

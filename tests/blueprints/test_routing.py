@@ -336,6 +336,17 @@ def test_a_trusted_proxy_sets_scheme_host_sub_path_and_address(behind: Callable[
     assert event.address == "203.0.113.7"
 
 
+@pytest.mark.parametrize(("addresses", "scheme"), [("127.0.0.1", "https"), ("192.0.2.0/24, ::1", "http")])
+def test_only_proxies_at_listed_addresses_are_believed(
+    behind: Callable[..., Client], project: Project, addresses: str, scheme: str
+) -> None:
+    client = behind(TRUSTED_PROXIES=1, TRUSTED_PROXY_ADDRESSES=addresses)
+
+    [url] = file_urls(client, f"/api/v4/projects/{project.id}/packages/pypi/simple/my-pkg/", headers=FORWARDED)
+
+    assert url.startswith(f"{scheme}://")
+
+
 def test_of_a_chain_only_the_trusted_proxies_are_believed(behind: Callable[..., Client], project: Project) -> None:
     client = behind(TRUSTED_PROXIES=1)
     headers = {"X-Forwarded-Proto": "https, http", "X-Forwarded-Host": "evil.example.com, packages.example.com"}

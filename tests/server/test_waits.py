@@ -11,8 +11,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 
@@ -220,11 +222,40 @@ def test_an_address_is_one_of_ipv4_or_a_network_of_ipv6(one: str, other: str, is
     assert not addresses.of(one)
 
 
-def test_behind_a_trusted_proxy_addresses_have_no_limit() -> None:
-    values = {"MAX_CONNECTIONS": 10, "MAX_CONNECTIONS_PER_ADDRESS": 5}
+PEERS = ("127.0.0.1", "10.1.2.3", "::ffff:10.1.2.3", "fd00::1", "8.8.8.8", "2606:4700::1")
 
-    assert configured(values | {"TRUSTED_PROXIES": 0}) == Limits(10, 5)
-    assert configured(values | {"TRUSTED_PROXIES": 1}) == Limits(10, 0)
+
+@pytest.mark.parametrize(
+    ("trusted", "addresses", "unlimited"),
+    [
+        (0, None, ()),
+        (1, None, PEERS[:4]),
+        (1, (ip_network("10.1.0.0/16"), ip_network("2606:4700::1")), (*PEERS[1:3], PEERS[5])),
+    ],
+    ids=["no proxy", "somewhere in the network", "known"],
+)
+def test_only_trusted_proxies_have_any_number_of_connections(
+    trusted: int, addresses: Any, unlimited: tuple[str, ...]
+) -> None:
+    values = {"MAX_CONNECTIONS": 10, "MAX_CONNECTIONS_PER_ADDRESS": 5, "TRUSTED_PROXY_ADDRESSES": addresses}
+
+    limits = configured(values | {"TRUSTED_PROXIES": trusted})
+
+    assert (limits.connections, limits.per_address) == (10, 5)
+    assert tuple(peer for peer in PEERS if peer in limits.proxies) == unlimited
+
+
+def test_an_address_of_a_proxy_keeps_its_connections_and_another_one_does_not(serve: Serve) -> None:
+    serving = serve(per_address=1, proxies={"127.0.0.1"})
+
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(sent(serving, HALF_HEAD, address)) for address in 2 * ["127.0.0.1"] + 2 * ["127.0.0.2"]
+        ]
+        connections[-1].sendall(b"\r\n")
+
+        assert answer(connections[-1]) == bytes(3)
+        assert [is_closed(connection) for connection in connections[:3]] == [False, False, True]
 
 
 def print_affordable(soft: int, hard: int, connections: int) -> None:
