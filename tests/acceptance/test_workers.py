@@ -20,7 +20,18 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from tests.acceptance.servers import Namespace, RunningServer, needs_proc
-from tests.acceptance.wire import MIB, answer_on, basic, connect, digest_of_rest, file_head, large_wheel, upload_large
+from tests.acceptance.wire import (
+    BOUNDARY,
+    MIB,
+    answer_on,
+    basic,
+    connect,
+    digest_of_rest,
+    file_head,
+    large_wheel,
+    multipart,
+    upload_large,
+)
 from tests.builders import build_wheel
 
 StartServer = Callable[..., RunningServer]
@@ -35,6 +46,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     yield started
     assert started.stop() == 0, started.log
     assert "Traceback" not in started.log
+
+
+def signed_in(server: RunningServer, login: str, password: str) -> requests.Session:
+    browser, page = requests.Session(), f"{server.url}/users/sign_in"
+    token = re.search(r'name="csrf_token" value="([^"]+)"', browser.get(page).text)
+    assert token is not None
+    form = {"csrf_token": token[1], "login": login, "password": password}
+    assert browser.post(page, form, allow_redirects=False).status_code == 303
+    return browser
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -321,10 +341,10 @@ def test_a_session_ends_in_all_processes_when_its_user_signs_out(server: Running
     assert (before, statuses(copy)) == ({200}, {303})
 
 
-def statuses(url: str, token: str | None, **options: Any) -> set[int]:
+def statuses(url: str, token: str | None, username: str = "__token__") -> set[int]:
     """The statuses of requests over connections of their own, so that both processes answer some."""
-    auth = None if token is None else ("__token__", token)
-    return {requests.get(url, auth=auth, allow_redirects=False, timeout=60, **options).status_code for _ in range(12)}
+    auth = None if token is None else (username, token)
+    return {requests.get(url, auth=auth, allow_redirects=False, timeout=60).status_code for _ in range(12)}
 
 
 def test_a_name_that_a_group_holds_is_forwarded_by_no_process(server: RunningServer) -> None:
@@ -408,6 +428,82 @@ def test_only_owners_make_packages_public(server: RunningServer) -> None:
     assert statuses(f"{project.url}/simple/internal/", None) == {401}
     assert server.request("PUT", project.rest_path, owner, public).status_code == 200
     assert statuses(f"{project.url}/simple/internal/", None) == {200}
+
+
+def test_what_exceeds_the_budget_of_an_examination_is_refused_by_each_process(server: RunningServer) -> None:
+    project, authorization = server.project(), {"Authorization": basic(server.root_token)}
+    marker = "(" * 200 + 'os_name == "posix"' + ")" * 200
+    nested = build_wheel("nested", requires_dist=[f"x{number}; {marker}" for number in range(9_000)])
+    form = {"content": (nested.filename, nested.content), "name": (None, "nested"), "version": (None, nested.version)}
+    parameters = multipart({"name": "x"}, "x-1.0-py3-none-any.whl" + '"; ' + 'a="b"; ' * 1000)[0]
+    sent = authorization | {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+    refused = [requests.post(project.url, files=form, headers=authorization, timeout=60) for _ in range(6)]
+    checked = requests.post(f"{project.url}/validate", files=form, headers=authorization, timeout=60)
+    parts = {requests.post(project.url, parameters, headers=sent, timeout=60).status_code for _ in range(6)}
+
+    answers = [*refused, checked]
+    assert {(answer.status_code, "exceeds the budget" in answer.text) for answer in answers} == {(400, True)}
+    assert parts == {400}
+    assert project.packages() == []
+
+
+def test_a_job_reads_through_a_group_what_the_allowlist_of_a_project_denies_until_it_counts_there(
+    server: RunningServer,
+) -> None:
+    group = server.group()
+    guarded, source = server.project(group=group), server.project(group=group)
+    guarded.publish(build_wheel("guarded"))
+    job = source.job_token(group.member(40)), "gitlab-ci-token"
+    page = "simple/guarded/"
+
+    assert statuses(f"{guarded.url}/{page}", *job) == {404}
+    assert statuses(f"{group.url}/{page}", *job) == {200}
+    setting = {"enforce_job_token_allowlists_on_group_endpoints": True}
+    server.as_root("PUT", f"{group.rest_path}/package_settings", setting)
+    assert statuses(f"{group.url}/{page}", *job) == {404}
+
+
+def test_no_process_shows_a_caller_what_is_hidden_elsewhere(server: RunningServer) -> None:
+    group = server.group()
+    hidden, project = server.project(group=group), server.project(group=server.group(parent=group))
+    hidden.publish(build_wheel("hidden", size_bytes=123_457))
+    maintainer = project.member(40).access_token("api")
+    scope = f"{project.rest_path}/job_token_scope/allowlist"
+    server.as_root("POST", scope, {"target_project_id": hidden.id})
+
+    [listed] = server.request("GET", scope, maintainer).json()
+    assert {key for key, value in listed.items() if value is not None} == {"id"}
+
+    server.as_root("PUT", group.rest_path, {"storage_size_limit": 130_000})
+    full = project.upload(build_wheel("more", size_bytes=20_000), maintainer)
+    assert (full.status_code, "130000" in full.text, "12345" in full.text) == (400, True, False)
+
+    [package] = hidden.packages()
+    server.as_root("DELETE", f"{hidden.rest_path}/packages/{package['id']}")
+    deleted = f"{server.url}/api/v4{hidden.rest_path}/packages?status=pending_destruction"
+    assert {requests.get(deleted, headers={"PRIVATE-TOKEN": server.root_token}).text for _ in range(12)} == {"[]\n"}
+
+    for user, status in ((project.member(50), 403), (server.user(), 404)):
+        token = {"PRIVATE-TOKEN": user.access_token("read_user")}
+        url = f"{server.url}/api/v4{project.rest_path}/packages"
+        assert {requests.get(url, headers=token).status_code for _ in range(12)} == {status}
+
+
+def test_no_process_shows_guests_how_many_packages_a_project_has(server: RunningServer) -> None:
+    group = server.group()
+    server.project(group=group).publish(build_wheel("one"), build_wheel("two"))
+
+    def shown_to(role: int) -> set[str]:
+        user = group.member(role)
+        server.as_root("PUT", f"/users/{user.id}", {"password": "a long password of a user"})
+        with signed_in(server, user.username, "a long password of a user") as browser:
+            page = f"{server.url}/{group.full_path}"
+            pages = [browser.get(page, headers={"Connection": "close"}).text for _ in range(6)]
+        return {found for page in pages for found in re.findall(r'(\d+)<span class="visually-hidden"> Packages', page)}
+
+    assert shown_to(20) == {"2"}
+    assert shown_to(10) == set()
 
 
 @pytest.mark.slow
