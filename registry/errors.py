@@ -77,6 +77,7 @@ class Code(Enum):
     TOO_MANY_ISSUERS = "has too many issuers: {count} (maximum is {maximum})"
     NO_TRUSTED_ISSUER = "contains '{value}', expected is an https URL, or an http URL on the loopback address"
     NO_NAME_PATTERN = "contains '{value}', expected is name or name*"
+    NO_RESERVATION_PATTERN = "contains '{value}', expected is name, name*, or one of them followed by @group"
 
     # Groups and projects
     NO_PROJECTS_THERE = "is not valid"
@@ -144,8 +145,8 @@ class Code(Enum):
     INVALID_PATTERN = "Package name pattern should be a valid PyPI package name with optional wildcard characters."
     RULE_WITHOUT_ROLE = "A rule must have at least a minimum access role for push or delete."
     NAME_RESERVED = (
-        "The name {name} is reserved by the entry {pattern} of the instance, which belongs to other groups than {top}; "
-        "an administrator can publish the first package of it there"
+        "The name {name} is reserved by the entry {pattern} of the instance, for other groups than {top}; an "
+        "administrator can publish the first package of it there"
     )
     NAME_IN_USE = "{name} cannot be released while a project has packages or a quarantine of it"
     NOTHING_TO_YANK = "{release} has no files that could be yanked"

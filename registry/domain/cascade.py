@@ -15,6 +15,7 @@ from registry.database import AdvisoryLock, db, transaction
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces import GroupChanges
+from registry.domain.patterns import without_group
 from registry.domain.settings import AnyKind, Kind, Moment, OneUpstreamMode, Patterns, Score, Switch, WholeNumber
 from registry.errors import InvalidRecord, SettingLocked
 from registry.models import Ancestry, Group, GroupPackageSettings, InstanceSettings, Namespace
@@ -165,7 +166,7 @@ class CascadingSetting(Generic[Value]):
 
         Of a list that adds up, all of them are effective together, otherwise the last one.
         """
-        found: list[tuple[Level | Literal["instance"], Value]] = [(INSTANCE, getattr(instance, self.name))]
+        found: list[tuple[Level | Literal["instance"], Value]] = [(INSTANCE, self._of_instance(instance))]
         if getattr(instance, self.lock_name):
             return found
         for level in levels:
@@ -174,6 +175,22 @@ class CascadingSetting(Generic[Value]):
             if level.own[self.lock_name]:
                 break
         return found
+
+    def listed_in_groups(self, group_id: int) -> list[str]:
+        """Return the entries of a list that adds up in a group and all above it, without the instance's."""
+        found: list[str] = []
+        for level in levels(group_id, self):
+            found += level.own[self.name] or ()
+            if level.own[self.lock_name]:
+                break
+        return found
+
+    def _of_instance(self, instance: InstanceSettings) -> Value:
+        """Return the instance's value, without the groups that names are reserved for, which others may not know."""
+        value = getattr(instance, self.name)
+        if self.adds_up:
+            return cast(Value, [without_group(entry) for entry in value])
+        return cast(Value, value)
 
     def _locked_by(self, instance: InstanceSettings, ancestors: Sequence[Level]) -> int | Literal["instance"] | None:
         if getattr(instance, self.lock_name):

@@ -95,13 +95,13 @@ class InstanceChanges(Changes):
         hint=_("Groups cannot change it."),
     )
     pypi_reserved_names: list[str] | EllipsisType = setting(
-        Patterns(versions=False),
+        Patterns(versions=False, groups=True),
         _("Reserved names"),
         Section.PUBLIC_INDEX,
         hint=_(
-            "One per line: name or name*. Requests for these names are never sent to the public index. Only "
-            "administrators can publish names that match an entry of the instance, except where matching names were "
-            "published before. Groups can add entries."
+            "One per line: name, name*, or name* @group. Requests for these names are never sent to the public index. "
+            "With a group, they can be published only there and below; without one, only where matching names were "
+            "published before. Administrators can publish them anywhere. Groups can add entries."
         ),
     )
     lock_pypi_reserved_names: bool | EllipsisType = setting(

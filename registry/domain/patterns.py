@@ -1,10 +1,13 @@
-"""Patterns of package names and versions: ``name``, ``name*``, and ``name==version``."""
+"""Patterns of package names and versions: ``name``, ``name*``, and ``name==version``.
+
+Where names are reserved for a group, its path follows: ``name* @group``.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from packaging.utils import canonicalize_name
@@ -16,6 +19,7 @@ _PATTERN = re.compile(
     r"|(?P<prefix>[A-Z0-9][A-Z0-9._-]*)\*",
     re.IGNORECASE | re.ASCII,
 )
+_GROUP = re.compile(r"[A-Z0-9_.-]+(?:/[A-Z0-9_.-]+)*", re.IGNORECASE | re.ASCII)
 
 
 class InvalidPattern(ValueError):
@@ -26,14 +30,17 @@ class InvalidPattern(ValueError):
 class Pattern:
     """A whole package name, all names with a prefix, or one version of a name.
 
+    :ivar text: without the group, which not all who see the pattern may know.
     :ivar name: the normalized name, or the prefix.
     :ivar version: ``None`` matches all versions.
+    :ivar group: full path of the group or personal namespace that the names are reserved for, in lower case; or empty.
     """
 
     text: str
     name: str
     is_prefix: bool = False
     version: Version | None = None
+    group: str = ""
 
     @property
     def is_whole(self) -> bool:
@@ -43,6 +50,10 @@ class Pattern:
     def matches_name(self, normalized_name: str) -> bool:
         """Return whether it matches a name, or some version of it."""
         return normalized_name.startswith(self.name) if self.is_prefix else normalized_name == self.name
+
+    def is_for(self, full_path: str) -> bool:
+        """Return whether a namespace is the group that the names are reserved for, or below it."""
+        return f"{full_path.lower()}/".startswith(f"{self.group}/")
 
 
 class ByVersion:
@@ -86,3 +97,22 @@ def parse_pattern(text: str) -> Pattern:
     except InvalidVersion as error:
         raise InvalidPattern(text) from error
     return Pattern(text, canonicalize_name(found["name"]), version=version)
+
+
+def parse_reservation(text: str) -> Pattern:
+    """Parse a pattern that can state for which group it reserves names: ``name* @group``.
+
+    :raises InvalidPattern: neither is it one, nor a pattern alone.
+    """
+    names, at, group = text.partition("@")
+    if not at:
+        return parse_pattern(text)
+    group = group.strip().lower()
+    if not _GROUP.fullmatch(group) or len(text) > LONGEST:
+        raise InvalidPattern(text)
+    return replace(parse_pattern(names.rstrip()), group=group)
+
+
+def without_group(text: str) -> str:
+    """Return such an entry without its group."""
+    return text.partition("@")[0].rstrip()

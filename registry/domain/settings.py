@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from registry.domain.changes import Changes
 from registry.domain.issuers import is_issuer
-from registry.domain.patterns import InvalidPattern, parse_pattern
+from registry.domain.patterns import InvalidPattern, parse_pattern, parse_reservation
 from registry.errors import Code, Fault, InvalidRecord
 from registry.models import CreationLevel, UpstreamMode, Visibility
 
@@ -156,21 +156,24 @@ class Issuers(Kind[list[str]]):
 
 @dataclass(frozen=True)
 class Patterns(Kind[list[str]]):
-    """A list of ``name``, ``name*``, and, if ``versions`` are possible, ``name==version``."""
+    """A list of ``name``, ``name*``, and, if they are possible, ``name==version`` or ``name* @group``."""
 
     versions: bool = True
+    groups: bool = False
 
     def faults(self, value: list[str]) -> list[Fault]:
         if len(value) > MOST_PATTERNS:
             return [Fault(Code.TOO_MANY_PATTERNS, count=len(value), maximum=MOST_PATTERNS)]
         code = Code.NO_VERSION_PATTERN if self.versions else Code.NO_NAME_PATTERN
+        code = Code.NO_RESERVATION_PATTERN if self.groups else code
         return [Fault(code, value=text[:LONGEST_SHOWN]) for text in value if not self._takes(text)]
 
     def _takes(self, text: str) -> bool:
         try:
-            return parse_pattern(text).is_whole or self.versions
+            pattern = parse_reservation(text) if self.groups else parse_pattern(text)
         except InvalidPattern:
             return False
+        return pattern.is_whole or self.versions
 
 
 # All kinds, so that type checking finds a place that does not know one of them.

@@ -55,6 +55,9 @@ _SENTENCES = {
     Code.TOO_MANY_EXCEPTIONS: _("There are already %(maximum)s exceptions. Remove one first."),
     Code.PAST_MOMENT: _("Choose a date in the future."),
     Code.NO_NAME_PATTERN: _("'%(value)s' is not a pattern. Enter name or name*."),
+    Code.NO_RESERVATION_PATTERN: _(
+        "'%(value)s' is not a pattern. Enter name or name*, optionally followed by @ and the path of a group."
+    ),
     Code.TOO_MANY_ISSUERS: _("Enter at most %(maximum)s issuers."),
     Code.NO_TRUSTED_ISSUER: _("'%(value)s' is not an issuer. Enter its URL, which starts with https://."),
     Code.NO_PROJECTS_THERE: _("You cannot create projects there."),

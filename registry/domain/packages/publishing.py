@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from registry.database import AdvisoryLock, constant, db, execute, hold, objects_removable, transaction
-from registry.domain import audit, namespaces
+from registry.domain import audit, cascade, namespaces
 from registry.domain.access import Principal, PrincipalKind
 from registry.domain.advisories import marks
 from registry.domain.distributions import core_metadata, inspection
@@ -29,6 +29,7 @@ from registry.domain.packages.names import is_valid_version
 from registry.domain.packages.protection import PushRule, refuse_protected
 from registry.domain.packages.requirements import Requirement
 from registry.domain.packages.usage import Limit
+from registry.domain.patterns import Pattern, parse_reservation
 from registry.errors import (
     BadRequest,
     ClosedPackageName,
@@ -139,6 +140,7 @@ _STANDING = (
         )
         .label("has_name"),
         select(_instance.c.pypi_reserved_names).where(_instance.c.id == 1).scalar_subquery().label("patterns"),
+        select(_instance.c.lock_pypi_reserved_names).where(_instance.c.id == 1).scalar_subquery().label("are_locked"),
         exists().where(_held.c.holder_id == bindparam("project_id")).label("holds_names"),
     )
     .select_from(_namespaces)
@@ -242,6 +244,7 @@ class Standing:
     :ivar is_reserved: whether the name is reserved in the top-level group.
     :ivar holds_names: whether the project was the first to publish any of the reserved names.
     :ivar reserved_by_instance: patterns of names.
+    :ivar are_patterns_locked: whether those of groups do not count.
     :ivar rules: all protection rules of the project.
     """
 
@@ -251,6 +254,7 @@ class Standing:
     is_reserved: bool
     holds_names: bool
     reserved_by_instance: tuple[str, ...]
+    are_patterns_locked: bool
     name_status: NameStatus
     status_reason: str
     rules: tuple[PushRule, ...]
@@ -374,7 +378,7 @@ def read_standing(upload: Upload, project: Project) -> Standing:
         },
     ).all()
     if not rows:  # the project was deleted in the meantime
-        return Standing(None, False, False, False, False, (), NameStatus.ACTIVE, "", ())
+        return Standing(None, False, False, False, False, (), False, NameStatus.ACTIVE, "", ())
     row = rows[0]
     return Standing(
         file=None if row.file_id is None else PublishedFile(row.file_id, row.sha256),
@@ -383,6 +387,7 @@ def read_standing(upload: Upload, project: Project) -> Standing:
         is_reserved=row.is_reserved,
         holds_names=row.holds_names,
         reserved_by_instance=tuple(row.patterns or ()),
+        are_patterns_locked=bool(row.are_locked),
         name_status=row.status or NameStatus.ACTIVE,
         status_reason=row.reason or "",
         rules=tuple(PushRule(row.pattern, row.minimum_push_role) for row in rows if row.pattern is not None),
@@ -476,6 +481,18 @@ def _remarks_on_name(name: str, standing: Standing, project: Project) -> Iterato
         yield Problem(
             "name", name, f"a name that is not easily mistaken for {other}, which another project has published"
         )
+    elif (near := reserved.nearly_matched(normalized_name, _patterns(standing, project))) is not None:
+        yield Problem(
+            "name", name, f"a name that is not easily mistaken for the reserved ones of the entry {near.text}"
+        )
+
+
+def _patterns(standing: Standing, project: Project) -> list[Pattern]:
+    """Return the patterns of reserved names that are effective in a project; at most one statement."""
+    texts = list(standing.reserved_by_instance)
+    if not standing.are_patterns_locked and project.parent_id is not None:
+        texts += cascade.RESERVED.listed_in_groups(project.parent_id)
+    return [parse_reservation(text) for text in texts]
 
 
 def _refused_claims(upload: Upload, examination: Examination) -> Iterator[Problem]:

@@ -33,7 +33,7 @@ from registry.database import (
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Permission, Principal
 from registry.domain.paging import Listing
-from registry.domain.patterns import parse_pattern
+from registry.domain.patterns import Pattern, parse_reservation
 from registry.errors import Code, Conflict, Forbidden, NotFound, ReservedPackageName
 from registry.models import Ancestry, Namespace, NameStatus, Package, PackageName, PackageStatus, Project, ReservedName
 
@@ -197,23 +197,70 @@ def resembling(project_id: int, normalized_name: str) -> str | None:
 
 
 def refuse_reserved_elsewhere(project: Project, name: str, patterns: Iterable[str]) -> None:
-    """Refuse to publish a name that a pattern of the instance reserves for other top-level namespaces.
+    """Refuse to publish a name that the instance reserves for other groups.
 
-    A pattern belongs to those in which a name that matches it is reserved, because it was published there.
+    If patterns that match the name state groups, it can be published in these and below. A pattern without a group
+    belongs to the top-level namespaces in which a name that matches it is reserved, because it was published there.
 
     :param name: in any spelling.
-    :raises ReservedPackageName: a pattern that matches the name does not belong to that of the project.
+    :raises ReservedPackageName: a pattern that matches the name does not belong to the project.
     """
     normalized_name = canonicalize_name(name)
-    for pattern in map(parse_pattern, patterns):
-        if not pattern.matches_name(normalized_name):
-            continue
+    matching = [pattern for pattern in map(parse_reservation, patterns) if pattern.matches_name(normalized_name)]
+    for_groups = [pattern for pattern in matching if pattern.group]
+    if for_groups:
+        if not any(pattern.is_for(project.full_path) for pattern in for_groups):
+            raise ReservedPackageName(name, for_groups[0].text, project.full_path.partition("/")[0])
+        return
+    for pattern in matching:
         is_matched = ReservedName.normalized_name == pattern.name
         if pattern.is_prefix:
             is_matched = ReservedName.normalized_name.startswith(pattern.name, autoescape=True)
         top = db.session.get_one(Namespace, namespaces.top_of(project))
         if db.session.scalar(select(ReservedName).where(ReservedName.top_id == top.id, is_matched).limit(1)) is None:
             raise ReservedPackageName(name, pattern.text, top.full_path)
+
+
+SHORTEST_PREFIX = 3  # with which names are compared: of shorter ones, nearly all names are one edit away
+_LOOK_ALIKE = str.maketrans({"0": "o", "1": "i", "l": "i"})
+
+
+def nearly_matched(normalized_name: str, patterns: Iterable[Pattern]) -> Pattern | None:
+    """Return the first pattern of reserved names that a name misses by one edit; ``None`` if it matches one.
+
+    Names are compared by their skeletons, and prefixes with the beginning of the name, of which the hyphens count.
+    """
+    nearest = None
+    own, folded = skeleton(normalized_name), normalized_name.translate(_LOOK_ALIKE)
+    for pattern in patterns:
+        if pattern.matches_name(normalized_name):
+            return None
+        if nearest is not None:
+            continue
+        if pattern.is_prefix:
+            prefix = pattern.name.translate(_LOOK_ALIKE)
+            lengths = range(len(prefix) - 1, len(prefix) + 2) if len(prefix) >= SHORTEST_PREFIX else ()
+            is_near = any(_differ_by_one_edit(folded[:length], prefix) for length in lengths)
+        else:
+            is_near = _differ_by_one_edit(own, skeleton(pattern.name))
+        nearest = pattern if is_near else None
+    return nearest
+
+
+def _differ_by_one_edit(one: str, other: str) -> bool:
+    """Return whether texts differ by at most one insertion, deletion, replacement, or swap of neighbors."""
+    if abs(len(one) - len(other)) > 1:
+        return False
+    start = _common_length(one, other)
+    end = _common_length(one[start:][::-1], other[start:][::-1])
+    one, other = one[start : len(one) - end], other[start : len(other) - end]
+    return max(len(one), len(other)) <= 1 or (len(one) == 2 and one == other[::-1])
+
+
+def _common_length(one: str, other: str) -> int:
+    """Return how many characters two texts have in common at their beginning."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (mine, theirs) in pairs if mine != theirs), min(len(one), len(other)))
 
 
 _row = (

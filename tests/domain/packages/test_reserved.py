@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from flask import Flask, current_app
 from packaging.utils import canonicalize_name
@@ -13,7 +15,7 @@ from registry.domain.accounts import users
 from registry.domain.instance import InstanceChanges, change_instance
 from registry.domain.operation import cleanup
 from registry.domain.packages import deletion, releases, reserved
-from registry.errors import Conflict, Forbidden, NotFound, ReservedPackageName
+from registry.errors import Conflict, Forbidden, InvalidRecord, NotFound, ReservedPackageName
 from registry.models import (
     AuditEvent,
     Group,
@@ -328,6 +330,51 @@ def test_a_name_that_the_instance_reserves_is_published_where_such_names_were_pu
     publish_name(elsewhere, "corp-two", "whole")
     assert [is_accepted(elsewhere, name) for name in ("corp-three", "whole-other")] == [True, True]
     assert is_accepted(elsewhere, "whole", "2.0")
+
+
+def test_a_name_that_the_instance_reserves_for_a_group_is_published_in_it_and_below(top: Group) -> None:
+    """Whatever was published elsewhere before, but names that are known there are published on."""
+    inside, elsewhere = factories.project(parent=factories.group(parent=top)), factories.project()
+    publish_name(elsewhere, "corp-old")
+    change_instance(InstanceChanges(pypi_reserved_names=["corp-* @TOP", "whole@top"]), by=SHELL)
+    developers = {
+        project: factories.signed_in(factories.member(project, Role.DEVELOPER)) for project in (inside, elsewhere)
+    }
+
+    def accepted(project: Project) -> list[str]:
+        found = []
+        for name, version in (("corp-one", "1.0"), ("whole", "1.0"), ("corp-old", "2.0"), ("other", "1.0")):
+            with suppress(ReservedPackageName):
+                factories.publish(project, build_wheel(name, version), by=developers[project])
+                found.append(name)
+        return found
+
+    assert accepted(elsewhere) == ["corp-old", "other"]
+    assert accepted(inside) == ["corp-one", "whole", "corp-old", "other"]
+    assert is_refused(elsewhere, "corp-x")
+    assert cascade.RESERVED.of_group(top).inherited == ["corp-*", "whole"], "other groups do not see for which group"
+    with pytest.raises(InvalidRecord):
+        cascade.RESERVED.change(top, value=["corp-* @top"], by=SHELL)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *((name, "acme-*") for name in ("acne-client", "acm-client", "acmeclient", "amce-x", "acmme-x")),
+        *((name, "tool") for name in ("too1s", "t-oo", "tol")),
+        *((name, "") for name in ("acme-client", "tool", "toolbox", "client", "ab-x", "a")),
+    ],
+)  # fmt: skip
+def test_a_new_name_that_misses_a_listed_one_by_an_edit_gets_a_remark(top: Group, name: str, expected: str) -> None:
+    project, outside = factories.project(parent=factories.group(parent=top)), factories.project()
+    change_instance(InstanceChanges(pypi_reserved_names=["acme-* @top", "b*"]), by=SHELL)
+    cascade.RESERVED.change(top, value=["tool"], by=SHELL)
+
+    remarks = factories.publish(project, build_wheel(name)).remarks
+
+    assert [remark.expected.rpartition(" ")[2] for remark in remarks] == [expected] * bool(expected)
+    is_remarked_outside = bool(factories.publish(outside, build_wheel(name)).remarks)
+    assert is_remarked_outside == (expected == "acme-*")
 
 
 @pytest.mark.parametrize(
