@@ -187,6 +187,50 @@ class Digests:
         return self._blake2b.hexdigest()
 
 
+class BackgroundDigest:
+    """Computes the SHA-256 of a stream, for a long one in a thread beside the one that receives it.
+
+    Blocks are kept until they are a million bytes together, as a handover costs as much as the digest of some thousand.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._blocks: list[bytes] = []
+        self._size_bytes = 0
+        self._thread: ThreadPoolExecutor | None = None
+        self._running: Future[None] | None = None
+
+    def update(self, block: bytes) -> None:
+        self._blocks.append(block)
+        self._size_bytes += len(block)
+        if self._size_bytes >= BLOCK_BYTES:
+            self._wait()
+            self._thread = self._thread or ThreadPoolExecutor(1, "digest")
+            self._running = self._thread.submit(self._update, self._taken())
+
+    def hexdigest(self) -> str:
+        """Return the digest of everything by now; the stream can continue."""
+        self._wait()
+        self._update(self._taken())
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
+        return self._digest.hexdigest()
+
+    def _wait(self) -> None:
+        if self._running is not None:
+            self._running.result()
+            self._running = None
+
+    def _taken(self) -> list[bytes]:
+        blocks, self._blocks, self._size_bytes = self._blocks, [], 0
+        return blocks
+
+    def _update(self, blocks: list[bytes]) -> None:
+        for block in blocks:
+            self._digest.update(block)
+
+
 def object_key(sha256: str) -> str:
     """Return the key of content with this digest; files with equal content share one object."""
     return f"sha256/{sha256[:2]}/{sha256}"

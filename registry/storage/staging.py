@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from registry.errors import Code, Unavailable, is_disk_full
-from registry.storage import Digests, StorageFull
+from registry.storage import BackgroundDigest, Digests, StorageFull
 
 SHARED = "shared-"  # the beginning of the names of shared files
 
@@ -131,7 +131,7 @@ class SharedFile(LocalStagedFile):
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         super().__init__(file, path)
-        self._sha256 = hashlib.sha256()
+        self._sha256 = BackgroundDigest()
         self._read_existing()
 
     def _read_existing(self) -> None:
@@ -160,7 +160,7 @@ class SharedFile(LocalStagedFile):
         while rest:
             with detecting_full_disk():
                 count = self.file.write(rest)
-            self._sha256.update(rest[:count])
+            self._sha256.update(data if count == len(data) else bytes(rest[:count]))
             self.size_bytes += count
             rest = rest[count:]
         return len(data)
