@@ -74,7 +74,7 @@ def _shown(value: object) -> object:
         return value.label
     if isinstance(value, Role):
         return value.title
-    if isinstance(value, datetime):
+    if isinstance(value, date):
         return value.isoformat()
     return value[:LONGEST_VALUE] if isinstance(value, str) else value
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from types import EllipsisType
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from sqlalchemy import Select, bindparam, func, select, update
+from sqlalchemy import Select, bindparam, func, select
 
 from registry.database import AdvisoryLock, db, transaction
 from registry.domain import access, audit, namespaces
@@ -139,7 +139,7 @@ class CascadingSetting(Generic[Value]):
                 if new_lock and new_value is None:
                     new_value = standing.inherited  # a lock requires a value
             if new_lock and not standing.lock:
-                self._clear_locks_below(group)
+                self._clear_locks_below(group, by)
             self._set(group, standing, {self.name: new_value, self.lock_name: new_lock}, by)
             return self.of_group(group)
 
@@ -214,11 +214,15 @@ class CascadingSetting(Generic[Value]):
         audit.record_change(by, "group_package_settings_changed", group.full_path, group, before, new)
         db.session.flush()
 
-    def _clear_locks_below(self, group: Group) -> None:
-        below = select(Ancestry.namespace_id).where(Ancestry.ancestor_id == group.id, Ancestry.namespace_id != group.id)
-        db.session.execute(
-            update(GroupPackageSettings).where(GroupPackageSettings.group_id.in_(below)).values({self.lock_name: False})
-        )
+    def _clear_locks_below(self, group: Group, by: audit.Author) -> None:
+        is_below = Ancestry.namespace_id == Group.id
+        listing = select(GroupPackageSettings, Group).join(Group, Group.id == GroupPackageSettings.group_id)
+        listing = listing.join(Ancestry, is_below).where(Ancestry.ancestor_id == group.id, Group.id != group.id)
+        locking = listing.where(getattr(GroupPackageSettings, self.lock_name)).order_by(Group.id)
+        for own, below in db.session.execute(locking):
+            setattr(own, self.lock_name, False)
+            change = {self.lock_name: True}, {self.lock_name: False}
+            audit.record_change(by, "group_package_settings_changed", below.full_path, below, *change)
 
 
 def levels(group_id: int, *settings: CascadingSetting[Any]) -> list[Level]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 
 from registry.database import db, transaction
 from registry.domain import cascade
@@ -82,6 +83,19 @@ def test_levels_and_locks_decide_for_values_of_every_type(
     set_for_instance(setting, zero)
     change(top, None)
     assert effective() == together(zero, two)
+
+
+def test_a_lock_that_is_cleared_by_one_above_is_on_record(line: list[Group]) -> None:
+    top, _, leaf = line
+    cascade.FORWARDING.change(leaf, value=False, lock=True, by=SHELL)
+
+    cascade.FORWARDING.change(top, value=True, lock=True, by=SHELL)
+
+    assert not cascade.FORWARDING.of_group(leaf).lock
+    changed = select(AuditEvent).where(AuditEvent.action == "group_package_settings_changed")
+    events = db.session.scalars(changed.order_by(AuditEvent.id)).all()
+    assert [event.target for event in events] == [leaf.full_path, leaf.full_path, top.full_path]
+    assert events[1].details == {cascade.FORWARDING.lock_name: {"before": True, "after": False}}
 
 
 def test_a_locked_list_needs_no_entries(line: list[Group]) -> None:

@@ -144,6 +144,7 @@ def change_user(
         lock(user)
         if changes.is_admin is False:
             refuse_last_administrator(user)
+        before = changes.standing(user)
         changes.apply_to(user)
         if user.email.lower() != user.email_key:
             user.confirmed_at = utcnow() if confirmed else None
@@ -158,7 +159,7 @@ def change_user(
             space = personal_namespace(user)
             space.name = user.name
             namespaces.rename(space, path=user.username, by=by)
-        audit.record(by, "user_changed", user.username, fields=sorted(changes.given()))
+        audit.record_change(by, "user_changed", user.username, None, before, changes.standing(user))
     return user
 
 

@@ -153,10 +153,9 @@ def change_member(
         _refuse_role(namespace, user, role, expires_on, by)
         if leaves_no_owner(membership, role, expires_on):
             raise Forbidden
-        audit.record(
-            by, "member_changed", user.username, namespace,
-            before=membership.role.title, after=role.title, expires_on=_shown(expires_on),
-        )  # fmt: skip
+        before: dict[str, object] = {"role": membership.role, "expires_on": membership.expires_on}
+        after = {"role": role, "expires_on": expires_on}
+        audit.record_change(by, "member_changed", user.username, namespace, before, after)
         membership.role, membership.expires_on = role, expires_on
     return membership
 
@@ -174,7 +173,8 @@ def remove_member(namespace: Namespace, user: User, *, by: Principal) -> None:
             _refuse_higher(namespace, membership.role, by)
         if is_last_owner(membership):
             raise Forbidden
-        audit.record(by, "member_removed", user.username, namespace, role=membership.role.title)
+        details = {"role": membership.role.title, "expires_on": _shown(membership.expires_on)}
+        audit.record(by, "member_removed", user.username, namespace, **details)
         session.delete(membership)
 
 

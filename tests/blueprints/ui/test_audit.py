@@ -89,9 +89,11 @@ def detail(app: Flask, language: str, action: str, **details: object) -> str:
 @pytest.mark.parametrize(
     ("action", "details", "english", "japanese"),
     [
-        ("member_changed", {"before": "Guest", "after": "Owner", "expires_on": None},
+        ("member_changed", {"before": "Guest", "after": "Owner", "expires_on": None},  # until 2026-11-29
          "Before: Guest · After: Owner",
          "変更前: ゲスト · 変更後: オーナー"),
+        ("member_changed", {"role": {"before": "Guest", "after": "Owner"}}, "Role: Guest → Owner",
+         "ロール: ゲスト → オーナー"),
         ("group_transferred", {"before": "private", "changed": {}, "removed": []},
          "Before: private", "変更前: private"),
         ("project_changed", {"registry_access": {"before": "private", "after": "public"}},

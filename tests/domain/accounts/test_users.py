@@ -367,6 +367,7 @@ def test_changes_of_a_user_are_recorded(owner: User) -> None:
     assert [event.action for event in events] == [
         "user_created", "user_password_changed", "user_changed", "user_blocked", "user_deleted",
     ]  # fmt: skip
+    assert events[2].details == {"name": {"before": "Olivia", "after": "New"}}
     assert PASSWORD not in str([event.details for event in events])
 
 

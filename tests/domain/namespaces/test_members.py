@@ -256,13 +256,23 @@ def test_only_direct_members_can_be_changed_or_removed(project: Project, owner: 
 
 
 def test_a_changed_member_is_on_record(project: Project, developer: User) -> None:
-    namespaces.change_member(project, developer, Role.MAINTAINER, by=SHELL)
+    tomorrow = utcnow().date() + timedelta(days=1)
+    namespaces.change_member(project, developer, Role.MAINTAINER, expires_on=tomorrow, by=SHELL)
+    namespaces.change_member(project, developer, Role.MAINTAINER, expires_on=None, by=SHELL)
     namespaces.remove_member(project, developer, by=SHELL)
 
+    end = tomorrow.isoformat()
     events = db.session.scalars(select(AuditEvent).where(AuditEvent.namespace_id == project.id).order_by(AuditEvent.id))
-    assert [(event.action, event.details) for event in events][-2:] == [
-        ("member_changed", {"before": "Developer", "after": "Maintainer", "expires_on": None}),
-        ("member_removed", {"role": "Maintainer"}),
+    assert [(event.action, event.details) for event in events][-3:] == [
+        (
+            "member_changed",
+            {
+                "role": {"before": "Developer", "after": "Maintainer"},
+                "expires_on": {"before": None, "after": end},
+            },
+        ),
+        ("member_changed", {"expires_on": {"before": end, "after": None}}),
+        ("member_removed", {"role": "Maintainer", "expires_on": None}),
     ]
 
 
