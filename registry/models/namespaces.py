@@ -6,7 +6,17 @@ import enum
 from datetime import date, datetime, timedelta
 from typing import ClassVar
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+    or_,
+)
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -174,6 +184,11 @@ class OldPath(Model):
 
     def is_kept(self, now: datetime) -> bool:
         return self.had_packages and now < self.kept_until
+
+    @classmethod
+    def is_free(cls, now: datetime) -> ColumnElement[bool]:
+        """Return the condition that a path is not kept from others."""
+        return or_(~cls.had_packages, cls.given_up_at <= now - cls.KEPT_FOR)
 
 
 class Membership(Model):

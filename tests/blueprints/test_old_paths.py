@@ -232,6 +232,23 @@ def test_old_paths_are_bounded_in_number_and_followed_in_any_order(group: Group,
     assert namespaces.moved("acme/tools", Project) is None
 
 
+def test_a_path_that_is_kept_from_others_is_not_freed_for_further_ones(
+    rest: Rest, published: Project, owner: User, strangers_token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.domain.namespaces.old_paths.LIMIT", 1)
+    group = published.parent
+    for path in ("b", "c", "d"):
+        namespaces.change(group, namespaces.NamespaceChanges(path=path), by=SHELL)
+
+    assert take(rest, "acme", strangers_token)[0] == 400
+    assert list(db.session.scalars(audit.events("old_path_freed"))) == []
+    pass_days(90)
+    namespaces.change(group, namespaces.NamespaceChanges(path="e"), by=SHELL)
+    freed = db.session.scalars(audit.events("old_path_freed"))
+    assert [event.target for event in freed] == ["c", "b", "acme"]
+    assert take(rest, "acme", strangers_token)[0] == 201
+
+
 def test_a_path_is_given_up_again_after_a_renamed_group_has_come_back(group: Group, published: Project) -> None:
     path, other = published.full_path, factories.project("spare", parent=group)
     namespaces.delete_namespace(published, by=SHELL)

@@ -23,7 +23,7 @@ from registry.models import Ancestry, AuditEvent, Namespace, OldPath, Package, R
 
 AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
 
-LIMIT = 100  # old paths of one namespace; a further one replaces the oldest
+LIMIT = 100  # old paths of one namespace; for a further one, the oldest is freed unless it is kept from others
 MAXIMUM_MOVES = 20  # from an old path to the present one
 
 
@@ -64,10 +64,14 @@ def find_old_path(path: str) -> OldPath:
 
 def free(old: OldPath, *, by: audit.Author) -> None:
     """End the redirect from an old path, and let others take it; takes ``AdvisoryLock.TREE``."""
-    with transaction(lock=AdvisoryLock.TREE) as session:
-        current = None if old.namespace is None else old.namespace.full_path
-        audit.record(by, "old_path_freed", old.path, old.namespace, current=current)
-        session.delete(old)
+    with transaction(lock=AdvisoryLock.TREE):
+        _free(old, by)
+
+
+def _free(old: OldPath, by: audit.Author) -> None:
+    current = None if old.namespace is None else old.namespace.full_path
+    audit.record(by, "old_path_freed", old.path, old.namespace, current=current)
+    db.session.delete(old)
 
 
 def give_up(namespace: Namespace, path: str, *, by: audit.Author) -> None:
@@ -78,9 +82,11 @@ def give_up(namespace: Namespace, path: str, *, by: audit.Author) -> None:
     had_packages = _published_under(namespace, path)
     _record(path, namespace.id, had_packages)
     audit.record(by, "path_given_up", path, namespace, current=namespace.full_path, had_packages=had_packages)
-    surplus = select(OldPath).where(OldPath.namespace_id == namespace.id).order_by(OldPath.id.desc()).offset(LIMIT)
-    for old in db.session.scalars(surplus):
-        db.session.delete(old)
+    own = OldPath.namespace_id == namespace.id
+    latest = select(OldPath.id).where(own).order_by(OldPath.id.desc()).limit(LIMIT)
+    surplus = select(OldPath).where(own, OldPath.id.not_in(latest), OldPath.is_free(utcnow())).order_by(OldPath.id)
+    for old in db.session.scalars(surplus).all():
+        _free(old, by)
 
 
 def give_up_deleted(namespace: Namespace, *, by: audit.Author, deleter_id: int | None = None) -> None:

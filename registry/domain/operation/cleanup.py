@@ -193,8 +193,7 @@ def _job_ended(before: datetime) -> ColumnElement[bool]:
 
 def _old_path_ended(now: datetime) -> ColumnElement[bool]:
     """Match the paths of deleted groups, projects, and users that are no longer kept."""
-    is_free = or_(~OldPath.had_packages, OldPath.given_up_at < now - OldPath.KEPT_FOR)
-    return and_(OldPath.namespace_id.is_(None), is_free)
+    return and_(OldPath.namespace_id.is_(None), OldPath.is_free(now))
 
 
 def _package_is_deleted() -> ColumnElement[bool]:
