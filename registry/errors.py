@@ -108,6 +108,8 @@ class Code(Enum):
     USERNAME_TAKEN = "Username has already been taken"
     EMAIL_TAKEN = "Email has already been taken"
     WRONG_PASSWORD = "is not the current password"
+    WRONG_CODE = "is not a valid code"
+    NO_SECOND_FACTOR = "Two-factor authentication is not enabled"
     SAME_PASSWORD = "must differ from the current password"
     LAST_ADMINISTRATOR = "The last active administrator cannot be blocked, demoted, or deleted."
     SOLE_OWNER = "User cannot be removed while is the sole-owner of a group"

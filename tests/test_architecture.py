@@ -44,6 +44,7 @@ THIRD_PARTY = {
     "argon2": "domain.accounts",
     "babel": "blueprints.ui",
     "click": "cli registry",
+    "cryptography": "domain.accounts",
     "cvss": "domain.advisories",
     "flask": f"{BLUEPRINTS} blueprints.cross_origin cli observability server registry",
     "flask_babel": "blueprints.auth blueprints.ui",
@@ -61,8 +62,10 @@ THIRD_PARTY = {
         "blueprints.api"
     ),
     "prometheus_client": "metrics",
+    "pyotp": "domain.accounts",
     "readme_renderer": "domain.distributions",
     "requests": "domain.http domain.importing domain.upstream",
+    "segno": "blueprints.ui",
     "sqlalchemy": f"database models {DOMAIN} migrations {BLUEPRINTS} cli metrics observability registry",
     "trove_classifiers": "domain.distributions",
     "urllib3": "domain.http",

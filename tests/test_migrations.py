@@ -55,7 +55,8 @@ MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PARTS = "searched_names_parts"
 # What a row holds to be one that the registry may have written; in other columns anything of their type does.
 VALUES = {
-    "kind": "project", "state": "active", "users.color_scheme": "dark", "packages.status": "default",
+    "kind": "project", "state": "active", "users.color_scheme": "dark", "user_sessions.method": "password",
+    "packages.status": "default",
     "package_files.status": "default", "package_names.status": "archived", "jobs.status": "running",
     "imported_pipelines": [],
     "visibility": 10, "role": 30, "minimum_push_role": 40, "minimum_delete_role": None,

@@ -1,7 +1,9 @@
 """The database tables, their constraints, and row-local behavior. Importing this package completes the metadata."""
 
 from registry.models.accounts import (
+    BegunSignIn,
     ColorScheme,
+    RecoveryCode,
     SignInAddress,
     SignInFailures,
     SignInMethod,
@@ -70,6 +72,7 @@ __all__ = [
     "AllowedJobSource",
     "Ancestry",
     "AuditEvent",
+    "BegunSignIn",
     "CachedFile",
     "ColorScheme",
     "CreationLevel",
@@ -99,6 +102,7 @@ __all__ = [
     "ProtectionRule",
     "PublishingGrant",
     "PublishingToken",
+    "RecoveryCode",
     "RefusedDownload",
     "RegistryAccess",
     "ReservedName",

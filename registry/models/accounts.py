@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, ForeignKey, String, Text, and_
+from sqlalchemy import BigInteger, ColumnElement, ForeignKey, String, Text, and_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.database import Enumerated, Model, UTCDateTime, utcnow
@@ -59,10 +59,17 @@ class User(Model):
     created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
     last_sign_in_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     current_sign_in_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    second_factor_since: Mapped[datetime | None] = mapped_column(UTCDateTime)  # None: no second factor is asked for
+    totp_secret: Mapped[str | None] = mapped_column(String(255))  # of the authenticator app, encrypted
+    totp_used_step: Mapped[int | None] = mapped_column(BigInteger)  # of the last accepted code of the app
 
     @property
     def is_active(self) -> bool:
         return self.state is UserState.ACTIVE
+
+    @property
+    def has_second_factor(self) -> bool:
+        return self.second_factor_since is not None
 
     @classmethod
     def has_confirmed_email(cls, email: str) -> ColumnElement[bool]:
@@ -79,6 +86,25 @@ class UserSession(Model):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
     method: Mapped[SignInMethod] = mapped_column(Enumerated(SignInMethod), server_default="password")
+
+
+class BegunSignIn(Model):
+    """A sign-in with the right password that still needs the second factor. Only a digest of its secret is stored."""
+
+    __tablename__ = "begun_sign_ins"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+
+
+class RecoveryCode(Model):
+    """A code that replaces the second factor once, of which only a digest is stored."""
+
+    __tablename__ = "recovery_codes"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
 
 
 class SignInAddress(Model):

@@ -88,6 +88,7 @@ PAGES_OF_ROOT = {
     "access-tokens-prefilled": "/-/user_settings/personal_access_tokens?name=pip&scopes=read_api",
     "profile": "/-/user_settings/profile",
     "password": "/-/user_settings/password/edit",
+    "two-factor": "/-/profile/two_factor_auth",
     "preferences": "/-/user_settings/preferences",
     "admin": "/admin",
     "admin-users": "/admin/users",
@@ -103,12 +104,12 @@ PAGES_OF_ROOT = {
     "help-about-project": "/help/install?project=acme/tools",
 }
 ERROR_PAGES = {"404": ("/nowhere/at/all", 404), "package-unknown": ("/acme/tools/-/packages/999999", 404)}
-# Views that answer with a redirect, and so have no page.
+# Views that answer with a redirect, and so have no page, and the second step of a sign-in (test_two_factor.py).
 NO_PAGES = {
     "ui.packages.download", "ui.tokens.old_address", "ui.admin.application_settings",
     "ui.namespaces.group_by_long_address", "ui.explore.search_while_typing", "ui.audit.instance_audit_events_csv",
     "ui.audit.project_audit_events_csv", "ui.audit.group_audit_events_csv",
-    "ui.members.project_suggestions", "ui.members.group_suggestions",
+    "ui.members.project_suggestions", "ui.members.group_suggestions", "ui.auth.second_factor",
 }  # fmt: skip
 
 PAGES = [

@@ -130,7 +130,7 @@ def _user_details(one: User) -> JSON:
         "identities": [],
         "can_create_group": one.can_create_group,
         "can_create_project": one.projects_limit > 0,
-        "two_factor_enabled": False,
+        "two_factor_enabled": one.has_second_factor,
         "external": one.is_external,
         "private_profile": one.private_profile,
         "commit_email": one.email,

@@ -1,4 +1,4 @@
-"""Blueprint "auth": pages to sign in and out."""
+"""Blueprint "auth": pages to sign in, with a password and the second factor, and out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wtforms.validators import InputRequired
 
 from registry import metrics
 from registry.blueprints.auth import sessions
-from registry.blueprints.auth.credentials import current_principal
+from registry.blueprints.auth.credentials import current_principal, token_key
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
 from registry.domain.accounts import sign_in as passwords
@@ -33,6 +33,14 @@ class SignInForm(FlaskForm):  # type: ignore[misc]
     next = HiddenField()
 
 
+class CodeForm(FlaskForm):  # type: ignore[misc]
+    class Meta:
+        csrf = False  # checked for all pages in one place
+
+    code = StringField(_("Two-factor code"), [InputRequired(_("Enter a code."))])
+    next = HiddenField()
+
+
 def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("auth", __name__)
 
@@ -46,8 +54,24 @@ def routes(gate: Gate) -> Blueprint:
         user = _identified(form) if form.validate_on_submit() else None
         if user is None:
             return render_template("auth/sign_in.html", form=form), 422 if form.errors else 200
+        if user.has_second_factor:
+            sessions.begin(user)
+            return redirect(url_for("ui.auth.second_factor", next=form.next.data or None), 303)
         sessions.start(user, SignInMethod.PASSWORD)
         return redirect(local_address(form.next.data), 303)
+
+    @blueprint.route("/users/two_factor", methods=["GET", "POST"])
+    @gate.open
+    def second_factor() -> BaseResponse | tuple[str, int]:
+        """Complete a sign-in with a code of the second factor, or a recovery code."""
+        user = sessions.begun_by()
+        if user is None:
+            return _begin_again()
+        form = CodeForm(next=request.args.get("next", ""))
+        if form.validate_on_submit() and _is_code_right(form, user):
+            sessions.start(user, SignInMethod.PASSWORD)
+            return redirect(local_address(form.next.data), 303)
+        return render_template("auth/second_factor.html", form=form), 422 if form.errors else 200
 
     @blueprint.post("/users/sign_out")
     @gate.open
@@ -76,6 +100,28 @@ def _identified(form: SignInForm) -> User | None:
         request.environ[metrics.EVENT] = AuthFailure("wrong_password")
         form.form_errors += [gettext("Invalid login or password.")]
     return user
+
+
+def _begin_again() -> BaseResponse:
+    """Return to the sign-in page without a sign-in that was begun."""
+    following = request.values.get("next") or None
+    if sessions.signed_in_user() is not None:
+        return redirect(local_address(following), 303)
+    flash(gettext("Enter your password again. Your sign-in was not completed in time."), "error")
+    return redirect(url_for("ui.auth.sign_in", next=following), 303)
+
+
+def _is_code_right(form: CodeForm, user: User) -> bool:
+    """Return whether the submitted code completes the sign-in; adds an error to the form otherwise.
+
+    :raises TooManyRequests: the wait after failed attempts is not over; the code is not verified.
+    """
+    address, now = request.remote_addr or "", utcnow()
+    if passwords.enter_code(user, form.code.data or "", key=token_key(), address=address, now=now):
+        return True
+    request.environ[metrics.EVENT] = AuthFailure("wrong_code")
+    form.form_errors += [gettext("Invalid code. Each code is accepted only once.")]
+    return False
 
 
 def local_address(address: str | None) -> str:

@@ -15,6 +15,7 @@ from registry.domain import audit
 from registry.domain.accounts import sessions as recorded
 from registry.models import SignInMethod, User
 
+BEGUN = "begun_sign_in"  # in the cookie, while the second factor is asked for
 login_manager = LoginManager()
 
 
@@ -61,9 +62,31 @@ def init_app(app: Flask) -> None:
 
 def start(user: User, method: SignInMethod) -> None:
     """Start a new session of a user who was authenticated, discarding the content of an earlier one."""
+    if BEGUN in session:
+        recorded.end_begun(session[BEGUN].partition(".")[0], key=_key())
     session.clear()
     session.permanent = True
     login_user(SignedIn(user, recorded.start(user, method, key=_key(), now=utcnow()), method))
+
+
+def begin(user: User) -> None:
+    """Remember, instead of a session, that a user has entered the right password; the second factor is still needed."""
+    session.clear()
+    session[BEGUN] = f"{recorded.begin(user, key=_key(), now=utcnow())}.{_fingerprint(user)}"
+
+
+def begun_by() -> User | None:
+    """Return the active user who has begun to sign in, with the password that is still the current one."""
+    secret, _, fingerprint = session.get(BEGUN, "").partition(".")
+    user = recorded.begun_by(secret, key=_key(), now=utcnow()) if secret else None
+    if user is None or not user.is_active or not hmac.compare_digest(fingerprint, _fingerprint(user)):
+        return None
+    return user
+
+
+def binding() -> str:
+    """Return a text that no other session has, nor anyone who does not know the cookie."""
+    return cast(SignedIn, current_user).secret
 
 
 def restart() -> None:

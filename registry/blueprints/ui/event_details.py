@@ -45,6 +45,7 @@ LABELS = {
     "expires_at": _("Expires"),
     "expires_on": _("Access expiration date"),
     "fields": _("Changed fields"),
+    "factor": _("Second factor"),
     "filename": _("File"),
     "files": _("Files"),
     "had_packages": _("Packages were published there"),
@@ -54,6 +55,7 @@ LABELS = {
     "issuer": _("Issuer"),
     "job_allowlist_enforced": _("Enforce the job token allowlist"),
     "job_id": _("Job ID"),
+    "left": _("Remaining"),
     "malformed": _("Malformed records"),
     "malicious": _("Malicious"),
     "method": _("Authenticated by"),
@@ -105,6 +107,7 @@ ACCESS_LEVELS = {
     RegistryAccess.PUBLIC: _("Anyone"),
 }
 SIGN_IN_METHODS = {SignInMethod.PASSWORD: _("Password")}
+SECOND_FACTORS = {"app": _("Authenticator app")}
 SIZES = frozenset(
     {"size_bytes", "storage_size_limit", "pypi_max_file_size", "project_storage_size_limit", "group_storage_size_limit"}
 )
@@ -168,6 +171,8 @@ def _words(action: str, name: str) -> Mapping[Any, str]:
         return {status.value: name_status_name(status) for status in NameStatus} if name != "reason" else {}
     if action == "user_signed_in":
         return {method.value: str(gettext(words)) for method, words in SIGN_IN_METHODS.items()}
+    if name == "factor":
+        return {factor: str(gettext(words)) for factor, words in SECOND_FACTORS.items()}
     if action == "job_finished":
         return {status.value: str(gettext(words)) for status, words in JOB_STATUSES.items()}
     return {}

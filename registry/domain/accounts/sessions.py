@@ -1,4 +1,7 @@
-"""Sessions of browsers. Each is recorded, so that it ends at sign-out for every copy of its cookie."""
+"""Sessions of browsers. Each is recorded, so that it ends at sign-out for every copy of its cookie.
+
+A sign-in that still needs the second factor is recorded alike, for a few minutes, and is no session.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from sqlalchemy import delete, select
 from registry.database import db, transaction
 from registry.domain import audit
 from registry.domain.accounts.secrets import digest
-from registry.models import SignInMethod, User, UserSession
+from registry.models import BegunSignIn, SignInMethod, User, UserSession
 
 LIFETIME = timedelta(days=7)  # from the sign-in on, however often the session is used
+BEGUN_LIFETIME = timedelta(minutes=10)  # from the password to the second factor
 LIMIT = 100  # sessions of one user; a further one ends the oldest
 
 
@@ -51,5 +55,33 @@ def end(secret: str, user: User, *, key: bytes, by: audit.Author) -> None:
 
 
 def end_all(user: User) -> None:
-    """End all sessions of a user. Requires a transaction."""
+    """End all sessions of a user, and sign-ins that were begun. Requires a transaction."""
     db.session.execute(delete(UserSession).where(UserSession.user_id == user.id))
+    db.session.execute(delete(BegunSignIn).where(BegunSignIn.user_id == user.id))
+
+
+def begin(user: User, *, key: bytes, now: datetime) -> str:
+    """Record that a user has entered the right password, and return the secret that the cookie contains.
+
+    Takes no lock: sign-ins do not depend on each other.
+    """
+    secret = secrets.token_urlsafe(32)
+    with transaction(changes_answers=False) as session:
+        session.execute(delete(BegunSignIn).where(BegunSignIn.expires_at <= now))
+        session.add(BegunSignIn(digest=digest(secret, key), user_id=user.id, expires_at=now + BEGUN_LIFETIME))
+    return secret
+
+
+def begun_by(secret: str, *, key: bytes, now: datetime) -> User | None:
+    """Return the user who has begun the sign-in with this secret; ``None`` if it has expired or ended."""
+    return db.session.scalar(
+        select(User)
+        .join(BegunSignIn, BegunSignIn.user_id == User.id)
+        .where(BegunSignIn.digest == digest(secret, key), BegunSignIn.expires_at > now)
+    )
+
+
+def end_begun(secret: str, *, key: bytes) -> None:
+    """End a sign-in that was begun. Takes no lock: ending it twice does no harm."""
+    with transaction(changes_answers=False) as session:
+        session.execute(delete(BegunSignIn).where(BegunSignIn.digest == digest(secret, key)))

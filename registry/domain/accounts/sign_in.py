@@ -1,15 +1,19 @@
-"""Passwords that users enter to sign in, or to change their password or e-mail address, and how often they can guess.
+"""Passwords and codes that users enter to sign in, or to change their account, and how often they can guess.
 
 Failures are counted in the database, which all processes share: by the login together with the network address,
 whether or not such a user exists, and by the network address alone. User name and e-mail address of a user are one
 login. Failures from one address never keep out a user at another, and failures for other logins never keep out a user
 who has signed in from the address before. An attempt is counted before the password is verified, so that concurrent
 attempts cannot exceed the limit.
+
+The right password of a user with a second factor resets nothing, or an attacker who knows it could guess codes without
+end. Wrong codes also count against the user at all addresses from which the user has not signed in before, which no one
+without the password can bring about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -21,13 +25,14 @@ from sqlalchemy.orm import InstrumentedAttribute
 from registry.database import AdvisoryLock, db, transaction
 from registry.domain import audit
 from registry.domain.access import Principal
-from registry.domain.accounts import users
+from registry.domain.accounts import second_factors, users
 from registry.domain.accounts.users import UserChanges
 from registry.errors import Code, Fault, InvalidRecord, IssuerNotUsable, TooManyRequests, Unavailable
 from registry.models import SignInAddress, SignInFailures, SignInMethod, User
 
 FREE_FAILURES_BY_LOGIN = 5
 FREE_FAILURES_BY_ADDRESS = 20  # many users can share an address
+FREE_WRONG_CODES_BY_USER = 10  # at all addresses that are new for the user
 FREE_FAILED_EXCHANGES_BY_ADDRESS = 100  # all CI jobs of a company can share an address
 FIRST_WAIT_SECONDS = 15
 LONGEST_WAIT_SECONDS = 600
@@ -41,6 +46,8 @@ IPV6_NETWORK_BITS = 64  # one customer's network, of which any address is as goo
 def sign_in(login: str, password: str, *, address: str, now: datetime) -> User | None:
     """Return the active user with this login (user name or e-mail address) and password; ``None`` if they are wrong.
 
+    A user with a second factor has signed in only after ``enter_code``.
+
     Takes ``AdvisoryLock.SIGN_IN``, as an attempt is counted in advance, and taken back here.
 
     :raises InactiveUser: the password is right, but the user is blocked or deactivated; counted as a failed attempt.
@@ -52,9 +59,31 @@ def sign_in(login: str, password: str, *, address: str, now: datetime) -> User |
     user = users.verify_password(login, password)
     if user is not None:
         with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
-            _take_back(counted)
-            note_sign_in(user, SignInMethod.PASSWORD, address=address, now=now)
+            if user.has_second_factor:
+                _subtract_all(counted)
+            else:
+                _take_back(counted)
+                note_sign_in(user, SignInMethod.PASSWORD, address=address, now=now)
     return user
+
+
+def enter_code(user: User, code: str, *, key: bytes, address: str, now: datetime) -> bool:
+    """Return whether a user who has entered the right password has signed in with this code of the second factor.
+
+    Takes ``AdvisoryLock.SIGN_IN``, as an attempt is counted in advance, and taken back here.
+
+    :raises TooManyRequests: as for ``sign_in``; also if too many codes of the user were wrong at new addresses.
+    """
+    counted = _counted(user, user.username, address, now)
+    if not _is_remembered(user, address, now):
+        counted[_key(f"codes of user {user.id}")] = FREE_WRONG_CODES_BY_USER
+    _count_attempt(counted, now)
+    with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
+        if not second_factors.accept(user, code, key=key, by=_SignedIn(user, address), now=now):
+            return False
+        _take_back(counted)
+        note_sign_in(user, SignInMethod.PASSWORD, address=address, now=now)
+    return True
 
 
 def note_sign_in(user: User, method: SignInMethod, *, address: str, now: datetime) -> None:
@@ -76,7 +105,7 @@ def change_password(user: User, current: str, password: str, *, by: Principal, n
     :raises InvalidRecord: the current password is wrong, or the new one is the same, too short, or too long.
     :raises TooManyRequests: as for ``sign_in``.
     """
-    _require_password(user, current, by=by, now=now)
+    require_password(user, current, by=by, now=now)
     if current == password:
         raise InvalidRecord({"password": [Fault(Code.SAME_PASSWORD)]})
     users.set_password(user, password, by=by)
@@ -91,7 +120,7 @@ def change_profile(user: User, changes: UserChanges, current: str, *, by: Princi
     :raises TooManyRequests: as for ``sign_in``.
     """
     if changes.email is not ... and changes.email.lower() != user.email_key:
-        _require_password(user, current, by=by, now=now)
+        require_password(user, current, by=by, now=now)
     users.change_user(user, changes, confirmed=by.is_admin, by=by)
 
 
@@ -121,7 +150,7 @@ def _take_back_exchange(key: str) -> None:
         _subtract(key)
 
 
-def _require_password(user: User, password: str, *, by: Principal, now: datetime) -> None:
+def require_password(user: User, password: str, *, by: Principal, now: datetime) -> None:
     """Require the password of a signed-in user; a stolen session must not be good for unlimited guesses.
 
     Takes ``AdvisoryLock.SIGN_IN``, as an attempt is counted in advance, and taken back here.
@@ -186,9 +215,13 @@ def _take_back(counted: Mapping[str, int]) -> None:
 
     Requires a transaction that holds ``AdvisoryLock.SIGN_IN``.
     """
-    login_key, *address_keys = counted
+    login_key, *other_keys = counted
     db.session.execute(delete(SignInFailures).where(SignInFailures.key == login_key))
-    for key in address_keys:
+    _subtract_all(other_keys)
+
+
+def _subtract_all(keys: Iterable[str]) -> None:
+    for key in keys:
         _subtract(key)
 
 

@@ -1,0 +1,108 @@
+"""Setting up a second factor and signing in with it, in both languages, with and without scripts."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+import pyotp
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.acceptance.servers import RunningServer
+from tests.browser.test_pages import photographed
+from tests.browser.windows import DARK, LIGHT, Desk, Look, Window
+
+PAGE = "/-/profile/two_factor_auth"
+PASSWORD = "a long enough one"
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of the pages in a language."""
+
+    sign_in: str
+    verify: str
+    code: str
+    confirmation: str
+    password: str
+    enable: str
+    wrong: str
+    codes_left: str
+
+
+WORDS = {
+    LIGHT: Words(
+        "Sign in", "Verify code", "Two-factor code", "Verification code", "Current password",
+        "Enable two-factor authentication", "Invalid code.", "9 recovery codes are left.",
+    ),
+    DARK: Words(
+        "サインイン", "コードを確認", "2要素認証コード", "確認コード", "現在のパスワード",
+        "2要素認証を有効にする", "コードが正しくありません。", "残りのリカバリーコードは9個です。",
+    ),
+}  # fmt: skip
+
+
+def enter_password(page: Page, username: str, words: Words) -> None:
+    page.goto("/users/sign_in")
+    page.locator("#login").fill(username)
+    page.locator("#password").fill(PASSWORD)
+    page.get_by_role("button", name=words.sign_in, exact=True).click()
+
+
+def enter_code(page: Page, code: str, words: Words) -> None:
+    page.get_by_label(words.code).fill(code)
+    page.get_by_role("button", name=words.verify).click()
+
+
+def new_user(server: RunningServer, username: str) -> None:
+    made = {"username": username, "name": username, "email": f"{username}@example.com", "password": PASSWORD}
+    server.as_root("POST", "/users", made)
+
+
+def next_code(key: str, used: str) -> str:
+    """A code of the app that was not used yet; those of the next 30 seconds are accepted, too."""
+    app, now = pyotp.TOTP(key), time.time()
+    return next(code for code in (app.at(now), app.at(now + 30)) if code != used)
+
+
+@pytest.mark.parametrize(("look", "scripts"), [(LIGHT, True), (DARK, False)], ids=["with scripts", "without scripts"])
+def test_a_user_sets_up_an_app_and_signs_in_with_it_and_with_a_recovery_code(
+    desk: Desk, server: RunningServer, look: Look, scripts: bool
+) -> None:
+    words, username = WORDS[look], f"factor-{look.language}"
+    new_user(server, username)
+    context = desk.context("anonymous", look, java_script_enabled=scripts)
+    page = context.new_page()
+    window = Window(page, look, desk.pictures)
+
+    enter_password(page, username, words)
+    page.goto(PAGE)
+    key = page.locator("#totp-key").input_value().replace(" ", "")
+    used = pyotp.TOTP(key).now()
+    page.get_by_label(words.confirmation).fill(used)
+    page.get_by_label(words.password).fill(PASSWORD)
+    page.get_by_role("button", name=words.enable).click()
+    recovery = re.findall(r"[0-9a-f]{16}", page.locator(".issued pre").inner_text())
+    assert len(recovery) == 10
+    if scripts:
+        assert [*photographed(window, "two-factor-codes"), *window.unreachable(), *window.barriers()] == []
+
+    context.clear_cookies()
+    enter_password(page, username, words)
+    if scripts:
+        assert [*photographed(window, "second-step"), *window.unreachable(), *window.barriers()] == []
+    enter_code(page, used, words)
+    expect(page.get_by_role("alert")).to_contain_text(words.wrong)
+    enter_code(page, next_code(key, used), words)
+    page.wait_for_url(re.compile(r"/$"))
+
+    context.clear_cookies()
+    enter_password(page, username, words)
+    enter_code(page, recovery[0], words)
+    page.wait_for_url(re.compile(r"/$"))
+    page.goto(PAGE)
+    expect(page.get_by_text(words.codes_left)).to_be_visible()
+    assert window.problems == []
+    context.close()
