@@ -110,6 +110,7 @@ def make_server(app: Flask, listener: socket.socket, allowed: Limits) -> Server:
 
     class Parser(parser.GuardedParser):
         uploads = app.extensions["uploads"]
+        probes = parser.probes_at(app.config.get("EXTERNAL_URL"))
         places = deque([None] * PLACES)
 
     class Channel(channel.Channel):

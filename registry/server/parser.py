@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Container
 from contextlib import suppress
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import Error
@@ -24,6 +26,12 @@ PROBES = ("/-/health", "/-/liveness")  # of the process alone
 PREFLIGHT = "registry.preflight"  # a key that no header can have, for the body that the application is asked for
 CHUNKED_PIECE_BYTES = 1 << 13
 LONGEST_CHUNK_LINE = 1 << 14  # the head of a chunk, or the trailer behind the last one
+
+
+def probes_at(external_url: str | None) -> frozenset[str]:
+    """Return the paths of ``PROBES``, also with the path of the external URL, which a proxy can pass on or remove."""
+    prefix = urlsplit(external_url or "").path
+    return frozenset((*PROBES, *(prefix + path for path in PROBES)))
 
 
 class EarlyRefusal(Error):  # type: ignore[misc]
@@ -59,10 +67,11 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     """A parser that runs in the loop, so its checks are cheap and never wait.
 
     :cvar uploads: matches the paths of routes that accept large bodies.
+    :cvar probes: the paths of probes of the process.
     :cvar places: those that are free.
     :ivar incoming: the body, if the application is asked for it.
     :ivar is_upload: its path is one of ``uploads``.
-    :ivar is_probe: it is one of ``PROBES``.
+    :ivar is_probe: its path is one of ``probes``.
     :ivar is_too_large: the application is asked for its refusal of a body of this size.
     :ivar held: the data received behind the header of a request that has to be authorized before its body is received;
         ``None`` if it need not be, or has been.
@@ -70,6 +79,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     """
 
     uploads: re.Pattern[str]
+    probes: Container[str] = PROBES
     places: deque[None]
     error: Error | None
     content_length: int
@@ -143,7 +153,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         except ValueError as error:  # an absolute target that is not a valid URL
             raise ParsingError("Malformed request target") from error
         self._refuse_ambiguous(header_plus)
-        self.is_probe = self.path in PROBES and self.command in ("GET", "HEAD")
+        self.is_probe = self.path in self.probes and self.command in ("GET", "HEAD")
         self.is_upload = self.command == "POST" and self.uploads.match(self.path) is not None
         if self.is_upload:
             is_small = not self.chunked and self.content_length <= UNASKED_BYTES

@@ -12,7 +12,7 @@ import pytest
 from waitress.adjustments import Adjustments
 
 from registry.server import threads
-from registry.server.parser import GuardedParser
+from registry.server.parser import GuardedParser, probes_at
 from registry.server.threads import Threads
 from tests.server.serving import eventually
 
@@ -243,11 +243,14 @@ def test_probes_are_answered_while_all_threads_are_occupied() -> None:
         (b"GET /-/readiness", False),
         (b"POST /-/health", False),
         (b"GET /group/-/health", False),
+        (b"GET /below/pypi/-/health", True),
+        (b"GET /below/-/health", False),
     ],
 )
 def test_a_probe_asks_for_the_process_alone(line: bytes, is_probe: bool) -> None:
     class Parser(GuardedParser):
         uploads = re.compile("/upload")
+        probes = probes_at("https://packages.example.com/below/pypi")
 
     parser = Parser(Adjustments(listen="127.0.0.1:0"))
     parser.received(line + b" HTTP/1.1\r\nHost: registry.test\r\n\r\n")

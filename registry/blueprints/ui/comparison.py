@@ -41,7 +41,8 @@ def routes(gate: Gate) -> Blueprint:
             return redirect(f"{here}?{request.query_string.decode()}", 301)
         published = versions.of_name(project, normalized_name) if is_valid_name(name) else []
         before, after = _chosen(published)
-        return _compared(project, published, before, after)
+        with comparison.turns.taken(caller()):
+            return _compared(project, published, before, after)
 
     return blueprint
 

@@ -28,7 +28,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from registry.domain.distributions import inspection
+from registry.domain.distributions import inspection, readmes
 from registry.domain.distributions.budget import Budget, Exhausted
 from registry.domain.distributions.core_metadata import Description
 from registry.domain.distributions.filenames import Kind
@@ -38,6 +38,7 @@ from registry.errors import Code, Problem, Unavailable
 MIB = 1024 * 1024
 HELPERS = 2
 WAITING = 2
+DESCRIPTIONS_WAITING = 3
 PATIENCE_SECONDS = 30  # for one of the helpers
 AT_ONCE_SECONDS = 0.03
 # Processor time of a helper: more than enough for the budget, and for unpacking a hundred times the size of a file.
@@ -73,7 +74,21 @@ def examine(file: BinaryIO, filename: str, caller: str) -> Examination:
     except Exhausted:
         with _turns.taken(caller):
             examination = _helped(file, filename)
-    return inspection.with_description_checked(examination)
+    return _with_description_checked(examination, caller)
+
+
+def _with_description_checked(examination: Examination, caller: str) -> Examination:
+    """Return the result with the error in the description, unless too many descriptions are being checked.
+
+    A helper of ``readmes`` can need seconds for a crafted one, for which few threads wait, and not all for one caller.
+    """
+    if examination.description is None or not readmes.is_checked(examination.description):
+        return examination
+    try:
+        with _descriptions.taken(caller):
+            return inspection.with_description_checked(examination)
+    except Unavailable:  # which does not make the file invalid
+        return examination
 
 
 class Turns:
@@ -203,6 +218,7 @@ def _helped(file: BinaryIO, filename: str) -> Examination:
 
 
 _turns = Turns()
+_descriptions = Turns(readmes.HELPERS, DESCRIPTIONS_WAITING, readmes.UPLOAD_WAITS_SECONDS)
 _idle: list[_Helper] = []  # at most as many as there are turns
 
 

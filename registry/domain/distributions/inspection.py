@@ -323,6 +323,6 @@ def unreadable_description(description: Description) -> Iterator[Finding]:
     Markdown and plain text always render. Without a declared type, the standard falls back to plain text if the
     description is not valid reStructuredText, so it is accepted here; PyPI refuses it.
     """
-    fault = readmes.fault(description) if description.content_type else None
+    fault = readmes.fault(description)
     if fault is not None:
         yield Check.DESCRIPTION.found("Description", fault, "valid reStructuredText, its content type")

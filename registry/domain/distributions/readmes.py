@@ -64,14 +64,17 @@ def rendered(description: Description, wait_seconds: float = PATIENCE_SECONDS) -
         _helpers.release()
 
 
-def fault(description: Description) -> str | None:
-    """Return the error in a reStructuredText description; ``None`` if there is none or it takes too long to find it.
-
-    Other content types have no errors.
-    """
+def is_checked(description: Description) -> bool:
+    """Return whether a description can be invalid for its content type: only reStructuredText has errors."""
     message = Message()
     message["Content-Type"] = " ".join(description.content_type.split())
-    if message.get_content_type() != "text/x-rst" or not description.text.strip() or is_too_long(description):
+    is_restructured = bool(description.content_type) and message.get_content_type() == "text/x-rst"
+    return is_restructured and bool(description.text.strip()) and not is_too_long(description)
+
+
+def fault(description: Description) -> str | None:
+    """Return the error in a description; ``None`` if there is none or it takes too long to find it."""
+    if not is_checked(description):
         return None
     try:
         return rendered(description, UPLOAD_WAITS_SECONDS).fault or None

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from registry.domain.distributions.examinations import Turns
 from registry.domain.distributions.filenames import Kind, kind_of
 from registry.domain.distributions.members import Listing, Member
 from registry.domain.packages.about import About, Person
 from registry.models import Package, PackageFile
 
+# Comparing versions with many members and requirements takes half a second of the processor.
+turns = Turns(helpers=2, waiting=2, patience_seconds=5)
 _NAMED_AFTER_VERSION = (".dist-info", ".data")  # the folders of a wheel
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from registry.domain.access import SHELL
-from registry.domain.packages import releases
+from registry.domain.distributions.examinations import Turns
+from registry.domain.packages import comparison, releases
 from registry.models import NameStatus
 from tests import factories
 from tests.builders import build_sdist, build_wheel
@@ -44,6 +45,17 @@ def test_a_version_is_compared_with_the_one_before_it(browser_of, owner, publish
     assert ["demo.py", "Changed", "20 bytes", "20 bytes"] in contents
     link = next(link for link in page.links if "new.py" in link)
     assert "12" in browser.get(link).text
+
+
+def test_few_comparisons_are_made_at_a_time(browser_of, owner, published, monkeypatch):
+    monkeypatch.setattr(comparison, "turns", Turns(helpers=1, waiting=1, patience_seconds=0.01))
+    browser = browser_of(owner)
+
+    with comparison.turns.taken("another caller"):
+        refused = browser.get(PAGE)
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+    assert browser.get(PAGE).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,17 @@ def test_a_long_examination_gives_the_same_result_as_a_short_one(built):
     assert examine(built) == inspection.examine(built.open(), built.filename)
 
 
+def test_a_description_is_not_checked_while_too_many_others_are(monkeypatch):
+    built = build_wheel(description="``x", description_content_type="text/x-rst")
+    turns = Turns(helpers=1, waiting=1, patience_seconds=0.01)
+    monkeypatch.setattr(examinations, "_descriptions", turns)
+
+    with turns.taken("another caller"):
+        assert examine(built).remarks == ()
+    [problem] = examine(built).remarks
+    assert "valid reStructuredText" in problem.expected
+
+
 def test_a_file_that_takes_a_helper_longer_than_it_can_is_refused(monkeypatch):
     # No file takes that long on every machine, so that the parser of this helper never ends.
     endless = "from registry.domain.distributions import inspection; inspection.parsed = lambda *_: any(iter(int, 1)); "
