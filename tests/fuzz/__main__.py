@@ -1,11 +1,15 @@
-"""Fuzzes one target, guided by the code that its inputs reach: ``python -m tests.fuzz framing -max_total_time=60``.
+"""Fuzzes targets, guided by the code that their inputs reach; needs the extra ``fuzz``.
 
-Needs the extra ``fuzz``. The options behind the target are those of libFuzzer. An input that fails is written to the
-current folder; once its cause is mended, it belongs into ``tests/fuzz/corpus/<target>/``.
+``python -m tests.fuzz framing -max_total_time=60`` fuzzes one, with the options of libFuzzer behind it.
+``python -m tests.fuzz all 10`` fuzzes all of them one after the other, for 10 minutes together.
+
+An input that fails is written to the current folder; once its cause is mended, it belongs into
+``tests/fuzz/corpus/<target>/``.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,10 +24,25 @@ with atheris.instrument_imports(
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["all"] and len(sys.argv) == 3 and sys.argv[2].isdecimal():
+        sys.exit(_fuzz_all(60 * int(sys.argv[2])))
     if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
-        sys.exit(f"usage: python -m tests.fuzz {{{','.join(TARGETS)}}} [OPTION OF LIBFUZZER]...")
+        one = f"{{{','.join(TARGETS)}}} [OPTION OF LIBFUZZER]..."
+        sys.exit(f"usage: python -m tests.fuzz {one}\n       python -m tests.fuzz all MINUTES")
     with TemporaryDirectory(prefix="fuzz") as folder:
         _fuzz(TARGETS[sys.argv[1]], Path(folder))
+
+
+def _fuzz_all(seconds: int) -> str | None:
+    """Fuzz every target for the same part of the time, and return which of them failed."""
+    each = max(1, seconds // len(TARGETS))
+    failed = []
+    for name in TARGETS:
+        print(f"== {name}: {each} s", flush=True)
+        command = [sys.executable, "-m", "tests.fuzz", name, f"-max_total_time={each}", f"-artifact_prefix={name}-"]
+        if subprocess.run(command, check=False).returncode != 0:
+            failed.append(name)
+    return f"Failed: {', '.join(failed)}" if failed else None
 
 
 def _fuzz(target: Target, folder: Path) -> None:
