@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -36,6 +38,10 @@ from tests.scheduling import ByFile
 
 SECRET_KEY = "a key that only tests use, long enough to pass"
 NO_SERVER = "PostgreSQL is not installed: neither is `postgres` in the path, nor below /usr/lib/postgresql"
+# Otherwise each process of the tests, and each program that they start, compiles the same modules again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 SERVER, ADDRESS = pytest.StashKey[postgresql.Server](), pytest.StashKey[str]()
 
 
@@ -86,6 +92,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = _is_for_sqlite if config.getoption("--database") == "sqlite" else _is_for_postgresql
     config.hook.pytest_deselected(items=[item for item in items if not chosen(item)])
     items[:] = filter(chosen, items)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay to the end, so the garbage collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _is_for_sqlite(item: pytest.Item) -> bool:
