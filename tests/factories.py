@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
+import functools
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any, cast
+from typing import Any
 
 from flask import current_app
 from sqlalchemy import insert, text, update
 
 from registry.blueprints.auth.sessions import SignedIn
-from registry.database import Generation, Model, db, is_sqlite, transaction, utcnow
+from registry.database import Generation, Model, db, transaction, utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Principal, PrincipalKind
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs, sessions, users
@@ -157,17 +157,26 @@ def token_key() -> bytes:
 
 def empty() -> None:
     """Empty the database except for the rows that the migrations insert."""
-    tables = [table.name for table in reversed(Model.metadata.sorted_tables) if table.name != "content_generation"]
-    script = ";".join(f"DELETE FROM {name}" for name in tables)
     db.session.rollback()
     with db.engine.begin() as connection:
-        if is_sqlite(db.engine):
-            cast(sqlite3.Connection, connection.connection.driver_connection).executescript(script)
-        else:
-            connection.exec_driver_sql(script)
+        filled = set(connection.exec_driver_sql(_which_have_rows()).scalars())
+        for name in filter(filled.__contains__, _tables()):
+            connection.exec_driver_sql(f"DELETE FROM {name}")
     db.session.execute(update(Model.metadata.tables["content_generation"]).values(number=text("number + 1")))
     db.session.execute(insert(InstanceSettings.__table__).values(id=1))
     db.session.commit()
+
+
+@functools.cache
+def _tables() -> tuple[str, ...]:
+    """The tables to empty, each before those that it refers to."""
+    names = (table.name for table in reversed(Model.metadata.sorted_tables))
+    return tuple(name for name in names if name != "content_generation")
+
+
+@functools.cache
+def _which_have_rows() -> str:
+    return " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT 1 FROM {name})" for name in _tables())
 
 
 def content_generation() -> Generation:
