@@ -27,6 +27,7 @@ from registry.models import (
 )
 from tests import factories
 from tests.domain.access.values import NO_PACKAGE_SCOPE, READ, VISIBILITIES, WRITE
+from tests.tables import each
 
 Table = dict[str, dict[Visibility, str]]
 
@@ -54,6 +55,11 @@ def outcome(principal: Principal, permission: Permission, namespace: Namespace |
 
 def outcomes(principals: dict[str, Principal], permission: Permission, namespace: Namespace) -> dict[str, str]:
     return {name: outcome(principal, permission, namespace) for name, principal in principals.items()}
+
+
+def show_to(visibility: Visibility, namespace: Namespace) -> None:
+    namespace.visibility = visibility
+    db.session.commit()
 
 
 def column(expected: Table, visibility: Visibility) -> dict[str, str]:
@@ -247,14 +253,8 @@ def refused_to_all(to_anonymous: str, expected: Table) -> Table:
     return refused | table(f"anonymous | {to_anonymous}")
 
 
-@pytest.mark.parametrize("visibility", VISIBILITIES, ids=lambda visibility: visibility.label)
 class TestProject:
-    @pytest.fixture(autouse=True)
-    def _visibility(self, tree: Project, visibility: Visibility) -> None:
-        tree.visibility = visibility
-        db.session.commit()
-
-    @pytest.mark.parametrize(
+    @each(
         ("permission", "expected"),
         [
             (Permission.READ_NAMESPACE, SEE),
@@ -263,8 +263,8 @@ class TestProject:
             (Permission.DESTROY_PACKAGE, DELETE),
             (Permission.YANK_PACKAGE, YANK),
         ],
-        ids=["see", "read packages", "publish", "delete", "yank"],
     )
+    @each("visibility", VISIBILITIES)
     def test_each_principal_is_admitted_or_refused_as_by_gitlab(
         self,
         tree: Project,
@@ -273,11 +273,14 @@ class TestProject:
         permission: Permission,
         expected: Table,
     ) -> None:
+        show_to(visibility, tree)
         assert outcomes(askers, permission, tree) == column(expected, visibility)
 
+    @each("visibility", VISIBILITIES)
     def test_the_registry_of_members_is_closed_to_users_who_only_see_the_project(
         self, tree: Project, askers: dict[str, Principal], visibility: Visibility
     ) -> None:
+        show_to(visibility, tree)
         tree.registry_access = RegistryAccess.PRIVATE
         db.session.commit()
 
@@ -285,9 +288,11 @@ class TestProject:
         assert outcomes(askers, Permission.READ_NAMESPACE, tree) == column(SEE, visibility)
         assert outcomes(askers, Permission.CREATE_PACKAGE, tree) == column(PUBLISH, visibility)
 
+    @each("visibility", VISIBILITIES)
     def test_anyone_can_pull_from_an_open_registry_and_do_nothing_else(
         self, tree: Project, askers: dict[str, Principal], visibility: Visibility
     ) -> None:
+        show_to(visibility, tree)
         tree.registry_access = RegistryAccess.PUBLIC
         db.session.commit()
 
@@ -300,18 +305,22 @@ class TestProject:
         assert outcomes(askers, Permission.CREATE_PACKAGE, tree) == column(PUBLISH, visibility)
         assert outcomes(askers, Permission.DESTROY_PACKAGE, tree) == column(DELETE, visibility)
 
+    @each("visibility", VISIBILITIES)
     def test_an_open_registry_is_an_ordinary_one_when_the_instance_does_not_allow_it(
         self, tree: Project, askers: dict[str, Principal], visibility: Visibility
     ) -> None:
+        show_to(visibility, tree)
         tree.registry_access = RegistryAccess.PUBLIC
         db.session.commit()
         instance.change_instance(instance.InstanceChanges(package_registry_allow_anyone_to_pull_option=False), by=SHELL)
 
         assert outcomes(askers, Permission.READ_PACKAGE, tree) == column(READ_PACKAGES, visibility)
 
+    @each("visibility", VISIBILITIES)
     def test_a_disabled_registry_refuses_administrators_too(
         self, tree: Project, askers: dict[str, Principal], visibility: Visibility
     ) -> None:
+        show_to(visibility, tree)
         tree.registry_access = RegistryAccess.DISABLED
         db.session.commit()
         seen = refused_to_all("403 401 401", SEE)
@@ -328,9 +337,11 @@ class TestProject:
             refused_to_all("401 401 401", YANK), visibility
         )
 
+    @each("visibility", VISIBILITIES)
     def test_an_archived_project_is_read_but_not_changed(
         self, tree: Project, askers: dict[str, Principal], visibility: Visibility
     ) -> None:
+        show_to(visibility, tree)
         namespaces.set_archived(tree, True, by=SHELL)
 
         assert outcomes(askers, Permission.READ_PACKAGE, tree) == column(READ_PACKAGES, visibility)
@@ -344,9 +355,11 @@ class TestProject:
             refused_to_all("401 401 401", YANK), visibility
         )
 
+    @each("visibility", VISIBILITIES)
     def test_guests_pull_when_the_instance_lets_them(
         self, tree: Project, askers: dict[str, Principal], visibility: Visibility
     ) -> None:
+        show_to(visibility, tree)
         instance.change_instance(instance.InstanceChanges(allow_guest_plus_roles_to_pull_packages=True), by=SHELL)
 
         found = outcomes(askers, Permission.READ_PACKAGE, tree)
@@ -355,9 +368,11 @@ class TestProject:
         assert found == column(READ_PACKAGES, visibility) | dict.fromkeys(let_in, "200")
         assert outcomes(askers, Permission.CREATE_PACKAGE, tree) == column(PUBLISH, visibility)
 
+    @each("visibility", VISIBILITIES)
     def test_a_project_without_allowlist_admits_every_job_with_the_rights_of_its_user(
         self, tree: Project, askers: dict[str, Principal], visibility: Visibility
     ) -> None:
+        show_to(visibility, tree)
         tree.job_allowlist_enforced = False
         db.session.commit()
 
@@ -430,12 +445,11 @@ def test_every_permission_is_in_a_table_here() -> None:
     assert set(access.POLICY) == set(Permission) == tested
 
 
-@pytest.mark.parametrize("visibility", VISIBILITIES, ids=lambda visibility: visibility.label)
+@each("visibility", VISIBILITIES)
 def test_administration_of_a_project_asks_for_a_role(
     tree: Project, askers: dict[str, Principal], visibility: Visibility
 ) -> None:
-    tree.visibility = visibility
-    db.session.commit()
+    show_to(visibility, tree)
     roles = {"external guest": Role.GUEST, "external developer": Role.DEVELOPER}
     roles |= {role.name.lower(): role for role in MEMBER_ROLES}
     roles |= {f"{role.name.lower()}'s token": role for role in MEMBER_ROLES}
@@ -458,7 +472,7 @@ def test_administration_of_a_project_asks_for_a_role(
     assert found == expected
 
 
-@pytest.mark.parametrize(
+@each(
     "permission",
     [Permission.CREATE_PACKAGE, Permission.DESTROY_PACKAGE, Permission.YANK_PACKAGE, Permission.CREATE_JOB],
 )
@@ -566,18 +580,12 @@ READ_GROUP_PACKAGES = table(f"""
 """)
 
 
-@pytest.mark.parametrize("visibility", VISIBILITIES, ids=lambda visibility: visibility.label)
 class TestGroup:
-    @pytest.fixture(autouse=True)
-    def _visibility(self, sub: Group, visibility: Visibility) -> None:
-        sub.visibility = visibility
-        db.session.commit()
-
-    @pytest.mark.parametrize(
+    @each(
         ("permission", "expected"),
         [(Permission.READ_NAMESPACE, SEE_GROUP), (Permission.READ_PACKAGE, READ_GROUP_PACKAGES)],
-        ids=["see", "read packages"],
     )
+    @each("visibility", VISIBILITIES)
     def test_each_principal_is_admitted_or_refused_as_by_gitlab(
         self,
         sub: Group,
@@ -586,11 +594,14 @@ class TestGroup:
         permission: Permission,
         expected: Table,
     ) -> None:
+        show_to(visibility, sub)
         assert outcomes(group_askers, permission, sub) == column(expected, visibility)
 
+    @each("visibility", VISIBILITIES)
     def test_administration_asks_for_a_role(
         self, sub: Group, group_askers: dict[str, Principal], visibility: Visibility
     ) -> None:
+        show_to(visibility, sub)
         roles = {role.name.lower(): role for role in MEMBER_ROLES}
         roles |= {"reporter above": Role.REPORTER, "admin": Role.OWNER, "shell": Role.OWNER}
 
@@ -604,7 +615,7 @@ class TestGroup:
         assert found == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("setting", "level", "least"),
     [
         ("project_creation_level", CreationLevel.NOBODY, None),
