@@ -13,14 +13,13 @@ from html.parser import HTMLParser
 from typing import Any
 from xml.etree.ElementTree import Element
 
-import html5lib
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
 from registry.models import Group, Namespace, User
-from tests import factories
+from tests import factories, markup
 from tests.builders import BuiltFile
 
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -189,8 +188,7 @@ class Page:
     @cached_property
     def tree(self) -> Element:
         """:raises html5lib.html5parser.ParseError: the page is not valid HTML."""
-        parsed: Element = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(self.html)
-        return parsed
+        return markup.parse(self.html)
 
     @property
     def text(self) -> str:
