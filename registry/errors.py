@@ -109,6 +109,10 @@ class Code(Enum):
     EMAIL_TAKEN = "Email has already been taken"
     WRONG_PASSWORD = "is not the current password"
     WRONG_CODE = "is not a valid code"
+    SECOND_FACTOR_OF_ADMINISTRATOR = (
+        "Two-factor authentication of administrators cannot be disabled via the API; use the page of the user, or the "
+        "shell"
+    )
     NO_SECOND_FACTOR = "Two-factor authentication is not enabled"
     SAME_PASSWORD = "must differ from the current password"
     LAST_ADMINISTRATOR = "The last active administrator cannot be blocked, demoted, or deleted."

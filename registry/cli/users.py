@@ -1,4 +1,4 @@
-"""``flask users``: creates, lists, and blocks users, and sets their passwords."""
+"""``flask users``: creates, lists, and blocks users, sets their passwords, and removes their second factors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from registry.cli.commands import CommandGroup, find_user, is_terminal, json_opt
 from registry.cli.output import Record, print_record, print_records
 from registry.database import db
 from registry.domain.access import SHELL
-from registry.domain.accounts import users
+from registry.domain.accounts import second_factors, users
 from registry.domain.accounts.users import StateChange, UserDetails
 from registry.models import User
 
@@ -98,6 +98,16 @@ def reset_password(username: str, password_stdin: bool, as_json: bool) -> None:
     password, is_generated = _password(password_stdin)
     users.set_password(user, password, must_change=is_generated, by=SHELL)
     _print_with_password(user, f"Set the password of {user.username}.", password if is_generated else None, as_json)
+
+
+@users_group.command("disable-two-factor")
+@click.argument("username")
+@json_option
+def disable_two_factor(username: str, as_json: bool) -> None:
+    """Disable two-factor authentication of the user USERNAME, such as after the loss of app and recovery codes."""
+    user = find_user(username)
+    second_factors.disable(user, by=SHELL)
+    print_record(_user_record(user), as_json, f"Disabled two-factor authentication of {user.username}.")
 
 
 def _change_state(username: str, change: StateChange, done: str, as_json: bool) -> None:

@@ -57,6 +57,19 @@ class InstanceChanges(Changes):
     can_create_group: bool | EllipsisType = setting(
         Switch(), _("Allow new users to create top-level groups"), Section.ACCOUNTS
     )
+    require_two_factor_authentication: bool | EllipsisType = setting(
+        Switch(),
+        _("Require two-factor authentication for all users"),
+        Section.ACCOUNTS,
+        hint=_(
+            "Users who sign in with a password must set it up before they can do anything else. Tokens work without it."
+        ),
+    )
+    require_admin_two_factor_authentication: bool | EllipsisType = setting(
+        Switch(),
+        _("Require two-factor authentication for administrators"),
+        Section.ACCOUNTS,
+    )
     require_personal_access_token_expiry: bool | EllipsisType = setting(
         Switch(), _("Require expiration dates for new access tokens"), Section.ACCOUNTS
     )

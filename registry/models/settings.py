@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from datetime import datetime
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Double, ForeignKey, String, Text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Double, ForeignKey, String, Text, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from registry.database import AUTOINCREMENT, Enumerated, Model, UTCDateTime, db, utcnow
@@ -47,6 +47,8 @@ class InstanceSettings(Model):
     lock_pypi_withhold_cvss_score: Mapped[bool] = mapped_column(default=False)
     package_registry_allow_anyone_to_pull_option: Mapped[bool] = mapped_column(default=True)
     allow_guest_plus_roles_to_pull_packages: Mapped[bool] = mapped_column(default=False)
+    require_two_factor_authentication: Mapped[bool] = mapped_column(default=False, server_default=false())
+    require_admin_two_factor_authentication: Mapped[bool] = mapped_column(default=False, server_default=false())
     personal_access_token_prefix: Mapped[str] = mapped_column(String(20), default="glpat-")
     require_personal_access_token_expiry: Mapped[bool] = mapped_column(default=True)
     max_personal_access_token_lifetime: Mapped[int] = mapped_column(default=365)  # days

@@ -22,7 +22,7 @@ from tests.cli.running import Refused, Run, Shell, loaded, succeeded
 LONG = "a key of at least thirty-two characters"
 GROUPS = {
     "database": ["check", "upgrade"],
-    "users": ["block", "confirm-email", "create", "list", "reset-password", "unblock"],
+    "users": ["block", "confirm-email", "create", "disable-two-factor", "list", "reset-password", "unblock"],
     "tokens": ["create", "list", "revoke"],
     "groups": ["create", "list"],
     "projects": ["create", "list"],

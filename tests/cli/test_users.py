@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from registry.database import db
+from registry.database import db, transaction, utcnow
 from registry.domain import access
 from registry.domain.accounts import users
 from registry.domain.accounts.users import StateChange, UserChanges
@@ -152,7 +152,7 @@ def test_an_address_that_its_user_has_set_is_confirmed(run: Run, owner: User) ->
     assert users.by_name_or_confirmed_email("o@example.org") == owner
 
 
-@pytest.mark.parametrize("command", ["block", "unblock", "confirm-email", "reset-password"])
+@pytest.mark.parametrize("command", ["block", "unblock", "confirm-email", "reset-password", "disable-two-factor"])
 def test_an_unknown_user_is_reported_by_name(refused: Refused, command: str) -> None:
     assert refused("users", command, "nobody") == "There is no user nobody."
 
@@ -171,3 +171,14 @@ def test_a_password_is_reset_to_that_of_standard_input(run: Run, owner: User) ->
 
     assert succeeded(result) == "Set the password of olivia.\n"
     assert users.verify_password("olivia", "correct horse") is not None
+
+
+def test_two_factor_authentication_is_disabled(run: Run, refused: Refused, owner: User) -> None:
+    with transaction():
+        owner.second_factor_since = utcnow()
+
+    assert succeeded(run("users", "disable-two-factor", "olivia")) == "Disabled two-factor authentication of olivia.\n"
+
+    factories.reload(owner)
+    assert not owner.has_second_factor
+    assert refused("users", "disable-two-factor", "olivia") == "Two-factor authentication is not enabled"

@@ -22,7 +22,7 @@ from tests.recording.world import PASSWORD, ROOT_TOKEN, World
 
 COMMANDS = {
     "database": ("upgrade", "check"),
-    "users": ("create", "list", "block", "unblock", "confirm-email", "reset-password"),
+    "users": ("create", "list", "block", "unblock", "confirm-email", "reset-password", "disable-two-factor"),
     "tokens": ("create", "list", "revoke"),
     "groups": ("create", "list"),
     "projects": ("create", "list"),

@@ -11,7 +11,7 @@ from registry.blueprints.api.parameters import Fields, Sent, boolean, integer, m
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain.access import Permission
-from registry.domain.accounts import users
+from registry.domain.accounts import second_factors, users
 from registry.domain.accounts.users import StateChange, UserChanges, UserDetails
 from registry.errors import Code, Forbidden, Unauthenticated
 from registry.models import UserState
@@ -134,6 +134,19 @@ def routes(gate: Gate) -> Blueprint:
         """
         users.confirm_email(users.find_user(str(user_id)), by=current_principal())
         return jsonify(True), 201
+
+    @blueprint.patch("/users/<id:user_id>/disable_two_factor")
+    @gate(Permission.ADMIN_INSTANCE)
+    def disable_two_factor(user_id: int) -> tuple[str, int]:
+        """Remove the second factors of a user who is not an administrator, as in GitLab.
+
+        A token of an administrator would otherwise be enough to remove those of all administrators.
+        """
+        user = users.find_user(str(user_id))
+        if user.is_admin:
+            raise Forbidden(Code.SECOND_FACTOR_OF_ADMINISTRATOR)
+        second_factors.disable(user, by=current_principal())
+        return "", 204
 
     return blueprint
 

@@ -111,6 +111,11 @@ def session_principal() -> Principal:
     return _anonymous() if user is None else _of_user(PrincipalKind.SESSION, user)
 
 
+def complete_session_principal() -> Principal:
+    """Return the principal of what is shown in a session, but not by pages, which have users set up a second factor."""
+    return _session_principal() or _anonymous()
+
+
 def feed_principal() -> Principal:
     """Return the principal of a feed: the user of the feed token, or else that of the session, or anonymous.
 
@@ -118,7 +123,7 @@ def feed_principal() -> Principal:
     """
     token = request.args.get(credential_names.FEED_TOKEN_PARAMETER)
     if token is None:
-        return session_principal()
+        return complete_session_principal()
     user = feed_tokens.user_of(token, token_key())
     if user is None:
         raise Unauthenticated
@@ -272,9 +277,12 @@ def _of_access_token(token: AccessToken) -> Principal:
 
 
 def _session_principal() -> Principal | None:
-    """Return the principal of a session; changes also require the CSRF token, which other sites cannot know."""
+    """Return the principal of a session, unless its user has to set up a second factor first.
+
+    Changes also require the CSRF token, which other sites cannot know.
+    """
     user = sessions.signed_in_user()
-    if user is None:
+    if user is None or sessions.lacks_second_factor():
         return None
     if request.method not in ("GET", "HEAD", "OPTIONS"):
         try:

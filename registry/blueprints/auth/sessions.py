@@ -22,8 +22,16 @@ login_manager = LoginManager()
 class SignedIn(UserMixin):  # type: ignore[misc]
     """A user of Flask-Login. The ID depends on the password, so that changing the password ends other sessions."""
 
-    def __init__(self, user: User, secret: str, method: SignInMethod = SignInMethod.PASSWORD) -> None:
+    def __init__(
+        self,
+        user: User,
+        secret: str,
+        method: SignInMethod = SignInMethod.PASSWORD,
+        *,
+        lacks_second_factor: bool = False,
+    ) -> None:
         self.user, self.secret, self.method = user, secret, method
+        self.lacks_second_factor = lacks_second_factor
 
     @property
     def is_active(self) -> bool:
@@ -114,12 +122,17 @@ def signed_in_user() -> User | None:
     return cast(SignedIn, current_user).user if current_user.is_authenticated and current_user.is_active else None
 
 
+def lacks_second_factor() -> bool:
+    """Return whether the user of the request's session has to set up a second factor before anything else."""
+    return signed_in_user() is not None and cast(SignedIn, current_user).lacks_second_factor
+
+
 def _load(identifier: str) -> SignedIn | None:
     secret, _, fingerprint = identifier.partition(".")
-    user, method = recorded.find(secret, key=_key(), now=utcnow()) or (None, None)
-    if user is None or method is None or not user.is_active:
+    found = recorded.find(secret, key=_key(), now=utcnow())
+    if found is None or not found.user.is_active or not hmac.compare_digest(fingerprint, _fingerprint(found.user)):
         return None
-    return SignedIn(user, secret, method) if hmac.compare_digest(fingerprint, _fingerprint(user)) else None
+    return SignedIn(found.user, secret, found.method, lacks_second_factor=found.lacks_second_factor)
 
 
 def _fingerprint(user: User) -> str:

@@ -35,7 +35,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
-from registry.blueprints.auth import pages
+from registry.blueprints.auth import pages, sessions
 from registry.blueprints.auth.credentials import session_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import (
@@ -77,6 +77,10 @@ csrf = CSRFProtect()
 ERROR_PAGES = frozenset({400, 403, 404, 413, 429, 500, 503})
 NAMESPACE_WORDS = frozenset({"Project", "Group", "Namespace"})
 PAGES_BEFORE_NEW_PASSWORD = frozenset({"ui.account.password", "ui.auth.sign_in", "ui.auth.sign_out"})
+
+PAGES_BEFORE_SECOND_FACTOR = frozenset(
+    {"ui.two_factor.two_factor", "ui.two_factor.add_app", "ui.auth.sign_in", "ui.auth.sign_out"}
+)
 
 for child in (
     pages.routes(gate),
@@ -131,6 +135,17 @@ def ask_for_new_password() -> BaseResponse | None:
     if user is None or not user.must_change_password or request.endpoint in PAGES_BEFORE_NEW_PASSWORD:
         return None
     return redirect(url_for("ui.account.password"), 303)
+
+
+@blueprint.before_request
+def ask_for_second_factor() -> BaseResponse | None:
+    """Redirect users without a second factor, where the instance requires it, to the page for it."""
+    user = viewer()
+    if user is None or user.must_change_password or not sessions.lacks_second_factor():
+        return None
+    if request.endpoint in PAGES_BEFORE_SECOND_FACTOR or request.blueprint == "ui.help":
+        return None
+    return redirect(url_for("ui.two_factor.two_factor"), 303)
 
 
 blueprint.after_request(frame.secure_page)

@@ -34,7 +34,7 @@ from registry.blueprints.ui.wording import refusal
 from registry.database import db, is_sqlite, utcnow
 from registry.domain import cascade, instance, namespaces, paging
 from registry.domain.access import Permission
-from registry.domain.accounts import access_tokens
+from registry.domain.accounts import access_tokens, second_factors
 from registry.domain.accounts import users as accounts
 from registry.domain.accounts.users import StateChange, UserChanges, UserDetails, UserFilter
 from registry.domain.instance import InstanceChanges
@@ -43,7 +43,7 @@ from registry.domain.packages import lists
 from registry.domain.settings import Section
 from registry.domain.upstream import exceptions, trying
 from registry.domain.upstream.trying import Trial
-from registry.errors import Conflict, Forbidden
+from registry.errors import BadRequest, Conflict, Forbidden
 from registry.models import InstanceSettings, Namespace, User, UserState
 
 _ = lazy_gettext
@@ -278,6 +278,16 @@ def _add_users(blueprint: Blueprint, gate: Gate) -> None:
         accounts.set_password(user, password, must_change=True, by=principal())
         return _user_page(user, password=password)
 
+    @blueprint.post("/users/<username>/disable_two_factor")
+    @gate(Permission.ADMIN_INSTANCE)
+    def disable_two_factor(username: str) -> Response:
+        """Remove the second factors of a user who has lost them."""
+        user = accounts.find_username(username)
+        with _refusals_flashed():
+            second_factors.disable(user, by=principal())
+            flash(gettext("Two-factor authentication of %(name)s was disabled.", name=user.name))
+        return _to_user(user)
+
     @blueprint.post("/users/<username>/delete")
     @gate(Permission.ADMIN_INSTANCE)
     def delete_user(username: str) -> Response:
@@ -331,7 +341,7 @@ def _refusals_flashed() -> Iterator[None]:
     """Flash the message of an error of the domain in the block, and continue after it."""
     try:
         yield
-    except (Conflict, Forbidden) as error:
+    except (BadRequest, Conflict, Forbidden) as error:
         flash(refusal(error), "error")
 
 

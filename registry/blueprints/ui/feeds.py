@@ -17,7 +17,7 @@ from flask_babel import gettext
 from packaging.utils import canonicalize_name
 
 from registry.addresses import root_url
-from registry.blueprints.auth.credentials import feed_principal, session_principal
+from registry.blueprints.auth.credentials import complete_session_principal, feed_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui.frame import feed_url, namespace_url
 from registry.blueprints.ui.viewer import principal
@@ -35,7 +35,7 @@ _INVALID_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U001
 
 blueprint = Blueprint("feeds", __name__)
 _feed_gate = Gate(feed_principal, namespace_first=False, find_namespace=by_path, shows_new_path=True)
-_gate = Gate(session_principal, namespace_first=False, find_namespace=by_path, shows_new_path=True)
+_gate = Gate(complete_session_principal, namespace_first=False, find_namespace=by_path, shows_new_path=True)
 
 
 @blueprint.errorhandler(RegistryError)

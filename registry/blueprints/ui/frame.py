@@ -17,6 +17,7 @@ from flask_babel import get_locale, gettext, ngettext
 from markupsafe import Markup
 
 from registry.addresses import root_url
+from registry.blueprints.auth import sessions
 from registry.blueprints.auth.credentials import token_key
 from registry.blueprints.routing import pypi_path
 from registry.blueprints.ui.language import LANGUAGES, current_language
@@ -50,6 +51,7 @@ def init_app(app: Flask) -> None:
         this_page=this_page,
         hue=hue,
         icon=icon,
+        lacks_second_factor=sessions.lacks_second_factor,
         languages=LANGUAGES,
         may=may,
         namespace_url=namespace_url,

@@ -19,7 +19,7 @@ from registry.database import db, lock, transaction
 from registry.domain import audit
 from registry.domain.accounts import sessions
 from registry.domain.accounts.secrets import digest, seal, unseal
-from registry.errors import Code, Fault, InvalidRecord, NotFound
+from registry.errors import BadRequest, Code, Fault, InvalidRecord
 from registry.models import RecoveryCode, User
 
 RECOVERY_CODES = 10
@@ -65,12 +65,12 @@ def add_app(user: User, secret: str, code: str, *, key: bytes, by: audit.Author,
 def replace_recovery_codes(user: User, *, key: bytes, by: audit.Author) -> list[str]:
     """Replace the recovery codes of a user.
 
-    :raises NotFound: the user has no second factor.
+    :raises BadRequest: the user has no second factor.
     """
     with transaction():
         lock(user)
         if not user.has_second_factor:
-            raise NotFound
+            raise BadRequest(Code.NO_SECOND_FACTOR)
         codes = _new_recovery_codes(user, key)
         audit.record(by, "recovery_codes_replaced", user.username)
     return codes
@@ -83,12 +83,12 @@ def recovery_codes_left(user: User) -> int:
 def disable(user: User, *, by: audit.Author) -> None:
     """Remove all second factors and recovery codes of a user, whose sessions end.
 
-    :raises InvalidRecord: the user has no second factor.
+    :raises BadRequest: the user has no second factor.
     """
     with transaction():
         lock(user)
         if not user.has_second_factor:
-            raise InvalidRecord({"base": [Fault(Code.NO_SECOND_FACTOR)]})
+            raise BadRequest(Code.NO_SECOND_FACTOR)
         user.second_factor_since = user.totp_secret = user.totp_used_step = None
         db.session.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
         sessions.end_all(user)

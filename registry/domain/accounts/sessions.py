@@ -6,14 +6,15 @@ A sign-in that still needs the second factor is recorded alike, for a few minute
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, and_, delete, or_, select
 
 from registry.database import db, transaction
 from registry.domain import audit
 from registry.domain.accounts.secrets import digest
-from registry.models import BegunSignIn, SignInMethod, User, UserSession
+from registry.models import BegunSignIn, InstanceSettings, SignInMethod, User, UserSession
 
 LIFETIME = timedelta(days=7)  # from the sign-in on, however often the session is used
 BEGUN_LIFETIME = timedelta(minutes=10)  # from the password to the second factor
@@ -37,14 +38,36 @@ def start(user: User, method: SignInMethod, *, key: bytes, now: datetime) -> str
     return secret
 
 
-def find(secret: str, *, key: bytes, now: datetime) -> tuple[User, SignInMethod] | None:
-    """Return the user of the session with this secret, and how it began; ``None`` if it has ended."""
+@dataclass(frozen=True)
+class FoundSession:
+    """A session that has not ended.
+
+    :ivar lacks_second_factor: whether the instance requires a second factor that the user does not have.
+    """
+
+    user: User
+    method: SignInMethod
+    lacks_second_factor: bool
+
+
+def find(secret: str, *, key: bytes, now: datetime) -> FoundSession | None:
+    """Return the session with this secret; ``None`` if it has ended."""
     row = db.session.execute(
-        select(User, UserSession.method)
+        select(User, UserSession.method, _lacks_second_factor())
         .join(UserSession, UserSession.user_id == User.id)
+        .join(InstanceSettings, InstanceSettings.id == 1)
         .where(UserSession.digest == digest(secret, key), UserSession.expires_at > now)
     ).one_or_none()
-    return None if row is None else (row[0], row[1])
+    return None if row is None else FoundSession(row[0], row[1], bool(row[2]))
+
+
+def _lacks_second_factor() -> ColumnElement[bool]:
+    """Match sessions that began with a password, and nothing else where the instance requires more."""
+    required = or_(
+        InstanceSettings.require_two_factor_authentication,
+        and_(User.is_admin, InstanceSettings.require_admin_two_factor_authentication),
+    )
+    return and_(UserSession.method == SignInMethod.PASSWORD, User.second_factor_since.is_(None), required)
 
 
 def end(secret: str, user: User, *, key: bytes, by: audit.Author) -> None:

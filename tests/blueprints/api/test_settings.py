@@ -46,6 +46,8 @@ class TestSettings:
             "package_registry_allow_anyone_to_pull_option": True,
             "allow_guest_plus_roles_to_pull_packages": False,
             "personal_access_token_prefix": "glpat-",
+            "require_two_factor_authentication": False,
+            "require_admin_two_factor_authentication": False,
             "require_personal_access_token_expiry": True,
             "max_personal_access_token_lifetime": 365,
             "default_project_visibility": "private",

@@ -9,10 +9,12 @@ import pyotp
 import pytest
 
 from registry.database import db, transaction, utcnow
-from registry.domain import audit
+from registry.domain import audit, instance
 from registry.domain.access import SHELL
 from registry.domain.accounts import second_factors, users
 from registry.domain.accounts.users import StateChange
+from registry.domain.instance import InstanceChanges
+from registry.models import User
 from tests import factories
 from tests.clients import Browser, Page
 
@@ -172,3 +174,71 @@ def test_access_tokens_and_basic_passwords_are_unchanged_by_a_second_factor(rest
         rest.get("/user", headers={"Authorization": "Basic b2xpdmlhOmNvcnJlY3QgaG9yc2UgYmF0dGVyeQ=="}).status_code
         == 401
     )
+
+
+def require(**required: bool) -> None:
+    instance.change_instance(InstanceChanges(**required), by=SHELL)
+
+
+def test_where_it_is_required_a_user_sets_it_up_before_anything_else(app, browser_of, rest, user):
+    project = factories.project("tools", parent=users.personal_namespace(user))
+    index = f"/api/v4/projects/{project.id}/packages/pypi/simple/"
+    browser, token = browser_of(user), factories.access_token(user)
+    assert browser.get(index).status_code == 200
+    require(require_two_factor_authentication=True)
+
+    for path in ("/", PROFILE, "/olivia/tools", "/-/user_settings/personal_access_tokens"):
+        assert browser.get(path).location == PAGE
+    assert [browser.get(path).status_code for path in (index, "/api/v4/user", "/olivia/tools/-/packages.atom")] == [
+        401, 401, 404,
+    ]  # fmt: skip
+    assert browser.get("/help/authentication").status_code == 200
+    assert rest.get("/user", token).status_code == 200, "tokens keep working"
+    assert "requires two-factor authentication" in browser.get(PAGE).text
+
+    assert len(shown_codes(set_up(browser)[1])) == 10
+
+    assert browser.get(PROFILE).status_code == 200
+    assert browser.get(index).status_code == 200
+
+
+@pytest.mark.parametrize(("is_admin", "is_led"), [(False, False), (True, True)], ids=["user", "administrator"])
+def test_it_can_be_required_of_administrators_only(browser_of, is_admin, is_led):
+    browser = browser_of(factories.user("paula", is_admin=is_admin))
+    require(require_admin_two_factor_authentication=True)
+
+    assert (browser.get(PROFILE).location == PAGE) is is_led
+
+
+def test_a_new_password_is_chosen_before_the_second_factor_is_set_up(browser_of):
+    browser = browser_of(factories.user("paula", password=PASSWORD, must_change_password=True))
+    require(require_two_factor_authentication=True)
+
+    assert browser.get("/").location == "/-/user_settings/password/edit"
+    assert browser.get("/-/user_settings/password/edit").status_code == 200
+
+
+def test_an_administrator_resets_the_second_factor_of_a_user(app, browser_of, admin, user):
+    browser = browser_of(user)
+    set_up(browser)
+    action = "/admin/users/olivia/disable_two_factor"
+
+    answer = browser_of(admin).submit("/admin/users/olivia", action=action)
+
+    assert answer.location == "/admin/users/olivia"
+    assert browser.get(PROFILE).status_code == 303, "the sessions of the user have ended"
+    assert Browser(app).submit(SIGN_IN, {"login": "olivia", "password": PASSWORD}).location == "/"
+    event = db.session.scalars(audit.events("second_factor_disabled")).one()
+    assert (event.author, event.target) == (admin.username, "olivia")
+
+
+def test_the_api_resets_the_second_factor_of_users_but_not_of_administrators(rest, admin, user):
+    enabled = factories.user("paula", is_admin=True)
+    with transaction():
+        user.second_factor_since = enabled.second_factor_since = utcnow()
+
+    def reset(of: User, by: User = admin) -> int:
+        return rest.patch(f"/users/{of.id}/disable_two_factor", factories.access_token(by)).status_code
+
+    assert reset(user, by=user) == 403
+    assert [reset(user), reset(user), reset(enabled)] == [204, 400, 403]
