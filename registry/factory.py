@@ -41,6 +41,7 @@ from registry.domain.packages.contents import Contents
 from registry.domain.packages.downloads import Tally
 from registry.domain.packages.readmes import Readmes
 from registry.domain.reachability import Upstream
+from registry.domain.upstream.asks import Asks
 from registry.domain.upstream.files import Files
 from registry.domain.upstream.late import LateIndex
 from registry.domain.upstream.pages import KeptPages
@@ -110,6 +111,7 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
         fresh_seconds=values["UPSTREAM_PAGE_SECONDS"],
         threads=values["THREADS"],
     )
+    app.extensions["upstream_asks"] = Asks()
     app.extensions["downloads"] = Tally()
     app.extensions["metrics"] = Metrics(app.extensions["downloads"].note)
     app.extensions["admissions"] = Admissions(app.config["TOKEN_KEY"])

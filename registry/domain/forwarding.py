@@ -8,9 +8,8 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from registry.domain.cascade import FORWARDING
 from registry.domain.packages.reserved import Reservation, reservation
-from registry.domain.upstream.policies.listed import NameRule, refuse_name
+from registry.domain.upstream.policies.listed import NameRule, name_rule
 from registry.domain.upstream.rules import Rules, place_in_words, rules_of
-from registry.errors import NotFound
 from registry.models import Namespace
 
 of_group, change_forwarding = FORWARDING.of_group, FORWARDING.change
@@ -46,32 +45,31 @@ def refuse_unforwarded(namespace: Namespace, normalized_name: NormalizedName, ru
     :param rules: of the namespace.
     :raises WithheldByRule: the name is blocked, or not allowed.
     :raises NotFound: forwarding is off, by the namespace's own, an inherited, or a locked setting; or the name is
-        reserved (``refuse_reserved``).
+        reserved (``reserving_rule``).
 
     GitLab, "Package request forwarding": the direct parent group decides for a project. GitLab forwards all names.
     """
-    if not rules.forwards.value:
-        raise NotFound("Package").explained(
-            "Package not found",
-            f"The {namespace.kind} {namespace.full_path} has no package {normalized_name}, and the setting "
-            '"Forward PyPI package requests" is off there, so the public index is not asked.',
-        )
-    refuse_reserved(namespace, normalized_name, rules)
-    refuse_name(normalized_name, rules)
-
-
-def refuse_reserved(namespace: Namespace, normalized_name: str, rules: Rules) -> None:
-    """Refuse to ask the upstream index for a name that was published around a project or group, or matches a pattern.
-
-    :raises NotFound: the name is reserved; the explanation names the index that can have it, or the pattern.
-    """
-    found = reserving_rule(namespace, normalized_name, rules)
+    found = refusing_rule(namespace, normalized_name, rules)
     if found is not None:
-        raise NotFound("Package").explained("Package not found", found.detail)
+        raise found.refusal()
+
+
+def refusing_rule(namespace: Namespace, normalized_name: NormalizedName, rules: Rules) -> NameRule | None:
+    """Return why the upstream index is not asked for a name; ``None`` if it can be."""
+    if not rules.forwards.value:
+        detail = (
+            f"The {namespace.kind} {namespace.full_path} has no package {normalized_name}, and the setting "
+            '"Forward PyPI package requests" is off there, so the public index is not asked.'
+        )
+        return NameRule("off", rules.forwards.set_in, "", detail)
+    return reserving_rule(namespace, normalized_name, rules) or name_rule(normalized_name, rules)
 
 
 def reserving_rule(namespace: Namespace, normalized_name: str, rules: Rules) -> NameRule | None:
-    """Return why the upstream index is not asked for a name; ``None`` if the name is not reserved."""
+    """Return by which publication around a namespace, or which pattern, a name is reserved; ``None`` if it is not.
+
+    The explanation names the index that can have it, or the pattern.
+    """
     found = reservation(namespace, normalized_name)
     if found is not None:
         return NameRule("reserved", found.top, "", _explanation(namespace, normalized_name, found))

@@ -57,7 +57,7 @@ from registry.models.trust import (
     TrustedRun,
     UsedIdentityToken,
 )
-from registry.models.upstream import IS_CACHE, CachedFile, KeptPage, UpstreamFetch
+from registry.models.upstream import IS_CACHE, CachedFile, KeptPage, UpstreamAsk, UpstreamFetch
 
 __all__ = [
     "CLOSED",
@@ -114,6 +114,7 @@ __all__ = [
     "StorageUsage",
     "TrustedPublisher",
     "TrustedRun",
+    "UpstreamAsk",
     "UpstreamException",
     "UpstreamFetch",
     "UpstreamMode",

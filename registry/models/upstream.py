@@ -51,6 +51,28 @@ class UpstreamFetch(Model):
     fetched_on: Mapped[date] = mapped_column(Date, index=True)  # the last day (UTC)
 
 
+class UpstreamAsk(Model):
+    """The latest answer to requests for a package name in a project or group, and where it came from.
+
+    The row remains after its namespace was removed, until it is old.
+    """
+
+    __tablename__ = "upstream_asks"
+
+    namespace_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # never that of another one later
+    normalized_name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    source: Mapped[str] = mapped_column(String(20))  # as in ``upstream.asks.Answer``, like the following
+    rule: Mapped[str] = mapped_column(String(20))
+    set_in: Mapped[str] = mapped_column(Text)
+    withheld: Mapped[int]
+    asked_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+
+    __table_args__: Any = (
+        Index("ix_upstream_asks_namespace_id_asked_at", "namespace_id", "asked_at"),
+        {"info": {IS_CACHE: True}},
+    )
+
+
 class KeptPage(Model):
     """The page of a package name in the upstream index, or that it has no such name."""
 

@@ -89,6 +89,7 @@ def serve(
         background.repeated(app, app.extensions["tend_requirements"]),
         background.repeated(app, upstream_files.tend, every_seconds=TEND_SECONDS),
         background.repeated(app, app.extensions["upstream_pages"].tend, every_seconds=TEND_SECONDS),
+        background.repeated(app, app.extensions["upstream_asks"].tend, every_seconds=TEND_SECONDS),
     ):
         loop = Loop(make_server(app, listener, allowed))
         _leave_out_present_objects()

@@ -9,6 +9,7 @@ from packaging.utils import NormalizedName
 
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
+from registry.blueprints.pypi.index import note_answer
 from registry.blueprints.pypi.prepared import LARGEST_FILE_BYTES, depends_on_name, depends_on_upstream, preparable
 from registry.blueprints.pypi.sending import Content, send_core_metadata, send_file
 from registry.blueprints.pypi.upstream_files import send_upstream_file, send_upstream_metadata
@@ -19,6 +20,7 @@ from registry.domain.access import Permission
 from registry.domain.packages import index, refusals, withholding
 from registry.domain.packages.index import Cause
 from registry.domain.upstream import cached
+from registry.domain.upstream.asks import Answer
 from registry.domain.upstream.cached import METADATA_SUFFIX
 from registry.domain.upstream.chain import OfferedFile, offered_file, offered_from_cache
 from registry.domain.upstream.policies.filenames import release_in
@@ -104,6 +106,7 @@ def _upstream_file(namespace: Namespace, sha256: str, filename: str) -> Response
     try:
         found = _offered(rules, name, sha256, distribution)
     except WithheldByRule as refusal:
+        note_answer(namespace, name, Answer("withheld", refusal.rule))
         if refusal.rule == withholding.MALICIOUS_RULE:
             _note_refusal(namespace.id, sha256, distribution, refusal.detail)
         raise

@@ -38,10 +38,11 @@ from registry.domain.packages import index, simple
 from registry.domain.packages.index import FileURL
 from registry.domain.packages.simple import SimpleIndex, SimplePage
 from registry.domain.reachability import Upstream
+from registry.domain.upstream.asks import Answer, Asks
 from registry.domain.upstream.chain import upstream_for
 from registry.domain.upstream.pages import KeptPages
-from registry.domain.upstream.rules import Rules
-from registry.errors import InvalidParameter, NotFound, UpstreamAway, quoted
+from registry.domain.upstream.rules import Rules, rules_of
+from registry.errors import InvalidParameter, NotFound, UpstreamAway, UpstreamBusy, UpstreamFailed, quoted
 from registry.models import Group, Namespace, Project, UpstreamMode
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ _NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_.+!~-]*").fullmatch  # for all valid 
 
 OUTDATED = '110 - "Response is Stale"'  # RFC 7234, section 5.5.1
 
+_PRIVATE = Answer("private")
 _LACKS_NAME = "registry.lacks_package_name"  # in the environ of a request whose namespace was searched for the name
 
 LONGEST_KEPT = 1000  # characters of headers whose meaning is kept
@@ -140,6 +142,7 @@ def page_response(namespace: Namespace, name: str, principal: Principal, request
     if page is None:
         request.environ[_LACKS_NAME] = True
         return None
+    note_answer(namespace, normalized_name, _PRIVATE)
     return _rendered(page, principal, request)
 
 
@@ -166,10 +169,22 @@ def _elsewhere(namespace: Namespace, name: str) -> Response:
     index.refuse_where_names_are_hidden(namespace, current_principal())
     if not is_valid_name(name):
         raise NotFound("Package").explained("Package not found", f"{quoted(name)} is not a valid package name.")
-    rules = forwarding.require_forwarded(namespace, canonicalize_name(name))
+    normalized_name, rules = canonicalize_name(name), rules_of(namespace)
+    refusing = forwarding.refusing_rule(namespace, normalized_name, rules)
+    if refusing is not None:
+        source = refusing.rule if refusing.rule in ("reserved", "off") else "withheld"
+        note_answer(namespace, normalized_name, Answer(source, refusing.rule, refusing.set_in))
+        raise refusing.refusal()
     if rules.mode.value is UpstreamMode.CACHE:
-        return _upstream_page(namespace, canonicalize_name(name), rules)
+        return _upstream_page(namespace, normalized_name, rules)
+    note_answer(namespace, normalized_name, Answer("redirect"))
     return _redirect_upstream(name)
+
+
+def note_answer(namespace: Namespace, normalized_name: str, answer: Answer) -> None:
+    """Note where an answer came from, for the page "Upstream"."""
+    asks: Asks = current_app.extensions["upstream_asks"]
+    asks.note(namespace.id, normalized_name, answer)
 
 
 def _upstream_page(namespace: Namespace, name: NormalizedName, rules: Rules) -> Response:
@@ -180,7 +195,12 @@ def _upstream_page(namespace: Namespace, name: NormalizedName, rules: Rules) -> 
     now, environ = utcnow(), request.environ
     let_others_proceed(environ)
     pages: KeptPages = current_app.extensions["upstream_pages"]
-    page = upstream_for(rules, pages, now).page(name, is_fresh=asks_anew(environ))
+    try:
+        page = upstream_for(rules, pages, now).page(name, is_fresh=asks_anew(environ))
+    except (UpstreamFailed, UpstreamBusy):
+        note_answer(namespace, name, Answer("away"))
+        raise
+    note_answer(namespace, name, Answer("none") if page is None else Answer.of_page(page, now))
     if page is None:
         raise NotFound("Package").explained(
             "Package not found",

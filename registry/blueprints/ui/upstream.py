@@ -18,7 +18,7 @@ from registry.domain import access, namespaces
 from registry.domain.access import Permission
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.explaining import Explanation, explain
-from registry.domain.upstream import exceptions
+from registry.domain.upstream import asks, exceptions
 from registry.domain.upstream.rules import rules_of
 from registry.errors import InvalidRecord, UpstreamBusy, UpstreamFailed
 from registry.models import Group, Project
@@ -74,9 +74,15 @@ def _page(namespace: Project | Group) -> Page:
         explanation=explanation,
         files=() if explanation is None else explanation.files[: -MOST_SHOWN - 1 : -1],
         rules=rules_of(namespace),
+        asked=asks.latest(namespace) if _may_see_asked(namespace) else None,
         group=group if isinstance(group, Group) and _may_except(group) else None,
     )
     return page, status
+
+
+def _may_see_asked(namespace: Project | Group) -> bool:
+    """Return whether the reader sees what others asked for, among it names that not all readers may know."""
+    return access.allowed(access.load_roles(principal(), [namespace]), Permission.READ_PACKAGE_SETTINGS, namespace)
 
 
 def _may_except(group: Group) -> bool:

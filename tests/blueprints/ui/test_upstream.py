@@ -17,6 +17,7 @@ from registry.domain.upstream.uses import Use
 from registry.models import Role, UpstreamMode
 from tests import factories
 from tests.builders import build_wheel
+from tests.clients import Page, Pip
 from tests.fakes.index import StaticIndex
 
 YOUNG = build_wheel("young", "2.0")
@@ -49,6 +50,44 @@ def test_an_owner_sees_the_rule_and_adds_an_exception_with_one_click(browser_of,
     assert after.flashes == ["young==2.0 is now offered in Acme."]
     assert "Offered" in after.text
     assert [(one.pattern, one.user_id) for one in exceptions.exceptions_of(group)] == [("young==2.0", owner.id)]
+
+
+def asked_on(page: Page) -> dict[str, list[str]]:
+    """The names on the list of a page, each with its source and rule."""
+    section = page.tree.find(".//section[@id='upstream-asked']")
+    rows = [[" ".join("".join(cell.itertext()).split()) for cell in row] for row in section.findall(".//tbody/tr")]
+    return {name: [source, rule] for name, source, rule, _ in rows}
+
+
+def test_maintainers_see_what_was_asked_for_and_what_it_came_from(
+    app: Flask, browser_of, pip: Pip, owner, group, project, upstream: StaticIndex
+):
+    """With the answer to the latest request for each name."""
+    upstream.publish(build_wheel("old"))
+    upstream.publish(build_wheel("mixed"), **{"upload-time": None})
+    upstream.fail("broken/", *[500] * 3)
+    factories.published(project, build_wheel("own"))
+    cascade.BLOCKED.change(group, value=["bad"], by=SHELL)
+    cascade.RESERVED.change(group, value=["acme-*"], by=SHELL)
+    token = factories.access_token(owner, "read_api")
+    for name in ("old", "young", "bad", "acme-x", "missing", "own", "mixed", "broken"):
+        pip.simple_page(project, name, token)
+    app.extensions["upstream_asks"].tend()
+
+    rows = asked_on(browser_of(owner).get(PROJECT))
+
+    assert rows == {
+        "old": ["Public index", "–"],
+        "young": ["Withheld", "Minimum age (set in acme)"],
+        "mixed": ["Withheld", "Minimum age (set in acme)"],
+        "bad": ["Withheld", "Blocked. (set in acme)"],
+        "acme-x": ["Nowhere: the name is reserved", "(set in acme)"],
+        "missing": ["In neither", "–"],
+        "own": ["Projects in this registry", "–"],
+        "broken": ["The public index did not answer", "–"],
+    }
+    assert asked_on(browser_of(owner).get(GROUP)) == {}
+    assert "upstream-asked" not in browser_of(factories.member(group, Role.DEVELOPER)).get(PROJECT).text
 
 
 def test_only_owners_add_exceptions_there(browser_of, group, project):

@@ -11,14 +11,14 @@ from registry.domain.patterns import ByVersion, Pattern
 from registry.domain.upstream.policies.filenames import version_of, without
 from registry.domain.upstream.protocol import Upstream
 from registry.domain.upstream.rules import Placed, Rules, place_in_words
-from registry.errors import WithheldByRule
+from registry.errors import NotFound, RegistryError, WithheldByRule
 
 
 @dataclass(frozen=True)
 class NameRule:
     """A rule that hides a whole name.
 
-    :ivar rule: ``blocked`` or ``allowed``, as in ``Withheld``; or ``reserved``.
+    :ivar rule: ``blocked`` or ``allowed``, as in ``Withheld``; or ``reserved``; or ``off`` if nothing is asked for.
     :ivar set_in: as in ``Placed``; for a name that was published, the top-level group or personal namespace around it.
     :ivar entry: of the list; empty if the name is hidden because it is on no list, or because it was published.
     :ivar detail: the reason, in a sentence for people.
@@ -28,6 +28,13 @@ class NameRule:
     set_in: str
     entry: str
     detail: str
+
+    def refusal(self) -> RegistryError:
+        """Return the error for a client that asks for the name."""
+        if self.rule in ("reserved", "off"):
+            return NotFound("Package").explained("Package not found", self.detail)
+        title = "Package blocked" if self.rule == "blocked" else "Package not allowed"
+        return WithheldByRule(self.rule).explained(title, self.detail)
 
 
 class ByList:
@@ -67,8 +74,7 @@ def refuse_name(name: NormalizedName, rules: Rules) -> None:
     """
     found = name_rule(name, rules)
     if found is not None:
-        title = "Package blocked" if found.rule == "blocked" else "Package not allowed"
-        raise WithheldByRule(found.rule).explained(title, found.detail)
+        raise found.refusal()
 
 
 def name_rule(name: NormalizedName, rules: Rules) -> NameRule | None:
