@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import select
 
 from registry.database import db, transaction
 from registry.domain import cascade
 from registry.domain.access import SHELL
-from registry.domain.cascade import CascadingSetting
+from registry.domain.cascade import CascadingSetting, Level
 from registry.errors import InvalidRecord, SettingLocked
 from registry.models import AuditEvent, Group, InstanceSettings, UpstreamMode
 from tests import factories
@@ -105,6 +107,37 @@ def test_a_locked_list_needs_no_entries(line: list[Group]) -> None:
 
     assert (standing.value, standing.effective) == (None, ["torch*"])
     assert cascade.BLOCKED.of_group(line[2]).is_locked
+
+
+LEVELS = st.lists(
+    st.tuples(st.none() | st.integers(0, 3), st.booleans()), min_size=1, max_size=5
+)  # own value and lock of groups, from the top
+
+
+@given(instance=st.tuples(st.integers(0, 3), st.booleans()), groups=LEVELS, is_list=st.booleans())
+def test_values_and_locks_agree_with_a_naive_model(
+    instance: tuple[int, bool], groups: list[tuple[int | None, bool]], is_list: bool
+) -> None:
+    setting: CascadingSetting[Any] = cascade.BLOCKED if is_list else cascade.MINIMUM_AGE
+
+    def value_of(number: int | None) -> Any:
+        return number if number is None or not is_list else [f"name{number}"]
+
+    def own(number: int | None, is_locked: bool) -> dict[str, Any]:
+        return {setting.name: value_of(number), setting.lock_name: is_locked}
+
+    counting: list[int] = []
+    for number, is_locked in [instance, *groups]:
+        counting += [] if number is None else [number]
+        if is_locked:
+            break
+    expected = [f"name{number}" for number in dict.fromkeys(counting)] if is_list else counting[-1]
+    is_locked_above = any(is_locked for _, is_locked in [instance, *groups[:-1]])
+
+    levels = [Level(number, f"group{number}", own(*group)) for number, group in enumerate(groups)]
+    standing = setting.standing(InstanceSettings(**own(*instance)), levels, len(groups) - 1)
+
+    assert (standing.effective, standing.is_locked) == (expected, is_locked_above)
 
 
 @pytest.mark.parametrize(
