@@ -37,7 +37,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     because something has changed.
 
     When there are too many connections, those without a request in progress are closed, the oldest that waits for a
-    head first. If there are none, new connections wait.
+    head first, and then those whose clients make no progress. If there are none, new connections wait.
 
     :param cache: the kept answers of the application, if it has any.
     :ivar is_stopping: connections are closed with their next response.

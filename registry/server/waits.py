@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from registry.server.channel import Channel
 
 PROGRESS_BYTES = 64 << 10  # a body that grows by so much has its time anew
+STALLED_SECONDS = 5  # without progress, a request can be closed for a new connection
 CLOSED_AT_ONCE = 64  # in a turn of the loop
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ class Waits:
         self.response = Wait(limits.response_seconds)
         self.linger = Wait(limits.linger_seconds)
         self._all = (self.head, self.idle, self.body, self.response, self.linger)
-        self._closable = (self.head, self.idle, self.linger)
+        self._in_progress = (self.body, self.response)
+        self._closable = (self.head, self.idle, self.linger, *self._in_progress)
         self._due_at = math.inf  # no time is over before; the exact time is only looked for then
 
     def begin(self, channel: Channel, wait: Wait) -> None:
@@ -86,17 +88,28 @@ class Waits:
         return max(0, self._due_at - now)
 
     def oldest(self) -> Channel | None:
-        """Return the connection that is closed first if there are too many: one that has no request in progress."""
-        return next((next(iter(wait.since)) for wait in self._closable if wait.since), None)
+        """Return the connection that is closed first if there are too many.
+
+        One that has no request in progress, or else one whose request has stalled: for its body, or for a client that
+        accepts nothing of its response.
+        """
+        oldest = (next(iter(wait.since)) for wait in self._closable if wait.since)
+        return next(filter(self._is_closable, oldest), None)
 
     def oldest_of(self, channels: Iterable[Channel]) -> Channel | None:
         """Return that connection of these few."""
         channels = list(channels)
         for wait in self._closable:
-            found = [channel for channel in channels if channel.wait is wait]
+            found = [channel for channel in channels if channel.wait is wait and self._is_closable(channel)]
             if found:
                 return min(found, key=wait.since.__getitem__)
         return None
+
+    def _is_closable(self, channel: Channel) -> bool:
+        wait = channel.wait
+        if wait is None or wait not in self._in_progress:
+            return wait is not None
+        return wait.since[channel] <= time.monotonic() - STALLED_SECONDS
 
 
 def _run_out(channel: Channel, wait: Wait) -> None:

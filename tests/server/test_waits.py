@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from registry.server import waits
 from registry.server.limits import Limits, affordable, configured
 from registry.server.waits import PROGRESS_BYTES, Addresses
 from tests.processes import run
@@ -152,6 +153,25 @@ def test_for_a_new_connection_the_oldest_that_waits_for_a_head_is_closed_and_the
 
         assert closed == [[True, False, False], [True, True, False], [True, True, True]]
         assert answer(busy) == b"done"
+
+
+def test_for_a_new_connection_the_oldest_whose_body_makes_no_progress_is_closed(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waits, "STALLED_SECONDS", 3600)
+    serving = serve(connections=2)
+
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(sent(serving, (BODY % 100).encode() + b"a")) for _ in range(2))
+        eventually(lambda: len(serving.server.waits.body.since) == 2)
+        assert serving.server.waits.oldest() is None
+
+        monkeypatch.setattr(waits, "STALLED_SECONDS", 0)
+        other = stack.enter_context(serving.asked_for("/whole/3"))
+        turned(serving)
+
+        assert answer(other) == bytes(3)
+        assert [is_closed(connection) for connection in (first, second)] == [True, False]
 
 
 def test_new_connections_wait_without_turns_while_all_others_are_busy(serve: Serve) -> None:
