@@ -36,6 +36,8 @@ WHEEL = build_wheel(NAME, "0.0.1")
 SDIST = build_sdist(NAME, "0.0.1")
 PUBLIC = build_wheel("publicpackage", "2.0")  # held by the upstream alone
 Dist = Callable[..., list[Path]]
+# What tests of requests, and those of the matrix of clients, hold too.
+also_held_elsewhere = pytest.mark.clients
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -164,6 +166,7 @@ def test_with_forwarding_off_in_the_group_nothing_is_installed_from_the_upstream
     assert (response.status_code, response.json()["message"]) == (404, "404 Package Not Found")
 
 
+@also_held_elsewhere
 def test_a_subgroup_inherits_the_forwarding_of_its_group(
     pip: Installer, server: RunningServer, group: Namespace, reader: str
 ) -> None:
@@ -184,6 +187,7 @@ def test_only_an_owner_of_the_group_turns_forwarding_off(server: RunningServer, 
     assert changed.json()["pypi_package_requests_forwarding"] is False
 
 
+@also_held_elsewhere
 def test_an_administrator_turns_forwarding_off_for_the_whole_instance(
     pip: Installer, project: Namespace, reader: str, instance_settings: Callable[..., None]
 ) -> None:
@@ -194,6 +198,7 @@ def test_an_administrator_turns_forwarding_off_for_the_whole_instance(
     assert "No matching distribution found" in output
 
 
+@also_held_elsewhere
 def test_a_group_can_forward_although_the_instance_does_not(
     pip: Installer, group: Namespace, project: Namespace, reader: str, instance_settings: Callable[..., None]
 ) -> None:
@@ -205,6 +210,7 @@ def test_a_group_can_forward_although_the_instance_does_not(
     assert pip.installed() == {PUBLIC.name: "2.0"}
 
 
+@also_held_elsewhere
 def test_no_group_changes_a_setting_locked_by_the_administrator(
     pip: Installer, server: RunningServer, group: Namespace, project: Namespace, reader: str,
     instance_settings: Callable[..., None],
@@ -254,6 +260,7 @@ def test_a_package_is_built_and_published_as_in_the_pipeline_of_the_guide(
     assert sorted(project.listed(NAME)) == [f"{NAME}-0.0.1-py3-none-any.whl", f"{NAME}-0.0.1.tar.gz"]
 
 
+@also_held_elsewhere
 def test_each_kind_of_token_publishes_with_inline_authentication(
     twine: Client, project: Namespace, publisher: tuple[str, str], dist: Dist
 ) -> None:
@@ -266,6 +273,7 @@ def test_each_kind_of_token_publishes_with_inline_authentication(
     assert sorted(project.listed(NAME)) == [WHEEL.filename, SDIST.filename]
 
 
+@also_held_elsewhere
 def test_each_kind_of_token_installs(pip: Installer, project: Namespace, publisher: tuple[str, str]) -> None:
     username, password = publisher
     project.publish(WHEEL)
@@ -275,6 +283,7 @@ def test_each_kind_of_token_installs(pip: Installer, project: Namespace, publish
     assert pip.installed() == {NAME: "0.0.1"}
 
 
+@also_held_elsewhere
 def test_a_deploy_token_that_reads_installs_but_does_not_publish(
     pip: Installer, twine: Client, project: Namespace, dist: Dist
 ) -> None:
@@ -291,6 +300,7 @@ def test_a_deploy_token_that_reads_installs_but_does_not_publish(
     assert list(project.listed(NAME)) == [WHEEL.filename]
 
 
+@also_held_elsewhere
 def test_a_token_of_another_kind_of_registry_neither_installs_nor_publishes(
     pip: Installer, twine: Client, project: Namespace, dist: Dist
 ) -> None:
@@ -335,6 +345,7 @@ def test_a_package_is_published_to_a_repository_of_pypirc(
     assert [(found["name"], found["version"]) for found in project.packages()] == [(NAME, "0.0.1")]
 
 
+@also_held_elsewhere
 def test_credentials_can_be_in_pypirc(
     twine: Client, project: Namespace, developer: User, home: Path, dist: Dist
 ) -> None:
@@ -349,6 +360,7 @@ def test_credentials_can_be_in_pypirc(
     assert list(project.listed(NAME)) == [WHEEL.filename]
 
 
+@also_held_elsewhere
 def test_published_packages_are_in_the_registry_of_every_group_above(
     server: RunningServer, group: Namespace, twine: Client, dist: Dist
 ) -> None:
@@ -365,6 +377,7 @@ def test_published_packages_are_in_the_registry_of_every_group_above(
     assert [found["name"] for found in group.packages()] == [NAME]
 
 
+@also_held_elsewhere
 def test_a_long_description_is_truncated_and_stays_whole_in_the_file(
     twine: Client, server: RunningServer, project: Namespace, developer: User, dist: Dist
 ) -> None:
@@ -383,6 +396,7 @@ def test_a_long_description_is_truncated_and_stays_whole_in_the_file(
     assert metadata.text.endswith("é" * 100_000)
 
 
+@also_held_elsewhere
 def test_a_file_above_the_limit_is_refused_with_the_reason(
     twine: Client, start_server: Callable[..., RunningServer], upstream: Upstream, dist: Dist
 ) -> None:
@@ -414,6 +428,7 @@ def test_the_same_file_cannot_be_published_twice(
     assert list(project.listed(NAME)) == [WHEEL.filename]
 
 
+@also_held_elsewhere
 def test_twine_skips_existing_files_on_request(
     skipping_twine: Client, project: Namespace, developer: User, dist: Dist
 ) -> None:
@@ -465,6 +480,7 @@ def test_a_package_is_installed_from_a_project(
     assert every_pip.installed() == {NAME: "0.0.1"}
 
 
+@also_held_elsewhere
 def test_a_package_is_installed_by_a_pip_that_reads_nothing_but_html(
     html_pip: Installer, project: Namespace, reader: str
 ) -> None:
@@ -507,6 +523,7 @@ def test_the_registry_can_be_an_extra_index(
     assert every_pip.installed() == {NAME: "0.0.1", PUBLIC.name: "2.0"}
 
 
+@also_held_elsewhere
 def test_the_latest_version_is_installed(pip: Installer, project: Namespace, reader: str) -> None:
     project.publish(*(build_wheel(NAME, version) for version in ("1.0.0", "1.10.0", "1.9.1", "2.0.0rc1")))
 
@@ -523,6 +540,7 @@ def test_an_sdist_is_built_and_installed(pip: Installer, project: Namespace, rea
     assert pip.installed() == {NAME: "0.0.1"}
 
 
+@also_held_elsewhere
 def test_a_file_for_another_python_is_skipped(pip: Installer, project: Namespace, reader: str) -> None:
     project.publish(build_wheel(NAME, "1.0.0"), build_wheel(NAME, "2.0.0", requires_python=">=4"))
 
@@ -590,6 +608,7 @@ def test_a_name_that_is_published_here_is_never_looked_for_elsewhere(
     assert upstream.asked_for("internalpackage") == []
 
 
+@also_held_elsewhere
 def test_a_requirements_file_names_a_public_registry(
     every_pip: Installer, server: RunningServer, upstream: Upstream, home: Path
 ) -> None:
@@ -603,6 +622,7 @@ def test_a_requirements_file_names_a_public_registry(
     assert every_pip.installed() == {NAME: "0.0.1"}
 
 
+@also_held_elsewhere
 def test_a_requirements_file_holds_credentials_of_a_private_registry(
     every_pip: Installer, upstream: Upstream, project: Namespace, reader: str, home: Path
 ) -> None:
@@ -617,6 +637,7 @@ def test_a_requirements_file_holds_credentials_of_a_private_registry(
     assert every_pip.installed() == {NAME: "0.0.1"}
 
 
+@also_held_elsewhere
 def test_credentials_of_a_private_registry_are_found_in_netrc(
     every_pip: Installer, upstream: Upstream, project: Namespace, reader: str, home: Path
 ) -> None:
@@ -684,6 +705,7 @@ def test_pip_download_and_pip_index_versions_know_the_registry(
     assert "Available versions: 0.0.2, 0.0.1" in output
 
 
+@also_held_elsewhere
 def test_a_deploy_token_of_the_common_group_serves_several_indexes_on_one_host(
     every_pip: Installer, server: RunningServer, group: Namespace
 ) -> None:
@@ -701,6 +723,7 @@ def test_a_deploy_token_of_the_common_group_serves_several_indexes_on_one_host(
     assert every_pip.installed() == {NAME: "0.0.1", "second": "1.0"}
 
 
+@also_held_elsewhere
 def test_two_indexes_on_one_host_each_with_its_own_token(pip: Installer, server: RunningServer) -> None:
     first, second = server.project(), server.project()
     first.publish(WHEEL)
@@ -715,6 +738,7 @@ def test_two_indexes_on_one_host_each_with_its_own_token(pip: Installer, server:
     assert pip.installed() == {NAME: "0.0.1", "second": "1.0"}
 
 
+@also_held_elsewhere
 def test_a_token_that_only_reads_cannot_publish(twine: Client, project: Namespace, developer: User, dist: Dist) -> None:
     output = twine.fails(
         "upload", "--repository-url", project.url, *dist(WHEEL),
@@ -765,6 +789,7 @@ def test_a_private_project_is_hidden_from_users_without_a_role(
     assert "404 Not Found" in published
 
 
+@also_held_elsewhere
 def test_an_unknown_project_is_not_found(twine: Client, server: RunningServer, dist: Dist) -> None:
     output = twine.fails(
         "upload", "--repository-url", f"{server.url}/api/v4/projects/999999/packages/pypi", *dist(WHEEL),
@@ -784,6 +809,7 @@ def test_anonymous_clients_neither_install_from_a_private_project_nor_reach_the_
     assert upstream.requests[before:] == []
 
 
+@also_held_elsewhere
 def test_a_finished_job_publishes_no_more(
     twine: Client, server: RunningServer, project: Namespace, developer: User, dist: Dist
 ) -> None:
@@ -801,6 +827,7 @@ def test_a_finished_job_publishes_no_more(
     assert "401 Unauthorized" in output
 
 
+@also_held_elsewhere
 def test_an_address_with_credentials_in_it_needs_nothing_else(pip: Installer, project: Namespace, reader: str) -> None:
     project.publish(WHEEL)
     url = with_credentials(project.listed(NAME)[WHEEL.filename], "", reader)
