@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from registry.addresses import is_host
+from registry.domain.issuers import is_issuer
 from registry.errors import ConfigurationError
 
 PREFIX = "REGISTRY_"
@@ -73,6 +74,7 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
     """
     if (values["S3_ACCESS_KEY_ID"] is None) != (values["S3_SECRET_ACCESS_KEY"] is None):
         raise ConfigurationError("Set both or neither of REGISTRY_S3_ACCESS_KEY_ID and REGISTRY_S3_SECRET_ACCESS_KEY.")
+    _refuse_partial_provider(values)
     if (values["UPSTREAM_USERNAME"] is None) != (values["UPSTREAM_PASSWORD"] is None):
         raise ConfigurationError("Set both or neither of REGISTRY_UPSTREAM_USERNAME and REGISTRY_UPSTREAM_PASSWORD.")
     is_folder = values["STORAGE_URL"].startswith("file:")
@@ -93,6 +95,19 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             "REGISTRY_STORAGE_DOWNLOADS is 'redirect'; expected stream, as REGISTRY_S3_ENDPOINT and "
             "REGISTRY_EXTERNAL_URL have the same host: old clients would send their credentials to the store."
+        )
+
+
+def _refuse_partial_provider(values: Mapping[str, Any]) -> None:
+    """Check that the settings of the identity provider are complete.
+
+    :raises ConfigurationError: one is missing, or is of no effect without the others.
+    """
+    required = [f"{PREFIX}{name}" for name in PROVIDER_SETTINGS]
+    missing = [f"{PREFIX}{name}" for name in PROVIDER_SETTINGS if values[name] is None]
+    if missing and missing != required:
+        raise ConfigurationError(
+            f"{', '.join(missing)} is not set; set all or none of {', '.join(required)} for sign-in by OpenID Connect."
         )
 
 
@@ -285,6 +300,25 @@ def _hosts(text: str) -> tuple[str, ...]:
     return hosts
 
 
+def _issuer(text: str) -> str:
+    if not is_issuer(text, is_listed=True):
+        raise ValueError(text)
+    return text
+
+
+def _scopes(text: str) -> str:
+    scopes = text.split()
+    if "openid" not in scopes or not re.fullmatch(r"[\x21\x23-\x5b\x5d-\x7e ]+", text):  # RFC 6749, section 3.3
+        raise ValueError(text)
+    return " ".join(scopes)
+
+
+def _shown_text(text: str) -> str:
+    if not text.strip() or len(text) > 100 or not text.isprintable():
+        raise ValueError(text)
+    return text.strip()
+
+
 SETTINGS = (
     Setting("HOST", "127.0.0.1", _text(1), "a host name or address", "Address to listen on"),
     Setting("PORT", "8080", _whole_number(0, 65535), "a whole number from 0 to 65535", "Port to listen on"),
@@ -443,6 +477,36 @@ SETTINGS = (
         "First `api` token of that administrator, valid for 30 days, used only while the database is empty; generated "
         "by default at a start in a terminal",
     ),
+    Setting(
+        "OIDC_ISSUER",
+        None,
+        _issuer,
+        "the https:// URL of an issuer without a query, or an http:// one on the loopback address",
+        "Identity provider with which users sign in (OpenID Connect)",
+    ),
+    Setting("OIDC_CLIENT_ID", None, _text(1), "an ID", "ID under which the registry is known to that provider"),
+    Setting("OIDC_CLIENT_SECRET", None, _text(1), "a secret", "Secret for that ID"),
+    Setting(
+        "OIDC_SCOPES",
+        "openid profile email",
+        _scopes,
+        "scopes separated by spaces, with openid among them",
+        "Scopes that the provider is asked for",
+    ),
+    Setting(
+        "OIDC_LABEL",
+        "OpenID Connect",
+        _shown_text,
+        "1 to 100 printable characters",
+        "Name of the provider on the button of the sign-in page",
+    ),
+    Setting(
+        "OIDC_CREATE_USERS",
+        "true",
+        _true_or_false,
+        "true or false",
+        "Whether a user is created for each person who signs in there; otherwise, users link their accounts themselves",
+    ),
     Setting("LOG_FORMAT", "text", _one_of("text", "json"), "text or json", "Format of the log lines"),
     Setting(
         "SLOW_QUERY_MS",
@@ -453,6 +517,15 @@ SETTINGS = (
     ),
 )
 SETTINGS_BY_NAME = {setting.name: setting for setting in SETTINGS}
+PROVIDER_SETTINGS = ("OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")  # all or none
 SECRET_SETTINGS = frozenset(
-    {"SECRET_KEY", "ROOT_PASSWORD", "ROOT_TOKEN", "DATABASE_URL", "S3_SECRET_ACCESS_KEY", "UPSTREAM_PASSWORD"}
+    {
+        "SECRET_KEY",
+        "ROOT_PASSWORD",
+        "ROOT_TOKEN",
+        "DATABASE_URL",
+        "S3_SECRET_ACCESS_KEY",
+        "UPSTREAM_PASSWORD",
+        "OIDC_CLIENT_SECRET",
+    }
 )

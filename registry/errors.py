@@ -120,6 +120,14 @@ class Code(Enum):
     WRONG_USER_STATE = "The user is {state} and cannot be made {wanted}."
     TOO_MANY_ATTEMPTS = "Retry in {seconds} seconds"
 
+    # Identity providers
+    SIGN_IN_UNKNOWN = "The sign-in is not known, was completed before, or took too long"
+    SIGN_IN_INVALID = "The answer of the identity provider is not valid; the log of the registry has the reason"
+    SIGN_IN_DENIED = "The identity provider has not signed you in: {reason}"
+    NO_USER_OF_IDENTITY = "No user is linked to this account of the identity provider"
+    IDENTITY_TAKEN = "The account of the identity provider is linked to another user"
+    PROVIDER_AWAY = "The identity provider does not respond"
+
     # Tokens and jobs
     UNKNOWN_SCOPE = "can only contain available scopes"
     NO_SCOPE = "Scopes can't be blank"
@@ -746,6 +754,15 @@ class Unavailable(RegistryError):
     title = "Service unavailable"
     advice = "Try again in a few seconds."
     retry_after_seconds = 5
+
+
+class ProviderAway(Unavailable):
+    """The identity provider does not respond, so that its users cannot sign in."""
+
+    title = "Identity provider unreachable"
+
+    def __init__(self) -> None:
+        super().__init__(Code.PROVIDER_AWAY)
 
 
 class UpstreamBusy(Unavailable):

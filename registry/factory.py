@@ -41,6 +41,7 @@ from registry.domain.packages.contents import Contents
 from registry.domain.packages.downloads import Tally
 from registry.domain.packages.readmes import Readmes
 from registry.domain.reachability import Upstream
+from registry.domain.single_sign_on.provider import Provider
 from registry.domain.upstream.asks import Asks
 from registry.domain.upstream.files import Files
 from registry.domain.upstream.late import LateIndex
@@ -127,6 +128,7 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
     )
     app.extensions["metrics"].on_use = app.extensions["upstream_files"].note_use
     app.extensions["issuers"] = Issuers()
+    app.extensions["identity_provider"] = _identity_provider(values)
     app.extensions["receptions"] = Receptions(values["INSTANCE_PATH"] / "receiving", values["MAX_RECEIVING_SIZE"])
     app.extensions["readmes"] = Readmes(app.extensions["storage"])
     app.extensions["documents"] = Documents(app.extensions["storage"])
@@ -148,6 +150,19 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
     app.after_request(_add_common_headers)
     _wrap(app, values)
     return app
+
+
+def _identity_provider(values: Mapping[str, Any]) -> Provider | None:
+    """Return the identity provider of the configuration, of which nothing is asked yet."""
+    if values["OIDC_ISSUER"] is None:
+        return None
+    return Provider(
+        values["OIDC_ISSUER"],
+        values["OIDC_CLIENT_ID"],
+        values["OIDC_CLIENT_SECRET"],
+        scopes=values["OIDC_SCOPES"],
+        groups_claim="groups",
+    )
 
 
 def _addresses_of(app: Flask, mark: str) -> re.Pattern[str]:

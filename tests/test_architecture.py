@@ -42,6 +42,7 @@ BLUEPRINTS = "blueprints.auth blueprints.pypi blueprints.api blueprints.ui bluep
 THIRD_PARTY = {
     "alembic": "database migrations",
     "argon2": "domain.accounts",
+    "authlib": "domain.single_sign_on",
     "babel": "blueprints.ui",
     "click": "cli registry",
     "cryptography": "domain.accounts",
@@ -51,7 +52,7 @@ THIRD_PARTY = {
     "flask_login": "blueprints.auth",
     "flask_sqlalchemy": "database",
     "flask_wtf": "blueprints.auth blueprints.ui",
-    "joserfc": "domain.oidc",
+    "joserfc": "domain.oidc domain.single_sign_on",
     "markupsafe": "blueprints.ui",
     "nh3": "domain.distributions",
     "obstore": "storage",

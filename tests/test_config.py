@@ -85,6 +85,12 @@ ACCEPTED = {
     "SECRET_KEY": {"k" * 32: "k" * 32},
     "ROOT_PASSWORD": {"p" * 8: "p" * 8, "p" * 128: "p" * 128},
     "ROOT_TOKEN": {"t" * 20: "t" * 20},
+    "OIDC_ISSUER": {},
+    "OIDC_CLIENT_ID": {},
+    "OIDC_CLIENT_SECRET": {},
+    "OIDC_SCOPES": {"openid": "openid", " openid  groups": "openid groups"},
+    "OIDC_LABEL": {"Acme 社": "Acme 社"},
+    "OIDC_CREATE_USERS": {"false": False},
     "LOG_FORMAT": {"text": "text", "json": "json"},
     "SLOW_QUERY_MS": {"0": 0, "250": 250},
 }
@@ -127,6 +133,12 @@ REFUSED = {
     "SECRET_KEY": ["k" * 31],
     "ROOT_PASSWORD": ["p" * 7, "p" * 129],
     "ROOT_TOKEN": ["t" * 19],
+    "OIDC_ISSUER": ["sso.example.com", "http://sso.example.com", "https://sso.example.com/?a=b"],
+    "OIDC_CLIENT_ID": [],
+    "OIDC_CLIENT_SECRET": [],
+    "OIDC_SCOPES": ["profile email", 'openid "'],
+    "OIDC_LABEL": [" ", "x" * 101],
+    "OIDC_CREATE_USERS": ["yes"],
     "LOG_FORMAT": ["JSON", "xml"],
     "SLOW_QUERY_MS": ["-1", "0.5", "soon"],
 }  # fmt: skip
@@ -195,6 +207,11 @@ REDIRECT = {"STORAGE_DOWNLOADS": "redirect"}
             {"UPSTREAM_PASSWORD": "hush"},
             "Set both or neither of REGISTRY_UPSTREAM_USERNAME and REGISTRY_UPSTREAM_PASSWORD",
         ),
+        (
+            {"OIDC_ISSUER": "https://sso.example.com", "OIDC_CLIENT_ID": "registry"},
+            "REGISTRY_OIDC_CLIENT_SECRET is not set; set all or none of REGISTRY_OIDC_ISSUER, REGISTRY_OIDC_CLIENT_ID, "
+            "REGISTRY_OIDC_CLIENT_SECRET",
+        ),
         ({"STORAGE_DOWNLOADS": "accel"}, "REGISTRY_STORAGE_DOWNLOADS is 'accel', which requires a folder .* and nginx"),
         ({**S3, "STORAGE_DOWNLOADS": "accel", "TRUSTED_PROXIES": 1}, "is 'accel', which requires a folder"),
         (REDIRECT, "REGISTRY_STORAGE_DOWNLOADS is 'redirect', which requires an object store; .* is a folder"),
@@ -206,6 +223,7 @@ REDIRECT = {"STORAGE_DOWNLOADS": "redirect"}
     ids=[
         "half an access key",
         "a password without a user name",
+        "a provider without a secret",
         "accel without a proxy",
         "accel to an object store",
         "redirect to a folder",
@@ -255,6 +273,12 @@ def test_without_any_source_the_defaults_count(instance: Path) -> None:
         "SECRET_KEY": None,
         "ROOT_PASSWORD": None,
         "ROOT_TOKEN": None,
+        "OIDC_ISSUER": None,
+        "OIDC_CLIENT_ID": None,
+        "OIDC_CLIENT_SECRET": None,
+        "OIDC_SCOPES": "openid profile email",
+        "OIDC_LABEL": "OpenID Connect",
+        "OIDC_CREATE_USERS": True,
         "LOG_FORMAT": "text",
         "SLOW_QUERY_MS": 500,
     }

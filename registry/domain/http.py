@@ -11,7 +11,7 @@ import re
 import socket
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -63,11 +63,14 @@ class Sink(Protocol):
 
 
 class ResponseError(SourceError):
-    """The server responds with the status of an error."""
+    """The server responds with the status of an error.
 
-    def __init__(self, status: int) -> None:
+    :ivar body: of the response, if it is small.
+    """
+
+    def __init__(self, status: int, body: bytes = b"") -> None:
         super().__init__(_status_sentence(status))
-        self.status = status
+        self.status, self.body = status, body
 
 
 class Unanswered(SourceError):
@@ -185,6 +188,20 @@ class Client:
 
         return self._retried(read)
 
+    def ask(self, url: str, *, headers: Mapping[str, str], form: str | None = None, max_bytes: int) -> bytes:
+        """Return the JSON document at a URL of the server itself, or its answer to a form.
+
+        :param headers: with the credentials, as those of the client are not for this server.
+        :raises SourceError: as for ``read``.
+        """
+        headers = {"Accept": "application/json", "Accept-Encoding": "gzip", **headers}
+
+        def ask() -> bytes:
+            with self._response(url, headers, self._patience.page_seconds, elsewhere=False, form=form) as response:
+                return _whole(response, max_bytes)
+
+        return self._retried(ask)
+
     def receive(self, url: str, sink: Sink) -> None:
         """Write the content of a file to the sink without decoding it; a retry resumes where the transfer broke off.
 
@@ -233,13 +250,13 @@ class Client:
 
     @contextmanager
     def _response(
-        self, url: str, headers: dict[str, str], seconds: float, *, elsewhere: bool
+        self, url: str, headers: dict[str, str], seconds: float, *, elsewhere: bool, form: str | None = None
     ) -> Iterator[requests.Response]:
         """Request a URL; ``close`` and the end of the time interrupt the reading of the response.
 
         :raises SourceError: the client was closed in the meantime, or the response took too long.
         """
-        with self._get(url, headers, elsewhere=elsewhere) as response:
+        with self._get(url, headers, form, elsewhere=elsewhere) as response:
             expired = Event()
             self._responses.add(response)
             try:
@@ -256,11 +273,11 @@ class Client:
         if self._closed.is_set():
             raise SourceError("the transfer was interrupted")
 
-    def _get(self, url: str, headers: dict[str, str], *, elsewhere: bool) -> requests.Response:
+    def _get(self, url: str, headers: dict[str, str], form: str | None, *, elsewhere: bool) -> requests.Response:
         for _ in range(1 + self._redirects):
             if self._gatekeeper is not None:
                 self._gatekeeper.refuse_url(url)
-            response = self._get_once(url, headers)
+            response = self._get_once(url, headers, form)
             location = self._session.get_redirect_target(response)
             if location is None:
                 return self._accepted(response)
@@ -279,18 +296,19 @@ class Client:
         if requests.codes.ok <= status < requests.codes.multiple_choices:
             return response
         with response, self._deadlines.within(DRAIN_SECONDS, partial(_shut_down, response)):
-            _drain(response)
+            body = _drained(response)
         if status in TRANSIENT_STATUSES:
             is_rate_limit = status == requests.codes.too_many_requests
             raise _TransientError(_status_sentence(status), _requested_pause(response), is_rate_limit=is_rate_limit)
-        raise ResponseError(status)
+        raise ResponseError(status, body)
 
-    def _get_once(self, url: str, headers: dict[str, str]) -> requests.Response:
+    def _get_once(self, url: str, headers: dict[str, str], form: str | None) -> requests.Response:
         """Request a URL without following redirects, as those that the library follows keep custom headers."""
         is_own = self._credentials is not None and origin(url) == self._own
-        return self._session.get(
-            url, headers=headers, auth=self._credentials if is_own else self._other_credentials, stream=True,
-            timeout=self._patience.timeout, allow_redirects=False,
+        return self._session.request(
+            "GET" if form is None else "POST", url, data=form, headers=headers, stream=True,
+            auth=self._credentials if is_own else self._other_credentials, timeout=self._patience.timeout,
+            allow_redirects=False,
         )  # fmt: skip
 
     def _retried(self, attempt: Callable[[], Result]) -> Result:
@@ -475,10 +493,11 @@ def _whole(response: requests.Response, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def _drain(response: requests.Response) -> None:
-    """Read the body of an error if it is small, after which the connection can be used again."""
+def _drained(response: requests.Response) -> bytes:
+    """Return the body of an error as far as it is small, after which the connection can be used again."""
     with suppress(OSError, HTTPException, urllib3.exceptions.HTTPError):
-        response.raw.read(DRAINED_BYTES, decode_content=False)
+        return bytes(response.raw.read(DRAINED_BYTES, decode_content=False))
+    return b""
 
 
 def _expire(expired: Event, response: requests.Response) -> None:

@@ -13,6 +13,7 @@ from registry.models.accounts import (
 )
 from registry.models.advisories import MALICIOUS, Advisory, AdvisoryExport, AffectedPackage, PackageAdvisory
 from registry.models.audit import AuditEvent
+from registry.models.identities import UserIdentity
 from registry.models.namespaces import (
     MEMBER_ROLES,
     AllowedJobSource,
@@ -120,6 +121,7 @@ __all__ = [
     "UpstreamMode",
     "UsedIdentityToken",
     "User",
+    "UserIdentity",
     "UserNamespace",
     "UserSession",
     "UserState",

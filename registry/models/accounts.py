@@ -27,6 +27,7 @@ class SignInMethod(enum.StrEnum):
     """How the user of a session was authenticated."""
 
     PASSWORD = "password"
+    OPENID_CONNECT = "openid_connect"
 
 
 class User(Model):
@@ -86,6 +87,7 @@ class UserSession(Model):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
     method: Mapped[SignInMethod] = mapped_column(Enumerated(SignInMethod), server_default="password")
+    id_token: Mapped[str | None] = mapped_column(Text)  # of the identity provider, to sign the user out there, too
 
 
 class BegunSignIn(Model):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, lazy_gettext
 from flask_wtf import FlaskForm
 from werkzeug.wrappers import Response as BaseResponse
@@ -12,8 +10,9 @@ from wtforms import HiddenField, PasswordField, StringField
 from wtforms.validators import InputRequired
 
 from registry import metrics
-from registry.blueprints.auth import sessions
+from registry.blueprints.auth import sessions, single_sign_on
 from registry.blueprints.auth.credentials import current_principal, token_key
+from registry.blueprints.auth.local_addresses import local_address
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
 from registry.domain.accounts import sign_in as passwords
@@ -53,7 +52,7 @@ def routes(gate: Gate) -> Blueprint:
         form = SignInForm(next=request.args.get("next", ""))
         user = _identified(form) if form.validate_on_submit() else None
         if user is None:
-            return render_template("auth/sign_in.html", form=form), 422 if form.errors else 200
+            return _page(form), 422 if form.errors else 200
         if user.has_second_factor:
             sessions.begin(user)
             return redirect(url_for("ui.auth.second_factor", next=form.next.data or None), 303)
@@ -75,13 +74,19 @@ def routes(gate: Gate) -> Blueprint:
 
     @blueprint.post("/users/sign_out")
     @gate.open
-    def sign_out() -> BaseResponse:
-        """End the session, also for copies of its cookie."""
-        sessions.sign_out(by=current_principal())
+    def sign_out() -> BaseResponse | str:
+        """End the session, also for copies of its cookie, and the one at the identity provider."""
+        id_token = sessions.sign_out(by=current_principal())
         flash(gettext("You have signed out."))
-        return redirect(url_for("ui.auth.sign_in"), 303)
+        url = None if id_token is None else single_sign_on.sign_out_url(id_token)
+        return redirect(url_for("ui.auth.sign_in"), 303) if url is None else single_sign_on.leaving(url)
 
     return blueprint
+
+
+def _page(form: SignInForm) -> str:
+    label = None if single_sign_on.provider() is None else current_app.config["OIDC_LABEL"]
+    return render_template("auth/sign_in.html", form=form, provider=label)
 
 
 def _identified(form: SignInForm) -> User | None:
@@ -122,15 +127,3 @@ def _is_code_right(form: CodeForm, user: User) -> bool:
     request.environ[metrics.EVENT] = AuthFailure("wrong_code")
     form.form_errors += [gettext("Invalid code. Each code is accepted only once.")]
     return False
-
-
-def local_address(address: str | None) -> str:
-    """Return a redirect target: a path of this registry, or its home page.
-
-    Browsers interpret ``//host``, ``/\\host``, and control characters between slashes as another host.
-    """
-    address = address or ""
-    is_local = address.startswith("/") and not address.startswith("//") and address.isprintable()
-    if not is_local or "\\" in address or urlsplit(address).netloc:
-        return url_for("ui.explore.home")
-    return address

@@ -68,13 +68,17 @@ def init_app(app: Flask) -> None:
     login_manager.session_protection = None  # clients change addresses; the cookie is signed and HttpOnly
 
 
-def start(user: User, method: SignInMethod) -> None:
-    """Start a new session of a user who was authenticated, discarding the content of an earlier one."""
+def start(user: User, method: SignInMethod, *, id_token: str | None = None) -> None:
+    """Start a new session of a user who was authenticated, discarding the content of an earlier one.
+
+    :param id_token: of the identity provider that has authenticated the user.
+    """
     if BEGUN in session:
         recorded.end_begun(session[BEGUN].partition(".")[0], key=_key())
     session.clear()
     session.permanent = True
-    login_user(SignedIn(user, recorded.start(user, method, key=_key(), now=utcnow()), method))
+    secret = recorded.start(user, method, id_token=id_token, key=_key(), now=utcnow())
+    login_user(SignedIn(user, secret, method))
 
 
 def begin(user: User) -> None:
@@ -103,13 +107,15 @@ def restart() -> None:
     start(replaced.user, replaced.method)
 
 
-def sign_out(*, by: audit.Author) -> None:
-    """End the session, also for copies of its cookie."""
+def sign_out(*, by: audit.Author) -> str | None:
+    """End the session, also for copies of its cookie, and return the ID token of the sign-in if there is one."""
+    id_token = None
     if current_user.is_authenticated:
         ended = cast(SignedIn, current_user)
-        recorded.end(ended.secret, ended.user, key=_key(), by=by)
+        id_token = recorded.end(ended.secret, ended.user, key=_key(), by=by)
     logout_user()
     session.clear()
+    return id_token
 
 
 def note_access() -> None:

@@ -35,7 +35,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
-from registry.blueprints.auth import pages, sessions
+from registry.blueprints.auth import pages, sessions, single_sign_on
 from registry.blueprints.auth.credentials import session_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import (
@@ -49,6 +49,7 @@ from registry.blueprints.ui import (
     feeds,
     frame,
     help,  # noqa: A004 - the name of its pages
+    identity,
     job_tokens,
     language,
     members,
@@ -84,9 +85,11 @@ PAGES_BEFORE_SECOND_FACTOR = frozenset(
 
 for child in (
     pages.routes(gate),
+    single_sign_on.routes(gate, wording.refusal),
     explore.routes(gate),
     account.routes(gate),
     two_factor.routes(gate),
+    identity.routes(gate),
     preferences.routes(gate),
     members.routes(gate),
     usage.routes(gate),

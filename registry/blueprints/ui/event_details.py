@@ -86,6 +86,7 @@ LABELS = {
     "sha256": "SHA-256",
     "size_bytes": _("Size"),
     "status": _("Status"),
+    "subject": _("Subject"),
     "storage_size_limit": _("Storage limit"),
     "subgroup_creation_level": _("Roles allowed to create subgroups"),
     "token_id": _("Token ID"),
@@ -106,8 +107,8 @@ ACCESS_LEVELS = {
     RegistryAccess.ENABLED: _("Everyone with access"),
     RegistryAccess.PUBLIC: _("Anyone"),
 }
-SIGN_IN_METHODS = {SignInMethod.PASSWORD: _("Password")}
 SECOND_FACTORS = {"app": _("Authenticator app")}
+SIGN_IN_METHODS = {SignInMethod.PASSWORD: _("Password"), SignInMethod.OPENID_CONNECT: "OpenID Connect"}
 SIZES = frozenset(
     {"size_bytes", "storage_size_limit", "pypi_max_file_size", "project_storage_size_limit", "group_storage_size_limit"}
 )

@@ -113,6 +113,19 @@ _SENTENCES = {
     ),
     Code.ALREADY_IN_ALLOWLIST: _("This is already on the allowlist."),
     Code.ALLOWLIST_FULL: _("The allowlist is full. It can have up to %(maximum)s groups and projects."),
+    Code.SIGN_IN_UNKNOWN: _(
+        "This sign-in was already completed, took longer than ten minutes, or was begun in another browser. Begin anew."
+    ),
+    Code.SIGN_IN_INVALID: _(
+        "The answer of the identity provider is not valid. Administrators can find the reason in the log."
+    ),
+    Code.SIGN_IN_DENIED: _("The identity provider has not signed you in (%(reason)s)."),
+    Code.NO_USER_OF_IDENTITY: _(
+        "No user is linked to this account. Sign in with your password, and link the account on your account page, or "
+        "contact an administrator."
+    ),
+    Code.IDENTITY_TAKEN: _("This account is already linked to another user."),
+    Code.PROVIDER_AWAY: _("The identity provider does not respond. Try again in a moment."),
     Code.PROTECTED: _("A protection rule prevents this action."),
     Code.ONLY_TRUSTED_PUBLISHERS: _("Only trusted publishers can publish to this project."),
     Code.NAME_NOT_TRUSTED: _("The trusted publisher can publish only %(names)s to this project."),
@@ -240,6 +253,8 @@ EVENTS = {
     "second_factor_disabled": _("Disabled two-factor authentication"),
     "recovery_codes_replaced": _("Replaced recovery codes"),
     "recovery_code_used": _("Used a recovery code"),
+    "user_identity_linked": _("Linked an account of the identity provider"),
+    "user_identity_unlinked": _("Unlinked an account of the identity provider"),
     "user_signed_in": _("Signed in to the registry"),
     "user_signed_out": _("Signed out of the registry"),
     "user_active": _("Activated a user"),

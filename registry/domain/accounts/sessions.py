@@ -21,10 +21,12 @@ BEGUN_LIFETIME = timedelta(minutes=10)  # from the password to the second factor
 LIMIT = 100  # sessions of one user; a further one ends the oldest
 
 
-def start(user: User, method: SignInMethod, *, key: bytes, now: datetime) -> str:
+def start(user: User, method: SignInMethod, *, id_token: str | None = None, key: bytes, now: datetime) -> str:
     """Record a new session of a user, and return the secret that its cookie contains.
 
     Takes no lock: sessions do not depend on each other.
+
+    :param id_token: of the identity provider that has authenticated the user.
     """
     secret = secrets.token_urlsafe(32)
     own = UserSession.user_id == user.id
@@ -34,7 +36,11 @@ def start(user: User, method: SignInMethod, *, key: bytes, now: datetime) -> str
         newest_surplus = session.scalar(surplus.limit(1))
         if newest_surplus is not None:
             session.execute(delete(UserSession).where(own, UserSession.expires_at <= newest_surplus))
-        session.add(UserSession(digest=digest(secret, key), user_id=user.id, expires_at=now + LIFETIME, method=method))
+        session.add(
+            UserSession(
+                digest=digest(secret, key), user_id=user.id, expires_at=now + LIFETIME, method=method, id_token=id_token
+            )
+        )
     return secret
 
 
@@ -70,11 +76,17 @@ def _lacks_second_factor() -> ColumnElement[bool]:
     return and_(UserSession.method == SignInMethod.PASSWORD, User.second_factor_since.is_(None), required)
 
 
-def end(secret: str, user: User, *, key: bytes, by: audit.Author) -> None:
-    """End the session of a user who signs out. Takes no lock: ending it twice does no harm."""
+def end(secret: str, user: User, *, key: bytes, by: audit.Author) -> str | None:
+    """End the session of a user who signs out, and return the ID token of the sign-in if there is one.
+
+    Takes no lock: ending it twice does no harm.
+    """
+    is_own = UserSession.digest == digest(secret, key)
     with transaction() as session:
-        session.execute(delete(UserSession).where(UserSession.digest == digest(secret, key)))
+        id_token = session.scalar(select(UserSession.id_token).where(is_own))
+        session.execute(delete(UserSession).where(is_own))
         audit.record(by, "user_signed_out", user.username)
+    return id_token
 
 
 def end_all(user: User) -> None:

@@ -144,6 +144,24 @@ def counting_exchanges(address: str, now: datetime) -> Iterator[None]:
     _take_back_exchange(key)
 
 
+@contextmanager
+def counting_answers(address: str, now: datetime) -> Iterator[None]:
+    """Count the answer of the identity provider in the block as a failure of its address and hour, unless it succeeds.
+
+    As ``counting_exchanges``, with counts of its own.
+
+    :raises TooManyRequests: too many answers that came from this address were refused; the wait grows with each.
+    """
+    key = _key(f"answers of the identity provider from {_network(address)} in {now:%Y-%m-%d %H}")
+    _count_attempt({key: FREE_FAILED_EXCHANGES_BY_ADDRESS}, now)
+    try:
+        yield
+    except Unavailable:
+        _take_back_exchange(key)
+        raise
+    _take_back_exchange(key)
+
+
 def _take_back_exchange(key: str) -> None:
     """Take back the attempt that was counted in advance; takes ``AdvisoryLock.SIGN_IN``."""
     with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):

@@ -92,11 +92,13 @@ def create_user(
     password: str | None,
     by: audit.Author,
     must_change_password: bool = False,
+    confirmed: bool = True,
     details: UserDetails = NO_DETAILS,
 ) -> User:
     """Create an active user with a personal namespace at the user name; takes ``AdvisoryLock.TREE``.
 
-    :param password: in plain text; with ``None``, the user cannot sign in until a password is set.
+    :param password: in plain text; with ``None``, the user cannot sign in with one until it is set.
+    :param confirmed: whether the e-mail address is confirmed.
     :param details: ``can_create_group`` defaults to the instance setting.
     :raises Conflict: the user name or e-mail address is taken.
     :raises InvalidRecord: a value is invalid; errors are listed by field.
@@ -105,7 +107,7 @@ def create_user(
         details = replace(details, can_create_group=InstanceSettings.current().can_create_group)
     user = User(
         username=username, username_key=username.lower(), email=email, email_key=email.lower(), name=name.strip(),
-        must_change_password=must_change_password, confirmed_at=utcnow(),
+        must_change_password=must_change_password, confirmed_at=utcnow() if confirmed else None,
         created_by_id=by.user_id, **details.given(),
     )  # fmt: skip
     _refuse_invalid(user, details)
@@ -161,6 +163,16 @@ def change_user(
             namespaces.rename(space, path=user.username, by=by)
         audit.record_change(by, "user_changed", user.username, None, before, changes.standing(user))
     return user
+
+
+def can_have_email(user: User | None, email: str) -> bool:
+    """Return whether a text is an e-mail address that no other user has."""
+    if not _is_email(email):
+        return False
+    others = select(User.id).where(User.email_key == email.lower())
+    if user is not None:
+        others = others.where(User.id != user.id)
+    return db.session.scalar(others) is None
 
 
 def confirm_email(user: User, *, by: audit.Author) -> None:
@@ -485,6 +497,10 @@ def refuse_bad_password(password: str) -> None:
         raise InvalidRecord({"password": [Fault(Code.TOO_LONG, maximum=MAXIMUM_PASSWORD_LENGTH)]})
 
 
+def _is_email(text: str) -> bool:
+    return len(text) <= 255 and _EMAIL.fullmatch(text) is not None
+
+
 def _has_valid_length(password: str) -> bool:
     return MINIMUM_PASSWORD_LENGTH <= len(password) <= MAXIMUM_PASSWORD_LENGTH
 
@@ -493,7 +509,7 @@ def _refuse_invalid(user: User, changes: UserDetails) -> None:
     errors: dict[str, list[Fault]] = {}
     if path_errors := namespaces.path_errors(user.username, top_level=True):
         errors["username"] = path_errors
-    if not _EMAIL.fullmatch(user.email) or len(user.email) > 255:
+    if not _is_email(user.email):
         errors["email"] = [Fault(Code.INVALID)]
     if name_errors := namespaces.name_errors(user.name):
         errors["name"] = name_errors

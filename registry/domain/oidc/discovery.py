@@ -41,14 +41,34 @@ def published_keys(issuer: str, *, is_listed: bool) -> dict[str, dict[str, Any]]
         raise
 
 
-def _published_keys(issuer: str, *, is_listed: bool) -> dict[str, dict[str, Any]]:
-    patience = Patience(FIRST_BYTE_SECONDS, PAGE_SECONDS, attempts=1, rate_limited_attempts=1)
-    client = Client(issuer, patience=patience, gatekeeper=_Gate(is_listed=is_listed), redirects=0)
+def configuration(issuer: str) -> dict[str, Any]:
+    """Return the configuration of an issuer that administrators have listed.
+
+    :raises SourceError: it does not deliver it, or it is malformed.
+    """
+    client = _client(issuer, is_listed=True)
     try:
-        document = _read(client, issuer.rstrip("/") + CONFIGURATION, MAX_CONFIGURATION_BYTES)
-        if document.get("issuer") != issuer:
-            raise SourceError("its configuration names another issuer")
-        address = document.get("jwks_uri")
+        return _configuration(client, issuer)
+    finally:
+        client.close()
+
+
+def _client(issuer: str, *, is_listed: bool) -> Client:
+    patience = Patience(FIRST_BYTE_SECONDS, PAGE_SECONDS, attempts=1, rate_limited_attempts=1)
+    return Client(issuer, patience=patience, gatekeeper=ServerGate(is_listed=is_listed), redirects=0)
+
+
+def _configuration(client: Client, issuer: str) -> dict[str, Any]:
+    document = _read(client, issuer.rstrip("/") + CONFIGURATION, MAX_CONFIGURATION_BYTES)
+    if document.get("issuer") != issuer:
+        raise SourceError("its configuration names another issuer")
+    return document
+
+
+def _published_keys(issuer: str, *, is_listed: bool) -> dict[str, dict[str, Any]]:
+    client = _client(issuer, is_listed=is_listed)
+    try:
+        address = _configuration(client, issuer).get("jwks_uri")
         if not isinstance(address, str):
             raise SourceError("its configuration has no jwks_uri")
         return _keys(_read(client, address, MAX_KEYS_BYTES).get("keys"))
@@ -65,15 +85,15 @@ def _read(client: Client, url: str, max_bytes: int) -> dict[str, Any]:
 
 
 def _keys(listed: object) -> dict[str, dict[str, Any]]:
-    """Return the keys for signatures in a JSON Web Key Set (RFC 7517, section 5)."""
+    """Return the keys for signatures in a JSON Web Key Set (RFC 7517, section 5), one of them without an ID."""
     if not isinstance(listed, list):
         raise SourceError("the key set has no list of keys")
     if len(listed) > MAX_KEYS:
         raise SourceError(f"the key set has more than {MAX_KEYS} keys")
     return {
-        key["kid"]: key
+        key.get("kid", ""): key
         for key in listed
-        if isinstance(key, dict) and isinstance(key.get("kid"), str) and key.get("use", "sig") == "sig"
+        if isinstance(key, dict) and isinstance(key.get("kid", ""), str) and key.get("use", "sig") == "sig"
     }
 
 
@@ -82,7 +102,7 @@ class _PrivateAddress(SourceError):
 
 
 @dataclass(frozen=True)
-class _Gate:
+class ServerGate:
     """Admits public servers with HTTPS, and for a listed issuer any address (``http.Gatekeeper``)."""
 
     is_listed: bool

@@ -57,13 +57,15 @@ class IdentityToken:
     expires_at: datetime
 
 
-def read(text: str) -> SentToken:
+def read(text: str, *, max_bytes: int = MAX_TOKEN_BYTES, names_key: bool = True) -> SentToken:
     """Return the parts of a token.
 
+    :param names_key: whether the token has to name its key, as that of an issuer with several keys (OpenID Connect
+        Core, section 10.1).
     :raises IdentityTokenRefused: it is too long or malformed, or has an algorithm that is not accepted.
     """
-    if len(text) > MAX_TOKEN_BYTES:
-        raise _refused(f"It is longer than {MAX_TOKEN_BYTES} characters")
+    if len(text) > max_bytes:
+        raise _refused(f"It is longer than {max_bytes} characters")
     parts = _COMPACT.fullmatch(text)
     if parts is None:
         raise _refused("It does not consist of three parts in base64url")
@@ -77,6 +79,8 @@ def read(text: str) -> SentToken:
         raise _refused(f"Its algorithm is not one of {', '.join(sorted(ALGORITHMS))}")
     if "crit" in header:
         raise _refused("Its header has extensions that are not supported (crit)")
+    if key_id is None and not names_key:
+        key_id = ""
     if not isinstance(key_id, str):
         raise _refused("Its header does not name a key (kid)")
     if not isinstance(issuer, str) or not is_issuer(issuer, is_listed=True):
@@ -94,7 +98,7 @@ def verified(
     :raises IssuerNotUsable: its issuer does not deliver its keys.
     :raises Unavailable: its issuer, or too many others, are being asked for their keys.
     """
-    if not _is_signed(sent, issuers.key(sent.issuer, sent.key_id, listed)):
+    if not is_signed(sent, issuers.key(sent.issuer, sent.key_id, listed)):
         raise _refused("Its signature is not one of the issuer's key")
     claims = sent.claims
     audiences = claims.get("aud")
@@ -114,7 +118,8 @@ def verified(
     return IdentityToken(sent.issuer, _text(claims, "sub"), claims, key, expires_at)
 
 
-def _is_signed(sent: SentToken, key: Key) -> bool:
+def is_signed(sent: SentToken, key: Key) -> bool:
+    """Return whether the signature of a token is one of this key."""
     # Imported at the first token: the library loads its cryptography, which no other request needs.
     from joserfc.errors import JoseError
     from joserfc.jwk import import_key

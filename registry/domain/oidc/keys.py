@@ -138,8 +138,10 @@ class _Kept:
     lock: Lock = field(default_factory=Lock)
 
     def find(self, key_id: str, now: float, seconds: float) -> Key | None:
-        """Return a key if it was received in the latest ``seconds``."""
-        return self.keys.get(key_id) if now < self.received_at + seconds else None
+        """Return a key if it was received in the latest ``seconds``; without an ID, the only one."""
+        if now >= self.received_at + seconds:
+            return None
+        return next(iter(self.keys.values())) if not key_id and len(self.keys) == 1 else self.keys.get(key_id)
 
 
 @dataclass(frozen=True)

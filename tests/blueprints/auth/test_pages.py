@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from registry.blueprints.auth.pages import local_address
+from registry.blueprints.auth.local_addresses import local_address
 from registry.database import db, utcnow
 from registry.domain import audit
 from registry.domain.access import SHELL

@@ -1,0 +1,83 @@
+"""Page to link the user's account of the identity provider, and to unlink it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, current_app, flash, redirect, render_template, url_for
+from flask_babel import gettext, lazy_gettext
+from werkzeug.wrappers import Response
+from wtforms import PasswordField
+from wtforms.validators import InputRequired
+
+from registry.blueprints.auth import single_sign_on
+from registry.blueprints.auth.permits import Gate
+from registry.blueprints.ui.forms import Form
+from registry.blueprints.ui.viewer import principal, signed_in
+from registry.database import utcnow
+from registry.domain.access import Permission
+from registry.domain.accounts import sign_in
+from registry.domain.single_sign_on import identities
+from registry.domain.single_sign_on.provider import Provider
+from registry.errors import NotFound
+
+_ = lazy_gettext
+
+
+class ConfirmationForm(Form):
+    current_password = PasswordField(_("Current password"), [InputRequired(_("Enter your current password."))])
+
+
+Page = Response | str | tuple[str, int]
+
+
+def routes(gate: Gate) -> Blueprint:
+    blueprint = Blueprint("identity", __name__, url_prefix="/-/user_settings/identity")
+
+    @blueprint.get("")
+    @gate(Permission.USE_API)
+    def show() -> Page:
+        return _page(ConfirmationForm(formdata=None))
+
+    @blueprint.post("")
+    @gate(Permission.USE_API)
+    def link() -> Page:
+        """Send the user to the provider, whose account is linked afterwards."""
+        _provider()
+        user, form = signed_in(), ConfirmationForm()
+        if form.validate():
+            with form.refusals():
+                sign_in.require_password(user, form.current_password.data or "", by=principal(), now=utcnow())
+                return single_sign_on.send_to_provider(user_id=user.id)
+        return _page(form)
+
+    @blueprint.post("/unlink")
+    @gate(Permission.USE_API)
+    def unlink() -> Page:
+        known, user, form = _provider(), signed_in(), ConfirmationForm()
+        if form.validate():
+            with form.refusals():
+                current = form.current_password.data or ""
+                identities.unlink(user, known.issuer, current, by=principal(), now=utcnow())
+                flash(gettext("Your account is no longer linked. Sign in with your password."))
+                return redirect(url_for("ui.identity.show"), 303)
+        return _page(form)
+
+    return blueprint
+
+
+def _provider() -> Provider:
+    known = single_sign_on.provider()
+    if known is None:
+        raise NotFound
+    return known
+
+
+def _page(form: ConfirmationForm) -> Page:
+    user = signed_in()
+    page = render_template(
+        "ui/account/identity.html",
+        form=form,
+        identity=identities.identity_of(user, _provider().issuer),
+        has_password=user.password_hash is not None,
+        label=current_app.config["OIDC_LABEL"],
+    )
+    return page, form.status

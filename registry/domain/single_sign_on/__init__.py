@@ -1,0 +1,1 @@
+"""Sign-in with the account of an identity provider (OpenID Connect)."""

@@ -1,0 +1,341 @@
+"""Sign-in with the account of an identity provider, a real one on the loopback address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from registry.database import db, utcnow
+from registry.domain import audit
+from registry.domain.access import SHELL
+from registry.domain.accounts import users
+from registry.domain.accounts.users import StateChange
+from registry.domain.single_sign_on.provider import Provider
+from registry.models import AuditEvent, User, UserIdentity
+from tests import factories
+from tests.clients import Browser, Page
+from tests.fakes.identity_provider import IdentityProvider, asked, provider_running
+
+BEGIN = "/users/auth/openid_connect"
+CALLBACK = f"{BEGIN}/callback"
+SIGN_IN = "/users/sign_in"
+IDENTITY = "/-/user_settings/identity"
+PASSWORD = "correct horse battery"
+HANAKO = {
+    "preferred_username": "hanako.yamada@example.com", "name": "山田 花子", "email": "hanako@example.com",
+    "email_verified": True,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def _provider() -> Iterator[IdentityProvider]:
+    with provider_running() as provider:
+        yield provider
+
+
+def _configured(app: Flask, issuer: str) -> Provider:
+    return Provider(issuer, "registry", "s3cret", scopes="openid profile email", groups_claim="groups")
+
+
+@pytest.fixture
+def provider(app: Flask, _provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch) -> IdentityProvider:
+    """The provider that the registry is configured with; it knows Hanako, and no user is linked to her account."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setitem(app.extensions, "identity_provider", _configured(app, _provider.url))
+    monkeypatch.setitem(app.config, "OIDC_ISSUER", _provider.url)
+    monkeypatch.setitem(app.config, "OIDC_LABEL", "Acme")
+    _provider.set_claims("hanako", **HANAKO)
+    return _provider
+
+
+def left_for(page: Page) -> str:
+    """Where a page that leaves the registry leads to."""
+    assert page.status_code == 200, page.text
+    (link,) = [anchor.get("href") for anchor in page.tree.iter("a") if anchor.get("rel") == "noreferrer"]
+    assert link is not None
+    assert f"0; url={link}" in [meta.get("content") for meta in page.tree.iter("meta")]
+    return link
+
+
+def begun(browser: Browser, after: str = "") -> str:
+    return left_for(browser.submit(f"{SIGN_IN}?next={after}", action=BEGIN))
+
+
+def path_of(location: str) -> str:
+    assert location.startswith("http://localhost/")
+    return location.removeprefix("http://localhost")
+
+
+def signed_in(browser: Browser, provider: IdentityProvider, subject: str = "hanako", after: str = "") -> Page:
+    return browser.get(path_of(provider.sign_in(begun(browser, after), subject)))
+
+
+def events(action: str) -> list[AuditEvent]:
+    return list(db.session.scalars(audit.events(action)))
+
+
+def found(username: str) -> User:
+    return users.find_username(username)
+
+
+def test_a_person_signs_in_and_becomes_a_user(browser, provider):
+    url = begun(browser, after="/help")
+    sent = asked(url)
+    answer = browser.get(path_of(provider.sign_in(url, "hanako")))
+
+    assert (answer.status_code, answer.location) == (303, "/help")
+    assert sent["redirect_uri"] == f"http://localhost{CALLBACK}"
+    assert (sent["response_type"], sent["scope"]) == ("code", "openid profile email")
+    assert (sent["code_challenge_method"], len(sent["code_challenge"])) == ("S256", 43)
+    assert len(sent["state"]) == len(sent["nonce"]) == 43
+    user = found("hanako.yamada")
+    assert (user.name, user.email, user.password_hash) == ("山田 花子", "hanako@example.com", None)
+    assert user.confirmed_at is not None
+    assert "@hanako.yamada" in browser.get("/").text
+    assert [event.details["method"] for event in events("user_signed_in")] == ["openid_connect"]
+    (linked,) = events("user_identity_linked")
+    assert (linked.author, linked.details) == ("OpenID Connect", {"issuer": provider.url, "subject": "hanako"})
+
+
+def test_the_same_person_is_the_same_user_with_current_name_and_address(app, browser, provider):
+    signed_in(browser, provider)
+    provider.set_claims("hanako", **HANAKO | {"name": "Hanako Sato", "email": "sato@example.com"})
+
+    signed_in(Browser(app), provider)
+
+    user = found("hanako.yamada")
+    assert (user.name, user.email) == ("Hanako Sato", "sato@example.com")
+    assert db.session.scalars(select(User.username)).all() == ["hanako.yamada"]
+
+
+@pytest.mark.parametrize("verified", [True, False], ids=["verified", "not verified"])
+def test_no_name_or_address_leads_to_another_user(app, browser, provider, verified):
+    other = factories.user("hanako.yamada")
+    provider.set_claims("hanako", **HANAKO | {"email": other.email.upper(), "email_verified": verified})
+
+    signed_in(browser, provider)
+
+    user = found("hanako.yamada2")
+    assert user.email.endswith("@without-email.invalid")
+    assert user.confirmed_at is None
+    assert [identity.user_id for identity in db.session.scalars(select(UserIdentity))] == [user.id]
+
+
+def test_an_address_that_is_not_verified_is_not_confirmed_and_replaces_no_confirmed_one(app, browser, provider):
+    provider.set_claims("hanako", **HANAKO | {"email_verified": "true"})
+    signed_in(browser, provider)
+    user = found("hanako.yamada")
+    assert (user.email, user.confirmed_at) == ("hanako@example.com", None)
+    users.confirm_email(user, by=SHELL)
+    provider.set_claims("hanako", **HANAKO | {"email": "other@example.com", "email_verified": False})
+
+    signed_in(Browser(app), provider)
+
+    assert user.email == "hanako@example.com"
+    assert user.confirmed_at is not None
+
+
+@pytest.mark.parametrize(
+    ("claims", "username", "name"),
+    [
+        ({}, "person", "person"),
+        ({"preferred_username": "../../admin"}, "person", "person"),
+        ({"preferred_username": "root", "name": "R\x00"}, "person", "person"),
+        ({"preferred_username": ["x"], "email": "Jörg.Müller@example.com"}, "jorg.muller", "jorg.muller"),
+        ({"nickname": "Ann", "given_name": "Ann", "family_name": "Lee"}, "ann", "Ann Lee"),
+    ],
+)
+def test_a_user_name_is_made_of_what_there_is(browser, provider, claims, username, name):
+    provider.set_claims("somebody", **claims)
+
+    signed_in(browser, provider, "somebody")
+
+    assert found(username).name == name
+
+
+def test_users_are_only_linked_if_the_setting_says_so(app, browser, provider, monkeypatch):
+    monkeypatch.setitem(app.config, "OIDC_CREATE_USERS", False)
+
+    answer = signed_in(browser, provider)
+
+    assert answer.status_code == 403
+    assert "No user is linked to this account" in answer.text
+    assert db.session.scalars(select(User)).all() == []
+
+
+def test_a_blocked_user_stays_blocked_and_unchanged(app, browser, provider):
+    signed_in(browser, provider)
+    user = found("hanako.yamada")
+    users.change_state(user, StateChange.BLOCK, by=SHELL)
+    provider.set_claims("hanako", **HANAKO | {"name": "Another name"})
+
+    answer = signed_in(Browser(app), provider)
+
+    assert answer.status_code == 403
+    assert "Your account has been blocked" in answer.text
+    assert user.name == "山田 花子"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "?code=x",
+        "?code=x&state=unknown",
+        "?error=access_denied&state=unknown",
+    ],
+)
+def test_an_answer_that_this_browser_has_not_asked_for_is_refused(app, browser, provider, answer):
+    other = Browser(app)
+    begun(other)
+
+    page = browser.get(CALLBACK + answer)
+
+    assert page.status_code == 400
+    assert "Begin anew" in page.text
+    assert db.session.scalars(select(User)).all() == []
+
+
+def test_an_answer_counts_once(browser, provider):
+    answer = path_of(provider.sign_in(begun(browser), "hanako"))
+    browser.get(answer)
+
+    again = browser.get(answer)
+
+    assert again.status_code == 400
+    assert "@hanako.yamada" in browser.get("/").text, "the session goes on"
+
+
+def test_an_answer_comes_within_ten_minutes(browser, provider, monkeypatch):
+    answer = path_of(provider.sign_in(begun(browser), "hanako"))
+    monkeypatch.setattr(
+        "registry.blueprints.auth.single_sign_on.utcnow", lambda: utcnow() + timedelta(minutes=10, seconds=1)
+    )
+
+    assert browser.get(answer).status_code == 400
+
+
+def test_a_person_can_deny(browser, provider):
+    page = browser.get(path_of(provider.deny(begun(browser))) + "&state=lost")
+    assert page.status_code == 400, "the provider has to return the state"
+
+    state = asked(begun(browser))["state"]
+    page = browser.get(f"{CALLBACK}?error=access_denied&error_description=<b>&state={state}")
+
+    assert page.status_code == 403
+    assert "(access_denied)" in page.text
+
+
+@pytest.mark.parametrize("parameters", ["", "&code=wrong", "&code=x&iss=https://other.example"])
+def test_an_answer_without_a_valid_code_is_refused(browser, provider, parameters):
+    state = asked(begun(browser))["state"]
+
+    page = browser.get(f"{CALLBACK}?state={state}{parameters}")
+
+    assert page.status_code == 400
+    assert "is not valid" in page.text
+    assert db.session.scalars(select(User)).all() == []
+
+
+def test_the_code_of_another_sign_in_is_refused(app, browser, provider):
+    """Its nonce is another one (the fake provider does not check PKCE)."""
+    stolen = asked(provider.sign_in(begun(Browser(app)), "hanako"))["code"]
+    state = asked(begun(browser))["state"]
+
+    assert browser.get(f"{CALLBACK}?state={state}&code={stolen}").status_code == 400
+
+
+def test_refused_answers_are_throttled(browser, provider, monkeypatch):
+    monkeypatch.setattr("registry.domain.accounts.sign_in.FREE_FAILED_EXCHANGES_BY_ADDRESS", 1)
+
+    answers = [browser.get(f"{CALLBACK}?state={asked(begun(browser))['state']}").status_code for _ in range(2)]
+
+    assert answers == [400, 429]
+
+
+def test_users_leave_the_provider_too(browser, provider):
+    signed_in(browser, provider)
+
+    url = left_for(browser.post("/users/sign_out"))
+
+    assert url.startswith(f"{provider.url}/oauth2/end_session?")
+    assert asked(url)["post_logout_redirect_uri"] == f"http://localhost{SIGN_IN}"
+    assert asked(url)["id_token_hint"].count(".") == 2
+    assert "Sign in" in browser.get("/explore").text
+
+
+@pytest.fixture
+def olivia(app: Flask) -> User:
+    return factories.user("olivia", password=PASSWORD)
+
+
+@pytest.fixture
+def link(browser_of: Callable[[User], Browser], provider: IdentityProvider) -> Callable[..., Page]:
+    """Links the account of a person to a user, from the account page on."""
+
+    def link(user: User, subject: str = "hanako") -> Page:
+        browser = browser_of(user)
+        leaving = browser.submit(IDENTITY, {"current_password": PASSWORD})
+        return browser.get(path_of(provider.sign_in(left_for(leaving), subject)))
+
+    return link
+
+
+def test_a_user_links_the_account_and_signs_in_with_it(browser, provider, olivia, link):
+    answer = link(olivia)
+
+    assert (answer.status_code, answer.location) == (303, IDENTITY)
+    signed_in(browser, provider)
+    assert "@olivia" in browser.get("/").text
+    page = browser.submit(IDENTITY, {"current_password": PASSWORD}, action=f"{IDENTITY}/unlink")
+    assert (page.status_code, page.location) == (303, IDENTITY)
+    assert db.session.scalars(select(UserIdentity)).all() == []
+    assert [event.author for event in events("user_identity_unlinked")] == ["olivia"]
+
+
+def test_an_account_is_linked_to_one_user(app, olivia, link):
+    link(olivia)
+    other = factories.user("other", password=PASSWORD)
+
+    assert link(other).status_code == 409
+    assert [identity.user_id for identity in db.session.scalars(select(UserIdentity))] == [olivia.id]
+
+
+def test_linking_needs_the_password_and_the_same_user(app, browser_of, provider, olivia):
+    browser = browser_of(olivia)
+    assert browser.submit(IDENTITY, {"current_password": "wrong"}).status_code == 422
+    answer = provider.sign_in(left_for(browser.submit(IDENTITY, {"current_password": PASSWORD})), "hanako")
+    browser.sign_in(factories.user("other"))
+
+    assert browser.get(path_of(answer)).status_code == 400
+    assert db.session.scalars(select(UserIdentity)).all() == []
+
+
+def test_a_user_without_a_password_cannot_unlink(browser, provider):
+    signed_in(browser, provider)
+
+    assert "You have no password" in browser.get(IDENTITY).text
+    assert browser.post(f"{IDENTITY}/unlink", {"current_password": "x"}).status_code == 422
+
+
+def test_a_provider_that_is_away_leaves_everything_else_working(app, browser, olivia, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setitem(app.extensions, "identity_provider", _configured(app, "http://127.0.0.1:9"))
+
+    page = browser.submit(SIGN_IN, action=BEGIN)
+
+    assert page.status_code == 503
+    assert "does not respond" in page.text
+    assert page.headers["Retry-After"] == "5"
+    assert browser.submit(SIGN_IN, {"login": "olivia", "password": PASSWORD}).status_code == 303
+
+
+def test_without_a_provider_there_is_no_such_sign_in(browser, olivia):
+    assert "Sign in with" not in browser.get(SIGN_IN).text
+    assert browser.post(BEGIN).status_code == 404
+    assert browser.get(CALLBACK).status_code == 404
+    assert browser.sign_in(olivia).get(IDENTITY).status_code == 404
