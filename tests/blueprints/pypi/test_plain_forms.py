@@ -71,7 +71,7 @@ def body_of(boundary: bytes, parts: list[tuple[bytes, bytes]], end: bytes) -> by
     return b"".join(written) + delimiter + end
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     boundary=BOUNDARIES,
     parts=st.lists(st.tuples(HEADS, CONTENTS), max_size=4),

@@ -699,21 +699,21 @@ def mutations(draw, sources: list[bytes]) -> bytes:
     return bytes(content)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(mutations([content for content, _ in GOOD_ZIP_FILES.values()]))
 def test_a_zip_file_of_any_bytes_is_read_or_refused(content):
     with contextlib.suppress(InvalidDistribution):
         assert isinstance(read_zip(content), dict)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(mutations([gzip.decompress(content) for content in GOOD_TAR_FILES.values()]))
 def test_a_tar_file_of_any_bytes_is_read_or_refused(content):
     with contextlib.suppress(InvalidDistribution):
         assert isinstance(read_tar(gzip.compress(content, 1)), TopFolder)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(mutations([TAR]))
 def test_a_gzip_stream_of_any_bytes_is_read_or_refused(content):
     with contextlib.suppress(InvalidDistribution):

@@ -286,7 +286,7 @@ DOCUMENT = of(
 )  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, len(DOCUMENT)), st.integers(0, 40), st.one_of(st.binary(), st.sampled_from(PIECES)))
 @example(0, 0, b"Description-Content-Type: a/b; c*0=d; c*1=e\n")
 def test_a_document_of_any_bytes_is_judged_or_refused(start, length, piece):

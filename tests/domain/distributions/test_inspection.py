@@ -467,7 +467,7 @@ def is_judged(examination: Examination) -> bool:
     return told and (examination.distribution is not None or examination.refusals != ())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_file_of_any_bytes_and_any_name_is_judged(data):
     built = data.draw(st.sampled_from(SOURCES))
@@ -481,7 +481,7 @@ def test_a_file_of_any_bytes_and_any_name_is_judged(data):
     assert is_judged(examine(gzip.compress(content, 1) if is_tar else content, filename))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_wheel_with_any_documents_is_judged(data):
     name = data.draw(st.sampled_from(list(DOCUMENTS)))
@@ -491,7 +491,7 @@ def test_a_wheel_with_any_documents_is_judged(data):
     assert is_judged(examine(built.content, built.filename))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([WHEEL, SDIST, ZIP_SDIST, "demo.whl"]))
 @example(gzip.compress(b""), SDIST)
 @example(gzip.compress(bytes(1024)), SDIST)

@@ -73,7 +73,7 @@ MARKERS = st.recursive(
 
 
 @given(MARKERS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_requirement_applies_exactly_where_packaging_installs_it(marker: str) -> None:
     found = requirements.read([f"demo; {marker}"])
 
