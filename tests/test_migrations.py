@@ -328,6 +328,18 @@ def test_the_upgrade_lets_the_search_find_packages(new_app: Flask) -> None:
     assert db.session.scalars(search.names(SHELL, "emo")).one().words == "summary"
 
 
+@pytest.mark.parametrize("version", ["1.0rc1", "not a version"])
+def test_the_upgrade_lets_the_database_sort_versions(new_app: Flask, version: str) -> None:
+    schema._migrate("0035")
+    fill(db.engine)
+    with db.engine.begin() as connection:
+        connection.execute(text("UPDATE packages SET version = :version"), {"version": version})
+
+    database.upgrade()
+
+    assert db.session.scalars(select(Package.version_rank)).one() == names.version_rank(version)
+
+
 def revoked_token(**event: object) -> DeployToken:
     """The upgrade of a deploy token that was revoked when only its audit event had the time."""
     schema._migrate("0007")

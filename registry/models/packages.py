@@ -103,6 +103,7 @@ class Package(Model):
         Index(None, "project_id", "normalized_name"),
         Index(None, "normalized_name", "name", "project_id"),
         Index(None, "project_id", "created_at"),
+        Index(None, "project_id", "version_rank"),
         Index(
             "ix_packages_unread",
             "id",
@@ -116,6 +117,7 @@ class Package(Model):
     project_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(String(255))
     version: Mapped[str] = mapped_column(String(255))
+    version_rank: Mapped[str] = mapped_column(Text, default="", deferred=True)  # ``domain.packages.names.version_rank``
     normalized_name: Mapped[str] = mapped_column(String(255))
     package_type: Mapped[str] = mapped_column(String(16), default="pypi")
     status: Mapped[PackageStatus] = mapped_column(Enumerated(PackageStatus), default=PackageStatus.DEFAULT)

@@ -15,6 +15,7 @@ from sqlalchemy import insert, text
 from registry import create_app, database
 from registry.database import db, execute, folded, transaction
 from registry.domain.packages import summaries
+from registry.domain.packages.names import version_rank
 from registry.models import FileStatus, Package, PackageFile, PackageStatus, Project, User
 from tests.acceptance.servers import Namespace, RunningServer
 
@@ -43,6 +44,7 @@ def add_packages(
     made: Iterator[dict[str, object]] = (
         {
             "project_id": project.id, "name": name, "version": version, "normalized_name": name,
+            "version_rank": version_rank(version),
             "creator_id": None if creator is None else creator.id, "status": PackageStatus.DEFAULT,
             "summary": summary, "created_at": MOMENT + timedelta(minutes=number),
             "updated_at": MOMENT + timedelta(minutes=number),

@@ -39,7 +39,6 @@ from registry.domain.packages.about import Documents
 from registry.domain.packages.lists import NameFilter, NameState, PackageFilter
 from registry.domain.packages.readmes import Readme, Readmes
 from registry.domain.packages.versions import PublishedVersion
-from registry.domain.paging import Listing
 from registry.models import Group, Package, PackageFile, Project
 
 PROJECT_PACKAGES = "/<page_project:project>/-/packages"
@@ -240,17 +239,8 @@ def _version_list(namespace: Project | Group, asked: Mapping[str, str]) -> str:
 def _found(namespace: Project | Group, query: Query) -> paging.Page[Package]:
     listing = lists.packages(namespace, principal(), query.wanted)
     if query.order_by == "version":
-        return _page_in_version_order(listing, namespace, descending=query.descending)
+        return pagination.page(lists.in_version_order(listing, descending=query.descending))
     return pagination.page(lists.ordered(listing, query.order_by, descending=query.descending))
-
-
-def _page_in_version_order(
-    listing: Listing[Package], namespace: Project | Group, *, descending: bool
-) -> paging.Page[Package]:
-    ids = pagination.page_of(lists.ids_in_version_order(listing, descending=descending))
-    packages = {package.id: package for package in lists.packages_by_id(namespace, principal(), ids.items)}
-    shown = [packages[package_id] for package_id in ids.items if package_id in packages]
-    return paging.Page(shown, ids.number, ids.size, ids.total)
 
 
 def _show(namespace: Project | Group, package_id: int) -> Page:
@@ -389,6 +379,7 @@ def _header(namespace: Project | Group, package: Package, published: list[Publis
         "size_bytes": lists.package_size(package),
         "downloads": downloads.of_package(package, utcnow().date()),
         "published": published,
+        "is_prerelease": names.is_prerelease(package.version),
         "latest": versions.latest(published),
     }
 

@@ -19,7 +19,6 @@ from registry.domain import access
 from registry.domain.access import Principal
 from registry.domain.packages import usage
 from registry.domain.packages.index import of_projects
-from registry.domain.packages.names import version_key
 from registry.errors import RecordNotFound
 from registry.models import (
     FileStatus,
@@ -126,13 +125,10 @@ def ordered(statement: Select[Package], order_by: str, *, descending: bool) -> S
     return statement.order_by(*(key.desc() for key in keys) if descending else keys)
 
 
-def ids_in_version_order(statement: Select[Package], *, descending: bool) -> list[int]:
-    """Return the ids of a list of packages in PEP 440 order, which databases cannot sort by, and equals by id."""
-    found = statement.order_by(None).subquery()
-    rows = db.session.execute(select(found.c.version, found.c.id)).all()
-    return [
-        package_id for _, package_id in sorted(rows, key=lambda row: (version_key(row[0]), row[1]), reverse=descending)
-    ]
+def in_version_order(statement: Select[Package], *, descending: bool) -> Select[Package]:
+    """Order a list of packages by PEP 440, and equals by id."""
+    keys = (Package.version_rank, Package.id)
+    return statement.order_by(*(key.desc() for key in keys) if descending else keys)
 
 
 class NameState(enum.StrEnum):
@@ -401,8 +397,7 @@ def _newest_first(pipeline: Pipeline) -> tuple[bool, float, int]:
 
 def other_versions(package: Package) -> list[Package]:
     """Return the other versions of the name in the same spelling, in PEP 440 order."""
-    found = db.session.scalars(versions_beside(package))
-    return sorted(found, key=lambda record: version_key(record.version))
+    return list(db.session.scalars(in_version_order(versions_beside(package), descending=False)))
 
 
 def versions_beside(package: Package) -> Select[Package]:

@@ -18,6 +18,8 @@ NAME_OF_PACKAGE = and_(
     PackageName.project_id == Package.project_id, PackageName.normalized_name == Package.normalized_name
 )
 
+_PRE_RELEASES = {"a": "0", "b": "1", "rc": "2"}
+
 
 def normalized(name: str) -> str:
     """Return any text in the form in which names are compared (PEP 503)."""
@@ -36,6 +38,49 @@ def version_key(text: str) -> tuple[int, Version | str]:
         return (1, Version(text))
     except InvalidVersion:
         return (0, text)
+
+
+def is_prerelease(version: str) -> bool:
+    """Whether installers choose the version only if asked to, or if there is nothing else (PEP 440)."""
+    _, parsed = version_key(version)
+    return isinstance(parsed, Version) and parsed.is_prerelease
+
+
+def version_rank(version: str) -> str:
+    """Return a text that sorts versions as ``version_key`` does, in every collation of a database.
+
+    It consists of digits and the letters a to f; each part begins with a digit for what it is.
+    """
+    _, parsed = version_key(version)
+    if not isinstance(parsed, Version):
+        return f"0{version.encode().hex()}"
+    release = [*parsed.release]
+    while release and release[-1] == 0:
+        release.pop()
+    if parsed.pre is not None:
+        pre = f"1{_PRE_RELEASES[parsed.pre[0]]}{_number(parsed.pre[1])}"
+    else:
+        pre = "0" if parsed.post is None and parsed.dev is not None else "2"
+    local = "" if parsed.local is None else "".join(map(_local_part, parsed.local.split(".")))
+    return "".join(
+        (
+            f"1{_number(parsed.epoch)}",
+            *(f"1{_number(number)}" for number in release),
+            f"0{pre}",
+            "0" if parsed.post is None else f"1{_number(parsed.post)}",
+            "1" if parsed.dev is None else f"0{_number(parsed.dev)}",
+            "0" if parsed.local is None else f"1{local}0",
+        )
+    )
+
+
+def _number(number: int) -> str:
+    digits = str(number)
+    return f"{len(digits):03}{digits}"
+
+
+def _local_part(part: str) -> str:
+    return f"2{_number(int(part))}" if part.isdigit() else f"1{part.encode().hex()}0"
 
 
 def package_name(project: Project, name: str) -> PackageName:

@@ -25,7 +25,7 @@ from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.distributions.gate import Check, Finding
 from registry.domain.distributions.inspection import Distribution, Examination
 from registry.domain.packages import answers, name_index, requirements, reserved, summaries, usage
-from registry.domain.packages.names import is_valid_version
+from registry.domain.packages.names import is_valid_version, version_rank
 from registry.domain.packages.protection import PushRule, refuse_protected
 from registry.domain.packages.requirements import Requirement
 from registry.domain.packages.usage import Limit
@@ -689,7 +689,12 @@ def _package(publication: _Accepted) -> _PublishedPackage:
         return _PublishedPackage(package.id, times["created_at"], is_new=False)
     normalized_name = canonicalize_name(upload.name)
     answers.note_added(project_id, upload.name, normalized_name, fields["summary"], times["created_at"])
-    created = {"normalized_name": normalized_name, "creator_id": publication.principal.user_id, **read_from}
+    created = {
+        "normalized_name": normalized_name,
+        "version_rank": version_rank(upload.version),
+        "creator_id": publication.principal.user_id,
+        **read_from,
+    }
     of = {"of_name": normalized_name, "of_project": project_id}
     added = execute(_ADD_PACKAGE, {**key, **created, **fields, **times, **of}).one()
     requirements.add(added.id, publication.requirements)

@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
-from packaging.version import InvalidVersion, Version
 from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from registry.database import Stage, at_end, constant, db, execute, is_sqlite
+from registry.domain.packages.names import is_prerelease, version_key, version_rank
 from registry.models import FileStatus, NameSummary, Package, PackageFile, PackageStatus
 
 Name = tuple[int, str]  # the ID of a project, and a normalized name
-_PRE_RELEASES = {"a": "0", "b": "1", "rc": "2"}
 
 
 def rank(version: str, *, is_yanked: bool) -> str:
@@ -27,43 +26,9 @@ def rank(version: str, *, is_yanked: bool) -> str:
 
     It consists of digits and the letters a to f. Versions that are not valid come first.
     """
-    try:
-        parsed = Version(version)
-    except InvalidVersion:
-        return f"{int(not is_yanked)}0{version.encode().hex()}"
-    return f"{int(not is_yanked)}{2 - parsed.is_prerelease}{_sortable(parsed)}"
-
-
-def _sortable(version: Version) -> str:
-    """Return a text that sorts valid versions as PEP 440 does; each part begins with a digit for what it is."""
-    release = [*version.release]
-    while release and release[-1] == 0:
-        release.pop()
-    if version.pre is not None:
-        pre = f"1{_PRE_RELEASES[version.pre[0]]}{_number(version.pre[1])}"
-    else:
-        pre = "0" if version.post is None and version.dev is not None else "2"
-    local = "" if version.local is None else "".join(map(_local_part, version.local.split(".")))
-    return "".join(
-        (
-            _number(version.epoch),
-            *(f"1{_number(number)}" for number in release),
-            "0",
-            pre,
-            "0" if version.post is None else f"1{_number(version.post)}",
-            "1" if version.dev is None else f"0{_number(version.dev)}",
-            "0" if version.local is None else f"1{local}0",
-        )
-    )
-
-
-def _number(number: int) -> str:
-    digits = str(number)
-    return f"{len(digits):03}{digits}"
-
-
-def _local_part(part: str) -> str:
-    return f"2{_number(int(part))}" if part.isdigit() else f"1{part.encode().hex()}0"
+    kind, in_order = version_key(version)[0], version_rank(version)[1:]
+    is_final = kind and not is_prerelease(version)
+    return f"{int(not is_yanked)}{kind + is_final}{in_order}"
 
 
 def note_published(project_id: int, normalized_name: str, *, package_id: int, name: str, version: str,

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from packaging.version import Version
 from sqlalchemy import Select, and_, func, or_, select
 
 from registry.database import db
-from registry.domain.packages.names import version_key
+from registry.domain.packages.names import is_prerelease, version_key
 from registry.models import AuditEvent, FileStatus, Package, PackageFile, PackageStatus, Project
 
 VERSION_COLUMNS = (
@@ -47,9 +46,7 @@ class PublishedVersion:
 
     @property
     def is_prerelease(self) -> bool:
-        """Whether installers choose it only if asked to, or if there is nothing else (PEP 440)."""
-        _, version = version_key(self.version)
-        return isinstance(version, Version) and version.is_prerelease
+        return is_prerelease(self.version)
 
 
 def of_name(project: Project, normalized_name: str) -> list[PublishedVersion]:
@@ -63,10 +60,9 @@ def of_name(project: Project, normalized_name: str) -> list[PublishedVersion]:
             Package.status == PackageStatus.DEFAULT,
         )
         .group_by(Package.id)
-        .order_by(Package.id)
+        .order_by(Package.version_rank.desc(), Package.id.desc())
     )
-    found = map(PublishedVersion.from_row, rows)
-    return sorted(found, key=lambda each: (version_key(each.version), each.id), reverse=True)
+    return list(map(PublishedVersion.from_row, rows))
 
 
 def latest(versions: Iterable[PublishedVersion]) -> PublishedVersion | None:

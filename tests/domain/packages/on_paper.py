@@ -11,7 +11,7 @@ from sqlalchemy import select
 from registry.database import db
 from registry.domain import access
 from registry.domain.access import SHELL, Principal
-from registry.domain.packages import index
+from registry.domain.packages import index, names
 from registry.domain.packages.simple import SimplePage
 from registry.models import Group, Job, Namespace, Package, PackageFile, PackageStatus, Project, Visibility
 
@@ -29,7 +29,8 @@ def publish(
 ) -> Package:
     """A package with files that exist on paper only; without names it has one wheel."""
     package = Package(
-        project_id=project.id, name=name, version=version, normalized_name=canonicalize_name(name), status=status,
+        project_id=project.id, name=name, version=version, version_rank=names.version_rank(version),
+        normalized_name=canonicalize_name(name), status=status,
         created_at=NOW,
     )  # fmt: skip
     db.session.add(package)

@@ -125,16 +125,16 @@ def test_storage_is_the_sum_of_the_files_kept(forest: Group) -> None:
     assert lists.storage_bytes(project_of(forest, "open")) == 0
 
 
-def test_ids_are_sorted_by_version_and_not_alphabetically(project: Project) -> None:
+def test_packages_are_sorted_by_version_and_not_alphabetically(project: Project) -> None:
     versions = ["1.10", "1.9", "1.9rc1", "2.0.dev1", "1.9.post1"]
-    published = {version: factories.published(project, build_wheel("demo", version)) for version in versions}
+    for version in versions:
+        factories.published(project, build_wheel("demo", version))
     listing = lists.packages(project, SHELL, PackageFilter())
 
-    ids = lists.ids_in_version_order(listing, descending=False)
+    up, down = (db.session.scalars(lists.in_version_order(listing, descending=each)).all() for each in (False, True))
 
-    by_id = {file.package_id: version for version, file in published.items()}
-    assert [by_id[package_id] for package_id in ids] == ["1.9rc1", "1.9", "1.9.post1", "1.10", "2.0.dev1"]
-    assert lists.ids_in_version_order(listing, descending=True) == ids[::-1]
+    assert [package.version for package in up] == ["1.9rc1", "1.9", "1.9.post1", "1.10", "2.0.dev1"]
+    assert down == up[::-1]
 
 
 def test_packages_by_id_are_those_of_the_namespace_that_are_left(group: Group, project: Project) -> None:
