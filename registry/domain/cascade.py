@@ -9,7 +9,7 @@ from functools import lru_cache
 from types import EllipsisType
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import Select, bindparam, func, literal, select, union_all
 
 from registry.database import AdvisoryLock, db, transaction
 from registry.domain import access, audit, namespaces
@@ -292,11 +292,49 @@ def standings(group: Group) -> list[tuple[CascadingSetting[Any], Standing[Any]]]
     return [(setting, setting.standing(instance, above, group.id)) for setting in SETTINGS]
 
 
-def own_values() -> dict[str, int]:
-    """Return how many groups have a value of their own of each setting, by its name, in one statement."""
-    columns = [func.count(getattr(GroupPackageSettings, setting.name)) for setting in SETTINGS]
-    counts = db.session.execute(select(*columns)).one()
-    return {setting.name: number for setting, number in zip(SETTINGS, counts, strict=True)}
+@dataclass(frozen=True)
+class Deviation:
+    """The groups that have their own value of a setting.
+
+    :ivar groups: the first ones by path.
+    """
+
+    number: int
+    groups: tuple[Group, ...]
+
+
+def deviations(most: int) -> dict[str, Deviation]:
+    """Return the groups with their own values of each setting that any group has, by its name, in two statements.
+
+    :param most: the number of groups to return of each setting.
+    """
+    counted = select(*(func.count(getattr(GroupPackageSettings, setting.name)) for setting in SETTINGS))
+    numbers = {
+        setting.name: number for setting, number in zip(SETTINGS, db.session.execute(counted).one(), strict=True)
+    }
+    first = [_first_deviating(name, most) for name, number in numbers.items() if number]
+    if not first:
+        return {}
+    found = union_all(*first).subquery()
+    rows = db.session.execute(
+        select(found.c.setting, Group).join(Group, Group.id == found.c.group_id).order_by(Group.full_path_key)
+    ).all()
+    return {
+        name: Deviation(number, tuple(group for setting, group in rows if setting == name))
+        for name, number in numbers.items()
+        if number
+    }
+
+
+def _first_deviating(name: str, most: int) -> Select[Any]:
+    first = (
+        select(literal(name).label("setting"), GroupPackageSettings.group_id)
+        .join(Group, Group.id == GroupPackageSettings.group_id)
+        .where(getattr(GroupPackageSettings, name).is_not(None))
+        .order_by(Group.full_path_key)
+        .limit(most)
+    )
+    return select(first.subquery())
 
 
 def change_settings(group: Group, given: Mapping[str, Any], *, by: audit.Author) -> None:

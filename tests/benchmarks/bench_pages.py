@@ -42,6 +42,7 @@ def run(folder: Path, packages: int, files: int) -> Iterator[tuple[str, ...]]:
     with rows.opened(folder / "pages") as app:
         owner = factories.user("owner")
         pages = _furnished(factories.group("bulk", owner=owner), owner, packages, files)
+        readmes, owner_id = factories.group("readmes", owner=owner).id, owner.id
         client = _signed_in(app.test_client(), owner)
         floor, fewest = 0.0, dict[str, int]()
         for name, amount, address in pages:
@@ -54,14 +55,15 @@ def run(folder: Path, packages: int, files: int) -> Iterator[tuple[str, ...]]:
             if name in fewest:
                 yield f"{name}: more statements", str(amount), "", "", "", at_most(statements - fewest[name], 0)
             fewest[name] = statements
-        yield _first_view(client, factories.group("readmes", owner=owner), owner)
+        yield _first_view(client, readmes, owner_id)
 
 
-def _first_view(client: FlaskClient, group: Group, owner: User) -> tuple[str, ...]:
+def _first_view(client: FlaskClient, group_id: int, owner_id: int) -> tuple[str, ...]:
     """The page of a package when its README has not been made yet, against that of one without a README."""
     durations: dict[str, list[float]] = {"": [], README: []}
     for number in range(SAMPLES):
         for readme, measured in durations.items():
+            group, owner = db.session.get_one(Group, group_id), db.session.get_one(User, owner_id)
             project = factories.project(f"project-{number}{'-described' * bool(readme)}", parent=group)
             package = _published(project, readme, owner, f"1.{number}")
             measured.append(_request(client, f"/{project.full_path}/-/packages/{package.id}")[1])

@@ -11,6 +11,7 @@ from typing import cast
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, lazy_gettext, ngettext
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 from wtforms import (
     BooleanField,
@@ -49,6 +50,7 @@ from registry.models import InstanceSettings, Namespace, User, UserState
 _ = lazy_gettext
 
 NEWEST = 5
+MOST_GROUPS = 5  # of those that a lock changes
 LARGEST_NUMBER = 2**31 - 1
 PROJECTS_LIMIT = 100_000
 # The filters of the list of users, by ``?filter=``.
@@ -467,19 +469,31 @@ def _ci_cd_page(sent: Form, trial: Trial | None = None) -> Page:
 
 
 def _describe_locks(*forms: Form) -> None:
-    """Add to each lock how many groups it changes."""
-    numbers = cascade.own_values()
+    """Add to each lock which groups it changes."""
+    deviations = cascade.deviations(MOST_GROUPS)
     for setting in cascade.SETTINGS:
-        number = numbers[setting.name]
         for form in forms:
-            if number and setting.lock_name in form:
+            if setting.name in deviations and setting.lock_name in form:
                 lock = form[setting.lock_name]
-                changed = ngettext(
-                    "%(num)d group has its own value, which does not apply while this is enforced.",
-                    "%(num)d groups have their own values, which do not apply while this is enforced.",
-                    number,
-                )
-                lock.description = f"{lock.description} {changed}".strip()
+                lock.description = Markup("{} {}").format(lock.description, _changed(deviations[setting.name])).strip()
+
+
+def _changed(deviation: cascade.Deviation) -> Markup:
+    """Return which groups have their own values, with links to these."""
+    changed = ngettext(
+        "%(num)d group has its own value, which does not apply while this is enforced:",
+        "%(num)d groups have their own values, which do not apply while this is enforced:",
+        deviation.number,
+    )
+    links = [
+        Markup('<a href="{}">{}</a>').format(
+            url_for("ui.settings.group_packages_and_registries", group=group), group.full_path
+        )
+        for group in deviation.groups
+    ]
+    left = deviation.number - len(links)
+    more = [ngettext("and %(num)s other", "and %(num)s others", left)] if left else []
+    return Markup("{} {}").format(changed, Markup(", ").join([*links, *more]))
 
 
 def _size_form(**options: object) -> SettingsForm:

@@ -118,7 +118,7 @@ def _file(namespace: Group | Project | None) -> Response:
     writer = csv.writer(file)
     writer.writerow(
         [gettext("Time"), gettext("Author"), gettext("Action"), gettext("Target"), gettext("Details"),
-         gettext("Group or project"), gettext("IP address")]
+         gettext("Group or project"), gettext("IP address"), gettext("Action code"), gettext("Details (JSON)")]
     )  # fmt: skip
     writer.writerows([_cell(value) for value in _row(event, places)] for event in found)
     response = Response("\ufeff" + file.getvalue(), content_type="text/csv; charset=utf-8")
@@ -133,9 +133,11 @@ def _row(event: AuditEvent, links: Links) -> tuple[str, ...]:
         event.author,
         event_name(event.action),
         event.target,
-        json.dumps(event.details, ensure_ascii=False) if event.details else "",
+        "; ".join(f"{label}: {value}" for label, value in event_details(event)),
         "" if place is None else place.full_path,
         event.address,
+        event.action,
+        json.dumps(event.details, ensure_ascii=False) if event.details else "",
     )
 
 

@@ -21,6 +21,7 @@ from registry.models import Group, Namespace, Project
 # Of each kind, while typing.
 MOST_NAMES = 8
 MOST_NAMESPACES = 4
+MOST_OTHERS = 10  # on the start page of users who are not a member
 
 
 def routes(gate: Gate) -> Blueprint:
@@ -66,6 +67,7 @@ def routes(gate: Gate) -> Blueprint:
             "ui/explore/search.html",
             text=text,
             names=found_names,
+            most_words=package_search.MOST_WORDS if package_search.has_more_words(text) else 0,
             packages=package_search.described(found_names.items),
             groups=found_groups,
             projects=found_projects,
@@ -146,9 +148,23 @@ def _group_list(*, joined_only: bool) -> str:
 
 
 def _render(kind: str, found: Page[Namespace], joined_only: bool) -> str:
+    others = _others(kind) if joined_only and not found.total and not search_text() else None
     return render_template(
-        "ui/explore/list.html", kind=kind, found=found, joined_only=joined_only, text=search_text(), **described(found)
+        "ui/explore/list.html",
+        kind=kind,
+        found=found,
+        others=others,
+        joined_only=joined_only,
+        text=search_text(),
+        **described(others or found),
     )
+
+
+def _others(kind: str) -> Page[Namespace]:
+    """Return the first groups or projects that users see who are not a member of any, such as the administrator."""
+    if kind == "groups":
+        return page(namespaces.groups(principal(), _wanted(joined_only=False)), 1, MOST_OTHERS)
+    return page(namespaces.projects(principal(), _wanted(joined_only=False), archived=False), 1, MOST_OTHERS)
 
 
 def _wanted(joined_only: bool) -> NamespaceFilter:

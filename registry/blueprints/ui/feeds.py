@@ -52,7 +52,9 @@ def packages(namespace: Namespace) -> Response:
         raise NotFound("Namespace")
     title = gettext("Packages of %(name)s", name=namespace.full_name)
     page = namespace_url("packages.packages", namespace)
-    return _feed(title, feed_url(namespace), page, _latest(namespace), namespace)
+    return _feed(
+        _tag(namespace, f"{namespace.id}/packages"), title, feed_url(namespace), page, _latest(namespace), namespace
+    )
 
 
 @blueprint.get("/<page_project:project>/-/packages/names/<name>.atom")
@@ -65,7 +67,8 @@ def versions_of_name(project: Project, name: str) -> Response:
         raise NotFound("Package")
     page = url_for("ui.packages.package_name", project=project, name=normalized_name)
     title = gettext("Versions of %(name)s", name=latest[0].name)
-    return _feed(title, feed_url(project, normalized_name), page, latest, project)
+    own_url = feed_url(project, normalized_name)
+    return _feed(_tag(project, f"{project.id}/packages/{normalized_name}"), title, own_url, page, latest, project)
 
 
 @blueprint.get("/<page_project:project>/-/packages/names/<name>/badge.svg")
@@ -84,11 +87,13 @@ def _latest(namespace: Project | Group, normalized_name: str | None = None) -> S
     return lists.published_last(namespace, principal(), LONGEST, normalized_name)
 
 
-def _feed(title: str, own_url: str, page: str, latest: Sequence[Package], namespace: Namespace) -> Response:
+def _feed(
+    identity: str, title: str, own_url: str, page: str, latest: Sequence[Package], namespace: Namespace
+) -> Response:
     """Return a feed (RFC 4287) with the author of each version, or else the project."""
     feed = ElementTree.Element("feed", xmlns=ATOM)
     updated = max((package.created_at for package in latest), default=namespace.created_at)
-    _add(feed, "id", _absolute(own_url))
+    _add(feed, "id", identity)
     _add(feed, "title", title)
     _add(feed, "updated", _moment(updated))
     ElementTree.SubElement(feed, "link", rel="self", type="application/atom+xml", href=_absolute(own_url))
@@ -104,9 +109,7 @@ def _feed(title: str, own_url: str, page: str, latest: Sequence[Package], namesp
 
 def _add_entry(feed: ElementTree.Element, package: Package) -> None:
     entry = ElementTree.SubElement(feed, "entry")
-    host = urlsplit(root_url(request.environ)).hostname
-    day = package.created_at.astimezone(UTC).date()
-    _add(entry, "id", f"tag:{host},{day}:packages/{package.id}")  # RFC 4151; remains when the project moves
+    _add(entry, "id", _tag(package, f"packages/{package.id}"))
     _add(entry, "title", f"{package.name} {package.version}")
     _add(entry, "updated", _moment(package.created_at))
     _add(entry, "published", _moment(package.created_at))
@@ -116,6 +119,12 @@ def _add_entry(feed: ElementTree.Element, package: Package) -> None:
     _add(author, "name", package.project.full_name if package.creator is None else package.creator.name)
     if package.summary:
         _add(entry, "summary", package.summary)
+
+
+def _tag(record: Namespace | Package, name: str) -> str:
+    """Return the ID of what a record has, which remains when the project or group moves (RFC 4151)."""
+    host = urlsplit(root_url(request.environ)).hostname
+    return f"tag:{host},{record.created_at.astimezone(UTC).date()}:{name}"
 
 
 def _add(parent: ElementTree.Element, name: str, text: str) -> None:

@@ -195,6 +195,7 @@ def _list(namespace: Project | Group) -> str:
     listing = lists.package_names(namespace, principal(), query.wanted)
     found = pagination.page(lists.ordered_names(listing, query.order_by, descending=query.descending))
     latest = [each.latest for each in found.items]
+    without_user = [each.latest for each in found.items if each.latest.created_at == each.published_at]
     return render_template(
         "ui/packages/list.html",
         namespace=namespace,
@@ -204,6 +205,7 @@ def _list(namespace: Project | Group) -> str:
         states=states,
         shows_remarks=shows_remarks,
         publishers=users.by_ids(each.publisher_id for each in found.items),
+        trusted_runs=lists.trusted_runs_of(without_user),
         found=found,
         protections=protection.protections(latest, principal()),
         name_statuses=names.name_statuses(latest),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask_babel import gettext
+from dataclasses import dataclass
+
+from flask_babel import gettext, ngettext
 
 from registry.errors import Code, Fault, RegistryError
 from registry.models import NameStatus, Role, UpstreamMode, Visibility
@@ -11,6 +13,20 @@ from registry.models import NameStatus, Role, UpstreamMode, Visibility
 def _(sentence: str) -> str:
     """Mark a sentence for translation when it is shown."""
     return sentence
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """The forms of a sentence with a number, the name of which is in ``of``."""
+
+    one: str
+    many: str
+    of: str
+
+
+def _counted(one: str, many: str) -> _Counted:
+    """Mark both forms of a sentence, whose first value is the number, for translation when it is shown."""
+    return _Counted(one, many, many.partition("%(")[2].partition(")")[0])
 
 
 _ROLES = {
@@ -39,26 +55,29 @@ _NAME_STATUSES = {
     NameStatus.ARCHIVED: _("Archived"),
     NameStatus.QUARANTINED: _("Quarantined"),
 }
-_SENTENCES = {
+_SENTENCES: dict[Code, str | _Counted] = {
     Code.BLANK: _("This field is required."),
     Code.TAKEN: _("This is already taken."),
     Code.INVALID: _("This is not valid."),
-    Code.TOO_SHORT: _("Use at least %(minimum)s characters."),
-    Code.TOO_LONG: _("Use at most %(maximum)s characters."),
+    Code.TOO_SHORT: _counted("Use at least %(minimum)s character.", "Use at least %(minimum)s characters."),
+    Code.TOO_LONG: _counted("Use at most %(maximum)s character.", "Use at most %(maximum)s characters."),
     Code.UNPRINTABLE: _("Only printable characters are allowed."),
     Code.NEGATIVE: _("Enter a whole number."),
     Code.DAYS_OUT_OF_RANGE: _("Enter a number from %(least)s to %(most)s."),
     Code.NUMBER_OUT_OF_RANGE: _("Enter a number from %(least)s to %(most)s."),
     Code.SCORE_OUT_OF_RANGE: _("Enter a number from %(least)s to %(most)s."),
-    Code.TOO_MANY_PATTERNS: _("Enter at most %(maximum)s patterns."),
+    Code.TOO_MANY_PATTERNS: _counted("Enter at most %(maximum)s pattern.", "Enter at most %(maximum)s patterns."),
     Code.NO_VERSION_PATTERN: _("'%(value)s' is not a pattern. Enter name, name*, or name==version."),
-    Code.TOO_MANY_EXCEPTIONS: _("There are already %(maximum)s exceptions. Remove one first."),
+    Code.TOO_MANY_EXCEPTIONS: _counted(
+        "There is already %(maximum)s exception. Remove it first.",
+        "There are already %(maximum)s exceptions. Remove one first.",
+    ),
     Code.PAST_MOMENT: _("Choose a date in the future."),
     Code.NO_NAME_PATTERN: _("'%(value)s' is not a pattern. Enter name or name*."),
     Code.NO_RESERVATION_PATTERN: _(
         "'%(value)s' is not a pattern. Enter name or name*, optionally followed by @ and the path of a group."
     ),
-    Code.TOO_MANY_ISSUERS: _("Enter at most %(maximum)s issuers."),
+    Code.TOO_MANY_ISSUERS: _counted("Enter at most %(maximum)s issuer.", "Enter at most %(maximum)s issuers."),
     Code.NO_TRUSTED_ISSUER: _("'%(value)s' is not an issuer. Enter its URL, which starts with https://."),
     Code.NO_PROJECTS_THERE: _("You cannot create projects there."),
     Code.INVALID_PATH: _("Use letters, digits, '_', '-', and '.'. Start and end with a letter, digit, or '_'."),
@@ -67,9 +86,13 @@ _SENTENCES = {
         "An administrator can free it earlier."
     ),
     Code.RESERVED_PATH: _("%(path)s is a reserved name."),
-    Code.TOO_DEEP: _("Groups can be nested up to %(maximum)s levels deep."),
+    Code.TOO_DEEP: _counted(
+        "Groups can be nested up to %(maximum)s level deep.", "Groups can be nested up to %(maximum)s levels deep."
+    ),
     Code.BELOW_ITSELF: _("A group cannot be moved into itself or one of its subgroups."),
-    Code.PROJECTS_LIMIT: _("You have reached your limit of %(limit)s projects."),
+    Code.PROJECTS_LIMIT: _counted(
+        "You have reached your limit of %(limit)s project.", "You have reached your limit of %(limit)s projects."
+    ),
     Code.VISIBILITY_ABOVE_GROUP: _("The visibility cannot be higher than that of the parent group."),
     Code.VISIBILITY_ABOVE_PARENT: _("The visibility cannot be higher than that of the parent group."),
     Code.VISIBILITY_BELOW_PROJECTS: _("This group contains projects that are more visible."),
@@ -92,7 +115,7 @@ _SENTENCES = {
     Code.LAST_ADMINISTRATOR: _("The last active administrator cannot be blocked, demoted, or deleted."),
     Code.SOLE_OWNER: _("This user is the only owner of a group. Add another owner to the group first."),
     Code.WRONG_USER_STATE: _("This is not possible in the current state of the user."),
-    Code.TOO_MANY_ATTEMPTS: _("Try again in %(seconds)s seconds."),
+    Code.TOO_MANY_ATTEMPTS: _counted("Try again in %(seconds)s second.", "Try again in %(seconds)s seconds."),
     Code.UNKNOWN_SCOPE: _("Choose from the available scopes."),
     Code.NO_SCOPE: _("Select at least one scope."),
     Code.EXPIRES_TOO_LATE: _("Choose a date before %(day)s."),
@@ -102,8 +125,11 @@ _SENTENCES = {
     Code.ISSUER_NOT_PUBLIC: _("This address is not public. An administrator has to allow the issuer first."),
     Code.ISSUER_MISSPELLED: _("Identity tokens name this issuer differently. Enter %(expected)s"),
     Code.ISSUER_NOT_LISTED: _("An administrator allows only these issuers: %(issuers)s"),
-    Code.TOO_MANY_PUBLISHERS: _("There are already %(maximum)s trusted publishers. Delete one first."),
-    Code.TOO_MANY_CLAIMS: _("Enter at most %(maximum)s claims."),
+    Code.TOO_MANY_PUBLISHERS: _counted(
+        "There is already %(maximum)s trusted publisher. Delete it first.",
+        "There are already %(maximum)s trusted publishers. Delete one first.",
+    ),
+    Code.TOO_MANY_CLAIMS: _counted("Enter at most %(maximum)s claim.", "Enter at most %(maximum)s claims."),
     Code.NO_CLAIM_NAME: _("'%(name)s' is not the name of a claim about the job."),
     Code.REPEATED_CLAIM: _("Enter '%(name)s' only once."),
     Code.NO_CLAIM_VALUE: _("Enter a value of 1 to 255 printable characters for %(name)s."),
@@ -112,7 +138,10 @@ _SENTENCES = {
         "Name the repository, project, or owner, without * before the first slash. Otherwise, anyone could publish."
     ),
     Code.ALREADY_IN_ALLOWLIST: _("This is already on the allowlist."),
-    Code.ALLOWLIST_FULL: _("The allowlist is full. It can have up to %(maximum)s groups and projects."),
+    Code.ALLOWLIST_FULL: _counted(
+        "The allowlist is full. It can have up to %(maximum)s group or project.",
+        "The allowlist is full. It can have up to %(maximum)s groups and projects.",
+    ),
     Code.SIGN_IN_UNKNOWN: _(
         "This sign-in was already completed, took longer than ten minutes, or was begun in another browser. Begin anew."
     ),
@@ -152,8 +181,14 @@ _SENTENCES = {
     Code.STORE_FULL: _("The package store is full."),
     Code.DISK_FULL: _("The disk is full."),
     Code.EXAMINING_TOO_MUCH: _("Too many large files are being examined."),
-    Code.TOO_MUCH_OF_ONE: _("Your uploads in progress may take %(maximum)s bytes in total."),
-    Code.TOO_MUCH_AT_ONCE: _("Uploads in progress may take %(maximum)s bytes in total."),
+    Code.TOO_MUCH_OF_ONE: _counted(
+        "Your uploads in progress may take %(maximum)s byte in total.",
+        "Your uploads in progress may take %(maximum)s bytes in total.",
+    ),
+    Code.TOO_MUCH_AT_ONCE: _counted(
+        "Uploads in progress may take %(maximum)s byte in total.",
+        "Uploads in progress may take %(maximum)s bytes in total.",
+    ),
 }
 
 
@@ -166,7 +201,11 @@ def sentence(fault: Fault) -> str:
     """Return one reason in the language of the request. Codes without a sentence here do not occur on pages."""
     if fault.code not in _SENTENCES:
         return str(fault)
-    return str(gettext(_SENTENCES[fault.code], **{name: _shown(value) for name, value in fault.values.items()}))
+    known = _SENTENCES[fault.code]
+    values = {name: _shown(value) for name, value in fault.values.items()}
+    if isinstance(known, _Counted):
+        return str(ngettext(known.one, known.many, values[known.of], **values))
+    return str(gettext(known, **values))
 
 
 def _shown(value: object) -> object:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from packaging.utils import canonicalize_name
-from sqlalchemy import ColumnElement, Select, exists, func, null, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, null, or_, select
 from sqlalchemy.orm import contains_eager, joinedload, selectinload, undefer
 
 from registry.database import contains, db
@@ -147,7 +147,8 @@ class NameFilter:
     """Criteria of a list of package names.
 
     :ivar name: a part of the name.
-    :ivar publisher: the username of the user who published last, or a part of the user's name.
+    :ivar publisher: the username of the user who published last, or a part of the user's name; or a part of the name of
+        the CI job, or of what the identity token of a trusted publisher is about.
     """
 
     name: str = ""
@@ -170,9 +171,31 @@ def package_names(namespace: Namespace, principal: Principal, wanted: NameFilter
     if wanted.state is not None:
         statement = statement.where(_is_in(wanted.state))
     if wanted.publisher:
-        named = or_(User.username == wanted.publisher.lower(), contains(User.name, wanted.publisher))
-        statement = statement.where(NameSummary.publisher_id.in_(select(User.id).where(named)))
+        statement = statement.where(_is_published_by(wanted.publisher))
     return statement
+
+
+def _is_published_by(publisher: str) -> ColumnElement[bool]:
+    """Match names whose newest version was published by a user, CI job, or trusted publisher of this name."""
+    named = or_(User.username == publisher.lower(), contains(User.name, publisher))
+    newest = (
+        select(Package.id)
+        .join(PackageFile, PackageFile.package_id == Package.id)
+        .where(
+            Package.project_id == NameSummary.project_id,
+            Package.normalized_name == NameSummary.normalized_name,
+            Package.created_at == NameSummary.published_at,
+            Package.status == PackageStatus.DEFAULT,
+            PackageFile.status == FileStatus.DEFAULT,
+        )
+    )
+    jobs = select(Job.id).where(contains(Job.name, publisher))
+    subject = PackageFile.trusted_run["subject"].as_string()
+    return or_(
+        NameSummary.publisher_id.in_(select(User.id).where(named)),
+        newest.where(PackageFile.job_id.in_(jobs)).exists(),
+        and_(NameSummary.publisher_id.is_(None), newest.where(contains(subject, publisher)).exists()),
+    )
 
 
 def _is_in(state: NameState) -> ColumnElement[bool]:

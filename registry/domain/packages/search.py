@@ -52,8 +52,8 @@ def names(principal: Principal, text: str) -> Listing[SearchedName]:
     """Select the package names that match a text, and whose packages the principal can list, the best matches first.
 
     A name matches if it is the text, begins with it, or contains it, in this order and in any spelling (PEP 503); or if
-    the summary contains all words of the text. Texts of one or two characters match the beginnings of names; in scripts
-    other than Latin, which have words of this length, also summaries.
+    the summary contains all of the first ``MOST_WORDS`` words of the text. Texts of one or two characters match the
+    beginnings of names; in scripts other than Latin, which have words of this length, also summaries.
     """
     readable = access.readable(access.reader_of(principal))
     text = folded(text[:LONGEST_SEARCH]).strip()
@@ -65,13 +65,20 @@ def names(principal: Principal, text: str) -> Listing[SearchedName]:
     )  # fmt: skip
     return (
         select(SearchedName)
-        .where(_matches(name, text.split()), SearchedName.project_id.in_(select(Project.id).where(readable)))
+        .where(
+            _matches(name, text.split()[:MOST_WORDS]), SearchedName.project_id.in_(select(Project.id).where(readable))
+        )
         .order_by(rank, func.length(column), column, SearchedName.project_id)
     )
 
 
+def has_more_words(text: str) -> bool:
+    """Whether a text has words that are not looked for in summaries."""
+    return len(text.split()) > MOST_WORDS
+
+
 def _matches(name: str, words: list[str]) -> ColumnElement[bool]:
-    if not words or len(words) > MOST_WORDS:
+    if not words:
         return false()
     if len(name) >= SHORTEST_PART:
         return any_contains(SearchedName, {"normalized_name": [name], "words": words})

@@ -484,9 +484,9 @@ def test_the_list_of_events_is_in_pages(area, owner):
     assert any("page=2" in link and "search=user_changed" in link for link in page.links)
 
 
-def test_enforcing_a_setting_shows_how_many_groups_it_changes(area, group):
+def test_enforcing_a_setting_shows_which_groups_it_changes(area, group):
     address = "/admin/application_settings/ci_cd"
-    changed = "has its own value, which does not apply while this is enforced."
+    changed = "has its own value, which does not apply while this is enforced:"
     before = area.get(address)
     cascade.FORWARDING.change(group, value=False, by=SHELL)
     cascade.BLOCKED.change(factories.group("other"), value=["left-pad"], by=SHELL)
@@ -496,4 +496,6 @@ def test_enforcing_a_setting_shows_how_many_groups_it_changes(area, group):
 
     assert changed not in before.text
     assert after.text.count(f"1 group {changed}") == 1
-    assert after.text.count("2 groups have their own values, which do not apply while this is enforced.") == 1
+    assert after.text.count("2 groups have their own values, which do not apply while this is enforced:") == 1
+    assert f"/groups/{group.full_path}/-/settings/packages_and_registries" in after.links
+    assert "while this is enforced: acme, other" in after.text

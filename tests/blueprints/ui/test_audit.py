@@ -182,3 +182,17 @@ def test_the_file_has_the_filtered_events_and_no_formulas(app: Flask, owner: Use
     targets = ["'=HYPERLINK()", "'+1", "'-1", "'@x", "'\tx", "' =x", "demo 1.0"]
     assert [line[3] for line in reversed(lines[1:])] == targets
     assert lines[1][5] == "acme/formulas"
+    assert (lines[0][7], lines[1][2], lines[1][7]) == ("Action code", "Published a package", "package_published")
+
+
+def test_the_file_has_details_in_words_and_as_they_are_recorded(client, owner: User, project: Project) -> None:
+    audit.record(SHELL, "package_published", "demo 1.0", project, filename="demo.whl", size_bytes=2048)
+    factories.commit()
+    with client.session_transaction() as session:
+        session["_user_id"] = factories.session(owner)
+
+    response = client.get("/acme/tools/-/audit_events.csv?action=package_published")
+
+    (line,) = csv.DictReader(io.StringIO(response.get_data(as_text=True).removeprefix("\ufeff")))
+    assert line["Details"] == "File: demo.whl; Size: 2.00 KiB"
+    assert line["Details (JSON)"] == '{"filename": "demo.whl", "size_bytes": 2048}'

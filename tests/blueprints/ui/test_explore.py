@@ -43,6 +43,15 @@ def test_the_start_page_of_a_user_lists_own_projects(browser_of, owner, project,
     assert rows(browser.get("/dashboard/groups")) == ["Acme"]
 
 
+@pytest.mark.parametrize(("path", "link"), [("/", "/acme/tools"), ("/dashboard/groups", "/acme")])
+def test_the_start_page_leads_on_where_the_user_is_no_member(browser_of, project, path, link):
+    page = browser_of(factories.user(is_admin=True)).get(path)
+
+    assert "You are not a member of any" in page.text
+    assert "that you can see" in page.text
+    assert link in page.links
+
+
 def test_own_groups_require_signing_in(browser, app):
     assert browser.get("/dashboard/groups").location == "/users/sign_in?next=/dashboard/groups"
 

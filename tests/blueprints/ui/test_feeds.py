@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
@@ -13,6 +14,7 @@ from werkzeug.test import TestResponse
 from registry.domain import namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import feed_tokens, users
+from registry.domain.namespaces import ProjectChanges
 from registry.models import Group, PackageFile, Project, Role, User, Visibility
 from tests import factories
 from tests.builders import build_wheel
@@ -37,6 +39,16 @@ def open_project(app: object) -> Project:
     return project
 
 
+# RFC 4287, sections 4.1.1, 4.1.2, and 3.2: the elements of each, of those that feeds of the registry have.
+ALLOWED = {
+    "feed": {"id", "title", "updated", "link", "author", "entry"},
+    "entry": {"id", "title", "updated", "published", "link", "author", "summary"},
+    "author": {"name"},
+}
+TAGS = re.compile(r"tag:localhost,\d{4}-\d\d-\d\d:[a-z0-9/-]+")  # section 4.2.6, with RFC 4151
+MOMENTS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")  # section 3.3: RFC 3339, in capitals
+
+
 def valid(response: TestResponse) -> ElementTree.Element:
     """The feed, which has what RFC 4287 requires of one, and no more of it than allowed."""
     assert response.status_code == 200
@@ -44,14 +56,17 @@ def valid(response: TestResponse) -> ElementTree.Element:
     feed = ElementTree.fromstring(response.data)
     entries = feed.findall(f"{ATOM}entry")
     assert feed.tag == f"{ATOM}feed"
+    for element in feed.iter():
+        inside = {child.tag for child in element}
+        assert inside <= {ATOM + name for name in ALLOWED.get(element.tag.removeprefix(ATOM), ())}, element.tag
     for element in (feed, *entries):
         for name in ("id", "title", "updated"):  # sections 4.1.1 and 4.1.2
             assert len(element.findall(ATOM + name)) == 1, name
             assert element.findtext(ATOM + name), name
-        assert "://" in str(element.findtext(f"{ATOM}id")) or str(element.findtext(f"{ATOM}id")).startswith("tag:")
+        assert TAGS.fullmatch(str(element.findtext(f"{ATOM}id")))
         for name in ("updated", "published"):  # section 3.3
             for moment in element.findall(ATOM + name):
-                assert datetime.fromisoformat(str(moment.text)).tzinfo is not None
+                assert MOMENTS.fullmatch(str(moment.text))
         links = [link.attrib for link in element.findall(f"{ATOM}link")]
         assert sum(link["rel"] == "alternate" for link in links) == 1
         assert all(link["href"].startswith("http://localhost/") for link in links)
@@ -59,7 +74,7 @@ def valid(response: TestResponse) -> ElementTree.Element:
         assert len(element.findall(f"{ATOM}author")) == 1
         assert len(element.findall(f"{ATOM}summary")) <= 1
     assert [link.get("rel") for link in feed.findall(f"{ATOM}link")].count("self") == 1
-    ids = [entry.findtext(f"{ATOM}id") for entry in entries]
+    ids = [element.findtext(f"{ATOM}id") for element in (feed, *entries)]
     assert len(set(ids)) == len(ids)
     return feed
 
@@ -79,6 +94,16 @@ def test_a_feed_has_the_latest_versions_newest_first(client: FlaskClient, open_p
     again = client.get(address, headers={"If-None-Match": response.headers["ETag"]})
     assert (again.status_code, again.data) == (304, b"")
     assert response.headers["Cache-Control"] == "private, no-cache"
+
+
+def test_what_was_read_is_known_again_after_the_project_was_moved(client: FlaskClient, open_project: Project) -> None:
+    def ids(address: str) -> list[str | None]:
+        return [element.text for element in valid(client.get(address)).iter(f"{ATOM}id")]
+
+    before = ids(FEEDS[0]), ids(FEEDS[2])
+    namespaces.change(open_project, ProjectChanges(path="moved"), by=SHELL)
+
+    assert (ids("/open/moved/-/packages.atom"), ids("/open/moved/-/packages/names/demo.atom")) == before
 
 
 def test_an_empty_feed_is_valid(client: FlaskClient, owner: User, project: Project) -> None:

@@ -195,6 +195,18 @@ def test_names_can_be_sorted_and_filtered_by_their_marks(browser_of, owner, mark
     assert names(page) == found
 
 
+def test_names_show_and_are_filtered_by_the_job_or_trusted_publisher_that_published_last(browser_of, owner, project):
+    factories.published(project, build_wheel("by-hand"), by=factories.signed_in(owner))
+    factories.published(project, build_wheel("by-job"), by=factories.by_job(project, owner))
+    factories.published(project, build_wheel("trusted"), by=factories.by_trusted_publisher(project))
+    browser = browser_of(owner)
+
+    by_job, trusted = (browser.get(f"{LIST}?publisher={publisher}") for publisher in ("PUBLISH", "build"))
+
+    assert (names(by_job), names(trusted)) == (["by-job"], ["trusted"])
+    assert "Published by the trusted publisher build (https://ci.test)" in words(trusted.by_class("package-rows")[0])
+
+
 def test_marks_are_badges(browser_of, owner, marked):
     page = browser_of(owner).get(f"{LIST}?order_by=name")
 

@@ -65,6 +65,7 @@ def library(project: Project) -> Project:
         ("ty", ["typing 1.0", "Typing.Utils 1.0", "typing_extensions 1.0"]),
         ("hints experimental", ["typing_extensions 1.0"]),
         ("of backported", []),
+        ("hints experimental " * 4 + "of nothing else", ["typing_extensions 1.0"]),
         ("型", ["typing_extensions 1.0"]),
         ("ヒント", ["typing_extensions 1.0"]),
         ("100%", ["100-percent 1.0"]),
