@@ -141,7 +141,7 @@ class Code(Enum):
     ISSUER_NOT_PUBLIC = "has an address that is not public; an administrator has to list it (oidc_trusted_issuers)"
     ISSUER_MISSPELLED = "is not spelled as in identity tokens; expected is {expected}"
     ISSUER_NOT_LISTED = "is not one of the issuers that this registry trusts: {issuers}"
-    TOO_MANY_PUBLISHERS = "is one too many: there are {maximum} trusted publishers already, which is the maximum"
+    TOO_MANY_IDENTITIES = "is one too many: there are {maximum} already, which is the maximum"
     TOO_MANY_CLAIMS = "are too many (maximum is {maximum})"
     NO_CLAIM_NAME = "contain '{name}', which is not the name of a claim about the job"
     REPEATED_CLAIM = "contain '{name}' more than once"
@@ -719,6 +719,30 @@ class IssuerNotUsable(IdentityTokenRefused):
 
     def __init__(self, description: str) -> None:
         super().__init__("invalid-token", description)
+
+
+class TokenExchangeRefused(RegistryError):
+    """The parameters of a token exchange are not those that the registry supports (RFC 6749, section 5.2).
+
+    :param code: ``invalid_request``, ``unsupported_grant_type``, ``invalid_scope``, or ``invalid_target`` (RFC 8693).
+    :param description: a sentence.
+    """
+
+    status = 400
+    phrase = "Bad Request"
+
+    def __init__(self, code: str, description: str) -> None:
+        super().__init__()
+        self.code = code
+        self.description = description
+
+    @property
+    def reason(self) -> str:
+        return self.description
+
+    @property
+    def message(self) -> str:
+        return self.description
 
 
 class PreconditionFailed(RegistryError):

@@ -33,7 +33,7 @@ from registry.blueprints.routing import (
     addresses_of,
 )
 from registry.domain.accounts.sessions import LIFETIME
-from registry.domain.oidc import publishing_tokens
+from registry.domain.oidc import exchanged_tokens
 from registry.domain.oidc.keys import Issuers
 from registry.domain.packages import requirements
 from registry.domain.packages.about import Documents
@@ -81,7 +81,7 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
         SESSION_REFRESH_EACH_REQUEST=False,  # API responses set no cookies
         PERMANENT_SESSION_LIFETIME=LIFETIME,
     )
-    app.config["OIDC_AUDIENCE"] = publishing_tokens.audience(values["EXTERNAL_URL"], app.config["TOKEN_KEY"])
+    app.config["OIDC_AUDIENCE"] = exchanged_tokens.audience(values["EXTERNAL_URL"], app.config["TOKEN_KEY"])
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.url_map.merge_slashes = False

@@ -29,7 +29,7 @@ _HEADERS = "|".join(name.replace("-", "[-_]") for name in credential_names.HEADE
 # Prefixed tokens, credentials in URLs, and the values of parameters and headers that carry credentials, either as sent
 # or in the representation of a dictionary.
 _SECRETS = re.compile(
-    r"\bgl(?:pat|dt|cbt|ft)-[\w-]+"
+    r"\bgl(?:pat|dt|cbt|crt|ft)-[\w-]+"
     r"|(?<=://)[^/\s@]+(?=@)"
     rf"|(?P<parameter>(?:{_PARAMETERS})=)[^&\s\"']+"
     rf"|(?P<header>(?:{_HEADERS})[\\\"']*: ?[\\\"']*)[^\\\"'\n]+"
@@ -38,7 +38,7 @@ _SECRETS = re.compile(
 )
 # Every secret follows one of these; most lines contain none of them and are not searched further.
 _NAMES = {name.lower().replace("-", "_") for name in (*credential_names.PARAMETERS, *credential_names.HEADERS)}
-_HINTS = ("glpat_", "gldt_", "glcbt_", "glft_", "://", "basic ", "bearer ", *sorted(_NAMES))
+_HINTS = ("glpat_", "gldt_", "glcbt_", "glcrt_", "glft_", "://", "basic ", "bearer ", *sorted(_NAMES))
 
 
 def scrubbed(message: str) -> str:

@@ -16,6 +16,7 @@ from registry.database import Generation, Model, db, transaction, utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Principal, PrincipalKind
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs, sessions, users
+from registry.domain.oidc.exchanged_tokens import Token
 from registry.domain.packages import publishing
 from registry.domain.packages.publishing import Publication
 from registry.models import (
@@ -27,9 +28,11 @@ from registry.models import (
     PackageFile,
     Project,
     PublishingToken,
+    ReadingToken,
     Role,
     SignInMethod,
     TrustedPublisher,
+    TrustedReader,
     User,
     Visibility,
 )
@@ -141,13 +144,30 @@ def by_job(project: Project, starter: User) -> Principal:
 
 
 def by_trusted_publisher(project: Project) -> Principal:
-    """Who asks with the token of a job that the project trusts."""
-    publisher = TrustedPublisher(project_id=project.id, issuer="https://ci.test", claims={"sub": "build"})
-    token = PublishingToken(
-        digest=str(next(_numbers)), issuer="https://ci.test", subject="build", claims={}, run_url="",
-        expires_at=utcnow() + timedelta(minutes=15), publishers=[publisher],
-    )  # fmt: skip
+    """Who asks with the token of a job that the project trusts to publish."""
+    db.session.add(TrustedPublisher(project_id=project.id, issuer="https://ci.test", claims=_claims(project)))
+    token = _exchanged(PublishingToken, project)
     return Principal(PrincipalKind.TRUSTED_PUBLISHER, publishing_token=token)
+
+
+def by_trusted_reader(namespace: Project | Group) -> Principal:
+    """Who asks with the token of a job that the project or group trusts to install."""
+    db.session.add(TrustedReader(namespace_id=namespace.id, issuer="https://ci.test", claims=_claims(namespace)))
+    return Principal(PrincipalKind.TRUSTED_READER, reading_token=_exchanged(ReadingToken, namespace))
+
+
+def _claims(namespace: Namespace) -> dict[str, str]:
+    return {"sub": f"job of {namespace.id}"}
+
+
+def _exchanged(kind: type[Token], namespace: Namespace) -> Token:
+    token = kind(
+        digest=str(next(_numbers)), issuer="https://ci.test", subject="build", claims=_claims(namespace), run_url="",
+        expires_at=utcnow() + timedelta(minutes=15),
+    )  # fmt: skip
+    db.session.add(token)
+    commit()
+    return token
 
 
 def token_key() -> bytes:

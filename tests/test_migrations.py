@@ -50,13 +50,14 @@ DROPPED = {
     "deploy_tokens": {"revoked"},
     "content_generation": {"id"},
 }  # columns that later versions lack
+DROPPED_TABLES = {"publishing_tokens", "publishing_grants"}  # which lacked what their successors hold
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 # What migrations add past the models, as it differs between the databases: the index of parts of texts.
 PARTS = "searched_names_parts"
 # What a row holds to be one that the registry may have written; in other columns anything of their type does.
 VALUES = {
     "kind": "project", "state": "active", "users.color_scheme": "dark", "user_sessions.method": "password",
-    "packages.status": "default",
+    "packages.status": "default", "purpose": "publish",
     "package_files.status": "default", "package_names.status": "archived", "jobs.status": "running",
     "imported_pipelines": [],
     "visibility": 10, "role": 30, "minimum_push_role": 40, "minimum_delete_role": None,
@@ -254,6 +255,8 @@ def test_data_of_an_older_version_survives_the_upgrade(new_app: Flask, version: 
 
     after = rows(db.engine)
     for table, old in before.items():
+        if table in DROPPED_TABLES:
+            continue
         kept = [{name: row[name] for name in row if name not in DROPPED.get(table, ())} for row in old]
         assert [row for row in kept if row not in [{name: new[name] for name in row} for new in after[table]]] == []
     for mapper in Model.registry.mappers:

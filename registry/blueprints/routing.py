@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 API = "/api/"
 API_V4 = "/api/v4"
 OIDC = "/_/oidc"
+TOKEN_EXCHANGE = f"{API_V4}/oidc/token"
 # The PyPI endpoints of each kind of namespace, relative to ``API_V4``.
 PYPI = {
     "project": "/projects/<project:project>/packages/pypi",
@@ -34,6 +35,7 @@ _NO_SLASH = "\x7f"  # replaces that character itself in requests; names cannot c
 RESOURCES = (
     "-", "packages", "members", "deploy_tokens", "jobs", "job_token_scope", "archive", "unarchive", "transfer",
     "subgroups", "descendant_groups", "projects", "package_settings", "upstream_exceptions", "trusted_publishers",
+    "trusted_readers",
 )  # fmt: skip
 _PLACEHOLDER = re.compile("<[^>]+>")
 # An ID in one segment, and a name that begins as valid ones do; all of it in ASCII.

@@ -106,9 +106,15 @@ def _tokens() -> click.Group:
 
 
 def _trusted_publishers() -> click.Group:
-    from registry.cli.trusted_publishers import trusted_publishers_group
+    from registry.cli.trusted_identities import trusted_publishers_group
 
     return trusted_publishers_group
+
+
+def _trusted_readers() -> click.Group:
+    from registry.cli.trusted_identities import trusted_readers_group
+
+    return trusted_readers_group
 
 
 def _upstream() -> click.Group:
@@ -136,7 +142,14 @@ GROUPS = {
     "tokens": (
         "Create, list, and revoke access tokens of users, and deploy tokens of projects and groups.", _tokens,
     ),
-    "trusted-publishers": ("Add, list, and delete the trusted publishers of projects.", _trusted_publishers),
+    "trusted-publishers": (
+        "Add, list, and delete the trusted publishers of projects, and the tokens that their jobs have.",
+        _trusted_publishers,
+    ),
+    "trusted-readers": (
+        "Add, list, and delete the trusted readers of projects and groups, and the tokens that their jobs have.",
+        _trusted_readers,
+    ),
     "upstream": ("Maintain what the registry knows of the public index.", _upstream),
     "users": ("Create, list, and block users, and set their passwords.", _users),
 }  # fmt: skip

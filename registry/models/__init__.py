@@ -52,11 +52,16 @@ from registry.models.settings import GroupPackageSettings, InstanceSettings, Ups
 from registry.models.tokens import AccessToken, DeployToken, Job, JobStatus
 from registry.models.trust import (
     SHOWN_CLAIMS,
-    PublishingGrant,
+    ExchangedToken,
     PublishingToken,
+    ReadingToken,
+    TokenRevocation,
+    TrustedIdentity,
     TrustedPublisher,
+    TrustedReader,
     TrustedRun,
     UsedIdentityToken,
+    printable,
 )
 from registry.models.upstream import IS_CACHE, CachedFile, KeptPage, UpstreamAsk, UpstreamFetch
 
@@ -78,6 +83,7 @@ __all__ = [
     "ColorScheme",
     "CreationLevel",
     "DeployToken",
+    "ExchangedToken",
     "FileDownloads",
     "FileStatus",
     "Group",
@@ -101,8 +107,8 @@ __all__ = [
     "Pipeline",
     "Project",
     "ProtectionRule",
-    "PublishingGrant",
     "PublishingToken",
+    "ReadingToken",
     "RecoveryCode",
     "RefusedDownload",
     "RegistryAccess",
@@ -113,7 +119,10 @@ __all__ = [
     "SignInFailures",
     "SignInMethod",
     "StorageUsage",
+    "TokenRevocation",
+    "TrustedIdentity",
     "TrustedPublisher",
+    "TrustedReader",
     "TrustedRun",
     "UpstreamAsk",
     "UpstreamException",
@@ -126,4 +135,5 @@ __all__ = [
     "UserSession",
     "UserState",
     "Visibility",
+    "printable",
 ]

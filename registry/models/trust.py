@@ -1,18 +1,20 @@
-"""Trusted publishers: CI jobs that can publish with the identity token of their CI system, without a stored secret."""
+"""CI jobs that can publish or install with the identity token of their CI system, without a stored secret."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar
 
 from sqlalchemy import JSON, ForeignKey, String, Text
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, synonym
 
 from registry.database import AUTOINCREMENT, Model, UTCDateTime, utcnow
-from registry.models.namespaces import Project
 from registry.models.tokens import DIGEST
 
+LONGEST_SHOWN = 255
 # Claims of GitHub and GitLab that are shown to readers of the packages; none is about a person.
 SHOWN_CLAIMS = (
     "repository", "workflow_ref", "project_path", "ci_config_ref_uri", "ref", "sha", "environment", "run_id",
@@ -41,49 +43,69 @@ class TrustedRun:
         return asdict(self)
 
 
-class TrustedPublisher(Model):
-    """An issuer of identity tokens, and the claims of those with which a CI job can publish to a project.
+class TrustedIdentity:
+    """An issuer of identity tokens, and the claims of the CI jobs that a namespace trusts.
 
-    ``claims`` has a pattern for each claim, in which ``*`` matches any text. Without ``package_names``, which are
-    normalized, any package can be published.
+    ``claims`` has a pattern for each claim, in which ``*`` matches any text.
+
+    :cvar noun: its kind, as in names of audit events.
     """
 
-    __tablename__ = "trusted_publishers"
-    __table_args__ = (AUTOINCREMENT,)
+    noun: ClassVar[str]
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), index=True)
     issuer: Mapped[str] = mapped_column(String(255), index=True)
     claims: Mapped[dict[str, str]] = mapped_column(JSON)
-    package_names: Mapped[list[str]] = mapped_column(JSON, default=list)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
 
-    project: Mapped[Project] = relationship(lazy="raise")
+    def mismatches(self, claims: Mapping[str, str]) -> list[str]:
+        """Return the names of the claims of a job that are not accepted."""
+        return [
+            name for name, pattern in self.claims.items() if name not in claims or not _matches(pattern, claims[name])
+        ]
 
 
-class PublishingGrant(Model):
-    """A trusted publisher on which a publishing token is based; without it, the token is of no use in its project."""
+class TrustedPublisher(TrustedIdentity, Model):
+    """Jobs that can publish to a project; without ``package_names``, which are normalized, any package."""
 
-    __tablename__ = "publishing_grants"
+    __tablename__ = "trusted_publishers"
+    __table_args__ = (AUTOINCREMENT,)
+    noun = "trusted_publisher"
 
-    token_id: Mapped[int] = mapped_column(ForeignKey("publishing_tokens.id", ondelete="CASCADE"), primary_key=True)
-    publisher_id: Mapped[int] = mapped_column(
-        ForeignKey("trusted_publishers.id", ondelete="CASCADE"), primary_key=True, index=True
-    )
+    project_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), index=True)
+    namespace_id: Mapped[int] = synonym("project_id")
+    package_names: Mapped[list[str]] = mapped_column(JSON, default=list)
 
 
-class PublishingToken(Model):
-    """A token that a CI job received for its identity token, to publish to the projects that trust it.
+class TrustedReader(TrustedIdentity, Model):
+    """Jobs that can install the packages of a project, or of a group and everything in it."""
 
-    ``subject``, ``claims``, and ``run_url`` are for projects to which the job publishes: anyone can add a trusted
-    publisher that matches the jobs of others.
+    __tablename__ = "trusted_readers"
+    __table_args__ = (AUTOINCREMENT,)
+    noun = "trusted_reader"
+
+    namespace_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), index=True)
+
+
+class ExchangedToken(Model):
+    """A token that a CI job received for its identity token.
+
+    It keeps what was verified: at each use, the trusted publishers or readers of the namespace decide whether they
+    accept such a job. ``subject``, ``claims``, and ``run_url`` are for namespaces in which the job does something:
+    anyone can trust the jobs of others.
+
+    :ivar claims: the texts of those that publishers or readers of the issuer asked for, of ``sub``, and of
+        ``SHOWN_CLAIMS``.
     """
 
-    __tablename__ = "publishing_tokens"
+    __tablename__ = "exchanged_tokens"
     __table_args__ = (AUTOINCREMENT,)
+    __mapper_args__ = {"polymorphic_on": "purpose"}
+    noun: ClassVar[str]
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    purpose: Mapped[str] = mapped_column(String(16))
     digest: Mapped[str] = mapped_column(DIGEST, unique=True)
     issuer: Mapped[str] = mapped_column(String(255))
     subject: Mapped[str] = mapped_column(String(255))
@@ -93,22 +115,42 @@ class PublishingToken(Model):
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
     revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
-    publishers: Mapped[list[TrustedPublisher]] = relationship(
-        secondary="publishing_grants", lazy="raise", viewonly=True, order_by=TrustedPublisher.id
-    )
-
     def is_active(self, now: datetime) -> bool:
         return self.revoked_at is None and self.expires_at > now
 
-    def publishers_in(self, project_id: int) -> list[TrustedPublisher]:
-        """Return the publishers of a project on which the token is based."""
-        return [publisher for publisher in self.publishers if publisher.project_id == project_id]
 
-    def run_in(self, project_id: int) -> TrustedRun:
-        """Return the run for a project to which it publishes, without claims that only other projects ask for."""
-        named = {*SHOWN_CLAIMS, *(name for publisher in self.publishers_in(project_id) for name in publisher.claims)}
-        shown = {name: value for name, value in self.claims.items() if name in named}
-        return TrustedRun(self.issuer, self.subject, shown, self.run_url)
+class PublishingToken(ExchangedToken):
+    """A token with which a job publishes to the projects whose trusted publishers accept it."""
+
+    __mapper_args__ = {"polymorphic_identity": "publish"}
+    noun = "publishing_token"
+
+    def run(self, named: Iterable[str]) -> TrustedRun:
+        """Return the run for a project to which it publishes.
+
+        :param named: the claims that its trusted publishers ask for; those that only others ask for are left out.
+        """
+        shown = {*SHOWN_CLAIMS, *named} - {"sub"}
+        claims = {name: printable(value) for name, value in self.claims.items() if name in shown and value}
+        return TrustedRun(self.issuer, self.subject, claims, self.run_url)
+
+
+class ReadingToken(ExchangedToken):
+    """A token with which a job installs from the projects and groups whose trusted readers accept it."""
+
+    __mapper_args__ = {"polymorphic_identity": "read"}
+    noun = "reading_token"
+
+
+class TokenRevocation(Model):
+    """The end of the use of an exchanged token in one namespace, whatever its trusted publishers or readers accept."""
+
+    __tablename__ = "token_revocations"
+
+    token_id: Mapped[int] = mapped_column(ForeignKey("exchanged_tokens.id", ondelete="CASCADE"), primary_key=True)
+    namespace_id: Mapped[int] = mapped_column(
+        ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
 
 
 class UsedIdentityToken(Model):
@@ -121,3 +163,13 @@ class UsedIdentityToken(Model):
 
     key: Mapped[str] = mapped_column(DIGEST, primary_key=True)
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+
+
+def printable(text: str) -> str:
+    """Return a text of a token for logs and pages: printable characters only, shortened."""
+    return "".join(each if each.isprintable() else "?" for each in text)[:LONGEST_SHOWN]
+
+
+def _matches(pattern: str, text: str) -> bool:
+    # fnmatch does not backtrack, however many wildcards there are; only * is one here.
+    return fnmatchcase(text, pattern.replace("[", "[[]").replace("?", "[?]"))

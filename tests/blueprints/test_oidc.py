@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
+from joserfc.jwk import RSAKey
 from werkzeug.test import TestResponse
 
 from registry.database import db, utcnow
 from registry.domain import instance
 from registry.domain.access import SHELL
 from registry.domain.instance import InstanceChanges
-from registry.domain.oidc import keys, publishing_tokens
+from registry.domain.oidc import exchanged_tokens, keys
 from registry.domain.packages import protection
 from registry.models import Project, PublishingToken, Role, User
 from tests import factories
 from tests.builders import build_wheel
 from tests.clients import Browser, Client, Rest, Twine
-from tests.fakes.issuer import Issuer, issuer_running
+from tests.fakes.issuer import Issuer, issuer_running, signed
 
 CLAIMS = {"project": "acme/app", "ref": "main"}
 MINT, BURN = "/_/oidc/mint-token", "/_/oidc/burn-token"
@@ -116,13 +118,15 @@ def test_a_body_of_1_mb_is_refused_without_being_read(app: Flask) -> None:
 
 @pytest.mark.usefixtures("publisher")
 def test_refusals_for_the_moment_have_a_list_of_errors(
-    mint: Callable[..., TestResponse], app: Flask, monkeypatch: pytest.MonkeyPatch
+    mint: Callable[..., TestResponse], app: Flask, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    served = app.extensions["issuers"]
     monkeypatch.setattr("registry.domain.accounts.sign_in.FREE_FAILED_EXCHANGES_BY_ADDRESS", 0)
     monkeypatch.setattr(keys, "CONCURRENT_REQUESTS", 0)
     monkeypatch.setitem(app.extensions, "issuers", keys.Issuers())
     unavailable = mint()
-    Client(app).post(MINT, json={"token": "guess"})
+    monkeypatch.setitem(app.extensions, "issuers", served)
+    Client(app).post(MINT, json={"token": signed(issuer.claims(), RSAKey.generate_key(2048, {"kid": "first"}))})
     throttled = mint()
 
     assert (unavailable.status_code, throttled.status_code) == (503, 429)
@@ -194,8 +198,8 @@ def test_a_token_is_of_no_use_without_its_publisher_after_its_revocation_or_afte
     assert rest.delete(f"{address}/tokens/{newest[2]['id']}", maintainer_token).status_code == 204
     db.session.get_one(PublishingToken, newest[1]["id"]).expires_at = utcnow() - timedelta(seconds=1)
     factories.commit()
-    for secret in (revoked, expired):
-        assert twine.upload(project, build_wheel("demo"), ("__token__", secret)).status_code == 401
+    for secret, status in ((revoked, 404), (expired, 401)):
+        assert twine.upload(project, build_wheel("demo"), ("__token__", secret)).status_code == status
     assert rest.delete(f"{address}/{publisher['id']}", maintainer_token).status_code == 204
     assert twine.upload(project, build_wheel("demo"), ("__token__", orphaned)).status_code == 404
     assert rest.get(address, maintainer_token).json == []
@@ -372,5 +376,151 @@ def test_the_audience_is_that_of_the_installation_and_never_of_the_request(app: 
     first, second = (client.get("/_/oidc/audience", headers={"Host": host}).json for host in ("a.example", "b.example"))
 
     assert first == second
-    assert publishing_tokens.audience("https://Packages.example.com:8443/pypi", b"") == "packages.example.com:8443"
-    assert publishing_tokens.audience(None, b"1") != publishing_tokens.audience(None, b"2")
+    assert exchanged_tokens.audience("https://Packages.example.com:8443/pypi", b"") == "packages.example.com:8443"
+    assert exchanged_tokens.audience(None, b"1") != exchanged_tokens.audience(None, b"2")
+
+
+EXCHANGE, READERS = "/api/v4/oidc/token", "trusted_readers"
+URN = "urn:ietf:params:oauth:"
+FORM = {"grant_type": f"{URN}grant-type:token-exchange", "subject_token_type": f"{URN}token-type:jwt"}
+
+
+@pytest.fixture
+def exchange(app: Flask, issuer: Issuer) -> Callable[..., TestResponse]:
+    """Exchanges an identity token for one to install, with these claims."""
+    client = Client(app)
+    audience = client.get("/_/oidc/audience").json["audience"]
+    return lambda **claims: client.post(
+        EXCHANGE, data=FORM | {"subject_token": issuer.token(**{"aud": audience, **claims})}
+    )
+
+
+def test_a_job_installs_from_what_trusts_it_until_that_is_revoked(
+    rest: Rest, app: Flask, twine: Twine, exchange: Callable[..., TestResponse], issuer: Issuer
+) -> None:
+    top = factories.group()
+    sub, other = factories.group(parent=top), factories.group(parent=top)
+    project, foreign = factories.project(parent=sub), factories.project(parent=other)
+    for each in (project, foreign):
+        factories.published(each, build_wheel("demo", f"{each.id}.0"))
+    owner = factories.access_token(factories.member(top, Role.OWNER), "api")
+    readers = f"/groups/{sub.id}/{READERS}"
+    added = rest.post(readers, owner, {"issuer": issuer.url, "claims": CLAIMS})
+    assert added.status_code == 201
+    assert rest.get(readers, owner).json == [added.json]
+    assert added.json.keys() == {"id", "namespace_id", "issuer", "claims", "created_at"}
+
+    exchanged = exchange()
+
+    assert exchanged.status_code == 200
+    assert exchanged.headers["Cache-Control"] == "no-store"
+    body = dict(exchanged.json)
+    secret = body.pop("access_token")
+    assert secret.startswith("glcrt-")
+    assert body == {
+        "issued_token_type": f"{URN}token-type:access_token", "token_type": "Bearer", "expires_in": 900,
+        "scope": "read_package_registry",
+    }  # fmt: skip
+    client = Client(app)
+
+    def page(kind: str, namespace_id: int, **options: Any) -> TestResponse:
+        infix = "-/" if kind == "groups" else ""
+        address = f"/api/v4/{kind}/{namespace_id}/{infix}packages/pypi/simple/demo/"
+        return client.get(address, **{"auth": ("__token__", secret), **options})
+
+    in_project = page("projects", project.id)
+    in_group = page("groups", sub.id)
+    assert f"demo-{project.id}.0-" in in_project.text
+    assert f"demo-{project.id}.0-" in in_group.text
+    assert f"demo-{foreign.id}.0-" not in in_group.text
+    file = re.search(r'href="([^"#]+)', in_group.text)
+    assert file is not None
+    assert client.get(file[1], auth=("__token__", secret)).status_code == 200
+    assert page("projects", project.id, auth=None, headers={"Authorization": f"Bearer {secret}"}).status_code == 200
+    assert page("projects", foreign.id).status_code == page("groups", top.id).status_code == 404
+    assert twine.upload(project, build_wheel("demo", "9.0"), ("__token__", secret)).status_code == 403
+    assert rest.get(f"/projects/{project.id}", secret).status_code == 401
+
+    [token] = rest.get(f"{readers}/tokens", owner).json
+    assert token["trusted_reader_ids"] == [added.json["id"]]
+    assert rest.delete(f"{readers}/tokens/{token['id']}", owner).status_code == 204
+    assert page("projects", project.id).status_code == page("groups", sub.id).status_code == 404
+    above = rest.post(f"/groups/{top.id}/{READERS}", owner, {"issuer": issuer.url, "claims": CLAIMS}).json
+    assert page("projects", foreign.id).status_code == page("projects", project.id).status_code == 200
+    assert rest.delete(f"/groups/{top.id}/{READERS}/{above['id']}", owner).status_code == 204
+    assert page("projects", foreign.id).status_code == page("projects", project.id).status_code == 404
+
+
+BAD_EXCHANGES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "without a grant type": ({"grant_type": ""}, "invalid_request", "grant_type has to be urn:"),
+    "of another grant type": ({"grant_type": "password"}, "unsupported_grant_type", "grant_type has to be urn:"),
+    "of another type": ({"subject_token_type": f"{URN}token-type:saml2"}, "invalid_request", "token-type:id_token."),
+    "without a token": ({"subject_token": ""}, "invalid_request", "subject_token is missing"),
+    "with two tokens": ({"subject_token": ["a", "b"]}, "invalid_request", "subject_token is repeated"),
+    "for someone else": ({"actor_token": "a"}, "invalid_request", "actor_token is not supported"),
+    "of another scope": ({"scope": "api"}, "invalid_scope", "scope has to be read_package_registry"),
+    "for another service": ({"audience": "https://other.test"}, "invalid_target", "audience has to be"),
+    "for a resource": ({"resource": "https://other.test"}, "invalid_target", "resource is not supported"),
+    "for another token": ({"requested_token_type": f"{URN}token-type:jwt"}, "invalid_request", "access_token"),
+    "without a valid token": ({"subject_token": "guess"}, "invalid_request", "three parts"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_EXCHANGES)
+def test_an_exchange_of_something_else_is_refused_as_oauth_defines(app: Flask, kind: str) -> None:
+    changes, code, expected = BAD_EXCHANGES[kind]
+
+    response = Client(app).post(EXCHANGE, data={**FORM, "subject_token": "a.b.c", **changes})
+
+    assert (response.status_code, response.json["error"]) == (400, code)
+    assert expected in response.json["error_description"]
+
+
+def test_a_job_that_nothing_trusts_gets_no_token_to_install(
+    app: Flask, publisher: dict[str, Any], exchange: Callable[..., TestResponse], rest: Rest, project: Project,
+    issuer: Issuer, maintainer_token: str,
+) -> None:  # fmt: skip
+    unknown = exchange()
+    rest.post(f"/projects/{project.id}/{READERS}", maintainer_token, {"issuer": issuer.url, "claims": CLAIMS})
+    other = exchange(ref='"\u00fc"', project="acme/app")
+    too_large = Client(app).post(EXCHANGE, data=FORM | {"subject_token": "a" * (1 << 20)})
+    asked = Client(app).get(EXCHANGE)
+
+    assert publisher["issuer"] == issuer.url
+    assert unknown.json["error_description"] == "No trusted reader has the issuer of the identity token."
+    assert "ref is ''?''" in other.json["error_description"]
+    assert {each.json["error"] for each in (unknown, other, too_large, asked)} == {"invalid_request"}
+    assert [each.status_code for each in (unknown, other, too_large, asked)] == [400, 400, 413, 405]
+
+
+def test_maintainers_of_a_project_and_owners_of_a_group_decide_on_its_readers(
+    rest: Rest, issuer: Issuer, browser_of: Callable[[User], Browser]
+) -> None:
+    group = factories.group()
+    project = factories.project(parent=group)
+    owner, maintainer, developer = (
+        factories.member(group, role) for role in (Role.OWNER, Role.MAINTAINER, Role.DEVELOPER)
+    )
+    new = {"issuer": issuer.url, "claims": CLAIMS}
+
+    def statuses(user: User) -> list[int]:
+        token = factories.access_token(user, "api")
+        places = (f"/groups/{group.id}/{READERS}", f"/projects/{project.id}/{READERS}")
+        return [
+            status for place in places
+            for status in (rest.get(place, token).status_code, rest.post(place, token, new).status_code)
+        ]  # fmt: skip
+
+    assert statuses(owner) == [200, 201, 200, 201]
+    assert statuses(maintainer) == [200, 403, 200, 201]
+    assert statuses(developer) == [403, 403, 403, 403]
+    settings = f"/groups/{group.full_path}/-/settings/ci_cd"
+    form = f"{settings}/trusted_readers/new/gitlab"
+    assert browser_of(maintainer).get(form).status_code == 403
+    assert browser_of(maintainer).get(settings).status_code == 200
+    browser = browser_of(owner)
+    browser.submit(form, {"issuer": issuer.url, "project_path": "acme/app"}, action=form)
+    assert "project_path=acme/app" in browser.get(settings).text
+    latest = rest.get(f"/groups/{group.id}/{READERS}", factories.access_token(owner, "api")).json[-1]
+    browser.post(f"{settings}/trusted_readers/{latest['id']}/delete")
+    assert "project_path=acme/app" not in browser.get(settings).text

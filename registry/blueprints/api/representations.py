@@ -20,6 +20,7 @@ from registry.domain.access import HeldRoles, Permission, Principal
 from registry.domain.accounts import users as accounts
 from registry.domain.explaining import Explanation
 from registry.domain.namespaces import Member
+from registry.domain.oidc.exchanged_tokens import TokenInUse
 from registry.domain.packages import downloads, lists
 from registry.domain.packages.downloads import Downloads
 from registry.models import (
@@ -37,9 +38,9 @@ from registry.models import (
     Pipeline,
     Project,
     ProtectionRule,
-    PublishingToken,
     Role,
     TrustedPublisher,
+    TrustedReader,
     TrustedRun,
     UpstreamException,
     User,
@@ -533,25 +534,26 @@ def _package_file(file: PackageFile, counted: Downloads) -> JSON:
     }
 
 
-def trusted_publisher(publisher: TrustedPublisher) -> JSON:
-    return {
-        "id": publisher.id,
-        "project_id": publisher.project_id,
-        "issuer": publisher.issuer,
-        "claims": publisher.claims,
-        "package_names": publisher.package_names,
-        "created_at": moment(publisher.created_at),
+def trusted_identity(identity: TrustedPublisher | TrustedReader) -> JSON:
+    common = {
+        "issuer": identity.issuer,
+        "claims": identity.claims,
     }
+    created = {"created_at": moment(identity.created_at)}
+    if isinstance(identity, TrustedPublisher):
+        place = {"project_id": identity.project_id}
+        return {"id": identity.id, **place, **common, "package_names": identity.package_names, **created}
+    return {"id": identity.id, "namespace_id": identity.namespace_id, **common, **created}
 
 
-def publishing_token(token: PublishingToken, project: Project) -> JSON:
-    """Return a token without anything of its job, which may publish nothing to this project."""
+def exchanged_token(used: TokenInUse) -> JSON:
+    """Return a token without anything of its job, which may do nothing in this project or group."""
     return {
-        "id": token.id,
-        "issuer": token.issuer,
-        "trusted_publisher_ids": [publisher.id for publisher in token.publishers_in(project.id)],
-        "created_at": moment(token.created_at),
-        "expires_at": moment(token.expires_at),
+        "id": used.token.id,
+        "issuer": used.token.issuer,
+        f"{used.accepted_by[0].noun}_ids": [each.id for each in used.accepted_by],
+        "created_at": moment(used.token.created_at),
+        "expires_at": moment(used.token.expires_at),
     }
 
 

@@ -101,13 +101,15 @@ def valid_until(principal: Principal, now: datetime) -> datetime:
         ends.append(principal.job.expires_at)
     if principal.deploy_token is not None and principal.deploy_token.expires_at is not None:
         ends.append(principal.deploy_token.expires_at)
+    if principal.reading_token is not None:
+        ends.append(principal.reading_token.expires_at)
     return min(ends)
 
 
 def _records(principal: Principal, namespace: Namespace) -> list[Model]:
     job = principal.job
     held = (
-        namespace, principal.user, principal.access_token, principal.deploy_token, job,
-        job and job.project,
+        namespace, principal.user, principal.access_token, principal.deploy_token, principal.reading_token,
+        job, job and job.project,
     )  # fmt: skip
     return list({id(record): record for record in held if record is not None}.values())

@@ -1,9 +1,9 @@
 """Authentication: determines the principal of a request, in GitLab's order of credentials; the first match wins.
 
 The order on PyPI routes (GitLab, PyPI API "Authenticate") is deploy token, job token as bearer, access token, job
-token as Basic password of ``gitlab-ci-token``, session, anonymous; tokens of trusted publishers come after deploy
-tokens. An unknown Basic password is treated as anonymous, but an unknown ``PRIVATE-TOKEN`` or bearer token is refused,
-even for public projects.
+token as Basic password of ``gitlab-ci-token``, session, anonymous; tokens for identity tokens come after deploy tokens.
+An unknown Basic password is treated as anonymous, but an unknown ``PRIVATE-TOKEN`` or bearer token is refused, even for
+public projects.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from registry.database import utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Principal, PrincipalKind, Scope
 from registry.domain.accounts import access_tokens, deploy_tokens, feed_tokens, jobs, secrets, users
-from registry.domain.oidc import publishing_tokens
+from registry.domain.oidc import exchanged_tokens
 from registry.errors import (
     Code,
     DiskFull,
@@ -34,7 +34,16 @@ from registry.errors import (
     RevokedToken,
     Unauthenticated,
 )
-from registry.models import AccessToken, DeployToken, Job, Namespace, PublishingToken, User
+from registry.models import (
+    AccessToken,
+    DeployToken,
+    ExchangedToken,
+    Job,
+    Namespace,
+    PublishingToken,
+    ReadingToken,
+    User,
+)
 
 JOB_USERNAME = "gitlab-ci-token"
 logger = logging.getLogger(__name__)
@@ -55,7 +64,7 @@ def pypi_principal() -> Principal:
     """
     return (
         _deploy_token_principal()
-        or _publishing_token_principal()
+        or _exchanged_token_principal()
         or _bearer_job_principal()
         or _access_token_principal(_hard_secret())
         or _basic_principal()
@@ -144,7 +153,7 @@ def explained(error: Unauthenticated) -> Unauthenticated:
     """
     for secret in dict.fromkeys(filter(None, _sent_secrets())):
         token, job = deploy_tokens.find(secret, token_key()), jobs.find(secret, token_key())
-        published = publishing_tokens.find(secret, token_key())
+        published = exchanged_tokens.find(secret, token_key())
         if token is not None:
             return error.explained(*_inactive(token))
         if job is not None:
@@ -179,11 +188,13 @@ def _unused(job: Job) -> tuple[str, str]:
     return "User name wrong", f"Send the CI job token as the password, with the user name {JOB_USERNAME}."
 
 
-def _spent(token: PublishingToken) -> tuple[str, str]:
+def _spent(token: ExchangedToken) -> tuple[str, str]:
     if token.revoked_at is not None:
-        return "Token revoked", "The token of the trusted publisher was revoked. Exchange a new identity token."
+        return "Token revoked", "The token of the CI job was revoked. Exchange a new identity token."
     if not token.is_active(utcnow()):
-        return "Token expired", "The token of the trusted publisher has expired. Exchange a new identity token."
+        return "Token expired", "The token of the CI job has expired. Exchange a new identity token."
+    if isinstance(token, ReadingToken):
+        return "Credential misplaced", "Tokens of trusted readers can only install. Send another token."
     return "Credential misplaced", "Tokens of trusted publishers can only publish. Send another token to read."
 
 
@@ -207,15 +218,22 @@ def _deploy_token_principal() -> Principal | None:
     return None
 
 
-def _publishing_token_principal() -> Principal | None:
-    """Return the principal of a publishing token; its prefix is that of job tokens, which have a user name."""
+def _exchanged_token_principal() -> Principal | None:
+    """Return the principal of a token for an identity token.
+
+    A publishing token has the prefix of job tokens, which have a user name, and are the only ones of it as bearer.
+    """
     username, secret = _basic()
-    if username == JOB_USERNAME or not secret:
-        return None
-    token = publishing_tokens.find(secret, token_key())
+    if not secret and _bearer().startswith(exchanged_tokens.PREFIXES[ReadingToken]):
+        secret = _bearer()
+    token = exchanged_tokens.find(secret, token_key()) if secret and username != JOB_USERNAME else None
     if token is None or not token.is_active(utcnow()):
         return None
-    return Principal(PrincipalKind.TRUSTED_PUBLISHER, publishing_token=token, address=_address())
+    if isinstance(token, ReadingToken):
+        return Principal(PrincipalKind.TRUSTED_READER, reading_token=token, address=_address())
+    if isinstance(token, PublishingToken):
+        return Principal(PrincipalKind.TRUSTED_PUBLISHER, publishing_token=token, address=_address())
+    return None
 
 
 def _bearer_job_principal() -> Principal | None:

@@ -59,7 +59,7 @@ from registry.blueprints.ui import (
     releases,
     settings,
     tokens,
-    trusted_publishers,
+    trusted_identities,
     two_factor,
     upstream,
     usage,
@@ -106,7 +106,7 @@ for child in (
     settings.routes(gate),
     deploy_tokens.routes(gate),
     job_tokens.routes(gate),
-    trusted_publishers.routes(gate),
+    trusted_identities.routes(gate),
     namespaces.routes(gate),
 ):
     blueprint.register_blueprint(child)

@@ -74,6 +74,7 @@ LABELS = {
     "project_creation_level": _("Roles allowed to create projects"),
     "projects_limit": _("Projects limit"),
     "publisher_id": _("Trusted publisher"),
+    "reader_id": _("Trusted reader"),
     "reason": _("Reason"),
     "ref": _("Ref"),
     "registry_access": _("Package registry"),

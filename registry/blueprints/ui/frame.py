@@ -177,7 +177,8 @@ def sidebar(namespace: Group | Project) -> list[Section]:
             (gettext("Packages and registries"), "settings", "packages_and_registries",
              may("read_package_settings" if is_project else "change_package_settings", namespace)),
             (gettext("Repository"), "deploy_tokens", "repository", may("read_deploy_tokens", namespace)),
-            (gettext("CI/CD"), "job_tokens", "ci_cd", is_project and may("admin_job_token_scope", namespace)),
+            (gettext("CI/CD"), "job_tokens", "ci_cd",
+             may("admin_job_token_scope" if is_project else "read_deploy_tokens", namespace)),
             (gettext("Usage quotas"), "usage", "usage_quotas", may("admin_namespace", namespace)),
         )),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Settings › CI/CD of a project: trusted publishers, the job token allowlist, and running CI jobs."""
+"""Settings › CI/CD: trusted readers; in projects also trusted publishers, the job token allowlist, and running jobs."""
 
 from __future__ import annotations
 
@@ -12,20 +12,31 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
 from registry.blueprints.ui.forms import Form, text
 from registry.blueprints.ui.setting_forms import SettingsForm, form_of
-from registry.blueprints.ui.viewer import principal
+from registry.blueprints.ui.viewer import may, principal
 from registry.database import utcnow
 from registry.domain import namespaces
 from registry.domain.access import Permission
 from registry.domain.accounts import jobs
 from registry.domain.cascade import JOB_ALLOWLISTS
 from registry.domain.namespaces import ProjectChanges, ProjectSettings
-from registry.domain.oidc import publishers, publishing_tokens
+from registry.domain.oidc import exchanged_tokens, identities
 from registry.domain.settings import Section
-from registry.models import Group, JobStatus, Namespace, Project
+from registry.models import (
+    Group,
+    JobStatus,
+    Namespace,
+    Project,
+    PublishingToken,
+    ReadingToken,
+    TrustedPublisher,
+    TrustedReader,
+)
 
 _ = lazy_gettext
 
 SETTINGS = "/<page_project:project>/-/settings/ci_cd"
+GROUP_SETTINGS = "/groups/<page_group:group>/-/settings/ci_cd"
+MOST_SHOWN = 20  # tokens on a page; they last for minutes
 
 Page = Response | tuple[str, int]
 
@@ -54,6 +65,11 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.ADMIN_JOB_TOKEN_SCOPE)
     def project_ci_cd(project: Project) -> Page:
         return _page(project)
+
+    @blueprint.get(GROUP_SETTINGS)
+    @gate(Permission.READ_DEPLOY_TOKENS)
+    def group_ci_cd(group: Group) -> str:
+        return render_template("ui/settings/group_ci_cd.html", namespace=group, **_readers(group))
 
     @blueprint.post(f"{SETTINGS}/only_trusted_publishers")
     @gate(Permission.ADMIN_PACKAGE)
@@ -126,10 +142,10 @@ def _page(
     page = render_template(
         "ui/settings/ci_cd.html",
         namespace=project,
-        publishers=publishers.publishers_of(project),
-        publishing=publishing_tokens.latest_tokens(project, utcnow()),
+        publishers=identities.identities_of(TrustedPublisher, project),
+        publishing=exchanged_tokens.active_tokens(PublishingToken, project, utcnow())[:MOST_SHOWN],
+        **_readers(project),
         only_trusted_form=only_trusted_form or OnlyTrustedForm.of(project, formdata=None),
-        audience=current_app.config["OIDC_AUDIENCE"],
         enforcement_form=enforcement_form or _enforcement_form(project, formdata=None),
         source_form=source_form or SourceForm(formdata=None),
         sources=sources,
@@ -138,6 +154,15 @@ def _page(
         running=pagination.page(jobs.running_jobs(project, utcnow())),
     )
     return page, 200 if sent is None else sent.status
+
+
+def _readers(namespace: Project | Group) -> dict[str, object]:
+    return {
+        "readers": identities.identities_of(TrustedReader, namespace),
+        "reading": exchanged_tokens.active_tokens(ReadingToken, namespace, utcnow())[:MOST_SHOWN],
+        "may_change_readers": may("change_deploy_tokens", namespace),
+        "audience": current_app.config["OIDC_AUDIENCE"],
+    }
 
 
 def _enforcement_form(project: Project, **options: object) -> EnforcementForm:

@@ -125,9 +125,9 @@ _SENTENCES: dict[Code, str | _Counted] = {
     Code.ISSUER_NOT_PUBLIC: _("This address is not public. An administrator has to allow the issuer first."),
     Code.ISSUER_MISSPELLED: _("Identity tokens name this issuer differently. Enter %(expected)s"),
     Code.ISSUER_NOT_LISTED: _("An administrator allows only these issuers: %(issuers)s"),
-    Code.TOO_MANY_PUBLISHERS: _counted(
-        "There is already %(maximum)s trusted publisher. Delete it first.",
-        "There are already %(maximum)s trusted publishers. Delete one first.",
+    Code.TOO_MANY_IDENTITIES: _counted(
+        "There is already %(maximum)s entry. Delete it first.",
+        "There are already %(maximum)s entries. Delete one first.",
     ),
     Code.TOO_MANY_CLAIMS: _counted("Enter at most %(maximum)s claim.", "Enter at most %(maximum)s claims."),
     Code.NO_CLAIM_NAME: _("'%(name)s' is not the name of a claim about the job."),
@@ -268,6 +268,10 @@ NAMESPACE_EVENTS = {
     "deploy_token_destroyed": _("Deleted a deploy token"),
     "trusted_publisher_added": _("Added a trusted publisher"),
     "trusted_publisher_deleted": _("Deleted a trusted publisher"),
+    "trusted_reader_added": _("Added a trusted reader"),
+    "trusted_reader_deleted": _("Deleted a trusted reader"),
+    "reading_token_created": _("Created a token for a trusted reader"),
+    "reading_token_revoked": _("Revoked a token of a trusted reader"),
     "publishing_token_created": _("Created a token for a trusted publisher"),
     "publishing_token_revoked": _("Revoked a token of a trusted publisher"),
     "job_started": _("Registered a CI job"),

@@ -27,6 +27,7 @@ from registry.domain.access.policy import (
 from registry.domain.access.principals import (
     ANONYMOUS,
     SHELL,
+    Acceptance,
     Principal,
     PrincipalKind,
     Reader,
@@ -41,11 +42,13 @@ from registry.domain.access.roles import (
     role_of,
     unexpired,
 )
+from registry.domain.access.trust import accepting
 
 __all__ = [
     "ANONYMOUS",
     "POLICY",
     "SHELL",
+    "Acceptance",
     "DeployScope",
     "HeldRoles",
     "Permission",
@@ -54,6 +57,7 @@ __all__ = [
     "Reader",
     "Rule",
     "Scope",
+    "accepting",
     "allowed",
     "anyone_may_pull",
     "below",

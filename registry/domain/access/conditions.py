@@ -44,6 +44,9 @@ def reader_of(principal: Principal) -> Reader:
         least_role=Role.GUEST if principal.user is not None and rule.guests() else rule.role,
         today=utcnow().date(),
     )
+    if principal.reading_token is not None:
+        ids = {each.namespace_id for found in principal.accepting.values() for each in found}
+        return replace(reader, trusting_ids=tuple(sorted(ids)))
     if principal.job is None:
         return reader
     settings = InstanceSettings.current()
@@ -108,6 +111,8 @@ def _is_open_to(reader: Reader) -> ColumnElement[bool]:
         return true()
     if reader.deploy_namespace_id is not None:
         return _lies_within(reader.deploy_namespace_id)
+    if reader.trusting_ids:
+        return or_(_is_open_to_all(reader), *map(_lies_within, reader.trusting_ids))
     if reader.user_id is None:
         return _is_open_to_all(reader)
     return or_(_is_open_to_all(reader), _has_role(reader.user_id, reader.least_role, reader.today))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from registry.domain.access.principals import Principal
 from registry.domain.access.roles import accepts_job, is_member_below, is_within, load_roles, role_in
+from registry.domain.access.trust import accepting, load_accepting
 from registry.errors import Forbidden, InsufficientScope, NotFound, Unauthenticated
 from registry.models import (
     CreationLevel,
@@ -100,9 +101,10 @@ class Rule:
     :ivar open: whether visibility alone grants it to a principal. For permissions without a namespace, any such rule
         grants it to anonymous callers.
     :ivar scopes: scopes of access tokens, of which a token must have one.
-    :ivar deploy_scopes: the same for deploy tokens of the namespace or an ancestor.
+    :ivar deploy_scopes: the same for deploy tokens of the namespace or an ancestor. Tokens of trusted readers of these
+        have ``READ_PACKAGE_REGISTRY``.
     :ivar job: granted to a CI job token if the job's user has it.
-    :ivar trusted: granted to a publishing token in the projects that trust its publisher.
+    :ivar trusted: granted to a publishing token in the projects with a trusted publisher that accepts its job.
     :ivar uses_registry: denied, even to administrators, in a project with its package registry disabled.
     :ivar changes: denied, even to administrators, in an archived project.
     :ivar challenges: whether anonymous callers who can see the namespace get 401 instead of 403.
@@ -181,7 +183,8 @@ def _subgroup_creators(group: Group) -> Role:
 
 
 _READ = (Scope.API, Scope.READ_API)
-_PULL = (DeployScope.READ_PACKAGE_REGISTRY, DeployScope.WRITE_PACKAGE_REGISTRY)
+_READS = DeployScope.READ_PACKAGE_REGISTRY
+_PULL = (_READS, DeployScope.WRITE_PACKAGE_REGISTRY)
 _PUSH = (DeployScope.WRITE_PACKAGE_REGISTRY,)
 POLICY = {
     Permission.READ_NAMESPACE: Rule(
@@ -246,8 +249,12 @@ def allowed(principal: Principal, permission: Permission, namespace: Namespace |
 
 
 def load_role_for(principal: Principal, permission: Permission, namespace: Namespace | None) -> Principal:
-    """Return the principal, with its role in the namespace loaded if the permission depends on it."""
-    if namespace is None or principal.user is None:
+    """Return the principal, with what it is in the namespace loaded if the permission depends on it."""
+    if namespace is None:
+        return principal
+    if principal.publishing_token is not None or principal.reading_token is not None:
+        return load_accepting(principal, namespace)
+    if principal.user is None:
         return principal
     decided = _decided_without_role(principal, POLICY[permission], namespace)
     return load_roles(principal, [namespace]) if decided is None else principal
@@ -304,6 +311,13 @@ def _forbidden(principal: Principal, rule: Rule, namespace: Namespace) -> Forbid
             f"A token of a trusted publisher can only publish, and only to projects that trust it; {place} "
             f"{'does not.' if rule.trusted else 'does.'}",
         )
+    if principal.reading_token is not None:
+        return Forbidden().explained(
+            "Reading token not accepted",
+            f"A token of a trusted reader can only install, from projects and groups that trust it. A Maintainer of "
+            f"{place} can add its job under Settings > CI/CD." if _READS in rule.deploy_scopes
+            else "A token of a trusted reader can only install.",
+        )  # fmt: skip
     if principal.job is not None and not (rule.job and accepts_job(namespace, principal.job)):
         return Forbidden().explained(
             "Job token not accepted",
@@ -331,7 +345,7 @@ def _has_scope(principal: Principal, scopes: Iterable[Scope]) -> bool:
 
 def _allowed_in_instance(principal: Principal, rule: Rule) -> bool:
     """Return whether a permission without a namespace is granted; deploy tokens have none, and CI jobs few."""
-    if principal.publishing_token is not None:
+    if principal.publishing_token is not None or principal.reading_token is not None:
         return False
     if principal.deploy_token is not None or (principal.job is not None and not rule.job):
         return False
@@ -349,7 +363,9 @@ def _decided_without_role(principal: Principal, rule: Rule, namespace: Namespace
     if principal.deploy_token is not None:
         return holds_scope(principal.deploy_token, rule) and _reaches(principal.deploy_token, namespace)
     if principal.publishing_token is not None:
-        return rule.trusted and bool(principal.publishing_token.publishers_in(namespace.id))
+        return rule.trusted and bool(accepting(principal, namespace))
+    if principal.reading_token is not None:
+        return _READS in rule.deploy_scopes and bool(accepting(principal, namespace))
     if principal.job is not None and not rule.job:
         return False
     return None

@@ -126,13 +126,16 @@ def change_profile(user: User, changes: UserChanges, current: str, *, by: Princi
 
 @contextmanager
 def counting_exchanges(address: str, now: datetime) -> Iterator[None]:
-    """Count the exchange of an identity token in the block as a failure of its address and hour, unless it succeeds.
+    """Count an identity token whose signature the block verifies as a failure of its address and hour, if it is wrong.
 
-    Takes ``AdvisoryLock.SIGN_IN``, as an exchange is counted in advance, and taken back here. Only the attempt itself
+    What a valid signature costs is not counted, even if the token is refused for another reason: many jobs share an
+    address, and those of one project must not slow down those of another by its mistakes.
+
+    Takes ``AdvisoryLock.SIGN_IN``, as a token is counted in advance, and taken back here. Only the attempt itself
     is taken back, also if the issuer cannot be asked, so that a valid token allows no further guesses. Each hour starts
     anew, as the failures of an address where tokens are exchanged all day would never be forgotten.
 
-    :raises TooManyRequests: too many tokens from this address were refused; the wait grows with each.
+    :raises TooManyRequests: too many tokens from this address had a wrong signature; the wait grows with each.
     """
     key = _key(f"identity tokens from {_network(address)} in {now:%Y-%m-%d %H}")
     _count_attempt({key: FREE_FAILED_EXCHANGES_BY_ADDRESS}, now)

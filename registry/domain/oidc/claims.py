@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -28,6 +29,11 @@ def claim_text(value: object) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, str | int) else None
+
+
+def claim_texts(claims: Mapping[str, Any]) -> dict[str, str]:
+    """Return the claims whose values are texts, numbers, or truth values, as text."""
+    return {name: text for name, value in claims.items() if (text := claim_text(value)) is not None}
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -88,18 +88,23 @@ def read(text: str, *, max_bytes: int = MAX_TOKEN_BYTES, names_key: bool = True)
     return SentToken(issuer, key_id, algorithm, claims, text.rpartition(".")[0].encode(), signature)
 
 
-def verified(
-    sent: SentToken, *, issuers: Issuers, listed: Collection[str], audience: str, now: datetime
-) -> IdentityToken:
-    """Return a token whose signature and standard claims are valid.
+def require_signature(sent: SentToken, issuers: Issuers, listed: Collection[str]) -> None:
+    """Require that a token was signed by its issuer.
 
     :param listed: the issuers that administrators have listed.
-    :raises IdentityTokenRefused: it is not valid.
+    :raises IdentityTokenRefused: the issuer has no such key, or the signature is not one of it.
     :raises IssuerNotUsable: its issuer does not deliver its keys.
     :raises Unavailable: its issuer, or too many others, are being asked for their keys.
     """
     if not is_signed(sent, issuers.key(sent.issuer, sent.key_id, listed)):
         raise _refused("Its signature is not one of the issuer's key")
+
+
+def verified(sent: SentToken, *, audience: str, now: datetime) -> IdentityToken:
+    """Return a token with valid standard claims, whose signature was verified.
+
+    :raises IdentityTokenRefused: it is not valid.
+    """
     claims = sent.claims
     audiences = claims.get("aud")
     if audience not in (audiences if isinstance(audiences, list) else [audiences]):

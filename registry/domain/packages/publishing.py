@@ -17,7 +17,7 @@ from sqlalchemy.orm.exc import ObjectDeletedError
 
 from registry.database import AdvisoryLock, constant, db, execute, hold, objects_removable, transaction
 from registry.domain import audit, cascade, namespaces
-from registry.domain.access import Principal, PrincipalKind
+from registry.domain.access import Principal, PrincipalKind, accepting
 from registry.domain.advisories import marks
 from registry.domain.distributions import core_metadata, inspection
 from registry.domain.distributions.core_metadata import Description
@@ -433,7 +433,7 @@ def refuse_name_not_trusted(name: str, project: Project, principal: Principal) -
     """
     if principal.publishing_token is None:
         return
-    allowed = [publisher.package_names for publisher in principal.publishing_token.publishers_in(project.id)]
+    allowed = [publisher.package_names for publisher in accepting(principal, project)]
     if all(names and canonicalize_name(name) not in names for names in allowed):
         names = sorted({name for names in allowed for name in names})
         raise Forbidden(Code.NAME_NOT_TRUSTED, names=", ".join(names))
@@ -725,7 +725,8 @@ def _add_file(publication: _Accepted, package: _PublishedPackage) -> int:
         "created_at": publication.published_at,
     }
     if principal.publishing_token is not None:
-        row["trusted_run"] = principal.publishing_token.run_in(publication.project.id).as_json()
+        named = {name for each in accepting(principal, publication.project) for name in each.claims}
+        row["trusted_run"] = principal.publishing_token.run(named).as_json()
     if upload.origin is not None:
         pipelines = [pipeline.as_json() for pipeline in upload.origin.pipelines]
         kept = {"yanked_reason": upload.origin.yanked_reason, "imported_pipelines": pipelines or None}

@@ -19,7 +19,7 @@ from registry.domain import instance, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import access_tokens, deploy_tokens
 from registry.domain.accounts.users import UserChanges
-from registry.domain.oidc import publishers
+from registry.domain.oidc import identities
 from registry.domain.packages import protection
 from registry.domain.upstream import exceptions as upstream_exceptions
 from registry.models import Group, Project, Role, User
@@ -169,6 +169,8 @@ PACKAGE = "/api/v4/projects/<project:project>/packages/<id:package_id>"
 ALLOWLISTS = "/api/v4/projects/<project:project>/job_token_scope"
 WITHOUT_A_TIME = {
     "/api/v4/projects/<project:project>/trusted_publishers/tokens/<id:token_id>",
+    "/api/v4/projects/<project:project>/trusted_readers/tokens/<id:token_id>",
+    "/api/v4/groups/<group:group>/trusted_readers/tokens/<id:token_id>",
     f"{PACKAGE}/yank",
     f"{PACKAGE}/package_files/<id:file_id>/yank",
     f"{ALLOWLISTS}/allowlist/<id:source_id>",
@@ -197,12 +199,16 @@ def arguments(project: Project, group: Group, outsider: User, admin: User) -> di
     assert token is not None
     assert deploy_token is not None
     namespaces.change(factories.group("before"), namespaces.NamespaceChanges(path="afterwards"), by=SHELL)
-    publisher = publishers.add_publisher(project, issuer="https://ci.example.com", claims={"sub": "build"}, by=SHELL)
+    publisher = identities.add_publisher(project, issuer="https://ci.example.com", claims={"sub": "build"}, by=SHELL)
+    readers = {
+        place: identities.add_reader(place, issuer=publisher.issuer, claims=publisher.claims, by=SHELL)
+        for place in (project, group)
+    }
     return {
         "project": project.id, "group": group.id, "user_id": outsider.id, "reference": "oscar", "verb": "block",
         "package_id": file.package_id, "file_id": file.id, "name": "demo", "token_id": token.id,
         "deploy_token_id": deploy_token.id,
-        "publisher_id": publisher.id,
+        "publisher_id": publisher.id, "reader_id": readers[project].id, "group_reader_id": readers[group].id,
         "rule_id": rule.id, "source_id": project.id, "job_id": factories.job(project, admin)[0].id,
         "old_path": "before",
         "exception_id": exceptions[0].id, "instance_exception_id": exceptions[1].id,
@@ -211,6 +217,8 @@ def arguments(project: Project, group: Group, outsider: User, admin: User) -> di
 
 def address(app: Flask, rule: Rule, arguments: dict[str, Any]) -> str:
     needed = {name: arguments[name] for name in rule.arguments}
+    if "<group:group>" in rule.rule and "reader_id" in needed:
+        needed["reader_id"] = arguments["group_reader_id"]
     if "deploy_tokens" in rule.rule and "token_id" in needed:
         needed["token_id"] = arguments["deploy_token_id"]
     if "application" in rule.rule and "exception_id" in needed:

@@ -119,6 +119,9 @@ def askers(tree: Project) -> dict[str, Principal]:
             "deploy of foreign project": factories.by_deploy_token(foreign),
             "deploy of foreign group": factories.by_deploy_token(foreign_group),
             "trusted publisher": factories.by_trusted_publisher(tree),
+            "trusted reader": factories.by_trusted_reader(tree),
+            "trusted reader of top group": factories.by_trusted_reader(top),
+            "foreign trusted reader": factories.by_trusted_reader(foreign_group),
             "foreign trusted publisher": factories.by_trusted_publisher(foreign),
             "job of developer": factories.by_job(tree, developer),
             "job of owner": factories.by_job(tree, owner),
@@ -138,9 +141,11 @@ def askers(tree: Project) -> dict[str, Principal]:
 MEMBERS = "guest, planner, reporter, developer, maintainer, owner"
 TOKENS = "guest's token, planner's token, reporter's token, developer's token, maintainer's token, owner's token"
 ADMINS = "admin, admin's token, shell"
+OWN_READERS = "trusted reader, trusted reader of top group"
 OWN_DEPLOYS = "deploy read, deploy write, deploy read of group, deploy write of group, deploy write of top group"
 FOREIGN_DEPLOYS = (
-    "deploy without package scope, deploy of foreign project, deploy of foreign group, foreign trusted publisher"
+    "deploy without package scope, deploy of foreign project, deploy of foreign group, foreign trusted publisher, "
+    "foreign trusted reader"
 )
 OWN_JOBS = "job of developer, job of owner, job of reporter, job of admin, listed job of developer, listed job of owner"
 SEE = table(f"""
@@ -157,7 +162,7 @@ SEE = table(f"""
     job of stranger, listed job of stranger             | 200 200 404
     unlisted job of owner, unlisted job of admin        | 200 200 404
     unlisted job of external owner                      | 200 404 404
-    trusted publisher                                   | 200 200 200
+    trusted publisher, {OWN_READERS}                    | 200 200 200
 """)
 READ_PACKAGES = table(f"""
     anonymous                                           | 200 401 401
@@ -178,6 +183,7 @@ READ_PACKAGES = table(f"""
     unlisted job of owner, unlisted job of admin        | 200 200 404
     unlisted job of external owner                      | 200 404 404
     trusted publisher                                   | 200 403 403
+    {OWN_READERS}                                       | 200 200 200
 """)
 # "Package registry: only project members" beside a project that others can see.
 READ_PACKAGES_OF_MEMBERS = table(f"""
@@ -199,6 +205,7 @@ READ_PACKAGES_OF_MEMBERS = table(f"""
     unlisted job of owner, unlisted job of admin        | 403 403 404
     unlisted job of external owner                      | 403 404 404
     trusted publisher                                   | 403 403 403
+    {OWN_READERS}                                       | 200 200 200
 """)
 PUBLISH = table(f"""
     anonymous                                           | 401 401 401
@@ -220,6 +227,7 @@ PUBLISH = table(f"""
     unlisted job of owner, unlisted job of admin        | 403 403 404
     unlisted job of external owner                      | 403 404 404
     trusted publisher                                   | 200 200 200
+    {OWN_READERS}                                       | 403 403 403
 """)
 DELETE = table(f"""
     anonymous                                           | 403 401 401
@@ -238,7 +246,7 @@ DELETE = table(f"""
     job of stranger, listed job of stranger             | 403 403 404
     unlisted job of owner, unlisted job of admin        | 403 403 404
     unlisted job of external owner                      | 403 404 404
-    trusted publisher                                   | 403 403 403
+    trusted publisher, {OWN_READERS}                    | 403 403 403
 """)
 # As to delete, except that anonymous callers are asked to sign in.
 YANK = DELETE | table("anonymous | 401 401 401")

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from flask import Flask
 from joserfc.jwk import OctKey, RSAKey
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 
 from registry.database import db, utcnow
 from registry.domain import instance
-from registry.domain.access import SHELL
+from registry.domain.access import SHELL, Principal, PrincipalKind, accepting
 from registry.domain.instance import InstanceChanges
-from registry.domain.oidc import discovery, keys, publishers, publishing_tokens
+from registry.domain.oidc import discovery, exchanged_tokens, identities, keys
 from registry.domain.oidc.keys import CONCURRENT_REQUESTS, KEPT_SECONDS, KEYS_SECONDS, PAUSE_SECONDS, Issuers
 from registry.errors import IdentityTokenRefused, IssuerNotUsable, TooManyRequests, Unavailable
 from registry.models import AuditEvent, Project, PublishingToken, TrustedPublisher, UsedIdentityToken
@@ -66,8 +66,14 @@ def exchange(clock: Clock) -> Exchange:
     issuers = Issuers(clock)
 
     def exchange(sent: str, address: str = "192.0.2.7", now: datetime | None = None) -> tuple[PublishingToken, str]:
-        return publishing_tokens.exchange(
-            sent, audience=AUDIENCE, issuers=issuers, key=factories.token_key(), address=address, now=now or utcnow()
+        return exchanged_tokens.exchange(
+            sent,
+            PublishingToken,
+            audience=AUDIENCE,
+            issuers=issuers,
+            key=factories.token_key(),
+            address=address,
+            now=now or utcnow(),
         )
 
     return exchange
@@ -76,7 +82,7 @@ def exchange(clock: Clock) -> Exchange:
 @pytest.fixture
 def publisher(project: Project, issuer: Issuer) -> TrustedPublisher:
     claims = {"project": "acme/*", "ref": "main", "protected": "true"}
-    return publishers.add_publisher(project, issuer=issuer.url, claims=claims, by=SHELL)
+    return identities.add_publisher(project, issuer=issuer.url, claims=claims, by=SHELL)
 
 
 def refusal(exchange: Exchange, sent: str) -> str:
@@ -97,10 +103,10 @@ def test_a_job_that_a_project_trusts_gets_a_token_for_15_minutes(
 
     assert secret.startswith("glcbt-")
     assert token.expires_at == now + timedelta(minutes=15)
-    found = publishing_tokens.find(secret, factories.token_key())
-    assert found is not None
-    assert found.publishers == [publisher]
-    assert token.claims == {"project": "acme/app", "ref": "main", "protected": "true"}
+    assert exchanged_tokens.find(secret, factories.token_key()) == token
+    assert accepted_by(token, db.session.get_one(Project, publisher.project_id)) == [publisher.id]
+    claims = {"sub": "project:acme/app", "project": "acme/app", "ref": "main", "protected": "true"}
+    assert token.claims == claims
     created = select(AuditEvent).where(AuditEvent.action == "publishing_token_created").order_by(AuditEvent.id)
     for_administrators, for_project = db.session.scalars(created)
     assert (for_administrators.author, for_administrators.namespace_id) == ("trusted publisher project:acme/app", None)
@@ -119,44 +125,30 @@ def test_other_signatures_with_public_keys_are_accepted(issuer: Issuer, exchange
     assert exchange(token)[0].subject == "project:acme/app"
 
 
-def test_a_token_has_few_grants_and_some_of_each_project(
+def accepted_by(token: PublishingToken, project: Project) -> list[int]:
+    principal = Principal(PrincipalKind.TRUSTED_PUBLISHER, publishing_token=token)
+    return [each.id for each in accepting(principal, project)]
+
+
+def test_strangers_who_trust_the_same_job_do_not_crowd_a_project_out(
     issuer: Issuer, publisher: TrustedPublisher, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing_tokens, "MOST_GRANTS", 3)
-    first_id, other = publisher.id, factories.project()
-    later = db.session.get_one(Project, publisher.project_id)
-    second, third = (
-        publishers.add_publisher(later, issuer=issuer.url, claims={"ref": "*n"}, by=SHELL).id for _ in "ab"
-    )
-    of_other = publishers.add_publisher(other, issuer=issuer.url, claims={"ref": "main"}, by=SHELL).id
+    monkeypatch.setattr(exchanged_tokens, "MOST_RECORDED", 2)
+    projects = [factories.project() for _ in range(3)]
+    strangers = [
+        identities.add_publisher(each, issuer=issuer.url, claims={"project": "acme/app"}, by=SHELL).id
+        for each in projects
+    ]
+    first_id, late = publisher.id, factories.project()
 
-    _, secret = exchange(issuer.token())
+    token, _ = exchange(issuer.token())
+    last = identities.add_publisher(late, issuer=issuer.url, claims={"sub": "project:acme/*", "ref": "m*"}, by=SHELL)
 
-    found = publishing_tokens.find(secret, factories.token_key())
-    assert found is not None
-    assert third not in {first_id, second, of_other} == {each.id for each in found.publishers}
-
-
-def test_a_publisher_that_is_deleted_during_an_exchange_does_not_stop_it(
-    issuer: Issuer, publisher: TrustedPublisher, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = factories.project()
-    deleted = publishers.add_publisher(other, issuer=issuer.url, claims={"ref": "main"}, by=SHELL)
-    first_id, deleted_id = publisher.id, deleted.id
-
-    def matching_while_one_is_deleted(matching: list[TrustedPublisher]) -> list[TrustedPublisher]:
-        assert [each.id for each in matching] == [first_id, deleted_id]
-        with db.engine.begin() as elsewhere:
-            elsewhere.execute(delete(TrustedPublisher).where(TrustedPublisher.id == deleted_id))
-        return matching
-
-    monkeypatch.setattr(publishing_tokens, "_bounded", matching_while_one_is_deleted)
-
-    _, secret = exchange(issuer.token())
-
-    found = publishing_tokens.find(secret, factories.token_key())
-    assert found is not None
-    assert [each.id for each in found.publishers] == [first_id]
+    assert accepted_by(token, db.session.get_one(Project, publisher.project_id)) == [first_id]
+    assert [accepted_by(token, each) for each in projects] == [[each] for each in strangers]
+    assert accepted_by(token, late) == [last.id]
+    recorded = select(AuditEvent.namespace_id).where(AuditEvent.action == "publishing_token_created")
+    assert set(db.session.scalars(recorded)) == {None, publisher.project_id, projects[0].id}
 
 
 @pytest.mark.usefixtures("publisher")
@@ -199,7 +191,7 @@ BAD_TOKENS: dict[str, tuple[Callable[[Issuer], str], str]] = {
     "signed by another key": (lambda issuer: signed(issuer.claims(), FOREIGN), "signature"),
     "with another algorithm of the key": (lambda issuer: signed(issuer.claims(), KEY, alg="PS256"), "signature"),
     "changed": (lambda issuer: issuer.token()[:-8] + "AAAAAAAA", "signature"),
-    "of another issuer": (lambda issuer: issuer.token(iss="https://issuer.test"), "No project trusts the issuer"),
+    "of another issuer": (lambda issuer: issuer.token(iss="https://issuer.test"), "publisher has the issuer"),
     "without issuer": (lambda issuer: issuer.token(iss=None), "no issuer"),
     "with half a character as issuer": (lambda issuer: issuer.token(iss="https://\ud800.test"), "not a JSON object"),
     "with half a character as claim": (lambda issuer: issuer.token(job_id="\udfff"), "not a JSON object"),
@@ -307,7 +299,7 @@ def test_an_issuer_that_is_not_listed_is_not_asked_at_a_private_address(
 def test_a_token_of_an_issuer_that_is_no_longer_listed_is_refused(issuer: Issuer, exchange: Exchange) -> None:
     instance.change_instance(InstanceChanges(oidc_trusted_issuers=["https://gitlab.com"]), by=SHELL)
 
-    assert "No project trusts the issuer" in refusal(exchange, issuer.token())
+    assert "publisher has the issuer" in refusal(exchange, issuer.token())
 
 
 @pytest.mark.parametrize("kind", ["too short", "malformed", "symmetric", "for encryption"])
@@ -430,16 +422,25 @@ def test_an_issuer_whose_keys_had_to_make_room_is_not_asked_more_often(
 
 
 @pytest.mark.usefixtures("publisher")
-def test_guesses_from_an_address_are_slowed_down(
+def test_wrong_signatures_slow_an_address_down_and_other_refusals_do_not(
     issuer: Issuer, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("registry.domain.accounts.sign_in.FREE_FAILED_EXCHANGES_BY_ADDRESS", 2)
-    moment = utcnow()
-    with pytest.raises(IdentityTokenRefused):
-        exchange("guess", now=moment)
-    exchange(issuer.token(), now=moment)  # takes nothing back but itself
-    with pytest.raises(IdentityTokenRefused):
-        exchange("guess", now=moment)
+    moment, once = utcnow(), issuer.token()
+    exchange(once, now=moment)
+    for harmless in (
+        once,
+        "guess",
+        issuer.token(iss="https://issuer.test"),
+        issuer.token(ref="x"),
+        issuer.token(exp=1),
+    ):
+        with pytest.raises(IdentityTokenRefused):
+            exchange(harmless, now=moment)
+    for _ in range(2):
+        with pytest.raises(IdentityTokenRefused):
+            exchange(signed(issuer.claims(), FOREIGN), now=moment)
+        exchange(issuer.token(), now=moment, address="192.0.2.8")
 
     with pytest.raises(TooManyRequests):
         exchange(issuer.token(), now=moment)

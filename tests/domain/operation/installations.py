@@ -16,7 +16,7 @@ from registry import create_app, database
 from registry.database import Model, db, transaction, utcnow
 from registry.domain import access, namespaces
 from registry.domain.accounts import users
-from registry.domain.oidc import publishers
+from registry.domain.oidc import identities
 from registry.domain.operation import backups, table_rows
 from registry.domain.operation.backup_file import Manifest
 from registry.domain.packages import releases
@@ -32,12 +32,12 @@ from registry.models import (
     PackageAdvisory,
     PackageRequirement,
     ProtectionRule,
-    PublishingGrant,
     PublishingToken,
     RefusedDownload,
     Role,
     SignInAddress,
     SignInFailures,
+    TokenRevocation,
     UpstreamException,
     UsedIdentityToken,
     UserSession,
@@ -68,9 +68,10 @@ def furnish() -> None:
     sdist.imported_pipelines = [factories.imported_pipeline().as_json()]
     factories.commit()
     releases.set_name_status(project, "demo", NameStatus.DEPRECATED, "Use another", by=access.SHELL)
-    publisher = publishers.add_publisher(
+    publisher = identities.add_publisher(
         project, issuer="https://ci.example.com", claims={"sub": "ci"}, by=access.SHELL
     )
+    identities.add_reader(later, issuer=publisher.issuer, claims={"sub": "ci"}, by=access.SHELL)
     token = PublishingToken(
         digest="7" * 64, issuer=publisher.issuer, subject="ci", claims={"sub": "ci"}, run_url="", expires_at=NOW
     )
@@ -78,7 +79,7 @@ def furnish() -> None:
         session.add(token)
         session.flush()
         session.add_all([
-            PublishingGrant(token_id=token.id, publisher_id=publisher.id),
+            TokenRevocation(token_id=token.id, namespace_id=project.id),
             UsedIdentityToken(key="8" * 64, expires_at=NOW),
             AllowedJobSource(project_id=project.id, source_id=later.id),
             GroupPackageSettings(group_id=later.id, pypi_package_requests_forwarding=False),
