@@ -22,6 +22,7 @@ from tests import factories
 from tests.builders import build_sdist, build_wheel
 from tests.clients import JSON, Twine, basic, pypi_path
 from tests.races import at_once
+from tests.tables import each
 
 WHEEL = build_wheel(name="demo", version="1.0", summary="A demo")
 FORM = "multipart/form-data; boundary=x"
@@ -290,7 +291,7 @@ def test_a_description_of_megabytes_is_accepted(twine, project, developer):
     assert response.status_code == 201
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "content_type"),
     [
         (b"", FORM),
@@ -306,7 +307,6 @@ def test_a_description_of_megabytes_is_accepted(twine, project, developer):
         (b"x", "multipart/form-data; boundary=" + "é" * 50),
         (b"--%b\r\n" % (b"x" * 201), "multipart/form-data; boundary=" + "x" * 201),
     ],
-    ids=range(12),
 )  # fmt: skip
 def test_a_malformed_body_is_a_400_with_a_sentence(client, project, developer, store_files, body, content_type):
     response = client.post(

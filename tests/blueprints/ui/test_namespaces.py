@@ -13,6 +13,7 @@ from registry.models import CreationLevel, Group, Namespace, Project, RegistryAc
 from tests import factories
 from tests.builders import build_wheel
 from tests.suggested_paths import PATHS
+from tests.tables import each
 
 
 def at(path: str) -> Namespace | None:
@@ -342,7 +343,7 @@ def test_with_the_path_a_group_is_deleted_with_its_projects(browser_of, owner, p
     assert at("acme/tools") is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("method", "path"),
     [
         ("GET", "/acme/tools/edit"),

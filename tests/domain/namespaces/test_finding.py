@@ -9,6 +9,7 @@ from registry.errors import NotFound
 from registry.models import Group, Project, User
 from tests import factories
 from tests.domain.namespaces.creating import create_group
+from tests.tables import each
 
 
 def test_a_namespace_is_found_by_id_and_by_full_path_without_case(group: Group, project: Project) -> None:
@@ -18,7 +19,7 @@ def test_a_namespace_is_found_by_id_and_by_full_path_without_case(group: Group, 
     assert namespaces.find("Acme", Group) is group
 
 
-@pytest.mark.parametrize(
+@each(
     "reference",
     ["0", "999999999", "9999999999999999999999", "²", "acme/", "/acme", "nothing", "acme/tools/", "a\x00b", "", "-1"],
 )

@@ -11,6 +11,7 @@ from registry.models import Group, Project, User, Visibility
 from tests import factories
 from tests.domain.namespaces.creating import INTERNAL, PRIVATE, PUBLIC, create_group, create_project, errors_of
 from tests.suggested_paths import PATHS
+from tests.tables import each
 
 
 def test_a_user_keeps_to_the_limit_of_projects_of_their_own(app: Flask) -> None:
@@ -24,7 +25,7 @@ def test_a_user_keeps_to_the_limit_of_projects_of_their_own(app: Flask) -> None:
     assert errors_of(refusal) == {"limit_reached": ["Your project limit is 1 projects!"]}
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "error"),
     [
         ("", "can't be blank"),

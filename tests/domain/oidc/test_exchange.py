@@ -25,6 +25,7 @@ from registry.errors import IdentityTokenRefused, IssuerNotUsable, TooManyReques
 from registry.models import AuditEvent, Project, PublishingToken, TrustedPublisher, UsedIdentityToken
 from tests import factories
 from tests.fakes.issuer import AUDIENCE, CONFIGURATION, KEY, KEYS, OTHER_KEYS, Issuer, issuer_running, public, signed
+from tests.tables import each
 
 FOREIGN = RSAKey.generate_key(2048, {"kid": "first"})
 PUBLISHED_SECRET = OctKey.import_key(json.dumps(public(KEY)), {"kid": "first"})
@@ -226,8 +227,8 @@ BAD_TOKENS: dict[str, tuple[Callable[[Issuer], str], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", BAD_TOKENS)
 @pytest.mark.usefixtures("publisher")
+@each("kind", BAD_TOKENS)
 def test_a_bad_token_is_refused_with_the_reason(issuer: Issuer, exchange: Exchange, kind: str) -> None:
     make, expected = BAD_TOKENS[kind]
 

@@ -33,6 +33,7 @@ from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.domain.packages.publications import LATER, NOW, Publish, StoreFiles, live_files, packages
 from tests.races import at_once
+from tests.tables import each
 
 
 def objects_of(*built: BuiltFile, documents: int) -> int:
@@ -185,7 +186,7 @@ def test_every_descriptive_field_has_a_length() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
+@each(
     ("given", "refusal", "message"),
     [
         ({"version": "1.0.x"}, ValidationFailed, "400 Bad request - Validation failed: Version is invalid"),
@@ -210,13 +211,7 @@ def test_every_descriptive_field_has_a_length() -> None:
         ({"filename": "demo-2.0-py3-none-any.whl", "version": "2.0"}, InvalidDistribution, None),
         ({"filename": "other-1.0-py3-none-any.whl", "name": "other"}, InvalidDistribution, None),
     ],
-    ids=[
-        "version", "name", "name and version", "sha256", "md5", "md5 of other letters", "blake2b", "too large",
-        "form names another package", "form names another version", "file name names another package",
-        "file name names another version", "wheel called an sdist", "unknown kind", "no file name",
-        "metadata names another version", "metadata names another package",
-    ],
-)  # fmt: skip
+)
 def test_a_refused_upload_leaves_nothing(
     publish: Publish,
     project: Project,
