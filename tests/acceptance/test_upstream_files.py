@@ -106,6 +106,28 @@ def test_a_cut_transfer_is_continued_and_other_content_cuts_the_connection(
     assert "Traceback" not in project.server.log
 
 
+@pytest.mark.parametrize("project", [2], indirect=True)
+def test_a_rule_that_changes_while_a_file_streams_counts_for_the_next_request(
+    project: Namespace, index: StaticIndex
+) -> None:
+    """What was decided upon is sent to its end, and kept."""
+    server, released = project.server, index.hold(PATH)
+    with asked(project, WHEEL) as begun:
+        assert begun.status_code == 200
+        server.as_root("PUT", "/application/settings", {"pypi_upstream_blocked": ["public==1.0"]})
+        answers = [download(project)[0] for _ in range(4)]
+        listed = project.listed("public")
+        released.set()
+        assert hashlib.sha256(begun.content).hexdigest() == WHEEL.sha256
+    assert (answers, list(listed)) == ([403] * 4, [OTHER.filename])
+    wait_until(lambda: stored(server) == {WHEEL.sha256})
+    assert download(project)[0] == 403
+
+    server.as_root("PUT", "/application/settings", {"pypi_upstream_blocked": []})
+    assert download(project) == (200, WHEEL.sha256)
+    assert len(index.asked_for(PATH)) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("project", [1], indirect=True)
 def test_a_killed_server_continues_the_transfer_and_leaves_nothing(project: Namespace, index: StaticIndex) -> None:
