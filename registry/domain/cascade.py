@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 from sqlalchemy import Select, bindparam, func, literal, select, union_all
 
-from registry.database import AdvisoryLock, db, transaction
+from registry.database import AdvisoryLock, db, read, transaction
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces import GroupChanges
@@ -233,7 +233,7 @@ def levels(group_id: int, *settings: CascadingSetting[Any]) -> list[Level]:
 def levels_of(namespace_ids: Iterable[int], *settings: CascadingSetting[Any]) -> Mapping[int, list[Level]]:
     """Return the groups from the top to each of these groups or projects, like ``levels``, in one statement."""
     names = tuple(name for setting in settings for name in (setting.name, setting.lock_name))
-    rows = db.session.execute(_levels_with(names), {"namespace_ids": list(set(namespace_ids))})
+    rows = read(_levels_with(names), {"namespace_ids": list(set(namespace_ids))})
     found: defaultdict[int, list[Level]] = defaultdict(list)
     for row in rows:
         level = Level(row.ancestor_id, row.full_path, cast(Mapping[str, Any], row._mapping))

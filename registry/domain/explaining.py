@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from packaging.utils import NormalizedName
 from packaging.version import Version
@@ -24,8 +25,7 @@ from registry.models import Group, Project, UpstreamMode
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """Whether one file is offered.
 
     :ivar rule: that withholds the file, as in ``Withheld``; ``None`` if it is offered, like the following ones.

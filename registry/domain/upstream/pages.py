@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import orjson
 from packaging.utils import NormalizedName
@@ -287,16 +288,22 @@ def _document(page: SimplePage) -> bytes:
     return zlib.compress(orjson.dumps([page.versions, page.status, page.status_reason, files, times]), _COMPRESSION)
 
 
+_TIME = SimpleFile._fields.index("uploaded_at")
+
+
+def _file(values: list[Any], time: str | None) -> SimpleFile:
+    if time is not None:
+        values[_TIME] = datetime.fromisoformat(time)
+    return SimpleFile(*values)
+
+
 def _page(name: str, document: bytes) -> SimplePage:
     versions, status, status_reason, files, times = orjson.loads(zlib.decompress(document))
     return SimplePage(
         name=name,
         title=name,
         versions=tuple(versions),
-        files=tuple(
-            SimpleFile(*file)._replace(uploaded_at=None if time is None else datetime.fromisoformat(time))
-            for file, time in zip(files, times, strict=True)
-        ),
+        files=tuple(map(_file, files, times)),
         status=status,
         status_reason=status_reason,
     )

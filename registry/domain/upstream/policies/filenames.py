@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 
-from packaging.utils import NormalizedName, canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name, canonicalize_version
 from packaging.version import InvalidVersion, Version
 
 from registry.domain.distributions import filenames
-from registry.domain.packages.simple import SimpleFile, SimplePage, Withheld
+from registry.domain.packages.simple import SimplePage, Withheld
 
 _SDISTS = (".tar.gz", ".zip")
+_is_plain = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*").fullmatch
 
 
 def release_in(filename: str) -> tuple[NormalizedName, Version] | None:
@@ -51,15 +52,31 @@ def without(page: SimplePage, withheld: Iterable[Withheld]) -> SimplePage:
     withheld = tuple(withheld)
     if not withheld:
         return page
-    hidden = {one.file for one in withheld}
-    files = tuple(file for file in page.files if file not in hidden)
-    gone = set(_versions(hidden)) - set(_versions(files))
-    versions = tuple(version for version in page.versions if _parsed(version) not in gone)
+    hidden = {one.file.filename for one in withheld}
+    files = tuple(file for file in page.files if file.filename not in hidden)
+    gone = set(map(_version_key_of, hidden)) - {_version_key_of(file.filename) for file in files} - {""}
+    versions = tuple(version for version in page.versions if _version_key(version) not in gone)
     return replace(page, files=files, versions=versions, withheld=page.withheld + withheld)
 
 
-def _versions(files: Iterable[SimpleFile]) -> Iterator[Version]:
-    return (version for file in files if (version := version_of(file.filename)) is not None)
+def _version_key_of(filename: str) -> str:
+    if filename.endswith(".whl"):
+        return _version_key(filename.partition("-")[2].partition("-")[0].replace("_", "-"))
+    version = version_of(filename)
+    return "" if version is None else canonicalize_version(version)
+
+
+def _version_key(text: str) -> str:
+    """Return a text that is the same for equal versions; empty for an invalid one.
+
+    Most versions are plain numbers, which are compared without parsing them: it takes a tenth of the time.
+    """
+    if _is_plain(text):
+        while text.endswith(".0"):
+            text = text[:-2]
+        return text
+    version = _parsed(text)
+    return "" if version is None else canonicalize_version(version)
 
 
 @lru_cache(maxsize=16_384)  # a version often has dozens of files
