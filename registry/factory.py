@@ -50,8 +50,11 @@ from registry.errors import Code, DiskFull, RegistryError, Unavailable, is_disk_
 from registry.metrics import Metrics
 from registry.server import SMALL_BODY_BYTES
 from registry.server.limits import Proxies
+from registry.server.parser import PREFLIGHT
 from registry.storage import open_storage
 from registry.storage.receptions import Receptions
+
+MOST_FIELDS = 10_000  # of a form; a mebibyte can have half a million
 
 
 def create_app(overrides: Mapping[str, object] | None = None, *, creates_instance: bool = True) -> Flask:
@@ -134,6 +137,7 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
     app.extensions["documents"] = Documents(app.extensions["storage"])
     app.extensions["contents"] = Contents(app.extensions["storage"])
     app.extensions["tend_requirements"] = partial(requirements.tend, app.extensions["storage"])
+    app.before_request(_refuse_many_fields)  # before anything reads the form
     sessions.init_app(app)
     observability.init_app(app)
     app.register_blueprint(pypi.blueprint)
@@ -247,6 +251,17 @@ def _refuse_large_body() -> None:
     """
     view = current_app.view_functions.get(request.endpoint or "")
     if (request.content_length or 0) > SMALL_BODY_BYTES and not getattr(view, "is_asked_before_body", False):
+        raise RequestEntityTooLarge
+
+
+def _refuse_many_fields() -> None:
+    """Refuse a form whose fields take long to parse. Werkzeug bounds their number in multipart forms alone.
+
+    :raises RequestEntityTooLarge: it has more than ``MOST_FIELDS``.
+    """
+    is_received = MOST_FIELDS < (request.content_length or 0) <= SMALL_BODY_BYTES and PREFLIGHT not in request.environ
+    is_form = is_received and request.mimetype == "application/x-www-form-urlencoded"
+    if is_form and request.get_data().count(b"&") >= MOST_FIELDS:
         raise RequestEntityTooLarge
 
 

@@ -25,6 +25,7 @@ UNLIMITED_BYTES = 1 << 60
 PROBES = ("/-/health", "/-/liveness")  # of the process alone
 PREFLIGHT = "registry.preflight"  # a key that no header can have, for the body that the application is asked for
 CHUNKED_PIECE_BYTES = 1 << 13
+LONGEST_PATH = 8 << 10  # unquoted; it is matched with the patterns of all routes
 LONGEST_CHUNK_LINE = 1 << 14  # the head of a chunk, or the trailer behind the last one
 
 
@@ -153,6 +154,9 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         except ValueError as error:  # an absolute target that is not a valid URL
             raise ParsingError("Malformed request target") from error
         self._refuse_ambiguous(header_plus)
+        if len(self.path) > LONGEST_PATH:
+            self._refuse(EarlyRefusal("414 URI Too Long", _JSON, b'{"error":"414 URI Too Long"}'))
+            return
         self.is_probe = self.path in self.probes and self.command in ("GET", "HEAD")
         self.is_upload = self.command == "POST" and self.uploads.match(self.path) is not None
         if self.is_upload:

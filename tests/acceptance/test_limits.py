@@ -203,6 +203,17 @@ def test_a_body_over_a_mebibyte_is_refused_as_the_address_refuses_other_things(
     assert answer.headers["X-Request-Id"] in server.log
 
 
+def test_what_takes_long_to_parse_is_refused_by_its_length(server: RunningServer) -> None:
+    form = {"Content_Type": "application/x-www-form-urlencoded", "Content_Length": 20_002}
+
+    fields = exchange(server, head("POST", "/users/sign_in", **form) + b"a&" * 10_001, "POST")
+    path = exchange(server, head("GET", "/" + "a/" * 4100))
+
+    assert fields is not None
+    assert path is not None
+    assert (fields.status, path.status) == (413, 414)
+
+
 @needs_proc
 def test_withheld_bodies_occupy_little_memory_and_no_disk(start_server: StartServer) -> None:
     """Each lacks its last byte. Smaller bodies than these can still be sent."""
