@@ -55,6 +55,7 @@ from registry.database.schema import (
     snapshot,
     upgrade,
 )
+from registry.database.statements import Statement
 from registry.database.text_index import any_contains, folded
 from registry.database.transactions import (
     Pending,
@@ -102,6 +103,7 @@ __all__ = [
     "PendingKind",
     "Reading",
     "Stage",
+    "Statement",
     "UTCDateTime",
     "any_contains",
     "at_end",

@@ -127,7 +127,18 @@ def execute(
 
     The session writes none of its pending changes before, and its records do not change.
     """
-    return db.session().connection().execute(statement, parameters)
+    return connection_in_use().execute(statement, parameters)
+
+
+def connection_in_use() -> Connection:
+    """Return the connection of the session, which begins a transaction if there is none."""
+    session = db.session()
+    connection: Connection | None = session.info.get("connection")
+    if connection is None or connection.closed:
+        connection = session.connection()
+        if session.info.get("writing"):  # until the transaction ends, it is the same one
+            session.info["connection"] = connection
+    return connection
 
 
 def disconnect(app: Flask) -> None:

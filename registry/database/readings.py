@@ -6,8 +6,7 @@ This takes four times as long as SQLite does to find the files of a page.
 
 from __future__ import annotations
 
-from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +16,12 @@ from sqlalchemy import Engine, Row, Select, event
 from sqlalchemy.exc import OperationalError
 
 from registry.database.connection import execute, separate_connection
+from registry.database.statements import Compiled, Statement
 from registry.database.types import db
 
 MOST_CONNECTIONS = 4  # of a process, besides those of the pool: seldom do more threads read at a time
 
 AnySelect = Select[*tuple[Any, ...]]
-Processor = Callable[[Any], Any]
 
 
 def read(statement: AnySelect, values: Mapping[str, object] | None = None) -> Sequence[Row[Any]]:
@@ -43,73 +42,21 @@ class Reading:
     """
 
     def __init__(self, statement: AnySelect) -> None:
-        self._statement = statement
-        self._compiled: WeakKeyDictionary[Engine, _Compiled] = WeakKeyDictionary()
+        self._query = statement
+        self._statement = Statement(statement)
 
     def rows(self, values: Mapping[str, object]) -> Sequence[Any]:
         """Execute the query, as ``read`` does."""
         engine = db.engine
-        compiled = self._compiled.get(engine)
-        if compiled is None:
-            compiled = self._compiled[engine] = _Compiled(self._statement, engine)
-        if not db.session.registry.has() and not compiled.is_expanded:
-            connections = _connections_of(engine)
-            connection = connections.take()
-            if connection is not None:
-                rows = connections.use(connection, compiled, values)
-                if rows is not None:
-                    return rows
-        return read(self._statement, values)
-
-
-class _Compiled:
-    """A statement in the dialect of a database.
-
-    :ivar is_expanded: whether its text depends on its parameters, as with ``IN``.
-    """
-
-    def __init__(self, statement: AnySelect, engine: Engine) -> None:
-        self._dialect = engine.dialect
-        compiled: Any = statement.compile(engine)
-        self.sql = str(compiled)
-        self.is_expanded = bool(compiled.post_compile_params)
-        self._positions: list[str] | None = compiled.positiontup
-        self._constants: dict[str, object] = compiled.construct_params(_check=False)
-        self._binders = [
-            (name, binder)
-            for parameter, name in compiled.bind_names.items()
-            if (binder := parameter.type.dialect_impl(self._dialect).bind_processor(self._dialect)) is not None
-        ]
-        columns = list(statement.selected_columns)
-        self._types = [column.type.dialect_impl(self._dialect) for column in columns]
-        row: Any = namedtuple("Values", [str(column.name) for column in columns])  # type: ignore[misc]
-        self._made: Callable[[list[Any]], Any] = row._make
-        self._processors: list[tuple[int, Processor]] | None = None
-
-    def parameters(self, values: Mapping[str, object]) -> Any:
-        bound = {**self._constants, **values}
-        for name, binder in self._binders:
-            bound[name] = binder(bound[name])
-        return bound if self._positions is None else [bound[name] for name in self._positions]
-
-    def converted(self, description: Any, rows: Sequence[Sequence[Any]]) -> list[Any]:
-        """Return rows with values of Python.
-
-        :param description: of the cursor.
-        """
-        if self._processors is None:
-            found = [
-                (number, type_.result_processor(self._dialect, column[1]))
-                for number, (type_, column) in enumerate(zip(self._types, description, strict=True))
-            ]
-            self._processors = [(number, processor) for number, processor in found if processor is not None]
-        made = []
-        for row in rows:
-            values = list(row)
-            for number, processor in self._processors:
-                values[number] = processor(values[number])
-            made.append(self._made(values))
-        return made
+        compiled = self._statement.compiled(engine, values)
+        if compiled.is_expanded:
+            return read(self._query, values)
+        if db.session.registry.has():
+            return self._statement.execute(values).rows
+        connections = _connections_of(engine)
+        connection = connections.take()
+        rows = None if connection is None else connections.use(connection, compiled, values)
+        return read(self._query, values) if rows is None else rows
 
 
 class _Connections:
@@ -138,7 +85,7 @@ class _Connections:
             self._places.append(None)
             raise
 
-    def use(self, taken: tuple[Any, int], compiled: _Compiled, values: Mapping[str, object]) -> list[Any] | None:
+    def use(self, taken: tuple[Any, int], compiled: Compiled, values: Mapping[str, object]) -> list[Any] | None:
         """Execute a query with a connection, and keep it; return ``None`` if SQLAlchemy has to execute it.
 
         The connection can have been lost. A failure that can take long, such as a timeout, is not repeated.

@@ -18,6 +18,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from registry.database.connection import BUSY_TIMEOUT, LONGEST_WAIT_SECONDS, execute, is_sqlite, spare_sync
 from registry.database.generation import ACCESS, INDEX, content_generation, part_of_name
 from registry.database.locks import AdvisoryLock, hold
+from registry.database.statements import Statement
 from registry.database.types import Model, db
 from registry.errors import Code, DiskFull, RecordNotFound
 
@@ -90,7 +91,7 @@ def transaction(
         session.rollback()
         raise
     finally:
-        for name in ("writing", "at_end", "locks"):
+        for name in ("writing", "connection", "at_end", "locks"):
             session.info.pop(name, None)
         turn.release()
 
@@ -204,19 +205,19 @@ _raised = (
     .where(content_generation.c.part == bindparam("of_part"))
     .values(number=content_generation.c.number + 1)
 )
-_RAISE_FREE_NUMBER = _raised.where(content_generation.c.row == _free_row)
-_RAISE_NUMBER = _raised.where(content_generation.c.row == 0)
+_RAISE_FREE_NUMBER = Statement(_raised.where(content_generation.c.row == _free_row))
+_RAISE_NUMBER = Statement(_raised.where(content_generation.c.row == 0))
 _LOCK_NUMBER = (
     select(content_generation.c.number).where(content_generation.c.part == bindparam("of_part")).with_for_update()
 )
 
 
 def _raise_number(part: int) -> None:
-    execute(_RAISE_NUMBER, {"of_part": part})
+    _RAISE_NUMBER.execute({"of_part": part})
 
 
 def _raise_free_number(part: int) -> None:
-    if execute(_RAISE_FREE_NUMBER, {"of_part": part}).rowcount == 0:  # wait for one
+    if _RAISE_FREE_NUMBER.execute({"of_part": part}).changed == 0:  # wait for one
         _raise_number(part)
 
 

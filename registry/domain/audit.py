@@ -9,14 +9,14 @@ from typing import Protocol
 
 from sqlalchemy import Select, insert, or_, select
 
-from registry.database import contains, execute
+from registry.database import Statement, contains
 from registry.models import Ancestry, AuditEvent, Namespace, Role, Visibility
 
 LONGEST_AUTHOR = 255  # length of the column, which the two user names of a sudo request can exceed
 LONGEST_VALUE = 255  # characters of a text before or after a change
 # Actions whose target is a version of a package.
 OF_VERSIONS = frozenset({"package_published", "package_yanked", "package_unyanked"})
-_INSERT = insert(AuditEvent.__table__)
+_INSERT = Statement(insert(AuditEvent.__table__))
 
 
 class Author(Protocol):
@@ -45,7 +45,7 @@ def record(by: Author, action: str, target: str, namespace: Namespace | None = N
         "target": target,
         "details": details,
     }
-    execute(_INSERT, event)
+    _INSERT.execute(event)
 
 
 def record_change(

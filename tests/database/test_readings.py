@@ -9,7 +9,8 @@ from sqlalchemy import bindparam, create_engine, event, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from registry.database import Reading, db, read, transaction
-from registry.database.readings import _Compiled, _connections_of
+from registry.database.readings import _connections_of
+from registry.database.statements import Compiled
 from registry.models import NameStatus, Package, PackageFile, PackageName, Project
 from tests import factories
 from tests.builders import build_wheel
@@ -80,7 +81,7 @@ def test_it_sees_every_commit_and_what_its_own_transaction_has_changed(project: 
 
 def test_nothing_is_kept_of_an_engine_that_is_gone(app: Flask) -> None:
     engine = create_engine(db.engine.url)
-    compiled, gone = _Compiled(NAMES, engine), weakref.ref(engine)
+    compiled, gone = Compiled(NAMES, engine, None), weakref.ref(engine)
     connections = _connections_of(engine)
     taken = connections.take()
     assert taken is not None

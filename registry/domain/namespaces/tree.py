@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from registry.database import AdvisoryLock, Stage, at_end, db, execute, transaction, utcnow
+from registry.database import AdvisoryLock, Stage, Statement, at_end, db, transaction, utcnow
 from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces.changes import GroupSettings, NamespaceChanges, ProjectSettings
@@ -351,7 +351,7 @@ class _Touches:
 
     def apply(self) -> None:
         for project_id in sorted(self.project_ids):
-            execute(_TOUCH, {"project_id": project_id, "now": utcnow()})
+            _TOUCH.execute({"project_id": project_id, "now": utcnow()})
 
 
 _namespaces = Namespace.__table__
@@ -362,6 +362,6 @@ _free_row = (
     .where(_project.c.id == bindparam("project_id"))
     .with_for_update(key_share=True, skip_locked=True)
 )
-_TOUCH = (
+_TOUCH = Statement(
     update(_namespaces).where(_namespaces.c.id == _free_row.scalar_subquery()).values(last_activity_at=bindparam("now"))
 )

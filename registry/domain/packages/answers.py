@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from sqlalchemy import bindparam, exists, func, or_, select
 
-from registry.database import Stage, at_end, changes_index, changes_name, constant, execute, folded
+from registry.database import Stage, Statement, at_end, changes_index, changes_name, constant, folded
 from registry.domain.packages import name_index
 from registry.models import Package, PackageStatus
 
@@ -70,7 +70,7 @@ class _Listing:
             "project_id": project_id, "normalized_name": normalized_name, "name": name, "number": added + 1,
             "words": folded(summary), "described_at": published_at,
         }  # fmt: skip
-        row = execute(_IS_SAME, asked).one()
+        (row,) = _IS_SAME.execute(asked).rows
         if published_at is not None and not row.is_found:
             name_index.note_described(project_id, normalized_name, summary, published_at)
         return bool(row.is_same) and not others
@@ -87,14 +87,16 @@ _in_project = (
     .limit(bindparam("number"))
     .subquery()
 )
-_IS_SAME = select(
-    (
-        (select(func.count()).select_from(_in_project).scalar_subquery() == bindparam("number"))
-        # Two ranges of an index; all spellings unlike one would be none.
-        & ~or_(
-            exists().where(*_of_name, _packages.c.name < bindparam("name")),
-            exists().where(*_of_name, _packages.c.name > bindparam("name")),
-        )
-    ).label("is_same"),
-    name_index.IS_FOUND.label("is_found"),
+_IS_SAME = Statement(
+    select(
+        (
+            (select(func.count()).select_from(_in_project).scalar_subquery() == bindparam("number"))
+            # Two ranges of an index; all spellings unlike one would be none.
+            & ~or_(
+                exists().where(*_of_name, _packages.c.name < bindparam("name")),
+                exists().where(*_of_name, _packages.c.name > bindparam("name")),
+            )
+        ).label("is_same"),
+        name_index.IS_FOUND.label("is_found"),
+    )
 )

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from sqlalchemy import bindparam, delete, exists, or_, select, text
 
-from registry.database import Stage, UTCDateTime, at_end, constant, execute, folded
+from registry.database import Stage, Statement, UTCDateTime, at_end, constant, execute, folded
 from registry.models import Package, PackageStatus, SearchedName
 
 _names, _packages = SearchedName.__table__, Package.__table__
@@ -21,13 +21,15 @@ IS_FOUND = exists().where(
     _names.c.normalized_name == bindparam("normalized_name"),
     or_(_names.c.words == bindparam("words"), _names.c.described_at > bindparam("described_at")),
 )
-_ADD = text(
-    "INSERT INTO searched_names (project_id, normalized_name, words, described_at)"
-    " VALUES (:project_id, :normalized_name, :words, :described_at)"
-    " ON CONFLICT (project_id, normalized_name) DO UPDATE"
-    " SET words = excluded.words, described_at = excluded.described_at"
-    " WHERE searched_names.described_at <= excluded.described_at"
-).bindparams(bindparam("described_at", type_=UTCDateTime))
+_ADD = Statement(
+    text(
+        "INSERT INTO searched_names (project_id, normalized_name, words, described_at)"
+        " VALUES (:project_id, :normalized_name, :words, :described_at)"
+        " ON CONFLICT (project_id, normalized_name) DO UPDATE"
+        " SET words = excluded.words, described_at = excluded.described_at"
+        " WHERE searched_names.described_at <= excluded.described_at"
+    ).bindparams(bindparam("described_at", type_=UTCDateTime))
+)
 _DELETE = delete(_names).where(
     _names.c.project_id == bindparam("of_project"), _names.c.normalized_name == bindparam("of_name")
 )
@@ -73,4 +75,4 @@ class _Rows:
 
 def _add(project_id: int, normalized_name: str, summary: str, published_at: datetime) -> None:
     row = {"project_id": project_id, "normalized_name": normalized_name, "described_at": published_at}
-    execute(_ADD, {**row, "words": folded(summary)})
+    _ADD.execute({**row, "words": folded(summary)})

@@ -15,7 +15,17 @@ from sqlalchemy import ColumnElement, and_, bindparam, case, exists, insert, not
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm.exc import ObjectDeletedError
 
-from registry.database import AdvisoryLock, constant, db, execute, hold, objects_removable, transaction
+from registry.database import (
+    AdvisoryLock,
+    Reading,
+    Statement,
+    constant,
+    db,
+    execute,
+    hold,
+    objects_removable,
+    transaction,
+)
 from registry.domain import audit, cascade, namespaces
 from registry.domain.access import Principal, PrincipalKind, accepting
 from registry.domain.advisories import marks
@@ -122,7 +132,7 @@ _LIVE_PACKAGE = (
     # refers to this version.
     .with_for_update(key_share=True)
 )
-_STANDING = (
+_STANDING = Reading(
     select(
         _files.c.id.label("file_id"),
         _files.c.sha256,
@@ -165,11 +175,14 @@ _top_id = (
     .scalar_subquery()
 )
 _is_still_reserved = exists().where(_held.c.top_id == _top_id, _held.c.normalized_name == bindparam("of_name"))
-_ADD_PACKAGE = insert(_packages).returning(
-    _packages.c.id, _has_advisories.label("has_advisories"), _is_still_reserved.label("is_reserved")
+_ADD_PACKAGE = Statement(
+    insert(_packages).returning(
+        _packages.c.id, _has_advisories.label("has_advisories"), _is_still_reserved.label("is_reserved")
+    )
 )
 _CHANGE_PACKAGE = update(_packages).where(_packages.c.id == bindparam("package_id"))
-_ADD_FILE = insert(_files).returning(_files.c.id, _files.c.yanked_reason)
+_new_file = insert(_files).returning(_files.c.id, _files.c.yanked_reason)
+_ADD_FILE = Statement(_new_file)
 
 
 def _standing_yank() -> ColumnElement[str | None]:
@@ -192,7 +205,7 @@ def _standing_yank() -> ColumnElement[str | None]:
     return case((not_(is_offered), reasons.order_by(files.c.id.desc()).limit(1).scalar_subquery()))
 
 
-_ADD_FILE_YANKED_LIKE_ITS_VERSION = _ADD_FILE.values(yanked_reason=_standing_yank())
+_ADD_FILE_YANKED_LIKE_ITS_VERSION = Statement(_new_file.values(yanked_reason=_standing_yank()))
 
 
 @dataclass(frozen=True)
@@ -367,16 +380,15 @@ def validate(
 
 def read_standing(upload: Upload, project: Project) -> Standing:
     """Read everything that decides on an upload before it is inspected, in one statement."""
-    rows = execute(
-        _STANDING,
+    rows = _STANDING.rows(
         {
             "project_id": project.id,
             "filename": upload.filename,
             "name": _without_nul(upload.name),
             "version": _without_nul(upload.version),
             "normalized_name": _without_nul(canonicalize_name(upload.name)),
-        },
-    ).all()
+        }
+    )
     if not rows:  # the project was deleted in the meantime
         return Standing(None, False, False, False, False, (), False, NameStatus.ACTIVE, "", ())
     row = rows[0]
@@ -696,7 +708,7 @@ def _package(publication: _Accepted) -> _PublishedPackage:
         **read_from,
     }
     of = {"of_name": normalized_name, "of_project": project_id}
-    added = execute(_ADD_PACKAGE, {**key, **created, **fields, **times, **of}).one()
+    (added,) = _ADD_PACKAGE.execute({**key, **created, **fields, **times, **of}).rows
     requirements.add(added.id, publication.requirements)
     if not added.is_reserved and publication.standing.is_reserved:  # released after it was examined
         with transaction():
@@ -730,15 +742,15 @@ def _add_file(publication: _Accepted, package: _PublishedPackage) -> int:
     if upload.origin is not None:
         pipelines = [pipeline.as_json() for pipeline in upload.origin.pipelines]
         kept = {"yanked_reason": upload.origin.yanked_reason, "imported_pipelines": pipelines or None}
-        added = execute(_ADD_FILE, {**row, **kept})
+        added = _ADD_FILE.execute({**row, **kept})
     else:
         version = {
             "of_project": publication.project.id,
             "of_name": canonicalize_name(upload.name),
             "of_version": upload.version,
         }
-        added = execute(_ADD_FILE_YANKED_LIKE_ITS_VERSION, {**row, **version})
-    file = added.one()
+        added = _ADD_FILE_YANKED_LIKE_ITS_VERSION.execute({**row, **version})
+    (file,) = added.rows
     summaries.note_published(
         publication.project.id,
         canonicalize_name(upload.name),

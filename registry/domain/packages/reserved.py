@@ -19,7 +19,9 @@ from sqlalchemy.orm import joinedload
 
 from registry.database import (
     AdvisoryLock,
+    Reading,
     Stage,
+    Statement,
     at_end,
     changes_name,
     constant,
@@ -169,7 +171,7 @@ IS_RESERVED_AROUND = and_(
     _reserved.c.top_id == TOP_OF_PROJECT, _reserved.c.normalized_name == bindparam("normalized_name")
 )
 
-_RESEMBLING = (
+_RESEMBLING = Reading(
     select(_reserved.c.normalized_name)
     .where(
         _reserved.c.top_id == TOP_OF_PROJECT,
@@ -192,7 +194,7 @@ def resembling(project_id: int, normalized_name: str) -> str | None:
     own = skeleton(normalized_name)
     skeletons = neighbors(own) if len(own) <= LONGEST_COMPARED else {own}
     asked = {"project_id": project_id, "normalized_name": normalized_name, "skeletons": json.dumps(sorted(skeletons))}
-    found: str | None = execute(_RESEMBLING, asked).scalar()
+    found: str | None = next((row.normalized_name for row in _RESEMBLING.rows(asked)), None)
     return found
 
 
@@ -269,9 +271,11 @@ _row = (
     bindparam("project_id", type_=_reserved.c.holder_id.type),
     bindparam("created_at", type_=_reserved.c.created_at.type),
 )
-_ADD = insert(_reserved).from_select(
-    ["top_id", "normalized_name", "skeleton", "holder_id", "created_at"],
-    select(TOP_OF_PROJECT, *_row).where(~exists().where(IS_RESERVED_AROUND)),
+_ADD = Statement(
+    insert(_reserved).from_select(
+        ["top_id", "normalized_name", "skeleton", "holder_id", "created_at"],
+        select(TOP_OF_PROJECT, *_row).where(~exists().where(IS_RESERVED_AROUND)),
+    )
 )
 
 
@@ -295,7 +299,7 @@ class _Reservations:
     def apply(self) -> None:
         for project_id, name in sorted(self.names):
             row = {"project_id": project_id, "normalized_name": name, "skeleton": skeleton(name)}
-            execute(_ADD, {**row, "created_at": utcnow()})
+            _ADD.execute({**row, "created_at": utcnow()})
 
 
 def names_in(top: Namespace, search: str = "") -> Listing[ReservedName]:

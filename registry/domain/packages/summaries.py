@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from registry.database import Stage, at_end, constant, db, execute, is_sqlite
+from registry.database import Stage, Statement, at_end, constant, db, execute, is_sqlite
 from registry.domain.packages.names import is_prerelease, version_key, version_rank
 from registry.models import FileStatus, NameSummary, Package, PackageFile, PackageStatus
 
@@ -80,7 +80,7 @@ class _Summaries:
                 count(*name)
                 continue
             for row in self.added[name]:
-                execute(_ADD_ON_SQLITE if is_sqlite(db.engine) else _ADD_ON_POSTGRESQL, row)
+                (_ADD_ON_SQLITE if is_sqlite(db.engine) else _ADD_ON_POSTGRESQL).execute(row)
 
 
 _summaries, _packages, _files = NameSummary.__table__, Package.__table__, PackageFile.__table__
@@ -108,7 +108,8 @@ def _add(insert_into: Any) -> Any:
     )
 
 
-_ADD_ON_SQLITE, _ADD_ON_POSTGRESQL = _add(sqlite.insert(_summaries)), _add(postgresql.insert(_summaries))
+_ADD_ON_SQLITE = Statement(_add(sqlite.insert(_summaries)))
+_ADD_ON_POSTGRESQL = Statement(_add(postgresql.insert(_summaries)))
 _VERSIONS = (
     select(
         _packages.c.id,

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from registry.database import AdvisoryLock, Stage, at_end, db, execute, hold, transaction
+from registry.database import AdvisoryLock, Reading, Stage, Statement, at_end, db, execute, hold, transaction
 from registry.errors import StorageLimitReached
 from registry.models import Ancestry, FileStatus, Group, InstanceSettings, Namespace, PackageFile, Project, StorageUsage
 from registry.storage.receptions import Promised
@@ -67,7 +67,7 @@ _LIMITS = (
 )
 _limits = _LIMITS.order_by(None).cte("limits")
 _listed = _LIMITS.order_by(None).add_columns(_ancestries.c.distance).subquery()
-_ALLOWANCE = (
+_ALLOWANCE = Reading(
     select(_instance.c.pypi_max_file_size, _listed.c.id, _listed.c.kind, _listed.c.full_path, _listed.c.size_bytes)
     .select_from(_instance.outerjoin(_listed, true()))
     .where(_instance.c.id == 1)
@@ -81,14 +81,14 @@ _free_row = (
     .limit(1)
     .with_for_update(skip_locked=True)
 )
-_COUNT = (
+_COUNT = Statement(
     update(_usages)
     .where(_usages.c.id == _free_row.scalar_subquery())
     .values(files=_usages.c.files + bindparam("added"), size_bytes=_usages.c.size_bytes + bindparam("growth"))
     .add_cte(_limits)
     .returning(_number_of_limits)
 )
-_COUNT_IN_NEW_ROW = (
+_COUNT_IN_NEW_ROW = Statement(
     insert(_usages)
     .values(project_id=bindparam("namespace_id"), files=bindparam("added"), size_bytes=bindparam("growth"))
     .add_cte(_limits)
@@ -154,10 +154,10 @@ class _Totals:
 def _add(project_id: int, files: int, size_bytes: int) -> bool:
     """Update the totals of a project, and return whether it is limited, which most are not."""
     values = {"namespace_id": project_id, "added": files, "growth": size_bytes}
-    limits = execute(_COUNT, values).scalar()
-    if limits is None:  # other transactions are changing all rows; at most as many are needed as there are threads
-        limits = execute(_COUNT_IN_NEW_ROW, values).scalar()
-    return bool(limits)
+    rows = _COUNT.execute(values).rows
+    if not rows:  # other transactions are changing all rows; at most as many are needed as there are threads
+        rows = _COUNT_IN_NEW_ROW.execute(values).rows
+    return any(limits for (limits,) in rows)
 
 
 def _refuse_passed(limits: Iterable[Limit], growth: int) -> None:
@@ -192,7 +192,7 @@ def limits_on(namespace_id: int) -> tuple[Limit, ...]:
 
 def allowance(project: Project) -> Allowance:
     """Return the limits on uploads to a project, in one statement."""
-    rows = execute(_ALLOWANCE, {"namespace_id": project.id}).all()
+    rows = _ALLOWANCE.rows({"namespace_id": project.id})
     limits = tuple(Limit(row.id, row.kind, row.full_path, row.size_bytes) for row in rows if row.id is not None)
     return Allowance(rows[0].pypi_max_file_size, limits)
 

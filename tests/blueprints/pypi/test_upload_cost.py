@@ -91,7 +91,7 @@ def compiled(app: Flask) -> Iterator[list[str]]:
     found: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, _values: object, context: Any, _many: bool) -> None:
-        if context.compiled is not None and context.cache_hit is not CacheStats.CACHE_HIT:
+        if getattr(context, "compiled", None) is not None and context.cache_hit is not CacheStats.CACHE_HIT:
             found.append(statement)
 
     event.listen(db.engine, "before_cursor_execute", note)
