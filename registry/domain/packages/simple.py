@@ -108,7 +108,7 @@ def page_json(page: SimplePage) -> bytes:
     ``dist-info-metadata`` is never included, as pip 22.3 to 23.1 fail on it.
     """
     status = {"status": page.status} | ({"reason": page.status_reason} if page.status_reason else {})
-    return orjson.dumps(
+    return _rendered(
         {
             "meta": {"api-version": API_VERSION},
             "name": page.name,
@@ -120,9 +120,15 @@ def page_json(page: SimplePage) -> bytes:
 
 
 def index_json(index: SimpleIndex) -> bytes:
-    return orjson.dumps(
-        {"meta": {"api-version": API_VERSION}, "projects": [{"name": name} for name, _, _ in index.names]}
-    )
+    return _rendered({"meta": {"api-version": API_VERSION}, "projects": [{"name": name} for name, _, _ in index.names]})
+
+
+def _rendered(value: dict[str, object]) -> bytes:
+    """Return a value as JSON that takes up no more memory than its length, as pages are kept.
+
+    What orjson returns occupies the next power of two.
+    """
+    return bytes(memoryview(orjson.dumps(value)))
 
 
 def _file_json(file: SimpleFile) -> dict[str, object]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -91,3 +92,19 @@ def test_an_index_holds_normalized_names() -> None:
         "meta": {"api-version": "1.4"},
         "projects": [{"name": "demo-pkg"}],
     }
+
+
+def test_a_page_takes_up_no_more_memory_than_its_length() -> None:
+    index = SimpleIndex("group", tuple((f"name{number}", f"name{number}", "") for number in range(1000)))
+
+    simple.index_json(index)  # what is allocated once
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        page = simple.index_json(index)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(page) > 16 << 10
+    assert after - before < len(page) * 2  # small objects that Python keeps are in it
