@@ -113,6 +113,7 @@ class Code(Enum):
         "Two-factor authentication of administrators cannot be disabled via the API; use the page of the user, or the "
         "shell"
     )
+    TOO_MANY_PASSKEYS = "is one too many: there are {maximum} passkeys already, which is the maximum"
     NO_SECOND_FACTOR = "Two-factor authentication is not enabled"
     SAME_PASSWORD = "must differ from the current password"
     LAST_ADMINISTRATOR = "The last active administrator cannot be blocked, demoted, or deleted."

@@ -71,6 +71,7 @@ THIRD_PARTY = {
     "trove_classifiers": "domain.distributions",
     "urllib3": "domain.http",
     "waitress": "server",
+    "webauthn": "domain.accounts",
     "werkzeug": f"{BLUEPRINTS} blueprints.cross_origin blueprints.routing observability registry",
     "wtforms": "blueprints.auth blueprints.ui",
 }

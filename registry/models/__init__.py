@@ -3,6 +3,7 @@
 from registry.models.accounts import (
     BegunSignIn,
     ColorScheme,
+    Passkey,
     RecoveryCode,
     SignInAddress,
     SignInFailures,
@@ -104,6 +105,7 @@ __all__ = [
     "PackageName",
     "PackageRequirement",
     "PackageStatus",
+    "Passkey",
     "Pipeline",
     "Project",
     "ProtectionRule",

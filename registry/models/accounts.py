@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ColumnElement, ForeignKey, String, Text, and_
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.database import Enumerated, Model, UTCDateTime, utcnow
+from registry.database import AUTOINCREMENT, Enumerated, Model, UTCDateTime, utcnow
 
 
 class UserState(enum.StrEnum):
@@ -98,6 +98,22 @@ class BegunSignIn(Model):
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+
+
+class Passkey(Model):
+    """A passkey or security key of a user; ID and public key in base64url."""
+
+    __tablename__ = "passkeys"
+    __table_args__ = (AUTOINCREMENT,)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    credential_id: Mapped[str] = mapped_column(String(1400), unique=True)
+    public_key: Mapped[str] = mapped_column(Text)
+    sign_count: Mapped[int] = mapped_column(BigInteger)  # of the authenticator at the last use; 0: it does not count
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    last_used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
 class RecoveryCode(Model):

@@ -18,6 +18,12 @@ PAGE = "/-/profile/two_factor_auth"
 PASSWORD = "a long enough one"
 
 
+PASSKEY_WORDS = {
+    LIGHT: ("Name", "Current password", "Add passkey", "Use passkey", "No passkey was used."),
+    DARK: ("名前", "現在のパスワード", "パスキーを追加", "パスキーを使う", "パスキーは使われませんでした。"),
+}
+
+
 @dataclass(frozen=True)
 class Words:
     """The words of the pages in a language."""
@@ -25,8 +31,6 @@ class Words:
     sign_in: str
     verify: str
     code: str
-    confirmation: str
-    password: str
     enable: str
     wrong: str
     codes_left: str
@@ -34,18 +38,18 @@ class Words:
 
 WORDS = {
     LIGHT: Words(
-        "Sign in", "Verify code", "Two-factor code", "Verification code", "Current password",
+        "Sign in", "Verify code", "Two-factor code",
         "Enable two-factor authentication", "Invalid code.", "9 recovery codes are left.",
     ),
     DARK: Words(
-        "サインイン", "コードを確認", "2要素認証コード", "確認コード", "現在のパスワード",
+        "サインイン", "コードを確認", "2要素認証コード",
         "2要素認証を有効にする", "コードが正しくありません。", "残りのリカバリーコードは9個です。",
     ),
 }  # fmt: skip
 
 
-def enter_password(page: Page, username: str, words: Words) -> None:
-    page.goto("/users/sign_in")
+def enter_password(page: Page, username: str, words: Words, home: str = "") -> None:
+    page.goto(f"{home}/users/sign_in")
     page.locator("#login").fill(username)
     page.locator("#password").fill(PASSWORD)
     page.get_by_role("button", name=words.sign_in, exact=True).click()
@@ -81,8 +85,8 @@ def test_a_user_sets_up_an_app_and_signs_in_with_it_and_with_a_recovery_code(
     page.goto(PAGE)
     key = page.locator("#totp-key").input_value().replace(" ", "")
     used = pyotp.TOTP(key).now()
-    page.get_by_label(words.confirmation).fill(used)
-    page.get_by_label(words.password).fill(PASSWORD)
+    page.locator("#app-code").fill(used)
+    page.locator("#app-current_password").fill(PASSWORD)
     page.get_by_role("button", name=words.enable).click()
     recovery = re.findall(r"[0-9a-f]{16}", page.locator(".issued pre").inner_text())
     assert len(recovery) == 10
@@ -104,5 +108,46 @@ def test_a_user_sets_up_an_app_and_signs_in_with_it_and_with_a_recovery_code(
     page.wait_for_url(re.compile(r"/$"))
     page.goto(PAGE)
     expect(page.get_by_text(words.codes_left)).to_be_visible()
+    assert window.problems == []
+    context.close()
+
+
+@pytest.mark.parametrize("look", [LIGHT, DARK], ids=str)
+def test_a_user_adds_a_passkey_and_signs_in_with_it(desk: Desk, server: RunningServer, look: Look) -> None:
+    words, (name, password, add, use, none) = WORDS[look], PASSKEY_WORDS[look]
+    username = f"passkey-{look.language}"
+    new_user(server, username)
+    context = desk.context("anonymous", look)
+    page = context.new_page()
+    window = Window(page, look, desk.pictures)
+    home = server.url.replace("127.0.0.1", "localhost")  # passkeys belong to a name
+    devtools = context.new_cdp_session(page)
+    devtools.send("WebAuthn.enable")
+    authenticator = {
+        "protocol": "ctap2", "transport": "internal", "hasUserVerification": True, "isUserVerified": True,
+        "hasResidentKey": True,
+    }  # fmt: skip
+    known = devtools.send("WebAuthn.addVirtualAuthenticator", {"options": authenticator})["authenticatorId"]
+
+    enter_password(page, username, words, home)
+    page.wait_for_url(re.compile(r"/$"))
+    page.goto(home + PAGE)
+    form = page.locator("form[data-passkey]")
+    form.get_by_label(name).fill("Virtual")
+    form.get_by_label(password).fill(PASSWORD)
+    form.get_by_role("button", name=add).click()
+    expect(page.locator(".issued pre")).to_be_visible()
+    expect(page.get_by_role("cell", name="Virtual", exact=True)).to_be_visible()
+    assert [*photographed(window, "passkeys"), *window.unreachable(), *window.barriers()] == []
+
+    context.clear_cookies()
+    enter_password(page, username, words, home)
+    assert [*photographed(window, "second-step-passkey"), *window.unreachable(), *window.barriers()] == []
+    devtools.send("WebAuthn.setUserVerified", {"authenticatorId": known, "isUserVerified": False})
+    page.get_by_role("button", name=use).click()
+    expect(page.get_by_text(none)).to_be_visible()
+    devtools.send("WebAuthn.setUserVerified", {"authenticatorId": known, "isUserVerified": True})
+    page.get_by_role("button", name=use).click()
+    page.wait_for_url(re.compile(r"/$"))
     assert window.problems == []
     context.close()

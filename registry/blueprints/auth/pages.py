@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, lazy_gettext
 from flask_wtf import FlaskForm
@@ -10,11 +12,13 @@ from wtforms import HiddenField, PasswordField, StringField
 from wtforms.validators import InputRequired
 
 from registry import metrics
+from registry.addresses import root_url
 from registry.blueprints.auth import sessions, single_sign_on
 from registry.blueprints.auth.credentials import current_principal, token_key
 from registry.blueprints.auth.local_addresses import local_address
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
+from registry.domain.accounts import passkeys
 from registry.domain.accounts import sign_in as passwords
 from registry.errors import InactiveUser
 from registry.metrics import AuthFailure
@@ -70,7 +74,25 @@ def routes(gate: Gate) -> Blueprint:
         if form.validate_on_submit() and _is_code_right(form, user):
             sessions.start(user, SignInMethod.PASSWORD)
             return redirect(local_address(form.next.data), 303)
-        return render_template("auth/second_factor.html", form=form), 422 if form.errors else 200
+        return _second_step(form, user)
+
+    @blueprint.post("/users/two_factor/passkey")
+    @gate.open
+    def passkey() -> BaseResponse | tuple[str, int]:
+        """Complete a sign-in with a passkey."""
+        user = sessions.begun_by()
+        if user is None:
+            return _begin_again()
+        form, address, now = CodeForm(), request.remote_addr or "", utcnow()
+        sent, challenge, own_site = request.form.get("credential", ""), sessions.challenge(), site()
+        if passwords.complete(
+            user, lambda: passkeys.accept(user, sent, challenge, own_site, now=now), address=address, now=now
+        ):
+            sessions.start(user, SignInMethod.PASSWORD)
+            return redirect(local_address(form.next.data), 303)
+        request.environ[metrics.EVENT] = AuthFailure("wrong_passkey")
+        form.form_errors += [gettext("The passkey was not accepted.")]
+        return _second_step(form, user)
 
     @blueprint.post("/users/sign_out")
     @gate.open
@@ -105,6 +127,22 @@ def _identified(form: SignInForm) -> User | None:
         request.environ[metrics.EVENT] = AuthFailure("wrong_password")
         form.form_errors += [gettext("Invalid login or password.")]
     return user
+
+
+def _second_step(form: CodeForm, user: User) -> tuple[str, int]:
+    """Render the page that asks for the second factor."""
+    options = None
+    if passkeys.passkeys_of(user):
+        options = passkeys.request_options(user, sessions.challenge(), site())
+    page = render_template("auth/second_factor.html", form=form, options=options, has_app=user.totp_secret is not None)
+    return page, 422 if form.errors else 200
+
+
+def site() -> passkeys.Site:
+    """Return the registry as the browser sees it."""
+    parts = urlsplit(root_url(request.environ))
+    netloc = parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")  # as in origins
+    return passkeys.Site(host=parts.hostname or "", origin=f"{parts.scheme}://{netloc}")
 
 
 def _begin_again() -> BaseResponse:

@@ -96,6 +96,11 @@ def begun_by() -> User | None:
     return user
 
 
+def challenge() -> bytes:
+    """Return the challenge for a passkey that completes the sign-in that was begun, and no other one."""
+    return hmac.digest(_key(), f"passkey for {session[BEGUN]}".encode(), "sha256")
+
+
 def binding() -> str:
     """Return a text that no other session has, nor anyone who does not know the cookie."""
     return cast(SignedIn, current_user).secret

@@ -80,7 +80,13 @@ NAMESPACE_WORDS = frozenset({"Project", "Group", "Namespace"})
 PAGES_BEFORE_NEW_PASSWORD = frozenset({"ui.account.password", "ui.auth.sign_in", "ui.auth.sign_out"})
 
 PAGES_BEFORE_SECOND_FACTOR = frozenset(
-    {"ui.two_factor.two_factor", "ui.two_factor.add_app", "ui.auth.sign_in", "ui.auth.sign_out"}
+    {
+        "ui.two_factor.two_factor",
+        "ui.two_factor.add_app",
+        "ui.two_factor.add_passkey",
+        "ui.auth.sign_in",
+        "ui.auth.sign_out",
+    }
 )
 
 for child in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from urllib.parse import urlsplit
 
 import segno
@@ -15,12 +16,13 @@ from wtforms.validators import InputRequired
 from registry.addresses import root_url
 from registry.blueprints.auth import sessions
 from registry.blueprints.auth.credentials import token_key
+from registry.blueprints.auth.pages import site
 from registry.blueprints.auth.permits import Gate
-from registry.blueprints.ui.forms import Form
+from registry.blueprints.ui.forms import Form, text
 from registry.blueprints.ui.viewer import principal, signed_in
 from registry.database import utcnow
 from registry.domain.access import Permission
-from registry.domain.accounts import second_factors, sign_in
+from registry.domain.accounts import passkeys, second_factors, sign_in
 from registry.domain.accounts.secrets import seal, unseal
 from registry.models import User
 
@@ -39,6 +41,14 @@ class PasswordForm(Form):
         :raises TooManyRequests: the wait after failed attempts is not over.
         """
         sign_in.require_password(user, self.current_password.data or "", by=principal(), now=utcnow())
+
+
+class PasskeyForm(PasswordForm):
+    """A new passkey; ``sealed`` is the challenge, encrypted for the session of the user."""
+
+    sealed = HiddenField()
+    credential = HiddenField()
+    name = StringField(_("Name"), [InputRequired(_("This field is required."))])
 
 
 class AppForm(PasswordForm):
@@ -64,8 +74,7 @@ def routes(gate: Gate) -> Blueprint:
         user, form = signed_in(), AppForm(prefix="app-")
         secret = unseal(form.sealed.data or "", token_key(), _purpose())
         if secret is None:
-            flash(gettext("The page was out of date. Scan the new code."), "error")
-            return redirect(url_for("ui.two_factor.two_factor"), 303)
+            return _outdated()
         if form.validate_on_submit():
             with form.refusals():
                 form.require_password(user)
@@ -76,6 +85,40 @@ def routes(gate: Gate) -> Blueprint:
                 flash(gettext("The authenticator app is set up. Other sessions have been signed out."))
                 return _page(codes=codes) if codes else redirect(url_for("ui.two_factor.two_factor"), 303)
         return _page(app=form, secret=secret)
+
+    @blueprint.post("/passkeys")
+    @gate(Permission.USE_API)
+    def add_passkey() -> Page:
+        """Add a passkey, which ends all other sessions, and show recovery codes once."""
+        user, form = signed_in(), PasskeyForm(prefix="passkey-")
+        challenge = unseal(form.sealed.data or "", token_key(), _purpose())
+        if challenge is None:
+            return _outdated()
+        if form.validate_on_submit():
+            with form.refusals():
+                form.require_password(user)
+                codes = passkeys.add(
+                    user, text(form.name), form.credential.data or "", bytes.fromhex(challenge), site(),
+                    key=token_key(), by=principal(), now=utcnow(),
+                )  # fmt: skip
+                sessions.restart()
+                flash(gettext("The passkey was added. Other sessions have been signed out."))
+                return _page(codes=codes) if codes else redirect(url_for("ui.two_factor.two_factor"), 303)
+        return _page(new_passkey=form, challenge=challenge)
+
+    @blueprint.post("/passkeys/<int:passkey_id>/remove")
+    @gate(Permission.USE_API)
+    def remove_passkey(passkey_id: int) -> Page:
+        """Remove a passkey, which ends all other sessions."""
+        user, form = signed_in(), PasswordForm(prefix=f"removal-{passkey_id}-")
+        if form.validate_on_submit():
+            with form.refusals():
+                form.require_password(user)
+                passkeys.remove(user, passkey_id, by=principal())
+                sessions.restart()
+                flash(gettext("The passkey was removed. Other sessions have been signed out."))
+                return redirect(url_for("ui.two_factor.two_factor"), 303)
+        return _page(removal=(passkey_id, form))
 
     @blueprint.post("/codes")
     @gate(Permission.USE_API)
@@ -107,15 +150,28 @@ def routes(gate: Gate) -> Blueprint:
 
 def _page(
     *, app: AppForm | None = None, secret: str = "", new_codes: PasswordForm | None = None,
-    disabling: PasswordForm | None = None, codes: list[str] | None = None,
+    disabling: PasswordForm | None = None, new_passkey: PasskeyForm | None = None, challenge: str = "",
+    removal: tuple[int, PasswordForm] | None = None, codes: list[str] | None = None,
 ) -> tuple[str, int]:  # fmt: skip
     """Render the page, with the form that was refused, if one was.
 
     :param secret: the secret of the app in the form; by default, a new one.
+    :param challenge: likewise for the passkey in the form.
     :param codes: recovery codes that were just made, which are shown only once.
     """
     user, secret = signed_in(), secret or second_factors.new_totp_secret()
-    sent = [form for form in (app, new_codes, disabling) if form is not None]
+    challenge = challenge or secrets.token_hex(32)
+    refused_id, removing = removal or (0, None)
+    sent = [form for form in (app, new_codes, disabling, new_passkey, removing) if form is not None]
+    if new_passkey is not None:
+        new_passkey.credential.data = ""  # another answer of the authenticator is needed
+    else:
+        sealed = seal(challenge, token_key(), _purpose())
+        new_passkey = PasskeyForm(prefix="passkey-", formdata=None, sealed=sealed)
+    removals = [
+        (one, (removing if one.id == refused_id else None) or PasswordForm(prefix=f"removal-{one.id}-", formdata=None))
+        for one in passkeys.passkeys_of(user)
+    ]
     app = app or AppForm(prefix="app-", formdata=None, sealed=seal(secret, token_key(), _purpose()))
     page = render_template(
         "ui/account/two_factor.html",
@@ -125,10 +181,18 @@ def _page(
         qr_code=_qr_code(user, secret),
         new_codes=new_codes or PasswordForm(prefix="codes-", formdata=None),
         disabling=disabling or PasswordForm(prefix="disable-", formdata=None),
+        new_passkey=new_passkey,
+        passkey_options=passkeys.creation_options(user, bytes.fromhex(challenge), site(), key=token_key()),
+        removals=removals,
         codes=codes,
         codes_left=second_factors.recovery_codes_left(user),
     )
     return page, 422 if any(form.errors for form in sent) else 200
+
+
+def _outdated() -> Response:
+    flash(gettext("The page was out of date. Try again."), "error")
+    return redirect(url_for("ui.two_factor.two_factor"), 303)
 
 
 def _qr_code(user: User, secret: str) -> Markup:
@@ -139,4 +203,4 @@ def _qr_code(user: User, secret: str) -> Markup:
 
 
 def _purpose() -> str:
-    return f"new authenticator app in the session {sessions.binding()}"
+    return f"new second factor in the session {sessions.binding()}"

@@ -110,6 +110,10 @@ _SENTENCES: dict[Code, str | _Counted] = {
     Code.EMAIL_TAKEN: _("This email address is already taken."),
     Code.WRONG_PASSWORD: _("This is not your current password."),
     Code.WRONG_CODE: _("This code is wrong. Enter the code that the app shows now."),
+    Code.TOO_MANY_PASSKEYS: _counted(
+        "There is already %(maximum)s passkey. Remove it first.",
+        "There are already %(maximum)s passkeys. Remove one first.",
+    ),
     Code.NO_SECOND_FACTOR: _("Two-factor authentication is not enabled."),
     Code.SAME_PASSWORD: _("Choose a password that differs from the current one."),
     Code.LAST_ADMINISTRATOR: _("The last active administrator cannot be blocked, demoted, or deleted."),
@@ -293,6 +297,7 @@ EVENTS = {
     "user_email_confirmed": _("Confirmed an email address"),
     "user_password_changed": _("Changed a password"),
     "second_factor_added": _("Added a second factor"),
+    "second_factor_removed": _("Removed a second factor"),
     "second_factor_disabled": _("Disabled two-factor authentication"),
     "recovery_codes_replaced": _("Replaced recovery codes"),
     "recovery_code_used": _("Used a recovery code"),

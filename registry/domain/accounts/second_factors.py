@@ -20,7 +20,7 @@ from registry.domain import audit
 from registry.domain.accounts import sessions
 from registry.domain.accounts.secrets import digest, seal, unseal
 from registry.errors import BadRequest, Code, Fault, InvalidRecord
-from registry.models import RecoveryCode, User
+from registry.models import Passkey, RecoveryCode, User
 
 RECOVERY_CODES = 10
 RECOVERY_CODE_BYTES = 8
@@ -55,10 +55,18 @@ def add_app(user: User, secret: str, code: str, *, key: bytes, by: audit.Author,
         lock(user)
         user.totp_secret = seal(secret, key, _purpose(user))
         user.totp_used_step = step
-        codes = [] if user.has_second_factor else _new_recovery_codes(user, key)
-        user.second_factor_since = user.second_factor_since or now
-        sessions.end_all(user)
-        audit.record(by, "second_factor_added", user.username, factor="app")
+        return note_addition(user, "app", key=key, by=by, now=now)
+
+
+def note_addition(user: User, factor: str, *, key: bytes, by: audit.Author, now: datetime) -> list[str]:
+    """Record that a second factor was added to a user, whose sessions end. Requires a transaction.
+
+    :return: new recovery codes, or none if the user has a second factor already.
+    """
+    codes = [] if user.has_second_factor else _new_recovery_codes(user, key)
+    user.second_factor_since = user.second_factor_since or now
+    sessions.end_all(user)
+    audit.record(by, "second_factor_added", user.username, factor=factor)
     return codes
 
 
@@ -91,6 +99,7 @@ def disable(user: User, *, by: audit.Author) -> None:
             raise BadRequest(Code.NO_SECOND_FACTOR)
         user.second_factor_since = user.totp_secret = user.totp_used_step = None
         db.session.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
+        db.session.execute(delete(Passkey).where(Passkey.user_id == user.id))
         sessions.end_all(user)
         audit.record(by, "second_factor_disabled", user.username)
 

@@ -13,7 +13,7 @@ without the password can bring about.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -70,6 +70,17 @@ def sign_in(login: str, password: str, *, address: str, now: datetime) -> User |
 def enter_code(user: User, code: str, *, key: bytes, address: str, now: datetime) -> bool:
     """Return whether a user who has entered the right password has signed in with this code of the second factor.
 
+    Takes ``AdvisoryLock.SIGN_IN``. Raises the errors of ``complete``.
+    """
+    by = _SignedIn(user, address)
+    return complete(user, lambda: second_factors.accept(user, code, key=key, by=by, now=now), address=address, now=now)
+
+
+def complete(user: User, is_accepted: Callable[[], bool], *, address: str, now: datetime) -> bool:
+    """Return whether a user who has entered the right password has signed in with the second factor.
+
+    :param is_accepted: verifies it, in a transaction.
+
     Takes ``AdvisoryLock.SIGN_IN``, as an attempt is counted in advance, and taken back here.
 
     :raises TooManyRequests: as for ``sign_in``; also if too many codes of the user were wrong at new addresses.
@@ -79,7 +90,7 @@ def enter_code(user: User, code: str, *, key: bytes, address: str, now: datetime
         counted[_key(f"codes of user {user.id}")] = FREE_WRONG_CODES_BY_USER
     _count_attempt(counted, now)
     with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
-        if not second_factors.accept(user, code, key=key, by=_SignedIn(user, address), now=now):
+        if not is_accepted():
             return False
         _take_back(counted)
         note_sign_in(user, SignInMethod.PASSWORD, address=address, now=now)

@@ -11,12 +11,13 @@ import pytest
 from registry.database import db, transaction, utcnow
 from registry.domain import audit, instance
 from registry.domain.access import SHELL
-from registry.domain.accounts import second_factors, users
+from registry.domain.accounts import passkeys, second_factors, users
 from registry.domain.accounts.users import StateChange
 from registry.domain.instance import InstanceChanges
 from registry.models import User
 from tests import factories
 from tests.clients import Browser, Page
+from tests.fakes.authenticator import Authenticator
 
 PASSWORD = "correct horse battery"
 PAGE = "/-/profile/two_factor_auth"
@@ -242,3 +243,36 @@ def test_the_api_resets_the_second_factor_of_users_but_not_of_administrators(res
 
     assert reset(user, by=user) == 403
     assert [reset(user), reset(user), reset(enabled)] == [204, 400, 403]
+
+
+def options(page: Page, kind: str) -> str:
+    return next(form.get("data-options") or "" for form in page.tree.iter("form") if form.get("data-passkey") == kind)
+
+
+def test_a_passkey_is_added_used_and_removed_with_the_password(app, browser_of, user):
+    browser, authenticator = browser_of(user), Authenticator()
+    page, action = browser.get(PAGE), f"{PAGE}/passkeys"
+    sent = page.fields(action) | {
+        "passkey-name": "Laptop", "passkey-credential": authenticator.create(options(page, "create")),
+    }  # fmt: skip
+
+    wrong = browser.open(action, method="POST", data=sent | {"passkey-current_password": "wrong"})
+    added = browser.open(action, method="POST", data=sent | {"passkey-current_password": PASSWORD})
+
+    assert (wrong.status_code, wrong.errors) == (
+        422,
+        {"passkey-current_password": "This is not your current password."},
+    )
+    assert len(shown_codes(added)) == 10
+    entering, second = enter_password(app), f"{SECOND}/passkey"
+    step = entering.get(SECOND)
+    other = Authenticator().use(options(step, "get"))
+    assert entering.submit(SECOND, {"credential": other}, action=second).flashes == ["The passkey was not accepted."]
+    answer = authenticator.use(options(step, "get"))
+    assert entering.submit(SECOND, {"credential": answer}, action=second).location == "/"
+    again = enter_password(app)
+    assert again.submit(SECOND, {"credential": answer}, action=second).status_code == 422, "of another sign-in"
+    number = passkeys.passkeys_of(user)[0].id
+    removal = {f"removal-{number}-current_password": PASSWORD}
+    assert browser.submit(PAGE, removal, action=f"{PAGE}/passkeys/{number}/remove").location == PAGE
+    assert "Laptop" not in browser.get(PAGE).text

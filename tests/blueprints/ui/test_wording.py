@@ -37,6 +37,7 @@ NEVER_ON_A_PAGE = {
     Code.USER_DEACTIVATED: TOKEN,
     Code.SCOPE_TOO_NARROW: TOKEN,
     Code.SUDO_WITHOUT_ADMIN: TOKEN,
+    Code.SECOND_FACTOR_OF_ADMINISTRATOR: "pages let administrators disable that of others",
     Code.USERS_NOT_LISTED: "pages list users for administrators alone, and ask visitors to sign in",
     Code.USER_NOT_SHOWN: "pages show users to administrators alone, and ask visitors to sign in",
 }
