@@ -109,6 +109,10 @@ def _refuse_partial_provider(values: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             f"{', '.join(missing)} is not set; set all or none of {', '.join(required)} for sign-in by OpenID Connect."
         )
+    if missing and values["OIDC_ADMIN_GROUP"] is not None:
+        raise ConfigurationError(
+            f"REGISTRY_OIDC_ADMIN_GROUP is {values['OIDC_ADMIN_GROUP']!r}, which requires {PREFIX}OIDC_ISSUER."
+        )
 
 
 def require_instance(values: Mapping[str, Any]) -> None:
@@ -492,6 +496,20 @@ SETTINGS = (
         _scopes,
         "scopes separated by spaces, with openid among them",
         "Scopes that the provider is asked for",
+    ),
+    Setting(
+        "OIDC_GROUPS_CLAIM",
+        "groups",
+        _text(1, 255),
+        "the name of a claim, with dots in the path to one within others",
+        "Claim with the groups of a person",
+    ),
+    Setting(
+        "OIDC_ADMIN_GROUP",
+        None,
+        _shown_text,
+        "1 to 100 printable characters",
+        "Group of the provider whose people are administrators here",
     ),
     Setting(
         "OIDC_LABEL",

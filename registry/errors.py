@@ -104,6 +104,8 @@ class Code(Enum):
     PAST_DATE = "cannot be a date in the past"
     OWN_ROLE_EXPIRES = "cannot be after {day}, when your own role expires"
 
+    MEMBERSHIP_PROVIDED = "The membership follows from a group of the identity provider, and can only be changed there"
+
     # Users
     USERNAME_TAKEN = "Username has already been taken"
     EMAIL_TAKEN = "Email has already been taken"
@@ -126,6 +128,7 @@ class Code(Enum):
     SIGN_IN_INVALID = "The answer of the identity provider is not valid; the log of the registry has the reason"
     SIGN_IN_DENIED = "The identity provider has not signed you in: {reason}"
     NO_USER_OF_IDENTITY = "No user is linked to this account of the identity provider"
+    GROUPS_NOT_LISTED = "The identity provider does not list your groups, as there are too many"
     IDENTITY_TAKEN = "The account of the identity provider is linked to another user"
     PROVIDER_AWAY = "The identity provider does not respond"
 

@@ -165,7 +165,7 @@ def _identity_provider(values: Mapping[str, Any]) -> Provider | None:
         values["OIDC_CLIENT_ID"],
         values["OIDC_CLIENT_SECRET"],
         scopes=values["OIDC_SCOPES"],
-        groups_claim="groups",
+        groups_claim=values["OIDC_GROUPS_CLAIM"],
     )
 
 

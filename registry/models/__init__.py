@@ -14,7 +14,7 @@ from registry.models.accounts import (
 )
 from registry.models.advisories import MALICIOUS, Advisory, AdvisoryExport, AffectedPackage, PackageAdvisory
 from registry.models.audit import AuditEvent
-from registry.models.identities import UserIdentity
+from registry.models.identities import ProviderRole, UserIdentity
 from registry.models.namespaces import (
     MEMBER_ROLES,
     AllowedJobSource,
@@ -109,6 +109,7 @@ __all__ = [
     "Pipeline",
     "Project",
     "ProtectionRule",
+    "ProviderRole",
     "PublishingToken",
     "ReadingToken",
     "RecoveryCode",

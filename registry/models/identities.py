@@ -1,4 +1,4 @@
-"""Accounts of identity providers, with which users sign in."""
+"""Accounts of identity providers, with which users sign in, and the roles that follow from groups there."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from registry.database import AUTOINCREMENT, Model, UTCDateTime, utcnow
+from registry.database import AUTOINCREMENT, Enumerated, Model, UTCDateTime, utcnow
 from registry.models.accounts import User
+from registry.models.namespaces import Group, Role
 
 
 class UserIdentity(Model):
@@ -24,3 +25,18 @@ class UserIdentity(Model):
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
     user: Mapped[User] = relationship(lazy="raise")
+
+
+class ProviderRole(Model):
+    """The role in a group that the people in a group of the identity provider have."""
+
+    __tablename__ = "provider_roles"
+    __table_args__ = (UniqueConstraint("provider_group", "group_id"), AUTOINCREMENT)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    provider_group: Mapped[str] = mapped_column(String(255))
+    group_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), index=True)
+    role: Mapped[Role] = mapped_column(Enumerated(Role))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+    group: Mapped[Group] = relationship(lazy="raise")

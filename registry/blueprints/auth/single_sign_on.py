@@ -68,7 +68,11 @@ def routes(gate: Gate, worded: Worded) -> Blueprint:
             if begun["user_id"] is not None:
                 return _link(signed_in.person, begun["user_id"])
             user = identities.sign_in_person(
-                signed_in.person, creates_users=current_app.config["OIDC_CREATE_USERS"], address=address, now=now
+                signed_in.person,
+                creates_users=current_app.config["OIDC_CREATE_USERS"],
+                admin_group=current_app.config["OIDC_ADMIN_GROUP"],
+                address=address,
+                now=now,
             )
         sessions.start(user, SignInMethod.OPENID_CONNECT, id_token=signed_in.id_token)
         return redirect(local_address(begun["next"]), 303)

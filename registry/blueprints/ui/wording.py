@@ -157,6 +157,13 @@ _SENTENCES: dict[Code, str | _Counted] = {
         "No user is linked to this account. Sign in with your password, and link the account on your account page, or "
         "contact an administrator."
     ),
+    Code.GROUPS_NOT_LISTED: _(
+        "You are in too many groups for the identity provider to list. An administrator has to limit the groups that "
+        "it sends to the registry."
+    ),
+    Code.MEMBERSHIP_PROVIDED: _(
+        "This membership follows from a group of the identity provider, and can only be changed there."
+    ),
     Code.IDENTITY_TAKEN: _("This account is already linked to another user."),
     Code.PROVIDER_AWAY: _("The identity provider does not respond. Try again in a moment."),
     Code.PROTECTED: _("A protection rule prevents this action."),
@@ -301,6 +308,8 @@ EVENTS = {
     "second_factor_disabled": _("Disabled two-factor authentication"),
     "recovery_codes_replaced": _("Replaced recovery codes"),
     "recovery_code_used": _("Used a recovery code"),
+    "provider_role_added": _("Added a role for a group of the identity provider"),
+    "provider_role_deleted": _("Deleted a role for a group of the identity provider"),
     "user_identity_linked": _("Linked an account of the identity provider"),
     "user_identity_unlinked": _("Unlinked an account of the identity provider"),
     "user_signed_in": _("Signed in to the registry"),

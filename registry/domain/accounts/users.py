@@ -477,13 +477,18 @@ def refuse_last_administrator(user: User) -> None:
 
     :raises Forbidden: the user is the last active administrator.
     """
+    if is_last_administrator(user):
+        raise Forbidden(Code.LAST_ADMINISTRATOR)
+
+
+def is_last_administrator(user: User) -> bool:
+    """Return whether a user is the last active administrator."""
     if not user.is_admin or not user.is_active:
-        return
+        return False
     others = db.session.scalar(
         select(func.count(User.id)).where(User.is_admin, User.state == UserState.ACTIVE, User.id != user.id)
     )
-    if not others:
-        raise Forbidden(Code.LAST_ADMINISTRATOR)
+    return not others
 
 
 def refuse_bad_password(password: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from types import EllipsisType
@@ -142,11 +142,13 @@ def change_member(
 
     :param expires_on: ``...`` keeps the current date.
     :raises RecordNotFound: the user is not a direct member.
-    :raises Forbidden: a role is higher than the principal's own, or the user is the last Owner of the group.
+    :raises Forbidden: a role is higher than the principal's own, or the user is the last Owner of the group, or the
+        membership follows from a group of the identity provider.
     :raises InvalidRecord: as for ``add_member``.
     """
     with transaction(lock=AdvisoryLock.TREE):
         membership = _direct_member(namespace, user)
+        _refuse_provided(membership)
         if isinstance(expires_on, EllipsisType):
             expires_on = membership.expires_on
         _refuse_higher(namespace, membership.role, by)
@@ -164,18 +166,76 @@ def remove_member(namespace: Namespace, user: User, *, by: Principal) -> None:
     """Remove a direct member; takes ``AdvisoryLock.TREE``, as inherited Owners count.
 
     :raises RecordNotFound: the user is not a direct member.
-    :raises Forbidden: the role is higher than the principal's own, or the user is the last Owner of the group.
+    :raises Forbidden: the role is higher than the principal's own, or the user is the last Owner of the group, or the
+        membership follows from a group of the identity provider.
     """
     with transaction(lock=AdvisoryLock.TREE) as session:
         membership = _direct_member(namespace, user)
         if by.user_id != user.id:
             access.require(by, Permission.ADMIN_MEMBERS, namespace)
             _refuse_higher(namespace, membership.role, by)
+        _refuse_provided(membership)
         if is_last_owner(membership):
             raise Forbidden
         details = {"role": membership.role.title, "expires_on": _shown(membership.expires_on)}
         audit.record(by, "member_removed", user.username, namespace, **details)
         session.delete(membership)
+
+
+def apply_provided_roles(user: User, roles: Mapping[int, Role], *, by: audit.Author) -> None:
+    """Give a user the roles that follow from groups of the identity provider, and take back those that no longer do.
+
+    A direct membership that was added here stays unless its role is lower or expires. The last Owner of a group keeps
+    the role. Requires a transaction that holds ``AdvisoryLock.TREE``.
+
+    :param roles: by group ID.
+    """
+    session = db.session
+    own = select(Membership).where(Membership.user_id == user.id)
+    direct = {one.namespace_id: one for one in session.scalars(own, execution_options={"populate_existing": True})}
+    for group in session.scalars(select(Group).where(Group.id.in_(roles)).order_by(Group.id)):
+        _give(group, user, roles[group.id], direct.get(group.id), by=by)
+    for membership in direct.values():
+        if membership.from_provider and membership.namespace_id not in roles:
+            end_provided(membership, user, by=by)
+
+
+def end_provided(membership: Membership, user: User, *, by: audit.Author) -> None:
+    """Remove a membership that followed from a group of the identity provider; the last Owner of a group remains.
+
+    Requires a transaction that holds ``AdvisoryLock.TREE``.
+    """
+    if is_last_owner(membership):
+        membership.from_provider = False
+        return
+    group = db.session.get_one(Group, membership.namespace_id)
+    audit.record(by, "member_removed", user.username, group, role=membership.role.title)
+    db.session.delete(membership)
+    db.session.flush()
+
+
+def _give(group: Group, user: User, role: Role, membership: Membership | None, *, by: audit.Author) -> None:
+    if membership is None:
+        db.session.add(Membership(namespace_id=group.id, user_id=user.id, user=user, role=role, from_provider=True))
+        audit.record(by, "member_added", user.username, group, role=role.title, expires_on=None)
+        return
+    is_enough = membership.role >= role and membership.expires_on is None
+    is_same = membership.role == role and membership.expires_on is None
+    if (is_same if membership.from_provider else is_enough) or leaves_no_owner(membership, role, None):
+        return
+    audit.record(
+        by, "member_changed", user.username, group, before=membership.role.title, after=role.title, expires_on=None
+    )
+    membership.role, membership.expires_on, membership.from_provider = role, None, True
+
+
+def _refuse_provided(membership: Membership) -> None:
+    """Refuse to change what the next sign-in would change back.
+
+    :raises Forbidden: the membership follows from a group of the identity provider.
+    """
+    if membership.from_provider:
+        raise Forbidden(Code.MEMBERSHIP_PROVIDED)
 
 
 def is_last_owner(membership: Membership) -> bool:
@@ -224,7 +284,7 @@ def ensure_owner(group: Group, by: Principal, ends_on: date | None) -> None:
     if membership is None:
         membership = Membership(namespace_id=group.id, user_id=by.user.id)
         db.session.add(membership)
-    membership.role, membership.expires_on = Role.OWNER, None
+    membership.role, membership.expires_on, membership.from_provider = Role.OWNER, None, False
 
 
 def _direct_member(namespace: Namespace, user: User) -> Membership:

@@ -7,7 +7,7 @@ person, or be chosen by their owner, and never lead to an existing user.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,6 +19,7 @@ from registry.domain import audit, namespaces
 from registry.domain.access import Principal
 from registry.domain.accounts import first_run, sign_in, users
 from registry.domain.accounts.users import UserChanges
+from registry.domain.single_sign_on import provider_roles
 from registry.domain.single_sign_on.persons import Person
 from registry.errors import Code, Conflict, Forbidden, InvalidRecord, RecordNotFound
 from registry.models import SignInMethod, User, UserIdentity
@@ -36,16 +37,21 @@ class IdentityProvider:
     user_id: int | None = None
 
 
-def sign_in_person(person: Person, *, creates_users: bool, address: str, now: datetime) -> User:
-    """Return the user of a person whom the provider has signed in, with the name and e-mail address kept current.
+def sign_in_person(
+    person: Person, *, creates_users: bool, admin_group: str | None = None, address: str, now: datetime
+) -> User:
+    """Return the user of a person whom the provider has signed in, with name, e-mail address, and roles kept current.
 
     Takes ``AdvisoryLock.TREE``, as the name of a user is that of the personal namespace.
 
     :param creates_users: whether a user is created for a person without one.
-    :raises Forbidden: the person has no user.
+    :param admin_group: the group of the provider whose people are administrators; ``None`` if none decides on that.
+    :raises Forbidden: the person has no user, or has roles by groups that the provider does not list.
     :raises InactiveUser: the user is blocked or deactivated; nothing of the user changes.
     """
     author = IdentityProvider(address)
+    if person.groups is None and (admin_group is not None or provider_roles.are_used()):
+        raise Forbidden(Code.GROUPS_NOT_LISTED)
     user = _user_of(person) or (_created(person, author) if creates_users else None)
     if user is None:
         raise Forbidden(Code.NO_USER_OF_IDENTITY)
@@ -53,6 +59,7 @@ def sign_in_person(person: Person, *, creates_users: bool, address: str, now: da
         lock(user)
         users.refuse_inactive(user)
         _keep_current(user, person, author)
+        _apply_groups(user, person.groups or frozenset(), admin_group, author)
         sign_in.note_sign_in(user, SignInMethod.OPENID_CONNECT, address=address, now=now)
     return user
 
@@ -171,3 +178,16 @@ def _keep_current(user: User, person: Person, author: audit.Author) -> None:
         users.confirm_email(user, by=author)
     if changes.given():
         users.change_user(user, changes, confirmed=person.is_email_verified, by=author)
+
+
+def _apply_groups(user: User, groups: Collection[str], admin_group: str | None, author: audit.Author) -> None:
+    """Apply the roles that follow from groups of the provider.
+
+    ``root`` and the last active administrator remain administrators, so that the registry always has one.
+    """
+    namespaces.apply_provided_roles(user, provider_roles.roles_of(groups), by=author)
+    is_admin = admin_group in groups
+    if admin_group is None or user.is_admin == is_admin:
+        return
+    if is_admin or not (user.username_key == first_run.USERNAME or users.is_last_administrator(user)):
+        users.change_user(user, UserChanges(is_admin=is_admin), by=author)

@@ -10,12 +10,14 @@ from flask import Flask
 from sqlalchemy import select
 
 from registry.database import db, utcnow
-from registry.domain import audit
+from registry.domain import audit, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
 from registry.domain.accounts.users import StateChange
+from registry.domain.single_sign_on import provider_roles
 from registry.domain.single_sign_on.provider import Provider
-from registry.models import AuditEvent, User, UserIdentity
+from registry.errors import Forbidden
+from registry.models import AuditEvent, Group, Membership, Role, User, UserIdentity
 from tests import factories
 from tests.clients import Browser, Page
 from tests.fakes.identity_provider import IdentityProvider, asked, provider_running
@@ -135,6 +137,7 @@ def test_an_address_that_is_not_verified_is_not_confirmed_and_replaces_no_confir
 
     signed_in(Browser(app), provider)
 
+    db.session.refresh(user)
     assert user.email == "hanako@example.com"
     assert user.confirmed_at is not None
 
@@ -177,6 +180,7 @@ def test_a_blocked_user_stays_blocked_and_unchanged(app, browser, provider):
 
     assert answer.status_code == 403
     assert "Your account has been blocked" in answer.text
+    db.session.refresh(user)
     assert user.name == "山田 花子"
 
 
@@ -339,3 +343,101 @@ def test_without_a_provider_there_is_no_such_sign_in(browser, olivia):
     assert browser.post(BEGIN).status_code == 404
     assert browser.get(CALLBACK).status_code == 404
     assert browser.sign_in(olivia).get(IDENTITY).status_code == 404
+
+
+@pytest.fixture
+def platform(app: Flask, admin: User) -> Group:
+    return factories.group("platform", owner=admin)
+
+
+def role_of(username: str, group: Group) -> Role | None:
+    role = select(Membership.role).where(Membership.user_id == found(username).id, Membership.namespace_id == group.id)
+    return db.session.scalar(role)
+
+
+def test_groups_of_the_provider_give_and_take_roles(app, browser, provider, platform, rest, admin):
+    for group, role in (("eng", Role.DEVELOPER), ("leads", Role.MAINTAINER)):
+        provider_roles.add(group, platform, role, by=SHELL)
+    provider.set_claims("hanako", **HANAKO, groups=["eng", "leads", "other"])
+    signed_in(browser, provider)
+    assert role_of("hanako.yamada", platform) is Role.MAINTAINER
+
+    provider.set_claims("hanako", **HANAKO, groups="eng")
+    signed_in(Browser(app), provider)
+    assert role_of("hanako.yamada", platform) is Role.DEVELOPER
+
+    provider.set_claims("hanako", **HANAKO)
+    signed_in(Browser(app), provider)
+    assert role_of("hanako.yamada", platform) is None
+    by_provider = [event.action for event in db.session.scalars(select(AuditEvent).order_by(AuditEvent.id))
+                   if event.author == "OpenID Connect" and event.action.startswith("member_")]  # fmt: skip
+    assert by_provider == ["member_added", "member_changed", "member_removed"]
+
+
+def test_a_membership_by_a_group_is_marked_and_cannot_be_changed_here(browser, browser_of, provider, platform, admin):
+    provider_roles.add("eng", platform, Role.DEVELOPER, by=SHELL)
+    provider.set_claims("hanako", **HANAKO, groups=["eng"])
+    signed_in(browser, provider)
+    user, members = found("hanako.yamada"), "/groups/platform/-/group_members"
+    page = browser_of(admin).get(members)
+
+    assert "Group of the identity provider" in page.text
+    assert f"{members}/{user.id}" not in page.html
+    assert browser_of(admin).post(f"{members}/{user.id}/remove").status_code == 403
+    with pytest.raises(Forbidden, match="identity provider"):
+        namespaces.change_member(platform, user, Role.OWNER, by=SHELL)
+
+
+def test_a_membership_that_was_added_here_stays_if_it_is_enough(app, browser, provider, platform):
+    provider_roles.add("eng", platform, Role.DEVELOPER, by=SHELL)
+    signed_in(browser, provider)
+    namespaces.add_member(platform, found("hanako.yamada"), Role.MAINTAINER, by=SHELL)
+    for groups in (["eng"], []):
+        provider.set_claims("hanako", **HANAKO, groups=groups)
+        signed_in(Browser(app), provider)
+
+    assert role_of("hanako.yamada", platform) is Role.MAINTAINER
+
+
+def test_an_admin_group_makes_administrators_but_always_leaves_one(app, browser, provider, monkeypatch):
+    monkeypatch.setitem(app.config, "OIDC_ADMIN_GROUP", "admins")
+    provider.set_claims("hanako", **HANAKO, groups=["admins"])
+    signed_in(browser, provider)
+    assert found("hanako.yamada").is_admin
+
+    provider.set_claims("hanako", **HANAKO, groups=[])
+    signed_in(Browser(app), provider)
+    db.session.expire_all()
+    assert found("hanako.yamada").is_admin, "there is no other"
+    factories.user("root", is_admin=True)
+    signed_in(Browser(app), provider)
+    db.session.expire_all()
+    assert not found("hanako.yamada").is_admin
+
+
+def test_nobody_signs_in_with_groups_that_the_provider_does_not_list(browser, provider, platform):
+    provider.set_claims("hanako", **HANAKO, _claim_names={"groups": "src1"})
+    provider_roles.add("eng", platform, Role.DEVELOPER, by=SHELL)
+
+    page = signed_in(browser, provider)
+
+    assert page.status_code == 403
+    assert "too many groups" in page.text
+
+
+def test_administrators_edit_the_table_of_groups(browser, browser_of, provider, platform, admin):
+    table = "/admin/provider_roles"
+    administrator = browser_of(admin)
+    entry = {"provider_group": "eng", "group": "platform", "role": "20"}
+
+    assert "no group with this path" in administrator.submit(table, entry | {"group": "missing"}).text
+    assert administrator.submit(table, entry).status_code == 303
+    assert administrator.submit(table, entry).status_code == 422
+    provider.set_claims("hanako", **HANAKO, groups=["eng"])
+    signed_in(browser, provider)
+    (added,) = provider_roles.provider_roles()
+    assert role_of("hanako.yamada", platform) is Role.REPORTER
+    assert administrator.post(f"{table}/{added.id}/delete").status_code == 303
+
+    assert role_of("hanako.yamada", platform) is None
+    assert browser.get(table).status_code == 403

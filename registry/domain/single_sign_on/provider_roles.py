@@ -1,0 +1,93 @@
+"""The roles here that follow from groups of the identity provider, applied at each sign-in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import joinedload
+
+from registry.database import AdvisoryLock, db, transaction
+from registry.domain import audit, namespaces
+from registry.errors import Code, Fault, InvalidRecord, RecordNotFound
+from registry.models import MEMBER_ROLES, Group, Membership, ProviderRole, Role, User
+
+LONGEST_GROUP = 255
+
+
+def provider_roles() -> list[ProviderRole]:
+    """Return all entries with their groups, by the name of the group at the provider."""
+    found = select(ProviderRole).join(ProviderRole.group).options(joinedload(ProviderRole.group))
+    return list(db.session.scalars(found.order_by(ProviderRole.provider_group, Group.full_path_key)))
+
+
+def add(provider_group: str, group: Group, role: Role, *, by: audit.Author) -> ProviderRole:
+    """Add an entry, which is applied at the next sign-in of each person.
+
+    Takes ``AdvisoryLock.TREE``: no other entry for the same groups is added in the meantime.
+
+    :raises InvalidRecord: the name or the role is not valid, or there is an entry for these groups.
+    """
+    provider_group = provider_group.strip()
+    if not provider_group or len(provider_group) > LONGEST_GROUP or not provider_group.isprintable():
+        raise InvalidRecord({"provider_group": [Fault(Code.INVALID)]})
+    if role not in MEMBER_ROLES:
+        raise InvalidRecord({"access_level": [Fault(Code.NO_MEMBER_ROLE)]})
+    with transaction(lock=AdvisoryLock.TREE) as session:
+        same = ProviderRole.provider_group == provider_group, ProviderRole.group_id == group.id
+        if session.scalar(select(ProviderRole.id).where(*same)) is not None:
+            raise InvalidRecord({"provider_group": [Fault(Code.TAKEN)]})
+        added = ProviderRole(provider_group=provider_group, group_id=group.id, role=role)
+        session.add(added)
+        session.flush()
+        audit.record(by, "provider_role_added", provider_group, group, role=role.title)
+    return added
+
+
+def delete(role_id: int, *, by: audit.Author) -> None:
+    """Delete an entry. If no other one is about its group, the memberships that followed from it end at once.
+
+    Otherwise, they end with the next sign-in, as the others decide on them. Takes ``AdvisoryLock.TREE``.
+
+    :raises RecordNotFound: there is no such entry.
+    """
+    with transaction(lock=AdvisoryLock.TREE) as session:
+        found = session.get(ProviderRole, role_id, options=[joinedload(ProviderRole.group)])
+        if found is None:
+            raise RecordNotFound
+        group = found.group
+        audit.record(by, "provider_role_deleted", found.provider_group, group, role=found.role.title)
+        session.delete(found)
+        session.flush()
+        others = select(func.count()).select_from(ProviderRole).where(ProviderRole.group_id == group.id)
+        if not session.scalar(others):
+            _end_all(group, by=by)
+
+
+def roles_of(groups: Collection[str]) -> dict[int, Role]:
+    """Return the roles of a person in these groups of the provider, by the ID of the group here; the highest counts."""
+    return _highest((entry.group_id, entry.role) for entry in _entries() if entry.provider_group in groups)
+
+
+def are_used() -> bool:
+    """Return whether there are entries."""
+    return db.session.scalar(select(ProviderRole.id).limit(1)) is not None
+
+
+def _entries() -> Iterable[ProviderRole]:
+    return db.session.scalars(select(ProviderRole))
+
+
+def _highest(roles: Iterable[tuple[int, Role]]) -> dict[int, Role]:
+    found: dict[int, Role] = {}
+    for group_id, role in roles:
+        found[group_id] = max(role, found.get(group_id, Role.NO_ACCESS))
+    return found
+
+
+def _end_all(group: Group, *, by: audit.Author) -> None:
+    provided = select(Membership, User).join(User, User.id == Membership.user_id).where(
+        Membership.namespace_id == group.id, Membership.from_provider
+    )  # fmt: skip
+    for membership, user in db.session.execute(provided.order_by(User.id)).all():
+        namespaces.end_provided(membership, user, by=by)
