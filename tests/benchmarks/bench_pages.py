@@ -20,7 +20,7 @@ from registry.models import Group, Package, Project, User
 from tests import factories
 from tests.benchmarks import rows
 from tests.benchmarks.goals import at_most
-from tests.builders import build_wheel
+from tests.builders import build_sdist, build_wheel
 
 HEADING = ("pages", "rows", "statements", "CPU ms", "of the empty list", "goal")
 SMALL = 10
@@ -111,9 +111,11 @@ def _furnished(group: Group, owner: User, packages: int, files: int) -> list[tup
 
 
 def _package(project: Project, files: int, versions: int, owner: User) -> int:
-    """A package of so many files, one of them real, and of so many versions."""
+    """A package of so many files, the first and the last of them real, and of so many versions."""
     package = _published(project, README, owner, "1.0")
-    rows.add_files(package, range(1, files))
+    rows.add_files(package, range(1, files - 1))
+    sdist = build_sdist("bulk", "1.0", description=README, description_content_type="text/markdown")
+    factories.published(project, sdist, by=factories.signed_in(owner))
     rows.add_packages(project, [("bulk", f"2.{n}") for n in range(1, versions)], owner)
     return package.id
 

@@ -5,6 +5,7 @@ Each process reads ``messages.po`` directly, so that no compiled catalogs can be
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
 from flask import Flask, g, request
 from flask_babel import Babel, Domain, get_locale
+from jinja2.nodes import EvalContext
+from jinja2.utils import pass_eval_context
+from markupsafe import Markup
 
 from registry.blueprints.ui.viewer import viewer
 
@@ -50,7 +54,22 @@ class Catalogues(Domain):  # type: ignore[misc]
 def init_app(app: Flask) -> None:
     babel = Babel()
     babel.init_app(app, default_locale="en", locale_selector=_select)
-    babel.domain_instance = Catalogues(Path(app.root_path) / "translations")
+    catalogues = Catalogues(Path(app.root_path) / "translations")
+    babel.domain_instance = catalogues
+    app.jinja_env.globals.update(_=_for_templates(catalogues), gettext=_for_templates(catalogues))
+
+
+def _for_templates(catalogues: Catalogues) -> Callable[..., str]:
+    """Return what Jinja's extension has as ``gettext``, with fewer calls: a page has hundreds of texts."""
+
+    @pass_eval_context
+    def gettext(context: EvalContext, message: str, /, **values: object) -> str:
+        translated: str = catalogues.get_translations().ugettext(message)
+        if context.autoescape:
+            translated = Markup(translated)  # noqa: S704 - from the catalogs of the program
+        return translated % values if "%" in translated else translated
+
+    return gettext
 
 
 def current_language() -> str:
