@@ -43,8 +43,8 @@ def public_index() -> Iterator[StaticIndex]:
 
 @pytest.fixture
 def cached(start_server: Callable[..., RunningServer], public_index: StaticIndex) -> Namespace:
-    """A private project with a name that the public index has, too."""
-    server = start_server(UPSTREAM_URL=public_index.url, UPSTREAM_PAGE_SECONDS=str(PAGE_SECONDS))
+    """A private project with a name that the public index has, too, on a server with two processes."""
+    server = start_server(UPSTREAM_URL=public_index.url, UPSTREAM_PAGE_SECONDS=str(PAGE_SECONDS), WORKERS="2")
     server.as_root("PUT", "/application/settings", {"pypi_upstream_mode": "cache"})
     project = server.project()
     project.publish(OURS)
