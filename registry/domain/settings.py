@@ -14,7 +14,7 @@ from types import EllipsisType
 from typing import Any, Generic, TypeVar
 
 from registry.domain.changes import Changes
-from registry.domain.issuers import is_issuer
+from registry.domain.issuers import is_issuer, spelled
 from registry.domain.patterns import InvalidPattern, parse_pattern, parse_reservation
 from registry.errors import Code, Fault, InvalidRecord
 from registry.models import CreationLevel, UpstreamMode, Visibility
@@ -147,11 +147,14 @@ class Issuers(Kind[list[str]]):
     def faults(self, value: list[str]) -> list[Fault]:
         if len(value) > MOST_ISSUERS:
             return [Fault(Code.TOO_MANY_ISSUERS, count=len(value), maximum=MOST_ISSUERS)]
-        return [
-            Fault(Code.NO_TRUSTED_ISSUER, value=url[:LONGEST_SHOWN])
-            for url in value
-            if not is_issuer(url, is_listed=True)
-        ]
+        return [fault for url in value for fault in self._faults_of(url)]
+
+    def _faults_of(self, url: str) -> list[Fault]:
+        if not is_issuer(url, is_listed=True):
+            return [Fault(Code.NO_TRUSTED_ISSUER, value=url[:LONGEST_SHOWN])]
+        if spelled(url) != url:
+            return [Fault(Code.TRUSTED_ISSUER_MISSPELLED, value=url[:LONGEST_SHOWN], expected=spelled(url))]
+        return []
 
 
 @dataclass(frozen=True)

@@ -265,6 +265,8 @@ def test_a_publisher_of_another_project_neither_controls_nor_sees_a_job(
 BAD_PUBLISHERS: dict[str, tuple[dict[str, Any], str]] = {
     "another issuer": ({"issuer": "https://other.test"}, "issuer is not one of the issuers"),
     "no claims": ({"claims": {}}, "claims can't be blank"),
+    "a branch of anyone": ({"claims": {"ref": "main", "environment": "release"}}, "not only a branch"),
+    "a job of anyone": ({"claims": {"sub": "*:main"}}, "one has to name the job or its owner"),
     "any claims": ({"claims": {"ref": "**"}}, "claims can't be blank, or match any token"),
     "a claim about the token": ({"claims": {"aud": "x"}}, "which is not the name of a claim"),
     "an empty claim": ({"claims": {"ref": ""}}, "no value of 1 to 255"),
@@ -317,11 +319,24 @@ def test_a_publisher_whose_issuer_could_not_be_asked_or_matched_is_refused(
         ({"repository": "*/app"}, 400),
         ({"ref": "refs/heads/main"}, 400),
         ({"job_workflow_ref": "acme/ci/.github/workflows/release.yml@main"}, 400),
+        ({"repository": "acme"}, 400),
+        ({"repository": "acme/app", "ref": "v1"}, 400),
+        ({"repository": "acme/app", "ref": "re*"}, 201),
+        ({"repository": "acme/app", "workflow_ref": "acme/app/.github/workflows/release@*"}, 400),
     ],
-    ids=["of an owner", "of any owner", "of any repository", "of any caller of a workflow"],
+    ids=[
+        "of an owner",
+        "of any owner",
+        "of any repository",
+        "of any caller of a workflow",
+        "without a slash",
+        "of a short ref",
+        "of any ref",
+        "of a workflow without extension",
+    ],
 )
 @pytest.mark.usefixtures("app")
-def test_a_publisher_on_github_has_to_name_an_owner(
+def test_a_publisher_on_github_has_to_name_an_owner_as_tokens_do(
     rest: Rest, address: str, maintainer_token: str, claims: dict[str, str], status: int
 ) -> None:
     new = {"issuer": "https://token.actions.githubusercontent.com", "claims": claims}
@@ -344,6 +359,9 @@ def test_maintainers_add_and_delete_publishers_with_the_form_of_their_ci_system(
     new = f"{settings}/trusted_publishers/new"
 
     refused = browser.submit(f"{new}/github", {"repository": "*/demo"}, action=f"{new}/github")
+    short = browser.submit(f"{new}/github", {"repository": "acme/demo", "ref": "v1"}, action=f"{new}/github")
+    assert short.status_code == 422
+    assert "No token has 'v1' for ref. Enter it like refs/heads/main" in short.text
     pasted = {"repository": "https://github.com/acme/demo.git", "workflow": ".github/workflows/release.yml"}
     browser.submit(f"{new}/github", pasted, action=f"{new}/github")
     browser.submit(f"{new}/gitlab", {"project_path": "acme/demo", "package_names": "demo"}, action=f"{new}/gitlab")
@@ -524,3 +542,28 @@ def test_maintainers_of_a_project_and_owners_of_a_group_decide_on_its_readers(
     latest = rest.get(f"/groups/{group.id}/{READERS}", factories.access_token(owner, "api")).json[-1]
     browser.post(f"{settings}/trusted_readers/{latest['id']}/delete")
     assert "project_path=acme/app" not in browser.get(settings).text
+
+
+def test_a_listed_issuer_that_tokens_name_differently_is_refused(app: Flask, rest: Rest, admin: User) -> None:
+    token = factories.access_token(admin, "api")
+    issuers = ["https://GitLab.com/", "https://token.actions.githubusercontent.com"]
+
+    response = rest.put("/application/settings", token, {"oidc_trusted_issuers": issuers})
+
+    assert response.status_code == 400
+    [reason] = response.json["message"]["oidc_trusted_issuers"]
+    assert reason.startswith("contains 'https://GitLab.com/', which is not spelled")
+    assert reason.endswith("expected is https://gitlab.com")
+
+
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [({"organization_slug": "acme"}, 201), ({"sub": "organization:acme:*"}, 201), ({"sub": "organization:*"}, 400)],
+    ids=["of an organization", "of its jobs", "of any organization"],
+)
+def test_a_publisher_of_an_issuer_with_many_owners_has_to_name_one(
+    rest: Rest, address: str, maintainer_token: str, claims: dict[str, str], status: int
+) -> None:
+    new = {"issuer": "https://agent.buildkite.com", "claims": claims}
+
+    assert rest.post(address, maintainer_token, new).status_code == status

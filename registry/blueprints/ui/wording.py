@@ -78,6 +78,7 @@ _SENTENCES: dict[Code, str | _Counted] = {
         "'%(value)s' is not a pattern. Enter name or name*, optionally followed by @ and the path of a group."
     ),
     Code.TOO_MANY_ISSUERS: _counted("Enter at most %(maximum)s issuer.", "Enter at most %(maximum)s issuers."),
+    Code.TRUSTED_ISSUER_MISSPELLED: _("Identity tokens name '%(value)s' differently. Enter %(expected)s"),
     Code.NO_TRUSTED_ISSUER: _("'%(value)s' is not an issuer. Enter its URL, which starts with https://."),
     Code.NO_PROJECTS_THERE: _("You cannot create projects there."),
     Code.INVALID_PATH: _("Use letters, digits, '_', '-', and '.'. Start and end with a letter, digit, or '_'."),
@@ -137,10 +138,11 @@ _SENTENCES: dict[Code, str | _Counted] = {
     Code.NO_CLAIM_NAME: _("'%(name)s' is not the name of a claim about the job."),
     Code.REPEATED_CLAIM: _("Enter '%(name)s' only once."),
     Code.NO_CLAIM_VALUE: _("Enter a value of 1 to 255 printable characters for %(name)s."),
-    Code.NO_CLAIMS: _("Enter at least one claim with a value other than *."),
+    Code.NO_CLAIMS: _("Enter a claim that names the job or its owner, with a value that does not begin with *."),
     Code.CLAIMS_OF_ANYONE: _(
-        "Name the repository, project, or owner, without * before the first slash. Otherwise, anyone could publish."
+        "Anyone can get tokens of this issuer. Name an owner, with one of these claims: %(claims)s"
     ),
+    Code.CLAIM_MATCHES_NOTHING: _("No token has '%(value)s' for %(name)s. Enter it like %(example)s"),
     Code.ALREADY_IN_ALLOWLIST: _("This is already on the allowlist."),
     Code.ALLOWLIST_FULL: _counted(
         "The allowlist is full. It can have up to %(maximum)s group or project.",

@@ -24,12 +24,42 @@ MOST_NAMES = 100
 LONGEST_VALUE = 255
 # Claims that are about the token itself.
 STANDARD = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti"})
-# Claims that identify an account or repository where anyone can have some, one of which has to begin with its owner.
-# ``job_workflow_ref`` is not one of them: it names a reusable workflow, which jobs of any repository can call.
-IDENTIFYING = frozenset(
-    {"sub", "repository", "repository_id", "repository_owner", "repository_owner_id"}
-    | {"project_path", "project_id", "namespace_path", "namespace_id", "workflow_ref"}
+# Claims whose values the jobs of many owners have, so that they do not identify a job alone.
+SHARED = frozenset(
+    {"ref", "ref_path", "ref_type", "ref_protected", "environment", "environment_protected", "event_name"}
+    | {"pipeline_source", "runner_environment", "repository_visibility", "project_visibility"}
 )
+# Issuers where anyone can have an account: the claims of which one has to name its owner, and how.
+# ``job_workflow_ref`` is not one of them: it names a reusable workflow, which jobs of any repository can call.
+_OWNER, _WHOLE = re.compile(r"[^*/]+(/.*)?"), re.compile(r"[^*]+")
+TENANTS: dict[str, dict[str, re.Pattern[str]]] = {
+    GITHUB: dict.fromkeys(
+        ("repository", "repository_id", "repository_owner", "repository_owner_id", "workflow_ref", "sub"), _OWNER
+    ),
+    GITLAB: dict.fromkeys(("project_path", "project_id", "namespace_path", "namespace_id", "sub"), _OWNER),
+    "https://agent.buildkite.com": {
+        **dict.fromkeys(("organization_slug", "organization_id", "pipeline_id"), _WHOLE),
+        "sub": re.compile(r"organization:[^*:]+:.*"),
+    },
+    "https://app.terraform.io": {
+        **dict.fromkeys(("terraform_organization_name", "terraform_organization_id", "terraform_workspace_id"), _WHOLE),
+        "sub": re.compile(r"organization:[^*:]+:.*"),
+    },
+    "https://platform.activestate.com/api/v1/oauth/oidc": {
+        **dict.fromkeys(("organization", "organization_id", "project_id"), _WHOLE),
+        "sub": re.compile(r"org:[^*:]+:.*"),
+    },
+    "https://accounts.google.com": dict.fromkeys(("email", "sub"), _WHOLE),
+}
+# What values look like in all tokens of GitHub; those of ``project_path``, in all of GitLab. Each with an example.
+_FORMS_OF_GITHUB = {
+    "repository": (re.compile(r"[^/]+/[^/]+"), "acme/demo"),
+    "ref": (re.compile(r"refs/.+"), "refs/heads/main"),
+    "workflow_ref": (
+        re.compile(r"[^/]+/[^/]+/\.github/workflows/[^/]+\.ya?ml@.+"), "acme/demo/.github/workflows/release.yml@*",
+    ),
+}  # fmt: skip
+_FORMS = {"project_path": (re.compile(r"[^/]+(/[^/]+)+"), "acme/demo")}
 _CLAIM = re.compile(r"[A-Za-z0-9_.:/-]{1,100}", re.ASCII)
 
 
@@ -168,11 +198,25 @@ def _claim_faults(issuer: str, claims: Mapping[str, str]) -> Iterable[Fault]:
             yield Fault(Code.NO_CLAIM_NAME, name=name[:100])
         elif not value or len(value) > LONGEST_VALUE or not value.isprintable():
             yield Fault(Code.NO_CLAIM_VALUE, name=name)
-    if issuer in (GITHUB, GITLAB):
-        if not any(name in IDENTIFYING and "*" not in value.partition("/")[0] for name, value in claims.items()):
-            yield Fault(Code.CLAIMS_OF_ANYONE)
-    elif not any(value.strip("*") for value in claims.values()):
-        yield Fault(Code.NO_CLAIMS)
+        else:
+            yield from _form_faults(issuer, name, value)
+    owners = TENANTS.get(issuer)
+    if owners is None:
+        if all(name in SHARED or value.startswith("*") for name, value in claims.items()):
+            yield Fault(Code.NO_CLAIMS)
+    elif not any(name in owners and owners[name].fullmatch(value) for name, value in claims.items()):
+        yield Fault(Code.CLAIMS_OF_ANYONE, claims=", ".join(owners))
+
+
+def _form_faults(issuer: str, name: str, value: str) -> Iterable[Fault]:
+    """Refuse a value that no token of a known CI system has, which people enter who know another system."""
+    form, example = (_FORMS_OF_GITHUB if issuer == GITHUB else _FORMS).get(name, (None, ""))
+    if form is None or form.fullmatch(value):
+        return
+    literal, wildcard, _ = value.partition("*")
+    is_possible = "refs/".startswith(literal) if name == "ref" else "@" not in literal
+    if not (wildcard and is_possible):
+        yield Fault(Code.CLAIM_MATCHES_NOTHING, name=name, value=value, example=example)
 
 
 def _details(identity: TrustedPublisher | TrustedReader) -> dict[str, object]:
