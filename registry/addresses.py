@@ -86,6 +86,27 @@ class FromProxies:
         return (self._proxied if is_proxy else self._direct)(environ, start_response)
 
 
+PROXY_USER = "registry.proxy_user"  # in the environment: the name of the user that a trusted proxy has authenticated
+
+
+class UserHeader:
+    """WSGI middleware: takes the name of the user from a header of trusted proxies, and removes that of all others.
+
+    :param header: its name; ``X-Forwarded-User`` also matches no header with underscores, which the server drops.
+    :param proxies: the addresses of the proxies.
+    """
+
+    def __init__(self, application: WSGIApplication, header: str, proxies: Container[str]) -> None:
+        self._application, self._proxies = application, proxies
+        self._key = f"HTTP_{header.upper().replace('-', '_')}"
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        name = environ.pop(self._key, "")
+        if name and environ.get("REMOTE_ADDR", "") in self._proxies:
+            environ[PROXY_USER] = name
+        return self._application(environ, start_response)
+
+
 class OwnAddress:
     """WSGI middleware: normalizes scheme and sub-path, and notes whether scheme and host can be used in links.
 

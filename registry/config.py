@@ -77,6 +77,11 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
     _refuse_partial_provider(values)
     if (values["UPSTREAM_USERNAME"] is None) != (values["UPSTREAM_PASSWORD"] is None):
         raise ConfigurationError("Set both or neither of REGISTRY_UPSTREAM_USERNAME and REGISTRY_UPSTREAM_PASSWORD.")
+    if values["TRUSTED_USER_HEADER"] and not (values["TRUSTED_PROXIES"] and values["TRUSTED_PROXY_ADDRESSES"]):
+        raise ConfigurationError(
+            "REGISTRY_TRUSTED_USER_HEADER requires REGISTRY_TRUSTED_PROXIES and REGISTRY_TRUSTED_PROXY_ADDRESSES: "
+            "otherwise, any client could send the name of any user."
+        )
     is_folder = values["STORAGE_URL"].startswith("file:")
     if values["STORAGE_DOWNLOADS"] == "accel" and not (is_folder and values["TRUSTED_PROXIES"]):
         raise ConfigurationError(
@@ -275,6 +280,15 @@ def _folder(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
 
+def _user_header(text: str) -> str:
+    """Parse the name of a header that has no other meaning, which a proxy sets or removes in every request."""
+    if not re.fullmatch(r"(?:X|Remote)-[A-Za-z0-9-]*[A-Za-z0-9]", text, re.IGNORECASE):
+        raise ValueError(text)
+    if text.lower().startswith("x-forwarded-") and text.lower() != "x-forwarded-user":
+        raise ValueError(text)
+    return text
+
+
 def _web_url(text: str) -> str:
     if re.search(r"[\s\x00-\x1f]", text):
         raise ValueError(text)
@@ -384,6 +398,13 @@ SETTINGS = (
         _networks,
         "IP addresses or networks, separated by commas, such as 192.0.2.1 or 10.1.0.0/16",
         "Addresses from which the trusted proxies connect; headers of all other addresses are ignored",
+    ),
+    Setting(
+        "TRUSTED_USER_HEADER",
+        None,
+        _user_header,
+        "the name of a header that begins with X- or Remote-, such as X-Forwarded-User",
+        "Header in which the trusted proxies send the name of the user that they have authenticated",
     ),
     Setting(
         "SHARED_CACHES",

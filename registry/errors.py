@@ -110,6 +110,7 @@ class Code(Enum):
     # Users
     USERNAME_TAKEN = "Username has already been taken"
     EMAIL_TAKEN = "Email has already been taken"
+    UNKNOWN_PROXY_USER = "There is no user {name}, whom the proxy has authenticated"
     WRONG_PASSWORD = "is not the current password"
     WRONG_CODE = "is not a valid code"
     SECOND_FACTOR_OF_ADMINISTRATOR = (

@@ -15,7 +15,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as BaseResponse
 
 from registry import addresses, cli, config, database, observability
-from registry.addresses import ExternalURL, FromProxies, OwnAddress
+from registry.addresses import ExternalURL, FromProxies, OwnAddress, UserHeader
 from registry.blueprints import api, cross_origin, monitoring, oidc, pypi, ui
 from registry.blueprints.auth import sessions
 from registry.blueprints.auth.admissions import Admissions
@@ -191,6 +191,8 @@ def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
         proxied = ProxyFix(application, x_for=count, x_proto=count, x_host=count, x_port=count, x_prefix=count)
         networks = values["TRUSTED_PROXY_ADDRESSES"]
         application = proxied if networks is None else FromProxies(proxied, application, Proxies(networks))
+    if values["TRUSTED_USER_HEADER"]:
+        application = UserHeader(application, values["TRUSTED_USER_HEADER"], Proxies(values["TRUSTED_PROXY_ADDRESSES"]))
     metrics: Metrics = app.extensions["metrics"]
     metrics.watch_pool(engine)
     app.wsgi_app = observability.RequestLog(application, metrics)  # type: ignore[method-assign]

@@ -27,6 +27,7 @@ class SignInMethod(enum.StrEnum):
     """How the user of a session was authenticated."""
 
     PASSWORD = "password"
+    PROXY = "proxy"  # by the header of a trusted proxy
     OPENID_CONNECT = "openid_connect"
 
 

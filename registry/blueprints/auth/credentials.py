@@ -297,10 +297,12 @@ def _of_access_token(token: AccessToken) -> Principal:
 def _session_principal() -> Principal | None:
     """Return the principal of a session, unless its user has to set up a second factor first.
 
+    A session by the header of a proxy is for pages only, as kept answers do not depend on that header.
+
     Changes also require the CSRF token, which other sites cannot know.
     """
     user = sessions.signed_in_user()
-    if user is None or sessions.lacks_second_factor():
+    if user is None or sessions.is_by_proxy() or sessions.lacks_second_factor():
         return None
     if request.method not in ("GET", "HEAD", "OPTIONS"):
         try:

@@ -10,6 +10,7 @@ from flask import Flask, Request, Response, current_app, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 
+from registry.addresses import PROXY_USER
 from registry.database import utcnow
 from registry.domain import audit
 from registry.domain.accounts import sessions as recorded
@@ -129,8 +130,27 @@ def note_access() -> None:
 
 
 def signed_in_user() -> User | None:
-    """Return the active user of the request's session."""
-    return cast(SignedIn, current_user).user if current_user.is_authenticated and current_user.is_active else None
+    """Return the active user of the request's session.
+
+    A session that began with the header of a proxy is of use only in requests with the same header.
+    """
+    if not current_user.is_authenticated or not current_user.is_active:
+        return None
+    found = cast(SignedIn, current_user)
+    if found.method is SignInMethod.PROXY and proxy_user().lower() != found.user.username_key:
+        return None
+    return found.user
+
+
+def proxy_user() -> str:
+    """Return the name of the user whom a trusted proxy has authenticated; empty if there is none."""
+    name: str = request.environ.get(PROXY_USER, "")
+    return name
+
+
+def is_by_proxy() -> bool:
+    """Return whether the request's session began with the header of a proxy."""
+    return current_user.is_authenticated and cast(SignedIn, current_user).method is SignInMethod.PROXY
 
 
 def lacks_second_factor() -> bool:

@@ -68,9 +68,12 @@ from registry.blueprints.ui import (
     wording,
 )
 from registry.blueprints.ui.viewer import viewer
+from registry.database import utcnow
 from registry.domain import access
+from registry.domain.accounts import sign_in
 from registry.domain.namespaces import by_path
 from registry.errors import NotFound, RegistryError, Unauthenticated
+from registry.models import SignInMethod
 
 blueprint = Blueprint("ui", __name__)
 gate = Gate(session_principal, namespace_first=False, find_namespace=by_path, shows_new_path=True)
@@ -135,6 +138,19 @@ def init_app(app: Flask) -> None:
 
 
 @blueprint.before_request
+def follow_proxy() -> None:
+    """Sign in the user whom a trusted proxy has authenticated, before anything else uses the session of another one.
+
+    :raises Forbidden: the registry does not have the user.
+    :raises InactiveUser: the user is blocked or deactivated.
+    """
+    name, user = sessions.proxy_user(), sessions.signed_in_user()
+    if name and (user is None or user.username_key != name.lower()):
+        signed_in = sign_in.sign_in_by_proxy(name, address=request.remote_addr or "", now=utcnow())
+        sessions.start(signed_in, SignInMethod.PROXY)
+
+
+@blueprint.before_request
 def check_form_token() -> None:
     csrf.protect()
 
@@ -143,7 +159,9 @@ def check_form_token() -> None:
 def ask_for_new_password() -> BaseResponse | None:
     """Redirect users who must change their password to the page for it."""
     user = viewer()
-    if user is None or not user.must_change_password or request.endpoint in PAGES_BEFORE_NEW_PASSWORD:
+    if user is None or not user.must_change_password or sessions.is_by_proxy():
+        return None
+    if request.endpoint in PAGES_BEFORE_NEW_PASSWORD:
         return None
     return redirect(url_for("ui.account.password"), 303)
 

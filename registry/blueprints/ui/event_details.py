@@ -108,7 +108,11 @@ ACCESS_LEVELS = {
     RegistryAccess.ENABLED: _("Everyone with access"),
     RegistryAccess.PUBLIC: _("Anyone"),
 }
-SIGN_IN_METHODS = {SignInMethod.PASSWORD: _("Password"), SignInMethod.OPENID_CONNECT: "OpenID Connect"}
+SIGN_IN_METHODS = {
+    SignInMethod.PASSWORD: _("Password"),
+    SignInMethod.PROXY: _("Reverse proxy"),
+    SignInMethod.OPENID_CONNECT: "OpenID Connect",
+}
 SECOND_FACTORS = {"app": _("Authenticator app"), "passkey": _("Passkey")}
 SIZES = frozenset(
     {"size_bytes", "storage_size_limit", "pypi_max_file_size", "project_storage_size_limit", "group_storage_size_limit"}

@@ -109,6 +109,7 @@ _SENTENCES: dict[Code, str | _Counted] = {
     Code.OWN_ROLE_EXPIRES: _("Your own role expires on %(day)s, and you cannot extend it yourself."),
     Code.USERNAME_TAKEN: _("This username is already taken."),
     Code.EMAIL_TAKEN: _("This email address is already taken."),
+    Code.UNKNOWN_PROXY_USER: _("You are signed in as %(name)s, but have no account here. Ask an administrator."),
     Code.WRONG_PASSWORD: _("This is not your current password."),
     Code.WRONG_CODE: _("This code is wrong. Enter the code that the app shows now."),
     Code.TOO_MANY_PASSKEYS: _counted(

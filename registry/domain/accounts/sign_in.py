@@ -27,7 +27,17 @@ from registry.domain import audit
 from registry.domain.access import Principal
 from registry.domain.accounts import second_factors, users
 from registry.domain.accounts.users import UserChanges
-from registry.errors import Code, Fault, InvalidRecord, IssuerNotUsable, TooManyRequests, Unavailable
+from registry.errors import (
+    Code,
+    Fault,
+    Forbidden,
+    InvalidRecord,
+    IssuerNotUsable,
+    NotFound,
+    TooManyRequests,
+    Unavailable,
+    quoted,
+)
 from registry.models import SignInAddress, SignInFailures, SignInMethod, User
 
 FREE_FAILURES_BY_LOGIN = 5
@@ -64,6 +74,24 @@ def sign_in(login: str, password: str, *, address: str, now: datetime) -> User |
             else:
                 _take_back(counted)
                 note_sign_in(user, SignInMethod.PASSWORD, address=address, now=now)
+    return user
+
+
+def sign_in_by_proxy(name: str, *, address: str, now: datetime) -> User:
+    """Return the user with this name, whom a trusted proxy has authenticated, as signed in.
+
+    Takes ``AdvisoryLock.SIGN_IN``, like other sign-ins.
+
+    :raises Forbidden: there is no such user.
+    :raises InactiveUser: the user is blocked or deactivated.
+    """
+    try:
+        user = users.find_username(name.replace("\x00", ""))
+    except NotFound as error:
+        raise Forbidden(Code.UNKNOWN_PROXY_USER, name=quoted(name)) from error
+    users.refuse_inactive(user)
+    with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
+        note_sign_in(user, SignInMethod.PROXY, address=address, now=now)
     return user
 
 
