@@ -6,15 +6,19 @@ interpreter and the imports are left out.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import io
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from multiprocessing.reduction import DupFd
-from tempfile import TemporaryFile
+from pathlib import Path
+from tempfile import TemporaryFile, mkdtemp
 from typing import Any
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -97,6 +101,17 @@ def run(
     process = Captured(act, *arguments, environment=environment)
     written = process.communicate(timeout)
     return subprocess.CompletedProcess(arguments, process.wait(), *written)
+
+
+@functools.cache
+def migrated_database() -> Path:
+    """A file with an SQLite database of the newest version without users, to copy; made once."""
+    instance = Path(mkdtemp())
+    atexit.register(shutil.rmtree, instance, ignore_errors=True)
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "REGISTRY_INSTANCE_PATH": str(instance)}
+    done = run(flask, "database", "upgrade", environment=environment)
+    assert done.returncode == 0, done.stderr
+    return instance / "registry.sqlite3"
 
 
 def app_py() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 import requests
 
 from tests.builders import BuiltFile
-from tests.processes import Forked, app_py
+from tests.processes import Forked, app_py, migrated_database
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
@@ -179,7 +180,13 @@ class RunningServer:
 
 
 class ForkedServer(RunningServer):
-    """The same program in a process that is forked, and so starts at once."""
+    """The same program in a process that is forked, on SQLite with tables that are there already."""
+
+    def start(self) -> None:
+        if not self.instance.exists() and not self.settings.get("DATABASE_URL"):
+            self.instance.mkdir(mode=0o700, parents=True)
+            shutil.copy(migrated_database(), self.instance)
+        super().start()
 
     def _started(self, log: int) -> Forked:
         return Forked(app_py, environment=self.environment(), stdout=log, stderr=log)
