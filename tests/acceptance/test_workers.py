@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pyotp
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
@@ -522,3 +523,40 @@ def test_readmes_that_take_long_occupy_no_thread(server: RunningServer) -> None:
 
     assert {page.result().status_code for page in shown} == {200}
     assert set(alive) == {200}
+
+
+def test_of_two_sign_ins_with_one_code_at_the_same_time_one_succeeds(server: RunningServer) -> None:
+    name, password = "factor", "a long enough one"
+    made = {"username": name, "name": name, "email": "factor@example.com", "password": password}
+    server.as_root("POST", "/users", made)
+    page = "/-/profile/two_factor_auth"
+
+    def began() -> requests.Session:
+        browser = requests.Session()
+        submit(browser, "/users/sign_in", {"login": name, "password": password}, server)
+        return browser
+
+    owner = began()
+    shown = owner.get(f"{server.url}{page}").text
+    key = re.search(r'value="([A-Z2-7 ]{39})"', shown)
+    assert key is not None
+    app = pyotp.TOTP(key[1].replace(" ", ""))
+    assert submit(owner, page, {"app-code": app.now(), "app-current_password": password}, server, shown) == 200
+    code = app.at(time.time() + 30)
+
+    browsers = [began() for _ in range(6)]
+    with ThreadPoolExecutor(len(browsers)) as pool:
+        found = list(pool.map(lambda one: submit(one, "/users/two_factor", {"code": code}, server), browsers))
+
+    assert found.count(303) == 1
+    assert set(found) <= {303, 422, 429}
+
+
+def submit(
+    browser: requests.Session, path: str, fields: dict[str, str], server: RunningServer, page: str | None = None
+) -> int:
+    """The status of a page's form with these fields and all hidden ones."""
+    page = page or browser.get(f"{server.url}{path}").text
+    hidden = dict(re.findall(r'<input[^>]* name="([^"]+)"[^>]*type="hidden"[^>]*value="([^"]*)"', page))
+    hidden |= dict(re.findall(r'<input[^>]*type="hidden"[^>]* name="([^"]+)" value="([^"]*)"', page))
+    return browser.post(f"{server.url}{path}", hidden | fields, allow_redirects=False).status_code
