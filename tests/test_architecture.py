@@ -52,6 +52,7 @@ THIRD_PARTY = {
     "flask_login": "blueprints.auth",
     "flask_sqlalchemy": "database",
     "flask_wtf": "blueprints.auth blueprints.ui",
+    "jinja2": "blueprints.ui",
     "joserfc": "domain.oidc domain.single_sign_on",
     "markupsafe": "blueprints.ui",
     "nh3": "domain.distributions",
