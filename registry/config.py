@@ -114,6 +114,10 @@ def _refuse_partial_provider(values: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             f"{', '.join(missing)} is not set; set all or none of {', '.join(required)} for sign-in by OpenID Connect."
         )
+    if missing and not values["PASSWORD_SIGN_IN"]:
+        raise ConfigurationError(
+            f"{PREFIX}PASSWORD_SIGN_IN is 'false', which requires {PREFIX}OIDC_ISSUER; no one could sign in."
+        )
     if missing and values["OIDC_ADMIN_GROUP"] is not None:
         raise ConfigurationError(
             f"REGISTRY_OIDC_ADMIN_GROUP is {values['OIDC_ADMIN_GROUP']!r}, which requires {PREFIX}OIDC_ISSUER."
@@ -545,6 +549,13 @@ SETTINGS = (
         _true_or_false,
         "true or false",
         "Whether a user is created for each person who signs in there; otherwise, users link their accounts themselves",
+    ),
+    Setting(
+        "PASSWORD_SIGN_IN",
+        "true",
+        _true_or_false,
+        "true or false",
+        "Whether users can sign in with a password; personal access tokens work in any case",
     ),
     Setting("LOG_FORMAT", "text", _one_of("text", "json"), "text or json", "Format of the log lines"),
     Setting(

@@ -126,6 +126,7 @@ class Code(Enum):
     TOO_MANY_ATTEMPTS = "Retry in {seconds} seconds"
 
     # Identity providers
+    PASSWORDS_OFF = "Sign-in with a password is switched off"
     SIGN_IN_UNKNOWN = "The sign-in is not known, was completed before, or took too long"
     SIGN_IN_INVALID = "The answer of the identity provider is not valid; the log of the registry has the reason"
     SIGN_IN_DENIED = "The identity provider has not signed you in: {reason}"

@@ -94,6 +94,7 @@ ACCEPTED = {
     "OIDC_ADMIN_GROUP": {},
     "OIDC_LABEL": {"Acme 社": "Acme 社"},
     "OIDC_CREATE_USERS": {"false": False},
+    "PASSWORD_SIGN_IN": {"true": True},
     "LOG_FORMAT": {"text": "text", "json": "json"},
     "SLOW_QUERY_MS": {"0": 0, "250": 250},
 }
@@ -145,6 +146,7 @@ REFUSED = {
     "OIDC_ADMIN_GROUP": [" "],
     "OIDC_LABEL": [" ", "x" * 101],
     "OIDC_CREATE_USERS": ["yes"],
+    "PASSWORD_SIGN_IN": ["no"],
     "LOG_FORMAT": ["JSON", "xml"],
     "SLOW_QUERY_MS": ["-1", "0.5", "soon"],
 }  # fmt: skip
@@ -218,6 +220,7 @@ REDIRECT = {"STORAGE_DOWNLOADS": "redirect"}
             "REGISTRY_OIDC_CLIENT_SECRET is not set; set all or none of REGISTRY_OIDC_ISSUER, REGISTRY_OIDC_CLIENT_ID, "
             "REGISTRY_OIDC_CLIENT_SECRET",
         ),
+        ({"PASSWORD_SIGN_IN": "false"}, "PASSWORD_SIGN_IN is 'false', which requires REGISTRY_OIDC_ISSUER"),
         ({"OIDC_ADMIN_GROUP": "admins"}, "OIDC_ADMIN_GROUP is 'admins', which requires REGISTRY_OIDC_ISSUER"),
         ({"TRUSTED_USER_HEADER": "X-User", "TRUSTED_PROXIES": 1}, "REGISTRY_TRUSTED_USER_HEADER requires .*_ADDRESSES"),
         ({"STORAGE_DOWNLOADS": "accel"}, "REGISTRY_STORAGE_DOWNLOADS is 'accel', which requires a folder .* and nginx"),
@@ -232,6 +235,7 @@ REDIRECT = {"STORAGE_DOWNLOADS": "redirect"}
         "half an access key",
         "a password without a user name",
         "a provider without a secret",
+        "no way to sign in",
         "a group without a provider",
         "names of users from any address",
         "accel without a proxy",
@@ -292,6 +296,7 @@ def test_without_any_source_the_defaults_count(instance: Path) -> None:
         "OIDC_ADMIN_GROUP": None,
         "OIDC_LABEL": "OpenID Connect",
         "OIDC_CREATE_USERS": True,
+        "PASSWORD_SIGN_IN": True,
         "LOG_FORMAT": "text",
         "SLOW_QUERY_MS": 500,
     }

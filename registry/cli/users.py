@@ -5,14 +5,17 @@ from __future__ import annotations
 import sys
 
 import click
+from flask import current_app
 
 from registry.cli.commands import CommandGroup, find_user, is_terminal, json_option
 from registry.cli.output import Record, print_record, print_records
-from registry.database import db
+from registry.database import db, utcnow
 from registry.domain.access import SHELL
 from registry.domain.accounts import second_factors, users
 from registry.domain.accounts.users import StateChange, UserDetails
 from registry.models import User
+
+PASSWORDS_OFF = "Sign-in with passwords is switched off (REGISTRY_PASSWORD_SIGN_IN)"
 
 password_option = click.option(
     "--password-stdin",
@@ -92,12 +95,25 @@ def confirm_email(username: str, as_json: bool) -> None:
 def reset_password(username: str, password_stdin: bool, as_json: bool) -> None:
     """Set a new password for the user USERNAME.
 
-    A generated password is printed once and has to be changed at the next sign-in.
+    A generated password is printed once and has to be changed at the next sign-in. If sign-in with passwords is
+    switched off (REGISTRY_PASSWORD_SIGN_IN), the new password of an administrator, such as root, is accepted for an
+    hour nevertheless, at /users/sign_in?password.
     """
     user = find_user(username)
     password, is_generated = _password(password_stdin)
     users.set_password(user, password, must_change=is_generated, by=SHELL)
-    _print_with_password(user, f"Set the password of {user.username}.", password if is_generated else None, as_json)
+    done = f"Set the password of {user.username}.{_recovered(user)}"
+    _print_with_password(user, done, password if is_generated else None, as_json)
+
+
+def _recovered(user: User) -> str:
+    """Have the new password of an administrator accepted if passwords are switched off; return what is to be known."""
+    if current_app.config["PASSWORD_SIGN_IN"]:
+        return ""
+    if not user.is_admin:
+        return f" {PASSWORDS_OFF}, except for administrators."
+    users.accept_password_again(user, by=SHELL, now=utcnow())
+    return f" {PASSWORDS_OFF}, but this one is accepted for an hour, at /users/sign_in?password."
 
 
 @users_group.command("disable-two-factor")

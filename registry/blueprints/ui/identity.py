@@ -17,7 +17,7 @@ from registry.domain.access import Permission
 from registry.domain.accounts import sign_in
 from registry.domain.single_sign_on import identities
 from registry.domain.single_sign_on.provider import Provider
-from registry.errors import NotFound
+from registry.errors import Code, Forbidden, NotFound
 
 _ = lazy_gettext
 
@@ -52,6 +52,8 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post("/unlink")
     @gate(Permission.USE_API)
     def unlink() -> Page:
+        if not current_app.config["PASSWORD_SIGN_IN"]:
+            raise Forbidden(Code.PASSWORDS_OFF)
         known, user, form = _provider(), signed_in(), ConfirmationForm()
         if form.validate():
             with form.refusals():
@@ -78,6 +80,7 @@ def _page(form: ConfirmationForm) -> Page:
         form=form,
         identity=identities.identity_of(user, _provider().issuer),
         has_password=user.password_hash is not None,
+        has_password_sign_in=current_app.config["PASSWORD_SIGN_IN"],
         label=current_app.config["OIDC_LABEL"],
     )
     return page, form.status

@@ -149,6 +149,7 @@ _SENTENCES: dict[Code, str | _Counted] = {
         "The allowlist is full. It can have up to %(maximum)s group or project.",
         "The allowlist is full. It can have up to %(maximum)s groups and projects.",
     ),
+    Code.PASSWORDS_OFF: _("Sign-in with a password is switched off."),
     Code.SIGN_IN_UNKNOWN: _(
         "This sign-in was already completed, took longer than ten minutes, or was begun in another browser. Begin anew."
     ),
@@ -313,6 +314,7 @@ EVENTS = {
     "recovery_code_used": _("Used a recovery code"),
     "provider_role_added": _("Added a role for a group of the identity provider"),
     "provider_role_deleted": _("Deleted a role for a group of the identity provider"),
+    "user_password_accepted": _("Allowed a sign-in with a password for an hour"),
     "user_identity_linked": _("Linked an account of the identity provider"),
     "user_identity_unlinked": _("Unlinked an account of the identity provider"),
     "user_signed_in": _("Signed in to the registry"),

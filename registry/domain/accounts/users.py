@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from types import EllipsisType
 
@@ -54,6 +54,7 @@ TRANSITIONS = {
 MINIMUM_PASSWORD_LENGTH = 8
 MAXIMUM_PASSWORD_LENGTH = 128
 LONGEST_TEXTS = {"bio": 255, "note": 10_000}
+RECOVERY = timedelta(hours=1)
 SHORTEST_PART = 2  # characters of a name, except in scripts such as Japanese, which have names of one
 HASHER = PasswordHasher()  # takes a tenth of a second per password
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
@@ -191,6 +192,19 @@ def set_password(user: User, password: str, *, by: audit.Author, must_change: bo
     hashed = HASHER.hash(password)  # before the transaction, for which other writers wait
     with transaction():
         _replace_password(user, hashed, by=by, must_change=must_change)
+
+
+def accept_password_again(user: User, *, by: audit.Author, now: datetime) -> None:
+    """Accept the password of an administrator for an hour although sign-in with passwords is switched off."""
+    with transaction():
+        user.password_until = now + RECOVERY
+        audit.record(by, "user_password_accepted", user.username, expires_at=user.password_until.isoformat())
+
+
+def accepts_password(login: str, now: datetime) -> bool:
+    """Return whether a password is accepted for this login although sign-in with passwords is switched off."""
+    user = by_login(login)
+    return user is not None and user.is_admin and user.password_until is not None and now < user.password_until
 
 
 def _replace_password(user: User, hashed: str | None, *, by: audit.Author, must_change: bool) -> None:
