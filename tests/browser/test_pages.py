@@ -78,6 +78,9 @@ PAGES_OF_ROOT = {
         f"trusted-publisher-{kind}": f"/acme/tools/-/settings/ci_cd/trusted_publishers/new/{kind}"
         for kind in ("github", "gitlab", "other")
     },
+    "trusted-reader": "/acme/tools/-/settings/ci_cd/trusted_readers/new/github",
+    "group-ci-cd": "/groups/acme/-/settings/ci_cd",
+    "group-trusted-reader": "/groups/acme/-/settings/ci_cd/trusted_readers/new/gitlab",
     "audit-events": "/acme/tools/-/audit_events",
     "group-audit-events": "/groups/acme/-/audit_events",
     "vulnerabilities": "/acme/tools/-/vulnerabilities",
@@ -98,18 +101,21 @@ PAGES_OF_ROOT = {
     "admin-groups": "/admin/groups",
     "admin-projects": "/admin/projects",
     "admin-old-paths": "/admin/old_paths",
+    "admin-provider-roles": "/admin/provider_roles",
     "admin-general": "/admin/application_settings/general",
     "admin-ci-cd": "/admin/application_settings/ci_cd",
     "admin-audit": "/admin/audit_log",
     "help-about-project": "/help/install?project=acme/tools",
 }
 ERROR_PAGES = {"404": ("/nowhere/at/all", 404), "package-unknown": ("/acme/tools/-/packages/999999", 404)}
-# Views that answer with a redirect, and so have no page, and the second step of a sign-in (test_two_factor.py).
+# Views that answer with a redirect, and so have no page, the second step of a sign-in (test_two_factor.py), and the
+# page of an account at an identity provider, which is there where one is configured.
 NO_PAGES = {
     "ui.packages.download", "ui.tokens.old_address", "ui.admin.application_settings",
     "ui.namespaces.group_by_long_address", "ui.explore.search_while_typing", "ui.audit.instance_audit_events_csv",
     "ui.audit.project_audit_events_csv", "ui.audit.group_audit_events_csv",
     "ui.members.project_suggestions", "ui.members.group_suggestions", "ui.auth.second_factor",
+    "ui.single_sign_on.callback", "ui.identity.show",
 }  # fmt: skip
 
 PAGES = [
