@@ -1,0 +1,83 @@
+"""Configurations of identity providers that cannot be used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from registry.domain.single_sign_on.provider import Attempt, Provider
+from registry.errors import ProviderAway
+from tests.fakes.issuer import CONFIGURATION, Issuer, issuer_running
+
+
+@pytest.fixture(scope="module")
+def _issuer() -> Iterator[Issuer]:
+    with issuer_running() as issuer:
+        yield issuer
+
+
+@pytest.fixture
+def issuer(_issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> Issuer:
+    monkeypatch.setenv("NO_PROXY", "*")
+    _issuer.clear()
+    return _issuer
+
+
+def document(issuer: Issuer, /, **changes: object) -> bytes:
+    usual = {name: f"{issuer.url}/{name}" for name in ("authorization_endpoint", "token_endpoint")}
+    return json.dumps({"issuer": issuer.url} | usual | changes).encode()
+
+
+def asked(issuer: Issuer, clock: list[float]) -> str:
+    provider = Provider(issuer.url, "id", "s", scopes="openid", groups_claim="groups", clock=lambda: clock[0])
+    return provider.sign_in_url(Attempt.new(), "http://localhost/callback", "en")
+
+
+def test_the_endpoints_are_those_of_the_configuration(issuer):
+    issuer.answers[CONFIGURATION] = 200, {}, document(issuer)
+
+    assert asked(issuer, [0.0]).startswith(f"{issuer.url}/authorization_endpoint?response_type=code&client_id=id&")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"issuer": "https://other.example"},
+        {"token_endpoint": None},
+        {"authorization_endpoint": "http://sso.example.com/authorize"},
+        {"authorization_endpoint": "https://sso.example.com:port/"},
+        {"userinfo_endpoint": ["https://sso.example.com"]},
+        {"padding": "x" * 70_000},
+    ],
+    ids=["another issuer", "no endpoint", "no HTTPS", "no URL", "a list", "too large"],
+)
+def test_a_wrong_configuration_is_not_used(issuer, changes):
+    issuer.answers[CONFIGURATION] = 200, {}, document(issuer, **changes)
+
+    with pytest.raises(ProviderAway):
+        asked(issuer, [0.0])
+
+
+def test_no_redirect_is_followed(issuer):
+    issuer.answers[CONFIGURATION] = 302, {"Location": f"{issuer.url}/elsewhere"}, b""
+
+    with pytest.raises(ProviderAway):
+        asked(issuer, [0.0])
+    assert issuer.requests == [CONFIGURATION]
+
+
+def test_known_endpoints_are_used_for_a_day_while_the_provider_is_away(issuer):
+    clock = [0.0]
+    issuer.answers[CONFIGURATION] = 200, {}, document(issuer)
+    provider = Provider(issuer.url, "id", "s", scopes="openid", groups_claim="groups", clock=lambda: clock[0])
+    provider.sign_in_url(Attempt.new(), "http://localhost/callback", "en")
+    issuer.answers[CONFIGURATION] = 503, {}, b""
+
+    clock[0] = 7200.0
+    assert provider.sign_in_url(Attempt.new(), "http://localhost/callback", "en")
+    clock[0] = 86400.0
+    with pytest.raises(ProviderAway):
+        provider.sign_in_url(Attempt.new(), "http://localhost/callback", "en")
+    assert len(issuer.requests) == 3
