@@ -105,7 +105,7 @@ class Code(Enum):
     PAST_DATE = "cannot be a date in the past"
     OWN_ROLE_EXPIRES = "cannot be after {day}, when your own role expires"
 
-    MEMBERSHIP_PROVIDED = "The membership follows from a group of the identity provider, and can only be changed there"
+    MEMBERSHIP_PROVIDED = "The membership comes from a group of the identity provider and can only be changed there"
 
     # Users
     USERNAME_TAKEN = "Username has already been taken"
@@ -129,7 +129,7 @@ class Code(Enum):
     PASSWORDS_OFF = "Sign-in with a password is switched off"
     SIGN_IN_UNKNOWN = "The sign-in is not known, was completed before, or took too long"
     SIGN_IN_INVALID = "The answer of the identity provider is not valid; the log of the registry has the reason"
-    SIGN_IN_DENIED = "The identity provider has not signed you in: {reason}"
+    SIGN_IN_DENIED = "The identity provider did not sign you in: {reason}"
     NO_USER_OF_IDENTITY = "No user is linked to this account of the identity provider"
     GROUPS_NOT_LISTED = "The identity provider does not list your groups, as there are too many"
     IDENTITY_TAKEN = "The account of the identity provider is linked to another user"
@@ -154,7 +154,7 @@ class Code(Enum):
     REPEATED_CLAIM = "contain '{name}' more than once"
     NO_CLAIM_VALUE = "have no value of 1 to 255 printable characters for {name}"
     NO_CLAIMS = "can't be blank, or match any token; one has to name the job or its owner, not only a branch"
-    CLAIMS_OF_ANYONE = "have to name an owner, as anyone can get tokens of this issuer: one of {claims}"
+    CLAIMS_OF_ANYONE = "must name an owner, because anyone can get tokens from this issuer: one of {claims}"
     CLAIM_MATCHES_NOTHING = "have '{value}' for {name}, which no token has; an example is {example}"
     ALREADY_IN_ALLOWLIST = "is already in the job token scope"
     ALLOWLIST_FULL = "exceeds the allowable number of project links ({maximum})"

@@ -27,12 +27,12 @@ MOST_LEVELS = 6  # of folders that unfold
 OPEN_BELOW_ROWS = 60  # with fewer members in all, folders are unfolded from the start
 
 OBSTACLES = {
-    Obstacle.TOO_MUCH: _("This file is too large, or has too many members, for its contents to be shown."),
+    Obstacle.TOO_MUCH: _("The contents cannot be shown, because the file is too large or has too many members."),
     Obstacle.INVALID: _("The contents cannot be shown, because the archive is damaged or ambiguous."),
     Obstacle.MISSING: _("The contents cannot be shown, because the file is missing from the package store."),
     Obstacle.LINK: _("This is a link. Links are not followed."),
-    Obstacle.LONG: _("This is larger than 256 KiB, and not shown."),
-    Obstacle.BINARY: _("This is not text in UTF-8, and not shown."),
+    Obstacle.LONG: _("This file is larger than 256 KiB, so it is not shown."),
+    Obstacle.BINARY: _("This file is not UTF-8 text, so it is not shown."),
 }
 
 # Control characters, and those of the bidirectional algorithm (Unicode, UAX 9).

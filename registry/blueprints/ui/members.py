@@ -130,7 +130,7 @@ def _choose(namespace: Project | Group, form: NewMemberForm) -> Page:
     if suggested:
         form.refuse("username", gettext("No user has exactly this username. Choose a person."))
     else:
-        form.refuse("username", gettext("No user was found by this name or confirmed email address."))
+        form.refuse("username", gettext("No user was found with this name or confirmed email address."))
     return _list(namespace, form, suggested)
 
 

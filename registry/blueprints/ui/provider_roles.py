@@ -52,7 +52,7 @@ def routes(gate: Gate) -> Blueprint:
         if group is not None:
             with form.refusals():
                 provider_roles.add(text(form.provider_group), group, Role(form.role.data), by=principal())
-                flash(gettext("The role was added. It is given at the next sign-in of each person."))
+                flash(gettext("The role was added. Each person gets it at their next sign-in."))
                 return redirect(url_for("ui.provider_roles.show"), 303)
         return _page(form)
 

@@ -103,7 +103,9 @@ class GitHubForm(TrustForm):
         _("Workflow file"),
         description=_("For example, release.yml. If empty, any workflow of the repository is accepted."),
     )
-    environment = StringField(_("Environment"), description=_("If empty, any environment is accepted, or none."))
+    environment = StringField(
+        _("Environment"), description=_("If empty, jobs are accepted with any environment or none.")
+    )
     ref = StringField(_("Ref"), description=_("For example, refs/tags/v*. If empty, any branch or tag is accepted."))
 
     @property
@@ -128,7 +130,9 @@ class GitLabForm(TrustForm):
     issuer = StringField(_("URL of GitLab"), _REQUIRED, default=GITLAB)
     project_path = StringField(_("Project"), _REQUIRED, description=_("Full path, such as acme/demo."))
     ref = StringField(_("Ref"), description=_("For example, main or v*. If empty, any branch or tag is accepted."))
-    environment = StringField(_("Environment"), description=_("If empty, any environment is accepted, or none."))
+    environment = StringField(
+        _("Environment"), description=_("If empty, jobs are accepted with any environment or none.")
+    )
     ref_protected = BooleanField(
         _("Protected branches and tags only"),
         default=True,
@@ -154,7 +158,7 @@ class OtherForm(TrustForm):
     issuer = StringField(
         _("Issuer"),
         _REQUIRED,
-        description=_("The URL in the claim iss of its identity tokens, which publishes its keys."),
+        description=_("The URL in the iss claim of its identity tokens, where it publishes its keys."),
     )
     claims = TextAreaField(
         _("Claims"),

@@ -109,7 +109,9 @@ _SENTENCES: dict[Code, str | _Counted] = {
     Code.OWN_ROLE_EXPIRES: _("Your own role expires on %(day)s, and you cannot extend it yourself."),
     Code.USERNAME_TAKEN: _("This username is already taken."),
     Code.EMAIL_TAKEN: _("This email address is already taken."),
-    Code.UNKNOWN_PROXY_USER: _("You are signed in as %(name)s, but have no account here. Ask an administrator."),
+    Code.UNKNOWN_PROXY_USER: _(
+        "You are signed in as %(name)s, but have no account in this registry. Contact an administrator."
+    ),
     Code.WRONG_PASSWORD: _("This is not your current password."),
     Code.WRONG_CODE: _("This code is wrong. Enter the code that the app shows now."),
     Code.TOO_MANY_PASSKEYS: _counted(
@@ -128,7 +130,7 @@ _SENTENCES: dict[Code, str | _Counted] = {
     Code.INVALID_TOKEN_USERNAME: _("Use only letters, digits, '_', '-', '+', and '.'."),
     Code.JOB_ENDED: _("This job has already ended."),
     Code.NO_ISSUER: _("Enter the https:// URL of the issuer, without a query."),
-    Code.ISSUER_NOT_PUBLIC: _("This address is not public. An administrator has to allow the issuer first."),
+    Code.ISSUER_NOT_PUBLIC: _("This address is not public. An administrator must allow the issuer first."),
     Code.ISSUER_MISSPELLED: _("Identity tokens name this issuer differently. Enter %(expected)s"),
     Code.ISSUER_NOT_LISTED: _("An administrator allows only these issuers: %(issuers)s"),
     Code.TOO_MANY_IDENTITIES: _counted(
@@ -141,7 +143,7 @@ _SENTENCES: dict[Code, str | _Counted] = {
     Code.NO_CLAIM_VALUE: _("Enter a value of 1 to 255 printable characters for %(name)s."),
     Code.NO_CLAIMS: _("Enter a claim that names the job or its owner, with a value that does not begin with *."),
     Code.CLAIMS_OF_ANYONE: _(
-        "Anyone can get tokens of this issuer. Name an owner, with one of these claims: %(claims)s"
+        "Anyone can get tokens from this issuer. Name an owner with one of these claims: %(claims)s"
     ),
     Code.CLAIM_MATCHES_NOTHING: _("No token has '%(value)s' for %(name)s. Enter it like %(example)s"),
     Code.ALREADY_IN_ALLOWLIST: _("This is already on the allowlist."),
@@ -151,22 +153,23 @@ _SENTENCES: dict[Code, str | _Counted] = {
     ),
     Code.PASSWORDS_OFF: _("Sign-in with a password is switched off."),
     Code.SIGN_IN_UNKNOWN: _(
-        "This sign-in was already completed, took longer than ten minutes, or was begun in another browser. Begin anew."
+        "This sign-in was already completed, took longer than ten minutes, or was started in another browser. "
+        "Start again."
     ),
     Code.SIGN_IN_INVALID: _(
-        "The answer of the identity provider is not valid. Administrators can find the reason in the log."
+        "The response from the identity provider is not valid. Administrators can find the reason in the log."
     ),
-    Code.SIGN_IN_DENIED: _("The identity provider has not signed you in (%(reason)s)."),
+    Code.SIGN_IN_DENIED: _("The identity provider did not sign you in (%(reason)s)."),
     Code.NO_USER_OF_IDENTITY: _(
         "No user is linked to this account. Sign in with your password, and link the account on your account page, or "
         "contact an administrator."
     ),
     Code.GROUPS_NOT_LISTED: _(
-        "You are in too many groups for the identity provider to list. An administrator has to limit the groups that "
-        "it sends to the registry."
+        "You are in too many groups for the identity provider to list. An administrator must limit the groups that it "
+        "sends to the registry."
     ),
     Code.MEMBERSHIP_PROVIDED: _(
-        "This membership follows from a group of the identity provider, and can only be changed there."
+        "This membership comes from a group of the identity provider and can only be changed there."
     ),
     Code.IDENTITY_TAKEN: _("This account is already linked to another user."),
     Code.PROVIDER_AWAY: _("The identity provider does not respond. Try again in a moment."),

@@ -200,7 +200,7 @@ def test_an_answer_that_this_browser_has_not_asked_for_is_refused(app, browser, 
     page = browser.get(CALLBACK + answer)
 
     assert page.status_code == 400
-    assert "Begin anew" in page.text
+    assert "Start again" in page.text
     assert db.session.scalars(select(User)).all() == []
 
 

@@ -71,7 +71,7 @@ def test_a_link_is_shown_with_its_target_and_not_followed(browser_of, owner, pro
     page = browser_of(owner).get(address(file, "demo-1.0/latest"))
 
     assert "Links are not followed" in page.text
-    assert "It leads to PKG-INFO" in page.text
+    assert "Its target is PKG-INFO" in page.text
     assert "Metadata-Version" not in page.text
 
 

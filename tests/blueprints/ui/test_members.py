@@ -64,7 +64,7 @@ def test_a_member_is_added_by_name_or_address(browser_of, owner, project, outsid
 @pytest.mark.parametrize(
     ("sent", "errors"),
     [
-        ({"username": "nobody"}, {"username": "No user was found by this name or confirmed email address."}),
+        ({"username": "nobody"}, {"username": "No user was found with this name or confirmed email address."}),
         ({"username": ""}, {"username": "Enter a name."}),
         ({"username": "oscar", "role": "60"}, {"role": "Not a valid choice."}),
         ({"username": "oscar", "role": "x"}, {"role": "Invalid Choice: could not coerce."}),
