@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from registry.blueprints.ui.help import CHAPTERS
 from tests.acceptance.servers import RunningServer
-from tests.browser.windows import DARK, LIGHT, MIDDLE, NARROW, WIDE, Desk, Look, Window, parse
+from tests.browser.windows import DARK, LIGHT, MIDDLE, NARROW, PHONE, WIDE, Desk, Look, Window, parse
 from tests.browser.world import World, furnish
 
 # Name of the page → its address; braces enclose numbers of the world.
@@ -152,7 +152,7 @@ def test_a_page_is_as_it_should_be(
 def photographed(window: Window, name: str) -> list[str]:
     """Elements that are too wide for the window, and words that are broken to fit, at each width."""
     found = []
-    for width in (WIDE, MIDDLE, NARROW):
+    for width in (WIDE, MIDDLE, PHONE, NARROW):
         window.resize(width)
         window.screenshot(name)
         found += [f"{width}: {fault}" for fault in (*window.too_wide(), *window.broken())]

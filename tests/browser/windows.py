@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 from tests.acceptance.servers import RunningServer
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
-WIDE, MIDDLE, NARROW = 1280, 768, 320
+WIDE, MIDDLE, PHONE, NARROW = 1440, 768, 360, 320
 HEIGHT = 800
 PATIENCE_MS = 20_000  # machines that run tests are busy
 _UNFOLD = """document.querySelectorAll("details:not(.confirm):not(.menu)").forEach((part) => { part.open = true; })"""
@@ -186,7 +186,7 @@ def sign_in(page: Page, username: str, password: str) -> None:
     page.goto("/users/sign_in")
     page.get_by_label("Username or email").fill(username)
     page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url(re.compile(r"/$"))
 
 
