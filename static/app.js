@@ -53,7 +53,7 @@ for (const details of document.querySelectorAll("details.confirm")) {
 }
 
 // After a form was refused, the focus is on the first field with an error.
-document.querySelector("main [aria-invalid=true]")?.focus();
+document.querySelector("main .has-error :is(input, select, textarea)")?.focus();
 
 // Only one menu is open at a time; it closes on Escape and on clicks elsewhere.
 const menus = document.querySelectorAll("details.menu");

@@ -70,11 +70,10 @@ def test_a_confirmation_is_a_dialog_that_escape_closes(page: Page) -> None:
     tab_to(page, "Revoke")
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog", name="Revoke token")).to_be_visible()
-    inside = page.evaluate("document.activeElement.closest('dialog') !== null")
+    expect(page.get_by_role("button", name="Cancel")).to_be_focused()
     page.keyboard.press("Escape")
 
     expect(page.get_by_role("dialog")).to_have_count(0)
-    assert inside
     assert page.evaluate("document.activeElement.innerText.trim()") == "Revoke"
 
 
@@ -171,7 +170,11 @@ def test_a_refused_form_keeps_its_values_and_shows_why(page: Page) -> None:
 
     expect(page.get_by_label("Group path")).to_have_value("-wrong-")
     expect(page.get_by_label("Group path")).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_label("Group path")).to_be_focused()
     expect(page.locator("#path-error")).to_be_visible()
+    page.goto("/-/user_settings/personal_access_tokens?name=without-scopes")
+    page.get_by_role("button", name="Create token").click()
+    expect(page.get_by_role("checkbox", name="api", exact=True)).to_be_focused()
 
 
 def test_parts_that_appear_on_demand_are_accessible_too(desk: Desk, page: Page) -> None:
