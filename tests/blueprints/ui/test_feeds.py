@@ -97,13 +97,17 @@ def test_a_feed_has_the_latest_versions_newest_first(client: FlaskClient, open_p
 
 
 def test_what_was_read_is_known_again_after_the_project_was_moved(client: FlaskClient, open_project: Project) -> None:
-    def ids(address: str) -> list[str | None]:
-        return [element.text for element in valid(client.get(address)).iter(f"{ATOM}id")]
+    def ids(*addresses: str) -> list[str | None]:
+        return [element.text for path in addresses for element in valid(client.get(path)).iter(f"{ATOM}id")]
 
-    before = ids(FEEDS[0]), ids(FEEDS[2])
+    before = ids(*FEEDS)
+    group = open_project.parent
+    assert isinstance(group, Group)
     namespaces.change(open_project, ProjectChanges(path="moved"), by=SHELL)
+    namespaces.transfer(group, factories.group("other", visibility=Visibility.PUBLIC), by=SHELL)
 
-    assert (ids("/open/moved/-/packages.atom"), ids("/open/moved/-/packages/names/demo.atom")) == before
+    moved = (path.replace("/open", "/other/open").replace("library", "moved") for path in FEEDS)
+    assert ids(*moved) == before
 
 
 def test_an_empty_feed_is_valid(client: FlaskClient, owner: User, project: Project) -> None:
