@@ -189,13 +189,12 @@ def _list(namespace: Project | Group) -> str:
     asked = _asked()
     if asked.get("tab") == "versions" or asked.get("order_by") in VERSION_ORDERS or VERSION_FILTERS & set(asked):
         return _version_list(namespace, asked)
-    shows_remarks = isinstance(namespace, Project) and may("create_package", namespace)
+    shows_remarks = may("create_package", namespace)
     states = [each for each in NameState if each is not NameState.REMARKS or shows_remarks]
     query = _name_query(asked, states)
     listing = lists.package_names(namespace, principal(), query.wanted)
     found = pagination.page(lists.ordered_names(listing, query.order_by, descending=query.descending))
     latest = [each.latest for each in found.items]
-    without_user = [each.latest for each in found.items if each.latest.created_at == each.published_at]
     return render_template(
         "ui/packages/list.html",
         namespace=namespace,
@@ -205,7 +204,7 @@ def _list(namespace: Project | Group) -> str:
         states=states,
         shows_remarks=shows_remarks,
         publishers=users.by_ids(each.publisher_id for each in found.items),
-        trusted_runs=lists.trusted_runs_of(without_user),
+        trusted_runs=lists.trusted_runs_of_names(found.items),
         found=found,
         protections=protection.protections(latest, principal()),
         name_statuses=names.name_statuses(latest),
@@ -333,6 +332,7 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
     about = _documents().about(digest)
     index_namespace = _group_of(namespace, project) or project
     pipelines = lists.pipelines_of([package]).get(package.id, [])
+    latest, is_yanked = header["latest"], header["yank"].is_whole
     return render_template(
         "ui/packages/detail.html",
         files=files,
@@ -350,7 +350,7 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
             package.version,
             pypi_url(index_namespace),
             is_open=index.opens_to_all(index_namespace, project),
-            is_pinned=header["latest"] is None or header["latest"].id != package.id,
+            is_pinned=is_yanked or latest is None or latest.id != package.id,
         ),
         set_token=commands.set_token(),
         forwards=forwarding.forwards(index_namespace),

@@ -175,20 +175,19 @@ def package_names(namespace: Namespace, principal: Principal, wanted: NameFilter
     return statement
 
 
+_IS_NEWEST = and_(
+    Package.project_id == NameSummary.project_id,
+    Package.normalized_name == NameSummary.normalized_name,
+    Package.created_at == NameSummary.published_at,
+    Package.status == PackageStatus.DEFAULT,
+)
+_IS_FILE_OF_PACKAGE = and_(PackageFile.package_id == Package.id, PackageFile.status == FileStatus.DEFAULT)
+
+
 def _is_published_by(publisher: str) -> ColumnElement[bool]:
     """Match names whose newest version was published by a user, CI job, or trusted publisher of this name."""
     named = or_(User.username == publisher.lower(), contains(User.name, publisher))
-    newest = (
-        select(Package.id)
-        .join(PackageFile, PackageFile.package_id == Package.id)
-        .where(
-            Package.project_id == NameSummary.project_id,
-            Package.normalized_name == NameSummary.normalized_name,
-            Package.created_at == NameSummary.published_at,
-            Package.status == PackageStatus.DEFAULT,
-            PackageFile.status == FileStatus.DEFAULT,
-        )
-    )
+    newest = select(Package.id).join(PackageFile, _IS_FILE_OF_PACKAGE).where(_IS_NEWEST)
     jobs = select(Job.id).where(contains(Job.name, publisher))
     subject = PackageFile.trusted_run["subject"].as_string()
     return or_(
@@ -412,6 +411,24 @@ def trusted_runs_of(packages: Iterable[Published]) -> dict[int, TrustedRun]:
         .order_by(PackageFile.id.desc())
     )
     return {package_id: TrustedRun.from_json(run) for package_id, run in rows}
+
+
+def trusted_runs_of_names(names: Iterable[NameSummary]) -> dict[int, TrustedRun]:
+    """Return the run of a trusted publisher that published the newest version of each name, by ID of the latest one.
+
+    Names whose newest version a user published are left out. At most one statement.
+    """
+    ids = [name.latest_id for name in names if name.publisher_id is None]
+    if not ids:
+        return {}
+    rows = db.session.execute(
+        select(NameSummary.latest_id, PackageFile.trusted_run)
+        .join(Package, _IS_NEWEST)
+        .join(PackageFile, _IS_FILE_OF_PACKAGE)
+        .where(NameSummary.latest_id.in_(ids), PackageFile.trusted_run.is_not(null()))
+        .order_by(PackageFile.id.desc())
+    )
+    return {latest_id: TrustedRun.from_json(run) for latest_id, run in rows}
 
 
 def _newest_first(pipeline: Pipeline) -> tuple[bool, float, int]:

@@ -34,6 +34,7 @@ from tests.tables import each
 
 LIST = "/acme/tools/-/packages"
 GROUP_LIST = "/groups/acme/-/packages"
+BY_TRUSTED_PUBLISHER = "Published by the trusted publisher build (https://ci.test)"
 VERSIONS, GROUP_VERSIONS = f"{LIST}?tab=versions", f"{GROUP_LIST}?tab=versions"
 DELETE = f"{LIST}/delete"
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -204,7 +205,33 @@ def test_names_show_and_are_filtered_by_the_job_or_trusted_publisher_that_publis
     by_job, trusted = (browser.get(f"{LIST}?publisher={publisher}") for publisher in ("PUBLISH", "build"))
 
     assert (names(by_job), names(trusted)) == (["by-job"], ["trusted"])
-    assert "Published by the trusted publisher build (https://ci.test)" in words(trusted.by_class("package-rows")[0])
+    assert BY_TRUSTED_PUBLISHER in words(trusted.by_class("package-rows")[0])
+
+
+def test_the_publisher_in_a_list_is_the_one_of_the_version_published_last(browser_of, owner, project):
+    ci = factories.by_trusted_publisher(project)
+    factories.published(project, build_wheel("newest-by-ci", "2.0"), by=factories.signed_in(owner), now=NOW)
+    factories.published(project, build_wheel("newest-by-ci", "1.1"), by=ci, now=NOW + timedelta(days=1))
+    factories.published(project, build_wheel("newest-by-hand", "2.0"), by=ci, now=NOW)
+    by_token = factories.by_deploy_token(project, "write_package_registry")
+    factories.published(project, build_wheel("newest-by-hand", "1.1"), by=by_token, now=NOW + timedelta(days=1))
+
+    page = browser_of(owner).get(f"{LIST}?order_by=name&sort=asc")
+
+    by_ci, by_hand = (words(row) for row in page.by_class("row-item"))
+    assert BY_TRUSTED_PUBLISHER in by_ci
+    assert "Olivia" not in by_ci
+    assert "Published by" not in by_hand
+
+
+def test_remarks_are_marked_for_users_who_can_publish(browser_of, owner, group, marked):
+    reporter = factories.member(group, Role.REPORTER)
+
+    shown = [names(browser_of(user).get(f"{GROUP_LIST}?state=remarks")) for user in (owner, reporter)]
+
+    assert shown[0] == ["remarked"]
+    assert len(shown[1]) == 7
+    assert "Remarks" not in browser_of(reporter).get(GROUP_LIST).text
 
 
 def test_marks_are_badges(browser_of, owner, marked):
@@ -768,6 +795,12 @@ def test_the_line_of_a_version_that_is_not_the_latest_is_pinned(browser_of, owne
     assert code(page)[0].startswith("pip install demo==1.0 --index-url")
     assert "pdm add demo==1.0" in code(page)
     assert "Latest version: 2.0" in page.text
+
+
+def test_the_line_of_a_yanked_version_is_pinned_as_installers_require(browser_of, owner, project, release):
+    releases.yank_version(release, project, by=SHELL)
+
+    assert code(browser_of(owner).get(address(release)))[0].startswith("pip install demo==1.0 --index-url")
 
 
 def test_a_project_without_a_group_offers_its_own_index(browser_of, owner):
