@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import html5lib
@@ -17,6 +18,7 @@ from tests.acceptance.conftest import NEWEST_PIP, PUBLISHING
 from tests.acceptance.servers import DEVELOPER, REPORTER, Namespace, RunningServer
 from tests.acceptance.test_python_gitlab import PYTHON_GITLAB
 from tests.builders import build_sdist, build_wheel
+from tests.fakes.issuer import Issuer, issuer_running
 from tests.fakes.upstream import Upstream
 
 NAME = "helpdemo"
@@ -86,6 +88,27 @@ def reader(group: Namespace) -> str:
     return group.member(REPORTER).access_token("read_api")
 
 
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    with issuer_running() as running:
+        yield running
+
+
+@pytest.fixture
+def job(server: RunningServer, project: Namespace, group: Namespace, issuer: Issuer) -> dict[str, str]:
+    """The variables of a job that the project trusts to publish, and its group to install."""
+    server.as_root("PUT", "/application/settings", {"oidc_trusted_issuers": [issuer.url]})
+    trusted = {"issuer": issuer.url, "claims": {"project": "acme/app"}}
+    server.as_root("POST", f"{project.rest_path}/trusted_publishers", trusted)
+    server.as_root("POST", f"{group.rest_path}/trusted_readers", trusted)
+    audience = requests.get(f"{server.url}/_/oidc/audience", timeout=30).json()["audience"]
+    return {
+        "IDENTITY_TOKEN": issuer.token(aud=audience),
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "runtime-token",
+        "ACTIONS_ID_TOKEN_REQUEST_URL": f"{issuer.url}/token?api-version=2.0",
+    }
+
+
 def files(project: Namespace) -> set[str]:
     return set(project.listed(NAME))
 
@@ -148,6 +171,35 @@ def test_a_job_that_is_announced_publishes_and_is_ended(
     [package] = project.packages()
     shown = server.as_root("GET", f"{project.rest_path}/packages/{package['id']}")
     assert [pipeline["ref"] for pipeline in shown["pipelines"]] == ["main"]
+
+
+@needs_curl
+@pytest.mark.parametrize(
+    ("chapter", "start"),
+    [("gitlab-ci", "test:"), ("github-actions", "on: push"), ("other-ci", "READ_TOKEN=")],
+    ids=["GitLab", "GitHub", "other"],
+)
+def test_a_job_installs_with_its_identity_token(
+    shell: Installer, example, project, job: dict[str, str], chapter: str, start: str
+) -> None:
+    project.publish(WHEEL)
+    script = textwrap.dedent(example(chapter, start, "").rpartition("|\n")[2])
+
+    shell.succeeds(script, **job)
+
+    assert shell.installed() == {NAME: "1.0.0"}
+
+
+@needs_curl
+def test_a_job_publishes_with_its_identity_token(
+    shell: Installer, example, project, server: RunningServer, job: dict[str, str]
+) -> None:
+    claims = shell.succeeds(example("other-ci", "python3 -c", ""), **job)
+    shell.succeeds(example("other-ci", "TOKEN=", ""), **job)
+
+    assert '"project": "acme/app"' in claims
+    assert files(project) == BOTH
+    assert server.as_root("GET", f"{project.rest_path}/trusted_publishers/tokens") == []
 
 
 @pytest.mark.parametrize(

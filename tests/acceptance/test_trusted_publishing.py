@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 
+import html5lib
 import pytest
 import requests
 
@@ -45,7 +47,6 @@ class Deployment:
         external_url = f"https://localhost:{port}/pypi"
         self.server = start_server(PORT=str(own_port), EXTERNAL_URL=external_url, TRUSTED_PROXIES="1")
         self.server.url = f"http://127.0.0.1:{own_port}"
-        self.audience = urlsplit(external_url).netloc
         self.proxy = Nginx(
             folder / "nginx", port, self.server.url,
             {
@@ -55,6 +56,17 @@ class Deployment:
         )  # fmt: skip
         self.project = trusting(self.server, issuer)
         self.endpoint = external_url + self.project.pypi_path
+
+    def command(self, chapter: str) -> list[str]:
+        """The arguments of uv with which a chapter of the help publishes."""
+        [line] = re.findall(r"- (?:run: )?uv (publish .+)", self.examples(chapter))
+        return shlex.split(line.replace("<project_id>", str(self.project.id)))
+
+    def examples(self, chapter: str) -> str:
+        """The text of the examples of a chapter of the help."""
+        page = requests.get(f"{self.server.url}/help/{chapter}", timeout=60).text
+        elements = html5lib.parse(page, namespaceHTMLElements=False).iter("pre")
+        return "\n".join("".join(element.itertext()) for element in elements)
 
     def published(self) -> list[str]:
         packages = self.server.as_root("GET", f"{self.project.rest_path}/packages?order_by=version&sort=asc")
@@ -84,9 +96,9 @@ def in_github(issuer: Issuer) -> dict[str, str]:
     }
 
 
-def in_gitlab(issuer: Issuer, audience: str, **claims: object) -> dict[str, str]:
-    """The variables of a job with ``id_tokens``, named after the audience as the guide shows it."""
-    name = "".join(each if each.isalnum() else "_" for each in audience.upper()) + "_ID_TOKEN"
+def in_gitlab(deployment: Deployment, issuer: Issuer, **claims: object) -> dict[str, str]:
+    """The variables of a job with ``id_tokens`` as the help shows them."""
+    [(name, audience)] = re.findall(r"(\w+_ID_TOKEN):\s+aud: (\S+)", deployment.examples("gitlab-ci"))
     return {"CI": "true", "GITLAB_CI": "true", name: issuer.token(aud=audience, **claims)}
 
 
@@ -96,16 +108,16 @@ def in_gitlab(issuer: Issuer, audience: str, **claims: object) -> dict[str, str]
 def test_uv_publishes_without_a_secret_in_github_and_gitlab(
     deployment: Deployment, uv: Installer, issuer: Issuer, tmp_path: Path
 ) -> None:
-    def publish(version: str) -> tuple[object, ...]:
+    def publish(version: str, chapter: str) -> tuple[object, ...]:
         wheel = build_wheel("demo", version)
         (tmp_path / wheel.filename).write_bytes(wheel.content)
-        return "publish", "--publish-url", deployment.endpoint, tmp_path / wheel.filename
+        return *deployment.command(chapter), tmp_path / wheel.filename
 
-    trust = {"SSL_CERT_FILE": str(deployment.authority), "UV_PUBLISH_TRUSTED_PUBLISHING": "always"}
+    trust = {"SSL_CERT_FILE": str(deployment.authority)}
 
-    uv.succeeds(*publish("1.0"), **trust, **in_github(issuer))
-    uv.succeeds(*publish("2.0"), **trust, **in_gitlab(issuer, deployment.audience))
-    refused = uv.fails(*publish("3.0"), **trust, **in_gitlab(issuer, deployment.audience, ref="dev"))
+    uv.succeeds(*publish("1.0", "github-actions"), **trust, **in_github(issuer))
+    uv.succeeds(*publish("2.0", "gitlab-ci"), **trust, **in_gitlab(deployment, issuer))
+    refused = uv.fails(*publish("3.0", "gitlab-ci"), **trust, **in_gitlab(deployment, issuer, ref="dev"))
 
     assert "ref is 'dev'" in refused
     assert deployment.published() == ["1.0", "2.0"]

@@ -45,12 +45,17 @@ CHAPTERS = (
         "authentication", _("Authenticate"), _("Access tokens, deploy tokens, and CI job tokens, and what each can do.")
     ),
     Chapter("publish", _("Publish packages"), _("twine, uv, Poetry, and pipelines, and which files are refused.")),
+    Chapter("install", _("Install packages"), _("pip, uv, and Poetry, from a project or a whole group.")),
     Chapter(
         "trusted-publishing",
-        _("Publish without a token"),
-        _("GitLab CI/CD, GitHub Actions, and other CI systems as trusted publishers."),
+        _("CI/CD without stored tokens"),
+        _("Trusted publishers and readers, safe claims, and how to move away from tokens."),
     ),
-    Chapter("install", _("Install packages"), _("pip, uv, and Poetry, from a project or a whole group.")),
+    Chapter("gitlab-ci", "GitLab CI/CD", _("Jobs that publish and install with id_tokens.")),
+    Chapter("github-actions", "GitHub Actions", _("Workflows that publish and install with id-token: write.")),
+    Chapter(
+        "other-ci", _("Other CI systems"), _("Identity tokens of any issuer of OpenID Connect, exchanged with curl.")
+    ),
     Chapter(
         "releases",
         _("Yank and archive"),

@@ -39,9 +39,11 @@ _REQUIRED = [InputRequired(_("This field is required."))]
 class TrustForm(Form):
     """Fields shared by the forms of all CI systems; the form of a reader has no package names.
 
+    :cvar chapter: the chapter of the help on the CI system.
     :cvar of_claims: the fields that have the claims with these names, if they are not called the same.
     """
 
+    chapter: ClassVar[str]
     of_claims: ClassVar[dict[str, str]] = {}
 
     package_names = TextAreaField(
@@ -97,6 +99,7 @@ class TrustForm(Form):
 
 class GitHubForm(TrustForm):
     title = "GitHub Actions"
+    chapter = "github-actions"
     of_claims: ClassVar[dict[str, str]] = {"workflow_ref": "workflow"}
     repository = StringField(_("Repository"), _REQUIRED, description=_("For example, acme/demo."))
     workflow = StringField(
@@ -127,6 +130,7 @@ class GitHubForm(TrustForm):
 
 class GitLabForm(TrustForm):
     title = "GitLab CI/CD"
+    chapter = "gitlab-ci"
     issuer = StringField(_("URL of GitLab"), _REQUIRED, default=GITLAB)
     project_path = StringField(_("Project"), _REQUIRED, description=_("Full path, such as acme/demo."))
     ref = StringField(_("Ref"), description=_("For example, main or v*. If empty, any branch or tag is accepted."))
@@ -155,6 +159,7 @@ class GitLabForm(TrustForm):
 
 class OtherForm(TrustForm):
     title = _("Other issuer")
+    chapter = "other-ci"
     issuer = StringField(
         _("Issuer"),
         _REQUIRED,

@@ -205,6 +205,21 @@ def test_the_commands_of_the_shell_for_a_package_work_as_described(browser, app,
     ]
 
 
+def test_the_commands_of_the_shell_for_trusted_jobs_work_as_described(browser, app, project):
+    lines = [
+        line for example in code(browser.get("/help/trusted-publishing"))
+        for line in example.replace("\\\n", " ").replace("acme/demo", project.full_path).splitlines()
+        if line.startswith("pypi-registry ")
+    ]  # fmt: skip
+
+    answers = [app.test_cli_runner().invoke(args=shlex.split(line)[1:]) for line in lines]
+
+    assert [answer.exit_code for answer in answers] == [0, 0, 0]
+    assert answers[0].stdout.startswith("Added trusted publisher")
+    assert "ref_protected=true" in answers[1].stdout
+    assert answers[2].stdout.startswith("Added trusted reader")
+
+
 def test_the_commands_that_import_work_as_described(browser, app, project, served, gitlab, tmp_path):
     files = [build_wheel("demo", "1.0"), build_wheel("other", "1.0")]
     for file in files:
