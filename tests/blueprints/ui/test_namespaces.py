@@ -313,10 +313,13 @@ def test_a_deletion_lists_its_effects_and_asks_for_the_path(browser_of, owner, g
     factories.project("second", parent=factories.group("inner", parent=group))
     factories.published(project, build_wheel("demo", "1.0"))
 
-    page = browser_of(owner).get("/groups/acme/-/delete")
+    browser = browser_of(owner)
+    page, below = browser.get("/groups/acme/-/delete"), browser.get("/acme/tools/-/delete")
 
     assert "1 subgroup" in page.text
     assert "2 projects" in page.text
+    assert "stay reserved" not in page.text
+    assert "Their names stay reserved in acme" in below.text
 
 
 @pytest.mark.parametrize("typed", ["", "tools", "acme/tools2", "ACME/TOOLS"])
