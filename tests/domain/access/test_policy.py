@@ -542,6 +542,11 @@ def group_askers(app: Flask) -> dict[str, Principal]:
             "deploy of group below": factories.by_deploy_token(below),
             "deploy of project below": factories.by_deploy_token(project),
             "deploy of foreign project": factories.by_deploy_token(foreign),
+            "trusted reader": factories.by_trusted_reader(sub),
+            "trusted reader of group above": factories.by_trusted_reader(top),
+            "trusted reader of group below": factories.by_trusted_reader(below),
+            "trusted reader of project below": factories.by_trusted_reader(project),
+            "trusted publisher of project below": factories.by_trusted_publisher(project),
             "job of reporter": factories.by_job(project, users[Role.REPORTER]),
             "job of guest": factories.by_job(project, users[Role.GUEST]),
             "foreign job of reporter": factories.by_job(foreign, users[Role.REPORTER]),
@@ -558,6 +563,8 @@ GROUP_MEMBERS = f"{MEMBERS}, reporter above, owner of project below, owner of gr
 OUTSIDE_DEPLOYS = (
     "deploy of group below, deploy of project below, deploy of foreign project, deploy without package scope"
 )
+GROUP_READERS = "trusted reader, trusted reader of group above"
+TRUSTED_BELOW = "trusted reader of group below, trusted reader of project below, trusted publisher of project below"
 SEE_GROUP = table(f"""
     anonymous                                           | 200 401 401
     stranger, foreign job of stranger                   | 200 200 404
@@ -568,6 +575,8 @@ SEE_GROUP = table(f"""
     stranger's read_user                                | scope scope 404
     deploy, deploy of group above                       | 200 200 200
     {OUTSIDE_DEPLOYS}                                   | 200 404 404
+    {GROUP_READERS}                                     | 200 200 200
+    {TRUSTED_BELOW}                                     | 200 404 404
     job of reporter, job of guest, foreign job of reporter | 200 200 200
 """)
 READ_GROUP_PACKAGES = table(f"""
@@ -583,6 +592,8 @@ READ_GROUP_PACKAGES = table(f"""
     stranger's read_user                                | scope scope 404
     deploy, deploy of group above                       | 200 200 200
     {OUTSIDE_DEPLOYS}                                   | 200 404 404
+    {GROUP_READERS}                                     | 200 200 200
+    {TRUSTED_BELOW}                                     | 200 404 404
     job of reporter, foreign job of reporter            | 200 200 200
     job of guest                                        | 200 403 403
 """)
