@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from registry.blueprints.auth.credentials import anonymous_principal, token_key
-from registry.blueprints.auth.permits import Gate
+from registry.blueprints.auth.permits import Gate, refuse_large_form
 from registry.blueprints.routing import OIDC, TOKEN_EXCHANGE
 from registry.database import utcnow
 from registry.domain.access import DeployScope
@@ -28,6 +28,7 @@ READING_SCOPE = DeployScope.READ_PACKAGE_REGISTRY
 
 blueprint = Blueprint("oidc", __name__)
 gate = Gate(anonymous_principal, namespace_first=False)
+blueprint.before_request(refuse_large_form)
 
 
 @blueprint.get(f"{OIDC}/audience")
@@ -62,7 +63,7 @@ def exchange_token() -> Response:
 @blueprint.post(f"{OIDC}/burn-token")
 @gate.open
 def burn_token() -> tuple[str, int]:
-    """Revoke a token of a job, if it is one; the response is the same for any other text of less than 1 MB."""
+    """Revoke a token of a job, if it is one; the response is the same for any other text up to 64 KiB."""
     try:
         exchanged_tokens.burn(_sent_token(), token_key(), utcnow())
     except IdentityTokenRefused:

@@ -14,6 +14,7 @@ from inspect import signature
 from typing import Any, TypeVar, cast
 
 from flask import Response, current_app, g, redirect, request, url_for
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from registry import metrics
 from registry.blueprints.auth import credentials, sessions
@@ -27,8 +28,19 @@ from registry.models import Group, Namespace, Project
 
 View = TypeVar("View", bound=Callable[..., Any])
 
+LARGEST_OPEN_FORM_BYTES = 64 << 10
+
 NAMESPACE_KINDS: dict[str, type[Namespace]] = {"project": Project, "group": Group, "namespace": Namespace}
 FindNamespace = Callable[[str, type[Namespace]], Namespace]
+
+
+def refuse_large_form() -> None:
+    """Refuse a form that only callers with an account can send: a mebibyte can take a second to parse.
+
+    :raises RequestEntityTooLarge: its declared length is too large.
+    """
+    if (request.content_length or 0) > LARGEST_OPEN_FORM_BYTES:
+        raise RequestEntityTooLarge
 
 
 class Gate:

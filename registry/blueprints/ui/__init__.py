@@ -37,7 +37,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from registry.blueprints.auth import pages, sessions, single_sign_on
 from registry.blueprints.auth.credentials import session_principal
-from registry.blueprints.auth.permits import Gate
+from registry.blueprints.auth.permits import Gate, refuse_large_form
 from registry.blueprints.ui import (
     account,
     admin,
@@ -148,6 +148,13 @@ def follow_proxy() -> None:
     if name and (user is None or user.username_key != name.lower()):
         signed_in = sign_in.sign_in_by_proxy(name, address=request.remote_addr or "", now=utcnow())
         sessions.start(signed_in, SignInMethod.PROXY)
+
+
+@blueprint.before_request
+def refuse_large_form_without_session() -> None:
+    """Refuse a large form before its CSRF token is read, unless the caller has signed in."""
+    if sessions.signed_in_user() is None:
+        refuse_large_form()
 
 
 @blueprint.before_request

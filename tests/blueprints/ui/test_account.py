@@ -88,6 +88,13 @@ def test_errors_are_shown_and_values_are_kept(browser_of, user, owner, sent, err
     assert answer.fields(PROFILE)["current_password"] == ""
 
 
+def test_a_long_form_is_read_only_in_a_session(browser, browser_of, user):
+    sent = {"bio": "x" * 70_000}
+
+    assert browser.post(PROFILE, sent).status_code == 413
+    assert browser_of(user).submit(PROFILE, sent).errors == {"bio": "Use at most 255 characters."}
+
+
 def test_a_character_that_no_database_accepts_does_no_harm(browser_of, user):
     assert browser_of(user).submit(PROFILE, {"bio": "a\x00b"}).status_code == 303
 
