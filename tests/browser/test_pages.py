@@ -145,6 +145,9 @@ def test_a_page_is_as_it_should_be(
     parse(window.open(address.format(**vars(world)), status))
     does_not_fit = photographed(window, name)
     window.unfold()
+    window.resize(NARROW)
+    does_not_fit += [f"unfolded: {fault}" for fault in (*window.too_wide(), *window.broken())]
+    window.resize(WIDE)
 
     assert [*window.problems, *does_not_fit, *window.unreachable(), *window.barriers()] == []
 
