@@ -68,6 +68,7 @@ def init_app(app: Flask) -> None:
         event.listen(engine, "checkin", _sync_again)
     else:
         event.listen(engine, "handle_error", _withhold_details)
+        logging.getLogger("psycopg").addFilter(_is_no_further_error)
         app.teardown_appcontext(_end_session)  # runs before Flask-SQLAlchemy's teardown, which would fail the request
 
 
@@ -202,6 +203,15 @@ def _withhold_details(context: ExceptionContext) -> None:
         error.args = (message,)
         if context.sqlalchemy_exception is not None:
             context.sqlalchemy_exception.args = (f"({type(error).__name__}) {message}",)
+
+
+def _is_no_further_error(record: logging.LogRecord) -> bool:
+    """Return whether a record of the driver is about something other than a further error next to one that it raises.
+
+    When the second of several statements fails in the driver, it logs how the server refused the first: with values of
+    parameters, and the host, user, and database of the connection.
+    """
+    return not str(record.msg).startswith("error ignored")
 
 
 def disable_timeouts(connection: Connection) -> None:

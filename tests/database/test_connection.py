@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from sqlalchemy import insert, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from registry import create_app
 from registry.database import db
@@ -68,3 +68,15 @@ def test_an_error_does_not_show_the_parameters_of_a_statement(app: Flask) -> Non
         db.session.execute(insert(Membership).values(namespace_id=4711, user_id=4712, role=Role.GUEST))
 
     assert "4711" not in str(caught.value)
+
+
+@pytest.mark.postgresql
+def test_the_log_does_not_show_the_parameters_of_statements_that_the_driver_gives_up(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = [{"value": "4711x"}, {"value": object()}]  # the server refuses the first, the driver the second
+
+    with pytest.raises(DBAPIError):
+        db.session.execute(text("SELECT CAST(:value AS integer)"), values)
+
+    assert caplog.text == ""
