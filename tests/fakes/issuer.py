@@ -42,6 +42,7 @@ class Issuer:
 
     def clear(self) -> None:
         self.requests.clear()
+        self.posted: list[tuple[str, dict[str, list[str]]]] = []  # authorization and form
         self.ended.set()
         self.keys: list[dict[str, Any]] = [public(key) for key in (KEY, *OTHER_KEYS.values())]
         self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
@@ -105,6 +106,11 @@ def _handler_for(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
             self.wfile.flush()
             issuer.ended.wait(60)
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            issuer.posted.append((self.headers.get("Authorization", ""), parse_qs(body)))
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             pass

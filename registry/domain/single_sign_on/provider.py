@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 from registry.domain.oidc import identity_tokens
 from registry.domain.oidc.claims import read_object
@@ -59,6 +59,8 @@ class SignedInPerson:
 class _Endpoints:
     """The configuration that a provider publishes.
 
+    :ivar accepts_basic: whether the secret of a client can be in the header of the request, like ``accepts_posted`` in
+        its body.
     :ivar names_itself: whether its redirects name it (RFC 9207).
     """
 
@@ -66,7 +68,8 @@ class _Endpoints:
     token: str
     userinfo: str | None
     end_session: str | None
-    authentication: str
+    accepts_basic: bool
+    accepts_posted: bool
     names_itself: bool
 
 
@@ -160,16 +163,28 @@ class Provider:
 
     def _exchanged(self, endpoints: _Endpoints, code: str, attempt: Attempt, return_url: str) -> dict[str, Any]:
         """Return the tokens for a code."""
-        from authlib.oauth2.auth import ClientAuth
         from authlib.oauth2.rfc6749.parameters import prepare_token_request
 
         form = prepare_token_request(
             "authorization_code", redirect_uri=return_url, code=code, code_verifier=attempt.verifier
         )
-        client = ClientAuth(self._client_id, self._client_secret, endpoints.authentication)
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        url, headers, form = client.prepare("POST", endpoints.token, headers, form)
+        url, headers, form = self._client(endpoints).prepare("POST", endpoints.token, headers, form)
         return self._asked(url, headers=headers, form=form)
+
+    def _client(self, endpoints: _Endpoints) -> Any:
+        """Return what authenticates the registry to the provider.
+
+        Basic authentication is preferred, as all providers should accept it. But not all of them decode the ID and the
+        secret, which RFC 6749, section 2.3.1, encodes: if that changes them, they are in the body instead.
+        """
+        from authlib.oauth2.auth import ClientAuth
+
+        plain = self._client_id, self._client_secret
+        encoded = quote_plus(self._client_id), quote_plus(self._client_secret)
+        if endpoints.accepts_basic and (encoded == plain or not endpoints.accepts_posted):
+            return ClientAuth(*encoded, "client_secret_basic")
+        return ClientAuth(*plain, "client_secret_post")
 
     def _asked(self, url: str, *, headers: Mapping[str, str], form: str | None = None) -> dict[str, Any]:
         """Return the JSON object at a URL.
@@ -261,14 +276,16 @@ def _endpoints(document: Mapping[str, Any]) -> _Endpoints:
 
     :raises SourceError: one is missing, or has an address without HTTPS.
     """
-    methods = document.get("token_endpoint_auth_methods_supported")
-    is_posted = isinstance(methods, list) and "client_secret_post" in methods
+    methods = document.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
+    if not isinstance(methods, list) or not {"client_secret_basic", "client_secret_post"} & set(map(str, methods)):
+        raise SourceError("it accepts no client secrets (token_endpoint_auth_methods_supported)")
     return _Endpoints(
         authorization=_required(document, "authorization_endpoint"),
         token=_required(document, "token_endpoint"),
         userinfo=_optional(document, "userinfo_endpoint"),
         end_session=_optional(document, "end_session_endpoint"),
-        authentication="client_secret_post" if is_posted else "client_secret_basic",
+        accepts_basic="client_secret_basic" in methods,
+        accepts_posted="client_secret_post" in methods,
         names_itself=document.get("authorization_response_iss_parameter_supported") is True,
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
+from urllib.parse import unquote_plus
 
 import pytest
 
 from registry.domain.single_sign_on.provider import Attempt, Provider
-from registry.errors import ProviderAway
+from registry.errors import BadRequest, ProviderAway
 from tests.fakes.issuer import CONFIGURATION, Issuer, issuer_running
 
 
@@ -49,15 +51,42 @@ def test_the_endpoints_are_those_of_the_configuration(issuer):
         {"authorization_endpoint": "http://sso.example.com/authorize"},
         {"authorization_endpoint": "https://sso.example.com:port/"},
         {"userinfo_endpoint": ["https://sso.example.com"]},
+        {"token_endpoint_auth_methods_supported": ["private_key_jwt"]},
         {"padding": "x" * 70_000},
     ],
-    ids=["another issuer", "no endpoint", "no HTTPS", "no URL", "a list", "too large"],
+    ids=["another issuer", "no endpoint", "no HTTPS", "no URL", "a list", "no secrets", "too large"],
 )
 def test_a_wrong_configuration_is_not_used(issuer, changes):
     issuer.answers[CONFIGURATION] = 200, {}, document(issuer, **changes)
 
     with pytest.raises(ProviderAway):
         asked(issuer, [0.0])
+
+
+BASIC, POST = "client_secret_basic", "client_secret_post"
+
+
+@pytest.mark.parametrize(
+    ("methods", "secret", "is_basic"),
+    [(None, "a:b+c% ä", True), ([POST], "s", False), ([POST, BASIC], "s", True), ([BASIC, POST], "a+b", False)],
+    ids=["as usual", "in the body", "one of both", "both, and special characters"],
+)
+def test_the_secret_is_sent_as_the_provider_accepts_it(issuer, methods, secret, is_basic):
+    accepted = {} if methods is None else {"token_endpoint_auth_methods_supported": methods}
+    issuer.answers[CONFIGURATION] = 200, {}, document(issuer, **accepted)
+    issuer.answers["/token_endpoint"] = 400, {}, b'{"error": "invalid_grant"}'
+    provider = Provider(issuer.url, "the-id", secret, scopes="openid", groups_claim="groups")
+
+    with pytest.raises(BadRequest):
+        provider.person("code", Attempt.new(), "http://localhost/callback")
+
+    ((authorization, form),) = issuer.posted
+    if is_basic:
+        encoded = b64decode(authorization.removeprefix("Basic ")).decode().split(":")
+        assert [unquote_plus(part) for part in encoded] == ["the-id", secret]
+        assert "client_secret" not in form
+    else:
+        assert (authorization, form["client_id"], form["client_secret"]) == ("", ["the-id"], [secret])
 
 
 def test_no_redirect_is_followed(issuer):
