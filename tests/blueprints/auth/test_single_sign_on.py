@@ -201,6 +201,7 @@ def test_an_answer_that_this_browser_has_not_asked_for_is_refused(app, browser, 
 
     assert page.status_code == 400
     assert "Start again" in page.text
+    assert CALLBACK not in page.html, "the sign-in page does not lead back to it"
     assert db.session.scalars(select(User)).all() == []
 
 
