@@ -180,6 +180,27 @@ def _make(path: Path, base: str, requirements: tuple[str, ...]) -> None:
         )
 
 
+def node_program(source: Path, path: Path) -> Path:
+    """A copy of a Node program with the packages of its lock file, which are installed once.
+
+    Without Node, npm, or a connection to its registry, the test is skipped.
+    """
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("there is no Node, or no npm, on this machine")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made, wanted = path / "made", (source / "package-lock.json").read_text()
+    with Path(f"{path}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.copytree(source, path, dirs_exist_ok=True)
+        if not made.exists() or made.read_text() != wanted:
+            try:
+                installs("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", path)
+            except Unavailable as error:
+                pytest.skip(str(error))
+            made.write_text(wanted)
+    return path
+
+
 def _version_of(python: str) -> tuple[int, ...]:
     done = subprocess.run([python, "-c", "import sys; print('%d %d' % sys.version_info[:2])"], capture_output=True)
     return tuple(map(int, done.stdout.split()))

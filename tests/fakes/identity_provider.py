@@ -1,7 +1,8 @@
-"""A real OpenID Connect provider on the loopback address (``oidc-provider-mock``), and the person in front of it."""
+"""Real OpenID Connect providers on the loopback address, and the person in front of them."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -52,21 +54,43 @@ def asked(url: str) -> dict[str, Any]:
 
 @contextmanager
 def provider_running() -> Iterator[IdentityProvider]:
+    provider = IdentityProvider(free_port())
+    with _running(provider, sys.executable, "-m", "oidc_provider_mock", "--port", str(urlsplit(provider.url).port)):
+        yield provider
+
+
+@contextmanager
+def node_provider_running(port: int, program: Path, **settings: object) -> Iterator[None]:
+    """The provider of many companies (``oidc-provider`` of npm), with pages of its own.
+
+    :param program: the folder of the program, with its packages.
+    :param settings: those of ``server.js``, except for the issuer.
+    """
+    provider = IdentityProvider(port)
+    given = json.dumps({"issuer": provider.url} | settings)
+    with _running(provider, "node", str(program / "server.js"), given):
+        yield
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _running(provider: IdentityProvider, *command: str) -> Iterator[None]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "oidc_provider_mock", "--port", str(port)],
-        env={**os.environ, "PYTHONWARNINGS": "ignore"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        command, env={**os.environ, "PYTHONWARNINGS": "ignore"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
-        provider = IdentityProvider(port)
         end = time.monotonic() + WAIT_SECONDS
         while not provider.is_running():
             assert process.poll() is None, "the provider has ended"
             assert time.monotonic() < end, "the provider does not start"
             time.sleep(0.05)
-        yield provider
+        yield
     finally:
         process.kill()
         process.wait()
