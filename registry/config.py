@@ -114,9 +114,10 @@ def _refuse_partial_provider(values: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             f"{', '.join(missing)} is not set; set all or none of {', '.join(required)} for sign-in by OpenID Connect."
         )
-    if missing and not values["PASSWORD_SIGN_IN"]:
+    if missing and not values["PASSWORD_SIGN_IN"] and not values["TRUSTED_USER_HEADER"]:
         raise ConfigurationError(
-            f"{PREFIX}PASSWORD_SIGN_IN is 'false', which requires {PREFIX}OIDC_ISSUER; no one could sign in."
+            f"{PREFIX}PASSWORD_SIGN_IN is 'false', which requires {PREFIX}OIDC_ISSUER or {PREFIX}TRUSTED_USER_HEADER; "
+            "no one could sign in."
         )
     if missing and values["OIDC_ADMIN_GROUP"] is not None:
         raise ConfigurationError(

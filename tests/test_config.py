@@ -220,7 +220,7 @@ REDIRECT = {"STORAGE_DOWNLOADS": "redirect"}
             "REGISTRY_OIDC_CLIENT_SECRET is not set; set all or none of REGISTRY_OIDC_ISSUER, REGISTRY_OIDC_CLIENT_ID, "
             "REGISTRY_OIDC_CLIENT_SECRET",
         ),
-        ({"PASSWORD_SIGN_IN": "false"}, "PASSWORD_SIGN_IN is 'false', which requires REGISTRY_OIDC_ISSUER"),
+        ({"PASSWORD_SIGN_IN": "false"}, "is 'false', which requires REGISTRY_OIDC_ISSUER or REGISTRY_TRUSTED_USER_H"),
         ({"OIDC_ADMIN_GROUP": "admins"}, "OIDC_ADMIN_GROUP is 'admins', which requires REGISTRY_OIDC_ISSUER"),
         ({"TRUSTED_USER_HEADER": "X-User", "TRUSTED_PROXIES": 1}, "REGISTRY_TRUSTED_USER_HEADER requires .*_ADDRESSES"),
         ({"STORAGE_DOWNLOADS": "accel"}, "REGISTRY_STORAGE_DOWNLOADS is 'accel', which requires a folder .* and nginx"),
@@ -253,6 +253,12 @@ def test_downloads_can_be_redirected_to_a_store_on_another_host(instance: Path) 
     assert (
         config.load({**S3, **REDIRECT, "EXTERNAL_URL": "https://pypi.example.com"})["STORAGE_DOWNLOADS"] == "redirect"
     )
+
+
+def test_passwords_can_be_off_where_a_proxy_signs_users_in(instance: Path) -> None:
+    proxy = {"TRUSTED_USER_HEADER": "X-User", "TRUSTED_PROXIES": "1", "TRUSTED_PROXY_ADDRESSES": "192.0.2.1"}
+
+    assert config.load({**proxy, "PASSWORD_SIGN_IN": "false"})["PASSWORD_SIGN_IN"] is False
 
 
 def test_without_any_source_the_defaults_count(instance: Path) -> None:
