@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import cast
 
@@ -107,10 +109,16 @@ def binding() -> str:
     return cast(SignedIn, current_user).secret
 
 
-def restart() -> None:
-    """Replace the request's session with a new one of the same user, such as after a change of the password."""
+@contextmanager
+def restarting() -> Iterator[None]:
+    """Make a change that ends all sessions of the user, and then replace the request's session with a new one.
+
+    It remains the same sign-in, which ends at the identity provider, too. A change that is refused replaces nothing.
+    """
     replaced = cast(SignedIn, current_user)
-    start(replaced.user, replaced.method)
+    id_token = recorded.id_token(replaced.secret, key=_key())
+    yield
+    start(replaced.user, replaced.method, id_token=id_token)
 
 
 def sign_out(*, by: audit.Author) -> str | None:

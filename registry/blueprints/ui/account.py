@@ -88,8 +88,8 @@ def routes(gate: Gate) -> Blueprint:
         if form.validate_on_submit():
             with form.refusals():
                 current, new = form.current_password.data or "", form.password.data or ""
-                sign_in.change_password(user, current, new, by=principal(), now=utcnow())
-                sessions.restart()
+                with sessions.restarting():
+                    sign_in.change_password(user, current, new, by=principal(), now=utcnow())
                 flash(gettext("Password changed. Other sessions have been signed out."))
                 return redirect(url_for("ui.explore.home"), 303)
         return render_template("ui/account/password.html", form=form, user=user), form.status

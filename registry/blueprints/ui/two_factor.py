@@ -78,10 +78,10 @@ def routes(gate: Gate) -> Blueprint:
         if form.validate_on_submit():
             with form.refusals():
                 form.require_password(user)
-                codes = second_factors.add_app(
-                    user, secret, form.code.data or "", key=token_key(), by=principal(), now=utcnow()
-                )
-                sessions.restart()
+                with sessions.restarting():
+                    codes = second_factors.add_app(
+                        user, secret, form.code.data or "", key=token_key(), by=principal(), now=utcnow()
+                    )
                 flash(gettext("The authenticator app is set up. Other sessions have been signed out."))
                 return _page(codes=codes) if codes else redirect(url_for("ui.two_factor.two_factor"), 303)
         return _page(app=form, secret=secret)
@@ -97,11 +97,11 @@ def routes(gate: Gate) -> Blueprint:
         if form.validate_on_submit():
             with form.refusals():
                 form.require_password(user)
-                codes = passkeys.add(
-                    user, text(form.name), form.credential.data or "", bytes.fromhex(challenge), site(),
-                    key=token_key(), by=principal(), now=utcnow(),
-                )  # fmt: skip
-                sessions.restart()
+                with sessions.restarting():
+                    codes = passkeys.add(
+                        user, text(form.name), form.credential.data or "", bytes.fromhex(challenge), site(),
+                        key=token_key(), by=principal(), now=utcnow(),
+                    )  # fmt: skip
                 flash(gettext("The passkey was added. Other sessions have been signed out."))
                 return _page(codes=codes) if codes else redirect(url_for("ui.two_factor.two_factor"), 303)
         return _page(new_passkey=form, challenge=challenge)
@@ -114,8 +114,8 @@ def routes(gate: Gate) -> Blueprint:
         if form.validate_on_submit():
             with form.refusals():
                 form.require_password(user)
-                passkeys.remove(user, passkey_id, by=principal())
-                sessions.restart()
+                with sessions.restarting():
+                    passkeys.remove(user, passkey_id, by=principal())
                 flash(gettext("The passkey was removed. Other sessions have been signed out."))
                 return redirect(url_for("ui.two_factor.two_factor"), 303)
         return _page(removal=(passkey_id, form))
@@ -139,8 +139,8 @@ def routes(gate: Gate) -> Blueprint:
         if form.validate_on_submit():
             with form.refusals():
                 form.require_password(user)
-                second_factors.disable(user, by=principal())
-                sessions.restart()
+                with sessions.restarting():
+                    second_factors.disable(user, by=principal())
                 flash(gettext("Two-factor authentication is disabled. Other sessions have been signed out."))
                 return redirect(url_for("ui.two_factor.two_factor"), 303)
         return _page(disabling=form)

@@ -76,17 +76,21 @@ def _lacks_second_factor() -> ColumnElement[bool]:
     return and_(UserSession.method == SignInMethod.PASSWORD, User.second_factor_since.is_(None), required)
 
 
+def id_token(secret: str, *, key: bytes) -> str | None:
+    """Return the ID token of the identity provider that has authenticated the user of a session, if there is one."""
+    return db.session.scalar(select(UserSession.id_token).where(UserSession.digest == digest(secret, key)))
+
+
 def end(secret: str, user: User, *, key: bytes, by: audit.Author) -> str | None:
     """End the session of a user who signs out, and return the ID token of the sign-in if there is one.
 
     Takes no lock: ending it twice does no harm.
     """
-    is_own = UserSession.digest == digest(secret, key)
     with transaction() as session:
-        id_token = session.scalar(select(UserSession.id_token).where(is_own))
-        session.execute(delete(UserSession).where(is_own))
+        found = id_token(secret, key=key)
+        session.execute(delete(UserSession).where(UserSession.digest == digest(secret, key)))
         audit.record(by, "user_signed_out", user.username)
-    return id_token
+    return found
 
 
 def end_all(user: User) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
+import pyotp
 import pytest
 from flask import Flask
 from sqlalchemy import select
 
 from registry.database import db, utcnow
-from registry.domain import audit, namespaces
+from registry.domain import audit, instance, namespaces
 from registry.domain.access import SHELL
-from registry.domain.accounts import users
+from registry.domain.accounts import second_factors, users
 from registry.domain.accounts.users import StateChange
+from registry.domain.instance import InstanceChanges
 from registry.domain.single_sign_on import provider_roles
 from registry.domain.single_sign_on.provider import Provider
 from registry.errors import Forbidden
@@ -273,6 +275,15 @@ def test_users_leave_the_provider_too(browser, provider):
     assert "Sign in" in browser.get("/explore").text
 
 
+def test_users_leave_the_provider_too_after_they_have_changed_their_password(browser, provider, olivia, link):
+    link(olivia)
+    signed_in(browser, provider)
+    new = {"current_password": PASSWORD, "password": "another long one", "repeated": "another long one"}
+    assert browser.submit("/-/user_settings/password/edit", new).status_code == 303
+
+    assert asked(left_for(browser.post("/users/sign_out")))["id_token_hint"].count(".") == 2
+
+
 @pytest.fixture
 def olivia(app: Flask) -> User:
     return factories.user("olivia", password=PASSWORD)
@@ -300,6 +311,19 @@ def test_a_user_links_the_account_and_signs_in_with_it(browser, provider, olivia
     assert (page.status_code, page.location) == (303, IDENTITY)
     assert db.session.scalars(select(UserIdentity)).all() == []
     assert [event.author for event in events("user_identity_unlinked")] == ["olivia"]
+
+
+def test_a_session_by_the_provider_needs_no_second_factor_here(app, browser, provider, olivia, link):
+    link(olivia)
+    instance.change_instance(InstanceChanges(require_two_factor_authentication=True), by=SHELL)
+
+    signed_in(browser, provider)
+    assert browser.get("/").status_code == 200, "none has to be set up"
+    secret, now = second_factors.new_totp_secret(), utcnow()
+    second_factors.add_app(olivia, secret, pyotp.TOTP(secret).at(now), key=app.config["TOKEN_KEY"], by=SHELL, now=now)
+    again = Browser(app)
+    signed_in(again, provider)
+    assert again.get("/").status_code == 200, "none is asked for"
 
 
 def test_an_account_is_linked_to_one_user(app, olivia, link):
