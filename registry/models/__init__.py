@@ -52,6 +52,7 @@ from registry.models.packages import (
 from registry.models.settings import GroupPackageSettings, InstanceSettings, UpstreamException, UpstreamMode
 from registry.models.tokens import AccessToken, DeployToken, Job, JobStatus
 from registry.models.trust import (
+    LONGEST_CLAIM,
     SHOWN_CLAIMS,
     ExchangedToken,
     PublishingToken,
@@ -69,6 +70,7 @@ from registry.models.upstream import IS_CACHE, CachedFile, KeptPage, UpstreamAsk
 __all__ = [
     "CLOSED",
     "IS_CACHE",
+    "LONGEST_CLAIM",
     "MALICIOUS",
     "MEMBER_ROLES",
     "SHOWN_CLAIMS",

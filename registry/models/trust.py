@@ -8,13 +8,14 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ForeignKey, String, Text
+from sqlalchemy import JSON, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, synonym
 
 from registry.database import AUTOINCREMENT, Model, UTCDateTime, utcnow
 from registry.models.tokens import DIGEST
 
 LONGEST_SHOWN = 255
+LONGEST_CLAIM = 100 + 1 + 255  # of a name and a value
 # Claims of GitHub and GitLab that are shown to readers of the packages; none is about a person.
 SHOWN_CLAIMS = (
     "repository", "workflow_ref", "project_path", "ci_config_ref_uri", "ref", "sha", "environment", "run_id",
@@ -48,14 +49,17 @@ class TrustedIdentity:
 
     ``claims`` has a pattern for each claim, in which ``*`` matches any text.
 
+    :ivar exact_claim: one of them without ``*``, as ``name=value``, by which those that can accept a job are found;
+        empty if there is none.
     :cvar noun: its kind, as in names of audit events.
     """
 
     noun: ClassVar[str]
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    issuer: Mapped[str] = mapped_column(String(255), index=True)
+    issuer: Mapped[str] = mapped_column(String(255))
     claims: Mapped[dict[str, str]] = mapped_column(JSON)
+    exact_claim: Mapped[str] = mapped_column(String(LONGEST_CLAIM), default="", server_default="")
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
 
@@ -70,7 +74,7 @@ class TrustedPublisher(TrustedIdentity, Model):
     """Jobs that can publish to a project; without ``package_names``, which are normalized, any package."""
 
     __tablename__ = "trusted_publishers"
-    __table_args__ = (AUTOINCREMENT,)
+    __table_args__ = (Index(None, "issuer", "exact_claim"), AUTOINCREMENT)
     noun = "trusted_publisher"
 
     project_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), index=True)
@@ -82,7 +86,7 @@ class TrustedReader(TrustedIdentity, Model):
     """Jobs that can install the packages of a project, or of a group and everything in it."""
 
     __tablename__ = "trusted_readers"
-    __table_args__ = (AUTOINCREMENT,)
+    __table_args__ = (Index(None, "issuer", "exact_claim"), AUTOINCREMENT)
     noun = "trusted_reader"
 
     namespace_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), index=True)
@@ -95,7 +99,7 @@ class ExchangedToken(Model):
     accept such a job. ``subject``, ``claims``, and ``run_url`` are for namespaces in which the job does something:
     anyone can trust the jobs of others.
 
-    :ivar claims: the texts of those that publishers or readers of the issuer asked for, of ``sub``, and of
+    :ivar claims: the texts of those that the publishers or readers that could accept it asked for, of ``sub``, and of
         ``SHOWN_CLAIMS``.
     """
 

@@ -100,11 +100,13 @@ def exchange(
     with sign_in.counting_exchanges(address, now):
         identity_tokens.require_signature(token, issuers, listed)
     verified = identity_tokens.verified(token, audience=audience, now=now)
-    trusting, texts = identities.trusting(trusted, token.issuer), claim_texts(verified.claims)
-    matching = [each for each in trusting if not each.mismatches(texts)]
+    texts = claim_texts(verified.claims)
+    candidates = identities.candidates(trusted, token.issuer, texts)
+    matching = [each for each in candidates if not each.mismatches(texts)]
     if not matching:
-        raise _untrusted(_difference(trusting, verified.claims))
-    needed = {"sub", *SHOWN_CLAIMS, *(name for each in trusting for name in each.claims)}
+        compared = [*candidates, *identities.first_trusting(trusted, token.issuer)]
+        raise _untrusted(_difference(compared, verified.claims))
+    needed = {"sub", *SHOWN_CLAIMS, *(name for each in candidates for name in each.claims)}
     secret = PREFIXES[kind] + secrets.token_urlsafe(32)
     issued = kind(
         digest=digest(secret, key), issuer=token.issuer, subject=printable(verified.subject),

@@ -14,11 +14,12 @@ from registry.domain import audit
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.issuers import GITHUB, GITLAB, is_issuer, is_private, spelled
 from registry.errors import Code, Fault, InvalidRecord, NotFound
-from registry.models import Group, InstanceSettings, Namespace, Project, TrustedPublisher, TrustedReader
+from registry.models import LONGEST_CLAIM, Group, InstanceSettings, Namespace, Project, TrustedPublisher, TrustedReader
 
 Identity = TypeVar("Identity", bound=TrustedPublisher | TrustedReader)
 
 MOST_IDENTITIES = 100  # of a kind in a namespace
+MOST_COMPARED = 100  # with a job that none accepts
 MOST_CLAIMS = 20
 MOST_NAMES = 100
 LONGEST_VALUE = 255
@@ -92,8 +93,8 @@ def add_publisher(
     are_names = len(names) <= MOST_NAMES and all(map(is_valid_name, names))
     _validate(TrustedPublisher, project, issuer, claims, {"package_names": [] if are_names else [Fault(Code.INVALID)]})
     publisher = TrustedPublisher(
-        project_id=project.id, issuer=issuer, claims=dict(claims), package_names=[str(name) for name in names],
-        creator_id=by.user_id,
+        project_id=project.id, issuer=issuer, claims=dict(claims), exact_claim=_exact_claim(claims),
+        package_names=[str(name) for name in names], creator_id=by.user_id,
     )  # fmt: skip
     return _added(publisher, project, by)
 
@@ -109,7 +110,10 @@ def add_reader(
     :raises InvalidRecord: a value is invalid, or there are too many.
     """
     _validate(TrustedReader, namespace, issuer, claims, {})
-    reader = TrustedReader(namespace_id=namespace.id, issuer=issuer, claims=dict(claims), creator_id=by.user_id)
+    reader = TrustedReader(
+        namespace_id=namespace.id, issuer=issuer, claims=dict(claims), exact_claim=_exact_claim(claims),
+        creator_id=by.user_id,
+    )  # fmt: skip
     return _added(reader, namespace, by)
 
 
@@ -139,14 +143,32 @@ def delete(identity: TrustedPublisher | TrustedReader, namespace: Namespace, *, 
         session.delete(identity)
 
 
-def trusting(kind: type[Identity], issuer: str) -> list[Identity]:
-    """Return the trusted publishers or readers of all namespaces with this issuer, oldest first."""
-    return list(db.session.scalars(select(kind).where(kind.issuer == issuer).order_by(kind.id)))
+def candidates(kind: type[Identity], issuer: str, claims: Mapping[str, str]) -> list[Identity]:
+    """Return the trusted publishers or readers of all namespaces that can accept a job with these claims, oldest first.
+
+    The index finds them by their exact claim, however many others the issuer has; those without one are among them.
+    """
+    texts = (f"{name}={value}" for name, value in claims.items())
+    exact = ["", *(text for text in texts if len(text) <= LONGEST_CLAIM and text.isprintable())]
+    found = select(kind).where(kind.issuer == issuer, kind.exact_claim.in_(exact)).order_by(kind.id)
+    return list(db.session.scalars(found))
+
+
+def first_trusting(kind: type[Identity], issuer: str) -> list[Identity]:
+    """Return the first trusted publishers or readers with this issuer."""
+    return list(db.session.scalars(select(kind).where(kind.issuer == issuer).order_by(kind.id).limit(MOST_COMPARED)))
 
 
 def is_trusted(kind: type[TrustedPublisher | TrustedReader], issuer: str) -> bool:
     """Return whether any namespace has a trusted publisher or reader with this issuer."""
     return bool(db.session.scalar(select(exists().where(kind.issuer == issuer))))
+
+
+def _exact_claim(claims: Mapping[str, str]) -> str:
+    """Return a claim that a job must have exactly, if possible one that few jobs have; empty if there is none."""
+    exact = [name for name, value in claims.items() if "*" not in value]
+    name = min(exact, key=lambda name: name in SHARED, default=None)
+    return "" if name is None else f"{name}={claims[name]}"
 
 
 def _validate(

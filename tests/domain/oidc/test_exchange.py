@@ -152,6 +152,20 @@ def test_strangers_who_trust_the_same_job_do_not_crowd_a_project_out(
     assert set(db.session.scalars(recorded)) == {None, publisher.project_id, projects[0].id}
 
 
+def test_publishers_of_other_jobs_are_not_loaded(project: Project, issuer: Issuer) -> None:
+    accepted = [
+        {"project": "acme/app"}, {"project": "acme/*"}, {"ref": "main", "project": "acme/app"},
+        {"project": "*app", "sub": "b*", "ref": "main"},
+    ]  # fmt: skip
+    for claims in [*accepted, {"project": "acme/other"}, {"ref": "main", "project": "acme/other"}]:
+        identities.add_publisher(project, issuer=issuer.url, claims=claims, by=SHELL)
+
+    job = {"project": "acme/app", "ref": "main", "sub": "build\0", "long": "a" * 5000}
+    found = identities.candidates(TrustedPublisher, issuer.url, job)
+
+    assert [each.claims for each in found] == accepted
+
+
 @pytest.mark.usefixtures("publisher")
 def test_a_token_is_exchanged_once(issuer: Issuer, exchange: Exchange) -> None:
     token = issuer.token()
