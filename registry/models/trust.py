@@ -158,9 +158,10 @@ class TokenRevocation(Model):
 
 
 class UsedIdentityToken(Model):
-    """An identity token that was exchanged, which cannot be exchanged again before it expires.
+    """An identity token that was exchanged, or a sign-in at the identity provider that was completed, which cannot be
+    done again before it expires.
 
-    ``key`` is a digest of its issuer and ``jti``.
+    ``key`` is a digest of the issuer and ``jti``, or of the state of the sign-in.
     """
 
     __tablename__ = "used_identity_tokens"

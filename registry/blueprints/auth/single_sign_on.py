@@ -7,6 +7,7 @@ complete it, and only once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import wraps
 from typing import Any, cast
 
@@ -30,7 +31,7 @@ from registry.models import SignInMethod
 
 ATTEMPTS = "sign_ins"  # in the session: those that were begun, by state
 MOST_ATTEMPTS = 3  # in several tabs; a cookie has 4 KB
-ATTEMPT_SECONDS = 600
+ATTEMPT_LIFETIME = timedelta(minutes=10)
 LONGEST_NEXT = 500
 
 View = Callable[[], BaseResponse | str]
@@ -64,6 +65,7 @@ def routes(gate: Gate, worded: Worded) -> Blueprint:
         attempt, begun = _attempt()
         now, address = utcnow(), request.remote_addr or ""
         with sign_in.counting_answers(address, now):
+            identities.complete_once(attempt.state, until=now + ATTEMPT_LIFETIME, now=now)
             signed_in = _required().person(_code(), attempt, _return_url())
             if begun["user_id"] is not None:
                 return _link(signed_in.person, begun["user_id"])
@@ -146,7 +148,7 @@ def _attempt() -> tuple[Attempt, Mapping[str, Any]]:
     if found is None:
         raise BadRequest(Code.SIGN_IN_UNKNOWN)
     session[ATTEMPTS] = begun
-    if utcnow().timestamp() - found["at"] > ATTEMPT_SECONDS:
+    if utcnow().timestamp() - found["at"] > ATTEMPT_LIFETIME.total_seconds():
         raise BadRequest(Code.SIGN_IN_UNKNOWN)
     return Attempt(state, found["nonce"], found["verifier"]), found
 

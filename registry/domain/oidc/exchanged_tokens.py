@@ -20,7 +20,7 @@ from registry.domain.access import Principal, PrincipalKind
 from registry.domain.accounts import sign_in
 from registry.domain.accounts.secrets import digest
 from registry.domain.issuers import GITHUB
-from registry.domain.oidc import identities, identity_tokens
+from registry.domain.oidc import identities, identity_tokens, single_use
 from registry.domain.oidc.claims import claim_text, claim_texts
 from registry.domain.oidc.identity_tokens import LEEWAY, IdentityToken
 from registry.domain.oidc.keys import Issuers
@@ -35,7 +35,6 @@ from registry.models import (
     TokenRevocation,
     TrustedPublisher,
     TrustedReader,
-    UsedIdentityToken,
     printable,
 )
 
@@ -191,18 +190,16 @@ def _issue(
     :raises IdentityTokenRefused: the identity token was exchanged before.
     """
     # Those that another transaction is removing are left to it, so that none waits for another.
-    used, past = (
-        select(column).where(expiry < limit).order_by(column).with_for_update(skip_locked=True)
-        for column, expiry, limit in (
-            (UsedIdentityToken.key, UsedIdentityToken.expires_at, now),
-            (ExchangedToken.id, ExchangedToken.expires_at, now - KEPT_FOR),
-        )
+    past = (
+        select(ExchangedToken.id)
+        .where(ExchangedToken.expires_at < now - KEPT_FOR)
+        .order_by(ExchangedToken.id)
+        .with_for_update(skip_locked=True)
     )
     try:
         with transaction(changes_answers=False) as session:  # no client has used the token yet
-            session.execute(delete(UsedIdentityToken).where(UsedIdentityToken.key.in_(used)))
+            single_use.record(session, verified.key, expires_at=verified.expires_at + LEEWAY, now=now)
             session.execute(delete(ExchangedToken).where(ExchangedToken.id.in_(past)))
-            session.add(UsedIdentityToken(key=verified.key, expires_at=verified.expires_at + LEEWAY))
             session.add(issued)
             session.flush()
             _record(issued, matching, address)

@@ -10,8 +10,10 @@ import secrets
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 
 from sqlalchemy import ColumnElement, and_, delete, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
 from registry.database import AdvisoryLock, db, lock, transaction
@@ -19,9 +21,10 @@ from registry.domain import audit, namespaces
 from registry.domain.access import Principal
 from registry.domain.accounts import first_run, sign_in, users
 from registry.domain.accounts.users import UserChanges
+from registry.domain.oidc import single_use
 from registry.domain.single_sign_on import provider_roles
 from registry.domain.single_sign_on.persons import Person
-from registry.errors import Code, Conflict, Forbidden, InvalidRecord, RecordNotFound
+from registry.errors import BadRequest, Code, Conflict, Forbidden, InvalidRecord, RecordNotFound
 from registry.models import SignInMethod, User, UserIdentity
 
 MOST_NUMBERS = 1000  # tried after a user name that is taken
@@ -62,6 +65,21 @@ def sign_in_person(
         _apply_groups(user, person.groups or frozenset(), admin_group, author)
         sign_in.note_sign_in(user, SignInMethod.OPENID_CONNECT, address=address, now=now)
     return user
+
+
+def complete_once(state: str, *, until: datetime, now: datetime) -> None:
+    """Record that a sign-in is being completed, so that a copy of the browser's cookie cannot complete it again.
+
+    :param state: of the sign-in.
+    :param until: when it expires.
+    :raises BadRequest: it was completed before.
+    """
+    key = sha256(f"sign-in\n{state}".encode()).hexdigest()
+    try:
+        with transaction(changes_answers=False) as session:
+            single_use.record(session, key, expires_at=until, now=now)
+    except IntegrityError as error:
+        raise BadRequest(Code.SIGN_IN_UNKNOWN) from error
 
 
 def identity_of(user: User, issuer: str) -> UserIdentity | None:

@@ -217,6 +217,18 @@ def test_an_answer_counts_once(browser, provider):
     assert "@hanako.yamada" in browser.get("/").text, "the session goes on"
 
 
+def test_a_copy_of_the_cookie_cannot_complete_the_sign_in_again(app, browser, provider):
+    answer = path_of(provider.sign_in(begun(browser), "hanako"))
+    name, copy = app.config["SESSION_COOKIE_NAME"], Browser(app)
+    copy.client.set_cookie(name, browser.client.get_cookie(name).value)
+    browser.get(answer)
+
+    again = copy.get(answer)
+
+    assert again.status_code == 400
+    assert "already completed" in again.text, "the provider is not asked"
+
+
 def test_an_answer_comes_within_ten_minutes(browser, provider, monkeypatch):
     answer = path_of(provider.sign_in(begun(browser), "hanako"))
     monkeypatch.setattr(
