@@ -99,6 +99,12 @@ def _projects() -> click.Group:
     return projects_group
 
 
+def _provider_roles() -> click.Group:
+    from registry.cli.provider_roles import provider_roles_group
+
+    return provider_roles_group
+
+
 def _tokens() -> click.Group:
     from registry.cli.tokens import tokens_group
 
@@ -139,6 +145,9 @@ GROUPS = {
     ),
     "paths": ("List and free the paths that groups, projects, and users have given up.", _paths),
     "projects": ("Create and list projects, which hold packages.", _projects),
+    "provider-roles": (
+        "Add, list, and delete the roles that follow from groups of the identity provider.", _provider_roles,
+    ),
     "tokens": (
         "Create, list, and revoke access tokens of users, and deploy tokens of projects and groups.", _tokens,
     ),

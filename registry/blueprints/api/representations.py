@@ -38,6 +38,7 @@ from registry.models import (
     Pipeline,
     Project,
     ProtectionRule,
+    ProviderRole,
     Role,
     TrustedPublisher,
     TrustedReader,
@@ -222,6 +223,18 @@ def upstream_exception(exception: UpstreamException) -> JSON:
     }
 
 
+def provider_role(role: ProviderRole) -> JSON:
+    """Return a role that follows from a group of the identity provider."""
+    return {
+        "id": role.id,
+        "provider_group": role.provider_group,
+        "group_id": role.group_id,
+        "group_full_path": role.group.full_path,
+        "access_level": role.role,
+        "created_at": moment(role.created_at),
+    }
+
+
 def explanation(explanation: Explanation) -> JSON:
     """Return why the files of a package name are offered or withheld."""
     hidden_by = explanation.hidden_by
@@ -358,6 +371,7 @@ def member(member: Member, *, email: bool) -> JSON:
         "created_by": None if membership.created_by is None else user(membership.created_by),
         "expires_at": day(membership.expires_on),
         "membership_state": "active",
+        "from_provider": membership.from_provider,
     }
     return shown | {"email": member.user.email} if email else shown
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import joinedload
 
 from registry.database import AdvisoryLock, db, transaction
@@ -17,8 +17,19 @@ LONGEST_GROUP = 255
 
 def provider_roles() -> list[ProviderRole]:
     """Return all entries with their groups, by the name of the group at the provider."""
-    found = select(ProviderRole).join(ProviderRole.group).options(joinedload(ProviderRole.group))
-    return list(db.session.scalars(found.order_by(ProviderRole.provider_group, Group.full_path_key)))
+    in_order = _with_groups().join(ProviderRole.group).order_by(ProviderRole.provider_group, Group.full_path_key)
+    return list(db.session.scalars(in_order))
+
+
+def provider_role(role_id: int) -> ProviderRole:
+    """Return an entry with its group.
+
+    :raises RecordNotFound: there is no such entry.
+    """
+    found = db.session.scalar(_with_groups().where(ProviderRole.id == role_id))
+    if found is None:
+        raise RecordNotFound
+    return found
 
 
 def add(provider_group: str, group: Group, role: Role, *, by: audit.Author) -> ProviderRole:
@@ -37,7 +48,7 @@ def add(provider_group: str, group: Group, role: Role, *, by: audit.Author) -> P
         same = ProviderRole.provider_group == provider_group, ProviderRole.group_id == group.id
         if session.scalar(select(ProviderRole.id).where(*same)) is not None:
             raise InvalidRecord({"provider_group": [Fault(Code.TAKEN)]})
-        added = ProviderRole(provider_group=provider_group, group_id=group.id, role=role)
+        added = ProviderRole(provider_group=provider_group, group=group, role=role)
         session.add(added)
         session.flush()
         audit.record(by, "provider_role_added", provider_group, group, role=role.title)
@@ -52,9 +63,7 @@ def delete(role_id: int, *, by: audit.Author) -> None:
     :raises RecordNotFound: there is no such entry.
     """
     with transaction(lock=AdvisoryLock.TREE) as session:
-        found = session.get(ProviderRole, role_id, options=[joinedload(ProviderRole.group)])
-        if found is None:
-            raise RecordNotFound
+        found = provider_role(role_id)
         group = found.group
         audit.record(by, "provider_role_deleted", found.provider_group, group, role=found.role.title)
         session.delete(found)
@@ -72,6 +81,10 @@ def roles_of(groups: Collection[str]) -> dict[int, Role]:
 def are_used() -> bool:
     """Return whether there are entries."""
     return db.session.scalar(select(ProviderRole.id).limit(1)) is not None
+
+
+def _with_groups() -> Select[ProviderRole]:
+    return select(ProviderRole).options(joinedload(ProviderRole.group))
 
 
 def _entries() -> Iterable[ProviderRole]:

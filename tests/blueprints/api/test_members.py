@@ -14,7 +14,7 @@ from tests.clients import Rest
 
 MEMBER = {
     "id", "username", "public_email", "name", "state", "locked", "avatar_url", "web_url", "access_level", "created_at",
-    "created_by", "expires_at", "membership_state",
+    "created_by", "expires_at", "membership_state", "from_provider",
 }  # fmt: skip
 TOMORROW = (utcnow() + timedelta(days=1)).date().isoformat()
 

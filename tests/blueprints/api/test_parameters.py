@@ -21,6 +21,7 @@ from registry.domain.accounts import access_tokens, deploy_tokens
 from registry.domain.accounts.users import UserChanges
 from registry.domain.oidc import identities
 from registry.domain.packages import protection
+from registry.domain.single_sign_on import provider_roles
 from registry.domain.upstream import exceptions as upstream_exceptions
 from registry.models import Group, Project, Role, User
 from tests import factories
@@ -157,6 +158,7 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
     "GET /groups/{group}/packages/pypi/explain": {"name": "demo", "version": ...},
     "POST /groups/{group}/upstream_exceptions": {"pattern": "demo", "reason": "needed", "expires_at": ...},
     "POST /application/upstream_exceptions": {"pattern": "demo", "reason": "needed", "expires_at": ...},
+    "POST /application/provider_roles": {"provider_group": "eng", "group_id": 1, "access_level": 30},
     "PUT /application/settings": {one.rest_name: ... for one in setting_kinds.INSTANCE_SETTINGS},
     "PUT /application/plan_limits": {"plan_name": "default", "pypi_max_file_size": ...},
     "POST /projects/{project}/jobs": {"name": "publish", "ref": "main", "expires_in": 60},
@@ -210,7 +212,7 @@ def arguments(project: Project, group: Group, outsider: User, admin: User) -> di
         "deploy_token_id": deploy_token.id,
         "publisher_id": publisher.id, "reader_id": readers[project].id, "group_reader_id": readers[group].id,
         "rule_id": rule.id, "source_id": project.id, "job_id": factories.job(project, admin)[0].id,
-        "old_path": "before",
+        "old_path": "before", "role_id": provider_roles.add("eng", group, Role.GUEST, by=SHELL).id,
         "exception_id": exceptions[0].id, "instance_exception_id": exceptions[1].id,
     }  # fmt: skip
 

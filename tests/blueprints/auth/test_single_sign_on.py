@@ -411,7 +411,9 @@ def test_groups_of_the_provider_give_and_take_roles(app, browser, provider, plat
     assert by_provider == ["member_added", "member_changed", "member_removed"]
 
 
-def test_a_membership_by_a_group_is_marked_and_cannot_be_changed_here(browser, browser_of, provider, platform, admin):
+def test_a_membership_by_a_group_is_marked_and_cannot_be_changed_here(
+    browser, browser_of, provider, platform, admin, rest
+):
     provider_roles.add("eng", platform, Role.DEVELOPER, by=SHELL)
     provider.set_claims("hanako", **HANAKO, groups=["eng"])
     signed_in(browser, provider)
@@ -421,6 +423,10 @@ def test_a_membership_by_a_group_is_marked_and_cannot_be_changed_here(browser, b
     assert "Group of the identity provider" in page.text
     assert f"{members}/{user.id}" not in page.html
     assert browser_of(admin).post(f"{members}/{user.id}/remove").status_code == 403
+    of_group, token = f"/groups/{platform.id}/members", factories.access_token(admin)
+    marks = {member["username"]: member["from_provider"] for member in rest.get(of_group, token).json}
+    assert marks == {"root": False, user.username: True}
+    assert rest.put(f"{of_group}/{user.id}", token, {"access_level": 50}).status_code == 403
     with pytest.raises(Forbidden, match="identity provider"):
         namespaces.change_member(platform, user, Role.OWNER, by=SHELL)
 
