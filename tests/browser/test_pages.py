@@ -109,7 +109,7 @@ PAGES_OF_ROOT = {
 }
 ERROR_PAGES = {"404": ("/nowhere/at/all", 404), "package-unknown": ("/acme/tools/-/packages/999999", 404)}
 # Views that answer with a redirect, and so have no page, the second step of a sign-in (test_two_factor.py), and the
-# page of an account at an identity provider, which is there where one is configured.
+# page of an account at an identity provider (test_single_sign_on.py).
 NO_PAGES = {
     "ui.packages.download", "ui.tokens.old_address", "ui.admin.application_settings",
     "ui.namespaces.group_by_long_address", "ui.explore.search_while_typing", "ui.audit.instance_audit_events_csv",

@@ -39,7 +39,7 @@ class Words:
 
 WORDS = {
     LIGHT: Words(
-        "Sign in with Acme 社", "Signing in with Acme 社 did not work", "Back", "Path of the group", "Add role",
+        "Sign in with Acme 社", "Could not sign in with Acme 社", "Back", "Path of the group", "Add role",
         "The role was added.", "Group of the identity provider", "Your account", "Sign out",
     ),
     DARK: Words(
@@ -126,6 +126,8 @@ def test_a_person_denies_then_signs_in_has_a_role_and_signs_out(
         expect(row.filter(has_text=words.marked)).to_have_count(int(has_role))
         if not has_role:
             add_role(window, words, team)
+            page.goto("/-/user_settings/identity")
+            assert [*photographed(window, "identity"), *window.unreachable()] == []
         sign_out(page, words)
         page.get_by_role("button", name="End session").click()
         page.wait_for_url(re.compile("/users/sign_in$"))
