@@ -332,7 +332,6 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
     about = _documents().about(digest)
     index_namespace = _group_of(namespace, project) or project
     pipelines = lists.pipelines_of([package]).get(package.id, [])
-    latest, is_yanked = header["latest"], header["yank"].is_whole
     return render_template(
         "ui/packages/detail.html",
         files=files,
@@ -350,7 +349,7 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
             package.version,
             pypi_url(index_namespace),
             is_open=index.opens_to_all(index_namespace, project),
-            is_pinned=is_yanked or latest is None or latest.id != package.id,
+            is_pinned=_is_pinned(package, header, index_namespace),
         ),
         set_token=commands.set_token(),
         forwards=forwarding.forwards(index_namespace),
@@ -358,6 +357,12 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
         chart_days=CHART_DAYS,
         **header,
     )
+
+
+def _is_pinned(package: Package, header: dict[str, Any], index_namespace: Project | Group) -> bool:
+    """Return whether installers choose this version from an index only if they are asked for it."""
+    latest, is_surpassed = header["latest"], versions.is_surpassed(package, index_namespace, principal())
+    return is_surpassed or latest is None or latest.id != package.id or header["yank"].is_whole
 
 
 def _documents() -> Documents:

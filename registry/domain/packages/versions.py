@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Select, and_, exists, func, or_, select
 
 from registry.database import db
+from registry.domain.access import Principal
+from registry.domain.packages import summaries
+from registry.domain.packages.index import of_projects
 from registry.domain.packages.names import is_prerelease, version_key
-from registry.models import AuditEvent, FileStatus, Package, PackageFile, PackageStatus, Project
+from registry.models import AuditEvent, FileStatus, Group, NameSummary, Package, PackageFile, PackageStatus, Project
 
 VERSION_COLUMNS = (
     Package.id,
@@ -75,6 +78,18 @@ def latest(versions: Iterable[PublishedVersion]) -> PublishedVersion | None:
         key=lambda each: (not each.is_yanked, not each.is_prerelease, version_key(each.version), each.id),
         default=None,
     )
+
+
+def is_surpassed(package: Package, namespace: Project | Group, principal: Principal) -> bool:
+    """Return whether an index has a version of the name in another project that installers prefer."""
+    rank = summaries.rank(package.version, is_yanked=False)
+    preferred = exists().where(
+        of_projects(NameSummary.project_id, namespace, principal),
+        NameSummary.project_id != package.project_id,
+        NameSummary.normalized_name == package.normalized_name,
+        NameSummary.latest_rank > rank,
+    )
+    return bool(db.session.scalar(select(preferred)))
 
 
 def events(project: Project, normalized_name: str) -> Select[AuditEvent]:

@@ -803,6 +803,17 @@ def test_the_line_of_a_yanked_version_is_pinned_as_installers_require(browser_of
     assert code(browser_of(owner).get(address(release)))[0].startswith("pip install demo==1.0 --index-url")
 
 
+def test_the_line_is_pinned_if_another_project_of_the_group_has_a_later_version(browser_of, owner, group, release):
+    other = factories.project("other", parent=group)
+    factories.published(other, build_wheel("demo", "2.0rc1"))
+    browser = browser_of(owner)
+    before = code(browser.get(address(release)))[0]
+    factories.published(other, build_wheel("Demo", "1.0.1"))
+
+    assert before.startswith("pip install demo --index-url")
+    assert code(browser.get(address(release)))[0].startswith("pip install demo==1.0 --index-url")
+
+
 def test_a_project_without_a_group_offers_its_own_index(browser_of, owner):
     own = factories.project("own", parent=namespaces.by_path(owner.username, UserNamespace))
     package = package_of(factories.published(own, build_wheel()))
