@@ -16,6 +16,7 @@ LONGEST_AUTHOR = 255  # length of the column, which the two user names of a sudo
 LONGEST_VALUE = 255  # characters of a text before or after a change
 # Actions whose target is a version of a package.
 OF_VERSIONS = frozenset({"package_published", "package_yanked", "package_unyanked"})
+NAME_STATUS_CHANGED = "package_name_status_changed"  # whose target is a package name
 _INSERT = Statement(insert(AuditEvent.__table__))
 
 

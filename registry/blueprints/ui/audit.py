@@ -80,9 +80,14 @@ class Links:
         return self.places.get(event.namespace_id)
 
     def target(self, event: AuditEvent) -> str | None:
-        """Return the URL of the version that an event is about."""
-        project, (name, _, version) = self.place(event), event.target.rpartition(" ")
-        if not isinstance(project, Project) or not name or event.action not in audit.OF_VERSIONS:
+        """Return the URL of the version or package name that an event is about."""
+        project = self.place(event)
+        if not isinstance(project, Project):
+            return None
+        if event.action == audit.NAME_STATUS_CHANGED:
+            return url_for("ui.packages.package_name", project=project, name=event.target)
+        name, _, version = event.target.rpartition(" ")
+        if not name or event.action not in audit.OF_VERSIONS:
             return None
         return url_for("ui.packages.package_name", project=project, name=name, version=version)
 
