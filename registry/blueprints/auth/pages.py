@@ -85,9 +85,12 @@ def routes(gate: Gate) -> Blueprint:
             return _begin_again()
         form, address, now = CodeForm(), request.remote_addr or "", utcnow()
         sent, challenge, own_site = request.form.get("credential", ""), sessions.challenge(), site()
-        if passwords.complete(
-            user, lambda: passkeys.accept(user, sent, challenge, own_site, now=now), address=address, now=now
-        ):
+
+        def is_accepted() -> bool:
+            return passkeys.accept(user, sent, challenge, own_site, now=now)
+
+        begun = sessions.begun()
+        if passwords.complete(user, is_accepted, begun=begun, key=token_key(), address=address, now=now):
             sessions.start(user, SignInMethod.PASSWORD)
             return redirect(local_address(form.next.data), 303)
         request.environ[metrics.EVENT] = AuthFailure("wrong_passkey")
@@ -164,8 +167,8 @@ def _is_code_right(form: CodeForm, user: User) -> bool:
 
     :raises TooManyRequests: the wait after failed attempts is not over; the code is not verified.
     """
-    address, now = request.remote_addr or "", utcnow()
-    if passwords.enter_code(user, form.code.data or "", key=token_key(), address=address, now=now):
+    code, address, now = form.code.data or "", request.remote_addr or "", utcnow()
+    if passwords.enter_code(user, code, begun=sessions.begun(), key=token_key(), address=address, now=now):
         return True
     request.environ[metrics.EVENT] = AuthFailure("wrong_code")
     form.form_errors += [gettext("Invalid code. Each code is accepted only once.")]

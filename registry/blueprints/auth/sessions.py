@@ -99,6 +99,12 @@ def begun_by() -> User | None:
     return user
 
 
+def begun() -> str:
+    """Return the secret of the sign-in that was begun."""
+    secret: str = session[BEGUN].partition(".")[0]
+    return secret
+
+
 def challenge() -> bytes:
     """Return the challenge for a passkey that completes the sign-in that was begun, and no other one."""
     return hmac.digest(_key(), f"passkey for {session[BEGUN]}".encode(), "sha256")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, or_, select
 
@@ -120,7 +121,11 @@ def begun_by(secret: str, *, key: bytes, now: datetime) -> User | None:
     )
 
 
-def end_begun(secret: str, *, key: bytes) -> None:
-    """End a sign-in that was begun. Takes no lock: ending it twice does no harm."""
+def end_begun(secret: str, *, key: bytes) -> bool:
+    """End a sign-in that was begun, and return whether it had not ended yet.
+
+    Takes no lock: of several requests, one deletes the row.
+    """
     with transaction(changes_answers=False) as session:
-        session.execute(delete(BegunSignIn).where(BegunSignIn.digest == digest(secret, key)))
+        ended: Any = session.execute(delete(BegunSignIn).where(BegunSignIn.digest == digest(secret, key)))
+    return bool(ended.rowcount)

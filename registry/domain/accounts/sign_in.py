@@ -25,7 +25,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from registry.database import AdvisoryLock, db, transaction
 from registry.domain import audit
 from registry.domain.access import Principal
-from registry.domain.accounts import second_factors, users
+from registry.domain.accounts import second_factors, sessions, users
 from registry.domain.accounts.users import UserChanges
 from registry.errors import (
     Code,
@@ -95,19 +95,28 @@ def sign_in_by_proxy(name: str, *, address: str, now: datetime) -> User:
     return user
 
 
-def enter_code(user: User, code: str, *, key: bytes, address: str, now: datetime) -> bool:
+def enter_code(user: User, code: str, *, begun: str, key: bytes, address: str, now: datetime) -> bool:
     """Return whether a user who has entered the right password has signed in with this code of the second factor.
 
-    Takes ``AdvisoryLock.SIGN_IN``. Raises the errors of ``complete``.
+    Takes ``AdvisoryLock.SIGN_IN``. Parameters and errors are those of ``complete``.
     """
     by = _SignedIn(user, address)
-    return complete(user, lambda: second_factors.accept(user, code, key=key, by=by, now=now), address=address, now=now)
+
+    def is_accepted() -> bool:
+        return second_factors.accept(user, code, key=key, by=by, now=now)
+
+    return complete(user, is_accepted, begun=begun, key=key, address=address, now=now)
 
 
-def complete(user: User, is_accepted: Callable[[], bool], *, address: str, now: datetime) -> bool:
+def complete(
+    user: User, is_accepted: Callable[[], bool], *, begun: str, key: bytes, address: str, now: datetime
+) -> bool:
     """Return whether a user who has entered the right password has signed in with the second factor.
 
-    :param is_accepted: verifies it, in a transaction.
+    The sign-in that was begun ends in the same transaction, so that it is completed once, and not after it has ended.
+
+    :param is_accepted: verifies the second factor, in a transaction.
+    :param begun: the secret of the sign-in that was begun.
 
     Takes ``AdvisoryLock.SIGN_IN``, as an attempt is counted in advance, and taken back here.
 
@@ -118,7 +127,7 @@ def complete(user: User, is_accepted: Callable[[], bool], *, address: str, now: 
         counted[_key(f"codes of user {user.id}")] = FREE_WRONG_CODES_BY_USER
     _count_attempt(counted, now)
     with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
-        if not is_accepted():
+        if not is_accepted() or not sessions.end_begun(begun, key=key):
             return False
         _take_back(counted)
         note_sign_in(user, SignInMethod.PASSWORD, address=address, now=now)

@@ -39,8 +39,9 @@ def user(app):
 
 
 def enters(user: User, text: str, *, address: str = ADDRESS, steps: float = 0) -> bool:
-    now = NOW + timedelta(seconds=30 * steps)
-    return sign_in.enter_code(user, text, key=factories.token_key(), address=address, now=now)
+    key, now = factories.token_key(), NOW + timedelta(seconds=30 * steps)
+    begun = sessions.begin(user, key=key, now=now)
+    return sign_in.enter_code(user, text, begun=begun, key=key, address=address, now=now)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +137,18 @@ def test_a_begun_sign_in_ends_after_ten_minutes(user):
 
     assert sessions.begun_by(begun, key=key, now=NOW + timedelta(minutes=9)) == user
     assert sessions.begun_by(begun, key=key, now=NOW + timedelta(minutes=10)) is None
+
+
+def test_a_begun_sign_in_is_completed_once(user):
+    key, codes = factories.token_key(), enable(user)
+    begun = sessions.begin(user, key=key, now=NOW)
+
+    completed = [
+        sign_in.enter_code(user, text, begun=begun, key=key, address=ADDRESS, now=NOW) for text in (codes[0], codes[1])
+    ]
+
+    assert completed == [True, False]
+    assert len(db.session.scalars(audit.events("user_signed_in")).all()) == 1
 
 
 def test_the_right_password_does_not_reset_the_count_of_wrong_codes(user):
