@@ -57,11 +57,9 @@ def routes(gate: Gate) -> Blueprint:
         user = _identified(form) if form.validate_on_submit() else None
         if user is None:
             return _page(form), 422 if form.errors else 200
-        if user.has_second_factor:
-            sessions.begin(user)
-            return redirect(url_for("ui.auth.second_factor", next=form.next.data or None), 303)
-        sessions.start(user, SignInMethod.PASSWORD)
-        return redirect(local_address(form.next.data), 303)
+        if sessions.start_by_password(user):
+            return redirect(local_address(form.next.data), 303)
+        return redirect(url_for("ui.auth.second_factor", next=form.next.data or None), 303)
 
     @blueprint.route("/users/two_factor", methods=["GET", "POST"])
     @gate.open

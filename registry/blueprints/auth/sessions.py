@@ -72,22 +72,34 @@ def init_app(app: Flask) -> None:
 
 
 def start(user: User, method: SignInMethod, *, id_token: str | None = None) -> None:
-    """Start a new session of a user who was authenticated, discarding the content of an earlier one.
+    """Start a new session of a user who was authenticated, which replaces an earlier one of the browser.
 
     :param id_token: of the identity provider that has authenticated the user.
     """
-    if BEGUN in session:
-        recorded.end_begun(session[BEGUN].partition(".")[0], key=_key())
+    _replace(user, method, recorded.start(user, method, id_token=id_token, key=_key(), now=utcnow()))
+
+
+def start_by_password(user: User) -> bool:
+    """Start a session of a user who has entered the right password, and return whether that was enough.
+
+    If a second factor is needed, only that the password was right is remembered.
+    """
+    secret = recorded.start_by_password(user, key=_key(), now=utcnow())
+    if secret is None:
+        session.clear()
+        session[BEGUN] = f"{recorded.begin(user, key=_key(), now=utcnow())}.{_fingerprint(user)}"
+        return False
+    _replace(user, SignInMethod.PASSWORD, secret)
+    return True
+
+
+def _replace(user: User, method: SignInMethod, secret: str) -> None:
+    """End the session of the browser, also for copies of its cookie, and use the one with this secret instead."""
+    if current_user.is_authenticated:
+        recorded.discard(cast(SignedIn, current_user).secret, key=_key())
     session.clear()
     session.permanent = True
-    secret = recorded.start(user, method, id_token=id_token, key=_key(), now=utcnow())
     login_user(SignedIn(user, secret, method))
-
-
-def begin(user: User) -> None:
-    """Remember, instead of a session, that a user has entered the right password; the second factor is still needed."""
-    session.clear()
-    session[BEGUN] = f"{recorded.begin(user, key=_key(), now=utcnow())}.{_fingerprint(user)}"
 
 
 def begun_by() -> User | None:

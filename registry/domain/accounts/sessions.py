@@ -45,6 +45,23 @@ def start(user: User, method: SignInMethod, *, id_token: str | None = None, key:
     return secret
 
 
+def start_by_password(user: User, *, key: bytes, now: datetime) -> str | None:
+    """Record a new session of a user who has entered the right password; ``None`` if a second factor is needed.
+
+    A transaction that adds a second factor locks the row of the user, to which the new one refers: either the factor is
+    seen here, or adding it ends this session, too.
+    """
+    if user.has_second_factor:
+        return None
+    with transaction(changes_answers=False) as session:
+        secret = start(user, SignInMethod.PASSWORD, key=key, now=now)
+        session.flush()
+        if session.scalar(select(User.second_factor_since).where(User.id == user.id)) is None:
+            return secret
+        discard(secret, key=key)
+    return None
+
+
 @dataclass(frozen=True)
 class FoundSession:
     """A session that has not ended.
@@ -92,6 +109,12 @@ def end(secret: str, user: User, *, key: bytes, by: audit.Author) -> str | None:
         session.execute(delete(UserSession).where(UserSession.digest == digest(secret, key)))
         audit.record(by, "user_signed_out", user.username)
     return found
+
+
+def discard(secret: str, *, key: bytes) -> None:
+    """End a session that is replaced. Takes no lock: ending it twice does no harm."""
+    with transaction(changes_answers=False) as session:
+        session.execute(delete(UserSession).where(UserSession.digest == digest(secret, key)))
 
 
 def end_all(user: User) -> None:

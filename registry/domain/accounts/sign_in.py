@@ -22,7 +22,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from registry.database import AdvisoryLock, db, transaction
+from registry.database import AdvisoryLock, db, lock, transaction
 from registry.domain import audit
 from registry.domain.access import Principal
 from registry.domain.accounts import second_factors, sessions, users
@@ -69,6 +69,7 @@ def sign_in(login: str, password: str, *, address: str, now: datetime) -> User |
     user = users.verify_password(login, password)
     if user is not None:
         with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
+            lock(user, "second_factor_since", referable=True)  # it can have been added since the user was read
             if user.has_second_factor:
                 _subtract_all(counted)
             else:

@@ -67,11 +67,14 @@ def test_a_form_of_the_user_before_is_not_accepted_for_another_one(browser, user
     assert other.name == "Paul"
 
 
-def test_a_session_with_a_password_is_replaced_by_that_of_the_header(browser_of, user):
-    browser = browser_of(factories.user("root2", is_admin=True))
+def test_a_session_with_a_password_is_replaced_by_that_of_the_header(app, browser_of, user):
+    browser, copy = browser_of(factories.user("root2", is_admin=True)), Browser(app)
+
+    copy.client.set_cookie("registry_session", browser.client.get_cookie("registry_session").value)
 
     assert "olivia@example.com" in get(browser).html
     assert get(browser, "/admin").status_code == 403
+    assert get(copy, name="").status_code == 303, "it has ended"
 
 
 @pytest.mark.parametrize("name", ["nobody", "olivia, root", "olivia@example.com", "1", "o\u00e9"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pyotp
 import pytest
 from flask import Flask
 from sqlalchemy import select
@@ -12,7 +13,7 @@ from sqlalchemy import select
 from registry.database import db, transaction, utcnow
 from registry.domain import namespaces
 from registry.domain.access import SHELL
-from registry.domain.accounts import access_tokens, first_run, jobs, users
+from registry.domain.accounts import access_tokens, first_run, jobs, second_factors, sessions, users
 from registry.domain.accounts.sign_in import sign_in
 from registry.domain.accounts.users import StateChange, UserChanges
 from registry.models import (
@@ -26,6 +27,7 @@ from registry.models import (
     SignInFailures,
     User,
     UserNamespace,
+    UserSession,
 )
 from tests import factories
 from tests.domain.accounts.issuing import NOW, issue, key
@@ -249,6 +251,22 @@ def test_a_user_is_deleted_when_a_token_of_theirs_has_been_rotated(app: Flask, o
     token_id = issue(owner)[0].id
 
     assert race(app, rotate(token_id), delete(owner.id), after="FROM access_tokens .* FOR UPDATE") == ("done", "done")
+
+
+def test_no_session_by_the_password_alone_survives_a_second_factor_that_is_added_meanwhile(
+    app: Flask, owner: User
+) -> None:
+    owner_id, secret = owner.id, second_factors.new_totp_secret()
+
+    def add() -> None:
+        code = pyotp.TOTP(secret).at(NOW)
+        second_factors.add_app(user(owner_id), secret, code, key=key(), by=SHELL, now=NOW)
+
+    def start() -> None:
+        sessions.start_by_password(user(owner_id), key=key(), now=NOW)
+
+    assert race(app, add, start) == ("done", "done")
+    assert db.session.scalars(select(UserSession)).all() == []
 
 
 def test_a_job_that_ends_twice_at_the_same_time_ends_once(app: Flask, project: Project, owner: User) -> None:
