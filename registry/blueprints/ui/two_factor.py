@@ -72,7 +72,7 @@ def routes(gate: Gate) -> Blueprint:
     def add_app() -> Page:
         """Set up an authenticator app, which ends all other sessions, and show recovery codes once."""
         user, form = signed_in(), AppForm(prefix="app-")
-        secret = unseal(form.sealed.data or "", token_key(), _purpose())
+        secret = unseal(form.sealed.data or "", token_key(), _purpose("app"))
         if secret is None:
             return _outdated()
         if form.validate_on_submit():
@@ -91,7 +91,7 @@ def routes(gate: Gate) -> Blueprint:
     def add_passkey() -> Page:
         """Add a passkey, which ends all other sessions, and show recovery codes once."""
         user, form = signed_in(), PasskeyForm(prefix="passkey-")
-        challenge = unseal(form.sealed.data or "", token_key(), _purpose())
+        challenge = unseal(form.sealed.data or "", token_key(), _purpose("passkey"))
         if challenge is None:
             return _outdated()
         if form.validate_on_submit():
@@ -106,7 +106,7 @@ def routes(gate: Gate) -> Blueprint:
                 return _page(codes=codes) if codes else redirect(url_for("ui.two_factor.two_factor"), 303)
         return _page(new_passkey=form, challenge=challenge)
 
-    @blueprint.post("/passkeys/<int:passkey_id>/remove")
+    @blueprint.post("/passkeys/<id:passkey_id>/remove")
     @gate(Permission.USE_API)
     def remove_passkey(passkey_id: int) -> Page:
         """Remove a passkey, which ends all other sessions."""
@@ -166,13 +166,13 @@ def _page(
     if new_passkey is not None:
         new_passkey.credential.data = ""  # another answer of the authenticator is needed
     else:
-        sealed = seal(challenge, token_key(), _purpose())
+        sealed = seal(challenge, token_key(), _purpose("passkey"))
         new_passkey = PasskeyForm(prefix="passkey-", formdata=None, sealed=sealed)
     removals = [
         (one, (removing if one.id == refused_id else None) or PasswordForm(prefix=f"removal-{one.id}-", formdata=None))
         for one in passkeys.passkeys_of(user)
     ]
-    app = app or AppForm(prefix="app-", formdata=None, sealed=seal(secret, token_key(), _purpose()))
+    app = app or AppForm(prefix="app-", formdata=None, sealed=seal(secret, token_key(), _purpose("app")))
     page = render_template(
         "ui/account/two_factor.html",
         user=user,
@@ -202,5 +202,5 @@ def _qr_code(user: User, secret: str) -> Markup:
     return Markup(code.svg_inline(scale=4, dark="#000", light="#fff", svgclass=None, lineclass=None))  # noqa: S704
 
 
-def _purpose() -> str:
-    return f"new second factor in the session {sessions.binding()}"
+def _purpose(factor: str) -> str:
+    return f"new {factor} in the session {sessions.binding()}"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MOST_PASSKEYS = 20
 LONGEST_NAME = 100
 LONGEST_RESPONSE = 20_000  # characters
+LONGEST_ID_BYTES = 1023  # W3C, Web Authentication, "Credential ID"
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,8 @@ def _verified_creation(response: str, challenge: bytes, site: Site) -> tuple[str
             expected_origin=site.origin,
             require_user_verification=True,
         )
+        if len(verified.credential_id) > LONGEST_ID_BYTES:
+            raise ValueError(verified.credential_id[:100])
     except _failures() as error:
         raise InvalidRecord({"credential": [Fault(Code.INVALID)]}) from error
     return (
@@ -188,7 +191,7 @@ def _failures() -> tuple[type[Exception], ...]:
     """Return the errors of responses that are malformed or not valid."""
     from webauthn.helpers.exceptions import WebAuthnException
 
-    return (WebAuthnException, ValueError, TypeError, KeyError, RecursionError)
+    return (WebAuthnException, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 def _sent_id(response: str) -> str | None:

@@ -105,6 +105,16 @@ def test_the_key_of_another_session_is_not_set_up(browser_of, user):
     assert not user.has_second_factor
 
 
+def test_secrets_of_one_form_are_none_of_the_other(browser_of, user):
+    browser, added = browser_of(user), f"{PAGE}/passkeys"
+    page = browser.get(PAGE)
+    app, passkey = page.fields(PAGE)["app-sealed"], page.fields(added)["passkey-sealed"]
+    entered = {"app-code": "000000", "app-current_password": PASSWORD, "passkey-current_password": PASSWORD}
+
+    for action, sealed in ((PAGE, {"app-sealed": passkey}), (added, {"passkey-sealed": app, "passkey-name": "Laptop"})):
+        assert browser.submit(PAGE, entered | sealed, action=action).location == PAGE
+
+
 def test_recovery_codes_sign_in_and_are_replaced(app, browser_of, user):
     browser = browser_of(user)
     codes = shown_codes(set_up(browser)[1])
@@ -276,3 +286,4 @@ def test_a_passkey_is_added_used_and_removed_with_the_password(app, browser_of, 
     removal = {f"removal-{number}-current_password": PASSWORD}
     assert browser.submit(PAGE, removal, action=f"{PAGE}/passkeys/{number}/remove").location == PAGE
     assert "Laptop" not in browser.get(PAGE).text
+    assert browser.post(f"{PAGE}/passkeys/{2**63}/remove").status_code == 404

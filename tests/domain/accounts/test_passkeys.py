@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import cbor2
 import pytest
+from webauthn.helpers import bytes_to_base64url
 
 from registry.database import transaction
 from registry.domain.access import SHELL
@@ -109,6 +111,27 @@ def test_what_is_no_answer_is_refused(user, sent):
     assert not accepts(user, sent.replace('"x"', f'"{passkeys.passkeys_of(user)[0].credential_id}"'))
     with pytest.raises(InvalidRecord):
         passkeys.add(user, "Laptop", sent, FIRST, SITE, key=factories.token_key(), by=SHELL, now=NOW)
+
+
+@pytest.mark.parametrize("public_key", [[], "key", {}, {1: 2}], ids=str)
+def test_a_key_that_is_none_is_not_added_and_accepts_nothing(user, public_key):
+    authenticator, malformed = Authenticator(), Authenticator()
+    add(user, authenticator)
+    malformed.public_key = public_key
+
+    with pytest.raises(InvalidRecord):
+        add(user, malformed)
+
+    passkeys.passkeys_of(user)[0].public_key = bytes_to_base64url(cbor2.dumps(public_key))
+    assert not accepts(user, used(user, authenticator))
+
+
+def test_the_id_of_a_passkey_is_bounded(user):
+    authenticator = Authenticator()
+    authenticator.id = bytes(passkeys.LONGEST_ID_BYTES + 1)
+
+    with pytest.raises(InvalidRecord):
+        add(user, authenticator)
 
 
 def test_with_the_last_passkey_the_second_factor_ends_and_with_another_it_stays(user):
