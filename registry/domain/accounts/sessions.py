@@ -113,7 +113,7 @@ def end(secret: str, user: User, *, key: bytes, by: audit.Author) -> str | None:
 
 def discard(secret: str, *, key: bytes) -> None:
     """End a session that is replaced. Takes no lock: ending it twice does no harm."""
-    with transaction(changes_answers=False) as session:
+    with transaction() as session:
         session.execute(delete(UserSession).where(UserSession.digest == digest(secret, key)))
 
 

@@ -87,7 +87,7 @@ def sign_in_by_proxy(name: str, *, address: str, now: datetime) -> User:
     :raises InactiveUser: the user is blocked or deactivated.
     """
     try:
-        user = users.find_username(name.replace("\x00", ""))
+        user = users.find_username(name)
     except NotFound as error:
         raise Forbidden(Code.UNKNOWN_PROXY_USER, name=quoted(name)) from error
     users.refuse_inactive(user)

@@ -410,8 +410,6 @@ def owners(namespace_ids: Iterable[int | None]) -> dict[int, User]:
 
 
 def by_reference(reference: str) -> User | None:
-    if "\x00" in reference:
-        return None
     if reference.isascii() and reference.isdigit():
         return db.session.get(User, int(reference)) if len(reference) < 10 else None
     return _by_username(reference)
@@ -429,6 +427,8 @@ def find_username(username: str) -> User:
 
 
 def _by_username(username: str) -> User | None:
+    if "\x00" in username:  # columns cannot store it
+        return None
     return db.session.scalar(select(User).where(User.username_key == username.lower()))
 
 

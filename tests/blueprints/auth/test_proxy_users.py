@@ -77,7 +77,7 @@ def test_a_session_with_a_password_is_replaced_by_that_of_the_header(app, browse
     assert get(copy, name="").status_code == 303, "it has ended"
 
 
-@pytest.mark.parametrize("name", ["nobody", "olivia, root", "olivia@example.com", "1", "o\u00e9"])
+@pytest.mark.parametrize("name", ["nobody", "olivia, root", "olivia@example.com", "1", "o\u00e9", "oliv\x00ia"])
 def test_a_name_that_no_user_has_is_refused(browser, user, name):
     assert get(browser, name=name).status_code == 403
 
