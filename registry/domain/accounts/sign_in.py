@@ -6,6 +6,8 @@ login. Failures from one address never keep out a user at another, and failures 
 who has signed in from the address before. An attempt is counted before the password is verified, so that concurrent
 attempts cannot exceed the limit.
 
+An attempt that succeeds is taken back together with its time, so that it prolongs no wait after failures.
+
 The right password of a user with a second factor resets nothing, or an attacker who knows it could guess codes without
 end. Wrong codes also count against the user at all addresses from which the user has not signed in before, which no one
 without the password can bring about.
@@ -13,8 +15,9 @@ without the password can bring about.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -53,6 +56,19 @@ ADDRESS_REMEMBERED_FOR = timedelta(days=90)
 IPV6_NETWORK_BITS = 64  # one customer's network, of which any address is as good as another
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """An attempt that is counted in advance.
+
+    :ivar keys: those under which it is counted, that of the login first.
+    :ivar earlier: the time of the failure before it, by key.
+    """
+
+    keys: tuple[str, ...]
+    at: datetime
+    earlier: Mapping[str, datetime]
+
+
 def sign_in(login: str, password: str, *, address: str, now: datetime) -> User | None:
     """Return the active user with this login (user name or e-mail address) and password; ``None`` if they are wrong.
 
@@ -64,16 +80,16 @@ def sign_in(login: str, password: str, *, address: str, now: datetime) -> User |
     :raises TooManyRequests: too many attempts failed for this login from this address, or from this address; the wait
         grows with each.
     """
-    counted = _counted(users.by_login(login), login, address, now)
-    _count_attempt(counted, now)
+    attempt = _count_attempt(_counted(users.by_login(login), login, address, now), now)
     user = users.verify_password(login, password)
     if user is not None:
         with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
             lock(user, "second_factor_since", referable=True)  # it can have been added since the user was read
             if user.has_second_factor:
-                _subtract_all(counted)
+                for key in attempt.keys:
+                    _subtract(key, attempt)
             else:
-                _take_back(counted)
+                _take_back(attempt)
                 note_sign_in(user, SignInMethod.PASSWORD, address=address, now=now)
     return user
 
@@ -126,11 +142,11 @@ def complete(
     counted = _counted(user, user.username, address, now)
     if not _is_remembered(user, address, now):
         counted[_key(f"codes of user {user.id}")] = FREE_WRONG_CODES_BY_USER
-    _count_attempt(counted, now)
+    attempt = _count_attempt(counted, now)
     with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
         if not is_accepted() or not sessions.end_begun(begun, key=key):
             return False
-        _take_back(counted)
+        _take_back(attempt)
         note_sign_in(user, SignInMethod.PASSWORD, address=address, now=now)
     return True
 
@@ -187,13 +203,13 @@ def counting_exchanges(address: str, now: datetime) -> Iterator[None]:
     :raises TooManyRequests: too many tokens from this address had a wrong signature; the wait grows with each.
     """
     key = _key(f"identity tokens from {_network(address)} in {now:%Y-%m-%d %H}")
-    _count_attempt({key: FREE_FAILED_EXCHANGES_BY_ADDRESS}, now)
+    attempt = _count_attempt({key: FREE_FAILED_EXCHANGES_BY_ADDRESS}, now)
     try:
         yield
     except (IssuerNotUsable, Unavailable):
-        _take_back_exchange(key)
+        _take_back_exchange(attempt)
         raise
-    _take_back_exchange(key)
+    _take_back_exchange(attempt)
 
 
 @contextmanager
@@ -205,19 +221,20 @@ def counting_answers(address: str, now: datetime) -> Iterator[None]:
     :raises TooManyRequests: too many answers that came from this address were refused; the wait grows with each.
     """
     key = _key(f"answers of the identity provider from {_network(address)} in {now:%Y-%m-%d %H}")
-    _count_attempt({key: FREE_FAILED_EXCHANGES_BY_ADDRESS}, now)
+    attempt = _count_attempt({key: FREE_FAILED_EXCHANGES_BY_ADDRESS}, now)
     try:
         yield
     except Unavailable:
-        _take_back_exchange(key)
+        _take_back_exchange(attempt)
         raise
-    _take_back_exchange(key)
+    _take_back_exchange(attempt)
 
 
-def _take_back_exchange(key: str) -> None:
+def _take_back_exchange(attempt: _Attempt) -> None:
     """Take back the attempt that was counted in advance; takes ``AdvisoryLock.SIGN_IN``."""
     with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
-        _subtract(key)
+        for key in attempt.keys:
+            _subtract(key, attempt)
 
 
 def require_password(user: User, password: str, *, by: Principal, now: datetime) -> None:
@@ -230,12 +247,11 @@ def require_password(user: User, password: str, *, by: Principal, now: datetime)
     """
     if not password:
         raise InvalidRecord({"current_password": [Fault(Code.BLANK)]})
-    counted = _counted(user, user.username, by.address, now)
-    _count_attempt(counted, now)
+    attempt = _count_attempt(_counted(user, user.username, by.address, now), now)
     if not users.is_password_of(user, password):
         raise InvalidRecord({"current_password": [Fault(Code.WRONG_PASSWORD)]})
     with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
-        _take_back(counted)
+        _take_back(attempt)
 
 
 def _counted(user: User | None, login: str, address: str, now: datetime) -> dict[str, int]:
@@ -247,11 +263,12 @@ def _counted(user: User | None, login: str, address: str, now: datetime) -> dict
     return counted
 
 
-def _count_attempt(counted: Mapping[str, int], now: datetime) -> None:
+def _count_attempt(counted: Mapping[str, int], now: datetime) -> _Attempt:
     """Count an attempt as a failure in advance; takes ``AdvisoryLock.SIGN_IN`` to count concurrent attempts correctly.
 
     :raises TooManyRequests: the wait is not over.
     """
+    earlier = {}
     with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False) as session:
         session.execute(delete(SignInFailures).where(SignInFailures.last_at < now - FORGOTTEN_AFTER))
         for key, free in counted.items():
@@ -260,10 +277,12 @@ def _count_attempt(counted: Mapping[str, int], now: datetime) -> None:
                 session.add(SignInFailures(key=key, count=1, last_at=now))
                 continue
             refuse_too_early(failures, free, now)
+            earlier[key] = failures.last_at
             failures.count += 1
             failures.last_at = now
         session.flush()
         _keep_newest(SignInFailures.last_at, COUNTED_LIMIT)
+    return _Attempt(tuple(counted), now, earlier)
 
 
 def refuse_too_early(failures: SignInFailures, free: int, now: datetime) -> None:
@@ -280,25 +299,24 @@ def refuse_too_early(failures: SignInFailures, free: int, now: datetime) -> None
         raise TooManyRequests(int(remaining) + 1)
 
 
-def _take_back(counted: Mapping[str, int]) -> None:
+def _take_back(attempt: _Attempt) -> None:
     """Reset the failures of the login, and subtract the attempt from those of the address.
 
     Requires a transaction that holds ``AdvisoryLock.SIGN_IN``.
     """
-    login_key, *other_keys = counted
+    login_key, *other_keys = attempt.keys
     db.session.execute(delete(SignInFailures).where(SignInFailures.key == login_key))
-    _subtract_all(other_keys)
+    for key in other_keys:
+        _subtract(key, attempt)
 
 
-def _subtract_all(keys: Iterable[str]) -> None:
-    for key in keys:
-        _subtract(key)
-
-
-def _subtract(key: str) -> None:
+def _subtract(key: str, attempt: _Attempt) -> None:
     failures = db.session.get(SignInFailures, key, populate_existing=True)
-    if failures is not None:
-        failures.count -= 1
+    if failures is None:
+        return
+    failures.count -= 1
+    if failures.last_at == attempt.at:  # no other attempt has failed since
+        failures.last_at = attempt.earlier.get(key, attempt.at)
 
 
 def _remember_address(user: User, address: str, now: datetime) -> None:

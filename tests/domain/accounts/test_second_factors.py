@@ -164,6 +164,15 @@ def test_the_right_password_does_not_reset_the_count_of_wrong_codes(user):
         enters(user, code())
 
 
+def test_the_right_password_does_not_prolong_the_wait_after_wrong_codes(user):
+    enable(user)
+    for _ in range(5):
+        assert not enters(user, "000000")
+
+    assert sign_in.sign_in("olivia", PASSWORD, address=ADDRESS, now=NOW + timedelta(seconds=30)) == user
+    assert enters(user, code(1), steps=1)
+
+
 def test_wrong_codes_at_many_new_addresses_count_together_and_do_not_keep_the_user_out_at_a_known_one(user):
     enable(user)
     assert enters(user, code(), address="203.0.113.1")
