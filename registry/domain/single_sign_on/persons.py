@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 LONGEST_TEXT = 255
 MOST_GROUPS = 10_000
@@ -46,7 +46,11 @@ def from_claims(issuer: str, claims: Mapping[str, Any], groups_claim: str) -> Pe
 
 def _text(value: object) -> str:
     """Return a text that can be shown and stored on one line; empty if the value is something else."""
-    return value.strip() if isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable() else ""
+    return value.strip() if _is_line(value) else ""
+
+
+def _is_line(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable()
 
 
 def _groups(claims: Mapping[str, Any], name: str) -> frozenset[str] | None:
@@ -61,4 +65,4 @@ def _groups(claims: Mapping[str, Any], name: str) -> frozenset[str] | None:
     listed = [found] if isinstance(found, str) else found if isinstance(found, list) else []
     if len(listed) > MOST_GROUPS:
         return None
-    return frozenset(group for group in map(_text, listed) if group)
+    return frozenset(filter(_is_line, listed))  # as they are: a name with a space at its end is that of another group

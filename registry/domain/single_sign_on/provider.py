@@ -30,6 +30,7 @@ FIRST_BYTE_SECONDS, PAGE_SECONDS = 5, 8
 MAX_RESPONSE_BYTES = 256 << 10  # tokens can list hundreds of groups
 LONGEST_HINT = 4096  # characters of an ID token in a URL
 LEEWAY_SECONDS = 60
+_SUBJECT = re.compile(r"[ -~]{1,255}")
 
 logger = logging.getLogger(__name__)
 
@@ -232,8 +233,8 @@ class Provider:
         except (JoseError, TypeError, ValueError) as error:  # claims of another type than expected
             raise _invalid(f"a claim of the ID token is not valid: {error}") from error
         subject = claims["sub"]
-        if not isinstance(subject, str) or not 1 <= len(subject) <= 255 or not subject.isascii():
-            raise _invalid("the ID token has no subject of 1 to 255 ASCII characters (sub)")
+        if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject):
+            raise _invalid("the ID token has no subject of 1 to 255 printable ASCII characters (sub)")
         return dict(claims)
 
     def _known(self) -> _Endpoints:

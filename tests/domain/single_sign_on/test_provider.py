@@ -1,17 +1,18 @@
-"""Configurations of identity providers that cannot be used."""
+"""Configurations, ID tokens, and UserInfo responses of identity providers that cannot be used."""
 
 from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import unquote_plus
 
 import pytest
 
+from registry.domain.single_sign_on.persons import Person
 from registry.domain.single_sign_on.provider import Attempt, Provider
 from registry.errors import BadRequest, ProviderAway
-from tests.fakes.issuer import CONFIGURATION, Issuer, issuer_running
+from tests.fakes.issuer import CONFIGURATION, KEYS, Issuer, issuer_running, signed
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +111,57 @@ def test_known_endpoints_are_used_for_a_day_while_the_provider_is_away(issuer):
     with pytest.raises(ProviderAway):
         provider.sign_in_url(Attempt.new(), "http://localhost/callback", "en")
     assert len(issuer.requests) == 3
+
+
+def person(issuer: Issuer, changes: Mapping[str, object], userinfo: Mapping[str, object] | None = None) -> Person:
+    """The person of an ID token with these claims, which the provider issues for a code."""
+    attempt = Attempt.new()
+    claims = issuer.claims(**{"aud": "id", "nonce": attempt.nonce, "sub": "hanako", **changes})
+    documents = {
+        "token_endpoint": {"id_token": signed(claims), "access_token": "opaque"},
+        "userinfo_endpoint": {"sub": claims.get("sub"), **(userinfo or {})},
+    }
+    addresses = {"userinfo_endpoint": f"{issuer.url}/userinfo_endpoint", "jwks_uri": f"{issuer.url}{KEYS}"}
+    issuer.answers[CONFIGURATION] = 200, {}, document(issuer, **addresses)
+    issuer.answers |= {f"/{name}": (200, {}, json.dumps(each).encode()) for name, each in documents.items()}
+    provider = Provider(issuer.url, "id", "s", scopes="openid", groups_claim="groups")
+    return provider.person("code", attempt, "http://localhost/callback").person
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"aud": "other"},
+        {"aud": ["id", "other"]},
+        {"azp": "other"},
+        {"iss": "https://other.example"},
+        {"nonce": "other"},
+        {"nonce": None},
+        {"exp": 1},
+        {"exp": "soon"},
+        {"iat": 9e9},
+        {"at_hash": {"of": "another"}},
+        {"sub": None},
+        {"sub": 5},
+        {"sub": ["hanako"]},
+        {"sub": ""},
+        {"sub": "x" * 256},
+        {"sub": "hana\x00ko"},
+    ],
+    ids=str,
+)
+def test_an_id_token_that_is_not_for_this_sign_in_is_refused(issuer, changes):
+    with pytest.raises(BadRequest):
+        person(issuer, changes)
+
+
+def test_a_userinfo_response_about_another_person_is_refused(issuer):
+    with pytest.raises(BadRequest):
+        person(issuer, {}, {"sub": "taro"})
+
+
+def test_groups_have_exactly_the_names_that_the_provider_lists(issuer):
+    """A person who can create groups there could name one almost like that of the administrators."""
+    listed = [" admins ", "Admins", "eng", 5, ["admins"], {"admins": 1}, "admins\n", "x" * 256]
+
+    assert person(issuer, {}, {"groups": listed}).groups == {" admins ", "Admins", "eng"}
