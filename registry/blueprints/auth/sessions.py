@@ -179,6 +179,11 @@ def is_by_proxy() -> bool:
     return current_user.is_authenticated and cast(SignedIn, current_user).method is SignInMethod.PROXY
 
 
+def is_by_password() -> bool:
+    """Return whether the request's session began with a password."""
+    return current_user.is_authenticated and cast(SignedIn, current_user).method is SignInMethod.PASSWORD
+
+
 def lacks_second_factor() -> bool:
     """Return whether the user of the request's session has to set up a second factor before anything else."""
     return signed_in_user() is not None and cast(SignedIn, current_user).lacks_second_factor

@@ -164,9 +164,9 @@ def check_form_token() -> None:
 
 @blueprint.before_request
 def ask_for_new_password() -> BaseResponse | None:
-    """Redirect users who must change their password to the page for it."""
+    """Redirect users who must change their password, and have signed in with it, to the page for it."""
     user = viewer()
-    if user is None or not user.must_change_password or sessions.is_by_proxy():
+    if user is None or not user.must_change_password or not sessions.is_by_password():
         return None
     if request.endpoint in PAGES_BEFORE_NEW_PASSWORD:
         return None

@@ -317,8 +317,9 @@ def test_a_user_links_the_account_and_signs_in_with_it(browser, provider, olivia
     answer = link(olivia)
 
     assert (answer.status_code, answer.location) == (303, IDENTITY)
+    users.set_password(olivia, PASSWORD, must_change=True, by=SHELL)
     signed_in(browser, provider)
-    assert "@olivia" in browser.get("/").text
+    assert "@olivia" in browser.get("/").text, "the password that has to be changed was not asked for"
     page = browser.submit(IDENTITY, {"current_password": PASSWORD}, action=f"{IDENTITY}/unlink")
     assert (page.status_code, page.location) == (303, IDENTITY)
     assert db.session.scalars(select(UserIdentity)).all() == []
