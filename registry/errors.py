@@ -104,6 +104,7 @@ class Code(Enum):
     ROLE_BELOW_INHERITED = "should be greater than or equal to {role.title} inherited membership from group {group}"
     PAST_DATE = "cannot be a date in the past"
     OWN_ROLE_EXPIRES = "cannot be after {day}, when your own role expires"
+    OWN_ROLE_PROVIDED = "cannot outlast your own role, which comes from a group of the identity provider"
 
     MEMBERSHIP_PROVIDED = "The membership comes from a group of the identity provider and can only be changed there"
 

@@ -107,6 +107,9 @@ _SENTENCES: dict[Code, str | _Counted] = {
     ),
     Code.PAST_DATE: _("Choose a date in the future."),
     Code.OWN_ROLE_EXPIRES: _("Your own role expires on %(day)s, and you cannot extend it yourself."),
+    Code.OWN_ROLE_PROVIDED: _(
+        "Your own role comes from a group of the identity provider, and you cannot extend it yourself."
+    ),
     Code.USERNAME_TAKEN: _("This username is already taken."),
     Code.EMAIL_TAKEN: _("This email address is already taken."),
     Code.UNKNOWN_PROXY_USER: _(

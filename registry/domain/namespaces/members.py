@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from types import EllipsisType
@@ -270,15 +270,15 @@ def _has_owner_besides(group: Group, user_id: int | None) -> bool:
     return bool(others)
 
 
-def ensure_owner(group: Group, by: Principal, ends_on: date | None) -> None:
+def ensure_owner(group: Group, by: Principal, *, may_last: bool) -> None:
     """Make the principal an Owner of a moved group that would have no permanent one.
 
-    :param ends_on: when the role expires with which the principal moved the group.
-    :raises Forbidden: it expires, so that it must not become permanent.
+    :param may_last: whether the role with which the principal moved the group can become permanent.
+    :raises Forbidden: it cannot.
     """
     if by.user is None or _has_owner_besides(group, None):
         return
-    if ends_on is not None:
+    if not may_last:
         raise Forbidden
     membership = db.session.scalar(_direct(group, by.user.id))
     if membership is None:
@@ -328,8 +328,24 @@ def _refuse_role(namespace: Namespace, user: User, role: Role, expires_on: date 
 
 def role_ends_on(user: User, namespace: Namespace, role: Role) -> date | None:
     """Return when a user loses a role in a namespace, held there or in an ancestor; ``None`` if it does not expire."""
-    dates = db.session.scalars(
-        select(Membership.expires_on)
+    return _last_day(_granting(user, namespace, role))
+
+
+def is_lasting(user: User, namespace: Namespace, role: Role) -> bool:
+    """Return whether a role of a user neither expires nor depends on a group of the identity provider."""
+    granting = _granting(user, namespace, role)
+    return any(each.expires_on is None and not each.from_provider for each in granting)
+
+
+def _last_day(granting: Iterable[Membership]) -> date | None:
+    dates = [each.expires_on for each in granting]
+    return max((day for day in dates if day is not None), default=None) if all(dates) else None
+
+
+def _granting(user: User, namespace: Namespace, role: Role) -> Sequence[Membership]:
+    """Return the memberships by which a user has at least this role in a namespace."""
+    return db.session.scalars(
+        select(Membership)
         .join(Ancestry, Ancestry.ancestor_id == Membership.namespace_id)
         .where(
             Ancestry.namespace_id == namespace.id,
@@ -338,19 +354,21 @@ def role_ends_on(user: User, namespace: Namespace, role: Role) -> date | None:
             access.unexpired(),
         )
     ).all()
-    return max((day for day in dates if day is not None), default=None) if all(dates) else None
 
 
 def _refuse_longer(namespace: Namespace, user: User, role: Role, expires_on: date | None, by: Principal) -> None:
-    """Refuse that users extend a role of their own that expires, there or by a new membership below.
+    """Refuse that users extend a role of their own that ends by itself, there or by a new membership below.
 
-    :raises InvalidRecord: the role would last longer.
+    :raises InvalidRecord: the role would last longer than until its date, or than the group of the identity provider.
     """
     if by.is_admin or by.user_id != user.id:
         return
-    ends_on = role_ends_on(user, namespace, role)
+    granting = _granting(user, namespace, role)
+    ends_on = _last_day(granting)
     if ends_on is not None and (expires_on is None or expires_on > ends_on):
         raise InvalidRecord({"expires_at": [Fault(Code.OWN_ROLE_EXPIRES, day=ends_on.isoformat())]})
+    if granting and all(each.from_provider for each in granting):
+        raise InvalidRecord({"access_level": [Fault(Code.OWN_ROLE_PROVIDED)]})
 
 
 def _refuse_higher(namespace: Namespace, role: Role, by: Principal) -> None:

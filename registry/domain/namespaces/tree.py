@@ -11,7 +11,7 @@ from registry.database import AdvisoryLock, Stage, Statement, at_end, db, transa
 from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces.changes import GroupSettings, NamespaceChanges, ProjectSettings
-from registry.domain.namespaces.members import ensure_owner, role_ends_on
+from registry.domain.namespaces.members import ensure_owner, is_lasting, role_ends_on
 from registry.domain.namespaces.old_paths import give_up, give_up_deleted, take
 from registry.domain.namespaces.reserved_names import carry, keep_deleted, top_of
 from registry.domain.namespaces.rules import (
@@ -166,7 +166,7 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
     group moved to the top level has no Owner, the user who moves it becomes one.
 
     :raises Forbidden: the principal cannot create groups there, or would become the Owner, but only has a role that
-        expires.
+        expires or comes from a group of the identity provider.
     :raises InvalidGroup: the parent is the group or in it, or is less visible, or the path is taken or reserved there.
     """
     if parent is not None:
@@ -186,13 +186,13 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
         depth_below = session.scalar(select(func.max(Ancestry.distance)).where(Ancestry.ancestor_id == group.id)) or 0
         if depth_above + depth_below + 1 > MAXIMUM_DEPTH:
             raise InvalidGroup({"parent": [Fault(Code.TOO_DEEP, maximum=MAXIMUM_DEPTH)]})
-        ends_on = None if by.user is None or by.is_admin else role_ends_on(by.user, group, Role.OWNER)
+        may_last = by.user is None or by.is_admin or is_lasting(by.user, group, Role.OWNER)
         before, top_before = group.full_path, top_of(group)
         group.parent_id = None if parent is None else parent.id
         rename(group, path=group.path, by=by, refusal=InvalidGroup)
         _reattach(group, parent)
         carry(group, top_before)
-        ensure_owner(group, by, ends_on)
+        ensure_owner(group, by, may_last=may_last)
         audit.record(by, "group_transferred", group.full_path, group, before=before)
 
 

@@ -60,6 +60,8 @@ def sign_in_person(
         raise Forbidden(Code.NO_USER_OF_IDENTITY)
     with transaction(lock=AdvisoryLock.TREE):
         lock(user)
+        if _user_of(person) is not user:  # unlinked in the meantime
+            raise Forbidden(Code.NO_USER_OF_IDENTITY)
         users.refuse_inactive(user)
         _keep_current(user, person, author)
         _apply_groups(user, person.groups or frozenset(), admin_group, author)
@@ -88,7 +90,7 @@ def identity_of(user: User, issuer: str) -> UserIdentity | None:
 
 
 def link(user: User, person: Person, *, by: audit.Author) -> None:
-    """Link a user to an account of the provider, which replaces the one of the same issuer.
+    """Link a user to an account of the provider, which replaces the one of the same issuer, and ends its roles.
 
     Takes ``AdvisoryLock.TREE``: the account is not linked to another user in the meantime.
 
@@ -99,6 +101,7 @@ def link(user: User, person: Person, *, by: audit.Author) -> None:
         if found is not None and found.id != user.id:
             raise Conflict(Code.IDENTITY_TAKEN)
         if found is None:
+            namespaces.apply_provided_roles(user, {}, by=by)
             session.execute(delete(UserIdentity).where(_is_of(user, person.issuer)))
             _add(user, person, by=by)
 
@@ -106,17 +109,19 @@ def link(user: User, person: Person, *, by: audit.Author) -> None:
 def unlink(user: User, issuer: str, current: str, *, by: Principal, now: datetime) -> None:
     """Remove the link of a user who provides the current password, and can sign in with it.
 
-    Takes ``AdvisoryLock.SIGN_IN``, as for any entered password.
+    Roles by groups of the provider end with it, as no sign-in there would take them back. Takes
+    ``AdvisoryLock.SIGN_IN``, as for any entered password, and then ``AdvisoryLock.TREE``.
 
     :raises InvalidRecord: the password is wrong.
     :raises RecordNotFound: the user is not linked.
     :raises TooManyRequests: as for ``sign_in.sign_in``.
     """
     sign_in.require_password(user, current, by=by, now=now)
-    with transaction(changes_answers=False) as session:
+    with transaction(lock=AdvisoryLock.TREE) as session:
         found = identity_of(user, issuer)
         if found is None:
             raise RecordNotFound
+        namespaces.apply_provided_roles(user, {}, by=by)
         session.delete(found)
         audit.record(by, "user_identity_unlinked", user.username, issuer=issuer, subject=found.subject)
 

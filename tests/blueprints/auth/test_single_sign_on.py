@@ -16,9 +16,10 @@ from registry.domain.access import SHELL
 from registry.domain.accounts import second_factors, users
 from registry.domain.accounts.users import StateChange
 from registry.domain.instance import InstanceChanges
-from registry.domain.single_sign_on import provider_roles
+from registry.domain.single_sign_on import identities, provider_roles
+from registry.domain.single_sign_on.persons import Person
 from registry.domain.single_sign_on.provider import Provider
-from registry.errors import Forbidden
+from registry.errors import Forbidden, InvalidRecord
 from registry.models import AuditEvent, Group, Membership, Role, User, UserIdentity
 from tests import factories
 from tests.clients import Browser, Page
@@ -441,6 +442,27 @@ def test_a_membership_that_was_added_here_stays_if_it_is_enough(app, browser, pr
         signed_in(Browser(app), provider)
 
     assert role_of("hanako.yamada", platform) is Role.MAINTAINER
+
+
+def test_a_role_by_a_group_lasts_no_longer_than_the_group(app, browser, provider, platform, olivia, link):
+    provider_roles.add("eng", platform, Role.OWNER, by=SHELL)
+    provider.set_claims("taro", **HANAKO, groups=["eng"])
+    link(olivia, "taro")
+    signed_in(browser, provider, "taro")
+    assert role_of("olivia", platform) is Role.OWNER
+
+    subgroup, by = factories.group("tools", parent=platform), factories.signed_in(olivia)
+    with pytest.raises(InvalidRecord, match="comes from a group"):
+        namespaces.add_member(subgroup, olivia, Role.REPORTER, by=by)
+    with pytest.raises(Forbidden):
+        namespaces.transfer(subgroup, None, by=by)
+    browser.submit(IDENTITY, {"current_password": PASSWORD}, action=f"{IDENTITY}/unlink")
+    assert role_of("olivia", platform) is None
+
+    link(olivia, "taro")
+    signed_in(Browser(app), provider, "taro")
+    identities.link(olivia, Person(provider.url, "hanako"), by=SHELL)
+    assert role_of("olivia", platform) is None, "it ends with the link to another account"
 
 
 def test_an_admin_group_makes_administrators_but_always_leaves_one(app, browser, provider, monkeypatch):
