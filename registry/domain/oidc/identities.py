@@ -32,11 +32,14 @@ SHARED = frozenset(
 )
 # Issuers where anyone can have an account: the claims of which one has to name its owner, and how.
 # ``job_workflow_ref`` is not one of them: it names a reusable workflow, which jobs of any repository can call.
+# Repositories on GitHub choose the claims that ``sub`` consists of, so that it has to begin with the owner.
 _OWNER, _WHOLE = re.compile(r"[^*/]+(/.*)?"), re.compile(r"[^*]+")
+_OF_GITHUB = ("repository", "repository_id", "repository_owner", "repository_owner_id", "workflow_ref")
 TENANTS: dict[str, dict[str, re.Pattern[str]]] = {
-    GITHUB: dict.fromkeys(
-        ("repository", "repository_id", "repository_owner", "repository_owner_id", "workflow_ref", "sub"), _OWNER
-    ),
+    GITHUB: {
+        **dict.fromkeys(_OF_GITHUB, _OWNER),
+        "sub": re.compile(rf"(repo|{'|'.join(_OF_GITHUB)}):[^*/:]+([/:].*)?"),
+    },
     GITLAB: dict.fromkeys(("project_path", "project_id", "namespace_path", "namespace_id", "sub"), _OWNER),
     "https://agent.buildkite.com": {
         **dict.fromkeys(("organization_slug", "organization_id", "pipeline_id"), _WHOLE),
