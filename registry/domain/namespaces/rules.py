@@ -103,7 +103,7 @@ def refuse_invalid(
 
     :param path: the new path, if it is not set yet.
     :param standing: the current visibility, which is always valid.
-    :param was_open_to_anyone: whether anyone can already pull from the registry of the project.
+    :param was_open_to_anyone: ``is_open_to_anyone`` before a change.
     :raises InvalidRecord: a field is invalid; an instance of ``refusal``.
     """
     errors: dict[str, list[Fault]] = {}
@@ -113,7 +113,7 @@ def refuse_invalid(
         errors["path"] = found
     if namespace.visibility is not standing:
         errors["visibility_level"] = _visibility_errors(namespace.visibility, parent, by, refusal)
-    if _opens_registry(namespace) and not was_open_to_anyone and not can_open_registry(namespace, by):
+    if is_open_to_anyone(namespace) and not was_open_to_anyone and not can_open_registry(namespace, by):
         errors["package_registry_access_level"] = [Fault(Code.VISIBILITY_RESTRICTED, level=Visibility.PUBLIC.label)]
     if parent is not None and depth(parent) >= MAXIMUM_DEPTH:
         errors["parent"] = [Fault(Code.TOO_DEEP, maximum=MAXIMUM_DEPTH)]
@@ -124,8 +124,10 @@ def refuse_invalid(
         raise refusal({field: found for field, found in errors.items() if found})
 
 
-def _opens_registry(namespace: Namespace) -> bool:
-    return isinstance(namespace, Project) and namespace.registry_access is RegistryAccess.PUBLIC
+def is_open_to_anyone(namespace: Namespace) -> bool:
+    """Return whether anyone can pull from the registry of a project that is not public."""
+    is_public = namespace.visibility is Visibility.PUBLIC
+    return isinstance(namespace, Project) and namespace.registry_access is RegistryAccess.PUBLIC and not is_public
 
 
 def can_open_registry(namespace: Namespace, by: Principal) -> bool:

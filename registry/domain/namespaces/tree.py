@@ -17,6 +17,7 @@ from registry.domain.namespaces.reserved_names import carry, keep_deleted, top_o
 from registry.domain.namespaces.rules import (
     MAXIMUM_DEPTH,
     depth,
+    is_open_to_anyone,
     lowered_visibility,
     not_allowed_in_parent,
     path_errors,
@@ -33,7 +34,6 @@ from registry.models import (
     Membership,
     Namespace,
     Project,
-    RegistryAccess,
     Role,
     StorageUsage,
     Visibility,
@@ -130,7 +130,7 @@ def change(namespace: Group | Project, changes: NamespaceChanges, *, by: Princip
     with transaction(lock=AdvisoryLock.TREE) as session:
         _read_again(namespace)
         standing = changes.standing(namespace)
-        before, path_before = namespace.visibility, namespace.full_path
+        before, path_before, was_open = namespace.visibility, namespace.full_path, is_open_to_anyone(namespace)
         path = namespace.path if changes.path is ... else changes.path
         new = changes.given()
         if any(name in new and new[name] != standing[name] for name in OWNED):
@@ -140,7 +140,6 @@ def change(namespace: Group | Project, changes: NamespaceChanges, *, by: Princip
         with session.no_autoflush:
             replace(changes, path=...).apply_to(namespace)  # the path must be checked first
             parent = None if namespace.parent_id is None else session.get_one(Namespace, namespace.parent_id)
-            was_open = standing.get("registry_access") is RegistryAccess.PUBLIC
             refuse_invalid(namespace, parent, by, refusal, path=path, standing=before, was_open_to_anyone=was_open)
             if namespace.visibility < before:
                 refuse_more_visible_children(namespace, refusal)
