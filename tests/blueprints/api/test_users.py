@@ -191,6 +191,7 @@ class TestCreation:
             ({"username": "api"}, 400, {"message": {"username": ["api is a reserved name"]}}),
             ({"email": "nowhere"}, 400, {"message": {"email": ["is invalid"]}}),
             ({"name": " "}, 400, {"message": {"name": ["can't be blank"]}}),
+            ({"bio": "x" * 256}, 400, {"message": {"bio": ["is too long (maximum is 255 characters)"]}}),
             ({"username": None, "email": None}, 400, {"error": "email is missing, username is missing"}),
             (
                 {"password": ...}, 400,

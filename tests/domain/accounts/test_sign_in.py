@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from argon2 import PasswordHasher
+from flask import Flask
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from registry.database import db
@@ -17,7 +22,8 @@ from registry.domain.accounts.sign_in import (
     LONGEST_WAIT_SECONDS,
     sign_in,
 )
-from registry.errors import TooManyRequests
+from registry.domain.accounts.users import UserChanges
+from registry.errors import InvalidRecord, TooManyRequests
 from registry.models import AuditEvent, SignInAddress, SignInFailures, User
 from tests import factories
 
@@ -212,6 +218,54 @@ def test_failures_are_forgotten_after_an_hour(user):
     attempt(seconds=FORGOTTEN_AFTER.total_seconds() + 1)
 
     assert {failures.count for failures in db.session.scalars(select(SignInFailures))} == {1}
+
+
+STEPS = st.tuples(
+    st.sampled_from(["user name", "email", "new password", "new email"]),
+    st.booleans(),  # whether the password is right
+    st.sampled_from(["192.0.2.1", "192.0.2.2"]),
+)
+
+
+@given(st.lists(STEPS, min_size=6, max_size=16))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_guesses_on_every_page_count_together_by_address_and_only_the_password_changes_an_email(
+    app: Flask, steps: list[tuple[str, bool, str]]
+) -> None:
+    factories.empty()
+    user = factories.user("olivia", password=PASSWORD)
+    password, email, failures = PASSWORD, user.email, Counter[str]()
+
+    for number, (way, is_right, address) in enumerate(steps):
+        given_password, by = password if is_right else "wrong", replace(factories.signed_in(user), address=address)
+        found = "refused"
+        try:
+            if way == "new password":
+                limits.change_password(user, given_password, f"{PASSWORD} {number}", by=by, now=NOW)
+            elif way == "new email":
+                changes = UserChanges(email=f"olivia{number}@example.org")
+                limits.change_profile(user, changes, given_password, by=by, now=NOW)
+            elif attempt(user.username if way == "user name" else user.email, given_password, address=address) is None:
+                raise InvalidRecord({})
+            found = "accepted"
+        except TooManyRequests:
+            found = "too many"
+        except InvalidRecord:
+            db.session.rollback()
+
+        expected = "too many" if failures[address] >= 5 else "accepted" if is_right else "refused"
+        assert found == expected
+        if expected == "accepted":
+            failures[address] = 0
+            password = f"{PASSWORD} {number}" if way == "new password" else password
+            email = f"olivia{number}@example.org" if way == "new email" else email
+        elif expected == "refused":
+            failures[address] += 1
+        factories.reload(user)
+        assert user.email == email
+
+    assert users.by_name_or_confirmed_email(email) == (user if email == "olivia@example.com" else None)
+    assert users.by_login(email) == user
 
 
 def test_logins_are_stored_as_digests_only(user):
