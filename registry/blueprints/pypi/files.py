@@ -95,6 +95,7 @@ def _upstream_file(namespace: Namespace, sha256: str, filename: str) -> Response
 
     A file that is gone from its page, or whose page is not available, is still offered if it is in the cache.
 
+    :raises Unauthenticated: the caller is anonymous, and some names are hidden from anonymous callers.
     :raises WithheldByRule: a rule withholds it.
     """
     distribution = filename.removesuffix(METADATA_SUFFIX)
@@ -102,6 +103,7 @@ def _upstream_file(namespace: Namespace, sha256: str, filename: str) -> Response
     if release is None or rules.mode.value is not UpstreamMode.CACHE or not rules.forwards.value:
         return None
     name = release[0]
+    index.refuse_where_names_are_hidden(namespace, current_principal())
     forwarding.refuse_unforwarded(namespace, name, rules)
     try:
         found = _offered(rules, name, sha256, distribution)

@@ -20,7 +20,7 @@ from registry.domain.packages import deletion
 from registry.domain.upstream.client import PublicIndex
 from registry.domain.upstream.files import Files
 from registry.domain.upstream.pages import KeptPages
-from registry.models import InstanceSettings, Package, Project, RegistryAccess, UpstreamMode
+from registry.models import InstanceSettings, Package, Project, RegistryAccess, UpstreamMode, User, Visibility
 from tests import factories
 from tests.builders import build_sdist, build_wheel
 from tests.clients import JSON, Pip, links, pypi_path
@@ -266,6 +266,25 @@ def test_a_file_that_was_given_out_is_private_when_its_name_becomes_so(
     factories.published(project, OWN)
 
     assert pip.download(project, WHEEL, token).status_code == 404
+
+
+def test_names_of_hidden_projects_are_not_recognized_by_addresses_of_files_without_credentials(
+    pip: Pip, outsider: User, upstream: StaticIndex
+):
+    group = factories.group(visibility=Visibility.PUBLIC)
+    public, hidden = (
+        factories.project(parent=group, visibility=level) for level in (Visibility.PUBLIC, Visibility.PRIVATE)
+    )
+    absent = [build_wheel("secret"), build_wheel("nowhere")]
+    before = [pip.download(public, file).status_code for file in (*absent, WHEEL)]
+    factories.published(hidden, build_wheel("secret", "2.0"))
+
+    def statuses(credentials=None):
+        return [pip.download(public, file, credentials).status_code for file in (*absent, SDIST)]
+
+    assert before == [404, 404, 200]
+    assert statuses() == [401, 401, 401]
+    assert statuses(factories.access_token(outsider)) == [404, 404, 200]
 
 
 def test_a_new_file_is_found_at_once(pip: Pip, project: Project, token, upstream: StaticIndex, monkeypatch):
