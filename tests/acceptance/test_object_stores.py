@@ -115,7 +115,9 @@ def test_public_packages_are_cached_in_the_store_and_served_while_it_is_away(
         index.publish(file)
     cached, passed_on = (f"/files/{file.filename}" for file in files)
 
-    assert [downloaded(project, files[0].name) for _ in range(2)] == [{files[0].content}] * 2
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(lambda _: downloaded(project, files[0].name), range(8)))
+    assert [*answers, downloaded(project, files[0].name)] == [{files[0].content}] * 9
     assert len(index.asked_for(cached)) == 1
 
     line.is_cut = True

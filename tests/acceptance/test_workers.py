@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -340,6 +341,61 @@ def test_a_session_ends_in_all_processes_when_its_user_signs_out(server: Running
     submit(profile, f"{server.url}/users/sign_out")
 
     assert (before, statuses(copy)) == ({200}, {303})
+
+
+def test_a_session_sets_no_email_without_the_password_and_guesses_it_in_no_process(server: RunningServer) -> None:
+    user, password = server.user(), "a long password of a user"
+    server.as_root("PUT", f"/users/{user.id}", {"password": password})
+    colleague = server.user().access_token("api")
+    profile = {"name": user.username, "username": user.username, "email": "chief@example.org"}
+    guess = {"password": "another long one", "repeated": "another long one"}
+
+    def change(browser: requests.Session, page: str, **fields: str) -> int:
+        return submit(browser, f"/-/user_settings/{page}", fields, server)
+
+    def found() -> list[str]:
+        listed = server.request("GET", "/users?search=chief@example.org", colleague).json()
+        return [each["username"] for each in listed]
+
+    with signed_in(server, user.username, password) as browser:
+        browser.headers["Connection"] = "close"  # so that both processes answer some
+        unconfirmed = change(browser, "profile", **profile)
+        set_by_user = change(browser, "profile", **profile, current_password=password)
+        guesses = [change(browser, "password/edit", **guess, current_password=f"guess {n}") for n in range(8)]
+
+    assert (unconfirmed, set_by_user) == (422, 303)
+    assert guesses == [422] * 5 + [429] * 3
+    assert found() == []
+    server.as_root("POST", f"/users/{user.id}/confirm")
+    assert found() == [user.username]
+
+
+def test_requests_do_no_more_than_the_pages_allow(server: RunningServer) -> None:
+    project, user = server.project(visibility="public"), server.user()
+    project.publish(build_wheel("cached"))
+    [file] = project.listed("cached").values()
+    maintainer = project.member(40).access_token("api")
+    today = datetime.now(UTC).date()
+    expiring = {"user_id": user.id, "access_level": 40, "expires_at": str(today + timedelta(days=2))}
+    server.as_root("POST", f"{project.rest_path}/members", expiring)
+    extended = {"access_level": 40, "expires_at": str(today + timedelta(days=200))}
+    own = user.access_token("api")
+    root = server.as_root("GET", "/user")["id"]
+    acting = {"name": "acting", "scopes": ["api", "sudo"]}
+    sudo = server.as_root("POST", f"/users/{root}/personal_access_tokens", acting)["token"]
+
+    answers = [
+        server.request("PUT", project.rest_path, maintainer, {"path": "renamed"}),
+        server.request("PUT", f"{project.rest_path}/members/{user.id}", own, extended),
+        server.request("PUT", f"/users/{user.id}", server.root_token, {"bio": "x" * 256}),
+    ]
+    before = server.request("GET", f"/user?sudo={user.id}", sudo)
+    server.as_root("POST", f"/users/{user.id}/block")
+    answers.append(server.request("GET", f"/user?sudo={user.id}", sudo))
+
+    assert before.status_code == 200
+    assert [answer.status_code for answer in answers] == [403, 400, 400, 403]
+    assert "private" in requests.get(file, timeout=60).headers["Cache-Control"]
 
 
 def statuses(url: str, token: str | None, username: str = "__token__") -> set[int]:
