@@ -85,6 +85,10 @@ def on_this_machine(desk: Desk, look: Look, *, scripts: bool = True) -> BrowserC
     return context
 
 
+def faults(window: Window, name: str, *, scripts: bool) -> list[str]:
+    return [*photographed(window, name), *window.unreachable(), *(window.barriers() if scripts else ())]
+
+
 def leave(page: Page, words: Words) -> None:
     """From a page for users, go to the provider."""
     page.goto(PROTECTED)
@@ -108,11 +112,11 @@ def test_a_person_denies_then_signs_in_has_a_role_and_signs_out(
     window = Window(page, look, desk.pictures)
 
     page.goto("/users/sign_in")
-    assert [*photographed(window, "sign-in-elsewhere"), *window.unreachable()] == []
+    assert faults(window, "sign-in-elsewhere", scripts=scripts) == []
     leave(page, words)
     page.get_by_role("button", name="Deny").click()
     page.get_by_role("heading", name=words.refused).wait_for()
-    assert [*photographed(window, "sign-in-refused"), *window.unreachable()] == []
+    assert faults(window, "sign-in-refused", scripts=scripts) == []
     page.get_by_role("link", name=words.back).click()
     page.wait_for_url(re.compile("/users/sign_in$"))
 
@@ -125,9 +129,9 @@ def test_a_person_denies_then_signs_in_has_a_role_and_signs_out(
         row = page.get_by_role("row").filter(has_text=f"@{username}")
         expect(row.filter(has_text=words.marked)).to_have_count(int(has_role))
         if not has_role:
-            add_role(window, words, team)
+            add_role(window, words, team, scripts=scripts)
             page.goto("/-/user_settings/identity")
-            assert [*photographed(window, "identity"), *window.unreachable()] == []
+            assert faults(window, "identity", scripts=scripts) == []
         sign_out(page, words)
         page.get_by_role("button", name="End session").click()
         page.wait_for_url(re.compile("/users/sign_in$"))
@@ -136,7 +140,7 @@ def test_a_person_denies_then_signs_in_has_a_role_and_signs_out(
     context.close()
 
 
-def add_role(window: Window, words: Words, team: str) -> None:
+def add_role(window: Window, words: Words, team: str, *, scripts: bool) -> None:
     """Give people of a group of the provider a role, as an administrator."""
     page = window.page
     page.goto("/admin/provider_roles")
@@ -144,7 +148,7 @@ def add_role(window: Window, words: Words, team: str) -> None:
     page.get_by_label(words.path).fill("platform")
     page.get_by_role("button", name=words.add).click()
     page.get_by_text(words.added).wait_for()
-    assert [*photographed(window, "provider-roles"), *window.unreachable()] == []
+    assert faults(window, "provider-roles", scripts=scripts) == []
 
 
 @pytest.mark.slow
