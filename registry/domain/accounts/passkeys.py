@@ -87,7 +87,7 @@ def request_options(user: User, challenge: bytes, site: Site) -> str:
 def add(
     user: User, name: str, response: str, challenge: bytes, site: Site, *, key: bytes, by: audit.Author, now: datetime
 ) -> list[str]:
-    """Add a passkey of the user, whose sessions end.
+    """Add a passkey of the user, whose sessions end; locks the row of the user.
 
     :param response: what the browser sent, in JSON.
     :return: new recovery codes, or none if the user has a second factor already.
@@ -113,6 +113,8 @@ def add(
 
 def remove(user: User, passkey_id: int, *, by: audit.Author) -> None:
     """Remove a passkey of the user, whose sessions end; with the last second factor, recovery codes are removed, too.
+
+    Locks the row of the user.
 
     :raises NotFound: there is no such passkey.
     """

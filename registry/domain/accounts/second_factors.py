@@ -44,6 +44,8 @@ def app_address(user: User, secret: str, issuer: str) -> str:
 def add_app(user: User, secret: str, code: str, *, key: bytes, by: audit.Author, now: datetime) -> list[str]:
     """Set up the authenticator app of a user, whose sessions end; it replaces another one.
 
+    Locks the row of the user.
+
     :param code: a code of the app, which shows that it has the secret.
     :return: new recovery codes, or none if the user has a second factor already.
     :raises InvalidRecord: the code is wrong.
@@ -71,7 +73,7 @@ def note_addition(user: User, factor: str, *, key: bytes, by: audit.Author, now:
 
 
 def replace_recovery_codes(user: User, *, key: bytes, by: audit.Author) -> list[str]:
-    """Replace the recovery codes of a user.
+    """Replace the recovery codes of a user; locks the row of the user.
 
     :raises BadRequest: the user has no second factor.
     """
@@ -89,7 +91,7 @@ def recovery_codes_left(user: User) -> int:
 
 
 def disable(user: User, *, by: audit.Author) -> None:
-    """Remove all second factors and recovery codes of a user, whose sessions end.
+    """Remove all second factors and recovery codes of a user, whose sessions end; locks the row of the user.
 
     :raises BadRequest: the user has no second factor.
     """

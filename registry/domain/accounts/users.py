@@ -195,7 +195,10 @@ def set_password(user: User, password: str, *, by: audit.Author, must_change: bo
 
 
 def accept_password_again(user: User, *, by: audit.Author, now: datetime) -> None:
-    """Accept the password of an administrator for an hour although sign-in with passwords is switched off."""
+    """Accept the password of an administrator for an hour although sign-in with passwords is turned off.
+
+    Takes no lock: of two calls, the later one counts.
+    """
     with transaction():
         user.password_until = now + RECOVERY
         audit.record(by, "user_password_accepted", user.username, expires_at=user.password_until.isoformat())

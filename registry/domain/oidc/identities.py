@@ -195,6 +195,7 @@ def _validate(
 
 
 def _added(identity: Identity, namespace: Namespace, by: audit.Author) -> Identity:
+    """Add an identity. Takes no lock: the database refuses one of a deleted namespace."""
     # Cached responses depend on readers; tokens to publish read nothing that is cached.
     with transaction(changes_answers=isinstance(identity, TrustedReader)) as session:
         session.add(identity)

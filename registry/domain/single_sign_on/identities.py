@@ -72,6 +72,8 @@ def sign_in_person(
 def complete_once(state: str, *, until: datetime, now: datetime) -> None:
     """Record that a sign-in is being completed, so that a copy of the browser's cookie cannot complete it again.
 
+    Takes no lock: the primary key lets one of several requests succeed.
+
     :param state: of the sign-in.
     :param until: when it expires.
     :raises BadRequest: it was completed before.
@@ -147,6 +149,8 @@ def _add(user: User, person: Person, *, by: audit.Author) -> None:
 
 def _created(person: Person, author: audit.Author) -> User:
     """Create a user without a password, or return the one that another request has created for the same person.
+
+    Takes ``AdvisoryLock.TREE``.
 
     :raises Conflict: all user names that suit the person are taken.
     """
