@@ -16,7 +16,7 @@ from tests.acceptance.servers import CHECKOUT, Namespace, RunningServer
 from tests.benchmarks.goals import at_least
 from tests.benchmarks.load import own_processor_seconds, percentile, processor_seconds
 from tests.benchmarks.peers import Party
-from tests.benchmarks.servers import one_and_two_workers
+from tests.benchmarks.servers import gather_statistics, one_and_two_workers
 from tests.builders import BuiltFile, build_wheel
 from tests.clients import basic
 
@@ -34,8 +34,9 @@ def run(folder: Path, database: str) -> Iterator[tuple[str, ...]]:
     """One row. One process and two take turns, and the medians count."""
     with one_and_two_workers(folder / "uploads", database) as servers:
         parties = [_party(server.project()) for server in servers]
-        for party in parties:
+        for server, party in zip(servers, parties, strict=True):
             _publish(party)  # what is loaded and prepared once
+            gather_statistics(server)
         rounds = [[_publish(party) for party in parties] for _ in range(ROUNDS)]
     ratio = statistics.median(two.files_per_second / one.files_per_second for one, two in rounds)
     one, two = (_median(list(published)) for published in zip(*rounds, strict=True))

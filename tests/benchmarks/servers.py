@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psycopg
+
 from tests import postgresql
 from tests.acceptance.servers import RunningServer
 from tests.benchmarks.peers import Unavailable
@@ -28,6 +30,14 @@ def one_and_two_workers(folder: Path, database: str) -> Iterator[tuple[RunningSe
             stack.enter_context(_running(folder / f"{database}-{workers}", workers, address)) for workers in (1, 2)
         )
         yield one, two
+
+
+def gather_statistics(server: RunningServer) -> None:
+    """Let PostgreSQL count the rows, as it does by itself within a minute: without, it plans for empty tables."""
+    address = server.settings["DATABASE_URL"]
+    if address:
+        with psycopg.connect(address.replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute("ANALYZE")
 
 
 @contextmanager
