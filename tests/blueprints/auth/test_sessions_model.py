@@ -41,6 +41,7 @@ class Sessions:
     def act(self, step: str, number: int) -> None:
         if step == "sign in":
             if not self._blocked[number]:
+                factories.reload(self._users[number])  # whose password requests have changed
                 self._keep(number, Browser(self._app).sign_in(self._users[number]))
         elif step in ("block", "unblock"):
             if self._blocked[number] != (step == "block"):
@@ -77,6 +78,7 @@ class Sessions:
 
 
 @example([("sign in", 0), ("sign in", 0), ("sign in", 1), ("new password", 0), ("sign out", 3)])
+@example([("sign in", 0), ("new password", 0), ("sign in", 0)])
 @example([("sign in", 0), ("sign in", 0), ("sign out", 1), ("block", 0), ("unblock", 0), ("sign in", 0)])
 @given(st.lists(STEPS, min_size=3, max_size=10))
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
