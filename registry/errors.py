@@ -127,7 +127,7 @@ class Code(Enum):
     TOO_MANY_ATTEMPTS = "Retry in {seconds} seconds"
 
     # Identity providers
-    PASSWORDS_OFF = "Sign-in with a password is switched off"
+    PASSWORDS_OFF = "Sign-in with a password is turned off"
     SIGN_IN_UNKNOWN = "The sign-in is not known, was completed before, or took too long"
     SIGN_IN_INVALID = "The answer of the identity provider is not valid; the log of the registry has the reason"
     SIGN_IN_DENIED = "The identity provider did not sign you in: {reason}"

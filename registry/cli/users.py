@@ -15,7 +15,7 @@ from registry.domain.accounts import second_factors, users
 from registry.domain.accounts.users import StateChange, UserDetails
 from registry.models import User
 
-PASSWORDS_OFF = "Sign-in with passwords is switched off (REGISTRY_PASSWORD_SIGN_IN)"
+PASSWORDS_OFF = "Sign-in with passwords is turned off (REGISTRY_PASSWORD_SIGN_IN)"
 
 password_option = click.option(
     "--password-stdin",
@@ -96,7 +96,7 @@ def reset_password(username: str, password_stdin: bool, as_json: bool) -> None:
     """Set a new password for the user USERNAME.
 
     A generated password is printed once and has to be changed at the next sign-in. If sign-in with passwords is
-    switched off (REGISTRY_PASSWORD_SIGN_IN), the new password of an administrator, such as root, is accepted for an
+    turned off (REGISTRY_PASSWORD_SIGN_IN), the new password of an administrator, such as root, is accepted for an
     hour nevertheless, at /users/sign_in?password.
     """
     user = find_user(username)
@@ -107,7 +107,7 @@ def reset_password(username: str, password_stdin: bool, as_json: bool) -> None:
 
 
 def _recovered(user: User) -> str:
-    """Have the new password of an administrator accepted if passwords are switched off; return what is to be known."""
+    """Have the new password of an administrator accepted if passwords are turned off, and return a remark on it."""
     if current_app.config["PASSWORD_SIGN_IN"]:
         return ""
     if not user.is_admin:

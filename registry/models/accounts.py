@@ -57,7 +57,7 @@ class User(Model):
     feed_token_number: Mapped[int] = mapped_column(default=0, server_default="0")  # see domain.accounts.feed_tokens
     # When an administrator set or confirmed the e-mail address; NULL for one that only its user has set.
     confirmed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    # Until when the password is accepted although sign-in with passwords is switched off, as the shell has set it.
+    # Until when the password is accepted although sign-in with passwords is turned off, as the shell has set it.
     password_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))

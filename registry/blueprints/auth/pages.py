@@ -108,7 +108,7 @@ def routes(gate: Gate) -> Blueprint:
 
 
 def _page(form: SignInForm) -> str:
-    """Render the sign-in page. If passwords are switched off, ``?password`` shows the form nevertheless."""
+    """Render the sign-in page. If passwords are turned off, ``?password`` shows the form nevertheless."""
     label = None if single_sign_on.provider() is None else current_app.config["OIDC_LABEL"]
     has_form = current_app.config["PASSWORD_SIGN_IN"] or "password" in request.args or form.is_submitted()
     return render_template("auth/sign_in.html", form=form, provider=label, has_form=has_form)
@@ -117,7 +117,7 @@ def _page(form: SignInForm) -> str:
 def _identified(form: SignInForm) -> User | None:
     """Return the user with the submitted credentials, or ``None``.
 
-    :raises Forbidden: sign-in with passwords is switched off.
+    :raises Forbidden: sign-in with passwords is turned off.
     :raises TooManyRequests: the wait after failed attempts is not over; the password is not verified.
     """
     login, password = form.login.data or "", form.password.data or ""

@@ -154,7 +154,7 @@ _SENTENCES: dict[Code, str | _Counted] = {
         "The allowlist is full. It can have up to %(maximum)s group or project.",
         "The allowlist is full. It can have up to %(maximum)s groups and projects.",
     ),
-    Code.PASSWORDS_OFF: _("Sign-in with a password is switched off."),
+    Code.PASSWORDS_OFF: _("Sign-in with a password is turned off."),
     Code.SIGN_IN_UNKNOWN: _(
         "This sign-in was already completed, took longer than ten minutes, or was started in another browser. "
         "Start again."

@@ -205,7 +205,7 @@ def accept_password_again(user: User, *, by: audit.Author, now: datetime) -> Non
 
 
 def accepts_password(login: str, now: datetime) -> bool:
-    """Return whether a password is accepted for this login although sign-in with passwords is switched off."""
+    """Return whether a password is accepted for this login although sign-in with passwords is turned off."""
     user = by_login(login)
     return user is not None and user.is_admin and user.password_until is not None and now < user.password_until
 

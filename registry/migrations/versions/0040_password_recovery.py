@@ -1,4 +1,4 @@
-"""Until when the password of a user is accepted although sign-in with passwords is switched off."""
+"""Until when the password of a user is accepted although sign-in with passwords is turned off."""
 
 import sqlalchemy as sa
 from alembic import op
