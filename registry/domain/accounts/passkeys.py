@@ -93,8 +93,7 @@ def add(
     :return: new recovery codes, or none if the user has a second factor already.
     :raises InvalidRecord: the response or the name is invalid, or there are too many passkeys.
     """
-    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
-        raise InvalidRecord({"name": [Fault(Code.TOO_LONG, maximum=LONGEST_NAME) if name else Fault(Code.BLANK)]})
+    _refuse_name(name)
     credential_id, public_key, sign_count = _verified_creation(response, challenge, site)
     with transaction() as session:
         lock(user)
@@ -158,6 +157,15 @@ def accept(user: User, response: str, challenge: bytes, site: Site, *, now: date
         return False
     passkey.sign_count, passkey.last_used_at = verified.new_sign_count, now
     return True
+
+
+def _refuse_name(name: str) -> None:
+    if not name:
+        raise InvalidRecord({"name": [Fault(Code.BLANK)]})
+    if len(name) > LONGEST_NAME:
+        raise InvalidRecord({"name": [Fault(Code.TOO_LONG, maximum=LONGEST_NAME)]})
+    if not name.isprintable():
+        raise InvalidRecord({"name": [Fault(Code.UNPRINTABLE)]})
 
 
 def _verified_creation(response: str, challenge: bytes, site: Site) -> tuple[str, str, int]:

@@ -12,7 +12,7 @@ from registry.database import transaction
 from registry.domain.access import SHELL
 from registry.domain.accounts import passkeys, second_factors, sessions
 from registry.domain.accounts.passkeys import Site
-from registry.errors import InvalidRecord, NotFound
+from registry.errors import Code, InvalidRecord, NotFound
 from registry.models import SignInMethod, User
 from tests import factories
 from tests.fakes.authenticator import Authenticator
@@ -152,9 +152,10 @@ def test_with_the_last_passkey_the_second_factor_ends_and_with_another_it_stays(
 
 def test_the_number_of_passkeys_and_their_names_are_bounded(user, monkeypatch):
     monkeypatch.setattr(passkeys, "MOST_PASSKEYS", 1)
-    for name in ("", "x" * 101, "a\nb"):
-        with pytest.raises(InvalidRecord):
+    for name, expected in (("", Code.BLANK), ("x" * 101, Code.TOO_LONG), ("a\nb", Code.UNPRINTABLE)):
+        with pytest.raises(InvalidRecord) as refusal:
             add(user, Authenticator(), name=name)
+        assert [fault.code for fault in refusal.value.fields["name"]] == [expected]
     add(user, Authenticator())
 
     with pytest.raises(InvalidRecord):
