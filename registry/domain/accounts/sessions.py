@@ -30,18 +30,16 @@ def start(user: User, method: SignInMethod, *, id_token: str | None = None, key:
     :param id_token: of the identity provider that has authenticated the user.
     """
     secret = secrets.token_urlsafe(32)
-    own = UserSession.user_id == user.id
+    new = UserSession(
+        digest=digest(secret, key), user_id=user.id, expires_at=now + LIFETIME, method=method, id_token=id_token
+    )
+    others = and_(UserSession.user_id == user.id, UserSession.digest != new.digest)
     with transaction(changes_answers=False) as session:
-        session.execute(delete(UserSession).where(UserSession.expires_at <= now))
-        surplus = select(UserSession.expires_at).where(own).order_by(UserSession.expires_at.desc()).offset(LIMIT - 1)
+        _add(new, now)
+        surplus = select(UserSession.expires_at).where(others).order_by(UserSession.expires_at.desc()).offset(LIMIT - 1)
         newest_surplus = session.scalar(surplus.limit(1))
         if newest_surplus is not None:
-            session.execute(delete(UserSession).where(own, UserSession.expires_at <= newest_surplus))
-        session.add(
-            UserSession(
-                digest=digest(secret, key), user_id=user.id, expires_at=now + LIFETIME, method=method, id_token=id_token
-            )
-        )
+            session.execute(delete(UserSession).where(others, UserSession.expires_at <= newest_surplus))
     return secret
 
 
@@ -129,9 +127,8 @@ def begin(user: User, *, key: bytes, now: datetime) -> str:
     Takes no lock: sign-ins do not depend on each other.
     """
     secret = secrets.token_urlsafe(32)
-    with transaction(changes_answers=False) as session:
-        session.execute(delete(BegunSignIn).where(BegunSignIn.expires_at <= now))
-        session.add(BegunSignIn(digest=digest(secret, key), user_id=user.id, expires_at=now + BEGUN_LIFETIME))
+    with transaction(changes_answers=False):
+        _add(BegunSignIn(digest=digest(secret, key), user_id=user.id, expires_at=now + BEGUN_LIFETIME), now)
     return secret
 
 
@@ -152,3 +149,14 @@ def end_begun(secret: str, *, key: bytes) -> bool:
     with transaction(changes_answers=False) as session:
         ended: Any = session.execute(delete(BegunSignIn).where(BegunSignIn.digest == digest(secret, key)))
     return bool(ended.rowcount)
+
+
+def _add(new: UserSession | BegunSignIn, now: datetime) -> None:
+    """Add a session, or a sign-in that was begun, and remove those that have expired. Requires a transaction."""
+    kind = type(new)
+    db.session.add(new)
+    # First, as it locks the row of the user, which others lock before they end the sessions of the user.
+    db.session.flush()
+    # Those that another transaction is removing are left to it, so that none waits for another.
+    past = select(kind.digest).where(kind.expires_at <= now).with_for_update(skip_locked=True)
+    db.session.execute(delete(kind).where(kind.digest.in_(past)))

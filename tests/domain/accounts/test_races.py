@@ -25,6 +25,7 @@ from registry.models import (
     Project,
     Role,
     SignInFailures,
+    SignInMethod,
     User,
     UserNamespace,
     UserSession,
@@ -267,6 +268,24 @@ def test_no_session_by_the_password_alone_survives_a_second_factor_that_is_added
 
     assert race(app, add, start) == ("done", "done")
     assert db.session.scalars(select(UserSession)).all() == []
+
+
+@pytest.mark.parametrize("begins", [sessions.start_by_password, sessions.begin])
+def test_a_user_signs_in_when_a_second_factor_is_added_and_an_earlier_sign_in_has_expired(
+    app: Flask, owner: User, begins: Callable[..., object]
+) -> None:
+    owner_id, secret = owner.id, second_factors.new_totp_secret()
+    sessions.begin(owner, key=key(), now=NOW - sessions.LIFETIME)
+    sessions.start(owner, SignInMethod.PASSWORD, key=key(), now=NOW - sessions.LIFETIME)
+
+    def add() -> None:
+        code = pyotp.TOTP(secret).at(NOW)
+        second_factors.add_app(user(owner_id), secret, code, key=key(), by=SHELL, now=NOW)
+
+    def begin() -> None:
+        begins(user(owner_id), key=key(), now=NOW)
+
+    assert race(app, add, begin, after="FROM users .* FOR UPDATE") == ("done", "done")
 
 
 def test_a_job_that_ends_twice_at_the_same_time_ends_once(app: Flask, project: Project, owner: User) -> None:
