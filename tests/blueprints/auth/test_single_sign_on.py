@@ -365,6 +365,15 @@ def test_a_user_without_a_password_cannot_unlink(browser, provider):
     assert browser.post(f"{IDENTITY}/unlink", {"current_password": "x"}).status_code == 422
 
 
+def test_a_user_without_a_password_reads_why_no_account_can_be_linked(browser, provider):
+    browser.sign_in(factories.user("hanako"))
+
+    page = browser.get(IDENTITY).text
+
+    assert "needed to link an account" in page
+    assert "cannot be unlinked" not in page
+
+
 def test_a_provider_that_is_away_leaves_everything_else_working(app, browser, olivia, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setitem(app.extensions, "identity_provider", _configured(app, "http://127.0.0.1:9"))
