@@ -116,8 +116,8 @@ def _refuse_partial_provider(values: Mapping[str, Any]) -> None:
         )
     if missing and not values["PASSWORD_SIGN_IN"] and not values["TRUSTED_USER_HEADER"]:
         raise ConfigurationError(
-            f"{PREFIX}PASSWORD_SIGN_IN is 'false', which requires {PREFIX}OIDC_ISSUER or {PREFIX}TRUSTED_USER_HEADER; "
-            "no one could sign in."
+            f"{PREFIX}PASSWORD_SIGN_IN is 'false', which requires {PREFIX}OIDC_ISSUER or {PREFIX}TRUSTED_USER_HEADER: "
+            "otherwise, no one could sign in."
         )
     if missing and values["OIDC_ADMIN_GROUP"] is not None:
         raise ConfigurationError(
@@ -482,7 +482,7 @@ SETTINGS = (
         "256",
         _whole_number(0, 1_000_000),
         "a whole number from 0 to 1000000, 0 for no limit",
-        "Number of those from one address, without a trusted proxy",
+        "Number of those from one address that is not a trusted proxy",
     ),
     Setting("THREADS", "8", _whole_number(1, 256), "a whole number from 1 to 256", "Number of threads in each process"),
     Setting(

@@ -53,7 +53,8 @@ def list_roles(as_json: bool) -> None:
 def delete_role(role_id: int, as_json: bool) -> None:
     """Delete the role with this ID.
 
-    If no other one is about its group, the memberships that followed from it end immediately.
+    If no other role is in the same group, the memberships that followed from it end immediately; otherwise, they end at
+    the next sign-in.
     """
     with missing(f"role {role_id}"):
         deleted = provider_roles.provider_role(role_id)

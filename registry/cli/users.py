@@ -120,7 +120,7 @@ def _recovered(user: User) -> str:
 @click.argument("username")
 @json_option
 def disable_two_factor(username: str, as_json: bool) -> None:
-    """Disable two-factor authentication of the user USERNAME, such as after the loss of app and recovery codes."""
+    """Disable two-factor authentication of the user USERNAME, for example if they have lost their devices."""
     user = find_user(username)
     second_factors.disable(user, by=SHELL)
     print_record(_user_record(user), as_json, f"Disabled two-factor authentication of {user.username}.")
