@@ -122,7 +122,7 @@ def _sent_token() -> str:
 
 
 def _subject_token() -> str:
-    """Return the identity token in the form of a token exchange, of which nothing else than a reading token is asked.
+    """Return the identity token in the form of a token exchange, which can ask for a reading token only.
 
     :raises TokenExchangeRefused: the form asks for something else, or lacks a parameter (RFC 8693, section 2.1).
     """
@@ -177,7 +177,7 @@ def _unstored(**body: object) -> Response:
 def _oauth_code(error: RegistryError) -> str:
     if isinstance(error, TokenExchangeRefused):
         return error.code
-    # OAuth has no code for the latter at this endpoint; this is that of the authorization endpoint.
+    # This endpoint of OAuth has no code for overload, so that of the authorization endpoint is used.
     return "temporarily_unavailable" if isinstance(error, TooManyRequests | Unavailable) else "invalid_request"
 
 

@@ -36,7 +36,7 @@ class Proxies:
 
 
 def parsed_address(address: str) -> IPv4Address | IPv6Address:
-    """Return an address, which is one of IPv4 also where IPv6 has a form for it.
+    """Parse an IP address. An IPv4 address in the form that IPv6 has for it becomes one of IPv4.
 
     :raises ValueError: it is not an IP address.
     """

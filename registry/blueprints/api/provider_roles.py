@@ -43,7 +43,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.delete(f"{ROLES}/<id:role_id>")
     @gate(Permission.ADMIN_INSTANCE)
     def delete_role(role_id: int) -> tuple[str, int]:
-        """Delete a role, and the memberships that followed from it."""
+        """Delete a role, and if no other one is in the same group, the memberships that followed from it."""
         parameters.refuse_if_modified(provider_roles.provider_role(role_id).created_at)
         provider_roles.delete(role_id, by=current_principal())
         return "", 204

@@ -561,7 +561,7 @@ def trusted_identity(identity: TrustedPublisher | TrustedReader) -> JSON:
 
 
 def exchanged_token(used: TokenInUse) -> JSON:
-    """Return a token without anything of its job, which may do nothing in this project or group."""
+    """Return a token without details of its job, which may have nothing to do with this project or group."""
     return {
         "id": used.token.id,
         "issuer": used.token.issuer,

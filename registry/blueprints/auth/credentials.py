@@ -121,7 +121,10 @@ def session_principal() -> Principal:
 
 
 def complete_session_principal() -> Principal:
-    """Return the principal of what is shown in a session, but not by pages, which have users set up a second factor."""
+    """Return the principal of feeds and badges in a session: anonymous while a required second factor is missing.
+
+    Pages instead have the user set it up.
+    """
     return _session_principal() or _anonymous()
 
 
@@ -221,7 +224,8 @@ def _deploy_token_principal() -> Principal | None:
 def _exchanged_token_principal() -> Principal | None:
     """Return the principal of a token for an identity token.
 
-    A publishing token has the prefix of job tokens, which have a user name, and are the only ones of it as bearer.
+    Publishing tokens have the prefix of job tokens. These have a user name of their own, and only they can be bearer
+    tokens.
     """
     username, secret = _basic()
     if not secret and _bearer().startswith(exchanged_tokens.PREFIXES[ReadingToken]):

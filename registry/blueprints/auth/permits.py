@@ -35,7 +35,7 @@ FindNamespace = Callable[[str, type[Namespace]], Namespace]
 
 
 def refuse_large_form() -> None:
-    """Refuse a form that only callers with an account can send: a mebibyte can take a second to parse.
+    """Refuse a form that is too large for callers without an account: a mebibyte can take a second to parse.
 
     :raises RequestEntityTooLarge: its declared length is too large.
     """

@@ -82,7 +82,7 @@ def start(user: User, method: SignInMethod, *, id_token: str | None = None) -> N
 def start_by_password(user: User) -> bool:
     """Start a session of a user who has entered the right password, and return whether that was enough.
 
-    If a second factor is needed, only that the password was right is remembered.
+    If a second factor is needed, a sign-in is begun instead.
     """
     secret = recorded.start_by_password(user, key=_key(), now=utcnow())
     if secret is None:
@@ -123,7 +123,7 @@ def challenge() -> bytes:
 
 
 def binding() -> str:
-    """Return a text that no other session has, nor anyone who does not know the cookie."""
+    """Return a text that belongs to this session alone, and cannot be guessed without its cookie."""
     return cast(SignedIn, current_user).secret
 
 

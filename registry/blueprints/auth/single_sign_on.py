@@ -24,6 +24,7 @@ from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
 from registry.domain.accounts import sign_in
 from registry.domain.single_sign_on import identities
+from registry.domain.single_sign_on.persons import Person
 from registry.domain.single_sign_on.provider import Attempt, Provider
 from registry.errors import BadRequest, Code, Forbidden, NotFound, RegistryError, TooManyRequests
 from registry.metrics import AuthFailure
@@ -169,12 +170,12 @@ def _code() -> str:
 
 
 def _reason(error: str) -> str:
-    """Return the code of an error (RFC 6749, section 4.1.2.1); its description is not shown, as any text can be it."""
+    """Return the code of an error (RFC 6749, section 4.1.2.1); its description is not shown, as it can be any text."""
     return error if len(error) <= 100 and error.replace("_", "").isalnum() and error.isascii() else "error"
 
 
-def _link(person: Any, user_id: int) -> BaseResponse:
-    """Link the account to the user who has begun it, if the browser has still the user's session."""
+def _link(person: Person, user_id: int) -> BaseResponse:
+    """Link the account to the user who has begun it, if the browser still has the user's session."""
     user = sessions.signed_in_user()
     if user is None or user.id != user_id:
         raise BadRequest(Code.SIGN_IN_UNKNOWN)

@@ -21,7 +21,7 @@ from registry.models import Group, Namespace, Project
 # Of each kind, while typing.
 MOST_NAMES = 8
 MOST_NAMESPACES = 4
-MOST_OTHERS = 10  # on the start page of users who are not a member
+MOST_OTHERS = 10  # on the start page of users who are not a member of any
 
 
 def routes(gate: Gate) -> Blueprint:
@@ -161,7 +161,7 @@ def _render(kind: str, found: Page[Namespace], joined_only: bool) -> str:
 
 
 def _others(kind: str) -> Page[Namespace]:
-    """Return the first groups or projects that users see who are not a member of any, such as the administrator."""
+    """Return the first groups or projects that a user who is not a member of any can see, such as an administrator."""
     if kind == "groups":
         return page(namespaces.groups(principal(), _wanted(joined_only=False)), 1, MOST_OTHERS)
     return page(namespaces.projects(principal(), _wanted(joined_only=False), archived=False), 1, MOST_OTHERS)

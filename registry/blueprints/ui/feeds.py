@@ -122,7 +122,7 @@ def _add_entry(feed: ElementTree.Element, package: Package) -> None:
 
 
 def _tag(record: Namespace | Package, name: str) -> str:
-    """Return the ID of what a record has, which remains when the project or group moves (RFC 4151)."""
+    """Return the ID of a feed or entry, which does not change when the project or group moves (RFC 4151)."""
     host = urlsplit(root_url(request.environ)).hostname
     return f"tag:{host},{record.created_at.astimezone(UTC).date()}:{name}"
 

@@ -60,7 +60,7 @@ def init_app(app: Flask) -> None:
 
 
 def _for_templates(catalogues: Catalogues) -> Callable[..., str]:
-    """Return what Jinja's extension has as ``gettext``, with fewer calls: a page has hundreds of texts."""
+    """Return a ``gettext`` that makes fewer calls than that of Jinja's extension: a page has hundreds of texts."""
 
     @pass_eval_context
     def gettext(context: EvalContext, message: str, /, **values: object) -> str:

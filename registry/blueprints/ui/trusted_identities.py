@@ -40,7 +40,7 @@ class TrustForm(Form):
     """Fields shared by the forms of all CI systems; the form of a reader has no package names.
 
     :cvar chapter: the chapter of the help on the CI system.
-    :cvar of_claims: the fields that have the claims with these names, if they are not called the same.
+    :cvar of_claims: the names of fields by those of their claims, where these differ.
     """
 
     chapter: ClassVar[str]
@@ -82,7 +82,7 @@ class TrustForm(Form):
 
     @contextmanager
     def refusals(self) -> Iterator[None]:
-        """Add errors of the domain in the block to the fields, that of a claim to the field that has it."""
+        """Add errors of the domain in the block to the fields, and those of a claim to the field for it."""
         with super().refusals():
             try:
                 yield
@@ -116,7 +116,7 @@ class GitHubForm(TrustForm):
         return GITHUB
 
     def sent_claims(self) -> dict[str, str]:
-        # The address of the repository and the path of the workflow are as good as their names.
+        # The URL of the repository and the path of the workflow file are accepted, too.
         repository = text(self.repository).removeprefix("https://github.com/").removesuffix(".git").strip("/")
         workflow = text(self.workflow).removeprefix(".github/workflows/")
         claims = {
