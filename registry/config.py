@@ -112,7 +112,7 @@ def _refuse_partial_provider(values: Mapping[str, Any]) -> None:
     missing = [f"{PREFIX}{name}" for name in PROVIDER_SETTINGS if values[name] is None]
     if missing and missing != required:
         raise ConfigurationError(
-            f"{', '.join(missing)} is not set; set all or none of {', '.join(required)} for sign-in by OpenID Connect."
+            f"Set all or none of {', '.join(required)} for sign-in by OpenID Connect; missing: {', '.join(missing)}."
         )
     if missing and not values["PASSWORD_SIGN_IN"] and not values["TRUSTED_USER_HEADER"]:
         raise ConfigurationError(

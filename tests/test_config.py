@@ -217,7 +217,7 @@ REDIRECT = {"STORAGE_DOWNLOADS": "redirect"}
         ),
         (
             {"OIDC_ISSUER": "https://sso.example.com", "OIDC_CLIENT_ID": "registry"},
-            "REGISTRY_OIDC_CLIENT_SECRET is not set; set all or none of REGISTRY_OIDC_ISSUER, REGISTRY_OIDC_CLIENT_ID, "
+            "Set all or none of REGISTRY_OIDC_ISSUER, .* for sign-in by OpenID Connect; missing: "
             "REGISTRY_OIDC_CLIENT_SECRET",
         ),
         ({"PASSWORD_SIGN_IN": "false"}, "is 'false', which requires REGISTRY_OIDC_ISSUER or REGISTRY_TRUSTED_USER_H"),
