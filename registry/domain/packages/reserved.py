@@ -39,10 +39,11 @@ from registry.domain.patterns import Pattern, parse_reservation
 from registry.errors import Code, Conflict, Forbidden, NotFound, ReservedPackageName
 from registry.models import Ancestry, Namespace, NameStatus, Package, PackageName, PackageStatus, Project, ReservedName
 
-# Characters that are easily confused with each other; hyphens are overlooked.
-_SKELETON = str.maketrans({"-": "", "0": "o", "1": "i", "l": "i"})
+_LOOK_ALIKE = str.maketrans({"0": "o", "1": "i", "l": "i"})  # characters that are easily confused with each other
+_SKELETON = _LOOK_ALIKE | {ord("-"): ""}
 _IN_SKELETONS = "abcdefghijkmnopqrstuvwxyz23456789"
 LONGEST_COMPARED = 64  # characters of a skeleton; there are about 70 neighbors for each
+SHORTEST_PREFIX = 3  # with which names are compared: of shorter ones, nearly all names are one edit away
 
 _reserved, _ancestries, _namespaces = (model.__table__ for model in (ReservedName, Ancestry, Namespace))
 
@@ -221,10 +222,6 @@ def refuse_reserved_elsewhere(project: Project, name: str, patterns: Iterable[st
         top = db.session.get_one(Namespace, namespaces.top_of(project))
         if db.session.scalar(select(ReservedName).where(ReservedName.top_id == top.id, is_matched).limit(1)) is None:
             raise ReservedPackageName(name, pattern.text, top.full_path)
-
-
-SHORTEST_PREFIX = 3  # with which names are compared: of shorter ones, nearly all names are one edit away
-_LOOK_ALIKE = str.maketrans({"0": "o", "1": "i", "l": "i"})
 
 
 def nearly_matched(normalized_name: str, patterns: Iterable[Pattern]) -> Pattern | None:
