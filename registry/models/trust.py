@@ -158,8 +158,9 @@ class TokenRevocation(Model):
 
 
 class UsedIdentityToken(Model):
-    """An identity token that was exchanged, or a sign-in at the identity provider that was completed, which cannot be
-    done again before it expires.
+    """An identity token that was exchanged, or a completed sign-in at the identity provider.
+
+    Neither can be repeated before it expires.
 
     ``key`` is a digest of the issuer and ``jti``, or of the state of the sign-in.
     """

@@ -249,7 +249,10 @@ def allowed(principal: Principal, permission: Permission, namespace: Namespace |
 
 
 def load_role_for(principal: Principal, permission: Permission, namespace: Namespace | None) -> Principal:
-    """Return the principal, with what it is in the namespace loaded if the permission depends on it."""
+    """Return the principal with its role in the namespace loaded, if the permission depends on it.
+
+    For the token of a CI job, the trusted publishers or readers that accept the job are loaded instead.
+    """
     if namespace is None:
         return principal
     if principal.publishing_token is not None or principal.reading_token is not None:

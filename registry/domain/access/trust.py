@@ -12,17 +12,17 @@ from registry.models import Ancestry, ExchangedToken, Namespace, TokenRevocation
 
 
 def accepting(principal: Principal, namespace: Namespace) -> tuple[Acceptance, ...]:
-    """Return the trusted publishers of a project, or the trusted readers of a namespace and its ancestors, that count.
+    """Return the trusted publishers of a project, or readers of a namespace and its ancestors, that accept the job.
 
-    From ``principal.accepting`` or else from the database, in one statement; oldest first. Those of a namespace in
-    which the token was revoked do not count.
+    They are read from ``principal.accepting``, or else from the database in one statement; oldest first. Those of a
+    namespace in which the token was revoked are left out.
     """
     known = principal.accepting.get(namespace.id)
     return _looked_up(principal, namespace) if known is None else known
 
 
 def load_accepting(principal: Principal, namespace: Namespace) -> Principal:
-    """Return the principal with them loaded."""
+    """Return the principal with the result of ``accepting`` for a namespace loaded."""
     return replace(principal, accepting={**principal.accepting, namespace.id: accepting(principal, namespace)})
 
 

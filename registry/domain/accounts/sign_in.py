@@ -131,12 +131,10 @@ def complete(
     """Return whether a user who has entered the right password has signed in with the second factor.
 
     The sign-in that was begun ends in the same transaction, so that it is completed once, and not after it has ended.
+    Takes ``AdvisoryLock.SIGN_IN``, as an attempt is counted in advance, and taken back here.
 
     :param is_accepted: verifies the second factor, in a transaction.
     :param begun: the secret of the sign-in that was begun.
-
-    Takes ``AdvisoryLock.SIGN_IN``, as an attempt is counted in advance, and taken back here.
-
     :raises TooManyRequests: as for ``sign_in``; also if too many codes of the user were wrong at new addresses.
     """
     counted = _counted(user, user.username, address, now)
