@@ -28,6 +28,14 @@ def test_account_pages_require_signing_in(browser, app, path):
     assert browser.get(path).location == f"/users/sign_in?next={path}"
 
 
+@pytest.mark.parametrize("path", [PASSWORDS, "/-/profile/two_factor_auth"])
+def test_a_user_without_a_password_is_not_asked_for_it(browser_of, app, path):
+    page = browser_of(factories.user()).get(path)
+
+    assert "You have no password" in page.text
+    assert 'type="password"' not in page.text
+
+
 def test_a_profile_is_changed(browser_of, user):
     browser = browser_of(user)
 
