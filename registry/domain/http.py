@@ -194,7 +194,8 @@ class Client:
         :param headers: with the credentials, as those of the client are not for this server.
         :raises SourceError: as for ``read``.
         """
-        headers = {"Accept": "application/json", "Accept-Encoding": "gzip", **headers}
+        # Not packed, so that the body of an error can be logged as it is.
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}
 
         def ask() -> bytes:
             with self._response(url, headers, self._patience.page_seconds, elsewhere=False, form=form) as response:

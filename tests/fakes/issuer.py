@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -98,6 +99,8 @@ def _handler_for(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
             issuer.requests.append(self.path)
             usual = 200, {}, json.dumps(issuer.document(self.path)).encode()
             status, headers, body = issuer.answers.get(self.path, usual)
+            if status >= 400 and "gzip" in self.headers.get("Accept-Encoding", ""):
+                headers, body = {**headers, "Content-Encoding": "gzip"}, gzip.compress(body)
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 if value:

@@ -72,7 +72,7 @@ BASIC, POST = "client_secret_basic", "client_secret_post"
     [(None, "a:b+c% ä", True), ([POST], "s", False), ([POST, BASIC], "s", True), ([BASIC, POST], "a+b", False)],
     ids=["as usual", "in the body", "one of both", "both, and special characters"],
 )
-def test_the_secret_is_sent_as_the_provider_accepts_it(issuer, methods, secret, is_basic):
+def test_the_secret_is_sent_as_the_provider_accepts_it(issuer, methods, secret, is_basic, caplog):
     accepted = {} if methods is None else {"token_endpoint_auth_methods_supported": methods}
     issuer.answers[CONFIGURATION] = 200, {}, document(issuer, **accepted)
     issuer.answers["/token_endpoint"] = 400, {}, b'{"error": "invalid_grant"}'
@@ -81,6 +81,7 @@ def test_the_secret_is_sent_as_the_provider_accepts_it(issuer, methods, secret, 
     with pytest.raises(BadRequest):
         provider.person("code", Attempt.new(), "http://localhost/callback")
 
+    assert "invalid_grant" in caplog.text
     ((authorization, form),) = issuer.posted
     if is_basic:
         encoded = b64decode(authorization.removeprefix("Basic ")).decode().split(":")
