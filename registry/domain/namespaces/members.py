@@ -185,8 +185,8 @@ def remove_member(namespace: Namespace, user: User, *, by: Principal) -> None:
 def apply_provided_roles(user: User, roles: Mapping[int, Role], *, by: audit.Author) -> None:
     """Give a user the roles that follow from groups of the identity provider, and take back those that no longer do.
 
-    A direct membership that was added here stays unless its role is lower or expires. The last Owner of a group keeps
-    the role. Requires a transaction that holds ``AdvisoryLock.TREE``.
+    A direct membership that was added here stays if its role is higher, until it expires, or the same and permanent.
+    The last Owner of a group keeps the role. Requires a transaction that holds ``AdvisoryLock.TREE``.
 
     :param roles: by group ID.
     """
@@ -219,14 +219,19 @@ def _give(group: Group, user: User, role: Role, membership: Membership | None, *
         db.session.add(Membership(namespace_id=group.id, user_id=user.id, user=user, role=role, from_provider=True))
         audit.record(by, "member_added", user.username, group, role=role.title, expires_on=None)
         return
-    is_enough = membership.role >= role and membership.expires_on is None
     is_same = membership.role == role and membership.expires_on is None
-    if (is_same if membership.from_provider else is_enough) or leaves_no_owner(membership, role, None):
+    if is_same or _is_higher_here(membership, role) or leaves_no_owner(membership, role, None):
         return
     audit.record(
         by, "member_changed", user.username, group, before=membership.role.title, after=role.title, expires_on=None
     )
     membership.role, membership.expires_on, membership.from_provider = role, None, True
+
+
+def _is_higher_here(membership: Membership, role: Role) -> bool:
+    """Return whether a membership that was added here has a higher role, which has not expired."""
+    has_expired = membership.expires_on is not None and membership.expires_on <= utcnow().date()
+    return not membership.from_provider and membership.role > role and not has_expired
 
 
 def _refuse_provided(membership: Membership) -> None:

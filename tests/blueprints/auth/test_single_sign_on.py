@@ -442,10 +442,11 @@ def test_a_membership_by_a_group_is_marked_and_cannot_be_changed_here(
         namespaces.change_member(platform, user, Role.OWNER, by=SHELL)
 
 
-def test_a_membership_that_was_added_here_stays_if_it_is_enough(app, browser, provider, platform):
+@pytest.mark.parametrize("expires_on", [None, utcnow().date() + timedelta(days=30)], ids=["permanent", "expiring"])
+def test_a_membership_that_was_added_here_stays_if_it_is_enough(app, browser, provider, platform, expires_on):
     provider_roles.add("eng", platform, Role.DEVELOPER, by=SHELL)
     signed_in(browser, provider)
-    namespaces.add_member(platform, found("hanako.yamada"), Role.MAINTAINER, by=SHELL)
+    namespaces.add_member(platform, found("hanako.yamada"), Role.MAINTAINER, expires_on=expires_on, by=SHELL)
     for groups in (["eng"], []):
         provider.set_claims("hanako", **HANAKO, groups=groups)
         signed_in(Browser(app), provider)
