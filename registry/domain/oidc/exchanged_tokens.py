@@ -1,4 +1,4 @@
-"""Exchanged tokens: what CI jobs get for their identity token, to publish or to install, if projects trust them."""
+"""Tokens that CI jobs get in exchange for their identity token, to publish or to install, if projects trust them."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def _issue(
     issued: ExchangedToken, verified: IdentityToken, matching: Sequence[TrustedPublisher | TrustedReader], *,
     address: str, now: datetime,
 ) -> None:  # fmt: skip
-    """Store a token once for an identity token, and remove what is of no use any more.
+    """Store a token, once for each identity token, and remove tokens that expired long ago.
 
     Takes no lock: the primary key of used tokens lets one of several requests succeed.
 

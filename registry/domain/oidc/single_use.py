@@ -1,4 +1,4 @@
-"""What counts once in all processes: identity tokens of jobs, and answers of the identity provider."""
+"""Single use, in all processes: of identity tokens of jobs, and of sign-ins at the identity provider."""
 
 from __future__ import annotations
 

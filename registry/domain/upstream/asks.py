@@ -69,7 +69,7 @@ class Asks:
                 self._noted[key] = noted
 
     def tend(self) -> None:
-        """Write what was noted, and remove what is old or too much; takes no advisory locks."""
+        """Write the noted answers, and remove old and surplus ones; takes no advisory locks."""
         with self._lock:
             noted, self._noted = self._noted, {}
         if noted:
