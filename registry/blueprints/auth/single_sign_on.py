@@ -155,18 +155,15 @@ def _attempt() -> tuple[Attempt, Mapping[str, Any]]:
 
 
 def _code() -> str:
-    """Return the code in the redirect of the provider.
+    """Return the code in the redirect of the provider; empty if there is none.
 
-    :raises BadRequest: there is none, or it comes from another provider.
+    :raises BadRequest: it comes from another provider.
     :raises Forbidden: the provider or the person has denied the sign-in.
     """
     _required().refuse_other_issuer(request.args.get("iss"))
     if "error" in request.args:
         raise Forbidden(Code.SIGN_IN_DENIED, reason=_reason(request.args["error"]))
-    code = request.args.get("code", "")
-    if not code:
-        raise BadRequest(Code.SIGN_IN_INVALID)
-    return code
+    return request.args.get("code", "")
 
 
 def _reason(error: str) -> str:

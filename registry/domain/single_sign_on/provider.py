@@ -140,9 +140,12 @@ class Provider:
     def person(self, code: str, attempt: Attempt, return_url: str) -> SignedInPerson:
         """Return the person for whom the provider has issued a code to the browser of an attempt.
 
+        :param code: from the redirect; empty if it has none.
         :raises BadRequest: the provider does not accept the code, or its answer is not valid; the log has the reason.
         :raises ProviderAway: it does not answer.
         """
+        if not code:
+            raise _invalid("the redirect has no code")
         try:
             return self._person(code, attempt, return_url)
         except SourceError as error:

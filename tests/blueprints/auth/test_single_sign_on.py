@@ -251,13 +251,14 @@ def test_a_person_can_deny(browser, provider):
 
 
 @pytest.mark.parametrize("parameters", ["", "&code=wrong", "&code=x&iss=https://other.example"])
-def test_an_answer_without_a_valid_code_is_refused(browser, provider, parameters):
+def test_an_answer_without_a_valid_code_is_refused(browser, provider, caplog, parameters):
     state = asked(begun(browser))["state"]
 
     page = browser.get(f"{CALLBACK}?state={state}{parameters}")
 
     assert page.status_code == 400
     assert "is not valid" in page.text
+    assert "A sign-in at the identity provider was refused: " in caplog.text
     assert db.session.scalars(select(User)).all() == []
 
 
