@@ -123,9 +123,9 @@ def session_principal() -> Principal:
 def complete_session_principal() -> Principal:
     """Return the principal of feeds and badges in a session: anonymous while a required second factor is missing.
 
-    Pages instead have the user set it up.
+    Pages instead have the user set it up. The responses must not be kept: they can depend on the header of a proxy.
     """
-    return _session_principal() or _anonymous()
+    return _anonymous() if sessions.lacks_second_factor() else session_principal()
 
 
 def feed_principal() -> Principal:
@@ -301,7 +301,7 @@ def _of_access_token(token: AccessToken) -> Principal:
 def _session_principal() -> Principal | None:
     """Return the principal of a session, unless its user has to set up a second factor first.
 
-    A session by the header of a proxy is for pages only, as kept answers do not depend on that header.
+    A session by the header of a proxy is for pages and feeds only, as kept answers do not depend on that header.
 
     Changes also require the CSRF token, which other sites cannot know.
     """

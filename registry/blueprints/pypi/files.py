@@ -50,19 +50,23 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.READ_PACKAGE)
     def project_file(project: Project, sha256: str, filename: str) -> Response:
         """Return a file of a project."""
-        return _download(project, sha256, filename, NotFound("Package"))
+        return send_package_file(project, sha256, filename, NotFound("Package"))
 
     @blueprint.get(PYPI["group"] + FILE)
     @preparable(LARGEST_FILE_BYTES)
     @gate(Permission.READ_PACKAGE)
     def group_file(group: Group, sha256: str, filename: str) -> Response:
         """Return a file of a project in a group, if the caller can read the project."""
-        return _download(group, sha256, filename, RecordNotFound())
+        return send_package_file(group, sha256, filename, RecordNotFound())
 
     return blueprint
 
 
-def _download(namespace: Namespace, sha256: str, filename: str, missing: RegistryError) -> Response:
+def send_package_file(namespace: Namespace, sha256: str, filename: str, missing: RegistryError) -> Response:
+    """Return a file, or its core metadata, to the caller whom a gate has let read the packages of a namespace.
+
+    :param missing: raised if the namespace has no such file.
+    """
     if re.search(r"(^|/)\.\.(/|$)|\x00", filename):
         raise InvalidParameter("file_identifier should be a valid file path")
     if not _SHA256.fullmatch(sha256):

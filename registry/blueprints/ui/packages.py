@@ -10,7 +10,9 @@ from flask import Blueprint, current_app, flash, redirect, render_template, requ
 from flask_babel import gettext, ngettext
 from werkzeug.wrappers import Response
 
+from registry.blueprints.auth import sessions
 from registry.blueprints.auth.permits import Gate
+from registry.blueprints.pypi.files import send_package_file
 from registry.blueprints.ui import commands, pagination
 from registry.blueprints.ui.charts import LineChart
 from registry.blueprints.ui.event_details import event_status
@@ -39,6 +41,7 @@ from registry.domain.packages.about import Documents
 from registry.domain.packages.lists import NameFilter, NameState, PackageFilter
 from registry.domain.packages.readmes import Readme, Readmes
 from registry.domain.packages.versions import PublishedVersion
+from registry.errors import NotFound
 from registry.models import Group, Package, PackageFile, Project
 
 PROJECT_PACKAGES = "/<page_project:project>/-/packages"
@@ -112,8 +115,13 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("/<page_project:project>/-/package_files/<id:file_id>/download")
     @gate(Permission.READ_PACKAGE)
     def download(project: Project, file_id: int) -> Response:
-        """Redirect to the download URL of clients, which also accepts the session."""
+        """Redirect to the download URL of clients, which also accepts sessions, except those by the header of a proxy.
+
+        Users of the proxy get the file here: responses of this URL are never kept.
+        """
         file = lists.project_file(project, file_id)
+        if sessions.is_by_proxy() and not principal().is_anonymous:
+            return send_package_file(project, file.sha256, file.filename, NotFound("Package"))
         return redirect(
             url_for("pypi.files.project_file", project=project.id, sha256=file.sha256, filename=file.filename), 302
         )

@@ -12,8 +12,11 @@ from registry.domain import audit
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
 from registry.domain.accounts.users import StateChange
+from registry.domain.packages import releases
+from registry.models import NameStatus
 from registry.server.limits import Proxies
 from tests import factories
+from tests.builders import build_wheel
 from tests.clients import Browser, Page
 
 PROFILE = "/-/user_settings/profile"
@@ -97,3 +100,11 @@ def test_the_api_ignores_the_header_and_its_session(browser, user):
     for path in ("/api/v4/user", f"/api/v4/projects/{project.id}/packages/pypi/simple/"):
         assert get(browser, path).status_code == 401
     assert get(browser, "/olivia/tools").status_code == 200
+
+
+def test_a_quarantined_file_is_not_sent_to_a_user_of_the_proxy(browser, user):
+    project = factories.project("tools", parent=users.personal_namespace(user))
+    file = factories.published(project, build_wheel())
+    releases.set_name_status(project, "demo", NameStatus.QUARANTINED, "malware", by=SHELL)
+
+    assert get(browser, f"/olivia/tools/-/package_files/{file.id}/download").status_code == 403
