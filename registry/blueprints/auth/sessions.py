@@ -16,6 +16,7 @@ from registry.addresses import PROXY_USER
 from registry.database import utcnow
 from registry.domain import audit
 from registry.domain.accounts import sessions as recorded
+from registry.domain.accounts import sign_in
 from registry.models import SignInMethod, User
 
 BEGUN = "begun_sign_in"  # in the cookie, while the second factor is asked for
@@ -79,6 +80,13 @@ def start(user: User, method: SignInMethod, *, id_token: str | None = None) -> N
     _replace(user, method, recorded.start(user, method, id_token=id_token, key=_key(), now=utcnow()))
 
 
+def start_by_proxy(name: str) -> None:
+    """Use the session of the user with this name, whom a trusted proxy has authenticated; raises its errors."""
+    address = request.remote_addr or ""
+    user, secret = sign_in.sign_in_by_proxy(name, key=_key(), address=address, now=utcnow())
+    _replace(user, SignInMethod.PROXY, secret)
+
+
 def start_by_password(user: User) -> bool:
     """Start a session of a user who has entered the right password, and return whether that was enough.
 
@@ -94,8 +102,11 @@ def start_by_password(user: User) -> bool:
 
 
 def _replace(user: User, method: SignInMethod, secret: str) -> None:
-    """End the session of the browser, also for copies of its cookie, and use the one with this secret instead."""
-    if current_user.is_authenticated:
+    """End the session of the browser, also for copies of its cookie, and use the one with this secret instead.
+
+    A session by the header of a proxy remains, as other browsers of its user share it.
+    """
+    if current_user.is_authenticated and not is_by_proxy():
         recorded.discard(cast(SignedIn, current_user).secret, key=_key())
     session.clear()
     session.permanent = True

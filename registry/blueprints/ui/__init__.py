@@ -68,12 +68,9 @@ from registry.blueprints.ui import (
     wording,
 )
 from registry.blueprints.ui.viewer import viewer
-from registry.database import utcnow
 from registry.domain import access
-from registry.domain.accounts import sign_in
 from registry.domain.namespaces import by_path
 from registry.errors import NotFound, RegistryError, Unauthenticated
-from registry.models import SignInMethod
 
 blueprint = Blueprint("ui", __name__)
 gate = Gate(session_principal, namespace_first=False, find_namespace=by_path, shows_new_path=True)
@@ -146,8 +143,7 @@ def follow_proxy() -> None:
     """
     name, user = sessions.proxy_user(), sessions.signed_in_user()
     if name and (user is None or user.username_key != name.lower()):
-        signed_in = sign_in.sign_in_by_proxy(name, address=request.remote_addr or "", now=utcnow())
-        sessions.start(signed_in, SignInMethod.PROXY)
+        sessions.start_by_proxy(name)
 
 
 @blueprint.before_request

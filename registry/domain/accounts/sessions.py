@@ -22,14 +22,17 @@ BEGUN_LIFETIME = timedelta(minutes=10)  # from the password to the second factor
 LIMIT = 100  # sessions of one user; a further one ends the oldest
 
 
-def start(user: User, method: SignInMethod, *, id_token: str | None = None, key: bytes, now: datetime) -> str:
+def start(
+    user: User, method: SignInMethod, *, secret: str = "", id_token: str | None = None, key: bytes, now: datetime
+) -> str:
     """Record a new session of a user, and return the secret that its cookie contains.
 
     Takes no lock: sessions do not depend on each other.
 
+    :param secret: by default a random one.
     :param id_token: of the identity provider that has authenticated the user.
     """
-    secret = secrets.token_urlsafe(32)
+    secret = secret or secrets.token_urlsafe(32)
     new = UserSession(
         digest=digest(secret, key), user_id=user.id, expires_at=now + LIFETIME, method=method, id_token=id_token
     )
@@ -58,6 +61,15 @@ def start_by_password(user: User, *, key: bytes, now: datetime) -> str | None:
             return secret
         discard(secret, key=key)
     return None
+
+
+def secret_by_proxy(user: User, network: str, *, key: bytes, now: datetime) -> str:
+    """Return the secret of the only session of a user that a proxy begins in a network on a day.
+
+    It is always the same, so that requests without a cookie share one session. The cookie alone is of no use. Another
+    day has another secret: the row of a session that has expired may not have been removed yet.
+    """
+    return digest(f"session by proxy of user {user.id} from {network} on {now:%Y-%m-%d}", key)
 
 
 @dataclass(frozen=True)

@@ -94,10 +94,13 @@ def sign_in(login: str, password: str, *, address: str, now: datetime) -> User |
     return user
 
 
-def sign_in_by_proxy(name: str, *, address: str, now: datetime) -> User:
-    """Return the user with this name, whom a trusted proxy has authenticated, as signed in.
+def sign_in_by_proxy(name: str, *, key: bytes, address: str, now: datetime) -> tuple[User, str]:
+    """Return the user with this name, whom a trusted proxy has authenticated, and the secret of the session.
 
-    Takes ``AdvisoryLock.SIGN_IN``, like other sign-ins.
+    Programs send one request after another without a cookie, so a user has one session for an address and day, and
+    signs in only when it begins.
+
+    Takes ``AdvisoryLock.SIGN_IN``, so that concurrent requests begin one session, unless there is one already.
 
     :raises Forbidden: there is no such user.
     :raises InactiveUser: the user is blocked or deactivated.
@@ -107,9 +110,13 @@ def sign_in_by_proxy(name: str, *, address: str, now: datetime) -> User:
     except NotFound as error:
         raise Forbidden(Code.UNKNOWN_PROXY_USER, name=quoted(name)) from error
     users.refuse_inactive(user)
-    with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
-        note_sign_in(user, SignInMethod.PROXY, address=address, now=now)
-    return user
+    secret = sessions.secret_by_proxy(user, _network(address), key=key, now=now)
+    if sessions.find(secret, key=key, now=now) is None:
+        with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
+            if sessions.find(secret, key=key, now=now) is None:
+                note_sign_in(user, SignInMethod.PROXY, address=address, now=now)
+                sessions.start(user, SignInMethod.PROXY, secret=secret, key=key, now=now)
+    return user, secret
 
 
 def enter_code(user: User, code: str, *, begun: str, key: bytes, address: str, now: datetime) -> bool:

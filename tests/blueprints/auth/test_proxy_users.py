@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from ipaddress import ip_network
 
 import pytest
 
 from registry.addresses import UserHeader
-from registry.database import db
+from registry.database import db, transaction, utcnow
 from registry.domain import audit
 from registry.domain.access import SHELL
-from registry.domain.accounts import users
+from registry.domain.accounts import sessions, sign_in, users
 from registry.domain.accounts.users import StateChange
 from registry.domain.packages import releases
-from registry.models import NameStatus
+from registry.models import NameStatus, UserSession
 from registry.server.limits import Proxies
 from tests import factories
 from tests.builders import build_wheel
@@ -38,11 +39,38 @@ def get(browser: Browser, path: str = PROFILE, *, name: str = "olivia", address:
     return browser.get(path, headers=headers, environ_overrides={"REMOTE_ADDR": address})
 
 
-def test_the_user_in_the_header_is_signed_in_once(browser, user):
+def test_the_user_in_the_header_is_signed_in_once_with_or_without_a_cookie(app, browser, user):
     assert [get(browser, name=name).status_code for name in ("olivia", "Olivia")] == [200, 200]
+    assert [get(Browser(app)).status_code for _ in range(3)] == [200] * 3
 
     signed_in = db.session.scalars(audit.events("user_signed_in")).one()
     assert (signed_in.author, signed_in.details["method"]) == ("olivia", "proxy")
+    assert db.session.scalars(db.select(UserSession)).one().user_id == user.id
+
+
+def test_a_user_of_the_proxy_signs_in_once_at_an_address_in_a_day_until_the_session_ends(user):
+    def signed_in(address: str, now: datetime) -> int:
+        sign_in.sign_in_by_proxy("olivia", key=factories.token_key(), address=address, now=now)
+        return len(db.session.scalars(audit.events("user_signed_in")).all())
+
+    now = utcnow()
+    addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.1", "2001:db8::1", "2001:db8::2"]
+    assert [signed_in(address, now) for address in addresses] == [1, 2, 2, 3, 3]
+    assert signed_in("192.0.2.1", now + timedelta(days=1)) == 4
+    with transaction():
+        sessions.end_all(user)
+    assert signed_in("192.0.2.1", now) == 5
+
+
+def test_signing_out_ends_the_session_and_the_next_page_begins_another(app, browser, user):
+    get(browser)
+    form = get(browser).fields("/users/sign_out")
+
+    browser.open("/users/sign_out", method="POST", data=form, headers={"X-Forwarded-User": "olivia"})
+
+    assert not db.session.scalars(db.select(UserSession)).all()
+    assert get(browser).status_code == 200
+    assert len(db.session.scalars(audit.events("user_signed_in")).all()) == 2
 
 
 def test_the_header_of_any_other_address_is_ignored(browser, user):

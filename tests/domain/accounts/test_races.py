@@ -14,7 +14,7 @@ from registry.database import db, transaction, utcnow
 from registry.domain import namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import access_tokens, first_run, jobs, second_factors, sessions, users
-from registry.domain.accounts.sign_in import sign_in
+from registry.domain.accounts.sign_in import sign_in, sign_in_by_proxy
 from registry.domain.accounts.users import StateChange, UserChanges
 from registry.models import (
     AccessToken,
@@ -286,6 +286,16 @@ def test_a_user_signs_in_when_a_second_factor_is_added_and_an_earlier_sign_in_ha
         begins(user(owner_id), key=key(), now=NOW)
 
     assert race(app, add, begin, after="FROM users .* FOR UPDATE") == ("done", "done")
+
+
+def test_requests_without_a_cookie_of_a_user_of_a_proxy_begin_one_session(app: Flask, owner: User) -> None:
+    name = owner.username
+
+    def follow() -> None:
+        sign_in_by_proxy(name, key=key(), address="192.0.2.1", now=NOW)
+
+    assert race(app, follow, follow) == ("done", "done")
+    assert len(db.session.scalars(select(UserSession)).all()) == len(events("user_signed_in")) == 1
 
 
 def test_a_job_that_ends_twice_at_the_same_time_ends_once(app: Flask, project: Project, owner: User) -> None:
