@@ -252,6 +252,16 @@ class InstanceChanges(Changes):
 
 SETTINGS = settings_of(InstanceChanges)
 SETTINGS_BY_NAME = {one.name: one for one in SETTINGS}
+HINTS_OF_GROUPS = {  # where that of the instance is true of the instance alone
+    "pypi_reserved_names": _(
+        "One per line: name or name*. Requests for these names are never sent to the public index. "
+        "Subgroups can add entries."
+    ),
+    "pypi_upstream_blocked": _("One per line: name, name*, or name==version. Subgroups can add entries."),
+    "pypi_upstream_allowed": _(
+        "One per line, as above. If the list is not empty, all other packages are withheld. Subgroups can add entries."
+    ),
+}
 
 
 def change_instance(changes: InstanceChanges, *, by: audit.Author) -> InstanceSettings:

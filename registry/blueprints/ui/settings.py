@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
@@ -22,7 +23,7 @@ from registry.database import utcnow
 from registry.domain import access, cascade, namespaces
 from registry.domain.access import Permission
 from registry.domain.cascade import FORWARDING, JOB_ALLOWLISTS, PUBLIC_INDEX, CascadingSetting, Standing
-from registry.domain.instance import SETTINGS_BY_NAME
+from registry.domain.instance import HINTS_OF_GROUPS, SETTINGS_BY_NAME
 from registry.domain.namespaces import ProjectChanges, ProjectSettings
 from registry.domain.packages import protection, reserved
 from registry.domain.packages.protection import RuleChanges
@@ -79,8 +80,9 @@ class JobAllowlistsForm(CascadingForm):
 
 def _rule_form_of(setting: CascadingSetting[Any]) -> type[CascadingForm]:
     """Create a form class for a rule about the public index."""
+    of_instance = SETTINGS_BY_NAME[setting.name]
     fields = {
-        setting.name: field_of(SETTINGS_BY_NAME[setting.name]),
+        setting.name: field_of(replace(of_instance, hint=HINTS_OF_GROUPS.get(setting.name, of_instance.hint))),
         setting.lock_name: BooleanField(
             _("Enforce this setting for all subgroups"), description=_("Subgroups cannot change it.")
         ),

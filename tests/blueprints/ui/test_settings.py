@@ -557,3 +557,11 @@ def test_the_japanese_words_of_the_user_guide_are_used(browser_of, owner, group)
 
     for words in ("設定", "パッケージとレジストリ", "パッケージ転送", "PyPIパッケージリクエストの転送"):
         assert words in page.text
+
+
+def test_the_hints_of_a_group_are_true_of_groups(browser_of, owner, group):
+    page = browser_of(owner).get(f"/groups/{group.full_path}/-/settings/packages_and_registries").text
+
+    assert "One per line: name or name*." in page
+    assert "@group" not in page
+    assert "Groups can add entries" not in page
