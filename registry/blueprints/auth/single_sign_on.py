@@ -6,6 +6,7 @@ complete it, and only once.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import wraps
@@ -30,6 +31,7 @@ from registry.errors import BadRequest, Code, Forbidden, NotFound, RegistryError
 from registry.metrics import AuthFailure
 from registry.models import SignInMethod
 
+logger = logging.getLogger(__name__)
 ATTEMPTS = "sign_ins"  # in the session: those that were begun, by state
 MOST_ATTEMPTS = 3  # in several tabs; a cookie has 4 KB
 ATTEMPT_LIFETIME = timedelta(minutes=10)
@@ -192,6 +194,7 @@ def _explaining(worded: Worded) -> Callable[[View], View]:
             except (NotFound, TooManyRequests):
                 raise
             except RegistryError as error:
+                logger.info("Answered %d to a sign-in at the identity provider: %s", error.status, error.sentence)
                 if error.auth_failure is not None:
                     request.environ[metrics.EVENT] = AuthFailure(error.auth_failure)
                 page = render_template(

@@ -239,15 +239,17 @@ def test_an_answer_comes_within_ten_minutes(browser, provider, monkeypatch):
     assert browser.get(answer).status_code == 400
 
 
-def test_a_person_can_deny(browser, provider):
+def test_a_person_can_deny(browser, provider, caplog):
     page = browser.get(path_of(provider.deny(begun(browser))) + "&state=lost")
     assert page.status_code == 400, "the provider has to return the state"
 
     state = asked(begun(browser))["state"]
+    caplog.set_level("INFO", "registry")
     page = browser.get(f"{CALLBACK}?error=access_denied&error_description=<b>&state={state}")
 
     assert page.status_code == 403
     assert "(access_denied)" in page.text
+    assert "did not sign you in: access_denied" in caplog.text
 
 
 @pytest.mark.parametrize("parameters", ["", "&code=wrong", "&code=x&iss=https://other.example"])
