@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, exists, func, select
+from sqlalchemy import delete, func, select
+from sqlalchemy.exc import IntegrityError
 
 from registry.database import db, lock, transaction
 from registry.domain import audit
@@ -91,7 +92,7 @@ def add(
 
     :param response: what the browser sent, in JSON.
     :return: new recovery codes, or none if the user has a second factor already.
-    :raises InvalidRecord: the response or the name is invalid, or there are too many passkeys.
+    :raises InvalidRecord: the response or the name is invalid, the passkey was added before, or there are too many.
     """
     _refuse_name(name)
     credential_id, public_key, sign_count = _verified_creation(response, challenge, site)
@@ -99,14 +100,16 @@ def add(
         lock(user)
         if (session.scalar(select(func.count()).where(Passkey.user_id == user.id)) or 0) >= MOST_PASSKEYS:
             raise InvalidRecord({"name": [Fault(Code.TOO_MANY_PASSKEYS, maximum=MOST_PASSKEYS)]})
-        if session.scalar(select(exists().where(Passkey.credential_id == credential_id))):
-            raise InvalidRecord({"credential": [Fault(Code.TAKEN)]})
         session.add(
             Passkey(
                 user_id=user.id, name=name, credential_id=credential_id, public_key=public_key, sign_count=sign_count,
                 created_at=now,
             )
         )  # fmt: skip
+        try:
+            session.flush()
+        except IntegrityError as error:  # of this user or another one, also if added concurrently
+            raise InvalidRecord({"credential": [Fault(Code.TAKEN)]}) from error
         return second_factors.note_addition(user, "passkey", key=key, by=by, now=now)
 
 

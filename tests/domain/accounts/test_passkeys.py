@@ -98,8 +98,9 @@ def test_a_passkey_of_another_user_is_refused_and_cannot_be_added_twice(user):
     add(user, authenticator)
 
     assert not accepts(other, used(user, authenticator))
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidRecord) as refused:
         add(other, authenticator)
+    assert refused.value.errors == {"credential": ["has already been taken"]}
 
 
 @pytest.mark.parametrize("sent", ["", "null", "[]", '{"id": 1}', "[" * 20_000, '{"id": "x"}', "{" * 30_000])
