@@ -77,6 +77,11 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
     _refuse_partial_provider(values)
     if (values["UPSTREAM_USERNAME"] is None) != (values["UPSTREAM_PASSWORD"] is None):
         raise ConfigurationError("Set both or neither of REGISTRY_UPSTREAM_USERNAME and REGISTRY_UPSTREAM_PASSWORD.")
+    if values["TRUSTED_PROXY_ADDRESSES"] and not values["TRUSTED_PROXIES"]:
+        raise ConfigurationError(
+            "REGISTRY_TRUSTED_PROXY_ADDRESSES requires REGISTRY_TRUSTED_PROXIES, the number of proxies: otherwise, it "
+            "has no effect."
+        )
     if values["TRUSTED_USER_HEADER"] and not (values["TRUSTED_PROXIES"] and values["TRUSTED_PROXY_ADDRESSES"]):
         raise ConfigurationError(
             "REGISTRY_TRUSTED_USER_HEADER requires REGISTRY_TRUSTED_PROXIES and REGISTRY_TRUSTED_PROXY_ADDRESSES: "

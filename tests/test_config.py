@@ -64,7 +64,7 @@ ACCEPTED = {
         "http://my_registry:8080": "http://my_registry:8080",
     },
     "TRUSTED_PROXIES": {"0": 0, "2": 2},
-    "TRUSTED_PROXY_ADDRESSES": {"192.0.2.1, fd00::/8": (ip_network("192.0.2.1"), ip_network("fd00::/8"))},
+    "TRUSTED_PROXY_ADDRESSES": {},
     "TRUSTED_USER_HEADER": {},
     "SHARED_CACHES": {"true": True, "False": False},
     "UPSTREAM_URL": {"https://mirror.example.com/simple/": "https://mirror.example.com/simple"},
@@ -223,6 +223,7 @@ REDIRECT = {"STORAGE_DOWNLOADS": "redirect"}
         ({"PASSWORD_SIGN_IN": "false"}, "is 'false', which requires REGISTRY_OIDC_ISSUER or REGISTRY_TRUSTED_USER_H"),
         ({"OIDC_ADMIN_GROUP": "admins"}, "OIDC_ADMIN_GROUP is 'admins', which requires REGISTRY_OIDC_ISSUER"),
         ({"TRUSTED_USER_HEADER": "X-User", "TRUSTED_PROXIES": 1}, "REGISTRY_TRUSTED_USER_HEADER requires .*_ADDRESSES"),
+        ({"TRUSTED_PROXY_ADDRESSES": "192.0.2.1"}, "REGISTRY_TRUSTED_PROXY_ADDRESSES requires .*_TRUSTED_PROXIES, the"),
         ({"STORAGE_DOWNLOADS": "accel"}, "REGISTRY_STORAGE_DOWNLOADS is 'accel', which requires a folder .* and nginx"),
         ({**S3, "STORAGE_DOWNLOADS": "accel", "TRUSTED_PROXIES": 1}, "is 'accel', which requires a folder"),
         (REDIRECT, "REGISTRY_STORAGE_DOWNLOADS is 'redirect', which requires an object store; .* is a folder"),
@@ -238,6 +239,7 @@ REDIRECT = {"STORAGE_DOWNLOADS": "redirect"}
         "no way to sign in",
         "a group without a provider",
         "names of users from any address",
+        "addresses without a proxy",
         "accel without a proxy",
         "accel to an object store",
         "redirect to a folder",
@@ -253,6 +255,12 @@ def test_downloads_can_be_redirected_to_a_store_on_another_host(instance: Path) 
     assert (
         config.load({**S3, **REDIRECT, "EXTERNAL_URL": "https://pypi.example.com"})["STORAGE_DOWNLOADS"] == "redirect"
     )
+
+
+def test_proxies_can_connect_from_addresses_and_networks(instance: Path) -> None:
+    values = config.load({"TRUSTED_PROXIES": "1", "TRUSTED_PROXY_ADDRESSES": "192.0.2.1, fd00::/8"})
+
+    assert values["TRUSTED_PROXY_ADDRESSES"] == (ip_network("192.0.2.1"), ip_network("fd00::/8"))
 
 
 def test_passwords_can_be_off_where_a_proxy_signs_users_in(instance: Path) -> None:
