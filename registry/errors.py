@@ -691,16 +691,8 @@ class Conflict(PlainRefusal):
     phrase = "Conflict"
 
 
-class IdentityTokenRefused(RegistryError):
-    """An identity token cannot be exchanged (the protocol of PyPI's trusted publishing).
-
-    :param code: ``invalid-payload``, ``invalid-token``, or ``invalid-publisher``, as on PyPI.
-    :param description: a sentence.
-    """
-
-    status = 422
-    phrase = "Unprocessable Entity"
-    auth_failure = "identity_token_refused"
+class DescribedError(RegistryError):
+    """Base of errors that a protocol identifies by a code, and describes in a sentence."""
 
     def __init__(self, code: str, description: str) -> None:
         super().__init__()
@@ -714,6 +706,18 @@ class IdentityTokenRefused(RegistryError):
     @property
     def message(self) -> str:
         return self.description
+
+
+class IdentityTokenRefused(DescribedError):
+    """An identity token cannot be exchanged (the protocol of PyPI's trusted publishing).
+
+    :param code: ``invalid-payload``, ``invalid-token``, or ``invalid-publisher``, as on PyPI.
+    :param description: a sentence.
+    """
+
+    status = 422
+    phrase = "Unprocessable Entity"
+    auth_failure = "identity_token_refused"
 
     def body(self) -> dict[str, object]:
         """The errors as clients of trusted publishing show them."""
@@ -730,7 +734,7 @@ class IssuerNotUsable(IdentityTokenRefused):
         super().__init__("invalid-token", description)
 
 
-class TokenExchangeRefused(RegistryError):
+class TokenExchangeRefused(DescribedError):
     """The parameters of a token exchange are not those that the registry supports (RFC 6749, section 5.2).
 
     :param code: ``invalid_request``, ``unsupported_grant_type``, ``invalid_scope``, or ``invalid_target`` (RFC 8693).
@@ -739,19 +743,6 @@ class TokenExchangeRefused(RegistryError):
 
     status = 400
     phrase = "Bad Request"
-
-    def __init__(self, code: str, description: str) -> None:
-        super().__init__()
-        self.code = code
-        self.description = description
-
-    @property
-    def reason(self) -> str:
-        return self.description
-
-    @property
-    def message(self) -> str:
-        return self.description
 
 
 class PreconditionFailed(RegistryError):
