@@ -102,18 +102,19 @@ def reset_password(username: str, password_stdin: bool, as_json: bool) -> None:
     user = find_user(username)
     password, is_generated = _password(password_stdin)
     users.set_password(user, password, must_change=is_generated, by=SHELL)
-    done = f"Set the password of {user.username}.{_recovered(user)}"
+    if user.is_admin and not current_app.config["PASSWORD_SIGN_IN"]:
+        users.accept_password_again(user, by=SHELL, now=utcnow())
+    done = f"Set the password of {user.username}.{_remark_on_use(user)}"
     _print_with_password(user, done, password if is_generated else None, as_json)
 
 
-def _recovered(user: User) -> str:
-    """Have the new password of an administrator accepted if passwords are turned off, and return a remark on it."""
+def _remark_on_use(user: User) -> str:
+    """Return where a new password is accepted; nothing if passwords always are."""
     if current_app.config["PASSWORD_SIGN_IN"]:
         return ""
-    if not user.is_admin:
-        return f" {PASSWORDS_OFF}, except for administrators."
-    users.accept_password_again(user, by=SHELL, now=utcnow())
-    return f" {PASSWORDS_OFF}, but this one is accepted for an hour, at /users/sign_in?password."
+    if user.is_admin:
+        return f" {PASSWORDS_OFF}, but this one is accepted for an hour, at /users/sign_in?password."
+    return f" {PASSWORDS_OFF}, except for administrators."
 
 
 @users_group.command("disable-two-factor")
