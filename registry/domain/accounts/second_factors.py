@@ -19,7 +19,7 @@ from registry.database import db, lock, transaction
 from registry.domain import audit
 from registry.domain.accounts import sessions
 from registry.domain.accounts.secrets import digest, seal, unseal
-from registry.errors import BadRequest, Code, Fault, InvalidRecord
+from registry.errors import BadRequest, Code, Fault, Forbidden, InvalidRecord
 from registry.models import Passkey, RecoveryCode, User
 
 RECOVERY_CODES = 10
@@ -97,13 +97,30 @@ def disable(user: User, *, by: audit.Author) -> None:
     """
     with transaction():
         lock(user)
-        if not user.has_second_factor:
-            raise BadRequest(Code.NO_SECOND_FACTOR)
-        user.second_factor_since = user.totp_secret = user.totp_used_step = None
-        db.session.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
-        db.session.execute(delete(Passkey).where(Passkey.user_id == user.id))
-        sessions.end_all(user)
-        audit.record(by, "second_factor_disabled", user.username)
+        _disable(user, by)
+
+
+def disable_unless_administrator(user: User, *, by: audit.Author) -> None:
+    """Do as ``disable``, but not for administrators: a token of one would be enough to remove the factors of all.
+
+    :raises Forbidden: the user is an administrator.
+    :raises BadRequest: the user has no second factor.
+    """
+    with transaction():
+        lock(user)
+        if user.is_admin:
+            raise Forbidden(Code.SECOND_FACTOR_OF_ADMINISTRATOR)
+        _disable(user, by)
+
+
+def _disable(user: User, by: audit.Author) -> None:
+    if not user.has_second_factor:
+        raise BadRequest(Code.NO_SECOND_FACTOR)
+    user.second_factor_since = user.totp_secret = user.totp_used_step = None
+    db.session.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
+    db.session.execute(delete(Passkey).where(Passkey.user_id == user.id))
+    sessions.end_all(user)
+    audit.record(by, "second_factor_disabled", user.username)
 
 
 def accept(user: User, code: str, *, key: bytes, by: audit.Author, now: datetime) -> bool:
