@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 import segno
@@ -28,11 +29,22 @@ from registry.models import User
 
 _ = lazy_gettext
 
+CODES, DISABLING = "codes", "disable"  # actions
+
 Page = Response | tuple[str, int]
 
 
 class PasswordForm(Form):
+    """A form for an action that requires the password.
+
+    :ivar action: the prefix of the fields, by which the forms of the page differ.
+    """
+
     current_password = PasswordField(_("Current password"), [InputRequired(_("Enter your current password."))])
+
+    def __init__(self, action: str, **given: Any) -> None:
+        super().__init__(prefix=f"{action}-", **given)
+        self.action = action
 
     def require_password(self, user: User) -> None:
         """Require the user's password.
@@ -43,18 +55,50 @@ class PasswordForm(Form):
         sign_in.require_password(user, self.current_password.data or "", by=principal(), now=utcnow())
 
 
-class PasskeyForm(PasswordForm):
-    """A new passkey; ``sealed`` is the challenge, encrypted for the session of the user."""
+class FactorForm(PasswordForm):
+    """A new second factor, for which the registry makes a secret or a challenge.
 
+    :cvar factor: the action.
+    :ivar value: the secret or challenge, which ``sealed`` contains, encrypted for the session of the user.
+    """
+
+    factor: ClassVar[str]
+    value: str
     sealed = HiddenField()
+
+    @classmethod
+    def empty(cls, value: str) -> Self:
+        form = cls(cls.factor, formdata=None, sealed=seal(value, token_key(), cls._purpose()))
+        form.value = value
+        return form
+
+    @classmethod
+    def sent(cls) -> Self | None:
+        """Return the form that was sent; ``None`` if the page was one of another session."""
+        form = cls(cls.factor)
+        value = unseal(form.sealed.data or "", token_key(), cls._purpose())
+        if value is None:
+            return None
+        form.value = value
+        return form
+
+    @classmethod
+    def _purpose(cls) -> str:
+        return f"new {cls.factor} in the session {sessions.binding()}"
+
+
+class PasskeyForm(FactorForm):
+    """A new passkey; ``value`` is the challenge."""
+
+    factor = "passkey"
     credential = HiddenField()
     name = StringField(_("Name"), [InputRequired(_("This field is required."))])
 
 
-class AppForm(PasswordForm):
-    """An authenticator app; ``sealed`` is its secret, encrypted for the session of the user."""
+class AppForm(FactorForm):
+    """An authenticator app; ``value`` is its secret."""
 
-    sealed = HiddenField()
+    factor = "app"
     code = StringField(_("Verification code"), [InputRequired(_("Enter a code."))])
 
 
@@ -71,46 +115,45 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.USE_API)
     def add_app() -> Page:
         """Set up an authenticator app, which ends all other sessions, and show recovery codes once."""
-        user, form = signed_in(), AppForm(prefix="app-")
-        secret = unseal(form.sealed.data or "", token_key(), _purpose("app"))
-        if secret is None:
+        user, form = signed_in(), AppForm.sent()
+        if form is None:
             return _outdated()
         if form.validate_on_submit():
             with form.refusals():
                 form.require_password(user)
                 with sessions.restarting():
                     codes = second_factors.add_app(
-                        user, secret, form.code.data or "", key=token_key(), by=principal(), now=utcnow()
+                        user, form.value, form.code.data or "", key=token_key(), by=principal(), now=utcnow()
                     )
                 flash(gettext("The authenticator app is set up. Other sessions have been signed out."))
                 return _page(codes=codes) if codes else redirect(url_for("ui.two_factor.two_factor"), 303)
-        return _page(app=form, secret=secret)
+        return _page(form)
 
     @blueprint.post("/passkeys")
     @gate(Permission.USE_API)
     def add_passkey() -> Page:
         """Add a passkey, which ends all other sessions, and show recovery codes once."""
-        user, form = signed_in(), PasskeyForm(prefix="passkey-")
-        challenge = unseal(form.sealed.data or "", token_key(), _purpose("passkey"))
-        if challenge is None:
+        user, form = signed_in(), PasskeyForm.sent()
+        if form is None:
             return _outdated()
         if form.validate_on_submit():
             with form.refusals():
                 form.require_password(user)
                 with sessions.restarting():
                     codes = passkeys.add(
-                        user, text(form.name), form.credential.data or "", bytes.fromhex(challenge), site(),
+                        user, text(form.name), form.credential.data or "", bytes.fromhex(form.value), site(),
                         key=token_key(), by=principal(), now=utcnow(),
                     )  # fmt: skip
                 flash(gettext("The passkey was added. Other sessions have been signed out."))
                 return _page(codes=codes) if codes else redirect(url_for("ui.two_factor.two_factor"), 303)
-        return _page(new_passkey=form, challenge=challenge)
+        form.credential.data = ""  # another answer of the authenticator is needed
+        return _page(form)
 
     @blueprint.post("/passkeys/<id:passkey_id>/remove")
     @gate(Permission.USE_API)
     def remove_passkey(passkey_id: int) -> Page:
         """Remove a passkey, which ends all other sessions."""
-        user, form = signed_in(), PasswordForm(prefix=f"removal-{passkey_id}-")
+        user, form = signed_in(), PasswordForm(_removal(passkey_id))
         if form.validate_on_submit():
             with form.refusals():
                 form.require_password(user)
@@ -118,24 +161,24 @@ def routes(gate: Gate) -> Blueprint:
                     passkeys.remove(user, passkey_id, by=principal())
                 flash(gettext("The passkey was removed. Other sessions have been signed out."))
                 return redirect(url_for("ui.two_factor.two_factor"), 303)
-        return _page(removal=(passkey_id, form))
+        return _page(form)
 
     @blueprint.post("/codes")
     @gate(Permission.USE_API)
     def replace_recovery_codes() -> Page:
         """Replace the recovery codes, and show the new ones once."""
-        user, form = signed_in(), PasswordForm(prefix="codes-")
+        user, form = signed_in(), PasswordForm(CODES)
         if form.validate_on_submit():
             with form.refusals():
                 form.require_password(user)
                 return _page(codes=second_factors.replace_recovery_codes(user, key=token_key(), by=principal()))
-        return _page(new_codes=form)
+        return _page(form)
 
     @blueprint.post("/disable")
     @gate(Permission.USE_API)
     def disable() -> Page:
         """Remove all second factors, which ends all other sessions."""
-        user, form = signed_in(), PasswordForm(prefix="disable-")
+        user, form = signed_in(), PasswordForm(DISABLING)
         if form.validate_on_submit():
             with form.refusals():
                 form.require_password(user)
@@ -143,51 +186,50 @@ def routes(gate: Gate) -> Blueprint:
                     second_factors.disable(user, by=principal())
                 flash(gettext("Two-factor authentication is disabled. Other sessions have been signed out."))
                 return redirect(url_for("ui.two_factor.two_factor"), 303)
-        return _page(disabling=form)
+        return _page(form)
 
     return blueprint
 
 
-def _page(
-    *, app: AppForm | None = None, secret: str = "", new_codes: PasswordForm | None = None,
-    disabling: PasswordForm | None = None, new_passkey: PasskeyForm | None = None, challenge: str = "",
-    removal: tuple[int, PasswordForm] | None = None, codes: list[str] | None = None,
-) -> tuple[str, int]:  # fmt: skip
-    """Render the page, with the form that was refused, if one was.
+def _page(sent: PasswordForm | None = None, *, codes: list[str] | None = None) -> tuple[str, int]:
+    """Render the page.
 
-    :param secret: the secret of the app in the form; by default, a new one.
-    :param challenge: likewise for the passkey in the form.
+    :param sent: the form that was refused; the others are empty.
     :param codes: recovery codes that were just made, which are shown only once.
     """
-    user, secret = signed_in(), secret or second_factors.new_totp_secret()
-    challenge = challenge or secrets.token_hex(32)
-    refused_id, removing = removal or (0, None)
-    sent = [form for form in (app, new_codes, disabling, new_passkey, removing) if form is not None]
-    if new_passkey is not None:
-        new_passkey.credential.data = ""  # another answer of the authenticator is needed
-    else:
-        sealed = seal(challenge, token_key(), _purpose("passkey"))
-        new_passkey = PasskeyForm(prefix="passkey-", formdata=None, sealed=sealed)
-    removals = [
-        (one, (removing if one.id == refused_id else None) or PasswordForm(prefix=f"removal-{one.id}-", formdata=None))
-        for one in passkeys.passkeys_of(user)
-    ]
-    app = app or AppForm(prefix="app-", formdata=None, sealed=seal(secret, token_key(), _purpose("app")))
+    user = signed_in()
+    app = sent if isinstance(sent, AppForm) else AppForm.empty(second_factors.new_totp_secret())
+    new_passkey = sent if isinstance(sent, PasskeyForm) else PasskeyForm.empty(secrets.token_hex(32))
+    challenge = bytes.fromhex(new_passkey.value)
     page = render_template(
         "ui/account/two_factor.html",
         user=user,
         app=app,
-        secret=" ".join(secret[start : start + 4] for start in range(0, len(secret), 4)),
-        qr_code=_qr_code(user, secret),
-        new_codes=new_codes or PasswordForm(prefix="codes-", formdata=None),
-        disabling=disabling or PasswordForm(prefix="disable-", formdata=None),
+        secret=_in_groups_of_four(app.value),
+        qr_code=_qr_code(user, app.value),
+        new_codes=_sent_or_empty(sent, CODES),
+        disabling=_sent_or_empty(sent, DISABLING),
         new_passkey=new_passkey,
-        passkey_options=passkeys.creation_options(user, bytes.fromhex(challenge), site(), key=token_key()),
-        removals=removals,
+        passkey_options=passkeys.creation_options(user, challenge, site(), key=token_key()),
+        removals=[(each, _sent_or_empty(sent, _removal(each.id))) for each in passkeys.passkeys_of(user)],
         codes=codes,
         codes_left=second_factors.recovery_codes_left(user),
     )
-    return page, 422 if any(form.errors for form in sent) else 200
+    return page, 200 if sent is None else sent.status
+
+
+def _sent_or_empty(sent: PasswordForm | None, action: str) -> PasswordForm:
+    """Return the form of an action, which is empty unless it was sent."""
+    return sent if sent is not None and sent.action == action else PasswordForm(action, formdata=None)
+
+
+def _removal(passkey_id: int) -> str:
+    """Return the action that removes a passkey."""
+    return f"removal-{passkey_id}"
+
+
+def _in_groups_of_four(secret: str) -> str:
+    return " ".join(secret[start : start + 4] for start in range(0, len(secret), 4))
 
 
 def _outdated() -> Response:
@@ -200,7 +242,3 @@ def _qr_code(user: User, secret: str) -> Markup:
     issuer = urlsplit(root_url(request.environ)).hostname or ""
     code = segno.make(second_factors.app_address(user, secret, issuer), error="m", micro=False)
     return Markup(code.svg_inline(scale=4, dark="#000", light="#fff", svgclass=None, lineclass=None))  # noqa: S704
-
-
-def _purpose(factor: str) -> str:
-    return f"new {factor} in the session {sessions.binding()}"
