@@ -48,6 +48,17 @@ def provider() -> Provider | None:
     return found
 
 
+def required_provider() -> Provider:
+    """Return the identity provider.
+
+    :raises NotFound: none is configured.
+    """
+    known = provider()
+    if known is None:
+        raise NotFound
+    return known
+
+
 def routes(gate: Gate, worded: Worded) -> Blueprint:
     blueprint = Blueprint("single_sign_on", __name__)
 
@@ -69,7 +80,7 @@ def routes(gate: Gate, worded: Worded) -> Blueprint:
         now, address = utcnow(), request.remote_addr or ""
         with sign_in.counting_answers(address, now):
             identities.complete_once(attempt.state, until=now + ATTEMPT_LIFETIME, now=now)
-            signed_in = _required().person(_code(), attempt, _return_url())
+            signed_in = required_provider().person(_code(), attempt, _return_url())
             if begun["user_id"] is not None:
                 return _link(signed_in.person, begun["user_id"])
             user = identities.sign_in_person(
@@ -97,7 +108,7 @@ def send_to_provider(*, next_page: str = "", user_id: int | None = None) -> str:
     :raises ProviderAway: it does not answer.
     """
     attempt, locale = Attempt.new(), get_locale()
-    url = _required().sign_in_url(attempt, _return_url(), "en" if locale is None else locale.language)
+    url = required_provider().sign_in_url(attempt, _return_url(), "en" if locale is None else locale.language)
     begun = {
         "nonce": attempt.nonce,
         "verifier": attempt.verifier,
@@ -124,13 +135,6 @@ def sign_out_url(id_token: str) -> str | None:
     return None if known is None else known.sign_out_url(id_token, _absolute("ui.auth.sign_in"))
 
 
-def _required() -> Provider:
-    known = provider()
-    if known is None:
-        raise NotFound
-    return known
-
-
 def _return_url() -> str:
     return _absolute("ui.single_sign_on.callback")
 
@@ -144,7 +148,7 @@ def _attempt() -> tuple[Attempt, Mapping[str, Any]]:
 
     :raises BadRequest: it has begun none with this state, has completed it, or took too long.
     """
-    _required()
+    required_provider()
     state = request.args.get("state", "")
     begun = dict(session.get(ATTEMPTS, {}))
     found = begun.pop(state, None)
@@ -162,7 +166,7 @@ def _code() -> str:
     :raises BadRequest: it comes from another provider.
     :raises Forbidden: the provider or the person has denied the sign-in.
     """
-    _required().refuse_other_issuer(request.args.get("iss"))
+    required_provider().refuse_other_issuer(request.args.get("iss"))
     if "error" in request.args:
         raise Forbidden(Code.SIGN_IN_DENIED, reason=_reason(request.args["error"]))
     return request.args.get("code", "")

@@ -16,8 +16,7 @@ from registry.database import utcnow
 from registry.domain.access import Permission
 from registry.domain.accounts import sign_in
 from registry.domain.single_sign_on import identities
-from registry.domain.single_sign_on.provider import Provider
-from registry.errors import Code, Forbidden, NotFound
+from registry.errors import Code, Forbidden
 
 _ = lazy_gettext
 
@@ -41,7 +40,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.USE_API)
     def link() -> Page:
         """Send the user to the provider, whose account is linked afterwards."""
-        _provider()
+        single_sign_on.required_provider()
         user, form = signed_in(), ConfirmationForm()
         if form.validate():
             with form.refusals():
@@ -54,7 +53,7 @@ def routes(gate: Gate) -> Blueprint:
     def unlink() -> Page:
         if not current_app.config["PASSWORD_SIGN_IN"]:
             raise Forbidden(Code.PASSWORDS_OFF)
-        known, user, form = _provider(), signed_in(), ConfirmationForm()
+        known, user, form = single_sign_on.required_provider(), signed_in(), ConfirmationForm()
         if form.validate():
             with form.refusals():
                 current = form.current_password.data or ""
@@ -66,19 +65,12 @@ def routes(gate: Gate) -> Blueprint:
     return blueprint
 
 
-def _provider() -> Provider:
-    known = single_sign_on.provider()
-    if known is None:
-        raise NotFound
-    return known
-
-
 def _page(form: ConfirmationForm) -> Page:
     user = signed_in()
     page = render_template(
         "ui/account/identity.html",
         form=form,
-        identity=identities.identity_of(user, _provider().issuer),
+        identity=identities.identity_of(user, single_sign_on.required_provider().issuer),
         has_password=user.password_hash is not None,
         has_password_sign_in=current_app.config["PASSWORD_SIGN_IN"],
         label=current_app.config["OIDC_LABEL"],
