@@ -37,6 +37,7 @@ from registry.errors import (
     InvalidRecord,
     IssuerNotUsable,
     NotFound,
+    RegistryError,
     TooManyRequests,
     Unavailable,
     quoted,
@@ -86,8 +87,7 @@ def sign_in(login: str, password: str, *, address: str, now: datetime) -> User |
         with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
             lock(user, "second_factor_since", referable=True)  # it can have been added since the user was read
             if user.has_second_factor:
-                for key in attempt.keys:
-                    _subtract(key, attempt)
+                _subtract_each(attempt)
             else:
                 _take_back(attempt)
                 note_sign_in(user, SignInMethod.PASSWORD, address=address, now=now)
@@ -207,14 +207,8 @@ def counting_exchanges(address: str, now: datetime) -> Iterator[None]:
 
     :raises TooManyRequests: too many tokens from this address had a wrong signature; the wait grows with each.
     """
-    key = _key(f"identity tokens from {_network(address)} in {now:%Y-%m-%d %H}")
-    attempt = _count_attempt({key: FREE_FAILED_EXCHANGES_BY_ADDRESS}, now)
-    try:
+    with _counting("identity tokens", address, now, not_counted=(IssuerNotUsable, Unavailable)):
         yield
-    except (IssuerNotUsable, Unavailable):
-        _take_back_exchange(attempt)
-        raise
-    _take_back_exchange(attempt)
 
 
 @contextmanager
@@ -225,21 +219,29 @@ def counting_answers(address: str, now: datetime) -> Iterator[None]:
 
     :raises TooManyRequests: too many answers that came from this address were refused; the wait grows with each.
     """
-    key = _key(f"answers of the identity provider from {_network(address)} in {now:%Y-%m-%d %H}")
+    with _counting("answers of the identity provider", address, now, not_counted=(Unavailable,)):
+        yield
+
+
+@contextmanager
+def _counting(
+    kind: str, address: str, now: datetime, *, not_counted: tuple[type[RegistryError], ...]
+) -> Iterator[None]:
+    """Count the block as a failure of its address and hour in advance; take it back after success, and these errors."""
+    key = _key(f"{kind} from {_network(address)} in {now:%Y-%m-%d %H}")
     attempt = _count_attempt({key: FREE_FAILED_EXCHANGES_BY_ADDRESS}, now)
     try:
         yield
-    except Unavailable:
-        _take_back_exchange(attempt)
+    except not_counted:
+        _take_back_only(attempt)
         raise
-    _take_back_exchange(attempt)
+    _take_back_only(attempt)
 
 
-def _take_back_exchange(attempt: _Attempt) -> None:
-    """Take back the attempt that was counted in advance; takes ``AdvisoryLock.SIGN_IN``."""
+def _take_back_only(attempt: _Attempt) -> None:
+    """Take back the attempt that was counted in advance, but no failure; takes ``AdvisoryLock.SIGN_IN``."""
     with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
-        for key in attempt.keys:
-            _subtract(key, attempt)
+        _subtract_each(attempt)
 
 
 def require_password(user: User, password: str, *, by: Principal, now: datetime) -> None:
@@ -312,6 +314,11 @@ def _take_back(attempt: _Attempt) -> None:
     login_key, *other_keys = attempt.keys
     db.session.execute(delete(SignInFailures).where(SignInFailures.key == login_key))
     for key in other_keys:
+        _subtract(key, attempt)
+
+
+def _subtract_each(attempt: _Attempt) -> None:
+    for key in attempt.keys:
         _subtract(key, attempt)
 
 
