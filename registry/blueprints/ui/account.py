@@ -10,7 +10,7 @@ from wtforms.validators import EqualTo, InputRequired
 
 from registry.blueprints.auth import sessions
 from registry.blueprints.auth.permits import Gate
-from registry.blueprints.ui.forms import Form
+from registry.blueprints.ui.forms import CurrentPasswordForm, Form
 from registry.blueprints.ui.language import LANGUAGES
 from registry.blueprints.ui.viewer import principal, signed_in
 from registry.database import utcnow
@@ -40,8 +40,7 @@ class ProfileForm(Form):
         )
 
 
-class PasswordForm(Form):
-    current_password = PasswordField(_("Current password"), [InputRequired(_("Enter your current password."))])
+class PasswordForm(CurrentPasswordForm):
     password = PasswordField(_("New password"), [InputRequired(_("Enter a new password."))])
     repeated = PasswordField(_("Repeat new password"), [EqualTo("password", _("The passwords don't match."))])
 

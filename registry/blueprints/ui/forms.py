@@ -13,7 +13,16 @@ from typing import Any, TypedDict
 from flask import request
 from flask_babel import gettext, lazy_gettext
 from flask_wtf import FlaskForm
-from wtforms import BooleanField, DateField, IntegerField, RadioField, SelectField, StringField, TextAreaField
+from wtforms import (
+    BooleanField,
+    DateField,
+    IntegerField,
+    PasswordField,
+    RadioField,
+    SelectField,
+    StringField,
+    TextAreaField,
+)
 from wtforms.validators import InputRequired, Optional, ValidationError
 from wtforms.widgets import TextInput
 
@@ -74,6 +83,12 @@ class Form(FlaskForm):  # type: ignore[misc]
             self.form_errors += added
         else:
             field.errors = [*known, *added]
+
+
+class CurrentPasswordForm(Form):
+    """A form for a change that requires the user's password."""
+
+    current_password = PasswordField(_("Current password"), [InputRequired(_("Enter your current password."))])
 
 
 def storable(value: Any) -> Any:

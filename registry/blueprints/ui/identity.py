@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from flask import Blueprint, current_app, flash, redirect, render_template, url_for
-from flask_babel import gettext, lazy_gettext
+from flask_babel import gettext
 from werkzeug.wrappers import Response
-from wtforms import PasswordField
-from wtforms.validators import InputRequired
 
 from registry.blueprints.auth import single_sign_on
 from registry.blueprints.auth.permits import Gate
-from registry.blueprints.ui.forms import Form
+from registry.blueprints.ui.forms import CurrentPasswordForm
 from registry.blueprints.ui.viewer import principal, signed_in
 from registry.database import utcnow
 from registry.domain.access import Permission
 from registry.domain.accounts import sign_in
 from registry.domain.single_sign_on import identities
 from registry.errors import Code, Forbidden
-
-_ = lazy_gettext
-
-
-class ConfirmationForm(Form):
-    current_password = PasswordField(_("Current password"), [InputRequired(_("Enter your current password."))])
-
 
 Page = Response | str | tuple[str, int]
 
@@ -34,14 +25,14 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("")
     @gate(Permission.USE_API)
     def show() -> Page:
-        return _page(ConfirmationForm(formdata=None))
+        return _page(CurrentPasswordForm(formdata=None))
 
     @blueprint.post("")
     @gate(Permission.USE_API)
     def link() -> Page:
         """Send the user to the provider, whose account is linked afterwards."""
         single_sign_on.required_provider()
-        user, form = signed_in(), ConfirmationForm()
+        user, form = signed_in(), CurrentPasswordForm()
         if form.validate():
             with form.refusals():
                 sign_in.require_password(user, form.current_password.data or "", by=principal(), now=utcnow())
@@ -53,7 +44,7 @@ def routes(gate: Gate) -> Blueprint:
     def unlink() -> Page:
         if not current_app.config["PASSWORD_SIGN_IN"]:
             raise Forbidden(Code.PASSWORDS_OFF)
-        known, user, form = single_sign_on.required_provider(), signed_in(), ConfirmationForm()
+        known, user, form = single_sign_on.required_provider(), signed_in(), CurrentPasswordForm()
         if form.validate():
             with form.refusals():
                 current = form.current_password.data or ""
@@ -65,7 +56,7 @@ def routes(gate: Gate) -> Blueprint:
     return blueprint
 
 
-def _page(form: ConfirmationForm) -> Page:
+def _page(form: CurrentPasswordForm) -> Page:
     user = signed_in()
     page = render_template(
         "ui/account/identity.html",

@@ -11,7 +11,7 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, lazy_gettext
 from markupsafe import Markup
 from werkzeug.wrappers import Response
-from wtforms import HiddenField, PasswordField, StringField
+from wtforms import HiddenField, StringField
 from wtforms.validators import InputRequired
 
 from registry.addresses import root_url
@@ -19,7 +19,7 @@ from registry.blueprints.auth import sessions
 from registry.blueprints.auth.credentials import token_key
 from registry.blueprints.auth.pages import site
 from registry.blueprints.auth.permits import Gate
-from registry.blueprints.ui.forms import Form, text
+from registry.blueprints.ui.forms import CurrentPasswordForm, text
 from registry.blueprints.ui.viewer import principal, signed_in
 from registry.database import utcnow
 from registry.domain.access import Permission
@@ -34,13 +34,11 @@ CODES, DISABLING = "codes", "disable"  # actions
 Page = Response | tuple[str, int]
 
 
-class PasswordForm(Form):
+class PasswordForm(CurrentPasswordForm):
     """A form for an action that requires the password.
 
     :ivar action: the prefix of the fields, by which the forms of the page differ.
     """
-
-    current_password = PasswordField(_("Current password"), [InputRequired(_("Enter your current password."))])
 
     def __init__(self, action: str, **given: Any) -> None:
         super().__init__(prefix=f"{action}-", **given)
