@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import Select, exists, select
 
 from registry.database import db
 from registry.domain.access.principals import Acceptance, Principal
@@ -28,44 +29,24 @@ def load_accepting(principal: Principal, namespace: Namespace) -> Principal:
 
 def _looked_up(principal: Principal, namespace: Namespace) -> tuple[Acceptance, ...]:
     if principal.publishing_token is not None:
-        return _publishers(principal.publishing_token, namespace)
-    return () if principal.reading_token is None else _readers(principal.reading_token, namespace)
+        publishers = select(TrustedPublisher).where(TrustedPublisher.namespace_id == namespace.id)
+        return _among(publishers, TrustedPublisher, principal.publishing_token)
+    if principal.reading_token is not None:
+        around = Ancestry.ancestor_id == TrustedReader.namespace_id
+        readers = select(TrustedReader).join(Ancestry, around).where(Ancestry.namespace_id == namespace.id)
+        return _among(readers, TrustedReader, principal.reading_token)
+    return ()
 
 
-def _publishers(token: ExchangedToken, project: Namespace) -> tuple[Acceptance, ...]:
-    found = db.session.scalars(
-        select(TrustedPublisher)
-        .where(
-            TrustedPublisher.project_id == project.id,
-            TrustedPublisher.issuer == token.issuer,
-            ~exists().where(
-                TokenRevocation.token_id == token.id, TokenRevocation.namespace_id == TrustedPublisher.project_id
-            ),
-        )
-        .order_by(TrustedPublisher.id)
-    )
-    return tuple(
-        Acceptance(each.id, each.project_id, tuple(each.claims), tuple(each.package_names))
-        for each in found
-        if not each.mismatches(token.claims)
-    )
+def _among(
+    identities: Select[Any], kind: type[TrustedPublisher | TrustedReader], token: ExchangedToken
+) -> tuple[Acceptance, ...]:
+    """Return those of the trusted publishers or readers that accept the job of a token, unless it was revoked there."""
+    is_revoked = exists().where(TokenRevocation.token_id == token.id, TokenRevocation.namespace_id == kind.namespace_id)
+    found = db.session.scalars(identities.where(kind.issuer == token.issuer, ~is_revoked).order_by(kind.id))
+    return tuple(_acceptance(each) for each in found if not each.mismatches(token.claims))
 
 
-def _readers(token: ExchangedToken, namespace: Namespace) -> tuple[Acceptance, ...]:
-    found = db.session.scalars(
-        select(TrustedReader)
-        .join(Ancestry, Ancestry.ancestor_id == TrustedReader.namespace_id)
-        .where(
-            Ancestry.namespace_id == namespace.id,
-            TrustedReader.issuer == token.issuer,
-            ~exists().where(
-                TokenRevocation.token_id == token.id, TokenRevocation.namespace_id == TrustedReader.namespace_id
-            ),
-        )
-        .order_by(TrustedReader.id)
-    )
-    return tuple(
-        Acceptance(each.id, each.namespace_id, tuple(each.claims))
-        for each in found
-        if not each.mismatches(token.claims)
-    )
+def _acceptance(identity: TrustedPublisher | TrustedReader) -> Acceptance:
+    names = identity.package_names if isinstance(identity, TrustedPublisher) else ()
+    return Acceptance(identity.id, identity.namespace_id, tuple(identity.claims), tuple(names))
