@@ -77,35 +77,8 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
     _refuse_partial_provider(values)
     if (values["UPSTREAM_USERNAME"] is None) != (values["UPSTREAM_PASSWORD"] is None):
         raise ConfigurationError("Set both or neither of REGISTRY_UPSTREAM_USERNAME and REGISTRY_UPSTREAM_PASSWORD.")
-    if values["TRUSTED_PROXY_ADDRESSES"] and not values["TRUSTED_PROXIES"]:
-        raise ConfigurationError(
-            "REGISTRY_TRUSTED_PROXY_ADDRESSES requires REGISTRY_TRUSTED_PROXIES, the number of proxies: otherwise, it "
-            "has no effect."
-        )
-    if values["TRUSTED_USER_HEADER"] and not (values["TRUSTED_PROXIES"] and values["TRUSTED_PROXY_ADDRESSES"]):
-        raise ConfigurationError(
-            "REGISTRY_TRUSTED_USER_HEADER requires REGISTRY_TRUSTED_PROXIES and REGISTRY_TRUSTED_PROXY_ADDRESSES: "
-            "otherwise, any client could send the name of any user."
-        )
-    is_folder = values["STORAGE_URL"].startswith("file:")
-    if values["STORAGE_DOWNLOADS"] == "accel" and not (is_folder and values["TRUSTED_PROXIES"]):
-        raise ConfigurationError(
-            "REGISTRY_STORAGE_DOWNLOADS is 'accel', which requires a folder (REGISTRY_STORAGE_URL) and nginx in front "
-            "of the registry (REGISTRY_TRUSTED_PROXIES)."
-        )
-    if values["STORAGE_DOWNLOADS"] != "redirect":
-        return
-    if is_folder:
-        raise ConfigurationError(
-            "REGISTRY_STORAGE_DOWNLOADS is 'redirect', which requires an object store; REGISTRY_STORAGE_URL is a "
-            "folder."
-        )
-    own, others = values["EXTERNAL_URL"], values["S3_ENDPOINT"]
-    if own and others and urlsplit(own).hostname == urlsplit(others).hostname:
-        raise ConfigurationError(
-            "REGISTRY_STORAGE_DOWNLOADS is 'redirect'; expected stream, as REGISTRY_S3_ENDPOINT and "
-            "REGISTRY_EXTERNAL_URL have the same host: old clients would send their credentials to the store."
-        )
+    _refuse_partial_proxy(values)
+    _refuse_unsuitable_downloads(values)
 
 
 def _refuse_partial_provider(values: Mapping[str, Any]) -> None:
@@ -127,6 +100,49 @@ def _refuse_partial_provider(values: Mapping[str, Any]) -> None:
     if missing and values["OIDC_ADMIN_GROUP"] is not None:
         raise ConfigurationError(
             f"REGISTRY_OIDC_ADMIN_GROUP is {values['OIDC_ADMIN_GROUP']!r}, which requires {PREFIX}OIDC_ISSUER."
+        )
+
+
+def _refuse_partial_proxy(values: Mapping[str, Any]) -> None:
+    """Check that settings of trusted proxies are set together with those that they depend on.
+
+    :raises ConfigurationError: one would have no effect, or would trust any client.
+    """
+    if values["TRUSTED_PROXY_ADDRESSES"] and not values["TRUSTED_PROXIES"]:
+        raise ConfigurationError(
+            "REGISTRY_TRUSTED_PROXY_ADDRESSES requires REGISTRY_TRUSTED_PROXIES, the number of proxies: otherwise, it "
+            "has no effect."
+        )
+    if values["TRUSTED_USER_HEADER"] and not (values["TRUSTED_PROXIES"] and values["TRUSTED_PROXY_ADDRESSES"]):
+        raise ConfigurationError(
+            "REGISTRY_TRUSTED_USER_HEADER requires REGISTRY_TRUSTED_PROXIES and REGISTRY_TRUSTED_PROXY_ADDRESSES: "
+            "otherwise, any client could send the name of any user."
+        )
+
+
+def _refuse_unsuitable_downloads(values: Mapping[str, Any]) -> None:
+    """Check that files can be sent in the way that is configured.
+
+    :raises ConfigurationError: the storage or the proxy is not suitable.
+    """
+    is_folder = values["STORAGE_URL"].startswith("file:")
+    if values["STORAGE_DOWNLOADS"] == "accel" and not (is_folder and values["TRUSTED_PROXIES"]):
+        raise ConfigurationError(
+            "REGISTRY_STORAGE_DOWNLOADS is 'accel', which requires a folder (REGISTRY_STORAGE_URL) and nginx in front "
+            "of the registry (REGISTRY_TRUSTED_PROXIES)."
+        )
+    if values["STORAGE_DOWNLOADS"] != "redirect":
+        return
+    if is_folder:
+        raise ConfigurationError(
+            "REGISTRY_STORAGE_DOWNLOADS is 'redirect', which requires an object store; REGISTRY_STORAGE_URL is a "
+            "folder."
+        )
+    own, others = values["EXTERNAL_URL"], values["S3_ENDPOINT"]
+    if own and others and urlsplit(own).hostname == urlsplit(others).hostname:
+        raise ConfigurationError(
+            "REGISTRY_STORAGE_DOWNLOADS is 'redirect'; expected stream, as REGISTRY_S3_ENDPOINT and "
+            "REGISTRY_EXTERNAL_URL have the same host: old clients would send their credentials to the store."
         )
 
 
