@@ -7,6 +7,8 @@ OAuth 2.0 Token Exchange (RFC 8693), which refuses with ``error`` and ``error_de
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from flask import Blueprint, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
@@ -64,10 +66,8 @@ def exchange_token() -> Response:
 @gate.open
 def burn_token() -> tuple[str, int]:
     """Revoke a token of a job, if it is one; the response is the same for any other text up to 64 KiB."""
-    try:
+    with suppress(IdentityTokenRefused):
         exchanged_tokens.burn(_sent_token(), token_key(), utcnow())
-    except IdentityTokenRefused:
-        return "", 202
     return "", 202
 
 
