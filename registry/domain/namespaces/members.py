@@ -222,9 +222,8 @@ def _give(group: Group, user: User, role: Role, membership: Membership | None, *
     is_same = membership.role == role and membership.expires_on is None
     if is_same or _is_higher_here(membership, role) or leaves_no_owner(membership, role, None):
         return
-    audit.record(
-        by, "member_changed", user.username, group, before=membership.role.title, after=role.title, expires_on=None
-    )
+    before: dict[str, object] = {"role": membership.role, "expires_on": membership.expires_on}
+    audit.record_change(by, "member_changed", user.username, group, before, {"role": role, "expires_on": None})
     membership.role, membership.expires_on, membership.from_provider = role, None, True
 
 

@@ -420,9 +420,10 @@ def test_groups_of_the_provider_give_and_take_roles(app, browser, provider, plat
     provider.set_claims("hanako", **HANAKO)
     signed_in(Browser(app), provider)
     assert role_of("hanako.yamada", platform) is None
-    by_provider = [event.action for event in db.session.scalars(select(AuditEvent).order_by(AuditEvent.id))
+    by_provider = [event for event in db.session.scalars(select(AuditEvent).order_by(AuditEvent.id))
                    if event.author == "OpenID Connect" and event.action.startswith("member_")]  # fmt: skip
-    assert by_provider == ["member_added", "member_changed", "member_removed"]
+    assert [event.action for event in by_provider] == ["member_added", "member_changed", "member_removed"]
+    assert by_provider[1].details == {"role": {"before": "Maintainer", "after": "Developer"}}
 
 
 def test_a_membership_by_a_group_is_marked_and_cannot_be_changed_here(
