@@ -267,6 +267,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             waits.begin(self, waits.body if self.request.headers_finished else waits.head)
         self._new_bytes = 0
 
+    @property
+    def receives_upload(self) -> bool:
+        """Whether the body that arrives was asked for, after the application had authorized its upload."""
+        return self.request is not None and self.request.incoming is not None
+
     def _await_rest(self, size_bytes: int) -> None:
         """Let the time of a head or body that has begun go on, or have that of a body begin anew if there is progress.
 

@@ -7,6 +7,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from registry.server.limits import Limits, parsed_address
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 PROGRESS_BYTES = 64 << 10  # a body that grows by so much has its time anew
 STALLED_SECONDS = 5  # without progress, a request can be closed for a new connection
+NEW_SECONDS = 1  # during which a new connection is closed after requests that have stalled
 CLOSED_AT_ONCE = 64  # in a turn of the loop
 
 logger = logging.getLogger(__name__)
@@ -91,10 +93,18 @@ class Waits:
         """Return the connection that is closed first if there are too many.
 
         One that has no request in progress, or else one whose request has stalled: for its body, or for a client that
-        accepts nothing of its response.
+        accepts nothing of its response. An upload that was authorized has all of its time.
         """
-        oldest = (next(iter(wait.since)) for wait in self._closable if wait.since)
-        return next(filter(self._is_closable, oldest), None)
+        oldest = [
+            channel
+            for wait in self._closable
+            if (channel := next(filter(self._is_closable, islice(wait.since, CLOSED_AT_ONCE)), None))
+        ]
+        first = next(iter(oldest), None)
+        if first is None or not self._is_new(first):
+            return first
+        stalled = (channel for channel in oldest if channel.wait in self._in_progress)
+        return next(stalled, first)
 
     def oldest_of(self, channels: Iterable[Channel]) -> Channel | None:
         """Return that connection of these few."""
@@ -109,7 +119,11 @@ class Waits:
         wait = channel.wait
         if wait is None or wait not in self._in_progress:
             return wait is not None
-        return wait.since[channel] <= time.monotonic() - STALLED_SECONDS
+        is_stalled = wait.since[channel] <= time.monotonic() - STALLED_SECONDS
+        return is_stalled and not (wait is self.body and channel.receives_upload)
+
+    def _is_new(self, channel: Channel) -> bool:
+        return channel.wait is self.head and self.head.since[channel] > time.monotonic() - NEW_SECONDS
 
 
 def _run_out(channel: Channel, wait: Wait) -> None:

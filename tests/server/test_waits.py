@@ -174,6 +174,39 @@ def test_for_a_new_connection_the_oldest_whose_body_makes_no_progress_is_closed(
         assert [is_closed(connection) for connection in (first, second)] == [True, False]
 
 
+def test_an_authorized_upload_that_stalls_is_not_closed_for_a_new_connection(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waits, "STALLED_SECONDS", 0)
+    serving = serve(connections=2)
+
+    with ExitStack() as stack:
+        upload, stalled = (
+            stack.enter_context(sent(serving, (BODY % size_bytes).encode() + b"a"))
+            for size_bytes in (8 * PROGRESS_BYTES, 100)
+        )
+        eventually(lambda: len(serving.server.waits.body.since) == 2)
+        other = stack.enter_context(serving.asked_for("/whole/3"))
+
+        assert answer(other) == bytes(3)
+        assert [is_closed(connection) for connection in (upload, stalled)] == [False, True]
+
+
+def test_a_stalled_request_is_closed_before_a_new_connection(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waits, "STALLED_SECONDS", 0)
+    monkeypatch.setattr(waits, "NEW_SECONDS", 3600)
+    serving = serve(connections=2)
+
+    with ExitStack() as stack:
+        stalled = stack.enter_context(sent(serving, (BODY % 100).encode() + b"a"))
+        new = stack.enter_context(sent(serving, HALF_HEAD))
+        eventually(lambda: len(serving.server.waits.body.since) == len(serving.server.waits.head.since) == 1)
+        other = stack.enter_context(serving.asked_for("/whole/3"))
+
+        assert answer(other) == bytes(3)
+        assert [is_closed(connection) for connection in (stalled, new)] == [True, False]
+
+
 def test_new_connections_wait_without_turns_while_all_others_are_busy(serve: Serve) -> None:
     serving = serve(connections=2)
 

@@ -103,6 +103,8 @@ def disable(user: User, *, by: audit.Author) -> None:
 def disable_unless_administrator(user: User, *, by: audit.Author) -> None:
     """Do as ``disable``, but not for administrators: a token of one would be enough to remove the factors of all.
 
+    Locks the row of the user.
+
     :raises Forbidden: the user is an administrator.
     :raises BadRequest: the user has no second factor.
     """
