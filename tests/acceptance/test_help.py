@@ -94,6 +94,11 @@ def issuer() -> Iterator[Issuer]:
         yield running
 
 
+def audience_of(server: RunningServer) -> str:
+    audience: str = requests.get(f"{server.url}/_/oidc/audience", timeout=30).json()["audience"]
+    return audience
+
+
 @pytest.fixture
 def job(server: RunningServer, project: Namespace, group: Namespace, issuer: Issuer) -> dict[str, str]:
     """The variables of a job that the project trusts to publish, and its group to install."""
@@ -101,9 +106,8 @@ def job(server: RunningServer, project: Namespace, group: Namespace, issuer: Iss
     trusted = {"issuer": issuer.url, "claims": {"project": "acme/app"}}
     server.as_root("POST", f"{project.rest_path}/trusted_publishers", trusted)
     server.as_root("POST", f"{group.rest_path}/trusted_readers", trusted)
-    audience = requests.get(f"{server.url}/_/oidc/audience", timeout=30).json()["audience"]
     return {
-        "IDENTITY_TOKEN": issuer.token(aud=audience),
+        "IDENTITY_TOKEN": issuer.token(aud=audience_of(server)),
         "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "runtime-token",
         "ACTIONS_ID_TOKEN_REQUEST_URL": f"{issuer.url}/token?api-version=2.0",
     }
@@ -180,7 +184,7 @@ def test_a_job_that_is_announced_publishes_and_is_ended(
     ids=["GitLab", "GitHub", "other"],
 )
 def test_a_job_installs_with_its_identity_token(
-    shell: Installer, example, project, job: dict[str, str], chapter: str, start: str
+    shell: Installer, example, project, group, job: dict[str, str], issuer: Issuer, chapter: str, start: str
 ) -> None:
     project.publish(WHEEL)
     script = textwrap.dedent(example(chapter, start, "").rpartition("|\n")[2])
@@ -189,15 +193,26 @@ def test_a_job_installs_with_its_identity_token(
 
     assert shell.installed() == {NAME: "1.0.0"}
 
+    [trusted] = group.server.as_root("GET", f"{group.rest_path}/trusted_readers")
+    group.server.as_root("DELETE", f"{group.rest_path}/trusted_readers/{trusted['id']}")
+
+    told = shell.fails(script, **job | {"IDENTITY_TOKEN": issuer.token(aud=audience_of(group.server))})
+
+    assert "Traceback" not in told
+    assert "No trusted reader has the issuer of the identity token." in told
+
 
 @needs_curl
 def test_a_job_publishes_with_its_identity_token(
     shell: Installer, example, project, server: RunningServer, job: dict[str, str]
 ) -> None:
     claims = shell.succeeds(example("other-ci", "python3 -c", ""), **job)
-    shell.succeeds(example("other-ci", "TOKEN=", ""), **job)
+    publish = example("other-ci", "TOKEN=", "")
+    shell.succeeds(publish, **job)
+    told = shell.fails(publish, **job)
 
     assert '"project": "acme/app"' in claims
+    assert "The identity token was exchanged before (jti)." in told
     assert files(project) == BOTH
     assert server.as_root("GET", f"{project.rest_path}/trusted_publishers/tokens") == []
 

@@ -1,4 +1,5 @@
-TOKEN=$(curl --fail --silent --data "{\"token\": \"$IDENTITY_TOKEN\"}" \
-  {{ at.registry }}/_/oidc/mint-token | python -c 'import json, sys; print(json.load(sys.stdin)["token"])')
+TOKEN=$(curl --silent --show-error --data "{\"token\": \"$IDENTITY_TOKEN\"}" \
+  {{ at.registry }}/_/oidc/mint-token \
+  | python3 -c 'import json, sys; answer = json.load(sys.stdin); print(answer.get("token") or sys.exit(answer))')
 UV_PUBLISH_TOKEN=$TOKEN uv publish --publish-url {{ at.project }}
-curl --silent --data "{\"token\": \"$TOKEN\"}" {{ at.registry }}/_/oidc/burn-token
+curl --silent --show-error --data "{\"token\": \"$TOKEN\"}" {{ at.registry }}/_/oidc/burn-token
