@@ -20,6 +20,7 @@ from registry.domain.oidc import exchanged_tokens, identities
 from registry.domain.oidc.exchanged_tokens import Token, TokenInUse
 from registry.domain.oidc.identities import Identity
 from registry.models import (
+    InstanceSettings,
     Namespace,
     Project,
     PublishingToken,
@@ -71,7 +72,7 @@ def add_publisher(
 def list_publishers(project_path: str, as_json: bool) -> None:
     """List the trusted publishers of the project PROJECT.
 
-    Columns: id, issuer, claims, package names.
+    Columns: id, issuer, claims, package names, whether the instance accepts the issuer.
     """
     _list(TrustedPublisher, find_namespace(project_path, Project), as_json)
 
@@ -130,7 +131,7 @@ def add_reader(
 def list_readers(project_path: str | None, group_path: str | None, as_json: bool) -> None:
     """List the trusted readers of a project or group itself.
 
-    Columns: id, issuer, claims.
+    Columns: id, issuer, claims, whether the instance accepts the issuer.
     """
     _list(TrustedReader, project_or_group(project_path, group_path, PLACES), as_json)
 
@@ -194,6 +195,7 @@ def _record(identity: TrustedPublisher | TrustedReader) -> Record:
         "issuer": identity.issuer,
         "claims": [f"{name}={value}" for name, value in identity.claims.items()],
         **({"package_names": identity.package_names} if isinstance(identity, TrustedPublisher) else {}),
+        "issuer_accepted": InstanceSettings.current().accepts_issuer(identity.issuer),
     }
 
 

@@ -244,8 +244,9 @@ class InstanceChanges(Changes):
         _("Trusted issuers"),
         Section.TRUSTED_PUBLISHING,
         hint=_(
-            "URLs of CI systems, one per line. If the list is not empty, Maintainers can trust jobs of these only. Any "
-            "other issuer needs HTTPS and a public address."
+            "URLs of CI systems, one per line. If the list is empty, projects and groups can trust jobs of any issuer "
+            "with HTTPS and a public address. Otherwise, they can trust only jobs of these issuers, and tokens of all "
+            "others stop working immediately."
         ),
     )
 

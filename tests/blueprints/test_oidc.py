@@ -205,6 +205,33 @@ def test_a_token_is_of_no_use_without_its_publisher_after_its_revocation_or_afte
     assert rest.get(address, maintainer_token).json == []
 
 
+def test_an_issuer_that_is_no_longer_listed_is_marked_and_its_tokens_are_of_no_use(
+    rest: Rest, app: Flask, twine: Twine, project: Project, address: str, publisher: dict[str, Any], maintainer: User,
+    maintainer_token: str, secret: str, exchange: Callable[..., TestResponse], issuer: Issuer,
+    browser_of: Callable[[User], Browser],
+) -> None:  # fmt: skip
+    rest.post(f"/projects/{project.id}/{READERS}", maintainer_token, {"issuer": issuer.url, "claims": CLAIMS})
+    credentials = ("__token__", secret)
+    index, reader = f"/api/v4/projects/{project.id}/packages/pypi/simple/", exchange().json["access_token"]
+    assert Client(app).get(index, auth=("__token__", reader)).status_code == 200
+
+    instance.change_instance(InstanceChanges(oidc_trusted_issuers=["https://gitlab.com"]), by=SHELL)
+
+    refused = twine.upload(project, build_wheel("demo"), credentials)
+    assert (refused.status_code, Client(app).get(index, auth=("__token__", reader)).status_code) == (401, 401)
+    assert [rest.get(f"{address}/tokens", maintainer_token).json, publisher["issuer_accepted"]] == [[], True]
+    assert [each["issuer_accepted"] for each in rest.get(address, maintainer_token).json] == [False]
+    settings = f"/{project.full_path}/-/settings/ci_cd"
+    page, browser = browser_of(maintainer).get(settings), browser_of(maintainer)
+    assert page.text.count("The instance does not list this issuer.") == 2, "of the publisher and the reader"
+    offered = {link.rpartition("/")[2] for link in page.links if "trusted_publishers/new/" in link}
+    assert offered == {"gitlab"}
+    form = browser.get(f"{settings}/trusted_publishers/new/gitlab")
+    assert "allows only these issuers: https://gitlab.com" in form.text
+    instance.change_instance(InstanceChanges(oidc_trusted_issuers=[issuer.url]), by=SHELL)
+    assert twine.upload(project, build_wheel("demo"), credentials).status_code == 201
+
+
 def test_packages_name_the_run_that_published_them(
     rest: Rest, twine: Twine, address: str, project: Project, issuer: Issuer, maintainer_token: str, maintainer: User,
     mint: Callable[..., TestResponse], browser_of: Callable[[User], Browser],
@@ -430,7 +457,7 @@ def test_a_job_installs_from_what_trusts_it_until_that_is_revoked(
     added = rest.post(readers, owner, {"issuer": issuer.url, "claims": CLAIMS})
     assert added.status_code == 201
     assert rest.get(readers, owner).json == [added.json]
-    assert added.json.keys() == {"id", "namespace_id", "issuer", "claims", "created_at"}
+    assert added.json.keys() == {"id", "namespace_id", "issuer", "issuer_accepted", "claims", "created_at"}
 
     exchanged = exchange()
 

@@ -551,6 +551,7 @@ def _package_file(file: PackageFile, counted: Downloads) -> JSON:
 def trusted_identity(identity: TrustedPublisher | TrustedReader) -> JSON:
     common = {
         "issuer": identity.issuer,
+        "issuer_accepted": InstanceSettings.current().accepts_issuer(identity.issuer),
         "claims": identity.claims,
     }
     created = {"created_at": moment(identity.created_at)}

@@ -38,6 +38,7 @@ from registry.models import (
     AccessToken,
     DeployToken,
     ExchangedToken,
+    InstanceSettings,
     Job,
     Namespace,
     PublishingToken,
@@ -196,6 +197,11 @@ def _spent(token: ExchangedToken) -> tuple[str, str]:
         return "Token revoked", "The token of the CI job was revoked. Exchange a new identity token."
     if not token.is_active(utcnow()):
         return "Token expired", "The token of the CI job has expired. Exchange a new identity token."
+    if not InstanceSettings.current().accepts_issuer(token.issuer):
+        return (
+            "Issuer not accepted",
+            f"The CI job has an identity token of {token.issuer}, an issuer that administrators no longer list.",
+        )
     if isinstance(token, ReadingToken):
         return "Credential misplaced", "Tokens of trusted readers can only install. Send another token."
     return "Credential misplaced", "Tokens of trusted publishers can only publish. Send another token to read."
@@ -230,9 +236,8 @@ def _exchanged_token_principal() -> Principal | None:
     username, secret = _basic()
     if not secret and _bearer().startswith(exchanged_tokens.PREFIXES[ReadingToken]):
         secret = _bearer()
-    token = exchanged_tokens.find(secret, token_key()) if secret and username != JOB_USERNAME else None
-    if token is None or not token.is_active(utcnow()):
-        return None
+    is_sent = secret and username != JOB_USERNAME
+    token = exchanged_tokens.find_active(secret, token_key(), utcnow()) if is_sent else None
     if isinstance(token, ReadingToken):
         return Principal(PrincipalKind.TRUSTED_READER, reading_token=token, address=_address())
     if isinstance(token, PublishingToken):

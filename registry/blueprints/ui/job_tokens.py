@@ -12,6 +12,7 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
 from registry.blueprints.ui.forms import Form, text
 from registry.blueprints.ui.setting_forms import SettingsForm, form_of
+from registry.blueprints.ui.trusted_identities import offered_forms
 from registry.blueprints.ui.viewer import may, principal
 from registry.database import utcnow
 from registry.domain import namespaces
@@ -23,6 +24,7 @@ from registry.domain.oidc import exchanged_tokens, identities
 from registry.domain.settings import Section
 from registry.models import (
     Group,
+    InstanceSettings,
     JobStatus,
     Namespace,
     Project,
@@ -162,6 +164,8 @@ def _readers(namespace: Project | Group) -> dict[str, object]:
         "reading": exchanged_tokens.active_tokens(ReadingToken, namespace, utcnow())[:MOST_SHOWN],
         "may_change_readers": may("change_deploy_tokens", namespace),
         "audience": current_app.config["OIDC_AUDIENCE"],
+        "instance": InstanceSettings.current(),
+        "trust_forms": offered_forms(),
     }
 
 

@@ -24,7 +24,15 @@ from registry.domain.oidc import exchanged_tokens, identities
 from registry.domain.oidc.exchanged_tokens import Token
 from registry.domain.oidc.identities import Identity
 from registry.errors import InvalidRecord, NotFound
-from registry.models import Group, Project, PublishingToken, ReadingToken, TrustedPublisher, TrustedReader
+from registry.models import (
+    Group,
+    InstanceSettings,
+    Project,
+    PublishingToken,
+    ReadingToken,
+    TrustedPublisher,
+    TrustedReader,
+)
 
 _ = lazy_gettext
 
@@ -51,6 +59,11 @@ class TrustForm(Form):
         description=_("One per line. If empty, any package can be published."),
         render_kw={"rows": 3},
     )
+
+    @classmethod
+    @abstractmethod
+    def suits(cls, issuer: str) -> bool:
+        """Return whether the form is for a CI system with this issuer."""
 
     @property
     @abstractmethod
@@ -111,6 +124,10 @@ class GitHubForm(TrustForm):
     )
     ref = StringField(_("Ref"), description=_("For example, refs/tags/v*. If empty, any branch or tag is accepted."))
 
+    @classmethod
+    def suits(cls, issuer: str) -> bool:
+        return issuer == GITHUB
+
     @property
     def sent_issuer(self) -> str:
         return GITHUB
@@ -143,6 +160,10 @@ class GitLabForm(TrustForm):
         description=_("Recommended: anyone who can push can create others."),
     )
 
+    @classmethod
+    def suits(cls, issuer: str) -> bool:
+        return issuer != GITHUB
+
     @property
     def sent_issuer(self) -> str:
         return text(self.issuer).rstrip("/")
@@ -172,6 +193,10 @@ class OtherForm(TrustForm):
         render_kw={"rows": 4},
     )
 
+    @classmethod
+    def suits(cls, issuer: str) -> bool:
+        return issuer not in (GITHUB, GITLAB)
+
     @property
     def sent_issuer(self) -> str:
         return text(self.issuer)
@@ -181,6 +206,12 @@ class OtherForm(TrustForm):
 
 
 FORMS: dict[str, type[TrustForm]] = {"github": GitHubForm, "gitlab": GitLabForm, "other": OtherForm}
+
+
+def offered_forms() -> dict[str, type[TrustForm]]:
+    """Return the forms for CI systems of which the instance accepts an issuer, by kind."""
+    listed = InstanceSettings.current().oidc_trusted_issuers
+    return {kind: form for kind, form in FORMS.items() if not listed or any(map(form.suits, listed))}
 
 
 def routes(gate: Gate) -> Blueprint:
@@ -277,13 +308,16 @@ def _revoke(kind: type[Token], namespace: Project | Group, token_id: int) -> Non
 def _form(kind: str) -> TrustForm:
     if kind not in FORMS:
         raise NotFound
-    return FORMS[kind]()
+    suitable = [issuer for issuer in InstanceSettings.current().oidc_trusted_issuers if FORMS[kind].suits(issuer)]
+    if not suitable:
+        return FORMS[kind]()
+    return FORMS[kind](issuer=GITLAB if GITLAB in suitable else suitable[0])
 
 
 def _form_page(namespace: Project | Group, form: TrustForm, title: str, button: str) -> Page:
     page = render_template(
         "ui/settings/new_trusted_identity.html", namespace=namespace, form=form, title=title, button=button,
-        audience=current_app.config["OIDC_AUDIENCE"],
+        audience=current_app.config["OIDC_AUDIENCE"], instance=InstanceSettings.current(),
     )  # fmt: skip
     return page, form.status
 

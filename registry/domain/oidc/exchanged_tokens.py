@@ -92,8 +92,11 @@ def exchange(
     """
     trusted = _TRUSTED[kind]
     token = identity_tokens.read(sent)
-    listed = InstanceSettings.current().oidc_trusted_issuers
-    if (listed and token.issuer not in listed) or not identities.is_trusted(trusted, token.issuer):
+    settings = InstanceSettings.current()
+    listed = settings.oidc_trusted_issuers
+    if not settings.accepts_issuer(token.issuer):
+        raise _untrusted(f"Administrators have not listed {token.issuer}, the issuer of the identity token.")
+    if not identities.is_trusted(trusted, token.issuer):
         raise _untrusted(f"No {trusted.noun.replace('_', ' ')} has the issuer of the identity token.")
     db.session.rollback()  # do not keep a transaction open while the issuer is asked for its keys
     with sign_in.counting_exchanges(address, now):
@@ -116,8 +119,15 @@ def exchange(
     return issued, secret
 
 
+def find_active(secret: str, key: bytes, now: datetime) -> ExchangedToken | None:
+    """Return the token with this secret, unless it has ended, or the instance no longer accepts its issuer."""
+    token = find(secret, key)
+    is_usable = token is not None and token.is_active(now) and InstanceSettings.current().accepts_issuer(token.issuer)
+    return token if is_usable else None
+
+
 def find(secret: str, key: bytes) -> ExchangedToken | None:
-    """Return the token with this secret, even if it has expired or was revoked."""
+    """Return the token with this secret, even if it is of no use any more."""
     if not secret.startswith(tuple(PREFIXES.values())):
         return None
     found = digest(secret, key)
@@ -130,7 +140,10 @@ def active_tokens(kind: type[Token], namespace: Namespace, now: datetime) -> lis
 
     Newest first. They last for minutes, and most jobs end theirs themselves.
     """
-    trusting = identities.identities_of(_TRUSTED[kind], namespace)
+    settings = InstanceSettings.current()
+    trusting = [
+        each for each in identities.identities_of(_TRUSTED[kind], namespace) if settings.accepts_issuer(each.issuer)
+    ]
     revoked = select(TokenRevocation.token_id).where(TokenRevocation.namespace_id == namespace.id)
     found = db.session.scalars(
         select(kind)

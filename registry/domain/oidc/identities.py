@@ -181,9 +181,8 @@ def _validate(
     claims: Mapping[str, str],
     further: Mapping[str, list[Fault]],
 ) -> None:
-    listed = InstanceSettings.current().oidc_trusted_issuers
     faults = {
-        "issuer": list(_issuer_faults(issuer, listed)),
+        "issuer": list(_issuer_faults(issuer, InstanceSettings.current())),
         "claims": list(_claim_faults(issuer, claims)),
         **further,
     }
@@ -204,8 +203,9 @@ def _added(identity: Identity, namespace: Namespace, by: audit.Author) -> Identi
     return identity
 
 
-def _issuer_faults(issuer: str, listed: list[str]) -> Iterable[Fault]:
-    if listed and issuer not in listed:
+def _issuer_faults(issuer: str, settings: InstanceSettings) -> Iterable[Fault]:
+    listed = settings.oidc_trusted_issuers
+    if not settings.accepts_issuer(issuer):
         yield Fault(Code.ISSUER_NOT_LISTED, issuers=", ".join(listed))
     elif not is_issuer(issuer, is_listed=issuer in listed):
         yield Fault(Code.NO_ISSUER)
