@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from types import EllipsisType
 
-from sqlalchemy import Select, func, select
-from sqlalchemy.orm import contains_eager, joinedload
+from sqlalchemy import Select, exists, func, or_, select
+from sqlalchemy.orm import aliased, contains_eager, joinedload
 
 from registry.database import AdvisoryLock, contains, db, transaction, utcnow
 from registry.domain import access, audit
@@ -159,6 +159,7 @@ def change_member(
         after = {"role": role, "expires_on": expires_on}
         audit.record_change(by, "member_changed", user.username, namespace, before, after)
         membership.role, membership.expires_on = role, expires_on
+        membership.from_provider = membership.by_creation = False  # given by another member from now on
     return membership
 
 
@@ -193,11 +194,18 @@ def apply_provided_roles(user: User, roles: Mapping[int, Role], *, by: audit.Aut
     session = db.session
     own = select(Membership).where(Membership.user_id == user.id)
     direct = {one.namespace_id: one for one in session.scalars(own, execution_options={"populate_existing": True})}
-    for group in session.scalars(select(Group).where(Group.id.in_(roles)).order_by(Group.id)):
-        _give(group, user, roles[group.id], direct.get(group.id), by=by)
+    created = {one.namespace_id for one in direct.values() if one.by_creation}
+    groups = session.scalars(select(Group).where(Group.id.in_(roles)).order_by(Group.id)).all()
+    for group in groups:
+        if group.id not in created:
+            _give(group, user, roles[group.id], direct.get(group.id), by=by)
     for membership in direct.values():
-        if membership.from_provider and membership.namespace_id not in roles:
+        if membership.from_provider and membership.namespace_id not in {*roles, *created}:
             end_provided(membership, user, by=by)
+    end_by_creation(user, by=by)
+    for group in groups:
+        if group.id in created:
+            _give(group, user, roles[group.id], session.scalar(_direct(group, user.id)), by=by)
 
 
 def end_provided(membership: Membership, user: User, *, by: audit.Author) -> None:
@@ -206,12 +214,29 @@ def end_provided(membership: Membership, user: User, *, by: audit.Author) -> Non
     Requires a transaction that holds ``AdvisoryLock.TREE``.
     """
     if is_last_owner(membership):
-        membership.from_provider = False
+        membership.from_provider = membership.by_creation = False
         return
     group = db.session.get_one(Group, membership.namespace_id)
     audit.record(by, "member_removed", user.username, group, role=membership.role.title)
     db.session.delete(membership)
     db.session.flush()
+
+
+def end_by_creation(user: User, *, by: audit.Author) -> None:
+    """End the memberships that a user has by creation in groups above which the user is no longer a Maintainer.
+
+    Requires a transaction that holds ``AdvisoryLock.TREE``.
+    """
+    above = aliased(Membership)
+    is_maintainer_above = exists().where(
+        Ancestry.namespace_id == Membership.namespace_id, Ancestry.distance > 0,
+        above.namespace_id == Ancestry.ancestor_id, above.user_id == user.id, above.role >= Role.MAINTAINER,
+        or_(above.expires_on.is_(None), above.expires_on > utcnow().date()),
+    )  # fmt: skip
+    db.session.flush()
+    ended = select(Membership).where(Membership.user_id == user.id, Membership.by_creation, ~is_maintainer_above)
+    for membership in db.session.scalars(ended.order_by(Membership.id)).all():
+        end_provided(membership, user, by=by)
 
 
 def _give(group: Group, user: User, role: Role, membership: Membership | None, *, by: audit.Author) -> None:
@@ -224,13 +249,15 @@ def _give(group: Group, user: User, role: Role, membership: Membership | None, *
         return
     before: dict[str, object] = {"role": membership.role, "expires_on": membership.expires_on}
     audit.record_change(by, "member_changed", user.username, group, before, {"role": role, "expires_on": None})
-    membership.role, membership.expires_on, membership.from_provider = role, None, True
+    membership.role, membership.expires_on = role, None
+    membership.from_provider, membership.by_creation = True, False
 
 
 def _is_higher_here(membership: Membership, role: Role) -> bool:
-    """Return whether a membership that was added here has a higher role, which has not expired."""
+    """Return whether a membership that was added here, or by creation, has a higher role, which has not expired."""
     has_expired = membership.expires_on is not None and membership.expires_on <= utcnow().date()
-    return not membership.from_provider and membership.role > role and not has_expired
+    is_own = not membership.from_provider or membership.by_creation
+    return is_own and membership.role > role and not has_expired
 
 
 def _refuse_provided(membership: Membership) -> None:
@@ -238,7 +265,7 @@ def _refuse_provided(membership: Membership) -> None:
 
     :raises Forbidden: the membership follows from a group of the identity provider.
     """
-    if membership.from_provider:
+    if membership.from_provider and not membership.by_creation:
         raise Forbidden(Code.MEMBERSHIP_PROVIDED)
 
 
@@ -288,7 +315,8 @@ def ensure_owner(group: Group, by: Principal, *, may_last: bool) -> None:
     if membership is None:
         membership = Membership(namespace_id=group.id, user_id=by.user.id)
         db.session.add(membership)
-    membership.role, membership.expires_on, membership.from_provider = Role.OWNER, None, False
+    membership.role, membership.expires_on = Role.OWNER, None
+    membership.from_provider = membership.by_creation = False
 
 
 def _direct_member(namespace: Namespace, user: User) -> Membership:
@@ -341,6 +369,12 @@ def is_lasting(user: User, namespace: Namespace, role: Role) -> bool:
     return any(each.expires_on is None and not each.from_provider for each in granting)
 
 
+def follows_from_provider(user: User, namespace: Namespace, role: Role) -> bool:
+    """Return whether a user would lose a role in a namespace without a group of the identity provider."""
+    granting = _granting(user, namespace, role)
+    return bool(granting) and all(each.from_provider for each in granting)
+
+
 def _last_day(granting: Iterable[Membership]) -> date | None:
     dates = [each.expires_on for each in granting]
     return max((day for day in dates if day is not None), default=None) if all(dates) else None
@@ -371,7 +405,7 @@ def _refuse_longer(namespace: Namespace, user: User, role: Role, expires_on: dat
     ends_on = _last_day(granting)
     if ends_on is not None and (expires_on is None or expires_on > ends_on):
         raise InvalidRecord({"expires_at": [Fault(Code.OWN_ROLE_EXPIRES, day=ends_on.isoformat())]})
-    if granting and all(each.from_provider for each in granting):
+    if follows_from_provider(user, namespace, role):
         raise InvalidRecord({"access_level": [Fault(Code.OWN_ROLE_PROVIDED)]})
 
 

@@ -11,7 +11,7 @@ from registry.database import AdvisoryLock, Stage, Statement, at_end, db, transa
 from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces.changes import GroupSettings, NamespaceChanges, ProjectSettings
-from registry.domain.namespaces.members import ensure_owner, is_lasting, role_ends_on
+from registry.domain.namespaces.members import ensure_owner, follows_from_provider, is_lasting, role_ends_on
 from registry.domain.namespaces.old_paths import give_up, give_up_deleted, take
 from registry.domain.namespaces.reserved_names import carry, keep_deleted, top_of
 from registry.domain.namespaces.rules import (
@@ -36,6 +36,7 @@ from registry.models import (
     Project,
     Role,
     StorageUsage,
+    User,
     Visibility,
 )
 
@@ -54,6 +55,8 @@ def create_group(
     settings: GroupSettings = GROUP_DEFAULTS,
 ) -> Group:
     """Create a group with its creator as Owner, for as long as the role of the creator above it lasts.
+
+    That role ends on its date, or with the group of the identity provider from which it follows.
 
     Takes ``AdvisoryLock.TREE``.
 
@@ -80,10 +83,19 @@ def create_group(
         refuse_invalid(group, parent, by, InvalidGroup)
         place(group, parent, by=by, refusal=InvalidGroup)
         if by.user is not None and access.role_of(by.user, group) < Role.OWNER:
-            ends_on = None if parent is None else role_ends_on(by.user, parent, access.role_of(by.user, parent))
-            session.add(Membership(namespace_id=group.id, user_id=by.user.id, role=Role.OWNER, expires_on=ends_on))
+            session.add(_membership_of_creator(by.user, group, parent))
         audit.record(by, "group_created", group.full_path, group, visibility=group.visibility.label)
     return group
+
+
+def _membership_of_creator(user: User, group: Group, parent: Group | None) -> Membership:
+    """Return the membership that makes the creator of a group its Owner."""
+    membership = Membership(namespace_id=group.id, user_id=user.id, role=Role.OWNER)
+    if parent is not None:
+        role_above = access.role_of(user, parent)
+        membership.expires_on = role_ends_on(user, parent, role_above)
+        membership.from_provider = membership.by_creation = follows_from_provider(user, parent, role_above)
+    return membership
 
 
 def create_project(

@@ -100,7 +100,8 @@ def _highest(roles: Iterable[tuple[int, Role]]) -> dict[int, Role]:
 
 def _end_all(group: Group, *, by: audit.Author) -> None:
     provided = select(Membership, User).join(User, User.id == Membership.user_id).where(
-        Membership.namespace_id == group.id, Membership.from_provider
+        Membership.namespace_id == group.id, Membership.from_provider, ~Membership.by_creation
     )  # fmt: skip
     for membership, user in db.session.execute(provided.order_by(User.id)).all():
         namespaces.end_provided(membership, user, by=by)
+        namespaces.end_by_creation(user, by=by)

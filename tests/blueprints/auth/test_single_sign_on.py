@@ -479,6 +479,35 @@ def test_a_role_by_a_group_lasts_no_longer_than_the_group(app, browser, provider
     assert role_of("olivia", platform) is None, "it ends with the link to another account"
 
 
+def test_the_creator_of_a_subgroup_owns_it_while_the_group_of_the_provider_gives_the_role_above(
+    app, browser, browser_of, provider, platform, admin
+):
+    def sign_in_with(*groups: str) -> None:
+        provider.set_claims("hanako", **HANAKO, groups=list(groups))
+        signed_in(Browser(app), provider)
+
+    provider_roles.add("leads", platform, Role.MAINTAINER, by=SHELL)
+    sign_in_with("leads")
+    by = factories.signed_in(found("hanako.yamada"))
+    tools, given, more = [
+        namespaces.create_group(name=path, path=path, parent=platform, by=by) for path in ("tools", "given", "more")
+    ]
+    provider_roles.add("eng", tools, Role.DEVELOPER, by=SHELL)
+    namespaces.change_member(given, by.user, Role.OWNER, by=factories.signed_in(admin))
+    with pytest.raises(InvalidRecord, match="comes from a group"):
+        namespaces.change_member(tools, by.user, Role.OWNER, by=by)
+
+    sign_in_with("leads", "eng")
+    assert role_of("hanako.yamada", tools) is Role.OWNER
+    members = browser_of(admin).get("/groups/platform/tools/-/group_members").text
+    assert "the role above lasts, which comes from the identity provider" in members
+
+    sign_in_with("eng")
+    assert role_of("hanako.yamada", tools) is Role.DEVELOPER
+    assert role_of("hanako.yamada", more) is None
+    assert role_of("hanako.yamada", given) is Role.OWNER, "which an Owner has given since"
+
+
 def test_an_admin_group_makes_administrators_but_always_leaves_one(app, browser, provider, monkeypatch):
     monkeypatch.setitem(app.config, "OIDC_ADMIN_GROUP", "admins")
     provider.set_claims("hanako", **HANAKO, groups=["admins"])
