@@ -266,6 +266,11 @@ class RegistryError(Exception):
         return self.reason or self.phrase
 
     @property
+    def is_explained(self) -> bool:
+        """Whether the place that raised the error has explained it."""
+        return bool(self._detail)
+
+    @property
     def reason(self) -> str:
         """The message of the API, without the status; empty if the status suffices."""
         return "".join(map(str, self.faults))
@@ -613,9 +618,9 @@ class NotFound(RegistryError):
             return super().detail
         kind = self.what.lower()
         return (
-            f"There is no such {kind}, or this token cannot read it. Check the number of the {kind}, or its path with "
-            "%2F in place of each slash, and that the user of the token is a member. For the job token of another "
-            "project, check the job token allowlist."
+            f"There is no such {kind}, or this token cannot read it. Check its number, or its path with %2F in place "
+            "of each slash, and that the user of the token is a member. A deploy token reaches only its own project or "
+            "group. For the job token of another project, check the job token allowlist."
         )
 
     @property

@@ -203,11 +203,13 @@ def _register_error_handlers(app: Flask) -> None:
 
     @app.errorhandler(HTTPException)
     def refuse_http(error: HTTPException) -> BaseResponse:
+        body: dict[str, object] = {"error": f"{error.code} {_phrase(error)}"}
+        if pypi.is_misplaced_upload(error):
+            return pypi.refuse_misplaced_upload(error, body)
         if not _is_api():
             return ui.refuse_http(error)
         if oidc.is_asked():
             return oidc.refuse_http(error)
-        body: dict[str, object] = {"error": f"{error.code} {_phrase(error)}"}
         if pypi.is_read():
             return pypi.problems.of_http_error(error, body)
         response = error.get_response()
@@ -249,10 +251,13 @@ def _register_error_handlers(app: Flask) -> None:
 def _refuse_large_body() -> None:
     """Refuse a body that only an upload can have; the server asks before it receives it.
 
+    A wrong address is refused as such: the upload would not succeed with a smaller file.
+
     :raises RequestEntityTooLarge: its declared length is too large.
     """
     view = current_app.view_functions.get(request.endpoint or "")
-    if (request.content_length or 0) > SMALL_BODY_BYTES and not getattr(view, "is_asked_before_body", False):
+    is_large = (request.content_length or 0) > SMALL_BODY_BYTES
+    if is_large and request.routing_exception is None and not getattr(view, "is_asked_before_body", False):
         raise RequestEntityTooLarge
 
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 
 from flask import Blueprint, Response, current_app, jsonify, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
 
 from registry import metrics
+from registry.addresses import root_url
 from registry.blueprints.auth.credentials import explained, find_namespace, pypi_principal
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi import files, index, problems, upload, vulnerabilities
@@ -19,6 +22,12 @@ from registry.blueprints.routing import API_V4
 from registry.errors import InvalidToken, NotFound, RegistryError, Unauthenticated, WithheldByRule
 
 REALM = "GitLab Packages Registry"
+LONGEST_REASON = 200  # characters of a reason phrase
+_TO_PUBLISH = (
+    "To publish, send an access token with the scope api, not the password of your account. A deploy token needs the "
+    "scope write_package_registry. Send the token as the password of Basic authentication. The user name is "
+    "gitlab-ci-token for the token of a running CI job, and any name for the others."
+)
 
 blueprint = Blueprint("pypi", __name__, url_prefix=API_V4)
 gate = Gate(pypi_principal, namespace_first=True, find_namespace=find_namespace)
@@ -33,7 +42,12 @@ def refuse(error: RegistryError) -> Response:
         error = NotFound().explained(error.title, error.detail)
     if isinstance(error, WithheldByRule):
         request.environ[metrics.EVENT] = metrics.Withheld(error.rule)
-    response = _problem(error) if is_read() else _refused_upload(error)
+    if isinstance(error, Unauthenticated):
+        if request.method == "POST":
+            error.advice = _TO_PUBLISH
+        error = explained(error)
+    response = problems.of_error(error) if is_read() else _refused_upload(error)
+    response.status = f"{error.status} {_reason_phrase(error.status, _headline(error))}"
     if isinstance(error, Unauthenticated | InvalidToken):
         response.headers.add("WWW-Authenticate", f'Basic realm="{REALM}"')
     if isinstance(error, InvalidToken):
@@ -48,28 +62,50 @@ def is_read() -> bool:
     return reads.match(request.path) is not None
 
 
-def _problem(error: RegistryError) -> Response:
-    if isinstance(error, Unauthenticated):
-        error = explained(error)
-    response = problems.of_error(error)
-    headline = error.headline if error.reason else f"{error.headline} - {error.detail}"
-    response.status = f"{error.status} {_reason_phrase(error, headline)}"
+def is_misplaced_upload(error: HTTPException) -> bool:
+    """Return whether a client publishes to an address that accepts no form."""
+    return request.method == "POST" and error.code in (404, 405) and request.mimetype == "multipart/form-data"
+
+
+def refuse_misplaced_upload(error: HTTPException, body: dict[str, object]) -> BaseResponse:
+    """Return the response for an upload to a group, a simple page, or a page, which names the right address.
+
+    :param body: GitLab's members.
+    """
+    headline = (
+        f"{error.code} {error.name} - Packages are published to a project: "
+        f"{root_url(request.environ)}{API_V4[1:]}/projects/ID/packages/pypi, where ID is its number, or its path with "
+        "%2F in place of each slash."
+    )
+    response = error.get_response()
+    response.data = jsonify(**body, code=headline).data
+    response.content_type = "application/json"
+    response.status = f"{error.code} {_reason_phrase(error.code or 0, headline)}"
     return response
 
 
 def _refused_upload(error: RegistryError) -> Response:
     body = error.body()
-    if request.method == "POST" and isinstance(body.get("message"), str):
-        body["code"] = error.message
-    response = jsonify(body)
-    response.status = f"{error.status} {_reason_phrase(error, error.headline)}"
-    return response
+    if request.method == "POST" and isinstance(body.get("message", body.get("error")), str):
+        body["code"] = error.message if error.reason and not error.is_explained else _headline(error)
+    return jsonify(body)
 
 
-def _reason_phrase(error: RegistryError, headline: str) -> str:
-    """Return a headline for the status line: one short line of printable ASCII."""
-    text = headline.removeprefix(f"{error.status} ")
-    return re.sub(r"[^\x20-\x7e]", "?", text)[:200]
+def _headline(error: RegistryError) -> str:
+    """Return the message, with what the caller can do if the message alone does not explain the refusal."""
+    if error.reason and not error.is_explained:
+        return error.headline
+    status = f"{error.status} {error.phrase}" if error.reason else error.headline
+    return f"{status} - {error.detail}" if error.detail else status
+
+
+def _reason_phrase(status: int, headline: str) -> str:
+    """Return a headline for the status line: one short line of printable ASCII, if possible of whole sentences."""
+    text = re.sub(r"[^\x20-\x7e]", "?", headline.removeprefix(f"{status} "))
+    if len(text) <= LONGEST_REASON:
+        return text
+    end = text.rfind(". ", LONGEST_REASON // 2, LONGEST_REASON + 1)
+    return text[:LONGEST_REASON] if end < 0 else text[: end + 1]
 
 
 def _described(error: InvalidToken) -> str:

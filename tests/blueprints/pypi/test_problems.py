@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import socket
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from sqlalchemy.orm import joinedload
 from werkzeug.test import TestResponse
 
 from registry.blueprints.auth.credentials import JOB_USERNAME
+from registry.blueprints.pypi import LONGEST_REASON
 from registry.database import db, utcnow
 from registry.domain import access, cascade, forwarding, namespaces
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs
@@ -35,6 +37,7 @@ from registry.models import (
     Role,
     Visibility,
 )
+from registry.server import SMALL_BODY_BYTES
 from tests import factories
 from tests.builders import build_sdist, build_wheel
 from tests.clients import JSON, Credentials, Pip, Twine, pypi_path
@@ -44,10 +47,11 @@ PROBLEM, HTML = "application/problem+json", "text/html; charset=utf-8"
 PIP = f"{JSON}, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8"
 ABSENT_PROJECT = (
-    "There is no such project, or this token cannot read it. Check the number of the project, or its path with %2F in "
-    "place of each slash, and that the user of the token is a member. For the job token of another project, check the "
-    "job token allowlist."
+    "There is no such project, or this token cannot read it. Check its number, or its path with %2F in place of each "
+    "slash, and that the user of the token is a member. A deploy token reaches only its own project or group. For the "
+    "job token of another project, check the job token allowlist."
 )
+TO_PUBLISH = "To publish, send an access token with the scope api, not the password of your account."
 NEEDS_TOKEN = "Reading this requires a token."
 ANOTHER = "Create a new one under Edit profile > Access tokens."
 
@@ -78,6 +82,14 @@ def revoked(project: Project) -> Credentials:
 
 def narrow(project: Project) -> Credentials:
     return factories.access_token(factories.member(project, Role.GUEST), "read_user")
+
+
+def reading(project: Project) -> Credentials:
+    return factories.access_token(factories.member(project, Role.DEVELOPER), "read_api")
+
+
+def reading_deploy_token(project: Project) -> Credentials:
+    return factories.deploy_token(project, "read_package_registry")
 
 
 def expired_deploy_token(project: Project) -> Credentials:
@@ -351,12 +363,53 @@ def test_a_failure_names_the_request_in_the_log(
     assert response.headers["X-Request-Id"] in response.json["detail"]
 
 
-def test_refused_uploads_keep_the_json_that_their_clients_read(twine: Twine, project: Project) -> None:
-    response = twine.upload(project, WHEEL)
+@pytest.mark.parametrize(
+    ("caller", "body", "advice"),
+    [
+        (unread, {"message": "401 Unauthorized"}, TO_PUBLISH),
+        (unknown, {"message": "401 Unauthorized"}, f"The password is not a token of this registry, or the token was "
+                                                   f"deleted. {TO_PUBLISH}"),
+        (misnamed_job, {"message": "401 Unauthorized"}, "with the user name gitlab-ci-token."),
+        (expired, {"error": "invalid_token"}, f"The personal access token expired on {{today}}. {ANOTHER}"),
+        (reading, {"error": "insufficient_scope"}, f"The personal access token lacks the scope api. {ANOTHER}"),
+        (guest, {"message": "403 Forbidden"}, "This requires the role Developer or a higher one in the project"),
+        (reading_deploy_token, {"message": "403 Forbidden"}, "or of a group above it, with the scope write_"),
+        (stranger, {"message": "404 Not Found"}, "There is no such project, or this token cannot read it."),
+    ],
+    ids=lambda value: value.__name__.replace("_", " ") if callable(value) else "",
+)  # fmt: skip
+def test_a_refused_upload_has_the_json_of_gitlab_and_advice_where_its_clients_show_it(
+    twine: Twine, project: Project, caller: Callable[[Project], Credentials], body: dict[str, str], advice: str
+) -> None:
+    response = twine.upload(project, WHEEL, caller(project))
 
-    assert (response.content_type, response.json) == (
-        "application/json", {"message": "401 Unauthorized", "code": "401 Unauthorized"},
-    )  # fmt: skip
+    assert response.content_type == "application/json"
+    assert response.json.items() >= body.items()
+    assert advice.format(today=utcnow().date()) in response.json["code"]
+    assert advice.format(today=utcnow().date()) in response.status
+    assert len(response.status) <= len("401 ") + LONGEST_REASON
+    assert response.status.endswith(".")
+
+
+@pytest.mark.parametrize("content", [WHEEL.content, bytes(SMALL_BODY_BYTES)], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("address", "status", "error"),
+    [
+        ("/api/v4/groups/acme/-/packages/pypi", 404, "404 Not Found"),
+        ("/api/v4/projects/acme%2Ftools/packages/pypi/simple", 405, "405 Not Allowed"),
+        ("/acme/tools", 405, "405 Not Allowed"),
+        ("/", 405, "405 Not Allowed"),
+    ],
+    ids=["group", "simple page", "page of the project", "start page"],
+)
+def test_an_upload_to_another_address_is_shown_the_right_one(
+    twine: Twine, project: Project, address: str, status: int, error: str, content: bytes
+) -> None:
+    response = twine.upload(None, WHEEL, unknown(project), url=address, content=(io.BytesIO(content), WHEEL.filename))
+
+    assert (response.status_code, response.json["error"], "Allow" in response.headers) == (status, error, status == 405)
+    assert response.json["code"] == response.status
+    assert "to a project: http://localhost/api/v4/projects/ID/packages/pypi, where ID" in response.status
 
 
 def comparable(response: TestResponse, *names: str) -> tuple[str, list[tuple[str, str]], str]:
@@ -425,6 +478,18 @@ def test_a_hidden_project_or_group_is_answered_as_an_absent_one(
             )
             assert hidden == missing, (who, record, rest)
             assert hidden[0].startswith("404 ")
+
+
+def test_an_upload_to_a_hidden_project_is_answered_as_one_to_an_absent_project(
+    twine: Twine, project: Project, callers: dict[str, Credentials]
+) -> None:
+    for who, credentials in callers.items():
+        hidden, missing = (
+            comparable(twine.upload(None, WHEEL, credentials, url=f"/api/v4/projects/{number}/packages/pypi"))
+            for number in (project.id, project.id + 10_000)
+        )
+        assert hidden == missing, who
+        assert hidden[0].startswith("404 Not Found - There is no such project, or this token cannot read it.")
 
 
 @pytest.mark.parametrize("forwards", [True, False])
