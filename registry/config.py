@@ -11,6 +11,7 @@ import os
 import re
 import runpy
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -193,6 +194,13 @@ def prepare_instance_folder(values: dict[str, Any]) -> None:
         raise ConfigurationError(
             f"The instance folder {folder} (REGISTRY_INSTANCE_PATH) is not usable: {error.strerror}."
         ) from error
+
+
+def remove_unused_folder(folder: Path) -> None:
+    """Remove an instance folder that has nothing but the files of a start that failed: no database and no package."""
+    files = (path for path in folder.rglob("*") if not path.is_dir())
+    if all(path.name == "secret_key" or path.suffix == ".upgrade-lock" for path in files):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _stored_secret_key(path: Path) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,30 +25,48 @@ from registry.factory import create_app
 def main() -> int:
     """Upgrade the database, create the first administrator, and serve until stopped."""
     try:
-        app = create_app()
-        listener = server.bind(app.config["HOST"], app.config["PORT"])
-        _prepare(app, _check_storage if app.config["WORKERS"] == 1 else _check_storage_in_child)
-        with app.app_context():
-            credentials = first_run.create_administrator(
-                password=app.config["ROOT_PASSWORD"],
-                token=app.config["ROOT_TOKEN"],
-                generates_token=_is_interactive(),
-                key=app.config["TOKEN_KEY"],
-                instance_path=app.config["INSTANCE_PATH"],
-                now=utcnow(),
-            )
-
-        def announce(port: int) -> None:
-            print(banner(app, port, credentials, shows_secrets=_is_interactive()), flush=True)
-
-        if app.config["WORKERS"] == 1:
-            server.serve(app, listener, announce)
-        else:
-            _serve_with_workers(app, listener, announce)
+        values = config.load()
+        with server.bind(values["HOST"], values["PORT"]) as listener:
+            _start(listener, values["INSTANCE_PATH"])
     except (OperatorError, RegistryError) as error:
         print(f"The registry cannot start: {error.sentence}", file=sys.stderr)
         return 1
     return 0
+
+
+def _start(listener: socket.socket, instance: Path) -> None:
+    with _removed_after_failure(instance):
+        app = create_app()
+        _prepare(app, _check_storage if app.config["WORKERS"] == 1 else _check_storage_in_child)
+    with app.app_context():
+        credentials = first_run.create_administrator(
+            password=app.config["ROOT_PASSWORD"],
+            token=app.config["ROOT_TOKEN"],
+            generates_token=_is_interactive(),
+            key=app.config["TOKEN_KEY"],
+            instance_path=instance,
+            now=utcnow(),
+        )
+
+    def announce(port: int) -> None:
+        print(banner(app, port, credentials, shows_secrets=_is_interactive()), flush=True)
+
+    if app.config["WORKERS"] == 1:
+        server.serve(app, listener, announce)
+    else:
+        _serve_with_workers(app, listener, announce)
+
+
+@contextmanager
+def _removed_after_failure(folder: Path) -> Iterator[None]:
+    """Remove an instance folder that the block creates if it fails, such as on a wrong setting at the first start."""
+    existed = folder.exists()
+    try:
+        yield
+    except (OperatorError, RegistryError, SystemExit):
+        if not existed:
+            config.remove_unused_folder(folder)
+        raise
 
 
 def _serve_with_workers(app: Flask, listener: socket.socket, announce: Callable[[int], None]) -> None:
@@ -69,9 +88,9 @@ def worker_app() -> Flask:
 
 def _prepare(app: Flask, check_storage: Callable[[Flask], None]) -> None:
     logs.configure(app.config["LOG_FORMAT"])
+    check_storage(app)  # before the database, which is not created for a store that cannot be used
     with app.app_context():
         database.upgrade()
-    check_storage(app)
 
 
 def _check_storage(app: Flask) -> None:

@@ -392,6 +392,7 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence(
 
     assert told.startswith(sentence)
     assert "hush" not in told
+    assert not instance.exists()
 
 
 @pytest.mark.parametrize("address", ["postgresql://u:hush@127.0.0.1:1/x", "sqlite:////dev/null/x"])
@@ -400,6 +401,7 @@ def test_a_database_that_cannot_be_opened_stops_the_start_with_one_sentence(inst
 
     assert told.startswith("The database (REGISTRY_DATABASE_URL) cannot be opened: ")
     assert "hush" not in told
+    assert not instance.exists()
 
 
 def test_a_port_in_use_stops_the_start_before_anything_is_created(instance: Path) -> None:
@@ -411,8 +413,7 @@ def test_a_port_in_use_stops_the_start_before_anything_is_created(instance: Path
     assert told == (
         f"REGISTRY_HOST and REGISTRY_PORT are 127.0.0.1:{port}, which cannot be listened on: Address already in use."
     )
-    assert not (instance / CREDENTIALS_FILE).exists()
-    assert not (instance / "registry.sqlite3").exists()
+    assert not instance.exists()
 
 
 def create(app: Flask, folder: Path, **given: str) -> Credentials | None:
