@@ -22,6 +22,7 @@ _LIST = {
     "active": optional(boolean),
     "blocked": optional(boolean),
     "external": optional(boolean),
+    "two_factor": optional(one_of({"enabled": True, "disabled": False})),
     "admins": optional(boolean),
     "created_after": optional(moment),
     "created_before": optional(moment),
@@ -160,6 +161,7 @@ def _wanted(sent: Sent, is_admin: bool) -> users.UserFilter:
         wanted,
         is_admin=True if sent.get("admins") else None,
         is_external=True if sent.get("external") else None,
+        has_second_factor=sent.get("two_factor"),
         created_after=sent.get("created_after"),
         created_before=sent.get("created_before"),
     )

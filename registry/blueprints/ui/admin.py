@@ -42,6 +42,7 @@ from registry.domain.instance import InstanceChanges
 from registry.domain.namespaces import NamespaceFilter
 from registry.domain.packages import lists
 from registry.domain.settings import Section
+from registry.domain.single_sign_on import identities
 from registry.domain.upstream import exceptions, trying
 from registry.domain.upstream.trying import Trial
 from registry.errors import BadRequest, Conflict, Forbidden
@@ -58,6 +59,8 @@ KINDS = {
     "active": UserFilter(states=(UserState.ACTIVE,)),
     "admins": UserFilter(is_admin=True),
     "external": UserFilter(is_external=True),
+    "two_factor_enabled": UserFilter(has_second_factor=True),
+    "two_factor_disabled": UserFilter(has_second_factor=False),
     "blocked": UserFilter(states=(UserState.BLOCKED,)),
     "deactivated": UserFilter(states=(UserState.DEACTIVATED,)),
 }
@@ -320,6 +323,7 @@ def _user_page(user: User, *, password: str | None = None) -> Page:
         own=namespaces.counts_below(space),
         own_bytes=lists.storage_bytes(space),
         active_tokens=paging.page(active_tokens, 1, 1).total,
+        identities=identities.identities_of(user),
     )
     return page, 200
 

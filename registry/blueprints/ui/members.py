@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from flask import Blueprint, flash, jsonify, redirect, render_template, url_for
 from flask_babel import gettext
@@ -18,6 +19,7 @@ from registry.domain import namespaces
 from registry.domain.access import Permission
 from registry.domain.accounts import users
 from registry.domain.paging import first
+from registry.domain.single_sign_on import provider_roles
 from registry.models import Group, Namespace, Project, Role, User
 
 PROJECT_MEMBERS = "/<page_project:project>/-/project_members"
@@ -105,8 +107,15 @@ def _list(namespace: Project | Group, form: NewMemberForm | None = None, suggest
         highest=highest,
         first_day=MemberForm.first_day(),
         may_change=may("admin_members", namespace),
+        provider_groups=_provider_groups(namespace),
     )
     return page, form.status
+
+
+def _provider_groups(namespace: Project | Group) -> Mapping[Role, list[str]]:
+    """Return the groups of the identity provider that have a role here, by role, for members only."""
+    is_member = role_in(namespace) > Role.NO_ACCESS
+    return provider_roles.groups_by_role(namespace) if is_member else defaultdict(list)
 
 
 def _add(namespace: Project | Group) -> Page:

@@ -297,6 +297,7 @@ class UserFilter:
     states: tuple[UserState, ...] = tuple(UserState)
     is_admin: bool | None = None
     is_external: bool | None = None
+    has_second_factor: bool | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     order_by: str = "id"
@@ -321,6 +322,9 @@ def users(wanted: UserFilter, *, by_email: bool) -> Listing[User]:
         listing = listing.where(User.is_admin.is_(wanted.is_admin))
     if wanted.is_external is not None:
         listing = listing.where(User.is_external.is_(wanted.is_external))
+    if wanted.has_second_factor is not None:
+        has_one = User.second_factor_since.is_not(None)
+        listing = listing.where(has_one if wanted.has_second_factor else ~has_one)
     if wanted.created_after is not None:
         listing = listing.where(User.created_at >= wanted.created_after)
     if wanted.created_before is not None:
@@ -370,6 +374,8 @@ class Counts:
     active: int
     administrators: int
     external: int
+    with_second_factor: int
+    without_second_factor: int
     blocked: int
     deactivated: int
 
@@ -381,6 +387,8 @@ def counts() -> Counts:
             func.count().filter(User.state == UserState.ACTIVE),
             func.count().filter(User.is_admin),
             func.count().filter(User.is_external),
+            func.count().filter(User.second_factor_since.is_not(None)),
+            func.count().filter(User.second_factor_since.is_(None)),
             func.count().filter(User.state == UserState.BLOCKED),
             func.count().filter(User.state == UserState.DEACTIVATED),
         ).select_from(User)

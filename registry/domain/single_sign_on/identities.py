@@ -7,7 +7,7 @@ person, or be chosen by their owner, and never lead to an existing user.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -89,6 +89,12 @@ def complete_once(state: str, *, until: datetime, now: datetime) -> None:
 def identity_of(user: User, issuer: str) -> UserIdentity | None:
     """Return the account of an issuer that a user is linked to."""
     return db.session.scalar(select(UserIdentity).where(_is_of(user, issuer)))
+
+
+def identities_of(user: User) -> Sequence[UserIdentity]:
+    """Return the accounts of all issuers that a user is linked to, ordered by issuer."""
+    linked = select(UserIdentity).where(UserIdentity.user_id == user.id).order_by(UserIdentity.issuer)
+    return db.session.scalars(linked).all()
 
 
 def link(user: User, person: Person, *, by: audit.Author) -> None:

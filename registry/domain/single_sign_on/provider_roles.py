@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 
 from sqlalchemy import Select, func, select
@@ -10,7 +11,7 @@ from sqlalchemy.orm import joinedload
 from registry.database import AdvisoryLock, db, transaction
 from registry.domain import audit, namespaces
 from registry.errors import Code, Fault, InvalidRecord, RecordNotFound
-from registry.models import MEMBER_ROLES, Group, Membership, ProviderRole, Role, User
+from registry.models import MEMBER_ROLES, Group, Membership, Namespace, ProviderRole, Role, User
 
 LONGEST_GROUP = 255
 
@@ -76,6 +77,15 @@ def delete(role_id: int, *, by: audit.Author) -> None:
 def roles_of(groups: Collection[str]) -> dict[int, Role]:
     """Return the roles of a person in these groups of the provider, by the ID of the group here; the highest counts."""
     return _highest((entry.group_id, entry.role) for entry in _entries() if entry.provider_group in groups)
+
+
+def groups_by_role(namespace: Namespace) -> defaultdict[Role, list[str]]:
+    """Return the groups of the provider that have a role in this namespace, by role; a person can be in several."""
+    found: defaultdict[Role, list[str]] = defaultdict(list)
+    in_order = select(ProviderRole).where(ProviderRole.group_id == namespace.id).order_by(ProviderRole.provider_group)
+    for entry in db.session.scalars(in_order):
+        found[entry.role].append(entry.provider_group)
+    return found
 
 
 def are_used() -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from registry.database import db
+from registry.database import db, utcnow
 from registry.domain.accounts import users
 from registry.models import User, UserState
 from tests import factories
@@ -48,7 +48,7 @@ class TestOwnUser:
 
 @pytest.fixture
 def users_of_each_kind(admin: User, owner: User, outsider: User) -> None:
-    factories.user("eva", is_external=True)
+    factories.user("eva", is_external=True).second_factor_since = utcnow()
     outsider.state = UserState.BLOCKED
     factories.commit()
 
@@ -85,6 +85,8 @@ class TestList:
             ("blocked=true", ["oscar"]),
             ("external=true", ["eva"]),
             ("admins=true", ["root"]),
+            ("two_factor=enabled", ["eva"]),
+            ("two_factor=disabled", ["root", "olivia", "oscar"]),
             ("created_after=2999-01-01", []),
             ("created_before=2999-01-01T00:00:00Z", ["root", "olivia", "oscar", "eva"]),
         ],

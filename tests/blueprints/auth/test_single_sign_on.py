@@ -435,7 +435,7 @@ def test_a_membership_by_a_group_is_marked_and_cannot_be_changed_here(
     user, members = found("hanako.yamada"), "/groups/platform/-/group_members"
     page = browser_of(admin).get(members)
 
-    assert "Group of the identity provider" in page.text
+    assert "Group of the identity provider: eng" in page.text
     assert f"{members}/{user.id}" not in page.html
     assert browser_of(admin).post(f"{members}/{user.id}/remove").status_code == 403
     of_group, token = f"/groups/{platform.id}/members", factories.access_token(admin)

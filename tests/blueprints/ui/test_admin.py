@@ -6,14 +6,14 @@ from importlib.metadata import version
 
 import pytest
 
-from registry.database import utcnow
+from registry.database import db, utcnow
 from registry.domain import cascade, forwarding, instance, namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
 from registry.domain.accounts.users import StateChange
 from registry.domain.cascade import FORWARDING
 from registry.domain.settings import Section
-from registry.models import CreationLevel, InstanceSettings, Role, UserState, Visibility
+from registry.models import CreationLevel, InstanceSettings, Role, UserIdentity, UserState, Visibility
 from tests import factories, setting_values
 from tests.builders import build_wheel
 from tests.tables import each
@@ -119,7 +119,7 @@ def test_the_overview_counts_the_records_of_the_instance(area, owner, project):
 
 @pytest.fixture
 def users_of_each_kind(app):
-    factories.user("external", is_external=True)
+    factories.user("external", is_external=True).second_factor_since = utcnow()
     users.change_state(factories.user("blocked"), StateChange.BLOCK, by=SHELL)
     users.change_state(factories.user("sleeping"), StateChange.DEACTIVATE, by=SHELL)
 
@@ -131,6 +131,8 @@ def users_of_each_kind(app):
         ("filter=active", ["external", "olivia", "root"]),
         ("filter=admins", ["root"]),
         ("filter=external", ["external"]),
+        ("filter=two_factor_enabled", ["external"]),
+        ("filter=two_factor_disabled", ["blocked", "olivia", "root", "sleeping"]),
         ("filter=blocked", ["blocked"]),
         ("filter=deactivated", ["sleeping"]),
         ("search=LIVI", ["olivia"]),
@@ -146,6 +148,7 @@ def test_users_are_searched_filtered_and_sorted(area, owner, users_of_each_kind,
     found = [row.partition("@")[2].partition(" ")[0] for row in listed(page)]
     assert found == names
     assert "Blocked 1" in page.text
+    assert "2FA enabled 1" in page.text
 
 
 @pytest.mark.parametrize("kind", ["groups", "projects"])
@@ -360,10 +363,13 @@ def test_the_only_owner_of_a_group_is_not_deleted(area, owner, group):
 
 def test_a_user_is_shown_with_roles_and_tokens(area, owner, group):
     factories.access_token(owner)
+    db.session.add(UserIdentity(user_id=owner.id, issuer="https://id.example", subject="248289761001"))
+    factories.commit()
 
     page = area.get("/admin/users/olivia")
 
     assert facts(page)["Active access tokens"] == "1"
+    assert facts(page)["Linked account"].startswith("https://id.example: 248289761001")
     assert listed(page) == ["Acme Group Owner Never"]
 
 

@@ -32,6 +32,13 @@ def test_a_visitor_starts_at_public_projects(browser, open_group):
     assert rows(browser.get("/explore/groups")) == ["Open"]
 
 
+def test_a_visitor_learns_that_there_can_be_private_projects(browser, project):
+    page = browser.get("/explore")
+
+    assert "No public projects" in page.text
+    assert "Sign in to see the projects that you have access to." in page.text
+
+
 def test_a_user_sees_internal_projects_too(browser_of, outsider, open_group):
     assert rows(browser_of(outsider).get("/explore")) == ["Open / Internal", "Open / Library"]
 

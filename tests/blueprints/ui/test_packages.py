@@ -34,7 +34,7 @@ from tests.tables import each
 
 LIST = "/acme/tools/-/packages"
 GROUP_LIST = "/groups/acme/-/packages"
-BY_TRUSTED_PUBLISHER = "Published by the trusted publisher build (https://ci.test)"
+BY_TRUSTED_PUBLISHER = "Published by build (https://ci.test)"
 VERSIONS, GROUP_VERSIONS = f"{LIST}?tab=versions", f"{GROUP_LIST}?tab=versions"
 DELETE = f"{LIST}/delete"
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
