@@ -90,7 +90,8 @@ class UserSession(Model):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
     method: Mapped[SignInMethod] = mapped_column(Enumerated(SignInMethod), server_default="password")
-    id_token: Mapped[str | None] = mapped_column(Text)  # of the identity provider, to sign the user out there, too
+    # Of the identity provider, to sign the user out there, too; encrypted with the secret of the session.
+    id_token: Mapped[str | None] = mapped_column(Text)
 
 
 class BegunSignIn(Model):

@@ -14,12 +14,13 @@ from sqlalchemy import ColumnElement, and_, delete, or_, select
 
 from registry.database import db, transaction
 from registry.domain import audit
-from registry.domain.accounts.secrets import digest
+from registry.domain.accounts.secrets import digest, seal, unseal
 from registry.models import BegunSignIn, InstanceSettings, SignInMethod, User, UserSession
 
 LIFETIME = timedelta(days=7)  # from the sign-in on, however often the session is used
 BEGUN_LIFETIME = timedelta(minutes=10)  # from the password to the second factor
 LIMIT = 100  # sessions of one user; a further one ends the oldest
+ID_TOKEN = "ID token of the session"  # purpose of the encryption
 
 
 def start(
@@ -30,12 +31,14 @@ def start(
     Takes no lock: sessions do not depend on each other.
 
     :param secret: by default a random one.
-    :param id_token: of the identity provider that has authenticated the user.
+    :param id_token: of the identity provider that has authenticated the user. It is stored encrypted with the secret,
+        which only the browser has.
     """
     secret = secret or secrets.token_urlsafe(32)
     new = UserSession(
-        digest=digest(secret, key), user_id=user.id, expires_at=now + LIFETIME, method=method, id_token=id_token
-    )
+        digest=digest(secret, key), user_id=user.id, expires_at=now + LIFETIME, method=method,
+        id_token=None if id_token is None else seal(id_token, secret.encode(), ID_TOKEN),
+    )  # fmt: skip
     others = and_(UserSession.user_id == user.id, UserSession.digest != new.digest)
     with transaction(changes_answers=False) as session:
         _add(new, now)
@@ -106,7 +109,8 @@ def _lacks_second_factor() -> ColumnElement[bool]:
 
 def id_token(secret: str, *, key: bytes) -> str | None:
     """Return the ID token of the identity provider that has authenticated the user of a session, if there is one."""
-    return db.session.scalar(select(UserSession.id_token).where(UserSession.digest == digest(secret, key)))
+    sealed = db.session.scalar(select(UserSession.id_token).where(UserSession.digest == digest(secret, key)))
+    return None if sealed is None else unseal(sealed, secret.encode(), ID_TOKEN)
 
 
 def end(secret: str, user: User, *, key: bytes, by: audit.Author) -> str | None:

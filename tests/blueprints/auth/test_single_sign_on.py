@@ -20,7 +20,7 @@ from registry.domain.single_sign_on import identities, provider_roles
 from registry.domain.single_sign_on.persons import Person
 from registry.domain.single_sign_on.provider import Provider
 from registry.errors import Forbidden, InvalidRecord
-from registry.models import AuditEvent, Group, Membership, Role, User, UserIdentity
+from registry.models import AuditEvent, Group, Membership, Role, User, UserIdentity, UserSession
 from tests import factories
 from tests.clients import Browser, Page
 from tests.fakes.identity_provider import IdentityProvider, asked, provider_running
@@ -282,12 +282,15 @@ def test_refused_answers_are_throttled(browser, provider, monkeypatch):
 
 def test_users_leave_the_provider_too(browser, provider):
     signed_in(browser, provider)
+    stored = db.session.scalar(select(UserSession.id_token))
 
     url = left_for(browser.post("/users/sign_out"))
 
     assert url.startswith(f"{provider.url}/oauth2/end_session?")
     assert asked(url)["post_logout_redirect_uri"] == f"http://localhost{SIGN_IN}"
-    assert asked(url)["id_token_hint"].count(".") == 2
+    hint = asked(url)["id_token_hint"]
+    assert hint.count(".") == 2
+    assert not set(hint.split(".")) & set(stored.split(".")), "only the browser can decrypt it"
     assert "Sign in" in browser.get("/explore").text
 
 
