@@ -54,6 +54,7 @@ from registry.server.parser import PREFLIGHT
 from registry.storage import open_storage
 from registry.storage.receptions import Receptions
 
+_PROTECTIVE = (("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "SAMEORIGIN"))
 MOST_FIELDS = 10_000  # of a form; a mebibyte can have half a million
 
 
@@ -179,7 +180,7 @@ def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
     """Add the WSGI middleware, innermost first."""
     with app.app_context():
         engine = database.db.engine
-    application: Any = OwnAddress(APIPaths(AdmittedPages(app.wsgi_app, app, _complete_page)))
+    application: Any = OwnAddress(APIPaths(AdmittedPages(app.wsgi_app, app, [*_PROTECTIVE, *cross_origin.HEADERS])))
     application = PreparedAnswers(
         application, app.extensions["reads"], app.extensions["uploads"], engine, app.config["TOKEN_KEY"]
     )
@@ -288,19 +289,9 @@ def _is_api() -> bool:
     return request.path.startswith((API, f"{OIDC}/"))
 
 
-def _complete_page(response: BaseResponse) -> None:
-    """Add what ``after_request`` adds to a response to one that is made in front of Flask."""
-    _add_protective_headers(response)
-    cross_origin.add_headers(response)
-
-
-def _add_protective_headers(response: BaseResponse) -> None:
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")
-
-
 def _add_common_headers(response: BaseResponse) -> BaseResponse:
-    _add_protective_headers(response)
+    for name, value in _PROTECTIVE:
+        response.headers.setdefault(name, value)
     if _is_api():
         if request.method == "OPTIONS" and "Allow" in response.headers:
             response.status_code = 204

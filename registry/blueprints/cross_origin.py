@@ -24,7 +24,8 @@ EXPOSED = (
 READ = (
     credential_names.AUTHORIZATION, *credential_names.TOKEN_HEADERS, "Content-Type", "If-None-Match", "Range", "Sudo",
 )  # fmt: skip
-_HEADERS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": ", ".join(EXPOSED)}
+# Of each response, also without ``Origin``: cached ones are then the same for all clients.
+HEADERS = (("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", ", ".join(EXPOSED)))
 _NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,1000}")
 
 
@@ -48,13 +49,8 @@ def _answer_preflight() -> Response | None:
     )
 
 
-def add_headers(response: BaseResponse) -> None:
-    """Add the headers of each response, also without ``Origin``: cached ones are then the same for all clients."""
-    for name, value in _HEADERS.items():  # several times as fast as an update, which looks for each first
-        response.headers.add(name, value)
-
-
 def _allow(response: BaseResponse) -> BaseResponse:
     if request.path.startswith(API):
-        add_headers(response)
+        for name, value in HEADERS:  # several times as fast as an update, which looks for each first
+            response.headers.add(name, value)
     return response

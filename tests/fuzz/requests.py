@@ -260,7 +260,7 @@ def check_negotiation(data: bytes) -> None:
     environ = EnvironBuilder("/").get_environ() | {"HTTP_ACCEPT": accept, "QUERY_STRING": query}
     request = Request(environ)
 
-    chosen = negotiated_media_type(request)
+    chosen = negotiated_media_type(environ)
 
     assert chosen in _TYPES
     if chosen != simple.PLAIN_HTML and "format" not in request.args:

@@ -2,21 +2,22 @@
 
 Flask takes about as long as the page itself to find the view and to complete the response. Here, a caller that an
 earlier request has admitted (``auth.admissions``) gets the page from the function that the view calls
-(``index.page_response``). Everything else is left to the view: first requests, sessions, anonymous callers, other
+(``index.made_page``). Everything else is left to the view: first requests, sessions, anonymous callers, other
 spellings of the URL, names that the namespace lacks, and errors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from flask import Flask, Request, Response, g
+from flask import Flask, g
 from sqlalchemy.exc import SQLAlchemyError
 
 from registry import addresses, metrics
 from registry.blueprints.auth.admissions import ACCESS_NUMBER, Admission, Admissions
 from registry.blueprints.pypi import index
+from registry.blueprints.pypi.index import MadePage
 from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, note_validity
 from registry.blueprints.routing import SimplePageURL, simple_page_url
 from registry.database import utcnow
@@ -29,12 +30,12 @@ if TYPE_CHECKING:
 class AdmittedPages:
     """WSGI middleware behind ``APIPaths``.
 
-    :param complete: adds the headers that every response of the API has.
+    :param headers: those that every response of the API has.
     """
 
-    def __init__(self, application: WSGIApplication, app: Flask, complete: Callable[[Response], None]) -> None:
+    def __init__(self, application: WSGIApplication, app: Flask, headers: list[tuple[str, str]]) -> None:
         self._application = application
-        self._complete = complete
+        self._headers = headers
         self._app = app
         self._admissions: Admissions = app.extensions["admissions"]
 
@@ -42,11 +43,10 @@ class AdmittedPages:
         page = self._page(environ)
         if page is None:
             return self._application(environ, start_response)
-        # As the response would do itself, but without another look at headers that are complete.
-        start_response(page.status, page.headers.to_wsgi_list())
-        return [page.get_data()]
+        start_response("200 OK", page.headers + self._headers)
+        return [page.body]
 
-    def _page(self, environ: WSGIEnvironment) -> Response | None:
+    def _page(self, environ: WSGIEnvironment) -> MadePage | None:
         if ACCESS_NUMBER not in environ or environ["REQUEST_METHOD"] != "GET" or not addresses.is_usable(environ):
             return None
         asked, now = simple_page_url(environ["PATH_INFO"]), utcnow()
@@ -56,16 +56,15 @@ class AdmittedPages:
         if admission is None or admission.principal.kind in (PrincipalKind.SESSION, PrincipalKind.ANONYMOUS):
             return None
         environ[metrics.ROUTE], environ["registry.principal"] = asked.rule, admission.principal.label
-        response = self._made(admission, asked, environ)
-        if response is not None:
-            self._complete(response)
-            note_validity(environ, response, admission.principal, now, LARGEST_PAGE_BYTES)
-        return response
+        page = self._made(admission, asked, environ)
+        if page is not None and len(page.body) <= LARGEST_PAGE_BYTES:
+            note_validity(environ, admission.principal, now)
+        return page
 
-    def _made(self, admission: Admission, asked: SimplePageURL, environ: WSGIEnvironment) -> Response | None:
+    def _made(self, admission: Admission, asked: SimplePageURL, environ: WSGIEnvironment) -> MadePage | None:
         try:
             with self._app.app_context():
                 g.environ = environ  # for the log of slow statements
-                return index.page_response(admission.namespace, asked.name, admission.principal, Request(environ))
+                return index.made_page(admission.namespace, asked.name, admission.principal, environ)
         except SQLAlchemyError:  # the view reports the error
             return None

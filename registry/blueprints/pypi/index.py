@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from flask import Blueprint, Request, Response, current_app, request
 from packaging.utils import NormalizedName, canonicalize_name
-from werkzeug.datastructures import MIMEAccept
+from werkzeug.datastructures import Accept, MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from registry import metrics
@@ -72,6 +72,16 @@ LONGEST_KEPT = 1000  # characters of headers whose meaning is kept
 _compressed_pages = CompressedPages()
 
 
+class MadePage(NamedTuple):
+    """The headers and the body of a page, with status 200."""
+
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def response(self) -> Response:
+        return Response(self.body, headers=self.headers)
+
+
 def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("index", __name__)
 
@@ -119,31 +129,32 @@ def _index(namespace: Namespace) -> Response:
     depends_on_index(request.environ)
     base, principal = base_url(namespace, request.environ), current_principal()
     listed = index.simple_index(namespace, lambda name: f"{base}/simple/{name}", principal)
-    media_type = negotiated_media_type(request)
+    media_type = negotiated_media_type(request.environ)
     body = simple.index_json(listed) if media_type == simple.JSON else _html("simple/index.html", listed)
-    return _validated(body, media_type, principal, request)
+    return _validated(body, media_type, principal, request.environ).response()
 
 
 def _page(namespace: Namespace, name: str) -> Response:
     _refuse_traversal(name)
     if _LACKS_NAME in request.environ:  # the caller's admission was kept, so the search was made in front of Flask
         return _elsewhere(namespace, name)
-    return page_response(namespace, name, current_principal(), request) or _elsewhere(namespace, name)
+    page = made_page(namespace, name, current_principal(), request.environ)
+    return _elsewhere(namespace, name) if page is None else page.response()
 
 
-def page_response(namespace: Namespace, name: str, principal: Principal, request: Request) -> Response | None:
-    """Return the page of a package name, or ``None`` if the namespace lacks the name; needs only Flask's app context.
+def made_page(namespace: Namespace, name: str, principal: Principal, environ: WSGIEnvironment) -> MadePage | None:
+    """Make the page of a package name, or ``None`` if the namespace lacks the name; needs only Flask's app context.
 
     :param principal: can read packages in the namespace.
     """
     normalized_name = canonicalize_name(name)
-    depends_on_name(request.environ, normalized_name)
-    page = index.simple_page(namespace, normalized_name, _file_url(namespace, request.environ), principal)
+    depends_on_name(environ, normalized_name)
+    page = index.simple_page(namespace, normalized_name, _file_url(namespace, environ), principal)
     if page is None:
-        request.environ[_LACKS_NAME] = True
+        environ[_LACKS_NAME] = True
         return None
     note_answer(namespace, normalized_name, _PRIVATE)
-    return _rendered(page, principal, request)
+    return _rendered(page, principal, environ)
 
 
 def _file_url(namespace: Namespace, environ: WSGIEnvironment) -> FileURL:
@@ -155,10 +166,10 @@ def _quoted(filename: str) -> str:
     return filename if _NEEDS_NO_QUOTES(filename) else quote(filename, safe=_LEFT_RAW)
 
 
-def _rendered(page: SimplePage, principal: Principal, request: Request) -> Response:
-    media_type = negotiated_media_type(request)
+def _rendered(page: SimplePage, principal: Principal, environ: WSGIEnvironment) -> MadePage:
+    media_type = negotiated_media_type(environ)
     body = simple.page_json(page) if media_type == simple.JSON else _html("simple/page.html", page)
-    return _validated(body, media_type, principal, request)
+    return _validated(body, media_type, principal, environ)
 
 
 def _elsewhere(namespace: Namespace, name: str) -> Response:
@@ -208,7 +219,7 @@ def _upstream_page(namespace: Namespace, name: NormalizedName, rules: Rules) -> 
         )
     file_url = _file_url(namespace, environ)
     files = tuple(file._replace(url=file_url(file.sha256, file.filename)) for file in page.files)
-    response = _rendered(replace(page, files=files), current_principal(), request)
+    response = _rendered(replace(page, files=files), current_principal(), environ).response()
     depends_on_upstream(environ, page.holds_until)
     environ[metrics.EVENT] = metrics.UpstreamPage(_origin(page, now))
     if page.is_outdated:
@@ -231,10 +242,10 @@ def _redirect_upstream(name: str) -> Response:
     return Response("Found upstream.\n", 302, {"Location": url}, mimetype="text/plain")
 
 
-def negotiated_media_type(request: Request) -> str:
+def negotiated_media_type(environ: WSGIEnvironment) -> str:
     """Return the media type of the response: ``?format=``, else the best match for ``Accept``, else HTML."""
-    accept = request.environ.get("HTTP_ACCEPT", "")
-    wanted = request.args.get("format") if request.environ.get("QUERY_STRING") else None
+    accept = environ.get("HTTP_ACCEPT", "")
+    wanted = Request(environ).args.get("format") if environ.get("QUERY_STRING") else None
     if len(accept) + len(wanted or "") > LONGEST_KEPT:
         return _best_media_type.__wrapped__(accept, wanted)
     return _best_media_type(accept, wanted)
@@ -257,26 +268,36 @@ def _best_media_type(accept: str, wanted: str | None) -> str:
     return best
 
 
+def _accepts_gzip(environ: WSGIEnvironment) -> bool:
+    accepted = environ.get("HTTP_ACCEPT_ENCODING", "")
+    return _is_gzip_accepted.__wrapped__(accepted) if len(accepted) > LONGEST_KEPT else _is_gzip_accepted(accepted)
+
+
+@lru_cache(maxsize=256)
+def _is_gzip_accepted(accepted: str) -> bool:
+    return parse_accept_header(accepted, Accept).quality("gzip") > 0
+
+
 def _html(template: str, value: SimpleIndex | SimplePage) -> bytes:
     # Without the variables of pages for people, which need a request.
     rendered = current_app.jinja_env.get_template(template).render(value=value, api_version=simple.API_VERSION)
     return rendered.encode()
 
 
-def _validated(data: bytes, media_type: str, principal: Principal, request: Request) -> Response:
+def _validated(data: bytes, media_type: str, principal: Principal, environ: WSGIEnvironment) -> MadePage:
     """Return a page with a strong ETag per media type and encoding; clients must revalidate it to see new uploads."""
     digest = sha256(media_type.encode() + b"\n" + data).hexdigest()[:32]
-    is_compressed = len(data) >= SMALLEST_BYTES and request.accept_encodings.quality("gzip") > 0
-    headers = {
-        "Content-Type": media_type if media_type != simple.PLAIN_HTML else "text/html; charset=utf-8",
-        "Vary": "Accept, Accept-Encoding",
-        "Cache-Control": "no-cache" if principal.is_anonymous else "no-cache, private",
-        "ETag": f'"{digest}-gzip"' if is_compressed else f'"{digest}"',
-    }
+    is_compressed = len(data) >= SMALLEST_BYTES and _accepts_gzip(environ)
+    headers = [
+        ("Content-Type", media_type if media_type != simple.PLAIN_HTML else "text/html; charset=utf-8"),
+        ("Vary", "Accept, Accept-Encoding"),
+        ("Cache-Control", "no-cache" if principal.is_anonymous else "no-cache, private"),
+        ("ETag", f'"{digest}-gzip"' if is_compressed else f'"{digest}"'),
+    ]
     if is_compressed:
-        headers["Content-Encoding"] = "gzip"
+        headers.append(("Content-Encoding", "gzip"))
         data = _compressed_pages.compressed(digest, data)
-    return Response(data, headers=headers)
+    return MadePage([*headers, ("Content-Length", str(len(data)))], data)
 
 
 def _refuse_traversal(name: str) -> None:

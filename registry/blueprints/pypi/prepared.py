@@ -81,8 +81,8 @@ def preparable(largest_bytes: int) -> Callable[[View], View]:
         def marking(**arguments: Any) -> Any:
             now = utcnow()
             response = view(**arguments)
-            if _PART in request.environ:
-                note_validity(request.environ, response, current_principal(), now, largest_bytes)
+            if _PART in request.environ and _is_cacheable(response, largest_bytes):
+                note_validity(request.environ, current_principal(), now)
             return response
 
         cast(Any, marking).is_preparable = True
@@ -126,21 +126,22 @@ def asks_anew(environ: WSGIEnvironment) -> bool:
     return "no-cache" in environ.get("HTTP_CACHE_CONTROL", "").lower()
 
 
-def note_validity(
-    environ: WSGIEnvironment, response: Response, principal: Principal, now: datetime, largest_bytes: int
-) -> None:
-    """Note until when a response to this principal holds if nothing changes, unless it must not be cached.
-
-    :param now: before any of its data was read.
-    """
+def _is_cacheable(response: Response, largest_bytes: int) -> bool:
     # The properties of responses parse and copy these headers.
     is_small = int(response.headers.get("Content-Length", 0)) <= largest_bytes
     is_kept = "no-store" not in response.headers.get("Cache-Control", "")
-    if response.status_code in (200, 302) and is_small and is_kept:
-        ends = valid_until(principal, now)
-        upstream_ends = environ.get(_UPSTREAM_UNTIL, ends)
-        if upstream_ends is not None:
-            environ[_VALID_UNTIL] = min(ends, upstream_ends)
+    return response.status_code in (200, 302) and is_small and is_kept
+
+
+def note_validity(environ: WSGIEnvironment, principal: Principal, now: datetime) -> None:
+    """Note until when a response to this principal holds if nothing changes, so that it is cached.
+
+    :param now: before any of its data was read.
+    """
+    ends = valid_until(principal, now)
+    upstream_ends = environ.get(_UPSTREAM_UNTIL, ends)
+    if upstream_ends is not None:
+        environ[_VALID_UNTIL] = min(ends, upstream_ends)
 
 
 @dataclass(frozen=True, slots=True)
