@@ -175,7 +175,10 @@ _SENTENCES: dict[Code, str | _Counted] = {
         "This membership comes from a group of the identity provider and can only be changed there."
     ),
     Code.IDENTITY_TAKEN: _("This account is already linked to another user."),
-    Code.PROVIDER_AWAY: _("The identity provider does not respond. Try again in a moment."),
+    Code.PROVIDER_AWAY: _(
+        "The identity provider does not respond, or is not set up correctly. Try again in a moment. Administrators can "
+        "find the reason in the log."
+    ),
     Code.PROTECTED: _("A protection rule prevents this action."),
     Code.ONLY_TRUSTED_PUBLISHERS: _("Only trusted publishers can publish to this project."),
     Code.NAME_NOT_TRUSTED: _("The trusted publisher can publish only %(names)s to this project."),

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from registry.domain.http import Client, Patience, Unanswered, is_public
 from registry.domain.issuers import is_loopback
 from registry.domain.oidc.claims import read_object
-from registry.errors import SourceError
+from registry.errors import SourceError, quoted
 
 CONFIGURATION = "/.well-known/openid-configuration"
 MAX_CONFIGURATION_BYTES = 64 << 10
@@ -41,14 +41,25 @@ def published_keys(issuer: str, *, is_listed: bool) -> dict[str, dict[str, Any]]
         raise
 
 
+class _AnotherIssuer(SourceError):
+    """The configuration at the address of an issuer is that of another, which jobs and clients do not get to know."""
+
+    def __init__(self, named: str) -> None:
+        super().__init__("its configuration names another issuer")
+        self.named = named
+
+
 def configuration(issuer: str) -> dict[str, Any]:
     """Return the configuration of an issuer that administrators have listed.
 
-    :raises SourceError: it does not deliver it, or it is malformed.
+    :raises SourceError: it does not deliver it, or it is malformed; administrators see which issuer it names.
     """
     client = _client(issuer, is_listed=True)
     try:
         return _configuration(client, issuer)
+    except _AnotherIssuer as error:
+        named = f"its configuration names the issuer {quoted(error.named)}; expected {quoted(issuer)}"
+        raise SourceError(named) from error
     finally:
         client.close()
 
@@ -61,7 +72,7 @@ def _client(issuer: str, *, is_listed: bool) -> Client:
 def _configuration(client: Client, issuer: str) -> dict[str, Any]:
     document = _read(client, issuer.rstrip("/") + CONFIGURATION, MAX_CONFIGURATION_BYTES)
     if document.get("issuer") != issuer:
-        raise SourceError("its configuration names another issuer")
+        raise _AnotherIssuer(str(document.get("issuer", "")))
     return document
 
 

@@ -261,7 +261,7 @@ def answer(body: bytes, status: int = 200, **headers: str) -> tuple[int, dict[st
 
 
 BAD_ISSUERS: dict[str, tuple[str, Callable[[Issuer], tuple[int, dict[str, str], bytes]], str]] = {
-    "names another issuer": (CONFIGURATION, lambda _: answer(b'{"issuer": "https://other.test"}'), "another issuer"),
+    "names another issuer": (CONFIGURATION, lambda _: answer(b'{"issuer": "https://other.test"}'), "another issuer."),
     "is no JSON": (CONFIGURATION, lambda _: answer(b"<html>"), "not a JSON object"),
     "is nested deeply": (CONFIGURATION, lambda _: answer(b"[" * 60_000), "not a JSON object"),
     "redirects": (CONFIGURATION, lambda it: answer(b"", 302, Location=it.url + KEYS), "redirect"),

@@ -64,6 +64,15 @@ def test_a_wrong_configuration_is_not_used(issuer, changes):
         asked(issuer, [0.0])
 
 
+def test_the_log_names_the_issuer_to_configure(issuer, caplog):
+    issuer.answers[CONFIGURATION] = 200, {}, document(issuer, issuer=f"{issuer.url}/")
+
+    with pytest.raises(ProviderAway):
+        asked(issuer, [0.0])
+
+    assert f"names the issuer '{issuer.url}/'; expected '{issuer.url}'" in caplog.text
+
+
 BASIC, POST = "client_secret_basic", "client_secret_post"
 
 
