@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Protocol
 
-from sqlalchemy import Select, insert, or_, select
+from sqlalchemy import ColumnElement, Select, and_, insert, or_, select
 
 from registry.database import Statement, contains
 from registry.models import Ancestry, AuditEvent, Namespace, Role, Visibility
@@ -16,6 +16,10 @@ LONGEST_AUTHOR = 255  # length of the column, which the two user names of a sudo
 LONGEST_VALUE = 255  # characters of a text before or after a change
 # Actions whose target is a version of a package.
 OF_VERSIONS = frozenset({"package_published", "package_yanked", "package_unyanked"})
+# Actions whose target is a file, with its version in the details.
+OF_FILES = frozenset({"package_file_deleted", "package_file_yanked", "package_file_unyanked"})
+# Actions that are recorded once for administrators, and once in each namespace that accepts the job.
+OF_EXCHANGES = ("publishing_token_created", "reading_token_created")
 NAME_STATUS_CHANGED = "package_name_status_changed"  # whose target is a package name
 _INSERT = Statement(insert(AuditEvent.__table__))
 
@@ -85,12 +89,17 @@ class EventFilter:
     """Criteria of a list of events; empty ones match all.
 
     :ivar search: part of the author, action, or target; case-insensitive.
+    :ivar searched_actions: actions that match the search by their words, like the parts of authors after it.
     :ivar author: part of the author.
+    :ivar authors: parts of authors that match it by their words.
     :ivar first_day: in UTC, like ``last_day``, which is included.
     """
 
     search: str = ""
+    searched_actions: frozenset[str] = frozenset()
+    searched_authors: tuple[str, ...] = ()
     author: str = ""
+    authors: tuple[str, ...] = ()
     action: str = ""
     first_day: date | None = None
     last_day: date | None = None
@@ -108,11 +117,15 @@ def events(wanted: EventFilter | str = "", *, within: Namespace | None = None) -
     if within is not None:
         below = select(Ancestry.namespace_id).where(Ancestry.ancestor_id == within.id)
         listing = listing.where(AuditEvent.namespace_id.in_(below))
+    else:
+        listing = listing.where(or_(AuditEvent.namespace_id.is_(None), AuditEvent.action.not_in(OF_EXCHANGES)))
     if wanted.search:
         columns = (AuditEvent.author, AuditEvent.action, AuditEvent.target)
-        listing = listing.where(or_(*(contains(column, wanted.search) for column in columns)))
+        found = [contains(column, wanted.search) for column in columns]
+        by_words = AuditEvent.action.in_(sorted(wanted.searched_actions))
+        listing = listing.where(or_(*found, by_words, *map(_is_author, wanted.searched_authors)))
     if wanted.author:
-        listing = listing.where(contains(AuditEvent.author, wanted.author))
+        listing = listing.where(or_(contains(AuditEvent.author, wanted.author), *map(_is_author, wanted.authors)))
     if wanted.action:
         listing = listing.where(AuditEvent.action == wanted.action)
     if wanted.first_day is not None:
@@ -120,6 +133,11 @@ def events(wanted: EventFilter | str = "", *, within: Namespace | None = None) -
     if wanted.last_day is not None and wanted.last_day < date.max:
         listing = listing.where(AuditEvent.created_at < _midnight(wanted.last_day + timedelta(days=1)))
     return listing
+
+
+def _is_author(part: str) -> ColumnElement[bool]:
+    """Match the authors with this part that are not users."""
+    return and_(AuditEvent.author_id.is_(None), contains(AuditEvent.author, part))
 
 
 def _midnight(day: date) -> datetime:

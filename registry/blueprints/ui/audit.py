@@ -15,11 +15,17 @@ from flask_babel import gettext
 
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
-from registry.blueprints.ui.event_details import event_details
-from registry.blueprints.ui.wording import EVENTS, NAMESPACE_EVENTS, event_name
+from registry.blueprints.ui.event_details import (
+    author_name,
+    authors_called,
+    deploy_token_id,
+    event_details,
+    target_name,
+)
+from registry.blueprints.ui.wording import EVENTS, NAMESPACE_EVENTS, event_name, events_called
 from registry.domain import audit, namespaces, paging
 from registry.domain.access import Permission
-from registry.domain.accounts import users
+from registry.domain.accounts import deploy_tokens, users
 from registry.domain.audit import EventFilter
 from registry.models import AuditEvent, Group, Namespace, Project
 
@@ -71,6 +77,10 @@ class Links:
 
     authors: Mapping[int | None, str]
     places: Mapping[int | None, Namespace]
+    deploy_tokens: Mapping[int, str]
+
+    def author_name(self, event: AuditEvent) -> str:
+        return author_name(event, self.deploy_tokens)
 
     def author(self, event: AuditEvent) -> str | None:
         username = self.authors.get(event.author_id)
@@ -86,8 +96,12 @@ class Links:
             return None
         if event.action == audit.NAME_STATUS_CHANGED:
             return url_for("ui.packages.package_name", project=project, name=event.target)
-        name, _, version = event.target.rpartition(" ")
-        if not name or event.action not in audit.OF_VERSIONS:
+        if event.action in audit.OF_FILES:
+            release = str(event.details.get("package", ""))
+        else:
+            release = event.target if event.action in audit.OF_VERSIONS else ""
+        name, _, version = release.rpartition(" ")
+        if not name:
             return None
         return url_for("ui.packages.package_name", project=project, name=name, version=version)
 
@@ -104,6 +118,7 @@ def _page(namespace: Group | Project | None) -> str:
         links=_links(found.items),
         event_name=event_name,
         event_details=event_details,
+        target_name=target_name,
         csv_url=_csv_url(),
     )
 
@@ -135,9 +150,9 @@ def _row(event: AuditEvent, links: Links) -> tuple[str, ...]:
     place = links.place(event)
     return (
         event.created_at.astimezone(UTC).isoformat(timespec="seconds"),
-        event.author,
+        links.author_name(event),
         event_name(event.action),
-        event.target,
+        target_name(event),
         "; ".join(f"{label}: {value}" for label, value in event_details(event)),
         "" if place is None else place.full_path,
         event.address,
@@ -154,9 +169,13 @@ def _cell(value: str) -> str:
 def _wanted() -> EventFilter:
     """Return the filter of the query parameters; invalid values are ignored."""
     asked = {name: value.strip().replace("\x00", "") for name, value in request.args.items()}
+    search, author = asked.get("search", ""), asked.get("author", "")
     return EventFilter(
-        search=asked.get("search", ""),
-        author=asked.get("author", ""),
+        search=search,
+        searched_actions=events_called(search),
+        searched_authors=authors_called(search),
+        author=author,
+        authors=authors_called(author),
         action=asked.get("action", ""),
         first_day=_day(asked.get("from", "")),
         last_day=_day(asked.get("to", "")),
@@ -182,4 +201,5 @@ def _links(found: Iterable[AuditEvent]) -> Links:
     return Links(
         {user_id: user.username for user_id, user in authors.items()},
         namespaces.by_ids(event.namespace_id for event in events),
+        deploy_tokens.names(token for event in events if (token := deploy_token_id(event)) is not None),
     )

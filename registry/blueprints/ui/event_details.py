@@ -1,8 +1,10 @@
-"""Details of audit events in the language of the request: labels instead of names, and words instead of codes."""
+"""Authors and details of audit events in the language of the request: labels and words instead of names and codes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from flask_babel import gettext
@@ -32,6 +34,7 @@ def _(label: str) -> str:
 LOCK = "lock_"  # prefix of the setting that enforces another one
 LABELS = {
     **{setting.name: setting.label for setting in (*INSTANCE_SETTINGS, *PROJECT_SETTINGS)},
+    "accepted_in": _("Accepted in"),
     "added": _("Added"),
     "after": _("After"),
     "before": _("Before"),
@@ -114,9 +117,59 @@ SIGN_IN_METHODS = {
     SignInMethod.OPENID_CONNECT: "OpenID Connect",
 }
 SECOND_FACTORS = {"app": _("Authenticator app"), "passkey": _("Passkey")}
+# Authors that are not users, as ``access.Principal`` records them; the group is a number or the subject of a token.
+_AUTHORS = {
+    "deploy token ": _("Deploy token %(name)s"),
+    "trusted publisher ": _("Trusted publisher %(name)s"),
+    "trusted reader ": _("Trusted reader %(name)s"),
+}
+_KINDS = {
+    "trusted publisher": _("Trusted publisher"),
+    "trusted reader": _("Trusted reader"),
+    "anonymous": _("Anonymous"),
+    "shell": _("Command line"),
+}
+_SUDO = re.compile(r"(.+) \(sudo by (.+)\)")
 SIZES = frozenset(
     {"size_bytes", "storage_size_limit", "pypi_max_file_size", "project_storage_size_limit", "group_storage_size_limit"}
 )
+
+
+def author_name(event: AuditEvent, deploy_tokens: Mapping[int, str] = MappingProxyType({})) -> str:
+    """Return the author of an event; names of users as they are.
+
+    :param deploy_tokens: names by ID of those that exist.
+    """
+    sudo = _SUDO.fullmatch(event.author)
+    if event.author_id is not None:
+        return str(gettext("%(user)s (sudo by %(admin)s)", user=sudo[1], admin=sudo[2])) if sudo else event.author
+    if event.author in _KINDS:
+        return str(gettext(_KINDS[event.author]))
+    for prefix, words in _AUTHORS.items():
+        if event.author.startswith(prefix):
+            name = event.author.removeprefix(prefix)
+            known = deploy_tokens.get(deploy_token_id(event) or 0)
+            shown = name if known is None else f"{name} ({known})"
+            return str(gettext(words, name=shown))
+    return event.author
+
+
+def deploy_token_id(event: AuditEvent) -> int | None:
+    """Return the ID of the deploy token that is the author of an event."""
+    found = re.fullmatch(r"deploy token ([0-9]{1,18})", event.author)
+    return int(found[1]) if found and event.author_id is None else None
+
+
+def authors_called(text: str) -> tuple[str, ...]:
+    """Return parts of recorded authors whose words in the language of the request contain a text."""
+    shown = {code: gettext(words) for code, words in _KINDS.items()}
+    shown |= {code: gettext(words, name="") for code, words in _AUTHORS.items()}
+    return tuple(code for code, words in shown.items() if text and text.casefold() in words.casefold())
+
+
+def target_name(event: AuditEvent) -> str:
+    """Return what an event is about: names and paths as they are, and the instance in words."""
+    return str(gettext("Instance")) if event.action == "instance_settings_changed" else event.target
 
 
 def event_details(event: AuditEvent) -> list[tuple[str, str]]:

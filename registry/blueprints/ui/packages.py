@@ -15,14 +15,14 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi.files import send_package_file
 from registry.blueprints.ui import commands, pagination
 from registry.blueprints.ui.charts import LineChart
-from registry.blueprints.ui.event_details import event_status
+from registry.blueprints.ui.event_details import author_name, deploy_token_id, event_status
 from registry.blueprints.ui.frame import namespace_url, pypi_url
 from registry.blueprints.ui.viewer import may, principal
 from registry.blueprints.ui.wording import event_name
 from registry.database import utcnow
 from registry.domain import explaining, forwarding, namespaces, paging
 from registry.domain.access import Permission
-from registry.domain.accounts import users
+from registry.domain.accounts import deploy_tokens, users
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.packages import (
     deletion,
@@ -322,9 +322,12 @@ def _dependencies(namespace: Project | Group, package: Package, published: list[
 
 def _activity(namespace: Project | Group, package: Package, published: list[PublishedVersion]) -> str:
     """Show the audit events of the name to everyone who can read it; network addresses are for Owners."""
+    found = pagination.page(versions.events(package.project, package.normalized_name))
     return render_template(
         "ui/packages/activity.html",
-        found=pagination.page(versions.events(package.project, package.normalized_name)),
+        found=found,
+        author_name=author_name,
+        deploy_tokens=deploy_tokens.names(token for event in found.items if (token := deploy_token_id(event))),
         event_name=event_name,
         event_status=event_status,
         **_header(namespace, package, published),

@@ -334,6 +334,11 @@ EVENTS = {
 }
 
 
+def events_called(text: str) -> frozenset[str]:
+    """Return the actions whose words in the language of the request contain a text."""
+    return frozenset(action for action in EVENTS if text and text.casefold() in event_name(action).casefold())
+
+
 def event_name(action: str) -> str:
     """Return what was done, in the language of the request; actions of other versions as they are recorded."""
     return str(gettext(EVENTS[action])) if action in EVENTS else action

@@ -127,3 +127,12 @@ def destroy_deploy_token(token: DeployToken, namespace: Namespace, *, by: audit.
 def starts_at(day: date) -> datetime:
     """Return 00:00 UTC of a day, when tokens with this expiration date expire."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def names(ids: Iterable[int]) -> dict[int, str]:
+    """Return the names of deploy tokens by ID, without deleted ones; no statement if there are no IDs."""
+    wanted = sorted(set(ids))
+    if not wanted:
+        return {}
+    rows = db.session.execute(select(DeployToken.id, DeployToken.name).where(DeployToken.id.in_(wanted)))
+    return {row.id: row.name for row in rows}

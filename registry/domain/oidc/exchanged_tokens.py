@@ -232,9 +232,11 @@ def _record(issued: ExchangedToken, matching: Sequence[TrustedPublisher | Truste
     created: dict[str, object] = {"token_id": issued.id, "issuer": issued.issuer}
     action, accepted_by = f"{issued.noun}_created", f"{matching[0].noun.removeprefix('trusted_')}_id"
     job = _Job(f"{kind} {issued.subject}", address)
-    audit.record(job, action, issued.subject, None, run=issued.run_url, **created)
     recorded = list(accepting)[:MOST_RECORDED]
-    for namespace in db.session.scalars(select(Namespace).where(Namespace.id.in_(recorded)).order_by(Namespace.id)):
+    places = db.session.scalars(select(Namespace).where(Namespace.id.in_(recorded)).order_by(Namespace.id)).all()
+    accepted_in = [namespace.full_path for namespace in places]
+    audit.record(job, action, issued.subject, None, run=issued.run_url, accepted_in=accepted_in, **created)
+    for namespace in places:
         details = {accepted_by: accepting[namespace.id], **created}
         audit.record(Principal(kind), action, issued.issuer, namespace, **details)
 

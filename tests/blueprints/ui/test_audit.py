@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from registry.blueprints.ui.event_details import LABELS, event_details
+from registry.blueprints.ui.event_details import LABELS, author_name, event_details
 from registry.blueprints.ui.wording import EVENTS
 from registry.domain import audit, namespaces
 from registry.domain.access import SHELL
@@ -113,6 +113,48 @@ def test_details_are_words_in_the_language_of_the_request(
 ) -> None:
     assert detail(app, "en", action, **details) == english
     assert detail(app, "ja", action, **details) == japanese
+
+
+@pytest.mark.parametrize(
+    ("author", "is_user", "english", "japanese"),
+    [
+        ("olivia", True, "olivia", "olivia"),
+        ("shell", True, "shell", "shell"),
+        ("shell", False, "Command line", "コマンドライン"),
+        ("olivia (sudo by root)", True, "olivia (sudo by root)", "olivia（rootがsudoで操作）"),
+        ("deploy token 7", False, "Deploy token 7 (ci)", "デプロイトークン7 (ci)"),
+        ("deploy token 8", False, "Deploy token 8", "デプロイトークン8"),
+        ("trusted publisher", False, "Trusted publisher", "信頼する公開元"),
+        ("trusted reader repo:acme", False, "Trusted reader repo:acme", "信頼する読み取り元repo:acme"),
+        ("OpenID Connect", False, "OpenID Connect", "OpenID Connect"),
+    ],
+)
+def test_authors_are_words_in_the_language_of_the_request(
+    app: Flask, author: str, is_user: bool, english: str, japanese: str
+) -> None:
+    event = AuditEvent(author=author, author_id=1 if is_user else None)
+
+    for language, words in (("en", english), ("ja", japanese)):
+        with app.app_context(), app.test_request_context(headers={"Accept-Language": language}):
+            assert author_name(event, {7: "ci"}) == words
+
+
+def test_events_are_found_by_the_words_shown_and_files_lead_to_their_version(
+    browser_of, owner: User, events: Project
+) -> None:
+    by_token = factories.by_deploy_token(events, "write_package_registry")
+    audit.record(by_token, "package_file_yanked", "of_token-1.0.whl", events, package="of-token 1.0")
+    factories.commit()
+    browser = browser_of(owner)
+
+    def found(language: str, query: str) -> list[str]:
+        return rows(browser.get(f"/acme/tools/-/audit_events?{query}", headers={"Accept-Language": language}))
+
+    assert len(found("en", "search=Yanked a")) == 1
+    assert len(found("ja", "search=ファイルを取り下げ")) == 1
+    assert len(found("ja", "author=デプロイ")) == len(found("en", "search=Deploy token")) == 1
+    links = browser.get("/acme/tools/-/audit_events?action=package_file_yanked").links
+    assert "/acme/tools/-/packages/names/of-token?version=1.0" in links
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from joserfc.jwk import OctKey, RSAKey
 from sqlalchemy import func, select
 
 from registry.database import db, utcnow
-from registry.domain import instance
+from registry.domain import audit, instance
 from registry.domain.access import SHELL, Principal, PrincipalKind, accepting
 from registry.domain.instance import InstanceChanges
 from registry.domain.oidc import discovery, exchanged_tokens, identities, keys
@@ -113,6 +113,8 @@ def test_a_job_that_a_project_trusts_gets_a_token_for_15_minutes(
     assert (for_administrators.author, for_administrators.namespace_id) == ("trusted publisher project:acme/app", None)
     assert (for_project.author, for_project.target) == ("trusted publisher", issuer.url)
     assert for_project.namespace_id == publisher.project_id
+    assert for_administrators.details["accepted_in"] == [db.session.get_one(Project, publisher.project_id).full_path]
+    assert [event.id for event in db.session.scalars(audit.events())][:1] == [for_administrators.id]
     assert for_project.details == {"token_id": token.id, "issuer": issuer.url, "publisher_id": [publisher.id]}
     assert secret not in json.dumps([for_administrators.details, for_project.details])
 
