@@ -95,26 +95,26 @@ def confirm_email(username: str, as_json: bool) -> None:
 def reset_password(username: str, password_stdin: bool, as_json: bool) -> None:
     """Set a new password for the user USERNAME.
 
-    A generated password is printed once and has to be changed at the next sign-in. If sign-in with passwords is
+    A generated password is printed once and has to be changed at the next sign-in. Where sign-in with passwords is
     turned off (REGISTRY_PASSWORD_SIGN_IN), the new password of an administrator, such as root, is accepted for an
     hour nevertheless, at /users/sign_in?password.
     """
     user = find_user(username)
     password, is_generated = _password(password_stdin)
     users.set_password(user, password, must_change=is_generated, by=SHELL)
-    if user.is_admin and not current_app.config["PASSWORD_SIGN_IN"]:
+    if user.is_admin:  # whatever this shell has as REGISTRY_PASSWORD_SIGN_IN, which can differ from the server
         users.accept_password_again(user, by=SHELL, now=utcnow())
     done = f"Set the password of {user.username}.{_remark_on_use(user)}"
     _print_with_password(user, done, password if is_generated else None, as_json)
 
 
 def _remark_on_use(user: User) -> str:
-    """Return where a new password is accepted; nothing if passwords always are."""
-    if current_app.config["PASSWORD_SIGN_IN"]:
-        return ""
+    """Return where a new password is accepted although passwords are turned off, or can be on the server."""
+    are_off = not current_app.config["PASSWORD_SIGN_IN"]
     if user.is_admin:
-        return f" {PASSWORDS_OFF}, but this one is accepted for an hour, at /users/sign_in?password."
-    return f" {PASSWORDS_OFF}, except for administrators."
+        condition = f"{PASSWORDS_OFF}, but" if are_off else "If the server has REGISTRY_PASSWORD_SIGN_IN=false,"
+        return f" {condition} this password is accepted for an hour, at /users/sign_in?password."
+    return f" {PASSWORDS_OFF}, except for administrators." if are_off else ""
 
 
 @users_group.command("disable-two-factor")

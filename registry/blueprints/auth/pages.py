@@ -18,9 +18,9 @@ from registry.blueprints.auth.credentials import current_principal, token_key
 from registry.blueprints.auth.local_addresses import local_address
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
-from registry.domain.accounts import passkeys, users
+from registry.domain.accounts import passkeys
 from registry.domain.accounts import sign_in as passwords
-from registry.errors import Code, Forbidden, InactiveUser
+from registry.errors import InactiveUser
 from registry.metrics import AuthFailure
 from registry.models import SignInMethod, User
 
@@ -110,21 +110,22 @@ def routes(gate: Gate) -> Blueprint:
 def _page(form: SignInForm) -> str:
     """Render the sign-in page. If passwords are turned off, ``?password`` shows the form nevertheless."""
     label = None if single_sign_on.provider() is None else current_app.config["OIDC_LABEL"]
-    has_form = current_app.config["PASSWORD_SIGN_IN"] or "password" in request.args or form.is_submitted()
-    return render_template("auth/sign_in.html", form=form, provider=label, has_form=has_form)
+    is_on = current_app.config["PASSWORD_SIGN_IN"]
+    has_form = is_on or "password" in request.args or form.is_submitted()
+    return render_template(
+        "auth/sign_in.html", form=form, provider=label, has_form=has_form, are_passwords_off=not is_on
+    )
 
 
 def _identified(form: SignInForm) -> User | None:
     """Return the user with the submitted credentials, or ``None``.
 
-    :raises Forbidden: sign-in with passwords is turned off.
     :raises TooManyRequests: the wait after failed attempts is not over; the password is not verified.
     """
     login, password = form.login.data or "", form.password.data or ""
-    if not current_app.config["PASSWORD_SIGN_IN"] and not users.accepts_password(login, utcnow()):
-        raise Forbidden(Code.PASSWORDS_OFF)
+    recovery_only, address = not current_app.config["PASSWORD_SIGN_IN"], request.remote_addr or ""
     try:
-        user = passwords.sign_in(login, password, address=request.remote_addr or "", now=utcnow())
+        user = passwords.sign_in(login, password, recovery_only=recovery_only, address=address, now=utcnow())
     except InactiveUser:
         request.environ[metrics.EVENT] = AuthFailure("inactive_user")
         form.form_errors += [gettext("Your account is blocked or deactivated. Contact an administrator.")]

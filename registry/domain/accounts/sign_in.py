@@ -70,18 +70,22 @@ class _Attempt:
     earlier: Mapping[str, datetime]
 
 
-def sign_in(login: str, password: str, *, address: str, now: datetime) -> User | None:
+def sign_in(login: str, password: str, *, recovery_only: bool = False, address: str, now: datetime) -> User | None:
     """Return the active user with this login (user name or e-mail address) and password; ``None`` if they are wrong.
 
     A user with a second factor has signed in only after ``enter_code``.
 
     Takes ``AdvisoryLock.SIGN_IN``, as an attempt is counted in advance, and taken back here.
 
+    :param recovery_only: whether sign-in with passwords is turned off: of administrators, one that the shell has just
+        set is accepted; any other counts as wrong, so that no one learns for whom one is accepted.
     :raises InactiveUser: the password is right, but the user is blocked or deactivated; counted as a failed attempt.
     :raises TooManyRequests: too many attempts failed for this login from this address, or from this address; the wait
         grows with each.
     """
     attempt = _count_attempt(_counted(users.by_login(login), login, address, now), now)
+    if recovery_only and not users.accepts_password(login, now):
+        password = ""  # no user has it, and it takes the same time
     user = users.verify_password(login, password)
     if user is not None:
         with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):

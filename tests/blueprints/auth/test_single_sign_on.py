@@ -558,19 +558,25 @@ def test_administrators_edit_the_table_of_groups(browser, browser_of, provider, 
 def test_passwords_can_be_switched_off_except_after_a_reset_in_the_shell(app, browser, provider, admin, monkeypatch):
     monkeypatch.setitem(app.config, "PASSWORD_SIGN_IN", False)
     users.set_password(admin, PASSWORD, by=SHELL)
+    factories.user("olivia", password=PASSWORD)
     sent = {"login": "root", "password": PASSWORD}
     page = browser.get(SIGN_IN)
     assert 'name="password"' not in page.html
     assert "Sign in with Acme" in page.text
-    assert browser.submit(f"{SIGN_IN}?password", sent, action=SIGN_IN).status_code == 403
+    refused = [browser.submit(f"{SIGN_IN}?password", sent | changes, action=SIGN_IN) for changes in (
+        {}, {"login": "olivia"}, {"login": "unknown"},
+    )]  # fmt: skip
+    assert {(answer.status_code, "Invalid login or password." in answer.text) for answer in refused} == {(422, True)}
+    assert "turned off. Sign in with Acme." in refused[0].text
 
-    factories.user("olivia")
     runner = app.test_cli_runner()
     other = runner.invoke(args=["users", "reset-password", "olivia", "--password-stdin"], input=f"{PASSWORD}\n")
     assert "except for administrators" in other.output
     answer = browser.submit(f"{SIGN_IN}?password", sent | {"login": "olivia"}, action=SIGN_IN)
-    assert answer.status_code == 403
+    assert answer.status_code == 422
+    monkeypatch.setitem(app.config, "PASSWORD_SIGN_IN", True)  # in the shell, which lacks the variable
     reset = runner.invoke(args=["users", "reset-password", "root", "--password-stdin"], input=f"{PASSWORD}\n")
+    monkeypatch.setitem(app.config, "PASSWORD_SIGN_IN", False)
     assert "accepted for an hour, at /users/sign_in?password" in reset.output
     assert 'name="password"' in browser.get(f"{SIGN_IN}?password").html
     assert browser.submit(f"{SIGN_IN}?password", sent, action=SIGN_IN).status_code == 303
