@@ -138,10 +138,14 @@ def _identified(form: SignInForm) -> User | None:
 
 def _second_step(form: CodeForm, user: User) -> tuple[str, int]:
     """Render the page that asks for the second factor."""
+    own_site, has_passkeys = site(), bool(passkeys.passkeys_of(user))
     options = None
-    if passkeys.passkeys_of(user):
-        options = passkeys.request_options(user, sessions.challenge(), site())
-    page = render_template("auth/second_factor.html", form=form, options=options, has_app=user.totp_secret is not None)
+    if has_passkeys and own_site.admits_passkeys:
+        options = passkeys.request_options(user, sessions.challenge(), own_site)
+    page = render_template(
+        "auth/second_factor.html", form=form, options=options, has_app=user.totp_secret is not None,
+        unsuitable_address=own_site.origin if has_passkeys and not own_site.admits_passkeys else None,
+    )  # fmt: skip
     return page, 422 if form.errors else 200
 
 

@@ -198,7 +198,7 @@ def _page(sent: PasswordForm | None = None, *, codes: list[str] | None = None) -
     user = signed_in()
     app = sent if isinstance(sent, AppForm) else AppForm.empty(second_factors.new_totp_secret())
     new_passkey = sent if isinstance(sent, PasskeyForm) else PasskeyForm.empty(secrets.token_hex(32))
-    challenge = bytes.fromhex(new_passkey.value)
+    challenge, own_site = bytes.fromhex(new_passkey.value), site()
     page = render_template(
         "ui/account/two_factor.html",
         user=user,
@@ -208,7 +208,8 @@ def _page(sent: PasswordForm | None = None, *, codes: list[str] | None = None) -
         new_codes=_sent_or_empty(sent, CODES),
         disabling=_sent_or_empty(sent, DISABLING),
         new_passkey=new_passkey,
-        passkey_options=passkeys.creation_options(user, challenge, site(), key=token_key()),
+        passkey_options=passkeys.creation_options(user, challenge, own_site, key=token_key()),
+        unsuitable_address=None if own_site.admits_passkeys else own_site.origin,
         removals=[(each, _sent_or_empty(sent, _removal(each.id))) for each in passkeys.passkeys_of(user)],
         codes=codes,
         codes_left=second_factors.recovery_codes_left(user),

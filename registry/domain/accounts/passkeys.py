@@ -11,6 +11,7 @@ import hmac
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select
@@ -41,6 +42,15 @@ class Site:
 
     host: str
     origin: str
+
+    @property
+    def admits_passkeys(self) -> bool:
+        """Return whether browsers use passkeys here: with a host name, and HTTPS unless that is ``localhost``."""
+        try:
+            ip_address(self.host)
+        except ValueError:
+            return self.origin.startswith("https://") or self.host == "localhost" or self.host.endswith(".localhost")
+        return False
 
 
 def passkeys_of(user: User) -> list[Passkey]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import cbor2
 import pytest
@@ -161,3 +162,14 @@ def test_the_number_of_passkeys_and_their_names_are_bounded(user, monkeypatch):
 
     with pytest.raises(InvalidRecord):
         add(user, Authenticator())
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("https://packages.example", True), ("http://packages.example", False), ("https://192.0.2.7", False),
+        ("https://[::1]", False), ("http://127.0.0.1:8080", False), ("http://localhost:8080", True),
+    ],
+)  # fmt: skip
+def test_browsers_use_passkeys_at_names_with_https_or_on_the_machine_itself(origin: str, expected: bool) -> None:
+    assert passkeys.Site(urlsplit(origin).hostname or "", origin).admits_passkeys is expected
