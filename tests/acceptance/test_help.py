@@ -309,14 +309,15 @@ def test_uv_for_one_command(shell: Installer, example, project, reader: str) -> 
     assert list(shell.home.glob(f".venv/lib/*/site-packages/{NAME}-1.0.0.dist-info"))
 
 
-def test_uv_in_a_project(shell: Installer, example, project, reader: str) -> None:
+@pytest.mark.parametrize("chapter", ["install", "trusted-publishing"])
+def test_uv_in_a_project(shell: Installer, example, project, reader: str, chapter: str) -> None:
     project.publish(WHEEL)
     (shell.home / "pyproject.toml").write_text(
         '[project]\nname = "program"\nversion = "0"\nrequires-python = ">=3.9"\n'
         f'dependencies = ["{NAME}"]\n\n' + example("install", "[[tool.uv.index]]", reader)
     )
 
-    shell.succeeds(example("install", "export UV_INDEX", reader))
+    shell.succeeds(example(chapter, "export UV_INDEX", reader), READ_TOKEN=reader)
 
     assert list(shell.home.glob(f".venv/lib/*/site-packages/{NAME}-1.0.0.dist-info"))
     assert reader not in (shell.home / "uv.lock").read_text()

@@ -1,0 +1,3 @@
+export UV_INDEX_GITLAB_USERNAME=__token__
+export UV_INDEX_GITLAB_PASSWORD=$READ_TOKEN
+uv sync
