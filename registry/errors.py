@@ -785,6 +785,13 @@ class Unavailable(RegistryError):
     retry_after_seconds = 5
 
 
+class SignInCodeRefused(BadRequest):
+    """The identity provider does not accept the code with which a browser came back, as if it was invented."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.SIGN_IN_INVALID)
+
+
 class ProviderAway(Unavailable):
     """The identity provider does not respond, so that its users cannot sign in."""
 

@@ -34,12 +34,13 @@ from registry.errors import (
     Code,
     Fault,
     Forbidden,
+    IdentityTokenRefused,
     InvalidRecord,
     IssuerNotUsable,
     NotFound,
     RegistryError,
+    SignInCodeRefused,
     TooManyRequests,
-    Unavailable,
     quoted,
 )
 from registry.models import SignInAddress, SignInFailures, SignInMethod, User
@@ -211,33 +212,37 @@ def counting_exchanges(address: str, now: datetime) -> Iterator[None]:
 
     :raises TooManyRequests: too many tokens from this address had a wrong signature; the wait grows with each.
     """
-    with _counting("identity tokens", address, now, not_counted=(IssuerNotUsable, Unavailable)):
+
+    def is_failure(error: RegistryError) -> bool:
+        return isinstance(error, IdentityTokenRefused) and not isinstance(error, IssuerNotUsable)
+
+    with _counting("identity tokens", address, now, is_failure):
         yield
 
 
 @contextmanager
 def counting_answers(address: str, now: datetime) -> Iterator[None]:
-    """Count the answer of the identity provider in the block as a failure of its address and hour, unless it succeeds.
+    """Count the sign-in that the block completes as a failure of its address and hour, if its code is refused.
 
-    As ``counting_exchanges``, with counts of its own.
+    As ``counting_exchanges``, with counts of its own: only invented codes make the registry ask the provider in vain.
+    Users who deny, are blocked, or have no user here slow down no one at their address.
 
-    :raises TooManyRequests: too many answers that came from this address were refused; the wait grows with each.
+    :raises TooManyRequests: too many codes from this address were refused; the wait grows with each.
     """
-    with _counting("answers of the identity provider", address, now, not_counted=(Unavailable,)):
+    with _counting("codes of the identity provider", address, now, lambda error: isinstance(error, SignInCodeRefused)):
         yield
 
 
 @contextmanager
-def _counting(
-    kind: str, address: str, now: datetime, *, not_counted: tuple[type[RegistryError], ...]
-) -> Iterator[None]:
-    """Count the block as a failure of its address and hour in advance; take it back after success, and these errors."""
+def _counting(kind: str, address: str, now: datetime, is_failure: Callable[[RegistryError], bool]) -> Iterator[None]:
+    """Count the block as a failure of its address and hour in advance; take it back unless its error is a failure."""
     key = _key(f"{kind} from {_network(address)} in {now:%Y-%m-%d %H}")
     attempt = _count_attempt({key: FREE_FAILED_EXCHANGES_BY_ADDRESS}, now)
     try:
         yield
-    except not_counted:
-        _take_back_only(attempt)
+    except RegistryError as error:
+        if not is_failure(error):
+            _take_back_only(attempt)
         raise
     _take_back_only(attempt)
 

@@ -13,14 +13,25 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus, urlencode
 
 from registry.domain.oidc import identity_tokens
 from registry.domain.oidc.claims import read_object
 from registry.domain.oidc.keys import Issuers
 from registry.domain.single_sign_on.persons import Person, from_claims
-from registry.errors import BadRequest, Code, IdentityTokenRefused, IssuerNotUsable, ProviderAway, SourceError
+from registry.errors import (
+    BadRequest,
+    Code,
+    IdentityTokenRefused,
+    IssuerNotUsable,
+    ProviderAway,
+    SignInCodeRefused,
+    SourceError,
+)
+
+if TYPE_CHECKING:
+    from registry.domain.http import ResponseError
 
 FRESH_SECONDS = 3600  # after which the endpoints are asked for again
 KEPT_SECONDS = 86400  # for which they are used while the provider does not deliver them
@@ -30,6 +41,7 @@ FIRST_BYTE_SECONDS, PAGE_SECONDS = 5, 8
 MAX_RESPONSE_BYTES = 256 << 10  # tokens can list hundreds of groups
 LONGEST_HINT = 4096  # characters of an ID token in a URL
 LEEWAY_SECONDS = 60
+_OF_CLIENT = (b'"invalid_client"', b'"unauthorized_client"')  # errors about the registry, not about a code
 _SUBJECT = re.compile(r"[ -~]{1,255}")
 
 logger = logging.getLogger(__name__)
@@ -174,7 +186,12 @@ class Provider:
         )
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         url, headers, form = self._client(endpoints).prepare("POST", endpoints.token, headers, form)
-        return self._asked(url, headers=headers, form=form)
+        try:
+            return self._asked(url, headers=headers, form=form)
+        except _Refused as error:
+            if error.is_about_registry:
+                raise
+            raise SignInCodeRefused from error
 
     def _client(self, endpoints: _Endpoints) -> Any:
         """Return what authenticates the registry to the provider.
@@ -205,7 +222,7 @@ class Provider:
             return read_object(client.ask(url, headers=headers, form=form, max_bytes=MAX_RESPONSE_BYTES))
         except ResponseError as error:
             if error.status < 500:
-                raise _invalid(f"{error.sentence}, {error.body[:300]!a}") from error
+                raise _Refused(error) from error
             raise
         except ValueError as error:
             raise _invalid(f"a response is not a JSON object: {error}") from error
@@ -318,3 +335,17 @@ def _optional(document: Mapping[str, Any], name: str) -> str | None:
 def _invalid(reason: str) -> BadRequest:
     logger.warning("A sign-in at the identity provider was refused: %s", reason)
     return BadRequest(Code.SIGN_IN_INVALID)
+
+
+class _Refused(BadRequest):
+    """The provider has answered a request with an error that names the request as its cause.
+
+    :ivar is_about_registry: whether it refuses the registry and not the code (RFC 6749, section 5.2).
+    """
+
+    def __init__(self, response: ResponseError) -> None:
+        super().__init__(Code.SIGN_IN_INVALID)
+        logger.warning(
+            "A sign-in at the identity provider was refused: %s, %s", response.sentence, ascii(response.body[:300])
+        )
+        self.is_about_registry = response.status == 401 or any(code in response.body for code in _OF_CLIENT)

@@ -272,12 +272,17 @@ def test_the_code_of_another_sign_in_is_refused(app, browser, provider):
     assert browser.get(f"{CALLBACK}?state={state}&code={stolen}").status_code == 400
 
 
-def test_refused_answers_are_throttled(browser, provider, monkeypatch):
+def test_refused_codes_are_throttled_and_other_refusals_delay_no_one(app, browser, provider, monkeypatch):
     monkeypatch.setattr("registry.domain.accounts.sign_in.FREE_FAILED_EXCHANGES_BY_ADDRESS", 1)
 
-    answers = [browser.get(f"{CALLBACK}?state={asked(begun(browser))['state']}").status_code for _ in range(2)]
+    def answered(parameters: str) -> int:
+        return browser.get(f"{CALLBACK}?state={asked(begun(browser))['state']}{parameters}").status_code
 
-    assert answers == [400, 429]
+    assert [answered("&error=access_denied") for _ in range(2)] == [403, 403]
+    with monkeypatch.context() as without_users:
+        without_users.setitem(app.config, "OIDC_CREATE_USERS", False)
+        assert [signed_in(browser, provider).status_code for _ in range(2)] == [403, 403]
+    assert [answered("&code=invented") for _ in range(2)] == [400, 429]
 
 
 def test_users_leave_the_provider_too(browser, provider):
