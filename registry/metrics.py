@@ -14,6 +14,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +158,6 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=self._registry,
         )
-        # A cached response takes 30 µs; looking up the child of a label would take a tenth of that.
         self._known: dict[tuple[str, str, str], Histogram] = {}
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
@@ -170,19 +170,18 @@ class Metrics:
         :param seconds: time until the response began.
         """
         self._duration(environ, status).observe(seconds)
-        done = environ.get(EVENT)
-        if done is not None:
-            self._count_event(done, environ, status[:3])
+        for step in self._steps(environ, status[:3]):
+            step()
 
     def counter(self, environ: WSGIEnvironment, status: str) -> Callable[[float], None]:
         """Return a function that counts the same request again, and takes the time until its response began."""
-        duration, done = self._duration(environ, status), environ.get(EVENT)
-        counted = {"REQUEST_METHOD": environ["REQUEST_METHOD"]}
+        # A cached response takes 30 µs; looking up the child of a label would take a tenth of that.
+        observe, steps = self._duration(environ, status).observe, self._steps(environ, status[:3])
 
         def count(seconds: float) -> None:
-            duration.observe(seconds)
-            if done is not None:
-                self._count_event(done, counted, status[:3])
+            observe(seconds)
+            for step in steps:
+                step()
 
         return count
 
@@ -196,29 +195,33 @@ class Metrics:
                 self._known[key] = known
         return known
 
-    def _count_event(self, done: object, environ: WSGIEnvironment, status: str) -> None:
-        if isinstance(done, Download):
-            if gives_whole_file(environ, status):
-                self._downloads.inc()
-                self._download_bytes.inc(done.size_bytes)
-                self._on_download(done.file_id)
-        elif isinstance(done, Upload):
-            self._uploads.inc()
-            self._upload_bytes.inc(done.size_bytes)
-        elif isinstance(done, Forward):
-            self._forwards.inc()
-        elif isinstance(done, UpstreamDownload):
-            if gives_whole_file(environ, status):
-                origin = "hit" if done.is_kept else "miss"
-                self._upstream_files.labels(origin).inc()
-                self._upstream_file_bytes.labels(origin).inc(done.size_bytes)
-                self.on_use(done.use)
-        elif isinstance(done, UpstreamPage):
-            self._upstream_pages.labels(done.origin).inc()
-        elif isinstance(done, Withheld):
-            self._withheld.labels(done.rule).inc()
-        elif isinstance(done, AuthFailure):
-            self._failures.labels(done.reason).inc()
+    def _steps(self, environ: WSGIEnvironment, status: str) -> tuple[Callable[[], None], ...]:
+        """Return the calls that count the effect of a request."""
+        done = environ.get(EVENT)
+        if isinstance(done, Download) and gives_whole_file(environ, status):
+            return (
+                self._downloads.inc,
+                partial(self._download_bytes.inc, done.size_bytes),
+                partial(self._on_download, done.file_id),
+            )
+        if isinstance(done, Upload):
+            return self._uploads.inc, partial(self._upload_bytes.inc, done.size_bytes)
+        if isinstance(done, Forward):
+            return (self._forwards.inc,)
+        if isinstance(done, UpstreamDownload) and gives_whole_file(environ, status):
+            origin = "hit" if done.is_kept else "miss"
+            return (
+                self._upstream_files.labels(origin).inc,
+                partial(self._upstream_file_bytes.labels(origin).inc, done.size_bytes),
+                partial(self.on_use, done.use),
+            )
+        if isinstance(done, UpstreamPage):
+            return (self._upstream_pages.labels(done.origin).inc,)
+        if isinstance(done, Withheld):
+            return (self._withheld.labels(done.rule).inc,)
+        if isinstance(done, AuthFailure):
+            return (self._failures.labels(done.reason).inc,)
+        return ()
 
     def count_fetched(self, size_bytes: int) -> None:
         """Count bytes that were received from the upstream index."""

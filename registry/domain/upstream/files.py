@@ -71,7 +71,7 @@ class Files:
         self._arrivals: dict[str, Arrival] = {}
         self._lock = Lock()
         self._threads = _Threads(THREADS, MOST_WAITING)
-        self._uses: deque[Use] = deque()
+        self._uses: dict[int, Use] = {}  # by identity, as a response that is repeated has the same one
         self._unchecked_bytes = 0
 
     def get(self, wanted: Wanted) -> Kept | ArrivingFile:
@@ -144,7 +144,7 @@ class Files:
 
     def note_use(self, use: Use) -> None:
         """Note that a file was used; written down by ``tend``."""
-        self._uses.append(use)
+        self._uses[id(use)] = use
 
     def tend(self) -> Totals:
         """Write down uses and forget old ones, make room, and remove partial files that none continues.
@@ -158,7 +158,7 @@ class Files:
         return removed
 
     def _write_uses(self) -> None:
-        noted, now = list({self._uses.popleft() for _ in range(len(self._uses))}), utcnow()
+        noted, now = list({self._uses.popitem()[1] for _ in range(len(self._uses))}), utcnow()
         for start in range(0, len(noted), uses.BATCH):
             uses.note(noted[start : start + uses.BATCH], now.date())
         used = sorted({use.sha256 for use in noted})
