@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
+from tests import postgresql
 from tests.acceptance.clients import Installer
 from tests.acceptance.servers import REPORTER, Namespace, RunningServer
 from tests.builders import build_sdist, build_wheel
@@ -31,9 +32,14 @@ def public_index() -> Iterator[StaticIndex]:
 
 
 @pytest.fixture
-def project(start_server: Callable[..., RunningServer], public_index: StaticIndex) -> Namespace:
+def project(
+    start_server: Callable[..., RunningServer], public_index: StaticIndex, postgresql_server: str | None
+) -> Namespace:
     """A private project of a server with two processes in the mode ``cache``, which asks for pages every second."""
-    server = start_server(UPSTREAM_URL=public_index.url, UPSTREAM_PAGE_SECONDS="1", WORKERS="2")
+    address = "" if postgresql_server is None else postgresql.create_database(postgresql_server)
+    server = start_server(
+        UPSTREAM_URL=public_index.url, UPSTREAM_PAGE_SECONDS="1", WORKERS="2", DATABASE_URL=address
+    )  # fmt: skip
     server.as_root("PUT", "/application/settings", {"pypi_upstream_mode": "cache"})
     project = server.project()
     project.publish(OURS)
@@ -45,6 +51,7 @@ def reader(project: Namespace) -> str:
     return project.member(REPORTER).access_token("read_api")
 
 
+@pytest.mark.databases
 def test_pip_and_uv_install_what_is_public_through_the_registry_also_when_the_public_index_is_away(
     pip: Installer, uv: Installer, public_index: StaticIndex, project: Namespace, reader: str
 ) -> None:
@@ -137,6 +144,7 @@ def test_a_page_of_50_000_files_is_answered_whole_and_withheld_whole(
     assert get("simple/larger/").status_code == 502
 
 
+@pytest.mark.databases
 def test_eight_clients_of_two_processes_have_one_page_and_one_file_fetched_once(
     public_index: StaticIndex, project: Namespace, reader: str
 ) -> None:
@@ -160,6 +168,7 @@ def test_eight_clients_of_two_processes_have_one_page_and_one_file_fetched_once(
     assert len(public_index.asked_for("shared/")) <= 2  # once, and once more if that took longer than a second
 
 
+@pytest.mark.databases
 def test_a_registry_answers_while_the_public_index_hangs(
     public_index: StaticIndex, project: Namespace, reader: str
 ) -> None:
