@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 from sqlalchemy import Select, bindparam, func, literal, select, union_all
 
-from registry.database import AdvisoryLock, db, read, transaction
+from registry.database import AdvisoryLock, Reading, db, read, transaction
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces import GroupChanges
@@ -227,13 +227,13 @@ class CascadingSetting(Generic[Value]):
 
 def levels(group_id: int, *settings: CascadingSetting[Any]) -> list[Level]:
     """Return a group and its ancestors, topmost first, with the columns of some settings, in one statement."""
-    return levels_of([group_id], *settings)[group_id]
+    rows = _levels_of_one(_names(settings)).rows({"group_id": group_id})
+    return [Level(row.ancestor_id, row.full_path, row._asdict()) for row in rows]
 
 
 def levels_of(namespace_ids: Iterable[int], *settings: CascadingSetting[Any]) -> Mapping[int, list[Level]]:
     """Return the groups from the top to each of these groups or projects, like ``levels``, in one statement."""
-    names = tuple(name for setting in settings for name in (setting.name, setting.lock_name))
-    rows = read(_levels_with(names), {"namespace_ids": list(set(namespace_ids))})
+    rows = read(_levels_of_many(_names(settings)), {"namespace_ids": list(set(namespace_ids))})
     found: defaultdict[int, list[Level]] = defaultdict(list)
     for row in rows:
         level = Level(row.ancestor_id, row.full_path, cast(Mapping[str, Any], row._mapping))
@@ -241,9 +241,25 @@ def levels_of(namespace_ids: Iterable[int], *settings: CascadingSetting[Any]) ->
     return found
 
 
+def _names(settings: Iterable[CascadingSetting[Any]]) -> tuple[str, ...]:
+    """Return the names of the columns of some settings."""
+    return tuple(name for setting in settings for name in (setting.name, setting.lock_name))
+
+
+# The statements have dozens of columns, and take longer to build than to execute.
+
+
 @lru_cache(maxsize=32)
+def _levels_of_one(names: tuple[str, ...]) -> Reading:
+    return Reading(_levels_with(names).where(Ancestry.namespace_id == bindparam("group_id")))
+
+
+@lru_cache(maxsize=32)
+def _levels_of_many(names: tuple[str, ...]) -> Select[tuple[Any, ...]]:
+    return _levels_with(names).where(Ancestry.namespace_id.in_(bindparam("namespace_ids", expanding=True)))
+
+
 def _levels_with(names: tuple[str, ...]) -> Select[tuple[Any, ...]]:
-    """Return the statement of ``levels_of``, whose dozens of columns take longer to build than to read."""
     return (
         select(
             Ancestry.namespace_id,
@@ -253,7 +269,7 @@ def _levels_with(names: tuple[str, ...]) -> Select[tuple[Any, ...]]:
         )
         .join(Namespace, Namespace.id == Ancestry.ancestor_id)
         .outerjoin(GroupPackageSettings, GroupPackageSettings.group_id == Ancestry.ancestor_id)
-        .where(Ancestry.namespace_id.in_(bindparam("namespace_ids", expanding=True)), Namespace.kind == "group")
+        .where(Namespace.kind == "group")
         .order_by(Ancestry.namespace_id, Ancestry.distance.desc())
     )
 

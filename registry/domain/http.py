@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from http.client import HTTPException, responses
 from http.cookiejar import DefaultCookiePolicy
 from threading import Event
@@ -166,6 +166,7 @@ class Client:
         self._resume_at = 0.0  # time.monotonic(), until which the server asked for no requests
         self._responses: set[requests.Response] = set()
         self._deadlines = Deadlines()
+        self._settings = lru_cache(64)(self._settings_of)  # evaluating the environment takes as long as a request
         self._session = requests.Session()
         # Threads can share the session, as without cookies nothing in it changes.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -306,11 +307,19 @@ class Client:
     def _get_once(self, url: str, headers: dict[str, str], form: str | None) -> requests.Response:
         """Request a URL without following redirects, as those that the library follows keep custom headers."""
         is_own = self._credentials is not None and origin(url) == self._own
-        return self._session.request(
-            "GET" if form is None else "POST", url, data=form, headers=headers, stream=True,
-            auth=self._credentials if is_own else self._other_credentials, timeout=self._patience.timeout,
-            allow_redirects=False,
+        auth = self._credentials if is_own else self._other_credentials
+        request = requests.PreparedRequest()  # of which the session would make two
+        request.prepare(
+            "GET" if form is None else "POST", url, headers={**self._session.headers, **headers}, data=form,
+            auth=auth or requests.utils.get_netrc_auth(url),
         )  # fmt: skip
+        parts = urlsplit(url)
+        settings = self._settings(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/")
+        return self._session.get_adapter(url).send(request, timeout=self._patience.timeout, **settings)
+
+    def _settings_of(self, url: str) -> Mapping[str, Any]:
+        """Return the proxies and certificates for the host of a URL, as far as the environment states them."""
+        return self._session.merge_environment_settings(url, {}, True, None, None)
 
     def _retried(self, attempt: Callable[[], Result]) -> Result:
         limit = number = 1

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import bindparam, select
 
-from registry.database import db
+from registry.database import Reading, read
 from registry.domain.advisories.ranges import Affected
 from registry.models import MALICIOUS, Advisory, AffectedPackage
 
@@ -37,12 +38,20 @@ class Verdict:
 
 
 # Built once, as building it takes as long as running it.
-_FINDINGS = (
-    select(AffectedPackage, Advisory.cvss_score)
+_ALL_FINDINGS = (
+    select(
+        AffectedPackage.normalized_name,
+        AffectedPackage.advisory_id,
+        AffectedPackage.ranges,
+        AffectedPackage.versions,
+        Advisory.cvss_score,
+    )
     .join(Advisory, Advisory.id == AffectedPackage.advisory_id)
-    .where(AffectedPackage.normalized_name.in_(bindparam("names", expanding=True)), Advisory.withdrawn_at.is_(None))
+    .where(Advisory.withdrawn_at.is_(None))
     .order_by(Advisory.id)
 )
+_FINDINGS = _ALL_FINDINGS.where(AffectedPackage.normalized_name.in_(bindparam("names", expanding=True)))
+_FINDINGS_ABOUT_ONE = Reading(_ALL_FINDINGS.where(AffectedPackage.normalized_name == bindparam("name")))
 
 
 def findings_about(names: Collection[str]) -> Mapping[str, list[Finding]]:
@@ -50,14 +59,20 @@ def findings_about(names: Collection[str]) -> Mapping[str, list[Finding]]:
 
     Those that were withdrawn are left out. One statement.
     """
-    rows = db.session.execute(_FINDINGS, {"names": list(names)})
     found = defaultdict(list)
-    for package, score in rows:
-        affected = Affected(package.ranges, package.versions)
-        found[package.normalized_name].append(
-            Finding(package.advisory_id, package.advisory_id.startswith(MALICIOUS), score, affected)
-        )
+    for row in read(_FINDINGS, {"names": list(names)}):
+        found[row.normalized_name].append(_finding(row))
     return found
+
+
+def findings_about_one(name: str) -> list[Finding]:
+    """Return the same for one name, in half the time."""
+    return [_finding(row) for row in _FINDINGS_ABOUT_ONE.rows({"name": name})]
+
+
+def _finding(row: Any) -> Finding:
+    is_malicious = row.advisory_id.startswith(MALICIOUS)
+    return Finding(row.advisory_id, is_malicious, row.cvss_score, Affected(row.ranges, row.versions))
 
 
 def verdict_on(version: str, findings: Iterable[Finding]) -> Verdict:

@@ -136,7 +136,7 @@ _QUARANTINE = (
     .order_by(PackageName.project_id)
     .limit(1)
 )
-_QUARANTINE_IN_PROJECT = _QUARANTINE.where(PackageName.project_id == bindparam("project_id"))
+_QUARANTINE_IN_PROJECT = Reading(_QUARANTINE.where(PackageName.project_id == bindparam("project_id")))
 _holder = aliased(Namespace)
 _WITHHELD_FILES = (
     select(
@@ -211,12 +211,11 @@ def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: P
 
 def _withheld_page(namespace: Namespace, name: str, principal: Principal) -> SimplePage | None:
     """Return the page of a quarantined name whose packages were all deleted."""
-    values: dict[str, object] = {"name": name}
     if isinstance(namespace, Project):
-        statement, values["project_id"] = _QUARANTINE_IN_PROJECT, namespace.id
+        rows = _QUARANTINE_IN_PROJECT.rows({"name": name, "project_id": namespace.id})
     else:
-        statement = _QUARANTINE.where(of_projects(PackageName.project_id, namespace, principal))
-    rows = read(statement, values)
+        below = of_projects(PackageName.project_id, namespace, principal)
+        rows = read(_QUARANTINE.where(below), {"name": name})
     reason = rows[0].reason if rows else None
     if reason is None:
         return None

@@ -27,7 +27,6 @@ from registry.database import (
     constant,
     contains,
     db,
-    execute,
     one_of,
     transaction,
     utcnow,
@@ -110,7 +109,7 @@ _IS_FROM_HERE = exists().where(
     _holding.c.namespace_id == _reserved.c.holder_id,
     _holding.c.ancestor_id == bindparam("namespace_id"),
 )
-_RESERVATION = (
+_RESERVATION = Reading(
     select(
         _namespaces.c.full_path,
         _namespaces.c.kind,
@@ -129,9 +128,10 @@ def reservation(namespace: Namespace, normalized_name: str) -> Reservation | Non
 
     The answer does not depend on the caller, nor on whether the registry of the project with the name is enabled.
     """
-    row = execute(_RESERVATION, {"name": normalized_name, "namespace_id": namespace.id}).one_or_none()
-    if row is None or not (row.is_held_here or row.is_reserved):
+    rows = _RESERVATION.rows({"name": normalized_name, "namespace_id": namespace.id})
+    if not rows or not (rows[0].is_held_here or rows[0].is_reserved):
         return None
+    (row,) = rows
     return Reservation(bool(row.is_held_here), row.full_path, row.kind == "user")
 
 

@@ -17,9 +17,10 @@ from typing import Any
 
 import orjson
 from packaging.utils import NormalizedName
-from sqlalchemy import ColumnElement, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
-from registry.database import changes_name, db, execute, read, transaction, utcnow
+from registry.database import Reading, Statement, changes_name, db, execute, is_sqlite, read, transaction, utcnow
 from registry.domain.packages.simple import SimpleFile, SimplePage
 from registry.domain.upstream.protocol import PAUSE_SECONDS, Answer, IndexFailed, PageIndex
 from registry.domain.upstream.waiting import Fetches, Pauses, Places
@@ -180,7 +181,7 @@ class KeptPages:
         return replace(page, is_outdated=True, holds_until=utcnow() + timedelta(seconds=PAUSE_SECONDS))
 
     def _kept(self, name: NormalizedName) -> _Kept | None:
-        rows = read(_KEPT, {"of_name": name, "url": self._index.url})
+        rows = _KEPT.rows({"of_name": name, "url": self._index.url})
         return None if not rows else _Kept(rows[0].digest, rows[0].etag, rows[0].checked_at)
 
     def _shown(self, name: NormalizedName, kept: _Kept) -> SimplePage | None:
@@ -188,7 +189,7 @@ class KeptPages:
             return None
         page = self._parsed.find(name, kept.digest)
         if page is None:
-            rows = read(_DOCUMENT, {"of_name": name, "of_digest": kept.digest})
+            rows = _DOCUMENT.rows({"of_name": name, "of_digest": kept.digest})
             if not rows:  # another request has replaced it in the meantime
                 present = self._kept(name)
                 return None if present is None else self._shown(name, present)
@@ -231,11 +232,13 @@ def _weight(page: SimplePage) -> int:
     return 1 + len(page.files)
 
 
-_KEPT = select(KeptPage.digest, KeptPage.etag, KeptPage.checked_at).where(
-    KeptPage.name == bindparam("of_name"), KeptPage.index_url == bindparam("url")
+_KEPT = Reading(
+    select(KeptPage.digest, KeptPage.etag, KeptPage.checked_at).where(
+        KeptPage.name == bindparam("of_name"), KeptPage.index_url == bindparam("url")
+    )
 )
-_DOCUMENT = select(KeptPage.document).where(
-    KeptPage.name == bindparam("of_name"), KeptPage.digest == bindparam("of_digest")
+_DOCUMENT = Reading(
+    select(KeptPage.document).where(KeptPage.name == bindparam("of_name"), KeptPage.digest == bindparam("of_digest"))
 )
 _table = KeptPage.__table__
 _CONFIRM = (
@@ -243,8 +246,16 @@ _CONFIRM = (
     .where(_table.c.name == bindparam("of_name"))
     .values(checked_at=bindparam("now"), etag=bindparam("new_etag"))
 )
-_REPLACE = delete(_table).where(_table.c.name == bindparam("of_name"))
-_INSERT = insert(_table)
+
+
+def _replacement(insert_into: Any) -> Statement:
+    """Return the statement that keeps a page in place of one of the same name."""
+    statement = insert_into.values({column.name: bindparam(column.name) for column in _table.c})
+    new = {column.name: statement.excluded[column.name] for column in _table.c if not column.primary_key}
+    return Statement(statement.on_conflict_do_update(index_elements=[_table.c.name], set_=new))
+
+
+_KEEP_ON_SQLITE, _KEEP_ON_POSTGRESQL = _replacement(sqlite.insert(_table)), _replacement(postgresql.insert(_table))
 _REMOVE = delete(_table).where(
     _table.c.name.in_(bindparam("names", expanding=True)), _table.c.checked_at < bindparam("before")
 )
@@ -269,12 +280,11 @@ def _keep(name: str, index_url: str, document: bytes | None, new: _Kept, before:
         _confirm(name, new.etag, new.checked_at)
         return
     with transaction(changes_answers=False, is_durable=False):  # what is lost is asked for again
-        execute(_REPLACE, {"of_name": name})
         values = {
             "name": name, "index_url": index_url, "document": document, "digest": new.digest, "etag": new.etag,
             "checked_at": new.checked_at, "changed_at": new.checked_at,
         }  # fmt: skip
-        execute(_INSERT, values)
+        (_KEEP_ON_SQLITE if is_sqlite(db.engine) else _KEEP_ON_POSTGRESQL).execute(values)
         if document is None:
             execute(_FORGET, {"before": new.checked_at - timedelta(seconds=FORGOTTEN_SECONDS)})
         if before is not None:  # otherwise nothing about the name can be cached

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import or_, select
 
-from registry.database import db
+from registry.database import Reading, db
 from registry.domain.cascade import (
     ALLOWED,
     BLOCKED,
@@ -48,6 +48,11 @@ _SETTINGS = (
     ALLOWED,
     WITHHOLD_MALICIOUS,
     WITHHOLD_CVSS_SCORE,
+)
+
+# The columns of ``InstanceSettings`` that the rules have.
+_INSTANCE = Reading(
+    select(*(getattr(InstanceSettings, name) for setting in _SETTINGS for name in (setting.name, setting.lock_name)))
 )
 
 
@@ -107,7 +112,8 @@ def rules_of(namespace: Namespace) -> Rules:
     """
     group_id = namespace.id if isinstance(namespace, Group) else namespace.parent_id
     path = [] if group_id is None else levels(group_id, *_SETTINGS)
-    rules = _rules(InstanceSettings.current(), path)
+    (instance,) = _INSTANCE.rows({})
+    rules = _rules(instance, path)
     if rules.minimum_age_days.value or rules.fixed_date.value:
         return replace(rules, exceptions=_exceptions(path))
     return rules

@@ -8,7 +8,7 @@ from functools import cache
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from registry.domain.advisories.known import Finding, Verdict, findings_about, together, verdict_on
+from registry.domain.advisories.known import Finding, Verdict, findings_about_one, together, verdict_on
 from registry.domain.packages.simple import SimpleFile, SimplePage, Withheld
 from registry.domain.packages.withholding import Limits
 from registry.domain.upstream.policies.filenames import version_of, without
@@ -29,7 +29,7 @@ class ByAdvisory:
             self._rules.withhold_malicious.value or self._rules.withhold_cvss_score.value is not None
         ):
             return page
-        return withhold(page, findings_about([name]).get(name, ()), self._rules)
+        return withhold(page, findings_about_one(name), self._rules)
 
 
 def withhold(page: SimplePage, findings: Iterable[Finding], rules: Rules) -> SimplePage:
