@@ -48,6 +48,7 @@ from registry.models.packages import (
     ReservedName,
     SearchedName,
     StorageUsage,
+    is_kept,
 )
 from registry.models.settings import GroupPackageSettings, InstanceSettings, UpstreamException, UpstreamMode
 from registry.models.tokens import AccessToken, DeployToken, Job, JobStatus
@@ -140,5 +141,6 @@ __all__ = [
     "UserSession",
     "UserState",
     "Visibility",
+    "is_kept",
     "printable",
 ]

@@ -11,8 +11,10 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     Double,
     ForeignKey,
+    FromClause,
     Index,
     String,
     Text,
@@ -21,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from registry.database import AUTOINCREMENT, Enumerated, Model, UTCDateTime, utcnow
+from registry.database import AUTOINCREMENT, Enumerated, Model, UTCDateTime, constant, utcnow
 from registry.models.accounts import User
 from registry.models.namespaces import Namespace, Project, Role
 from registry.models.tokens import Job
@@ -225,6 +227,15 @@ class PackageFile(Model):
     @property
     def is_yanked(self) -> bool:
         return self.yanked_reason is not None
+
+
+def is_kept(files: FromClause) -> ColumnElement[bool]:
+    """Return the condition that a file is not deleted, for statements that find files by their packages.
+
+    A comparison like that of ``uq_package_files_live`` would let PostgreSQL read the files of all projects from this
+    index while it has no statistics, and keep the plan while the table grows.
+    """
+    return files.c.status != constant(FileStatus.PENDING_DESTRUCTION)
 
 
 class FileDownloads(Model):

@@ -37,6 +37,7 @@ from registry.models import (
     RegistryAccess,
     ReservedName,
     Visibility,
+    is_kept,
 )
 
 # (sha256, file name) → absolute URL of the file below the requested index.
@@ -99,9 +100,7 @@ _LISTED_FILES = (
         *_MARKS,
     )
     .select_from(Package)
-    .outerjoin(
-        PackageFile, and_(PackageFile.package_id == Package.id, PackageFile.status == constant(FileStatus.DEFAULT))
-    )
+    .outerjoin(PackageFile, and_(PackageFile.package_id == Package.id, is_kept(PackageFile.__table__)))
     .outerjoin(PackageName, NAME_OF_PACKAGE)
     .where(Package.normalized_name == bindparam("name"), Package.status == constant(PackageStatus.DEFAULT))
     .order_by(Package.id, PackageFile.id)

@@ -71,6 +71,7 @@ from registry.models import (
     Project,
     ProtectionRule,
     ReservedName,
+    is_kept,
 )
 from registry.storage import StagedFile, Storage, object_key
 
@@ -198,7 +199,7 @@ def _standing_yank() -> ColumnElement[str | None]:
             packages.c.project_id == bindparam("of_project"),
             packages.c.normalized_name == bindparam("of_name"),
             packages.c.version == bindparam("of_version"),
-            files.c.status == constant(FileStatus.DEFAULT),
+            is_kept(files),
         )
     )
     is_offered = reasons.where(files.c.yanked_reason.is_(None)).exists()

@@ -26,7 +26,7 @@ from registry.domain.distributions.budget import is_nested_too_deeply
 from registry.domain.distributions.fields import requirement
 from registry.domain.distributions.filenames import is_valid_name
 from registry.errors import InvalidDistribution
-from registry.models import FileStatus, Package, PackageFile, PackageRequirement, PackageStatus
+from registry.models import Package, PackageFile, PackageRequirement, PackageStatus, is_kept
 from registry.storage import ObjectMissing, Storage, object_key
 
 MOST = 500  # of a version; the largest seen have some 200
@@ -239,7 +239,7 @@ _newest = (
     select(_files.c.core_metadata_sha256)
     .where(
         _files.c.package_id == _packages.c.id,
-        _files.c.status == constant(FileStatus.DEFAULT),
+        is_kept(_files),
         _files.c.core_metadata_sha256.is_not(None),
     )
     .order_by(_files.c.id.desc())

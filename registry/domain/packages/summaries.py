@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from registry.database import Stage, Statement, at_end, constant, db, execute, is_sqlite
 from registry.domain.packages.names import is_prerelease, version_key, version_rank
-from registry.models import FileStatus, NameSummary, Package, PackageFile, PackageStatus
+from registry.models import NameSummary, Package, PackageFile, PackageStatus, is_kept
 
 Name = tuple[int, str]  # the ID of a project, and a normalized name
 
@@ -123,7 +123,7 @@ _VERSIONS = (
         func.coalesce(func.sum(_files.c.size_bytes), 0).label("size_bytes"),
     )
     .select_from(_packages)
-    .outerjoin(_files, and_(_files.c.package_id == _packages.c.id, _files.c.status == constant(FileStatus.DEFAULT)))
+    .outerjoin(_files, and_(_files.c.package_id == _packages.c.id, is_kept(_files)))
     .where(
         _packages.c.project_id == bindparam("of_project"),
         _packages.c.normalized_name == bindparam("of_name"),
