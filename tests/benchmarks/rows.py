@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy import insert, text
 
 from registry import create_app, database
-from registry.database import db, execute, folded, transaction
+from registry.database import db, execute, folded, is_sqlite, transaction
 from registry.domain.packages import summaries
 from registry.domain.packages.names import version_rank
 from registry.models import FileStatus, Package, PackageFile, PackageStatus, Project, User
@@ -41,6 +41,11 @@ def add_packages(
 ) -> None:
     """A package for each name and version, a minute after the one before; the search and lists find them, too."""
     releases = list(releases)
+    _add_packages(project, releases, creator, summary)
+    _summarize(project.id, {name for name, _ in releases})
+
+
+def _add_packages(project: Project, releases: list[tuple[str, str]], creator: User | None, summary: str) -> None:
     made: Iterator[dict[str, object]] = (
         {
             "project_id": project.id, "name": name, "version": version, "normalized_name": name,
@@ -54,7 +59,6 @@ def add_packages(
     _insert(Package, made)
     with transaction():
         execute(_FIND_PACKAGES, {"of_project": project.id, "folded": folded(summary)})
-    _summarize(project.id, {name for name, _ in releases})
 
 
 _FIND_PACKAGES = text(
@@ -79,7 +83,7 @@ def add_files(package: Package, numbers: Iterable[int]) -> None:
 def add_releases(project: Project, releases: Iterable[tuple[str, str]], files: int = 1) -> None:
     """A package for each name and version of an empty project, with so many files each."""
     releases = list(releases)
-    add_packages(project, releases)
+    _add_packages(project, releases, None, "")
     packages = db.session.scalars(db.select(Package).where(Package.project_id == project.id))
     _insert(PackageFile, (_file(package, number) for package in packages for number in range(files)))
     _summarize(project.id, {name for name, _ in releases})
@@ -111,3 +115,6 @@ def _insert(model: type[Package] | type[PackageFile], made: Iterable[dict[str, o
     while batch := list(islice(rows, BATCH)):
         with transaction() as session:
             session.execute(insert(model), batch)
+    if not is_sqlite(db.engine):  # counts the rows by itself only within a minute, and until then plans for few
+        with transaction() as session:
+            session.execute(text("ANALYZE packages, package_files"))
