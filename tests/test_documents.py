@@ -202,7 +202,7 @@ def routes(document: Path) -> Iterator[tuple[str, str]]:
         for line in block.replace("\\\n", " ").splitlines():
             for path in re.findall(r"http://(?:[^@\s/]*@)?127\.0\.0\.1:8080(/[^\s\"']*)", line):
                 sent = re.search(r"-X (\w+)", line)
-                is_upload = " -d " in line or "twine upload" in line
+                is_upload = re.search(r" -[dF] |twine upload", line)
                 yield sent[1] if sent else "POST" if is_upload else "GET", path.replace("%2F", "/")
 
 
