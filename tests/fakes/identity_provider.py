@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -60,15 +59,15 @@ def provider_running() -> Iterator[IdentityProvider]:
 
 
 @contextmanager
-def node_provider_running(port: int, program: Path, **settings: object) -> Iterator[None]:
+def node_provider_running(port: int, program: list[str], **settings: object) -> Iterator[None]:
     """The provider of many companies (``oidc-provider`` of npm), with pages of its own.
 
-    :param program: the folder of the program, with its packages.
+    :param program: the command that runs ``server.js``.
     :param settings: those of ``server.js``, except for the issuer.
     """
     provider = IdentityProvider(port)
     given = json.dumps({"issuer": provider.url} | settings)
-    with _running(provider, "node", str(program / "server.js"), given):
+    with _running(provider, *program, given):
         yield
 
 
