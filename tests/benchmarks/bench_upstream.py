@@ -30,9 +30,13 @@ from tests.fakes.index import FILE, StaticIndex
 HEADING = ("public index through the cache", "measured", "beside it", "compared", "goal")
 LATENCY_SECONDS = 0.02
 LARGE_FILES, LARGE_BYTES = 3, 100 * MIB
+LINE_BYTES_PER_SECOND = 125_000_000  # 1 Gbit/s
 COLD_PAGES, ROUNDS = 20, 3
 WARM_GOAL, WHOLE_GOAL, RESOLUTION_GOAL = 1.1, 1.15, 1.5  # times as long
 PAGE_GOAL_MS, FIRST_BYTE_GOAL_MS, MEMORY_GOAL_MIB = 5, 20, 16  # more
+
+_LARGE = tuple(f"large{number}" for number in range(LARGE_FILES))
+_LARGE_OF_A_LINE = tuple(f"even{number}" for number in range(LARGE_FILES))
 
 Row = tuple[str, ...]
 
@@ -53,6 +57,7 @@ def run(folder: Path, seconds: float) -> Iterator[Row]:
             yield from _warm(own, cached, files[0], seconds)
             yield _cold_page(cached, index_url)
             yield from _cold_file(cached, index_url)
+            yield _cold_file_of_a_line(cached, index_url)
             yield from _resolutions(own, cached, folder, stop)
         finally:
             server.stop()
@@ -90,11 +95,10 @@ def _cold_page(cached: Namespace, index_url: str) -> Row:
 
 
 def _cold_file(cached: Namespace, index_url: str) -> Iterator[Row]:
-    """Different files, as each is cold only once."""
-    rounds, growths, direct = [], [], index_url.removesuffix("simple/")
-    for number in range(LARGE_FILES):
-        (link,) = cached.listed(f"large{number}").values()
-        beside = _fetched(Target("", f"{direct}files/{_large_name(number)}", {}))
+    """The index and the registry share the processors, so all that each of them does with a byte takes its time."""
+    rounds, growths = [], []
+    for name in _LARGE:
+        link, beside = _link_and_direct(cached, index_url, name)
         cached.server.forget_peak()
         before = cached.server.resident_bytes()
         rounds.append((*_fetched(_target(cached, link)), *beside))
@@ -112,6 +116,24 @@ def _cold_file(cached: Namespace, index_url: str) -> Iterator[Row]:
     )  # fmt: skip
     growth = statistics.median(growths)
     yield "memory of the server meanwhile, MiB", "", "", f"+ {growth:.1f}", at_most(growth, MEMORY_GOAL_MIB)
+
+
+def _cold_file_of_a_line(cached: Namespace, index_url: str) -> Row:
+    """The index sends as fast as a line of 1 Gbit/s, so that mostly the line is waited for."""
+    rounds = []
+    for name in _LARGE_OF_A_LINE:
+        link, beside = _link_and_direct(cached, index_url, name)
+        rounds.append((_fetched(_target(cached, link))[1], beside[1]))
+    ours, beside_ms = (1000 * statistics.median(taken) for taken in zip(*rounds, strict=True))
+    ratio = statistics.median(ours / beside for ours, beside in rounds)
+    name = "all of one that comes with 1 Gbit/s, ms"
+    return name, f"{ours:.0f}", f"{beside_ms:.0f}", f"x {ratio:.2f}", at_most(ratio, WHOLE_GOAL)
+
+
+def _link_and_direct(cached: Namespace, index_url: str, name: str) -> tuple[str, tuple[float, float]]:
+    """Return the link to a large file, each of which is cold only once, and how long the index itself takes for it."""
+    (link,) = cached.listed(name).values()
+    return link, _fetched(Target("", f"{index_url.removesuffix('simple/')}files/{_file_name(name)}", {}))
 
 
 def _resolutions(own: Namespace, cached: Namespace, folder: Path, stop: Callable[[], None]) -> Iterator[Row]:
@@ -179,10 +201,11 @@ def _serve(parent: Connection, files: Sequence[BuiltFile]) -> None:
         index.put(f"/files/{file.filename}.metadata", metadata, FILE)
         for path in (f"{file.name}/", f"/files/{file.filename}", f"/files/{file.filename}.metadata"):
             index.delay(path, LATENCY_SECONDS)
-    for number in range(LARGE_FILES):
-        content = bytes([number]) * LARGE_BYTES
-        large = BuiltFile(_large_name(number), content, f"large{number}", "1.0", files[0].kind)
+    for number, name in enumerate(_LARGE + _LARGE_OF_A_LINE):
+        large = BuiltFile(_file_name(name), bytes([number]) * LARGE_BYTES, name, "1.0", files[0].kind)
         index.publish(large)
+        if name in _LARGE_OF_A_LINE:
+            index.limit(f"/files/{large.filename}", LINE_BYTES_PER_SECOND)
         for path in (f"{large.name}/", f"/files/{large.filename}"):
             index.delay(path, LATENCY_SECONDS)
     parent.send(index.url)
@@ -194,5 +217,5 @@ def _metadata(file: BuiltFile) -> bytes:
         return archive.read(next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA")))
 
 
-def _large_name(number: int) -> str:
-    return f"large{number}-1.0-py3-none-any.whl"
+def _file_name(name: str) -> str:
+    return f"{name}-1.0-py3-none-any.whl"

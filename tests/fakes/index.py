@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 from tests.builders import BuiltFile
 from tests.fakes.upstream import ReceivedRequest
 
+EVEN_BYTES = 64 << 10
 FILE = "application/octet-stream"
 JSON = "application/vnd.pypi.simple.v1+json"
 
@@ -45,6 +46,7 @@ class StaticIndex:
         self._answers: dict[str, tuple[str, bytes]] = {}
         self._headers: dict[str, dict[str, str]] = {}
         self._delays: dict[str, tuple[float, float]] = {}
+        self._rates: dict[str, int] = {}
         self._pages: dict[str, list[str]] = defaultdict(list)
         self._faults: dict[str, deque[Fault]] = defaultdict(deque)
         self._holds: dict[str, threading.Event] = {}
@@ -107,6 +109,10 @@ class StaticIndex:
         self.held.clear()
         return self._holds.setdefault(self._path(path), threading.Event())
 
+    def limit(self, path: str, bytes_per_second: int) -> None:
+        """Send a path as fast as a line of this capacity does."""
+        self._rates[self._path(path)] = bytes_per_second
+
     def asked_for(self, path: str) -> list[ReceivedRequest]:
         return [request for request in self.requests if request.path == self._path(path)]
 
@@ -119,8 +125,8 @@ class StaticIndex:
         self.credentials, self.understands_ranges = None, True
         self.held.clear()
         for kept in (
-            self.requests, self._answers, self._headers, self._delays, self._pages, self._faults, self._holds,
-            self._barriers,
+            self.requests, self._answers, self._headers, self._delays, self._rates, self._pages, self._faults,
+            self._holds, self._barriers,
         ):  # fmt: skip
             kept.clear()
 
@@ -152,6 +158,9 @@ class StaticIndex:
 
     def delays(self, path: str) -> tuple[float, float]:
         return self._delays.get(path, (0, 0))
+
+    def rate(self, path: str) -> int | None:
+        return self._rates.get(path)
 
     def wait(self, path: str) -> None:
         """Wait until the second half of it can be sent."""
@@ -215,6 +224,10 @@ def _handler_for(index: StaticIndex) -> type[BaseHTTPRequestHandler]:
                 with suppress(OSError):  # the client has had enough
                     self._drip(body[start:], pause)
                 return
+            rate = index.rate(self.path)
+            if rate is not None:
+                self._send_evenly(memoryview(body)[start:], rate)
+                return
             half = start + (len(body) - start) // 2
             self.wfile.write(body[start:half])
             self.wfile.flush()
@@ -228,6 +241,12 @@ def _handler_for(index: StaticIndex) -> type[BaseHTTPRequestHandler]:
             for start in range(0, len(body), 16):
                 self.wfile.write(body[start : start + 16])
                 time.sleep(pause)
+
+        def _send_evenly(self, body: memoryview, bytes_per_second: int) -> None:
+            begun = time.perf_counter()
+            for start in range(0, len(body), EVEN_BYTES):
+                time.sleep(max(0, begun + start / bytes_per_second - time.perf_counter()))
+                self.wfile.write(body[start : start + EVEN_BYTES])
 
         def log_message(self, *_: object) -> None:
             """Requests are kept in ``requests``; nothing is printed."""
