@@ -73,7 +73,7 @@ def _readings() -> list[Reading]:
     return [
         Reading("registry_storage_bytes", "Sizes of all package files together", totals.size_bytes),
         Reading("registry_package_files", "Package files", totals.files),
-        Reading("registry_packages", "Packages, each a version of a name in a project", totals.packages),
+        Reading("registry_packages", "Packages, each a version of a name in a project", totals.versions),
         Reading("registry_projects", "Projects", totals.projects),
         Reading("registry_groups", "Groups", totals.groups),
         Reading("registry_users", "Users", totals.users),

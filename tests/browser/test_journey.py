@@ -251,7 +251,7 @@ def delete_package(page: Page, project: str) -> None:
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("main")).to_contain_text(f"You are about to delete version 1.0.0 of {PACKAGE}.")
     page.get_by_role("button", name="Permanently delete").click()
-    expect(page.get_by_role("main").get_by_role("status")).to_contain_text("Package deleted successfully")
+    expect(page.get_by_role("main").get_by_role("status")).to_contain_text("Version deleted successfully")
     expect(page.get_by_role("heading", name="There are no packages yet")).to_be_visible()
 
 

@@ -202,6 +202,7 @@ def _project_home(project: Project) -> str:
         namespace=project,
         project=project,
         recent=recent,
+        packages_count=lists.package_counts([project])[project.id],
         size_bytes=lists.storage_bytes(project) if may("read_statistics", project) else None,
         forwards=forwards,
         decided_by=decided_by,

@@ -411,11 +411,11 @@ def _group_of(namespace: Project | Group, project: Project) -> Group | None:
 def _delete(namespace: Project | Group) -> Page:
     chosen = lists.packages_by_id(namespace, principal(), _chosen())
     if not chosen:
-        flash(gettext("Select at least one package."), "error")
+        flash(gettext("Select at least one version."), "error")
         return _to_list(namespace)
     if request.method == "POST":
         deletion.delete_packages(chosen, by=principal(), release_names="release_name" in request.form)
-        flash(ngettext("Package deleted successfully", "Packages deleted successfully", len(chosen)))
+        flash(ngettext("Version deleted successfully", "Versions deleted successfully", len(chosen)))
         return _to_list(namespace)
     protections = protection.protections(chosen, principal())
     deletable = [package for package in chosen if protections[package.id].may_delete]
@@ -435,7 +435,7 @@ def _delete_assets(files: list[PackageFile], package: Package, project: Project)
     if request.method == "POST":
         release_name = "release_name" in request.form
         if deletion.delete_files(files, package, project, by=principal(), release_name=release_name):
-            flash(gettext("Package deleted successfully"))
+            flash(gettext("Version deleted successfully"))
             return _to_list(project)
         flash(ngettext("Package asset deleted successfully", "Package assets deleted successfully", len(files)))
         return redirect(url_for("ui.packages.project_package", project=project, package_id=package.id), 303)

@@ -456,12 +456,12 @@ def count(statement: Select[Package]) -> int:
 
 
 def package_counts(projects: Iterable[Project]) -> dict[int, int]:
-    """Return the number of packages of each project by id, in one statement."""
+    """Return the number of package names of each project by id, in one statement."""
     counts = {project.id: 0 for project in projects}
     rows = db.session.execute(
-        select(Package.project_id, func.count())
-        .where(Package.project_id.in_(counts), Package.status == PackageStatus.DEFAULT)
-        .group_by(Package.project_id)
+        select(NameSummary.project_id, func.count())
+        .where(NameSummary.project_id.in_(counts))
+        .group_by(NameSummary.project_id)
     )
     return counts | {row[0]: row[1] for row in rows}
 
@@ -480,11 +480,13 @@ def storage_sizes(namespaces: Iterable[Namespace]) -> dict[int, int]:
 class StorageUse:
     """The storage used by one package name of a project, or by one project of a group.
 
+    :ivar packages: number of package names.
     :ivar normalized_name: of the package name; empty for a project.
     """
 
     name: str
     packages: int
+    versions: int
     files: int
     size_bytes: int
     project: Project | None = None
@@ -501,8 +503,8 @@ def storage_by_name(project: Project) -> list[StorageUse]:
         .order_by(func.sum(PackageFile.size_bytes).desc(), Package.normalized_name)
     )
     return [
-        StorageUse(name, packages, files, int(size), normalized_name=normalized_name)
-        for name, packages, files, size, normalized_name in rows
+        StorageUse(name, packages, versions, files, int(size), normalized_name=normalized_name)
+        for name, packages, versions, files, size, normalized_name in rows
     ]
 
 
@@ -517,11 +519,13 @@ def storage_by_project(group: Group) -> list[StorageUse]:
         .order_by(func.sum(PackageFile.size_bytes).desc(), Project.id)
     )
     return [
-        StorageUse(project.full_name, packages, files, int(size), project) for project, packages, files, size in rows
+        StorageUse(project.full_name, packages, versions, files, int(size), project)
+        for project, packages, versions, files, size in rows
     ]
 
 
 _STORAGE_SUMS = (
+    func.count(Package.normalized_name.distinct()),
     func.count(Package.id.distinct()),
     func.count(PackageFile.id),
     func.sum(PackageFile.size_bytes),
@@ -530,12 +534,16 @@ _STORAGE_SUMS = (
 
 @dataclass(frozen=True)
 class Totals:
-    """The number of records in the entire instance, and the size of its files."""
+    """The number of records in the entire instance, and the size of its files.
+
+    :ivar packages: package names, of each project.
+    """
 
     users: int
     groups: int
     projects: int
     packages: int
+    versions: int
     files: int
     size_bytes: int
 
@@ -546,6 +554,7 @@ def totals() -> Totals:
         select(func.count(User.id)),
         select(func.count(Group.id)),
         select(func.count(Project.id)),
+        select(func.count()).select_from(NameSummary),
         select(func.count(Package.id)).where(Package.status != PackageStatus.PENDING_DESTRUCTION),
         select(func.coalesce(func.sum(StorageUsage.files), 0)),
         select(func.coalesce(func.sum(StorageUsage.size_bytes), 0)),

@@ -328,7 +328,7 @@ def test_a_long_list_has_pages_that_keep_the_filter(browser_of, owner, project, 
 
     assert (len(rows(first)), len(rows(second))) == (20, 1)
     assert "search=driver" in following
-    assert "Package registry 21" in second.text
+    assert f"{'Versions' if order_by == 'version' else 'Packages'} 21" in second.text
 
 
 def test_an_empty_registry_shows_how_to_publish_to_it(browser_of, developer, project):
@@ -527,7 +527,7 @@ def test_controls_to_delete_are_shown_to_users_who_can_delete(browser_of, projec
     listed, shown = browser.get(VERSIONS), browser.get(address(release))
 
     assert ("Delete selected" in listed.text) is may_delete
-    assert ("Delete package" in listed.text) is may_delete
+    assert ("Delete version" in listed.text) is may_delete
     assert ("Delete asset" in shown.text) is may_delete
     assert (f"{DELETE}" in shown.html) is may_delete
 
@@ -540,12 +540,12 @@ def test_a_package_is_deleted_after_a_confirmation_that_names_it(browser_of, mai
     answer = browser.submit(f"{DELETE}?id={release.id}", action=DELETE)
     after = browser.get(answer.location)
 
-    assert "Delete package version" in question.title
+    assert "Delete version" in question.title
     assert "You are about to delete version 1.0 of demo. Are you sure?" in question.text
     assert "Permanently delete" in question.text
     assert "The name stays reserved in acme" in question.text
     assert "Release the name" not in question.text, "which takes an Owner"
-    assert after.flashes == ["Package deleted successfully"]
+    assert after.flashes == ["Version deleted successfully"]
     assert "There are no packages yet" in after.text
 
 
@@ -566,7 +566,7 @@ def test_deleting_one_of_several_versions_warns_of_that_version_only(browser_of,
         assert "Release the name" not in page.text
         assert "Permanently delete" in page.text
     assert "The name stays reserved in acme" in with_other.text
-    assert "Yes, delete selected packages" in with_other.text
+    assert "Yes, delete selected versions" in with_other.text
 
 
 def test_an_owner_releases_the_name_with_its_last_package(browser_of, owner, group, project, release):
@@ -577,7 +577,7 @@ def test_an_owner_releases_the_name_with_its_last_package(browser_of, owner, gro
 
     assert "security risk" in page.text
     assert "What are the risks?" in page.text
-    assert "Yes, delete package" in page.text
+    assert "Yes, delete version" in page.text
     assert any(link.startswith("/help/forwarding") for link in page.links)
     assert reserved.reservation(project, "demo") is None
 
@@ -610,17 +610,17 @@ def test_several_packages_are_deleted_at_once(browser_of, maintainer, group, pro
     answer = browser.post(DELETE, {"id": [package.id for package in packages[:2]]})
     after = browser.get(answer.location)
 
-    assert "Delete packages" in question.title
-    assert "You are about to delete 2 packages. This action cannot be undone." in question.text
+    assert "Delete versions" in question.title
+    assert "You are about to delete 2 versions. This action cannot be undone." in question.text
     assert all(name in question.text for name in ("driver-00", "driver-01"))
-    assert after.flashes == ["Packages deleted successfully"]
+    assert after.flashes == ["Versions deleted successfully"]
     assert names(after) == ["driver-02"]
 
 
 def test_the_confirmation_for_several_packages_with_forwarding_has_its_own_button(browser_of, maintainer, project):
     ids = urlencode([("id", package.id) for package in publish_some(project, 2)])
 
-    assert "Yes, delete selected packages" in browser_of(maintainer).get(f"{DELETE}?{ids}").text
+    assert "Yes, delete selected versions" in browser_of(maintainer).get(f"{DELETE}?{ids}").text
 
 
 def test_protected_packages_are_named_and_stay(browser_of, maintainer, project, release):
@@ -633,7 +633,7 @@ def test_protected_packages_are_named_and_stay(browser_of, maintainer, project, 
     browser.submit(path, action=DELETE)
     forced = browser.post(DELETE, {"id": release.id})
 
-    assert "The following packages are kept" in question.text
+    assert "The following versions are kept" in question.text
     factories.reload(release, other)
     assert (release.status, other.status) == (PackageStatus.DEFAULT, PackageStatus.PENDING_DESTRUCTION)
     assert forced.status_code == 403
@@ -662,7 +662,7 @@ def test_in_a_group_a_package_is_deleted_by_the_maintainer_of_its_project(browse
     refused = browser.post(f"{GROUP_LIST}/delete", {"id": [release.id, other.id]})
     done = browser.post(f"{GROUP_LIST}/delete", {"id": other.id})
 
-    assert "The following packages are kept" in question.text
+    assert "The following versions are kept" in question.text
     assert refused.status_code == 403
     assert (done.status_code, done.location) == (303, GROUP_LIST)
     factories.reload(release, other)
@@ -676,7 +676,7 @@ def test_an_empty_selection_is_reported(browser_of, maintainer, project, release
     answer = browser.get(f"{DELETE}?{ids}")
 
     assert (answer.status_code, answer.location) == (303, LIST)
-    assert browser.get(LIST).flashes == ["Select at least one package."]
+    assert browser.get(LIST).flashes == ["Select at least one version."]
 
 
 def test_packages_of_another_project_are_not_deleted_through_this_one(browser_of, maintainer, project, release):
@@ -729,10 +729,10 @@ def test_deleting_the_last_assets_deletes_the_package_as_the_confirmation_shows(
     answer = browser.post(path, {"id": [file.id for file in files]})
     after = browser.get(answer.location)
 
-    assert "Delete package version" in question.title
+    assert "Delete version" in question.title
     assert "this package version is deleted with them" in question.text
     assert "The name stays reserved in acme" in question.text
-    assert after.flashes == ["Package deleted successfully"]
+    assert after.flashes == ["Version deleted successfully"]
     assert after.path == LIST
     assert lists.count(lists.packages(project, SHELL, PackageFilter())) == 0
 

@@ -188,17 +188,17 @@ def test_a_package_page_speaks_for_displayable_packages_of_readable_projects_onl
 
 
 def test_totals_exclude_files_that_wait_for_removal(project: Project, owner: User) -> None:
-    kept = factories.published(project, build_wheel("kept"))
+    first, second = (factories.published(project, build_wheel("kept", version)) for version in ("1.0", "2.0"))
     gone = factories.published(project, build_wheel("gone"))
     deletion.delete_package(db.session.get_one(Package, gone.package_id), project, by=SHELL)
 
     assert lists.totals() == lists.Totals(
-        users=1, groups=1, projects=1, packages=1, files=1, size_bytes=kept.size_bytes
+        users=1, groups=1, projects=1, packages=1, versions=2, files=2, size_bytes=first.size_bytes + second.size_bytes
     )
 
 
 def test_totals_of_an_empty_instance_are_nought(app: Flask) -> None:
-    assert lists.totals() == lists.Totals(0, 0, 0, 0, 0, 0)
+    assert lists.totals() == lists.Totals(0, 0, 0, 0, 0, 0, 0)
 
 
 def test_the_storage_of_a_group_is_that_of_live_files(group: Group) -> None:
