@@ -209,10 +209,13 @@ class Page:
 
     @property
     def errors(self) -> dict[str, str]:
-        """The errors beside the fields, by the field's name."""
-        return {
+        """The errors beside the fields, by the field's name; the first of these fields has the focus."""
+        errors = {
             found.get("id", "").removesuffix("-error"): "".join(found.itertext()) for found in self.by_class("error")
         }
+        focused = [element.get("id", "") for element in self.tree.iter() if element.get("autofocus") is not None]
+        assert not errors or (len(focused) == 1 and focused[0].startswith(next(iter(errors)))), focused
+        return errors
 
     def by_class(self, name: str) -> list[Element]:
         return [element for element in self.tree.iter() if name in (element.get("class") or "").split()]

@@ -52,11 +52,25 @@ _FIELDS = {
 class Form(FlaskForm):  # type: ignore[misc]
     """Base of all forms. They do not check the CSRF token, which is checked for all pages in one place."""
 
-    class Meta:
+    class Meta(FlaskForm.Meta):  # type: ignore[misc]
         csrf = False
 
         def bind_field(self, form: Any, unbound_field: Any, options: dict[str, Any]) -> Any:
-            return unbound_field.bind(form=form, filters=[storable], **options)
+            field = unbound_field.bind(form=form, filters=[storable], **options)
+            field.form = form
+            return field
+
+        def render_field(self, field: Any, render_kw: dict[str, Any]) -> Any:
+            """Render a field; after errors, the first wrong one gets the focus, also without scripts."""
+            first_wrong = field.form.first_wrong if hasattr(field, "form") else None
+            if first_wrong is not None:
+                render_kw = {**render_kw, "autofocus": field is first_wrong}
+            return super().render_field(field, render_kw)
+
+    @property
+    def first_wrong(self) -> Any:
+        """The first field with errors; ``None`` if there is none."""
+        return next((field for field in self if field.errors), None)
 
     @property
     def status(self) -> int:
