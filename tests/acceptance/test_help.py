@@ -280,7 +280,7 @@ def test_commands_for_troubleshooting_pip(shell: Installer, example) -> None:
     shell.succeeds(example("troubleshooting", "pip debug", "") + "\n" + example("troubleshooting", "pip cache", ""))
 
 
-@pytest.mark.parametrize("start", ["--extra-index-url http://gitlab-ci-token:", "--index-url http://__token__:"])
+@pytest.mark.parametrize("start", ["--extra-index-url http://__token__:", "--index-url http://__token__:"])
 def test_a_requirements_file(shell: Installer, example, project, reader: str, start: str) -> None:
     project.publish(WHEEL)
     (shell.home / "requirements.txt").write_text(example("requirements", start, reader))
