@@ -49,8 +49,8 @@ class TrustedIdentity:
 
     ``claims`` has a pattern for each claim, in which ``*`` matches any text.
 
-    :ivar exact_claim: one of them without ``*``, as ``name=value``, by which those that can accept a job are found;
-        empty if there is none.
+    :ivar exact_claim: one of them without ``*``, as ``name=value``, or the beginning of one before it, by which those
+        that can accept a job are found; empty if there is none.
     :cvar noun: its kind, as in names of audit events.
     """
 

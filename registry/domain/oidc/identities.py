@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TypeVar
 
 from packaging.utils import canonicalize_name
@@ -20,6 +21,8 @@ Identity = TypeVar("Identity", bound=TrustedPublisher | TrustedReader)
 
 MOST_IDENTITIES = 100  # of a kind in a namespace
 MOST_COMPARED = 100  # with a job that none accepts
+MOST_CANDIDATES = 10_000  # compared with a job
+MOST_SEPARATORS = 8
 MOST_CLAIMS = 20
 MOST_NAMES = 100
 LONGEST_VALUE = 255
@@ -64,6 +67,7 @@ _FORMS_OF_GITHUB = {
     ),
 }  # fmt: skip
 _FORMS = {"project_path": (re.compile(r"[^/]+(/[^/]+)+"), "acme/demo")}
+_SEPARATOR = re.compile("[/:]")
 _CLAIM = re.compile(r"[A-Za-z0-9_.:/-]{1,100}", re.ASCII)
 
 
@@ -149,12 +153,14 @@ def delete(identity: TrustedPublisher | TrustedReader, namespace: Namespace, *, 
 def candidates(kind: type[Identity], issuer: str, claims: Mapping[str, str]) -> list[Identity]:
     """Return the trusted publishers or readers of all namespaces that can accept a job with these claims, oldest first.
 
-    The index finds them by their exact claim, however many others the issuer has; those without one are among them.
+    The index finds them by their exact claim, however many others the issuer has; those without one are among them. Of
+    more than ``MOST_CANDIDATES``, which strangers can bring about, those with the most exact claim count.
     """
-    texts = (f"{name}={value}" for name, value in claims.items())
-    exact = ["", *(text for text in texts if len(text) <= LONGEST_CLAIM and text.isprintable())]
-    found = select(kind).where(kind.issuer == issuer, kind.exact_claim.in_(exact)).order_by(kind.id)
-    return list(db.session.scalars(found))
+    texts = (f"{name}={text}" for name, value in claims.items() for text in (value, *_beginnings(value)))
+    exact = {"", *(text for text in texts if len(text) <= LONGEST_CLAIM and text.isprintable())}
+    found = select(kind).where(kind.issuer == issuer, kind.exact_claim.in_(exact))
+    most_exact = found.order_by(func.length(kind.exact_claim).desc(), kind.id).limit(MOST_CANDIDATES)
+    return sorted(db.session.scalars(most_exact), key=lambda each: each.id)
 
 
 def first_trusting(kind: type[Identity], issuer: str) -> list[Identity]:
@@ -168,10 +174,25 @@ def is_trusted(kind: type[TrustedPublisher | TrustedReader], issuer: str) -> boo
 
 
 def _exact_claim(claims: Mapping[str, str]) -> str:
-    """Return a claim that a job must have exactly, if possible one that few jobs have; empty if there is none."""
-    exact = [name for name, value in claims.items() if "*" not in value]
-    name = min(exact, key=lambda name: name in SHARED, default=None)
-    return "" if name is None else f"{name}={claims[name]}"
+    """Return what a job must have exactly: if possible a claim that few jobs have, or else the beginning of one."""
+    best_first = sorted(claims, key=lambda name: (name in SHARED, "*" in claims[name]))
+    for name in best_first:
+        literal, wildcard, _ = claims[name].partition("*")
+        exact = next(_beginnings(literal), "") if wildcard else literal
+        if exact:
+            return f"{name}={exact}"
+    return ""
+
+
+def _beginnings(text: str) -> Iterator[str]:
+    """Yield beginnings of a text by which patterns are found: up to a slash or colon, the longest first; one character.
+
+    Their number is limited: each is looked up for each claim of a job.
+    """
+    ends = [match.end() for match in islice(_SEPARATOR.finditer(text), MOST_SEPARATORS)]
+    yield from (text[:end] for end in reversed(ends))
+    if text:
+        yield text[0]
 
 
 def _validate(

@@ -154,18 +154,27 @@ def test_strangers_who_trust_the_same_job_do_not_crowd_a_project_out(
     assert set(db.session.scalars(recorded)) == {None, publisher.project_id, projects[0].id}
 
 
-def test_publishers_of_other_jobs_are_not_loaded(project: Project, issuer: Issuer) -> None:
+def test_publishers_of_other_jobs_are_not_loaded(
+    project: Project, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     accepted = [
         {"project": "acme/app"}, {"project": "acme/*"}, {"ref": "main", "project": "acme/app"},
-        {"project": "*app", "sub": "b*", "ref": "main"},
+        {"project": "*app", "sub": "b*", "ref": "main"}, {"project": "acme/a*", "ref": "*"}, {"project": "a*"},
     ]  # fmt: skip
-    for claims in [*accepted, {"project": "acme/other"}, {"ref": "main", "project": "acme/other"}]:
+    others = [
+        {"project": "acme/other"}, {"ref": "main", "project": "acme/other"}, {"project": "acme/app/*"},
+        {"project": "other/*", "ref": "main"}, {"project": "o*", "ref": "m*"},
+    ]  # fmt: skip
+    for claims in [*accepted, *others]:
         identities.add_publisher(project, issuer=issuer.url, claims=claims, by=SHELL)
 
     job = {"project": "acme/app", "ref": "main", "sub": "build\0", "long": "a" * 5000}
     found = identities.candidates(TrustedPublisher, issuer.url, job)
 
     assert [each.claims for each in found] == accepted
+    monkeypatch.setattr(identities, "MOST_CANDIDATES", 2)
+    most_exact = identities.candidates(TrustedPublisher, issuer.url, job)
+    assert [each.claims for each in most_exact] == [accepted[0], accepted[2]], "strangers do not crowd them out"
 
 
 @pytest.mark.usefixtures("publisher")
