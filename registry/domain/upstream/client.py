@@ -186,8 +186,8 @@ class _Gate:
 def simple_page(name: NormalizedName, listed: ListedPage, gate: _Gate) -> SimplePage:
     """Return the page of a name with the files that can be offered.
 
-    A file needs a name that belongs to the package, a valid version, a SHA-256 digest, and an address that may be
-    requested. Of files with the same name, the first one counts.
+    A quarantined name has none (PEP 792). A file needs a name that belongs to the package, a valid version, a SHA-256
+    digest, and an address that may be requested. Of files with the same name, the first one counts.
     """
     versions = {text for text in listed.versions if version(text) is not None}
     files: dict[str, SimpleFile] = {}
@@ -200,11 +200,12 @@ def simple_page(name: NormalizedName, listed: ListedPage, gate: _Gate) -> Simple
             files[file.filename] = _simple_file(file, digest, gate)
             versions.add(str(found[1]))
     is_known_status = listed.status in {status.value for status in NameStatus}
+    is_quarantined = listed.status == NameStatus.QUARANTINED.value
     return SimplePage(
         name=name,
         title=name,
         versions=sorted_versions(versions),
-        files=tuple(files.values()),
+        files=() if is_quarantined else tuple(files.values()),
         status=listed.status if is_known_status else NameStatus.ACTIVE.value,
         status_reason=listed.status_reason if is_known_status else "",
     )

@@ -103,6 +103,14 @@ def test_a_file_that_cannot_be_offered_is_left_out(
     assert [file.filename for file in page(index).files] == ["demo-2.0.tar.gz"]
 
 
+def test_a_quarantined_name_has_no_files_whatever_its_page_lists(served: StaticIndex, index: PublicIndex) -> None:
+    put(served, file_of(), **{"project-status": {"status": "quarantined", "reason": "Malware"}})
+
+    found = page(index)
+
+    assert (found.files, found.status, found.status_reason) == ((), "quarantined", "Malware")
+
+
 def test_what_cannot_be_true_of_a_file_is_not_stated(served: StaticIndex, index: PublicIndex) -> None:
     lies = {
         "size": -1, "upload-time": "soon", "requires-python": 3, "yanked": {}, "provenance": "javascript:alert(1)",
