@@ -249,7 +249,9 @@ def _value(setting: Setting, overrides: Mapping[str, object], file_values: Mappi
 
 
 def _shown(setting: Setting, value: object) -> str:
-    return "set to a value that is not shown here" if setting.name in SECRET_SETTINGS else repr(str(value))
+    if setting.name in SECRET_SETTINGS:
+        return "set to a value that is not shown here"
+    return repr(re.sub(r"//[^/]*@", "//[not shown]@", str(value)))  # the credentials in a URL
 
 
 def _whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
@@ -406,7 +408,7 @@ SETTINGS = (
         "S3_ENDPOINT",
         None,
         _web_url,
-        "an http:// or https:// URL without a query",
+        "an http:// or https:// URL without credentials or a query",
         "URL of the S3 service; by default AWS",
     ),
     Setting("S3_REGION", None, _text(1), "the name of a region", "Region of the S3 service"),
@@ -416,7 +418,7 @@ SETTINGS = (
         "EXTERNAL_URL",
         None,
         _external_url,
-        "an http:// or https:// URL without a query, with a host in ASCII, such as xn--r8jz45g.jp",
+        "an http:// or https:// URL without credentials or a query, with a host in ASCII, such as xn--r8jz45g.jp",
         "Scheme, host, and path prefix that clients see; by default taken from the request",
     ),
     Setting(
@@ -451,7 +453,7 @@ SETTINGS = (
         "UPSTREAM_URL",
         "https://pypi.org/simple/",
         _web_url,
-        "an http:// or https:// URL without a query",
+        "an http:// or https:// URL without credentials or a query",
         "Simple index that requests are forwarded to",
     ),
     Setting(

@@ -174,7 +174,8 @@ def test_a_bad_value_is_refused_with_variable_value_and_accepted_values(
         config.load()
 
     setting = config.SETTINGS_BY_NAME[name]
-    shown = "set to a value that is not shown here" if name in SECRET_SETTINGS else f"'{text}'"
+    without_credentials = text.replace("key:secret@", "[not shown]@").replace("user:password@", "[not shown]@")
+    shown = "set to a value that is not shown here" if name in SECRET_SETTINGS else f"'{without_credentials}'"
     assert str(refusal.value) == f"REGISTRY_{name} is {shown}; expected {setting.accepts}."
 
 
