@@ -80,24 +80,24 @@ class RequestLog:
             if not is_continued:
                 seconds = time.perf_counter() - begun
                 self._metrics.count(environ, status, seconds)
+                record = _record(environ, status, headers, seconds)
                 if logger.isEnabledFor(logging.INFO):
-                    logger.handle(_record(environ, status, headers, seconds))
+                    logger.handle(record)
                 if "registry.kept" in environ:
-                    environ["registry.note"] = partial(self._note, environ, status, headers)
+                    environ["registry.note"] = partial(self._note, environ, status, record)
             return start_response(status, [*headers, ("X-Request-Id", request_id)], exc_info)
 
         return self._application(environ, start)
 
-    def _note(
-        self, environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]], is_peer_logged: bool
-    ) -> Note:
+    def _note(self, environ: WSGIEnvironment, status: str, logged: logging.LogRecord, is_peer_logged: bool) -> Note:
         """Return a function that logs and counts the same request again.
 
+        :param logged: the record of the request.
         :param is_peer_logged: whether the address in the log is the peer's, so that it can differ.
         """
         count = self._metrics.counter(environ, status)
         varying = ("request_id", "address") if is_peer_logged else ("request_id",)
-        record = RepeatedRecord.of(_record(environ, status, headers, 0), *varying)
+        record = RepeatedRecord.of(logged, *varying)
 
         def note(seconds: float, *values: str) -> None:
             count(seconds)

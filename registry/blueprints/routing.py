@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
@@ -37,6 +38,8 @@ RESOURCES = (
     "subgroups", "descendant_groups", "projects", "package_settings", "upstream_exceptions", "trusted_publishers",
     "trusted_readers",
 )  # fmt: skip
+_ENDPOINTS = "/packages/pypi"  # ends the part of a URL that has the ID
+LONGEST_BEGIN = 1000  # characters of that part in memory
 _PLACEHOLDER = re.compile("<[^>]+>")
 # An ID in one segment, and a name that begins as valid ones do; all of it in ASCII.
 _USUAL_ID, _USUAL_NAME = f"([!-.0-~{_ENCODED_SLASH}]+)", "([A-Za-z0-9][A-Za-z0-9._-]*)"
@@ -187,7 +190,16 @@ def raw_path(environ: WSGIEnvironment) -> str:
 
 def spelled_id(environ: WSGIEnvironment) -> str:
     """Return ``:id`` of a PyPI URL exactly as the client spelled it, safe for use in links."""
-    spelled = [part for part in raw_path(environ).split("/") if part]
+    path = raw_path(environ)
+    # The URLs of a namespace are alike up to here, and clients ask for many of them.
+    begin = path[: path.find(_ENDPOINTS) + len(_ENDPOINTS)]
+    found = _spelled_id(begin) if len(_ENDPOINTS) < len(begin) <= LONGEST_BEGIN else ""
+    return found or _spelled_id.__wrapped__(path)
+
+
+@lru_cache(maxsize=256)
+def _spelled_id(path: str) -> str:
+    spelled = [part for part in path.split("/") if part]
     parts = [unquote(part) if "%" in part else part for part in spelled]
     begin = _index(parts, ["api", "v4"], 0) + 3
     end = _index(parts, ["packages", "pypi"], begin + 1)
@@ -209,8 +221,10 @@ def _index(parts: list[str], wanted: list[str], start: int) -> int:
 
 
 def _with_encoded_slashes(path: str, environ: WSGIEnvironment) -> str:
-    path = path.replace(_ENCODED_SLASH, _NO_SLASH)
-    parts = re.split("%2f", raw_path(environ), flags=re.IGNORECASE)
+    path, raw = path.replace(_ENCODED_SLASH, _NO_SLASH), raw_path(environ)
+    if "%" not in raw:
+        return path
+    parts = re.split("%2f", raw, flags=re.IGNORECASE)
     decoded = [unquote_to_bytes(part).decode("latin-1").replace(_ENCODED_SLASH, _NO_SLASH) for part in parts]
     if not "/".join(decoded).endswith(path):
         return path

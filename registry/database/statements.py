@@ -118,7 +118,9 @@ class Compiled:
         for row in rows:
             values = list(row)
             for number, processor in self._processors:
-                values[number] = processor(values[number])
+                value = values[number]
+                if value is not None:
+                    values[number] = processor(value)
             made.append(self._made(values))
         return made
 

@@ -181,22 +181,18 @@ def simple_page(namespace: Namespace, name: str, file_url: FileURL, principal: P
     for row in rows:
         if row.filename is None or row.status is NameStatus.QUARANTINED:
             continue
-        file = SimpleFile(
-            filename=row.filename,
-            url=file_url(row.sha256, row.filename),
-            sha256=row.sha256,
-            size_bytes=row.size_bytes,
-            requires_python=row.requires_python,
-            uploaded_at=row.created_at,
-            core_metadata_sha256=row.core_metadata_sha256 if row.core_metadata_is_final else None,
-            yanked_reason=row.yanked_reason,
-        )
+        file = SimpleFile(  # by position, which takes half the time
+            row.filename, file_url(row.sha256, row.filename), row.sha256, row.size_bytes, row.requires_python,
+            row.created_at, row.core_metadata_sha256 if row.core_metadata_is_final else None, row.yanked_reason,
+        )  # fmt: skip
         reason = reasons.get(row.package_id)
         if reason is None:
             files.append(file)
         else:
             withheld.append(Withheld(file, reason.rule, reason.set_in, None, reason.detail))
-    status, status_reason = _shown_status((row.status or NameStatus.ACTIVE, row.reason or "") for row in rows)
+    status, status_reason = _shown_status(
+        dict.fromkeys((row.status or NameStatus.ACTIVE, row.reason or "") for row in rows)
+    )
     return SimplePage(
         name=name,
         title=rows[0].name,

@@ -45,7 +45,8 @@ class SimpleFile(NamedTuple):  # pages can have thousands; a frozen dataclass ta
         """The upload time in UTC (RFC 3339), with a ``Z`` and at most six decimals (PEP 700); empty if unknown."""
         if self.uploaded_at is None:
             return ""
-        return self.uploaded_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        moment = self.uploaded_at if self.uploaded_at.tzinfo is UTC else self.uploaded_at.astimezone(UTC)
+        return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 class Withheld(NamedTuple):
