@@ -10,12 +10,13 @@ from flask import Flask, request_started
 from werkzeug.test import TestResponse
 
 from registry.blueprints.routing import APIPaths, simple_page_url
-from registry.database import changes_name, transaction
+from registry.database import changes_name, db, transaction
 from registry.domain.packages import simple
 from registry.models import Group, Project, Role, Visibility
 from tests import factories
 from tests.builders import build_wheel
 from tests.clients import Pip, pypi_path
+from tests.osv import affected, load, record
 
 ROUTED = [
     "/api/v4/projects/3/packages/pypi/simple/demo",
@@ -161,3 +162,22 @@ def test_an_admission_does_not_outlive_a_change_of_access(pip: Pip, tools: Proje
     response, is_by_view = by_view(lambda: pip.simple_page(tools, "demo", token))
 
     assert (response.status_code, is_by_view) == (200, True)
+
+
+def test_a_page_that_needs_more_statements_leaves_no_connection_in_use(
+    pip: Pip, tools: Project, token: str, by_view: Any
+) -> None:
+    load(record("MAL-1", affected("demo", versions=("1.0",))))
+    factories.commit()
+    pip.simple_page(tools, "demo", token)
+    db.session.close()
+    pool: Any = db.engine.pool
+    in_use = pool.checkedout()
+
+    for _ in range(3):
+        make_stale()
+        response, is_by_view = by_view(lambda: pip.simple_page(tools, "demo", token, simple.JSON))
+        db.session.close()
+
+        assert (response.json["files"], is_by_view) == ([], False)
+        assert pool.checkedout() == in_use
