@@ -20,10 +20,12 @@ from registry.domain.accounts import first_run
 from registry.domain.accounts.first_run import CREDENTIALS_FILE, Credentials
 from registry.errors import OperatorError, RegistryError
 from registry.factory import create_app
+from registry.server import memory
 
 
 def main() -> int:
     """Upgrade the database, create the first administrator, and serve until stopped."""
+    memory.use_one_heap()
     try:
         values = config.load()
         with server.bind(values["HOST"], values["PORT"]) as listener:
