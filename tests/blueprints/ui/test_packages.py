@@ -589,7 +589,7 @@ def test_the_names_of_a_group_are_listed_and_released(browser_of, owner, maintai
     browser = browser_of(owner)
 
     listed = browser.get(address)
-    assert "Reserved names" in browser.get("/groups/acme/-/settings/packages_and_registries").text
+    assert "Published names" in browser.get("/groups/acme/-/settings/packages_and_registries").text
     assert all(text in listed.text for text in ("demo", "kept", "acme/tools", "In use"))
     assert "kept" not in browser.get(f"{address}?search=dem").text
     answer = browser.post(f"{address}/release", {"name": "Demo"})

@@ -46,7 +46,8 @@ def test_a_group_shows_the_effective_value_and_its_source(browser_of, owner, gro
     assert boxes(page, cascade.FORWARDING) == {FORWARDING: (True, True), LOCK: (False, True)}
     assert "Forward PyPI package requests" in page.text
     assert "Enforce PyPI setting for all subgroups" in page.text
-    assert state(page) == "Requests are forwarded. Inherited from the instance settings."
+    assert state(page) == "Requests are forwarded."
+    assert "Without a note, a setting is inherited from the instance settings." in page.text
     assert 'id="packages-forwarding-settings"' in page.html
 
 
