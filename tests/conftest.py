@@ -24,9 +24,10 @@ from registry.database import db, is_sqlite
 from registry.domain import http
 from registry.domain.accounts import users
 from registry.domain.distributions import readmes
-from registry.models import Group, Package, PackageFile, Project, Role, User
+from registry.domain.upstream.asks import Asks
+from registry.models import Group, Package, PackageFile, Project, User
 from registry.storage import Storage, cloud
-from tests import factories, postgresql
+from tests import factories, kept_rows, postgresql
 from tests.acceptance.clients import ENVIRONMENTS, environments_in
 from tests.builders import build_sdist, build_wheel
 from tests.clients import Client, Pip, Rest, Twine
@@ -183,6 +184,7 @@ def _app(postgresql_server: str | None, tmp_path_factory: pytest.TempPathFactory
         if is_sqlite(db.engine):
             event.listen(db.engine, "connect", _prepare_for_tests)
         database.upgrade()
+        kept_rows.prepare()
     yield app
     with app.app_context():
         db.engine.dispose()
@@ -199,6 +201,7 @@ def app(_app: Flask) -> Iterator[Flask]:
     """The application, empty as after the first migration, with its context pushed."""
     with _app.app_context():
         factories.empty()
+        _app.extensions["upstream_asks"] = Asks()
         for folder in ("sha256", "readme"):
             shutil.rmtree(_app.extensions["storage"].root / folder, ignore_errors=True)
         yield _app
@@ -335,30 +338,30 @@ def rest(client: FlaskClient) -> Rest:
 
 @pytest.fixture
 def admin(app: Flask) -> User:
-    return factories.user("root", is_admin=True)
+    return kept_rows.insert("admin")
 
 
 @pytest.fixture
 def owner(app: Flask) -> User:
-    return factories.user("olivia")
+    return kept_rows.insert("owner")
 
 
 @pytest.fixture
 def outsider(app: Flask) -> User:
     """A user without any membership."""
-    return factories.user("oscar")
+    return kept_rows.insert("outsider")
 
 
 @pytest.fixture
 def group(owner: User) -> Group:
     """A private group of ``owner``."""
-    return factories.group("acme", owner=owner)
+    return kept_rows.insert("group", owner)
 
 
 @pytest.fixture
 def project(group: Group) -> Project:
     """A private project in ``group``."""
-    return factories.project("tools", parent=group)
+    return kept_rows.insert("project", group)
 
 
 @pytest.fixture
@@ -376,14 +379,14 @@ def release(project: Project) -> Package:
 
 @pytest.fixture
 def developer(project: Project) -> User:
-    return factories.member(project, Role.DEVELOPER, "dora")
+    return kept_rows.insert("developer", project)
 
 
 @pytest.fixture
 def maintainer(project: Project) -> User:
-    return factories.member(project, Role.MAINTAINER, "mark")
+    return kept_rows.insert("maintainer", project)
 
 
 @pytest.fixture
 def guest(project: Project) -> User:
-    return factories.member(project, Role.GUEST, "gwen")
+    return kept_rows.insert("guest", project)

@@ -232,6 +232,7 @@ class TestChange:
         response = rest.put(f"/users/{owner.id}", admin_token, {"password": "battery staple"})
 
         assert response.status_code == 200
+        factories.reload(owner)
         assert users.verify_password("olivia", "battery staple") is not None
 
     def test_a_new_user_name_moves_the_projects(self, rest: Rest, admin_token: str) -> None:
