@@ -17,9 +17,16 @@ from tests.browser.windows import Desk
 __all__ = ["client_environment", "home", "pip", "server", "twine", "upstream"]
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+# Each window would load pages for its address bar, in processes of their own. The option replaces Playwright's own, so
+# it repeats what changes how pages load there.
+FEATURES = (
+    "WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "WebUIOmniboxFullPopup", "HttpsUpgrades",
+    "HttpsFirstBalancedModeAutoEnable", "LensOverlay", "MediaRouter", "OptimizationHints", "PaintHolding",
+    "PreconnectToSearch",
+)  # fmt: skip
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--disable-component-update", "--disable-sync", f"--disable-features={','.join(FEATURES)}",
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.acceptance.servers import Namespace, RunningServer
-from tests.browser.windows import LIGHT, NARROW, Desk, Window
+from tests.browser.windows import HEIGHT, LIGHT, NARROW, WIDE, Desk, Window
 from tests.builders import build_wheel
 from tests.suggested_paths import PATHS
 
@@ -28,12 +28,16 @@ def session(desk: Desk) -> Iterator[BrowserContext]:
     context.close()
 
 
+@pytest.fixture(scope="session")
+def tab(session: BrowserContext) -> Page:
+    """The only one of that session, as each would start processes."""
+    return session.new_page()
+
+
 @pytest.fixture
-def page(session: BrowserContext) -> Iterator[Page]:
-    """A tab of that session."""
-    opened = session.new_page()
-    yield opened
-    opened.close()
+def page(tab: Page) -> Page:
+    tab.set_viewport_size({"width": WIDE, "height": HEIGHT})
+    return tab
 
 
 def tab_to(page: Page, words: str) -> None:
@@ -230,14 +234,13 @@ def test_a_selection_enables_the_deletion_and_is_counted(page: Page, server: Run
     ]
 
 
-def test_a_member_is_found_by_a_part_of_the_name(desk: Desk, session: BrowserContext, server: RunningServer) -> None:
+def test_a_member_is_found_by_a_part_of_the_name(desk: Desk, page: Page, server: RunningServer) -> None:
     project = server.project(group=server.group())
     for username, name in (("zora", "Zora Quist"), ("quentin", "Quentin Quist")):
         made = {"username": username, "name": name, "email": f"{username}@example.com", "password": "a long enough one"}
         server.as_root("POST", "/users", made)
     address = f"/{project.full_path}/-/project_members"
-    window = Window(session.new_page(), LIGHT, desk.pictures)
-    page = window.page
+    window = Window(page, LIGHT, desk.pictures)
     page.goto(address)
 
     page.get_by_text("Add member").first.click()
@@ -268,5 +271,4 @@ def test_a_member_is_found_by_a_part_of_the_name(desk: Desk, session: BrowserCon
 
     expect(plain.page.locator("main .flash")).to_contain_text("Quentin Quist was added")
     assert seen == window.problems == []
-    page.close()
     context.close()

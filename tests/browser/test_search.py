@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from tests.acceptance.servers import Namespace, RunningServer
-from tests.browser.windows import DARK, LIGHT, Desk, Look, Window
+from tests.browser.windows import DARK, IN_BOTH_LOOKS, LIGHT, Desk, Look, Window
 from tests.builders import build_wheel
 
 WIDTHS = (360, 768, 1440)
@@ -25,12 +25,6 @@ def project(server: RunningServer) -> Namespace:
     return made
 
 
-@pytest.fixture(params=[LIGHT, DARK], ids=str)
-def look(request: pytest.FixtureRequest) -> Look:
-    found: Look = request.param
-    return found
-
-
 @pytest.fixture
 def session(desk: Desk, look: Look) -> Iterator[BrowserContext]:
     context = desk.context("root", look)
@@ -38,6 +32,7 @@ def session(desk: Desk, look: Look) -> Iterator[BrowserContext]:
     context.close()
 
 
+@IN_BOTH_LOOKS
 def test_results_appear_while_typing_and_are_chosen_by_keyboard(
     desk: Desk, session: BrowserContext, project: Namespace, look: Look
 ) -> None:
@@ -75,6 +70,7 @@ def _looked_at(window: Window, width: int) -> list[str]:
     return [*window.too_wide(), *window.barriers()]
 
 
+@IN_BOTH_LOOKS
 def test_without_a_choice_enter_leads_to_the_page_also_without_scripts(
     desk: Desk, project: Namespace, look: Look
 ) -> None:

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.acceptance.clients import ENVIRONMENTS, node_program
 from tests.acceptance.servers import ForkedServer, RunningServer
 from tests.browser.test_pages import photographed
-from tests.browser.windows import DARK, LIGHT, Desk, Look, Window
+from tests.browser.windows import DARK, IN_BOTH_WAYS, LIGHT, Desk, Look, Window
 from tests.fakes import identity_provider
 from tests.fakes.identity_provider import IdentityProvider, free_port, node_provider_running, provider_running
 
@@ -101,7 +101,7 @@ def sign_out(page: Page, words: Words) -> None:
     page.get_by_role("button", name=words.sign_out).click()
 
 
-@pytest.mark.parametrize(("look", "scripts"), [(LIGHT, True), (DARK, False)], ids=["with scripts", "without scripts"])
+@IN_BOTH_WAYS
 def test_a_person_denies_then_signs_in_has_a_role_and_signs_out(
     desk: Desk, provider: IdentityProvider, registry: RunningServer, look: Look, scripts: bool
 ) -> None:

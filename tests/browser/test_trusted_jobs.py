@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.acceptance.servers import Namespace, RunningServer
-from tests.browser.windows import DARK, LIGHT, Desk, Look, Window
+from tests.browser.windows import DARK, IN_BOTH_WAYS, LIGHT, Desk, Look, Window
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ WORDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("look", "scripts"), [(LIGHT, True), (DARK, False)], ids=["with scripts", "without scripts"])
+@IN_BOTH_WAYS
 def test_a_publisher_of_a_project_and_a_reader_of_its_group_are_added_and_deleted(
     desk: Desk, server: RunningServer, look: Look, scripts: bool
 ) -> None:

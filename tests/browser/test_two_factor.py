@@ -7,12 +7,11 @@ import time
 from dataclasses import dataclass
 
 import pyotp
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.acceptance.servers import RunningServer
 from tests.browser.test_pages import photographed
-from tests.browser.windows import DARK, LIGHT, Desk, Look, Window
+from tests.browser.windows import DARK, IN_BOTH_LOOKS, IN_BOTH_WAYS, LIGHT, Desk, Look, Window
 
 PAGE = "/-/profile/two_factor_auth"
 PASSWORD = "a long enough one"
@@ -71,7 +70,7 @@ def next_code(key: str, used: str) -> str:
     return next(code for code in (app.at(now), app.at(now + 30)) if code != used)
 
 
-@pytest.mark.parametrize(("look", "scripts"), [(LIGHT, True), (DARK, False)], ids=["with scripts", "without scripts"])
+@IN_BOTH_WAYS
 def test_a_user_sets_up_an_app_and_signs_in_with_it_and_with_a_recovery_code(
     desk: Desk, server: RunningServer, look: Look, scripts: bool
 ) -> None:
@@ -114,7 +113,7 @@ def test_a_user_sets_up_an_app_and_signs_in_with_it_and_with_a_recovery_code(
     context.close()
 
 
-@pytest.mark.parametrize("look", [LIGHT, DARK], ids=str)
+@IN_BOTH_LOOKS
 def test_a_user_adds_a_passkey_and_signs_in_with_it(desk: Desk, server: RunningServer, look: Look) -> None:
     words, (name, password, add, use, none) = WORDS[look], PASSKEY_WORDS[look]
     username = f"passkey-{look.language}"

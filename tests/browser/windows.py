@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import html5lib
+import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
@@ -63,6 +64,12 @@ class Look:
 
 
 LIGHT, DARK = Look("en", "light"), Look("ja", "dark")
+# Journeys take long. The default run has them in one look, the slow group in the other one.
+IN_BOTH_LOOKS = pytest.mark.parametrize("look", [LIGHT, pytest.param(DARK, marks=pytest.mark.slow)], ids=str)
+IN_BOTH_WAYS = pytest.mark.parametrize(
+    ("look", "scripts"), [(LIGHT, True), pytest.param(DARK, False, marks=pytest.mark.slow)],
+    ids=["with scripts", "without scripts"],
+)  # fmt: skip
 
 
 @dataclass
