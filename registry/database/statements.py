@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine, Insert, Select, Update
+from sqlalchemy import Connection, Engine, Insert, Select, Update
 
 from registry.database.connection import connection_in_use
-from registry.database.types import db
 
 Processor = Callable[[Any], Any]
 
@@ -45,12 +44,9 @@ class Statement:
 
         The session writes none of its pending changes before, and its records do not change.
         """
-        compiled = self.compiled(db.engine, values)
-        result = connection_in_use().exec_driver_sql(compiled.sql, compiled.parameters(values))
-        if not result.returns_rows:
-            return Executed([], result.rowcount)
-        description: Any = result.cursor and result.cursor.description
-        return Executed(compiled.converted(description, result.fetchall()), -1)
+        connection = connection_in_use()
+        compiled = self.compiled(connection.engine, values)
+        return compiled.execute(connection, compiled.parameters(values))
 
     def compiled(self, engine: Engine, values: Mapping[str, object]) -> Compiled:
         """Return it in the dialect of a database.
@@ -67,6 +63,16 @@ class Statement:
         return compiled
 
 
+class _Execution:
+    """What SQLAlchemy and those who listen to it need of the context of one execution."""
+
+    executemany = False
+    begun: float
+
+    def handle_dbapi_exception(self, error: BaseException) -> None:
+        pass
+
+
 class Compiled:
     """A statement in the dialect of a database.
 
@@ -75,6 +81,7 @@ class Compiled:
 
     def __init__(self, statement: Any, engine: Engine, column_keys: list[str] | None) -> None:
         self._dialect = engine.dialect
+        self._error = engine.dialect.loaded_dbapi.Error
         compiled: Any = statement.compile(engine, column_keys=column_keys)
         self.sql = str(compiled)
         self.is_expanded = bool(compiled.post_compile_params)
@@ -94,6 +101,29 @@ class Compiled:
         row: Any = namedtuple("Values", [str(getattr(column, "name", "")) for column in columns], rename=True)  # type: ignore[misc]
         self._made: Callable[[list[Any]], Any] = row._make
         self._processors: list[tuple[int, Processor]] | None = None
+
+    def execute(self, connection: Connection, parameters: Any) -> Executed:
+        """Execute it with the driver.
+
+        Those who listen to the engine, such as the log of slow statements, are called as by SQLAlchemy, which also
+        raises the errors.
+        """
+        dispatch: Any = connection.engine.dispatch
+        context = _Execution()
+        cursor = connection.connection.cursor()
+        try:
+            dispatch.before_cursor_execute(connection, cursor, self.sql, parameters, context, False)
+            cursor.execute(self.sql, parameters)
+            dispatch.after_cursor_execute(connection, cursor, self.sql, parameters, context, False)
+            if cursor.description is None:
+                return Executed([], cursor.rowcount)
+            return Executed(self.converted(cursor.description, cursor.fetchall()), -1)
+        except self._error as error:
+            raising: Any = connection
+            raising._handle_dbapi_exception(error, self.sql, parameters, cursor, context)
+            raise
+        finally:
+            cursor.close()
 
     def parameters(self, values: Mapping[str, object]) -> Any:
         bound = {**self._constants, **values}
