@@ -55,12 +55,12 @@ def skeleton(normalized_name: str) -> str:
 def neighbors(of_skeleton: str) -> set[str]:
     """Return a skeleton with all that differ from it by one insertion, deletion, replacement, or swap."""
     splits = [(of_skeleton[:place], of_skeleton[place:]) for place in range(len(of_skeleton) + 1)]
-    found = {of_skeleton}
-    found.update(before + after[1:] for before, after in splits if after)
-    found.update(before + after[1] + after[0] + after[2:] for before, after in splits if len(after) > 1)
-    for character in _IN_SKELETONS:
-        found.update(before + character + after[1:] for before, after in splits if after)
-        found.update(before + character + after for before, after in splits)
+    shorter = [(before, after[1:]) for before, after in splits if after]
+    found = {of_skeleton, *(before + after for before, after in shorter)}
+    found.update([before + after[1] + after[0] + after[2:] for before, after in splits if len(after) > 1])
+    # Most of them: comprehensions take half the time of generators.
+    found.update([character.join(halves) for halves in splits for character in _IN_SKELETONS])
+    found.update([character.join(halves) for halves in shorter for character in _IN_SKELETONS])
     return found
 
 
@@ -194,7 +194,7 @@ def resembling(project_id: int, normalized_name: str) -> str | None:
     """
     own = skeleton(normalized_name)
     skeletons = neighbors(own) if len(own) <= LONGEST_COMPARED else {own}
-    asked = {"project_id": project_id, "normalized_name": normalized_name, "skeletons": json.dumps(sorted(skeletons))}
+    asked = {"project_id": project_id, "normalized_name": normalized_name, "skeletons": json.dumps([*skeletons])}
     found: str | None = next((row.normalized_name for row in _RESEMBLING.rows(asked)), None)
     return found
 
