@@ -71,7 +71,7 @@ class KeptPages:
         kept, now = self._kept(name), utcnow()
         if kept is not None and not self._is_due(kept, is_fresh, now):
             return self._shown(name, kept)
-        db.session.commit()  # gives the connection back while the index is asked
+        _give_connection_back()  # while the index is asked
         try:
             if self._pauses.is_paused(name):
                 raise UpstreamFailed
@@ -135,7 +135,7 @@ class KeptPages:
         :raises IndexFailed: the index does not answer.
         """
         kept = self._kept(name)  # another request can have asked in the meantime
-        db.session.commit()
+        _give_connection_back()
         if kept is not None and not self._is_due(kept, is_fresh, utcnow()):
             return self._shown(name, kept)
         known_etag = kept.etag if kept is not None and kept.digest is not None else ""
@@ -266,6 +266,12 @@ _UNUSED = (
     .limit(bindparam("number"))
 )
 _FORGET = delete(_table).where(_table.c.digest.is_(None), _table.c.checked_at < bindparam("before"))
+
+
+def _give_connection_back() -> None:
+    """End the reading transaction of the session, if there is one."""
+    if db.session.registry.has():
+        db.session.commit()
 
 
 def _confirm(name: str, etag: str, now: datetime) -> None:
