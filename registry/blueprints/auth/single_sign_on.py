@@ -182,7 +182,8 @@ def _link(person: Person, user_id: int) -> BaseResponse:
     user = sessions.signed_in_user()
     if user is None or user.id != user_id:
         raise BadRequest(Code.SIGN_IN_UNKNOWN)
-    identities.link(user, person, by=current_principal())
+    with sessions.restarting():
+        identities.link(user, person, by=current_principal())
     flash(gettext("Your account is linked. You can sign in with it from now on."))
     return redirect(url_for("ui.identity.show"), 303)
 

@@ -6,7 +6,7 @@ from flask import Blueprint, current_app, flash, redirect, render_template, url_
 from flask_babel import gettext
 from werkzeug.wrappers import Response
 
-from registry.blueprints.auth import single_sign_on
+from registry.blueprints.auth import sessions, single_sign_on
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui.forms import CurrentPasswordForm
 from registry.blueprints.ui.viewer import principal, signed_in
@@ -48,8 +48,14 @@ def routes(gate: Gate) -> Blueprint:
         if form.validate():
             with form.refusals():
                 current = form.current_password.data or ""
-                identities.unlink(user, known.issuer, current, by=principal(), now=utcnow())
-                flash(gettext("Your account is no longer linked. Sign in with your password."))
+                with sessions.restarting():
+                    identities.unlink(user, known.issuer, current, by=principal(), now=utcnow())
+                flash(
+                    gettext(
+                        "Your account is no longer linked. Sign in with your password. Other sessions have been signed "
+                        "out."
+                    )
+                )
                 return redirect(url_for("ui.identity.show"), 303)
         return _page(form)
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, select
 from sqlalchemy.exc import IntegrityError
@@ -19,7 +20,7 @@ from sqlalchemy.orm import joinedload
 from registry.database import AdvisoryLock, db, lock, transaction
 from registry.domain import audit, namespaces
 from registry.domain.access import Principal
-from registry.domain.accounts import first_run, sign_in, users
+from registry.domain.accounts import first_run, sessions, sign_in, users
 from registry.domain.accounts.users import UserChanges
 from registry.domain.oidc import single_use
 from registry.domain.single_sign_on import provider_roles
@@ -100,7 +101,8 @@ def identities_of(user: User) -> Sequence[UserIdentity]:
 def link(user: User, person: Person, *, by: audit.Author) -> None:
     """Link a user to an account of the provider, which replaces the one of the same issuer, and ends its roles.
 
-    Takes ``AdvisoryLock.TREE``: the account is not linked to another user in the meantime.
+    With an account that is replaced, all sessions of the user end: it may have begun them. Takes
+    ``AdvisoryLock.TREE``: the account is not linked to another user in the meantime.
 
     :raises Conflict: it is linked to another user.
     """
@@ -110,15 +112,18 @@ def link(user: User, person: Person, *, by: audit.Author) -> None:
             raise Conflict(Code.IDENTITY_TAKEN)
         if found is None:
             namespaces.apply_provided_roles(user, {}, by=by)
-            session.execute(delete(UserIdentity).where(_is_of(user, person.issuer)))
+            replaced: Any = session.execute(delete(UserIdentity).where(_is_of(user, person.issuer)))
+            if replaced.rowcount:
+                sessions.end_all(user)
             _add(user, person, by=by)
 
 
 def unlink(user: User, issuer: str, current: str, *, by: Principal, now: datetime) -> None:
     """Remove the link of a user who provides the current password, and can sign in with it.
 
-    Roles by groups of the provider end with it, as no sign-in there would take them back. Takes
-    ``AdvisoryLock.SIGN_IN``, as for any entered password, and then ``AdvisoryLock.TREE``.
+    Roles by groups of the provider end with it, as no sign-in there would take them back, and all sessions, which the
+    account may have begun. Takes ``AdvisoryLock.SIGN_IN``, as for any entered password, and then
+    ``AdvisoryLock.TREE``.
 
     :raises InvalidRecord: the password is wrong.
     :raises RecordNotFound: the user is not linked.
@@ -131,6 +136,7 @@ def unlink(user: User, issuer: str, current: str, *, by: Principal, now: datetim
             raise RecordNotFound
         namespaces.apply_provided_roles(user, {}, by=by)
         session.delete(found)
+        sessions.end_all(user)
         audit.record(by, "user_identity_unlinked", user.username, issuer=issuer, subject=found.subject)
 
 

@@ -338,6 +338,24 @@ def test_a_user_links_the_account_and_signs_in_with_it(browser, provider, olivia
     assert [event.author for event in events("user_identity_unlinked")] == ["olivia"]
 
 
+@pytest.mark.parametrize("way", ["unlinked", "replaced"])
+def test_sessions_of_an_account_end_when_it_is_unlinked_or_replaced(
+    app, browser, browser_of, provider, olivia, link, way
+):
+    link(olivia)
+    signed_in(browser, provider)
+    own = browser_of(olivia)
+
+    if way == "replaced":
+        leaving = own.post(IDENTITY, {"current_password": PASSWORD})
+        assert own.get(path_of(provider.sign_in(left_for(leaving), "taro"))).status_code == 303
+    else:
+        own.submit(IDENTITY, {"current_password": PASSWORD}, action=f"{IDENTITY}/unlink")
+
+    assert browser.get(IDENTITY).status_code == 303, "to the page to sign in"
+    assert own.get(IDENTITY).status_code == 200
+
+
 def test_a_session_by_the_provider_needs_no_second_factor_here(app, browser, provider, olivia, link):
     link(olivia)
     instance.change_instance(InstanceChanges(require_two_factor_authentication=True), by=SHELL)
