@@ -13,7 +13,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 from sqlalchemy import bindparam, select
 
-from registry.database import db, execute, utcnow
+from registry.database import Reading, db, utcnow
 from registry.domain.access import Principal
 from registry.domain.distributions import filenames
 from registry.domain.distributions.filenames import ParsedFilename
@@ -22,7 +22,7 @@ from registry.domain.importing.source import Source, SourceFile, SourcePage
 from registry.domain.packages import publishing
 from registry.domain.packages.publishing import Origin, Upload
 from registry.errors import DuplicateFile, InvalidDistribution, NotFound, Problem, SourceError, TooLarge
-from registry.models import FileStatus, Package, PackageFile, Project
+from registry.models import FileStatus, Package, PackageFile, Project, is_kept
 from registry.storage import StagedFile, Storage
 
 # The digests that prove the content of a file; the others can be forged.
@@ -165,18 +165,18 @@ def look_up(name: Selection, source: Source, destination: Destination) -> Lookup
 
 
 def _existing_files(name: NormalizedName, project_id: int) -> list[_ExistingFile]:
-    rows = execute(_EXISTING_FILES, {"project_id": project_id, "normalized_name": name})
+    rows = _EXISTING_FILES.rows({"project_id": project_id, "normalized_name": name})
     return [_ExistingFile(row.filename, row.version, row.sha256, row.md5, row.yanked_reason) for row in rows]
 
 
 _packages, _files = Package.__table__, PackageFile.__table__
-_EXISTING_FILES = (
+_EXISTING_FILES = Reading(
     select(_files.c.filename, _packages.c.version, _files.c.sha256, _files.c.md5, _files.c.yanked_reason)
     .join(_packages, _packages.c.id == _files.c.package_id)
     .where(
         _packages.c.project_id == bindparam("project_id"),
         _packages.c.normalized_name == bindparam("normalized_name"),
-        _files.c.status == FileStatus.DEFAULT,
+        is_kept(_files),
     )
     .order_by(_files.c.id)
 )
