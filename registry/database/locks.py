@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import column, text
 
 from registry.database.connection import cannot_open, connect, disable_timeouts, is_sqlite
+from registry.database.statements import Statement
 from registry.database.types import db
 
 
@@ -84,23 +85,23 @@ def _refuse_out_of_order(requested: _Held) -> None:
             raise OutOfOrder(f"{requested.lock.name} is taken while {held.lock.name} is held")
 
 
-def _lock(is_shared: bool, has_part: bool) -> TextClause:
+def _lock(is_shared: bool, has_part: bool) -> Statement:
     function = f"pg_advisory_xact_lock{'_shared' if is_shared else ''}"
     key = ":number, :part" if has_part else ":number"
     # PostgreSQL assigns an id to a transaction when it first changes or locks a row.
-    return text(f"SELECT pg_current_xact_id_if_assigned() IS NOT NULL, {function}({key})")
+    select = text(f"SELECT pg_current_xact_id_if_assigned() IS NOT NULL, {function}({key})")
+    return Statement(select.columns(column("has_changed_rows"), column("nothing")))
 
 
 _LOCK = {(is_shared, has_part): _lock(is_shared, has_part) for is_shared in (False, True) for has_part in (False, True)}
 
 
 def _wait_for(requested: _Held) -> None:
-    session = db.session()
-    session.flush()
+    db.session.flush()
     values = {"number": requested.lock.value, "part": requested.part}
     statement = _LOCK[requested.is_shared, bool(requested.part)]
-    has_changed_rows, _ = session.connection().execute(statement, values).one()
-    if has_changed_rows and requested.lock is not AdvisoryLock.LIMITED_NAMESPACE:
+    (row,) = statement.execute(values).rows
+    if row.has_changed_rows and requested.lock is not AdvisoryLock.LIMITED_NAMESPACE:
         raise OutOfOrder(f"{requested.lock.name} is taken in a transaction that has changed or locked rows")
 
 
