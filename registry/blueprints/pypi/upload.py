@@ -11,7 +11,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import IO
 
 from flask import Blueprint, Response, current_app, g, jsonify, make_response, request
@@ -51,6 +51,7 @@ FORM_PARTS = 10_000
 PART_HEAD_BYTES = 16 << 10
 PART_HEAD_PIECES = 100  # lines and parameters of the head of a part; clients send two lines with three parameters
 FORM_HEAD_BYTES = 4 << 20  # of all parts together
+LONGEST_KNOWN_HEAD = 100  # of the parts that are fields
 LONGEST_BOUNDARY = 200  # the limit of RFC 2046 is 70 (section 5.1.1); some clients exceed it
 CHUNK_BYTES = 1 << 18
 STEP_BYTES = 16 << 20  # of a body without a declared length, for which the server then asks again
@@ -344,18 +345,25 @@ def plain_events(boundary: bytes, body: bytes) -> list[Event] | None:
     events: list[Event] = []
     for part in parts:
         head, blank_line, content = part.partition(b"\r\n\r\n")
-        plain = _PLAIN_HEAD.fullmatch(head)
-        if not blank_line or plain is None:
+        begun = _known_head(head) if len(head) <= LONGEST_KNOWN_HEAD else _read_head(head)
+        if not blank_line or begun is None:
             return None
-        lines = head.decode("ascii").split("\r\n")
-        headers = Headers([(name, value) for name, _, value in (line.partition(": ") for line in lines)])
-        name = plain[1].decode("ascii")
-        if plain[2] is None:
-            events.append(Field(name, headers))
-        else:
-            events.append(File(name, plain[2].decode("ascii"), headers))
-        events.append(Data(content, more_data=False))
+        events += (begun, Data(content, more_data=False))
     return events
+
+
+def _read_head(head: bytes) -> Field | File | None:
+    """Return the event for the head of a part in the simplest spelling, else ``None``."""
+    plain = _PLAIN_HEAD.fullmatch(head)
+    if plain is None:
+        return None
+    lines = head.decode("ascii").split("\r\n")
+    headers = Headers([(name, value) for name, _, value in (line.partition(": ") for line in lines)])
+    name = plain[1].decode("ascii")
+    return Field(name, headers) if plain[2] is None else File(name, plain[2].decode("ascii"), headers)
+
+
+_known_head = lru_cache(maxsize=200)(_read_head)  # all clients send the same few fields
 
 
 def _as_upload(form: Form, staged: StagedFile) -> Upload:
