@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-import registry
 from registry import database
 from registry.database import AdvisoryLock, OutOfOrder, db, hold, transaction, utcnow
 from registry.domain.operation import cleanup
@@ -25,8 +24,8 @@ from registry.storage import Storage
 from tests import factories
 from tests.builders import build_wheel
 from tests.races import Racer, race
+from tests.source import functions, trees
 
-SOURCES = sorted(Path(registry.__file__).parent.rglob("*.py"))
 BEYOND_TRANSACTIONS = {AdvisoryLock.SCHEMA, AdvisoryLock.REMOVAL}
 IN_TRANSACTIONS = [lock for lock in AdvisoryLock if lock not in BEYOND_TRANSACTIONS]
 
@@ -42,35 +41,31 @@ def test_no_two_locks_have_the_same_number() -> None:
 
 
 def test_no_lock_is_made_elsewhere() -> None:
-    [home] = [path for path in SOURCES if path.match("database/locks.py")]
     near = range(min(lock.value for lock in AdvisoryLock) - 1000, max(lock.value for lock in AdvisoryLock) + 1000)
 
-    for path in SOURCES:
-        constants = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+    assert "registry.database.locks" in trees()
+    for module, tree in trees().items():
+        constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
         numbers = [value for value in constants if isinstance(value, int) and value in near]
-        functions = [value for value in constants if isinstance(value, str) and re.search(r"pg_\w*advisory", value)]
-        assert path == home or (numbers, functions) == ([], []), path
+        calls = [value for value in constants if isinstance(value, str) and re.search(r"pg_\w*advisory", value)]
+        assert module == "registry.database.locks" or (numbers, calls) == ([], []), module
 
 
 def test_a_function_that_takes_a_lock_names_it_in_its_docstring() -> None:
     silent = []
-    for path in SOURCES:
-        for function in ast.walk(ast.parse(path.read_text())):
-            if isinstance(function, ast.FunctionDef):
-                taken = re.findall(r"(?:lock=|hold\()(AdvisoryLock\.\w+)", ast.unparse(function))
-                said = ast.get_docstring(function) or ""
-                silent += [(path.name, function.name, lock) for lock in taken if lock not in said]
+    for module, function in functions("AdvisoryLock."):
+        taken = re.findall(r"(?:lock=|hold\()(AdvisoryLock\.\w+)", ast.unparse(function))
+        said = ast.get_docstring(function) or ""
+        silent += [(module, function.name, lock) for lock in taken if lock not in said]
 
     assert silent == []
 
 
 def test_a_function_that_writes_without_such_a_lock_states_how_it_does_without() -> None:
     silent = [
-        (path.name, function.name)
-        for path in SOURCES
-        if "domain" in path.parts
-        for function in ast.walk(ast.parse(path.read_text()))
-        if isinstance(function, ast.FunctionDef)
+        (module, function.name)
+        for module, function in functions("transaction(")
+        if module.startswith("registry.domain.")
         and re.search(r"\btransaction\((?!.*lock=)", ast.unparse(function))
         and "lock" not in (ast.get_docstring(function) or "").lower()
     ]
