@@ -42,7 +42,7 @@ from tests.processes import Captured, flask
 OLDER = sorted(path.name[:4] for path in (MIGRATIONS / "versions").glob("*.py"))[:-1]
 # An upgrade from one of them includes those from all that follow; the slow group has the others, too.
 UPGRADED = [
-    pytest.param(version, marks=() if number % 5 == 0 or version == OLDER[-1] else pytest.mark.slow)
+    pytest.param(version, marks=() if number % 10 == 0 or version == OLDER[-1] else pytest.mark.slow)
     for number, version in enumerate(OLDER)
 ]
 DROPPED = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
-from registry import create_app, database
 from registry.database import db
 from tests.cli.running import Run, Shell
+from tests.processes import migrated_database
 
 
 @pytest.fixture
@@ -49,7 +50,5 @@ def refused(run: Run) -> Callable[..., str]:
 def shell(tmp_path: Path) -> Shell:
     """A shell on a new installation."""
     shell = Shell(tmp_path / "instance")
-    with create_app({"INSTANCE_PATH": shell.instance}).app_context():
-        database.upgrade()
-        db.engine.dispose()
+    shutil.copytree(migrated_database().parent, shell.instance)
     return shell
