@@ -23,6 +23,7 @@ from tests.fakes.upstream import Upstream
 
 NAME = "helpdemo"
 WHEEL, SDIST = build_wheel(NAME, "1.0.0"), build_sdist(NAME, "1.0.0")
+like_others = pytest.mark.clients  # examples that do little else than others do
 needs_curl = pytest.mark.skipif(
     shutil.which("curl") is None and "CI" not in os.environ, reason="the examples call curl, which is not here"
 )
@@ -135,6 +136,7 @@ def test_a_token_in_the_environment(shell: Installer, example, project, publishe
     assert files(project) == BOTH
 
 
+@like_others
 def test_an_upload_is_validated_without_being_published(shell: Installer, example, project, publisher: str) -> None:
     check = example("publish", "export TWINE_USERNAME", publisher)
     shell.succeeds(check)
@@ -146,7 +148,7 @@ def test_an_upload_is_validated_without_being_published(shell: Installer, exampl
     assert project.packages() == []
 
 
-@pytest.mark.parametrize("which", ["REGISTRY_TOKEN", "REGISTRY_DEPLOY_TOKEN"])
+@pytest.mark.parametrize("which", ["REGISTRY_TOKEN", pytest.param("REGISTRY_DEPLOY_TOKEN", marks=like_others)])
 def test_a_pipeline(shell: Installer, example, project, publisher: str, which: str) -> None:
     username, secret = project.deploy_token("write_package_registry")
     pipelines = ("authentication", "publish:\n  image: python:3\n  variables:\n    TWINE_USERNAME: ")
@@ -180,7 +182,11 @@ def test_a_job_that_is_announced_publishes_and_is_ended(
 @needs_curl
 @pytest.mark.parametrize(
     ("chapter", "start"),
-    [("gitlab-ci", "test:"), ("github-actions", "on: push"), ("other-ci", "READ_TOKEN=")],
+    [
+        pytest.param("gitlab-ci", "test:", marks=like_others),
+        pytest.param("github-actions", "on: push", marks=like_others),
+        ("other-ci", "READ_TOKEN="),
+    ],
     ids=["GitLab", "GitHub", "other"],
 )
 def test_a_job_installs_with_its_identity_token(
@@ -244,6 +250,7 @@ def test_a_deploy_token_of_the_group(shell: Installer, example, project, group) 
     assert shell.installed() == {NAME: "1.0.0"}
 
 
+@like_others
 def test_an_index_in_the_configuration_of_pip(shell: Installer, example, project, reader: str) -> None:
     project.publish(WHEEL)
     shell.environment |= {"PIP_CONFIG_FILE": str(shell.home / "pip.conf")}
@@ -254,6 +261,7 @@ def test_an_index_in_the_configuration_of_pip(shell: Installer, example, project
     assert shell.installed() == {NAME: "1.0.0"}
 
 
+@like_others
 def test_files_are_fetched_first_and_then_installed_without_an_index(
     shell: Installer, upstream: Upstream, example, project, reader: str
 ) -> None:
@@ -268,6 +276,7 @@ def test_files_are_fetched_first_and_then_installed_without_an_index(
     assert upstream.requests[before:] == []
 
 
+@like_others
 def test_a_dry_run_shows_the_origin_of_packages(shell: Installer, example, project, group, reader: str) -> None:
     project.publish(WHEEL)
 
@@ -276,11 +285,14 @@ def test_a_dry_run_shows_the_origin_of_packages(shell: Installer, example, proje
     assert f"{group.url}/files/{WHEEL.sha256}/{WHEEL.filename}" in re.sub(r"//[^@/]*@", "//", output)
 
 
+@like_others
 def test_commands_for_troubleshooting_pip(shell: Installer, example) -> None:
     shell.succeeds(example("troubleshooting", "pip debug", "") + "\n" + example("troubleshooting", "pip cache", ""))
 
 
-@pytest.mark.parametrize("start", ["--extra-index-url http://__token__:", "--index-url http://__token__:"])
+@pytest.mark.parametrize(
+    "start", ["--extra-index-url http://__token__:", pytest.param("--index-url http://__token__:", marks=like_others)]
+)
 def test_a_requirements_file(shell: Installer, example, project, reader: str, start: str) -> None:
     project.publish(WHEEL)
     (shell.home / "requirements.txt").write_text(example("requirements", start, reader))
@@ -290,6 +302,7 @@ def test_a_requirements_file(shell: Installer, example, project, reader: str, st
     assert shell.installed() == {NAME: "1.0.0"}
 
 
+@like_others
 def test_credentials_in_netrc(shell: Installer, example, project, reader: str) -> None:
     project.publish(WHEEL)
     (shell.home / ".netrc").write_text(example("requirements", "machine", reader))
@@ -309,7 +322,7 @@ def test_uv_for_one_command(shell: Installer, example, project, reader: str) -> 
     assert list(shell.home.glob(f".venv/lib/*/site-packages/{NAME}-1.0.0.dist-info"))
 
 
-@pytest.mark.parametrize("chapter", ["install", "trusted-publishing"])
+@pytest.mark.parametrize("chapter", ["install", pytest.param("trusted-publishing", marks=like_others)])
 def test_uv_in_a_project(shell: Installer, example, project, reader: str, chapter: str) -> None:
     project.publish(WHEEL)
     (shell.home / "pyproject.toml").write_text(

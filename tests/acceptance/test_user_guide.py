@@ -38,6 +38,10 @@ PUBLIC = build_wheel("publicpackage", "2.0")  # held by the upstream alone
 Dist = Callable[..., list[Path]]
 # What tests of requests, and those of the matrix of clients, hold too.
 also_held_elsewhere = pytest.mark.clients
+BY_NUMBER_OR_PATH = pytest.mark.parametrize(
+    "by_path",
+    [pytest.param(False, id="by number"), pytest.param(True, id="by encoded path", marks=also_held_elsewhere)],
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -315,6 +319,7 @@ def test_a_token_of_another_kind_of_registry_neither_installs_nor_publishes(
     assert list(project.listed(NAME)) == [WHEEL.filename]
 
 
+@also_held_elsewhere
 def test_an_installation_from_a_group_authenticates_at_the_address_of_the_group(
     pip: Installer, group: Namespace, project: Namespace
 ) -> None:
@@ -413,6 +418,7 @@ def test_a_file_above_the_limit_is_refused_with_the_reason(
     assert [found["name"] for found in project.packages()] == ["fitting"]
 
 
+@pytest.mark.slow
 @pytest.mark.databases
 def test_the_same_file_cannot_be_published_twice(
     twine: Client, project: Namespace, developer: User, dist: Dist
@@ -443,6 +449,7 @@ def test_twine_skips_existing_files_on_request(
     assert sorted(project.listed(NAME)) == [WHEEL.filename, SDIST.filename]
 
 
+@pytest.mark.slow
 @pytest.mark.databases
 def test_a_package_can_be_published_again_once_it_was_deleted(
     twine: Client, pip: Installer, server: RunningServer, project: Namespace, developer: User, dist: Dist
@@ -462,7 +469,7 @@ def test_a_package_can_be_published_again_once_it_was_deleted(
     assert "Summary: Corrected" in metadata.read_text()
 
 
-@pytest.mark.parametrize("by_path", [False, True], ids=["by number", "by encoded path"])
+@BY_NUMBER_OR_PATH
 def test_a_package_is_installed_from_a_project(
     every_pip: Installer, server: RunningServer, project: Namespace, reader: str, by_path: bool
 ) -> None:
@@ -491,7 +498,7 @@ def test_a_package_is_installed_by_a_pip_that_reads_nothing_but_html(
     assert html_pip.installed() == {NAME: "0.0.1", PUBLIC.name: "2.0"}
 
 
-@pytest.mark.parametrize("by_path", [False, True], ids=["by number", "by encoded path"])
+@BY_NUMBER_OR_PATH
 def test_a_package_is_installed_from_a_group(
     every_pip: Installer, group: Namespace, project: Namespace, reader: str, by_path: bool
 ) -> None:
@@ -502,6 +509,7 @@ def test_a_package_is_installed_from_a_group(
     assert f"Successfully installed {NAME}-0.0.1" in output
 
 
+@pytest.mark.slow
 @pytest.mark.databases
 def test_a_package_is_installed_from_the_group_above_its_group(
     pip: Installer, server: RunningServer, group: Namespace, reader: str
@@ -513,6 +521,7 @@ def test_a_package_is_installed_from_the_group_above_its_group(
     assert pip.installed() == {NAME: "0.0.1"}
 
 
+@also_held_elsewhere
 def test_the_registry_can_be_an_extra_index(
     every_pip: Installer, upstream: Upstream, project: Namespace, reader: str
 ) -> None:
@@ -532,6 +541,7 @@ def test_the_latest_version_is_installed(pip: Installer, project: Namespace, rea
     assert pip.installed() == {NAME: "1.10.0"}
 
 
+@also_held_elsewhere
 def test_an_sdist_is_built_and_installed(pip: Installer, project: Namespace, reader: str) -> None:
     project.publish(SDIST)
 
@@ -576,6 +586,7 @@ def test_every_spelling_of_a_name_finds_the_package(
     assert ">my_package-1.0-py3-none-any.whl</a>" in response.text
 
 
+@also_held_elsewhere
 def test_a_name_is_installed_by_any_spelling(pip: Installer, project: Namespace, reader: str) -> None:
     project.publish(build_wheel("my.package", "1.0"))
 
@@ -585,6 +596,7 @@ def test_a_name_is_installed_by_any_spelling(pip: Installer, project: Namespace,
     assert pip.installed() == {"my_package": "1.0"}
 
 
+@also_held_elsewhere
 def test_no_index_beside_an_index_url_keeps_pip_from_the_upstream(
     pip: Installer, upstream: Upstream, project: Namespace, reader: str
 ) -> None:
@@ -654,6 +666,7 @@ def test_credentials_of_a_private_registry_are_found_in_netrc(
     assert every_pip.installed() == {NAME: "0.0.1"}
 
 
+@also_held_elsewhere
 def test_a_requirements_file_with_hashes_installs_matching_files(
     every_pip: Installer, project: Namespace, reader: str, home: Path
 ) -> None:
@@ -670,6 +683,7 @@ def test_a_requirements_file_with_hashes_installs_matching_files(
     assert every_pip.installed() == {NAME: "0.0.1"}
 
 
+@also_held_elsewhere
 def test_valid_versions_are_published_and_installed(pip: Installer, project: Namespace, reader: str) -> None:
     versions = {"first": "0.1.0", "second": "1!1.0", "third": "v1.0", "fourth": "1.0+ubuntu.1"}
     wheels = [build_wheel(name, version.removeprefix("v")) for name, version in versions.items()]
@@ -693,6 +707,7 @@ def test_an_invalid_version_is_refused(project: Namespace, version: str) -> None
     assert project.packages() == []
 
 
+@also_held_elsewhere
 def test_pip_download_and_pip_index_versions_know_the_registry(
     pip: Installer, project: Namespace, reader: str, home: Path
 ) -> None:
@@ -749,7 +764,7 @@ def test_a_token_that_only_reads_cannot_publish(twine: Client, project: Namespac
     assert project.packages() == []
 
 
-@pytest.mark.parametrize("password", ["wrong", "glpat-wrong"])
+@pytest.mark.parametrize("password", ["wrong", pytest.param("glpat-wrong", marks=also_held_elsewhere)])
 def test_a_wrong_password_is_reported(
     pip: Installer, twine: Client, project: Namespace, dist: Dist, password: str
 ) -> None:
@@ -762,6 +777,7 @@ def test_a_wrong_password_is_reported(
     assert "401 Error, Credentials not correct" in installed
 
 
+@also_held_elsewhere
 def test_a_guest_is_forbidden_and_not_sent_to_the_upstream(
     pip: Installer, twine: Client, upstream: Upstream, project: Namespace, dist: Dist
 ) -> None:
@@ -776,6 +792,7 @@ def test_a_guest_is_forbidden_and_not_sent_to_the_upstream(
     assert upstream.requests[before:] == []
 
 
+@also_held_elsewhere
 def test_a_private_project_is_hidden_from_users_without_a_role(
     pip: Installer, twine: Client, server: RunningServer, project: Namespace, dist: Dist
 ) -> None:
