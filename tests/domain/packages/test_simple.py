@@ -79,10 +79,18 @@ def test_the_status_of_a_name_is_shown_with_its_reason(reason: str, told: dict[s
     assert json.loads(simple.page_json(page))["project-status"] == told
 
 
-def test_the_time_of_upload_is_in_utc_to_the_microsecond() -> None:
-    moment = datetime(2030, 5, 17, 15, 30, 1, 234567, tzinfo=timezone(timedelta(hours=9)))
-
-    assert FILE._replace(uploaded_at=moment).upload_time == "2030-05-17T06:30:01.234567Z"
+@pytest.mark.parametrize(
+    ("moment", "shown"),
+    [
+        (datetime(2030, 5, 17, 15, 30, 1, 234567, tzinfo=timezone(timedelta(hours=9))), "2030-05-17T06:30:01.234567Z"),
+        (datetime(2030, 5, 17, 6, 30, 1, 234000, tzinfo=UTC), "2030-05-17T06:30:01.234000Z"),
+        (datetime(2030, 5, 17, 6, 30, 1, tzinfo=UTC), "2030-05-17T06:30:01.000000Z"),
+    ],
+    ids=["other zone", "fraction", "whole second"],
+)
+def test_the_time_of_upload_is_in_utc_to_the_microsecond(moment: datetime, shown: str) -> None:
+    assert FILE._replace(uploaded_at=moment).upload_time == shown
+    assert file_entry(uploaded_at=moment)["upload-time"] == shown
 
 
 def test_an_index_holds_normalized_names() -> None:
