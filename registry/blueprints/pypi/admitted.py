@@ -13,7 +13,7 @@ from contextvars import Context
 from threading import local
 from typing import TYPE_CHECKING
 
-from flask import Flask, g
+from flask import Flask
 from flask.ctx import AppContext
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -81,11 +81,11 @@ class AdmittedPages:
     def _made_inside(
         self, context: AppContext, admission: Admission, asked: SimplePageURL, environ: WSGIEnvironment
     ) -> MadePage | None:
-        g.environ = environ  # for the log of slow statements
+        context.g.environ = environ  # for the log of slow statements
         try:
             return index.made_page(admission.namespace, asked.name, admission.principal, environ)
         finally:
-            del g.environ
+            del context.g.environ
             if db.session.registry.has():
                 self._contexts.kept = None
                 context.pop()  # closes the session
