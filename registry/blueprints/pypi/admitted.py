@@ -3,7 +3,7 @@
 Flask takes about as long as the page itself to find the view and to complete the response. Here, a caller that an
 earlier request has admitted (``auth.admissions``) gets the page from the function that the view calls
 (``index.made_page``). Everything else is left to the view: first requests, sessions, anonymous callers, other
-spellings of the URL, names that the namespace lacks, and errors.
+spellings of the URL, redirects to the upstream index, and errors.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, note_validity
 from registry.blueprints.routing import SimplePageURL, simple_page_url
 from registry.database import db, utcnow
 from registry.domain.access import Permission, PrincipalKind
+from registry.errors import RegistryError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -84,6 +85,9 @@ class AdmittedPages:
         context.g.environ = environ  # for the log of slow statements
         try:
             return index.made_page(admission.namespace, asked.name, admission.principal, environ)
+        except RegistryError as error:  # the view reports it
+            environ[index.REFUSAL] = error
+            return None
         finally:
             del context.g.environ
             if db.session.registry.has():

@@ -65,7 +65,9 @@ _NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_.+!~-]*").fullmatch  # for all valid 
 OUTDATED = '110 - "Response is Stale"'  # RFC 7234, section 5.5.1
 
 _PRIVATE = Answer("private")
-_LACKS_NAME = "registry.lacks_package_name"  # in the environ of a request whose namespace was searched for the name
+# In the environ of a request whose page was sought in front of Flask.
+REFUSAL = "registry.page_refusal"  # the error to report
+_IS_FORWARDED = "registry.page_is_forwarded"  # whether the upstream index has to be redirected to
 
 LONGEST_KEPT = 1000  # characters of headers whose meaning is kept
 
@@ -136,23 +138,28 @@ def _index(namespace: Namespace) -> Response:
 
 def _page(namespace: Namespace, name: str) -> Response:
     _refuse_traversal(name)
-    if _LACKS_NAME in request.environ:  # the caller's admission was kept, so the search was made in front of Flask
-        return _elsewhere(namespace, name)
-    page = made_page(namespace, name, current_principal(), request.environ)
-    return _elsewhere(namespace, name) if page is None else page.response()
+    if REFUSAL in request.environ:  # the caller's admission was kept, so the page was sought in front of Flask
+        raise request.environ[REFUSAL]
+    if _IS_FORWARDED not in request.environ:
+        page = made_page(namespace, name, current_principal(), request.environ)
+        if page is not None:
+            return page.response()
+    return _redirect_upstream(name)
 
 
 def made_page(namespace: Namespace, name: str, principal: Principal, environ: WSGIEnvironment) -> MadePage | None:
-    """Make the page of a package name, or ``None`` if the namespace lacks the name; needs only Flask's app context.
+    """Make the page of a package name, or ``None`` if the upstream index has to be redirected to.
+
+    Needs only Flask's app context.
 
     :param principal: can read packages in the namespace.
+    :raises RegistryError: there is no such page.
     """
     normalized_name = canonicalize_name(name)
     depends_on_name(environ, normalized_name)
     page = index.simple_page(namespace, normalized_name, _file_url(namespace, environ), principal)
     if page is None:
-        environ[_LACKS_NAME] = True
-        return None
+        return _elsewhere(namespace, name, principal, environ)
     note_answer(namespace, normalized_name, _PRIVATE)
     return _rendered(page, principal, environ)
 
@@ -172,12 +179,12 @@ def _rendered(page: SimplePage, principal: Principal, environ: WSGIEnvironment) 
     return _validated(body, media_type, principal, environ)
 
 
-def _elsewhere(namespace: Namespace, name: str) -> Response:
-    """Return the response for an unknown package name: the page of the upstream index, a redirect to it, or 404.
+def _elsewhere(namespace: Namespace, name: str, principal: Principal, environ: WSGIEnvironment) -> MadePage | None:
+    """Make the page of the upstream index for an unknown package name, or ``None`` if it has to be redirected to.
 
-    :raises UpstreamAway: a redirect would leave the client waiting for an answer.
+    :raises RegistryError: the upstream index is not asked for the name, has no such name, or does not answer.
     """
-    index.refuse_where_names_are_hidden(namespace, current_principal())
+    index.refuse_where_names_are_hidden(namespace, principal)
     if not is_valid_name(name):
         raise NotFound("Package").explained("Package not found", f"{quoted(name)} is not a valid package name.")
     normalized_name, rules = canonicalize_name(name), rules_of(namespace)
@@ -187,9 +194,10 @@ def _elsewhere(namespace: Namespace, name: str) -> Response:
         note_answer(namespace, normalized_name, Answer(source, refusing.rule, refusing.set_in))
         raise refusing.refusal()
     if rules.mode.value is UpstreamMode.CACHE:
-        return _upstream_page(namespace, normalized_name, rules)
+        return _upstream_page(namespace, normalized_name, rules, principal, environ)
     note_answer(namespace, normalized_name, Answer("redirect"))
-    return _redirect_upstream(name)
+    environ[_IS_FORWARDED] = True
+    return None
 
 
 def note_answer(namespace: Namespace, normalized_name: str, answer: Answer) -> None:
@@ -198,12 +206,14 @@ def note_answer(namespace: Namespace, normalized_name: str, answer: Answer) -> N
     asks.note(namespace.id, normalized_name, answer)
 
 
-def _upstream_page(namespace: Namespace, name: NormalizedName, rules: Rules) -> Response:
-    """Return the page of the upstream index, with links to files here.
+def _upstream_page(
+    namespace: Namespace, name: NormalizedName, rules: Rules, principal: Principal, environ: WSGIEnvironment
+) -> MadePage:
+    """Make the page of the upstream index, with links to files here.
 
     :raises NotFound: the upstream index has no such name.
     """
-    now, environ = utcnow(), request.environ
+    now = utcnow()
     let_others_proceed(environ)
     pages: KeptPages = current_app.extensions["upstream_pages"]
     try:
@@ -219,12 +229,10 @@ def _upstream_page(namespace: Namespace, name: NormalizedName, rules: Rules) -> 
         )
     file_url = _file_url(namespace, environ)
     files = tuple(file._replace(url=file_url(file.sha256, file.filename)) for file in page.files)
-    response = _rendered(replace(page, files=files), current_principal(), environ).response()
+    made = _rendered(replace(page, files=files), principal, environ)
     depends_on_upstream(environ, page.holds_until)
     environ[metrics.EVENT] = metrics.UpstreamPage(_origin(page, now))
-    if page.is_outdated:
-        response.headers["Warning"] = OUTDATED
-    return response
+    return MadePage([*made.headers, ("Warning", OUTDATED)], made.body) if page.is_outdated else made
 
 
 def _origin(page: SimplePage, now: datetime) -> str:
@@ -234,6 +242,10 @@ def _origin(page: SimplePage, now: datetime) -> str:
 
 
 def _redirect_upstream(name: str) -> Response:
+    """Redirect to the page of the upstream index.
+
+    :raises UpstreamAway: the client would wait for an answer.
+    """
     url = forwarding.page_url(name, current_app.config["UPSTREAM_URL"])
     upstream: Upstream = current_app.extensions["upstream"]
     if upstream.is_away():
