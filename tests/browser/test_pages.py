@@ -158,7 +158,7 @@ def photographed(window: Window, name: str) -> list[str]:
     for width in (WIDE, MIDDLE, PHONE, NARROW):
         window.resize(width)
         window.screenshot(name)
-        found += [f"{width}: {fault}" for fault in (*window.too_wide(), *window.broken())]
+        found += [f"{width}: {fault}" for fault in (*window.too_wide(), *window.broken(), *window.cut())]
     window.resize(WIDE)
     return found
 

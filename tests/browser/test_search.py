@@ -14,7 +14,7 @@ from tests.builders import build_wheel
 WIDTHS = (360, 768, 1440)
 WORDS = {
     LIGHT: {"box": "Search or go to…", "all": "Show all results", "none": "Nothing found"},
-    DARK: {"box": "検索または移動先…", "all": "すべての結果を表示", "none": "何も見つかりません"},
+    DARK: {"box": "検索・移動…", "all": "すべての結果を表示", "none": "何も見つかりません"},
 }
 
 

@@ -46,6 +46,21 @@ _BROKEN = """() => {
     return found.slice(0, 5);
 }"""
 
+# Options of selects, which the closed select shows once chosen, and placeholders; the layout does not know of either.
+_CUT = """() => {
+    const brush = document.createElement("canvas").getContext("2d");
+    return [...document.querySelectorAll("select, input[placeholder]")]
+        .filter((field) => field.checkVisibility({ visibilityProperty: true }))
+        .filter((field) => field.offsetWidth < field.parentElement.clientWidth - 1) // it could be wider
+        .flatMap((field) => {
+            const style = getComputedStyle(field);
+            brush.font = style.font;
+            const room = field.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+            const texts = field.options ? [...field.options].map((option) => option.text) : [field.placeholder];
+            return texts.filter((text) => brush.measureText(text).width > room + 1);
+        }).slice(0, 5);
+}"""
+
 _UNREACHABLE = """[...document.querySelectorAll("a, button, input, select, textarea, summary, [onclick]")]
     .filter((element) => element.checkVisibility({ visibilityProperty: true }) && !element.disabled)
     .filter((element) => element.tabIndex !== 0)
@@ -125,6 +140,10 @@ class Window:
     def broken(self) -> list[str]:
         """Words and buttons whose text continues on another line."""
         return [f"broken: {word}" for word in self.page.evaluate(_BROKEN)]
+
+    def cut(self) -> list[str]:
+        """Options and placeholders that do not fit into their fields, although there is room."""
+        return [f"cut: {text}" for text in self.page.evaluate(_CUT)]
 
     def unreachable(self) -> list[str]:
         """Visible controls that Tab does not lead to, or not in the order of the page."""

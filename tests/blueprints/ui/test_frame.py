@@ -217,7 +217,7 @@ def test_the_language_a_user_chose_comes_first(browser_of, owner):
     page = browser_of(owner).get("/", headers={"Accept-Language": "en"})
 
     assert page.tree.get("lang") == "ja"
-    assert "検索または移動先…" in page.html
+    assert "検索・移動…" in page.html
 
 
 @pytest.mark.parametrize(("scheme", "shown"), [("auto", None), ("light", "light"), ("dark", "dark")])
