@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import insert, text, update
+from sqlalchemy import text
 
 from registry.blueprints.auth.sessions import SignedIn
 from registry.database import Generation, Model, db, transaction, utcnow
@@ -182,9 +182,8 @@ def empty() -> None:
         filled = set(connection.exec_driver_sql(_which_have_rows()).scalars())
         for name in filter(filled.__contains__, _tables()):
             connection.exec_driver_sql(f"DELETE FROM {name}")
-    db.session.execute(update(Model.metadata.tables["content_generation"]).values(number=text("number + 1")))
-    db.session.execute(insert(InstanceSettings.__table__).values(id=1))
-    db.session.commit()
+        connection.exec_driver_sql("UPDATE content_generation SET number = number + 1")
+        connection.execute(InstanceSettings.__table__.insert(), {"id": 1})
 
 
 @functools.cache

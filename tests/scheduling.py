@@ -17,6 +17,9 @@ LONGEST = (
     "browser", "tests/blueprints/pypi/test_prepared_model.py", "tests/acceptance/test_user_guide.py", "object store",
     "tests/acceptance/test_readme.py", "tests/acceptance/test_faults.py", "tests/acceptance/test_deployment.py",
     "tests/acceptance/test_upstream_cache.py", "tests/blueprints/api/test_parameters.py",
+    "tests/acceptance/test_workers.py", "tests/test_migrations.py", "tests/domain/operation/test_backups.py",
+    "tests/acceptance/test_help.py", "tests/test_first_run.py", "tests/acceptance/test_durability.py",
+    "tests/acceptance/test_python_gitlab.py", "tests/acceptance/test_uv.py", "tests/acceptance/test_upstream_files.py",
 )  # fmt: skip
 
 
