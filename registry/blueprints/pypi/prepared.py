@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -222,7 +223,8 @@ class PreparedAnswers:
         self._generation = ContentGeneration(engine)
         self._key = key
         self._lock = Lock()
-        self._kept: dict[bytes, Answer] = {}  # oldest first
+        # Oldest first. A plain dictionary looks for its first entry among all those that were removed before.
+        self._kept: OrderedDict[bytes, Answer] = OrderedDict()
         self._being_made: dict[bytes, Event] = {}
         self._heads: dict[bytes, Any] = {}
         self._size_bytes = 0
