@@ -238,6 +238,7 @@ def _version_list(namespace: Project | Group, asked: Mapping[str, str]) -> str:
         creators=users.by_ids(package.creator_id for package in found.items),
         pipelines=lists.pipelines_of(found.items),
         trusted_runs=lists.trusted_runs_of(found.items),
+        tokens=_token_names((package.project_id, package) for package in found.items),
         protections=protections,
         yanks=lists.yanks(found.items),
         name_statuses=names.name_statuses(found.items),
@@ -294,8 +295,16 @@ def _versions(namespace: Project | Group, package: Package, published: list[Publ
         found=found,
         creators=users.by_ids(other.creator_id for other in found.items),
         trusted_runs=lists.trusted_runs_of(found.items),
+        tokens=_token_names((package.project_id, each) for each in found.items),
         **_header(namespace, package, published),
     )
+
+
+def _token_names(published: Iterable[tuple[int, Package | PublishedVersion]]) -> dict[int, str]:
+    """Return the deploy tokens that published versions by package ID: their names, or the IDs of deleted ones."""
+    tokens = versions.publishing_tokens(published)
+    names = deploy_tokens.names(tokens.values())
+    return {package_id: names.get(token_id, str(token_id)) for package_id, token_id in tokens.items()}
 
 
 def _dependencies(namespace: Project | Group, package: Package, published: list[PublishedVersion]) -> str:
@@ -351,6 +360,7 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
         publishers=users.by_ids(file.creator_id for file in files.items),
         pipeline=pipelines[-1] if pipelines else None,
         trusted_run=lists.trusted_runs_of([package]).get(package.id),
+        tokens=_token_names([(package.project_id, package)]),
         readme=_readme(digest),
         about=about,
         index_namespace=index_namespace,

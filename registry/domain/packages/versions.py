@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, and_, exists, func, or_, select
@@ -90,6 +90,40 @@ def is_surpassed(package: Package, namespace: Project | Group, principal: Princi
         NameSummary.latest_rank > rank,
     )
     return bool(db.session.scalar(select(preferred)))
+
+
+_BY_TOKEN = "deploy token "  # as ``access.Principal`` is recorded
+
+
+def publishing_tokens(published: Iterable[tuple[int, Package | PublishedVersion]]) -> dict[int, int]:
+    """Return the IDs of the deploy tokens that published versions, by package ID, from the audit log.
+
+    At most one statement, which reads events from the oldest version on.
+
+    :param published: versions with the IDs of their projects; those with a creator are left out.
+    """
+    without_creator = [(project_id, each) for project_id, each in published if each.creator_id is None]
+    if not without_creator:
+        return {}
+    ids = {(project_id, f"{each.name} {each.version}"): each.id for project_id, each in without_creator}
+    recorded = (
+        select(AuditEvent.namespace_id, AuditEvent.target, AuditEvent.author)
+        .where(
+            AuditEvent.created_at >= min(each.created_at for _, each in without_creator) - timedelta(days=1),
+            AuditEvent.namespace_id.in_({project_id for project_id, _ in ids}),
+            AuditEvent.action == "package_published",
+            AuditEvent.target.in_({target for _, target in ids}),
+            AuditEvent.author_id.is_(None),
+            AuditEvent.author.startswith(_BY_TOKEN),
+        )
+        .order_by(AuditEvent.id.desc())  # so that the first of several counts
+    )
+    rows = db.session.execute(recorded)
+    return {
+        ids[row.namespace_id, row.target]: int(row.author.removeprefix(_BY_TOKEN))
+        for row in rows
+        if (row.namespace_id, row.target) in ids
+    }
 
 
 def events(project: Project, normalized_name: str) -> Select[AuditEvent]:

@@ -100,7 +100,7 @@ def test_a_list_shows_packages_with_author_and_time(browser_of, owner, release):
 
     assert page.status_code == 200
     assert rows(page) == [("demo", "1.0 · PyPI")]
-    assert "Package registry 1" in page.text
+    assert "Versions 1" in page.text
     assert "Manually published" in page.text
     assert "Published by Olivia " in page.text
     assert address(release) in page.links
@@ -123,13 +123,14 @@ def test_a_package_published_by_a_job_shows_its_branch(browser_of, owner, projec
     assert "Manually published" not in page.text
 
 
-def test_a_package_published_with_a_deploy_token_names_no_user(browser_of, owner, project):
-    factories.published(project, build_wheel(), by=factories.by_deploy_token(project, "write_package_registry"))
+def test_a_version_published_with_a_deploy_token_names_the_token(browser_of, owner, project):
+    by_token = factories.by_deploy_token(project, "write_package_registry")
+    factories.published(project, build_wheel(), by=by_token)
+    browser = browser_of(owner)
 
-    page = browser_of(owner).get(VERSIONS)
-
-    assert "Published by" not in page.text
-    assert "Published " in page.text
+    assert "Published by the deploy token test" in browser.get(VERSIONS).text
+    assert "Deploy token test" in browser.get(f"{LIST}/names/demo?tab=versions").text
+    assert "Deploy token test" in browser.get(f"{LIST}/names/demo").text
 
 
 def test_names_are_listed_with_their_latest_version(browser_of, owner, group, project, release):
