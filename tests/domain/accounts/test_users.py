@@ -387,7 +387,9 @@ def test_users_are_counted_by_kind(app: Flask, admin: User) -> None:
     users.change_state(factories.user(), StateChange.BLOCK, by=SHELL)
     users.change_state(factories.user(is_external=True), StateChange.DEACTIVATE, by=SHELL)
 
-    assert users.counts() == users.Counts(active=2, administrators=1, external=2, blocked=1, deactivated=1)
+    assert users.counts() == users.Counts(
+        active=2, administrators=1, external=2, with_second_factor=0, without_second_factor=4, blocked=1, deactivated=1
+    )
 
 
 @pytest.mark.parametrize(
