@@ -19,16 +19,18 @@ def test_a_row_with_a_dangling_reference_is_refused(app: Flask) -> None:
 
 
 @pytest.mark.sqlite
-def test_sqlite_keeps_committed_changes_through_a_power_cut(tmp_path: Path) -> None:
+def test_sqlite_keeps_committed_changes_through_a_power_cut_and_caches_little(tmp_path: Path) -> None:
     with create_app({"INSTANCE_PATH": tmp_path}).app_context():
         settings = {
             name: db.session.execute(text(f"PRAGMA {name}")).scalar_one()
-            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "cache_size")
         }
         db.session.remove()
         db.engine.dispose()
 
-    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30000}
+    assert settings == {
+        "journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30000, "cache_size": -1000,
+    }  # fmt: skip
 
 
 @pytest.mark.postgresql
