@@ -212,7 +212,7 @@ def package_settings(group: Group) -> JSON:
 
 
 def upstream_exception(exception: UpstreamException) -> JSON:
-    """Return an exception from the age of upstream files."""
+    """Return an exception to the minimum age of upstream files."""
     return {
         "id": exception.id,
         "pattern": exception.pattern,

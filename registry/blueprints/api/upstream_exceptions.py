@@ -1,4 +1,4 @@
-"""Exceptions from the age of upstream files, of groups and of the instance. GitLab has nothing like it."""
+"""Exceptions to the minimum age of upstream files, of groups and of the instance. GitLab has nothing like it."""
 
 from __future__ import annotations
 

@@ -411,7 +411,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
     @blueprint.post("/application_settings/upstream_exceptions")
     @gate(Permission.ADMIN_INSTANCE)
     def add_exception() -> Page:
-        """Add an exception from the age of upstream files, for the whole instance."""
+        """Add an exception to the minimum age of upstream files, for the whole instance."""
         form = ExceptionForm()
         if form.validate_on_submit():
             with form.refusals():

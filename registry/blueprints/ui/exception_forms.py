@@ -1,4 +1,4 @@
-"""The form for exceptions from the age of upstream files, of groups and of the instance."""
+"""The form for exceptions to the minimum age of upstream files, of groups and of the instance."""
 
 from __future__ import annotations
 

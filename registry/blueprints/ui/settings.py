@@ -188,7 +188,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.post(f"{GROUP_SETTINGS}/upstream_exceptions")
     @gate(Permission.CHANGE_PACKAGE_SETTINGS)
     def add_exception(group: Group) -> Page:
-        """Add an exception from the age of upstream files."""
+        """Add an exception to the minimum age of upstream files."""
         form = ExceptionForm()
         if form.validate_on_submit():
             with form.refusals():
