@@ -6,7 +6,6 @@ another one, such as an object store.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 import time
@@ -43,7 +42,6 @@ FIRST_PAUSE_SECONDS = 0.5  # doubled each time
 LONGEST_PAUSE_SECONDS = 120
 TRANSIENT_STATUSES = (429, 500, 502, 503, 504)  # a later attempt can succeed
 
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _CONNECTION_ERRORS = (
     requests.ConnectionError,
     requests.Timeout,
@@ -375,18 +373,6 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
     """
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def is_public(address: str) -> bool:
-    """Return whether an IP address is one of the public internet."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        embedded = ip.ipv4_mapped or ip.sixtofour
-        if ip in _NAT64:
-            embedded = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if embedded is not None:
-            return embedded.is_global
-    return ip.is_global and not ip.is_multicast
 
 
 class _Anonymous(AuthBase):

@@ -6,8 +6,11 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
+from registry.domain.ip_addresses import is_public
+
 GITHUB = "https://token.actions.githubusercontent.com"
 GITLAB = "https://gitlab.com"
+CONFIGURATION = "/.well-known/openid-configuration"  # its path below an issuer
 _URL = re.compile(r"[!-~]{1,255}")
 
 
@@ -41,11 +44,9 @@ def is_private(url: str) -> bool:
     """Return whether the host of an issuer is an address that is not public, without looking up its name."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     try:
-        ip = ipaddress.ip_address(host)
+        return not is_public(host)
     except ValueError:  # no top-level domain begins with a digit, but other spellings of addresses do
         return host == "localhost" or host.endswith(".localhost") or host.rpartition(".")[2][:1].isdigit()
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    return not ip.is_global or ip.is_multicast
 
 
 def is_loopback(host: str) -> bool:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from registry.domain.http import Client, Patience, Unanswered, is_public
-from registry.domain.issuers import is_loopback
+from registry.domain.http import Client, Patience, Unanswered
+from registry.domain.ip_addresses import is_public
+from registry.domain.issuers import CONFIGURATION, is_loopback
 from registry.domain.oidc.claims import read_object
 from registry.errors import SourceError, quoted
 
-CONFIGURATION = "/.well-known/openid-configuration"
 MAX_CONFIGURATION_BYTES = 64 << 10
 MAX_KEYS_BYTES = 256 << 10
 MAX_KEYS = 100

@@ -20,7 +20,8 @@ from requests.auth import HTTPBasicAuth
 
 from registry.domain import listings
 from registry.domain.distributions.filenames import version
-from registry.domain.http import Client, Page, Patience, ResponseError, Unanswered, blocks, is_public, origin
+from registry.domain.http import Client, Page, Patience, ResponseError, Unanswered, blocks, origin
+from registry.domain.ip_addresses import is_public
 from registry.domain.listings import ListedFile, ListedPage
 from registry.domain.packages import simple
 from registry.domain.packages.names import sorted_versions
