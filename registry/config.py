@@ -542,7 +542,8 @@ SETTINGS = (
         "OIDC_ISSUER",
         None,
         _issuer,
-        "the https:// URL of an issuer without a query, or an http:// one on the loopback address",
+        "the https:// URL of an issuer without a query or /.well-known/openid-configuration at its end, or an "
+        "http:// one on the loopback address",
         "Identity provider with which users sign in (OpenID Connect)",
     ),
     Setting("OIDC_CLIENT_ID", None, _text(1), "an ID", "ID under which the registry is known to that provider"),

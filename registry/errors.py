@@ -76,7 +76,10 @@ class Code(Enum):
     PAST_MOMENT = "is {value}, expected is a time in the future"
     TOO_MANY_ISSUERS = "has too many issuers: {count} (maximum is {maximum})"
     TRUSTED_ISSUER_MISSPELLED = "contains '{value}', which is not spelled as in identity tokens; expected is {expected}"
-    NO_TRUSTED_ISSUER = "contains '{value}', expected is an https URL, or an http URL on the loopback address"
+    NO_TRUSTED_ISSUER = (
+        "contains '{value}', expected is an https URL, or an http URL on the loopback address, without query or "
+        "/.well-known/openid-configuration"
+    )
     NO_NAME_PATTERN = "contains '{value}', expected is name or name*"
     NO_RESERVATION_PATTERN = "contains '{value}', expected is name, name*, or one of them followed by @group"
 
@@ -145,7 +148,7 @@ class Code(Enum):
     JOB_LIFETIME_OUT_OF_RANGE = "expires_in must be between 1 and {longest} seconds"
     NO_END_OF_A_JOB = "status must be success, failed or canceled"
     JOB_ENDED = "the job has ended already, as {status}"
-    NO_ISSUER = "is not an issuer; expected is its https URL, without query"
+    NO_ISSUER = "is not an issuer; expected is its https URL, without query or /.well-known/openid-configuration"
     ISSUER_NOT_PUBLIC = "has an address that is not public; an administrator has to list it (oidc_trusted_issuers)"
     ISSUER_MISSPELLED = "is not spelled as in identity tokens; expected is {expected}"
     ISSUER_NOT_LISTED = "is not one of the issuers that this registry trusts: {issuers}"

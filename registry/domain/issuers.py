@@ -15,7 +15,7 @@ _URL = re.compile(r"[!-~]{1,255}")
 
 
 def is_issuer(url: str, *, is_listed: bool) -> bool:
-    """Return whether a URL can be that of an issuer (OpenID Connect Core, section 2).
+    """Return whether a URL can be an issuer (OpenID Connect Core, section 2), and is not that of its configuration.
 
     :param is_listed: whether administrators have listed it, so that ``http`` on the machine itself is accepted, too.
     """
@@ -25,6 +25,8 @@ def is_issuer(url: str, *, is_listed: bool) -> bool:
     except ValueError:
         return False
     if not is_complete or not _URL.fullmatch(url) or "@" in parts.netloc or any(c in url for c in '?#\\"<>'):
+        return False
+    if parts.path.rstrip("/").endswith(CONFIGURATION):
         return False
     return parts.scheme == "https" or (is_listed and parts.scheme == "http" and is_loopback(parts.hostname or ""))
 

@@ -328,6 +328,7 @@ UNSUITABLE_ISSUERS = {
     "expected is https://gitlab.com": (
         "https://gitlab.com/", "https://GitLab.com", "HTTPS://gitlab.com", "https://gitlab.com:443",
     ),
+    "without query or /.well-known": ("https://ci.test/.well-known/openid-configuration",),
 }  # fmt: skip
 
 

@@ -79,7 +79,10 @@ _SENTENCES: dict[Code, str | _Counted] = {
     ),
     Code.TOO_MANY_ISSUERS: _counted("Enter at most %(maximum)s issuer.", "Enter at most %(maximum)s issuers."),
     Code.TRUSTED_ISSUER_MISSPELLED: _("Identity tokens name '%(value)s' differently. Enter %(expected)s"),
-    Code.NO_TRUSTED_ISSUER: _("'%(value)s' is not an issuer. Enter its URL, which starts with https://."),
+    Code.NO_TRUSTED_ISSUER: _(
+        "'%(value)s' is not an issuer. Enter its https:// URL, without a query or /.well-known/openid-configuration at "
+        "its end."
+    ),
     Code.NO_PROJECTS_THERE: _("You cannot create projects there."),
     Code.INVALID_PATH: _("Use letters, digits, '_', '-', and '.'. Start and end with a letter, digit, or '_'."),
     Code.PATH_KEPT: _(
@@ -132,7 +135,9 @@ _SENTENCES: dict[Code, str | _Counted] = {
     Code.EXPIRES_TOO_LATE: _("Choose a date before %(day)s."),
     Code.INVALID_TOKEN_USERNAME: _("Use only letters, digits, '_', '-', '+', and '.'."),
     Code.JOB_ENDED: _("This job has already ended."),
-    Code.NO_ISSUER: _("Enter the https:// URL of the issuer, without a query."),
+    Code.NO_ISSUER: _(
+        "Enter the https:// URL of the issuer, without a query or /.well-known/openid-configuration at its end."
+    ),
     Code.ISSUER_NOT_PUBLIC: _("This address is not public. An administrator must allow the issuer first."),
     Code.ISSUER_MISSPELLED: _("Identity tokens name this issuer differently. Enter %(expected)s"),
     Code.ISSUER_NOT_LISTED: _("An administrator allows only these issuers: %(issuers)s"),
