@@ -1,4 +1,4 @@
-"""Pages of the package registry of projects and groups: the list, a package, its assets, and deletion."""
+"""Pages of the package registry of projects and groups: the list, a package, its files, and deletion."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ORDERS = ("created_at", "name", "version", "type")
 NAME_ORDERS = ("created_at", "name", "downloads", "size")
 VERSION_ORDERS = ("version", "type", "project_path")  # that only the list of versions has
 VERSION_FILTERS = frozenset({"version", "type"})
-MOST_AT_ONCE = 100  # packages or assets deleted by one form
+MOST_AT_ONCE = 100  # packages or files deleted by one form
 CHART_DAYS = 90
 
 Page = Response | tuple[str, int] | str
@@ -102,13 +102,13 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route(f"{PROJECT_PACKAGES}/<id:package_id>/package_files/delete", methods=["GET", "POST"])
     @gate(Permission.DESTROY_PACKAGE)
     def delete_assets(project: Project, package_id: int) -> Page:
-        """Ask for confirmation, then delete the assets with the IDs ``?id=``; the last one deletes the package."""
+        """Ask for confirmation, then delete the files with the IDs ``?id=``; the last one deletes the package."""
         package = lists.shown_package(project, package_id, principal())
         if package is None:
             return _unknown(project)
         files = lists.package_files_by_id(package, _chosen())
         if not files:
-            flash(gettext("Select at least one asset."), "error")
+            flash(gettext("Select at least one file."), "error")
             return redirect(url_for("ui.packages.project_package", project=project, package_id=package.id), 303)
         return _delete_assets(files, package, project)
 
@@ -447,7 +447,7 @@ def _delete_assets(files: list[PackageFile], package: Package, project: Project)
         if deletion.delete_files(files, package, project, by=principal(), release_name=release_name):
             flash(gettext("Version deleted successfully"))
             return _to_list(project)
-        flash(ngettext("Package asset deleted successfully", "Package assets deleted successfully", len(files)))
+        flash(ngettext("File deleted successfully", "Files deleted successfully", len(files)))
         return redirect(url_for("ui.packages.project_package", project=project, package_id=package.id), 303)
     takes_package = len(files) == pagination.page(lists.package_files(package)).total
     ended = deletion.names_ended_by_deleting([package]) if takes_package else set()

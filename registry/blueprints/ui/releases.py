@@ -1,4 +1,4 @@
-"""Pages for Maintainers to yank versions and assets, and to set the status of a package name."""
+"""Pages for Maintainers to yank versions and files, and to set the status of a package name."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route(f"{PACKAGE}/yank", methods=["GET", "POST"])
     @gate(Permission.YANK_PACKAGE)
     def yank_package(project: Project, package_id: int) -> Page:
-        """Ask for a reason, then yank all assets of a package version."""
+        """Ask for a reason, then yank all files of a package version."""
         package = lists.package(project, package_id)
         form = ReasonForm(reason=lists.yanks([package])[package.id].reason)
         if form.validate_on_submit():
@@ -52,7 +52,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route(f"{PACKAGE}/unyank", methods=["GET", "POST"])
     @gate(Permission.YANK_PACKAGE)
     def unyank_package(project: Project, package_id: int) -> Page:
-        """Ask for confirmation, then unyank all assets of a package version."""
+        """Ask for confirmation, then unyank all files of a package version."""
         package = lists.package(project, package_id)
         if request.method == "POST":
             releases.unyank_version(package, project, by=principal())
@@ -62,7 +62,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route(f"{ASSET}/yank", methods=["GET", "POST"])
     @gate(Permission.YANK_PACKAGE)
     def yank_asset(project: Project, package_id: int, file_id: int) -> Page:
-        """Ask for a reason, then yank an asset."""
+        """Ask for a reason, then yank a file."""
         package = lists.package(project, package_id)
         file = lists.package_file(package, file_id)
         form = ReasonForm(reason=file.yanked_reason)
@@ -75,7 +75,7 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.route(f"{ASSET}/unyank", methods=["GET", "POST"])
     @gate(Permission.YANK_PACKAGE)
     def unyank_asset(project: Project, package_id: int, file_id: int) -> Page:
-        """Ask for confirmation, then unyank an asset."""
+        """Ask for confirmation, then unyank a file."""
         package = lists.package(project, package_id)
         file = lists.package_file(package, file_id)
         if request.method == "POST":

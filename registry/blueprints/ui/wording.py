@@ -195,7 +195,7 @@ _SENTENCES: dict[Code, str | _Counted] = {
         "%(top)s."
     ),
     Code.NAME_IN_USE: _("%(name)s is in use. Delete its packages and end its quarantine first."),
-    Code.NOTHING_TO_YANK: _("%(release)s has no assets to yank."),
+    Code.NOTHING_TO_YANK: _("%(release)s has no files to yank."),
     Code.INVALID_HOST: _(
         "The Host or X-Forwarded-Host header is not a valid host name or address with an optional port"
     ),

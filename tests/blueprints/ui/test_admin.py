@@ -109,7 +109,7 @@ def test_the_overview_counts_the_records_of_the_instance(area, owner, project):
     page = area.get("/admin")
 
     told = facts(page)
-    assert {"Users": "2", "Groups": "1", "Projects": "1", "Packages": "1", "Assets": "1"}.items() <= told.items()
+    assert {"Users": "2", "Groups": "1", "Projects": "1", "Packages": "1", "Files": "1"}.items() <= told.items()
     assert told["Storage"] == f"{len(built.content)} bytes"
     assert (told["Registry"], told["Public index"]) == (
         version("private-pypi-registry"),

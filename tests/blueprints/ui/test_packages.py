@@ -1,4 +1,4 @@
-"""The package registry of projects and groups: lists, packages, assets, deletion."""
+"""The package registry of projects and groups: lists, packages, files, deletion."""
 
 from __future__ import annotations
 
@@ -529,7 +529,7 @@ def test_controls_to_delete_are_shown_to_users_who_can_delete(browser_of, projec
 
     assert ("Delete selected" in listed.text) is may_delete
     assert ("Delete version" in listed.text) is may_delete
-    assert ("Delete asset" in shown.text) is may_delete
+    assert ("Delete file" in shown.text) is may_delete
     assert (f"{DELETE}" in shown.html) is may_delete
 
 
@@ -710,11 +710,11 @@ def test_an_asset_is_deleted_after_a_confirmation_that_names_it(browser_of, main
     answer = browser.submit(f"{path}?id={wheel.id}", action=path)
     after = browser.get(answer.location)
 
-    assert "Delete package asset" in question.title
+    assert "Delete file" in question.title
     assert "You are about to delete demo-1.0-py3-none-any.whl." in question.text
     assert "The package might become unusable" in question.text
     assert after.path == address(release)
-    assert after.flashes == ["Package asset deleted successfully"]
+    assert after.flashes == ["File deleted successfully"]
     assert "demo-1.0.tar.gz" in after.text
 
 
@@ -744,7 +744,7 @@ def test_several_assets_are_named_one_by_one(browser_of, maintainer, project, re
 
     page = browser_of(maintainer).get(f"{address(release)}/package_files/delete?{urlencode([('id', i) for i in ids])}")
 
-    assert "Delete 2 assets" in page.title
+    assert "Delete 2 files" in page.title
     assert all(name in page.text for name in ("demo-1.0.tar.gz", "demo-1.0-py3-none-any.whl"))
 
 
@@ -754,7 +754,7 @@ def test_an_empty_selection_of_assets_is_reported(browser_of, maintainer, releas
     answer = browser.get(f"{address(release)}/package_files/delete")
 
     assert (answer.status_code, answer.location) == (303, address(release))
-    assert browser.get(address(release)).flashes == ["Select at least one asset."]
+    assert browser.get(address(release)).flashes == ["Select at least one file."]
 
 
 def test_assets_of_a_protected_package_stay(browser_of, maintainer, project, release):

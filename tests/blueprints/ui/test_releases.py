@@ -1,4 +1,4 @@
-"""Yanks of versions and assets, and the status of a package name, set and seen on pages."""
+"""Yanks of versions and files, and the status of a package name, set and seen on pages."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_version_without_assets_cannot_be_yanked(browser_of, maintainer, proje
     answer = browser.post(f"{address(release)}/yank", {"reason": ""})
 
     assert not controls(page) & {"Yank", "Unyank"}
-    assert (answer.status_code, answer.flashes) == (422, ["demo 1.0 has no assets to yank."])
+    assert (answer.status_code, answer.flashes) == (422, ["demo 1.0 has no files to yank."])
 
 
 def test_an_asset_is_yanked_alone_and_taken_back(browser_of, maintainer, release):
