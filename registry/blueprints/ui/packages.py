@@ -203,6 +203,7 @@ def _list(namespace: Project | Group) -> str:
     listing = lists.package_names(namespace, principal(), query.wanted)
     found = pagination.page(lists.ordered_names(listing, query.order_by, descending=query.descending))
     latest = [each.latest for each in found.items]
+    newest = lists.newest_without_user(found.items)
     return render_template(
         "ui/packages/list.html",
         namespace=namespace,
@@ -212,7 +213,9 @@ def _list(namespace: Project | Group) -> str:
         states=states,
         shows_remarks=shows_remarks,
         publishers=users.by_ids(each.publisher_id for each in found.items),
-        trusted_runs=lists.trusted_runs_of_names(found.items),
+        newest=newest,
+        trusted_runs=lists.trusted_runs_of(newest.values()),
+        tokens=_token_names((each.project_id, each) for each in newest.values()),
         found=found,
         protections=protection.protections(latest, principal()),
         name_statuses=names.name_statuses(latest),

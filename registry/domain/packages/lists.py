@@ -413,22 +413,21 @@ def trusted_runs_of(packages: Iterable[Published]) -> dict[int, TrustedRun]:
     return {package_id: TrustedRun.from_json(run) for package_id, run in rows}
 
 
-def trusted_runs_of_names(names: Iterable[NameSummary]) -> dict[int, TrustedRun]:
-    """Return the run of a trusted publisher that published the newest version of each name, by ID of the latest one.
+def newest_without_user(names: Iterable[NameSummary]) -> dict[int, Package]:
+    """Return the newest version of each name whose newest version no user published, by ID of the latest version.
 
-    Names whose newest version a user published are left out. At most one statement.
+    At most one statement.
     """
     ids = [name.latest_id for name in names if name.publisher_id is None]
     if not ids:
         return {}
     rows = db.session.execute(
-        select(NameSummary.latest_id, PackageFile.trusted_run)
+        select(NameSummary.latest_id, Package)
         .join(Package, _IS_NEWEST)
-        .join(PackageFile, _IS_FILE_OF_PACKAGE)
-        .where(NameSummary.latest_id.in_(ids), PackageFile.trusted_run.is_not(null()))
-        .order_by(PackageFile.id.desc())
+        .where(NameSummary.latest_id.in_(ids))
+        .order_by(Package.id.desc())
     )
-    return {latest_id: TrustedRun.from_json(run) for latest_id, run in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def _newest_first(pipeline: Pipeline) -> tuple[bool, float, int]:

@@ -128,6 +128,7 @@ def test_a_version_published_with_a_deploy_token_names_the_token(browser_of, own
     factories.published(project, build_wheel(), by=by_token)
     browser = browser_of(owner)
 
+    assert "Published by the deploy token test" in browser.get(LIST).text
     assert "Published by the deploy token test" in browser.get(VERSIONS).text
     assert "Deploy token test" in browser.get(f"{LIST}/names/demo?tab=versions").text
     assert "Deploy token test" in browser.get(f"{LIST}/names/demo").text
