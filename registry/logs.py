@@ -10,10 +10,11 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from operator import attrgetter
+from functools import lru_cache
+from operator import itemgetter
 from queue import SimpleQueue
 from select import PIPE_BUF
 from threading import Lock, Thread, get_ident
@@ -24,6 +25,10 @@ from registry import credential_names
 MOST_LINES = 10_000  # of the loop that wait to be written; several megabytes
 GATHER_SECONDS = 0.01  # for how long further lines of the loop are gathered to be written together
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_COMMON = tuple(sorted(vars(logging.makeLogRecord({})).keys() - {"args", "created", "msecs", "relativeCreated"}))
+# Stand for the duration and for the values of varying fields where lines are searched for their places.
+_MARKS = (secrets.randbelow(1 << 40) + (1 << 40) + 0.5, secrets.token_hex(16), secrets.token_hex(16))
+_ANY_MARK = re.compile(f"({'|'.join(re.escape(str(mark)) for mark in _MARKS)})")
 _PARAMETERS = "|".join(credential_names.PARAMETERS)
 _HEADERS = "|".join(name.replace("-", "[-_]") for name in credential_names.HEADERS)
 # Prefixed tokens, credentials in URLs, and the values of parameters and headers that carry credentials, either as sent
@@ -52,38 +57,88 @@ def _filtered(secret: re.Match[str]) -> str:
 
 
 class RepeatedRecord(logging.LogRecord):
-    """One of many records that differ only in their time, in the fields ``varying``, and in the duration.
+    """One of many records with the same template. Its attributes are set when one that no line needs is first read.
 
-    The duration is the field ``duration_ms`` and the last argument of the message.
-
-    :ivar lines: the line of all these records, by format, with places for what differs.
+    :ivar varied: the duration, and the values of the varying fields.
     """
 
-    __slots__ = ("lines", "varying")
+    __slots__ = ("created", "levelno", "template", "varied")
 
-    lines: dict[type[Formatter], Line | None]
-    varying: tuple[str, ...]
+    created: float
+    levelno: int
 
-    @classmethod
-    def of(cls, record: logging.LogRecord, *varying: str) -> RepeatedRecord:
-        """Return a record like this one, which can be repeated."""
-        first = cls.__new__(cls)
-        first.__dict__.update(vars(record))
-        first.lines, first.varying = {}, varying
-        return first
+    def __init__(self, template: RecordTemplate, created: float, varied: tuple[Any, ...]) -> None:
+        self.template, self.created, self.varied = template, created, varied
+        self.levelno = template.level
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "msg" in self.__dict__:
+            raise AttributeError(name)
+        self.__dict__.update(vars(self.template.whole(self.created, self.varied)))
+        return getattr(self, name)
+
+
+class RecordTemplate:
+    """What many records have in common that differ only in their time, in the fields ``varying``, and in the duration.
+
+    The duration is the field ``duration_ms`` and the last argument of the message.
+    """
+
+    __slots__ = ("_arguments", "_common", "_line", "_names", "_values", "_varying", "level")
+
+    def __init__(self, record: logging.LogRecord, *varying: str) -> None:
+        attributes = vars(record)
+        names = tuple(name for name in attributes if name not in _STANDARD_FIELDS)
+        self._varying, self._names = _shared(varying), _shared(names)
+        self._values = tuple(None if name in varying else attributes[name] for name in names)
+        self._common = _shared(tuple(attributes[name] for name in _COMMON))
+        self._arguments = cast(tuple[object, ...], record.args)[:-1]
+        self.level = record.levelno
+        self._line: tuple[type[Formatter], Line | None] | None = None
 
     def again(self, created: float, duration_ms: float, *values: str) -> RepeatedRecord:
-        """Return another one.
+        """Return another record.
 
         :param values: of the varying fields. They must not need escaping in JSON.
         """
-        record = RepeatedRecord.__new__(RepeatedRecord)
-        record.__dict__.update(self.__dict__)
-        record.lines, record.varying = self.lines, self.varying
+        return RepeatedRecord(self, created, (duration_ms, *values))
+
+    def whole(self, created: float, varied: tuple[Any, ...]) -> logging.LogRecord:
+        """Return a record with all attributes."""
+        duration_ms, *values = varied
+        record = logging.makeLogRecord(dict(zip(_COMMON, self._common, strict=True)))
         record.created, record.msecs = created, int(created % 1 * 1000)
-        record.args = (*cast(tuple[object, ...], self.args)[:-1], duration_ms)
-        record.__dict__.update(zip(self.varying, values, strict=True), duration_ms=duration_ms)
+        record.args = (*self._arguments, duration_ms)
+        record.__dict__.update(zip(self._names, self._values, strict=True))
+        record.__dict__.update(zip(self._varying, values, strict=True), duration_ms=duration_ms)
         return record
+
+    def line(self, formatter: Formatter) -> Line | None:
+        """Return the line of all these records, or ``None`` if they have to be formatted one by one.
+
+        That of the latest kind of formatter is kept, as there is only one besides in tests.
+        """
+        kind, known = type(formatter), self._line
+        if known is None or known[0] is not kind:
+            known = self._line = (kind, self._new_line(formatter))
+        return known[1]
+
+    def _new_line(self, formatter: Formatter) -> Line | None:
+        marks = _MARKS[: 1 + len(self._varying)]
+        line = scrubbed(formatter.formatted(self.whole(0, marks)))
+        before, found, behind = line.partition(formatter.time(0))
+        pieces = _ANY_MARK.split(behind)
+        if not found or len(pieces) == 1:
+            return None
+        constant = [piece.replace("%", "%%") for piece in (before, *pieces[::2])]
+        places = tuple(next(index for index, mark in enumerate(marks) if str(mark) == piece) for piece in pieces[1::2])
+        return Line(constant[0] + "%s%.0s" + "%s".join(constant[1:]), places)
+
+
+@lru_cache(maxsize=64)
+def _shared(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the tuple with these values that all templates have in common."""
+    return values
 
 
 class Formatter(logging.Formatter, ABC):
@@ -96,11 +151,10 @@ class Formatter(logging.Formatter, ABC):
     def format(self, record: logging.LogRecord) -> str:
         if not isinstance(record, RepeatedRecord):
             return scrubbed(self.formatted(record))
-        kind = type(self)
-        if kind not in record.lines:
-            record.lines[kind] = Line.of(record, self)
-        line = record.lines[kind]
-        return scrubbed(self.formatted(record)) if line is None else line.completed(self.time(record.created), record)
+        line = record.template.line(self)
+        if line is None:
+            return scrubbed(self.formatted(record.template.whole(record.created, record.varied)))
+        return line.completed(self.time(record.created), record.varied)
 
     @abstractmethod
     def formatted(self, record: logging.LogRecord) -> str:
@@ -155,30 +209,22 @@ class JSONFormatter(Formatter):
 class Line:
     """A line with places for the time of a record, its duration, and its varying fields.
 
-    :param names: of the values behind the time, in the order of their places.
+    :param places: the indexes, in the duration and the values of the varying fields, of what is behind the time.
     """
 
-    def __init__(self, pattern: str, names: list[str]) -> None:
+    __slots__ = ("_pattern", "_values")
+
+    def __init__(self, pattern: str, places: tuple[int, ...]) -> None:
         self._pattern = pattern
-        self._values = attrgetter("duration_ms", *names)  # at least two, so that it returns a tuple
+        self._values = _getter(places)
 
-    @classmethod
-    def of(cls, record: RepeatedRecord, formatter: Formatter) -> Line | None:
-        """Return the line of all records like this one, or ``None`` if they have to be formatted one by one."""
-        duration_ms = secrets.randbelow(1 << 40) + (1 << 40) + 0.5
-        marks = [secrets.token_hex(16) for _ in record.varying]
-        names = {str(duration_ms): "duration_ms", **dict(zip(marks, record.varying, strict=True))}
-        line = scrubbed(formatter.formatted(record.again(0, duration_ms, *marks)))
-        before, found, behind = line.partition(formatter.time(0))
-        pieces = re.split(f"({'|'.join(map(re.escape, names))})", behind)
-        if not found or len(pieces) == 1:
-            return None
-        constant = [piece.replace("%", "%%") for piece in (before, *pieces[::2])]
-        # The first value is not used.
-        return cls(constant[0] + "%s%.0s" + "%s".join(constant[1:]), [names[mark] for mark in pieces[1::2]])
+    def completed(self, time: str, varied: tuple[Any, ...]) -> str:
+        return self._pattern % (time, *self._values(varied))
 
-    def completed(self, time: str, record: RepeatedRecord) -> str:
-        return self._pattern % (time, *self._values(record))
+
+@lru_cache(maxsize=64)
+def _getter(places: tuple[int, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    return itemgetter(0, *places)  # at least two, so that it returns a tuple; the pattern leaves out the first
 
 
 _loops: set[int] = set()  # the threads whose lines are written by another one

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from sys import intern
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from sqlalchemy import text
 from registry import database, metrics
 from registry.database import db
 from registry.errors import ConfigurationError, RegistryError, Unavailable
-from registry.logs import RepeatedRecord
+from registry.logs import RecordTemplate
 from registry.metrics import Metrics
 from registry.storage import Storage
 
@@ -29,8 +30,6 @@ probes = Blueprint("probes", __name__)
 
 PROBE_SECONDS = 3  # probes have to be answered in time, and must not occupy threads
 LONGEST_PATH = 2000  # characters of a path in the log; clients can send a hundred times as many
-
-Note = Callable[..., None]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -95,16 +94,23 @@ class RequestLog:
         :param logged: the record of the request.
         :param is_peer_logged: whether the address in the log is the peer's, so that it can differ.
         """
-        count = self._metrics.counter(environ, status)
         varying = ("request_id", "address") if is_peer_logged else ("request_id",)
-        record = RepeatedRecord.of(logged, *varying)
+        return Note(self._metrics.counter(environ, status), RecordTemplate(logged, *varying))
 
-        def note(seconds: float, *values: str) -> None:
-            count(seconds)
-            if logger.isEnabledFor(logging.INFO):
-                logger.handle(record.again(time.time(), round(seconds * 1000, 1), *values))
 
-        return note
+class Note:
+    """Logs and counts the same request again."""
+
+    __slots__ = ("_count", "_template")
+
+    def __init__(self, count: Callable[[float], None], template: RecordTemplate) -> None:
+        self._count, self._template = count, template
+
+    def __call__(self, seconds: float, *values: str) -> None:
+        """:param values: of the fields of the log record that vary."""
+        self._count(seconds)
+        if logger.isEnabledFor(logging.INFO):
+            logger.handle(self._template.again(time.time(), round(seconds * 1000, 1), *values))
 
 
 def _record(environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]], seconds: float) -> logging.LogRecord:
@@ -112,16 +118,18 @@ def _record(environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]
     path = str(environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")).partition("?")[0][:LONGEST_PATH]
     shown = path if path.isascii() and path.isprintable() else ascii(path)
     length = next((value for name, value in headers if name == "Content-Length"), None)
+    principal: str | None = environ.get("registry.principal")
+    # Thousands of records are kept for requests that are repeated; these have many values in common.
     fields = {
         "request_id": environ["registry.request_id"],
-        "method": environ["REQUEST_METHOD"],
+        "method": intern(environ["REQUEST_METHOD"]),
         "path": shown,
         "status": int(status[:3]),
         "duration_ms": round(seconds * 1000, 1),
         "size_bytes": None if length is None else int(length),
         "address": environ.get("REMOTE_ADDR"),
-        "principal": environ.get("registry.principal"),
-        "user_agent": environ.get("HTTP_USER_AGENT", "")[:200],
+        "principal": None if principal is None else intern(principal),
+        "user_agent": intern(environ.get("HTTP_USER_AGENT", "")[:200]),
     }
     values = (fields["method"], shown, fields["status"], fields["duration_ms"])
     return logger.makeRecord(

@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -32,8 +33,9 @@ LONGEST_HEAD = 8 << 10
 LOOK_SECONDS = 1  # then threads answer, which wait longer and report the failure
 _END = b"\r\n\r\n"
 _DATE, _REQUEST_ID, _LINE_END = b"\r\nDate: ", b"\r\nX-Request-Id: ", b"\r\n"
-# Approximate size of a remembered head in memory, without the head of the response and the text for the log.
-_OVERHEAD_BYTES = 2500
+_LENGTH, _ETAG = b"\r\nContent-Length: ", b"\r\nEtag: "  # as waitress writes them
+# Of a remembered head in memory, besides the text for the log, which grows with the request; measured with tracemalloc.
+_OVERHEAD_BYTES = 1000
 _IDS_AT_ONCE = 256
 
 logger = logging.getLogger(__name__)
@@ -99,29 +101,77 @@ class Cache(Protocol):
         ...
 
 
+class Pieces(NamedTuple):
+    """The pieces of a response head, without the values of ``Date`` and ``X-Request-Id``.
+
+    :ivar constant: those that most responses have in common: before the values of ``Content-Length``, ``Date``,
+        ``ETag``, and ``X-Request-Id``, and behind. waitress sends headers in this order.
+    :ivar length: the value of ``Content-Length``; empty without this header.
+    :ivar etag: that of ``ETag``.
+    """
+
+    constant: tuple[bytes, bytes, bytes, bytes, bytes]
+    length: bytes
+    etag: bytes
+
+    @classmethod
+    def of(cls, head: bytes) -> Pieces | None:
+        """Return the pieces of a head, or ``None`` without either of the values, or in another order."""
+        if head.count(_DATE) != 1 or head.count(_REQUEST_ID) != 1:
+            return None
+        before_date, _, behind = head.partition(_DATE)
+        _, date_end, behind = behind.partition(_LINE_END)
+        before_id, is_found, behind = behind.partition(_REQUEST_ID)
+        if not is_found:
+            return None
+        _, id_end, rest = behind.partition(_LINE_END)
+        before_length, length, before_date = _cut(before_date, _LENGTH)
+        before_etag, etag, before_id = _cut(date_end + before_id, _ETAG)
+        constant = before_length, before_date + _DATE, before_etag, before_id + _REQUEST_ID, id_end + rest
+        return cls(constant, length, etag)
+
+
+def _cut(text: bytes, header: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return what is before the value of a header, the value, and what is behind; without it, all is behind."""
+    before, is_found, behind = text.partition(header)
+    if not is_found:
+        return b"", b"", text
+    value, line_end, behind = behind.partition(_LINE_END)
+    return before + header, value, line_end + behind
+
+
+@lru_cache(maxsize=256)
+def _shared(pieces: tuple[bytes, bytes, bytes, bytes, bytes]) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    """Return the tuple of these pieces that all heads have in common."""
+    return pieces
+
+
 class Head:
     """A request head that was answered, and the head of the response without date and request id.
 
     :ivar closes: whether the connection closes after the response.
     """
 
-    __slots__ = ("_parts", "answer", "body", "closes", "note", "size_bytes")
+    __slots__ = ("_etag", "_length", "_parts", "answer", "body", "closes", "note", "size_bytes")
 
-    def __init__(
-        self, kept: Kept, parts: tuple[bytes, bytes, bytes], closes: bool, note: Note, request_bytes: int
-    ) -> None:
+    def __init__(self, kept: Kept, pieces: Pieces, closes: bool, note: Note, request_bytes: int) -> None:
         """Remember a head.
 
         :param request_bytes: length of the head of the request.
         """
-        self._parts = parts
+        self._parts, self._length, self._etag = _shared(pieces.constant), pieces.length, pieces.etag
         self.answer, self.body = kept.answer, kept.body
         self.closes, self.note = closes, note
-        self.size_bytes = sum(map(len, parts)) + request_bytes + _OVERHEAD_BYTES
+        self.size_bytes = request_bytes + _OVERHEAD_BYTES
 
     def response_head(self, date: bytes, request_id: str) -> bytes:
-        before_date, before_id, rest = self._parts
-        return b"".join((before_date, date, before_id, request_id.encode(), rest))
+        before_length, before_date, before_etag, before_id, rest = self._parts
+        return b"".join(
+            (
+                before_length, self._length, before_date, date, before_etag, self._etag, before_id, request_id.encode(),
+                rest,
+            )
+        )  # fmt: skip
 
 
 class Request(NamedTuple):
@@ -207,10 +257,10 @@ class Repeats:
         kept: Kept | None = environ.get(KEPT)
         if kept is None or digest is None or "HTTP_X_REQUEST_ID" in environ:
             return
-        parts = _without_date_and_id(task.response_head)
-        if parts is not None:
+        pieces = Pieces.of(task.response_head)
+        if pieces is not None:
             note = environ[NOTE](not self._trusts_proxies)
-            head = Head(kept, parts, task.close_on_finish, note, task.request.header_bytes_received)
+            head = Head(kept, pieces, task.close_on_finish, note, task.request.header_bytes_received)
             self._cache.remember(kept, digest, head)
 
     def close(self) -> None:
@@ -352,16 +402,3 @@ def _request_ids() -> Iterator[str]:
         drawn = os.urandom(16 * _IDS_AT_ONCE).hex()
         for start in range(0, len(drawn), 32):
             yield drawn[start : start + 32]
-
-
-def _without_date_and_id(head: bytes) -> tuple[bytes, bytes, bytes] | None:
-    """Return the parts of a response head around the values of ``Date`` and ``X-Request-Id``, in this order."""
-    if head.count(_DATE) != 1 or head.count(_REQUEST_ID) != 1:
-        return None
-    before_date, _, behind = head.partition(_DATE)
-    _, date_end, behind = behind.partition(_LINE_END)
-    before_id, is_found, behind = behind.partition(_REQUEST_ID)
-    if not is_found:
-        return None
-    _, id_end, rest = behind.partition(_LINE_END)
-    return before_date + _DATE, date_end + before_id + _REQUEST_ID, id_end + rest

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -22,6 +23,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from registry.blueprints.pypi import prepared
 from registry.blueprints.pypi.prepared import PreparedAnswers
 from registry.database import db, transaction, utcnow
+from registry.logs import JSONFormatter
 from registry.server import repeats
 from tests.server.pages import FILE_ID, PAGE, Client, Pages, by_loop, has_connection
 from tests.server.serving import MIB, Serving, eventually, taken
@@ -466,6 +468,34 @@ def test_remembered_heads_count_towards_the_size_of_the_cache(
 
     assert kept + heads == answers._size_bytes <= 100_000
     assert 10 < len(answers._heads) < 100
+
+
+def test_what_is_counted_is_what_answers_and_heads_occupy(
+    serving: Serving, answers: PreparedAnswers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    handler, requests = logging.FileHandler(tmp_path / "log"), logging.getLogger("registry.requests")
+    handler.setFormatter(JSONFormatter())
+    monkeypatch.setattr(requests, "propagate", False)  # pytest keeps what it captures
+    monkeypatch.setattr(requests, "handlers", [handler])
+    monkeypatch.setattr(requests, "level", logging.INFO)
+
+    def ask(numbers: range) -> None:
+        for number in numbers:
+            with Client(serving, f"/page/{5000 + number}", User_Agent=f"client {number}") as client:
+                client.known()
+                client.get()
+
+    with closing(handler):
+        ask(range(10))
+        tracemalloc.start()
+        gc.collect()
+        counted, traced = answers._size_bytes, tracemalloc.get_traced_memory()[0]
+        ask(range(10, 60))
+        gc.collect()
+        counted, traced = answers._size_bytes - counted, tracemalloc.get_traced_memory()[0] - traced
+        tracemalloc.stop()
+
+    assert 0.75 < traced / counted < 1.25, f"{traced} bytes are occupied, and {counted} are counted"
 
 
 def test_a_head_is_forgotten_with_its_answer(serving: Serving, answers: PreparedAnswers) -> None:

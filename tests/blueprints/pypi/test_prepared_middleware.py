@@ -162,7 +162,7 @@ def test_a_page_that_was_made_before_a_change_does_not_outlive_it(client: Client
 
 
 def test_the_oldest_pages_are_evicted_for_new_ones(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepared, "LIMIT_BYTES", 3000)  # for two pages
+    monkeypatch.setattr(prepared, "LIMIT_BYTES", 2000)  # for two pages
     for path in ("/page/1", "/page/2", "/page/3"):
         client.get(path)
 
