@@ -144,6 +144,9 @@ def test_a_token_publishes_and_does_nothing_else(
     credentials = ("__token__", secret)
 
     assert twine.upload(other, build_wheel("demo"), credentials).status_code == 404
+    refused = twine.upload(project, build_wheel("demo"), ("gitlab-ci-token", secret))
+    assert refused.status_code == 401
+    assert "with the user name __token__" in refused.text
     read = Client(app).get(
         f"/api/v4/projects/{project.id}/packages/pypi/simple/", auth=credentials, headers={"Accept": "text/html"}
     )

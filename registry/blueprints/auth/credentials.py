@@ -202,6 +202,8 @@ def _spent(token: ExchangedToken) -> tuple[str, str]:
             "Issuer not accepted",
             f"The CI job has an identity token of {token.issuer}, an issuer that administrators no longer list.",
         )
+    if _basic()[0] == JOB_USERNAME:
+        return "User name wrong", "Send the token of the CI job as the password, with the user name __token__."
     if isinstance(token, ReadingToken):
         return "Credential misplaced", "Tokens of trusted readers can only install. Send another token."
     return "Credential misplaced", "Tokens of trusted publishers can only publish. Send another token to read."
