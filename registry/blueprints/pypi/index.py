@@ -139,7 +139,7 @@ def _index(namespace: Namespace) -> Response:
 def _page(namespace: Namespace, name: str) -> Response:
     _refuse_traversal(name)
     if REFUSAL in request.environ:  # the caller's admission was kept, so the page was sought in front of Flask
-        raise request.environ[REFUSAL]
+        raise request.environ.pop(REFUSAL)  # its traceback refers to the environ
     if _IS_FORWARDED not in request.environ:
         page = made_page(namespace, name, current_principal(), request.environ)
         if page is not None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 import pytest
 from flask import Flask, request_started
-from werkzeug.test import TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse
 
+from registry import metrics
+from registry.blueprints.pypi import index
 from registry.blueprints.routing import APIPaths, simple_page_url
 from registry.database import changes_name, db, transaction
 from registry.domain.packages import simple
 from registry.models import Group, Project, Role, Visibility
 from tests import factories
 from tests.builders import build_wheel
-from tests.clients import Pip, pypi_path
+from tests.clients import Pip, basic, pypi_path
 from tests.osv import affected, load, record
 
 ROUTED = [
@@ -181,3 +184,17 @@ def test_a_page_that_needs_more_statements_leaves_no_connection_in_use(
 
         assert (response.json["files"], is_by_view) == ([], False)
         assert pool.checkedout() == in_use
+
+
+def test_a_refused_request_is_freed_at_once(app: Flask, pip: Pip, tools: Project, token: str) -> None:
+    """A refusal refers to the request that it is noted in, by its traceback."""
+    pip.simple_page(tools, "demo", token)
+    target = f"{pypi_path(tools)}/simple/not_valid_"
+    environ = EnvironBuilder(path=target, headers=basic(token)).get_environ()
+    statuses: list[str] = []
+
+    Context().run(app.wsgi_app, environ, lambda status, *_: statuses.append(status))
+
+    assert statuses[0].startswith("404")
+    assert metrics.ROUTE in environ
+    assert index.REFUSAL not in environ
