@@ -86,7 +86,10 @@ class Compiled:
         self.sql = str(compiled)
         self.is_expanded = bool(compiled.post_compile_params)
         self._positions: list[str] | None = compiled.positiontup
-        self._constants: dict[str, object] = compiled.construct_params(_check=False)
+        needed = {name for parameter, name in compiled.bind_names.items() if parameter.required}
+        present: dict[str, object] = compiled.construct_params(_check=False)
+        # Without those that each execution has to have a value for: they would be null.
+        self._constants = {name: value for name, value in present.items() if name not in needed}
         self._defaults = [
             *((column.key, column.default) for column in compiled.insert_prefetch),
             *((column.key, column.onupdate) for column in compiled.update_prefetch),

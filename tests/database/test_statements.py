@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import Table, bindparam, func, insert, select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from registry.database import Statement, UTCDateTime, db, execute, transaction, utcnow
 from registry.models import AuditEvent, NameStatus, PackageName, Project
@@ -77,6 +77,13 @@ def test_a_statement_of_text_converts_the_parameters_that_have_a_type(project: P
 
     names = Project.__table__
     assert db.session.scalar(select(names.c.last_activity_at).where(names.c.id == project.id)) == moment
+
+
+def test_a_parameter_without_a_value_is_not_null(project: Project) -> None:
+    of_project = Statement(select(NAMES.c.normalized_name).where(NAMES.c.project_id == bindparam("project_id")))
+
+    with pytest.raises((KeyError, ProgrammingError), match="project_id"):
+        of_project.execute({"project": project.id})
 
 
 def test_a_failure_is_that_of_sqlalchemy_and_rolls_the_transaction_back(project: Project) -> None:
