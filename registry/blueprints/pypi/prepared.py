@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 from flask import Response, request
 from sqlalchemy import Engine
-from werkzeug.http import parse_etags
+from werkzeug.http import parse_etags, unquote_etag
 
 from registry import credential_names, metrics
 from registry.blueprints.auth.admissions import ACCESS_NUMBER, valid_until
@@ -404,4 +404,5 @@ def _give(key: bytes, answer: Answer, environ: WSGIEnvironment, start_response: 
 
 
 def _is_known(etag: str, known: str | None) -> bool:
-    return bool(known and etag) and (known == etag or parse_etags(known).contains_raw(etag))
+    # By the weak comparison (section 8.8.3.2): a proxy that compresses a response marks its ETag as weak.
+    return bool(known and etag) and (known == etag or parse_etags(known).contains_weak(unquote_etag(etag)[0]))

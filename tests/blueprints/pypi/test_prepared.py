@@ -56,12 +56,13 @@ def test_conditional_and_head_requests_are_answered_from_it(pip, published_proje
     token = factories.access_token(reporter)
     first = pip.simple_page(published_project, "demo", token)
 
-    known = pip.simple_page(
-        published_project, "demo", token, headers={"If-None-Match": f'"other", {first.headers["ETag"]}'}
-    )
+    etag = first.headers["ETag"]
+    for listed in (f'"other", {etag}', f'"other", W/{etag}'):  # a proxy can have made it weak
+        known = pip.simple_page(published_project, "demo", token, headers={"If-None-Match": listed})
+        assert (known.status_code, known.data, known.headers["ETag"]) == (304, b"", etag)
+
     head = pip.simple_page(published_project, "demo", token, method="HEAD")
 
-    assert (known.status_code, known.data, known.headers["ETag"]) == (304, b"", first.headers["ETag"])
     assert (head.status_code, head.data) == (200, b"")
     assert head.headers["Content-Length"] == str(len(first.data))
 
