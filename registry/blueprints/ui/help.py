@@ -28,6 +28,10 @@ from registry.models import Group, Project
 _ = lazy_gettext
 
 _HEADING = re.compile(r'<h2 id="(?P<id>[\w-]+)">(?P<words>.+?)</h2>')
+# Code in a sentence that fits into a line of a small screen: it is not to be broken, at hyphens for example.
+_SHORT_CODE = re.compile(r'(?<!<pre tabindex="0">)<code>(?=[^<]{1,28}</code>)')
+# Browsers do not break a line between a Japanese full stop and code that begins with a hyphen or dot.
+_CODE_AFTER_STOP = re.compile(r"(?<=[。、])<code>")
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ def _text(name: str, shown: Project | Group | None) -> str:
         shown_block: Markup = code_block(typed, gettext("Copy code"))
         return shown_block
 
-    return render_template(
+    text = render_template(
         f"help/{current_language()}/{name}.html",
         at=addresses,
         code=code,
@@ -166,6 +170,7 @@ def _text(name: str, shown: Project | Group | None) -> str:
         forwards=None if shown is None else forwarding.forwards(shown),
         max_file_size=instance.max_file_size(current_app.config["MAX_FILE_SIZE"]),
     )
+    return _SHORT_CODE.sub('<code class="whole">', _CODE_AFTER_STOP.sub("<wbr><code>", text))
 
 
 def _links(shown: Project | Group | None) -> Callable[..., str]:

@@ -38,6 +38,15 @@ def attributes(page, tag: str, name: str) -> list[str]:
     return [element.get(name) for element in page.tree.iter(tag)]
 
 
+def test_short_code_in_a_sentence_is_kept_in_one_line(browser):
+    page = browser.get("/help/install")
+
+    marked = {"".join(found.itertext()): found.get("class") for found in page.tree.iter("code")}
+    assert marked["--index-url"] == "whole"
+    assert {marked[example] for example in code(page)} == {None}
+    assert {words: kind for words, kind in marked.items() if kind and len(words) > 28} == {}
+
+
 @each("name", CHAPTER_NAMES)
 def test_a_chapter_has_the_same_content_in_every_language(browser, app, name):
     english, japanese = (
