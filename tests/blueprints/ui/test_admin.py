@@ -343,10 +343,11 @@ def test_a_user_is_deleted_after_a_confirmation_that_lists_the_effects(area, res
     other = factories.user("other")
     namespaces.add_member(namespaces.by_path("acme", type(project.parent)), other, Role.OWNER, by=SHELL)
 
-    page = area.get("/admin/users/olivia")
+    page, without_projects = area.get("/admin/users/olivia"), area.get("/admin/users/other")
     answer = area.submit("/admin/users/olivia", action="/admin/users/olivia/delete")
 
     assert "1 personal project with packages of 0 bytes is deleted, too." in page.text
+    assert "0 personal projects" not in without_projects.text
     assert answer.location == "/admin/users"
     assert area.get(answer.location).flashes == ["User Olivia was deleted."]
     assert users.by_login("olivia") is None
