@@ -578,6 +578,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.will_close = False
         self._is_lingering = True
         self.server.waits.begin(self, self.server.waits.linger)
+        self.server.watch(self)  # for the end of what the client sends, also after a response that was repeated
         return True
 
     def received(self, data: bytes) -> bool:

@@ -114,8 +114,9 @@ def test_head_and_not_modified_have_no_body(
     ],
 )
 def test_the_connection_is_closed_or_kept_as_after_the_answer_of_a_thread(
-    serving: Serving, version: str, headers: dict[str, str], closes: bool
+    serving: Serving, version: str, headers: dict[str, str], closes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(serving.server.waits.linger, "seconds", 60)
     for number in range(3):
         with Client(serving, version=version, **headers) as client:
             tasks = serving.tasks
@@ -127,6 +128,7 @@ def test_the_connection_is_closed_or_kept_as_after_the_answer_of_a_thread(
                 assert client.connection.recv(1) == b""
             else:
                 assert client.get()[1] == body
+        eventually(lambda: not serving.server.active_channels)
 
 
 def test_a_request_id_of_the_client_is_returned(serving: Serving) -> None:
