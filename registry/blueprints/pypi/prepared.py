@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 View = TypeVar("View", bound=Callable[..., Any])
 Headers = list[tuple[str, str]]
 
-LIMIT_BYTES = 32 << 20
+LIMIT_BYTES = 24 << 20
 _OVERHEAD_BYTES = 700  # of a response in memory, besides its body; measured with tracemalloc
 # Pages with thousands of files are worth caching, but files only up to the size of an ordinary page.
 LARGEST_PAGE_BYTES = 8 << 20
