@@ -6,7 +6,6 @@ import secrets
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-import segno
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, lazy_gettext
 from markupsafe import Markup
@@ -238,6 +237,8 @@ def _outdated() -> Response:
 
 def _qr_code(user: User, secret: str) -> Markup:
     """Return an SVG image of the address that authenticator apps read."""
+    import segno  # takes 20 ms, and few processes set up an app
+
     issuer = urlsplit(root_url(request.environ)).hostname or ""
     code = segno.make(second_factors.app_address(user, secret, issuer), error="m", micro=False)
     return Markup(code.svg_inline(scale=4, dark="#000", light="#fff", svgclass=None, lineclass=None))  # noqa: S704

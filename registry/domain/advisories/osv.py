@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from cvss import CVSS2, CVSS3, CVSS4
-from cvss.exceptions import CVSSError
 from packaging.utils import InvalidName, canonicalize_name
 
 from registry.domain.advisories.ranges import EVENT_KINDS, INTRODUCED, Affected
@@ -134,14 +132,16 @@ def _scores(entry: dict[str, Any]) -> Iterator[float]:
 @lru_cache(maxsize=4096)
 def _base_score(kind: str, vector: str) -> float | None:
     """Return the base score of a vector; ``None`` for other ratings, and for vectors that are not valid."""
+    import cvss  # takes 20 ms, and few processes read advisories
+
     try:
         if kind == "CVSS_V2":
-            return float(CVSS2(vector).base_score)
+            return float(cvss.CVSS2(vector).base_score)
         if kind == "CVSS_V3":
-            return float(CVSS3(vector).base_score)
+            return float(cvss.CVSS3(vector).base_score)
         if kind == "CVSS_V4":
-            return float(CVSS4(vector).base_score)
-    except (CVSSError, ValueError, KeyError):
+            return float(cvss.CVSS4(vector).base_score)
+    except (cvss.CVSSError, ValueError, KeyError):
         return None
     return None
 
