@@ -119,6 +119,12 @@ def _refuse_partial_proxy(values: Mapping[str, Any]) -> None:
             "REGISTRY_TRUSTED_USER_HEADER requires REGISTRY_TRUSTED_PROXIES and REGISTRY_TRUSTED_PROXY_ADDRESSES: "
             "otherwise, any client could send the name of any user."
         )
+    everyone = [str(network) for network in values["TRUSTED_PROXY_ADDRESSES"] or () if network.prefixlen == 0]
+    if values["TRUSTED_USER_HEADER"] and everyone:
+        raise ConfigurationError(
+            f"REGISTRY_TRUSTED_PROXY_ADDRESSES includes {everyone[0]}, all addresses, so any client could send the "
+            "name of any user in REGISTRY_TRUSTED_USER_HEADER. List only the addresses of the proxies."
+        )
 
 
 def _refuse_unsuitable_downloads(values: Mapping[str, Any]) -> None:
