@@ -223,7 +223,7 @@ def test_the_publisher_in_a_list_is_the_one_of_the_version_published_last(browse
     by_ci, by_hand = (words(row) for row in page.by_class("row-item"))
     assert BY_TRUSTED_PUBLISHER in by_ci
     assert "Olivia" not in by_ci
-    assert "Published by" not in by_hand
+    assert "Published by the deploy token test" in by_hand
 
 
 def test_remarks_are_marked_for_users_who_can_publish(browser_of, owner, group, marked):
