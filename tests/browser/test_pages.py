@@ -54,7 +54,7 @@ PAGES_OF_ROOT = {
     "package-long": "/acme/tools/-/packages/{long_package_id}",
     "package-dependencies": "/acme/tools/-/packages/{package_id}?tab=dependencies",
     "package-versions": "/acme/tools/-/packages/{package_id}?tab=versions",
-    "package-activity": "/acme/tools/-/packages/{package_id}?tab=activity",
+    "package-activity": "/acme/tools/-/packages/{long_package_id}?tab=activity",
     "package-contents": "/acme/tools/-/packages/{package_id}/files/{file_id}/contents",
     "package-contents-text": "/acme/tools/-/packages/{package_id}/files/{file_id}/contents?path=signalbox.py",
     "package-compared": "/acme/tools/-/packages/names/signalbox/compare?from=1.1.0&to=2.0.0",
