@@ -13,6 +13,7 @@ from registry.errors import UpstreamFailed
 SLOWEST_BYTES, SLOWEST_SECONDS = 64 << 10, 60  # an upstream that sends less in this time counts as away
 TRANSFER_SECONDS = 3600
 ATTEMPTS = 4  # without progress
+ATTEMPTS_TO_BEGIN = 2  # while nothing of the file is here: clients that are refused try again themselves
 FIRST_PAUSE_SECONDS = 0.5  # doubled each time
 TRANSIENT_STATUSES = (408, 429)  # among those from 400 to 499
 
@@ -54,7 +55,8 @@ class Fetch:
                 return
             except UpstreamFailed as error:
                 failures = 1 if sink.size_bytes > before else failures + 1
-                if failures >= ATTEMPTS or time.monotonic() > self._deadline or _is_final(error):
+                attempts = ATTEMPTS if sink.size_bytes else ATTEMPTS_TO_BEGIN
+                if failures >= attempts or time.monotonic() > self._deadline or _is_final(error):
                     raise
             time.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1))
 

@@ -33,7 +33,7 @@ from registry.storage import ObjectMissing, SharedStagedFile, Storage, object_ke
 
 THREADS = 16  # of a process, which fetch files or follow other processes that do
 MOST_WAITING = 256
-BEGIN_SECONDS = 2  # of a request, so that a failure can be its status
+BEGIN_SECONDS = 6  # of a request, so that a failure can be its status, also if nothing answers two attempts
 SIZE_SECONDS = 20  # of a request for a file whose size the page does not state
 POLL_SECONDS = 0.02  # between looks at what another process has written
 METADATA_BYTES = 16 << 20  # most of a core metadata document

@@ -109,7 +109,7 @@ def test_head_fetches_nothing(pip: Pip, project: Project, token: str, served: St
 def test_a_file_that_the_public_index_does_not_deliver_is_explained(
     pip: Pip, project: Project, token: str, served: StaticIndex, status: int, answered: int
 ) -> None:
-    served.fail(PATH, *[status] * (fetching.ATTEMPTS if status == 500 else 1))
+    served.fail(PATH, *[status] * (fetching.ATTEMPTS_TO_BEGIN if status == 500 else 1))
 
     response = ask(pip, project, token)
 

@@ -212,7 +212,7 @@ def test_what_is_not_the_file_of_the_page_is_neither_kept_nor_given_out_whole(
 def test_a_refusal_of_the_upstream_is_raised_before_the_response_begins(
     files: Files, upstream: UpstreamFiles, status: int
 ) -> None:
-    upstream.answer(*[Transfer(status=status)] * fetching.ATTEMPTS)
+    upstream.answer(*[Transfer(status=status)] * fetching.ATTEMPTS_TO_BEGIN)
     reader = files.get(upstream.offer(CONTENT))
     assert isinstance(reader, ArrivingFile)
 
@@ -220,7 +220,19 @@ def test_a_refusal_of_the_upstream_is_raised_before_the_response_begins(
         files.wait(reader)
 
     assert refused.value.upstream_status == status
-    assert len(upstream.starts) == (fetching.ATTEMPTS if status == 500 else 1)
+    assert len(upstream.starts) == (fetching.ATTEMPTS_TO_BEGIN if status == 500 else 1)
+
+
+def test_an_upstream_that_is_away_is_noticed_before_the_response_begins(
+    files: Files, upstream: UpstreamFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "FIRST_PAUSE_SECONDS", 0.5)
+    upstream.answer(*[Transfer(status=502)] * fetching.ATTEMPTS)
+    reader = files.get(upstream.offer(CONTENT))
+    assert isinstance(reader, ArrivingFile)
+
+    with pytest.raises(UpstreamFailed):
+        files.wait(reader)
 
 
 def test_a_file_without_a_size_on_the_page_has_that_of_the_response(files: Files, upstream: UpstreamFiles) -> None:
