@@ -98,7 +98,10 @@ def export_cache(path: Path, as_json: bool) -> None:
 
     Files that are missing from the store are left out.
     """
-    carried = carrying.export(path, storage(), _pages(), utcnow())
+    try:
+        carried = carrying.export(path, storage(), _pages(), utcnow())
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or path}: {error.strerror}.") from error
     print_record(
         asdict(carried),
         as_json,

@@ -280,3 +280,7 @@ def test_an_export_that_is_larger_than_the_cache_is_refused(refused: Refused, ex
 
 def test_an_export_replaces_no_file(refused: Refused, exported: Path) -> None:
     assert "already exists" in refused("upstream", "export", str(exported))
+
+
+def test_an_export_that_cannot_be_written_is_refused(refused: Refused, tmp_path: Path) -> None:
+    assert "No such file or directory" in refused("upstream", "export", str(tmp_path / "absent" / "cache.tar"))
