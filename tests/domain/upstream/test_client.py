@@ -83,6 +83,7 @@ LEFT_OUT = {
     "malformed digest": {"hashes": {"sha256": "0" * 63 + "g"}},
     "name of another package": {"filename": "other-1.0.tar.gz"},
     "no valid version": {"filename": "demo-new.tar.gz"},
+    "two suffixes": {"filename": "demo-1.0.zip.tar.gz"},
     "no distribution": {"filename": "demo-1.0.exe"},
     "a path": {"filename": "../demo-1.0.tar.gz"},
     "another host": {"url": "https://elsewhere.test/demo-1.0.tar.gz"},

@@ -23,7 +23,8 @@ def release_in(filename: str) -> tuple[NormalizedName, Version] | None:
     if kind is None or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}", filename):
         return None
     if kind is filenames.Kind.SDIST:
-        return filenames.release(filename.removesuffix(".tar.gz").removesuffix(".zip"))
+        suffix = next(suffix for suffix in _SDISTS if filename.endswith(suffix))
+        return filenames.release(filename.removesuffix(suffix))
     parts = filename.removesuffix(".whl").split("-")
     found = _version(parts[1]) if len(parts) in (5, 6) else None
     return None if found is None else (_normalized(parts[0]), found)
