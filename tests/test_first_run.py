@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -34,7 +35,7 @@ from registry.models import AccessToken, InstanceSettings, User
 from tests import processes
 from tests.acceptance.servers import needs_proc
 from tests.factories import token_key
-from tests.processes import Forked, app_py
+from tests.processes import Forked, app_py, migrated_database
 
 PASSWORD = "correct horse battery"
 TOKEN = "a-token-of-the-operator"
@@ -115,10 +116,13 @@ def instance(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serve(instance: Path) -> Iterator[Callable[..., Server]]:
-    """Starts the registry; what still runs at the end of the test is killed."""
+    """Starts the registry on tables without users; what still runs at the end of the test is killed."""
     servers: list[Server] = []
 
     def serve(**settings: str) -> Server:
+        if not instance.exists():
+            instance.mkdir(mode=0o700)
+            shutil.copy(migrated_database(), instance)
         servers.append(Server(instance, **settings))
         return servers[-1]
 
