@@ -51,7 +51,7 @@ VALUES: dict[str, Any] = {
 }  # fmt: skip
 # One for each way in which a value can be wrong; the others are like one of these.
 TELLING = (
-    "null", "huge", "fraction", "NUL", "half a pair", "long", "object", "a date too early",
+    "null", "huge", "NUL", "half a pair", "long", "object", "a date too early",
 )  # fmt: skip
 TOO_LONG_FOR_ALL = ("long", "long array")  # in so many parameters they are refused for the size of the body
 IN_ALL = [
@@ -75,7 +75,8 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "a form that is no UTF-8": (b"name=%ff%fe&scopes[]=%ff", "application/x-www-form-urlencoded"),
     "something else": (b"<name/>", "text/xml"),
 }
-TELLING_BODIES = ("an array", "cut off", "no UTF-8", "deep", "a broken form", "a form that is no UTF-8")
+# All routes read a body with the same function, which TestBodies tries with what is not JSON.
+TELLING_BODIES = ("an array", "a broken form", "a form that is no UTF-8")
 
 
 # Requests that succeed, by method and address; ``...`` is a parameter that they do without.
