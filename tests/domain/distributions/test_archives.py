@@ -123,6 +123,7 @@ def test_a_zip_file_is_read(content, more):
     assert read_zip(content) == FILES | more
 
 
+@pytest.mark.slow
 def test_a_zip_file_of_more_members_than_its_end_record_can_count_is_read():
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as target:
@@ -720,6 +721,7 @@ def test_a_gzip_stream_of_any_bytes_is_read_or_refused(content):
         assert isinstance(read_tar(content), TopFolder)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.text())
 def test_a_value_of_the_uploader_is_quoted_in_one_short_line_of_ascii(value):
     assert quoted(value).isascii()

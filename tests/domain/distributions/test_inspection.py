@@ -419,9 +419,17 @@ FILES_OF_ANY_SIZE = {
     "sdist with many requirements": (build_sdist, {"requires_dist": ["demo >= 1"] * 10_000}, 9),
     "sdist with long requirements": (build_sdist, {"requires_dist": ["demo >= 1" + ",>=1" * 2400] * 60}, 9),
 }
+# The default run reads a large tar file in the tests of archives, and a large zip file as a wheel.
+LIKE_OTHERS = ("large sdist", "large sdist in a zip file")
 
 
-@pytest.mark.parametrize(("build", "options", "limit_mib"), FILES_OF_ANY_SIZE.values(), ids=FILES_OF_ANY_SIZE)
+@pytest.mark.parametrize(
+    ("build", "options", "limit_mib"),
+    [
+        pytest.param(*values, id=name, marks=pytest.mark.slow if name in LIKE_OTHERS else ())
+        for name, values in FILES_OF_ANY_SIZE.items()
+    ],
+)
 def test_memory_does_not_grow_with_the_file(build, options, limit_mib):
     built = build(**options)
 
