@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 import requests
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.acceptance.servers import OWNER, Namespace, RunningServer
 from tests.browser.windows import DARK, LIGHT, Desk
@@ -71,8 +71,9 @@ def project(server: RunningServer, group: Namespace) -> Namespace:
     return made
 
 
-@pytest.fixture(params=WAYS)
-def reader(request: pytest.FixtureRequest, desk: Desk, project: Namespace) -> Iterator[Reader]:
+@pytest.fixture(scope="module", params=WAYS)
+def signed_in(request: pytest.FixtureRequest, desk: Desk, project: Namespace) -> Iterator[tuple[BrowserContext, bool]]:
+    """Windows of the owner, and whether they run scripts."""
     look, scripts = request.param
     context = desk.context("anonymous", look, java_script_enabled=scripts)
     page = context.new_page()
@@ -81,8 +82,16 @@ def reader(request: pytest.FixtureRequest, desk: Desk, project: Namespace) -> It
     page.locator("#password").fill(PASSWORD)
     page.locator("#password").press("Enter")
     page.wait_for_url(re.compile("/$"))
-    yield Reader(page, project, scripts)
+    page.close()
+    yield context, scripts
     context.close()
+
+
+@pytest.fixture
+def reader(signed_in: tuple[BrowserContext, bool], project: Namespace) -> Iterator[Reader]:
+    context, scripts = signed_in
+    with context.new_page() as page:
+        yield Reader(page, project, scripts)
 
 
 def test_a_package_is_found_in_the_list_and_read(reader: Reader) -> None:
