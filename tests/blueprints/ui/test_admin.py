@@ -120,6 +120,7 @@ def test_the_overview_counts_the_records_of_the_instance(area, owner, project):
 @pytest.fixture
 def users_of_each_kind(app):
     factories.user("external", is_external=True).second_factor_since = utcnow()
+    db.session.commit()
     users.change_state(factories.user("blocked"), StateChange.BLOCK, by=SHELL)
     users.change_state(factories.user("sleeping"), StateChange.DEACTIVATE, by=SHELL)
 
