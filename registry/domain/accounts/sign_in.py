@@ -224,8 +224,9 @@ def counting_exchanges(address: str, now: datetime) -> Iterator[None]:
 def counting_answers(address: str, now: datetime) -> Iterator[None]:
     """Count the sign-in that the block completes as a failure of its address and hour, if its code is refused.
 
-    As ``counting_exchanges``, with counts of its own: only invented codes make the registry ask the provider in vain.
-    Users who deny, are blocked, or have no user here slow down no one at their address.
+    Works like ``counting_exchanges``, but counts separately. Only a code that the provider refuses counts, as each
+    invented one costs a request to the provider. Sign-ins that are denied, and those of blocked or unknown users, do not
+    slow down others at the same address.
 
     :raises TooManyRequests: too many codes from this address were refused; the wait grows with each.
     """
