@@ -225,8 +225,8 @@ def counting_answers(address: str, now: datetime) -> Iterator[None]:
     """Count the sign-in that the block completes as a failure of its address and hour, if its code is refused.
 
     Works like ``counting_exchanges``, but counts separately. Only a code that the provider refuses counts, as each
-    invented one costs a request to the provider. Sign-ins that are denied, and those of blocked or unknown users, do not
-    slow down others at the same address.
+    invented one costs a request to the provider. Sign-ins that are denied, and those of blocked or unknown users, do
+    not slow down others at the same address.
 
     :raises TooManyRequests: too many codes from this address were refused; the wait grows with each.
     """
