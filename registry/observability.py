@@ -8,7 +8,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from sys import intern
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from sqlalchemy import text
 from registry import database, metrics
 from registry.database import db
 from registry.errors import ConfigurationError, RegistryError, Unavailable
-from registry.logs import RecordTemplate
+from registry.logs import RecordTemplate, shared_text
 from registry.metrics import Metrics
 from registry.storage import Storage
 
@@ -30,6 +29,7 @@ probes = Blueprint("probes", __name__)
 
 PROBE_SECONDS = 3  # probes have to be answered in time, and must not occupy threads
 LONGEST_PATH = 2000  # characters of a path in the log; clients can send a hundred times as many
+LONGEST_METHOD = 32
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -122,14 +122,14 @@ def _record(environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]
     # Thousands of records are kept for requests that are repeated; these have many values in common.
     fields = {
         "request_id": environ["registry.request_id"],
-        "method": intern(environ["REQUEST_METHOD"]),
+        "method": shared_text(environ["REQUEST_METHOD"][:LONGEST_METHOD]),
         "path": shown,
         "status": int(status[:3]),
         "duration_ms": round(seconds * 1000, 1),
         "size_bytes": None if length is None else int(length),
         "address": environ.get("REMOTE_ADDR"),
-        "principal": None if principal is None else intern(principal),
-        "user_agent": intern(environ.get("HTTP_USER_AGENT", "")[:200]),
+        "principal": None if principal is None else shared_text(principal),
+        "user_agent": shared_text(environ.get("HTTP_USER_AGENT", "")[:200]),
     }
     values = (fields["method"], shown, fields["status"], fields["duration_ms"])
     return logger.makeRecord(

@@ -209,6 +209,17 @@ def test_no_link_begins_with_an_address_of_werkzeug() -> None:
     } == set()
 
 
+def test_no_module_interns_strings() -> None:
+    """Python 3.12 never frees them, so that clients could fill the memory with different ones."""
+    assert {
+        module
+        for module, tree in trees().items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.alias) and node.name == "intern")
+        or (isinstance(node, ast.Attribute) and node.attr == "intern")
+    } == set()
+
+
 def test_every_module_has_a_docstring() -> None:
     assert [module for module, tree in trees().items() if not ast.get_docstring(tree)] == []
 

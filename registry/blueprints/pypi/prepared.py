@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache, wraps
-from sys import intern
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 View = TypeVar("View", bound=Callable[..., Any])
+Shared = TypeVar("Shared", str, tuple[tuple[str, str], ...])
 Headers = list[tuple[str, str]]
 
 LIMIT_BYTES = 24 << 20
@@ -193,10 +193,14 @@ class Answer:
         return len(self.body) + _OVERHEAD_BYTES
 
 
-@lru_cache(maxsize=256)
-def _shared(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Return the tuple of these headers that all responses have in common."""
-    return headers
+def _shared(value: Shared) -> Shared:
+    """Return the one text or tuple of headers that all responses with an equal one have in common."""
+    return cast(Shared, _the_first_of(value))
+
+
+@lru_cache(maxsize=512)
+def _the_first_of(value: object) -> object:
+    return value
 
 
 class Given(NamedTuple):
@@ -350,8 +354,8 @@ class PreparedAnswers:
         own = (("ETag", etag), ("Content-Length", str(len(content))))
         part, principal = environ[_PART], environ.get("registry.principal")
         answer = Answer(
-            intern(status), _shared(tuple(header for header in headers if header not in own)), content, etag,
-            None if principal is None else intern(principal), environ[metrics.ROUTE],
+            _shared(status), _shared(tuple(header for header in headers if header not in own)), content, etag,
+            None if principal is None else _shared(principal), environ[metrics.ROUTE],
             metrics.repeated(environ.get(metrics.EVENT)), ends_at, part, generation[ACCESS], generation[part],
             _UPSTREAM_UNTIL in environ,
         )  # fmt: skip
