@@ -13,10 +13,10 @@ import runpy
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -119,12 +119,20 @@ def _refuse_partial_proxy(values: Mapping[str, Any]) -> None:
             "REGISTRY_TRUSTED_USER_HEADER requires REGISTRY_TRUSTED_PROXIES and REGISTRY_TRUSTED_PROXY_ADDRESSES: "
             "otherwise, any client could send the name of any user."
         )
-    everyone = [str(network) for network in values["TRUSTED_PROXY_ADDRESSES"] or () if network.prefixlen == 0]
+    networks = _joined(values["TRUSTED_PROXY_ADDRESSES"] or ())
+    everyone = [str(network) for network in networks if network.prefixlen == 0]
     if values["TRUSTED_USER_HEADER"] and everyone:
         raise ConfigurationError(
             f"REGISTRY_TRUSTED_PROXY_ADDRESSES includes {everyone[0]}, all addresses, so any client could send the "
             "name of any user in REGISTRY_TRUSTED_USER_HEADER. List only the addresses of the proxies."
         )
+
+
+def _joined(networks: Iterable[IPv4Network | IPv6Network]) -> list[IPv4Network | IPv6Network]:
+    """Return the fewest networks with the same addresses."""
+    version4 = [network for network in networks if isinstance(network, IPv4Network)]
+    version6 = [network for network in networks if isinstance(network, IPv6Network)]
+    return [*collapse_addresses(version4), *collapse_addresses(version6)]
 
 
 def _refuse_unsuitable_downloads(values: Mapping[str, Any]) -> None:

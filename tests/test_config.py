@@ -227,8 +227,12 @@ REDIRECT = {"STORAGE_DOWNLOADS": "redirect"}
         ({"OIDC_ADMIN_GROUP": "admins"}, "OIDC_ADMIN_GROUP is 'admins', which requires REGISTRY_OIDC_ISSUER"),
         ({"TRUSTED_USER_HEADER": "X-User", "TRUSTED_PROXIES": 1}, "REGISTRY_TRUSTED_USER_HEADER requires .*_ADDRESSES"),
         (
-            {"TRUSTED_USER_HEADER": "X-User", "TRUSTED_PROXIES": 1, "TRUSTED_PROXY_ADDRESSES": "192.0.2.1, ::/0"},
-            "includes ::/0, all addresses",
+            {
+                "TRUSTED_USER_HEADER": "X-User",
+                "TRUSTED_PROXIES": 1,
+                "TRUSTED_PROXY_ADDRESSES": "::1, 0.0.0.0/1, 128.0.0.0/1",
+            },
+            "includes 0.0.0.0/0, all addresses",
         ),
         ({"TRUSTED_PROXY_ADDRESSES": "192.0.2.1"}, "REGISTRY_TRUSTED_PROXY_ADDRESSES requires .*_TRUSTED_PROXIES, the"),
         ({"STORAGE_DOWNLOADS": "accel"}, "REGISTRY_STORAGE_DOWNLOADS is 'accel', which requires a folder .* and nginx"),
