@@ -17,7 +17,7 @@ from registry.blueprints.ui import commands, pagination
 from registry.blueprints.ui.charts import LineChart
 from registry.blueprints.ui.event_details import author_name, deploy_token_id, event_status
 from registry.blueprints.ui.frame import namespace_url, pypi_url
-from registry.blueprints.ui.viewer import may, principal
+from registry.blueprints.ui.viewer import may, principal, role_in
 from registry.blueprints.ui.wording import event_name
 from registry.database import utcnow
 from registry.domain import explaining, forwarding, namespaces, paging
@@ -42,7 +42,7 @@ from registry.domain.packages.lists import NameFilter, NameState, PackageFilter
 from registry.domain.packages.readmes import Readme, Readmes
 from registry.domain.packages.versions import PublishedVersion
 from registry.errors import NotFound
-from registry.models import Group, Package, PackageFile, Project
+from registry.models import Group, Package, PackageFile, Project, Role
 
 PROJECT_PACKAGES = "/<page_project:project>/-/packages"
 GROUP_PACKAGES = "/groups/<page_group:group>/-/packages"
@@ -215,7 +215,7 @@ def _list(namespace: Project | Group) -> str:
         publishers=users.by_ids(each.publisher_id for each in found.items),
         newest=newest,
         trusted_runs=lists.trusted_runs_of(newest.values()),
-        tokens=_token_names((each.project_id, each) for each in newest.values()),
+        tokens=_token_names(namespace, ((each.project_id, each) for each in newest.values())),
         found=found,
         protections=protection.protections(latest, principal()),
         name_statuses=names.name_statuses(latest),
@@ -241,7 +241,7 @@ def _version_list(namespace: Project | Group, asked: Mapping[str, str]) -> str:
         creators=users.by_ids(package.creator_id for package in found.items),
         pipelines=lists.pipelines_of(found.items),
         trusted_runs=lists.trusted_runs_of(found.items),
-        tokens=_token_names((package.project_id, package) for package in found.items),
+        tokens=_token_names(namespace, ((package.project_id, package) for package in found.items)),
         protections=protections,
         yanks=lists.yanks(found.items),
         name_statuses=names.name_statuses(found.items),
@@ -298,16 +298,24 @@ def _versions(namespace: Project | Group, package: Package, published: list[Publ
         found=found,
         creators=users.by_ids(other.creator_id for other in found.items),
         trusted_runs=lists.trusted_runs_of(found.items),
-        tokens=_token_names((package.project_id, each) for each in found.items),
+        tokens=_token_names(package.project, ((package.project_id, each) for each in found.items)),
         **_header(namespace, package, published),
     )
 
 
-def _token_names(published: Iterable[tuple[int, Package | PublishedVersion]]) -> dict[int, str]:
-    """Return the deploy tokens that published versions by package ID: their names, or the IDs of deleted ones."""
+def _token_names(
+    namespace: Project | Group, published: Iterable[tuple[int, Package | PublishedVersion]]
+) -> dict[int, str]:
+    """Return the deploy tokens that published versions by package ID: their names, or the IDs of unknown ones."""
     tokens = versions.publishing_tokens(published)
-    names = deploy_tokens.names(tokens.values())
+    names = _known_tokens(namespace, tokens.values())
     return {package_id: names.get(token_id, str(token_id)) for package_id, token_id in tokens.items()}
+
+
+def _known_tokens(namespace: Project | Group, ids: Iterable[int]) -> dict[int, str]:
+    """Return the names of deploy tokens by ID, without deleted ones; none to viewers without a role."""
+    wanted = set(ids)
+    return deploy_tokens.names(wanted) if wanted and role_in(namespace) > Role.NO_ACCESS else {}
 
 
 def _dependencies(namespace: Project | Group, package: Package, published: list[PublishedVersion]) -> str:
@@ -339,7 +347,9 @@ def _activity(namespace: Project | Group, package: Package, published: list[Publ
         "ui/packages/activity.html",
         found=found,
         author_name=author_name,
-        deploy_tokens=deploy_tokens.names(token for event in found.items if (token := deploy_token_id(event))),
+        deploy_tokens=_known_tokens(
+            package.project, (token for event in found.items if (token := deploy_token_id(event)))
+        ),
         event_name=event_name,
         event_status=event_status,
         **_header(namespace, package, published),
@@ -363,7 +373,7 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
         publishers=users.by_ids(file.creator_id for file in files.items),
         pipeline=pipelines[-1] if pipelines else None,
         trusted_run=lists.trusted_runs_of([package]).get(package.id),
-        tokens=_token_names([(package.project_id, package)]),
+        tokens=_token_names(package.project, [(package.project_id, package)]),
         readme=_readme(digest),
         about=about,
         index_namespace=index_namespace,

@@ -107,22 +107,20 @@ def publishing_tokens(published: Iterable[tuple[int, Package | PublishedVersion]
         return {}
     ids = {(project_id, f"{each.name} {each.version}"): each.id for project_id, each in without_creator}
     recorded = (
-        select(AuditEvent.namespace_id, AuditEvent.target, AuditEvent.author)
+        select(AuditEvent.namespace_id, AuditEvent.target, AuditEvent.author_id, AuditEvent.author)
         .where(
             AuditEvent.created_at >= min(each.created_at for _, each in without_creator) - timedelta(days=1),
             AuditEvent.namespace_id.in_({project_id for project_id, _ in ids}),
             AuditEvent.action == "package_published",
             AuditEvent.target.in_({target for _, target in ids}),
-            AuditEvent.author_id.is_(None),
-            AuditEvent.author.startswith(_BY_TOKEN),
         )
-        .order_by(AuditEvent.id.desc())  # so that the first of several counts
+        .order_by(AuditEvent.id)
     )
-    rows = db.session.execute(recorded)
+    latest = {(row.namespace_id, row.target): row for row in db.session.execute(recorded)}
     return {
-        ids[row.namespace_id, row.target]: int(row.author.removeprefix(_BY_TOKEN))
-        for row in rows
-        if (row.namespace_id, row.target) in ids
+        package_id: int(row.author.removeprefix(_BY_TOKEN))
+        for published_as, package_id in ids.items()
+        if (row := latest.get(published_as)) and row.author_id is None and row.author.startswith(_BY_TOKEN)
     }
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import delete, update
 from registry.database import db, transaction, utcnow
 from registry.domain import cascade, forwarding, namespaces
 from registry.domain.access import SHELL
+from registry.domain.accounts import users
 from registry.domain.packages import deletion, lists, protection, releases, reserved
 from registry.domain.packages.lists import PackageFilter
 from registry.models import (
@@ -132,6 +133,29 @@ def test_a_version_published_with_a_deploy_token_names_the_token(browser_of, own
     assert "Published by the deploy token test" in browser.get(VERSIONS).text
     assert "Deploy token test" in browser.get(f"{LIST}/names/demo?tab=versions").text
     assert "Deploy token test" in browser.get(f"{LIST}/names/demo").text
+
+
+def test_visitors_of_a_public_project_see_no_names_of_deploy_tokens(browser_of, owner, outsider, project):
+    by_token = factories.by_deploy_token(project, "write_package_registry")
+    factories.published(project, build_wheel(), by=by_token)
+    project.parent.visibility = project.visibility = Visibility.PUBLIC
+    factories.commit()
+    browser = browser_of(outsider)
+
+    for page in (LIST, VERSIONS, *(f"{LIST}/names/demo?tab={tab}" for tab in ("", "versions", "activity"))):
+        assert f"eploy token {by_token.deploy_token.id}" in browser.get(page).text
+        assert "eploy token test" not in browser.get(page).text
+
+
+def test_a_version_published_again_by_a_user_names_no_deploy_token(browser_of, owner, project):
+    by_token = factories.by_deploy_token(project, "write_package_registry")
+    deleted = factories.published(project, build_wheel(), by=by_token)
+    deletion.delete_package(db.session.get_one(Package, deleted.package_id), project, by=factories.signed_in(owner))
+    mia = factories.member(project, Role.MAINTAINER, "mia")
+    factories.published(project, build_wheel(), by=factories.signed_in(mia))
+    users.delete_user(mia, by=SHELL)
+
+    assert "Deploy token" not in browser_of(owner).get(f"{LIST}/names/demo?tab=versions").text
 
 
 def test_names_are_listed_with_their_latest_version(browser_of, owner, group, project, release):
