@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import socket
 import tempfile
-from collections import deque
 from collections.abc import Callable
 
 from flask import Flask
@@ -13,7 +12,7 @@ from waitress.adjustments import Adjustments
 
 from registry.errors import ConfigurationError
 from registry.server import background, channel, limits, parser
-from registry.server.limits import Limits
+from registry.server.limits import Limits, Places
 from registry.server.listening import Server
 from registry.server.loop import Loop
 from registry.server.parser import CHUNKED_PIECE_BYTES, PLACES, SMALL_BODY_BYTES, UNLIMITED_BYTES
@@ -112,10 +111,10 @@ def make_server(app: Flask, listener: socket.socket, allowed: Limits) -> Server:
     class Parser(parser.GuardedParser):
         uploads = app.extensions["uploads"]
         probes = parser.probes_at(app.config.get("EXTERNAL_URL"))
-        places = deque([None] * PLACES)
+        places = Places(PLACES, allowed.proxies)
 
     class Channel(channel.Channel):
-        parser_class = Parser
+        request_class = Parser
 
     adjustments = Adjustments(
         max_request_body_size=UNLIMITED_BYTES,  # the parser and the application have their own limits

@@ -14,6 +14,7 @@ from selectors import EVENT_READ
 from typing import Any
 
 from flask import Response
+from waitress.adjustments import Adjustments
 from waitress.buffers import OverflowableBuffer, ReadOnlyFileBasedBuffer
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import WSGITask
@@ -113,7 +114,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     :ivar wait: which kind of wait for its client the connection is listed with; set by ``Waits``.
     """
 
-    parser_class = GuardedParser
+    request_class = GuardedParser
     task_class = Task
     watched = 0
     current_outbuf_count: int
@@ -137,6 +138,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.server.addresses.add(self)
         self.server.waits.begin(self, self.server.waits.head)
         self.server.watch(self)
+
+    def parser_class(self, adjustments: Adjustments) -> GuardedParser:
+        """Begin a request; waitress has a class here."""
+        return self.request_class(adjustments, self.addr[0])
 
     def readable(self) -> bool:
         """True also while a thread answers: few clients send anything then, and ``watched`` can stay as it is."""

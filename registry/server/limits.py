@@ -44,6 +44,42 @@ def parsed_address(address: str) -> IPv4Address | IPv6Address:
     return parsed if parsed.version == 4 else parsed.ipv4_mapped or parsed
 
 
+def site(address: str) -> str:
+    """Return what counts as one address: an IPv4 address, or the network of an IPv6 address, which is one site's."""
+    if ":" not in address:
+        return address
+    parsed = parsed_address(address)
+    return str(parsed) if parsed.version == 4 else parsed.packed[:8].hex()
+
+
+class Places:
+    """Room for so many requests of a kind, of which each address has a share.
+
+    An address gets another place while more are free than it has: alone half of them, and together with others as many
+    as each of these, so that some are left for whoever comes next.
+
+    The loop never waits here. Threads that take places at the same moment can pass the limit by one each.
+
+    :param unshared: the addresses that get every place that is free.
+    """
+
+    def __init__(self, count: int, unshared: Container[str] = ()) -> None:
+        self._count, self._unshared = count, unshared
+        self._holders: list[str] = []
+
+    def take(self, address: str) -> bool:
+        """Take a place for a request of this address, and return whether there is one."""
+        holder = site(address)
+        held = 0 if address in self._unshared else self._holders.count(holder)
+        is_free = held < self._count - len(self._holders)
+        if is_free:
+            self._holders.append(holder)
+        return is_free
+
+    def give_back(self, address: str) -> None:
+        self._holders.remove(site(address))
+
+
 @dataclass(frozen=True)
 class Limits:
     """The limits on the connections of one process.

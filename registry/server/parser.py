@@ -7,16 +7,17 @@ alone are refused here, and large uploads wait behind their header until the app
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Container
 from contextlib import suppress
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import Error
 
 from registry.errors import is_disk_full
+from registry.server.limits import Places
 
 SMALL_BODY_BYTES = 1 << 20  # every request but an upload
 UNASKED_BYTES = 64 << 10  # uploads up to this size are received without authorization
@@ -69,7 +70,8 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
 
     :cvar uploads: matches the paths of routes that accept large bodies.
     :cvar probes: the paths of probes of the process.
-    :cvar places: those that are free.
+    :cvar places: for bodies that are kept in memory.
+    :param address: of the client, or of its proxy.
     :ivar incoming: the body, if the application is asked for it.
     :ivar is_upload: its path is one of ``uploads``.
     :ivar is_probe: its path is one of ``probes``.
@@ -81,7 +83,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
 
     uploads: re.Pattern[str]
     probes: Container[str] = PROBES
-    places: deque[None]
+    places: Places
     error: Error | None
     content_length: int
     expect_continue: bool
@@ -94,6 +96,10 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     _has_place = False
     _has_to_ask = False
     _expects_continue = False
+
+    def __init__(self, adjustments: Adjustments, address: str) -> None:
+        super().__init__(adjustments)
+        self._address = address
 
     def received(self, data: bytes) -> int:
         try:
@@ -142,7 +148,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     def close(self) -> None:
         if self._has_place:
             self._has_place = False
-            self.places.append(None)
+            self.places.give_back(self._address)
         if self.incoming is not None and self.incoming.reception is not None:
             self.incoming.reception.close()
         with suppress(OSError):  # a full disk does not accept the buffered rest; the file is removed all the same
@@ -169,10 +175,8 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
                 self._take_place()
 
     def _take_place(self) -> None:
-        try:
-            self.places.pop()
-            self._has_place = True
-        except IndexError:
+        self._has_place = self.places.take(self._address)
+        if not self._has_place:
             self._refuse(EarlyRefusal("503 Service Unavailable", [*_JSON, ("Retry-After", "5")], _NO_PLACE))
 
     def _refuse_ambiguous(self, head: bytes) -> None:

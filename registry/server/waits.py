@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from registry.server.limits import Limits, parsed_address
+from registry.server.limits import Limits, site
 
 if TYPE_CHECKING:
     from registry.server.channel import Channel
@@ -141,22 +141,14 @@ class Addresses:
         self._channels: dict[str, set[Channel]] = {}
 
     def add(self, channel: Channel) -> None:
-        self._channels.setdefault(_network(channel.addr[0]), set()).add(channel)
+        self._channels.setdefault(site(channel.addr[0]), set()).add(channel)
 
     def remove(self, channel: Channel) -> None:
-        network = _network(channel.addr[0])
-        channels = self._channels.get(network, set())
+        peer = site(channel.addr[0])
+        channels = self._channels.get(peer, set())
         channels.discard(channel)
         if not channels:
-            self._channels.pop(network, None)
+            self._channels.pop(peer, None)
 
     def of(self, address: str) -> set[Channel]:
-        return self._channels.get(_network(address), set())
-
-
-def _network(address: str) -> str:
-    """Return what counts as one address: an IPv4 address, or the network of an IPv6 address, which is one site's."""
-    if ":" not in address:
-        return address
-    parsed = parsed_address(address)
-    return str(parsed) if parsed.version == 4 else parsed.packed[:8].hex()
+        return self._channels.get(site(address), set())

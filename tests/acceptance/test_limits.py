@@ -222,13 +222,13 @@ def test_what_takes_long_to_parse_is_refused_by_its_length(server: RunningServer
 
 @needs_proc
 def test_withheld_bodies_occupy_little_memory_and_no_disk(start_server: StartServer) -> None:
-    """Each lacks its last byte. Smaller bodies than these can still be sent."""
+    """Each lacks its last byte, and comes from another address. Smaller bodies than these can still be sent."""
     server = start_server(MAX_CONNECTIONS_PER_ADDRESS="0")
     sign_in = head("POST", "/users/sign_in", Content_Length=MIB)
     before, files = server.resident_bytes(), set(server.unnamed_files())
 
     with ExitStack() as stack:
-        connections = [stack.enter_context(connect(server)) for _ in range(100)]
+        connections = [stack.enter_context(connect(server, f"127.0.1.{number}")) for number in range(100)]
         for connection in connections:
             connection.sendall(sign_in)
             with suppress(ConnectionError):

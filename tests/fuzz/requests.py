@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +26,7 @@ from registry.blueprints.pypi.index import negotiated_media_type
 from registry.blueprints.routing import APIPaths, raw_path, simple_page_url, spelled_id
 from registry.domain.packages import simple
 from registry.server import HEAD_BYTES
+from registry.server.limits import Places
 from registry.server.parser import PLACES, SMALL_BODY_BYTES, UNLIMITED_BYTES, GuardedParser
 from tests.fuzz.target import Target, lines, words
 
@@ -44,7 +44,7 @@ class Parser(GuardedParser):
     """The server's parser, with the addresses of uploads."""
 
     uploads = re.compile(re.escape(UPLOAD) + r"/?\Z")
-    places = deque([None] * PLACES)
+    places = Places(PLACES)
 
 
 @cache
@@ -72,7 +72,7 @@ class Parsed:
 def parsed(pieces: Iterator[bytes] | Sequence[bytes]) -> list[Parsed]:
     """The requests in a stream that arrives in pieces, up to the first refusal; the application allows every upload."""
     found: list[Parsed] = []
-    parser = Parser(_adjustments())
+    parser = Parser(_adjustments(), "127.0.0.1")
     for piece in pieces:
         data = piece
         while data:
@@ -86,7 +86,7 @@ def parsed(pieces: Iterator[bytes] | Sequence[bytes]) -> list[Parsed]:
             parser.close()
             if found and found[-1].refusal:
                 return found
-            parser = Parser(_adjustments())
+            parser = Parser(_adjustments(), "127.0.0.1")
     parser.close()
     return found
 

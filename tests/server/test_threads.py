@@ -252,7 +252,7 @@ def test_a_probe_asks_for_the_process_alone(line: bytes, is_probe: bool) -> None
         uploads = re.compile("/upload")
         probes = probes_at("https://packages.example.com/below/pypi")
 
-    parser = Parser(Adjustments(listen="127.0.0.1:0"))
+    parser = Parser(Adjustments(listen="127.0.0.1:0"), "127.0.0.1")
     parser.received(line + b" HTTP/1.1\r\nHost: registry.test\r\n\r\n")
 
     assert (parser.error, parser.is_probe) == (None, is_probe)

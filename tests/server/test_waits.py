@@ -6,6 +6,7 @@ Clients that take their time get a small part of a second here. A wait takes no 
 from __future__ import annotations
 
 import resource
+import select
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +20,8 @@ from typing import Any
 import pytest
 
 from registry.server import waits
-from registry.server.limits import Limits, affordable, configured
+from registry.server.limits import Limits, Places, affordable, configured
+from registry.server.parser import PLACES, UNASKED_BYTES
 from registry.server.waits import PROGRESS_BYTES, Addresses
 from tests.processes import run
 from tests.server.serving import UPLOAD, Serving, answer, eventually
@@ -329,3 +331,38 @@ def test_open_files_allow_for_the_connections_or_connections_are_fewer(
 
     assert (process.returncode, process.stdout) == (0, printed), process.stderr
     assert ("REGISTRY_MAX_CONNECTIONS is 100" in process.stderr) == (printed == "72 400")
+
+
+LARGE = b"POST /whole/3 HTTP/1.1\r\nHost: registry.test\r\nContent-Length: %d\r\n\r\n" % (UNASKED_BYTES + 1)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "withheld"), [((), PLACES // 2), (("127.0.0.1",), PLACES)], ids=["a client", "a proxy"]
+)
+def test_an_address_that_withholds_its_bodies_leaves_room_for_those_of_others(
+    serve: Serve, proxies: tuple[str, ...], withheld: int
+) -> None:
+    """Except for a proxy, which withholds those of many clients."""
+    serving = serve(proxies=proxies)
+
+    with ExitStack() as stack:
+        connections = [stack.enter_context(sent(serving, LARGE)) for _ in range(PLACES + 1)]
+        refused = PLACES + 1 - withheld
+        eventually(lambda: len(select.select(connections, [], [], 0)[0]) == refused)
+        other = stack.enter_context(sent(serving, LARGE + bytes(UNASKED_BYTES + 1), "127.0.0.2"))
+
+        assert other.recv(100).startswith(b"HTTP/1.1 405 " if withheld < PLACES else b"HTTP/1.1 503 ")
+        assert len(serving.server.waits.body.since) == withheld
+
+
+@pytest.mark.parametrize("address", ["2001:db8::%x", "::ffff:192.0.2.1"])
+def test_places_are_shared_by_whatever_counts_as_one_address(address: str) -> None:
+    places = Places(7)
+    held = [address % number if "%" in address else address for number in range(7)]
+
+    taken = [places.take(peer) for peer in held]
+
+    assert taken == [True] * 4 + [False] * 3
+    assert [places.take(f"192.0.2.{number}") for number in (8, 8, 9, 10)] == [True, True, True, False]
+    places.give_back(held[6])
+    assert places.take("192.0.2.10")
