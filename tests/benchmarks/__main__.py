@@ -163,7 +163,7 @@ class Bench:
             return [], ["Other registries were not measured: that takes --peers, which installs them."]
         found, remarks = [], []
         for name, start in peers.PEERS.items():
-            _say(f"{name} is installed and filled ...")
+            _progress(f"{name} is installed and filled ...")
             try:
                 party = stack.enter_context(start(self.folder))
             except (Unavailable, AssertionError, OSError) as missing:
@@ -176,30 +176,35 @@ class Bench:
 
 def main() -> None:
     options = _options()
-    written: list[str] = []
+    parts = options.parts or PARTS
+    written = [_say(_heading(parts))]
     with tempfile.TemporaryDirectory(prefix="registry-benchmarks-") as name:
         server = RunningServer(Path(name, "server"), THREADS=str(bench_requests.THREADS))
         server.start()
         try:
             bench = Bench(options, Path(name), server)
-            for part in options.parts or PARTS:
-                _say(f"{part} ...")
-                written += _written(part, getattr(bench, part.replace("-", "_")))
+            for part in parts:
+                _progress(f"{part} ...")
+                for text in _measured(part, getattr(bench, part.replace("-", "_"))):
+                    written.append(_say(text))
         finally:
             server.stop()
     missed = [goal for goal in bench.goals if goal.endswith(goals.MISSED)]
-    written.append("\n".join([f"{len(missed)} of {len(bench.goals)} goals missed{':' if missed else '.'}", *missed]))
-    left_out = [part for part in PARTS if part not in (options.parts or PARTS)]
+    summary = f"{len(missed)} of {len(bench.goals)} goals missed{':' if missed else '.'}"
+    written.append(_say("\n".join([summary, *missed])))
+    if options.record:
+        _record("\n\n".join(written))
+
+
+def _heading(parts: Iterable[str]) -> str:
     lines = [
         _machine(),
         f"Load from {load.generator()}; {bench_requests.THREADS} threads serve. CPU ms: for 1,000 requests.",
     ]
+    left_out = [part for part in PARTS if part not in parts]
     if left_out:
         lines.append(f"Left out: {', '.join(left_out)}.")
-    text = "\n".join([*lines, *(f"\n{part}" for part in written)])
-    print(text)
-    if options.record:
-        _record(text)
+    return "\n".join(lines)
 
 
 def _record(text: str) -> None:
@@ -217,18 +222,19 @@ def _commit() -> str:
     return f"commit {described.stdout.strip()}"
 
 
-def _written(part: str, run: Callable[[], Iterator[str]]) -> list[str]:
-    """Return a part's tables and how busy the machine was with other work; or why it was not, or not all, measured."""
-    before, written = os.getloadavg()[0], []
+def _measured(part: str, run: Callable[[], Iterator[str]]) -> Iterator[str]:
+    """Yield a part's tables and how busy the machine was with other work; or why it was not, or not all, measured."""
+    before, is_begun = os.getloadavg()[0], False
     try:
         for text in run():
-            written.append(text)
+            yield text
+            is_begun = True
     except Unavailable as missing:
-        written.append(f"{part} was not measured{' to its end' if written else ''}: {missing}.")
+        yield f"{part} was not measured{' to its end' if is_begun else ''}: {missing}."
     except Exception as failure:  # noqa: BLE001 - keeps the measurements of the other parts
         traceback.print_exc()
-        written.append(f"{part} FAILED{' after this' if written else ''}: {failure}")
-    return [*written, f"(load {before:.1f} before, {os.getloadavg()[0]:.1f} after)"]
+        yield f"{part} FAILED{' after this' if is_begun else ''}: {failure}"
+    yield f"(load {before:.1f} before, {os.getloadavg()[0]:.1f} after)"
 
 
 def _options() -> argparse.Namespace:
@@ -268,8 +274,14 @@ def _processor() -> str:
     return models[0] if models else platform.machine()
 
 
-def _say(progress: str) -> None:
-    print(progress, file=sys.stderr, flush=True)
+def _say(text: str) -> str:
+    """Print a table as soon as it is measured, and return it."""
+    print(f"{text}\n", flush=True)
+    return text
+
+
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
