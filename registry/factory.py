@@ -235,7 +235,7 @@ def _register_error_handlers(app: Flask) -> None:
     def unanswered(error: SQLAlchemyError) -> BaseResponse:
         if not database.is_unanswered(error):
             return broken(error)
-        app.logger.error("The database did not answer: %s", getattr(error, "orig", error))
+        app.logger.error("The database did not answer: %s", database.cause(error))
         return refuse(Unavailable(Code.DATABASE_AWAY))
 
     @app.errorhandler(OSError)

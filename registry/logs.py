@@ -236,6 +236,34 @@ def _getter(places: tuple[int, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, .
     return itemgetter(0, *places)  # at least two, so that it returns a tuple; the pattern leaves out the first
 
 
+class Attempts:
+    """Logs how work fares that is tried again and again: each kind of failure once, and when it succeeds again.
+
+    :param subject: the subject of the lines, such as "The database".
+    :param failing: what the lines say of it when it fails, and ``working``, when it succeeds again.
+    """
+
+    def __init__(self, logger: logging.Logger, subject: str, failing: str, working: str) -> None:
+        self._logger, self._subject, self._failing, self._working = logger, subject, failing, working
+        self._logged: object = None  # the kind of the latest failure; None if there was none since a success
+
+    def fail(self, error: Exception, outage: str | None) -> None:
+        """Log a failure with its traceback, unless it is an outage of something else, which has one line.
+
+        :param outage: the reason, on one line. All outages until the next success are one.
+        """
+        kind = Attempts if outage else type(error)
+        if kind is not self._logged:
+            self._logged = kind
+            reason, traceback = (f": {outage}", None) if outage else (".", error)
+            self._logger.warning("%s %s%s", self._subject, self._failing, reason, exc_info=traceback)
+
+    def succeed(self) -> None:
+        if self._logged is not None:
+            self._logged = None
+            self._logger.warning("%s %s.", self._subject, self._working)
+
+
 _loops: set[int] = set()  # the threads whose lines are written by another one
 
 

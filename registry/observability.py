@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Flask, Response, current_app, g, has_app_context, has_request_context, jsonify, request
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from registry import database, metrics
 from registry.database import db
-from registry.errors import ConfigurationError, RegistryError, Unavailable
-from registry.logs import RecordTemplate, shared_text
+from registry.errors import ConfigurationError, RegistryError, Unavailable, is_disk_full
+from registry.logs import Attempts, RecordTemplate, shared_text
 from registry.metrics import Metrics
 from registry.storage import Storage
 
@@ -41,9 +42,19 @@ def init_app(app: Flask) -> None:
         "db_check": Check("The database", _database_failure),
         "storage_check": Check("The store", _storage_failure),
     }
+    app.extensions["outage"] = outage
     if app.config["SLOW_QUERY_MS"]:
         with app.app_context():
             database.log_slow_statements(db.engine, app.config["SLOW_QUERY_MS"], _circumstances)
+
+
+def outage(error: Exception) -> str | None:
+    """Return the reason, on one line, if database, store, or disk are to blame, and not the program."""
+    if isinstance(error, Unavailable):
+        return error.sentence
+    if isinstance(error, SQLAlchemyError) and database.is_unanswered(error):
+        return database.cause(error)
+    return error.strerror if isinstance(error, OSError) and is_disk_full(error) else None
 
 
 def _note_route() -> None:
@@ -211,6 +222,7 @@ class Check:
         self._find_failure = find_failure
         self._lock = Lock()
         self._latest: Attempt | None = None
+        self._attempts = Attempts(logger, subject, "is not responding", "is responding again")
 
     def attempt(self, app: Flask) -> Attempt:
         """Return the running attempt, or start one."""
@@ -224,8 +236,10 @@ class Check:
         try:
             with app.app_context():
                 attempt.failure = self._find_failure()
-        except Exception:
-            logger.warning("%s is not responding.", self._subject, exc_info=True)
+        except Exception as error:  # noqa: BLE001 - the next line logs it
+            self._attempts.fail(error, outage(error))
+        else:
+            self._attempts.succeed()
         finally:
             attempt.is_over.set()
 

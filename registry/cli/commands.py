@@ -36,7 +36,7 @@ class IndependentCommand(click.Command):
         except SQLAlchemyError as error:
             if not database.is_unanswered(error):
                 raise
-            raise click.ClickException(f"The database is not responding: {getattr(error, 'orig', error)}.") from error
+            raise click.ClickException(f"The database is not responding: {database.cause(error)}.") from error
 
     @contextmanager
     def prepared(self, ctx: click.Context) -> Iterator[None]:

@@ -159,6 +159,11 @@ def is_unanswered(error: SQLAlchemyError) -> bool:
     return is_broken_off or isinstance(error, OperationalError | NoConnectionLeft)
 
 
+def cause(error: Exception) -> str:
+    """Return what the driver says of an error, on one line and without the statement."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())
+
+
 def _end_session(_error: BaseException | None) -> None:
     """Close the session; ignore a lost connection, as the response is already complete."""
     if db.session.registry.has():
@@ -231,8 +236,8 @@ def connect() -> Connection:
     try:
         return db.engine.connect()
     except DBAPIError as error:
-        raise cannot_open(" ".join(str(error.orig).split())) from error
+        raise cannot_open(cause(error)) from error
 
 
-def cannot_open(cause: str) -> ConfigurationError:
-    return ConfigurationError(f"The database (REGISTRY_DATABASE_URL) cannot be opened: {cause.rstrip('.')}.")
+def cannot_open(reason: str) -> ConfigurationError:
+    return ConfigurationError(f"The database (REGISTRY_DATABASE_URL) cannot be opened: {reason.rstrip('.')}.")

@@ -82,13 +82,12 @@ def serve(
     spool.mkdir(mode=0o700, exist_ok=True)
     tempfile.tempdir = str(spool)
     allowed = limits.affordable(limits.configured(app.config))
-    upstream_files = app.extensions["upstream_files"]
     with (
-        background.repeated(app, app.extensions["downloads"].flush),
-        background.repeated(app, app.extensions["tend_requirements"]),
-        background.repeated(app, upstream_files.tend, every_seconds=TEND_SECONDS),
-        background.repeated(app, app.extensions["upstream_pages"].tend, every_seconds=TEND_SECONDS),
-        background.repeated(app, app.extensions["upstream_asks"].tend, every_seconds=TEND_SECONDS),
+        background.repeated(app, "Counting downloads", app.extensions["downloads"].flush),
+        background.repeated(app, "Reading dependencies", app.extensions["tend_requirements"]),
+        background.repeated(app, "Tending files of the upstream", app.extensions["upstream_files"].tend, TEND_SECONDS),
+        background.repeated(app, "Tending pages of the upstream", app.extensions["upstream_pages"].tend, TEND_SECONDS),
+        background.repeated(app, "Noting requested names", app.extensions["upstream_asks"].tend, TEND_SECONDS),
     ):
         loop = Loop(make_server(app, listener, allowed))
         _leave_out_present_objects()

@@ -9,22 +9,29 @@ from threading import Event, Thread
 
 from flask import Flask
 
+from registry.logs import Attempts
+
 EVERY_SECONDS = 10
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def repeated(app: Flask, act: Callable[[], object], every_seconds: float = EVERY_SECONDS) -> Iterator[None]:
+def repeated(
+    app: Flask, subject: str, act: Callable[[], object], every_seconds: float = EVERY_SECONDS
+) -> Iterator[None]:
     """Call a function periodically during the block, in a thread of its own, and once more at its end.
 
     Failures are logged, and the function is called again the next time.
+
+    :param subject: of the lines in the log, such as "Counting downloads".
     """
     is_over = Event()
+    attempts = Attempts(logger, subject, "failed, and is tried again", "works again")
 
     def run() -> None:
         while not is_over.wait(every_seconds):
-            _attempt(app, act)
+            _attempt(app, act, attempts)
 
     thread = Thread(target=run, name="background", daemon=True)
     thread.start()
@@ -33,12 +40,14 @@ def repeated(app: Flask, act: Callable[[], object], every_seconds: float = EVERY
     finally:
         is_over.set()
         thread.join()
-        _attempt(app, act)
+        _attempt(app, act, attempts)
 
 
-def _attempt(app: Flask, act: Callable[[], object]) -> None:
+def _attempt(app: Flask, act: Callable[[], object], attempts: Attempts) -> None:
     try:
         with app.app_context():
             act()
-    except Exception:
-        logger.warning("Background work failed, and is tried again.", exc_info=True)
+    except Exception as error:  # noqa: BLE001 - the next line logs it
+        attempts.fail(error, app.extensions["outage"](error))
+    else:
+        attempts.succeed()

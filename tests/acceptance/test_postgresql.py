@@ -122,9 +122,12 @@ def test_a_server_without_its_database_answers_503_until_it_is_back(
     server = start_server(DATABASE_URL=cluster.address)
     cluster.crash()
 
-    probes = [requests.get(f"{server.url}/-/{probe}", timeout=LONGEST_WAIT) for probe in ("liveness", "readiness")]
+    names = ("liveness", "readiness", "readiness")
+    probes = [requests.get(f"{server.url}/-/{name}", timeout=LONGEST_WAIT) for name in names]
     cluster.start()
 
-    assert [probe.status_code for probe in probes] == [200, 503]
+    assert [probe.status_code for probe in probes] == [200, 503, 503]
     assert probes[1].json()["db_check"] == [{"status": "failed", "message": "The database is not responding."}]
     assert requests.get(f"{server.url}/-/readiness", timeout=LONGEST_WAIT).status_code == 200
+    assert server.log.count("The database is not responding: ") == server.log.count("responding again") == 1
+    assert "Traceback" not in server.log

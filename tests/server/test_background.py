@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from errno import ENOSPC
+from functools import partial
 from threading import Event
 
 import pytest
 from flask import Flask, current_app
+from sqlalchemy.exc import OperationalError
 
+from registry.errors import Code, Unavailable
 from registry.server import background
 
 
@@ -20,28 +26,53 @@ def test_work_is_repeated_and_done_once_more_at_the_end(app: Flask) -> None:
         if len(done) == 2:
             twice.set()
 
-    with background.repeated(app, act, every_seconds=0.01):
+    with background.repeated(app, "The work", act, every_seconds=0.01):
         assert twice.wait(10)
     ended = len(done)
 
-    with background.repeated(app, act, every_seconds=1000):
+    with background.repeated(app, "The work", act, every_seconds=1000):
         pass
 
     assert len(done) == ended + 1
 
 
-def test_a_failure_is_logged_and_the_work_is_retried(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
-    tried: list[None] = []
-    again = Event()
+def locked() -> OperationalError:
+    return OperationalError("BEGIN", None, sqlite3.OperationalError("database is\nlocked"))
 
-    def fail() -> None:
-        tried.append(None)
-        if len(tried) == 2:
-            again.set()
-        raise OSError("nothing works")
 
-    with background.repeated(app, fail, every_seconds=0.01):
-        assert again.wait(10)
+TRIED_AGAIN = "The work failed, and is tried again"
 
-    assert "nothing works" in caplog.text
+
+@pytest.mark.parametrize(
+    ("failures", "logged"),
+    [
+        ((locked, locked, Unavailable), [f"{TRIED_AGAIN}: database is locked"]),
+        ((partial(Unavailable, Code.STORE_AWAY), locked), [f"{TRIED_AGAIN}: The package store is not responding."]),
+        ((partial(OSError, ENOSPC, "No space left"),), [f"{TRIED_AGAIN}: No space left"]),
+        ((KeyError, KeyError, KeyError), [f"{TRIED_AGAIN}.", "KeyError"]),
+        (
+            (locked, KeyError, locked),
+            [f"{TRIED_AGAIN}: database is locked", f"{TRIED_AGAIN}.", "KeyError", f"{TRIED_AGAIN}: database is locked"],
+        ),
+    ],
+    ids=["database", "store", "disk", "mistake", "mistake in an outage"],
+)
+def test_a_failure_is_logged_once_until_the_work_succeeds_and_is_retried(
+    app: Flask, caplog: pytest.LogCaptureFixture, failures: Sequence[Callable[[], Exception]], logged: list[str]
+) -> None:
+    """With its traceback, if it is not an outage."""
+    caplog.handler.setFormatter(logging.Formatter("%(message)s"))
+    left, is_over = [*failures, None, None, *failures, None], Event()
+
+    def act() -> None:
+        failure = left.pop(0) if left else None
+        if not left:
+            is_over.set()
+        if failure is not None:
+            raise failure()
+
+    with background.repeated(app, "The work", act, every_seconds=0.01):
+        assert is_over.wait(10)
+
+    lines = [line for line in caplog.text.splitlines() if not line.startswith((" ", "Traceback"))]
+    assert lines == 2 * [*logged, "The work works again."]

@@ -18,7 +18,7 @@ from flask_wtf.csrf import validate_csrf
 from sqlalchemy.exc import OperationalError
 from wtforms.validators import ValidationError
 
-from registry import credential_names
+from registry import credential_names, database
 from registry.blueprints.auth import sessions
 from registry.database import utcnow
 from registry.domain import access, namespaces
@@ -387,5 +387,5 @@ def _address() -> str:
 def _note_use(token: AccessToken | DeployToken) -> None:
     try:
         secrets.note_use(token, utcnow())
-    except (OperationalError, DiskFull):  # reads must work even if writes fail
-        logger.warning("The time of the last use of a token could not be noted.", exc_info=True)
+    except (OperationalError, DiskFull) as error:  # reads must work even if writes fail
+        logger.warning("The time of the last use of a token could not be noted: %s", database.cause(error))

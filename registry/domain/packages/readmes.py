@@ -91,6 +91,8 @@ class Readmes:
                 self._render(*waiting)
             except readmes.Busy:
                 logger.warning("A README was not rendered in %d s, and is tried again.", readmes.PATIENCE_SECONDS)
+            except Unavailable as error:
+                logger.warning("A README was not rendered, and is tried again: %s", error)
             except Exception:
                 logger.warning("A README was not rendered, and is tried again.", exc_info=True)
             finally:
