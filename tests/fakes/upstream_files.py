@@ -46,6 +46,7 @@ class UpstreamFiles:
         self._contents: dict[str, bytes] = {}
         self._transfers: deque[Transfer] = deque()
         self._hold_at: int | None = None
+        self._not_held: str | None = None
         self._released = threading.Event()
         self.pause_seconds = 0.0  # before each block
 
@@ -67,9 +68,9 @@ class UpstreamFiles:
         """Answer the next requests in these ways."""
         self._transfers.extend(transfers)
 
-    def hold(self, position: int) -> None:
-        """Send nothing behind this position until ``release``."""
-        self._hold_at = position
+    def hold(self, position: int, *, but: Wanted | None = None) -> None:
+        """Send nothing behind this position of any other file until ``release``."""
+        self._hold_at, self._not_held = position, None if but is None else but.url
 
     def release(self) -> None:
         self._released.set()
@@ -83,13 +84,13 @@ class UpstreamFiles:
         content = self._contents[url]
         start = 0 if transfer.ignores_ranges else start
         total_bytes = len(content) if transfer.total_bytes is None else transfer.total_bytes
-        blocks = self._blocks(content, start, transfer)
+        blocks = self._blocks(content, start, transfer, is_held=url != self._not_held)
         yield Incoming(start, None if total_bytes < 0 else total_bytes, blocks)
 
-    def _blocks(self, content: bytes, start: int, transfer: Transfer) -> Iterator[bytes]:
+    def _blocks(self, content: bytes, start: int, transfer: Transfer, *, is_held: bool) -> Iterator[bytes]:
         end = len(content) if transfer.ends_at is None else transfer.ends_at
         for position in range(start, end, BLOCK_BYTES):
-            if self._hold_at is not None and position >= self._hold_at:
+            if is_held and self._hold_at is not None and position >= self._hold_at:
                 self.held.set()
                 self._released.wait(30)
             time.sleep(self.pause_seconds)

@@ -12,7 +12,7 @@ from registry.domain.upstream.arrivals import ArrivingFile, Wanted
 from registry.domain.upstream.cached import METADATA_SUFFIX
 from registry.domain.upstream.files import Files, Kept
 from registry.domain.upstream.uses import Use
-from registry.errors import NotFound, UpstreamFailed
+from registry.errors import NotFound, UpstreamBusy, UpstreamFailed
 from registry.metrics import UpstreamDownload
 from registry.storage import ObjectMissing
 
@@ -67,15 +67,16 @@ def _arriving(files: Files, wanted: Wanted, reader: ArrivingFile, file: SimpleFi
 
     :raises NotFound: the upstream has it no more.
     :raises UpstreamFailed: the upstream does not deliver it.
+    :raises UpstreamBusy: it does not begin to.
     """
     is_not_repeatable(request.environ)  # caching would wait for the rest of the file
     try:
         size_bytes = files.wait(reader)
         content = Content(wanted.sha256, size_bytes, wanted.filename, file.uploaded_at)
         return send_arriving(content, reader, UpstreamDownload(use, size_bytes, is_kept=False))
-    except UpstreamFailed as error:
+    except (UpstreamFailed, UpstreamBusy) as error:
         reader.close()
-        if error.upstream_status in ABSENT:
+        if isinstance(error, UpstreamFailed) and error.upstream_status in ABSENT:
             raise NotFound("Package").explained(
                 "File gone", f"The public index lists {wanted.filename}, but no longer has it. Lock another version."
             ) from error

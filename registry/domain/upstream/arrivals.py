@@ -263,10 +263,13 @@ class ArrivingFile:
     def failure(self) -> Exception | None:
         return self._source().failure
 
-    def wait(self, seconds: float, *, until_begun: bool) -> None:
-        """Wait until the size of the file is known, and with ``until_begun`` until there is something to read."""
+    def wait(self, seconds: float, *, until_begun: bool) -> bool:
+        """Wait until the size of the file is known, and with ``until_begun`` until there is something to read.
+
+        :return: whether that is the case, or no more will arrive.
+        """
         source = self._source()
-        source.wait_for(
+        return source.wait_for(
             lambda: source.size_bytes is not None and (not until_begun or self._free_bytes(source) > 0), seconds
         )
 

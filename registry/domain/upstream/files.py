@@ -28,6 +28,7 @@ from registry.domain.upstream.cached import Totals
 from registry.domain.upstream.fetching import Contradiction, Fetch
 from registry.domain.upstream.protocol import Index
 from registry.domain.upstream.uses import Use
+from registry.domain.upstream.waiting import SILENCE_SECONDS, Silence
 from registry.errors import DiskFull, Unavailable, UpstreamBusy, UpstreamFailed
 from registry.storage import ObjectMissing, SharedStagedFile, Storage, object_key
 
@@ -65,9 +66,11 @@ class Files:
         self, index: Index, storage: Storage, *, context: Callable[[], AbstractContextManager[object]],
         cache_bytes: int, largest_bytes: int, request_threads: int, count: Callable[[int], None],
     ) -> None:  # fmt: skip
-        self._index, self._storage, self._context, self._count = index, storage, context, count
+        self._index, self._storage, self._context, self._counted = index, storage, context, count
         self.cache_bytes, self._largest_bytes = cache_bytes, largest_bytes
         self._waiting = BoundedSemaphore(max(1, request_threads // 2))
+        self._waiting_since = -math.inf  # the latest of those that wait
+        self._silence = Silence()
         self._arrivals: dict[str, Arrival] = {}
         self._lock = Lock()
         self._threads = _Threads(THREADS, MOST_WAITING)
@@ -121,26 +124,40 @@ class Files:
     def wait(self, reader: ArrivingFile) -> int:
         """Wait until a response can begin, and return its size.
 
-        Requests wait for the first bytes for a while, so that the status can be that of a failure, but only half of the
-        threads do.
-
         :raises UpstreamFailed: the file does not arrive.
-        :raises UpstreamBusy: the size is not known within some seconds.
+        :raises UpstreamBusy: the upstream sends nothing, or the size is not known within some seconds.
         """
-        if self._waiting.acquire(blocking=False):
-            try:
-                reader.wait(BEGIN_SECONDS, until_begun=True)
-                reader.wait(SIZE_SECONDS, until_begun=False)
-            finally:
-                self._waiting.release()
+        can_begin = self._can_begin(reader)
         failure = reader.failure
         if isinstance(failure, UpstreamBusy):
             raise UpstreamBusy from failure
         if failure is not None:
             raise UpstreamFailed(getattr(failure, "upstream_status", None)) from failure
-        if reader.size_bytes is None:
+        if reader.size_bytes is None or not can_begin:
             raise UpstreamBusy
         return reader.size_bytes
+
+    def _can_begin(self, reader: ArrivingFile) -> bool:
+        """Wait for the first bytes for a while, so that the status can be that of a failure; half of the threads do.
+
+        The others wait until the upstream sends anything, and for the size. Without bytes, a response begins only while
+        those of other files arrive: it waits its turn.
+        """
+        if not self._waiting.acquire(blocking=False):
+            if self._silence.ends(self._waiting_since):
+                return reader.wait(SILENCE_SECONDS, until_begun=False)
+            return reader.wait(0, until_begun=True)
+        self._waiting_since = time.monotonic()
+        try:
+            has_begun = reader.wait(BEGIN_SECONDS, until_begun=True)
+            reader.wait(SIZE_SECONDS, until_begun=False)
+        finally:
+            self._waiting.release()
+        return has_begun or self._silence.is_short
+
+    def _count(self, size_bytes: int) -> None:
+        self._silence.end()
+        self._counted(size_bytes)
 
     def note_use(self, use: Use) -> None:
         """Note that a file was used; written down by ``tend``."""
@@ -203,7 +220,7 @@ class Files:
                 del self._arrivals[arrival.wanted.sha256]
 
     def _receive_or_follow(self, arrival: Arrival) -> None:
-        follower = _Follower(arrival)
+        follower = _Follower(arrival, self._silence)
         while True:
             file = self._storage.share(arrival.wanted.sha256)
             if file is not None:
@@ -350,8 +367,8 @@ class _ToReader:
 class _Follower:
     """Reads what another process writes, and computes its digest."""
 
-    def __init__(self, arrival: Arrival) -> None:
-        self._arrival = arrival
+    def __init__(self, arrival: Arrival, silence: Silence) -> None:
+        self._arrival, self._silence = arrival, silence
         self._digest, self._read_bytes = hashlib.sha256(), 0
 
     def has_all(self) -> bool:
@@ -362,6 +379,7 @@ class _Follower:
         while data := arrival.part.read(BLOCK_BYTES, self._read_bytes):
             self._digest.update(data)
             self._read_bytes += len(data)
+            self._silence.end()
             arrival.advance(self._read_bytes)
         if self._digest.hexdigest() != arrival.wanted.sha256:
             return False

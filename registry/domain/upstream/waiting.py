@@ -7,6 +7,7 @@ of this machine, is fetched once.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ SHARE = 0.4  # of the threads, at most, which wait for pages; others wait for fi
 PATIENCE_SECONDS, SPARE_SECONDS = 1.5, 0.4
 LONGEST_WAIT_SECONDS = 3  # for a place; and for a page that another request fetches
 LOOK_SECONDS = 0.01
+SILENCE_SECONDS = 2.5  # without a part of any file, although some are waited for; its first byte is waited for for two
 RECOVERY_SECONDS = 3  # for the one request that finds out whether the upstream index is back
 
 
@@ -73,6 +75,39 @@ class Places:
                 self._condition.wait(left)
         finally:
             self._line += 1
+
+
+class Silence:
+    """How long the upstream index has sent no part of any file."""
+
+    def __init__(self) -> None:
+        self._ended_at = -math.inf
+        self._ended = Condition()
+
+    def end(self) -> None:
+        """Note that a part of a file has arrived."""
+        with self._ended:
+            self._ended_at = time.monotonic()
+            self._ended.notify_all()
+
+    def ends(self, waited_since: float) -> bool:
+        """Wait until a part of any file arrives.
+
+        :param waited_since: the monotonic time from when on files were waited for.
+        :return: false once none has arrived for ``SILENCE_SECONDS``.
+        """
+        began_at = time.monotonic()
+        with self._ended:
+            while self._ended_at < began_at:
+                left = max(self._ended_at, waited_since) + SILENCE_SECONDS - time.monotonic()
+                if left <= 0:
+                    return False
+                self._ended.wait(left)
+        return True
+
+    @property
+    def is_short(self) -> bool:
+        return time.monotonic() < self._ended_at + SILENCE_SECONDS
 
 
 class Fetches:

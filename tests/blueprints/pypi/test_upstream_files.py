@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from registry.database import db, utcnow
 from registry.domain import instance
 from registry.domain.access import SHELL
 from registry.domain.instance import InstanceChanges
-from registry.domain.upstream import fetching, pages, uses
+from registry.domain.upstream import fetching, pages, uses, waiting
 from registry.domain.upstream.client import PublicIndex
 from registry.domain.upstream.files import Files
 from registry.domain.upstream.pages import KeptPages
@@ -116,6 +116,23 @@ def test_a_file_that_the_public_index_does_not_deliver_is_explained(
     assert (response.status_code, response.mimetype) == (answered, "application/problem+json")
     assert WHEEL.filename in response.json["detail"]
     assert ask(pip, project, token).data == WHEEL.content
+
+
+def test_while_other_files_are_waited_for_and_none_arrives_a_further_one_is_refused_with_the_reason(
+    pip: Pip, project: Project, token: str, served: StaticIndex, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "SILENCE_SECONDS", 0.1)
+
+    served.delay(PATH, 3)  # longer than its first byte is waited for
+
+    with ExitStack() as places:
+        for _ in range(4):
+            files._waiting.acquire()
+            places.callback(files._waiting.release)
+        response = ask(pip, project, token)
+
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
+    assert (response.json["title"], WHEEL.filename in response.json["detail"]) == ("Public index slow", True)
 
 
 def test_a_small_file_is_a_kept_answer_only_from_the_store(

@@ -244,20 +244,67 @@ def test_a_file_without_a_size_on_the_page_has_that_of_the_response(files: Files
     assert read(reader) == CONTENT
 
 
-def test_only_half_of_the_threads_wait_for_the_upstream(files: Files, upstream: UpstreamFiles) -> None:
-    upstream.hold(0)
-    readers = [files.get(upstream.offer(CONTENT[number:], f"demo-{number}.tar.gz")) for number in range(5)]
+def arriving(files: Files, wanted: Wanted) -> ArrivingFile:
+    reader = files.get(wanted)
+    assert isinstance(reader, ArrivingFile)
+    return reader
 
+
+@pytest.fixture
+def waiting(files: Files, upstream: UpstreamFiles) -> Iterator[list[ArrivingFile]]:
+    """Readers of files of a hanging upstream, for which as many threads wait as may."""
+    upstream.hold(0)
+    readers = [arriving(files, upstream.offer(CONTENT[number:], f"demo-{number}.tar.gz")) for number in range(4)]
     with ThreadPoolExecutor(4) as threads:
-        for reader in readers[:4]:
+        for reader in readers:
             threads.submit(files.wait, reader)
         eventually(lambda: files._waiting._value == 0)
-        began = time.monotonic()
-        assert files.wait(readers[4]) == len(CONTENT) - 4  # at once, and the response begins without a byte
-        assert time.monotonic() - began < 1
-        with pytest.raises(UpstreamBusy):
-            files.wait(files.get(upstream.offer(CONTENT[9:], "demo-9.tar.gz", is_sized=False)))  # type: ignore[arg-type]
+        yield readers
         upstream.release()
+
+
+@pytest.mark.usefixtures("waiting")
+def test_while_half_of_the_threads_wait_and_nothing_arrives_further_files_are_refused(
+    files: Files, upstream: UpstreamFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status of their responses is decided, although none of the other threads waits for their first bytes."""
+    monkeypatch.setattr("registry.domain.upstream.waiting.SILENCE_SECONDS", 0.2)
+
+    for number in (4, 5):
+        wanted = upstream.offer(CONTENT[number:], f"demo-{number}.tar.gz", is_sized=number == 4)
+        with pytest.raises(UpstreamBusy):
+            files.wait(arriving(files, wanted))
+
+
+@pytest.mark.usefixtures("waiting")
+def test_while_half_of_the_threads_wait_further_responses_begin_without_a_byte_if_other_files_arrive(
+    files: Files, upstream: UpstreamFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.domain.upstream.waiting.SILENCE_SECONDS", 60)
+    further = arriving(files, upstream.offer(CONTENT[4:], "demo-4.tar.gz"))
+    other = upstream.offer(CONTENT[8:], "demo-8.tar.gz")
+    upstream.hold(0, but=other)
+
+    with ThreadPoolExecutor(1) as threads:
+        began = threads.submit(files.wait, further)
+        eventually(lambda: files._silence._ended._waiters)
+        read(arriving(files, other))
+
+        assert began.result(10) == len(CONTENT) - 4
+
+
+def test_a_file_that_waits_its_turn_for_too_long_is_refused_unless_other_files_arrive(
+    files: Files, upstream: UpstreamFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.domain.upstream.files.BEGIN_SECONDS", 0.1)
+    monkeypatch.setattr("registry.domain.upstream.waiting.SILENCE_SECONDS", 60)
+    upstream.hold(0)
+    reader = arriving(files, upstream.offer(CONTENT))
+
+    with pytest.raises(UpstreamBusy):
+        files.wait(reader)
+    files._silence.end()
+    assert files.wait(reader) == len(CONTENT)
 
 
 @pytest.mark.parametrize("limit", ["MAX_FILE_SIZE", "metadata"])
