@@ -23,6 +23,7 @@ from registry.database.generation import (
     INDEX,
     ContentGeneration,
     Generation,
+    access_number,
     part_of_name,
 )
 from registry.database.locks import (
@@ -106,6 +107,7 @@ __all__ = [
     "Stage",
     "Statement",
     "UTCDateTime",
+    "access_number",
     "any_contains",
     "at_end",
     "begin_restoring",

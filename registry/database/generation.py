@@ -13,10 +13,11 @@ from threading import Lock
 from typing import Any
 from zlib import crc32
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Engine, Integer, Table, event
+from sqlalchemy import BigInteger, CheckConstraint, Column, Engine, Integer, Table, event, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from registry.database.connection import is_sqlite, separate_connection
+from registry.database.readings import Reading
 from registry.database.types import Model
 
 # The parts of the generation, in the order in which a transaction raises their numbers. The number of a part is the sum
@@ -46,9 +47,19 @@ LOOK_ON_POSTGRESQL = (
 )
 
 
+_ACCESS_NUMBER = Reading(
+    select(func.sum(content_generation.c.number).label("number")).where(content_generation.c.part == ACCESS)
+)
+
+
 def part_of_name(normalized_name: str) -> int:
     """Return the part of the generation on which the pages and files of a package name depend."""
     return crc32(normalized_name.encode()) % NAME_GROUPS
+
+
+def access_number() -> int:
+    """Return the present number for who can see what, which changes with every setting, too."""
+    return int(_ACCESS_NUMBER.rows({})[0].number)
 
 
 class ContentGeneration:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from registry.database import AdvisoryLock, Reading, Stage, Statement, at_end, db, execute, hold, transaction
+from registry.database import AdvisoryLock, Reading, Stage, Statement, at_end, db, hold, transaction
 from registry.errors import StorageLimitReached
 from registry.models import Ancestry, FileStatus, Group, InstanceSettings, Namespace, PackageFile, Project, StorageUsage
 from registry.storage.receptions import Promised
@@ -65,6 +65,7 @@ _LIMITS = (
     .where(_ancestries.c.namespace_id == bindparam("namespace_id"), _LIMIT_BYTES > 0)
     .order_by(_ancestries.c.distance)
 )
+_LIMITS_ON = Reading(_LIMITS)
 _limits = _LIMITS.order_by(None).cte("limits")
 _listed = _LIMITS.order_by(None).add_columns(_ancestries.c.distance).subquery()
 _ALLOWANCE = Reading(
@@ -186,7 +187,7 @@ def sizes_of(namespace_ids: Iterable[int]) -> dict[int, int]:
 
 def limits_on(namespace_id: int) -> tuple[Limit, ...]:
     """Return the limits that apply to a project or group: its own and those of ancestors, outermost last."""
-    rows = execute(_LIMITS, {"namespace_id": namespace_id})
+    rows = _LIMITS_ON.rows({"namespace_id": namespace_id})
     return tuple(Limit(row.id, row.kind, row.full_path, row.size_bytes) for row in rows)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from werkzeug.serving import make_server
 
 from registry import create_app, database
-from registry.database import db
+from registry.database import db, transaction
 from registry.domain import listings
 from registry.domain.access import SHELL
 from registry.domain.http import CHUNK_BYTES
@@ -616,6 +616,28 @@ def test_the_deletion_of_the_project_ends_the_import(run: Import, served: Static
 
     with pytest.raises(NotFound):
         run(Index(served.url), project_id=0)
+
+
+def test_a_setting_of_the_project_holds_for_the_files_after_its_change(
+    run: Import, project: Project, tmp_path: Path
+) -> None:
+    folder = in_folder(tmp_path, [build_wheel(name, headers=["License-Expression: MIT"]) for name in ("a", "b", "c")])
+
+    def refuse_remarks(outcome: ImportOutcome) -> None:
+        if outcome.subject.startswith("b"):
+            with transaction():
+                db.session.get_one(Project, project.id).strict_uploads = True
+
+    run(folder, then=refuse_remarks)
+
+    assert [result for result, _ in run.results] == ["imported", "imported", "refused"]
+
+
+def test_the_project_is_not_read_for_each_file(run: Import, tmp_path: Path, statements: list[str]) -> None:
+    run(in_folder(tmp_path, [build_wheel(f"demo{number}") for number in range(9)]))
+
+    # For the first file, which reserves the first name and so changes what others see; after it; and for the summary.
+    assert len([sent for sent in statements if "strict_uploads" in sent]) <= 3
 
 
 def test_a_name_costs_one_statement_and_a_file_a_few(run: Import, served: StaticIndex, statements: list[str]) -> None:
