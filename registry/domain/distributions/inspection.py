@@ -37,6 +37,7 @@ class Distribution:
 
     :ivar requires_python: as installers can read it, not truncated; empty if the file has none.
     :ivar requires_dist: the requirements; those of a file that is refused can be invalid.
+    :ivar keywords: separated by commas.
     :ivar core_metadata: the ``METADATA`` or ``PKG-INFO`` document, byte for byte.
     :ivar core_metadata_is_final: whether clients can rely on the document without opening the file: true for every
         wheel, and for an sdist if a build cannot change the fields that resolvers read (PEP 643, PEP 658).
@@ -50,6 +51,9 @@ class Distribution:
     metadata_version: str
     requires_python: str
     requires_dist: tuple[str, ...]
+    summary: str
+    keywords: str
+    author_email: str
     core_metadata: bytes
     core_metadata_is_final: bool
     description: Description
@@ -182,6 +186,9 @@ def _distribution(filename: str, kind: Kind, metadata: CoreMetadata) -> Distribu
         metadata_version=metadata.metadata_version,
         requires_python=metadata.python_specifiers,
         requires_dist=tuple(metadata.fields.get("requires_dist", [])),
+        summary=metadata.fields.get("summary", ""),
+        keywords=",".join(metadata.fields.get("keywords", [])),
+        author_email=metadata.fields.get("author_email", ""),
         core_metadata=metadata.document,
         core_metadata_is_final=kind is Kind.WHEEL or metadata.is_final_in_sdist,
         description=metadata.description,

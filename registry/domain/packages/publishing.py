@@ -29,7 +29,7 @@ from registry.database import (
 from registry.domain import audit, cascade, namespaces
 from registry.domain.access import Principal, PrincipalKind, accepting
 from registry.domain.advisories import marks
-from registry.domain.distributions import core_metadata, inspection
+from registry.domain.distributions import inspection
 from registry.domain.distributions.core_metadata import Description
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.distributions.gate import Check, Finding
@@ -517,16 +517,14 @@ def _refused_claims(upload: Upload, examination: Examination) -> Iterator[Proble
 
 def described_by_itself(upload: Upload, distribution: Distribution) -> Upload:
     """Return the upload with the form fields that a client would derive from the metadata of the file."""
-    metadata = core_metadata.read(distribution.core_metadata)
-    fields, description = metadata.fields, metadata.description
     form = {
         "metadata_version": distribution.metadata_version,
         "required_python": distribution.requires_python,
-        "summary": fields.get("summary", ""),
-        "keywords": ",".join(fields.get("keywords", [])),
-        "author_email": fields.get("author_email", ""),
-        "description": description.text,
-        "description_content_type": description.content_type,
+        "summary": distribution.summary,
+        "keywords": distribution.keywords,
+        "author_email": distribution.author_email,
+        "description": distribution.description.text,
+        "description_content_type": distribution.description.content_type,
     }
     return replace(upload, name=distribution.name, version=distribution.version, fields=form)
 

@@ -110,6 +110,9 @@ def test_a_distribution_has_the_values_of_its_own_metadata():
         requires_python=requires_python,
         core_metadata=metadata("My.Pkg", "1.0.0RC1", requires_python=requires_python, requires_dist=["demo>=1"]),
         requires_dist=("demo>=1",),
+        summary="A demonstration",
+        keywords="",
+        author_email="",
         core_metadata_is_final=True,
         description=Description(text="", content_type=""),
     )
