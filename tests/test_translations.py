@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Catalog, Message
 
 from tests import catalogues
 
+TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+# The end of a sentence, and a space before the next one or a link.
+SPACED = re.compile(r"\{\{-? (?:_|ngettext)\([^{}]*\.[\"'](?:, [^{}]*)?\) \}\}\s+(?:\{\{ |<a )")
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]")
 
 
@@ -54,3 +58,13 @@ def test_a_translation_has_the_placeholders_of_its_message(language):
 
 def test_english_messages_are_their_own_translations():
     assert all(both(message)[0] == both(message)[1] for message in catalogues.read("en") if message.id)
+
+
+def test_sentences_are_joined_as_the_language_does():
+    found = [
+        f"{template.relative_to(TEMPLATES)}: {gap[0]}"
+        for template in TEMPLATES.rglob("*.html")
+        for gap in SPACED.finditer(template.read_text("utf-8"))
+    ]
+
+    assert found == [], "use sentence_gap()"

@@ -153,12 +153,13 @@ def test_a_page_is_as_it_should_be(
 
 
 def photographed(window: Window, name: str) -> list[str]:
-    """Elements that are too wide for the window, and words that are broken to fit, at each width."""
+    """Elements that are too wide, broken words, cut texts, and spaces that a language does not have, at each width."""
     found = []
     for width in (WIDE, MIDDLE, PHONE, NARROW):
         window.resize(width)
         window.screenshot(name)
-        found += [f"{width}: {fault}" for fault in (*window.too_wide(), *window.broken(), *window.cut())]
+        faults = (*window.too_wide(), *window.broken(), *window.cut(), *window.spaced())
+        found += [f"{width}: {fault}" for fault in faults]
     window.resize(WIDE)
     return found
 

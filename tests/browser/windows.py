@@ -61,6 +61,26 @@ _CUT = """() => {
         }).slice(0, 5);
 }"""
 
+# Japanese has no spaces after its full stops and commas.
+_SPACED = """() => {
+    const found = [], range = document.createRange();
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    let follows = false;
+    while (texts.nextNode()) {
+        const text = texts.currentNode, element = text.parentElement;
+        if (!element.checkVisibility() || element.closest("code, pre, textarea, option")) continue;
+        for (const space of text.data.matchAll(/(^|[。、])\\s+/g)) {
+            if (!space[1] && !follows) continue;
+            range.setStart(text, space.index + space[1].length);
+            range.setEnd(text, space.index + space[0].length);
+            if ([...range.getClientRects()].some((part) => part.width > 0.5))
+                found.push(element.outerHTML.slice(0, 200));
+        }
+        follows = /[。、]$/.test(text.data) || (follows && !text.data.trim());
+    }
+    return found.slice(0, 5);
+}"""
+
 _UNREACHABLE = """[...document.querySelectorAll("a, button, input, select, textarea, summary, [onclick]")]
     .filter((element) => element.checkVisibility({ visibilityProperty: true }) && !element.disabled)
     .filter((element) => element.tabIndex !== 0)
@@ -144,6 +164,10 @@ class Window:
     def cut(self) -> list[str]:
         """Options and placeholders that do not fit into their fields, although there is room."""
         return [f"cut: {text}" for text in self.page.evaluate(_CUT)]
+
+    def spaced(self) -> list[str]:
+        """Japanese sentences with a visible space after them."""
+        return [f"space after a sentence: {element}" for element in self.page.evaluate(_SPACED)]
 
     def unreachable(self) -> list[str]:
         """Visible controls that Tab does not lead to, or not in the order of the page."""

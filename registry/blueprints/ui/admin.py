@@ -29,6 +29,7 @@ from registry.blueprints.ui import pagination
 from registry.blueprints.ui.exception_forms import ExceptionForm
 from registry.blueprints.ui.explore import described
 from registry.blueprints.ui.forms import Form, text
+from registry.blueprints.ui.frame import sentence_gap
 from registry.blueprints.ui.setting_forms import SettingsForm, form_of
 from registry.blueprints.ui.viewer import principal, signed_in
 from registry.blueprints.ui.wording import refusal
@@ -479,7 +480,8 @@ def _describe_locks(*forms: Form) -> None:
         for form in forms:
             if setting.name in deviations and setting.lock_name in form:
                 lock = form[setting.lock_name]
-                lock.description = Markup("{} {}").format(lock.description, _changed(deviations[setting.name])).strip()
+                gap = sentence_gap() if lock.description else ""
+                lock.description = Markup("{}{}{}").format(lock.description, gap, _changed(deviations[setting.name]))
 
 
 def _changed(deviation: cascade.Deviation) -> Markup:

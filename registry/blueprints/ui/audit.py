@@ -153,7 +153,7 @@ def _row(event: AuditEvent, links: Links) -> tuple[str, ...]:
         links.author_name(event),
         event_name(event.action),
         target_name(event),
-        "; ".join(f"{label}: {value}" for label, value in event_details(event)),
+        "; ".join(f"{one.label}: {one.value}" for one in event_details(event)),
         "" if place is None else place.full_path,
         event.address,
         event.action,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask_babel import gettext
 
@@ -172,13 +172,21 @@ def target_name(event: AuditEvent) -> str:
     return str(gettext("Instance")) if event.action == "instance_settings_changed" else event.target
 
 
-def event_details(event: AuditEvent) -> list[tuple[str, str]]:
-    """Return the labels and values of an event's details without empty ones; changes are shown as ``before → after``.
+class Detail(NamedTuple):
+    """A detail of an event: its recorded name, and label and value as they are shown."""
+
+    name: str
+    label: str
+    value: str
+
+
+def event_details(event: AuditEvent) -> list[Detail]:
+    """Return an event's details without empty ones; changes are shown as ``before → after``.
 
     Names and codes of other versions of the registry are shown as they are recorded.
     """
     return [
-        (_label(name), _value(event.action, name, value))
+        Detail(name, _label(name), _value(event.action, name, value))
         for name, value in event.details.items()
         if value not in (None, "", {}, [])
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from babel.dates import format_date, format_datetime, format_timedelta
+from babel.numbers import format_decimal
 from flask import Flask, Response, current_app, request, url_for
 from flask_babel import get_locale, gettext, ngettext
 from markupsafe import Markup
@@ -59,6 +60,7 @@ def init_app(app: Flask) -> None:
         page_language=current_language,
         principal=principal,
         role_name=role_name,
+        sentence_gap=sentence_gap,
         upstream_mode_name=upstream_mode_name,
         product_version=version("private-pypi-registry"),
         sidebar=sidebar,
@@ -66,7 +68,7 @@ def init_app(app: Flask) -> None:
         url_with=url_with,
         viewer=viewer,
     )
-    app.jinja_env.filters.update(ago=ago, exact_time=exact_time, day=day, size=size, ancestors=ancestors)
+    app.jinja_env.filters.update(ago=ago, exact_time=exact_time, day=day, number=number, size=size, ancestors=ancestors)
     app.after_request(_keep_static_files)
 
 
@@ -245,6 +247,11 @@ def ancestors(namespace: Namespace) -> list[Namespace]:
     return [] if namespace.parent_id is None else namespaces.ancestors(namespace)
 
 
+def sentence_gap() -> str:
+    """Return what separates a sentence from the next one or from a link: Japanese has no spaces there."""
+    return "" if current_language() == "ja" else " "
+
+
 def ago(moment: datetime) -> str:
     """Return a relative time: ``3 hours ago``."""
     locale = get_locale()
@@ -261,11 +268,16 @@ def day(value: date) -> str:
     return str(format_date(value, "medium", locale=get_locale()))
 
 
+def number(value: int) -> str:
+    """Return a number with its digits in groups: ``1,234,567``."""
+    return str(format_decimal(value, locale=get_locale()))
+
+
 def size(size_bytes: int) -> str:
     """Return a size with three digits in binary units, as GitLab: ``4.58 KiB``."""
     if size_bytes < 1024:
         return str(ngettext("%(num)d byte", "%(num)d bytes", size_bytes))
     exponent = min(int(math.log2(size_bytes) / 10), len(_UNITS))
-    number = size_bytes / 1024**exponent
-    digits = 2 if number < 10 else 1 if number < 100 else 0
-    return f"{number:.{digits}f} {_UNITS[exponent - 1]}"
+    shown = size_bytes / 1024**exponent
+    digits = 2 if shown < 10 else 1 if shown < 100 else 0
+    return f"{shown:.{digits}f} {_UNITS[exponent - 1]}"

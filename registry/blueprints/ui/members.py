@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
 from registry.blueprints.ui.forms import MemberForm, NewMemberForm, search_text, text
-from registry.blueprints.ui.frame import namespace_url
+from registry.blueprints.ui.frame import namespace_url, sentence_gap
 from registry.blueprints.ui.viewer import may, principal, role_in, viewer
 from registry.blueprints.ui.wording import role_name
 from registry.domain import namespaces
@@ -169,7 +169,7 @@ def _change(namespace: Project | Group, user_id: int) -> Page:
             return _back(namespace)
     # The form is one of many on the page, so its errors are flashed.
     for sentences in form.errors.values():
-        flash(f"{user.name}: {' '.join(map(str, sentences))}", "error")
+        flash(f"{user.name}: {sentence_gap().join(map(str, sentences))}", "error")
     return _back(namespace)
 
 

@@ -346,6 +346,7 @@ def _activity(namespace: Project | Group, package: Package, published: list[Publ
     return render_template(
         "ui/packages/activity.html",
         found=found,
+        authors=users.by_ids(event.author_id for event in found.items),
         author_name=author_name,
         deploy_tokens=_known_tokens(
             package.project, (token for event in found.items if (token := deploy_token_id(event)))

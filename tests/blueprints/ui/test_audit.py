@@ -83,7 +83,8 @@ def test_every_detail_has_a_label() -> None:
 
 def detail(app: Flask, language: str, action: str, **details: object) -> str:
     with app.app_context(), app.test_request_context(headers={"Accept-Language": language}):
-        return " · ".join(map(": ".join, event_details(AuditEvent(action=action, details=details))))
+        found = event_details(AuditEvent(action=action, details=details))
+        return " · ".join(f"{each.label}: {each.value}" for each in found)
 
 
 @pytest.mark.parametrize(

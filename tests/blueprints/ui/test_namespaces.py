@@ -304,6 +304,8 @@ def test_an_archived_project_can_be_opened_again(browser_of, owner, project):
     browser.submit("/acme/tools/edit", action="/acme/tools/-/archive")
     assert at("acme/tools").archived
     assert "Archived" in browser.get("/acme/tools").text
+    for page in ("/acme/tools", "/acme/tools/-/packages"):
+        assert "Learn how to publish" not in browser.get(page).text
 
     browser.submit("/acme/tools/edit", action="/acme/tools/-/unarchive")
     assert not at("acme/tools").archived

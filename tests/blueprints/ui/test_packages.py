@@ -1098,6 +1098,7 @@ def test_activity_shows_what_was_done_with_a_name_and_by_whom(browser_of, owner,
         "demo-1.0.tar.gz",
     ]  # fmt: skip
     assert {author for _, _, author in shown} == {owner.username}
+    assert {link.get("href") for link in page.tree.findall(".//tbody//a")} == {f"/{owner.username}"}
     assert len({action for action, _, _ in shown}) == 4
 
 
