@@ -131,7 +131,7 @@ class Storage(Protocol):
         """Yield all objects in the store, in no particular order."""
 
     def sweep(self) -> int:
-        """Remove the staged files of terminated processes, and return their number."""
+        """Remove the staged files of terminated processes, but not what others continue, and return their number."""
 
     def check(self) -> None:
         """Check that the store is usable.

@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -239,8 +240,13 @@ class Staging:
         return True
 
     def sweep(self) -> int:
-        """Remove the files of terminated processes, which are no longer locked, and return their number."""
-        return self._sweep(lambda _path: True)
+        """Remove the files of terminated processes, which are no longer locked, and return their number.
+
+        Shared files can be continued, and are left to ``sweep_shared``, unless the machine was started again: what was
+        not synced is missing in them then.
+        """
+        started_at = time.time() - time.monotonic()
+        return self._sweep(lambda path: not path.name.startswith(SHARED) or path.stat().st_mtime < started_at)
 
     def _sweep(self, is_removable: Callable[[Path], bool]) -> int:
         removed = 0

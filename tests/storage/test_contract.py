@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -214,6 +216,26 @@ def test_a_sweep_keeps_objects_and_uploads_in_progress(store: Storage, staged: S
     store.put(OTHER_KEY, on_its_way)
     assert store.exists(KEY)
     assert store.exists(OTHER_KEY)
+
+
+@pytest.mark.parametrize(("is_before", "removed"), [(False, 0), (True, 1)], ids=["running", "started again"])
+def test_a_sweep_keeps_what_others_continue_unless_the_machine_was_started_again(
+    store: Storage, is_before: bool, removed: int
+) -> None:
+    file = store.share("0" * 64)
+    assert file is not None
+    file.write(b"the first half")
+    if is_before:
+        started_at = time.time() - time.monotonic()
+        os.utime(file.file.fileno(), (started_at - 60, started_at - 60))
+    file.close()
+
+    assert store.sweep() == removed
+
+    again = store.share("0" * 64)
+    assert again is not None
+    assert again.size_bytes == (0 if is_before else len(b"the first half"))
+    again.discard()
 
 
 def test_a_store_that_works_passes_its_check_and_keeps_nothing_of_it(store: Storage) -> None:

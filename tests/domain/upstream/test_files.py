@@ -57,7 +57,6 @@ def make(app: Flask, storage: Storage, upstream: UpstreamFiles) -> Iterator[Make
     yield make
     upstream.release()
     eventually(lambda: all(not files._threads._running for files in made))
-    storage.sweep()
 
 
 @pytest.fixture
@@ -425,6 +424,20 @@ def test_a_small_file_or_one_that_is_mostly_there_is_fetched_to_its_end(
     upstream.release()
 
     eventually(lambda: cached.is_cached(wanted.sha256))
+
+
+def test_the_file_of_a_killed_process_is_continued_after_a_restart(
+    make: Make, upstream: UpstreamFiles, storage: Storage
+) -> None:
+    wanted = upstream.offer(CONTENT)
+    killed = storage.share(wanted.sha256)
+    assert killed is not None
+    killed.write(CONTENT[:HALF])
+    killed.close()  # as the operating system does
+    storage.sweep()  # as a process does that starts
+
+    assert read(make().get(wanted)) == CONTENT
+    assert upstream.starts == [HALF]
 
 
 def test_a_process_continues_the_file_of_one_that_was_killed(
