@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from registry.blueprints.auth.credentials import anonymous_principal, token_key
-from registry.blueprints.auth.permits import Gate, refuse_large_form
+from registry.blueprints.auth.permits import LARGEST_OPEN_FORM_BYTES, Gate, refuse_large_form
 from registry.blueprints.routing import OIDC, TOKEN_EXCHANGE
 from registry.database import utcnow
 from registry.domain.access import DeployScope
@@ -94,6 +94,8 @@ def refuse_http(error: HTTPException) -> BaseResponse:
     """Return the response for an error of HTTP, with its headers."""
     response = error.get_response()
     message = f"{error.code} {error.name}"
+    if (request.content_length or 0) > LARGEST_OPEN_FORM_BYTES:
+        message += f" - The body can have up to {LARGEST_OPEN_FORM_BYTES >> 10} KiB."
     body = _listed(error.name, message)
     if request.path == TOKEN_EXCHANGE:
         body = {"error": "invalid_request", "error_description": message}

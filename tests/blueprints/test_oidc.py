@@ -113,6 +113,7 @@ def test_a_body_over_64_kib_is_refused_without_being_read(app: Flask) -> None:
     response = Client(app).post(MINT, json={"token": "a" * (1 << 16)})
 
     assert response.status_code == 413
+    assert response.json["message"] == "413 Request Entity Too Large - The body can have up to 64 KiB."
     assert response.json["errors"] == [{"code": "request-entity-too-large", "description": response.json["message"]}]
 
 
@@ -550,6 +551,7 @@ def test_a_job_that_nothing_trusts_gets_no_token_to_install(
     assert "ref is ''?''" in other.json["error_description"]
     assert {each.json["error"] for each in (unknown, other, too_large, asked)} == {"invalid_request"}
     assert [each.status_code for each in (unknown, other, too_large, asked)] == [400, 400, 413, 405]
+    assert "64 KiB" in too_large.json["error_description"]
 
 
 def test_maintainers_of_a_project_and_owners_of_a_group_decide_on_its_readers(

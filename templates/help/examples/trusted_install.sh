@@ -1,3 +1,4 @@
+set -e  # some CI systems go on after a command that failed
 READ_TOKEN=$(curl --silent --show-error \
   --data grant_type=urn:ietf:params:oauth:grant-type:token-exchange \
   --data subject_token_type=urn:ietf:params:oauth:token-type:jwt \
