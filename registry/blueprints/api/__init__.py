@@ -1,12 +1,12 @@
 """Blueprint "api": the part of GitLab's REST API v4 for provisioning and administering a package registry.
 
 Error responses are JSON. Anonymous callers get 404 for hidden resources, and otherwise 401 without the challenge that
-would make browsers prompt for a password.
+would make browsers prompt for a password. The status line of a 401 names the token to send, as the body is GitLab's.
 """
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, g, jsonify
 
 from registry.blueprints.api import (
     deploy_tokens,
@@ -31,6 +31,11 @@ from registry.blueprints.auth.credentials import rest_or_job_principal, rest_pri
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.routing import API_V4
 from registry.errors import RegistryError, Unauthenticated
+
+_TO_IDENTIFY = (
+    "No valid token was sent. Send a personal access token with the scope api, or with read_api to read only, "
+    "in the header PRIVATE-TOKEN."
+)
 
 blueprint = Blueprint("api", __name__, url_prefix=API_V4)
 gate = Gate(rest_principal, namespace_first=False)
@@ -65,4 +70,6 @@ def refuse(error: RegistryError) -> Response:
     response = jsonify(error.body())
     response.status_code = error.status
     response.headers.update(error.headers())
+    if isinstance(error, Unauthenticated) and ("principal" not in g or g.principal.is_anonymous):
+        response.status = f"{error.status} {error.phrase} - {_TO_IDENTIFY}"
     return response

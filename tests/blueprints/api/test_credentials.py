@@ -52,6 +52,7 @@ def test_an_unknown_token_is_refused_even_where_none_is_needed(rest: Rest) -> No
 
     assert anonymous.status_code == 200
     assert wrong.status_code == 401
+    assert "PRIVATE-TOKEN" in wrong.status
     assert wrong.json == {"message": "401 Unauthorized"}
 
 

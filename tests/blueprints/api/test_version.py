@@ -42,5 +42,6 @@ def test_the_version_requires_authentication(rest: Rest) -> None:
     response = rest.get("/version")
 
     assert response.status_code == 401
+    assert response.status.startswith("401 Unauthorized - No valid token was sent. Send a personal access token ")
     assert response.json == {"message": "401 Unauthorized"}
     assert "WWW-Authenticate" not in response.headers
