@@ -16,10 +16,11 @@ from registry import create_app, database
 from registry.database import db, execute, folded, is_sqlite, transaction
 from registry.domain.packages import summaries
 from registry.domain.packages.names import version_rank
+from registry.domain.packages.requirements import NO_DOCUMENT
 from registry.models import FileStatus, Package, PackageFile, PackageStatus, Project, User
 from tests.acceptance.servers import Namespace, RunningServer
 
-MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+MOMENT = datetime(2026, 1, 1, 9, 30, 15, 123456, tzinfo=UTC)  # with fractions of a second, as almost all times
 BATCH = 50_000
 
 
@@ -52,6 +53,7 @@ def _add_packages(project: Project, releases: list[tuple[str, str]], creator: Us
             "version_rank": version_rank(version),
             "creator_id": None if creator is None else creator.id, "status": PackageStatus.DEFAULT,
             "summary": summary, "created_at": MOMENT + timedelta(minutes=number),
+            "requirements_sha256": NO_DOCUMENT,  # otherwise, servers would look for core metadata in the store
             "updated_at": MOMENT + timedelta(minutes=number),
         }
         for (name, version), number in zip(releases, count(), strict=False)
