@@ -93,20 +93,21 @@ class RequestLog:
                 record = _record(environ, status, headers, seconds)
                 if logger.isEnabledFor(logging.INFO):
                     logger.handle(record)
-                if "registry.kept" in environ:
-                    environ["registry.note"] = partial(self._note, environ, status, record)
+                if "registry.kept" in environ:  # not with the environ itself, which then would not be freed at once
+                    environ["registry.note"] = partial(_note, self._metrics.counter(environ, status), record)
             return start_response(status, [*headers, ("X-Request-Id", request_id)], exc_info)
 
         return self._application(environ, start)
 
-    def _note(self, environ: WSGIEnvironment, status: str, logged: logging.LogRecord, is_peer_logged: bool) -> Note:
-        """Return a function that logs and counts the same request again.
 
-        :param logged: the record of the request.
-        :param is_peer_logged: whether the address in the log is the peer's, so that it can differ.
-        """
-        varying = ("request_id", "address") if is_peer_logged else ("request_id",)
-        return Note(self._metrics.counter(environ, status), RecordTemplate(logged, *varying))
+def _note(count: Callable[[float], None], logged: logging.LogRecord, is_peer_logged: bool) -> Note:
+    """Return a function that logs and counts the same request again.
+
+    :param logged: the record of the request.
+    :param is_peer_logged: whether the address in the log is the peer's, so that it can differ.
+    """
+    varying = ("request_id", "address") if is_peer_logged else ("request_id",)
+    return Note(count, RecordTemplate(logged, *varying))
 
 
 class Note:

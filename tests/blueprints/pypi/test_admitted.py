@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
 import pytest
 from flask import Flask, request_started
-from werkzeug.test import EnvironBuilder, TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
 from registry import metrics
 from registry.blueprints.pypi import index
@@ -184,6 +186,27 @@ def test_a_page_that_needs_more_statements_leaves_no_connection_in_use(
 
         assert (response.json["files"], is_by_view) == ([], False)
         assert pool.checkedout() == in_use
+
+
+@pytest.mark.parametrize("is_stale", [True, False], ids=["made", "repeated"])
+def test_a_request_for_a_page_is_freed_without_the_garbage_collector(
+    app: Flask, pip: Pip, tools: Project, token: str, is_stale: bool
+) -> None:
+    """Otherwise, hundreds of requests would be in memory with their responses until they are collected."""
+    pip.simple_page(tools, "demo", token)
+    environ = EnvironBuilder(path=f"{pypi_path(tools)}/simple/demo", headers=basic(token)).get_environ()
+    input_of_request = weakref.ref(environ["wsgi.input"])
+    if is_stale:
+        make_stale()
+    gc.disable()
+    try:
+        response = run_wsgi_app(app.wsgi_app, environ)
+        del environ
+
+        assert response[1] == "200 OK"
+        assert input_of_request() is None
+    finally:
+        gc.enable()
 
 
 def test_a_refused_request_is_freed_at_once(app: Flask, pip: Pip, tools: Project, token: str) -> None:
