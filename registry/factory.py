@@ -26,6 +26,7 @@ from registry.blueprints.routing import (
     OIDC,
     APIPaths,
     IdConverter,
+    LateRule,
     NamespaceConverter,
     PagePathConverter,
     PageProjectConverter,
@@ -88,6 +89,7 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
     app.config["OIDC_AUDIENCE"] = exchanged_tokens.audience(values["EXTERNAL_URL"], app.config["TOKEN_KEY"])
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.url_rule_class = LateRule
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     app.url_map.converters.update(

@@ -7,12 +7,12 @@ distinguishes them, and so must links in responses: clients match credentials by
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
-from werkzeug.routing import BaseConverter, PathConverter
+from werkzeug.routing import BaseConverter, PathConverter, Rule
 
 from registry.domain.namespaces import RESERVED, TOP_LEVEL_RESERVED
 
@@ -115,6 +115,22 @@ class IdConverter(BaseConverter):
 
     def to_python(self, value: str) -> int:
         return int(value)
+
+
+class LateRule(Rule):
+    """A route whose functions that make URLs are made when they are first needed.
+
+    Werkzeug compiles two of them for each route, which took as long as all else that creates the application.
+    """
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        compile_builder = super()._compile_builder
+
+        @cache
+        def compiled() -> Callable[..., tuple[str, str]]:
+            return compile_builder(append_unknown)
+
+        return lambda rule, /, **values: compiled()(rule, **values)
 
 
 def pypi_path(kind: str, identifier: str) -> str:
