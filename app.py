@@ -25,9 +25,7 @@ def create_app() -> Flask:
 
 def main() -> int:
     """Serve the registry; returns the exit status."""
-    from registry import program
-
-    return program.main()
+    return registry.serve()
 
 
 def _only_finds_commands() -> bool:

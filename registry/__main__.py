@@ -25,9 +25,7 @@ def main(context: click.Context) -> None:
 @main.command()
 def serve() -> None:
     """Serve the registry until it is stopped."""
-    from registry import program  # takes most of a second, which the other commands do without
-
-    sys.exit(program.main())
+    sys.exit(registry.serve())
 
 
 if __name__ == "__main__":
