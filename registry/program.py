@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -31,7 +33,7 @@ def main() -> int:
         with server.bind(values["HOST"], values["PORT"]) as listener:
             _start(listener, values["INSTANCE_PATH"])
     except (OperatorError, RegistryError) as error:
-        print(f"The registry cannot start: {error.sentence}", file=sys.stderr)
+        _report(error)
         return 1
     return 0
 
@@ -39,7 +41,7 @@ def main() -> int:
 def _start(listener: socket.socket, instance: Path) -> None:
     with _removed_after_failure(instance):
         app = create_app()
-        _prepare(app, _check_storage if app.config["WORKERS"] == 1 else _check_storage_in_child)
+        _prepare_in_child(app)
     with app.app_context():
         credentials = first_run.create_administrator(
             password=app.config["ROOT_PASSWORD"],
@@ -84,36 +86,44 @@ def _serve_with_workers(app: Flask, listener: socket.socket, announce: Callable[
 def worker_app() -> Flask:
     """Create the application of a worker process from the current configuration."""
     app = create_app()
-    _prepare(app, _check_storage)
+    _prepare(app)
     return app
 
 
-def _prepare(app: Flask, check_storage: Callable[[Flask], None]) -> None:
-    logs.configure(app.config["LOG_FORMAT"])
-    check_storage(app)  # before the database, which is not created for a store that cannot be used
-    with app.app_context():
-        database.upgrade()
+def _prepare_in_child(app: Flask) -> None:
+    """Prepare the installation in a child process, with which its connections and the memory of migrations end.
 
-
-def _check_storage(app: Flask) -> None:
-    app.extensions["storage"].check()
-    app.extensions["storage"].sweep()
-
-
-def _check_storage_in_child(app: Flask) -> None:
-    """Check the store in a child process, because an object store cannot be used before a fork."""
+    If only this process is killed meanwhile, the child completes the upgrade, for which the next start waits.
+    """
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
-            _check_storage(app)
+            _prepare(app)
             status = 0
         except (OperatorError, RegistryError) as error:
-            print(f"The registry cannot start: {error.sentence}", file=sys.stderr, flush=True)
+            _report(error)
+        except Exception:  # noqa: BLE001 - the end of a process that exits at once shows nothing
+            traceback.print_exc()
         finally:
-            os._exit(status)
+            logging.shutdown()
+            os._exit(status)  # without the exit handlers, which are the parent's
     if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0:
         sys.exit(1)
+    logs.configure(app.config["LOG_FORMAT"])
+
+
+def _prepare(app: Flask) -> None:
+    """Check the store, and create or upgrade the database."""
+    logs.configure(app.config["LOG_FORMAT"])
+    app.extensions["storage"].check()  # before the database, which is not created for a store that cannot be used
+    app.extensions["storage"].sweep()
+    with app.app_context():
+        database.upgrade()
+
+
+def _report(error: OperatorError | RegistryError) -> None:
+    print(f"The registry cannot start: {error.sentence}", file=sys.stderr, flush=True)
 
 
 def _is_interactive() -> bool:
