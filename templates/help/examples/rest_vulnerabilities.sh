@@ -1,0 +1,1 @@
+curl --header "PRIVATE-TOKEN: <your_personal_token>" {{ at.project }}/vulnerabilities
