@@ -56,26 +56,8 @@ def _filtered(secret: re.Match[str]) -> str:
     return f"{secret['parameter'] or secret['header'] or ''}[FILTERED]"
 
 
-class RepeatedRecord(logging.LogRecord):
-    """One of many records with the same template. Its attributes are set when one that no line needs is first read.
-
-    :ivar varied: the duration, and the values of the varying fields.
-    """
-
-    __slots__ = ("created", "levelno", "template", "varied")
-
-    created: float
-    levelno: int
-
-    def __init__(self, template: RecordTemplate, created: float, varied: tuple[Any, ...]) -> None:
-        self.template, self.created, self.varied = template, created, varied
-        self.levelno = template.level
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "msg" in self.__dict__:
-            raise AttributeError(name)
-        self.__dict__.update(vars(self.template.whole(self.created, self.varied)))
-        return getattr(self, name)
+# The duration in milliseconds, and the values of the varying fields, which must not need escaping in JSON.
+Varied = tuple[Any, ...]
 
 
 class RecordTemplate:
@@ -96,16 +78,21 @@ class RecordTemplate:
         self.level = record.levelno
         self._line: tuple[type[Formatter], Line | None] | None = None
 
-    def again(self, created: float, duration_ms: float, *values: str) -> RepeatedRecord:
-        """Return another record.
+    def log(self, logger: logging.Logger, created: float, varied: Varied) -> None:
+        """Log another record, if the logger logs those of this level. ``LogHandler`` gets it without its attributes."""
+        if not logger.isEnabledFor(self.level):
+            return
+        for handler in _handlers(logger):
+            if self.level < handler.level:
+                continue
+            if isinstance(handler, LogHandler):
+                handler.emit_again(self, created, varied)
+            else:
+                handler.handle(self.record(created, varied))
 
-        :param values: of the varying fields. They must not need escaping in JSON.
-        """
-        return RepeatedRecord(self, created, (duration_ms, *values))
-
-    def whole(self, created: float, varied: tuple[Any, ...]) -> logging.LogRecord:
-        """Return a record with all attributes."""
-        duration_ms, *values = varied
+    def record(self, created: float, varied: Varied) -> logging.LogRecord:
+        """Return another record."""
+        duration_ms, values = round(varied[0], 1), varied[1:]
         record = logging.makeLogRecord(dict(zip(_COMMON, self._common, strict=True)))
         record.created, record.msecs = created, int(created % 1 * 1000)
         record.args = (*self._arguments, duration_ms)
@@ -125,14 +112,21 @@ class RecordTemplate:
 
     def _new_line(self, formatter: Formatter) -> Line | None:
         marks = _MARKS[: 1 + len(self._varying)]
-        line = scrubbed(formatter.formatted(self.whole(0, marks)))
+        line = scrubbed(formatter.formatted(self.record(0, marks)))
         before, found, behind = line.partition(formatter.time(0))
         pieces = _ANY_MARK.split(behind)
         if not found or len(pieces) == 1:
             return None
-        constant = [piece.replace("%", "%%") for piece in (before, *pieces[::2])]
-        places = tuple(next(index for index, mark in enumerate(marks) if str(mark) == piece) for piece in pieces[1::2])
-        return Line(constant[0] + "%s%.0s" + "%s".join(constant[1:]), places)
+        places = [next(index for index, mark in enumerate(marks) if str(mark) == piece) for piece in pieces[1::2]]
+        pieces[1::2] = ["%s" if place else "%.1f" for place in places]
+        pieces[::2] = [piece.replace("%", "%%") for piece in pieces[::2]]
+        return Line(before.replace("%", "%%") + "%s" + "".join(pieces), tuple(places))
+
+
+def _handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
+    while logger is not None:
+        yield from logger.handlers
+        logger = logger.parent if logger.propagate else None
 
 
 @lru_cache(maxsize=256)
@@ -151,19 +145,21 @@ def _shared(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 class Formatter(logging.Formatter, ABC):
-    """Formats one line, without secrets. The line of a repeated record is formatted once, and then only completed."""
+    """Formats one line, without secrets. The line of a template is formatted once, and then only completed."""
 
     def __init__(self) -> None:
         super().__init__()
         self._second = (-1, "")
 
     def format(self, record: logging.LogRecord) -> str:
-        if not isinstance(record, RepeatedRecord):
-            return scrubbed(self.formatted(record))
-        line = record.template.line(self)
+        return scrubbed(self.formatted(record))
+
+    def again(self, template: RecordTemplate, created: float, varied: Varied) -> str:
+        """Return the line of another record with this template."""
+        line = template.line(self)
         if line is None:
-            return scrubbed(self.formatted(record.template.whole(record.created, record.varied)))
-        return line.completed(self.time(record.created), record.varied)
+            return self.format(template.record(created, varied))
+        return line.completed(self.time(created), varied)
 
     @abstractmethod
     def formatted(self, record: logging.LogRecord) -> str:
@@ -227,13 +223,13 @@ class Line:
         self._pattern = pattern
         self._values = _getter(places)
 
-    def completed(self, time: str, varied: tuple[Any, ...]) -> str:
-        return self._pattern % (time, *self._values(varied))
+    def completed(self, time: str, varied: Varied) -> str:
+        return self._pattern % self._values((time, *varied))
 
 
 @lru_cache(maxsize=64)
 def _getter(places: tuple[int, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    return itemgetter(0, *places)  # at least two, so that it returns a tuple; the pattern leaves out the first
+    return itemgetter(0, *[place + 1 for place in places])  # at least two, so that it returns a tuple
 
 
 class Attempts:
@@ -264,6 +260,7 @@ class Attempts:
             self._logger.warning("%s %s.", self._subject, self._working)
 
 
+Again = tuple[RecordTemplate, float, Varied]  # a record that is not yet formatted, with its time
 _loops: set[int] = set()  # the threads whose lines are written by another one
 
 
@@ -285,16 +282,18 @@ class LogHandler(logging.Handler):
     """Writes lines to a stream in the order in which they were logged.
 
     Threads write their lines themselves, and wait while the reader of the stream is slow. The loop only queues its
-    lines. A thread of the handler writes them together with what has gathered in the meantime. If too many are queued,
+    lines, and records like earlier ones unformatted. A thread of the handler formats these, and writes all of them
+    together with what has gathered in the meantime. If too many are queued,
     further lines of the loop are counted instead, and their number is logged in their place.
     """
 
     lock: Any
+    formatter: Any
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
-        self._lines: deque[str] = deque()
+        self._lines: deque[str | Again] = deque()
         self._left_out = 0
         self._writing = Lock()
         self._wake_ups: SimpleQueue[None] = SimpleQueue()
@@ -317,6 +316,13 @@ class LogHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - a record that cannot be formatted must not fail what it is about
             self.handleError(record)
             return
+        self._queue(line)
+
+    def emit_again(self, template: RecordTemplate, created: float, varied: Varied) -> None:
+        """Emit another record with this template."""
+        self._queue((template, created, varied))
+
+    def _queue(self, line: str | Again) -> None:
         if get_ident() not in _loops:
             self._lines.append(line)
             self.flush()
@@ -329,13 +335,21 @@ class LogHandler(logging.Handler):
     def flush(self) -> None:
         """Write the lines that are queued by now."""
         with self._writing:
-            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            queued = [self._lines.popleft() for _ in range(len(self._lines))]
+            lines = [line if isinstance(line, str) else self._formatted(*line) for line in queued]
             if self._left_out:
                 lines.append(self._note_left_out())
             for text in _chunks(lines):
                 with suppress(OSError, ValueError):  # nothing reads the stream any more, or it is closed
                     self._stream.write(text)
                     self._stream.flush()
+
+    def _formatted(self, template: RecordTemplate, created: float, varied: Varied) -> str:
+        try:
+            return f"{self.formatter.again(template, created, varied)}\n"
+        except Exception:  # noqa: BLE001 - as in emit
+            self.handleError(template.record(created, varied))
+            return ""
 
     def _note_left_out(self) -> str:
         count, self._left_out = self._left_out, 0

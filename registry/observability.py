@@ -121,8 +121,7 @@ class Note:
     def __call__(self, seconds: float, *values: str) -> None:
         """:param values: of the fields of the log record that vary."""
         self._count(seconds)
-        if logger.isEnabledFor(logging.INFO):
-            logger.handle(self._template.again(time.time(), round(seconds * 1000, 1), *values))
+        self._template.log(logger, time.time(), (seconds * 1000, *values))
 
 
 def _record(environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]], seconds: float) -> logging.LogRecord:

@@ -52,14 +52,15 @@ def test_a_repeated_record_has_the_line_of_any_other(formatter: logs.Formatter, 
         values = {"request_id": f"{number:032x}", "address": f"10.0.0.{number}", "duration_ms": number + 0.5}
         other = a_record(**fields | values)
 
-        again = first.again(other.created, number + 0.5, values["request_id"], values["address"])  # type: ignore[arg-type]
+        varied = (number + 0.54, values["request_id"], values["address"])  # longer than the log has it
+        line, again = formatter.again(first, other.created, varied), first.record(other.created, varied)
 
-        assert formatter.format(again) == formatter.format(other)
+        assert line == formatter.format(other) == formatter.format(again)
         for name in vars(other).keys() - {"relativeCreated"}:
             assert getattr(again, name) == getattr(other, name), name
-        assert "glpat-abc" not in formatter.format(again)
-        assert "glft-abc" not in formatter.format(again)
-        assert "c2VjcmV0" not in formatter.format(again)
+        assert "glpat-abc" not in line
+        assert "glft-abc" not in line
+        assert "c2VjcmV0" not in line
 
 
 @pytest.mark.parametrize(("principal", "shown"), [("deploy token 3", " to deploy token 3"), (None, "")])
@@ -72,7 +73,7 @@ def test_the_text_of_a_request_has_its_principal_and_its_id(principal: str | Non
 def test_a_field_that_does_not_vary_is_that_of_the_first_record() -> None:
     first = RecordTemplate(a_record(address='10.0.0.1"'), "request_id")
 
-    entry = json.loads(JSONFormatter().format(first.again(time.time(), 7.5, "f" * 32)))
+    entry = json.loads(JSONFormatter().again(first, time.time(), (7.5, "f" * 32)))
 
     assert (entry["address"], entry["request_id"], entry["duration_ms"]) == ('10.0.0.1"', "f" * 32, 7.5)
 
@@ -147,6 +148,54 @@ def test_the_last_line_of_the_loop_is_written_without_another(pipe: Pipe) -> Non
 
             assert pipe.lines(f"line {number}")[-1] == f"line {number}"
             time.sleep(logs.GATHER_SECONDS * (number % 3))
+
+
+@pytest.fixture
+def request_pipe() -> Iterator[Pipe]:
+    with logging_to_pipe(TextFormatter()) as pipe:
+        yield pipe
+
+
+def test_repeated_records_are_written_among_other_lines_in_their_order(request_pipe: Pipe) -> None:
+    repeated = RecordTemplate(a_record(), "request_id")
+    with never_waiting():
+        for number in range(50):
+            logger.info("line %d", number)
+            repeated.log(logging.getLogger("registry.requests"), time.time(), (0.1, f"id{number}"))
+
+    found = [re.findall(r"line \d+$|id\d+$", line) for line in request_pipe.lines("id49")]
+
+    assert found == [[f"{name}{number}"] for number in range(50) for name in ("line ", "id")]
+
+
+def test_a_repeated_record_reaches_other_handlers_by_their_level(
+    request_pipe: Pipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    repeated, requests = RecordTemplate(a_record(), "request_id"), logging.getLogger("registry.requests")
+    for level in (logging.INFO, logging.WARNING):
+        caplog.handler.setLevel(level)
+        repeated.log(requests, time.time(), (0.14, f"level {level}"))
+    caplog.set_level(logging.WARNING, requests.name)
+    repeated.log(requests, time.time(), (0.1, "not logged"))
+    logger.info("the end")
+
+    assert [(record.request_id, record.duration_ms) for record in caplog.records] == [("level 20", 0.1)]  # type: ignore[attr-defined]
+    assert len(request_pipe.lines("the end")) == 3
+
+
+def test_a_repeated_record_that_cannot_be_formatted_does_not_affect_others(
+    request_pipe: Pipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    requests = logging.getLogger("registry.requests")
+    wrong = requests.makeRecord(
+        requests.name, logging.INFO, "", 0, "%d in %s ms", ("no number", 0.1), None, extra={"duration_ms": 0.1}
+    )
+    with never_waiting():
+        request_pipe.handler.emit_again(RecordTemplate(wrong), time.time(), (0.1,))
+        logger.info("next")
+
+    assert [line.endswith("next") for line in request_pipe.lines("next")] == [True]
+    assert "no number" in capsys.readouterr().err
 
 
 def test_dropped_lines_are_counted_in_the_log(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
