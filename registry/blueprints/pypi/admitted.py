@@ -76,7 +76,8 @@ class AdmittedPages:
             kept[0].run(kept[1].push)
         try:
             return kept[0].run(self._made_inside, kept[1], admission, asked, environ)
-        except SQLAlchemyError:  # the view reports the error
+        except SQLAlchemyError as error:  # it can have taken long, so the view is not to try again
+            environ[index.FAILURE] = error
             return None
 
     def _made_inside(

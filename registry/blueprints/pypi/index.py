@@ -66,7 +66,8 @@ OUTDATED = '110 - "Response is Stale"'  # RFC 7234, section 5.5.1
 
 _PRIVATE = Answer("private")
 # In the environ of a request whose page was sought in front of Flask.
-REFUSAL = "registry.page_refusal"  # the error to report
+REFUSAL = "registry.page_refusal"  # the error to report, behind the gate
+FAILURE = "registry.page_failure"  # that of the database, which is not waited for again, not even by the gate
 _IS_FORWARDED = "registry.page_is_forwarded"  # whether the upstream index has to be redirected to
 
 LONGEST_KEPT = 1000  # characters of headers whose meaning is kept
@@ -86,6 +87,7 @@ class MadePage(NamedTuple):
 
 def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("index", __name__)
+    blueprint.before_request(_report_failure)
 
     @preparable(LARGEST_PAGE_BYTES)
     @gate(Permission.READ_PACKAGE)
@@ -117,6 +119,12 @@ def routes(gate: Gate) -> Blueprint:
         blueprint.get(root)(project_index)
         blueprint.get(root + "/<rest:name>")(project_page)
     return blueprint
+
+
+def _report_failure() -> None:
+    """:raises SQLAlchemyError: the database has failed in front of Flask."""
+    if FAILURE in request.environ:
+        raise request.environ.pop(FAILURE)  # its traceback refers to the environ
 
 
 def base_url(namespace: Namespace, environ: WSGIEnvironment) -> str:

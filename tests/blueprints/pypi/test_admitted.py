@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 from flask import Flask, request_started
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
 from registry import metrics
+from registry.blueprints.auth.admissions import Admissions
 from registry.blueprints.pypi import index
 from registry.blueprints.routing import APIPaths, simple_page_url
 from registry.database import changes_name, db, transaction
@@ -186,6 +189,40 @@ def test_a_page_that_needs_more_statements_leaves_no_connection_in_use(
 
         assert (response.json["files"], is_by_view) == ([], False)
         assert pool.checkedout() == in_use
+
+
+@pytest.mark.parametrize("kind", ["project", "group"])
+def test_a_database_that_does_not_answer_is_waited_for_once(
+    app: Flask, pip: Pip, tools: Project, token: str, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A statement can take a minute until it is ended, and then the admission has expired, too."""
+    namespace = tools if kind == "project" else tools.parent
+    asked: list[str] = []
+
+    def fail(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+        monkeypatch.setitem(app.extensions, "admissions", Admissions(b"without any"))
+        raise OperationalError(statement, None, TimeoutError("it took too long"))
+
+    def failing() -> TestResponse:
+        asked.clear()
+        event.listen(db.engine, "before_cursor_execute", fail)
+        try:
+            return pip.simple_page(namespace, "demo", token)
+        finally:
+            event.remove(db.engine, "before_cursor_execute", fail)
+            monkeypatch.undo()
+
+    of_view = failing()
+    assert pip.simple_page(namespace, "demo", token).status_code == 200
+    make_stale()
+    response = failing()
+
+    assert len(asked) == 1
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert (response.status, response.data) == (of_view.status, of_view.data)
+    assert set(response.headers.keys()) == set(of_view.headers.keys())
+    assert pip.simple_page(namespace, "demo", token).status_code == 200
 
 
 @pytest.mark.parametrize("is_stale", [True, False], ids=["made", "repeated"])
