@@ -20,7 +20,6 @@ from registry.domain.oidc import exchanged_tokens, identities
 from registry.domain.oidc.exchanged_tokens import Token, TokenInUse
 from registry.domain.oidc.identities import Identity
 from registry.models import (
-    InstanceSettings,
     Namespace,
     Project,
     PublishingToken,
@@ -195,7 +194,7 @@ def _record(identity: TrustedPublisher | TrustedReader) -> Record:
         "issuer": identity.issuer,
         "claims": [f"{name}={value}" for name, value in identity.claims.items()],
         **({"package_names": identity.package_names} if isinstance(identity, TrustedPublisher) else {}),
-        "issuer_accepted": InstanceSettings.current().accepts_issuer(identity.issuer),
+        "issuer_accepted": identities.accepts_issuer(identity.issuer),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from registry.domain.ip_addresses import is_public
@@ -12,6 +13,14 @@ GITHUB = "https://token.actions.githubusercontent.com"
 GITLAB = "https://gitlab.com"
 CONFIGURATION = "/.well-known/openid-configuration"  # its path below an issuer
 _URL = re.compile(r"[!-~]{1,255}")
+
+
+def is_accepted(issuer: str, listed: Collection[str]) -> bool:
+    """Return whether jobs with identity tokens of an issuer can be trusted, as far as its address shows.
+
+    :param listed: the issuers that administrators have listed; without any, all with HTTPS and a public address.
+    """
+    return issuer in listed if listed else is_issuer(issuer, is_listed=False) and not is_private(issuer)
 
 
 def is_issuer(url: str, *, is_listed: bool) -> bool:

@@ -69,10 +69,6 @@ class InstanceSettings(Model):
         """Return the only row, which the first migration creates; read once per request."""
         return db.session.get_one(cls, 1)
 
-    def accepts_issuer(self, issuer: str) -> bool:
-        """Return whether jobs with identity tokens of an issuer can be trusted."""
-        return not self.oidc_trusted_issuers or issuer in self.oidc_trusted_issuers
-
 
 class GroupPackageSettings(Model):
     """Settings of a group; ``None`` inherits from the nearest ancestor with a value, or from the instance."""

@@ -21,6 +21,7 @@ from registry.domain.accounts import users as accounts
 from registry.domain.explaining import Explanation
 from registry.domain.namespaces import Member
 from registry.domain.oidc.exchanged_tokens import TokenInUse
+from registry.domain.oidc.identities import accepts_issuer
 from registry.domain.packages import downloads, lists
 from registry.domain.packages.downloads import Downloads
 from registry.models import (
@@ -551,7 +552,7 @@ def _package_file(file: PackageFile, counted: Downloads) -> JSON:
 def trusted_identity(identity: TrustedPublisher | TrustedReader) -> JSON:
     common = {
         "issuer": identity.issuer,
-        "issuer_accepted": InstanceSettings.current().accepts_issuer(identity.issuer),
+        "issuer_accepted": accepts_issuer(identity.issuer),
         "claims": identity.claims,
     }
     created = {"created_at": moment(identity.created_at)}

@@ -24,7 +24,7 @@ from registry.database import utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Principal, PrincipalKind, Scope
 from registry.domain.accounts import access_tokens, deploy_tokens, feed_tokens, jobs, secrets, users
-from registry.domain.oidc import exchanged_tokens
+from registry.domain.oidc import exchanged_tokens, identities
 from registry.errors import (
     Code,
     DiskFull,
@@ -38,7 +38,6 @@ from registry.models import (
     AccessToken,
     DeployToken,
     ExchangedToken,
-    InstanceSettings,
     Job,
     Namespace,
     PublishingToken,
@@ -197,10 +196,10 @@ def _spent(token: ExchangedToken) -> tuple[str, str]:
         return "Token revoked", "The token of the CI job was revoked. Exchange a new identity token."
     if not token.is_active(utcnow()):
         return "Token expired", "The token of the CI job has expired. Exchange a new identity token."
-    if not InstanceSettings.current().accepts_issuer(token.issuer):
+    if not identities.accepts_issuer(token.issuer):
         return (
             "Issuer not accepted",
-            f"The CI job has an identity token of {token.issuer}, an issuer that administrators no longer list.",
+            f"The CI job has an identity token of {token.issuer}, an issuer that administrators do not list.",
         )
     if _basic()[0] == JOB_USERNAME:
         return "User name wrong", "Send the token of the CI job as the password, with the user name __token__."

@@ -29,6 +29,7 @@ from registry.database import utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Permission
 from registry.domain.accounts.feed_tokens import feed_token
+from registry.domain.oidc.identities import accepts_issuer
 from registry.models import ColorScheme, Group, Namespace, Project
 
 CONTENT_SECURITY_POLICY = (
@@ -47,6 +48,7 @@ _UNITS = ("KiB", "MiB", "GiB", "TiB")
 def init_app(app: Flask) -> None:
     del app.jinja_env.globals["namespace"]  # Jinja's own; in our templates, a namespace is a group or project
     app.jinja_env.globals.update(
+        accepts_issuer=accepts_issuer,
         color_scheme=color_scheme,
         help_url=help_url,
         this_page=this_page,

@@ -92,9 +92,8 @@ def exchange(
     """
     trusted = _TRUSTED[kind]
     token = identity_tokens.read(sent)
-    settings = InstanceSettings.current()
-    listed = settings.oidc_trusted_issuers
-    if not settings.accepts_issuer(token.issuer):
+    listed = InstanceSettings.current().oidc_trusted_issuers
+    if not identities.accepts_issuer(token.issuer):
         raise _untrusted(f"Administrators have not listed {token.issuer}, the issuer of the identity token.")
     if not identities.is_trusted(trusted, token.issuer):
         raise _untrusted(f"No {trusted.noun.replace('_', ' ')} has the issuer of the identity token.")
@@ -122,7 +121,7 @@ def exchange(
 def find_active(secret: str, key: bytes, now: datetime) -> ExchangedToken | None:
     """Return the token with this secret, unless it has ended, or the instance no longer accepts its issuer."""
     token = find(secret, key)
-    is_usable = token is not None and token.is_active(now) and InstanceSettings.current().accepts_issuer(token.issuer)
+    is_usable = token is not None and token.is_active(now) and identities.accepts_issuer(token.issuer)
     return token if is_usable else None
 
 
@@ -140,9 +139,8 @@ def active_tokens(kind: type[Token], namespace: Namespace, now: datetime) -> lis
 
     Newest first. They last for minutes, and most jobs end theirs themselves.
     """
-    settings = InstanceSettings.current()
     trusting = [
-        each for each in identities.identities_of(_TRUSTED[kind], namespace) if settings.accepts_issuer(each.issuer)
+        each for each in identities.identities_of(_TRUSTED[kind], namespace) if identities.accepts_issuer(each.issuer)
     ]
     revoked = select(TokenRevocation.token_id).where(TokenRevocation.namespace_id == namespace.id)
     found = db.session.scalars(

@@ -13,7 +13,7 @@ from sqlalchemy import exists, func, select
 from registry.database import db, transaction
 from registry.domain import audit
 from registry.domain.distributions.filenames import is_valid_name
-from registry.domain.issuers import GITHUB, GITLAB, is_issuer, is_private, spelled
+from registry.domain.issuers import GITHUB, GITLAB, is_accepted, is_issuer, is_private, spelled
 from registry.errors import Code, Fault, InvalidRecord, NotFound
 from registry.models import LONGEST_CLAIM, Group, InstanceSettings, Namespace, Project, TrustedPublisher, TrustedReader
 
@@ -173,6 +173,11 @@ def is_trusted(kind: type[TrustedPublisher | TrustedReader], issuer: str) -> boo
     return bool(db.session.scalar(select(exists().where(kind.issuer == issuer))))
 
 
+def accepts_issuer(issuer: str) -> bool:
+    """Return whether the instance lets jobs with identity tokens of an issuer be trusted."""
+    return is_accepted(issuer, InstanceSettings.current().oidc_trusted_issuers)
+
+
 def _exact_claim(claims: Mapping[str, str]) -> str:
     """Return what a job must have exactly: if possible a claim that few jobs have, or else the beginning of one."""
     best_first = sorted(claims, key=lambda name: (name in SHARED, "*" in claims[name]))
@@ -226,7 +231,7 @@ def _added(identity: Identity, namespace: Namespace, by: audit.Author) -> Identi
 
 def _issuer_faults(issuer: str, settings: InstanceSettings) -> Iterable[Fault]:
     listed = settings.oidc_trusted_issuers
-    if not settings.accepts_issuer(issuer):
+    if listed and issuer not in listed:
         yield Fault(Code.ISSUER_NOT_LISTED, issuers=", ".join(listed))
     elif not is_issuer(issuer, is_listed=issuer in listed):
         yield Fault(Code.NO_ISSUER)

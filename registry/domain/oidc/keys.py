@@ -65,7 +65,9 @@ class Issuers:
     def _of(self, issuer: str, listed: Collection[str]) -> _Kept:
         with self._lock:
             kept = self._kept.setdefault(issuer, _Kept())
-            kept.is_known = issuer in listed or issuer in (GITHUB, GITLAB)
+            if kept.is_listed and issuer not in listed:  # its address may be one that only listed issuers can have
+                kept = self._kept[issuer] = _Kept()
+            kept.is_listed = issuer in listed
             self._kept.move_to_end(issuer)
             if len(self._kept) > KEPT_ISSUERS:
                 self._make_room(issuer)
@@ -75,7 +77,7 @@ class Issuers:
         """Forget the keys of the issuer that was needed longest ago, of those that users name if there are any."""
         idle = [name for name, kept in self._kept.items() if name != issuer and not kept.lock.locked()]
         if idle:
-            del self._kept[min(idle, key=lambda name: self._kept[name].is_known)]
+            del self._kept[min(idle, key=lambda name: self._kept[name].is_listed or name in (GITHUB, GITLAB))]
 
     def _refresh(self, kept: _Kept, issuer: str, key_id: str, *, is_listed: bool) -> bool:
         """Ask an issuer for its keys unless it was asked a moment ago; return whether its latest answer is known."""
@@ -129,12 +131,12 @@ class Issuers:
 class _Kept:
     """The keys of an issuer by ID.
 
-    :ivar is_known: whether administrators have listed the issuer, or it is one that most projects name.
+    :ivar is_listed: whether administrators have listed the issuer.
     """
 
     keys: dict[str, Key] = field(default_factory=dict)
     received_at: float = float("-inf")
-    is_known: bool = False
+    is_listed: bool = False
     lock: Lock = field(default_factory=Lock)
 
     def find(self, key_id: str, now: float, seconds: float) -> Key | None:

@@ -21,7 +21,7 @@ from registry.domain.access import SHELL, Principal, PrincipalKind, accepting
 from registry.domain.instance import InstanceChanges
 from registry.domain.oidc import discovery, exchanged_tokens, identities, keys
 from registry.domain.oidc.keys import CONCURRENT_REQUESTS, KEPT_SECONDS, KEYS_SECONDS, PAUSE_SECONDS, Issuers
-from registry.errors import IdentityTokenRefused, IssuerNotUsable, TooManyRequests, Unavailable
+from registry.errors import IdentityTokenRefused, IssuerNotUsable, SourceError, TooManyRequests, Unavailable
 from registry.models import AuditEvent, Project, PublishingToken, TrustedPublisher, UsedIdentityToken
 from tests import factories
 from tests.fakes.issuer import AUDIENCE, CONFIGURATION, KEY, KEYS, OTHER_KEYS, Issuer, issuer_running, public, signed
@@ -311,14 +311,28 @@ def test_an_issuer_that_is_not_listed_is_not_asked_at_a_private_address(
 ) -> None:
     instance.change_instance(InstanceChanges(oidc_trusted_issuers=[]), by=SHELL)
 
-    assert "without HTTPS" in refusal(exchange, issuer.token())
-    publisher.issuer = url = issuer.url.replace("http:", "https:")
-    factories.commit()
-    assert discovery.UNREACHABLE in refusal(exchange, issuer.token(iss=url))
-    publisher.issuer = closed = "https://127.0.0.1:1"
-    factories.commit()
-    assert discovery.UNREACHABLE in refusal(exchange, issuer.token(iss=closed))
+    for url in (issuer.url, issuer.url.replace("http:", "https:"), "https://127.0.0.1:1"):
+        publisher.issuer = url
+        factories.commit()
+        assert f"have not listed {url}" in refusal(exchange, issuer.token(iss=url))
+        with pytest.raises(SourceError, match="without HTTPS" if url == issuer.url else discovery.UNREACHABLE):
+            discovery.published_keys(url, is_listed=False)  # as for a name that leads to such an address
     assert issuer.requests == []
+
+
+def test_keys_of_an_issuer_that_had_to_be_listed_are_forgotten_when_it_no_longer_is(
+    issuer: Issuer, clock: Clock
+) -> None:
+    issuers = Issuers(clock)
+    issuers.key(issuer.url, "first", [issuer.url])
+
+    with pytest.raises(Unavailable):
+        issuers.key(issuer.url, "first", [])
+    clock.seconds += keys.PAUSE_SECONDS
+    with pytest.raises(IssuerNotUsable):
+        issuers.key(issuer.url, "first", [])
+
+    assert issuer.requests == [CONFIGURATION, KEYS]
 
 
 @pytest.mark.usefixtures("publisher")
