@@ -24,7 +24,7 @@ from registry.blueprints.pypi.prepared import PreparedAnswers
 from registry.blueprints.routing import (
     API,
     OIDC,
-    APIPaths,
+    CanonicalPaths,
     IdConverter,
     LateRule,
     NamespaceConverter,
@@ -182,7 +182,9 @@ def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
     """Add the WSGI middleware, innermost first."""
     with app.app_context():
         engine = database.db.engine
-    application: Any = OwnAddress(APIPaths(AdmittedPages(app.wsgi_app, app, [*_PROTECTIVE, *cross_origin.HEADERS])))
+    application: Any = OwnAddress(
+        CanonicalPaths(AdmittedPages(app.wsgi_app, app, [*_PROTECTIVE, *cross_origin.HEADERS]))
+    )
     application = PreparedAnswers(
         application, app.extensions["reads"], app.extensions["uploads"], engine, app.config["TOKEN_KEY"]
     )

@@ -45,8 +45,8 @@ _PLACEHOLDER = re.compile("<[^>]+>")
 _USUAL_ID, _USUAL_NAME = f"([!-.0-~{_ENCODED_SLASH}]+)", "([A-Za-z0-9][A-Za-z0-9._-]*)"
 
 
-class APIPaths:
-    """WSGI middleware for ``/api/``: preserves encoded slashes, and removes repeated and trailing slashes.
+class CanonicalPaths:
+    """WSGI middleware: removes trailing slashes; for ``/api/``, also repeated ones, and preserves encoded ones.
 
     GitLab's router ignores trailing slashes; a redirect instead would break uploads, as twine follows none.
     """
@@ -58,6 +58,8 @@ class APIPaths:
         path = environ.get("PATH_INFO", "")
         if path.startswith(API):
             environ["PATH_INFO"] = re.sub("/{2,}", "/", _with_encoded_slashes(path, environ)).rstrip("/")
+        elif path.endswith("/"):
+            environ["PATH_INFO"] = path.rstrip("/") or "/"
         return self.application(environ, start_response)
 
 
@@ -158,7 +160,7 @@ def simple_page_url(path: str) -> SimplePageURL | None:
 
     Flask routes these paths alike, but takes several times as long.
 
-    :param path: in the form that ``APIPaths`` produces.
+    :param path: in the form that ``CanonicalPaths`` produces.
     """
     for kind, (rule, pattern) in _SIMPLE_PAGES.items():
         found = pattern.fullmatch(path)

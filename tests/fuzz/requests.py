@@ -23,7 +23,7 @@ from werkzeug.wrappers import Request
 from registry import create_app
 from registry.addresses import OwnAddress, is_host, is_usable, root_url
 from registry.blueprints.pypi.index import negotiated_media_type
-from registry.blueprints.routing import APIPaths, raw_path, simple_page_url, spelled_id
+from registry.blueprints.routing import CanonicalPaths, raw_path, simple_page_url, spelled_id
 from registry.domain.packages import simple
 from registry.server import HEAD_BYTES
 from registry.server.limits import Places
@@ -163,7 +163,7 @@ def check_paths(data: bytes) -> None:
     received = environ["PATH_INFO"]
 
     list(
-        APIPaths(
+        CanonicalPaths(
             lambda *_: [],
         )(environ, lambda *_: lambda _: None)
     )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class AdmittedPages:
-    """WSGI middleware behind ``APIPaths``.
+    """WSGI middleware behind ``CanonicalPaths``.
 
     Each thread keeps a context of Flask for the pages that it makes, and begins another after one that used a session:
     to enter and to leave a context takes a tenth of the time of a page.

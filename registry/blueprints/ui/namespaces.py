@@ -43,7 +43,6 @@ Page = Response | tuple[str, int]
 def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("namespaces", __name__)
 
-    @blueprint.get("/<page_namespace:namespace>/", alias=True)
     @blueprint.get("/<page_namespace:namespace>")
     @gate(Permission.READ_NAMESPACE)
     def home(namespace: Namespace) -> str:

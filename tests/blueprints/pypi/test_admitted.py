@@ -17,7 +17,7 @@ from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 from registry import metrics
 from registry.blueprints.auth.admissions import Admissions
 from registry.blueprints.pypi import index
-from registry.blueprints.routing import APIPaths, simple_page_url
+from registry.blueprints.routing import CanonicalPaths, simple_page_url
 from registry.database import changes_name, db, transaction
 from registry.domain.packages import simple
 from registry.models import Group, Project, Role, Visibility
@@ -48,10 +48,10 @@ NOT_ROUTED = [
 
 
 def normalized(app: Flask, target: str) -> str:
-    """The path that ``APIPaths`` makes of a target."""
+    """The path that ``CanonicalPaths`` makes of a target."""
     paths: list[str] = []
     environ = app.test_request_context(target).request.environ | {"REQUEST_URI": target}
-    list(APIPaths(lambda environ, _: paths.append(environ["PATH_INFO"]) or [])(environ, lambda *_: print))
+    list(CanonicalPaths(lambda environ, _: paths.append(environ["PATH_INFO"]) or [])(environ, lambda *_: print))
     return paths[0]
 
 

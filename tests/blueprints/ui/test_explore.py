@@ -180,11 +180,15 @@ def test_paths_are_found_without_case(browser_of, owner, project, path):
     assert browser_of(owner).get(path).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/acme", "/acme/tools"])
-def test_a_slash_behind_leads_to_the_page(browser_of, owner, project, path):
-    answer = browser_of(owner).get(path + "/", follow_redirects=True)
+@pytest.mark.parametrize(
+    "path", ["/acme", "/acme/tools", "/acme/tools/-/packages", "/groups/acme/-/packages", "/acme/tools/edit", "/search"]
+)
+def test_slashes_at_the_end_are_ignored(browser_of, owner, project, path):
+    browser = browser_of(owner)
 
-    assert (answer.status_code, answer.response.request.path) == (200, path)
+    pages = [browser.get(path + slashes) for slashes in ("", "/", "//")]
+
+    assert [(page.status_code, page.title) for page in pages] == [(200, pages[0].title)] * 3
 
 
 def test_the_long_address_of_a_group_leads_to_the_short_one(browser_of, owner, group):
