@@ -19,7 +19,7 @@ from registry.blueprints.auth.credentials import explained, find_namespace, pypi
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi import files, index, problems, upload, vulnerabilities
 from registry.blueprints.routing import API_V4
-from registry.errors import InvalidToken, NotFound, RegistryError, Unauthenticated, WithheldByRule
+from registry.errors import InvalidParameter, InvalidToken, NotFound, RegistryError, Unauthenticated, WithheldByRule
 
 REALM = "GitLab Packages Registry"
 LONGEST_REASON = 200  # characters of a reason phrase
@@ -28,11 +28,24 @@ _TO_PUBLISH = (
     "scope write_package_registry. Send the token as the password of Basic authentication. The user name is "
     "gitlab-ci-token for the token of a running CI job, and any name for the others."
 )
+_TRAVERSAL = re.compile(r"(^|[/\\])\.\.([/\\]|$)|\x00")
+_PATHS = {"name": "package_name", "filename": "file_identifier"}  # parameters of routes, and what GitLab calls them
 
 blueprint = Blueprint("pypi", __name__, url_prefix=API_V4)
 gate = Gate(pypi_principal, namespace_first=True, find_namespace=find_namespace)
 for child in (index.routes(gate), files.routes(gate), upload.routes(gate), vulnerabilities.routes(gate)):
     blueprint.register_blueprint(child)
+
+
+@blueprint.before_request
+def refuse_traversal() -> None:
+    """Refuse names of packages and files that lead out of their folder, before anything else, as GitLab does.
+
+    :raises InvalidParameter: a part of the name is ``..``, or it contains a null character.
+    """
+    for parameter, value in (request.view_args or {}).items():
+        if parameter in _PATHS and _TRAVERSAL.search(value):
+            raise InvalidParameter(f"{_PATHS[parameter]} should be a valid file path")
 
 
 @blueprint.errorhandler(RegistryError)

@@ -26,7 +26,6 @@ from registry.domain.upstream.chain import OfferedFile, offered_file, offered_fr
 from registry.domain.upstream.policies.filenames import release_in
 from registry.domain.upstream.rules import Rules, rules_of
 from registry.errors import (
-    InvalidParameter,
     NotFound,
     QuarantinedPackage,
     RecordNotFound,
@@ -67,8 +66,6 @@ def send_package_file(namespace: Namespace, sha256: str, filename: str, missing:
 
     :param missing: raised if the namespace has no such file.
     """
-    if re.search(r"(^|/)\.\.(/|$)|\x00", filename):
-        raise InvalidParameter("file_identifier should be a valid file path")
     if not _SHA256.fullmatch(sha256):
         raise missing.explained("File not found", "The address of a file has its SHA-256 digest before the name.")
     principal = current_principal()

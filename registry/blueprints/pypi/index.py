@@ -42,7 +42,7 @@ from registry.domain.upstream.asks import Answer, Asks
 from registry.domain.upstream.chain import upstream_for
 from registry.domain.upstream.pages import KeptPages
 from registry.domain.upstream.rules import Rules, rules_of
-from registry.errors import InvalidParameter, NotFound, UpstreamAway, UpstreamBusy, UpstreamFailed, quoted
+from registry.errors import NotFound, UpstreamAway, UpstreamBusy, UpstreamFailed, quoted
 from registry.models import Group, Namespace, Project, UpstreamMode
 
 if TYPE_CHECKING:
@@ -145,7 +145,6 @@ def _index(namespace: Namespace) -> Response:
 
 
 def _page(namespace: Namespace, name: str) -> Response:
-    _refuse_traversal(name)
     if REFUSAL in request.environ:  # the caller's admission was kept, so the page was sought in front of Flask
         raise request.environ.pop(REFUSAL)  # its traceback refers to the environ
     if _IS_FORWARDED not in request.environ:
@@ -318,8 +317,3 @@ def _validated(data: bytes, media_type: str, principal: Principal, environ: WSGI
         headers.append(("Content-Encoding", "gzip"))
         data = _compressed_pages.compressed(digest, data)
     return MadePage([*headers, ("Content-Length", str(len(data)))], data)
-
-
-def _refuse_traversal(name: str) -> None:
-    if ".." in name.split("/") or "\x00" in name:
-        raise InvalidParameter("package_name should be a valid file path")

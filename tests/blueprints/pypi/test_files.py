@@ -185,11 +185,17 @@ def test_a_purely_public_group_does_not_ask_to_sign_in(app, pip):
     assert pip.download(group, WHEEL).status_code == 404
 
 
-@pytest.mark.parametrize("filename", ["../x.whl", "..%2Fx.whl", "a/../../x.whl", "a%00.whl"])
-def test_a_path_in_place_of_a_file_name_is_400(pip, published_project, token, filename):
-    response = pip.get(f"{pypi_path(published_project)}/files/{WHEEL.sha256}/{filename}", token)
+@pytest.mark.parametrize("path", ["../x", "..%2Fx", "..%5Cx", "a/../../x", "a%5C..", "a%00"])
+@pytest.mark.parametrize("namespace", ["projects/{id}", "groups/{group_id}/-", "projects/999999", "groups/nobody/-"])
+def test_a_name_that_leads_out_of_its_folder_is_400_before_anything_else(pip, published_project, path, namespace):
+    ids = {"id": published_project.id, "group_id": published_project.parent_id}
+    endpoints = f"/api/v4/{namespace.format(**ids)}/packages/pypi"
 
-    assert (response.status_code, response.json["error"]) == (400, "file_identifier should be a valid file path")
+    page = pip.get(f"{endpoints}/simple/{path}")
+    file = pip.get(f"{endpoints}/files/{WHEEL.sha256}/{path}")
+
+    assert (page.status_code, page.json["error"]) == (400, "package_name should be a valid file path")
+    assert (file.status_code, file.json["error"]) == (400, "file_identifier should be a valid file path")
 
 
 def test_whole_files_count_as_downloads_kept_answers_too(app, pip, published_project, token):
