@@ -267,8 +267,11 @@ class _Part(io.RawIOBase):
 
 
 def _asked_range(size_bytes: int) -> str | None:
-    """Return the range of the request; ``None`` for several or invalid ranges, which are ignored (RFC 9110, 14.2)."""
-    if request.method != "GET":
+    """Return the range of the request; ``None`` for several or invalid ranges, which are ignored (RFC 9110, 14.2).
+
+    So is the range if ``If-Range`` is a weak ETag, which never matches (13.1.5).
+    """
+    if request.method != "GET" or request.headers.get("If-Range", "").startswith("W/"):
         return None
     wanted = parse_range_header(request.headers.get("Range"))
     if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
