@@ -6,7 +6,6 @@ import gc
 import os
 import shutil
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -39,9 +38,6 @@ from tests.scheduling import ByFile
 
 SECRET_KEY = "a key that only tests use, long enough to pass"
 NO_SERVER = "PostgreSQL is not installed: neither is `postgres` in the path, nor below /usr/lib/postgresql"
-# Otherwise each process of the tests, and each program that they start, compiles the same modules again.
-sys.dont_write_bytecode = False
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 SERVER, ADDRESS = pytest.StashKey[postgresql.Server](), pytest.StashKey[str]()
 
