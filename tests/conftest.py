@@ -164,6 +164,14 @@ def _cheap_passwords() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_power_cuts() -> Iterator[None]:
+    """Nothing in this process waits until its files are on the disk. Servers and commands do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _file: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def _app(postgresql_server: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     app = create_app(
