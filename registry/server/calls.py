@@ -12,11 +12,13 @@ has it. ``set_timer_slack`` makes this wait longer for the threads that answer r
 from __future__ import annotations
 
 import ctypes
-import os
+import select
 import socket
 from contextlib import suppress
+from typing import Any
 
 RECEIVED_BYTES = 16 << 10  # more than the head of a request
+READ, WRITE = select.POLLIN, select.POLLOUT  # also of epoll
 _SET_TIMER_SLACK = 29  # PR_SET_TIMERSLACK
 
 
@@ -28,43 +30,34 @@ def _send_plainly(connection: socket.socket, data: bytes) -> int:
     return connection.send(data)
 
 
-def _failure() -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, os.strerror(number))
-
-
 try:
-    _library = ctypes.PyDLL(None, use_errno=True)
+    _library = ctypes.PyDLL(None)
     _recv, _send = _library.recv, _library.send
     _FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
 except (AttributeError, OSError, TypeError):
     receive, send = _receive_plainly, _send_plainly
 else:
-    _recv.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    _send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
+    # Without ``argtypes``, as converting arguments by them takes as long as the call.
     _recv.restype = _send.restype = ctypes.c_ssize_t
-    _buffer = ctypes.create_string_buffer(RECEIVED_BYTES)  # one, as only the loop receives
-    _address, _view = ctypes.addressof(_buffer), memoryview(_buffer).cast("B")
+    _buffer: Any = ctypes.create_string_buffer(RECEIVED_BYTES)  # one, as only the loop receives
+    _size = ctypes.c_size_t(RECEIVED_BYTES)
 
     def receive(connection: socket.socket) -> bytes:
         """Return the data that has arrived, at most ``RECEIVED_BYTES``; nothing at the end of the connection.
 
         :raises OSError: as ``socket.recv`` of a connection that does not block.
         """
-        count = _recv(connection.fileno(), _address, RECEIVED_BYTES, _FLAGS)
-        if count < 0:
-            raise _failure()
-        return _view[:count].tobytes()
+        count: int = _recv(connection.fileno(), _buffer, _size, _FLAGS)
+        data: bytes = _buffer[:count] if count >= 0 else _receive_plainly(connection)
+        return data
 
     def send(connection: socket.socket, data: bytes) -> int:
         """Send as much as the client accepts at once, and return the number of bytes.
 
         :raises OSError: as ``socket.send`` of a connection that does not block.
         """
-        count: int = _send(connection.fileno(), data, len(data), _FLAGS)
-        if count < 0:
-            raise _failure()
-        return count
+        count: int = _send(connection.fileno(), data, ctypes.c_size_t(len(data)), _FLAGS)
+        return count if count >= 0 else _send_plainly(connection, data)
 
 
 def set_timer_slack(seconds: float) -> None:

@@ -10,7 +10,6 @@ from functools import lru_cache
 from io import SEEK_END, BytesIO
 from operator import itemgetter
 from queue import Empty, SimpleQueue
-from selectors import EVENT_READ
 from typing import Any
 
 from flask import Response
@@ -21,6 +20,7 @@ from waitress.task import WSGITask
 from waitress.utilities import Error, InternalServerError, build_http_date
 
 from registry.server import calls
+from registry.server.calls import READ
 from registry.server.files import ArrivingBuffer, FileBuffer, file_buffer, shortened
 from registry.server.parser import PREFLIGHT, EarlyRefusal, GuardedParser, too_large
 from registry.server.waits import PROGRESS_BYTES, Wait
@@ -152,14 +152,16 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def writable(self) -> bool:
         return self._is_handed_over and not self._is_starved
 
-    def handle_read(self) -> None:
+    def handle_read_event(self) -> None:
         if self.is_lent or not self.readable():
             self._is_early = True
-            return
-        data = self._read()
-        digest = self._digest(data)
-        if digest is None or not self.server.repeats.take(self, data, digest):
+        else:
+            data = self._read()
+            digest = self._digest(data)
+            if digest is not None and self.server.repeats.take(self, data, digest):
+                return  # behind its answer, everything is as before
             self._take(data, digest)
+        self.server.watch(self)
 
     def _read(self) -> bytes:
         """Read the data that has arrived; close the connection and return nothing if the client is gone."""
@@ -195,6 +197,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             if len(self.requests) == 1:
                 self.requests[0].digest = digest
             self.lend()
+            self.server.waits.end(self)
             self.server.task_dispatcher.add_task(self)
         else:
             self._await_rest(len(data))
@@ -202,12 +205,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def lend(self) -> None:
         self.is_lent, self._is_early = True, False
-        self.server.waits.end(self)
 
-    def handle_write(self) -> None:
+    def handle_write_event(self) -> None:
         self._is_handed_over = False  # before the attempt: a thread that holds the lock reads it after the release
-        if not self.outbuf_lock.acquire(blocking=False):
-            return
+        if self.outbuf_lock.acquire(blocking=False):
+            self._write()
+        self.server.watch(self)
+
+    def _write(self) -> None:
         sent = False
         try:
             sent, _ = self._flush_exception(self._flush_some)
@@ -226,29 +231,33 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._take(data, digest)
         self.server.watch(self)
 
-    def claim(self) -> bool:
-        """Take the lock of the buffers to ``give`` an answer, unless there is still something to be sent."""
-        if self.total_outbufs_len or not self.outbuf_lock.acquire(blocking=False):
-            return False
-        if self.total_outbufs_len:
-            self.outbuf_lock.release()
-            return False
-        return True
+    def give(self, head: bytes, body: bytes, closes: bool) -> bool:
+        """Send a whole answer from the loop, unless there is still something to be sent before it.
 
-    def give(self, head: bytes, body: bytes, closes: bool) -> None:
-        """Send a whole answer from the loop: as much as the client accepts at once, and the rest later."""
-        self.is_lent, self.close_when_flushed = False, closes
-        sent = self._send_at_once(head, body)
-        if self.socket is None:
-            return
-        if sent < len(head):
-            self._append(head[sent:], len(head) - sent)
-        rest = len(body) - max(0, sent - len(head))
-        if rest:
-            self._append(_in_memory(body, rest), rest)
-        self._is_handed_over = self.total_outbufs_len > 0
-        self.await_client()
-        self.server.watch(self)
+        As much as the client accepts is sent at once, and the rest later.
+
+        :return: whether it is sent, or will be.
+        """
+        if not self.outbuf_lock.acquire(False):
+            return False
+        try:
+            if self.total_outbufs_len:
+                return False
+            self.is_lent, self.close_when_flushed = False, closes
+            sent = self._send_at_once(head, body)
+            rest = len(head) + len(body) - sent
+            if rest and self.socket is not None:
+                self._append_rest(head, body, sent)
+                self._is_handed_over = True
+        finally:
+            self.outbuf_lock.release()
+        if rest or closes or self.watched != READ:
+            self.await_client()
+            self.server.watch(self)
+            self.settle()
+        else:  # as nearly always: then, everything is as before the request
+            self.server.waits.begin(self, self.server.waits.idle)
+        return True
 
     def _send_at_once(self, head: bytes, body: bytes) -> int:
         """Return how many bytes were sent; the connection is closed if it is broken."""
@@ -261,6 +270,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         except ConnectionError:
             self.handle_close()
             return 0
+
+    def _append_rest(self, head: bytes, body: bytes, sent: int) -> None:
+        if sent < len(head):
+            self._append(head[sent:], len(head) - sent)
+        rest = len(body) - max(0, sent - len(head))
+        if rest:
+            self._append(_in_memory(body, rest), rest)
 
     def give_up(self) -> None:
         """Close the connection after a failure in the loop."""
@@ -311,12 +327,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def run_out(self, wait: Wait) -> None:
         """Close the connection, as the client has let its time pass; inside a request, with 408."""
-        if wait in (self.server.waits.head, self.server.waits.body) and self.request is not None and self.claim():
+        is_inside = wait in (self.server.waits.head, self.server.waits.body) and self.request is not None
+        if is_inside and self.give(_timeout_head(), b"", closes=True):
             self._discard_request()
-            try:
-                self.give(_timeout_head(), b"", closes=True)
-            finally:
-                self.outbuf_lock.release()
         else:
             self.will_close = True
         self.settle()
@@ -377,7 +390,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.server.give_back(self)
         if self._is_handed_over or self.socket is None:
             return
-        if self._is_over or self.watched != EVENT_READ * self.readable():
+        if self._is_over or self.watched != READ * self.readable():
             self.server.wake(self)
 
     def flush(self) -> None:
@@ -551,7 +564,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def handle_close(self) -> None:
         if self.will_close and self._linger():
             return
-        self.will_close, self._is_handed_over = True, False  # before the attempt, as in handle_write
+        self.will_close, self._is_handed_over = True, False  # before the attempt, as in handle_write_event
         if self.outbuf_lock.acquire(blocking=False):
             try:
                 super().handle_close()

@@ -5,17 +5,18 @@ from __future__ import annotations
 import errno
 import logging
 import math
+import select
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
-from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
+from contextlib import suppress
 from typing import Any
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
+from registry.server.calls import READ, WRITE
 from registry.server.channel import Channel
 from registry.server.limits import Limits
 from registry.server.repeats import Cache, Repeats
@@ -63,7 +64,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         *,
         trusts_proxies: bool = False,
     ) -> None:
-        self._selector = DefaultSelector()
+        self._poll: Any = select.epoll() if hasattr(select, "epoll") else select.poll()
+        self._poll_units = 1 if hasattr(select, "epoll") else 1000  # of its timeout, in a second
+        self._watched: dict[int, Any] = {}
         self._changed: deque[Channel] = deque()
         self._returned: deque[Channel] = deque()
         self._limits = limits
@@ -82,6 +85,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     def _has_room(self) -> bool:
         return len(self.active_channels) < self._limits.connections or self.waits.oldest() is not None
+
+    def handle_accept(self) -> None:
+        super().handle_accept()
+        self.watch(self)
 
     def accept(self) -> Any:
         """Accept a connection, if there is room for it.
@@ -103,6 +110,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def _make_room(self, address: str) -> bool:
         """Close a connection if there would be too many, and return whether another one of this address can be kept."""
         self.await_returned()
+        if self.repeats is not None:
+            self.repeats.answer()  # before one of their connections is closed
         if self._has_too_many(address):
             closed = self.waits.oldest_of(self.addresses.of(address))
         elif len(self.active_channels) >= self._limits.connections:
@@ -144,11 +153,16 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def pull_trigger(self) -> None:
         """Do nothing: a channel wakes the loop itself, and not after every request."""
 
-    def changed(self) -> Iterator[Channel]:
-        """The connections that threads passed to ``wake`` since the last call."""
+    def catch_up(self) -> None:
+        """Take over what threads have changed since the last turn, and listen only while there is room."""
         self._is_woken = False  # first: channels added from now on wake the loop again
+        self.await_returned()
         while self._changed:
-            yield self._changed.popleft()
+            channel = self._changed.popleft()
+            channel.settle()
+            self.watch(channel)
+        if not self.watched or len(self.active_channels) >= self._limits.connections:
+            self.watch(self)
 
     def give_back(self, channel: Channel) -> None:
         """Return a connection to the loop, from any thread; wakes the loop only if it makes room for a new one."""
@@ -166,24 +180,29 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         # Repeated after a change: a thread that compares the state of its connection with ``watched`` could have read
         # the old value, and would not wake the loop.
         while dispatcher.socket is not None and (wanted := _wanted(dispatcher)) != dispatcher.watched:
-            if not dispatcher.watched:
-                self._selector.register(dispatcher._fileno, wanted, dispatcher)
-            elif not wanted:
-                self._selector.unregister(dispatcher._fileno)
+            if not wanted:
+                self.forget(dispatcher)
+            elif dispatcher.watched:
+                self._poll.modify(dispatcher._fileno, wanted)
             else:
-                self._selector.modify(dispatcher._fileno, wanted, dispatcher)
+                self._poll.register(dispatcher._fileno, wanted)
+                self._watched[dispatcher._fileno] = dispatcher
             dispatcher.watched = wanted
 
     def forget(self, dispatcher: Any) -> None:
         """Wait for no more events of this dispatcher, which is about to be closed."""
         if dispatcher.watched:
-            self._selector.unregister(dispatcher._fileno)
+            with suppress(OSError):  # libpq has closed the descriptor of a connection that was lost
+                self._poll.unregister(dispatcher._fileno)
+            del self._watched[dispatcher._fileno]
             dispatcher.watched = 0
 
-    def events(self, timeout: float) -> Iterator[tuple[Any, bool, bool]]:
-        """Wait for events: each dispatcher that has some, whether it can be read, and whether it can be written to."""
-        for key, events in self._selector.select(timeout):
-            yield key.data, bool(events & EVENT_READ), bool(events & EVENT_WRITE)
+    def events(self, timeout_seconds: float) -> list[tuple[Any, int]]:
+        """Wait for events, and return those of each dispatcher, among them hang-ups and errors."""
+        watched = self._watched
+        return [
+            (watched[descriptor], events) for descriptor, events in self._poll.poll(timeout_seconds * self._poll_units)
+        ]
 
     def stop_listening(self) -> None:
         """Accept no new connections; close the others with their next response."""
@@ -197,8 +216,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         if self.repeats is not None:
             self.repeats.close()
         super().close()
-        self._selector.close()
+        if hasattr(self._poll, "close"):
+            self._poll.close()
 
 
 def _wanted(dispatcher: Any) -> int:
-    return EVENT_READ * bool(dispatcher.readable()) | EVENT_WRITE * bool(dispatcher.writable())
+    return READ * bool(dispatcher.readable()) | WRITE * bool(dispatcher.writable())

@@ -14,6 +14,7 @@ from waitress import wasyncore
 
 from registry import logs
 from registry.server import calls
+from registry.server.calls import READ, WRITE
 from registry.server.channel import Channel
 from registry.server.listening import Server
 
@@ -99,20 +100,19 @@ class Loop:
     def turn(self, timeout_seconds: float) -> None:
         """Wait for events, but not longer than this, and handle them. Nothing else waits."""
         server = self._server
-        server.await_returned()
-        server.watch(server)
-        for channel in server.changed():
-            channel.settle()
-            server.watch(channel)
+        server.catch_up()
         soon = min(timeout_seconds, server.task_dispatcher.relieve(), server.waits.relieve())
         if server.repeats is not None:
             soon = min(soon, server.repeats.relieve())
-        for dispatcher, is_readable, is_writable in server.events(soon):
-            if is_readable and dispatcher.socket is not None:
-                wasyncore.read(dispatcher)
-            if is_writable and dispatcher.socket is not None:
-                wasyncore.write(dispatcher)
-            server.watch(dispatcher)
+        for dispatcher, events in server.events(soon):
+            try:
+                if events & ~WRITE and dispatcher.watched & READ:
+                    dispatcher.handle_read_event()
+                if events & ~READ and dispatcher.watched & WRITE:
+                    dispatcher.handle_write_event()
+            except Exception:  # noqa: BLE001 - logged there
+                dispatcher.handle_error()
+                server.watch(dispatcher)
         if server.repeats is not None:
             server.repeats.answer()
             self._switch(is_short=time.monotonic() < server.repeats.answered_at + SHORT_FOR_SECONDS)

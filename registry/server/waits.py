@@ -41,7 +41,8 @@ class Wait:
 class Waits:
     """All connections by what they wait for, in the order in which their time is over.
 
-    Only the loop uses it. A connection that is lent waits for nothing.
+    Only the loop uses it. A connection that is lent waits for nothing, but keeps its place if its request is answered
+    within a turn of the loop.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -57,12 +58,13 @@ class Waits:
 
     def begin(self, channel: Channel, wait: Wait) -> None:
         """Have the connection wait from now on, also if it waits for the same thing already."""
-        if channel.wait is wait:
-            wait.since.move_to_end(channel)
-        else:
-            self.end(channel)
-            channel.wait = wait
         now = time.monotonic()
+        if channel.wait is wait:
+            wait.since[channel] = now
+            wait.since.move_to_end(channel)
+            return
+        self.end(channel)
+        channel.wait = wait
         wait.since[channel] = now
         if now + wait.seconds < self._due_at:
             self._due_at = now + wait.seconds

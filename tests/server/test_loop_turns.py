@@ -6,6 +6,7 @@ Bounds are numbers of turns, not times: a loop that tries again and again turns 
 from __future__ import annotations
 
 import resource
+import select
 import socket
 import struct
 import time
@@ -48,6 +49,22 @@ def test_a_slow_answer_takes_no_turns_until_it_is_complete(serving: Serving) -> 
         assert answer(connection) == b"done"
 
         assert serving.turns_at_rest() <= 1 + 1
+
+
+def test_it_takes_as_few_turns_on_a_system_without_epoll(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(select, "epoll", raising=False)
+    with closing(Serving(tmp_path, timeout_seconds=60)) as serving, serving.connected() as connection:
+        for _ in range(10):
+            ask(connection, "/whole/3")
+            assert answer(connection) == bytes(3)
+        assert serving.turns_at_rest() <= 1 + 10
+        ask(connection, f"/whole/{32 * MIB}", Connection="close")
+        assert len(answer(connection)) == 32 * MIB
+        assert connection.recv(1) == b""
+        connection.close()
+
+        eventually(lambda: not serving.server.active_channels)
+        assert serving.turns_at_rest() < 300
 
 
 def test_eight_clients_at_once_take_a_turn_for_each_request_at_most(serving: Serving) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from registry.blueprints.pypi.prepared import PreparedAnswers
 from registry.database import db, transaction, utcnow
 from registry.logs import JSONFormatter
 from registry.server import repeats
+from registry.server.limits import Limits
 from tests.server.pages import FILE_ID, PAGE, Client, Pages, by_loop, has_connection
 from tests.server.serving import MIB, Serving, eventually, taken
 
@@ -358,6 +360,66 @@ def test_idle_connections_are_closed_after_answers_of_the_loop(serving: Serving)
         client.get()
 
         assert client.connection.recv(1) == b""
+
+
+def test_the_connection_that_the_loop_answered_last_is_the_last_to_make_room(served: Flask, tmp_path: Path) -> None:
+    with closing(Serving(tmp_path, app=served, limits=Limits(connections=2))) as serving:
+        has_connection(serving)
+        with Client(serving) as first, Client(serving) as second:
+            first.known()
+            second.known()
+            by_loop(serving, first.get)
+
+            with Client(serving) as third:
+                assert third.get()[1].startswith(b"page 1.")
+                assert second.connection.recv(1) == b"", "it had waited longer"
+            assert first.get()[1].startswith(b"page 1.")
+
+
+@pytest.mark.sqlite
+def test_a_request_that_has_arrived_is_answered_before_its_connection_makes_room(
+    served: Flask, pages: Pages, tmp_path: Path
+) -> None:
+    is_counted, may_go_on = Event(), Event()
+
+    def wait(_: int) -> None:
+        is_counted.set()
+        assert may_go_on.wait(10)
+
+    with closing(Serving(tmp_path, app=served, limits=Limits(connections=1))) as serving:
+        has_connection(serving)
+        with Client(serving) as client:
+            client.known()
+            by_loop(serving, client.get)
+            pages.on_download = wait
+            client.get()
+            assert is_counted.wait(10), "the loop is not waiting for events"
+            client.connection.sendall(client.head)
+            with Client(serving) as other:
+                may_go_on.set()
+
+                assert client.answer()[1].startswith(b"page 1.")
+                assert client.connection.recv(1) == b""
+                assert other.get()[1].startswith(b"page 1.")
+
+
+def test_a_failure_of_a_look_for_a_head_closes_its_connection_and_no_other(
+    serving: Serving, answers: PreparedAnswers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    find, is_found = answers.find, iter([False])
+
+    def fail_once(digest: bytes) -> Any:
+        assert next(is_found, True), "nothing works"
+        return find(digest)
+
+    with Client(serving) as client, Client(serving) as other:
+        other.known()
+        monkeypatch.setattr(answers, "find", fail_once)
+        client.connection.sendall(client.head)
+
+        assert client.connection.recv(1) == b""
+        assert by_loop(serving, other.get)[1].startswith(b"page 1.")
+    assert "nothing works" in caplog.text
 
 
 def test_a_failure_closes_its_connection_and_no_other(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from sqlalchemy import Connection, text
 
 from registry.database import db
 from registry.server import repeats
+from registry.server.limits import Limits
 from registry.server.loop import Loop
-from tests.server.pages import Client, Pages, by_loop
+from tests.server.pages import Client, Pages, by_loop, has_connection
 from tests.server.serving import Serving, eventually
 
 pytestmark = pytest.mark.postgresql
@@ -134,6 +137,24 @@ def test_requests_that_arrive_during_a_look_wait_for_the_next_one(serving: Servi
 
         assert late.answer()[1].startswith(b"page 2.")
         assert early.answer()[1].startswith((b"page 1.", b"page 2."))
+
+
+def test_requests_that_wait_for_a_look_keep_their_connections(served: Flask, tmp_path: Path) -> None:
+    with closing(Serving(tmp_path, app=served, limits=Limits(connections=2))) as serving:
+        has_connection(serving)
+        with Client(serving) as early, Client(serving) as late, ExitStack() as stack:
+            _, body = early.known()
+            late.known()
+            with silence():
+                for client in (early, late):
+                    client.connection.sendall(client.head)
+                    time.sleep(0.05)
+                assert not any(channel.wait for channel in serving.channels())
+                other = stack.enter_context(Client(serving))
+                time.sleep(0.05)
+
+            assert early.answer()[1] == late.answer()[1] == body
+            assert other.get()[1] == body
 
 
 def test_a_client_that_sends_more_meanwhile_is_answered_in_order(serving: Serving) -> None:
