@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from registry.database import utcnow
@@ -17,7 +18,7 @@ LOW = "CVSS:3.1/AV:L/AC:H/PR:H/UI:R/S:U/C:L/I:N/A:N"  # 1.8
 
 
 def affected(
-    name: str = "demo", *events: dict[str, str], versions: tuple[str, ...] = (), ecosystem: str = "PyPI"
+    name: str = "demo", *events: dict[str, str], versions: Iterable[str] = (), ecosystem: str = "PyPI"
 ) -> dict[str, Any]:
     """Versions of a package in a range of events, and some more."""
     ranges = [{"type": "ECOSYSTEM", "events": list(events)}] if events else []

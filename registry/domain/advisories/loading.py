@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, BinaryIO
 
 import orjson
@@ -21,13 +22,14 @@ from sqlalchemy import delete, insert, select
 from registry.database import AdvisoryLock, changes_name, db, execute, transaction
 from registry.domain import audit
 from registry.domain.advisories import export, marks, osv
-from registry.domain.advisories.batches import batches
+from registry.domain.advisories.batches import batches, bounded
 from registry.domain.advisories.export import Member
 from registry.domain.advisories.osv import Malformed, Record
-from registry.errors import SourceError
+from registry.errors import SourceError, quoted
 from registry.models import MALICIOUS, Advisory, AdvisoryExport, AffectedPackage, PackageAdvisory
 
 BATCH = 1000
+BATCH_BYTES = 4 << 20  # of the records of a batch, which can take thirty times as much when they are parsed
 MANY_NAMES = 100  # from here on, all cached responses become stale, which is one change instead of one for each name
 MAX_SECONDS = 3600
 MAX_LISTED = 20
@@ -89,7 +91,7 @@ def update(file: BinaryIO, source: str, *, now: datetime, by: audit.Author) -> U
             audit.record(by, "advisories_updated", source, is_same=True)
         return Update(Counts(total=known.advisories), is_same=True)
     run = _Run()
-    for batch in batches(run.documents(export.members(file)), BATCH):
+    for batch in bounded(run.documents(export.members(file)), BATCH, BATCH_BYTES, attrgetter("size_bytes")):
         run.store(batch)
     if not run.counts.total:
         raise SourceError("The export has no advisories about packages of the Python Package Index.")
@@ -106,10 +108,11 @@ def current_export() -> AdvisoryExport | None:
 
 @dataclass(frozen=True)
 class _Document:
-    """A parsed record, and the digest by which a change is noticed."""
+    """A parsed record, its size before, and the digest by which a change is noticed."""
 
     id: str
     content: dict[str, Any]
+    size_bytes: int
     digest: str
 
 
@@ -130,9 +133,11 @@ class _Run:
 
     def documents(self, members: Iterable[Member]) -> Iterator[_Document]:
         for member in members:
+            self._refuse_late()
+            text = member.content or b""
             try:
-                content = orjson.loads(member.content or b"")
-                document = _Document(osv.id_of(content), content, _short_digest(member.content or b""))
+                content = orjson.loads(text)
+                document = _Document(osv.id_of(content), content, len(text), _short_digest(text))
             except ValueError:
                 self.note_malformed(member.name)
                 continue
@@ -144,9 +149,11 @@ class _Run:
 
     def note_malformed(self, name: str) -> None:
         self.counts.malformed += 1
-        self.seen.add(name.removesuffix(".json"))  # if it is known, it remains as it is
+        record_id = name.removesuffix(".json")
+        if len(record_id) <= osv.LONGEST_ID:
+            self.seen.add(record_id)  # if it is known, it remains as it is
         if len(self.malformed) < MAX_LISTED:
-            self.malformed.append(name)
+            self.malformed.append(name if name.isascii() and name.isprintable() and len(name) <= 100 else quoted(name))
 
     def store(self, documents: Collection[_Document]) -> None:
         """Add or replace the advisories whose records have changed."""
@@ -205,14 +212,21 @@ class _Run:
             known.sha256, known.source, known.loaded_at, known.advisories = sha256, source, now, self.counts.total
             audit.record(by, "advisories_updated", source, **asdict(self.counts))
 
+    def _refuse_late(self) -> None:
+        """Require that there is still time.
+
+        :raises SourceError: there is not.
+        """
+        if time.monotonic() > self.ends_at:
+            raise SourceError(f"The update takes longer than {MAX_SECONDS} seconds; run it again to complete it.")
+
     @contextmanager
     def _transaction(self) -> Iterator[AdvisoryExport]:
         """Change advisories and marks in a transaction, which no publication overlaps (``AdvisoryLock.TREE``).
 
         :raises SourceError: the update takes too long, or another one began meanwhile.
         """
-        if time.monotonic() > self.ends_at:
-            raise SourceError(f"The update takes longer than {MAX_SECONDS} seconds; run it again to complete it.")
+        self._refuse_late()
         with transaction(lock=AdvisoryLock.TREE, changes_answers=False) as session:
             known = session.get(AdvisoryExport, 1, populate_existing=True)
             if known is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,9 @@ LONGEST_ID, LONGEST_SUMMARY, LONGEST_DETAILS = 100, 500, 4000
 # Most records are about malicious packages, and their details are almost the same.
 LONGEST_DETAILS_OF_MALICIOUS = 400
 MAX_PACKAGES, MAX_ALIASES = 5000, 50  # of one record
-MAX_VERSIONS, MAX_EVENTS = 20_000, 2000  # of one package
+MAX_VERSIONS, MAX_EVENTS = 20_000, 2000  # of one package in a record
+LONGEST_VECTOR, MAX_VECTORS = 300, 500  # of one record; with all metrics, one of CVSS 4.0 has about 200 characters
+CVSS = {"CVSS_V2": "CVSS2", "CVSS_V3": "CVSS3", "CVSS_V4": "CVSS4"}  # the classes of the package cvss, by type
 SEVERITIES = {"CRITICAL": "critical", "HIGH": "high", "MODERATE": "medium", "MEDIUM": "medium", "LOW": "low"}
 
 
@@ -71,7 +74,10 @@ def read(document: dict[str, Any]) -> Record:
     record_id = id_of(document)
     entries = [entry for entry in _dicts(document, "affected") if _is_about_pypi(entry)]
     details = LONGEST_DETAILS_OF_MALICIOUS if record_id.startswith(MALICIOUS) else LONGEST_DETAILS
-    scores = [score for entry in (document, *entries) for score in _scores(entry)]
+    vectors = {vector for entry in (document, *entries) for vector in _vectors(entry)}
+    if len(vectors) > MAX_VECTORS:
+        raise Malformed("severity")
+    scores = [score for vector in vectors if (score := _base_score(*vector)) is not None]
     return Record(
         id=record_id,
         summary=_text(document, "summary", LONGEST_SUMMARY),
@@ -91,25 +97,29 @@ def _is_about_pypi(entry: dict[str, Any]) -> bool:
 
 
 def _affected(entries: Iterable[dict[str, Any]]) -> dict[str, Affected]:
-    found: dict[str, Affected] = {}
+    ranges: defaultdict[str, list[tuple[tuple[str, str], ...]]] = defaultdict(list)
+    versions: defaultdict[str, list[str]] = defaultdict(list)
     for entry in entries:
         try:
             name = canonicalize_name(_text(entry["package"], "name", 255), validate=True)
         except InvalidName as error:
             raise Malformed("affected.package.name") from error
-        one = Affected(tuple(_ranges(entry)), tuple(_strings(entry, "versions", MAX_VERSIONS, 255)))
-        before = found.get(name, Affected())
-        found[name] = Affected((*before.ranges, *one.ranges), (*before.versions, *one.versions))
-    if len(found) > MAX_PACKAGES:
+        ranges[name] += _ranges(entry)
+        versions[name] += _strings(entry, "versions", MAX_VERSIONS, 255)
+    if len(ranges) > MAX_PACKAGES:
         raise Malformed("affected")
-    return found
+    if any(sum(map(len, one)) > MAX_EVENTS for one in ranges.values()):
+        raise Malformed("affected.ranges.events")
+    if any(len(one) > MAX_VERSIONS for one in versions.values()):
+        raise Malformed("affected.versions")
+    return {name: Affected(tuple(ranges[name]), tuple(versions[name])) for name in ranges}
 
 
 def _ranges(entry: dict[str, Any]) -> Iterator[tuple[tuple[str, str], ...]]:
     for one in _dicts(entry, "ranges"):
         if one.get("type") == "ECOSYSTEM":
             events = tuple(_events(one))
-            if not any(kind == INTRODUCED for kind, _ in events) or len(events) > MAX_EVENTS:
+            if not any(kind == INTRODUCED for kind, _ in events):
                 raise Malformed("affected.ranges.events")
             yield events
 
@@ -122,33 +132,29 @@ def _events(one: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield kind, version.strip()
 
 
-def _scores(entry: dict[str, Any]) -> Iterator[float]:
+def _vectors(entry: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the kind and the vector of each rating; other ratings and longer texts are none."""
     for severity in _dicts(entry, "severity"):
-        score = _base_score(str(severity.get("type")), str(severity.get("score")))
-        if score is not None:
-            yield score
+        kind, vector = severity.get("type"), severity.get("score")
+        if isinstance(kind, str) and kind in CVSS and isinstance(vector, str) and len(vector) <= LONGEST_VECTOR:
+            yield kind, vector
 
 
 @lru_cache(maxsize=4096)
 def _base_score(kind: str, vector: str) -> float | None:
-    """Return the base score of a vector; ``None`` for other ratings, and for vectors that are not valid."""
+    """Return the base score of a vector; ``None`` if it is not valid."""
     import cvss  # takes 20 ms, and few processes read advisories
 
     try:
-        if kind == "CVSS_V2":
-            return float(cvss.CVSS2(vector).base_score)
-        if kind == "CVSS_V3":
-            return float(cvss.CVSS3(vector).base_score)
-        if kind == "CVSS_V4":
-            return float(cvss.CVSS4(vector).base_score)
+        return float(getattr(cvss, CVSS[kind])(vector).base_score)
     except (cvss.CVSSError, ValueError, KeyError):
         return None
-    return None
 
 
 def _severity(document: dict[str, Any]) -> str:
     own = document.get("database_specific")
-    return SEVERITIES.get(str(own.get("severity")).upper(), "") if isinstance(own, dict) else ""
+    word = own.get("severity") if isinstance(own, dict) else None
+    return SEVERITIES.get(word.upper(), "") if isinstance(word, str) else ""
 
 
 def _dicts(parent: dict[str, Any], key: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from packaging.version import InvalidVersion, Version
 
@@ -34,9 +34,15 @@ class Affected:
         parsed = _parsed(version)
         if parsed is None:
             return False
-        return any(_parsed(listed) == parsed for listed in self.versions) or any(
-            _is_in_range(parsed, events) for events in self.ranges
-        )
+        return parsed in self._listed or any(each.includes(parsed) for each in self._evaluable)
+
+    @cached_property
+    def _listed(self) -> frozenset[Version | None]:
+        return frozenset(map(_parsed, self.versions))
+
+    @cached_property
+    def _evaluable(self) -> list[_Range]:
+        return [found for events in self.ranges if (found := _range(events)) is not None]
 
     @property
     def fixed_in(self) -> list[str]:
@@ -50,27 +56,42 @@ class Affected:
         return next((fix for fix in self.fixed_in if parsed is None or Version(fix) > parsed), "")
 
 
-def _is_in_range(version: Version, events: Events) -> bool:
-    """Evaluate a range as the schema's own algorithm does ("Evaluation")."""
+@dataclass(frozen=True)
+class _Range:
+    """A range whose versions are parsed, so that many versions can be looked for.
+
+    :ivar turns: the events but limits: version, kind, and text, in the order of the versions.
+    :ivar limits: the versions below one of which it ends; ``None`` if it ends nowhere.
+    """
+
+    turns: Sequence[tuple[Version, str, str]]
+    limits: Sequence[Version] | None
+
+    def includes(self, version: Version) -> bool:
+        """Evaluate the range as the schema's own algorithm does ("Evaluation")."""
+        if self.limits is not None and not any(version < limit for limit in self.limits):
+            return False
+        is_affected = False
+        for parsed, kind, text in self.turns:
+            if kind == INTRODUCED:
+                is_affected = is_affected or text == _BEFORE_ALL or version >= parsed
+            elif kind == FIXED:
+                is_affected = is_affected and version < parsed
+            else:
+                is_affected = is_affected and version <= parsed
+        return is_affected
+
+
+def _range(events: Events) -> _Range | None:
+    """Return a range to evaluate; ``None`` if an event but a limit has a version that is not valid."""
     limits = [text for kind, text in events if kind == LIMIT]
     turns = [(parsed, kind, text) for kind, text in events if kind != LIMIT and (parsed := _parsed(text)) is not None]
-    if len(turns) + len(limits) < len(events) or not _is_within(version, limits):
-        return False
-    is_affected = False
-    for parsed, kind, text in sorted(turns, key=_place):
-        if kind == INTRODUCED:
-            is_affected = is_affected or text == _BEFORE_ALL or version >= parsed
-        elif kind == FIXED:
-            is_affected = is_affected and version < parsed
-        else:
-            is_affected = is_affected and version <= parsed
-    return is_affected
-
-
-def _is_within(version: Version, limits: Sequence[str]) -> bool:
-    """Return whether a version is below one of the limits, if there are any."""
-    parsed = [_parsed(text) for text in limits]
-    return not limits or _WITHOUT_END in limits or any(limit is not None and version < limit for limit in parsed)
+    if len(turns) + len(limits) < len(events):
+        return None
+    ends = (
+        None if not limits or _WITHOUT_END in limits else [limit for limit in map(_parsed, limits) if limit is not None]
+    )
+    return _Range(sorted(turns, key=_place), ends)
 
 
 def _place(turn: tuple[Version, str, str]) -> tuple[bool, Version]:

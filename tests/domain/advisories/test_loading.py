@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from registry.domain.advisories import loading
 from registry.errors import SourceError
 from registry.models import Advisory, AdvisoryExport, AffectedPackage, Package, PackageAdvisory, Project
 from tests import factories, osv
-from tests.builders import build_wheel
+from tests.builders import build_wheel, zip_of
 from tests.domain.packages import on_paper
 from tests.osv import HIGH, LOW, affected, load, record
 
@@ -147,10 +148,37 @@ def test_a_later_update_stops_an_earlier_one(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_update_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "MAX_SECONDS", -1)
 
-    with pytest.raises(SourceError, match="takes longer"):
-        load(record("GHSA-1"))
+    for content in (record("GHSA-1"), b"{"):
+        with pytest.raises(SourceError, match="takes longer"):
+            load(content)
 
     assert stored() == []
+
+
+def test_few_large_records_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In memory, a parsed record can take thirty times as much as its text."""
+    monkeypatch.setattr(loading, "BATCH_BYTES", 2 * len(json.dumps(record("GHSA-1"))))
+    batches: list[int] = []
+    store = loading._Run.store
+
+    def counting(run: Any, documents: Any) -> None:
+        batches.append(len(documents))
+        store(run, documents)
+
+    monkeypatch.setattr(loading._Run, "store", counting)
+    load(*(record(f"GHSA-{number}") for number in range(5)))
+
+    assert batches == [2, 2, 1]
+    assert len(stored()) == 5
+
+
+def test_the_name_of_a_malformed_record_is_shown_on_one_line() -> None:
+    content = zip_of({"\x1b[2J\n" + "x" * 1000 + ".json": b"{", "GHSA-1.json": json.dumps(record("GHSA-1")).encode()})
+
+    [shown] = loading.update(io.BytesIO(content), "x", now=utcnow(), by=SHELL).malformed
+
+    assert shown.startswith("'\\x1b[2J\\nxxx")
+    assert len(shown) < 120
 
 
 def test_packages_that_are_affected_are_marked(project: Project) -> None:

@@ -33,6 +33,14 @@ def test_a_record_is_read_with_the_highest_of_its_scores() -> None:
     assert found.affected == {"demo-lib": Affected(((("introduced", "0"), ("fixed", "1.2")),), ("1.0", "1.1"))}
 
 
+def nested(depth: int) -> Any:
+    """As deep as JSON may be: to represent it as text takes more recursion than Python has."""
+    found: Any = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
 @pytest.mark.parametrize(
     ("kind", "vector", "score"),
     [
@@ -42,15 +50,41 @@ def test_a_record_is_read_with_the_highest_of_its_scores() -> None:
         ("CVSS_V3", "CVSS:3.1/AV:N", None),
         ("CVSS_V4", HIGH, None),
         ("Ubuntu", "high", None),
+        (["CVSS_V3"], HIGH, None),
+        ("CVSS_V3", nested(1000), None),
+        ("CVSS_V2", "AV:N/AC:L/Au:N/C:P/I:P/A:P/" + "E:U/" * 100, None),
     ],
+    ids=range(9),
 )
-def test_vectors_of_all_versions_are_scored(kind: str, vector: str, score: float | None) -> None:
+def test_vectors_of_all_versions_are_scored(kind: Any, vector: Any, score: float | None) -> None:
     assert osv.read(record("PYSEC-1", severity=[{"type": kind, "score": vector}])).cvss_score == score
+
+
+def vectors(count: int) -> list[dict[str, str]]:
+    """Different ratings; few of them are valid."""
+    return [{"type": "CVSS_V3", "score": f"CVSS:3.1/{number}"} for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"severity": vectors(osv.MAX_VECTORS + 1)},
+        {"affected": [affected("a") | {"severity": vectors(600)[number::2]} for number in range(2)]},
+        {"affected": [affected("a", *[{"introduced": "0"}] * 1001), affected("a", *[{"introduced": "0"}] * 1000)]},
+        {"affected": [affected("a", versions=(f"{n}.{v}" for v in range(10_001))) for n in range(2)]},
+        {"affected": [affected(f"a{number}") for number in range(5001)]},
+    ],
+    ids=["vectors", "vectors of packages", "events", "versions", "packages"],
+)
+def test_a_record_that_takes_long_to_evaluate_is_malformed(change: dict[str, Any]) -> None:
+    with pytest.raises(Malformed):
+        osv.read(record("GHSA-1") | change)
 
 
 def test_a_word_for_the_severity_is_read() -> None:
     assert osv.read(record("GHSA-1", database_specific={"severity": "MODERATE"})).severity == "medium"
-    assert osv.read(record("GHSA-1", database_specific={"severity": ["odd"]})).severity == ""
+    for odd in (["odd"], nested(1000), "high" * 1000):
+        assert osv.read(record("GHSA-1", database_specific={"severity": odd})).severity == ""
 
 
 def test_entries_about_one_name_are_joined_and_other_ecosystems_left_out() -> None:
