@@ -11,7 +11,7 @@ from flask import Flask
 from waitress.adjustments import Adjustments
 
 from registry.errors import ConfigurationError
-from registry.server import background, channel, limits, parser
+from registry.server import background, channel, limits, memory, parser
 from registry.server.limits import Limits, Places
 from registry.server.listening import Server
 from registry.server.loop import Loop
@@ -88,6 +88,7 @@ def serve(
         background.repeated(app, "Tending files of the upstream", app.extensions["upstream_files"].tend, TEND_SECONDS),
         background.repeated(app, "Tending pages of the upstream", app.extensions["upstream_pages"].tend, TEND_SECONDS),
         background.repeated(app, "Noting requested names", app.extensions["upstream_asks"].tend, TEND_SECONDS),
+        background.repeated(app, "Returning memory", memory.return_gaps),
     ):
         loop = Loop(make_server(app, listener, allowed))
         _leave_out_present_objects()

@@ -16,3 +16,13 @@ def use_one_heap() -> None:
     """
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
+
+
+def return_gaps() -> None:
+    """Return the memory of gaps in the heap to the system (malloc_trim(3)), with glibc only.
+
+    By itself, the library returns only what is free at the end of the heap. A thread that needs memory meanwhile waits:
+    10 MB take 5 ms.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
