@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 from contextlib import suppress
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from waitress.adjustments import Adjustments
-from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.parser import HTTPRequestParser, ParsingError, unquote_bytes_to_wsgi
 from waitress.utilities import Error
 
 from registry.errors import is_disk_full
@@ -27,6 +28,7 @@ PROBES = ("/-/health", "/-/liveness")  # of the process alone
 PREFLIGHT = "registry.preflight"  # a key that no header can have, for the body that the application is asked for
 CHUNKED_PIECE_BYTES = 1 << 13
 LONGEST_PATH = 8 << 10  # unquoted; it is matched with the patterns of all routes
+LONGEST_USUAL_HEAD = 8 << 10  # so that its path is not too long, either
 LONGEST_CHUNK_LINE = 1 << 14  # the head of a chunk, or the trailer behind the last one
 
 
@@ -84,6 +86,7 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
     uploads: re.Pattern[str]
     probes: Container[str] = PROBES
     places: Places
+    query: str
     error: Error | None
     content_length: int
     expect_continue: bool
@@ -114,6 +117,8 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
             return len(data)
 
     def _received(self, data: bytes) -> int:
+        if not self.headers_finished and not self.header_plus and self._takes_usual_head(data):
+            return len(data)
         if not self.chunked:
             consumed = int(super().received(data))
             return self._hold(data, consumed) if self._has_to_ask and not self.completed else consumed
@@ -130,6 +135,31 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         if self.incoming is None and self.size_bytes > UNASKED_BYTES and not self._has_place:
             self._take_place()
         return consumed
+
+    def _takes_usual_head(self, data: bytes) -> bool:
+        """Parse a whole request that is a head in the usual spelling, as waitress does, in a quarter of the time.
+
+        :return: false for any other data, of which nothing is taken.
+        """
+        found = _USUAL_HEAD.fullmatch(data.decode("latin-1")) if len(data) <= LONGEST_USUAL_HEAD else None
+        if found is None:
+            return False
+        command, target, lines = found.groups()
+        fields = _USUAL_LINE.findall(lines)
+        headers = {_environ_name(name): value for name, value in fields}
+        is_repeated, host = len(headers) < len(fields), headers.get("HOST", ",")
+        if is_repeated or "," in host or not _FRAMING.isdisjoint(headers):
+            return False
+        path, _, self.query = target.partition("?")
+        self.command, self.version, self.request_uri = command, "1.1", target
+        self.proxy_scheme = self.proxy_netloc = self.fragment = ""
+        self.path = unquote_bytes_to_wsgi(path.encode()) if "%" in path else path
+        self.url_scheme, self.headers = self.adj.url_scheme, headers
+        self.connection_close = headers.get("CONNECTION", "").lower() == "close"
+        self.header_bytes_received = len(data)
+        self.headers_finished = self.completed = True
+        self.is_probe = self.path in self.probes
+        return True
 
     @property
     def _is_too_much(self) -> bool:
@@ -235,6 +265,12 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
         return None
 
 
+# A request without a body whose target is a path, in printable ASCII, with one space at most behind each colon.
+_USUAL_HEAD = re.compile(
+    r"(GET|HEAD) (/(?!/)[!\"$-~]*) HTTP/1\.1\r\n((?:[A-Za-z0-9-]++: ?(?:[!-~]++(?: ++[!-~]++)*+)\r\n)++)\r\n"
+)
+_USUAL_LINE = re.compile(r"([A-Za-z0-9-]++): ?([ -~]++)")
+_FRAMING = frozenset(("CONTENT_LENGTH", "TRANSFER_ENCODING", "EXPECT"))
 # A path, or a whole URL. Applications add the slash that a path lacks, behind the checks of the server.
 _TARGET = re.compile("/|https?://", re.IGNORECASE)
 _CODINGS = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r]*?)[ \t]*(?=\r)")
@@ -242,6 +278,11 @@ _CODINGS = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r]*?)[ \t]*(?=\r)")
 _JSON = [("Content-Type", "application/json"), ("Access-Control-Allow-Origin", "*")]
 _NO_PLACE = b'{"message":"503 Service Unavailable"}'
 _NO_ROOM = b'{"message":"507 Insufficient Storage - The disk is full."}'
+
+
+@lru_cache(maxsize=256)
+def _environ_name(header: str) -> str:
+    return header.upper().replace("-", "_")
 
 
 def too_large() -> EarlyRefusal:

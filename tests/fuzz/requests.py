@@ -67,6 +67,9 @@ class Parsed:
     version: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    path: str = ""
+    query: str = ""
+    closes: bool = False
 
 
 def parsed(pieces: Iterator[bytes] | Sequence[bytes]) -> list[Parsed]:
@@ -97,7 +100,10 @@ def _as_parsed(parser: Parser) -> Parsed:
     with parser.get_body_stream() as stream:
         body = stream.read()
     target = parser.request_uri if hasattr(parser, "request_uri") else parser.path
-    return Parsed("", parser.command, target, parser.version, tuple(sorted(parser.headers.items())), body)
+    headers = tuple(sorted(parser.headers.items()))
+    return Parsed(
+        "", parser.command, target, parser.version, headers, body, parser.path, parser.query, parser.connection_close
+    )
 
 
 def check_framing(data: bytes) -> None:
