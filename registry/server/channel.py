@@ -71,7 +71,8 @@ class Task(WSGITask):  # type: ignore[misc]
 
         The names of headers are the same few in all responses, and so is the date of those within a second.
         """
-        if self.version != "1.1" or self.request.headers.get("CONNECTION") or not self.has_body:
+        connection = self.request.headers.get("CONNECTION", "").lower()
+        if self.version != "1.1" or connection not in ("", "keep-alive") or not self.has_body:
             return b""
         headers = [(_capitalized(name), value) for name, value in self.response_headers]
         names = {name for name, _ in headers}

@@ -59,7 +59,15 @@ def responses() -> list[Response]:
 
 
 @pytest.mark.parametrize(
-    "request_line", ["GET /{} HTTP/1.1\r\nConnection: close", "GET /{} HTTP/1.0", "GET /{} HTTP/1.1"]
+    "request_line",
+    [
+        "GET /{} HTTP/1.1",
+        "GET /{} HTTP/1.1\r\nConnection: Keep-Alive",
+        "GET /{} HTTP/1.1\r\nConnection: close",
+        "GET /{} HTTP/1.1\r\nConnection: keep-alive, close",
+        "GET /{} HTTP/1.0",
+        "GET /{} HTTP/1.0\r\nConnection: keep-alive",
+    ],
 )
 def test_the_heads_of_responses_are_those_of_waitress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_line: str
