@@ -237,7 +237,7 @@ def test_an_answer_that_became_stale_while_it_was_made_is_not_repeated(serving: 
 
 
 def test_a_client_that_reads_slowly_gets_all_of_it_from_the_loop(serving: Serving) -> None:
-    with Client(serving, f"/page/{16 * MIB}") as client, Client(serving) as other:
+    with Client(serving, f"/page/{8 * MIB}") as client, Client(serving) as other:
         other.known()
         _, body = client.known()
 
@@ -254,18 +254,18 @@ def test_a_client_that_reads_slowly_gets_all_of_it_from_the_loop(serving: Servin
 def test_a_client_that_does_not_read_takes_no_turns(served: Flask, tmp_path: Path) -> None:
     with (
         closing(Serving(tmp_path, timeout_seconds=60, app=served)) as serving,
-        Client(serving, f"/page/{16 * MIB}") as client,
+        Client(serving, f"/page/{8 * MIB}") as client,
     ):
         client.get()
         before = serving.turns_at_rest()
         client.connection.sendall(client.head)
 
         assert serving.turns_at_rest() - before < 100, "one for each piece that the operating system takes"
-        assert taken(client.connection) > 16 * MIB
+        assert taken(client.connection) > 8 * MIB
 
 
 def test_a_client_that_disconnects_is_forgotten(serving: Serving) -> None:
-    with Client(serving, f"/page/{16 * MIB}") as client:
+    with Client(serving, f"/page/{8 * MIB}") as client:
         client.known()
         client.connection.sendall(client.head)
         time.sleep(0.1)

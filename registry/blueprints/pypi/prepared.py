@@ -41,7 +41,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 Shared = TypeVar("Shared", str, tuple[tuple[str, str], ...])
 Headers = list[tuple[str, str]]
 
-LIMIT_BYTES = 24 << 20
+LIMIT_BYTES = 16 << 20
 _OVERHEAD_BYTES = 700  # of a response in memory, besides its body; measured with tracemalloc
 # Pages with thousands of files are worth caching, but files only up to the size of an ordinary page.
 LARGEST_PAGE_BYTES = 8 << 20
@@ -242,6 +242,7 @@ class PreparedAnswers:
         self._lock = Lock()
         # Oldest first. A plain dictionary looks for its first entry among all those that were removed before.
         self._kept: OrderedDict[bytes, Answer] = OrderedDict()
+        self._bodies: dict[bytes, tuple[bytes, int]] = {}  # each with the number of responses that have it
         self._being_made: dict[bytes, Lock] = {}
         self._heads: dict[bytes, Any] = {}
         self._size_bytes = 0
@@ -352,6 +353,7 @@ class PreparedAnswers:
         finally:
             if hasattr(body, "close"):
                 body.close()
+        content, _ = self._bodies.get(content, (content, 0))  # the same for all callers with the same access
         etag = next((value for name, value in headers if name == "ETag"), "")
         own = (("ETag", etag), ("Content-Length", str(len(content))))
         part, principal = environ[_PART], environ.get("registry.principal")
@@ -375,7 +377,9 @@ class PreparedAnswers:
                     return
                 self._drop(key)
             self._kept[key] = answer
-            self._size_bytes += answer.size_bytes
+            body, uses = self._bodies.get(answer.body, (answer.body, 0))
+            self._bodies[body] = body, uses + 1
+            self._size_bytes += _OVERHEAD_BYTES if uses else answer.size_bytes
             self._drop_oldest(utcnow())
 
     def _drop_oldest(self, now: datetime) -> None:
@@ -388,7 +392,10 @@ class PreparedAnswers:
 
     def _drop(self, key: bytes) -> None:
         answer = self._kept.pop(key)
-        self._size_bytes -= answer.size_bytes
+        body, uses = self._bodies.pop(answer.body)
+        if uses > 1:
+            self._bodies[body] = body, uses - 1
+        self._size_bytes -= _OVERHEAD_BYTES if uses > 1 else answer.size_bytes
         for digest in answer.digests:
             head = self._heads.get(digest)
             if head is not None and head.answer is answer:

@@ -33,18 +33,20 @@ PARTS = [
 class Pages:
     """Numbers its pages.
 
+    :ivar text: of all pages from now on, instead of their number.
     :ivar meanwhile: called when a page is made and not yet sent, with its path.
     :ivar waits: whether a page waits for another server.
     """
 
     def __init__(self) -> None:
+        self.text: str | None = None
         self.meanwhile: Callable[[str], object] = lambda path: None
         self.waits = False
         self._count = 0
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         self._count += 1
-        page = Response(f"page {self._count}")
+        page = Response(f"page {self._count}" if self.text is None else self.text)
         if self.waits:
             prepared.let_others_proceed(environ)
         self.meanwhile(Request(environ).path)
@@ -167,6 +169,35 @@ def test_the_oldest_pages_are_evicted_for_new_ones(client: Client, monkeypatch: 
         client.get(path)
 
     assert [client.get(path).text for path in ("/page/3", "/page/2", "/page/1")] == ["page 3", "page 2", "page 4"]
+
+
+def test_equal_pages_of_several_callers_are_kept_once(
+    client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepared, "LIMIT_BYTES", 8000)  # for one of these pages
+    callers = [{"Authorization": f"Bearer {number}"} for number in range(3)]
+    for letter in "abc":
+        change_something()
+        pages.text = 5000 * letter
+        for caller in callers:
+            client.get("/page", headers=caller)
+    pages.text = "another page"
+
+    kept = [client.get("/page", headers=caller).text for caller in callers]
+
+    assert kept == 3 * [5000 * "c"]
+
+
+def test_different_pages_of_a_caller_are_kept_each(
+    client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepared, "LIMIT_BYTES", 8000)
+    for path in ("/page/1", "/page/2"):
+        pages.text = 5000 * path[-1]
+        client.get(path)
+    pages.text = "another page"
+
+    assert [client.get(path).text for path in ("/page/2", "/page/1")] == [5000 * "2", "another page"]
 
 
 def test_expired_pages_are_dropped(client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
