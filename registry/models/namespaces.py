@@ -207,6 +207,8 @@ class Membership(Model):
     from_provider: Mapped[bool] = mapped_column(default=False, server_default=false())
     # Whether it does so as that of the creator of a group, who has a role above by a group of the identity provider.
     by_creation: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # Whether groups of the identity provider no longer give the role, which remains as that of the last Owner.
+    kept_as_owner: Mapped[bool] = mapped_column(default=False, server_default=false())
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
 

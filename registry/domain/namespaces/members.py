@@ -159,7 +159,8 @@ def change_member(
         after = {"role": role, "expires_on": expires_on}
         audit.record_change(by, "member_changed", user.username, namespace, before, after)
         membership.role, membership.expires_on = role, expires_on
-        membership.from_provider = membership.by_creation = False  # given by another member from now on
+        # Given by another member from now on.
+        membership.from_provider = membership.by_creation = membership.kept_as_owner = False
     return membership
 
 
@@ -187,7 +188,8 @@ def apply_provided_roles(user: User, roles: Mapping[int, Role], *, by: audit.Aut
     """Give a user the roles that follow from groups of the identity provider, and take back those that no longer do.
 
     A direct membership that was added here stays if its role is higher, until it expires, or the same and permanent.
-    The last Owner of a group keeps the role. Requires a transaction that holds ``AdvisoryLock.TREE``.
+    The last Owner of a group keeps the role until there is another one. Requires a transaction that holds
+    ``AdvisoryLock.TREE``.
 
     :param roles: by group ID.
     """
@@ -200,7 +202,8 @@ def apply_provided_roles(user: User, roles: Mapping[int, Role], *, by: audit.Aut
         if group.id not in created:
             _give(group, user, roles[group.id], direct.get(group.id), by=by)
     for membership in direct.values():
-        if membership.from_provider and membership.namespace_id not in {*roles, *created}:
+        follows = membership.from_provider or membership.kept_as_owner
+        if follows and membership.namespace_id not in {*roles, *created}:
             end_provided(membership, user, by=by)
     end_by_creation(user, by=by)
     for group in groups:
@@ -215,6 +218,7 @@ def end_provided(membership: Membership, user: User, *, by: audit.Author) -> Non
     """
     if is_last_owner(membership):
         membership.from_provider = membership.by_creation = False
+        membership.kept_as_owner = True
         return
     group = db.session.get_one(Group, membership.namespace_id)
     audit.record(by, "member_removed", user.username, group, role=membership.role.title)
@@ -245,18 +249,23 @@ def _give(group: Group, user: User, role: Role, membership: Membership | None, *
         audit.record(by, "member_added", user.username, group, role=role.title, expires_on=None)
         return
     is_same = membership.role == role and membership.expires_on is None
-    if is_same or _is_higher_here(membership, role) or leaves_no_owner(membership, role, None):
+    if is_same and membership.kept_as_owner:
+        membership.from_provider, membership.kept_as_owner = True, False
+    if is_same or _is_higher_here(membership, role):
+        return
+    if leaves_no_owner(membership, role, None):
+        membership.kept_as_owner = True
         return
     before: dict[str, object] = {"role": membership.role, "expires_on": membership.expires_on}
     audit.record_change(by, "member_changed", user.username, group, before, {"role": role, "expires_on": None})
     membership.role, membership.expires_on = role, None
-    membership.from_provider, membership.by_creation = True, False
+    membership.from_provider, membership.by_creation, membership.kept_as_owner = True, False, False
 
 
 def _is_higher_here(membership: Membership, role: Role) -> bool:
     """Return whether a membership that was added here, or by creation, has a higher role, which has not expired."""
     has_expired = membership.expires_on is not None and membership.expires_on <= utcnow().date()
-    is_own = not membership.from_provider or membership.by_creation
+    is_own = membership.by_creation or not (membership.from_provider or membership.kept_as_owner)
     return is_own and membership.role > role and not has_expired
 
 
@@ -316,7 +325,7 @@ def ensure_owner(group: Group, by: Principal, *, may_last: bool) -> None:
         membership = Membership(namespace_id=group.id, user_id=by.user.id)
         db.session.add(membership)
     membership.role, membership.expires_on = Role.OWNER, None
-    membership.from_provider = membership.by_creation = False
+    membership.from_provider = membership.by_creation = membership.kept_as_owner = False
 
 
 def _direct_member(namespace: Namespace, user: User) -> Membership:

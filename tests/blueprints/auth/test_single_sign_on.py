@@ -484,6 +484,34 @@ def test_a_membership_that_was_added_here_stays_if_it_is_enough(app, browser, pr
     assert role_of("hanako.yamada", platform) is Role.MAINTAINER
 
 
+def test_the_last_owner_by_a_group_keeps_the_role_with_a_mark_until_there_is_another(
+    app, browser_of, provider, platform, admin
+):
+    def sign_in_with(*groups: str) -> str:
+        provider.set_claims("hanako", **HANAKO, groups=list(groups))
+        signed_in(Browser(app), provider)
+        return browser_of(admin).get("/groups/platform/-/group_members").text
+
+    for group, role in (("leads", Role.OWNER), ("eng", Role.DEVELOPER)):
+        provider_roles.add(group, platform, role, by=SHELL)
+    assert "Group of the identity provider: leads" in sign_in_with("leads")
+    namespaces.remove_member(platform, admin, by=SHELL)
+
+    for groups in (["eng"], []):
+        assert "Kept as the last Owner" in sign_in_with(*groups)
+        assert role_of("hanako.yamada", platform) is Role.OWNER
+    again = sign_in_with("leads")
+    assert "Group of the identity provider: leads" in again
+    assert "Kept as the last Owner" not in again
+    assert "Kept as the last Owner" in sign_in_with()
+
+    namespaces.add_member(platform, admin, Role.OWNER, by=SHELL)
+    sign_in_with("eng")
+    assert role_of("hanako.yamada", platform) is Role.DEVELOPER
+    sign_in_with()
+    assert role_of("hanako.yamada", platform) is None
+
+
 def test_a_role_by_a_group_lasts_no_longer_than_the_group(app, browser, provider, platform, olivia, link):
     provider_roles.add("eng", platform, Role.OWNER, by=SHELL)
     provider.set_claims("taro", **HANAKO, groups=["eng"])
