@@ -70,6 +70,7 @@ from registry.database.transactions import (
     lock,
     lock_name,
     refers_to_nothing,
+    rehearsal,
     transaction,
 )
 from registry.database.types import (
@@ -141,6 +142,7 @@ __all__ = [
     "part_of_name",
     "read",
     "refers_to_nothing",
+    "rehearsal",
     "restored",
     "schema_locked",
     "schema_version",

@@ -73,6 +73,8 @@ def transaction(
             hold(lock, shared=shared)
         yield session
         _apply_pending(session)
+        if session.info.get("rehearsing"):
+            raise _Rehearsed
         session.commit()
     except StaleDataError as error:  # a record to change was deleted in the meantime
         session.rollback()
@@ -94,6 +96,29 @@ def transaction(
         for name in ("writing", "connection", "at_end", "locks"):
             session.info.pop(name, None)
         turn.release()
+
+
+class _Rehearsed(Exception):
+    """Ends the block of ``rehearsal``."""
+
+
+@contextmanager
+def rehearsal() -> Iterator[None]:
+    """Try what the block does, without any effect: instead of its first commit, the block ends.
+
+    Errors pass. The block must not do anything that is not undone by rolling its transaction back.
+
+    :raises RuntimeError: the block has committed nothing, so it went on as if it had.
+    """
+    session: Session = db.session()
+    session.info["rehearsing"] = True
+    try:
+        yield
+    except _Rehearsed:
+        return
+    finally:
+        session.info.pop("rehearsing", None)
+    raise RuntimeError("nothing was rehearsed")
 
 
 class Stage(enum.IntEnum):

@@ -9,7 +9,7 @@ from flask import Flask
 from sqlalchemy import delete, insert
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from registry.database import AdvisoryLock, at_end, db, lock, transaction, transactions
+from registry.database import AdvisoryLock, at_end, db, lock, rehearsal, transaction, transactions
 from registry.errors import RecordNotFound
 from registry.models import InstanceSettings, Membership, Role, User
 from tests import factories
@@ -40,6 +40,29 @@ def test_after_a_failure_the_next_transaction_works(app: Flask) -> None:
 
     db.session.rollback()
     assert counter() == 2
+
+
+def test_a_rehearsal_ends_instead_of_its_first_commit_and_leaves_nothing(app: Flask) -> None:
+    ended = True
+    with rehearsal():
+        with transaction(), transaction():
+            set_counter(1)
+        ended = False
+
+    assert (counter(), ended) == (None, True)
+    with transaction():
+        set_counter(2)
+    assert counter() == 2
+
+
+def test_a_rehearsal_shows_why_its_block_fails(app: Flask) -> None:
+    with pytest.raises(Failure), rehearsal():
+        fail_after(1)
+
+
+def test_a_rehearsal_without_a_transaction_is_a_mistake(app: Flask) -> None:
+    with pytest.raises(RuntimeError), rehearsal():
+        counter()
 
 
 @pytest.mark.sqlite

@@ -14,7 +14,7 @@
 * Forms are subclasses of ``forms.Form`` (``ui/forms.py``) and only parse. The pattern of a view with a form is::
 
       form = GroupForm(…)
-      if form.validate_on_submit():
+      if form.can_be_tried():
           with form.refusals():
               namespaces.change(group, form.changes(), by=principal())
               flash(gettext("…"))
@@ -22,6 +22,8 @@
       return render_template(…, form=form), form.status
 
   ``refusals`` adds errors of the domain (``InvalidRecord``, ``Conflict``) to the fields and continues after the block.
+  If the form has errors of its own, the block is rolled back, and all errors are shown at once. Forms with a password
+  use ``validate_on_submit()``, so that guesses are counted.
   Every ``<form method="post">`` contains ``{{ forms.csrf() }}``; the token is checked here, for all pages.
 * ``flash(sentence)`` shows a success, and ``flash(sentence, "error")`` an error.
 * All texts use ``gettext`` / ``_()``. Run ``python -m tests.catalogues`` to update the catalogs, and translate the new

@@ -6,13 +6,14 @@ from flask import Blueprint, flash, redirect, render_template, url_for
 from flask_babel import gettext, lazy_gettext, refresh
 from werkzeug.wrappers import Response
 from wtforms import BooleanField, EmailField, PasswordField, RadioField, SelectField, StringField, TextAreaField
-from wtforms.validators import EqualTo, InputRequired
+from wtforms.validators import EqualTo, InputRequired, ValidationError
 
 from registry.blueprints.auth import sessions
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui.forms import CurrentPasswordForm, Form
 from registry.blueprints.ui.language import LANGUAGES
 from registry.blueprints.ui.viewer import principal, signed_in
+from registry.blueprints.ui.wording import sentence
 from registry.database import utcnow
 from registry.domain.access import Permission
 from registry.domain.accounts import sign_in, users
@@ -43,6 +44,11 @@ class ProfileForm(Form):
 class PasswordForm(CurrentPasswordForm):
     password = PasswordField(_("New password"), [InputRequired(_("Enter a new password."))])
     repeated = PasswordField(_("Repeat new password"), [EqualTo("password", _("The passwords don't match."))])
+
+    def validate_password(self, field: PasswordField) -> None:
+        """Refuse a bad password before the current one is checked."""
+        for fault in users.password_faults(field.data or ""):
+            raise ValidationError(sentence(fault))
 
 
 class PreferencesForm(Form):

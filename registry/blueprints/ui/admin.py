@@ -220,7 +220,7 @@ def _add_users(blueprint: Blueprint, gate: Gate) -> None:
     def new_user() -> Page:
         """Create a user whose password must be changed at the first sign-in."""
         form = NewUserForm(can_create_group=InstanceSettings.current().can_create_group, projects_limit=PROJECTS_LIMIT)
-        if form.validate_on_submit():
+        if form.can_be_tried():
             chosen = form.password.data
             password = chosen or accounts.generated_password()
             with form.refusals():
@@ -249,7 +249,7 @@ def _add_users(blueprint: Blueprint, gate: Gate) -> None:
     def edit_user(username: str) -> Page:
         user = accounts.find_username(username)
         form = UserForm(obj=user)
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals(), _forbidden_beside(form):
                 accounts.change_user(user, form.changes(), by=principal())
                 flash(gettext("User %(name)s was saved.", name=user.name))
@@ -371,7 +371,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
     def general() -> Page:
         """Show and change settings of visibility, accounts, and tokens."""
         form = GeneralForm.of(InstanceSettings.current())
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
                 instance.change_instance(form.changes(InstanceChanges), by=principal())
                 return _saved("ui.admin.general")
@@ -392,7 +392,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
     def public_index() -> Page:
         """Change the rules about the public index."""
         form = PublicIndexForm.of(InstanceSettings.current())
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
                 instance.change_instance(form.changes(InstanceChanges), by=principal())
                 return _saved("ui.admin.ci_cd")
@@ -414,7 +414,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
     def add_exception() -> Page:
         """Add an exception to the minimum age of upstream files, for the whole instance."""
         form = ExceptionForm()
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
                 form.add_to(None)
                 return _saved("ui.admin.ci_cd")
@@ -431,7 +431,7 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
     def trusted_publishing() -> Page:
         """Change the issuers that Maintainers can trust."""
         form = TrustedPublishingForm.of(InstanceSettings.current())
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
                 instance.change_instance(form.changes(InstanceChanges), by=principal())
                 return _saved("ui.admin.ci_cd")

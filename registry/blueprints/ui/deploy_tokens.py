@@ -16,7 +16,7 @@ from wtforms.validators import InputRequired, Optional
 from registry.blueprints.auth.credentials import token_key
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import commands, pagination
-from registry.blueprints.ui.forms import Form, text
+from registry.blueprints.ui.forms import Form, in_the_future, text
 from registry.blueprints.ui.frame import pypi_url
 from registry.blueprints.ui.viewer import may, principal
 from registry.database import utcnow
@@ -45,7 +45,7 @@ Page = Response | tuple[str, int]
 
 class DeployTokenForm(Form):
     name = StringField(_("Name"), [InputRequired(_("This field is required."))])
-    expires_on = DateField(_("Expiration date"), [Optional()])
+    expires_on = DateField(_("Expiration date"), [Optional(), in_the_future])
     username = StringField(_("Username"))
     scopes = SelectMultipleField(_("Scopes"), [InputRequired(_("Select at least one scope."))])
 
@@ -91,7 +91,7 @@ def routes(gate: Gate) -> Blueprint:
 
 def _create(namespace: Project | Group) -> Page:
     form = _form()
-    if form.validate_on_submit():
+    if form.can_be_tried():
         expires_on = form.expires_on.data
         with form.refusals():
             issued = deploy_tokens.issue_deploy_token(

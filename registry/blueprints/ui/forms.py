@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 from flask import request
 from flask_babel import gettext, lazy_gettext
@@ -23,14 +23,15 @@ from wtforms import (
     StringField,
     TextAreaField,
 )
+from wtforms.fields.choices import SelectFieldBase
 from wtforms.validators import InputRequired, Optional, ValidationError
 from wtforms.widgets import TextInput
 
 from registry.blueprints.ui.wording import refusal, role_name, sentence, visibility_name
-from registry.database import utcnow
+from registry.database import rehearsal, utcnow
 from registry.domain import namespaces
 from registry.domain.namespaces import GroupChanges, ProjectChanges
-from registry.errors import BadRequest, Conflict, InvalidRecord, PlainRefusal
+from registry.errors import BadRequest, Code, Conflict, Fault, InvalidRecord, PlainRefusal
 from registry.models import MEMBER_ROLES, CreationLevel, Group, Namespace, Project, RegistryAccess, Role, Visibility
 
 _ = lazy_gettext
@@ -49,8 +50,24 @@ _FIELDS = {
 }
 
 
+# Fields that refusals of the domain without a field are about.
+_FIELD_OF = {
+    Code.ALREADY_MEMBER: "username",
+    Code.EMAIL_TAKEN: "email",
+    Code.INVALID_PATTERN: "pattern",
+    Code.NO_SCOPE: "scopes",
+    Code.PATTERN_TAKEN: "pattern",
+    Code.USERNAME_TAKEN: "username",
+}
+
+
 class Form(FlaskForm):  # type: ignore[misc]
-    """Base of all forms. They do not check the CSRF token, which is checked for all pages in one place."""
+    """Base of all forms. They do not check the CSRF token, which is checked for all pages in one place.
+
+    :cvar shown_last: fields that pages show after those of subclasses.
+    """
+
+    shown_last: ClassVar[frozenset[str]] = frozenset()
 
     class Meta(FlaskForm.Meta):  # type: ignore[misc]
         csrf = False
@@ -70,23 +87,40 @@ class Form(FlaskForm):  # type: ignore[misc]
     @property
     def first_wrong(self) -> Any:
         """The first field with errors; ``None`` if there is none."""
-        return next((field for field in self if field.errors), None)
+        shown = sorted(self, key=lambda field: field.short_name in self.shown_last)
+        return next((field for field in shown if field.errors), None)
 
     @property
     def status(self) -> int:
         """Return 200 before submission, and 422 after errors."""
         return 422 if self.errors else 200
 
+    def can_be_tried(self) -> bool:
+        """Return whether the form was submitted and all values can be read, even if some are not valid.
+
+        ``refusals`` must follow, which adds what the domain finds, so that all faults are shown at once.
+        """
+        return self.is_submitted() and (self.validate() or all(map(_is_readable, self)))
+
     @contextmanager
     def refusals(self) -> Iterator[None]:
-        """Add errors of the domain in the block to the fields, and continue after it."""
+        """Add errors of the domain in the block to the fields, and continue after it.
+
+        If the form has errors already, nothing in the block has an effect, and those fields get no others.
+        """
+        known = {field.name for field in self if field.errors}
         try:
-            yield
+            with rehearsal() if self.errors else nullcontext():
+                yield
         except InvalidRecord as error:
             for name, faults in error.fields.items():
-                self.refuse(_FIELDS.get(name, name), *map(sentence, faults))
+                field = _FIELDS.get(name, name)
+                if field not in known:
+                    self.refuse(field, *map(sentence, faults))
         except (BadRequest, Conflict, PlainRefusal) as error:
-            self.refuse("", refusal(error))
+            field = _FIELD_OF.get(error.faults[0].code, "") if error.faults else ""
+            if field not in known:
+                self.refuse(field if field in self._fields else "", refusal(error))
 
     def refuse(self, name: str, *sentences: str) -> None:
         """Add error messages to a field, or to the form if it has no field of this name."""
@@ -97,6 +131,19 @@ class Form(FlaskForm):  # type: ignore[misc]
             self.form_errors += added
         else:
             field.errors = [*known, *added]
+
+
+def _is_readable(field: Any) -> bool:
+    """Return whether a field has a value of its type, or is empty, whatever its errors."""
+    if not field.errors or field.data == []:
+        return True
+    return not isinstance(field, SelectFieldBase) and not field.process_errors and field.data is not None
+
+
+def in_the_future(_form: Form, field: DateField) -> None:
+    """Validate that a date has not come yet."""
+    if field.data is not None and field.data <= utcnow().date():
+        raise ValidationError(sentence(Fault(Code.PAST_DATE)))
 
 
 class CurrentPasswordForm(Form):
@@ -132,6 +179,7 @@ class NewNamespace(TypedDict):
 class NamespaceForm(Form):
     """Fields shared by groups and projects."""
 
+    shown_last = frozenset({"description", "visibility"})
     name = StringField(_("Name"), [InputRequired(_("This field is required."))])
     path = StringField(_("Path"))
     description = TextAreaField(_("Description"))
@@ -141,6 +189,11 @@ class NamespaceForm(Form):
         """Refuse a name without a path that can be derived from it, such as one in Japanese letters only."""
         if not text(field) and text(self.name) and not namespaces.path_from(text(self.name)):
             raise ValidationError(gettext("No path can be derived from this name. Enter one, such as data-platform."))
+
+    def refuse(self, name: str, *sentences: str) -> None:
+        """Add error messages to a field, but none to an empty path: it is derived from the name, which is wrong."""
+        if name != "path" or text(self.path) or not self.name.errors:
+            super().refuse(name, *sentences)
 
     def offer_visibilities(self) -> None:
         self.visibility.choices = [(int(level), visibility_name(level)) for level in Visibility]
@@ -329,8 +382,9 @@ def with_unit(size_bytes: int) -> str:
 
 
 class MemberForm(Form):
+    shown_last = frozenset({"role", "expires_on"})
     role = SelectField(_("Role"), coerce=int)
-    expires_on = DateField(_("Access expiration date"), [Optional()])
+    expires_on = DateField(_("Access expiration date"), [Optional(), in_the_future])
 
     def offer(self, highest: Role) -> None:
         """Offer the roles up to the user's own."""

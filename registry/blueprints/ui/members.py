@@ -121,8 +121,10 @@ def _provider_groups(namespace: Project | Group) -> Mapping[Role, list[str]]:
 def _add(namespace: Project | Group) -> Page:
     form = NewMemberForm()
     form.offer(role_in(namespace))
-    if form.validate_on_submit():
+    if form.can_be_tried():
         user = users.by_name_or_confirmed_email(text(form.chosen) or text(form.username))
+        if user is None and form.username.errors:
+            return _list(namespace, form)
         if user is None:
             return _choose(namespace, form)
         with form.refusals():

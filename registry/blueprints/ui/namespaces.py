@@ -66,7 +66,7 @@ def routes(gate: Gate) -> Blueprint:
         parent = _parent_group()
         form = NewGroupForm(visibility=int(namespaces.default_visibility(Group, parent)))
         form.offer_visibilities()
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
                 group = namespaces.create_group(parent=parent, by=principal(), **form.values())
                 flash(gettext("Group %(name)s was created.", name=group.name))
@@ -86,7 +86,7 @@ def routes(gate: Gate) -> Blueprint:
         )
         form.namespace_id.choices = places
         form.offer_visibilities()
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
                 place = namespaces.by_id(form.namespace_id.data)
                 project = namespaces.create_project(parent=place, by=principal(), **form.values())
@@ -99,7 +99,7 @@ def routes(gate: Gate) -> Blueprint:
     def group_edit(group: Group) -> Page:
         """Show and change Settings › General of a group."""
         form = _group_form(group)
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
                 namespaces.change(group, form.changes(), by=principal())
                 flash(gettext("Group %(name)s was saved.", name=group.name))
@@ -111,7 +111,7 @@ def routes(gate: Gate) -> Blueprint:
     def project_edit(project: Project) -> Page:
         """Show and change Settings › General of a project."""
         form = _project_form(project)
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
                 namespaces.change(project, form.changes(), by=principal())
                 flash(gettext("Project %(name)s was saved.", name=project.name))

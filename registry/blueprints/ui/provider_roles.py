@@ -48,8 +48,8 @@ def routes(gate: Gate) -> Blueprint:
     def add() -> Page:
         form = ProviderRoleForm()
         form.offer()
-        group = _group(form) if form.validate() else None
-        if group is not None:
+        is_readable, group = form.can_be_tried(), _group(form)
+        if is_readable and group is not None:
             with form.refusals():
                 provider_roles.add(text(form.provider_group), group, Role(form.role.data), by=principal())
                 flash(gettext("The role was added. Each person gets it at their next sign-in."))
@@ -68,6 +68,8 @@ def routes(gate: Gate) -> Blueprint:
 
 def _group(form: ProviderRoleForm) -> Group | None:
     """Return the group with the submitted path; adds an error to the form if there is none."""
+    if not text(form.group):
+        return None
     try:
         return namespaces.by_path(text(form.group), Group)
     except NotFound:

@@ -10,7 +10,7 @@ from flask_babel import gettext, lazy_gettext
 from packaging.utils import canonicalize_name
 from werkzeug.wrappers import Response
 from wtforms import BooleanField, SelectField, StringField
-from wtforms.validators import InputRequired
+from wtforms.validators import InputRequired, ValidationError
 
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
@@ -18,7 +18,7 @@ from registry.blueprints.ui.exception_forms import ExceptionForm
 from registry.blueprints.ui.forms import Form, RegistryAccessForm, text
 from registry.blueprints.ui.setting_forms import field_of, form_of, sent_value, shown_value
 from registry.blueprints.ui.viewer import principal, visible_group
-from registry.blueprints.ui.wording import role_name
+from registry.blueprints.ui.wording import role_name, sentence
 from registry.database import utcnow
 from registry.domain import access, cascade, namespaces
 from registry.domain.access import Permission
@@ -30,7 +30,7 @@ from registry.domain.packages.protection import RuleChanges
 from registry.domain.settings import Section
 from registry.domain.upstream import exceptions, trying
 from registry.domain.upstream.trying import Trial
-from registry.errors import NotFound
+from registry.errors import Code, Fault, NotFound
 from registry.models import Group, Project, ProtectionRule, Role
 
 _ = lazy_gettext
@@ -113,6 +113,11 @@ class ProtectionRuleForm(Form):
             *((str(int(role)), role_name(role)) for role in (Role.OWNER, Role.ADMIN)),
         ]
 
+    def validate_push(self, field: SelectField) -> None:
+        """Refuse a rule that changes nothing."""
+        if not field.data and not self.delete.data:
+            raise ValidationError(sentence(Fault(Code.RULE_WITHOUT_ROLE)))
+
     def roles(self) -> tuple[Role | None, Role | None]:
         """Return the minimum roles to publish and to delete; ``None`` for the default."""
         push, delete = (Role(int(field.data)) if field.data else None for field in (self.push, self.delete))
@@ -190,7 +195,7 @@ def routes(gate: Gate) -> Blueprint:
     def add_exception(group: Group) -> Page:
         """Add an exception to the minimum age of upstream files."""
         form = ExceptionForm()
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
                 form.add_to(group)
                 return _saved(group)
@@ -236,7 +241,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.ADMIN_PACKAGE)
     def add_protection_rule(project: Project) -> Page:
         form = _rule_form()
-        if form.validate_on_submit():
+        if form.can_be_tried():
             push, delete = form.roles()
             with form.refusals():
                 protection.add_protection_rule(
@@ -251,7 +256,7 @@ def routes(gate: Gate) -> Blueprint:
     def edit_protection_rule(project: Project, rule_id: int) -> Page:
         rule = protection.protection_rule(project, rule_id)
         form = _rule_form(rule)
-        if form.validate_on_submit():
+        if form.can_be_tried():
             push, delete = form.roles()
             changes = RuleChanges(pattern=text(form.pattern), minimum_push_role=push, minimum_delete_role=delete)
             with form.refusals():

@@ -16,7 +16,7 @@ from wtforms.validators import InputRequired, Optional
 from registry.blueprints.auth.credentials import token_key
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import commands, pagination
-from registry.blueprints.ui.forms import Form, text
+from registry.blueprints.ui.forms import Form, in_the_future, text
 from registry.blueprints.ui.frame import pypi_url
 from registry.blueprints.ui.viewer import may, principal, signed_in
 from registry.database import utcnow
@@ -49,7 +49,7 @@ Page = Response | tuple[str, int]
 class AccessTokenForm(Form):
     name = StringField(_("Token name"), [InputRequired(_("This field is required."))])
     description = TextAreaField(_("Token description"))
-    expires_on = DateField(_("Expiration date"), [Optional()])
+    expires_on = DateField(_("Expiration date"), [Optional(), in_the_future])
     scopes = SelectMultipleField(_("Select scopes"), [InputRequired(_("Select at least one scope."))])
 
 
@@ -64,7 +64,7 @@ def routes(gate: Gate) -> Blueprint:
         With ``?project=`` and the path of a project, the page leads back to it, and shows how to publish to it.
         """
         form = _form()
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
                 issued = tokens.issue_access_token(
                     signed_in(),

@@ -53,6 +53,7 @@ class TrustForm(Form):
 
     chapter: ClassVar[str]
     of_claims: ClassVar[dict[str, str]] = {}
+    shown_last = frozenset({"package_names"})
 
     package_names = TextAreaField(
         _("Package names"),
@@ -96,6 +97,7 @@ class TrustForm(Form):
     @contextmanager
     def refusals(self) -> Iterator[None]:
         """Add errors of the domain in the block to the fields, and those of a claim to the field for it."""
+        is_complete = not self.errors
         with super().refusals():
             try:
                 yield
@@ -107,6 +109,8 @@ class TrustForm(Form):
                     if field in self._fields:
                         self.refuse(field, sentence(fault))
                         remaining["claims"].remove(fault)
+                if not is_complete and "claims" not in self._fields:
+                    remaining.pop("claims", None)  # those left are about a claim that is missing
                 raise InvalidRecord({name: faults for name, faults in remaining.items() if faults}) from error
 
 
@@ -222,7 +226,7 @@ def routes(gate: Gate) -> Blueprint:
     def project_new_publisher(project: Project, kind: str) -> Page:
         """Add a trusted publisher, with the form for a CI system."""
         form = _form(kind)
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
                 form.add_publisher_to(project)
                 flash(gettext("The trusted publisher was added."))
@@ -282,7 +286,7 @@ def _new_reader(namespace: Project | Group, kind: str) -> Page:
     """Add a trusted reader, with the form for a CI system."""
     form = _form(kind)
     del form.package_names
-    if form.validate_on_submit():
+    if form.can_be_tried():
         with form.refusals():
             form.add_reader_to(namespace)
             flash(gettext("The trusted reader was added."))

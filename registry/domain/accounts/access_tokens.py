@@ -42,10 +42,11 @@ def issue_access_token(
     """
     settings = InstanceSettings.current()
     scopes = list(dict.fromkeys(scopes))
-    _refuse_invalid_access_token(name, scopes, description)
+    latest = latest_expiry(now)
+    _refuse_invalid_access_token(name, scopes, description, expires_on, latest)
     token = AccessToken(
         user_id=user.id, user=user, name=name, description=description, scopes=scopes, created_at=now,
-        expires_on=_checked_expiry(expires_on, settings, now),
+        expires_on=expires_on or latest,
     )  # fmt: skip
     secret = secret or settings.personal_access_token_prefix + secrets.token_urlsafe(32)
     token.digest = digest(secret, key)
@@ -274,7 +275,9 @@ def _week_ahead(now: datetime) -> date:
     return (now + timedelta(days=min(7, InstanceSettings.current().max_personal_access_token_lifetime))).date()
 
 
-def _refuse_invalid_access_token(name: str, scopes: list[str], description: str) -> None:
+def _refuse_invalid_access_token(
+    name: str, scopes: list[str], description: str, expires_on: date | None, latest: date | None
+) -> None:
     errors: dict[str, list[Fault]] = {}
     if not name.strip():
         errors["name"] = [Fault(Code.BLANK)]
@@ -286,14 +289,7 @@ def _refuse_invalid_access_token(name: str, scopes: list[str], description: str)
         errors["scopes"] = [Fault(Code.BLANK)]
     elif set(scopes) - set(Scope):
         errors["scopes"] = [Fault(Code.UNKNOWN_SCOPE)]
+    if expires_on is not None and latest is not None and expires_on > latest:
+        errors["expires_at"] = [Fault(Code.EXPIRES_TOO_LATE, day=latest + timedelta(days=1))]
     if errors:
         raise InvalidRecord(errors)
-
-
-def _checked_expiry(expires_on: date | None, settings: InstanceSettings, now: datetime) -> date | None:
-    latest = (now + timedelta(days=settings.max_personal_access_token_lifetime)).date()
-    if expires_on is None:
-        return latest if settings.require_personal_access_token_expiry else None
-    if expires_on > latest and settings.require_personal_access_token_expiry:
-        raise InvalidRecord({"expires_at": [Fault(Code.EXPIRES_TOO_LATE, day=latest + timedelta(days=1))]})
-    return expires_on

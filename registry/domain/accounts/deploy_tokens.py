@@ -40,8 +40,6 @@ def issue_deploy_token(
     :raises InvalidRecord: the name, scopes, or user name is invalid.
     """
     scopes = list(dict.fromkeys(scopes))
-    if not scopes:
-        raise PlainRefusal(Code.NO_SCOPE)
     errors: dict[str, list[Fault]] = {}
     if not name.strip():
         errors["name"] = [Fault(Code.BLANK)]
@@ -53,6 +51,8 @@ def issue_deploy_token(
         errors["username"] = [Fault(Code.INVALID_TOKEN_USERNAME)]
     if errors:
         raise InvalidRecord(errors)
+    if not scopes:
+        raise PlainRefusal(Code.NO_SCOPE)
     secret = DEPLOY_TOKEN_PREFIX + secrets.token_urlsafe(32)
     token = DeployToken(
         namespace_id=namespace.id, name=name, username=username or "", scopes=scopes, expires_at=expires_at,

@@ -111,10 +111,9 @@ def create_user(
         must_change_password=must_change_password, confirmed_at=utcnow() if confirmed else None,
         created_by_id=by.user_id, **details.given(),
     )  # fmt: skip
-    _refuse_invalid(user, details)
+    _refuse_invalid(user, details, [] if password is None else password_faults(password))
     _refuse_taken(user)  # an early check, before the slow password hashing
     if password is not None:
-        refuse_bad_password(password)
         user.password_hash = HASHER.hash(password)
     with transaction(lock=AdvisoryLock.TREE) as session:
         _refuse_taken(user)
@@ -154,7 +153,7 @@ def change_user(
         user.username_key, user.email_key = user.username.lower(), user.email.lower()
         with db.session.no_autoflush:
             _refuse_invalid(user, changes)
-            _refuse_taken(user, except_space_of=user)
+            _refuse_taken(user)
         if password is not None:
             refuse_bad_password(password)
             _replace_password(user, hashed, by=by, must_change=False)
@@ -521,10 +520,17 @@ def refuse_bad_password(password: str) -> None:
 
     :raises InvalidRecord: the password is too short or too long.
     """
+    if faults := password_faults(password):
+        raise InvalidRecord({"password": faults})
+
+
+def password_faults(password: str) -> list[Fault]:
+    """Return why a password cannot be used: it is too short or too long."""
     if len(password) < MINIMUM_PASSWORD_LENGTH:
-        raise InvalidRecord({"password": [Fault(Code.TOO_SHORT, minimum=MINIMUM_PASSWORD_LENGTH)]})
+        return [Fault(Code.TOO_SHORT, minimum=MINIMUM_PASSWORD_LENGTH)]
     if len(password) > MAXIMUM_PASSWORD_LENGTH:
-        raise InvalidRecord({"password": [Fault(Code.TOO_LONG, maximum=MAXIMUM_PASSWORD_LENGTH)]})
+        return [Fault(Code.TOO_LONG, maximum=MAXIMUM_PASSWORD_LENGTH)]
+    return []
 
 
 def _is_email(text: str) -> bool:
@@ -535,8 +541,8 @@ def _has_valid_length(password: str) -> bool:
     return MINIMUM_PASSWORD_LENGTH <= len(password) <= MAXIMUM_PASSWORD_LENGTH
 
 
-def _refuse_invalid(user: User, changes: UserDetails) -> None:
-    errors: dict[str, list[Fault]] = {}
+def _refuse_invalid(user: User, changes: UserDetails, of_password: list[Fault] | None = None) -> None:
+    errors: dict[str, list[Fault]] = {"password": of_password} if of_password else {}
     if path_errors := namespaces.path_errors(user.username, top_level=True):
         errors["username"] = path_errors
     if not _is_email(user.email):
@@ -546,18 +552,28 @@ def _refuse_invalid(user: User, changes: UserDetails) -> None:
     for field, longest in LONGEST_TEXTS.items():
         if len(str(changes.given().get(field, ""))) > longest:
             errors[field] = [Fault(Code.TOO_LONG, maximum=longest)]
+    if errors and errors.keys().isdisjoint({"username", "email"}):  # one refusal has all faults
+        errors |= {field: [Fault(code)] for field, code in _taken(user).items()}
     if errors:
         raise InvalidRecord(errors)
 
 
-def _refuse_taken(user: User, *, except_space_of: User | None = None) -> None:
+def _refuse_taken(user: User) -> None:
+    for code in _taken(user).values():
+        raise Conflict(code)
+
+
+def _taken(user: User) -> dict[str, Code]:
+    """Return the fields whose values another user or namespace has."""
     others = select(User.id).where(User.id != (user.id or 0))
+    found = {}
     if db.session.scalar(others.where(User.email_key == user.email_key)):
-        raise Conflict(Code.EMAIL_TAKEN)
+        found["email"] = Code.EMAIL_TAKEN
     space = db.session.scalar(select(Namespace).where(Namespace.full_path_key == user.username_key))
-    own_space = isinstance(space, UserNamespace) and except_space_of is not None and space.user_id == except_space_of.id
+    own_space = isinstance(space, UserNamespace) and user.id is not None and space.user_id == user.id
     if (space is not None and not own_space) or db.session.scalar(others.where(User.username_key == user.username_key)):
-        raise Conflict(Code.USERNAME_TAKEN)
+        found["username"] = Code.USERNAME_TAKEN
+    return found
 
 
 @cache

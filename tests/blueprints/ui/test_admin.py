@@ -262,7 +262,7 @@ def test_a_refused_new_user_shows_why_and_keeps_the_values(area, change, told):
 def test_a_taken_name_is_reported(area, owner):
     page = area.submit("/admin/users/new", NEW_USER | {"username": "OLIVIA"})
 
-    assert page.flashes == ["This username is already taken."]
+    assert page.errors == {"username": "This username is already taken."}
 
 
 def test_a_user_is_edited(area, owner):

@@ -116,7 +116,7 @@ def test_those_who_manage_members_get_suggestions(
 def test_a_member_is_not_added_twice(browser_of, owner, project, developer):
     answer = browser_of(owner).submit(PROJECT, {"username": "dora", "role": "40"})
 
-    assert answer.flashes == ["This user is already a member."]
+    assert answer.errors == {"username": "This user is already a member."}
 
 
 def test_a_member_cannot_grant_a_role_above_their_own(browser_of, maintainer, project, outsider):

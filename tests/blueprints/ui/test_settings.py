@@ -386,22 +386,23 @@ def test_a_rule_is_added_changed_and_deleted(browser_of, maintainer, project):
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "field", "told"),
     [
-        ({"pattern": "core-*"}, "Choose a minimum role for publishing or for deleting."),
-        ({"pattern": "a b", "push": "40"}, "The name pattern must be a package name"),
-        ({"pattern": HOSTILE, "push": "40"}, "The name pattern must be a package name"),
-        ({"pattern": "taken", "push": "40"}, "A rule for this name pattern already exists."),
+        ({"pattern": "core-*"}, "push", "Choose a minimum role for publishing or for deleting."),
+        ({"pattern": "a b", "push": "40"}, "pattern", "The name pattern must be a package name"),
+        ({"pattern": HOSTILE, "push": "40"}, "pattern", "The name pattern must be a package name"),
+        ({"pattern": "taken", "push": "40"}, "pattern", "A rule for this name pattern already exists."),
     ],
     ids=["no level", "no name", "hostile", "taken"],
 )
-def test_a_refused_rule_shows_why_and_keeps_its_values(browser_of, maintainer, project, sent, told):
+def test_a_refused_rule_shows_why_and_keeps_its_values(browser_of, maintainer, project, sent, field, told):
     protection.add_protection_rule(project, pattern="taken", push=Role.OWNER, delete=None, by=SHELL)
 
     page = browser_of(maintainer).submit(PROJECT, sent, action=RULES)
 
     assert page.status_code == 422
-    assert any(told in flash for flash in page.flashes)
+    assert list(page.errors) == [field]
+    assert told in page.errors[field]
     assert page.fields(RULES)["pattern"] == sent["pattern"]
     assert len(protection.protection_rules(project)) == 1
 
