@@ -5,12 +5,17 @@ from __future__ import annotations
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-# Directories and files whose tests share something expensive to start: a browser with its server, or an object store.
+# Directories and files whose tests share something expensive: a browser with its server, an object store, or the syntax
+# trees of all modules.
 SHARING = {
     "tests/browser/": "browser",
     "tests/acceptance/test_object_stores.py": "object store",
     "tests/blueprints/pypi/test_object_stores.py": "object store",
     "tests/storage/": "object store",
+    "tests/blueprints/ui/test_audit.py": "syntax trees",
+    "tests/database/test_locks.py": "syntax trees",
+    "tests/test_architecture.py": "syntax trees",
+    "tests/test_errors.py": "syntax trees",
 }
 # Groups that take long although they have few tests; they start first, so that no process ends long after the others.
 LONGEST = (

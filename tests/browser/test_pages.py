@@ -123,9 +123,9 @@ PAGES = [
     *((name, "root", address, 200) for name, address in PAGES_OF_ROOT.items()),
     *((name, "root", address, status) for name, (address, status) in ERROR_PAGES.items()),
 ]
-# Pages beside each other are alike. So every sixth one is opened with one look, in turns, and in the slow group all.
+# Pages beside each other are alike. So every twelfth one is opened with one look, in turns, and in the slow group all.
 VIEWS = [
-    pytest.param(*page, look, id=f"{page[0]}-{look}", marks=() if number % 12 == 6 * turn else pytest.mark.slow)
+    pytest.param(*page, look, id=f"{page[0]}-{look}", marks=() if number % 24 == 12 * turn else pytest.mark.slow)
     for turn, look in enumerate((LIGHT, DARK))
     for number, page in enumerate(PAGES)
 ]

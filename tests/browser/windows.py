@@ -99,12 +99,13 @@ class Look:
 
 
 LIGHT, DARK = Look("en", "light"), Look("ja", "dark")
-# Journeys take long. The default run has them in one look, the slow group in the other one.
+# Journeys take long. The default run has some of them in one look, and the slow group all others.
 IN_BOTH_LOOKS = pytest.mark.parametrize("look", [LIGHT, pytest.param(DARK, marks=pytest.mark.slow)], ids=str)
 IN_BOTH_WAYS = pytest.mark.parametrize(
-    ("look", "scripts"), [(LIGHT, True), pytest.param(DARK, False, marks=pytest.mark.slow)],
+    ("look", "scripts"),
+    [pytest.param(LIGHT, True, marks=pytest.mark.slow), pytest.param(DARK, False, marks=pytest.mark.slow)],
     ids=["with scripts", "without scripts"],
-)  # fmt: skip
+)
 
 
 @dataclass

@@ -525,7 +525,8 @@ def test_the_same_file_again_is_200_where_the_project_accepts_it(twine, project,
     assert store_files() == before
 
 
-def test_the_same_file_again_is_200_where_the_project_is_full(twine, project, developer):
+def test_the_same_file_again_is_200_where_the_project_is_full(twine, project, developer, monkeypatch):
+    monkeypatch.setattr(upload, "FORM_BYTES", 1 << 20)
     token = factories.access_token(developer)
     twine.upload(project, WHEEL, token)
     project.identical_upload_accepted, project.storage_size_limit = True, len(WHEEL.content)

@@ -6,7 +6,6 @@ import ast
 import csv
 import io
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -24,8 +23,8 @@ from registry.domain.packages.protection import RuleChanges
 from registry.models import AuditEvent, Group, Project, Role, User, UserState
 from tests import factories
 from tests.builders import build_wheel
+from tests.source import trees
 
-ROOT = Path(audit.__file__).parents[1]
 # Actions that are put together from parts.
 COMPOSED = {
     "package_yanked", "package_unyanked", "package_file_yanked", "package_file_unyanked",
@@ -38,17 +37,22 @@ def rows(page) -> list[str]:
     return [" ".join("".join(row.itertext()).split()) for row in page.tree.iter("tr")][1:]
 
 
+def calls(*names: str) -> list[ast.Call]:
+    """The calls of these functions of ``audit``."""
+    return [
+        node
+        for tree in trees().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in names
+        if ast.unparse(node.func.value) == "audit"
+    ]
+
+
 def recorded_actions() -> set[str]:
     """The actions that the program records as plain texts."""
-    calls = [
-        call
-        for path in ROOT.rglob("*.py")
-        for call in ast.walk(ast.parse(path.read_text()))
-        if isinstance(call, ast.Call) and ast.unparse(call.func) in ("audit.record", "audit.record_change")
-    ]
     return {
         value.value
-        for call in calls
+        for call in calls("record", "record_change")
         for value in ast.walk(call.args[1])
         if isinstance(value, ast.Constant) and "_" in value.value.strip("_")
     } - {"visibility_changed"}
@@ -63,14 +67,7 @@ def test_every_action_has_words(app: Flask) -> None:
 
 def recorded_names() -> set[str]:
     """The names of details that the program records by keyword."""
-    return {
-        keyword.arg
-        for path in ROOT.rglob("*.py")
-        for call in ast.walk(ast.parse(path.read_text()))
-        if isinstance(call, ast.Call) and ast.unparse(call.func) == "audit.record"
-        for keyword in call.keywords
-        if keyword.arg is not None
-    }
+    return {keyword.arg for call in calls("record") for keyword in call.keywords if keyword.arg is not None}
 
 
 def test_every_detail_has_a_label() -> None:
