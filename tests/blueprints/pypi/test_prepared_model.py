@@ -345,7 +345,7 @@ def apps(app: Flask) -> Iterator[tuple[Flask, Flask]]:
 @pytest.mark.parametrize(
     ("examples", "steps"),
     [
-        pytest.param(3, 10, id="short"),
+        pytest.param(2, 10, id="short"),
         pytest.param(6, 30, id="long", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
     ],
 )
@@ -376,4 +376,4 @@ def test_kept_answers_equal_fresh_ones(apps: tuple[Flask, Flask], examples: int,
         for engine in engines:
             event.remove(engine, "before_cursor_execute", note)
     assert Machine.kept > 100
-    assert Machine.redirects > 30
+    assert Machine.redirects > 10

@@ -120,7 +120,7 @@ def make(project: Project, tops: list[Group], member: User, number: int, kind: s
 )
 @example([("publish", SECOND, "demo"), ("move", INNER, None), ("delete", SECOND, "demo"), ("release", INNER, "demo")])
 @given(CHANGES)
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_published_name_is_never_forwarded_until_it_is_released_whatever_changes(
     app: Flask, pip: Pip, changes: list[tuple[str, int, Any]]
 ) -> None:
