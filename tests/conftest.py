@@ -34,6 +34,7 @@ from tests.fakes import s3 as s3_server
 from tests.fakes.gitlab import GitLab
 from tests.fakes.index import StaticIndex
 from tests.fakes.s3 import NoS3, S3Server
+from tests.processes import migrated_database
 from tests.scheduling import ByFile
 
 SECRET_KEY = "a key that only tests use, long enough to pass"
@@ -174,9 +175,12 @@ def _no_power_cuts() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _app(postgresql_server: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    instance = tmp_path_factory.mktemp("instance")
+    if postgresql_server is None:
+        shutil.copy(migrated_database(), instance)
     app = create_app(
         {
-            "INSTANCE_PATH": tmp_path_factory.mktemp("instance"),
+            "INSTANCE_PATH": instance,
             "SECRET_KEY": SECRET_KEY,
             "UPSTREAM_URL": "https://upstream.test/simple/",
             "UPSTREAM_CHECK": False,

@@ -106,11 +106,15 @@ def run(
 @functools.cache
 def migrated_database() -> Path:
     """A file with an SQLite database of the newest version without users, to copy; made once."""
+    from registry import create_app, database
+    from registry.database import db
+
     instance = Path(mkdtemp())
     atexit.register(shutil.rmtree, instance, ignore_errors=True)
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "REGISTRY_INSTANCE_PATH": str(instance)}
-    done = run(flask, "database", "upgrade", environment=environment)
-    assert done.returncode == 0, done.stderr
+    with create_app({"INSTANCE_PATH": instance, "DATABASE_URL": None}).app_context():
+        database.upgrade()
+        db.session.remove()
+        db.engine.dispose()
     return instance / "registry.sqlite3"
 
 

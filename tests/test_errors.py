@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import logging
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
-from registry import create_app, database
+from registry import create_app
 from registry.blueprints import api, pypi, ui
 from registry.errors import (
     BackupRefused,
@@ -25,6 +26,7 @@ from registry.errors import (
     TooManyRequests,
     Unavailable,
 )
+from tests.processes import migrated_database
 from tests.refusals import values_of
 from tests.source import trees
 
@@ -92,9 +94,8 @@ def test_a_group_is_refused_in_one_line():
 @pytest.mark.parametrize("path", ["/api/v4/broken", "/broken"])
 @pytest.mark.parametrize("error", [ConfigurationError, BackupRefused])
 def test_a_client_does_not_see_instructions_for_the_operator(tmp_path, caplog, error, path):
+    shutil.copy(migrated_database(), tmp_path)
     app = create_app({"INSTANCE_PATH": tmp_path})
-    with app.app_context():
-        database.upgrade()
 
     @app.get(path)
     def broken() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import shutil
 import time
 from pathlib import Path
 from threading import Event
@@ -13,7 +14,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
-from registry import create_app, database, logs, observability
+from registry import create_app, logs, observability
 from registry.blueprints import routing
 from registry.database import db
 from registry.models import Role
@@ -21,6 +22,7 @@ from registry.observability import Check
 from tests import factories
 from tests.builders import build_wheel
 from tests.clients import Pip, pypi_path
+from tests.processes import migrated_database
 
 
 @pytest.fixture
@@ -188,9 +190,9 @@ def test_readiness_reports_a_database_that_fails(app, client, caplog):
 @pytest.fixture
 def slow_app(tmp_path):
     """An application that finds every statement slow."""
+    shutil.copy(migrated_database(), tmp_path)
     made = create_app({"INSTANCE_PATH": tmp_path, "SECRET_KEY": "k" * 40, "SLOW_QUERY_MS": "1"})
     with made.app_context():
-        database.upgrade()
         yield made
         db.session.remove()
         db.engine.dispose()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
-from registry import create_app, database
+from registry import create_app
 from registry.database import db, utcnow
 from registry.domain import access
 from registry.domain.accounts import access_tokens, users
@@ -12,6 +14,7 @@ from registry.domain.accounts.users import StateChange
 from tests import factories
 from tests.builders import build_wheel
 from tests.osv import load, record
+from tests.processes import migrated_database
 from tests.test_metrics import numbers
 
 ELSEWHERE = {"REMOTE_ADDR": "192.0.2.7"}
@@ -74,11 +77,11 @@ def test_an_administrators_token_reads_from_anywhere(client, admin, scope):
 
 @pytest.mark.parametrize(("proxies", "status"), [("0", 404), ("1", 200)])
 def test_behind_a_proxy_its_own_address_is_not_trusted(tmp_path, proxies, status):
+    shutil.copy(migrated_database(), tmp_path)
     app = create_app(
         {"INSTANCE_PATH": tmp_path, "EXTERNAL_URL": "https://pypi.example.com", "TRUSTED_PROXIES": proxies}
     )
     with app.app_context():
-        database.upgrade()
         assert app.test_client().get("/-/metrics").status_code == status
         db.engine.dispose()
 

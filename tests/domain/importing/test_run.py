@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from flask import Flask
 from sqlalchemy import select
 from werkzeug.serving import make_server
 
-from registry import create_app, database
+from registry import create_app
 from registry.database import db, transaction
 from registry.domain import listings
 from registry.domain.access import SHELL
@@ -34,6 +35,7 @@ from tests.builders import BuiltFile, build_sdist, build_wheel
 from tests.clients import pypi_path
 from tests.fakes import gitlab as fake_gitlab
 from tests.fakes.index import StaticIndex
+from tests.processes import migrated_database
 
 WHEEL, SDIST = build_wheel("Demo.Pkg", "1.0"), build_sdist("Demo.Pkg", "1.0")
 MD5 = hashlib.md5(WHEEL.content).hexdigest()
@@ -96,9 +98,9 @@ def filenames() -> list[str]:
 @pytest.fixture(scope="module")
 def other_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Flask, str]]:
     """Another registry, and where it is served."""
-    other = create_app({"INSTANCE_PATH": tmp_path_factory.mktemp("other") / "instance"})
-    with other.app_context():
-        database.upgrade()
+    instance = tmp_path_factory.mktemp("other")
+    shutil.copy(migrated_database(), instance)
+    other = create_app({"INSTANCE_PATH": instance})
     server = make_server("127.0.0.1", 0, other, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()

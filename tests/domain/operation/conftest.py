@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from registry import database
 from registry.database import db
 from registry.domain.operation import backups
 from registry.domain.operation.backup_file import Manifest
@@ -18,14 +18,16 @@ from tests import factories
 from tests.builders import build_sdist, build_wheel
 from tests.conftest import SECRET_KEY
 from tests.domain.operation.installations import NOW, Make, Restore, create, furnish, new_installation
+from tests.processes import migrated_database
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     """An installation that has something in every table and two files in its store; no test changes it."""
-    app = new_installation(tmp_path_factory.mktemp("origin"))
+    folder = tmp_path_factory.mktemp("origin")
+    shutil.copy(migrated_database(), folder)
+    app = new_installation(folder)
     with app.app_context():
-        database.upgrade()
         furnish()
         db.engine.dispose()
     return app
