@@ -144,9 +144,10 @@ class Files:
         those of other files arrive: it waits its turn.
         """
         if not self._waiting.acquire(blocking=False):
-            if self._silence.ends(self._waiting_since):
-                return reader.wait(SILENCE_SECONDS, until_begun=False)
-            return reader.wait(0, until_begun=True)
+            if reader.wait(0, until_begun=True):
+                return True
+            goes_on = self._silence.ends(self._waiting_since, lambda: reader.failure is not None)
+            return goes_on and reader.wait(SILENCE_SECONDS, until_begun=False)
         self._waiting_since = time.monotonic()
         try:
             has_begun = reader.wait(BEGIN_SECONDS, until_begun=True)
@@ -212,6 +213,7 @@ class Files:
     def _fail(self, arrival: Arrival, error: Exception) -> None:
         self._forget(arrival)
         arrival.fail(error)
+        self._silence.wake()
 
     def _forget(self, arrival: Arrival) -> None:
         """Have the next request begin anew."""

@@ -90,15 +90,20 @@ class Silence:
             self._ended_at = time.monotonic()
             self._ended.notify_all()
 
-    def ends(self, waited_since: float) -> bool:
-        """Wait until a part of any file arrives.
+    def wake(self) -> None:
+        """Have those who wait look whether it is over, as a file has failed."""
+        with self._ended:
+            self._ended.notify_all()
+
+    def ends(self, waited_since: float, is_over: Callable[[], bool]) -> bool:
+        """Wait until a part of any file arrives, or something else is over.
 
         :param waited_since: the monotonic time from when on files were waited for.
         :return: false once none has arrived for ``SILENCE_SECONDS``.
         """
         began_at = time.monotonic()
         with self._ended:
-            while self._ended_at < began_at:
+            while self._ended_at < began_at and not is_over():
                 left = max(self._ended_at, waited_since) + SILENCE_SECONDS - time.monotonic()
                 if left <= 0:
                     return False

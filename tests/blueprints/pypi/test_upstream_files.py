@@ -123,7 +123,7 @@ def test_while_other_files_are_waited_for_and_none_arrives_a_further_one_is_refu
 ) -> None:
     monkeypatch.setattr(waiting, "SILENCE_SECONDS", 0.1)
 
-    served.delay(PATH, 3)  # longer than its first byte is waited for
+    served.delay(PATH, 3, per_piece=0.001)  # longer than its first byte is waited for
 
     with ExitStack() as places:
         for _ in range(4):

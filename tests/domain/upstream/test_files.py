@@ -276,6 +276,19 @@ def test_while_half_of_the_threads_wait_and_nothing_arrives_further_files_are_re
 
 
 @pytest.mark.usefixtures("waiting")
+def test_while_half_of_the_threads_wait_a_further_file_that_fails_is_refused_as_such(
+    files: Files, upstream: UpstreamFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.domain.upstream.waiting.SILENCE_SECONDS", 60)
+    upstream.answer(Transfer(status=404))
+
+    with pytest.raises(UpstreamFailed) as refused:
+        files.wait(arriving(files, upstream.offer(CONTENT[4:], "demo-4.tar.gz")))
+
+    assert refused.value.upstream_status == 404
+
+
+@pytest.mark.usefixtures("waiting")
 def test_while_half_of_the_threads_wait_further_responses_begin_without_a_byte_if_other_files_arrive(
     files: Files, upstream: UpstreamFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
