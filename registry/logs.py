@@ -82,13 +82,18 @@ class RecordTemplate:
         """Log another record, if the logger logs those of this level. ``LogHandler`` gets it without its attributes."""
         if not logger.isEnabledFor(self.level):
             return
-        for handler in _handlers(logger):
-            if self.level < handler.level:
-                continue
-            if isinstance(handler, LogHandler):
-                handler.emit_again(self, created, varied)
-            else:
-                handler.handle(self.record(created, varied))
+        current: logging.Logger | None = logger
+        while current is not None:
+            for handler in current.handlers:
+                if self.level >= handler.level:
+                    self._give(handler, created, varied)
+            current = current.parent if current.propagate else None
+
+    def _give(self, handler: logging.Handler, created: float, varied: Varied) -> None:
+        if isinstance(handler, LogHandler):
+            handler.emit_again(self, created, varied)
+        else:
+            handler.handle(self.record(created, varied))
 
     def record(self, created: float, varied: Varied) -> logging.LogRecord:
         """Return another record."""
@@ -121,12 +126,6 @@ class RecordTemplate:
         pieces[1::2] = ["%s" if place else "%.1f" for place in places]
         pieces[::2] = [piece.replace("%", "%%") for piece in pieces[::2]]
         return Line(before.replace("%", "%%") + "%s" + "".join(pieces), tuple(places))
-
-
-def _handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
-    while logger is not None:
-        yield from logger.handlers
-        logger = logger.parent if logger.propagate else None
 
 
 @lru_cache(maxsize=256)

@@ -156,12 +156,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def handle_read_event(self) -> None:
         if self.is_lent or not self.readable():
             self._is_early = True
-        else:
-            data = self._read()
-            digest = self._digest(data)
-            if digest is not None and self.server.repeats.take(self, data, digest):
-                return  # behind its answer, everything is as before
-            self._take(data, digest)
+        elif self.server.repeats is None or self.request is not None or self._is_lingering:
+            self.take(self._read())
+        elif self.server.repeats.receive(self, self._read()):
+            return  # behind its answer, everything is as before
         self.server.watch(self)
 
     def _read(self) -> bytes:
@@ -181,14 +179,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.connected = False
         return data
 
-    def _digest(self, data: bytes) -> bytes | None:
-        """Return the digest of data that could be answered by ``Repeats``, if no other request is in progress."""
-        if self.server.repeats is None or self.request is not None or self._is_lingering:
-            return None
-        digest: bytes | None = self.server.repeats.digest(self, data)
-        return digest
-
-    def _take(self, data: bytes, digest: bytes | None) -> None:
+    def take(self, data: bytes, digest: bytes | None = None) -> None:
         """Parse received data, and have a thread answer the requests in it.
 
         :param digest: of the data, if they are one whole head, which can be remembered when it is answered.
@@ -229,7 +220,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def refer(self, data: bytes, digest: bytes) -> None:
         """Have a thread answer a request that ``Repeats`` had taken."""
         self.is_lent = False
-        self._take(data, digest)
+        self.take(data, digest)
         self.server.watch(self)
 
     def give(self, head: bytes, body: bytes, closes: bool) -> bool:

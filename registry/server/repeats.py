@@ -212,26 +212,30 @@ class Repeats:
         self.answered_at = -math.inf
         self._look.renew()
 
-    def digest(self, channel: Channel, data: bytes) -> bytes | None:
-        """Return the digest of received data if they are one whole request head that could be remembered."""
-        if len(data) > LONGEST_HEAD or not data.startswith((b"GET ", b"HEAD ")) or data.find(_END) != len(data) - 4:
-            return None
-        found = self._hash.copy()
-        if self._trusts_proxies:  # the address of the peer decides whose address is logged
-            found.update(f"{channel.addr[0]} ".encode())
-        found.update(data)
-        return found.digest()
+    def receive(self, channel: Channel, data: bytes) -> bool:
+        """Take over what a connection that has nothing else to do has sent, or have it parsed.
 
-    def take(self, channel: Channel, data: bytes, digest: bytes) -> bool:
-        """Take over a request of a connection that has nothing else to do, and return whether it is known."""
-        head = self._cache.find(digest)
-        if head is None or self._server.is_stopping:
+        :return: whether it is taken over, as it is one whole request head, and the same was answered before.
+        """
+        digest = head = None
+        if len(data) <= LONGEST_HEAD:
+            digest = self._digest(channel, data)
+            head = self._cache.find(digest)
+        if head is None or digest is None or self._server.is_stopping:
+            channel.take(data, digest if _is_one_head(data) else None)
             return False
         channel.lend()
         if self._asked:  # it has to wait for the end of the present look, and for another one
             self._server.waits.end(channel)
         self._arrived.append((channel, data, digest, head, time.perf_counter()))
         return True
+
+    def _digest(self, channel: Channel, data: bytes) -> bytes:
+        found = self._hash.copy()
+        if self._trusts_proxies:  # the address of the peer decides whose address is logged
+            found.update(f"{channel.addr[0]} ".encode())
+        found.update(data)
+        return found.digest()
 
     def remember(self, task: Task) -> None:
         """Remember the head of a request that was answered with a kept answer."""
@@ -303,7 +307,7 @@ class Repeats:
         request, so that even with one connection the loop seldom has to sleep, and to be woken, between two requests.
         """
         now = datetime.now(UTC)
-        date = self._http_date(int(now.timestamp()))
+        date = self._http_date(int(time.time()))
         self.answered_at = time.monotonic()
         answered: list[Answered] = []
 
@@ -357,6 +361,11 @@ class Repeats:
     def handle_error(self) -> None:
         logger.exception("A look at the content generation failed.")
         self._fail()
+
+
+def _is_one_head(data: bytes) -> bool:
+    """Return whether the data are one whole head of a request that could be remembered."""
+    return data.startswith((b"GET ", b"HEAD ")) and data.find(_END) == len(data) - len(_END)
 
 
 def _for_each(requests: Iterable[AnyRequest], act: Callable[[AnyRequest], object]) -> None:

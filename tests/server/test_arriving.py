@@ -69,7 +69,9 @@ def piece(connection: socket.socket, size_bytes: int) -> bytes:
     """Read so much of a body."""
     read = b""
     while len(read) < size_bytes:
-        read += connection.recv(size_bytes - len(read))
+        received = connection.recv(size_bytes - len(read))
+        assert received, "the answer is cut off"
+        read += received
     return read
 
 
