@@ -57,7 +57,7 @@ from registry.database.schema import (
     snapshot,
     upgrade,
 )
-from registry.database.statements import Statement
+from registry.database.statements import Statement, Upsert
 from registry.database.text_index import any_contains, folded
 from registry.database.transactions import (
     Pending,
@@ -78,6 +78,7 @@ from registry.database.types import (
     LONGEST_SEARCH,
     Enumerated,
     Model,
+    PartialIndex,
     UTCDateTime,
     constant,
     contains,
@@ -102,12 +103,14 @@ __all__ = [
     "Generation",
     "Model",
     "OutOfOrder",
+    "PartialIndex",
     "Pending",
     "PendingKind",
     "Reading",
     "Stage",
     "Statement",
     "UTCDateTime",
+    "Upsert",
     "access_number",
     "any_contains",
     "at_end",

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, Insert, Select, Update
+from sqlalchemy import Connection, Engine, Insert, Select, Table, Update, bindparam
 
-from registry.database.connection import connection_in_use
+from registry.database.connection import connection_in_use, is_sqlite
 
 Processor = Callable[[Any], Any]
 
@@ -61,6 +61,38 @@ class Statement:
         if compiled is None:
             compiled = of_engine[names] = Compiled(self._statement, engine, sorted(names) or None)
         return compiled
+
+
+class Upsert:
+    """A statement that adds a row, or changes the one with the same key (``INSERT ... ON CONFLICT``).
+
+    :param complete: adds ``on_conflict_do_update`` to the ``INSERT`` of the database's dialect, which has a parameter
+        for each column of the table.
+    """
+
+    def __init__(self, table: Table, complete: Callable[[Any], Any]) -> None:
+        self._table, self._complete = table, complete
+        self._statements: dict[bool, Statement] = {}
+
+    def execute(self, values: Mapping[str, object]) -> Executed:
+        """Execute it as ``Statement`` does.
+
+        :param values: of all columns, by name.
+        """
+        of_sqlite = is_sqlite(connection_in_use().engine)
+        statement = self._statements.get(of_sqlite)
+        if statement is None:
+            statement = self._statements[of_sqlite] = Statement(self._complete(self._insert(of_sqlite)))
+        return statement.execute(values)
+
+    def _insert(self, of_sqlite: bool) -> Any:
+        # The other dialect is not imported: that of PostgreSQL takes 20 ms and 2 MB.
+        insert: Any
+        if of_sqlite:
+            from sqlalchemy.dialects.sqlite import insert
+        else:
+            from sqlalchemy.dialects.postgresql import insert
+        return insert(self._table).values({column.name: bindparam(column.name) for column in self._table.c})
 
 
 class _Execution:

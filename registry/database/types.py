@@ -10,6 +10,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
     ColumnElement,
     DateTime,
+    Index,
     MetaData,
     SmallInteger,
     SQLColumnExpression,
@@ -23,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.schema import CreateIndex
 from sqlalchemy.sql.functions import GenericFunction
 
 if TYPE_CHECKING:
@@ -102,6 +104,25 @@ def constant(member: enum.Enum) -> ColumnElement[Any]:
     SQLite plans a statement anew in each execution if an index on only some rows could depend on a bound value.
     """
     return literal_column(f"'{member.value}'")
+
+
+class PartialIndex(Index):
+    """An index of the rows that meet a condition.
+
+    With SQLAlchemy's own parameters, both dialects would be imported, of which a process needs one.
+
+    :param where: the condition, in SQL.
+    """
+
+    def __init__(self, name: str, *columns: str, where: str, unique: bool = False) -> None:
+        super().__init__(name, *columns, unique=unique)
+        self.where = where
+
+
+@compiles(CreateIndex)
+def _create_index(element: CreateIndex, compiler: Any, **options: Any) -> str:
+    index, created = element.element, compiler.visit_create_index(element, **options)
+    return f"{created} WHERE {index.where}" if isinstance(index, PartialIndex) else created
 
 
 class _JSONTexts(GenericFunction[str]):

@@ -19,11 +19,10 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from registry.database import AUTOINCREMENT, Enumerated, Model, UTCDateTime, constant, utcnow
+from registry.database import AUTOINCREMENT, Enumerated, Model, PartialIndex, UTCDateTime, constant, utcnow
 from registry.models.accounts import User
 from registry.models.namespaces import Namespace, Project, Role
 from registry.models.tokens import Job
@@ -93,25 +92,14 @@ class Package(Model):
 
     __tablename__ = "packages"
     __table_args__ = (
-        Index(
-            "uq_packages_live",
-            "project_id",
-            "name",
-            "version",
-            unique=True,
-            sqlite_where=text("status != 'pending_destruction'"),
-            postgresql_where=text("status != 'pending_destruction'"),
+        PartialIndex(
+            "uq_packages_live", "project_id", "name", "version", unique=True, where="status != 'pending_destruction'"
         ),
         Index(None, "project_id", "normalized_name"),
         Index(None, "normalized_name", "name", "project_id"),
         Index(None, "project_id", "created_at"),
         Index(None, "project_id", "version_rank"),
-        Index(
-            "ix_packages_unread",
-            "id",
-            sqlite_where=text("requirements_sha256 IS NULL AND status = 'default'"),
-            postgresql_where=text("requirements_sha256 IS NULL AND status = 'default'"),
-        ),
+        PartialIndex("ix_packages_unread", "id", where="requirements_sha256 IS NULL AND status = 'default'"),
         AUTOINCREMENT,
     )
 
@@ -169,20 +157,8 @@ class PackageFile(Model):
     __tablename__ = "package_files"
     __table_args__ = (
         # File names are unique in a project, as they identify package and version.
-        Index(
-            "uq_package_files_live",
-            "project_id",
-            "filename",
-            unique=True,
-            sqlite_where=text("status = 'default'"),
-            postgresql_where=text("status = 'default'"),
-        ),
-        Index(
-            "ix_package_files_remarked",
-            "package_id",
-            sqlite_where=text("remarks IS NOT NULL"),
-            postgresql_where=text("remarks IS NOT NULL"),
-        ),
+        PartialIndex("uq_package_files_live", "project_id", "filename", unique=True, where="status = 'default'"),
+        PartialIndex("ix_package_files_remarked", "package_id", where="remarks IS NOT NULL"),
         AUTOINCREMENT,
     )
 

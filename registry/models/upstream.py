@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Date, Index, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.database import Model, UTCDateTime, utcnow
+from registry.database import Model, PartialIndex, UTCDateTime, utcnow
 
 IS_CACHE = "is_cache"  # in the ``info`` of a table
 
@@ -88,8 +88,6 @@ class KeptPage(Model):
     changed_at: Mapped[datetime] = mapped_column(UTCDateTime)
 
     __table_args__: Any = (
-        Index(
-            "ix_upstream_pages_absent", "checked_at", sqlite_where=digest.is_(None), postgresql_where=digest.is_(None)
-        ),
+        PartialIndex("ix_upstream_pages_absent", "checked_at", where="digest IS NULL"),
         {"info": {IS_CACHE: True}},
     )

@@ -12,9 +12,8 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from registry.database import Stage, Statement, at_end, constant, db, execute, is_sqlite
+from registry.database import Stage, Upsert, at_end, constant, db, execute
 from registry.domain.packages.names import is_prerelease, version_key, version_rank
 from registry.models import NameSummary, Package, PackageFile, PackageStatus, is_kept
 
@@ -80,20 +79,19 @@ class _Summaries:
                 count(*name)
                 continue
             for row in self.added[name]:
-                (_ADD_ON_SQLITE if is_sqlite(db.engine) else _ADD_ON_POSTGRESQL).execute(row)
+                _ADD.execute(row)
 
 
 _summaries, _packages, _files = NameSummary.__table__, Package.__table__, PackageFile.__table__
 
 
-def _add(insert_into: Any) -> Any:
-    """Return the statement that adds a published file to the row of its name, or makes the row."""
-    statement = insert_into.values({column.name: bindparam(column.name) for column in _summaries.c})
-    new = statement.excluded
+def _add_file(insert: Any) -> Any:
+    """Have a published file change the row of its name."""
+    new = insert.excluded
     is_latest = new.latest_rank >= _summaries.c.latest_rank
     is_newest = and_(new.versions > 0, new.published_at >= _summaries.c.published_at)
     later = case((new.published_at > _summaries.c.published_at, new.published_at), else_=_summaries.c.published_at)
-    return statement.on_conflict_do_update(
+    return insert.on_conflict_do_update(
         index_elements=[_summaries.c.project_id, _summaries.c.normalized_name],
         set_={
             "name": case((is_latest, new.name), else_=_summaries.c.name),
@@ -108,8 +106,7 @@ def _add(insert_into: Any) -> Any:
     )
 
 
-_ADD_ON_SQLITE = Statement(_add(sqlite.insert(_summaries)))
-_ADD_ON_POSTGRESQL = Statement(_add(postgresql.insert(_summaries)))
+_ADD = Upsert(_summaries, _add_file)
 _VERSIONS = (
     select(
         _packages.c.id,

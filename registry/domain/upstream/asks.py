@@ -12,10 +12,9 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete, exists, select, tuple_
 
-from registry.database import db, execute, is_sqlite, transaction, utcnow
+from registry.database import Upsert, db, transaction, utcnow
 from registry.domain.packages.simple import SimplePage
 from registry.models import Namespace, UpstreamAsk
 
@@ -76,7 +75,7 @@ class Asks:
             with transaction(changes_answers=False, is_durable=False):
                 for (namespace_id, name), (answer, asked_at) in sorted(noted.items()):  # in all processes alike
                     row = {"namespace_id": namespace_id, "normalized_name": name, "asked_at": asked_at}
-                    execute(_NOTE_ON_SQLITE if is_sqlite(db.engine) else _NOTE_ON_POSTGRESQL, row | asdict(answer))
+                    _NOTE.execute(row | asdict(answer))
         for namespace_id in sorted({namespace_id for namespace_id, _ in noted}):
             _prune(namespace_id)
         _remove(UpstreamAsk.asked_at < utcnow() - KEPT)
@@ -117,16 +116,15 @@ def _remove(*conditions: Any) -> None:
 _table = UpstreamAsk.__table__
 
 
-def _note(insert_into: Any) -> Any:
-    """Return the statement that records an answer in place of an earlier one."""
-    statement = insert_into.values({column.name: bindparam(column.name) for column in _table.c})
-    new = statement.excluded
+def _in_place(insert: Any) -> Any:
+    """Have an answer replace an earlier one."""
+    new = insert.excluded
     others = [column.name for column in _table.c if not column.primary_key]
-    return statement.on_conflict_do_update(
+    return insert.on_conflict_do_update(
         index_elements=[_table.c.namespace_id, _table.c.normalized_name],
         set_={name: getattr(new, name) for name in others},
         where=_table.c.asked_at < new.asked_at,
     )
 
 
-_NOTE_ON_SQLITE, _NOTE_ON_POSTGRESQL = _note(sqlite.insert(_table)), _note(postgresql.insert(_table))
+_NOTE = Upsert(_table, _in_place)

@@ -18,9 +18,8 @@ from typing import Any
 import orjson
 from packaging.utils import NormalizedName
 from sqlalchemy import ColumnElement, bindparam, delete, exists, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from registry.database import Reading, Statement, changes_name, db, execute, is_sqlite, read, transaction, utcnow
+from registry.database import Reading, Upsert, changes_name, db, execute, read, transaction, utcnow
 from registry.domain.packages.simple import SimpleFile, SimplePage
 from registry.domain.upstream.protocol import PAUSE_SECONDS, Answer, IndexFailed, PageIndex
 from registry.domain.upstream.waiting import Fetches, Pauses, Places
@@ -248,14 +247,13 @@ _CONFIRM = (
 )
 
 
-def _replacement(insert_into: Any) -> Statement:
-    """Return the statement that keeps a page in place of one of the same name."""
-    statement = insert_into.values({column.name: bindparam(column.name) for column in _table.c})
-    new = {column.name: statement.excluded[column.name] for column in _table.c if not column.primary_key}
-    return Statement(statement.on_conflict_do_update(index_elements=[_table.c.name], set_=new))
+def _in_place(insert: Any) -> Any:
+    """Have a page replace one of the same name."""
+    new = {column.name: insert.excluded[column.name] for column in _table.c if not column.primary_key}
+    return insert.on_conflict_do_update(index_elements=[_table.c.name], set_=new)
 
 
-_KEEP_ON_SQLITE, _KEEP_ON_POSTGRESQL = _replacement(sqlite.insert(_table)), _replacement(postgresql.insert(_table))
+_KEEP = Upsert(_table, _in_place)
 _REMOVE = delete(_table).where(
     _table.c.name.in_(bindparam("names", expanding=True)), _table.c.checked_at < bindparam("before")
 )
@@ -290,7 +288,7 @@ def _keep(name: str, index_url: str, document: bytes | None, new: _Kept, before:
             "name": name, "index_url": index_url, "document": document, "digest": new.digest, "etag": new.etag,
             "checked_at": new.checked_at, "changed_at": new.checked_at,
         }  # fmt: skip
-        (_KEEP_ON_SQLITE if is_sqlite(db.engine) else _KEEP_ON_POSTGRESQL).execute(values)
+        _KEEP.execute(values)
         if document is None:
             execute(_FORGET, {"before": new.checked_at - timedelta(seconds=FORGOTTEN_SECONDS)})
         if before is not None:  # otherwise nothing about the name can be cached

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete, exists, select, tuple_
 
-from registry.database import db, execute, is_sqlite, transaction
+from registry.database import Upsert, db, transaction
 from registry.models import Ancestry, Group, Namespace, UpstreamFetch
 
 KEPT = timedelta(days=90)
@@ -61,7 +60,7 @@ def note(uses: Sequence[Use], today: date) -> None:
     if rows:
         with transaction(changes_answers=False):
             for key in sorted(rows):  # all processes in the same order
-                execute(_NOTE_ON_SQLITE if is_sqlite(db.engine) else _NOTE_ON_POSTGRESQL, rows[key])
+                _NOTE.execute(rows[key])
 
 
 def forget_old(today: date) -> None:
@@ -99,15 +98,14 @@ def fetched(group: Group | None, today: date, most: int) -> list[Fetch]:
 _table = UpstreamFetch.__table__
 
 
-def _note(insert_into: Any) -> Any:
-    """Return the statement that records a download, or moves the day of one that is known."""
-    statement = insert_into.values({column.name: bindparam(column.name) for column in _table.c})
-    new = statement.excluded
-    return statement.on_conflict_do_update(
+def _move_day(insert: Any) -> Any:
+    """Have a download move the day of one that is known."""
+    new = insert.excluded
+    return insert.on_conflict_do_update(
         index_elements=[_table.c.namespace_id, _table.c.sha256],
         set_={"fetched_on": new.fetched_on, "uploaded_at": new.uploaded_at},
         where=_table.c.fetched_on != new.fetched_on,
     )
 
 
-_NOTE_ON_SQLITE, _NOTE_ON_POSTGRESQL = _note(sqlite.insert(_table)), _note(postgresql.insert(_table))
+_NOTE = Upsert(_table, _move_day)
