@@ -19,7 +19,7 @@ from registry.addresses import ExternalURL, FromProxies, OwnAddress, UserHeader
 from registry.blueprints import api, cross_origin, monitoring, oidc, pypi, ui
 from registry.blueprints.auth import sessions
 from registry.blueprints.auth.admissions import Admissions
-from registry.blueprints.pypi.admitted import AdmittedPages
+from registry.blueprints.pypi.admitted import AdmittedPages, AdmittedUploads
 from registry.blueprints.pypi.prepared import PreparedAnswers
 from registry.blueprints.routing import (
     API,
@@ -56,6 +56,7 @@ from registry.storage import open_storage
 from registry.storage.receptions import Receptions
 
 _PROTECTIVE = (("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "SAMEORIGIN"))
+_NOT_SHARED = ("Cache-Control", "max-age=0, private, must-revalidate")  # of responses of the API without another
 MOST_FIELDS = 10_000  # of a form; a mebibyte can have half a million
 
 
@@ -182,9 +183,9 @@ def _wrap(app: Flask, values: Mapping[str, Any]) -> None:
     """Add the WSGI middleware, innermost first."""
     with app.app_context():
         engine = database.db.engine
-    application: Any = OwnAddress(
-        CanonicalPaths(AdmittedPages(app.wsgi_app, app, [*_PROTECTIVE, *cross_origin.HEADERS]))
-    )
+    application: Any = AdmittedPages(app.wsgi_app, app, [*_PROTECTIVE, *cross_origin.HEADERS])
+    application = AdmittedUploads(application, app, [*_PROTECTIVE, _NOT_SHARED, *cross_origin.HEADERS])
+    application = OwnAddress(CanonicalPaths(application))
     application = PreparedAnswers(
         application, app.extensions["reads"], app.extensions["uploads"], engine, app.config["TOKEN_KEY"]
     )
@@ -300,5 +301,5 @@ def _add_common_headers(response: BaseResponse) -> BaseResponse:
         if request.method == "OPTIONS" and "Allow" in response.headers:
             response.status_code = 204
             response.data = b""
-        response.headers.setdefault("Cache-Control", "max-age=0, private, must-revalidate")
+        response.headers.setdefault(*_NOT_SHARED)
     return response

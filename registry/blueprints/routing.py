@@ -28,6 +28,7 @@ PYPI = {
     "project": "/projects/<project:project>/packages/pypi",
     "group": "/groups/<group:group>/-/packages/pypi",
 }
+UPLOADS = API_V4 + PYPI["project"]
 SIMPLE_PAGE = {kind: f"{API_V4}{path}/simple/<rest:name>" for kind, path in PYPI.items()}
 # Represents an encoded slash up to the converter; namespace paths cannot contain it.
 _ENCODED_SLASH = "\x1f"
@@ -170,12 +171,19 @@ def simple_page_url(path: str) -> SimplePageURL | None:
     return None
 
 
+def uploaded_to(path: str) -> str | None:
+    """Return the project of the URL for uploads, with its kind, as ``SimplePageURL.reference``; likewise ``None``."""
+    found = _UPLOADS.fullmatch(path)
+    return None if found is None else f"project {found[1].replace(_ENCODED_SLASH, '/')}"
+
+
 def _pattern(rule: str) -> re.Pattern[str]:
-    """Return a pattern for the usual spelling of the paths of a rule with an ID and a name."""
-    begin, middle, _ = map(re.escape, _PLACEHOLDER.split(rule))
-    return re.compile(begin + _USUAL_ID + middle + _USUAL_NAME)
+    """Return a pattern for the usual spelling of the paths of a rule with an ID and perhaps a name."""
+    begin, middle, *name = map(re.escape, _PLACEHOLDER.split(rule))
+    return re.compile(begin + _USUAL_ID + middle + (_USUAL_NAME if name else ""))
 
 
+_UPLOADS = _pattern(UPLOADS)
 _SIMPLE_PAGES = {kind: (rule, _pattern(rule)) for kind, rule in SIMPLE_PAGE.items()}
 
 

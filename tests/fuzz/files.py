@@ -14,7 +14,7 @@ from email import message_from_string
 from functools import cache
 from tempfile import mkdtemp
 
-from flask import Flask
+from flask import Flask, request
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 from packaging.version import Version
 
@@ -59,7 +59,7 @@ def _read_form(content_type: str, body: bytes, *, is_declared: bool) -> tuple[Fo
     staged = _storage().stage()
     try:
         with _flask().test_request_context("/", environ_overrides=environ):
-            form = received_form(staged, LIMIT)
+            form = received_form(request, staged, LIMIT)
             staged.seek(0)
             return form, staged.file.read()
     except (BadRequest, InvalidParameter) as refusal:

@@ -1,31 +1,34 @@
-"""Simple pages for callers whose admission is kept, made in front of Flask.
+"""Simple pages and uploads of callers whose admission is kept, answered in front of Flask.
 
-Flask takes about as long as the page itself to find the view and to complete the response. Here, a caller that an
-earlier request has admitted (``auth.admissions``) gets the page from the function that the view calls
-(``index.made_page``). Everything else is left to the view: first requests, sessions, anonymous callers, other
-spellings of the URL, redirects to the upstream index, and errors.
+Flask takes about as long as a page itself to find the view and to complete the response. Here, a caller that an
+earlier request has admitted (``auth.admissions``) gets the response from the function that the view calls
+(``index.made_page``, ``upload.published``). Everything else is left to the view: first requests, sessions, anonymous
+callers, other spellings of the URL, redirects to the upstream index, and errors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextvars import Context
+from dataclasses import replace
 from threading import local
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from flask import Flask
+from flask import Flask, g
 from flask.ctx import AppContext
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug import Request
 
 from registry import addresses, metrics
 from registry.blueprints.auth.admissions import ACCESS_NUMBER, Admission, Admissions
-from registry.blueprints.pypi import index
+from registry.blueprints.pypi import index, upload
 from registry.blueprints.pypi.index import MadePage
 from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, note_validity
-from registry.blueprints.routing import SimplePageURL, simple_page_url
+from registry.blueprints.routing import UPLOADS, SimplePageURL, simple_page_url, uploaded_to
 from registry.database import db, utcnow
 from registry.domain.access import Permission, PrincipalKind
 from registry.errors import RegistryError
+from registry.models import Project
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -94,3 +97,58 @@ class AdmittedPages:
             if db.session.registry.has():
                 self._contexts.kept = None
                 context.pop()  # closes the session
+
+
+class AdmittedUploads:
+    """WSGI middleware behind ``CanonicalPaths``.
+
+    :param headers: those that every response to an upload has.
+    """
+
+    def __init__(self, application: WSGIApplication, app: Flask, headers: list[tuple[str, str]]) -> None:
+        self._application = application
+        self._headers = headers
+        self._app = app
+        self._admissions: Admissions = app.extensions["admissions"]
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        answer = self._answer(environ)
+        if answer is None:
+            return self._application(environ, start_response)
+        own = [("Content-Type", upload.JSON), ("Content-Length", str(len(answer.body)))]
+        start_response(answer.status, own + self._headers)
+        return [answer.body]
+
+    def _answer(self, environ: WSGIEnvironment) -> upload.Answer | None:
+        admission = self._admission(environ)
+        if admission is None:
+            return None
+        environ[metrics.ROUTE], environ["registry.principal"] = UPLOADS, admission.principal.label
+        principal = replace(admission.principal, address=environ.get("REMOTE_ADDR", ""))
+        with self._app.app_context():
+            g.environ = environ  # for the log of slow statements
+            try:
+                asked, project = Request(environ), cast(Project, admission.namespace)
+                return upload.published(asked, project, principal, upload.allowance(asked, project, principal))
+            except RegistryError as error:  # the view reports it
+                environ[upload.REFUSAL] = error
+            except Exception as error:  # noqa: BLE001 - likewise
+                environ[upload.FAILURE] = error
+            return None
+
+    def _admission(self, environ: WSGIEnvironment) -> Admission | None:
+        """Return the admission of the caller of an upload whose body has arrived."""
+        is_upload = (
+            ACCESS_NUMBER in environ
+            and environ["REQUEST_METHOD"] == "POST"
+            and environ.get("CONTENT_TYPE", "").startswith(upload.MULTIPART)
+            and "registry.preflight" not in environ
+            and addresses.is_usable(environ)
+        )
+        reference = uploaded_to(environ["PATH_INFO"]) if is_upload else None
+        if reference is None:
+            return None
+        admission = self._admissions.find(environ, Permission.CREATE_PACKAGE, reference, utcnow())
+        if admission is None or admission.principal.kind in (PrincipalKind.SESSION, PrincipalKind.ANONYMOUS):
+            return None
+        return admission

@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import IO
+from typing import IO, Any, NamedTuple
 
-from flask import Blueprint, Response, current_app, g, jsonify, make_response, request
+from flask import Blueprint, Response, current_app, g, jsonify, request
+from werkzeug import Request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.sansio.multipart import (
@@ -35,7 +36,7 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.routing import PYPI
 from registry.database import utcnow
 from registry.domain import instance
-from registry.domain.access import Permission
+from registry.domain.access import Permission, Principal
 from registry.domain.distributions import examinations
 from registry.domain.packages import publishing, usage
 from registry.domain.packages.publishing import Examine, Upload
@@ -46,6 +47,7 @@ from registry.models import Project
 from registry.storage import StagedFile, Storage
 from registry.storage.receptions import Promised, Receptions
 
+MULTIPART, JSON = "multipart/form-data", "application/json"
 FORM_BYTES = 32 << 20  # all text fields and headers of parts; twine sends the whole long description
 FORM_PARTS = 10_000
 PART_HEAD_BYTES = 16 << 10
@@ -55,6 +57,9 @@ LONGEST_KNOWN_HEAD = 100  # of the parts that are fields
 LONGEST_BOUNDARY = 200  # the limit of RFC 2046 is 70 (section 5.1.1); some clients exceed it
 CHUNK_BYTES = 1 << 18
 STEP_BYTES = 16 << 20  # of a body without a declared length, for which the server then asks again
+# In the environ of a request whose file was received in front of Flask.
+REFUSAL = "registry.upload_refusal"  # the error to report
+FAILURE = "registry.upload_failure"  # any other error, after which nothing is tried again, not even by the gate
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.IGNORECASE | re.ASCII)
 _UNSAFE_FILENAME = re.compile(r"[\x00-\x1f\x7f/\\]")
 # Descriptive form fields → columns of the package.
@@ -71,6 +76,7 @@ _FIELDS = {
 
 def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("upload", __name__)
+    blueprint.before_request(_report_failure)
 
     @blueprint.post(PYPI["project"])
     @gate(Permission.CREATE_PACKAGE, before_body=_refuse_declared_length)
@@ -80,30 +86,20 @@ def routes(gate: Gate) -> Blueprint:
         An accepted identical upload of an existing file returns 200 instead of 201. ``remarks`` lists the problems with
         which the file was accepted.
         """
-        storage, allowed = _storage(), _allowed()
-        with closing(storage.stage()) as staged:
-            published = publishing.publish(
-                received_upload(staged, allowed.file_bytes), project=project, principal=current_principal(),
-                storage=storage, max_size_bytes=allowed.file_bytes, now=utcnow(), limits=allowed.limits,
-                examine=_examine(),
-            )  # fmt: skip
-        if published.description is not None:
-            _readmes().begin(published.description)
-        if published.is_new:
-            request.environ[metrics.EVENT] = metrics.Upload(staged.size_bytes)
-            return make_response(jsonify(message="201 Created", **_remarks(published.remarks)), 201)
-        return jsonify(message="200 OK")
+        answer = published(request, project, current_principal(), _allowed())
+        return Response(answer.body, answer.status, mimetype=JSON)
 
     @blueprint.post(PYPI["project"] + "/validate")
     @gate(Permission.CREATE_PACKAGE, before_body=_refuse_declared_length)
     def validate(project: Project) -> Response:
         """Return the response to an upload of the same form without publishing it."""
         allowed = _allowed()
+        principal = current_principal()
         with closing(_storage().stage()) as staged:
-            received = received_upload(staged, allowed.file_bytes)
+            received = received_upload(request, staged, allowed.file_bytes)
             remarks = publishing.validate(
-                received, project=project, principal=current_principal(), max_size_bytes=allowed.file_bytes,
-                limits=allowed.limits, examine=_examine(),
+                received, project=project, principal=principal, max_size_bytes=allowed.file_bytes,
+                limits=allowed.limits, examine=_examine(principal),
             )  # fmt: skip
             return jsonify(
                 message="200 OK", name=received.name, version=received.version, filename=received.filename,
@@ -113,12 +109,42 @@ def routes(gate: Gate) -> Blueprint:
     return blueprint
 
 
+class Answer(NamedTuple):
+    """The response to an upload that is not refused.
+
+    :ivar body: in JSON.
+    """
+
+    status: str
+    body: bytes
+
+
+def published(asked: Request, project: Project, principal: Principal, allowed: Allowed) -> Answer:
+    """Publish the file in a request."""
+    storage = _storage()
+    with closing(storage.stage()) as staged:
+        publication = publishing.publish(
+            received_upload(asked, staged, allowed.file_bytes), project=project, principal=principal, storage=storage,
+            max_size_bytes=allowed.file_bytes, now=utcnow(), limits=allowed.limits, examine=_examine(principal),
+        )  # fmt: skip
+    if publication.description is not None:
+        _readmes().begin(publication.description)
+    if not publication.is_new:
+        return Answer("200 OK", _json(message="200 OK"))
+    asked.environ[metrics.EVENT] = metrics.Upload(staged.size_bytes)
+    return Answer("201 CREATED", _json(message="201 Created", **_remarks(publication.remarks)))
+
+
+def _json(**members: object) -> bytes:
+    return current_app.json.dumps(members, separators=(",", ":")).encode() + b"\n"
+
+
 def _remarks(remarks: tuple[Problem, ...]) -> dict[str, object]:
     return {"remarks": [remark.as_json() for remark in remarks]} if remarks else {}
 
 
-def _examine() -> Examine:
-    return partial(examinations.examine, caller=current_principal().label)
+def _examine(principal: Principal) -> Examine:
+    return partial(examinations.examine, caller=principal.label)
 
 
 def _readmes() -> Readmes:
@@ -148,7 +174,19 @@ def _allowed() -> Allowed:
     return allowed
 
 
+def _report_failure() -> None:
+    """Raise the error with which an upload has failed in front of Flask."""
+    if FAILURE in request.environ:
+        raise request.environ.pop(FAILURE)  # its traceback refers to the environ
+
+
 def _refuse_declared_length(project: Project) -> None:
+    if REFUSAL in request.environ:
+        raise request.environ.pop(REFUSAL)
+    g.allowed = allowance(request, project, current_principal())
+
+
+def allowance(asked: Request, project: Project, principal: Principal) -> Allowed:
     """Refuse a body that is too large for any accepted file, by its declared length or by what has arrived.
 
     :raises Forbidden: only trusted publishers can publish to the project.
@@ -156,20 +194,21 @@ def _refuse_declared_length(project: Project) -> None:
     :raises StorageLimitReached: the file would exceed a storage limit, together with others that are being received.
     :raises Unavailable: uploads that are being received would together be too large.
     """
-    publishing.refuse_untrusted(project, current_principal())
+    publishing.refuse_untrusted(project, principal)
     own = usage.allowance(project)
     configured_bytes = current_app.config["MAX_FILE_SIZE"]
     allowed = Allowed(instance.lowered_file_size(configured_bytes, own.file_bytes), own.limits)
-    g.allowed = allowed
-    at_least = max(0, (request.content_length or 0) - FORM_BYTES)
+    size_bytes = asked.content_length or 0
+    at_least = max(0, size_bytes - FORM_BYTES)
     if allowed.file_bytes and at_least > allowed.file_bytes:
         raise TooLarge
-    incoming = request.environ.get("registry.preflight")
-    others = () if incoming is None else _others(allowed.limits)
+    incoming = asked.environ.get("registry.preflight")
+    others = () if incoming is None else _others(incoming, size_bytes, allowed.limits, principal)
     room_bytes = _room(project, allowed.limits, at_least, others)
     if incoming is not None and incoming.is_open:  # a form can be so much longer than its file
         rooms = [FORM_BYTES + room for room in (room_bytes, allowed.file_bytes or None) if room is not None]
-        incoming.allowed_bytes = min([(request.content_length or 0) + STEP_BYTES, *rooms])
+        incoming.allowed_bytes = min([size_bytes + STEP_BYTES, *rooms])
+    return allowed
 
 
 def _room(project: Project, limits: Collection[Limit], size_bytes: int, others: Iterable[Promised]) -> int | None:
@@ -191,28 +230,24 @@ def _room(project: Project, limits: Collection[Limit], size_bytes: int, others: 
     return None if room_bytes is None else max(room_bytes, usage.largest_file(project.id))
 
 
-def _others(limits: Collection[Limit]) -> Iterable[Promised]:
+def _others(incoming: Any, size_bytes: int, limits: Collection[Limit], principal: Principal) -> Iterable[Promised]:
     """Promise room to the upload, and return what is promised to others.
 
     :raises Unavailable: there is not enough room for all of them, or for those of this caller.
     """
     receptions: Receptions = current_app.extensions["receptions"]
-    incoming = request.environ["registry.preflight"]
-    expected = request.content_length or 0
-    if incoming.is_open:
-        expected += STEP_BYTES
+    expected = size_bytes + STEP_BYTES if incoming.is_open else size_bytes
     namespace_ids = [limit.namespace_id for limit in limits]
-    caller = current_principal().label
-    incoming.reception = receptions.promise(incoming.reception, namespace_ids, expected, caller=caller)
+    incoming.reception = receptions.promise(incoming.reception, namespace_ids, expected, caller=principal.label)
     return receptions.others(incoming.reception)
 
 
-def received_upload(staged: StagedFile, max_size_bytes: int) -> Upload:
+def received_upload(asked: Request, staged: StagedFile, max_size_bytes: int) -> Upload:
     """Return the upload in the request.
 
     :raises InvalidParameter: a required field is missing or malformed; see also ``received_form``.
     """
-    return _as_upload(received_form(staged, max_size_bytes), staged)
+    return _as_upload(received_form(asked, staged, max_size_bytes), staged)
 
 
 @dataclass
@@ -228,7 +263,7 @@ class Form:
         return "" if value == "UNKNOWN" else value
 
 
-def received_form(staged: StagedFile, max_size_bytes: int) -> Form:
+def received_form(asked: Request, staged: StagedFile, max_size_bytes: int) -> Form:
     """Parse the body of the request, and write the part ``content`` to ``staged``.
 
     :param max_size_bytes: maximum file size, beyond which reading stops; 0 is unlimited.
@@ -236,14 +271,14 @@ def received_form(staged: StagedFile, max_size_bytes: int) -> Form:
     :raises BadRequest: the body is not a well-formed multipart form, or its text fields are too large.
     """
     # This function limits the body: the file by its maximum size, and the rest by FORM_BYTES.
-    request.max_content_length = sys.maxsize
-    boundary = request.mimetype_params.get("boundary", "")
-    if request.mimetype != "multipart/form-data" or not boundary:
+    asked.max_content_length = sys.maxsize
+    boundary = asked.mimetype_params.get("boundary", "")
+    if asked.mimetype != MULTIPART or not boundary:
         return Form()
     form, name, text_bytes = Form(), "", 0
     part: StagedFile | _Discarded = _Discarded()
     text: list[bytes] | None = None
-    for event in _events(boundary.encode("utf-8", "replace"), request.stream, request.content_length):
+    for event in _events(boundary.encode("utf-8", "replace"), asked.stream, asked.content_length):
         if isinstance(event, Field | File):
             is_content = isinstance(event, File) and event.name == "content"
             if is_content and form.filename is not None:

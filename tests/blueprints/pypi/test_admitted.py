@@ -1,4 +1,4 @@
-"""Pages made in front of Flask: the same as those of the view, to which everything else is left."""
+"""Pages and uploads in front of Flask: answered as by the view, to which everything else is left."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
 from registry import metrics
 from registry.blueprints.auth.admissions import Admissions
-from registry.blueprints.pypi import index
-from registry.blueprints.routing import CanonicalPaths, simple_page_url
+from registry.blueprints.pypi import index, upload
+from registry.blueprints.routing import UPLOADS, CanonicalPaths, simple_page_url, uploaded_to
 from registry.database import changes_name, db, transaction
 from registry.domain.packages import simple
 from registry.models import Group, Project, Role, Visibility
 from tests import factories
-from tests.builders import build_wheel
-from tests.clients import Pip, basic, pypi_path
+from tests.builders import BuiltFile, build_sdist, build_wheel
+from tests.clients import Pip, Twine, basic, pypi_path
 from tests.osv import affected, load, record
 
 ROUTED = [
@@ -32,6 +32,18 @@ ROUTED = [
     "/api/v4/projects/acme%2Ftools/packages/pypi/simple/demo",
     "/api/v4/groups/acme%2ftools%2fsub/-/packages/pypi/simple/demo/",
     "/api/v4/groups/packages/-/packages/pypi/simple/simple",
+]
+ROUTED_UPLOADS = [
+    "/api/v4/projects/3/packages/pypi",
+    "/api/v4/projects/3//packages/pypi/",
+    "/api/v4/projects/acme%2Ftools/packages/pypi",
+]
+NO_UPLOADS = [
+    "/api/v4/projects/acme/tools/packages/pypi",
+    "/api/v4/projects/3/packages/pypi/validate",
+    "/api/v4/projects/%C3%A9/packages/pypi",
+    "/api/v4/groups/3/-/packages/pypi",
+    "/sub/api/v4/projects/3/packages/pypi",
 ]
 NOT_ROUTED = [
     "/api/v4/projects/acme/tools/packages/pypi/simple/demo",
@@ -69,6 +81,21 @@ def test_a_usual_url_has_the_parts_that_flask_finds(app: Flask, target: str) -> 
 @pytest.mark.parametrize("target", NOT_ROUTED)
 def test_other_urls_are_left_to_flask(app: Flask, target: str) -> None:
     assert simple_page_url(normalized(app, target)) is None
+
+
+@pytest.mark.parametrize("target", ROUTED_UPLOADS)
+def test_a_usual_url_of_an_upload_has_the_project_that_flask_finds(app: Flask, target: str) -> None:
+    path = normalized(app, target)
+
+    found = uploaded_to(path)
+
+    rule, arguments = app.url_map.bind("registry.test").match(path, "POST", return_rule=True)
+    assert (rule.rule, f"project {arguments['project']}") == (UPLOADS, found)
+
+
+@pytest.mark.parametrize("target", NO_UPLOADS)
+def test_other_urls_of_uploads_are_left_to_flask(app: Flask, target: str) -> None:
+    assert uploaded_to(normalized(app, target)) is None
 
 
 @pytest.fixture
@@ -258,3 +285,127 @@ def test_a_refused_request_is_freed_at_once(app: Flask, pip: Pip, tools: Project
     assert statuses[0].startswith("404")
     assert metrics.ROUTE in environ
     assert index.REFUSAL not in environ
+
+
+@pytest.fixture
+def publishing(twine: Twine, tools: Project) -> str:
+    """A token with which a wheel was published, so that its admission is kept."""
+    token = factories.access_token(factories.member(tools, Role.DEVELOPER))
+    assert twine.upload(tools, build_wheel("first"), token).status_code == 201
+    assert twine.upload(tools, build_wheel("second"), token).status_code == 201
+    return token
+
+
+def without_id(response: TestResponse) -> tuple[str, bytes, list[tuple[str, str]]]:
+    return response.status, response.data, [each for each in response.headers if each[0] != "X-Request-Id"]
+
+
+ACCEPTED = {
+    "a wheel": (build_wheel("one"), build_wheel("two")),
+    "remarks": tuple(build_wheel(name, headers=["License-Expression: MIT"]) for name in ("one", "two")),
+    "an sdist": (build_sdist("one"), build_sdist("two")),
+    "the same file again": (build_wheel("first"), build_wheel("first")),
+}
+
+
+@pytest.mark.parametrize("files", ACCEPTED.values(), ids=ACCEPTED)
+def test_an_upload_is_answered_as_by_the_view(
+    twine: Twine, tools: Project, publishing: str, by_view: Any, files: tuple[BuiltFile, BuiltFile]
+) -> None:
+    tools.identical_upload_accepted = True
+    factories.commit()
+    twine.upload(tools, build_wheel("third"), publishing)  # admits the caller after the change
+    other = factories.access_token(factories.member(tools, Role.DEVELOPER))
+    in_front, in_view = files
+
+    by_another, is_by_view = by_view(lambda: twine.upload(tools, in_view, other))
+    assert is_by_view
+    twine.upload(tools, build_wheel("fourth"), publishing)
+    response, is_by_view = by_view(lambda: twine.upload(tools, in_front, publishing))
+
+    assert not is_by_view
+    assert response.status_code in (200, 201)
+    assert without_id(response) == without_id(by_another)
+
+
+REFUSED: dict[str, tuple[BuiltFile, dict[str, Any]]] = {
+    "a file that exists": (build_wheel("first", summary="Another"), {}),
+    "a wrong digest": (build_wheel("new"), {"sha256_digest": "0" * 64}),
+    "no name": (build_wheel("new"), {"name": None}),
+    "no content": (build_wheel("new"), {"content": None}),
+    "another version": (build_wheel("new"), {"version": "2.0"}),
+    "no archive": (BuiltFile("new-1.0-py3-none-any.whl", b"new", "new", "1.0", build_wheel().kind), {}),
+}
+
+
+@pytest.mark.parametrize(("file", "fields"), REFUSED.values(), ids=REFUSED)
+def test_an_upload_is_refused_as_by_the_view(
+    twine: Twine, tools: Project, publishing: str, file: BuiltFile, fields: dict[str, Any]
+) -> None:
+    other = factories.access_token(factories.member(tools, Role.DEVELOPER))
+    by_view = twine.upload(tools, file, other, **fields)
+    twine.upload(tools, build_wheel("third"), publishing)
+
+    refused = twine.upload(tools, file, publishing, **fields)
+
+    assert refused.status_code == 400
+    assert without_id(refused) == without_id(by_view)
+
+
+def test_what_is_not_an_upload_of_an_admitted_caller_is_left_to_the_view(
+    twine: Twine, tools: Project, publishing: str, by_view: Any
+) -> None:
+    def send(**options: Any) -> Callable[[], TestResponse]:
+        return lambda: twine.upload(tools, build_wheel("new", "1.0"), publishing, **options)
+
+    requests: dict[str, tuple[Callable[[], TestResponse], int]] = {
+        "an anonymous caller": (lambda: twine.upload(tools, build_wheel("new")), 401),
+        "an unusable host": (send(headers={"Host": "a b"}), 400),
+        "other credentials": (lambda: twine.upload(tools, build_wheel("new"), "glpat-unknown"), 401),
+        "another spelling": (send(url=f"/api/v4/projects/{tools.full_path}/packages/pypi"), 201),
+        "another route": (send(url=f"{pypi_path(tools)}/validate"), 400),
+        "another form": (
+            lambda: twine.client.post(pypi_path(tools), data={"name": "a"}, headers=basic(publishing)),
+            400,
+        ),
+    }
+    for case, (act, status) in requests.items():
+        response, is_by_view = by_view(act)
+
+        assert (response.status_code, is_by_view) == (status, True), case
+
+
+def test_a_refused_upload_is_freed_at_once(app: Flask, tools: Project, publishing: str) -> None:
+    """A refusal refers to the request that it is noted in, by its traceback."""
+    builder = EnvironBuilder(path=pypi_path(tools), method="POST", data={"content": "a"}, headers=basic(publishing))
+    builder.mimetype = upload.MULTIPART
+    environ = builder.get_environ()
+    statuses: list[str] = []
+
+    Context().run(app.wsgi_app, environ, lambda status, *_: statuses.append(status))
+
+    assert statuses[0].startswith("400")
+    assert environ[metrics.ROUTE] == UPLOADS
+    assert upload.REFUSAL not in environ
+
+
+def test_a_database_that_does_not_answer_an_upload_is_waited_for_once(
+    app: Flask, twine: Twine, tools: Project, publishing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fail(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+        monkeypatch.setitem(app.extensions, "admissions", Admissions(b"without any"))
+        raise OperationalError(statement, None, TimeoutError("it took too long"))
+
+    event.listen(db.engine, "before_cursor_execute", fail)
+    try:
+        response = twine.upload(tools, build_wheel("new"), publishing)
+    finally:
+        event.remove(db.engine, "before_cursor_execute", fail)
+        monkeypatch.undo()
+
+    assert len(asked) == 1
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert twine.upload(tools, build_wheel("new"), publishing).status_code == 201

@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+from flask import request
 from sqlalchemy import func, select
 
 from registry.blueprints.pypi import upload
@@ -770,7 +771,7 @@ def test_a_file_over_the_limit_is_not_written_to_its_end(app, project, storage):
         closing(storage.stage()) as staged,
         pytest.raises(TooLarge),
     ):
-        received_form(staged, 1 << 20)
+        received_form(request, staged, 1 << 20)
 
     assert stream.given < 3 << 20
 
