@@ -15,7 +15,14 @@ from sqlalchemy import Engine, bindparam, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, OperationalError
 from sqlalchemy.orm.exc import StaleDataError
 
-from registry.database.connection import BUSY_TIMEOUT, LONGEST_WAIT_SECONDS, execute, is_sqlite, spare_sync
+from registry.database.connection import (
+    BUSY_TIMEOUT,
+    LONGEST_WAIT_SECONDS,
+    connection_in_use,
+    execute,
+    is_sqlite,
+    spare_sync,
+)
 from registry.database.generation import ACCESS, INDEX, content_generation, part_of_name
 from registry.database.locks import AdvisoryLock, hold
 from registry.database.statements import Statement
@@ -63,10 +70,13 @@ def transaction(
     turn = _NO_TURN
     try:
         if is_sqlite(db.engine):
-            turn = _turn_to_write(session)
-            if not is_durable:
-                spare_sync(session.connection())
-            _take_write_lock(session)
+            connection = connection_in_use()
+            raw: Any = connection.connection.driver_connection
+            if not raw.in_transaction:  # a flush before the block can have begun one
+                turn = _turn_to_write(connection.engine)
+                if not is_durable:
+                    spare_sync(connection)
+                _take_write_lock(raw)
         elif not is_durable:
             session.connection().execute(_WITHOUT_SYNC)
         if lock is not None:
@@ -301,7 +311,7 @@ _NO_TURN = _Turn(None)
 _turns: WeakKeyDictionary[Engine, Lock] = WeakKeyDictionary()
 
 
-def _turn_to_write(session: Session) -> _Turn:
+def _turn_to_write(engine: Engine) -> _Turn:
     """Wait for the other writers of this process.
 
     SQLite itself waits by asking again and again, up to ten times a second: the threads of a process would leave the
@@ -309,58 +319,38 @@ def _turn_to_write(session: Session) -> _Turn:
 
     :raises OperationalError: they took too long, as if SQLite had waited.
     """
-    if _holds_write_lock(session):
-        return _NO_TURN
-    lock = _turns.setdefault(db.engine, Lock())
+    lock = _turns.setdefault(engine, Lock())
     if not lock.acquire(timeout=LONGEST_WAIT_SECONDS):
-        locked = sqlite3.OperationalError("database is locked")
-        raise OperationalError("BEGIN IMMEDIATE", None, locked)
+        raise _not_begun(sqlite3.OperationalError("database is locked"))
     return _Turn(lock)
 
 
-def _take_write_lock(session: Session) -> None:
+def _take_write_lock(raw: sqlite3.Connection) -> None:
     """Take the write lock, which another process can have.
 
     SQLite itself would ask for it up to ten times a second only, and leave the database unused in between.
+
+    :raises OperationalError: the other process kept it for too long.
     """
-    if _holds_write_lock(session):
-        return
-    connection = session.connection()
-    raw: Any = connection.connection.driver_connection
     raw.execute("PRAGMA busy_timeout = 0")
+    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
     try:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    except OperationalError as error:
-        if not _is_busy(error.orig):
-            raise
-        _await_write_lock(raw)
+        while not _has_begun(raw, deadline):
+            time.sleep(ASK_AGAIN_SECONDS)
     finally:
         raw.execute(BUSY_TIMEOUT)
 
 
-def _await_write_lock(raw: sqlite3.Connection) -> None:
-    """Ask for the write lock until the connection has it.
-
-    :raises OperationalError: another process kept it for too long.
-    """
-    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
-    while True:
-        time.sleep(ASK_AGAIN_SECONDS)
-        try:
-            raw.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() > deadline:
-                raise OperationalError("BEGIN IMMEDIATE", None, error) from error
-        else:
-            return
+def _has_begun(raw: sqlite3.Connection, deadline: float) -> bool:
+    try:
+        raw.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest of it is the cause
+        if not is_busy or time.monotonic() > deadline:
+            raise _not_begun(error) from error
+        return False
+    return True
 
 
-def _is_busy(error: BaseException | None) -> bool:
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY  # the rest of it is the cause
-
-
-def _holds_write_lock(session: Session) -> bool:
-    """Return whether a flush before the block has begun a transaction."""
-    raw: Any = session.connection().connection.driver_connection
-    return bool(raw.in_transaction)
+def _not_begun(error: sqlite3.OperationalError) -> OperationalError:
+    return OperationalError("BEGIN IMMEDIATE", None, error)

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 from flask import Flask
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, event, insert
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from registry.database import AdvisoryLock, at_end, db, lock, rehearsal, transaction, transactions
@@ -214,8 +215,25 @@ def test_pre_commit_work_is_done_in_its_own_order(app: Flask) -> None:
     assert done == ["early", "late"]
 
 
+@pytest.fixture
+def traced(app: Flask) -> Iterator[list[str]]:
+    """Everything that SQLite executes in connections that are opened in this test, growing."""
+    executed: list[str] = []
+
+    def trace(connection: sqlite3.Connection, _record: object) -> None:
+        connection.set_trace_callback(executed.append)
+
+    db.session.close()
+    db.engine.dispose()
+    event.listen(db.engine, "connect", trace)
+    yield executed
+    event.remove(db.engine, "connect", trace)
+    db.session.close()
+    db.engine.dispose()
+
+
 @pytest.mark.sqlite
-def test_writers_of_one_process_wait_for_each_other_without_asking_sqlite(app: Flask, statements: list[str]) -> None:
+def test_writers_of_one_process_wait_for_each_other_without_asking_sqlite(app: Flask, traced: list[str]) -> None:
     def write() -> None:
         with transaction():
             set_counter(2)
@@ -223,11 +241,11 @@ def test_writers_of_one_process_wait_for_each_other_without_asking_sqlite(app: F
     with transaction():
         other = in_thread(app, write)
         other.join(0.2)
-        assert statements.count("BEGIN IMMEDIATE") == 1
+        assert traced.count("BEGIN IMMEDIATE") == 1
         set_counter(1)
 
     other.join()
-    assert statements.count("BEGIN IMMEDIATE") == 2
+    assert traced.count("BEGIN IMMEDIATE") == 2
     db.session.rollback()
     assert counter() == 2
 
