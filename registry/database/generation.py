@@ -7,10 +7,10 @@ names valid, and on PostgreSQL, publications of different names do not wait for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Engine, Integer, Table, event, func, select
@@ -27,6 +27,7 @@ INDEX = 256  # the lists of package names
 ACCESS = 257  # who can see what, and everything else that is not about packages
 ROWS = 16  # of the index, and of access
 
+Looked = TypeVar("Looked")
 Generation = tuple[int, ...]  # the numbers of all parts at one moment, by part
 
 content_generation = Table(
@@ -40,6 +41,7 @@ content_generation = Table(
 
 # All rows in one, as the driver passes the interpreter on to other threads for each row.
 LOOK_ON_SQLITE = "SELECT group_concat(number, ' ') FROM (SELECT number FROM content_generation ORDER BY part, row)"
+LOOK_AT_ACCESS = f"SELECT sum(number) FROM content_generation WHERE part = {ACCESS}"  # noqa: S608
 # With the last snapshot as parameter; as long as PostgreSQL returns the same one, no transaction was committed.
 LOOK_ON_POSTGRESQL = (
     "SELECT pg_current_snapshot()::text, CASE WHEN pg_current_snapshot()::text <> %s"
@@ -85,14 +87,21 @@ class ContentGeneration:
 
         As long as nothing changes, it is the same object.
         """
+        return self._looked(self._read)
+
+    def look_at_access(self) -> int | None:
+        """Return only the number for who can see what: each upload changes others, which no upload depends on."""
+        return self._looked(self._read_access)
+
+    def _looked(self, read: Callable[[], Looked]) -> Looked | None:
         with self._lock:
             if self._connection is not None:
                 with suppress(self._engine.dialect.loaded_dbapi.Error):
-                    return self._read()
+                    return read()
                 self._drop()  # the database may have been restarted: retry with a new connection
             try:
                 self._connection = self._connected()
-                return self._read()
+                return read()
             except (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error):
                 self._drop()
                 return None
@@ -123,6 +132,10 @@ class ContentGeneration:
         if numbers is not None:
             self._note(state, numbers)
         return self._last
+
+    def _read_access(self) -> int:
+        ((number,),) = self._connection.execute(LOOK_AT_ACCESS).fetchall()
+        return int(number)
 
     def _note(self, state: object, rows: Iterable[int]) -> None:
         """Take over the numbers of all rows, in their order."""

@@ -10,6 +10,7 @@ from registry.database import (
     ACCESS,
     INDEX,
     ContentGeneration,
+    access_number,
     changes_index,
     changes_name,
     db,
@@ -111,6 +112,15 @@ def test_a_look_returns_the_number_of_each_part_in_its_place(app: Flask) -> None
 
     several = (16 * 1000 * part + sum(range(16)) for part in (INDEX, ACCESS))
     assert generation.look() == (*(1000 * part for part in range(256)), *several)
+
+
+def test_the_number_of_access_can_be_looked_at_alone(app: Flask) -> None:
+    generation = ContentGeneration(db.engine)
+    for changes_access in (True, False, True):
+        with transaction(changes_answers=changes_access):
+            set_counter(1)
+
+        assert generation.look_at_access() == access_number() == factories.content_generation()[ACCESS]
 
 
 def test_looks_return_the_same_object_until_a_number_changes(app: Flask) -> None:

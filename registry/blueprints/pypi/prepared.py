@@ -249,8 +249,8 @@ class PreparedAnswers:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if not self._may_be_prepared(environ):
-            if self._may_be_admitted(environ) and (present := self._generation.look()) is not None:
-                environ[ACCESS_NUMBER] = present[ACCESS]
+            if self._may_be_admitted(environ) and (number := self._generation.look_at_access()) is not None:
+                environ[ACCESS_NUMBER] = number
             return self._application(environ, start_response)
         generation = self._generation.look()
         if generation is None:  # the application reports the error
