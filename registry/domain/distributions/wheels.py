@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from email.parser import HeaderParser
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from packaging.tags import Tag, parse_tag
@@ -28,6 +29,7 @@ from registry.errors import InvalidDistribution, Problem, quoted
 
 MAX_WHEEL_BYTES = MIB // 8
 MAX_RECORD_BYTES = 32 * MIB
+LONGEST_KEPT = 500  # characters of a WHEEL whose fields are kept
 # Unpacking and hashing takes some 6 s per GiB, and clients wait 10 s for a response. For a wheel that unpacks to more
 # than this, only the names and sizes in RECORD are compared.
 MAX_DIGESTED_BYTES = 512 * MIB
@@ -94,12 +96,19 @@ def wrong_wheel_document(wheel: Zip, folder: str, claimed: ParsedFilename | None
     yield from _wrong_tags(fields.get("tag", []), claimed, wheel.budget)
 
 
-def _wheel_fields(document: str) -> dict[str, list[str]]:
+def _wheel_fields(document: str) -> Mapping[str, list[str]]:
     """Return the values of each field, as pip reads them: those before the first line that is not a field."""
+    return _kept_fields(document) if len(document) <= LONGEST_KEPT else _read_fields(document)
+
+
+def _read_fields(document: str) -> Mapping[str, list[str]]:
     fields: dict[str, list[str]] = {}
     for name, value in HeaderParser().parsestr(document).items():
         fields.setdefault(name.lower(), []).append(value.strip())
     return fields
+
+
+_kept_fields = lru_cache(64)(_read_fields)  # build tools write the same few lines into most wheels
 
 
 def _contradictions(fields: Mapping[str, list[str]]) -> Iterator[Finding]:
