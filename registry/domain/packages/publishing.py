@@ -60,6 +60,7 @@ from registry.models import (
     Ancestry,
     CachedFile,
     FileStatus,
+    GroupPackageSettings,
     ImportedPipeline,
     InstanceSettings,
     Namespace,
@@ -114,6 +115,7 @@ _packages, _files, _names, _namespaces = (model.__table__ for model in (Package,
 _rules, _reserved = ProtectionRule.__table__, ReservedName.__table__
 _instance = InstanceSettings.__table__
 _of_name, _held = _packages.alias(), _reserved.alias()
+_above, _of_groups = Ancestry.__table__.alias(), GroupPackageSettings.__table__
 _IS_LIVE_FILE = and_(
     _files.c.project_id == bindparam("project_id"),
     _files.c.filename == bindparam("filename"),
@@ -153,6 +155,13 @@ _STANDING = Reading(
         select(_instance.c.pypi_reserved_names).where(_instance.c.id == 1).scalar_subquery().label("patterns"),
         select(_instance.c.lock_pypi_reserved_names).where(_instance.c.id == 1).scalar_subquery().label("are_locked"),
         exists().where(_held.c.holder_id == bindparam("project_id")).label("holds_names"),
+        exists()
+        .where(
+            _above.c.namespace_id == bindparam("project_id"),
+            _of_groups.c.group_id == _above.c.ancestor_id,
+            _of_groups.c.pypi_reserved_names.is_not(None),
+        )
+        .label("groups_reserve"),
     )
     .select_from(_namespaces)
     .outerjoin(_files, _IS_LIVE_FILE)
@@ -167,7 +176,6 @@ _STANDING = Reading(
     .order_by(_rules.c.id)
 )
 _has_advisories = exists().where(AffectedPackage.normalized_name == bindparam("of_name"))
-_above = Ancestry.__table__.alias()
 _top_id = (
     select(_above.c.ancestor_id)
     .where(_above.c.namespace_id == bindparam("of_project"))
@@ -258,6 +266,7 @@ class Standing:
     :ivar is_reserved: whether the name is reserved in the top-level group.
     :ivar holds_names: whether the project was the first to publish any of the reserved names.
     :ivar reserved_by_instance: patterns of names.
+    :ivar groups_reserve: whether groups above the project can have such patterns, too.
     :ivar are_patterns_locked: whether those of groups do not count.
     :ivar rules: all protection rules of the project.
     """
@@ -268,6 +277,7 @@ class Standing:
     is_reserved: bool
     holds_names: bool
     reserved_by_instance: tuple[str, ...]
+    groups_reserve: bool
     are_patterns_locked: bool
     name_status: NameStatus
     status_reason: str
@@ -391,7 +401,7 @@ def read_standing(upload: Upload, project: Project) -> Standing:
         }
     )
     if not rows:  # the project was deleted in the meantime
-        return Standing(None, False, False, False, False, (), False, NameStatus.ACTIVE, "", ())
+        return Standing(None, False, False, False, False, (), False, False, NameStatus.ACTIVE, "", ())
     row = rows[0]
     return Standing(
         file=None if row.file_id is None else PublishedFile(row.file_id, row.sha256),
@@ -400,6 +410,7 @@ def read_standing(upload: Upload, project: Project) -> Standing:
         is_reserved=row.is_reserved,
         holds_names=row.holds_names,
         reserved_by_instance=tuple(row.patterns or ()),
+        groups_reserve=row.groups_reserve,
         are_patterns_locked=bool(row.are_locked),
         name_status=row.status or NameStatus.ACTIVE,
         status_reason=row.reason or "",
@@ -503,7 +514,7 @@ def _remarks_on_name(name: str, standing: Standing, project: Project) -> Iterato
 def _patterns(standing: Standing, project: Project) -> list[Pattern]:
     """Return the patterns of reserved names that are effective in a project; at most one statement."""
     texts = list(standing.reserved_by_instance)
-    if not standing.are_patterns_locked and project.parent_id is not None:
+    if standing.groups_reserve and not standing.are_patterns_locked and project.parent_id is not None:
         texts += cascade.RESERVED.listed_in_groups(project.parent_id)
     return [parse_reservation(text) for text in texts]
 

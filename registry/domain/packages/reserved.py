@@ -8,11 +8,11 @@ confusion). The first publication of a name adds its row in the same transaction
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import orjson
 from packaging.utils import canonicalize_name
 from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, func, insert, or_, select, union
 from sqlalchemy.orm import joinedload
@@ -194,7 +194,11 @@ def resembling(project_id: int, normalized_name: str) -> str | None:
     """
     own = skeleton(normalized_name)
     skeletons = neighbors(own) if len(own) <= LONGEST_COMPARED else {own}
-    asked = {"project_id": project_id, "normalized_name": normalized_name, "skeletons": json.dumps([*skeletons])}
+    asked = {
+        "project_id": project_id,
+        "normalized_name": normalized_name,
+        "skeletons": orjson.dumps([*skeletons]).decode(),
+    }
     found: str | None = next((row.normalized_name for row in _RESEMBLING.rows(asked)), None)
     return found
 
