@@ -225,6 +225,7 @@ class Metrics:
 
     def watch_pool(self, engine: Engine) -> None:
         """Track the number of connections in use."""
+        connections = self._connections  # the engine, which the database knows by its application, keeps no more of it
 
         def in_use() -> int:
             pool: Any = engine.pool  # each disposal creates a new pool
@@ -232,11 +233,11 @@ class Metrics:
 
         @event.listens_for(engine, "checkout")
         def taken(*_: object) -> None:
-            self._connections.set(in_use())
+            connections.set(in_use())
 
         @event.listens_for(engine, "checkin")
         def returned(*_: object) -> None:
-            self._connections.set(max(0, in_use() - 1))  # this connection still counts as checked out
+            connections.set(max(0, in_use() - 1))  # this connection still counts as checked out
 
     def exposition(self, readings: Iterable[Reading]) -> bytes:
         """Return the metrics of all processes in Prometheus' text format."""
