@@ -46,7 +46,6 @@ def _start(listener: socket.socket, instance: Path) -> None:
         credentials = first_run.create_administrator(
             password=app.config["ROOT_PASSWORD"],
             token=app.config["ROOT_TOKEN"],
-            generates_token=_is_interactive(),
             key=app.config["TOKEN_KEY"],
             instance_path=instance,
             now=utcnow(),
@@ -143,7 +142,7 @@ def banner(app: Flask, port: int, credentials: Credentials | None, *, shows_secr
     if credentials is not None and credentials.generated and shows_secrets:
         lines += [f"Administrator root: {name} {getattr(credentials, name)}" for name in credentials.generated]
         lines.append(f"Shown once; also in {instance / CREDENTIALS_FILE}")
-        token = (credentials.token if "token" in credentials.generated else None) or token
+        token = credentials.token if "token" in credentials.generated else token
     elif credentials is not None and credentials.generated:
         lines.append(f"Administrator root: {' and '.join(credentials.generated)} in {instance / CREDENTIALS_FILE}")
     parts = urlsplit(url)

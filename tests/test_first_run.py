@@ -241,30 +241,27 @@ def test_a_password_and_a_token_that_were_given_are_used_and_not_shown(
     assert not user.must_change_password
 
 
-def test_a_start_without_a_terminal_makes_no_token_and_names_the_file_with_the_password(
-    serve: Serve, instance: Path, look_into: LookInto
-) -> None:
+def test_a_start_without_a_terminal_only_names_the_file_with_password_and_token(serve: Serve, instance: Path) -> None:
     server = serve()
 
-    user, password = (instance / CREDENTIALS_FILE).read_text().splitlines()
-    assert (user, password[:10]) == ("user: root", "password: ")
-    assert server.banner[2] == f"Administrator root: password in {instance / CREDENTIALS_FILE}"
-    assert password.removeprefix("password: ") not in "\n".join(server.banner) + server.log
+    user, *generated = (instance / CREDENTIALS_FILE).read_text().splitlines()
+    secrets = dict(line.split(": ") for line in generated)
+    assert user == "user: root"
+    assert list(secrets) == ["password", "token"]
+    assert server.banner[2] == f"Administrator root: password and token in {instance / CREDENTIALS_FILE}"
+    shown = "\n".join(server.banner) + server.log
+    assert [name for name, secret in secrets.items() if secret in shown] == []
     assert "TWINE_PASSWORD=$TOKEN" in server.banner[-2]
-    look_into(instance)
-    assert users.verify_password("root", password.removeprefix("password: ")) is not None
-    assert db.session.scalars(select(AccessToken.id)).all() == []
+    assert server.get("/api/v4/user", secrets["token"])["username"] == "root"
 
 
-def test_a_start_without_a_terminal_makes_no_token_for_a_given_password(
-    serve: Serve, instance: Path, look_into: LookInto
-) -> None:
+def test_beside_a_given_password_only_a_token_is_generated(serve: Serve, instance: Path) -> None:
     server = serve(ROOT_PASSWORD=PASSWORD)
 
-    assert not (instance / CREDENTIALS_FILE).exists()
-    assert "Administrator" not in "\n".join(server.banner)
-    look_into(instance)
-    assert db.session.scalars(select(AccessToken.id)).all() == []
+    user, token = (instance / CREDENTIALS_FILE).read_text().splitlines()
+    assert user == "user: root"
+    assert server.banner[2] == f"Administrator root: token in {instance / CREDENTIALS_FILE}"
+    assert server.get("/api/v4/user", token.removeprefix("token: "))["username"] == "root"
 
 
 def test_a_second_start_creates_and_shows_nothing_new(serve: Serve, instance: Path, look_into: LookInto) -> None:
@@ -278,7 +275,7 @@ def test_a_second_start_creates_and_shows_nothing_new(serve: Serve, instance: Pa
     assert (instance / CREDENTIALS_FILE).read_text() == credentials
     look_into(instance)
     assert db.session.scalars(select(User.username)).all() == ["root"]
-    assert db.session.scalars(select(AccessToken.id)).all() == []
+    assert len(db.session.scalars(select(AccessToken.id)).all()) == 1
     assert users.verify_password("root", PASSWORD) is None
 
 
@@ -422,9 +419,7 @@ def test_a_port_in_use_stops_the_start_before_anything_is_created(instance: Path
 
 def create(app: Flask, folder: Path, **given: str) -> Credentials | None:
     chosen = {"password": None, "token": None, **given}
-    return first_run.create_administrator(
-        **chosen, generates_token=True, key=token_key(), instance_path=folder, now=utcnow()
-    )
+    return first_run.create_administrator(**chosen, key=token_key(), instance_path=folder, now=utcnow())
 
 
 @needs_proc

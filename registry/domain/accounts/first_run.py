@@ -24,25 +24,25 @@ TOKEN_LIFETIME = timedelta(days=30)
 
 @dataclass(frozen=True)
 class Credentials:
-    """Password of the first administrator, and ``api`` token if there is one; ``generated`` names those generated."""
+    """Password and ``api`` token of the first administrator; ``generated`` names those that were generated."""
 
     password: str
-    token: str | None
+    token: str
     generated: tuple[str, ...]
 
 
 def create_administrator(
-    *, password: str | None, token: str | None, generates_token: bool, key: bytes, instance_path: Path, now: datetime
+    *, password: str | None, token: str | None, key: bytes, instance_path: Path, now: datetime
 ) -> Credentials | None:
     """Create ``root`` if there are no users; otherwise return ``None``.
 
     Takes ``AdvisoryLock.FIRST_START``, so that only one of several starting processes creates the account.
 
-    A missing password is generated. Generated credentials are written to ``<instance>/initial_root_credentials`` (mode
-    0600) before the transaction ends, so that a crash cannot leave an account with unknown credentials.
+    A missing password or token is generated. Generated credentials are written to
+    ``<instance>/initial_root_credentials`` (mode 0600) before the transaction ends, so that a crash cannot leave an
+    account with unknown credentials.
 
     :param token: secret of an access token with the scope ``api``.
-    :param generates_token: whether to generate one that is not given.
     :raises InvalidRecord: the given password is too short or too long.
     """
     with transaction(lock=AdvisoryLock.FIRST_START) as session:
@@ -51,18 +51,17 @@ def create_administrator(
         generated: tuple[str, ...] = ()
         if password is None:
             password, generated = users.generated_password(), ("password",)
-        if token is None and generates_token:
+        if token is None:
             token = InstanceSettings.current().personal_access_token_prefix + secrets.token_urlsafe(32)
             generated += ("token",)
         user = users.create_user(
             username=USERNAME, email="root@localhost", name="Administrator", password=password,
             must_change_password="password" in generated, details=UserDetails(is_admin=True), by=access.SHELL,
         )  # fmt: skip
-        if token is not None:
-            access_tokens.issue_access_token(
-                user, name="first token", scopes=[Scope.API], key=key, by=access.SHELL, now=now, secret=token,
-                expires_on=(now + TOKEN_LIFETIME).date(),
-            )  # fmt: skip
+        access_tokens.issue_access_token(
+            user, name="first token", scopes=[Scope.API], key=key, by=access.SHELL, now=now, secret=token,
+            expires_on=(now + TOKEN_LIFETIME).date(),
+        )  # fmt: skip
         credentials = Credentials(password, token, generated)
         if generated:
             _write(instance_path / CREDENTIALS_FILE, credentials)

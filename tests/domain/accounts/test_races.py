@@ -159,9 +159,7 @@ def test_of_two_first_starts_one_creates_the_administrator(app: Flask, tmp_path:
 
     def start() -> None:
         made.append(
-            first_run.create_administrator(
-                password=None, token=None, generates_token=True, key=key, instance_path=tmp_path, now=utcnow()
-            )
+            first_run.create_administrator(password=None, token=None, key=key, instance_path=tmp_path, now=utcnow())
         )
 
     assert race(app, start, start) == ("done", "done")
