@@ -26,7 +26,7 @@ from registry.server.loop import DRAIN_SECONDS, RETIRE
 STOPS = (signal.SIGINT, signal.SIGTERM)
 HANDLED = (*STOPS, signal.SIGHUP, signal.SIGCHLD)
 SHORT_LIFE_SECONDS = 5
-LONGEST_PAUSE_SECONDS = 30
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30
 GRACE_SECONDS = 10  # beyond the time that workers give themselves to stop
 
 logger = logging.getLogger(__name__)
@@ -120,9 +120,12 @@ class Supervisor:
             return
         logger.error("Worker %s ended unexpectedly with status %s, and is replaced.", worker.pid, status)
         lived = time.monotonic() - worker.started
-        self._short_lives = self._short_lives + 1 if lived < SHORT_LIFE_SECONDS or not worker.is_ready else 0
-        pause = min(2**self._short_lives / 4, LONGEST_PAUSE_SECONDS) if self._short_lives else 0
-        self._next_start = time.monotonic() + pause
+        self._pause(is_short=lived < SHORT_LIFE_SECONDS or not worker.is_ready)
+
+    def _pause(self, *, is_short: bool) -> None:
+        """Decide when the next worker can be started, by whether the life of the last one was short."""
+        self._short_lives = self._short_lives + 1 if is_short else 0
+        self._next_start = time.monotonic() + pause_seconds(self._short_lives)
 
     def _reload(self) -> None:
         if not self._is_reloading:
@@ -139,24 +142,38 @@ class Supervisor:
 
     def _replace_the_dead(self) -> None:
         missing = self._wanted - len(self._current())
-        if missing > 0 and time.monotonic() >= self._next_start:
+        if missing <= 0 or time.monotonic() < self._next_start:
+            return
+        try:
             for _ in range(missing):
                 self._start()
+        except OSError as error:  # the system has no room for another process
+            logger.error("A worker cannot be started: %s", error.strerror)
+            self._pause(is_short=True)
 
     def _current(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.batch == self._batch]
 
     def _start(self) -> None:
+        """Start a worker.
+
+        :raises OSError: the system lacks the resources.
+        """
         ours, theirs = socket.socketpair()
         sys.stdout.flush()
         sys.stderr.flush()
         # A signal between the fork and the new process's own handlers would be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-        pid = os.fork()
-        if pid == 0:
-            self._become_worker(ours, theirs)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-        theirs.close()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become_worker(ours, theirs)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+            theirs.close()
         self._workers.append(Worker(pid, self._batch, ours, time.monotonic()))
 
     def _become_worker(self, ours: socket.socket, theirs: socket.socket) -> NoReturn:
@@ -206,3 +223,9 @@ class Supervisor:
     def _signal(self, worker: Worker, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.kill(worker.pid, number)
+
+
+def pause_seconds(short_lives: int) -> float:
+    """Return for how long no worker is started after so many in a row whose lives were short."""
+    doublings = min(short_lives - 1, 10)  # a large power of two is no float
+    return min(FIRST_PAUSE_SECONDS * 2**doublings, LONGEST_PAUSE_SECONDS) if short_lives else 0
