@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from registry import create_app
 from registry.blueprints import api, pypi, ui
@@ -25,6 +27,7 @@ from registry.errors import (
     RegistryError,
     TooManyRequests,
     Unavailable,
+    quoted,
 )
 from tests.processes import migrated_database
 from tests.refusals import values_of
@@ -135,3 +138,11 @@ def test_the_shell_shows_the_reason_or_the_name_of_the_status(error: OperatorErr
 def test_an_answer_names_the_time_to_retry_if_that_helps(app, refuse, error: RegistryError, seconds: str | None):
     with app.test_request_context("/"):
         assert refuse(error).headers.get("Retry-After") == seconds
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text())
+def test_a_value_of_the_uploader_is_quoted_in_one_short_line_of_ascii(value):
+    assert quoted(value).isascii()
+    assert quoted(value).isprintable()
+    assert len(quoted(value)) <= 104

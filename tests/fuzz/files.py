@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel
 from packaging.version import Version
 
 from registry.blueprints.pypi.upload import Form, received_form
-from registry.domain.distributions import archives, core_metadata, members
+from registry.domain.distributions import core_metadata, members, tar_files, zip_files
 from registry.domain.distributions.filenames import Kind, parse_filename
 from registry.domain.distributions.inspection import MAX_PROBLEMS, examine
 from registry.errors import BadRequest, InvalidDistribution, InvalidParameter, Problem
@@ -103,7 +103,7 @@ def check_zip(data: bytes) -> None:
     """An accepted zip file has the members and contents that zipfile finds, and pages show the same."""
     shown = _shown(data, "demo-1.0.zip")
     try:
-        opened = archives.open_zip(io.BytesIO(data))
+        opened = zip_files.open_zip(io.BytesIO(data))
         contents = {path: opened.read(path, LIMIT) for path in opened.files}
     except InvalidDistribution as refusal:
         require_bounded(refusal.problems)
@@ -150,7 +150,7 @@ def check_tar(data: bytes) -> None:
     packed = gzip.compress(with_checksums(data), 1)
     shown = _shown(packed, "demo-1.0.tar.gz")
     try:
-        top = archives.read_tar_gz(io.BytesIO(packed), "PKG-INFO", LIMIT)
+        top = tar_files.read_tar_gz(io.BytesIO(packed), "PKG-INFO", LIMIT)
     except InvalidDistribution as refusal:
         require_bounded(refusal.problems)
         return

@@ -20,12 +20,11 @@ from packaging.metadata import RawMetadata, parse_email
 from packaging.specifiers import SpecifierSet
 
 from registry.domain.distributions import filenames
-from registry.domain.distributions.budget import MAX_NESTING, Budget, is_nested_too_deeply
+from registry.domain.distributions.budget import MAX_NESTING, MIB, Budget, is_nested_too_deeply
 from registry.domain.distributions.fields import INTRODUCED, SYNTAX, VERSIONS
 from registry.domain.distributions.gate import Check, Finding
 from registry.errors import InvalidDistribution
 
-MIB = 1024 * 1024
 MAX_BYTES = 10 * MIB
 # Everything before the body is parsed. The parser's memory grows with the length and the number of lines, its time also
 # with the number of different fields. The standard defines some 30 fields; the longest lists of requirements, and

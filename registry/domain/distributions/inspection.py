@@ -17,12 +17,13 @@ from typing import BinaryIO, ParamSpec, TypeVar
 
 from packaging.utils import NormalizedName, canonicalize_name
 
-from registry.domain.distributions import archives, core_metadata, filenames, installation, readmes, wheels
-from registry.domain.distributions.archives import Zip
+from registry.domain.distributions import core_metadata, filenames, installation, readmes, tar_files, wheels, zip_files
+from registry.domain.distributions.archives import TopFolder
 from registry.domain.distributions.budget import Budget, Exhausted
 from registry.domain.distributions.core_metadata import CoreMetadata, Description
 from registry.domain.distributions.filenames import Kind, ParsedFilename
 from registry.domain.distributions.gate import Check, Finding
+from registry.domain.distributions.zip_files import Zip
 from registry.errors import InvalidDistribution, Problem, quoted
 
 MAX_PROBLEMS = 100  # of each weight
@@ -200,7 +201,7 @@ def _examine_wheel(
 ) -> CoreMetadata | None:
     if claimed is not None:
         findings.add(wheels.unknown_tags(claimed))
-    wheel = findings.result_of(Check.ARCHIVE, archives.open_zip, file, budget)
+    wheel = findings.result_of(Check.ARCHIVE, zip_files.open_zip, file, budget)
     if wheel is None:
         return None
     folder = findings.result_of(Check.DIST_INFO, dist_info_folder, wheel)
@@ -268,20 +269,20 @@ def _examine_sdist(
     return metadata
 
 
-def read_tar_sdist(file: BinaryIO, budget: Budget) -> archives.TopFolder:
+def read_tar_sdist(file: BinaryIO, budget: Budget) -> TopFolder:
     """Read the top folder and the ``PKG-INFO`` of a ``.tar.gz`` sdist.
 
     :raises InvalidDistribution: the archive is damaged or unsafe.
     """
-    return archives.read_tar_gz(file, "PKG-INFO", core_metadata.MAX_BYTES, budget)
+    return tar_files.read_tar_gz(file, "PKG-INFO", core_metadata.MAX_BYTES, budget)
 
 
-def read_zip_sdist(file: BinaryIO, budget: Budget) -> archives.TopFolder:
+def read_zip_sdist(file: BinaryIO, budget: Budget) -> TopFolder:
     """Read the top folder and the ``PKG-INFO`` of a ``.zip`` sdist.
 
     :raises InvalidDistribution: the archive is damaged or unsafe.
     """
-    sdist = archives.open_zip(file, budget)
+    sdist = zip_files.open_zip(file, budget)
     top = sdist.read_top_folder("PKG-INFO", core_metadata.MAX_BYTES)
     if sdist.unpacked_size <= wheels.MAX_DIGESTED_BYTES:
         for path in sdist.files:

@@ -9,8 +9,9 @@ import io
 from collections.abc import Iterator
 
 from registry.domain.distributions import archives
-from registry.domain.distributions.archives import MIB, Zip
+from registry.domain.distributions.budget import MIB
 from registry.domain.distributions.gate import Check, Finding
+from registry.domain.distributions.zip_files import Zip
 from registry.errors import quoted
 
 MAX_ENTRY_POINTS_BYTES = MIB // 4

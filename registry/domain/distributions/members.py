@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
-from registry.domain.distributions import archives
-from registry.domain.distributions.archives import Entry
-from registry.domain.distributions.budget import Budget, OverBudget
+from registry.domain.distributions import tar_files, zip_files
+from registry.domain.distributions.budget import MIB, Budget, OverBudget
 from registry.domain.distributions.filenames import kind_of
+from registry.domain.distributions.zip_files import Entry
 from registry.errors import InvalidDistribution
 
-MIB = 1024 * 1024
 PARSING_SECONDS = 0.5  # of the budget: enough for 30,000 members, three times as many as the largest known wheels have
 MOST_READ_BYTES = 128 * MIB  # of one file in the store
 MOST_UNPACKED_BYTES = 512 * MIB  # of a gzipped tar file, which has to be unpacked to be listed
@@ -140,12 +139,12 @@ def listing(file: BinaryIO, filename: str) -> Listing:
 
 def _members(file: BinaryIO, filename: str) -> Iterator[Member]:
     if _is_zip(filename):
-        for path, entry in archives.read_directory(file, Budget(PARSING_SECONDS)).items():
+        for path, entry in zip_files.read_directory(file, Budget(PARSING_SECONDS)).items():
             yield Member(path, entry.size, entry.is_folder, "", entry)
         return
     if file.seek(0, 2) > MOST_READ_BYTES:
         raise OverBudget(f"the archive has more than {MOST_READ_BYTES} bytes")
-    for found in archives.tar_gz_members(file, Budget(PARSING_SECONDS), MOST_UNPACKED_BYTES):
+    for found in tar_files.tar_gz_members(file, Budget(PARSING_SECONDS), MOST_UNPACKED_BYTES):
         yield Member(_text(found.path), found.size, found.is_folder, _text(found.target), found.path)
 
 
@@ -161,8 +160,8 @@ def content(file: BinaryIO, member: Member, limit: int) -> bytes:
     """
     file = _bounded(file)
     if isinstance(member.place, Entry):
-        return archives.read_entry(file, member.path, member.place, limit)
-    found = archives.read_tar_gz_member(file, member.place, limit, Budget(PARSING_SECONDS), MOST_UNPACKED_BYTES)
+        return zip_files.read_entry(file, member.path, member.place, limit)
+    found = tar_files.read_tar_gz_member(file, member.place, limit, Budget(PARSING_SECONDS), MOST_UNPACKED_BYTES)
     if found is None:
         raise InvalidDistribution(f"the archive has no file {member.path}")
     return found
@@ -172,7 +171,7 @@ def start_of_interest(filename: str, size_bytes: int, member: Member | None = No
     """Return the offset from which on a file of this size is read, for a listing or the content of a member."""
     if member is not None:
         return member.place.offset if isinstance(member.place, Entry) else 0
-    return 0 if filename.endswith(".tar.gz") else max(0, size_bytes - archives.LONGEST_END_BYTES)
+    return 0 if filename.endswith(".tar.gz") else max(0, size_bytes - zip_files.LONGEST_END_BYTES)
 
 
 def decoded(content: bytes) -> str | None:

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 from packaging.tags import Tag, parse_tag
 
 from registry.domain.distributions import archives
-from registry.domain.distributions.archives import MIB, Zip
-from registry.domain.distributions.budget import MAX_MEMBERS, MAX_TAGS, Budget
+from registry.domain.distributions.budget import MAX_MEMBERS, MAX_TAGS, MIB, Budget
 from registry.domain.distributions.filenames import ParsedFilename
 from registry.domain.distributions.gate import Check, Finding
+from registry.domain.distributions.zip_files import Zip
 from registry.errors import InvalidDistribution, Problem, quoted
 
 MAX_WHEEL_BYTES = MIB // 8

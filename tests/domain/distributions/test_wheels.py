@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from registry.domain.distributions import archives, wheels
+from registry.domain.distributions import wheels, zip_files
 from registry.domain.distributions.filenames import parse_filename
 from registry.errors import InvalidDistribution
 from tests.builders import record_digest, record_of, zip_of
@@ -62,7 +62,7 @@ def test_every_unknown_part_is_reported_once():
 
 
 def wrong_wheel_document(document: bytes, filename: str = "demo-1.0-py3-none-any.whl") -> list[tuple[str, str]]:
-    opened = archives.open_zip(io.BytesIO(zip_of({f"{INFO}/WHEEL": document})))
+    opened = zip_files.open_zip(io.BytesIO(zip_of({f"{INFO}/WHEEL": document})))
     found = wheels.wrong_wheel_document(opened, INFO, parse_filename(filename))
     return [(finding.problem.field, finding.problem.value) for finding in found]
 
@@ -172,7 +172,7 @@ ANOTHER = record_digest(b"another")
 
 
 def wrong_record(record: bytes, files: dict[str, bytes] = FILES) -> list[str]:
-    opened = archives.open_zip(io.BytesIO(zip_of({**files, RECORD: record})))
+    opened = zip_files.open_zip(io.BytesIO(zip_of({**files, RECORD: record})))
     return [str(finding.problem) for finding in wheels.wrong_record(opened, INFO)]
 
 
@@ -278,7 +278,7 @@ def test_a_record_of_other_files_is_reported(record, expected):
 def test_a_damaged_file_is_found():
     content = zip_of({"demo.py": b"x" * 1000, RECORD: record_of({"demo.py": b"x" * 1000}, RECORD)})
     start = 30 + len("demo.py")  # behind the local header
-    opened = archives.open_zip(io.BytesIO(content[:start] + b"\x07\x07" + content[start + 2 :]))
+    opened = zip_files.open_zip(io.BytesIO(content[:start] + b"\x07\x07" + content[start + 2 :]))
 
     with pytest.raises(InvalidDistribution, match="is damaged: its content is not deflated"):
         list(wheels.wrong_record(opened, INFO))
@@ -293,7 +293,7 @@ def test_a_wheel_beyond_the_bound_is_compared_by_names_and_sizes_only(monkeypatc
 
 
 def test_a_record_of_endless_lines_takes_little_memory():
-    opened = archives.open_zip(
+    opened = zip_files.open_zip(
         io.BytesIO(zip_of({RECORD: b"".join(b"%d,,\n" % number for number in range(400_000)), "a": b""}))
     )
 
@@ -312,7 +312,7 @@ def test_a_record_of_endless_lines_takes_little_memory():
     ids=["folders", "Windows folders", "commas"],
 )
 def test_a_record_over_the_budget_is_not_parsed(line):
-    opened = archives.open_zip(io.BytesIO(zip_of({RECORD: line * 40, "a": b""})))
+    opened = zip_files.open_zip(io.BytesIO(zip_of({RECORD: line * 40, "a": b""})))
 
     with pytest.raises(InvalidDistribution, match="exceeds the budget"):
         list(wheels.wrong_record(opened, INFO))
@@ -332,6 +332,6 @@ def test_the_files_of_a_wheel_of_many_megabytes_are_compared_with_its_record():
     large = bytes(8 * MIB)
     files = {"demo.py": large, f"{INFO}/METADATA": b"", f"{INFO}/WHEEL": b""}
     record = record_of({**files, "demo.py": b"other"}, RECORD).replace(b",5\n", b",%d\n" % len(large))
-    opened = archives.open_zip(io.BytesIO(zip_of({**files, RECORD: record})))
+    opened = zip_files.open_zip(io.BytesIO(zip_of({**files, RECORD: record})))
 
     assert len(list(wheels.wrong_record(opened, INFO))) == 1
