@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from registry.blueprints.ui.help import CHAPTERS
 from tests.acceptance.servers import RunningServer
-from tests.browser.windows import DARK, LIGHT, MIDDLE, NARROW, PHONE, WIDE, Desk, Look, Window, parse
+from tests.browser.windows import BETWEEN, DARK, LIGHT, MIDDLE, NARROW, PHONE, WIDE, Desk, Look, Window, parse
 from tests.browser.world import World, furnish
 
 # Name of the page → its address; braces enclose numbers of the world.
@@ -160,6 +160,9 @@ def photographed(window: Window, name: str) -> list[str]:
         window.screenshot(name)
         faults = (*window.too_wide(), *window.broken(), *window.cut(), *window.spaced())
         found += [f"{width}: {fault}" for fault in faults]
+    for width in BETWEEN:
+        window.resize(width)
+        found += [f"{width}: {fault}" for fault in window.too_wide()]
     window.resize(WIDE)
     return found
 

@@ -16,6 +16,7 @@ from tests.acceptance.servers import RunningServer
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
 WIDE, MIDDLE, PHONE, NARROW = 1440, 768, 360, 320
+BETWEEN = (992, 600)  # the narrowest with the sidebar, and above phones
 HEIGHT = 800
 PATIENCE_MS = 20_000  # machines that run tests are busy
 _UNFOLD = """document.querySelectorAll("details:not(.confirm):not(.menu)").forEach((part) => { part.open = true; })"""

@@ -30,8 +30,9 @@ _ = lazy_gettext
 _HEADING = re.compile(r'<h2 id="(?P<id>[\w-]+)">(?P<words>.+?)</h2>')
 # Code in a sentence that fits into a line of a small screen: it is not to be broken, at hyphens for example.
 _SHORT_CODE = re.compile(r'(?<!<pre tabindex="0">)<code>(?=[^<]{1,28}</code>)')
-# Longer paths continue on the next line at a slash.
-_LONG_PATH = re.compile(r"(?<=<code>)/[^<\s]{28,}(?=</code>)")
+# Longer addresses and paths continue on the next line at a slash.
+_LONG_PATH = re.compile(r'(?<!<pre tabindex="0">)<code>(?:https?:/)?/[^<\s]{28,}(?=</code>)')
+_SLASH = re.compile(r"(?<=[^/:>])/")
 # Browsers do not break a line between a Japanese full stop and code that begins with a hyphen or dot.
 _CODE_AFTER_STOP = re.compile(r"(?<=[。、])<code>")
 
@@ -172,7 +173,7 @@ def _text(name: str, shown: Project | Group | None) -> str:
         forwards=None if shown is None else forwarding.forwards(shown),
         max_file_size=instance.max_file_size(current_app.config["MAX_FILE_SIZE"]),
     )
-    text = _LONG_PATH.sub(lambda path: path[0][0] + path[0][1:].replace("/", "<wbr>/"), text)
+    text = _LONG_PATH.sub(lambda path: _SLASH.sub("<wbr>/", path[0]), text)
     return _SHORT_CODE.sub('<code class="whole">', _CODE_AFTER_STOP.sub("<wbr><code>", text))
 
 
