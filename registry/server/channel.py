@@ -111,7 +111,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     server closes its half first, and discards all further input for a while (RFC 9112, section 9.6).
 
     :ivar is_lent: to a thread or to ``Repeats``; the loop does not touch the requests.
-    :ivar watched: the events that the loop waits for, as a mask of ``selectors``; set by ``Server.watch``.
+    :ivar watched: the events that the loop waits for, as a mask of ``select.poll``; set by ``Server.watch``.
     :ivar wait: which kind of wait for its client the connection is listed with; set by ``Waits``.
     """
 
