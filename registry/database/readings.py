@@ -29,10 +29,15 @@ def read(statement: AnySelect, values: Mapping[str, object] | None = None) -> Se
 
     It takes half the time of the same query through the session.
     """
-    if db.session.registry.has():
+    if _is_in_transaction():
         return execute(statement, values).all()
     with db.engine.connect() as connection:
         return connection.execute(statement, values).all()
+
+
+def _is_in_transaction() -> bool:
+    """Return whether there is a session that has begun a transaction, whose changes a query has to see."""
+    return db.session.registry.has() and db.session().in_transaction()
 
 
 class Reading:
@@ -51,7 +56,7 @@ class Reading:
         compiled = self._statement.compiled(engine, values)
         if compiled.is_expanded:
             return read(self._query, values)
-        if db.session.registry.has():
+        if _is_in_transaction():
             return self._statement.execute(values).rows
         connections = _connections_of(engine)
         connection = connections.take()

@@ -79,6 +79,24 @@ def test_it_sees_every_commit_and_what_its_own_transaction_has_changed(project: 
         db.session.rollback()
 
 
+@pytest.mark.parametrize("has_pending", [False, True], ids=["", "pending"])
+def test_it_begins_no_transaction_in_a_session(project: Project, has_pending: bool) -> None:
+    """The session has one as soon as it has a change to write, which the query then sees."""
+    project_id = project.id
+    _deprecate(project_id, "committed")
+    session = db.session()
+    assert not session.in_transaction()
+    if has_pending:
+        name = PackageName(project_id=project_id, normalized_name="pending", status=NameStatus.DEPRECATED, reason="")
+        session.add(name)
+        session.flush()
+
+    rows = Reading(NAMES).rows({"of_project": project_id})
+
+    assert len(rows) == len(read(NAMES, {"of_project": project_id})) == 2 + has_pending
+    assert session.in_transaction() is has_pending
+
+
 def test_nothing_is_kept_of_an_engine_that_is_gone(app: Flask) -> None:
     engine = create_engine(db.engine.url)
     compiled, gone = Compiled(NAMES, engine, None), weakref.ref(engine)
