@@ -306,11 +306,12 @@ class Client:
         """Request a URL without following redirects, as those that the library follows keep custom headers."""
         is_own = self._credentials is not None and origin(url) == self._own
         auth = self._credentials if is_own else self._other_credentials
-        request = requests.PreparedRequest()  # of which the session would make two
-        request.prepare(
-            "GET" if form is None else "POST", url, headers={**self._session.headers, **headers}, data=form,
-            auth=auth or requests.utils.get_netrc_auth(url),
-        )  # fmt: skip
+        request = requests.PreparedRequest()  # of which the session would make two, and look for cookies
+        request.prepare_method("GET" if form is None else "POST")
+        request.prepare_url(url, None)
+        request.prepare_headers({**self._session.headers, **headers})
+        request.prepare_body(form, None)
+        request.prepare_auth(auth or requests.utils.get_netrc_auth(url), url)
         parts = urlsplit(url)
         settings = self._settings(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/")
         return self._session.get_adapter(url).send(request, timeout=self._patience.timeout, **settings)
