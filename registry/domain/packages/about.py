@@ -23,6 +23,7 @@ MAX_KEPT = 256  # in memory
 MOST_VALUES = 200
 LONGEST_VALUE = 500
 LONGEST_LICENSE = 100  # longer ones are the text of a license instead of its name
+LONGEST_ADDRESSES = 10_000  # of all authors or maintainers; the rest is not parsed
 
 # PyPA, "Well-known project URLs in metadata": labels in their normalized form, and what they mean.
 _LINK_KINDS = {
@@ -152,7 +153,8 @@ def _links(fields: RawMetadata) -> Iterable[Link]:
         url = url.strip()
         if url not in seen and _is_web_address(url):
             seen.add(url)
-            yield Link(_line(label) or url, url, _KIND_OF_LABEL.get(_normalized(label), "other"))
+            shown = _line(label)
+            yield Link(shown or url, url, _KIND_OF_LABEL.get(_normalized(shown), "other"))
 
 
 def _is_web_address(url: str) -> bool:
@@ -179,7 +181,7 @@ def _license(fields: RawMetadata, classifiers: Iterable[str]) -> str:
 
 def _people(names: str, emails: str) -> tuple[Person, ...]:
     """Return people with an address, and those of the field for names who are not among them."""
-    found = [Person(_line(name), email if _ADDRESS.fullmatch(email) else "") for name, email in getaddresses([emails])]
+    found = [Person(_line(name), email if _ADDRESS.fullmatch(email) else "") for name, email in _addresses(emails)]
     with_address = [person for person in found if person.name or person.email]
     known = {person.name for person in with_address}
     if _line(names) and not all(name.strip() in known for name in names.split(",")):
@@ -187,6 +189,14 @@ def _people(names: str, emails: str) -> tuple[Person, ...]:
             return (Person(_line(names), with_address[0].email),)
         with_address.insert(0, Person(_line(names), ""))
     return tuple(with_address[:MOST_VALUES])
+
+
+def _addresses(emails: str) -> list[tuple[str, str]]:
+    """Return names and addresses; none if they are nested too deeply (RFC 5322, comments and groups)."""
+    try:
+        return getaddresses([emails[:LONGEST_ADDRESSES]])
+    except RecursionError:
+        return []
 
 
 def _keywords(fields: RawMetadata) -> list[str]:

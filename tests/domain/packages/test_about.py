@@ -66,6 +66,21 @@ def test_people_have_a_name_and_an_address(headers: list[str], expected: tuple[P
     assert read(*headers).authors == expected
 
 
+@pytest.mark.parametrize("addresses", ["(" * 5000, "a:" * 5000], ids=["comments in comments", "groups in groups"])
+def test_addresses_that_cannot_be_parsed_are_left_out(addresses: str) -> None:
+    found = read("Author: Ada", f"Author-email: {addresses}")
+
+    assert found.authors == (Person("Ada", ""),)
+
+
+def test_only_the_beginning_of_addresses_is_parsed() -> None:
+    addresses = ["ada@example.com", *["," * about.LONGEST_ADDRESSES], "bob@example.com"]
+
+    found = read(f"Author-email: {','.join(addresses)}")
+
+    assert found.authors == (Person("", "ada@example.com"),)
+
+
 def test_values_are_grouped_and_bounded() -> None:
     topics = [f"Classifier: Topic :: {'x' * 1000}{number}" for number in range(300)]
 
