@@ -226,7 +226,10 @@ def _stored_secret_key(path: Path) -> str:
             os.fsync(file.fileno())
             with suppress(FileExistsError):
                 os.link(file.name, path)  # atomic, so that no process reads a partial key
-    key = path.read_text().strip()
+    try:
+        key = path.read_text().strip()
+    except UnicodeDecodeError:
+        key = ""
     if len(key) < 32:
         raise ConfigurationError(
             f"{path} does not contain a key of at least 32 characters; delete the file to generate a new key."
@@ -327,7 +330,10 @@ def _storage_url(text: str) -> str:
 def _folder(text: str) -> Path:
     if not text:
         raise ValueError(text)
-    return Path(text).expanduser().absolute()
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:  # there is no user of the name behind a tilde
+        raise ValueError(text) from error
 
 
 def _user_header(text: str) -> str:
@@ -344,7 +350,8 @@ def _web_url(text: str) -> str:
         raise ValueError(text)
     parts = urlsplit(text)
     _ = parts.port  # raises ValueError if it is not a number
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+    is_bare = not (parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_bare:
         raise ValueError(text)
     return text.rstrip("/")
 

@@ -102,7 +102,7 @@ ACCEPTED = {
 REFUSED = {
     "HOST": [],
     "PORT": ["-1", "65536", "http", "80.5", "80 81"],
-    "INSTANCE_PATH": [],
+    "INSTANCE_PATH": ["~no-such-user/registry"],
     "DATABASE_URL": ["registry.sqlite3", "sqlite:///", "sqlite:///:memory:", "mysql://db/registry", "postgresql://"],
     "STORAGE_URL": [
         "/srv/packages", "file:///", "file://packages", "ftp://host/packages", "s3://", "s3://b", "s3:///prefix",
@@ -122,7 +122,9 @@ REFUSED = {
     "TRUSTED_PROXY_ADDRESSES": ["proxy.example.com", "10.0.0.1/8", "10.0.0.1,"],
     "TRUSTED_USER_HEADER": ["X_Forwarded_User", "Cookie", "X-", "X-Forwarded-For"],
     "SHARED_CACHES": ["yes", "1"],
-    "UPSTREAM_URL": ["pypi.org", "file:///simple", "https://pypi.org/simple?x"],
+    "UPSTREAM_URL": [
+        "pypi.org", "file:///simple", "https://pypi.org/simple?x", "https://:password@pypi.org/simple",
+    ],
     "UPSTREAM_CHECK": ["no", "0"],
     "UPSTREAM_USERNAME": [],
     "UPSTREAM_PASSWORD": [],
@@ -177,6 +179,7 @@ def test_a_bad_value_is_refused_with_variable_value_and_accepted_values(
 
     setting = config.SETTINGS_BY_NAME[name]
     without_credentials = text.replace("key:secret@", "[not shown]@").replace("user:password@", "[not shown]@")
+    without_credentials = without_credentials.replace(":password@", "[not shown]@")
     shown = "set to a value that is not shown here" if name in SECRET_SETTINGS else f"'{without_credentials}'"
     assert str(refusal.value) == f"REGISTRY_{name} is {shown}; expected {setting.accepts}."
 
@@ -438,8 +441,9 @@ def test_a_key_that_was_given_is_not_written_down(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_key_file_without_a_key_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "secret_key").write_text("short\n")
+@pytest.mark.parametrize("content", [b"short\n", b"\xff" * 40], ids=["short", "binary"])
+def test_a_key_file_without_a_key_is_reported(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "secret_key").write_bytes(content)
 
     with pytest.raises(
         ConfigurationError, match="secret_key does not contain a key of at least 32 characters; delete the file"
