@@ -102,8 +102,9 @@ class _Connections:
         connection, generation = taken
         is_usable = False
         dispatch: Any = self._engine.dispatch
-        context, parameters = SimpleNamespace(), compiled.parameters(values)
+        context = SimpleNamespace()
         try:
+            parameters = compiled.parameters(values)
             cursor = connection.cursor()
             dispatch.before_cursor_execute(None, cursor, compiled.sql, parameters, context, False)
             try:

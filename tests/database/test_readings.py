@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, create_engine, event, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from registry.database import Reading, db, read, transaction
-from registry.database.readings import _connections_of
+from registry.database.readings import MOST_CONNECTIONS, _connections_of
 from registry.database.statements import Compiled
 from registry.models import NameStatus, Package, PackageFile, PackageName, Project
 from tests import factories
@@ -129,6 +129,16 @@ def test_a_lost_connection_is_replaced(project: Project) -> None:
     finally:
         event.remove(db.engine, "before_cursor_execute", note)
     assert pids[-1] != pids[0]
+
+
+def test_a_value_that_is_missing_costs_no_connection(project: Project) -> None:
+    for _ in range(MOST_CONNECTIONS):
+        with pytest.raises(KeyError):
+            Reading(NAMES).rows({})
+
+    taken = _connections_of(db.engine).take()
+    assert taken is not None
+    taken[0].close()
 
 
 def test_a_query_that_fails_is_reported_as_by_sqlalchemy(project: Project) -> None:
