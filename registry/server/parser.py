@@ -214,7 +214,8 @@ class GuardedParser(HTTPRequestParser):  # type: ignore[misc]
 
         :raises ParsingError: the target, the version, the host, or the length of the body is not the only possible one.
         """
-        if _TARGET.match(self.request_uri) is None and (self.command, self.request_uri) != ("OPTIONS", "*"):
+        is_target = _TARGET.match(self.request_uri) is not None and self.request_uri.isascii()
+        if not is_target and (self.command, self.request_uri) != ("OPTIONS", "*"):
             raise ParsingError("Malformed request target")
         if self.version not in ("1.0", "1.1"):
             raise ParsingError("Unsupported HTTP version")

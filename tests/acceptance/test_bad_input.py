@@ -211,6 +211,7 @@ AMBIGUOUS = {
     "coding in HTTP/1.2": b"POST / HTTP/1.2\r\n" + HOST + CHUNKED + b"Connection: keep-alive\r\n",
     "target without a slash": b"POST api/v4/projects/1/packages/pypi HTTP/1.1\r\n" + HOST + CHUNKED,
     "target with another scheme": b"POST ftp://registry.test/api HTTP/1.1\r\n" + HOST + CHUNKED,
+    "target in another encoding": b"GET //x?q=\xe9 HTTP/1.1\r\n" + HOST,
     "no host": b"GET /-/health HTTP/1.1\r\n",
     "another host in the target": b"GET http://other.test/-/health HTTP/1.1\r\n" + HOST,
     "two hosts": b"GET /-/health HTTP/1.1\r\n" + HOST + HOST,
