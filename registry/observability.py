@@ -225,11 +225,15 @@ class Check:
         self._attempts = Attempts(logger, subject, "is not responding", "is responding again")
 
     def attempt(self, app: Flask) -> Attempt:
-        """Return the running attempt, or start one."""
+        """Return the running attempt, or start one.
+
+        :raises RuntimeError: the process has no room for another thread.
+        """
         with self._lock:
             if self._latest is None or self._latest.is_over.is_set():
-                self._latest = Attempt(self._subject)
-                Thread(target=self._make, args=(app, self._latest), name="probe", daemon=True).start()
+                attempt = Attempt(self._subject)
+                Thread(target=self._make, args=(app, attempt), name="probe", daemon=True).start()
+                self._latest = attempt  # only now: one that was not started would never be over
             return self._latest
 
     def _make(self, app: Flask, attempt: Attempt) -> None:

@@ -8,7 +8,7 @@ import logging
 import shutil
 import time
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import pytest
 from sqlalchemy import event, text
@@ -169,6 +169,17 @@ def test_readiness_has_an_answer_when_something_hangs_and_asks_it_once(app, clie
     ]
     assert len(asked) == 1
     app.extensions["checks"][name].attempt(app).is_over.wait(10)
+    assert client.get("/-/readiness").status_code == 200
+
+
+def test_readiness_is_checked_again_after_there_was_no_room_for_a_thread(app, client, monkeypatch):
+    def fail(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(Thread, "start", fail)
+        assert client.get("/-/readiness").status_code == 500
+
     assert client.get("/-/readiness").status_code == 200
 
 
