@@ -26,6 +26,7 @@ RECOVERY_CODES = 10
 RECOVERY_CODE_BYTES = 8
 STEP_SECONDS = 30
 ACCEPTED_STEPS = (0, -1, 1)
+LONGEST_CODE = 100  # characters, with spaces and hyphens
 
 
 def new_totp_secret() -> str:
@@ -173,7 +174,12 @@ def _new_recovery_codes(user: User, key: bytes) -> list[str]:
 
 
 def _plain(code: str) -> str:
-    """Return a code as it is compared: without spaces and hyphens, and in ASCII where an input method widened it."""
+    """Return a code as it is compared: without spaces and hyphens, and in ASCII where an input method widened it.
+
+    It is empty if it is too long, as normalizing can take the square of the length.
+    """
+    if len(code) > LONGEST_CODE:
+        return ""
     return "".join(unicodedata.normalize("NFKC", code).replace("-", "").split()).lower()
 
 

@@ -23,6 +23,7 @@ from registry.models import (
 )
 
 MAXIMUM_DEPTH = 20
+LONGEST_NAME = 255  # characters, also of a path
 _PATH = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # First segments of the registry's own URLs, and of pages likely to be added.
@@ -60,8 +61,8 @@ def path_errors(path: str, *, top_level: bool) -> list[Fault]:
     """Return the errors of the last segment of a path."""
     if not path:
         return [Fault(Code.BLANK)]
-    if len(path) > 255:
-        return [Fault(Code.TOO_LONG, maximum=255)]
+    if len(path) > LONGEST_NAME:
+        return [Fault(Code.TOO_LONG, maximum=LONGEST_NAME)]
     if not _PATH.fullmatch(path) or path.lower().endswith((".git", ".atom")) or ".." in path:
         return [Fault(Code.INVALID_PATH)]
     if path.lower() in RESERVED or (top_level and path.lower() in TOP_LEVEL_RESERVED):
@@ -72,9 +73,10 @@ def path_errors(path: str, *, top_level: bool) -> list[Fault]:
 def path_from(name: str) -> str:
     """Derive a path from a name: ``Métro tools`` → ``metro-tools``.
 
-    It is empty if the name has no ASCII letters or digits. ``app.js`` does the same as the name is typed.
+    It is empty if the name has no ASCII letters or digits. ``app.js`` does the same as the name is typed. What is in
+    excess of a valid name is ignored, as decomposing it can take the square of its length.
     """
-    decomposed = unicodedata.normalize("NFKD", name).lower()
+    decomposed = unicodedata.normalize("NFKD", name[:LONGEST_NAME]).lower()
     unaccented = "".join(character for character in decomposed if not unicodedata.category(character).startswith("M"))
     return re.sub(r"[^a-z0-9_.]+", "-", unaccented).strip("-.")
 
@@ -82,8 +84,8 @@ def path_from(name: str) -> str:
 def name_errors(name: str) -> list[Fault]:
     if not name.strip():
         return [Fault(Code.BLANK)]
-    if len(name) > 255:
-        return [Fault(Code.TOO_LONG, maximum=255)]
+    if len(name) > LONGEST_NAME:
+        return [Fault(Code.TOO_LONG, maximum=LONGEST_NAME)]
     if _CONTROL.search(name):
         return [Fault(Code.UNPRINTABLE)]
     return []

@@ -61,6 +61,12 @@ def test_a_code_is_accepted_with_spaces_and_in_full_width(user):
     assert enters(user, second)
 
 
+def test_a_code_in_a_longer_text_than_anyone_enters_is_refused(user):
+    enable(user)
+
+    assert not enters(user, code() + " " * 300)
+
+
 def test_a_code_is_accepted_once_and_none_before_it_afterwards(user):
     enable(user)
 

@@ -238,6 +238,10 @@ def test_the_suggestion_is_a_path_and_suggests_itself(path: str) -> None:
     assert namespaces.path_from(path) == path
 
 
+def test_only_as_much_of_a_name_as_is_valid_suggests_a_path() -> None:
+    assert namespaces.path_from("a" * 300) == "a" * 255
+
+
 @pytest.mark.parametrize("name", ["日本語", "!?", "-.-", ""])
 def test_a_name_without_letters_or_digits_suggests_none(name: str) -> None:
     assert namespaces.path_from(name) == ""
