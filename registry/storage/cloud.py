@@ -29,7 +29,7 @@ from registry.storage import (
     checked_key,
     digest_in,
 )
-from registry.storage.staging import SHARED, LocalStagedFile, SharedFile, Staging
+from registry.storage.staging import LocalStagedFile, Staging, StagingStore
 
 try:
     import obstore
@@ -60,10 +60,12 @@ Client = S3Store | GCSStore | AzureStore
 logger = logging.getLogger(__name__)
 
 
-class ObjectStorage:
+class ObjectStorage(StagingStore):
     """Objects below the prefix of a bucket; thread-safe, but not usable in a process forked after its first use.
 
     After a timeout, a circuit breaker fails fast for a while, so that waiting requests do not occupy all threads.
+
+    Parts that a killed process had uploaded are left to the lifecycle rules of the bucket.
 
     :param configuration: provides the credentials of S3 in the settings ``S3_…``. Other credentials are read from the
         standard environment variables of each provider.
@@ -85,18 +87,6 @@ class ObjectStorage:
         except OSError as error:
             raise ConfigurationError(f"The folder {folder} cannot be created: {error.strerror}.") from error
         self._circuit_breaker = _CircuitBreaker()
-
-    def stage(self) -> LocalStagedFile:
-        return self._staging.stage()
-
-    def share(self, sha256: str) -> SharedFile | None:
-        return self._staging.share(SHARED + sha256)
-
-    def read_shared(self, sha256: str) -> int | None:
-        return self._staging.read_shared(SHARED + sha256)
-
-    def sweep_shared(self, unused_since: float) -> int:
-        return self._staging.sweep_shared(unused_since)
 
     def put(self, key: str, staged: StagedFile) -> None:
         """Upload the file; S3 verifies each part against the digest in the signature of the request.
@@ -184,13 +174,6 @@ class ObjectStorage:
                 return
             for found in page:
                 yield StoredObject(found["path"], found["size"], found["last_modified"])
-
-    def sweep(self) -> int:
-        """Remove the staged files of terminated processes, and return their number.
-
-        Parts that a killed process had uploaded are left to the lifecycle rules of the bucket.
-        """
-        return self._staging.sweep()
 
     def check(self) -> None:
         """Check that the bucket exists and is readable by listing an object."""

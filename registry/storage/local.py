@@ -14,12 +14,12 @@ from typing import BinaryIO
 
 from registry.errors import ConfigurationError
 from registry.storage import ObjectMissing, StagedFile, StoredObject, checked_key
-from registry.storage.staging import SHARED, LocalStagedFile, SharedFile, Staging, detecting_full_disk
+from registry.storage.staging import LocalStagedFile, Staging, StagingStore, detecting_full_disk
 
 SYNCING_THREADS = 8
 
 
-class LocalStorage:
+class LocalStorage(StagingStore):
     """Objects as files below one folder, which keys cannot leave. Staged files are in the same file system.
 
     An object is stored once its content, its name, and the names of the folders above it are synced to disk.
@@ -36,18 +36,6 @@ class LocalStorage:
             self._staging = Staging(self.root / "incoming")
         except OSError as error:
             raise ConfigurationError(f"The package folder {self.root} cannot be created: {error.strerror}.") from error
-
-    def stage(self) -> LocalStagedFile:
-        return self._staging.stage()
-
-    def share(self, sha256: str) -> SharedFile | None:
-        return self._staging.share(SHARED + sha256)
-
-    def read_shared(self, sha256: str) -> int | None:
-        return self._staging.read_shared(SHARED + sha256)
-
-    def sweep_shared(self, unused_since: float) -> int:
-        return self._staging.sweep_shared(unused_since)
 
     def put(self, key: str, staged: StagedFile) -> None:
         self.put_all({key: staged})
@@ -131,9 +119,6 @@ class LocalStorage:
                         status.st_size,
                         datetime.fromtimestamp(status.st_mtime, UTC),
                     )
-
-    def sweep(self) -> int:
-        return self._staging.sweep()
 
     def check(self) -> None:
         self._staging.check()

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, cast
 from registry.errors import Code, Unavailable, is_disk_full
 from registry.storage import BackgroundDigest, Digests, StorageFull
 
-SHARED = "shared-"  # the beginning of the names of shared files
+_SHARED = "shared-"  # begins the names of shared files
 
 
 class LocalStagedFile:
@@ -190,12 +190,12 @@ class Staging:
         with detecting_full_disk():
             return UnnamedFile(self.folder) if self._has_unnamed_files else _locked_file(self.folder)
 
-    def share(self, name: str) -> SharedFile | None:
-        """Open the shared file of this name for writing at its end; ``None`` while another one writes it.
+    def share(self, sha256: str) -> SharedFile | None:
+        """Open the shared file for content with this digest, for writing at its end; ``None`` while another writes it.
 
         :raises StorageFull: the disk is full.
         """
-        path = self.folder / name
+        path = self._shared_path(sha256)
         while True:
             with detecting_full_disk():
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -211,16 +211,19 @@ class Staging:
                 pass
             file.close()  # it was removed, or became an object, before it was locked
 
-    def read_shared(self, name: str) -> int | None:
-        """Return a new descriptor of the shared file of this name, for reading; ``None`` if there is none."""
+    def read_shared(self, sha256: str) -> int | None:
+        """Return a new descriptor of the shared file for this content, for reading; ``None`` if there is none."""
         try:
-            return os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(self._shared_path(sha256), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
 
     def sweep_shared(self, unused_since: float) -> int:
         """Remove shared files that none has written since this time, and return their number."""
-        return self._sweep(lambda path: path.name.startswith(SHARED) and path.stat().st_mtime < unused_since)
+        return self._sweep(lambda path: _is_shared(path) and path.stat().st_mtime < unused_since)
+
+    def _shared_path(self, sha256: str) -> Path:
+        return self.folder / f"{_SHARED}{sha256}"
 
     @cached_property
     def _has_unnamed_files(self) -> bool:
@@ -246,7 +249,7 @@ class Staging:
         not synced is missing in them then.
         """
         started_at = time.time() - time.monotonic()
-        return self._sweep(lambda path: not path.name.startswith(SHARED) or path.stat().st_mtime < started_at)
+        return self._sweep(lambda path: not _is_shared(path) or path.stat().st_mtime < started_at)
 
     def _sweep(self, is_removable: Callable[[Path], bool]) -> int:
         removed = 0
@@ -269,6 +272,31 @@ class Staging:
                 file.write(b"ok")
         except OSError as error:
             raise Unavailable(Code.STORE_NOT_WRITABLE, cause=error.strerror) from error
+
+
+class StagingStore:
+    """What all stores have in common (``Storage``): the files that they receive on a local disk."""
+
+    _staging: Staging
+
+    def stage(self) -> LocalStagedFile:
+        return self._staging.stage()
+
+    def share(self, sha256: str) -> SharedFile | None:
+        return self._staging.share(sha256)
+
+    def read_shared(self, sha256: str) -> int | None:
+        return self._staging.read_shared(sha256)
+
+    def sweep_shared(self, unused_since: float) -> int:
+        return self._staging.sweep_shared(unused_since)
+
+    def sweep(self) -> int:
+        return self._staging.sweep()
+
+
+def _is_shared(path: Path) -> bool:
+    return path.name.startswith(_SHARED)
 
 
 @contextmanager
