@@ -101,7 +101,7 @@ def test_a_backup_made_without_missing_objects_is_reported_as_incomplete(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("create", "here.tar"), "{folder}/here.tar already exists; a backup does not replace it."),
+        (("create", "here.tar"), "{folder}/here.tar already exists, and is not replaced."),
         (("create", "no/folder.tar"), "{folder}/no/folder.tar.partial: No such file or directory."),
         (("restore", "gone.tar"), "Invalid value for 'FILE': File '{folder}/gone.tar' does not exist."),
         (("verify", "here.tar"), "{folder}/here.tar is not a backup of this registry, or its beginning is damaged."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -249,7 +250,7 @@ def test_a_file_that_is_no_export_is_refused(refused: Refused, tmp_path: Path, c
     "change",
     [
         {"sha256": "../x"}, {"filename": "a/b"}, {"size_bytes": -1}, {"size_bytes": "1"}, {"uploaded_at": 1},
-        {"uploaded_at": "2024-02-03"}, {"more": 1},
+        {"uploaded_at": "tomorrow"}, {"uploaded_at": "0001-01-01T00:00:00+14:00"}, {"more": 1},
     ],
 )  # fmt: skip
 def test_an_export_with_a_malformed_list_is_refused(
@@ -263,6 +264,15 @@ def test_an_export_with_a_malformed_list_is_refused(
 
     assert "malformed list" in refused("upstream", "import", str(exported))
     assert kept() == set()
+
+
+def test_an_export_whose_list_is_nested_without_end_is_refused(refused: Refused, exported: Path) -> None:
+    def nested(member: tarfile.TarInfo, content: bytes) -> tuple[tarfile.TarInfo, bytes]:
+        return member, b"[" * 100_000 if member.name == "files.jsonl" else content
+
+    rewritten(exported, nested)
+
+    assert "malformed list" in refused("upstream", "import", str(exported))
 
 
 def test_a_truncated_export_is_refused(refused: Refused, exported: Path) -> None:
@@ -280,6 +290,17 @@ def test_an_export_that_is_larger_than_the_cache_is_refused(refused: Refused, ex
 
 def test_an_export_replaces_no_file(refused: Refused, exported: Path) -> None:
     assert "already exists" in refused("upstream", "export", str(exported))
+
+
+def test_two_exports_into_one_file_do_not_mix(run: Run, refused: Refused, tmp_path: Path) -> None:
+    path = tmp_path / "cache.tar"
+    path.with_name("cache.tar.partial").write_bytes(b"the first one")
+    with path.with_name("cache.tar.partial").open("rb") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+
+        assert "Another process is writing" in refused("upstream", "export", str(path))
+
+    assert path.with_name("cache.tar.partial").read_bytes() == b"the first one"
 
 
 def test_an_export_that_cannot_be_written_is_refused(refused: Refused, tmp_path: Path) -> None:

@@ -7,14 +7,13 @@ depend on the size of the members.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
 import os
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -98,50 +97,6 @@ def table_name(name: str) -> str:
 
 def _digest_line(digest: str) -> bytes:
     return f"{digest}  {MANIFEST}\n".encode()
-
-
-@contextmanager
-def new(path: Path) -> Iterator[BinaryIO]:
-    """Create a file that appears under its name only if the block succeeds, synced to disk; a failure leaves no file.
-
-    :raises BackupRefused: the file exists, or another process is writing it.
-    """
-    if path.exists():
-        raise BackupRefused(f"{path} already exists; a backup does not replace it.")
-    partial = path.with_name(f"{path.name}.partial")
-    with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b") as file:
-        _lock_exclusively(file, partial)
-        file.truncate()
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            partial.rename(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Sync the entries of a folder to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _lock_exclusively(file: BinaryIO, partial: Path) -> None:
-    """Lock the file exclusively.
-
-    :raises BackupRefused: another process is writing the file, or has just finished.
-    """
-    with suppress(BlockingIOError, FileNotFoundError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(file.fileno()), partial.stat()):
-            return
-    raise BackupRefused(f"Another backup is being written to {partial}.")
 
 
 class Writer:

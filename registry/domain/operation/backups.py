@@ -21,6 +21,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from registry import database
 from registry.database import Model
+from registry.domain.new_files import new_file, sync_folder
 from registry.domain.operation import backup_file, table_rows, verification
 from registry.domain.operation.backup_file import (
     CHUNK_BYTES,
@@ -64,7 +65,7 @@ def create(
     :param allow_missing: omit missing and damaged objects instead of aborting.
     :raises BackupRefused: the file exists, or objects are missing or damaged.
     """
-    with backup_file.new(path) as file, database.objects_kept():
+    with new_file(path, BackupRefused) as file, database.objects_kept():
         writer = Writer(file, now)
         with writer.member(backup_file.SECRET_KEY) as member:
             member.write(secret_key.encode())
@@ -296,7 +297,7 @@ def _write_key(path: Path, key: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(file.name, path)
-    backup_file.sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _restore_rows(backup: Reader) -> None:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import tarfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +23,8 @@ from packaging.utils import NormalizedName, canonicalize_name
 from sqlalchemy import select
 
 from registry.database import db
+from registry.domain.listings import moment
+from registry.domain.new_files import new_file
 from registry.domain.packages import simple
 from registry.domain.upstream import cached
 from registry.domain.upstream.pages import KeptPages
@@ -76,11 +77,14 @@ class _Entry:
 def export(path: Path, storage: Storage, pages: KeptPages, now: datetime) -> Carried:
     """Write all kept files and pages to a new file.
 
-    :raises CarryingRefused: the file exists.
+    :raises CarryingRefused: the file exists, or another process is writing it.
     """
     entries = list(_entries())
     files = size_bytes = exported = skipped = 0
-    with _new(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
+    with (
+        new_file(path, CarryingRefused, 0o666) as file,
+        tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive,
+    ):
         _add(archive, LIST, b"".join(json.dumps(asdict(entry)).encode() + b"\n" for entry in entries), now)
         for name, page in pages.kept_pages():
             _add(archive, f"pages/{name}.json", simple.page_json(page), now)
@@ -150,7 +154,7 @@ def _listed(archive: tarfile.TarFile, member: tarfile.TarInfo | None, path: Path
         entries = [_Entry(**json.loads(line)) for line in content]
         if not all(map(_is_valid, entries)):
             raise ValueError
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise CarryingRefused(f"{path} has a malformed list of files.") from error
     return {entry.sha256: entry for entry in entries}
 
@@ -164,7 +168,7 @@ def _is_valid(entry: _Entry) -> bool:
         and "/" not in entry.filename
         and isinstance(entry.size_bytes, int)
         and entry.size_bytes >= 0
-        and (entry.uploaded_at is None or datetime.fromisoformat(entry.uploaded_at).tzinfo is not None)
+        and (entry.uploaded_at is None or moment(entry.uploaded_at) is not None)
     )
 
 
@@ -189,32 +193,11 @@ def _import_file(entry: _Entry, content: IO[bytes], storage: Storage, now: datet
         if staged.sha256 != entry.sha256:
             return False
         staged.filename = entry.filename
-        uploaded_at = None if entry.uploaded_at is None else datetime.fromisoformat(entry.uploaded_at)
         cached.store(
             staged, storage, filename=entry.filename, normalized_name=entry.normalized_name, now=now,
-            uploaded_at=uploaded_at,
+            uploaded_at=moment(entry.uploaded_at or ""),
         )  # fmt: skip
     return True
-
-
-@contextmanager
-def _new(path: Path) -> Iterator[IO[bytes]]:
-    """Create a file that appears under its name only if the block succeeds.
-
-    :raises CarryingRefused: the file exists.
-    """
-    if path.exists():
-        raise CarryingRefused(f"{path} already exists; an export does not replace it.")
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes, now: datetime) -> None:

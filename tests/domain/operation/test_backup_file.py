@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from registry.domain.new_files import new_file
 from registry.domain.operation import backup_file, backups
 from registry.domain.operation.verification import Defect, Finding
 from registry.errors import BackupRefused
@@ -51,8 +52,8 @@ def test_a_backup_replaces_no_file(make: Make, path: Path) -> None:
 
 
 def test_two_backups_into_one_file_do_not_mix(make: Make, path: Path) -> None:
-    with backup_file.new(path) as first:
-        with pytest.raises(BackupRefused, match=r"Another backup is being written to .*\.partial\.$"):
+    with new_file(path, BackupRefused) as first:
+        with pytest.raises(BackupRefused, match=r"Another process is writing .*\.partial\.$"):
             make()
         first.write(b"the first one")
 

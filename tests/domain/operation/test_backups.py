@@ -18,6 +18,7 @@ from sqlalchemy import MetaData, delete, event, func, select, text
 from registry import database
 from registry.database import db, schema, utcnow
 from registry.domain import access, namespaces
+from registry.domain.new_files import new_file
 from registry.domain.operation import backup_file, backups, cleanup, table_rows
 from registry.domain.operation.backup_file import Manifest, ObjectsSummary, TableSummary, Writer
 from registry.domain.operation.verification import Defect, Finding
@@ -391,7 +392,7 @@ def rewrite(path: Path, content: Callable[[bytes], bytes] = bytes, **changes: ob
         manifest = backup.manifest
     before = members(path)
     path.unlink()
-    with backup_file.new(path) as file:
+    with new_file(path, BackupRefused) as file:
         writer = Writer(file, NOW)
         for name, was in list(before.items())[1:-1]:
             with writer.member(name) as member:
@@ -480,7 +481,7 @@ def old_backup(path: Path, tmp_path: Path) -> Path:
         with db.engine.begin() as connection:
             for statement in statements:
                 connection.execute(text(statement))
-        with backup_file.new(path) as file, db.engine.connect() as connection:
+        with new_file(path, BackupRefused) as file, db.engine.connect() as connection:
             writer, tables, found = Writer(file, NOW), {}, MetaData()
             found.reflect(connection, only=lambda name, _: name != "alembic_version")
             with writer.member("secret_key") as member:
