@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ import click
 from flask import current_app
 
 from registry.cli.commands import CommandGroup, CreatingCommand, IndependentCommand, json_option, storage
-from registry.cli.output import Record, print_record, print_records
+from registry.cli.output import Record, print_record, print_records, progress_bar
 from registry.database import utcnow
 from registry.domain.operation import backups
 from registry.domain.operation.backup_file import Manifest
@@ -134,8 +133,8 @@ def _problem_records(problems: list[Finding]) -> list[Record]:
 
 
 def _show_progress(label: str, total: int, items: Iterable[Item]) -> Iterator[Item]:
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield from items
-        return
-    with click.progressbar(items, total, label=label, show_pos=True, file=sys.stderr) as bar:
-        yield from bar
+    with progress_bar(label, lambda: total) as bar:
+        for item in items:
+            yield item
+            if bar is not None:
+                bar.update(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import click
 from flask import current_app
 
 from registry.cli.commands import Command, find_namespace, json_option, storage
-from registry.cli.output import Record, print_record, print_records
+from registry.cli.output import Record, print_record, print_records, progress_bar
 from registry.database import db
 from registry.domain import instance
 from registry.domain.access import SHELL
@@ -113,7 +113,7 @@ def import_packages(
     max_size_bytes = instance.max_file_size(current_app.config["MAX_FILE_SIZE"])
     destination = Destination(project.id, SHELL, storage(), current_app.app_context, max_size_bytes, accept_unverified)
     db.session.rollback()  # do not keep a transaction open during the import
-    with _progress_bar() as bar, _short_turns():
+    with progress_bar("Importing", lambda: 1) as bar, _short_turns():
         report = _Report(bar, is_silent=as_json, lists_remarks=lists_remarks)
         summary = run.import_packages(source, destination, selections, jobs=jobs, report=report)
     counts = _counts(summary)
@@ -211,12 +211,6 @@ class _Report:
             print_records([record], as_json=False)
         else:
             kept.add(record)
-
-
-def _progress_bar() -> Any:
-    if sys.stderr is None or not sys.stderr.isatty():
-        return nullcontext()
-    return click.progressbar(length=1, label="Importing", show_pos=True, file=sys.stderr)
 
 
 def _counts(summary: ImportSummary) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from contextlib import nullcontext
 from typing import Any
 
 import click
 from flask import current_app
 
 from registry.cli.commands import Command, json_option
-from registry.cli.output import Record, print_record, print_records
+from registry.cli.output import Record, print_record, print_records, progress_bar
 from registry.domain.operation import moving
 from registry.domain.operation.moving import CopyOutcome, CopyResult
 from registry.storage import object_key, open_storage
@@ -36,7 +34,7 @@ def move_storage(target_url: str | None, source_url: str | None, as_json: bool) 
     source, target = (open_storage(url, current_app.config) for url in (source_url, target_url))
     for store in (source, target):
         store.check()
-    with _progress_bar() as bar:
+    with progress_bar("Copying", moving.count) as bar:
         report = _Report(bar)
         summary = moving.copy(source, target, report)
     if not as_json:
@@ -82,9 +80,3 @@ class _Report:
             self._bar.update(1)
         if outcome.result in (CopyResult.MISSING, CopyResult.DAMAGED):
             self.problems.append({"problem": outcome.result, "key": object_key(outcome.digest)})
-
-
-def _progress_bar() -> Any:
-    if sys.stderr is None or not sys.stderr.isatty():
-        return nullcontext()
-    return click.progressbar(length=moving.count(), label="Copying", show_pos=True, file=sys.stderr)

@@ -1,10 +1,13 @@
-"""Output of commands: plain lines or JSON."""
+"""Output of commands: plain lines or JSON, and progress bars."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
+from typing import Any
 
 import click
 
@@ -21,6 +24,16 @@ def print_records(records: Iterable[Record], as_json: bool) -> None:
     else:
         for record in records:
             click.echo("\t".join(_plain(value) for value in record.values()))
+
+
+def progress_bar(label: str, length: Callable[[], int]) -> AbstractContextManager[Any]:
+    """Return a progress bar on standard error as a context, which is that of ``None`` if this is not a terminal.
+
+    :param length: number of steps; called only for a bar.
+    """
+    if sys.stderr is None or not sys.stderr.isatty():
+        return nullcontext()
+    return click.progressbar(length=length(), label=label, show_pos=True, file=sys.stderr)
 
 
 def _json(value: object) -> str:

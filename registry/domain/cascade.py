@@ -150,8 +150,8 @@ class CascadingSetting(Generic[Value]):
         """
         own = next((level.own for level in levels if level.group_id == group_id), {})
         own_value, own_lock = own.get(self.name), bool(own.get(self.lock_name))
-        placed = self.placed(instance, [level for level in levels if level.group_id != group_id])
-        locked_by = self._locked_by(instance, [level for level in levels if level.group_id != group_id])
+        ancestors = [level for level in levels if level.group_id != group_id]
+        placed, locked_by = self.placed(instance, ancestors), self._locked_by(instance, ancestors)
         inherited = self._together([value for _, value in placed])
         effective = inherited if locked_by is not None else self._together([inherited, own_value])
         inherited_from = placed[-1][0].group_id if isinstance(placed[-1][0], Level) else INSTANCE
@@ -223,6 +223,11 @@ class CascadingSetting(Generic[Value]):
             setattr(own, self.lock_name, False)
             change = {self.lock_name: True}, {self.lock_name: False}
             audit.record_change(by, "group_package_settings_changed", below.full_path, below, *change)
+
+
+def path_of(place: Level | Literal["instance"]) -> str:
+    """Return the full path of the group where a value is set, or ``instance``."""
+    return place.full_path if isinstance(place, Level) else place
 
 
 def levels(group_id: int, *settings: CascadingSetting[Any]) -> list[Level]:

@@ -32,6 +32,11 @@ from registry.domain.settings import gettext_noop as _
 from registry.models import CreationLevel, InstanceSettings, UpstreamMode, Visibility
 
 
+def _lock(label: str, section: Section) -> bool | EllipsisType:
+    """Create a field for whether groups can change another setting."""
+    return setting(Switch(), label, section, hint=_("Groups cannot change it."))
+
+
 @dataclass(frozen=True)
 class InstanceChanges(Changes):
     """Changes to the instance settings, in the order in which pages show them."""
@@ -87,11 +92,8 @@ class InstanceChanges(Changes):
         _("Forward PyPI package requests to the public index if the packages are not found in this registry"),
         Section.PACKAGE_REGISTRY,
     )
-    lock_pypi_package_requests_forwarding: bool | EllipsisType = setting(
-        Switch(),
-        _("Enforce PyPI setting for all groups"),
-        Section.PACKAGE_REGISTRY,
-        hint=_("Groups cannot change it."),
+    lock_pypi_package_requests_forwarding: bool | EllipsisType = _lock(
+        _("Enforce PyPI setting for all groups"), Section.PACKAGE_REGISTRY
     )
     pypi_upstream_mode: UpstreamMode | EllipsisType = setting(
         OneUpstreamMode(),
@@ -101,11 +103,8 @@ class InstanceChanges(Changes):
             "Other rules can withhold individual files only if files are fetched: redirected clients see all files."
         ),
     )
-    lock_pypi_upstream_mode: bool | EllipsisType = setting(
-        Switch(),
-        _("Enforce how packages are offered for all groups"),
-        Section.PUBLIC_INDEX,
-        hint=_("Groups cannot change it."),
+    lock_pypi_upstream_mode: bool | EllipsisType = _lock(
+        _("Enforce how packages are offered for all groups"), Section.PUBLIC_INDEX
     )
     pypi_reserved_names: list[str] | EllipsisType = setting(
         Patterns(versions=False, groups=True),
@@ -117,11 +116,8 @@ class InstanceChanges(Changes):
             "published before. Administrators can publish them anywhere. Groups can add entries."
         ),
     )
-    lock_pypi_reserved_names: bool | EllipsisType = setting(
-        Switch(),
-        _("Enforce the reserved names for all groups"),
-        Section.PUBLIC_INDEX,
-        hint=_("Groups cannot change it."),
+    lock_pypi_reserved_names: bool | EllipsisType = _lock(
+        _("Enforce the reserved names for all groups"), Section.PUBLIC_INDEX
     )
     pypi_upstream_minimum_age_days: int | EllipsisType = setting(
         WholeNumber(0, 3650),
@@ -129,11 +125,8 @@ class InstanceChanges(Changes):
         Section.PUBLIC_INDEX,
         hint=_("Files are offered this many days after their upload to the public index. 0 means immediately."),
     )
-    lock_pypi_upstream_minimum_age_days: bool | EllipsisType = setting(
-        Switch(),
-        _("Enforce the minimum age for all groups"),
-        Section.PUBLIC_INDEX,
-        hint=_("Groups cannot change it."),
+    lock_pypi_upstream_minimum_age_days: bool | EllipsisType = _lock(
+        _("Enforce the minimum age for all groups"), Section.PUBLIC_INDEX
     )
     pypi_upstream_fixed_date: datetime | EllipsisType | None = setting(
         Moment(),
@@ -141,11 +134,8 @@ class InstanceChanges(Changes):
         Section.PUBLIC_INDEX,
         hint=_("In UTC. Files that were uploaded to the public index later are withheld. Empty means no such date."),
     )
-    lock_pypi_upstream_fixed_date: bool | EllipsisType = setting(
-        Switch(),
-        _("Enforce the date for all groups"),
-        Section.PUBLIC_INDEX,
-        hint=_("Groups cannot change it."),
+    lock_pypi_upstream_fixed_date: bool | EllipsisType = _lock(
+        _("Enforce the date for all groups"), Section.PUBLIC_INDEX
     )
     pypi_upstream_blocked: list[str] | EllipsisType = setting(
         Patterns(),
@@ -153,11 +143,8 @@ class InstanceChanges(Changes):
         Section.PUBLIC_INDEX,
         hint=_("One per line: name, name*, or name==version. Groups can add entries."),
     )
-    lock_pypi_upstream_blocked: bool | EllipsisType = setting(
-        Switch(),
-        _("Enforce the blocked packages for all groups"),
-        Section.PUBLIC_INDEX,
-        hint=_("Groups cannot change it."),
+    lock_pypi_upstream_blocked: bool | EllipsisType = _lock(
+        _("Enforce the blocked packages for all groups"), Section.PUBLIC_INDEX
     )
     pypi_upstream_allowed: list[str] | EllipsisType = setting(
         Patterns(),
@@ -167,11 +154,8 @@ class InstanceChanges(Changes):
             "One per line, as above. If the list is not empty, all other packages are withheld. Groups can add entries."
         ),
     )
-    lock_pypi_upstream_allowed: bool | EllipsisType = setting(
-        Switch(),
-        _("Enforce the allowed packages for all groups"),
-        Section.PUBLIC_INDEX,
-        hint=_("Groups cannot change it."),
+    lock_pypi_upstream_allowed: bool | EllipsisType = _lock(
+        _("Enforce the allowed packages for all groups"), Section.PUBLIC_INDEX
     )
     pypi_withhold_malicious: bool | EllipsisType = setting(
         Switch(),
@@ -179,11 +163,8 @@ class InstanceChanges(Changes):
         Section.PUBLIC_INDEX,
         hint=_("Versions that a security advisory reports as malicious. Applies to packages of this registry, too."),
     )
-    lock_pypi_withhold_malicious: bool | EllipsisType = setting(
-        Switch(),
-        _("Enforce the setting for malicious versions for all groups"),
-        Section.PUBLIC_INDEX,
-        hint=_("Groups cannot change it."),
+    lock_pypi_withhold_malicious: bool | EllipsisType = _lock(
+        _("Enforce the setting for malicious versions for all groups"), Section.PUBLIC_INDEX
     )
     pypi_withhold_cvss_score: float | EllipsisType | None = setting(
         Score(),
@@ -191,11 +172,8 @@ class InstanceChanges(Changes):
         Section.PUBLIC_INDEX,
         hint=_("From 0.0 to 10.0. Applies to packages of this registry, too. If empty, no versions are withheld."),
     )
-    lock_pypi_withhold_cvss_score: bool | EllipsisType = setting(
-        Switch(),
-        _("Enforce the CVSS score for all groups"),
-        Section.PUBLIC_INDEX,
-        hint=_("Groups cannot change it."),
+    lock_pypi_withhold_cvss_score: bool | EllipsisType = _lock(
+        _("Enforce the CVSS score for all groups"), Section.PUBLIC_INDEX
     )
     enforce_job_token_allowlists_on_group_endpoints: bool | EllipsisType = setting(
         Switch(),
@@ -206,11 +184,8 @@ class InstanceChanges(Changes):
             "regardless of project allowlists."
         ),
     )
-    lock_enforce_job_token_allowlists_on_group_endpoints: bool | EllipsisType = setting(
-        Switch(),
-        _("Enforce job token allowlist setting for all groups"),
-        Section.PACKAGE_REGISTRY,
-        hint=_("Groups cannot change it."),
+    lock_enforce_job_token_allowlists_on_group_endpoints: bool | EllipsisType = _lock(
+        _("Enforce job token allowlist setting for all groups"), Section.PACKAGE_REGISTRY
     )
     allow_guest_plus_roles_to_pull_packages: bool | EllipsisType = setting(
         Switch(),

@@ -97,9 +97,8 @@ class Namespace(Model):
     creator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, onupdate=utcnow)
-    storage_size_limit: Mapped[int | None] = mapped_column(
-        BigInteger
-    )  # bytes; None inherits from the instance, 0 is unlimited
+    # In bytes; None inherits from the instance, 0 is unlimited.
+    storage_size_limit: Mapped[int | None] = mapped_column(BigInteger)
 
     parent: Mapped[Namespace | None] = relationship(remote_side=[id], viewonly=True)
 

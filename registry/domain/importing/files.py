@@ -159,22 +159,22 @@ class _ExistingFile:
     yanked_reason: str | None
 
 
-def look_up(name: Selection, source: Source, destination: Destination) -> Lookup:
+def look_up(selection: Selection, source: Source, destination: Destination) -> Lookup:
     """Look up the files of a package in the source and compare them with those of the project.
 
     :raises SourceError: the source does not list the files.
     """
-    page = source.page(name.name, name.versions)
+    page = source.page(selection.name, selection.versions)
     with destination.session():
-        existing = {file.filename: file for file in _existing_files(name.name, destination.project_id)}
+        existing = {file.filename: file for file in _existing_files(selection.name, destination.project_id)}
     yanked_versions = _yanked_versions(existing.values(), page)
-    outcomes, pending, missing = _left_out(page, name), [], set(name.versions)
+    outcomes, pending, missing = _left_out(page, selection), [], set(selection.versions)
     listed: dict[str, SourceFile] = {}
     for file in page.files:
-        parsed = _parsed(file, name)
+        parsed = _parsed(file, selection)
         if isinstance(parsed, ImportOutcome):
             outcomes.append(parsed)
-        elif not name.versions or parsed.version in name.versions:
+        elif not selection.versions or parsed.version in selection.versions:
             missing.discard(parsed.version)
             first = listed.setdefault(file.filename, file)
             known = _outcome_of_repetition(file, first) or _outcome_without_receiving(
@@ -189,9 +189,9 @@ def look_up(name: Selection, source: Source, destination: Destination) -> Lookup
                 pending.append(PendingFile(file, parsed, yanked_reason))
     for version in sorted(missing):
         outcomes.append(
-            ImportOutcome(ImportResult.FAILED, f"{name.name}=={version}", "the source has no file of this version")
+            ImportOutcome(ImportResult.FAILED, f"{selection.name}=={version}", "the source has no file of this version")
         )
-    return Lookup(name, page, tuple(outcomes), tuple(pending))
+    return Lookup(selection, page, tuple(outcomes), tuple(pending))
 
 
 def _existing_files(name: NormalizedName, project_id: int) -> list[_ExistingFile]:
@@ -230,22 +230,22 @@ def _yanked_versions(existing: Iterable[_ExistingFile], page: SourcePage) -> Map
     }
 
 
-def _parsed(file: SourceFile, name: Selection) -> ParsedFilename | ImportOutcome:
+def _parsed(file: SourceFile, selection: Selection) -> ParsedFilename | ImportOutcome:
     try:
         parsed = filenames.parse_filename(file.filename)
     except InvalidDistribution as refusal:
         return ImportOutcome(ImportResult.REFUSED, file.filename, refusal.reason)
-    if parsed.normalized_name != name.name:
-        reason = f"the file name belongs to {parsed.normalized_name}, not {name.name or 'an invalid name'}"
+    if parsed.normalized_name != selection.name:
+        reason = f"the file name belongs to {parsed.normalized_name}, not {selection.name or 'an invalid name'}"
         return ImportOutcome(ImportResult.REFUSED, file.filename, reason)
     return parsed
 
 
-def _left_out(page: SourcePage, name: Selection) -> list[ImportOutcome]:
+def _left_out(page: SourcePage, selection: Selection) -> list[ImportOutcome]:
     return [
         ImportOutcome(ImportResult.REFUSED, left_out.subject, left_out.reason)
         for left_out in page.left_out
-        if not name.versions or filenames.version(left_out.version) in name.versions
+        if not selection.versions or filenames.version(left_out.version) in selection.versions
     ]
 
 

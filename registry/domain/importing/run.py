@@ -36,9 +36,9 @@ from registry.domain.packages.names import package_name
 from registry.errors import BadRequest, Forbidden, InvalidParameter, NotFound, SourceError
 from registry.models import NameStatus
 
-# Called with each outcome and the number of files and names that remain.
 # A Ctrl-C just before the main thread begins to wait is noticed at the end of the wait.
 LONGEST_WAIT_SECONDS = 1
+# Called with each outcome and the number of files and names that remain.
 Report = Callable[[ImportOutcome, int], object]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from email.utils import getaddresses
 from functools import lru_cache
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from packaging.metadata import RawMetadata
@@ -39,6 +40,8 @@ _LINK_KINDS = {
 _KIND_OF_LABEL = {label: kind for kind, labels in _LINK_KINDS.items() for label in labels}
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _LICENSE_CLASSIFIER = "License :: "
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -91,29 +94,17 @@ class Documents:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._kept = lru_cache(MAX_KEPT)(self._read)
+        self._kept = lru_cache(MAX_KEPT)(self._about)
 
     def about(self, core_metadata_sha256: str | None) -> About:
         """Return what a document says; nothing if there is none, or if it cannot be read."""
-        if core_metadata_sha256 is None:
-            return About()
-        try:
-            return self._kept(core_metadata_sha256)
-        except (Unavailable, ObjectMissing):  # the rest of the page is still useful
-            logger.warning("The core metadata of a package cannot be read: %s", core_metadata_sha256)
-            return About()
+        return _read(self._kept, core_metadata_sha256) or About()
 
     def fields(self, core_metadata_sha256: str | None) -> RawMetadata:
         """Return the fields of a document as they are; none if there is no document, or if it cannot be read."""
-        if core_metadata_sha256 is None:
-            return {}
-        try:
-            return self._fields(core_metadata_sha256)
-        except (Unavailable, ObjectMissing):
-            logger.warning("The core metadata of a package cannot be read: %s", core_metadata_sha256)
-            return {}
+        return _read(self._fields, core_metadata_sha256) or {}
 
-    def _read(self, core_metadata_sha256: str) -> About:
+    def _about(self, core_metadata_sha256: str) -> About:
         return about(self._fields(core_metadata_sha256))
 
     def _fields(self, core_metadata_sha256: str) -> RawMetadata:
@@ -123,6 +114,17 @@ class Documents:
             return core_metadata.read(document).fields
         except InvalidDistribution:  # published with an earlier version, which validated less, or by the upstream
             return {}
+
+
+def _read(read: Callable[[str], Result], core_metadata_sha256: str | None) -> Result | None:
+    """Return what is read of a document; ``None`` if there is no document, or if it cannot be read."""
+    if core_metadata_sha256 is None:
+        return None
+    try:
+        return read(core_metadata_sha256)
+    except (Unavailable, ObjectMissing):  # the rest of the page is still useful
+        logger.warning("The core metadata of a package cannot be read: %s", core_metadata_sha256)
+        return None
 
 
 def about(fields: RawMetadata) -> About:

@@ -12,7 +12,7 @@ from typing import Protocol
 from sqlalchemy import select
 
 from registry.database import db
-from registry.domain.cascade import INSTANCE, WITHHOLD_CVSS_SCORE, WITHHOLD_MALICIOUS, Level, levels_of
+from registry.domain.cascade import INSTANCE, WITHHOLD_CVSS_SCORE, WITHHOLD_MALICIOUS, Level, levels_of, path_of
 from registry.models import MALICIOUS, InstanceSettings, PackageAdvisory
 
 MALICIOUS_RULE, CVSS_RULE = "malicious", "cvss"
@@ -123,11 +123,7 @@ def _is_marked(package: Marked) -> bool:
 def _limits(instance: InstanceSettings, levels: Sequence[Level]) -> Limits:
     malicious_place, is_withheld = WITHHOLD_MALICIOUS.placed(instance, levels)[-1]
     cvss_place, score = WITHHOLD_CVSS_SCORE.placed(instance, levels)[-1]
-    return Limits(is_withheld, _path_of(malicious_place), score, _path_of(cvss_place))
-
-
-def _path_of(place: Level | str) -> str:
-    return place.full_path if isinstance(place, Level) else place
+    return Limits(is_withheld, path_of(malicious_place), score, path_of(cvss_place))
 
 
 def _listed(advisory_ids: Sequence[str]) -> str:

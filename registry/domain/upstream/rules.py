@@ -26,6 +26,7 @@ from registry.domain.cascade import (
     Level,
     levels,
     levels_of,
+    path_of,
 )
 from registry.domain.patterns import Pattern, parse_pattern
 from registry.models import (
@@ -194,21 +195,15 @@ def _rules(instance: InstanceSettings, path: Sequence[Level]) -> Rules:
 
 def _nearest(setting: CascadingSetting[Value], instance: InstanceSettings, path: Sequence[Level]) -> Placed[Value]:
     place, value = setting.placed(instance, path)[-1]
-    return Placed(value, _path_of(place))
+    return Placed(value, path_of(place))
 
 
 def _patterns(
     setting: CascadingSetting[list[str]], instance: InstanceSettings, path: Sequence[Level]
 ) -> tuple[Placed[Pattern], ...]:
     return tuple(
-        Placed(parse_pattern(text), _path_of(place))
-        for place, texts in setting.placed(instance, path)
-        for text in texts
+        Placed(parse_pattern(text), path_of(place)) for place, texts in setting.placed(instance, path) for text in texts
     )
-
-
-def _path_of(place: Level | str) -> str:
-    return place.full_path if isinstance(place, Level) else place
 
 
 def _exceptions(groups: Iterable[Level]) -> tuple[AgeException, ...]:
