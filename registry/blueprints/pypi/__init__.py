@@ -17,7 +17,7 @@ from registry import metrics
 from registry.addresses import root_url
 from registry.blueprints.auth.credentials import explained, find_namespace, pypi_principal
 from registry.blueprints.auth.permits import Gate
-from registry.blueprints.pypi import files, index, problems, upload, vulnerabilities
+from registry.blueprints.pypi import files, index, json_api, problems, upload, vulnerabilities
 from registry.blueprints.routing import API_V4
 from registry.errors import InvalidParameter, InvalidToken, NotFound, RegistryError, Unauthenticated, WithheldByRule
 
@@ -33,8 +33,8 @@ _PATHS = {"name": "package_name", "filename": "file_identifier"}  # parameters o
 
 blueprint = Blueprint("pypi", __name__, url_prefix=API_V4)
 gate = Gate(pypi_principal, namespace_first=True, find_namespace=find_namespace)
-for child in (index.routes(gate), files.routes(gate), upload.routes(gate), vulnerabilities.routes(gate)):
-    blueprint.register_blueprint(child)
+for part in (index, files, upload, json_api, vulnerabilities):
+    blueprint.register_blueprint(part.routes(gate))
 
 
 @blueprint.before_request

@@ -164,14 +164,15 @@ def made_page(namespace: Namespace, name: str, principal: Principal, environ: WS
     """
     normalized_name = canonicalize_name(name)
     depends_on_name(environ, normalized_name)
-    page = index.simple_page(namespace, normalized_name, _file_url(namespace, environ), principal)
+    page = index.simple_page(namespace, normalized_name, file_url_in(namespace, environ), principal)
     if page is None:
         return _elsewhere(namespace, name, principal, environ)
     note_answer(namespace, normalized_name, _PRIVATE)
     return _rendered(page, principal, environ)
 
 
-def _file_url(namespace: Namespace, environ: WSGIEnvironment) -> FileURL:
+def file_url_in(namespace: Namespace, environ: WSGIEnvironment) -> FileURL:
+    """Return a function that makes the URLs of a namespace's files, as in the links of its simple pages."""
     base = base_url(namespace, environ)
     return lambda digest, filename: f"{base}/files/{digest}/{_quoted(filename)}"
 
@@ -234,7 +235,7 @@ def _upstream_page(
             "Package not found",
             f"The {namespace.kind} {namespace.full_path} has no package {name}, nor has {pages.host}.",
         )
-    file_url = _file_url(namespace, environ)
+    file_url = file_url_in(namespace, environ)
     files = tuple(file._replace(url=file_url(file.sha256, file.filename)) for file in page.files)
     made = _rendered(replace(page, files=files), principal, environ)
     depends_on_upstream(environ, page.holds_until)
