@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from registry import credential_names, logs
-from registry.blueprints.auth import credentials
+from registry.blueprints.auth import credentials, sent
 from tests import factories
 from tests.clients import Rest
 
@@ -30,7 +30,7 @@ def test_every_name_is_in_a_list() -> None:
 
 def test_credentials_are_read_by_these_names_only() -> None:
     """A name spelled out where the caller is found would be missing from the lists."""
-    tree = ast.parse(Path(credentials.__file__).read_text())
+    tree = ast.parse("\n".join(Path(module.__file__).read_text() for module in (sent, credentials)))
 
     read = [
         ast.unparse(node.args[0])
@@ -52,18 +52,18 @@ def test_credentials_are_read_by_these_names_only() -> None:
 @pytest.mark.parametrize("header", [name for name in credential_names.HEADERS if name != "Cookie"])
 def test_a_header_counts_as_credentials_sent(app: Flask, header: str) -> None:
     with app.test_request_context(headers={header: "s3cret"}):
-        assert credentials.are_sent()
+        assert sent.has_credentials()
 
 
 @parameters
 def test_a_parameter_counts_as_credentials_sent(app: Flask, parameter: str) -> None:
     with app.test_request_context(f"/?{parameter}=s3cret"):
-        assert credentials.are_sent()
+        assert sent.has_credentials()
 
 
 def test_a_cookie_does_not_count(app: Flask) -> None:
     with app.test_request_context(headers={"Cookie": "s3cret=1"}):
-        assert not credentials.are_sent()
+        assert not sent.has_credentials()
 
 
 def logged(message: str, formatter: logging.Formatter) -> str:

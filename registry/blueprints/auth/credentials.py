@@ -8,9 +8,7 @@ public projects.
 
 from __future__ import annotations
 
-import base64
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 
 from flask import current_app, g, request
@@ -19,12 +17,12 @@ from sqlalchemy.exc import OperationalError
 from wtforms.validators import ValidationError
 
 from registry import credential_names, database
-from registry.blueprints.auth import sessions
+from registry.blueprints.auth import sent, sessions
 from registry.database import utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Principal, PrincipalKind, Scope
 from registry.domain.accounts import access_tokens, deploy_tokens, feed_tokens, jobs, secrets, users
-from registry.domain.oidc import exchanged_tokens, identities
+from registry.domain.oidc import exchanged_tokens
 from registry.errors import (
     Code,
     DiskFull,
@@ -37,8 +35,6 @@ from registry.errors import (
 from registry.models import (
     AccessToken,
     DeployToken,
-    ExchangedToken,
-    Job,
     Namespace,
     PublishingToken,
     ReadingToken,
@@ -66,7 +62,7 @@ def pypi_principal() -> Principal:
         _deploy_token_principal()
         or _exchanged_token_principal()
         or _bearer_job_principal()
-        or _access_token_principal(_hard_secret())
+        or _access_token_principal(sent.access_token())
         or _basic_principal()
         or _session_principal()
         or _anonymous()
@@ -80,7 +76,7 @@ def find_namespace(reference: str, kind: type[Namespace]) -> Namespace:
 
     :raises NotFound: there is none of this kind.
     """
-    secret = _hard_secret() or _basic()[1]
+    secret = sent.access_token() or sent.basic()[1]
     if not secret:
         return namespaces.find(reference, kind)
     found = access_tokens.find_in_namespace(reference, kind, secret, key=token_key(), now=utcnow())
@@ -90,13 +86,13 @@ def find_namespace(reference: str, kind: type[Namespace]) -> Namespace:
 
 def rest_principal() -> Principal:
     """Return the principal of a request to a REST route without job tokens; raises the errors of ``pypi_principal``."""
-    principal = _access_token_principal(_hard_secret()) or _session_principal() or _anonymous()
+    principal = _access_token_principal(sent.access_token()) or _session_principal() or _anonymous()
     return _sudo(principal)
 
 
 def rest_or_job_principal() -> Principal:
     """Return the same for routes with job tokens (``JOB-TOKEN`` header, ``job_token`` parameter, or bearer)."""
-    secret = request.headers.get(credential_names.JOB_TOKEN) or request.args.get(credential_names.JOB_TOKEN_PARAMETER)
+    secret = sent.job_token()
     if secret:
         return _job_principal(secret)
     return _bearer_job_principal() or rest_principal()
@@ -107,7 +103,7 @@ def rotating_principal() -> Principal:
 
     GitLab, personal access tokens API, "Automatic reuse detection". Raises the errors of ``pypi_principal``.
     """
-    secret = _hard_secret()
+    secret = sent.access_token()
     token = access_tokens.find_access_token(secret, token_key()) if secret else None
     if token is not None and token.revoked_at is not None:
         access_tokens.revoke_family(token, by=_of_user(PrincipalKind.ACCESS_TOKEN, token.user), now=utcnow())
@@ -142,72 +138,6 @@ def feed_principal() -> Principal:
     return _of_user(PrincipalKind.SESSION, user)
 
 
-def are_sent() -> bool:
-    """Return whether the request contains credentials other than a cookie."""
-    return any(
-        name in request.headers for name in (credential_names.AUTHORIZATION, *credential_names.TOKEN_HEADERS)
-    ) or any(name in request.args for name in credential_names.PARAMETERS)
-
-
-def explained(error: Unauthenticated) -> Unauthenticated:
-    """Return a refusal with the reason why the token in the request does not count, as far as it is known.
-
-    Only the holder of a token gets to know about it.
-    """
-    for secret in dict.fromkeys(filter(None, _sent_secrets())):
-        token, job = deploy_tokens.find(secret, token_key()), jobs.find(secret, token_key())
-        published = exchanged_tokens.find(secret, token_key())
-        if token is not None:
-            return error.explained(*_inactive(token))
-        if job is not None:
-            return error.explained(*_unused(job))
-        if published is not None:
-            return error.explained(*_spent(published))
-    if not are_sent():
-        return error
-    return error.explained(
-        "Credential unknown", f"The password is not a token of this registry, or the token was deleted. {error.advice}"
-    )
-
-
-def _sent_secrets() -> Iterator[str]:
-    yield from (_basic()[1], _bearer())
-    yield from (request.headers.get(name, "") for name in credential_names.TOKEN_HEADERS)
-    yield from (request.args.get(name, "") for name in credential_names.PARAMETERS)
-
-
-def _inactive(token: DeployToken) -> tuple[str, str]:
-    another = "A Maintainer can create a new one under Settings > Repository."
-    if token.revoked_at is not None:
-        return "Token revoked", f"The deploy token {token.username} was revoked. {another}"
-    if token.expires_at is not None and token.is_expired(utcnow()):
-        return "Token expired", f"The deploy token {token.username} expired on {token.expires_at.date()}. {another}"
-    return "Credential misplaced", "Send the deploy token as the password of Basic authentication."
-
-
-def _unused(job: Job) -> tuple[str, str]:
-    if not job.is_running(utcnow()):
-        return "Job ended", "The CI job of this token has ended, and its token with it. Use the token of a running job."
-    return "User name wrong", f"Send the CI job token as the password, with the user name {JOB_USERNAME}."
-
-
-def _spent(token: ExchangedToken) -> tuple[str, str]:
-    if token.revoked_at is not None:
-        return "Token revoked", "The token of the CI job was revoked. Exchange a new identity token."
-    if not token.is_active(utcnow()):
-        return "Token expired", "The token of the CI job has expired. Exchange a new identity token."
-    if not identities.accepts_issuer(token.issuer):
-        return (
-            "Issuer not accepted",
-            f"The CI job has an identity token of {token.issuer}, an issuer that administrators do not list.",
-        )
-    if _basic()[0] == JOB_USERNAME:
-        return "User name wrong", "Send the token of the CI job as the password, with the user name __token__."
-    if isinstance(token, ReadingToken):
-        return "Credential misplaced", "Tokens of trusted readers can only install. Send another token."
-    return "Credential misplaced", "Tokens of trusted publishers can only publish. Send another token to read."
-
-
 def anonymous_principal() -> Principal:
     """Return the anonymous caller, whatever credentials are sent."""
     return _anonymous()
@@ -220,7 +150,7 @@ def current_principal() -> Principal:
 
 
 def _deploy_token_principal() -> Principal | None:
-    for secret in (_basic()[1], request.headers.get(credential_names.DEPLOY_TOKEN, ""), _bearer()):
+    for secret in (sent.basic()[1], sent.deploy_token(), sent.bearer()):
         token = deploy_tokens.find_deploy_token(secret, token_key(), utcnow()) if secret else None
         if token is not None:
             _note_use(token)
@@ -234,9 +164,9 @@ def _exchanged_token_principal() -> Principal | None:
     Publishing tokens have the prefix of job tokens. These have a user name of their own, and only they can be bearer
     tokens.
     """
-    username, secret = _basic()
-    if not secret and _bearer().startswith(exchanged_tokens.PREFIXES[ReadingToken]):
-        secret = _bearer()
+    username, secret = sent.basic()
+    if not secret and sent.bearer().startswith(exchanged_tokens.PREFIXES[ReadingToken]):
+        secret = sent.bearer()
     is_sent = secret and username != JOB_USERNAME
     token = exchanged_tokens.find_active(secret, token_key(), utcnow()) if is_sent else None
     if isinstance(token, ReadingToken):
@@ -247,7 +177,7 @@ def _exchanged_token_principal() -> Principal | None:
 
 
 def _bearer_job_principal() -> Principal | None:
-    secret = _bearer()
+    secret = sent.bearer()
     return _job_principal(secret) if secret.startswith(jobs.JOB_TOKEN_PREFIX) else None
 
 
@@ -273,7 +203,7 @@ def _access_token_principal(secret: str) -> Principal | None:
 
 
 def _basic_principal() -> Principal | None:
-    username, password = _basic()
+    username, password = sent.basic()
     if not password:
         return None
     found = _found_token(password)
@@ -345,38 +275,6 @@ def _anonymous() -> Principal:
 
 def _of_user(kind: PrincipalKind, user: User) -> Principal:
     return Principal(kind, user=user, address=_address())
-
-
-def _basic() -> tuple[str, str]:
-    """Return user name and password of Basic authentication (RFC 7617); empty if they are missing or malformed."""
-    try:
-        decoded = base64.b64decode(_authorization("basic"), validate=True).decode()
-    except ValueError:  # not ASCII, base64, or UTF-8
-        return "", ""
-    username, _, password = decoded.partition(":")
-    return username, password
-
-
-def _bearer() -> str:
-    return _authorization("bearer")
-
-
-def _authorization(scheme: str) -> str:
-    """Return the credentials in the ``Authorization`` header if it has this scheme.
-
-    Werkzeug's parser fails on invalid base64, and parses a token that contains ``=`` as a list of parameters.
-    """
-    sent, _, rest = request.headers.get(credential_names.AUTHORIZATION, "").partition(" ")
-    return rest.strip() if sent.lower() == scheme else ""
-
-
-def _hard_secret() -> str:
-    """Return the secret that is sent explicitly as an access token, so that it must be valid."""
-    return (
-        request.headers.get(credential_names.PRIVATE_TOKEN)
-        or request.args.get(credential_names.PRIVATE_TOKEN_PARAMETER)
-        or _bearer()
-    )
 
 
 def _address() -> str:

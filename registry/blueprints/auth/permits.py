@@ -17,7 +17,7 @@ from flask import Response, current_app, g, redirect, request, url_for
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from registry import metrics
-from registry.blueprints.auth import credentials, sessions
+from registry.blueprints.auth import sent, sessions
 from registry.blueprints.auth.admissions import ACCESS_NUMBER, Admissions
 from registry.database import utcnow
 from registry.domain import access, namespaces
@@ -220,7 +220,7 @@ def _reason(error: RegistryError, reason: str) -> str:
     """Return the reason; distinguishes missing credentials, as in a client's first request, from unknown ones."""
     if not isinstance(error, Unauthenticated):
         return reason
-    return "unknown_credentials" if credentials.are_sent() else "no_credentials"
+    return "unknown_credentials" if sent.has_credentials() else "no_credentials"
 
 
 def _names(view: Callable[..., Any]) -> Collection[str]:

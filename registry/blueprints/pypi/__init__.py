@@ -15,7 +15,8 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from registry import metrics
 from registry.addresses import root_url
-from registry.blueprints.auth.credentials import explained, find_namespace, pypi_principal
+from registry.blueprints.auth.credentials import find_namespace, pypi_principal
+from registry.blueprints.auth.explanations import explained
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi import files, index, json_api, problems, upload, vulnerabilities
 from registry.blueprints.routing import API_V4

@@ -1,0 +1,69 @@
+"""The credentials in a request, as they are sent. Which of them count is decided in ``credentials``."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+
+from flask import request
+
+from registry import credential_names
+
+
+def has_credentials() -> bool:
+    """Return whether the request contains credentials other than a cookie."""
+    headers = (credential_names.AUTHORIZATION, *credential_names.TOKEN_HEADERS)
+    return any(name in request.headers for name in headers) or any(
+        name in request.args for name in credential_names.PARAMETERS
+    )
+
+
+def secrets() -> Iterator[str]:
+    """Yield everything that could be a token; empty for what is not sent."""
+    yield from (basic()[1], bearer())
+    yield from (request.headers.get(name, "") for name in credential_names.TOKEN_HEADERS)
+    yield from (request.args.get(name, "") for name in credential_names.PARAMETERS)
+
+
+def access_token() -> str:
+    """Return the secret that is sent explicitly as an access token, so that it must be valid."""
+    return (
+        request.headers.get(credential_names.PRIVATE_TOKEN)
+        or request.args.get(credential_names.PRIVATE_TOKEN_PARAMETER)
+        or bearer()
+    )
+
+
+def deploy_token() -> str:
+    """Return the secret that is sent explicitly as a deploy token."""
+    return request.headers.get(credential_names.DEPLOY_TOKEN, "")
+
+
+def job_token() -> str:
+    """Return the secret that is sent explicitly as a job token, other than as a bearer token."""
+    return (
+        request.headers.get(credential_names.JOB_TOKEN) or request.args.get(credential_names.JOB_TOKEN_PARAMETER) or ""
+    )
+
+
+def basic() -> tuple[str, str]:
+    """Return user name and password of Basic authentication (RFC 7617); empty if they are missing or malformed."""
+    try:
+        decoded = base64.b64decode(_authorization("basic"), validate=True).decode()
+    except ValueError:  # not ASCII, base64, or UTF-8
+        return "", ""
+    username, _, password = decoded.partition(":")
+    return username, password
+
+
+def bearer() -> str:
+    return _authorization("bearer")
+
+
+def _authorization(scheme: str) -> str:
+    """Return the credentials in the ``Authorization`` header if it has this scheme.
+
+    Werkzeug's parser fails on invalid base64, and parses a token that contains ``=`` as a list of parameters.
+    """
+    sent_scheme, _, rest = request.headers.get(credential_names.AUTHORIZATION, "").partition(" ")
+    return rest.strip() if sent_scheme.lower() == scheme else ""
