@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as BaseResponse
 
-from registry import addresses, cli, config, database, observability
+from registry import addresses, cli, config, database, observability, probes
 from registry.addresses import ExternalURL, FromProxies, OwnAddress, UserHeader
 from registry.blueprints import api, cross_origin, monitoring, oidc, pypi, ui
 from registry.blueprints.auth import sessions
@@ -144,6 +144,7 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
     app.before_request(_refuse_many_fields)  # before anything reads the form
     sessions.init_app(app)
     observability.init_app(app)
+    probes.init_app(app)
     app.register_blueprint(pypi.blueprint)
     app.register_blueprint(api.blueprint)
     app.register_blueprint(oidc.blueprint)

@@ -1,4 +1,4 @@
-"""Request ids, one log line per request, and health probes."""
+"""Request ids, one log line per request, and which request a slow statement is of."""
 
 from __future__ import annotations
 
@@ -8,27 +8,22 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Flask, Response, current_app, g, has_app_context, has_request_context, jsonify, request
-from sqlalchemy import text
+from flask import Flask, g, has_app_context, has_request_context, request
 from sqlalchemy.exc import SQLAlchemyError
 
 from registry import database, metrics
 from registry.database import db
-from registry.errors import ConfigurationError, RegistryError, Unavailable, is_disk_full
-from registry.logs import Attempts, RecordTemplate, shared_text
+from registry.errors import Unavailable, is_disk_full
+from registry.logs import RecordTemplate, shared_text
 from registry.metrics import Metrics
-from registry.storage import Storage
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 logger = logging.getLogger("registry.requests")
-probes = Blueprint("probes", __name__)
 
-PROBE_SECONDS = 3  # probes have to be answered in time, and must not occupy threads
 LONGEST_PATH = 2000  # characters of a path in the log; clients can send a hundred times as many
 LONGEST_METHOD = 32
 
@@ -36,12 +31,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 def init_app(app: Flask) -> None:
-    app.register_blueprint(probes)
     app.before_request(_note_route)
-    app.extensions["checks"] = {
-        "db_check": Check("The database", _database_failure),
-        "storage_check": Check("The store", _storage_failure),
-    }
     app.extensions["outage"] = outage
     if app.config["SLOW_QUERY_MS"]:
         with app.app_context():
@@ -146,126 +136,3 @@ def _record(environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]
     return logger.makeRecord(
         logger.name, logging.INFO, __file__, 0, "%s %s answered %s in %s ms", values, None, extra=fields
     )
-
-
-@probes.errorhandler(RegistryError)
-def refuse(error: RegistryError) -> Response:
-    return Response(f"{error.message}\n", error.status, mimetype="text/plain")
-
-
-@probes.get("/-/health")
-def health() -> Response:
-    """Report that the process responds, without checking database and store."""
-    return Response("GitLab OK\n", mimetype="text/plain")
-
-
-@probes.get("/-/liveness")
-def liveness() -> Response:
-    return jsonify(status="ok")
-
-
-@probes.get("/health_check")
-def health_check() -> Response:
-    """Check database and store."""
-    failed = _failures()
-    if failed:
-        return Response("; ".join(failed.values()) + "\n", status=503, mimetype="text/plain")
-    return Response("success\n", mimetype="text/plain")
-
-
-@probes.get("/-/readiness")
-def readiness() -> tuple[Response, int]:
-    """Report whether requests can be served, with the reason for each failed check of database, schema, and store."""
-    failed = _failures()
-    checks = {
-        name: [{"status": "failed", "message": failed[name]} if name in failed else {"status": "ok"}]
-        for name in ("db_check", "storage_check")
-    }
-    status = "failed" if failed else "ok"
-    return jsonify(status=status, master_check=[{"status": "ok"}], **checks), 503 if failed else 200
-
-
-def _failures() -> dict[str, str]:
-    """Run all checks, and return the failures by name of the check, within ``PROBE_SECONDS``."""
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    checks: dict[str, Check] = app.extensions["checks"]
-    deadline = time.monotonic() + PROBE_SECONDS
-    attempts = {name: check.attempt(app) for name, check in checks.items()}
-    found = {name: attempt.failure_by(deadline) for name, attempt in attempts.items()}
-    return {name: failure for name, failure in found.items() if failure is not None}
-
-
-class Attempt:
-    """One run of a check."""
-
-    def __init__(self, subject: str) -> None:
-        self.failure: str | None = f"{subject} is not responding."
-        self.is_over = Event()
-        self._subject = subject
-
-    def failure_by(self, deadline: float) -> str | None:
-        """Wait until the deadline (on the monotonic clock), and return the failure, or ``None`` for success."""
-        if self.is_over.wait(max(0, deadline - time.monotonic())):
-            return self.failure
-        return f"{self._subject} did not answer within {PROBE_SECONDS} seconds."
-
-
-class Check:
-    """A check that can block. It runs in its own thread, and concurrent requests share one run.
-
-    :param subject: the subject of the messages, such as "The database".
-    :param find_failure: returns a description of the failure, if there is one.
-    """
-
-    def __init__(self, subject: str, find_failure: Callable[[], str | None]) -> None:
-        self._subject = subject
-        self._find_failure = find_failure
-        self._lock = Lock()
-        self._latest: Attempt | None = None
-        self._attempts = Attempts(logger, subject, "is not responding", "is responding again")
-
-    def attempt(self, app: Flask) -> Attempt:
-        """Return the running attempt, or start one.
-
-        :raises RuntimeError: the process has no room for another thread.
-        """
-        with self._lock:
-            if self._latest is None or self._latest.is_over.is_set():
-                attempt = Attempt(self._subject)
-                Thread(target=self._make, args=(app, attempt), name="probe", daemon=True).start()
-                self._latest = attempt  # only now: one that was not started would never be over
-            return self._latest
-
-    def _make(self, app: Flask, attempt: Attempt) -> None:
-        try:
-            with app.app_context():
-                attempt.failure = self._find_failure()
-        except Exception as error:  # noqa: BLE001 - the next line logs it
-            self._attempts.fail(error, outage(error))
-        else:
-            self._attempts.succeed()
-        finally:
-            attempt.is_over.set()
-
-
-def _database_failure() -> str | None:
-    db.session.execute(text("SELECT 1"))
-    try:
-        database.check_schema()
-    except ConfigurationError as error:
-        return error.sentence
-    return None
-
-
-def _storage_failure() -> str | None:
-    storage: Storage = current_app.extensions["storage"]
-    try:
-        storage.check()
-    except Unavailable as error:
-        return error.reason
-    return None
-
-
-_views: tuple[Any, ...] = (health, liveness, health_check, readiness)
-for _view in _views:
-    _view.permission = None

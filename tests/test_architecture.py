@@ -47,7 +47,7 @@ THIRD_PARTY = {
     "click": "cli registry",
     "cryptography": "domain.accounts",
     "cvss": "domain.advisories",
-    "flask": f"{BLUEPRINTS} blueprints.cross_origin cli observability server registry",
+    "flask": f"{BLUEPRINTS} blueprints.cross_origin cli observability probes server registry",
     "flask_babel": "blueprints.auth blueprints.ui",
     "flask_login": "blueprints.auth",
     "flask_sqlalchemy": "database",
@@ -68,7 +68,7 @@ THIRD_PARTY = {
     "readme_renderer": "domain.distributions",
     "requests": "domain.http domain.importing domain.upstream",
     "segno": "blueprints.ui",
-    "sqlalchemy": f"database models {DOMAIN} migrations {BLUEPRINTS} cli metrics observability registry",
+    "sqlalchemy": f"database models {DOMAIN} migrations {BLUEPRINTS} cli metrics observability probes registry",
     "trove_classifiers": "domain.distributions",
     "urllib3": "domain.http",
     "waitress": "server",
@@ -78,7 +78,7 @@ THIRD_PARTY = {
 }
 # Nothing above the domain queries the database. It uses only SQLAlchemy's error for a database that does not answer,
 # the probe that detects it, and the engine as an argument of the code in front of Flask.
-ABOVE_THE_DOMAIN = set(BLUEPRINTS.split()) | {"observability", "registry"}
+ABOVE_THE_DOMAIN = set(BLUEPRINTS.split()) | {"observability", "probes", "registry"}
 LEFT_OF_SQLALCHEMY = {
     "sqlalchemy.Engine",
     "sqlalchemy.exc.DBAPIError",
