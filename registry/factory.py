@@ -71,6 +71,32 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
     if not creates_instance:
         config.require_instance(values)
     config.prepare_instance_folder(values)
+    app = _flask(values)
+    app.before_request(_refuse_large_body)
+    database.init_app(app)
+    _add_services(app, values)
+    app.before_request(_refuse_many_fields)  # before anything reads the form
+    sessions.init_app(app)
+    observability.init_app(app)
+    probes.init_app(app)
+    app.register_blueprint(pypi.blueprint)
+    app.register_blueprint(api.blueprint)
+    app.register_blueprint(oidc.blueprint)
+    app.register_blueprint(monitoring.blueprint)
+    ui.init_app(app)
+    cli.init_app(app)
+    app.extensions["uploads"] = _addresses_of(app, "is_asked_before_body")
+    app.extensions["reads"] = _addresses_of(app, "is_preparable")
+    _register_error_handlers(app)
+    app.before_request(_refuse_unusable_address)
+    cross_origin.init_app(app)
+    app.after_request(_add_common_headers)
+    _wrap(app, values)
+    return app
+
+
+def _flask(values: Mapping[str, Any]) -> Flask:
+    """Return an application with the configuration, and without routes."""
     app = Flask(
         "registry",
         template_folder=str(config.ROOT / "templates"),
@@ -102,10 +128,32 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
         page_group=PagePathConverter,
         page_namespace=PagePathConverter,
     )
+    return app
 
-    app.before_request(_refuse_large_body)
-    database.init_app(app)
-    app.extensions["upstream"] = Upstream(values["UPSTREAM_URL"], is_checked=values["UPSTREAM_CHECK"])
+
+def _add_services(app: Flask, values: Mapping[str, Any]) -> None:
+    """Create what lasts as long as the process, and is used by many requests: ``app.extensions``.
+
+    :raises ConfigurationError: the store is not usable as configured.
+    """
+    storage, tally = open_storage(values["STORAGE_URL"], values), Tally()
+    app.extensions["storage"] = storage
+    app.extensions["downloads"] = tally
+    app.extensions["metrics"] = Metrics(tally.note)
+    app.extensions["admissions"] = Admissions(app.config["TOKEN_KEY"])
+    app.extensions["issuers"] = Issuers()
+    app.extensions["identity_provider"] = _identity_provider(values)
+    app.extensions["receptions"] = Receptions(values["INSTANCE_PATH"] / "receiving", values["MAX_RECEIVING_SIZE"])
+    app.extensions["readmes"] = Readmes(storage)
+    app.extensions["documents"] = Documents(storage)
+    app.extensions["contents"] = Contents(storage)
+    app.extensions["tend_requirements"] = partial(requirements.tend, storage)
+    _add_upstream(app, values)
+
+
+def _add_upstream(app: Flask, values: Mapping[str, Any]) -> None:
+    """Create what requests use that are about the upstream index, which is not asked yet."""
+    metrics: Metrics = app.extensions["metrics"]
     public_index = LateIndex(
         values["UPSTREAM_URL"],
         username=values["UPSTREAM_USERNAME"] or "",
@@ -113,52 +161,25 @@ def create_app(overrides: Mapping[str, object] | None = None, *, creates_instanc
         file_hosts=values["UPSTREAM_FILE_HOSTS"] or (),
         connections=values["THREADS"],
     )
-    app.extensions["upstream_pages"] = KeptPages(
-        public_index,
-        values["INSTANCE_PATH"] / "upstream",
-        fresh_seconds=values["UPSTREAM_PAGE_SECONDS"],
-        threads=values["THREADS"],
-    )
-    app.extensions["upstream_asks"] = Asks()
-    app.extensions["downloads"] = Tally()
-    app.extensions["metrics"] = Metrics(app.extensions["downloads"].note)
-    app.extensions["admissions"] = Admissions(app.config["TOKEN_KEY"])
-    app.extensions["storage"] = open_storage(values["STORAGE_URL"], values)
-    app.extensions["upstream_files"] = Files(
+    files = Files(
         public_index,
         app.extensions["storage"],
         context=app.app_context,
         cache_bytes=values["UPSTREAM_CACHE_SIZE"],
         largest_bytes=values["MAX_FILE_SIZE"],
         request_threads=values["THREADS"],
-        count=app.extensions["metrics"].count_fetched,
+        count=metrics.count_fetched,
     )
-    app.extensions["metrics"].on_use = app.extensions["upstream_files"].note_use
-    app.extensions["issuers"] = Issuers()
-    app.extensions["identity_provider"] = _identity_provider(values)
-    app.extensions["receptions"] = Receptions(values["INSTANCE_PATH"] / "receiving", values["MAX_RECEIVING_SIZE"])
-    app.extensions["readmes"] = Readmes(app.extensions["storage"])
-    app.extensions["documents"] = Documents(app.extensions["storage"])
-    app.extensions["contents"] = Contents(app.extensions["storage"])
-    app.extensions["tend_requirements"] = partial(requirements.tend, app.extensions["storage"])
-    app.before_request(_refuse_many_fields)  # before anything reads the form
-    sessions.init_app(app)
-    observability.init_app(app)
-    probes.init_app(app)
-    app.register_blueprint(pypi.blueprint)
-    app.register_blueprint(api.blueprint)
-    app.register_blueprint(oidc.blueprint)
-    app.register_blueprint(monitoring.blueprint)
-    ui.init_app(app)
-    cli.init_app(app)
-    app.extensions["uploads"] = _addresses_of(app, "is_asked_before_body")
-    app.extensions["reads"] = _addresses_of(app, "is_preparable")
-    _register_error_handlers(app)
-    app.before_request(_refuse_unusable_address)
-    cross_origin.init_app(app)
-    app.after_request(_add_common_headers)
-    _wrap(app, values)
-    return app
+    metrics.on_use = files.note_use
+    app.extensions["upstream"] = Upstream(values["UPSTREAM_URL"], is_checked=values["UPSTREAM_CHECK"])
+    app.extensions["upstream_asks"] = Asks()
+    app.extensions["upstream_files"] = files
+    app.extensions["upstream_pages"] = KeptPages(
+        public_index,
+        values["INSTANCE_PATH"] / "upstream",
+        fresh_seconds=values["UPSTREAM_PAGE_SECONDS"],
+        threads=values["THREADS"],
+    )
 
 
 def _identity_provider(values: Mapping[str, Any]) -> Provider | None:
