@@ -33,9 +33,12 @@ class CompressedPages:
         return found
 
     def _keep(self, digest: str, page: bytes) -> None:
+        if len(page) > LIMIT_BYTES:
+            return
         with self._lock:
+            if digest in self._pages:  # another thread was faster
+                return
             if self._size_bytes + len(page) > LIMIT_BYTES:
                 self._pages, self._size_bytes = {}, 0
-            if len(page) <= LIMIT_BYTES and digest not in self._pages:
-                self._pages[digest] = page
-                self._size_bytes += len(page)
+            self._pages[digest] = page
+            self._size_bytes += len(page)

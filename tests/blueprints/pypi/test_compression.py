@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 
 import pytest
 
@@ -36,3 +37,13 @@ def test_pages_are_dropped_when_they_grow_too_many(monkeypatch: pytest.MonkeyPat
     again = pages.compressed("0", others[0])
 
     assert (again is first, again == first) == (False, True)
+
+
+def test_a_page_that_is_too_large_to_keep_drops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages, random = CompressedPages(), os.urandom(10_000)
+    first = pages.compressed("first", PAGE)
+    monkeypatch.setattr(compression, "LIMIT_BYTES", len(first))
+
+    assert gzip.decompress(pages.compressed("random", random)) == random
+
+    assert pages.compressed("first", PAGE) is first
