@@ -73,14 +73,10 @@ def send_file(file: Content, event: object) -> Response:
 def send_arriving(file: Content, reader: ArrivingFile, event: object) -> Response:
     """Return a file that is being received, always as a whole, as its bytes cannot be compared with a digest before.
 
-    :param file: named as a file, or as a core metadata document with its suffix.
+    :param file: as in ``announce``.
+    :param event: counted when the response begins.
     """
-    response = _immutable(file.size_bytes, file.sha256, file.uploaded_at, is_conditional=False)
-    response.headers.remove("Accept-Ranges")
-    if file.filename.endswith(METADATA_SUFFIX):
-        response.content_type = METADATA_TYPE
-    else:
-        _name(response, file.filename)
+    response = announce(file)
     request.environ[metrics.EVENT] = event
     response.call_on_close(reader.close)
     response.response = wrap_file(request.environ, cast(BinaryIO, reader), BLOCK_BYTES)
@@ -88,7 +84,10 @@ def send_arriving(file: Content, reader: ArrivingFile, event: object) -> Respons
 
 
 def announce(file: Content) -> Response:
-    """Return the response to a HEAD request for a file that is not in the store."""
+    """Return the response to a HEAD request for a file that is not in the store.
+
+    :param file: named as a file, or as a core metadata document with its suffix.
+    """
     response = _immutable(file.size_bytes, file.sha256, file.uploaded_at, is_conditional=False)
     response.headers.remove("Accept-Ranges")
     if file.filename.endswith(METADATA_SUFFIX):
