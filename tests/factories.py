@@ -19,6 +19,7 @@ from registry.domain.accounts import access_tokens, deploy_tokens, jobs, session
 from registry.domain.oidc.exchanged_tokens import Token
 from registry.domain.packages import publishing
 from registry.domain.packages.publishing import Publication
+from registry.domain.packages.uploads import Upload
 from registry.models import (
     Group,
     ImportedPipeline,
@@ -239,7 +240,7 @@ def publish(
     described = {"summary": "A demonstration"} | fields
     with closing(storage.stage()) as staged:
         staged.write(file.content)
-        upload = publishing.Upload(file.name, file.version, file.filename, staged, described)
+        upload = Upload(file.name, file.version, file.filename, staged, described)
         return publishing.publish(
             upload, project=project, principal=by, storage=storage, max_size_bytes=0, now=now or utcnow()
         )

@@ -38,9 +38,9 @@ from registry.database import utcnow
 from registry.domain import instance
 from registry.domain.access import Permission, Principal
 from registry.domain.distributions import examinations
-from registry.domain.packages import publishing, usage
-from registry.domain.packages.publishing import Examine, Upload
+from registry.domain.packages import publishing, uploads, usage
 from registry.domain.packages.readmes import Readmes
+from registry.domain.packages.uploads import Examine, Upload
 from registry.domain.packages.usage import Limit
 from registry.errors import BadRequest, Code, InvalidParameter, Problem, StorageLimitReached, TooLarge
 from registry.models import Project
@@ -194,7 +194,7 @@ def allowance(asked: Request, project: Project, principal: Principal) -> Allowed
     :raises StorageLimitReached: the file would exceed a storage limit, together with others that are being received.
     :raises Unavailable: uploads that are being received would together be too large.
     """
-    publishing.refuse_untrusted(project, principal)
+    uploads.refuse_untrusted(project, principal)
     own = usage.allowance(project)
     configured_bytes = current_app.config["MAX_FILE_SIZE"]
     allowed = Allowed(instance.lowered_file_size(configured_bytes, own.file_bytes), own.limits)

@@ -20,7 +20,7 @@ from registry.domain.distributions.filenames import ParsedFilename
 from registry.domain.importing.selections import Selection
 from registry.domain.importing.source import Source, SourceFile, SourcePage
 from registry.domain.packages import publishing
-from registry.domain.packages.publishing import Origin, Upload
+from registry.domain.packages.uploads import Origin, Upload
 from registry.errors import DuplicateFile, InvalidDistribution, NotFound, Problem, SourceError, TooLarge
 from registry.models import FileStatus, Package, PackageFile, Project, is_kept
 from registry.storage import StagedFile, Storage

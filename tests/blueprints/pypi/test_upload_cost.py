@@ -14,6 +14,7 @@ from sqlalchemy.engine.interfaces import CacheStats
 from registry.database import db, utcnow
 from registry.domain.access import SHELL
 from registry.domain.packages import publishing
+from registry.domain.packages.uploads import Upload
 from registry.models import Project, User
 from registry.storage.local import LocalStorage
 from registry.storage.staging import LocalStagedFile
@@ -167,7 +168,7 @@ def test_an_archive_is_opened_once(
 
     with closing(store.stage()) as staged:
         staged.write(built.content)
-        upload = publishing.Upload(built.name, built.version, built.filename, staged, fields)
+        upload = Upload(built.name, built.version, built.filename, staged, fields)
         publishing.publish(
             upload, project=project, principal=SHELL, storage=store, max_size_bytes=0, now=utcnow()
         )  # fmt: skip

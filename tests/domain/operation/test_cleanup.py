@@ -18,6 +18,7 @@ from registry.domain.accounts import access_tokens, deploy_tokens
 from registry.domain.operation import cleanup
 from registry.domain.operation.cleanup import Report
 from registry.domain.packages import deletion, publishing
+from registry.domain.packages.uploads import Upload
 from registry.models import (
     AccessToken,
     DeployToken,
@@ -377,7 +378,7 @@ def test_an_upload_whose_bytes_were_swept_before_its_row_was_written_keeps_them(
     wheel = build_wheel("demo", "1.0")
     with closing(swept.stage()) as staged:
         staged.write(wheel.content)
-        upload = publishing.Upload("demo", "1.0", wheel.filename, staged, {})
+        upload = Upload("demo", "1.0", wheel.filename, staged, {})
 
         file = publishing.publish(
             upload, project=project, principal=access.SHELL, storage=swept, max_size_bytes=0, now=utcnow()

@@ -9,7 +9,7 @@ from flask import Flask
 
 from registry.domain.access import SHELL, Principal
 from registry.domain.packages import publishing
-from registry.domain.packages.publishing import Upload
+from registry.domain.packages.uploads import Upload
 from registry.models import Group, PackageFile, Project, RegistryAccess
 from registry.storage import Storage
 from tests import factories

@@ -14,7 +14,8 @@ from registry.database import db
 from registry.domain import namespaces
 from registry.domain.access import SHELL, Principal, PrincipalKind
 from registry.domain.packages import deletion, protection, publishing
-from registry.domain.packages.publishing import FIELD_LENGTHS, Origin, Upload
+from registry.domain.packages.publishing import FIELD_LENGTHS
+from registry.domain.packages.uploads import Origin, Upload
 from registry.errors import (
     BadRequest,
     DuplicateFile,

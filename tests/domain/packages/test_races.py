@@ -20,6 +20,7 @@ from registry.domain.operation import cleanup
 from registry.domain.packages import deletion, downloads, lists, protection, publishing, releases, usage
 from registry.domain.packages.downloads import Tally
 from registry.domain.packages.protection import RuleChanges
+from registry.domain.packages.uploads import Upload
 from registry.errors import Code, DuplicateFile, Unprocessable
 from registry.models import (
     AuditEvent,
@@ -333,7 +334,7 @@ class MeetingPlace(LocalStorage):
 def upload(project_id: int, built: BuiltFile, store: Storage) -> None:
     with closing(store.stage()) as staged:
         staged.write(built.content)
-        claimed = publishing.Upload(built.name, built.version, built.filename, staged, {})
+        claimed = Upload(built.name, built.version, built.filename, staged, {})
         publishing.publish(
             claimed, project=db.session.get_one(Project, project_id), principal=SHELL, storage=store,
             max_size_bytes=0, now=utcnow(),
