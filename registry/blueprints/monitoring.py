@@ -13,7 +13,7 @@ from registry.blueprints.auth.credentials import rest_principal
 from registry.domain import access
 from registry.domain.access import POLICY, Permission
 from registry.domain.advisories.loading import current_export
-from registry.domain.packages import lists
+from registry.domain.packages import storage_use
 from registry.domain.upstream import cached
 from registry.errors import BadRequest, NotFound, RegistryError
 from registry.metrics import CONTENT_TYPE, Metrics, Reading
@@ -67,7 +67,7 @@ def _is_asked_by_administrator() -> bool:
 
 
 def _readings() -> list[Reading]:
-    totals, kept = lists.totals(), cached.totals()
+    totals, kept = storage_use.totals(), cached.totals()
     export = current_export()
     updated_at = None if export is None else export.loaded_at
     return [

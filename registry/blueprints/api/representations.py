@@ -22,7 +22,7 @@ from registry.domain.explaining import Explanation
 from registry.domain.namespaces import Member
 from registry.domain.oidc.exchanged_tokens import TokenInUse
 from registry.domain.oidc.identities import accepts_issuer
-from registry.domain.packages import downloads, lists
+from registry.domain.packages import downloads, lists, usage
 from registry.domain.packages.downloads import Downloads
 from registry.models import (
     AccessToken,
@@ -260,7 +260,7 @@ def explanation(explanation: Explanation) -> JSON:
 
 def _add_statistics(shown: Iterable[JSON], listed: Sequence[Namespace], viewer: Principal) -> None:
     viewer = access.load_roles(viewer, listed)
-    sizes = lists.storage_sizes(listed)
+    sizes = usage.sizes_of(namespace.id for namespace in listed)
     for entry, namespace in zip(shown, listed, strict=True):
         if access.allowed(viewer, Permission.READ_STATISTICS, namespace):
             size = sizes[namespace.id]

@@ -41,7 +41,7 @@ from registry.domain.accounts import users as accounts
 from registry.domain.accounts.users import StateChange, UserChanges, UserDetails, UserFilter
 from registry.domain.instance import InstanceChanges
 from registry.domain.namespaces import NamespaceFilter
-from registry.domain.packages import lists
+from registry.domain.packages import storage_use, usage
 from registry.domain.settings import Section
 from registry.domain.single_sign_on import identities
 from registry.domain.upstream import exceptions, trying
@@ -125,7 +125,7 @@ def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
         newest = NamespaceFilter(order_by="id", descending=True)
         return render_template(
             "ui/admin/dashboard.html",
-            totals=lists.totals(),
+            totals=storage_use.totals(),
             users=paging.page(accounts.users(UserFilter(), by_email=True), 1, NEWEST),
             groups=paging.page(namespaces.groups(principal(), newest), 1, NEWEST),
             projects=paging.page(namespaces.projects(principal(), newest), 1, NEWEST),
@@ -193,7 +193,7 @@ def _namespaces_page(kind: str, found: paging.Page[Namespace]) -> str:
         kind=kind,
         found=found,
         text=_search(),
-        sizes=lists.storage_sizes(found.items),
+        sizes=usage.sizes_of(namespace.id for namespace in found.items),
         **described(found),
     )
 
@@ -322,7 +322,7 @@ def _user_page(user: User, *, password: str | None = None) -> Page:
         is_self=user == signed_in(),
         memberships=pagination.page(namespaces.memberships_of(user)),
         own=namespaces.counts_below(space),
-        own_bytes=lists.storage_bytes(space),
+        own_bytes=usage.size_of(space.id),
         active_tokens=paging.page(active_tokens, 1, 1).total,
         identities=identities.identities_of(user),
     )

@@ -12,7 +12,7 @@ from registry.blueprints.ui.viewer import principal, viewer
 from registry.domain import access, namespaces
 from registry.domain.access import Permission
 from registry.domain.namespaces import NamespaceFilter
-from registry.domain.packages import lists
+from registry.domain.packages import name_lists
 from registry.domain.packages import search as package_search
 from registry.domain.packages.search import FoundName
 from registry.domain.paging import Listing, Page, first, page
@@ -132,7 +132,7 @@ def described(*pages: Page[Namespace]) -> dict[str, object]:
     return {
         "roles": {id_: held.highest for id_, held in roles.items()},
         "contents": namespaces.contents(groups, principal()),
-        "package_counts": lists.package_counts(readable),
+        "package_counts": name_lists.package_counts(readable),
     }
 
 

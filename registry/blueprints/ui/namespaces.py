@@ -31,7 +31,7 @@ from registry.domain.access import Permission
 from registry.domain.accounts import users
 from registry.domain.cascade import FORWARDING
 from registry.domain.namespaces import NamespaceChanges, NamespaceFilter
-from registry.domain.packages import lists
+from registry.domain.packages import lists, name_lists, usage
 from registry.domain.packages.lists import PackageFilter
 from registry.models import CreationLevel, Group, Namespace, Project, UserNamespace
 
@@ -201,8 +201,8 @@ def _project_home(project: Project) -> str:
         namespace=project,
         project=project,
         recent=recent,
-        packages_count=lists.package_counts([project])[project.id],
-        size_bytes=lists.storage_bytes(project) if may("read_statistics", project) else None,
+        packages_count=name_lists.package_counts([project])[project.id],
+        size_bytes=usage.size_of(project.id) if may("read_statistics", project) else None,
         forwards=forwards,
         decided_by=decided_by,
         decider=visible_group(decided_by),
@@ -332,6 +332,6 @@ def _delete(namespace: Group | Project) -> Page:
         namespace=namespace,
         form=form,
         below=namespaces.counts_below(namespace),
-        size_bytes=lists.storage_bytes(namespace),
+        size_bytes=usage.size_of(namespace.id),
     )
     return page, form.status

@@ -30,6 +30,7 @@ from registry.domain.packages import (
     downloads,
     index,
     lists,
+    name_lists,
     names,
     protection,
     requirements,
@@ -38,7 +39,8 @@ from registry.domain.packages import (
     vulnerabilities,
 )
 from registry.domain.packages.about import Documents
-from registry.domain.packages.lists import NameFilter, NameState, PackageFilter
+from registry.domain.packages.lists import PackageFilter
+from registry.domain.packages.name_lists import NameFilter, NameState
 from registry.domain.packages.readmes import Readme, Readmes
 from registry.domain.packages.versions import PublishedVersion
 from registry.errors import NotFound
@@ -200,10 +202,10 @@ def _list(namespace: Project | Group) -> str:
     shows_remarks = may("create_package", namespace)
     states = [each for each in NameState if each is not NameState.REMARKS or shows_remarks]
     query = _name_query(asked, states)
-    listing = lists.package_names(namespace, principal(), query.wanted)
-    found = pagination.page(lists.ordered_names(listing, query.order_by, descending=query.descending))
+    listing = name_lists.package_names(namespace, principal(), query.wanted)
+    found = pagination.page(name_lists.ordered_names(listing, query.order_by, descending=query.descending))
     latest = [each.latest for each in found.items]
-    newest = lists.newest_without_user(found.items)
+    newest = name_lists.newest_without_user(found.items)
     return render_template(
         "ui/packages/list.html",
         namespace=namespace,

@@ -14,8 +14,8 @@ from registry.blueprints.ui.viewer import principal
 from registry.domain import access, namespaces
 from registry.domain.access import Permission
 from registry.domain.namespaces import NamespaceChanges
-from registry.domain.packages import lists, usage
-from registry.domain.packages.lists import StorageUse
+from registry.domain.packages import storage_use, usage
+from registry.domain.packages.storage_use import StorageUse
 from registry.models import Group, Project
 
 _ = lazy_gettext
@@ -36,13 +36,13 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.ADMIN_NAMESPACE)
     def project_usage_quotas(project: Project) -> Page:
         """Show storage usage by package name; only administrators can set the limit."""
-        return _page(project, lists.storage_by_name(project))
+        return _page(project, storage_use.by_name(project))
 
     @blueprint.route("/groups/<page_group:group>/-/usage_quotas", methods=["GET", "POST"])
     @gate(Permission.ADMIN_NAMESPACE)
     def group_usage_quotas(group: Group) -> Page:
         """Show storage usage by project; only administrators can set the limit."""
-        return _page(group, lists.storage_by_project(group))
+        return _page(group, storage_use.by_project(group))
 
     return blueprint
 

@@ -5,19 +5,16 @@ Every function runs a fixed number of statements for any number of packages, fil
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from packaging.utils import canonicalize_name
-from sqlalchemy import ColumnElement, Select, and_, exists, func, null, or_, select
-from sqlalchemy.orm import contains_eager, joinedload, selectinload, undefer
+from sqlalchemy import Select, func, null, or_, select
+from sqlalchemy.orm import contains_eager, joinedload, undefer
 
 from registry.database import contains, db
-from registry.domain import access
 from registry.domain.access import Principal
-from registry.domain.packages import usage
 from registry.domain.packages.index import of_projects
 from registry.errors import RecordNotFound
 from registry.models import (
@@ -26,17 +23,12 @@ from registry.models import (
     ImportedPipeline,
     Job,
     Namespace,
-    NameStatus,
-    NameSummary,
     Package,
     PackageFile,
-    PackageName,
     PackageStatus,
     Pipeline,
     Project,
-    StorageUsage,
     TrustedRun,
-    User,
 )
 
 
@@ -129,104 +121,6 @@ def in_version_order(statement: Select[Package], *, descending: bool) -> Select[
     """Order a list of packages by PEP 440, and equals by id."""
     keys = (Package.version_rank, Package.id)
     return statement.order_by(*(key.desc() for key in keys) if descending else keys)
-
-
-class NameState(enum.StrEnum):
-    """The marks of package names in lists, which lists can be filtered by."""
-
-    YANKED = "yanked"
-    PRERELEASE = "prerelease"
-    DEPRECATED = "deprecated"
-    ARCHIVED = "archived"
-    QUARANTINED = "quarantined"
-    REMARKS = "remarks"
-
-
-@dataclass(frozen=True)
-class NameFilter:
-    """Criteria of a list of package names.
-
-    :ivar name: a part of the name.
-    :ivar publisher: the username of the user who published last, or a part of the user's name; or a part of the name of
-        the CI job, or of what the identity token of a trusted publisher is about.
-    """
-
-    name: str = ""
-    state: NameState | None = None
-    publisher: str = ""
-
-
-def package_names(namespace: Namespace, principal: Principal, wanted: NameFilter) -> Select[NameSummary]:
-    """Select the package names of a project, or of the readable projects below a group, with their latest versions.
-
-    The caller orders and pages them.
-    """
-    statement = (
-        select(NameSummary)
-        .options(selectinload(NameSummary.latest).joinedload(Package.project))
-        .where(of_projects(NameSummary.project_id, namespace, principal))
-    )
-    if wanted.name:
-        statement = statement.where(contains(NameSummary.name, wanted.name))
-    if wanted.state is not None:
-        statement = statement.where(_is_in(wanted.state))
-    if wanted.publisher:
-        statement = statement.where(_is_published_by(wanted.publisher))
-    return statement
-
-
-_IS_NEWEST = and_(
-    Package.project_id == NameSummary.project_id,
-    Package.normalized_name == NameSummary.normalized_name,
-    Package.created_at == NameSummary.published_at,
-    Package.status == PackageStatus.DEFAULT,
-)
-_IS_FILE_OF_PACKAGE = and_(PackageFile.package_id == Package.id, PackageFile.status == FileStatus.DEFAULT)
-
-
-def _is_published_by(publisher: str) -> ColumnElement[bool]:
-    """Match names whose newest version was published by a user, CI job, or trusted publisher of this name."""
-    named = or_(User.username == publisher.lower(), contains(User.name, publisher))
-    newest = select(Package.id).join(PackageFile, _IS_FILE_OF_PACKAGE).where(_IS_NEWEST)
-    jobs = select(Job.id).where(contains(Job.name, publisher))
-    subject = PackageFile.trusted_run["subject"].as_string()
-    return or_(
-        NameSummary.publisher_id.in_(select(User.id).where(named)),
-        newest.where(PackageFile.job_id.in_(jobs)).exists(),
-        and_(NameSummary.publisher_id.is_(None), newest.where(contains(subject, publisher)).exists()),
-    )
-
-
-def _is_in(state: NameState) -> ColumnElement[bool]:
-    if state is NameState.YANKED:
-        return NameSummary.latest_rank < "1"
-    if state is NameState.PRERELEASE:
-        return NameSummary.latest_rank.between("11", "12")
-    if state is NameState.REMARKS:
-        return NameSummary.has_remarks.is_(True)
-    return exists().where(
-        PackageName.project_id == NameSummary.project_id,
-        PackageName.normalized_name == NameSummary.normalized_name,
-        PackageName.status == NameStatus(state.value),
-    )
-
-
-_NAME_COLUMNS = {
-    "created_at": NameSummary.published_at,
-    "name": NameSummary.normalized_name,
-    "downloads": NameSummary.downloads,
-    "size": NameSummary.size_bytes,
-}
-
-
-def ordered_names(statement: Select[NameSummary], order_by: str, *, descending: bool) -> Select[NameSummary]:
-    """Order a list of package names, and equals by name.
-
-    :param order_by: ``created_at``, ``name``, ``downloads``, or ``size``.
-    """
-    column = _NAME_COLUMNS[order_by]
-    ties = (NameSummary.normalized_name, NameSummary.project_id)
-    return statement.order_by(column.desc() if descending else column, *ties)
 
 
 def shown_package(namespace: Namespace, package_id: int, principal: Principal) -> Package | None:
@@ -413,23 +307,6 @@ def trusted_runs_of(packages: Iterable[Published]) -> dict[int, TrustedRun]:
     return {package_id: TrustedRun.from_json(run) for package_id, run in rows}
 
 
-def newest_without_user(names: Iterable[NameSummary]) -> dict[int, Package]:
-    """Return the newest version of each name whose newest version no user published, by ID of the latest version.
-
-    At most one statement.
-    """
-    ids = [name.latest_id for name in names if name.publisher_id is None]
-    if not ids:
-        return {}
-    rows = db.session.execute(
-        select(NameSummary.latest_id, Package)
-        .join(Package, _IS_NEWEST)
-        .where(NameSummary.latest_id.in_(ids))
-        .order_by(Package.id.desc())
-    )
-    return {row[0]: row[1] for row in rows}
-
-
 def _newest_first(pipeline: Pipeline) -> tuple[bool, float, int]:
     return pipeline.is_imported, -pipeline.created_at.timestamp() if pipeline.is_imported else 0, -pipeline.id
 
@@ -447,116 +324,3 @@ def versions_beside(package: Package) -> Select[Package]:
         Package.id != package.id,
         Package.status == PackageStatus.DEFAULT,
     )
-
-
-def count(statement: Select[Package]) -> int:
-    """Return the number of packages in a list."""
-    return db.session.scalar(select(func.count()).select_from(statement.order_by(None).subquery())) or 0
-
-
-def package_counts(projects: Iterable[Project]) -> dict[int, int]:
-    """Return the number of package names of each project by id, in one statement."""
-    counts = {project.id: 0 for project in projects}
-    rows = db.session.execute(
-        select(NameSummary.project_id, func.count())
-        .where(NameSummary.project_id.in_(counts))
-        .group_by(NameSummary.project_id)
-    )
-    return counts | {row[0]: row[1] for row in rows}
-
-
-def storage_bytes(namespace: Namespace) -> int:
-    """Return the total size of all files in a project, or below a group, in bytes."""
-    return storage_sizes([namespace])[namespace.id]
-
-
-def storage_sizes(namespaces: Iterable[Namespace]) -> dict[int, int]:
-    """Return the total size of all files in each namespace by id, in bytes, in one statement."""
-    return usage.sizes_of(namespace.id for namespace in namespaces)
-
-
-@dataclass(frozen=True)
-class StorageUse:
-    """The storage used by one package name of a project, or by one project of a group.
-
-    :ivar packages: number of package names.
-    :ivar normalized_name: of the package name; empty for a project.
-    """
-
-    name: str
-    packages: int
-    versions: int
-    files: int
-    size_bytes: int
-    project: Project | None = None
-    normalized_name: str = ""
-
-
-def storage_by_name(project: Project) -> list[StorageUse]:
-    """Return the package names of a project, largest first."""
-    rows = db.session.execute(
-        select(func.max(Package.name), *_STORAGE_SUMS, Package.normalized_name)
-        .join(PackageFile, PackageFile.package_id == Package.id)
-        .where(Package.project_id == project.id, PackageFile.status == FileStatus.DEFAULT)
-        .group_by(Package.normalized_name)
-        .order_by(func.sum(PackageFile.size_bytes).desc(), Package.normalized_name)
-    )
-    return [
-        StorageUse(name, packages, versions, files, int(size), normalized_name=normalized_name)
-        for name, packages, versions, files, size, normalized_name in rows
-    ]
-
-
-def storage_by_project(group: Group) -> list[StorageUse]:
-    """Return the projects with files below a group, largest first."""
-    rows = db.session.execute(
-        select(Project, *_STORAGE_SUMS)
-        .join(PackageFile, PackageFile.project_id == Project.id)
-        .join(Package, Package.id == PackageFile.package_id)
-        .where(access.within(group), PackageFile.status == FileStatus.DEFAULT)
-        .group_by(Project.id)
-        .order_by(func.sum(PackageFile.size_bytes).desc(), Project.id)
-    )
-    return [
-        StorageUse(project.full_name, packages, versions, files, int(size), project)
-        for project, packages, versions, files, size in rows
-    ]
-
-
-_STORAGE_SUMS = (
-    func.count(Package.normalized_name.distinct()),
-    func.count(Package.id.distinct()),
-    func.count(PackageFile.id),
-    func.sum(PackageFile.size_bytes),
-)
-
-
-@dataclass(frozen=True)
-class Totals:
-    """The number of records in the entire instance, and the size of its files.
-
-    :ivar packages: package names, of each project.
-    """
-
-    users: int
-    groups: int
-    projects: int
-    packages: int
-    versions: int
-    files: int
-    size_bytes: int
-
-
-def totals() -> Totals:
-    """Count the records of the instance in one statement, without deleted packages and files."""
-    counted = (
-        select(func.count(User.id)),
-        select(func.count(Group.id)),
-        select(func.count(Project.id)),
-        select(func.count()).select_from(NameSummary),
-        select(func.count(Package.id)).where(Package.status != PackageStatus.PENDING_DESTRUCTION),
-        select(func.coalesce(func.sum(StorageUsage.files), 0)),
-        select(func.coalesce(func.sum(StorageUsage.size_bytes), 0)),
-    )
-    row = db.session.execute(select(*(each.scalar_subquery() for each in counted))).one()
-    return Totals(*map(int, row))

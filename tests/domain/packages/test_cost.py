@@ -8,7 +8,7 @@ import pytest
 
 from registry.database import db
 from registry.domain.access import Principal
-from registry.domain.packages import lists
+from registry.domain.packages import lists, usage
 from registry.domain.packages.lists import PackageFilter
 from registry.models import Group, Namespace, Project, Role, User
 from tests import factories
@@ -24,7 +24,7 @@ QUESTIONS: dict[str, Callable[[Namespace, Principal], object]] = {
     "pipelines": lambda namespace, by: lists.pipelines_of(
         db.session.scalars(lists.packages(namespace, by, PackageFilter()))
     ),
-    "storage": lambda namespace, _: lists.storage_bytes(namespace),
+    "storage": lambda namespace, _: usage.size_of(namespace.id),
 }
 
 

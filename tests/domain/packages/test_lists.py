@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from registry.database import db
 from registry.domain.access import SHELL
-from registry.domain.packages import deletion, lists, releases, usage
+from registry.domain.packages import deletion, lists, releases, storage_use, usage
 from registry.domain.packages.lists import PackageFilter
 from registry.errors import RecordNotFound
 from registry.models import FileStatus, Group, Namespace, Package, PackageFile, PackageStatus, Project, User
@@ -120,9 +120,9 @@ def test_storage_is_the_sum_of_the_files_kept(forest: Group) -> None:
     for miscount in usage.miscounts():
         usage.recount(miscount.project_id)
 
-    assert lists.storage_bytes(forest) == 600
-    assert lists.storage_bytes(project_of(forest, "deep")) == 100
-    assert lists.storage_bytes(project_of(forest, "open")) == 0
+    assert usage.size_of(forest.id) == 600
+    assert usage.size_of(project_of(forest, "deep").id) == 100
+    assert usage.size_of(project_of(forest, "open").id) == 0
 
 
 def test_packages_are_sorted_by_version_and_not_alphabetically(project: Project) -> None:
@@ -192,13 +192,13 @@ def test_totals_exclude_files_that_wait_for_removal(project: Project, owner: Use
     gone = factories.published(project, build_wheel("gone"))
     deletion.delete_package(db.session.get_one(Package, gone.package_id), project, by=SHELL)
 
-    assert lists.totals() == lists.Totals(
+    assert storage_use.totals() == storage_use.Totals(
         users=1, groups=1, projects=1, packages=1, versions=2, files=2, size_bytes=first.size_bytes + second.size_bytes
     )
 
 
 def test_totals_of_an_empty_instance_are_nought(app: Flask) -> None:
-    assert lists.totals() == lists.Totals(0, 0, 0, 0, 0, 0, 0)
+    assert storage_use.totals() == storage_use.Totals(0, 0, 0, 0, 0, 0, 0)
 
 
 def test_the_storage_of_a_group_is_that_of_live_files(group: Group) -> None:
@@ -209,7 +209,7 @@ def test_the_storage_of_a_group_is_that_of_live_files(group: Group) -> None:
         package = db.session.get_one(Package, file.package_id)
         deletion.delete_package(package, db.session.get_one(Project, file.project_id), by=SHELL)
 
-    used = lists.storage_by_project(group)
+    used = storage_use.by_project(group)
 
     assert [(use.name, use.packages, use.files, use.size_bytes) for use in used] == [
         (kept.full_name, 1, 1, live.size_bytes)

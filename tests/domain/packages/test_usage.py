@@ -18,7 +18,7 @@ from sqlalchemy import select, text, update
 from registry.database import db, transaction, utcnow
 from registry.domain import access, instance, namespaces
 from registry.domain.operation import verification
-from registry.domain.packages import deletion, lists, usage
+from registry.domain.packages import deletion, storage_use, usage
 from registry.errors import DuplicateFile, Forbidden, RecordNotFound, StorageLimitReached
 from registry.models import FileStatus, Group, Package, PackageFile, Project, StorageUsage, User
 from registry.storage import Storage
@@ -44,14 +44,14 @@ def test_the_storage_of_a_group_is_that_of_its_projects_after_a_move(group: Grou
     moved = factories.published(factories.project("deep", parent=inner), WHEELS[1])
     stays = factories.published(project, WHEELS[0])
     by = factories.signed_in(factories.user("root", is_admin=True))
-    assert lists.storage_bytes(group) == moved.size_bytes + stays.size_bytes
+    assert usage.size_of(group.id) == moved.size_bytes + stays.size_bytes
 
     namespaces.transfer(inner, elsewhere, by=by)
 
-    assert (lists.storage_bytes(group), lists.storage_bytes(elsewhere)) == (stays.size_bytes, moved.size_bytes)
+    assert (usage.size_of(group.id), usage.size_of(elsewhere.id)) == (stays.size_bytes, moved.size_bytes)
     namespaces.delete_namespace(inner, by=by)
-    assert lists.storage_bytes(elsewhere) == 0
-    assert lists.totals().size_bytes == stays.size_bytes
+    assert usage.size_of(elsewhere.id) == 0
+    assert storage_use.totals().size_bytes == stays.size_bytes
 
 
 ACTIONS = st.lists(
@@ -127,7 +127,7 @@ def test_wrong_counts_are_found_and_corrected(project: Project, storage: Storage
     assert verify(repair=False) == ([problem], False)
     assert verify(repair=True)[1]
     assert verify(repair=False) == ([], True)
-    assert lists.storage_bytes(project) == file.size_bytes
+    assert usage.size_of(project.id) == file.size_bytes
 
 
 def test_totals_that_are_missing_are_counted(project: Project) -> None:
@@ -139,7 +139,7 @@ def test_totals_that_are_missing_are_counted(project: Project) -> None:
     usage.recount(project.id)
 
     assert usage.miscounts() == []
-    assert lists.storage_bytes(project) == file.size_bytes
+    assert usage.size_of(project.id) == file.size_bytes
 
 
 @pytest.mark.parametrize("holder", ["project", "subgroup", "group"])
