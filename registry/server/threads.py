@@ -102,8 +102,9 @@ class Threads:
         """Cancel requests that no thread has begun, and wait for the threads to end, but not longer than this."""
         self._is_over = True
         for queue in (self._deferred, self._queue):
-            while queue:
-                queue.popleft().cancel()
+            with suppress(IndexError):  # the threads take requests at the same time
+                while True:
+                    queue.popleft().cancel()
         self._probes.put(None)
         while self._asleep:
             self._wake_another()

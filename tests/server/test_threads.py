@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Lock
@@ -256,3 +257,20 @@ def test_a_probe_asks_for_the_process_alone(line: bytes, is_probe: bool) -> None
     parser.received(line + b" HTTP/1.1\r\nHost: registry.test\r\n\r\n")
 
     assert (parser.error, parser.is_probe) == (None, is_probe)
+
+
+class Contended(deque[Work]):
+    """A queue of which another thread is always faster in taking the next one."""
+
+    def popleft(self) -> Work:
+        super().popleft()
+        return super().popleft()
+
+
+def test_they_end_although_one_of_them_takes_a_request_while_it_would_be_canceled() -> None:
+    pool = Threads(1)
+    pool._queue = Contended([Work()])
+
+    pool.shutdown()
+
+    assert not any(thread.is_alive() for thread in pool._threads)
