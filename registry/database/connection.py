@@ -62,7 +62,8 @@ def init_app(app: Flask) -> None:
             engine = db.engine
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise ConfigurationError(
-            f"DATABASE_URL names PostgreSQL, but its driver is missing ({error}); install the extra 'postgresql'."
+            f"REGISTRY_DATABASE_URL names PostgreSQL, but its driver is missing ({error}); "
+            "install the extra 'postgresql'."
         ) from error
     if is_sqlite(engine):
         event.listen(engine, "connect", _prepare_sqlite)

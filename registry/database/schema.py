@@ -23,7 +23,7 @@ _FILLED_BY_MIGRATIONS = ("content_generation", "instance_settings")
 def upgrade() -> tuple[str | None, str]:
     """Upgrade the schema to the newest version; if several processes start concurrently, one of them upgrades it.
 
-    :returns: the versions before and after the upgrade.
+    :return: the versions before and after the upgrade.
     :raises ConfigurationError: the database cannot be opened, has an unsuitable encoding, or has the schema of a newer
         registry.
     """

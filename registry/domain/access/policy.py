@@ -266,7 +266,7 @@ def load_role_for(principal: Principal, permission: Permission, namespace: Names
 def require(principal: Principal, permission: Permission, namespace: Namespace | None = None) -> Principal:
     """Require a permission, revealing no more than the principal is allowed to know.
 
-    :returns: the principal, with its role in the namespace loaded if the permission depends on it.
+    :return: the principal, with its role in the namespace loaded if the permission depends on it.
     :raises InsufficientScope: the access token has none of the accepted scopes; its user can see the namespace.
     :raises Unauthenticated: the caller is anonymous, and signing in can help.
     :raises Forbidden: the principal can see the namespace but lacks the permission.

@@ -107,7 +107,7 @@ def delete_files(
     Takes the locks of ``delete_file``, or ``AdvisoryLock.TREE``.
 
     :param release_name: release the name if nothing of it is left then (``reserved.release``).
-    :returns: whether the package was deleted.
+    :return: whether the package was deleted.
     :raises Forbidden: the principal is not an Owner of what holds the name.
     :raises ProtectedPackage: a protection rule requires a higher role.
     :raises RecordNotFound: one of the files was deleted in the meantime.
