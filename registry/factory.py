@@ -50,8 +50,8 @@ from registry.domain.upstream.pages import KeptPages
 from registry.errors import Code, DiskFull, RegistryError, Unavailable, is_disk_full
 from registry.metrics import Metrics
 from registry.server import SMALL_BODY_BYTES
-from registry.server.limits import Proxies
 from registry.server.parser import PREFLIGHT
+from registry.server.peers import Proxies
 from registry.storage import open_storage
 from registry.storage.receptions import Receptions
 

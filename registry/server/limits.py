@@ -4,52 +4,17 @@ from __future__ import annotations
 
 import logging
 import resource
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
+
+from registry.server.peers import Proxies, site
 
 # A connection can have a file beside it: the body that it sends, or the file that it gets.
 DESCRIPTORS_PER_CONNECTION = 2
 OTHER_DESCRIPTORS = 256  # the database, the store, the log, metrics, files under inspection
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Proxies:
-    """The addresses that trusted proxies connect from: ``address in proxies``.
-
-    :ivar networks: ``None`` for all addresses that are not public.
-    """
-
-    networks: Collection[IPv4Network | IPv6Network] | None
-
-    def __contains__(self, address: object) -> bool:
-        try:
-            parsed = parsed_address(str(address))
-        except ValueError:  # the application can be called without a connection
-            return False
-        if self.networks is None:
-            return not parsed.is_global
-        return any(parsed in network for network in self.networks)
-
-
-def parsed_address(address: str) -> IPv4Address | IPv6Address:
-    """Parse an IP address. An IPv4 address in the form that IPv6 has for it becomes one of IPv4.
-
-    :raises ValueError: it is not an IP address.
-    """
-    parsed = ip_address(address)
-    return parsed if parsed.version == 4 else parsed.ipv4_mapped or parsed
-
-
-def site(address: str) -> str:
-    """Return what counts as one address: an IPv4 address, or the network of an IPv6 address, which is one site's."""
-    if ":" not in address:
-        return address
-    parsed = parsed_address(address)
-    return str(parsed) if parsed.version == 4 else parsed.packed[:8].hex()
 
 
 class Places:

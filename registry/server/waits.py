@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from registry.server.limits import Limits, site
+from registry.server.limits import Limits
+from registry.server.peers import site
 
 if TYPE_CHECKING:
     from registry.server.channel import Channel

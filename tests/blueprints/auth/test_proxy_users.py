@@ -15,7 +15,7 @@ from registry.domain.accounts import sessions, sign_in, users
 from registry.domain.accounts.users import StateChange
 from registry.domain.packages import releases
 from registry.models import NameStatus, UserSession
-from registry.server.limits import Proxies
+from registry.server.peers import Proxies
 from tests import factories
 from tests.builders import build_wheel
 from tests.clients import Browser, Page
