@@ -238,12 +238,11 @@ def _stored_secret_key(path: Path) -> str:
 
 
 def _file_values(path: Path) -> dict[str, object]:
-    if not path.is_file():
-        return {}
     try:
-        return {name: value for name, value in runpy.run_path(str(path)).items() if name in SETTINGS_BY_NAME}
+        values = runpy.run_path(str(path)) if path.is_file() else {}
     except Exception as error:
         raise ConfigurationError(f"{path} cannot be read as Python: {error}.") from error
+    return {name: value for name, value in values.items() if name in SETTINGS_BY_NAME}
 
 
 def _value(setting: Setting, overrides: Mapping[str, object], file_values: Mapping[str, object]) -> Any:

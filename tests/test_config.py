@@ -399,6 +399,11 @@ def test_a_config_py_that_fails_is_reported_in_one_sentence(instance: Path, text
         config.load()
 
 
+def test_a_config_py_that_cannot_be_found_out_about_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"config\.py cannot be read as Python: .*File name too long"):
+        config.load({"INSTANCE_PATH": tmp_path / ("n" * 300)})
+
+
 def test_an_unknown_setting_is_refused_by_name(instance: Path) -> None:
     with pytest.raises(
         ConfigurationError, match=r"^PROT is not a setting; the settings are HOST, PORT, .*SLOW_QUERY_MS\.$"
