@@ -282,7 +282,7 @@ class Client:
             if location is None:
                 return self._accepted(response)
             response.close()
-            url = urljoin(url, location)
+            url = urljoin(url, requests.utils.requote_uri(location))
             if not elsewhere and origin(url) != self._own:
                 raise SourceError(f"the response redirects to another server, {_shown_origin(url)}")
         raise SourceError(f"the response is the redirect number {1 + self._redirects}")

@@ -28,12 +28,14 @@ def is_issuer(url: str, *, is_listed: bool) -> bool:
 
     :param is_listed: whether administrators have listed it, so that ``http`` on the machine itself is accepted, too.
     """
+    if not _URL.fullmatch(url) or any(c in url for c in '?#\\"<>'):
+        return False
     try:
         parts = urlsplit(url)
         is_complete = bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-    if not is_complete or not _URL.fullmatch(url) or "@" in parts.netloc or any(c in url for c in '?#\\"<>'):
+    if not is_complete or "@" in parts.netloc:
         return False
     if parts.path.rstrip("/").endswith(CONFIGURATION):
         return False

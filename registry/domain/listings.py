@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import string
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import unescape
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit
 
 from packaging.utils import InvalidName, canonicalize_name
 
@@ -143,9 +144,15 @@ def _json_file(entry: dict[str, Any], url: str) -> ListedFile:
 
 def _absolute(base: str, url: str) -> str:
     """Return the absolute form of a URL on a page, without its fragment."""
-    if url.startswith("https://") and "#" not in url:  # as on the public index; parsing takes as long as all the rest
+    # As on the public index; parsing takes as long as all the rest.
+    if url.startswith("https://") and "#" not in url and url.isascii():
         return url
-    return urljoin(base, urldefrag(url)[0])
+    return urljoin(base, urldefrag(_quoted(url))[0])
+
+
+def _quoted(url: str) -> str:
+    """Return a URL in ASCII, as it is requested; of other hosts, parsing takes the square of their length."""
+    return url if url.isascii() else quote(url, safe=string.printable)
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -229,7 +236,7 @@ class _HTML:
 
     def _open(self, tag: str, found: dict[str, str]) -> None:
         if tag == "base" and "href" in found:
-            self.base = urljoin(self.base, found["href"])
+            self.base = urljoin(self.base, _quoted(found["href"]))
         elif tag == "meta" and "name" in found:
             self.meta[found["name"].lower()] = found.get("content", "")
         elif tag == "a" and "href" in found:
@@ -251,7 +258,7 @@ def _html_names(body: bytes, url: str) -> dict[str, str]:
     """Return the names in a list, in order, with the URLs of their pages."""
     page = _HTML(body, url)
     named = [(_normalized(anchor["text"].strip().rstrip("/")), anchor["href"]) for anchor in page.anchors]
-    return {name: urljoin(page.base, urldefrag(href)[0]) for name, href in named if name}
+    return {name: _absolute(page.base, href) for name, href in named if name}
 
 
 def _html_page(body: bytes, url: str) -> ListedPage:
@@ -266,7 +273,7 @@ def _html_page(body: bytes, url: str) -> ListedPage:
 
 def _html_file(anchor: dict[str, str], base: str) -> ListedFile:
     """Parse an anchor, with ``data-size`` and ``data-upload-time``, which are a convention outside the standard."""
-    location, fragment = urldefrag(urljoin(base, anchor["href"]))
+    location, fragment = urldefrag(urljoin(base, _quoted(anchor["href"])))
     size = anchor.get("data-size", "")
     metadata = anchor.get("data-core-metadata", anchor.get("data-dist-info-metadata"))
     return ListedFile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import tracemalloc
 
@@ -37,6 +38,33 @@ def test_no_html_page_takes_longer_than_its_size_requires(piece: str) -> None:
     read_page(piece.encode() * 20_000, "text/html", URL, "demo")
 
     assert time.process_time() - began_at < 2  # the parser of the standard library takes 50 seconds for some of them
+
+
+ACCENTS = "\u0301\u0316" * 200_000  # parsing a host of these would take minutes
+
+
+def test_addresses_are_read_in_the_form_in_which_they_are_requested() -> None:
+    pages = [
+        read_page(
+            f'<a href="d\u00e9mo-1.0.zip">1</a><a href="https://{ACCENTS}/demo-2.0.zip">2</a>'.encode(),
+            "text/html", URL, "demo",
+        ),
+        read_page(
+            json.dumps({
+                "meta": {"api-version": "1.0"},
+                "files": [
+                    {"filename": "d\u00e9mo-1.0.zip", "url": "d\u00e9mo-1.0.zip", "hashes": {}},
+                    {"filename": "demo-2.0.zip", "url": f"https://{ACCENTS}/demo-2.0.zip", "hashes": {}},
+                ],
+            }).encode(),
+            JSON, URL, "demo",
+        ),
+    ]  # fmt: skip
+
+    for page in pages:
+        assert [file.filename for file in page.files] == ["d\u00e9mo-1.0.zip", "demo-2.0.zip"]
+        assert page.files[0].url == f"{URL}d%C3%A9mo-1.0.zip"
+        assert page.files[1].url.isascii()
 
 
 @pytest.mark.parametrize("piece", ["{},", "[[]],"])

@@ -80,7 +80,7 @@ def _published_keys(issuer: str, *, is_listed: bool) -> dict[str, dict[str, Any]
     client = _client(issuer, is_listed=is_listed)
     try:
         address = _configuration(client, issuer).get("jwks_uri")
-        if not isinstance(address, str):
+        if not isinstance(address, str) or not address.isascii():
             raise SourceError("its configuration has no jwks_uri")
         return _keys(_read(client, address, MAX_KEYS_BYTES).get("keys"))
     finally:

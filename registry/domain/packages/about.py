@@ -160,6 +160,8 @@ def _links(fields: RawMetadata) -> Iterable[Link]:
 
 
 def _is_web_address(url: str) -> bool:
+    if len(url) > LONGEST_VALUE:  # splitting normalizes the host, which can take the square of its length
+        return False
     try:
         return urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname) and url.isprintable()
     except ValueError:  # such as brackets that enclose no IPv6 address

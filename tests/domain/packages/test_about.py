@@ -81,6 +81,14 @@ def test_only_the_beginning_of_addresses_is_parsed() -> None:
     assert found.authors == (Person("", "ada@example.com"),)
 
 
+def test_a_link_that_is_too_long_is_left_out() -> None:
+    accents = "\u0301\u0316" * 200_000  # splitting such a URL would take minutes
+
+    found = read(f"Project-URL: Docs, https://{accents}", "Project-URL: Home, https://example.com/")
+
+    assert [link.url for link in found.links] == ["https://example.com/"]
+
+
 def test_values_are_grouped_and_bounded() -> None:
     topics = [f"Classifier: Topic :: {'x' * 1000}{number}" for number in range(300)]
 
