@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, lazy_gettext
-from packaging.utils import canonicalize_name
 from werkzeug.wrappers import Response
 from wtforms import BooleanField, SelectField, StringField
 from wtforms.validators import InputRequired, ValidationError
@@ -15,7 +14,7 @@ from wtforms.validators import InputRequired, ValidationError
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
 from registry.blueprints.ui.exception_forms import ExceptionForm
-from registry.blueprints.ui.forms import Form, RegistryAccessForm, text
+from registry.blueprints.ui.forms import Form, RegistryAccessForm, search_text, text
 from registry.blueprints.ui.setting_forms import field_of, form_of, sent_value, shown_value
 from registry.blueprints.ui.viewer import principal, visible_group
 from registry.blueprints.ui.wording import role_name, sentence
@@ -25,7 +24,7 @@ from registry.domain.access import Permission
 from registry.domain.cascade import FORWARDING, JOB_ALLOWLISTS, PUBLIC_INDEX, CascadingSetting, Standing
 from registry.domain.instance import HINTS_OF_GROUPS, SETTINGS_BY_NAME
 from registry.domain.namespaces import ProjectChanges, ProjectSettings
-from registry.domain.packages import protection, reserved
+from registry.domain.packages import names, protection, reserved
 from registry.domain.packages.protection import RuleChanges
 from registry.domain.settings import Section
 from registry.domain.upstream import exceptions, trying
@@ -185,9 +184,9 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.OWN_NAMESPACE)
     def release_name(group: Group) -> Response:
         """Release a name of which nothing is left."""
-        name = canonicalize_name(request.form.get("name", ""))
+        name = request.form.get("name", "")
         reserved.release(group, name, by=principal())
-        flash(gettext("The name %(name)s is released.", name=name))
+        flash(gettext("The name %(name)s is released.", name=names.normalized(name)))
         return redirect(url_for("ui.settings.reserved_names", group=group), 303)
 
     @blueprint.post(f"{GROUP_SETTINGS}/upstream_exceptions")
@@ -341,10 +340,9 @@ def _group_page(group: Group, sent: Form | None = None, trial: Trial | None = No
 
 
 def _reserved_names_page(group: Group) -> Page:
-    search = request.args.get("search", "").strip().replace("\x00", "")
+    search = search_text()
     found = pagination.page(reserved.names_in(group, search))
-    names = [row.normalized_name for row in found.items]
-    used = reserved.names_in_use(group, names)
+    used = reserved.names_in_use(group, [row.normalized_name for row in found.items])
     return render_template("ui/settings/reserved_names.html", namespace=group, found=found, text=search, used=used), 200
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import orjson
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidName, canonicalize_name
 from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, func, insert, or_, select, union
 from sqlalchemy.orm import joinedload
 
@@ -348,7 +348,10 @@ def release(namespace: Namespace, name: str, *, by: Principal) -> None:
     :raises NotFound: the name is not reserved.
     :raises Conflict: a project still has packages of the name, or its quarantine.
     """
-    normalized_name = canonicalize_name(name)
+    try:
+        normalized_name = canonicalize_name(name, validate=True)
+    except InvalidName as error:
+        raise NotFound("Package name") from error
     with transaction(lock=AdvisoryLock.TREE):
         row = _row_of(namespace, normalized_name)
         if row is None:

@@ -626,6 +626,14 @@ def test_the_names_of_a_group_are_listed_and_released(browser_of, owner, maintai
     assert browser_of(maintainer).get(address).status_code in (403, 404)
 
 
+@pytest.mark.databases
+@pytest.mark.parametrize("name", ["other", "a\x00b", "", "-" * 100_000], ids=["other", "NUL", "empty", "long"])
+def test_only_a_published_name_is_released(browser_of, owner, group, name):
+    answer = browser_of(owner).post("/groups/acme/-/settings/reserved_names/release", {"name": name})
+
+    assert answer.status_code == 404
+
+
 def test_several_packages_are_deleted_at_once(browser_of, maintainer, group, project):
     forwarding.change_forwarding(group, value=False, by=SHELL)
     packages = publish_some(project, 3)
