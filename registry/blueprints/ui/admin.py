@@ -28,7 +28,7 @@ from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
 from registry.blueprints.ui.exception_forms import ExceptionForm
 from registry.blueprints.ui.explore import described
-from registry.blueprints.ui.forms import Form, text
+from registry.blueprints.ui.forms import Form, search_text, text
 from registry.blueprints.ui.frame import sentence_gap
 from registry.blueprints.ui.setting_forms import SettingsForm, form_of
 from registry.blueprints.ui.viewer import principal, signed_in
@@ -140,7 +140,7 @@ def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
         order_by = request.args.get("order_by", "")
         wanted = replace(
             KINDS.get(kind, UserFilter()),
-            search=_search(),
+            search=search_text(),
             order_by=order_by if order_by in ORDERS else "name",
             descending=order_by in ("created_at", "current_sign_in_at"),
         )
@@ -150,19 +150,21 @@ def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
             counts=accounts.counts(),
             kind=kind if kind in KINDS else "",
             order_by=wanted.order_by,
-            text=_search(),
+            text=search_text(),
         )
 
     @blueprint.get("/groups")
     @gate(Permission.READ_INSTANCE)
     def groups() -> str:
-        found = pagination.page(namespaces.groups(principal(), NamespaceFilter(search=_search(), order_by="name")))
+        found = pagination.page(namespaces.groups(principal(), NamespaceFilter(search=search_text(), order_by="name")))
         return _namespaces_page("groups", found)
 
     @blueprint.get("/projects")
     @gate(Permission.READ_INSTANCE)
     def projects() -> str:
-        found = pagination.page(namespaces.projects(principal(), NamespaceFilter(search=_search(), order_by="name")))
+        found = pagination.page(
+            namespaces.projects(principal(), NamespaceFilter(search=search_text(), order_by="name"))
+        )
         return _namespaces_page("projects", found)
 
     @blueprint.get("/old_paths")
@@ -171,8 +173,8 @@ def _add_lists(blueprint: Blueprint, gate: Gate) -> None:
         """Show the paths that groups, projects, and users have given up, the latest first."""
         return render_template(
             "ui/admin/old_paths.html",
-            found=pagination.page(namespaces.all_old_paths(_search())),
-            text=_search(),
+            found=pagination.page(namespaces.all_old_paths(search_text())),
+            text=search_text(),
             now=utcnow(),
         )
 
@@ -192,14 +194,10 @@ def _namespaces_page(kind: str, found: paging.Page[Namespace]) -> str:
         "ui/admin/namespaces.html",
         kind=kind,
         found=found,
-        text=_search(),
+        text=search_text(),
         sizes=usage.sizes_of(namespace.id for namespace in found.items),
         **described(found),
     )
-
-
-def _search() -> str:
-    return request.args.get("search", "").strip().replace("\x00", "")
 
 
 def _facts() -> dict[str, str]:

@@ -22,6 +22,7 @@ from registry.blueprints.ui.event_details import (
     event_details,
     target_name,
 )
+from registry.blueprints.ui.forms import query_parameters
 from registry.blueprints.ui.wording import EVENTS, NAMESPACE_EVENTS, event_name, events_called
 from registry.domain import audit, namespaces, paging
 from registry.domain.access import Permission
@@ -168,7 +169,7 @@ def _cell(value: str) -> str:
 
 def _wanted() -> EventFilter:
     """Return the filter of the query parameters; invalid values are ignored."""
-    asked = {name: value.strip().replace("\x00", "") for name, value in request.args.items()}
+    asked = query_parameters()
     search, author = asked.get("search", ""), asked.get("author", "")
     return EventFilter(
         search=search,

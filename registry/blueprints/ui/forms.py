@@ -157,9 +157,14 @@ def storable(value: Any) -> Any:
     return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
 
 
+def query_parameters() -> dict[str, str]:
+    """Return the first value of each query parameter, without surrounding whitespace and without NUL."""
+    return {name: value.replace("\x00", "").strip() for name, value in request.args.items()}
+
+
 def search_text(name: str = "search") -> str:
-    """Return the search text in the query parameter of this name."""
-    return str(storable(request.args.get(name, "").strip()))
+    """Return the same of one parameter; empty if it is missing."""
+    return query_parameters().get(name, "")
 
 
 def text(field: StringField) -> str:

@@ -16,6 +16,7 @@ from registry.blueprints.pypi.files import send_package_file
 from registry.blueprints.ui import commands, pagination
 from registry.blueprints.ui.charts import LineChart
 from registry.blueprints.ui.event_details import author_name, deploy_token_id, event_status
+from registry.blueprints.ui.forms import query_parameters
 from registry.blueprints.ui.frame import namespace_url, pypi_url
 from registry.blueprints.ui.viewer import may, principal, role_in
 from registry.blueprints.ui.wording import event_name
@@ -157,10 +158,6 @@ class NameQuery:
         return self.wanted != NameFilter()
 
 
-def _asked() -> dict[str, str]:
-    return {name: value.strip().replace("\x00", "") for name, value in request.args.items()}
-
-
 def _query(asked: Mapping[str, str], orders: Iterable[str]) -> Query:
     package_type = asked.get("type", "")
     order_by = asked.get("order_by", "")
@@ -196,7 +193,7 @@ def _is_descending(asked: Mapping[str, str], default: bool) -> bool:
 
 def _list(namespace: Project | Group) -> str:
     """Show the list of names, or that of versions, as GitLab has it, on a tab and for parameters that only it has."""
-    asked = _asked()
+    asked = query_parameters()
     if asked.get("tab") == "versions" or asked.get("order_by") in VERSION_ORDERS or VERSION_FILTERS & set(asked):
         return _version_list(namespace, asked)
     shows_remarks = may("create_package", namespace)
