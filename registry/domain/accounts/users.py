@@ -141,7 +141,7 @@ def change_user(
     :raises InvalidRecord: a value is invalid.
     """
     # Hashed before the lock is taken, for which others wait; a bad password is refused after all other values.
-    hashed = HASHER.hash(password) if password is not None and _has_valid_length(password) else None
+    hashed = HASHER.hash(password) if password is not None and not password_faults(password) else None
     with transaction(lock=AdvisoryLock.TREE):
         lock(user)
         if changes.is_admin is False:
@@ -420,6 +420,7 @@ def owners(namespace_ids: Iterable[int | None]) -> dict[int, User]:
 
 
 def by_reference(reference: str) -> User | None:
+    """Return the user with this ID (all digits) or user name (case-insensitive), or ``None``."""
     if reference.isascii() and reference.isdigit():
         return db.session.get(User, int(reference)) if len(reference) < 10 else None
     return _by_username(reference)
@@ -535,10 +536,6 @@ def password_faults(password: str) -> list[Fault]:
 
 def _is_email(text: str) -> bool:
     return len(text) <= 255 and _EMAIL.fullmatch(text) is not None
-
-
-def _has_valid_length(password: str) -> bool:
-    return MINIMUM_PASSWORD_LENGTH <= len(password) <= MAXIMUM_PASSWORD_LENGTH
 
 
 def _refuse_invalid(user: User, changes: UserDetails, of_password: list[Fault] | None = None) -> None:

@@ -35,6 +35,7 @@ INTRODUCED = {field: version for version, fields in VERSIONS.items() for field i
 _NEVER_DYNAMIC = {"metadata-version", "name", "version"}
 _CONTENT_TYPES = {"text/plain", "text/x-rst", "text/markdown"}
 _VARIANTS = {"GFM", "CommonMark"}
+LONGEST_CONTENT_TYPE = 255  # characters; the parser takes the square of the length
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Syntax:
 
 
 def is_content_type(value: str) -> bool:
+    if len(value) > LONGEST_CONTENT_TYPE:
+        return False
     message = EmailMessage()
     try:
         message["Content-Type"] = value

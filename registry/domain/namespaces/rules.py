@@ -82,6 +82,7 @@ def path_from(name: str) -> str:
 
 
 def name_errors(name: str) -> list[Fault]:
+    """Return the errors of the name of a group, project, or user."""
     if not name.strip():
         return [Fault(Code.BLANK)]
     if len(name) > LONGEST_NAME:
@@ -157,10 +158,15 @@ def _visibility_errors(
 
 
 def not_allowed_in_parent(visibility: Visibility, parent: Namespace) -> Fault:
+    """Return the error of a group that would be more visible than the group above it."""
     return Fault(Code.VISIBILITY_ABOVE_PARENT, level=visibility.label, parent=parent.visibility.label)
 
 
 def refuse_more_visible_children(namespace: Namespace, refusal: type[InvalidRecord]) -> None:
+    """Refuse a visibility of a group that is lower than that of something in it.
+
+    :raises InvalidRecord: it is; an instance of ``refusal``.
+    """
     more_visible = db.session.execute(
         select(Namespace.kind)
         .where(access.within(namespace), Namespace.visibility > namespace.visibility)
@@ -176,6 +182,10 @@ def refuse_more_visible_children(namespace: Namespace, refusal: type[InvalidReco
 
 
 def refuse_over_limit(parent: Namespace, by: Principal) -> None:
+    """Refuse another project in the own personal namespace of a user who has as many as allowed.
+
+    :raises InvalidRecord: the user has.
+    """
     if not isinstance(parent, UserNamespace) or by.user is None or by.user.id != parent.user_id:
         return
     held = db.session.scalar(select(func.count(Project.id)).where(Project.parent_id == parent.id)) or 0
@@ -184,23 +194,30 @@ def refuse_over_limit(parent: Namespace, by: Principal) -> None:
 
 
 def refuse_taken(namespace: Namespace, refusal: type[InvalidRecord]) -> None:
+    """Refuse a full path that another namespace has, in any case.
+
+    :raises InvalidRecord: another one has it; an instance of ``refusal``.
+    """
     other = db.session.scalar(
         select(Namespace.id).where(
             Namespace.full_path_key == namespace.full_path_key, Namespace.id != (namespace.id or 0)
         )
     )
     if other is not None:
-        raise refusal(taken(namespace))
+        raise refusal(_taken(namespace))
 
 
-def taken(namespace: Namespace) -> dict[str, list[Fault]]:
+def _taken(namespace: Namespace) -> dict[str, list[Fault]]:
+    """Return the errors, by field, of a namespace whose full path is taken."""
     fields = ("project_namespace.name", "name", "path") if isinstance(namespace, Project) else ("path",)
     return {field: [Fault(Code.TAKEN)] for field in fields}
 
 
 def lowered_visibility(default: Visibility, parent: Namespace | None) -> Visibility:
+    """Return a visibility level, or that of the group above if it is lower."""
     return min(default, parent.visibility) if isinstance(parent, Group) else default
 
 
 def depth(namespace: Namespace) -> int:
+    """Return how many namespaces deep a namespace is; 1 at the top level."""
     return db.session.scalar(select(func.count()).where(Ancestry.namespace_id == namespace.id)) or 0

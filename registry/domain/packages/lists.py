@@ -152,6 +152,7 @@ def packages_named(project: Project, name: str, version: str) -> list[Package]:
 
 
 def package_files(package: Package) -> Select[PackageFile]:
+    """Select the files of a package, without deleted ones, in no particular order."""
     return select(PackageFile).where(PackageFile.package_id == package.id, PackageFile.status == FileStatus.DEFAULT)
 
 

@@ -101,6 +101,7 @@ def _may_delete(project: Project, covering: Iterable[ProtectionRule], principal:
 
 
 def protection_rules(project: Project) -> list[ProtectionRule]:
+    """Return the protection rules of a project, oldest first."""
     return list(
         db.session.scalars(
             select(ProtectionRule).where(ProtectionRule.project_id == project.id).order_by(ProtectionRule.id)

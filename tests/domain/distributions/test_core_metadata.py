@@ -131,6 +131,10 @@ BAD = {
         of(description_content_type="text/plain; x*"), ("Description-Content-Type", "text/plain; x*", TYPE),
     ),
     "no type": (of(description_content_type="markdown"), ("Description-Content-Type", "markdown", TYPE)),
+    "too long a type": (
+        of(description_content_type=f"text/plain; a={'b' * 300}"),
+        ("Description-Content-Type", f"text/plain; a={'b' * 300}", TYPE),
+    ),
     "another character set": (
         of(description_content_type="text/plain; charset=latin-1"),
         ("Description-Content-Type", "text/plain; charset=latin-1", TYPE),
