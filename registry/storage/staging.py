@@ -31,7 +31,7 @@ class LocalStagedFile:
     :param path: by which the file can be linked.
     """
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
+    def __init__(self, file: BinaryIO, path: str) -> None:
         self.file, self.path = file, path
         self.size_bytes = 0
         self.filename = ""
@@ -69,7 +69,7 @@ class LocalStagedFile:
             self.file.flush()
             os.fsync(self.file.fileno())
 
-    def link_to(self, path: Path) -> None:
+    def link_to(self, path: str) -> None:
         """Give the file a further name.
 
         :raises FileExistsError: another file has this name.
@@ -92,16 +92,16 @@ class UnnamedFile(LocalStagedFile):
         self._folder = folder
         descriptor = self._opened()
         file = open(descriptor, "w+b")  # noqa: SIM115 - closed by its owner
-        super().__init__(file, Path(f"/proc/self/fd/{descriptor}"))
+        super().__init__(file, f"/proc/self/fd/{descriptor}")
 
-    def link_to(self, path: Path) -> None:
+    def link_to(self, path: str) -> None:
         try:
             self._link(path)
         except FileNotFoundError:  # it had a name that was removed, after which it cannot get another
             self._renew()
             self._link(path)
 
-    def _link(self, path: Path) -> None:
+    def _link(self, path: str) -> None:
         # With a folder to start from, which an absolute path does not need, Python follows the symbolic link.
         os.link(self.path, path, src_dir_fd=self.file.fileno())
 
@@ -130,7 +130,7 @@ class SharedFile(LocalStagedFile):
     :param file: without a buffer, so that others see everything that is written; locked.
     """
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
+    def __init__(self, file: BinaryIO, path: str) -> None:
         super().__init__(file, path)
         self._sha256 = BackgroundDigest()
         self._read_existing()
@@ -153,7 +153,7 @@ class SharedFile(LocalStagedFile):
         return self._digest(lambda: hashlib.blake2b(digest_size=32))
 
     def _digest(self, kind: Any) -> str:
-        with self.path.open("rb") as file:
+        with open(self.path, "rb") as file:
             return hashlib.file_digest(file, kind).hexdigest()
 
     def write(self, data: bytes) -> int:
@@ -168,7 +168,8 @@ class SharedFile(LocalStagedFile):
 
     def discard(self) -> None:
         """Remove and close the file; those who have opened it can still read it."""
-        self.path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(self.path)
         self.close()
 
 
@@ -203,7 +204,7 @@ class Staging:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.path.samestat(os.fstat(descriptor), path.stat()):
-                    return SharedFile(cast(BinaryIO, file), path)
+                    return SharedFile(cast(BinaryIO, file), str(path))
             except BlockingIOError:
                 file.close()
                 return None
@@ -234,7 +235,7 @@ class Staging:
         except (AttributeError, OSError):
             return False
         try:
-            file.link_to(path)
+            file.link_to(str(path))
         except OSError:
             return False
         finally:
@@ -315,7 +316,7 @@ def detecting_full_disk() -> Iterator[None]:
 
 def _locked_file(folder: Path) -> LocalStagedFile:
     temporary = locked_temporary(folder, "upload-")
-    return LocalStagedFile(cast(BinaryIO, temporary), Path(temporary.name))
+    return LocalStagedFile(cast(BinaryIO, temporary), temporary.name)
 
 
 def locked_temporary(folder: Path, prefix: str) -> Any:
