@@ -268,7 +268,7 @@ class ReservedName(Model):
     """
 
     __tablename__ = "reserved_names"
-    __table_args__ = (Index(None, "top_id", "skeleton"),)
+    __table_args__ = (Index(None, "top_id", "skeleton"), Index(None, "top_id", "holder_id"))
 
     # Moving the namespace below another one keeps the row, which then counts for what is in the namespace.
     top_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True)

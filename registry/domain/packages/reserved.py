@@ -167,9 +167,21 @@ TOP_OF_PROJECT = (
     .limit(1)
     .scalar_subquery()
 )
-# For a statement with the parameters ``project_id`` and ``normalized_name``.
+# For statements with the parameters ``project_id`` and ``normalized_name``.
 IS_RESERVED_AROUND = and_(
     _reserved.c.top_id == TOP_OF_PROJECT, _reserved.c.normalized_name == bindparam("normalized_name")
+)
+_others = _reserved.alias()
+# Whether anything but the project holds a name there. Three ranges of an index; all holders unlike one would be none.
+OTHERS_HOLD_NAMES = or_(
+    *(
+        exists().where(_others.c.top_id == TOP_OF_PROJECT, is_other)
+        for is_other in (
+            _others.c.holder_id < bindparam("project_id"),
+            _others.c.holder_id > bindparam("project_id"),
+            _others.c.holder_id.is_(None),
+        )
+    )
 )
 
 _RESEMBLING = Reading(

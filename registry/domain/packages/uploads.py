@@ -103,6 +103,7 @@ class Standing:
     :ivar has_name: whether the project has packages of the name.
     :ivar is_reserved: whether the name is reserved in the top-level group.
     :ivar holds_names: whether the project was the first to publish any of the reserved names.
+    :ivar others_hold_names: whether something else in the top-level group holds reserved names.
     :ivar reserved_by_instance: patterns of names.
     :ivar groups_reserve: whether groups above the project can have such patterns, too.
     :ivar are_patterns_locked: whether those of groups do not count.
@@ -114,6 +115,7 @@ class Standing:
     has_name: bool
     is_reserved: bool
     holds_names: bool
+    others_hold_names: bool
     reserved_by_instance: tuple[str, ...]
     groups_reserve: bool
     are_patterns_locked: bool
@@ -168,6 +170,7 @@ _STANDING = Reading(
         select(_instance.c.pypi_reserved_names).where(_instance.c.id == 1).scalar_subquery().label("patterns"),
         select(_instance.c.lock_pypi_reserved_names).where(_instance.c.id == 1).scalar_subquery().label("are_locked"),
         exists().where(_held.c.holder_id == bindparam("project_id")).label("holds_names"),
+        reserved.OTHERS_HOLD_NAMES.label("others_hold_names"),
         exists()
         .where(
             _above.c.namespace_id == bindparam("project_id"),
@@ -227,7 +230,7 @@ def _read_standing(upload: Upload, project: Project) -> Standing:
         }
     )
     if not rows:  # the project was deleted in the meantime
-        return Standing(None, False, False, False, False, (), False, False, NameStatus.ACTIVE, "", ())
+        return Standing(None, False, False, False, False, False, (), False, False, NameStatus.ACTIVE, "", ())
     row = rows[0]
     return Standing(
         file=None if row.file_id is None else PublishedFile(row.file_id, row.sha256),
@@ -235,6 +238,7 @@ def _read_standing(upload: Upload, project: Project) -> Standing:
         has_name=row.has_name,
         is_reserved=row.is_reserved,
         holds_names=row.holds_names,
+        others_hold_names=row.others_hold_names,
         reserved_by_instance=tuple(row.patterns or ()),
         groups_reserve=row.groups_reserve,
         are_patterns_locked=bool(row.are_locked),
@@ -351,7 +355,7 @@ def _remarks_on_name(name: str, standing: Standing, project: Project) -> Iterato
     if standing.has_name:
         return
     normalized_name = canonicalize_name(name)
-    other = reserved.resembling(project.id, normalized_name)
+    other = reserved.resembling(project.id, normalized_name) if standing.others_hold_names else None
     if other == normalized_name:
         yield Problem("name", name, "a name that no other project of the top-level group has published")
     elif other is not None:

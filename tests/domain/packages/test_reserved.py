@@ -399,6 +399,16 @@ def test_a_new_name_that_resembles_one_of_another_project_gets_a_remark(top: Gro
     assert factories.publish(elsewhere, build_wheel(name)).remarks == ()
 
 
+def test_a_name_of_a_deleted_project_is_compared_too(top: Group) -> None:
+    project, gone = factories.project(parent=top), factories.project(parent=top)
+    publish_name(gone, "acme-client")
+    delete_project(gone)
+
+    remarks = factories.publish(project, build_wheel("acme-clients")).remarks
+
+    assert "mistaken for acme-client" in remarks[0].expected
+
+
 def test_names_of_the_same_project_get_no_remark_and_strict_projects_accept_others(top: Group) -> None:
     strict, other = factories.project(parent=top, strict_uploads=True), factories.project(parent=top)
     publish_name(other, "tool-1")
