@@ -159,6 +159,16 @@ def test_packages_that_were_deleted_count(
     assert take(rest, "acme", strangers_token)[0] == 400
 
 
+def test_old_paths_are_found_by_a_part_in_any_case_and_not_by_a_text_longer_than_a_pattern_can_be(
+    rest: Rest, group: Group, owner_token: str
+) -> None:
+    rename(rest, group, "beta", owner_token)
+
+    found = [list(db.session.scalars(namespaces.all_old_paths(search))) for search in ("CM", "a" * 60_000)]
+
+    assert [[old.path for old in paths] for paths in found] == [["acme"], []]
+
+
 def test_its_owners_take_a_path_back_and_the_one_who_deleted_it(
     rest: Rest, group: Group, published: Project, owner_token: str
 ) -> None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import joinedload
 
-from registry.database import AdvisoryLock, db, transaction, utcnow
+from registry.database import AdvisoryLock, contains, db, transaction, utcnow
 from registry.domain import access, audit
 from registry.domain.namespaces.rules import MAXIMUM_DEPTH
 from registry.domain.paging import Listing
@@ -48,7 +48,7 @@ def all_old_paths(search: str = "") -> Listing[OldPath]:
     :param search: part of the path; case-insensitive.
     """
     listing = select(OldPath).options(joinedload(OldPath.namespace)).order_by(OldPath.id.desc())
-    return listing.where(OldPath.path_key.contains(search.lower(), autoescape=True)) if search else listing
+    return listing.where(contains(OldPath.path_key, search)) if search else listing
 
 
 def find_old_path(path: str) -> OldPath:
