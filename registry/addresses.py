@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 LONGEST_HOST = 253  # characters of a name in the DNS
+PROXY_USER = "registry.proxy_user"  # in the environment: the name of the user that a trusted proxy has authenticated
 _HOST = re.compile(r"(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::(?P<port>[0-9]{0,5}))?", re.I | re.A)
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}", re.I | re.A)
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -84,9 +85,6 @@ class FromProxies:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         is_proxy = environ.get("REMOTE_ADDR", "") in self._proxies
         return (self._proxied if is_proxy else self._direct)(environ, start_response)
-
-
-PROXY_USER = "registry.proxy_user"  # in the environment: the name of the user that a trusted proxy has authenticated
 
 
 class UserHeader:

@@ -95,12 +95,12 @@ def _refuse_partial_provider(values: Mapping[str, Any]) -> None:
         )
     if missing and not values["PASSWORD_SIGN_IN"] and not values["TRUSTED_USER_HEADER"]:
         raise ConfigurationError(
-            f"{PREFIX}PASSWORD_SIGN_IN is 'false', which requires {PREFIX}OIDC_ISSUER or {PREFIX}TRUSTED_USER_HEADER: "
-            "otherwise, no one could sign in."
+            "REGISTRY_PASSWORD_SIGN_IN is 'false', which requires REGISTRY_OIDC_ISSUER or "
+            "REGISTRY_TRUSTED_USER_HEADER: otherwise, no one could sign in."
         )
     if missing and values["OIDC_ADMIN_GROUP"] is not None:
         raise ConfigurationError(
-            f"REGISTRY_OIDC_ADMIN_GROUP is {values['OIDC_ADMIN_GROUP']!r}, which requires {PREFIX}OIDC_ISSUER."
+            f"REGISTRY_OIDC_ADMIN_GROUP is {values['OIDC_ADMIN_GROUP']!r}, which requires REGISTRY_OIDC_ISSUER."
         )
 
 
