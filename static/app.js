@@ -4,18 +4,19 @@
 
 for (const button of document.querySelectorAll("[data-copy]")) {
   if (!navigator.clipboard) continue; // only on https and localhost
+  const label = button.title;
+  const show = (isDone) => {
+    button.classList.toggle("is-done", isDone);
+    button.title = isDone ? button.dataset.done : label;
+    button.setAttribute("aria-label", button.title);
+  };
+  let timer;
   button.hidden = false;
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(button.dataset.copy);
-    const label = button.getAttribute("aria-label");
-    button.classList.add("is-done");
-    button.setAttribute("aria-label", button.dataset.done);
-    button.title = button.dataset.done;
-    setTimeout(() => {
-      button.classList.remove("is-done");
-      button.setAttribute("aria-label", label);
-      button.title = label;
-    }, 2000);
+    clearTimeout(timer);
+    show(true);
+    timer = setTimeout(show, 2000, false);
   });
 }
 

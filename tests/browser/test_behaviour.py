@@ -117,6 +117,23 @@ def test_the_pip_line_is_copied(page: Page, project: Namespace) -> None:
     assert copied == page.locator("pre", has_text="pip install keyboarded").first.inner_text()
 
 
+def test_a_copy_button_that_is_pressed_twice_gets_its_label_back(page: Page, project: Namespace) -> None:
+    page.clock.install()
+    page.goto(f"/{project.full_path}/-/packages")
+    page.get_by_role("link", name="keyboarded", exact=True).click()
+    button = page.locator("button[data-copy]:visible").first
+    label = str(button.get_attribute("aria-label"))
+
+    for _ in range(2):
+        button.click()
+        expect(button).to_have_attribute("aria-label", "Copied")
+        page.evaluate("navigator.clipboard.readText()")
+    page.clock.run_for(5000)
+
+    expect(button).to_have_attribute("aria-label", label)
+    expect(button).to_have_attribute("title", label)
+
+
 def test_the_path_follows_the_name_until_it_is_edited(page: Page) -> None:
     page.goto("/groups/new")
 
