@@ -118,7 +118,7 @@ def test_a_package_is_found_in_the_list_and_read(reader: Reader) -> None:
     expect(page.locator("pre", has_text="uv pip install")).to_be_visible(visible=reader.scripts)
 
     page.locator("main .tabs a[href$='#files']").click()
-    page.locator(".assets a[href$='/contents']").click()
+    page.locator(".files a[href$='/contents']").click()
     page.get_by_role("main").get_by_role("link", name="METADATA").click()
     expect(page.locator("main pre")).to_contain_text("Name: harbor-charts")
 

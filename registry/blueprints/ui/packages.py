@@ -104,7 +104,7 @@ def routes(gate: Gate) -> Blueprint:
 
     @blueprint.route(f"{PROJECT_PACKAGES}/<id:package_id>/package_files/delete", methods=["GET", "POST"])
     @gate(Permission.DESTROY_PACKAGE)
-    def delete_assets(project: Project, package_id: int) -> Page:
+    def delete_files(project: Project, package_id: int) -> Page:
         """Ask for confirmation, then delete the files with the IDs ``?id=``; the last one deletes the package."""
         package = lists.shown_package(project, package_id, principal())
         if package is None:
@@ -113,7 +113,7 @@ def routes(gate: Gate) -> Blueprint:
         if not files:
             flash(gettext("Select at least one file."), "error")
             return redirect(url_for("ui.packages.project_package", project=project, package_id=package.id), 303)
-        return _delete_assets(files, package, project)
+        return _delete_files(files, package, project)
 
     @blueprint.get("/<page_project:project>/-/package_files/<id:file_id>/download")
     @gate(Permission.READ_PACKAGE)
@@ -364,6 +364,7 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
     digest = lists.core_metadata_digest(package)
     about = _documents().about(digest)
     index_namespace = _group_of(namespace, project) or project
+    is_open = index.opens_to_all(index_namespace, project)
     pipelines = lists.pipelines_of([package]).get(package.id, [])
     return render_template(
         "ui/packages/detail.html",
@@ -377,12 +378,12 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
         readme=_readme(digest),
         about=about,
         index_namespace=index_namespace,
-        is_open=index.opens_to_all(index_namespace, project),
+        is_open=is_open,
         installation=commands.installation(
             package.name,
             package.version,
             pypi_url(index_namespace),
-            is_open=index.opens_to_all(index_namespace, project),
+            is_open=is_open,
             is_pinned=_is_pinned(package, header, index_namespace),
         ),
         set_token=commands.set_token(),
@@ -454,7 +455,7 @@ def _delete(namespace: Project | Group) -> Page:
     )
 
 
-def _delete_assets(files: list[PackageFile], package: Package, project: Project) -> Page:
+def _delete_files(files: list[PackageFile], package: Package, project: Project) -> Page:
     if request.method == "POST":
         release_name = "release_name" in request.form
         if deletion.delete_files(files, package, project, by=principal(), release_name=release_name):
@@ -465,7 +466,7 @@ def _delete_assets(files: list[PackageFile], package: Package, project: Project)
     takes_package = len(files) == pagination.page(lists.package_files(package)).total
     ended = deletion.names_ended_by_deleting([package]) if takes_package else set()
     return render_template(
-        "ui/packages/delete_assets.html",
+        "ui/packages/delete_files.html",
         namespace=project,
         package=package,
         files=files,

@@ -18,7 +18,7 @@ from registry.models import NameStatus, Package, PackageFile, Project
 _ = lazy_gettext
 
 PACKAGE = "/<page_project:project>/-/packages/<id:package_id>"
-ASSET = f"{PACKAGE}/package_files/<id:file_id>"
+FILE = f"{PACKAGE}/package_files/<id:file_id>"
 
 Page = Response | tuple[str, int]
 
@@ -59,9 +59,9 @@ def routes(gate: Gate) -> Blueprint:
             return _unyanked(package, project)
         return _unyank_page(package, project)
 
-    @blueprint.route(f"{ASSET}/yank", methods=["GET", "POST"])
+    @blueprint.route(f"{FILE}/yank", methods=["GET", "POST"])
     @gate(Permission.YANK_PACKAGE)
-    def yank_asset(project: Project, package_id: int, file_id: int) -> Page:
+    def yank_file(project: Project, package_id: int, file_id: int) -> Page:
         """Ask for a reason, then yank a file."""
         package = lists.package(project, package_id)
         file = lists.package_file(package, file_id)
@@ -72,9 +72,9 @@ def routes(gate: Gate) -> Blueprint:
                 return _yanked(package, project, file)
         return _yank_page(form, package, project, file)
 
-    @blueprint.route(f"{ASSET}/unyank", methods=["GET", "POST"])
+    @blueprint.route(f"{FILE}/unyank", methods=["GET", "POST"])
     @gate(Permission.YANK_PACKAGE)
-    def unyank_asset(project: Project, package_id: int, file_id: int) -> Page:
+    def unyank_file(project: Project, package_id: int, file_id: int) -> Page:
         """Ask for confirmation, then unyank a file."""
         package = lists.package(project, package_id)
         file = lists.package_file(package, file_id)

@@ -579,15 +579,15 @@ def test_deleting_one_of_several_versions_warns_of_that_version_only(browser_of,
     factories.published(project, build_wheel("Demo", "2.0"))
     other = package_of(factories.published(project, build_wheel("other")))
     (file, *more) = db.session.scalars(lists.package_files(release).order_by(PackageFile.id))
-    assets = urlencode([("id", each.id) for each in (file, *more)])
+    chosen = urlencode([("id", each.id) for each in (file, *more)])
     browser = browser_of(owner)
     alone = browser.get(f"{DELETE}?id={release.id}")
-    by_assets = browser.get(f"{address(release)}/package_files/delete?{assets}")
+    by_files = browser.get(f"{address(release)}/package_files/delete?{chosen}")
     with_other = browser.get(f"{DELETE}?id={release.id}&id={other.id}")
 
-    for page in (alone, by_assets, with_other):
+    for page in (alone, by_files, with_other):
         assert "The other versions of the name stay available." in page.text
-    for page in (alone, by_assets):
+    for page in (alone, by_files):
         assert "stays reserved" not in page.text
         assert "Release the name" not in page.text
         assert "Permanently delete" in page.text
@@ -1220,7 +1220,7 @@ def empty_project(group):
     return factories.project("empty", parent=group)
 
 
-@each("path", [LIST, GROUP_LIST, "package", "versions", "question", "assets", "empty"])
+@each("path", [LIST, GROUP_LIST, "package", "versions", "question", "files", "empty"])
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_every_page_is_whole_in_both_languages(browser_of, owner, empty_project, release, path, language):
     file = db.session.scalars(lists.package_files(release)).first()
@@ -1228,7 +1228,7 @@ def test_every_page_is_whole_in_both_languages(browser_of, owner, empty_project,
         "package": address(release),
         "versions": f"{address(release)}?tab=versions",
         "question": f"{DELETE}?id={release.id}",
-        "assets": f"{address(release)}/package_files/delete?id={file.id}",
+        "files": f"{address(release)}/package_files/delete?id={file.id}",
         "empty": "/acme/empty/-/packages",
     }
 
