@@ -99,7 +99,7 @@ def field_of(described: Setting) -> Field:
     match described.kind:
         case Switch():
             return BooleanField(label, description=hint)
-        case Days(least=least, most=most):
+        case Days(least=least, most=most) | WholeNumber(least=least, most=most):
             message = _("Enter a number from %(least)s to %(most)s.", least=least, most=most)
             return IntegerField(label, [NumberRange(least, most, message)], description=hint)
         case SizeLimit():
@@ -115,9 +115,6 @@ def field_of(described: Setting) -> Field:
             return SelectMultipleField(label, choices=_visibility_labels, description=hint)
         case Creators():
             return SelectField(label, choices=creation_levels, description=hint)
-        case WholeNumber(least=least, most=most):
-            message = _("Enter a number from %(least)s to %(most)s.", least=least, most=most)
-            return IntegerField(label, [NumberRange(least, most, message)], description=hint)
         case OneUpstreamMode():
             return RadioField(label, choices=_upstream_modes, description=hint)
         case Moment():
