@@ -21,7 +21,7 @@ from registry.addresses import root_url
 from registry.blueprints.auth import sessions
 from registry.blueprints.auth.credentials import token_key
 from registry.blueprints.routing import pypi_path
-from registry.blueprints.ui.language import LANGUAGES, current_language
+from registry.blueprints.ui.language import current_language
 from registry.blueprints.ui.pagination import url_with
 from registry.blueprints.ui.viewer import may, principal, viewer
 from registry.blueprints.ui.wording import role_name, upstream_mode_name
@@ -55,7 +55,6 @@ def init_app(app: Flask) -> None:
         hue=hue,
         icon=icon,
         lacks_second_factor=sessions.lacks_second_factor,
-        languages=LANGUAGES,
         may=may,
         namespace_url=namespace_url,
         own_feed_url=own_feed_url,
