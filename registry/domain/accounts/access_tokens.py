@@ -147,9 +147,8 @@ def same_lifetime(token: AccessToken, now: datetime) -> date | None:
     """Return the expiration date for the same lifetime in days, starting now, as far as the instance allows."""
     if token.expires_on is None:
         return None
-    latest = latest_expiry(now)
-    wanted = now.date() + (token.expires_on - token.created_at.date())
-    return wanted if latest is None else min(wanted, latest)
+    today, latest = now.date(), latest_expiry(now) or date.max
+    return today + min(token.expires_on - token.created_at.date(), latest - today)
 
 
 # Made once: to make a statement takes as long as to run it, and most requests ask this.

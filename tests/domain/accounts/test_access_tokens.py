@@ -278,3 +278,13 @@ def test_a_token_lasts_as_long_as_another_if_the_instance_allows(
 
     expected = None if same is None else later.date() + timedelta(days=same)
     assert access_tokens.same_lifetime(token, later) == expected
+
+
+@pytest.mark.parametrize("is_required", [False, True])
+def test_a_token_lasts_as_long_as_another_up_to_the_last_day_of_the_calendar(owner: User, is_required: bool) -> None:
+    instance.change_instance(instance.InstanceChanges(require_personal_access_token_expiry=False), by=SHELL)
+    token, _ = issue(owner, expires_on=date.max)
+    instance.change_instance(instance.InstanceChanges(require_personal_access_token_expiry=is_required), by=SHELL)
+    later = NOW + timedelta(days=1)
+
+    assert access_tokens.same_lifetime(token, later) == (access_tokens.latest_expiry(later) or date.max)
