@@ -35,6 +35,15 @@ class Author(Protocol):
     def address(self) -> str: ...
 
 
+@dataclass(frozen=True)
+class NamedAuthor:
+    """An author who is not the principal of a request."""
+
+    label: str
+    address: str
+    user_id: int | None = None
+
+
 def record(by: Author, action: str, target: str, namespace: Namespace | None = None, **details: object) -> None:
     """Add an event to the current transaction.
 

@@ -129,7 +129,7 @@ def enter_code(user: User, code: str, *, begun: str, key: bytes, address: str, n
 
     Takes ``AdvisoryLock.SIGN_IN``. Parameters and errors are those of ``complete``.
     """
-    by = _SignedIn(user, address)
+    by = audit.NamedAuthor(user.username, address, user.id)
 
     def is_accepted() -> bool:
         return second_factors.accept(user, code, key=key, by=by, now=now)
@@ -171,7 +171,7 @@ def note_sign_in(user: User, method: SignInMethod, *, address: str, now: datetim
     user.last_sign_in_at, user.current_sign_in_at = user.current_sign_in_at, now
     db.session.flush()
     _remember_address(user, address, now)
-    audit.record(_SignedIn(user, address), "user_signed_in", user.username, method=method)
+    audit.record(audit.NamedAuthor(user.username, address, user.id), "user_signed_in", user.username, method=method)
 
 
 def change_password(user: User, current: str, password: str, *, by: Principal, now: datetime) -> None:
@@ -360,13 +360,6 @@ def _keep_newest(moment: InstrumentedAttribute[datetime], limit: int, *condition
     first_surplus = session.scalar(select(moment).where(*conditions).order_by(moment.desc()).offset(limit).limit(1))
     if first_surplus is not None:
         session.execute(delete(moment.class_).where(*conditions, moment <= first_surplus))
-
-
-class _SignedIn:
-    """The user who signed in, as the author of the audit event."""
-
-    def __init__(self, user: User, address: str) -> None:
-        self.label, self.user_id, self.address = user.username, user.id, address
 
 
 def _network(address: str) -> str:

@@ -229,7 +229,7 @@ def _record(issued: ExchangedToken, matching: Sequence[TrustedPublisher | Truste
     kind = _PRINCIPALS[type(issued)]
     created: dict[str, object] = {"token_id": issued.id, "issuer": issued.issuer}
     action, accepted_by = f"{issued.noun}_created", f"{matching[0].noun.removeprefix('trusted_')}_id"
-    job = _Job(f"{kind} {issued.subject}", address)
+    job = audit.NamedAuthor(f"{kind} {issued.subject}", address)
     recorded = list(accepting)[:MOST_RECORDED]
     places = db.session.scalars(select(Namespace).where(Namespace.id.in_(recorded)).order_by(Namespace.id)).all()
     accepted_in = [namespace.full_path for namespace in places]
@@ -248,15 +248,6 @@ def _accepting(
 def _changes_answers(token: ExchangedToken) -> bool:
     """Return whether the end of a token makes cached responses stale; tokens to publish read nothing that is cached."""
     return isinstance(token, ReadingToken)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A job as the author of an audit event."""
-
-    label: str
-    address: str
-    user_id: int | None = None
 
 
 def _difference(trusting: Sequence[TrustedPublisher | TrustedReader], claims: Mapping[str, Any]) -> str:

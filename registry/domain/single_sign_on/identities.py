@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -32,15 +31,6 @@ MOST_NUMBERS = 1000  # tried after a user name that is taken
 WITHOUT_EMAIL = "without-email.invalid"  # a domain that no mail reaches (RFC 2606, section 2)
 
 
-@dataclass(frozen=True)
-class IdentityProvider:
-    """The author of changes that follow from the claims of a person."""
-
-    address: str
-    label: str = "OpenID Connect"
-    user_id: int | None = None
-
-
 def sign_in_person(
     person: Person, *, creates_users: bool, admin_group: str | None = None, address: str, now: datetime
 ) -> User:
@@ -53,7 +43,7 @@ def sign_in_person(
     :raises Forbidden: the person has no user, or has roles by groups that the provider does not list.
     :raises InactiveUser: the user is blocked or deactivated; nothing of the user changes.
     """
-    author = IdentityProvider(address)
+    author = audit.NamedAuthor("OpenID Connect", address)
     if person.groups is None and (admin_group is not None or provider_roles.are_used()):
         raise Forbidden(Code.GROUPS_NOT_LISTED)
     user = _user_of(person) or (_created(person, author) if creates_users else None)
