@@ -93,6 +93,8 @@ def _prepare_in_child(app: Flask) -> None:
     """Prepare the installation in a child process, with which its connections and the memory of migrations end.
 
     If only this process is killed meanwhile, the child completes the upgrade, for which the next start waits.
+
+    :raises OperatorError: the child was killed.
     """
     pid = os.fork()
     if pid == 0:
@@ -107,7 +109,12 @@ def _prepare_in_child(app: Flask) -> None:
         finally:
             logging.shutdown()
             os._exit(status)  # without the exit handlers, which are the parent's
-    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0:
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status < 0:  # it could print nothing
+        raise OperatorError(
+            f"the process that prepares the installation was ended by signal {-status}; after 9, memory can be short."
+        )
+    if status != 0:
         sys.exit(1)
     logs.configure(app.config["LOG_FORMAT"])
 

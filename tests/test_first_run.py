@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -35,7 +36,7 @@ from registry.models import AccessToken, InstanceSettings, User
 from tests import processes
 from tests.acceptance.servers import needs_proc
 from tests.factories import token_key
-from tests.processes import Forked, app_py, migrated_database
+from tests.processes import Captured, Forked, app_py, migrated_database
 
 PASSWORD = "correct horse battery"
 TOKEN = "a-token-of-the-operator"
@@ -403,6 +404,31 @@ def test_a_database_that_cannot_be_opened_stops_the_start_with_one_sentence(inst
     assert told.startswith("The database (REGISTRY_DATABASE_URL) cannot be opened: ")
     assert "hush" not in told
     assert not instance.exists()
+
+
+@needs_proc
+def test_a_start_whose_preparation_is_killed_ends_with_one_sentence(instance: Path) -> None:
+    instance.mkdir(mode=0o700)
+    database = shutil.copy(migrated_database(), instance)
+    with open(f"{database}.upgrade-lock", "w") as another_upgrade:
+        fcntl.flock(another_upgrade, fcntl.LOCK_EX)
+        process = Captured(app_py, environment=environment(instance))
+
+        os.kill(only_child(process.pid), signal.SIGKILL)
+
+        told = _refusal(process.wait(60), *process.communicate())
+
+    assert told == "the process that prepares the installation was ended by signal 9; after 9, memory can be short."
+
+
+def only_child(pid: int) -> int:
+    """The child of a process, as soon as it has one."""
+    deadline = time.monotonic() + 60
+    while not (children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (child,) = children
+    return int(child)
 
 
 def test_a_port_in_use_stops_the_start_before_anything_is_created(instance: Path) -> None:
