@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-from flask import request
+from flask import current_app, request
 
 from registry.addresses import root_url
 from registry.blueprints.api import setting_kinds
@@ -615,7 +615,7 @@ def instance_settings(instance: InstanceSettings) -> JSON:
         "id": instance.id,
         **setting_kinds.values(instance, setting_kinds.INSTANCE_SETTINGS),
         "signup_enabled": False,
-        "password_authentication_enabled_for_web": True,
+        "password_authentication_enabled_for_web": current_app.config["PASSWORD_SIGN_IN"],
         "home_page_url": None,
         "after_sign_out_path": None,
         "enforce_ci_inbound_job_token_scope_enabled": False,

@@ -65,6 +65,11 @@ class TestSettings:
             "enforce_ci_inbound_job_token_scope_enabled": False,
         }
 
+    def test_whether_passwords_are_accepted_is_shown(self, app: Flask, rest: Rest, admin_token: str) -> None:
+        app.config["PASSWORD_SIGN_IN"] = False
+
+        assert rest.get(SETTINGS, admin_token).json["password_authentication_enabled_for_web"] is False
+
     def test_those_that_are_sent_change_and_the_answer_has_all(self, rest: Rest, admin_token: str) -> None:
         before = rest.get(SETTINGS, admin_token).json
         changes = {
