@@ -65,8 +65,10 @@ class TestSettings:
             "enforce_ci_inbound_job_token_scope_enabled": False,
         }
 
-    def test_whether_passwords_are_accepted_is_shown(self, app: Flask, rest: Rest, admin_token: str) -> None:
-        app.config["PASSWORD_SIGN_IN"] = False
+    def test_whether_passwords_are_accepted_is_shown(
+        self, app: Flask, rest: Rest, admin_token: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(app.config, "PASSWORD_SIGN_IN", False)
 
         assert rest.get(SETTINGS, admin_token).json["password_authentication_enabled_for_web"] is False
 
