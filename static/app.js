@@ -141,11 +141,11 @@ for (const choices of document.querySelectorAll("[data-choices]")) {
   choose(panels.has(remembered) ? remembered : panels.keys().next().value);
 }
 
-// Exact times in the time zone of the reader.
+// Exact times in the time zone of the reader; a date without a time gets none.
 const exact = new Intl.DateTimeFormat(document.documentElement.lang, {
   year: "numeric", month: "short", day: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short",
 });
-for (const time of document.querySelectorAll("time[datetime]")) {
+for (const time of document.querySelectorAll("time[datetime*=T]")) {
   time.title = exact.format(new Date(time.dateTime));
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -117,8 +118,17 @@ def test_the_pip_line_is_copied(page: Page, project: Namespace) -> None:
     assert copied == page.locator("pre", has_text="pip install keyboarded").first.inner_text()
 
 
-def test_a_copy_button_that_is_pressed_twice_gets_its_label_back(page: Page, project: Namespace) -> None:
-    page.clock.install()
+@pytest.fixture
+def clocked(desk: Desk) -> Iterator[Page]:
+    """A page in a session of its own, whose clock the test moves."""
+    context = desk.context("root", permissions=["clipboard-read", "clipboard-write"])
+    context.clock.install()
+    yield context.new_page()
+    context.close()
+
+
+def test_a_copy_button_that_is_pressed_twice_gets_its_label_back(clocked: Page, project: Namespace) -> None:
+    page = clocked
     page.goto(f"/{project.full_path}/-/packages")
     page.get_by_role("link", name="keyboarded", exact=True).click()
     button = page.locator("button[data-copy]:visible").first
@@ -132,6 +142,16 @@ def test_a_copy_button_that_is_pressed_twice_gets_its_label_back(page: Page, pro
 
     expect(button).to_have_attribute("aria-label", label)
     expect(button).to_have_attribute("title", label)
+
+
+def test_only_what_has_a_time_of_day_gets_one_in_the_readers_time_zone(page: Page) -> None:
+    page.goto("/-/user_settings/personal_access_tokens")
+
+    moment, day = page.locator("time[datetime*=T]").first, page.locator("time:not([datetime*=T])").first
+
+    expect(moment).to_have_attribute("title", re.compile("UTC|GMT"))
+    expect(day).to_be_visible()
+    assert day.get_attribute("title") is None
 
 
 def test_the_path_follows_the_name_until_it_is_edited(page: Page) -> None:
