@@ -83,7 +83,7 @@ from registry.database.types import (
     constant,
     contains,
     db,
-    one_of,
+    texts,
     utcnow,
 )
 
@@ -141,7 +141,6 @@ __all__ = [
     "newest_version",
     "objects_kept",
     "objects_removable",
-    "one_of",
     "part_of_name",
     "read",
     "refers_to_nothing",
@@ -152,6 +151,7 @@ __all__ = [
     "set_last_ids",
     "slow",
     "snapshot",
+    "texts",
     "transaction",
     "upgrade",
     "utcnow",

@@ -15,12 +15,12 @@ from sqlalchemy import (
     SmallInteger,
     SQLColumnExpression,
     String,
+    TableValuedAlias,
     TypeDecorator,
     bindparam,
     false,
     func,
     literal_column,
-    select,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
@@ -142,14 +142,13 @@ def _json_texts_on_postgresql(element: _JSONTexts, compiler: SQLCompiler, **opti
     return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS json))"
 
 
-def one_of(column: SQLColumnExpression[str], parameter: str) -> ColumnElement[bool]:
-    """Match rows whose column is one of many texts, which are bound as a JSON array.
+def texts(parameter: str) -> TableValuedAlias:
+    """Return the rows of many texts, each a ``value``, which are bound as a JSON array.
 
     A list of parameters would be written into the text of the statement anew in each execution, which takes longer than
     the execution itself.
     """
-    texts = _JSONTexts(bindparam(parameter, type_=String)).table_valued("value")
-    return column.in_(select(texts.c.value))
+    return _JSONTexts(bindparam(parameter, type_=String)).table_valued("value")
 
 
 def contains(column: SQLColumnExpression[str], text: str) -> ColumnElement[bool]:

@@ -27,7 +27,7 @@ from registry.database import (
     constant,
     contains,
     db,
-    one_of,
+    texts,
     transaction,
     utcnow,
 )
@@ -184,15 +184,24 @@ OTHERS_HOLD_NAMES = or_(
     )
 )
 
+_neighbors = texts("skeletons")
+_is_resembling = and_(
+    _reserved.c.top_id == TOP_OF_PROJECT,
+    _reserved.c.skeleton == _neighbors.c.value,
+    func.coalesce(_reserved.c.holder_id, 0) != bindparam("project_id"),
+)
+# An outer join: with ``IN``, SQLite would first put the texts into a table of its own, which takes as long as to look
+# them up, and it would begin an inner join with the names. Null, which most texts give, comes last.
 _RESEMBLING = Reading(
     select(_reserved.c.normalized_name)
-    .where(
-        _reserved.c.top_id == TOP_OF_PROJECT,
-        one_of(_reserved.c.skeleton, "skeletons"),
-        func.coalesce(_reserved.c.holder_id, 0) != bindparam("project_id"),
-    )
+    .select_from(_neighbors.outerjoin(_reserved, _is_resembling))
     .order_by(
-        case((_reserved.c.normalized_name == bindparam("normalized_name"), 0), else_=1), _reserved.c.normalized_name
+        case(
+            (_reserved.c.normalized_name == bindparam("normalized_name"), 0),
+            (_reserved.c.normalized_name.is_not(None), 1),
+            else_=2,
+        ),
+        _reserved.c.normalized_name,
     )
     .limit(1)
 )
