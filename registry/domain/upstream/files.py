@@ -146,7 +146,7 @@ class Files:
         if not self._waiting.acquire(blocking=False):
             if reader.wait(0, until_begun=True):
                 return True
-            goes_on = self._silence.ends(self._waiting_since, lambda: reader.failure is not None)
+            goes_on = self._silence.ends(self._waiting_since, lambda: reader.wait(0, until_begun=True))
             return goes_on and reader.wait(SILENCE_SECONDS, until_begun=False)
         self._waiting_since = time.monotonic()
         try:
@@ -209,6 +209,7 @@ class Files:
         """Have each reader fetch the rest of a file that is not kept."""
         self._forget(arrival)
         arrival.divert()
+        self._silence.wake()
 
     def _fail(self, arrival: Arrival, error: Exception) -> None:
         self._forget(arrival)
@@ -256,6 +257,7 @@ class Files:
             file.discard()
             raise _different(wanted)
         arrival.succeed(file.size_bytes)
+        self._silence.wake()  # also if another process has received it
         self._keep(wanted, file)
 
     def _part(self, wanted: Wanted) -> Part | None:
@@ -324,6 +326,8 @@ class Files:
         except Exception as error:
             logger.exception("%s could not be fetched from the upstream.", wanted.filename)
             detour.fail(error)
+        finally:
+            self._silence.wake()
 
 
 def _different(wanted: Wanted) -> UpstreamFailed:

@@ -91,7 +91,7 @@ class Silence:
             self._ended.notify_all()
 
     def wake(self) -> None:
-        """Have those who wait look whether it is over, as a file has failed."""
+        """Have those who wait look whether it is over for them, as a file has arrived or failed."""
         with self._ended:
             self._ended.notify_all()
 

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from registry.database import db
+from registry.database import db, utcnow
 from registry.domain.upstream import cached, fetching
 from registry.domain.upstream.arrivals import LAST_PIECE_BYTES, ArrivingFile, Broken, Wanted
 from registry.domain.upstream.files import FINISHED_BYTES, Files, Kept
@@ -303,6 +304,29 @@ def test_while_half_of_the_threads_wait_further_responses_begin_without_a_byte_i
         read(arriving(files, other))
 
         assert began.result(10) == len(CONTENT) - 4
+
+
+@pytest.mark.usefixtures("waiting")
+def test_while_half_of_the_threads_wait_a_file_that_another_process_has_kept_is_not_waited_for(
+    files: Files, upstream: UpstreamFiles, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it arrives from the upstream in this process."""
+    monkeypatch.setattr("registry.domain.upstream.waiting.SILENCE_SECONDS", 60)
+    wanted = upstream.offer(CONTENT[4:], "demo-4.tar.gz")
+    other = storage.share(wanted.sha256)
+    assert other is not None
+    further = arriving(files, wanted)
+
+    with ThreadPoolExecutor(1) as threads:
+        began = threads.submit(files.wait, further)
+        eventually(lambda: files._silence._ended._waiters)
+        with closing(storage.stage()) as staged:
+            staged.write(CONTENT[4:])
+            cached.store(staged, storage, filename=wanted.filename, normalized_name="demo", now=utcnow())
+        other.discard()
+
+        assert began.result(10) == len(CONTENT) - 4
+    assert read(further) == CONTENT[4:]
 
 
 def test_a_file_that_waits_its_turn_for_too_long_is_refused_unless_other_files_arrive(
