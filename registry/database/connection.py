@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT_SECONDS = 30  # for the write lock of SQLite
 BUSY_TIMEOUT = f"PRAGMA busy_timeout = {1000 * LONGEST_WAIT_SECONDS}"
-CACHE_KIB = 1000  # of pages for each connection to SQLite; a page of the index made anew reads less than half of that
+CACHE_KIB = 600  # of pages for each connection to SQLite; a page of the index made anew reads less than that
 LONGEST_STATEMENT = 2000  # characters of a slow statement in the log
 # Terminate idle transactions and long statements, and detect dead peers (libpq, "Parameter Key Words").
 POSTGRESQL_SESSION = "-c idle_in_transaction_session_timeout=60000 -c statement_timeout=60000"
