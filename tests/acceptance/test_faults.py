@@ -77,7 +77,7 @@ def fill(folder: Path) -> None:
             pass
 
 
-SIZES = {"small": 0, "with core metadata": 30_000, "read at once": 200_000, "spooled": 700_000, "large": 6 * MIB}
+SIZES = {"small": 0, "with core metadata": 30_000, "read at once": 200_000, "spooled": 600_000, "large": 6 * MIB}
 DISKS = [
     pytest.param("packages", 6, "1", id="of the packages", marks=pytest.mark.slow),
     pytest.param(".", 10, "1", id="of everything"),
