@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import shutil
 import socket
@@ -26,6 +27,7 @@ from registry.domain.distributions import readmes
 from registry.domain.upstream.asks import Asks
 from registry.models import Group, Package, PackageFile, Project, User
 from registry.storage import Storage, cloud
+from registry.storage.local import LocalStorage
 from tests import factories, kept_rows, postgresql
 from tests.acceptance.clients import ENVIRONMENTS, environments_in
 from tests.builders import build_sdist, build_wheel
@@ -210,8 +212,10 @@ def app(_app: Flask) -> Iterator[Flask]:
     with _app.app_context():
         factories.empty()
         _app.extensions["upstream_asks"] = Asks()
+        store: LocalStorage = _app.extensions["storage"]
         for folder in ("sha256", "readme"):
-            shutil.rmtree(_app.extensions["storage"].root / folder, ignore_errors=True)
+            shutil.rmtree(Path(store.root, folder), ignore_errors=True)
+        store.sweep_shared(math.inf)
         yield _app
         db.session.rollback()
 

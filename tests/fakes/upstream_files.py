@@ -77,8 +77,8 @@ class UpstreamFiles:
 
     @contextmanager
     def content(self, url: str, *, start: int = 0) -> Iterator[Incoming]:
-        self.starts.append(start)
         transfer = self._transfers.popleft() if self._transfers else Transfer()
+        self.starts.append(start)
         if transfer.status is not None:
             raise UpstreamFailed(transfer.status)
         content = self._contents[url]

@@ -252,13 +252,13 @@ def arriving(files: Files, wanted: Wanted) -> ArrivingFile:
 
 @pytest.fixture
 def waiting(files: Files, upstream: UpstreamFiles) -> Iterator[list[ArrivingFile]]:
-    """Readers of files of a hanging upstream, for which as many threads wait as may."""
+    """Readers of files that a hanging upstream was asked for, for which as many threads wait as may."""
     upstream.hold(0)
     readers = [arriving(files, upstream.offer(CONTENT[number:], f"demo-{number}.tar.gz")) for number in range(4)]
     with ThreadPoolExecutor(4) as threads:
         for reader in readers:
             threads.submit(files.wait, reader)
-        eventually(lambda: files._waiting._value == 0)
+        eventually(lambda: files._waiting._value == 0 and len(upstream.starts) == 4)
         yield readers
         upstream.release()
 
