@@ -29,7 +29,7 @@ def test_sqlite_keeps_committed_changes_through_a_power_cut_and_caches_little(tm
         db.engine.dispose()
 
     assert settings == {
-        "journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30000, "cache_size": -1000,
+        "journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30000, "cache_size": -600,
     }  # fmt: skip
 
 
