@@ -21,7 +21,7 @@ class Places:
     """Room for so many requests of a kind, of which each address has a share.
 
     An address gets another place while more are free than it has: alone half of them, and together with others as many
-    as each of these, so that some are left for whoever comes next.
+    as each of these, so that some remain free for other clients.
 
     The loop never waits here. Threads that take places at the same moment can pass the limit by one each.
 

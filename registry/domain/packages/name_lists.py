@@ -1,4 +1,4 @@
-"""Lists of the package names of projects and groups, for pages, with what is kept of each (``summaries``)."""
+"""The lists of package names on the pages of projects and groups, from the summary of each name (``summaries``)."""
 
 from __future__ import annotations
 
