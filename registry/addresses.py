@@ -13,13 +13,13 @@ from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from registry.environ_keys import PROXY_USER
 from registry.errors import BadRequest, Code
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 LONGEST_HOST = 253  # characters of a name in the DNS
-PROXY_USER = "registry.proxy_user"  # in the environment: the name of the user that a trusted proxy has authenticated
 _HOST = re.compile(r"(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::(?P<port>[0-9]{0,5}))?", re.I | re.A)
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}", re.I | re.A)
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}

@@ -47,10 +47,10 @@ from registry.domain.upstream.asks import Asks
 from registry.domain.upstream.files import Files
 from registry.domain.upstream.late import LateIndex
 from registry.domain.upstream.pages import KeptPages
+from registry.environ_keys import PREFLIGHT
 from registry.errors import Code, DiskFull, RegistryError, Unavailable, is_disk_full
 from registry.metrics import Metrics
 from registry.server import SMALL_BODY_BYTES
-from registry.server.parser import PREFLIGHT
 from registry.server.peers import Proxies
 from registry.storage import open_storage
 from registry.storage.receptions import Receptions

@@ -24,13 +24,12 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, event
 
+from registry.environ_keys import EVENT, ROUTE
 from registry.errors import is_disk_full
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-ROUTE = "registry.route"
-EVENT = "registry.event"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, g, has_app_context, has_request_context, request
 from sqlalchemy.exc import SQLAlchemyError
 
-from registry import database, metrics
+from registry import database
 from registry.database import db
+from registry.environ_keys import KEPT, NOTE, PREFLIGHT, PRINCIPAL, REQUEST_ID, ROUTE
 from registry.errors import Unavailable, is_disk_full
 from registry.logs import RecordTemplate, shared_text
 from registry.metrics import Metrics
@@ -50,7 +51,7 @@ def outage(error: Exception) -> str | None:
 def _note_route() -> None:
     """Record the route of the request for the metrics, if any matches."""
     if request.url_rule is not None:
-        request.environ[metrics.ROUTE] = request.url_rule.rule
+        request.environ[ROUTE] = request.url_rule.rule
 
 
 def _circumstances() -> dict[str, object]:
@@ -59,7 +60,7 @@ def _circumstances() -> dict[str, object]:
         environ = request.environ
     else:
         environ = g.get("environ", {}) if has_app_context() else {}  # a page made in front of Flask has one
-    return {"route": environ.get(metrics.ROUTE), "request_id": environ.get("registry.request_id")}
+    return {"route": environ.get(ROUTE), "request_id": environ.get(REQUEST_ID)}
 
 
 class RequestLog:
@@ -73,18 +74,18 @@ class RequestLog:
         begun = time.perf_counter()
         sent = environ.get("HTTP_X_REQUEST_ID", "")
         request_id = sent if sent and _REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
-        environ["registry.request_id"] = request_id
+        environ[REQUEST_ID] = request_id
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            is_continued = "registry.preflight" in environ and status.startswith("204")  # the response follows
+            is_continued = PREFLIGHT in environ and status.startswith("204")  # the response follows
             if not is_continued:
                 seconds = time.perf_counter() - begun
                 self._metrics.count(environ, status, seconds)
                 record = _record(environ, status, headers, seconds)
                 if logger.isEnabledFor(logging.INFO):
                     logger.handle(record)
-                if "registry.kept" in environ:  # not with the environ itself, which then would not be freed at once
-                    environ["registry.note"] = partial(_note, self._metrics.counter(environ, status), record)
+                if KEPT in environ:  # not with the environ itself, which then would not be freed at once
+                    environ[NOTE] = partial(_note, self._metrics.counter(environ, status), record)
             return start_response(status, [*headers, ("X-Request-Id", request_id)], exc_info)
 
         return self._application(environ, start)
@@ -119,10 +120,10 @@ def _record(environ: WSGIEnvironment, status: str, headers: list[tuple[str, str]
     path = str(environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")).partition("?")[0][:LONGEST_PATH]
     shown = path if path.isascii() and path.isprintable() else ascii(path)
     length = next((value for name, value in headers if name == "Content-Length"), None)
-    principal: str | None = environ.get("registry.principal")
+    principal: str | None = environ.get(PRINCIPAL)
     # Thousands of records are kept for requests that are repeated; these have many values in common.
     fields = {
-        "request_id": environ["registry.request_id"],
+        "request_id": environ[REQUEST_ID],
         "method": shared_text(environ["REQUEST_METHOD"][:LONGEST_METHOD]),
         "path": shown,
         "status": int(status[:3]),

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import create_environ
 
 from registry import metrics
+from registry.environ_keys import EVENT
 from registry.metrics import Metrics, Reading
 from tests import processes
 from tests.processes import Captured
@@ -39,7 +40,7 @@ def test_a_download_is_a_whole_file(method, status, downloads):
     noted: list[int] = []
     counted = Metrics(noted.append)
 
-    counted.count({"REQUEST_METHOD": method, metrics.EVENT: metrics.Download(4, 50)}, status, 0.1)
+    counted.count({"REQUEST_METHOD": method, EVENT: metrics.Download(4, 50)}, status, 0.1)
 
     found = numbers(counted.exposition([]).decode())
     assert found["registry_downloads_total", frozenset()] == downloads
@@ -70,7 +71,7 @@ def count_an_upload(most_bytes: int = resource.RLIM_INFINITY) -> None:
     """The work of one of several processes, whose files are limited to so many bytes."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
     counted = Metrics(print)
-    counted.count({"REQUEST_METHOD": "POST", metrics.EVENT: metrics.Upload(10)}, "201 CREATED", 0.1)
+    counted.count({"REQUEST_METHOD": "POST", EVENT: metrics.Upload(10)}, "201 CREATED", 0.1)
     counted._connections.set(3)
     print(counted.exposition([]).decode())
 

@@ -19,10 +19,11 @@ from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import WSGITask
 from waitress.utilities import Error, InternalServerError, build_http_date
 
+from registry.environ_keys import PREFLIGHT
 from registry.server import calls
 from registry.server.calls import READ
 from registry.server.files import ArrivingBuffer, FileBuffer, file_buffer, shortened
-from registry.server.parser import PREFLIGHT, EarlyRefusal, GuardedParser, too_large
+from registry.server.parser import EarlyRefusal, GuardedParser, too_large
 from registry.server.waits import PROGRESS_BYTES, Wait
 
 BUFFER_BYTES = 16 << 20

@@ -25,7 +25,6 @@ UNASKED_BYTES = 64 << 10  # uploads up to this size are received without authori
 PLACES = 64  # for other bodies above this size in each process: they are kept in memory, and almost none has it
 UNLIMITED_BYTES = 1 << 60
 PROBES = ("/-/health", "/-/liveness")  # of the process alone
-PREFLIGHT = "registry.preflight"  # a key that no header can have, for the body that the application is asked for
 CHUNKED_PIECE_BYTES = 1 << 13
 LONGEST_PATH = 8 << 10  # unquoted; it is matched with the patterns of all routes
 LONGEST_USUAL_HEAD = 8 << 10  # so that its path is not too long, either

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from waitress.utilities import build_http_date
 
+from registry.environ_keys import KEPT, NOTE
+
 if TYPE_CHECKING:
     from registry.server.channel import Channel, Task
     from registry.server.listening import Server
 
-KEPT = "registry.kept"  # in the WSGI environment: the kept answer that a request was answered with
-NOTE = "registry.note"  # beside it: returns a function that logs and counts the same request again
 LONGEST_HEAD = 8 << 10
 LOOK_SECONDS = 1  # then threads answer, which wait longer and report the failure
 _END = b"\r\n\r\n"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask
 from werkzeug.wrappers import Request, Response
 
-from registry import metrics
 from registry.blueprints.pypi.prepared import PreparedAnswers
 from registry.database import ACCESS, db, utcnow
+from registry.environ_keys import EVENT, PRINCIPAL, ROUTE
 from registry.metrics import Download, Metrics
 from registry.observability import RequestLog
 from tests.server.serving import Serving, eventually, whole_answer
@@ -52,9 +52,9 @@ class Pages:
         page.set_etag(f"{self.made}")
         environ["registry.answer_valid_until"] = self.valid_until()
         environ["registry.answer_part"] = ACCESS
-        environ["registry.principal"] = "olivia"
-        environ[metrics.ROUTE] = "/page"
-        environ[metrics.EVENT] = Download(FILE_ID, size_bytes)
+        environ[PRINCIPAL] = "olivia"
+        environ[ROUTE] = "/page"
+        environ[EVENT] = Download(FILE_ID, size_bytes)
         self.meanwhile()
         return page(environ, start_response)
 

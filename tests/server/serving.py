@@ -16,10 +16,10 @@ from waitress.buffers import OverflowableBuffer
 from werkzeug.wsgi import wrap_file
 
 from registry import logs, server
+from registry.environ_keys import PREFLIGHT
 from registry.server.channel import Channel
 from registry.server.limits import Limits
 from registry.server.loop import Loop
-from registry.server.parser import PREFLIGHT
 
 MIB = 1 << 20
 REST_SECONDS = 0.2

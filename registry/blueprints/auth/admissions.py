@@ -16,14 +16,12 @@ from registry import credential_names
 from registry.database import Model, detach
 from registry.domain import access
 from registry.domain.access import Permission, Principal
+from registry.environ_keys import ACCESS_NUMBER
 from registry.models import Group, Namespace
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-# Set in the environment of a request that is admitted by nothing but the database, the URL, and the credentials in it:
-# the access number, read before any other data.
-ACCESS_NUMBER = "registry.access_number"
 LONGEST = timedelta(seconds=60)
 LIMIT = 4096  # about 10 MB
 _CREDENTIALS = tuple(map(credential_names.environ_key, credential_names.HEADERS))

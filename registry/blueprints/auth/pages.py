@@ -11,7 +11,6 @@ from werkzeug.wrappers import Response as BaseResponse
 from wtforms import HiddenField, PasswordField, StringField
 from wtforms.validators import InputRequired
 
-from registry import metrics
 from registry.addresses import root_url
 from registry.blueprints.auth import sessions, single_sign_on
 from registry.blueprints.auth.credentials import current_principal, token_key
@@ -20,6 +19,7 @@ from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
 from registry.domain.accounts import passkeys
 from registry.domain.accounts import sign_in as passwords
+from registry.environ_keys import EVENT
 from registry.errors import InactiveUser
 from registry.metrics import AuthFailure
 from registry.models import SignInMethod, User
@@ -91,7 +91,7 @@ def routes(gate: Gate) -> Blueprint:
         if passwords.complete(user, is_accepted, begun=begun, key=token_key(), address=address, now=now):
             sessions.start(user, SignInMethod.PASSWORD)
             return redirect(local_address(form.next.data), 303)
-        request.environ[metrics.EVENT] = AuthFailure("wrong_passkey")
+        request.environ[EVENT] = AuthFailure("wrong_passkey")
         form.form_errors += [gettext("The passkey was not accepted.")]
         return _second_step(form, user)
 
@@ -127,11 +127,11 @@ def _identified(form: SignInForm) -> User | None:
     try:
         user = passwords.sign_in(login, password, recovery_only=recovery_only, address=address, now=utcnow())
     except InactiveUser:
-        request.environ[metrics.EVENT] = AuthFailure("inactive_user")
+        request.environ[EVENT] = AuthFailure("inactive_user")
         form.form_errors += [gettext("Your account is blocked or deactivated. Contact an administrator.")]
         return None
     if user is None:
-        request.environ[metrics.EVENT] = AuthFailure("wrong_password")
+        request.environ[EVENT] = AuthFailure("wrong_password")
         form.form_errors += [gettext("Invalid login or password.")]
     return user
 
@@ -173,6 +173,6 @@ def _is_code_right(form: CodeForm, user: User) -> bool:
     code, address, now = form.code.data or "", request.remote_addr or "", utcnow()
     if passwords.enter_code(user, code, begun=sessions.begun(), key=token_key(), address=address, now=now):
         return True
-    request.environ[metrics.EVENT] = AuthFailure("wrong_code")
+    request.environ[EVENT] = AuthFailure("wrong_code")
     form.form_errors += [gettext("Invalid code. Each code is accepted only once.")]
     return False

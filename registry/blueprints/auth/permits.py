@@ -16,12 +16,12 @@ from typing import Any, TypeVar, cast
 from flask import Response, current_app, g, redirect, request, url_for
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from registry import metrics
 from registry.blueprints.auth import sent, sessions
-from registry.blueprints.auth.admissions import ACCESS_NUMBER, Admissions
+from registry.blueprints.auth.admissions import Admissions
 from registry.database import utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Permission, Principal, PrincipalKind
+from registry.environ_keys import ACCESS_NUMBER, EVENT, PREFLIGHT, PRINCIPAL
 from registry.errors import NotFound, RegistryError, Unauthenticated
 from registry.metrics import AuthFailure
 from registry.models import Group, Namespace, Project
@@ -74,7 +74,7 @@ class Gate:
         """Return a decorator that adds the gate to a view.
 
         :param before_body: further checks without the body, called with the namespace after the permission check. The
-            server performs all these checks (``registry.preflight``) before it receives a large body.
+            server performs all these checks (``PREFLIGHT``) before it receives a large body.
         """
 
         def decorate(view: View) -> View:
@@ -89,7 +89,7 @@ class Gate:
                     namespace = self._checked(permission, arguments, names)
                 if before_body is not None:
                     before_body(namespace)
-                if "registry.preflight" in request.environ:
+                if PREFLIGHT in request.environ:
                     return Response(status=204)
                 if self._shows_new_path and "new_path" in g:
                     return redirect(_with_path(g.new_path))
@@ -161,7 +161,7 @@ class Gate:
 
     def _set_principal(self, principal: Principal) -> None:
         g.principal = principal
-        request.environ["registry.principal"] = principal.label  # for the log
+        request.environ[PRINCIPAL] = principal.label  # for the log
 
     def _found(
         self, arguments: dict[str, Any], names: Collection[str], known: Namespace | None = None
@@ -210,7 +210,7 @@ def _noting_failures(gated: View) -> View:
             return gated(**arguments)
         except RegistryError as error:
             if error.auth_failure is not None:
-                request.environ[metrics.EVENT] = AuthFailure(_reason(error, error.auth_failure))
+                request.environ[EVENT] = AuthFailure(_reason(error, error.auth_failure))
             raise
 
     return cast(View, noting)

@@ -12,11 +12,11 @@ from flask import Flask, Request, Response, current_app, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 
-from registry.addresses import PROXY_USER
 from registry.database import utcnow
 from registry.domain import audit
 from registry.domain.accounts import sessions as recorded
 from registry.domain.accounts import sign_in
+from registry.environ_keys import PROXY_USER
 from registry.models import SignInMethod, User
 
 BEGUN = "begun_sign_in"  # in the cookie, while the second factor is asked for

@@ -16,7 +16,6 @@ from flask import Blueprint, current_app, flash, make_response, redirect, render
 from flask_babel import get_locale, gettext
 from werkzeug.wrappers import Response as BaseResponse
 
-from registry import metrics
 from registry.addresses import root_url
 from registry.blueprints.auth import sessions
 from registry.blueprints.auth.credentials import current_principal
@@ -27,6 +26,7 @@ from registry.domain.accounts import sign_in
 from registry.domain.single_sign_on import identities
 from registry.domain.single_sign_on.persons import Person
 from registry.domain.single_sign_on.provider import Attempt, Provider
+from registry.environ_keys import EVENT
 from registry.errors import BadRequest, Code, Forbidden, NotFound, RegistryError, TooManyRequests
 from registry.metrics import AuthFailure
 from registry.models import SignInMethod
@@ -201,7 +201,7 @@ def _explaining(worded: Worded) -> Callable[[View], View]:
             except RegistryError as error:
                 logger.info("Answered %d to a sign-in at the identity provider: %s", error.status, error.sentence)
                 if error.auth_failure is not None:
-                    request.environ[metrics.EVENT] = AuthFailure(error.auth_failure)
+                    request.environ[EVENT] = AuthFailure(error.auth_failure)
                 page = render_template(
                     "auth/refused.html", reason=worded(error), label=current_app.config["OIDC_LABEL"]
                 )

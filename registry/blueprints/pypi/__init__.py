@@ -20,6 +20,7 @@ from registry.blueprints.auth.explanations import explained
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.pypi import files, index, json_api, problems, upload, vulnerabilities
 from registry.blueprints.routing import API_V4
+from registry.environ_keys import EVENT
 from registry.errors import InvalidParameter, InvalidToken, NotFound, RegistryError, Unauthenticated, WithheldByRule
 
 REALM = "GitLab Packages Registry"
@@ -55,7 +56,7 @@ def refuse(error: RegistryError) -> Response:
         # Here, unlike in the REST API, GitLab's message does not name the missing resource.
         error = NotFound().explained(error.title, error.detail)
     if isinstance(error, WithheldByRule):
-        request.environ[metrics.EVENT] = metrics.Withheld(error.rule)
+        request.environ[EVENT] = metrics.Withheld(error.rule)
     if isinstance(error, Unauthenticated):
         if request.method == "POST":
             error.advice = _TO_PUBLISH

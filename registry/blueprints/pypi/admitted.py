@@ -19,14 +19,15 @@ from flask.ctx import AppContext
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug import Request
 
-from registry import addresses, metrics
-from registry.blueprints.auth.admissions import ACCESS_NUMBER, Admission, Admissions
+from registry import addresses
+from registry.blueprints.auth.admissions import Admission, Admissions
 from registry.blueprints.pypi import index, upload
 from registry.blueprints.pypi.index import MadePage
 from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, note_validity
 from registry.blueprints.routing import UPLOADS, SimplePageURL, simple_page_url, uploaded_to
 from registry.database import db, utcnow
 from registry.domain.access import Permission, PrincipalKind
+from registry.environ_keys import ACCESS_NUMBER, PREFLIGHT, PRINCIPAL, ROUTE
 from registry.errors import RegistryError
 from registry.models import Project
 
@@ -66,7 +67,7 @@ class AdmittedPages:
         admission = self._admissions.find(environ, Permission.READ_PACKAGE, asked.reference, now)
         if admission is None or admission.principal.kind in (PrincipalKind.SESSION, PrincipalKind.ANONYMOUS):
             return None
-        environ[metrics.ROUTE], environ["registry.principal"] = asked.rule, admission.principal.label
+        environ[ROUTE], environ[PRINCIPAL] = asked.rule, admission.principal.label
         page = self._made(admission, asked, environ)
         if page is not None and len(page.body) <= LARGEST_PAGE_BYTES:
             note_validity(environ, admission.principal, now)
@@ -123,7 +124,7 @@ class AdmittedUploads:
         admission = self._admission(environ)
         if admission is None:
             return None
-        environ[metrics.ROUTE], environ["registry.principal"] = UPLOADS, admission.principal.label
+        environ[ROUTE], environ[PRINCIPAL] = UPLOADS, admission.principal.label
         principal = replace(admission.principal, address=environ.get("REMOTE_ADDR", ""))
         with self._app.app_context():
             g.environ = environ  # for the log of slow statements
@@ -142,7 +143,7 @@ class AdmittedUploads:
             ACCESS_NUMBER in environ
             and environ["REQUEST_METHOD"] == "POST"
             and environ.get("CONTENT_TYPE", "").startswith(upload.MULTIPART)
-            and "registry.preflight" not in environ
+            and PREFLIGHT not in environ
             and addresses.is_usable(environ)
         )
         reference = uploaded_to(environ["PATH_INFO"]) if is_upload else None

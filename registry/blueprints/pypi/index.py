@@ -42,6 +42,7 @@ from registry.domain.upstream.asks import Answer, Asks
 from registry.domain.upstream.chain import upstream_for
 from registry.domain.upstream.pages import KeptPages
 from registry.domain.upstream.rules import Rules, rules_of
+from registry.environ_keys import EVENT
 from registry.errors import NotFound, UpstreamAway, UpstreamBusy, UpstreamFailed, quoted
 from registry.models import Group, Namespace, Project, UpstreamMode
 
@@ -239,7 +240,7 @@ def _upstream_page(
     files = tuple(file._replace(url=file_url(file.sha256, file.filename)) for file in page.files)
     made = _rendered(replace(page, files=files), principal, environ)
     depends_on_upstream(environ, page.holds_until)
-    environ[metrics.EVENT] = metrics.UpstreamPage(_origin(page, now))
+    environ[EVENT] = metrics.UpstreamPage(_origin(page, now))
     return MadePage([*made.headers, ("Warning", OUTDATED)], made.body) if page.is_outdated else made
 
 
@@ -258,7 +259,7 @@ def _redirect_upstream(name: str) -> Response:
     upstream: Upstream = current_app.extensions["upstream"]
     if upstream.is_away():
         raise UpstreamAway(canonicalize_name(name), upstream.host)
-    request.environ[metrics.EVENT] = metrics.Forward()
+    request.environ[EVENT] = metrics.Forward()
     return Response("Found upstream.\n", 302, {"Location": url}, mimetype="text/plain")
 
 

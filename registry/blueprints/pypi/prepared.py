@@ -29,10 +29,11 @@ from sqlalchemy import Engine
 from werkzeug.http import parse_etags, unquote_etag
 
 from registry import credential_names, metrics
-from registry.blueprints.auth.admissions import ACCESS_NUMBER, valid_until
+from registry.blueprints.auth.admissions import valid_until
 from registry.blueprints.auth.credentials import current_principal
 from registry.database import ACCESS, INDEX, ContentGeneration, Generation, immediate_look, part_of_name, utcnow
 from registry.domain.access import Principal
+from registry.environ_keys import ACCESS_NUMBER, EVENT, KEPT, PRINCIPAL, ROUTE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -54,7 +55,6 @@ _VALID_UNTIL = "registry.answer_valid_until"
 _UPSTREAM_UNTIL = "registry.answer_holds_until"
 _MAKING = "registry.answer_is_being_made"  # the lock that equal requests wait for
 _PART = "registry.answer_part"
-_GIVEN = "registry.kept"  # read by the server and the request log
 # Everything that a response depends on besides the database. The query includes credentials in parameters.
 _KEY_PARTS = (
     "wsgi.url_scheme",
@@ -268,10 +268,10 @@ class PreparedAnswers:
             return self._make(generation, key, environ, start_response)
         if answer.is_of_upstream and asks_anew(environ):
             return self._application(environ, start_response)
-        environ["registry.principal"] = answer.principal
-        environ[metrics.ROUTE] = answer.route
+        environ[PRINCIPAL] = answer.principal
+        environ[ROUTE] = answer.route
         if answer.event is not None:
-            environ[metrics.EVENT] = answer.event
+            environ[EVENT] = answer.event
         return _give(key, answer, environ, start_response)
 
     def find(self, digest: bytes) -> Any:
@@ -356,11 +356,11 @@ class PreparedAnswers:
         content, _ = self._bodies.get(content, (content, 0))  # the same for all callers with the same access
         etag = next((value for name, value in headers if name == "ETag"), "")
         own = (("ETag", etag), ("Content-Length", str(len(content))))
-        part, principal = environ[_PART], environ.get("registry.principal")
+        part, principal = environ[_PART], environ.get(PRINCIPAL)
         answer = Answer(
             _shared(status), _shared(tuple(header for header in headers if header not in own)), content, etag,
-            None if principal is None else _shared(principal), environ[metrics.ROUTE],
-            metrics.repeated(environ.get(metrics.EVENT)), ends_at, part, generation[ACCESS], generation[part],
+            None if principal is None else _shared(principal), environ[ROUTE],
+            metrics.repeated(environ.get(EVENT)), ends_at, part, generation[ACCESS], generation[part],
             _UPSTREAM_UNTIL in environ,
         )  # fmt: skip
         self._keep(key, answer)
@@ -407,7 +407,7 @@ def _give(key: bytes, answer: Answer, environ: WSGIEnvironment, start_response: 
     """Send a cached response, or 304 if the client has it (RFC 9110, section 13.1.2)."""
     is_known = _is_known(answer.etag, environ.get("HTTP_IF_NONE_MATCH"))
     body = b"" if is_known or environ["REQUEST_METHOD"] == "HEAD" else answer.body
-    environ[_GIVEN] = Given(key, answer, body)
+    environ[KEPT] = Given(key, answer, body)
     if is_known:
         kept = [(name, value) for name, value in answer.headers if name not in ("Content-Type", "Content-Length")]
         start_response("304 NOT MODIFIED", kept)

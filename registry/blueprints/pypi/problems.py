@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.http import parse_accept_header
 
 from registry.domain.packages import simple
+from registry.environ_keys import REQUEST_ID
 from registry.errors import RegistryError
 
 MEDIA_TYPE = "application/problem+json"  # without parameters: uv compares it as text
@@ -59,7 +60,7 @@ def _response(status: int, title: str, detail: str, body: dict[str, object]) -> 
 
 
 def _unexpected() -> str:
-    request_id = request.environ.get("registry.request_id", "")
+    request_id = request.environ.get(REQUEST_ID, "")
     return f"The registry failed. An administrator finds the cause in the log, under the request {request_id}."
 
 

@@ -16,11 +16,12 @@ from werkzeug.exceptions import PreconditionFailed, RequestedRangeNotSatisfiable
 from werkzeug.http import parse_range_header
 from werkzeug.wsgi import wrap_file
 
-from registry import credential_names, metrics
+from registry import credential_names
 from registry.addresses import root_url
 from registry.blueprints.auth.credentials import current_principal
 from registry.domain.upstream.arrivals import ArrivingFile
 from registry.domain.upstream.cached import METADATA_SUFFIX
+from registry.environ_keys import EVENT
 from registry.errors import Unavailable
 from registry.storage import ObjectDamaged, ObjectMissing, Storage, object_key
 
@@ -56,7 +57,7 @@ def send_file(file: Content, event: object) -> Response:
     is_sent_by_proxy = current_app.config["STORAGE_DOWNLOADS"] == "accel"
     response = _immutable(file.size_bytes, file.sha256, file.uploaded_at, is_conditional=not is_sent_by_proxy)
     if response.status_code == 200 and not (is_sent_by_proxy and "Range" in request.headers):
-        request.environ[metrics.EVENT] = event
+        request.environ[EVENT] = event
     _name(response, file.filename)
     if is_sent_by_proxy:
         return _handed_over(response, file.sha256)
@@ -77,7 +78,7 @@ def send_arriving(file: Content, reader: ArrivingFile, event: object) -> Respons
     :param event: counted when the response begins.
     """
     response = announce(file)
-    request.environ[metrics.EVENT] = event
+    request.environ[EVENT] = event
     response.call_on_close(reader.close)
     response.response = wrap_file(request.environ, cast(BinaryIO, reader), BLOCK_BYTES)
     return response

@@ -42,6 +42,7 @@ from registry.domain.packages import publishing, uploads, usage
 from registry.domain.packages.readmes import Readmes
 from registry.domain.packages.uploads import Examine, Upload
 from registry.domain.packages.usage import Limit
+from registry.environ_keys import EVENT, PREFLIGHT
 from registry.errors import BadRequest, Code, InvalidParameter, Problem, StorageLimitReached, TooLarge
 from registry.models import Project
 from registry.storage import StagedFile, Storage
@@ -131,7 +132,7 @@ def published(asked: Request, project: Project, principal: Principal, allowed: A
         _readmes().begin(publication.description)
     if not publication.is_new:
         return Answer("200 OK", _json(message="200 OK"))
-    asked.environ[metrics.EVENT] = metrics.Upload(staged.size_bytes)
+    asked.environ[EVENT] = metrics.Upload(staged.size_bytes)
     return Answer("201 CREATED", _json(message="201 Created", **_remarks(publication.remarks)))
 
 
@@ -202,7 +203,7 @@ def allowance(asked: Request, project: Project, principal: Principal) -> Allowed
     at_least = max(0, size_bytes - FORM_BYTES)
     if allowed.file_bytes and at_least > allowed.file_bytes:
         raise TooLarge
-    incoming = asked.environ.get("registry.preflight")
+    incoming = asked.environ.get(PREFLIGHT)
     others = () if incoming is None else _others(incoming, size_bytes, allowed.limits, principal)
     room_bytes = _room(project, allowed.limits, at_least, others)
     if incoming is not None and incoming.is_open:  # a form can be so much longer than its file

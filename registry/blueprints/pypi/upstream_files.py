@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Response, current_app, request
 
-from registry import metrics
 from registry.blueprints.pypi.prepared import is_not_repeatable
 from registry.blueprints.pypi.sending import Content, announce, send_arriving, send_core_metadata, send_file
 from registry.domain.packages.simple import SimpleFile
@@ -12,6 +11,7 @@ from registry.domain.upstream.arrivals import ArrivingFile, Wanted
 from registry.domain.upstream.cached import METADATA_SUFFIX
 from registry.domain.upstream.files import Files, Kept
 from registry.domain.upstream.uses import Use
+from registry.environ_keys import EVENT
 from registry.errors import NotFound, UpstreamBusy, UpstreamFailed
 from registry.metrics import UpstreamDownload
 from registry.storage import ObjectMissing
@@ -57,7 +57,7 @@ def _send(namespace_id: int, wanted: Wanted, file: SimpleFile) -> Response:
 def _stored(kept: Kept, file: SimpleFile, use: Use) -> Response:
     wanted, event = kept.wanted, UpstreamDownload(use, kept.size_bytes, is_kept=True)
     if use.is_metadata:
-        request.environ[metrics.EVENT] = event
+        request.environ[EVENT] = event
         return send_core_metadata(wanted.sha256, file.uploaded_at)
     return send_file(Content(wanted.sha256, kept.size_bytes, wanted.filename, file.uploaded_at), event)
 

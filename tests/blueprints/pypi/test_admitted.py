@@ -14,12 +14,12 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
-from registry import metrics
 from registry.blueprints.auth.admissions import Admissions
 from registry.blueprints.pypi import index, upload
 from registry.blueprints.routing import UPLOADS, CanonicalPaths, simple_page_url, uploaded_to
 from registry.database import changes_name, db, transaction
 from registry.domain.packages import simple
+from registry.environ_keys import ROUTE
 from registry.models import Group, Project, Role, Visibility
 from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
@@ -283,7 +283,7 @@ def test_a_refused_request_is_freed_at_once(app: Flask, pip: Pip, tools: Project
     Context().run(app.wsgi_app, environ, lambda status, *_: statuses.append(status))
 
     assert statuses[0].startswith("404")
-    assert metrics.ROUTE in environ
+    assert ROUTE in environ
     assert index.REFUSAL not in environ
 
 
@@ -385,7 +385,7 @@ def test_a_refused_upload_is_freed_at_once(app: Flask, tools: Project, publishin
     Context().run(app.wsgi_app, environ, lambda status, *_: statuses.append(status))
 
     assert statuses[0].startswith("400")
-    assert environ[metrics.ROUTE] == UPLOADS
+    assert environ[ROUTE] == UPLOADS
     assert upload.REFUSAL not in environ
 
 

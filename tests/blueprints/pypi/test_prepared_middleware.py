@@ -15,10 +15,11 @@ from flask import Flask
 from werkzeug.test import Client
 from werkzeug.wrappers import Request, Response
 
-from registry import credential_names, metrics
+from registry import credential_names
 from registry.blueprints.pypi import prepared
 from registry.blueprints.pypi.prepared import PreparedAnswers
 from registry.database import INDEX, db, transaction, utcnow
+from registry.environ_keys import ROUTE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -52,7 +53,7 @@ class Pages:
         self.meanwhile(Request(environ).path)
         environ["registry.answer_valid_until"] = utcnow() + timedelta(minutes=1)
         environ["registry.answer_part"] = INDEX
-        environ[metrics.ROUTE] = "/page"
+        environ[ROUTE] = "/page"
         return page(environ, start_response)
 
 

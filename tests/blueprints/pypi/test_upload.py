@@ -16,6 +16,7 @@ from registry.blueprints.pypi.upload import received_form
 from registry.database import db, utcnow
 from registry.domain import access, instance, namespaces
 from registry.domain.packages import deletion, protection, releases, usage
+from registry.environ_keys import PREFLIGHT
 from registry.errors import TooLarge
 from registry.models import AuditEvent, NameStatus, Package, PackageFile, RegistryAccess, Role, UserState, Visibility
 from registry.server.parser import Incoming
@@ -442,7 +443,7 @@ def send_preflight(client, project, credentials, length, incoming=None):
     response = client.post(
         pypi_path(project),
         headers=basic(credentials) | {"Content-Type": FORM},
-        environ_overrides={"registry.preflight": incoming, "CONTENT_LENGTH": str(length)},
+        environ_overrides={PREFLIGHT: incoming, "CONTENT_LENGTH": str(length)},
     )
     if incoming.reception is not None:
         incoming.reception.close()
