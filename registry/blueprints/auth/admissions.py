@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from registry import credential_names
 from registry.database import Model, detach
 from registry.domain import access
-from registry.domain.access import Permission, Principal
+from registry.domain.access import Permission, Principal, PrincipalKind
 from registry.environ_keys import ACCESS_NUMBER
 from registry.models import Group, Namespace
 
@@ -34,6 +34,11 @@ class Admission:
     principal: Principal
     namespace: Namespace
     valid_until: datetime
+
+    @property
+    def depends_on_cookie(self) -> bool:
+        """Whether the session cookie, or its absence, determines the caller, so that responses vary with it."""
+        return self.principal.kind in (PrincipalKind.SESSION, PrincipalKind.ANONYMOUS)
 
 
 class Admissions:

@@ -20,7 +20,7 @@ from registry.blueprints.auth import sent, sessions
 from registry.blueprints.auth.admissions import Admissions
 from registry.database import utcnow
 from registry.domain import access, namespaces
-from registry.domain.access import Permission, Principal, PrincipalKind
+from registry.domain.access import Permission, Principal
 from registry.environ_keys import ACCESS_NUMBER, EVENT, PREFLIGHT, PRINCIPAL
 from registry.errors import NotFound, RegistryError, Unauthenticated
 from registry.metrics import AuthFailure
@@ -122,7 +122,7 @@ class Gate:
         now = utcnow()
         found = admissions.find(request.environ, permission, reference, now)
         if found is not None:
-            if found.principal.kind in (PrincipalKind.SESSION, PrincipalKind.ANONYMOUS):
+            if found.depends_on_cookie:
                 sessions.note_access()
             self._set_principal(replace(found.principal, address=request.remote_addr or ""))
             return self._found(arguments, names, found.namespace)

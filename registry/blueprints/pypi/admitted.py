@@ -26,7 +26,7 @@ from registry.blueprints.pypi.index import MadePage
 from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, note_validity
 from registry.blueprints.routing import UPLOADS, SimplePageURL, simple_page_url, uploaded_to
 from registry.database import db, utcnow
-from registry.domain.access import Permission, PrincipalKind
+from registry.domain.access import Permission
 from registry.environ_keys import ACCESS_NUMBER, PREFLIGHT, PRINCIPAL, ROUTE
 from registry.errors import RegistryError
 from registry.models import Project
@@ -65,7 +65,7 @@ class AdmittedPages:
         if asked is None:
             return None
         admission = self._admissions.find(environ, Permission.READ_PACKAGE, asked.reference, now)
-        if admission is None or admission.principal.kind in (PrincipalKind.SESSION, PrincipalKind.ANONYMOUS):
+        if admission is None or admission.depends_on_cookie:
             return None
         environ[ROUTE], environ[PRINCIPAL] = asked.rule, admission.principal.label
         page = self._made(admission, asked, environ)
@@ -150,6 +150,6 @@ class AdmittedUploads:
         if reference is None:
             return None
         admission = self._admissions.find(environ, Permission.CREATE_PACKAGE, reference, utcnow())
-        if admission is None or admission.principal.kind in (PrincipalKind.SESSION, PrincipalKind.ANONYMOUS):
+        if admission is None or admission.depends_on_cookie:
             return None
         return admission
