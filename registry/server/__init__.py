@@ -14,6 +14,7 @@ from registry.errors import ConfigurationError
 from registry.server import background, channel, limits, memory, parser
 from registry.server.limits import Limits, Places
 from registry.server.listening import Server
+from registry.server.loads import Load
 from registry.server.loop import Loop
 from registry.server.parser import CHUNKED_PIECE_BYTES, PLACES, SMALL_BODY_BYTES, UNLIMITED_BYTES
 from registry.server.supervisor import Supervisor
@@ -63,19 +64,24 @@ def supervise(
     listener.listen(BACKLOG)  # from now on, connections wait in the backlog even if workers die
     port = listener.getsockname()[1]
 
-    def work(lifeline: socket.socket) -> None:
-        serve(make_app(), listener, lambda _port: lifeline.sendall(b"."), lifeline)
+    def work(lifeline: socket.socket, load: Load | None) -> None:
+        serve(make_app(), listener, lambda _port: lifeline.sendall(b"."), lifeline, load)
 
     Supervisor(work, count, lambda: announce(port), forget).run(at_stop=listener.close)
 
 
 def serve(
-    app: Flask, listener: socket.socket, announce: Callable[[int], None], lifeline: socket.socket | None = None
+    app: Flask,
+    listener: socket.socket,
+    announce: Callable[[int], None],
+    lifeline: socket.socket | None = None,
+    load: Load | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish running requests, for at most a minute.
 
     :param announce: called with the port once connections are accepted.
     :param lifeline: the connection of a worker to its supervisor.
+    :param load: of a worker, by which it leaves new connections to others.
     """
     # Waitress spools bodies in the temporary folder: it must be a real disk with room for the largest file.
     spool = app.config["INSTANCE_PATH"] / "spool"
@@ -90,7 +96,7 @@ def serve(
         background.repeated(app, "Noting requested names", app.extensions["upstream_asks"].tend, TEND_SECONDS),
         background.repeated(app, "Returning memory", memory.return_gaps),
     ):
-        loop = Loop(make_server(app, listener, allowed))
+        loop = Loop(make_server(app, listener, allowed, load))
         _leave_out_present_objects()
         loop.run(announce, lifeline)
 
@@ -105,7 +111,7 @@ def _leave_out_present_objects() -> None:
     gc.set_threshold(*COLLECTED_AFTER)
 
 
-def make_server(app: Flask, listener: socket.socket, allowed: Limits) -> Server:
+def make_server(app: Flask, listener: socket.socket, allowed: Limits, load: Load | None = None) -> Server:
     """Create the server for this socket and its threads; ``Loop`` runs it."""
 
     class Parser(parser.GuardedParser):
@@ -131,7 +137,7 @@ def make_server(app: Flask, listener: socket.socket, allowed: Limits) -> Server:
     )
     threads = Threads(app.config["THREADS"])
     server = Server(
-        app, listener, threads, adjustments, allowed, app.extensions.get("answers"),
+        app, listener, threads, adjustments, allowed, app.extensions.get("answers"), load,
         trusts_proxies=bool(app.config["TRUSTED_PROXIES"]),
     )  # fmt: skip
     server.channel_class = Channel

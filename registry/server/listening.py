@@ -19,12 +19,15 @@ from waitress.server import TcpWSGIServer
 from registry.server.calls import READ, WRITE
 from registry.server.channel import Channel
 from registry.server.limits import Limits
+from registry.server.loads import Load
 from registry.server.repeats import Cache, Repeats
 from registry.server.threads import Threads
 from registry.server.waits import Addresses, Waits
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE_SECONDS = 1
+LEFT_SECONDS = 0.002  # a new connection is left to other workers for
+IDLE_SECONDS = 1  # a connection that waits for longer is no load
 WARNING_SECONDS = 60
 
 logger = logging.getLogger(__name__)
@@ -41,6 +44,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     head first, and then those whose clients make no progress. If there are none, new connections wait.
 
     :param cache: the kept answers of the application, if it has any.
+    :param load: of this worker, if there can be others.
     :ivar is_stopping: connections are closed with their next response.
     :ivar waits: the connections that wait for their clients.
     :ivar addresses: the connections by address.
@@ -61,6 +65,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         adjustments: Adjustments,
         limits: Limits,
         cache: Cache | None = None,
+        load: Load | None = None,
         *,
         trusts_proxies: bool = False,
     ) -> None:
@@ -69,7 +74,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self._watched: dict[int, Any] = {}
         self._changed: deque[Channel] = deque()
         self._returned: deque[Channel] = deque()
-        self._limits = limits
+        self._limits, self._load = limits, load
+        self._counted = 0
         self.waits, self.addresses = Waits(limits), Addresses()
         self._is_woken = False
         address = (listener.family, listener.type, listener.proto, listener.getsockname())
@@ -87,8 +93,19 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         return len(self.active_channels) < self._limits.connections or self.waits.oldest() is not None
 
     def handle_accept(self) -> None:
-        super().handle_accept()
+        self._share_load()
+        if self._load is not None and self._load.leaves_next():
+            self._paused_until = time.monotonic() + LEFT_SECONDS
+        else:
+            super().handle_accept()
+            self._share_load()
         self.watch(self)
+
+    def _share_load(self) -> None:
+        """Let other workers see how many connections this one has, without those that are idle."""
+        if self._load is not None:
+            self._counted = len(self.active_channels)
+            self._load.share(self._counted - self.waits.idle_for(IDLE_SECONDS))
 
     def accept(self) -> Any:
         """Accept a connection, if there is room for it.
@@ -153,16 +170,22 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def pull_trigger(self) -> None:
         """Do nothing: a channel wakes the loop itself, and not after every request."""
 
-    def catch_up(self) -> None:
-        """Take over what threads have changed since the last turn, and listen only while there is room."""
+    def catch_up(self) -> float:
+        """Take over what threads have changed since the last turn, and listen only while there is room.
+
+        :return: after how many seconds this has to be called again, as new connections are not listened for until then.
+        """
         self._is_woken = False  # first: channels added from now on wake the loop again
         self.await_returned()
         while self._changed:
             channel = self._changed.popleft()
             channel.settle()
             self.watch(channel)
+        if len(self.active_channels) != self._counted:
+            self._share_load()
         if not self.watched or len(self.active_channels) >= self._limits.connections:
             self.watch(self)
+        return math.inf if self.watched else max(0, self._paused_until - time.monotonic()) or math.inf
 
     def give_back(self, channel: Channel) -> None:
         """Return a connection to the loop, from any thread; wakes the loop only if it makes room for a new one."""
@@ -208,6 +231,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """Accept no new connections; close the others with their next response."""
         self.is_stopping = True
         self.forget(self)
+        if self._load is not None:
+            self._load.leave()
+            self._load = None
         wasyncore.dispatcher.close(self)
 
     def close(self) -> None:

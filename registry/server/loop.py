@@ -100,8 +100,7 @@ class Loop:
     def turn(self, timeout_seconds: float) -> None:
         """Wait for events, but not longer than this, and handle them. Nothing else waits."""
         server = self._server
-        server.catch_up()
-        soon = min(timeout_seconds, server.task_dispatcher.relieve(), server.waits.relieve())
+        soon = min(timeout_seconds, server.catch_up(), server.task_dispatcher.relieve(), server.waits.relieve())
         if server.repeats is not None:
             soon = min(soon, server.repeats.relieve())
         for dispatcher, events in server.events(soon):

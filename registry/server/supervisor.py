@@ -1,8 +1,8 @@
 """Several processes on one listening socket, and their supervisor.
 
-Workers are forks, so that a new one serves within a second, but they share no state except the database. Supervisor and
-worker hold the two ends of a connection, the lifeline: the worker sends a byte when it serves, and the connection ends
-for each of them when the other one is gone.
+Workers are forks, so that a new one serves within a second, but they share no state except the database and how many
+connections each has (``loads``). Supervisor and worker hold the two ends of a connection, the lifeline: the worker
+sends a byte when it serves, and the connection ends for each of them when the other one is gone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from types import FrameType
 from typing import NoReturn
 
 from registry.errors import ConfigurationError, OperatorError, RegistryError
+from registry.server.loads import Load, Loads
 from registry.server.loop import DRAIN_SECONDS, RETIRE
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -42,6 +43,7 @@ class Worker:
     pid: int
     batch: int
     lifeline: socket.socket
+    load: Load | None
     started: float
     is_ready: bool = False
     is_retired: bool = False
@@ -50,7 +52,7 @@ class Worker:
 class Supervisor:
     """Keeps the wanted number of workers running, and replaces all of them at SIGHUP without refusing connections.
 
-    :param work: called in each new process with its end of the lifeline.
+    :param work: called in each new process with its end of the lifeline and its load.
     :param count: returns the wanted number of workers; called at the start and at each reload.
     :param at_start: called when the first workers serve.
     :param at_end: called with the number of each process that has ended.
@@ -58,7 +60,7 @@ class Supervisor:
 
     def __init__(
         self,
-        work: Callable[[socket.socket], None],
+        work: Callable[[socket.socket, Load | None], None],
         count: Callable[[], int],
         at_start: Callable[[], None],
         at_end: Callable[[int], None],
@@ -68,6 +70,7 @@ class Supervisor:
         self._at_start: Callable[[], None] | None = at_start
         self._at_end = at_end
         self._workers: list[Worker] = []
+        self._loads = Loads()
         self._wanted = count()
         self._batch = 0
         self._short_lives = 0
@@ -115,6 +118,7 @@ class Supervisor:
     def _bury(self, worker: Worker, status: int) -> None:
         self._workers.remove(worker)
         worker.lifeline.close()
+        self._loads.remove(worker.load)
         self._at_end(worker.pid)
         if worker.is_retired or self._is_stopping:
             return
@@ -160,6 +164,7 @@ class Supervisor:
         :raises OSError: the system lacks the resources.
         """
         ours, theirs = socket.socketpair()
+        load = self._loads.add()
         sys.stdout.flush()
         sys.stderr.flush()
         # A signal between the fork and the new process's own handlers would be lost.
@@ -167,16 +172,17 @@ class Supervisor:
         try:
             pid = os.fork()
             if pid == 0:
-                self._become_worker(ours, theirs)
+                self._become_worker(ours, theirs, load)
         except OSError:
             ours.close()
+            self._loads.remove(load)
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
             theirs.close()
-        self._workers.append(Worker(pid, self._batch, ours, time.monotonic()))
+        self._workers.append(Worker(pid, self._batch, ours, load, time.monotonic()))
 
-    def _become_worker(self, ours: socket.socket, theirs: socket.socket) -> NoReturn:
+    def _become_worker(self, ours: socket.socket, theirs: socket.socket, load: Load | None) -> NoReturn:
         status = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -186,7 +192,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
             for connection in (ours, self._wake_up, self._woken, *(worker.lifeline for worker in self._workers)):
                 connection.close()  # a lifeline that other processes hold too would never end
-            self._work(theirs)
+            self._work(theirs, load)
             status = 0
         except (OperatorError, RegistryError) as error:
             logger.error("A worker cannot start: %s", error.sentence)

@@ -20,6 +20,7 @@ PROGRESS_BYTES = 64 << 10  # a body that grows by so much has its time anew
 STALLED_SECONDS = 5  # without progress, a request can be closed for a new connection
 NEW_SECONDS = 1  # during which a new connection is closed after requests that have stalled
 CLOSED_AT_ONCE = 64  # in a turn of the loop
+COUNTED = 64  # at most, of connections that became idle lately
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,12 @@ class Waits:
                 _run_out(channel, wait)
             self._due_at = min(wait.due_at for wait in self._all)
         return max(0, self._due_at - now)
+
+    def idle_for(self, seconds: float) -> int:
+        """Return how many connections have waited longer for a request; if others are many, also some of these."""
+        since = time.monotonic() - seconds
+        newest = islice(reversed(self.idle.since.values()), COUNTED)
+        return len(self.idle.since) - sum(began > since for began in newest)
 
     def oldest(self) -> Channel | None:
         """Return the connection that is closed first if there are too many.

@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,7 @@ from tests.acceptance.wire import (
     connect,
     digest_of_rest,
     file_head,
+    head,
     large_wheel,
     multipart,
     upload_large,
@@ -103,6 +104,11 @@ class Client:
         return worker
 
 
+def connections_of(workers: Sequence[int]) -> list[int]:
+    """How many sockets each of these processes has."""
+    return [sum(file.startswith("socket:") for file in open_files(pid)) for pid in workers]
+
+
 def open_files(pid: int) -> set[str]:
     return {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
 
@@ -161,6 +167,31 @@ def test_a_process_writes_its_counts_when_it_ends(server: RunningServer, project
         return shown["downloads"]
 
     wait_until(lambda: downloads() == {"last_30_days": 6, "total": 6})
+
+
+def test_new_connections_go_to_the_worker_that_has_fewer_unless_it_is_stuck(start_server: StartServer) -> None:
+    server = start_server(WORKERS="2")
+    running, stuck = sorted(server.workers())
+    before = connections_of([running, stuck])
+    with ExitStack() as stack:
+
+        def open_some() -> list[int]:
+            for _ in range(20):
+                connection = stack.enter_context(closing(connect(server)))
+                connection.sendall(head("GET", "/-/liveness"))
+                answer = answer_on(connection)
+                assert answer is not None
+                assert answer.status == 200
+            return [now - then for now, then in zip(connections_of([running, stuck]), before, strict=True)]
+
+        os.kill(stuck, signal.SIGSTOP)
+        try:
+            assert open_some() == [20, 0]
+        finally:
+            os.kill(stuck, signal.SIGCONT)
+
+        _, of_stuck = open_some()
+        assert of_stuck > 10
 
 
 class Load:

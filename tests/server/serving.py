@@ -19,6 +19,7 @@ from registry import logs, server
 from registry.environ_keys import PREFLIGHT
 from registry.server.channel import Channel
 from registry.server.limits import Limits
+from registry.server.loads import Load
 from registry.server.loop import Loop
 
 MIB = 1 << 20
@@ -42,12 +43,13 @@ class Serving:
         timeout_seconds: float = 1,
         app: Flask | None = None,
         limits: Limits = Limits(connections=1000),  # noqa: B008 - a constant
+        load: Load | None = None,
     ) -> None:
         """Serve this application, or one with the answers that the tests need."""
         self.turns = self.tasks = 0
         self.ended = threading.Event()
         self.file = folder / "file"
-        self.server = server.make_server(app or self._app(folder, threads), server.bind("127.0.0.1", 0), limits)
+        self.server = server.make_server(app or self._app(folder, threads), server.bind("127.0.0.1", 0), limits, load)
         self._count_tasks()
         self._loop = Loop(self.server)
         self._timeout_seconds = timeout_seconds

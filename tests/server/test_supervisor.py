@@ -19,7 +19,7 @@ def fork_later():
         raise failures.pop()
     return fork()
 
-def serve(lifeline):
+def serve(lifeline, load):
     lifeline.sendall(b".")
     lifeline.recv(1)
 
