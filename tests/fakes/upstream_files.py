@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from registry.domain.upstream.arrivals import Wanted
-from registry.domain.upstream.protocol import Incoming
+from registry.domain.upstream.protocol import Incoming, WrongPart
 from registry.errors import UpstreamFailed
 
 BLOCK_BYTES = 64 << 10
@@ -37,11 +37,13 @@ class UpstreamFiles:
     """An upstream index (``registry.domain.upstream.protocol.Index``).
 
     :ivar starts: where each request for a file began.
+    :ivar sends_wrong_parts: to requests that do not begin with the file.
     :ivar held: set when a request waits at the position given to ``hold``.
     """
 
     def __init__(self) -> None:
         self.starts: list[int] = []
+        self.sends_wrong_parts = False
         self.held = threading.Event()
         self._contents: dict[str, bytes] = {}
         self._transfers: deque[Transfer] = deque()
@@ -81,6 +83,8 @@ class UpstreamFiles:
         self.starts.append(start)
         if transfer.status is not None:
             raise UpstreamFailed(transfer.status)
+        if start and self.sends_wrong_parts:
+            raise WrongPart
         content = self._contents[url]
         start = 0 if transfer.ignores_ranges else start
         total_bytes = len(content) if transfer.total_bytes is None else transfer.total_bytes

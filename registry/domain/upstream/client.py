@@ -27,7 +27,7 @@ from registry.domain.packages import simple
 from registry.domain.packages.names import sorted_versions
 from registry.domain.packages.simple import SimpleFile, SimplePage
 from registry.domain.upstream.policies.filenames import release_in
-from registry.domain.upstream.protocol import PAUSE_SECONDS, Answer, Incoming, IndexFailed
+from registry.domain.upstream.protocol import PAUSE_SECONDS, Answer, Incoming, IndexFailed, WrongPart
 from registry.errors import SourceError, UpstreamFailed
 from registry.models import NameStatus
 
@@ -38,7 +38,7 @@ MAX_PAGE_BYTES = 64 << 20  # 50,000 files with all that the standard has
 MAX_FILES = 60_000
 MAX_SIZE_BYTES = 1 << 50
 
-_NOT_MODIFIED, _ABSENT = 304, (404, 410)
+_NOT_MODIFIED, _ABSENT, _NOT_SATISFIABLE = 304, (404, 410), 416
 _SHA256 = re.compile("[0-9a-f]{64}")
 _URL = re.compile(r"[!-~]{1,4000}")
 _ETAG = re.compile(r'(?:W/)?"[!#-~]{0,200}"')
@@ -121,6 +121,8 @@ class PublicIndex:
                     size_bytes = int(length) if re.fullmatch("[0-9]{1,18}", length) else None
                 yield Incoming(begin, size_bytes, blocks(response))
         except ResponseError as error:
+            if start and error.status == _NOT_SATISFIABLE:
+                raise WrongPart from error
             raise UpstreamFailed(error.status) from error
         except SourceError as error:
             raise UpstreamFailed from error
@@ -236,11 +238,11 @@ def _etag(page: Page) -> str:
 def _place(status: int, content_range: str, start: int) -> tuple[int, int | None]:
     """Return where the content of a response begins in its file, and the size of the file.
 
-    :raises UpstreamFailed: it is another part than the one that was asked for.
+    :raises WrongPart: it is another part than the one that was asked for.
     """
     if status != 206:
         return 0, None
     found = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", content_range)
     if found is None or int(found[1]) != start:
-        raise UpstreamFailed
+        raise WrongPart
     return start, None if found[2] == "*" else int(found[2])

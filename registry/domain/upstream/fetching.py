@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from registry.domain.upstream.arrivals import Wanted
-from registry.domain.upstream.protocol import Incoming, Index
+from registry.domain.upstream.protocol import Incoming, Index, WrongPart
 from registry.errors import UpstreamFailed
 
 SLOWEST_BYTES, SLOWEST_SECONDS = 64 << 10, 60  # an upstream that sends less in this time counts as away
@@ -41,6 +42,7 @@ class Fetch:
     def __init__(self, index: Index, wanted: Wanted, most_bytes: float, count: Callable[[int], None]) -> None:
         self._index, self._wanted, self._most_bytes, self._count = index, wanted, most_bytes, count
         self._deadline = time.monotonic() + TRANSFER_SECONDS
+        self._sends_parts = True
 
     def run(self, sink: Sink) -> None:
         """Write what is missing, as the upstream sends it.
@@ -61,7 +63,7 @@ class Fetch:
             time.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1))
 
     def _attempt(self, sink: Sink) -> None:
-        with self._index.content(self._wanted.url, start=sink.size_bytes) as incoming:
+        with self._incoming(sink.size_bytes) as incoming:
             size_bytes = self._accepted_size(incoming, sink.size_bytes)
             known, pace = sink.size_bytes - incoming.start, _Pace(self._deadline)
             for block in incoming.blocks:
@@ -74,6 +76,16 @@ class Fetch:
                     sink.write(fresh, size_bytes)
         if size_bytes is not None and sink.size_bytes < size_bytes:
             raise UpstreamFailed
+
+    @contextmanager
+    def _incoming(self, known_bytes: int) -> Iterator[Incoming]:
+        """Request what is missing, or everything after the upstream has sent another part than that."""
+        try:
+            with self._index.content(self._wanted.url, start=known_bytes if self._sends_parts else 0) as incoming:
+                yield incoming
+        except WrongPart:
+            self._sends_parts = False
+            raise
 
     def _accepted_size(self, incoming: Incoming, known_bytes: int) -> int | None:
         """Return the size of the file, as far as page or response state it.

@@ -59,6 +59,10 @@ class Answer:
     is_unchanged: bool = False
 
 
+class WrongPart(UpstreamFailed):
+    """The server has sent another part of a file than it was asked for, or none. It may still send the whole file."""
+
+
 @dataclass(frozen=True)
 class Incoming:
     """The content of a file that is being received; not decoded, and not compared with its digest.
@@ -84,6 +88,7 @@ class Index(Protocol):
         :param start: number of bytes that are known, and need not be sent again.
         :raises UpstreamFailed: the server does not answer or refuses the request, or the URL is not one that files of
             the upstream index may have.
+        :raises WrongPart: the server does not send what follows the known bytes.
         """
 
 

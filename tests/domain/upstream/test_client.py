@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -18,6 +18,7 @@ from registry.domain.ip_addresses import is_public
 from registry.domain.packages.simple import SimpleFile, SimplePage
 from registry.domain.upstream import client
 from registry.domain.upstream.client import IndexFailed, PublicIndex
+from registry.domain.upstream.protocol import WrongPart
 from registry.errors import UpstreamFailed
 from tests.builders import build_sdist, build_wheel
 from tests.fakes.index import JSON, Fault, StaticIndex
@@ -241,6 +242,32 @@ def test_a_file_is_received_from_where_it_broke_off(served: StaticIndex, index: 
         pass
     with pytest.raises(UpstreamFailed), index.content("https://elsewhere.test/demo-1.0.tar.gz"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        ("206 Partial Content", "Content-Range: bytes 0-4/10"),
+        ("206 Partial Content", "Content-Range: bytes 6-9/10"),
+        ("206 Partial Content", "X: y"),
+        ("416 Range Not Satisfiable", "Content-Range: bytes */10"),
+    ],
+    ids=["from the beginning", "behind", "without a range", "not satisfiable"],
+)
+def test_another_part_than_asked_for_is_distinguished_from_other_failures(status: str, headers: str) -> None:
+    def answer() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(10_000)
+            connection.sendall(f"HTTP/1.1 {status}\r\n{headers}\r\nContent-Length: 5\r\n\r\n12345".encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with closing(PublicIndex(f"{address}/simple/")) as index, pytest.raises(WrongPart):
+            index.content(f"{address}/files/demo-1.0.tar.gz", start=5).__enter__()
+        thread.join()
 
 
 def test_a_file_is_passed_on_while_it_arrives(served: StaticIndex, index: PublicIndex) -> None:

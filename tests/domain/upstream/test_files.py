@@ -463,6 +463,18 @@ def test_a_small_file_or_one_that_is_mostly_there_is_fetched_to_its_end(
     eventually(lambda: cached.is_cached(wanted.sha256))
 
 
+@pytest.mark.parametrize("cache_bytes", [1 << 30, 0], ids=["kept", "not kept"])
+def test_a_file_is_fetched_from_its_beginning_if_the_upstream_sends_other_parts_than_it_is_asked_for(
+    make: Make, upstream: UpstreamFiles, cache_bytes: int
+) -> None:
+    upstream.sends_wrong_parts = True
+    upstream.answer(Transfer(ends_at=HALF))
+
+    assert read(make(cache_bytes=cache_bytes).get(upstream.offer(CONTENT))) == CONTENT
+
+    assert upstream.starts == [0, HALF, 0]
+
+
 def test_the_file_of_a_killed_process_is_continued_after_a_restart(
     make: Make, upstream: UpstreamFiles, storage: Storage
 ) -> None:
