@@ -18,6 +18,7 @@ from registry.domain.upstream.cached import METADATA_SUFFIX
 
 LAST_PIECE_BYTES = 64 << 10
 BLOCK_BYTES = 1 << 18
+READER_SECONDS = 180  # the server drops a client that accepts nothing for two minutes
 
 
 @dataclass(frozen=True)
@@ -217,10 +218,11 @@ class Detour(Content):
     def put(self, data: bytes, size_bytes: int | None) -> None:
         """Add a block, as soon as the reader has taken enough of those before.
 
-        :raises Broken: the reader has left.
+        :raises Broken: the reader has left, or takes nothing.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self.is_left or len(self._blocks) < self.MOST_BYTES)
+            if not self._changed.wait_for(lambda: self.is_left or len(self._blocks) < self.MOST_BYTES, READER_SECONDS):
+                raise Broken("the reader takes nothing")
             if self.is_left:
                 raise Broken("the reader has left")
             self._blocks += data

@@ -410,6 +410,21 @@ def test_a_file_larger_than_the_cache_is_served_but_not_kept(
     assert list(storage.objects()) == []
 
 
+def test_a_reader_that_takes_nothing_of_a_file_that_is_not_kept_occupies_no_thread_forever(
+    make: Make, upstream: UpstreamFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.domain.upstream.arrivals.READER_SECONDS", 0.1)
+    files, content = make(cache_bytes=0), CONTENT * 6
+    reader = files.get(upstream.offer(content))
+    assert isinstance(reader, ArrivingFile)
+
+    eventually(lambda: reader.has_more)
+    eventually(lambda: not files._threads._running)
+
+    with pytest.raises(Broken):
+        read(reader)
+
+
 class AwayStorage(LocalStorage):
     """A store that takes no objects at the moment."""
 
