@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import enum
-import sqlite3
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
-from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine, bindparam, inspect, select, text, update
+from sqlalchemy import bindparam, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, OperationalError
 from sqlalchemy.orm.exc import StaleDataError
 
-from registry.database.connection import (
-    BUSY_TIMEOUT,
-    LONGEST_WAIT_SECONDS,
-    connection_in_use,
-    execute,
-    is_sqlite,
-    spare_sync,
-)
+from registry.database.connection import connection_in_use, execute, is_sqlite, spare_sync
 from registry.database.generation import ACCESS, INDEX, content_generation, part_of_name
 from registry.database.locks import AdvisoryLock, hold
 from registry.database.statements import Statement
 from registry.database.types import Model, db
-from registry.errors import Code, DiskFull, RecordNotFound
+from registry.database.write_lock import write_lock
+from registry.errors import Code, DiskFull, RecordNotFound, RegistryError
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
-ASK_AGAIN_SECONDS = 0.0005  # for the write lock of SQLite; a transaction takes some milliseconds
 _WITHOUT_SYNC = text("SET LOCAL synchronous_commit = off")
 PendingKind = TypeVar("PendingKind", bound="Pending")
 
@@ -57,55 +46,64 @@ def transaction(
     :raises DiskFull: the disk of the database is full.
     """
     session: Session = db.session()
-    if session.info.get("writing"):
+    with nullcontext() if session.info.get("writing") else _outermost(session, is_durable=is_durable):
         if lock is not None:
             hold(lock, shared=shared)
         if changes_answers:
             _changes_access()
         yield session
-        return
+
+
+@contextmanager
+def _outermost(session: Session, *, is_durable: bool) -> Iterator[None]:
+    """Begin a transaction, and commit it after the block, or roll it back."""
     session.info["writing"] = True
-    if changes_answers:
-        _changes_access()
-    turn = _NO_TURN
-    try:
-        if is_sqlite(db.engine):
-            connection = connection_in_use()
-            raw: Any = connection.connection.driver_connection
-            if not raw.in_transaction:  # a flush before the block can have begun one
-                turn = _turn_to_write(connection.engine)
-                if not is_durable:
-                    spare_sync(connection)
-                _take_write_lock(raw)
-        elif not is_durable:
+    with ExitStack() as writing:
+        try:
+            _begin(session, writing, is_durable=is_durable)
+            yield
+            _apply_pending(session)
+            if session.info.get("rehearsing"):
+                raise _Rehearsed
+            session.commit()
+        except BaseException as error:
+            session.rollback()
+            refusal = _refusal(error)
+            if refusal is None:
+                raise
+            raise refusal from error
+        finally:
+            for name in ("writing", "connection", "at_end", "locks"):
+                session.info.pop(name, None)
+
+
+def _begin(session: Session, writing: ExitStack, *, is_durable: bool) -> None:
+    """Begin the transaction.
+
+    :param writing: ends after the transaction.
+    """
+    if not is_sqlite(db.engine):
+        if not is_durable:
             session.connection().execute(_WITHOUT_SYNC)
-        if lock is not None:
-            hold(lock, shared=shared)
-        yield session
-        _apply_pending(session)
-        if session.info.get("rehearsing"):
-            raise _Rehearsed
-        session.commit()
-    except StaleDataError as error:  # a record to change was deleted in the meantime
-        session.rollback()
-        raise RecordNotFound from error
-    except IntegrityError as error:
-        session.rollback()
-        if refers_to_nothing(error):
-            raise RecordNotFound from error
-        raise
-    except OperationalError as error:
-        session.rollback()
-        if _is_full(error):
-            raise DiskFull(Code.DATABASE_FULL) from error
-        raise
-    except BaseException:
-        session.rollback()
-        raise
-    finally:
-        for name in ("writing", "connection", "at_end", "locks"):
-            session.info.pop(name, None)
-        turn.release()
+        return
+    connection = connection_in_use()
+    raw: Any = connection.connection.driver_connection
+    if raw.in_transaction:  # a flush before the block has begun one
+        return
+    if not is_durable:
+        spare_sync(connection)
+    writing.enter_context(write_lock(connection.engine, raw))
+
+
+def _refusal(error: BaseException) -> RegistryError | None:
+    """Return what an error of the database means to the caller, unless it is none, or a fault of the program."""
+    if isinstance(error, StaleDataError):  # a record to change was deleted in the meantime
+        return RecordNotFound()
+    if isinstance(error, IntegrityError) and refers_to_nothing(error):
+        return RecordNotFound()
+    if isinstance(error, OperationalError) and _is_full(error):
+        return DiskFull(Code.DATABASE_FULL)
+    return None
 
 
 class _Rehearsed(Exception):
@@ -294,63 +292,3 @@ def detach(*records: Model) -> bool:
     for record in records:
         db.session.expunge(record)
     return True
-
-
-class _Turn:
-    """The turn of a thread among the writers of its process; released once."""
-
-    def __init__(self, lock: Lock | None) -> None:
-        self._lock = lock
-
-    def release(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
-
-
-_NO_TURN = _Turn(None)
-_turns: WeakKeyDictionary[Engine, Lock] = WeakKeyDictionary()
-
-
-def _turn_to_write(engine: Engine) -> _Turn:
-    """Wait for the other writers of this process.
-
-    SQLite itself waits by asking again and again, up to ten times a second: the threads of a process would leave the
-    database unused between one writer and the next, and some would wait for seconds.
-
-    :raises OperationalError: they took too long, as if SQLite had waited.
-    """
-    lock = _turns.setdefault(engine, Lock())
-    if not lock.acquire(timeout=LONGEST_WAIT_SECONDS):
-        raise _not_begun(sqlite3.OperationalError("database is locked"))
-    return _Turn(lock)
-
-
-def _take_write_lock(raw: sqlite3.Connection) -> None:
-    """Take the write lock, which another process can have.
-
-    SQLite itself would ask for it up to ten times a second only, and leave the database unused in between.
-
-    :raises OperationalError: the other process kept it for too long.
-    """
-    raw.execute("PRAGMA busy_timeout = 0")
-    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
-    try:
-        while not _has_begun(raw, deadline):
-            time.sleep(ASK_AGAIN_SECONDS)
-    finally:
-        raw.execute(BUSY_TIMEOUT)
-
-
-def _has_begun(raw: sqlite3.Connection, deadline: float) -> bool:
-    try:
-        raw.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest of it is the cause
-        if not is_busy or time.monotonic() > deadline:
-            raise _not_begun(error) from error
-        return False
-    return True
-
-
-def _not_begun(error: sqlite3.OperationalError) -> OperationalError:
-    return OperationalError("BEGIN IMMEDIATE", None, error)
