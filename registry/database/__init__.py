@@ -18,6 +18,7 @@ from registry.database.connection import (
     log_slow_statements,
     slow,
 )
+from registry.database.expressions import LONGEST_SEARCH, constant, contains, texts
 from registry.database.generation import (
     ACCESS,
     INDEX,
@@ -75,15 +76,11 @@ from registry.database.transactions import (
 )
 from registry.database.types import (
     AUTOINCREMENT,
-    LONGEST_SEARCH,
     Enumerated,
     Model,
     PartialIndex,
     UTCDateTime,
-    constant,
-    contains,
     db,
-    texts,
     utcnow,
 )
 

@@ -8,32 +8,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
-    ColumnElement,
     DateTime,
     Index,
     MetaData,
     SmallInteger,
-    SQLColumnExpression,
     String,
-    TableValuedAlias,
     TypeDecorator,
-    bindparam,
-    false,
-    func,
-    literal_column,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.schema import CreateIndex
-from sqlalchemy.sql.functions import GenericFunction
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
     from sqlalchemy.engine import Dialect
-    from sqlalchemy.sql.compiler import SQLCompiler
 
 
-LONGEST_SEARCH = 10_000  # characters, which stay within SQLite's limit for patterns even at four bytes each
 AUTOINCREMENT = {"sqlite_autoincrement": True}  # ids are never reused, as on PostgreSQL
 
 
@@ -98,14 +88,6 @@ class Enumerated(TypeDecorator[Any]):
         return None if value is None else self.members(value)
 
 
-def constant(member: enum.Enum) -> ColumnElement[Any]:
-    """Return a member of an enumeration of short strings as part of the text of a statement.
-
-    SQLite plans a statement anew in each execution if an index on only some rows could depend on a bound value.
-    """
-    return literal_column(f"'{member.value}'")
-
-
 class PartialIndex(Index):
     """An index of the rows that meet a condition.
 
@@ -123,42 +105,6 @@ class PartialIndex(Index):
 def _create_index(element: CreateIndex, compiler: Any, **options: Any) -> str:
     index, created = element.element, compiler.visit_create_index(element, **options)
     return f"{created} WHERE {index.where}" if isinstance(index, PartialIndex) else created
-
-
-class _JSONTexts(GenericFunction[str]):
-    """The texts of a JSON array as rows with the column ``value``."""
-
-    name = "json_texts"
-    inherit_cache = True
-
-
-@compiles(_JSONTexts, "sqlite")
-def _json_texts_on_sqlite(element: _JSONTexts, compiler: SQLCompiler, **options: Any) -> str:
-    return f"json_each({compiler.process(element.clauses, **options)})"
-
-
-@compiles(_JSONTexts, "postgresql")
-def _json_texts_on_postgresql(element: _JSONTexts, compiler: SQLCompiler, **options: Any) -> str:
-    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS json))"
-
-
-def texts(parameter: str) -> TableValuedAlias:
-    """Return the rows of many texts, each a ``value``, which are bound as a JSON array.
-
-    A list of parameters would be written into the text of the statement anew in each execution, which takes longer than
-    the execution itself.
-    """
-    return _JSONTexts(bindparam(parameter, type_=String)).table_valued("value")
-
-
-def contains(column: SQLColumnExpression[str], text: str) -> ColumnElement[bool]:
-    """Match rows whose column contains ``text``, case-insensitively and without wildcards.
-
-    Texts longer than SQLite's limit for patterns match nothing, as no stored value is that long.
-    """
-    if len(text) > LONGEST_SEARCH:
-        return false()
-    return func.lower(column).contains(text.lower(), autoescape=True)
 
 
 def utcnow() -> datetime:

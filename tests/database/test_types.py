@@ -7,7 +7,7 @@ from flask import Flask
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import StatementError
 
-from registry.database import contains, db, transaction
+from registry.database import db, transaction
 from registry.models import AuditEvent, Membership, Role, User, UserState
 from tests import factories
 
@@ -59,14 +59,3 @@ def test_text_of_any_language_is_read_unchanged(app: Flask) -> None:
     event = db.session.scalars(select(AuditEvent)).one()
 
     assert (event.target, event.details) == (target, {"of": [target]})
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [("AMI", True), ("%", False), ("_", False), ("\\", False), ("a" * 100_000, False), ("%" * 10_000, False)],
-    ids=["without case", "percent", "underscore", "backslash", "longer than anything", "longest pattern"],
-)
-def test_a_search_text_matches_literally_however_long_it_is(app: Flask, text: str, found: bool) -> None:
-    user = factories.user("tamie")
-
-    assert db.session.scalars(select(User).where(contains(User.username, text))).all() == ([user] if found else [])
