@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Any, TypeVar
 from zlib import crc32
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Engine, Integer, Table, event, func, select
+from sqlalchemy import BigInteger, CheckConstraint, Column, Engine, Integer, Table, event, func, literal_column, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from registry.database.connection import is_sqlite, separate_connection
@@ -41,17 +41,17 @@ content_generation = Table(
 
 # All rows in one, as the driver passes the interpreter on to other threads for each row.
 LOOK_ON_SQLITE = "SELECT group_concat(number, ' ') FROM (SELECT number FROM content_generation ORDER BY part, row)"
-LOOK_AT_ACCESS = f"SELECT sum(number) FROM content_generation WHERE part = {ACCESS}"  # noqa: S608
 # With the last snapshot as parameter; as long as PostgreSQL returns the same one, no transaction was committed.
 LOOK_ON_POSTGRESQL = (
     "SELECT pg_current_snapshot()::text, CASE WHEN pg_current_snapshot()::text <> %s"
     " THEN (SELECT array_agg(number ORDER BY part, row) FROM content_generation) END"
 )
 
-
-_ACCESS_NUMBER = Reading(
-    select(func.sum(content_generation.c.number).label("number")).where(content_generation.c.part == ACCESS)
+_SUM_OF_ACCESS = select(func.sum(content_generation.c.number).label("number")).where(
+    content_generation.c.part == literal_column(str(ACCESS))
 )
+_LOOK_AT_ACCESS = str(_SUM_OF_ACCESS)  # the same in both dialects
+_ACCESS_NUMBER = Reading(_SUM_OF_ACCESS)
 
 
 def part_of_name(normalized_name: str) -> int:
@@ -62,6 +62,43 @@ def part_of_name(normalized_name: str) -> int:
 def access_number() -> int:
     """Return the present number for who can see what, which changes with every setting, too."""
     return int(_ACCESS_NUMBER.rows({})[0].number)
+
+
+class LastNumbers:
+    """The numbers that were read last, always with the same connection.
+
+    :ivar generation: the same object as long as no number changes.
+    :ivar state: identifies the state of the database that they were read from, for this connection.
+    """
+
+    generation: Generation = ()
+    state: object = ""
+
+    def forget_state(self) -> None:
+        """Have the next reading read all numbers, with any connection."""
+        self.state = ""
+
+    def read_on_sqlite(self, connection: Any) -> Generation:
+        # Changes with every commit of another connection; read first, so that no later commit is missed.
+        state = connection.execute("PRAGMA data_version").fetchall()
+        if state != self.state:
+            ((numbers,),) = connection.execute(LOOK_ON_SQLITE).fetchall()
+            self.note(state, map(int, numbers.split()))
+        return self.generation
+
+    def read_on_postgresql(self, connection: Any) -> Generation:
+        state, numbers = connection.execute(LOOK_ON_POSTGRESQL, (self.state,)).fetchone()
+        if numbers is not None:
+            self.note(state, numbers)
+        return self.generation
+
+    def note(self, state: object, rows: Iterable[int]) -> None:
+        """Take over the numbers of all rows, in their order."""
+        numbers = tuple(rows)
+        generation = (*numbers[:INDEX], sum(numbers[INDEX:-ROWS]), sum(numbers[-ROWS:]))
+        self.state = state
+        if generation != self.generation:
+            self.generation = generation
 
 
 class ContentGeneration:
@@ -76,10 +113,8 @@ class ContentGeneration:
         self._engine = engine
         self._lock = Lock()
         self._connection: Any = None
-        # The last numbers, and what identifies the state of the database that they were read from.
-        self._state: object = ""
-        self._last: Generation = ()
-        self._read = self._read_sqlite if is_sqlite(engine) else self._read_postgresql
+        self._last = LastNumbers()
+        self._read = self._last.read_on_sqlite if is_sqlite(engine) else self._last.read_on_postgresql
         event.listen(engine, "engine_disposed", self._close)
 
     def look(self) -> Generation | None:
@@ -91,17 +126,17 @@ class ContentGeneration:
 
     def look_at_access(self) -> int | None:
         """Return only the number for who can see what: each upload changes others, which no upload depends on."""
-        return self._looked(self._read_access)
+        return self._looked(_read_access)
 
-    def _looked(self, read: Callable[[], Looked]) -> Looked | None:
+    def _looked(self, read: Callable[[Any], Looked]) -> Looked | None:
         with self._lock:
             if self._connection is not None:
                 with suppress(self._engine.dialect.loaded_dbapi.Error):
-                    return read()
+                    return read(self._connection)
                 self._drop()  # the database may have been restarted: retry with a new connection
             try:
-                self._connection = self._connected()
-                return read()
+                self._connection = separate_connection(self._engine)  # each read must see the latest commit
+                return read(self._connection)
             except (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error):
                 self._drop()
                 return None
@@ -111,36 +146,13 @@ class ContentGeneration:
             self._drop()
 
     def _drop(self) -> None:
-        connection, self._connection, self._state = self._connection, None, ""
+        connection, self._connection = self._connection, None
+        self._last.forget_state()
         if connection is not None:
             with suppress(self._engine.dialect.loaded_dbapi.Error):
                 connection.close()
 
-    def _connected(self) -> Any:
-        return separate_connection(self._engine)  # each read must see the latest commit
 
-    def _read_sqlite(self) -> Generation:
-        # Changes with every commit of another connection; read first, so that no later commit is missed.
-        state = self._connection.execute("PRAGMA data_version").fetchall()
-        if state != self._state:
-            ((numbers,),) = self._connection.execute(LOOK_ON_SQLITE).fetchall()
-            self._note(state, map(int, numbers.split()))
-        return self._last
-
-    def _read_postgresql(self) -> Generation:
-        state, numbers = self._connection.execute(LOOK_ON_POSTGRESQL, (self._state,)).fetchone()
-        if numbers is not None:
-            self._note(state, numbers)
-        return self._last
-
-    def _read_access(self) -> int:
-        ((number,),) = self._connection.execute(LOOK_AT_ACCESS).fetchall()
-        return int(number)
-
-    def _note(self, state: object, rows: Iterable[int]) -> None:
-        """Take over the numbers of all rows, in their order."""
-        numbers = tuple(rows)
-        generation = (*numbers[:INDEX], sum(numbers[INDEX:-ROWS]), sum(numbers[-ROWS:]))
-        self._state = state
-        if generation != self._last:
-            self._last = generation
+def _read_access(connection: Any) -> int:
+    ((number,),) = connection.execute(_LOOK_AT_ACCESS).fetchall()
+    return int(number)

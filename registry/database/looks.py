@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
-from registry.database.connection import is_sqlite
-from registry.database.generation import LOOK_ON_POSTGRESQL, ContentGeneration, Generation
+from registry.database.connection import is_sqlite, separate_connection
+from registry.database.generation import LOOK_ON_POSTGRESQL, Generation, LastNumbers
 
 PAUSE_SECONDS = 1  # between attempts to connect
 _PREPARED = b"look"
@@ -27,7 +28,7 @@ def immediate_look(engine: Engine) -> ImmediateLook:
     return SQLiteLook(engine) if is_sqlite(engine) else PostgreSQLLook(engine)
 
 
-class ImmediateLook(ContentGeneration, ABC):
+class ImmediateLook(ABC):
     """One look at a time, by one thread.
 
     :ivar generation: the result of the last look, which is over; ``None`` if it failed.
@@ -36,10 +37,14 @@ class ImmediateLook(ContentGeneration, ABC):
     generation: Generation | None = None
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
+        self._engine = engine
+        self._error = engine.dialect.loaded_dbapi.Error
+        self._last = LastNumbers()
+        self._connection: Any = None
         self._opened: Any = None  # by the thread, and not yet in use
         self._is_opening = self._is_disposed = False
         self._open_from = 0.0
+        event.listen(engine, "engine_disposed", self._note_disposal)
 
     @abstractmethod
     def begin(self) -> bool:
@@ -84,12 +89,22 @@ class ImmediateLook(ContentGeneration, ABC):
     def _open(self) -> None:
         try:
             self._opened = self._connected()
-        except (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error):
+        except (SQLAlchemyError, self._error):
             self._opened = None  # the application reports the error
         finally:
             self._is_opening = False
 
-    def _close(self, _engine: Engine) -> None:
+    def _connected(self) -> Any:
+        return separate_connection(self._engine)
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        self._last.forget_state()
+        if connection is not None:
+            with suppress(self._error):
+                connection.close()
+
+    def _note_disposal(self, _engine: Engine) -> None:
         self._is_disposed = True  # another thread is not to touch the connection
 
 
@@ -103,8 +118,8 @@ class SQLiteLook(ImmediateLook):
         if not self._has_connection():
             return False
         try:
-            self.generation = self._read()
-        except self._engine.dialect.loaded_dbapi.Error:
+            self.generation = self._last.read_on_sqlite(self._connection)
+        except self._error:
             return False
         return True
 
@@ -132,9 +147,9 @@ class PostgreSQLLook(ImmediateLook):
         if not self._has_connection():
             return False
         try:
-            self._connection.pgconn.send_query_prepared(_PREPARED, [str(self._state).encode()])
+            self._connection.pgconn.send_query_prepared(_PREPARED, [str(self._last.state).encode()])
             self._is_under_way = not self._connection.pgconn.flush()
-        except self._engine.dialect.loaded_dbapi.Error:
+        except self._error:
             return False
         return self._is_under_way
 
@@ -144,7 +159,7 @@ class PostgreSQLLook(ImmediateLook):
             if not self._is_under_way or not self._has_received_all():
                 return False
             self.generation = self._received()
-        except self._engine.dialect.loaded_dbapi.Error:
+        except self._error:
             self.generation = None
         self._is_under_way = False
         return True
@@ -178,8 +193,8 @@ class PostgreSQLLook(ImmediateLook):
         numbers = result.get_value(0, 1)
         if numbers is not None:
             state = result.get_value(0, 0).decode()
-            self._note(state, map(int, numbers.strip(b"{}").split(b",")))
-        return self._last
+            self._last.note(state, map(int, numbers.strip(b"{}").split(b",")))
+        return self._last.generation
 
     def _drop(self) -> None:
         self._descriptor, self._is_under_way, self._result = None, False, None
