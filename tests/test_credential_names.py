@@ -35,7 +35,8 @@ def test_credentials_are_read_by_these_names_only() -> None:
     read = [
         ast.unparse(node.args[0])
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("request.headers.get", "request.args.get")
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("request.headers.get", "request.args.get", "sent.form_parameter")
     ]
 
     listed = {

@@ -14,7 +14,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from registry.blueprints.auth.credentials import anonymous_principal, token_key
-from registry.blueprints.auth.permits import LARGEST_OPEN_FORM_BYTES, Gate, refuse_large_form
+from registry.blueprints.auth.permits import Gate, refuse_large_form
+from registry.blueprints.auth.sent import LARGEST_OPEN_FORM_BYTES
 from registry.blueprints.routing import OIDC, TOKEN_EXCHANGE
 from registry.database import utcnow
 from registry.domain.access import DeployScope

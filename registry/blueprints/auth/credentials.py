@@ -86,13 +86,13 @@ def find_namespace(reference: str, kind: type[Namespace]) -> Namespace:
 
 def rest_principal() -> Principal:
     """Return the principal of a request to a REST route without job tokens; raises the errors of ``pypi_principal``."""
-    principal = _access_token_principal(sent.access_token()) or _session_principal() or _anonymous()
+    principal = _access_token_principal(_rest_access_token()) or _session_principal() or _anonymous()
     return _sudo(principal)
 
 
 def rest_or_job_principal() -> Principal:
     """Return the same for routes with job tokens (``JOB-TOKEN`` header, ``job_token`` parameter, or bearer)."""
-    secret = sent.job_token()
+    secret = sent.job_token() or sent.form_parameter(credential_names.JOB_TOKEN_PARAMETER)
     if secret:
         return _job_principal(secret)
     return _bearer_job_principal() or rest_principal()
@@ -103,7 +103,7 @@ def rotating_principal() -> Principal:
 
     GitLab, personal access tokens API, "Automatic reuse detection". Raises the errors of ``pypi_principal``.
     """
-    secret = sent.access_token()
+    secret = _rest_access_token()
     token = access_tokens.find_access_token(secret, token_key()) if secret else None
     if token is not None and token.revoked_at is not None:
         access_tokens.revoke_family(token, by=_of_user(PrincipalKind.ACCESS_TOKEN, token.user), now=utcnow())
@@ -189,6 +189,10 @@ def _job_principal(secret: str) -> Principal:
     return Principal(PrincipalKind.JOB, user=job.user, job=job, address=_address())
 
 
+def _rest_access_token() -> str:
+    return sent.access_token() or sent.form_parameter(credential_names.PRIVATE_TOKEN_PARAMETER)
+
+
 def _access_token_principal(secret: str) -> Principal | None:
     """Return the principal of an access token; ``None`` for an empty secret.
 
@@ -254,7 +258,7 @@ def _session_principal() -> Principal | None:
 
 def _sudo(principal: Principal) -> Principal:
     """Return the principal after ``sudo``, with which administrators act as another user (GitLab, "Impersonation")."""
-    reference = request.headers.get("Sudo") or request.args.get("sudo")
+    reference = request.headers.get("Sudo") or request.args.get("sudo") or sent.form_parameter("sudo")
     if not reference:
         return principal
     if principal.is_anonymous:

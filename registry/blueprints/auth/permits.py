@@ -1,7 +1,7 @@
 """The gate in front of every view: finds the namespace in the URL and the principal, and checks the permission.
 
-It does not read the request body. Each blueprint has its own gate, with its way of authentication and GitLab's order of
-checks for its routes.
+It does not read the request body, except for a token in a small form on REST routes. Each blueprint has its own gate,
+with its way of authentication and GitLab's order of checks for its routes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from registry.blueprints.auth import sent, sessions
 from registry.blueprints.auth.admissions import Admissions
+from registry.blueprints.auth.sent import LARGEST_OPEN_FORM_BYTES
 from registry.database import utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Permission, Principal
@@ -28,14 +29,12 @@ from registry.models import Group, Namespace, Project
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-LARGEST_OPEN_FORM_BYTES = 64 << 10
-
 NAMESPACE_KINDS: dict[str, type[Namespace]] = {"project": Project, "group": Group, "namespace": Namespace}
 FindNamespace = Callable[[str, type[Namespace]], Namespace]
 
 
 def refuse_large_form() -> None:
-    """Refuse a form that is too large for callers without an account: a mebibyte can take a second to parse.
+    """Refuse a form that is too large for callers without an account.
 
     :raises RequestEntityTooLarge: its declared length is too large.
     """

@@ -9,6 +9,8 @@ from flask import request
 
 from registry import credential_names
 
+LARGEST_OPEN_FORM_BYTES = 64 << 10  # of callers without an account: a mebibyte can take a second to parse
+
 
 def has_credentials() -> bool:
     """Return whether the request contains credentials other than a cookie."""
@@ -32,6 +34,16 @@ def access_token() -> str:
         or request.args.get(credential_names.PRIVATE_TOKEN_PARAMETER)
         or bearer()
     )
+
+
+def form_parameter(name: str) -> str:
+    """Return a parameter of a form that is small enough to be read before its sender is known; empty if it is missing.
+
+    GitLab accepts the parameters of tokens in the body of REST requests as well ("Authentication").
+    """
+    if request.method in ("GET", "HEAD") or (request.content_length or 0) > LARGEST_OPEN_FORM_BYTES:
+        return ""
+    return request.form.get(name, "")
 
 
 def deploy_token() -> str:

@@ -30,6 +30,56 @@ def test_an_access_token_is_taken_in_three_ways(client: FlaskClient, owner: User
     assert response.json["username"] == owner.username
 
 
+@pytest.mark.parametrize("encoding", ["application/x-www-form-urlencoded", "multipart/form-data"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_an_access_token_is_taken_from_a_form(
+    client: FlaskClient, owner: User, group: Group, method: str, encoding: str
+) -> None:
+    token = factories.access_token(owner)
+    path = "/api/v4/groups" if method == "POST" else f"/api/v4/groups/{group.id}"
+    form = {"name": "Made", "path": "made"}
+
+    answers = [
+        client.open(path, method=method, data={**form, **sent}, content_type=encoding).status_code
+        for sent in ({}, {"private_token": "glpat-wrong"}, {"private_token": token})
+    ]
+
+    assert answers == [
+        404 if method in ("PUT", "DELETE") else 401,
+        401,
+        {"POST": 201, "PUT": 200, "DELETE": 202}[method],
+    ]
+
+
+def test_a_form_decides_nothing_where_another_token_is_sent(client: FlaskClient, owner_token: str) -> None:
+    sten = factories.user("sten")
+    token, form = factories.access_token(sten), {"private_token": owner_token}
+
+    for sent in ({"headers": {"PRIVATE-TOKEN": token}}, {"query_string": {"private_token": token}}):
+        response = client.post("/api/v4/projects", data={**form, "path": next(iter(sent))}, **sent)
+
+        assert response.json["creator_id"] == sten.id
+
+
+def test_a_token_in_a_large_form_or_in_json_is_not_looked_for(client: FlaskClient, owner_token: str) -> None:
+    form = {"name": "Made", "path": "made", "private_token": owner_token}
+
+    large = client.post("/api/v4/groups", data={**form, "description": "x" * (64 << 10)})
+    json = client.post("/api/v4/groups", json=form)
+
+    assert [large.status_code, json.status_code] == [401, 401]
+
+
+def test_a_job_token_is_taken_from_a_form(client: FlaskClient, owner: User, project: Project) -> None:
+    job, token = factories.job(project, owner)
+
+    response = client.post(
+        f"/api/v4/projects/{project.id}/jobs/{job.id}/finish", data={"status": "success", "job_token": token}
+    )
+
+    assert response.status_code == 200
+
+
 def test_basic_credentials_and_deploy_tokens_count_for_nothing_here(
     client: FlaskClient, owner: User, project: Project
 ) -> None:
@@ -101,8 +151,10 @@ class TestSudo:
 
         by_name = rest.get("/user", secret, headers={"Sudo": "OLIVIA"})
         by_id = rest.get(f"/user?sudo={owner.id}", secret)
+        by_form = rest.post("/projects", secret, data={"path": "made", "sudo": "olivia"})
 
         assert by_name.json["username"] == by_id.json["username"] == "olivia"
+        assert by_form.json["creator_id"] == owner.id
         assert "is_admin" not in by_name.json
 
     def test_actions_are_recorded_under_both_names(self, rest: Rest, admin: User, owner: User) -> None:
