@@ -38,10 +38,12 @@ class Worker:
     """A process that serves.
 
     :ivar batch: the number of the reload that started it.
+    :ivar attempt: the number of the attempt to start the missing workers.
     """
 
     pid: int
     batch: int
+    attempt: int
     lifeline: socket.socket
     load: Load | None
     started: float
@@ -73,7 +75,8 @@ class Supervisor:
         self._loads = Loads()
         self._wanted = count()
         self._batch = 0
-        self._short_lives = 0
+        self._attempt = self._last_failed = 0
+        self._failures = 0  # attempts that failed, in a row
         self._next_start = 0.0
         self._is_stopping = False
         self._is_reloading = False
@@ -123,13 +126,17 @@ class Supervisor:
         if worker.is_retired or self._is_stopping:
             return
         logger.error("Worker %s ended unexpectedly with status %s, and is replaced.", worker.pid, status)
-        lived = time.monotonic() - worker.started
-        self._pause(is_short=lived < SHORT_LIFE_SECONDS or not worker.is_ready)
+        if worker.is_ready and time.monotonic() - worker.started >= SHORT_LIFE_SECONDS:
+            self._failures, self._next_start = 0, 0.0
+        else:
+            self._note_failure(worker.attempt)
 
-    def _pause(self, *, is_short: bool) -> None:
-        """Decide when the next worker can be started, by whether the life of the last one was short."""
-        self._short_lives = self._short_lives + 1 if is_short else 0
-        self._next_start = time.monotonic() + pause_seconds(self._short_lives)
+    def _note_failure(self, attempt: int) -> None:
+        """Pause before the next attempt to start workers, the longer, the more attempts have failed."""
+        if attempt > self._last_failed:  # several workers of one attempt can end
+            self._last_failed = attempt
+            self._failures += 1
+        self._next_start = time.monotonic() + pause_seconds(self._failures)
 
     def _reload(self) -> None:
         if not self._is_reloading:
@@ -142,18 +149,19 @@ class Supervisor:
             return
         logger.info("Reloading: new workers are started, then the old ones finish.")
         self._batch += 1
-        self._short_lives, self._next_start = 0, 0.0
+        self._failures, self._next_start = 0, 0.0
 
     def _replace_the_dead(self) -> None:
         missing = self._wanted - len(self._current())
         if missing <= 0 or time.monotonic() < self._next_start:
             return
+        self._attempt += 1
         try:
             for _ in range(missing):
                 self._start()
         except OSError as error:  # the system has no room for another process
             logger.error("A worker cannot be started: %s", error.strerror)
-            self._pause(is_short=True)
+            self._note_failure(self._attempt)
 
     def _current(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.batch == self._batch]
@@ -180,7 +188,7 @@ class Supervisor:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
             theirs.close()
-        self._workers.append(Worker(pid, self._batch, ours, load, time.monotonic()))
+        self._workers.append(Worker(pid, self._batch, self._attempt, ours, load, time.monotonic()))
 
     def _become_worker(self, ours: socket.socket, theirs: socket.socket, load: Load | None) -> NoReturn:
         status = 1
@@ -231,7 +239,7 @@ class Supervisor:
             os.kill(worker.pid, number)
 
 
-def pause_seconds(short_lives: int) -> float:
-    """Return for how long no worker is started after so many in a row whose lives were short."""
-    doublings = min(short_lives - 1, 10)  # a large power of two is no float
-    return min(FIRST_PAUSE_SECONDS * 2**doublings, LONGEST_PAUSE_SECONDS) if short_lives else 0
+def pause_seconds(failures: int) -> float:
+    """Return for how long no worker is started after so many attempts in a row that failed."""
+    doublings = min(failures - 1, 10)  # a large power of two is no float
+    return min(FIRST_PAUSE_SECONDS * 2**doublings, LONGEST_PAUSE_SECONDS) if failures else 0
