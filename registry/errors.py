@@ -331,6 +331,9 @@ class InvalidParameter(RegistryError):
         return {"error": self.reason}
 
 
+Faults = Mapping[str, Iterable[Fault]]  # by field
+
+
 class InvalidRecord(RegistryError):
     """A record is invalid: ``{"message": {"path": ["has already been taken"]}}``.
 
@@ -340,7 +343,7 @@ class InvalidRecord(RegistryError):
     status = 400
     phrase = "Bad request"
 
-    def __init__(self, fields: Mapping[str, Iterable[Fault]]) -> None:
+    def __init__(self, fields: Faults) -> None:
         super().__init__()
         self.fields = {field: list(faults) for field, faults in fields.items()}
         self.faults = [fault for faults in self.fields.values() for fault in faults]
@@ -697,6 +700,17 @@ class MethodNotAllowed(RegistryError):
 class Conflict(PlainRefusal):
     status = 409
     phrase = "Conflict"
+
+
+class AlreadyTaken(Conflict):
+    """Values that others have; the API names the first, as in GitLab, and pages all.
+
+    :param taken: the code of each field.
+    """
+
+    def __init__(self, taken: Mapping[str, Code]) -> None:
+        super().__init__(next(iter(taken.values())))
+        self.fields = {field: [Fault(code)] for field, code in taken.items()}
 
 
 class DescribedError(RegistryError):

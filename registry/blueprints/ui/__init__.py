@@ -22,8 +22,8 @@
       return render_template(…, form=form), form.status
 
   ``refusals`` adds errors of the domain (``InvalidRecord``, ``Conflict``) to the fields and continues after the block.
-  If the form has errors of its own, the block is rolled back, and all errors are shown at once. Forms with a password
-  use ``validate_on_submit()``, so that guesses are counted.
+  If the form has errors of its own, the block is rolled back, and all errors are shown at once. The password of the
+  user is checked by the form itself (``CurrentPasswordForm``), so that guesses are counted.
   Every ``<form method="post">`` contains ``{{ forms.csrf() }}``; the token is checked here, for all pages.
 * ``flash(sentence)`` shows a success, and ``flash(sentence, "error")`` an error.
 * All texts use ``gettext`` / ``_()``. Run ``python -m tests.catalogues`` to update the catalogs, and translate the new

@@ -10,7 +10,7 @@ from wtforms.validators import EqualTo, InputRequired, ValidationError
 
 from registry.blueprints.auth import sessions
 from registry.blueprints.auth.permits import Gate
-from registry.blueprints.ui.forms import CurrentPasswordForm, Form
+from registry.blueprints.ui.forms import CurrentPasswordForm, Form, refusing_field
 from registry.blueprints.ui.language import LANGUAGES
 from registry.blueprints.ui.viewer import principal, signed_in
 from registry.blueprints.ui.wording import sentence
@@ -18,18 +18,26 @@ from registry.database import utcnow
 from registry.domain.access import Permission
 from registry.domain.accounts import sign_in, users
 from registry.domain.accounts.users import UserChanges
+from registry.errors import Code, Fault
 from registry.models import ColorScheme
 
 _ = lazy_gettext
 
 
 class ProfileForm(Form):
+    """The own profile; another e-mail address requires the password."""
+
     name = StringField(_("Full name"))
     username = StringField(_("Username"))
     email = EmailField(_("Email"))
     bio = TextAreaField(_("Bio"))
     private_profile = BooleanField(_("Private profile"))
     current_password = PasswordField(_("Current password"))
+
+    def validate_current_password(self, field: PasswordField) -> None:
+        with refusing_field():
+            email, password = self.email.data or "", field.data or ""
+            sign_in.require_password_for_email(signed_in(), email, password, by=principal(), now=utcnow())
 
     def changes(self) -> UserChanges:
         return UserChanges(
@@ -46,9 +54,8 @@ class PasswordForm(CurrentPasswordForm):
     repeated = PasswordField(_("Repeat new password"), [EqualTo("password", _("The passwords don't match."))])
 
     def validate_password(self, field: PasswordField) -> None:
-        """Refuse a bad password before the current one is checked."""
-        for fault in users.password_faults(field.data or ""):
-            raise ValidationError(sentence(fault))
+        if field.data == self.current_password.data:
+            raise ValidationError(sentence(Fault(Code.SAME_PASSWORD)))
 
 
 class PreferencesForm(Form):
@@ -76,10 +83,9 @@ def routes(gate: Gate) -> Blueprint:
         """Show and change name, user name, bio, and with the password the e-mail address."""
         user = signed_in()
         form = ProfileForm(obj=user)
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
-                current = form.current_password.data or ""
-                sign_in.change_profile(user, form.changes(), current, by=principal(), now=utcnow())
+                users.change_user(user, form.changes(), confirmed=principal().is_admin, by=principal())
                 flash(gettext("Profile saved."))
                 return redirect(url_for("ui.account.profile"), 303)
         return render_template("ui/account/profile.html", form=form, user=user), form.status
@@ -90,11 +96,10 @@ def routes(gate: Gate) -> Blueprint:
         """Change the password, which ends all other sessions of the user."""
         user = signed_in()
         form = PasswordForm()
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
-                current, new = form.current_password.data or "", form.password.data or ""
                 with sessions.restarting():
-                    sign_in.change_password(user, current, new, by=principal(), now=utcnow())
+                    users.set_password(user, form.password.data or "", by=principal())
                 flash(gettext("Password changed. Other sessions have been signed out."))
                 return redirect(url_for("ui.explore.home"), 303)
         return render_template("ui/account/password.html", form=form, user=user), form.status

@@ -21,18 +21,18 @@ from wtforms import (
     StringField,
     TextAreaField,
 )
-from wtforms.validators import InputRequired, NumberRange, Optional
+from wtforms.validators import InputRequired, Optional
 
 from registry.addresses import root_url
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
 from registry.blueprints.ui.exception_forms import ExceptionForm
 from registry.blueprints.ui.explore import described
-from registry.blueprints.ui.forms import Form, search_text, text
+from registry.blueprints.ui.forms import Form, Within, search_text, text
 from registry.blueprints.ui.frame import sentence_gap
 from registry.blueprints.ui.setting_forms import SettingsForm, form_of
 from registry.blueprints.ui.viewer import principal, signed_in
-from registry.blueprints.ui.wording import refusal
+from registry.blueprints.ui.wording import refusal, sentence
 from registry.database import db, is_sqlite, utcnow
 from registry.domain import cascade, instance, namespaces, paging
 from registry.domain.access import Permission
@@ -46,7 +46,7 @@ from registry.domain.settings import Section
 from registry.domain.single_sign_on import identities
 from registry.domain.upstream import exceptions, trying
 from registry.domain.upstream.trying import Trial
-from registry.errors import BadRequest, Conflict, Forbidden
+from registry.errors import BadRequest, Code, Conflict, Fault, Forbidden
 from registry.models import InstanceSettings, Namespace, User, UserState
 
 _ = lazy_gettext
@@ -77,7 +77,7 @@ class UserForm(Form):
     is_admin = BooleanField(_("Administrator"))
     is_external = BooleanField(_("External"))
     can_create_group = BooleanField(_("Can create top-level groups"))
-    projects_limit = IntegerField(_("Projects limit"), [NumberRange(0, LARGEST_NUMBER, _("Enter a whole number."))])
+    projects_limit = IntegerField(_("Projects limit"), [Within(0, LARGEST_NUMBER, _("Enter a whole number."))])
     note = TextAreaField(_("Admin note"))
 
     def changes(self) -> UserChanges:
@@ -248,7 +248,9 @@ def _add_users(blueprint: Blueprint, gate: Gate) -> None:
         user = accounts.find_username(username)
         form = UserForm(obj=user)
         if form.can_be_tried():
-            with form.refusals(), _forbidden_beside(form):
+            if not form.is_admin.data and accounts.is_last_administrator(user):
+                form.refuse("is_admin", sentence(Fault(Code.LAST_ADMINISTRATOR)))
+            with form.refusals():
                 accounts.change_user(user, form.changes(), by=principal())
                 flash(gettext("User %(name)s was saved.", name=user.name))
                 return _to_user(user)
@@ -350,14 +352,6 @@ def _refusals_flashed() -> Iterator[None]:
         flash(refusal(error), "error")
 
 
-@contextmanager
-def _forbidden_beside(form: Form) -> Iterator[None]:
-    try:
-        yield
-    except Forbidden as error:
-        form.refuse("is_admin", refusal(error))
-
-
 def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
     @blueprint.get("/application_settings")
     @gate(Permission.READ_INSTANCE)
@@ -380,9 +374,10 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
     def ci_cd() -> Page:
         """Show and change settings of the package registry."""
         form = PackageRegistryForm.of(InstanceSettings.current())
-        if form.validate_on_submit():
-            instance.change_instance(form.changes(InstanceChanges), by=principal())
-            return _saved("ui.admin.ci_cd")
+        if form.can_be_tried():
+            with form.refusals():
+                instance.change_instance(form.changes(InstanceChanges), by=principal())
+                return _saved("ui.admin.ci_cd")
         return _ci_cd_page(form)
 
     @blueprint.post("/application_settings/public_index")
@@ -440,9 +435,10 @@ def _add_settings(blueprint: Blueprint, gate: Gate) -> None:
     def size_limits() -> Page:
         """Change the maximum file size, up to the configured one, and storage limits."""
         form = _size_form()
-        if form.validate_on_submit():
-            instance.change_instance(form.changes(InstanceChanges), by=principal())
-            return _saved("ui.admin.ci_cd")
+        if form.can_be_tried():
+            with form.refusals():
+                instance.change_instance(form.changes(InstanceChanges), by=principal())
+                return _saved("ui.admin.ci_cd")
         return _ci_cd_page(form)
 
 

@@ -92,8 +92,8 @@ def routes(gate: Gate) -> Blueprint:
 def _create(namespace: Project | Group) -> Page:
     form = _form()
     if form.can_be_tried():
-        expires_on = form.expires_on.data
         with form.refusals():
+            expires_on = form.expires_on.data
             issued = deploy_tokens.issue_deploy_token(
                 namespace,
                 name=text(form.name),

@@ -16,22 +16,26 @@ from flask_wtf import FlaskForm
 from wtforms import (
     BooleanField,
     DateField,
+    DateTimeLocalField,
     IntegerField,
     PasswordField,
     RadioField,
     SelectField,
+    SelectMultipleField,
     StringField,
     TextAreaField,
 )
 from wtforms.fields.choices import SelectFieldBase
-from wtforms.validators import InputRequired, Optional, ValidationError
+from wtforms.validators import InputRequired, NumberRange, Optional, ValidationError
 from wtforms.widgets import TextInput
 
+from registry.blueprints.ui.viewer import principal, signed_in
 from registry.blueprints.ui.wording import refusal, role_name, sentence, visibility_name
 from registry.database import rehearsal, utcnow
 from registry.domain import namespaces
+from registry.domain.accounts import sign_in
 from registry.domain.namespaces import GroupChanges, ProjectChanges
-from registry.errors import BadRequest, Code, Conflict, Fault, InvalidRecord, PlainRefusal
+from registry.errors import AlreadyTaken, BadRequest, Code, Conflict, Fault, InvalidRecord, PlainRefusal
 from registry.models import MEMBER_ROLES, CreationLevel, Group, Namespace, Project, RegistryAccess, Role, Visibility
 
 _ = lazy_gettext
@@ -40,6 +44,7 @@ _ = lazy_gettext
 _FIELDS = {
     "access_level": "role",
     "expires_at": "expires_on",
+    "limit_reached": "namespace_id",
     "namespace": "namespace_id",
     "package_registry_access_level": "registry_access",
     "parent": "parent_id",
@@ -53,11 +58,16 @@ _FIELDS = {
 # Fields that refusals of the domain without a field are about.
 _FIELD_OF = {
     Code.ALREADY_MEMBER: "username",
-    Code.EMAIL_TAKEN: "email",
     Code.INVALID_PATTERN: "pattern",
     Code.NO_SCOPE: "scopes",
     Code.PATTERN_TAKEN: "pattern",
-    Code.USERNAME_TAKEN: "username",
+}
+
+
+# What to enter where a field of a type could not be read.
+_EXPECTED = {
+    DateField: _("Enter a date, such as 2030-12-31."),
+    DateTimeLocalField: _("Enter a date and time, such as 2030-12-31T12:00."),
 }
 
 
@@ -75,6 +85,8 @@ class Form(FlaskForm):  # type: ignore[misc]
         def bind_field(self, form: Any, unbound_field: Any, options: dict[str, Any]) -> Any:
             field = unbound_field.bind(form=form, filters=[storable], **options)
             field.form = form
+            field.invalid_choice_message = _("Choose one of the offered values.")
+            field.invalid_value_message = _EXPECTED.get(type(field))
             return field
 
         def render_field(self, field: Any, render_kw: dict[str, Any]) -> Any:
@@ -100,27 +112,40 @@ class Form(FlaskForm):  # type: ignore[misc]
 
         ``refusals`` must follow, which adds what the domain finds, so that all faults are shown at once.
         """
-        return self.is_submitted() and (self.validate() or all(map(_is_readable, self)))
+        return self.is_submitted() and (self.validate() or all(map(_has_stand_in, self)))
 
     @contextmanager
     def refusals(self) -> Iterator[None]:
         """Add errors of the domain in the block to the fields, and continue after it.
 
-        If the form has errors already, nothing in the block has an effect, and those fields get no others.
+        If the form has errors already, nothing in the block has an effect. Fields with errors have their values of
+        before the submission in it, and get no other errors.
         """
-        known = {field.name for field in self if field.errors}
+        known = {field.short_name for field in self if field.errors}
         try:
-            with rehearsal() if self.errors else nullcontext():
+            with self._rehearsal() if self.errors else nullcontext():
                 yield
-        except InvalidRecord as error:
+        except (InvalidRecord, AlreadyTaken) as error:
             for name, faults in error.fields.items():
                 field = _FIELDS.get(name, name)
                 if field not in known:
-                    self.refuse(field, *map(sentence, faults))
+                    self.refuse(field, *map(sentence, _about(name, faults, error)))
         except (BadRequest, Conflict, PlainRefusal) as error:
             field = _FIELD_OF.get(error.faults[0].code, "") if error.faults else ""
             if field not in known:
                 self.refuse(field if field in self._fields else "", refusal(error))
+
+    @contextmanager
+    def _rehearsal(self) -> Iterator[None]:
+        wrong = [(field, field.data) for field in self if field.errors]
+        try:
+            for field, _ in wrong:
+                field.data = field.object_data
+            with rehearsal():
+                yield
+        finally:
+            for field, entered in wrong:
+                field.data = entered
 
     def refuse(self, name: str, *sentences: str) -> None:
         """Add error messages to a field, or to the form if it has no field of this name."""
@@ -133,11 +158,36 @@ class Form(FlaskForm):  # type: ignore[misc]
             field.errors = [*known, *added]
 
 
-def _is_readable(field: Any) -> bool:
-    """Return whether a field has a value of its type, or is empty, whatever its errors."""
-    if not field.errors or field.data == []:
-        return True
-    return not isinstance(field, SelectFieldBase) and not field.process_errors and field.data is not None
+def _about(name: str, faults: Iterable[Fault], error: InvalidRecord | AlreadyTaken) -> list[Fault]:
+    """Return the faults of a field; without a path that is taken, which GitLab's API repeats at a project's name."""
+    repeats = name == "name" and "path" in error.fields
+    return [fault for fault in faults if not (repeats and fault.code is Code.TAKEN)]
+
+
+def _has_stand_in(field: Any) -> bool:
+    """Return whether a field has no errors, or can be tried with its value of before the submission.
+
+    A choice must be one: others than those offered have no meaning, and neither has none.
+    """
+    is_choice = isinstance(field, SelectFieldBase) and not isinstance(field, SelectMultipleField)
+    return not field.errors or not is_choice or field.object_data is not None
+
+
+@contextmanager
+def refusing_field() -> Iterator[None]:
+    """Make errors of the domain about one value in the block those of the field that is validated."""
+    try:
+        yield
+    except InvalidRecord as error:
+        raise ValidationError(refusal(error)) from error
+
+
+class Within(NumberRange):
+    """Validate that a field has a number in a range; the message is the only one, also if it has no number."""
+
+    def __call__(self, form: Any, field: Any) -> None:
+        field.errors.clear()
+        super().__call__(form, field)
 
 
 def in_the_future(_form: Form, field: DateField) -> None:
@@ -147,9 +197,20 @@ def in_the_future(_form: Form, field: DateField) -> None:
 
 
 class CurrentPasswordForm(Form):
-    """A form for a change that requires the user's password."""
+    """A form that is valid only with the password of the signed-in user.
+
+    It is checked together with the other fields, so that each guess is counted, whatever else is wrong.
+    """
 
     current_password = PasswordField(_("Current password"), [InputRequired(_("Enter your current password."))])
+
+    def validate_current_password(self, field: PasswordField) -> None:
+        """Require the password.
+
+        :raises TooManyRequests: the wait after failed attempts is not over.
+        """
+        with refusing_field():
+            sign_in.require_password(signed_in(), field.data or "", by=principal(), now=utcnow())
 
 
 def storable(value: Any) -> Any:
@@ -220,10 +281,10 @@ class NewGroupForm(NamespaceForm):
 
 class NewProjectForm(NamespaceForm):
     name = StringField(_("Project name"), [InputRequired(_("This field is required."))])
-    path = StringField(_("Project path"))
     namespace_id = SelectField(
         _("Group or user"), coerce=int, validators=[InputRequired(_("Choose a group or user for the project."))]
     )
+    path = StringField(_("Project path"))
 
 
 class GroupForm(Form):

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
 from registry.blueprints.ui.forms import MemberForm, NewMemberForm, search_text, text
-from registry.blueprints.ui.frame import namespace_url, sentence_gap
+from registry.blueprints.ui.frame import namespace_url
 from registry.blueprints.ui.viewer import may, principal, role_in, viewer
 from registry.blueprints.ui.wording import role_name
 from registry.domain import namespaces
@@ -157,22 +157,23 @@ def _suggested(namespace: Project | Group, typed: str) -> Sequence[User]:
 
 
 def _change(namespace: Project | Group, user_id: int) -> Page:
+    """Change a member by the form in the row of the list, or show what is wrong on a page of its own."""
     member = namespaces.member(namespace, user_id)
     user = member.user
-    form = MemberForm()
+    form = MemberForm(role=int(member.role), expires_on=member.membership.expires_on)
     form.offer(role_in(namespace))
-    if form.validate():
-        role, expires_on = Role(form.role.data), form.expires_on.data
-        if namespaces.leaves_no_owner(member.membership, role, expires_on):
-            return _keep_owner(namespace)
+    if form.can_be_tried():
         with form.refusals():
+            role, expires_on = Role(form.role.data), form.expires_on.data
+            if namespaces.leaves_no_owner(member.membership, role, expires_on):
+                return _keep_owner(namespace)
             namespaces.change_member(namespace, user, role, expires_on=expires_on, by=principal())
             flash(gettext("The membership of %(user)s was changed.", user=user.name))
             return _back(namespace)
-    # The form is one of many on the page, so its errors are flashed.
-    for sentences in form.errors.values():
-        flash(f"{user.name}: {sentence_gap().join(map(str, sentences))}", "error")
-    return _back(namespace)
+    page = render_template(
+        "ui/members/member.html", namespace=namespace, user=user, form=form, first_day=MemberForm.first_day()
+    )
+    return page, form.status
 
 
 def _remove(namespace: Project | Group, user_id: int) -> Page:

@@ -9,7 +9,7 @@ from wtforms import SelectField, StringField
 from wtforms.validators import InputRequired
 
 from registry.blueprints.auth.permits import Gate
-from registry.blueprints.ui.forms import Form, text
+from registry.blueprints.ui.forms import Form, refusing_field, text
 from registry.blueprints.ui.viewer import principal
 from registry.blueprints.ui.wording import role_name
 from registry.domain import namespaces
@@ -25,6 +25,10 @@ class ProviderRoleForm(Form):
     provider_group = StringField(_("Group of the identity provider"), [InputRequired(_("This field is required."))])
     group = StringField(_("Path of the group"), [InputRequired(_("This field is required."))])
     role = SelectField(_("Role"), coerce=int)
+
+    def validate_provider_group(self, field: StringField) -> None:
+        with refusing_field():
+            provider_roles.refuse_invalid(text(field))
 
     def offer(self) -> None:
         self.role.choices = [(int(role), role_name(role)) for role in MEMBER_ROLES]

@@ -28,6 +28,7 @@ class ReasonForm(Form):
 
 
 class StatusForm(ReasonForm):
+    shown_last = frozenset({"reason"})
     name_status = RadioField(_("Status"))
 
     def offer(self) -> None:
@@ -91,9 +92,9 @@ def routes(gate: Gate) -> Blueprint:
         name_status = names.name_status(project, package.name)
         form = StatusForm(name_status=name_status.status, reason=name_status.reason)
         form.offer()
-        if form.validate_on_submit():
-            status = NameStatus(form.name_status.data)
+        if form.can_be_tried():
             with form.refusals():
+                status = NameStatus(form.name_status.data)
                 releases.set_name_status(project, package.name, status, text(form.reason), by=principal())
                 flash(
                     gettext(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC
 from typing import Any, Self, TypeVar, assert_never
 
@@ -18,7 +19,7 @@ from wtforms import (
     StringField,
     TextAreaField,
 )
-from wtforms.validators import NumberRange, Optional
+from wtforms.validators import Optional, ValidationError
 
 from registry.blueprints.ui.forms import (
     LARGEST_SIZE,
@@ -26,10 +27,12 @@ from registry.blueprints.ui.forms import (
     SIZE_HINT,
     Form,
     SizeField,
+    Within,
     creation_levels,
     text,
 )
-from registry.blueprints.ui.wording import upstream_mode_name, visibility_name
+from registry.blueprints.ui.frame import sentence_gap
+from registry.blueprints.ui.wording import sentence, upstream_mode_name, visibility_name
 from registry.database import Model
 from registry.domain.changes import Changes
 from registry.domain.settings import (
@@ -101,10 +104,10 @@ def field_of(described: Setting) -> Field:
             return BooleanField(label, description=hint)
         case Days(least=least, most=most) | WholeNumber(least=least, most=most):
             message = _("Enter a number from %(least)s to %(most)s.", least=least, most=most)
-            return IntegerField(label, [NumberRange(least, most, message)], description=hint)
+            return IntegerField(label, [Within(least, most, message)], description=hint)
         case SizeLimit():
             return SizeField(
-                label, [NumberRange(0, LARGEST_SIZE, SIZE_EXPECTED)], description=hint if described.hint else SIZE_HINT
+                label, [Within(0, LARGEST_SIZE, SIZE_EXPECTED)], description=hint if described.hint else SIZE_HINT
             )
         case ShortText(longest=longest):
             attributes = {"maxlength": longest, "spellcheck": "false", "autocapitalize": "none"}
@@ -121,12 +124,22 @@ def field_of(described: Setting) -> Field:
             return DateTimeLocalField(label, [Optional()], description=hint)
         case Score():
             message = _("Enter a number from %(least)s to %(most)s.", least=LOWEST_SCORE, most=HIGHEST_SCORE)
-            validators = [Optional(), NumberRange(LOWEST_SCORE, HIGHEST_SCORE, message)]
+            validators = [Optional(), Within(LOWEST_SCORE, HIGHEST_SCORE, message)]
             return FloatField(label, validators, description=hint, render_kw={"inputmode": "decimal"})
         case Patterns() | Issuers():
             attributes = {"rows": 4, "spellcheck": "false", "autocapitalize": "none"}
-            return TextAreaField(label, description=hint, render_kw=attributes)
+            return TextAreaField(label, [_valid(described.kind)], description=hint, render_kw=attributes)
     assert_never(described.kind)
+
+
+def _valid(kind: AnyKind) -> Callable[[Form, Field], None]:
+    """Return the validator of a field for values of a kind."""
+
+    def validate(_form: Form, field: Field) -> None:
+        if faults := kind.faults(sent_value(kind, field)):
+            raise ValidationError(sentence_gap().join(map(sentence, faults)))
+
+    return validate
 
 
 def shown_value(kind: AnyKind, value: Any) -> Any:

@@ -216,7 +216,7 @@ def routes(gate: Gate) -> Blueprint:
     @gate(Permission.OWN_NAMESPACE)
     def change_access(project: Project) -> Page:
         form = _access_form(project)
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
                 namespaces.change(project, ProjectChanges(registry_access=form.chosen()), by=principal())
                 return _saved(project)
@@ -241,8 +241,8 @@ def routes(gate: Gate) -> Blueprint:
     def add_protection_rule(project: Project) -> Page:
         form = _rule_form()
         if form.can_be_tried():
-            push, delete = form.roles()
             with form.refusals():
+                push, delete = form.roles()
                 protection.add_protection_rule(
                     project, pattern=text(form.pattern), push=push, delete=delete, by=principal()
                 )
@@ -256,9 +256,9 @@ def routes(gate: Gate) -> Blueprint:
         rule = protection.protection_rule(project, rule_id)
         form = _rule_form(rule)
         if form.can_be_tried():
-            push, delete = form.roles()
-            changes = RuleChanges(pattern=text(form.pattern), minimum_push_role=push, minimum_delete_role=delete)
             with form.refusals():
+                push, delete = form.roles()
+                changes = RuleChanges(pattern=text(form.pattern), minimum_push_role=push, minimum_delete_role=delete)
                 protection.change_protection_rule(rule, changes, project, by=principal())
                 flash(gettext("Package protection rule updated."))
                 return _to_rules(project)
@@ -278,7 +278,7 @@ def routes(gate: Gate) -> Blueprint:
 def _change_cascading(group: Group, kind: type[CascadingForm]) -> Page:
     standing = kind.setting.of_group(group)
     form = kind.of(standing)
-    if form.validate_on_submit():
+    if form.can_be_tried():
         with form.refusals():
             kind.setting.change(group, value=_chosen(form, standing), lock=form.lock.data, by=principal())
             return _saved(group)
@@ -289,9 +289,9 @@ def _try_rule(group: Group, kind: type[CascadingForm]) -> Page:
     standing = kind.setting.of_group(group)
     form = kind.of(standing)
     if form.validate_on_submit():
-        value = _chosen(form, standing)
-        changed = {kind.setting.lock_name: form.lock.data} | ({} if value is ... else {kind.setting.name: value})
         with form.refusals():
+            value = _chosen(form, standing)
+            changed = {kind.setting.lock_name: form.lock.data} | ({} if value is ... else {kind.setting.name: value})
             return _group_page(group, form, trying.try_change(group, changed, utcnow()))
     return _group_page(group, form)
 

@@ -22,7 +22,7 @@ from registry.blueprints.ui.forms import CurrentPasswordForm, text
 from registry.blueprints.ui.viewer import principal, signed_in
 from registry.database import utcnow
 from registry.domain.access import Permission
-from registry.domain.accounts import passkeys, second_factors, sign_in
+from registry.domain.accounts import passkeys, second_factors
 from registry.domain.accounts.secrets import seal, unseal
 from registry.models import User
 
@@ -43,14 +43,6 @@ class PasswordForm(CurrentPasswordForm):
         super().__init__(prefix=f"{action}-", **given)
         self.action = action
 
-    def require_password(self, user: User) -> None:
-        """Require the user's password.
-
-        :raises InvalidRecord: it is wrong.
-        :raises TooManyRequests: the wait after failed attempts is not over.
-        """
-        sign_in.require_password(user, self.current_password.data or "", by=principal(), now=utcnow())
-
 
 class FactorForm(PasswordForm):
     """A new second factor, for which the registry makes a secret or a challenge.
@@ -59,6 +51,7 @@ class FactorForm(PasswordForm):
     :ivar value: the secret or challenge, which ``sealed`` contains, encrypted for the session of the user.
     """
 
+    shown_last = frozenset({"current_password"})
     factor: ClassVar[str]
     value: str
     sealed = HiddenField()
@@ -115,9 +108,8 @@ def routes(gate: Gate) -> Blueprint:
         user, form = signed_in(), AppForm.sent()
         if form is None:
             return _outdated()
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
-                form.require_password(user)
                 with sessions.restarting():
                     codes = second_factors.add_app(
                         user, form.value, form.code.data or "", key=token_key(), by=principal(), now=utcnow()
@@ -133,9 +125,8 @@ def routes(gate: Gate) -> Blueprint:
         user, form = signed_in(), PasskeyForm.sent()
         if form is None:
             return _outdated()
-        if form.validate_on_submit():
+        if form.can_be_tried():
             with form.refusals():
-                form.require_password(user)
                 with sessions.restarting():
                     codes = passkeys.add(
                         user, text(form.name), form.credential.data or "", bytes.fromhex(form.value), site(),
@@ -153,7 +144,6 @@ def routes(gate: Gate) -> Blueprint:
         user, form = signed_in(), PasswordForm(_removal(passkey_id))
         if form.validate_on_submit():
             with form.refusals():
-                form.require_password(user)
                 with sessions.restarting():
                     passkeys.remove(user, passkey_id, by=principal())
                 flash(gettext("The passkey was removed. Other sessions have been signed out."))
@@ -167,7 +157,6 @@ def routes(gate: Gate) -> Blueprint:
         user, form = signed_in(), PasswordForm(CODES)
         if form.validate_on_submit():
             with form.refusals():
-                form.require_password(user)
                 return _page(codes=second_factors.replace_recovery_codes(user, key=token_key(), by=principal()))
         return _page(form)
 
@@ -178,7 +167,6 @@ def routes(gate: Gate) -> Blueprint:
         user, form = signed_in(), PasswordForm(DISABLING)
         if form.validate_on_submit():
             with form.refusals():
-                form.require_password(user)
                 with sessions.restarting():
                     second_factors.disable(user, by=principal())
                 flash(gettext("Two-factor authentication is disabled. Other sessions have been signed out."))

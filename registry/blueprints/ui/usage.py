@@ -5,11 +5,11 @@ from __future__ import annotations
 from flask import Blueprint, flash, redirect, render_template, request
 from flask_babel import gettext, lazy_gettext
 from werkzeug.wrappers import Response
-from wtforms.validators import NumberRange, Optional
+from wtforms.validators import Optional
 
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
-from registry.blueprints.ui.forms import LARGEST_SIZE, SIZE_EXPECTED, SIZE_HINT, Form, SizeField
+from registry.blueprints.ui.forms import LARGEST_SIZE, SIZE_EXPECTED, SIZE_HINT, Form, SizeField, Within
 from registry.blueprints.ui.viewer import principal
 from registry.domain import access, namespaces
 from registry.domain.access import Permission
@@ -25,7 +25,7 @@ Page = Response | tuple[str, int]
 
 class LimitForm(Form):
     storage_size_limit = SizeField(
-        _("Storage limit"), [Optional(), NumberRange(0, LARGEST_SIZE, SIZE_EXPECTED)], description=SIZE_HINT
+        _("Storage limit"), [Optional(), Within(0, LARGEST_SIZE, SIZE_EXPECTED)], description=SIZE_HINT
     )
 
 

@@ -29,7 +29,6 @@ from registry.database import AdvisoryLock, db, lock, transaction
 from registry.domain import audit
 from registry.domain.access import Principal
 from registry.domain.accounts import second_factors, sessions, users
-from registry.domain.accounts.users import UserChanges
 from registry.errors import (
     Code,
     Fault,
@@ -174,31 +173,6 @@ def note_sign_in(user: User, method: SignInMethod, *, address: str, now: datetim
     audit.record(audit.NamedAuthor(user.username, address, user.id), "user_signed_in", user.username, method=method)
 
 
-def change_password(user: User, current: str, password: str, *, by: Principal, now: datetime) -> None:
-    """Change the password of a user who provides the current one.
-
-    :raises InvalidRecord: the current password is wrong, or the new one is the same, too short, or too long.
-    :raises TooManyRequests: as for ``sign_in``.
-    """
-    require_password(user, current, by=by, now=now)
-    if current == password:
-        raise InvalidRecord({"password": [Fault(Code.SAME_PASSWORD)]})
-    users.set_password(user, password, by=by)
-
-
-def change_profile(user: User, changes: UserChanges, current: str, *, by: Principal, now: datetime) -> None:
-    """Change a user's own profile; a new e-mail address requires the current password, and is not confirmed.
-
-    :param current: the current password; ignored if the e-mail address stays the same.
-    :raises Conflict: the user name or e-mail address is taken.
-    :raises InvalidRecord: the current password is wrong, or a value is invalid.
-    :raises TooManyRequests: as for ``sign_in``.
-    """
-    if changes.email is not ... and changes.email.lower() != user.email_key:
-        require_password(user, current, by=by, now=now)
-    users.change_user(user, changes, confirmed=by.is_admin, by=by)
-
-
 @contextmanager
 def counting_exchanges(address: str, now: datetime) -> Iterator[None]:
     """Count an identity token whose signature the block verifies as a failure of its address and hour, if it is wrong.
@@ -269,6 +243,19 @@ def require_password(user: User, password: str, *, by: Principal, now: datetime)
         raise InvalidRecord({"current_password": [Fault(Code.WRONG_PASSWORD)]})
     with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
         _take_back(attempt)
+
+
+def require_password_for_email(user: User, email: str, password: str, *, by: Principal, now: datetime) -> None:
+    """Require the password of a signed-in user who changes the own e-mail address.
+
+    Takes ``AdvisoryLock.SIGN_IN``, as ``require_password`` does.
+
+    :param password: ignored if the e-mail address stays the same.
+    :raises InvalidRecord: as for ``require_password``.
+    :raises TooManyRequests: as for ``sign_in``.
+    """
+    if email.lower() != user.email_key:
+        require_password(user, password, by=by, now=now)
 
 
 def _counted(user: User | None, login: str, address: str, now: datetime) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -21,7 +21,7 @@ from registry.domain.access import Principal
 from registry.domain.accounts import sessions
 from registry.domain.changes import Changes
 from registry.domain.paging import Listing
-from registry.errors import Code, Conflict, Fault, Forbidden, InactiveUser, InvalidRecord, NotFound
+from registry.errors import AlreadyTaken, Code, Conflict, Fault, Forbidden, InactiveUser, InvalidRecord, NotFound
 from registry.models import (
     ColorScheme,
     InstanceSettings,
@@ -101,7 +101,7 @@ def create_user(
     :param password: in plain text; with ``None``, the user cannot sign in with one until it is set.
     :param confirmed: whether the e-mail address is confirmed.
     :param details: ``can_create_group`` defaults to the instance setting.
-    :raises Conflict: the user name or e-mail address is taken.
+    :raises AlreadyTaken: only the user name or e-mail address is wrong, as others have it.
     :raises InvalidRecord: a value is invalid; errors are listed by field.
     """
     if details.can_create_group is ...:
@@ -111,12 +111,11 @@ def create_user(
         must_change_password=must_change_password, confirmed_at=utcnow() if confirmed else None,
         created_by_id=by.user_id, **details.given(),
     )  # fmt: skip
-    _refuse_invalid(user, details, [] if password is None else password_faults(password))
-    _refuse_taken(user)  # an early check, before the slow password hashing
+    _refuse_invalid(user, details, password, by=by)  # an early check, before the slow password hashing
     if password is not None:
         user.password_hash = HASHER.hash(password)
     with transaction(lock=AdvisoryLock.TREE) as session:
-        _refuse_taken(user)
+        _refuse_taken(_taken(user))
         session.add(user)
         session.flush()
         space = UserNamespace(
@@ -136,7 +135,7 @@ def change_user(
     Takes ``AdvisoryLock.TREE``, as paths change, and one administrator must remain.
 
     :param confirmed: whether a new e-mail address is confirmed, as it is if an administrator sets it.
-    :raises Conflict: the user name or e-mail address is taken.
+    :raises AlreadyTaken: only the user name or e-mail address is wrong, as others have it.
     :raises Forbidden: the user is the last active administrator.
     :raises InvalidRecord: a value is invalid.
     """
@@ -152,8 +151,7 @@ def change_user(
             user.confirmed_at = utcnow() if confirmed else None
         user.username_key, user.email_key = user.username.lower(), user.email.lower()
         with db.session.no_autoflush:
-            _refuse_invalid(user, changes)
-            _refuse_taken(user)
+            _refuse_invalid(user, changes, None, by=by)
         if password is not None:
             refuse_bad_password(password)
             _replace_password(user, hashed, by=by, must_change=False)
@@ -538,10 +536,18 @@ def _is_email(text: str) -> bool:
     return len(text) <= 255 and _EMAIL.fullmatch(text) is not None
 
 
-def _refuse_invalid(user: User, changes: UserDetails, of_password: list[Fault] | None = None) -> None:
-    errors: dict[str, list[Fault]] = {"password": of_password} if of_password else {}
-    if path_errors := namespaces.path_errors(user.username, top_level=True):
-        errors["username"] = path_errors
+def _refuse_invalid(user: User, changes: UserDetails, password: str | None, *, by: audit.Author) -> None:
+    """Refuse a user with all that is invalid or taken at once.
+
+    :param password: of a new user.
+    :raises AlreadyTaken: everything is valid, but others have the user name or e-mail address.
+    :raises InvalidRecord: a value is invalid, or the user name is kept for another user.
+    """
+    errors: dict[str, list[Fault]] = {}
+    if password is not None and (of_password := password_faults(password)):
+        errors["password"] = of_password
+    if of_username := namespaces.path_errors(user.username, top_level=True) or _kept(user, by):
+        errors["username"] = of_username
     if not _is_email(user.email):
         errors["email"] = [Fault(Code.INVALID)]
     if name_errors := namespaces.name_errors(user.name):
@@ -549,23 +555,31 @@ def _refuse_invalid(user: User, changes: UserDetails, of_password: list[Fault] |
     for field, longest in LONGEST_TEXTS.items():
         if len(str(changes.given().get(field, ""))) > longest:
             errors[field] = [Fault(Code.TOO_LONG, maximum=longest)]
-    if errors and errors.keys().isdisjoint({"username", "email"}):  # one refusal has all faults
-        errors |= {field: [Fault(code)] for field, code in _taken(user).items()}
+    taken = _taken(user, besides=errors)
     if errors:
-        raise InvalidRecord(errors)
+        raise InvalidRecord(errors | {field: [Fault(code)] for field, code in taken.items()})
+    _refuse_taken(taken)
 
 
-def _refuse_taken(user: User) -> None:
-    for code in _taken(user).values():
-        raise Conflict(code)
+def _kept(user: User, by: audit.Author) -> list[Fault]:
+    """Return the error of a user name that is kept for those who could publish under it."""
+    space = None if user.id is None else personal_namespace(user)
+    return namespaces.kept(user.username, None if space is None else space.id, None, by=by)
 
 
-def _taken(user: User) -> dict[str, Code]:
-    """Return the fields whose values another user or namespace has."""
+def _refuse_taken(taken: Mapping[str, Code]) -> None:
+    if taken:
+        raise AlreadyTaken(taken)
+
+
+def _taken(user: User, besides: Collection[str] = ()) -> dict[str, Code]:
+    """Return the fields whose values another user or namespace has, besides those that are refused anyway."""
     others = select(User.id).where(User.id != (user.id or 0))
     found = {}
-    if db.session.scalar(others.where(User.email_key == user.email_key)):
+    if "email" not in besides and db.session.scalar(others.where(User.email_key == user.email_key)):
         found["email"] = Code.EMAIL_TAKEN
+    if "username" in besides:
+        return found
     space = db.session.scalar(select(Namespace).where(Namespace.full_path_key == user.username_key))
     own_space = isinstance(space, UserNamespace) and user.id is not None and space.user_id == user.id
     if (space is not None and not own_space) or db.session.scalar(others.where(User.username_key == user.username_key)):

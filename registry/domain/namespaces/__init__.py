@@ -59,6 +59,7 @@ from registry.domain.namespaces.old_paths import (
     find_old_path,
     free,
     give_up_deleted,
+    kept,
     moved,
 )
 from registry.domain.namespaces.reserved_names import top_of
@@ -131,6 +132,7 @@ __all__ = [
     "groups",
     "groups_with",
     "is_last_owner",
+    "kept",
     "leaves_no_owner",
     "member",
     "members",

@@ -18,7 +18,7 @@ from registry.database import AdvisoryLock, contains, db, transaction, utcnow
 from registry.domain import access, audit
 from registry.domain.namespaces.rules import MAXIMUM_DEPTH
 from registry.domain.paging import Listing
-from registry.errors import Code, Fault, InvalidRecord, NotFound
+from registry.errors import Code, Fault, NotFound
 from registry.models import Ancestry, AuditEvent, Namespace, OldPath, Package, Role, User
 
 AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
@@ -101,21 +101,28 @@ def give_up_deleted(namespace: Namespace, *, by: audit.Author, deleter_id: int |
         audit.record(by, "path_given_up", namespace.full_path, had_packages=True)
 
 
-def take(namespace: Namespace, parent: Namespace | None, *, by: audit.Author, refusal: type[InvalidRecord]) -> None:
-    """Delete the record of an old path that a namespace is about to get, unless it is kept from the author.
+def kept(path: str, namespace_id: int | None, parent: Namespace | None, *, by: audit.Author) -> list[Fault]:
+    """Return the error of a namespace that is about to get an old path which is kept from the author.
+
+    :param path: the full path.
+    :param namespace_id: that of the namespace; ``None`` if it is new.
+    """
+    old = _at(path.lower())
+    is_own = old is not None and namespace_id is not None and old.namespace_id == namespace_id
+    if old is None or is_own or not old.is_kept(utcnow()) or _is_owner(old, parent, by):
+        return []
+    return [Fault(Code.PATH_KEPT, day=old.kept_until.date().isoformat())]
+
+
+def take(namespace: Namespace) -> None:
+    """Delete the record of an old path that a namespace is about to get.
 
     Requires a transaction that holds ``AdvisoryLock.TREE``.
-
-    :raises InvalidRecord: it is kept; an instance of ``refusal``.
     """
     old = _at(namespace.full_path_key)
-    if old is None:
-        return
-    is_own = old.namespace_id is not None and old.namespace_id == namespace.id
-    if not is_own and old.is_kept(utcnow()) and not _is_owner(old, parent, by):
-        raise refusal({"path": [Fault(Code.PATH_KEPT, day=old.kept_until.date().isoformat())]})
-    db.session.delete(old)
-    db.session.flush()
+    if old is not None:
+        db.session.delete(old)
+        db.session.flush()
 
 
 def _is_owner(old: OldPath, parent: Namespace | None, by: audit.Author) -> bool:

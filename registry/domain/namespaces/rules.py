@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from registry.database import db
 from registry.domain import access
 from registry.domain.access import Principal
-from registry.errors import Code, Fault, InvalidGroup, InvalidRecord
+from registry.errors import Code, Fault, Faults, InvalidGroup, InvalidRecord
 from registry.models import (
     Ancestry,
     Group,
@@ -92,7 +92,20 @@ def name_errors(name: str) -> list[Fault]:
     return []
 
 
-def refuse_invalid(
+def refuse(refusal: type[InvalidRecord], *found: Faults) -> None:
+    """Refuse a namespace with all errors at once, if there are any.
+
+    :raises InvalidRecord: there are; an instance of ``refusal``.
+    """
+    errors: dict[str, list[Fault]] = {}
+    for faults in found:
+        for field, more in faults.items():
+            errors.setdefault(field, []).extend(more)
+    if errors:
+        raise refusal(errors)
+
+
+def invalid(
     namespace: Namespace,
     parent: Namespace | None,
     by: Principal,
@@ -101,13 +114,13 @@ def refuse_invalid(
     path: str | None = None,
     standing: Visibility | None = None,
     was_open_to_anyone: bool = False,
-) -> None:
-    """Refuse a namespace with an invalid name, path, description, visibility, or access to its registry.
+) -> Faults:
+    """Return the errors of the name, path, description, visibility, and access to the registry of a namespace.
 
+    :param refusal: how they will be refused, on which their wording depends.
     :param path: the new path, if it is not set yet.
     :param standing: the current visibility, which is always valid.
     :param was_open_to_anyone: ``is_open_to_anyone`` before a change.
-    :raises InvalidRecord: a field is invalid; an instance of ``refusal``.
     """
     errors: dict[str, list[Fault]] = {}
     if found := name_errors(namespace.name):
@@ -123,8 +136,7 @@ def refuse_invalid(
     description = namespace.description or ""  # a new record has no default until it is stored
     if len(description) > 2000 or "\x00" in description:
         errors["description"] = [Fault(Code.TOO_LONG, maximum=2000)]
-    if any(errors.values()):
-        raise refusal({field: found for field, found in errors.items() if found})
+    return {field: found for field, found in errors.items() if found}
 
 
 def is_open_to_anyone(namespace: Namespace) -> bool:
@@ -162,11 +174,8 @@ def not_allowed_in_parent(visibility: Visibility, parent: Namespace) -> Fault:
     return Fault(Code.VISIBILITY_ABOVE_PARENT, level=visibility.label, parent=parent.visibility.label)
 
 
-def refuse_more_visible_children(namespace: Namespace, refusal: type[InvalidRecord]) -> None:
-    """Refuse a visibility of a group that is lower than that of something in it.
-
-    :raises InvalidRecord: it is; an instance of ``refusal``.
-    """
+def more_visible_children(namespace: Namespace) -> Faults:
+    """Return the errors of a group with a visibility that is lower than that of something in it."""
     more_visible = db.session.execute(
         select(Namespace.kind)
         .where(access.within(namespace), Namespace.visibility > namespace.visibility)
@@ -177,38 +186,29 @@ def refuse_more_visible_children(namespace: Namespace, refusal: type[InvalidReco
         "project": Fault(Code.VISIBILITY_BELOW_PROJECTS, level=label),
         "group": Fault(Code.VISIBILITY_BELOW_SUBGROUPS, level=label),
     }
-    if errors := [faults[kind] for kind in more_visible]:
-        raise refusal({"visibility_level": errors})
+    errors = [faults[kind] for kind in more_visible]
+    return {"visibility_level": errors} if errors else {}
 
 
-def refuse_over_limit(parent: Namespace, by: Principal) -> None:
-    """Refuse another project in the own personal namespace of a user who has as many as allowed.
-
-    :raises InvalidRecord: the user has.
-    """
+def over_limit(parent: Namespace, by: Principal) -> Faults:
+    """Return the error of another project in the own personal namespace of a user who has as many as allowed."""
     if not isinstance(parent, UserNamespace) or by.user is None or by.user.id != parent.user_id:
-        return
+        return {}
     held = db.session.scalar(select(func.count(Project.id)).where(Project.parent_id == parent.id)) or 0
-    if held >= by.user.projects_limit:
-        raise InvalidRecord({"limit_reached": [Fault(Code.PROJECTS_LIMIT, limit=by.user.projects_limit)]})
+    if held < by.user.projects_limit:
+        return {}
+    return {"limit_reached": [Fault(Code.PROJECTS_LIMIT, limit=by.user.projects_limit)]}
 
 
-def refuse_taken(namespace: Namespace, refusal: type[InvalidRecord]) -> None:
-    """Refuse a full path that another namespace has, in any case.
-
-    :raises InvalidRecord: another one has it; an instance of ``refusal``.
-    """
+def taken(namespace: Namespace) -> Faults:
+    """Return the errors of a namespace with a full path that another one has, in any case."""
     other = db.session.scalar(
         select(Namespace.id).where(
             Namespace.full_path_key == namespace.full_path_key, Namespace.id != (namespace.id or 0)
         )
     )
-    if other is not None:
-        raise refusal(_taken(namespace))
-
-
-def _taken(namespace: Namespace) -> dict[str, list[Fault]]:
-    """Return the errors, by field, of a namespace whose full path is taken."""
+    if other is None:
+        return {}
     fields = ("project_namespace.name", "name", "path") if isinstance(namespace, Project) else ("path",)
     return {field: [Fault(Code.TAKEN)] for field in fields}
 

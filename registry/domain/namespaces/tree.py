@@ -12,21 +12,22 @@ from registry.domain import access, audit
 from registry.domain.access import Permission, Principal
 from registry.domain.namespaces.changes import GroupSettings, NamespaceChanges, ProjectSettings
 from registry.domain.namespaces.members import ensure_owner, follows_from_provider, is_lasting, role_ends_on
-from registry.domain.namespaces.old_paths import give_up, give_up_deleted, take
+from registry.domain.namespaces.old_paths import give_up, give_up_deleted, kept, take
 from registry.domain.namespaces.reserved_names import carry, keep_deleted, top_of
 from registry.domain.namespaces.rules import (
     MAXIMUM_DEPTH,
     depth,
+    invalid,
     is_open_to_anyone,
     lowered_visibility,
+    more_visible_children,
     not_allowed_in_parent,
+    over_limit,
     path_errors,
-    refuse_invalid,
-    refuse_more_visible_children,
-    refuse_over_limit,
-    refuse_taken,
+    refuse,
+    taken,
 )
-from registry.errors import Code, Fault, Forbidden, InvalidGroup, InvalidRecord, NotFound
+from registry.errors import Code, Fault, Faults, Forbidden, InvalidGroup, InvalidRecord, NotFound
 from registry.models import (
     Ancestry,
     Group,
@@ -42,6 +43,7 @@ from registry.models import (
 
 OWNED = ("visibility", "path", "registry_access")  # changed by Owners only
 GROUP_DEFAULTS, PROJECT_DEFAULTS = GroupSettings(), ProjectSettings()
+NOTHING: Faults = {}
 
 
 def create_group(
@@ -80,8 +82,7 @@ def create_group(
     )  # fmt: skip
     with transaction(lock=AdvisoryLock.TREE) as session:
         _read_again(parent)
-        refuse_invalid(group, parent, by, InvalidGroup)
-        place(group, parent, by=by, refusal=InvalidGroup)
+        place(group, parent, by=by, refusal=InvalidGroup, found=invalid(group, parent, by, InvalidGroup))
         if by.user is not None and access.role_of(by.user, group) < Role.OWNER:
             session.add(_membership_of_creator(by.user, group, parent))
         audit.record(by, "group_created", group.full_path, group, visibility=group.visibility.label)
@@ -123,9 +124,8 @@ def create_project(
     )  # fmt: skip
     with transaction(lock=AdvisoryLock.TREE):
         _read_again(parent)
-        refuse_invalid(project, parent, by, InvalidRecord)
-        refuse_over_limit(parent, by)
-        place(project, parent, by=by)
+        found = {**invalid(project, parent, by, InvalidRecord), **over_limit(parent, by)}
+        place(project, parent, by=by, found=found)
         audit.record(by, "project_created", project.full_path, project, visibility=project.visibility.label)
     return project
 
@@ -152,11 +152,12 @@ def change(namespace: Group | Project, changes: NamespaceChanges, *, by: Princip
         with session.no_autoflush:
             replace(changes, path=...).apply_to(namespace)  # the path must be checked first
             parent = None if namespace.parent_id is None else session.get_one(Namespace, namespace.parent_id)
-            refuse_invalid(namespace, parent, by, refusal, path=path, standing=before, was_open_to_anyone=was_open)
+            found = invalid(namespace, parent, by, refusal, path=path, standing=before, was_open_to_anyone=was_open)
             if namespace.visibility < before:
-                refuse_more_visible_children(namespace, refusal)
-        if path != namespace.path or changes.name is not ...:
-            rename(namespace, path=path, by=by, refusal=refusal)
+                found = {**found, **more_visible_children(namespace)}
+            if path != namespace.path or changes.name is not ...:
+                rename(namespace, path=path, by=by, refusal=refusal, found=found)
+            refuse(refusal, found)
         session.flush()
         if namespace.visibility is not before:
             audit.record(
@@ -236,18 +237,24 @@ def set_archived(project: Project, archived: bool, *, by: audit.Author) -> None:
 
 
 def place(
-    namespace: Namespace, parent: Namespace | None, *, by: audit.Author, refusal: type[InvalidRecord] = InvalidRecord
+    namespace: Namespace,
+    parent: Namespace | None,
+    *,
+    by: audit.Author,
+    refusal: type[InvalidRecord] = InvalidRecord,
+    found: Faults = NOTHING,
 ) -> None:
     """Set the full path and the ancestors of a new namespace.
 
     Requires a transaction that holds ``AdvisoryLock.TREE``.
 
-    :raises InvalidRecord: the path is taken, or kept from the author.
+    :param found: other errors of it, which are refused together with those of its path.
+    :raises InvalidRecord: there are such errors, or the path is taken, or kept from the author.
     """
     namespace.parent_id = None if parent is None else parent.id
     _set_full_names(namespace, parent)
-    refuse_taken(namespace, refusal)
-    take(namespace, parent, by=by, refusal=refusal)
+    refuse(refusal, found, _path_refusals(namespace, parent, by, found))
+    take(namespace)
     session = db.session
     session.add(namespace)
     session.flush()
@@ -256,12 +263,20 @@ def place(
         session.add(StorageUsage(project_id=namespace.id))
 
 
-def rename(namespace: Namespace, *, path: str, by: audit.Author, refusal: type[InvalidRecord] = InvalidRecord) -> None:
+def rename(
+    namespace: Namespace,
+    *,
+    path: str,
+    by: audit.Author,
+    refusal: type[InvalidRecord] = InvalidRecord,
+    found: Faults = NOTHING,
+) -> None:
     """Update the full path and full name of a namespace and its descendants; requests for the old path lead to it.
 
     Requires a transaction that holds ``AdvisoryLock.TREE``.
 
-    :raises InvalidRecord: the path is taken, or kept from the author.
+    :param found: other errors of it, which are refused together with those of its path.
+    :raises InvalidRecord: there are such errors, or the path is taken, or kept from the author.
     """
     session = db.session
     parent = None
@@ -272,9 +287,9 @@ def rename(namespace: Namespace, *, path: str, by: audit.Author, refusal: type[I
         namespace.path = path
         _set_full_names(namespace, parent)
         is_moved = namespace.full_path_key != before.lower()
+        refuse(refusal, found, _path_refusals(namespace, parent, by, found) if is_moved else NOTHING)
         if is_moved:
-            refuse_taken(namespace, refusal)
-            take(namespace, parent, by=by, refusal=refusal)
+            take(namespace)
     below = session.scalars(
         select(Namespace)
         .join(Ancestry, Ancestry.namespace_id == Namespace.id)
@@ -289,6 +304,14 @@ def rename(namespace: Namespace, *, path: str, by: audit.Author, refusal: type[I
     session.flush()
     if is_moved:
         give_up(namespace, before, by=by)
+
+
+def _path_refusals(namespace: Namespace, parent: Namespace | None, by: audit.Author, found: Faults) -> Faults:
+    """Return the errors of the full path of a namespace; none if the path itself is already among those found."""
+    if "path" in found:
+        return {}
+    of_old_path = kept(namespace.full_path, namespace.id, parent, by=by)
+    return taken(namespace) or ({"path": of_old_path} if of_old_path else {})
 
 
 def _read_again(namespace: Namespace | None) -> None:

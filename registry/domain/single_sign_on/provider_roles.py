@@ -41,8 +41,7 @@ def add(provider_group: str, group: Group, role: Role, *, by: audit.Author) -> P
     :raises InvalidRecord: the name or the role is not valid, or there is an entry for these groups.
     """
     provider_group = provider_group.strip()
-    if not provider_group or len(provider_group) > LONGEST_GROUP or not provider_group.isprintable():
-        raise InvalidRecord({"provider_group": [Fault(Code.INVALID)]})
+    refuse_invalid(provider_group)
     if role not in MEMBER_ROLES:
         raise InvalidRecord({"access_level": [Fault(Code.NO_MEMBER_ROLE)]})
     with transaction(lock=AdvisoryLock.TREE) as session:
@@ -54,6 +53,15 @@ def add(provider_group: str, group: Group, role: Role, *, by: audit.Author) -> P
         session.flush()
         audit.record(by, "provider_role_added", provider_group, group, role=role.title)
     return added
+
+
+def refuse_invalid(provider_group: str) -> None:
+    """Refuse what cannot be the name of a group of the provider.
+
+    :raises InvalidRecord: it is empty, too long, or contains characters that are not printable.
+    """
+    if not provider_group or len(provider_group) > LONGEST_GROUP or not provider_group.isprintable():
+        raise InvalidRecord({"provider_group": [Fault(Code.INVALID)]})
 
 
 def delete(role_id: int, *, by: audit.Author) -> None:

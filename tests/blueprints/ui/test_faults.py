@@ -9,12 +9,15 @@ import pytest
 from registry.database import db
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
-from registry.models import DeployToken
+from registry.domain.accounts.users import UserChanges
+from registry.models import DeployToken, Group, PackageFile, User, Visibility
+from tests import factories
 
+PASSWORD, PUBLIC = "a long enough one", Visibility.PUBLIC
 PAST, LONG = "2020-01-01", "x" * 5000
 GROUP, PROJECT = "/groups/acme/-", "/acme/tools/-"
 
-# Form → (its page, where it posts, what is sent, the fields with faults)
+# Form → (its page, where it posts, what is sent, the fields with faults); braces enclose what _furnish makes.
 FORMS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
     "group deploy token": (
         f"{GROUP}/settings/repository", f"{GROUP}/deploy_tokens",
@@ -53,7 +56,8 @@ FORMS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
         "/groups/new", "", {"name": "", "path": "no path", "description": LONG}, {"name", "path", "description"}
     ),
     "new project": (
-        "/projects/new", "", {"name": "", "path": "no path", "description": LONG}, {"name", "path", "description"}
+        "/projects/new", "", {"name": "", "path": "no path", "description": LONG, "namespace_id": "{group}"},
+        {"name", "path", "description"},
     ),
     "group": ("/groups/acme/-/edit", "", {"name": "", "description": LONG}, {"name", "description"}),
     "project": ("/acme/tools/edit", "", {"name": "", "description": LONG, "visibility": "20"},
@@ -102,17 +106,130 @@ FORMS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
     "role of the provider": (
         "/admin/provider_roles", "", {"provider_group": "", "group": "nowhere"}, {"provider_group", "group"},
     ),
+    "new user with an unreadable number": (
+        "/admin/users/new", "", {"name": "N", "username": "olivia", "email": "none", "projects_limit": "many"},
+        {"username", "email", "projects_limit"},
+    ),
+    "new user whose name and address others have": (
+        "/admin/users/new", "", {"name": "N", "username": "olivia", "email": "olivia@example.com"},
+        {"username", "email"},
+    ),
+    "new user without a user name, with an address of another": (
+        "/admin/users/new", "", {"name": "N", "username": "", "email": "olivia@example.com"}, {"username", "email"},
+    ),
+    "last administrator": (
+        "/admin/users/{admin}/edit", "", {"is_admin": None, "username": "olivia", "email": "none", "note": LONG * 3},
+        {"is_admin", "username", "email", "note"},
+    ),
+    "new group at a taken path": (
+        "/groups/new", "", {"name": LONG, "path": "acme", "description": LONG}, {"name", "path", "description"}
+    ),
+    "new project at a taken path": (
+        "/projects/new", "", {"name": "", "path": "tools", "description": LONG, "namespace_id": "{group}"},
+        {"name", "path", "description"},
+    ),
+    "project in a full namespace": (
+        "/projects/new", "", {"name": "X", "path": "no path", "description": LONG},
+        {"namespace_id", "path", "description"},
+    ),
+    "group that is more visible inside": (
+        "/groups/open/-/edit", "", {"name": "", "description": LONG, "visibility": "0"},
+        {"name", "description", "visibility"},
+    ),
+    "profile": (
+        "/-/user_settings/profile", "",
+        {"name": "", "username": "olivia", "email": "none", "bio": LONG, "current_password": ""},
+        {"name", "username", "email", "bio", "current_password"},
+    ),
+    "profile with a wrong password": (
+        "/-/user_settings/profile", "", {"username": "olivia", "email": "olivia@example.com", "current_password": "no"},
+        {"username", "email", "current_password"},
+    ),
+    "wrong current password": (
+        "/-/user_settings/password/edit", "", {"current_password": "wrong", "password": "short", "repeated": "other"},
+        {"current_password", "password", "repeated"},
+    ),
+    "authenticator app": (
+        "/-/profile/two_factor_auth", "", {"app-current_password": "wrong", "app-code": "123"},
+        {"app-current_password", "app-code"},
+    ),
+    "passkey": (
+        "/-/profile/two_factor_auth", "/-/profile/two_factor_auth/passkeys",
+        {"passkey-current_password": "wrong", "passkey-name": "", "passkey-credential": "none"},
+        {"passkey-current_password", "passkey-name"},
+    ),
+    "unreadable date of a deploy token": (
+        f"{GROUP}/settings/repository", f"{GROUP}/deploy_tokens",
+        {"name": LONG, "expires_on": "soon", "username": "no user", "scopes": []},
+        {"name", "expires_on", "username", "scopes"},
+    ),
+    "unreadable numbers of the rules about the public index": (
+        "/admin/application_settings/ci_cd", "/admin/application_settings/public_index",
+        {"pypi_withhold_cvss_score": "high", "pypi_upstream_minimum_age_days": "x", "pypi_upstream_blocked": "no name"},
+        {"pypi_withhold_cvss_score", "pypi_upstream_minimum_age_days", "pypi_upstream_blocked"},
+    ),
+    "rule of a group": (
+        f"{GROUP}/settings/packages_and_registries",
+        f"{GROUP}/settings/packages_and_registries/public_index/pypi_upstream_minimum_age_days",
+        {"pypi_upstream_minimum_age_days": "x"}, {"pypi_upstream_minimum_age_days"},
+    ),
+    "protection rule without roles to choose from": (
+        f"{PROJECT}/settings/packages_and_registries", f"{PROJECT}/settings/packages_and_registries/protection_rules",
+        {"pattern": "no name", "push": "x", "delete": "50"}, {"pattern", "push"},
+    ),
+    "status of a name": (
+        f"{PROJECT}/packages/{{package}}/status", "", {"name_status": "none", "reason": LONG}, {"name_status", "reason"}
+    ),
+    "role of an unknown group of the provider": (
+        "/admin/provider_roles", "", {"provider_group": LONG, "group": "nowhere", "role": "7"},
+        {"provider_group", "group", "role"},
+    ),
+    "general settings": (
+        "/admin/application_settings/general", "",
+        {"default_project_visibility": "7", "require_personal_access_token_expiry": None},
+        {"default_project_visibility"},
+    ),
+    "size limits": (
+        "/admin/application_settings/ci_cd", "/admin/plan_limits",
+        {"pypi_max_file_size": "big", "project_storage_limit": "bigger"}, {"pypi_max_file_size"},
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_all_faults_of_a_form_are_shown_at_once(browser_of, admin, owner, group, project, form):
-    users.set_password(admin, "a long enough one", by=SHELL)
+def test_all_faults_of_a_form_are_shown_at_once(browser_of, admin, owner, group, project, demo, form):
+    made = _furnish(admin, group, demo)
     page, action, sent, faults = FORMS[form]
+    filled = {name: value.format(**made) if isinstance(value, str) else value for name, value in sent.items()}
 
-    answer = browser_of(admin).submit(page, sent, action=action or None)
+    answer = browser_of(admin).submit(page.format(**made), filled, action=action or None)
 
     assert (answer.status_code, set(answer.errors), answer.flashes) == (422, faults, [])
+
+
+def _furnish(admin: User, group: Group, demo: PackageFile) -> dict[str, object]:
+    users.set_password(admin, PASSWORD, by=SHELL)
+    users.change_user(admin, UserChanges(projects_limit=0), by=SHELL)
+    factories.project("inside", parent=factories.group("open", visibility=PUBLIC), visibility=PUBLIC)
+    return {"admin": admin.username, "group": group.id, "package": demo.package_id}
+
+
+def test_all_faults_of_rules_that_are_tried_are_shown_at_once(browser_of, admin):
+    sent = {"pypi_withhold_cvss_score": "x", "pypi_upstream_minimum_age_days": "-1", "pypi_upstream_blocked": "no name"}
+
+    answer = browser_of(admin).post("/admin/application_settings/public_index/try", sent)
+
+    assert (answer.status_code, set(answer.errors)) == (422, set(sent))
+
+
+def test_a_form_keeps_what_was_entered_except_secrets(browser_of, admin):
+    users.set_password(admin, PASSWORD, by=SHELL)
+    sent = {"name": "", "username": "no user", "email": "none", "bio": "Packages.", "current_password": "guess"}
+
+    answer = browser_of(admin).submit("/-/user_settings/profile", sent)
+
+    kept = answer.fields("/-/user_settings/profile")
+    assert {name: kept.get(name) for name in sent} == sent | {"current_password": ""}
 
 
 def test_a_form_with_a_fault_has_no_effect(browser_of, owner, project):

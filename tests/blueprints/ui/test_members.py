@@ -66,10 +66,10 @@ def test_a_member_is_added_by_name_or_address(browser_of, owner, project, outsid
     [
         ({"username": "nobody"}, {"username": "No user was found with this name or confirmed email address."}),
         ({"username": ""}, {"username": "Enter a name."}),
-        ({"username": "oscar", "role": "60"}, {"role": "Not a valid choice."}),
+        ({"username": "oscar", "role": "60"}, {"role": "Choose one of the offered values."}),
         ({"username": "oscar", "role": "x"}, {"role": "Invalid Choice: could not coerce."}),
         ({"username": "oscar", "expires_on": "2001-01-01"}, {"expires_on": "Choose a date in the future."}),
-        ({"username": "oscar", "expires_on": "soon"}, {"expires_on": "Not a valid date value."}),
+        ({"username": "oscar", "expires_on": "soon"}, {"expires_on": "Enter a date, such as 2030-12-31."}),
         (
             {"username": "olivia", "role": "10"},
             {"role": "This user already has the Owner role through the group Acme. Choose that role or a higher one."},
@@ -126,7 +126,7 @@ def test_a_member_cannot_grant_a_role_above_their_own(browser_of, maintainer, pr
     answer = browser.submit(PROJECT, {"username": "oscar", "role": "50"})
 
     assert [option.get("value") for option in page.tree.iter("option")][:6] == ["10", "15", "20", "30", "40", "10"]
-    assert answer.errors == {"role": "Not a valid choice."}
+    assert answer.errors == {"role": "Choose one of the offered values."}
 
 
 def test_a_membership_is_changed_in_its_row(browser_of, owner, project, developer):
@@ -148,13 +148,32 @@ def test_an_empty_field_removes_the_expiry(browser_of, owner, project, developer
     assert namespaces.member(project, developer.id).membership.expires_on is None
 
 
-def test_a_refused_change_is_shown_with_its_member(browser_of, owner, project, developer):
-    browser = browser_of(owner)
+def test_a_refused_change_is_shown_on_a_page_of_the_member_with_all_faults(
+    browser_of, owner, group, project, developer
+):
+    namespaces.add_member(group, developer, Role.DEVELOPER, by=SHELL)
+    row = f"{PROJECT}/{developer.id}"
 
-    browser.submit(PROJECT, {"expires_on": "2001-01-01"}, action=f"{PROJECT}/{developer.id}")
+    answer = browser_of(owner).submit(PROJECT, {"role": "20", "expires_on": "2001-01-01"}, action=row)
 
-    assert browser.get(PROJECT).flashes == ["Dora: Choose a date in the future."]
+    assert answer.status_code == 422
+    assert answer.errors == {
+        "role": "This user already has the Developer role through the group Acme. Choose that role or a higher one.",
+        "expires_on": "Choose a date in the future.",
+    }
+    kept = answer.fields(row)
+    assert (kept["role"], kept["expires_on"]) == ("20", "2001-01-01")
     assert namespaces.member(project, developer.id).membership.expires_on is None
+
+
+def test_a_change_that_is_corrected_returns_to_the_list(browser_of, owner, project, developer):
+    browser, row = browser_of(owner), f"{PROJECT}/{developer.id}"
+    refused = browser.submit(PROJECT, {"expires_on": "2001-01-01"}, action=row)
+
+    answer = browser.open(row, method="POST", data=refused.fields(row) | {"expires_on": TOMORROW.isoformat()})
+
+    assert (answer.status_code, answer.location) == (303, PROJECT)
+    assert namespaces.member(project, developer.id).membership.expires_on == TOMORROW
 
 
 def test_a_member_is_removed(browser_of, owner, project, developer):

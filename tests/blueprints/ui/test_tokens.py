@@ -145,8 +145,11 @@ def test_only_administrators_are_offered_to_act_as_others(browser_of, owner, adm
         ({"name": " ", "scopes": "api"}, {"name": "This field is required."}),
         ({"name": "x" * 256, "scopes": "api"}, {"name": "Use at most 255 characters."}),
         ({"name": "laptop"}, {"scopes": "Select at least one scope."}),
-        ({"name": "laptop", "scopes": "sudo"}, {"scopes": "'sudo' is not a valid choice for this field."}),
-        ({"name": "laptop", "scopes": "api", "expires_on": "someday"}, {"expires_on": "Not a valid date value."}),
+        ({"name": "laptop", "scopes": "sudo"}, {"scopes": "Choose one of the offered values."}),
+        (
+            {"name": "laptop", "scopes": "api", "expires_on": "someday"},
+            {"expires_on": "Enter a date, such as 2030-12-31."},
+        ),
     ],
     ids=["no name", "blank name", "long name", "no scope", "a scope not offered", "no date"],
 )

@@ -395,7 +395,7 @@ def test_of_groups_and_users_created_at_once_one_gets_the_path(app: Flask) -> No
         )
 
         assert results.count("done") == 1
-        assert set(results) <= {"done", "InvalidGroup", "InvalidRecord", "Conflict"}
+        assert set(results) <= {"done", "InvalidGroup", "InvalidRecord", "AlreadyTaken"}
 
 
 def test_a_project_created_while_its_group_is_renamed_is_in_it(app: Flask, group: Group) -> None:
