@@ -413,7 +413,7 @@ def _as_upload(form: Form, staged: StagedFile) -> Upload:
     sent = {"content": form.filename is not None, "name": form.text("name"), "version": form.text("version")}
     missing = [f"{name} is missing" for name, value in sent.items() if not value]
     if missing:
-        raise InvalidParameter(", ".join(missing))
+        raise _incomplete(missing, form.text(":action"))
     sha256 = form.text("sha256_digest")
     if sha256 and not _SHA256.fullmatch(sha256):
         raise InvalidParameter("sha256_digest is invalid")
@@ -426,6 +426,21 @@ def _as_upload(form: Form, staged: StagedFile) -> Upload:
         sha256=sha256,
         md5=form.text("md5_digest"),
         blake2b_256=form.text("blake2_256_digest"),
+    )
+
+
+def _incomplete(missing: Iterable[str], action: str) -> InvalidParameter:
+    """Return the refusal of a form without the fields of an upload.
+
+    :param action: what the client wants; the ``register`` command of old setuptools sends ``submit`` or ``verify``.
+    """
+    error = InvalidParameter(", ".join(missing))
+    if action in ("", "file_upload"):
+        return error
+    return error.explained(
+        "Action not supported",
+        f"The action {action[:100]!a} is not supported: names need no registration, as the first file creates "
+        "the package. Upload the files of a version instead, for example with twine.",
     )
 
 

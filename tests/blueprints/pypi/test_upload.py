@@ -186,6 +186,29 @@ def test_missing_fields_are_listed(twine, project, developer, left_out, error):
     assert (response.status_code, response.json["error"]) == (400, error)
 
 
+@pytest.mark.parametrize("action", ["submit", "verify"])
+def test_the_registration_of_a_name_is_refused_as_not_needed(twine, project, developer, action):
+    form = {":action": action, "content": None}
+
+    response = twine.upload(project, WHEEL, factories.access_token(developer), **form)
+
+    assert (response.status_code, response.json["error"]) == (400, "content is missing")
+    told = f"Bad request - The action '{action}' is not supported: names need no registration, as the first file "
+    assert response.status.startswith(f"400 {told}")
+    assert response.json["code"].startswith(f"400 {told}")
+    assert "Upload the files of a version" in response.json["code"]
+
+
+def test_an_action_without_meaning_here_is_shown_in_part_and_in_ascii(twine, project, developer):
+    response = twine.upload(
+        project, WHEEL, factories.access_token(developer), **{":action": "é\n" * 1000, "version": None}
+    )
+
+    assert response.status_code == 400
+    assert "The action '\\xe9\\n" in response.json["code"]
+    assert len(response.json["code"]) < 1000
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
