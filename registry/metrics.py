@@ -196,26 +196,26 @@ class Metrics:
 
     def _steps(self, environ: WSGIEnvironment, status: str) -> tuple[Callable[[], None], ...]:
         """Return the calls that count the effect of a request."""
-        done = environ.get(EVENT)
-        if isinstance(done, Download) and gives_whole_file(environ, status):
-            return (RepeatedDownload(self._downloads, self._download_bytes, self._on_download, done),)
-        if isinstance(done, Upload):
-            return self._uploads.inc, partial(self._upload_bytes.inc, done.size_bytes)
-        if isinstance(done, Forward):
-            return (self._forwards.inc,)
-        if isinstance(done, UpstreamDownload) and gives_whole_file(environ, status):
-            origin = "hit" if done.is_kept else "miss"
-            return (
-                self._upstream_files.labels(origin).inc,
-                partial(self._upstream_file_bytes.labels(origin).inc, done.size_bytes),
-                partial(self.on_use, done.use),
-            )
-        if isinstance(done, UpstreamPage):
-            return (self._upstream_pages.labels(done.origin).inc,)
-        if isinstance(done, Withheld):
-            return (self._withheld.labels(done.rule).inc,)
-        if isinstance(done, AuthFailure):
-            return (self._failures.labels(done.reason).inc,)
+        match environ.get(EVENT):
+            case Download() as done if gives_whole_file(environ, status):
+                return (RepeatedDownload(self._downloads, self._download_bytes, self._on_download, done),)
+            case UpstreamDownload(use, size_bytes, is_kept) if gives_whole_file(environ, status):
+                origin = "hit" if is_kept else "miss"
+                return (
+                    self._upstream_files.labels(origin).inc,
+                    partial(self._upstream_file_bytes.labels(origin).inc, size_bytes),
+                    partial(self.on_use, use),
+                )
+            case Upload(size_bytes):
+                return self._uploads.inc, partial(self._upload_bytes.inc, size_bytes)
+            case Forward():
+                return (self._forwards.inc,)
+            case UpstreamPage(origin):
+                return (self._upstream_pages.labels(origin).inc,)
+            case Withheld(rule):
+                return (self._withheld.labels(rule).inc,)
+            case AuthFailure(reason):
+                return (self._failures.labels(reason).inc,)
         return ()
 
     def count_fetched(self, size_bytes: int) -> None:
