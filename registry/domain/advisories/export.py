@@ -2,6 +2,9 @@
 
 The file is untrusted, and has hundreds of thousands of members: it is read with the memory of its directory and of one
 member. Sizes, numbers, and checksums are verified; a member that is damaged, encrypted, or too large has no content.
+
+``zipfile`` keeps several hundred bytes of each member, and ``distributions.zip_files``, which refuses whatever another
+tool could unpack differently, refuses a file for one such member.
 """
 
 from __future__ import annotations

@@ -85,28 +85,24 @@ class _Summaries:
 _summaries, _packages, _files = NameSummary.__table__, Package.__table__, PackageFile.__table__
 
 
-def _add_file(insert: Any) -> Any:
-    """Have a published file change the row of its name."""
-    new = insert.excluded
+def _with_file(new: Any) -> dict[str, Any]:
+    """Return how a published file changes the row of its name."""
     is_latest = new.latest_rank >= _summaries.c.latest_rank
     is_newest = and_(new.versions > 0, new.published_at >= _summaries.c.published_at)
     later = case((new.published_at > _summaries.c.published_at, new.published_at), else_=_summaries.c.published_at)
-    return insert.on_conflict_do_update(
-        index_elements=[_summaries.c.project_id, _summaries.c.normalized_name],
-        set_={
-            "name": case((is_latest, new.name), else_=_summaries.c.name),
-            "latest_id": case((is_latest, new.latest_id), else_=_summaries.c.latest_id),
-            "latest_rank": case((is_latest, new.latest_rank), else_=_summaries.c.latest_rank),
-            "versions": _summaries.c.versions + new.versions,
-            "size_bytes": _summaries.c.size_bytes + new.size_bytes,
-            "published_at": later,
-            "publisher_id": case((is_newest, new.publisher_id), else_=_summaries.c.publisher_id),
-            "has_remarks": or_(_summaries.c.has_remarks, new.has_remarks),
-        },
-    )
+    return {
+        "name": case((is_latest, new.name), else_=_summaries.c.name),
+        "latest_id": case((is_latest, new.latest_id), else_=_summaries.c.latest_id),
+        "latest_rank": case((is_latest, new.latest_rank), else_=_summaries.c.latest_rank),
+        "versions": _summaries.c.versions + new.versions,
+        "size_bytes": _summaries.c.size_bytes + new.size_bytes,
+        "published_at": later,
+        "publisher_id": case((is_newest, new.publisher_id), else_=_summaries.c.publisher_id),
+        "has_remarks": or_(_summaries.c.has_remarks, new.has_remarks),
+    }
 
 
-_ADD = Upsert(_summaries, _add_file)
+_ADD = Upsert(_summaries, _with_file)
 _VERSIONS = (
     select(
         _packages.c.id,

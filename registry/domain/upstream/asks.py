@@ -114,17 +114,4 @@ def _remove(*conditions: Any) -> None:
 
 
 _table = UpstreamAsk.__table__
-
-
-def _in_place(insert: Any) -> Any:
-    """Have an answer replace an earlier one."""
-    new = insert.excluded
-    others = [column.name for column in _table.c if not column.primary_key]
-    return insert.on_conflict_do_update(
-        index_elements=[_table.c.namespace_id, _table.c.normalized_name],
-        set_={name: getattr(new, name) for name in others},
-        where=_table.c.asked_at < new.asked_at,
-    )
-
-
-_NOTE = Upsert(_table, _in_place)
+_NOTE = Upsert(_table, where=lambda new: _table.c.asked_at < new.asked_at)

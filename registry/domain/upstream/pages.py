@@ -245,15 +245,7 @@ _CONFIRM = (
     .where(_table.c.name == bindparam("of_name"))
     .values(checked_at=bindparam("now"), etag=bindparam("new_etag"))
 )
-
-
-def _in_place(insert: Any) -> Any:
-    """Have a page replace one of the same name."""
-    new = {column.name: insert.excluded[column.name] for column in _table.c if not column.primary_key}
-    return insert.on_conflict_do_update(index_elements=[_table.c.name], set_=new)
-
-
-_KEEP = Upsert(_table, _in_place)
+_KEEP = Upsert(_table)
 _REMOVE = delete(_table).where(
     _table.c.name.in_(bindparam("names", expanding=True)), _table.c.checked_at < bindparam("before")
 )

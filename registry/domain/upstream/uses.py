@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
 
 from sqlalchemy import delete, exists, select, tuple_
 
@@ -96,16 +95,8 @@ def fetched(group: Group | None, today: date, most: int) -> list[Fetch]:
 
 
 _table = UpstreamFetch.__table__
-
-
-def _move_day(insert: Any) -> Any:
-    """Have a download move the day of one that is known."""
-    new = insert.excluded
-    return insert.on_conflict_do_update(
-        index_elements=[_table.c.namespace_id, _table.c.sha256],
-        set_={"fetched_on": new.fetched_on, "uploaded_at": new.uploaded_at},
-        where=_table.c.fetched_on != new.fetched_on,
-    )
-
-
-_NOTE = Upsert(_table, _move_day)
+_NOTE = Upsert(
+    _table,
+    lambda new: {"fetched_on": new.fetched_on, "uploaded_at": new.uploaded_at},
+    where=lambda new: _table.c.fetched_on != new.fetched_on,
+)
