@@ -27,6 +27,7 @@ from registry.errors import ConfigurationError
 
 PREFIX = "REGISTRY_"
 _SQLITE = "sqlite:///"
+_POSTGRESQL = "postgresql://"
 _PACKAGE = Path(__file__).resolve().parent
 # The folder with ``templates`` and ``static``: the package where it was installed from a wheel, otherwise the checkout.
 ROOT = _PACKAGE if (_PACKAGE / "templates").is_dir() else _PACKAGE.parent
@@ -261,13 +262,19 @@ def _value(setting: Setting, overrides: Mapping[str, object], file_values: Mappi
     try:
         return setting.parse(str(value))
     except ValueError as error:
-        raise ConfigurationError(f"{source} is {_shown(setting, value)}; expected {setting.accepts}.") from error
+        complaint = _complaint(setting, value, error)
+        raise ConfigurationError(f"{source} {complaint}; expected {setting.accepts}.") from error
 
 
-def _shown(setting: Setting, value: object) -> str:
+class _Flaw(ValueError):
+    """What is wrong with a value, in words that do not repeat it, for settings with secrets."""
+
+
+def _complaint(setting: Setting, value: object, error: ValueError) -> str:
     if setting.name in SECRET_SETTINGS:
-        return "set to a value that is not shown here"
-    return repr(re.sub(r"//[^/]*@", "//[not shown]@", str(value)))  # the credentials in a URL
+        return str(error) if isinstance(error, _Flaw) else "is set to a value that is not shown here"
+    without_credentials = re.sub(r"\A([^@]*?//)?.*@", r"\1[not shown]@", str(value), flags=re.DOTALL)
+    return f"is {without_credentials!r}"
 
 
 def _whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
@@ -296,25 +303,24 @@ def _true_or_false(text: str) -> bool:
 def _text(minimum: int, maximum: int | None = None) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if len(text) < minimum or (maximum is not None and len(text) > maximum):
-            raise ValueError("too short or too long")
-        return text
-
-    return parse
-
-
-def _starting_with(*prefixes: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if not text.startswith(prefixes) or text in prefixes:
-            raise ValueError(text)
+            raise _Flaw(f"has {len(text)} character{'' if len(text) == 1 else 's'}")
         return text
 
     return parse
 
 
 def _database_url(text: str) -> str:
-    if text == "sqlite:///:memory:":
-        raise ValueError(text)  # every thread and every process would have its own database
-    return _starting_with(_SQLITE, "postgresql://")(text)
+    scheme, _, rest = text.partition("://")
+    if not text.startswith((_SQLITE, _POSTGRESQL)):
+        is_url = scheme != text and re.fullmatch(r"[a-z0-9+.-]{1,30}", scheme, re.IGNORECASE)
+        raise _Flaw(f"begins with '{scheme}://'" if is_url else "is not a URL")
+    if text in (_SQLITE, _POSTGRESQL):
+        raise _Flaw("names no file" if text == _SQLITE else "names no host and no database")
+    if rest == "/:memory:":
+        raise _Flaw("names a database in memory")  # of which every thread and every process would have its own
+    if rest.partition("/")[0].count("@") > 1:
+        raise _Flaw("has a user name or password with @, which is %40 in a URL")
+    return text
 
 
 _STORAGE_URL = re.compile(r"file:///.+|(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]+(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")

@@ -367,9 +367,9 @@ def _refusal(status: int, out: str, err: str) -> str:
     [
         ({"PORT": "eighty"}, "REGISTRY_PORT is 'eighty'; expected a whole number from 0 to 65535."),
         ({"THREADS": "0"}, "REGISTRY_THREADS is '0'; expected a whole number from 1 to 256."),
-        ({"ROOT_PASSWORD": "hush"}, "REGISTRY_ROOT_PASSWORD is set to a value that is not shown here; expected"),
-        ({"DATABASE_URL": "mysql://u:hush@db/x"}, "REGISTRY_DATABASE_URL is set to a value that is not shown here"),
-        ({"DATABASE_URL": "postgresql://u:hush@[::1/x"}, "REGISTRY_DATABASE_URL is set to an invalid URL"),
+        ({"ROOT_PASSWORD": "hush"}, "REGISTRY_ROOT_PASSWORD has 4 characters; expected"),
+        ({"DATABASE_URL": "mysql://u:hush@db/x"}, "REGISTRY_DATABASE_URL begins with 'mysql://'; expected"),
+        ({"DATABASE_URL": "postgresql://u:hush@[::1/x"}, "REGISTRY_DATABASE_URL has a host or port that cannot"),
         ({"STORAGE_URL": "file:///dev/null/packages"}, "The package folder /dev/null/packages cannot be created: Not"),
         ({"HOST": "192.0.2.1"}, "REGISTRY_HOST and REGISTRY_PORT are 192.0.2.1:0, which cannot be listened on: "),
         ({"HOST": "no such host"}, "REGISTRY_HOST and REGISTRY_PORT are no such host:0, which cannot be listened on"),

@@ -45,8 +45,8 @@ def init_app(app: Flask) -> None:
             url = make_url(app.config["DATABASE_URL"])
     except (ArgumentError, ValueError) as error:  # the message omits the URL, which can contain a password
         raise ConfigurationError(
-            "REGISTRY_DATABASE_URL is set to an invalid URL; "
-            "expected sqlite:///<file> or postgresql://user:password@host:port/database."
+            "REGISTRY_DATABASE_URL has a host or port that cannot be read; expected sqlite:///<file> or "
+            "postgresql://user:password@host:port/database, with %3A, %2F, and %40 for :, /, and @ in a password."
         ) from error
     # Parameters of statements can contain digests and user input, which must not be logged.
     options: dict[str, object] = {"pool_size": app.config["THREADS"], "max_overflow": 4, "hide_parameters": True}
