@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import sys
 
+if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as ``registry.serve`` does, which is called after the imports
+
 import click
 from flask import Flask
 from flask.cli import FlaskGroup

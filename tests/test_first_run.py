@@ -421,6 +421,22 @@ def test_a_start_whose_preparation_is_killed_ends_with_one_sentence(instance: Pa
     assert told == "the process that prepares the installation was ended by signal 9; after 9, memory can be short."
 
 
+@needs_proc
+def test_ctrl_c_before_it_serves_ends_the_registry_without_a_word(instance: Path) -> None:
+    instance.mkdir(mode=0o700)
+    database = shutil.copy(migrated_database(), instance)
+    with open(f"{database}.upgrade-lock", "w") as another_upgrade:
+        fcntl.flock(another_upgrade, fcntl.LOCK_EX)
+        process = Captured(app_py, environment=environment(instance))
+        child = only_child(process.pid)
+
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(60) == -signal.SIGINT
+        os.kill(child, signal.SIGKILL)
+    assert process.communicate() == ("", "")
+
+
 def only_child(pid: int) -> int:
     """The child of a process, as soon as it has one."""
     deadline = time.monotonic() + 60
