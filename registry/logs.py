@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import secrets
+import select
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -16,7 +18,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
 from queue import SimpleQueue
-from select import PIPE_BUF
 from threading import Lock, Thread, get_ident
 from typing import Any, TextIO, cast
 
@@ -24,6 +25,8 @@ from registry import credential_names
 
 MOST_LINES = 10_000  # of the loop that wait to be written; several megabytes
 GATHER_SECONDS = 0.01  # for how long further lines of the loop are gathered to be written together
+PATIENCE_SECONDS = 2  # for a reader that takes nothing, once the process is in a hurry
+LOOK_SECONDS = 0.1  # between looks at whether it is
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _COMMON = tuple(sorted(vars(logging.makeLogRecord({})).keys() - {"args", "created", "msecs", "relativeCreated"}))
 # Stand for the duration and for the values of varying fields where lines are searched for their places.
@@ -277,6 +280,13 @@ def never_waiting() -> Iterator[None]:
         _loops.discard(loop)
 
 
+def hurry() -> None:
+    """From now on, leave out lines instead of waiting for a reader of the log that takes nothing."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LogHandler):
+            handler.is_hurried = True
+
+
 class LogHandler(logging.Handler):
     """Writes lines to a stream in the order in which they were logged.
 
@@ -284,6 +294,8 @@ class LogHandler(logging.Handler):
     lines, and records like earlier ones unformatted. A thread of the handler formats these, and writes all of them
     together with what has gathered in the meantime. If too many are queued,
     further lines of the loop are counted instead, and their number is logged in their place.
+
+    :ivar is_hurried: whether a reader that takes nothing for ``PATIENCE_SECONDS`` is not waited for any more.
     """
 
     lock: Any
@@ -292,6 +304,9 @@ class LogHandler(logging.Handler):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
+        self._room = select.poll()  # a write that has begun could not be given up
+        self._room.register(stream, select.POLLOUT)
+        self.is_hurried = self._has_given_up = False
         self._lines: deque[str | Again] = deque()
         self._left_out = 0
         self._writing = Lock()
@@ -338,10 +353,23 @@ class LogHandler(logging.Handler):
             lines = [line if isinstance(line, str) else self._formatted(*line) for line in queued]
             if self._left_out:
                 lines.append(self._note_left_out())
-            for text in _chunks(lines):
+            for chunk in _chunks([line.encode(self._stream.encoding, "backslashreplace") for line in lines]):
                 with suppress(OSError, ValueError):  # nothing reads the stream any more, or it is closed
-                    self._stream.write(text)
-                    self._stream.flush()
+                    self._write(memoryview(chunk))
+
+    def _write(self, rest: memoryview) -> None:
+        while rest and self._has_room():
+            rest = rest[os.write(self._stream.fileno(), rest[: select.PIPE_BUF]) :]
+
+    def _has_room(self) -> bool:
+        """Wait until the stream takes ``PIPE_BUF`` bytes; return false if that has been given up."""
+        began_at = time.monotonic()
+        while not self._room.poll(0 if self._has_given_up else LOOK_SECONDS * 1000):
+            self._has_given_up |= self.is_hurried and time.monotonic() > began_at + PATIENCE_SECONDS
+            if self._has_given_up:
+                return False
+        self._has_given_up = False
+        return True
 
     def _formatted(self, template: RecordTemplate, created: float, varied: Varied) -> str:
         try:
@@ -371,15 +399,14 @@ class LogHandler(logging.Handler):
                 self._wake()
 
 
-def _chunks(lines: list[str]) -> Iterator[str]:
+def _chunks(lines: list[bytes]) -> Iterator[bytes]:
     """Yield whole lines together, but not more than are written at once, unmixed with those of other processes."""
-    chunk, size_bytes = "", 0
+    chunk = b""
     for line in lines:
-        length = len(line.encode(errors="backslashreplace"))
-        if chunk and size_bytes + length > PIPE_BUF:
+        if chunk and len(chunk) + len(line) > select.PIPE_BUF:
             yield chunk
-            chunk, size_bytes = "", 0
-        chunk, size_bytes = chunk + line, size_bytes + length
+            chunk = b""
+        chunk += line
     if chunk:
         yield chunk
 

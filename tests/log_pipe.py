@@ -18,7 +18,7 @@ class Pipe:
 
     def __init__(self, formatter: logging.Formatter) -> None:
         self._end, end = os.pipe()
-        fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 1 << 12)
+        fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 1 << 13)  # a pipe is writable while a page of it is free
         self._stream = os.fdopen(end, "w")
         self.handler = LogHandler(self._stream)
         self.handler.setFormatter(formatter)

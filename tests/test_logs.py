@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from select import PIPE_BUF
 from threading import Thread
 from typing import Any
@@ -221,17 +221,48 @@ def left_out(lines: list[str]) -> int:
 
 
 def test_each_write_has_whole_lines_and_a_size_that_the_system_writes_atomically() -> None:
-    lines = [f"{number} {'ü' * (number * 37 % 300)}\n" for number in range(200)]
+    lines = [f"{number} {'ü' * (number * 37 % 300)}\n".encode() for number in range(200)]
 
     chunks = list(logs._chunks(lines))
 
-    assert "".join(chunks) == "".join(lines)
-    assert all(chunk.endswith("\n") and len(chunk.encode()) <= PIPE_BUF for chunk in chunks)
+    assert b"".join(chunks) == b"".join(lines)
+    assert all(chunk.endswith(b"\n") and len(chunk) <= PIPE_BUF for chunk in chunks)
     assert len(chunks) < 30
 
 
-def test_a_line_longer_than_an_atomic_write_is_written_by_itself() -> None:
-    assert list(logs._chunks(["a\n", "b" * 10_000 + "\n", "c\n"])) == ["a\n", "b" * 10_000 + "\n", "c\n"]
+def test_a_line_longer_than_an_atomic_write_is_written_by_itself(pipe: Pipe) -> None:
+    assert list(logs._chunks([b"a\n", b"b" * 10_000 + b"\n", b"c\n"])) == [b"a\n", b"b" * 10_000 + b"\n", b"c\n"]
+
+    thread = Thread(target=lambda: [logger.info(text) for text in ("a", "b" * 10_000, "c")])
+    thread.start()
+
+    assert pipe.lines("c") == ["a", "b" * 10_000, "c"]
+    thread.join()
+
+
+def test_a_process_in_a_hurry_leaves_out_what_nothing_reads_and_writes_on_when_it_is_read(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "PATIENCE_SECONDS", 0.1)
+    pipe.fill()
+    threads = [Thread(target=logger.info, args=(f"before {number}",)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    assert all(thread.is_alive() for thread in threads)
+
+    logs.hurry()
+    for thread in threads:
+        thread.join(10)
+    logger.info("left out")
+
+    assert not any(thread.is_alive() for thread in threads)
+    with suppress(BlockingIOError):
+        os.set_blocking(pipe._end, False)
+        while os.read(pipe._end, 1 << 16):
+            pass
+    logger.info("after")
+    assert pipe.lines("after") == ["after"]
 
 
 def test_a_closed_pipe_raises_no_error(pipe: Pipe) -> None:
@@ -256,11 +287,11 @@ def test_a_record_that_cannot_be_formatted_does_not_affect_others(
     assert "no number" in capsys.readouterr().err
 
 
-def test_log_lines_go_to_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_lines_go_to_standard_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    written = io.StringIO()
-    monkeypatch.setattr("sys.stderr", written)
+    file = (tmp_path / "log").open("w")
+    monkeypatch.setattr("sys.stderr", file)
     for name in ("logThreads", "logProcesses", "logMultiprocessing", "_srcfile"):
         monkeypatch.setattr(logging, name, getattr(logging, name))
     try:
@@ -271,7 +302,8 @@ def test_log_lines_go_to_standard_error(monkeypatch: pytest.MonkeyPatch) -> None
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+        file.close()
 
-    first, second = written.getvalue().splitlines()
+    first, second = (tmp_path / "log").read_text().splitlines()
     assert json.loads(first)["message"] == "a line"
     assert second.endswith("INFO registry.tests: another")

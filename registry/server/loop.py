@@ -89,12 +89,16 @@ class Loop:
         self._server.wake()  # Python goes on waiting for input after a signal
 
     def _handle_retire(self, _signal: int, _frame: FrameType | None) -> None:
-        self._stop(RETIREMENT_SECONDS, KEPT_OPEN_SECONDS)
+        self._stop_within(RETIREMENT_SECONDS, KEPT_OPEN_SECONDS)
         self._server.wake()
 
-    def _stop(self, within_seconds: float = DRAIN_SECONDS, keep_open_seconds: float = 0) -> None:
+    def _stop(self) -> None:
+        logs.hurry()  # a thread that waits for the reader of the log is answering a request
+        self._stop_within(DRAIN_SECONDS)
+
+    def _stop_within(self, seconds: float, keep_open_seconds: float = 0) -> None:
         now = time.monotonic()
-        self._stop_by = min(self._stop_by or now + within_seconds, now + within_seconds)
+        self._stop_by = min(self._stop_by or now + seconds, now + seconds)
         self._keep_open_until = now + keep_open_seconds
 
     def turn(self, timeout_seconds: float) -> None:
@@ -128,6 +132,7 @@ class Loop:
         self._server.stop_listening()
         while self._is_needed():
             self.turn(0.2)
+        logs.hurry()
         self._server.task_dispatcher.shutdown()
 
     def _is_needed(self) -> bool:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
+from registry import logs
 from registry.errors import ConfigurationError, OperatorError, RegistryError
 from registry.server.loads import Load, Loads
 from registry.server.loop import DRAIN_SECONDS, RETIRE
@@ -89,6 +90,7 @@ class Supervisor:
         """
         for end in (self._wake_up, self._woken):
             end.setblocking(False)
+        logs.hurry()  # workers have to be replaced, and signals followed, also if nothing reads the log
         signal.set_wakeup_fd(self._wake_up.fileno(), warn_on_full_buffer=False)
         for number in HANDLED:
             signal.signal(number, self._handle)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
 import re
 import select
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -15,7 +18,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.acceptance.servers import REPORTER, ForkedServer, Namespace, RunningServer, needs_proc
+from tests.acceptance.servers import CHECKOUT, REPORTER, ForkedServer, Namespace, RunningServer, needs_proc
 from tests.acceptance.wire import (
     MIB,
     Answer,
@@ -552,6 +555,42 @@ def test_a_stop_without_work_is_quick_and_clean(start_server: StartServer) -> No
 
     assert status == 0
     assert "Traceback" not in server.log
+
+
+class Unread(RunningServer):
+    """Nothing reads its standard error, a pipe."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._reader, self._end = os.pipe()
+
+    def _started(self, log: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "app.py"], cwd=CHECKOUT, env=self.environment(), stdout=log, stderr=self._end
+        )
+
+    def fill(self) -> None:
+        os.set_blocking(self._end, False)
+        with suppress(BlockingIOError):
+            while os.write(self._end, bytes(512)):
+                pass
+        os.set_blocking(self._end, True)
+
+    def close(self) -> None:
+        self.kill()
+        for end in (self._reader, self._end):
+            os.close(end)
+
+
+def test_a_stop_does_not_wait_for_a_reader_of_the_log(tmp_path: Path) -> None:
+    with closing(Unread(tmp_path)) as server:
+        server.start()
+        server.fill()
+        with ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(connect(server)).sendall(head("GET", "/explore"))
+
+            assert server.stop() == 0
 
 
 @needs_proc
