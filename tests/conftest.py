@@ -22,7 +22,7 @@ from sqlalchemy import event
 from registry import create_app, database
 from registry.database import db, is_sqlite
 from registry.domain import http
-from registry.domain.accounts import users
+from registry.domain.accounts import passwords
 from registry.domain.distributions import readmes
 from registry.domain.upstream.asks import Asks
 from registry.models import Group, Package, PackageFile, Project, User
@@ -163,7 +163,7 @@ def _loopback_only() -> Iterator[None]:
 def _cheap_passwords() -> Iterator[None]:
     """Of the same kind as the product's, but made in no time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(users, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        patch.setattr(passwords, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         yield
 
 

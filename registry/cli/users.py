@@ -11,7 +11,7 @@ from registry.cli.commands import CommandGroup, find_user, is_terminal, json_opt
 from registry.cli.output import Record, print_record, print_records
 from registry.database import db, utcnow
 from registry.domain.access import SHELL
-from registry.domain.accounts import second_factors, users
+from registry.domain.accounts import passwords, second_factors, users
 from registry.domain.accounts.users import StateChange, UserDetails
 from registry.models import User
 
@@ -101,9 +101,9 @@ def reset_password(username: str, password_stdin: bool, as_json: bool) -> None:
     """
     user = find_user(username)
     password, is_generated = _password(password_stdin)
-    users.set_password(user, password, must_change=is_generated, by=SHELL)
+    passwords.set_password(user, password, must_change=is_generated, by=SHELL)
     if user.is_admin:  # whatever this shell has as REGISTRY_PASSWORD_SIGN_IN, which can differ from the server
-        users.accept_password_again(user, by=SHELL, now=utcnow())
+        passwords.accept_again(user, by=SHELL, now=utcnow())
     done = f"Set the password of {user.username}.{_remark_on_use(user)}"
     _print_with_password(user, done, password if is_generated else None, as_json)
 
@@ -144,7 +144,7 @@ def _password(from_standard_input: bool) -> tuple[str, bool]:
         )  # fmt: skip
         if typed:
             return typed, False
-    return users.generated_password(), True
+    return passwords.generated(), True
 
 
 def _print_with_password(user: User, sentence: str, generated: str | None, as_json: bool) -> None:

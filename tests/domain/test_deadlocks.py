@@ -14,7 +14,7 @@ from sqlalchemy import Select, select
 from registry.database import db, utcnow
 from registry.domain import forwarding, namespaces
 from registry.domain.access import SHELL
-from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
+from registry.domain.accounts import access_tokens, deploy_tokens, jobs, passwords, users
 from registry.domain.accounts.sign_in import sign_in
 from registry.domain.operation import cleanup
 from registry.domain.packages import deletion, lists, releases, usage
@@ -168,7 +168,7 @@ class Actor:
         sign_in(self._dice.choice(USERNAMES), "a good password", address="192.0.2.1", now=utcnow())
 
     def set_password(self) -> None:
-        users.set_password(self.user(), "a good password", by=SHELL)
+        passwords.set_password(self.user(), "a good password", by=SHELL)
 
     def add_member(self) -> None:
         namespaces.add_member(self.project(), self.user(), Role.MAINTAINER, by=SHELL)

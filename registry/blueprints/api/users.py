@@ -11,7 +11,7 @@ from registry.blueprints.api.parameters import Fields, Sent, boolean, integer, m
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain.access import Permission
-from registry.domain.accounts import second_factors, users
+from registry.domain.accounts import passwords, second_factors, users
 from registry.domain.accounts.users import StateChange, UserChanges, UserDetails
 from registry.errors import Code, Forbidden, Unauthenticated
 from registry.models import UserState
@@ -94,7 +94,7 @@ def routes(gate: Gate) -> Blueprint:
             username=sent["username"],
             email=sent["email"],
             name=sent["name"],
-            password=sent.get("password") or users.generated_password(),
+            password=sent.get("password") or passwords.generated(),
             details=_DETAILS.of(sent),
             by=viewer,
         )

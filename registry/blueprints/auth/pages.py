@@ -18,7 +18,7 @@ from registry.blueprints.auth.local_addresses import local_address
 from registry.blueprints.auth.permits import Gate
 from registry.database import utcnow
 from registry.domain.accounts import passkeys
-from registry.domain.accounts import sign_in as passwords
+from registry.domain.accounts import sign_in as signing_in
 from registry.environ_keys import EVENT
 from registry.errors import InactiveUser
 from registry.metrics import AuthFailure
@@ -88,7 +88,7 @@ def routes(gate: Gate) -> Blueprint:
             return passkeys.accept(user, sent, challenge, own_site, now=now)
 
         begun = sessions.begun()
-        if passwords.complete(user, is_accepted, begun=begun, key=token_key(), address=address, now=now):
+        if signing_in.complete(user, is_accepted, begun=begun, key=token_key(), address=address, now=now):
             sessions.start(user, SignInMethod.PASSWORD)
             return redirect(local_address(form.next.data), 303)
         request.environ[EVENT] = AuthFailure("wrong_passkey")
@@ -125,7 +125,7 @@ def _identified(form: SignInForm) -> User | None:
     login, password = form.login.data or "", form.password.data or ""
     recovery_only, address = not current_app.config["PASSWORD_SIGN_IN"], request.remote_addr or ""
     try:
-        user = passwords.sign_in(login, password, recovery_only=recovery_only, address=address, now=utcnow())
+        user = signing_in.sign_in(login, password, recovery_only=recovery_only, address=address, now=utcnow())
     except InactiveUser:
         request.environ[EVENT] = AuthFailure("inactive_user")
         form.form_errors += [gettext("Your account is blocked or deactivated. Contact an administrator.")]
@@ -171,7 +171,7 @@ def _is_code_right(form: CodeForm, user: User) -> bool:
     :raises TooManyRequests: the wait after failed attempts is not over; the code is not verified.
     """
     code, address, now = form.code.data or "", request.remote_addr or "", utcnow()
-    if passwords.enter_code(user, code, begun=sessions.begun(), key=token_key(), address=address, now=now):
+    if signing_in.enter_code(user, code, begun=sessions.begun(), key=token_key(), address=address, now=now):
         return True
     request.environ[EVENT] = AuthFailure("wrong_code")
     form.form_errors += [gettext("Invalid code. Each code is accepted only once.")]

@@ -16,7 +16,7 @@ from registry.blueprints.ui.viewer import principal, signed_in
 from registry.blueprints.ui.wording import sentence
 from registry.database import utcnow
 from registry.domain.access import Permission
-from registry.domain.accounts import sign_in, users
+from registry.domain.accounts import passwords, sign_in, users
 from registry.domain.accounts.users import UserChanges
 from registry.errors import Code, Fault
 from registry.models import ColorScheme
@@ -99,7 +99,7 @@ def routes(gate: Gate) -> Blueprint:
         if form.can_be_tried():
             with form.refusals():
                 with sessions.restarting():
-                    users.set_password(user, form.password.data or "", by=principal())
+                    passwords.set_password(user, form.password.data or "", by=principal())
                 flash(gettext("Password changed. Other sessions have been signed out."))
                 return redirect(url_for("ui.explore.home"), 303)
         return render_template("ui/account/password.html", form=form, user=user), form.status

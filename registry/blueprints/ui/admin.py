@@ -36,7 +36,7 @@ from registry.blueprints.ui.wording import refusal, sentence
 from registry.database import db, is_sqlite, utcnow
 from registry.domain import cascade, instance, namespaces, paging
 from registry.domain.access import Permission
-from registry.domain.accounts import access_tokens, second_factors
+from registry.domain.accounts import access_tokens, passwords, second_factors
 from registry.domain.accounts import users as accounts
 from registry.domain.accounts.users import StateChange, UserChanges, UserDetails, UserFilter
 from registry.domain.instance import InstanceChanges
@@ -220,7 +220,7 @@ def _add_users(blueprint: Blueprint, gate: Gate) -> None:
         form = NewUserForm(can_create_group=InstanceSettings.current().can_create_group, projects_limit=PROJECTS_LIMIT)
         if form.can_be_tried():
             chosen = form.password.data
-            password = chosen or accounts.generated_password()
+            password = chosen or passwords.generated()
             with form.refusals():
                 user = accounts.create_user(
                     username=text(form.username),
@@ -280,8 +280,8 @@ def _add_users(blueprint: Blueprint, gate: Gate) -> None:
     def reset_password(username: str) -> Page:
         """Generate a password, which is shown once and must be changed at the next sign-in."""
         user = accounts.find_username(username)
-        password = accounts.generated_password()
-        accounts.set_password(user, password, must_change=True, by=principal())
+        password = passwords.generated()
+        passwords.set_password(user, password, must_change=True, by=principal())
         return _user_page(user, password=password)
 
     @blueprint.post("/users/<username>/disable_two_factor")

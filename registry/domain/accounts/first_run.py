@@ -13,7 +13,7 @@ from sqlalchemy import select
 from registry.database import AdvisoryLock, transaction
 from registry.domain import access
 from registry.domain.access import Scope
-from registry.domain.accounts import access_tokens, users
+from registry.domain.accounts import access_tokens, passwords, users
 from registry.domain.accounts.users import UserDetails
 from registry.models import InstanceSettings, User
 
@@ -50,7 +50,7 @@ def create_administrator(
             return None
         generated: tuple[str, ...] = ()
         if password is None:
-            password, generated = users.generated_password(), ("password",)
+            password, generated = passwords.generated(), ("password",)
         if token is None:
             token = InstanceSettings.current().personal_access_token_prefix + secrets.token_urlsafe(32)
             generated += ("token",)

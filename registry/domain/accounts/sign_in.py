@@ -28,7 +28,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from registry.database import AdvisoryLock, db, lock, transaction
 from registry.domain import audit
 from registry.domain.access import Principal
-from registry.domain.accounts import second_factors, sessions, users
+from registry.domain.accounts import passwords, second_factors, sessions, users
 from registry.errors import (
     Code,
     Fault,
@@ -83,8 +83,9 @@ def sign_in(login: str, password: str, *, recovery_only: bool = False, address: 
     :raises TooManyRequests: too many attempts failed for this login from this address, or from this address; the wait
         grows with each.
     """
-    attempt = _count_attempt(_counted(users.by_login(login), login, address, now), now)
-    if recovery_only and not users.accepts_password(login, now):
+    claimed = users.by_login(login)
+    attempt = _count_attempt(_counted(claimed, login, address, now), now)
+    if recovery_only and not passwords.is_accepted_again(claimed, now):
         password = ""  # no user has it, and it takes the same time
     user = users.verify_password(login, password)
     if user is not None:
@@ -239,7 +240,7 @@ def require_password(user: User, password: str, *, by: Principal, now: datetime)
     if not password:
         raise InvalidRecord({"current_password": [Fault(Code.BLANK)]})
     attempt = _count_attempt(_counted(user, user.username, by.address, now), now)
-    if not users.is_password_of(user, password):
+    if not passwords.is_password_of(user, password):
         raise InvalidRecord({"current_password": [Fault(Code.WRONG_PASSWORD)]})
     with transaction(lock=AdvisoryLock.SIGN_IN, changes_answers=False):
         _take_back(attempt)

@@ -1,24 +1,20 @@
-"""Creating, changing, finding, blocking, and deleting users, and their passwords."""
+"""Creating, changing, finding, blocking, and deleting users."""
 
 from __future__ import annotations
 
 import enum
 import re
-import secrets
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from functools import cache
+from datetime import datetime
 from types import EllipsisType
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import ColumnElement, case, exists, func, not_, or_, select, true
 
 from registry.database import AdvisoryLock, contains, db, lock, transaction, utcnow
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Principal
-from registry.domain.accounts import sessions
+from registry.domain.accounts import passwords, sessions
 from registry.domain.changes import Changes
 from registry.domain.paging import Listing
 from registry.errors import AlreadyTaken, Code, Conflict, Fault, Forbidden, InactiveUser, InvalidRecord, NotFound
@@ -51,12 +47,8 @@ TRANSITIONS = {
     StateChange.DEACTIVATE: (UserState.ACTIVE, UserState.DEACTIVATED),
     StateChange.ACTIVATE: (UserState.DEACTIVATED, UserState.ACTIVE),
 }
-MINIMUM_PASSWORD_LENGTH = 8
-MAXIMUM_PASSWORD_LENGTH = 128
 LONGEST_TEXTS = {"bio": 255, "note": 10_000}
-RECOVERY = timedelta(hours=1)
 SHORTEST_PART = 2  # characters of a name, except in scripts such as Japanese, which have names of one
-HASHER = PasswordHasher()  # takes a tenth of a second per password
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
 
 
@@ -113,7 +105,7 @@ def create_user(
     )  # fmt: skip
     _refuse_invalid(user, details, password, by=by)  # an early check, before the slow password hashing
     if password is not None:
-        user.password_hash = HASHER.hash(password)
+        user.password_hash = passwords.hashed(password)
     with transaction(lock=AdvisoryLock.TREE) as session:
         _refuse_taken(_taken(user))
         session.add(user)
@@ -140,7 +132,7 @@ def change_user(
     :raises InvalidRecord: a value is invalid.
     """
     # Hashed before the lock is taken, for which others wait; a bad password is refused after all other values.
-    hashed = HASHER.hash(password) if password is not None and not password_faults(password) else None
+    hashed = passwords.hashed(password) if password is not None and not passwords.faults(password) else None
     with transaction(lock=AdvisoryLock.TREE):
         lock(user)
         if changes.is_admin is False:
@@ -153,8 +145,8 @@ def change_user(
         with db.session.no_autoflush:
             _refuse_invalid(user, changes, None, by=by)
         if password is not None:
-            refuse_bad_password(password)
-            _replace_password(user, hashed, by=by, must_change=False)
+            passwords.refuse_bad(password)
+            passwords.replace(user, hashed, by=by)
         if changes.username is not ... or changes.name is not ...:
             space = personal_namespace(user)
             space.name = user.name
@@ -180,39 +172,6 @@ def confirm_email(user: User, *, by: audit.Author) -> None:
         audit.record(by, "user_email_confirmed", user.username, email=user.email)
 
 
-def set_password(user: User, password: str, *, by: audit.Author, must_change: bool = False) -> None:
-    """Set a password. Takes no lock: of two concurrent changes, the later wins.
-
-    :raises InvalidRecord: the password is too short or too long.
-    """
-    refuse_bad_password(password)
-    hashed = HASHER.hash(password)  # before the transaction, for which other writers wait
-    with transaction():
-        _replace_password(user, hashed, by=by, must_change=must_change)
-
-
-def accept_password_again(user: User, *, by: audit.Author, now: datetime) -> None:
-    """Accept the password of an administrator for an hour although sign-in with passwords is turned off.
-
-    Takes no lock: of two calls, the later one counts.
-    """
-    with transaction():
-        user.password_until = now + RECOVERY
-        audit.record(by, "user_password_accepted", user.username, expires_at=user.password_until.isoformat())
-
-
-def accepts_password(login: str, now: datetime) -> bool:
-    """Return whether a password is accepted for this login although sign-in with passwords is turned off."""
-    user = by_login(login)
-    return user is not None and user.is_admin and user.password_until is not None and now < user.password_until
-
-
-def _replace_password(user: User, hashed: str | None, *, by: audit.Author, must_change: bool) -> None:
-    user.password_hash = hashed
-    user.must_change_password = must_change
-    audit.record(by, "user_password_changed", user.username)
-
-
 def change_preferences(user: User, *, language: str, color_scheme: ColorScheme) -> None:
     """Set the language and color scheme of pages; an empty language means that of the browser.
 
@@ -228,7 +187,7 @@ def verify_password(login: str, password: str) -> User | None:
     :raises InactiveUser: the password is right, but the user is blocked or deactivated.
     """
     user = by_login(login)
-    if not is_password_of(user, password) or user is None:
+    if not passwords.is_password_of(user, password) or user is None:
         return None
     refuse_inactive(user)
     return user
@@ -255,20 +214,6 @@ def by_name_or_confirmed_email(text: str) -> User | None:
     if user is not None and user.username_key != text.strip().lower() and user.confirmed_at is None:
         return None
     return user
-
-
-def is_password_of(user: User | None, password: str) -> bool:
-    """Return whether the password is that of the user; it takes the same time without a user or a password."""
-    stored = user.password_hash if user is not None and user.password_hash else _decoy_hash()
-    try:
-        HASHER.verify(stored, password[:MAXIMUM_PASSWORD_LENGTH])
-    except (VerificationError, InvalidHashError):
-        return False
-    return user is not None and bool(user.password_hash) and len(password) <= MAXIMUM_PASSWORD_LENGTH
-
-
-def generated_password() -> str:
-    return secrets.token_urlsafe(18)
 
 
 def find_user(reference: str) -> User:
@@ -514,24 +459,6 @@ def is_last_administrator(user: User) -> bool:
     return not others
 
 
-def refuse_bad_password(password: str) -> None:
-    """Refuse a password of invalid length.
-
-    :raises InvalidRecord: the password is too short or too long.
-    """
-    if faults := password_faults(password):
-        raise InvalidRecord({"password": faults})
-
-
-def password_faults(password: str) -> list[Fault]:
-    """Return why a password cannot be used: it is too short or too long."""
-    if len(password) < MINIMUM_PASSWORD_LENGTH:
-        return [Fault(Code.TOO_SHORT, minimum=MINIMUM_PASSWORD_LENGTH)]
-    if len(password) > MAXIMUM_PASSWORD_LENGTH:
-        return [Fault(Code.TOO_LONG, maximum=MAXIMUM_PASSWORD_LENGTH)]
-    return []
-
-
 def _is_email(text: str) -> bool:
     return len(text) <= 255 and _EMAIL.fullmatch(text) is not None
 
@@ -544,7 +471,7 @@ def _refuse_invalid(user: User, changes: UserDetails, password: str | None, *, b
     :raises InvalidRecord: a value is invalid, or the user name is kept for another user.
     """
     errors: dict[str, list[Fault]] = {}
-    if password is not None and (of_password := password_faults(password)):
+    if password is not None and (of_password := passwords.faults(password)):
         errors["password"] = of_password
     if of_username := namespaces.path_errors(user.username, top_level=True) or _kept(user, by):
         errors["username"] = of_username
@@ -585,8 +512,3 @@ def _taken(user: User, besides: Collection[str] = ()) -> dict[str, Code]:
     if (space is not None and not own_space) or db.session.scalar(others.where(User.username_key == user.username_key)):
         found["username"] = Code.USERNAME_TAKEN
     return found
-
-
-@cache
-def _decoy_hash() -> str:
-    return HASHER.hash(secrets.token_hex(16))

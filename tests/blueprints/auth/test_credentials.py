@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 
 from registry.database import db, utcnow
 from registry.domain.access import SHELL
-from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
+from registry.domain.accounts import access_tokens, deploy_tokens, jobs, passwords, users
 from registry.domain.accounts.secrets import digest
 from registry.domain.accounts.users import StateChange
 from registry.models import AccessToken, DeployToken, JobStatus, PackageFile, Project, Role, User, Visibility
@@ -368,7 +368,7 @@ def test_a_session_ends_with_a_new_password_or_when_its_user_is_stopped(
 ) -> None:
     assert signed_in.get(path(world.private)).status_code == 200
     {
-        "password": lambda: users.set_password(world.reporter, "another secret", by=SHELL),
+        "password": lambda: passwords.set_password(world.reporter, "another secret", by=SHELL),
         "blocked": lambda: users.change_state(world.reporter, StateChange.BLOCK, by=SHELL),
         "deleted": lambda: users.delete_user(world.reporter, by=SHELL),
     }[event]()

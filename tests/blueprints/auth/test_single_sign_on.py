@@ -13,7 +13,7 @@ from sqlalchemy import select
 from registry.database import db, utcnow
 from registry.domain import audit, instance, namespaces
 from registry.domain.access import SHELL
-from registry.domain.accounts import second_factors, users
+from registry.domain.accounts import passwords, second_factors, users
 from registry.domain.accounts.users import StateChange
 from registry.domain.instance import InstanceChanges
 from registry.domain.single_sign_on import identities, provider_roles
@@ -329,7 +329,7 @@ def test_a_user_links_the_account_and_signs_in_with_it(browser, provider, olivia
     answer = link(olivia)
 
     assert (answer.status_code, answer.location) == (303, IDENTITY)
-    users.set_password(olivia, PASSWORD, must_change=True, by=SHELL)
+    passwords.set_password(olivia, PASSWORD, must_change=True, by=SHELL)
     signed_in(browser, provider)
     assert "@olivia" in browser.get("/").text, "the password that has to be changed was not asked for"
     page = browser.submit(IDENTITY, {"current_password": PASSWORD}, action=f"{IDENTITY}/unlink")
@@ -608,7 +608,7 @@ def test_administrators_edit_the_table_of_groups(browser, browser_of, provider, 
 
 def test_passwords_can_be_switched_off_except_after_a_reset_in_the_shell(app, browser, provider, admin, monkeypatch):
     monkeypatch.setitem(app.config, "PASSWORD_SIGN_IN", False)
-    users.set_password(admin, PASSWORD, by=SHELL)
+    passwords.set_password(admin, PASSWORD, by=SHELL)
     factories.user("olivia", password=PASSWORD)
     sent = {"login": "root", "password": PASSWORD}
     page = browser.get(SIGN_IN)
@@ -631,4 +631,4 @@ def test_passwords_can_be_switched_off_except_after_a_reset_in_the_shell(app, br
     assert "accepted for an hour, at /users/sign_in?password" in reset.output
     assert 'name="password"' in browser.get(f"{SIGN_IN}?password").html
     assert browser.submit(f"{SIGN_IN}?password", sent, action=SIGN_IN).status_code == 303
-    assert not users.accepts_password("root", utcnow() + timedelta(hours=1))
+    assert not passwords.is_accepted_again(users.by_login("root"), utcnow() + timedelta(hours=1))

@@ -8,7 +8,7 @@ import pytest
 
 from registry.database import db
 from registry.domain.access import SHELL
-from registry.domain.accounts import users
+from registry.domain.accounts import passwords, users
 from registry.domain.accounts.users import UserChanges
 from registry.models import DeployToken, Group, PackageFile, User, Visibility
 from tests import factories
@@ -208,7 +208,7 @@ def test_all_faults_of_a_form_are_shown_at_once(browser_of, admin, owner, group,
 
 
 def _furnish(admin: User, group: Group, demo: PackageFile) -> dict[str, object]:
-    users.set_password(admin, PASSWORD, by=SHELL)
+    passwords.set_password(admin, PASSWORD, by=SHELL)
     users.change_user(admin, UserChanges(projects_limit=0), by=SHELL)
     factories.project("inside", parent=factories.group("open", visibility=PUBLIC), visibility=PUBLIC)
     return {"admin": admin.username, "group": group.id, "package": demo.package_id}
@@ -223,7 +223,7 @@ def test_all_faults_of_rules_that_are_tried_are_shown_at_once(browser_of, admin)
 
 
 def test_a_form_keeps_what_was_entered_except_secrets(browser_of, admin):
-    users.set_password(admin, PASSWORD, by=SHELL)
+    passwords.set_password(admin, PASSWORD, by=SHELL)
     sent = {"name": "", "username": "no user", "email": "none", "bio": "Packages.", "current_password": "guess"}
 
     answer = browser_of(admin).submit("/-/user_settings/profile", sent)

@@ -11,7 +11,7 @@ import pytest
 from registry.database import db, transaction, utcnow
 from registry.domain import audit, instance
 from registry.domain.access import SHELL
-from registry.domain.accounts import passkeys, second_factors, users
+from registry.domain.accounts import passkeys, passwords, second_factors, users
 from registry.domain.accounts.users import StateChange
 from registry.domain.instance import InstanceChanges
 from registry.models import User
@@ -150,7 +150,7 @@ def test_a_begun_sign_in_ends_with_what_it_began_with(app, user, change):
     if change == "blocked":
         users.change_state(user, StateChange.BLOCK, by=SHELL)
     elif change == "new password":
-        users.set_password(user, "another horse battery", by=SHELL)
+        passwords.set_password(user, "another horse battery", by=SHELL)
     else:
         second_factors.disable(user, by=SHELL)
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from registry.database import db
+from registry.domain.accounts import passwords, users
 from registry.domain.accounts import sign_in as limits
-from registry.domain.accounts import users
 from registry.domain.accounts.sign_in import (
     ADDRESS_REMEMBERED_FOR,
     FORGOTTEN_AFTER,
@@ -132,7 +132,7 @@ class CountingHasher(PasswordHasher):
 def test_no_password_is_looked_at_while_a_login_has_to_wait(user, monkeypatch):
     fail(5)
     hasher = CountingHasher()
-    monkeypatch.setattr(users, "HASHER", hasher)
+    monkeypatch.setattr(passwords, "HASHER", hasher)
 
     wait_seconds(password=PASSWORD)
     verified_while_waiting = hasher.verified
@@ -242,7 +242,7 @@ def test_guesses_on_every_page_count_together_by_address_and_only_the_password_c
         try:
             if way == "new password":
                 limits.require_password(user, given_password, by=by, now=NOW)
-                users.set_password(user, f"{PASSWORD} {number}", by=by)
+                passwords.set_password(user, f"{PASSWORD} {number}", by=by)
             elif way == "new email":
                 changes = UserChanges(email=f"olivia{number}@example.org")
                 limits.require_password_for_email(user, f"olivia{number}@example.org", given_password, by=by, now=NOW)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from registry.database import db, utcnow
 from registry.domain import access, instance, namespaces
 from registry.domain.access import SHELL
-from registry.domain.accounts import access_tokens, users
+from registry.domain.accounts import access_tokens, passwords, users
 from registry.domain.accounts.users import StateChange
 from registry.errors import Conflict, Forbidden, InactiveUser, InvalidRecord, NotFound
 from registry.models import (
@@ -168,31 +168,6 @@ def test_a_user_who_is_not_active_cannot_sign_in(app: Flask, change: StateChange
     assert users.verify_password("alice", "not the password") is None
     with pytest.raises(InactiveUser):
         users.verify_password("alice", PASSWORD)
-
-
-def test_a_password_is_kept_only_as_an_argon2_hash(app: Flask) -> None:
-    one, two = create("one", password=PASSWORD), create("two", email="two@example.com", password=PASSWORD)
-
-    assert one.password_hash is not None
-    assert one.password_hash.startswith("$argon2id$")
-    assert one.password_hash != two.password_hash
-
-
-def test_a_new_password_replaces_the_old_one(app: Flask) -> None:
-    user = create(password=PASSWORD)
-
-    users.set_password(user, "another secret", by=SHELL, must_change=True)
-
-    assert users.verify_password("alice", PASSWORD) is None
-    assert users.verify_password("alice", "another secret") is user
-    assert user.must_change_password
-
-
-def test_a_generated_password_is_long_enough_and_never_the_same(app: Flask) -> None:
-    one, other = users.generated_password(), users.generated_password()
-
-    users.refuse_bad_password(one)
-    assert one != other
 
 
 def test_a_user_is_found_by_id_and_by_name_without_case(owner: User) -> None:
@@ -422,11 +397,11 @@ class WatchedHasher(PasswordHasher):
 
 def test_others_do_not_wait_while_a_password_is_hashed(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     hasher = WatchedHasher()
-    monkeypatch.setattr(users, "HASHER", hasher)
+    monkeypatch.setattr(passwords, "HASHER", hasher)
     user = create(password=PASSWORD)
 
     users.change_user(user, users.UserChanges(name="Alicia"), password="another secret", by=SHELL)
-    users.set_password(user, "yet another secret", by=SHELL)
+    passwords.set_password(user, "yet another secret", by=SHELL)
 
     assert hasher.in_transactions == [False] * 3
     assert users.verify_password("alice", "yet another secret") is user
