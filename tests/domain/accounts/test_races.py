@@ -119,7 +119,7 @@ def test_a_member_is_not_deleted_who_becomes_the_only_owner_of_a_group_meanwhile
 def test_a_user_gets_no_name_that_a_group_takes_at_the_same_time(app: Flask) -> None:
     outcomes = race(app, lambda: factories.group("wanted"), lambda: factories.user("wanted"))
 
-    assert outcomes == ("done", "Conflict")
+    assert outcomes == ("done", "AlreadyTaken")
 
 
 def test_a_group_gets_no_path_that_a_user_takes_at_the_same_time(app: Flask, owner: User) -> None:
