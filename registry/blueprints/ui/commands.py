@@ -15,10 +15,12 @@ VARIABLE = "REGISTRY_TOKEN"
 class Installation:
     """The commands to install a package from an index, by client, with the secret in ``$REGISTRY_TOKEN``.
 
+    :ivar is_open: whether no secret is needed.
     :ivar pip_with_token: the same as ``pip``, with a placeholder for the secret; empty if none is needed.
     """
 
     index_url: str
+    is_open: bool
     pip: str
     pip_with_token: str
     uv: str
@@ -49,6 +51,7 @@ def installation(name: str, version: str, pypi_url: str, *, is_open: bool, is_pi
     requirements = [f"--index-url {shared_url}", *([f"--trusted-host {trusted}"] if trusted else [])]
     return Installation(
         index_url=plain_url,
+        is_open=is_open,
         pip=f"pip install {wanted} --index-url {index_url}{trusting}",
         pip_with_token="" if is_open else install(wanted, pypi_url, TOKEN),
         uv=f"uv pip install {wanted} --default-index {index_url}",

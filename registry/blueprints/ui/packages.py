@@ -45,7 +45,7 @@ from registry.domain.packages.name_lists import NameFilter, NameState
 from registry.domain.packages.readmes import Readme, Readmes
 from registry.domain.packages.versions import PublishedVersion
 from registry.errors import NotFound
-from registry.models import Group, Package, PackageFile, Project, Role
+from registry.models import CLOSED, Group, Package, PackageFile, Project, Role
 
 PROJECT_PACKAGES = "/<page_project:project>/-/packages"
 GROUP_PACKAGES = "/groups/<page_group:group>/-/packages"
@@ -364,7 +364,6 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
     digest = lists.core_metadata_digest(package)
     about = _documents().about(digest)
     index_namespace = _group_of(namespace, project) or project
-    is_open = index.opens_to_all(index_namespace, project)
     pipelines = lists.pipelines_of([package]).get(package.id, [])
     return render_template(
         "ui/packages/detail.html",
@@ -378,14 +377,9 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
         readme=_readme(digest),
         about=about,
         index_namespace=index_namespace,
-        is_open=is_open,
-        installation=commands.installation(
-            package.name,
-            package.version,
-            pypi_url(index_namespace),
-            is_open=is_open,
-            is_pinned=_is_pinned(package, header, index_namespace),
-        ),
+        installation=_installation(package, header, index_namespace),
+        from_project=None if index_namespace == project else _installation(package, header, project),
+        pypirc=commands.pypirc(pypi_url(project)) if _takes_files(header) else "",
         set_token=commands.set_token(),
         forwards=forwarding.forwards(index_namespace),
         chart=LineChart([counted for _, counted in downloads.by_day(package, today, CHART_DAYS)]),
@@ -394,9 +388,25 @@ def _detail(namespace: Project | Group, package: Package, published: list[Publis
     )
 
 
+def _installation(package: Package, header: dict[str, Any], index_namespace: Project | Group) -> commands.Installation:
+    return commands.installation(
+        package.name,
+        package.version,
+        pypi_url(index_namespace),
+        is_open=index.opens_to_all(index_namespace, package.project),
+        is_pinned=_is_pinned(package, header, index_namespace),
+    )
+
+
+def _takes_files(header: dict[str, Any]) -> bool:
+    """Return whether the viewer can publish files of the name."""
+    return header["name_status"].status not in CLOSED and may("create_package", header["project"])
+
+
 def _is_pinned(package: Package, header: dict[str, Any], index_namespace: Project | Group) -> bool:
     """Return whether installers choose this version from an index only if they are asked for it."""
-    latest, is_surpassed = header["latest"], versions.is_surpassed(package, index_namespace, principal())
+    latest = header["latest"]
+    is_surpassed = isinstance(index_namespace, Group) and versions.is_surpassed(package, index_namespace, principal())
     return is_surpassed or latest is None or latest.id != package.id or header["yank"].is_whole
 
 

@@ -69,9 +69,10 @@ def words(element):
     return " ".join("".join(element.itertext()).split())
 
 
-def code(page):
-    """The blocks of code to be copied."""
-    return ["".join(block.itertext()) for block in page.tree.iter("pre")]
+def code(page, part=None):
+    """The blocks of code to be copied, of the page or of its part with an ID; none if there is no such part."""
+    parts = [page.tree] if part is None else page.tree.findall(f".//*[@id='{part}']")
+    return ["".join(block.itertext()) for each in parts for block in each.iter("pre")]
 
 
 def package_of(file):
@@ -821,6 +822,51 @@ def test_a_package_page_has_lines_that_install_it_from_its_group(browser_of, own
     assert 'aria-label="Copy Pip command"' in page.html
 
 
+def test_a_package_page_has_a_line_for_the_index_of_the_project(browser_of, owner, project, release):
+    page = browser_of(owner).get(address(release))
+
+    index = f"localhost/api/v4/projects/{project.id}/packages/pypi/simple"
+    assert code(page, "from-project") == [f'pip install demo --index-url "http://__token__:$REGISTRY_TOKEN@{index}"']
+    assert "Deploy tokens of the project require this index." in page.text
+
+
+def test_the_line_for_the_index_of_a_project_ignores_versions_elsewhere(browser_of, owner, group, release):
+    factories.published(factories.project("other", parent=group), build_wheel("demo", "2.0"))
+
+    page = browser_of(owner).get(address(release))
+
+    assert code(page)[0].startswith("pip install demo==1.0 --index-url")
+    assert code(page, "from-project")[0].startswith("pip install demo --index-url")
+
+
+def test_a_package_page_has_a_pypirc_for_those_who_can_publish(browser_of, developer, project, release):
+    reporter = factories.member(project, Role.REPORTER)
+
+    shown = browser_of(developer).get(address(release))
+    hidden = browser_of(reporter).get(address(release))
+
+    [file] = code(shown, "publishing")
+    parsed = ConfigParser()
+    parsed.read_string(file)
+    assert dict(parsed["gitlab"]) == {
+        "repository": f"http://localhost/api/v4/projects/{project.id}/packages/pypi",
+        "username": "__token__",
+        "password": "<your_personal_token>",
+    }
+    assert "python -m twine upload --repository gitlab dist/*" in shown.text
+    assert "[gitlab]" not in hidden.html
+    assert "Publish a new version" not in hidden.text
+
+
+def test_a_name_that_takes_no_files_has_no_pypirc(browser_of, developer, project, release):
+    releases.set_name_status(project, "demo", NameStatus.ARCHIVED, by=SHELL)
+
+    page = browser_of(developer).get(address(release))
+
+    assert code(page)
+    assert code(page, "publishing") == []
+
+
 def test_the_line_of_a_version_that_is_not_the_latest_is_pinned(browser_of, owner, project, release):
     factories.published(project, build_wheel("demo", "2.0"))
 
@@ -855,6 +901,7 @@ def test_a_project_without_a_group_offers_its_own_index(browser_of, owner):
     page = browser_of(owner).get(f"/{own.full_path}/-/packages/{package.id}")
 
     assert f"/api/v4/projects/{own.id}/packages/pypi/simple" in code(page)[0]
+    assert code(page, "from-project") == []
 
 
 @pytest.mark.parametrize("opened", ["public project", "anyone may pull"])
@@ -867,6 +914,8 @@ def test_where_anyone_may_pull_the_lines_have_no_credentials(browser, browser_of
 
     page = browser_of(owner).get(f"/wide/tools/-/packages/{package.id}")
 
+    own_index = f"http://localhost/api/v4/projects/{project.id}/packages/pypi/simple"
+    assert code(page, "from-project") == [f"pip install demo --index-url {own_index}"]
     assert ("REGISTRY_TOKEN" in page.text) is (opened == "anyone may pull")
     if opened == "public project":
         index = f"http://localhost/api/v4/groups/{group.id}/-/packages/pypi/simple"
