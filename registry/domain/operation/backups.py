@@ -8,6 +8,7 @@ both databases.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
@@ -282,8 +283,7 @@ def _put(backup: Reader, storage: Storage, members: list[tuple[Member, str]]) ->
             staged = files.enter_context(closing(storage.stage()))
             staged.filename = filename
             with backup.open(member) as source:
-                while chunk := source.read(CHUNK_BYTES):
-                    staged.write(chunk)
+                shutil.copyfileobj(source, staged, CHUNK_BYTES)
             if staged.sha256 != member.object_digest:
                 raise backup.damaged(f"{member.name} changed during the restore")
             contents[object_key(staged.sha256)] = staged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -143,8 +144,7 @@ def _copied(source: Storage, target: Storage, digest: str, filename: str) -> Cop
     with closing(target.stage()) as staged:
         try:
             with source.open(key) as file:
-                while chunk := file.read(CHUNK_BYTES):
-                    staged.write(chunk)
+                shutil.copyfileobj(file, staged, CHUNK_BYTES)
         except ObjectMissing:
             return CopyOutcome(CopyResult.MISSING, digest)
         except OSError:

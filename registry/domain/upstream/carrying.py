@@ -11,8 +11,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -49,10 +50,16 @@ class Carried:
     :ivar skipped: number of files and pages that were left out, as they are missing, malformed, or damaged.
     """
 
-    files: int
-    size_bytes: int
-    pages: int
-    skipped: int
+    files: int = 0
+    size_bytes: int = 0
+    pages: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Carried) -> Carried:
+        return Carried(
+            self.files + other.files, self.size_bytes + other.size_bytes, self.pages + other.pages,
+            self.skipped + other.skipped,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def export(path: Path, storage: Storage, pages: KeptPages, now: datetime) -> Car
     :raises CarryingRefused: the file exists, or another process is writing it.
     """
     entries = list(_entries())
-    files = size_bytes = exported = skipped = 0
+    exported = Carried()
     with (
         new_file(path, CarryingRefused, 0o666) as file,
         tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive,
@@ -88,16 +95,16 @@ def export(path: Path, storage: Storage, pages: KeptPages, now: datetime) -> Car
         _add(archive, LIST, b"".join(json.dumps(asdict(entry)).encode() + b"\n" for entry in entries), now)
         for name, page in pages.kept_pages():
             _add(archive, f"pages/{name}.json", simple.page_json(page), now)
-            exported += 1
+            exported += Carried(pages=1)
         for entry in entries:
             try:
                 with storage.open(object_key(entry.sha256)) as content:
                     archive.addfile(_member(f"files/{entry.sha256[:2]}/{entry.sha256}", entry.size_bytes, now), content)
             except ObjectMissing:
-                skipped += 1
-                continue
-            files, size_bytes = files + 1, size_bytes + entry.size_bytes
-    return Carried(files, size_bytes, exported, skipped)
+                exported += Carried(skipped=1)
+            else:
+                exported += Carried(files=1, size_bytes=entry.size_bytes)
+    return exported
 
 
 def import_(path: Path, storage: Storage, pages: KeptPages, *, most_bytes: int, now: datetime) -> Carried:
@@ -106,7 +113,7 @@ def import_(path: Path, storage: Storage, pages: KeptPages, *, most_bytes: int, 
     :param most_bytes: of all files that are kept.
     :raises CarryingRefused: the file is not an export, or has more than can be kept.
     """
-    files = size_bytes = imported = skipped = 0
+    imported = Carried()
     try:
         with tarfile.open(path, mode="r|") as archive:
             members = iter(archive)
@@ -114,22 +121,16 @@ def import_(path: Path, storage: Storage, pages: KeptPages, *, most_bytes: int, 
             if sum(entry.size_bytes for entry in entries.values()) > most_bytes:
                 raise CarryingRefused(f"{path} has more than can be kept (REGISTRY_UPSTREAM_CACHE_SIZE).")
             for member in members:
-                page_name, digest = _PAGE.fullmatch(member.name), _FILE.fullmatch(member.name)
                 content = archive.extractfile(member) if member.isreg() else None
                 if content is None:
-                    skipped += 1
-                elif page_name is not None:
-                    is_kept = _import_page(canonicalize_name(page_name[1]), member, content, pages)
-                    imported, skipped = imported + is_kept, skipped + (not is_kept)
-                elif digest is not None and (entry := entries.get(digest[1])) is not None:
-                    is_kept = member.size == entry.size_bytes and _import_file(entry, content, storage, now)
-                    files, skipped = files + is_kept, skipped + (not is_kept)
-                    size_bytes += entry.size_bytes if is_kept else 0
+                    imported += Carried(skipped=1)
+                elif (page_name := _PAGE.fullmatch(member.name)) is not None:
+                    imported += _import_page(canonicalize_name(page_name[1]), member, content, pages)
                 else:
-                    skipped += 1
+                    imported += _import_file(entries, member, content, storage, now)
     except (tarfile.TarError, EOFError) as error:
         raise CarryingRefused(f"{path} is not an export of the upstream's cache, or is damaged.") from error
-    return Carried(files, size_bytes, imported, skipped)
+    return imported
 
 
 def _entries() -> Iterator[_Entry]:
@@ -172,24 +173,37 @@ def _is_valid(entry: _Entry) -> bool:
     )
 
 
-def _import_page(name: NormalizedName, member: tarfile.TarInfo, content: IO[bytes], pages: KeptPages) -> bool:
+def _import_page(name: NormalizedName, member: tarfile.TarInfo, content: IO[bytes], pages: KeptPages) -> Carried:
     if member.size > MAX_PAGE_BYTES:
-        return False
+        return Carried(skipped=1)
     try:
         pages.keep(name, content.read())
     except SourceError:
-        return False
-    return True
+        return Carried(skipped=1)
+    return Carried(pages=1)
 
 
-def _import_file(entry: _Entry, content: IO[bytes], storage: Storage, now: datetime) -> bool:
+def _import_file(
+    entries: Mapping[str, _Entry], member: tarfile.TarInfo, content: IO[bytes], storage: Storage, now: datetime
+) -> Carried:
+    """Keep a file that is listed.
+
+    :param entries: the files in the list, by digest.
+    """
+    digest = _FILE.fullmatch(member.name)
+    entry = None if digest is None else entries.get(digest[1])
+    if entry is None or member.size != entry.size_bytes or not _keep(entry, content, storage, now):
+        return Carried(skipped=1)
+    return Carried(files=1, size_bytes=entry.size_bytes)
+
+
+def _keep(entry: _Entry, content: IO[bytes], storage: Storage, now: datetime) -> bool:
     """Keep a file if its content has the right digest."""
     if cached.is_cached(entry.sha256):
         return True
     db.session.rollback()  # do not keep a transaction open while the content is read
     with closing(storage.stage()) as staged:
-        while chunk := content.read(CHUNK_BYTES):
-            staged.write(chunk)
+        shutil.copyfileobj(content, staged, CHUNK_BYTES)
         if staged.sha256 != entry.sha256:
             return False
         staged.filename = entry.filename
