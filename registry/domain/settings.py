@@ -24,6 +24,7 @@ Value = TypeVar("Value")
 MOST_PATTERNS = 1000
 MOST_ISSUERS = 100
 LONGEST_SHOWN = 100  # characters of a wrong value in its error
+LARGEST_SIZE_BYTES = 2**63 - 1  # that databases store
 LOWEST_SCORE, HIGHEST_SCORE = 0.0, 10.0  # of CVSS
 _DESCRIPTION = "setting"  # the key of a field's metadata
 

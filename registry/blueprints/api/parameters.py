@@ -16,12 +16,11 @@ from flask import request
 from werkzeug.datastructures import MultiDict
 
 from registry.domain.changes import Changes
+from registry.domain.settings import LARGEST_SIZE_BYTES, LONGEST_SHOWN
 from registry.errors import InvalidParameter, PreconditionFailed
 from registry.models import Visibility
 
 LARGEST_INTEGER = 2**31 - 1
-LARGEST_SIZE = 2**63 - 1
-LONGEST_SHOWN = 100  # characters of a wrong value in its error
 LONGEST_LIST = 1000  # databases limit the number of values in a statement
 _BOOLEANS = {
     "true": True, "t": True, "yes": True, "y": True, "on": True, "1": True,
@@ -182,7 +181,7 @@ def positive(value: object) -> int:
 
 def size_bytes(value: object) -> int:
     """Parse a non-negative number of bytes, which can exceed 32 bits."""
-    number = integer(value, highest=LARGEST_SIZE)
+    number = integer(value, highest=LARGEST_SIZE_BYTES)
     if number < 0:
         raise ValueError
     return number

@@ -402,7 +402,6 @@ class DeletionForm(Form):
             raise ValidationError(gettext("Type %(path)s to confirm.", path=self._namespace.full_path))
 
 
-LARGEST_SIZE = 2**63 - 1
 SIZE_HINT = _("A number of bytes, or with a unit, such as 10 GiB.")
 SIZE_EXPECTED = _("Enter a number of bytes, or a size such as 10 GiB.")
 

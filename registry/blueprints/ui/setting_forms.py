@@ -22,7 +22,6 @@ from wtforms import (
 from wtforms.validators import Optional, ValidationError
 
 from registry.blueprints.ui.forms import (
-    LARGEST_SIZE,
     SIZE_EXPECTED,
     SIZE_HINT,
     Form,
@@ -37,6 +36,7 @@ from registry.database import Model
 from registry.domain.changes import Changes
 from registry.domain.settings import (
     HIGHEST_SCORE,
+    LARGEST_SIZE_BYTES,
     LOWEST_SCORE,
     AnyKind,
     Creators,
@@ -107,7 +107,7 @@ def field_of(described: Setting) -> Field:
             return IntegerField(label, [Within(least, most, message)], description=hint)
         case SizeLimit():
             return SizeField(
-                label, [Within(0, LARGEST_SIZE, SIZE_EXPECTED)], description=hint if described.hint else SIZE_HINT
+                label, [Within(0, LARGEST_SIZE_BYTES, SIZE_EXPECTED)], description=hint if described.hint else SIZE_HINT
             )
         case ShortText(longest=longest):
             attributes = {"maxlength": longest, "spellcheck": "false", "autocapitalize": "none"}

@@ -9,13 +9,14 @@ from wtforms.validators import Optional
 
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
-from registry.blueprints.ui.forms import LARGEST_SIZE, SIZE_EXPECTED, SIZE_HINT, Form, SizeField, Within
+from registry.blueprints.ui.forms import SIZE_EXPECTED, SIZE_HINT, Form, SizeField, Within
 from registry.blueprints.ui.viewer import principal
 from registry.domain import access, namespaces
 from registry.domain.access import Permission
 from registry.domain.namespaces import NamespaceChanges
 from registry.domain.packages import storage_use, usage
 from registry.domain.packages.storage_use import StorageUse
+from registry.domain.settings import LARGEST_SIZE_BYTES
 from registry.models import Group, Project
 
 _ = lazy_gettext
@@ -25,7 +26,7 @@ Page = Response | tuple[str, int]
 
 class LimitForm(Form):
     storage_size_limit = SizeField(
-        _("Storage limit"), [Optional(), Within(0, LARGEST_SIZE, SIZE_EXPECTED)], description=SIZE_HINT
+        _("Storage limit"), [Optional(), Within(0, LARGEST_SIZE_BYTES, SIZE_EXPECTED)], description=SIZE_HINT
     )
 
 
