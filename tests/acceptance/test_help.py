@@ -138,6 +138,17 @@ def test_a_token_in_the_environment(shell: Installer, example, project, publishe
     assert files(project) == BOTH
 
 
+def test_uv_publishes_what_is_missing(shell: Installer, example, project, publisher: str) -> None:
+    project.publish(WHEEL)
+
+    output = shell.succeeds(
+        example("publish", "export UV_PUBLISH_TOKEN=", publisher), UV_PUBLISH_TRUSTED_PUBLISHING="never"
+    )
+
+    assert f"{WHEEL.filename} already exists, skipping" in output
+    assert files(project) == BOTH
+
+
 @like_others
 def test_an_upload_is_validated_without_being_published(shell: Installer, example, project, publisher: str) -> None:
     check = example("publish", "export TWINE_USERNAME", publisher)

@@ -1,0 +1,3 @@
+export UV_PUBLISH_TOKEN=<your_personal_token>
+uv publish --publish-url {{ at.project }} \
+  --check-url {{ at.index("project") }} dist/*
