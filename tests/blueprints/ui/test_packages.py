@@ -384,10 +384,13 @@ def test_an_empty_registry_shows_a_pypirc_that_twine_reads(browser_of, developer
 def test_publishing_instructions_are_for_publishers_only(browser_of, project):
     reporter = factories.member(project, Role.REPORTER)
 
-    page = browser_of(reporter).get(LIST)
+    for path in (LIST, f"/{project.full_path}"):
+        page = browser_of(reporter).get(path)
 
-    assert "There are no packages yet" in page.text
-    assert code(page) == []
+        assert "There are no packages yet" in page.text
+        assert "You need the Developer role or higher to publish packages." in page.text
+        assert "publish it with twine" not in page.text
+        assert code(page) == []
 
 
 def test_an_empty_group_shows_its_index(browser_of, owner, group):
