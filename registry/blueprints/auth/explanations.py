@@ -27,9 +27,18 @@ def explained(error: Unauthenticated) -> Unauthenticated:
             return error.explained(*_spent(published))
     if not sent.has_credentials():
         return error
-    return error.explained(
-        "Credential unknown", f"The password is not a token of this registry, or the token was deleted. {error.advice}"
-    )
+    return error.explained("Credential unknown", f"{_unknown()} {error.advice}")
+
+
+def _unknown() -> str:
+    if not any(sent.secrets()):
+        return "The password is empty or cannot be read. It has to be the token."
+    if sent.basic()[0] == JOB_USERNAME:
+        return (
+            "The password is not a token of this registry. The CI_JOB_TOKEN of a GitLab server counts only there: its "
+            "jobs need a deploy token, or an identity token (Help > GitLab CI/CD)."
+        )
+    return "The password is not a token of this registry, or the token was deleted."
 
 
 def _inactive(token: DeployToken) -> tuple[str, str]:

@@ -92,6 +92,14 @@ def reading_deploy_token(project: Project) -> Credentials:
     return factories.deploy_token(project, "read_package_registry")
 
 
+def misplaced(project: Project) -> Credentials:
+    return factories.access_token(factories.member(project, Role.DEVELOPER)), ""
+
+
+def foreign_job(project: Project) -> Credentials:
+    return JOB_USERNAME, "glcbt-64_of-a-gitlab-server"
+
+
 def expired_deploy_token(project: Project) -> Credentials:
     return factories.deploy_token(project, username="deployer", expires_at=utcnow())
 
@@ -126,6 +134,8 @@ def guest(project: Project) -> Credentials:
     [
         (unread, 401, "Authentication required", NEEDS_TOKEN),
         (unknown, 401, "Credential unknown", "The password is not a token of this registry, or the token was deleted."),
+        (misplaced, 401, "Credential unknown", "The password is empty or cannot be read. It has to be the token."),
+        (foreign_job, 401, "Credential unknown", "The CI_JOB_TOKEN of a GitLab server counts only there"),
         (expired, 401, "Token expired", f"The personal access token expired on {{today}}. {ANOTHER}"),
         (revoked, 401, "Token revoked", f"The personal access token was revoked. {ANOTHER}"),
         (narrow, 403, "Scope missing", f"The personal access token lacks the scope api or read_api. {ANOTHER}"),
@@ -369,6 +379,8 @@ def test_a_failure_names_the_request_in_the_log(
         (unread, {"message": "401 Unauthorized"}, TO_PUBLISH),
         (unknown, {"message": "401 Unauthorized"}, f"The password is not a token of this registry, or the token was "
                                                    f"deleted. {TO_PUBLISH}"),
+        (misplaced, {"message": "401 Unauthorized"}, "The password is empty or cannot be read."),
+        (foreign_job, {"message": "401 Unauthorized"}, "jobs need a deploy token, or an identity token (Help > GitLab"),
         (misnamed_job, {"message": "401 Unauthorized"}, "with the user name gitlab-ci-token."),
         (expired, {"error": "invalid_token"}, f"The personal access token expired on {{today}}. {ANOTHER}"),
         (reading, {"error": "insufficient_scope"}, f"The personal access token lacks the scope api. {ANOTHER}"),
