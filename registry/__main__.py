@@ -9,10 +9,11 @@ from flask.cli import ScriptInfo
 
 import registry
 from registry import cli
+from registry.product import DISTRIBUTION
 
 
 @click.group("pypi-registry", commands=list(cli.lazy_groups()))
-@click.version_option(package_name="private-pypi-registry", message="%(version)s")
+@click.version_option(package_name=DISTRIBUTION, message="%(version)s")
 @click.pass_context
 def main(context: click.Context) -> None:
     """Serve and administer a private PyPI registry.

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import quote
 
 from registry.errors import Code, ConfigurationError, Unavailable
+from registry.product import DISTRIBUTION
 from registry.storage import (
     LINK_SECONDS,
     ObjectDamaged,
@@ -318,7 +319,7 @@ def _client(url: str, configuration: Mapping[str, Any], read_seconds: float, *, 
         "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
         "read_timeout": timedelta(seconds=read_seconds),
         "timeout": _WHOLE_REQUEST,
-        "user_agent": "private-pypi-registry",
+        "user_agent": DISTRIBUTION,
     }
     retry_config = {"max_retries": retries, "retry_timeout": timedelta(seconds=CONNECT_SECONDS + read_seconds)}
     access = _s3_access(configuration) if url.startswith("s3:") else {}

@@ -24,6 +24,7 @@ from registry.domain.accounts.users import UserFilter
 from registry.domain.namespaces import NamespaceFilter
 from registry.domain.packages import storage_use, usage
 from registry.models import Namespace, UserState
+from registry.product import installed_version
 
 NEWEST = 5
 # The filters of the list of users, by ``?filter=``.
@@ -131,7 +132,7 @@ def _namespaces_page(kind: str, found: paging.Page[Namespace]) -> str:
 def _facts() -> dict[str, str]:
     """Return the versions and configuration that support requests need."""
     return {
-        gettext("Registry"): version("private-pypi-registry"),
+        gettext("Registry"): installed_version(),
         "Python": platform.python_version(),
         "Flask": version("flask"),
         gettext("Database"): "SQLite" if is_sqlite(db.engine) else "PostgreSQL",

@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +30,7 @@ from registry.domain.access import Permission
 from registry.domain.accounts.feed_tokens import feed_token
 from registry.domain.oidc.identities import accepts_issuer
 from registry.models import ColorScheme, Group, Namespace, Project
+from registry.product import installed_version
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -63,7 +63,7 @@ def init_app(app: Flask) -> None:
         role_name=role_name,
         sentence_gap=sentence_gap,
         upstream_mode_name=upstream_mode_name,
-        product_version=version("private-pypi-registry"),
+        product_version=installed_version(),
         sidebar=sidebar,
         static_url=static_url,
         url_with=url_with,

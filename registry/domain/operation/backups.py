@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -36,9 +35,9 @@ from registry.domain.operation.backup_file import (
 from registry.domain.operation.verification import Defect, Defective, Finding
 from registry.errors import BackupRefused
 from registry.models import IS_CACHE, FileStatus, PackageFile
+from registry.product import installed_version
 from registry.storage import StagedFile, Storage, digest_in, object_key
 
-DISTRIBUTION = "private-pypi-registry"
 BATCH, BATCH_BYTES = 16, 1 << 26  # number and total size of objects that are stored together
 
 Item = TypeVar("Item")
@@ -77,7 +76,7 @@ def create(
             if objects.included < listed and not allow_missing:
                 raise _incomplete(listed - objects.included, "no backup was made")
         manifest = Manifest(
-            created_at=now.astimezone(UTC).isoformat(timespec="seconds"), registry_version=version(DISTRIBUTION),
+            created_at=now.astimezone(UTC).isoformat(timespec="seconds"), registry_version=installed_version(),
             schema_version=database.newest_version(), inventory=inventory, tables=tables, objects=objects,
             members=writer.digests,
         )  # fmt: skip
