@@ -52,7 +52,7 @@ def _start(listener: socket.socket, instance: Path) -> None:
         )
 
     def announce(port: int) -> None:
-        print(banner(app, port, credentials, shows_secrets=_is_interactive()), flush=True)
+        _show(banner(app, port, credentials, shows_secrets=_is_interactive()))
 
     if app.config["WORKERS"] == 1:
         server.serve(app, listener, announce)
@@ -126,6 +126,16 @@ def _prepare(app: Flask) -> None:
     app.extensions["storage"].sweep()
     with app.app_context():
         database.upgrade()
+
+
+def _show(text: str) -> None:
+    """Print a text; if nothing reads it, the registry serves nevertheless."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # would come again at the exit (Python documentation, "Note on SIGPIPE")
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def _report(error: OperatorError | RegistryError) -> None:

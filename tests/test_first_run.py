@@ -36,6 +36,7 @@ from registry.models import AccessToken, InstanceSettings, User
 from tests import processes
 from tests.acceptance.servers import needs_proc
 from tests.factories import token_key
+from tests.fakes.nginx import free_port
 from tests.processes import Captured, Forked, app_py, migrated_database
 
 PASSWORD = "correct horse battery"
@@ -435,6 +436,60 @@ def test_ctrl_c_before_it_serves_ends_the_registry_without_a_word(instance: Path
         assert process.wait(60) == -signal.SIGINT
         os.kill(child, signal.SIGKILL)
     assert process.communicate() == ("", "")
+
+
+def test_it_serves_although_the_reader_of_its_output_has_left(instance: Path) -> None:
+    instance.mkdir(mode=0o700)
+    shutil.copy(migrated_database(), instance)
+    port, (reader, writer) = free_port(), os.pipe()
+    os.close(reader)
+    log_path = instance.with_suffix(".log")
+    with log_path.open("w") as log:
+        process = Forked(app_py, environment=environment(instance, PORT=str(port)), stdout=writer, stderr=log.fileno())
+        os.close(writer)
+        try:
+            assert answers(port, process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    assert "Traceback" not in log_path.read_text()
+
+
+def answers(port: int, process: Forked) -> bool:
+    """Whether the process answers before it ends."""
+    while process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/liveness", timeout=30) as response:
+                return bool(response.status == 200)
+        except urllib.error.URLError:
+            time.sleep(0.05)
+    return False
+
+
+class ProgramWithoutStreams(Server):
+    """``python app.py``, started with its standard input and standard error closed, as some service managers do."""
+
+    def _started(self, stdout: int, stderr: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        closing = ["sh", "-c", 'exec "$0" app.py <&- 2>&-', sys.executable]
+        return subprocess.Popen(closing, cwd=config.ROOT, env=environment, stdout=stdout)
+
+
+@needs_proc
+def test_it_serves_without_standard_input_and_error_and_gives_their_descriptors_to_no_other_file(
+    instance: Path,
+) -> None:
+    instance.mkdir(mode=0o700)
+    shutil.copy(migrated_database(), instance)
+    server = ProgramWithoutStreams(instance)
+    try:
+        with urllib.request.urlopen(f"{server.url}/-/liveness", timeout=30) as response:
+            assert response.status == 200
+        streams = [os.readlink(f"/proc/{server.process.pid}/fd/{descriptor}") for descriptor in (0, 2)]
+    finally:
+        status = server.stop()
+
+    assert streams == [os.devnull, os.devnull]
+    assert status == 0
 
 
 def only_child(pid: int) -> int:
