@@ -26,8 +26,9 @@ from waitress.utilities import build_http_date
 from registry.environ_keys import KEPT, NOTE
 
 if TYPE_CHECKING:
-    from registry.server.channel import Channel, Task
+    from registry.server.channel import Channel
     from registry.server.listening import Server
+    from registry.server.task import Task
 
 LONGEST_HEAD = 8 << 10
 LOOK_SECONDS = 1  # then threads answer, which wait longer and report the failure
