@@ -240,6 +240,8 @@ def _register_error_handlers(app: Flask) -> None:
             return oidc.refuse_http(error)
         if pypi.is_read():
             return pypi.problems.of_http_error(error, body)
+        if pypi.is_misplaced_read(error):
+            return pypi.refuse_misplaced_read(error, body)
         response = error.get_response()
         response.data = jsonify(body).data
         response.content_type = "application/json"

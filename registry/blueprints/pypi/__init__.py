@@ -31,6 +31,7 @@ _TO_PUBLISH = (
     "gitlab-ci-token for the token of a running CI job, and any name for the others."
 )
 _TRAVERSAL = re.compile(r"(^|[/\\])\.\.([/\\]|$)|\x00")
+_LIKE_AN_INDEX = re.compile(f"{API_V4}/(?:projects|groups)/.+/packages/pypi(?:/|$)")
 _PATHS = {"name": "package_name", "filename": "file_identifier"}  # parameters of routes, and what GitLab calls them
 
 blueprint = Blueprint("pypi", __name__, url_prefix=API_V4)
@@ -80,6 +81,23 @@ def is_read() -> bool:
 def is_misplaced_upload(error: HTTPException) -> bool:
     """Return whether a client publishes to an address that accepts no form."""
     return request.method == "POST" and error.code in (404, 405) and request.mimetype == "multipart/form-data"
+
+
+def is_misplaced_read(error: HTTPException) -> bool:
+    """Return whether a client installs from an address that is like that of an index."""
+    is_refused = request.method in ("GET", "HEAD") and error.code in (404, 405)
+    return is_refused and not is_read() and _LIKE_AN_INDEX.match(request.path) is not None
+
+
+def refuse_misplaced_read(error: HTTPException, body: dict[str, object]) -> Response:
+    """Return the response for an index without ``/simple``, or the index of a group without ``/-/``.
+
+    :param body: GitLab's members.
+    """
+    detail = "The address of an index ends in /packages/pypi/simple, and that of a group in /-/packages/pypi/simple."
+    response = problems.of_http_error(error, body, detail)
+    response.status = f"{error.code} {_reason_phrase(error.code or 0, f'{error.name} - {detail}')}"
+    return response
 
 
 def refuse_misplaced_upload(error: HTTPException, body: dict[str, object]) -> BaseResponse:

@@ -35,13 +35,15 @@ def of_error(error: RegistryError) -> Response:
     return _response(error.status, title, error.detail or _unexpected(), error.body())
 
 
-def of_http_error(error: HTTPException, body: dict[str, object]) -> Response:
+def of_http_error(error: HTTPException, body: dict[str, object], detail: str = "") -> Response:
     """Return the response for an error of HTTP, with its headers.
 
     :param body: GitLab's members.
+    :param detail: what the caller can do, if more is known than from the status.
     """
     status, headers = error.code or 500, error.get_headers()
-    response = _response(status, error.name, _DETAILS.get(status) or error.description or error.name, body)
+    detail = detail or _DETAILS.get(status) or error.description or error.name
+    response = _response(status, error.name, detail, body)
     response.headers.extend((name, value) for name, value in headers if name.lower() != "content-type")
     return response
 

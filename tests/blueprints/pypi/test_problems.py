@@ -424,6 +424,33 @@ def test_an_upload_to_another_address_is_shown_the_right_one(
     assert "to a project: http://localhost/api/v4/projects/ID/packages/pypi, where ID" in response.status
 
 
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("projects/1/packages/pypi", 405),
+        ("projects/acme%2Ftools/packages/pypi/demo/", 404),
+        ("projects/acme/tools/packages/pypi/demo/", 404),
+        ("groups/acme/packages/pypi/simple/demo/", 404),
+        ("groups/acme/-/packages/pypi/", 404),
+    ],
+    ids=["address to publish to", "without simple", "plain path", "group without a hyphen", "address of a group"],
+)
+def test_an_installation_from_an_address_like_an_index_is_shown_how_indexes_end(
+    pip: Pip, project: Project, address: str, status: int
+) -> None:
+    right = "an index ends in /packages/pypi/simple, and that of a group in /-/packages/pypi/simple."
+
+    answer = pip.get(f"/api/v4/{address}", accept=PIP)
+    page = pip.get(f"/api/v4/{address}", accept="text/html")
+
+    assert (answer.status_code, answer.content_type) == (status, PROBLEM)
+    assert answer.json["error"] == ("405 Not Allowed" if status == 405 else "404 Not Found")
+    assert right in answer.json["detail"]
+    assert answer.status.endswith(right)
+    assert right in page.text
+    assert ("Allow" in answer.headers) is (status == 405)
+
+
 def comparable(response: TestResponse, *names: str) -> tuple[str, list[tuple[str, str]], str]:
     """A whole answer, without its time and id, and with one word in place of the names that were asked for."""
 
