@@ -53,6 +53,7 @@ def send_file(file: Content, event: object) -> Response:
 
     :param event: counted if the response has the whole file.
     :raises ObjectMissing: the file is not in the store.
+    :raises ObjectDamaged: the file in the store has another size.
     """
     is_sent_by_proxy = current_app.config["STORAGE_DOWNLOADS"] == "accel"
     response = _immutable(file.size_bytes, file.sha256, file.uploaded_at, is_conditional=not is_sent_by_proxy)
@@ -60,14 +61,14 @@ def send_file(file: Content, event: object) -> Response:
         request.environ[EVENT] = event
     _name(response, file.filename)
     if is_sent_by_proxy:
-        return _handed_over(response, file.sha256)
+        return _handed_over(response, file)
     if request.method != "GET" or response.status_code not in (200, 206):
         return response
     address = _address_in_store(file.sha256)
     if address is not None:
         return _redirected(address)
     start = response.content_range.start if response.status_code == 206 else 0
-    _fill(response, _opened(file.sha256, start or 0))
+    _fill(response, _opened_whole(file, start or 0))
     return response
 
 
@@ -130,6 +131,18 @@ def _opened(sha256: str, start: int = 0) -> BinaryIO:
         raise
 
 
+def _opened_whole(file: Content, start: int = 0) -> BinaryIO:
+    """Open the object of a file whose size is known, as less of it than was announced must not pass for all of it."""
+    body = _opened(file.sha256, start)
+    size_bytes = body.seek(0, io.SEEK_END)
+    if size_bytes != file.size_bytes:
+        body.close()
+        logger.error("The object of a listed file is damaged: %s", file.sha256, extra={"sha256": file.sha256})
+        raise ObjectDamaged(f"{file.filename} has {size_bytes} bytes instead of {file.size_bytes}")
+    body.seek(start)
+    return body
+
+
 def _storage() -> Storage:
     storage: Storage = current_app.extensions["storage"]
     return storage
@@ -161,10 +174,10 @@ def _redirected(address: str) -> Response:
     return response
 
 
-def _handed_over(response: Response, sha256: str) -> Response:
+def _handed_over(response: Response, file: Content) -> Response:
     """Let nginx send the object, and handle ranges and conditions (nginx, ``X-Accel-Redirect``)."""
-    _opened(sha256).close()  # reports a missing object here
-    response.headers["X-Accel-Redirect"] = f"{OBJECTS}/{object_key(sha256)}"
+    _opened_whole(file).close()  # reports a missing object here
+    response.headers["X-Accel-Redirect"] = f"{OBJECTS}/{object_key(file.sha256)}"
     response.direct_passthrough = False
     response.content_length = 0
     return response

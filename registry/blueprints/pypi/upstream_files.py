@@ -14,7 +14,7 @@ from registry.domain.upstream.uses import Use
 from registry.environ_keys import EVENT
 from registry.errors import NotFound, UpstreamBusy, UpstreamFailed
 from registry.metrics import UpstreamDownload
-from registry.storage import ObjectMissing
+from registry.storage import ObjectDamaged, ObjectMissing
 
 ABSENT = (404, 410)
 
@@ -49,7 +49,7 @@ def _send(namespace_id: int, wanted: Wanted, file: SimpleFile) -> Response:
         if request.method == "HEAD":
             return announce(Content(wanted.sha256, wanted.size_bytes, wanted.filename, file.uploaded_at))
         reader = files.fetch(wanted)
-    except ObjectMissing:
+    except (ObjectMissing, ObjectDamaged):
         reader = files.refetch(wanted)
     return _arriving(files, wanted, reader, file, use)
 

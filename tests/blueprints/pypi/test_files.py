@@ -10,6 +10,7 @@ from sqlalchemy import select
 from registry.database import db, utcnow
 from registry.domain.packages import downloads
 from registry.models import Package, Visibility
+from registry.storage import object_key
 from tests import factories
 from tests.builders import build_sdist, build_wheel
 from tests.clients import pypi_path
@@ -53,6 +54,16 @@ def test_a_shared_cache_keeps_files_of_public_projects_only_where_that_is_allowe
     seen = [pip.download(published_project, WHEEL, by).headers["Cache-Control"] for by in (None, None, token)]
 
     assert seen == [anonymous, anonymous, "max-age=31536000, immutable, private"], "the second one from the cache"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-0"}], ids=["whole", "part"])
+@pytest.mark.parametrize("size_bytes", [0, SIZE - 1, SIZE + 1])
+def test_nothing_is_given_of_a_file_with_another_size(pip, published_project, token, storage, size_bytes, headers):
+    (storage.root / object_key(WHEEL.sha256)).write_bytes(WHEEL.content.ljust(size_bytes)[:size_bytes])
+
+    response = pip.download(published_project, WHEEL, token, headers=headers)
+
+    assert response.status_code == 500
 
 
 def test_head_has_the_headers_of_get(pip, published_project, token):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 import requests
 
@@ -99,6 +101,18 @@ def test_a_file_with_other_bytes_is_never_given_whole(pip, published_project, to
     assert damaged.startswith(response.data)
     assert len(response.data) < len(damaged)
     assert "A download was broken off: " in caplog.text
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1_000_000, len(LARGE.content) + 1])
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=5-1500000"}], ids=["whole", "part"])
+def test_nothing_is_given_of_a_file_with_another_size(pip, published_project, token, store, size_bytes, headers):
+    with closing(store.stage()) as staged:
+        staged.write(LARGE.content.ljust(size_bytes)[:size_bytes])
+        store.put(object_key(LARGE.sha256), staged)
+
+    response = pip.download(published_project, LARGE, token, headers=headers)
+
+    assert response.status_code == (503 if headers and not size_bytes else 500)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Range": "bytes=5-20"}], ids=["whole", "part"])

@@ -26,6 +26,7 @@ from registry.domain.upstream.files import Files
 from registry.domain.upstream.pages import KeptPages
 from registry.models import CachedFile, InstanceSettings, KeptPage, Project, UpstreamMode
 from registry.storage import Storage, object_key
+from registry.storage.local import LocalStorage
 from tests import factories
 from tests.builders import build_wheel
 from tests.clients import JSON, Pip, pypi_path
@@ -162,6 +163,20 @@ def test_a_stored_file_whose_object_is_missing_is_fetched_again(
 
     settle(files)
     assert storage.exists(object_key(WHEEL.sha256))
+
+
+def test_a_stored_file_that_has_become_shorter_is_fetched_again(
+    pip: Pip, project: Project, token: str, files: Files, storage: LocalStorage
+) -> None:
+    ask(pip, project, token).close()
+    settle(files)
+    path = storage.root / object_key(WHEEL.sha256)
+    path.write_bytes(WHEEL.content[:-1])
+
+    assert ask(pip, project, token).data == WHEEL.content
+
+    settle(files)
+    assert path.read_bytes() == WHEEL.content
 
 
 def test_bytes_are_counted_by_where_they_came_from(
