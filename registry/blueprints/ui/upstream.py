@@ -16,6 +16,7 @@ from registry.blueprints.ui.viewer import principal
 from registry.database import utcnow
 from registry.domain import access, namespaces
 from registry.domain.access import Permission
+from registry.domain.advisories import loading
 from registry.domain.distributions.filenames import is_valid_name
 from registry.domain.explaining import Explanation, explain
 from registry.domain.upstream import asks, exceptions
@@ -74,6 +75,7 @@ def _page(namespace: Project | Group) -> Page:
         explanation=explanation,
         files=() if explanation is None else explanation.files[: -MOST_SHOWN - 1 : -1],
         rules=rules_of(namespace),
+        are_advisories_loaded=loading.are_loaded(),
         asked=asks.latest(namespace) if _may_see_asked(namespace) else None,
         group=group if isinstance(group, Group) and _may_except(group) else None,
     )
@@ -93,13 +95,13 @@ def _explained(namespace: Project | Group, form: AskForm) -> Explanation | None:
     name, version = text(form.name), None
     if not is_valid_name(name):
         form.refuse("name", gettext("This is not a valid package name."))
-        return None
     if form.version.data:
         try:
             version = Version(text(form.version))
         except ValueError:  # also of a number with too many digits
             form.refuse("version", gettext("This is not a valid version."))
-            return None
+    if form.errors:
+        return None
     pages = current_app.extensions["upstream_pages"]
     try:
         return explain(namespace, canonicalize_name(name), principal(), pages, utcnow(), version=version)

@@ -101,6 +101,12 @@ def update(file: BinaryIO, source: str, *, now: datetime, by: audit.Author) -> U
     return Update(run.counts, malformed=tuple(run.malformed))
 
 
+def are_loaded() -> bool:
+    """Return whether packages can be checked."""
+    export = current_export()
+    return export is not None and export.loaded_at is not None
+
+
 def current_export() -> AdvisoryExport | None:
     """Return the export that the advisories are from; ``None`` before the first update."""
     return db.session.get(AdvisoryExport, 1)

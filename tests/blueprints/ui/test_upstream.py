@@ -109,6 +109,8 @@ def test_only_owners_add_exceptions_there(browser_of, group, project):
         ("", 200, "Malicious versions are withheld. (set in the instance)"),
         ("?name=no%20name", 422, "This is not a valid package name."),
         ("?name=young&version=x", 422, "This is not a valid version."),
+        ("?name=no%20name&version=x", 422, "This is not a valid package name."),
+        ("?name=no%20name&version=x", 422, "This is not a valid version."),
         (f"?name=young&version={'1' * 5000}", 422, "This is not a valid version."),
         ("?name=absent", 200, "absent is neither in this registry nor in the public index."),
         ("?name=own", 200, "own comes from projects in this registry."),

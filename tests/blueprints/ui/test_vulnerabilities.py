@@ -46,11 +46,24 @@ def test_the_report_has_pages(browser_of, owner, vulnerable):
     assert len(shown[1]) == 2
 
 
-def test_without_advisories_the_report_is_empty(browser_of, owner, project):
-    page = browser_of(owner).get("/acme/tools/-/vulnerabilities")
+def test_before_advisories_are_loaded_no_page_says_that_packages_have_none(browser_of, owner, project):
+    browser = browser_of(owner)
+
+    page, rules = browser.get("/acme/tools/-/vulnerabilities"), browser.get("/acme/tools/-/upstream")
+
+    assert "Packages are not checked yet" in page.text
+    assert "No package here has a known vulnerability" not in page.text
+    assert "No advisories were loaded yet" in rules.text
+
+
+def test_without_advisories_about_its_packages_the_report_is_empty(browser_of, owner, project):
+    load(record("GHSA-1", affected("other", {"introduced": "0"})))
+    browser = browser_of(owner)
+
+    page, rules = browser.get("/acme/tools/-/vulnerabilities"), browser.get("/acme/tools/-/upstream")
 
     assert "No package here has a known vulnerability" in page.text
-    assert "No advisories were loaded yet." in page.text
+    assert "No advisories were loaded yet" not in rules.text
 
 
 def test_a_group_shows_only_what_the_viewer_can_read(browser_of, group, vulnerable, project):
