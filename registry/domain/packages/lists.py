@@ -13,9 +13,10 @@ from packaging.utils import canonicalize_name
 from sqlalchemy import Select, func, null, or_, select
 from sqlalchemy.orm import contains_eager, joinedload, undefer
 
-from registry.database import contains, db
+from registry.database import db
 from registry.domain.access import Principal
 from registry.domain.packages.index import of_projects
+from registry.domain.packages.names import is_spelled
 from registry.errors import RecordNotFound
 from registry.models import (
     FileStatus,
@@ -45,6 +46,7 @@ class Published(Protocol):
 class PackageFilter:
     """Criteria of a list of packages.
 
+    :ivar name: a part of the name, in any spelling (PEP 503).
     :ivar statuses: the statuses to include; an empty tuple selects nothing.
     """
 
@@ -65,7 +67,7 @@ def packages(
     if isinstance(namespace, Group) and not subgroups:
         statement = statement.where(Project.parent_id == namespace.id)
     if wanted.name:
-        statement = statement.where(contains(Package.name, wanted.name))
+        statement = statement.where(is_spelled(Package.name, Package.normalized_name, wanted.name))
     if wanted.version:
         statement = statement.where(Package.version == wanted.version)
     if wanted.package_type:

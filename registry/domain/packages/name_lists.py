@@ -12,6 +12,7 @@ from sqlalchemy.orm import selectinload
 from registry.database import contains, db
 from registry.domain.access import Principal
 from registry.domain.packages.index import of_projects
+from registry.domain.packages.names import is_spelled
 from registry.models import (
     FileStatus,
     Job,
@@ -42,7 +43,7 @@ class NameState(enum.StrEnum):
 class NameFilter:
     """Criteria of a list of package names.
 
-    :ivar name: a part of the name.
+    :ivar name: a part of the name, in any spelling (PEP 503).
     :ivar publisher: the username of the user who published last, or a part of the user's name; or a part of the name of
         the CI job, or of what the identity token of a trusted publisher is about.
     """
@@ -63,7 +64,7 @@ def package_names(namespace: Namespace, principal: Principal, wanted: NameFilter
         .where(of_projects(NameSummary.project_id, namespace, principal))
     )
     if wanted.name:
-        statement = statement.where(contains(NameSummary.name, wanted.name))
+        statement = statement.where(is_spelled(NameSummary.name, NameSummary.normalized_name, wanted.name))
     if wanted.state is not None:
         statement = statement.where(_is_in(wanted.state))
     if wanted.publisher:

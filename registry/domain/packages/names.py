@@ -8,9 +8,9 @@ from functools import lru_cache
 
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
-from sqlalchemy import and_, inspect, select
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, inspect, or_, select
 
-from registry.database import db
+from registry.database import contains, db
 from registry.errors import NotFound
 from registry.models import NameStatus, Package, PackageName, PackageStatus, Project
 
@@ -24,6 +24,17 @@ _PRE_RELEASES = {"a": "0", "b": "1", "rc": "2"}
 def normalized(name: str) -> str:
     """Return any text in the form in which names are compared (PEP 503)."""
     return canonicalize_name(name)
+
+
+def is_spelled(
+    name: SQLColumnExpression[str], normalized_name: SQLColumnExpression[str], text: str
+) -> ColumnElement[bool]:
+    """Match rows whose name contains a text, as written or in any other spelling (PEP 503): ``my-p`` is in ``My_Pkg``.
+
+    A separator alone is looked for as written.
+    """
+    as_written, spelled = contains(name, text), normalized(text)
+    return as_written if spelled == "-" else or_(as_written, contains(normalized_name, spelled))
 
 
 def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:

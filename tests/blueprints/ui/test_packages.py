@@ -289,7 +289,8 @@ def drivers(project):
     ("query", "found"),
     [
         ({"search": "RIVER-0"}, ["driver-01", "driver-00"]),
-        ({"search": "er_01"}, []),
+        ({"search": "er_01"}, ["driver-01"]),
+        ({"search": "er%01"}, []),
         ({"version": "2.0"}, ["other"]),
         ({"version": "2"}, []),
         ({"type": "pypi", "search": "other"}, ["other"]),

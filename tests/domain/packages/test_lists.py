@@ -26,6 +26,7 @@ def test_a_list_is_narrowed_by_name_version_and_type(project: Project) -> None:
     publish(project, "my-pkg", "2.0")
 
     assert listed(project, PackageFilter(name="MY")) == [("My_Pkg", "1.0"), ("my-pkg", "2.0")]
+    assert listed(project, PackageFilter(name="y_P")) == [("My_Pkg", "1.0"), ("my-pkg", "2.0")], "in any spelling"
     assert listed(project, PackageFilter(name="_")) == [("My_Pkg", "1.0")], "no wildcard"
     assert listed(project, PackageFilter(name="%")) == []
     assert listed(project, PackageFilter(version="1.0")) == [("My_Pkg", "1.0"), ("other", "1.0")]
