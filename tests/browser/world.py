@@ -11,7 +11,8 @@ import requests
 from tests.acceptance.servers import DEVELOPER, MAINTAINER, OWNER, REPORTER, Namespace, RunningServer, User
 from tests.builders import BuiltFile, build_sdist, build_wheel
 
-LONG = "a-package-with-a-name-that-somebody-thought-about-for-a-very-long-time-and-never-shortened-again"
+# With underscores, it has no place to break.
+LONG = "a_package_with_a_name_that_somebody_thought_about_for_a_very_long_time_and_never_shortened_again"
 README = """\
 # signalbox
 
