@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from registry.config import ROOT
 from registry.domain import namespaces
 from registry.domain.access import SHELL
 from registry.domain.accounts import users
@@ -262,3 +265,16 @@ def test_a_visitor_sees_public_projects_and_no_forms_to_change_them(browser):
     assert page.status_code == 200
     assert "The package registry is disabled for this project" in page.text
     assert not [form for form in page.tree.iter("form") if form.get("method") == "post"]
+
+
+def test_the_digits_of_counts_are_in_groups():
+    templates = [path.read_text() for path in (ROOT / "templates").rglob("*.html")]
+
+    counts = [
+        count
+        for text in templates
+        for count in re.findall(r'<(?:span class="count"|td class="number"[^>]*)>(.*?)</', text)
+    ]
+
+    assert len(counts) > 20
+    assert [count for count in counts if not re.search(r"\| (number|size)\b", count)] == []
