@@ -13,7 +13,7 @@ from registry.domain.accounts import jobs
 from registry.domain.packages import protection
 from registry.domain.settings import Section
 from registry.domain.upstream import exceptions
-from registry.models import Group, JobStatus, Project, RegistryAccess, Role, Visibility
+from registry.models import Group, JobStatus, Project, RegistryAccess, Role, UpstreamMode, Visibility
 from tests import factories
 from tests.builders import build_wheel
 
@@ -189,6 +189,7 @@ def test_an_owner_blocks_packages_of_the_public_index(browser_of, owner, group, 
 
 def test_an_owner_withholds_vulnerable_versions_and_offers_malicious_ones(browser_of, owner, group):
     browser, (score, malicious) = browser_of(owner), (cascade.WITHHOLD_CVSS_SCORE, cascade.WITHHOLD_MALICIOUS)
+    cascade.UPSTREAM_MODE.change(group, value=UpstreamMode.CACHE, by=SHELL)
 
     refused = browser.submit(GROUP, {score.name: "11"}, action=f"{GROUP}/public_index/{score.name}")
     browser.submit(GROUP, {score.name: "7.5"}, action=f"{GROUP}/public_index/{score.name}")
@@ -202,6 +203,22 @@ def test_an_owner_withholds_vulnerable_versions_and_offers_malicious_ones(browse
 
     browser.submit(GROUP, {score.name: ""}, action=f"{GROUP}/public_index/{score.name}")
     assert score.of_group(group).value is None
+
+
+def test_rules_about_files_are_shown_as_without_effect_while_requests_are_redirected(browser_of, owner, group):
+    def shown() -> dict[str, bool]:
+        page = browser_of(owner).get(GROUP)
+        return {rule.name: "not affected" in state(page, rule) for rule in (cascade.MINIMUM_AGE, cascade.BLOCKED)}
+
+    cascade.MINIMUM_AGE.change(group, value=7, by=SHELL)
+    redirected = shown()
+    cascade.FORWARDING.change(group, value=False, by=SHELL)
+    off = shown()
+    cascade.FORWARDING.change(group, value=True, by=SHELL)
+    cascade.UPSTREAM_MODE.change(group, value=UpstreamMode.CACHE, by=SHELL)
+
+    assert redirected == {cascade.MINIMUM_AGE.name: True, cascade.BLOCKED.name: False}
+    assert set(off.values()) == set(shown().values()) == {False}
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,15 @@ def test_an_owner_sees_the_rule_and_adds_an_exception_with_one_click(browser_of,
     assert [(one.pattern, one.user_id) for one in exceptions.exceptions_of(group)] == [("young==2.0", owner.id)]
 
 
+def test_while_requests_are_redirected_the_page_says_which_rules_have_no_effect(browser_of, owner, group, project):
+    kept = browser_of(owner).get(PROJECT)
+    cascade.UPSTREAM_MODE.change(group, value=UpstreamMode.REDIRECT, by=SHELL)
+    redirected = browser_of(owner).get(PROJECT)
+
+    sentence = "While requests are redirected, rules about versions and files"
+    assert (sentence in kept.text, sentence in redirected.text) == (False, True)
+
+
 def asked_on(page: Page) -> dict[str, list[str]]:
     """The names on the list of a page, each with its source and rule."""
     section = page.tree.find(".//section[@id='upstream-asked']")
