@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from sqlalchemy import bindparam, inspect, select, text, update
+from sqlalchemy import ColumnElement, bindparam, delete, inspect, select, text, tuple_, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, OperationalError
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -280,6 +280,16 @@ def lock(record: Model, *attributes: str, referable: bool = False) -> None:
         db.session.refresh(record, attributes or None, with_for_update=how)
     except InvalidRequestError as error:
         raise RecordNotFound from error
+
+
+def delete_unlocked(kind: type[Model], *conditions: ColumnElement[bool]) -> None:
+    """Delete the rows that meet conditions, except for those that another transaction is changing or deleting.
+
+    Waits for no lock. For rows that are of no more use, which any process can delete. Requires a transaction.
+    """
+    key = kind.__table__.primary_key.columns
+    unlocked = select(*key).where(*conditions).with_for_update(skip_locked=True)
+    db.session.execute(delete(kind).where(tuple_(*key).in_(unlocked)))
 
 
 def detach(*records: Model) -> bool:

@@ -4,12 +4,12 @@ import threading
 
 import pytest
 from flask import Flask
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import AdvisoryLock, at_end, db, lock, rehearsal, transaction
+from registry.database import AdvisoryLock, at_end, db, delete_unlocked, is_sqlite, lock, rehearsal, transaction, utcnow
 from registry.errors import RecordNotFound
-from registry.models import InstanceSettings, Membership, Role, User
+from registry.models import InstanceSettings, Membership, Role, UsedIdentityToken, User
 from tests import factories
 from tests.database.counting import Failure, counter, fail_after, in_thread, set_counter
 
@@ -210,3 +210,19 @@ def test_pre_commit_work_is_done_in_its_own_order(app: Flask) -> None:
         assert done == []
 
     assert done == ["early", "late"]
+
+
+@pytest.mark.databases
+def test_rows_are_deleted_except_those_that_another_transaction_is_changing(app: Flask) -> None:
+    with transaction() as session:
+        session.add_all(UsedIdentityToken(key=key * 64, expires_at=utcnow()) for key in "abc")
+    changed = update(UsedIdentityToken).where(UsedIdentityToken.key == "b" * 64).values(expires_at=utcnow())
+
+    with db.engine.connect() as other:
+        if not is_sqlite(db.engine):  # there, writers wait for each other
+            other.execute(changed)
+        with transaction():
+            delete_unlocked(UsedIdentityToken, UsedIdentityToken.key < "c" * 64)
+
+    left = set(db.session.scalars(select(UsedIdentityToken.key)))
+    assert left == ({"c" * 64} if is_sqlite(db.engine) else {"b" * 64, "c" * 64})

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, or_, select
 
-from registry.database import db, transaction
+from registry.database import db, delete_unlocked, transaction
 from registry.domain import audit
 from registry.domain.accounts.secrets import digest, seal, unseal
 from registry.models import BegunSignIn, InstanceSettings, SignInMethod, User, UserSession
@@ -173,6 +173,4 @@ def _add(new: UserSession | BegunSignIn, now: datetime) -> None:
     db.session.add(new)
     # First, as it locks the row of the user, which others lock before they end the sessions of the user.
     db.session.flush()
-    # Those that another transaction is removing are left to it, so that none waits for another.
-    past = select(kind.digest).where(kind.expires_at <= now).with_for_update(skip_locked=True)
-    db.session.execute(delete(kind).where(kind.digest.in_(past)))
+    delete_unlocked(kind, kind.expires_at <= now)

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import db, lock, transaction
+from registry.database import db, delete_unlocked, lock, transaction
 from registry.domain import audit
 from registry.domain.access import Principal, PrincipalKind
 from registry.domain.accounts import sign_in
@@ -200,17 +200,10 @@ def _issue(
 
     :raises IdentityTokenRefused: the identity token was exchanged before.
     """
-    # Those that another transaction is removing are left to it, so that none waits for another.
-    past = (
-        select(ExchangedToken.id)
-        .where(ExchangedToken.expires_at < now - KEPT_FOR)
-        .order_by(ExchangedToken.id)
-        .with_for_update(skip_locked=True)
-    )
     try:
         with transaction(changes_answers=False) as session:  # no client has used the token yet
             single_use.record(session, verified.key, expires_at=verified.expires_at + LEEWAY, now=now)
-            session.execute(delete(ExchangedToken).where(ExchangedToken.id.in_(past)))
+            delete_unlocked(ExchangedToken, ExchangedToken.expires_at < now - KEPT_FOR)
             session.add(issued)
             session.flush()
             _record(issued, matching, address)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from registry.database import delete_unlocked
 from registry.models import UsedIdentityToken
 
 
@@ -19,8 +19,6 @@ def record(session: Session, key: str, *, expires_at: datetime, now: datetime) -
     :param expires_at: until when a further use is refused.
     :raises IntegrityError: it was used before.
     """
-    # Those that another transaction is removing are left to it, so that none waits for another.
-    past = select(UsedIdentityToken.key).where(UsedIdentityToken.expires_at < now).order_by(UsedIdentityToken.key)
-    session.execute(delete(UsedIdentityToken).where(UsedIdentityToken.key.in_(past.with_for_update(skip_locked=True))))
+    delete_unlocked(UsedIdentityToken, UsedIdentityToken.expires_at < now)
     session.add(UsedIdentityToken(key=key, expires_at=expires_at))
     session.flush()

@@ -5,16 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import date
 
-from sqlalchemy import delete, select, tuple_
 from sqlalchemy.exc import IntegrityError
 
-from registry.database import db, transaction
+from registry.database import db, delete_unlocked, transaction
 from registry.domain import audit
 from registry.domain.access import Principal
 from registry.errors import RecordNotFound
 from registry.models import Namespace, RefusedDownload
-
-_KEY = (RefusedDownload.namespace_id, RefusedDownload.sha256, RefusedDownload.author, RefusedDownload.day)
 
 
 def note(namespace_id: int, sha256: str, filename: str, reason: str, *, by: Principal, today: date) -> None:
@@ -26,11 +23,9 @@ def note(namespace_id: int, sha256: str, filename: str, reason: str, *, by: Prin
     key = {"namespace_id": namespace_id, "sha256": sha256, "author": by.label[: audit.LONGEST_AUTHOR], "day": today}
     if db.session.get(RefusedDownload, key) is not None:
         return
-    # Those that another transaction is removing are left to it, so that none waits for another.
-    past = select(*_KEY).where(RefusedDownload.day < today).with_for_update(skip_locked=True)
     # Another request can have been faster, and the namespace can have been deleted.
     with suppress(IntegrityError, RecordNotFound), transaction(changes_answers=False) as session:
-        session.execute(delete(RefusedDownload).where(tuple_(*_KEY).in_(past)))
+        delete_unlocked(RefusedDownload, RefusedDownload.day < today)
         session.add(RefusedDownload(**key))
         session.flush()
         namespace = session.get_one(Namespace, namespace_id)

@@ -12,16 +12,15 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import delete, exists, select, tuple_
+from sqlalchemy import exists, select
 
-from registry.database import Upsert, db, transaction, utcnow
+from registry.database import Upsert, db, delete_unlocked, transaction, utcnow
 from registry.domain.packages.simple import SimplePage
 from registry.models import Namespace, UpstreamAsk
 
 KEPT = timedelta(days=30)
 MOST_KEPT = 100  # names of a project or group
 MOST_NOTED = 1000  # names of all projects and groups, in a minute of one process
-_KEY = (UpstreamAsk.namespace_id, UpstreamAsk.normalized_name)
 
 
 @dataclass(frozen=True)
@@ -106,11 +105,8 @@ def _prune(namespace_id: int) -> None:
 def _remove(*conditions: Any) -> None:
     """Remove rows, except those that another transaction is changing; waits for no lock."""
     if db.session.scalar(select(exists().where(*conditions))):
-        with transaction(changes_answers=False, is_durable=False) as session:
-            free = select(*_KEY).where(*conditions).with_for_update(skip_locked=True)
-            session.execute(
-                delete(UpstreamAsk).where(tuple_(*_KEY).in_(free)), execution_options={"synchronize_session": False}
-            )
+        with transaction(changes_answers=False, is_durable=False):
+            delete_unlocked(UpstreamAsk, *conditions)
 
 
 _table = UpstreamAsk.__table__

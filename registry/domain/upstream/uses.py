@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import delete, exists, select, tuple_
+from sqlalchemy import exists, select
 
-from registry.database import Upsert, db, transaction
+from registry.database import Upsert, db, delete_unlocked, transaction
 from registry.models import Ancestry, Group, Namespace, UpstreamFetch
 
 KEPT = timedelta(days=90)
 BATCH = 200
-_KEY = (UpstreamFetch.namespace_id, UpstreamFetch.sha256)
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,8 @@ def forget_old(today: date) -> None:
     """Remove the rows that no longer count, except those that another transaction is changing; waits for no lock."""
     old = UpstreamFetch.fetched_on < today - KEPT
     if db.session.scalar(select(exists().where(old))):
-        with transaction(changes_answers=False) as session:
-            free = select(*_KEY).where(old).with_for_update(skip_locked=True)
-            session.execute(
-                delete(UpstreamFetch).where(tuple_(*_KEY).in_(free)), execution_options={"synchronize_session": False}
-            )
+        with transaction(changes_answers=False):
+            delete_unlocked(UpstreamFetch, old)
 
 
 def fetched(group: Group | None, today: date, most: int) -> list[Fetch]:
