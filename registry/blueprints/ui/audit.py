@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,11 +26,10 @@ from registry.domain import audit, namespaces, paging
 from registry.domain.access import Permission
 from registry.domain.accounts import deploy_tokens, users
 from registry.domain.audit import EventFilter
+from registry.domain.spreadsheets import csv_of
 from registry.models import AuditEvent, Group, Namespace, Project
 
 MOST_ROWS = 10_000  # of a CSV file
-# Spreadsheets read a cell that begins so as a formula (OWASP, "CSV Injection").
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def routes(gate: Gate) -> Blueprint:
@@ -135,14 +132,12 @@ def _file(namespace: Group | Project | None) -> Response:
     """Return the newest events that match as a file."""
     found, _ = paging.first(audit.events(_wanted(), within=namespace), MOST_ROWS)
     places = _links(found)
-    file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow(
-        [gettext("Time"), gettext("Author"), gettext("Action"), gettext("Target"), gettext("Details"),
-         gettext("Group or project"), gettext("IP address"), gettext("Action code"), gettext("Details (JSON)")]
+    columns = (
+        gettext("Time"), gettext("Author"), gettext("Action"), gettext("Target"), gettext("Details"),
+        gettext("Group or project"), gettext("IP address"), gettext("Action code"), gettext("Details (JSON)"),
     )  # fmt: skip
-    writer.writerows([_cell(value) for value in _row(event, places)] for event in found)
-    response = Response("\ufeff" + file.getvalue(), content_type="text/csv; charset=utf-8")
+    table = csv_of([columns, *(_row(event, places) for event in found)])
+    response = Response("\ufeff" + table, content_type="text/csv; charset=utf-8")
     response.headers.set("Content-Disposition", "attachment", filename="audit-events.csv")
     return response
 
@@ -160,11 +155,6 @@ def _row(event: AuditEvent, links: Links) -> tuple[str, ...]:
         event.action,
         json.dumps(event.details, ensure_ascii=False) if event.details else "",
     )
-
-
-def _cell(value: str) -> str:
-    """Return a value that no spreadsheet runs as a formula."""
-    return f"'{value}" if value.lstrip(" ").startswith(FORMULA) else value
 
 
 def _wanted() -> EventFilter:

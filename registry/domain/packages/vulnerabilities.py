@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -17,6 +15,7 @@ from registry.domain.advisories.ranges import Affected
 from registry.domain.packages.downloads import RECENT
 from registry.domain.packages.index import of_projects
 from registry.domain.paging import Page
+from registry.domain.spreadsheets import csv_of
 from registry.models import (
     Advisory,
     AffectedPackage,
@@ -34,8 +33,6 @@ MOST_ENTRIES = 10_000
 # Lowest CVSS scores of the words for a severity (FIRST, "Qualitative Severity Rating Scale").
 _WORDS = ((9.0, "critical"), (7.0, "high"), (4.0, "medium"), (0.1, "low"))
 COLUMNS = ("project", "name", "version", "advisory", "severity", "cvss_score", "fixed_in", "downloads_in_30_days")
-# A spreadsheet takes a cell that begins with one of these for a formula.
-_BEGINNINGS_OF_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -187,13 +184,8 @@ def severity_of(advisory: Advisory) -> str:
 
 
 def as_csv(entries: Iterable[Entry]) -> str:
-    """Return a report as a table that no spreadsheet takes for formulas (OWASP, "CSV Injection")."""
-    table = io.StringIO()
-    writer = csv.writer(table)
-    writer.writerow(COLUMNS)
-    for entry in entries:
-        writer.writerow(map(_cell, _values(entry)))
-    return table.getvalue()
+    """Return a report as a table in CSV."""
+    return csv_of([COLUMNS, *map(_values, entries)])
 
 
 def _values(entry: Entry) -> Sequence[object]:
@@ -202,8 +194,3 @@ def _values(entry: Entry) -> Sequence[object]:
         entry.project, entry.name, entry.version, entry.advisory, entry.severity, score, entry.fixed_in,
         entry.downloads,
     )  # fmt: skip
-
-
-def _cell(value: object) -> str:
-    text = str(value)
-    return f"'{text}" if text.startswith(_BEGINNINGS_OF_FORMULAS) else text
