@@ -59,6 +59,16 @@ def test_methods_that_clients_make_up_share_one_label():
     assert found["registry_http_request_duration_seconds_count", labels] == 5
 
 
+def test_what_counts_a_request_again_is_shared_unless_it_is_of_one_of_many_files():
+    counted = Metrics(print)
+
+    def again(effect: object) -> object:
+        return counted.counter({"REQUEST_METHOD": "GET", EVENT: effect}, "200 OK")
+
+    assert again(metrics.UpstreamPage("hit")) is again(metrics.UpstreamPage("hit"))
+    assert again(metrics.Download(4, 50)) is not again(metrics.Download(4, 50))
+
+
 def test_gauges_are_shown_beside_counters():
     exposition = Metrics(print).exposition([Reading("registry_storage_bytes", "Bytes", 7)]).decode()
 
