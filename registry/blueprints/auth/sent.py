@@ -59,13 +59,15 @@ def job_token() -> str:
 
 
 def basic() -> tuple[str, str]:
-    """Return user name and password of Basic authentication (RFC 7617); empty if they are missing or malformed."""
+    """Return user name and password of Basic authentication (RFC 7617); empty if they are missing or malformed.
+
+    The user name rarely matters, and pip and twine send the name of a token in Latin-1.
+    """
     try:
-        decoded = base64.b64decode(_authorization("basic"), validate=True).decode()
+        username, _, password = base64.b64decode(_authorization("basic"), validate=True).partition(b":")
+        return username.decode(errors="replace"), password.decode()
     except ValueError:  # not ASCII, base64, or UTF-8
         return "", ""
-    username, _, password = decoded.partition(":")
-    return username, password
 
 
 def bearer() -> str:

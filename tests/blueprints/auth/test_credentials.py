@@ -105,6 +105,13 @@ def as_user(username: str) -> Callable[[str], dict[str, str]]:
     return lambda secret: basic((username, secret))
 
 
+def as_latin1(username: str) -> Callable[[str], dict[str, str]]:
+    """As pip and twine encode it."""
+    return lambda secret: {
+        "Authorization": "Basic " + base64.b64encode(f"{username}:{secret}".encode("latin-1")).decode()
+    }
+
+
 ci = as_user("gitlab-ci-token")
 someone = as_user("someone")
 
@@ -143,6 +150,8 @@ WAYS: list[tuple[str, Callable[[str], dict[str, str]], str, int, int]] = [
     ("access token, Basic as gitlab-ci-token", ci, "token", 200, 200),
     ("access token, Basic without user name", as_user(""), "token", 200, 200),
     ("access token, Basic with a user name in UTF-8", as_user("ünï"), "token", 200, 200),
+    ("access token, Basic with a user name in Latin-1", as_latin1("Clé de Rita"), "token", 200, 200),
+    ("job token, Basic with a user name in Latin-1", as_latin1("gitlab-ci-tokén"), "job", 200, 401),
     ("access token as user name", lambda secret: basic((secret, "")), "token", 200, 401),
     ("access token as Deploy-Token", deploy_header, "token", 200, 401),
     ("access token with a blank", lambda secret: basic(("a", f"{secret} ")), "token", 200, 401),
