@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -69,7 +69,9 @@ def init_app(app: Flask) -> None:
         url_with=url_with,
         viewer=viewer,
     )
-    app.jinja_env.filters.update(ago=ago, exact_time=exact_time, day=day, number=number, size=size, ancestors=ancestors)
+    app.jinja_env.filters.update(
+        ago=ago, exact_time=exact_time, limit=limit, day=day, number=number, size=size, ancestors=ancestors
+    )
     app.after_request(_keep_static_files)
 
 
@@ -260,8 +262,14 @@ def ago(moment: datetime) -> str:
     return text.replace(" ", "") if locale is not None and locale.language == "ja" else text
 
 
+def limit(moment: datetime) -> str:
+    """Return the time in UTC at which something begins or ends: the day, if it is its beginning, as most are."""
+    moment = moment.astimezone(UTC)
+    return exact_time(moment) if moment.time() != time() else day(moment.date())
+
+
 def exact_time(moment: datetime) -> str:
-    """Return a time in UTC with minutes."""
+    """Return a time in UTC with seconds."""
     return f"{format_datetime(moment.astimezone(UTC), 'medium', locale=get_locale())} UTC"
 
 

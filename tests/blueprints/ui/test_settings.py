@@ -262,6 +262,8 @@ def test_an_owner_adds_and_removes_an_exception(browser_of, owner, group):
     assert added.status_code == 303
     assert HOSTILE in page.text
     assert owner.name in page.text
+    assert "Jan 1, 2126" in page.text
+    assert "12:00:00" not in page.text
     browser.submit(GROUP, {}, action=f"{path}/{exception.id}/delete")
     assert exceptions.exceptions_of(group) == []
 
