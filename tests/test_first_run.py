@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from registry.domain.accounts import access_tokens, first_run, users
 from registry.domain.accounts.first_run import CREDENTIALS_FILE, Credentials
 from registry.errors import InvalidRecord
 from registry.models import AccessToken, InstanceSettings, User
+from registry.server import bind
 from tests import processes
 from tests.acceptance.servers import needs_proc
 from tests.factories import token_key
@@ -512,6 +514,26 @@ def test_a_port_in_use_stops_the_start_before_anything_is_created(instance: Path
         f"REGISTRY_HOST and REGISTRY_PORT are 127.0.0.1:{port}, which cannot be listened on: Address already in use."
     )
     assert not instance.exists()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_of_two_registries_that_start_at_one_port_the_slower_one_ends_with_one_sentence(
+    instance: Path, workers: str
+) -> None:
+    """Both are bound to it before one of them listens."""
+    instance.mkdir(mode=0o700)
+    database = shutil.copy(migrated_database(), instance)
+    with closing(bind("127.0.0.1", 0)) as faster, open(f"{database}.upgrade-lock", "w") as another_upgrade:
+        port = faster.getsockname()[1]
+        fcntl.flock(another_upgrade, fcntl.LOCK_EX)
+        process = Captured(app_py, environment=environment(instance, PORT=str(port), WORKERS=workers))
+        only_child(process.pid)  # after it was bound
+        faster.listen()
+        another_upgrade.close()
+
+        told = _refusal(process.wait(60), *process.communicate())
+
+    assert told.endswith(f"127.0.0.1:{port}, which cannot be listened on: Address already in use.")
 
 
 def create(app: Flask, folder: Path, **given: str) -> Credentials | None:

@@ -40,11 +40,27 @@ def bind(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except (OSError, UnicodeError) as error:  # UnicodeError: not a valid host name
         listener.close()
-        cause = error.strerror if isinstance(error, OSError) else "not a host name"
-        raise ConfigurationError(
-            f"REGISTRY_HOST and REGISTRY_PORT are {host}:{port}, which cannot be listened on: {cause}."
-        ) from error
+        raise _not_listened_on(host, port, error) from error
     return listener
+
+
+def _listen(listener: socket.socket) -> None:
+    """Let connections wait in the backlog from now on.
+
+    :raises ConfigurationError: a process that was bound to the same address at the same time has been faster.
+    """
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:
+        host, port = listener.getsockname()[:2]
+        raise _not_listened_on(host, port, error) from error
+
+
+def _not_listened_on(host: str, port: int, error: OSError | UnicodeError) -> ConfigurationError:
+    cause = error.strerror if isinstance(error, OSError) else "not a host name"
+    return ConfigurationError(
+        f"REGISTRY_HOST and REGISTRY_PORT are {host}:{port}, which cannot be listened on: {cause}."
+    )
 
 
 def supervise(
@@ -60,8 +76,9 @@ def supervise(
     :param count: returns the number of processes; called now and at each SIGHUP.
     :param announce: called with the port once all of them accept connections.
     :param forget: called with the number of each process that has ended.
+    :raises ConfigurationError: the address cannot be listened on.
     """
-    listener.listen(BACKLOG)  # from now on, connections wait in the backlog even if workers die
+    _listen(listener)  # connections wait in the backlog even if workers die
     port = listener.getsockname()[1]
 
     def work(lifeline: socket.socket, load: Load | None) -> None:
@@ -82,7 +99,9 @@ def serve(
     :param announce: called with the port once connections are accepted.
     :param lifeline: the connection of a worker to its supervisor.
     :param load: of a worker, by which it leaves new connections to others.
+    :raises ConfigurationError: the address cannot be listened on.
     """
+    _listen(listener)
     # Waitress spools bodies in the temporary folder: it must be a real disk with room for the largest file.
     spool = app.config["INSTANCE_PATH"] / "spool"
     spool.mkdir(mode=0o700, exist_ok=True)
