@@ -304,9 +304,16 @@ def _text(minimum: int, maximum: int | None = None) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if len(text) < minimum or (maximum is not None and len(text) > maximum):
             raise _Flaw(f"has {len(text)} character{'' if len(text) == 1 else 's'}")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # Python has placeholders for other bytes in the environment
+            raise _Flaw("is not in UTF-8") from error
         return text
 
     return parse
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]|%00")  # a NUL ends paths, and parsers of URLs leave the others out
 
 
 def _database_url(text: str) -> str:
@@ -316,6 +323,8 @@ def _database_url(text: str) -> str:
         raise _Flaw(f"begins with '{scheme}://'" if is_url else "is not a URL")
     if text in (_SQLITE, _POSTGRESQL):
         raise _Flaw("names no file" if text == _SQLITE else "names no host and no database")
+    if _CONTROL.search(text):
+        raise _Flaw("has a control character")
     if rest == "/:memory:":
         raise _Flaw("names a database in memory")  # of which every thread and every process would have its own
     if rest.partition("/")[0].count("@") > 1:
@@ -327,7 +336,7 @@ _STORAGE_URL = re.compile(r"file:///.+|(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]+
 
 
 def _storage_url(text: str) -> str:
-    if not _STORAGE_URL.fullmatch(text):
+    if not _STORAGE_URL.fullmatch(text) or _CONTROL.search(text):
         raise ValueError(text)
     return text
 

@@ -107,10 +107,12 @@ REFUSED = {
         "registry.sqlite3", "postgresql:user:password@db/registry", "sqlite://user:password@db", "mysql://db/registry",
         "postgres://user:password@db/registry", "user:password://db", "sqlite:///", "sqlite:///:memory:",
         "postgresql://", "postgresql://user:pass@word@db/registry",
+        "sqlite:////srv/%00", "postgresql://user:pass%00word@db/registry", "sqlite:////srv/\x01",
     ],
     "STORAGE_URL": [
         "/srv/packages", "file:///", "file://packages", "ftp://host/packages", "s3://", "s3://b", "s3:///prefix",
         "s3://bucket/../other", "s3://key:secret@bucket", "s3://bucket?region=x", "s3://bucket//prefix",
+        "file:///srv/%00", "file:///\x01",
     ],
     "STORAGE_DOWNLOADS": ["proxy", "Stream"],
     "S3_ENDPOINT": ["s3.example.com", "ftp://s3.example.com", "https://key:secret@s3.example.com"],
@@ -141,8 +143,8 @@ REFUSED = {
     "MAX_CONNECTIONS": ["0", "1000001", "many"],
     "MAX_CONNECTIONS_PER_ADDRESS": ["-1", "some"],
     "THREADS": ["0", "257", "many"],
-    "SECRET_KEY": ["k" * 31],
-    "ROOT_PASSWORD": ["p" * 7, "p" * 129],
+    "SECRET_KEY": ["k" * 31, "\udcff" * 40],
+    "ROOT_PASSWORD": ["p" * 7, "p" * 129, "\udcff" * 40],
     "ROOT_TOKEN": ["t"],
     "OIDC_ISSUER": ["sso.example.com", "http://sso.example.com", "https://sso.example.com/?a=b",
         "https://sso.example.com/.well-known/openid-configuration",
@@ -175,6 +177,10 @@ FLAWS = {
     "p" * 7: "has 7 characters",
     "p" * 129: "has 129 characters",
     "t": "has 1 character",
+    "\udcff" * 40: "is not in UTF-8",
+    "sqlite:////srv/%00": "has a control character",
+    "sqlite:////srv/\x01": "has a control character",
+    "postgresql://user:pass%00word@db/registry": "has a control character",
 }
 
 
@@ -202,7 +208,7 @@ def test_a_bad_value_is_refused_with_variable_value_and_accepted_values(
     setting = config.SETTINGS_BY_NAME[name]
     without_credentials = text.replace("key:secret@", "[not shown]@").replace("user:password@", "[not shown]@")
     without_credentials = without_credentials.replace(":password@", "[not shown]@")
-    flaw = FLAWS[text] if name in SECRET_SETTINGS else f"is '{without_credentials}'"
+    flaw = FLAWS[text] if name in SECRET_SETTINGS else f"is {without_credentials!r}"
     assert str(refusal.value) == f"REGISTRY_{name} {flaw}; expected {setting.accepts}."
 
 
