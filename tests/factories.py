@@ -200,7 +200,7 @@ def _which_have_rows() -> str:
 
 
 def content_generation() -> Generation:
-    """Reload a record as it is in the database now."""
+    """The number of each part as it is in the database now."""
     with db.engine.connect() as connection:
         numbers = connection.scalars(text("SELECT SUM(number) FROM content_generation GROUP BY part ORDER BY part"))
         return tuple(map(int, numbers))

@@ -12,6 +12,7 @@ from registry.database import db, utcnow
 from registry.domain.upstream import asks
 from registry.domain.upstream.asks import Answer, Asks
 from registry.models import Project, UpstreamAsk
+from tests import factories
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -20,11 +21,12 @@ def test_a_name_has_one_row_with_its_latest_answer(project: Project) -> None:
     first, second = Asks(), Asks()
     first.note(project.id, "demo", Answer("upstream"))
     second.note(project.id, "demo", Answer("withheld", "age", "acme", 2))
+    before = factories.content_generation()
     second.tend()
     first.tend()  # of another process, which has an earlier answer
 
     (row,) = asks.latest(project)
-
+    assert factories.content_generation() == before  # cached responses stay valid
     assert (row.source, row.rule, row.set_in, row.withheld) == ("withheld", "age", "acme", 2)
 
 
@@ -44,7 +46,9 @@ def test_the_latest_names_of_each_namespace_remain_for_a_while(
     assert [row.normalized_name for row in asks.latest(project)] == ["e", "d", "c"]
     assert db.session.scalar(select(func.count()).select_from(UpstreamAsk)) == 4
 
+    before = factories.content_generation()
     later: datetime = utcnow() + asks.KEPT + timedelta(days=1)
     monkeypatch.setattr(asks, "utcnow", lambda: later)
     noted.tend()
     assert asks.latest(project) == []
+    assert factories.content_generation() == before
