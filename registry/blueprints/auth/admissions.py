@@ -10,14 +10,17 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
 from registry import credential_names
 from registry.database import Model, detach
 from registry.domain import access
 from registry.domain.access import Permission, Principal, PrincipalKind
+from registry.domain.packages import usage
+from registry.domain.packages.usage import Allowance
 from registry.environ_keys import ACCESS_NUMBER
-from registry.models import Group, Namespace
+from registry.models import Group, Namespace, Project
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -39,6 +42,11 @@ class Admission:
     def depends_on_cookie(self) -> bool:
         """Whether the session cookie, or its absence, determines the caller, so that responses vary with it."""
         return self.principal.kind in (PrincipalKind.SESSION, PrincipalKind.ANONYMOUS)
+
+    @cached_property
+    def allowance(self) -> Allowance:
+        """The limits on uploads to the project, of which every change changes the access number, too."""
+        return usage.allowance(cast(Project, self.namespace))
 
 
 class Admissions:

@@ -130,7 +130,8 @@ class AdmittedUploads:
             g.environ = environ  # for the log of slow statements
             try:
                 asked, project = Request(environ), cast(Project, admission.namespace)
-                return upload.published(asked, project, principal, upload.allowance(asked, project, principal))
+                allowed = upload.allowance(asked, project, principal, admission.allowance)
+                return upload.published(asked, project, principal, allowed)
             except RegistryError as error:  # the view reports it
                 environ[upload.REFUSAL] = error
             except Exception as error:  # noqa: BLE001 - likewise

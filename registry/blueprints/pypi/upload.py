@@ -41,7 +41,7 @@ from registry.domain.distributions import examinations
 from registry.domain.packages import publishing, uploads, usage
 from registry.domain.packages.readmes import Readmes
 from registry.domain.packages.uploads import Examine, Upload
-from registry.domain.packages.usage import Limit
+from registry.domain.packages.usage import Allowance, Limit
 from registry.environ_keys import EVENT, PREFLIGHT
 from registry.errors import BadRequest, Code, InvalidParameter, Problem, StorageLimitReached, TooLarge
 from registry.models import Project
@@ -184,19 +184,19 @@ def _report_failure() -> None:
 def _refuse_declared_length(project: Project) -> None:
     if REFUSAL in request.environ:
         raise request.environ.pop(REFUSAL)
-    g.allowed = allowance(request, project, current_principal())
+    g.allowed = allowance(request, project, current_principal(), usage.allowance(project))
 
 
-def allowance(asked: Request, project: Project, principal: Principal) -> Allowed:
+def allowance(asked: Request, project: Project, principal: Principal, own: Allowance) -> Allowed:
     """Refuse a body that is too large for any accepted file, by its declared length or by what has arrived.
 
+    :param own: the limits on uploads to the project.
     :raises Forbidden: only trusted publishers can publish to the project.
     :raises TooLarge: the file exceeds the maximum size.
     :raises StorageLimitReached: the file would exceed a storage limit, together with others that are being received.
     :raises Unavailable: uploads that are being received would together be too large.
     """
     uploads.refuse_untrusted(project, principal)
-    own = usage.allowance(project)
     configured_bytes = current_app.config["MAX_FILE_SIZE"]
     allowed = Allowed(instance.lowered_file_size(configured_bytes, own.file_bytes), own.limits)
     size_bytes = asked.content_length or 0

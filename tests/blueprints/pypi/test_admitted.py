@@ -20,10 +20,10 @@ from registry.blueprints.routing import UPLOADS, CanonicalPaths, simple_page_url
 from registry.database import changes_name, db, transaction
 from registry.domain.packages import simple
 from registry.environ_keys import ROUTE
-from registry.models import Group, Project, Role, Visibility
+from registry.models import Group, Project, Role, User, Visibility
 from tests import factories
 from tests.builders import BuiltFile, build_sdist, build_wheel
-from tests.clients import Pip, Twine, basic, pypi_path
+from tests.clients import Pip, Rest, Twine, basic, pypi_path
 from tests.osv import affected, load, record
 
 ROUTED = [
@@ -350,6 +350,31 @@ def test_an_upload_is_refused_as_by_the_view(
 
     assert refused.status_code == 400
     assert without_id(refused) == without_id(by_view)
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [
+        ("/application/plan_limits", {"plan_name": "default", "pypi_max_file_size": 100}),
+        ("/projects/acme%2Ftools", {"storage_size_limit": 100}),
+        ("/groups/acme", {"storage_size_limit": 100}),
+    ],
+    ids=["of a file", "of the project", "of the group"],
+)
+def test_a_lower_limit_holds_for_the_next_uploads(
+    twine: Twine, rest: Rest, tools: Project, publishing: str, admin: User, path: str, limit: dict[str, Any]
+) -> None:
+    assert twine.upload(tools, build_wheel("third"), publishing).status_code == 201  # with the limits before
+    root = factories.access_token(admin)
+    twine.upload(tools, build_wheel("fourth"), publishing)
+
+    assert rest.put(path, root, limit).status_code == 200
+
+    for name in ("fifth", "sixth"):  # by the view, which admits the caller again, and in front of it
+        assert twine.upload(tools, build_wheel(name), publishing).status_code == 400
+    assert rest.put(path, root, {**limit, list(limit)[-1]: 0}).status_code == 200
+    for name in ("fifth", "sixth"):
+        assert twine.upload(tools, build_wheel(name), publishing).status_code == 201
 
 
 def test_what_is_not_an_upload_of_an_admitted_caller_is_left_to_the_view(
