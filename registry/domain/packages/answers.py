@@ -22,9 +22,18 @@ def note_change(normalized_name: str) -> None:
     changes_name(normalized_name)
 
 
-def note_added(project_id: int, name: str, normalized_name: str, summary: str, published_at: datetime) -> None:
-    """Note that the present transaction adds a package, which the search then finds."""
+def note_added(
+    project_id: int, name: str, normalized_name: str, summary: str, published_at: datetime, *, is_first: bool
+) -> None:
+    """Note that the present transaction adds a package, which the search then finds.
+
+    :param is_first: whether the project had no package of the name, as far as is known.
+    """
     changes_name(normalized_name)
+    if is_first:
+        changes_index()
+        name_index.note_described(project_id, normalized_name, summary, published_at)
+        return
     listing = at_end(_Listing)
     listing.add(project_id, name, normalized_name, added=1)
     listing.described[project_id, normalized_name] = (summary, published_at)

@@ -359,7 +359,10 @@ def _package(publication: _Accepted) -> _PublishedPackage:
             )
         return _PublishedPackage(package.id, times["created_at"], is_new=False)
     normalized_name = canonicalize_name(upload.name)
-    answers.note_added(project_id, upload.name, normalized_name, fields["summary"], times["created_at"])
+    answers.note_added(
+        project_id, upload.name, normalized_name, fields["summary"], times["created_at"],
+        is_first=not publication.standing.has_name,
+    )  # fmt: skip
     created = {
         "normalized_name": normalized_name,
         "version_rank": version_rank(upload.version),
