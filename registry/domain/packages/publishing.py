@@ -39,7 +39,6 @@ from registry.domain.packages.usage import Limit
 from registry.errors import DuplicateFile, Problem, RecordNotFound, RegistryError, Unavailable
 from registry.models import (
     AffectedPackage,
-    Ancestry,
     CachedFile,
     Package,
     PackageFile,
@@ -65,7 +64,7 @@ REPETITIONS = 3  # the file that an upload conflicts with can be deleted and pub
 # The statements of every upload are made once, and past the ORM: to make one takes as long as to execute it, and the
 # records are only inserted.
 _packages, _files = Package.__table__, PackageFile.__table__
-_above, _held = Ancestry.__table__.alias(), ReservedName.__table__.alias()
+_held = ReservedName.__table__.alias()
 _LIVE_FILE = select(_files.c.id, _files.c.sha256).where(IS_LIVE_FILE)
 _LIVE_PACKAGE = (
     select(_packages.c.id, _packages.c.created_at, _packages.c.summary, _packages.c.requirements_sha256)
@@ -75,14 +74,9 @@ _LIVE_PACKAGE = (
     .with_for_update(key_share=True)
 )
 _has_advisories = exists().where(AffectedPackage.normalized_name == bindparam("of_name"))
-_top_id = (
-    select(_above.c.ancestor_id)
-    .where(_above.c.namespace_id == bindparam("of_project"))
-    .order_by(_above.c.distance.desc())
-    .limit(1)
-    .scalar_subquery()
+_is_still_reserved = exists().where(
+    _held.c.top_id == reserved.top_of_project("of_project"), _held.c.normalized_name == bindparam("of_name")
 )
-_is_still_reserved = exists().where(_held.c.top_id == _top_id, _held.c.normalized_name == bindparam("of_name"))
 _ADD_PACKAGE = Statement(
     insert(_packages).returning(
         _packages.c.id, _has_advisories.label("has_advisories"), _is_still_reserved.label("is_reserved")

@@ -14,7 +14,20 @@ from typing import ClassVar
 
 import orjson
 from packaging.utils import InvalidName, canonicalize_name
-from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, func, insert, or_, select, union
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    union,
+)
 from sqlalchemy.orm import joinedload
 
 from registry.database import (
@@ -159,14 +172,22 @@ def reserved_in(normalized_name: str) -> str | None:
     )
 
 
-_mine = _ancestries.alias()
-TOP_OF_PROJECT = (
-    select(_mine.c.ancestor_id)
-    .where(_mine.c.namespace_id == bindparam("project_id"))
-    .order_by(_mine.c.distance.desc())
-    .limit(1)
-    .scalar_subquery()
-)
+def top_of_project(parameter: str) -> ScalarSelect[int]:
+    """Return the ID of the top-level group or personal namespace of a project, as an expression.
+
+    :param parameter: the name of the parameter for the ID of the project.
+    """
+    line, top = _ancestries.alias(), _namespaces.alias()
+    # The ancestor without a parent: to sort all of them, SQLite creates a table for each execution.
+    return (
+        select(line.c.ancestor_id)
+        .join(top, top.c.id == line.c.ancestor_id)
+        .where(line.c.namespace_id == bindparam(parameter), top.c.parent_id.is_(None))
+        .scalar_subquery()
+    )
+
+
+TOP_OF_PROJECT = top_of_project("project_id")
 # For statements with the parameters ``project_id`` and ``normalized_name``.
 IS_RESERVED_AROUND = and_(
     _reserved.c.top_id == TOP_OF_PROJECT, _reserved.c.normalized_name == bindparam("normalized_name")
