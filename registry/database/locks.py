@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from sqlalchemy import column, text
 
@@ -56,6 +57,7 @@ class _Held:
         return list(AdvisoryLock)[self.position]
 
 
+@lru_cache(maxsize=100)
 def _held(lock: AdvisoryLock, part: int = 0, *, shared: bool) -> _Held:
     return _Held(list(AdvisoryLock).index(lock), part, shared)
 

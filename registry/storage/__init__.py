@@ -167,9 +167,10 @@ class Digests:
         if self._threads is not None:
             self._threads.shutdown()
             self._threads = None
-        for digest in (self._sha256, self._md5, self._blake2b):
-            digest.update(self._block)
-        self._block = bytearray()
+        if self._block:
+            for digest in (self._sha256, self._md5, self._blake2b):
+                digest.update(self._block)
+            self._block = bytearray()
 
     @property
     def sha256(self) -> str:

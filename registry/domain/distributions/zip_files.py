@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import BinaryIO
 
 from registry.domain.distributions.archives import (
@@ -29,6 +30,7 @@ from registry.errors import InvalidDistribution
 
 MAX_EXTRA_FIELDS = 100  # of a member; members usually have a handful
 MAX_DIRECTORY_BYTES = 32 * MIB  # enough for 100,000 long names
+READ_AT_ONCE_BYTES = MIB // 16  # an entire file, as each of its headers takes several system calls
 
 _END = struct.Struct("<4s4H2LH")
 _END_SIGNATURE = b"PK\x05\x06"
@@ -101,7 +103,7 @@ class Zip:
     def has_file(self, path: str) -> bool:
         return path in self.entries and not self.entries[path].is_folder
 
-    @property
+    @cached_property
     def files(self) -> list[str]:
         """The paths of all members except folders."""
         return [path for path, entry in self.entries.items() if not entry.is_folder]
@@ -157,6 +159,9 @@ def open_zip(file: BinaryIO, budget: Budget | None = None) -> Zip:
     """
     budget = budget or Budget()
     size = file.seek(0, io.SEEK_END)
+    if size <= READ_AT_ONCE_BYTES:
+        file.seek(0)
+        file = io.BytesIO(file.read(size))
     directory = _directory(file, size)
     entries = _entries(file, directory, budget)
     starts = _starts_of_contents(file, entries.values(), directory.offset)
@@ -312,6 +317,8 @@ def _path(entry: Entry, budget: Budget) -> str:
 
 def _widened(values: Sequence[int], extra: bytes, name: bytes) -> list[int]:
     """Return sizes and offset, replacing those too large for their field by the values in the zip64 extra (4.5.3)."""
+    if not extra and _SEE_WIDE not in values:
+        return list(values)
     wide = _wide_extra(extra, name)
     if len(wide) < 8 * values.count(_SEE_WIDE):
         raise bad_member(name.decode("cp437"), "lacks the zip64 sizes it refers to")

@@ -150,10 +150,4 @@ _VERSION = re.compile(
 
 def is_valid_version(version: str) -> bool:
     """Return whether a version is valid by GitLab's rule and by the current PEP 440."""
-    if len(version) > 255 or not _VERSION.fullmatch(version):
-        return False
-    try:
-        Version(version)
-    except InvalidVersion:
-        return False
-    return True
+    return len(version) <= 255 and _VERSION.fullmatch(version) is not None and version_key(version)[0] == 1

@@ -9,13 +9,12 @@ from datetime import datetime
 from typing import BinaryIO
 
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 from sqlalchemy import and_, bindparam, exists, select
 
 from registry.database import Reading, constant
 from registry.domain import cascade
 from registry.domain.access import Principal, PrincipalKind, accepting
-from registry.domain.distributions.filenames import is_valid_name
+from registry.domain.distributions.filenames import is_valid_name, version
 from registry.domain.distributions.gate import Check, Finding
 from registry.domain.distributions.inspection import Distribution, Examination
 from registry.domain.packages import reserved, usage
@@ -343,7 +342,7 @@ def disagreements(upload: Upload, distribution: Distribution | None) -> Iterator
         return
     if is_valid_name(upload.name) and canonicalize_name(upload.name) != distribution.normalized_name:
         yield Check.FORM_NAME.found("name", upload.name, f"{distribution.name} as in the file's metadata")
-    if is_valid_version(upload.version) and Version(upload.version) != Version(distribution.version):
+    if is_valid_version(upload.version) and version(upload.version) != version(distribution.version):
         expected = f"{distribution.version} as in the file's metadata"
         yield Check.FORM_VERSION.found("version", upload.version, expected)
 
