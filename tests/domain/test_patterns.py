@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from packaging.version import Version
 
-from registry.domain.patterns import ByVersion, InvalidPattern, parse_pattern
+from registry.domain.patterns import ByVersion, InvalidPattern, parse_pattern, parse_reservation, without_group
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,35 @@ def test_a_version_that_is_none_matches_only_whole_names() -> None:
 def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(InvalidPattern):
         parse_pattern(text)
+
+
+def test_a_reservation_can_state_its_group() -> None:
+    pattern = parse_reservation("Corp-* @ Acme/Tools")
+
+    assert (pattern.text, pattern.name, pattern.is_prefix, pattern.group) == ("Corp-*", "corp-", True, "acme/tools")
+    assert parse_reservation("Corp-*") == parse_pattern("Corp-*")
+    assert without_group("Corp-* @ Acme/Tools") == "Corp-*"
+
+
+@pytest.mark.parametrize("path", ["acme/tools", "ACME/tools/inner"])
+def test_a_reservation_is_for_its_group_and_all_below(path: str) -> None:
+    assert parse_reservation("corp @acme/tools").is_for(path)
+
+
+@pytest.mark.parametrize("path", ["acme", "acme/toolshed", "tools"])
+def test_a_reservation_is_for_no_other_group(path: str) -> None:
+    assert not parse_reservation("corp @acme/tools").is_for(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["corp @", "corp @a b", "corp @/acme", "corp @acme/", "@acme", "corp* x @acme", "corp @" + "a" * 255]
+)
+def test_a_reservation_needs_a_pattern_and_a_path(text: str) -> None:
+    with pytest.raises(InvalidPattern):
+        parse_reservation(text)
+
+
+def test_the_longest_pattern_has_255_characters() -> None:
+    assert parse_pattern("a" * 255).name == "a" * 255
+    with pytest.raises(InvalidPattern):
+        parse_pattern("a" * 256)
