@@ -264,6 +264,7 @@ def test_a_visitor_sees_public_projects_and_no_forms_to_change_them(browser):
 
     assert page.status_code == 200
     assert "The package registry is disabled for this project" in page.text
+    assert "An Owner can turn it on in the general settings." in page.text
     assert not [form for form in page.tree.iter("form") if form.get("method") == "post"]
 
 
