@@ -92,6 +92,7 @@ class Code(Enum):
     RESERVED_PATH = "{path} is a reserved name"
     PATH_KEPT = "was given up, but clients can still use it; it is kept until {day} unless an administrator frees it"
     TOO_DEEP = "is too deep (maximum is {maximum} levels)"
+    ALREADY_THERE = "is the parent group already"
     BELOW_ITSELF = "must not be the group itself or below it"
     PROJECTS_LIMIT = "Your project limit is {limit} projects!"
     VISIBILITY_ABOVE_GROUP = "{level} is not allowed in a {parent} group."

@@ -179,7 +179,8 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
 
     :raises Forbidden: the principal cannot create groups there, or would become the Owner, but only has a role that
         expires or comes from a group of the identity provider.
-    :raises InvalidGroup: the parent is the group or in it, or is less visible, or the path is taken or reserved there.
+    :raises InvalidGroup: the group is there already, or the parent is the group or in it, or is less visible, or the
+        path is taken or reserved there.
     """
     if parent is not None:
         access.require(by, Permission.CREATE_SUBGROUP, parent)
@@ -188,6 +189,8 @@ def transfer(group: Group, parent: Group | None, *, by: Principal) -> None:
     with transaction(lock=AdvisoryLock.TREE) as session:
         _read_again(group)
         _read_again(parent)
+        if group.parent_id == (None if parent is None else parent.id):
+            raise InvalidGroup({"parent": [Fault(Code.ALREADY_THERE)]})
         if parent is not None and access.is_within(parent, group.id):
             raise InvalidGroup({"parent": [Fault(Code.BELOW_ITSELF)]})
         if errors := path_errors(group.path, top_level=parent is None):

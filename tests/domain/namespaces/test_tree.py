@@ -162,6 +162,15 @@ def test_a_group_is_moved_with_everything_in_it(group: Group, project: Project) 
     assert (access.role_of(user, project), access.role_of(boss, project)) == (Role.DEVELOPER, Role.NO_ACCESS)
 
 
+def test_a_group_is_not_moved_to_where_it_is(group: Group) -> None:
+    sub = factories.group("sub", parent=group)
+
+    for moved, parent in ((group, None), (sub, group)):
+        with pytest.raises(InvalidGroup) as refusal:
+            namespaces.transfer(moved, parent, by=SHELL)
+        assert errors_of(refusal) == {"parent": ["is the parent group already"]}
+
+
 def test_a_group_is_not_moved_below_itself(group: Group) -> None:
     sub = factories.group("sub", parent=group)
 
@@ -357,7 +366,8 @@ def rename(forest: Forest, branch: Branch, path: str, _: Branch | None) -> None:
 def move(forest: Forest, branch: Branch, _: str, parent: Branch | None) -> None:
     if not branch.is_group:
         return
-    possible = parent not in branch.subtree() and forest.is_free(branch.path, parent, besides=branch)
+    is_elsewhere = parent is not branch.parent and parent not in branch.subtree()
+    possible = is_elsewhere and forest.is_free(branch.path, parent, besides=branch)
     record: Any = branch.record
     try:
         namespaces.transfer(record, None if parent is None else parent.record, by=SHELL)  # type: ignore[arg-type]
