@@ -9,7 +9,6 @@ from werkzeug.wrappers import Response
 from registry.blueprints.auth.permits import Gate
 from registry.blueprints.ui import pagination
 from registry.blueprints.ui.viewer import principal
-from registry.domain import paging
 from registry.domain.access import Permission
 from registry.domain.distributions import members
 from registry.domain.distributions.members import Folder, Listing
@@ -126,7 +125,7 @@ def _member(listing: Listing, offered: DownloadableFile, around: dict[str, objec
 
 
 def _tree(listing: Listing, folder: Folder, around: dict[str, object]) -> Page:
-    shown = paging.page_of(folder.children, pagination.page_number(), PAGE_SIZE)
+    shown = pagination.page_of(folder.children, PAGE_SIZE)
     return render_template(
         "ui/contents/tree.html",
         folder=folder,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
 
 from flask import request, url_for
@@ -15,18 +15,23 @@ LARGEST_NUMBER = 1_000_000
 
 
 def page(listing: Listing[Record]) -> Page[Record]:
-    """Return the page with the number ``?page=``; the first page if it is invalid."""
-    return paging.page(listing, page_number(), PAGE_SIZE)
+    """Return the requested page of a list."""
+    return requested(lambda number: paging.page(listing, number, PAGE_SIZE))
 
 
-def page_of(records: Sequence[Record]) -> Page[Record]:
+def page_of(records: Sequence[Record], size: int = PAGE_SIZE) -> Page[Record]:
     """Return the same of a list in memory."""
-    return paging.page_of(records, page_number(), PAGE_SIZE)
+    return requested(lambda number: paging.page_of(records, number, size))
 
 
-def page_number() -> int:
+def requested(read: Callable[[int], Page[Record]]) -> Page[Record]:
+    """Return the page with the number ``?page=``: the first one if it is invalid, and the last one if there are fewer.
+
+    :param read: returns the page with a number, or an empty one that knows how many there are.
+    """
     number = request.args.get("page", 1, type=int)
-    return min(max(number, 1), LARGEST_NUMBER)
+    found = read(min(max(number, 1), LARGEST_NUMBER))
+    return found if found.number <= found.last_number else read(found.last_number)
 
 
 def url_with(**changes: object) -> str:

@@ -34,8 +34,10 @@ def routes(gate: Gate) -> Blueprint:
 
 
 def _page(namespace: Project | Group) -> str:
-    found = vulnerabilities.report_page(
-        namespace, principal(), utcnow().date(), pagination.page_number(), pagination.PAGE_SIZE
+    found = pagination.requested(
+        lambda number: vulnerabilities.report_page(
+            namespace, principal(), utcnow().date(), number, pagination.PAGE_SIZE
+        )
     )
     return render_template(
         "ui/packages/vulnerabilities.html",

@@ -39,11 +39,12 @@ def test_the_report_has_pages(browser_of, owner, vulnerable):
     load(*(record(f"GHSA-{number}", affected("demo", {"introduced": "0"})) for number in range(10, 21)))
     browser = browser_of(owner)
 
-    first, second = (browser.get(f"/acme/tools/-/vulnerabilities?page={number}").text for number in (1, 2))
+    first, second, beyond = (browser.get(f"/acme/tools/-/vulnerabilities?page={number}").text for number in (1, 2, 3))
 
     shown = [re.findall(r"demo (\d)\.0 GHSA-(\d+)", text) for text in (first, second)]
     assert shown[0] + shown[1] == [(version, str(number)) for version in "12" for number in range(10, 21)]
     assert len(shown[1]) == 2
+    assert "Page 2 of 2" in beyond
 
 
 def test_before_advisories_are_loaded_no_page_says_that_packages_have_none(browser_of, owner, project):
