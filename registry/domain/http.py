@@ -214,7 +214,8 @@ class Client:
         """Request the content of a file, without retrying or decoding it.
 
         :param start: of the part that is asked for; the response can have the whole file nonetheless.
-        :raises SourceError: the server does not deliver it; also while the block reads the response.
+        :raises Unanswered: the server does not deliver it now; also while the block reads the response.
+        :raises SourceError: the server does not deliver it at all.
         """
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
         try:

@@ -50,6 +50,7 @@ class Syntax:
 
 
 def is_content_type(value: str) -> bool:
+    """Return whether a description can have this content type (Core metadata, "Description-Content-Type")."""
     if len(value) > LONGEST_CONTENT_TYPE:
         return False
     message = EmailMessage()

@@ -43,6 +43,13 @@ class CopyOutcome:
 
 @dataclass(frozen=True)
 class CopySummary:
+    """The numbers of objects by outcome.
+
+    :ivar present: those that the target had before.
+    :ivar missing: those that the source lacks.
+    :ivar size_bytes: of those that were copied.
+    """
+
     copied: int
     present: int
     missing: int

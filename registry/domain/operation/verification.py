@@ -62,6 +62,13 @@ class Defective(Exception):
 
 @dataclass(frozen=True)
 class VerificationSummary:
+    """What was found.
+
+    :ivar checked: number of objects that records refer to; some of them ``missing`` or ``damaged``.
+    :ivar orphaned: number of objects that no record refers to, of which ``removed`` were removed.
+    :ivar miscounted: number of projects whose storage use was wrong, of which ``corrected`` were corrected.
+    """
+
     checked: int
     missing: int
     damaged: int

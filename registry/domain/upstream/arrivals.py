@@ -205,7 +205,10 @@ class Detour(Content):
         self._blocks = bytearray()
 
     def digest(self) -> hashlib._Hash:
-        """Return the digest of everything before the rest."""
+        """Return the digest of everything before the rest.
+
+        :raises Broken: it is not there any more.
+        """
         digest, position = hashlib.sha256(), 0
         while position < self.start and self._part is not None:
             data = self._part.read(min(BLOCK_BYTES, self.start - position), position)
