@@ -46,7 +46,7 @@ def init_app(app: Flask) -> None:
     except (ArgumentError, ValueError) as error:  # the message omits the URL, which can contain a password
         raise ConfigurationError(
             "REGISTRY_DATABASE_URL has a host or port that cannot be read; expected sqlite:///<file> or "
-            "postgresql://user:password@host:port/database, with %3A, %2F, and %40 for :, /, and @ in a password."
+            "postgresql://user:password@host:port/database, with :, /, and @ in the password as %3A, %2F, and %40."
         ) from error
     # Parameters of statements can contain digests and user input, which must not be logged.
     options: dict[str, object] = {"pool_size": app.config["THREADS"], "max_overflow": 4, "hide_parameters": True}
