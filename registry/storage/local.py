@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import BinaryIO
 
 from registry.errors import ConfigurationError
 from registry.storage import ObjectMissing, StagedFile, StoredObject, checked_key
-from registry.storage.staging import LocalStagedFile, Staging, StagingStore, detecting_full_disk
+from registry.storage.staging import LocalStagedFile, Staging, StagingStore, refusing_failures
 
 SYNCING_THREADS = 8
 
@@ -52,11 +53,11 @@ class LocalStorage(StagingStore):
 
     def _put(self, path: str, file: LocalStagedFile) -> None:
         file.sync()
-        with detecting_full_disk():
+        with refusing_failures():
             self._link(file, path)
-        folders = set(self._changed_folders(path))
-        for folder in folders:
-            _sync_folder(folder)
+            folders = set(self._changed_folders(path))
+            for folder in folders:
+                _sync_folder(folder)
         with self._lock:
             self._known_folders |= folders
 
@@ -130,9 +131,14 @@ class LocalStorage(StagingStore):
         return f"{self._root}/{checked_key(key)}"
 
     def _make_folder(self, folder: str) -> None:
-        """Create a folder and its missing parents within the store."""
+        """Create a folder and its missing parents within the store.
+
+        :raises FileNotFoundError: the store's own folder is gone, in whose place there must be no empty one.
+        """
         if os.path.isdir(folder):
             return
+        if folder == self._root:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
         with self._lock:
             self._known_folders -= {folder}
         self._make_folder(_folder_of(folder))

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from registry.errors import Code, DiskFull, Unavailable
-from registry.storage.staging import locked_temporary
+from registry.storage.staging import locked_temporary, refusing_failures
 
 
 class Reception:
@@ -74,13 +74,15 @@ class Receptions:
         out by uploads that hardly make progress.
 
         :param size_bytes: what it can take from now on.
-        :raises Unavailable: together with the others, or with those of the caller, it would take too much.
+        :raises Unavailable: together with the others, or with those of the caller, it would take too much; or the disk
+            cannot be written.
         :raises DiskFull: it would even without others.
         """
         if reception is None:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            most_bytes = shutil.disk_usage(self._folder).free // 2 if self._most_bytes is None else self._most_bytes
-            reception = Reception(self._folder, namespace_ids, caller, most_bytes)
+            with refusing_failures():
+                self._folder.mkdir(mode=0o700, exist_ok=True)
+                most_bytes = shutil.disk_usage(self._folder).free // 2 if self._most_bytes is None else self._most_bytes
+                reception = Reception(self._folder, namespace_ids, caller, most_bytes)
         reception.resize(size_bytes)
         others = list(self.others(reception))
         total = sum(other.size_bytes for other in others)

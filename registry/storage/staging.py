@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import secrets
 import tempfile
@@ -22,6 +23,8 @@ from registry.errors import Code, Unavailable, is_disk_full
 from registry.storage import BackgroundDigest, Digests, StorageFull
 
 _SHARED = "shared-"  # begins the names of shared files
+
+logger = logging.getLogger(__name__)
 
 
 class LocalStagedFile:
@@ -54,18 +57,18 @@ class LocalStagedFile:
         return self._digests.blake2b_256
 
     def write(self, data: bytes) -> int:
-        with detecting_full_disk():
+        with refusing_failures():
             self.file.write(data)
         self._digests.update(data)
         self.size_bytes += len(data)
         return len(data)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        with detecting_full_disk():
+        with refusing_failures():
             return self.file.seek(offset, whence)
 
     def sync(self) -> None:
-        with detecting_full_disk():
+        with refusing_failures():
             self.file.flush()
             os.fsync(self.file.fileno())
 
@@ -159,7 +162,7 @@ class SharedFile(LocalStagedFile):
     def write(self, data: bytes) -> int:
         rest = memoryview(data)
         while rest:
-            with detecting_full_disk():
+            with refusing_failures():
                 count = self.file.write(rest)
             self._sha256.update(data if count == len(data) else bytes(rest[:count]))
             self.size_bytes += count
@@ -188,7 +191,7 @@ class Staging:
 
         :raises StorageFull: the disk is full.
         """
-        with detecting_full_disk():
+        with refusing_failures():
             return UnnamedFile(self.folder) if self._has_unnamed_files else _locked_file(self.folder)
 
     def share(self, sha256: str) -> SharedFile | None:
@@ -198,7 +201,7 @@ class Staging:
         """
         path = self._shared_path(sha256)
         while True:
-            with detecting_full_disk():
+            with refusing_failures():
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             file = open(descriptor, "r+b", buffering=0)  # noqa: SIM115 - closed by its owner
             try:
@@ -301,17 +304,19 @@ def _is_shared(path: Path) -> bool:
 
 
 @contextmanager
-def detecting_full_disk() -> Iterator[None]:
-    """Turn the ``OSError`` of a full disk into ``StorageFull``.
+def refusing_failures() -> Iterator[None]:
+    """Turn what the system answers to a write into a refusal.
 
     :raises StorageFull: the disk is full.
+    :raises Unavailable: it cannot be written, such as a folder that was moved or mounted read-only.
     """
     try:
         yield
     except OSError as error:
         if is_disk_full(error):
             raise StorageFull(Code.STORE_FULL) from error
-        raise
+        logger.error("The package store cannot be written: %s.", error)
+        raise Unavailable(Code.STORE_NOT_WRITABLE, cause=error.strerror) from error
 
 
 def _locked_file(folder: Path) -> LocalStagedFile:

@@ -215,6 +215,18 @@ def test_a_folder_that_cannot_be_created_is_reported_in_one_sentence(tmp_path: P
         LocalStorage(tmp_path / "file" / "packages")
 
 
+def test_what_cannot_be_written_is_refused(store: LocalStorage, caplog: pytest.LogCaptureFixture) -> None:
+    with closing(store.stage()) as staged:
+        staged.write(b"content")
+        store.root.rename(store.root.with_name("moved"))
+
+        for act in (store.stage, lambda: store.share("0" * 64), lambda: store.put(object_key("0" * 64), staged)):
+            with pytest.raises(Unavailable, match="cannot be written: No such file or directory"):
+                act()
+
+    assert caplog.text.count("The package store cannot be written: ") == 3
+
+
 def test_a_folder_that_is_gone_fails_the_check(store: LocalStorage) -> None:
     (store.root / "incoming").rmdir()
 

@@ -94,6 +94,11 @@ def test_what_a_terminated_process_has_left_counts_no_more(receptions: Reception
     assert list(folder.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_written_refuses_uploads(folder: Path) -> None:
+    with pytest.raises(Unavailable, match="cannot be written: No such file or directory"):
+        Receptions(folder / "moved" / "receiving", None).promise(None, [1], 100, caller="someone")
+
+
 def test_half_of_the_free_room_is_the_default(folder: Path) -> None:
     receptions = Receptions(folder, None)
     free_bytes = shutil.disk_usage(folder.parent).free

@@ -29,7 +29,7 @@ from registry.domain.upstream.fetching import Contradiction, Fetch
 from registry.domain.upstream.protocol import Index
 from registry.domain.upstream.uses import Use
 from registry.domain.upstream.waiting import SILENCE_SECONDS, Silence
-from registry.errors import DiskFull, Unavailable, UpstreamBusy, UpstreamFailed
+from registry.errors import Unavailable, UpstreamBusy, UpstreamFailed
 from registry.storage import ObjectMissing, SharedStagedFile, Storage, object_key
 
 THREADS = 16  # of a process, which fetch files or follow other processes that do
@@ -194,8 +194,8 @@ class Files:
         """Write the file, or follow the process that does."""
         try:
             self._receive_or_follow(arrival)
-        except DiskFull:
-            logger.warning("%s of the upstream is not kept, as the disk is full.", arrival.wanted.filename)
+        except Unavailable as error:
+            logger.warning("%s of the upstream is not kept: %s", arrival.wanted.filename, error)
             self._divert(arrival)
         except (UpstreamFailed, Broken) as error:
             self._fail(arrival, error)
@@ -250,7 +250,7 @@ class Files:
             if file.sha256 != wanted.sha256:
                 fetch = Fetch(self._index, wanted, self._most_bytes(wanted), self._count)
                 fetch.run(_ToFile(file, arrival, self._refuse_abandoned))
-        except (DiskFull, Contradiction):
+        except (Unavailable, Contradiction):
             file.discard()
             raise
         if file.sha256 != wanted.sha256:
@@ -282,7 +282,7 @@ class Files:
                     uploaded_at=wanted.uploaded_at,
                 )  # fmt: skip
                 self._limit(file.size_bytes)
-        except (Unavailable, DiskFull, SQLAlchemyError, OSError) as error:
+        except (Unavailable, SQLAlchemyError, OSError) as error:
             logger.warning("%s of the upstream is not kept: %s", wanted.filename, error)
         finally:
             file.discard()

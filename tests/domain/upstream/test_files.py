@@ -444,6 +444,20 @@ def test_while_the_store_is_away_files_are_served_but_not_kept(
     assert not cached.is_cached(wanted.sha256)
 
 
+def test_while_the_folder_cannot_be_written_files_are_served_but_not_kept(
+    files: Files, upstream: UpstreamFiles, storage: Storage
+) -> None:
+    assert isinstance(storage, LocalStorage)
+    incoming, wanted = storage.root / "incoming", upstream.offer(CONTENT)
+    moved = incoming.rename(storage.root / "elsewhere")
+    try:
+        assert read(files.get(wanted)) == CONTENT
+    finally:
+        moved.rename(incoming)
+
+    assert not cached.is_cached(wanted.sha256)
+
+
 def test_a_file_that_none_waits_for_is_continued_by_the_next_request(
     files: Files, upstream: UpstreamFiles, storage: Storage
 ) -> None:
