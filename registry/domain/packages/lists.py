@@ -16,7 +16,7 @@ from sqlalchemy.orm import contains_eager, joinedload, undefer
 from registry.database import db
 from registry.domain.access import Principal
 from registry.domain.packages.index import of_projects
-from registry.domain.packages.names import is_spelled
+from registry.domain.packages.names import has_part
 from registry.errors import RecordNotFound
 from registry.models import (
     FileStatus,
@@ -67,7 +67,7 @@ def packages(
     if isinstance(namespace, Group) and not subgroups:
         statement = statement.where(Project.parent_id == namespace.id)
     if wanted.name:
-        statement = statement.where(is_spelled(Package.name, Package.normalized_name, wanted.name))
+        statement = statement.where(has_part(Package.name, Package.normalized_name, wanted.name))
     if wanted.version:
         statement = statement.where(Package.version == wanted.version)
     if wanted.package_type:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import selectinload
 from registry.database import contains, db
 from registry.domain.access import Principal
 from registry.domain.packages.index import of_projects
-from registry.domain.packages.names import is_spelled
+from registry.domain.packages.names import has_part
 from registry.models import (
     FileStatus,
     Job,
@@ -64,7 +64,7 @@ def package_names(namespace: Namespace, principal: Principal, wanted: NameFilter
         .where(of_projects(NameSummary.project_id, namespace, principal))
     )
     if wanted.name:
-        statement = statement.where(is_spelled(NameSummary.name, NameSummary.normalized_name, wanted.name))
+        statement = statement.where(has_part(NameSummary.name, NameSummary.normalized_name, wanted.name))
     if wanted.state is not None:
         statement = statement.where(_is_in(wanted.state))
     if wanted.publisher:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
-from sqlalchemy import ColumnElement, SQLColumnExpression, and_, inspect, or_, select
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, inspect, select
 
 from registry.database import contains, db
 from registry.errors import NotFound
@@ -26,15 +26,15 @@ def normalized(name: str) -> str:
     return canonicalize_name(name)
 
 
-def is_spelled(
+def has_part(
     name: SQLColumnExpression[str], normalized_name: SQLColumnExpression[str], text: str
 ) -> ColumnElement[bool]:
-    """Match rows whose name contains a text, as written or in any other spelling (PEP 503): ``my-p`` is in ``My_Pkg``.
+    """Match rows whose name contains a text in any spelling (PEP 503), so that ``my-p`` is in ``My_Pkg``.
 
     A separator alone is looked for as written.
     """
-    as_written, spelled = contains(name, text), normalized(text)
-    return as_written if spelled == "-" else or_(as_written, contains(normalized_name, spelled))
+    part = normalized(text)
+    return contains(name, text) if part == "-" else contains(normalized_name, part)
 
 
 def sorted_versions(versions: Iterable[str]) -> tuple[str, ...]:
