@@ -23,7 +23,7 @@ from registry.domain.issuers import GITHUB, GITLAB
 from registry.domain.oidc import exchanged_tokens, identities
 from registry.domain.oidc.exchanged_tokens import Token
 from registry.domain.oidc.identities import Identity
-from registry.errors import InvalidRecord, NotFound
+from registry.errors import Fault, InvalidRecord, NotFound
 from registry.models import (
     Group,
     InstanceSettings,
@@ -102,16 +102,19 @@ class TrustForm(Form):
             try:
                 yield
             except InvalidRecord as error:
-                remaining = {name: list(faults) for name, faults in error.fields.items()}
-                for fault in remaining.get("claims", [])[:]:
-                    name = str(fault.values.get("name"))
-                    field = self.of_claims.get(name, name)
-                    if field in self._fields:
-                        self.refuse(field, sentence(fault))
-                        remaining["claims"].remove(fault)
-                if not is_complete and "claims" not in self._fields:
-                    remaining.pop("claims", None)  # those left are about a claim that is missing
-                raise InvalidRecord({name: faults for name, faults in remaining.items() if faults}) from error
+                others = {name: faults for name, faults in error.fields.items() if name != "claims"}
+                left = [fault for fault in error.fields.get("claims", ()) if not self._refuse_claim(fault)]
+                if left and (is_complete or "claims" in self._fields):  # otherwise about a claim that is missing
+                    others["claims"] = left
+                raise InvalidRecord(others) from error
+
+    def _refuse_claim(self, fault: Fault) -> bool:
+        """Add the error of a claim to the field for it, and return whether there is one."""
+        name = str(fault.values.get("name"))
+        field = self.of_claims.get(name, name)
+        if field in self._fields:
+            self.refuse(field, sentence(fault))
+        return field in self._fields
 
 
 class GitHubForm(TrustForm):
