@@ -12,6 +12,7 @@ from registry.domain.accounts import passwords, users
 from registry.domain.accounts.users import UserChanges
 from registry.models import DeployToken, Group, PackageFile, User, Visibility
 from tests import factories
+from tests.clients import Page
 
 PASSWORD, PUBLIC = "a long enough one", Visibility.PUBLIC
 PAST, LONG = "2020-01-01", "x" * 5000
@@ -205,6 +206,12 @@ def test_all_faults_of_a_form_are_shown_at_once(browser_of, admin, owner, group,
     answer = browser_of(admin).submit(page.format(**made), filled, action=action or None)
 
     assert (answer.status_code, set(answer.errors), answer.flashes) == (422, faults, [])
+    assert {f"{field}-error" for field in faults} <= _described(answer)
+
+
+def _described(page: Page) -> set[str]:
+    """Return the IDs of the texts that describe fields, and are read out with them."""
+    return {id_ for field in page.tree.iter() for id_ in (field.get("aria-describedby") or "").split()}
 
 
 def _furnish(admin: User, group: Group, demo: PackageFile) -> dict[str, object]:
