@@ -89,13 +89,16 @@ def is_misplaced_read(error: HTTPException) -> bool:
     return is_refused and not is_read() and _LIKE_AN_INDEX.match(request.path) is not None
 
 
-def refuse_misplaced_read(error: HTTPException, body: dict[str, object]) -> Response:
+def refuse_misplaced_read(error: HTTPException, body: dict[str, object]) -> BaseResponse:
     """Return the response for an index without ``/simple``, or the index of a group without ``/-/``.
 
     :param body: GitLab's members.
     """
     detail = "The address of an index ends in /packages/pypi/simple, and that of a group in /-/packages/pypi/simple."
     response = problems.of_http_error(error, body, detail)
+    if response.mimetype == problems.MEDIA_TYPE:  # these are no addresses of pages, so the JSON is GitLab's
+        response.data = jsonify(body).data
+        response.content_type = "application/json"
     response.status = f"{error.code} {_reason_phrase(error.code or 0, f'{error.name} - {detail}')}"
     return response
 
