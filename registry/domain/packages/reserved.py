@@ -46,35 +46,13 @@ from registry.database import (
 )
 from registry.domain import access, audit, namespaces
 from registry.domain.access import Permission, Principal
+from registry.domain.packages.lookalikes import LONGEST_COMPARED, neighbors, skeleton
 from registry.domain.paging import Listing
-from registry.domain.patterns import Pattern, parse_reservation
+from registry.domain.patterns import parse_reservation
 from registry.errors import Code, Conflict, Forbidden, NotFound, ReservedPackageName
 from registry.models import Ancestry, Namespace, NameStatus, Package, PackageName, PackageStatus, Project, ReservedName
 
-_LOOK_ALIKE = str.maketrans({"0": "o", "1": "i", "l": "i"})  # characters that are easily confused with each other
-_SKELETON = _LOOK_ALIKE | {ord("-"): ""}
-_IN_SKELETONS = "abcdefghijkmnopqrstuvwxyz23456789"
-LONGEST_COMPARED = 64  # characters of a skeleton; there are about 70 neighbors for each
-SHORTEST_PREFIX = 3  # with which names are compared: of shorter ones, nearly all names are one edit away
-
 _reserved, _ancestries, _namespaces = (model.__table__ for model in (ReservedName, Ancestry, Namespace))
-
-
-def skeleton(normalized_name: str) -> str:
-    """Return a name without hyphens, with characters that look alike replaced by the same one."""
-    return normalized_name.translate(_SKELETON)
-
-
-def neighbors(of_skeleton: str) -> set[str]:
-    """Return a skeleton with all that differ from it by one insertion, deletion, replacement, or swap."""
-    splits = [(of_skeleton[:place], of_skeleton[place:]) for place in range(len(of_skeleton) + 1)]
-    shorter = [(before, after[1:]) for before, after in splits if after]
-    found = {of_skeleton, *(before + after for before, after in shorter)}
-    found.update([before + after[1] + after[0] + after[2:] for before, after in splits if len(after) > 1])
-    # Most of them: comprehensions take half the time of generators.
-    found.update([character.join(halves) for halves in splits for character in _IN_SKELETONS])
-    found.update([character.join(halves) for halves in shorter for character in _IN_SKELETONS])
-    return found
 
 
 @dataclass(frozen=True)
@@ -268,44 +246,6 @@ def refuse_reserved_elsewhere(project: Project, name: str, patterns: Iterable[st
         top = db.session.get_one(Namespace, namespaces.top_of(project))
         if db.session.scalar(select(ReservedName).where(ReservedName.top_id == top.id, is_matched).limit(1)) is None:
             raise ReservedPackageName(name, pattern.text, top.full_path)
-
-
-def nearly_matched(normalized_name: str, patterns: Iterable[Pattern]) -> Pattern | None:
-    """Return the first pattern of reserved names that a name misses by one edit; ``None`` if it matches one.
-
-    Names are compared by their skeletons, and prefixes with the beginning of the name, of which the hyphens count.
-    """
-    nearest = None
-    own, folded = skeleton(normalized_name), normalized_name.translate(_LOOK_ALIKE)
-    for pattern in patterns:
-        if pattern.matches_name(normalized_name):
-            return None
-        if nearest is not None:
-            continue
-        if pattern.is_prefix:
-            prefix = pattern.name.translate(_LOOK_ALIKE)
-            lengths = range(len(prefix) - 1, len(prefix) + 2) if len(prefix) >= SHORTEST_PREFIX else ()
-            is_near = any(_differ_by_one_edit(folded[:length], prefix) for length in lengths)
-        else:
-            is_near = _differ_by_one_edit(own, skeleton(pattern.name))
-        nearest = pattern if is_near else None
-    return nearest
-
-
-def _differ_by_one_edit(one: str, other: str) -> bool:
-    """Return whether texts differ by at most one insertion, deletion, replacement, or swap of neighbors."""
-    if abs(len(one) - len(other)) > 1:
-        return False
-    start = _common_length(one, other)
-    end = _common_length(one[start:][::-1], other[start:][::-1])
-    one, other = one[start : len(one) - end], other[start : len(other) - end]
-    return max(len(one), len(other)) <= 1 or (len(one) == 2 and one == other[::-1])
-
-
-def _common_length(one: str, other: str) -> int:
-    """Return how many characters two texts have in common at their beginning."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (mine, theirs) in pairs if mine != theirs), min(len(one), len(other)))
 
 
 _row = (

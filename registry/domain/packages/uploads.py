@@ -17,7 +17,7 @@ from registry.domain.access import Principal, PrincipalKind, accepting
 from registry.domain.distributions.filenames import is_valid_name, version
 from registry.domain.distributions.gate import Check, Finding
 from registry.domain.distributions.inspection import Distribution, Examination
-from registry.domain.packages import reserved, usage
+from registry.domain.packages import lookalikes, reserved, usage
 from registry.domain.packages.names import is_valid_version
 from registry.domain.packages.protection import PushRule, refuse_protected
 from registry.domain.packages.usage import Limit
@@ -362,7 +362,7 @@ def _remarks_on_name(name: str, standing: Standing, project: Project) -> Iterato
         yield Problem(
             "name", name, f"a name that is not easily mistaken for {other}, which another project has published"
         )
-    elif (near := reserved.nearly_matched(normalized_name, _patterns(standing, project))) is not None:
+    elif (near := lookalikes.nearly_matched(normalized_name, _patterns(standing, project))) is not None:
         yield Problem(
             "name", name, f"a name that is not easily mistaken for the reserved ones of the entry {near.text}"
         )
