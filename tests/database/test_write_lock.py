@@ -6,10 +6,11 @@ from contextlib import closing
 
 import pytest
 from flask import Flask
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from registry.database import db, transaction, write_lock
+from registry.database.connection import LONGEST_WAIT_SECONDS
 from tests.database.counting import Failure, counter, fail_after, in_thread, set_counter
 
 pytestmark = pytest.mark.sqlite
@@ -103,3 +104,11 @@ def test_a_transaction_that_fails_lets_the_next_writer_in(app: Flask) -> None:
     in_thread(app, write).join(10)
 
     assert counter() == 3
+
+
+def test_a_connection_that_has_the_lock_waits_for_others_as_before(app: Flask) -> None:
+    usual = db.session.scalar(text("PRAGMA busy_timeout"))
+    db.session.rollback()
+
+    with transaction() as session:
+        assert session.scalar(text("PRAGMA busy_timeout")) == usual == 1000 * LONGEST_WAIT_SECONDS
