@@ -95,8 +95,7 @@ def _list(namespace: Project | Group, form: NewMemberForm | None = None, suggest
     found = pagination.page_of(sorted(members, key=lambda member: (member.user.name.lower(), member.user.id)))
     highest = role_in(namespace)
     if form is None:
-        form = NewMemberForm(formdata=None, role=int(Role.GUEST))
-        form.offer(highest)
+        form = _new_member_form(highest, formdata=None)
     page = render_template(
         "ui/members/members.html",
         namespace=namespace,
@@ -119,8 +118,7 @@ def _provider_groups(namespace: Project | Group) -> Mapping[Role, list[str]]:
 
 
 def _add(namespace: Project | Group) -> Page:
-    form = NewMemberForm()
-    form.offer(role_in(namespace))
+    form = _new_member_form(role_in(namespace))
     if form.can_be_tried():
         user = users.by_name_or_confirmed_email(text(form.chosen) or text(form.username))
         if user is None and form.username.errors:
@@ -133,6 +131,12 @@ def _add(namespace: Project | Group) -> Page:
             flash(gettext("%(user)s was added with the %(role)s role.", user=user.name, role=role_name(role)))
             return _back(namespace)
     return _list(namespace, form)
+
+
+def _new_member_form(highest: Role, **options: object) -> NewMemberForm:
+    form = NewMemberForm(role=int(Role.GUEST), **options)
+    form.offer(highest)
+    return form
 
 
 def _choose(namespace: Project | Group, form: NewMemberForm) -> Page:

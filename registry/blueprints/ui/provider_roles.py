@@ -43,15 +43,12 @@ def routes(gate: Gate) -> Blueprint:
     @blueprint.get("")
     @gate(Permission.READ_INSTANCE)
     def show() -> Page:
-        form = ProviderRoleForm(formdata=None, role=int(Role.DEVELOPER))
-        form.offer()
-        return _page(form)
+        return _page(_form(formdata=None))
 
     @blueprint.post("")
     @gate(Permission.ADMIN_INSTANCE)
     def add() -> Page:
-        form = ProviderRoleForm()
-        form.offer()
+        form = _form()
         is_readable, group = form.can_be_tried(), _group(form)
         if is_readable and group is not None:
             with form.refusals():
@@ -68,6 +65,12 @@ def routes(gate: Gate) -> Blueprint:
         return redirect(url_for("ui.provider_roles.show"), 303)
 
     return blueprint
+
+
+def _form(**options: object) -> ProviderRoleForm:
+    form = ProviderRoleForm(role=int(Role.DEVELOPER), **options)
+    form.offer()
+    return form
 
 
 def _group(form: ProviderRoleForm) -> Group | None:

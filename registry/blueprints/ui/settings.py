@@ -376,6 +376,7 @@ def _access_form(project: Project, **options: object) -> RegistryAccessForm:
 def _rule_form(rule: ProtectionRule | None = None, **options: object) -> ProtectionRuleForm:
     form = ProtectionRuleForm(
         pattern="" if rule is None else rule.pattern,
+        package_type="pypi",
         push=_level(None if rule is None else rule.minimum_push_role),
         delete=_level(None if rule is None else rule.minimum_delete_role),
         **options,

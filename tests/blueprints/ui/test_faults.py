@@ -10,7 +10,8 @@ from registry.database import db
 from registry.domain.access import SHELL
 from registry.domain.accounts import passwords, users
 from registry.domain.accounts.users import UserChanges
-from registry.models import DeployToken, Group, PackageFile, User, Visibility
+from registry.domain.packages import protection
+from registry.models import DeployToken, Group, PackageFile, Project, Role, User, Visibility
 from tests import factories
 from tests.clients import Page
 
@@ -176,7 +177,7 @@ FORMS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
     ),
     "protection rule without roles to choose from": (
         f"{PROJECT}/settings/packages_and_registries", f"{PROJECT}/settings/packages_and_registries/protection_rules",
-        {"pattern": "no name", "push": "x", "delete": "50"}, {"pattern", "push"},
+        {"pattern": "no name", "package_type": "npm", "push": "x", "delete": "50"}, {"pattern", "package_type", "push"},
     ),
     "status of a name": (
         f"{PROJECT}/packages/{{package}}/status", "", {"name_status": "none", "reason": LONG}, {"name_status", "reason"}
@@ -190,6 +191,25 @@ FORMS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
         {"default_project_visibility": "7", "require_personal_access_token_expiry": None},
         {"default_project_visibility"},
     ),
+    "changed protection rule": (
+        f"{PROJECT}/settings/packages_and_registries/protection_rules/{{rule}}", "",
+        {"pattern": "no name", "push": "", "delete": ""}, {"pattern", "push"},
+    ),
+    "github reader": (
+        f"{PROJECT}/settings/ci_cd/trusted_readers/new/github", "", {"repository": "", "ref": LONG},
+        {"repository", "ref"},
+    ),
+    "gitlab reader of a group": (
+        f"{GROUP}/settings/ci_cd/trusted_readers/new/gitlab", "", {"issuer": "none", "project_path": "", "ref": LONG},
+        {"issuer", "project_path", "ref"},
+    ),
+    "member of a group": (
+        f"{GROUP.replace('/-', '/-/group_members')}", "", {"username": "nobody", "role": "7", "expires_on": "soon"},
+        {"username", "role", "expires_on"},
+    ),
+    "preferences": (
+        "/-/user_settings/preferences", "", {"language": "tlh", "color_scheme": "sepia"}, {"language", "color_scheme"}
+    ),
     "size limits": (
         "/admin/application_settings/ci_cd", "/admin/plan_limits",
         {"pypi_max_file_size": "big", "project_storage_limit": "bigger"}, {"pypi_max_file_size"},
@@ -199,7 +219,7 @@ FORMS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_all_faults_of_a_form_are_shown_at_once(browser_of, admin, owner, group, project, demo, form):
-    made = _furnish(admin, group, demo)
+    made = _furnish(admin, group, project, demo)
     page, action, sent, faults = FORMS[form]
     filled = {name: value.format(**made) if isinstance(value, str) else value for name, value in sent.items()}
 
@@ -214,11 +234,12 @@ def _described(page: Page) -> set[str]:
     return {id_ for field in page.tree.iter() for id_ in (field.get("aria-describedby") or "").split()}
 
 
-def _furnish(admin: User, group: Group, demo: PackageFile) -> dict[str, object]:
+def _furnish(admin: User, group: Group, project: Project, demo: PackageFile) -> dict[str, object]:
     passwords.set_password(admin, PASSWORD, by=SHELL)
     users.change_user(admin, UserChanges(projects_limit=0), by=SHELL)
     factories.project("inside", parent=factories.group("open", visibility=PUBLIC), visibility=PUBLIC)
-    return {"admin": admin.username, "group": group.id, "package": demo.package_id}
+    rule = protection.add_protection_rule(project, pattern="a*", push=Role.OWNER, delete=None, by=SHELL)
+    return {"admin": admin.username, "group": group.id, "package": demo.package_id, "rule": rule.id}
 
 
 def test_all_faults_of_rules_that_are_tried_are_shown_at_once(browser_of, admin):
