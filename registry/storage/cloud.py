@@ -10,6 +10,7 @@ import hashlib
 import io
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,7 @@ PARALLEL_PUTS = 4
 CHUNK_BYTES = 1 << 20
 READ_BYTES = 1 << 18
 _WHOLE_REQUEST = timedelta(days=1)  # clients that download slowly keep a request open
+_NO_BUCKET = re.compile("<Code>(NoSuchBucket|ContainerNotFound)</Code>")  # of S3 and Google Cloud Storage, of Azure
 _process: int | None = None
 
 Client = S3Store | GCSStore | AzureStore
@@ -286,12 +288,14 @@ class _CircuitBreaker:
             logger.error("The package store refused a request: %s.", _sentence(error))
             raise Unavailable(Code.STORE_REFUSES) from error
         except BaseError as error:
+            _refuse_missing_bucket(error)
             logger.error("The package store is not responding: %s.", _sentence(error))
             if time.monotonic() - began > SLOW_SECONDS:
                 self._until = time.monotonic() + PAUSE_SECONDS
             raise Unavailable(Code.STORE_AWAY) from error
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             self._until = None
+            _refuse_missing_bucket(error)
             raise
         self._until = None
 
@@ -303,6 +307,16 @@ class _CircuitBreaker:
             if time.monotonic() < self._until:
                 raise Unavailable(Code.STORE_AWAY)
             self._until = time.monotonic() + CONNECT_SECONDS + 2 * READ_SECONDS
+
+
+def _refuse_missing_bucket(error: Exception) -> None:
+    """Refuse a request for lack of the bucket, unless the answer has no content, as to HEAD.
+
+    :raises Unavailable: there is no such bucket.
+    """
+    if _NO_BUCKET.search(str(error)):
+        logger.error("The package store has no such bucket: %s.", _sentence(error))
+        raise Unavailable(Code.STORE_WITHOUT_BUCKET) from error
 
 
 def _refuse_after_fork() -> None:

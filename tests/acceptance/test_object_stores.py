@@ -218,7 +218,7 @@ def test_a_store_that_cannot_be_used_stops_the_start_with_one_sentence(
 
     assert done.returncode == 1
     told = [line for line in done.stderr.splitlines() if line.startswith("The registry cannot start: ")]
-    assert told == ["The registry cannot start: The package store is not responding."]
+    assert told == ["The registry cannot start: The package store has no such bucket."]
     assert "NoSuchBucket" in done.stderr
 
 
