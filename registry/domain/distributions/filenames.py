@@ -113,7 +113,7 @@ def is_valid_name(text: str) -> bool:
     return len(text) <= MAX_VALUE_LENGTH and _NAME.fullmatch(text) is not None
 
 
-@lru_cache(maxsize=1000)  # the checks of a file parse the same one several times
+@lru_cache(maxsize=100)  # the checks of a file parse the same one several times
 def version(text: str) -> Version | None:
     """Parse ``text`` as a version (PEP 440); return ``None`` if it is not one."""
     try:
