@@ -11,7 +11,7 @@ from registry.cli.commands import CommandGroup, find_user, is_terminal, json_opt
 from registry.cli.output import Record, print_record, print_records
 from registry.database import db, utcnow
 from registry.domain.access import SHELL
-from registry.domain.accounts import passwords, second_factors, users
+from registry.domain.accounts import lists, passwords, second_factors, users
 from registry.domain.accounts.users import StateChange, UserDetails
 from registry.models import User
 
@@ -55,7 +55,7 @@ def create_user(username: str, email: str, name: str | None, admin: bool, passwo
 def list_users(as_json: bool) -> None:
     """List all users: id, user name, email address, name, state, administrator or not."""
     print_records(
-        map(_user_record, db.session.scalars(users.users(users.UserFilter(descending=False), by_email=True))), as_json
+        map(_user_record, db.session.scalars(lists.users(lists.UserFilter(descending=False), by_email=True))), as_json
     )
 
 

@@ -11,7 +11,7 @@ from registry.blueprints.api.parameters import Fields, Sent, boolean, integer, m
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
 from registry.domain.access import Permission
-from registry.domain.accounts import passwords, second_factors, users
+from registry.domain.accounts import lists, passwords, second_factors, users
 from registry.domain.accounts.users import StateChange, UserChanges, UserDetails
 from registry.errors import Code, Forbidden, Unauthenticated
 from registry.models import UserState
@@ -72,7 +72,7 @@ def routes(gate: Gate) -> Blueprint:
         sent = parameters.read(_LIST)
         if viewer.is_anonymous and "username" not in sent:
             raise Forbidden(Code.USERS_NOT_LISTED)
-        page = pagination.page(users.users(_wanted(sent, viewer.is_admin), by_email=viewer.is_admin))
+        page = pagination.page(lists.users(_wanted(sent, viewer.is_admin), by_email=viewer.is_admin))
         return pagination.answer(page, representations.users(page.items, viewer))
 
     @blueprint.get("/users/<id:user_id>")
@@ -146,9 +146,9 @@ def routes(gate: Gate) -> Blueprint:
     return blueprint
 
 
-def _wanted(sent: Sent, is_admin: bool) -> users.UserFilter:
+def _wanted(sent: Sent, is_admin: bool) -> lists.UserFilter:
     states = [state for state, name in ((UserState.ACTIVE, "active"), (UserState.BLOCKED, "blocked")) if sent.get(name)]
-    wanted = users.UserFilter(
+    wanted = lists.UserFilter(
         username=sent.get("username"),
         search=sent.get("search", ""),
         states=tuple(states) or tuple(UserState),

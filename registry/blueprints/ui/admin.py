@@ -19,8 +19,8 @@ from registry.blueprints.ui.viewer import principal
 from registry.database import db, is_sqlite, utcnow
 from registry.domain import namespaces, paging
 from registry.domain.access import Permission
-from registry.domain.accounts import users as accounts
-from registry.domain.accounts.users import UserFilter
+from registry.domain.accounts import lists
+from registry.domain.accounts.lists import UserFilter
 from registry.domain.namespaces import NamespaceFilter
 from registry.domain.packages import storage_use, usage
 from registry.models import Namespace, UserState
@@ -53,7 +53,7 @@ def routes(gate: Gate) -> Blueprint:
         return render_template(
             "ui/admin/dashboard.html",
             totals=storage_use.totals(),
-            users=paging.page(accounts.users(UserFilter(), by_email=True), 1, NEWEST),
+            users=paging.page(lists.users(UserFilter(), by_email=True), 1, NEWEST),
             groups=paging.page(namespaces.groups(principal(), newest), 1, NEWEST),
             projects=paging.page(namespaces.projects(principal(), newest), 1, NEWEST),
             facts=_facts(),
@@ -73,8 +73,8 @@ def routes(gate: Gate) -> Blueprint:
         )
         return render_template(
             "ui/admin/users.html",
-            found=pagination.page(accounts.users(wanted, by_email=True)),
-            counts=accounts.counts(),
+            found=pagination.page(lists.users(wanted, by_email=True)),
+            counts=lists.counts(),
             kind=kind if kind in KINDS else "",
             order_by=wanted.order_by,
             text=search_text(),

@@ -17,7 +17,7 @@ from registry.blueprints.ui.viewer import may, principal, role_in, viewer
 from registry.blueprints.ui.wording import role_name
 from registry.domain import namespaces
 from registry.domain.access import Permission
-from registry.domain.accounts import users
+from registry.domain.accounts import lists, users
 from registry.domain.paging import first
 from registry.domain.single_sign_on import provider_roles
 from registry.models import Group, Namespace, Project, Role, User
@@ -156,7 +156,7 @@ def _suggestions(namespace: Project | Group) -> Response:
 
 
 def _suggested(namespace: Project | Group, typed: str) -> Sequence[User]:
-    found, _ = first(users.addable(namespace, typed, to=principal()), MOST_SUGGESTED)
+    found, _ = first(lists.addable(namespace, typed, to=principal()), MOST_SUGGESTED)
     return found
 
 
