@@ -22,6 +22,7 @@ from werkzeug import Request
 from registry import addresses
 from registry.blueprints.auth.admissions import Admission, Admissions
 from registry.blueprints.pypi import index, upload
+from registry.blueprints.pypi.in_front import FAILURE, REFUSAL
 from registry.blueprints.pypi.index import MadePage
 from registry.blueprints.pypi.prepared import LARGEST_PAGE_BYTES, note_validity
 from registry.blueprints.routing import UPLOADS, SimplePageURL, simple_page_url, uploaded_to
@@ -81,7 +82,7 @@ class AdmittedPages:
         try:
             return kept[0].run(self._made_inside, kept[1], admission, asked, environ)
         except SQLAlchemyError as error:  # it can have taken long, so the view is not to try again
-            environ[index.FAILURE] = error
+            environ[FAILURE] = error
             return None
 
     def _made_inside(
@@ -91,7 +92,7 @@ class AdmittedPages:
         try:
             return index.made_page(admission.namespace, asked.name, admission.principal, environ)
         except RegistryError as error:  # the view reports it
-            environ[index.REFUSAL] = error
+            environ[REFUSAL] = error
             return None
         finally:
             del context.g.environ
@@ -133,9 +134,9 @@ class AdmittedUploads:
                 allowed = upload.allowance(asked, project, principal, admission.allowance)
                 return upload.published(asked, project, principal, allowed)
             except RegistryError as error:  # the view reports it
-                environ[upload.REFUSAL] = error
+                environ[REFUSAL] = error
             except Exception as error:  # noqa: BLE001 - likewise
-                environ[upload.FAILURE] = error
+                environ[FAILURE] = error
             return None
 
     def _admission(self, environ: WSGIEnvironment) -> Admission | None:

@@ -19,6 +19,7 @@ from registry import metrics
 from registry.addresses import root_url
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
+from registry.blueprints.pypi import in_front
 from registry.blueprints.pypi.compression import SMALLEST_BYTES, CompressedPages
 from registry.blueprints.pypi.prepared import (
     LARGEST_PAGE_BYTES,
@@ -66,10 +67,8 @@ _NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_.+!~-]*").fullmatch  # for all valid 
 OUTDATED = '110 - "Response is Stale"'  # RFC 7234, section 5.5.1
 
 _PRIVATE = Answer("private")
-# In the environ of a request whose page was sought in front of Flask.
-REFUSAL = "registry.page_refusal"  # the error to report, behind the gate
-FAILURE = "registry.page_failure"  # that of the database, which is not waited for again, not even by the gate
-_IS_FORWARDED = "registry.page_is_forwarded"  # whether the upstream index has to be redirected to
+# In the environ of a request whose page was sought in front of Flask: whether to redirect to the upstream index.
+_IS_FORWARDED = "registry.page_is_forwarded"
 
 LONGEST_KEPT = 1000  # characters of headers whose meaning is kept
 
@@ -88,7 +87,7 @@ class MadePage(NamedTuple):
 
 def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("index", __name__)
-    blueprint.before_request(_report_failure)
+    blueprint.before_request(in_front.report_failure)
 
     @preparable(LARGEST_PAGE_BYTES)
     @gate(Permission.READ_PACKAGE)
@@ -122,12 +121,6 @@ def routes(gate: Gate) -> Blueprint:
     return blueprint
 
 
-def _report_failure() -> None:
-    """:raises SQLAlchemyError: the database has failed in front of Flask."""
-    if FAILURE in request.environ:
-        raise request.environ.pop(FAILURE)  # its traceback refers to the environ
-
-
 def base_url(namespace: Namespace, environ: WSGIEnvironment) -> str:
     """Return the URL of the namespace's PyPI endpoints, with ``:id`` spelled as in the request.
 
@@ -146,8 +139,7 @@ def _index(namespace: Namespace) -> Response:
 
 
 def _page(namespace: Namespace, name: str) -> Response:
-    if REFUSAL in request.environ:  # the caller's admission was kept, so the page was sought in front of Flask
-        raise request.environ.pop(REFUSAL)  # its traceback refers to the environ
+    in_front.report_refusal()
     if _IS_FORWARDED not in request.environ:
         page = made_page(namespace, name, current_principal(), request.environ)
         if page is not None:

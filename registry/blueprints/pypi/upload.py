@@ -33,6 +33,7 @@ from werkzeug.sansio.multipart import (
 from registry import metrics
 from registry.blueprints.auth.credentials import current_principal
 from registry.blueprints.auth.permits import Gate
+from registry.blueprints.pypi import in_front
 from registry.blueprints.routing import PYPI
 from registry.database import utcnow
 from registry.domain import instance
@@ -58,9 +59,6 @@ LONGEST_KNOWN_HEAD = 100  # of the parts that are fields
 LONGEST_BOUNDARY = 200  # the limit of RFC 2046 is 70 (section 5.1.1); some clients exceed it
 CHUNK_BYTES = 1 << 18
 STEP_BYTES = 16 << 20  # of a body without a declared length, for which the server then asks again
-# In the environ of a request whose file was received in front of Flask.
-REFUSAL = "registry.upload_refusal"  # the error to report
-FAILURE = "registry.upload_failure"  # any other error, after which nothing is tried again, not even by the gate
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.IGNORECASE | re.ASCII)
 _UNSAFE_FILENAME = re.compile(r"[\x00-\x1f\x7f/\\]")
 # Descriptive form fields → columns of the package.
@@ -77,7 +75,7 @@ _FIELDS = {
 
 def routes(gate: Gate) -> Blueprint:
     blueprint = Blueprint("upload", __name__)
-    blueprint.before_request(_report_failure)
+    blueprint.before_request(in_front.report_failure)
 
     @blueprint.post(PYPI["project"])
     @gate(Permission.CREATE_PACKAGE, before_body=_refuse_declared_length)
@@ -175,15 +173,8 @@ def _allowed() -> Allowed:
     return allowed
 
 
-def _report_failure() -> None:
-    """Raise the error with which an upload has failed in front of Flask."""
-    if FAILURE in request.environ:
-        raise request.environ.pop(FAILURE)  # its traceback refers to the environ
-
-
 def _refuse_declared_length(project: Project) -> None:
-    if REFUSAL in request.environ:
-        raise request.environ.pop(REFUSAL)
+    in_front.report_refusal()
     g.allowed = allowance(request, project, current_principal(), usage.allowance(project))
 
 

@@ -15,7 +15,8 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
 from registry.blueprints.auth.admissions import Admissions
-from registry.blueprints.pypi import index, upload
+from registry.blueprints.pypi import upload
+from registry.blueprints.pypi.in_front import REFUSAL
 from registry.blueprints.routing import UPLOADS, CanonicalPaths, simple_page_url, uploaded_to
 from registry.database import changes_name, db, transaction
 from registry.domain.packages import simple
@@ -284,7 +285,7 @@ def test_a_refused_request_is_freed_at_once(app: Flask, pip: Pip, tools: Project
 
     assert statuses[0].startswith("404")
     assert ROUTE in environ
-    assert index.REFUSAL not in environ
+    assert REFUSAL not in environ
 
 
 @pytest.fixture
@@ -411,7 +412,7 @@ def test_a_refused_upload_is_freed_at_once(app: Flask, tools: Project, publishin
 
     assert statuses[0].startswith("400")
     assert environ[ROUTE] == UPLOADS
-    assert upload.REFUSAL not in environ
+    assert REFUSAL not in environ
 
 
 def test_a_database_that_does_not_answer_an_upload_is_waited_for_once(
