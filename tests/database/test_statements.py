@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import Table, bindparam, func, insert, select, text, update
+from sqlalchemy import Table, bindparam, event, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from registry.database import Statement, UTCDateTime, db, execute, transaction, utcnow
@@ -17,7 +17,7 @@ ADD_NAME = insert(NAMES)
 ADD_EVENT = insert(EVENTS)
 
 
-def event(**more: object) -> dict[str, object]:
+def audit_event(**more: object) -> dict[str, object]:
     return {"action": "a", "author": "b", "address": "", "target": "c", "details": {"d": ["é", None]}, **more}
 
 
@@ -25,9 +25,9 @@ def test_a_row_is_added_with_the_defaults_of_its_table(project: Project) -> None
     statement = Statement(ADD_EVENT)
 
     with transaction():
-        execute(ADD_EVENT, event())
-        assert statement.execute(event()).changed == 1
-        statement.execute(event(namespace_id=project.id))  # other columns than before
+        execute(ADD_EVENT, audit_event())
+        assert statement.execute(audit_event()).changed == 1
+        statement.execute(audit_event(namespace_id=project.id))  # other columns than before
 
     columns = [column for column in EVENTS.c if column.name not in ("id", "created_at", "namespace_id")]
     usual, made, other = db.session.execute(select(*columns).order_by(EVENTS.c.id.desc()).limit(3)).all()
@@ -102,3 +102,20 @@ def test_a_failure_is_that_of_sqlalchemy_and_rolls_the_transaction_back(project:
     assert db.session.scalar(select(func.count()).select_from(NAMES)) == 0
     with transaction():
         assert statement.execute(row).changed == 1
+
+
+def test_those_who_listen_to_statements_hear_when_each_begins_and_ends(project: Project) -> None:
+    sql = str(select(NAMES.c.status).compile(db.engine))
+    heard: list[tuple[str, str]] = []
+    names = ("before_cursor_execute", "after_cursor_execute")
+    listeners = {name: lambda *sent, name=name: heard.append((name, sent[2])) for name in names}
+    for name, listener in listeners.items():
+        event.listen(db.engine, name, listener)
+
+    try:
+        Statement(select(NAMES.c.status)).execute({})
+    finally:
+        for name, listener in listeners.items():
+            event.remove(db.engine, name, listener)
+
+    assert heard == [(name, sql) for name in names]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -11,9 +12,10 @@ from registry import create_app
 from registry.blueprints.auth import admissions
 from registry.database import db, utcnow
 from registry.domain import access, namespaces
+from registry.domain.access import ANONYMOUS, Principal, PrincipalKind
 from registry.domain.accounts import access_tokens, deploy_tokens, jobs, users
 from registry.domain.accounts.users import StateChange
-from registry.models import JobStatus, RegistryAccess, Role, Visibility
+from registry.models import DeployToken, Job, JobStatus, ReadingToken, RegistryAccess, Role, Visibility
 from tests import factories
 from tests.builders import build_wheel
 
@@ -173,3 +175,26 @@ def test_only_so_many_are_kept(app, pip, shelf, reporter, monkeypatch):
         pip.simple_page(shelf, NAMES[0], factories.access_token(reporter))
 
     assert len(app.extensions["admissions"]._kept[1]) <= 3
+
+
+@pytest.mark.parametrize(
+    "caller",
+    [
+        lambda soon: Principal(PrincipalKind.JOB, job=Job(expires_at=soon)),
+        lambda soon: Principal(PrincipalKind.DEPLOY_TOKEN, deploy_token=DeployToken(expires_at=soon)),
+        lambda soon: Principal(PrincipalKind.TRUSTED_READER, reading_token=ReadingToken(expires_at=soon)),
+    ],
+    ids=["job", "deploy token", "trusted reader"],
+)
+def test_an_admission_ends_with_the_credentials_of_its_caller(caller: Callable[[datetime], Principal]) -> None:
+    now = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    soon = now + timedelta(seconds=5)
+
+    assert admissions.valid_until(caller(soon), now) == soon
+    assert admissions.valid_until(caller(now + timedelta(days=1)), now) == now + admissions.LONGEST
+
+
+def test_an_admission_ends_at_midnight_as_memberships_do() -> None:
+    now = datetime(2026, 11, 30, 0, 59, 50, tzinfo=timezone(timedelta(hours=1)))
+
+    assert admissions.valid_until(ANONYMOUS, now) == datetime(2026, 11, 30, tzinfo=UTC)
