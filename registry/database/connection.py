@@ -50,7 +50,6 @@ def init_app(app: Flask) -> None:
         ) from error
     # Parameters of statements can contain digests and user input, which must not be logged.
     options: dict[str, object] = {"pool_size": app.config["THREADS"], "max_overflow": 4, "hide_parameters": True}
-    options["pool_use_lifo"] = True  # the connection used last has more of the database in its cache
     if url.get_backend_name() == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
         options["pool_pre_ping"] = True

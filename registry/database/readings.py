@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary, proxy
 from sqlalchemy import Engine, Row, Select, event
 from sqlalchemy.exc import OperationalError
 
-from registry.database.connection import execute, is_sqlite, separate_connection
+from registry.database.connection import execute, separate_connection
 from registry.database.statements import Compiled, Statement
 from registry.database.types import db
 
@@ -50,17 +50,13 @@ class Reading:
         self._query = statement
         self._statement = Statement(statement)
 
-    def rows(self, values: Mapping[str, object], *, before_writing: bool = False) -> Sequence[Any]:
-        """Execute the query, as ``read`` does.
-
-        :param before_writing: a transaction probably follows. Then SQLite executes it in the connection of that
-            transaction, which last changed the database in most cases, and so still has its pages in memory.
-        """
+    def rows(self, values: Mapping[str, object]) -> Sequence[Any]:
+        """Execute the query, as ``read`` does."""
         engine = db.engine
         compiled = self._statement.compiled(engine, values)
         if compiled.is_expanded:
             return read(self._query, values)
-        if _is_in_transaction() or (before_writing and is_sqlite(engine)):
+        if _is_in_transaction():
             return self._statement.execute(values).rows
         connections = _connections_of(engine)
         connection = connections.take()

@@ -226,8 +226,7 @@ def _read_standing(upload: Upload, project: Project) -> Standing:
             "name": without_nul(upload.name),
             "version": without_nul(upload.version),
             "normalized_name": without_nul(canonicalize_name(upload.name)),
-        },
-        before_writing=True,
+        }
     )
     if not rows:  # the project was deleted in the meantime
         return Standing(None, False, False, False, False, False, (), False, False, NameStatus.ACTIVE, "", ())
