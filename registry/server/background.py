@@ -12,6 +12,7 @@ from flask import Flask
 from registry.logs import Attempts
 
 EVERY_SECONDS = 10
+END_SECONDS = 5
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,8 @@ def repeated(
 ) -> Iterator[None]:
     """Call a function periodically during the block, in a thread of its own, and once more at its end.
 
-    Failures are logged, and the function is called again the next time.
+    Failures are logged, and the function is called again the next time. The end is waited for for ``END_SECONDS``: a
+    database that does not answer must not keep the process from ending.
 
     :param subject: of the lines in the log, such as "Counting downloads".
     """
@@ -32,6 +34,7 @@ def repeated(
     def run() -> None:
         while not is_over.wait(every_seconds):
             _attempt(app, act, attempts)
+        _attempt(app, act, attempts)
 
     thread = Thread(target=run, name="background", daemon=True)
     thread.start()
@@ -39,8 +42,9 @@ def repeated(
         yield
     finally:
         is_over.set()
-        thread.join()
-        _attempt(app, act, attempts)
+        thread.join(END_SECONDS)
+        if thread.is_alive():
+            logger.warning("%s is broken off, as it takes too long.", subject)
 
 
 def _attempt(app: Flask, act: Callable[[], object], attempts: Attempts) -> None:

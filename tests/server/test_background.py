@@ -36,6 +36,19 @@ def test_work_is_repeated_and_done_once_more_at_the_end(app: Flask) -> None:
     assert len(done) == ended + 1
 
 
+def test_the_end_is_not_kept_up_by_work_that_does_not_end(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(background, "END_SECONDS", 0.1)
+    answers = Event()
+
+    with background.repeated(app, "The work", answers.wait, every_seconds=1000):
+        pass
+
+    assert "The work is broken off, as it takes too long." in caplog.text
+    answers.set()
+
+
 def locked() -> OperationalError:
     return OperationalError("BEGIN", None, sqlite3.OperationalError("database is\nlocked"))
 
