@@ -63,8 +63,8 @@ _FIELD_OF = {
     Code.PATTERN_TAKEN: "pattern",
 }
 
-
 # What to enter where a field of a type could not be read.
+_CHOICE_EXPECTED = _("Choose one of the available options.")
 _EXPECTED = {
     DateField: _("Enter a date, such as 2030-12-31."),
     DateTimeLocalField: _("Enter a date and time, such as 2030-12-31T12:00."),
@@ -85,8 +85,9 @@ class Form(FlaskForm):  # type: ignore[misc]
         def bind_field(self, form: Any, unbound_field: Any, options: dict[str, Any]) -> Any:
             field = unbound_field.bind(form=form, filters=[storable], **options)
             field.form = form
-            field.invalid_choice_message = _("Choose one of the offered values.")
-            field.invalid_value_message = _EXPECTED.get(type(field))
+            field.invalid_choice_message = _CHOICE_EXPECTED
+            is_choice = isinstance(field, SelectFieldBase)
+            field.invalid_value_message = _CHOICE_EXPECTED if is_choice else _EXPECTED.get(type(field))
             return field
 
         def render_field(self, field: Any, render_kw: dict[str, Any]) -> Any:

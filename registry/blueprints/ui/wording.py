@@ -93,7 +93,7 @@ _SENTENCES: dict[Code, str | _Counted] = {
     Code.TOO_DEEP: _counted(
         "Groups can be nested up to %(maximum)s level deep.", "Groups can be nested up to %(maximum)s levels deep."
     ),
-    Code.ALREADY_THERE: _("The group is already there."),
+    Code.ALREADY_THERE: _("The group is already there. Choose another parent group."),
     Code.BELOW_ITSELF: _("A group cannot be moved into itself or one of its subgroups."),
     Code.PROJECTS_LIMIT: _counted(
         "You have reached your limit of %(limit)s project.", "You have reached your limit of %(limit)s projects."

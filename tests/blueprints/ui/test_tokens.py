@@ -145,7 +145,7 @@ def test_only_administrators_are_offered_to_act_as_others(browser_of, owner, adm
         ({"name": " ", "scopes": "api"}, {"name": "This field is required."}),
         ({"name": "x" * 256, "scopes": "api"}, {"name": "Use at most 255 characters."}),
         ({"name": "laptop"}, {"scopes": "Select at least one scope."}),
-        ({"name": "laptop", "scopes": "sudo"}, {"scopes": "Choose one of the offered values."}),
+        ({"name": "laptop", "scopes": "sudo"}, {"scopes": "Choose one of the available options."}),
         (
             {"name": "laptop", "scopes": "api", "expires_on": "someday"},
             {"expires_on": "Enter a date, such as 2030-12-31."},

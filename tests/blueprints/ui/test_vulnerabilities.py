@@ -52,9 +52,9 @@ def test_before_advisories_are_loaded_no_page_says_that_packages_have_none(brows
 
     page, rules = browser.get("/acme/tools/-/vulnerabilities"), browser.get("/acme/tools/-/upstream")
 
-    assert "Packages are not checked yet" in page.text
+    assert "Packages have not been checked yet" in page.text
     assert "No package here has a known vulnerability" not in page.text
-    assert "No advisories were loaded yet" in rules.text
+    assert "No advisories have been loaded yet" in rules.text
 
 
 def test_without_advisories_about_its_packages_the_report_is_empty(browser_of, owner, project):
@@ -64,7 +64,7 @@ def test_without_advisories_about_its_packages_the_report_is_empty(browser_of, o
     page, rules = browser.get("/acme/tools/-/vulnerabilities"), browser.get("/acme/tools/-/upstream")
 
     assert "No package here has a known vulnerability" in page.text
-    assert "No advisories were loaded yet" not in rules.text
+    assert "No advisories have been loaded yet" not in rules.text
 
 
 def test_a_group_shows_only_what_the_viewer_can_read(browser_of, group, vulnerable, project):
