@@ -183,9 +183,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self.watch(channel)
         if len(self.active_channels) != self._counted:
             self._share_load()
+        paused_seconds = self._paused_until - time.monotonic()  # before ``watch`` can find that the pause is over
         if not self.watched or len(self.active_channels) >= self._limits.connections:
             self.watch(self)
-        return math.inf if self.watched else max(0, self._paused_until - time.monotonic()) or math.inf
+        return paused_seconds if paused_seconds > 0 and not self.watched else math.inf
 
     def give_back(self, channel: Channel) -> None:
         """Return a connection to the loop, from any thread; wakes the loop only if it makes room for a new one."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from registry.server import listening
 from registry.server.loads import WORKERS, Load, Loads
 from tests.server.serving import Serving, answer
 
@@ -88,3 +91,21 @@ def test_a_server_shares_how_many_connections_it_has_and_comes_to_rest_with_one_
         serving.server.stop_listening()
         other.share(7)
         assert not other.leaves_next()
+
+
+def test_a_server_listens_again_in_time_also_if_the_pause_ends_while_it_looks_at_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = Loads()
+    own, other = load(loads, 0), load(loads, 0)
+    with closing(Serving(tmp_path, timeout_seconds=60, load=own)) as serving, ExitStack() as stack:
+        for _ in range(9):
+            assert answer(stack.enter_context(serving.asked_for("/whole/3"))) == bytes(3)
+        serving.turns_at_rest()
+        for early in range(4):
+            times = iter([0.0] + [listening.LEFT_SECONDS / 2] * (early + 1))
+            monkeypatch.setattr(listening, "time", SimpleNamespace(monotonic=lambda times=times: next(times, 1.0)))
+            other.share(early)
+            serving.server.handle_accept()
+
+            assert serving.server.catch_up() < math.inf or serving.server.watched
