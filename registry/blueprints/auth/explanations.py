@@ -35,8 +35,8 @@ def _unknown() -> str:
         return "The password is empty or cannot be read. It has to be the token."
     if sent.basic()[0] == JOB_USERNAME:
         return (
-            "The password is not a token of this registry. The CI_JOB_TOKEN of a GitLab server counts only there: its "
-            "jobs need a deploy token, or an identity token (Help > GitLab CI/CD)."
+            "The password is not a token of this registry. The CI_JOB_TOKEN of a GitLab server is valid only there: "
+            "its jobs need a deploy token, or an identity token (Help > GitLab CI/CD)."
         )
     return "The password is not a token of this registry, or the token was deleted."
 

@@ -135,7 +135,7 @@ def guest(project: Project) -> Credentials:
         (unread, 401, "Authentication required", NEEDS_TOKEN),
         (unknown, 401, "Credential unknown", "The password is not a token of this registry, or the token was deleted."),
         (misplaced, 401, "Credential unknown", "The password is empty or cannot be read. It has to be the token."),
-        (foreign_job, 401, "Credential unknown", "The CI_JOB_TOKEN of a GitLab server counts only there"),
+        (foreign_job, 401, "Credential unknown", "The CI_JOB_TOKEN of a GitLab server is valid only there"),
         (expired, 401, "Token expired", f"The personal access token expired on {{today}}. {ANOTHER}"),
         (revoked, 401, "Token revoked", f"The personal access token was revoked. {ANOTHER}"),
         (narrow, 403, "Scope missing", f"The personal access token lacks the scope api or read_api. {ANOTHER}"),
