@@ -43,6 +43,7 @@ class Upstream:
         self.host = parts.hostname or ""
         self._scheme, self._port = parts.scheme, parts.port
         self._is_checked = is_checked
+        self._has_proxy = self._scheme in getproxies() and not proxy_bypass(self.host)
         self._clock = clock
         self._lock = Lock()
         self._state: State | None = None
@@ -81,7 +82,7 @@ class Upstream:
             is_over.set()
 
     def _found(self) -> State:
-        if self._scheme in getproxies() and not proxy_bypass(self.host):
+        if self._has_proxy:
             return State.UNKNOWN  # only the proxy could be reached
         make = http.client.HTTPSConnection if self._scheme == "https" else http.client.HTTPConnection
         connection = make(self.host, self._port, timeout=ATTEMPT_SECONDS)

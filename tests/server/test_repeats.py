@@ -432,6 +432,7 @@ def test_a_failure_closes_its_connection_and_no_other(
     with Client(serving) as client, Client(serving) as other:
         client.known()
         by_loop(serving, client.get)
+        serving.turns_at_rest()  # the loop counts behind its answers
         pages.on_download = fail
         client.get()
 
