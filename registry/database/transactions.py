@@ -285,11 +285,15 @@ def lock(record: Model, *attributes: str, referable: bool = False) -> None:
 def delete_unlocked(kind: type[Model], *conditions: ColumnElement[bool]) -> None:
     """Delete the rows that meet conditions, except for those that another transaction is changing or deleting.
 
-    Waits for no lock. For rows that are of no more use, which any process can delete. Requires a transaction.
+    Waits for no lock. For rows that are of no more use, which any process can delete, and no record in the session is
+    one of. Requires a transaction.
     """
     key = kind.__table__.primary_key.columns
     unlocked = select(*key).where(*conditions).with_for_update(skip_locked=True)
-    db.session.execute(delete(kind).where(tuple_(*key).in_(unlocked)))
+    db.session.execute(
+        delete(kind).where(tuple_(*key).in_(unlocked)),
+        execution_options={"synchronize_session": False},  # else the keys of all deleted rows are read
+    )
 
 
 def detach(*records: Model) -> bool:

@@ -226,3 +226,12 @@ def test_rows_are_deleted_except_those_that_another_transaction_is_changing(app:
 
     left = set(db.session.scalars(select(UsedIdentityToken.key)))
     assert left == ({"c" * 64} if is_sqlite(db.engine) else {"b" * 64, "c" * 64})
+
+
+@pytest.mark.databases
+def test_of_rows_that_are_deleted_nothing_is_read(app: Flask, statements: list[str]) -> None:
+    with transaction(changes_answers=False):
+        delete_unlocked(UsedIdentityToken, UsedIdentityToken.expires_at < utcnow())
+
+    (executed,) = (statement for statement in statements if statement.startswith("DELETE"))
+    assert "RETURNING" not in executed
