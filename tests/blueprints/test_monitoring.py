@@ -127,7 +127,8 @@ def test_authentication_failures_are_counted_by_reason(pip, rest, project, owner
     assert (failures("no_credentials"), failures("unknown_credentials")) == (1, 0)
     pip.index(project, "glpat-nobody-has-it")
     rest.get("/user", "glpat-nobody-has-it")
-    assert (failures("no_credentials"), failures("unknown_credentials")) == (0, 2)
+    rest.post("/projects", data={"private_token": "glpat-nobody-has-it"})
+    assert (failures("no_credentials"), failures("unknown_credentials")) == (0, 3)
     pip.index(project, factories.access_token(owner, expires_on=utcnow().date()))
     assert failures("expired_token") == 1
     revoked = factories.access_token(owner)

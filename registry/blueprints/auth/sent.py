@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 
-from flask import request
+from flask import g, request
 
 from registry import credential_names
 
@@ -13,10 +13,12 @@ LARGEST_OPEN_FORM_BYTES = 64 << 10  # of callers without an account: a mebibyte 
 
 
 def has_credentials() -> bool:
-    """Return whether the request contains credentials other than a cookie."""
+    """Return whether the request contains credentials other than a cookie; in a form, those that were looked for."""
     headers = (credential_names.AUTHORIZATION, *credential_names.TOKEN_HEADERS)
-    return any(name in request.headers for name in headers) or any(
-        name in request.args for name in credential_names.PARAMETERS
+    return (
+        any(name in request.headers for name in headers)
+        or any(name in request.args for name in credential_names.PARAMETERS)
+        or "has_credentials_in_form" in g
     )
 
 
@@ -43,7 +45,10 @@ def form_parameter(name: str) -> str:
     """
     if request.method in ("GET", "HEAD") or (request.content_length or 0) > LARGEST_OPEN_FORM_BYTES:
         return ""
-    return request.form.get(name, "")
+    value = request.form.get(name, "")
+    if value and name in credential_names.PARAMETERS:
+        g.has_credentials_in_form = True
+    return value
 
 
 def deploy_token() -> str:
