@@ -129,11 +129,11 @@ def _prepare(app: Flask) -> None:
 
 
 def _show(text: str) -> None:
-    """Print a text; if nothing reads it, the registry serves nevertheless."""
+    """Print a text; if nothing reads it, or the disk with it is full, the registry serves nevertheless."""
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
-    except BrokenPipeError:  # would come again at the exit (Python documentation, "Note on SIGPIPE")
+    except OSError:  # would come again at the exit (Python documentation, "Note on SIGPIPE")
         with open(os.devnull, "w") as nothing:
             os.dup2(nothing.fileno(), sys.stdout.fileno())
 

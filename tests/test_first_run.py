@@ -440,11 +440,23 @@ def test_ctrl_c_before_it_serves_ends_the_registry_without_a_word(instance: Path
     assert process.communicate() == ("", "")
 
 
-def test_it_serves_although_the_reader_of_its_output_has_left(instance: Path) -> None:
+def without_reader() -> int:
+    """A pipe whose reader has left."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+def on_a_full_disk() -> int:
+    """A file that takes nothing."""
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+@pytest.mark.parametrize("output", [without_reader, on_a_full_disk])
+def test_it_serves_although_its_output_cannot_be_written(instance: Path, output: Callable[[], int]) -> None:
     instance.mkdir(mode=0o700)
     shutil.copy(migrated_database(), instance)
-    port, (reader, writer) = free_port(), os.pipe()
-    os.close(reader)
+    port, writer = free_port(), output()
     log_path = instance.with_suffix(".log")
     with log_path.open("w") as log:
         process = Forked(app_py, environment=environment(instance, PORT=str(port)), stdout=writer, stderr=log.fileno())
