@@ -113,11 +113,15 @@ def is_valid_name(text: str) -> bool:
     return len(text) <= MAX_VALUE_LENGTH and _NAME.fullmatch(text) is not None
 
 
-@lru_cache(maxsize=100)  # the checks of a file parse the same one several times
 def version(text: str) -> Version | None:
     """Parse ``text`` as a version (PEP 440); return ``None`` if it is not one."""
+    return _version(text) if len(text) <= MAX_VALUE_LENGTH else None
+
+
+@lru_cache(maxsize=100)  # the checks of a file parse the same one several times
+def _version(text: str) -> Version | None:
     try:
-        return Version(text) if len(text) <= MAX_VALUE_LENGTH else None
+        return Version(text)
     except InvalidVersion:
         return None
 

@@ -1,13 +1,14 @@
 """The names of wheels and sdists."""
 
 import contextlib
+from weakref import ref
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from registry.domain.distributions.filenames import Kind, ParsedFilename, kind_of, parse_filename
+from registry.domain.distributions.filenames import Kind, ParsedFilename, kind_of, parse_filename, version
 from registry.errors import InvalidDistribution
 
 GOOD_FILENAMES = {
@@ -101,3 +102,16 @@ def test_the_suffix_of_a_name_determines_the_kind(filename, kind):
 def test_a_file_name_of_any_characters_is_parsed_or_refused(filename):
     with contextlib.suppress(InvalidDistribution):
         assert isinstance(parse_filename(filename), ParsedFilename)
+
+
+class Text(str):
+    """One whose end can be noticed."""
+
+
+def test_a_text_that_is_too_long_for_a_version_is_not_kept():
+    text = Text("1" * 256)
+    kept = ref(text)
+
+    assert version(text) is None
+    del text
+    assert kept() is None
