@@ -21,7 +21,7 @@ Refused = Callable[..., str]
 
 def succeeded(result: Result) -> str:
     assert result.exit_code == 0, result.output
-    assert result.stderr == ""
+    assert result.stderr == "", result.stderr
     return result.stdout
 
 
