@@ -6,7 +6,7 @@ import gzip
 from threading import Lock
 
 SMALLEST_BYTES = 1000  # responses that fit in one packet do not benefit
-LIMIT_BYTES = 16 << 20
+LIMIT_BYTES = 8 << 20
 _LEVEL = 6
 
 

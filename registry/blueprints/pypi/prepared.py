@@ -42,7 +42,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 Shared = TypeVar("Shared", str, tuple[tuple[str, str], ...])
 Headers = list[tuple[str, str]]
 
-LIMIT_BYTES = 16 << 20
+LIMIT_BYTES = 12 << 20
 _OVERHEAD_BYTES = 700  # of a response in memory, besides its body; measured with tracemalloc
 # Pages with thousands of files are worth caching, but files only up to the size of an ordinary page.
 LARGEST_PAGE_BYTES = 8 << 20
