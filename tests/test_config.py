@@ -161,7 +161,7 @@ REFUSED = {
     "SLOW_QUERY_MS": ["-1", "0.5", "soon"],
 }  # fmt: skip
 
-# What is said of wrong values that are not repeated, because they can contain secrets.
+# Errors about values that can contain secrets: they describe the value instead of showing it.
 FLAWS = {
     "registry.sqlite3": "is not a URL",
     "postgresql:user:password@db/registry": "is not a URL",

@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -409,15 +409,21 @@ def test_a_database_that_cannot_be_opened_stops_the_start_with_one_sentence(inst
     assert not instance.exists()
 
 
-@needs_proc
-def test_a_start_whose_preparation_is_killed_ends_with_one_sentence(instance: Path) -> None:
+@contextmanager
+def preparing(instance: Path) -> Iterator[tuple[Captured, int]]:
+    """A start that waits for another upgrade of its database, and the process that prepares the installation."""
     instance.mkdir(mode=0o700)
     database = shutil.copy(migrated_database(), instance)
     with open(f"{database}.upgrade-lock", "w") as another_upgrade:
         fcntl.flock(another_upgrade, fcntl.LOCK_EX)
         process = Captured(app_py, environment=environment(instance))
+        yield process, only_child(process.pid)
 
-        os.kill(only_child(process.pid), signal.SIGKILL)
+
+@needs_proc
+def test_a_start_whose_preparation_is_killed_ends_with_one_sentence(instance: Path) -> None:
+    with preparing(instance) as (process, child):
+        os.kill(child, signal.SIGKILL)
 
         told = _refusal(process.wait(60), *process.communicate())
 
@@ -426,13 +432,7 @@ def test_a_start_whose_preparation_is_killed_ends_with_one_sentence(instance: Pa
 
 @needs_proc
 def test_ctrl_c_before_it_serves_ends_the_registry_without_a_word(instance: Path) -> None:
-    instance.mkdir(mode=0o700)
-    database = shutil.copy(migrated_database(), instance)
-    with open(f"{database}.upgrade-lock", "w") as another_upgrade:
-        fcntl.flock(another_upgrade, fcntl.LOCK_EX)
-        process = Captured(app_py, environment=environment(instance))
-        child = only_child(process.pid)
-
+    with preparing(instance) as (process, child):
         process.send_signal(signal.SIGINT)
 
         assert process.wait(60) == -signal.SIGINT

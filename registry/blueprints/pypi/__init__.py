@@ -84,7 +84,7 @@ def is_misplaced_upload(error: HTTPException) -> bool:
 
 
 def is_misplaced_read(error: HTTPException) -> bool:
-    """Return whether a client installs from an address that is like that of an index."""
+    """Return whether a client installs from the incomplete URL of an index."""
     is_refused = request.method in ("GET", "HEAD") and error.code in (404, 405)
     return is_refused and not is_read() and _LIKE_AN_INDEX.match(request.path) is not None
 
